@@ -1,0 +1,71 @@
+"""Model cards: what a checkpoint was trained on, how, and how well it does."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from paradp.policy.demonstrations import DemonstrationInfo
+from paradp.policy.spec import PolicySpec
+from paradp.policy.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The facts of a model card; `render` writes them as markdown.
+
+    Attributes:
+        spec: what the policy is for.
+        info: what its demonstrations were made with.
+        episodes, steps: how many demonstrations.
+        config: how it was trained.
+        command: the command that trained it.
+        results: measured success, one line each; empty until it was measured.
+    """
+
+    spec: PolicySpec
+    info: DemonstrationInfo
+    episodes: int
+    steps: int
+    config: TrainingConfig
+    command: str
+    results: list[str] = field(default_factory=list)
+
+    def render(self) -> str:
+        measured = "\n".join(f"- {line}" for line in self.results) or "Not measured yet."
+        return f"""# {self.spec.task}: diffusion policy
+
+A 1-D U-Net with channels {_dashed(self.spec.unet.channels)} that denoises chunks of {self.spec.horizons.predict} actions from
+{self.spec.horizons.observe} observations; {self.spec.horizons.execute} of them are executed before it plans again.
+
+| | |
+| --- | --- |
+| task | {self.spec.task} |
+| observation | {_listed(self.spec.observation)} |
+| action | {self.spec.action_convention}: {_listed(self.spec.action)} |
+| control rate | {self.spec.control_hz} Hz |
+| controller | {_listed(self.spec.controller)} |
+| noise schedule | {self.spec.schedule["beta_schedule"]}, {self.spec.schedule["num_train_timesteps"]} steps, {self.spec.schedule["prediction_type"]} |
+
+## Data
+{self.episodes} successful episodes ({self.steps} control steps) of a scripted expert in simulation, not of people.
+{_listed(self.info.made_with)}
+
+## Training
+    {self.command}
+
+{_listed(_plain(self.config))}
+
+## Measured success
+{measured}
+"""
+
+
+def _dashed(values: tuple[int, ...]) -> str:
+    return "-".join(map(str, values))
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
+
+
+def _plain(config: TrainingConfig) -> dict[str, Any]:
+    return {key: getattr(config, key) for key in config.__dataclass_fields__}

@@ -1,0 +1,178 @@
+"""A checkpoint is a directory that is read without executing anything:
+
+    config.json         what the policy is for: task, observation, actions, controller, horizons, schedule, network
+    model.safetensors   the averaged weights
+    statistics.json     the normalisers
+    README.md           the model card
+"""
+
+import difflib
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from paradp.policy import ConditionalUnet1D, DiffusionPolicy, Normalizer, PolicySpec
+from paradp.policy.training import TrainedPolicy
+from paradp.sampler import SamplerChoice
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+FILES = ("config.json", "model.safetensors", "statistics.json", "README.md")
+DEFAULT_SAMPLER = "para-ddpm"
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """`config.json`: the policy's specification, and the digest of the weights that belong to it."""
+
+    spec: PolicySpec
+    model_sha256: str
+    format: int = 1
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class _Statistics:
+    """`statistics.json`: offset and scale of every dimension, in the order of the spec."""
+
+    observation_offset: list[float]
+    observation_scale: list[float]
+    action_offset: list[float]
+    action_scale: list[float]
+
+
+_INFO = TypeAdapter(CheckpointInfo)
+_STATISTICS = TypeAdapter(_Statistics)
+
+
+def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = False) -> None:
+    """Writes a checkpoint; one that was there stays whole until the new one is.
+
+    Args:
+        trained: the averaged network and its normalisers.
+        path: the directory.
+        card: the model card, markdown.
+        half: store weights in half precision; they are computed with in float32 all the same.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    dtype = torch.float16 if half else torch.float32
+    weights = {name: tensor.to(dtype).contiguous() for name, tensor in trained.network.state_dict().items()}
+    save_file(weights, partial / "model.safetensors")
+    info = CheckpointInfo(trained.spec, _sha256(partial / "model.safetensors"))
+    observation, action = trained.observation_normalizer, trained.action_normalizer
+    statistics = _Statistics(
+        observation.offset.tolist(), observation.scale.tolist(), action.offset.tolist(), action.scale.tolist()
+    )
+    (partial / "config.json").write_bytes(_INFO.dump_json(info, indent=2))
+    (partial / "statistics.json").write_bytes(_STATISTICS.dump_json(statistics, indent=2))
+    (partial / "README.md").write_text(card)
+    path.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (partial / name).replace(path / name)
+    partial.rmdir()
+
+
+def load_policy(
+    name_or_path: str | Path, sampler: str | SamplerChoice = DEFAULT_SAMPLER, device: str = "cpu"
+) -> DiffusionPolicy:
+    """A policy, ready to plan.
+
+    Args:
+        name_or_path: a pretrained policy's name or a checkpoint's directory.
+        sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`.
+        device: where to compute.
+
+    Raises:
+        ValueError: there is no such checkpoint, a file of it is missing, damaged or does not fit the others, or the sampler
+            is unknown.
+    """
+    path = find_checkpoint(name_or_path)
+    info = read_info(path)
+    if _sha256(path / "model.safetensors") != info.model_sha256:
+        raise ValueError(f"{path}/model.safetensors is not the file that config.json was written with: truncated or replaced")
+    spec = info.spec
+    network = ConditionalUnet1D(spec.action_size, spec.condition_size, spec.unet)
+    try:
+        weights = load_file(path / "model.safetensors")
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path}/model.safetensors does not fit its config.json: {error}") from error
+    observation_normalizer, action_normalizer = _read_statistics(path, spec)
+    choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
+    return DiffusionPolicy(
+        spec, network, observation_normalizer, action_normalizer, choice.build(spec.schedule), device=device
+    )
+
+
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """The directory of a checkpoint.
+
+    Raises:
+        ValueError: it is neither a directory nor a pretrained policy's name.
+    """
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path)
+    names = pretrained()
+    if str(name_or_path) in names:
+        return PRETRAINED / str(name_or_path)
+    near = difflib.get_close_matches(str(name_or_path), names, n=1)
+    hint = f" — did you mean {near[0]!r}?" if near else "."
+    raise ValueError(f"no checkpoint {str(name_or_path)!r}{hint} Pretrained: {', '.join(names) or 'none'}; or give a directory.")
+
+
+def pretrained() -> list[str]:
+    """Names of the policies that come with the package."""
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """What a checkpoint is for, without its weights.
+
+    Raises:
+        ValueError: a file is missing, or `config.json` cannot be read.
+    """
+    missing = [name for name in FILES if not (path / name).is_file()]
+    if missing:
+        raise ValueError(f"the checkpoint {path} lacks {', '.join(missing)}")
+    try:
+        return _INFO.validate_json((path / "config.json").read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path}/config.json cannot be read: {first_problem(error)}") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """One line on what a file got wrong: where and what."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else problem["msg"]
+
+
+def _read_statistics(path: Path, spec: PolicySpec) -> tuple[Normalizer, Normalizer]:
+    try:
+        s = _STATISTICS.validate_json((path / "statistics.json").read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path}/statistics.json cannot be read: {first_problem(error)}") from error
+    return (
+        _normalizer(path, "observation", s.observation_offset, s.observation_scale, spec.observation_size),
+        _normalizer(path, "action", s.action_offset, s.action_scale, spec.action_size),
+    )
+
+
+def _normalizer(path: Path, what: str, offset: list[float], scale: list[float], size: int) -> Normalizer:
+    if len(offset) != size or len(scale) != size:
+        raise ValueError(f"{path}/statistics.json: {what} has {len(offset)} and {len(scale)} dimensions, config.json {size}")
+    tensors = torch.tensor(offset), torch.tensor(scale)
+    if not all(torch.isfinite(t).all() for t in tensors) or (tensors[1] <= 0).any():
+        raise ValueError(f"{path}/statistics.json: {what} statistics must be finite and scales positive")
+    return Normalizer(*tensors)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

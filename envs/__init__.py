@@ -1,0 +1,35 @@
+"""Robot tasks as gymnasium environments, and scripted experts for them. Needs neither torch nor the rest of paradp.
+
+Importing this package registers `paradp/Square-v0`, `paradp/Lift-v0`, …:
+
+    import gymnasium, paradp.envs
+    env = gymnasium.make("paradp/Square-v0", action_convention="absolute", render_mode="rgb_array")
+"""
+
+import gymnasium
+
+from paradp.envs.actions import ACTION_CONVENTIONS
+from paradp.envs.experts.waypoints import Disturbance, ExpertCommand, ScriptedExpert, Variety
+from paradp.envs.robosuite_env import CONTROL_HZ, RobosuiteEnv, RobosuiteTask
+from paradp.envs.tasks import TASKS, find_task
+
+__all__ = [
+    "ACTION_CONVENTIONS",
+    "CONTROL_HZ",
+    "TASKS",
+    "Disturbance",
+    "ExpertCommand",
+    "RobosuiteEnv",
+    "RobosuiteTask",
+    "ScriptedExpert",
+    "Variety",
+    "find_task",
+]
+
+for _entry in TASKS.values():
+    gymnasium.register(
+        id=_entry.task.env_id,
+        entry_point="paradp.envs.robosuite_env:RobosuiteEnv",
+        max_episode_steps=_entry.task.max_steps,
+        kwargs={"task": _entry.task},
+    )

@@ -1,0 +1,100 @@
+"""Action conventions: how a vector that a policy emits becomes a goal of the operational-space controller.
+
+| convention | size | meaning |
+| --- | --- | --- |
+| `absolute` | 10 | goal position (m, world), goal rotation_6d (world), gripper |
+| `delta` | 7 | goal relative to the present pose, 1.0 = 0.05 m and 0.5 rad, gripper |
+
+The gripper closes for values above zero and opens for values below. Poses are those of the grip site.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+from paradp.envs.rotations import matrix_to_rotation_6d, matrix_to_rotvec, rotation_6d_to_matrix, rotvec_to_matrix
+
+MAX_STEP_M = 0.05
+MAX_STEP_RAD = 0.5
+CONTROLLER_KP = 150.0
+CONTROLLER_DAMPING_RATIO = 1.0
+CLOSE, OPEN = 1.0, -1.0
+
+# The volume a goal may lie in, metres in the world frame: the table and what the arm reaches above it.
+WORKSPACE_LOW = np.array([-0.45, -0.45, 0.75], np.float32)
+WORKSPACE_HIGH = np.array([0.50, 0.50, 1.40], np.float32)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where the hand should go: grip-site position `[3]` (m) and rotation `[3, 3]` in the world, gripper ±1."""
+
+    position: np.ndarray
+    rotation: np.ndarray
+    gripper: float
+
+    def limited(self, position: np.ndarray, rotation: np.ndarray) -> "Goal":
+        """The nearest goal that one control step may ask for, seen from the present pose."""
+        step = np.clip((self.position - position) / MAX_STEP_M, -1, 1) * MAX_STEP_M
+        turn = np.clip(matrix_to_rotvec(self.rotation @ rotation.T) / MAX_STEP_RAD, -1, 1) * MAX_STEP_RAD
+        return Goal(position + step, rotvec_to_matrix(turn) @ rotation, self.gripper)
+
+
+class ActionConvention(Protocol):
+    """Maps actions to goals and back, and configures robosuite's controller for it."""
+
+    name: str
+    space: spaces.Box
+    parts: dict[str, int]  # quantity → length, in order
+
+    def controller_options(self) -> dict[str, object]: ...
+
+    def to_robosuite(self, action: np.ndarray) -> np.ndarray: ...
+
+    def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray: ...
+
+
+class AbsoluteAction:
+    """Goal poses in the world frame. robosuite neither scales nor clips these, so the box is the workspace itself."""
+
+    name = "absolute"
+    parts = {"goal_pos": 3, "goal_rot6d": 6, "gripper": 1}
+    space = spaces.Box(
+        np.concatenate([WORKSPACE_LOW, -np.ones(7, np.float32)]),
+        np.concatenate([WORKSPACE_HIGH, np.ones(7, np.float32)]),
+        dtype=np.float32,
+    )
+
+    def controller_options(self) -> dict[str, object]:
+        return {"input_type": "absolute", "input_ref_frame": "world"}
+
+    def to_robosuite(self, action: np.ndarray) -> np.ndarray:
+        rotvec = matrix_to_rotvec(rotation_6d_to_matrix(action[3:9].astype(np.float64)))
+        return np.concatenate([action[:3], rotvec, action[9:]])
+
+    def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+        return np.concatenate([goal.position, matrix_to_rotation_6d(goal.rotation), [goal.gripper]]).astype(np.float32)
+
+
+class DeltaAction:
+    """robomimic's convention: normalised steps of position and axis-angle in the frame of the robot's base."""
+
+    name = "delta"
+    parts = {"step_pos": 3, "step_rotvec": 3, "gripper": 1}
+    space = spaces.Box(-1.0, 1.0, (7,), np.float32)
+
+    def controller_options(self) -> dict[str, object]:
+        return {"input_type": "delta", "input_ref_frame": "base"}
+
+    def to_robosuite(self, action: np.ndarray) -> np.ndarray:
+        return action.astype(np.float64)
+
+    def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+        step = (goal.position - position) / MAX_STEP_M
+        turn = matrix_to_rotvec(goal.rotation @ rotation.T) / MAX_STEP_RAD
+        return np.clip(np.concatenate([step, turn, [goal.gripper]]), -1, 1).astype(np.float32)
+
+
+ACTION_CONVENTIONS: dict[str, ActionConvention] = {c.name: c for c in (AbsoluteAction(), DeltaAction())}

@@ -1,0 +1,44 @@
+"""The scripted expert for Lift: grasp the cube across either pair of faces and raise it."""
+
+import numpy as np
+
+from paradp.envs.actions import CLOSE, OPEN
+from paradp.envs.experts.waypoints import HAND_DOWN, Pose, Scene, Script, ScriptedExpert
+from paradp.envs.rotations import wrap_angle, yaw_matrix
+
+LIFT_Z = 0.92
+
+
+class LiftExpert(ScriptedExpert):
+    object_name = "cube"
+
+    def script(self, scene: Scene) -> Script:
+        while True:
+            scene = yield from self._grasp(scene)
+            if scene.opening > 0.02:
+                height = LIFT_Z + abs(self.spread(self._variety.via_m, 1)[0])
+                target = np.append(scene.eef_pos[:2], height) + np.append(self.spread(self._variety.via_m, 2), 0.0)
+                rotation = scene.eef_rotation
+                scene = yield from self.move(
+                    scene, lambda now, target=target, rotation=rotation: (target, rotation), CLOSE, tolerance_m=0.02
+                )
+            scene = yield from self.hold(scene, OPEN, 3)
+
+    def _grasp(self, scene: Scene) -> Script:
+        # Four ways round look the same to the hand; the nearest wins, with some whim where two are as near.
+        yaw = wrap_angle(4 * (scene.object_yaw + self.spread(self._variety.whim_rad, 1)[0])) / 4
+        nearest = round((yaw - scene.object_yaw) / (np.pi / 2)) * np.pi / 2 + scene.object_yaw
+        rotation = yaw_matrix(nearest) @ HAND_DOWN
+        offset = np.append(self.spread(self._variety.grasp_m, 2), 0.0)
+        detour = self.spread(self._variety.via_m)
+        above = 0.07 + abs(self.spread(self._variety.via_m, 1)[0])
+
+        def cube(now: Scene, height: float) -> Pose:
+            return now.object_pos + offset + [0, 0, height], rotation
+
+        scene = yield from self.move(
+            scene, lambda now: (cube(now, above)[0] + detour, rotation), OPEN, tolerance_m=0.03, tolerance_rad=0.5
+        )
+        scene = yield from self.move(scene, lambda now: cube(now, 0.045), OPEN, tolerance_m=0.015, tolerance_rad=0.15)
+        scene = yield from self.move(scene, lambda now: cube(now, 0.0), OPEN, tolerance_m=0.01, timeout=25)
+        return (yield from self.hold(scene, CLOSE, 4))

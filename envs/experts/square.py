@@ -1,0 +1,106 @@
+"""The scripted expert for Square: grasp the nut's handle, turn the nut square to the peg, lower it."""
+
+import numpy as np
+
+from paradp.envs.actions import CLOSE, OPEN
+from paradp.envs.experts.waypoints import HAND_DOWN, HAND_YAW_RANGE, Pose, PoseOf, Scene, Script, ScriptedExpert
+from paradp.envs.rotations import wrap_angle, yaw_matrix
+
+PEG_XY = np.array([0.23, 0.10])
+PEG_TOP_Z = 0.95
+HOVER_Z, DOWN_Z = 0.985, 0.85
+HANDLE_M = 0.054  # from the nut's centre along its x axis
+# Turning the hand further out drives joint 4 into its limit.
+TURN_X = 0.05
+
+
+class SquareExpert(ScriptedExpert):
+    object_name = "nut"
+
+    def script(self, scene: Scene) -> Script:
+        while True:
+            hand_yaw, turn = self._choose_yaws(scene)
+            scene = yield from self._grasp(scene, hand_yaw)
+            if not _lost(scene):
+                nut_yaw = wrap_angle(scene.object_yaw + turn)
+                scene = yield from self._carry(scene, nut_yaw)
+                scene = yield from self.move(scene, _onto_peg(nut_yaw), CLOSE, tolerance_m=0.0, timeout=100, lost=_lost)
+            scene = yield from self.hold(scene, OPEN, 3)
+
+    def _choose_yaws(self, scene: Scene) -> tuple[float, float]:
+        """Which way round to grasp the handle, and how far to turn the nut then to be square to the peg.
+
+        Both ways round and several quarter turns work; the least turning wins, with some whim. A handle that points
+        away from the robot over the peg is out of the arm's reach.
+        """
+        nut_yaw = scene.object_yaw
+        options = [
+            (hand, final - nut_yaw)
+            for final in np.arange(-4, 5) * np.pi / 2
+            for hand in nut_yaw + np.arange(-2, 3) * np.pi
+            if np.cos(final) < 0.5 and _reachable(hand) and _reachable(hand + final - nut_yaw)
+        ]
+        whim = 2 * self.spread(self._variety.whim_rad, len(options))
+        costs = [abs(hand) + abs(hand + turn) + abs(turn) + w for (hand, turn), w in zip(options, whim, strict=True)]
+        return options[int(np.argmin(costs))]
+
+    def _grasp(self, scene: Scene, hand_yaw: float) -> Script:
+        rotation = yaw_matrix(hand_yaw) @ HAND_DOWN
+        along = HANDLE_M + self.spread(self._variety.grasp_m, 1)[0]
+        detour = self.spread(self._variety.via_m)
+        above = 0.08 + abs(self.spread(self._variety.via_m, 1)[0])
+
+        def handle(now: Scene, height: float) -> Pose:
+            return now.object_pos + now.object_rotation[:, 0] * along + [0, 0, height], rotation
+
+        scene = yield from self.move(
+            scene, lambda now: (handle(now, above)[0] + detour, rotation), OPEN, tolerance_m=0.03, tolerance_rad=0.5
+        )
+        scene = yield from self.move(scene, lambda now: handle(now, 0.05), OPEN, tolerance_m=0.012, tolerance_rad=0.12)
+        scene = yield from self.move(scene, lambda now: handle(now, -0.002), OPEN, tolerance_m=0.006, timeout=25)
+        return (yield from self.hold(scene, CLOSE, 7))
+
+    def _carry(self, scene: Scene, nut_yaw: float) -> Script:
+        """Lifts the nut and turns it where there is room."""
+        height = PEG_TOP_Z + 0.05 + abs(self.spread(self._variety.via_m, 1)[0])
+        via = np.append(np.array([TURN_X - 0.04, 0.12]) + self.spread(self._variety.via_m, 2), height)
+        scene = yield from self.move(scene, _lifted(scene, height), CLOSE, tolerance_m=0.04, tolerance_rad=0.5, lost=_lost)
+        return (yield from self.move(scene, _nut_at(via, nut_yaw), CLOSE, 0.04, 0.15, timeout=80, lost=_lost))
+
+
+def _onto_peg(yaw: float) -> PoseOf:
+    """Above the peg until the nut is square to it, then down; up again wherever it catches and slips aside."""
+
+    def pose_of(now: Scene) -> Pose:
+        aside = float(np.abs(now.object_pos[:2] - PEG_XY).max())
+        askew = abs(wrap_angle(now.object_yaw - yaw))
+        aligned = aside < 0.006 and askew < 0.06
+        down = aligned or now.object_pos[2] < PEG_TOP_Z and aside < 0.012
+        return _nut_at(np.append(PEG_XY, DOWN_Z if down else HOVER_Z), yaw)(now)
+
+    return pose_of
+
+
+def _reachable(hand_yaw: float) -> bool:
+    return HAND_YAW_RANGE[0] < hand_yaw < HAND_YAW_RANGE[1]
+
+
+def _lost(scene: Scene) -> bool:
+    """The fingers closed on nothing, or the nut's handle is not between them."""
+    handle = scene.object_pos + scene.object_rotation[:, 0] * HANDLE_M
+    return scene.opening < 0.02 or float(np.linalg.norm(handle - scene.eef_pos)) > 0.03
+
+
+def _lifted(start: Scene, height: float) -> PoseOf:
+    position = np.append(start.eef_pos[:2], height + start.eef_pos[2] - start.object_pos[2])
+    return lambda now: (position, start.eef_rotation)
+
+
+def _nut_at(position: np.ndarray, yaw: float) -> PoseOf:
+    """The hand's pose that brings the held nut to a place, level and at a yaw, however it sits in the hand."""
+
+    def pose_of(now: Scene) -> Pose:
+        correction = yaw_matrix(yaw) @ now.object_rotation.T
+        return position + correction @ (now.eef_pos - now.object_pos), correction @ now.eef_rotation
+
+    return pose_of

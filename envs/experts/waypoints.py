@@ -1,0 +1,217 @@
+"""A scripted expert: a generator that yields goals and is sent what the robot sees, with human-like variety.
+
+An expert is a controller: `reset(seed)` then `act(observation)`; it reads nothing but the observation.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from paradp.envs.actions import ACTION_CONVENTIONS, MAX_STEP_M, MAX_STEP_RAD, OPEN, Goal
+from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix, rotvec_to_matrix
+
+# The hand pointing straight down in the Panda's rest pose: fingers open along world y.
+HAND_DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+# How far joint 7 lets the hand turn from HAND_DOWN about the vertical, with a margin (rad).
+HAND_YAW_RANGE = (-1.95, 2.6)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An observation, read: poses in the world frame (m), finger opening (m, 0.08 is wide open)."""
+
+    eef_pos: np.ndarray
+    eef_rotation: np.ndarray
+    opening: float
+    object_pos: np.ndarray
+    object_rotation: np.ndarray
+
+    @classmethod
+    def from_observation(cls, observation: dict[str, np.ndarray], object_name: str) -> "Scene":
+        fingers = observation["gripper_qpos"].astype(np.float64)
+        return cls(
+            eef_pos=observation["eef_pos"].astype(np.float64),
+            eef_rotation=rotation_6d_to_matrix(observation["eef_rot6d"].astype(np.float64)),
+            opening=float(np.abs(fingers).sum()),
+            object_pos=observation[f"{object_name}_pos"].astype(np.float64),
+            object_rotation=rotation_6d_to_matrix(observation[f"{object_name}_rot6d"].astype(np.float64)),
+        )
+
+    @property
+    def object_yaw(self) -> float:
+        return float(np.arctan2(self.object_rotation[1, 0], self.object_rotation[0, 0]))
+
+
+Pose = tuple[np.ndarray, np.ndarray]
+Script = Generator[Goal, Scene, Scene]
+
+
+class PoseOf(Protocol):
+    """Where the hand should be, given what it sees now: a target that follows the object."""
+
+    def __call__(self, scene: Scene) -> Pose: ...
+
+
+@dataclass(frozen=True)
+class Variety:
+    """How one demonstration differs from the next.
+
+    Attributes:
+        via_m: spread of the detour on the way to a grasp and to the goal (m).
+        speed: range of the fraction of full speed that a segment is driven at.
+        grasp_m: spread of where the object is held (m).
+        whim_rad: spread of the preference between ways round that cost about the same turning (rad).
+        pause_chance: chance of hesitating before a segment, for 1 to `pause_steps` control steps.
+        pause_steps: longest hesitation.
+        tremor: standard deviation of the hand's slow tremor, in normalised action units.
+    """
+
+    via_m: float = 0.03
+    speed: tuple[float, float] = (0.7, 1.0)
+    grasp_m: float = 0.006
+    whim_rad: float = 0.1
+    pause_chance: float = 0.15
+    pause_steps: int = 3
+    tremor: float = 0.02
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """Noise injected into what the robot executes, never into the label.
+
+    DART (Laskey et al., CoRL 2017): demonstrations then contain states off the expert's path and the way back.
+
+    Attributes:
+        noise: standard deviation of independent noise, in normalised action units (1.0 = 0.05 m, 0.5 rad).
+        push_chance: chance per control step that a push begins.
+        push: standard deviation of a push, constant for `push_steps` control steps.
+        push_steps: how long a push lasts.
+    """
+
+    noise: float = 0.0
+    push_chance: float = 0.0
+    push: float = 0.5
+    push_steps: int = 4
+
+
+@dataclass(frozen=True)
+class ExpertCommand:
+    """What the robot is to execute, and the undisturbed action that a policy should learn here."""
+
+    action: np.ndarray
+    label: np.ndarray
+
+
+class ScriptedExpert:
+    """Drives one robot through `script`; subclasses say what to do, this class how it is commanded.
+
+    Args:
+        action_convention: `"absolute"` or `"delta"`.
+        disturbance: what is added to the executed action; nothing by default.
+        variety: how demonstrations differ; `None` for the plain shortest motion.
+    """
+
+    object_name: str
+
+    def __init__(
+        self,
+        action_convention: str = "absolute",
+        disturbance: Disturbance | None = None,
+        variety: Variety | None = Variety(),
+    ):
+        self._convention = ACTION_CONVENTIONS[action_convention]
+        self._disturbance = disturbance or Disturbance()
+        self._variety = variety or Variety(0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0, 0.0)
+        self.reset(0)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forgets the episode. The same seed repeats the same choices and the same noise."""
+        self._rng = np.random.default_rng(seed)
+        self._running: Script | None = None
+        self._goal = Goal(np.zeros(3), HAND_DOWN, OPEN)
+        self._tremor = np.zeros(6)
+        self._push = np.zeros(6)
+        self._push_left = 0
+
+    def act(self, observation: dict[str, np.ndarray]) -> ExpertCommand:
+        """The next action for one environment; when the script has ended, the last goal is held."""
+        scene = Scene.from_observation(observation, self.object_name)
+        self._advance(scene)
+        self._tremor = 0.8 * self._tremor + 0.6 * self._variety.tremor * self._rng.standard_normal(6)
+        intended = _shifted(self._goal.limited(scene.eef_pos, scene.eef_rotation), self._tremor)
+        executed = _shifted(intended, self._draw_disturbance())
+        here = scene.eef_pos, scene.eef_rotation
+        return ExpertCommand(self._convention.from_goal(executed, *here), self._convention.from_goal(intended, *here))
+
+    def script(self, scene: Scene) -> Script:
+        """Yields the goal of every control step; each yield returns the scene after that step."""
+        raise NotImplementedError
+
+    def move(
+        self,
+        scene: Scene,
+        pose_of: PoseOf,
+        gripper: float,
+        tolerance_m: float = 0.01,
+        tolerance_rad: float = 0.1,
+        speed: float = 1.0,
+        timeout: int = 60,
+        lost: Callable[[Scene], bool] = lambda scene: False,
+    ) -> Script:
+        """Goes where `pose_of` points, at a speed of its own, perhaps after a moment's hesitation; ends early if `lost`."""
+        speed *= self._rng.uniform(*self._variety.speed)
+        if self._rng.random() < self._variety.pause_chance:
+            scene = yield from self.hold(scene, gripper, int(self._rng.integers(1, self._variety.pause_steps + 1)))
+        for _ in range(timeout):
+            position, rotation = pose_of(scene)
+            offset, turn = position - scene.eef_pos, matrix_to_rotvec(rotation @ scene.eef_rotation.T)
+            arrived = np.linalg.norm(offset) < tolerance_m and np.linalg.norm(turn) < tolerance_rad
+            if arrived or lost(scene):
+                break
+            scene = yield Goal(
+                scene.eef_pos + _at_most(offset, speed * MAX_STEP_M),
+                rotvec_to_matrix(_at_most(turn, speed * MAX_STEP_RAD)) @ scene.eef_rotation,
+                gripper,
+            )
+        return scene
+
+    def hold(self, scene: Scene, gripper: float, steps: int) -> Script:
+        """Stays in place for some control steps, opening or closing the gripper."""
+        position, rotation = scene.eef_pos, scene.eef_rotation
+        for _ in range(steps):
+            scene = yield Goal(position, rotation, gripper)
+        return scene
+
+    def spread(self, scale: float, size: int = 3) -> np.ndarray:
+        """A random offset of that standard deviation, cut at two of them."""
+        return scale * np.clip(self._rng.standard_normal(size), -2, 2)
+
+    def _advance(self, scene: Scene) -> None:
+        try:
+            if self._running is None:
+                self._running = self.script(scene)
+                self._goal = next(self._running)
+            else:
+                self._goal = self._running.send(scene)
+        except StopIteration:
+            pass
+
+    def _draw_disturbance(self) -> np.ndarray:
+        if self._push_left == 0 and self._rng.random() < self._disturbance.push_chance:
+            self._push = self._disturbance.push * self._rng.standard_normal(6)
+            self._push_left = self._disturbance.push_steps
+        push = self._push if self._push_left else np.zeros(6)
+        self._push_left = max(self._push_left - 1, 0)
+        return push + self._disturbance.noise * self._rng.standard_normal(6)
+
+
+def _at_most(vector: np.ndarray, length: float) -> np.ndarray:
+    return vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9))
+
+
+def _shifted(goal: Goal, offset: np.ndarray) -> Goal:
+    """The goal moved by an offset `[6]` in normalised action units: position, then rotation vector."""
+    rotation = rotvec_to_matrix(MAX_STEP_RAD * offset[3:]) @ goal.rotation
+    return Goal(goal.position + MAX_STEP_M * offset[:3], rotation, goal.gripper)

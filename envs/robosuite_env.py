@@ -1,0 +1,195 @@
+"""Robosuite tasks as gymnasium environments: seeded, correct from the first observation, low-dimensional."""
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from paradp.envs.actions import ACTION_CONVENTIONS, CONTROLLER_DAMPING_RATIO, CONTROLLER_KP
+from paradp.envs.rotations import matrix_to_rotation_6d
+
+CONTROL_HZ = 20
+
+
+@dataclass(frozen=True)
+class RobosuiteTask:
+    """What tells one robosuite task from another.
+
+    Attributes:
+        name: what a user types.
+        robosuite_name: robosuite's class.
+        objects: name in the observation → name of the MuJoCo body.
+        success_rule: the task's own rule in words.
+        camera: the camera that shows the task best.
+        max_steps: control steps until an episode is truncated.
+    """
+
+    name: str
+    robosuite_name: str
+    objects: dict[str, str]
+    success_rule: str
+    camera: str = "agentview"
+    max_steps: int = 400
+
+    @property
+    def env_id(self) -> str:
+        return f"paradp/{self.name.capitalize()}-v0"
+
+
+class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
+    """A Panda over a robosuite task at 20 Hz.
+
+    Observations are a dict of float32 vectors read from the simulator: the grip site's position (m), rotation_6d and
+    finger positions (m), and every object's pose in the world and in the frame of the grip site. The grip site, not
+    the hand's body, is what the controller moves; rotation_6d has no arbitrary sign as a quaternion has.
+
+    The reward is robosuite's sparse one (1 at success); an episode terminates at success; `info["success"]` says so.
+    `reset(seed=…)` makes the episode reproducible to the bit, whatever was simulated before.
+
+    Args:
+        task: the task's definition.
+        action_convention: `"absolute"` or `"delta"`, see `paradp.envs.actions`.
+        render_mode: `None` or `"rgb_array"`.
+        render_size: height and width of a frame in pixels.
+
+    Raises:
+        ValueError: the action convention or render mode is unknown, or an action is not finite.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
+
+    def __init__(
+        self,
+        task: RobosuiteTask,
+        action_convention: str = "absolute",
+        render_mode: str | None = None,
+        render_size: tuple[int, int] = (256, 256),
+    ):
+        if action_convention not in ACTION_CONVENTIONS:
+            known = ", ".join(ACTION_CONVENTIONS)
+            raise ValueError(f"unknown action convention {action_convention!r}; there are: {known}")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"unknown render mode {render_mode!r}; there is: rgb_array")
+        self.task = task
+        self.convention = ACTION_CONVENTIONS[action_convention]
+        self.render_mode = render_mode
+        self.action_space = self.convention.space
+        self.observation_space = spaces.Dict(
+            {key: spaces.Box(-np.inf, np.inf, (size,), np.float32) for key, size in observation_sizes(task).items()}
+        )
+        self._robosuite = _make_robosuite(task, self.convention.controller_options())
+        self._sim = self._robosuite.sim
+        model = self._sim.model
+        self._grip_site = self._robosuite.robots[0].eef_site_id["right"]
+        self._finger_joints = [
+            model.get_joint_qpos_addr(name) for name in self._robosuite.robots[0].gripper["right"].joints
+        ]
+        self._bodies = {name: model.body_name2id(body) for name, body in task.objects.items()}
+        self._renderer: Any = None
+        self._render_size = render_size
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        if seed is not None:
+            # Placement samplers and robots hold a reference to this generator, so its state is set, not replaced.
+            self._robosuite.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        self._robosuite.reset()
+        # Poses are read from the simulator: robosuite's observables are slow and partly zero after a reset.
+        for observable in self._robosuite._observables.values():
+            observable.set_enabled(False)
+        return self._observe(), {"success": False}
+
+    def step(self, action: np.ndarray):
+        action = np.asarray(action)
+        if action.shape != self.action_space.shape:
+            raise ValueError(f"the action has shape {action.shape}, {self.convention.name} needs {self.action_space.shape}")
+        if not np.isfinite(action).all():
+            raise ValueError(f"the action is not finite: {action}")
+        self._robosuite.step(self.convention.to_robosuite(action))
+        success = bool(self._robosuite._check_success())
+        return self._observe(), float(success), success, False, {"success": success}
+
+    def render(self) -> np.ndarray:
+        """An RGB frame `[height, width, 3]` of the task's camera."""
+        if self._renderer is None:
+            self._renderer = _make_renderer(self._sim.model._model, *self._render_size)
+        renderer, options = self._renderer
+        renderer.update_scene(self._sim.data._data, camera=self.task.camera, scene_option=options)
+        return renderer.render()
+
+    def close(self) -> None:
+        if self._renderer is not None:
+            self._renderer[0].close()
+            self._renderer = None
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        data = self._sim.data
+        eef_pos = data.site_xpos[self._grip_site]
+        eef_rotation = data.site_xmat[self._grip_site].reshape(3, 3)
+        observation = {
+            "eef_pos": eef_pos,
+            "eef_rot6d": matrix_to_rotation_6d(eef_rotation),
+            "gripper_qpos": data.qpos[self._finger_joints],
+        }
+        for name, body in self._bodies.items():
+            position, rotation = data.body_xpos[body], data.body_xmat[body].reshape(3, 3)
+            observation |= {
+                f"{name}_pos": position,
+                f"{name}_rot6d": matrix_to_rotation_6d(rotation),
+                f"{name}_in_eef_pos": eef_rotation.T @ (position - eef_pos),
+                f"{name}_in_eef_rot6d": matrix_to_rotation_6d(eef_rotation.T @ rotation),
+            }
+        return {key: value.astype(np.float32) for key, value in observation.items()}
+
+
+def observation_sizes(task: RobosuiteTask) -> dict[str, int]:
+    """The keys of an observation in their order, with the length of each vector."""
+    sizes = {"eef_pos": 3, "eef_rot6d": 6, "gripper_qpos": 2}
+    for name in task.objects:
+        sizes |= {f"{name}_pos": 3, f"{name}_rot6d": 6, f"{name}_in_eef_pos": 3, f"{name}_in_eef_rot6d": 6}
+    return sizes
+
+
+def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) -> Any:
+    # robosuite logs an advertisement on import and its configuration on every construction.
+    logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
+    import robosuite
+
+    config = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
+    config["body_parts"]["right"] |= {
+        "kp": CONTROLLER_KP,
+        "damping_ratio": CONTROLLER_DAMPING_RATIO,
+        **controller_options,
+    }
+    return robosuite.make(
+        task.robosuite_name,
+        robots="Panda",
+        controller_configs=config,
+        control_freq=CONTROL_HZ,
+        has_renderer=False,
+        has_offscreen_renderer=False,
+        use_camera_obs=False,
+        hard_reset=False,
+        ignore_done=True,
+        reward_shaping=False,
+    )
+
+
+def _make_renderer(model: Any, height: int, width: int) -> tuple[Any, Any]:
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    import mujoco
+
+    model.vis.global_.offheight = max(model.vis.global_.offheight, height)
+    model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
+    renderer = mujoco.Renderer(model, height, width)
+    # On a CPU rasteriser shadows and reflections cost three quarters of a frame.
+    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
+    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+    options = mujoco.MjvOption()
+    options.geomgroup[0] = 0  # collision meshes
+    options.geomgroup[1] = 1  # visual meshes
+    return renderer, options

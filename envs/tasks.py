@@ -1,0 +1,53 @@
+"""The tasks there are. A new robosuite task is one entry here and one expert."""
+
+import difflib
+from dataclasses import dataclass
+
+from paradp.envs.experts.lift import LiftExpert
+from paradp.envs.experts.square import SquareExpert
+from paradp.envs.experts.waypoints import ScriptedExpert
+from paradp.envs.robosuite_env import RobosuiteTask
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """A task and who demonstrates it."""
+
+    task: RobosuiteTask
+    expert: type[ScriptedExpert]
+
+
+_ENTRIES = (
+    TaskEntry(
+        RobosuiteTask(
+            name="square",
+            robosuite_name="NutAssemblySquare",
+            objects={"nut": "SquareNut_main"},
+            success_rule="the square nut is on its peg: within 3 cm sideways of it and below z = 0.87 m",
+        ),
+        SquareExpert,
+    ),
+    TaskEntry(
+        RobosuiteTask(
+            name="lift",
+            robosuite_name="Lift",
+            objects={"cube": "cube_main"},
+            success_rule="the cube is more than 4 cm above the table",
+        ),
+        LiftExpert,
+    ),
+)
+TASKS: dict[str, TaskEntry] = {entry.task.name: entry for entry in _ENTRIES}
+
+
+def find_task(name: str) -> TaskEntry:
+    """The task of that name.
+
+    Raises:
+        ValueError: there is none; the message names those there are and the nearest.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    near = difflib.get_close_matches(name, TASKS, n=1)
+    hint = f" — did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown task {name!r}{hint} There are: {', '.join(TASKS)}.")

@@ -1,0 +1,163 @@
+"""Demonstrations on disk: one zarr 3 group that can be appended to, killed, and read back.
+
+    data/<key>          float32 [steps, size], every observation key
+    data/action         float32 [steps, A], what a policy should learn
+    data/executed       float32 [steps, A], what the robot was given
+    meta/episode_ends   int64 [episodes], cumulative steps
+    meta/seeds          int64 [episodes]
+
+The attributes say which task, action convention and controller the numbers belong to. `episode_ends` is written last,
+so that whatever an interrupted append left behind is cut off when the group is next opened.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+CHUNK_STEPS = 4096
+
+
+@dataclass(frozen=True)
+class DemonstrationInfo:
+    """What a set of demonstrations was made with.
+
+    Attributes:
+        task: the task's name.
+        action_convention: `"absolute"` or `"delta"`.
+        observation: key → length, in the order that a policy concatenates them.
+        action: quantity → length of the actions, in order.
+        action_low, action_high: limits of every dimension of an action.
+        control_hz: control steps per second.
+        controller: gains of the low-level controller.
+        made_with: how the demonstrations were produced: expert, disturbance, versions.
+    """
+
+    task: str
+    action_convention: str
+    observation: dict[str, int]
+    action: dict[str, int]
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    control_hz: int
+    controller: dict[str, float]
+    made_with: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DemonstrationEpisode:
+    """One episode: observations key → `[steps, size]`, labels and executed actions `[steps, A]`, and its seed."""
+
+    observations: Mapping[str, np.ndarray]
+    actions: np.ndarray
+    executed: np.ndarray
+    seed: int
+
+
+class Demonstrations:
+    """A zarr group of demonstrations, opened for reading or appending."""
+
+    def __init__(self, group: zarr.Group, path: Path):
+        self._group = group
+        self.path = path
+        self.info = _read_info(group)
+
+    @classmethod
+    def open(cls, path: Path, mode: str = "r") -> "Demonstrations":
+        """Opens what is there.
+
+        Raises:
+            ValueError: the path holds no demonstrations, or an array of them is missing or too short.
+        """
+        try:
+            demonstrations = cls(zarr.open_group(path, mode=mode), path)  # type: ignore[arg-type]
+            steps = demonstrations.steps
+            short = [name for name in _data_sizes(demonstrations.info) if demonstrations._array(f"data/{name}").shape[0] < steps]
+        except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds no demonstrations that can be read: {error}") from error
+        if short:
+            raise ValueError(f"{path} is damaged: {', '.join(short)} end before the last episode does")
+        return demonstrations
+
+    @classmethod
+    def open_or_create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
+        """Continues demonstrations of the same making, or starts them.
+
+        Raises:
+            ValueError: the path holds demonstrations that were made otherwise.
+        """
+        if not path.exists():
+            return cls._create(path, info)
+        demonstrations = cls.open(path, "r+")
+        if demonstrations.info != info:
+            old, new = asdict(demonstrations.info), asdict(info)
+            differing = ", ".join(f"{k}: {old[k]} there, {new[k]} here" for k in old if old[k] != new[k])
+            raise ValueError(f"{path} holds other demonstrations ({differing}); choose another --out or remove it")
+        demonstrations._truncate()
+        return demonstrations
+
+    @classmethod
+    def _create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
+        group = zarr.open_group(path, mode="w", zarr_format=3)
+        for name, size in _data_sizes(info).items():
+            group.create_array(f"data/{name}", shape=(0, size), chunks=(CHUNK_STEPS, size), dtype="float32")
+        for name in ("episode_ends", "seeds"):
+            group.create_array(f"meta/{name}", shape=(0,), chunks=(CHUNK_STEPS,), dtype="int64")
+        group.attrs.update(asdict(info))
+        return cls(group, path)
+
+    def append(self, episode: DemonstrationEpisode) -> None:
+        """Adds one episode; it counts only once all of it is written."""
+        arrays = {**episode.observations, "action": episode.actions, "executed": episode.executed}
+        for name in _data_sizes(self.info):
+            self._array(f"data/{name}").append(arrays[name].astype(np.float32))
+        self._array("meta/seeds").append(np.array([episode.seed]))
+        self._array("meta/episode_ends").append(np.array([self.steps + len(episode.actions)]))
+
+    @property
+    def episode_ends(self) -> np.ndarray:
+        return np.asarray(self._array("meta/episode_ends")[:])
+
+    @property
+    def seeds(self) -> np.ndarray:
+        return np.asarray(self._array("meta/seeds")[: len(self)])
+
+    @property
+    def steps(self) -> int:
+        ends = self.episode_ends
+        return int(ends[-1]) if len(ends) else 0
+
+    def __len__(self) -> int:
+        """How many whole episodes there are."""
+        return self._array("meta/episode_ends").shape[0]
+
+    def observations(self) -> np.ndarray:
+        """All observations, concatenated in the order of `info.observation`: `[steps, O]`."""
+        return np.concatenate([self._array(f"data/{key}")[: self.steps] for key in self.info.observation], axis=-1)
+
+    def actions(self) -> np.ndarray:
+        """All labels: `[steps, A]`."""
+        return np.asarray(self._array("data/action")[: self.steps])
+
+    def _array(self, name: str) -> zarr.Array:
+        return self._group[name]  # type: ignore[return-value]
+
+    def _truncate(self) -> None:
+        for name, size in _data_sizes(self.info).items():
+            self._array(f"data/{name}").resize((self.steps, size))
+        self._array("meta/seeds").resize((len(self),))
+
+
+def _read_info(group: zarr.Group) -> DemonstrationInfo:
+    values: dict[str, Any] = {key: group.attrs[key] for key in DemonstrationInfo.__dataclass_fields__}
+    limits = {key: tuple(values[key]) for key in ("action_low", "action_high")}
+    return DemonstrationInfo(**{**values, **limits})
+
+
+def _data_sizes(info: DemonstrationInfo) -> dict[str, int]:
+    """Every array of `data/`, with its width."""
+    action_size = sum(info.action.values())
+    return {**info.observation, "action": action_size, "executed": action_size}

@@ -1,0 +1,105 @@
+"""A trained diffusion policy: from observation histories to chunks of actions."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from paradp.policy.normalizer import Normalizer
+from paradp.policy.spec import PolicySpec
+from paradp.sampler import NoisePath, Solver, SolverStats
+
+Observation = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Action chunks for B environments, planned together.
+
+    Attributes:
+        actions: `[B, Ta, A]` float32, data units, within the action limits.
+        stats: what the solver did for each environment.
+        seconds: wall-clock time of the whole plan, after the device has finished.
+    """
+
+    actions: np.ndarray
+    stats: SolverStats
+    seconds: float
+
+
+class DiffusionPolicy:
+    """Plans action chunks by denoising (Chi et al., "Diffusion Policy", RSS 2023), with any solver.
+
+    Args:
+        spec: what the policy was trained for.
+        network: predicts for noisy chunks `[n, H, A]`, timesteps `[n]`, conditions `[n, C]`.
+        observation_normalizer, action_normalizer: fitted to the training data.
+        solver: fills the denoising trajectory.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        spec: PolicySpec,
+        network: nn.Module,
+        observation_normalizer: Normalizer,
+        action_normalizer: Normalizer,
+        solver: Solver,
+        device: str | torch.device = "cpu",
+    ):
+        self.spec = spec
+        self.solver = solver
+        self.device = torch.device(device)
+        self._network = network.to(self.device).eval().requires_grad_(False)
+        self._observation_normalizer = observation_normalizer.to(self.device)
+        self._action_normalizer = action_normalizer.to(self.device)
+        self._low = np.array(spec.action_low, np.float32)
+        self._high = np.array(spec.action_high, np.float32)
+
+    def read(self, observation: Observation) -> np.ndarray:
+        """One environment's observation as the vector `[O]` that the policy was trained on.
+
+        Raises:
+            ValueError: a key is missing, has the wrong shape, or holds a value that is not finite.
+        """
+        parts = []
+        for key, size in self.spec.observation.items():
+            if key not in observation:
+                raise ValueError(f"the observation lacks {key!r}; it has: {', '.join(observation)}")
+            part = np.asarray(observation[key], np.float32)
+            if part.shape != (size,):
+                raise ValueError(f"the observation's {key!r} has shape {part.shape}, the policy was trained with ({size},)")
+            if not np.isfinite(part).all():
+                raise ValueError(f"the observation's {key!r} is not finite: {part}")
+            parts.append(part)
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def plan(self, histories: np.ndarray, generators: Sequence[torch.Generator]) -> Plan:
+        """Plans for B environments at once.
+
+        Args:
+            histories: `[B, To, O]`, the observed steps, oldest first, as `read` returns them.
+            generators: B CPU generators; each environment's noise comes from its own.
+
+        Raises:
+            ValueError: the network gave a plan that is not finite.
+        """
+        started = time.perf_counter()
+        shape = (self.spec.horizons.predict, self.spec.action_size)
+        noise = NoisePath.draw(generators, self.solver.table.steps, shape, self.device)
+        solution = self.solver.solve(self._network, self.condition(histories), noise)
+        chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
+        actions = np.clip(chunk[:, self.spec.horizons.executed], self._low, self._high)
+        if not np.isfinite(actions).all():
+            broken = np.flatnonzero(~np.isfinite(actions).all(axis=(1, 2))).tolist()
+            raise ValueError(f"the network planned actions that are not finite for environments {broken} of the batch")
+        return Plan(actions, solution.stats, time.perf_counter() - started)
+
+    def condition(self, histories: np.ndarray) -> torch.Tensor:
+        """The encoded observations `[B, C]`, computed once a plan."""
+        observed = torch.from_numpy(histories).to(self.device)
+        return self._observation_normalizer.normalize(observed).flatten(1)

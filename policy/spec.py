@@ -1,0 +1,89 @@
+"""What a policy is made for and made of: everything but its weights."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from paradp.policy.unet import UnetConfig
+
+# Nichol & Dhariwal's cosine schedule over 100 steps, noise prediction, samples clipped to [−1, 1]: Diffusion Policy's choice.
+DEFAULT_SCHEDULE: dict[str, Any] = {
+    "_class_name": "DDPMScheduler",
+    "num_train_timesteps": 100,
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "epsilon",
+    "variance_type": "fixed_small",
+    "clip_sample": True,
+    "clip_sample_range": 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Horizons:
+    """How many steps a policy sees, predicts and executes (Chi et al. 2023, §3.1).
+
+    At control step t, with the default horizons:
+
+        observed    t−1  t
+        predicted   t−1  t  t+1  …  t+7  t+8  …  t+14
+        executed         t  t+1  …  t+7
+
+    The first predicted action belongs to the first observed step and is already past.
+    """
+
+    observe: int = 2
+    predict: int = 16
+    execute: int = 8
+
+    def __post_init__(self) -> None:
+        if self.observe < 1 or self.execute < 1:
+            raise ValueError(f"horizons must be positive: {self}")
+        if self.observe - 1 + self.execute > self.predict:
+            raise ValueError(f"{self} execute steps that are not predicted: observe − 1 + execute must be ≤ predict")
+
+    @property
+    def executed(self) -> slice:
+        """Which of the predicted actions are executed."""
+        return slice(self.observe - 1, self.observe - 1 + self.execute)
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy was trained for; a checkpoint stores it and a rollout checks it against the environment.
+
+    Attributes:
+        task: the task's name.
+        observation: key → length, in the order that they are concatenated.
+        action: quantity → length, in order.
+        action_low, action_high: limits of every dimension; what a policy plans is clipped to them.
+        action_convention: what those quantities mean to the environment.
+        control_hz: control steps per second.
+        controller: gains of the low-level controller.
+        horizons: steps observed, predicted, executed.
+        schedule: a diffusers scheduler config: the noise schedule and prediction type trained with.
+        unet: the network's sizes.
+    """
+
+    task: str
+    observation: dict[str, int]
+    action: dict[str, int]
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    action_convention: str
+    control_hz: int
+    controller: dict[str, float]
+    horizons: Horizons = Horizons()
+    schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_SCHEDULE))
+    unet: UnetConfig = UnetConfig()
+
+    @property
+    def observation_size(self) -> int:
+        return sum(self.observation.values())
+
+    @property
+    def action_size(self) -> int:
+        return sum(self.action.values())
+
+    @property
+    def condition_size(self) -> int:
+        """Length of the encoded observation: the observed steps, side by side."""
+        return self.horizons.observe * self.observation_size

@@ -1,0 +1,248 @@
+"""Training a diffusion policy on demonstrations: bf16 autocast, AdamW, cosine decay, EMA; a killed run resumes."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.ema import EMA
+from paradp.policy.normalizer import Normalizer
+from paradp.policy.spec import DEFAULT_SCHEDULE, Horizons, PolicySpec
+from paradp.policy.unet import ConditionalUnet1D, UnetConfig
+from paradp.policy.windows import Windows, cut_windows
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train.
+
+    Attributes:
+        steps: optimiser steps in all; the learning rate decays to zero over them.
+        batch_size: windows a step.
+        learning_rate: peak, after the warm-up.
+        warmup_steps: steps of linear warm-up.
+        weight_decay: of AdamW.
+        bf16: compute in bfloat16 under autocast; weights and optimiser stay float32.
+        validation_every: every that-many-th episode is held out.
+        log_every: steps between entries of the metrics log.
+        save_every: steps between checkpoints and resumable states.
+        seed: of the weights, the batches and the noise.
+        channels: of the U-Net.
+    """
+
+    steps: int = 20_000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    warmup_steps: int = 500
+    weight_decay: float = 1e-6
+    bf16: bool = True
+    validation_every: int = 50
+    log_every: int = 100
+    save_every: int = 1000
+    seed: int = 0
+    channels: tuple[int, ...] = (64, 128, 256)
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch_size, self.log_every, self.save_every) < 1 or self.validation_every < 2:
+            raise ValueError(f"steps, batch_size and intervals must be positive: {self}")
+
+
+@dataclass(frozen=True)
+class TrainingMetrics:
+    """One line of the metrics log: losses are mean squared errors of the predicted noise, per element."""
+
+    step: int
+    train_loss: float
+    validation_loss: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """What training hands to `save`: the averaged network, and what is needed to use it."""
+
+    spec: PolicySpec
+    network: nn.Module
+    observation_normalizer: Normalizer
+    action_normalizer: Normalizer
+
+
+def train(
+    demonstrations: Demonstrations,
+    config: TrainingConfig,
+    out: Path,
+    save: Callable[[TrainedPolicy, Path], None],
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> TrainedPolicy:
+    """Trains a policy; writes `metrics.jsonl`, `state.safetensors` and, through `save`, `checkpoint/` into `out`.
+
+    A run found in `out` is continued from its last state; the result is the same as without the interruption.
+
+    Raises:
+        ValueError: the demonstrations cannot be trained on, or `out` holds a run with another configuration.
+    """
+    torch.manual_seed(config.seed)
+    spec = spec_for(demonstrations, UnetConfig(channels=config.channels))
+    training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
+    observation_normalizer = Normalizer.fit(training.observations, spec.observation)
+    action_normalizer = Normalizer.fit(training.actions, spec.action)
+    objective = DenoisingObjective(spec, observation_normalizer, action_normalizer)
+    run = _Run(ConditionalUnet1D(spec.action_size, spec.condition_size, spec.unet), config, demonstrations, out)
+    trained = TrainedPolicy(spec, run.ema.network, observation_normalizer, action_normalizer)
+    log = out / "metrics.jsonl"
+
+    losses: list[float] = []
+    started = time.perf_counter()
+    while run.step < config.steps:
+        losses.append(run.optimise(objective, training))
+        on_step(run.step, losses[-1])
+        if run.step % config.log_every == 0 or run.step == config.steps:
+            metrics = TrainingMetrics(
+                step=run.step,
+                train_loss=sum(losses) / len(losses),
+                validation_loss=objective.validation_loss(run.ema.network, validation),
+                learning_rate=run.learning_rate,
+                seconds=run.seconds_before + time.perf_counter() - started,
+            )
+            with log.open("a") as file:
+                file.write(json.dumps(asdict(metrics)) + "\n")
+            losses.clear()
+        if run.step % config.save_every == 0 or run.step == config.steps:
+            save(trained, out / "checkpoint")
+            run.save(run.seconds_before + time.perf_counter() - started)
+    return trained
+
+
+def spec_for(demonstrations: Demonstrations, unet: UnetConfig) -> PolicySpec:
+    """The policy that fits these demonstrations, with the default horizons and noise schedule."""
+    info = demonstrations.info
+    return PolicySpec(
+        task=info.task,
+        observation=info.observation,
+        action=info.action,
+        action_low=info.action_low,
+        action_high=info.action_high,
+        action_convention=info.action_convention,
+        control_hz=info.control_hz,
+        controller=info.controller,
+        unet=unet,
+    )
+
+
+class DenoisingObjective:
+    """The mean squared error of the predicted noise (Ho et al. 2020, eq. 14), on normalised windows."""
+
+    def __init__(self, spec: PolicySpec, observation_normalizer: Normalizer, action_normalizer: Normalizer):
+        self._scheduler = DDPMScheduler.from_config(spec.schedule)
+        self._observation_normalizer = observation_normalizer
+        self._action_normalizer = action_normalizer
+
+    def __call__(self, network: nn.Module, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+        observations, actions = windows.batch(index)
+        condition = self._observation_normalizer.normalize(observations).flatten(1)
+        clean = self._action_normalizer.normalize(actions)
+        noisy = self._scheduler.add_noise(clean, noise, timestep)  # type: ignore[arg-type]
+        return nn.functional.mse_loss(network(noisy, timestep, condition).float(), noise)
+
+    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Random windows, timesteps and noise for one batch."""
+        index = torch.randint(len(windows), (size,), generator=generator)
+        timestep = torch.randint(self._scheduler.config.num_train_timesteps, (size,), generator=generator)
+        noise = torch.randn(size, windows.predicted.shape[1], windows.actions.shape[1], generator=generator)
+        return index, timestep, noise
+
+    @torch.no_grad()
+    def validation_loss(self, network: nn.Module, windows: Windows) -> float:
+        """The loss on held-out windows, with the same windows, timesteps and noise every time."""
+        return float(self(network, windows, *self.draw(windows, 1024, torch.Generator().manual_seed(0))))
+
+
+class _Run:
+    """What changes from step to step, and its state on disk."""
+
+    def __init__(self, network: nn.Module, config: TrainingConfig, demonstrations: Demonstrations, out: Path):
+        self.network = network
+        self.ema = EMA(network)
+        self.step = 0
+        self.seconds_before = 0.0
+        self._config = config
+        self._optimiser = torch.optim.AdamW(
+            network.parameters(), config.learning_rate, betas=(0.95, 0.999), weight_decay=config.weight_decay, fused=True
+        )
+        self._path = out / "state.safetensors"
+        # What a run is of: a state is continued only under the same.
+        self._identity = json.dumps(
+            {"config": asdict(config), "info": asdict(demonstrations.info), "episodes": len(demonstrations)}, sort_keys=True
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            self._load()
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the step about to be taken: linear warm-up, then a half cosine to zero."""
+        warmup, steps = min(self._config.warmup_steps, self._config.steps), self._config.steps
+        if self.step < warmup:
+            return self._config.learning_rate * (self.step + 1) / warmup
+        return self._config.learning_rate * 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / max(steps - warmup, 1)))
+
+    def optimise(self, objective: DenoisingObjective, windows: Windows) -> float:
+        """One optimiser step; returns its loss."""
+        # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
+        generator = torch.Generator().manual_seed(self._config.seed * 1_000_003 + self.step)
+        batch = objective.draw(windows, self._config.batch_size, generator)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.learning_rate
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._config.bf16):
+            loss = objective(self.network, windows, *batch)
+        self._optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._optimiser.step()
+        self.ema.update(self.network, self.step)
+        self.step += 1
+        return float(loss)
+
+    def save(self, seconds: float) -> None:
+        """Writes all that a later process needs to continue; the old state stays until the new one is whole."""
+        metadata = {"step": str(self.step), "seconds": str(seconds), "identity": self._identity}
+        partial = self._path.with_suffix(".partial")
+        save_file({name: t.contiguous() for name, t in self._tensors().items()}, partial, metadata)
+        partial.replace(self._path)
+
+    def _load(self) -> None:
+        try:
+            with safe_open(self._path, "pt") as file:
+                metadata = file.metadata()
+                if metadata["identity"] != self._identity:
+                    raise ValueError(f"{self._path.parent} holds a run with another configuration or data; choose another --out")
+                # AdamW creates its moments at the first step; a step with zero gradients makes room for the stored ones.
+                self._create_moments()
+                for name, tensor in self._tensors().items():
+                    tensor.copy_(file.get_tensor(name))
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"{self._path} is damaged: {error}") from error
+        self.step = int(metadata["step"])
+        self.seconds_before = float(metadata["seconds"])
+
+    def _create_moments(self) -> None:
+        for parameter in self.network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        self._optimiser.step()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"network.{name}": p.data for name, p in self.network.named_parameters()}
+        tensors |= {f"ema.{name}": p.data for name, p in self.ema.network.named_parameters()}
+        for i, state in self._optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{i}.{key}": value for key, value in state.items()}
+        return tensors

@@ -1,0 +1,122 @@
+"""The 1-D convolutional U-Net of Diffusion Policy, conditioned by FiLM."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class UnetConfig:
+    """Sizes of a `ConditionalUnet1D`.
+
+    Attributes:
+        channels: channels of each resolution; the horizon halves from one to the next.
+        kernel_size: of every convolution, odd.
+        groups: of every group normalisation; divides all channels.
+        timestep_embedding: length of the embedding of the diffusion timestep.
+    """
+
+    channels: tuple[int, ...] = (64, 128, 256)
+    kernel_size: int = 5
+    groups: int = 8
+    timestep_embedding: int = 128
+
+    def __post_init__(self) -> None:
+        if not self.channels or any(c <= 0 or c % self.groups for c in self.channels):
+            raise ValueError(f"channels {self.channels} must be positive multiples of groups = {self.groups}")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, not {self.kernel_size}")
+
+
+class ConditionalUnet1D(nn.Module):
+    """Predicts noise (or the sample, or v) for noisy action chunks.
+
+    Chi et al., "Diffusion Policy: Visuomotor Policy Learning via Action Diffusion" (RSS 2023), §4.1 and its CNN-based
+    network: residual blocks of convolutions along the horizon, each modulated by a scale and a bias (FiLM) that depend on
+    the diffusion timestep and the observation.
+
+    Args:
+        action_size: A.
+        condition_size: C, length of the encoded observation.
+        config: sizes.
+    """
+
+    def __init__(self, action_size: int, condition_size: int, config: UnetConfig):
+        super().__init__()
+        embedding = config.timestep_embedding
+        self.timestep_encoder = nn.Sequential(
+            SinusoidalEmbedding(embedding), nn.Linear(embedding, 4 * embedding), nn.Mish(), nn.Linear(4 * embedding, embedding)
+        )
+        film_size = embedding + condition_size
+
+        def block(size_in: int, size_out: int) -> ResidualBlock:
+            return ResidualBlock(size_in, size_out, film_size, config.kernel_size, config.groups)
+
+        sizes = [action_size, *config.channels]
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        last = len(pairs) - 1
+        self.down = nn.ModuleList(
+            nn.ModuleList([block(a, b), block(b, b), nn.Identity() if i == last else nn.Conv1d(b, b, 3, 2, 1)])
+            for i, (a, b) in enumerate(pairs)
+        )
+        self.middle = nn.ModuleList([block(sizes[-1], sizes[-1]), block(sizes[-1], sizes[-1])])
+        self.up = nn.ModuleList(
+            nn.ModuleList([block(2 * b, a), block(a, a), nn.ConvTranspose1d(a, a, 4, 2, 1)]) for a, b in reversed(pairs[1:])
+        )
+        self.head = nn.Sequential(
+            ConvBlock(sizes[1], sizes[1], config.kernel_size, config.groups), nn.Conv1d(sizes[1], action_size, 1)
+        )
+
+    def forward(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        """The prediction `[n, H, A]` for chunks `[n, H, A]`, integer timesteps `[n]` and conditions `[n, C]`."""
+        film = torch.cat([self.timestep_encoder(timestep), condition], dim=-1)
+        h = x.transpose(1, 2)
+        skips = []
+        for first, second, downsample in self.down:  # type: ignore[misc]
+            h = second(first(h, film), film)
+            skips.append(h)
+            h = downsample(h)
+        for block in self.middle:
+            h = block(h, film)
+        for first, second, upsample in self.up:  # type: ignore[misc]
+            h = upsample(second(first(torch.cat([h, skips.pop()], dim=1), film), film))
+        return self.head(h).transpose(1, 2)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with a residual; FiLM modulates between them."""
+
+    def __init__(self, size_in: int, size_out: int, film_size: int, kernel_size: int, groups: int):
+        super().__init__()
+        self.first = ConvBlock(size_in, size_out, kernel_size, groups)
+        self.film = nn.Sequential(nn.Mish(), nn.Linear(film_size, 2 * size_out))
+        self.second = ConvBlock(size_out, size_out, kernel_size, groups)
+        self.residual = nn.Conv1d(size_in, size_out, 1) if size_in != size_out else nn.Identity()
+
+    def forward(self, x: Tensor, film: Tensor) -> Tensor:
+        scale, bias = self.film(film).unsqueeze(-1).chunk(2, dim=1)
+        return self.second(torch.addcmul(bias, scale, self.first(x))) + self.residual(x)
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution along the horizon, group normalisation, Mish."""
+
+    def __init__(self, size_in: int, size_out: int, kernel_size: int, groups: int):
+        super().__init__(
+            nn.Conv1d(size_in, size_out, kernel_size, padding=kernel_size // 2), nn.GroupNorm(groups, size_out), nn.Mish()
+        )
+
+
+class SinusoidalEmbedding(nn.Module):
+    """Sines and cosines of the timestep at geometrically spaced frequencies ("Attention Is All You Need", §3.5)."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        half = size // 2
+        self.register_buffer("frequencies", torch.exp(-math.log(10_000) / (half - 1) * torch.arange(half)), persistent=False)
+
+    def forward(self, timestep: Tensor) -> Tensor:
+        angles = timestep[:, None].to(self.frequencies.dtype) * self.frequencies  # type: ignore[operator]
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)

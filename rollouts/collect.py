@@ -1,0 +1,119 @@
+"""Collecting demonstrations: the expert acts in the simulator, on all cores, and whole successes are kept."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+
+from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ, Disturbance, find_task
+from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP
+from paradp.envs.robosuite_env import observation_sizes
+from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+
+# Most demonstrations carry small noise; a push now and then shows the way back from further off.
+DEFAULT_DISTURBANCE = Disturbance(noise=0.1, push_chance=0.01)
+
+
+def collect(
+    task: str,
+    episodes: int,
+    out: Path,
+    action_convention: str = "absolute",
+    disturbance: Disturbance = DEFAULT_DISTURBANCE,
+    seed: int = 1_000_000,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] = lambda kept, tried: None,
+) -> Demonstrations:
+    """Appends successful episodes to `out` until it holds `episodes` of them, and returns it.
+
+    Seeds count up from `seed` and episodes are kept in their order, so that the result does not depend on the number of
+    workers, and a collection that was killed continues where it was.
+
+    Raises:
+        ValueError: unknown task, or `out` holds demonstrations made otherwise.
+    """
+    info = _describe(task, action_convention, disturbance)
+    demonstrations = Demonstrations.open_or_create(out, info)
+    first = int(demonstrations.seeds[-1]) + 1 if len(demonstrations) else seed
+    tried = 0
+    for episode in _episodes_in_order(task, action_convention, disturbance, first, workers or os.cpu_count() or 1):
+        if len(demonstrations) >= episodes:
+            break
+        tried += 1
+        if episode is not None:
+            demonstrations.append(episode)
+        on_progress(len(demonstrations), tried)
+    return demonstrations
+
+
+def _episodes_in_order(
+    task: str, action_convention: str, disturbance: Disturbance, first_seed: int, workers: int
+) -> Iterator[DemonstrationEpisode | None]:
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=_start_worker, initargs=(task, action_convention, disturbance)
+    ) as pool:
+        seeds = iter(range(first_seed, first_seed + 1_000_000))
+        pending: deque[Future[DemonstrationEpisode | None]] = deque()
+        try:
+            while True:
+                while len(pending) < 4 * workers:
+                    pending.append(pool.submit(_demonstrate, next(seeds)))
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+_worker: tuple = ()
+
+
+def _start_worker(task: str, action_convention: str, disturbance: Disturbance) -> None:
+    global _worker
+    entry = find_task(task)
+    env = gymnasium.make(entry.task.env_id, action_convention=action_convention)
+    _worker = env, entry.expert(action_convention, disturbance)
+
+
+def _demonstrate(seed: int) -> DemonstrationEpisode | None:
+    """One episode by the expert; `None` where it fails."""
+    env, expert = _worker
+    observation, info = env.reset(seed=seed)
+    expert.reset(seed)
+    observations, labels, executed, done = [], [], [], False
+    while not done:
+        command = expert.act(observation)
+        observations.append(observation)
+        labels.append(command.label)
+        executed.append(command.action)
+        observation, _, terminated, truncated, info = env.step(command.action)
+        done = terminated or truncated
+    if not info["success"]:
+        return None
+    stacked = {key: np.stack([o[key] for o in observations]) for key in observation}
+    return DemonstrationEpisode(stacked, np.stack(labels), np.stack(executed), seed)
+
+
+def _describe(task: str, action_convention: str, disturbance: Disturbance) -> DemonstrationInfo:
+    entry = find_task(task)
+    convention = ACTION_CONVENTIONS[action_convention]
+    return DemonstrationInfo(
+        task=task,
+        action_convention=action_convention,
+        observation=observation_sizes(entry.task),
+        action=convention.parts,
+        action_low=tuple(convention.space.low.tolist()),
+        action_high=tuple(convention.space.high.tolist()),
+        control_hz=CONTROL_HZ,
+        controller={"kp": CONTROLLER_KP, "damping_ratio": CONTROLLER_DAMPING_RATIO},
+        made_with={
+            "expert": entry.expert.__name__,
+            "disturbance": asdict(disturbance),
+            "versions": {name: version(name) for name in ("robosuite", "mujoco", "numpy")},
+        },
+    )

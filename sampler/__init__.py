@@ -1,0 +1,29 @@
+"""From noise to sample: step tables, replayable noise, and the solvers that fill a trajectory.
+
+A solver knows a callable, not a robot:
+
+    table = StepTable.from_config(scheduler_config)
+    noise = NoisePath.draw(generators, table.steps, shape)
+    solution = Picard(table, window=20, tolerance=0.1).solve(denoiser, condition, noise)
+"""
+
+from paradp.sampler.names import SAMPLERS, SamplerChoice
+from paradp.sampler.noise import NoisePath
+from paradp.sampler.picard import Picard
+from paradp.sampler.sequential import Sequential
+from paradp.sampler.solution import Denoiser, Solution, Solver, SolverStats, Status
+from paradp.sampler.table import StepTable
+
+__all__ = [
+    "SAMPLERS",
+    "Denoiser",
+    "NoisePath",
+    "Picard",
+    "SamplerChoice",
+    "Sequential",
+    "Solution",
+    "Solver",
+    "SolverStats",
+    "Status",
+    "StepTable",
+]

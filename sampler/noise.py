@@ -1,0 +1,36 @@
+"""All the randomness of a solve, drawn before it begins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NoisePath:
+    """The starting noise and every step's noise: sequential and parallel solvers on one path must agree.
+
+    Attributes:
+        initial: `[B, …]`, x_0.
+        steps: `[B, T, …]`, ξ_k of every step k.
+    """
+
+    initial: Tensor
+    steps: Tensor
+
+    @classmethod
+    def draw(
+        cls,
+        generators: Sequence[torch.Generator],
+        steps: int,
+        shape: tuple[int, ...],
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> "NoisePath":
+        """Draws a path of T = `steps` for samples of `shape`, from one CPU generator for each environment.
+
+        An environment's path depends on its own generator only, not on its neighbours nor on the device.
+        """
+        paths = torch.stack([torch.randn(steps + 1, *shape, generator=g, dtype=dtype) for g in generators]).to(device)
+        return cls(initial=paths[:, 0], steps=paths[:, 1:])

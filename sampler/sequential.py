@@ -1,0 +1,29 @@
+"""One step after another: the reference that every parallel solver must equal."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from paradp.sampler.noise import NoisePath
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, final_status, predict
+from paradp.sampler.table import StepTable
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """Ancestral sampling along a table: T rounds of one evaluation for each environment."""
+
+    table: StepTable
+
+    @torch.no_grad()
+    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Solution:
+        """Samples `[B, …]` for conditions `[B, C]` on a noise path."""
+        x = noise.initial
+        table = self.table.to(x.device, x.dtype)
+        for k in range(table.steps):
+            step = torch.full((len(x),), k, device=x.device)
+            prediction = predict(denoiser, x, table.timesteps[step], condition)
+            x = table.a[k] * x + table.c[k] * table.clean(x, prediction, step) + table.sigma[k] * noise.steps[:, k]
+        counts = torch.full((len(x),), table.steps, device=x.device)
+        return Solution(x, SolverStats(counts, counts.clone(), torch.zeros_like(counts, dtype=x.dtype), final_status(x)))
