@@ -1,6 +1,21 @@
 """Policies on disk: safetensors and JSON, never pickle; and the pretrained ones that come with the package."""
 
 from paradp.checkpoints.cards import ModelCard
-from paradp.checkpoints.store import CheckpointInfo, find_checkpoint, load_policy, pretrained, read_info, save_checkpoint
+from paradp.checkpoints.store import (
+    CheckpointInfo,
+    find_checkpoint,
+    load_policy,
+    pretrained,
+    read_info,
+    save_checkpoint,
+)
 
-__all__ = ["CheckpointInfo", "ModelCard", "find_checkpoint", "load_policy", "pretrained", "read_info", "save_checkpoint"]
+__all__ = [
+    "CheckpointInfo",
+    "ModelCard",
+    "find_checkpoint",
+    "load_policy",
+    "pretrained",
+    "read_info",
+    "save_checkpoint",
+]

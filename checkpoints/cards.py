@@ -31,19 +31,20 @@ class ModelCard:
 
     def render(self) -> str:
         measured = "\n".join(f"- {line}" for line in self.results) or "Not measured yet."
-        return f"""# {self.spec.task}: diffusion policy
+        spec, schedule = self.spec, self.spec.schedule
+        return f"""# {spec.task}: diffusion policy
 
-A 1-D U-Net with channels {_dashed(self.spec.unet.channels)} that denoises chunks of {self.spec.horizons.predict} actions from
-{self.spec.horizons.observe} observations; {self.spec.horizons.execute} of them are executed before it plans again.
+A 1-D U-Net, channels {_dashed(spec.unet.channels)}, that denoises chunks of {spec.horizons.predict} actions from
+{spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.
 
 | | |
 | --- | --- |
-| task | {self.spec.task} |
-| observation | {_listed(self.spec.observation)} |
-| action | {self.spec.action_convention}: {_listed(self.spec.action)} |
-| control rate | {self.spec.control_hz} Hz |
-| controller | {_listed(self.spec.controller)} |
-| noise schedule | {self.spec.schedule["beta_schedule"]}, {self.spec.schedule["num_train_timesteps"]} steps, {self.spec.schedule["prediction_type"]} |
+| task | {spec.task} |
+| observation | {_listed(spec.observation)} |
+| action | {spec.action_convention}: {_listed(spec.action)} |
+| control rate | {spec.control_hz} Hz |
+| controller | {_listed(spec.controller)} |
+| noise schedule | {schedule["beta_schedule"]}, {schedule["num_train_timesteps"]} steps, {schedule["prediction_type"]} |
 
 ## Data
 {self.episodes} successful episodes ({self.steps} control steps) of a scripted expert in simulation, not of people.

@@ -1,9 +1,9 @@
 """A checkpoint is a directory that is read without executing anything:
 
-    config.json         what the policy is for: task, observation, actions, controller, horizons, schedule, network
-    model.safetensors   the averaged weights
-    statistics.json     the normalisers
-    README.md           the model card
+config.json         what the policy is for: task, observation, actions, controller, horizons, schedule, network
+model.safetensors   the averaged weights
+statistics.json     the normalisers
+README.md           the model card
 """
 
 import difflib
@@ -96,7 +96,9 @@ def load_policy(
     path = find_checkpoint(name_or_path)
     info = read_info(path)
     if _sha256(path / "model.safetensors") != info.model_sha256:
-        raise ValueError(f"{path}/model.safetensors is not the file that config.json was written with: truncated or replaced")
+        raise ValueError(
+            f"{path}/model.safetensors is not the file that config.json was written with: truncated or replaced"
+        )
     spec = info.spec
     network = ConditionalUnet1D(spec.action_size, spec.condition_size, spec.unet)
     try:
@@ -124,7 +126,9 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         return PRETRAINED / str(name_or_path)
     near = difflib.get_close_matches(str(name_or_path), names, n=1)
     hint = f" — did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"no checkpoint {str(name_or_path)!r}{hint} Pretrained: {', '.join(names) or 'none'}; or give a directory.")
+    raise ValueError(
+        f"no checkpoint {str(name_or_path)!r}{hint} Pretrained: {', '.join(names) or 'none'}; or give a directory."
+    )
 
 
 def pretrained() -> list[str]:

@@ -10,7 +10,7 @@ import gymnasium
 
 from paradp.envs.actions import ACTION_CONVENTIONS
 from paradp.envs.experts.waypoints import Disturbance, ExpertCommand, ScriptedExpert, Variety
-from paradp.envs.robosuite_env import CONTROL_HZ, RobosuiteEnv, RobosuiteTask
+from paradp.envs.robosuite_env import CONTROL_HZ, RobosuiteEnv, RobosuiteTask, can_render
 from paradp.envs.tasks import TASKS, find_task
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "RobosuiteTask",
     "ScriptedExpert",
     "Variety",
+    "can_render",
     "find_task",
 ]
 

@@ -1,7 +1,9 @@
 """Robosuite tasks as gymnasium environments: seeded, correct from the first observation, low-dimensional."""
 
+import ctypes.util
 import logging
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +74,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if action_convention not in ACTION_CONVENTIONS:
             known = ", ".join(ACTION_CONVENTIONS)
             raise ValueError(f"unknown action convention {action_convention!r}; there are: {known}")
-        if render_mode not in (None, *self.metadata["render_modes"]):
+        if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render mode {render_mode!r}; there is: rgb_array")
         self.task = task
         self.convention = ACTION_CONVENTIONS[action_convention]
@@ -85,9 +87,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._sim = self._robosuite.sim
         model = self._sim.model
         self._grip_site = self._robosuite.robots[0].eef_site_id["right"]
-        self._finger_joints = [
-            model.get_joint_qpos_addr(name) for name in self._robosuite.robots[0].gripper["right"].joints
-        ]
+        self._finger_joints = [model.get_joint_qpos_addr(name) for name in self._robosuite.robots[0].gripper["right"].joints]
         self._bodies = {name: model.body_name2id(body) for name, body in task.objects.items()}
         self._renderer: Any = None
         self._render_size = render_size
@@ -155,6 +155,7 @@ def observation_sizes(task: RobosuiteTask) -> dict[str, int]:
 
 
 def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) -> Any:
+    _choose_gl()
     # robosuite logs an advertisement on import and its configuration on every construction.
     logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
     import robosuite
@@ -179,8 +180,20 @@ def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) 
     )
 
 
+def can_render() -> bool:
+    """Whether `rgb_array` frames can be had here: on Linux they need EGL (Debian's libegl1), but no display."""
+    return sys.platform != "linux" or bool(os.environ.get("MUJOCO_GL") or ctypes.util.find_library("EGL"))
+
+
+def _choose_gl() -> None:
+    # MuJoCo reads this once, when it is first imported, and then wants a display unless told otherwise.
+    if sys.platform == "linux" and can_render():
+        os.environ.setdefault("MUJOCO_GL", "egl")
+
+
 def _make_renderer(model: Any, height: int, width: int) -> tuple[Any, Any]:
-    os.environ.setdefault("MUJOCO_GL", "egl")
+    if not can_render():
+        raise OSError("rendering needs EGL, which this machine lacks (Debian and Ubuntu: apt install libegl1)")
     import mujoco
 
     model.vis.global_.offheight = max(model.vis.global_.offheight, height)

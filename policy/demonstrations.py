@@ -75,7 +75,9 @@ class Demonstrations:
         try:
             demonstrations = cls(zarr.open_group(path, mode=mode), path)  # type: ignore[arg-type]
             steps = demonstrations.steps
-            short = [name for name in _data_sizes(demonstrations.info) if demonstrations._array(f"data/{name}").shape[0] < steps]
+            short = [
+                name for name in _data_sizes(demonstrations.info) if demonstrations._array(f"data/{name}").shape[0] < steps
+            ]
         except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no demonstrations that can be read: {error}") from error
         if short:

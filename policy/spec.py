@@ -5,7 +5,7 @@ from typing import Any
 
 from paradp.policy.unet import UnetConfig
 
-# Nichol & Dhariwal's cosine schedule over 100 steps, noise prediction, samples clipped to [−1, 1]: Diffusion Policy's choice.
+# Diffusion Policy's choice: Nichol & Dhariwal's cosine schedule over 100 steps, noise prediction, clipped samples.
 DEFAULT_SCHEDULE: dict[str, Any] = {
     "_class_name": "DDPMScheduler",
     "num_train_timesteps": 100,
@@ -73,7 +73,7 @@ class PolicySpec:
     controller: dict[str, float]
     horizons: Horizons = Horizons()
     schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_SCHEDULE))
-    unet: UnetConfig = UnetConfig()
+    unet: UnetConfig = field(default_factory=UnetConfig)
 
     @property
     def observation_size(self) -> int:

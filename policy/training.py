@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from paradp.policy.demonstrations import Demonstrations
 from paradp.policy.ema import EMA
 from paradp.policy.normalizer import Normalizer
-from paradp.policy.spec import DEFAULT_SCHEDULE, Horizons, PolicySpec
+from paradp.policy.spec import PolicySpec
 from paradp.policy.unet import ConditionalUnet1D, UnetConfig
 from paradp.policy.windows import Windows, cut_windows
 
@@ -177,12 +177,17 @@ class _Run:
         self.seconds_before = 0.0
         self._config = config
         self._optimiser = torch.optim.AdamW(
-            network.parameters(), config.learning_rate, betas=(0.95, 0.999), weight_decay=config.weight_decay, fused=True
+            network.parameters(),
+            config.learning_rate,
+            betas=(0.95, 0.999),
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self._path = out / "state.safetensors"
         # What a run is of: a state is continued only under the same.
         self._identity = json.dumps(
-            {"config": asdict(config), "info": asdict(demonstrations.info), "episodes": len(demonstrations)}, sort_keys=True
+            {"config": asdict(config), "info": asdict(demonstrations.info), "episodes": len(demonstrations)},
+            sort_keys=True,
         )
         out.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
@@ -225,7 +230,9 @@ class _Run:
             with safe_open(self._path, "pt") as file:
                 metadata = file.metadata()
                 if metadata["identity"] != self._identity:
-                    raise ValueError(f"{self._path.parent} holds a run with another configuration or data; choose another --out")
+                    raise ValueError(
+                        f"{self._path.parent} holds a run with another configuration or data; choose another --out"
+                    )
                 # AdamW creates its moments at the first step; a step with zero gradients makes room for the stored ones.
                 self._create_moments()
                 for name, tensor in self._tensors().items():

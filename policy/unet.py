@@ -1,7 +1,10 @@
 """The 1-D convolutional U-Net of Diffusion Policy, conditioned by FiLM."""
 
+import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +50,10 @@ class ConditionalUnet1D(nn.Module):
         super().__init__()
         embedding = config.timestep_embedding
         self.timestep_encoder = nn.Sequential(
-            SinusoidalEmbedding(embedding), nn.Linear(embedding, 4 * embedding), nn.Mish(), nn.Linear(4 * embedding, embedding)
+            SinusoidalEmbedding(embedding),
+            nn.Linear(embedding, 4 * embedding),
+            nn.Mish(),
+            nn.Linear(4 * embedding, embedding),
         )
         film_size = embedding + condition_size
 
@@ -55,15 +61,15 @@ class ConditionalUnet1D(nn.Module):
             return ResidualBlock(size_in, size_out, film_size, config.kernel_size, config.groups)
 
         sizes = [action_size, *config.channels]
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(itertools.pairwise(sizes))
         last = len(pairs) - 1
         self.down = nn.ModuleList(
-            nn.ModuleList([block(a, b), block(b, b), nn.Identity() if i == last else nn.Conv1d(b, b, 3, 2, 1)])
+            Stage(block(a, b), block(b, b), nn.Identity() if i == last else nn.Conv1d(b, b, 3, 2, 1))
             for i, (a, b) in enumerate(pairs)
         )
-        self.middle = nn.ModuleList([block(sizes[-1], sizes[-1]), block(sizes[-1], sizes[-1])])
+        self.middle = Stage(block(sizes[-1], sizes[-1]), block(sizes[-1], sizes[-1]), nn.Identity())
         self.up = nn.ModuleList(
-            nn.ModuleList([block(2 * b, a), block(a, a), nn.ConvTranspose1d(a, a, 4, 2, 1)]) for a, b in reversed(pairs[1:])
+            Stage(block(2 * b, a), block(a, a), nn.ConvTranspose1d(a, a, 4, 2, 1)) for a, b in reversed(pairs[1:])
         )
         self.head = nn.Sequential(
             ConvBlock(sizes[1], sizes[1], config.kernel_size, config.groups), nn.Conv1d(sizes[1], action_size, 1)
@@ -74,15 +80,28 @@ class ConditionalUnet1D(nn.Module):
         film = torch.cat([self.timestep_encoder(timestep), condition], dim=-1)
         h = x.transpose(1, 2)
         skips = []
-        for first, second, downsample in self.down:  # type: ignore[misc]
-            h = second(first(h, film), film)
-            skips.append(h)
-            h = downsample(h)
-        for block in self.middle:
-            h = block(h, film)
-        for first, second, upsample in self.up:  # type: ignore[misc]
-            h = upsample(second(first(torch.cat([h, skips.pop()], dim=1), film), film))
+        for stage in cast(Iterable[Stage], self.down):
+            skips.append(stage(h, film))
+            h = stage.resample(skips[-1])
+        h = self.middle(h, film)
+        for stage in cast(Iterable[Stage], self.up):
+            h = stage.resample(stage(torch.cat([h, skips.pop()], dim=1), film))
         return self.head(h).transpose(1, 2)
+
+
+class Stage(nn.Module):
+    """Two residual blocks at one resolution, and the way to the next resolution."""
+
+    resample: nn.Module
+
+    def __init__(self, first: "ResidualBlock", second: "ResidualBlock", resample: nn.Module):
+        super().__init__()
+        self.first = first
+        self.second = second
+        self.resample = resample
+
+    def forward(self, x: Tensor, film: Tensor) -> Tensor:
+        return self.second(self.first(x, film), film)
 
 
 class ResidualBlock(nn.Module):
@@ -105,12 +124,16 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, size_in: int, size_out: int, kernel_size: int, groups: int):
         super().__init__(
-            nn.Conv1d(size_in, size_out, kernel_size, padding=kernel_size // 2), nn.GroupNorm(groups, size_out), nn.Mish()
+            nn.Conv1d(size_in, size_out, kernel_size, padding=kernel_size // 2),
+            nn.GroupNorm(groups, size_out),
+            nn.Mish(),
         )
 
 
 class SinusoidalEmbedding(nn.Module):
     """Sines and cosines of the timestep at geometrically spaced frequencies ("Attention Is All You Need", §3.5)."""
+
+    frequencies: Tensor
 
     def __init__(self, size: int):
         super().__init__()
@@ -118,5 +141,5 @@ class SinusoidalEmbedding(nn.Module):
         self.register_buffer("frequencies", torch.exp(-math.log(10_000) / (half - 1) * torch.arange(half)), persistent=False)
 
     def forward(self, timestep: Tensor) -> Tensor:
-        angles = timestep[:, None].to(self.frequencies.dtype) * self.frequencies  # type: ignore[operator]
+        angles = timestep[:, None].to(self.frequencies.dtype) * self.frequencies
         return torch.cat([angles.sin(), angles.cos()], dim=-1)

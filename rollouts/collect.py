@@ -41,15 +41,16 @@ def collect(
     """
     info = _describe(task, action_convention, disturbance)
     demonstrations = Demonstrations.open_or_create(out, info)
+    if len(demonstrations) >= episodes:
+        return demonstrations
     first = int(demonstrations.seeds[-1]) + 1 if len(demonstrations) else seed
-    tried = 0
-    for episode in _episodes_in_order(task, action_convention, disturbance, first, workers or os.cpu_count() or 1):
-        if len(demonstrations) >= episodes:
-            break
-        tried += 1
+    tries = _episodes_in_order(task, action_convention, disturbance, first, workers or os.cpu_count() or 1)
+    for tried, episode in enumerate(tries, start=1):
         if episode is not None:
             demonstrations.append(episode)
         on_progress(len(demonstrations), tried)
+        if len(demonstrations) >= episodes:
+            break
     return demonstrations
 
 

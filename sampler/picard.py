@@ -47,9 +47,7 @@ class Picard:
         while len(active := windows.unfinished()):
             windows.advance(active, denoiser, condition, self.tolerance)
         sample = windows.states[:, -1]
-        return Solution(
-            sample, SolverStats(windows.rounds, windows.evaluations, windows.residual, final_status(sample))
-        )
+        return Solution(sample, SolverStats(windows.rounds, windows.evaluations, windows.residual, final_status(sample)))
 
 
 class _Windows:

@@ -66,7 +66,9 @@ class StepTable:
         timesteps = scheduler.timesteps.to(torch.int64)
         if (timesteps.diff() >= 0).any():
             step = int((timesteps.diff() >= 0).nonzero()[0]) + 1
-            raise ValueError(f"timesteps must decrease, but step {step} goes from {timesteps[step - 1]} to {timesteps[step]}")
+            raise ValueError(
+                f"timesteps must decrease, but step {step} goes from {timesteps[step - 1]} to {timesteps[step]}"
+            )
         alpha_bar = scheduler.alphas_cumprod.double()[timesteps]
         return cls._ddpm(
             timesteps=timesteps,

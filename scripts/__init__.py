@@ -1,1 +1,1 @@
-"""TODO."""
+"""The command line `paradp …`: parse, assemble, call."""

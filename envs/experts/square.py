@@ -71,12 +71,12 @@ class SquareExpert(ScriptedExpert):
 def _onto_peg(yaw: float) -> PoseOf:
     """Above the peg until the nut is square to it, then down; up again wherever it catches and slips aside."""
 
-    def pose_of(now: Scene) -> Pose:
-        aside = float(np.abs(now.object_pos[:2] - PEG_XY).max())
-        askew = abs(wrap_angle(now.object_yaw - yaw))
+    def pose_of(scene: Scene) -> Pose:
+        aside = float(np.abs(scene.object_pos[:2] - PEG_XY).max())
+        askew = abs(wrap_angle(scene.object_yaw - yaw))
         aligned = aside < 0.006 and askew < 0.06
-        down = aligned or now.object_pos[2] < PEG_TOP_Z and aside < 0.012
-        return _nut_at(np.append(PEG_XY, DOWN_Z if down else HOVER_Z), yaw)(now)
+        down = aligned or (scene.object_pos[2] < PEG_TOP_Z and aside < 0.012)
+        return _nut_at(np.append(PEG_XY, DOWN_Z if down else HOVER_Z), yaw)(scene)
 
     return pose_of
 
@@ -99,8 +99,8 @@ def _lifted(start: Scene, height: float) -> PoseOf:
 def _nut_at(position: np.ndarray, yaw: float) -> PoseOf:
     """The hand's pose that brings the held nut to a place, level and at a yaw, however it sits in the hand."""
 
-    def pose_of(now: Scene) -> Pose:
-        correction = yaw_matrix(yaw) @ now.object_rotation.T
-        return position + correction @ (now.eef_pos - now.object_pos), correction @ now.eef_rotation
+    def pose_of(scene: Scene) -> Pose:
+        correction = yaw_matrix(yaw) @ scene.object_rotation.T
+        return position + correction @ (scene.eef_pos - scene.object_pos), correction @ scene.eef_rotation
 
     return pose_of

@@ -1,0 +1,35 @@
+# `make rollout` and `make test` do everything from a fresh clone: environment, install, run.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ROOMS := sampler policy envs rollouts checkpoints scripts
+
+.PHONY: rollout test test-slow lint types clean
+
+rollout: $(INSTALLED)
+	$(BIN)/paradp rollout square --sampler ddpm,para-ddpm --episodes 10 --envs 5 --workers 2 --out runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/pytest -q
+
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -q -m slow
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy does not see the mapping of the rooms to paradp.<room>: it gets a tree of links.
+types: $(INSTALLED)
+	mkdir -p build/types/paradp
+	for room in $(ROOMS); do ln -sfn ../../../$$room build/types/paradp/$$room; done
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml $(ROOMS:%=-p paradp.%)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,89 @@
+"""Runs side by side: the same seeds, the difference in success, and a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+
+from paradp.rollouts.statistics import PairedLoss, paired_loss
+from paradp.rollouts.summary import Summary
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run beside the others.
+
+    Attributes:
+        label: the sampler.
+        summary: what the run measured.
+        steps: its control steps, one row each.
+        loss: success lost against the first run, or `None` for that run itself.
+    """
+
+    label: str
+    summary: Summary
+    steps: pd.DataFrame
+    loss: PairedLoss | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs of one task; the first one is the baseline."""
+
+    runs: list[Compared]
+
+    def plot(self, path: Path) -> None:
+        """Success against the latency of a plan, and the distribution of control-step latencies."""
+        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+        for i, run in enumerate(self.runs):
+            success, replan = run.summary.success, run.summary.latency_ms_batch1.replan
+            low, high = success.mean - success.ci95[0], success.ci95[1] - success.mean
+            left.errorbar(
+                replan.p50,
+                success.mean,
+                xerr=[[0], [replan.p95 - replan.p50]],
+                yerr=[[max(low, 0)], [max(high, 0)]],
+                fmt="o",
+                capsize=3,
+                color=f"C{i}",
+                label=run.label,
+            )
+            latencies = 1000 * run.steps["seconds"]
+            right.ecdf(latencies, color=f"C{i}", label=run.label)
+        task, episodes = self.runs[0].summary.task, self.runs[0].summary.episodes
+        left.set(
+            xlabel="latency of a plan, one environment: p50 to p95 (ms)",
+            ylabel="success, 95 % interval",
+            ylim=(-0.03, 1.03),
+            title=f"{task}, {episodes} episodes each",
+        )
+        left.set_xlim(left=0)
+        right.set(
+            xlabel=f"latency of a control step, {self.runs[0].summary.envs} environments a batch (ms)",
+            ylabel="share of steps below",
+            xscale="log",
+            title="most steps take an action from the chunk; every eighth plans",
+        )
+        for axes in (left, right):
+            axes.grid(alpha=0.3)
+            axes.legend(loc="lower right")
+        figure.savefig(path, dpi=120)
+        plt.close(figure)
+
+
+def compare(paths: Sequence[Path]) -> Comparison:
+    """Reads finished runs; the first is the baseline of the paired differences."""
+    episodes = [pd.read_parquet(path / "episodes.parquet") for path in paths]
+    successes = [dict(zip(table["seed"], table["success"], strict=True)) for table in episodes]
+    runs = []
+    for i, path in enumerate(paths):
+        summary = Summary.read(path / "summary.json")
+        label = ":".join([summary.sampler["name"], *(f"{k}={v}" for k, v in summary.sampler["settings"].items())])
+        loss = paired_loss(successes[0], successes[i]) if i else None
+        runs.append(Compared(label, summary, pd.read_parquet(path / "steps.parquet"), loss))
+    return Comparison(runs)

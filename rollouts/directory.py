@@ -1,0 +1,123 @@
+"""A run's directory: what the run is, one file an episode, and nothing written half.
+
+run.json                 what the run is of; a run is only continued as itself
+episodes/<seed>.json     each finished episode with its steps
+episodes.parquet         one row an episode
+steps.parquet            one row a control step
+summary.json             the contract with other programs
+videos/                  the first episodes, if asked for
+"""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+
+from paradp.rollouts.records import Episode
+
+_EPISODE = TypeAdapter(Episode)
+
+
+class RunDirectory:
+    """Where a run keeps what it has done.
+
+    Args:
+        path: the directory.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._episodes = path / "episodes"
+
+    def open(self, identity: dict[str, Any]) -> None:
+        """Starts a run, or continues it.
+
+        Args:
+            identity: everything that the numbers depend on.
+
+        Raises:
+            ValueError: the directory holds another run, or something else.
+        """
+        text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
+        marker = self.path / "run.json"
+        if marker.exists():
+            try:
+                there = json.loads(marker.read_text())
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{marker} cannot be read: {error}") from error
+            here = json.loads(text)
+            differing = [f"{k}: {there.get(k)} there, {here.get(k)} here" for k in here if there.get(k) != here[k]]
+            if differing:
+                raise ValueError(f"{self.path} holds another run ({'; '.join(differing)}); choose another --out")
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise ValueError(f"{self.path} is not empty and holds no run; choose another --out")
+        self._episodes.mkdir(parents=True, exist_ok=True)
+        if not marker.exists():
+            write_whole(marker, text.encode())
+
+    def add(self, episode: Episode) -> None:
+        """Keeps a finished episode."""
+        write_whole(self._episodes / f"{episode.seed}.json", _EPISODE.dump_json(episode))
+
+    def seeds(self) -> set[int]:
+        """Seeds of the finished episodes."""
+        return {int(path.stem) for path in self._episodes.glob("*.json")}
+
+    def episodes(self, seeds: range) -> list[Episode]:
+        """The finished episodes of these seeds, in order.
+
+        Raises:
+            ValueError: one of their files is damaged.
+        """
+        finished = self.seeds()
+        return [self._read(self._episodes / f"{seed}.json") for seed in seeds if seed in finished]
+
+    def write_tables(self, episodes: list[Episode]) -> None:
+        """Writes `episodes.parquet` and `steps.parquet`."""
+        _write_parquet(pd.DataFrame([_episode_row(e) for e in episodes]), self.path / "episodes.parquet")
+        steps = [{"seed": e.seed, **_step_row(asdict(s))} for e in episodes for s in e.steps]
+        _write_parquet(pd.DataFrame(steps), self.path / "steps.parquet")
+
+    def _read(self, path: Path) -> Episode:
+        try:
+            return _EPISODE.validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise ValueError(f"{path} is damaged; remove it to run that episode again") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader sees the old one or the new one, whatever happens meanwhile."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_parquet(table: pd.DataFrame, path: Path) -> None:
+    write_whole(path, table.to_parquet(index=False))
+
+
+def _episode_row(episode: Episode) -> dict[str, Any]:
+    replans = [s.replan for s in episode.steps if s.replan]
+    return {
+        "seed": episode.seed,
+        "success": episode.success,
+        "reward": episode.reward,
+        "steps": len(episode.steps),
+        "seconds": episode.seconds,
+        "replans": len(replans),
+        "rounds_mean": sum(r.rounds for r in replans) / max(len(replans), 1),
+        "evaluations_mean": sum(r.evaluations for r in replans) / max(len(replans), 1),
+    }
+
+
+def _step_row(step: dict[str, Any]) -> dict[str, Any]:
+    replan = step.pop("replan") or {}
+    names = ("seconds", "batch", "rounds", "evaluations", "residual", "converged")
+    return {**step, **{f"replan_{name}": replan.get(name) for name in names}}

@@ -1,0 +1,75 @@
+"""Environments for the loop: gymnasium's vector env, with places that can sit out."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector.utils import create_empty_array
+
+from paradp.envs import find_task
+from paradp.policy import PolicySpec
+
+
+class Parkable(gymnasium.Wrapper):
+    """Sits out after `reset(options={"park": True})`: its steps cost nothing until it is next reset.
+
+    A vector env steps all of its environments, also when there are fewer episodes left than environments.
+    """
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        self._parked = bool((options or {}).get("park"))
+        if self._parked:
+            self._idle = create_empty_array(self.observation_space, n=1)
+            self._idle = {key: value[0] for key, value in self._idle.items()}  # type: ignore[union-attr]
+            return self._idle, {"success": False}
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any):
+        if self._parked:
+            return self._idle, 0.0, False, False, {"success": False}
+        return self.env.step(action)
+
+
+def make_envs(task: str, count: int, action_convention: str = "absolute", render: bool = False) -> SyncVectorEnv:
+    """`count` environments of a task in this process, reset only when told to (`AutoresetMode.DISABLED`).
+
+    Raises:
+        ValueError: the task is unknown.
+    """
+    env_id = find_task(task).task.env_id
+    render_mode = "rgb_array" if render else None
+
+    def make() -> gymnasium.Env:
+        return Parkable(gymnasium.make(env_id, action_convention=action_convention, render_mode=render_mode))
+
+    return SyncVectorEnv([make] * count, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+
+
+def check_fits(spec: PolicySpec, task: str) -> None:
+    """Checks that a policy was trained for a task as it is here.
+
+    Raises:
+        ValueError: the task, its observation, its actions, its control rate or its controller differ; the message says how.
+    """
+    import paradp.envs.actions as actions
+    from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ
+    from paradp.envs.robosuite_env import observation_sizes
+
+    convention = ACTION_CONVENTIONS.get(spec.action_convention)
+    if convention is None:
+        known = ", ".join(ACTION_CONVENTIONS)
+        raise ValueError(f"the checkpoint's actions are {spec.action_convention!r}; the environments know: {known}")
+    here = {
+        "task": task,
+        "observation": observation_sizes(find_task(task).task),
+        "action": convention.parts,
+        "control_hz": CONTROL_HZ,
+        "controller": {"kp": actions.CONTROLLER_KP, "damping_ratio": actions.CONTROLLER_DAMPING_RATIO},
+    }
+    for name, wanted in here.items():
+        if (found := getattr(spec, name)) != wanted:
+            raise ValueError(f"the checkpoint does not fit the task {task!r}: its {name} is {found}, the task's is {wanted}")
+    limits = np.array([spec.action_low, spec.action_high], np.float32)
+    if not np.array_equal(limits, [convention.space.low, convention.space.high]):
+        raise ValueError(f"the checkpoint does not fit the task {task!r}: its action limits differ from the environment's")

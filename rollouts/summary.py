@@ -1,0 +1,124 @@
+"""`summary.json`: what a run measured, in one page that other programs read."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from paradp.rollouts.directory import write_whole
+from paradp.rollouts.records import Episode
+from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
+
+VERSIONED = ("torch", "numpy", "robosuite", "mujoco", "gymnasium", "diffusers")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of a plan, and of a control step (which holds a plan once in Ta steps)."""
+
+    replan: Quantiles
+    step: Quantiles
+
+
+@dataclass(frozen=True)
+class SolverCost:
+    """Means over all plans and environments."""
+
+    rounds_mean: float
+    evaluations_mean: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run's results.
+
+    Attributes:
+        task: its name.
+        sampler: `name` and `settings`.
+        episodes: how many; episode i has seed `seed` + i.
+        success: rate, with Wilson's interval.
+        reward: mean of the episodes' maximal rewards, with a bootstrap interval.
+        latency_ms: around the controller, with up to `envs` environments planned together, after warm-up.
+        latency_ms_batch1: the same with one environment alone.
+        solver: rounds and evaluations a plan.
+        seconds_per_episode: wall-clock time from reset to end, with `envs` environments taking turns.
+        throughput_steps_per_s: control steps a second over all environments and workers.
+        clock: `ideal`: simulated time stands still while the policy thinks.
+        checkpoint: `name` and `sha256` of the weights.
+        envs, workers, threads: environments in a batch, processes, threads of each.
+        seed: of the first episode.
+        hardware, versions: what it ran on.
+    """
+
+    task: str
+    sampler: dict[str, Any]
+    episodes: int
+    success: Estimate
+    reward: Estimate
+    latency_ms: Latency
+    latency_ms_batch1: Latency
+    solver: SolverCost
+    seconds_per_episode: float
+    throughput_steps_per_s: float
+    clock: str
+    checkpoint: dict[str, str]
+    envs: int
+    workers: int
+    threads: int
+    seed: int
+    hardware: dict[str, Any]
+    versions: dict[str, str]
+
+    def write(self, path: Path) -> None:
+        write_whole(path, _SUMMARY.dump_json(self, indent=2) + b"\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Summary":
+        return _SUMMARY.validate_json(path.read_bytes())
+
+
+_SUMMARY = TypeAdapter(Summary)
+
+
+def latency(episodes: Sequence[Episode]) -> Latency:
+    """Latencies over all steps and plans of some episodes."""
+    steps = [step for episode in episodes for step in episode.steps]
+    return Latency(
+        replan=Quantiles.of_seconds([s.replan.seconds for s in steps if s.replan]),
+        step=Quantiles.of_seconds([s.seconds for s in steps]),
+    )
+
+
+def success_and_reward(episodes: Sequence[Episode]) -> tuple[Estimate, Estimate]:
+    return wilson(sum(e.success for e in episodes), len(episodes)), bootstrap([e.reward for e in episodes])
+
+
+def solver_cost(episodes: Sequence[Episode]) -> SolverCost:
+    replans = [s.replan for e in episodes for s in e.steps if s.replan]
+    return SolverCost(sum(r.rounds for r in replans) / len(replans), sum(r.evaluations for r in replans) / len(replans))
+
+
+def hardware() -> dict[str, Any]:
+    """The machine in words."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    return {name: version(name) for name in VERSIONED}
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

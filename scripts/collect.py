@@ -1,0 +1,47 @@
+"""`paradp collect`: demonstrations by the scripted expert."""
+
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from paradp.rollouts.collect import DEFAULT_DISTURBANCE
+from paradp.rollouts.collect import collect as run
+from paradp.scripts.console import console, progress
+
+
+def collect(
+    task: tyro.conf.Positional[str],
+    episodes: int = 200,
+    out: Path | None = None,
+    action_convention: Literal["absolute", "delta"] = "absolute",
+    seed: int = 1_000_000,
+    workers: int | None = None,
+) -> None:
+    """Collect demonstrations: the task's scripted expert acts on all cores, and its successes are kept.
+
+    A collection that was interrupted continues when the same command is given again.
+
+        paradp collect square --episodes 200 --out demos/square.zarr
+
+    Args:
+        task: the task's name; `paradp info` lists them.
+        episodes: how many successes the file shall hold.
+        out: the zarr group; demos/TASK.zarr by default.
+        action_convention: what the actions mean, see `paradp.envs.actions`.
+        seed: of the first episode tried; evaluations count up from 0, so that they see other episodes.
+        workers: processes; one for each core by default.
+    """
+    path = out or Path(f"demos/{task}.zarr")
+    with progress(f"{task} demonstrations", episodes) as report:
+        done = run(
+            task,
+            episodes,
+            path,
+            action_convention,
+            DEFAULT_DISTURBANCE,
+            seed,
+            workers,
+            lambda kept, tried: report(kept, f"{tried} tried"),
+        )
+    console.print(f"{len(done)} episodes, {done.steps} steps in {path}")

@@ -1,0 +1,86 @@
+"""`paradp rollout`: a policy in closed loop."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from paradp.envs import can_render, find_task
+from paradp.rollouts import RolloutConfig
+from paradp.rollouts import rollout as run
+from paradp.rollouts.comparison import compare
+from paradp.sampler import SAMPLERS, SamplerChoice
+from paradp.scripts.console import console, progress
+from paradp.scripts.tables import comparison_table
+
+_SAMPLER_HELP = "how to denoise, one or several with commas between them, each with its options behind colons: " + "; ".join(
+    f"{name} ({family.summary})" for name, family in SAMPLERS.items()
+)
+
+
+def rollout(
+    task: tyro.conf.Positional[str],
+    sampler: Annotated[str, tyro.conf.arg(help=_SAMPLER_HELP)] = "para-ddpm",
+    window: int | None = None,
+    tolerance: float | None = None,
+    episodes: int = 20,
+    seed: int = 0,
+    envs: int = 1,
+    workers: int = 1,
+    videos: int = 1,
+    checkpoint: str | None = None,
+    device: str = "cpu",
+    out: Path = Path("runs/rollout"),
+) -> None:
+    """Run a policy in closed loop; measure success, reward and latency, film it, and write it all down.
+
+    Several samplers run on the same seeds, each into a folder of its own under --out, and are compared with the first.
+    A run that was interrupted continues when the same command is given again.
+
+        paradp rollout square --sampler para-ddpm --episodes 20 --out runs/demo
+        paradp rollout square --sampler ddpm,para-ddpm:window=8:tolerance=0.1 --out runs/both
+
+    Args:
+        task: the task's name; `paradp info` lists them.
+        sampler: see above.
+        window: steps evaluated at once, for every parallel sampler named.
+        tolerance: accepted change in standard deviations of a step's noise, for every parallel sampler named.
+        episodes: how many; episode i has seed SEED + i.
+        seed: of the first episode's environment and noise.
+        envs: environments planned together as one batch, in each worker.
+        workers: processes; the cores are shared out among them.
+        videos: how many of the first episodes to film.
+        checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
+        device: where the network computes: cpu or cuda.
+        out: the run's directory.
+    """
+    find_task(task)
+    if videos and not can_render():
+        console.print("no videos: rendering needs EGL (Debian and Ubuntu: apt install libegl1)")
+        videos = 0
+    choices = [_with_options(SamplerChoice.parse(text), window, tolerance) for text in sampler.split(",")]
+    config = RolloutConfig(task, choices[0], out, checkpoint, episodes, seed, envs, workers, videos, device)
+    configs = [replace(config, sampler=c, out=out / _folder(c) if len(choices) > 1 else out) for c in choices]
+    for one in configs:
+        one.load()  # a mistake in the last sampler should not wait for the first one's episodes
+    for one in configs:
+        with progress(f"{task} · {one.sampler}", episodes) as report:
+            run(one, on_progress=report)
+    comparison = compare([one.out for one in configs])
+    console.print(comparison_table(comparison))
+    comparison.plot(out / "comparison.png")
+    console.print(f"plot {out}/comparison.png · data {', '.join(f'{one.out}/summary.json' for one in configs)}")
+    if videos:
+        console.print(f"videos {', '.join(f'{one.out}/videos' for one in configs)}")
+
+
+def _with_options(choice: SamplerChoice, window: int | None, tolerance: float | None) -> SamplerChoice:
+    """The choice with the flags added that its sampler knows; options in its own text win."""
+    flags = {"window": window, "tolerance": tolerance}
+    given = {k: v for k, v in flags.items() if v is not None and k in SAMPLERS[choice.name].options}
+    return SamplerChoice(choice.name, tuple(sorted((given | dict(choice.options)).items())))
+
+
+def _folder(choice: SamplerChoice) -> str:
+    return str(choice).replace(":", "_").replace("=", "-")
