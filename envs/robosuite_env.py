@@ -15,6 +15,8 @@ from paradp.envs.actions import ACTION_CONVENTIONS, CONTROLLER_DAMPING_RATIO, CO
 from paradp.envs.rotations import matrix_to_rotation_6d
 
 CONTROL_HZ = 20
+# Bound of an observation: no pose in the scene is farther (m), no rotation's entry larger.
+FARTHEST = 10.0
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,11 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.render_mode = render_mode
         self.action_space = self.convention.space
         self.observation_space = spaces.Dict(
-            {key: spaces.Box(-np.inf, np.inf, (size,), np.float32) for key, size in observation_sizes(task).items()}
+            {key: spaces.Box(-FARTHEST, FARTHEST, (size,), np.float32) for key, size in observation_sizes(task).items()}
         )
         self._robosuite = _make_robosuite(task, self.convention.controller_options())
+        # Lift draws the size of its cube when it is built, so all instances are built from one seed.
+        self._seed(None)
         self._sim = self._robosuite.sim
         model = self._sim.model
         self._grip_site = self._robosuite.robots[0].eef_site_id["right"]
@@ -95,8 +99,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)
         if seed is not None:
-            # Placement samplers and robots hold a reference to this generator, so its state is set, not replaced.
-            self._robosuite.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+            self._seed(seed)
         self._robosuite.reset()
         # Poses are read from the simulator: robosuite's observables are slow and partly zero after a reset.
         for observable in self._robosuite._observables.values():
@@ -125,6 +128,10 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if self._renderer is not None:
             self._renderer[0].close()
             self._renderer = None
+
+    def _seed(self, seed: int | None) -> None:
+        # Placement samplers and robots hold a reference to this generator, so its state is set, not replaced.
+        self._robosuite.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
     def _observe(self) -> dict[str, np.ndarray]:
         data = self._sim.data
@@ -177,6 +184,7 @@ def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) 
         hard_reset=False,
         ignore_done=True,
         reward_shaping=False,
+        seed=0,
     )
 
 

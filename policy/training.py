@@ -99,28 +99,46 @@ def train(
     objective = DenoisingObjective(spec, observation_normalizer, action_normalizer)
     run = _Run(ConditionalUnet1D(spec.action_size, spec.condition_size, spec.unet), config, demonstrations, out)
     trained = TrainedPolicy(spec, run.ema.network, observation_normalizer, action_normalizer)
-    log = out / "metrics.jsonl"
+    log = _MetricsLog(out / "metrics.jsonl", run.step)
+
+    def save_all() -> None:
+        save(trained, out / "checkpoint")
+        run.save()
 
     losses: list[float] = []
-    started = time.perf_counter()
     while run.step < config.steps:
         losses.append(run.optimise(objective, training))
         on_step(run.step, losses[-1])
         if run.step % config.log_every == 0 or run.step == config.steps:
-            metrics = TrainingMetrics(
-                step=run.step,
-                train_loss=sum(losses) / len(losses),
-                validation_loss=objective.validation_loss(run.ema.network, validation),
-                learning_rate=run.learning_rate,
-                seconds=run.seconds_before + time.perf_counter() - started,
-            )
-            with log.open("a") as file:
-                file.write(json.dumps(asdict(metrics)) + "\n")
+            validation_loss = objective.validation_loss(run.ema.network, validation)
+            log.write(run.step, sum(losses) / len(losses), validation_loss, run.learning_rate)
             losses.clear()
-        if run.step % config.save_every == 0 or run.step == config.steps:
-            save(trained, out / "checkpoint")
-            run.save(run.seconds_before + time.perf_counter() - started)
+        if run.step % config.save_every == 0:
+            save_all()
+    save_all()
     return trained
+
+
+class _MetricsLog:
+    """`metrics.jsonl`, continued after the step that a resumed run starts from."""
+
+    def __init__(self, path: Path, step: int):
+        self._path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        path.write_text("".join(f"{line}\n" for line in kept))
+        self._seconds_before = json.loads(kept[-1])["seconds"] if kept else 0.0
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the training so far, over all of its processes."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def write(self, step: int, train_loss: float, validation_loss: float, learning_rate: float) -> None:
+        metrics = TrainingMetrics(step, train_loss, validation_loss, learning_rate, self.seconds)
+        with self._path.open("a") as file:
+            file.write(json.dumps(asdict(metrics)) + "\n")
 
 
 def spec_for(demonstrations: Demonstrations, unet: UnetConfig) -> PolicySpec:
@@ -174,7 +192,6 @@ class _Run:
         self.network = network
         self.ema = EMA(network)
         self.step = 0
-        self.seconds_before = 0.0
         self._config = config
         self._optimiser = torch.optim.AdamW(
             network.parameters(),
@@ -216,11 +233,11 @@ class _Run:
         self._optimiser.step()
         self.ema.update(self.network, self.step)
         self.step += 1
-        return float(loss)
+        return loss.item()
 
-    def save(self, seconds: float) -> None:
+    def save(self) -> None:
         """Writes all that a later process needs to continue; the old state stays until the new one is whole."""
-        metadata = {"step": str(self.step), "seconds": str(seconds), "identity": self._identity}
+        metadata = {"step": str(self.step), "identity": self._identity}
         partial = self._path.with_suffix(".partial")
         save_file({name: t.contiguous() for name, t in self._tensors().items()}, partial, metadata)
         partial.replace(self._path)
@@ -240,7 +257,6 @@ class _Run:
         except (SafetensorError, KeyError) as error:
             raise ValueError(f"{self._path} is damaged: {error}") from error
         self.step = int(metadata["step"])
-        self.seconds_before = float(metadata["seconds"])
 
     def _create_moments(self) -> None:
         for parameter in self.network.parameters():

@@ -1,29 +1,37 @@
 """Environments for the loop: gymnasium's vector env, with places that can sit out."""
 
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from gymnasium.vector.utils import create_empty_array
 
 from paradp.envs import find_task
 from paradp.policy import PolicySpec
 
 
 class Parkable(gymnasium.Wrapper):
-    """Sits out after `reset(options={"park": True})`: its steps cost nothing until it is next reset.
+    """Sits out after `reset(options={"parked": mask})` with its place set: its steps cost nothing until it is next reset.
 
     A vector env steps all of its environments, also when there are fewer episodes left than environments.
+
+    Args:
+        env: the environment.
+        place: its index in the vector env.
     """
 
+    def __init__(self, env: gymnasium.Env, place: int):
+        super().__init__(env)
+        self._place = place
+        self._parked = False
+        self._idle = {key: np.zeros(space.shape, space.dtype) for key, space in env.observation_space.spaces.items()}
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        self._parked = bool((options or {}).get("park"))
+        self._parked = bool(options and options["parked"][self._place])
         if self._parked:
-            self._idle = create_empty_array(self.observation_space, n=1)
-            self._idle = {key: value[0] for key, value in self._idle.items()}  # type: ignore[union-attr]
             return self._idle, {"success": False}
-        return self.env.reset(seed=seed, options=options)
+        return self.env.reset(seed=seed)
 
     def step(self, action: Any):
         if self._parked:
@@ -40,10 +48,10 @@ def make_envs(task: str, count: int, action_convention: str = "absolute", render
     env_id = find_task(task).task.env_id
     render_mode = "rgb_array" if render else None
 
-    def make() -> gymnasium.Env:
-        return Parkable(gymnasium.make(env_id, action_convention=action_convention, render_mode=render_mode))
+    def make(place: int) -> gymnasium.Env:
+        return Parkable(gymnasium.make(env_id, action_convention=action_convention, render_mode=render_mode), place)
 
-    return SyncVectorEnv([make] * count, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+    return SyncVectorEnv([partial(make, place) for place in range(count)], copy=False, autoreset_mode=AutoresetMode.DISABLED)
 
 
 def check_fits(spec: PolicySpec, task: str) -> None:

@@ -93,20 +93,16 @@ def _start(
     free: Iterable[int],
 ):
     """Gives each free environment its next episode, or parks it; returns all observations."""
-    starting, parking = np.zeros((2, envs.num_envs), bool)
+    freed, parked = np.zeros((2, envs.num_envs), bool)
     seeds: list[int | None] = [None] * envs.num_envs
     for i in free:
+        freed[i] = True
+        parked[i] = not waiting
         if waiting:
             seeds[i] = waiting.popleft()
             controllers[i].reset(seeds[i])
-            starting[i] = True
-        else:
-            parking[i] = True
-    observations = None
-    for mask, options in ((parking, {"park": True}), (starting, {})):
-        if mask.any():
-            observations, _ = envs.reset(seed=seeds, options={**options, "reset_mask": mask})
-    running |= {int(i): _Running(seeds[i]) for i in np.flatnonzero(starting)}  # type: ignore[arg-type]
+    observations, _ = envs.reset(seed=seeds, options={"reset_mask": freed, "parked": parked})
+    running |= {int(i): _Running(seeds[i]) for i in np.flatnonzero(freed & ~parked)}  # type: ignore[arg-type]
     return observations
 
 

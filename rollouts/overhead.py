@@ -1,0 +1,69 @@
+"""What the loop itself costs, beside simulation and network."""
+
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from paradp.policy.controller import Command
+from paradp.policy.diffusion_policy import Observation
+from paradp.rollouts.environments import make_envs
+from paradp.rollouts.runner import run_episodes
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Control steps a second on one core.
+
+    Attributes:
+        bare: the simulator alone, stepped with the same actions.
+        looped: the loop with a controller that costs nothing.
+    """
+
+    bare: float
+    looped: float
+
+    @property
+    def ratio(self) -> float:
+        return self.looped / self.bare
+
+
+class Hold:
+    """A controller of no cost: holds the pose of the first observation."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self, seed: int | None = None) -> None:
+        self._command: Command | None = None
+
+    def act(self, observation: Observation) -> Command:
+        if self._command is None:
+            pose = np.concatenate([observation["eef_pos"], observation["eef_rot6d"], [-1.0]])
+            self._command = Command(pose.astype(np.float32))
+        return self._command
+
+
+def measure_overhead(task: str, steps: int = 400, repeats: int = 5) -> Overhead:
+    """Times the robosuite environment alone and under the loop, in turns; medians of `repeats`.
+
+    Args:
+        task: the task's name.
+        steps: control steps of each measurement, at most an episode's.
+        repeats: of both.
+    """
+    envs = make_envs(task, 1)
+    bare, looped = [], []
+    for seed in range(repeats):
+        env = envs.envs[0].unwrapped
+        observation, _ = env.reset(seed=seed)
+        action = env.convention.to_robosuite(Hold().act(observation).action)  # type: ignore[attr-defined]
+        started = time.perf_counter()
+        for _ in range(steps):
+            env._robosuite.step(action)  # type: ignore[attr-defined]
+        bare.append(steps / (time.perf_counter() - started))
+        [episode] = run_episodes(envs, [Hold()], [seed])
+        looped.append(len(episode.steps) / episode.seconds)
+    envs.close()
+    return Overhead(median(bare), median(looped))

@@ -1,0 +1,73 @@
+"""Small policies and demonstrations that tests of several rooms use."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from paradp.policy import ConditionalUnet1D, Horizons, Normalizer, PolicySpec, UnetConfig
+from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.policy.training import TrainedPolicy
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture
+def info() -> DemonstrationInfo:
+    return DemonstrationInfo(
+        task="reach",
+        action_convention="delta",
+        observation={"position": 2, "constant": 1},
+        action={"step": 2},
+        action_low=(-1.0, -1.0),
+        action_high=(1.0, 1.0),
+        control_hz=20,
+        controller={"kp": 1.0},
+        made_with={"expert": "straight line"},
+    )
+
+
+@pytest.fixture
+def spec(info) -> PolicySpec:
+    return PolicySpec(
+        task=info.task,
+        observation=info.observation,
+        action=info.action,
+        action_low=info.action_low,
+        action_high=info.action_high,
+        action_convention=info.action_convention,
+        control_hz=info.control_hz,
+        controller=info.controller,
+        horizons=Horizons(),
+        unet=UnetConfig(channels=(8, 16), timestep_embedding=16),
+    )
+
+
+@pytest.fixture
+def trained(spec) -> TrainedPolicy:
+    """A tiny policy with random weights."""
+    torch.manual_seed(0)
+    network = ConditionalUnet1D(spec.action_size, spec.condition_size, spec.unet).eval()
+    return TrainedPolicy(
+        spec,
+        network,
+        Normalizer(torch.zeros(spec.observation_size), torch.ones(spec.observation_size)),
+        Normalizer(torch.zeros(spec.action_size), torch.ones(spec.action_size)),
+    )
+
+
+def straight_line(seed: int, steps: int = 12) -> DemonstrationEpisode:
+    """A point that moves to the origin."""
+    start = np.random.default_rng(seed).uniform(-1, 1, 2)
+    position = start * np.linspace(1, 0, steps)[:, None]
+    actions = np.repeat(-start[None] / steps, steps, axis=0)
+    return DemonstrationEpisode({"position": position, "constant": np.full((steps, 1), 0.5)}, actions, actions, seed)
+
+
+@pytest.fixture
+def demonstrations(tmp_path: Path, info) -> Demonstrations:
+    written = Demonstrations.open_or_create(tmp_path / "demos.zarr", info)
+    for seed in range(6):
+        written.append(straight_line(seed, steps=10 + seed))
+    return written

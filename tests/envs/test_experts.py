@@ -1,0 +1,65 @@
+"""The scripted experts solve their tasks, vary like people, and are controllers."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+from paradp.envs import TASKS, Disturbance
+
+SEEDS = range(500, 504)
+
+
+def drive(task: str, convention: str, seed: int, disturbance: Disturbance | None = None) -> tuple[bool, list]:
+    entry = TASKS[task]
+    env = gymnasium.make(entry.task.env_id, action_convention=convention)
+    expert = entry.expert(convention, disturbance)
+    observation, info = env.reset(seed=seed)
+    expert.reset(seed)
+    commands, done = [], False
+    while not done:
+        commands.append(expert.act(observation))
+        assert env.action_space.contains(commands[-1].label)
+        observation, _, terminated, truncated, info = env.step(commands[-1].action)
+        done = terminated or truncated
+    env.close()
+    return info["success"], commands
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("convention", ["absolute", "delta"])
+def test_the_expert_succeeds(task, convention):
+    assert sum(drive(task, convention, seed)[0] for seed in SEEDS) >= 3
+
+
+def test_the_same_seed_repeats_the_demonstration_and_another_differs():
+    entry = TASKS["lift"]
+    env = gymnasium.make(entry.task.env_id)
+    observation, _ = env.reset(seed=0)
+
+    def actions(seed):
+        expert = entry.expert()
+        expert.reset(seed)
+        return np.stack([expert.act(observation).action for _ in range(5)])
+
+    assert np.array_equal(actions(1), actions(1))
+    assert not np.array_equal(actions(1), actions(2))
+    env.close()
+
+
+def test_disturbance_moves_the_robot_but_not_the_label():
+    entry = TASKS["lift"]
+    env = gymnasium.make(entry.task.env_id)
+    observation, _ = env.reset(seed=0)
+    calm, shaken = entry.expert(), entry.expert(disturbance=Disturbance(noise=0.3))
+    for expert in (calm, shaken):
+        expert.reset(0)
+    quiet, noisy = calm.act(observation), shaken.act(observation)
+    assert np.array_equal(quiet.action, quiet.label)
+    assert np.array_equal(noisy.label, quiet.label)
+    assert np.abs(noisy.action - noisy.label)[:9].max() > 1e-3
+    assert noisy.action[9] == noisy.label[9]  # the gripper is not shaken
+    env.close()
+
+
+def test_an_expert_recovers_from_pushes():
+    assert sum(drive("lift", "absolute", s, Disturbance(noise=0.1, push_chance=0.1))[0] for s in SEEDS) >= 3

@@ -1,0 +1,124 @@
+"""Receding horizon: which action is executed when, alone and in a batch."""
+
+import numpy as np
+import pytest
+import torch
+
+from paradp.policy import DiffusionPolicy, Horizons, RecedingHorizon, act_together
+from paradp.sampler import NoisePath, Picard, Sequential, Solution, SolverStats, StepTable
+
+
+class Counting:
+    """A solver whose sample says when it was planned and which step of the horizon an action is."""
+
+    def __init__(self, spec):
+        self.table = StepTable.from_config(spec.schedule)
+        self.plans = 0
+
+    def solve(self, denoiser, condition, noise: NoisePath) -> Solution:
+        batch, horizon, size = noise.initial.shape
+        chunk = (self.plans + torch.arange(horizon)[:, None] / 100).expand(batch, horizon, size) / 10
+        self.plans += 1
+        zeros = torch.zeros(batch, dtype=torch.int64)
+        return Solution(chunk, SolverStats(zeros, zeros, zeros.float(), zeros))
+
+
+def make_policy(trained, solver) -> DiffusionPolicy:
+    return DiffusionPolicy(trained.spec, trained.network, trained.observation_normalizer, trained.action_normalizer, solver)
+
+
+def observation(value: float = 0.0) -> dict[str, np.ndarray]:
+    return {"position": np.full(2, value, np.float32), "constant": np.zeros(1, np.float32)}
+
+
+def test_actions_come_from_the_present_step_on_and_eight_are_executed(trained):
+    controller = RecedingHorizon(make_policy(trained, Counting(trained.spec)))
+    commands = [controller.act(observation(t)) for t in range(20)]
+    planned = [t for t, c in enumerate(commands) if c.replan]
+    assert planned == [0, 8, 16]
+    # The first predicted action belongs to the first observed step, so execution starts at index 1.
+    expected = [(t // 8 + (1 + t % 8) / 100) / 10 for t in range(20)]
+    assert [c.action[0] for c in commands] == pytest.approx(expected, abs=1e-6)
+
+
+def test_history_repeats_the_first_observation_and_then_slides(trained):
+    controller = RecedingHorizon(make_policy(trained, Counting(trained.spec)))
+    controller.act(observation(1.0))
+    assert controller.history[:, 0].tolist() == [1.0, 1.0]
+    controller.act(observation(2.0))
+    controller.act(observation(3.0))
+    assert controller.history[:, 0].tolist() == [2.0, 3.0]
+    controller.reset()
+    controller.act(observation(4.0))
+    assert controller.history[:, 0].tolist() == [4.0, 4.0]
+
+
+def test_a_batch_plans_only_for_those_whose_chunk_is_used_up(trained):
+    policy = make_policy(trained, Counting(trained.spec))
+    early, late = RecedingHorizon(policy), RecedingHorizon(policy)
+    for _ in range(3):
+        early.act(observation())
+    commands = [act_together([early, late], [observation()] * 2) for _ in range(10)]
+    assert [bool(c[0].replan) for c in commands] == [t == 5 for t in range(10)]
+    assert [bool(c[1].replan) for c in commands] == [t in (0, 8) for t in range(10)]
+    assert all(c.replan.batch == 1 for pair in commands for c in pair if c.replan)
+
+
+@pytest.mark.parametrize("solver", [Sequential, Picard])
+def test_batched_actions_equal_those_alone_up_to_the_networks_rounding(trained, solver):
+    policy = make_policy(trained, solver(StepTable.from_config(trained.spec.schedule)))
+    observations = [observation(v) for v in (-0.5, 0.0, 0.5)]
+    alone = [RecedingHorizon(policy, seed=i).act(o).action for i, o in enumerate(observations)]
+    together = act_together([RecedingHorizon(policy, seed=i) for i in range(3)], observations)
+    assert np.abs(np.stack(alone) - np.stack([c.action for c in together])).max() < 1e-3
+    assert len({tuple(c.action) for c in together}) == 3
+
+
+def test_seeds_reproduce_and_differ(trained):
+    policy = make_policy(trained, Sequential(StepTable.from_config(trained.spec.schedule)))
+    first, again, other = (RecedingHorizon(policy, seed).act(observation()).action for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    controller = RecedingHorizon(policy, seed=1)
+    controller.act(observation())
+    controller.reset(1)
+    assert np.array_equal(controller.act(observation()).action, first)
+
+
+def test_actions_are_clipped_to_the_limits(trained):
+    normalizer = trained.action_normalizer
+    normalizer.scale.fill_(10.0)
+    policy = make_policy(trained, Sequential(StepTable.from_config(trained.spec.schedule)))
+    plan = policy.plan(np.zeros((1, 2, 3), np.float32), [torch.Generator().manual_seed(0)])
+    assert plan.actions.shape == (1, 8, 2)
+    assert plan.actions.min() == -1.0 or plan.actions.max() == 1.0
+    assert np.abs(plan.actions).max() <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"position": None}, "lacks 'position'"),
+        ({"position": np.zeros(3)}, r"'position' has shape \(3,\), the policy was trained with \(2,\)"),
+        ({"position": np.array([0, np.nan])}, "'position' is not finite"),
+        ({"constant": np.array([np.inf])}, "'constant' is not finite"),
+    ],
+)
+def test_bad_observations_are_named(trained, change, message):
+    controller = RecedingHorizon(make_policy(trained, Counting(trained.spec)))
+    bad = {k: v for k, v in (observation() | change).items() if v is not None}
+    with pytest.raises(ValueError, match=message):
+        controller.act(bad)
+
+
+def test_a_network_that_gives_nan_is_caught_before_the_robot(trained):
+    for parameter in trained.network.parameters():
+        parameter.data.fill_(torch.nan)
+    policy = make_policy(trained, Picard(StepTable.from_config(trained.spec.schedule)))
+    with pytest.raises(ValueError, match=r"not finite for environments \[0, 1\]"):
+        policy.plan(np.zeros((2, 2, 3), np.float32), [torch.Generator().manual_seed(i) for i in range(2)])
+
+
+@pytest.mark.parametrize("horizons", [(2, 16, 16), (0, 16, 8), (2, 16, 0)])
+def test_horizons_that_cannot_work_are_refused(horizons):
+    with pytest.raises(ValueError):
+        Horizons(*horizons)

@@ -1,0 +1,77 @@
+"""The U-Net, its average, and the normaliser."""
+
+import pytest
+import torch
+
+from paradp.policy import ConditionalUnet1D, Normalizer, UnetConfig
+from paradp.policy.ema import EMA
+
+
+@pytest.mark.parametrize(("channels", "horizon"), [((16,), 16), ((8, 16), 16), ((8, 16, 32), 16), ((8, 16, 32), 8)])
+def test_the_unet_keeps_the_shape_for_any_depth(channels, horizon):
+    network = ConditionalUnet1D(10, 7, UnetConfig(channels=channels))
+    assert network(torch.randn(3, horizon, 10), torch.tensor([0, 50, 99]), torch.randn(3, 7)).shape == (3, horizon, 10)
+
+
+def test_the_default_unet_has_4_6_million_parameters():
+    network = ConditionalUnet1D(10, 58, UnetConfig())
+    assert 4.5e6 < sum(p.numel() for p in network.parameters()) < 4.7e6
+
+
+def test_prediction_depends_on_every_input_and_rows_do_not_mix():
+    torch.manual_seed(0)
+    network = ConditionalUnet1D(2, 3, UnetConfig(channels=(8, 16)))
+    x, t, c = torch.randn(4, 16, 2), torch.tensor([1, 2, 3, 4]), torch.randn(4, 3)
+    base = network(x, t, c)
+    for changed in (network(x + 1, t, c), network(x, t + 50, c), network(x, t, c + 1)):
+        assert (changed - base).abs().amax((1, 2)).min() > 1e-4
+    x[1:] = 0
+    assert torch.allclose(network(x, t, c)[0], base[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"channels": ()}, {"channels": (12,)}, {"kernel_size": 4}])
+def test_impossible_sizes_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        UnetConfig(**options)
+
+
+def test_ema_follows_and_lags():
+    network = torch.nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(0.0)
+    ema = EMA(network)
+    network.weight.data.fill_(1.0)
+    ema.update(network, 0)
+    assert ema.network.weight.item() == pytest.approx(1.0)  # the decay starts at 0
+    network.weight.data.fill_(2.0)
+    ema.update(network, 999)
+    decay = 1 - 1000**-0.75
+    assert ema.network.weight.item() == pytest.approx(decay * 1 + (1 - decay) * 2)
+    ema.update(network, 10**9)
+    assert ema.network.weight.item() < 2
+
+
+def test_normaliser_round_trips_and_maps_limits_to_one():
+    values = torch.rand(100, 5) * torch.tensor([1.0, 2.0, 0.5, 3.0, 3.0]) + 7
+    normalizer = Normalizer.fit(values, {"position": 3, "other": 2})
+    normalized = normalizer.normalize(values)
+    assert torch.allclose(normalizer.denormalize(normalized), values, atol=1e-5)
+    assert normalized[:, :3].abs().max() == pytest.approx(1, abs=1e-5)
+    # The dimensions of one quantity share a scale: geometry is kept.
+    assert len(normalizer.scale[:3].unique()) == 1 and normalizer.scale[0] != normalizer.scale[4]
+
+
+def test_a_constant_quantity_stays_finite():
+    values = torch.cat([torch.full((50, 1), 0.3), torch.rand(50, 1)], dim=1)
+    normalizer = Normalizer.fit(values, {"constant": 1, "varying": 1})
+    assert normalizer.normalize(values)[:, 0].abs().max() < 1e-6
+    assert normalizer.normalize(torch.tensor([[0.4, 0.5]])).isfinite().all()
+    assert normalizer.denormalize(torch.zeros(1, 2))[0, 0] == pytest.approx(0.3)
+
+
+def test_a_normaliser_names_what_it_cannot_fit():
+    values = torch.zeros(4, 3)
+    values[2, 1] = torch.nan
+    with pytest.raises(ValueError, match="velocity holds values that are not finite"):
+        Normalizer.fit(values, {"position": 1, "velocity": 2})
+    with pytest.raises(ValueError, match="do not add up"):
+        Normalizer.fit(values, {"position": 1})

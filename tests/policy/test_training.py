@@ -1,0 +1,119 @@
+"""Demonstrations, windows, and training that survives a kill."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from paradp.policy import Horizons
+from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.training import TrainingConfig, train
+from paradp.policy.windows import cut_windows
+
+CONFIG = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, channels=(8, 16), bf16=False)
+
+
+def ignore(trained, path):
+    pass
+
+
+def test_demonstrations_read_back(demonstrations, info):
+    again = Demonstrations.open(demonstrations.path)
+    assert again.info == info and len(again) == 6
+    assert again.steps == sum(range(10, 16)) and again.seeds.tolist() == list(range(6))
+    assert again.observations().shape == (again.steps, 3) and again.actions().shape == (again.steps, 2)
+    assert again.observations()[0, 2] == 0.5
+
+
+def test_what_a_kill_left_half_written_is_cut_off(demonstrations, info):
+    before = demonstrations.observations()
+    group = zarr.open_group(demonstrations.path, mode="r+")
+    group["data/position"].append(np.ones((5, 2), np.float32))
+    group["meta/seeds"].append(np.array([99]))
+    continued = Demonstrations.open_or_create(demonstrations.path, info)
+    assert np.array_equal(continued.observations(), before) and continued.seeds.tolist() == list(range(6))
+
+
+def test_other_demonstrations_are_not_mixed_in(demonstrations, info):
+    import dataclasses
+
+    other = dataclasses.replace(info, action_convention="absolute")
+    with pytest.raises(ValueError, match="action_convention: delta there, absolute here"):
+        Demonstrations.open_or_create(demonstrations.path, other)
+
+
+def test_what_is_no_demonstrations_is_refused(tmp_path, demonstrations):
+    with pytest.raises(ValueError, match="holds no demonstrations"):
+        Demonstrations.open(tmp_path / "nothing.zarr")
+    group = zarr.open_group(demonstrations.path, mode="r+")
+    group["data/action"].resize((3, 2))
+    with pytest.raises(ValueError, match="action end before the last episode"):
+        Demonstrations.open(demonstrations.path)
+
+
+def test_windows_stay_inside_their_episode(demonstrations):
+    training, validation = cut_windows(demonstrations, Horizons(), validation_every=3)
+    assert len(training) + len(validation) == demonstrations.steps
+    starts = np.concatenate([[0], demonstrations.episode_ends[:-1]])
+    for windows in (training, validation):
+        for observed, predicted in zip(windows.observed.numpy(), windows.predicted.numpy(), strict=True):
+            now = observed[1]
+            episode = np.searchsorted(demonstrations.episode_ends, now, side="right")
+            start, end = starts[episode], demonstrations.episode_ends[episode]
+            assert observed[0] == max(now - 1, start)
+            assert predicted.tolist() == [min(max(now - 1 + i, start), end - 1) for i in range(16)]
+    held_out = {int(np.searchsorted(demonstrations.episode_ends, w[1], side="right")) for w in validation.observed}
+    assert held_out == {2, 5}
+
+
+def test_training_learns(demonstrations, tmp_path):
+    losses = []
+    config = TrainingConfig(steps=320, batch_size=32, learning_rate=3e-3, warmup_steps=5, channels=(8, 16), bf16=False)
+    train(demonstrations, config, tmp_path / "run", ignore, lambda step, loss: losses.append(loss))
+    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [100, 200, 300, 320] and lines[-1]["learning_rate"] == pytest.approx(
+        0, abs=1e-9
+    )
+
+
+def test_a_killed_training_ends_as_if_it_had_not_been(demonstrations, tmp_path):
+    whole = train(demonstrations, CONFIG, tmp_path / "whole", ignore)
+
+    class Killed(Exception):
+        pass
+
+    def kill(step, loss):
+        if step == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(demonstrations, CONFIG, tmp_path / "killed", ignore, kill)
+    resumed_steps = []
+    resumed = train(demonstrations, CONFIG, tmp_path / "killed", ignore, lambda step, loss: resumed_steps.append(step))
+    assert resumed_steps == list(range(5, 13))
+    for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "killed/metrics.jsonl").read_text().splitlines()]
+    assert steps == [4, 8, 12]
+
+
+def test_a_training_is_not_continued_as_another(demonstrations, tmp_path):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    import dataclasses
+
+    with pytest.raises(ValueError, match="another configuration"):
+        train(demonstrations, dataclasses.replace(CONFIG, learning_rate=0.1), tmp_path / "run", ignore)
+    state = tmp_path / "run/state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="is damaged"):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+
+
+def test_a_finished_training_hands_over_its_policy_again(demonstrations, tmp_path):
+    saved = []
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    train(demonstrations, CONFIG, tmp_path / "run", lambda trained, path: saved.append(path))
+    assert saved == [tmp_path / "run/checkpoint"]

@@ -1,0 +1,142 @@
+"""The loop, on the real simulator."""
+
+import time
+from dataclasses import dataclass
+
+import gymnasium
+import numpy as np
+import pytest
+
+from paradp.envs import TASKS
+from paradp.rollouts import run_episodes
+from paradp.rollouts.environments import check_fits, make_envs
+from paradp.rollouts.video import VideoRecorder
+
+
+@dataclass
+class Observer:
+    steps: list
+    episodes: list
+
+    def on_step(self, seed, record, render):
+        self.steps.append((seed, record.step))
+
+    def on_episode(self, episode):
+        self.episodes.append(episode)
+
+
+def experts(count: int):
+    return [TASKS["lift"].expert() for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Five episodes of Lift in two places."""
+    observer = Observer([], [])
+    envs = make_envs("lift", 2)
+    episodes = list(run_episodes(envs, experts(2), range(40, 45), [observer]))
+    envs.close()
+    return episodes, observer
+
+
+def test_every_seed_is_one_episode(run):
+    episodes, observer = run
+    assert sorted(e.seed for e in episodes) == list(range(40, 45))
+    assert observer.episodes == episodes
+    for episode in episodes:
+        assert [r.step for r in episode.steps] == list(range(len(episode.steps)))
+        assert [s for seed, s in observer.steps if seed == episode.seed] == [r.step for r in episode.steps]
+        assert episode.reward == max(r.reward for r in episode.steps) == float(episode.success)
+        assert episode.success == episode.steps[-1].success or len(episode.steps) == 400
+        assert episode.seconds > 0
+
+
+def test_an_episode_does_not_depend_on_its_neighbours(run):
+    episodes, _ = run
+    envs = make_envs("lift", 1)
+    [alone] = run_episodes(envs, experts(1), [43])
+    envs.close()
+    among = next(e for e in episodes if e.seed == 43)
+    assert [(r.reward, r.success) for r in alone.steps] == [(r.reward, r.success) for r in among.steps]
+
+
+def test_a_place_without_an_episode_is_not_simulated():
+    envs = make_envs("lift", 3)
+    stepped = [0, 0, 0]
+    for i, env in enumerate(envs.envs):
+        inner = env.unwrapped
+
+        def counting(action, i=i, step=inner.step):
+            stepped[i] += 1
+            return step(action)
+
+        inner.step = counting
+    [episode] = run_episodes(envs, experts(3), [40])
+    envs.close()
+    assert stepped == [len(episode.steps), 0, 0]
+
+
+def test_films_have_a_frame_a_step_and_say_how_it_ended(tmp_path):
+    import imageio.v3 as iio
+
+    envs = make_envs("lift", 1, render=True)
+    recorder = VideoRecorder(tmp_path, {41}, fps=20)
+    episodes = list(run_episodes(envs, experts(1), [40, 41], [recorder]))
+    envs.close()
+    [film] = tmp_path.glob("*.mp4")
+    assert film.name == f"41-{'success' if episodes[1].success else 'failure'}.mp4"
+    frames = iio.imread(film)
+    assert len(frames) == len(episodes[1].steps)
+    assert np.abs(frames[0].astype(int) - frames[-1]).max() > 50
+
+
+@pytest.mark.slow
+def test_the_loop_costs_at_most_a_tenth_beside_the_simulator():
+    """Not a benchmark: simulation and loop are timed in turns in one run, and only their ratio counts."""
+    from paradp.rollouts.overhead import measure_overhead
+
+    assert measure_overhead("square", steps=400, repeats=3).ratio >= 0.9
+
+
+def test_a_policy_for_something_else_is_refused(spec):
+    with pytest.raises(ValueError, match="does not fit the task 'lift': its task is reach"):
+        check_fits(spec, "lift")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"action_convention": "delta"}, "its action is"),
+        ({"action_convention": "velocity"}, "actions are 'velocity'; the environments know: absolute, delta"),
+        ({"control_hz": 10}, "its control_hz is 10, the task's is 20"),
+        ({"controller": {"kp": 1.0}}, "its controller is"),
+        ({"observation": {"eef_pos": 3}}, "its observation is"),
+        ({"action_high": (1.0,) * 10}, "its action limits differ"),
+    ],
+)
+def test_a_mismatch_is_named(change, message):
+    from dataclasses import replace
+
+    from paradp.policy import PolicySpec
+    from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
+
+    info = describe("lift", "absolute", DEFAULT_DISTURBANCE)
+    names = ("task", "observation", "action", "action_low", "action_high", "action_convention", "control_hz", "controller")
+    fitting = PolicySpec(**{name: getattr(info, name) for name in names})
+    check_fits(fitting, "lift")
+    with pytest.raises(ValueError, match=message):
+        check_fits(replace(fitting, **change), "lift")
+
+
+def test_gymnasium_time_is_not_the_loops(run):
+    """A step's `seconds` hold the controller only: an expert's step is far below the simulator's."""
+    episodes, _ = run
+    env = gymnasium.make("paradp/Lift-v0")
+    observation, _ = env.reset(seed=0)
+    action = np.concatenate([observation["eef_pos"], observation["eef_rot6d"], [-1]]).astype(np.float32)
+    started = time.perf_counter()
+    for _ in range(20):
+        env.step(action)
+    simulation = (time.perf_counter() - started) / 20
+    env.close()
+    assert np.median([r.seconds for e in episodes for r in e.steps]) < simulation

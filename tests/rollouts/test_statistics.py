@@ -1,0 +1,53 @@
+"""Intervals against published and independent values."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from paradp.rollouts.statistics import Quantiles, bootstrap, paired_loss, wilson
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 20), (3, 20), (10, 20), (20, 20), (187, 200)])
+def test_wilson_equals_scipys(successes, trials):
+    estimate = wilson(successes, trials)
+    reference = binomtest(successes, trials).proportion_ci(method="wilson")
+    assert estimate.mean == successes / trials
+    assert estimate.ci95 == pytest.approx((reference.low, reference.high), abs=1e-9)
+
+
+def test_bootstrap_is_reproducible_and_covers_the_mean():
+    values = np.random.default_rng(1).normal(3, 1, 200)
+    estimate = bootstrap(values)
+    assert estimate == bootstrap(values)
+    half = 1.96 * values.std() / 200**0.5
+    assert estimate.ci95 == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+    assert bootstrap([1.0] * 5).ci95 == (1.0, 1.0)
+
+
+def test_paired_loss_counts_pairs_and_bounds_the_difference():
+    baseline = {seed: seed >= 4 for seed in range(200)}
+    candidate = {seed: seed >= 2 and seed != 50 and seed != 51 for seed in range(200)}
+    loss = paired_loss(baseline, candidate)
+    assert (loss.pairs, loss.lost, loss.won, loss.loss) == (200, 2, 2, 0.0)
+    # Bonett & Price: p̃ = 3/202 each way, so the bound is z · √(2·3/202 / 202).
+    assert loss.upper95 == pytest.approx(1.6449 * (6 / 202 / 202) ** 0.5, abs=1e-4)
+
+
+def test_the_bound_on_a_paired_loss_covers_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        u = rng.random(200)
+        baseline, candidate = u < 0.95, (u > 0.02) & (u < 0.95) | (u > 0.99)
+        loss = paired_loss(dict(enumerate(baseline)), dict(enumerate(candidate)))
+        covered += loss.upper95 >= 0.02 - 0.01
+    assert covered / 2000 > 0.94
+
+
+def test_only_common_seeds_are_paired():
+    assert paired_loss({1: True, 2: True}, {2: False, 3: True}).pairs == 1
+
+
+def test_quantiles_are_milliseconds():
+    q = Quantiles.of_seconds(np.arange(101) / 1000)
+    assert (q.p50, q.p95, q.p99, q.max, q.mean) == pytest.approx((50, 95, 99, 100, 50))

@@ -1,0 +1,141 @@
+"""Parallel equals sequential; environments are independent; statistics tell the truth."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paradp.sampler import NoisePath, Picard, Sequential, Status, StepTable
+
+
+def test_a_window_of_one_is_the_sequential_sampler(table, denoiser, draw):
+    condition, noise = draw(range(4), table)
+    sequential = Sequential(table).solve(denoiser, condition, noise)
+    picard = Picard(table, window=1, tolerance=0.0).solve(denoiser, condition, noise)
+    assert (picard.sample - sequential.sample).abs().max() < 1e-12
+    assert picard.stats.evaluations.tolist() == picard.stats.rounds.tolist() == [table.steps] * 4
+    assert sequential.stats.evaluations.tolist() == [table.steps] * 4
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    window=st.integers(1, 40),
+    steps=st.integers(2, 40),
+    batch=st.integers(1, 16),
+    seed=st.integers(0, 10_000),
+    single=st.booleans(),
+    prediction_type=st.sampled_from(["epsilon", "sample", "v_prediction"]),
+)
+def test_at_zero_tolerance_every_window_gives_the_sequential_sample(window, steps, batch, seed, single, prediction_type):
+    config = {"_class_name": "DDPMScheduler", "num_train_timesteps": 100, "prediction_type": prediction_type}
+    table = StepTable.from_config(config, steps)
+    dtype = torch.float32 if single else torch.float64
+    noise = NoisePath.draw([torch.Generator().manual_seed(seed + i) for i in range(batch)], steps, (4, 2), dtype=dtype)
+    condition = torch.linspace(-1, 1, batch, dtype=dtype)[:, None]
+
+    def network(x, t, c):
+        return 0.3 * torch.sin(x + c[:, :, None]) * (1 + t.reshape(-1, 1, 1) / 100)
+
+    expected = Sequential(table).solve(network, condition, noise)
+    solution = Picard(table, window, tolerance=0.0).solve(network, condition, noise)
+    assert (solution.sample - expected.sample).abs().max() < (1e-5 if single else 1e-10)
+    assert (solution.stats.rounds <= steps).all() and solution.stats.converged.all()
+    assert (solution.stats.residual == 0).all()
+
+
+def test_paraddpm_needs_a_quarter_of_the_rounds_and_stays_close(table, denoiser, draw):
+    condition, noise = draw(range(64), table)
+    expected = Sequential(table).solve(denoiser, condition, noise)
+    solution = Picard(table, window=20, tolerance=0.1).solve(denoiser, condition, noise)
+    assert 20 <= solution.stats.rounds.double().mean() <= 30
+    assert 330 <= solution.stats.evaluations.double().mean() <= 460
+    error = (solution.sample - expected.sample).abs().amax((1, 2))
+    assert error.median() < 1e-2
+    assert (solution.stats.residual <= 0.1).all() and (solution.stats.residual > 0).all()
+
+
+def test_tighter_tolerance_costs_rounds_and_buys_accuracy(table, denoiser, draw):
+    condition, noise = draw(range(32), table)
+    expected = Sequential(table).solve(denoiser, condition, noise).sample
+    results = [Picard(table, 20, tolerance).solve(denoiser, condition, noise) for tolerance in (1e-3, 1e-2, 1e-1, 1.0)]
+    rounds = [r.stats.rounds.double().mean() for r in results]
+    errors = [(r.sample - expected).abs().amax((1, 2)).median() for r in results]
+    assert rounds == sorted(rounds, reverse=True) and len(set(rounds)) == 4
+    assert errors == sorted(errors) and errors[0] < 1e-4
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_environments_are_independent_to_the_last_bit(table, denoiser, draw, tolerance, dtype):
+    solver = Picard(table, window=20, tolerance=tolerance)
+    condition, noise = draw(range(6), table, dtype)
+    together = solver.solve(denoiser, condition, noise)
+    order = torch.tensor([3, 0, 5])
+    fewer = solver.solve(denoiser, condition[order], NoisePath(noise.initial[order], noise.steps[order]))
+    assert torch.equal(fewer.sample, together.sample[order])
+    assert torch.equal(fewer.stats.rounds, together.stats.rounds[order])
+    assert torch.equal(fewer.stats.evaluations, together.stats.evaluations[order])
+
+    other = condition.clone()
+    other[2] += 1
+    replaced = solver.solve(denoiser, other, noise)
+    rest = torch.arange(6) != 2
+    assert torch.equal(replaced.sample[rest], together.sample[rest])
+    assert not torch.equal(replaced.sample[2], together.sample[2])
+
+
+def test_windows_advance_at_their_own_pace(table, denoiser, draw):
+    """The cost of an environment is its own, not that of the slowest in its batch."""
+    condition, noise = draw(range(64), table)
+    stats = Picard(table, window=20, tolerance=0.3).solve(denoiser, condition, noise).stats
+    assert stats.rounds.min() < stats.rounds.max()
+    alone = [
+        Picard(table, window=20, tolerance=0.3)
+        .solve(denoiser, condition[i : i + 1], NoisePath(noise.initial[i : i + 1], noise.steps[i : i + 1]))
+        .stats.rounds.item()
+        for i in range(8)
+    ]
+    assert alone == stats.rounds[:8].tolist()
+
+
+def test_the_network_is_called_once_a_round_with_only_the_rows_that_count(table, denoiser, draw):
+    calls = []
+
+    def counting(x, t, c):
+        calls.append(len(x))
+        return denoiser(x, t, c)
+
+    condition, noise = draw(range(3), table)
+    stats = Picard(table, window=20, tolerance=0.1).solve(counting, condition, noise).stats
+    assert len(calls) == stats.rounds.max() and sum(calls) == stats.evaluations.sum()
+    assert max(calls) == 3 * 20 and calls[-1] < 20
+
+
+def test_a_row_that_is_not_finite_stays_in_its_environment(table, denoiser, draw):
+    def poisoned(x, t, c):
+        prediction = denoiser(x, t, c)
+        prediction[(c[:, 0] > 5) & (t < 50)] = torch.nan
+        return prediction
+
+    condition, noise = draw(range(3), table)
+    clean = Picard(table).solve(denoiser, condition, noise)
+    condition[1, 0] = 9
+    for solver in (Picard(table), Sequential(table)):
+        solution = solver.solve(poisoned, condition, noise)
+        assert solution.stats.status.tolist() == [Status.CONVERGED, Status.NOT_FINITE, Status.CONVERGED]
+        assert (solution.stats.rounds <= table.steps).all()
+        if isinstance(solver, Picard):
+            assert torch.equal(solution.sample[[0, 2]], clean.sample[[0, 2]])
+
+
+@pytest.mark.parametrize("solver", [Sequential, Picard])
+def test_a_wrong_shape_from_the_network_is_refused(table, draw, solver):
+    condition, noise = draw([0], table)
+    with pytest.raises(ValueError, match=r"shape \(.*, 4, 1\) for samples of shape \(.*, 4, 2\)"):
+        solver(table).solve(lambda x, t, c: x[..., :1], condition, noise)
+
+
+@pytest.mark.parametrize("options", [{"window": 0}, {"tolerance": -0.1}, {"tolerance": float("nan")}])
+def test_options_out_of_range_are_refused(table, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Picard(table, **options)
