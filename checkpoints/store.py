@@ -91,8 +91,9 @@ def load_policy(
 
     Raises:
         ValueError: there is no such checkpoint, a file of it is missing, damaged or does not fit the others, or the sampler
-            is unknown.
+            or the device is unknown.
     """
+    _check_device(device)
     path = find_checkpoint(name_or_path)
     info = read_info(path)
     if _sha256(path / "model.safetensors") != info.model_sha256:
@@ -156,6 +157,12 @@ def first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     return f"{where}: {problem['msg']}" if where else problem["msg"]
+
+
+def _check_device(device: str) -> None:
+    there = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    if device.partition(":")[0] not in there:
+        raise ValueError(f"device {device!r} is not available; there is: {', '.join(there)}")
 
 
 def _read_statistics(path: Path, spec: PolicySpec) -> tuple[Normalizer, Normalizer]:

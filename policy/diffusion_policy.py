@@ -53,7 +53,7 @@ class DiffusionPolicy:
         self.spec = spec
         self.solver = solver
         self.device = torch.device(device)
-        self._network = network.to(self.device).eval().requires_grad_(False)
+        self.network = network.to(self.device).eval().requires_grad_(False)
         self._observation_normalizer = observation_normalizer.to(self.device)
         self._action_normalizer = action_normalizer.to(self.device)
         self._low = np.array(spec.action_low, np.float32)
@@ -91,7 +91,7 @@ class DiffusionPolicy:
         started = time.perf_counter()
         shape = (self.spec.horizons.predict, self.spec.action_size)
         noise = NoisePath.draw(generators, self.solver.table.steps, shape, self.device)
-        solution = self.solver.solve(self._network, self.condition(histories), noise)
+        solution = self.solver.solve(self.network, self.condition(histories), noise)
         chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
         actions = np.clip(chunk[:, self.spec.horizons.executed], self._low, self._high)
         if not np.isfinite(actions).all():

@@ -30,12 +30,39 @@ class Compared:
     steps: pd.DataFrame
     loss: PairedLoss | None
 
+    def measurements(self) -> dict[str, str]:
+        """What a table shows of the run: name → value."""
+        s, loss = self.summary, self.loss
+        alone, batch = s.latency_ms_batch1, s.latency_ms
+        return {
+            "success (95 %)": f"{s.success.mean:.3f} ({s.success.ci95[0]:.3f}–{s.success.ci95[1]:.3f})",
+            "reward (95 %)": f"{s.reward.mean:.3f} ({s.reward.ci95[0]:.3f}–{s.reward.ci95[1]:.3f})",
+            "success lost, paired (95 % below)": f"{loss.loss:+.3f} ({loss.upper95:+.3f})" if loss else "baseline",
+            "plan, 1 environment: p50 / p95 ms": f"{alone.replan.p50:.0f} / {alone.replan.p95:.0f}",
+            f"plan, up to {s.envs} environments: p50 / p95 ms": f"{batch.replan.p50:.0f} / {batch.replan.p95:.0f}",
+            "control step, 1 environment: mean / p99 ms": f"{alone.step.mean:.1f} / {alone.step.p99:.0f}",
+            "rounds a plan": f"{s.solver.rounds_mean:.1f}",
+            "evaluations a plan": f"{s.solver.evaluations_mean:.0f}",
+            "seconds an episode": f"{s.seconds_per_episode:.1f}",
+            "control steps a second": f"{s.throughput_steps_per_s:.0f}",
+        }
+
 
 @dataclass(frozen=True)
 class Comparison:
     """Runs of one task; the first one is the baseline."""
 
     runs: list[Compared]
+
+    @property
+    def title(self) -> str:
+        first = self.runs[0].summary
+        return f"{first.task}: {first.episodes} episodes, seeds {first.seed} to {first.seed + first.episodes - 1}"
+
+    def rows(self) -> list[list[str]]:
+        """A row a measurement: its name, then its value in every run."""
+        columns = [run.measurements() for run in self.runs]
+        return [[name, *(column[name] for column in columns)] for name in columns[0]]
 
     def plot(self, path: Path) -> None:
         """Success against the latency of a plan, and the distribution of control-step latencies."""

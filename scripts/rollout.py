@@ -12,6 +12,7 @@ from paradp.rollouts import rollout as run
 from paradp.rollouts.comparison import compare
 from paradp.sampler import SAMPLERS, SamplerChoice
 from paradp.scripts.console import console, progress
+from paradp.scripts.studies.report import markdown_table, write_report
 from paradp.scripts.tables import comparison_table
 
 _SAMPLER_HELP = "how to denoise, one or several with commas between them, each with its options behind colons: " + "; ".join(
@@ -70,7 +71,14 @@ def rollout(
     comparison = compare([one.out for one in configs])
     console.print(comparison_table(comparison))
     comparison.plot(out / "comparison.png")
-    console.print(f"plot {out}/comparison.png · data {', '.join(f'{one.out}/summary.json' for one in configs)}")
+    write_report(
+        out / "comparison.md",
+        comparison.title,
+        markdown_table(["", *(run.label for run in comparison.runs)], comparison.rows()) + "\n\n![](comparison.png)",
+    )
+    console.print(
+        f"page {out}/comparison.md · plot {out}/comparison.png · data {', '.join(f'{one.out}/summary.json' for one in configs)}"
+    )
     if videos:
         console.print(f"videos {', '.join(f'{one.out}/videos' for one in configs)}")
 

@@ -1,0 +1,24 @@
+"""A results page: what was measured, by which command, on what."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from paradp.rollouts.directory import write_whole
+from paradp.rollouts.summary import hardware, versions
+
+
+def write_report(path: Path, title: str, body: str) -> None:
+    """Writes a markdown page that ends with the command that made it, the machine and the versions."""
+    command = shlex.join(["paradp", *sys.argv[1:]])
+    machine = ", ".join(f"{key} {value}" for key, value in hardware().items())
+    software = ", ".join(f"{key} {value}" for key, value in versions().items())
+    page = f"# {title}\n\n{body.strip()}\n\n---\nMade by `{command}` on {machine}; {software}.\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, page.encode())
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """A markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,33 @@
+"""`paradp study`: rerun what docs/results shows."""
+
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from paradp.scripts.console import console
+from paradp.scripts.studies.agreement import study_agreement
+from paradp.scripts.studies.loop_cost import study_loop_cost
+from paradp.scripts.studies.spread import study_spread
+
+STUDIES = {"agreement": study_agreement, "spread": study_spread, "loop-cost": study_loop_cost}
+
+
+def study(
+    name: tyro.conf.Positional[Literal["agreement", "spread", "loop-cost"]],
+    task: tyro.conf.Positional[str] = "square",
+    out: Path = Path("docs/results"),
+) -> None:
+    """Measure again what docs/results shows, with a task's pretrained policy; each study takes a few minutes.
+
+        paradp study agreement square
+
+    Args:
+        name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's. loop-cost:
+            where the time of a control step goes.
+        task: the task's name.
+        out: where the page and its picture go.
+    """
+    with console.status(f"{name} on {task} …"):
+        STUDIES[name](task, out)
+    console.print(f"{out}/{task}-{name}.md")

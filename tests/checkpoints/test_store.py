@@ -1,0 +1,144 @@
+"""Checkpoints: what is saved is what is loaded, and what is damaged or hostile is refused with one sentence."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from paradp.checkpoints import find_checkpoint, load_policy, pretrained, read_info, save_checkpoint
+
+
+@pytest.fixture
+def checkpoint(tmp_path, trained):
+    path = tmp_path / "policy"
+    save_checkpoint(trained, path, "# a card")
+    return path
+
+
+def plan(policy):
+    size = policy.spec.observation_size
+    return policy.plan(np.full((1, 2, size), 0.3, np.float32), [torch.Generator().manual_seed(0)]).actions
+
+
+def test_a_loaded_policy_is_the_saved_one(checkpoint, trained):
+    policy = load_policy(checkpoint, "ddpm")
+    assert policy.spec == trained.spec == read_info(checkpoint).spec
+    for name, tensor in trained.network.state_dict().items():
+        assert torch.equal(policy.network.state_dict()[name], tensor)
+    assert (checkpoint / "README.md").read_text() == "# a card"
+    assert sorted(p.name for p in checkpoint.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "statistics.json",
+    ]
+
+
+def test_half_precision_halves_the_file_and_hardly_moves_the_plan(checkpoint, trained, tmp_path):
+    save_checkpoint(trained, tmp_path / "half", "# a card", half=True)
+    full, half = load_policy(checkpoint, "ddpm"), load_policy(tmp_path / "half", "ddpm")
+    sizes = [(p / "model.safetensors").stat().st_size for p in (checkpoint, tmp_path / "half")]
+    assert sizes[1] < 0.7 * sizes[0]
+    assert np.abs(plan(full) - plan(half)).max() < 0.05
+
+
+def test_saving_again_replaces(checkpoint, trained):
+    save_checkpoint(trained, checkpoint, "# another card")
+    assert (checkpoint / "README.md").read_text() == "# another card"
+    assert plan(load_policy(checkpoint)).shape == (1, 8, 2)
+    assert [p.name for p in checkpoint.parent.iterdir()] == ["policy"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "statistics.json", "README.md"])
+def test_a_missing_file_is_named(checkpoint, name):
+    (checkpoint / name).unlink()
+    with pytest.raises(ValueError, match=f"lacks {name}"):
+        load_policy(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("config.json", r"config\.json cannot be read"),
+        ("model.safetensors", "truncated or replaced"),
+        ("statistics.json", r"statistics\.json cannot be read"),
+    ],
+)
+def test_a_truncated_file_is_named(checkpoint, name, message):
+    path = checkpoint / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=message):
+        load_policy(checkpoint)
+
+
+def test_a_pickle_is_never_opened(checkpoint):
+    class Hostile:
+        def __reduce__(self):
+            return (pytest.fail, ("unpickled",))
+
+    content = pickle.dumps(Hostile())
+    (checkpoint / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="truncated or replaced"):
+        load_policy(checkpoint)
+    # Even with a digest that matches, the file is read as safetensors or not at all.
+    import hashlib
+
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["model_sha256"] = hashlib.sha256(content).hexdigest()
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="does not fit"):
+        load_policy(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        (("spec", "unet", "channels"), [8, 16, 32], "does not fit its config.json"),
+        (("spec", "unet", "channels"), "huge", "channels"),
+        (("spec", "horizons", "execute"), 99, "not predicted"),
+        (("spec", "observation"), {"position": 3, "constant": 1}, "does not fit its config.json|dimensions"),
+        (("spec", "schedule", "_class_name"), "os.system", "no step table for the scheduler 'os.system'"),
+        (("surprise",), 1, "surprise"),
+    ],
+)
+def test_a_config_that_does_not_hold_together_is_refused(checkpoint, where, value, message):
+    config = json.loads((checkpoint / "config.json").read_text())
+    part = config
+    for key in where[:-1]:
+        part = part[key]
+    part[where[-1]] = value
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        load_policy(checkpoint)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
+def test_statistics_that_would_give_nan_are_refused(checkpoint, scale):
+    path = checkpoint / "statistics.json"
+    statistics = json.loads(path.read_text())
+    statistics["action_scale"][0] = scale
+    path.write_text(json.dumps(statistics))
+    with pytest.raises(ValueError, match=r"statistics\.json"):
+        load_policy(checkpoint)
+
+
+def test_an_unknown_name_says_what_there_is():
+    with pytest.raises(ValueError, match="no checkpoint 'sqare'"):
+        find_checkpoint("sqare")
+
+
+def test_an_unknown_device_says_what_there_is(checkpoint):
+    with pytest.raises(ValueError, match="'abacus' is not available; there is: cpu"):
+        load_policy(checkpoint, device="abacus")
+
+
+@pytest.mark.parametrize("name", pretrained())
+def test_a_pretrained_policy_fits_its_task(name):
+    from paradp.rollouts.environments import check_fits
+
+    policy = load_policy(name)
+    check_fits(policy.spec, name)
+    assert (find_checkpoint(name) / "model.safetensors").stat().st_size < 40e6
+    assert "Not measured yet" not in (find_checkpoint(name) / "README.md").read_text()

@@ -1,0 +1,209 @@
+"""`paradp …` as a user meets it: on the shipped Lift policy, with real processes and real kills."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paradp.checkpoints import find_checkpoint
+from paradp.policy.demonstrations import Demonstrations
+from paradp.rollouts import Summary
+from paradp.scripts.main import main
+
+PARADP = [sys.executable, "-c", "from paradp.scripts.main import main; main()"]
+
+
+@pytest.fixture
+def paradp(monkeypatch, capsys):
+    """Runs a command in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["paradp", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def lift_checkpoint(tmp_path) -> Path:
+    return Path(shutil.copytree(find_checkpoint("lift"), tmp_path / "lift"))
+
+
+def rollout_arguments(out: Path, *more: str) -> list[str]:
+    return ["rollout", "lift", "--sampler", "para-ddpm", "--videos", "0", "--out", str(out), *more]
+
+
+def outcome(out: Path) -> list[tuple]:
+    table = pd.read_parquet(out / "episodes.parquet")
+    return list(zip(table["seed"], table["success"], table["steps"], table["rounds_mean"], strict=True))
+
+
+def wait_for(condition, process, seconds=120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_rollout_leaves_everything_it_promises(paradp, tmp_path):
+    out = tmp_path / "run"
+    code, printed, _ = paradp("rollout", "lift", "--sampler", "ddpm,para-ddpm", "--episodes", "2", "--out", str(out))
+    assert code == 0 and "success (95 %)" in printed
+    assert (out / "comparison.png").stat().st_size > 10_000
+    for name in ("ddpm", "para-ddpm"):
+        summary = json.loads((out / name / "summary.json").read_text())
+        assert summary["task"] == "lift" and summary["sampler"]["name"] == name
+        assert summary["episodes"] == 2 and 0 <= summary["success"]["ci95"][0] <= summary["success"]["mean"] <= 1
+        for moment in ("replan", "step"):
+            latency = summary["latency_ms"][moment]
+            assert latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
+        assert summary["checkpoint"]["name"] == "lift" and len(summary["checkpoint"]["sha256"]) == 64
+        assert {"clock", "hardware", "versions", "seed", "throughput_steps_per_s", "seconds_per_episode"} <= summary.keys()
+        steps = pd.read_parquet(out / name / "steps.parquet")
+        episodes = pd.read_parquet(out / name / "episodes.parquet")
+        assert len(steps) == episodes["steps"].sum() and episodes["seed"].tolist() == [0, 1]
+        planned = steps[steps["replan_rounds"].notna()]
+        assert (planned["step"] % 8 == 0).all() and (planned["replan_rounds"] <= 100).all()
+        assert [p.suffix for p in (out / name / "videos").iterdir()] == [".mp4"]
+    assert json.loads((out / "ddpm/summary.json").read_text())["solver"]["rounds_mean"] == 100
+
+
+def test_a_killed_rollout_keeps_its_episodes_and_resumes(paradp, tmp_path):
+    out, whole = tmp_path / "killed", tmp_path / "whole"
+    arguments = rollout_arguments(out, "--episodes", "5")
+    process = subprocess.Popen([*PARADP, *arguments], stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(list(out.glob("episodes/*.json"))) >= 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {path: path.read_bytes() for path in out.glob("episodes/*.json")}
+    assert 2 <= len(kept) < 5 and not (out / "summary.json").exists()
+    assert paradp(*arguments)[0] == 0
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    assert paradp(*rollout_arguments(whole, "--episodes", "5"))[0] == 0
+    assert outcome(out) == outcome(whole)
+
+
+def test_more_episodes_continue_a_finished_run(paradp, tmp_path):
+    assert paradp(*rollout_arguments(tmp_path / "run", "--episodes", "1"))[0] == 0
+    first = outcome(tmp_path / "run")
+    assert paradp(*rollout_arguments(tmp_path / "run", "--episodes", "3"))[0] == 0
+    assert outcome(tmp_path / "run")[:1] == first and Summary.read(tmp_path / "run/summary.json").episodes == 3
+
+
+def test_a_dead_worker_loses_nothing_that_was_finished(tmp_path, paradp):
+    out = tmp_path / "run"
+    arguments = rollout_arguments(out, "--episodes", "8", "--workers", "2")
+    process = subprocess.Popen([*PARADP, *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    wait_for(lambda: len(list(out.glob("episodes/*.json"))) >= 2, process)
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    _, err = process.communicate()
+    assert process.returncode == 2 and "a worker died" in err and "Traceback" not in err
+    assert len(list(out.glob("episodes/*.json"))) >= 2
+    assert paradp(*arguments)[0] == 0 and len(outcome(out)) == 8
+
+
+def workers_of(pid: int) -> list[int]:
+    """Child processes that run episodes (spawn also starts a resource tracker)."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(c) for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
+
+
+def test_a_killed_collection_continues_where_it_was(paradp, tmp_path):
+    out, whole = tmp_path / "killed.zarr", tmp_path / "whole.zarr"
+    arguments = ["collect", "lift", "--episodes", "8", "--workers", "2"]
+    process = subprocess.Popen([*PARADP, *arguments, "--out", str(out)], stdout=subprocess.DEVNULL)
+    wait_for(lambda: (out / "zarr.json").exists() and len(Demonstrations.open(out)) >= 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 2 <= len(Demonstrations.open(out)) < 8
+    assert paradp(*arguments, "--out", str(out))[0] == 0
+    assert paradp("collect", "lift", "--episodes", "8", "--workers", "1", "--out", str(whole))[0] == 0
+    killed, complete = Demonstrations.open(out), Demonstrations.open(whole)
+    assert np.array_equal(killed.seeds, complete.seeds) and np.array_equal(killed.actions(), complete.actions())
+    assert np.array_equal(killed.observations(), complete.observations())
+
+
+def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
+    data, out = tmp_path / "demos.zarr", tmp_path / "train"
+    assert paradp("collect", "lift", "--episodes", "3", "--out", str(data))[0] == 0
+    arguments = ["--steps", "3", "--batch-size", "8", "--channels", "8", "16", "--out", str(out)]
+    assert paradp("train", "lift", "--data", str(data), *arguments)[0] == 0
+    assert (out / "loss.png").stat().st_size > 5_000
+    card = (out / "checkpoint/README.md").read_text()
+    assert "--steps 3" in card and "3 successful episodes" in card and "Not measured yet" in card
+    code, printed, _ = paradp("info", "--checkpoint", str(out / "checkpoint"))
+    assert code == 0 and "lift: diffusion policy" in printed
+    code, _, err = paradp("train", "square", "--data", str(data), "--out", str(tmp_path / "other"))
+    assert code == 2 and "demonstrations of 'lift', not of 'square'" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rollout", "lfit"], "unknown task 'lfit' — did you mean 'lift'? There are: square, lift."),
+        (["rollout", "lift", "--sampler", "para-dpm"], "unknown sampler 'para-dpm' — did you mean 'para-ddpm'?"),
+        (["rollout", "lift", "--sampler", "ddpm,para-ddpm:window=0"], "window must be at least 1, not 0"),
+        (["rollout", "lift", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
+        (["rollout", "lift", "--checkpoint", "square"], "does not fit the task 'lift': its task is square"),
+        (["rollout", "lift", "--episodes", "0"], "episodes must be at least 1, not 0"),
+        (["rollout", "lift", "--device", "abacus"], "device 'abacus' is not available"),
+        (["collect", "lfit"], "unknown task 'lfit'"),
+        (["train", "lift", "--data", "nowhere.zarr"], "nowhere.zarr holds no demonstrations"),
+        (["info", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_an_exit_code(paradp, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = paradp(*arguments)
+    assert code == 2 and message in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_damaged_checkpoint_is_named(paradp, lift_checkpoint, tmp_path):
+    weights = lift_checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    code, _, err = paradp("rollout", "lift", "--checkpoint", str(lift_checkpoint), "--out", str(tmp_path / "run"))
+    assert code == 2 and "truncated or replaced" in err
+    weights.unlink()
+    code, _, err = paradp("rollout", "lift", "--checkpoint", str(lift_checkpoint), "--out", str(tmp_path / "run"))
+    assert code == 2 and "lacks model.safetensors" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_directory_of_another_run_is_left_alone(paradp, tmp_path):
+    out = tmp_path / "run"
+    assert paradp(*rollout_arguments(out, "--episodes", "1"))[0] == 0
+    before = (out / "summary.json").read_bytes()
+    code, _, err = paradp(*rollout_arguments(out, "--episodes", "1", "--seed", "9"))
+    assert code == 2 and "holds another run (seed: 0 there, 9 here)" in err
+    code, _, err = paradp(*rollout_arguments(out, "--episodes", "1", "--window", "5"))
+    assert code == 2 and "sampler: para-ddpm there, para-ddpm:window=5 here" in err
+    assert (out / "summary.json").read_bytes() == before
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers/thesis.tex").write_text("…")
+    code, _, err = paradp(*rollout_arguments(tmp_path / "papers"))
+    assert code == 2 and "is not empty and holds no run" in err
+
+
+def test_help_teaches(paradp):
+    for command in ("rollout", "collect", "train", "study", "info"):
+        code, printed, _ = paradp(command, "--help")
+        assert code == 0 and f"paradp {command}" in printed
+
+
+def test_info_lists_tasks_and_samplers(paradp):
+    code, printed, _ = paradp("info")
+    assert code == 0 and all(word in printed for word in ("square", "lift", "ddpm", "para-ddpm", "torch"))

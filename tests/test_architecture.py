@@ -1,0 +1,85 @@
+"""The house keeps its order: who may import whom, and what needs no simulator."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {
+    "sampler": set(),
+    "policy": {"sampler"},
+    "checkpoints": {"sampler", "policy"},
+    "envs": set(),
+    "rollouts": {"sampler", "policy", "checkpoints", "envs"},
+    "scripts": {"sampler", "policy", "checkpoints", "envs", "rollouts"},
+}
+SIMULATORS = {"robosuite", "mujoco", "gymnasium"}
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of everything a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_point_one_way(room):
+    for path in (ROOT / room).rglob("*.py"):
+        names = imported(path)
+        rooms = {name.split(".")[1] for name in names if name.startswith("paradp.")}
+        assert rooms - {room} <= MAY_IMPORT[room], path
+        assert not {name.split(".")[0] for name in names} & MAY_IMPORT.keys(), f"{path} imports a room without paradp."
+        top = {name.split(".")[0] for name in names}
+        if room in ("sampler", "policy"):
+            assert not top & SIMULATORS, path
+        if room == "envs":
+            assert "torch" not in top, path
+
+
+@pytest.mark.parametrize("room", ["sampler", "policy", "checkpoints"])
+def test_thinking_needs_no_simulator(room):
+    """With robosuite, mujoco and gymnasium out of reach, as on a robot or a GPU node."""
+    program = (
+        "import sys\n"
+        "for name in ('robosuite', 'mujoco', 'gymnasium'): sys.modules[name] = None\n"
+        f"import paradp.{room}\n"
+        "import paradp.sampler.names, paradp.policy.controller\n"
+        "print('ok')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "ok\n", done.stderr
+
+
+def test_environments_need_no_torch():
+    program = "import sys; sys.modules['torch'] = None; import paradp.envs; print('ok')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "ok\n", done.stderr
+
+
+def test_every_package_is_shipped():
+    import tomllib
+
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    there = {
+        "paradp." + ".".join(path.parent.relative_to(ROOT).parts)
+        for room in MAY_IMPORT
+        for path in (ROOT / room).rglob("__init__.py")
+    }
+    assert listed == there
+
+
+def test_nothing_is_pickled():
+    for room in MAY_IMPORT:
+        for path in (ROOT / room).rglob("*.py"):
+            names = {name.split(".")[0] for name in imported(path)}
+            assert not names & {"pickle", "dill", "cloudpickle", "joblib", "shelve"}, path
+            assert "torch.load" not in path.read_text() and "allow_pickle" not in path.read_text(), path
