@@ -190,7 +190,8 @@ def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) 
 
 def can_render() -> bool:
     """Whether `rgb_array` frames can be had here: on Linux they need EGL (Debian's libegl1), but no display."""
-    return sys.platform != "linux" or bool(os.environ.get("MUJOCO_GL") or ctypes.util.find_library("EGL"))
+    other = os.environ.get("MUJOCO_GL") in ("osmesa", "glfw", "glx")
+    return sys.platform != "linux" or other or ctypes.util.find_library("EGL") is not None
 
 
 def _choose_gl() -> None:

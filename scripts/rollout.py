@@ -12,7 +12,7 @@ from paradp.rollouts import rollout as run
 from paradp.rollouts.comparison import compare
 from paradp.sampler import SAMPLERS, SamplerChoice
 from paradp.scripts.console import console, progress
-from paradp.scripts.studies.report import markdown_table, write_report
+from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.tables import comparison_table
 
 _SAMPLER_HELP = "how to denoise, one or several with commas between them, each with its options behind colons: " + "; ".join(
@@ -76,11 +76,9 @@ def rollout(
         comparison.title,
         markdown_table(["", *(run.label for run in comparison.runs)], comparison.rows()) + "\n\n![](comparison.png)",
     )
-    console.print(
-        f"page {out}/comparison.md · plot {out}/comparison.png · data {', '.join(f'{one.out}/summary.json' for one in configs)}"
-    )
-    if videos:
-        console.print(f"videos {', '.join(f'{one.out}/videos' for one in configs)}")
+    console.print(f"in {out}: comparison.md, comparison.png; per sampler summary.json, episodes.parquet, steps.parquet")
+    for film in sorted(out.glob("**/videos/*.mp4")):
+        console.print(f"film: {film}")
 
 
 def _with_options(choice: SamplerChoice, window: int | None, tolerance: float | None) -> SamplerChoice:

@@ -10,8 +10,8 @@ import torch
 from paradp.checkpoints import load_policy
 from paradp.policy import DiffusionPolicy
 from paradp.sampler import NoisePath, Picard, Sequential, Solution, Solver
+from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.observations import expert_histories
-from paradp.scripts.studies.report import markdown_table, write_report
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

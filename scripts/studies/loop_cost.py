@@ -13,7 +13,7 @@ from paradp.rollouts import run_episodes
 from paradp.rollouts.environments import make_envs
 from paradp.rollouts.overhead import measure_overhead
 from paradp.rollouts.rollout import warm_up
-from paradp.scripts.studies.report import markdown_table, write_report
+from paradp.scripts.report import markdown_table, write_report
 
 
 class Stopwatch:

@@ -13,7 +13,7 @@ from paradp.envs import find_task
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix
 from paradp.policy import DiffusionPolicy
 from paradp.rollouts.statistics import bootstrap
-from paradp.scripts.studies.report import markdown_table, write_report
+from paradp.scripts.report import markdown_table, write_report
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
