@@ -1,11 +1,14 @@
 """Model cards: what a checkpoint was trained on, how, and how well it does."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from paradp.policy.demonstrations import DemonstrationInfo
 from paradp.policy.spec import PolicySpec
 from paradp.policy.training import TrainingConfig
+
+# What a card says until rollouts of these very weights have been released with it.
+UNMEASURED = "Not measured yet."
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,6 @@ class ModelCard:
         episodes, steps: how many demonstrations.
         config: how it was trained.
         command: the command that trained it.
-        results: measured success, one line each; empty until it was measured.
     """
 
     spec: PolicySpec
@@ -27,10 +29,8 @@ class ModelCard:
     steps: int
     config: TrainingConfig
     command: str
-    results: list[str] = field(default_factory=list)
 
     def render(self) -> str:
-        measured = "\n".join(f"- {line}" for line in self.results) or "Not measured yet."
         spec, schedule = self.spec, self.spec.schedule
         return f"""# {spec.task}: diffusion policy
 
@@ -56,7 +56,7 @@ A 1-D U-Net, channels {_dashed(spec.unet.channels)}, that denoises chunks of {sp
 {_listed(_plain(self.config))}
 
 ## Measured success
-{measured}
+{UNMEASURED}
 """
 
 

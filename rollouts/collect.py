@@ -39,7 +39,7 @@ def collect(
     Raises:
         ValueError: unknown task, or `out` holds demonstrations made otherwise.
     """
-    info = describe(task, action_convention, disturbance)
+    info = describe(task, action_convention, disturbance, seed)
     demonstrations = Demonstrations.open_or_create(out, info)
     if len(demonstrations) >= episodes:
         return demonstrations
@@ -100,7 +100,7 @@ def _demonstrate(seed: int) -> DemonstrationEpisode | None:
     return DemonstrationEpisode(stacked, np.stack(labels), np.stack(executed), seed)
 
 
-def describe(task: str, action_convention: str, disturbance: Disturbance) -> DemonstrationInfo:
+def describe(task: str, action_convention: str, disturbance: Disturbance, seed: int) -> DemonstrationInfo:
     """What demonstrations of a task, made so, carry with them."""
     entry = find_task(task)
     convention = ACTION_CONVENTIONS[action_convention]
@@ -116,6 +116,7 @@ def describe(task: str, action_convention: str, disturbance: Disturbance) -> Dem
         made_with={
             "expert": entry.expert.__name__,
             "disturbance": asdict(disturbance),
+            "first_seed": seed,
             "versions": {name: version(name) for name in ("robosuite", "mujoco", "numpy")},
         },
     )

@@ -8,12 +8,13 @@ import tyro
 from paradp.scripts.collect import collect
 from paradp.scripts.console import errors
 from paradp.scripts.info import info
+from paradp.scripts.release import release
 from paradp.scripts.rollout import rollout
 from paradp.scripts.study import study
 from paradp.scripts.train import train
 
 app = tyro.extras.SubcommandApp()
-for _command in (rollout, collect, train, study, info):
+for _command in (rollout, collect, train, study, release, info):
     app.command(_command)
 
 

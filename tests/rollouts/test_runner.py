@@ -120,7 +120,7 @@ def test_a_mismatch_is_named(change, message):
     from paradp.policy import PolicySpec
     from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
 
-    info = describe("lift", "absolute", DEFAULT_DISTURBANCE)
+    info = describe("lift", "absolute", DEFAULT_DISTURBANCE, 0)
     names = ("task", "observation", "action", "action_low", "action_high", "action_convention", "control_hz", "controller")
     fitting = PolicySpec(**{name: getattr(info, name) for name in names})
     check_fits(fitting, "lift")

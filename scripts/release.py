@@ -1,0 +1,51 @@
+"""`paradp release`: a trained checkpoint becomes one that comes with the package, with what was measured of it."""
+
+import shutil
+from pathlib import Path
+
+import tyro
+
+from paradp.checkpoints import find_checkpoint, read_info
+from paradp.checkpoints.cards import UNMEASURED
+from paradp.checkpoints.store import FILES, PRETRAINED
+from paradp.rollouts.directory import write_whole
+from paradp.rollouts.summary import Summary
+from paradp.scripts.console import console
+
+
+def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
+    """Copy a checkpoint to the pretrained ones and write the success that rollouts of it measured into its card.
+
+        paradp release runs/train/checkpoint --runs runs/square-200/ddpm runs/square-200/para-ddpm
+
+    Args:
+        checkpoint: the checkpoint's directory.
+        runs: directories of finished rollouts of these very weights.
+    """
+    path = find_checkpoint(checkpoint)
+    info = read_info(path)
+    lines = []
+    for run in runs:
+        summary = Summary.read(run / "summary.json")
+        if summary.checkpoint["sha256"] != info.model_sha256:
+            raise ValueError(f"{run} measured other weights than those of {path}")
+        lines.append(_result(summary))
+    card = (path / "README.md").read_text()
+    if UNMEASURED not in card:
+        raise ValueError(f"{path}/README.md already says what was measured")
+    target = PRETRAINED / info.spec.task
+    target.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(path / name, target / name)
+    write_whole(target / "README.md", card.replace(UNMEASURED, "\n".join(lines)).encode())
+    console.print(f"{info.spec.task}: {target}")
+
+
+def _result(summary: Summary) -> str:
+    low, high = summary.success.ci95
+    last = summary.seed + summary.episodes - 1
+    return (
+        f"- {summary.sampler['name']}: success {summary.success.mean:.3f} (95 % {low:.3f}–{high:.3f}) over"
+        f" {summary.episodes} episodes, seeds {summary.seed} to {last}; {summary.solver.rounds_mean:.1f} rounds and"
+        f" {summary.solver.evaluations_mean:.0f} evaluations a plan"
+    )
