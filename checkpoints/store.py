@@ -94,24 +94,39 @@ def load_policy(
             or the device is unknown.
     """
     _check_device(device)
-    path = find_checkpoint(name_or_path)
+    choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
+    trained = load_trained(find_checkpoint(name_or_path))
+    return DiffusionPolicy(
+        trained.spec,
+        trained.network,
+        trained.observation_normalizer,
+        trained.action_normalizer,
+        choice.build(trained.spec.schedule),
+        device=device,
+    )
+
+
+def load_trained(path: Path) -> TrainedPolicy:
+    """The network and normalisers of a checkpoint's directory.
+
+    Raises:
+        ValueError: a file is missing, damaged or does not fit the others.
+    """
     info = read_info(path)
     if _sha256(path / "model.safetensors") != info.model_sha256:
         raise ValueError(
             f"{path}/model.safetensors is not the file that config.json was written with: truncated or replaced"
         )
-    spec = info.spec
-    network = ConditionalUnet1D(spec.action_size, spec.condition_size, spec.unet)
+    network = ConditionalUnet1D(info.spec.action_size, info.spec.condition_size, info.spec.unet)
     try:
         weights = load_file(path / "model.safetensors")
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{path}/model.safetensors does not fit its config.json: {error}") from error
-    observation_normalizer, action_normalizer = _read_statistics(path, spec)
-    choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
-    return DiffusionPolicy(
-        spec, network, observation_normalizer, action_normalizer, choice.build(spec.schedule), device=device
-    )
+    except SafetensorError as error:
+        raise ValueError(f"{path}/model.safetensors cannot be read: {error}") from error
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise ValueError(f"{path}/model.safetensors does not fit its config.json: {first}") from error
+    return TrainedPolicy(info.spec, network, *_read_statistics(path, info.spec))
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:

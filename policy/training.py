@@ -1,5 +1,6 @@
 """Training a diffusion policy on demonstrations: bf16 autocast, AdamW, cosine decay, EMA; a killed run resumes."""
 
+import hashlib
 import json
 import math
 import time
@@ -83,22 +84,32 @@ def train(
     out: Path,
     save: Callable[[TrainedPolicy, Path], None],
     on_step: Callable[[int, float], None] = lambda step, loss: None,
+    init: TrainedPolicy | None = None,
 ) -> TrainedPolicy:
     """Trains a policy; writes `metrics.jsonl`, `state.safetensors` and, through `save`, `checkpoint/` into `out`.
 
     A run found in `out` is continued from its last state; the result is the same as without the interruption.
 
+    Args:
+        demonstrations: what to learn from.
+        config: how.
+        out: the run's directory.
+        save: writes a checkpoint of the averaged network into a directory.
+        on_step: told the number of steps taken and the last loss.
+        init: where to start from, its normalisers included, instead of random weights.
+
     Raises:
-        ValueError: the demonstrations cannot be trained on, or `out` holds a run with another configuration.
+        ValueError: the demonstrations cannot be trained on, `init` is for others, or `out` holds another run.
     """
     torch.manual_seed(config.seed)
     spec = spec_for(demonstrations, UnetConfig(channels=config.channels))
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
-    observation_normalizer = Normalizer.fit(training.observations, spec.observation)
-    action_normalizer = Normalizer.fit(training.actions, spec.action)
-    objective = DenoisingObjective(spec, observation_normalizer, action_normalizer)
-    run = _Run(ConditionalUnet1D(spec.action_size, spec.condition_size, spec.unet), config, demonstrations, out)
-    trained = TrainedPolicy(spec, run.ema.network, observation_normalizer, action_normalizer)
+    start = init or _random_start(spec, training)
+    if start.spec != spec:
+        raise ValueError("the policy to start from was made for other observations, actions or network sizes")
+    objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
+    run = _Run(start.network, config, demonstrations, out, _digest(init.network) if init else None)
+    trained = TrainedPolicy(spec, run.ema.network, start.observation_normalizer, start.action_normalizer)
     log = _MetricsLog(out / "metrics.jsonl", run.step)
 
     def save_all() -> None:
@@ -117,6 +128,20 @@ def train(
             save_all()
     save_all()
     return trained
+
+
+def _random_start(spec: PolicySpec, training: Windows) -> TrainedPolicy:
+    """Random weights, and normalisers fitted to the data."""
+    return TrainedPolicy(
+        spec,
+        ConditionalUnet1D(spec.action_size, spec.condition_size, spec.unet),
+        Normalizer.fit(training.observations, spec.observation),
+        Normalizer.fit(training.actions, spec.action),
+    )
+
+
+def _digest(network: nn.Module) -> str:
+    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in network.parameters())).hexdigest()
 
 
 class _MetricsLog:
@@ -188,8 +213,10 @@ class DenoisingObjective:
 class _Run:
     """What changes from step to step, and its state on disk."""
 
-    def __init__(self, network: nn.Module, config: TrainingConfig, demonstrations: Demonstrations, out: Path):
-        self.network = network
+    def __init__(
+        self, network: nn.Module, config: TrainingConfig, demonstrations: Demonstrations, out: Path, init: str | None
+    ):
+        self.network = network.train().requires_grad_()
         self.ema = EMA(network)
         self.step = 0
         self._config = config
@@ -203,7 +230,12 @@ class _Run:
         self._path = out / "state.safetensors"
         # What a run is of: a state is continued only under the same.
         self._identity = json.dumps(
-            {"config": asdict(config), "info": asdict(demonstrations.info), "episodes": len(demonstrations)},
+            {
+                "config": asdict(config),
+                "info": asdict(demonstrations.info),
+                "episodes": len(demonstrations),
+                "init": init,
+            },
             sort_keys=True,
         )
         out.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from paradp.checkpoints import ModelCard, save_checkpoint
+from paradp.checkpoints import ModelCard, load_trained, save_checkpoint
 from paradp.policy.demonstrations import Demonstrations
 from paradp.policy.training import TrainedPolicy, TrainingConfig
 from paradp.policy.training import train as run
@@ -20,6 +20,7 @@ def train(
     task: tyro.conf.Positional[str],
     data: Path | None = None,
     out: Path = Path("runs/train"),
+    init: Path | None = None,
     half: bool = True,
     config: tyro.conf.OmitArgPrefixes[TrainingConfig] = DEFAULT_CONFIG,
 ) -> None:
@@ -34,6 +35,7 @@ def train(
         task: the task that the demonstrations are of.
         data: the zarr group of demonstrations; demos/TASK.zarr by default.
         out: where state, metrics, loss plot and checkpoint go.
+        init: a checkpoint's directory to start from instead of random weights.
         half: store the checkpoint's weights in half precision.
         config: how to train.
     """
@@ -48,5 +50,6 @@ def train(
         plot_losses(out / "metrics.jsonl", out / "loss.png")
 
     with progress(f"training {task}", config.steps) as report:
-        run(demonstrations, config, out, save, lambda step, loss: report(step, f"loss {loss:.4f}"))
+        start = load_trained(init) if init else None
+        run(demonstrations, config, out, save, lambda step, loss: report(step, f"loss {loss:.4f}"), start)
     console.print(f"checkpoint {out}/checkpoint · losses {out}/loss.png")

@@ -128,7 +128,8 @@ class ScriptedExpert:
 
     def reset(self, seed: int | None = None) -> None:
         """Forgets the episode. The same seed repeats the same choices and the same noise."""
-        self._rng = np.random.default_rng(seed)
+        # A stream of its own: drawn like the environment's, the expert's choices would be written into the first scene.
+        self._rng = np.random.default_rng(None if seed is None else [seed, 1])
         self._running: Script | None = None
         self._goal = Goal(np.zeros(3), HAND_DOWN, OPEN)
         self._tremor = np.zeros(6)
