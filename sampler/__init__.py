@@ -2,16 +2,18 @@
 
 A solver knows a callable, not a robot:
 
-    table = StepTable.from_config(scheduler_config)
+    table = step_table(scheduler_config)
     noise = NoisePath.draw(generators, table.steps, shape)
     solution = Picard(table, window=20, tolerance=0.1).solve(denoiser, condition, noise)
 """
 
-from paradp.sampler.names import SAMPLERS, SamplerChoice
+from paradp.sampler.names import SAMPLERS, SamplerChoice, sampler_names
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.picard import Picard
+from paradp.sampler.schedules import step_table
 from paradp.sampler.sequential import Sequential
 from paradp.sampler.solution import Denoiser, Solution, Solver, SolverStats, Status
+from paradp.sampler.speculative import Speculative
 from paradp.sampler.table import StepTable
 
 __all__ = [
@@ -24,6 +26,9 @@ __all__ = [
     "Solution",
     "Solver",
     "SolverStats",
+    "Speculative",
     "Status",
     "StepTable",
+    "sampler_names",
+    "step_table",
 ]

@@ -1,14 +1,31 @@
-"""Sampler names: `para-ddpm:window=8:tolerance=0.1` to a solver."""
+"""Sampler names: `para-ddpm:window=8:tolerance=0.1`, `ddim-10`, `speculative-ddpm` to a solver."""
 
 import difflib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from paradp.sampler.picard import Picard
+from paradp.sampler.schedules import ddim_table, ddpm_table, dpm_solver_table
 from paradp.sampler.sequential import Sequential
 from paradp.sampler.solution import Solver
+from paradp.sampler.speculative import Speculative
 from paradp.sampler.table import StepTable
+
+Config = Mapping[str, Any]
+# What the schedulers' configs have in common: the schedule that a network was trained with.
+_SCHEDULE_KEYS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "timestep_spacing",
+    "steps_offset",
+    "rescale_betas_zero_snr",
+)
 
 
 @dataclass(frozen=True)
@@ -18,33 +35,84 @@ class SamplerFamily:
     Attributes:
         summary: what it is, for `--help` and errors.
         options: option → how to read its value.
-        build: from a diffusers scheduler config and the options given.
+        build: from a diffusers scheduler config, the number of steps if the name has one, and the options given.
+        numbered: whether the name ends in a number of steps, as in `ddim-10`.
     """
 
     summary: str
     options: Mapping[str, Callable[[str], Any]]
     build: Callable[..., Solver]
+    numbered: bool = False
 
+
+def _ddim(config: Config, steps: int, eta: float = 0.0) -> StepTable:
+    clip = {key: config[key] for key in ("clip_sample", "clip_sample_range") if key in config}
+    return ddim_table(_schedule(config) | clip, steps, eta=eta)
+
+
+def _dpm_solver(config: Config, steps: int) -> StepTable:
+    clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample", True) else None
+    return dpm_solver_table(_schedule(config), steps, clip=clip)
+
+
+def _schedule(config: Config) -> dict[str, Any]:
+    return {key: config[key] for key in _SCHEDULE_KEYS if key in config}
+
+
+_ETA = {"eta": float}
+_PICARD = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
+_SPECULATIVE = {"window": int, "draft": str, "gain": float}
 
 SAMPLERS: dict[str, SamplerFamily] = {
-    "ddpm": SamplerFamily(
-        "sequential DDPM, one step after another",
+    "ddpm": SamplerFamily("DDPM, one step after another", {}, lambda config: Sequential(ddpm_table(config))),
+    "ddim": SamplerFamily(
+        "DDIM with N steps",
+        _ETA,
+        lambda config, steps, eta=0.0: Sequential(_ddim(config, steps, eta)),
+        numbered=True,
+    ),
+    "dpm-solver": SamplerFamily(
+        "DPM-Solver++(2M) with N steps",
         {},
-        lambda config: Sequential(StepTable.from_config(config)),
+        lambda config, steps: Sequential(_dpm_solver(config, steps)),
+        numbered=True,
     ),
     "para-ddpm": SamplerFamily(
         "ParaDiGMS: DDPM's steps in parallel, window 20, tolerance 0.1",
-        {"window": int, "tolerance": float},
-        lambda config, **options: Picard(StepTable.from_config(config), **options),
+        _PICARD,
+        lambda config, **options: Picard(ddpm_table(config), **options),
+    ),
+    "para-ddim": SamplerFamily(
+        "DDIM's N steps in parallel",
+        _ETA | _PICARD,
+        lambda config, steps, eta=0.0, **options: Picard(_ddim(config, steps, eta), **options),
+        numbered=True,
+    ),
+    "para-dpm-solver": SamplerFamily(
+        "DPM-Solver++(2M)'s N steps in parallel",
+        _PICARD,
+        lambda config, steps, **options: Picard(_dpm_solver(config, steps), **options),
+        numbered=True,
+    ),
+    "speculative-ddpm": SamplerFamily(
+        "DDPM's steps in parallel with exactly DDPM's law: drafts accepted or reflected, window 20",
+        _SPECULATIVE,
+        lambda config, **options: Speculative(ddpm_table(config), **options),
     ),
 }
 
 
+def sampler_names() -> list[str]:
+    """Every family as it is typed: `ddpm`, `ddim-N`, …"""
+    return [f"{name}-N" if family.numbered else name for name, family in SAMPLERS.items()]
+
+
 @dataclass(frozen=True)
 class SamplerChoice:
-    """A sampler's name and the options given with it; prints as the text it was read from."""
+    """A sampler's family, steps and options; prints as the text it was read from."""
 
-    name: str
+    family: str
+    steps: int | None = None
     options: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
@@ -55,9 +123,8 @@ class SamplerChoice:
             ValueError: the name or an option is unknown, or a value cannot be read; the message says what there is.
         """
         name, *settings = text.strip().split(":")
-        if name not in SAMPLERS:
-            raise ValueError(f"unknown sampler {name!r}{_hint(name, SAMPLERS)} There are: {', '.join(SAMPLERS)}.")
-        readers = SAMPLERS[name].options
+        family, steps = _split_name(name)
+        readers = SAMPLERS[family].options
         options = []
         for setting in settings:
             key, _, value = setting.partition("=")
@@ -68,22 +135,41 @@ class SamplerChoice:
                 options.append((key, readers[key](value)))
             except ValueError:
                 raise ValueError(f"{name}: {key} cannot be {value!r}; it is {_kind(readers[key])}") from None
-        return cls(name, tuple(sorted(options)))
+        return cls(family, steps, tuple(sorted(options)))
 
-    def build(self, scheduler_config: Mapping[str, Any]) -> Solver:
-        """The solver for a noise schedule.
+    @property
+    def name(self) -> str:
+        """Without the options: `ddim-10`."""
+        return self.family if self.steps is None else f"{self.family}-{self.steps}"
+
+    def build(self, scheduler_config: Config) -> Solver:
+        """The solver for the noise schedule that a network was trained with.
 
         Raises:
             ValueError: an option is out of range, or the schedule has no step table.
         """
-        return SAMPLERS[self.name].build(scheduler_config, **dict(self.options))
+        options = {key.replace("-", "_"): value for key, value in self.options}
+        steps = {} if self.steps is None else {"steps": self.steps}
+        return SAMPLERS[self.family].build(scheduler_config, **steps, **options)
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{key}={value}" for key, value in self.options)])
 
 
-def _hint(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+def _split_name(name: str) -> tuple[str, int | None]:
+    """The family and the number of steps of a name."""
+    numbered = re.fullmatch(r"(.+)-(\d+)", name)
+    if numbered and (family := numbered[1]) in SAMPLERS and SAMPLERS[family].numbered:
+        return family, int(numbered[2])
+    if name in SAMPLERS and not SAMPLERS[name].numbered:
+        return name, None
+    if name in SAMPLERS:
+        raise ValueError(f"{name} needs a number of steps, such as {name}-10")
+    raise ValueError(f"unknown sampler {name!r}{_hint(name, sampler_names())} There are: {', '.join(sampler_names())}.")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
     return f" — did you mean {near[0]!r}?" if near else "."
 
 

@@ -14,10 +14,12 @@ class NoisePath:
     Attributes:
         initial: `[B, …]`, x_0.
         steps: `[B, T, …]`, ξ_k of every step k.
+        uniforms: `[B, T]`, in (0, 1]: what a solver that accepts or rejects decides step k by.
     """
 
     initial: Tensor
     steps: Tensor
+    uniforms: Tensor
 
     @classmethod
     def draw(
@@ -33,4 +35,9 @@ class NoisePath:
         An environment's path depends on its own generator only, not on its neighbours nor on the device.
         """
         paths = torch.stack([torch.randn(steps + 1, *shape, generator=g, dtype=dtype) for g in generators]).to(device)
-        return cls(initial=paths[:, 0], steps=paths[:, 1:])
+        uniforms = torch.stack([1 - torch.rand(steps, generator=g, dtype=dtype) for g in generators]).to(device)
+        return cls(initial=paths[:, 0], steps=paths[:, 1:], uniforms=uniforms)
+
+    def __getitem__(self, environments: Tensor | slice) -> "NoisePath":
+        """The paths of some of the environments."""
+        return NoisePath(self.initial[environments], self.steps[environments], self.uniforms[environments])

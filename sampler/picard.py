@@ -1,25 +1,37 @@
-"""ParaDiGMS: Picard iteration over a sliding window of steps, one window for each environment."""
+"""Picard iteration over a sliding window of steps, one window for each environment: ParaDiGMS and what goes beyond it."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from paradp.sampler.anderson import Anderson
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, final_status, predict
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, final_status
 from paradp.sampler.table import StepTable, rows
+from paradp.sampler.trajectory import Trajectory
+
+Split = Literal["unit", "linear"]
+Extension = Literal["copy", "roll"]
 
 
 @dataclass(frozen=True)
 class Picard:
     """Fills the trajectory of a table in parallel (Shih et al., "Parallel Sampling of Diffusion Models", Algorithm 1).
 
-    A round evaluates the network at all states x_b … x_{b+p−1} of a window in one call and replaces
+    A round evaluates the network at all states x_b … x_{b+p−1} of a window in one call and replaces the states after them.
+    With the paper's `unit` split, and y_k all of x_{k+1} but a_k x_k (`StepTable.push`),
 
-        x_{j+1} ← x_b + Σ_{k=b..j} [ (a_k − 1) x_k + c_k x̂0_k + σ_k ξ_k ]
+        x_{j+1} ← x_b + Σ_{k=b..j} [ (a_k − 1) x_k + y_k ]
 
-    then moves the window past every leading state that hardly changed, ‖Δx_j‖² / D ≤ τ² s_j², and past the one after: it was
-    computed from unchanged states. So a window moves by at least one a round, and T rounds suffice.
+    and with the `linear` split, which keeps the known linear part of a step exact and iterates on the predictions alone,
+
+        x_{j+1} ← a_j x_j + y_j,    one after another from x_b.
+
+    Then the window moves past every leading state that hardly changed, ‖Δx_j‖² / D ≤ τ² s_j², and past the one after: it was
+    computed from unchanged states. So a window moves by at least one a round, and T rounds suffice. Both splits have the
+    sequential trajectory as their fixed point; the same τ does not mean the same error in both.
 
     Unlike the original, which waits for the slowest of a batch, every environment has its own window; the network sees the
     rows of all windows as one flat batch, and an environment that has arrived at x_T leaves it.
@@ -28,38 +40,57 @@ class Picard:
         table: the steps.
         window: p, how many steps are evaluated at once.
         tolerance: τ, in standard deviations of each step's noise; at 0 the result is that of `Sequential`.
+        split: `unit` or `linear`.
+        extension: what a state that enters the window is guessed to be: the last state (`copy`, the paper's), or that state
+            carried on by the known noise and the last prediction (`roll`). The split's own unless given.
+        anderson: m, how many former rounds a triangular Anderson step looks back at (Tang et al., ParaTAA); 0 for none.
+        max_rounds: a budget; a sample that is not there by then is completed with the predictions at hand and is marked
+            `Status.OUT_OF_ROUNDS`.
     """
 
     table: StepTable
     window: int = 20
     tolerance: float = 0.1
+    split: Split = "unit"
+    extension: Extension | None = None
+    anderson: int = 0
+    max_rounds: int | None = None
 
     def __post_init__(self) -> None:
-        if self.window < 1:
-            raise ValueError(f"window must be at least 1, not {self.window}")
-        if not self.tolerance >= 0:
-            raise ValueError(f"tolerance must be at least 0, not {self.tolerance}")
+        for name, least in (("window", 1), ("tolerance", 0), ("anderson", 0)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.max_rounds is not None and self.max_rounds < 1:
+            raise ValueError(f"max_rounds must be at least 1, not {self.max_rounds}")
+        for name, choices in (("split", get_args(Split)), ("extension", (None, *get_args(Extension)))):
+            if getattr(self, name) not in choices:
+                known = ", ".join(choice for choice in choices if choice)
+                raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
 
     @torch.no_grad()
     def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Solution:
         """Samples `[B, …]` for conditions `[B, C]` on a noise path."""
-        windows = _Windows(self.table.to(noise.initial.device, noise.initial.dtype), noise, self.window)
-        while len(active := windows.unfinished()):
-            windows.advance(active, denoiser, condition, self.tolerance)
-        sample = windows.states[:, -1]
-        return Solution(sample, SolverStats(windows.rounds, windows.evaluations, windows.residual, final_status(sample)))
+        windows = _Windows(self, noise)
+        budget = self.max_rounds or self.table.steps
+        for _ in range(budget):
+            if not len(active := windows.unfinished()):
+                break
+            windows.advance(active, denoiser, condition)
+        return windows.solution()
 
 
 class _Windows:
-    """The trajectories x_0 … x_T of all environments, and where the window of each one is."""
+    """The windows of all environments on their trajectories."""
 
-    def __init__(self, table: StepTable, noise: NoisePath, width: int):
+    def __init__(self, solver: Picard, noise: NoisePath):
+        table = solver.table.to(noise.initial.device, noise.initial.dtype)
         batch, device = len(noise.initial), noise.initial.device
+        self.solver = solver
         self.table = table
-        self.noise = noise
-        self.offsets = torch.arange(min(width, table.steps), device=device)
-        self.states = noise.initial.new_empty(batch, table.steps + 1, *noise.initial.shape[1:])
-        self.states[:, 0] = noise.initial
+        self.trajectory = Trajectory(table, noise)
+        self.rolls = (solver.extension or ("roll" if solver.split == "linear" else "copy")) == "roll"
+        self.accelerator = Anderson(solver.anderson, self.trajectory.states) if solver.anderson else None
+        self.offsets = torch.arange(min(solver.window, table.steps), device=device)
         self.base = torch.zeros(batch, dtype=torch.int64, device=device)
         # States beyond the furthest one computed so far are guessed to equal it.
         self.furthest = torch.zeros_like(self.base)
@@ -71,34 +102,63 @@ class _Windows:
         """The environments whose window has not reached x_T."""
         return (self.base < self.table.steps).nonzero().squeeze(1)
 
-    def advance(self, active: Tensor, denoiser: Denoiser, condition: Tensor, tolerance: float) -> None:
+    def advance(self, active: Tensor, denoiser: Denoiser, condition: Tensor) -> None:
         """One round: one network call for the windows of the active environments."""
         env = active[:, None]
         step = self.base[env] + self.offsets
         inside = step < self.table.steps
+        width = inside.sum(1)
         step = step.clamp(max=self.table.steps - 1)
         x = self._read(env, step)
-        drift = torch.zeros_like(x)
-        drift[inside] = self._drift(x[inside], step[inside], env.expand_as(step)[inside], denoiser, condition)
+        self.trajectory.evaluate(env, step, inside, x, denoiser, condition)
 
-        new = x[:, :1] + drift.cumsum(1)
-        change = (new - self._read(env, step + 1)).square().flatten(2).mean(2).sqrt() / self.table.scale[step + 1]
-        leading = ((change <= tolerance) & inside).long().cumprod(1)
-        width = inside.sum(1)
+        new = self._iterate(x, env, step, inside)
+        old = self._read(env, step + 1)
+        change = (new - old).square().flatten(2).mean(2).sqrt() / self.table.scale[step + 1]
+        leading = ((change <= self.solver.tolerance) & inside).long().cumprod(1)
+        moved = torch.minimum(leading.sum(1) + 1, width)
+        if self.accelerator is not None:
+            # Rows that the window moves past keep the plain update, whose fixed point they have reached.
+            settled = self.offsets < moved[:, None]
+            new = self.accelerator.step(env, step + 1, old, new, inside, settled)
 
-        self.states[env.expand_as(step)[inside], step[inside] + 1] = new[inside]
+        self.trajectory.states[env.expand_as(step)[inside], step[inside] + 1] = new[inside]
         self.furthest[active] = self.base[active] + width
-        self.base[active] += torch.minimum(leading.sum(1) + 1, width)
+        self.base[active] += moved
         self.rounds[active] += 1
         self.evaluations[active] += width
         self.residual[active] = torch.maximum(self.residual[active], torch.where(leading == 1, change, 0).amax(1))
+        if self.rolls:
+            self._roll_into_window(active)
+
+    def solution(self) -> Solution:
+        """The samples; those that were not reached are completed with the predictions at hand."""
+        for env in self.unfinished().tolist():
+            step = torch.arange(int(self.base[env]), self.table.steps, device=self.base.device)[None]
+            states = self.trajectory.roll(torch.tensor([[env]], device=step.device), step)
+            self.trajectory.states[env, -1] = states[0, -1]
+        sample = self.trajectory.states[:, -1]
+        status = final_status(sample)
+        out = (self.base < self.table.steps) & (status == Status.CONVERGED)
+        status = torch.where(out, int(Status.OUT_OF_ROUNDS), status)
+        return Solution(sample, SolverStats(self.rounds, self.evaluations, self.residual, status))
 
     def _read(self, env: Tensor, step: Tensor) -> Tensor:
-        return self.states[env, torch.minimum(step, self.furthest[env])]
+        return self.trajectory.states[env, torch.minimum(step, self.furthest[env])]
 
-    def _drift(self, x: Tensor, step: Tensor, env: Tensor, denoiser: Denoiser, condition: Tensor) -> Tensor:
-        """(a − 1) x + c x̂0 + σ ξ of flat rows."""
-        table = self.table
-        clean = table.clean(x, predict(denoiser, x, table.timesteps[step], condition[env]), step)
-        noise = self.noise.steps[env, step]
-        return rows(table.a[step] - 1, x) * x + rows(table.c[step], x) * clean + rows(table.sigma[step], x) * noise
+    def _iterate(self, x: Tensor, env: Tensor, step: Tensor, inside: Tensor) -> Tensor:
+        """x_{b+1} … x_{b+p} from the predictions at x_b … x_{b+p−1}."""
+        if self.solver.split == "linear":
+            return self.trajectory.roll(env, step)
+        drift = self.trajectory.push(env, step) + rows(self.table.a[step] - 1, x) * x
+        return x[:, :1] + torch.where(inside.reshape(*inside.shape, *[1] * (x.ndim - 2)), drift, 0).cumsum(1)
+
+    def _roll_into_window(self, active: Tensor) -> None:
+        """Carries the furthest state on to the end of the next window by the known noise and the last prediction."""
+        env = active[:, None]
+        step = self.furthest[env] + self.offsets
+        wanted = (step < self.base[env] + len(self.offsets)) & (step < self.table.steps)
+        step = step.clamp(max=self.table.steps - 1)
+        states = self.trajectory.roll(env, step)
+        self.trajectory.states[env.expand_as(step)[wanted], step[wanted] + 1] = states[wanted]
+        self.furthest[active] += wanted.sum(1)

@@ -12,7 +12,7 @@ from paradp.sampler.table import StepTable
 
 @dataclass(frozen=True)
 class Sequential:
-    """Ancestral sampling along a table: T rounds of one evaluation for each environment."""
+    """Sampling along a table: T rounds of one evaluation for each environment."""
 
     table: StepTable
 
@@ -20,10 +20,12 @@ class Sequential:
     def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Solution:
         """Samples `[B, …]` for conditions `[B, C]` on a noise path."""
         x = noise.initial
+        before = torch.zeros_like(x)
         table = self.table.to(x.device, x.dtype)
         for k in range(table.steps):
             step = torch.full((len(x),), k, device=x.device)
-            prediction = predict(denoiser, x, table.timesteps[step], condition)
-            x = table.a[k] * x + table.c[k] * table.clean(x, prediction, step) + table.sigma[k] * noise.steps[:, k]
+            clean = table.clean(x, predict(denoiser, x, table.timesteps[step], condition), step)
+            x = table.a[k] * x + table.push(clean, before, noise.steps[:, k], step)
+            before = clean
         counts = torch.full((len(x),), table.steps, device=x.device)
         return Solution(x, SolverStats(counts, counts.clone(), torch.zeros_like(counts, dtype=x.dtype), final_status(x)))

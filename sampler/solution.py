@@ -22,6 +22,7 @@ class Status(IntEnum):
 
     CONVERGED = 0
     NOT_FINITE = 1
+    OUT_OF_ROUNDS = 2
 
 
 @dataclass(frozen=True)

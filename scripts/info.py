@@ -6,7 +6,7 @@ from paradp.checkpoints import find_checkpoint, pretrained, read_info
 from paradp.envs import TASKS
 from paradp.envs.robosuite_env import observation_sizes
 from paradp.rollouts.summary import hardware, versions
-from paradp.sampler import SAMPLERS
+from paradp.sampler import SAMPLERS, sampler_names
 from paradp.scripts.console import console
 
 
@@ -29,7 +29,7 @@ def info(checkpoint: str | None = None) -> None:
         size = sum(observation_sizes(entry.task).values())
         tasks.add_row(name, f"{size} values", entry.task.success_rule, "pretrained" if name in pretrained() else "")
     samplers = Table("sampler", "what it is", "options", title="samplers")
-    for name, family in SAMPLERS.items():
+    for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True):
         samplers.add_row(name, family.summary, ", ".join(family.options))
     console.print(tasks, samplers)
     console.print(", ".join(f"{k} {v}" for k, v in versions().items()))

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -10,13 +10,13 @@ from paradp.envs import can_render, find_task
 from paradp.rollouts import RolloutConfig
 from paradp.rollouts import rollout as run
 from paradp.rollouts.comparison import compare
-from paradp.sampler import SAMPLERS, SamplerChoice
+from paradp.sampler import SAMPLERS, SamplerChoice, sampler_names
 from paradp.scripts.console import console, progress
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.tables import comparison_table
 
 _SAMPLER_HELP = "how to denoise, one or several with commas between them, each with its options behind colons: " + "; ".join(
-    f"{name} ({family.summary})" for name, family in SAMPLERS.items()
+    f"{name} ({family.summary})" for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True)
 )
 
 
@@ -25,6 +25,8 @@ def rollout(
     sampler: Annotated[str, tyro.conf.arg(help=_SAMPLER_HELP)] = "para-ddpm",
     window: int | None = None,
     tolerance: float | None = None,
+    split: Literal["unit", "linear"] | None = None,
+    max_rounds: int | None = None,
     episodes: int = 20,
     seed: int = 0,
     envs: int = 1,
@@ -46,7 +48,9 @@ def rollout(
         task: the task's name; `paradp info` lists them.
         sampler: see above.
         window: steps evaluated at once, for every parallel sampler named.
-        tolerance: accepted change in standard deviations of a step's noise, for every parallel sampler named.
+        tolerance: accepted change in standard deviations of a step's noise, for every para- sampler named.
+        split: what a round holds fixed, for every para- sampler named: unit (the paper's) or linear.
+        max_rounds: budget of rounds a plan, for every para- sampler named.
         episodes: how many; episode i has seed SEED + i.
         seed: of the first episode's environment and noise.
         envs: environments planned together as one batch, in each worker.
@@ -60,7 +64,8 @@ def rollout(
     if videos and not can_render():
         console.print("no videos: rendering needs EGL (Debian and Ubuntu: apt install libegl1)")
         videos = 0
-    choices = [_with_options(SamplerChoice.parse(text), window, tolerance) for text in sampler.split(",")]
+    flags = {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds}
+    choices = [_with_flags(SamplerChoice.parse(text), flags) for text in sampler.split(",")]
     config = RolloutConfig(task, choices[0], out, checkpoint, episodes, seed, envs, workers, videos, device)
     configs = [replace(config, sampler=c, out=out / _folder(c) if len(choices) > 1 else out) for c in choices]
     for one in configs:
@@ -81,11 +86,10 @@ def rollout(
         console.print(f"film: {film}")
 
 
-def _with_options(choice: SamplerChoice, window: int | None, tolerance: float | None) -> SamplerChoice:
+def _with_flags(choice: SamplerChoice, flags: dict[str, Any]) -> SamplerChoice:
     """The choice with the flags added that its sampler knows; options in its own text win."""
-    flags = {"window": window, "tolerance": tolerance}
-    given = {k: v for k, v in flags.items() if v is not None and k in SAMPLERS[choice.name].options}
-    return SamplerChoice(choice.name, tuple(sorted((given | dict(choice.options)).items())))
+    given = {k: v for k, v in flags.items() if v is not None and k in SAMPLERS[choice.family].options}
+    return replace(choice, options=tuple(sorted((given | dict(choice.options)).items())))
 
 
 def _folder(choice: SamplerChoice) -> str:

@@ -84,7 +84,7 @@ of the repeats {low:.2f}–{high:.2f}).
 
 def _largest_change_of_the_others(policy: DiffusionPolicy, histories: np.ndarray, noise: NoisePath) -> float:
     solver = Picard(policy.solver.table, WINDOW, 0.0)
-    few = NoisePath(noise.initial[:8], noise.steps[:8])
+    few = noise[:8]
     before = solver.solve(policy.network, policy.condition(histories[:8]), few).sample
     replaced = histories[:8].copy()
     replaced[3] = histories[20]

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from paradp.policy import DiffusionPolicy, Horizons, RecedingHorizon, act_together
-from paradp.sampler import NoisePath, Picard, Sequential, Solution, SolverStats, StepTable
+from paradp.sampler import NoisePath, Picard, Sequential, Solution, SolverStats, step_table
 
 
 class Counting:
     """A solver whose sample says when it was planned and which step of the horizon an action is."""
 
     def __init__(self, spec):
-        self.table = StepTable.from_config(spec.schedule)
+        self.table = step_table(spec.schedule)
         self.plans = 0
 
     def solve(self, denoiser, condition, noise: NoisePath) -> Solution:
@@ -66,7 +66,7 @@ def test_a_batch_plans_only_for_those_whose_chunk_is_used_up(trained):
 
 @pytest.mark.parametrize("solver", [Sequential, Picard])
 def test_batched_actions_equal_those_alone_up_to_the_networks_rounding(trained, solver):
-    policy = make_policy(trained, solver(StepTable.from_config(trained.spec.schedule)))
+    policy = make_policy(trained, solver(step_table(trained.spec.schedule)))
     observations = [observation(v) for v in (-0.5, 0.0, 0.5)]
     alone = [RecedingHorizon(policy, seed=i).act(o).action for i, o in enumerate(observations)]
     together = act_together([RecedingHorizon(policy, seed=i) for i in range(3)], observations)
@@ -75,7 +75,7 @@ def test_batched_actions_equal_those_alone_up_to_the_networks_rounding(trained, 
 
 
 def test_seeds_reproduce_and_differ(trained):
-    policy = make_policy(trained, Sequential(StepTable.from_config(trained.spec.schedule)))
+    policy = make_policy(trained, Sequential(step_table(trained.spec.schedule)))
     first, again, other = (RecedingHorizon(policy, seed).act(observation()).action for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     controller = RecedingHorizon(policy, seed=1)
@@ -87,7 +87,7 @@ def test_seeds_reproduce_and_differ(trained):
 def test_actions_are_clipped_to_the_limits(trained):
     normalizer = trained.action_normalizer
     normalizer.scale.fill_(10.0)
-    policy = make_policy(trained, Sequential(StepTable.from_config(trained.spec.schedule)))
+    policy = make_policy(trained, Sequential(step_table(trained.spec.schedule)))
     plan = policy.plan(np.zeros((1, 2, 3), np.float32), [torch.Generator().manual_seed(0)])
     assert plan.actions.shape == (1, 8, 2)
     assert plan.actions.min() == -1.0 or plan.actions.max() == 1.0
@@ -113,7 +113,7 @@ def test_bad_observations_are_named(trained, change, message):
 def test_a_network_that_gives_nan_is_caught_before_the_robot(trained):
     for parameter in trained.network.parameters():
         parameter.data.fill_(torch.nan)
-    policy = make_policy(trained, Picard(StepTable.from_config(trained.spec.schedule)))
+    policy = make_policy(trained, Picard(step_table(trained.spec.schedule)))
     with pytest.raises(ValueError, match=r"not finite for environments \[0, 1\]"):
         policy.plan(np.zeros((2, 2, 3), np.float32), [torch.Generator().manual_seed(i) for i in range(2)])
 

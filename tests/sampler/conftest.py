@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paradp.sampler import Denoiser, NoisePath, StepTable
+from paradp.sampler import Denoiser, NoisePath, StepTable, step_table
 
 
 def mixture_denoiser(table: StepTable, centre: float = 0.6, deviation: float = 0.15) -> Denoiser:
@@ -39,12 +39,18 @@ def config() -> dict:
 
 @pytest.fixture
 def table(config) -> StepTable:
-    return StepTable.from_config(config)
+    return step_table(config)
 
 
 @pytest.fixture
 def denoiser(table) -> Denoiser:
     return mixture_denoiser(table)
+
+
+@pytest.fixture
+def make_denoiser():
+    """The mixture's denoiser for a table of one's own."""
+    return mixture_denoiser
 
 
 @pytest.fixture

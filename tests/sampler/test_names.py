@@ -2,7 +2,7 @@
 
 import pytest
 
-from paradp.sampler import SAMPLERS, Picard, SamplerChoice, Sequential
+from paradp.sampler import Picard, SamplerChoice, Sequential, Speculative
 
 
 def test_a_name_with_options_builds_its_solver(config):
@@ -16,6 +16,25 @@ def test_para_ddpm_is_the_papers(config):
     assert (solver.window, solver.tolerance) == (20, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "steps"),
+    [
+        ("ddpm", Sequential, 100),
+        ("ddim-10", Sequential, 10),
+        ("ddim-15:eta=0.5", Sequential, 15),
+        ("dpm-solver-15", Sequential, 15),
+        ("para-ddpm:max-rounds=9:split=linear", Picard, 100),
+        ("para-ddim-15:eta=1.0:window=5", Picard, 15),
+        ("para-dpm-solver-15:anderson=2", Picard, 15),
+        ("speculative-ddpm:draft=frozen:window=4", Speculative, 100),
+    ],
+)
+def test_every_name_builds_its_solver(config, text, kind, steps):
+    solver = SamplerChoice.parse(text).build(config)
+    assert isinstance(solver, kind) and solver.table.steps == steps
+    assert str(SamplerChoice.parse(text)) == text
+
+
 @pytest.mark.parametrize("text", ["ddpm", "para-ddpm", "para-ddpm:tolerance=0.3:window=8"])
 def test_what_is_printed_reads_back(text):
     assert str(SamplerChoice.parse(text)) == text
@@ -24,11 +43,17 @@ def test_what_is_printed_reads_back(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("para-dpm", r"unknown sampler 'para-dpm' — did you mean 'para-ddpm'\? There are: ddpm, para-ddpm"),
+        (
+            "para-dpm",
+            r"unknown sampler 'para-dpm' — did you mean 'para-ddpm'\? There are: ddpm, ddim-N, dpm-solver-N",
+        ),
         ("para-ddpm:windw=8", r"no option 'windw' — did you mean 'window'\?"),
         ("para-ddpm:window=eight", "window cannot be 'eight'; it is a whole number"),
         ("ddpm:window=8", "ddpm has no option 'window'"),
         ("", "unknown sampler ''"),
+        ("ddim", "ddim needs a number of steps, such as ddim-10"),
+        ("ddpm-10", "unknown sampler 'ddpm-10'"),
+        ("ddim-ten", "unknown sampler 'ddim-ten' — did you mean 'ddim-N'"),
     ],
 )
 def test_mistakes_are_answered(text, message):
@@ -42,6 +67,18 @@ def test_values_out_of_range_are_refused(text, config):
         SamplerChoice.parse(text).build(config)
 
 
-def test_every_family_builds_with_its_defaults(config):
-    for name in SAMPLERS:
-        assert SamplerChoice.parse(name).build(config).table.steps == 100
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ddim-0", "at least one step"),
+        ("ddim-101", "101"),
+        ("ddim-10:eta=2", "eta must be between 0 and 1"),
+        ("para-ddpm:split=third", "split must be one of unit, linear"),
+        ("para-ddpm:max-rounds=0", "max_rounds must be at least 1"),
+        ("speculative-ddpm:draft=wild", "draft must be one of picard, frozen"),
+        ("speculative-ddpm:gain=-1", "gain must be at least 0"),
+    ],
+)
+def test_options_that_cannot_work_are_named(text, message, config):
+    with pytest.raises(ValueError, match=message):
+        SamplerChoice.parse(text).build(config)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paradp.sampler import NoisePath, Picard, Sequential, Status, StepTable
+from paradp.sampler import NoisePath, Picard, Sequential, Status, step_table
 
 
 def test_a_window_of_one_is_the_sequential_sampler(table, denoiser, draw):
@@ -28,7 +28,7 @@ def test_a_window_of_one_is_the_sequential_sampler(table, denoiser, draw):
 )
 def test_at_zero_tolerance_every_window_gives_the_sequential_sample(window, steps, batch, seed, single, prediction_type):
     config = {"_class_name": "DDPMScheduler", "num_train_timesteps": 100, "prediction_type": prediction_type}
-    table = StepTable.from_config(config, steps)
+    table = step_table(config, steps)
     dtype = torch.float32 if single else torch.float64
     noise = NoisePath.draw([torch.Generator().manual_seed(seed + i) for i in range(batch)], steps, (4, 2), dtype=dtype)
     condition = torch.linspace(-1, 1, batch, dtype=dtype)[:, None]
@@ -71,7 +71,7 @@ def test_environments_are_independent_to_the_last_bit(table, denoiser, draw, tol
     condition, noise = draw(range(6), table, dtype)
     together = solver.solve(denoiser, condition, noise)
     order = torch.tensor([3, 0, 5])
-    fewer = solver.solve(denoiser, condition[order], NoisePath(noise.initial[order], noise.steps[order]))
+    fewer = solver.solve(denoiser, condition[order], noise[order])
     assert torch.equal(fewer.sample, together.sample[order])
     assert torch.equal(fewer.stats.rounds, together.stats.rounds[order])
     assert torch.equal(fewer.stats.evaluations, together.stats.evaluations[order])
@@ -90,9 +90,7 @@ def test_windows_advance_at_their_own_pace(table, denoiser, draw):
     stats = Picard(table, window=20, tolerance=0.3).solve(denoiser, condition, noise).stats
     assert stats.rounds.min() < stats.rounds.max()
     alone = [
-        Picard(table, window=20, tolerance=0.3)
-        .solve(denoiser, condition[i : i + 1], NoisePath(noise.initial[i : i + 1], noise.steps[i : i + 1]))
-        .stats.rounds.item()
+        Picard(table, window=20, tolerance=0.3).solve(denoiser, condition[i : i + 1], noise[i : i + 1]).stats.rounds.item()
         for i in range(8)
     ]
     assert alone == stats.rounds[:8].tolist()

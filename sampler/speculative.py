@@ -1,0 +1,180 @@
+"""Exact parallel sampling: drafts that are accepted or reflected, so that the law is that of the sequential sampler."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from paradp.sampler.noise import NoisePath
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, final_status, predict
+from paradp.sampler.table import StepTable, rows
+
+Draft = Literal["picard", "frozen"]
+
+
+@dataclass(frozen=True)
+class Speculative:
+    """Samples with exactly the law of `Sequential`, several steps a round, without any tolerance.
+
+    From the last exact state x_b a round drafts a window with guesses D_j of the predictions and the path's own noise,
+
+        x̃_{j+1} = m̂_j + σ_j z_j,    m̂_j = a_j x̃_j + c_j clip(D_j),
+
+    evaluates the network at all drafts in one call, and verifies them in order. With Δ_j = c_j (clip(D_j) − clip(x̂0_j))/σ_j
+    the reflection-maximal coupling of N(m̂_j, σ_j²) and N(m_j, σ_j²) keeps x̃_{j+1} if log u_j ≤ −z_j·Δ_j − ½‖Δ_j‖², and
+    otherwise reflects the noise along e = Δ_j/‖Δ_j‖, x_{j+1} = m_j + σ_j (z_j − 2 (e·z_j) e), and goes on from there.
+
+    Frozen drafts (autospeculation, arXiv 2505.03983, with the coupling of arXiv 2501.05370) hold the last exact prediction
+    for the whole window. Picard drafts hold, for every step, the last prediction that any round made there, also beyond a
+    rejection: on the same noise they converge as Picard iteration with the linear split does. A scalar gain corrects them
+    for the distance between the state they were made at and the draft. docs/exactness.md proves that the law is exact all
+    the same: a guess D_j is a function of noise before step j only.
+
+    Attributes:
+        table: the steps, of first order, with noise at all of them but the last.
+        window: p, how many steps are drafted at once.
+        draft: `picard` or `frozen`.
+        gain: v, the variance of the Gaussian whose posterior mean has the gain J_j = √ᾱ v/(ᾱ v + 1 − ᾱ); 0 for none.
+    """
+
+    table: StepTable
+    window: int = 20
+    draft: Draft = "picard"
+    gain: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise ValueError(f"window must be at least 1, not {self.window}")
+        if not self.gain >= 0:
+            raise ValueError(f"gain must be at least 0, not {self.gain}")
+        if self.draft not in get_args(Draft):
+            raise ValueError(f"draft must be one of {', '.join(get_args(Draft))}, not {self.draft!r}")
+        if self.table.looks_back or self.table.keeps_unclipped:
+            raise ValueError("speculative sampling needs steps that use the clipped prediction of their own step alone")
+        silent = (self.table.sigma[:-1] <= 0).nonzero().flatten().tolist()
+        if silent:
+            raise ValueError(f"speculative sampling needs noise at every step but the last; step {silent[0]} has none")
+
+    @torch.no_grad()
+    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Solution:
+        """Samples `[B, …]` for conditions `[B, C]` on a noise path."""
+        drafts = _Drafts(self, noise)
+        while len(active := drafts.unfinished()):
+            drafts.advance(active, denoiser, condition)
+        sample = drafts.states[:, -1]
+        residual = torch.zeros_like(drafts.rounds, dtype=sample.dtype)
+        return Solution(sample, SolverStats(drafts.rounds, drafts.evaluations, residual, final_status(sample)))
+
+
+def couple(z: Tensor, delta: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
+    """Reflection-maximal coupling of N(m̂, σ²) and N(m, σ²) with (m̂ − m)/σ = Δ (arXiv 2501.05370).
+
+    Args:
+        z, delta: `[…, D]`, the draft's noise and Δ.
+        log_u: `[…]`, logarithms of uniforms.
+
+    Returns:
+        Whether the draft is kept, `[…]`, and the noise from m where it is not, `[…, D]`. P(kept) = 2Φ(−‖Δ‖/2).
+    """
+    squared = delta.square().sum(-1)
+    along = (z * delta).sum(-1)
+    kept = log_u <= -along - 0.5 * squared
+    reflected = z - 2 * (along / squared.clamp(min=torch.finfo(z.dtype).tiny))[..., None] * delta
+    return kept, reflected
+
+
+class _Drafts:
+    """The exact states of all environments, and the guesses at what lies beyond them."""
+
+    def __init__(self, solver: Speculative, noise: NoisePath):
+        batch, device, shape = len(noise.initial), noise.initial.device, noise.initial.shape[1:]
+        self.solver = solver
+        self.table = solver.table.to(device, noise.initial.dtype)
+        self.gain = self._gain(solver.table).to(device, noise.initial.dtype)
+        self.noise = noise
+        self.log_u = noise.uniforms.log()
+        self.offsets = torch.arange(min(solver.window, self.table.steps), device=device)
+        self.states = noise.initial.new_zeros(batch, self.table.steps + 1, *shape)
+        self.states[:, 0] = noise.initial
+        # The last prediction made at every step, not clipped, and the state it was made at. Before any, it is 0.
+        self.guess = noise.initial.new_zeros(batch, self.table.steps, *shape)
+        self.made_at = noise.initial.new_zeros(batch, self.table.steps, *shape)
+        self.evaluated = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.base = torch.zeros_like(self.evaluated)
+        self.rounds = torch.zeros_like(self.evaluated)
+        self.evaluations = torch.zeros_like(self.evaluated)
+
+    def unfinished(self) -> Tensor:
+        """The environments whose exact states have not reached x_T."""
+        return (self.base < self.table.steps).nonzero().squeeze(1)
+
+    def advance(self, active: Tensor, denoiser: Denoiser, condition: Tensor) -> None:
+        """One round: draft, evaluate, verify."""
+        env = active[:, None]
+        step = self.base[env] + self.offsets
+        inside = step < self.table.steps
+        width = inside.sum(1)
+        step = step.clamp(max=self.table.steps - 1)
+        x, drafted = self._draft(env, step)
+        true = self._evaluate(env, step, inside, x, denoiser, condition)
+
+        following, kept = self._verify(env, step, x, drafted, self.table.bound(true))
+        exact = (kept & inside).long().cumprod(1).sum(1)
+        moved = torch.minimum(exact + 1, width)
+        take = self.offsets < moved[:, None]
+        self.states[env.expand_as(step)[take], step[take] + 1] = following[take]
+        self.base[active] += moved
+        self.rounds[active] += 1
+        self.evaluations[active] += width
+
+    def _draft(self, env: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """States x̃ and clipped guesses `[E, p, …]` along the window."""
+        table, z = self.table, self.noise.steps[env, step]
+        source = self._source(env, step)
+        guess, made_at = self.guess[env, source], self.made_at[env, source]
+        corrected = (source == step) & (step < self.evaluated[env])
+        gain = rows(torch.where(corrected, self.gain[step], 0), guess)
+        x = self.states[env[:, 0], step[:, 0]]
+        states, guesses = [], []
+        for i in range(step.shape[1]):
+            a, c, sigma = (rows(column[step[:, i]], x) for column in (table.a, table.c, table.sigma))
+            bounded = table.bound(guess[:, i] + gain[:, i] * (x - made_at[:, i]))
+            states.append(x)
+            guesses.append(bounded)
+            x = a * x + c * bounded + sigma * z[:, i]
+        return torch.stack(states, 1), torch.stack(guesses, 1)
+
+    def _source(self, env: Tensor, step: Tensor) -> Tensor:
+        """Whose prediction stands in at each step of the window."""
+        last = self.evaluated[env] - 1 if self.solver.draft == "picard" else self.base[env] - 1
+        return torch.minimum(step, last).clamp(min=0)
+
+    def _evaluate(
+        self, env: Tensor, step: Tensor, inside: Tensor, x: Tensor, denoiser: Denoiser, condition: Tensor
+    ) -> Tensor:
+        """True predictions `[E, p, …]`, not clipped, at the drafted states; kept as guesses for later rounds."""
+        row, at, states = env.expand_as(step)[inside], step[inside], x[inside]
+        clean = self.table.clean(states, predict(denoiser, states, self.table.timesteps[at], condition[row]), at)
+        self.guess[row, at], self.made_at[row, at] = clean, states
+        reached = torch.where(inside, step + 1, 0).amax(1)
+        self.evaluated[env[:, 0]] = torch.maximum(self.evaluated[env[:, 0]], reached)
+        true = torch.zeros_like(x)
+        true[inside] = clean
+        return true
+
+    def _verify(self, env: Tensor, step: Tensor, x: Tensor, drafted: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+        """x_{j+1} given that x̃_j is exact, `[E, p, …]`, and whether it is the draft, `[E, p]`."""
+        table, z = self.table, self.noise.steps[env, step]
+        a, c, sigma = (rows(column[step], x) for column in (table.a, table.c, table.sigma))
+        noisy = table.sigma[step] > 0
+        delta = c * (drafted - true) / torch.where(rows(noisy, x), sigma, 1)
+        kept, reflected = couple(z.flatten(2), delta.flatten(2), self.log_u[env, step])
+        kept = kept & noisy
+        draft, exact = a * x + c * drafted + sigma * z, a * x + c * true + sigma * reflected.reshape(x.shape)
+        return torch.where(rows(kept, x), draft, exact), kept
+
+    def _gain(self, table: StepTable) -> Tensor:
+        """J_j, from ᾱ at each step."""
+        bar = table.alpha_bar
+        return bar.sqrt() * self.solver.gain / (bar * self.solver.gain + 1 - bar)

@@ -1,0 +1,282 @@
+"""Sequential sampling along our tables equals diffusers' own schedulers, for everything that both know."""
+
+from itertools import pairwise, product
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+
+from paradp.sampler import NoisePath, Sequential, step_table
+
+SHAPE = (4, 2)
+BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")  # diffusers' DDPM knows "sigmoid" as well
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
+CLIPS = ({"clip_sample": True}, {"clip_sample": True, "clip_sample_range": 2.0}, {"clip_sample": False})
+
+
+def network(x, t, condition):
+    """Any smooth function will do."""
+    return 0.5 * torch.tanh(x * (1 + t.reshape(-1, 1, 1) / 100) + condition[:, :1, None])
+
+
+def paths(steps):
+    generators = [torch.Generator().manual_seed(s) for s in range(3)]
+    return torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(3, 2), NoisePath.draw(
+        generators, steps, SHAPE, dtype=torch.float64
+    )
+
+
+def in_double(scheduler):
+    """diffusers computes coefficients in float32, where β = 1 − ᾱ/ᾱ' loses up to four digits: compare with exact ones."""
+    scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
+    for name in ("one", "final_alpha_cumprod"):
+        if hasattr(scheduler, name):
+            setattr(scheduler, name, getattr(scheduler, name).double())
+    return scheduler
+
+
+def assert_equal_samples(table, theirs, condition, noise):
+    """To 1e-10 in float64 and to rounding in float32; unclipped, 1/√ᾱ of the noisiest step amplifies rounding."""
+    amplification = max(1.0, float(table.from_state.abs().max())) if table.clip is None else 1.0
+    ours = Sequential(table).solve(network, condition, noise).sample
+    assert (ours - theirs(condition, noise)).abs().max() < 1e-10 * amplification
+    single = NoisePath(noise.initial.float(), noise.steps.float(), noise.uniforms.float())
+    ours = Sequential(table).solve(network, condition.float(), single).sample
+    assert (ours - theirs(condition.float(), single)).abs().max() < 1e-5 * amplification
+
+
+def loop(scheduler, step):
+    """The usual loop over a scheduler's `step`."""
+
+    def sample(condition, noise):
+        x = noise.initial
+        for k, t in enumerate(scheduler.timesteps):
+            x = step(k, t, network(x, t.expand(len(x)), condition), x, noise.steps[:, k]).to(x.dtype)
+        return x
+
+    return sample
+
+
+@pytest.mark.parametrize(("spacing", "steps"), [("leading", 100), ("leading", 10), ("trailing", 16), ("linspace", 15)])
+@pytest.mark.parametrize("betas", [*BETAS, "sigmoid"])
+def test_ddpm(betas, spacing, steps):
+    for prediction, clip in product(PREDICTIONS, CLIPS):
+        config = {
+            "_class_name": "DDPMScheduler",
+            "num_train_timesteps": 100,
+            "beta_schedule": betas,
+            "prediction_type": prediction,
+            "timestep_spacing": spacing,
+            **clip,
+        }
+        scheduler = in_double(DDPMScheduler.from_config(config))
+        scheduler.set_timesteps(steps)
+
+        def step(k, t, prediction, x, noise, scheduler=scheduler):
+            # Where the grid ends above 0, diffusers adds noise of deviation 1e-10 (its clamp of the variance) to the sample.
+            noise = noise if k < steps - 1 else torch.zeros_like(x)
+            with mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: noise):
+                return scheduler.step(prediction, t, x).prev_sample
+
+        assert_equal_samples(step_table(config, steps), loop(scheduler, step), *paths(steps))
+
+
+@pytest.mark.parametrize(("spacing", "steps"), [("leading", 100), ("leading", 15), ("trailing", 20)])
+@pytest.mark.parametrize("clipped_epsilon", [False, True])
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim(spacing, steps, clipped_epsilon, eta):
+    for betas, prediction, clip, to_one in product(BETAS, PREDICTIONS, CLIPS, (True, False)):
+        config = {
+            "_class_name": "DDIMScheduler",
+            "num_train_timesteps": 100,
+            "beta_schedule": betas,
+            "prediction_type": prediction,
+            "timestep_spacing": spacing,
+            "set_alpha_to_one": to_one,
+            **clip,
+        }
+        scheduler = in_double(DDIMScheduler.from_config(config))
+        scheduler.set_timesteps(steps)
+
+        def step(k, t, prediction, x, noise, scheduler=scheduler):
+            done = scheduler.step(prediction, t, x, eta=eta, use_clipped_model_output=clipped_epsilon, variance_noise=noise)
+            return done.prev_sample
+
+        table = step_table(config, steps, eta=eta, clipped_epsilon=clipped_epsilon)
+        assert_equal_samples(table, loop(scheduler, step), *paths(steps))
+
+
+@pytest.mark.parametrize("algorithm", ["dpmsolver++", "sde-dpmsolver++"])
+@pytest.mark.parametrize("solver_type", ["midpoint", "heun"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_dpm_solver(algorithm, solver_type, order):
+    endings = ({}, {"final_sigmas_type": "sigma_min"}, {"final_sigmas_type": "sigma_min", "euler_at_final": True})
+    grids = (("linspace", 15), ("leading", 10), ("trailing", 20))
+    for betas, prediction, ending, (spacing, steps) in product(BETAS, PREDICTIONS, endings, grids):
+        for more in ({}, {"lower_order_final": False}, {"lambda_min_clipped": -5.1}):
+            config = {
+                "_class_name": "DPMSolverMultistepScheduler",
+                "num_train_timesteps": 100,
+                "beta_schedule": betas,
+                "prediction_type": prediction,
+                "timestep_spacing": spacing,
+                "algorithm_type": algorithm,
+                "solver_type": solver_type,
+                "solver_order": order,
+                **ending,
+                **more,
+            }
+            scheduler = dpm_in_double(config, steps)
+
+            def step(k, t, prediction, x, noise, scheduler=scheduler):
+                return dpm_step(scheduler, k, t, prediction, x, noise)
+
+            assert_equal_samples(step_table(config, steps), loop(scheduler, step), *paths(steps))
+
+
+def dpm_in_double(config, steps):
+    scheduler = DPMSolverMultistepScheduler.from_config(config)
+    scheduler.set_timesteps(steps)
+    bar = scheduler.alphas_cumprod.double()
+    sigma = ((1 - bar) / bar).sqrt()
+    last = sigma[:1] if config.get("final_sigmas_type") == "sigma_min" else torch.zeros(1, dtype=torch.float64)
+    scheduler.sigmas = torch.cat([sigma[scheduler.timesteps], last])
+    return scheduler
+
+
+def dpm_step(scheduler, k, t, prediction, x, noise):
+    """diffusers rounds the sample to float32 in every step, whatever it came in: keep double here."""
+    if k == 0:
+        scheduler._step_index = None
+        scheduler.lower_order_nums = 0
+    with mock.patch.object(torch, "float32", x.dtype):
+        return scheduler.step(prediction, t, x, variance_noise=noise).prev_sample
+
+
+def test_clipped_dpm_solver_equals_a_plain_reference_loop():
+    """diffusers' class has no clipping of samples."""
+    config = {
+        "_class_name": "DPMSolverMultistepScheduler",
+        "num_train_timesteps": 100,
+        "beta_schedule": "squaredcos_cap_v2",
+    }
+    steps = 15
+    condition, noise = paths(steps)
+    scheduler = dpm_in_double(config, steps)
+    convert = scheduler.convert_model_output
+    scheduler.convert_model_output = lambda *args, **kwargs: convert(*args, **kwargs).clamp(-1, 1)
+
+    def step(k, t, prediction, x, noise):
+        return dpm_step(scheduler, k, t, prediction, x, noise)
+
+    table = step_table(config, steps, clip=1.0)
+    assert_equal_samples(table, loop(scheduler, step), condition, noise)
+    free = Sequential(step_table(config, steps)).solve(network, condition, noise).sample
+    assert (free - Sequential(table).solve(network, condition, noise).sample).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler"])
+def test_a_schedule_that_ends_in_pure_noise(name):
+    config = {
+        "_class_name": name,
+        "num_train_timesteps": 100,
+        "prediction_type": "v_prediction",
+        "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+    }
+    table = step_table(config, 20)
+    assert table.alpha_bar[0] == 0
+    condition, noise = paths(20)
+    assert Sequential(table).solve(network, condition, noise).stats.converged.all()
+    with pytest.raises(ValueError, match=r"step 0 .* has no finite coefficients with epsilon prediction"):
+        step_table(config | {"prediction_type": "epsilon"}, 20)
+
+
+def test_diffusers_ddim_steps_past_its_own_grid():
+    """Where the grid is not evenly spaced down to 0, diffusers goes to t − N//n instead of the next timestep."""
+    config = {"_class_name": "DDIMScheduler", "num_train_timesteps": 100, "timestep_spacing": "linspace"}
+    scheduler = in_double(DDIMScheduler.from_config(config))
+    scheduler.set_timesteps(15)
+    condition, noise = paths(15)
+    theirs = loop(scheduler, lambda k, t, prediction, x, noise: scheduler.step(prediction, t, x).prev_sample)
+    ours = Sequential(step_table(config, 15)).solve(network, condition, noise).sample
+    assert (ours - theirs(condition, noise)).abs().max() > 1e-3
+
+    bar = scheduler.alphas_cumprod
+    grid = [*scheduler.timesteps.tolist(), None]
+    x = noise.initial
+    for t, following in pairwise(grid):
+        after = scheduler.final_alpha_cumprod if following is None else bar[following]
+        epsilon = network(x, torch.full((3,), t), condition)
+        clean = ((x - (1 - bar[t]).sqrt() * epsilon) / bar[t].sqrt()).clamp(-1, 1)
+        x = after.sqrt() * clean + (1 - after).sqrt() * epsilon
+    assert (ours - x).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler"])
+def test_a_grid_of_ones_own(name):
+    config = {"_class_name": name, "num_train_timesteps": 100}
+    grid = [99, 90, 60, 20, 7, 0]
+    table = step_table(config, timesteps=grid)
+    assert table.timesteps.tolist() == grid and table.scale.shape == (7,)
+    for bad, message in (
+        ([], "no timesteps"),
+        ([99, 60, 60, 0], "step 2 goes from 60 to 60"),
+        ([0, 5], "step 1 goes from 0 to 5"),
+        ([100, 5], "step 0 is at timestep 100, outside"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            step_table(config, timesteps=bad)
+
+
+def test_custom_timesteps_of_ddpm_equal_diffusers():
+    config = {"_class_name": "DDPMScheduler", "num_train_timesteps": 100}
+    grid = [99, 90, 60, 20, 7, 0]
+    scheduler = in_double(DDPMScheduler.from_config(config))
+    scheduler.set_timesteps(timesteps=grid)
+
+    def step(k, t, prediction, x, noise):
+        with mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: noise):
+            return scheduler.step(prediction, t, x).prev_sample
+
+    assert_equal_samples(step_table(config, timesteps=grid), loop(scheduler, step), *paths(6))
+
+
+def test_the_last_step_adds_no_noise_and_scales_are_positive(table):
+    assert table.sigma[-1] == 0 and (table.sigma[:-1] > 0).all()
+    assert len(table.scale) == table.steps + 1
+    assert torch.equal(table.scale[:-2], table.sigma[:-1])
+    assert table.scale[-1] == table.scale[-2] == table.sigma[:-1].min()
+
+
+def test_ode_tables_measure_changes_by_the_noise_of_ddpm(config):
+    ddpm = step_table(config, 20)
+    ddim = step_table(config | {"_class_name": "DDIMScheduler"}, 20)
+    assert np.allclose(ddim.scale, ddpm.scale) and (ddim.sigma == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"_class_name": "EulerDiscreteScheduler"}, "EulerDiscreteScheduler"),
+        ({"variance_type": "learned"}, "variance_type = 'learned'"),
+        ({"thresholding": True}, "thresholding"),
+        ({"prediction_type": "score"}, "prediction type 'score'"),
+        ({"_class_name": "DPMSolverMultistepScheduler", "use_karras_sigmas": True}, "use_karras_sigmas"),
+        ({"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3}, "solver_order = 3"),
+        (
+            {"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"},
+            "alg",
+        ),
+    ],
+)
+def test_unsupported_schedules_are_named(config, change, message):
+    with pytest.raises(ValueError, match=message):
+        step_table(config | change, 20)
+
+
+def test_a_schedule_without_steps_is_refused(config):
+    with pytest.raises(ValueError, match="at least one step"):
+        step_table(config, 0)

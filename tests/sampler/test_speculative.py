@@ -1,0 +1,230 @@
+"""The law of speculative sampling is that of sequential DDPM: strict tests, which planted faults must fail.
+
+Family-wise error: every statistical test below rejects a right solver with probability at most ALPHA in all, by Bonferroni
+over the comparisons that it makes.
+"""
+
+import pytest
+import torch
+from scipy import stats
+
+from paradp.sampler import NoisePath, Sequential, Speculative, speculative, step_table
+
+ALPHA = 1e-6
+VARIANTS = [{"draft": "frozen", "gain": 0.0}, {"draft": "picard", "gain": 0.0}, {"draft": "picard", "gain": 0.01}]
+
+
+def projections(solver, denoiser, condition, noise, monkeypatch) -> dict[int, torch.Tensor]:
+    """e·(x_{j+1} − m_j)/σ_j of every decided step, by step: e is known before z_j, so it must be standard normal."""
+    found: dict[int, list[torch.Tensor]] = {}
+    verify = speculative._Drafts._verify
+
+    def recording(self, env, step, x, drafted, true):
+        following, kept = verify(self, env, step, x, drafted, true)
+        table = self.table
+        a, c, sigma = (column[step][..., None, None] for column in (table.a, table.c, table.sigma))
+        inside = self.base[env] + self.offsets < table.steps
+        exact = (kept & inside).long().cumprod(1).sum(1)
+        decided = (self.offsets < (exact + 1)[:, None]) & inside & (table.sigma[step] > 0)
+        delta = (c * (drafted - true) / sigma.clamp(min=1e-30)).flatten(2)
+        size = delta.norm(dim=2)
+        deviation = ((following - a * x - c * true) / sigma.clamp(min=1e-30)).flatten(2)
+        projected = (deviation * delta).sum(2) / size.clamp(min=1e-30)
+        for k in step[decided & (size > 1e-6)].unique().tolist():
+            found.setdefault(k, []).append(projected[decided & (size > 1e-6) & (step == k)])
+        return following, kept
+
+    with monkeypatch.context() as patch:
+        patch.setattr(speculative._Drafts, "_verify", recording)
+        solver.solve(denoiser, condition, noise)
+    return {k: torch.cat(values) for k, values in found.items()}
+
+
+def law_p_value(found: dict[int, torch.Tensor]) -> float:
+    """The smallest p value of all tests, corrected for their number: pooled, and at each step, of shape and of variance."""
+    pooled = torch.cat(list(found.values())).numpy()
+    p_values = [stats.kstest(pooled, "norm").pvalue, _variance_p(pooled)]
+    for values in found.values():
+        if len(values) >= 50:
+            p_values += [stats.kstest(values.numpy(), "norm").pvalue, _variance_p(values.numpy())]
+    return min(1.0, len(p_values) * min(p_values))
+
+
+def _variance_p(values) -> float:
+    statistic, n = (values**2).sum(), len(values)
+    return 2 * min(stats.chi2.cdf(statistic, n), stats.chi2.sf(statistic, n))
+
+
+def halved_threshold(z, delta, log_u):
+    _, reflected = couple(z, delta, log_u)
+    along, squared = (z * delta).sum(-1), delta.square().sum(-1)
+    return log_u <= 0.5 * (-along - 0.5 * squared), reflected
+
+
+def no_reflection(z, delta, log_u):
+    return couple(z, delta, log_u)[0], z
+
+
+def peeking(self, env, step):
+    """Drafts with the prediction of the next step, which has seen z_j."""
+    return torch.minimum(step + 1, self.evaluated[env] - 1).clamp(min=0)
+
+
+couple = speculative.couple
+FAULTS = {
+    "halved log-threshold": ("couple", halved_threshold),
+    "missing reflection": ("couple", no_reflection),
+    "a draft that saw D_{j+1}": ("_source", peeking),
+}
+
+
+def plant(monkeypatch, fault: str) -> None:
+    name, function = FAULTS[fault]
+    monkeypatch.setattr(speculative._Drafts if name == "_source" else speculative, name, function)
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+@pytest.mark.parametrize("window", [4, 20])
+def test_every_decided_step_is_standard_normal_along_the_known_direction(
+    table, denoiser, draw, monkeypatch, options, window
+):
+    condition, noise = draw(range(400), table)
+    found = projections(Speculative(table, window, **options), denoiser, condition, noise, monkeypatch)
+    assert sum(map(len, found.values())) > 10_000
+    assert law_p_value(found) > ALPHA
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_fail_the_projection_test(table, denoiser, draw, monkeypatch, fault):
+    condition, noise = draw(range(400), table)
+    plant(monkeypatch, fault)
+    solver = Speculative(table, 20, draft="picard", gain=0.0)
+    assert law_p_value(projections(solver, denoiser, condition, noise, monkeypatch)) < ALPHA
+
+
+def mixture_samples(solver, denoiser, seed: int, count: int, table) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    noise = NoisePath(
+        initial=torch.randn(count, 1, 2, generator=generator),
+        steps=torch.randn(count, table.steps, 1, 2, generator=generator),
+        uniforms=1 - torch.rand(count, table.steps, generator=generator),
+    )
+    return solver.solve(denoiser, torch.zeros(count, 1), noise).sample[:, 0]
+
+
+def two_sample_p_value(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Coordinates, their sum, and the weights of the four modes, corrected for their number."""
+    p_values = [stats.ks_2samp(one[:, i].numpy(), other[:, i].numpy()).pvalue for i in range(2)]
+    p_values.append(stats.ks_2samp(one.sum(1).numpy(), other.sum(1).numpy()).pvalue)
+    counts = [torch.bincount((s > 0).long() @ torch.tensor([1, 2]), minlength=4).numpy() for s in (one, other)]
+    p_values.append(stats.chi2_contingency(counts).pvalue)
+    return min(1.0, len(p_values) * min(p_values))
+
+
+@pytest.fixture
+def short_table(config):
+    return step_table(config, 25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("options", VARIANTS)
+def test_samples_of_a_mixture_have_the_sequential_law(short_table, make_denoiser, options, seed):
+    denoiser = make_denoiser(short_table)
+    expected = mixture_samples(Sequential(short_table), denoiser, 100 + seed, 100_000, short_table)
+    found = mixture_samples(Speculative(short_table, 10, **options), denoiser, seed, 100_000, short_table)
+    assert two_sample_p_value(expected, found) > ALPHA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_fail_the_mixture_test(short_table, make_denoiser, monkeypatch, fault):
+    denoiser = make_denoiser(short_table)
+    expected = mixture_samples(Sequential(short_table), denoiser, 100, 100_000, short_table)
+    plant(monkeypatch, fault)
+    solver = Speculative(short_table, 10, draft="picard", gain=0.0)
+    assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, short_table)) < ALPHA
+
+
+def test_acceptance_has_the_probability_of_a_maximal_coupling():
+    generator = torch.Generator().manual_seed(0)
+    for size in (0.0, 0.5, 1.0, 3.0):
+        delta = torch.zeros(100_000, 4, dtype=torch.float64)
+        delta[:, 1] = size
+        z = torch.randn(delta.shape, generator=generator, dtype=torch.float64)
+        log_u = (1 - torch.rand(len(z), generator=generator, dtype=torch.float64)).log()
+        kept, reflected = couple(z, delta, log_u)
+        expected = 2 * stats.norm.cdf(-size / 2)
+        assert abs(kept.double().mean() - expected) < 5 * (expected * (1 - expected) / len(z)) ** 0.5 + 1e-12
+        assert torch.allclose(reflected.norm(dim=1), z.norm(dim=1))
+
+
+def test_drafts_of_a_network_that_does_not_change_are_all_kept(table, draw):
+    """With a constant prediction nothing is ever rejected, and the sample is the sequential one to the last bit."""
+    condition, noise = draw(range(3), table)
+    config = {"_class_name": "DDPMScheduler", "num_train_timesteps": 100, "prediction_type": "sample"}
+    constant = step_table(config)
+
+    def denoiser(x, t, c):
+        return torch.full_like(x, 0.3)
+
+    solution = Speculative(constant, window=20).solve(denoiser, condition, noise)
+    assert torch.equal(solution.sample, Sequential(constant).solve(denoiser, condition, noise).sample)
+    # The first round knows no prediction; from then on every window is kept whole.
+    assert (solution.stats.rounds <= 7).all() and (solution.stats.rounds >= 5).all()
+
+
+def test_a_window_of_one_is_sequential(table, denoiser, draw):
+    condition, noise = draw(range(3), table)
+    solution = Speculative(table, window=1).solve(denoiser, condition, noise)
+    assert solution.stats.rounds.tolist() == solution.stats.evaluations.tolist() == [100] * 3
+
+
+def test_environments_are_independent_to_the_last_bit(table, denoiser, draw):
+    solver = Speculative(table)
+    condition, noise = draw(range(6), table)
+    together = solver.solve(denoiser, condition, noise)
+    order = torch.tensor([3, 0, 5])
+    fewer = solver.solve(denoiser, condition[order], noise[order])
+    assert torch.equal(fewer.sample, together.sample[order])
+    assert torch.equal(fewer.stats.rounds, together.stats.rounds[order])
+
+
+def test_the_gain_of_a_gaussian_makes_its_drafts_exact(table, draw):
+    """For data N(μ, v) the prediction is linear in x with slope J: once a step was evaluated, its draft is always kept."""
+    variance = 0.01
+    bar = torch.zeros(100, dtype=torch.float64)
+    bar[table.timesteps] = table.alpha_bar
+
+    def denoiser(x, t, c):
+        b = bar[t][:, None, None]
+        clean = (b.sqrt() * variance * x + (1 - b) * 0.5) / (b * variance + 1 - b)
+        return (x - b.sqrt() * clean) / (1 - b).sqrt()
+
+    condition, noise = draw(range(64), table)
+    frozen, picard, gained = (
+        Speculative(table, 20, draft=draft, gain=gain).solve(denoiser, condition, noise).stats.rounds.double().mean()
+        for draft, gain in (("frozen", 0.0), ("picard", 0.0), ("picard", variance))
+    )
+    assert gained < picard < frozen
+
+
+def test_a_row_that_is_not_finite_stays_in_its_environment(table, denoiser, draw):
+    condition, noise = draw(range(3), table)
+    clean = Speculative(table).solve(denoiser, condition, noise)
+    condition[1, 0] = 9
+
+    def poisoned(x, t, c):
+        prediction = denoiser(x, t, c)
+        prediction[(c[:, 0] > 5) & (t < 50)] = torch.nan
+        return prediction
+
+    solution = Speculative(table).solve(poisoned, condition, noise)
+    assert solution.stats.converged.tolist() == [True, False, True]
+    assert torch.equal(solution.sample[[0, 2]], clean.sample[[0, 2]])
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DPMSolverMultistepScheduler"])
+def test_tables_without_noise_are_refused(config, name):
+    with pytest.raises(ValueError, match="speculative sampling needs"):
+        Speculative(step_table({"_class_name": name, "num_train_timesteps": 100}, 15))
