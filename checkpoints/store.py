@@ -8,9 +8,10 @@ README.md           the model card
 
 import difflib
 import hashlib
-import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -33,7 +34,7 @@ class CheckpointInfo:
 
     spec: PolicySpec
     model_sha256: str
-    format: int = 1
+    format: Literal[1] = 1
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -60,7 +61,9 @@ def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = 
         card: the model card, markdown.
         half: store weights in half precision; they are computed with in float32 all the same.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial, old = (path.with_name(f".{path.name}.{what}") for what in ("partial", "old"))
+    for left_over in (partial, old):
+        shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir(parents=True)
     dtype = torch.float16 if half else torch.float32
     weights = {name: tensor.to(dtype).contiguous() for name, tensor in trained.network.state_dict().items()}
@@ -73,14 +76,17 @@ def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = 
     (partial / "config.json").write_bytes(_INFO.dump_json(info, indent=2))
     (partial / "statistics.json").write_bytes(_STATISTICS.dump_json(statistics, indent=2))
     (partial / "README.md").write_text(card)
-    path.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        (partial / name).replace(path / name)
-    partial.rmdir()
+    if path.exists():
+        path.rename(old)
+    partial.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_policy(
-    name_or_path: str | Path, sampler: str | SamplerChoice = DEFAULT_SAMPLER, device: str = "cpu"
+    name_or_path: str | Path,
+    sampler: str | SamplerChoice = DEFAULT_SAMPLER,
+    device: str = "cpu",
+    sha256: str | None = None,
 ) -> DiffusionPolicy:
     """A policy, ready to plan.
 
@@ -88,14 +94,18 @@ def load_policy(
         name_or_path: a pretrained policy's name or a checkpoint's directory.
         sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`.
         device: where to compute.
+        sha256: digest that the weights must have, where a run must not go on with others.
 
     Raises:
-        ValueError: there is no such checkpoint, a file of it is missing, damaged or does not fit the others, or the sampler
-            or the device is unknown.
+        ValueError: there is no such checkpoint, a file of it is missing, damaged or does not fit the others, the weights
+            are others than asked for, or the sampler or the device is unknown.
     """
     _check_device(device)
     choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
-    trained = load_trained(find_checkpoint(name_or_path))
+    path = find_checkpoint(name_or_path)
+    if sha256 is not None and read_info(path).model_sha256 != sha256:
+        raise ValueError(f"the weights in {path} have changed since the run began")
+    trained = load_trained(path)
     return DiffusionPolicy(
         trained.spec,
         trained.network,
@@ -135,11 +145,12 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     Raises:
         ValueError: it is neither a directory nor a pretrained policy's name.
     """
+    names = pretrained()
+    # A folder that happens to have a task's name does not hide the policy; ./square names the folder.
+    if name_or_path in names:
+        return PRETRAINED / str(name_or_path)
     if Path(name_or_path).is_dir():
         return Path(name_or_path)
-    names = pretrained()
-    if str(name_or_path) in names:
-        return PRETRAINED / str(name_or_path)
     near = difflib.get_close_matches(str(name_or_path), names, n=1)
     hint = f" — did you mean {near[0]!r}?" if near else "."
     raise ValueError(

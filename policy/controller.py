@@ -100,8 +100,11 @@ class RecedingHorizon:
 def act_together(controllers: Sequence[RecedingHorizon], observations: Sequence[Observation]) -> list[Command]:
     """One control step of several environments; those whose chunk is used up are planned in one batch.
 
-    The controllers share one policy.
+    Raises:
+        ValueError: the controllers do not share one policy.
     """
+    if any(c.policy is not controllers[0].policy for c in controllers):
+        raise ValueError("controllers that act together must share one policy")
     for controller, observation in zip(controllers, observations, strict=True):
         controller.observe(observation)
     waiting = [c for c in controllers if c.needs_plan]

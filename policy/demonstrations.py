@@ -75,12 +75,10 @@ class Demonstrations:
         try:
             demonstrations = cls(zarr.open_group(path, mode=mode), path)  # type: ignore[arg-type]
             steps = demonstrations.steps
-            short = [
-                name for name in _data_sizes(demonstrations.info) if demonstrations._array(f"data/{name}").shape[0] < steps
-            ]
+            lengths = {name: demonstrations._array(f"data/{name}").shape[0] for name in _data_sizes(demonstrations.info)}
         except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no demonstrations that can be read: {error}") from error
-        if short:
+        if short := [name for name, length in lengths.items() if length < steps]:
             raise ValueError(f"{path} is damaged: {', '.join(short)} end before the last episode does")
         return demonstrations
 
@@ -103,13 +101,15 @@ class Demonstrations:
 
     @classmethod
     def _create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
-        group = zarr.open_group(path, mode="w", zarr_format=3)
+        partial = path.with_name(f".{path.name}.partial")
+        group = zarr.open_group(partial, mode="w", zarr_format=3)
         for name, size in _data_sizes(info).items():
             group.create_array(f"data/{name}", shape=(0, size), chunks=(CHUNK_STEPS, size), dtype="float32")
         for name in ("episode_ends", "seeds"):
             group.create_array(f"meta/{name}", shape=(0,), chunks=(CHUNK_STEPS,), dtype="int64")
         group.attrs.update(asdict(info))
-        return cls(group, path)
+        partial.rename(path)
+        return cls(zarr.open_group(path, mode="r+"), path)
 
     def append(self, episode: DemonstrationEpisode) -> None:
         """Adds one episode; it counts only once all of it is written."""
@@ -121,7 +121,11 @@ class Demonstrations:
 
     @property
     def episode_ends(self) -> np.ndarray:
-        return np.asarray(self._array("meta/episode_ends")[:])
+        """Cumulative steps of the whole episodes, `[episodes]`."""
+        ends = np.asarray(self._array("meta/episode_ends")[:])
+        # An append that was cut short may have left a last entry that was never filled in.
+        whole = np.diff(ends, prepend=0) > 0
+        return ends[: int(whole.cumprod().sum())]
 
     @property
     def seeds(self) -> np.ndarray:
@@ -134,7 +138,7 @@ class Demonstrations:
 
     def __len__(self) -> int:
         """How many whole episodes there are."""
-        return self._array("meta/episode_ends").shape[0]
+        return len(self.episode_ends)
 
     def observations(self) -> np.ndarray:
         """All observations, concatenated in the order of `info.observation`: `[steps, O]`."""
@@ -148,9 +152,11 @@ class Demonstrations:
         return self._group[name]  # type: ignore[return-value]
 
     def _truncate(self) -> None:
+        episodes, steps = len(self), self.steps
         for name, size in _data_sizes(self.info).items():
-            self._array(f"data/{name}").resize((self.steps, size))
-        self._array("meta/seeds").resize((len(self),))
+            self._array(f"data/{name}").resize((steps, size))
+        for name in ("seeds", "episode_ends"):
+            self._array(f"meta/{name}").resize((episodes,))
 
 
 def _read_info(group: zarr.Group) -> DemonstrationInfo:

@@ -75,6 +75,11 @@ class PolicySpec:
     schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_SCHEDULE))
     unet: UnetConfig = field(default_factory=UnetConfig)
 
+    def __post_init__(self) -> None:
+        halvings = 2 ** (len(self.unet.channels) - 1)
+        if self.horizons.predict % halvings:
+            raise ValueError(f"a U-Net with {len(self.unet.channels)} levels needs a horizon divisible by {halvings}")
+
     @property
     def observation_size(self) -> int:
         return sum(self.observation.values())

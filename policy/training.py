@@ -113,8 +113,8 @@ def train(
     log = _MetricsLog(out / "metrics.jsonl", run.step)
 
     def save_all() -> None:
-        save(trained, out / "checkpoint")
         run.save()
+        save(trained, out / "checkpoint")
 
     losses: list[float] = []
     while run.step < config.steps:
@@ -149,9 +149,10 @@ class _MetricsLog:
 
     def __init__(self, path: Path, step: int):
         self._path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        path.write_text("".join(f"{line}\n" for line in kept))
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        # A kill may have cut the last line short.
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        path.write_text("".join(kept))
         self._seconds_before = json.loads(kept[-1])["seconds"] if kept else 0.0
         self._started = time.perf_counter()
 

@@ -3,10 +3,10 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 
 import gymnasium
@@ -16,6 +16,7 @@ from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ, Disturbance, find_task
 from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP
 from paradp.envs.robosuite_env import observation_sizes
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.rollouts.workers import Workers, died
 
 # Most demonstrations carry small noise; a push now and then shows the way back from further off.
 DEFAULT_DISTURBANCE = Disturbance(noise=0.1, push_chance=0.01)
@@ -38,13 +39,14 @@ def collect(
 
     Raises:
         ValueError: unknown task, or `out` holds demonstrations made otherwise.
+        ChildProcessError: a worker died; what was collected is kept.
     """
     info = describe(task, action_convention, disturbance, seed)
     demonstrations = Demonstrations.open_or_create(out, info)
     if len(demonstrations) >= episodes:
         return demonstrations
     first = int(demonstrations.seeds[-1]) + 1 if len(demonstrations) else seed
-    tries = _episodes_in_order(task, action_convention, disturbance, first, workers or os.cpu_count() or 1)
+    tries = _episodes_in_order(task, action_convention, disturbance, first, workers or len(os.sched_getaffinity(0)))
     for tried, episode in enumerate(tries, start=1):
         if episode is not None:
             demonstrations.append(episode)
@@ -57,18 +59,16 @@ def collect(
 def _episodes_in_order(
     task: str, action_convention: str, disturbance: Disturbance, first_seed: int, workers: int
 ) -> Iterator[DemonstrationEpisode | None]:
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=_start_worker, initargs=(task, action_convention, disturbance)
-    ) as pool:
-        seeds = iter(range(first_seed, first_seed + 1_000_000))
-        pending: deque[Future[DemonstrationEpisode | None]] = deque()
-        try:
-            while True:
-                while len(pending) < 4 * workers:
-                    pending.append(pool.submit(_demonstrate, next(seeds)))
+    seeds = iter(range(first_seed, first_seed + 1_000_000))
+    pending: deque[Future[DemonstrationEpisode | None]] = deque()
+    with Workers(workers, _start_worker, (task, action_convention, disturbance)) as pool:
+        while True:
+            while len(pending) < 4 * workers:
+                pending.append(pool.submit(_demonstrate, next(seeds)))
+            try:
                 yield pending.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            except BrokenProcessPool:
+                raise died("what was collected") from None
 
 
 _worker: tuple = ()

@@ -43,7 +43,7 @@ class Compared:
             "control step, 1 environment: mean / p99 ms": f"{alone.step.mean:.1f} / {alone.step.p99:.0f}",
             "rounds a plan": f"{s.solver.rounds_mean:.1f}",
             "evaluations a plan": f"{s.solver.evaluations_mean:.0f}",
-            "seconds an episode": f"{s.seconds_per_episode:.1f}",
+            "seconds an episode, 1 environment": f"{s.seconds_per_episode_batch1:.1f}",
             "control steps a second": f"{s.throughput_steps_per_s:.0f}",
         }
 
@@ -94,7 +94,7 @@ class Comparison:
             xlabel=f"latency of a control step, {self.runs[0].summary.envs} environments a batch (ms)",
             ylabel="share of steps below",
             xscale="log",
-            title="most steps take an action from the chunk; every eighth plans",
+            title="most steps take an action from a chunk, the others plan",
         )
         for axes in (left, right):
             axes.grid(alpha=0.3)
@@ -110,7 +110,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
     runs = []
     for i, path in enumerate(paths):
         summary = Summary.read(path / "summary.json")
-        label = ":".join([summary.sampler["name"], *(f"{k}={v}" for k, v in summary.sampler["settings"].items())])
+        label = path.name if len(paths) > 1 else summary.sampler["name"]
         loss = paired_loss(successes[0], successes[i]) if i else None
         runs.append(Compared(label, summary, pd.read_parquet(path / "steps.parquet"), loss))
     return Comparison(runs)

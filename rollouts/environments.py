@@ -7,7 +7,9 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from paradp.envs import find_task
+from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ, find_task
+from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP
+from paradp.envs.robosuite_env import observation_sizes
 from paradp.policy import PolicySpec
 
 
@@ -60,10 +62,6 @@ def check_fits(spec: PolicySpec, task: str) -> None:
     Raises:
         ValueError: the task, its observation, its actions, its control rate or its controller differ; the message says how.
     """
-    import paradp.envs.actions as actions
-    from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ
-    from paradp.envs.robosuite_env import observation_sizes
-
     convention = ACTION_CONVENTIONS.get(spec.action_convention)
     if convention is None:
         known = ", ".join(ACTION_CONVENTIONS)
@@ -73,10 +71,12 @@ def check_fits(spec: PolicySpec, task: str) -> None:
         "observation": observation_sizes(find_task(task).task),
         "action": convention.parts,
         "control_hz": CONTROL_HZ,
-        "controller": {"kp": actions.CONTROLLER_KP, "damping_ratio": actions.CONTROLLER_DAMPING_RATIO},
+        "controller": {"kp": CONTROLLER_KP, "damping_ratio": CONTROLLER_DAMPING_RATIO},
     }
     for name, wanted in here.items():
-        if (found := getattr(spec, name)) != wanted:
+        found = getattr(spec, name)
+        same = list(found.items()) == list(wanted.items()) if isinstance(wanted, dict) else found == wanted
+        if not same:  # also where only the order differs
             raise ValueError(f"the checkpoint does not fit the task {task!r}: its {name} is {found}, the task's is {wanted}")
     limits = np.array([spec.action_low, spec.action_high], np.float32)
     if not np.array_equal(limits, [convention.space.low, convention.space.high]):

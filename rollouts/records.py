@@ -32,12 +32,15 @@ class Episode:
         seed: of the environment and of the policy's noise.
         reward: the maximum over its steps.
         success: the task's own rule held at any step.
-        seconds: wall-clock time from reset to end; other environments of the batch take their share of it.
+        started: when, in seconds since the epoch.
+        seconds: wall-clock time from reset to end; other environments of the batch take their share of it, subscribers
+            (films) do not.
         steps: every control step.
     """
 
     seed: int
     reward: float
     success: bool
+    started: float
     seconds: float
     steps: list[StepRecord]

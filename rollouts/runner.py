@@ -26,16 +26,21 @@ class Subscriber(Protocol):
 
 @dataclass
 class _Running:
+    """An episode that has not ended; `watched` is the time that subscribers had taken when it began."""
+
     seed: int
-    started: float = field(default_factory=time.perf_counter)
+    watched: float
+    started: float = field(default_factory=time.time)
+    clock: float = field(default_factory=time.perf_counter)
     steps: list[StepRecord] = field(default_factory=list)
 
-    def finish(self) -> Episode:
+    def finish(self, watched: float) -> Episode:
         return Episode(
             seed=self.seed,
             reward=max(record.reward for record in self.steps),
             success=any(record.success for record in self.steps),
-            seconds=time.perf_counter() - self.started,
+            started=self.started,
+            seconds=time.perf_counter() - self.clock - (watched - self.watched),
             steps=self.steps,
         )
 
@@ -56,7 +61,8 @@ def run_episodes(
     """
     waiting = deque(seeds)
     running: dict[int, _Running] = {}
-    observations = _start(envs, controllers, waiting, running, range(envs.num_envs))
+    watched = 0.0
+    observations = _start(envs, controllers, waiting, running, range(envs.num_envs), watched)
     actions = np.zeros(envs.action_space.shape, envs.action_space.dtype)
     while running:
         slots = list(running)
@@ -66,23 +72,24 @@ def run_episodes(
         for i, command in zip(slots, commands, strict=True):
             actions[i] = command.action
         observations, rewards, terminated, truncated, infos = envs.step(actions)
-        finished = []
         for i, command in zip(slots, commands, strict=True):
-            episode = running[i]
+            steps = running[i].steps
             replan = getattr(command, "replan", None)
-            record = StepRecord(len(episode.steps), float(rewards[i]), bool(infos["success"][i]), seconds, replan)
-            episode.steps.append(record)
-            for subscriber in subscribers:
-                subscriber.on_step(episode.seed, record, envs.envs[i].render)  # type: ignore[arg-type]
-            if terminated[i] or truncated[i]:
-                finished.append(i)
+            steps.append(StepRecord(len(steps), float(rewards[i]), bool(infos["success"][i]), seconds, replan))
+        finished = [i for i in slots if terminated[i] or truncated[i]]
+        if subscribers:
+            began = time.perf_counter()
+            for i in slots:
+                for subscriber in subscribers:
+                    subscriber.on_step(running[i].seed, running[i].steps[-1], envs.envs[i].render)  # type: ignore[arg-type]
+            watched += time.perf_counter() - began
         for i in finished:
-            ended = running.pop(i).finish()
+            ended = running.pop(i).finish(watched)
             for subscriber in subscribers:
                 subscriber.on_episode(ended)
             yield ended
         if finished:
-            observations = _start(envs, controllers, waiting, running, finished)
+            observations = _start(envs, controllers, waiting, running, finished, watched)
 
 
 def _start(
@@ -91,6 +98,7 @@ def _start(
     waiting: deque[int],
     running: dict[int, _Running],
     free: Iterable[int],
+    watched: float,
 ):
     """Gives each free environment its next episode, or parks it; returns all observations."""
     freed, parked = np.zeros((2, envs.num_envs), bool)
@@ -102,7 +110,7 @@ def _start(
             seeds[i] = waiting.popleft()
             controllers[i].reset(seeds[i])
     observations, _ = envs.reset(seed=seeds, options={"reset_mask": freed, "parked": parked})
-    running |= {int(i): _Running(seeds[i]) for i in np.flatnonzero(freed & ~parked)}  # type: ignore[arg-type]
+    running |= {int(i): _Running(seeds[i], watched) for i in np.flatnonzero(freed & ~parked)}  # type: ignore[arg-type]
     return observations
 
 

@@ -3,16 +3,18 @@
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter
 
 from paradp.rollouts.directory import write_whole
 from paradp.rollouts.records import Episode
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
+from paradp.sampler import Solver
 
 VERSIONED = ("torch", "numpy", "robosuite", "mujoco", "gymnasium", "diffusers")
 
@@ -44,10 +46,11 @@ class Summary:
         success: rate, with Wilson's interval.
         reward: mean of the episodes' maximal rewards, with a bootstrap interval.
         latency_ms: around the controller, with up to `envs` environments planned together, after warm-up.
-        latency_ms_batch1: the same with one environment alone.
+        latency_ms_batch1: the same with one environment alone, over the run's first episodes.
         solver: rounds and evaluations a plan.
-        seconds_per_episode: wall-clock time from reset to end, with `envs` environments taking turns.
-        throughput_steps_per_s: control steps a second over all environments and workers.
+        seconds_per_episode: wall-clock time from reset to end, with `envs` environments taking turns; films not counted.
+        seconds_per_episode_batch1: the same with one environment alone, as the ParaDiGMS paper reports it.
+        throughput_steps_per_s: control steps a second over all environments and workers, while any of them ran.
         clock: `ideal`: simulated time stands still while the policy thinks.
         checkpoint: `name` and `sha256` of the weights.
         envs, workers, threads: environments in a batch, processes, threads of each.
@@ -64,6 +67,7 @@ class Summary:
     latency_ms_batch1: Latency
     solver: SolverCost
     seconds_per_episode: float
+    seconds_per_episode_batch1: float
     throughput_steps_per_s: float
     clock: str
     checkpoint: dict[str, str]
@@ -95,7 +99,11 @@ def latency(episodes: Sequence[Episode]) -> Latency:
 
 
 def success_and_reward(episodes: Sequence[Episode]) -> tuple[Estimate, Estimate]:
-    return wilson(sum(e.success for e in episodes), len(episodes)), bootstrap([e.reward for e in episodes])
+    """Success rate and mean reward; a reward that is 0 or 1 is a rate too, and gets a rate's interval."""
+    rewards = [e.reward for e in episodes]
+    binary = set(rewards) <= {0.0, 1.0}
+    reward = wilson(int(sum(rewards)), len(rewards)) if binary else bootstrap(rewards)
+    return wilson(sum(e.success for e in episodes), len(episodes)), reward
 
 
 def solver_cost(episodes: Sequence[Episode]) -> SolverCost:
@@ -103,14 +111,30 @@ def solver_cost(episodes: Sequence[Episode]) -> SolverCost:
     return SolverCost(sum(r.rounds for r in replans) / len(replans), sum(r.evaluations for r in replans) / len(replans))
 
 
-def hardware() -> dict[str, Any]:
+def mean_seconds(episodes: Sequence[Episode]) -> float:
+    return sum(e.seconds for e in episodes) / len(episodes)
+
+
+def throughput(episodes: Sequence[Episode]) -> float:
+    """Control steps a second over the time in which any of the episodes ran."""
+    busy, until = 0.0, 0.0
+    for started, ended in sorted((e.started, e.started + e.seconds) for e in episodes):
+        busy += max(0.0, ended - max(started, until))
+        until = max(until, ended)
+    return sum(len(e.steps) for e in episodes) / busy
+
+
+def settings(solver: Solver) -> dict[str, Any]:
+    """All settings of a solver but its table, defaults included."""
+    assert is_dataclass(solver)
+    values = {field.name: getattr(solver, field.name) for field in fields(solver)}
+    return {name: value for name, value in values.items() if name != "table" and value is not None}
+
+
+def hardware(device: str = "cpu") -> dict[str, Any]:
     """The machine in words."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
+    machine = {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()}
+    return machine | ({"gpu": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {})
 
 
 def versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ from paradp.sampler.speculative import Speculative
 from paradp.sampler.table import StepTable
 
 Config = Mapping[str, Any]
+Options = Mapping[str, Callable[[str], Any]]
 # What the schedulers' configs have in common: the schedule that a network was trained with.
 _SCHEDULE_KEYS = (
     "num_train_timesteps",
@@ -40,7 +41,7 @@ class SamplerFamily:
     """
 
     summary: str
-    options: Mapping[str, Callable[[str], Any]]
+    options: Options
     build: Callable[..., Solver]
     numbered: bool = False
 
@@ -59,9 +60,9 @@ def _schedule(config: Config) -> dict[str, Any]:
     return {key: config[key] for key in _SCHEDULE_KEYS if key in config}
 
 
-_ETA = {"eta": float}
-_PICARD = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
-_SPECULATIVE = {"window": int, "draft": str, "gain": float}
+_ETA: Options = {"eta": float}
+_PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
+_SPECULATIVE: Options = {"window": int, "draft": str, "gain": float}
 
 SAMPLERS: dict[str, SamplerFamily] = {
     "ddpm": SamplerFamily("DDPM, one step after another", {}, lambda config: Sequential(ddpm_table(config))),
@@ -84,7 +85,7 @@ SAMPLERS: dict[str, SamplerFamily] = {
     ),
     "para-ddim": SamplerFamily(
         "DDIM's N steps in parallel",
-        _ETA | _PICARD,
+        {**_ETA, **_PICARD},
         lambda config, steps, eta=0.0, **options: Picard(_ddim(config, steps, eta), **options),
         numbered=True,
     ),
@@ -125,12 +126,14 @@ class SamplerChoice:
         name, *settings = text.strip().split(":")
         family, steps = _split_name(name)
         readers = SAMPLERS[family].options
-        options = []
+        options: list[tuple[str, Any]] = []
         for setting in settings:
             key, _, value = setting.partition("=")
             if key not in readers:
                 known = ", ".join(readers) or "none"
                 raise ValueError(f"{name} has no option {key!r}{_hint(key, readers)} Its options: {known}.")
+            if key in dict(options):
+                raise ValueError(f"{name} is given {key} twice")
             try:
                 options.append((key, readers[key](value)))
             except ValueError:

@@ -1,5 +1,6 @@
 """Picard iteration over a sliding window of steps, one window for each environment: ParaDiGMS and what goes beyond it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -57,6 +58,8 @@ class Picard:
     max_rounds: int | None = None
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.tolerance):
+            raise ValueError(f"tolerance must be a finite number, not {self.tolerance}")
         for name, least in (("window", 1), ("tolerance", 0), ("anderson", 0)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")

@@ -11,6 +11,8 @@ import matplotlib.pyplot as plt
 
 def plot_losses(metrics: Path, path: Path) -> None:
     """Training and validation loss against the steps of `metrics.jsonl`."""
+    if not metrics.stat().st_size:
+        return  # nothing was logged yet
     table = pd.read_json(metrics, lines=True)
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     axes.plot(table["step"], table["train_loss"], label="training, weights as they are", alpha=0.6)

@@ -65,9 +65,12 @@ def rollout(
         console.print("no videos: rendering needs EGL (Debian and Ubuntu: apt install libegl1)")
         videos = 0
     flags = {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds}
-    choices = [_with_flags(SamplerChoice.parse(text), flags) for text in sampler.split(",")]
+    _check_flags(flags, choices := [SamplerChoice.parse(text) for text in sampler.split(",")])
+    choices = [_with_flags(choice, flags) for choice in choices]
     config = RolloutConfig(task, choices[0], out, checkpoint, episodes, seed, envs, workers, videos, device)
     configs = [replace(config, sampler=c, out=out / _folder(c) if len(choices) > 1 else out) for c in choices]
+    if len(configs) > 1:
+        _check_parent(out, [one.out for one in configs])
     for one in configs:
         one.load()  # a mistake in the last sampler should not wait for the first one's episodes
     for one in configs:
@@ -84,6 +87,21 @@ def rollout(
     console.print(f"in {out}: comparison.md, comparison.png; per sampler summary.json, episodes.parquet, steps.parquet")
     for film in sorted(out.glob("**/videos/*.mp4")):
         console.print(f"film: {film}")
+
+
+def _check_parent(out: Path, runs: list[Path]) -> None:
+    """Several runs go into folders of `out`: it must not be a run itself, nor hold anything but runs."""
+    if (out / "run.json").exists():
+        raise ValueError(f"{out} holds a run of one sampler; choose another --out for several")
+    others = {p for p in out.iterdir() if p.is_dir()} - set(runs) if out.exists() else set()
+    if out.exists() and any(out.iterdir()) and not any((p / "run.json").exists() for p in [*runs, *others]):
+        raise ValueError(f"{out} is not empty and holds no runs; choose another --out")
+
+
+def _check_flags(flags: dict[str, Any], choices: list[SamplerChoice]) -> None:
+    for flag, value in flags.items():
+        if value is not None and not any(flag in SAMPLERS[choice.family].options for choice in choices):
+            raise ValueError(f"--{flag} is for none of the samplers named: {', '.join(map(str, choices))}")
 
 
 def _with_flags(choice: SamplerChoice, flags: dict[str, Any]) -> SamplerChoice:

@@ -94,7 +94,7 @@ def _largest_change_of_the_others(policy: DiffusionPolicy, histories: np.ndarray
 
 
 def _time_ratio(policy: DiffusionPolicy, histories: np.ndarray, repeats: int) -> tuple[float, float, float, float, float]:
-    solvers = (Sequential(policy.solver.table), Picard(policy.solver.table, WINDOW, 0.1))
+    solvers: tuple[Solver, ...] = (Sequential(policy.solver.table), Picard(policy.solver.table, WINDOW, 0.1))
     seconds: list[list[float]] = [[], []]
     for i in range(repeats + 1):  # the first repeat is warm-up
         for solver, times in zip(solvers, seconds, strict=True):

@@ -12,7 +12,7 @@ from paradp.policy import RecedingHorizon
 from paradp.rollouts import run_episodes
 from paradp.rollouts.environments import make_envs
 from paradp.rollouts.overhead import measure_overhead
-from paradp.rollouts.rollout import warm_up
+from paradp.rollouts.run import warm_up
 from paradp.scripts.report import markdown_table, write_report
 
 
@@ -37,11 +37,11 @@ def study_loop_cost(task: str, out: Path, episodes: int = 3, seed: int = 40_000,
     rows = []
     for sampler in ("ddpm", "para-ddpm"):
         policy = load_policy(task, sampler)
-        warm_up(policy, 1)
+        envs = make_envs(task, 1, policy.spec.action_convention)
+        warm_up(policy, envs)
         network, plan = Stopwatch(policy.network.forward), Stopwatch(policy.plan)
         policy.network.forward = network  # type: ignore[method-assign]
         policy.plan = plan  # type: ignore[method-assign]
-        envs = make_envs(task, 1, policy.spec.action_convention)
         simulator = Stopwatch(envs.envs[0].unwrapped._robosuite.step)  # type: ignore[attr-defined]
         envs.envs[0].unwrapped._robosuite.step = simulator  # type: ignore[attr-defined]
         done = list(run_episodes(envs, [RecedingHorizon(policy)], range(seed, seed + episodes)))

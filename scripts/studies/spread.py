@@ -12,6 +12,7 @@ from paradp.checkpoints import load_policy
 from paradp.envs import find_task
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix
 from paradp.policy import DiffusionPolicy
+from paradp.rollouts.collect import DEFAULT_DISTURBANCE
 from paradp.rollouts.statistics import bootstrap
 from paradp.scripts.report import markdown_table, write_report
 
@@ -35,7 +36,7 @@ def study_spread(task: str, out: Path, observations: int = 12, plans: int = 64, 
         raise ValueError("the spread is measured on goal poses: it needs a policy with absolute actions")
     scenes = [_scene(policy, s, plans) for s in range(seed, seed + observations)]
     rows = []
-    ratios = {"position": [], "turn": []}
+    ratios: dict[str, list[float]] = {"position": [], "turn": []}
     for scene in scenes:
         spreads = [(_position_spread(c), _turn_spread(c)) for c in (scene.expert, scene.policy)]
         ratios["position"].append(spreads[1][0] / spreads[0][0])
@@ -46,8 +47,9 @@ def study_spread(task: str, out: Path, observations: int = 12, plans: int = 64, 
     header = ["seed", "expert, mm", "policy, mm", "expert, degrees", "policy, degrees"]
     body = f"""
 {plans} chunks of the shipped {task} policy (sequential DDPM, noise of its own each) and {plans} of the scripted expert (a
-seed of its own each) from the first observation of {observations} episodes. The spread is the root mean square distance to
-the mean chunk at the last executed step, of the goal's position and of its rotation.
+seed of its own each, with the disturbance of the demonstrations) from the first observation of {observations} episodes. The
+spread is the root mean square distance to the mean chunk at the last executed step, of the goal's position and of its
+rotation.
 
 {markdown_table(header, rows)}
 
@@ -67,7 +69,7 @@ def _scene(policy: DiffusionPolicy, seed: int, plans: int) -> Scene:
     observation, _ = env.reset(seed=seed)
     history = np.stack([policy.read(observation)] * policy.spec.horizons.observe)
     planned = policy.plan(np.repeat(history[None], plans, 0), [torch.Generator().manual_seed(i) for i in range(plans)])
-    expert = entry.expert(policy.spec.action_convention)
+    expert = entry.expert(policy.spec.action_convention, DEFAULT_DISTURBANCE)
     chunks = []
     for i in range(plans):
         observation, _ = env.reset(seed=seed)

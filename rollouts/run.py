@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.vector import SyncVectorEnv
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.envs import CONTROL_HZ
@@ -20,18 +20,23 @@ from paradp.rollouts.environments import check_fits, make_envs
 from paradp.rollouts.records import Episode
 from paradp.rollouts.runner import Subscriber, run_episodes
 from paradp.rollouts.summary import (
-    Latency,
     Summary,
     hardware,
     latency,
+    mean_seconds,
+    settings,
     solver_cost,
     success_and_reward,
+    throughput,
     versions,
 )
 from paradp.rollouts.video import VideoRecorder
+from paradp.rollouts.workers import Workers, died, stopping
 from paradp.sampler import SamplerChoice
 
 WARM_UP_PLANS = 2
+# Episodes over which latency with a single environment is measured where the run itself has more.
+EPISODES_ALONE = 3
 
 
 @dataclass(frozen=True)
@@ -79,32 +84,33 @@ class RolloutConfig:
         return self.envs == 1 and self.workers == 1
 
     @property
-    def filmed(self) -> set[int]:
-        """Seeds of the episodes that are filmed."""
-        return set(self.seeds[: self.videos])
-
-    @property
     def threads(self) -> int:
         """Of each worker: the cores are shared out."""
-        return max(1, (os.cpu_count() or 1) // self.workers)
+        return max(1, len(os.sched_getaffinity(0)) // self.workers)
 
-    def load(self) -> DiffusionPolicy:
-        """The policy, checked against the task."""
-        policy = load_policy(self.checkpoint or self.task, self.sampler, self.device)
+    @property
+    def checkpoint_path(self) -> Path:
+        return find_checkpoint(self.checkpoint or self.task)
+
+    def load(self, sha256: str | None = None) -> DiffusionPolicy:
+        """The policy, checked against the task, and against the digest of its weights if one is given."""
+        policy = load_policy(self.checkpoint or self.task, self.sampler, self.device, sha256)
         check_fits(policy.spec, self.task)
         return policy
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, policy: DiffusionPolicy, sha256: str) -> dict[str, Any]:
         """Everything that the run's numbers depend on."""
         return {
             "task": self.task,
-            "sampler": str(self.sampler),
-            "model_sha256": read_info(find_checkpoint(self.checkpoint or self.task)).model_sha256,
+            "sampler": {"name": self.sampler.name, "settings": settings(policy.solver)},
+            "model_sha256": sha256,
             "seed": self.seed,
             "envs": self.envs,
             "workers": self.workers,
             "threads": self.threads,
             "device": self.device,
+            "hardware": hardware(self.device),
+            "versions": versions(),
         }
 
 
@@ -119,68 +125,80 @@ def rollout(config: RolloutConfig, on_progress: Callable[[int], None] = lambda e
         ValueError: task, sampler or checkpoint are unknown or do not fit each other, or `config.out` holds another run.
         ChildProcessError: a worker died; what it had finished is kept.
     """
-    policy = config.load()
+    sha256 = read_info(config.checkpoint_path).model_sha256
+    policy = config.load(sha256)
+    identity = config.identity(policy, sha256)
     directory = RunDirectory(config.out)
-    directory.open(config.identity())
+    directory.open(identity)
     torch.set_num_threads(config.threads)
-    missing = [seed for seed in config.seeds if seed not in directory.seeds()]
+    finished = directory.seeds()
+    missing = [seed for seed in config.seeds if seed not in finished]
 
     def report() -> None:
         on_progress(len(directory.seeds() & set(config.seeds)))
 
     report()
     if config.workers == 1:
-        _run(config, missing, report)
+        _run(config, policy, missing, report)
     else:
-        _run_in_processes(config, missing, report)
+        _run_in_processes(config, sha256, missing, report)
     episodes = directory.episodes(config.seeds)
     directory.write_tables(episodes)
-    alone = latency(episodes) if config.alone else measure_alone(policy, config.task, config.seed)
-    summary = _summarise(config, episodes, alone)
+    alone = episodes if config.alone else _episodes_alone(config, policy)
+    summary = _summarise(config, identity, episodes, alone)
     summary.write(config.out / "summary.json")
     return summary
 
 
-def measure_alone(policy: DiffusionPolicy, task: str, seed: int) -> Latency:
-    """Latency over one episode with a single environment, after warm-up."""
-    warm_up(policy, 1)
-    envs = make_envs(task, 1, policy.spec.action_convention)
-    try:
-        return latency(list(run_episodes(envs, [RecedingHorizon(policy)], [seed])))
-    finally:
-        envs.close()
-
-
-def warm_up(policy: DiffusionPolicy, batch: int) -> None:
-    """Plans for nobody, so that one-time costs are not taken for latency."""
+def warm_up(policy: DiffusionPolicy, envs: SyncVectorEnv) -> None:
+    """Plans and steps for nobody, so that one-time costs — compilation, first allocations — are not taken for latency."""
+    batch = envs.num_envs
     histories = np.zeros((batch, policy.spec.horizons.observe, policy.spec.observation_size), np.float32)
     for _ in range(WARM_UP_PLANS):
         policy.plan(histories, [torch.Generator().manual_seed(i) for i in range(batch)])
+    env = envs.envs[0].unwrapped
+    observation, _ = env.reset(seed=0)
+    controller = RecedingHorizon(policy)
+    for _ in range(policy.spec.horizons.execute):
+        observation, *_ = env.step(controller.act(observation).action)
 
 
-def _run(config: RolloutConfig, seeds: Sequence[int], on_episode: Callable[[], None]) -> None:
+def _run(config: RolloutConfig, policy: DiffusionPolicy, seeds: Sequence[int], on_episode: Callable[[], None]) -> None:
     """Runs some of the episodes in this process and keeps each as it ends."""
     if not seeds:
         return
-    policy = config.load()
-    warm_up(policy, config.envs)
     directory = RunDirectory(config.out)
-    filmed = config.filmed & set(seeds)
+    filmed = set(config.seeds[: config.videos]) & set(seeds)
     subscribers: list[Subscriber] = [VideoRecorder(config.out / "videos", filmed, CONTROL_HZ)] if filmed else []
     envs = make_envs(config.task, min(config.envs, len(seeds)), policy.spec.action_convention, render=bool(filmed))
     try:
+        warm_up(policy, envs)
         for episode in run_episodes(envs, [RecedingHorizon(policy) for _ in envs.envs], seeds, subscribers):
             directory.add(episode)
             on_episode()
+            if stopping():
+                break
     finally:
         envs.close()
 
 
-def _run_in_processes(config: RolloutConfig, seeds: Sequence[int], on_poll: Callable[[], None]) -> None:
+def _episodes_alone(config: RolloutConfig, policy: DiffusionPolicy) -> list[Episode]:
+    """The run's first episodes with a single environment, for their latency; nothing else is made of them."""
+    envs = make_envs(config.task, 1, policy.spec.action_convention)
+    try:
+        warm_up(policy, envs)
+        return list(run_episodes(envs, [RecedingHorizon(policy)], config.seeds[:EPISODES_ALONE]))
+    finally:
+        envs.close()
+
+
+def _run_in_processes(config: RolloutConfig, sha256: str, seeds: Sequence[int], on_poll: Callable[[], None]) -> None:
     """Deals the episodes out to the workers; the files they write say how far they are."""
     shares = [share for i in range(config.workers) if (share := seeds[i :: config.workers])]
-    with ProcessPoolExecutor(config.workers, get_context("spawn")) as pool:
-        unfinished = {pool.submit(_work, config, share) for share in shares}
+    if not shares:
+        return
+    with Workers(len(shares)) as pool:
+        unfinished = {pool.submit(_work, config, sha256, share) for share in shares}
         while unfinished:
             done, unfinished = wait(unfinished, timeout=0.5, return_when=FIRST_EXCEPTION)
             on_poll()
@@ -188,38 +206,36 @@ def _run_in_processes(config: RolloutConfig, seeds: Sequence[int], on_poll: Call
                 for future in done:
                     future.result()
             except BrokenProcessPool:
-                raise ChildProcessError(
-                    f"a worker died; its finished episodes are kept in {config.out}: run the same command again to continue"
-                ) from None
+                raise died(f"what {config.out} has of finished episodes") from None
 
 
-def _work(config: RolloutConfig, seeds: Sequence[int]) -> None:
+def _work(config: RolloutConfig, sha256: str, seeds: Sequence[int]) -> None:
     torch.set_num_threads(config.threads)
-    _run(config, seeds, lambda: None)
+    _run(config, config.load(sha256), seeds, lambda: None)
 
 
-def _summarise(config: RolloutConfig, episodes: Sequence[Episode], alone: Latency) -> Summary:
-    path = find_checkpoint(config.checkpoint or config.task)
+def _summarise(
+    config: RolloutConfig, identity: dict[str, Any], episodes: Sequence[Episode], alone: Sequence[Episode]
+) -> Summary:
     success, reward = success_and_reward(episodes)
-    seconds = sum(e.seconds for e in episodes)
-    places = min(config.envs * config.workers, len(episodes))
     return Summary(
         task=config.task,
-        sampler={"name": config.sampler.name, "settings": dict(config.sampler.options)},
+        sampler=identity["sampler"],
         episodes=len(episodes),
         success=success,
         reward=reward,
         latency_ms=latency(episodes),
-        latency_ms_batch1=alone,
+        latency_ms_batch1=latency(alone),
         solver=solver_cost(episodes),
-        seconds_per_episode=seconds / len(episodes),
-        throughput_steps_per_s=sum(len(e.steps) for e in episodes) * places / seconds,
+        seconds_per_episode=mean_seconds(episodes),
+        seconds_per_episode_batch1=mean_seconds(alone),
+        throughput_steps_per_s=throughput(episodes),
         clock="ideal",
-        checkpoint={"name": path.name, "sha256": read_info(path).model_sha256},
+        checkpoint={"name": config.checkpoint_path.name, "sha256": identity["model_sha256"]},
         envs=config.envs,
         workers=config.workers,
         threads=config.threads,
         seed=config.seed,
-        hardware=hardware(),
-        versions=versions(),
+        hardware=identity["hardware"],
+        versions=identity["versions"],
     )

@@ -1,0 +1,60 @@
+"""Worker processes that end with their parent, and stop soon when it wants them to."""
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context, parent_process
+from multiprocessing.synchronize import Event
+from typing import Any
+
+_stop: Event | None = None
+
+
+class Workers:
+    """A pool of spawned processes, as a context.
+
+    Leaving it tells the workers to stop after what they are at (`stopping`), cancels what has not begun, and waits for them.
+
+    Args:
+        count: processes.
+        initializer: called once in each with `initargs`.
+    """
+
+    def __init__(self, count: int, initializer: Callable[..., None] | None = None, initargs: tuple[Any, ...] = ()):
+        context = get_context("spawn")
+        self._event = context.Event()
+        self.pool = ProcessPoolExecutor(count, context, _start, (self._event, initializer, initargs))
+
+    def __enter__(self) -> ProcessPoolExecutor:
+        return self.pool
+
+    def __exit__(self, *_: object) -> None:
+        self._event.set()
+        self.pool.shutdown(cancel_futures=True)
+
+
+def stopping() -> bool:
+    """In a worker: whether it should return as soon as it can."""
+    return _stop is not None and _stop.is_set()
+
+
+def died(what: str) -> ChildProcessError:
+    """The error for a worker that was killed."""
+    return ChildProcessError(f"a worker died; {what} is kept: run the same command again to continue")
+
+
+def _start(event: Event, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    global _stop
+    _stop = event
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _end_with_parent() -> None:
+    # A parent that was killed cannot tell its workers; without this they would go on with all that they were given.
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
