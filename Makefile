@@ -11,10 +11,10 @@ rollout: $(INSTALLED)
 	$(BIN)/paradp rollout square --sampler ddpm,para-ddpm --episodes 10 --envs 5 --workers 2 --out runs/demo
 
 test: $(INSTALLED)
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 
 test-slow: $(INSTALLED)
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -n 2 -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -53,11 +53,12 @@ class RunDirectory:
             differing = [f"{k}: {there.get(k)} there, {here.get(k)} here" for k in here if there.get(k) != here[k]]
             if differing:
                 raise ValueError(f"{self.path} holds another run ({'; '.join(differing)}); choose another --out")
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif self.path.exists() and any(not p.name.startswith(".") for p in self.path.iterdir()):
             raise ValueError(f"{self.path} is not empty and holds no run; choose another --out")
-        self._episodes.mkdir(parents=True, exist_ok=True)
         if not marker.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
             write_whole(marker, text.encode())
+        self._episodes.mkdir(exist_ok=True)
 
     def add(self, episode: Episode) -> None:
         """Keeps a finished episode."""

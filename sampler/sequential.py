@@ -20,12 +20,13 @@ class Sequential:
     def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Solution:
         """Samples `[B, …]` for conditions `[B, C]` on a noise path."""
         x = noise.initial
-        before = torch.zeros_like(x)
         table = self.table.to(x.device, x.dtype)
+        before = torch.zeros_like(x) if table.looks_back else None
         for k in range(table.steps):
             step = torch.full((len(x),), k, device=x.device)
             clean = table.clean(x, predict(denoiser, x, table.timesteps[step], condition), step)
             x = table.a[k] * x + table.push(clean, before, noise.steps[:, k], step)
-            before = clean
+            if before is not None:
+                before = clean
         counts = torch.full((len(x),), table.steps, device=x.device)
         return Solution(x, SolverStats(counts, counts.clone(), torch.zeros_like(counts, dtype=x.dtype), final_status(x)))

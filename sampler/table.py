@@ -1,6 +1,7 @@
 """One row a step: every solver's way from noise to sample is a table of coefficients."""
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -57,8 +58,14 @@ class StepTable:
         """clip(x̂0)."""
         return clean if self.clip is None else clean.clamp(-self.clip, self.clip)
 
-    def push(self, clean: Tensor, before: Tensor, noise: Tensor, step: Tensor) -> Tensor:
-        """All of x_{k+1} but a_k x_k, for rows at their own steps: x̂0_k, x̂0_{k−1} (neither clipped) and ξ_k, each `[…]`."""
+    def push(self, clean: Tensor, before: Tensor | None, noise: Tensor, step: Tensor) -> Tensor:
+        """All of x_{k+1} but a_k x_k, for rows at their own steps.
+
+        Args:
+            clean, before: `[n, …]`, x̂0_k and x̂0_{k−1}, neither clipped; the latter only where the table `looks_back`.
+            noise: `[n, …]`, ξ_k.
+            step: `[n]`, k.
+        """
 
         def row(coefficients: Tensor) -> Tensor:
             return rows(coefficients[step], clean)
@@ -66,16 +73,16 @@ class StepTable:
         pushed = row(self.c) * self.bound(clean) + row(self.sigma) * noise
         if self.keeps_unclipped:
             pushed = pushed + row(self.r) * clean
-        if self.looks_back:
+        if before is not None:
             pushed = pushed + row(self.d) * self.bound(before)
         return pushed
 
-    @property
+    @cached_property
     def looks_back(self) -> bool:
         """Whether a step uses the prediction of the step before."""
         return bool((self.d != 0).any())
 
-    @property
+    @cached_property
     def keeps_unclipped(self) -> bool:
         """Whether a step uses the prediction as it was before clipping."""
         return bool((self.r != 0).any())

@@ -40,7 +40,8 @@ class Trajectory:
 
     def push(self, env: Tensor, step: Tensor) -> Tensor:
         """All of x_{k+1} but a_k x_k at steps `[E, n]` of environments `[E, 1]`."""
-        return self.table.push(self._held(env, step), self._held(env, step - 1), self.noise.steps[env, step], step)
+        before = self._held(env, step - 1) if self.table.looks_back else None
+        return self.table.push(self._held(env, step), before, self.noise.steps[env, step], step)
 
     def roll(self, env: Tensor, step: Tensor) -> Tensor:
         """The states after each of the consecutive steps `[E, n]`, from the state at the first, by the held predictions.

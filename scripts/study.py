@@ -7,14 +7,15 @@ import tyro
 
 from paradp.scripts.console import console
 from paradp.scripts.studies.agreement import study_agreement
+from paradp.scripts.studies.film import study_film
 from paradp.scripts.studies.loop_cost import study_loop_cost
 from paradp.scripts.studies.spread import study_spread
 
-STUDIES = {"agreement": study_agreement, "spread": study_spread, "loop-cost": study_loop_cost}
+STUDIES = {"agreement": study_agreement, "spread": study_spread, "loop-cost": study_loop_cost, "film": study_film}
 
 
 def study(
-    name: tyro.conf.Positional[Literal["agreement", "spread", "loop-cost"]],
+    name: tyro.conf.Positional[Literal["agreement", "spread", "loop-cost", "film"]],
     task: tyro.conf.Positional[str] = "square",
     out: Path = Path("docs/results"),
 ) -> None:
@@ -24,10 +25,11 @@ def study(
 
     Args:
         name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's. loop-cost:
-            where the time of a control step goes.
+            where the time of a control step goes. film: frames of one episode.
         task: the task's name.
         out: where the page and its picture go.
     """
     with console.status(f"{name} on {task} …"):
         STUDIES[name](task, out)
-    console.print(f"{out}/{task}-{name}.md")
+    for path in sorted(out.glob(f"{task}-{name}*")):
+        console.print(str(path))

@@ -10,7 +10,7 @@ from paradp.policy import ConditionalUnet1D, Horizons, Normalizer, PolicySpec, U
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
 from paradp.policy.training import TrainedPolicy
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 @pytest.fixture

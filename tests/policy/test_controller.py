@@ -118,6 +118,12 @@ def test_a_network_that_gives_nan_is_caught_before_the_robot(trained):
         policy.plan(np.zeros((2, 2, 3), np.float32), [torch.Generator().manual_seed(i) for i in range(2)])
 
 
+def test_controllers_of_different_policies_do_not_plan_together(trained):
+    controllers = [RecedingHorizon(make_policy(trained, Counting(trained.spec))) for _ in range(2)]
+    with pytest.raises(ValueError, match="must share one policy"):
+        act_together(controllers, [observation()] * 2)
+
+
 @pytest.mark.parametrize("horizons", [(2, 16, 16), (0, 16, 8), (2, 16, 0)])
 def test_horizons_that_cannot_work_are_refused(horizons):
     with pytest.raises(ValueError):

@@ -1,5 +1,6 @@
 """Demonstrations, windows, and training that survives a kill."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -36,9 +37,17 @@ def test_what_a_kill_left_half_written_is_cut_off(demonstrations, info):
     assert np.array_equal(continued.observations(), before) and continued.seeds.tolist() == list(range(6))
 
 
-def test_other_demonstrations_are_not_mixed_in(demonstrations, info):
-    import dataclasses
+def test_an_end_that_was_never_filled_in_loses_nothing(demonstrations, info):
+    """zarr first makes room for an entry and then writes it; a kill between the two leaves a zero."""
+    before = demonstrations.observations()
+    group = zarr.open_group(demonstrations.path, mode="r+")
+    group["meta/episode_ends"].resize((7,))
+    assert len(Demonstrations.open(demonstrations.path)) == 6
+    continued = Demonstrations.open_or_create(demonstrations.path, info)
+    assert len(continued) == 6 and np.array_equal(continued.observations(), before)
 
+
+def test_other_demonstrations_are_not_mixed_in(demonstrations, info):
     other = dataclasses.replace(info, action_convention="absolute")
     with pytest.raises(ValueError, match="action_convention: delta there, absolute here"):
         Demonstrations.open_or_create(demonstrations.path, other)
@@ -100,10 +109,29 @@ def test_a_killed_training_ends_as_if_it_had_not_been(demonstrations, tmp_path):
     assert steps == [4, 8, 12]
 
 
+def test_training_goes_on_from_another_policy(demonstrations, tmp_path):
+    first = train(demonstrations, CONFIG, tmp_path / "first", ignore)
+    start = [p.clone() for p in first.network.parameters()]
+    config = dataclasses.replace(CONFIG, steps=1, learning_rate=1e-9, warmup_steps=0)
+    second = train(demonstrations, config, tmp_path / "second", ignore, init=first)
+    for a, b in zip(start, second.network.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    other = dataclasses.replace(config, channels=(16, 32))
+    with pytest.raises(ValueError, match="made for other observations, actions or network sizes"):
+        train(demonstrations, other, tmp_path / "third", ignore, init=first)
+
+
+def test_a_line_of_the_log_that_was_cut_short_is_dropped(demonstrations, tmp_path):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    log = tmp_path / "run/metrics.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"step": 1')
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    assert log.read_text() == whole
+
+
 def test_a_training_is_not_continued_as_another(demonstrations, tmp_path):
     train(demonstrations, CONFIG, tmp_path / "run", ignore)
-    import dataclasses
-
     with pytest.raises(ValueError, match="another configuration"):
         train(demonstrations, dataclasses.replace(CONFIG, learning_rate=0.1), tmp_path / "run", ignore)
     state = tmp_path / "run/state.safetensors"

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from paradp.rollouts import Episode, StepRecord
 from paradp.rollouts.statistics import Quantiles, bootstrap, paired_loss, wilson
+from paradp.rollouts.summary import mean_seconds, success_and_reward, throughput
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 20), (3, 20), (10, 20), (20, 20), (187, 200)])
@@ -51,3 +53,22 @@ def test_only_common_seeds_are_paired():
 def test_quantiles_are_milliseconds():
     q = Quantiles.of_seconds(np.arange(101) / 1000)
     assert (q.p50, q.p95, q.p99, q.max, q.mean) == pytest.approx((50, 95, 99, 100, 50))
+
+
+def episode(seed: int, started: float, seconds: float, steps: int, reward: float = 0.0) -> Episode:
+    records = [StepRecord(i, reward, reward > 0.5, 0.01, None) for i in range(steps)]
+    return Episode(seed, reward, reward > 0.5, started, seconds, records)
+
+
+def test_throughput_counts_the_time_in_which_anything_ran():
+    # Two at once, one of them long; then a pause of 90 s, as of a run that was resumed, and another.
+    episodes = [episode(0, 0.0, 2.0, 10), episode(1, 0.0, 10.0, 50), episode(2, 100.0, 5.0, 15)]
+    assert throughput(episodes) == pytest.approx(75 / 15)
+    assert mean_seconds(episodes) == pytest.approx(17 / 3)
+
+
+def test_a_reward_that_is_a_rate_gets_a_rates_interval():
+    _, reward = success_and_reward([episode(i, 0.0, 1.0, 3, 1.0) for i in range(20)])
+    assert reward == wilson(20, 20) and reward.ci95[0] < 0.9
+    _, graded = success_and_reward([episode(i, 0.0, 1.0, 3, 0.5 + 0.01 * i) for i in range(20)])
+    assert graded.mean == pytest.approx(0.595) and graded.ci95[0] > 0.5

@@ -83,7 +83,7 @@ def test_ddpm(betas, spacing, steps):
         assert_equal_samples(step_table(config, steps), loop(scheduler, step), *paths(steps))
 
 
-@pytest.mark.parametrize(("spacing", "steps"), [("leading", 100), ("leading", 15), ("trailing", 20)])
+@pytest.mark.parametrize(("spacing", "steps"), [("leading", 50), ("leading", 15), ("trailing", 20)])
 @pytest.mark.parametrize("clipped_epsilon", [False, True])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_ddim(spacing, steps, clipped_epsilon, eta):

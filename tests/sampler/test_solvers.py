@@ -17,18 +17,41 @@ def test_a_window_of_one_is_the_sequential_sampler(table, denoiser, draw):
     assert sequential.stats.evaluations.tolist() == [table.steps] * 4
 
 
-@settings(deadline=None, max_examples=30)
+SCHEDULES = {
+    "ddpm": ({"_class_name": "DDPMScheduler"}, {}),
+    "ddim": ({"_class_name": "DDIMScheduler"}, {}),
+    "ddim clipped, with noise": ({"_class_name": "DDIMScheduler"}, {"eta": 0.7, "clipped_epsilon": True}),
+    "dpm-solver": ({"_class_name": "DPMSolverMultistepScheduler"}, {"clip": 1.0}),
+    "dpm-solver sde heun": (
+        {
+            "_class_name": "DPMSolverMultistepScheduler",
+            "algorithm_type": "sde-dpmsolver++",
+            "solver_type": "heun",
+            "final_sigmas_type": "sigma_min",
+        },
+        {"clip": 1.0},
+    ),
+}
+
+
+@settings(deadline=None, max_examples=60)
 @given(
+    schedule=st.sampled_from(sorted(SCHEDULES)),
     window=st.integers(1, 40),
     steps=st.integers(2, 40),
     batch=st.integers(1, 16),
     seed=st.integers(0, 10_000),
     single=st.booleans(),
     prediction_type=st.sampled_from(["epsilon", "sample", "v_prediction"]),
+    split=st.sampled_from(["unit", "linear"]),
+    extension=st.sampled_from([None, "copy", "roll"]),
+    anderson=st.integers(0, 3),
 )
-def test_at_zero_tolerance_every_window_gives_the_sequential_sample(window, steps, batch, seed, single, prediction_type):
-    config = {"_class_name": "DDPMScheduler", "num_train_timesteps": 100, "prediction_type": prediction_type}
-    table = step_table(config, steps)
+def test_at_zero_tolerance_every_variant_gives_the_sequential_sample(
+    schedule, window, steps, batch, seed, single, prediction_type, split, extension, anderson
+):
+    config, options = SCHEDULES[schedule]
+    table = step_table({"num_train_timesteps": 100, "prediction_type": prediction_type, **config}, steps, **options)
     dtype = torch.float32 if single else torch.float64
     noise = NoisePath.draw([torch.Generator().manual_seed(seed + i) for i in range(batch)], steps, (4, 2), dtype=dtype)
     condition = torch.linspace(-1, 1, batch, dtype=dtype)[:, None]
@@ -37,10 +60,48 @@ def test_at_zero_tolerance_every_window_gives_the_sequential_sample(window, step
         return 0.3 * torch.sin(x + c[:, :, None]) * (1 + t.reshape(-1, 1, 1) / 100)
 
     expected = Sequential(table).solve(network, condition, noise)
-    solution = Picard(table, window, tolerance=0.0).solve(network, condition, noise)
-    assert (solution.sample - expected.sample).abs().max() < (1e-5 if single else 1e-10)
+    solver = Picard(table, window, tolerance=0.0, split=split, extension=extension, anderson=anderson)
+    solution = solver.solve(network, condition, noise)
+    error = (solution.sample - expected.sample).abs().max()
+    if split == "linear":
+        assert error == 0  # its arithmetic is that of the sequential solver
+    assert error < (1e-5 if single else 1e-10)
     assert (solution.stats.rounds <= steps).all() and solution.stats.converged.all()
     assert (solution.stats.residual == 0).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"split": "linear"}, {"anderson": 2}, {"split": "linear", "extension": "copy"}])
+def test_variants_converge_to_the_same_sample(table, denoiser, draw, options):
+    condition, noise = draw(range(32), table)
+    expected = Sequential(table).solve(denoiser, condition, noise).sample
+    solution = Picard(table, 20, tolerance=1e-3, **options).solve(denoiser, condition, noise)
+    assert (solution.sample - expected).abs().amax((1, 2)).median() < 1e-3
+    assert solution.stats.rounds.max() < table.steps
+
+
+def test_the_linear_split_and_the_roll_save_rounds(table, denoiser, draw):
+    condition, noise = draw(range(32), table)
+    unit, copied, rolled = (
+        Picard(table, 20, 0.1, **options).solve(denoiser, condition, noise).stats.rounds.double().mean()
+        for options in ({}, {"split": "linear", "extension": "copy"}, {"split": "linear", "extension": "roll"})
+    )
+    assert rolled < copied < unit
+
+
+@pytest.mark.parametrize("split", ["unit", "linear"])
+def test_a_budget_of_rounds_is_kept_and_said(table, denoiser, draw, split):
+    condition, noise = draw(range(8), table)
+    expected = Sequential(table).solve(denoiser, condition, noise).sample
+    errors = []
+    for budget in (5, 10, 20, 100):
+        solution = Picard(table, 20, 0.01, split=split, max_rounds=budget).solve(denoiser, condition, noise)
+        assert (solution.stats.rounds <= budget).all() and solution.sample.isfinite().all()
+        out = solution.stats.status == Status.OUT_OF_ROUNDS
+        assert torch.equal(out, ~solution.stats.converged)
+        errors.append((solution.sample - expected).abs().amax((1, 2)).median())
+    assert not out.any() and errors[0] > errors[-1]
+    few = Picard(table, 20, 0.01, split=split, max_rounds=5).solve(denoiser, condition, noise)
+    assert not few.stats.converged.any()
 
 
 def test_paraddpm_needs_a_quarter_of_the_rounds_and_stays_close(table, denoiser, draw):
@@ -65,9 +126,10 @@ def test_tighter_tolerance_costs_rounds_and_buys_accuracy(table, denoiser, draw)
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.1])
+@pytest.mark.parametrize("options", [{}, {"split": "linear"}, {"max_rounds": 12}])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_environments_are_independent_to_the_last_bit(table, denoiser, draw, tolerance, dtype):
-    solver = Picard(table, window=20, tolerance=tolerance)
+def test_environments_are_independent_to_the_last_bit(table, denoiser, draw, tolerance, options, dtype):
+    solver = Picard(table, window=20, tolerance=tolerance, **options)
     condition, noise = draw(range(6), table, dtype)
     together = solver.solve(denoiser, condition, noise)
     order = torch.tensor([3, 0, 5])

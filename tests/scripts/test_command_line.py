@@ -1,5 +1,6 @@
 """`paradp …` as a user meets it: on the shipped Lift policy, with real processes and real kills."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -67,6 +68,9 @@ def test_a_rollout_leaves_everything_it_promises(paradp, tmp_path):
     for name in ("ddpm", "para-ddpm"):
         summary = json.loads((out / name / "summary.json").read_text())
         assert summary["task"] == "lift" and summary["sampler"]["name"] == name
+        settings = {"window": 20, "tolerance": 0.1, "split": "unit", "anderson": 0} if name == "para-ddpm" else {}
+        assert summary["sampler"]["settings"] == settings
+        assert summary["seconds_per_episode_batch1"] > 0
         assert summary["episodes"] == 2 and 0 <= summary["success"]["ci95"][0] <= summary["success"]["mean"] <= 1
         for moment in ("replan", "step"):
             latency = summary["latency_ms"][moment]
@@ -116,6 +120,19 @@ def test_a_dead_worker_loses_nothing_that_was_finished(tmp_path, paradp):
     assert paradp(*arguments)[0] == 0 and len(outcome(out)) == 8
 
 
+def test_workers_end_with_their_parent(tmp_path):
+    arguments = rollout_arguments(tmp_path / "run", "--episodes", "50", "--workers", "2")
+    process = subprocess.Popen([*PARADP, *arguments], stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(workers_of(process.pid)) == 2, process)
+    workers = workers_of(process.pid)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def workers_of(pid: int) -> list[int]:
     """Child processes that run episodes (spawn also starts a resource tracker)."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -157,6 +174,9 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
         (["rollout", "lfit"], "unknown task 'lfit' — did you mean 'lift'? There are: square, lift."),
         (["rollout", "lift", "--sampler", "para-dpm"], "unknown sampler 'para-dpm' — did you mean 'para-ddpm'?"),
         (["rollout", "lift", "--sampler", "ddpm,para-ddpm:window=0"], "window must be at least 1, not 0"),
+        (["rollout", "lift", "--sampler", "ddpm", "--window", "8"], "--window is for none of the samplers named: ddpm"),
+        (["rollout", "lift", "--sampler", "para-ddpm:window=8:window=5"], "para-ddpm is given window twice"),
+        (["rollout", "lift", "--tolerance", "inf"], "tolerance must be a finite number"),
         (["rollout", "lift", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
         (["rollout", "lift", "--checkpoint", "square"], "does not fit the task 'lift': its task is square"),
         (["rollout", "lift", "--episodes", "0"], "episodes must be at least 1, not 0"),
@@ -177,6 +197,13 @@ def test_a_damaged_checkpoint_is_named(paradp, lift_checkpoint, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-10])
     code, _, err = paradp("rollout", "lift", "--checkpoint", str(lift_checkpoint), "--out", str(tmp_path / "run"))
     assert code == 2 and "truncated or replaced" in err
+    config = json.loads((lift_checkpoint / "config.json").read_text())
+    config["spec"]["unet"]["channels"] = [32, 64, 128]
+    shutil.copyfile(find_checkpoint("lift") / "model.safetensors", weights)
+    config["model_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (lift_checkpoint / "config.json").write_text(json.dumps(config))
+    code, _, err = paradp("rollout", "lift", "--checkpoint", str(lift_checkpoint), "--out", str(tmp_path / "run"))
+    assert code == 2 and "does not fit its config.json" in err and len(err.strip().splitlines()) == 1
     weights.unlink()
     code, _, err = paradp("rollout", "lift", "--checkpoint", str(lift_checkpoint), "--out", str(tmp_path / "run"))
     assert code == 2 and "lacks model.safetensors" in err
@@ -190,12 +217,17 @@ def test_the_directory_of_another_run_is_left_alone(paradp, tmp_path):
     code, _, err = paradp(*rollout_arguments(out, "--episodes", "1", "--seed", "9"))
     assert code == 2 and "holds another run (seed: 0 there, 9 here)" in err
     code, _, err = paradp(*rollout_arguments(out, "--episodes", "1", "--window", "5"))
-    assert code == 2 and "sampler: para-ddpm there, para-ddpm:window=5 here" in err
+    assert code == 2 and "'window': 20" in err and "'window': 5" in err
+    assert paradp(*rollout_arguments(out, "--episodes", "1", "--window", "20"))[0] == 0  # the default, said aloud
     assert (out / "summary.json").read_bytes() == before
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers/thesis.tex").write_text("…")
     code, _, err = paradp(*rollout_arguments(tmp_path / "papers"))
     assert code == 2 and "is not empty and holds no run" in err
+    code, _, err = paradp(*rollout_arguments(tmp_path / "papers"), "--sampler", "ddpm,para-ddpm")
+    assert code == 2 and "is not empty and holds no runs" in err
+    code, _, err = paradp(*rollout_arguments(out), "--sampler", "ddpm,para-ddpm")
+    assert code == 2 and "holds a run of one sampler" in err
 
 
 def test_help_teaches(paradp):
