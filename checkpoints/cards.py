@@ -9,6 +9,7 @@ from paradp.policy.training import TrainingConfig
 
 # What a card says until rollouts of these very weights have been released with it.
 UNMEASURED = "Not measured yet."
+MEASURED = "## Measured success"
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class ModelCard:
         episodes, steps: how many demonstrations.
         config: how it was trained.
         command: the command that trained it.
+        earlier: the card of the policy that training started from, if it did.
     """
 
     spec: PolicySpec
@@ -29,6 +31,7 @@ class ModelCard:
     steps: int
     config: TrainingConfig
     command: str
+    earlier: str = ""
 
     def render(self) -> str:
         spec, schedule = self.spec, self.spec.schedule
@@ -55,9 +58,16 @@ A 1-D U-Net, channels {_dashed(spec.unet.channels)}, that denoises chunks of {sp
 
 {_listed(_plain(self.config))}
 
-## Measured success
+{self._started_from()}{MEASURED}
 {UNMEASURED}
 """
+
+    def _started_from(self) -> str:
+        """Data and training of the earlier policy, one heading down."""
+        if not self.earlier:
+            return ""
+        making = self.earlier[self.earlier.index("## Data") : self.earlier.index(MEASURED)]
+        return "## Started from an earlier policy\n" + making.replace("## ", "### ")
 
 
 def _dashed(values: tuple[int, ...]) -> str:

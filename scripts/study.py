@@ -9,13 +9,20 @@ from paradp.scripts.console import console
 from paradp.scripts.studies.agreement import study_agreement
 from paradp.scripts.studies.film import study_film
 from paradp.scripts.studies.loop_cost import study_loop_cost
+from paradp.scripts.studies.solvers import study_solvers
 from paradp.scripts.studies.spread import study_spread
 
-STUDIES = {"agreement": study_agreement, "spread": study_spread, "loop-cost": study_loop_cost, "film": study_film}
+STUDIES = {
+    "agreement": study_agreement,
+    "spread": study_spread,
+    "solvers": study_solvers,
+    "loop-cost": study_loop_cost,
+    "film": study_film,
+}
 
 
 def study(
-    name: tyro.conf.Positional[Literal["agreement", "spread", "loop-cost", "film"]],
+    name: tyro.conf.Positional[Literal["agreement", "spread", "solvers", "loop-cost", "film"]],
     task: tyro.conf.Positional[str] = "square",
     out: Path = Path("docs/results"),
 ) -> None:
@@ -24,7 +31,8 @@ def study(
         paradp study agreement square
 
     Args:
-        name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's. loop-cost:
+        name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's. solvers: every
+            parallel sampler. loop-cost:
             where the time of a control step goes. film: frames of one episode.
         task: the task's name.
         out: where the page and its picture go.

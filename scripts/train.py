@@ -43,9 +43,12 @@ def train(
     if demonstrations.info.task != task:
         raise ValueError(f"{demonstrations.path} holds demonstrations of {demonstrations.info.task!r}, not of {task!r}")
     command = shlex.join(["paradp", *sys.argv[1:]])
+    earlier = (init / "README.md").read_text() if init else ""
 
     def save(trained: TrainedPolicy, path: Path) -> None:
-        card = ModelCard(trained.spec, demonstrations.info, len(demonstrations), demonstrations.steps, config, command)
+        card = ModelCard(
+            trained.spec, demonstrations.info, len(demonstrations), demonstrations.steps, config, command, earlier
+        )
         save_checkpoint(trained, path, card.render(), half)
         plot_losses(out / "metrics.jsonl", out / "loss.png")
 
