@@ -31,9 +31,8 @@ def study(
         paradp study agreement square
 
     Args:
-        name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's. solvers: every
-            parallel sampler. loop-cost:
-            where the time of a control step goes. film: frames of one episode.
+        name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's. solvers: all
+            parallel samplers. loop-cost: where the time of a control step goes. film: frames of one episode.
         task: the task's name.
         out: where the page and its picture go.
     """

@@ -54,10 +54,10 @@ def study_solvers(task: str, out: Path, observations: int = 64, seed: int = 20_0
         rows.append(row)
     header = ["sampler", "rounds a chunk", "most", "evaluations", "error, median", "99th percentile"]
     body = f"""
-The shipped {task} policy on {observations} observations of the scripted expert's episodes (seeds from {seed}), all as one batch,
-each with the same noise path for all samplers. The error of a chunk is the largest absolute difference to the sequential
-sampler of the same steps on the same noise, over the whole horizon, in normalised units. Speculative sampling has the law of
-sequential DDPM and not its sample.
+The shipped {task} policy on {observations} observations of the scripted expert's episodes (seeds from {seed}), all as one
+batch, each with the same noise path for all samplers. The error of a chunk is the largest absolute difference to the
+sequential sampler of the same steps on the same noise, over the whole horizon, in normalised units. Speculative sampling has
+the law of sequential DDPM and not its sample.
 
 {markdown_table(header, rows)}
 """
