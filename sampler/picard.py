@@ -100,6 +100,9 @@ class _Windows:
         self.rounds = torch.zeros_like(self.base)
         self.evaluations = torch.zeros_like(self.base)
         self.residual = noise.initial.new_zeros(batch)
+        if self.rolls:
+            # Nothing is predicted yet: the first window is rolled forward by the noise alone.
+            self._roll_into_window(torch.arange(batch, device=device))
 
     def unfinished(self) -> Tensor:
         """The environments whose window has not reached x_T."""

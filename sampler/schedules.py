@@ -170,7 +170,8 @@ def _second_order_weight(settings: Any, after: Tensor, h: Tensor, shrink: Tensor
         rate = 2 * h if sde else h
         quotient_weight = after.sqrt() * ((shrink - 1) / rate + 1)
     ratio = torch.cat([torch.ones(1, dtype=h.dtype), h[:-1] / h[1:]])
-    return torch.where(second_order & torch.isfinite(h), quotient_weight / ratio, 0.0)
+    # Where λ does not move, or moves to infinity, the second order has nothing to extrapolate.
+    return torch.where(second_order & torch.isfinite(h) & (h > 0), quotient_weight / ratio, 0.0)
 
 
 def _grid(scheduler: Any, steps: int | None, timesteps: Sequence[int] | None) -> tuple[Tensor, Tensor]:

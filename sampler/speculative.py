@@ -140,6 +140,8 @@ class _Drafts:
         for i in range(step.shape[1]):
             a, c, sigma = (rows(column[step[:, i]], x) for column in (table.a, table.c, table.sigma))
             bounded = table.bound(guess[:, i] + gain[:, i] * (x - made_at[:, i]))
+            # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
+            bounded = torch.where(bounded.isfinite(), bounded, 0)
             states.append(x)
             guesses.append(bounded)
             x = a * x + c * bounded + sigma * z[:, i]
