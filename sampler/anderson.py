@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+from paradp.sampler.table import rows
+from paradp.sampler.trajectory import Window
+
 # Keeps the small systems solvable, relative to their size.
 REGULARISATION = 1e-6
 
@@ -26,40 +29,38 @@ class Anderson:
         self._residuals = like.new_zeros(memory + 1, *like.shape)
         self._known = torch.zeros(memory + 1, *like.shape[:2], dtype=torch.bool, device=like.device)
 
-    def step(self, env: Tensor, index: Tensor, old: Tensor, new: Tensor, inside: Tensor, settled: Tensor) -> Tensor:
-        """The accelerated states.
+    def step(self, window: Window, old: Tensor, new: Tensor, moved: Tensor) -> Tensor:
+        """The accelerated states `[E, p, …]`.
 
         Args:
-            env, index: `[E, 1]` and `[E, p]`, whose states these are and which x_j.
+            window: the steps that lead to these states.
             old, new: `[E, p, …]`, the states and their plain update.
-            inside: `[E, p]`, which of them exist.
-            settled: `[E, p]`, which keep the plain update.
+            moved: `[E]`, how many of them the window moves past: these keep the plain update, whose fixed point they are.
         """
         residual = new - old
-        self._remember(env, index, old, residual, inside)
+        self._remember(window, old, residual)
+        env, index = window.env, window.step + 1
         known = self._known[:, env, index]
-        pair = (known[:-1] & known[1:]).to(old.dtype).reshape(len(known) - 1, *index.shape, *[1] * (old.ndim - 2))
+        pair = (known[:-1] & known[1:] & window.inside).to(old.dtype)
         states, residuals = self._states[:, env, index], self._residuals[:, env, index]
-        d_states, d_residuals = (states[:-1] - states[1:]) * pair, (residuals[:-1] - residuals[1:]) * pair
+        d_states, d_residuals = ((h[:-1] - h[1:]) * rows(pair, h[1:]) for h in (states, residuals))
         flat = d_residuals.flatten(3)
-        valid = inside.to(old.dtype)[..., None]
-        gram = torch.einsum("mejd,nejd->ejmn", flat, flat * valid).cumsum(1)
-        right = torch.einsum("mejd,ejd->ejm", flat, residual.flatten(2) * valid).cumsum(1)
+        gram = torch.einsum("mejd,nejd->ejmn", flat, flat).cumsum(1)
+        right = torch.einsum("mejd,ejd->ejm", flat, residual.flatten(2)).cumsum(1)
         size = gram.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=torch.finfo(old.dtype).tiny)
         eye = torch.eye(len(flat), dtype=old.dtype, device=old.device)
         gamma = torch.linalg.solve_ex(gram / size[..., None, None] + REGULARISATION * eye, right / size[..., None])[0]
         corrected = new - torch.einsum("mej...,ejm->ej...", d_states + d_residuals, gamma)
-        finite = corrected.flatten(2).isfinite().all(2)
-        take = (finite & ~settled).reshape(*finite.shape, *[1] * (old.ndim - 2))
-        return torch.where(take, corrected, new)
+        take = corrected.flatten(2).isfinite().all(2) & (torch.arange(old.shape[1], device=old.device) >= moved[:, None])
+        return torch.where(rows(take, old), corrected, new)
 
-    def _remember(self, env: Tensor, index: Tensor, old: Tensor, residual: Tensor, inside: Tensor) -> None:
+    def _remember(self, window: Window, old: Tensor, residual: Tensor) -> None:
         """Shifts the history of these environments by one round and puts the present in front."""
-        active = env[:, 0]
+        active = window.env[:, 0]
         for history in (self._states, self._residuals, self._known):
             history[1:, active] = history[:-1, active].clone()
         self._known[0, active] = False
-        row, column = env.expand_as(index)[inside], index[inside]
-        self._states[0, row, column] = old[inside]
-        self._residuals[0, row, column] = residual[inside]
-        self._known[0, row, column] = True
+        env, step = window.flat
+        self._states[0, env, step + 1] = old[window.inside]
+        self._residuals[0, env, step + 1] = residual[window.inside]
+        self._known[0, env, step + 1] = True

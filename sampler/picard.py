@@ -11,7 +11,7 @@ from paradp.sampler.anderson import Anderson
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, final_status
 from paradp.sampler.table import StepTable, rows
-from paradp.sampler.trajectory import Trajectory
+from paradp.sampler.trajectory import Trajectory, Window
 
 Split = Literal["unit", "linear"]
 Extension = Literal["copy", "roll"]
@@ -86,14 +86,12 @@ class _Windows:
     """The windows of all environments on their trajectories."""
 
     def __init__(self, solver: Picard, noise: NoisePath):
-        table = solver.table.to(noise.initial.device, noise.initial.dtype)
         batch, device = len(noise.initial), noise.initial.device
         self.solver = solver
-        self.table = table
-        self.trajectory = Trajectory(table, noise)
+        self.table = solver.table.to(device, noise.initial.dtype)
+        self.trajectory = Trajectory(self.table, noise)
         self.rolls = (solver.extension or ("roll" if solver.split == "linear" else "copy")) == "roll"
         self.accelerator = Anderson(solver.anderson, self.trajectory.states) if solver.anderson else None
-        self.offsets = torch.arange(min(solver.window, table.steps), device=device)
         self.base = torch.zeros(batch, dtype=torch.int64, device=device)
         # States beyond the furthest one computed so far are guessed to equal it.
         self.furthest = torch.zeros_like(self.base)
@@ -110,39 +108,32 @@ class _Windows:
 
     def advance(self, active: Tensor, denoiser: Denoiser, condition: Tensor) -> None:
         """One round: one network call for the windows of the active environments."""
-        env = active[:, None]
-        step = self.base[env] + self.offsets
-        inside = step < self.table.steps
-        width = inside.sum(1)
-        step = step.clamp(max=self.table.steps - 1)
-        x = self._read(env, step)
-        self.trajectory.evaluate(env, step, inside, x, denoiser, condition)
+        window = Window.of(active, self.base[active], self.solver.window, self.table.steps)
+        x = self._read(window.env, window.step)
+        self.trajectory.evaluate(window, x, denoiser, condition)
+        new, old = self._iterate(x, window), self._read(window.env, window.step + 1)
 
-        new = self._iterate(x, env, step, inside)
-        old = self._read(env, step + 1)
-        change = (new - old).square().flatten(2).mean(2).sqrt() / self.table.scale[step + 1]
-        leading = ((change <= self.solver.tolerance) & inside).long().cumprod(1)
-        moved = torch.minimum(leading.sum(1) + 1, width)
+        change = (new - old).square().flatten(2).mean(2).sqrt() / self.table.scale[window.step + 1]
+        leading = ((change <= self.solver.tolerance) & window.inside).long().cumprod(1)
+        moved = torch.minimum(leading.sum(1) + 1, window.width)
         if self.accelerator is not None:
-            # Rows that the window moves past keep the plain update, whose fixed point they have reached.
-            settled = self.offsets < moved[:, None]
-            new = self.accelerator.step(env, step + 1, old, new, inside, settled)
+            new = self.accelerator.step(window, old, new, moved)
 
-        self.trajectory.states[env.expand_as(step)[inside], step[inside] + 1] = new[inside]
-        self.furthest[active] = self.base[active] + width
+        env, step = window.flat
+        self.trajectory.states[env, step + 1] = new[window.inside]
+        self.furthest[active] = self.base[active] + window.width
         self.base[active] += moved
         self.rounds[active] += 1
-        self.evaluations[active] += width
+        self.evaluations[active] += window.width
         self.residual[active] = torch.maximum(self.residual[active], torch.where(leading == 1, change, 0).amax(1))
         if self.rolls:
             self._roll_into_window(active)
 
     def solution(self) -> Solution:
         """The samples; those that were not reached are completed with the predictions at hand."""
-        for env in self.unfinished().tolist():
-            step = torch.arange(int(self.base[env]), self.table.steps, device=self.base.device)[None]
-            states = self.trajectory.roll(torch.tensor([[env]], device=step.device), step)
-            self.trajectory.states[env, -1] = states[0, -1]
+        for env in self.unfinished():
+            rest = Window.of(env[None], self.base[env][None], self.table.steps - int(self.base[env]), self.table.steps)
+            self.trajectory.states[env, -1] = self.trajectory.roll(rest)[0, -1]
         sample = self.trajectory.states[:, -1]
         status = final_status(sample)
         out = (self.base < self.table.steps) & (status == Status.CONVERGED)
@@ -152,19 +143,17 @@ class _Windows:
     def _read(self, env: Tensor, step: Tensor) -> Tensor:
         return self.trajectory.states[env, torch.minimum(step, self.furthest[env])]
 
-    def _iterate(self, x: Tensor, env: Tensor, step: Tensor, inside: Tensor) -> Tensor:
+    def _iterate(self, x: Tensor, window: Window) -> Tensor:
         """x_{b+1} … x_{b+p} from the predictions at x_b … x_{b+p−1}."""
         if self.solver.split == "linear":
-            return self.trajectory.roll(env, step)
-        drift = self.trajectory.push(env, step) + rows(self.table.a[step] - 1, x) * x
-        return x[:, :1] + torch.where(inside.reshape(*inside.shape, *[1] * (x.ndim - 2)), drift, 0).cumsum(1)
+            return self.trajectory.roll(window)
+        drift = self.trajectory.push(window) + rows(self.table.a[window.step] - 1, x) * x
+        return x[:, :1] + torch.where(rows(window.inside, x), drift, 0).cumsum(1)
 
     def _roll_into_window(self, active: Tensor) -> None:
         """Carries the furthest state on to the end of the next window by the known noise and the last prediction."""
-        env = active[:, None]
-        step = self.furthest[env] + self.offsets
-        wanted = (step < self.base[env] + len(self.offsets)) & (step < self.table.steps)
-        step = step.clamp(max=self.table.steps - 1)
-        states = self.trajectory.roll(env, step)
-        self.trajectory.states[env.expand_as(step)[wanted], step[wanted] + 1] = states[wanted]
+        window = Window.of(active, self.furthest[active], self.solver.window, self.table.steps)
+        states = self.trajectory.roll(window)
+        wanted = window.inside & (window.step < self.base[window.env] + self.solver.window)
+        self.trajectory.states[window.env.expand_as(wanted)[wanted], window.step[wanted] + 1] = states[wanted]
         self.furthest[active] += wanted.sum(1)

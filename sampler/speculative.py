@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, final_status, predict
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, final_status
 from paradp.sampler.table import StepTable, rows
+from paradp.sampler.trajectory import Trajectory, Window
 
 Draft = Literal["picard", "frozen"]
 
@@ -62,7 +63,7 @@ class Speculative:
         drafts = _Drafts(self, noise)
         while len(active := drafts.unfinished()):
             drafts.advance(active, denoiser, condition)
-        sample = drafts.states[:, -1]
+        sample = drafts.trajectory.states[:, -1]
         residual = torch.zeros_like(drafts.rounds, dtype=sample.dtype)
         return Solution(sample, SolverStats(drafts.rounds, drafts.evaluations, residual, final_status(sample)))
 
@@ -88,22 +89,18 @@ class _Drafts:
     """The exact states of all environments, and the guesses at what lies beyond them."""
 
     def __init__(self, solver: Speculative, noise: NoisePath):
-        batch, device, shape = len(noise.initial), noise.initial.device, noise.initial.shape[1:]
+        batch, device = len(noise.initial), noise.initial.device
         self.solver = solver
         self.table = solver.table.to(device, noise.initial.dtype)
         self.gain = self._gain(solver.table).to(device, noise.initial.dtype)
         self.noise = noise
         self.log_u = noise.uniforms.log()
-        self.offsets = torch.arange(min(solver.window, self.table.steps), device=device)
-        self.states = noise.initial.new_zeros(batch, self.table.steps + 1, *shape)
-        self.states[:, 0] = noise.initial
-        # The last prediction made at every step, not clipped, and the state it was made at. Before any, it is 0.
-        self.guess = noise.initial.new_zeros(batch, self.table.steps, *shape)
-        self.made_at = noise.initial.new_zeros(batch, self.table.steps, *shape)
-        self.evaluated = torch.zeros(batch, dtype=torch.int64, device=device)
-        self.base = torch.zeros_like(self.evaluated)
-        self.rounds = torch.zeros_like(self.evaluated)
-        self.evaluations = torch.zeros_like(self.evaluated)
+        self.trajectory = Trajectory(self.table, noise)
+        # Where the held prediction of every step was made.
+        self.made_at = torch.zeros_like(self.trajectory.clean)
+        self.base = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.rounds = torch.zeros_like(self.base)
+        self.evaluations = torch.zeros_like(self.base)
 
     def unfinished(self) -> Tensor:
         """The environments whose exact states have not reached x_T."""
@@ -111,31 +108,28 @@ class _Drafts:
 
     def advance(self, active: Tensor, denoiser: Denoiser, condition: Tensor) -> None:
         """One round: draft, evaluate, verify."""
-        env = active[:, None]
-        step = self.base[env] + self.offsets
-        inside = step < self.table.steps
-        width = inside.sum(1)
-        step = step.clamp(max=self.table.steps - 1)
-        x, drafted = self._draft(env, step)
-        true = self._evaluate(env, step, inside, x, denoiser, condition)
+        window = Window.of(active, self.base[active], self.solver.window, self.table.steps)
+        x, drafted = self._draft(window)
+        true = self.table.bound(self.trajectory.evaluate(window, x, denoiser, condition))
+        self.made_at[window.flat] = x[window.inside]
 
-        following, kept = self._verify(env, step, x, drafted, self.table.bound(true))
-        exact = (kept & inside).long().cumprod(1).sum(1)
-        moved = torch.minimum(exact + 1, width)
-        take = self.offsets < moved[:, None]
-        self.states[env.expand_as(step)[take], step[take] + 1] = following[take]
+        following, kept = self._verify(window, x, drafted, true)
+        exact = (kept & window.inside).long().cumprod(1).sum(1)
+        moved = torch.minimum(exact + 1, window.width)
+        take = torch.arange(x.shape[1], device=x.device) < moved[:, None]
+        self.trajectory.states[window.env.expand_as(take)[take], window.step[take] + 1] = following[take]
         self.base[active] += moved
         self.rounds[active] += 1
-        self.evaluations[active] += width
+        self.evaluations[active] += window.width
 
-    def _draft(self, env: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    def _draft(self, window: Window) -> tuple[Tensor, Tensor]:
         """States x̃ and clipped guesses `[E, p, …]` along the window."""
-        table, z = self.table, self.noise.steps[env, step]
-        source = self._source(env, step)
-        guess, made_at = self.guess[env, source], self.made_at[env, source]
-        corrected = (source == step) & (step < self.evaluated[env])
-        gain = rows(torch.where(corrected, self.gain[step], 0), guess)
-        x = self.states[env[:, 0], step[:, 0]]
+        table, env, step = self.table, window.env, window.step
+        z, source = self.noise.steps[env, step], self._source(window)
+        guess, made_at = self.trajectory.clean[env, source], self.made_at[env, source]
+        own = (source == step) & (step < self.trajectory.evaluated[env])
+        gain = rows(torch.where(own, self.gain[step], 0), guess)
+        x = self.trajectory.states[env[:, 0], step[:, 0]]
         states, guesses = [], []
         for i in range(step.shape[1]):
             a, c, sigma = (rows(column[step[:, i]], x) for column in (table.a, table.c, table.sigma))
@@ -147,31 +141,19 @@ class _Drafts:
             x = a * x + c * bounded + sigma * z[:, i]
         return torch.stack(states, 1), torch.stack(guesses, 1)
 
-    def _source(self, env: Tensor, step: Tensor) -> Tensor:
-        """Whose prediction stands in at each step of the window."""
-        last = self.evaluated[env] - 1 if self.solver.draft == "picard" else self.base[env] - 1
-        return torch.minimum(step, last).clamp(min=0)
+    def _source(self, window: Window) -> Tensor:
+        """Whose prediction stands in at each step of the window, `[E, p]`: never a later step's."""
+        picard = self.solver.draft == "picard"
+        last = self.trajectory.evaluated[window.env] - 1 if picard else self.base[window.env] - 1
+        return torch.minimum(window.step, last).clamp(min=0)
 
-    def _evaluate(
-        self, env: Tensor, step: Tensor, inside: Tensor, x: Tensor, denoiser: Denoiser, condition: Tensor
-    ) -> Tensor:
-        """True predictions `[E, p, …]`, not clipped, at the drafted states; kept as guesses for later rounds."""
-        row, at, states = env.expand_as(step)[inside], step[inside], x[inside]
-        clean = self.table.clean(states, predict(denoiser, states, self.table.timesteps[at], condition[row]), at)
-        self.guess[row, at], self.made_at[row, at] = clean, states
-        reached = torch.where(inside, step + 1, 0).amax(1)
-        self.evaluated[env[:, 0]] = torch.maximum(self.evaluated[env[:, 0]], reached)
-        true = torch.zeros_like(x)
-        true[inside] = clean
-        return true
-
-    def _verify(self, env: Tensor, step: Tensor, x: Tensor, drafted: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    def _verify(self, window: Window, x: Tensor, drafted: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
         """x_{j+1} given that x̃_j is exact, `[E, p, …]`, and whether it is the draft, `[E, p]`."""
-        table, z = self.table, self.noise.steps[env, step]
+        table, step, z = self.table, window.step, self.noise.steps[window.env, window.step]
         a, c, sigma = (rows(column[step], x) for column in (table.a, table.c, table.sigma))
         noisy = table.sigma[step] > 0
         delta = c * (drafted - true) / torch.where(rows(noisy, x), sigma, 1)
-        kept, reflected = couple(z.flatten(2), delta.flatten(2), self.log_u[env, step])
+        kept, reflected = couple(z.flatten(2), delta.flatten(2), self.log_u[window.env, step])
         kept = kept & noisy
         draft, exact = a * x + c * drafted + sigma * z, a * x + c * true + sigma * reflected.reshape(x.shape)
         return torch.where(rows(kept, x), draft, exact), kept

@@ -20,8 +20,9 @@ def projections(solver, denoiser, condition, noise, monkeypatch) -> dict[int, to
     verify = speculative._Drafts._verify
     exact_states: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
-    def recording(self, env, step, x, drafted, true):
-        following, kept = verify(self, env, step, x, drafted, true)
+    def recording(self, window, x, drafted, true):
+        following, kept = verify(self, window, x, drafted, true)
+        env, step = window.env, window.step
         # The mean is computed anew from the network, so that the solver's own idea of it is tested as well.
         flat = x.reshape(-1, *x.shape[2:])
         prediction = denoiser(flat, self.table.timesteps[step.reshape(-1)], condition[env.expand_as(step).reshape(-1)])
@@ -29,9 +30,8 @@ def projections(solver, denoiser, condition, noise, monkeypatch) -> dict[int, to
         true = clean if self.table.clip is None else clean.clamp(-self.table.clip, self.table.clip)
         table = self.table
         a, c, sigma = (column[step][..., None, None] for column in (table.a, table.c, table.sigma))
-        inside = self.base[env] + self.offsets < table.steps
-        exact = (kept & inside).long().cumprod(1).sum(1)
-        decided = (self.offsets < (exact + 1)[:, None]) & inside & (table.sigma[step] > 0)
+        exact = (kept & window.inside).long().cumprod(1).sum(1)
+        decided = (torch.arange(x.shape[1]) < (exact + 1)[:, None]) & window.inside & (table.sigma[step] > 0)
         delta = (c * (drafted - true) / sigma.clamp(min=1e-30)).flatten(2)
         size = delta.norm(dim=2)
         deviation = ((following - a * x - c * true) / sigma.clamp(min=1e-30)).flatten(2)
@@ -55,7 +55,7 @@ def projections(solver, denoiser, condition, noise, monkeypatch) -> dict[int, to
         patch.setattr(speculative._Drafts, "__init__", keeping)
         solver.solve(denoiser, condition, noise)
     for env, step, x in exact_states:
-        assert torch.equal(made[0].states[env, step], x)  # steps are decided from the states that are handed out
+        assert torch.equal(made[0].trajectory.states[env, step], x)  # steps are decided from the states that are handed out
     return {k: torch.cat(values) for k, values in found.items()}
 
 
@@ -84,9 +84,9 @@ def no_reflection(z, delta, log_u):
     return couple(z, delta, log_u)[0], z
 
 
-def peeking(self, env, step):
+def peeking(self, window):
     """Drafts with the prediction of the next step, which has seen z_j."""
-    return torch.minimum(step + 1, self.evaluated[env] - 1).clamp(min=0)
+    return torch.minimum(window.step + 1, self.trajectory.evaluated[window.env] - 1).clamp(min=0)
 
 
 couple = speculative.couple
@@ -204,8 +204,8 @@ def test_clipping_is_part_of_the_law(table, denoiser, draw, monkeypatch):
     assert law_p_value(honest) > ALPHA
     verify = speculative._Drafts._verify
 
-    def unclipped(self, env, step, x, drafted, true):
-        return verify(self, env, step, x, drafted, self.guess[env, step])
+    def unclipped(self, window, x, drafted, true):
+        return verify(self, window, x, drafted, self.trajectory.clean[window.env, window.step])
 
     monkeypatch.setattr(speculative._Drafts, "_verify", unclipped)
     assert law_p_value(projections(Speculative(table, 20, gain=0.0), denoiser, condition, noise, monkeypatch)) < ALPHA
