@@ -1,5 +1,6 @@
 """`paradp study`: rerun what docs/results shows."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from paradp.scripts.studies.loop_cost import study_loop_cost
 from paradp.scripts.studies.solvers import study_solvers
 from paradp.scripts.studies.spread import study_spread
 
-STUDIES = {
+STUDIES: dict[str, Callable[[str, Path], None]] = {
     "agreement": study_agreement,
     "spread": study_spread,
     "solvers": study_solvers,
