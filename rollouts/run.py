@@ -173,7 +173,8 @@ def _run(config: RolloutConfig, policy: DiffusionPolicy, seeds: Sequence[int], o
     envs = make_envs(config.task, min(config.envs, len(seeds)), policy.spec.action_convention, render=bool(filmed))
     try:
         warm_up(policy, envs)
-        for episode in run_episodes(envs, [RecedingHorizon(policy) for _ in envs.envs], seeds, subscribers):
+        controllers = [RecedingHorizon(policy) for _ in envs.envs]
+        for episode in run_episodes(envs, controllers, seeds, subscribers, policy.spec.horizons.execute):
             directory.add(episode)
             on_episode()
             if stopping():

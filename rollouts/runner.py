@@ -2,8 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,9 @@ from gymnasium.vector import SyncVectorEnv
 
 from paradp.policy import Controller, RecedingHorizon, act_together
 from paradp.rollouts.records import Episode, StepRecord
+
+# Of all environments: key → [environments, size].
+Observations = dict[str, np.ndarray]
 
 
 class Subscriber(Protocol):
@@ -50,6 +54,7 @@ def run_episodes(
     controllers: Sequence[Controller],
     seeds: Iterable[int],
     subscribers: Sequence[Subscriber] = (),
+    start_every: int = 1,
 ) -> Iterator[Episode]:
     """Runs one episode for each seed and yields it as it ends; an environment that is free takes the next seed.
 
@@ -58,60 +63,70 @@ def run_episodes(
         controllers: one for each environment.
         seeds: of the episodes: environment and controller are both reset with it.
         subscribers: told of every step and every episode.
+        start_every: episodes begin only every that many steps. With the length of an executed chunk, environments stay in
+            step and plan in one batch, however their episodes end.
     """
     waiting = deque(seeds)
     running: dict[int, _Running] = {}
+    idle = set(range(envs.num_envs))
     watched = 0.0
-    observations = _start(envs, controllers, waiting, running, range(envs.num_envs), watched)
-    actions = np.zeros(envs.action_space.shape, envs.action_space.dtype)
-    while running:
-        slots = list(running)
-        started = time.perf_counter()
-        commands = _act([controllers[i] for i in slots], [_row(observations, i) for i in slots])
-        seconds = time.perf_counter() - started
-        for i, command in zip(slots, commands, strict=True):
-            actions[i] = command.action
-        observations, rewards, terminated, truncated, infos = envs.step(actions)
-        for i, command in zip(slots, commands, strict=True):
-            steps = running[i].steps
-            replan = getattr(command, "replan", None)
-            steps.append(StepRecord(len(steps), float(rewards[i]), bool(infos["success"][i]), seconds, replan))
-        finished = [i for i in slots if terminated[i] or truncated[i]]
-        if subscribers:
-            began = time.perf_counter()
-            for i in slots:
-                for subscriber in subscribers:
-                    subscriber.on_step(running[i].seed, running[i].steps[-1], envs.envs[i].render)  # type: ignore[arg-type]
-            watched += time.perf_counter() - began
-        for i in finished:
-            ended = running.pop(i).finish(watched)
+    observations = _reset(envs, dict.fromkeys(idle))
+    for tick in count():
+        if waiting and idle and (tick % start_every == 0 or not running):
+            starting = {i: waiting.popleft() for i in sorted(idle)[: len(waiting)]}
+            observations = _reset(envs, starting)
+            for i, seed in starting.items():
+                controllers[i].reset(seed)
+                running[i] = _Running(seed, watched)
+            idle -= starting.keys()
+        if not running:
+            return
+        observations, ended = _step(envs, controllers, observations, running)
+        watched += _tell_step(subscribers, envs, running)
+        for i in ended:
+            episode = running.pop(i).finish(watched)
             for subscriber in subscribers:
-                subscriber.on_episode(ended)
-            yield ended
-        if finished:
-            observations = _start(envs, controllers, waiting, running, finished, watched)
+                subscriber.on_episode(episode)
+            yield episode
+        if ended:
+            observations = _reset(envs, dict.fromkeys(ended))
+            idle.update(ended)
 
 
-def _start(
-    envs: SyncVectorEnv,
-    controllers: Sequence[Controller],
-    waiting: deque[int],
-    running: dict[int, _Running],
-    free: Iterable[int],
-    watched: float,
-):
-    """Gives each free environment its next episode, or parks it; returns all observations."""
-    freed, parked = np.zeros((2, envs.num_envs), bool)
-    seeds: list[int | None] = [None] * envs.num_envs
-    for i in free:
-        freed[i] = True
-        parked[i] = not waiting
-        if waiting:
-            seeds[i] = waiting.popleft()
-            controllers[i].reset(seeds[i])
-    observations, _ = envs.reset(seed=seeds, options={"reset_mask": freed, "parked": parked})
-    running |= {int(i): _Running(seeds[i], watched) for i in np.flatnonzero(freed & ~parked)}  # type: ignore[arg-type]
-    return observations
+def _step(
+    envs: SyncVectorEnv, controllers: Sequence[Controller], observations: Observations, running: dict[int, _Running]
+) -> tuple[Observations, list[int]]:
+    """One control step of all running environments; returns the next observations and whose episodes ended."""
+    slots = list(running)
+    started = time.perf_counter()
+    commands = _act([controllers[i] for i in slots], [_row(observations, i) for i in slots])
+    seconds = time.perf_counter() - started
+    actions = np.zeros(envs.action_space.shape, envs.action_space.dtype)
+    actions[slots] = [command.action for command in commands]
+    observations, rewards, terminated, truncated, infos = envs.step(actions)
+    for i, command in zip(slots, commands, strict=True):
+        steps = running[i].steps
+        replan = getattr(command, "replan", None)
+        steps.append(StepRecord(len(steps), float(rewards[i]), bool(infos["success"][i]), seconds, replan))
+    return observations, [i for i in slots if terminated[i] or truncated[i]]
+
+
+def _tell_step(subscribers: Sequence[Subscriber], envs: SyncVectorEnv, running: dict[int, _Running]) -> float:
+    """Tells the subscribers of the step that was just made; returns the seconds they took."""
+    began = time.perf_counter()
+    for subscriber in subscribers:
+        for i, episode in running.items():
+            subscriber.on_step(episode.seed, episode.steps[-1], envs.envs[i].render)  # type: ignore[arg-type]
+    return time.perf_counter() - began
+
+
+def _reset(envs: SyncVectorEnv, seeds: Mapping[int, int | None]) -> Observations:
+    """Starts an episode in each of these environments, or parks it where the seed is `None`; returns all observations."""
+    chosen, parked = np.zeros((2, envs.num_envs), bool)
+    chosen[list(seeds)] = True
+    parked[[i for i, seed in seeds.items() if seed is None]] = True
+    options = {"reset_mask": chosen, "parked": parked}
+    return envs.reset(seed=[seeds.get(i) for i in range(envs.num_envs)], options=options)[0]
 
 
 def _act(controllers: Sequence[Controller], observations: Sequence[dict[str, np.ndarray]]):
@@ -121,5 +136,5 @@ def _act(controllers: Sequence[Controller], observations: Sequence[dict[str, np.
     return [c.act(o) for c, o in zip(controllers, observations, strict=True)]
 
 
-def _row(observations: dict[str, np.ndarray], i: int) -> dict[str, np.ndarray]:
+def _row(observations: Observations, i: int) -> dict[str, np.ndarray]:
     return {key: value[i] for key, value in observations.items()}
