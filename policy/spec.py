@@ -79,6 +79,8 @@ class PolicySpec:
         halvings = 2 ** (len(self.unet.channels) - 1)
         if self.horizons.predict % halvings:
             raise ValueError(f"a U-Net with {len(self.unet.channels)} levels needs a horizon divisible by {halvings}")
+        if (name := self.schedule.get("_class_name")) != "DDPMScheduler":
+            raise ValueError(f"the noise schedule is a config of {name!r}; policies are trained with DDPMScheduler's")
 
     @property
     def observation_size(self) -> int:
