@@ -30,7 +30,7 @@ class Agreement:
     error: np.ndarray
 
 
-def study_agreement(task: str, out: Path, observations: int = 128, seed: int = 20_000, repeats: int = 15) -> None:
+def study_agreement(task: str, out: Path, observations: int = 64, seed: int = 20_000, repeats: int = 15) -> None:
     """Writes OUT/TASK-agreement.md and its picture."""
     policy = load_policy(task, "ddpm")
     histories = expert_histories(policy, observations, seed)

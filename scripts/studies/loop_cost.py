@@ -31,7 +31,7 @@ class Stopwatch:
             self.seconds += time.perf_counter() - started
 
 
-def study_loop_cost(task: str, out: Path, episodes: int = 3, seed: int = 40_000, repeats: int = 5) -> None:
+def study_loop_cost(task: str, out: Path, episodes: int = 2, seed: int = 40_000, repeats: int = 5) -> None:
     """Writes OUT/TASK-loop-cost.md."""
     torch.set_num_threads(1)
     rows = []
