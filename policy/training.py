@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.demonstrations import DemonstrationInfo, Demonstrations
 from paradp.policy.ema import EMA
 from paradp.policy.normalizer import Normalizer
 from paradp.policy.spec import PolicySpec
@@ -102,7 +102,7 @@ def train(
         ValueError: the demonstrations cannot be trained on, `init` is for others, or `out` holds another run.
     """
     torch.manual_seed(config.seed)
-    spec = spec_for(demonstrations, UnetConfig(channels=config.channels))
+    spec = spec_for(demonstrations.info, UnetConfig(channels=config.channels))
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     start = init or _random_start(spec, training)
     if start.spec != spec:
@@ -167,9 +167,8 @@ class _MetricsLog:
             file.write(json.dumps(asdict(metrics)) + "\n")
 
 
-def spec_for(demonstrations: Demonstrations, unet: UnetConfig) -> PolicySpec:
-    """The policy that fits these demonstrations, with the default horizons and noise schedule."""
-    info = demonstrations.info
+def spec_for(info: DemonstrationInfo, unet: UnetConfig) -> PolicySpec:
+    """The policy that fits such demonstrations, with the default horizons and noise schedule."""
     return PolicySpec(
         task=info.task,
         observation=info.observation,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from paradp.policy import ConditionalUnet1D, Horizons, Normalizer, PolicySpec, UnetConfig
+from paradp.policy import ConditionalUnet1D, Normalizer, PolicySpec, UnetConfig
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
-from paradp.policy.training import TrainedPolicy
+from paradp.policy.training import TrainedPolicy, spec_for
 
 torch.set_num_threads(1)
 
@@ -30,18 +30,7 @@ def info() -> DemonstrationInfo:
 
 @pytest.fixture
 def spec(info) -> PolicySpec:
-    return PolicySpec(
-        task=info.task,
-        observation=info.observation,
-        action=info.action,
-        action_low=info.action_low,
-        action_high=info.action_high,
-        action_convention=info.action_convention,
-        control_hz=info.control_hz,
-        controller=info.controller,
-        horizons=Horizons(),
-        unet=UnetConfig(channels=(8, 16), timestep_embedding=16),
-    )
+    return spec_for(info, UnetConfig(channels=(8, 16), timestep_embedding=16))
 
 
 @pytest.fixture
