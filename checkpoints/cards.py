@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from paradp.policy.demonstrations import DemonstrationInfo
-from paradp.policy.spec import PolicySpec
+from paradp.policy.spec import NetworkConfig, PolicySpec
 from paradp.policy.training import TrainingConfig
+from paradp.policy.transformer import TransformerConfig
 
 # What a card says until rollouts of these very weights have been released with it.
 UNMEASURED = "Not measured yet."
@@ -37,7 +38,7 @@ class ModelCard:
         spec, schedule = self.spec, self.spec.schedule
         return f"""# {spec.task}: diffusion policy
 
-A 1-D U-Net, channels {_dashed(spec.unet.channels)}, that denoises chunks of {spec.horizons.predict} actions from
+{_described(spec.network)} that denoises chunks of {spec.horizons.predict} actions from
 {spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.
 
 | | |
@@ -68,6 +69,12 @@ A 1-D U-Net, channels {_dashed(spec.unet.channels)}, that denoises chunks of {sp
             return ""
         making = self.earlier[self.earlier.index("## Data") : self.earlier.index(MEASURED)]
         return "## Started from an earlier policy\n" + making.replace("## ", "### ")
+
+
+def _described(network: NetworkConfig) -> str:
+    if isinstance(network, TransformerConfig):
+        return f"A transformer, {network.layers} layers of width {network.embedding},"
+    return f"A 1-D U-Net, channels {_dashed(network.channels)},"
 
 
 def _dashed(values: tuple[int, ...]) -> str:

@@ -18,7 +18,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from paradp.policy import ConditionalUnet1D, DiffusionPolicy, Normalizer, PolicySpec
+from paradp.policy import DiffusionPolicy, Normalizer, PolicySpec
+from paradp.policy.networks import build_network
 from paradp.policy.training import TrainedPolicy
 from paradp.sampler import SamplerChoice
 
@@ -127,7 +128,7 @@ def load_trained(path: Path) -> TrainedPolicy:
         raise ValueError(
             f"{path}/model.safetensors is not the file that config.json was written with: truncated or replaced"
         )
-    network = ConditionalUnet1D(info.spec.action_size, info.spec.condition_size, info.spec.unet)
+    network = build_network(info.spec)
     try:
         weights = load_file(path / "model.safetensors")
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from paradp.policy.transformer import TransformerConfig
 from paradp.policy.unet import UnetConfig
+
+NetworkConfig = UnetConfig | TransformerConfig
 
 # Diffusion Policy's choice: Nichol & Dhariwal's cosine schedule over 100 steps, noise prediction, clipped samples.
 DEFAULT_SCHEDULE: dict[str, Any] = {
@@ -60,7 +63,7 @@ class PolicySpec:
         controller: gains of the low-level controller.
         horizons: steps observed, predicted, executed.
         schedule: a diffusers scheduler config: the noise schedule and prediction type trained with.
-        unet: the network's sizes.
+        network: its kind and sizes.
     """
 
     task: str
@@ -73,12 +76,12 @@ class PolicySpec:
     controller: dict[str, float]
     horizons: Horizons = Horizons()
     schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_SCHEDULE))
-    unet: UnetConfig = field(default_factory=UnetConfig)
+    network: NetworkConfig = field(default_factory=UnetConfig)
 
     def __post_init__(self) -> None:
-        halvings = 2 ** (len(self.unet.channels) - 1)
-        if self.horizons.predict % halvings:
-            raise ValueError(f"a U-Net with {len(self.unet.channels)} levels needs a horizon divisible by {halvings}")
+        if isinstance(self.network, UnetConfig) and self.horizons.predict % self.network.halvings:
+            levels = len(self.network.channels)
+            raise ValueError(f"a U-Net with {levels} levels needs a horizon divisible by {self.network.halvings}")
         if (name := self.schedule.get("_class_name")) != "DDPMScheduler":
             raise ValueError(f"the noise schedule is a config of {name!r}; policies are trained with DDPMScheduler's")
 

@@ -4,9 +4,10 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from diffusers import DDPMScheduler
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 
 from paradp.policy.demonstrations import DemonstrationInfo, Demonstrations
 from paradp.policy.ema import EMA
+from paradp.policy.networks import build_network
 from paradp.policy.normalizer import Normalizer
-from paradp.policy.spec import PolicySpec
-from paradp.policy.unet import ConditionalUnet1D, UnetConfig
+from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
+from paradp.policy.transformer import TransformerConfig
+from paradp.policy.unet import UnetConfig
 from paradp.policy.windows import Windows, cut_windows
 
 
@@ -37,7 +40,12 @@ class TrainingConfig:
         log_every: steps between entries of the metrics log.
         save_every: steps between checkpoints and resumable states.
         seed: of the weights, the batches and the noise.
+        network: `unet` or `transformer`.
         channels: of the U-Net.
+        layers, embedding: of the transformer.
+        prediction_type: what the network learns to predict: `epsilon`, `sample` or `v_prediction`.
+        beta_schedule: of the noise, by diffusers' names.
+        beta_start, beta_end: of the schedules that have them, such as `linear`.
     """
 
     steps: int = 20_000
@@ -50,16 +58,37 @@ class TrainingConfig:
     log_every: int = 100
     save_every: int = 1000
     seed: int = 0
+    network: Literal["unet", "transformer"] = "unet"
     channels: tuple[int, ...] = (64, 128, 256)
+    layers: int = 8
+    embedding: int = 256
+    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+    beta_schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear", "sigmoid"] = "squaredcos_cap_v2"
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_size, self.log_every, self.save_every) < 1 or self.validation_every < 2:
             raise ValueError(f"steps, batch_size and intervals must be positive: {self}")
 
+    @property
+    def network_config(self) -> NetworkConfig:
+        if self.network == "transformer":
+            return TransformerConfig(layers=self.layers, embedding=self.embedding)
+        return UnetConfig(channels=self.channels)
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """The diffusers scheduler config trained with."""
+        chosen = {key: getattr(self, key) for key in ("prediction_type", "beta_schedule")}
+        if self.beta_schedule != "squaredcos_cap_v2":
+            chosen |= {"beta_start": self.beta_start, "beta_end": self.beta_end}
+        return DEFAULT_SCHEDULE | chosen
+
 
 @dataclass(frozen=True)
 class TrainingMetrics:
-    """One line of the metrics log: losses are mean squared errors of the predicted noise, per element."""
+    """One line of the metrics log: losses are mean squared errors of what is predicted, per element."""
 
     step: int
     train_loss: float
@@ -102,7 +131,7 @@ def train(
         ValueError: the demonstrations cannot be trained on, `init` is for others, or `out` holds another run.
     """
     torch.manual_seed(config.seed)
-    spec = spec_for(demonstrations.info, UnetConfig(channels=config.channels))
+    spec = spec_for(demonstrations.info, config.network_config, config.schedule)
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     start = init or _random_start(spec, training)
     if start.spec != spec:
@@ -134,7 +163,7 @@ def _random_start(spec: PolicySpec, training: Windows) -> TrainedPolicy:
     """Random weights, and normalisers fitted to the data."""
     return TrainedPolicy(
         spec,
-        ConditionalUnet1D(spec.action_size, spec.condition_size, spec.unet),
+        build_network(spec),
         Normalizer.fit(training.observations, spec.observation),
         Normalizer.fit(training.actions, spec.action),
     )
@@ -167,8 +196,8 @@ class _MetricsLog:
             file.write(json.dumps(asdict(metrics)) + "\n")
 
 
-def spec_for(info: DemonstrationInfo, unet: UnetConfig) -> PolicySpec:
-    """The policy that fits such demonstrations, with the default horizons and noise schedule."""
+def spec_for(info: DemonstrationInfo, network: NetworkConfig, schedule: Mapping[str, Any] = DEFAULT_SCHEDULE) -> PolicySpec:
+    """The policy that fits such demonstrations, with the default horizons."""
     return PolicySpec(
         task=info.task,
         observation=info.observation,
@@ -178,15 +207,27 @@ def spec_for(info: DemonstrationInfo, unet: UnetConfig) -> PolicySpec:
         action_convention=info.action_convention,
         control_hz=info.control_hz,
         controller=info.controller,
-        unet=unet,
+        schedule=dict(schedule),
+        network=network,
     )
 
 
+_TARGETS: dict[str, Callable[..., Tensor]] = {
+    "epsilon": lambda scheduler, clean, noise, timestep: noise,
+    "sample": lambda scheduler, clean, noise, timestep: clean,
+    "v_prediction": lambda scheduler, clean, noise, timestep: scheduler.get_velocity(clean, noise, timestep),
+}
+
+
 class DenoisingObjective:
-    """The mean squared error of the predicted noise (Ho et al. 2020, eq. 14), on normalised windows."""
+    """The mean squared error of the prediction, on normalised windows.
+
+    What is predicted is the noise (Ho et al. 2020, eq. 14), the clean sample, or v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho 2022).
+    """
 
     def __init__(self, spec: PolicySpec, observation_normalizer: Normalizer, action_normalizer: Normalizer):
         self._scheduler = DDPMScheduler.from_config(spec.schedule)
+        self._target = _TARGETS[spec.schedule["prediction_type"]]
         self._observation_normalizer = observation_normalizer
         self._action_normalizer = action_normalizer
 
@@ -195,7 +236,8 @@ class DenoisingObjective:
         condition = self._observation_normalizer.normalize(observations).flatten(1)
         clean = self._action_normalizer.normalize(actions)
         noisy = self._scheduler.add_noise(clean, noise, timestep)  # type: ignore[arg-type]
-        return nn.functional.mse_loss(network(noisy, timestep, condition).float(), noise)
+        target = self._target(self._scheduler, clean, noise, timestep)
+        return nn.functional.mse_loss(network(noisy, timestep, condition).float(), target)
 
     def draw(self, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Random windows, timesteps and noise for one batch."""

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,14 @@ class UnetConfig:
     """Sizes of a `ConditionalUnet1D`.
 
     Attributes:
+        kind: tells a checkpoint's networks apart.
         channels: channels of each resolution; the horizon halves from one to the next.
         kernel_size: of every convolution, odd.
         groups: of every group normalisation; divides all channels.
         timestep_embedding: length of the embedding of the diffusion timestep.
     """
 
+    kind: Literal["unet"] = "unet"
     channels: tuple[int, ...] = (64, 128, 256)
     kernel_size: int = 5
     groups: int = 8
@@ -31,6 +33,11 @@ class UnetConfig:
             raise ValueError(f"channels {self.channels} must be positive multiples of groups = {self.groups}")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, not {self.kernel_size}")
+
+    @property
+    def halvings(self) -> int:
+        """What the horizon is divided by from the finest resolution to the coarsest."""
+        return 2 ** (len(self.channels) - 1)
 
 
 class ConditionalUnet1D(nn.Module):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from paradp.policy import ConditionalUnet1D, Normalizer, PolicySpec, UnetConfig
+from paradp.policy import Normalizer, PolicySpec, UnetConfig
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.policy.networks import build_network
 from paradp.policy.training import TrainedPolicy, spec_for
 
 torch.set_num_threads(1)
@@ -37,7 +38,7 @@ def spec(info) -> PolicySpec:
 def trained(spec) -> TrainedPolicy:
     """A tiny policy with random weights."""
     torch.manual_seed(0)
-    network = ConditionalUnet1D(spec.action_size, spec.condition_size, spec.unet).eval()
+    network = build_network(spec).eval()
     return TrainedPolicy(
         spec,
         network,

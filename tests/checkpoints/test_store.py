@@ -95,8 +95,8 @@ def test_a_pickle_is_never_opened(checkpoint):
 @pytest.mark.parametrize(
     ("where", "value", "message"),
     [
-        (("spec", "unet", "channels"), [8, 16, 32], "does not fit its config.json"),
-        (("spec", "unet", "channels"), "huge", "channels"),
+        (("spec", "network", "channels"), [8, 16, 32], "does not fit its config.json"),
+        (("spec", "network", "channels"), "huge", "channels"),
         (("spec", "horizons", "execute"), 99, "not predicted"),
         (("spec", "observation"), {"position": 3, "constant": 1}, "does not fit its config.json|dimensions"),
         (("spec", "schedule", "_class_name"), "os.system", "the noise schedule is a config of 'os.system'"),

@@ -198,7 +198,7 @@ def test_a_damaged_checkpoint_is_named(paradp, lift_checkpoint, tmp_path):
     code, _, err = paradp("rollout", "lift", "--checkpoint", str(lift_checkpoint), "--out", str(tmp_path / "run"))
     assert code == 2 and "truncated or replaced" in err
     config = json.loads((lift_checkpoint / "config.json").read_text())
-    config["spec"]["unet"]["channels"] = [32, 64, 128]
+    config["spec"]["network"]["channels"] = [32, 64, 128]
     shutil.copyfile(find_checkpoint("lift") / "model.safetensors", weights)
     config["model_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     (lift_checkpoint / "config.json").write_text(json.dumps(config))
