@@ -70,6 +70,7 @@ class RecedingHorizon:
             self.generator = torch.Generator().manual_seed(seed)
         self._history: deque[np.ndarray] = deque(maxlen=self.policy.spec.horizons.observe)
         self._chunk: deque[np.ndarray] = deque()
+        self._planned: torch.Tensor | None = None
 
     def act(self, observation: Observation) -> Command:
         """The next action, planning first if the last chunk is used up."""
@@ -89,9 +90,19 @@ class RecedingHorizon:
     def needs_plan(self) -> bool:
         return not self._chunk
 
-    def take(self, chunk: np.ndarray) -> None:
-        """Takes a chunk `[Ta, A]` to execute."""
-        self._chunk.extend(chunk)
+    @property
+    def guess(self) -> torch.Tensor:
+        """What the last plan says of the time that the next one is for, its end held, `[H, A]`; zeros without a plan."""
+        horizons = self.policy.spec.horizons
+        if self._planned is None:
+            return torch.zeros(horizons.predict, self.policy.spec.action_size, device=self.policy.device)
+        later = (torch.arange(horizons.predict) + horizons.execute).clamp(max=horizons.predict - 1)
+        return self._planned[later]
+
+    def take(self, actions: np.ndarray, chunk: torch.Tensor) -> None:
+        """Takes actions `[Ta, A]` to execute, and the whole chunk `[H, A]` that they are of."""
+        self._chunk.extend(actions)
+        self._planned = chunk
 
     def next_action(self) -> np.ndarray:
         return self._chunk.popleft()
@@ -110,9 +121,13 @@ def act_together(controllers: Sequence[RecedingHorizon], observations: Sequence[
     waiting = [c for c in controllers if c.needs_plan]
     replans: dict[int, Replan] = {}
     if waiting:
-        plan = waiting[0].policy.plan(np.stack([c.history for c in waiting]), [c.generator for c in waiting])
+        plan = waiting[0].policy.plan(
+            np.stack([c.history for c in waiting]),
+            [c.generator for c in waiting],
+            torch.stack([c.guess for c in waiting]),
+        )
         for row, controller in enumerate(waiting):
-            controller.take(plan.actions[row])
+            controller.take(plan.actions[row], plan.chunks[row])
             replans[id(controller)] = Replan(
                 seconds=plan.seconds,
                 batch=len(waiting),

@@ -10,7 +10,7 @@ from torch import nn
 
 from paradp.policy.normalizer import Normalizer
 from paradp.policy.spec import PolicySpec
-from paradp.sampler import NoisePath, Solver, SolverStats
+from paradp.sampler import NoisePath, Solver, SolverStats, Status
 
 Observation = Mapping[str, np.ndarray]
 
@@ -20,12 +20,14 @@ class Plan:
     """Action chunks for B environments, planned together.
 
     Attributes:
-        actions: `[B, Ta, A]` float32, data units, within the action limits.
+        actions: `[B, Ta, A]` float32, data units, within the action limits: the part to execute.
+        chunks: `[B, H, A]`, the whole chunks as they were sampled, normalised units.
         stats: what the solver did for each environment.
         seconds: wall-clock time of the whole plan, after the device has finished.
     """
 
     actions: np.ndarray
+    chunks: torch.Tensor
     stats: SolverStats
     seconds: float
 
@@ -78,12 +80,16 @@ class DiffusionPolicy:
         return np.concatenate(parts)
 
     @torch.no_grad()
-    def plan(self, histories: np.ndarray, generators: Sequence[torch.Generator]) -> Plan:
+    def plan(
+        self, histories: np.ndarray, generators: Sequence[torch.Generator], guesses: torch.Tensor | None = None
+    ) -> Plan:
         """Plans for B environments at once.
 
         Args:
             histories: `[B, To, O]`, the observed steps, oldest first, as `read` returns them.
             generators: B CPU generators; each environment's noise comes from its own.
+            guesses: `[B, H, A]`, first guesses at the chunks, normalised units: a solver may be faster for them, but draws
+                from the same law.
 
         Raises:
             ValueError: the network gave a plan that is not finite.
@@ -91,13 +97,19 @@ class DiffusionPolicy:
         started = time.perf_counter()
         shape = (self.spec.horizons.predict, self.spec.action_size)
         noise = NoisePath.draw(generators, self.solver.table.steps, shape, self.device)
-        solution = self.solver.solve(self.network, self.condition(histories), noise)
+        solution = self.solver.solve(self.network, self.condition(histories), noise, guesses)
         chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
         actions = np.clip(chunk[:, self.spec.horizons.executed], self._low, self._high)
         if not np.isfinite(actions).all():
-            broken = np.flatnonzero(~np.isfinite(actions).all(axis=(1, 2))).tolist()
-            raise ValueError(f"the network planned actions that are not finite for environments {broken} of the batch")
-        return Plan(actions, solution.stats, time.perf_counter() - started)
+            raise ValueError(self._broken(solution.stats))
+        return Plan(actions, solution.sample, solution.stats, time.perf_counter() - started)
+
+    def _broken(self, stats: SolverStats) -> str:
+        """Which environments have no plan, and from which step on."""
+        rows = (stats.status == Status.NOT_FINITE).nonzero().flatten().tolist()
+        step = int(stats.broken[rows].min()) if rows else -1
+        where = f", from denoising step {step} (timestep {int(self.solver.table.timesteps[step])}) on" if step >= 0 else ""
+        return f"the network's predictions are not finite for environments {rows} of the batch{where}"
 
     def condition(self, histories: np.ndarray) -> torch.Tensor:
         """The encoded observations `[B, C]`, computed once a plan."""

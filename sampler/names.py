@@ -62,7 +62,7 @@ def _schedule(config: Config) -> dict[str, Any]:
 
 _ETA: Options = {"eta": float}
 _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
-_SPECULATIVE: Options = {"window": int, "draft": str, "gain": float}
+_SPECULATIVE: Options = {"window": int, "draft": str, "gain": float, "start": str}
 
 SAMPLERS: dict[str, SamplerFamily] = {
     "ddpm": SamplerFamily("DDPM, one step after another", {}, lambda config: Sequential(ddpm_table(config))),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from paradp.sampler.anderson import Anderson
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, final_status
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, final_status, first_broken
 from paradp.sampler.table import StepTable, rows
 from paradp.sampler.trajectory import Trajectory, Window
 
@@ -71,8 +71,11 @@ class Picard:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
 
     @torch.no_grad()
-    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Solution:
-        """Samples `[B, …]` for conditions `[B, C]` on a noise path."""
+    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
+        """Samples `[B, …]` for conditions `[B, C]` on a noise path.
+
+        A guess is not used: within a loose tolerance a state that starts near it passes for converged, at the wrong mode.
+        """
         windows = _Windows(self, noise)
         budget = self.max_rounds or self.table.steps
         for _ in range(budget):
@@ -138,7 +141,10 @@ class _Windows:
         status = final_status(sample)
         out = (self.base < self.table.steps) & (status == Status.CONVERGED)
         status = torch.where(out, int(Status.OUT_OF_ROUNDS), status)
-        return Solution(sample, SolverStats(self.rounds, self.evaluations, self.residual, status))
+        return Solution(
+            sample,
+            SolverStats(self.rounds, self.evaluations, self.residual, status, first_broken(status, self.trajectory.clean)),
+        )
 
     def _read(self, env: Tensor, step: Tensor) -> Tensor:
         return self.trajectory.states[env, torch.minimum(step, self.furthest[env])]

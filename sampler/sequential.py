@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, final_status, predict
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, final_status, first_broken, predict
 from paradp.sampler.table import StepTable
 
 
@@ -17,16 +17,21 @@ class Sequential:
     table: StepTable
 
     @torch.no_grad()
-    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Solution:
-        """Samples `[B, …]` for conditions `[B, C]` on a noise path."""
+    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
+        """Samples `[B, …]` for conditions `[B, C]` on a noise path; a guess is of no use here."""
         x = noise.initial
         table = self.table.to(x.device, x.dtype)
         before = torch.zeros_like(x) if table.looks_back else None
+        predicted = []
         for k in range(table.steps):
             step = torch.full((len(x),), k, device=x.device)
             clean = table.clean(x, predict(denoiser, x, table.timesteps[step], condition), step)
             x = table.a[k] * x + table.push(clean, before, noise.steps[:, k], step)
+            predicted.append(clean)
             if before is not None:
                 before = clean
+        status = final_status(x)
         counts = torch.full((len(x),), table.steps, device=x.device)
-        return Solution(x, SolverStats(counts, counts.clone(), torch.zeros_like(counts, dtype=x.dtype), final_status(x)))
+        residual = torch.zeros_like(counts, dtype=x.dtype)
+        broken = first_broken(status, torch.stack(predicted, 1))
+        return Solution(x, SolverStats(counts, counts.clone(), residual, status, broken))

@@ -34,12 +34,14 @@ class SolverStats:
         evaluations: `[B]` int64, rows the network computed.
         residual: `[B]`, the largest change, relative to the step's noise, that was accepted as converged.
         status: `[B]` int64, a `Status`.
+        broken: `[B]` int64, for a sample that is not finite the first step whose prediction was not; −1 for none.
     """
 
     rounds: Tensor
     evaluations: Tensor
     residual: Tensor
     status: Tensor
+    broken: Tensor
 
     @property
     def converged(self) -> Tensor:
@@ -60,18 +62,26 @@ class Solver(Protocol):
     @property
     def table(self) -> StepTable: ...
 
-    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Solution: ...
+    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
+        """Samples `[B, …]` for conditions `[B, C]` on a noise path.
+
+        A guess `[B, …]` at the samples, made before the noise was drawn, is for solvers whose law does not depend on it; to
+        the others it means nothing.
+        """
+        ...
 
 
 def predict(denoiser: Denoiser, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
     """One network call.
 
     Raises:
-        ValueError: the prediction has not the shape of x.
+        ValueError: the prediction has not the shape of x; the message names the timesteps.
     """
     prediction = denoiser(x, t, condition)
     if prediction.shape != x.shape:
-        raise ValueError(f"the denoiser returned shape {tuple(prediction.shape)} for samples of shape {tuple(x.shape)}")
+        shapes = f"shape {tuple(prediction.shape)} for samples of shape {tuple(x.shape)}"
+        timesteps = ", ".join(str(int(one)) for one in t.unique().flip(0))
+        raise ValueError(f"the denoiser returned {shapes} at timesteps {timesteps}")
     return prediction
 
 
@@ -79,3 +89,10 @@ def final_status(sample: Tensor) -> Tensor:
     """`CONVERGED`, or `NOT_FINITE` for every environment whose sample holds NaN or infinity."""
     finite = torch.isfinite(sample).flatten(1).all(1)
     return torch.where(finite, int(Status.CONVERGED), int(Status.NOT_FINITE))
+
+
+def first_broken(status: Tensor, clean: Tensor) -> Tensor:
+    """The first step whose prediction, of `[B, T, …]`, is not finite, for samples that are not; −1 for the others."""
+    broken = ~torch.isfinite(clean).flatten(2).all(2)
+    found = (status == Status.NOT_FINITE) & broken.any(1)
+    return torch.where(found, broken.long().argmax(1), -1)

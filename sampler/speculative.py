@@ -6,51 +6,57 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from paradp.sampler.drafts import Draft, Guesses
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, final_status
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, final_status, first_broken
 from paradp.sampler.table import StepTable, rows
 from paradp.sampler.trajectory import Trajectory, Window
 
-Draft = Literal["picard", "frozen"]
+Start = Literal["previous", "cold"]
 
 
 @dataclass(frozen=True)
 class Speculative:
     """Samples with exactly the law of `Sequential`, several steps a round, without any tolerance.
 
-    From the last exact state x_b a round drafts a window with guesses D_j of the predictions and the path's own noise,
+    From the last exact state x_b a round drafts a window with guesses G_j of the predictions and the path's own noise,
 
-        x̃_{j+1} = m̂_j + σ_j z_j,    m̂_j = a_j x̃_j + c_j clip(D_j),
+        x̃_{j+1} = m̂_j + σ_j z_j,    m̂_j = a_j x̃_j + c_j clip(G_j),
 
-    evaluates the network at all drafts in one call, and verifies them in order. With Δ_j = c_j (clip(D_j) − clip(x̂0_j))/σ_j
+    evaluates the network at all drafts in one call, and verifies them in order. With Δ_j = c_j (clip(G_j) − clip(x̂0_j))/σ_j
     the reflection-maximal coupling of N(m̂_j, σ_j²) and N(m_j, σ_j²) keeps x̃_{j+1} if log u_j ≤ −z_j·Δ_j − ½‖Δ_j‖², and
     otherwise reflects the noise along e = Δ_j/‖Δ_j‖, x_{j+1} = m_j + σ_j (z_j − 2 (e·z_j) e), and goes on from there.
 
     Frozen drafts (autospeculation, arXiv 2505.03983, with the coupling of arXiv 2501.05370) hold the last exact prediction
     for the whole window. Picard drafts hold, for every step, the last prediction that any round made there, also beyond a
-    rejection: on the same noise they converge as Picard iteration with the linear split does. A scalar gain corrects them
-    for the distance between the state they were made at and the draft. docs/exactness.md proves that the law is exact all
-    the same: a guess D_j is a function of noise before step j only.
+    rejection: on the same noise they converge as Picard iteration with the linear split does. A scalar gain J_j corrects
+    them for the distance of the draft from the state they were made at; secant drafts replace it, along the line between the
+    last two states that a step was evaluated at, by the slope that was seen there (Broyden's update). A first guess at the
+    sample, such as the last plan, can stand in before anything is predicted. docs/exactness.md proves that the law is exact
+    all the same: a guess G_j is a function of noise before step j only.
 
     Attributes:
         table: the steps, of first order, with noise at all of them but the last.
         window: p, how many steps are drafted at once.
-        draft: `picard` or `frozen`.
+        draft: `secant`, `picard` or `frozen`.
         gain: v, the variance of the Gaussian whose posterior mean has the gain J_j = √ᾱ v/(ᾱ v + 1 − ᾱ); 0 for none.
+        start: `previous` takes the first guess that `solve` is given, `cold` does without.
     """
 
     table: StepTable
     window: int = 20
-    draft: Draft = "picard"
+    draft: Draft = "secant"
     gain: float = 0.01
+    start: Start = "previous"
 
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"window must be at least 1, not {self.window}")
         if not self.gain >= 0:
             raise ValueError(f"gain must be at least 0, not {self.gain}")
-        if self.draft not in get_args(Draft):
-            raise ValueError(f"draft must be one of {', '.join(get_args(Draft))}, not {self.draft!r}")
+        for name, choices in (("draft", get_args(Draft)), ("start", get_args(Start))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         if self.table.looks_back or self.table.keeps_unclipped:
             raise ValueError("speculative sampling needs steps that use the clipped prediction of their own step alone")
         silent = (self.table.sigma[:-1] <= 0).nonzero().flatten().tolist()
@@ -58,14 +64,18 @@ class Speculative:
             raise ValueError(f"speculative sampling needs noise at every step but the last; step {silent[0]} has none")
 
     @torch.no_grad()
-    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Solution:
-        """Samples `[B, …]` for conditions `[B, C]` on a noise path."""
-        drafts = _Drafts(self, noise)
+    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
+        """Samples `[B, …]` for conditions `[B, C]` on a noise path; the law does not depend on the guess, the cost does."""
+        if guess is not None and guess.shape != noise.initial.shape:
+            raise ValueError(f"the guess has shape {tuple(guess.shape)}, the samples {tuple(noise.initial.shape)}")
+        drafts = _Drafts(self, noise, guess if self.start == "previous" else None)
         while len(active := drafts.unfinished()):
             drafts.advance(active, denoiser, condition)
         sample = drafts.trajectory.states[:, -1]
         residual = torch.zeros_like(drafts.rounds, dtype=sample.dtype)
-        return Solution(sample, SolverStats(drafts.rounds, drafts.evaluations, residual, final_status(sample)))
+        status = final_status(sample)
+        broken = first_broken(status, drafts.trajectory.clean)
+        return Solution(sample, SolverStats(drafts.rounds, drafts.evaluations, residual, status, broken))
 
 
 def couple(z: Tensor, delta: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,18 +96,17 @@ def couple(z: Tensor, delta: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Drafts:
-    """The exact states of all environments, and the guesses at what lies beyond them."""
+    """The exact states of all environments, and the drafts of what lies beyond them."""
 
-    def __init__(self, solver: Speculative, noise: NoisePath):
+    def __init__(self, solver: Speculative, noise: NoisePath, guess: Tensor | None):
         batch, device = len(noise.initial), noise.initial.device
         self.solver = solver
         self.table = solver.table.to(device, noise.initial.dtype)
-        self.gain = self._gain(solver.table).to(device, noise.initial.dtype)
         self.noise = noise
         self.log_u = noise.uniforms.log()
-        self.trajectory = Trajectory(self.table, noise)
-        # Where the held prediction of every step was made.
-        self.made_at = torch.zeros_like(self.trajectory.clean)
+        self.trajectory = Trajectory(self.table, noise, guess)
+        bar, v = self.table.alpha_bar, solver.gain
+        self.guesses = Guesses(self.trajectory, bar.sqrt() * v / (bar * v + 1 - bar), solver.draft)
         self.base = torch.zeros(batch, dtype=torch.int64, device=device)
         self.rounds = torch.zeros_like(self.base)
         self.evaluations = torch.zeros_like(self.base)
@@ -109,9 +118,9 @@ class _Drafts:
     def advance(self, active: Tensor, denoiser: Denoiser, condition: Tensor) -> None:
         """One round: draft, evaluate, verify."""
         window = Window.of(active, self.base[active], self.solver.window, self.table.steps)
-        x, drafted = self._draft(window)
-        true = self.table.bound(self.trajectory.evaluate(window, x, denoiser, condition))
-        self.made_at[window.flat] = x[window.inside]
+        first = self.trajectory.states[active, self.base[active]]
+        x, drafted = self.guesses.draft(window, first, self.base, self.noise.steps[window.env, window.step])
+        true = self.table.bound(self.guesses.evaluate(window, x, denoiser, condition))
 
         following, kept = self._verify(window, x, drafted, true)
         exact = (kept & window.inside).long().cumprod(1).sum(1)
@@ -121,31 +130,6 @@ class _Drafts:
         self.base[active] += moved
         self.rounds[active] += 1
         self.evaluations[active] += window.width
-
-    def _draft(self, window: Window) -> tuple[Tensor, Tensor]:
-        """States x̃ and clipped guesses `[E, p, …]` along the window."""
-        table, env, step = self.table, window.env, window.step
-        z, source = self.noise.steps[env, step], self._source(window)
-        guess, made_at = self.trajectory.clean[env, source], self.made_at[env, source]
-        own = (source == step) & (step < self.trajectory.evaluated[env])
-        gain = rows(torch.where(own, self.gain[step], 0), guess)
-        x = self.trajectory.states[env[:, 0], step[:, 0]]
-        states, guesses = [], []
-        for i in range(step.shape[1]):
-            a, c, sigma = (rows(column[step[:, i]], x) for column in (table.a, table.c, table.sigma))
-            bounded = table.bound(guess[:, i] + gain[:, i] * (x - made_at[:, i]))
-            # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
-            bounded = torch.where(bounded.isfinite(), bounded, 0)
-            states.append(x)
-            guesses.append(bounded)
-            x = a * x + c * bounded + sigma * z[:, i]
-        return torch.stack(states, 1), torch.stack(guesses, 1)
-
-    def _source(self, window: Window) -> Tensor:
-        """Whose prediction stands in at each step of the window, `[E, p]`: never a later step's."""
-        picard = self.solver.draft == "picard"
-        last = self.trajectory.evaluated[window.env] - 1 if picard else self.base[window.env] - 1
-        return torch.minimum(window.step, last).clamp(min=0)
 
     def _verify(self, window: Window, x: Tensor, drafted: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
         """x_{j+1} given that x̃_j is exact, `[E, p, …]`, and whether it is the draft, `[E, p]`."""
@@ -157,8 +141,3 @@ class _Drafts:
         kept = kept & noisy
         draft, exact = a * x + c * drafted + sigma * z, a * x + c * true + sigma * reflected.reshape(x.shape)
         return torch.where(rows(kept, x), draft, exact), kept
-
-    def _gain(self, table: StepTable) -> Tensor:
-        """J_j, from ᾱ at each step."""
-        bar = table.alpha_bar
-        return bar.sqrt() * self.solver.gain / (bar * self.solver.gain + 1 - bar)

@@ -44,16 +44,19 @@ class Window:
 class Trajectory:
     """States `[B, T+1, …]` and held predictions x̂0 `[B, T, …]` (not clipped) on a noise path.
 
-    A step that was never evaluated is taken to have the prediction of the furthest one that was; before any, that is 0.
+    A step that was never evaluated is taken to have the prediction of the furthest one that was; before any, that is the
+    first guess `[B, …]`, or 0.
     """
 
-    def __init__(self, table: StepTable, noise: NoisePath):
+    def __init__(self, table: StepTable, noise: NoisePath, guess: Tensor | None = None):
         batch, shape, device = len(noise.initial), noise.initial.shape[1:], noise.initial.device
         self.table = table
         self.noise = noise
         self.states = noise.initial.new_zeros(batch, table.steps + 1, *shape)
         self.states[:, 0] = noise.initial
         self.clean = noise.initial.new_zeros(batch, table.steps, *shape)
+        if guess is not None:
+            self.clean[:, 0] = guess
         self.evaluated = torch.zeros(batch, dtype=torch.int64, device=device)
 
     def evaluate(self, window: Window, x: Tensor, denoiser: Denoiser, condition: Tensor) -> Tensor:

@@ -14,13 +14,15 @@ class Counting:
     def __init__(self, spec):
         self.table = step_table(spec.schedule)
         self.plans = 0
+        self.guesses = []
 
-    def solve(self, denoiser, condition, noise: NoisePath) -> Solution:
+    def solve(self, denoiser, condition, noise: NoisePath, guess=None) -> Solution:
+        self.guesses.append(guess)
         batch, horizon, size = noise.initial.shape
         chunk = (self.plans + torch.arange(horizon)[:, None] / 100).expand(batch, horizon, size) / 10
         self.plans += 1
         zeros = torch.zeros(batch, dtype=torch.int64)
-        return Solution(chunk, SolverStats(zeros, zeros, zeros.float(), zeros))
+        return Solution(chunk, SolverStats(zeros, zeros, zeros.float(), zeros, zeros - 1))
 
 
 def make_policy(trained, solver) -> DiffusionPolicy:
@@ -51,6 +53,19 @@ def test_history_repeats_the_first_observation_and_then_slides(trained):
     controller.reset()
     controller.act(observation(4.0))
     assert controller.history[:, 0].tolist() == [4.0, 4.0]
+
+
+def test_the_last_plan_shifted_by_what_was_executed_is_the_next_ones_first_guess(trained):
+    solver = Counting(trained.spec)
+    controller = RecedingHorizon(make_policy(trained, solver))
+    for t in range(9):
+        controller.act(observation(t))
+    controller.reset()
+    controller.act(observation())
+    first, second, after_reset = solver.guesses
+    assert not first.any() and not after_reset.any()
+    # Sampled at index i of the first plan: i/1000; the second plan begins eight steps later and then holds the end.
+    assert second[0, :, 0].tolist() == pytest.approx([min(8 + i, 15) / 1000 for i in range(16)], abs=1e-6)
 
 
 def test_a_batch_plans_only_for_those_whose_chunk_is_used_up(trained):
@@ -114,7 +129,9 @@ def test_a_network_that_gives_nan_is_caught_before_the_robot(trained):
     for parameter in trained.network.parameters():
         parameter.data.fill_(torch.nan)
     policy = make_policy(trained, Picard(step_table(trained.spec.schedule)))
-    with pytest.raises(ValueError, match=r"not finite for environments \[0, 1\]"):
+    with pytest.raises(
+        ValueError, match=r"not finite for environments \[0, 1\] of the batch, from denoising step 0 \(timestep 99\) on"
+    ):
         policy.plan(np.zeros((2, 2, 3), np.float32), [torch.Generator().manual_seed(i) for i in range(2)])
 
 

@@ -75,7 +75,7 @@ def test_values_out_of_range_are_refused(text, config):
         ("ddim-10:eta=2", "eta must be between 0 and 1"),
         ("para-ddpm:split=third", "split must be one of unit, linear"),
         ("para-ddpm:max-rounds=0", "max_rounds must be at least 1"),
-        ("speculative-ddpm:draft=wild", "draft must be one of picard, frozen"),
+        ("speculative-ddpm:draft=wild", "draft must be one of secant, picard, frozen"),
         ("speculative-ddpm:gain=-1", "gain must be at least 0"),
     ],
 )

@@ -8,14 +8,22 @@ import pytest
 import torch
 from scipy import stats
 
-from paradp.sampler import NoisePath, Sequential, Speculative, speculative, step_table
+from paradp.sampler import NoisePath, Sequential, Speculative, drafts, speculative, step_table
 
 ALPHA = 1e-6
-VARIANTS = [{"draft": "frozen", "gain": 0.0}, {"draft": "picard", "gain": 0.0}, {"draft": "picard", "gain": 0.01}]
+VARIANTS = [
+    {"draft": "frozen", "gain": 0.0},
+    {"draft": "picard", "gain": 0.0},
+    {"draft": "picard", "gain": 0.01},
+    {"draft": "secant", "gain": 0.01},
+]
 
 
-def projections(solver, denoiser, condition, noise, monkeypatch) -> dict[int, torch.Tensor]:
-    """e·(x_{j+1} − m_j)/σ_j of every decided step, by step: e is known before z_j, so it must be standard normal."""
+def projections(solver, denoiser, condition, noise, monkeypatch, guess=None, least=1e-6) -> dict[int, torch.Tensor]:
+    """e·(x_{j+1} − m_j)/σ_j of every decided step, by step: e is known before z_j, so it must be standard normal.
+
+    Where ‖Δ‖ is not above `least`, e is made of rounding errors and is left out.
+    """
     found: dict[int, list[torch.Tensor]] = {}
     verify = speculative._Drafts._verify
     exact_states: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
@@ -39,8 +47,8 @@ def projections(solver, denoiser, condition, noise, monkeypatch) -> dict[int, to
         # So must be the projection on a fixed direction, which also sees a mean that is off where Δ is 0.
         found.setdefault(-1, []).append(deviation[decided].sum(1) / deviation.shape[2] ** 0.5)
         exact_states.append((env.expand_as(step)[decided], step[decided], x[decided]))
-        for k in step[decided & (size > 1e-6)].unique().tolist():
-            found.setdefault(k, []).append(projected[decided & (size > 1e-6) & (step == k)])
+        for k in step[decided & (size > least)].unique().tolist():
+            found.setdefault(k, []).append(projected[decided & (size > least) & (step == k)])
         return following, kept
 
     made = []
@@ -53,7 +61,7 @@ def projections(solver, denoiser, condition, noise, monkeypatch) -> dict[int, to
     with monkeypatch.context() as patch:
         patch.setattr(speculative._Drafts, "_verify", recording)
         patch.setattr(speculative._Drafts, "__init__", keeping)
-        solver.solve(denoiser, condition, noise)
+        solver.solve(denoiser, condition, noise, guess)
     for env, step, x in exact_states:
         assert torch.equal(made[0].trajectory.states[env, step], x)  # steps are decided from the states that are handed out
     return {k: torch.cat(values) for k, values in found.items()}
@@ -84,9 +92,9 @@ def no_reflection(z, delta, log_u):
     return couple(z, delta, log_u)[0], z
 
 
-def peeking(self, window):
+def peeking(self, window, base):
     """Drafts with the prediction of the next step, which has seen z_j."""
-    return torch.minimum(window.step + 1, self.trajectory.evaluated[window.env] - 1).clamp(min=0)
+    return torch.minimum(window.step + 1, self._trajectory.evaluated[window.env] - 1).clamp(min=0)
 
 
 couple = speculative.couple
@@ -99,7 +107,7 @@ FAULTS = {
 
 def plant(monkeypatch, fault: str) -> None:
     name, function = FAULTS[fault]
-    monkeypatch.setattr(speculative._Drafts if name == "_source" else speculative, name, function)
+    monkeypatch.setattr(drafts.Guesses if name == "_source" else speculative, name, function)
 
 
 @pytest.mark.parametrize("options", VARIANTS)
@@ -111,6 +119,22 @@ def test_every_decided_step_is_standard_normal_along_the_known_direction(
     found = projections(Speculative(table, window, **options), denoiser, condition, noise, monkeypatch)
     assert sum(map(len, found.values())) > 10_000
     assert law_p_value(found) > ALPHA
+
+
+def test_a_first_guess_changes_the_cost_and_not_the_law(table, denoiser, draw, monkeypatch):
+    condition, noise = draw(range(400), table)
+    guess = Sequential(table).solve(denoiser, *draw(range(1000, 1400), table)).sample
+    warm, cold = Speculative(table, 100), Speculative(table, 100, start="cold")
+    assert law_p_value(projections(warm, denoiser, condition, noise, monkeypatch, guess)) > ALPHA
+    costs = [solver.solve(denoiser, condition, noise, guess).stats.rounds for solver in (warm, cold)]
+    assert not torch.equal(*costs)
+    without = warm.solve(denoiser, condition, noise)
+    assert torch.equal(without.sample, cold.solve(denoiser, condition, noise, guess).sample)
+
+
+def test_a_guess_of_another_shape_is_refused(table, denoiser, draw):
+    with pytest.raises(ValueError, match="the guess has shape"):
+        Speculative(table).solve(denoiser, *draw(range(2), table), torch.zeros(2, 3))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
