@@ -7,6 +7,7 @@ A solver knows a callable, not a robot:
     solution = Picard(table, window=20, tolerance=0.1).solve(denoiser, condition, noise)
 """
 
+from paradp.sampler.analytic import mixture_denoiser
 from paradp.sampler.names import SAMPLERS, SamplerChoice, sampler_names
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.picard import Picard
@@ -29,6 +30,7 @@ __all__ = [
     "Speculative",
     "Status",
     "StepTable",
+    "mixture_denoiser",
     "sampler_names",
     "step_table",
 ]

@@ -1,6 +1,7 @@
 """Picard iteration over a sliding window of steps, one window for each environment: ParaDiGMS and what goes beyond it."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -77,12 +78,24 @@ class Picard:
         A guess is not used: within a loose tolerance a state that starts near it passes for converged, at the wrong mode.
         """
         windows = _Windows(self, noise)
-        budget = self.max_rounds or self.table.steps
-        for _ in range(budget):
-            if not len(active := windows.unfinished()):
-                break
-            windows.advance(active, denoiser, condition)
+        for _ in self._rounds(windows, denoiser, condition):
+            pass
         return windows.solution()
+
+    @torch.no_grad()
+    def iterates(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Iterator[Tensor]:
+        """The states `[B, T+1, …]` after every round of a solve, to look at how they converge."""
+        windows = _Windows(self, noise)
+        for _ in self._rounds(windows, denoiser, condition):
+            yield windows.guessed_states()
+
+    def _rounds(self, windows: "_Windows", denoiser: Denoiser, condition: Tensor) -> Iterator[None]:
+        """Advances the windows until all have arrived or the budget is spent."""
+        for _ in range(self.max_rounds or self.table.steps):
+            if not len(active := windows.unfinished()):
+                return
+            windows.advance(active, denoiser, condition)
+            yield
 
 
 class _Windows:
@@ -145,6 +158,11 @@ class _Windows:
             sample,
             SolverStats(self.rounds, self.evaluations, self.residual, status, first_broken(status, self.trajectory.clean)),
         )
+
+    def guessed_states(self) -> Tensor:
+        """A copy of all states; those beyond the furthest one computed equal it."""
+        env, step = torch.arange(len(self.base), device=self.base.device)[:, None], torch.arange(self.table.steps + 1)
+        return self._read(env, step.to(env.device).expand(len(env), -1)).clone()
 
     def _read(self, env: Tensor, step: Tensor) -> Tensor:
         return self.trajectory.states[env, torch.minimum(step, self.furthest[env])]

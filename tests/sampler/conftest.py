@@ -1,29 +1,9 @@
-"""Analytic denoisers: exact predictions for known distributions, so that solvers are tested without a network."""
+"""Solvers are tested on an analytic denoiser, without a network."""
 
 import pytest
 import torch
 
-from paradp.sampler import Denoiser, NoisePath, StepTable, step_table
-
-
-def mixture_denoiser(table: StepTable, centre: float = 0.6, deviation: float = 0.15) -> Denoiser:
-    """Predicts noise for elements that are ±centre·(1 + condition) with equal chances, with a Gaussian spread.
-
-    The posterior mean under a two-component Gaussian mixture, element by element: rows cannot influence each other.
-    """
-    alpha_bar = torch.zeros(1000, dtype=torch.float64)
-    alpha_bar[table.timesteps] = table.from_state**-2  # of an epsilon-prediction table: u = 1/√ᾱ
-
-    def denoise(x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        bar = alpha_bar[t].to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
-        signal, noise_variance = bar.sqrt(), 1 - bar
-        mean = centre * (1 + condition.mean(1)).reshape(-1, *[1] * (x.ndim - 1))
-        spread = bar * deviation**2 + noise_variance
-        side = torch.tanh(signal * mean * x / spread)
-        clean = (signal * deviation**2 * x + noise_variance * mean * side) / spread
-        return (x - signal * clean) / noise_variance.sqrt()
-
-    return denoise
+from paradp.sampler import Denoiser, NoisePath, StepTable, mixture_denoiser, step_table
 
 
 @pytest.fixture
