@@ -68,7 +68,7 @@ def rollout(
     _check_flags(flags, choices := [SamplerChoice.parse(text) for text in sampler.split(",")])
     choices = [_with_flags(choice, flags) for choice in choices]
     config = RolloutConfig(task, choices[0], out, checkpoint, episodes, seed, envs, workers, videos, device)
-    configs = [replace(config, sampler=c, out=out / _folder(c) if len(choices) > 1 else out) for c in choices]
+    configs = [replace(config, sampler=c, out=out / run_folder(c) if len(choices) > 1 else out) for c in choices]
     if len(configs) > 1:
         _check_parent(out, [one.out for one in configs])
     for one in configs:
@@ -110,5 +110,5 @@ def _with_flags(choice: SamplerChoice, flags: dict[str, Any]) -> SamplerChoice:
     return replace(choice, options=tuple(sorted((given | dict(choice.options)).items())))
 
 
-def _folder(choice: SamplerChoice) -> str:
+def run_folder(choice: SamplerChoice) -> str:
     return str(choice).replace(":", "_").replace("=", "-")

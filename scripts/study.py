@@ -8,36 +8,52 @@ import tyro
 
 from paradp.scripts.console import console
 from paradp.scripts.studies.agreement import study_agreement
+from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.film import study_film
 from paradp.scripts.studies.loop_cost import study_loop_cost
+from paradp.scripts.studies.mixture import study_mixture
 from paradp.scripts.studies.solvers import study_solvers
 from paradp.scripts.studies.spread import study_spread
+from paradp.scripts.studies.tolerances import study_tolerances
+from paradp.scripts.studies.variants import study_variants
+from paradp.scripts.studies.windows import study_windows
 
-STUDIES: dict[str, Callable[[str, Path], None]] = {
+Name = Literal["agreement", "spread", "solvers", "windows", "tolerances", "variants", "mixture", "loop-cost", "film"]
+STUDIES: dict[Name, Callable[[Context], None]] = {
     "agreement": study_agreement,
     "spread": study_spread,
     "solvers": study_solvers,
+    "windows": study_windows,
+    "tolerances": study_tolerances,
+    "variants": study_variants,
+    "mixture": study_mixture,
     "loop-cost": study_loop_cost,
     "film": study_film,
 }
 
 
 def study(
-    name: tyro.conf.Positional[Literal["agreement", "spread", "solvers", "loop-cost", "film"]],
+    name: tyro.conf.Positional[Name],
     task: tyro.conf.Positional[str] = "square",
     out: Path = Path("docs/results"),
+    runs: Path = Path("runs"),
 ) -> None:
     """Measure again what docs/results shows, with a task's pretrained policy; each study takes a few minutes.
 
         paradp study agreement square
+        paradp study solvers square --runs runs/square-samplers
 
     Args:
         name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's. solvers: all
-            parallel samplers. loop-cost: where the time of a control step goes. film: frames of one episode.
+            parallel samplers. windows: wide and narrow ones, and memory. tolerances: and budgets of rounds. variants: other
+            schedules, prediction types and networks. mixture: one dimension, exact denoiser. loop-cost: where the time of a
+            control step goes. film: frames of one episode.
         task: the task's name.
         out: where the page and its picture go.
+        runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out
+            RUNS`); variants compares the trainings found here (`paradp train --out RUNS/NAME`).
     """
     with console.status(f"{name} on {task} …"):
-        STUDIES[name](task, out)
-    for path in sorted(out.glob(f"{task}-{name}*")):
+        STUDIES[name](Context(task, out, runs))
+    for path in sorted([*out.glob(f"{task}-{name}*"), *out.glob(f"{name}*")]):
         console.print(str(path))

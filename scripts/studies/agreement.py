@@ -11,6 +11,7 @@ from paradp.checkpoints import load_policy
 from paradp.policy import DiffusionPolicy
 from paradp.sampler import NoisePath, Picard, Sequential, Solution, Solver
 from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.observations import expert_histories
 
 matplotlib.use("Agg")
@@ -30,8 +31,9 @@ class Agreement:
     error: np.ndarray
 
 
-def study_agreement(task: str, out: Path, observations: int = 64, seed: int = 20_000, repeats: int = 15) -> None:
+def study_agreement(context: Context, observations: int = 64, seed: int = 20_000, repeats: int = 15) -> None:
     """Writes OUT/TASK-agreement.md and its picture."""
+    task, out = context.task, context.out
     policy = load_policy(task, "ddpm")
     histories = expert_histories(policy, observations, seed)
     shape = (policy.spec.horizons.predict, policy.spec.action_size)

@@ -1,7 +1,5 @@
 """An episode at a glance: a strip of frames."""
 
-from pathlib import Path
-
 import imageio.v3 as iio
 import numpy as np
 
@@ -9,6 +7,7 @@ from paradp.checkpoints import load_policy
 from paradp.policy import RecedingHorizon
 from paradp.rollouts import StepRecord, run_episodes
 from paradp.rollouts.environments import make_envs
+from paradp.scripts.studies.context import Context
 
 FRAMES = 6
 
@@ -26,8 +25,9 @@ class _Frames:
         pass
 
 
-def study_film(task: str, out: Path, seed: int = 50_000) -> None:
+def study_film(context: Context, seed: int = 50_000) -> None:
     """Writes OUT/TASK-film.png: one episode of the pretrained policy under ParaDDPM, evenly spaced in time."""
+    task, out = context.task, context.out
     policy = load_policy(task, "para-ddpm")
     envs = make_envs(task, 1, policy.spec.action_convention, render=True)
     recorder = _Frames()

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from paradp.rollouts.environments import make_envs
 from paradp.rollouts.overhead import measure_overhead
 from paradp.rollouts.run import warm_up
 from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.context import Context
 
 
 class Stopwatch:
@@ -31,8 +31,9 @@ class Stopwatch:
             self.seconds += time.perf_counter() - started
 
 
-def study_loop_cost(task: str, out: Path, episodes: int = 2, seed: int = 40_000, repeats: int = 5) -> None:
+def study_loop_cost(context: Context, episodes: int = 2, seed: int = 40_000, repeats: int = 5) -> None:
     """Writes OUT/TASK-loop-cost.md."""
+    task, out = context.task, context.out
     torch.set_num_threads(1)
     rows = []
     for sampler in ("ddpm", "para-ddpm"):

@@ -15,6 +15,7 @@ from paradp.policy import DiffusionPolicy
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE
 from paradp.rollouts.statistics import bootstrap
 from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.context import Context
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -29,8 +30,9 @@ class Scene:
     expert: np.ndarray
 
 
-def study_spread(task: str, out: Path, observations: int = 12, plans: int = 64, seed: int = 30_000) -> None:
+def study_spread(context: Context, observations: int = 12, plans: int = 64, seed: int = 30_000) -> None:
     """Writes OUT/TASK-spread.md and its picture."""
+    task, out = context.task, context.out
     policy = load_policy(task, "ddpm")
     if policy.spec.action_convention != "absolute":
         raise ValueError("the spread is measured on goal poses: it needs a policy with absolute actions")

@@ -1,0 +1,73 @@
+"""Samplers on one policy, the same observations and the same noise: what they cost and how far they are off."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+
+from paradp.policy import DiffusionPolicy
+from paradp.sampler import NoisePath, SamplerChoice, Solution
+from paradp.scripts.studies.observations import expert_histories
+
+COST_HEADER = ["rounds a chunk", "most", "evaluations", "error, median", "99th percentile"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One sampler over all observations.
+
+    Attributes:
+        rounds, evaluations: `[n]`.
+        error: `[n]`, largest absolute difference of a chunk to the sequential sample on the same noise, normalised units;
+            `None` for a sampler that shares its law with the sequential one but not its samples.
+    """
+
+    rounds: np.ndarray
+    evaluations: np.ndarray
+    error: np.ndarray | None
+
+    def cells(self) -> list[str]:
+        """The columns of `COST_HEADER`."""
+        cost = [f"{self.rounds.mean():.1f}", f"{self.rounds.max()}", f"{self.evaluations.mean():.0f}"]
+        if self.error is None:
+            return [*cost, "exact law", ""]
+        return [*cost, f"{np.median(self.error):.1e}", f"{np.percentile(self.error, 99):.1e}"]
+
+
+class Bench:
+    """A policy's observations and noise, the same for every sampler.
+
+    Args:
+        policy: what is sampled from.
+        observations: how many, along the scripted expert's episodes.
+        seed: of the first of those episodes.
+    """
+
+    def __init__(self, policy: DiffusionPolicy, observations: int = 64, seed: int = 20_000):
+        self.policy = policy
+        self.observations = observations
+        self.condition = policy.condition(expert_histories(policy, observations, seed))
+        self._solve = cache(self._solve_once)
+
+    def measure(self, sampler: str) -> Measured:
+        """Solves for all observations as one batch."""
+        solution = self._solve(sampler)
+        choice = SamplerChoice.parse(sampler)
+        error = None
+        if choice.family != "speculative-ddpm":
+            reference = self._solve(SamplerChoice(choice.family.removeprefix("para-"), choice.steps).name)
+            error = (solution.sample - reference.sample).abs().amax((1, 2)).numpy()
+        return Measured(solution.stats.rounds.numpy(), solution.stats.evaluations.numpy(), error)
+
+    def _solve_once(self, sampler: str) -> Solution:
+        solver = SamplerChoice.parse(sampler).build(self.policy.spec.schedule)
+        generators = [torch.Generator().manual_seed(i) for i in range(self.observations)]
+        shape = (self.policy.spec.horizons.predict, self.policy.spec.action_size)
+        noise = NoisePath.draw(generators, solver.table.steps, shape)
+        return solver.solve(self.policy.network, self.condition, noise)
+
+    def describe(self) -> str:
+        return f"""{self.observations} observations along the scripted expert's episodes, all as one batch, each with
+the same noise path for all samplers. The error of a chunk is the largest absolute difference to the sequential sampler of
+the same steps on the same noise, over the whole horizon, in normalised units."""

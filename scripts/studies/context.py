@@ -1,0 +1,19 @@
+"""What every study is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a study reads and writes.
+
+    Attributes:
+        task: the task's name.
+        out: the folder for the page and its pictures.
+        runs: a folder of finished rollouts, and of trainings, that a study may show as well.
+    """
+
+    task: str
+    out: Path
+    runs: Path

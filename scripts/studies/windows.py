@@ -1,0 +1,86 @@
+"""How wide a window pays: rounds, evaluations, and memory."""
+
+import multiprocessing
+import resource
+from pathlib import Path
+
+import matplotlib
+import torch
+
+from paradp.checkpoints import load_policy
+from paradp.sampler import NoisePath
+from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
+from paradp.scripts.studies.context import Context
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+WINDOWS = (5, 8, 10, 15, 20, 30, 50, 75, 100)
+SAMPLERS = ("para-ddpm", "para-ddpm:split=linear", "speculative-ddpm")
+BATCHES = (1, 20)
+
+
+def study_windows(context: Context) -> None:
+    """Writes TASK-windows.md and its picture."""
+    bench = Bench(load_policy(context.task, "ddpm"))
+    measured = {sampler: [bench.measure(f"{sampler}:window={window}") for window in WINDOWS] for sampler in SAMPLERS}
+    memory = {batch: [_peak_memory(context.task, window, batch) for window in WINDOWS] for batch in BATCHES}
+    rows = [
+        [f"`{sampler}`", str(window), *one.cells()]
+        for sampler in SAMPLERS
+        for window, one in zip(WINDOWS, measured[sampler], strict=True)
+    ]
+    memory_rows = [[str(w), *(f"{memory[b][i]:.1f}" for b in BATCHES)] for i, w in enumerate(WINDOWS)]
+    body = f"""
+The shipped {context.task} policy, {bench.describe()}
+
+{markdown_table(["sampler", "window", *COST_HEADER], rows)}
+
+Memory that a ParaDDPM solve adds to the process at its peak, PyTorch eager on the CPU: the largest resident size during the
+solve less the size before it, each in a fresh process. It is almost all activations of the network, for window times
+environments rows.
+
+{markdown_table(["window", *(f"{b} environment{'s' * (b > 1)}, MiB" for b in BATCHES)], memory_rows)}
+
+![rounds, evaluations and memory against the window]({context.task}-windows.png)
+"""
+    write_report(context.out / f"{context.task}-windows.md", f"{context.task}: the width of the window", body)
+    _plot(measured, memory, context.out / f"{context.task}-windows.png")
+
+
+def _peak_memory(task: str, window: int, batch: int) -> float:
+    """MiB, measured in a process of its own: a process never reports less than it once had."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_added_memory, (task, window, batch))
+
+
+def _added_memory(task: str, window: int, batch: int) -> float:
+    torch.set_num_threads(1)
+    policy = load_policy(task, f"para-ddpm:window={window}")
+    shape = (policy.spec.horizons.predict, policy.spec.action_size)
+    noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(batch)], policy.solver.table.steps, shape)
+    condition = torch.zeros(batch, policy.spec.condition_size)
+    # One row first, so that what the libraries allocate once is not counted.
+    policy.network(noise.initial[:1], torch.zeros(1, dtype=torch.int64), condition[:1])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    policy.solver.solve(policy.network, condition, noise)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def _plot(measured: dict[str, list[Measured]], memory: dict[int, list[float]], path: Path) -> None:
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
+    for sampler, results in measured.items():
+        left.plot(WINDOWS, [m.rounds.mean() for m in results], "o-", label=sampler)
+        middle.plot(WINDOWS, [m.evaluations.mean() for m in results], "o-", label=sampler)
+    for batch, mebibytes in memory.items():
+        right.plot(WINDOWS, mebibytes, "o-", label=f"{batch} environment{'s' * (batch > 1)}")
+    left.set(ylabel="rounds a chunk", ylim=(0, None))
+    middle.set(ylabel="evaluations a chunk", ylim=(0, None))
+    right.set(ylabel="peak memory of a solve, MiB", yscale="log")
+    for axes in (left, middle, right):
+        axes.set_xlabel("window")
+        axes.legend()
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
