@@ -5,6 +5,7 @@ import torch
 
 from paradp.policy import ConditionalUnet1D, Normalizer, UnetConfig
 from paradp.policy.ema import EMA
+from paradp.policy.transformer import ConditionalTransformer, TransformerConfig
 
 
 @pytest.mark.parametrize(("channels", "horizon"), [((16,), 16), ((8, 16), 16), ((8, 16, 32), 16), ((8, 16, 32), 8)])
@@ -18,15 +19,43 @@ def test_the_default_unet_has_4_6_million_parameters():
     assert 4.5e6 < sum(p.numel() for p in network.parameters()) < 4.7e6
 
 
-def test_prediction_depends_on_every_input_and_rows_do_not_mix():
+def make_transformer(observed: int = 2) -> ConditionalTransformer:
+    return ConditionalTransformer(2, 3, 16, observed, TransformerConfig(layers=2, embedding=32)).eval()
+
+
+@pytest.mark.parametrize("kind", ["unet", "transformer"])
+def test_prediction_depends_on_every_input_and_rows_do_not_mix(kind):
     torch.manual_seed(0)
-    network = ConditionalUnet1D(2, 3, UnetConfig(channels=(8, 16)))
-    x, t, c = torch.randn(4, 16, 2), torch.tensor([1, 2, 3, 4]), torch.randn(4, 3)
+    network = make_transformer() if kind == "transformer" else ConditionalUnet1D(2, 6, UnetConfig(channels=(8, 16)))
+    network.double()  # a random transformer depends on its observations only little at first
+    x, t, c = torch.randn(4, 16, 2).double(), torch.tensor([1, 2, 3, 4]), torch.randn(4, 6).double()
     base = network(x, t, c)
     for changed in (network(x + 1, t, c), network(x, t + 50, c), network(x, t, c + 1)):
-        assert (changed - base).abs().amax((1, 2)).min() > 1e-4
+        assert (changed - base).abs().amax((1, 2)).min() > 1e-6
     x[1:] = 0
-    assert torch.allclose(network(x, t, c)[0], base[0], atol=1e-6)
+    assert torch.allclose(network(x, t, c)[0], base[0], rtol=0, atol=1e-12)
+
+
+def test_the_transformers_actions_see_nothing_later_than_themselves():
+    """Neither later actions nor later observations: with To = 4, action s sees observations 0 … s."""
+    torch.manual_seed(0)
+    network = make_transformer(observed=4)
+    x, t, c = torch.randn(1, 16, 2), torch.tensor([7]), torch.randn(1, 12)
+    base = network(x, t, c)
+    later = x.clone()
+    later[:, 9] += 1
+    changed = (network(later, t, c) - base).abs().amax(2)[0]
+    assert changed[:9].max() == 0 and changed[9:].min() > 0
+    observed = c.clone()
+    observed[:, 2 * 3 : 3 * 3] += 1
+    changed = (network(x, t, observed) - base).abs().amax(2)[0]
+    assert changed[:2].max() == 0 and changed[2:].min() > 0
+
+
+@pytest.mark.parametrize("options", [{"heads": 3}, {"layers": 0}, {"embedding": 5, "heads": 5}])
+def test_impossible_transformers_are_refused(options):
+    with pytest.raises(ValueError, match="embedding must be"):
+        TransformerConfig(**options)
 
 
 @pytest.mark.parametrize("options", [{"channels": ()}, {"channels": (12,)}, {"kernel_size": 4}])

@@ -8,12 +8,21 @@ import pytest
 import torch
 import zarr
 
-from paradp.policy import Horizons
+from paradp.checkpoints import load_trained, save_checkpoint
+from paradp.policy import Horizons, Normalizer
 from paradp.policy.demonstrations import Demonstrations
-from paradp.policy.training import TrainingConfig, train
+from paradp.policy.training import DenoisingObjective, TrainingConfig, spec_for, train
 from paradp.policy.windows import cut_windows
+from paradp.sampler import step_table
 
 CONFIG = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, channels=(8, 16), bf16=False)
+
+
+VARIANTS = [
+    {"prediction_type": "sample"},
+    {"prediction_type": "v_prediction", "beta_schedule": "linear", "beta_start": 0.001, "beta_end": 0.2},
+    {"network": "transformer", "layers": 1, "embedding": 16},
+]
 
 
 def ignore(trained, path):
@@ -145,3 +154,40 @@ def test_a_finished_training_hands_over_its_policy_again(demonstrations, tmp_pat
     train(demonstrations, CONFIG, tmp_path / "run", ignore)
     train(demonstrations, CONFIG, tmp_path / "run", lambda trained, path: saved.append(path))
     assert saved == [tmp_path / "run/checkpoint"]
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_other_networks_and_schedules_train_and_come_back(demonstrations, tmp_path, options):
+    config = dataclasses.replace(CONFIG, **options)
+    trained = train(demonstrations, config, tmp_path / "run", lambda t, path: save_checkpoint(t, path, "card"))
+    loaded = load_trained(tmp_path / "run/checkpoint")
+    assert loaded.spec == trained.spec
+    for name, tensor in trained.network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("beta_schedule", ["squaredcos_cap_v2", "linear"])
+def test_what_is_learned_is_what_the_sampler_takes_a_prediction_for(demonstrations, prediction_type, beta_schedule):
+    """A network that predicts the target itself is read by the step table as predicting the clean sample itself."""
+    config = dataclasses.replace(CONFIG, prediction_type=prediction_type, beta_schedule=beta_schedule)
+    spec = spec_for(demonstrations.info, config.network_config, config.schedule)
+    windows, _ = cut_windows(demonstrations, spec.horizons, 2)
+    normalizers = Normalizer.fit(windows.observations, spec.observation), Normalizer.fit(windows.actions, spec.action)
+    objective = DenoisingObjective(spec, *normalizers)
+    index, timestep, noise = objective.draw(windows, 32, torch.Generator().manual_seed(0))
+    clean = normalizers[1].normalize(windows.batch(index)[1])
+    table = step_table(spec.schedule)
+    bar = table.alpha_bar[table.steps - 1 - timestep].float()[:, None, None]
+    target = {"epsilon": noise, "sample": clean, "v_prediction": bar.sqrt() * noise - (1 - bar).sqrt() * clean}
+    seen = []
+
+    def network(noisy, t, condition):
+        seen.append(noisy)
+        return target[prediction_type]
+
+    assert objective(network, windows, index, timestep, noise) < 1e-10
+    step = table.steps - 1 - timestep
+    read = table.clean(seen[0], target[prediction_type], step)
+    # At the noisiest steps of an epsilon network the clean sample is float32's rounding over √ᾱ.
+    assert ((read - clean).abs() < 1e-5 / bar.sqrt()).all()

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paradp.sampler import NoisePath, Picard, Sequential, Status, step_table
+from paradp.sampler import NoisePath, Picard, Sequential, Speculative, Status, step_table
 
 
 def test_a_window_of_one_is_the_sequential_sampler(table, denoiser, draw):
@@ -180,18 +180,19 @@ def test_a_row_that_is_not_finite_stays_in_its_environment(table, denoiser, draw
     condition, noise = draw(range(3), table)
     clean = Picard(table).solve(denoiser, condition, noise)
     condition[1, 0] = 9
-    for solver in (Picard(table), Sequential(table)):
+    for solver in (Picard(table), Picard(table, split="linear", anderson=2), Sequential(table), Speculative(table)):
         solution = solver.solve(poisoned, condition, noise)
         assert solution.stats.status.tolist() == [Status.CONVERGED, Status.NOT_FINITE, Status.CONVERGED]
+        assert solution.stats.broken.tolist() == [-1, 50, -1]  # step 50 is at timestep 49
         assert (solution.stats.rounds <= table.steps).all()
-        if isinstance(solver, Picard):
+        if solver == Picard(table):
             assert torch.equal(solution.sample[[0, 2]], clean.sample[[0, 2]])
 
 
-@pytest.mark.parametrize("solver", [Sequential, Picard])
+@pytest.mark.parametrize("solver", [Sequential, Picard, Speculative])
 def test_a_wrong_shape_from_the_network_is_refused(table, draw, solver):
     condition, noise = draw([0], table)
-    with pytest.raises(ValueError, match=r"shape \(.*, 4, 1\) for samples of shape \(.*, 4, 2\)"):
+    with pytest.raises(ValueError, match=r"shape \(.*, 4, 1\) for samples of shape \(.*, 4, 2\) at timesteps 99"):
         solver(table).solve(lambda x, t, c: x[..., :1], condition, noise)
 
 
