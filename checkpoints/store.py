@@ -8,6 +8,7 @@ README.md           the model card
 
 import difflib
 import hashlib
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,9 +175,15 @@ def read_info(path: Path) -> CheckpointInfo:
     if missing:
         raise ValueError(f"the checkpoint {path} lacks {', '.join(missing)}")
     try:
-        return _INFO.validate_json((path / "config.json").read_bytes())
+        content = json.loads((path / "config.json").read_bytes())
+        # Before there were other networks the U-Net's sizes stood alone.
+        if isinstance(spec := content.get("spec"), dict) and "unet" in spec:
+            spec["network"] = {"kind": "unet"} | spec.pop("unet")
+        return _INFO.validate_python(content)
     except ValidationError as error:
         raise ValueError(f"{path}/config.json cannot be read: {first_problem(error)}") from error
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path}/config.json cannot be read: {error}") from error
 
 
 def first_problem(error: ValidationError) -> str:

@@ -1,12 +1,14 @@
 """What a policy is made for and made of: everything but its weights."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from paradp.policy.transformer import TransformerConfig
 from paradp.policy.unet import UnetConfig
 
-NetworkConfig = UnetConfig | TransformerConfig
+NetworkConfig = Annotated[UnetConfig | TransformerConfig, Field(discriminator="kind")]
 
 # Diffusion Policy's choice: Nichol & Dhariwal's cosine schedule over 100 steps, noise prediction, clipped samples.
 DEFAULT_SCHEDULE: dict[str, Any] = {

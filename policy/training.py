@@ -23,6 +23,7 @@ from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
 from paradp.policy.transformer import TransformerConfig
 from paradp.policy.unet import UnetConfig
 from paradp.policy.windows import Windows, cut_windows
+from paradp.sampler import step_table
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,12 @@ class TrainingConfig:
         seed: of the weights, the batches and the noise.
         network: `unet` or `transformer`.
         channels: of the U-Net.
-        layers, embedding: of the transformer.
+        layers: of the transformer.
+        embedding: length of the transformer's tokens.
         prediction_type: what the network learns to predict: `epsilon`, `sample` or `v_prediction`.
         beta_schedule: of the noise, by diffusers' names.
-        beta_start, beta_end: of the schedules that have them, such as `linear`.
+        beta_start: of the schedules that have one, such as `linear`; the noise of 100 steps, ten times that of 1000.
+        beta_end: likewise.
     """
 
     steps: int = 20_000
@@ -64,12 +67,23 @@ class TrainingConfig:
     embedding: int = 256
     prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
     beta_schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear", "sigmoid"] = "squaredcos_cap_v2"
-    beta_start: float = 1e-4
-    beta_end: float = 0.02
+    beta_start: float = 1e-3
+    beta_end: float = 0.2
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_size, self.log_every, self.save_every) < 1 or self.validation_every < 2:
-            raise ValueError(f"steps, batch_size and intervals must be positive: {self}")
+            raise ValueError("steps, batch_size, log_every and save_every must be at least 1, validation_every at least 2")
+        if not 0 < self.beta_start <= self.beta_end < 1:
+            raise ValueError(f"0 < beta_start ≤ beta_end < 1 is needed, not {self.beta_start} and {self.beta_end}")
+
+        alpha_bar = step_table(self.schedule).alpha_bar[0]
+        if not alpha_bar < 0.05:
+            raise ValueError(
+                f"this noise schedule ends with ᾱ = {alpha_bar:.2f} and not near 0: its noisiest chunks are not pure noise, "
+                "which sampling starts from; choose a larger beta_end"
+            )
+        # Fails here rather than after the demonstrations were read.
+        _ = self.network_config
 
     @property
     def network_config(self) -> NetworkConfig:
@@ -148,6 +162,8 @@ def train(
     losses: list[float] = []
     while run.step < config.steps:
         losses.append(run.optimise(objective, training))
+        if not math.isfinite(losses[-1]):
+            raise ValueError(f"the loss of step {run.step} is {losses[-1]}; {out} keeps the state of the last save")
         on_step(run.step, losses[-1])
         if run.step % config.log_every == 0 or run.step == config.steps:
             validation_loss = objective.validation_loss(run.ema.network, validation)

@@ -26,8 +26,10 @@ class TransformerConfig:
     embedding: int = 256
 
     def __post_init__(self) -> None:
-        if min(self.layers, self.heads, self.embedding) < 1 or self.embedding % self.heads or self.embedding % 2:
-            raise ValueError(f"embedding must be an even multiple of heads, all sizes positive: {self}")
+        if min(self.layers, self.heads) < 1:
+            raise ValueError(f"a transformer needs layers and heads, not {self.layers} and {self.heads}")
+        if self.embedding < 4 or self.embedding % 2 or self.embedding % self.heads:
+            raise ValueError(f"embedding must be an even multiple of {self.heads} heads, at least 4, not {self.embedding}")
 
 
 class ConditionalTransformer(nn.Module):

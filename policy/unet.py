@@ -33,6 +33,8 @@ class UnetConfig:
             raise ValueError(f"channels {self.channels} must be positive multiples of groups = {self.groups}")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, not {self.kernel_size}")
+        if self.timestep_embedding < 4 or self.timestep_embedding % 2:
+            raise ValueError(f"timestep_embedding must be even and at least 4, not {self.timestep_embedding}")
 
     @property
     def halvings(self) -> int:

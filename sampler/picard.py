@@ -10,7 +10,7 @@ from torch import Tensor
 
 from paradp.sampler.anderson import Anderson
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, final_status, first_broken
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, check_inputs, outcome
 from paradp.sampler.table import StepTable, rows
 from paradp.sampler.trajectory import Trajectory, Window
 
@@ -46,8 +46,8 @@ class Picard:
         extension: what a state that enters the window is guessed to be: the last state (`copy`, the paper's), or that state
             carried on by the known noise and the last prediction (`roll`). The split's own unless given.
         anderson: m, how many former rounds a triangular Anderson step looks back at (Tang et al., ParaTAA); 0 for none.
-        max_rounds: a budget; a sample that is not there by then is completed with the predictions at hand and is marked
-            `Status.OUT_OF_ROUNDS`.
+        max_rounds: a budget; a sample that is not there by then is completed from its last converged state, with the
+            prediction there held, and is marked `Status.OUT_OF_ROUNDS`.
     """
 
     table: StepTable
@@ -77,6 +77,7 @@ class Picard:
 
         A guess is not used: within a loose tolerance a state that starts near it passes for converged, at the wrong mode.
         """
+        check_inputs(self.table, condition, noise)
         windows = _Windows(self, noise)
         for _ in self._rounds(windows, denoiser, condition):
             pass
@@ -146,17 +147,23 @@ class _Windows:
             self._roll_into_window(active)
 
     def solution(self) -> Solution:
-        """The samples; those that were not reached are completed with the predictions at hand."""
+        """The samples; those that were not reached are completed by the last prediction at a converged state.
+
+        Later predictions were made at states that had not converged: with the unit split those overshoot, worst just before
+        they settle, and a sample completed by them would get worse with a larger budget.
+        """
+        self.trajectory.evaluated = torch.minimum(self.trajectory.evaluated, self.base)
         for env in self.unfinished():
             rest = Window.of(env[None], self.base[env][None], self.table.steps - int(self.base[env]), self.table.steps)
             self.trajectory.states[env, -1] = self.trajectory.roll(rest)[0, -1]
         sample = self.trajectory.states[:, -1]
-        status = final_status(sample)
+        passed = torch.arange(self.table.steps, device=self.base.device) < self.base[:, None]
+        status, broken = outcome(sample, torch.where(rows(passed, self.trajectory.clean), self.trajectory.clean, 0))
         out = (self.base < self.table.steps) & (status == Status.CONVERGED)
         status = torch.where(out, int(Status.OUT_OF_ROUNDS), status)
         return Solution(
             sample,
-            SolverStats(self.rounds, self.evaluations, self.residual, status, first_broken(status, self.trajectory.clean)),
+            SolverStats(self.rounds, self.evaluations, self.residual, status, broken),
         )
 
     def guessed_states(self) -> Tensor:

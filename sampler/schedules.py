@@ -43,7 +43,7 @@ def ddpm_table(config: Config, steps: int | None = None, timesteps: Sequence[int
 
     a = √α (1−ᾱ')/(1−ᾱ),   c = √ᾱ' β/(1−ᾱ),   σ² = β (1−ᾱ')/(1−ᾱ)
     """
-    scheduler = DDPMScheduler.from_config(dict(config))
+    scheduler = _scheduler(DDPMScheduler, config)
     _require(scheduler.config, variance_type="fixed_small", thresholding=False)
     grid, bar = _grid(scheduler, steps, timesteps)
     after = _shifted(bar, 1.0)
@@ -77,7 +77,7 @@ def ddim_table(
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1, not {eta}")
-    scheduler = DDIMScheduler.from_config(dict(config))
+    scheduler = _scheduler(DDIMScheduler, config)
     _require(scheduler.config, thresholding=False)
     grid, bar = _grid(scheduler, steps, timesteps)
     after = _shifted(bar, float(scheduler.final_alpha_cumprod))
@@ -116,7 +116,7 @@ def dpm_solver_table(
     Args:
         clip: bound of |x̂0|; diffusers' class has none, a policy trained with clipping wants one.
     """
-    scheduler = DPMSolverMultistepScheduler.from_config(dict(config))
+    scheduler = _scheduler(DPMSolverMultistepScheduler, config)
     settings = scheduler.config
     _require(settings, thresholding=False, use_karras_sigmas=False, use_exponential_sigmas=False, use_beta_sigmas=False)
     _require(settings, use_lu_lambdas=False, use_flow_sigmas=False, variance_type=None)
@@ -174,6 +174,20 @@ def _second_order_weight(settings: Any, after: Tensor, h: Tensor, shrink: Tensor
     return torch.where(second_order & torch.isfinite(h) & (h > 0), quotient_weight / ratio, 0.0)
 
 
+def _scheduler(kind: Any, config: Config) -> Any:
+    """diffusers' scheduler of a config; every kind with every beta schedule that DDPM's knows."""
+    settings = dict(config)
+    try:
+        if settings.get("beta_schedule") == "sigmoid" and settings.get("trained_betas") is None:
+            # Only DDPMScheduler has it.
+            settings["trained_betas"] = DDPMScheduler.from_config(
+                settings | {"rescale_betas_zero_snr": False}
+            ).betas.tolist()
+        return kind.from_config(settings)
+    except (NotImplementedError, TypeError) as error:
+        raise ValueError(f"the noise schedule cannot be read: {error}") from error
+
+
 def _grid(scheduler: Any, steps: int | None, timesteps: Sequence[int] | None) -> tuple[Tensor, Tensor]:
     """The timesteps `[T]` and ᾱ at each of them."""
     train_steps = scheduler.config.num_train_timesteps
@@ -181,6 +195,8 @@ def _grid(scheduler: Any, steps: int | None, timesteps: Sequence[int] | None) ->
         wanted = train_steps if steps is None else steps
         if wanted < 1:
             raise ValueError(f"the schedule needs at least one step, not {wanted}")
+        if wanted > train_steps:
+            raise ValueError(f"{wanted} steps are too many: the network was trained with {train_steps} timesteps")
         scheduler.set_timesteps(wanted)
         grid = scheduler.timesteps.to(torch.int64)
     else:
@@ -191,7 +207,8 @@ def _grid(scheduler: Any, steps: int | None, timesteps: Sequence[int] | None) ->
         if not 0 <= t < train_steps:
             raise ValueError(f"step {step} is at timestep {t}, outside 0 … {train_steps - 1}")
         if step and t >= grid[step - 1]:
-            raise ValueError(f"timesteps must decrease, but step {step} goes from {grid[step - 1]} to {t}")
+            reason = "" if timesteps else f"{len(grid)} steps are too many for {train_steps} timesteps so spaced: "
+            raise ValueError(f"{reason}timesteps must decrease, but step {step} goes from {grid[step - 1]} to {t}")
     return grid, scheduler.alphas_cumprod.double()[grid]
 
 

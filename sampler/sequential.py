@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, final_status, first_broken, predict
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, check_inputs, outcome, predict
 from paradp.sampler.table import StepTable
 
 
@@ -19,6 +19,7 @@ class Sequential:
     @torch.no_grad()
     def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
         """Samples `[B, …]` for conditions `[B, C]` on a noise path; a guess is of no use here."""
+        check_inputs(self.table, condition, noise)
         x = noise.initial
         table = self.table.to(x.device, x.dtype)
         before = torch.zeros_like(x) if table.looks_back else None
@@ -30,8 +31,6 @@ class Sequential:
             predicted.append(clean)
             if before is not None:
                 before = clean
-        status = final_status(x)
         counts = torch.full((len(x),), table.steps, device=x.device)
         residual = torch.zeros_like(counts, dtype=x.dtype)
-        broken = first_broken(status, torch.stack(predicted, 1))
-        return Solution(x, SolverStats(counts, counts.clone(), residual, status, broken))
+        return Solution(x, SolverStats(counts, counts.clone(), residual, *outcome(x, torch.stack(predicted, 1))))

@@ -18,7 +18,7 @@ class Denoiser(Protocol):
 
 
 class Status(IntEnum):
-    """How a solve ended for one environment."""
+    """How a solve ended for one environment: `NOT_FINITE` if its sample, or a prediction that it rests on, is not finite."""
 
     CONVERGED = 0
     NOT_FINITE = 1
@@ -34,7 +34,7 @@ class SolverStats:
         evaluations: `[B]` int64, rows the network computed.
         residual: `[B]`, the largest change, relative to the step's noise, that was accepted as converged.
         status: `[B]` int64, a `Status`.
-        broken: `[B]` int64, for a sample that is not finite the first step whose prediction was not; −1 for none.
+        broken: `[B]` int64, the first step whose prediction is not finite; −1 for none.
     """
 
     rounds: Tensor
@@ -75,24 +75,44 @@ def predict(denoiser: Denoiser, x: Tensor, t: Tensor, condition: Tensor) -> Tens
     """One network call.
 
     Raises:
-        ValueError: the prediction has not the shape of x; the message names the timesteps.
+        ValueError: the prediction is no tensor of the shape and type of x; the message names the timesteps.
     """
     prediction = denoiser(x, t, condition)
+    if not isinstance(prediction, Tensor):
+        raise ValueError(f"the denoiser returned a {type(prediction).__name__} and not a tensor {_at(t)}")
     if prediction.shape != x.shape:
         shapes = f"shape {tuple(prediction.shape)} for samples of shape {tuple(x.shape)}"
-        timesteps = ", ".join(str(int(one)) for one in t.unique().flip(0))
-        raise ValueError(f"the denoiser returned {shapes} at timesteps {timesteps}")
+        raise ValueError(f"the denoiser returned {shapes} {_at(t)}")
+    if prediction.dtype != x.dtype:
+        raise ValueError(f"the denoiser returned {prediction.dtype} for samples of {x.dtype} {_at(t)}")
     return prediction
 
 
-def final_status(sample: Tensor) -> Tensor:
-    """`CONVERGED`, or `NOT_FINITE` for every environment whose sample holds NaN or infinity."""
-    finite = torch.isfinite(sample).flatten(1).all(1)
-    return torch.where(finite, int(Status.CONVERGED), int(Status.NOT_FINITE))
+def _at(t: Tensor) -> str:
+    return "at timesteps " + ", ".join(str(int(one)) for one in t.unique().flip(0))
 
 
-def first_broken(status: Tensor, clean: Tensor) -> Tensor:
-    """The first step whose prediction, of `[B, T, …]`, is not finite, for samples that are not; −1 for the others."""
+def check_inputs(table: StepTable, condition: Tensor, noise: NoisePath) -> None:
+    """Raises:
+    ValueError: the noise path is for another number of steps, or the conditions for another number of environments.
+    """
+    if noise.steps.shape[1] != table.steps:
+        raise ValueError(f"the noise path has {noise.steps.shape[1]} steps, the table {table.steps}")
+    if len(condition) != len(noise.initial):
+        raise ValueError(f"there are {len(condition)} conditions and noise for {len(noise.initial)} environments")
+
+
+def outcome(sample: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+    """How a solve that ran to its end ended.
+
+    Args:
+        sample: `[B, …]`.
+        clean: `[B, T, …]`, the predictions that it rests on.
+
+    Returns:
+        `SolverStats.status` and `SolverStats.broken`.
+    """
     broken = ~torch.isfinite(clean).flatten(2).all(2)
-    found = (status == Status.NOT_FINITE) & broken.any(1)
-    return torch.where(found, broken.long().argmax(1), -1)
+    finite = torch.isfinite(sample).flatten(1).all(1) & ~broken.any(1)
+    status = torch.where(finite, int(Status.CONVERGED), int(Status.NOT_FINITE))
+    return status, torch.where(broken.any(1), broken.long().argmax(1), -1)

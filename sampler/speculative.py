@@ -1,5 +1,6 @@
 """Exact parallel sampling: drafts that are accepted or reflected, so that the law is that of the sequential sampler."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from paradp.sampler.drafts import Draft, Guesses
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, final_status, first_broken
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, check_inputs, outcome
 from paradp.sampler.table import StepTable, rows
 from paradp.sampler.trajectory import Trajectory, Window
 
@@ -29,7 +30,7 @@ class Speculative:
 
     Frozen drafts (autospeculation, arXiv 2505.03983, with the coupling of arXiv 2501.05370) hold the last exact prediction
     for the whole window. Picard drafts hold, for every step, the last prediction that any round made there, also beyond a
-    rejection: on the same noise they converge as Picard iteration with the linear split does. A scalar gain J_j corrects
+    rejection: between rejections they converge as Picard iteration with the linear split does. A scalar gain J_j corrects
     them for the distance of the draft from the state they were made at; secant drafts replace it, along the line between the
     last two states that a step was evaluated at, by the slope that was seen there (Broyden's update). A first guess at the
     sample, such as the last plan, can stand in before anything is predicted. docs/exactness.md proves that the law is exact
@@ -52,8 +53,8 @@ class Speculative:
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"window must be at least 1, not {self.window}")
-        if not self.gain >= 0:
-            raise ValueError(f"gain must be at least 0, not {self.gain}")
+        if not 0 <= self.gain < math.inf:
+            raise ValueError(f"gain must be a finite number and at least 0, not {self.gain}")
         for name, choices in (("draft", get_args(Draft)), ("start", get_args(Start))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
@@ -65,7 +66,11 @@ class Speculative:
 
     @torch.no_grad()
     def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
-        """Samples `[B, …]` for conditions `[B, C]` on a noise path; the law does not depend on the guess, the cost does."""
+        """Samples `[B, …]` for conditions `[B, C]` on a noise path.
+
+        A guess `[B, …]` that was made before the noise was drawn, and independently of it, changes the cost and not the law.
+        """
+        check_inputs(self.table, condition, noise)
         if guess is not None and guess.shape != noise.initial.shape:
             raise ValueError(f"the guess has shape {tuple(guess.shape)}, the samples {tuple(noise.initial.shape)}")
         drafts = _Drafts(self, noise, guess if self.start == "previous" else None)
@@ -73,9 +78,8 @@ class Speculative:
             drafts.advance(active, denoiser, condition)
         sample = drafts.trajectory.states[:, -1]
         residual = torch.zeros_like(drafts.rounds, dtype=sample.dtype)
-        status = final_status(sample)
-        broken = first_broken(status, drafts.trajectory.clean)
-        return Solution(sample, SolverStats(drafts.rounds, drafts.evaluations, residual, status, broken))
+        ended = outcome(sample, drafts.trajectory.clean)
+        return Solution(sample, SolverStats(drafts.rounds, drafts.evaluations, residual, *ended))
 
 
 def couple(z: Tensor, delta: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:

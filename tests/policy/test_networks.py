@@ -52,13 +52,13 @@ def test_the_transformers_actions_see_nothing_later_than_themselves():
     assert changed[:2].max() == 0 and changed[2:].min() > 0
 
 
-@pytest.mark.parametrize("options", [{"heads": 3}, {"layers": 0}, {"embedding": 5, "heads": 5}])
+@pytest.mark.parametrize("options", [{"heads": 3}, {"layers": 0}, {"embedding": 5}, {"embedding": 2}])
 def test_impossible_transformers_are_refused(options):
-    with pytest.raises(ValueError, match="embedding must be"):
+    with pytest.raises(ValueError, match=next(iter(options))):
         TransformerConfig(**options)
 
 
-@pytest.mark.parametrize("options", [{"channels": ()}, {"channels": (12,)}, {"kernel_size": 4}])
+@pytest.mark.parametrize("options", [{"channels": ()}, {"channels": (12,)}, {"kernel_size": 4}, {"timestep_embedding": 2}])
 def test_impossible_sizes_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         UnetConfig(**options)

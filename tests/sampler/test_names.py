@@ -76,7 +76,7 @@ def test_values_out_of_range_are_refused(text, config):
         ("para-ddpm:split=third", "split must be one of unit, linear"),
         ("para-ddpm:max-rounds=0", "max_rounds must be at least 1"),
         ("speculative-ddpm:draft=wild", "draft must be one of secant, picard, frozen"),
-        ("speculative-ddpm:gain=-1", "gain must be at least 0"),
+        ("speculative-ddpm:gain=-1", "gain must be a finite number and at least 0"),
     ],
 )
 def test_options_that_cannot_work_are_named(text, message, config):
