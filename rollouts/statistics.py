@@ -59,6 +59,7 @@ class PairedLoss:
         lost, won: seeds where only the baseline, or only the candidate, succeeded.
         loss: (lost − won) / pairs.
         upper95: one-sided 95 % upper bound on the loss.
+        ci95: its 95 % interval.
     """
 
     pairs: int
@@ -66,14 +67,22 @@ class PairedLoss:
     won: int
     loss: float
     upper95: float
+    ci95: tuple[float, float]
 
 
 def paired_loss(baseline: dict[int, bool], candidate: dict[int, bool]) -> PairedLoss:
-    """The paired loss over the seeds that both have, bounded by the adjusted Wald interval of Bonett & Price (2012)."""
+    """The paired loss over the seeds that both have, bounded by the adjusted Wald interval of Bonett & Price (2012).
+
+    Raises:
+        ValueError: they have no seed in common.
+    """
     seeds = baseline.keys() & candidate.keys()
+    if not seeds:
+        raise ValueError("the runs to compare have no seed in common")
     lost = sum(baseline[s] and not candidate[s] for s in seeds)
     won = sum(candidate[s] and not baseline[s] for s in seeds)
     n = len(seeds)
     p_lost, p_won = (lost + 1) / (n + 2), (won + 1) / (n + 2)
     spread = sqrt((p_lost + p_won - (p_lost - p_won) ** 2) / (n + 2))
-    return PairedLoss(n, lost, won, (lost - won) / n, p_lost - p_won + NormalDist().inv_cdf(0.95) * spread)
+    centre, one_sided, half = p_lost - p_won, NormalDist().inv_cdf(0.95) * spread, NormalDist().inv_cdf(0.975) * spread
+    return PairedLoss(n, lost, won, (lost - won) / n, centre + one_sided, (centre - half, centre + half))

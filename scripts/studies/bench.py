@@ -20,18 +20,22 @@ class Measured:
     Attributes:
         rounds, evaluations: `[n]`.
         error: `[n]`, largest absolute difference of a chunk to the sequential sample on the same noise, normalised units;
-            `None` for a sampler that shares its law with the sequential one but not its samples.
+            `None` for a sequential sampler itself, and for one that has the sequential law but not its samples.
+        converged: the share of chunks that the solver did not give up on.
+        remark: stands where there is no error.
     """
 
     rounds: np.ndarray
     evaluations: np.ndarray
     error: np.ndarray | None
+    converged: float
+    remark: str = ""
 
     def cells(self) -> list[str]:
         """The columns of `COST_HEADER`."""
         cost = [f"{self.rounds.mean():.1f}", f"{self.rounds.max()}", f"{self.evaluations.mean():.0f}"]
         if self.error is None:
-            return [*cost, "exact law", ""]
+            return [*cost, self.remark, ""]
         return [*cost, f"{np.median(self.error):.1e}", f"{np.percentile(self.error, 99):.1e}"]
 
 
@@ -53,12 +57,16 @@ class Bench:
     def measure(self, sampler: str) -> Measured:
         """Solves for all observations as one batch."""
         solution = self._solve(sampler)
+        rounds, evaluations = solution.stats.rounds.numpy(), solution.stats.evaluations.numpy()
+        converged = float(solution.stats.converged.double().mean())
         choice = SamplerChoice.parse(sampler)
-        error = None
-        if choice.family != "speculative-ddpm":
-            reference = self._solve(SamplerChoice(choice.family.removeprefix("para-"), choice.steps).name)
-            error = (solution.sample - reference.sample).abs().amax((1, 2)).numpy()
-        return Measured(solution.stats.rounds.numpy(), solution.stats.evaluations.numpy(), error)
+        if not choice.family.startswith("para-"):
+            remark = "exact law" if choice.family == "speculative-ddpm" else "reference"
+            return Measured(rounds, evaluations, None, converged, remark)
+        kept = tuple(option for option in choice.options if option[0] == "eta")
+        reference = self._solve(str(SamplerChoice(choice.family.removeprefix("para-"), choice.steps, kept)))
+        error = (solution.sample - reference.sample).abs().amax((1, 2)).numpy()
+        return Measured(rounds, evaluations, error, converged)
 
     def _solve_once(self, sampler: str) -> Solution:
         solver = SamplerChoice.parse(sampler).build(self.policy.spec.schedule)

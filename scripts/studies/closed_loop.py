@@ -1,57 +1,107 @@
 """What finished rollouts say of a sampler, for the studies that show success beside cost."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from paradp.rollouts.statistics import Estimate, PairedLoss, paired_loss, wilson
+from paradp.policy import DiffusionPolicy
+from paradp.rollouts.statistics import PairedLoss, paired_loss, wilson
+from paradp.rollouts.summary import settings
 from paradp.sampler import SamplerChoice
 from paradp.scripts.rollout import run_folder
 
-LOOP_HEADER = ["rounds in closed loop", "success (95 %)", "lost to ddpm, paired (95 % below)"]
+LOOP_HEADER = [
+    "in closed loop: rounds, evaluations",
+    "success (95 %)",
+    "lost to ddpm (95 %)",
+    "lost to its sequential (95 %)",
+]
 
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """Episodes of one sampler, and of the baseline on the same seeds."""
+    """Episodes of one sampler.
 
-    episodes: int
+    Attributes:
+        success: seed → whether the episode succeeded.
+        rounds, evaluations: means over all plans.
+    """
+
+    success: dict[int, bool]
     rounds: float
     evaluations: float
-    success: Estimate
-    loss: PairedLoss
 
-    def cells(self) -> list[str]:
-        """The columns of `LOOP_HEADER`."""
-        success = f"{self.success.mean:.3f} ({self.success.ci95[0]:.3f}–{self.success.ci95[1]:.3f}), n={self.episodes}"
-        return [f"{self.rounds:.1f}", success, f"{self.loss.loss:+.3f} ({self.loss.upper95:+.3f})"]
+    def success_rate(self) -> str:
+        rate = wilson(sum(self.success.values()), len(self.success))
+        return f"{rate.mean:.3f} ({rate.ci95[0]:.3f}–{rate.ci95[1]:.3f}), n={len(self.success)}"
 
 
-def closed_loop(runs: Path, sampler: str, baseline: str = "ddpm") -> ClosedLoop | None:
-    """The run of a sampler in `runs`, as `paradp rollout --out RUNS` leaves it, on the seeds it shares with the baseline."""
-    folders = [runs / run_folder(SamplerChoice.parse(name)) for name in (sampler, baseline)]
-    if not all((folder / "episodes.parquet").exists() for folder in folders):
-        return None
-    own, other = (pd.read_parquet(folder / "episodes.parquet").set_index("seed").sort_index() for folder in folders)
-    seeds = own.index.intersection(other.index)
-    own, other = own.loc[seeds], other.loc[seeds]
-    steps = pd.read_parquet(folders[0] / "steps.parquet")
-    replans = steps[steps["replan_rounds"].notna() & steps["seed"].isin(seeds)]
-    return ClosedLoop(
-        len(own),
-        float(replans["replan_rounds"].mean()),
-        float(replans["replan_evaluations"].mean()),
-        wilson(int(own["success"].sum()), len(own)),
-        paired_loss(_successes(other), _successes(own)),
-    )
+class ClosedLoops:
+    """The runs in a folder, as `paradp rollout --sampler a,b --out FOLDER` leaves them.
+
+    Args:
+        folder: the folder.
+        policy: whose runs they must be.
+    """
+
+    def __init__(self, folder: Path, policy: DiffusionPolicy, model_sha256: str):
+        self._folder = folder
+        self._policy = policy
+        self._model_sha256 = model_sha256
+
+    def find(self, sampler: str) -> ClosedLoop | None:
+        """The run of a sampler, if there is one.
+
+        Raises:
+            ValueError: the folder of that name holds a run of something else.
+        """
+        choice = SamplerChoice.parse(sampler)
+        run = self._folder / run_folder(choice)
+        if not (run / "episodes.parquet").exists():
+            return None
+        self._check(run, choice)
+        episodes = pd.read_parquet(run / "episodes.parquet")
+        success = {int(s): bool(ok) for s, ok in zip(episodes["seed"], episodes["success"], strict=True)}
+        replans = pd.read_parquet(run / "steps.parquet").dropna(subset=["replan_rounds"])
+        return ClosedLoop(success, float(replans["replan_rounds"].mean()), float(replans["replan_evaluations"].mean()))
+
+    def cells(self, sampler: str) -> list[str]:
+        """The columns of `LOOP_HEADER`, empty where there is no run."""
+        found = self.find(sampler)
+        if found is None:
+            return ["", "", "", ""]
+        cost = f"{found.rounds:.1f}, {found.evaluations:.0f}"
+        return [cost, found.success_rate(), self._lost(found, sampler, "ddpm"), self._lost(found, sampler, _own(sampler))]
+
+    def _lost(self, found: ClosedLoop, sampler: str, baseline: str) -> str:
+        other = self.find(baseline)
+        if sampler == baseline or other is None:
+            return ""
+        return describe_loss(paired_loss(other.success, found.success))
+
+    def _check(self, run: Path, choice: SamplerChoice) -> None:
+        identity: dict[str, Any] = json.loads((run / "run.json").read_text())
+        spec = self._policy.spec
+        wanted = {
+            "task": spec.task,
+            "model_sha256": self._model_sha256,
+            "sampler": {"name": choice.name, "settings": settings(choice.build(spec.schedule))},
+        }
+        for key, value in wanted.items():
+            if identity.get(key) != value:
+                raise ValueError(f"{run} is a run of another {key}: {identity.get(key)}, not {value}")
 
 
-def _successes(episodes: pd.DataFrame) -> dict[int, bool]:
-    return {int(seed): bool(success) for seed, success in zip(episodes.index, episodes["success"], strict=True)}
+def describe_loss(loss: PairedLoss) -> str:
+    """The paired loss, its interval and the one-sided bound."""
+    return f"{loss.loss:+.3f} ({loss.ci95[0]:+.3f} to {loss.ci95[1]:+.3f}; one-sided {loss.upper95:+.3f}), n={loss.pairs}"
 
 
-def loop_cells(runs: Path, sampler: str) -> list[str]:
-    """The columns of `LOOP_HEADER`, empty where there is no run."""
-    found = closed_loop(runs, sampler)
-    return found.cells() if found else ["", "", ""]
+def _own(sampler: str) -> str:
+    """The sequential sampler whose steps a parallel one takes."""
+    choice = SamplerChoice.parse(sampler)
+    family = choice.family.removeprefix("para-").removeprefix("speculative-")
+    return SamplerChoice(family, choice.steps).name

@@ -5,10 +5,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from paradp.checkpoints import load_policy
+from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
-from paradp.scripts.studies.closed_loop import LOOP_HEADER, loop_cells
+from paradp.scripts.studies.closed_loop import LOOP_HEADER, ClosedLoops
 from paradp.scripts.studies.context import Context
 
 matplotlib.use("Agg")
@@ -22,19 +22,18 @@ SPLITS = ("unit", "linear")
 def study_tolerances(context: Context) -> None:
     """Writes TASK-tolerances.md and its picture."""
     bench = Bench(load_policy(context.task, "ddpm"))
+    loops = ClosedLoops(context.runs, bench.policy, read_info(find_checkpoint(context.task)).model_sha256)
     tolerances = {
         split: [bench.measure(f"para-ddpm:split={split}:tolerance={tolerance}") for tolerance in TOLERANCES]
         for split in SPLITS
     }
-    # A tolerance of zero spends the whole budget: what is measured is the budget alone.
     budgets = {
-        split: [bench.measure(f"para-ddpm:split={split}:tolerance=0:max-rounds={budget}") for budget in BUDGETS]
-        for split in SPLITS
+        split: [bench.measure(f"para-ddpm:split={split}:max-rounds={budget}") for budget in BUDGETS] for split in SPLITS
     }
     rows = []
     for split in SPLITS:
         for tolerance, measured in zip(TOLERANCES, tolerances[split], strict=True):
-            run = ["", "", ""] if split == "linear" else loop_cells(context.runs, _named(tolerance))
+            run = [""] * 4 if split == "linear" else loops.cells(_named(tolerance))
             rows.append([f"{split}, {tolerance}", *measured.cells(), *run])
     body = f"""
 ParaDDPM, window 20, on the shipped {context.task} policy, {bench.describe()}
@@ -46,8 +45,8 @@ para-ddpm:tolerance=… --seed 100000 --envs 20`), on the seeds that the run sha
 
 ## Error against a budget of rounds
 
-`max-rounds` ends a solve early: the sample is completed from the last converged state with the predictions at hand, and is
-marked as not converged. Here nothing else ends it (τ = 0).
+`max-rounds` ends a solve early, here at τ = 0.1: a sample that is not there by then is completed from its last converged
+state with the prediction there held, and is marked as not converged.
 
 {markdown_table(["rounds", *(f"{split}: {what}" for split in SPLITS for what in _BUDGET_COLUMNS)], _budget_rows(budgets))}
 
@@ -57,7 +56,7 @@ marked as not converged. Here nothing else ends it (τ = 0).
     _plot(tolerances, budgets, context.out / f"{context.task}-tolerances.png")
 
 
-_BUDGET_COLUMNS = ("error, median", "99th percentile", "evaluations")
+_BUDGET_COLUMNS = ("converged", "error, median", "99th percentile", "evaluations")
 
 
 def _named(tolerance: str) -> str:
@@ -75,7 +74,7 @@ def _budget_rows(budgets: dict[str, list[Measured]]) -> list[list[str]]:
 def _budget_cells(measured: Measured) -> list[str]:
     assert measured.error is not None
     median, high = np.percentile(measured.error, [50, 99])
-    return [f"{median:.1e}", f"{high:.1e}", f"{measured.evaluations.mean():.0f}"]
+    return [f"{measured.converged:.0%}", f"{median:.1e}", f"{high:.1e}", f"{measured.evaluations.mean():.0f}"]
 
 
 def _plot(tolerances: dict[str, list[Measured]], budgets: dict[str, list[Measured]], path: Path) -> None:
@@ -87,7 +86,7 @@ def _plot(tolerances: dict[str, list[Measured]], budgets: dict[str, list[Measure
         _error_band(right, list(BUDGETS), budgets[split], split)
     left.set(xscale="log", yscale="log", xlabel="tolerance τ", ylabel="error of a chunk: median to 99th percentile")
     middle.set(xscale="log", xlabel="tolerance τ", ylabel="rounds a chunk", ylim=(0, None))
-    right.set(yscale="log", xlabel="budget of rounds (τ = 0)", ylabel="error of a chunk: median to 99th percentile")
+    right.set(yscale="log", xlabel="budget of rounds (τ = 0.1)", ylabel="error of a chunk: median to 99th percentile")
     for axes in (left, middle, right):
         axes.legend(title="split")
         axes.grid(alpha=0.3)

@@ -6,10 +6,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from paradp.checkpoints import load_policy
+from paradp.checkpoints import load_policy, read_info
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
-from paradp.scripts.studies.closed_loop import closed_loop
+from paradp.scripts.studies.closed_loop import ClosedLoops
 from paradp.scripts.studies.context import Context
 
 matplotlib.use("Agg")
@@ -20,7 +20,7 @@ SAMPLERS = ("para-ddpm", "para-ddpm:split=linear:tolerance=0.03", "para-ddim-15"
 
 def study_variants(context: Context) -> None:
     """Writes TASK-variants.md and its picture, of every training in the folder of runs."""
-    trainings = sorted(path.parent for path in context.runs.glob("*/checkpoint"))
+    trainings = [path.parent for path in sorted(context.runs.glob("*/checkpoint")) if _is_of(path, context.task)]
     if not trainings:
         raise ValueError(f"{context.runs} holds no trainings; give the folder of several `paradp train --out` with --runs")
     measured = {}
@@ -28,15 +28,25 @@ def study_variants(context: Context) -> None:
     for training in trainings:
         bench = Bench(load_policy(training / "checkpoint", "ddpm"))
         measured[training.name] = [bench.measure(sampler) for sampler in SAMPLERS]
-        described.append([training.name, *_description(training, bench), _success(training)])
+        described.append([training.name, *_description(training, bench), _success(training, bench)])
     rows = [
         [name, f"`{sampler}`", *one.cells()]
         for name, results in measured.items()
         for sampler, one in zip(SAMPLERS, results, strict=True)
     ]
-    header = ["policy", "network", "schedule", "predicts", "optimiser steps", "minutes", "validation loss", _SUCCESS]
+    header = [
+        "policy",
+        "network",
+        "schedule",
+        "predicts",
+        "optimiser steps",
+        "learning rate",
+        "minutes",
+        "validation loss",
+        _SUCCESS,
+    ]
     body = f"""
-Policies for {context.task}, each trained from random weights on the same demonstrations, and {bench.describe()}
+Policies for {context.task}, each trained by the command in its checkpoint's card, and {bench.describe()}
 
 {markdown_table(header, described)}
 
@@ -56,9 +66,16 @@ ask how samplers converge on them, not how well they can get.)
 _SUCCESS = "success of ddpm (95 %)"
 
 
+def _is_of(checkpoint: Path, task: str) -> bool:
+    return read_info(checkpoint).spec.task == task
+
+
 def _description(training: Path, bench: Bench) -> list[str]:
     spec = bench.policy.spec
-    last = json.loads((training / "metrics.jsonl").read_text().splitlines()[-1])
+    metrics = [json.loads(line) for line in (training / "metrics.jsonl").read_text().splitlines()]
+    if not metrics:
+        raise ValueError(f"{training} has not trained yet: its metrics.jsonl is empty")
+    last = metrics[-1]
     size = sum(p.numel() for p in bench.policy.network.parameters()) / 1e6
     betas = "".join(f", {key[5:]} {spec.schedule[key]:g}" for key in ("beta_start", "beta_end") if key in spec.schedule)
     return [
@@ -66,14 +83,16 @@ def _description(training: Path, bench: Bench) -> list[str]:
         spec.schedule["beta_schedule"] + betas,
         spec.schedule["prediction_type"],
         str(last["step"]),
+        f"{max(m['learning_rate'] for m in metrics):.1e}",
         f"{last['seconds'] / 60:.0f}",
         f"{last['validation_loss']:.4f}",
     ]
 
 
-def _success(training: Path) -> str:
-    found = closed_loop(training, "ddpm")
-    return found.cells()[1] if found else ""
+def _success(training: Path, bench: Bench) -> str:
+    """Of `paradp rollout --checkpoint TRAINING/checkpoint --sampler ddpm --out TRAINING/ddpm`, if it was run."""
+    found = ClosedLoops(training, bench.policy, read_info(training / "checkpoint").model_sha256).find("ddpm")
+    return found.success_rate() if found else ""
 
 
 def _plot(measured: dict[str, list[Measured]], path: Path) -> None:

@@ -1,7 +1,6 @@
 """How wide a window pays: rounds, evaluations, and memory."""
 
 import multiprocessing
-import resource
 from pathlib import Path
 
 import matplotlib
@@ -50,7 +49,7 @@ environments rows.
 
 
 def _peak_memory(task: str, window: int, batch: int) -> float:
-    """MiB, measured in a process of its own: a process never reports less than it once had."""
+    """MiB, measured in a process of its own: what one solve freed another would not have to ask for."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_added_memory, (task, window, batch))
 
@@ -63,9 +62,20 @@ def _added_memory(task: str, window: int, batch: int) -> float:
     condition = torch.zeros(batch, policy.spec.condition_size)
     # One row first, so that what the libraries allocate once is not counted.
     policy.network(noise.initial[:1], torch.zeros(1, dtype=torch.int64), condition[:1])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # The kernel's peak is inherited by a new process; from here on it is this solve's.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _memory("VmRSS")
     policy.solver.solve(policy.network, condition, noise)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    added = _memory("VmHWM") - before
+    if added <= 0:
+        raise RuntimeError("the kernel did not report the peak memory of this process")
+    return added
+
+
+def _memory(key: str) -> float:
+    """MiB, by proc(5): `VmRSS` is the resident size, `VmHWM` its peak."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) / 1024
 
 
 def _plot(measured: dict[str, list[Measured]], memory: dict[int, list[float]], path: Path) -> None:
