@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from paradp.policy import DiffusionPolicy, Normalizer, PolicySpec
+from paradp.policy import DiffusionPolicy, EngineName, Normalizer, PolicySpec, Precision, build_engine
 from paradp.policy.networks import build_network
 from paradp.policy.training import TrainedPolicy
 from paradp.sampler import SamplerChoice
@@ -89,6 +89,8 @@ def load_policy(
     sampler: str | SamplerChoice = DEFAULT_SAMPLER,
     device: str = "cpu",
     sha256: str | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "fp32",
 ) -> DiffusionPolicy:
     """A policy, ready to plan.
 
@@ -97,10 +99,11 @@ def load_policy(
         sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`.
         device: where to compute.
         sha256: digest that the weights must have, where a run must not go on with others.
+        engine, precision: what computes the network; `auto` is the fastest that there is for the device.
 
     Raises:
         ValueError: there is no such checkpoint, a file of it is missing, damaged or does not fit the others, the weights
-            are others than asked for, or the sampler or the device is unknown.
+            are others than asked for, or sampler, device, engine or precision are unknown.
     """
     _check_device(device)
     choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
@@ -108,13 +111,16 @@ def load_policy(
     if sha256 is not None and read_info(path).model_sha256 != sha256:
         raise ValueError(f"the weights in {path} have changed since the run began")
     trained = load_trained(path)
+    place = torch.device(device)
+    trained.network.to(place).eval()
     return DiffusionPolicy(
         trained.spec,
         trained.network,
         trained.observation_normalizer,
         trained.action_normalizer,
         choice.build(trained.spec.schedule),
-        device=device,
+        device=place,
+        engine=build_engine(trained.network, trained.spec, place, engine, precision),
     )
 
 

@@ -2,21 +2,29 @@
 
 from paradp.policy.controller import Command, Controller, RecedingHorizon, Replan, act_together
 from paradp.policy.diffusion_policy import DiffusionPolicy, Plan
+from paradp.policy.engines import Engine, EngineName, Precision, build_engine
 from paradp.policy.normalizer import Normalizer
 from paradp.policy.spec import Horizons, PolicySpec
+from paradp.policy.transformer import ConditionalTransformer, TransformerConfig
 from paradp.policy.unet import ConditionalUnet1D, UnetConfig
 
 __all__ = [
     "Command",
+    "ConditionalTransformer",
     "ConditionalUnet1D",
     "Controller",
     "DiffusionPolicy",
+    "Engine",
+    "EngineName",
     "Horizons",
     "Normalizer",
     "Plan",
     "PolicySpec",
+    "Precision",
     "RecedingHorizon",
     "Replan",
+    "TransformerConfig",
     "UnetConfig",
     "act_together",
+    "build_engine",
 ]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
+from paradp.policy.conditional import ConditionalNetwork
+from paradp.policy.engines import EagerEngine, Engine
 from paradp.policy.normalizer import Normalizer
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import NoisePath, Solver, SolverStats, Status
@@ -41,21 +42,24 @@ class DiffusionPolicy:
         observation_normalizer, action_normalizer: fitted to the training data.
         solver: fills the denoising trajectory.
         device: where to compute.
+        engine: computes the network; eager PyTorch unless given.
     """
 
     def __init__(
         self,
         spec: PolicySpec,
-        network: nn.Module,
+        network: ConditionalNetwork,
         observation_normalizer: Normalizer,
         action_normalizer: Normalizer,
         solver: Solver,
         device: str | torch.device = "cpu",
+        engine: Engine | None = None,
     ):
         self.spec = spec
         self.solver = solver
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
+        self.engine = engine or EagerEngine(self.network, spec, self.device)
         self._observation_normalizer = observation_normalizer.to(self.device)
         self._action_normalizer = action_normalizer.to(self.device)
         self._low = np.array(spec.action_low, np.float32)
@@ -97,7 +101,7 @@ class DiffusionPolicy:
         started = time.perf_counter()
         shape = (self.spec.horizons.predict, self.spec.action_size)
         noise = NoisePath.draw(generators, self.solver.table.steps, shape, self.device)
-        solution = self.solver.solve(self.network, self.condition(histories), noise, guesses)
+        solution = self.solver.solve(self.engine, self.engine.encode(self.condition(histories)), noise, guesses)
         chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
         actions = np.clip(chunk[:, self.spec.horizons.executed], self._low, self._high)
         if not np.isfinite(actions).all():

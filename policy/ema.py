@@ -1,25 +1,28 @@
 """An exponential moving average of a network's weights."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class EMA:
+
+class EMA(Generic[Network]):
     """Keeps an averaged copy whose memory grows with training, as in Diffusion Policy and diffusers.
 
     After step k the decay is `min(1 − (1 + k)^−power, max_decay)`: an average over about the last k/2 steps at first, over
     thousands in the end.
     """
 
-    def __init__(self, network: nn.Module, power: float = 0.75, max_decay: float = 0.9995):
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+    def __init__(self, network: Network, power: float = 0.75, max_decay: float = 0.9995):
+        self.network: Network = copy.deepcopy(network).eval().requires_grad_(False)
         self._power = power
         self._max_decay = max_decay
 
     @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
+    def update(self, network: Network, step: int) -> None:
         """Moves the average towards the network after optimiser step number `step`, counted from 0."""
         decay = min(1 - (1 + step) ** -self._power, self._max_decay)
         torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)

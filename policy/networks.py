@@ -1,13 +1,12 @@
 """From a policy's specification to its network."""
 
-from torch import nn
-
+from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.spec import PolicySpec
 from paradp.policy.transformer import ConditionalTransformer, TransformerConfig
 from paradp.policy.unet import ConditionalUnet1D
 
 
-def build_network(spec: PolicySpec) -> nn.Module:
+def build_network(spec: PolicySpec) -> ConditionalNetwork:
     """The network that a specification describes, with random weights."""
     if isinstance(spec.network, TransformerConfig):
         horizons = spec.horizons

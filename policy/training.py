@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.demonstrations import DemonstrationInfo, Demonstrations
 from paradp.policy.ema import EMA
 from paradp.policy.networks import build_network
@@ -116,7 +117,7 @@ class TrainedPolicy:
     """What training hands to `save`: the averaged network, and what is needed to use it."""
 
     spec: PolicySpec
-    network: nn.Module
+    network: ConditionalNetwork
     observation_normalizer: Normalizer
     action_normalizer: Normalizer
 
@@ -272,7 +273,12 @@ class _Run:
     """What changes from step to step, and its state on disk."""
 
     def __init__(
-        self, network: nn.Module, config: TrainingConfig, demonstrations: Demonstrations, out: Path, init: str | None
+        self,
+        network: ConditionalNetwork,
+        config: TrainingConfig,
+        demonstrations: Demonstrations,
+        out: Path,
+        init: str | None,
     ):
         self.network = network.train().requires_grad_()
         self.ema = EMA(network)

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from paradp.policy.unet import SinusoidalEmbedding
+from paradp.policy.conditional import ConditionalNetwork, SinusoidalEmbedding
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TransformerConfig:
             raise ValueError(f"embedding must be an even multiple of {self.heads} heads, at least 4, not {self.embedding}")
 
 
-class ConditionalTransformer(nn.Module):
+class ConditionalTransformer(ConditionalNetwork):
     """Predicts noise (or the sample, or v) for noisy action chunks.
 
     The time-series diffusion transformer of Chi et al. 2023, §4.1: one token per noisy action, decoded with causal attention
@@ -74,11 +74,17 @@ class ConditionalTransformer(nn.Module):
         for position in (self.action_position, self.condition_position):
             nn.init.normal_(position, std=0.02)
 
-    def forward(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        """The prediction `[n, H, A]` for chunks `[n, H, A]`, integer timesteps `[n]` and conditions `[n, To·O]`."""
+    def encode_timestep(self, timestep: Tensor) -> Tensor:
+        """The timestep's token, `[n, E]`."""
+        return self.encoder(self.embed_timestep(timestep) + self.condition_position[0])
+
+    def encode_condition(self, condition: Tensor) -> Tensor:
+        """The observations' tokens, `[n, To·E]`, of conditions `[n, To·O]`."""
         observations = self.embed_observation(condition.unflatten(1, (self.observed, -1)))
-        when = self.embed_timestep(timestep).to(observations.dtype)
-        memory = self.encoder(torch.cat([when[:, None], observations], 1) + self.condition_position)
+        return self.encoder(observations + self.condition_position[1:]).flatten(1)
+
+    def denoise(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        memory = torch.cat([timestep[:, None], condition.unflatten(1, (self.observed, -1))], 1)
         decoded = self.decoder(self.embed_action(x) + self.action_position, memory, self.causal, self.seen)
         return self.head(decoded)
 

@@ -1,13 +1,14 @@
 """The 1-D convolutional U-Net of Diffusion Policy, conditioned by FiLM."""
 
 import itertools
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+
+from paradp.policy.conditional import ConditionalNetwork, SinusoidalEmbedding
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class UnetConfig:
         return 2 ** (len(self.channels) - 1)
 
 
-class ConditionalUnet1D(nn.Module):
+class ConditionalUnet1D(ConditionalNetwork):
     """Predicts noise (or the sample, or v) for noisy action chunks.
 
     Chi et al., "Diffusion Policy: Visuomotor Policy Learning via Action Diffusion" (RSS 2023), §4.1 and its CNN-based
@@ -84,9 +85,18 @@ class ConditionalUnet1D(nn.Module):
             ConvBlock(sizes[1], sizes[1], config.kernel_size, config.groups), nn.Conv1d(sizes[1], action_size, 1)
         )
 
-    def forward(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        """The prediction `[n, H, A]` for chunks `[n, H, A]`, integer timesteps `[n]` and conditions `[n, C]`."""
-        film = torch.cat([self.timestep_encoder(timestep), condition], dim=-1)
+    def encode_timestep(self, timestep: Tensor) -> Tensor:
+        """The timestep's part of all scales and biases, `[n, F]`, of integer timesteps `[n]`."""
+        embedding = self.timestep_encoder(timestep)
+        return torch.cat([block.film_of_timestep(embedding) for block in self._blocks()], dim=1)
+
+    def encode_condition(self, condition: Tensor) -> Tensor:
+        """The observation's part of all scales and biases, `[n, F]`, of conditions `[n, C]`."""
+        return torch.cat([block.film_of_condition(condition) for block in self._blocks()], dim=1)
+
+    def denoise(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        """The prediction `[n, H, A]` for chunks `[n, H, A]`, encoded timesteps and encoded conditions, `[n, F]` each."""
+        film = iter((timestep + condition).split([2 * block.size for block in self._blocks()], dim=1))
         h = x.transpose(1, 2)
         skips = []
         for stage in cast(Iterable[Stage], self.down):
@@ -96,6 +106,11 @@ class ConditionalUnet1D(nn.Module):
         for stage in cast(Iterable[Stage], self.up):
             h = stage.resample(stage(torch.cat([h, skips.pop()], dim=1), film))
         return self.head(h).transpose(1, 2)
+
+    def _blocks(self) -> "list[ResidualBlock]":
+        """In the order of computation."""
+        stages = [*self.down, self.middle, *self.up]
+        return [block for stage in cast(Iterable[Stage], stages) for block in (stage.first, stage.second)]
 
 
 class Stage(nn.Module):
@@ -109,22 +124,36 @@ class Stage(nn.Module):
         self.second = second
         self.resample = resample
 
-    def forward(self, x: Tensor, film: Tensor) -> Tensor:
-        return self.second(self.first(x, film), film)
+    def forward(self, x: Tensor, film: Iterator[Tensor]) -> Tensor:
+        return self.second(self.first(x, next(film)), next(film))
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with a residual; FiLM modulates between them."""
+    """Two convolutions with a residual; FiLM modulates between them.
+
+    Scale and bias are linear in what the timestep and the observation say, each on its own: they are encoded apart.
+    """
 
     def __init__(self, size_in: int, size_out: int, film_size: int, kernel_size: int, groups: int):
         super().__init__()
+        self.size = size_out
         self.first = ConvBlock(size_in, size_out, kernel_size, groups)
         self.film = nn.Sequential(nn.Mish(), nn.Linear(film_size, 2 * size_out))
         self.second = ConvBlock(size_out, size_out, kernel_size, groups)
         self.residual = nn.Conv1d(size_in, size_out, 1) if size_in != size_out else nn.Identity()
 
+    def film_of_timestep(self, embedding: Tensor) -> Tensor:
+        """The part of scale and bias `[n, 2·size]` that is the timestep's, the constant included."""
+        linear = cast(nn.Linear, self.film[1])
+        return nn.functional.linear(self.film[0](embedding), linear.weight[:, : embedding.shape[1]], linear.bias)
+
+    def film_of_condition(self, condition: Tensor) -> Tensor:
+        """The part of scale and bias `[n, 2·size]` that is the observation's."""
+        linear = cast(nn.Linear, self.film[1])
+        return nn.functional.linear(self.film[0](condition), linear.weight[:, -condition.shape[1] :])
+
     def forward(self, x: Tensor, film: Tensor) -> Tensor:
-        scale, bias = self.film(film).unsqueeze(-1).chunk(2, dim=1)
+        scale, bias = film.unsqueeze(-1).chunk(2, dim=1)
         return self.second(torch.addcmul(bias, scale, self.first(x))) + self.residual(x)
 
 
@@ -137,18 +166,3 @@ class ConvBlock(nn.Sequential):
             nn.GroupNorm(groups, size_out),
             nn.Mish(),
         )
-
-
-class SinusoidalEmbedding(nn.Module):
-    """Sines and cosines of the timestep at geometrically spaced frequencies ("Attention Is All You Need", §3.5)."""
-
-    frequencies: Tensor
-
-    def __init__(self, size: int):
-        super().__init__()
-        half = size // 2
-        self.register_buffer("frequencies", torch.exp(-math.log(10_000) / (half - 1) * torch.arange(half)), persistent=False)
-
-    def forward(self, timestep: Tensor) -> Tensor:
-        angles = timestep[:, None].to(self.frequencies.dtype) * self.frequencies
-        return torch.cat([angles.sin(), angles.cos()], dim=-1)

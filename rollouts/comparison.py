@@ -46,6 +46,7 @@ class Compared:
             "seconds an episode, 1 environment": f"{s.seconds_per_episode_batch1:.1f}",
             "control steps a second": f"{s.throughput_steps_per_s:.0f}",
             "environments, workers, threads": f"{s.envs}, {s.workers}, {s.threads}",
+            "engine, precision": f"{s.engine}, {s.precision}",
         }
 
 

@@ -14,7 +14,7 @@ from gymnasium.vector import SyncVectorEnv
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.envs import CONTROL_HZ
-from paradp.policy import DiffusionPolicy, RecedingHorizon
+from paradp.policy import DiffusionPolicy, EngineName, Precision, RecedingHorizon
 from paradp.rollouts.directory import RunDirectory
 from paradp.rollouts.environments import check_fits, make_envs
 from paradp.rollouts.records import Episode
@@ -54,6 +54,7 @@ class RolloutConfig:
         workers: processes.
         videos: how many of the first episodes are filmed.
         device: where the network computes.
+        engine, precision: what computes it, and with which arithmetic.
     """
 
     task: str
@@ -66,6 +67,8 @@ class RolloutConfig:
     workers: int = 1
     videos: int = 0
     device: str = "cpu"
+    engine: EngineName = "auto"
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         for name in ("episodes", "envs", "workers"):
@@ -94,7 +97,7 @@ class RolloutConfig:
 
     def load(self, sha256: str | None = None) -> DiffusionPolicy:
         """The policy, checked against the task, and against the digest of its weights if one is given."""
-        policy = load_policy(self.checkpoint or self.task, self.sampler, self.device, sha256)
+        policy = load_policy(self.checkpoint or self.task, self.sampler, self.device, sha256, self.engine, self.precision)
         check_fits(policy.spec, self.task)
         return policy
 
@@ -109,6 +112,8 @@ class RolloutConfig:
             "workers": self.workers,
             "threads": self.threads,
             "device": self.device,
+            "engine": policy.engine.name,
+            "precision": policy.engine.precision,
             "hardware": hardware(self.device),
             "versions": versions(),
         }
@@ -125,12 +130,12 @@ def rollout(config: RolloutConfig, on_progress: Callable[[int], None] = lambda e
         ValueError: task, sampler or checkpoint are unknown or do not fit each other, or `config.out` holds another run.
         ChildProcessError: a worker died; what it had finished is kept.
     """
+    torch.set_num_threads(config.threads)
     sha256 = read_info(config.checkpoint_path).model_sha256
     policy = config.load(sha256)
     identity = config.identity(policy, sha256)
     directory = RunDirectory(config.out)
     directory.open(identity)
-    torch.set_num_threads(config.threads)
     finished = directory.seeds()
     missing = [seed for seed in config.seeds if seed not in finished]
 
@@ -239,4 +244,6 @@ def _summarise(
         seed=config.seed,
         hardware=identity["hardware"],
         versions=identity["versions"],
+        engine=identity["engine"],
+        precision=identity["precision"],
     )

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from paradp.rollouts.records import Episode
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import Solver
 
-VERSIONED = ("torch", "numpy", "robosuite", "mujoco", "gymnasium", "diffusers")
+VERSIONED = ("torch", "openvino", "numpy", "robosuite", "mujoco", "gymnasium", "diffusers")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Summary:
         clock: `ideal`: simulated time stands still while the policy thinks.
         checkpoint: `name` and `sha256` of the weights.
         envs, workers, threads: environments in a batch, processes, threads of each.
+        engine, precision: what computed the network, and with which arithmetic.
         seed: of the first episode.
         hardware, versions: what it ran on.
     """
@@ -77,6 +79,8 @@ class Summary:
     seed: int
     hardware: dict[str, Any]
     versions: dict[str, str]
+    engine: str = "eager"
+    precision: str = "fp32"
 
     def write(self, path: Path) -> None:
         write_whole(path, _SUMMARY.dump_json(self, indent=2) + b"\n")
@@ -138,7 +142,7 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    return {name: version(name) for name in VERSIONED}
+    return {name: version(name) for name in VERSIONED if find_spec(name)}
 
 
 def _cpu_name() -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from paradp.envs import can_render, find_task
+from paradp.policy import EngineName, Precision
 from paradp.rollouts import RolloutConfig
 from paradp.rollouts import rollout as run
 from paradp.rollouts.comparison import compare
@@ -34,6 +35,8 @@ def rollout(
     videos: int = 1,
     checkpoint: str | None = None,
     device: str = "cpu",
+    engine: EngineName = "auto",
+    precision: Precision = "fp32",
     out: Path = Path("runs/rollout"),
 ) -> None:
     """Run a policy in closed loop; measure success, reward and latency, film it, and write it all down.
@@ -58,6 +61,8 @@ def rollout(
         videos: how many of the first episodes to film.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
         device: where the network computes: cpu or cuda.
+        engine: what computes it; auto takes the fastest that there is for the device.
+        precision: of its arithmetic; bf16 is faster and changes plans a little.
         out: the run's directory.
     """
     find_task(task)
@@ -67,7 +72,9 @@ def rollout(
     flags = {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds}
     _check_flags(flags, choices := [SamplerChoice.parse(text) for text in sampler.split(",")])
     choices = [_with_flags(choice, flags) for choice in choices]
-    config = RolloutConfig(task, choices[0], out, checkpoint, episodes, seed, envs, workers, videos, device)
+    config = RolloutConfig(
+        task, choices[0], out, checkpoint, episodes, seed, envs, workers, videos, device, engine, precision
+    )
     configs = [replace(config, sampler=c, out=out / run_folder(c) if len(choices) > 1 else out) for c in choices]
     if len(configs) > 1:
         _check_parent(out, [one.out for one in configs])

@@ -14,6 +14,14 @@ from paradp.policy.training import TrainedPolicy, spec_for
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Engines are cached for the session, and not in the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARADP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def info() -> DemonstrationInfo:
     return DemonstrationInfo(

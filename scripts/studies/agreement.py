@@ -34,7 +34,7 @@ class Agreement:
 def study_agreement(context: Context, observations: int = 64, seed: int = 20_000, repeats: int = 15) -> None:
     """Writes OUT/TASK-agreement.md and its picture."""
     task, out = context.task, context.out
-    policy = load_policy(task, "ddpm")
+    policy = load_policy(task, "ddpm", engine="eager")
     histories = expert_histories(policy, observations, seed)
     shape = (policy.spec.horizons.predict, policy.spec.action_size)
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(observations)], policy.solver.table.steps, shape)

@@ -51,7 +51,7 @@ class Bench:
     def __init__(self, policy: DiffusionPolicy, observations: int = 64, seed: int = 20_000):
         self.policy = policy
         self.observations = observations
-        self.condition = policy.condition(expert_histories(policy, observations, seed))
+        self.condition = policy.engine.encode(policy.condition(expert_histories(policy, observations, seed)))
         self._solve = cache(self._solve_once)
 
     def measure(self, sampler: str) -> Measured:
@@ -73,7 +73,7 @@ class Bench:
         generators = [torch.Generator().manual_seed(i) for i in range(self.observations)]
         shape = (self.policy.spec.horizons.predict, self.policy.spec.action_size)
         noise = NoisePath.draw(generators, solver.table.steps, shape)
-        return solver.solve(self.policy.network, self.condition, noise)
+        return solver.solve(self.policy.engine, self.condition, noise)
 
     def describe(self) -> str:
         return f"""{self.observations} observations along the scripted expert's episodes, all as one batch, each with

@@ -37,11 +37,12 @@ def study_loop_cost(context: Context, episodes: int = 2, seed: int = 40_000, rep
     torch.set_num_threads(1)
     rows = []
     for sampler in ("ddpm", "para-ddpm"):
-        policy = load_policy(task, sampler)
+        policy = load_policy(task, sampler, engine="eager")
         envs = make_envs(task, 1, policy.spec.action_convention)
         warm_up(policy, envs)
-        network, plan = Stopwatch(policy.network.forward), Stopwatch(policy.plan)
-        policy.network.forward = network  # type: ignore[method-assign]
+        network, plan = Stopwatch(policy.engine), Stopwatch(policy.plan)
+        network.encode = policy.engine.encode  # type: ignore[attr-defined]
+        policy.engine = network  # type: ignore[assignment]
         policy.plan = plan  # type: ignore[method-assign]
         simulator = Stopwatch(envs.envs[0].unwrapped._robosuite.step)  # type: ignore[attr-defined]
         envs.envs[0].unwrapped._robosuite.step = simulator  # type: ignore[attr-defined]

@@ -56,7 +56,7 @@ def _peak_memory(task: str, window: int, batch: int) -> float:
 
 def _added_memory(task: str, window: int, batch: int) -> float:
     torch.set_num_threads(1)
-    policy = load_policy(task, f"para-ddpm:window={window}")
+    policy = load_policy(task, f"para-ddpm:window={window}", engine="eager")
     shape = (policy.spec.horizons.predict, policy.spec.action_size)
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(batch)], policy.solver.table.steps, shape)
     condition = torch.zeros(batch, policy.spec.condition_size)

@@ -1,0 +1,46 @@
+"""What all denoising networks have in common: timestep and observation are encoded apart from the noisy chunk."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class ConditionalNetwork(nn.Module, ABC):
+    """Predicts noise (or the sample, or v) for noisy action chunks.
+
+    The timesteps are known beforehand and the observation is the same for all steps of a plan: what depends on them alone is
+    encoded apart, so that an engine can tabulate the one and compute the other once a plan.
+    """
+
+    @abstractmethod
+    def encode_timestep(self, timestep: Tensor) -> Tensor:
+        """What `denoise` needs of integer timesteps `[n]`: `[n, F]`."""
+
+    @abstractmethod
+    def encode_condition(self, condition: Tensor) -> Tensor:
+        """What `denoise` needs of conditions `[n, C]`: `[n, G]`."""
+
+    @abstractmethod
+    def denoise(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        """The prediction `[n, H, A]` for chunks `[n, H, A]`, encoded timesteps `[n, F]` and encoded conditions `[n, G]`."""
+
+    def forward(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        """The prediction `[n, H, A]` for chunks `[n, H, A]`, integer timesteps `[n]` and conditions `[n, C]`."""
+        return self.denoise(x, self.encode_timestep(timestep), self.encode_condition(condition))
+
+
+class SinusoidalEmbedding(nn.Module):
+    """Sines and cosines of the timestep at geometrically spaced frequencies ("Attention Is All You Need", §3.5)."""
+
+    frequencies: Tensor
+
+    def __init__(self, size: int):
+        super().__init__()
+        half = size // 2
+        self.register_buffer("frequencies", torch.exp(-math.log(10_000) / (half - 1) * torch.arange(half)), persistent=False)
+
+    def forward(self, timestep: Tensor) -> Tensor:
+        angles = timestep[:, None].to(self.frequencies.dtype) * self.frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -1,0 +1,152 @@
+"""A network compiled by OpenVINO for the CPU."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import openvino as ov
+import torch
+from torch import Tensor, nn
+
+from paradp.policy.conditional import ConditionalNetwork
+from paradp.policy.engines import Precision, tabulate
+from paradp.policy.spec import PolicySpec
+
+_PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
+# Every number of rows is compiled for itself: with the number left open the network takes twice as long. Above this many,
+# rows are padded to a multiple of `_STEP`, and above `_MOST` they are computed in turns.
+_EXACT, _STEP, _MOST = 24, 8, 64
+
+
+class OpenVINOEngine:
+    """OpenVINO on the CPU, one compiled network for each number of rows.
+
+    The converted network is kept in a cache folder (`PARADP_CACHE`, else `~/.cache/paradp`); a file there that cannot be
+    read is made anew.
+
+    Args:
+        network: computes in PyTorch what is compiled here.
+        spec: what the network is for.
+        precision: of the arithmetic; inputs and outputs are float32.
+    """
+
+    name = "openvino"
+
+    def __init__(self, network: ConditionalNetwork, spec: PolicySpec, precision: Precision):
+        self.precision = precision
+        self._network = network
+        self._timesteps = tabulate(network, spec, torch.device("cpu"))
+        self._row_shape = (spec.horizons.predict, spec.action_size)
+        self._core = ov.Core()
+        self._model = self._read_or_convert(network, spec)
+        self._requests: dict[int, ov.InferRequest] = {}
+
+    def encode(self, condition: Tensor) -> Tensor:
+        return self._network.encode_condition(condition)
+
+    def prepare(self, rows: Sequence[int]) -> None:
+        for n in rows:
+            self._request(_padded(min(n, _MOST)))
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        timestep = self._timesteps[t]
+        if len(x) <= _MOST:
+            return self._infer(x, timestep, condition)
+        parts = zip(x.split(_MOST), timestep.split(_MOST), condition.split(_MOST), strict=True)
+        return torch.cat([self._infer(*part) for part in parts])
+
+    def _infer(self, *inputs: Tensor) -> Tensor:
+        rows = len(inputs[0])
+        padded = _padded(rows)
+        if padded > rows:
+            inputs = tuple(nn.functional.pad(i, (0, 0) * (i.ndim - 1) + (0, padded - rows)) for i in inputs)
+        request = self._request(padded)
+        outputs = request.infer([i.contiguous().numpy() for i in inputs], share_inputs=True)
+        return torch.from_numpy(outputs[0])[:rows]
+
+    def _request(self, rows: int) -> ov.InferRequest:
+        if rows not in self._requests:
+            model = self._model.clone()
+            model.reshape({i: [rows, *port.partial_shape[1:]] for i, port in enumerate(model.inputs)})
+            options = {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_PRECISION_HINT": _PRECISIONS[self.precision],
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            }
+            self._requests[rows] = self._core.compile_model(model, "CPU", options).create_infer_request()
+        return self._requests[rows]
+
+    def _read_or_convert(self, network: ConditionalNetwork, spec: PolicySpec) -> ov.Model:
+        cached = _CachedModel(network)
+        model = cached.read(self._core)
+        if model is None:
+            model = self._convert(network, spec)
+            cached.write(model)
+        return model
+
+    def _convert(self, network: ConditionalNetwork, spec: PolicySpec) -> ov.Model:
+        condition = network.encode_condition(torch.zeros(2, spec.condition_size))
+        example = (torch.zeros(2, *self._row_shape), self._timesteps[:2], condition)
+        with warnings.catch_warnings():
+            # Tracing warns of every shape that PyTorch's own layers compare; `check_agreement` tells whether it matters.
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            traced = torch.jit.trace(_Denoise(network), example, check_trace=False)
+            model = ov.convert_model(traced, example_input=example)
+        model.reshape({i: [-1, *one.shape[1:]] for i, one in enumerate(example)})
+        return model
+
+
+class _Denoise(nn.Module):
+    """The part of a network that is computed for every row."""
+
+    def __init__(self, network: ConditionalNetwork):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        return self.network.denoise(x, timestep, condition)
+
+
+def _padded(rows: int) -> int:
+    return rows if rows <= _EXACT else -(-rows // _STEP) * _STEP
+
+
+class _CachedModel:
+    """A converted network on disk; what is damaged there counts as not there."""
+
+    def __init__(self, network: ConditionalNetwork):
+        folder = Path(os.environ.get("PARADP_CACHE") or Path.home() / ".cache/paradp")
+        self._path = folder / f"{_digest(network)}-openvino-{ov.__version__.split('-')[0]}.xml"
+        self._weights, self._seal = self._path.with_suffix(".bin"), self._path.with_suffix(".sha256")
+
+    def read(self, core: ov.Core) -> ov.Model | None:
+        try:
+            return core.read_model(self._path) if self._seal.read_text() == _sha256(self._path, self._weights) else None
+        except (OSError, RuntimeError):
+            return None
+
+    def write(self, model: ov.Model) -> None:
+        """Keeps a model; one that cannot be kept costs two seconds the next time, no more."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            ov.save_model(model, self._path, compress_to_fp16=False)
+            self._seal.write_text(_sha256(self._path, self._weights))
+        except (OSError, RuntimeError):
+            pass  # without a seal that fits, the next reader makes it anew
+
+
+def _sha256(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _digest(network: ConditionalNetwork) -> str:
+    """Of the weights and of the structure that they fill."""
+    digest = hashlib.sha256(str(network).encode())
+    for tensor in network.state_dict().values():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:24]

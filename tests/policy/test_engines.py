@@ -1,0 +1,114 @@
+"""Engines compute the network that they were built from, whatever the number of rows."""
+
+import hashlib
+
+import pytest
+import torch
+
+from paradp.policy import TransformerConfig, build_engine, engines
+from paradp.policy.engines import EagerEngine
+from paradp.policy.networks import build_network
+from paradp.policy.training import spec_for
+from paradp.sampler import NoisePath, Sequential, Speculative, step_table
+
+openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+CPU = torch.device("cpu")
+
+
+def draw(spec, rows):
+    torch.manual_seed(1)
+    x = torch.randn(rows, spec.horizons.predict, spec.action_size)
+    return x, torch.randint(0, 100, (rows,)), torch.randn(rows, spec.condition_size)
+
+
+def predict(engine, x, t, condition):
+    with torch.no_grad():
+        return engine(x, t, engine.encode(condition))
+
+
+@pytest.fixture(params=["unet", "transformer"])
+def network(request, trained, info):
+    if request.param == "unet":
+        return trained.network, trained.spec
+    torch.manual_seed(0)
+    spec = spec_for(info, TransformerConfig(layers=2, heads=2, embedding=16))
+    return build_network(spec).eval(), spec
+
+
+@pytest.mark.parametrize("name", ["eager", "openvino"])
+@pytest.mark.parametrize("rows", [1, 7, 24, 25, 64, 150])
+def test_every_engine_computes_the_network(network, name, rows):
+    module, spec = network
+    engine = build_engine(module, spec, CPU, name)
+    x, t, condition = draw(spec, rows)
+    with torch.no_grad():
+        expected = module(x, t, condition)
+    assert engine.name == name
+    assert (predict(engine, x, t, condition) - expected).abs().max() < 1e-5 * expected.abs().max().clamp(min=1)
+
+
+def test_half_precision_is_near_and_says_so(trained):
+    engine = build_engine(trained.network, trained.spec, CPU, "openvino", "bf16")
+    assert engine.precision == "bf16"
+    draws = draw(trained.spec, 8)
+    difference = (predict(engine, *draws) - trained.network(*draws)).abs().max()
+    assert difference < 0.1
+
+
+def test_solvers_give_the_same_samples_on_every_engine(trained):
+    table = step_table(trained.spec.schedule)
+    noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(3)], table.steps, (16, 2))
+    condition = draw(trained.spec, 3)[2]
+    eager, compiled = (build_engine(trained.network, trained.spec, CPU, name) for name in ("eager", "openvino"))
+    for solver in (Sequential(table), Speculative(table)):
+        samples = [solver.solve(e, e.encode(condition), noise).sample for e in (eager, compiled)]
+        assert (samples[0] - samples[1]).abs().max() < 1e-4
+
+
+def test_auto_takes_openvino_on_a_cpu_and_eager_without_it(trained, monkeypatch):
+    assert build_engine(trained.network, trained.spec, CPU).name == "openvino"
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    assert build_engine(trained.network, trained.spec, CPU).name == "eager"
+    with pytest.raises(ValueError, match=r"the extra paradp\[openvino\]"):
+        build_engine(trained.network, trained.spec, CPU, "openvino")
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "device", "message"),
+    [
+        ("openvin", "fp32", "cpu", "did you mean 'openvino'"),
+        ("eager", "fp8", "cpu", "unknown precision 'fp8'"),
+        ("eager", "bf16", "cpu", "computes in fp32, not in bf16"),
+        ("openvino", "fp32", "cuda", "computes on the cpu, not on cuda"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_said(trained, name, precision, device, message):
+    with pytest.raises(ValueError, match=message):
+        build_engine(trained.network, trained.spec, torch.device(device), name, precision)
+
+
+def test_an_engine_that_computes_something_else_is_refused(trained, monkeypatch):
+    other = build_network(trained.spec).eval()
+    monkeypatch.setattr(engines, "EagerEngine", lambda network, spec, device: EagerEngine(other, spec, device))
+    with pytest.raises(ValueError, match="predictions differ from PyTorch's"):
+        build_engine(trained.network, trained.spec, CPU, "openvino")
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".bin", ".sha256"])
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:50], lambda whole: whole[:-9] + b"123456789"])
+def test_a_damaged_cache_is_made_anew(trained, tmp_path, monkeypatch, suffix, damage):
+    monkeypatch.setenv("PARADP_CACHE", str(tmp_path))
+    build_engine(trained.network, trained.spec, CPU, "openvino")
+    (path,) = tmp_path.glob(f"*{suffix}")
+    path.write_bytes(damage(path.read_bytes()))
+    engine = build_engine(trained.network, trained.spec, CPU, "openvino")
+    draws = draw(trained.spec, 2)
+    assert torch.allclose(predict(engine, *draws), trained.network(*draws), atol=1e-5)
+    files = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    assert hashlib.sha256(files[2] + files[0]).hexdigest().encode() == files[1]
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(trained, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PARADP_CACHE", str(tmp_path / "file"))
+    assert build_engine(trained.network, trained.spec, CPU, "openvino").name == "openvino"
