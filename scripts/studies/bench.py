@@ -78,4 +78,5 @@ class Bench:
     def describe(self) -> str:
         return f"""{self.observations} observations along the scripted expert's episodes, all as one batch, each with
 the same noise path for all samplers. The error of a chunk is the largest absolute difference to the sequential sampler of
-the same steps on the same noise, over the whole horizon, in normalised units."""
+the same steps on the same noise, over the whole horizon, in normalised units. The network was computed by the
+{self.policy.engine.name} engine in {self.policy.engine.precision}."""
