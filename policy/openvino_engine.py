@@ -92,6 +92,7 @@ class OpenVINOEngine:
         with warnings.catch_warnings():
             # Tracing warns of every shape that PyTorch's own layers compare; `check_agreement` tells whether it matters.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO reads this form of a network best
             traced = torch.jit.trace(_Denoise(network), example, check_trace=False)
             model = ov.convert_model(traced, example_input=example)
         model.reshape({i: [-1, *one.shape[1:]] for i, one in enumerate(example)})

@@ -100,6 +100,10 @@ def test_a_pickle_is_never_opened(checkpoint):
         (("spec", "horizons", "execute"), 99, "not predicted"),
         (("spec", "observation"), {"position": 3, "constant": 1}, "does not fit its config.json|dimensions"),
         (("spec", "schedule", "_class_name"), "os.system", "the noise schedule is a config of 'os.system'"),
+        (("spec", "schedule", "beta_schedule"), "cubic", "the noise schedule cannot be read"),
+        (("spec", "schedule", "num_train_timesteps"), "many", "the noise schedule cannot be read"),
+        (("spec", "network", "kind"), "mamba", "network: Input tag 'mamba'"),
+        (("spec", "network"), {"kind": "transformer", "heads": 3}, "network.transformer"),
         (("surprise",), 1, "surprise"),
     ],
 )
@@ -111,6 +115,21 @@ def test_a_config_that_does_not_hold_together_is_refused(checkpoint, where, valu
     part[where[-1]] = value
     (checkpoint / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=message):
+        load_policy(checkpoint)
+
+
+def test_a_config_from_before_there_were_other_networks_is_read(checkpoint):
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["spec"]["unet"] = config["spec"].pop("network")
+    del config["spec"]["unet"]["kind"]
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    assert load_policy(checkpoint).spec.network.kind == "unet"
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"spec": 3}', '{"spec": {"unet": 3}}'])
+def test_a_config_that_is_something_else_is_refused(checkpoint, content):
+    (checkpoint / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
         load_policy(checkpoint)
 
 

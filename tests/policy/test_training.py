@@ -191,3 +191,24 @@ def test_what_is_learned_is_what_the_sampler_takes_a_prediction_for(demonstratio
     read = table.clean(seen[0], target[prediction_type], step)
     # At the noisiest steps of an epsilon network the clean sample is float32's rounding over √ᾱ.
     assert ((read - clean).abs() < 1e-5 / bar.sqrt()).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta_schedule": "linear", "beta_end": 2.0}, "0 < beta_start ≤ beta_end < 1"),
+        ({"beta_schedule": "linear", "beta_start": 0.0}, "0 < beta_start"),
+        ({"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}, "ends with ᾱ = 0.36 and not near 0"),
+        ({"network": "transformer", "embedding": 7}, "embedding must be"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, **options)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(demonstrations, tmp_path):
+    config = dataclasses.replace(CONFIG, learning_rate=1e30, warmup_steps=1)
+    with pytest.raises(ValueError, match="the loss of step"):
+        train(demonstrations, config, tmp_path / "run", ignore)

@@ -280,3 +280,24 @@ def test_unsupported_schedules_are_named(config, change, message):
 def test_a_schedule_without_steps_is_refused(config):
     with pytest.raises(ValueError, match="at least one step"):
         step_table(config, 0)
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler"])
+def test_every_kind_of_table_knows_every_beta_schedule(name):
+    """diffusers' DDIM and DPM-Solver lack the sigmoid schedule that its DDPM has."""
+    tables = {
+        kind: step_table(
+            {"_class_name": kind, "num_train_timesteps": 100, "beta_schedule": "sigmoid"}, timesteps=[90, 40, 7]
+        )
+        for kind in (name, "DDPMScheduler")
+    }
+    assert torch.equal(tables[name].alpha_bar, tables["DDPMScheduler"].alpha_bar)
+    with pytest.raises(ValueError, match="the noise schedule cannot be read: cubic"):
+        step_table({"_class_name": name, "num_train_timesteps": 100, "beta_schedule": "cubic"}, 5)
+
+
+def test_more_steps_than_were_trained_are_refused(config):
+    with pytest.raises(ValueError, match="101 steps are too many: the network was trained with 100 timesteps"):
+        step_table({**config, "_class_name": "DDIMScheduler"}, 101)
+    with pytest.raises(ValueError, match="100 steps are too many for 100 timesteps so spaced"):
+        step_table({**config, "_class_name": "DPMSolverMultistepScheduler"}, 100)

@@ -183,6 +183,11 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
         (["rollout", "lift", "--device", "abacus"], "device 'abacus' is not available"),
         (["collect", "lfit"], "unknown task 'lfit'"),
         (["train", "lift", "--data", "nowhere.zarr"], "nowhere.zarr holds no demonstrations"),
+        (["rollout", "lift", "--sampler", "speculative-ddpm:draft=wild"], "draft must be one of secant, picard, frozen"),
+        (["rollout", "lift", "--sampler", "speculative-ddpm:start="], "start must be one of previous, cold"),
+        (["rollout", "lift", "--sampler", "ddim-1000"], "1000 steps are too many"),
+        (["rollout", "lift", "--precision", "bf16", "--engine", "eager"], "the eager engine computes in fp32, not in bf16"),
+        (["study", "variants", "lift", "--runs", "nowhere"], "nowhere holds no trainings"),
         (["info", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
     ],
 )

@@ -1,0 +1,58 @@
+"""What the samplers promise on the shipped Square policy, 64 observations: in rounds and evaluations, not in seconds."""
+
+import numpy as np
+import pytest
+
+from paradp.checkpoints import load_policy
+from paradp.scripts.studies.bench import Bench
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return Bench(load_policy("square", "ddpm"))
+
+
+@pytest.fixture(scope="module")
+def usual(bench):
+    return bench.measure("para-ddpm")
+
+
+def test_paraddpm_needs_the_rounds_of_the_paper(usual):
+    assert 22 < usual.rounds.mean() < 29 and 350 < usual.evaluations.mean() < 460
+    assert np.median(usual.error) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "rounds", "evaluations"),
+    [("", 0.45, 0.45), (":window=50", 0.38, np.inf), (":window=4", np.inf, 112 / 415)],
+)
+def test_exact_sampling_takes_less_than_half_of_paraddpm(bench, usual, options, rounds, evaluations):
+    measured = bench.measure(f"speculative-ddpm{options}")
+    assert measured.rounds.mean() <= rounds * usual.rounds.mean()
+    assert measured.evaluations.mean() <= evaluations * usual.evaluations.mean()
+
+
+def test_every_better_draft_saves_rounds(bench):
+    drafts = [":draft=frozen:gain=0", ":draft=picard:gain=0", ":draft=picard", ""]
+    rounds = [bench.measure(f"speculative-ddpm{draft}").rounds.mean() for draft in drafts]
+    assert rounds == sorted(rounds, reverse=True)
+
+
+def test_the_linear_split_is_cheap_at_a_small_error(bench):
+    measured = bench.measure("para-ddpm:split=linear:tolerance=0.03")
+    assert measured.rounds.mean() <= 16 and measured.evaluations.mean() <= 230
+    assert np.median(measured.error) <= 5e-3
+
+
+@pytest.mark.parametrize("sampler", ["para-ddim-15", "para-dpm-solver-15"])
+def test_few_step_solvers_halve_their_rounds(bench, sampler):
+    measured = bench.measure(sampler)
+    assert measured.rounds.mean() <= 8 and np.median(measured.error) <= 5e-2
+
+
+def test_a_bigger_budget_is_never_much_worse(bench):
+    medians = [np.median(bench.measure(f"para-ddpm:max-rounds={n}").error) for n in (4, 8, 12, 16, 20, 24)]
+    assert all(later < 1.5 * min(medians[: i + 1]) for i, later in enumerate(medians[1:]))
+    assert medians[-1] < 0.1 * medians[0]
