@@ -15,9 +15,10 @@ from paradp.policy.engines import Precision, tabulate
 from paradp.policy.spec import PolicySpec
 
 _PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
-# Every number of rows is compiled for itself: with the number left open the network takes twice as long. Above this many,
-# rows are padded to a multiple of `_STEP`, and above `_MOST` they are computed in turns.
-_EXACT, _STEP, _MOST = 24, 8, 64
+# Every number of rows is compiled for itself: with the number left open the network takes twice as long. Each costs memory,
+# about twice the weights, so that more than a few rows are padded to multiples. Above `_MOST` they are computed in turns.
+_MULTIPLES = ((8, 1), (32, 4), (64, 8))
+_MOST = 64
 
 
 class OpenVINOEngine:
@@ -47,8 +48,8 @@ class OpenVINOEngine:
         return self._network.encode_condition(condition)
 
     def prepare(self, rows: Sequence[int]) -> None:
-        for n in rows:
-            self._request(_padded(min(n, _MOST)))
+        for n in sorted({_padded(min(n, _MOST)) for n in rows}):
+            self._request(n)
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         timestep = self._timesteps[t]
@@ -111,7 +112,9 @@ class _Denoise(nn.Module):
 
 
 def _padded(rows: int) -> int:
-    return rows if rows <= _EXACT else -(-rows // _STEP) * _STEP
+    """How many rows are computed for so many, up to `_MOST`."""
+    multiple = next(multiple for most, multiple in _MULTIPLES if rows <= most)
+    return -(-rows // multiple) * multiple
 
 
 class _CachedModel:

@@ -158,6 +158,7 @@ def rollout(config: RolloutConfig, on_progress: Callable[[int], None] = lambda e
 def warm_up(policy: DiffusionPolicy, envs: SyncVectorEnv) -> None:
     """Plans and steps for nobody, so that one-time costs — compilation, first allocations — are not taken for latency."""
     batch = envs.num_envs
+    policy.engine.prepare(range(1, batch * policy.solver.window + 1))
     histories = np.zeros((batch, policy.spec.horizons.observe, policy.spec.observation_size), np.float32)
     for _ in range(WARM_UP_PLANS):
         policy.plan(histories, [torch.Generator().manual_seed(i) for i in range(batch)])

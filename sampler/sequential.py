@@ -16,6 +16,11 @@ class Sequential:
 
     table: StepTable
 
+    @property
+    def window(self) -> int:
+        """One step a round."""
+        return 1
+
     @torch.no_grad()
     def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
         """Samples `[B, …]` for conditions `[B, C]` on a noise path; a guess is of no use here."""

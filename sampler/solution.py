@@ -62,6 +62,11 @@ class Solver(Protocol):
     @property
     def table(self) -> StepTable: ...
 
+    @property
+    def window(self) -> int:
+        """The most steps of one environment that a round evaluates."""
+        ...
+
     def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
         """Samples `[B, …]` for conditions `[B, C]` on a noise path.
 

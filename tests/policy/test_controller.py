@@ -13,6 +13,7 @@ class Counting:
 
     def __init__(self, spec):
         self.table = step_table(spec.schedule)
+        self.window = 1
         self.plans = 0
         self.guesses = []
 
