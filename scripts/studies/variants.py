@@ -46,7 +46,8 @@ def study_variants(context: Context) -> None:
         _SUCCESS,
     ]
     body = f"""
-Policies for {context.task}, each trained by the command in its checkpoint's card, and {bench.describe()}
+Policies for {context.task}, trained on the same demonstrations (the commands are in their checkpoints' cards), and
+{bench.describe()}
 
 {markdown_table(header, described)}
 
@@ -109,6 +110,6 @@ def _plot(measured: dict[str, list[Measured]], path: Path) -> None:
     for axes in (left, right):
         axes.set_xticks(np.arange(len(names)), names)
         axes.grid(alpha=0.3, axis="y")
-    left.legend(fontsize="small")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(SAMPLERS), fontsize="small")
     figure.savefig(path, dpi=110)
     plt.close(figure)
