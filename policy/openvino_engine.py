@@ -75,6 +75,8 @@ class OpenVINOEngine:
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_PRECISION_HINT": _PRECISIONS[self.precision],
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                # Pinned, the first threads of all processes would share a core.
+                "ENABLE_CPU_PINNING": False,
             }
             self._requests[rows] = self._core.compile_model(model, "CPU", options).create_infer_request()
         return self._requests[rows]

@@ -4,13 +4,14 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from paradp.sampler.picard import Picard
+from paradp.sampler.drafts import Draft
+from paradp.sampler.picard import Extension, Picard, Split
 from paradp.sampler.schedules import ddim_table, ddpm_table, dpm_solver_table
 from paradp.sampler.sequential import Sequential
 from paradp.sampler.solution import Solver
-from paradp.sampler.speculative import Speculative
+from paradp.sampler.speculative import Speculative, Start
 from paradp.sampler.table import StepTable
 
 Config = Mapping[str, Any]
@@ -45,6 +46,11 @@ class SamplerFamily:
     build: Callable[..., Solver]
     numbered: bool = False
 
+    @property
+    def options_as_typed(self) -> list[str]:
+        """The options with the values of those that are a choice: `draft=secant|picard|frozen`."""
+        return [f"{name}={'|'.join(_CHOICES[name])}" if name in _CHOICES else name for name in self.options]
+
 
 def _ddim(config: Config, steps: int, eta: float = 0.0) -> StepTable:
     clip = {key: config[key] for key in ("clip_sample", "clip_sample_range") if key in config}
@@ -60,6 +66,13 @@ def _schedule(config: Config) -> dict[str, Any]:
     return {key: config[key] for key in _SCHEDULE_KEYS if key in config}
 
 
+# The values of the options that are a choice; the solvers check them.
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "split": get_args(Split),
+    "extension": get_args(Extension),
+    "draft": get_args(Draft),
+    "start": get_args(Start),
+}
 _ETA: Options = {"eta": float}
 _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
 _SPECULATIVE: Options = {"window": int, "draft": str, "gain": float, "start": str}

@@ -30,7 +30,7 @@ def info(checkpoint: str | None = None) -> None:
         tasks.add_row(name, f"{size} values", entry.task.success_rule, "pretrained" if name in pretrained() else "")
     samplers = Table("sampler", "what it is", "options", title="samplers")
     for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True):
-        samplers.add_row(name, family.summary, ", ".join(family.options))
+        samplers.add_row(name, family.summary, ", ".join(family.options_as_typed))
     console.print(tasks, samplers)
     console.print(", ".join(f"{k} {v}" for k, v in versions().items()))
     console.print(", ".join(f"{k} {v}" for k, v in hardware().items()))

@@ -16,8 +16,9 @@ from paradp.scripts.console import console, progress
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.tables import comparison_table
 
-_SAMPLER_HELP = "how to denoise, one or several with commas between them, each with its options behind colons: " + "; ".join(
-    f"{name} ({family.summary})" for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True)
+_SAMPLER_HELP = "how to denoise, one or several with commas between them, each with its options behind colons. " + " ".join(
+    f"{name}: {family.summary}{'; options ' * bool(family.options)}{', '.join(family.options_as_typed)}."
+    for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True)
 )
 
 
