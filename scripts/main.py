@@ -5,6 +5,7 @@ import sys
 
 import tyro
 
+from paradp.scripts.bench import bench
 from paradp.scripts.collect import collect
 from paradp.scripts.console import errors
 from paradp.scripts.info import info
@@ -14,7 +15,7 @@ from paradp.scripts.study import study
 from paradp.scripts.train import train
 
 app = tyro.extras.SubcommandApp()
-for _command in (rollout, collect, train, study, release, info):
+for _command in (rollout, bench, collect, train, study, release, info):
     app.command(_command)
 
 

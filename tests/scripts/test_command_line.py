@@ -236,7 +236,7 @@ def test_the_directory_of_another_run_is_left_alone(paradp, tmp_path):
 
 
 def test_help_teaches(paradp):
-    for command in ("rollout", "collect", "train", "study", "info"):
+    for command in ("rollout", "bench", "collect", "train", "study", "info"):
         code, printed, _ = paradp(command, "--help")
         assert code == 0 and f"paradp {command}" in printed
 
