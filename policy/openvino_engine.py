@@ -19,6 +19,8 @@ _PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 # about twice the weights, so that more than a few rows are padded to multiples. Above `_MOST` they are computed in turns.
 _MULTIPLES = ((8, 1), (32, 4), (64, 8))
 _MOST = 64
+# Fewer rows than this are computed sooner by one thread than by two that wait for each other at every layer.
+_SHARED = 16
 
 
 class OpenVINOEngine:
@@ -74,7 +76,7 @@ class OpenVINOEngine:
             options = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_PRECISION_HINT": _PRECISIONS[self.precision],
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "INFERENCE_NUM_THREADS": torch.get_num_threads() if rows >= _SHARED else 1,
                 # Pinned, the first threads of all processes would share a core.
                 "ENABLE_CPU_PINNING": False,
             }

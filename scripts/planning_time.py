@@ -83,6 +83,8 @@ def measure_plans(
     """
     contenders = list(_contenders(policy, conditions.device))
     shape = (policy.spec.horizons.predict, policy.spec.action_size)
+    for contender in contenders:
+        contender.prepare(batch)
     for repeat in range(repeats + 1):
         rows = (torch.arange(batch) + repeat * batch) % len(conditions)
         for contender in contenders:
@@ -119,6 +121,9 @@ class _TimedEngine:
     def encode(self, condition: Tensor) -> Tensor:
         return self._timed(self.engine.encode, condition)
 
+    def prepare(self, rows: Sequence[int]) -> None:
+        self.engine.prepare(rows)
+
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         return self._timed(self.engine, x, t, condition)
 
@@ -138,6 +143,9 @@ class _TimedNetwork(_TimedEngine):
         self.engine = network  # type: ignore[assignment]
         self.name, self.precision = "eager", "fp32"
         self.seconds = 0.0
+
+    def prepare(self, rows: Sequence[int]) -> None:
+        """Nothing: eager PyTorch compiles nothing."""
 
     def encode(self, condition: Tensor) -> Tensor:
         return condition
@@ -176,6 +184,10 @@ class _Contender:
         self._seconds: list[float] = []
         self._solutions: list[Solution] = []
         self._engine.seconds = 0.0
+
+    def prepare(self, batch: int) -> None:
+        """What a controller does before its first tick."""
+        self._engine.prepare(range(1, batch * self._solver.window + 1))
 
     def plan(self, condition: Tensor, seed: int, shape: tuple[int, int]) -> None:
         """One plan for conditions `[B, C]`, timed from the first draw of noise."""
