@@ -11,7 +11,9 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from paradp.policy import DiffusionPolicy, Engine, EngineName, Precision, build_engine
+from paradp.policy import DiffusionPolicy, Engine, Precision, build_engine
+from paradp.policy.conditional import ConditionalNetwork
+from paradp.policy.engines import EagerEngine
 from paradp.sampler import Denoiser, NoisePath, SamplerChoice, Solution, Solver, SolverStats, StepTable
 
 # Sampler → its law, beside that of sequential DDPM.
@@ -98,34 +100,33 @@ def measure_plans(
 def _contenders(policy: DiffusionPolicy, device: torch.device) -> "Iterator[_Contender]":
     network, spec = policy.network.to(device).eval(), policy.spec
     steps = SamplerChoice.parse("ddpm").build(spec.schedule).table
-    yield _Contender("usual", _TimedNetwork(network), _UsualLoop(spec.schedule, steps), "exact")
-    engines: list[tuple[EngineName, Precision, Sequence[str]]] = [("eager", "fp32", EAGER_SAMPLERS)]
+    yield _Contender("usual", TimedEngine(_PlainNetwork(network)), _UsualLoop(spec.schedule, steps), "exact")
+    engines: list[tuple[Engine, Sequence[str]]] = [(EagerEngine(network, spec, device), EAGER_SAMPLERS)]
     fastest = build_engine(network, spec, device)
     if fastest.name != "eager":
-        engines += [("auto", precision, tuple(SAMPLERS)) for precision in ("fp32", "bf16")]  # type: ignore[misc]
-    for name, precision, samplers in engines:
-        engine = build_engine(network, spec, device, name, precision)
+        engines += [(fastest, tuple(SAMPLERS)), (build_engine(network, spec, device, precision="bf16"), tuple(SAMPLERS))]
+    for engine, samplers in engines:
         for sampler in samplers:
             solver = SamplerChoice.parse(sampler).build(spec.schedule)
-            yield _Contender(sampler, _TimedEngine(engine), solver, SAMPLERS[sampler])
+            yield _Contender(sampler, TimedEngine(engine), solver, SAMPLERS[sampler])
 
 
-class _TimedEngine:
+class TimedEngine:
     """An engine that knows how long it was busy."""
 
     def __init__(self, engine: Engine):
-        self.engine = engine
+        self._engine = engine
         self.name, self.precision = engine.name, engine.precision
         self.seconds = 0.0
 
     def encode(self, condition: Tensor) -> Tensor:
-        return self._timed(self.engine.encode, condition)
+        return self._timed(self._engine.encode, condition)
 
     def prepare(self, rows: Sequence[int]) -> None:
-        self.engine.prepare(rows)
+        self._engine.prepare(rows)
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        return self._timed(self.engine, x, t, condition)
+        return self._timed(self._engine, x, t, condition)
 
     def _timed(self, function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
         _wait_for(arguments[0].device)
@@ -136,19 +137,23 @@ class _TimedEngine:
         return result
 
 
-class _TimedNetwork(_TimedEngine):
-    """The network as it is, for the usual loop."""
+class _PlainNetwork:
+    """The network as it is, with nothing tabulated or encoded beforehand: the usual loop's engine."""
 
-    def __init__(self, network: torch.nn.Module):
-        self.engine = network  # type: ignore[assignment]
-        self.name, self.precision = "eager", "fp32"
-        self.seconds = 0.0
+    name = "eager"
+    precision: Precision = "fp32"
+
+    def __init__(self, network: ConditionalNetwork):
+        self._network = network
+
+    def encode(self, condition: Tensor) -> Tensor:
+        return condition
 
     def prepare(self, rows: Sequence[int]) -> None:
         """Nothing: eager PyTorch compiles nothing."""
 
-    def encode(self, condition: Tensor) -> Tensor:
-        return condition
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        return self._network(x, t, condition)
 
 
 class _UsualLoop:
@@ -168,13 +173,15 @@ class _UsualLoop:
         for t in self._scheduler.timesteps:
             x = self._scheduler.step(denoiser(x, t.expand(len(x)).to(x.device), condition), t, x).prev_sample
         counts = torch.full((len(x),), self.table.steps)
-        return Solution(x, SolverStats(counts, counts, torch.zeros(len(x)), torch.zeros_like(counts), counts - counts - 1))
+        return Solution(
+            x, SolverStats(counts, counts, torch.zeros(len(x)), torch.zeros_like(counts), torch.full_like(counts, -1))
+        )
 
 
 class _Contender:
     """One row in the making."""
 
-    def __init__(self, name: str, engine: _TimedEngine, solver: Solver, law: str):
+    def __init__(self, name: str, engine: TimedEngine, solver: Solver, law: str):
         self.name, self.law = name, law
         self._engine, self._solver = engine, solver
         self.forget()

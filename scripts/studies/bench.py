@@ -51,7 +51,8 @@ class Bench:
     def __init__(self, policy: DiffusionPolicy, observations: int = 64, seed: int = 20_000):
         self.policy = policy
         self.observations = observations
-        self.condition = policy.engine.encode(policy.condition(expert_histories(policy, observations, seed)))
+        self.histories = expert_histories(policy, observations, seed)
+        self.condition = policy.engine.encode(policy.condition(self.histories))
         self._solve = cache(self._solve_once)
 
     def measure(self, sampler: str) -> Measured:
@@ -70,10 +71,12 @@ class Bench:
 
     def _solve_once(self, sampler: str) -> Solution:
         solver = SamplerChoice.parse(sampler).build(self.policy.spec.schedule)
+        return solver.solve(self.policy.engine, self.condition, self.noise(solver.table.steps))
+
+    def noise(self, steps: int) -> NoisePath:
+        """The observations' noise paths, for trajectories of so many steps."""
         generators = [torch.Generator().manual_seed(i) for i in range(self.observations)]
-        shape = (self.policy.spec.horizons.predict, self.policy.spec.action_size)
-        noise = NoisePath.draw(generators, solver.table.steps, shape)
-        return solver.solve(self.policy.engine, self.condition, noise)
+        return NoisePath.draw(generators, steps, (self.policy.spec.horizons.predict, self.policy.spec.action_size))
 
     def describe(self) -> str:
         return f"""{self.observations} observations along the scripted expert's episodes, all as one batch, each with

@@ -12,6 +12,7 @@ from paradp.rollouts import run_episodes
 from paradp.rollouts.environments import make_envs
 from paradp.rollouts.overhead import measure_overhead
 from paradp.rollouts.run import warm_up
+from paradp.scripts.planning_time import TimedEngine
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 
@@ -40,9 +41,8 @@ def study_loop_cost(context: Context, episodes: int = 2, seed: int = 40_000, rep
         policy = load_policy(task, sampler, engine="eager")
         envs = make_envs(task, 1, policy.spec.action_convention)
         warm_up(policy, envs)
-        network, plan = Stopwatch(policy.engine), Stopwatch(policy.plan)
-        network.encode = policy.engine.encode  # type: ignore[attr-defined]
-        policy.engine = network  # type: ignore[assignment]
+        network, plan = TimedEngine(policy.engine), Stopwatch(policy.plan)
+        policy.engine = network
         policy.plan = plan  # type: ignore[method-assign]
         simulator = Stopwatch(envs.envs[0].unwrapped._robosuite.step)  # type: ignore[attr-defined]
         envs.envs[0].unwrapped._robosuite.step = simulator  # type: ignore[attr-defined]

@@ -79,6 +79,8 @@ def test_at_zero_tolerance_every_variant_gives_the_sequential_sample(
     assert error < (1e-5 if single else 1e-10) * amplified
     assert (solution.stats.rounds <= steps).all() and solution.stats.converged.all()
     assert (solution.stats.residual == 0).all()
+    if window == 1:
+        assert (solution.stats.evaluations == steps).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"split": "linear"}, {"anderson": 2}, {"split": "linear", "extension": "copy"}])
@@ -139,7 +141,7 @@ def test_tighter_tolerance_costs_rounds_and_buys_accuracy(table, denoiser, draw)
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.1])
-@pytest.mark.parametrize("options", [{}, {"split": "linear"}, {"max_rounds": 12}])
+@pytest.mark.parametrize("options", [{}, {"split": "linear"}, {"max_rounds": 12}, {"anderson": 2}])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_environments_are_independent_to_the_last_bit(table, denoiser, draw, tolerance, options, dtype):
     solver = Picard(table, window=20, tolerance=tolerance, **options)

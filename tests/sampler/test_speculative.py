@@ -391,6 +391,13 @@ def test_environments_are_independent_to_the_last_bit(table, denoiser, draw):
     assert torch.equal(fewer.sample, together.sample[order])
     assert torch.equal(fewer.stats.rounds, together.stats.rounds[order])
 
+    other = condition.clone()
+    other[2] += 1
+    replaced = solver.solve(denoiser, other, noise)
+    rest = torch.arange(6) != 2
+    assert torch.equal(replaced.sample[rest], together.sample[rest])
+    assert not torch.equal(replaced.sample[2], together.sample[2])
+
 
 def test_the_gain_of_a_gaussian_makes_its_drafts_exact(table, draw):
     """For data N(μ, v) the prediction is linear in x with slope J: once a step was evaluated, its draft is always kept."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from paradp.checkpoints import load_policy
+from paradp.sampler import Picard
 from paradp.scripts.studies.bench import Bench
 
 pytestmark = pytest.mark.slow
@@ -50,6 +51,18 @@ def test_the_linear_split_is_cheap_at_a_small_error(bench):
 def test_few_step_solvers_halve_their_rounds(bench, sampler):
     measured = bench.measure(sampler)
     assert measured.rounds.mean() <= 8 and np.median(measured.error) <= 5e-2
+
+
+@pytest.mark.parametrize("engine", ["eager", "openvino"])
+def test_neighbours_change_a_plan_by_rounding_only(engine):
+    """The number of rows in a call changes the rounding of its matrix products; so do an engine's padded rows."""
+    bench = Bench(load_policy("square", "ddpm", engine=engine), observations=8)
+    solver = Picard(bench.policy.solver.table, 20, 0.0)
+    noise = bench.noise(solver.table.steps)
+    together = solver.solve(bench.policy.engine, bench.condition, noise).sample
+    for i in range(3):
+        alone = solver.solve(bench.policy.engine, bench.condition[i : i + 1], noise[i : i + 1]).sample
+        assert (alone[0] - together[i]).abs().max() < 1e-4
 
 
 def test_a_bigger_budget_is_never_much_worse(bench):
