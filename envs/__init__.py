@@ -4,11 +4,14 @@ Importing this package registers `paradp/Square-v0`, `paradp/Lift-v0`, …:
 
     import gymnasium, paradp.envs
     env = gymnasium.make("paradp/Square-v0", action_convention="absolute", render_mode="rgb_array")
+
+An object can be disturbed while the robot acts: `gymnasium.make("paradp/Square-v0", disturbance="belt")`.
 """
 
 import gymnasium
 
 from paradp.envs.actions import ACTION_CONVENTIONS
+from paradp.envs.disturbances import DISTURBANCES, find_disturbance
 from paradp.envs.experts.waypoints import Disturbance, ExpertCommand, ScriptedExpert, Variety
 from paradp.envs.robosuite_env import CONTROL_HZ, RobosuiteEnv, RobosuiteTask, can_render
 from paradp.envs.tasks import TASKS, find_task
@@ -16,6 +19,7 @@ from paradp.envs.tasks import TASKS, find_task
 __all__ = [
     "ACTION_CONVENTIONS",
     "CONTROL_HZ",
+    "DISTURBANCES",
     "TASKS",
     "Disturbance",
     "ExpertCommand",
@@ -24,6 +28,7 @@ __all__ = [
     "ScriptedExpert",
     "Variety",
     "can_render",
+    "find_disturbance",
     "find_task",
 ]
 

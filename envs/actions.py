@@ -8,6 +8,7 @@
 The gripper closes for values above zero and opens for values below. Poses are those of the grip site.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +56,14 @@ class ActionConvention(Protocol):
 
     def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray: ...
 
+    def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The action that keeps the hand where it is, after the action `last`; without one, where it is seen, open."""
+        ...
+
+    def path(self, actions: np.ndarray) -> np.ndarray:
+        """Where actions `[T, A]` send the hand, `[T, 3]` in metres, up to a constant."""
+        ...
+
 
 class AbsoluteAction:
     """Goal poses in the world frame. robosuite neither scales nor clips these, so the box is the workspace itself."""
@@ -77,6 +86,14 @@ class AbsoluteAction:
     def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
         return np.concatenate([goal.position, matrix_to_rotation_6d(goal.rotation), [goal.gripper]]).astype(np.float32)
 
+    def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        if last is not None:
+            return last
+        return np.concatenate([observation["eef_pos"], observation["eef_rot6d"], [OPEN]]).astype(np.float32)
+
+    def path(self, actions: np.ndarray) -> np.ndarray:
+        return actions[:, :3]
+
 
 class DeltaAction:
     """robomimic's convention: normalised steps of position and axis-angle in the frame of the robot's base."""
@@ -95,6 +112,13 @@ class DeltaAction:
         step = (goal.position - position) / MAX_STEP_M
         turn = matrix_to_rotvec(goal.rotation @ rotation.T) / MAX_STEP_RAD
         return np.clip(np.concatenate([step, turn, [goal.gripper]]), -1, 1).astype(np.float32)
+
+    def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        gripper = OPEN if last is None else last[-1]
+        return np.array([0, 0, 0, 0, 0, 0, gripper], np.float32)
+
+    def path(self, actions: np.ndarray) -> np.ndarray:
+        return MAX_STEP_M * actions[:, :3].cumsum(0)
 
 
 ACTION_CONVENTIONS: dict[str, ActionConvention] = {c.name: c for c in (AbsoluteAction(), DeltaAction())}

@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from paradp.envs.actions import ACTION_CONVENTIONS, CONTROLLER_DAMPING_RATIO, CONTROLLER_KP
+from paradp.envs.disturbances import Area, LooseObject, find_disturbance
 from paradp.envs.rotations import matrix_to_rotation_6d
 
 CONTROL_HZ = 20
@@ -26,10 +27,11 @@ class RobosuiteTask:
     Attributes:
         name: what a user types.
         robosuite_name: robosuite's class.
-        objects: name in the observation → name of the MuJoCo body.
+        objects: name in the observation → name of the MuJoCo body; the first is the one that a disturbance moves.
         success_rule: the task's own rule in words.
         camera: the camera that shows the task best.
         max_steps: control steps until an episode is truncated.
+        area: where on the table a disturbance may take the object (m, world); without it there are no disturbances.
     """
 
     name: str
@@ -38,6 +40,7 @@ class RobosuiteTask:
     success_rule: str
     camera: str = "agentview"
     max_steps: int = 400
+    area: Area | None = None
 
     @property
     def env_id(self) -> str:
@@ -54,14 +57,18 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     The reward is robosuite's sparse one (1 at success); an episode terminates at success; `info["success"]` says so.
     `reset(seed=…)` makes the episode reproducible to the bit, whatever was simulated before.
 
+    With a disturbance the scene begins as without, and `info["disturbed"]` says whether it has acted in this episode.
+
     Args:
         task: the task's definition.
         action_convention: `"absolute"` or `"delta"`, see `paradp.envs.actions`.
         render_mode: `None` or `"rgb_array"`.
         render_size: height and width of a frame in pixels.
+        disturbance: `None`, `"push"` or `"belt"`, see `paradp.envs.disturbances`.
 
     Raises:
-        ValueError: the action convention or render mode is unknown, or an action is not finite.
+        ValueError: the action convention, render mode or disturbance is unknown, the task's first object cannot be
+            disturbed, or an action is not finite.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
@@ -72,12 +79,14 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         action_convention: str = "absolute",
         render_mode: str | None = None,
         render_size: tuple[int, int] = (256, 256),
+        disturbance: str | None = None,
     ):
         if action_convention not in ACTION_CONVENTIONS:
             known = ", ".join(ACTION_CONVENTIONS)
             raise ValueError(f"unknown action convention {action_convention!r}; there are: {known}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render mode {render_mode!r}; there is: rgb_array")
+        self._disturbance = None if disturbance is None else find_disturbance(disturbance)()
         self.task = task
         self.convention = ACTION_CONVENTIONS[action_convention]
         self.render_mode = render_mode
@@ -93,6 +102,9 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._grip_site = self._robosuite.robots[0].eef_site_id["right"]
         self._finger_joints = [model.get_joint_qpos_addr(name) for name in self._robosuite.robots[0].gripper["right"].joints]
         self._bodies = {name: model.body_name2id(body) for name, body in task.objects.items()}
+        if self._disturbance is not None:
+            self._disturbed = self._first_object()
+            self._disturbance_rng = np.random.default_rng()
         self._renderer: Any = None
         self._render_size = render_size
 
@@ -104,7 +116,12 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         # Poses are read from the simulator: robosuite's observables are slow and partly zero after a reset.
         for observable in self._robosuite._observables.values():
             observable.set_enabled(False)
-        return self._observe(), {"success": False}
+        if self._disturbance is not None:
+            if seed is not None:
+                # A stream of its own, so that the scene is the same without; 1 is the experts'.
+                self._disturbance_rng = np.random.default_rng([seed, 2])
+            self._disturbance.reset(self._disturbance_rng)
+        return self._observe(), self._info(False)
 
     def step(self, action: np.ndarray):
         action = np.asarray(action)
@@ -112,9 +129,11 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             raise ValueError(f"the action has shape {action.shape}, {self.convention.name} needs {self.action_space.shape}")
         if not np.isfinite(action).all():
             raise ValueError(f"the action is not finite: {action}")
+        if self._disturbance is not None:
+            self._disturbance.apply(self._disturbed, self._sim.data.site_xpos[self._grip_site])
         self._robosuite.step(self.convention.to_robosuite(action))
         success = bool(self._robosuite._check_success())
-        return self._observe(), float(success), success, False, {"success": success}
+        return self._observe(), float(success), success, False, self._info(success)
 
     def render(self) -> np.ndarray:
         """An RGB frame `[height, width, 3]` of the task's camera."""
@@ -132,6 +151,16 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def _seed(self, seed: int | None) -> None:
         # Placement samplers and robots hold a reference to this generator, so its state is set, not replaced.
         self._robosuite.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+
+    def _first_object(self) -> LooseObject:
+        if self.task.area is None or not self._bodies:
+            raise ValueError(f"the task {self.task.name!r} has no object or no area for a disturbance")
+        body = next(iter(self._bodies.values()))
+        return LooseObject(self._sim, body, self.task.area, 1 / CONTROL_HZ)
+
+    def _info(self, success: bool) -> dict[str, Any]:
+        disturbed = {} if self._disturbance is None else {"disturbed": self._disturbance.acted}
+        return {"success": success, **disturbed}
 
     def _observe(self) -> dict[str, np.ndarray]:
         data = self._sim.data

@@ -24,6 +24,8 @@ _ENTRIES = (
             robosuite_name="NutAssemblySquare",
             objects={"nut": "SquareNut_main"},
             success_rule="the square nut is on its peg: within 3 cm sideways of it and below z = 0.87 m",
+            # About where nuts are placed: x −0.115 to −0.11, y 0.11 to 0.225.
+            area=((-0.16, 0.10), (-0.065, 0.235)),
         ),
         SquareExpert,
     ),
@@ -33,6 +35,8 @@ _ENTRIES = (
             robosuite_name="Lift",
             objects={"cube": "cube_main"},
             success_rule="the cube is more than 4 cm above the table",
+            # Cubes are placed within 3 cm of the table's centre.
+            area=((-0.08, -0.08), (0.08, 0.08)),
         ),
         LiftExpert,
     ),
