@@ -1,6 +1,6 @@
 """Diffusion policies: networks, training, planning, receding-horizon control. Needs no simulator."""
 
-from paradp.policy.controller import Command, Controller, RecedingHorizon, Replan, act_together
+from paradp.policy.controller import Clock, Command, Controller, Hold, RecedingHorizon, Replan, act_together
 from paradp.policy.diffusion_policy import DiffusionPolicy, Plan
 from paradp.policy.engines import Engine, EngineName, build_engine, fastest_engine
 from paradp.policy.normalizer import Normalizer
@@ -10,6 +10,7 @@ from paradp.policy.transformer import ConditionalTransformer, TransformerConfig
 from paradp.policy.unet import ConditionalUnet1D, UnetConfig
 
 __all__ = [
+    "Clock",
     "Command",
     "ConditionalTransformer",
     "ConditionalUnet1D",
@@ -17,6 +18,7 @@ __all__ = [
     "DiffusionPolicy",
     "Engine",
     "EngineName",
+    "Hold",
     "Horizons",
     "Normalizer",
     "Plan",

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from paradp.policy.chunks import ChunkQueue
 from paradp.policy.diffusion_policy import DiffusionPolicy, Observation
 
 
@@ -19,6 +20,7 @@ class Replan:
         seconds: wall-clock time of the plan, shared with all environments planned together.
         batch: how many environments that were.
         rounds, evaluations, residual, converged: the solver's statistics for this environment.
+        lateness: control steps from the observation until the chunk could be executed.
     """
 
     seconds: float
@@ -27,14 +29,22 @@ class Replan:
     evaluations: int
     residual: float
     converged: bool
+    lateness: int = 0
 
 
 @dataclass(frozen=True)
 class Command:
-    """An action `[A]` for one control step; `replan` if a new chunk was planned for it."""
+    """An action `[A]` for one control step.
+
+    Attributes:
+        action: what the robot is told.
+        replan: what was planned from this step's observation, if anything was.
+        held: there was no action to execute, and the robot is told to stay.
+    """
 
     action: np.ndarray
     replan: Replan | None = None
+    held: bool = False
 
 
 class HasAction(Protocol):
@@ -52,34 +62,76 @@ class Controller(Protocol):
     def act(self, observation: Observation) -> HasAction: ...
 
 
+class Clock(Protocol):
+    """Says how late a chunk is; a loop whose time stands still while the policy thinks needs none."""
+
+    def reset(self, seed: int | None) -> None: ...
+
+    def lateness(self, seconds: float) -> int:
+        """Control steps that pass while a plan of so many seconds is made."""
+        ...
+
+
+class Hold(Protocol):
+    """The action that keeps a robot where it is, from the last action `[A]` it was given (`None` at first)."""
+
+    def __call__(self, last: np.ndarray | None, observation: Observation) -> np.ndarray: ...
+
+
 class RecedingHorizon:
     """Executes Ta actions of each plan, then plans again from the last To observations.
 
     Args:
         policy: plans the chunks; several controllers may share it.
         seed: of the policy's noise until `reset` gives another.
+        execute: Ta; the checkpoint's own by default.
+        ahead: ask for the next chunk before Ta actions are executed, as early as the last one was late.
+        clock: how late a chunk is; never, by default.
+        hold: what the robot is told while it waits for one; needed with a clock.
+
+    Raises:
+        ValueError: `execute` is not among the predicted steps, or there is a clock and no `hold`.
     """
 
-    def __init__(self, policy: DiffusionPolicy, seed: int = 0):
+    def __init__(
+        self,
+        policy: DiffusionPolicy,
+        seed: int = 0,
+        execute: int | None = None,
+        ahead: bool = False,
+        clock: Clock | None = None,
+        hold: Hold | None = None,
+    ):
+        if clock is not None and hold is None:
+            raise ValueError("a robot that must wait for its chunks needs to be told what to do meanwhile: give `hold`")
         self.policy = policy
+        self.execute = policy.spec.horizons.with_execute(execute).execute
+        self._ahead = ahead
+        self._clock = clock
+        self._hold = hold
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
         """Forgets the episode. With a seed, its noise is that seed's; without one, the noise goes on."""
         if seed is not None:
             self.generator = torch.Generator().manual_seed(seed)
+        if self._clock is not None:
+            self._clock.reset(seed)
         self._history: deque[np.ndarray] = deque(maxlen=self.policy.spec.horizons.observe)
-        self._chunk: deque[np.ndarray] = deque()
+        self._queue = ChunkQueue(self.execute, self._ahead)
         self._planned: torch.Tensor | None = None
+        self._planned_at = 0
+        self._last: np.ndarray | None = None
 
     def act(self, observation: Observation) -> Command:
-        """The next action, planning first if the last chunk is used up."""
+        """The next action, planning first if a chunk is wanted."""
         return act_together([self], [observation])[0]
 
     def observe(self, observation: Observation) -> None:
         """Takes in the observation of a control step; the first of an episode also stands for those before it."""
         vector = self.policy.read(observation)
         self._history.extend([vector] * (1 if self._history else self._history.maxlen))  # type: ignore[operator]
+        self._queue.join_arrived()
 
     @property
     def history(self) -> np.ndarray:
@@ -88,28 +140,41 @@ class RecedingHorizon:
 
     @property
     def needs_plan(self) -> bool:
-        return not self._chunk
+        return self._queue.wants_chunk
 
     @property
     def guess(self) -> torch.Tensor:
         """What the last plan says of the time that the next one is for, its end held, `[H, A]`; zeros without a plan."""
-        horizons = self.policy.spec.horizons
+        horizon = self.policy.spec.horizons.predict
         if self._planned is None:
-            return torch.zeros(horizons.predict, self.policy.spec.action_size, device=self.policy.device)
-        later = (torch.arange(horizons.predict) + horizons.execute).clamp(max=horizons.predict - 1)
-        return self._planned[later]
+            return torch.zeros(horizon, self.policy.spec.action_size, device=self.policy.device)
+        later = torch.arange(horizon) + self._queue.consumed - self._planned_at
+        return self._planned[later.clamp(max=horizon - 1)]
 
-    def take(self, actions: np.ndarray, chunk: torch.Tensor) -> None:
-        """Takes actions `[Ta, A]` to execute, and the whole chunk `[H, A]` that they are of."""
-        self._chunk.extend(actions)
-        self._planned = chunk
+    def take(self, actions: np.ndarray, chunk: torch.Tensor, seconds: float) -> int:
+        """Takes a plan from the present observation: its actions `[K, A]`, the whole chunk `[H, A]`, what it took.
 
-    def next_action(self) -> np.ndarray:
-        return self._chunk.popleft()
+        Returns:
+            How many control steps late it is.
+        """
+        lateness = 0 if self._clock is None else self._clock.lateness(seconds)
+        self._planned, self._planned_at = chunk, self._queue.consumed
+        self._queue.give(actions, lateness)
+        return lateness
+
+    def next_command(self, observation: Observation, replan: Replan | None) -> Command:
+        """What the robot does in this control step."""
+        action = self._queue.next()
+        held = action is None
+        if action is None:
+            assert self._hold is not None  # without a clock every chunk is there at once
+            action = self._hold(self._last, observation)
+        self._last = action
+        return Command(action, replan, held)
 
 
 def act_together(controllers: Sequence[RecedingHorizon], observations: Sequence[Observation]) -> list[Command]:
-    """One control step of several environments; those whose chunk is used up are planned in one batch.
+    """One control step of several environments; those that want a chunk are planned in one batch.
 
     Raises:
         ValueError: the controllers do not share one policy.
@@ -127,7 +192,6 @@ def act_together(controllers: Sequence[RecedingHorizon], observations: Sequence[
             torch.stack([c.guess for c in waiting]),
         )
         for row, controller in enumerate(waiting):
-            controller.take(plan.actions[row], plan.chunks[row])
             replans[id(controller)] = Replan(
                 seconds=plan.seconds,
                 batch=len(waiting),
@@ -135,5 +199,6 @@ def act_together(controllers: Sequence[RecedingHorizon], observations: Sequence[
                 evaluations=int(plan.stats.evaluations[row]),
                 residual=float(plan.stats.residual[row]),
                 converged=bool(plan.stats.converged[row]),
+                lateness=controller.take(plan.actions[row], plan.chunks[row], plan.seconds),
             )
-    return [Command(c.next_action(), replans.get(id(c))) for c in controllers]
+    return [c.next_command(o, replans.get(id(c))) for c, o in zip(controllers, observations, strict=True)]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,8 @@ class Plan:
     """Action chunks for B environments, planned together.
 
     Attributes:
-        actions: `[B, Ta, A]` float32, data units, within the action limits: the part to execute.
+        actions: `[B, H − To + 1, A]` float32, data units, within the action limits: from the present control step on. Of
+            these the first Ta are meant to be executed.
         chunks: `[B, H, A]`, the whole chunks as they were sampled, normalised units.
         stats: what the solver did for each environment.
         seconds: wall-clock time of the whole plan, after the device has finished.
@@ -88,6 +90,12 @@ class DiffusionPolicy:
             parts.append(part)
         return np.concatenate(parts)
 
+    def with_solver(self, solver: Solver) -> "DiffusionPolicy":
+        """The same policy on the same engine, denoised in another way."""
+        other = copy(self)
+        other.solver, other.planned = solver, None
+        return other
+
     def prepare(self, batch: int) -> None:
         """Compiles, where the engine does, all that plans for up to `batch` environments need."""
         self.engine.prepare(range(1, batch * self.solver.window + 1))
@@ -112,7 +120,7 @@ class DiffusionPolicy:
         noise = NoisePath.draw(generators, self.solver.table.steps, shape, self.device)
         solution = self.solver.solve(self.engine, self.engine.encode(self.condition(histories)), noise, guesses)
         chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
-        actions = np.clip(chunk[:, self.spec.horizons.executed], self._low, self._high)
+        actions = np.clip(chunk[:, self.spec.horizons.observe - 1 :], self._low, self._high)
         if not np.isfinite(actions).all():
             raise ValueError(self._broken(solution.stats))
         return Plan(actions, solution.sample, solution.stats, time.perf_counter() - started)

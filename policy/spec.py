@@ -1,6 +1,6 @@
 """What a policy is made for and made of: everything but its weights."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -47,10 +47,13 @@ class Horizons:
         if self.observe - 1 + self.execute > self.predict:
             raise ValueError(f"{self} execute steps that are not predicted: observe − 1 + execute must be ≤ predict")
 
-    @property
-    def executed(self) -> slice:
-        """Which of the predicted actions are executed."""
-        return slice(self.observe - 1, self.observe - 1 + self.execute)
+    def with_execute(self, execute: int | None) -> "Horizons":
+        """The same with another number of executed steps; `None` for these.
+
+        Raises:
+            ValueError: so many are not predicted.
+        """
+        return self if execute is None else replace(self, execute=execute)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,18 @@
-"""Runs side by side: the same seeds, the difference in success, and a picture."""
+"""Runs side by side on the same seeds: what each measured, and its differences from one of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import pandas as pd
 
-from paradp.rollouts.statistics import PairedLoss, paired_loss
+from paradp.rollouts.statistics import Estimate, PairedLoss, detectable_difference, paired_bootstrap, paired_loss
 from paradp.rollouts.summary import Summary
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+# Of an episode: in which of them runs are compared beside success.
+COMPARED = ("reward", "steps", "jerk")
 
 
 @dataclass(frozen=True)
@@ -19,24 +20,31 @@ class Compared:
     """One run beside the others.
 
     Attributes:
-        label: the sampler.
-        summary: what the run measured.
-        steps: its control steps, one row each.
-        loss: success lost against the first run, or `None` for that run itself.
+        label: its name among them.
+        summary: what it measured.
+        episodes, steps: its tables, a row an episode and a row a control step.
+        alone: control steps of one robot alone.
+        loss: success lost against the baseline; `None` for the baseline itself.
+        differences: from the baseline on the same seeds, by column of `episodes`.
+        path: its directory.
     """
 
     label: str
     summary: Summary
+    episodes: pd.DataFrame
     steps: pd.DataFrame
+    alone: pd.DataFrame
     loss: PairedLoss | None
+    differences: dict[str, Estimate]
+    path: Path
 
     def measurements(self) -> dict[str, str]:
         """What a table shows of the run: name → value."""
         s, loss = self.summary, self.loss
         alone, batch = s.latency_ms_batch1, s.latency_ms
         return {
-            "success (95 %)": f"{s.success.mean:.3f} ({s.success.ci95[0]:.3f}–{s.success.ci95[1]:.3f})",
-            "reward (95 %)": f"{s.reward.mean:.3f} ({s.reward.ci95[0]:.3f}–{s.reward.ci95[1]:.3f})",
+            "success (95 %)": interval(s.success),
+            "reward (95 %)": interval(s.reward),
             "success lost, paired (95 % below)": f"{loss.loss:+.3f} ({loss.upper95:+.3f})" if loss else "baseline",
             "plan, 1 environment: p50 / p95 ms": f"{alone.replan.p50:.0f} / {alone.replan.p95:.0f}",
             f"plan, up to {s.envs} environments: p50 / p95 ms": f"{batch.replan.p50:.0f} / {batch.replan.p95:.0f}",
@@ -45,16 +53,40 @@ class Compared:
             "evaluations a plan": f"{s.solver.evaluations_mean:.0f}",
             "seconds an episode, 1 environment": f"{s.seconds_per_episode_batch1:.1f}",
             "control steps a second": f"{s.throughput_steps_per_s:.0f}",
-            "environments, workers, threads": f"{s.envs}, {s.workers}, {s.threads}",
+            "environments, threads": f"{s.envs}, {s.threads}",
             "engine, precision": f"{s.engine}, {s.precision}",
+        }
+
+    @property
+    def detectable(self) -> float | None:
+        """The loss of success that these episodes would have shown with 80 % power; `None` for the baseline, or too few."""
+        if self.loss is None:
+            return None
+        try:
+            return detectable_difference(self.loss.pairs, (self.loss.lost + self.loss.won) / self.loss.pairs)
+        except ValueError:
+            return None
+
+    def row(self) -> dict[str, Any]:
+        """All of it as columns of a table."""
+        summary = asdict(self.summary)
+        sampler, *_ = (summary.pop(name) for name in ("sampler", "hardware", "versions"))
+        return {
+            "cell": self.label,
+            "sampler": sampler["name"],
+            "settings": json.dumps(sampler["settings"]),
+            **{str(name): value for name, value in pd.json_normalize(summary, sep="_").iloc[0].items()},
+            **({} if self.loss is None else {f"loss_{name}": value for name, value in asdict(self.loss).items()}),
+            **{f"{name}_difference": estimate.mean for name, estimate in self.differences.items()},
         }
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs of one task; the first one is the baseline."""
+    """Runs of one task on the same seeds; one of them is the baseline of the paired differences."""
 
     runs: list[Compared]
+    baseline: str
 
     @property
     def title(self) -> str:
@@ -66,53 +98,44 @@ class Comparison:
         columns = [run.measurements() for run in self.runs]
         return [[name, *(column[name] for column in columns)] for name in columns[0]]
 
-    def plot(self, path: Path) -> None:
-        """Success against the latency of a plan, and the distribution of control-step latencies."""
-        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-        for i, run in enumerate(self.runs):
-            success, replan = run.summary.success, run.summary.latency_ms_batch1.replan
-            low, high = success.mean - success.ci95[0], success.ci95[1] - success.mean
-            left.errorbar(
-                replan.p50,
-                success.mean,
-                xerr=[[0], [replan.p95 - replan.p50]],
-                yerr=[[max(low, 0)], [max(high, 0)]],
-                fmt="o",
-                capsize=3,
-                color=f"C{i}",
-                label=run.label,
-            )
-            latencies = 1000 * run.steps["seconds"]
-            right.ecdf(latencies, color=f"C{i}", label=run.label)
-        task, episodes = self.runs[0].summary.task, self.runs[0].summary.episodes
-        left.set(
-            xlabel="latency of a plan, one environment: p50 to p95 (ms)",
-            ylabel="success, 95 % interval",
-            ylim=(-0.03, 1.03),
-            title=f"{task}, {episodes} episodes each",
-        )
-        left.set_xlim(left=0)
-        right.set(
-            xlabel=f"latency of a control step, {self.runs[0].summary.envs} environments a batch (ms)",
-            ylabel="share of steps below",
-            xscale="log",
-            title="most steps take an action from a chunk, the others plan",
-        )
-        for axes in (left, right):
-            axes.grid(alpha=0.3)
-            axes.legend(loc="lower right")
-        figure.savefig(path, dpi=120)
-        plt.close(figure)
+    def table(self) -> pd.DataFrame:
+        """A row a run, everything that was measured of it."""
+        return pd.DataFrame([run.row() for run in self.runs])
 
 
-def compare(paths: Sequence[Path]) -> Comparison:
-    """Reads finished runs; the first is the baseline of the paired differences."""
-    episodes = [pd.read_parquet(path / "episodes.parquet") for path in paths]
-    successes = [dict(zip(table["seed"], table["success"], strict=True)) for table in episodes]
+def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Comparison:
+    """Reads finished runs: label → directory. The first is the baseline unless another is named."""
+    baseline = baseline or next(iter(paths))
+    episodes = {label: pd.read_parquet(path / "episodes.parquet") for label, path in paths.items()}
+    reference = episodes[baseline]
     runs = []
-    for i, path in enumerate(paths):
-        summary = Summary.read(path / "summary.json")
-        label = path.name if len(paths) > 1 else summary.sampler["name"]
-        loss = paired_loss(successes[0], successes[i]) if i else None
-        runs.append(Compared(label, summary, pd.read_parquet(path / "steps.parquet"), loss))
-    return Comparison(runs)
+    for label, path in paths.items():
+        other = label != baseline
+        runs.append(
+            Compared(
+                label,
+                Summary.read(path / "summary.json"),
+                episodes[label],
+                pd.read_parquet(path / "steps.parquet"),
+                pd.read_parquet(path / "alone.parquet"),
+                paired_loss(_by_seed(reference), _by_seed(episodes[label])) if other else None,
+                _differences(reference, episodes[label]) if other else {},
+                path,
+            )
+        )
+    return Comparison(runs, baseline)
+
+
+def interval(estimate: Estimate, digits: int = 3) -> str:
+    """A mean with its 95 % interval."""
+    mean, low, high = (f"{value:.{digits}f}" for value in (estimate.mean, *estimate.ci95))
+    return f"{mean} ({low}–{high})"
+
+
+def _by_seed(episodes: pd.DataFrame) -> dict[int, bool]:
+    return dict(zip(episodes["seed"], episodes["success"], strict=True))
+
+
+def _differences(baseline: pd.DataFrame, candidate: pd.DataFrame) -> dict[str, Estimate]:
+    pairs = baseline.merge(candidate, on="seed", suffixes=("_baseline", ""))
+    return {name: paired_bootstrap(list(pairs[name]), list(pairs[f"{name}_baseline"])) for name in COMPARED}

@@ -4,6 +4,7 @@ run.json                 what the run is of; a run is only continued as itself
 episodes/<seed>.json     each finished episode with its steps
 episodes.parquet         one row an episode
 steps.parquet            one row a control step
+alone.parquet            the same of one robot alone, for its latency; its episodes are in alone/, if there are others
 summary.json             the contract with other programs
 videos/                  the first episodes, if asked for
 """
@@ -17,7 +18,7 @@ from typing import Any
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from paradp.rollouts.records import Episode
+from paradp.rollouts.records import Episode, jerk
 
 _EPISODE = TypeAdapter(Episode)
 
@@ -58,9 +59,8 @@ class RunDirectory:
             except json.JSONDecodeError as error:
                 raise ValueError(f"{marker} cannot be read: {error}") from error
             here = json.loads(text)
-            differing = [f"{k}: {there.get(k)} there, {here.get(k)} here" for k in here if there.get(k) != here[k]]
-            if differing:
-                raise ValueError(f"{self.path} holds another run ({'; '.join(differing)}); choose another --out")
+            if differing := differences(there, here):
+                raise ValueError(f"{self.path} holds another run ({differing}); choose another --out")
         elif self.path.exists() and any(not p.name.startswith(".") for p in self.path.iterdir()):
             raise ValueError(f"{self.path} is not empty and holds no run; choose another --out")
         if not marker.exists():
@@ -85,11 +85,10 @@ class RunDirectory:
         finished = self.seeds()
         return [self._read(self._episodes / f"{seed}.json") for seed in seeds if seed in finished]
 
-    def write_tables(self, episodes: list[Episode]) -> None:
+    def write_tables(self, episodes: list[Episode], action_convention: str) -> None:
         """Writes `episodes.parquet` and `steps.parquet`."""
-        _write_parquet(pd.DataFrame([_episode_row(e) for e in episodes]), self.path / "episodes.parquet")
-        steps = [{"seed": e.seed, **_step_row(asdict(s))} for e in episodes for s in e.steps]
-        _write_parquet(pd.DataFrame(steps), self.path / "steps.parquet")
+        write_parquet(pd.DataFrame([_episode_row(e, action_convention) for e in episodes]), self.path / "episodes.parquet")
+        write_parquet(steps_table(episodes), self.path / "steps.parquet")
 
     def _read(self, path: Path) -> Episode:
         try:
@@ -108,11 +107,21 @@ def write_whole(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _write_parquet(table: pd.DataFrame, path: Path) -> None:
+def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """In which values what a directory holds differs from what is wanted of it; empty where in none."""
+    return "; ".join(f"{k}: {there.get(k)} there, {here[k]} here" for k in here if there.get(k) != here[k])
+
+
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
     write_whole(path, table.to_parquet(index=False))
 
 
-def _episode_row(episode: Episode) -> dict[str, Any]:
+def steps_table(episodes: list[Episode]) -> pd.DataFrame:
+    """A row a control step."""
+    return pd.DataFrame([{"seed": e.seed, **_step_row(asdict(s))} for e in episodes for s in e.steps])
+
+
+def _episode_row(episode: Episode, action_convention: str) -> dict[str, Any]:
     replans = [s.replan for s in episode.steps if s.replan]
     return {
         "seed": episode.seed,
@@ -123,10 +132,12 @@ def _episode_row(episode: Episode) -> dict[str, Any]:
         "replans": len(replans),
         "rounds_mean": sum(r.rounds for r in replans) / max(len(replans), 1),
         "evaluations_mean": sum(r.evaluations for r in replans) / max(len(replans), 1),
+        "steps_held": sum(s.held for s in episode.steps),
+        "jerk": jerk(episode, action_convention),
     }
 
 
 def _step_row(step: dict[str, Any]) -> dict[str, Any]:
     replan = step.pop("replan") or {}
-    names = ("seconds", "batch", "rounds", "evaluations", "residual", "converged")
+    names = ("seconds", "batch", "rounds", "evaluations", "residual", "converged", "lateness")
     return {**step, **{f"replan_{name}": replan.get(name) for name in names}}

@@ -1,5 +1,6 @@
 """Environments for the loop: gymnasium's vector env, with places that can sit out."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -41,19 +42,47 @@ class Parkable(gymnasium.Wrapper):
         return self.env.step(action)
 
 
-def make_envs(task: str, count: int, action_convention: str = "absolute", render: bool = False) -> SyncVectorEnv:
-    """`count` environments of a task in this process, reset only when told to (`AutoresetMode.DISABLED`).
+@dataclass(frozen=True)
+class Scenery:
+    """Which environments.
+
+    Attributes:
+        task: the task's name.
+        action_convention: what actions mean, see `paradp.envs.actions`.
+        disturbance: what happens to the task's object meanwhile, see `paradp.envs.disturbances`.
+        max_steps: control steps until an episode is truncated; the task's own number by default.
+        render: whether they can be filmed.
+    """
+
+    task: str
+    action_convention: str = "absolute"
+    disturbance: str | None = None
+    max_steps: int | None = None
+    render: bool = False
+
+    def make(self) -> gymnasium.Env:
+        """One environment.
+
+        Raises:
+            ValueError: task or disturbance are unknown.
+        """
+        return gymnasium.make(
+            find_task(self.task).task.env_id,
+            max_episode_steps=self.max_steps,
+            action_convention=self.action_convention,
+            disturbance=self.disturbance,
+            render_mode="rgb_array" if self.render else None,
+        )
+
+
+def make_envs(scenery: Scenery, count: int) -> SyncVectorEnv:
+    """`count` environments in this process, reset only when told to (`AutoresetMode.DISABLED`).
 
     Raises:
-        ValueError: the task is unknown.
+        ValueError: task or disturbance are unknown.
     """
-    env_id = find_task(task).task.env_id
-    render_mode = "rgb_array" if render else None
-
-    def make(place: int) -> gymnasium.Env:
-        return Parkable(gymnasium.make(env_id, action_convention=action_convention, render_mode=render_mode), place)
-
-    return SyncVectorEnv([partial(make, place) for place in range(count)], copy=False, autoreset_mode=AutoresetMode.DISABLED)
+    places = [partial(lambda place: Parkable(scenery.make(), place), place) for place in range(count)]
+    return SyncVectorEnv(places, copy=False, autoreset_mode=AutoresetMode.DISABLED)
 
 
 def check_fits(spec: PolicySpec, task: str) -> None:

@@ -4,11 +4,10 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
-
+from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy.controller import Command
 from paradp.policy.diffusion_policy import Observation
-from paradp.rollouts.environments import make_envs
+from paradp.rollouts.environments import Scenery, make_envs
 from paradp.rollouts.runner import run_episodes
 
 
@@ -40,8 +39,7 @@ class Hold:
 
     def act(self, observation: Observation) -> Command:
         if self._command is None:
-            pose = np.concatenate([observation["eef_pos"], observation["eef_rot6d"], [-1.0]])
-            self._command = Command(pose.astype(np.float32))
+            self._command = Command(ACTION_CONVENTIONS["absolute"].hold(None, observation))
         return self._command
 
 
@@ -53,7 +51,7 @@ def measure_overhead(task: str, steps: int = 400, repeats: int = 5) -> Overhead:
         steps: control steps of each measurement, at most an episode's.
         repeats: of both.
     """
-    envs = make_envs(task, 1)
+    envs = make_envs(Scenery(task), 1)
     bare, looped = [], []
     for seed in range(repeats):
         env = envs.envs[0].unwrapped

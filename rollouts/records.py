@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ
 from paradp.policy import Replan
 
 
@@ -15,6 +18,8 @@ class StepRecord:
         success: the task's own rule, after this step.
         seconds: wall-clock time of the controller, shared with all environments that acted together.
         replan: what the plan took, if this step began with one.
+        action: what the robot was told.
+        held: it was told to stay, for want of an action.
     """
 
     step: int
@@ -22,6 +27,8 @@ class StepRecord:
     success: bool
     seconds: float
     replan: Replan | None
+    action: tuple[float, ...] = ()
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,3 +51,13 @@ class Episode:
     started: float
     seconds: float
     steps: list[StepRecord]
+
+
+def jerk(episode: Episode, action_convention: str) -> float:
+    """How roughly the hand was sent about: root mean square of the third derivative of where it was told to go, m/s³.
+
+    0 for an episode of fewer than four steps.
+    """
+    path = ACTION_CONVENTIONS[action_convention].path(np.array([step.action for step in episode.steps]))
+    third = np.diff(path, 3, axis=0) * CONTROL_HZ**3
+    return float(np.sqrt((third**2).sum(1).mean())) if len(third) else 0.0

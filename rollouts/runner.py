@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Protocol
 
 import numpy as np
@@ -54,7 +53,6 @@ def run_episodes(
     controllers: Sequence[Controller],
     seeds: Iterable[int],
     subscribers: Sequence[Subscriber] = (),
-    start_every: int = 1,
 ) -> Iterator[Episode]:
     """Runs one episode for each seed and yields it as it ends; an environment that is free takes the next seed.
 
@@ -63,16 +61,14 @@ def run_episodes(
         controllers: one for each environment.
         seeds: of the episodes: environment and controller are both reset with it.
         subscribers: told of every step and every episode.
-        start_every: episodes begin only every that many steps. With the length of an executed chunk, environments stay in
-            step and plan in one batch, however their episodes end.
     """
     waiting = deque(seeds)
     running: dict[int, _Running] = {}
     idle = set(range(envs.num_envs))
     watched = 0.0
     observations = _reset(envs, dict.fromkeys(idle))
-    for tick in count():
-        if waiting and idle and (tick % start_every == 0 or not running):
+    while True:
+        if waiting and idle:
             starting = {i: waiting.popleft() for i in sorted(idle)[: len(waiting)]}
             observations = _reset(envs, starting)
             for i, seed in starting.items():
@@ -106,8 +102,17 @@ def _step(
     observations, rewards, terminated, truncated, infos = envs.step(actions)
     for i, command in zip(slots, commands, strict=True):
         steps = running[i].steps
-        replan = getattr(command, "replan", None)
-        steps.append(StepRecord(len(steps), float(rewards[i]), bool(infos["success"][i]), seconds, replan))
+        steps.append(
+            StepRecord(
+                len(steps),
+                float(rewards[i]),
+                bool(infos["success"][i]),
+                seconds,
+                getattr(command, "replan", None),
+                tuple(command.action.tolist()),
+                getattr(command, "held", False),
+            )
+        )
     return observations, [i for i in slots if terminated[i] or truncated[i]]
 
 

@@ -6,6 +6,7 @@ from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
+from scipy.optimize import brentq
 
 
 @dataclass(frozen=True)
@@ -18,19 +19,20 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """A distribution of latencies, milliseconds."""
+    """A distribution of latencies, milliseconds; `jitter` is its standard deviation."""
 
     p50: float
     p95: float
     p99: float
     max: float
     mean: float
+    jitter: float
 
     @classmethod
     def of_seconds(cls, seconds: Sequence[float]) -> "Quantiles":
         ms = 1000 * np.asarray(seconds, float)
         p50, p95, p99 = np.percentile(ms, [50, 95, 99])
-        return cls(float(p50), float(p95), float(p99), float(ms.max()), float(ms.mean()))
+        return cls(float(p50), float(p95), float(p99), float(ms.max()), float(ms.mean()), float(ms.std()))
 
 
 def wilson(successes: int, trials: int) -> Estimate:
@@ -86,3 +88,58 @@ def paired_loss(baseline: dict[int, bool], candidate: dict[int, bool]) -> Paired
     spread = sqrt((p_lost + p_won - (p_lost - p_won) ** 2) / (n + 2))
     centre, one_sided, half = p_lost - p_won, NormalDist().inv_cdf(0.95) * spread, NormalDist().inv_cdf(0.975) * spread
     return PairedLoss(n, lost, won, (lost - won) / n, centre + one_sided, (centre - half, centre + half))
+
+
+def paired_bootstrap(candidate: Sequence[float], baseline: Sequence[float], resamples: int = 10_000) -> Estimate:
+    """The mean of candidate − baseline over pairs, such as episodes of the same seeds, with its bootstrap interval.
+
+    Pairs are drawn again as pairs; the same values always give the same interval.
+
+    Raises:
+        ValueError: the sequences are empty or not equally long.
+    """
+    if len(candidate) != len(baseline) or len(candidate) == 0:
+        raise ValueError(f"pairs are needed, and there are {len(candidate)} and {len(baseline)} values")
+    return bootstrap(list(np.subtract(candidate, baseline, dtype=float)), resamples)
+
+
+def detectable_difference(pairs: int, discordant: float, power: float = 0.8, level: float = 0.05) -> float:
+    """The smallest paired difference in success that so many seeds would have shown: "no difference found" says no more.
+
+    The one-sided McNemar test finds a difference δ at a share ψ of discordant pairs with the power asked for if
+    n δ² = (z_level √ψ + z_power √(ψ − δ²))² (Miettinen 1968, Connor 1987: the normal approximation). A difference needs at
+    least as many discordant pairs, so where δ would exceed the share given, ψ = δ.
+
+    Args:
+        pairs: n, seeds that both ran.
+        discordant: ψ, the share of them where exactly one of the two succeeded.
+        power: the chance to find the difference.
+        level: the one-sided chance to find one where there is none.
+
+    Raises:
+        ValueError: a share is out of range, or the pairs are too few to show any difference.
+    """
+    if not (0 <= discordant <= 1 and 0.5 <= power < 1 and 0 < level < 0.5):
+        raise ValueError(f"discordant = {discordant}, power = {power} or level = {level} is out of range")
+    z_level, z_power = NormalDist().inv_cdf(1 - level), NormalDist().inv_cdf(power)
+
+    def surplus(difference: float) -> float:
+        share = max(discordant, difference)
+        return sqrt(pairs) * difference - z_level * sqrt(share) - z_power * sqrt(share - difference**2)
+
+    if surplus(1.0) <= 0:
+        raise ValueError(f"{pairs} pairs are too few to show any difference")
+    return float(brentq(surplus, 1e-9, 1.0))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for how many there are (Holm 1979).
+
+    The chance that any true hypothesis has an adjusted value of at most α is at most α, however the tests depend on each
+    other: they may be comparisons with one and the same baseline.
+    """
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.asarray(p_values, float)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return [float(p) for p in adjusted]

@@ -13,7 +13,7 @@ import torch
 from pydantic import TypeAdapter
 
 from paradp.rollouts.directory import write_whole
-from paradp.rollouts.records import Episode
+from paradp.rollouts.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import Solver
 
@@ -52,9 +52,14 @@ class Summary:
         seconds_per_episode: wall-clock time from reset to end, with `envs` environments taking turns; films not counted.
         seconds_per_episode_batch1: the same with one environment alone, as the ParaDiGMS paper reports it.
         throughput_steps_per_s: control steps a second over all environments and workers, while any of them ran.
-        clock: `ideal`: simulated time stands still while the policy thinks.
+        execute: Ta, executed actions of a chunk.
+        clock: what happens while the policy thinks (`paradp.rollouts.clocks`), and `controller`: when it is asked.
+        disturbance: what happened to the task's object (`paradp.envs.disturbances`).
+        max_steps: control steps until an episode was truncated.
+        jerk: of where the hand was sent, m/s³, mean over episodes of the root mean square, with a bootstrap interval.
+        steps_held: share of control steps in which the robot waited for a chunk.
         checkpoint: `name` and `sha256` of the weights.
-        envs, workers, threads: environments in a batch, processes, threads of each.
+        envs, threads: environments in a batch, threads of the network.
         engine, precision: what computed the network, and with which arithmetic.
         seed: of the first episode.
         hardware, versions: what it ran on.
@@ -71,16 +76,21 @@ class Summary:
     seconds_per_episode: float
     seconds_per_episode_batch1: float
     throughput_steps_per_s: float
+    execute: int
     clock: str
+    controller: str
+    disturbance: str | None
+    max_steps: int
+    jerk: Estimate
+    steps_held: float
     checkpoint: dict[str, str]
     envs: int
-    workers: int
     threads: int
     seed: int
     hardware: dict[str, Any]
     versions: dict[str, str]
-    engine: str = "eager"
-    precision: str = "fp32"
+    engine: str
+    precision: str
 
     def write(self, path: Path) -> None:
         write_whole(path, _SUMMARY.dump_json(self, indent=2) + b"\n")
@@ -91,6 +101,37 @@ class Summary:
 
 
 _SUMMARY = TypeAdapter(Summary)
+
+
+def summarise(
+    identity: dict[str, Any], action_convention: str, checkpoint: str, episodes: Sequence[Episode], alone: Sequence[Episode]
+) -> Summary:
+    """What a run measured.
+
+    Args:
+        identity: of the run.
+        action_convention: of its policy.
+        checkpoint: its name.
+        episodes: all of them.
+        alone: episodes of one environment at a time, for their latency.
+    """
+    success, reward = success_and_reward(episodes)
+    same = ("task", "sampler", "execute", "clock", "controller", "disturbance", "max_steps", "envs", "threads", "seed")
+    return Summary(
+        **{name: identity[name] for name in (*same, "hardware", "versions", "engine", "precision")},
+        episodes=len(episodes),
+        success=success,
+        reward=reward,
+        latency_ms=latency(episodes),
+        latency_ms_batch1=latency(alone),
+        solver=solver_cost(episodes),
+        seconds_per_episode=mean_seconds(episodes),
+        seconds_per_episode_batch1=mean_seconds(alone),
+        throughput_steps_per_s=throughput(episodes),
+        jerk=bootstrap([jerk(episode, action_convention) for episode in episodes]),
+        steps_held=sum(s.held for e in episodes for s in e.steps) / sum(len(e.steps) for e in episodes),
+        checkpoint={"name": checkpoint, "sha256": identity["model_sha256"]},
+    )
 
 
 def latency(episodes: Sequence[Episode]) -> Latency:

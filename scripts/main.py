@@ -8,6 +8,7 @@ import tyro
 from paradp.scripts.bench import bench
 from paradp.scripts.collect import collect
 from paradp.scripts.console import errors
+from paradp.scripts.evaluate import evaluate
 from paradp.scripts.info import info
 from paradp.scripts.release import release
 from paradp.scripts.rollout import rollout
@@ -15,7 +16,7 @@ from paradp.scripts.study import study
 from paradp.scripts.train import train
 
 app = tyro.extras.SubcommandApp()
-for _command in (rollout, bench, collect, train, study, release, info):
+for _command in (rollout, evaluate, bench, collect, train, study, release, info):
     app.command(_command)
 
 

@@ -10,12 +10,16 @@ from paradp.rollouts.summary import hardware, versions
 
 def write_report(path: Path, title: str, body: str) -> None:
     """Writes a markdown page that ends with the command that made it, the machine and the versions."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, f"# {title}\n\n{body.strip()}\n\n---\n{made_by()}\n".encode())
+
+
+def made_by() -> str:
+    """The command that is running, the machine and the versions."""
     command = shlex.join(["paradp", *sys.argv[1:]])
     machine = ", ".join(f"{key} {value}" for key, value in hardware().items())
     software = ", ".join(f"{key} {value}" for key, value in versions().items())
-    page = f"# {title}\n\n{body.strip()}\n\n---\nMade by `{command}` on {machine}; {software}.\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, page.encode())
+    return f"Made by `{command}` on {machine}; {software}."
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:

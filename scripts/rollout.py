@@ -10,13 +10,17 @@ from paradp.envs import can_render, find_task
 from paradp.policy import EngineName, Precision
 from paradp.rollouts import RolloutConfig
 from paradp.rollouts import rollout as run
+from paradp.rollouts.backends import Local
+from paradp.rollouts.clocks import ClockChoice
 from paradp.rollouts.comparison import compare
+from paradp.rollouts.config import ControllerName, cores
 from paradp.sampler import SAMPLERS, SamplerChoice, sampler_names
 from paradp.scripts.console import console, progress
+from paradp.scripts.figures import plot_reward_against_latency
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.tables import comparison_table
 
-_SAMPLER_HELP = "how to denoise, one or several with commas between them, each with its options behind colons. " + " ".join(
+SAMPLER_HELP = "how to denoise, one or several with commas between them, each with its options behind colons. " + " ".join(
     f"{name}: {family.summary}{'; options ' * bool(family.options)}{', '.join(family.options_as_typed)}."
     for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True)
 )
@@ -24,11 +28,16 @@ _SAMPLER_HELP = "how to denoise, one or several with commas between them, each w
 
 def rollout(
     task: tyro.conf.Positional[str],
-    sampler: Annotated[str, tyro.conf.arg(help=_SAMPLER_HELP)] = "auto",
+    sampler: Annotated[str, tyro.conf.arg(help=SAMPLER_HELP)] = "auto",
     window: int | None = None,
     tolerance: float | None = None,
     split: Literal["unit", "linear"] | None = None,
     max_rounds: int | None = None,
+    execute: int | None = None,
+    clock: str = "ideal",
+    controller: ControllerName = "sync",
+    disturbance: str | None = None,
+    max_steps: int | None = None,
     episodes: int = 20,
     seed: int = 0,
     envs: int = 1,
@@ -55,9 +64,15 @@ def rollout(
         tolerance: accepted change in standard deviations of a step's noise, for every para- sampler named.
         split: what a round holds fixed, for every para- sampler named: unit (the paper's) or linear.
         max_rounds: budget of rounds a plan, for every para- sampler named.
+        execute: actions of a chunk that are executed before the next; the checkpoint's own number by default.
+        clock: what happens while the policy thinks. ideal: simulation waits. measured: time goes on as long as each plan
+            takes here. fixed:MS: so long for each. replay:FILE: as long as the plans in a run's steps.parquet took.
+        controller: sync asks for a chunk when the last one is used up, ahead while there are actions left.
+        disturbance: what happens to the task's object meanwhile: push or belt.
+        max_steps: control steps until an episode is given up; the task's own number by default.
         episodes: how many; episode i has seed SEED + i.
         seed: of the first episode's environment and noise.
-        envs: environments planned together as one batch, in each worker.
+        envs: environments planned together as one batch, in each worker; episodes run in groups of so many.
         workers: processes; the cores are shared out among them.
         videos: how many of the first episodes to film.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
@@ -74,7 +89,23 @@ def rollout(
     _check_flags(flags, choices := [SamplerChoice.parse(text) for text in sampler.split(",")])
     choices = [_with_flags(choice, flags) for choice in choices]
     config = RolloutConfig(
-        task, choices[0], out, checkpoint, episodes, seed, envs, workers, videos, device, engine, precision
+        task,
+        choices[0],
+        out,
+        checkpoint,
+        episodes,
+        seed,
+        envs,
+        max(1, cores() // workers),
+        videos,
+        device,
+        engine,
+        precision,
+        execute,
+        ClockChoice.parse(clock),
+        controller,
+        disturbance,
+        max_steps,
     )
     configs = [replace(config, sampler=c, out=out / run_folder(c) if len(choices) > 1 else out) for c in choices]
     if len(configs) > 1:
@@ -82,16 +113,16 @@ def rollout(
     for one in configs:
         # A mistake in the last sampler should not wait for the first one's episodes.
         with console.status(f"loading {one.sampler}" + "; measuring what is fastest here" * one.sampler.measured):
-            settled, why = one.settled()
-            settled.load()
+            one.check()
+            _, why = one.settled()
         if why:
             console.print(f"{one.sampler} is {why}")
     for one in configs:
         with progress(f"{task} · {one.sampler}", episodes) as report:
-            run(one, on_progress=report)
-    comparison = compare([one.out for one in configs])
+            run(one, report, Local(workers) if workers > 1 else None)
+    comparison = compare({run_folder(one.sampler): one.out for one in configs})
     console.print(comparison_table(comparison))
-    comparison.plot(out / "comparison.png")
+    plot_reward_against_latency(comparison, out / "comparison.png")
     write_report(
         out / "comparison.md",
         comparison.title,

@@ -9,22 +9,36 @@ import tyro
 from paradp.scripts.console import console
 from paradp.scripts.studies.agreement import study_agreement
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.distributions import study_distributions
 from paradp.scripts.studies.engines import study_engines
 from paradp.scripts.studies.film import study_film
 from paradp.scripts.studies.loop_cost import study_loop_cost
 from paradp.scripts.studies.mixture import study_mixture
 from paradp.scripts.studies.solvers import study_solvers
 from paradp.scripts.studies.spread import study_spread
+from paradp.scripts.studies.throughput import study_throughput
 from paradp.scripts.studies.tolerances import study_tolerances
 from paradp.scripts.studies.variants import study_variants
 from paradp.scripts.studies.windows import study_windows
 
 Name = Literal[
-    "agreement", "spread", "solvers", "windows", "tolerances", "variants", "mixture", "loop-cost", "engines", "film"
+    "agreement",
+    "spread",
+    "distributions",
+    "solvers",
+    "windows",
+    "tolerances",
+    "variants",
+    "mixture",
+    "loop-cost",
+    "engines",
+    "throughput",
+    "film",
 ]
 STUDIES: dict[Name, Callable[[Context], None]] = {
     "agreement": study_agreement,
     "spread": study_spread,
+    "distributions": study_distributions,
     "solvers": study_solvers,
     "windows": study_windows,
     "tolerances": study_tolerances,
@@ -32,6 +46,7 @@ STUDIES: dict[Name, Callable[[Context], None]] = {
     "mixture": study_mixture,
     "loop-cost": study_loop_cost,
     "engines": study_engines,
+    "throughput": study_throughput,
     "film": study_film,
 }
 
@@ -48,11 +63,12 @@ def study(
         paradp study solvers square --runs runs/square-samplers
 
     Args:
-        name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's. solvers: all
-            parallel samplers. windows: wide and narrow ones, and memory. tolerances: and budgets of rounds. variants: other
-            schedules, prediction types and networks. mixture: one dimension, exact denoiser. loop-cost: where the time of a
-            control step goes, and steps a second beside the usual loop. engines: success of rollouts that differ in their
-            engine. film: frames of one episode.
+        name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's.
+            distributions: do samplers draw plans of DDPM's law? solvers: all parallel samplers. windows: wide and narrow
+            ones, and memory. tolerances: and budgets of rounds. variants: other schedules, prediction types and
+            networks. mixture: one dimension, exact denoiser. loop-cost: where the time of a control step goes, and steps
+            a second beside the usual loop. engines: success of rollouts that differ in their engine. throughput: control
+            steps a second of one and two workers. film: frames of one episode.
         task: the task's name.
         out: where the page and its picture go.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out

@@ -6,7 +6,7 @@ import numpy as np
 from paradp.checkpoints import load_policy
 from paradp.policy import RecedingHorizon
 from paradp.rollouts import StepRecord, run_episodes
-from paradp.rollouts.environments import make_envs
+from paradp.rollouts.environments import Scenery, make_envs
 from paradp.scripts.studies.context import Context
 
 FRAMES = 6
@@ -29,7 +29,7 @@ def study_film(context: Context, seed: int = 50_000) -> None:
     """Writes OUT/TASK-film.png: one episode of the pretrained policy under ParaDDPM, evenly spaced in time."""
     task, out = context.task, context.out
     policy = load_policy(task, "para-ddpm")
-    envs = make_envs(task, 1, policy.spec.action_convention, render=True)
+    envs = make_envs(Scenery(task, policy.spec.action_convention, render=True), 1)
     recorder = _Frames()
     try:
         list(run_episodes(envs, [RecedingHorizon(policy)], [seed], [recorder]))

@@ -12,10 +12,10 @@ from paradp.checkpoints import load_policy
 from paradp.policy import DiffusionPolicy, EngineName, RecedingHorizon
 from paradp.policy.timing import time_call
 from paradp.rollouts import run_episodes
-from paradp.rollouts.environments import make_envs
+from paradp.rollouts.environments import Scenery, make_envs
 from paradp.rollouts.overhead import Overhead, measure_overhead
 from paradp.rollouts.records import Episode
-from paradp.rollouts.run import warm_up
+from paradp.rollouts.workplace import warm_up
 from paradp.scripts.baselines import PlainNetwork, UsualLoop
 from paradp.scripts.planning_time import USUAL, TimedEngine
 from paradp.scripts.report import markdown_table, write_report
@@ -118,7 +118,7 @@ class _Stack:
     def __init__(self, task: str, sampler: str, engine: EngineName):
         policy = self.policy = _policy(task, sampler, engine)
         self._sampler, self._computes = sampler, policy.engine
-        self._envs = make_envs(task, 1, policy.spec.action_convention)
+        self._envs = make_envs(Scenery(task, policy.spec.action_convention), 1)
         warm_up(policy, self._envs)
         policy.engine = self._network = TimedEngine(policy.engine)
         policy.plan = self._plan = Stopwatch(policy.plan)  # type: ignore[method-assign]

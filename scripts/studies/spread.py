@@ -83,7 +83,7 @@ def _scene(policy: DiffusionPolicy, seed: int, plans: int) -> Scene:
             observation, *_ = env.step(command.action)
         chunks.append(np.stack(labels))
     env.close()
-    return Scene(seed, planned.actions, np.stack(chunks))
+    return Scene(seed, planned.actions[:, : policy.spec.horizons.execute], np.stack(chunks))
 
 
 def _position_spread(chunks: np.ndarray) -> float:

@@ -105,7 +105,7 @@ def test_actions_are_clipped_to_the_limits(trained):
     normalizer.scale.fill_(10.0)
     policy = make_policy(trained, Sequential(step_table(trained.spec.schedule)))
     plan = policy.plan(np.zeros((1, 2, 3), np.float32), [torch.Generator().manual_seed(0)])
-    assert plan.actions.shape == (1, 8, 2)
+    assert plan.actions.shape == (1, 15, 2)
     assert plan.actions.min() == -1.0 or plan.actions.max() == 1.0
     assert np.abs(plan.actions).max() <= 1.0
 
@@ -146,3 +146,54 @@ def test_controllers_of_different_policies_do_not_plan_together(trained):
 def test_horizons_that_cannot_work_are_refused(horizons):
     with pytest.raises(ValueError):
         Horizons(*horizons)
+
+
+class Late:
+    """A clock by which every plan takes so many control steps."""
+
+    def __init__(self, steps: int):
+        self.steps = steps
+
+    def reset(self, seed):
+        pass
+
+    def lateness(self, seconds):
+        return self.steps
+
+
+def hold(last, observation):
+    return np.full(2, -7.0, np.float32) if last is None else last
+
+
+def test_a_robot_that_waits_is_told_to_hold_and_goes_on_observing(trained):
+    policy = make_policy(trained, Counting(trained.spec))
+    controller = RecedingHorizon(policy, clock=Late(3), hold=hold)
+    commands = [controller.act(observation(t)) for t in range(15)]
+    assert [c.held for c in commands] == [True] * 3 + [False] * 8 + [True] * 3 + [False]
+    assert [t for t, c in enumerate(commands) if c.replan] == [0, 11]
+    assert commands[0].replan.lateness == 3
+    assert (commands[0].action == -7).all() and np.array_equal(commands[11].action, commands[10].action)
+    assert controller.history[:, 0].tolist() == [13.0, 14.0]
+
+
+def test_a_chunk_planned_ahead_is_guessed_from_what_was_consumed_since(trained):
+    solver = Counting(trained.spec)
+    controller = RecedingHorizon(make_policy(trained, solver), ahead=True, clock=Late(2), hold=hold)
+    commands = [controller.act(observation(t)) for t in range(20)]
+    assert [t for t, c in enumerate(commands) if c.replan] == [0, 8, 16]
+    assert [c.held for c in commands] == [True] * 2 + [False] * 18
+    # Six actions of the first plan were executed when the second was asked for.
+    assert solver.guesses[1][0, :, 0].tolist() == pytest.approx([min(6 + i, 15) / 1000 for i in range(16)], abs=1e-6)
+
+
+def test_another_number_of_executed_actions_is_checked(trained):
+    policy = make_policy(trained, Counting(trained.spec))
+    controller = RecedingHorizon(policy, execute=12)
+    assert [t for t in range(30) if controller.act(observation()).replan] == [0, 12, 24]
+    with pytest.raises(ValueError, match="execute steps that are not predicted"):
+        RecedingHorizon(policy, execute=16)
+
+
+def test_a_clock_without_a_way_to_hold_is_refused(trained):
+    with pytest.raises(ValueError, match="give `hold`"):
+        RecedingHorizon(make_policy(trained, Counting(trained.spec)), clock=Late(1))

@@ -9,7 +9,7 @@ import pytest
 
 from paradp.envs import TASKS
 from paradp.rollouts import run_episodes
-from paradp.rollouts.environments import check_fits, make_envs
+from paradp.rollouts.environments import Scenery, check_fits, make_envs
 from paradp.rollouts.video import VideoRecorder
 
 
@@ -33,7 +33,7 @@ def experts(count: int):
 def run():
     """Five episodes of Lift in two places."""
     observer = Observer([], [])
-    envs = make_envs("lift", 2)
+    envs = make_envs(Scenery("lift"), 2)
     episodes = list(run_episodes(envs, experts(2), range(40, 45), [observer]))
     envs.close()
     return episodes, observer
@@ -53,7 +53,7 @@ def test_every_seed_is_one_episode(run):
 
 def test_an_episode_does_not_depend_on_its_neighbours(run):
     episodes, _ = run
-    envs = make_envs("lift", 1)
+    envs = make_envs(Scenery("lift"), 1)
     [alone] = run_episodes(envs, experts(1), [43])
     envs.close()
     among = next(e for e in episodes if e.seed == 43)
@@ -61,7 +61,7 @@ def test_an_episode_does_not_depend_on_its_neighbours(run):
 
 
 def test_a_place_without_an_episode_is_not_simulated():
-    envs = make_envs("lift", 3)
+    envs = make_envs(Scenery("lift"), 3)
     stepped = [0, 0, 0]
     for i, env in enumerate(envs.envs):
         inner = env.unwrapped
@@ -79,7 +79,7 @@ def test_a_place_without_an_episode_is_not_simulated():
 def test_films_have_a_frame_a_step_and_say_how_it_ended(tmp_path):
     import imageio.v3 as iio
 
-    envs = make_envs("lift", 1, render=True)
+    envs = make_envs(Scenery("lift", render=True), 1)
     recorder = VideoRecorder(tmp_path, {41}, fps=20)
     episodes = list(run_episodes(envs, experts(1), [40, 41], [recorder]))
     envs.close()

@@ -5,7 +5,15 @@ import pytest
 from scipy.stats import binomtest
 
 from paradp.rollouts import Episode, StepRecord
-from paradp.rollouts.statistics import Quantiles, bootstrap, paired_loss, wilson
+from paradp.rollouts.statistics import (
+    Quantiles,
+    bootstrap,
+    detectable_difference,
+    holm,
+    paired_bootstrap,
+    paired_loss,
+    wilson,
+)
 from paradp.rollouts.summary import mean_seconds, success_and_reward, throughput
 
 
@@ -72,3 +80,45 @@ def test_a_reward_that_is_a_rate_gets_a_rates_interval():
     assert reward == wilson(20, 20) and reward.ci95[0] < 0.9
     _, graded = success_and_reward([episode(i, 0.0, 1.0, 3, 0.5 + 0.01 * i) for i in range(20)])
     assert graded.mean == pytest.approx(0.595) and graded.ci95[0] > 0.5
+
+
+def test_a_paired_bootstrap_takes_the_pairs_as_they_are():
+    rng = np.random.default_rng(2)
+    baseline = rng.normal(0, 10, 300)
+    difference = rng.normal(0.5, 1, 300)
+    estimate = paired_bootstrap(baseline + difference, baseline)
+    half = 1.96 * difference.std() / 300**0.5
+    assert estimate == paired_bootstrap(baseline + difference, baseline)
+    assert estimate.mean == pytest.approx(difference.mean())
+    assert estimate.ci95 == pytest.approx((difference.mean() - half, difference.mean() + half), abs=0.02)
+    assert paired_bootstrap([True, False], [True, True]).mean == -0.5
+    for candidate, other in (([1.0], [1.0, 2.0]), ([], [])):
+        with pytest.raises(ValueError, match="pairs are needed"):
+            paired_bootstrap(candidate, other)
+
+
+@pytest.mark.parametrize(("pairs", "discordant"), [(200, 0.2), (500, 0.1), (1000, 0.05)])
+def test_a_detectable_difference_is_detected_as_often_as_it_says(pairs, discordant):
+    difference = detectable_difference(pairs, discordant)
+    # McNemar's one-sided test on counts of (lost, won, neither).
+    shares = [(discordant + difference) / 2, (discordant - difference) / 2, 1 - discordant]
+    lost, won, _ = np.random.default_rng(0).multinomial(pairs, shares, 20_000).T
+    found = (lost - won) / np.sqrt(np.maximum(lost + won, 1)) > 1.6449
+    assert found.mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_detectable_difference_solves_connors_equation_and_needs_its_discordant_pairs():
+    difference = detectable_difference(300, 0.2)
+    assert 300 * difference**2 == pytest.approx((1.6449 * 0.2**0.5 + 0.8416 * (0.2 - difference**2) ** 0.5) ** 2, rel=1e-3)
+    few = detectable_difference(200, 0.01)
+    assert few > 0.01 and few == pytest.approx(detectable_difference(200, 0.0))
+    assert few == pytest.approx((1.6449 + 0.8416 * (1 - few) ** 0.5) ** 2 / 200, rel=1e-3)
+    assert detectable_difference(800, 0.2) == pytest.approx(difference * (300 / 800) ** 0.5, rel=0.01)
+    for arguments in ((200, 1.5), (200, -0.1), (200, 0.1, 0.3), (2, 0.1)):
+        with pytest.raises(ValueError, match=r"out of range|too few"):
+            detectable_difference(*arguments)
+
+
+def test_holm_steps_down_from_the_smallest():
+    assert holm([0.04, 0.01, 0.03, 0.005]) == pytest.approx([0.06, 0.03, 0.06, 0.02])
+    assert holm([0.7, 0.6]) == [1.0, 1.0] and holm([0.3]) == [0.3]

@@ -1,0 +1,149 @@
+"""Who runs the episodes: this process, processes beside it, or a Ray cluster. What they find does not depend on it.
+
+A job is one group of episodes, computed together from start to end by one process; the processes are told everything that
+matters. A process that dies takes nothing along but the jobs it was at, and those are run again.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from paradp.rollouts.config import RolloutConfig
+from paradp.rollouts.records import Episode
+from paradp.rollouts.workers import Workers, stopping
+from paradp.rollouts.workplace import Workplace
+
+# A job whose worker has died this often is taken to kill its workers.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """A group of episodes of one run, with the weights that it must find."""
+
+    config: RolloutConfig
+    seeds: range
+    sha256: str
+
+
+Finished = tuple[Job, Episode]
+
+
+class Backend(Protocol):
+    """Runs jobs."""
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+        """Yields episodes as they are known, in any order.
+
+        Raises:
+            ChildProcessError: workers keep dying.
+        """
+        ...
+
+
+class InProcess:
+    """One job after another, here.
+
+    Attributes:
+        workplace: where; to be closed when no more is to be run.
+    """
+
+    def __init__(self) -> None:
+        self.workplace = Workplace()
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+        for job in jobs:
+            for episode in self.workplace.run(job.config, job.seeds, job.sha256):
+                yield job, episode
+
+
+class Local:
+    """Processes on this machine.
+
+    Args:
+        workers: how many.
+    """
+
+    def __init__(self, workers: int):
+        self._workers = workers
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+        tries = dict.fromkeys(jobs, 0)
+        while tries:
+            with Workers(min(self._workers, len(tries))) as pool:
+                running = {pool.submit(_run_job, job): job for job in tries}
+                try:
+                    for job, episodes in _finished(running):
+                        del tries[job]
+                        yield from ((job, episode) for episode in episodes)
+                except BrokenProcessPool:
+                    # Which job it was at is not told: it is among the first that are not finished.
+                    for job in list(tries)[: self._workers]:
+                        tries[job] += 1
+            if any(n >= ATTEMPTS for n in tries.values()):
+                raise ChildProcessError(
+                    "workers keep dying; what was finished is kept: run the same command again to continue"
+                )
+
+
+class RayCluster:
+    """Workers of a Ray cluster, each with the cores that its job's threads need. paradp must be installed on every node.
+
+    Args:
+        address: of the cluster; by default that of `RAY_ADDRESS`, or a Ray of its own on this machine.
+
+    Raises:
+        ValueError: Ray is not installed, or the cluster cannot be reached.
+    """
+
+    def __init__(self, address: str | None = None):
+        try:
+            import ray
+        except ModuleNotFoundError as error:
+            raise ValueError("the backend `ray` needs Ray: pip install 'paradp[ray]'") from error
+        self._ray = ray
+        try:
+            ray.init(address, include_dashboard=None if address else False, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ValueError(f"no Ray cluster can be reached at {address}: {error}") from error
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+        from ray.exceptions import RayError, RayTaskError
+
+        remote = self._ray.remote(_run_job)
+        # Ray itself runs a job again whose worker or node was lost.
+        running = {remote.options(num_cpus=job.config.threads or 1, max_retries=ATTEMPTS).remote(job): job for job in jobs}
+        while running:
+            [done], _ = self._ray.wait(list(running))
+            job = running.pop(done)
+            try:
+                episodes = self._ray.get(done)
+            except RayTaskError as error:
+                raise error.cause from None
+            except RayError as error:
+                raise ChildProcessError(f"Ray lost a job {ATTEMPTS} times: {error}") from error
+            yield from ((job, episode) for episode in episodes)
+
+
+def _finished(running: dict["Future[list[Episode]]", Job]) -> Iterator[tuple[Job, list[Episode]]]:
+    """The jobs of futures as they end."""
+    waiting: Iterable[Any] = set(running)
+    while waiting:
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield running[future], future.result()
+
+
+# Of this process, where it is a worker.
+_workplace = Workplace()
+
+
+def _run_job(job: Job) -> list[Episode]:
+    episodes = []
+    for episode in _workplace.run(job.config, job.seeds, job.sha256):
+        if stopping():
+            break
+        episodes.append(episode)
+    return episodes

@@ -1,0 +1,136 @@
+"""Clocks: what happens while the policy thinks. Simulated time can stand still, or go on as time does for a robot.
+
+| clock | a plan takes |
+| --- | --- |
+| `ideal` | no time: simulation waits for the policy |
+| `measured` | what it took on this machine, each plan for itself |
+| `fixed:MS` | so many milliseconds |
+| `replay:FILE` | what plans took in another run, in their order |
+
+A chunk planned from control step k's observation can be executed from step k + ⌊latency · control rate⌋ on.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from paradp.envs import CONTROL_HZ
+from paradp.policy import Clock
+
+Kind = Literal["ideal", "measured", "fixed", "replay"]
+
+
+@dataclass(frozen=True)
+class ClockChoice:
+    """A clock as a user names it.
+
+    Attributes:
+        kind: see the table above.
+        value: milliseconds of a fixed latency, or the file to replay: a run's `steps.parquet`, or a text file with a number
+            of milliseconds in each line.
+    """
+
+    kind: Kind = "ideal"
+    value: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "ClockChoice":
+        """Reads `ideal`, `measured`, `fixed:200` or `replay:FILE`.
+
+        Raises:
+            ValueError: there is no such clock, its latency is no number of milliseconds, or its file cannot be used.
+        """
+        kind, _, value = text.partition(":")
+        if kind not in get_args(Kind):
+            raise ValueError(f"unknown clock {text!r}. There are: ideal, measured, fixed:MS, replay:FILE.")
+        if bool(value) != (kind in ("fixed", "replay")):
+            raise ValueError(f"the clock {text!r} should read ideal, measured, fixed:MS or replay:FILE")
+        choice = cls(kind, value)  # type: ignore[arg-type]
+        choice.start()
+        return choice
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}" if self.value else self.kind
+
+    def start(self) -> Clock | None:
+        """A clock for one robot; `None` where time stands still.
+
+        Raises:
+            ValueError: as `parse`.
+        """
+        match self.kind:
+            case "ideal":
+                return None
+            case "measured":
+                return Measured()
+            case "fixed":
+                return Replayed([_seconds(self.value)])
+            case "replay":
+                return Replayed(_read_latencies(Path(self.value)))
+
+
+IDEAL = ClockChoice()
+
+
+class Measured:
+    """A plan is as late as it took to make."""
+
+    def reset(self, seed: int | None) -> None:
+        pass
+
+    def lateness(self, seconds: float) -> int:
+        return _control_steps(seconds)
+
+
+class Replayed:
+    """Plans are as late as recorded ones, one after another and over again; where an episode begins hangs on its seed.
+
+    Args:
+        latencies: seconds.
+    """
+
+    def __init__(self, latencies: list[float]):
+        self._steps = [_control_steps(seconds) for seconds in latencies]
+        self._next = 0
+
+    def reset(self, seed: int | None) -> None:
+        if seed is not None:
+            self._next = int(np.random.default_rng(seed).integers(len(self._steps)))
+
+    def lateness(self, seconds: float) -> int:
+        self._next = (self._next + 1) % len(self._steps)
+        return self._steps[self._next - 1]
+
+
+def _control_steps(seconds: float) -> int:
+    # 0.15 · 20 is 3 also where the product is rounded down.
+    return math.floor(seconds * CONTROL_HZ + 1e-9)
+
+
+def _seconds(milliseconds: str) -> float:
+    try:
+        seconds = float(milliseconds) / 1000
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"a latency is a number of milliseconds, not {milliseconds!r}")
+    return seconds
+
+
+def _read_latencies(path: Path) -> list[float]:
+    if not path.is_file():
+        raise ValueError(f"there is no file of latencies {path}")
+    try:
+        if path.suffix == ".parquet":
+            latencies = [float(s) for s in pd.read_parquet(path, columns=["replan_seconds"])["replan_seconds"].dropna()]
+        else:
+            latencies = [_seconds(line) for line in path.read_text().split()]
+    except (ValueError, OSError) as error:  # pyarrow's errors are both
+        raise ValueError(f"{path} holds no latencies: {error}") from error
+    if not latencies or not all(0 <= s < math.inf for s in latencies):
+        raise ValueError(f"{path} holds no latencies")
+    return latencies

@@ -1,0 +1,182 @@
+"""What to run: episodes of one policy under one sampler, and everything that their outcome depends on."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from paradp.checkpoints import find_checkpoint, load_policy, read_info
+from paradp.envs import ACTION_CONVENTIONS, find_disturbance, find_task
+from paradp.policy import DiffusionPolicy, EngineName, PolicySpec, Precision, RecedingHorizon
+from paradp.rollouts.clocks import IDEAL, ClockChoice
+from paradp.rollouts.directory import RunDirectory
+from paradp.rollouts.environments import Scenery, check_fits
+from paradp.rollouts.summary import hardware, settings, versions
+from paradp.sampler import SamplerChoice
+
+ControllerName = Literal["sync", "ahead"]
+# Latency is measured with a single environment over the first episodes of a run, so many of them.
+EPISODES_ALONE = 5
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """What to run.
+
+    Attributes:
+        task: the task's name.
+        sampler: how to denoise.
+        out: the run's directory.
+        checkpoint: a pretrained policy's name or a directory; the task's own pretrained policy if `None`.
+        episodes: how many.
+        seed: of the first episode; episode i has seed + i.
+        envs: environments planned together. Episodes are run in groups of so many, from the first seed on, so that what is
+            computed together does not depend on who computes it.
+        threads: of the network; all cores by default.
+        videos: how many of the first episodes are filmed.
+        device: where the network computes.
+        engine, precision: what computes it, and with which arithmetic.
+        execute: Ta, executed actions of a chunk; the checkpoint's own by default.
+        clock: what happens while the policy thinks.
+        controller: `sync` asks for a chunk when the last one is used up and waits for it; `ahead` asks while there are
+            actions left.
+        disturbance: what happens to the task's object meanwhile; nothing by default.
+        max_steps: control steps until an episode is truncated; the task's own number by default.
+        chosen: what a measured sampler (`auto`) stands for here; see `settled`.
+    """
+
+    task: str
+    sampler: SamplerChoice
+    out: Path
+    checkpoint: str | None = None
+    episodes: int = 20
+    seed: int = 0
+    envs: int = 1
+    threads: int | None = None
+    videos: int = 0
+    device: str = "cpu"
+    engine: EngineName = "auto"
+    precision: Precision = "fp32"
+    execute: int | None = None
+    clock: ClockChoice = IDEAL
+    controller: ControllerName = "sync"
+    disturbance: str | None = None
+    max_steps: int | None = None
+    chosen: SamplerChoice | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "envs", "threads", "max_steps"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.seed < 0 or self.videos < 0:
+            raise ValueError("seed and videos must not be negative")
+        if self.clock.kind == "measured" and self.envs > 1:
+            raise ValueError("the clock `measured` takes the latency of one robot: it needs 1 environment at a time")
+
+    @property
+    def seeds(self) -> range:
+        return range(self.seed, self.seed + self.episodes)
+
+    @property
+    def groups(self) -> list[range]:
+        """Seeds of the episodes that are run together."""
+        return [self.seeds[i : i + self.envs] for i in range(0, self.episodes, self.envs)]
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return find_checkpoint(self.checkpoint or self.task)
+
+    def scenery(self, spec: PolicySpec, render: bool = False) -> Scenery:
+        return Scenery(self.task, spec.action_convention, self.disturbance, self.max_steps, render)
+
+    @property
+    def denoises(self) -> SamplerChoice:
+        """What is computed in the end.
+
+        Raises:
+            ValueError: the sampler is yet to be measured.
+        """
+        if self.chosen is None and self.sampler.measured:
+            raise ValueError(f"{self.sampler} is not settled yet")
+        return self.chosen or self.sampler
+
+    def alone(self, out: Path) -> "RolloutConfig":
+        """The first episodes, one environment at a time with all cores: what the sampler's latency is measured with."""
+        return RolloutConfig(
+            self.task,
+            self.sampler,
+            out,
+            self.checkpoint,
+            min(EPISODES_ALONE, self.episodes),
+            self.seed,
+            device=self.device,
+            engine=self.engine,
+            precision=self.precision,
+        )
+
+    def check(self) -> None:
+        """Checks all that can be checked before anything runs.
+
+        Raises:
+            ValueError: task, disturbance, sampler, checkpoint, clock or horizon are unknown or do not fit each other.
+        """
+        find_task(self.task)
+        if self.disturbance is not None:
+            find_disturbance(self.disturbance)
+        self.clock.start()
+        spec = read_info(self.checkpoint_path).spec
+        check_fits(spec, self.task)
+        spec.horizons.with_execute(self.execute)
+        if not self.sampler.measured:
+            self.sampler.build(spec.schedule)
+
+    def controllers(self, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
+        """For so many environments."""
+        hold = ACTION_CONVENTIONS[policy.spec.action_convention].hold
+        ahead = self.controller == "ahead"
+        return [
+            RecedingHorizon(policy, execute=self.execute, ahead=ahead, clock=self.clock.start(), hold=hold)
+            for _ in range(count)
+        ]
+
+    def settled(self) -> tuple["RolloutConfig", str]:
+        """With what a measured sampler stands for, and why that; a run goes on with what it was begun with."""
+        if not self.sampler.measured:
+            return self, ""
+        begun = RunDirectory(self.out).identity().get("sampler", {})
+        if begun.get("name") == self.sampler.name and (chosen := begun.get("settings", {}).get("chosen")):
+            return replace(self, chosen=SamplerChoice.parse(chosen)), f"{chosen}, as the run in {self.out} was begun"
+        torch.set_num_threads(self.threads or cores())
+        name = self.checkpoint or self.task
+        policy = load_policy(name, self.sampler, self.device, None, self.engine, self.precision, self.envs)
+        assert policy.planned is not None
+        return replace(self, chosen=SamplerChoice.parse(policy.planned.sampler)), policy.planned.describe()
+
+    def identity(self, policy: DiffusionPolicy, sha256: str) -> dict[str, Any]:
+        """Everything that the run's numbers depend on, but how many episodes there are."""
+        chosen = {} if self.chosen is None else {"chosen": str(self.chosen)}
+        return {
+            "task": self.task,
+            "sampler": {"name": self.sampler.name, "settings": settings(policy.solver) | chosen},
+            "model_sha256": sha256,
+            "seed": self.seed,
+            "envs": self.envs,
+            "threads": self.threads or cores(),
+            "device": self.device,
+            "engine": policy.engine.name,
+            "precision": policy.engine.precision,
+            "execute": policy.spec.horizons.with_execute(self.execute).execute,
+            "clock": str(self.clock),
+            "controller": self.controller,
+            "disturbance": self.disturbance,
+            "max_steps": self.max_steps or find_task(self.task).task.max_steps,
+            "hardware": hardware(self.device),
+            "versions": versions(),
+        }
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))

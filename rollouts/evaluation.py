@@ -1,0 +1,162 @@
+"""An evaluation: a grid of runs over the same seeds, kept in one directory.
+
+evaluation.json          the grid; an evaluation is only continued as itself, with as many episodes or more
+cells/<cell>/            a run each
+alone/<sampler>/         each sampler with one robot at a time, for its latency
+cells.parquet            one row a cell
+episodes.parquet         one row an episode
+steps.parquet            one row a control step
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from paradp.rollouts.backends import Backend
+from paradp.rollouts.clocks import IDEAL, ClockChoice
+from paradp.rollouts.comparison import Comparison, compare
+from paradp.rollouts.config import ControllerName, RolloutConfig
+from paradp.rollouts.directory import differences, write_parquet, write_whole
+from paradp.rollouts.run import rollouts
+from paradp.sampler import SamplerChoice
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of some samplers and of the world that they are tried in.
+
+    Attributes:
+        base: what all cells have in common; its `out` is the evaluation's directory.
+        samplers, executes, clocks, controllers, disturbances, max_steps: see `RolloutConfig`.
+    """
+
+    base: RolloutConfig
+    samplers: tuple[SamplerChoice, ...]
+    executes: tuple[int | None, ...] = (None,)
+    clocks: tuple[ClockChoice, ...] = (IDEAL,)
+    controllers: tuple[ControllerName, ...] = ("sync",)
+    disturbances: tuple[str | None, ...] = (None,)
+    max_steps: tuple[int | None, ...] = (None,)
+
+    def cells(self) -> dict[str, RolloutConfig]:
+        """Label → what to run. A label names what differs between cells.
+
+        Raises:
+            ValueError: a cell is impossible, or there twice; the message says which and why.
+        """
+        axes = (self.samplers, self.executes, self.clocks, self.controllers, self.disturbances, self.max_steps)
+        cells: dict[str, RolloutConfig] = {}
+        for values in product(*axes):
+            label = _label(values, axes)
+            if label in cells:
+                raise ValueError(f"the cell {label!r} is there twice")
+            try:
+                cells[label] = self._cell(label, *values)
+                cells[label].check()
+            except ValueError as error:
+                raise ValueError(f"cell {label!r} is impossible: {error}") from error
+        return cells
+
+    def _cell(
+        self,
+        label: str,
+        sampler: SamplerChoice,
+        execute: int | None,
+        clock: ClockChoice,
+        controller: ControllerName,
+        disturbance: str | None,
+        max_steps: int | None,
+    ) -> RolloutConfig:
+        return replace(
+            self.base,
+            sampler=sampler,
+            out=self.base.out / "cells" / folder(label),
+            envs=1 if clock.kind == "measured" else self.base.envs,
+            execute=execute,
+            clock=clock,
+            controller=controller,
+            disturbance=disturbance,
+            max_steps=max_steps,
+        )
+
+
+def evaluate(
+    grid: Grid,
+    baseline: str | None = None,
+    on_progress: Callable[[int], None] = lambda episodes: None,
+    backend: Backend | None = None,
+) -> Comparison:
+    """Runs what is missing of all cells and compares them with one.
+
+    Args:
+        grid: the cells.
+        baseline: a cell's label; the first cell by default.
+        on_progress: told how many episodes of all cells are finished.
+        backend: who runs them; this process by default.
+
+    Raises:
+        ValueError: a cell is impossible, the baseline is no cell, or the directory holds another evaluation.
+        ChildProcessError, OSError: as `paradp.rollouts.rollout`.
+    """
+    cells, out = grid.cells(), grid.base.out
+    baseline = baseline or next(iter(cells))
+    if baseline not in cells:
+        raise ValueError(f"the baseline {baseline!r} is no cell; there are: {', '.join(cells)}")
+    _open(out, grid, list(cells))
+    alone = out / "alone"
+    rollouts(list(cells.values()), on_progress, backend, lambda config: alone / folder(str(config.sampler)))
+    comparison = compare({label: config.out for label, config in cells.items()}, baseline)
+    for name in ("episodes", "steps"):
+        tables = [getattr(run, name).assign(cell=run.label) for run in comparison.runs]
+        write_parquet(pd.concat(tables, ignore_index=True), out / f"{name}.parquet")
+    write_parquet(comparison.table(), out / "cells.parquet")
+    return comparison
+
+
+def folder(label: str) -> str:
+    """A label as the name of a directory."""
+    return re.sub(r"[^\w.-]+", "_", label)
+
+
+def _label(values: tuple[object, ...], axes: tuple[tuple[object, ...], ...]) -> str:
+    """The sampler, and of everything else what not all cells have in common."""
+    sampler, execute, clock, controller, disturbance, max_steps = values
+    parts = (
+        sampler,
+        "execute as trained" if execute is None else f"execute {execute}",
+        clock,
+        controller,
+        "undisturbed" if disturbance is None else disturbance,
+        "usual limit" if max_steps is None else f"{max_steps} steps",
+    )
+    return ", ".join(str(part) for i, part in enumerate(parts) if i == 0 or len(axes[i]) > 1)
+
+
+def _open(out: Path, grid: Grid, labels: list[str]) -> None:
+    """Begins an evaluation in a directory, or goes on with the one there."""
+    marker = out / "evaluation.json"
+    base = grid.base
+    here = {
+        "task": base.task,
+        "checkpoint": str(base.checkpoint_path.name),
+        "seed": base.seed,
+        "envs": base.envs,
+        "threads": base.threads,
+        "cells": labels,
+    }
+    if marker.exists():
+        try:
+            there = json.loads(marker.read_text())
+        except ValueError as error:
+            raise ValueError(f"{marker} cannot be read: {error}") from error
+        if differing := differences(there, here):
+            raise ValueError(f"{out} holds another evaluation ({differing}); choose another --out")
+    elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise ValueError(f"{out} is not empty and holds no evaluation; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(marker, (json.dumps(here, indent=2) + "\n").encode())

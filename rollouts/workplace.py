@@ -1,0 +1,85 @@
+"""What one process keeps between groups of episodes: a policy with its engine, and environments."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from gymnasium.vector import SyncVectorEnv
+
+from paradp.checkpoints import load_policy
+from paradp.envs import CONTROL_HZ
+from paradp.policy import DiffusionPolicy, RecedingHorizon
+from paradp.rollouts.config import RolloutConfig, cores
+from paradp.rollouts.environments import Scenery, make_envs
+from paradp.rollouts.records import Episode
+from paradp.rollouts.runner import Subscriber, run_episodes
+from paradp.rollouts.video import VideoRecorder
+
+WARM_UP_PLANS = 2
+
+
+class Workplace:
+    """Runs groups of episodes; loading, compiling and building are done again only where the next group needs others."""
+
+    def __init__(self) -> None:
+        self._trained: tuple[object, DiffusionPolicy] | None = None
+        self._policy: tuple[object, DiffusionPolicy] | None = None
+        self._envs: tuple[object, SyncVectorEnv] | None = None
+        self._warm: tuple[DiffusionPolicy, SyncVectorEnv] | None = None
+
+    def policy(self, config: RolloutConfig, sha256: str | None = None) -> DiffusionPolicy:
+        """The policy of a run, ready to plan.
+
+        Raises:
+            ValueError: as `load_policy`; the weights are others than those with that digest.
+        """
+        threads = config.threads or cores()
+        torch.set_num_threads(threads)
+        wanted = (config.checkpoint_path, sha256, config.device, config.engine, config.precision, threads)
+        if self._trained is None or self._trained[0] != wanted:
+            name = config.checkpoint or config.task
+            loaded = load_policy(name, "ddpm", config.device, sha256, config.engine, config.precision)
+            self._trained, self._policy = (wanted, loaded), None
+        denoises = (config.denoises, config.envs)
+        if self._policy is None or self._policy[0] != denoises:
+            trained = self._trained[1]
+            policy = trained.with_solver(config.denoises.build(trained.spec.schedule))
+            policy.prepare(config.envs)
+            self._policy = denoises, policy
+        return self._policy[1]
+
+    def run(self, config: RolloutConfig, seeds: Sequence[int], sha256: str | None = None) -> Iterator[Episode]:
+        """Runs one group of episodes and yields each as it ends."""
+        policy = self.policy(config, sha256)
+        filmed = set(config.seeds[: config.videos]) & set(seeds)
+        films: list[Subscriber] = [VideoRecorder(config.out / "videos", filmed, CONTROL_HZ)] if filmed else []
+        envs = self._environments(config.scenery(policy.spec, bool(filmed)), min(config.envs, config.episodes))
+        if self._warm != (policy, envs):
+            warm_up(policy, envs)
+            self._warm = policy, envs
+        yield from run_episodes(envs, config.controllers(policy, envs.num_envs), seeds, films)
+
+    def close(self) -> None:
+        """Gives the simulators back."""
+        if self._envs is not None:
+            self._envs[1].close()
+        self._envs = self._warm = None
+
+    def _environments(self, scenery: Scenery, count: int) -> SyncVectorEnv:
+        if self._envs is None or self._envs[0] != (scenery, count):
+            self.close()
+            self._envs = (scenery, count), make_envs(scenery, count)
+        return self._envs[1]
+
+
+def warm_up(policy: DiffusionPolicy, envs: SyncVectorEnv) -> None:
+    """Plans and steps for nobody, so that one-time costs — compilation, first allocations — are not taken for latency."""
+    batch = envs.num_envs
+    histories = np.zeros((batch, policy.spec.horizons.observe, policy.spec.observation_size), np.float32)
+    for _ in range(WARM_UP_PLANS):
+        policy.plan(histories, [torch.Generator().manual_seed(i) for i in range(batch)])
+    env = envs.envs[0].unwrapped
+    observation, _ = env.reset(seed=0)
+    controller = RecedingHorizon(policy)
+    for _ in range(policy.spec.horizons.execute):
+        observation, *_ = env.step(controller.act(observation).action)

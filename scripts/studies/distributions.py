@@ -1,0 +1,230 @@
+"""Do samplers draw their plans from the law of sequential DDPM? And if not, how do the plans differ?"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+
+from paradp.checkpoints import load_policy
+from paradp.policy import DiffusionPolicy
+from paradp.rollouts.statistics import Estimate, bootstrap, holm, paired_bootstrap
+from paradp.rollouts.two_sample import (
+    Modes,
+    TwoSample,
+    coverage,
+    expected_coverage,
+    find_modes,
+    spread,
+    spread_ratio,
+    two_sample_test,
+)
+from paradp.sampler import SamplerChoice
+from paradp.scripts.console import console
+from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.observations import expert_histories
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+REFERENCE = "ddpm"
+SAMPLERS = (
+    "speculative-ddpm:window=8",
+    "para-ddpm",
+    "para-ddpm:split=linear",
+    "ddim-5",
+    "ddim-10",
+    "ddim-15",
+    "ddim-25",
+    "dpm-solver-5",
+    "dpm-solver-10",
+    "dpm-solver-15",
+)
+# The reference against itself: must not be found different.
+CONTROL = "ddpm, other noise"
+LEVEL = 0.01
+# From how many observations with two modes on their shares are compared.
+LEAST_MODES = 3
+HEADER = ["sampler", "inhomogeneity (95 %)", "p", "p, Holm", "spread ÷ ddpm's (95 %)", "ddpm's plans covered (95 %)"]
+MODES_HEADER = ["smaller mode's share", "less ddpm's (95 %)"]
+# By how much the control's plans are drawn towards their mean, to see what the test would have found.
+NARROWED = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One sampler's plans against the reference's.
+
+    Attributes:
+        test: of equal laws.
+        inhomogeneity: its statistic, with an interval over the observations.
+        spread: the ratio to the reference's.
+        covered: the share of the reference's plans that have one of the sampler's nearby.
+        share: of the smaller mode, mean over the observations with two modes; `None` where there are too few of those.
+        gained: that share less the reference's.
+    """
+
+    test: TwoSample
+    inhomogeneity: Estimate
+    spread: Estimate
+    covered: Estimate
+    share: float | None
+    gained: Estimate | None
+
+
+def study_distributions(context: Context, observations: int = 32, plans: int = 32, seed: int = 30_000) -> None:
+    """Writes OUT/TASK-distributions.md and its picture."""
+    policy = load_policy(context.task, REFERENCE)
+    histories = expert_histories(policy, observations, seed, every=40)
+    names = {CONTROL: REFERENCE, **{sampler: sampler for sampler in SAMPLERS}}
+    pilot, reference, *others = (
+        _draw(policy, sampler, histories, plans, stream)
+        for stream, sampler in enumerate([REFERENCE, REFERENCE, *names.values()])
+    )
+    modes = {i: found for i, each in enumerate(pilot) if (found := find_modes(each)) is not None}
+    compared = {name: _compare(drawn, reference, modes) for name, drawn in zip(names, others, strict=True)}
+    adjusted = dict(zip(compared, holm([one.test.p_value for one in compared.values()]), strict=True))
+    narrowing = _least_narrowing_found(others[0], reference, LEVEL / len(compared))
+    expected = expected_coverage(plans, plans)
+    low, middle, high = np.percentile(spread(reference) / reference.shape[2] ** 0.5, [10, 50, 90])
+    rows = [_row(name, one, adjusted[name]) for name, one in compared.items()]
+    body = f"""
+{plans} chunks of the shipped {context.task} policy by each sampler at each of {observations} observations of the scripted
+expert's episodes (seeds from {seed}), every chunk with noise of its own, against {plans} of sequential DDPM. Chunks are
+compared over the whole horizon, in normalised units. The network was computed by the {policy.engine.name} engine in
+{policy.engine.precision}; speculative sampling had no first guess.
+
+{_conclusion(adjusted, narrowing)}
+
+{markdown_table(HEADER + MODES_HEADER * (len(modes) >= LEAST_MODES), rows)}
+
+*Inhomogeneity* is by which share of their distance plans of two samplers are further apart than plans of one (energy
+coefficient, Székely & Rizzo 2013; mean over the observations, each with scales of its own; 0 for equal laws, but for
+chance), and *p* how often exchanges of plans between the two samplers, within observations, give as much. All are compared
+with the same plans of DDPM, so the tests depend on each other; Holm's adjustment holds nevertheless. The *spread* is the
+median distance between two plans of a sampler, its ratio a geometric mean over the observations. A plan of DDPM is
+*covered* if the sampler drew one that is not further from it than the fifth nearest of DDPM's others (coverage, Naeem et al.
+2020): for equal laws {100 * expected:.1f} % are. The intervals are bootstrapped over the observations, each by itself.
+{_modes_said(len(modes), observations)}
+
+How far two plans of DDPM itself are apart depends on the observation. Root mean square over a chunk's values it is
+{middle:.1e} at the median observation, at most {low:.1e} at one in ten and at least {high:.1e} at another one in ten.
+
+{_losses(compared, expected)}
+
+![inhomogeneity, spread and coverage]({context.task}-distributions.png)
+"""
+    write_report(context.out / f"{context.task}-distributions.md", f"{context.task}: do samplers draw the same plans?", body)
+    _plot(compared, adjusted, expected, context.out / f"{context.task}-distributions.png")
+
+
+def _draw(policy: DiffusionPolicy, sampler: str, histories: np.ndarray, plans: int, stream: int) -> np.ndarray:
+    """Flat chunks `[observations, plans, H·A]`, normalised units; every stream has noise of its own."""
+    started = time.perf_counter()
+    policy.solver = SamplerChoice.parse(sampler).build(policy.spec.schedule)
+    chunks = []
+    for i, history in enumerate(histories):
+        first = (stream * len(histories) + i) * plans
+        generators = [torch.Generator().manual_seed(first + k) for k in range(plans)]
+        chunks.append(policy.plan(np.repeat(history[None], plans, 0), generators).chunks.flatten(1).cpu().numpy())
+    console.print(f"{sampler}: {plans * len(histories)} plans in {time.perf_counter() - started:.0f} s")
+    return np.stack(chunks)
+
+
+def _compare(drawn: np.ndarray, reference: np.ndarray, modes: Mapping[int, Modes]) -> Compared:
+    test = two_sample_test(drawn, reference)
+    share = gained = None
+    if len(modes) >= LEAST_MODES:
+        shares, others = ([found.smaller_share(each[i]) for i, found in modes.items()] for each in (drawn, reference))
+        share, gained = float(np.mean(shares)), paired_bootstrap(shares, others)
+    inhomogeneity, covered = bootstrap(list(test.by_observation)), bootstrap(list(coverage(drawn, reference)))
+    return Compared(test, inhomogeneity, spread_ratio(drawn, reference), covered, share, gained)
+
+
+def _least_narrowing_found(control: np.ndarray, reference: np.ndarray, level: float) -> float | None:
+    """The least of `NARROWED` that the test finds in the control's plans, drawn towards their mean by that share."""
+    mean = control.mean(1, keepdims=True)
+    for share in NARROWED:
+        if two_sample_test(mean + (1 - share) * (control - mean), reference).p_value <= level:
+            return share
+    return None
+
+
+def _conclusion(adjusted: Mapping[str, float], narrowing: float | None) -> str:
+    different = [name for name, p in adjusted.items() if p <= LEVEL]
+    same = [name for name, p in adjusted.items() if p > LEVEL]
+    control = "**The control is found different: this measurement is not to be trusted.** " if CONTROL in different else ""
+    share, found = (NARROWED[-1], "are not found") if narrowing is None else (narrowing, "are found")
+    return f"""{control}With a chance of at most {100 * LEVEL:g} % that any is named wrongly, these draw from a law other
+than DDPM's: **{", ".join(different) or "none"}**. Not found different: {", ".join(same) or "none"}. How sharp the test
+is: plans of sequential DDPM itself, drawn by {100 * share:g} % towards their mean, {found}."""
+
+
+def _modes_said(found: int, observations: int) -> str:
+    said = f"DDPM's plans fall clearly into two modes at {found} of the {observations} observations"
+    if found < LEAST_MODES:
+        return f"{said}: too few to compare the modes' shares."
+    return f"""{said}; these were found on further plans of DDPM, and the last columns are of the share of plans that are
+nearer to the mode that was the smaller one among those."""
+
+
+def _losses(compared: Mapping[str, Compared], expected: float) -> str:
+    """Those whose interval leaves out what it would be for DDPM's law."""
+    narrower = [name for name, one in compared.items() if one.spread.ci95[1] < 1]
+    wider = [name for name, one in compared.items() if one.spread.ci95[0] > 1]
+    uncovered = [name for name, one in compared.items() if one.covered.ci95[1] < expected]
+    less = [name for name, one in compared.items() if one.gained and one.gained.ci95[1] < 0]
+    more = [name for name, one in compared.items() if one.gained and one.gained.ci95[0] > 0]
+    said = {"Narrower than DDPM": narrower, "Wider": wider, "Cover less of DDPM's plans than its own law would": uncovered}
+    if any(one.gained for one in compared.values()):
+        said |= {"Draw the smaller mode less often": less, "More often": more}
+    return " ".join(f"{what}: {', '.join(names) or 'none'}." for what, names in said.items())
+
+
+def _row(name: str, one: Compared, adjusted: float) -> list[str]:
+    modes = [] if one.share is None or one.gained is None else [f"{one.share:.3f}", _cell(one.gained, "+.3f")]
+    return [
+        f"`{name}`" if name != CONTROL else name,
+        _cell(one.inhomogeneity, ".4f"),
+        f"{one.test.p_value:.4f}",
+        f"{adjusted:.4f}",
+        _cell(one.spread, ".3f"),
+        _cell(one.covered, ".3f"),
+        *modes,
+    ]
+
+
+def _cell(estimate: Estimate, form: str) -> str:
+    low, high = estimate.ci95
+    return f"{estimate.mean:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _plot(compared: Mapping[str, Compared], adjusted: Mapping[str, float], expected: float, path: Path) -> None:
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.5), layout="constrained", sharey=True)
+    for y, (name, one) in enumerate(compared.items()):
+        colour = "C3" if adjusted[name] <= LEVEL else "C0"
+        for axes, estimate in ((left, one.inhomogeneity), (middle, one.spread), (right, one.covered)):
+            axes.plot(estimate.ci95, (y, y), color=colour, lw=2)
+            axes.plot(estimate.mean, y, "o", color=colour)
+    chance = float(np.mean([one.test.chance99 for one in compared.values()]))
+    left.axvspan(-chance, chance, color="0.85", label="chance: 99 % are below")
+    left.set_xscale("symlog", linthresh=2 * chance)
+    left.legend(fontsize="small", loc="lower left")
+    left.set(xlabel="inhomogeneity", title="plans of two samplers: further apart")
+    middle.axvline(1, color="0.5", lw=1)
+    middle.set_xscale("log")
+    middle.set_xticks((1, 2, 5), ("1", "2", "5"))
+    middle.set(xlabel="spread ÷ ddpm's", title="spread of plans")
+    right.axvline(expected, color="0.5", lw=1)
+    right.set(xlabel="share covered", title="ddpm's plans covered")
+    left.set_yticks(range(len(compared)), list(compared))
+    left.invert_yaxis()
+    for axes in (left, middle, right):
+        axes.grid(alpha=0.3)
+    figure.suptitle(f"against sequential DDPM, 95 % intervals over observations; red: of another law, at {100 * LEVEL:g} %")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,109 @@
+"""How many episodes an hour: one worker, two workers, what limits them, and what 64 cores should do."""
+
+import math
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from paradp.checkpoints import read_info
+from paradp.rollouts import Episode, RolloutConfig
+from paradp.rollouts.backends import Job, Local
+from paradp.rollouts.config import cores
+from paradp.rollouts.overhead import measure_overhead
+from paradp.sampler import SamplerChoice
+from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.context import Context
+
+SAMPLERS = ("speculative-ddpm:window=8", "ddpm", "ddim-10")
+WORKERS = (1, 2)
+ENVS, STEPS, GROUPS, REPEATS = 10, 100, 3, 3
+FAR = 64
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Control steps a second of all workers together, and the share of a worker's time inside the controller."""
+
+    steps_per_second: float
+    planning: float
+
+
+def study_throughput(context: Context) -> None:
+    """Writes OUT/TASK-throughput.md."""
+    taken: dict[tuple[str, int], list[Measured]] = {(s, w): [] for s in SAMPLERS for w in WORKERS}
+    for repeat in range(REPEATS):
+        for sampler, workers in taken:
+            taken[sampler, workers].append(_measure(context.task, sampler, workers, 50_000 + 1000 * repeat))
+    rows = []
+    for sampler in SAMPLERS:
+        one, two = (_median(taken[sampler, workers]) for workers in WORKERS)
+        efficiency = two.steps_per_second / (2 * one.steps_per_second)
+        optimistic = FAR * one.steps_per_second * efficiency
+        pessimistic = FAR * one.steps_per_second * efficiency ** math.log2(FAR)
+        rows.append(
+            [
+                sampler,
+                f"{one.steps_per_second:.0f}",
+                f"{two.steps_per_second:.0f}",
+                f"{efficiency:.0%}",
+                f"{one.planning:.0%}",
+                f"{two.planning:.0%}",
+                f"{pessimistic:.0f} to {optimistic:.0f}",
+            ]
+        )
+    bare = measure_overhead(context.task).bare
+    header = ["sampler", "steps/s, 1 worker", "2 workers", "efficiency", "planning, 1 worker", "2 workers", f"{FAR} cores"]
+    body = f"""
+Control steps a second over all workers, one thread each, {ENVS} environments planned together, {GROUPS} groups of them a
+worker, of which the first and the last are not counted (others are still loading, or have finished), {STEPS} steps an
+episode, on {cores()} cores; medians of {REPEATS} repeats in turns. *Planning*: the share of a worker's time inside the
+controller; the rest is the simulator, whose bare speed on one core is {bare:.0f} steps a second, and the loop.
+
+{markdown_table(header, rows)}
+
+What limits it: a worker takes turns between simulating and planning and keeps one core busy with both. Workers share nothing
+but the machine — memory, caches, clock — so that what two lose against twice one is the machine's.
+
+The last column is a projection, not a measurement. It assumes {FAR} workers of one thread on cores like these. The higher
+figure takes the efficiency of two workers for that of {FAR}: memory and caches grow with the cores, as in a cluster's nodes.
+The lower one loses as much again with every doubling, as on one chip whose memory does not grow. The driver is no limit in
+either: it receives one group of episodes after another, some hundred kilobytes each.
+"""
+    write_report(context.out / f"{context.task}-throughput.md", f"{context.task}: throughput of an evaluation", body)
+
+
+def _measure(task: str, sampler: str, workers: int, seed: int) -> Measured:
+    config = RolloutConfig(
+        task,
+        SamplerChoice.parse(sampler),
+        Path(os.devnull),
+        episodes=ENVS * GROUPS * workers,
+        seed=seed,
+        envs=ENVS,
+        threads=1,
+        max_steps=STEPS,
+    )
+    sha256 = read_info(config.checkpoint_path).model_sha256
+    groups: dict[int, list[Episode]] = defaultdict(list)
+    for job, episode in Local(workers).run([Job(config, seeds, sha256) for seeds in config.groups]):
+        groups[job.seeds.start].append(episode)
+    # Of each worker the first group starts while others load, and the last may end alone.
+    counted = sorted(groups.values(), key=lambda group: group[0].started)[workers:-workers]
+    return Measured(sum(_speed(group) for group in counted) / (len(counted) / workers), median(map(_planning, counted)))
+
+
+def _speed(group: Sequence[Episode]) -> float:
+    return sum(len(episode.steps) for episode in group) / max(episode.seconds for episode in group)
+
+
+def _planning(group: Sequence[Episode]) -> float:
+    """Environments that act together are told the same seconds: the share of the longest episode's."""
+    longest = max(group, key=lambda episode: len(episode.steps))
+    return sum(step.seconds for step in longest.steps) / longest.seconds
+
+
+def _median(taken: list[Measured]) -> Measured:
+    return Measured(median(m.steps_per_second for m in taken), median(m.planning for m in taken))

@@ -1,0 +1,68 @@
+"""Which action of which chunk is executed when chunks come late."""
+
+import numpy as np
+import pytest
+
+from paradp.policy.chunks import ChunkQueue
+
+LENGTH = 15
+
+
+def drive(queue: ChunkQueue, lateness: int, steps: int) -> list[tuple[int, int] | None]:
+    """Per control step, from which step's observation the action was planned and its index in the chunk; `None` for none."""
+    done: list[tuple[int, int] | None] = []
+    for step in range(steps):
+        queue.join_arrived()
+        if queue.wants_chunk:
+            queue.give(np.array([(step, i) for i in range(LENGTH)]), lateness)
+        action = queue.next()
+        done.append(None if action is None else (int(action[0]), int(action[1])))
+    return done
+
+
+def test_without_lateness_every_chunk_begins_where_it_was_planned():
+    for ahead in (False, True):
+        done = drive(ChunkQueue(8, ahead), 0, 24)
+        assert done == [(start, i) for start in (0, 8, 16) for i in range(8)]
+
+
+def test_a_synchronous_robot_waits_and_then_gets_the_chunk_from_its_first_action_on():
+    done = drive(ChunkQueue(8, ahead=False), 3, 22)
+    expected = [None] * 3 + [(0, i) for i in range(8)] + [None] * 3 + [(11, i) for i in range(8)]
+    assert done == expected
+
+
+@pytest.mark.parametrize("lateness", [1, 4, 7])
+def test_asked_ahead_nothing_is_waited_for_and_what_was_executed_meanwhile_is_skipped(lateness):
+    done = drive(ChunkQueue(8, ahead=True), lateness, 60)
+    # The first chunk finds a robot that held still.
+    assert done[:lateness] == [None] * lateness and None not in done[lateness:]
+    assert done[lateness] == (0, 0)
+    joins = [i for i in range(lateness + 1, 60) if done[i][0] != done[i - 1][0]]
+    assert joins and np.diff(joins).tolist() == [8] * (len(joins) - 1)
+    for i in joins:
+        planned, index = done[i]
+        # Planned from the observation of step i − lateness, and so many actions later it is executed.
+        assert (planned, index) == (i - lateness, lateness)
+
+
+@pytest.mark.parametrize("lateness", [8, 14, 20])
+def test_asked_ahead_a_robot_that_runs_out_of_actions_holds_and_skips_only_what_it_executed(lateness):
+    done = drive(ChunkQueue(8, ahead=True), lateness, 200)
+    for i in range(1, 200):
+        if done[i] is None or (done[i - 1] is not None and done[i][0] == done[i - 1][0]):
+            continue
+        planned, index = done[i]
+        executed = sum(action is not None for action in done[planned:i])
+        assert index == executed and i - planned >= lateness
+
+
+def test_a_chunk_that_is_wholly_past_leaves_nothing_to_execute():
+    queue = ChunkQueue(2, ahead=True)
+    queue.give(np.arange(5)[:, None], 0)
+    queue.next()
+    queue.next()
+    queue.give(np.array([[7], [8]]), 2)
+    assert [int(queue.next()[0]) for _ in range(2)] == [2, 3]
+    queue.join_arrived()
+    assert queue.next() is None and queue.wants_chunk

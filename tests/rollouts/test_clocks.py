@@ -1,0 +1,69 @@
+"""How late a plan is, and what may be said of it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paradp.rollouts.clocks import ClockChoice
+
+
+@pytest.mark.parametrize(
+    ("text", "lateness"),
+    [("fixed:740", 14), ("fixed:200", 4), ("fixed:50", 1), ("fixed:20", 0), ("fixed:150", 3), ("fixed:0", 0)],
+)
+def test_a_latency_counts_whole_control_steps(text, lateness):
+    clock = ClockChoice.parse(text).start()
+    clock.reset(3)
+    assert [clock.lateness(123.0) for _ in range(3)] == [lateness] * 3
+    assert str(ClockChoice.parse(text)) == text
+
+
+def test_an_ideal_clock_is_none_and_a_measured_one_believes_the_plan():
+    assert ClockChoice.parse("ideal").start() is None
+    assert ClockChoice.parse("measured").start().lateness(0.21) == 4
+
+
+def test_a_replay_goes_through_the_recorded_latencies_in_order_from_where_the_seed_says(tmp_path):
+    path = tmp_path / "ms.txt"
+    path.write_text("0\n50\n100\n150\n")
+    clock = ClockChoice.parse(f"replay:{path}").start()
+    starts = set()
+    for seed in range(20):
+        clock.reset(seed)
+        drawn = [clock.lateness(0.0) for _ in range(8)]
+        assert drawn == [(drawn[0] + i) % 4 for i in range(8)]
+        clock.reset(seed)
+        assert clock.lateness(0.0) == drawn[0]
+        starts.add(drawn[0])
+    assert starts == {0, 1, 2, 3}
+
+
+def test_a_runs_table_can_be_replayed(tmp_path):
+    path = tmp_path / "steps.parquet"
+    pd.DataFrame({"replan_seconds": [0.1, np.nan, 0.1]}).to_parquet(path)
+    assert ClockChoice.parse(f"replay:{path}").start().lateness(0.0) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slow", "unknown clock 'slow'. There are: ideal, measured, fixed:MS, replay:FILE"),
+        ("fixed", "should read"),
+        ("ideal:3", "should read"),
+        ("fixed:fast", "a number of milliseconds, not 'fast'"),
+        ("fixed:-1", "a number of milliseconds"),
+        ("fixed:inf", "a number of milliseconds"),
+        ("replay:/nowhere", "no file of latencies /nowhere"),
+    ],
+)
+def test_bad_clocks_are_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        ClockChoice.parse(text)
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.txt", "1 2 x"), ("b.txt", ""), ("c.parquet", "not parquet")])
+def test_a_file_without_latencies_is_named(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ValueError, match="holds no latencies"):
+        ClockChoice.parse(f"replay:{path}")
