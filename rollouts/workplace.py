@@ -28,7 +28,7 @@ class Workplace:
         self._warm: tuple[DiffusionPolicy, SyncVectorEnv] | None = None
 
     def policy(self, config: RolloutConfig, sha256: str | None = None) -> DiffusionPolicy:
-        """The policy of a run, ready to plan.
+        """The policy of a run.
 
         Raises:
             ValueError: as `load_policy`; the weights are others than those with that digest.
@@ -40,12 +40,9 @@ class Workplace:
             name = config.checkpoint or config.task
             loaded = load_policy(name, "ddpm", config.device, sha256, config.engine, config.precision)
             self._trained, self._policy = (wanted, loaded), None
-        denoises = (config.denoises, config.envs)
-        if self._policy is None or self._policy[0] != denoises:
+        if self._policy is None or self._policy[0] != config.denoises:
             trained = self._trained[1]
-            policy = trained.with_solver(config.denoises.build(trained.spec.schedule))
-            policy.prepare(config.envs)
-            self._policy = denoises, policy
+            self._policy = config.denoises, trained.with_solver(config.denoises.build(trained.spec.schedule))
         return self._policy[1]
 
     def run(self, config: RolloutConfig, seeds: Sequence[int], sha256: str | None = None) -> Iterator[Episode]:
@@ -55,6 +52,7 @@ class Workplace:
         films: list[Subscriber] = [VideoRecorder(config.out / "videos", filmed, CONTROL_HZ)] if filmed else []
         envs = self._environments(config.scenery(policy.spec, bool(filmed)), min(config.envs, config.episodes))
         if self._warm != (policy, envs):
+            policy.prepare(envs.num_envs)
             warm_up(policy, envs)
             self._warm = policy, envs
         yield from run_episodes(envs, config.controllers(policy, envs.num_envs), seeds, films)

@@ -125,7 +125,7 @@ How far two plans of DDPM itself are apart depends on the observation. Root mean
 def _draw(policy: DiffusionPolicy, sampler: str, histories: np.ndarray, plans: int, stream: int) -> np.ndarray:
     """Flat chunks `[observations, plans, H·A]`, normalised units; every stream has noise of its own."""
     started = time.perf_counter()
-    policy.solver = SamplerChoice.parse(sampler).build(policy.spec.schedule)
+    policy = policy.with_solver(SamplerChoice.parse(sampler).build(policy.spec.schedule))
     chunks = []
     for i, history in enumerate(histories):
         first = (stream * len(histories) + i) * plans
