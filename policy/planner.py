@@ -132,13 +132,23 @@ class Profile:
             sampler, batch: what is planned with, and for how many.
             whole: whether rows of no use are computed too, as captured rounds do.
         """
+        reached, seconds = self._rounds(sampler, batch, whole)
+        return float((reached * seconds).sum())
+
+    def slow_plan(self, sampler: str, batch: int, whole: bool = False) -> float:
+        """The same for a plan that makes as many rounds as any trial did: a control loop must have time for that, too."""
+        _, seconds = self._rounds(sampler, batch, whole)
+        return float(seconds.sum())
+
+    def _rounds(self, sampler: str, batch: int, whole: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Of every round: how likely a plan is to get there, and what it then takes."""
         trial = self.trials[sampler]
         made = np.array(trial.rounds)[:, None] > np.arange(max(trial.rounds))
-        share = made.mean(0)  # of the environments that are under way in each round
-        any_ = 1 - (1 - share) ** batch
+        share = made.mean(0)  # of the environments that are under way
+        reached = 1 - (1 - share) ** batch
         window = dict(SamplerChoice.parse(sampler).options).get("window", 1)
-        rows = np.full_like(share, batch * window) if whole else batch * share / any_ * trial.width
-        return float((any_ * self.call(rows)).sum())
+        rows = np.full_like(share, batch * window) if whole else batch * share / reached * trial.width
+        return reached, self.call(rows)
 
 
 _PROFILE = TypeAdapter(Profile)
@@ -183,7 +193,8 @@ class Planner:
         profile = self._profile
         allowed = [name for name in CANDIDATES[mode] if profile.trials[name].error <= AUTO_FAST_ERROR]
         whole = self._engine.graphs is not None
-        best = sorted(allowed, key=lambda name: profile.plan(name, batch, whole))[:2]
+        # By their slow plans: on average several windows are nearly equal, and the wider ones vary more.
+        best = sorted(allowed, key=lambda name: profile.slow_plan(name, batch, whole))[:2]
         contenders = {name: self._solver(name) for name in (SEQUENTIAL, *best)}
         taken: dict[str, list[float]] = {name: [] for name in contenders}
         for turn in range(TURNS):

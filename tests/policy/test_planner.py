@@ -88,6 +88,16 @@ def test_predictions_are_the_times_that_follow(plan):
         assert maker._profile.plan(sampler, 4) == pytest.approx(seconds, rel=0.25)
 
 
+def test_of_samplers_with_equal_means_the_steadier_has_the_faster_slow_plan():
+    steady, unsteady, _ = planner.EXACT[:3]
+    trials = {steady: planner.Trial([20] * 16, 4.0), unsteady: planner.Trial([19] * 15 + [35], 4.0)}
+    profile = planner.Profile({1: 1.0, 64: 1.0}, trials)
+    assert profile.plan(steady, 1) == profile.plan(unsteady, 1) == profile.slow_plan(steady, 1) == 20
+    assert profile.slow_plan(unsteady, 1) == 35
+    # Of sixteen environments one is likely to be slow, and all wait for it.
+    assert 20 < profile.plan(unsteady, 1) + 4 < profile.plan(unsteady, 16) < 35
+
+
 def test_auto_fast_keeps_its_tolerance(plan):
     maker, _ = plan(lambda rows: 5.0 + rows)
     planned = maker.choose("auto-fast", 1)
