@@ -122,6 +122,39 @@ def test_episodes_of_a_killed_worker_run_again(tmp_path, paradp):
     assert outcome(out) == outcome(whole) and len(outcome(out)) == 8
 
 
+@pytest.mark.slow
+def test_the_papers_table_is_rerun_for_any_task_with_weights(paradp, tmp_path):
+    out, page = tmp_path / "paper", tmp_path / "pages" / "lift.md"
+    small = ["--episodes", "1", "--envs", "1", "--max-steps", "9", "--workers", "1"]
+    code, printed, complaints = paradp(
+        "evaluate", "lift", "--samplers", "paper", *small, "--out", str(out), "--page", str(page)
+    )
+    assert code == 0, complaints
+    assert "Pick " in printed and page.with_suffix(".html").stat().st_size > 10_000
+    table = page.read_text().partition("| sampler | model evals |")[2]
+    for name in ("ddpm", "para-ddpm", "ddim-15", "para-ddim-15", "dpm-solver-15", "para-dpm-solver-15"):
+        assert f"| {name} | " in table
+    assert "| ddim-15 | 15 |  | " in table and "The paper has no such task" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--samplers", "ddim-5,dimm-5"], "unknown sampler 'dimm-5' — did you mean"),
+        (["--clock", "fixed:soon"], "a latency is a number of milliseconds, not 'soon'"),
+        (["--disturbance", "none", "flood"], "unknown disturbance 'flood'"),
+        (["--execute", "8", "40"], "execute steps that are not predicted"),
+        (["--baseline", "best"], "the baseline 'best' is no cell; there are: ddim-5"),
+        (["--address", "127.0.0.1:1"], "--address is for --backend ray"),
+        (["--envs", "0"], "envs must be at least 1"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused_in_a_sentence(paradp, tmp_path, arguments, message):
+    out = tmp_path / "out"
+    code, _, complaints = paradp("evaluate", "lift", "--samplers", "ddim-5", "--out", str(out), *arguments)
+    assert code == 2 and message in " ".join(complaints.split()) and not out.exists()
+
+
 def test_workers_end_with_their_parent(tmp_path):
     arguments = rollout_arguments(tmp_path / "run", "--episodes", "50", "--workers", "2")
     process = subprocess.Popen([*PARADP, *arguments], stdout=subprocess.DEVNULL)
