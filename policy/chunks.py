@@ -36,7 +36,7 @@ class ChunkQueue:
         self.consumed = 0
         self._step = 0
         self._since_join = 0
-        self._lateness = 0
+        self._ask_after = 0
         self._actions: deque[np.ndarray] = deque()
         self._coming: _Coming | None = None
 
@@ -44,8 +44,7 @@ class ChunkQueue:
     def wants_chunk(self) -> bool:
         if self._coming is not None:
             return False
-        early = self._lateness if self._ahead else 0
-        return not self._actions or self._since_join >= max(self._execute - early, 0)
+        return not self._actions or self._since_join >= self._ask_after
 
     def give(self, actions: np.ndarray, lateness: int) -> None:
         """Takes a chunk `[K, A]` planned from the present observation, to arrive in `lateness` control steps."""
@@ -68,4 +67,6 @@ class ChunkQueue:
             return
         rest = coming.actions[self.consumed - coming.consumed :]
         self._actions = deque(rest if self._ahead else rest[: self._execute])
-        self._since_join, self._lateness, self._coming = 0, coming.lateness, None
+        # A late chunk may have fewer than Ta actions left.
+        self._ask_after = min(self._execute, len(rest)) - (coming.lateness if self._ahead else 0)
+        self._since_join, self._coming = 0, None

@@ -12,32 +12,35 @@ from typing import Any, Protocol
 
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.records import Episode
+from paradp.rollouts.summary import versions
 from paradp.rollouts.workers import Workers, stopping
 from paradp.rollouts.workplace import Workplace
 
-# A job whose worker has died this often is taken to kill its workers.
+# How often a job is begun whose workers die.
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Job:
-    """A group of episodes of one run, with the weights that it must find."""
+    """A group of episodes of one run, with the weights that it must find, and the versions of packages."""
 
     config: RolloutConfig
     seeds: range
     sha256: str
+    versions: tuple[tuple[str, str], ...]
 
 
-Finished = tuple[Job, Episode]
+Finished = tuple[Job, list[Episode]]
 
 
 class Backend(Protocol):
     """Runs jobs."""
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
-        """Yields episodes as they are known, in any order.
+        """Yields each job with its episodes when it is finished, in any order.
 
         Raises:
+            ValueError: a worker has other weights or packages than the job is of.
             ChildProcessError: workers keep dying.
         """
         ...
@@ -55,12 +58,11 @@ class InProcess:
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
         for job in jobs:
-            for episode in self.workplace.run(job.config, job.seeds, job.sha256):
-                yield job, episode
+            yield job, list(self.workplace.run(job.config, job.seeds, job.sha256))
 
 
 class Local:
-    """Processes on this machine.
+    """Processes on this machine. When one dies all are started anew, for it is not told which job it was at.
 
     Args:
         workers: how many.
@@ -77,15 +79,12 @@ class Local:
                 try:
                     for job, episodes in _finished(running):
                         del tries[job]
-                        yield from ((job, episode) for episode in episodes)
+                        yield job, episodes
                 except BrokenProcessPool:
-                    # Which job it was at is not told: it is among the first that are not finished.
-                    for job in list(tries)[: self._workers]:
+                    for job in list(tries)[: self._workers]:  # those that were begun
                         tries[job] += 1
-            if any(n >= ATTEMPTS for n in tries.values()):
-                raise ChildProcessError(
-                    "workers keep dying; what was finished is kept: run the same command again to continue"
-                )
+            if given_up := [job for job, n in tries.items() if n >= ATTEMPTS]:
+                raise _dying(given_up[0])
 
 
 class RayCluster:
@@ -112,22 +111,33 @@ class RayCluster:
     def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
         from ray.exceptions import RayError, RayTaskError
 
-        remote = self._ray.remote(_run_job)
         # Ray itself runs a job again whose worker or node was lost.
-        running = {remote.options(num_cpus=job.config.threads or 1, max_retries=ATTEMPTS).remote(job): job for job in jobs}
+        remote = self._ray.remote(max_retries=ATTEMPTS - 1)(_run_job)
+        running = {remote.options(**_needs(job.config)).remote(job): job for job in jobs}
         while running:
             [done], _ = self._ray.wait(list(running))
             job = running.pop(done)
             try:
-                episodes = self._ray.get(done)
+                yield job, self._ray.get(done)
             except RayTaskError as error:
                 raise error.cause from None
             except RayError as error:
-                raise ChildProcessError(f"Ray lost a job {ATTEMPTS} times: {error}") from error
-            yield from ((job, episode) for episode in episodes)
+                raise _dying(job) from error
 
 
-def _finished(running: dict["Future[list[Episode]]", Job]) -> Iterator[tuple[Job, list[Episode]]]:
+def _needs(config: RolloutConfig) -> dict[str, int]:
+    return {"num_cpus": config.threads or 1, "num_gpus": int(config.device.startswith("cuda"))}
+
+
+def _dying(job: Job) -> ChildProcessError:
+    seeds = f"seeds {job.seeds.start} to {job.seeds.stop - 1} of {job.config.out}"
+    return ChildProcessError(
+        f"workers keep dying, {ATTEMPTS} times at or near {seeds}; what was finished is kept: run the same command again to"
+        " continue"
+    )
+
+
+def _finished(running: dict["Future[list[Episode]]", Job]) -> Iterator[Finished]:
     """The jobs of futures as they end."""
     waiting: Iterable[Any] = set(running)
     while waiting:
@@ -141,9 +151,12 @@ _workplace = Workplace()
 
 
 def _run_job(job: Job) -> list[Episode]:
+    here = versions()
+    if others := [f"{name} {wanted}, here {here.get(name)}" for name, wanted in job.versions if here.get(name) != wanted]:
+        raise ValueError(f"a worker has other packages than the run is of: {'; '.join(others)}")
     episodes = []
     for episode in _workplace.run(job.config, job.seeds, job.sha256):
         if stopping():
-            break
+            break  # nobody waits for the rest
         episodes.append(episode)
     return episodes

@@ -10,7 +10,9 @@
 A chunk planned from control step k's observation can be executed from step k + ⌊latency · control rate⌋ on.
 """
 
+import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -30,12 +32,14 @@ class ClockChoice:
 
     Attributes:
         kind: see the table above.
-        value: milliseconds of a fixed latency, or the file to replay: a run's `steps.parquet`, or a text file with a number
-            of milliseconds in each line.
+        value: milliseconds of a fixed latency, or the file to replay: a run's `alone.parquet` (or another table of its
+            control steps), or a text file with a number of milliseconds in each line.
+        latencies: seconds, what a fixed or replayed clock goes by; a file is read once.
     """
 
     kind: Kind = "ideal"
     value: str = ""
+    latencies: tuple[float, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "ClockChoice":
@@ -49,28 +53,28 @@ class ClockChoice:
             raise ValueError(f"unknown clock {text!r}. There are: ideal, measured, fixed:MS, replay:FILE.")
         if bool(value) != (kind in ("fixed", "replay")):
             raise ValueError(f"the clock {text!r} should read ideal, measured, fixed:MS or replay:FILE")
-        choice = cls(kind, value)  # type: ignore[arg-type]
-        choice.start()
-        return choice
+        match kind:
+            case "fixed":
+                return cls("fixed", value, (_seconds(value),))
+            case "replay":
+                return cls("replay", value, _read_latencies(Path(value)))
+        return cls(kind)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.value}" if self.value else self.kind
 
     def start(self) -> Clock | None:
-        """A clock for one robot; `None` where time stands still.
+        """A clock for one robot; `None` where time stands still."""
+        if self.kind == "ideal":
+            return None
+        return Replayed(self.latencies) if self.latencies else Measured()
 
-        Raises:
-            ValueError: as `parse`.
-        """
-        match self.kind:
-            case "ideal":
-                return None
-            case "measured":
-                return Measured()
-            case "fixed":
-                return Replayed([_seconds(self.value)])
-            case "replay":
-                return Replayed(_read_latencies(Path(self.value)))
+    @property
+    def identity(self) -> str:
+        """What a run under it depends on: of a file its content, not its name."""
+        if self.kind != "replay":
+            return str(self)
+        return f"replay:{hashlib.sha256(repr(self.latencies).encode()).hexdigest()[:16]}"
 
 
 IDEAL = ClockChoice()
@@ -93,7 +97,7 @@ class Replayed:
         latencies: seconds.
     """
 
-    def __init__(self, latencies: list[float]):
+    def __init__(self, latencies: Sequence[float]):
         self._steps = [_control_steps(seconds) for seconds in latencies]
         self._next = 0
 
@@ -121,16 +125,19 @@ def _seconds(milliseconds: str) -> float:
     return seconds
 
 
-def _read_latencies(path: Path) -> list[float]:
+def _read_latencies(path: Path) -> tuple[float, ...]:
     if not path.is_file():
         raise ValueError(f"there is no file of latencies {path}")
     try:
         if path.suffix == ".parquet":
-            latencies = [float(s) for s in pd.read_parquet(path, columns=["replan_seconds"])["replan_seconds"].dropna()]
+            table = pd.read_parquet(path)
+            if "cell" in table.columns:
+                raise ValueError("it is of several cells; take that of one")
+            latencies = [float(s) for s in table["replan_seconds"].dropna()]
         else:
             latencies = [_seconds(line) for line in path.read_text().split()]
-    except (ValueError, OSError) as error:  # pyarrow's errors are both
+    except (ValueError, OSError, KeyError) as error:  # pyarrow's errors are the first two
         raise ValueError(f"{path} holds no latencies: {error}") from error
     if not latencies or not all(0 <= s < math.inf for s in latencies):
         raise ValueError(f"{path} holds no latencies")
-    return latencies
+    return tuple(latencies)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ class Compared:
         summary: what it measured.
         episodes, steps: its tables, a row an episode and a row a control step.
         alone: control steps of one robot alone.
-        loss: success lost against the baseline; `None` for the baseline itself.
-        differences: from the baseline on the same seeds, by column of `episodes`.
-        path: its directory.
+        against: the label of the run that it is compared with; `None` for the baseline.
+        loss: success lost against that; `None` for the baseline.
+        differences: from that on the same seeds, by column of `episodes`.
     """
 
     label: str
@@ -34,9 +34,20 @@ class Compared:
     episodes: pd.DataFrame
     steps: pd.DataFrame
     alone: pd.DataFrame
+    against: str | None
     loss: PairedLoss | None
     differences: dict[str, Estimate]
-    path: Path
+
+    @property
+    def world(self) -> tuple[str, str | None, int]:
+        """What nobody chooses: the clock, the disturbance, the steps that there are."""
+        return self.summary.clock, self.summary.disturbance, self.summary.max_steps
+
+    @property
+    def choice(self) -> tuple[str, str, int, str]:
+        """What one does choose: the sampler, when chunks are asked for, and how much of them is executed."""
+        sampler = self.summary.sampler
+        return sampler["name"], json.dumps(sampler["settings"]), self.summary.execute, self.summary.controller
 
     def measurements(self) -> dict[str, str]:
         """What a table shows of the run: name → value."""
@@ -51,7 +62,7 @@ class Compared:
             "control step, 1 environment: mean / p99 ms": f"{alone.step.mean:.1f} / {alone.step.p99:.0f}",
             "rounds a plan": f"{s.solver.rounds_mean:.1f}",
             "evaluations a plan": f"{s.solver.evaluations_mean:.0f}",
-            "seconds an episode, 1 environment": f"{s.seconds_per_episode_batch1:.1f}",
+            "seconds an episode, 1 environment": f"{s.seconds_per_episode_batch1.mean:.1f}",
             "control steps a second": f"{s.throughput_steps_per_s:.0f}",
             "environments, threads": f"{s.envs}, {s.threads}",
             "engine, precision": f"{s.engine}, {s.precision}",
@@ -70,20 +81,26 @@ class Compared:
     def row(self) -> dict[str, Any]:
         """All of it as columns of a table."""
         summary = asdict(self.summary)
-        sampler, *_ = (summary.pop(name) for name in ("sampler", "hardware", "versions"))
+        samplers = {name: summary.pop(name) for name in ("sampler", "sampler_batch1")}
+        loss = {} if self.loss is None else {name: getattr(self.loss, name) for name in ("loss", "upper95", "ci95", "pairs")}
         return {
             "cell": self.label,
-            "sampler": sampler["name"],
-            "settings": json.dumps(sampler["settings"]),
-            **{str(name): value for name, value in pd.json_normalize(summary, sep="_").iloc[0].items()},
-            **({} if self.loss is None else {f"loss_{name}": value for name, value in asdict(self.loss).items()}),
-            **{f"{name}_difference": estimate.mean for name, estimate in self.differences.items()},
+            **{name: sampler["name"] for name, sampler in samplers.items()},
+            **{f"{name}_settings": json.dumps(sampler["settings"]) for name, sampler in samplers.items()},
+            **_flat({name: value for name, value in summary.items() if name not in ("hardware", "versions")}),
+            "against": self.against,
+            **{f"loss_{name}": value for name, value in loss.items()},
+            **_flat({f"{name}_difference": asdict(estimate) for name, estimate in self.differences.items()}),
         }
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs of one task on the same seeds; one of them is the baseline of the paired differences."""
+    """Runs of one task on the same seeds, one of them the baseline.
+
+    Another choice is compared with the baseline's choice in the same world, where there is that run; the baseline's choice
+    in another world, and what is left, with the baseline.
+    """
 
     runs: list[Compared]
     baseline: str
@@ -106,30 +123,48 @@ class Comparison:
 def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Comparison:
     """Reads finished runs: label → directory. The first is the baseline unless another is named."""
     baseline = baseline or next(iter(paths))
-    episodes = {label: pd.read_parquet(path / "episodes.parquet") for label, path in paths.items()}
-    reference = episodes[baseline]
-    runs = []
-    for label, path in paths.items():
-        other = label != baseline
-        runs.append(
-            Compared(
-                label,
-                Summary.read(path / "summary.json"),
-                episodes[label],
-                pd.read_parquet(path / "steps.parquet"),
-                pd.read_parquet(path / "alone.parquet"),
-                paired_loss(_by_seed(reference), _by_seed(episodes[label])) if other else None,
-                _differences(reference, episodes[label]) if other else {},
-                path,
-            )
+    runs = {
+        label: Compared(
+            label,
+            Summary.read(path / "summary.json"),
+            pd.read_parquet(path / "episodes.parquet"),
+            pd.read_parquet(path / "steps.parquet"),
+            pd.read_parquet(path / "alone.parquet"),
+            against=None,
+            loss=None,
+            differences={},
         )
-    return Comparison(runs, baseline)
+        for label, path in paths.items()
+    }
+    return Comparison([_against(run, _partner(run, runs, baseline)) for run in runs.values()], baseline)
+
+
+def _partner(run: Compared, runs: Mapping[str, Compared], baseline: str) -> Compared | None:
+    """What a run is compared with; `None` for the baseline."""
+    first = runs[baseline]
+    if run is first:
+        return None
+    if run.choice == first.choice:
+        return first
+    same_world = (other for other in runs.values() if (other.world, other.choice) == (run.world, first.choice))
+    return next(same_world, first)
+
+
+def _against(run: Compared, other: Compared | None) -> Compared:
+    if other is None:
+        return run
+    loss = paired_loss(_by_seed(other.episodes), _by_seed(run.episodes))
+    return replace(run, against=other.label, loss=loss, differences=_differences(other.episodes, run.episodes))
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
     """A mean with its 95 % interval."""
     mean, low, high = (f"{value:.{digits}f}" for value in (estimate.mean, *estimate.ci95))
     return f"{mean} ({low}–{high})"
+
+
+def _flat(nested: dict[str, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in pd.json_normalize(nested, sep="_").iloc[0].items()}
 
 
 def _by_seed(episodes: pd.DataFrame) -> dict[int, bool]:

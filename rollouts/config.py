@@ -103,7 +103,7 @@ class RolloutConfig:
         return self.chosen or self.sampler
 
     def alone(self, out: Path) -> "RolloutConfig":
-        """The first episodes, one environment at a time with all cores: what the sampler's latency is measured with."""
+        """The first episodes, one environment at a time with all cores and nothing else: what latency is measured with."""
         return RolloutConfig(
             self.task,
             self.sampler,
@@ -111,10 +111,18 @@ class RolloutConfig:
             self.checkpoint,
             min(EPISODES_ALONE, self.episodes),
             self.seed,
+            threads=cores(),
             device=self.device,
             engine=self.engine,
             precision=self.precision,
+            execute=self.execute,
         )
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the run itself is such a one."""
+        same = replace(self.alone(self.out), episodes=self.episodes, videos=self.videos, chosen=self.chosen)
+        return replace(self, threads=self.threads or cores()) == same
 
     def check(self) -> None:
         """Checks all that can be checked before anything runs.
@@ -125,7 +133,6 @@ class RolloutConfig:
         find_task(self.task)
         if self.disturbance is not None:
             find_disturbance(self.disturbance)
-        self.clock.start()
         spec = read_info(self.checkpoint_path).spec
         check_fits(spec, self.task)
         spec.horizons.with_execute(self.execute)
@@ -168,7 +175,7 @@ class RolloutConfig:
             "engine": policy.engine.name,
             "precision": policy.engine.precision,
             "execute": policy.spec.horizons.with_execute(self.execute).execute,
-            "clock": str(self.clock),
+            "clock": self.clock.identity,
             "controller": self.controller,
             "disturbance": self.disturbance,
             "max_steps": self.max_steps or find_task(self.task).task.max_steps,

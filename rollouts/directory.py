@@ -134,6 +134,7 @@ def _episode_row(episode: Episode, action_convention: str) -> dict[str, Any]:
         "evaluations_mean": sum(r.evaluations for r in replans) / max(len(replans), 1),
         "steps_held": sum(s.held for s in episode.steps),
         "jerk": jerk(episode, action_convention),
+        "disturbed": episode.disturbed,
     }
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 from paradp.rollouts.backends import Backend
 from paradp.rollouts.clocks import IDEAL, ClockChoice
 from paradp.rollouts.comparison import Comparison, compare
-from paradp.rollouts.config import ControllerName, RolloutConfig
+from paradp.rollouts.config import ControllerName, RolloutConfig, cores
 from paradp.rollouts.directory import differences, write_parquet, write_whole
 from paradp.rollouts.run import rollouts
 from paradp.sampler import SamplerChoice
@@ -76,7 +76,9 @@ class Grid:
             self.base,
             sampler=sampler,
             out=self.base.out / "cells" / folder(label),
+            # As a robot alone would have it.
             envs=1 if clock.kind == "measured" else self.base.envs,
+            threads=cores() if clock.kind == "measured" else self.base.threads,
             execute=execute,
             clock=clock,
             controller=controller,
@@ -108,14 +110,23 @@ def evaluate(
     if baseline not in cells:
         raise ValueError(f"the baseline {baseline!r} is no cell; there are: {', '.join(cells)}")
     _open(out, grid, list(cells))
-    alone = out / "alone"
-    rollouts(list(cells.values()), on_progress, backend, lambda config: alone / folder(str(config.sampler)))
+    rollouts(list(cells.values()), on_progress, backend, _alone(out))
     comparison = compare({label: config.out for label, config in cells.items()}, baseline)
     for name in ("episodes", "steps"):
         tables = [getattr(run, name).assign(cell=run.label) for run in comparison.runs]
         write_parquet(pd.concat(tables, ignore_index=True), out / f"{name}.parquet")
     write_parquet(comparison.table(), out / "cells.parquet")
     return comparison
+
+
+def _alone(out: Path) -> Callable[[RolloutConfig], Path]:
+    """Where latencies are kept: what they depend on is the sampler, and how often it plans."""
+
+    def place(config: RolloutConfig) -> Path:
+        execute = "" if config.execute is None else f", execute {config.execute}"
+        return out / "alone" / folder(f"{config.sampler}{execute}")
+
+    return place
 
 
 def folder(label: str) -> str:
@@ -156,7 +167,9 @@ def _open(out: Path, grid: Grid, labels: list[str]) -> None:
             raise ValueError(f"{marker} cannot be read: {error}") from error
         if differing := differences(there, here):
             raise ValueError(f"{out} holds another evaluation ({differing}); choose another --out")
+        if there.get("episodes", 0) > base.episodes:
+            raise ValueError(f"{out} holds an evaluation of {there['episodes']} episodes a cell; they can only become more")
     elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no evaluation; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(marker, (json.dumps(here, indent=2) + "\n").encode())
+    write_whole(marker, (json.dumps(here | {"episodes": base.episodes}, indent=2) + "\n").encode())

@@ -43,6 +43,7 @@ class Episode:
         seconds: wall-clock time from reset to end; other environments of the batch take their share of it, subscribers
             (films) do not.
         steps: every control step.
+        disturbed: whether a disturbance has acted.
     """
 
     seed: int
@@ -51,6 +52,7 @@ class Episode:
     started: float
     seconds: float
     steps: list[StepRecord]
+    disturbed: bool = False
 
 
 def jerk(episode: Episode, action_convention: str) -> float:

@@ -1,14 +1,17 @@
-"""Running: episodes that are still missing are run, kept as they end, and summed up."""
+"""Running: episodes that are still missing are run, kept group by group, and summed up."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from paradp.checkpoints import read_info
+from paradp.policy import EngineName
 from paradp.rollouts.backends import Backend, InProcess, Job
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import RunDirectory, steps_table, write_parquet
 from paradp.rollouts.records import Episode
-from paradp.rollouts.summary import Summary, summarise
+from paradp.rollouts.summary import Summary, summarise, versions
 from paradp.rollouts.workplace import Workplace
 
 OnProgress = Callable[[int], None]
@@ -45,13 +48,17 @@ def rollouts(
         configs: what to run.
         on_progress: told how many episodes of all are finished.
         backend: who runs them; this process by default.
-        alone: where the latencies of a run with one environment at a time are kept.
+        alone: where the episodes of one environment at a time are kept that the latencies of a run are measured with.
     """
     here = InProcess()
     try:
         runs = [_Run(config, here.workplace) for config in configs]
+        timings = [
+            run if backend is None and run.config.is_alone else _Run(config.alone(alone(config)), here.workplace)
+            for config, run in zip(configs, runs, strict=True)
+        ]
         _run_missing(runs, backend or here, here, on_progress)
-        return [run.sum_up(None if backend is None else alone(run.config), here) for run in runs]
+        return [run.sum_up(timing.run_here(here)) for run, timing in zip(runs, timings, strict=True)]
     finally:
         here.workplace.close()
 
@@ -63,9 +70,9 @@ def _run_missing(runs: "Sequence[_Run]", backend: Backend, here: Backend, on_pro
     # A clock that measures wants the machine to itself.
     timed = [job for job in jobs if job.config.clock.kind == "measured"]
     for who, what in ((backend, [job for job in jobs if job not in timed]), (here, timed)):
-        for job, episode in who.run(what):
-            jobs[job].directory.add(episode)
-            done += 1
+        for job, episodes in who.run(what):
+            jobs[job].keep(episodes)
+            done += len(episodes)
             on_progress(done)
 
 
@@ -82,30 +89,38 @@ class _Run:
 
     def __init__(self, config: RolloutConfig, workplace: Workplace):
         config.check()
-        self.config, _ = config.settled()
+        settled, _ = config.settled()
         self._sha256 = read_info(config.checkpoint_path).model_sha256
-        policy = workplace.policy(self.config, self._sha256)
+        policy = workplace.policy(settled, self._sha256)
+        # Workers on other machines must not take another engine for the fastest.
+        self.config = replace(settled, engine=cast(EngineName, policy.engine.name))
         self._convention = policy.spec.action_convention
         self._identity = self.config.identity(policy, self._sha256)
-        self.directory = RunDirectory(config.out)
-        self.directory.open(self._identity)
+        self._directory = RunDirectory(config.out)
+        self._directory.open(self._identity)
 
     def missing(self) -> list[Job]:
         """The groups of which an episode is missing; they are run as a whole, for what is computed together matters."""
-        finished = self.directory.seeds()
-        return [Job(self.config, seeds, self._sha256) for seeds in self.config.groups if not finished.issuperset(seeds)]
+        finished, packages = self._directory.seeds(), tuple(versions().items())
+        groups = [seeds for seeds in self.config.groups if not finished.issuperset(seeds)]
+        return [Job(self.config, seeds, self._sha256, packages) for seeds in groups]
 
-    def sum_up(self, alone: Path | None, here: InProcess) -> Summary:
-        """Writes tables and summary of what is finished; for its latencies a robot alone is run first, where none was."""
-        episodes = self.directory.episodes(self.config.seeds)
-        self.directory.write_tables(episodes, self._convention)
-        by_itself = episodes if alone is None and self.config.envs == 1 else self._alone(alone, here)
+    def keep(self, episodes: list[Episode]) -> None:
+        """Writes a group's episodes, in the order of their seeds: while the last is missing, the group counts as missing."""
+        for episode in sorted(episodes, key=lambda episode: episode.seed):
+            self._directory.add(episode)
+
+    def run_here(self, here: InProcess) -> "_Run":
+        """Runs what is missing in this process, with nothing beside it."""
+        _run_missing([self], here, here, lambda episodes: None)
+        return self
+
+    def sum_up(self, alone: "_Run") -> Summary:
+        """Writes tables and summary of what is finished, with the latencies of a robot alone."""
+        episodes, by_itself = (run._directory.episodes(run.config.seeds) for run in (self, alone))
+        self._directory.write_tables(episodes, self._convention)
         write_parquet(steps_table(by_itself), self.config.out / "alone.parquet")
-        summary = summarise(self._identity, self._convention, self.config.checkpoint_path.name, episodes, by_itself)
+        checkpoint = self.config.checkpoint_path.name
+        summary = summarise(self._identity, alone._identity["sampler"], self._convention, checkpoint, episodes, by_itself)
         summary.write(self.config.out / "summary.json")
         return summary
-
-    def _alone(self, out: Path | None, here: InProcess) -> list[Episode]:
-        run = _Run(self.config.alone(out or self.config.out / "alone"), here.workplace)
-        _run_missing([run], here, here, lambda episodes: None)
-        return run.directory.episodes(run.config.seeds)

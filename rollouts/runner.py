@@ -36,6 +36,7 @@ class _Running:
     started: float = field(default_factory=time.time)
     clock: float = field(default_factory=time.perf_counter)
     steps: list[StepRecord] = field(default_factory=list)
+    disturbed: bool = False
 
     def finish(self, watched: float) -> Episode:
         return Episode(
@@ -45,6 +46,7 @@ class _Running:
             started=self.started,
             seconds=time.perf_counter() - self.clock - (watched - self.watched),
             steps=self.steps,
+            disturbed=self.disturbed,
         )
 
 
@@ -100,8 +102,10 @@ def _step(
     actions = np.zeros(envs.action_space.shape, envs.action_space.dtype)
     actions[slots] = [command.action for command in commands]
     observations, rewards, terminated, truncated, infos = envs.step(actions)
+    disturbed = infos.get("disturbed", np.zeros(envs.num_envs, bool))
     for i, command in zip(slots, commands, strict=True):
         steps = running[i].steps
+        running[i].disturbed |= bool(disturbed[i])
         steps.append(
             StepRecord(
                 len(steps),

@@ -59,21 +59,42 @@ class PairedLoss:
     Attributes:
         pairs: seeds that both ran.
         lost, won: seeds where only the baseline, or only the candidate, succeeded.
-        loss: (lost − won) / pairs.
-        upper95: one-sided 95 % upper bound on the loss.
-        ci95: its 95 % interval.
     """
 
     pairs: int
     lost: int
     won: int
-    loss: float
-    upper95: float
-    ci95: tuple[float, float]
+
+    @property
+    def loss(self) -> float:
+        """(lost − won) / pairs."""
+        return (self.lost - self.won) / self.pairs
+
+    @property
+    def upper95(self) -> float:
+        """One-sided 95 % upper bound on the loss."""
+        return self.upper(0.95)
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """95 % interval of the loss."""
+        centre, spread = self._adjusted
+        half = NormalDist().inv_cdf(0.975) * spread
+        return centre - half, centre + half
+
+    def upper(self, confidence: float) -> float:
+        """One-sided upper bound on the loss, by the adjusted Wald interval of Bonett & Price (2012)."""
+        centre, spread = self._adjusted
+        return centre + NormalDist().inv_cdf(confidence) * spread
+
+    @property
+    def _adjusted(self) -> tuple[float, float]:
+        lost, won = (self.lost + 1) / (self.pairs + 2), (self.won + 1) / (self.pairs + 2)
+        return lost - won, sqrt((lost + won - (lost - won) ** 2) / (self.pairs + 2))
 
 
 def paired_loss(baseline: dict[int, bool], candidate: dict[int, bool]) -> PairedLoss:
-    """The paired loss over the seeds that both have, bounded by the adjusted Wald interval of Bonett & Price (2012).
+    """The paired loss over the seeds that both have.
 
     Raises:
         ValueError: they have no seed in common.
@@ -83,11 +104,7 @@ def paired_loss(baseline: dict[int, bool], candidate: dict[int, bool]) -> Paired
         raise ValueError("the runs to compare have no seed in common")
     lost = sum(baseline[s] and not candidate[s] for s in seeds)
     won = sum(candidate[s] and not baseline[s] for s in seeds)
-    n = len(seeds)
-    p_lost, p_won = (lost + 1) / (n + 2), (won + 1) / (n + 2)
-    spread = sqrt((p_lost + p_won - (p_lost - p_won) ** 2) / (n + 2))
-    centre, one_sided, half = p_lost - p_won, NormalDist().inv_cdf(0.95) * spread, NormalDist().inv_cdf(0.975) * spread
-    return PairedLoss(n, lost, won, (lost - won) / n, centre + one_sided, (centre - half, centre + half))
+    return PairedLoss(len(seeds), lost, won)
 
 
 def paired_bootstrap(candidate: Sequence[float], baseline: Sequence[float], resamples: int = 10_000) -> Estimate:

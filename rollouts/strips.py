@@ -1,5 +1,7 @@
 """Film strips: frames of an episode, which is simulated again from the actions that were kept of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -20,7 +22,7 @@ def film_strip(scenery: Scenery, seed: int, steps: pd.DataFrame) -> np.ndarray:
     """
     actions = np.array(steps[steps["seed"] == seed].sort_values("step")["action"].tolist(), np.float32)
     shown = set(np.linspace(0, len(actions) - 1, FRAMES).round().astype(int).tolist())
-    env = Scenery(scenery.task, scenery.action_convention, scenery.disturbance, scenery.max_steps, render=True).make()
+    env = replace(scenery, render=True).make()
     env.reset(seed=seed)
     frames = []
     for i, action in enumerate(actions):

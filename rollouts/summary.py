@@ -47,10 +47,13 @@ class Summary:
         success: rate, with Wilson's interval.
         reward: mean of the episodes' maximal rewards, with a bootstrap interval.
         latency_ms: around the controller, with up to `envs` environments planned together, after warm-up.
-        latency_ms_batch1: the same with one environment alone, over the run's first episodes.
+        latency_ms_batch1: the same with one environment alone, over the run's first seeds, without clock or disturbance.
         solver: rounds and evaluations a plan.
         seconds_per_episode: wall-clock time from reset to end, with `envs` environments taking turns; films not counted.
-        seconds_per_episode_batch1: the same with one environment alone, as the ParaDiGMS paper reports it.
+        seconds_per_episode_batch1: the same with one environment alone, as the ParaDiGMS paper reports it: an episode's
+            steps, times the time of a step of one environment alone; with a bootstrap interval over the episodes.
+        sampler_batch1: what one environment alone was sampled with: of `auto`, what is fastest for one.
+        plans_batch1: how many plans `latency_ms_batch1` is of.
         throughput_steps_per_s: control steps a second over all environments and workers, while any of them ran.
         execute: Ta, executed actions of a chunk.
         clock: what happens while the policy thinks (`paradp.rollouts.clocks`), and `controller`: when it is asked.
@@ -58,6 +61,7 @@ class Summary:
         max_steps: control steps until an episode was truncated.
         jerk: of where the hand was sent, m/s³, mean over episodes of the root mean square, with a bootstrap interval.
         steps_held: share of control steps in which the robot waited for a chunk.
+        disturbed: share of episodes in which the disturbance acted.
         checkpoint: `name` and `sha256` of the weights.
         envs, threads: environments in a batch, threads of the network.
         engine, precision: what computed the network, and with which arithmetic.
@@ -74,7 +78,9 @@ class Summary:
     latency_ms_batch1: Latency
     solver: SolverCost
     seconds_per_episode: float
-    seconds_per_episode_batch1: float
+    seconds_per_episode_batch1: Estimate
+    sampler_batch1: dict[str, Any]
+    plans_batch1: int
     throughput_steps_per_s: float
     execute: int
     clock: str
@@ -83,6 +89,7 @@ class Summary:
     max_steps: int
     jerk: Estimate
     steps_held: float
+    disturbed: float
     checkpoint: dict[str, str]
     envs: int
     threads: int
@@ -104,18 +111,25 @@ _SUMMARY = TypeAdapter(Summary)
 
 
 def summarise(
-    identity: dict[str, Any], action_convention: str, checkpoint: str, episodes: Sequence[Episode], alone: Sequence[Episode]
+    identity: dict[str, Any],
+    sampler_batch1: dict[str, Any],
+    action_convention: str,
+    checkpoint: str,
+    episodes: Sequence[Episode],
+    alone: Sequence[Episode],
 ) -> Summary:
     """What a run measured.
 
     Args:
         identity: of the run.
+        sampler_batch1: what the episodes of one environment at a time were sampled with.
         action_convention: of its policy.
         checkpoint: its name.
         episodes: all of them.
         alone: episodes of one environment at a time, for their latency.
     """
     success, reward = success_and_reward(episodes)
+    step_seconds = sum(e.seconds for e in alone) / sum(len(e.steps) for e in alone)
     same = ("task", "sampler", "execute", "clock", "controller", "disturbance", "max_steps", "envs", "threads", "seed")
     return Summary(
         **{name: identity[name] for name in (*same, "hardware", "versions", "engine", "precision")},
@@ -126,10 +140,13 @@ def summarise(
         latency_ms_batch1=latency(alone),
         solver=solver_cost(episodes),
         seconds_per_episode=mean_seconds(episodes),
-        seconds_per_episode_batch1=mean_seconds(alone),
+        seconds_per_episode_batch1=bootstrap([step_seconds * len(e.steps) for e in episodes]),
+        sampler_batch1=sampler_batch1,
+        plans_batch1=sum(s.replan is not None for e in alone for s in e.steps),
         throughput_steps_per_s=throughput(episodes),
         jerk=bootstrap([jerk(episode, action_convention) for episode in episodes]),
         steps_held=sum(s.held for e in episodes for s in e.steps) / sum(len(e.steps) for e in episodes),
+        disturbed=sum(e.disturbed for e in episodes) / len(episodes),
         checkpoint={"name": checkpoint, "sha256": identity["model_sha256"]},
     )
 

@@ -29,7 +29,8 @@ def progress(description: str, total: int) -> Iterator[Report]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console) as bar:
+    # Workers finish many episodes at once and then none for a minute.
+    with Progress(*columns, console=console, speed_estimate_period=3600) as bar:
         task = bar.add_task(description, total=total, note="")
 
         def report(done: int, note: str = "") -> None:

@@ -68,7 +68,7 @@ def evaluate(
             default.
         clock: what happens while the policy thinks, one or several of ideal (simulation waits), measured (time goes on as
             long as each plan takes here; such cells run one robot at a time, after all others), fixed:MS, and replay:FILE
-            (a run's steps.parquet).
+            (a run's alone.parquet).
         controller: sync asks for a chunk when the last one is used up, ahead while there are actions left.
         disturbance: what happens to the task's object meanwhile, one or several of none, push and belt.
         max_steps: control steps until an episode is given up, one number or several; the task's own by default.
@@ -77,7 +77,7 @@ def evaluate(
         seed: of the first episode.
         envs: environments planned together; part of what is run, not of who runs it.
         threads: of each worker's network; part of what is run as well.
-        workers: processes on this machine; as many as its cores allow by default.
+        workers: processes on this machine; by default as many as its cores allow, or one where a GPU computes.
         backend: local runs on this machine, ray on a Ray cluster.
         address: of the Ray cluster; a Ray on this machine by default.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
@@ -88,8 +88,8 @@ def evaluate(
         page: a markdown file to write the report to as well, its pictures and HTML beside it.
     """
     find_task(task)
-    names = PAPER_SAMPLERS if samplers == PAPER else samplers.split(",")
-    choices = tuple(SamplerChoice.parse(text) for text in names)
+    names = [name for text in samplers.split(",") for name in (PAPER_SAMPLERS if text == PAPER else [text])]
+    choices = tuple(SamplerChoice.parse(name) for name in names)
     base = RolloutConfig(task, choices[0], out, checkpoint, episodes, seed, envs, threads, 0, device, engine, precision)
     grid = Grid(
         base,
@@ -100,11 +100,14 @@ def evaluate(
         tuple(None if name == NONE else name for name in disturbance),
         max_steps or (None,),
     )
-    with console.status("checking all cells; measuring where a sampler is to be chosen"):
-        cells = grid.cells()
+    cells = grid.cells()
     with progress(f"{task} · {len(cells)} cells", len(cells) * episodes) as report:
-        comparison = run(grid, baseline, report, _backend(backend, workers or max(1, cores() // threads), address))
+        comparison = run(grid, baseline, report, _backend(backend, workers or _workers(device, threads), address))
     _tell(comparison, read_info(base.checkpoint_path).spec.action_convention, out, page)
+
+
+def _workers(device: str, threads: int) -> int:
+    return 1 if device.startswith("cuda") else max(1, cores() // threads)
 
 
 def _backend(name: str, workers: int, address: str | None) -> Backend:

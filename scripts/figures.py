@@ -52,11 +52,12 @@ def plot_clocks(comparison: Comparison, path: Path) -> bool:
     """Success against the latency that the clock gave every plan; `False` if there were not several such clocks."""
     lines: dict[str, list[tuple[float, Compared]]] = defaultdict(list)
     for run in comparison.runs:
-        fixed = re.fullmatch(r"fixed:(.+)", run.summary.clock)
-        lines[run.label.replace(f", {run.summary.clock}", "")].append((float(fixed[1]) if fixed else 0.0, run))
-    if max(len(line) for line in lines.values()) < 2:
+        fixed = re.fullmatch(r"ideal|fixed:(.+)", run.summary.clock)
+        if fixed:
+            lines[run.label.replace(f", {run.summary.clock}", "")].append((float(fixed[1] or 0), run))
+    if max((len(line) for line in lines.values()), default=0) < 2:
         return False
-    worlds = sorted({run.summary.disturbance or "undisturbed" for run in comparison.runs}, reverse=True)
+    worlds = sorted({line[0][1].summary.disturbance or "undisturbed" for line in lines.values()}, reverse=True)
     figure, panels = plt.subplots(
         1, len(worlds), figsize=(1.5 + 4.2 * len(worlds), 4.2), layout="constrained", sharey=True, squeeze=False
     )
@@ -67,7 +68,7 @@ def plot_clocks(comparison: Comparison, path: Path) -> bool:
             shift = 1 + 0.03 * (i - len(mine) / 2)
             x = [shift * max(ms, 10.0) for ms, _ in points]
             for where, (_, run) in zip(x, points, strict=True):
-                _point(axes, where, run.summary.success, fmt=MARKERS[i], color=f"C{i}")
+                _point(axes, where, run.summary.success, fmt=MARKERS[i % len(MARKERS)], color=f"C{i}")
             axes.plot(x, [run.summary.success.mean for _, run in points], color=f"C{i}", label=_short(label, world))
         first = next(iter(mine.values()))[0][1].summary
         axes.set(xscale="log", xlabel="latency of every plan (ms)", title=f"{first.task}, {world}", ylim=(-0.03, 1.03))

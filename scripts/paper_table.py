@@ -36,7 +36,7 @@ PUBLISHED = {
 
 def paper_rows(comparison: Comparison) -> list[list[str]]:
     """The table's rows; none if a sampler of the table is not among the cells."""
-    runs = {run.label: run for run in comparison.runs}
+    runs = {run.label.partition(",")[0]: run for run in comparison.runs if _as_in_the_paper(run)}
     if not runs.keys() >= set(PAPER_SAMPLERS):
         return []
     published = PUBLISHED.get(comparison.runs[0].summary.task, {})
@@ -45,6 +45,11 @@ def paper_rows(comparison: Comparison) -> list[list[str]]:
         rows.append([*_measured(runs[sequential], None), *_told(published, sequential, None)])
         rows.append([*_measured(runs[parallel], runs[sequential]), *_told(published, parallel, sequential)])
     return rows
+
+
+def _as_in_the_paper(run: Compared) -> bool:
+    """Whether simulation waits and nothing disturbs."""
+    return (run.summary.clock, run.summary.disturbance, run.summary.controller) == ("ideal", None, "sync")
 
 
 def paper_remark(comparison: Comparison) -> str:
@@ -63,10 +68,17 @@ def paper_remark(comparison: Comparison) -> str:
 
 def _measured(run: Compared, sequential: Compared | None) -> list[str]:
     s = run.summary
-    seconds = s.seconds_per_episode_batch1
-    faster = f"{sequential.summary.seconds_per_episode_batch1 / seconds:.1f}×" if sequential else ""
+    seconds = s.seconds_per_episode_batch1.mean
+    faster = f"{sequential.summary.seconds_per_episode_batch1.mean / seconds:.1f}×" if sequential else ""
     rounds = f"{s.solver.rounds_mean:.0f}" if sequential else ""
-    return [run.label, f"{s.solver.evaluations_mean:.0f}", rounds, interval(s.reward, 2), f"{seconds:.2f} s", faster]
+    return [
+        run.label.partition(",")[0],
+        f"{s.solver.evaluations_mean:.0f}",
+        rounds,
+        interval(s.reward, 2),
+        f"{seconds:.2f} s",
+        faster,
+    ]
 
 
 def _told(published: dict[str, Published], name: str, sequential: str | None) -> list[str]:

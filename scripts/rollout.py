@@ -66,7 +66,7 @@ def rollout(
         max_rounds: budget of rounds a plan, for every para- sampler named.
         execute: actions of a chunk that are executed before the next; the checkpoint's own number by default.
         clock: what happens while the policy thinks. ideal: simulation waits. measured: time goes on as long as each plan
-            takes here. fixed:MS: so long for each. replay:FILE: as long as the plans in a run's steps.parquet took.
+            takes here. fixed:MS: so long for each. replay:FILE: as long as the plans in a run's alone.parquet took.
         controller: sync asks for a chunk when the last one is used up, ahead while there are actions left.
         disturbance: what happens to the task's object meanwhile: push or belt.
         max_steps: control steps until an episode is given up; the task's own number by default.

@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from paradp.rollouts import Episode, RolloutConfig
 from paradp.rollouts.backends import Job, Local
 from paradp.rollouts.config import cores
 from paradp.rollouts.overhead import measure_overhead
+from paradp.rollouts.summary import versions
 from paradp.sampler import SamplerChoice
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
@@ -87,9 +87,10 @@ def _measure(task: str, sampler: str, workers: int, seed: int) -> Measured:
         max_steps=STEPS,
     )
     sha256 = read_info(config.checkpoint_path).model_sha256
-    groups: dict[int, list[Episode]] = defaultdict(list)
-    for job, episode in Local(workers).run([Job(config, seeds, sha256) for seeds in config.groups]):
-        groups[job.seeds.start].append(episode)
+    groups: dict[int, list[Episode]] = {}
+    packages = tuple(versions().items())
+    for job, episodes in Local(workers).run([Job(config, seeds, sha256, packages) for seeds in config.groups]):
+        groups[job.seeds.start] = episodes
     # Of each worker the first group starts while others load, and the last may end alone.
     counted = sorted(groups.values(), key=lambda group: group[0].started)[workers:-workers]
     return Measured(sum(_speed(group) for group in counted) / (len(counted) / workers), median(map(_planning, counted)))

@@ -66,3 +66,12 @@ def test_a_chunk_that_is_wholly_past_leaves_nothing_to_execute():
     assert [int(queue.next()[0]) for _ in range(2)] == [2, 3]
     queue.join_arrived()
     assert queue.next() is None and queue.wants_chunk
+
+
+@pytest.mark.parametrize("execute", [1, 4, 8, 10, 12, 15])
+@pytest.mark.parametrize("lateness", [0, 1, 2, 3, 5, 7])
+def test_asked_ahead_nobody_waits_where_a_chunk_is_long_enough(execute, lateness):
+    # After a late join K − lateness actions are left, and the next chunk is again so late.
+    assert 2 * lateness <= LENGTH
+    done = drive(ChunkQueue(execute, ahead=True), lateness, 120)
+    assert None not in done[lateness:]

@@ -41,7 +41,21 @@ def test_a_replay_goes_through_the_recorded_latencies_in_order_from_where_the_se
 def test_a_runs_table_can_be_replayed(tmp_path):
     path = tmp_path / "steps.parquet"
     pd.DataFrame({"replan_seconds": [0.1, np.nan, 0.1]}).to_parquet(path)
-    assert ClockChoice.parse(f"replay:{path}").start().lateness(0.0) == 2
+    clock = ClockChoice.parse(f"replay:{path}")
+    assert clock.start().lateness(0.0) == 2
+    # It is its content that a run depends on, read once.
+    same = tmp_path / "moved.parquet"
+    path.rename(same)
+    assert ClockChoice.parse(f"replay:{same}").identity == clock.identity and clock.start().lateness(0.0) == 2
+    pd.DataFrame({"replan_seconds": [0.2]}).to_parquet(same)
+    assert ClockChoice.parse(f"replay:{same}").identity != clock.identity
+
+
+def test_a_table_of_several_cells_is_refused(tmp_path):
+    path = tmp_path / "steps.parquet"
+    pd.DataFrame({"replan_seconds": [0.1], "cell": ["ddpm"]}).to_parquet(path)
+    with pytest.raises(ValueError, match="it is of several cells"):
+        ClockChoice.parse(f"replay:{path}")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from paradp.rollouts.backends import InProcess, Local
 from paradp.rollouts.clocks import ClockChoice
 from paradp.rollouts.directory import RunDirectory
 from paradp.rollouts.evaluation import Grid, evaluate
+from paradp.rollouts.statistics import PairedLoss
 from paradp.sampler import SamplerChoice
 from paradp.scripts.evaluation_report import recommend, write_evaluation
 
@@ -59,6 +60,8 @@ def test_every_cell_has_the_same_seeds_and_is_compared_with_the_first(finished):
     labels = ["ddim-10, ideal", "ddim-10, fixed:200", "ddim-5, ideal", "ddim-5, fixed:200"]
     assert [run.label for run in comparison.runs] == labels and comparison.baseline == labels[0]
     assert comparison.runs[0].loss is None and all(run.loss.pairs == EPISODES for run in comparison.runs[1:])
+    # Another sampler with the baseline under the same clock; the baseline under another clock with itself.
+    assert [run.against for run in comparison.runs] == [None, labels[0], labels[0], labels[1]]
     cells = pd.read_parquet(out / "cells.parquet")
     assert cells["cell"].tolist() == labels
     assert {"success_mean", "latency_ms_batch1_replan_p99", "solver_rounds_mean", "loss_upper95", "jerk_mean"} <= {*cells}
@@ -89,6 +92,13 @@ def test_what_is_finished_is_not_run_again_and_more_episodes_go_on(finished, tmp
     # Seed 502 ran alone in its group; with 503 beside it only the rounding of the network may change.
     assert {key: grown[key] for key in kept if key[1] < 502} == {key: kept[key] for key in kept if key[1] < 502}
     assert {seed for _, seed, _ in grown} == {500, 501, 502, 503}
+
+
+def test_episodes_can_only_become_more(finished):
+    out, _, clocks = finished
+    fewer = grid(out, clocks=clocks)
+    with pytest.raises(ValueError, match="holds an evaluation of 3 episodes a cell; they can only become more"):
+        evaluate(replace(fewer, base=replace(fewer.base, episodes=2)), backend=Nobody())
 
 
 def test_a_group_of_which_an_episode_is_missing_is_run_as_a_whole(finished):
@@ -168,25 +178,36 @@ def test_the_report_holds_everything_in_one_file(finished, tmp_path):
     text = page.read_text()
     assert recommend(comparison) in text and as_html.count("data:image/png;base64,") == as_html.count("<img") >= 6
     assert "http" not in as_html.replace("http-equiv", "")
-    for run in comparison.runs:
-        assert f"| {run.label} | {run.summary.success.mean:.3f} (" in text and f"<td>{run.label}</td>" in as_html
+    for i, run in enumerate(comparison.runs, 1):
+        assert f"| {i}. {run.label} | {run.summary.success.mean:.3f} (" in text and f"<td>{run.label}</td>" in as_html
     for picture in page.parent.glob("*.png"):
         assert picture.stat().st_size > 10_000
 
 
 def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):
     _, comparison, _ = finished
+    slow, _, fast, _ = comparison.runs
 
-    def with_bounds(*bounds: float):
-        runs = [
-            comparison.runs[0],
-            *(replace(r, loss=replace(r.loss, upper95=b)) for r, b in zip(comparison.runs[1:], bounds, strict=True)),
-        ]
-        return replace(comparison, runs=runs)
+    def with_latency(run, ms: float, lost: int = 0):
+        latency = replace(run.summary.latency_ms_batch1, replan=replace(run.summary.latency_ms_batch1.replan, p50=ms))
+        loss = run.loss and PairedLoss(200, lost, 0)
+        return replace(run, summary=replace(run.summary, latency_ms_batch1=latency), loss=loss)
 
-    fastest = min(comparison.runs[1:], key=lambda run: run.summary.latency_ms_batch1.replan.p50)
-    assert recommend(with_bounds(0.2, 0.2, 0.2)).startswith("Pick ddim-10, ideal: nothing faster")
-    assert recommend(with_bounds(0.04, 0.04, 0.04)).startswith(f"Pick {fastest.label}: the fastest")
+    def recommended(lost: int, ms: float = 5.0, others=()) -> str:
+        return recommend(replace(comparison, runs=[with_latency(slow, 10.0), with_latency(fast, ms, lost), *others]))
+
+    # Of 200 pairs, 4 lost are surely less than 0.05, and 6 are not.
+    assert PairedLoss(200, 4, 0).upper95 < 0.05 < PairedLoss(200, 6, 0).upper95
+    assert recommended(4).startswith("Pick ddim-5, ideal: the fastest (5.0 ms a plan for one robot, 2.0 times as fast")
+    assert recommended(6).startswith("Pick ddim-10, ideal: of what is faster, nothing is known")
+    assert recommended(4, ms=11.0).startswith("Pick ddim-10, ideal: of what is faster")
+    # Under another clock the fastest is not a choice.
+    late = with_latency(comparison.runs[1], 1.0)
+    assert recommended(4, others=[late]).startswith("Pick ddim-5, ideal")
+    assert recommend(replace(comparison, runs=[with_latency(slow, 10.0), late])) == ""
+    # With ten more to choose from, 4 lost are not sure enough.
+    crowd = [replace(with_latency(fast, 20.0, 9), label=str(i)) for i in range(10)]
+    assert recommended(4, others=crowd).startswith("Pick ddim-10, ideal: of what is faster")
 
 
 def test_an_episode_filmed_again_is_the_same_episode(finished):
@@ -215,3 +236,26 @@ def test_a_measured_clock_needs_a_robot_by_itself(tmp_path):
         replace(grid(tmp_path).base, clock=ClockChoice.parse("measured"))
     cell = grid(tmp_path, "ddim-5", clocks=(ClockChoice.parse("measured"),)).cells()["ddim-5"]
     assert cell.envs == 1 and cell.groups == [range(500, 501), range(501, 502), range(502, 503)]
+
+
+def test_all_axes_together(tmp_path):
+    """Robots that are pushed and ask ahead or not, with another horizon, under a measured and a replayed clock."""
+    latencies = tmp_path / "latencies.txt"
+    latencies.write_text("60\n110\n")
+    clocks = (ClockChoice.parse("measured"), ClockChoice.parse(f"replay:{latencies}"))
+    axes = {"controllers": ("sync", "ahead"), "disturbances": ("push",), "executes": (12,), "max_steps": (40,)}
+    comparison = evaluate(grid(tmp_path / "out", "ddim-5", clocks=clocks, **axes), backend=InProcess())
+    held = {}
+    for run in comparison.runs:
+        summary = run.summary
+        assert (summary.execute, summary.disturbance, summary.max_steps) == (12, "push", 40)
+        planned = run.steps[run.steps["replan_rounds"].notna()]
+        if summary.clock == "measured":
+            assert summary.envs == 1
+            late = (planned["replan_seconds"] * 20 + 1e-9).astype(int)
+            assert (planned["replan_lateness"] == late).all()
+        else:
+            assert set(planned["replan_lateness"]) == {1, 2}
+            held[summary.controller] = summary.steps_held
+    assert held["ahead"] < held["sync"]
+    assert (tmp_path / "out" / "alone" / "ddim-5_execute_12").is_dir()
