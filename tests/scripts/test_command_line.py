@@ -72,7 +72,7 @@ def test_a_rollout_leaves_everything_it_promises(paradp, tmp_path):
         assert summary["task"] == "lift" and summary["sampler"]["name"] == name
         settings = {"window": 20, "tolerance": 0.1, "split": "unit", "anderson": 0} if name == "para-ddpm" else {}
         assert summary["sampler"]["settings"] == settings
-        assert summary["seconds_per_episode_batch1"] > 0
+        assert summary["seconds_per_episode_batch1"]["mean"] > 0
         assert summary["episodes"] == 2 and 0 <= summary["success"]["ci95"][0] <= summary["success"]["mean"] <= 1
         for moment in ("replan", "step"):
             latency = summary["latency_ms"][moment]
