@@ -47,7 +47,7 @@ def test_half_precision_halves_the_file_and_hardly_moves_the_plan(checkpoint, tr
 def test_saving_again_replaces(checkpoint, trained):
     save_checkpoint(trained, checkpoint, "# another card")
     assert (checkpoint / "README.md").read_text() == "# another card"
-    assert plan(load_policy(checkpoint)).shape == (1, 8, 2)
+    assert plan(load_policy(checkpoint)).shape == (1, 15, 2)
     assert [p.name for p in checkpoint.parent.iterdir()] == ["policy"]
 
 
