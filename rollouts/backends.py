@@ -4,6 +4,7 @@ A job is one group of episodes, computed together from start to end by one proce
 matters. A process that dies takes nothing along but the jobs it was at, and those are run again.
 """
 
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -104,8 +105,10 @@ class RayCluster:
             raise ValueError("the backend `ray` needs Ray: pip install 'paradp[ray]'") from error
         self._ray = ray
         try:
+            if address is not None:
+                _knock(address)
             ray.init(address, include_dashboard=None if address else False, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"no Ray cluster can be reached at {address}: {error}") from error
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
@@ -123,6 +126,13 @@ class RayCluster:
                 raise error.cause from None
             except RayError as error:
                 raise _dying(job) from error
+
+
+def _knock(address: str, seconds: float = 5) -> None:
+    """Raises an OSError where nobody answers; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), seconds).close()
 
 
 def _needs(config: RolloutConfig) -> dict[str, int]:
