@@ -262,7 +262,7 @@ def test_the_default_sampler_is_measured_and_says_what_it_is(paradp, tmp_path, m
     monkeypatch.setattr(planner, "TRIALS", 4)
     arguments = ["rollout", "lift", "--videos", "0", "--episodes", "2", "--envs", "2", "--out", str(tmp_path / "run")]
     code, printed, _ = paradp(*arguments)
-    said = re.search(r"auto is (ddpm|speculative-ddpm:window=[45]): [\d.]+ ms a plan of 2", " ".join(printed.split()))
+    said = re.search(r"auto is (ddpm|speculative-ddpm:window=[56]): [\d.]+ ms a plan of 2", " ".join(printed.split()))
     assert code == 0 and said
     sampler = Summary.read(tmp_path / "run/summary.json").sampler
     assert sampler["name"] == "auto" and sampler["settings"]["chosen"] == said[1]
