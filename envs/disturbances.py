@@ -9,12 +9,13 @@ An object that the robot touches is left alone: what is grasped is not torn away
 Both keep the object inside the task's `area`, so that a patient robot can always succeed.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+
+from paradp.envs.lookup import find
 
 GRAVITY = 9.81
 # Corners (x, y) of a rectangle on the table, low and high, metres in the world frame.
@@ -166,8 +167,4 @@ def find_disturbance(name: str) -> Callable[[], ObjectDisturbance]:
     Raises:
         ValueError: there is none; the message names those there are and the nearest.
     """
-    if name in DISTURBANCES:
-        return DISTURBANCES[name]
-    near = difflib.get_close_matches(name, DISTURBANCES, n=1)
-    hint = f" — did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown disturbance {name!r}{hint} There are: {', '.join(DISTURBANCES)}.")
+    return find(DISTURBANCES, name, "disturbance")

@@ -1,11 +1,11 @@
 """The tasks there are. A new robosuite task is one entry here and one expert."""
 
-import difflib
 from dataclasses import dataclass
 
 from paradp.envs.experts.lift import LiftExpert
 from paradp.envs.experts.square import SquareExpert
 from paradp.envs.experts.waypoints import ScriptedExpert
+from paradp.envs.lookup import find
 from paradp.envs.robosuite_env import RobosuiteTask
 
 
@@ -50,8 +50,4 @@ def find_task(name: str) -> TaskEntry:
     Raises:
         ValueError: there is none; the message names those there are and the nearest.
     """
-    if name in TASKS:
-        return TASKS[name]
-    near = difflib.get_close_matches(name, TASKS, n=1)
-    hint = f" — did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown task {name!r}{hint} There are: {', '.join(TASKS)}.")
+    return find(TASKS, name, "task")

@@ -39,6 +39,11 @@ class Compared:
     differences: dict[str, Estimate]
 
     @property
+    def sampler(self) -> str:
+        """As it was typed; labels begin with it."""
+        return self.label.partition(",")[0]
+
+    @property
     def world(self) -> tuple[str, str | None, int]:
         """What nobody chooses: the clock, the disturbance, the steps that there are."""
         return self.summary.clock, self.summary.disturbance, self.summary.max_steps
@@ -98,8 +103,8 @@ class Compared:
 class Comparison:
     """Runs of one task on the same seeds, one of them the baseline.
 
-    Another choice is compared with the baseline's choice in the same world, where there is that run; the baseline's choice
-    in another world, and what is left, with the baseline.
+    Another choice is compared with the baseline's choice in the same world; the baseline's choice under another clock with
+    itself under the baseline's clock, all else equal. Where there is no such run, it is compared with the baseline.
     """
 
     runs: list[Compared]
@@ -144,10 +149,11 @@ def _partner(run: Compared, runs: Mapping[str, Compared], baseline: str) -> Comp
     first = runs[baseline]
     if run is first:
         return None
-    if run.choice == first.choice:
-        return first
-    same_world = (other for other in runs.values() if (other.world, other.choice) == (run.world, first.choice))
-    return next(same_world, first)
+    world = (first.summary.clock, *run.world[1:]) if run.choice == first.choice else run.world
+    partners = (
+        other for other in runs.values() if (other.world, other.choice) == (world, first.choice) and other is not run
+    )
+    return next(partners, first)
 
 
 def _against(run: Compared, other: Compared | None) -> Compared:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from paradp.sampler.drafts import Draft
 from paradp.sampler.picard import Extension, Picard, Split
-from paradp.sampler.schedules import ddim_table, ddpm_table, dpm_solver_table
+from paradp.sampler.schedules import Spacing, ddim_table, ddpm_table, dpm_solver_table
 from paradp.sampler.sequential import Sequential
 from paradp.sampler.solution import Solver
 from paradp.sampler.speculative import Speculative, Start
@@ -53,9 +53,10 @@ class SamplerFamily:
         return [f"{name}={'|'.join(_CHOICES[name])}" if name in _CHOICES else name for name in self.options]
 
 
-def _ddim(config: Config, steps: int, eta: float = 0.0) -> StepTable:
+def _ddim(config: Config, steps: int, eta: float = 0.0, spacing: str | None = None) -> StepTable:
     clip = {key: config[key] for key in ("clip_sample", "clip_sample_range") if key in config}
-    return ddim_table(_schedule(config) | clip, steps, eta=eta)
+    spaced = {} if spacing is None else {"timestep_spacing": spacing}
+    return ddim_table(_schedule(config) | clip | spaced, steps, eta=eta)
 
 
 def _dpm_solver(config: Config, steps: int) -> StepTable:
@@ -76,8 +77,9 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "extension": get_args(Extension),
     "draft": get_args(Draft),
     "start": get_args(Start),
+    "spacing": get_args(Spacing),
 }
-_ETA: Options = {"eta": float}
+_DDIM: Options = {"eta": float, "spacing": str}
 _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
 _SPECULATIVE: Options = {"window": int, "draft": str, "gain": float, "start": str}
 
@@ -89,8 +91,8 @@ SAMPLERS: dict[str, SamplerFamily] = {
     "ddpm": SamplerFamily("DDPM, one step after another", {}, lambda config: Sequential(ddpm_table(config))),
     "ddim": SamplerFamily(
         "DDIM with N steps",
-        _ETA,
-        lambda config, steps, eta=0.0: Sequential(_ddim(config, steps, eta)),
+        _DDIM,
+        lambda config, steps, **options: Sequential(_ddim(config, steps, **options)),
         numbered=True,
     ),
     "dpm-solver": SamplerFamily(
@@ -106,8 +108,8 @@ SAMPLERS: dict[str, SamplerFamily] = {
     ),
     "para-ddim": SamplerFamily(
         "DDIM's N steps in parallel",
-        {**_ETA, **_PICARD},
-        lambda config, steps, eta=0.0, **options: Picard(_ddim(config, steps, eta), **options),
+        {**_DDIM, **_PICARD},
+        lambda config, steps, eta=0.0, spacing=None, **options: Picard(_ddim(config, steps, eta, spacing), **options),
         numbered=True,
     ),
     "para-dpm-solver": SamplerFamily(

@@ -5,7 +5,7 @@ diffusers steps by arithmetic on t in places (its DDIM by N//n), which differs o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
@@ -14,6 +14,9 @@ from torch import Tensor
 from paradp.sampler.table import StepTable
 
 Config = Mapping[str, Any]
+# How T timesteps are spread over the training's N (diffusers' names; Lin et al. 2024, table 2): `leading` ends at 0 and does
+# not start at N − 1, `trailing` starts there and ends above 0, `linspace` takes both ends.
+Spacing = Literal["leading", "trailing", "linspace"]
 
 
 def step_table(
@@ -191,6 +194,8 @@ def _scheduler(kind: Any, config: Config) -> Any:
 def _grid(scheduler: Any, steps: int | None, timesteps: Sequence[int] | None) -> tuple[Tensor, Tensor]:
     """The timesteps `[T]` and ᾱ at each of them."""
     train_steps = scheduler.config.num_train_timesteps
+    if (spacing := scheduler.config.timestep_spacing) not in get_args(Spacing):
+        raise ValueError(f"timestep_spacing cannot be {spacing!r}; it is one of {', '.join(get_args(Spacing))}")
     if timesteps is None:
         wanted = train_steps if steps is None else steps
         if wanted < 1:

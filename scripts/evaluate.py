@@ -17,7 +17,7 @@ from paradp.rollouts.evaluation import Grid
 from paradp.rollouts.evaluation import evaluate as run
 from paradp.sampler import SamplerChoice
 from paradp.scripts.console import console, progress
-from paradp.scripts.evaluation_report import recommend, write_evaluation
+from paradp.scripts.evaluation_report import evaluation_report
 from paradp.scripts.paper_table import PAPER_SAMPLERS
 from paradp.scripts.rollout import SAMPLER_HELP
 from paradp.scripts.tables import evaluation_table
@@ -90,7 +90,19 @@ def evaluate(
     find_task(task)
     names = [name for text in samplers.split(",") for name in (PAPER_SAMPLERS if text == PAPER else [text])]
     choices = tuple(SamplerChoice.parse(name) for name in names)
-    base = RolloutConfig(task, choices[0], out, checkpoint, episodes, seed, envs, threads, 0, device, engine, precision)
+    base = RolloutConfig(
+        task,
+        choices[0],
+        out,
+        checkpoint=checkpoint,
+        episodes=episodes,
+        seed=seed,
+        envs=envs,
+        threads=threads,
+        device=device,
+        engine=engine,
+        precision=precision,
+    )
     grid = Grid(
         base,
         choices,
@@ -103,7 +115,8 @@ def evaluate(
     cells = grid.cells()
     with progress(f"{task} · {len(cells)} cells", len(cells) * episodes) as report:
         comparison = run(grid, baseline, report, _backend(backend, workers or _workers(device, threads), address))
-    _tell(comparison, read_info(base.checkpoint_path).spec.action_convention, out, page)
+    convention = read_info(base.checkpoint_path).spec.action_convention
+    _tell(comparison, convention, [out / "report.md", *([page] if page else [])])
 
 
 def _workers(device: str, threads: int) -> int:
@@ -118,10 +131,11 @@ def _backend(name: str, workers: int, address: str | None) -> Backend:
     return Local(workers)
 
 
-def _tell(comparison: Comparison, action_convention: str, out: Path, page: Path | None) -> None:
+def _tell(comparison: Comparison, action_convention: str, pages: list[Path]) -> None:
     console.print(evaluation_table(comparison))
-    console.print(recommend(comparison))
-    for path in (out / "report.md", *([page] if page else [])):
-        with console.status(f"writing {path}"):
-            as_html = write_evaluation(comparison, action_convention, path, strips=can_render())
-        console.print(f"report: {path}, {as_html}")
+    with console.status("drawing and filming"):
+        report = evaluation_report(comparison, action_convention, strips=can_render())
+    if report.verdict:
+        console.print(report.verdict)
+    for page in pages:
+        console.print(f"report: {page}, {report.write(page)}")

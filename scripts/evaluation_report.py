@@ -1,65 +1,33 @@
-"""What an evaluation found: a page of markdown, the same in one file of HTML, and pictures."""
+"""What an evaluation found: which sampler to pick, tables, and pictures."""
 
-import base64
-import html
-from dataclasses import dataclass
-from pathlib import Path
+import io
 
 import imageio.v2 as imageio
 
 from paradp.rollouts.comparison import Compared, Comparison, interval
-from paradp.rollouts.directory import write_whole
 from paradp.rollouts.environments import Scenery
 from paradp.rollouts.strips import film_strip
 from paradp.scripts.figures import plot_clocks, plot_reward_against_latency
+from paradp.scripts.pages import Picture, Report, Table
 from paradp.scripts.paper_table import HEADER, paper_remark, paper_rows
-from paradp.scripts.report import made_by, markdown_table
 
 # A sampler is recommended if, with 95 % confidence, it loses less success than this.
 TOLERATED_LOSS = 0.05
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;margin:1rem 0;font-size:13px;display:block;overflow-x:auto}
-td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:right;white-space:nowrap}
-td:first-child,th:first-child{text-align:left}
-img{max-width:100%}figcaption,footer{color:#555;font-size:13px}"""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A file and what it shows."""
-
-    path: Path
-    caption: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """What a table says, and what its columns mean."""
-
-    header: list[str]
-    rows: list[list[str]]
-    remark: str
-
-
-def write_evaluation(comparison: Comparison, convention: str, page: Path, strips: bool = True) -> Path:
-    """Writes PAGE (markdown), the same as HTML, and pictures beside them; returns the HTML's path.
+def evaluation_report(comparison: Comparison, convention: str, strips: bool = True) -> Report:
+    """Everything that an evaluation found.
 
     Args:
         comparison: the cells.
         convention: what the policy's actions mean, to film episodes.
-        page: the markdown file.
         strips: whether to film a success and a failure of every cell.
     """
-    page.parent.mkdir(parents=True, exist_ok=True)
-    pictures = _plots(comparison, page) + (_strips(comparison, convention, page) if strips else [])
     tables = [_outcomes(comparison), _latencies(comparison)]
     if rows := paper_rows(comparison):
         tables.append(Table(HEADER, rows, paper_remark(comparison)))
-    title, verdict, remarks = f"{comparison.title} a cell", recommend(comparison), _power(comparison)
-    write_whole(page, _markdown(title, verdict, remarks, tables, pictures, page).encode())
-    as_html = page.with_suffix(".html")
-    write_whole(as_html, _html(title, verdict, remarks, tables, pictures).encode())
-    return as_html
+    pictures = _plots(comparison) + (_strips(comparison, convention) if strips else [])
+    return Report(f"{comparison.title} a cell", recommend(comparison), _power(comparison), tables, pictures)
 
 
 def recommend(comparison: Comparison) -> str:
@@ -122,7 +90,8 @@ def _outcomes(comparison: Comparison) -> Table:
         )
     remark = (
         "Success with Wilson's interval. Against: the row that it is compared with, on the same seeds — the "
-        "baseline's sampler, controller and horizon under the same clock and disturbance, where there is that row. "
+        "baseline's sampler, controller and horizon under the same clock, disturbance and limit of steps, and for these "
+        "themselves under the baseline's clock, where there is that row. "
         "Lost: the paired loss of success with its 95 % interval, and at most: its one-sided 95 % bound (Bonett & "
         "Price 2012). Would have shown: the loss that so many seeds show with 80 % power at 5 %, given how often the "
         "two disagreed. Steps: of an episode. Jerk: of where the hand is sent. More: the paired difference, "
@@ -175,60 +144,29 @@ def _power(comparison: Comparison) -> str:
     return f"{together} A loss of {least:.3f} to {most:.3f} success would have been found with 80 % power."
 
 
-def _plots(comparison: Comparison, page: Path) -> list[Picture]:
+def _plots(comparison: Comparison) -> list[Picture]:
     pictures = []
-    if len({run.label.partition(",")[0] for run in comparison.runs}) > 1:
-        pareto = page.with_suffix(".png")
+    if len({run.sampler for run in comparison.runs}) > 1:
+        pareto = io.BytesIO()
         plot_reward_against_latency(comparison, pareto)
-        pictures.append(Picture(pareto, "success against latency of a plan"))
-    clocks = page.with_name(f"{page.stem}-clocks.png")
+        pictures.append(Picture(".png", "success against latency of a plan", pareto.getvalue()))
+    clocks = io.BytesIO()
     if plot_clocks(comparison, clocks):
-        pictures.append(Picture(clocks, "success against the latency that the clock gave every plan"))
+        caption = "success against the latency that the clock gave every plan"
+        pictures.append(Picture("-clocks.png", caption, clocks.getvalue()))
     return pictures
 
 
-def _strips(comparison: Comparison, convention: str, page: Path) -> list[Picture]:
+def _strips(comparison: Comparison, convention: str) -> list[Picture]:
     """A success and a failure of every cell, where it has them."""
     pictures = []
-    folder = page.with_name(f"{page.stem}-strips")
     for i, run in enumerate(comparison.runs):
         summary = run.summary
         scenery = Scenery(summary.task, convention, summary.disturbance, summary.max_steps)
         for outcome, name in ((True, "success"), (False, "failure")):
             seeds = run.episodes.loc[run.episodes["success"] == outcome, "seed"]
             if len(seeds):
-                folder.mkdir(exist_ok=True)
-                path = folder / f"{i}-{name}.png"
-                imageio.imwrite(path, film_strip(scenery, int(seeds.iloc[0]), run.steps)[::2, ::2])
-                pictures.append(Picture(path, f"{run.label}: {name}, seed {seeds.iloc[0]}"))
+                strip = film_strip(scenery, int(seeds.iloc[0]), run.steps)[::2, ::2]
+                png = imageio.imwrite("<bytes>", strip, format="png")
+                pictures.append(Picture(f"-strips/{i}-{name}.png", f"{run.label}: {name}, seed {seeds.iloc[0]}", png))
     return pictures
-
-
-def _markdown(title: str, verdict: str, remarks: str, tables: list[Table], pictures: list[Picture], page: Path) -> str:
-    parts = [f"# {title}", *([f"**{verdict}**"] if verdict else []), remarks]
-    for table in tables:
-        parts += [markdown_table(table.header, table.rows), table.remark]
-    shown = [f"![{picture.caption}]({picture.path.relative_to(page.parent)})" for picture in pictures]
-    return "\n\n".join([*parts, *shown, f"---\n{made_by()}"]) + "\n"
-
-
-def _html(title: str, verdict: str, remarks: str, tables: list[Table], pictures: list[Picture]) -> str:
-    parts = [_element("h1", title), *([f"<p>{_element('b', verdict)}</p>"] if verdict else []), _element("p", remarks)]
-    for table in tables:
-        lines = [_row("th", table.header), *(_row("td", row) for row in table.rows)]
-        parts += [f"<table>{''.join(lines)}</table>", _element("p", table.remark)]
-    for picture in pictures:
-        data = base64.b64encode(picture.path.read_bytes()).decode()
-        image = f'<img alt="{html.escape(picture.caption)}" src="data:image/png;base64,{data}">'
-        parts.append(f"<figure>{image}{_element('figcaption', picture.caption)}</figure>")
-    head = f'<meta charset="utf-8">{_element("title", title)}<style>{STYLE}</style>'
-    body = "\n".join([*parts, _element("footer", made_by())])
-    return f"<!doctype html>\n<html><head>{head}</head>\n<body>{body}</body></html>\n"
-
-
-def _element(tag: str, text: str) -> str:
-    return f"<{tag}>{html.escape(text)}</{tag}>"
-
-
-def _row(tag: str, cells: list[str]) -> str:
-    return f"<tr>{''.join(_element(tag, cell) for cell in cells)}</tr>"

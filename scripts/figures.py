@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib
 import numpy as np
@@ -17,7 +18,7 @@ from matplotlib.axes import Axes
 MARKERS = "osD^vP*X<>p"
 
 
-def plot_reward_against_latency(comparison: Comparison, path: Path) -> None:
+def plot_reward_against_latency(comparison: Comparison, path: Path | BinaryIO) -> None:
     """Success against the latency of a plan, and the distribution of these latencies; one robot at a time."""
     runs = comparison.runs
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, max(4.0, 1.5 + 0.34 * len(runs))), layout="constrained")
@@ -48,7 +49,7 @@ def plot_reward_against_latency(comparison: Comparison, path: Path) -> None:
     plt.close(figure)
 
 
-def plot_clocks(comparison: Comparison, path: Path) -> bool:
+def plot_clocks(comparison: Comparison, path: Path | BinaryIO) -> bool:
     """Success against the latency that the clock gave every plan; `False` if there were not several such clocks."""
     lines: dict[str, list[tuple[float, Compared]]] = defaultdict(list)
     for run in comparison.runs:

@@ -36,7 +36,7 @@ PUBLISHED = {
 
 def paper_rows(comparison: Comparison) -> list[list[str]]:
     """The table's rows; none if a sampler of the table is not among the cells."""
-    runs = {run.label.partition(",")[0]: run for run in comparison.runs if _as_in_the_paper(run)}
+    runs = {run.sampler: run for run in comparison.runs if _as_in_the_paper(run)}
     if not runs.keys() >= set(PAPER_SAMPLERS):
         return []
     published = PUBLISHED.get(comparison.runs[0].summary.task, {})
@@ -72,7 +72,7 @@ def _measured(run: Compared, sequential: Compared | None) -> list[str]:
     faster = f"{sequential.summary.seconds_per_episode_batch1.mean / seconds:.1f}×" if sequential else ""
     rounds = f"{s.solver.rounds_mean:.0f}" if sequential else ""
     return [
-        run.label.partition(",")[0],
+        run.sampler,
         f"{s.solver.evaluations_mean:.0f}",
         rounds,
         interval(s.reward, 2),

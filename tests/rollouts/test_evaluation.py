@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from paradp.envs import find_task
 from paradp.rollouts import RolloutConfig
 from paradp.rollouts.backends import InProcess, Local
 from paradp.rollouts.clocks import ClockChoice
+from paradp.rollouts.comparison import compare
 from paradp.rollouts.directory import RunDirectory
 from paradp.rollouts.evaluation import Grid, evaluate
 from paradp.rollouts.statistics import PairedLoss
 from paradp.sampler import SamplerChoice
-from paradp.scripts.evaluation_report import recommend, write_evaluation
+from paradp.scripts.evaluation_report import evaluation_report, recommend
 
 EPISODES, ENVS = 3, 2
 
@@ -171,10 +173,22 @@ def test_a_full_disk_stops_and_keeps_what_was_finished(tmp_path, monkeypatch):
     assert evaluate(grid(tmp_path, "ddim-5"), backend=InProcess()).runs[0].summary.episodes == EPISODES
 
 
+def test_a_late_cell_is_compared_with_an_early_one_of_the_same_scene(finished, tmp_path):
+    out, _, _ = finished
+    paths = {"early": out / "cells" / "ddim-10_ideal", "late": out / "cells" / "ddim-10_fixed_200"}
+    for label in ("early", "late"):
+        pushed = paths[f"{label}, push"] = tmp_path / label
+        shutil.copytree(paths[label], pushed)
+        summary = json.loads((pushed / "summary.json").read_text())
+        (pushed / "summary.json").write_text(json.dumps(summary | {"disturbance": "push"}))
+    found = compare(paths, "early")
+    assert [run.against for run in found.runs] == [None, "early", "early", "early, push"]
+
+
 def test_the_report_holds_everything_in_one_file(finished, tmp_path):
     _, comparison, _ = finished
     page = tmp_path / "pages" / "lift.md"
-    as_html = write_evaluation(comparison, "absolute", page, strips=True).read_text()
+    as_html = evaluation_report(comparison, "absolute").write(page).read_text()
     text = page.read_text()
     assert recommend(comparison) in text and as_html.count("data:image/png;base64,") == as_html.count("<img") >= 6
     assert "http" not in as_html.replace("http-equiv", "")

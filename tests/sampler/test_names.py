@@ -22,9 +22,11 @@ def test_para_ddpm_is_the_papers(config):
         ("ddpm", Sequential, 100),
         ("ddim-10", Sequential, 10),
         ("ddim-15:eta=0.5", Sequential, 15),
+        ("ddim-15:spacing=trailing", Sequential, 15),
         ("dpm-solver-15", Sequential, 15),
         ("para-ddpm:max-rounds=9:split=linear", Picard, 100),
         ("para-ddim-15:eta=1.0:window=5", Picard, 15),
+        ("para-ddim-15:spacing=linspace:window=5", Picard, 15),
         ("para-dpm-solver-15:anderson=2", Picard, 15),
         ("speculative-ddpm:draft=frozen:window=4", Speculative, 100),
     ],
@@ -33,6 +35,15 @@ def test_every_name_builds_its_solver(config, text, kind, steps):
     solver = SamplerChoice.parse(text).build(config)
     assert isinstance(solver, kind) and solver.table.steps == steps
     assert str(SamplerChoice.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"), [("ddim-10", 90, 0), ("ddim-10:spacing=trailing", 99, 9), ("ddim-10:spacing=linspace", 99, 0)]
+)
+def test_spacing_places_the_timesteps(config, text, first, last):
+    for name in (text, f"para-{text}"):
+        timesteps = SamplerChoice.parse(name).build(config).table.timesteps
+        assert (timesteps[0], timesteps[-1]) == (first, last)
 
 
 @pytest.mark.parametrize("text", ["ddpm", "para-ddpm", "para-ddpm:tolerance=0.3:window=8"])
@@ -73,6 +84,7 @@ def test_values_out_of_range_are_refused(text, config):
         ("ddim-0", "at least one step"),
         ("ddim-101", "101"),
         ("ddim-10:eta=2", "eta must be between 0 and 1"),
+        ("ddim-10:spacing=even", "timestep_spacing cannot be 'even'; it is one of leading, trailing, linspace"),
         ("para-ddpm:split=third", "split must be one of unit, linear"),
         ("para-ddpm:max-rounds=0", "max_rounds must be at least 1"),
         ("speculative-ddpm:draft=wild", "draft must be one of secant, picard, frozen"),

@@ -1,0 +1,20 @@
+"""Things by their names, and what to say of a name that is none."""
+
+import difflib
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def find(known: Mapping[str, T], name: str, what: str) -> T:
+    """What has that name among `known`; `what` says what they are.
+
+    Raises:
+        ValueError: there is none; the message names those there are and the nearest.
+    """
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" — did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown {what} {name!r}{hint} There are: {', '.join(known)}.")
