@@ -1,19 +1,12 @@
 """Which action is executed when: chunks that arrive some control steps after they were asked for."""
 
 from collections import deque
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class _Coming:
-    """A chunk on its way: `consumed` actions had been executed when it was asked for, `lateness` steps before it arrives."""
-
-    actions: np.ndarray
-    arrives: int
-    consumed: int
-    lateness: int
+# What a robot does that has executed Ta actions and has no other chunk yet.
+AtTheEnd = Literal["hold", "continue-chunk"]
 
 
 class ChunkQueue:
@@ -23,50 +16,66 @@ class ChunkQueue:
     many of its actions are past and are dropped. A robot that held still has not moved along, and gets the chunk from its
     first action on.
 
+    In a control step: `give` a chunk that has arrived, `ask` for one if `wants_chunk`, then `next`.
+
     Args:
-        execute: Ta, actions of a chunk until the next is asked for.
-        ahead: ask early enough that the next chunk, if it is as late as the last one, arrives after Ta actions; meanwhile
-            the rest of the chunk at hand is executed. Otherwise a chunk is asked for when Ta actions are executed, and the
-            robot waits for it.
+        execute: Ta, actions of a chunk until the next should take over.
+        ahead: ask early enough that the next chunk, if it is as late as the last one, arrives after Ta actions. Otherwise
+            a chunk is asked for when Ta actions are executed.
+        at_the_end: where that was not early enough, the rest of the chunk is executed as far as it goes
+            (`continue-chunk`), or the robot waits (`hold`).
     """
 
-    def __init__(self, execute: int, ahead: bool):
+    def __init__(self, execute: int, ahead: bool, at_the_end: AtTheEnd = "hold"):
         self._execute = execute
         self._ahead = ahead
+        self._keeps_rest = at_the_end == "continue-chunk"
         self.consumed = 0
-        self._step = 0
+        self.step = 0
         self._since_join = 0
         self._ask_after = 0
         self._actions: deque[np.ndarray] = deque()
-        self._coming: _Coming | None = None
+        self._asked: tuple[int, int] | None = None
 
     @property
     def wants_chunk(self) -> bool:
-        if self._coming is not None:
-            return False
-        return not self._actions or self._since_join >= self._ask_after
+        return self._asked is None and (not self._actions or self._since_join >= self._ask_after)
 
-    def give(self, actions: np.ndarray, lateness: int) -> None:
-        """Takes a chunk `[K, A]` planned from the present observation, to arrive in `lateness` control steps."""
-        self._coming = _Coming(actions, self._step + lateness, self.consumed, lateness)
-        self.join_arrived()
+    @property
+    def overdue(self) -> bool:
+        """Whether Ta actions are executed, and the chunk that was asked for is not there."""
+        return self._asked is not None and self._since_join >= self._execute
+
+    @property
+    def asked_at(self) -> int:
+        """How many actions had been executed when the chunk under way was asked for."""
+        assert self._asked is not None
+        return self._asked[1]
+
+    def ask(self) -> None:
+        """Notes that a chunk is asked for from the present observation."""
+        self._asked = self.step, self.consumed
+
+    def give(self, actions: np.ndarray) -> int:
+        """Goes over to the chunk `[K, A]` that was asked for; returns how many control steps ago that was."""
+        assert self._asked is not None
+        lateness, executed = self.step - self._asked[0], self.consumed - self._asked[1]
+        rest = actions[executed:]
+        self._actions = deque(rest if self._keeps_rest else rest[: self._execute])
+        # A late chunk may have fewer than Ta actions left.
+        self._ask_after = min(self._execute, len(rest)) - (lateness if self._ahead else 0)
+        self._since_join, self._asked = 0, None
+        return lateness
+
+    def forget(self) -> None:
+        """Gives up the chunk that was asked for."""
+        self._asked = None
 
     def next(self) -> np.ndarray | None:
         """The action `[A]` of this control step, or `None` if there is none to execute."""
-        self._step += 1
+        self.step += 1
         if not self._actions:
             return None
         self.consumed += 1
         self._since_join += 1
         return self._actions.popleft()
-
-    def join_arrived(self) -> None:
-        """Goes over to a chunk that has arrived; to be called as each control step begins."""
-        coming = self._coming
-        if coming is None or self._step < coming.arrives:
-            return
-        rest = coming.actions[self.consumed - coming.consumed :]
-        self._actions = deque(rest if self._ahead else rest[: self._execute])
-        # A late chunk may have fewer than Ta actions left.
-        self._ask_after = min(self._execute, len(rest)) - (coming.lateness if self._ahead else 0)
-        self._since_join, self._coming = 0, None

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from paradp.policy.chunks import ChunkQueue
-from paradp.policy.diffusion_policy import DiffusionPolicy, Observation
+from paradp.policy.diffusion_policy import DiffusionPolicy
+from paradp.policy.observations import Observation
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,14 @@ class Hold(Protocol):
     def __call__(self, last: np.ndarray | None, observation: Observation) -> np.ndarray: ...
 
 
+@dataclass(frozen=True)
+class _Coming:
+    """A chunk on its way, and the control step that it arrives at."""
+
+    actions: np.ndarray
+    arrives: int
+
+
 class RecedingHorizon:
     """Executes Ta actions of each plan, then plans again from the last To observations.
 
@@ -118,7 +127,8 @@ class RecedingHorizon:
         if self._clock is not None:
             self._clock.reset(seed)
         self._history: deque[np.ndarray] = deque(maxlen=self.policy.spec.horizons.observe)
-        self._queue = ChunkQueue(self.execute, self._ahead)
+        self._queue = ChunkQueue(self.execute, self._ahead, "continue-chunk" if self._ahead else "hold")
+        self._coming: _Coming | None = None
         self._planned: torch.Tensor | None = None
         self._planned_at = 0
         self._last: np.ndarray | None = None
@@ -131,7 +141,7 @@ class RecedingHorizon:
         """Takes in the observation of a control step; the first of an episode also stands for those before it."""
         vector = self.policy.read(observation)
         self._history.extend([vector] * (1 if self._history else self._history.maxlen))  # type: ignore[operator]
-        self._queue.join_arrived()
+        self._join_arrived()
 
     @property
     def history(self) -> np.ndarray:
@@ -159,8 +169,15 @@ class RecedingHorizon:
         """
         lateness = 0 if self._clock is None else self._clock.lateness(seconds)
         self._planned, self._planned_at = chunk, self._queue.consumed
-        self._queue.give(actions, lateness)
+        self._queue.ask()
+        self._coming = _Coming(actions, self._queue.step + lateness)
+        self._join_arrived()
         return lateness
+
+    def _join_arrived(self) -> None:
+        if self._coming is not None and self._queue.step >= self._coming.arrives:
+            self._queue.give(self._coming.actions)
+            self._coming = None
 
     def next_command(self, observation: Observation, replan: Replan | None) -> Command:
         """What the robot does in this control step."""

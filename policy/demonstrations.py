@@ -148,6 +148,14 @@ class Demonstrations:
         """All labels: `[steps, A]`."""
         return np.asarray(self._array("data/action")[: self.steps])
 
+    def largest_step(self) -> np.ndarray:
+        """How far, at most, each dimension of an action is from the one before in its episode: `[A]`."""
+        actions, ends = self.actions(), self.episode_ends
+        steps = np.abs(np.diff(actions, axis=0))
+        within = np.ones(len(steps), bool)
+        within[ends[:-1] - 1] = False
+        return steps[within].max(0, initial=0.0)
+
     def _array(self, name: str) -> zarr.Array:
         return self._group[name]  # type: ignore[return-value]
 

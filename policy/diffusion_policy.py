@@ -1,7 +1,8 @@
 """A trained diffusion policy: from observation histories to chunks of actions."""
 
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -11,12 +12,11 @@ import torch
 from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.engines import Engine
 from paradp.policy.normalizer import Normalizer
+from paradp.policy.observations import Observation, read_observation
 from paradp.policy.planner import Planned
 from paradp.policy.spec import PolicySpec
 from paradp.policy.torch_engines import EagerEngine
 from paradp.sampler import NoisePath, Solver, SolverStats, Status
-
-Observation = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,8 @@ class DiffusionPolicy:
         self._high = np.array(spec.action_high, np.float32)
 
     def read(self, observation: Observation) -> np.ndarray:
-        """One environment's observation as the vector `[O]` that the policy was trained on.
-
-        Raises:
-            ValueError: a key is missing, has the wrong shape, or holds a value that is not finite.
-        """
-        parts = []
-        for key, size in self.spec.observation.items():
-            if key not in observation:
-                raise ValueError(f"the observation lacks {key!r}; it has: {', '.join(observation)}")
-            part = np.asarray(observation[key], np.float32)
-            if part.shape != (size,):
-                raise ValueError(f"the observation's {key!r} has shape {part.shape}, the policy was trained with ({size},)")
-            if not np.isfinite(part).all():
-                raise ValueError(f"the observation's {key!r} is not finite: {part}")
-            parts.append(part)
-        return np.concatenate(parts)
+        """As `read_observation`."""
+        return read_observation(self.spec, observation)
 
     def with_solver(self, solver: Solver) -> "DiffusionPolicy":
         """The same policy on the same engine, denoised in another way."""
@@ -102,7 +88,11 @@ class DiffusionPolicy:
 
     @torch.no_grad()
     def plan(
-        self, histories: np.ndarray, generators: Sequence[torch.Generator], guesses: torch.Tensor | None = None
+        self,
+        histories: np.ndarray,
+        generators: Sequence[torch.Generator],
+        guesses: torch.Tensor | None = None,
+        budget: float | None = None,
     ) -> Plan:
         """Plans for B environments at once.
 
@@ -111,6 +101,7 @@ class DiffusionPolicy:
             generators: B CPU generators; each environment's noise comes from its own.
             guesses: `[B, H, A]`, first guesses at the chunks, normalised units: a solver may be faster for them, but draws
                 from the same law.
+            budget: seconds after which the solver ends, converged or not, with what it has.
 
         Raises:
             ValueError: the network gave a plan that is not finite.
@@ -118,10 +109,12 @@ class DiffusionPolicy:
         started = time.perf_counter()
         shape = (self.spec.horizons.predict, self.spec.action_size)
         noise = NoisePath.draw(generators, self.solver.table.steps, shape, self.device)
-        solution = self.solver.solve(self.engine, self.engine.encode(self.condition(histories)), noise, guesses)
+        deadline = math.inf if budget is None else started + budget
+        solution = self.solver.solve(self.engine, self.engine.encode(self.condition(histories)), noise, guesses, deadline)
         chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
         actions = np.clip(chunk[:, self.spec.horizons.observe - 1 :], self._low, self._high)
-        if not np.isfinite(actions).all():
+        # Clipping hides predictions that are not finite: the solver's word counts, too.
+        if not np.isfinite(actions).all() or (solution.stats.status == Status.NOT_FINITE).any():
             raise ValueError(self._broken(solution.stats))
         return Plan(actions, solution.sample, solution.stats, time.perf_counter() - started)
 

@@ -57,8 +57,8 @@ class Horizons:
 
 
 @dataclass(frozen=True)
-class PolicySpec:
-    """What a policy was trained for; a checkpoint stores it and a rollout checks it against the environment.
+class Interface:
+    """What a policy is told and what it commands: all that a robot must know of it.
 
     Attributes:
         task: the task's name.
@@ -67,10 +67,9 @@ class PolicySpec:
         action_low, action_high: limits of every dimension; what a policy plans is clipped to them.
         action_convention: what those quantities mean to the environment.
         control_hz: control steps per second.
-        controller: gains of the low-level controller.
         horizons: steps observed, predicted, executed.
-        schedule: a diffusers scheduler config: the noise schedule and prediction type trained with.
-        network: its kind and sizes.
+        action_step: how far, at most, each dimension of an action is from the one before in the demonstrations; `None` where
+            that was not kept. See `SafetyLimits`.
     """
 
     task: str
@@ -80,8 +79,29 @@ class PolicySpec:
     action_high: tuple[float, ...]
     action_convention: str
     control_hz: int
+    horizons: Horizons = field(default=Horizons(), kw_only=True)
+    action_step: tuple[float, ...] | None = field(default=None, kw_only=True)
+
+    @property
+    def observation_size(self) -> int:
+        return sum(self.observation.values())
+
+    @property
+    def action_size(self) -> int:
+        return sum(self.action.values())
+
+
+@dataclass(frozen=True)
+class PolicySpec(Interface):
+    """What a policy was trained for; a checkpoint stores it and a rollout checks it against the environment.
+
+    Attributes:
+        controller: gains of the low-level controller.
+        schedule: a diffusers scheduler config: the noise schedule and prediction type trained with.
+        network: its kind and sizes.
+    """
+
     controller: dict[str, float]
-    horizons: Horizons = Horizons()
     schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_SCHEDULE))
     network: NetworkConfig = field(default_factory=UnetConfig)
 
@@ -91,14 +111,6 @@ class PolicySpec:
             raise ValueError(f"a U-Net with {levels} levels needs a horizon divisible by {self.network.halvings}")
         if (name := self.schedule.get("_class_name")) != "DDPMScheduler":
             raise ValueError(f"the noise schedule is a config of {name!r}; policies are trained with DDPMScheduler's")
-
-    @property
-    def observation_size(self) -> int:
-        return sum(self.observation.values())
-
-    @property
-    def action_size(self) -> int:
-        return sum(self.action.values())
 
     @property
     def condition_size(self) -> int:

@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,9 +147,10 @@ def train(
     """
     torch.manual_seed(config.seed)
     spec = spec_for(demonstrations.info, config.network_config, config.schedule)
+    spec = replace(spec, action_step=tuple(demonstrations.largest_step().tolist()))
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     start = init or _random_start(spec, training)
-    if start.spec != spec:
+    if replace(start.spec, action_step=spec.action_step) != spec:
         raise ValueError("the policy to start from was made for other observations, actions or network sizes")
     objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
     run = _Run(start.network, config, demonstrations, out, _digest(init.network) if init else None)

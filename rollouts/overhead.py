@@ -6,7 +6,7 @@ from statistics import median
 
 from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy.controller import Command
-from paradp.policy.diffusion_policy import Observation
+from paradp.policy.observations import Observation
 from paradp.rollouts.environments import Scenery, make_envs
 from paradp.rollouts.runner import run_episodes
 

@@ -10,6 +10,7 @@ from paradp.sampler import fused
 from paradp.sampler.memory import copy, gather, zeros
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.picard import Iteration, Picard
+from paradp.sampler.rounds import Watch
 from paradp.sampler.sequential import Pass
 from paradp.sampler.solution import Denoiser, predict
 from paradp.sampler.speculative import Speculation, Speculative
@@ -118,8 +119,12 @@ class FusedPass(Pass):
         state = self.initial.flatten(1).clone()
         clean = zeros((self.table.steps, *state.shape), state)
         x, cleans = arrays(state, clean)
+        watch, self.done = Watch(self.deadline), self.table.steps
         for k, t in enumerate(self.timesteps):
+            if watch.over():
+                self.done = k
+                break
             prediction = predict(self.denoiser, state.reshape(self.shape), t, self.condition).detach()
             fused.step(table, k, bound, x, prediction.flatten(1).numpy(), cleans[max(k - 1, 0)], noise[:, k], cleans[k])
         copy(self.clean, clean.transpose(0, 1))
-        copy(self.sample, state)
+        copy(self.sample, state if self.done == self.table.steps else self.complete(state, self.done))

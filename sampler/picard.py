@@ -48,7 +48,7 @@ class Picard:
             carried on by the known noise and the last prediction (`roll`). The split's own unless given.
         anderson: m, how many former rounds a triangular Anderson step looks back at (Tang et al., ParaTAA); 0 for none.
         max_rounds: a budget; a sample that is not there by then is completed from its last converged state, with the
-            prediction there held, and is marked `Status.OUT_OF_ROUNDS`.
+            prediction there held, and is marked `Status.OUT_OF_BUDGET`.
     """
 
     table: StepTable
@@ -73,7 +73,14 @@ class Picard:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
 
     @torch.no_grad()
-    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
+    def solve(
+        self,
+        denoiser: Denoiser,
+        condition: Tensor,
+        noise: NoisePath,
+        guess: Tensor | None = None,
+        deadline: float = math.inf,
+    ) -> Solution:
         """Samples `[B, …]` for conditions `[B, C]` on a noise path.
 
         A guess is not used: within a loose tolerance a state that starts near it passes for converged, at the wrong mode.
@@ -87,7 +94,7 @@ class Picard:
 
             return FusedIteration(self, denoiser, condition, noise, whole)
 
-        return run(self, make, denoiser, condition, noise)
+        return run(self, make, denoiser, condition, noise, deadline=deadline)
 
     @torch.no_grad()
     def iterates(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Iterator[Tensor]:
@@ -161,7 +168,7 @@ class Iteration(WindowRounds):
         passed = torch.arange(self.table.steps, device=self.base.device) < self.base[:, None]
         status, broken = outcome(sample, torch.where(passed[..., None], self.clean.all, 0))
         out = (self.base < self.table.steps) & (status == Status.CONVERGED)
-        status = torch.where(out, int(Status.OUT_OF_ROUNDS), status)
+        status = torch.where(out, int(Status.OUT_OF_BUDGET), status)
         stats = SolverStats(self.rounds.clone(), self.evaluations.clone(), self.residual.clone(), status, broken)
         return Solution(sample, stats)
 

@@ -1,5 +1,7 @@
 """A solve as a sequence of rounds, which a device may repeat without Python."""
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from importlib.util import find_spec
@@ -27,10 +29,12 @@ class Rounds(ABC):
 
     Attributes:
         least, most: how many rounds there are at least and at most.
+        deadline: of this solve, see `Solver.solve`.
     """
 
     least: int = 1
     most: int = 1
+    deadline: float = math.inf
 
     def __init__(self, table: StepTable, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
         self.table = table.to(noise.initial.device, noise.initial.dtype)
@@ -122,26 +126,55 @@ def run(
     condition: Tensor,
     noise: NoisePath,
     guess: Tensor | None = None,
+    deadline: float = math.inf,
 ) -> Solution:
-    """Makes rounds until all environments have their sample.
+    """Makes rounds until all environments have their sample, or no other fits before the deadline.
 
     Args:
         solver: whose rounds these are.
         make: makes them for these inputs, whole or not.
-        denoiser, condition, noise, guess: as in `Solver.solve`.
+        denoiser, condition, noise, guess, deadline: as in `Solver.solve`.
     """
     graphs: Graphs | None = getattr(denoiser, "graphs", None)
     if graphs is None:
         rounds = make(False)
         rounds.load(condition, noise, guess)
-        return _finish(rounds, rounds.advance)
+        return _finish(rounds, rounds.advance, deadline)
     with graphs.lock:
-        return _finish(*graphs.load(solver, lambda: make(True), condition, noise, guess))
+        return _finish(*graphs.load(solver, lambda: make(True), condition, noise, guess), deadline)
 
 
-def _finish(rounds: Rounds, advance: Callable[[], None]) -> Solution:
+def _finish(rounds: Rounds, advance: Callable[[], None], deadline: float) -> Solution:
+    rounds.deadline = deadline
+    watch = Watch(deadline)
     for done in range(rounds.most):
         if done >= rounds.least and rounds.arrived():
             break
+        if watch.over(wait=rounds.arrived):
+            break
         advance()
     return rounds.solution()
+
+
+class Watch:
+    """Says when there is no time for another piece of work as long as the longest so far.
+
+    Args:
+        deadline: a time of `time.perf_counter()`; with none, no time is taken.
+    """
+
+    def __init__(self, deadline: float):
+        self._deadline = deadline
+        self._longest = 0.0
+        self._began: float | None = None
+
+    def over(self, wait: Callable[[], object] | None = None) -> bool:
+        """To be asked before each piece; `wait` waits until a device has done the last one. Never before the first."""
+        if self._deadline == math.inf:
+            return False
+        if wait is not None:
+            wait()
+        now, first = time.perf_counter(), self._began is None
+        self._longest = max(self._longest, now - (self._began or now))
+        self._began = now
+        return not first and now + self._longest > self._deadline

@@ -1,5 +1,6 @@
 """One step after another: the reference that every parallel solver must equal."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,8 +9,8 @@ from torch import Tensor
 
 from paradp.sampler.memory import copy
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.rounds import Rounds, fuses, run
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, check_inputs, outcome, predict
+from paradp.sampler.rounds import Rounds, Watch, fuses, run
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, check_inputs, outcome, predict
 from paradp.sampler.table import Steps, StepTable
 
 
@@ -25,8 +26,18 @@ class Sequential:
         return 1
 
     @torch.no_grad()
-    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
-        """Samples `[B, …]` for conditions `[B, C]` on a noise path; a guess is of no use here."""
+    def solve(
+        self,
+        denoiser: Denoiser,
+        condition: Tensor,
+        noise: NoisePath,
+        guess: Tensor | None = None,
+        deadline: float = math.inf,
+    ) -> Solution:
+        """Samples `[B, …]` for conditions `[B, C]` on a noise path; a guess is of no use here.
+
+        All steps captured as one CUDA graph cannot be cut short: such a solve ends when it ends.
+        """
         check_inputs(self.table, condition, noise)
 
         def make(whole: bool) -> Pass:
@@ -36,7 +47,7 @@ class Sequential:
 
             return FusedPass(self.table, denoiser, condition, noise, whole)
 
-        return run(self, make, denoiser, condition, noise)
+        return run(self, make, denoiser, condition, noise, deadline=deadline)
 
 
 class Pass(Rounds):
@@ -48,6 +59,7 @@ class Pass(Rounds):
         self.clean = torch.empty_like(self.noise)
         self.sample = torch.empty_like(self.noise[:, 0])
         self.timesteps = self.table.timesteps[:, None].expand(-1, len(condition)).unbind()
+        self.done = self.table.steps
 
     @cached_property
     def steps(self) -> list[Steps]:
@@ -64,7 +76,11 @@ class Pass(Rounds):
     def advance(self) -> None:
         x = self.initial.flatten(1)
         before = torch.zeros_like(x) if self.table.looks_back else None
+        watch, self.done = Watch(self.deadline), self.table.steps
         for k, (step, t) in enumerate(zip(self.steps, self.timesteps, strict=True)):
+            if watch.over():
+                x = self.complete(x, k)
+                break
             prediction = predict(self.denoiser, x.reshape(self.shape), t, self.condition)
             clean = step.clean(x, prediction.flatten(1))
             x = step.a * x + step.push(clean, before, self.noise[:, k])
@@ -73,11 +89,23 @@ class Pass(Rounds):
                 before = clean
         self.sample.copy_(x)
 
+    def complete(self, x: Tensor, done: int) -> Tensor:
+        """The samples `[B, D]` from states x_done, with the last prediction held."""
+        self.done, held = done, self.clean[:, done - 1]
+        self.clean[:, done:] = held[:, None]
+        before = held if self.table.looks_back else None
+        for k in range(done, self.table.steps):
+            x = self.steps[k].a * x + self.steps[k].push(held, before, self.noise[:, k])
+        return x
+
     def arrived(self) -> bool:
         return True
 
     def solution(self) -> Solution:
         sample = self.sample.reshape(self.shape).clone()
-        counts = torch.full((len(sample),), self.table.steps, device=sample.device)
+        counts = torch.full((len(sample),), self.done, device=sample.device)
         residual = torch.zeros_like(counts, dtype=sample.dtype)
-        return Solution(sample, SolverStats(counts, counts.clone(), residual, *outcome(sample, self.clean)))
+        status, broken = outcome(sample, self.clean)
+        if self.done < self.table.steps:
+            status = torch.where(status == Status.CONVERGED, int(Status.OUT_OF_BUDGET), status)
+        return Solution(sample, SolverStats(counts, counts.clone(), residual, status, broken))

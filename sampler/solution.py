@@ -1,5 +1,6 @@
 """What goes into a solver and what comes out of it."""
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -18,11 +19,15 @@ class Denoiser(Protocol):
 
 
 class Status(IntEnum):
-    """How a solve ended for one environment: `NOT_FINITE` if its sample, or a prediction that it rests on, is not finite."""
+    """How a solve ended for one environment.
+
+    `NOT_FINITE`: its sample, or a prediction that it rests on, is not finite. `OUT_OF_BUDGET`: rounds or time were spent
+    before it was done, and the sample was completed from what was known.
+    """
 
     CONVERGED = 0
     NOT_FINITE = 1
-    OUT_OF_ROUNDS = 2
+    OUT_OF_BUDGET = 2
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,20 @@ class Solver(Protocol):
         """The most steps of one environment that a round evaluates."""
         ...
 
-    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
+    def solve(
+        self,
+        denoiser: Denoiser,
+        condition: Tensor,
+        noise: NoisePath,
+        guess: Tensor | None = None,
+        deadline: float = math.inf,
+    ) -> Solution:
         """Samples `[B, …]` for conditions `[B, C]` on a noise path.
 
         A guess `[B, …]` at the samples, made before the noise was drawn, is for solvers whose law does not depend on it; to
-        the others it means nothing.
+        the others it means nothing. At the deadline, a time of `time.perf_counter()`, there is a sample whatever it is
+        worth: no round is begun that would end later, if it took as long as the longest before; the first one is made in any
+        case. What is not done by then is completed from what is known, and is `OUT_OF_BUDGET`.
         """
         ...
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from paradp.sampler.drafts import Draft, Drafts, Guesses
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.rounds import fuses, run
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, check_inputs, outcome
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, check_inputs, outcome
 from paradp.sampler.table import StepTable
 from paradp.sampler.windows import PerStep, Window, WindowRounds, after
 
@@ -66,10 +66,18 @@ class Speculative:
             raise ValueError(f"speculative sampling needs noise at every step but the last; step {silent[0]} has none")
 
     @torch.no_grad()
-    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
+    def solve(
+        self,
+        denoiser: Denoiser,
+        condition: Tensor,
+        noise: NoisePath,
+        guess: Tensor | None = None,
+        deadline: float = math.inf,
+    ) -> Solution:
         """Samples `[B, …]` for conditions `[B, C]` on a noise path.
 
         A guess `[B, …]` that was made before the noise was drawn, and independently of it, changes the cost and not the law.
+        What the deadline cuts short ends with a draft of all its remaining steps, which is of DDPM's law no more.
         """
         check_inputs(self.table, condition, noise)
         if guess is not None and guess.shape != noise.initial.shape:
@@ -82,7 +90,7 @@ class Speculative:
 
             return FusedSpeculation(self, denoiser, condition, noise, whole)
 
-        return run(self, make, denoiser, condition, noise, guess)
+        return run(self, make, denoiser, condition, noise, guess, deadline)
 
 
 def couple(z: Tensor, delta: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,10 +144,21 @@ class Speculation(WindowRounds):
         self.exact.copy_(after(moved, following, self.exact))
 
     def solution(self) -> Solution:
-        sample = self.exact.reshape(self.shape).clone()
+        sample = self._complete().reshape(self.shape)
         residual = torch.zeros_like(self.rounds, dtype=sample.dtype)
-        ended = outcome(sample, self.guesses.predictions)
-        return Solution(sample, SolverStats(self.rounds.clone(), self.evaluations.clone(), residual, *ended))
+        status, broken = outcome(sample, self.guesses.predictions)
+        out = (self.base < self.table.steps) & (status == Status.CONVERGED)
+        status = torch.where(out, int(Status.OUT_OF_BUDGET), status)
+        return Solution(sample, SolverStats(self.rounds.clone(), self.evaluations.clone(), residual, status, broken))
+
+    def _complete(self) -> Tensor:
+        """The samples `[B, D]`, drafted from each window's exact state where it has not arrived."""
+        if self.arrived():
+            return self.exact.clone()
+        rest = self.window(self.base, self.table.steps)
+        recalled = self.guesses.recall(rest, self.base)
+        drafts = self.guesses.draft(rest, recalled, self.exact, self.noise[rest.step])
+        return after(rest.width, drafts.following, self.exact)
 
     def _verify(self, window: Window, drafts: Drafts, true: Tensor, z: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
         """x_{j+1} given that x̃_j is exact, `[B, p, D]`, and whether it is the draft, `[B, p]`."""

@@ -1,5 +1,6 @@
 """What others run, to measure beside: the usual denoising loop, and ParaDiGMS as it was published."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,14 @@ class UsualLoop:
         self._scheduler.set_timesteps(table.steps)
 
     @torch.no_grad()
-    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
+    def solve(
+        self,
+        denoiser: Denoiser,
+        condition: Tensor,
+        noise: NoisePath,
+        guess: Tensor | None = None,
+        deadline: float = math.inf,
+    ) -> Solution:
         """Samples; the steps' noise is drawn by the scheduler, as it is usual."""
         x = noise.initial
         for t in self._scheduler.timesteps:
@@ -65,7 +73,14 @@ class PublishedParaDDPM:
     tolerance: float = 0.1
 
     @torch.no_grad()
-    def solve(self, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> Solution:
+    def solve(
+        self,
+        denoiser: Denoiser,
+        condition: Tensor,
+        noise: NoisePath,
+        guess: Tensor | None = None,
+        deadline: float = math.inf,
+    ) -> Solution:
         table, x = self.table.to(noise.initial.device, noise.initial.dtype), noise.initial
         batch, steps, shape = len(x), table.steps, x.shape[1:]
         states = x.flatten(1).repeat(steps + 1, 1, 1)

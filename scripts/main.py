@@ -12,11 +12,12 @@ from paradp.scripts.evaluate import evaluate
 from paradp.scripts.info import info
 from paradp.scripts.release import release
 from paradp.scripts.rollout import rollout
+from paradp.scripts.serve import serve
 from paradp.scripts.study import study
 from paradp.scripts.train import train
 
 app = tyro.extras.SubcommandApp()
-for _command in (rollout, evaluate, bench, collect, train, study, release, info):
+for _command in (rollout, evaluate, serve, bench, collect, train, study, release, info):
     app.command(_command)
 
 

@@ -8,21 +8,29 @@ from paradp.policy.chunks import ChunkQueue
 LENGTH = 15
 
 
+def ahead(execute: int) -> ChunkQueue:
+    return ChunkQueue(execute, ahead=True, at_the_end="continue-chunk")
+
+
 def drive(queue: ChunkQueue, lateness: int, steps: int) -> list[tuple[int, int] | None]:
     """Per control step, from which step's observation the action was planned and its index in the chunk; `None` for none."""
     done: list[tuple[int, int] | None] = []
+    asked = None
     for step in range(steps):
-        queue.join_arrived()
         if queue.wants_chunk:
-            queue.give(np.array([(step, i) for i in range(LENGTH)]), lateness)
+            queue.ask()
+            asked = step
+        if asked is not None and step - asked == lateness:
+            assert queue.give(np.array([(asked, i) for i in range(LENGTH)])) == lateness
+            asked = None
         action = queue.next()
         done.append(None if action is None else (int(action[0]), int(action[1])))
     return done
 
 
 def test_without_lateness_every_chunk_begins_where_it_was_planned():
-    for ahead in (False, True):
-        done = drive(ChunkQueue(8, ahead), 0, 24)
+    for queue in (ChunkQueue(8, ahead=False), ahead(8)):
+        done = drive(queue, 0, 24)
         assert done == [(start, i) for start in (0, 8, 16) for i in range(8)]
 
 
@@ -34,7 +42,7 @@ def test_a_synchronous_robot_waits_and_then_gets_the_chunk_from_its_first_action
 
 @pytest.mark.parametrize("lateness", [1, 4, 7])
 def test_asked_ahead_nothing_is_waited_for_and_what_was_executed_meanwhile_is_skipped(lateness):
-    done = drive(ChunkQueue(8, ahead=True), lateness, 60)
+    done = drive(ahead(8), lateness, 60)
     # The first chunk finds a robot that held still.
     assert done[:lateness] == [None] * lateness and None not in done[lateness:]
     assert done[lateness] == (0, 0)
@@ -48,7 +56,7 @@ def test_asked_ahead_nothing_is_waited_for_and_what_was_executed_meanwhile_is_sk
 
 @pytest.mark.parametrize("lateness", [8, 14, 20])
 def test_asked_ahead_a_robot_that_runs_out_of_actions_holds_and_skips_only_what_it_executed(lateness):
-    done = drive(ChunkQueue(8, ahead=True), lateness, 200)
+    done = drive(ahead(8), lateness, 200)
     for i in range(1, 200):
         if done[i] is None or (done[i - 1] is not None and done[i][0] == done[i - 1][0]):
             continue
@@ -58,13 +66,14 @@ def test_asked_ahead_a_robot_that_runs_out_of_actions_holds_and_skips_only_what_
 
 
 def test_a_chunk_that_is_wholly_past_leaves_nothing_to_execute():
-    queue = ChunkQueue(2, ahead=True)
-    queue.give(np.arange(5)[:, None], 0)
+    queue = ahead(2)
+    queue.ask()
+    queue.give(np.arange(5)[:, None])
     queue.next()
     queue.next()
-    queue.give(np.array([[7], [8]]), 2)
+    queue.ask()
     assert [int(queue.next()[0]) for _ in range(2)] == [2, 3]
-    queue.join_arrived()
+    queue.give(np.array([[7], [8]]))
     assert queue.next() is None and queue.wants_chunk
 
 
@@ -73,5 +82,27 @@ def test_a_chunk_that_is_wholly_past_leaves_nothing_to_execute():
 def test_asked_ahead_nobody_waits_where_a_chunk_is_long_enough(execute, lateness):
     # After a late join K − lateness actions are left, and the next chunk is again so late.
     assert 2 * lateness <= LENGTH
-    done = drive(ChunkQueue(execute, ahead=True), lateness, 120)
+    done = drive(ahead(execute), lateness, 120)
     assert None not in done[lateness:]
+
+
+@pytest.mark.parametrize("lateness", [1, 4, 7])
+def test_a_robot_that_may_not_go_on_with_its_chunk_holds_after_the_actions_of_it_that_are_meant(lateness):
+    """The second chunk is asked for as if it would not be late, and is."""
+    queue = ChunkQueue(8, ahead=True)
+    queue.ask()
+    queue.give(np.arange(LENGTH)[:, None])
+    assert [int(queue.next()[0]) for _ in range(8)] == list(range(8)) and queue.wants_chunk
+    queue.ask()
+    for _ in range(lateness):
+        assert queue.overdue and queue.next() is None
+    assert queue.give(np.arange(LENGTH)[:, None]) == lateness and not queue.overdue
+    assert int(queue.next()[0]) == 0
+
+
+def test_a_chunk_given_up_can_be_asked_for_again():
+    queue = ahead(8)
+    queue.ask()
+    assert not queue.wants_chunk
+    queue.forget()
+    assert queue.wants_chunk

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from paradp.policy import DiffusionPolicy, Horizons, RecedingHorizon, act_together
-from paradp.sampler import NoisePath, Picard, Sequential, Solution, SolverStats, step_table
+from paradp.sampler import NoisePath, Picard, Sequential, Solution, SolverStats, Speculative, step_table
 
 
 class Counting:
@@ -17,7 +17,7 @@ class Counting:
         self.plans = 0
         self.guesses = []
 
-    def solve(self, denoiser, condition, noise: NoisePath, guess=None) -> Solution:
+    def solve(self, denoiser, condition, noise: NoisePath, guess=None, deadline=None) -> Solution:
         self.guesses.append(guess)
         batch, horizon, size = noise.initial.shape
         chunk = (self.plans + torch.arange(horizon)[:, None] / 100).expand(batch, horizon, size) / 10
@@ -197,3 +197,19 @@ def test_another_number_of_executed_actions_is_checked(trained):
 def test_a_clock_without_a_way_to_hold_is_refused(trained):
     with pytest.raises(ValueError, match="give `hold`"):
         RecedingHorizon(make_policy(trained, Counting(trained.spec)), clock=Late(1))
+
+
+@pytest.mark.parametrize("kind", [Sequential, Picard, Speculative])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_prediction_that_is_not_finite_gives_no_plan_even_where_clipping_hides_it(trained, kind, bad):
+    solver = kind(step_table(trained.spec.schedule))
+    policy = make_policy(trained, solver)
+    engine, broken_at = policy.engine, int(solver.table.timesteps[60])
+
+    class Broken(type(engine)):
+        def __call__(self, x, t, condition):
+            return torch.where((t == broken_at)[:, None, None], bad, engine(x, t, condition))
+
+    policy.engine = Broken(policy.network, policy.spec, policy.device)
+    with pytest.raises(ValueError, match=r"not finite for environments \[0\] of the batch, from denoising step 60"):
+        policy.plan(np.zeros((1, 2, 3), np.float32), [torch.Generator().manual_seed(0)])

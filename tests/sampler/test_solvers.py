@@ -109,7 +109,7 @@ def test_a_budget_of_rounds_is_kept_and_said(table, denoiser, draw, split):
     for budget in (5, 10, 15, 18, 20, 22, 25, 100):
         solution = Picard(table, 20, 0.01, split=split, max_rounds=budget).solve(denoiser, condition, noise)
         assert (solution.stats.rounds <= budget).all() and solution.sample.isfinite().all()
-        out = solution.stats.status == Status.OUT_OF_ROUNDS
+        out = solution.stats.status == Status.OUT_OF_BUDGET
         assert torch.equal(out, ~solution.stats.converged)
         errors.append((solution.sample - expected).abs().amax((1, 2)).median())
     assert not out.any() and errors[-1] < 1e-2

@@ -1,0 +1,176 @@
+"""Control in real time: one chunk is executed while the next is planned elsewhere."""
+
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from paradp.policy.chunks import ChunkQueue
+from paradp.policy.controller import Command, Hold, Replan
+from paradp.policy.observations import Observation, read_observation
+from paradp.policy.requests import Chunk, PlanRequest
+from paradp.policy.sources import PlanSource, blank_request
+
+# What happens where a chunk is not there in time, see `AsyncController`.
+Late = Literal["hold", "continue-chunk", "stop"]
+_SEEDS = 2**63
+
+
+class LatePlan(RuntimeError):
+    """A chunk was not there when it was due, and that was declared to stop the robot."""
+
+
+class DeadInference(RuntimeError):
+    """No plans come any more."""
+
+
+@dataclass
+class Deadlines:
+    """Of an episode: how many chunks were asked for, how many of them were not there when Ta actions were executed."""
+
+    plans: int = 0
+    missed: int = 0
+
+
+class AsyncController:
+    """A `Controller` whose `act` never waits for the policy.
+
+    The next chunk is asked for so early that, if it takes as long as the last one, it is there when Ta actions of the
+    present one are executed. It is joined by what was executed in between, which is counted, never estimated.
+
+    Args:
+        source: where plans are made.
+        hold: what the robot is told while there is nothing to execute.
+        late: what happens when a chunk is not there by then: the robot holds (`hold`), goes on with the rest of its chunk
+            and holds at its end (`continue-chunk`), or `act` raises (`stop`).
+        execute: Ta; the checkpoint's own by default.
+        budget: seconds for a plan's solver; a plan that would take longer is ended by then, not converged.
+        dead_after: seconds after which a plan that does not come means that none will.
+        seed: of the plans' noise until `reset` gives another.
+
+    Raises:
+        ValueError: `execute` is not among the predicted steps, or `late` is none of the three.
+    """
+
+    def __init__(
+        self,
+        source: PlanSource,
+        hold: Hold,
+        late: Late = "continue-chunk",
+        execute: int | None = None,
+        budget: float | None = None,
+        dead_after: float = 2.0,
+        seed: int = 0,
+    ):
+        if late not in get_args(Late):
+            raise ValueError(f"late must be one of {', '.join(get_args(Late))}, not {late!r}")
+        self.spec = source.spec
+        self.execute = self.spec.horizons.with_execute(execute).execute
+        self._source = source
+        self._hold = hold
+        self._late = late
+        self._budget = budget
+        self._dead_after = dead_after
+        self.reset(seed)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forgets the episode. With a seed, its noise is that seed's; without one, the noise goes on."""
+        if seed is not None:
+            self._noise = np.random.default_rng(seed)
+        self.deadlines = Deadlines()
+        self._history: deque[np.ndarray] = deque(maxlen=self.spec.horizons.observe)
+        self._queue = ChunkQueue(self.execute, ahead=True, at_the_end="hold" if self._late == "hold" else "continue-chunk")
+        self._coming: tuple[Future[Chunk], float] | None = None
+        self._missed_this = False
+        self._last_chunk: tuple[np.ndarray, int] | None = None
+        self._last: np.ndarray | None = None
+
+    def warm_up(self, plans: int = 3) -> float:
+        """Plans a few times before the first control step; returns the seconds that the last plan took."""
+        for _ in range(plans):
+            began = time.perf_counter()
+            self._source.submit(blank_request(self.spec)).result()
+        return time.perf_counter() - began
+
+    def act(self, observation: Observation) -> Command:
+        """The action of this control step.
+
+        Raises:
+            ValueError: the observation cannot be read, or the policy gave a plan that is not finite.
+            LatePlan: a chunk was not there when it was due, and `late` is `stop`.
+            DeadInference: the source is dead, or silent for `dead_after`.
+        """
+        vector = read_observation(self.spec, observation)
+        self._history.extend([vector] * (1 if self._history else self._history.maxlen))  # type: ignore[operator]
+        replan = self._join_arrived()
+        if self._queue.wants_chunk:
+            self._ask()
+            # What plans without delay, such as a test's source, is there at once.
+            replan = self._join_arrived() or replan
+        self._check_late()
+        action = self._queue.next()
+        held = action is None
+        if action is None:
+            action = self._hold(self._last, observation)
+        self._last = action
+        return Command(action, replan, held)
+
+    def close(self) -> None:
+        """Ends the source."""
+        self._source.close()
+
+    def _ask(self) -> None:
+        self._queue.ask()
+        request = PlanRequest(np.stack(self._history), int(self._noise.integers(_SEEDS)), self._guess(), self._budget)
+        self._coming = self._submit(request), time.perf_counter()
+        self._missed_this = False
+        self.deadlines.plans += 1
+
+    def _submit(self, request: PlanRequest) -> "Future[Chunk]":
+        try:
+            return self._source.submit(request)
+        except Exception as error:
+            raise DeadInference(f"no plan can be begun: {error or type(error).__name__}") from error
+
+    def _guess(self) -> np.ndarray | None:
+        """What the last plan says of the time that the next one is for, its end held, `[H, A]`."""
+        if self._last_chunk is None:
+            return None
+        whole, consumed = self._last_chunk
+        later = np.arange(len(whole)) + self._queue.consumed - consumed
+        return whole[later.clip(max=len(whole) - 1)]
+
+    def _join_arrived(self) -> Replan | None:
+        if self._coming is None or not self._coming[0].done():
+            return None
+        (future, _), self._coming = self._coming, None
+        try:
+            chunk = future.result()
+        except ValueError:
+            self._queue.forget()
+            raise
+        except Exception as error:
+            self._queue.forget()
+            raise DeadInference(f"the plan's process has died: {error or type(error).__name__}") from error
+        return self._take(chunk)
+
+    def _take(self, chunk: Chunk) -> Replan:
+        asked_at = self._queue.asked_at
+        lateness = self._queue.give(chunk.actions)
+        self._last_chunk = chunk.whole, asked_at
+        return Replan(chunk.seconds, chunk.batch, chunk.rounds, chunk.evaluations, chunk.residual, chunk.converged, lateness)
+
+    def _check_late(self) -> None:
+        if self._coming is None:
+            return
+        silent = time.perf_counter() - self._coming[1]
+        if silent > self._dead_after:
+            raise DeadInference(f"a plan has not come for {silent:.1f} s")
+        if self._queue.overdue and not self._missed_this:
+            self._missed_this = True
+            self.deadlines.missed += 1
+            if self._late == "stop":
+                raise LatePlan(f"a chunk was not there {1000 * silent:.0f} ms after it was asked for, when it was due")

@@ -1,0 +1,98 @@
+"""Where plans are made: beside the control loop in a thread, or in a process of its own."""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from paradp.policy.diffusion_policy import DiffusionPolicy
+from paradp.policy.requests import Chunk, PlanRequest, plan_together
+from paradp.policy.spec import Interface
+
+
+class PlanSource(Protocol):
+    """Makes plans while the robot moves.
+
+    A future fails with `ValueError` if there is no plan for that request, and with another exception if the source is dead.
+    """
+
+    @property
+    def spec(self) -> Interface:
+        """What its policy was trained for."""
+        ...
+
+    def submit(self, request: PlanRequest) -> "Future[Chunk]":
+        """Begins a plan; one that was begun before is not wanted any more."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class InThread:
+    """Plans in a thread of this process: at hand at once, but the loop and the network share an interpreter.
+
+    Args:
+        policy: makes the plans.
+    """
+
+    def __init__(self, policy: DiffusionPolicy):
+        self.spec = policy.spec
+        self._policy = policy
+        self._executor = ThreadPoolExecutor(1, "plans")
+
+    def submit(self, request: PlanRequest) -> "Future[Chunk]":
+        return self._executor.submit(_plan, self._policy, request)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class InProcess:
+    """Plans in a process of its own, which is started anew (spawn) and loads the policy there.
+
+    A killed process is noticed at once: the plan under way fails, and so does every later one.
+
+    Args:
+        spec: what the policy was trained for.
+        load: makes the policy; must be picklable, such as `partial(load_policy, "square")`.
+        threads: of the network there; PyTorch's own number by default.
+    """
+
+    def __init__(self, spec: Interface, load: Callable[[], DiffusionPolicy], threads: int | None = None):
+        self.spec = spec
+        spawn = multiprocessing.get_context("spawn")
+        self._executor = ProcessPoolExecutor(1, spawn, initializer=_load, initargs=(load, threads))
+
+    def submit(self, request: PlanRequest) -> "Future[Chunk]":
+        return self._executor.submit(_plan_there, request)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def blank_request(spec: Interface) -> PlanRequest:
+    """A request to warm up with: nothing observed."""
+    return PlanRequest(np.zeros((spec.horizons.observe, spec.observation_size), np.float32), noise_seed=0)
+
+
+def _plan(policy: DiffusionPolicy, request: PlanRequest) -> Chunk:
+    return plan_together(policy, [request])[0]
+
+
+# The policy of a process that makes plans for another.
+_LOADED: DiffusionPolicy | None = None
+
+
+def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
+    global _LOADED
+    if threads is not None:
+        torch.set_num_threads(threads)
+    _LOADED = load()
+
+
+def _plan_there(request: PlanRequest) -> Chunk:
+    assert _LOADED is not None
+    return _plan(_LOADED, request)

@@ -1,0 +1,77 @@
+"""`paradp serve`: a policy for robots on the network."""
+
+import asyncio
+import os
+import signal
+from typing import Annotated
+
+import torch
+import tyro
+
+from paradp.checkpoints import load_policy
+from paradp.policy import EngineName, Precision
+from paradp.rollouts.config import cores
+from paradp.scripts.console import console
+from paradp.scripts.rollout import SAMPLER_HELP
+
+API_KEY = "PARADP_API_KEY"
+
+
+def serve(
+    checkpoint: tyro.conf.Positional[str],
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    sampler: Annotated[str, tyro.conf.arg(help=SAMPLER_HELP)] = "auto",
+    together: int = 8,
+    waiting: int = 64,
+    clients: int = 64,
+    threads: int | None = None,
+    device: str = "cpu",
+    engine: EngineName = "auto",
+    precision: Precision = "fp32",
+) -> None:
+    """Serve a policy over websockets, as openpi's clients speak to one.
+
+    With PARADP_API_KEY set, clients must know it. /healthz says OK, /metrics is for Prometheus. Ctrl-C or SIGTERM end it
+    after the answers to what it has accepted.
+
+        paradp serve square
+        PARADP_API_KEY=secret paradp serve runs/train/checkpoint --host 0.0.0.0 --port 8000
+
+    Args:
+        checkpoint: a pretrained policy's name or a checkpoint's directory.
+        port: where to listen; 0 for any that is free.
+        host: whom to listen to; by default this machine alone, 0.0.0.0 for everyone.
+        sampler: see above.
+        together: clients that are planned for in one batch, at most.
+        waiting: requests that may wait; further ones are told that the server is busy.
+        clients: connections at a time.
+        threads: of the network; all cores by default.
+        device: where the network computes: cpu or cuda.
+        engine: what computes it; auto takes the fastest that there is for the device.
+        precision: of its arithmetic.
+    """
+    try:
+        from paradp.policy.serving import PolicyServer, ServerConfig
+    except ModuleNotFoundError as error:
+        raise ValueError(f"serving needs {error.name}: pip install 'paradp[serve]'") from error
+    config = ServerConfig(host, port, os.environ.get(API_KEY), clients, together, waiting)
+    torch.set_num_threads(threads or cores())
+    with console.status(f"loading {checkpoint}, measuring and compiling what is needed"):
+        policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
+        server = PolicyServer(policy, config, sampler)
+        server.warm_up()
+    asyncio.run(_run(server, config))
+
+
+async def _run(server: "PolicyServer", config: "ServerConfig") -> None:  # type: ignore[name-defined] # noqa: F821
+    stop = asyncio.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+
+    def ready(port: int) -> None:
+        guarded = "with an API key" if config.api_key else "without an API key"
+        console.print(f"serving at ws://{config.host}:{port}, {guarded}; Ctrl-C ends it", soft_wrap=True)
+
+    await server.run(stop, ready)
+    console.print("closed")

@@ -1,0 +1,140 @@
+"""Our own client: a controller that goes on by itself, and openpi's, as it is published."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import venv
+
+import numpy as np
+import pytest
+
+from paradp.policy.asynchronous import AsyncController
+from paradp.policy.requests import PlanRequest
+from paradp.policy.serving import Remote, RemoteController
+from paradp.policy.sources import InThread
+
+
+def hold(last, observation):
+    return np.zeros(2, np.float32) if last is None else last
+
+
+def seen(step: float) -> dict[str, np.ndarray]:
+    return {"position": np.array([step, 0], np.float32), "constant": np.zeros(1, np.float32)}
+
+
+def run_slowly(controller, steps: int = 30) -> np.ndarray:
+    commands = []
+    for step in range(steps):
+        commands.append(controller.act(seen(step / 100)).action)
+        if controller._coming is not None:
+            controller._coming[0].result(30)
+    return np.stack(commands)
+
+
+def test_a_remote_controller_does_what_a_local_one_does(serving, policy):
+    remote, local = RemoteController(serving.uri, hold, seed=4), AsyncController(InThread(policy), hold, seed=4)
+    assert remote.spec.observation == policy.spec.observation and remote.spec.horizons == policy.spec.horizons
+    assert np.array_equal(run_slowly(remote), run_slowly(local))
+    remote.close(), local.close()
+
+
+def test_it_goes_on_by_itself_when_the_server_comes_back(policy, running):
+    with running(policy) as first:
+        remote = Remote(first.uri)
+        request = PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)
+        before = remote.submit(request).result(20)
+        first.stop()
+        waiting = remote.submit(request)
+        time.sleep(0.5)
+        assert not waiting.done()
+        with running(policy, port=first.port):
+            after = waiting.result(20)
+            assert np.array_equal(before.actions, after.actions)
+    remote.close()
+
+
+def test_a_robot_meanwhile_holds(policy, running):
+    with running(policy) as first:
+        controller = RemoteController(first.uri, hold, dead_after=30.0)
+        run_slowly(controller, 9)
+        first.stop()
+        commands = [controller.act(seen(1 + step / 100)) for step in range(40)]
+        assert not commands[0].held and commands[-1].held and controller.deadlines.missed == 1
+        with running(policy, port=first.port):
+            deadline = time.monotonic() + 20
+            while controller.act(seen(2 + time.monotonic() % 1)).held and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert not controller.act(seen(3)).held
+        controller.close()
+
+
+def test_what_the_server_refuses_is_a_value_error(serving):
+    remote = Remote(serving.uri)
+    with pytest.raises(ValueError, match="'position' is not finite"):
+        remote.submit(PlanRequest(np.full((2, 3), np.nan, np.float32), noise_seed=1)).result(20)
+    assert remote.submit(PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)).result(20).converged
+    remote.close()
+
+
+def test_who_is_not_let_in_or_finds_nobody_is_told(policy, running):
+    with running(policy, api_key="secret") as serving:
+        with pytest.raises(ConnectionError, match="answers 401: an API key is needed"):
+            Remote(serving.uri)
+        Remote(serving.uri, api_key="secret").close()
+    with pytest.raises(ConnectionError, match="no policy server at"):
+        Remote(serving.uri, connect_seconds=0.3)
+
+
+CLIENT = """
+import json, sys
+import numpy as np
+from openpi_client.action_chunk_broker import ActionChunkBroker
+from openpi_client.websocket_client_policy import WebsocketClientPolicy
+
+host, port = sys.argv[1:]
+policy = WebsocketClientPolicy(host, int(port), api_key="secret")
+told = policy.get_server_metadata()
+fields = {key: np.zeros(value["shape"], value["dtype"]) for key, value in told["observation"].items()}
+plan = policy.infer(fields)
+broker = ActionChunkBroker(policy, told["horizons"]["execute"])
+one = broker.infer(fields | {"prompt": "put the nut on the peg"})
+try:
+    policy.infer(fields | {"position": np.zeros(7, np.float32)})
+    said = ""
+except RuntimeError as error:
+    said = str(error)
+again = policy.infer(fields)
+print(json.dumps({
+    "actions": plan["actions"].shape, "dtype": str(plan["actions"].dtype), "one": one["actions"].shape, "said": said,
+    "again": again["actions"].shape, "timing": [*plan["server_timing"], *plan["policy_timing"]],
+}))
+"""
+
+
+@pytest.mark.slow
+def test_the_published_openpi_client_drives_it_unchanged(policy, running, tmp_path):
+    """In an environment of its own: it wants other versions than we do."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    # openpi-client imports typing_extensions without declaring it.
+    packages = ["openpi-client==0.1.2", "typing_extensions"]
+    installing = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+    installed = subprocess.run(installing, capture_output=True, text=True)
+    assert installed.returncode == 0, installed.stderr
+
+    def drive(port: int) -> dict:
+        told = subprocess.run([python, "-c", CLIENT, "127.0.0.1", str(port)], capture_output=True, text=True, timeout=120)
+        assert told.returncode == 0, told.stderr
+        return json.loads(told.stdout)
+
+    with running(policy, api_key="secret") as first:
+        told = drive(first.port)
+        first.stop()
+        with running(policy, api_key="secret", port=first.port):
+            assert drive(first.port) == told
+    assert (told["actions"], told["dtype"], told["one"], told["again"]) == ([15, 2], "float32", [2], [15, 2])
+    assert "'position' has shape (7,)" in told["said"]
+    assert told["timing"] == ["infer_ms", "prev_total_ms", "infer_ms"]
+    assert threading.active_count() < 20 and "openpi_client" not in sys.modules

@@ -1,0 +1,266 @@
+"""The server: openpi's protocol, errors that name what is wrong, clients that do not notice each other."""
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from paradp.policy.requests import PlanRequest, plan_together
+from paradp.policy.serving.wire import pack
+
+
+def get(url: str, **headers: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def metric(serving, name: str) -> float:
+    lines = get(f"http://127.0.0.1:{serving.port}/metrics")[1].splitlines()
+    return float(next(line for line in lines if line.startswith(name + " ")).split()[-1])
+
+
+def test_a_client_is_told_what_the_policy_needs(serving, client, policy):
+    told = client(serving.uri).metadata
+    assert told["observation"] == {
+        "position": {"shape": [2, 2], "dtype": "float32"},
+        "constant": {"shape": [2, 1], "dtype": "float32"},
+    }
+    assert told["action"] == {"shape": [15, 2], "dtype": "float32"}
+    assert told["horizons"] == {"observe": 2, "predict": 16, "execute": 8} and told["control_hz"] == 20
+    assert told["sampler"] == "speculative-ddpm:window=8" and told["task"] == "reach"
+
+
+def test_a_plan_is_the_one_that_is_made_here(serving, client, policy, message):
+    answer = client(serving.uri).ask(message | {"paradp/noise_seed": 7})
+    history = np.concatenate([message["position"], message["constant"]], axis=1)
+    expected = plan_together(policy, [PlanRequest(history, noise_seed=7)])[0]
+    assert np.array_equal(answer["actions"], expected.actions) and answer["actions"].dtype == np.float32
+    assert np.array_equal(answer["paradp/whole"], expected.whole)
+    assert (answer["paradp/rounds"], answer["paradp/batch"]) == (expected.rounds, 1)
+    assert 0 < answer["policy_timing"]["infer_ms"] <= answer["server_timing"]["infer_ms"]
+
+
+def test_single_steps_are_remembered_by_the_session(serving, client, message):
+    one = client(serving.uri)
+    first, second = ({key: value[i] for key, value in message.items()} for i in range(2))
+    one.ask(first)
+    stepwise = one.ask(second | {"paradp/noise_seed": 3})
+    assert np.array_equal(stepwise["actions"], client(serving.uri).ask(message | {"paradp/noise_seed": 3})["actions"])
+    # The first step stands for those before it; another client's history is its own.
+    alone = client(serving.uri).ask(second | {"paradp/noise_seed": 3})
+    repeated = {key: np.stack([value, value]) for key, value in second.items()}
+    assert np.array_equal(alone["actions"], one.ask(repeated | {"paradp/noise_seed": 3})["actions"])
+
+
+def without(message: dict, key: str) -> dict:
+    return {k: v for k, v in message.items() if k != key}
+
+
+WRONG = {
+    "a missing key": (lambda m: without(m, "position"), "the observation lacks 'position'"),
+    "nothing": (lambda m: {}, "the observation lacks 'position'"),
+    "a shape": (lambda m: m | {"position": np.zeros((2, 3))}, r"'position' has shape (2, 3); it is (2, 2)"),
+    "too many steps": (lambda m: m | {"position": np.zeros((3, 2))}, r"'position' has shape (3, 2)"),
+    "mixed steps": (lambda m: m | {"position": np.zeros(2)}, "some observations are of one step, others of 2"),
+    "NaN": (lambda m: m | {"constant": np.full((2, 1), np.nan)}, "'constant' is not finite"),
+    "infinity": (lambda m: m | {"constant": np.full((2, 1), 1e300)}, "'constant' is not finite"),
+    "text": (lambda m: m | {"position": "left"}, "'position' must be an array of numbers, not a str"),
+    "a map": (lambda m: m | {"position": {"x": 1}}, "'position' must be an array of numbers, not a dict"),
+    "a ragged list": (lambda m: m | {"position": [[1, 2], [3]]}, "'position' must be an array of numbers"),
+    "a seed": (lambda m: m | {"paradp/noise_seed": -1}, "paradp/noise_seed must be a whole number"),
+    "a seed's type": (lambda m: m | {"paradp/noise_seed": True}, "paradp/noise_seed must be a whole number"),
+    "a guess": (lambda m: m | {"paradp/guess": np.zeros((16, 3))}, "paradp/guess must be finite and of shape (16, 2)"),
+    "a budget": (lambda m: m | {"paradp/budget": -1.0}, "paradp/budget must be a positive number of seconds"),
+    "a frame of text": (lambda m: "{}", "msgpack in a binary frame"),
+    "no msgpack": (lambda m: b"\xc1", "the message cannot be read"),
+    "a list": (lambda m: b"\x90", "a message is a map"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_what_is_wrong_is_named_and_the_session_goes_on(serving, client, message):
+    one = client(serving.uri)
+    for wrong, said in WRONG.values():
+        answer = one.ask(wrong(message))
+        assert isinstance(answer, str) and said in answer and "Traceback" not in answer
+        assert one.ask(message)["actions"].shape == (15, 2)
+    refused = metric(serving, 'paradp_answers_total{kind="refused"}')
+    assert refused == len(WRONG) and metric(serving, 'paradp_answers_total{kind="plan"}') == len(WRONG)
+
+
+def test_a_wrong_step_is_not_remembered(serving, client, message):
+    one, other = client(serving.uri), client(serving.uri)
+    step = {key: value[0] for key, value in message.items()}
+    one.ask(step), other.ask(step)
+    one.ask(step | {"position": np.full(2, np.nan)})
+    last = {key: value[1] for key, value in message.items()} | {"paradp/noise_seed": 1}
+    assert np.array_equal(one.ask(last)["actions"], other.ask(last)["actions"])
+
+
+def test_a_message_too_large_ends_its_connection_and_no_other(policy, running, client, message):
+    with running(policy, most_bytes=10_000) as serving:
+        one, other = client(serving.uri), client(serving.uri)
+        with pytest.raises(ConnectionClosed):
+            one.ask(message | {"big": np.zeros(10_000)})
+        assert other.ask(message)["actions"].shape == (15, 2)
+
+
+def test_an_unauthorised_client_gets_nothing(policy, running, client, message):
+    with running(policy, api_key="secret") as serving:
+        for told in (None, "Api-Key wrong", "secret", "Api-Key s\xe9cret"):
+            with pytest.raises(InvalidStatus) as refused:
+                client(serving.uri, additional_headers={"Authorization": told} if told else {})
+            assert refused.value.response.status_code == 401
+        assert get(f"http://127.0.0.1:{serving.port}/metrics")[0] == 401
+        assert get(f"http://127.0.0.1:{serving.port}/healthz") == (200, "OK\n")
+        allowed = {"Authorization": "Api-Key secret"}
+        assert client(serving.uri, additional_headers=allowed).ask(message)["actions"].shape == (15, 2)
+        assert "paradp_plan_seconds_bucket" in get(f"http://127.0.0.1:{serving.port}/metrics", **allowed)[1]
+
+
+def test_no_more_clients_than_may(policy, running, client, message):
+    with running(policy, most_clients=2) as serving:
+        one, other = client(serving.uri), client(serving.uri)
+        with pytest.raises(InvalidStatus) as refused:
+            client(serving.uri)
+        assert refused.value.response.status_code == 503
+        other.close()
+        time.sleep(0.2)
+        assert client(serving.uri).ask(message)["actions"].shape == one.ask(message)["actions"].shape
+
+
+class Gate:
+    """Holds a policy's plans until it is opened."""
+
+    def __init__(self, policy, monkeypatch):
+        self.opened, self.begun, self.batches = threading.Event(), threading.Semaphore(0), []
+        plan = policy.plan
+
+        def gated(histories, *rest, **options):
+            self.begun.release()
+            assert self.opened.wait(20)
+            self.batches.append(len(histories))
+            return plan(histories, *rest, **options)
+
+        monkeypatch.setattr(policy, "plan", gated)
+
+
+def test_clients_are_planned_for_together_and_one_by_one_alike(policy, running, client, message, monkeypatch):
+    gate = Gate(policy, monkeypatch)
+    with running(policy, most_together=4) as serving, ThreadPoolExecutor(6) as pool:
+        clients = [client(serving.uri) for _ in range(6)]
+        waiting = [pool.submit(clients[0].ask, message | {"paradp/noise_seed": 0})]
+        assert gate.begun.acquire(timeout=10)
+        # The others come while the network is busy.
+        waiting += [pool.submit(clients[i].ask, message | {"paradp/noise_seed": i}) for i in range(1, 6)]
+        deadline = time.monotonic() + 10
+        while serving.server._batcher.waiting < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        gate.opened.set()
+        answers = [one.result() for one in waiting]
+        assert gate.batches == [1, 4, 1]
+        for seed, answer in enumerate(answers):
+            alone = clients[0].ask(message | {"paradp/noise_seed": seed})
+            assert np.abs(alone["actions"] - answer["actions"]).max() < 1e-5
+
+
+def test_a_full_queue_says_busy_at_once(policy, running, client, message, monkeypatch):
+    gate = Gate(policy, monkeypatch)
+    with running(policy, most_together=1, most_waiting=2) as serving, ThreadPoolExecutor(4) as pool:
+        clients = [client(serving.uri) for _ in range(4)]
+        waiting = [pool.submit(clients[0].ask, message)]
+        assert gate.begun.acquire(timeout=10)
+        waiting += [pool.submit(one.ask, message) for one in clients[1:3]]
+        while serving.server._batcher.waiting < 2:
+            time.sleep(0.01)
+        assert clients[3].ask(message) == "busy: 2 requests are waiting; try again later"
+        gate.opened.set()
+        assert all(one.result()["actions"].shape == (15, 2) for one in waiting)
+        assert clients[3].ask(message)["actions"].shape == (15, 2)
+
+
+def test_a_plan_that_is_not_finite_is_its_own_clients_alone(policy, running, client, message, monkeypatch):
+    plan = policy.plan
+    gate = threading.Event()
+
+    def spoilt(histories, generators, *rest, **options):
+        assert gate.wait(20)
+        if (histories[:, :, 0] > 5).any():
+            raise ValueError("the network's predictions are not finite")
+        return plan(histories, generators, *rest, **options)
+
+    monkeypatch.setattr(policy, "plan", spoilt)
+    with running(policy) as serving, ThreadPoolExecutor(3) as pool:
+        bad = message | {"position": np.full((2, 2), 9.0, np.float32)}
+        asked = [pool.submit(client(serving.uri).ask, one) for one in (message, bad, message)]
+        gate.set()
+        answers = [one.result() for one in asked]
+    assert answers[1] == "the network's predictions are not finite"
+    assert answers[0]["actions"].shape == answers[2]["actions"].shape == (15, 2)
+
+
+def test_a_shutdown_finishes_what_was_accepted(policy, running, client, message, monkeypatch):
+    gate = Gate(policy, monkeypatch)
+    with running(policy, most_together=1) as serving, ThreadPoolExecutor(3) as pool:
+        clients = [client(serving.uri) for _ in range(2)]
+        asked = [pool.submit(one.ask, message) for one in clients]
+        assert gate.begun.acquire(timeout=10)
+        while serving.server._batcher.waiting < 1:
+            time.sleep(0.01)
+        stopping = pool.submit(serving.stop)
+        time.sleep(0.3)
+        with pytest.raises(OSError):
+            client(serving.uri)
+        gate.opened.set()
+        assert [one.result()["actions"].shape for one in asked] == [(15, 2)] * 2
+        stopping.result()
+        with pytest.raises(ConnectionClosed):
+            clients[0].ask(message)
+
+
+def test_a_client_that_vanishes_leaves_nothing(policy, running, client, message, monkeypatch):
+    gate = Gate(policy, monkeypatch)
+    with running(policy) as serving:
+        gone, other = client(serving.uri), client(serving.uri)
+        gone.connection.send(pack(message))
+        assert gate.begun.acquire(timeout=10)
+        gone.connection.socket.close()
+        gate.opened.set()
+        assert other.ask(message)["actions"].shape == (15, 2)
+        deadline = time.monotonic() + 10
+        while metric(serving, "paradp_clients") > 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert metric(serving, "paradp_clients") == 1
+
+
+def test_a_budget_ends_a_plan_and_says_so(serving, client, message):
+    answer = client(serving.uri).ask(message | {"paradp/budget": 1e-6})
+    assert answer["paradp/converged"] is False and answer["paradp/rounds"] == 1
+    assert np.isfinite(answer["actions"]).all() and (np.abs(answer["actions"]) <= 1).all()
+    assert metric(serving, "paradp_plans_unconverged_total") == 1
+
+
+def test_a_guess_changes_the_cost_alone(serving, client, message, policy):
+    one = client(serving.uri)
+    plain = one.ask(message | {"paradp/noise_seed": 5})
+    guessed = one.ask(message | {"paradp/noise_seed": 5, "paradp/guess": plain["paradp/whole"]})
+    assert isinstance(guessed, dict) and guessed["paradp/converged"]
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [({"api_key": ""}, "empty API key"), ({"port": 70_000}, "port must be"), ({"most_waiting": 0}, "most_waiting must be")],
+)
+def test_impossible_servers_are_refused(policy, options, wrong):
+    from paradp.policy.serving import ServerConfig
+
+    with pytest.raises(ValueError, match=wrong):
+        ServerConfig(**options)

@@ -1,0 +1,223 @@
+"""Control that never waits: chunks are joined by counted actions, and every fault ends as declared, in its control step."""
+
+import os
+import signal
+import time
+from concurrent.futures import Future
+from functools import partial
+
+import numpy as np
+import pytest
+
+from paradp.checkpoints import load_policy, save_checkpoint
+from paradp.policy import DiffusionPolicy
+from paradp.policy.asynchronous import AsyncController, DeadInference, LatePlan
+from paradp.policy.requests import Chunk, PlanRequest, plan_together
+from paradp.policy.safety import SafeController, SafetyLimits, StopReason
+from paradp.policy.sources import InProcess, InThread
+
+
+class Scripted:
+    """A source whose plans come when they are told to; an action says of which observation it is, and which it is."""
+
+    def __init__(self, spec):
+        self.spec = spec
+        self.requests: list[PlanRequest] = []
+        self.futures: list[Future] = []
+
+    def submit(self, request: PlanRequest) -> Future:
+        self.requests.append(request)
+        self.futures.append(Future())
+        return self.futures[-1]
+
+    def arrive(self, actions: np.ndarray | None = None, seconds: float = 0.0) -> None:
+        step = self.requests[-1].history[-1, 0]
+        told = np.stack([np.full(15, step), np.arange(15) / 100], axis=1).astype(np.float32)
+        whole = np.zeros((16, 2), np.float32)
+        self.futures[-1].set_result(Chunk(told if actions is None else actions, whole, seconds, 1, 10, 100, 0.0, True))
+
+    def close(self) -> None:
+        pass
+
+
+def hold(last, observation):
+    return np.full(2, -9, np.float32) if last is None else last
+
+
+def seen(step: float) -> dict[str, np.ndarray]:
+    return {"position": np.array([step, 0], np.float32), "constant": np.zeros(1, np.float32)}
+
+
+def drive(controller, source, steps: int, lateness: int):
+    """Control steps with plans that arrive so many steps after they were asked for."""
+    commands, due = [], {}
+    asked = 0
+    for step in range(steps):
+        if step in due:
+            source.arrive()
+        commands.append(controller.act(seen(step)))
+        if len(source.requests) > asked:
+            asked, due[step + lateness] = len(source.requests), True
+    return commands
+
+
+@pytest.mark.parametrize("lateness", [1, 3, 6])
+def test_a_chunk_goes_on_where_the_robot_is(spec, lateness):
+    source = Scripted(spec)
+    commands = drive(AsyncController(source, hold), source, 60, lateness)
+    assert [c.held for c in commands] == [True] * lateness + [False] * (60 - lateness)
+    for step, command in enumerate(commands[lateness:], lateness):
+        planned, index = command.action[0], round(100 * command.action[1])
+        if command.replan is not None:
+            assert command.replan.lateness == lateness
+        # The first chunk found a robot that held still.
+        assert index == step - planned - (lateness if planned == 0 else 0)
+
+
+@pytest.mark.parametrize(("late", "held"), [("hold", 4), ("continue-chunk", 0)])
+def test_a_late_chunk_ends_as_declared(spec, late, held):
+    source = Scripted(spec)
+    controller = AsyncController(source, hold, late=late)
+    commands = drive(controller, source, 9, 1)
+    assert len(source.requests) == 2
+    # The second chunk was asked for to arrive after eight actions; it comes four steps later.
+    commands += [controller.act(seen(step)) for step in range(9, 13)]
+    assert [c.held for c in commands[9:]] == [held > i for i in range(4)] and controller.deadlines.missed == 1
+    source.arrive()
+    assert not controller.act(seen(13)).held and controller.deadlines.plans == 2
+
+
+def test_a_late_chunk_can_stop_the_robot(spec):
+    source = Scripted(spec)
+    controller = AsyncController(source, hold, late="stop")
+    drive(controller, source, 9, 1)
+    with pytest.raises(LatePlan, match="was not there"):
+        controller.act(seen(9))
+
+
+def test_a_robot_holds_at_the_end_of_its_chunk(spec):
+    source = Scripted(spec)
+    controller = AsyncController(source, hold)
+    commands = drive(controller, source, 9, 1) + [controller.act(seen(step)) for step in range(9, 20)]
+    assert [c.held for c in commands[1:16]] == [False] * 15 and all(c.held for c in commands[16:])
+    assert np.array_equal(commands[-1].action, commands[15].action)
+    source.arrive()
+    # Asked for in step 8, after seven actions; eight more were executed since, and holding is no action.
+    assert commands[8].replan is None and controller.act(seen(20)).action[1] == pytest.approx(0.08)
+
+
+def test_noise_belongs_to_the_seed_and_plans_differ(spec):
+    def seeds(seed):
+        source = Scripted(spec)
+        controller = AsyncController(source, hold)
+        controller.reset(seed)
+        drive(controller, source, 40, 1)
+        return [request.noise_seed for request in source.requests]
+
+    assert seeds(1) == seeds(1) != seeds(2) and len(set(seeds(1))) == len(seeds(1)) >= 4
+
+
+def test_a_silent_source_is_dead(spec, monkeypatch):
+    source = Scripted(spec)
+    controller = AsyncController(source, hold, dead_after=0.05)
+    controller.act(seen(0))
+    time.sleep(0.06)
+    with pytest.raises(DeadInference, match="has not come for"):
+        controller.act(seen(1))
+
+
+@pytest.fixture
+def load(trained, tmp_path):
+    """What loads the policy, here or in another process."""
+    save_checkpoint(trained, tmp_path / "checkpoint", "a card")
+    return partial(load_policy, tmp_path / "checkpoint", "speculative-ddpm:window=8", engine="eager")
+
+
+@pytest.fixture
+def policy(load) -> DiffusionPolicy:
+    return load()
+
+
+def run_slowly(controller, steps: int = 30) -> np.ndarray:
+    """Control steps in which every plan arrives in its own."""
+    commands = []
+    for step in range(steps):
+        commands.append(controller.act(seen(step / 100)).action)
+        if controller._coming is not None:
+            controller._coming[0].result(30)
+    return np.stack(commands)
+
+
+def test_who_plans_does_not_matter(policy, load):
+    actions = []
+    for source in (InThread(policy), InProcess(policy.spec, load, threads=1)):
+        controller = AsyncController(source, hold)
+        assert controller.warm_up() > 0
+        controller.reset(3)
+        actions.append(run_slowly(controller))
+        controller.close()
+    assert np.array_equal(*actions)
+    request = PlanRequest(np.zeros((2, 3), np.float32), noise_seed=5)
+    alone, together = (plan_together(policy, [request] * count)[-1].actions for count in (1, 2))
+    assert np.abs(alone - together).max() < 1e-4
+
+
+def test_a_killed_inference_process_stops_the_robot_within_a_step(trained, load):
+    source = InProcess(trained.spec, load, threads=1)
+    inner = AsyncController(source, hold)
+    controller = SafeController(inner, SafetyLimits.of(trained.spec), hold)
+    inner.warm_up()
+    for step in range(10):
+        command = controller.act(seen(step / 100))
+        time.sleep(0.01)
+    (process,) = source._executor._processes.values()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(5)
+    time.sleep(0.2)
+    for step in range(10, 30):
+        began = time.perf_counter()
+        stopped = controller.act(seen(step / 100))
+        assert time.perf_counter() - began < 0.05
+        if controller.report.stopped:
+            break
+        command = stopped
+    assert controller.report.stopped is StopReason.DEAD and stopped.held
+    assert np.array_equal(stopped.action, command.action)
+    # It stays stopped.
+    assert np.array_equal(controller.act(seen(1.0)).action, command.action)
+    controller.reset(0)
+    inner.close()
+
+
+class Broken:
+    """A network that gives NaN from some call on."""
+
+    def __init__(self, engine):
+        self.broken = False
+        self.graphs = None
+        self._engine = engine
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def __call__(self, x, t, condition):
+        return self._engine(x, t, condition) * (np.nan if self.broken else 1)
+
+
+def test_nan_from_the_network_never_reaches_the_robot(policy, spec):
+    policy.engine = Broken(policy.engine)
+    inner = AsyncController(InThread(policy), hold)
+    controller = SafeController(inner, SafetyLimits.of(spec), hold)
+    inner.warm_up()
+    for step in range(40):
+        policy.engine.broken = step > 12
+        command = controller.act(seen(step / 100))
+        assert np.isfinite(command.action).all() and (np.abs(command.action) <= 9).all()
+        time.sleep(0.02)
+    assert controller.report.stopped is StopReason.FAULT and "not finite" in controller.report.detail and command.held
+    inner.close()
+
+
+def test_unknown_ways_to_be_late_are_refused(spec):
+    with pytest.raises(ValueError, match="late must be one of hold, continue-chunk, stop"):
+        AsyncController(Scripted(spec), hold, late="panic")

@@ -1,0 +1,158 @@
+"""Whatever a controller does, a robot is told what is safe, and a stop is latched with its reason."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paradp.policy import Command
+from paradp.policy.asynchronous import DeadInference, LatePlan
+from paradp.policy.safety import SafeController, SafetyLimits, StopReason
+
+LIMITS = SafetyLimits(
+    np.array([-1, -1], np.float32), np.ones(2, np.float32), np.full(2, 0.25, np.float32), np.full(2, 1.25, np.float32), 3
+)
+
+
+class Plays:
+    """A controller that plays actions, or raises."""
+
+    def __init__(self, *actions):
+        self._actions = iter(actions)
+        self.seeds = []
+
+    def reset(self, seed=None):
+        self.seeds.append(seed)
+
+    def act(self, observation):
+        action = next(self._actions)
+        if isinstance(action, Exception):
+            raise action
+        return Command(np.array(action, np.float32))
+
+
+def hold(last, observation):
+    return last
+
+
+def observations():
+    step = 0
+    while True:
+        step += 1
+        yield {"position": np.array([step, 0], np.float32)}
+
+
+def commands(controller, count: int) -> list[list[float]]:
+    seen = observations()
+    return [controller.act(next(seen)).action.tolist() for _ in range(count)]
+
+
+def test_what_is_safe_passes_as_it_is():
+    controller = SafeController(Plays([0, 0], [0.25, 0], [0.25, -0.25]), LIMITS, hold)
+    assert commands(controller, 3) == [[0, 0], [0.25, 0], [0.25, -0.25]]
+    report = controller.report
+    assert (report.steps, report.limited, report.slowed, report.stopped) == (3, 0, 0, None)
+
+
+def test_what_is_outside_is_limited_and_what_is_far_is_slowed():
+    controller = SafeController(Plays([0.9, 0], [1.1, 0], [0.2, 0], [0.2, 0], [0.2, 0]), LIMITS, hold)
+    told = np.array(commands(controller, 5))
+    assert told[:, 0] == pytest.approx([0.9, 1.0, 0.75, 0.5, 0.25])
+    assert (controller.report.limited, controller.report.slowed, controller.report.stopped) == (1, 3, None)
+
+
+FAULTS = {
+    "NaN": ([np.nan, 0], StopReason.NOT_FINITE, "not finite"),
+    "infinity": ([np.inf, 0], StopReason.NOT_FINITE, "not finite"),
+    "a jump": ([0.5, -0.9], StopReason.JUMP, "dimension 1 of the command goes from 0.5 to -0.9"),
+    "a late plan": (LatePlan("too late"), StopReason.LATE, "too late"),
+    "dead inference": (DeadInference("killed"), StopReason.DEAD, "killed"),
+    "a broken observation": (ValueError("the observation's 'x' is not finite"), StopReason.FAULT, "'x' is not finite"),
+    "a bug": (KeyError("oops"), StopReason.FAULT, "oops"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_stops_the_robot_in_its_own_control_step_and_for_good(name):
+    fault, reason, said = FAULTS[name]
+    inner = Plays([0.5, 0.5], fault, [0, 0], [0, 0])
+    controller = SafeController(inner, LIMITS, hold)
+    assert commands(controller, 4) == [[0.5, 0.5]] * 4
+    assert controller.report.stopped is reason and said in controller.report.detail and controller.report.stopped_at == 1
+    # It moves again after a reset, and asks the controller again.
+    controller.reset(7)
+    assert inner.seeds == [7] and controller.report.stopped is None
+    assert commands(controller, 1) == [[0, 0]]
+
+
+def test_a_frozen_observation_stops_the_robot():
+    controller = SafeController(Plays(*[[0.1 * i, 0] for i in range(9)]), LIMITS, hold)
+    commands(controller, 2)
+    frozen = {"position": np.array([5, 5], np.float32)}
+    told = [controller.act(frozen).action[0] for _ in range(5)]
+    # Seen once, and three times more: the fourth control step with it is told to stay.
+    assert told == pytest.approx([0.2, 0.3, 0.4, 0.4, 0.4])
+    assert controller.report.stopped is StopReason.STALE and controller.report.stopped_at == 5
+
+
+def test_an_observation_that_moves_in_any_part_is_alive():
+    controller = SafeController(Plays(*[[0, 0]] * 20), LIMITS, hold)
+    for step in range(20):
+        controller.act({"still": np.zeros(3), "moving": np.array([step % 2])})
+    assert controller.report.stopped is None
+
+
+def test_a_robot_can_be_stopped_by_hand():
+    controller = SafeController(Plays([0.1, 0], [0.2, 0]), LIMITS, hold)
+    commands(controller, 1)
+    controller.stop("the cell's door is open")
+    assert commands(controller, 1) == [pytest.approx([0.1, 0])]
+    assert controller.report.detail == "the controller failed: the cell's door is open"
+
+
+def test_before_the_first_command_there_is_nothing_to_hold():
+    controller = SafeController(Plays([np.nan, 0]), LIMITS, hold)
+    with pytest.raises(RuntimeError, match=r"stopped before the first command: .*not finite"):
+        commands(controller, 1)
+
+
+@given(st.lists(st.lists(st.floats(width=32), min_size=2, max_size=2), min_size=1, max_size=30))
+def test_nothing_unsafe_is_ever_told(actions):
+    controller = SafeController(Plays(*actions), LIMITS, hold)
+    seen, last = observations(), None
+    for _ in actions:
+        try:
+            action = controller.act(next(seen)).action
+        except RuntimeError:
+            assert last is None
+            return
+        assert np.isfinite(action).all() and (np.abs(action) <= 1).all()
+        assert last is None or (np.abs(action - last) <= 0.25 + 1e-6).all()
+        last = action
+
+
+def test_limits_come_from_the_demonstrations(spec):
+    from dataclasses import replace
+
+    assert SafetyLimits.of(spec).rate is None
+    limits = SafetyLimits.of(replace(spec, action_step=(0.1, 0.2)), rate=2, jump=5)
+    assert limits.rate.tolist() == pytest.approx([0.2, 0.4]) and limits.jump.tolist() == pytest.approx([0.5, 1.0])
+    assert limits.low.tolist() == [-1, -1]
+
+
+def test_demonstrations_know_their_largest_step(demonstrations):
+    actions, ends = demonstrations.actions(), demonstrations.episode_ends
+    steps = [np.abs(np.diff(part, axis=0)).max(0) for part in np.split(actions, ends[:-1])]
+    assert demonstrations.largest_step() == pytest.approx(np.max(steps, axis=0))
+    # Between episodes there is no step.
+    assert (demonstrations.largest_step() < np.abs(np.diff(actions, axis=0)).max(0)).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [({"rate": np.zeros(2)}, "must be positive"), ({"high": np.full(2, -2.0)}, "low must not be above high"),
+     ({"jump": np.ones(3)}, r"jump has shape \(3,\)"), ({"frozen_steps": 0}, "frozen_steps must be at least 1")],
+)  # fmt: skip
+def test_limits_that_make_no_sense_are_refused(change, wrong):
+    with pytest.raises(ValueError, match=wrong):
+        SafetyLimits(**{"low": -np.ones(2), "high": np.ones(2)} | change)

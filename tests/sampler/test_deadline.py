@@ -1,0 +1,88 @@
+"""A deadline ends a solve with what there is, and says so. Time is counted, not taken: a network call takes a second."""
+
+import math
+
+import pytest
+import torch
+
+from paradp.sampler import Picard, Sequential, Speculative, Status, picard, rounds, sequential, speculative
+
+SOLVERS = {
+    "sequential": Sequential,
+    "unit": lambda table: Picard(table, 20, 1e-3),
+    "linear": lambda table: Picard(table, 20, 1e-3, split="linear"),
+    "speculative": lambda table: Speculative(table, 8),
+}
+
+
+class Slow:
+    """A denoiser of which a call takes a second of the solver's time."""
+
+    def __init__(self, denoiser, monkeypatch):
+        self.seconds = 0.0
+        self._denoiser = denoiser
+        monkeypatch.setattr(rounds.time, "perf_counter", lambda: self.seconds)
+
+    def __call__(self, x, t, condition):
+        self.seconds += 1.0
+        return self._denoiser(x, t, condition)
+
+
+@pytest.fixture(params=["compiled loops", "pytorch"])
+def slow(request, denoiser, monkeypatch):
+    if request.param == "pytorch":
+        for module in (picard, sequential, speculative):
+            monkeypatch.setattr(module, "fuses", lambda noise: False)
+    return Slow(denoiser, monkeypatch)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_deadline_is_kept_and_said(table, slow, draw, name):
+    solver = SOLVERS[name](table)
+    condition, noise = draw(range(8), table)
+    whole = solver.solve(slow, condition, noise)
+    most = int(whole.stats.rounds.max())
+    assert whole.stats.converged.all()
+    for budget in (1, 2, 5, most - 1, most, most + 1):
+        began = slow.seconds
+        solution = solver.solve(slow, condition, noise, None, began + budget)
+        assert slow.seconds - began == min(budget, most)
+        assert solution.sample.isfinite().all() and (solution.sample.abs() <= 1).all()
+        done = solution.stats.converged
+        assert torch.equal(solution.stats.status[~done], torch.full_like(solution.stats.status[~done], Status.OUT_OF_BUDGET))
+        # Who needed no more rounds than there were has the sample that it would have had anyway.
+        assert torch.equal(done, whole.stats.rounds <= budget)
+        assert torch.equal(solution.sample[done], whole.sample[done])
+        assert torch.equal(solution.stats.rounds, whole.stats.rounds.clamp(max=budget))
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_deadline_that_has_passed_leaves_one_round(table, slow, draw, name):
+    condition, noise = draw(range(2), table)
+    solution = SOLVERS[name](table).solve(slow, condition, noise, None, -1.0)
+    assert slow.seconds == 1 and solution.stats.rounds.tolist() == [1, 1]
+    assert (solution.stats.status == Status.OUT_OF_BUDGET).all()
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_more_time_brings_a_sample_nearer(table, slow, draw, name):
+    """The median error against the sample without a deadline falls, from when the modes begin to be told apart."""
+    solver = SOLVERS[name](table)
+    condition, noise = draw(range(16), table)
+    whole = solver.solve(slow, condition, noise)
+    most = int(whole.stats.rounds.max())
+
+    def error(share: float) -> float:
+        until = slow.seconds + math.ceil(share * most)
+        return float((solver.solve(slow, condition, noise, None, until).sample - whole.sample).abs().amax((1, 2)).median())
+
+    errors = [error(share) for share in (0.5, 0.7, 0.9)]
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_a_prediction_that_is_not_finite_is_told_from_a_lack_of_time(table, slow, draw):
+    condition, noise = draw(range(4), table)
+    condition[2] = math.nan
+    for make in SOLVERS.values():
+        status = make(table).solve(slow, condition, noise, None, slow.seconds + 3).stats.status
+        assert status.tolist() == [Status.OUT_OF_BUDGET] * 2 + [Status.NOT_FINITE, Status.OUT_OF_BUDGET]
