@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from paradp.policy.chunks import ChunkQueue
 from paradp.policy.controller import Command, Hold, Replan
 from paradp.policy.observations import Observation, read_observation
-from paradp.policy.requests import Chunk, PlanRequest
+from paradp.policy.requests import Chunk, PlanRequest, carried_on
 from paradp.policy.sources import PlanSource, blank_request
 
 # What happens where a chunk is not there in time, see `AsyncController`.
@@ -25,14 +24,6 @@ class LatePlan(RuntimeError):
 
 class DeadInference(RuntimeError):
     """No plans come any more."""
-
-
-@dataclass
-class Deadlines:
-    """Of an episode: how many chunks were asked for, how many of them were not there when Ta actions were executed."""
-
-    plans: int = 0
-    missed: int = 0
 
 
 class AsyncController:
@@ -80,7 +71,6 @@ class AsyncController:
         """Forgets the episode. With a seed, its noise is that seed's; without one, the noise goes on."""
         if seed is not None:
             self._noise = np.random.default_rng(seed)
-        self.deadlines = Deadlines()
         self._history: deque[np.ndarray] = deque(maxlen=self.spec.horizons.observe)
         self._queue = ChunkQueue(self.execute, ahead=True, at_the_end="hold" if self._late == "hold" else "continue-chunk")
         self._coming: tuple[Future[Chunk], float] | None = None
@@ -110,13 +100,13 @@ class AsyncController:
             self._ask()
             # What plans without delay, such as a test's source, is there at once.
             replan = self._join_arrived() or replan
-        self._check_late()
+        late = self._check_late()
         action = self._queue.next()
         held = action is None
         if action is None:
             action = self._hold(self._last, observation)
         self._last = action
-        return Command(action, replan, held)
+        return Command(action, replan, held, late)
 
     def close(self) -> None:
         """Ends the source."""
@@ -127,7 +117,6 @@ class AsyncController:
         request = PlanRequest(np.stack(self._history), int(self._noise.integers(_SEEDS)), self._guess(), self._budget)
         self._coming = self._submit(request), time.perf_counter()
         self._missed_this = False
-        self.deadlines.plans += 1
 
     def _submit(self, request: PlanRequest) -> "Future[Chunk]":
         try:
@@ -140,8 +129,7 @@ class AsyncController:
         if self._last_chunk is None:
             return None
         whole, consumed = self._last_chunk
-        later = np.arange(len(whole)) + self._queue.consumed - consumed
-        return whole[later.clip(max=len(whole) - 1)]
+        return carried_on(whole, self._queue.consumed - consumed)
 
     def _join_arrived(self) -> Replan | None:
         if self._coming is None or not self._coming[0].done():
@@ -161,16 +149,18 @@ class AsyncController:
         asked_at = self._queue.asked_at
         lateness = self._queue.give(chunk.actions)
         self._last_chunk = chunk.whole, asked_at
-        return Replan(chunk.seconds, chunk.batch, chunk.rounds, chunk.evaluations, chunk.residual, chunk.converged, lateness)
+        return Replan.of(chunk, lateness)
 
-    def _check_late(self) -> None:
+    def _check_late(self) -> bool:
+        """Whether a chunk is found to be late in this control step."""
         if self._coming is None:
-            return
+            return False
         silent = time.perf_counter() - self._coming[1]
         if silent > self._dead_after:
             raise DeadInference(f"a plan has not come for {silent:.1f} s")
-        if self._queue.overdue and not self._missed_this:
-            self._missed_this = True
-            self.deadlines.missed += 1
-            if self._late == "stop":
-                raise LatePlan(f"a chunk was not there {1000 * silent:.0f} ms after it was asked for, when it was due")
+        if not self._queue.overdue or self._missed_this:
+            return False
+        self._missed_this = True
+        if self._late == "stop":
+            raise LatePlan(f"a chunk was not there {1000 * silent:.0f} ms after it was asked for, when it was due")
+        return True

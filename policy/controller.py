@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from paradp.policy.chunks import ChunkQueue
 from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.observations import Observation
+from paradp.policy.requests import Chunk, carried_on, chunks_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Replan:
         batch: how many environments that were.
         rounds, evaluations, residual, converged: the solver's statistics for this environment.
         lateness: control steps from the observation until the chunk could be executed.
+        encode, denoise, decode: see `PlanTiming`.
     """
 
     seconds: float
@@ -31,6 +33,23 @@ class Replan:
     residual: float
     converged: bool
     lateness: int = 0
+    encode: float = 0.0
+    denoise: float = 0.0
+    decode: float = 0.0
+
+    @classmethod
+    def of(cls, chunk: Chunk, lateness: int) -> "Replan":
+        """Of a chunk that came so late."""
+        return cls(
+            chunk.timing.seconds,
+            chunk.batch,
+            chunk.rounds,
+            chunk.evaluations,
+            chunk.residual,
+            chunk.converged,
+            lateness,
+            *astuple(chunk.timing),
+        )
 
 
 @dataclass(frozen=True)
@@ -41,11 +60,13 @@ class Command:
         action: what the robot is told.
         replan: what was planned from this step's observation, if anything was.
         held: there was no action to execute, and the robot is told to stay.
+        late: Ta actions of a chunk are executed since the last control step, and the next one is not there.
     """
 
     action: np.ndarray
     replan: Replan | None = None
     held: bool = False
+    late: bool = False
 
 
 class HasAction(Protocol):
@@ -129,7 +150,7 @@ class RecedingHorizon:
         self._history: deque[np.ndarray] = deque(maxlen=self.policy.spec.horizons.observe)
         self._queue = ChunkQueue(self.execute, self._ahead, "continue-chunk" if self._ahead else "hold")
         self._coming: _Coming | None = None
-        self._planned: torch.Tensor | None = None
+        self._planned: np.ndarray | None = None
         self._planned_at = 0
         self._last: np.ndarray | None = None
 
@@ -153,26 +174,20 @@ class RecedingHorizon:
         return self._queue.wants_chunk
 
     @property
-    def guess(self) -> torch.Tensor:
-        """What the last plan says of the time that the next one is for, its end held, `[H, A]`; zeros without a plan."""
-        horizon = self.policy.spec.horizons.predict
+    def guess(self) -> np.ndarray:
+        """What the last plan says of the time that the next one is for, `[H, A]`; zeros without a plan."""
         if self._planned is None:
-            return torch.zeros(horizon, self.policy.spec.action_size, device=self.policy.device)
-        later = torch.arange(horizon) + self._queue.consumed - self._planned_at
-        return self._planned[later.clamp(max=horizon - 1)]
+            return np.zeros((self.policy.spec.horizons.predict, self.policy.spec.action_size), np.float32)
+        return carried_on(self._planned, self._queue.consumed - self._planned_at)
 
-    def take(self, actions: np.ndarray, chunk: torch.Tensor, seconds: float) -> int:
-        """Takes a plan from the present observation: its actions `[K, A]`, the whole chunk `[H, A]`, what it took.
-
-        Returns:
-            How many control steps late it is.
-        """
-        lateness = 0 if self._clock is None else self._clock.lateness(seconds)
-        self._planned, self._planned_at = chunk, self._queue.consumed
+    def take(self, chunk: Chunk) -> Replan:
+        """Takes a plan from the present observation."""
+        lateness = 0 if self._clock is None else self._clock.lateness(chunk.timing.seconds)
+        self._planned, self._planned_at = chunk.whole, self._queue.consumed
         self._queue.ask()
-        self._coming = _Coming(actions, self._queue.step + lateness)
+        self._coming = _Coming(chunk.actions, self._queue.step + lateness)
         self._join_arrived()
-        return lateness
+        return Replan.of(chunk, lateness)
 
     def _join_arrived(self) -> None:
         if self._coming is not None and self._queue.step >= self._coming.arrives:
@@ -203,19 +218,11 @@ def act_together(controllers: Sequence[RecedingHorizon], observations: Sequence[
     waiting = [c for c in controllers if c.needs_plan]
     replans: dict[int, Replan] = {}
     if waiting:
-        plan = waiting[0].policy.plan(
+        policy = waiting[0].policy
+        plan = policy.plan(
             np.stack([c.history for c in waiting]),
             [c.generator for c in waiting],
-            torch.stack([c.guess for c in waiting]),
+            torch.from_numpy(np.stack([c.guess for c in waiting])).to(policy.device),
         )
-        for row, controller in enumerate(waiting):
-            replans[id(controller)] = Replan(
-                seconds=plan.seconds,
-                batch=len(waiting),
-                rounds=int(plan.stats.rounds[row]),
-                evaluations=int(plan.stats.evaluations[row]),
-                residual=float(plan.stats.residual[row]),
-                converged=bool(plan.stats.converged[row]),
-                lateness=controller.take(plan.actions[row], plan.chunks[row], plan.seconds),
-            )
+        replans = {id(c): c.take(chunk) for c, chunk in zip(waiting, chunks_of(plan), strict=True)}
     return [c.next_command(o, replans.get(id(c))) for c, o in zip(controllers, observations, strict=True)]

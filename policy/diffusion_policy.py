@@ -15,8 +15,24 @@ from paradp.policy.normalizer import Normalizer
 from paradp.policy.observations import Observation, read_observation
 from paradp.policy.planner import Planned
 from paradp.policy.spec import PolicySpec
+from paradp.policy.timing import wait_for
 from paradp.policy.torch_engines import EagerEngine
 from paradp.sampler import NoisePath, Solver, SolverStats, Status
+
+
+@dataclass(frozen=True)
+class PlanTiming:
+    """Seconds of wall-clock time that a plan took: to draw its noise and encode the observation, to denoise (until the
+    device has finished), and to turn the sample into actions.
+    """
+
+    encode: float
+    denoise: float
+    decode: float
+
+    @property
+    def seconds(self) -> float:
+        return self.encode + self.denoise + self.decode
 
 
 @dataclass(frozen=True)
@@ -28,13 +44,17 @@ class Plan:
             these the first Ta are meant to be executed.
         chunks: `[B, H, A]`, the whole chunks as they were sampled, normalised units.
         stats: what the solver did for each environment.
-        seconds: wall-clock time of the whole plan, after the device has finished.
+        timing: what the whole plan took.
     """
 
     actions: np.ndarray
     chunks: torch.Tensor
     stats: SolverStats
-    seconds: float
+    timing: PlanTiming
+
+    @property
+    def seconds(self) -> float:
+        return self.timing.seconds
 
 
 class DiffusionPolicy:
@@ -109,14 +129,19 @@ class DiffusionPolicy:
         started = time.perf_counter()
         shape = (self.spec.horizons.predict, self.spec.action_size)
         noise = NoisePath.draw(generators, self.solver.table.steps, shape, self.device)
+        condition = self.engine.encode(self.condition(histories))
         deadline = math.inf if budget is None else started + budget
-        solution = self.solver.solve(self.engine, self.engine.encode(self.condition(histories)), noise, guesses, deadline)
+        encoded = time.perf_counter()
+        solution = self.solver.solve(self.engine, condition, noise, guesses, deadline)
+        wait_for(self.device)
+        denoised = time.perf_counter()
         chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
         actions = np.clip(chunk[:, self.spec.horizons.observe - 1 :], self._low, self._high)
         # Clipping hides predictions that are not finite: the solver's word counts, too.
         if not np.isfinite(actions).all() or (solution.stats.status == Status.NOT_FINITE).any():
             raise ValueError(self._broken(solution.stats))
-        return Plan(actions, solution.sample, solution.stats, time.perf_counter() - started)
+        timing = PlanTiming(encoded - started, denoised - encoded, time.perf_counter() - denoised)
+        return Plan(actions, solution.sample, solution.stats, timing)
 
     def _broken(self, stats: SolverStats) -> str:
         """Which environments have no plan, and from which step on."""

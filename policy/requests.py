@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from paradp.policy.diffusion_policy import DiffusionPolicy
+from paradp.policy.diffusion_policy import DiffusionPolicy, Plan, PlanTiming
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Chunk:
     Attributes:
         actions: `[H − To + 1, A]`, from the control step of the last observation on; data units, within the action limits.
         whole: `[H, A]`, as it was sampled, normalised units.
-        seconds: of the plan; shared by the `batch` robots that it was made for together.
+        timing: what the plan took, with the `batch` robots that it was made for together.
         rounds, evaluations, residual, converged: the solver's statistics.
     """
 
     actions: np.ndarray
     whole: np.ndarray
-    seconds: float
+    timing: PlanTiming
     batch: int
     rounds: int
     evaluations: int
@@ -63,17 +63,28 @@ def plan_together(policy: DiffusionPolicy, requests: Sequence[PlanRequest]) -> l
         torch.from_numpy(guesses).to(policy.device),
         budget=min(budgets, default=None),
     )
-    wholes = plan.chunks.cpu().numpy()
+    return chunks_of(plan)
+
+
+def chunks_of(plan: Plan) -> list[Chunk]:
+    """A plan for several robots, one by one."""
+    stats, wholes = plan.stats, plan.chunks.cpu().numpy()
     return [
         Chunk(
-            plan.actions[row],
-            wholes[row],
-            plan.seconds,
-            len(requests),
-            int(plan.stats.rounds[row]),
-            int(plan.stats.evaluations[row]),
-            float(plan.stats.residual[row]),
-            bool(plan.stats.converged[row]),
+            actions,
+            whole,
+            plan.timing,
+            len(wholes),
+            int(stats.rounds[row]),
+            int(stats.evaluations[row]),
+            float(stats.residual[row]),
+            bool(stats.converged[row]),
         )
-        for row in range(len(requests))
+        for row, (actions, whole) in enumerate(zip(plan.actions, wholes, strict=True))
     ]
+
+
+def carried_on(whole: np.ndarray, executed: int) -> np.ndarray:
+    """What a chunk `[H, A]` says of the time so many actions later, its end held: a guess at the next one."""
+    later = np.arange(len(whole)) + executed
+    return whole[later.clip(max=len(whole) - 1)]

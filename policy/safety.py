@@ -158,7 +158,8 @@ class SafeController:
         if self._last is not None:
             action = self._near(action, self._last)
         self._last = action
-        return Command(action, getattr(command, "replan", None), getattr(command, "held", False))
+        said = {name: getattr(command, name) for name in ("replan", "held", "late") if hasattr(command, name)}
+        return Command(action, **said)
 
     def _near(self, action: np.ndarray, last: np.ndarray) -> np.ndarray:
         """The action, or one on the way to it from the last."""

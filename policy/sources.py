@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from paradp.policy.diffusion_policy import DiffusionPolicy
+from paradp.policy.processes import end_with_parent
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 from paradp.policy.spec import Interface
 
@@ -88,6 +89,7 @@ _LOADED: DiffusionPolicy | None = None
 
 def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
     global _LOADED
+    end_with_parent()
     if threads is not None:
         torch.set_num_threads(threads)
     _LOADED = load()

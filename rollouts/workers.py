@@ -1,12 +1,12 @@
 """Worker processes that end with their parent, and stop soon when it wants them to."""
 
-import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from typing import Any
+
+from paradp.policy.processes import end_with_parent
 
 _stop: Event | None = None
 
@@ -47,14 +47,6 @@ def died(what: str) -> ChildProcessError:
 def _start(event: Event, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
     global _stop
     _stop = event
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     if initializer is not None:
         initializer(*initargs)
-
-
-def _end_with_parent() -> None:
-    # A parent that was killed cannot tell its workers; without this they would go on with all that they were given.
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -8,6 +8,7 @@ import tyro
 from paradp.scripts.bench import bench
 from paradp.scripts.collect import collect
 from paradp.scripts.console import errors
+from paradp.scripts.drive import drive
 from paradp.scripts.evaluate import evaluate
 from paradp.scripts.info import info
 from paradp.scripts.release import release
@@ -17,7 +18,7 @@ from paradp.scripts.study import study
 from paradp.scripts.train import train
 
 app = tyro.extras.SubcommandApp()
-for _command in (rollout, evaluate, serve, bench, collect, train, study, release, info):
+for _command in (rollout, evaluate, drive, serve, bench, collect, train, study, release, info):
     app.command(_command)
 
 

@@ -13,6 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from paradp.policy.asynchronous import AsyncController, Late
 from paradp.policy.controller import Hold
+from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.serving.sessions import BUDGET, GUESS, NOISE_SEED
 from paradp.policy.serving.wire import pack, unpack
@@ -177,7 +178,9 @@ def _fulfil(future: "Future[Chunk]", answer: str | bytes) -> None:
             Chunk(
                 np.asarray(told["actions"], np.float32),
                 np.asarray(told["paradp/whole"], np.float32),
-                float(told["policy_timing"]["infer_ms"]) / 1000,
+                PlanTiming(
+                    *(float(told["policy_timing"][f"{stage}_ms"]) / 1000 for stage in ("encode", "denoise", "decode"))
+                ),
                 *(kind(told[f"paradp/{name}"]) for name, kind in _STATISTICS.items()),
             )
         )
@@ -185,4 +188,5 @@ def _fulfil(future: "Future[Chunk]", answer: str | bytes) -> None:
         future.set_exception(ValueError(f"the server's answer cannot be read: {error!r}"))
 
 
+_STAGES = ("encode", "denoise", "decode")
 _STATISTICS: dict[str, Any] = {"batch": int, "rounds": int, "evaluations": int, "residual": float, "converged": bool}

@@ -29,7 +29,7 @@ class Metrics:
         self._waited.observe(waited)
 
     def plan(self, chunk: Chunk) -> None:
-        self._plan.observe(chunk.seconds)
+        self._plan.observe(chunk.timing.seconds)
         self._rounds.observe(chunk.rounds)
         self._unconverged.inc(not chunk.converged)
 

@@ -228,8 +228,8 @@ class PolicyServer:
 def _plan_message(chunk: Chunk, seconds: float, before: float) -> dict[str, Any]:
     return {
         "actions": np.ascontiguousarray(chunk.actions),
-        "policy_timing": {"infer_ms": 1000 * chunk.seconds},
-        "server_timing": {"infer_ms": 1000 * seconds, "prev_total_ms": 1000 * before},
+        "policy_timing": _milliseconds(infer=chunk.timing.seconds, **asdict(chunk.timing)),
+        "server_timing": _milliseconds(infer=seconds, prev_total=before),
         "paradp/whole": np.ascontiguousarray(chunk.whole),
         "paradp/batch": chunk.batch,
         "paradp/rounds": chunk.rounds,
@@ -237,3 +237,7 @@ def _plan_message(chunk: Chunk, seconds: float, before: float) -> dict[str, Any]
         "paradp/residual": chunk.residual,
         "paradp/converged": chunk.converged,
     }
+
+
+def _milliseconds(**seconds: float) -> dict[str, float]:
+    return {f"{name}_ms": 1000 * value for name, value in seconds.items()}

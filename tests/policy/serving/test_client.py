@@ -61,7 +61,7 @@ def test_a_robot_meanwhile_holds(policy, running):
         run_slowly(controller, 9)
         first.stop()
         commands = [controller.act(seen(1 + step / 100)) for step in range(40)]
-        assert not commands[0].held and commands[-1].held and controller.deadlines.missed == 1
+        assert not commands[0].held and commands[-1].held and sum(command.late for command in commands) == 1
         with running(policy, port=first.port):
             deadline = time.monotonic() + 20
             while controller.act(seen(2 + time.monotonic() % 1)).held and time.monotonic() < deadline:
@@ -136,5 +136,5 @@ def test_the_published_openpi_client_drives_it_unchanged(policy, running, tmp_pa
             assert drive(first.port) == told
     assert (told["actions"], told["dtype"], told["one"], told["again"]) == ([15, 2], "float32", [2], [15, 2])
     assert "'position' has shape (7,)" in told["said"]
-    assert told["timing"] == ["infer_ms", "prev_total_ms", "infer_ms"]
+    assert told["timing"] == ["infer_ms", "prev_total_ms", "infer_ms", "encode_ms", "denoise_ms", "decode_ms"]
     assert threading.active_count() < 20 and "openpi_client" not in sys.modules

@@ -1,0 +1,17 @@
+"""Processes that do not outlive the one that started them."""
+
+import os
+import threading
+from multiprocessing import parent_process
+
+
+def end_with_parent() -> None:
+    """To be called in a child process: it ends when its parent does, also when that is killed and cannot tell it."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,137 @@
+"""A control loop in real time: what a robot sees goes to a controller, and its command goes back, control step by step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+
+from paradp.policy import Command
+from paradp.policy.observations import Observation
+from paradp.policy.safety import SafetyReport
+from paradp.rollouts.robot import PERIOD, Report, SimulatedRobot
+from paradp.rollouts.timeline import Timeline
+
+LOOP, ROBOT, INFERENCE = "control loop", "robot", "inference"
+
+
+class Guarded(Protocol):
+    """A controller that keeps count of what it did for safety: `SafeController`."""
+
+    report: SafetyReport
+
+    def reset(self, seed: int | None = None) -> None: ...
+
+    def act(self, observation: Observation) -> Command: ...
+
+
+@dataclass
+class Driven:
+    """What came of it.
+
+    Attributes:
+        ticks: control steps that needed a command, the first of each episode apart, which a robot at rest waits for.
+        missed: those that had no command in time.
+        held: those in which there was no action to execute.
+        late_plans: chunks that were not there when Ta actions of the last one were executed.
+        unsafe: commands that were not finite or outside the action limits; there must be none.
+        plans, unconverged: chunks that were joined, and how many of them a budget had ended.
+        late_steps: control steps that the robot itself began more than a tenth of a period late.
+        episodes, successes: episodes that ended, and those that succeeded.
+        safety: of every episode, what was done for safety.
+        timeline: when everything happened.
+    """
+
+    ticks: int = 0
+    missed: int = 0
+    held: int = 0
+    late_plans: int = 0
+    unsafe: int = 0
+    plans: int = 0
+    unconverged: int = 0
+    late_steps: int = 0
+    episodes: int = 0
+    successes: int = 0
+    safety: list[SafetyReport] = field(default_factory=list)
+    timeline: Timeline = field(default_factory=Timeline)
+
+    @property
+    def stops(self) -> list[str]:
+        """Why the robot was stopped, of each stop."""
+        return [report.detail for report in self.safety if report.stopped]
+
+
+def drive(
+    robot: SimulatedRobot,
+    controller: Guarded,
+    limits: tuple[np.ndarray, np.ndarray],
+    seconds: float,
+    on_step: Callable[[Driven], None] = lambda driven: None,
+) -> Driven:
+    """Drives a robot for some time.
+
+    Args:
+        robot: says what it sees, and is told what to do.
+        controller: decides; must not wait.
+        limits: `[A]` each, of an action: what is told is checked once more, apart from the controller.
+        seconds: of wall-clock time, from the first command on.
+        on_step: told after every control step.
+
+    Raises:
+        ConnectionError: the robot's process has died.
+    """
+    driven, until = Driven(), None
+    for report in robot.reports():
+        received = perf_counter()
+        if until is not None and received > until:
+            break
+        _note_robot(driven, report)
+        if report.ended:
+            driven.episodes += 1
+            driven.successes += report.success
+            driven.safety.append(controller.report)
+            continue
+        if report.began:
+            controller.reset(report.seed)
+        command = _step(driven, robot, controller, report, received)
+        driven.unsafe += not _safe(command.action, limits)
+        until = until or perf_counter() + seconds
+        on_step(driven)
+    driven.safety.append(controller.report)
+    return driven
+
+
+def _step(driven: Driven, robot: SimulatedRobot, controller: Guarded, report: Report, received: float) -> Command:
+    timeline, tick = driven.timeline, report.tick
+    timeline.add("observe", LOOP, tick, report.at, received - report.at)
+    with timeline.span("act", LOOP, tick):
+        command = controller.act(report.observation)
+    with timeline.span("send", LOOP, tick):
+        robot.command(tick, command.action)
+    timeline.add("observation to command", "whole loop", tick, report.at, perf_counter() - report.at)
+    driven.held += command.held
+    driven.late_plans += command.late
+    if (replan := command.replan) is not None:
+        driven.plans += 1
+        driven.unconverged += not replan.converged
+        # The plan ended at some time in the last control step; its end is drawn where it was joined.
+        began = received - replan.seconds
+        for stage in ("encode", "denoise", "decode"):
+            length = getattr(replan, stage)
+            timeline.add(stage, INFERENCE, tick, began, length)
+            began += length
+    return command
+
+
+def _note_robot(driven: Driven, report: Report) -> None:
+    if not report.began:
+        driven.ticks += 1
+        driven.missed += report.missed
+        driven.late_steps += report.late > PERIOD / 10
+        driven.timeline.add("control step late by", ROBOT, report.tick, report.at - report.late, report.late)
+
+
+def _safe(action: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> bool:
+    low, high = limits
+    return bool(np.isfinite(action).all() and (action >= low).all() and (action <= high).all())

@@ -1,0 +1,148 @@
+"""A simulated robot that does not wait: a process of its own, in which time goes on as it does for a real one."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from paradp.envs import CONTROL_HZ
+from paradp.policy.observations import Observation
+from paradp.policy.processes import end_with_parent
+from paradp.rollouts.environments import Scenery
+
+PERIOD = 1 / CONTROL_HZ
+# A command that is not there by then comes too late for its control step: the simulator needs the rest of it.
+COMMAND_SECONDS = PERIOD / 2
+# For the simulator to be built, and for a new episode's scene.
+PATIENCE_SECONDS = 120.0
+DEAD = "the robot's process has died"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a robot says as a control step begins.
+
+    Attributes:
+        tick: the control step, counted from 0.
+        seed: of the episode.
+        began: whether the episode begins with this control step.
+        observation: what is seen.
+        at: when, as `time.perf_counter` says, which is one clock for all processes of a machine on Linux.
+        late: seconds by which the control step begins too late.
+        missed: in the control step before there was no command in time, and the last one was carried out again.
+        success: the task's own rule has held in this episode.
+        ended: the episode is over, and this control step needs no command.
+    """
+
+    tick: int
+    seed: int
+    began: bool
+    observation: Observation
+    at: float
+    late: float = 0.0
+    missed: bool = False
+    success: bool = False
+    ended: bool = False
+
+
+class SimulatedRobot:
+    """Steps a simulator at the control rate in wall-clock time, with the command for that step, or the last one again.
+
+    Episodes follow each other; while a scene is set up, and until its first command, time stands still.
+
+    Args:
+        scenery: the environment.
+        seed: of the first episode; later ones count up.
+    """
+
+    def __init__(self, scenery: Scenery, seed: int):
+        context = get_context("spawn")
+        self._pipe, there = context.Pipe()
+        self._process = context.Process(target=_live, args=(there, scenery, seed), daemon=True)
+        self._process.start()
+        there.close()
+
+    def reports(self) -> Iterator[Report]:
+        """What the robot says, a report for every control step.
+
+        Raises:
+            ConnectionError: the robot's process has died, or says nothing.
+        """
+        while True:
+            try:
+                report = self._pipe.recv() if self._pipe.poll(PATIENCE_SECONDS) else None
+            except (EOFError, OSError) as error:
+                raise ConnectionError(DEAD) from error
+            if report is None:
+                raise ConnectionError(f"the robot has said nothing for {PATIENCE_SECONDS:.0f} s")
+            yield report
+
+    def command(self, tick: int, action: np.ndarray) -> None:
+        """Tells the robot what to do in a control step.
+
+        Raises:
+            ConnectionError: its process has died.
+        """
+        try:
+            self._pipe.send((tick, action))
+        except OSError as error:
+            raise ConnectionError(DEAD) from error
+
+    def close(self) -> None:
+        """Ends the robot."""
+        self._process.terminate()
+        self._process.join()
+        self._pipe.close()
+
+
+def _live(pipe: Connection, scenery: Scenery, seed: int) -> None:
+    end_with_parent()
+    env = scenery.make()
+    tick = 0
+    try:
+        while True:
+            tick = _live_episode(pipe, env, seed, tick)
+            seed += 1
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _live_episode(pipe: Connection, env, seed: int, tick: int) -> int:
+    """One episode; returns the number of the control step that the next one begins with."""
+    observation, _ = env.reset(seed=seed)
+    pipe.send(Report(tick, seed, True, observation, time.perf_counter()))
+    action = _command(pipe, tick, time.perf_counter() + PATIENCE_SECONDS)
+    if action is None:
+        raise EOFError("nobody commands the robot")
+    due = time.perf_counter() + PERIOD
+    missed = success = ended = False
+    while True:
+        observation, _, terminated, truncated, info = env.step(action)
+        success, ended, tick = success or bool(info["success"]), terminated or truncated, tick + 1
+        now = _sleep_until(due)
+        pipe.send(Report(tick, seed, False, observation, now, now - due, missed, success, ended))
+        if ended:
+            return tick + 1
+        told = _command(pipe, tick, now + COMMAND_SECONDS)
+        missed, action = told is None, action if told is None else told
+        # A step that was late is not made up for.
+        due = max(due, now) + PERIOD
+
+
+def _command(pipe: Connection, tick: int, until: float) -> np.ndarray | None:
+    """The command for a control step, if it comes in time; those for earlier ones came too late."""
+    while pipe.poll(max(until - time.perf_counter(), 0.0)):
+        for_tick, action = pipe.recv()
+        if for_tick == tick:
+            return action
+    return None
+
+
+def _sleep_until(due: float) -> float:
+    """The time when it is over."""
+    if (left := due - time.perf_counter()) > 0:
+        time.sleep(left)
+    return time.perf_counter()

@@ -1,0 +1,169 @@
+"""`paradp drive`: a control loop in real time, with the simulator as the robot."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+
+from paradp.checkpoints import find_checkpoint, load_policy, read_info
+from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.policy import EngineName, Precision
+from paradp.policy.asynchronous import AsyncController, Late
+from paradp.policy.safety import SafeController, SafetyLimits
+from paradp.policy.sources import InProcess, InThread, PlanSource
+from paradp.rollouts.config import cores
+from paradp.rollouts.directory import write_whole
+from paradp.rollouts.drive import Driven
+from paradp.rollouts.drive import drive as run
+from paradp.rollouts.environments import Scenery, check_fits
+from paradp.rollouts.robot import SimulatedRobot
+from paradp.rollouts.summary import hardware, versions
+from paradp.scripts.console import console, progress
+from paradp.scripts.rollout import SAMPLER_HELP
+
+
+def drive(
+    task: tyro.conf.Positional[str],
+    minutes: float = 1.0,
+    sampler: Annotated[str, tyro.conf.arg(help=SAMPLER_HELP)] = "auto",
+    plans: Literal["process", "thread"] = "process",
+    server: str | None = None,
+    late: Late = "continue-chunk",
+    budget_ms: float | None = None,
+    execute: int | None = None,
+    threads: int | None = None,
+    checkpoint: str | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "fp32",
+    disturbance: str | None = None,
+    seed: int = 100_000,
+    live: bool = False,
+    trace: Path | None = None,
+    out: Path | None = None,
+) -> None:
+    """Drive a simulated robot in real time: 20 control steps a second of wall-clock time, planned for while it moves.
+
+    The simulator runs in a process of its own and waits for nobody: a command that is not there when half of its control
+    step is over is missed, and the one before is carried out again. Between policy and robot stand the safety checks.
+
+        paradp drive square --live
+        paradp drive square --minutes 10 --late hold --out runs/realtime --trace runs/realtime/trace.json
+        paradp drive square --server ws://127.0.0.1:8000
+
+    Args:
+        task: the task's name.
+        minutes: of wall-clock time.
+        sampler: see above.
+        plans: whether chunks are planned in a process of their own or in a thread beside the loop.
+        server: a policy server that plans instead, ws://HOST:PORT.
+        late: when a chunk is not there in time: hold, continue-chunk (go on with the rest of the last one, then hold), or
+            stop.
+        budget_ms: milliseconds for a plan's solver; one that would take longer is ended by then.
+        execute: actions of a chunk until the next should take over; the checkpoint's own number by default.
+        threads: of the network; all cores by default.
+        checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
+        engine: what computes the network.
+        precision: of its arithmetic.
+        disturbance: what happens to the task's object meanwhile: push or belt.
+        seed: of the first episode.
+        live: show the loop's timing while it runs.
+        trace: a file for ui.perfetto.dev to write what happened when to.
+        out: a directory to write drive.json to.
+    """
+    find_task(task)
+    if minutes <= 0:
+        raise ValueError(f"minutes must be positive, not {minutes}")
+    path = find_checkpoint(checkpoint or task)
+    spec = read_info(path).spec
+    check_fits(spec, task)
+    load = partial(load_policy, path, sampler, engine=engine, precision=precision)
+    with ExitStack() as stack:
+        with console.status("loading the policy, and the robot"):
+            source = _source(server, plans, load, threads or cores())
+            stack.callback(source.close)
+            hold = ACTION_CONVENTIONS[spec.action_convention].hold
+            budget = None if budget_ms is None else budget_ms / 1000
+            inner = AsyncController(source, hold, late, execute, budget)
+            warm = inner.warm_up()
+            robot = SimulatedRobot(Scenery(task, spec.action_convention, disturbance), seed)
+            stack.callback(robot.close)
+        console.print(f"a plan takes {1000 * warm:.0f} ms")
+        limits = SafetyLimits.of(spec)
+        show = stack.enter_context(_shown(live, 60 * minutes))
+        driven = run(robot, SafeController(inner, limits, hold), (limits.low, limits.high), 60 * minutes, show)
+    console.print(_tables(driven))
+    if trace is not None:
+        driven.timeline.write_trace(trace)
+        console.print(f"trace: {trace}, to be opened at ui.perfetto.dev")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(out / "drive.json", (json.dumps(_told(driven), indent=2) + "\n").encode())
+        console.print(f"figures: {out / 'drive.json'}")
+
+
+def _source(server: str | None, plans: str, load: Callable, threads: int) -> PlanSource:
+    if server is not None:
+        from paradp.policy.serving import Remote
+
+        return Remote(server)
+    if plans == "thread":
+        return InThread(load())
+    return InProcess(read_info(load.args[0]).spec, load, threads)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _shown(live: bool, seconds: float) -> Iterator[Callable[[Driven], None]]:
+    """A live view of the loop, or a progress bar."""
+    began = time.monotonic()
+    if not live:
+        with progress("driving (seconds)", round(seconds)) as report:
+            yield lambda driven: report(min(round(time.monotonic() - began), round(seconds)))
+        return
+    with Live(console=console, refresh_per_second=4) as view:
+        last = 0.0
+
+        def show(driven: Driven) -> None:
+            nonlocal last
+            if time.monotonic() - last > 0.5:
+                last = time.monotonic()
+                view.update(_tables(driven))
+
+        yield show
+
+
+def _tables(driven: Driven) -> Group:
+    times = Table("ms", "p50", "p95", "p99", "p99.9", "max", "jitter", "count")
+    for name, d in driven.timeline.distributions().items():
+        times.add_row(name, *(f"{t:.1f}" for t in (d.p50, d.p95, d.p99, d.p99_9, d.max, d.jitter)), str(d.count))
+    values = {
+        "control steps": driven.ticks,
+        "missed": driven.missed,
+        "held": driven.held,
+        "plans": driven.plans,
+        "late plans": driven.late_plans,
+        "unconverged": driven.unconverged,
+        "slowed": sum(report.slowed for report in driven.safety),
+        "stops": len(driven.stops),
+        "episodes": driven.episodes,
+        "successes": driven.successes,
+    }
+    counts = Table("of the loop", "count")
+    for name, value in values.items():
+        counts.add_row(name, str(value))
+    return Group(times, counts, *driven.stops)
+
+
+def _told(driven: Driven) -> dict[str, object]:
+    counts = {k: v for k, v in vars(driven).items() if isinstance(v, int)}
+    times = {name: asdict(distribution) for name, distribution in driven.timeline.distributions().items()}
+    safety = [asdict(report) for report in driven.safety]
+    return {**counts, "milliseconds": times, "safety": safety, "hardware": hardware(), "versions": versions()}

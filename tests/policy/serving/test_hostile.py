@@ -1,0 +1,104 @@
+"""Thousands of malformed and hostile messages: the server stays up, others are not affected, memory stays flat."""
+
+import os
+import random
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+
+import msgpack
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from paradp.policy.serving.wire import pack
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def hostile(rng: random.Random, message: dict[str, np.ndarray]) -> bytes | str:
+    """One message that is wrong in some way, or now and then right."""
+    good = pack(message)
+    array = {b"__ndarray__": True, b"data": bytes(16), b"dtype": "<f4", b"shape": [2, 2]}
+
+    def spoilt(**changes) -> bytes:
+        return msgpack.packb(
+            {"position": array | {key.encode(): value for key, value in changes.items()}, "constant": array}
+        )
+
+    def flipped() -> bytes:
+        data = bytearray(good)
+        for _ in range(rng.randint(1, 8)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        return bytes(data)
+
+    kinds = (
+        lambda: rng.randbytes(rng.randint(0, 300)),
+        lambda: good[: rng.randrange(len(good))],
+        flipped,
+        lambda: good + rng.randbytes(rng.randint(1, 20)),
+        lambda: "x" * rng.randint(0, 100),
+        lambda: b"\x91" * rng.randint(1, 3000),
+        lambda: b"\x81\xa1x" * rng.randint(1, 1000) + b"\xc0",
+        lambda: b"\xdd" + struct.pack(">I", rng.getrandbits(32)),
+        lambda: b"\xc6" + struct.pack(">I", rng.getrandbits(32)) + b"x",
+        lambda: spoilt(dtype=rng.choice(["O", "|V8", "<U9", "f4,f4", "(9,)f4", "", "<f99", "x" * 1000])),
+        lambda: spoilt(shape=[rng.choice([-1, 2**40, 0, 1.5, None, "2"]) for _ in range(rng.randint(0, 12))]),
+        lambda: spoilt(data=rng.choice([b"", "text", None, 1, bytes(17)])),
+        lambda: pack(message | {"position": np.full((2, 2), rng.choice([np.nan, np.inf, 1e300]))}),
+        lambda: pack(message | {"position": np.zeros([rng.randint(0, 5) for _ in range(rng.randint(0, 4))])}),
+        lambda: pack({"".join(chr(rng.randint(32, 0x2FFF)) for _ in range(9)): 1}),
+        lambda: pack(message | {"paradp/noise_seed": rng.choice([-1, 2**63, 1.0, "1", True, None])}),
+        lambda: pack(message | {"paradp/guess": rng.choice(["x", [], np.zeros(3), np.full((16, 2), np.nan)])}),
+        lambda: pack(message | {"paradp/budget": rng.choice([0, -1.0, float("nan"), "1", float("inf")])}),
+        lambda: msgpack.packb({"position": msgpack.ExtType(1, b"\x80\x04]"), "constant": msgpack.Timestamp(1)}),
+        lambda: b"\x80\x04\x95\x0b\x00\x00\x00cposix\nsystem\n",
+    )
+    return rng.choice(kinds)()
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_the_server_outlives_them_and_nobody_else_notices(serving, client, message, count):
+    rng = random.Random(1)
+    good, expected, failures = client(serving.uri), client(serving.uri).ask(message | {"paradp/noise_seed": 1}), []
+    done = threading.Event()
+
+    def goes_on() -> None:
+        while not done.is_set():
+            answer = good.ask(message | {"paradp/noise_seed": 1})
+            if isinstance(answer, str) or np.abs(answer["actions"] - expected["actions"]).max() > 1e-4:
+                failures.append(answer)
+            time.sleep(0.01)
+
+    other = threading.Thread(target=goes_on)
+    other.start()
+    bad, refused, memory = client(serving.uri), 0, 0
+    for i in range(count):
+        if i == count // 4:
+            memory = resident()
+        try:
+            refused += isinstance(bad.ask(hostile(rng, message)), str)
+        except ConnectionClosed:
+            bad = client(serving.uri)
+    done.set()
+    other.join()
+    assert not failures
+    assert refused > 0.8 * count
+    assert resident() - memory < 30 * 2**20
+    assert client(serving.uri).ask(message)["actions"].shape == (15, 2)
+
+
+def test_frames_that_are_no_websocket_end_their_connection_alone(serving, client, message):
+    rng, good = random.Random(2), client(serving.uri)
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", serving.port), timeout=5) as raw:
+            raw.sendall(
+                rng.choice([rng.randbytes(200), b"GET / HTTP/1.1\r\n\r\n", b"\r\n\r\n", b"POST /infer HTTP/1.1\r\n\r\n"])
+            )
+    assert good.ask(message)["actions"].shape == (15, 2)

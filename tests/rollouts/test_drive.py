@@ -1,0 +1,97 @@
+"""A loop in real time: the robot waits for nobody, and what goes wrong is counted."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from paradp.envs import ACTION_CONVENTIONS
+from paradp.policy import Command
+from paradp.policy.safety import SafeController, SafetyLimits, StopReason
+from paradp.rollouts.drive import drive
+from paradp.rollouts.environments import Scenery
+from paradp.rollouts.robot import COMMAND_SECONDS, SimulatedRobot
+
+SPACE = ACTION_CONVENTIONS["absolute"].space
+LIMITS = SafetyLimits(SPACE.low, SPACE.high)
+STEPS = 30
+
+
+class Sleepy:
+    """Stays where it is; in some control steps it takes too long, in one it may raise."""
+
+    def __init__(self, slow: set[int] = frozenset(), fails: int | None = None, kills: SimulatedRobot | None = None):
+        self.step, self.slow, self.fails, self.kills = 0, slow, fails, kills
+        self.seeds = []
+
+    def reset(self, seed=None):
+        self.seeds.append(seed)
+        self._action = None
+
+    def act(self, observation):
+        if self._action is None:
+            self._action = ACTION_CONVENTIONS["absolute"].hold(None, observation)
+        if self.step in self.slow:
+            time.sleep(2 * COMMAND_SECONDS)
+        if self.step == self.fails:
+            raise ValueError("a fault in the controller")
+        self.step += 1
+        return Command(self._action + np.float32(1e-6 * self.step))
+
+
+@pytest.fixture
+def robot():
+    robot = SimulatedRobot(Scenery("lift", max_steps=STEPS), seed=5)
+    yield robot
+    robot.close()
+
+
+def drive_until(robot, controller, steps: int):
+    """Drives for so many control steps, however long they take."""
+    guarded = SafeController(controller, LIMITS, ACTION_CONVENTIONS["absolute"].hold)
+
+    class Enough(Exception):
+        pass
+
+    seen = []
+
+    def count(driven):
+        seen.append(driven)
+        if len(seen) >= steps:
+            raise Enough
+
+    with pytest.raises(Enough):
+        drive(robot, guarded, (SPACE.low, SPACE.high), 600.0, count)
+    return seen[-1], guarded
+
+
+def test_episodes_follow_each_other_and_slow_steps_are_missed(robot):
+    controller = Sleepy(slow={3, 7, 8})
+    driven, _ = drive_until(robot, controller, 2 * STEPS + 5)
+    assert driven.episodes == 2 and driven.successes == 0 and controller.seeds == [5, 6, 7]
+    assert 3 <= driven.missed < driven.ticks and driven.unsafe == 0 and not driven.stops
+    # Of every episode the first command is waited for, and what is seen at the end needs none.
+    assert driven.ticks == 2 * STEPS + 4
+    times = driven.timeline.distributions()
+    assert times["act"].max > 1000 * COMMAND_SECONDS and times["observe"].count == 2 * STEPS + 5
+
+
+def test_a_fault_in_the_loop_stops_the_robot_and_the_loop_goes_on(robot):
+    driven, guarded = drive_until(robot, Sleepy(fails=10), 20)
+    assert guarded.report.stopped is StopReason.FAULT and guarded.report.stopped_at == 10
+    assert driven.held == 10 and driven.unsafe == 0
+
+
+def test_a_robot_that_dies_ends_the_loop(robot):
+    class Killing(Sleepy):
+        def act(self, observation):
+            if self.step == 5:
+                os.kill(robot._process.pid, signal.SIGKILL)
+                robot._process.join()
+            return super().act(observation)
+
+    guarded = SafeController(Killing(), LIMITS, ACTION_CONVENTIONS["absolute"].hold)
+    with pytest.raises(ConnectionError, match="the robot's process has died"):
+        drive(robot, guarded, (SPACE.low, SPACE.high), 60.0)

@@ -1,0 +1,42 @@
+"""Times of a control loop: their statistics, and the trace."""
+
+import json
+
+import numpy as np
+import pytest
+
+from paradp.rollouts.timeline import Distribution, Timeline
+
+
+def test_a_distribution_is_numpys_percentiles():
+    seconds = np.random.default_rng(0).exponential(0.01, 5000)
+    d = Distribution.of(list(seconds))
+    expected = np.percentile(1000 * seconds, [50, 95, 99, 99.9])
+    assert (d.p50, d.p95, d.p99, d.p99_9) == pytest.approx(tuple(expected))
+    assert (d.count, d.max, d.jitter) == (5000, pytest.approx(1000 * seconds.max()), pytest.approx(1000 * seconds.std()))
+    with pytest.raises(ValueError, match="no times"):
+        Distribution.of([])
+
+
+def test_a_trace_has_every_span_on_its_lane(tmp_path):
+    timeline = Timeline()
+    timeline.add("observe", "loop", 3, 10.0, 0.001)
+    timeline.add("denoise", "inference", 3, 9.95, 0.04)
+    with timeline.span("act", "loop", 4):
+        pass
+    timeline.write_trace(tmp_path / "deep" / "trace.json")
+    events = json.loads((tmp_path / "deep" / "trace.json").read_text())["traceEvents"]
+    lanes = {e["args"]["name"]: e["tid"] for e in events if e["ph"] == "M"}
+    spans = {e["name"]: e for e in events if e["ph"] == "X"}
+    assert lanes == {"loop": 0, "inference": 1} and spans.keys() == {"observe", "denoise", "act"}
+    assert spans["denoise"]["ts"] == 0 and spans["denoise"]["dur"] == pytest.approx(40_000)
+    assert spans["observe"]["ts"] == pytest.approx(50_000) and spans["observe"]["args"] == {"control step": 3}
+    assert all(e["tid"] == lanes["inference" if e["name"] == "denoise" else "loop"] for e in spans.values())
+    assert list(timeline.distributions()) == ["observe", "denoise", "act"]
+
+
+def test_what_fails_is_timed_too():
+    timeline = Timeline()
+    with pytest.raises(KeyError), timeline.span("act", "loop", 0):
+        raise KeyError
+    assert [span.name for span in timeline.spans] == ["act"]
