@@ -49,19 +49,21 @@ class Chunk:
 
 
 def plan_together(policy: DiffusionPolicy, requests: Sequence[PlanRequest]) -> list[Chunk]:
-    """Plans for several robots at once, each with noise of its own; the shortest budget is that of all.
+    """Plans for several robots at once, each with noise of its own.
 
     Raises:
-        ValueError: the network gave a plan that is not finite.
+        ValueError: the network gave a plan that is not finite, or the requests have different budgets.
     """
+    (budget, *others) = {request.budget for request in requests}
+    if others:
+        raise ValueError("plans with different budgets cannot be made together")
     horizon, size = policy.spec.horizons.predict, policy.spec.action_size
     guesses = np.stack([np.zeros((horizon, size), np.float32) if r.guess is None else r.guess for r in requests])
-    budgets = [request.budget for request in requests if request.budget is not None]
     plan = policy.plan(
         np.stack([request.history for request in requests]),
         [torch.Generator().manual_seed(request.noise_seed) for request in requests],
         torch.from_numpy(guesses).to(policy.device),
-        budget=min(budgets, default=None),
+        budget=budget,
     )
     return chunks_of(plan)
 

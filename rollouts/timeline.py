@@ -1,6 +1,8 @@
 """What happened when in a control loop: spans of time on a few lanes, their statistics, and a trace to look at."""
 
 import json
+from array import array
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,8 +12,6 @@ from time import perf_counter
 import numpy as np
 
 from paradp.rollouts.directory import write_whole
-
-PERCENTILES = (50, 95, 99, 99.9)
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,20 @@ class Distribution:
         if not len(seconds):
             raise ValueError("a distribution of no times")
         milliseconds = 1000 * np.asarray(seconds)
-        return cls(
-            len(milliseconds),
-            *np.percentile(milliseconds, PERCENTILES).tolist(),
-            float(milliseconds.max()),
-            float(milliseconds.std()),
-        )
+        p50, p95, p99, p99_9 = np.percentile(milliseconds, (50, 95, 99, 99.9)).tolist()
+        return cls(len(milliseconds), p50, p95, p99, p99_9, float(milliseconds.max()), float(milliseconds.std()))
+
+
+# Of a trace; a loop may run for days.
+MOST_SPANS = 500_000
 
 
 @dataclass
 class Timeline:
-    """Spans as they are noted."""
+    """Spans as they are noted: the times of all, and when the latest of them were."""
 
-    spans: list[Span] = field(default_factory=list)
+    spans: deque[Span] = field(default_factory=lambda: deque(maxlen=MOST_SPANS))
+    _seconds: dict[str, array] = field(default_factory=dict)
 
     @contextmanager
     def span(self, name: str, lane: str, tick: int) -> Iterator[None]:
@@ -77,13 +78,11 @@ class Timeline:
 
     def add(self, name: str, lane: str, tick: int, began: float, seconds: float) -> None:
         self.spans.append(Span(name, lane, began, seconds, tick))
+        self._seconds.setdefault(name, array("d")).append(seconds)
 
     def distributions(self) -> dict[str, Distribution]:
         """Of every kind of span, in the order that they were first seen."""
-        times: dict[str, list[float]] = {}
-        for span in self.spans:
-            times.setdefault(span.name, []).append(span.seconds)
-        return {name: Distribution.of(seconds) for name, seconds in times.items()}
+        return {name: Distribution.of(seconds) for name, seconds in self._seconds.items()}
 
     def write_trace(self, path: Path) -> None:
         """Writes a file for Perfetto (ui.perfetto.dev) or chrome://tracing (Trace Event Format)."""

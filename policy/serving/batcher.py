@@ -88,13 +88,21 @@ class Batcher:
         self._thread.shutdown(wait=True)
 
     def _plans(self, requests: Sequence[PlanRequest]) -> "list[Chunk | Exception]":
-        """A chunk or what was wrong for each request; where a batch fails, each is tried alone."""
+        """A chunk or what was wrong for each request; where plans fail together, each is made alone."""
+        answers: dict[int, Chunk | Exception] = {}
+        # A budget ends all plans of a solve: only those that have the same are made together.
+        for budget in dict.fromkeys(request.budget for request in requests):
+            mine = [i for i, request in enumerate(requests) if request.budget == budget]
+            answers |= zip(mine, self._plans_alike([requests[i] for i in mine]), strict=True)
+        return [answers[i] for i in range(len(requests))]
+
+    def _plans_alike(self, requests: Sequence[PlanRequest]) -> "list[Chunk | Exception]":
         try:
             return list(self._plan(requests))
         except Exception as error:
             if len(requests) == 1:
                 return [error]
-            return [answer for request in requests for answer in self._plans([request])]
+            return [answer for request in requests for answer in self._plans_alike([request])]
 
 
 def _deliver(future: "asyncio.Future[Chunk]", answer: "Chunk | Exception") -> None:

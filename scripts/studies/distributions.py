@@ -40,6 +40,8 @@ SAMPLERS = (
     "ddim-10",
     "ddim-15",
     "ddim-25",
+    "ddim-10:spacing=trailing",
+    "ddim-15:spacing=trailing",
     "dpm-solver-5",
     "dpm-solver-10",
     "dpm-solver-15",

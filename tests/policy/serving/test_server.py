@@ -248,6 +248,19 @@ def test_a_budget_ends_a_plan_and_says_so(serving, client, message):
     assert metric(serving, "paradp_plans_unconverged_total") == 1
 
 
+def test_the_budget_of_one_client_is_not_that_of_another(policy, running, client, message, monkeypatch):
+    gate = Gate(policy, monkeypatch)
+    with running(policy) as serving, ThreadPoolExecutor(4) as pool:
+        pool.submit(client(serving.uri).ask, message)
+        assert gate.begun.acquire(timeout=10)
+        budgets = ({"paradp/budget": 1e-6}, {}, {"paradp/budget": 60.0})
+        asked = [pool.submit(client(serving.uri).ask, message | budget) for budget in budgets]
+        while serving.server._batcher.waiting < 3:
+            time.sleep(0.01)
+        gate.opened.set()
+        assert [one.result()["paradp/converged"] for one in asked] == [False, True, True]
+
+
 def test_a_guess_changes_the_cost_alone(serving, client, message, policy):
     one = client(serving.uri)
     plain = one.ask(message | {"paradp/noise_seed": 5})
