@@ -7,8 +7,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from paradp.policy.chunks import ChunkQueue
+from paradp.policy.chunks import AtTheEnd, ChunkQueue
 from paradp.policy.controller import Command, Hold, Replan
+from paradp.policy.joining import Joining, soft_mask
 from paradp.policy.observations import Observation, read_observation
 from paradp.policy.requests import Chunk, PlanRequest, carried_on
 from paradp.policy.sources import PlanSource, blank_request
@@ -38,6 +39,7 @@ class AsyncController:
         late: what happens when a chunk is not there by then: the robot holds (`hold`), goes on with the rest of its chunk
             and holds at its end (`continue-chunk`), or `act` raises (`stop`).
         execute: Ta; the checkpoint's own by default.
+        joining: how a chunk joins the one before, see `paradp.policy.joining`.
         budget: seconds for a plan's solver; a plan that would take longer is ended by then, not converged.
         dead_after: seconds after which a plan that does not come means that none will.
         seed: of the plans' noise until `reset` gives another.
@@ -55,6 +57,7 @@ class AsyncController:
         budget: float | None = None,
         dead_after: float = 2.0,
         seed: int = 0,
+        joining: Joining = "replace",
     ):
         if late not in get_args(Late):
             raise ValueError(f"late must be one of {', '.join(get_args(Late))}, not {late!r}")
@@ -65,6 +68,7 @@ class AsyncController:
         self._late = late
         self._budget = budget
         self._dead_after = dead_after
+        self._joining = joining
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
@@ -72,7 +76,9 @@ class AsyncController:
         if seed is not None:
             self._noise = np.random.default_rng(seed)
         self._history: deque[np.ndarray] = deque(maxlen=self.spec.horizons.observe)
-        self._queue = ChunkQueue(self.execute, ahead=True, at_the_end="hold" if self._late == "hold" else "continue-chunk")
+        rest: AtTheEnd = "hold" if self._late == "hold" else "continue-chunk"
+        self._queue = ChunkQueue(self.execute, True, rest, self._joining == "blend")
+        self._lateness = 0
         self._coming: tuple[Future[Chunk], float] | None = None
         self._missed_this = False
         self._last_chunk: tuple[np.ndarray, int] | None = None
@@ -114,7 +120,8 @@ class AsyncController:
 
     def _ask(self) -> None:
         self._queue.ask()
-        request = PlanRequest(np.stack(self._history), int(self._noise.integers(_SEEDS)), self._guess(), self._budget)
+        seed = int(self._noise.integers(_SEEDS))
+        request = PlanRequest(np.stack(self._history), seed, self._guess(), self._budget, self._keep())
         self._coming = self._submit(request), time.perf_counter()
         self._missed_this = False
 
@@ -130,6 +137,13 @@ class AsyncController:
             return None
         whole, consumed = self._last_chunk
         return carried_on(whole, self._queue.consumed - consumed)
+
+    def _keep(self) -> np.ndarray | None:
+        """How much of the guess the next plan must keep, `[H]`."""
+        if self._joining != "inpaint" or self._last_chunk is None:
+            return None
+        horizons = self.spec.horizons
+        return soft_mask(horizons.predict, horizons.observe - 1, self._lateness, self._queue.left)
 
     def _join_arrived(self) -> Replan | None:
         if self._coming is None or not self._coming[0].done():
@@ -147,7 +161,7 @@ class AsyncController:
 
     def _take(self, chunk: Chunk) -> Replan:
         asked_at = self._queue.asked_at
-        lateness = self._queue.give(chunk.actions)
+        lateness = self._lateness = self._queue.give(chunk.actions)
         self._last_chunk = chunk.whole, asked_at
         return Replan.of(chunk, lateness)
 

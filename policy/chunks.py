@@ -5,6 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from paradp.policy.joining import blended
+
 # What a robot does that has executed Ta actions and has no other chunk yet.
 AtTheEnd = Literal["hold", "continue-chunk"]
 
@@ -24,12 +26,14 @@ class ChunkQueue:
             a chunk is asked for when Ta actions are executed.
         at_the_end: where that was not early enough, the rest of the chunk is executed as far as it goes
             (`continue-chunk`), or the robot waits (`hold`).
+        blend: begin a chunk with what is left of the last one, whose weight falls; otherwise it takes over at once.
     """
 
-    def __init__(self, execute: int, ahead: bool, at_the_end: AtTheEnd = "hold"):
+    def __init__(self, execute: int, ahead: bool, at_the_end: AtTheEnd = "hold", blend: bool = False):
         self._execute = execute
         self._ahead = ahead
         self._keeps_rest = at_the_end == "continue-chunk"
+        self._blend = blend
         self.consumed = 0
         self.step = 0
         self._since_join = 0
@@ -47,6 +51,11 @@ class ChunkQueue:
         return self._asked is not None and self._since_join >= self._execute
 
     @property
+    def left(self) -> int:
+        """Actions of the present chunk that are still there."""
+        return len(self._actions)
+
+    @property
     def asked_at(self) -> int:
         """How many actions had been executed when the chunk under way was asked for."""
         assert self._asked is not None
@@ -60,7 +69,7 @@ class ChunkQueue:
         """Goes over to the chunk `[K, A]` that was asked for; returns how many control steps ago that was."""
         assert self._asked is not None
         lateness, executed = self.step - self._asked[0], self.consumed - self._asked[1]
-        rest = actions[executed:]
+        rest = blended(self._actions, actions[executed:]) if self._blend else actions[executed:]
         self._actions = deque(rest if self._keeps_rest else rest[: self._execute])
         # A late chunk may have fewer than Ta actions left.
         self._ask_after = min(self._execute, len(rest)) - (lateness if self._ahead else 0)

@@ -8,10 +8,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from paradp.policy.chunks import ChunkQueue
+from paradp.policy.chunks import AtTheEnd, ChunkQueue
 from paradp.policy.diffusion_policy import DiffusionPolicy
+from paradp.policy.joining import Joining, soft_mask
 from paradp.policy.observations import Observation
-from paradp.policy.requests import Chunk, carried_on, chunks_of
+from paradp.policy.requests import Chunk, carried_on, chunks_of, stacked
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class RecedingHorizon:
         seed: of the policy's noise until `reset` gives another.
         execute: Ta; the checkpoint's own by default.
         ahead: ask for the next chunk before Ta actions are executed, as early as the last one was late.
+        joining: how a chunk joins the one before, see `paradp.policy.joining`; only an `ahead` one has something to join.
         clock: how late a chunk is; never, by default.
         hold: what the robot is told while it waits for one; needed with a clock.
 
@@ -131,6 +133,7 @@ class RecedingHorizon:
         ahead: bool = False,
         clock: Clock | None = None,
         hold: Hold | None = None,
+        joining: Joining = "replace",
     ):
         if clock is not None and hold is None:
             raise ValueError("a robot that must wait for its chunks needs to be told what to do meanwhile: give `hold`")
@@ -139,6 +142,7 @@ class RecedingHorizon:
         self._ahead = ahead
         self._clock = clock
         self._hold = hold
+        self._joining = joining
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
@@ -148,7 +152,9 @@ class RecedingHorizon:
         if self._clock is not None:
             self._clock.reset(seed)
         self._history: deque[np.ndarray] = deque(maxlen=self.policy.spec.horizons.observe)
-        self._queue = ChunkQueue(self.execute, self._ahead, "continue-chunk" if self._ahead else "hold")
+        rest: AtTheEnd = "continue-chunk" if self._ahead else "hold"
+        self._queue = ChunkQueue(self.execute, self._ahead, rest, self._joining == "blend")
+        self._lateness = 0
         self._coming: _Coming | None = None
         self._planned: np.ndarray | None = None
         self._planned_at = 0
@@ -180,10 +186,18 @@ class RecedingHorizon:
             return np.zeros((self.policy.spec.horizons.predict, self.policy.spec.action_size), np.float32)
         return carried_on(self._planned, self._queue.consumed - self._planned_at)
 
+    @property
+    def keep(self) -> np.ndarray | None:
+        """How much of the guess the next plan must keep, `[H]`; `None` for nothing."""
+        if self._joining != "inpaint" or self._planned is None:
+            return None
+        horizons = self.policy.spec.horizons
+        return soft_mask(horizons.predict, horizons.observe - 1, self._lateness, self._queue.left)
+
     def take(self, chunk: Chunk) -> Replan:
         """Takes a plan from the present observation."""
         lateness = 0 if self._clock is None else self._clock.lateness(chunk.timing.seconds)
-        self._planned, self._planned_at = chunk.whole, self._queue.consumed
+        self._planned, self._planned_at, self._lateness = chunk.whole, self._queue.consumed, lateness
         self._queue.ask()
         self._coming = _Coming(chunk.actions, self._queue.step + lateness)
         self._join_arrived()
@@ -223,6 +237,7 @@ def act_together(controllers: Sequence[RecedingHorizon], observations: Sequence[
             np.stack([c.history for c in waiting]),
             [c.generator for c in waiting],
             torch.from_numpy(np.stack([c.guess for c in waiting])).to(policy.device),
+            keep=stacked([c.keep for c in waiting], policy.spec.horizons.predict),
         )
         replans = {id(c): c.take(chunk) for c, chunk in zip(waiting, chunks_of(plan), strict=True)}
     return [c.next_command(o, replans.get(id(c))) for c, o in zip(controllers, observations, strict=True)]

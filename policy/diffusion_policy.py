@@ -5,19 +5,21 @@ import time
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.engines import Engine
+from paradp.policy.joining import Inpainting
 from paradp.policy.normalizer import Normalizer
 from paradp.policy.observations import Observation, read_observation
 from paradp.policy.planner import Planned
 from paradp.policy.spec import PolicySpec
 from paradp.policy.timing import wait_for
 from paradp.policy.torch_engines import EagerEngine
-from paradp.sampler import NoisePath, Solver, SolverStats, Status
+from paradp.sampler import Denoiser, NoisePath, Solver, SolverStats, Status
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class DiffusionPolicy:
         """The same policy on the same engine, denoised in another way."""
         other = copy(self)
         other.solver, other.planned = solver, None
+        other.__dict__.pop("_inpainting", None)
         return other
 
     def prepare(self, batch: int) -> None:
@@ -113,6 +116,7 @@ class DiffusionPolicy:
         generators: Sequence[torch.Generator],
         guesses: torch.Tensor | None = None,
         budget: float | None = None,
+        keep: torch.Tensor | None = None,
     ) -> Plan:
         """Plans for B environments at once.
 
@@ -121,6 +125,8 @@ class DiffusionPolicy:
             generators: B CPU generators; each environment's noise comes from its own.
             guesses: `[B, H, A]`, first guesses at the chunks, normalised units: a solver may be faster for them, but draws
                 from the same law.
+            keep: `[B, H]` from 0 to 1, how much of its guess each step of a chunk must keep, see `Inpainting`; nothing by
+                default.
             budget: seconds after which the solver ends, converged or not, with what it has.
 
         Raises:
@@ -129,10 +135,10 @@ class DiffusionPolicy:
         started = time.perf_counter()
         shape = (self.spec.horizons.predict, self.spec.action_size)
         noise = NoisePath.draw(generators, self.solver.table.steps, shape, self.device)
-        condition = self.engine.encode(self.condition(histories))
+        denoiser, condition = self._denoiser(histories, guesses, keep)
         deadline = math.inf if budget is None else started + budget
         encoded = time.perf_counter()
-        solution = self.solver.solve(self.engine, condition, noise, guesses, deadline)
+        solution = self.solver.solve(denoiser, condition, noise, guesses, deadline)
         wait_for(self.device)
         denoised = time.perf_counter()
         chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
@@ -142,6 +148,19 @@ class DiffusionPolicy:
             raise ValueError(self._broken(solution.stats))
         timing = PlanTiming(encoded - started, denoised - encoded, time.perf_counter() - denoised)
         return Plan(actions, solution.sample, solution.stats, timing)
+
+    def _denoiser(
+        self, histories: np.ndarray, guesses: torch.Tensor | None, keep: torch.Tensor | None
+    ) -> tuple[Denoiser, torch.Tensor]:
+        """What the solver calls, and the encoded conditions that it calls it with."""
+        condition = self.condition(histories)
+        if keep is None or guesses is None:
+            return self.engine, self.engine.encode(condition)
+        return self._inpainting, self._inpainting.encode(condition, guesses, keep.to(self.device))
+
+    @cached_property
+    def _inpainting(self) -> Inpainting:
+        return Inpainting(self.engine, self.solver.table)
 
     def _broken(self, stats: SolverStats) -> str:
         """Which environments have no plan, and from which step on."""

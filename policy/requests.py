@@ -19,12 +19,14 @@ class PlanRequest:
         guess: `[H, A]`, a first guess at the chunk in normalised units, such as the rest of the last one; it changes what a
             plan costs, and neither its law nor whether there is one.
         budget: seconds for the solver, or none.
+        keep: `[H]` from 0 to 1, how much of its guess each step of a chunk must keep, see `Inpainting`; none if `None`.
     """
 
     history: np.ndarray
     noise_seed: int
     guess: np.ndarray | None = None
     budget: float | None = None
+    keep: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,16 @@ def plan_together(policy: DiffusionPolicy, requests: Sequence[PlanRequest]) -> l
         [torch.Generator().manual_seed(request.noise_seed) for request in requests],
         torch.from_numpy(guesses).to(policy.device),
         budget=budget,
+        keep=stacked([request.keep for request in requests], horizon),
     )
     return chunks_of(plan)
+
+
+def stacked(keeps: Sequence[np.ndarray | None], horizon: int) -> torch.Tensor | None:
+    """The weights of several robots, `[B, H]`, or `None` where none keeps anything."""
+    if all(keep is None for keep in keeps):
+        return None
+    return torch.from_numpy(np.stack([np.zeros(horizon, np.float32) if keep is None else keep for keep in keeps]))
 
 
 def chunks_of(plan: Plan) -> list[Chunk]:

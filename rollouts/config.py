@@ -16,7 +16,7 @@ from paradp.rollouts.environments import Scenery, check_fits
 from paradp.rollouts.summary import hardware, settings, versions
 from paradp.sampler import SamplerChoice
 
-ControllerName = Literal["sync", "ahead"]
+ControllerName = Literal["sync", "ahead", "ahead-blend", "ahead-inpaint"]
 # Latency is measured with a single environment over the first episodes of a run, so many of them.
 EPISODES_ALONE = 5
 
@@ -41,7 +41,7 @@ class RolloutConfig:
         execute: Ta, executed actions of a chunk; the checkpoint's own by default.
         clock: what happens while the policy thinks.
         controller: `sync` asks for a chunk when the last one is used up and waits for it; `ahead` asks while there are
-            actions left.
+            actions left, and joins chunks as the rest of its name says (`paradp.policy.joining`).
         disturbance: what happens to the task's object meanwhile; nothing by default.
         max_steps: control steps until an episode is truncated; the task's own number by default.
         chosen: what a measured sampler (`auto`) stands for here; see `settled`.
@@ -142,9 +142,16 @@ class RolloutConfig:
     def controllers(self, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
         """For so many environments."""
         hold = ACTION_CONVENTIONS[policy.spec.action_convention].hold
-        ahead = self.controller == "ahead"
+        when, _, joining = self.controller.partition("-")
         return [
-            RecedingHorizon(policy, execute=self.execute, ahead=ahead, clock=self.clock.start(), hold=hold)
+            RecedingHorizon(
+                policy,
+                execute=self.execute,
+                ahead=when == "ahead",
+                clock=self.clock.start(),
+                hold=hold,
+                joining=joining or "replace",  # type: ignore[arg-type]
+            )
             for _ in range(count)
         ]
 

@@ -18,6 +18,7 @@ from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import EngineName, Precision
 from paradp.policy.asynchronous import AsyncController, Late
+from paradp.policy.joining import Joining
 from paradp.policy.safety import SafeController, SafetyLimits
 from paradp.policy.sources import InProcess, InThread, PlanSource
 from paradp.rollouts.config import cores
@@ -39,6 +40,7 @@ def drive(
     server: str | None = None,
     late: Late = "continue-chunk",
     budget_ms: float | None = None,
+    joining: Joining = "replace",
     execute: int | None = None,
     threads: int | None = None,
     checkpoint: str | None = None,
@@ -68,6 +70,7 @@ def drive(
         late: when a chunk is not there in time: hold, continue-chunk (go on with the rest of the last one, then hold), or
             stop.
         budget_ms: milliseconds for a plan's solver; one that would take longer is ended by then.
+        joining: how a chunk joins the last one: replace, blend (with what is left of it), or inpaint (denoised to agree).
         execute: actions of a chunk until the next should take over; the checkpoint's own number by default.
         threads: of the network; all cores by default.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
@@ -92,7 +95,7 @@ def drive(
             stack.callback(source.close)
             hold = ACTION_CONVENTIONS[spec.action_convention].hold
             budget = None if budget_ms is None else budget_ms / 1000
-            inner = AsyncController(source, hold, late, execute, budget)
+            inner = AsyncController(source, hold, late, execute, budget, joining=joining)
             warm = inner.warm_up()
             robot = SimulatedRobot(Scenery(task, spec.action_convention, disturbance), seed)
             stack.callback(robot.close)

@@ -69,7 +69,8 @@ def evaluate(
         clock: what happens while the policy thinks, one or several of ideal (simulation waits), measured (time goes on as
             long as each plan takes here; such cells run one robot at a time, after all others), fixed:MS, and replay:FILE
             (a run's alone.parquet).
-        controller: sync asks for a chunk when the last one is used up, ahead while there are actions left.
+        controller: sync asks for a chunk when the last one is used up, ahead while there are actions left; ahead-blend
+            blends each chunk with what is left of the last one, ahead-inpaint denoises it to agree with that.
         disturbance: what happens to the task's object meanwhile, one or several of none, push and belt.
         max_steps: control steps until an episode is given up, one number or several; the task's own by default.
         baseline: the cell that all are compared with, as it is called in the table; the first one by default.

@@ -67,7 +67,8 @@ def rollout(
         execute: actions of a chunk that are executed before the next; the checkpoint's own number by default.
         clock: what happens while the policy thinks. ideal: simulation waits. measured: time goes on as long as each plan
             takes here. fixed:MS: so long for each. replay:FILE: as long as the plans in a run's alone.parquet took.
-        controller: sync asks for a chunk when the last one is used up, ahead while there are actions left.
+        controller: sync asks for a chunk when the last one is used up, ahead while there are actions left; ahead-blend
+            blends each chunk with what is left of the last one, ahead-inpaint denoises it to agree with that.
         disturbance: what happens to the task's object meanwhile: push or belt.
         max_steps: control steps until an episode is given up; the task's own number by default.
         episodes: how many; episode i has seed SEED + i.

@@ -15,7 +15,7 @@ from paradp.policy.asynchronous import AsyncController, Late
 from paradp.policy.controller import Hold
 from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.requests import Chunk, PlanRequest
-from paradp.policy.serving.sessions import BUDGET, GUESS, NOISE_SEED
+from paradp.policy.serving.sessions import BUDGET, GUESS, KEEP, NOISE_SEED
 from paradp.policy.serving.wire import pack, unpack
 from paradp.policy.spec import Horizons, Interface
 
@@ -103,7 +103,7 @@ class Remote:
     def _message(self, request: PlanRequest) -> bytes:
         ends = np.cumsum(list(self.spec.observation.values()))[:-1]
         message: dict[str, Any] = dict(zip(self.spec.observation, np.split(request.history, ends, axis=1), strict=True))
-        options = {NOISE_SEED: request.noise_seed, GUESS: request.guess, BUDGET: request.budget}
+        options = {NOISE_SEED: request.noise_seed, GUESS: request.guess, BUDGET: request.budget, KEEP: request.keep}
         return pack(message | {key: value for key, value in options.items() if value is not None})
 
     def _try(self, message: bytes, future: "Future[Chunk]") -> bool:

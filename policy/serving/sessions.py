@@ -7,6 +7,7 @@ A message is a map with the observation's keys, and may have these besides:
 | `paradp/noise_seed` | of this plan's noise; drawn by the server otherwise |
 | `paradp/guess` | `[H, A]`, a first guess at the chunk, normalised units |
 | `paradp/budget` | seconds for the solver |
+| `paradp/keep` | `[H]` from 0 to 1, how much of the guess each step of the chunk must keep |
 
 Each observation is either the observed steps `[To, n]`, oldest first, or the present one `[n]` alone, to be sent in every
 control step: the session then remembers the steps before. Other keys are ignored.
@@ -23,7 +24,7 @@ from paradp.policy.observations import read_observation
 from paradp.policy.requests import PlanRequest
 from paradp.policy.spec import Interface
 
-NOISE_SEED, GUESS, BUDGET = "paradp/noise_seed", "paradp/guess", "paradp/budget"
+NOISE_SEED, GUESS, BUDGET, KEEP = "paradp/noise_seed", "paradp/guess", "paradp/budget", "paradp/keep"
 
 
 class Session:
@@ -45,9 +46,16 @@ class Session:
         Raises:
             ValueError: a field is missing, or is not what it should be; the message names it. The session is as it was.
         """
+        horizon, size = self._spec.horizons.predict, self._spec.action_size
         request = PlanRequest(
-            self._read_history(message), self._read_seed(message), self._read_guess(message), self._read_budget(message)
+            self._read_history(message),
+            self._read_seed(message),
+            _finite(message, GUESS, (horizon, size)),
+            self._read_budget(message),
+            _finite(message, KEEP, (horizon,)),
         )
+        if request.keep is not None and (request.guess is None or not ((request.keep >= 0) & (request.keep <= 1)).all()):
+            raise ValueError(f"{KEEP} must be from 0 to 1, and needs {GUESS}")
         self._history.extend(request.history)
         return request
 
@@ -76,15 +84,6 @@ class Session:
             raise ValueError(f"{NOISE_SEED} must be a whole number from 0 to 2^63 - 1")
         return seed
 
-    def _read_guess(self, message: Mapping[Any, Any]) -> np.ndarray | None:
-        if (guess := message.get(GUESS)) is None:
-            return None
-        shape = self._spec.horizons.predict, self._spec.action_size
-        guess = _numbers(GUESS, guess)
-        if guess.shape != shape or not np.isfinite(guess).all():
-            raise ValueError(f"{GUESS} must be finite and of shape {shape}, not {guess.shape}")
-        return guess
-
     def _read_budget(self, message: Mapping[Any, Any]) -> float | None:
         if (budget := message.get(BUDGET)) is None:
             return None
@@ -100,3 +99,13 @@ def _numbers(key: str, value: object) -> np.ndarray:
         return np.asarray(value, np.float32)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{key!r} must be an array of numbers") from None
+
+
+def _finite(message: Mapping[Any, Any], key: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """An array that may be left out."""
+    if (value := message.get(key)) is None:
+        return None
+    array = _numbers(key, value)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"{key} must be finite and of shape {shape}, not {array.shape}")
+    return array

@@ -213,3 +213,33 @@ def test_a_prediction_that_is_not_finite_gives_no_plan_even_where_clipping_hides
     policy.engine = Broken(policy.network, policy.spec, policy.device)
     with pytest.raises(ValueError, match=r"not finite for environments \[0\] of the batch, from denoising step 60"):
         policy.plan(np.zeros((1, 2, 3), np.float32), [torch.Generator().manual_seed(0)])
+
+
+@pytest.mark.parametrize("joining", ["replace", "blend", "inpaint"])
+def test_chunks_join_as_they_are_told_to(trained, joining):
+    policy = make_policy(trained, Sequential(step_table(trained.spec.schedule, 20)))
+
+    controller = RecedingHorizon(policy, ahead=True, clock=Late(3), hold=hold, joining=joining)
+    chunks, plan = [], policy.plan
+
+    def noted(histories, generators, guesses, keep):
+        chunks.append((plan(histories, generators, guesses, keep=keep), guesses, keep))
+        return chunks[-1][0]
+
+    policy.plan = noted
+    actions = np.stack([controller.act(observation(t / 10)).action for t in range(12)])
+    (first, _, nothing), (second, guess, keep) = chunks
+    # The first is there in step 3 and asks for the next after 5 actions, in step 8; that comes in step 11.
+    assert nothing is None and np.array_equal(actions[3:11], first.actions[0, :8])
+    old, new = first.actions[0, 8], second.actions[0, 3]
+    if joining == "blend":
+        assert actions[11] == pytest.approx(old * 7 / 8 + new / 8, abs=1e-6)
+        return
+    assert np.array_equal(actions[11], new)
+    if joining == "inpaint":
+        # What is executed meanwhile is kept: the past step and three more.
+        assert keep[0, :4].tolist() == [1] * 4 and 0 < keep[0, 4] < 1
+        assert (second.chunks[0, :4] - guess[0, :4]).abs().max() < 1e-5
+        assert second.actions[0, :3] == pytest.approx(first.actions[0, 5:8], abs=1e-5)
+    else:
+        assert keep is None and np.abs(second.actions[0, :3] - first.actions[0, 5:8]).max() > 1e-3

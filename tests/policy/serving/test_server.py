@@ -78,6 +78,11 @@ WRONG = {
     "a seed": (lambda m: m | {"paradp/noise_seed": -1}, "paradp/noise_seed must be a whole number"),
     "a seed's type": (lambda m: m | {"paradp/noise_seed": True}, "paradp/noise_seed must be a whole number"),
     "a guess": (lambda m: m | {"paradp/guess": np.zeros((16, 3))}, "paradp/guess must be finite and of shape (16, 2)"),
+    "what to keep": (
+        lambda m: m | {"paradp/guess": np.zeros((16, 2)), "paradp/keep": np.full(16, 1.5)},
+        "paradp/keep must be from 0 to 1, and needs paradp/guess",
+    ),
+    "what to keep of nothing": (lambda m: m | {"paradp/keep": np.zeros(16)}, "paradp/keep must be from 0 to 1, and needs"),
     "a budget": (lambda m: m | {"paradp/budget": -1.0}, "paradp/budget must be a positive number of seconds"),
     "a frame of text": (lambda m: "{}", "msgpack in a binary frame"),
     "no msgpack": (lambda m: b"\xc1", "the message cannot be read"),
