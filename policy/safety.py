@@ -65,7 +65,7 @@ class SafetyLimits:
             raise ValueError(f"frozen_steps must be at least 1, not {self.frozen_steps}")
 
     @classmethod
-    def of(cls, spec: Interface, rate: float = 2.0, jump: float = 6.0) -> "SafetyLimits":
+    def of(cls, spec: Interface, rate: float = 1.5, jump: float = 4.0) -> "SafetyLimits":
         """The policy's own action limits, and multiples of the largest step that its demonstrations make.
 
         Where a checkpoint does not know that step, rate and jump are not limited.
