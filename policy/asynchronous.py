@@ -17,13 +17,15 @@ from paradp.policy.sources import PlanSource, blank_request
 # What happens where a chunk is not there in time, see `AsyncController`.
 Late = Literal["hold", "continue-chunk", "stop"]
 _SEEDS = 2**63
+# To load a policy elsewhere and compile what it needs.
+WARM_UP_SECONDS = 300.0
 
 
-class LatePlan(RuntimeError):
+class LatePlan(TimeoutError):
     """A chunk was not there when it was due, and that was declared to stop the robot."""
 
 
-class DeadInference(RuntimeError):
+class DeadInference(ConnectionError):
     """No plans come any more."""
 
 
@@ -45,7 +47,7 @@ class AsyncController:
         seed: of the plans' noise until `reset` gives another.
 
     Raises:
-        ValueError: `execute` is not among the predicted steps, or `late` is none of the three.
+        ValueError: `execute` is not among the predicted steps, or another setting is none that there is.
     """
 
     def __init__(
@@ -61,6 +63,10 @@ class AsyncController:
     ):
         if late not in get_args(Late):
             raise ValueError(f"late must be one of {', '.join(get_args(Late))}, not {late!r}")
+        if joining not in get_args(Joining):
+            raise ValueError(f"joining must be one of {', '.join(get_args(Joining))}, not {joining!r}")
+        if (budget is not None and budget <= 0) or dead_after <= 0:
+            raise ValueError(f"budget and dead_after must be positive, not {budget} and {dead_after}")
         self.spec = source.spec
         self.execute = self.spec.horizons.with_execute(execute).execute
         self._source = source
@@ -69,6 +75,7 @@ class AsyncController:
         self._budget = budget
         self._dead_after = dead_after
         self._joining = joining
+        self._coming: tuple[Future[Chunk], float] | None = None
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
@@ -79,16 +86,28 @@ class AsyncController:
         rest: AtTheEnd = "hold" if self._late == "hold" else "continue-chunk"
         self._queue = ChunkQueue(self.execute, True, rest, self._joining == "blend")
         self._lateness = 0
-        self._coming: tuple[Future[Chunk], float] | None = None
+        if self._coming is not None:
+            self._coming[0].cancel()
+        self._coming = None
         self._missed_this = False
         self._last_chunk: tuple[np.ndarray, int] | None = None
         self._last: np.ndarray | None = None
 
     def warm_up(self, plans: int = 3) -> float:
-        """Plans a few times before the first control step; returns the seconds that the last plan took."""
+        """Plans a few times before the first control step; returns the seconds that the last plan took.
+
+        Raises:
+            ValueError: there is no plan.
+            DeadInference: the source is dead, or takes longer than `WARM_UP_SECONDS`.
+        """
         for _ in range(plans):
             began = time.perf_counter()
-            self._source.submit(blank_request(self.spec)).result()
+            try:
+                self._submit(blank_request(self.spec)).result(WARM_UP_SECONDS)
+            except (ValueError, DeadInference):
+                raise
+            except Exception as error:
+                raise DeadInference(f"there are no plans: {error or type(error).__name__}") from error
         return time.perf_counter() - began
 
     def act(self, observation: Observation) -> Command:
@@ -101,6 +120,8 @@ class AsyncController:
         """
         vector = read_observation(self.spec, observation)
         self._history.extend([vector] * (1 if self._history else self._history.maxlen))  # type: ignore[operator]
+        if not self._source.alive:
+            raise DeadInference("what makes the plans has died")
         replan = self._join_arrived()
         if self._queue.wants_chunk:
             self._ask()
@@ -119,10 +140,10 @@ class AsyncController:
         self._source.close()
 
     def _ask(self) -> None:
-        self._queue.ask()
         seed = int(self._noise.integers(_SEEDS))
         request = PlanRequest(np.stack(self._history), seed, self._guess(), self._budget, self._keep())
         self._coming = self._submit(request), time.perf_counter()
+        self._queue.ask()
         self._missed_this = False
 
     def _submit(self, request: PlanRequest) -> "Future[Chunk]":

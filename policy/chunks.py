@@ -38,6 +38,7 @@ class ChunkQueue:
         self.step = 0
         self._since_join = 0
         self._ask_after = 0
+        self._due: int | None = None
         self._actions: deque[np.ndarray] = deque()
         self._asked: tuple[int, int] | None = None
 
@@ -47,8 +48,8 @@ class ChunkQueue:
 
     @property
     def overdue(self) -> bool:
-        """Whether Ta actions are executed, and the chunk that was asked for is not there."""
-        return self._asked is not None and self._since_join >= self._execute
+        """Whether Ta actions of a chunk, or all that it had left, are executed, and the one asked for is not there."""
+        return self._asked is not None and self._due is not None and self._since_join >= self._due
 
     @property
     def left(self) -> int:
@@ -72,7 +73,8 @@ class ChunkQueue:
         rest = blended(self._actions, actions[executed:]) if self._blend else actions[executed:]
         self._actions = deque(rest if self._keeps_rest else rest[: self._execute])
         # A late chunk may have fewer than Ta actions left.
-        self._ask_after = min(self._execute, len(rest)) - (lateness if self._ahead else 0)
+        self._due = min(self._execute, len(rest))
+        self._ask_after = self._due - (lateness if self._ahead else 0)
         self._since_join, self._asked = 0, None
         return lateness
 

@@ -1,6 +1,7 @@
 """Processes that do not outlive the one that started them."""
 
 import os
+import signal
 import threading
 from multiprocessing import parent_process
 
@@ -8,6 +9,11 @@ from multiprocessing import parent_process
 def end_with_parent() -> None:
     """To be called in a child process: it ends when its parent does, also when that is killed and cannot tell it."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def ignore_interrupts() -> None:
+    """To be called in a child process: Ctrl-C, which reaches all processes of a terminal, is its parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _wait_for_parent() -> None:

@@ -8,7 +8,8 @@
 | an observation that has been the same, to the bit, for too many control steps | stop |
 | the controller raises: late plan, dead inference, unreadable or non-finite observation, anything | stop |
 
-A stop is latched: from that control step on the robot is told to stay where it is, until `reset`.
+A stop is latched: from that control step on the robot is told to stay where it is, until `reset`. The first command of an
+episode is compared with what the robot would be told to stay where it is.
 """
 
 import logging
@@ -25,6 +26,10 @@ from paradp.policy.spec import Interface
 _LOG = logging.getLogger(__name__)
 
 
+# Of the range of an action.
+LEAST_STEP = 1e-3
+
+
 class StopReason(StrEnum):
     """Why a robot was stopped."""
 
@@ -34,6 +39,7 @@ class StopReason(StrEnum):
     LATE = "a plan is late"
     DEAD = "inference is dead"
     FAULT = "the controller failed"
+    OUTSIDE = "it was told to"
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ class SafetyLimits:
         low, high = (np.array(limit, np.float32) for limit in (spec.action_low, spec.action_high))
         if spec.action_step is None:
             return cls(low, high)
-        step = np.array(spec.action_step, np.float32)
+        # What the demonstrations never move may move a little.
+        step = np.maximum(np.array(spec.action_step, np.float32), LEAST_STEP * (high - low))
         return cls(low, high, rate * step, jump * step)
 
 
@@ -108,6 +115,8 @@ class SafeController:
         self._controller = controller
         self._limits = limits
         self._hold = hold
+        self._last: np.ndarray | None = None
+        self._resting = limits.low
         self._forget()
 
     def reset(self, seed: int | None = None) -> None:
@@ -119,28 +128,56 @@ class SafeController:
         """What the robot is told in this control step.
 
         Raises:
-            RuntimeError: there was a reason to stop before the first command, when there is no position to hold yet.
+            RuntimeError: in an episode's first control step, when it is not known how to stay.
         """
+        if self._last is None:
+            self._last = self._resting = self._position(observation)
         self.report.steps += 1
         if self.report.stopped is None:
             try:
                 self._watch(observation)
-                return self._permitted(self._controller.act(observation))
+                command = self._permitted(self._controller.act(observation))
             except Exception as error:
                 self._stop(_reason(error), error)
-        if self._last is None:
-            raise RuntimeError(f"stopped before the first command: {self.report.detail}")
-        return Command(self._hold(self._last, observation), held=True)
+            else:
+                self._rest(observation)
+                return command
+        self._rest(observation)
+        return Command(self._resting.copy(), held=True)
 
     def stop(self, why: str) -> None:
         """Stops the robot from the next control step on, until `reset`."""
-        self._stop(StopReason.FAULT, RuntimeError(why))
+        if self.report.stopped is None:
+            self._stop(StopReason.OUTSIDE, RuntimeError(why))
 
     def _forget(self) -> None:
         self.report = SafetyReport()
-        self._last: np.ndarray | None = None
+        self._last = None
         self._seen: bytes | None = None
         self._frozen = 0
+
+    def _position(self, observation: Observation) -> np.ndarray:
+        """What a robot that was told nothing yet must be told to stay."""
+        try:
+            return self._checked(self._hold(None, observation))
+        except Exception as error:
+            raise RuntimeError(f"it is not known how to stay: {error}") from error
+
+    def _rest(self, observation: Observation) -> None:
+        """Finds out how to stay after the last command; where that fails, it is what it was a control step ago."""
+        try:
+            self._resting = self._checked(self._hold(self._last, observation))
+        except Exception as error:
+            _LOG.warning("holding failed: %s", error)
+
+    def _checked(self, action: np.ndarray) -> np.ndarray:
+        """An action within limits, a copy."""
+        action = np.asarray(action)
+        if action.shape != self._limits.low.shape:
+            raise _Unsafe(StopReason.FAULT, f"the command has shape {action.shape}, not {self._limits.low.shape}")
+        if not np.isfinite(action).all():
+            raise _Unsafe(StopReason.NOT_FINITE, f"the command is not finite: {action}")
+        return action.clip(self._limits.low, self._limits.high)
 
     def _watch(self, observation: Observation) -> None:
         seen = b"".join(np.ascontiguousarray(observation[key]).tobytes() for key in sorted(observation))
@@ -150,16 +187,13 @@ class SafeController:
             raise _Unsafe(StopReason.STALE, f"the observation has not changed for {self._frozen} control steps")
 
     def _permitted(self, command: HasAction) -> Command:
-        limits, wanted = self._limits, np.asarray(command.action)
-        if not np.isfinite(wanted).all():
-            raise _Unsafe(StopReason.NOT_FINITE, f"the command is not finite: {wanted}")
-        action = wanted.clip(limits.low, limits.high)
+        wanted = np.asarray(command.action)
+        action = self._checked(wanted)
         self.report.limited += bool((action != wanted).any())
-        if self._last is not None:
-            action = self._near(action, self._last)
-        self._last = action
+        # On the way from one action within limits to another all are, but for rounding.
+        self._last = self._near(action, self._last).clip(self._limits.low, self._limits.high)  # type: ignore[arg-type]
         said = {name: getattr(command, name) for name in ("replan", "held", "late") if hasattr(command, name)}
-        return Command(action, **said)
+        return Command(self._last.copy(), **said)
 
     def _near(self, action: np.ndarray, last: np.ndarray) -> np.ndarray:
         """The action, or one on the way to it from the last."""

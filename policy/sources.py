@@ -3,15 +3,19 @@
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from paradp.policy.diffusion_policy import DiffusionPolicy
-from paradp.policy.processes import end_with_parent
+from paradp.policy.processes import end_with_parent, ignore_interrupts
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 from paradp.policy.spec import Interface
+
+# For a plan under way, when its process should end.
+CLOSE_SECONDS = 1.0
 
 
 class PlanSource(Protocol):
@@ -23,6 +27,11 @@ class PlanSource(Protocol):
     @property
     def spec(self) -> Interface:
         """What its policy was trained for."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether plans can still come from it."""
         ...
 
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
@@ -41,6 +50,7 @@ class InThread:
 
     def __init__(self, policy: DiffusionPolicy):
         self.spec = policy.spec
+        self.alive = True
         self._policy = policy
         self._executor = ThreadPoolExecutor(1, "plans")
 
@@ -54,7 +64,7 @@ class InThread:
 class InProcess:
     """Plans in a process of its own, which is started anew (spawn) and loads the policy there.
 
-    A killed process is noticed at once: the plan under way fails, and so does every later one.
+    A process that was killed is noticed at once.
 
     Args:
         spec: what the policy was trained for.
@@ -66,12 +76,24 @@ class InProcess:
         self.spec = spec
         spawn = multiprocessing.get_context("spawn")
         self._executor = ProcessPoolExecutor(1, spawn, initializer=_load, initargs=(load, threads))
+        self._processes: list[BaseProcess] = []
+
+    @property
+    def alive(self) -> bool:
+        return all(process.is_alive() for process in self._processes)
 
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
-        return self._executor.submit(_plan_there, request)
+        future = self._executor.submit(_plan_there, request)
+        self._processes = self._processes or list(self._executor._processes.values())
+        return future
 
     def close(self) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """Ends the process, in its own time or not."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        for process in self._processes:
+            process.join(CLOSE_SECONDS)
+            process.kill()
+            process.join()
 
 
 def blank_request(spec: Interface) -> PlanRequest:
@@ -90,6 +112,7 @@ _LOADED: DiffusionPolicy | None = None
 def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
     global _LOADED
     end_with_parent()
+    ignore_interrupts()
     if threads is not None:
         torch.set_num_threads(threads)
     _LOADED = load()

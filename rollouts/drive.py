@@ -31,8 +31,8 @@ class Driven:
     """What came of it.
 
     Attributes:
-        ticks: control steps that needed a command, the first of each episode apart, which a robot at rest waits for.
-        missed: those that had no command in time.
+        ticks: control steps that the robot made.
+        missed: those that had no command in time. The first of an episode is waited for.
         held: those in which there was no action to execute.
         late_plans: chunks that were not there when Ta actions of the last one were executed.
         unsafe: commands that were not finite or outside the action limits; there must be none.
@@ -67,8 +67,9 @@ def drive(
     controller: Guarded,
     limits: tuple[np.ndarray, np.ndarray],
     seconds: float,
-    on_step: Callable[[Driven], None] = lambda driven: None,
-) -> Driven:
+    driven: Driven,
+    on_step: Callable[[], None] = lambda: None,
+) -> None:
     """Drives a robot for some time.
 
     Args:
@@ -76,30 +77,31 @@ def drive(
         controller: decides; must not wait.
         limits: `[A]` each, of an action: what is told is checked once more, apart from the controller.
         seconds: of wall-clock time, from the first command on.
-        on_step: told after every control step.
+        driven: what comes of it is noted here, as it comes.
+        on_step: called after every control step.
 
     Raises:
         ConnectionError: the robot's process has died.
     """
-    driven, until = Driven(), None
+    until, tick = None, 0
     for report in robot.reports():
         received = perf_counter()
         if until is not None and received > until:
-            break
-        _note_robot(driven, report)
+            return
+        if not report.began:
+            _note_robot(driven, report, report.tick - tick)
+        tick = report.tick
         if report.ended:
             driven.episodes += 1
             driven.successes += report.success
-            driven.safety.append(controller.report)
             continue
         if report.began:
             controller.reset(report.seed)
+            driven.safety.append(controller.report)
         command = _step(driven, robot, controller, report, received)
         driven.unsafe += not _safe(command.action, limits)
         until = until or perf_counter() + seconds
-        on_step(driven)
-    driven.safety.append(controller.report)
-    return driven
+        on_step()
 
 
 def _step(driven: Driven, robot: SimulatedRobot, controller: Guarded, report: Report, received: float) -> Command:
@@ -124,12 +126,11 @@ def _step(driven: Driven, robot: SimulatedRobot, controller: Guarded, report: Re
     return command
 
 
-def _note_robot(driven: Driven, report: Report) -> None:
-    if not report.began:
-        driven.ticks += 1
-        driven.missed += report.missed
-        driven.late_steps += report.late > PERIOD / 10
-        driven.timeline.add("control step late by", ROBOT, report.tick, report.at - report.late, report.late)
+def _note_robot(driven: Driven, report: Report, steps: int) -> None:
+    driven.ticks += steps
+    driven.missed = report.missed
+    driven.late_steps += report.late > PERIOD / 10
+    driven.timeline.add("control step late by", ROBOT, report.tick, report.at - report.late, report.late)
 
 
 def _safe(action: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from paradp.envs import CONTROL_HZ
 from paradp.policy.observations import Observation
-from paradp.policy.processes import end_with_parent
+from paradp.policy.processes import end_with_parent, ignore_interrupts
 from paradp.rollouts.environments import Scenery
 
 PERIOD = 1 / CONTROL_HZ
@@ -32,7 +32,7 @@ class Report:
         observation: what is seen.
         at: when, as `time.perf_counter` says, which is one clock for all processes of a machine on Linux.
         late: seconds by which the control step begins too late.
-        missed: in the control step before there was no command in time, and the last one was carried out again.
+        missed: control steps so far that had no command in time, so that the last one was carried out again.
         success: the task's own rule has held in this episode.
         ended: the episode is over, and this control step needs no command.
     """
@@ -43,7 +43,7 @@ class Report:
     observation: Observation
     at: float
     late: float = 0.0
-    missed: bool = False
+    missed: int = 0
     success: bool = False
     ended: bool = False
 
@@ -66,7 +66,7 @@ class SimulatedRobot:
         there.close()
 
     def reports(self) -> Iterator[Report]:
-        """What the robot says, a report for every control step.
+        """What the robot says, a report for every control step; of several that wait, the newest.
 
         Raises:
             ConnectionError: the robot's process has died, or says nothing.
@@ -74,6 +74,8 @@ class SimulatedRobot:
         while True:
             try:
                 report = self._pipe.recv() if self._pipe.poll(PATIENCE_SECONDS) else None
+                while report is not None and not (report.began or report.ended) and self._pipe.poll():
+                    report = self._pipe.recv()
             except (EOFError, OSError) as error:
                 raise ConnectionError(DEAD) from error
             if report is None:
@@ -100,34 +102,35 @@ class SimulatedRobot:
 
 def _live(pipe: Connection, scenery: Scenery, seed: int) -> None:
     end_with_parent()
+    ignore_interrupts()
     env = scenery.make()
-    tick = 0
+    tick = missed = 0
     try:
         while True:
-            tick = _live_episode(pipe, env, seed, tick)
+            tick, missed = _live_episode(pipe, env, seed, tick, missed)
             seed += 1
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
-def _live_episode(pipe: Connection, env, seed: int, tick: int) -> int:
-    """One episode; returns the number of the control step that the next one begins with."""
+def _live_episode(pipe: Connection, env, seed: int, tick: int, missed: int) -> tuple[int, int]:
+    """One episode; returns the number of the control step that the next one begins with, and how many were missed."""
     observation, _ = env.reset(seed=seed)
-    pipe.send(Report(tick, seed, True, observation, time.perf_counter()))
+    pipe.send(Report(tick, seed, True, observation, time.perf_counter(), missed=missed))
     action = _command(pipe, tick, time.perf_counter() + PATIENCE_SECONDS)
     if action is None:
         raise EOFError("nobody commands the robot")
     due = time.perf_counter() + PERIOD
-    missed = success = ended = False
+    success = ended = False
     while True:
         observation, _, terminated, truncated, info = env.step(action)
         success, ended, tick = success or bool(info["success"]), terminated or truncated, tick + 1
         now = _sleep_until(due)
         pipe.send(Report(tick, seed, False, observation, now, now - due, missed, success, ended))
         if ended:
-            return tick + 1
+            return tick + 1, missed
         told = _command(pipe, tick, now + COMMAND_SECONDS)
-        missed, action = told is None, action if told is None else told
+        missed, action = missed + (told is None), action if told is None else told
         # A step that was late is not made up for.
         due = max(due, now) + PERIOD
 

@@ -15,12 +15,13 @@ from rich.live import Live
 from rich.table import Table
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
-from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.envs import ACTION_CONVENTIONS, find_disturbance, find_task
 from paradp.policy import EngineName, Precision
 from paradp.policy.asynchronous import AsyncController, Late
 from paradp.policy.joining import Joining
 from paradp.policy.safety import SafeController, SafetyLimits
 from paradp.policy.sources import InProcess, InThread, PlanSource
+from paradp.policy.spec import Interface
 from paradp.rollouts.config import cores
 from paradp.rollouts.directory import write_whole
 from paradp.rollouts.drive import Driven
@@ -28,8 +29,10 @@ from paradp.rollouts.drive import drive as run
 from paradp.rollouts.environments import Scenery, check_fits
 from paradp.rollouts.robot import SimulatedRobot
 from paradp.rollouts.summary import hardware, versions
+from paradp.sampler import SamplerChoice
 from paradp.scripts.console import console, progress
 from paradp.scripts.rollout import SAMPLER_HELP
+from paradp.scripts.serve import remote
 
 
 def drive(
@@ -61,6 +64,8 @@ def drive(
         paradp drive square --minutes 10 --late hold --out runs/realtime --trace runs/realtime/trace.json
         paradp drive square --server ws://127.0.0.1:8000
 
+    A server with an API key is told the one in PARADP_API_KEY.
+
     Args:
         task: the task's name.
         minutes: of wall-clock time.
@@ -88,11 +93,15 @@ def drive(
     path = find_checkpoint(checkpoint or task)
     spec = read_info(path).spec
     check_fits(spec, task)
+    SamplerChoice.parse(sampler)
+    if disturbance is not None:
+        find_disturbance(disturbance)
     load = partial(load_policy, path, sampler, engine=engine, precision=precision)
     with ExitStack() as stack:
         with console.status("loading the policy, and the robot"):
             source = _source(server, plans, load, threads or cores())
             stack.callback(source.close)
+            _check_same(source.spec, spec)
             hold = ACTION_CONVENTIONS[spec.action_convention].hold
             budget = None if budget_ms is None else budget_ms / 1000
             inner = AsyncController(source, hold, late, execute, budget, joining=joining)
@@ -100,9 +109,14 @@ def drive(
             robot = SimulatedRobot(Scenery(task, spec.action_convention, disturbance), seed)
             stack.callback(robot.close)
         console.print(f"a plan takes {1000 * warm:.0f} ms")
-        limits = SafetyLimits.of(spec)
-        show = stack.enter_context(_shown(live, 60 * minutes))
-        driven = run(robot, SafeController(inner, limits, hold), (limits.low, limits.high), 60 * minutes, show)
+        limits, driven = SafetyLimits.of(spec), Driven()
+        if limits.rate is None:
+            console.print("rate and jump are not limited: the checkpoint does not know its demonstrations' largest step")
+        show = stack.enter_context(_shown(live, 60 * minutes, driven))
+        try:
+            run(robot, SafeController(inner, limits, hold), (limits.low, limits.high), 60 * minutes, driven, show)
+        except KeyboardInterrupt:
+            console.print("interrupted")
     console.print(_tables(driven))
     if trace is not None:
         driven.timeline.write_trace(trace)
@@ -115,29 +129,36 @@ def drive(
 
 def _source(server: str | None, plans: str, load: Callable, threads: int) -> PlanSource:
     if server is not None:
-        from paradp.policy.serving import Remote
-
-        return Remote(server)
+        return remote(server)
     if plans == "thread":
         return InThread(load())
     return InProcess(read_info(load.args[0]).spec, load, threads)  # type: ignore[attr-defined]
 
 
+def _check_same(told: Interface, here: Interface) -> None:
+    """Raises:
+    ValueError: a server serves a policy for something else.
+    """
+    for name in Interface.__dataclass_fields__:
+        if getattr(told, name) != getattr(here, name):
+            raise ValueError(f"the server's policy differs in its {name}: {getattr(told, name)}, here {getattr(here, name)}")
+
+
 @contextmanager
-def _shown(live: bool, seconds: float) -> Iterator[Callable[[Driven], None]]:
+def _shown(live: bool, seconds: float, driven: Driven) -> Iterator[Callable[[], None]]:
     """A live view of the loop, or a progress bar."""
     began = time.monotonic()
     if not live:
         with progress("driving (seconds)", round(seconds)) as report:
-            yield lambda driven: report(min(round(time.monotonic() - began), round(seconds)))
+            yield lambda: report(min(round(time.monotonic() - began), round(seconds)))
         return
+    shown = began
     with Live(console=console, refresh_per_second=4) as view:
-        last = 0.0
 
-        def show(driven: Driven) -> None:
-            nonlocal last
-            if time.monotonic() - last > 0.5:
-                last = time.monotonic()
+        def show() -> None:
+            nonlocal shown
+            if time.monotonic() - shown > 0.5:
+                shown = time.monotonic()
                 view.update(_tables(driven))
 
         yield show

@@ -1,9 +1,11 @@
 """`paradp serve`: a policy for robots on the network."""
 
 import asyncio
+import importlib
 import os
 import signal
-from typing import Annotated
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import tyro
@@ -13,6 +15,9 @@ from paradp.policy import EngineName, Precision
 from paradp.rollouts.config import cores
 from paradp.scripts.console import console
 from paradp.scripts.rollout import SAMPLER_HELP
+
+if TYPE_CHECKING:
+    from paradp.policy.serving import PolicyServer, Remote, ServerConfig
 
 API_KEY = "PARADP_API_KEY"
 
@@ -51,23 +56,38 @@ def serve(
         engine: what computes it; auto takes the fastest that there is for the device.
         precision: of its arithmetic.
     """
-    try:
-        from paradp.policy.serving import PolicyServer, ServerConfig
-    except ModuleNotFoundError as error:
-        raise ValueError(f"serving needs {error.name}: pip install 'paradp[serve]'") from error
-    config = ServerConfig(host, port, os.environ.get(API_KEY), clients, together, waiting)
+    serving = _serving()
+    config = serving.ServerConfig(host, port, os.environ.get(API_KEY), clients, together, waiting)
     torch.set_num_threads(threads or cores())
     with console.status(f"loading {checkpoint}, measuring and compiling what is needed"):
         policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
-        server = PolicyServer(policy, config, sampler)
+        server = serving.PolicyServer(policy, config, sampler)
         server.warm_up()
     asyncio.run(_run(server, config))
 
 
-async def _run(server: "PolicyServer", config: "ServerConfig") -> None:  # type: ignore[name-defined] # noqa: F821
+def remote(uri: str) -> "Remote":
+    """Plans from a server."""
+    return _serving().Remote(uri, os.environ.get(API_KEY))
+
+
+def _serving() -> ModuleType:
+    try:
+        return importlib.import_module("paradp.policy.serving")
+    except ModuleNotFoundError as error:
+        raise ValueError(f"serving needs {error.name}: pip install 'paradp[serve]'") from error
+
+
+async def _run(server: "PolicyServer", config: "ServerConfig") -> None:
     stop = asyncio.Event()
+
+    def end() -> None:
+        if stop.is_set():
+            raise SystemExit("ended before everything was answered")
+        stop.set()
+
     for sign in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+        asyncio.get_running_loop().add_signal_handler(sign, end)
 
     def ready(port: int) -> None:
         guarded = "with an API key" if config.api_key else "without an API key"

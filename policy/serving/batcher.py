@@ -2,13 +2,16 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paradp.policy.requests import Chunk, PlanRequest
 
 PlanAll = Callable[[Sequence[PlanRequest]], list[Chunk]]
+# Of a budget that was used up by waiting: the solver makes one round all the same.
+LEAST_BUDGET = 1e-6
 
 
 class Busy(Exception):
@@ -23,18 +26,25 @@ class Waiting:
     since: float
     answer: "asyncio.Future[Chunk]"
 
+    def request_now(self) -> PlanRequest:
+        """What is left of it: a budget counts from when the request came."""
+        if self.request.budget is None:
+            return self.request
+        left = self.request.budget - (time.perf_counter() - self.since)
+        return replace(self.request, budget=max(left, LEAST_BUDGET))
+
 
 class Batcher:
-    """Makes plans in a thread of its own: whatever waits when the network is free is one batch.
+    """Makes plans in a thread of its own: what waits when the network is free is one batch.
 
-    Clients do not notice each other but by time: noise is each request's own, and one whose plan fails fails alone. What a
-    network computes may differ in its last bits with the batch.
+    Clients do not notice each other but by time: noise is each request's own, one whose plan fails fails alone, and one with
+    a budget, which ends a whole solve, is planned for by itself. Predictions may differ with the batch in their last bits.
 
     Args:
         plan: makes the plans of a batch.
         most_together: clients in a batch.
         most_waiting: requests that may wait for the next batches; more are refused.
-        on_batch: told of every batch: how many plans it has, and the seconds that the longest of them waited.
+        on_batch: told of every batch: how many plans it has, and the seconds that the first of them waited.
     """
 
     def __init__(
@@ -46,63 +56,70 @@ class Batcher:
     ):
         self._plan = plan
         self._most_together = most_together
+        self._most_waiting = most_waiting
         self._on_batch = on_batch
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(most_waiting)
+        self._queue: deque[Waiting] = deque()
+        self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "plans")
 
     @property
     def waiting(self) -> int:
-        """Requests that no batch has taken yet."""
-        return self._queue.qsize()
+        """Requests that no batch has taken yet; of clients that have gone, none."""
+        self._queue = deque(waiting for waiting in self._queue if not waiting.answer.done())
+        return len(self._queue)
 
     async def submit(self, request: PlanRequest) -> Chunk:
-        """The plan for a request.
+        """The plan for a request; whoever waits no longer cancels this.
 
         Raises:
             Busy: too many wait.
             ValueError: there is no plan that is finite.
         """
+        if self.waiting >= self._most_waiting:
+            raise Busy(f"{self._most_waiting} requests are waiting; try again later")
         waiting = Waiting(request, time.perf_counter(), asyncio.get_running_loop().create_future())
-        try:
-            self._queue.put_nowait(waiting)
-        except asyncio.QueueFull:
-            raise Busy(f"{self._queue.maxsize} requests are waiting; try again later") from None
+        self._queue.append(waiting)
+        self._arrived.set()
         return await waiting.answer
 
     async def run(self) -> None:
         """Makes batches until it is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            batch = [await self._queue.get()]
-            while len(batch) < self._most_together and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            # A client that has gone waits for nothing.
-            if batch := [waiting for waiting in batch if not waiting.answer.done()]:
+            await self._arrived.wait()
+            if batch := self._next_batch():
                 self._on_batch(len(batch), time.perf_counter() - batch[0].since)
-                answers = await loop.run_in_executor(self._thread, self._plans, [waiting.request for waiting in batch])
+                requests = [waiting.request_now() for waiting in batch]
+                answers = await loop.run_in_executor(self._thread, self._plans, requests)
                 for waiting, answer in zip(batch, answers, strict=True):
                     _deliver(waiting.answer, answer)
+            else:
+                self._arrived.clear()
 
     def close(self) -> None:
         """Ends the thread, after the batch it is at."""
         self._thread.shutdown(wait=True)
 
-    def _plans(self, requests: Sequence[PlanRequest]) -> "list[Chunk | Exception]":
-        """A chunk or what was wrong for each request; where plans fail together, each is made alone."""
-        answers: dict[int, Chunk | Exception] = {}
-        # A budget ends all plans of a solve: only those that have the same are made together.
-        for budget in dict.fromkeys(request.budget for request in requests):
-            mine = [i for i, request in enumerate(requests) if request.budget == budget]
-            answers |= zip(mine, self._plans_alike([requests[i] for i in mine]), strict=True)
-        return [answers[i] for i in range(len(requests))]
+    def _next_batch(self) -> list[Waiting]:
+        """The request that has waited longest, with others that can be planned for in the same solve."""
+        if not self.waiting:
+            return []
+        head = self._queue.popleft()
+        batch = [head]
+        while self._queue and len(batch) < self._most_together and head.request.budget is None:
+            if self._queue[0].request.budget is not None:
+                break
+            batch.append(self._queue.popleft())
+        return batch
 
-    def _plans_alike(self, requests: Sequence[PlanRequest]) -> "list[Chunk | Exception]":
+    def _plans(self, requests: Sequence[PlanRequest]) -> "list[Chunk | Exception]":
+        """A chunk or what was wrong for each request; where a batch fails, each is tried alone."""
         try:
             return list(self._plan(requests))
         except Exception as error:
             if len(requests) == 1:
                 return [error]
-            return [answer for request in requests for answer in self._plans_alike([request])]
+            return [answer for request in requests for answer in self._plans([request])]
 
 
 def _deliver(future: "asyncio.Future[Chunk]", answer: "Chunk | Exception") -> None:

@@ -39,6 +39,7 @@ class Remote:
     def __init__(self, uri: str, api_key: str | None = None, connect_seconds: float = 10.0):
         self._uri = uri
         self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else None
+        self._closed = threading.Event()
         self._open = ExitStack()
         self._connection, metadata = self._first_connection(connect_seconds)
         self.spec = _interface(metadata)
@@ -53,11 +54,16 @@ class Remote:
         self._requests.put((request, future))
         return future
 
+    @property
+    def alive(self) -> bool:
+        """Whether plans may still come: a server may come back."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Ends the connection."""
+        self._closed.set()
         self._requests.put(None)
-        self._thread.join(timeout=2 * RETRY_SECONDS + 1)
-        self._hang_up()
+        self._thread.join(timeout=10)
 
     def _first_connection(self, seconds: float) -> tuple[ClientConnection, dict[Any, Any]]:
         until = time.monotonic() + seconds
@@ -90,15 +96,19 @@ class Remote:
             self._open.close()
 
     def _work(self) -> None:
-        while (asked := self._requests.get()) is not None:
+        while (asked := self._requests.get()) is not None and not self._closed.is_set():
             request, future = asked
             message = self._message(request)
-            # A newer request, or the end, waits behind this one.
-            while self._requests.empty() and not future.cancelled():
+            while not self._given_up(future):
                 if self._try(message, future):
                     break
-                time.sleep(RETRY_SECONDS)
+                self._closed.wait(RETRY_SECONDS)
             future.cancel()
+        self._hang_up()
+
+    def _given_up(self, future: "Future[Chunk]") -> bool:
+        """A newer request, or the end, waits behind this one."""
+        return not self._requests.empty() or future.cancelled() or self._closed.is_set()
 
     def _message(self, request: PlanRequest) -> bytes:
         ends = np.cumsum(list(self.spec.observation.values()))[:-1]
@@ -107,19 +117,38 @@ class Remote:
         return pack(message | {key: value for key, value in options.items() if value is not None})
 
     def _try(self, message: bytes, future: "Future[Chunk]") -> bool:
-        """Whether the server had an answer; without one, the connection is made anew where it can be."""
+        """Whether the request is done with; without an answer the connection is made anew, where it can be."""
         try:
             self._connection.send(message)
-            answer = self._connection.recv(timeout=ANSWER_SECONDS)
+            answer = self._receive(future)
             if isinstance(answer, str) and answer.startswith("busy"):
                 return False
             _fulfil(future, answer)
+            return True
         except (WebSocketException, OSError):
             self._hang_up()
-            with suppress(WebSocketException, OSError, ValueError):
-                self._connection, _ = self._connect()
-            return False
-        return True
+        if self._closed.is_set():
+            return True
+        with suppress(WebSocketException, OSError, ValueError):
+            self._connection, metadata = self._connect()
+            if _interface(metadata) != self.spec:
+                self._hang_up()
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(ConnectionRefusedError("the server came back with another policy"))
+                return True
+        return False
+
+    def _receive(self, future: "Future[Chunk]") -> str | bytes:
+        """An answer.
+
+        Raises:
+            TimeoutError: there is none in time, or the request was given up.
+        """
+        until = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < until and not self._given_up(future):
+            with suppress(TimeoutError):
+                return self._connection.recv(timeout=RETRY_SECONDS)
+        raise TimeoutError
 
 
 class RemoteController(AsyncController):

@@ -9,7 +9,7 @@ import hmac
 import http
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.http11 import Request, Response
 
 from paradp.policy.diffusion_policy import DiffusionPolicy
@@ -32,8 +32,10 @@ from paradp.policy.spec import Interface
 _LOG = logging.getLogger(__name__)
 # Going away: the code that a server closes its connections with.
 GOING_AWAY = 1001
-# For the answers to what was accepted before a shutdown.
-FINISH_SECONDS = 10.0
+# For the answers to what was accepted before a shutdown, and then for the clients to go.
+FINISH_SECONDS, CLOSE_SECONDS = 10.0, 3.0
+# A client that has not read an answer after so long, or lets so much pile up, is cut off.
+READ_SECONDS, MOST_UNREAD_BYTES = 5.0, 2**20
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class ServerConfig:
     most_clients: int = 64
     most_together: int = 8
     most_waiting: int = 64
-    most_bytes: int = 2**20
+    most_bytes: int = 2**16
 
     def __post_init__(self) -> None:
         for name in ("most_clients", "most_together", "most_waiting", "most_bytes"):
@@ -93,10 +95,12 @@ class PolicyServer:
     Args:
         policy: makes the plans.
         config: how to serve.
-        sampler: its name, for the metadata.
+        sampler: its name, for the metadata; what a measured one stands for is added.
     """
 
     def __init__(self, policy: DiffusionPolicy, config: ServerConfig, sampler: str):
+        if policy.planned is not None:
+            sampler = f"{sampler} ({policy.planned.sampler})"
         self.metrics = Metrics()
         self._policy = policy
         self._config = config
@@ -106,12 +110,13 @@ class PolicyServer:
         )
         self._closing = asyncio.Event()
         self._answering = 0
+        self._clients = 0
         self._idle = asyncio.Condition()
 
     def warm_up(self) -> None:
         """Plans for every number of clients, so that the first of them does not wait for a compiler."""
         self._policy.prepare(self._config.most_together)
-        for together in {1, self._config.most_together}:
+        for together in range(1, self._config.most_together + 1):
             plan_together(self._policy, [blank_request(self._policy.spec)] * together)
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[int], None] = lambda port: None) -> None:
@@ -132,13 +137,16 @@ class PolicyServer:
                 config.host,
                 config.port,
                 process_request=self._process_request,
+                origins=[None],  # a browser always has one: no web page may use a server of this machine
                 compression=None,
                 max_size=config.most_bytes,
                 max_queue=2,
             ) as server:
+                unread = asyncio.create_task(_cut_off_who_does_not_read(server))
                 on_ready(server.sockets[0].getsockname()[1])
                 await stop.wait()
                 await self._shut_down(server)
+                unread.cancel()
         finally:
             batches.cancel()
             self._batcher.close()
@@ -150,9 +158,11 @@ class PolicyServer:
         with suppress(TimeoutError):  # a client that does not read its answer
             async with asyncio.timeout(FINISH_SECONDS), self._idle:
                 await self._idle.wait_for(lambda: self._answering == 0)
-        await asyncio.gather(
-            *(connection.close(GOING_AWAY, "the server is shutting down") for connection in server.connections)
-        )
+        going = [asyncio.create_task(c.close(GOING_AWAY, "the server is shutting down")) for c in server.connections]
+        if going:
+            await asyncio.wait(going, timeout=CLOSE_SECONDS)
+        for connection in server.connections:
+            connection.transport.abort()
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answers what is no websocket, and refuses who must not come in."""
@@ -163,7 +173,7 @@ class PolicyServer:
             return connection.respond(http.HTTPStatus.UNAUTHORIZED, "an API key is needed: Authorization: Api-Key KEY\n")
         if request.path == "/metrics":
             return connection.respond(http.HTTPStatus.OK, self.metrics.text().decode())
-        if len(connection.server.connections) >= self._config.most_clients or self._closing.is_set():
+        if self._clients >= self._config.most_clients or self._closing.is_set():
             self.metrics.answers.labels("full").inc()
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "no more clients can be served\n")
         return None
@@ -176,18 +186,22 @@ class PolicyServer:
 
     async def _serve_client(self, connection: ServerConnection) -> None:
         session, before = Session(self._policy.spec), 0.0
-        self.metrics.clients.inc()
+        self._clients += 1
+        self.metrics.clients.set(self._clients)
         try:
-            await connection.send(self._metadata)
+            await _send(connection, self._metadata)
             async for message in connection:
+                if self._closing.is_set():
+                    break  # not answered in words: our own client asks again, where the server is started anew
                 began = time.perf_counter()
                 async with self._accepted():
-                    await connection.send(await self._answer(session, message, before))
+                    await _send(connection, await self._answer(connection, session, message, before))
                 before = time.perf_counter() - began
-        except ConnectionClosed:
+        except (ConnectionClosed, TimeoutError):
             pass
         finally:
-            self.metrics.clients.dec()
+            self._clients -= 1
+            self.metrics.clients.set(self._clients)
 
     @asynccontextmanager
     async def _accepted(self) -> AsyncIterator[None]:
@@ -200,22 +214,26 @@ class PolicyServer:
             async with self._idle:
                 self._idle.notify_all()
 
-    async def _answer(self, session: Session, message: str | bytes, before: float) -> str | bytes:
+    async def _answer(
+        self, connection: ServerConnection, session: Session, message: str | bytes, before: float
+    ) -> str | bytes:
         """The plan, or in words why there is none."""
-        if self._closing.is_set():
-            return self._refused("closing", "the server is shutting down")
         began = time.perf_counter()
         try:
             if isinstance(message, str):
                 raise ValueError("a message must be msgpack in a binary frame, not text")
-            chunk = await self._batcher.submit(session.read(unpack(message)))
+            request = session.read(unpack(message))
+            chunk = await _while_connected(connection, self._batcher.submit(request))
         except Busy as error:
             return self._refused("busy", f"busy: {error}")
         except ValueError as error:
             return self._refused("refused", str(error))
+        except ConnectionClosed:
+            raise
         except Exception as error:
             _LOG.exception("a plan failed")
             return self._refused("failed", f"the plan failed: {type(error).__name__}")
+        session.remember(request)
         self.metrics.answers.labels("plan").inc()
         self.metrics.plan(chunk)
         return pack(_plan_message(chunk, time.perf_counter() - began, before))
@@ -223,6 +241,46 @@ class PolicyServer:
     def _refused(self, kind: str, why: str) -> str:
         self.metrics.answers.labels(kind).inc()
         return why
+
+
+async def _send(connection: ServerConnection, message: str | bytes) -> None:
+    """Sends, and cuts off a client that does not read.
+
+    Raises:
+        TimeoutError: it did not.
+    """
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            await connection.send(message)
+    except TimeoutError:
+        connection.transport.abort()
+        raise
+
+
+async def _while_connected(connection: ServerConnection, plan: Coroutine[Any, Any, Chunk]) -> Chunk:
+    """A plan, as long as there is somebody to have it.
+
+    Raises:
+        ConnectionClosed: the client has gone, and its request with it.
+    """
+    making, gone = asyncio.create_task(plan), asyncio.create_task(connection.wait_closed())
+    try:
+        await asyncio.wait({making, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not making.done():
+            raise ConnectionClosedError(None, None)
+        return making.result()
+    finally:
+        making.cancel()
+        gone.cancel()
+
+
+async def _cut_off_who_does_not_read(server: Server) -> None:
+    """Answers to pings are written without waiting for anyone to read them."""
+    while True:
+        await asyncio.sleep(1.0)
+        for connection in server.connections:
+            if connection.transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
+                connection.transport.abort()
 
 
 def _plan_message(chunk: Chunk, seconds: float, before: float) -> dict[str, Any]:

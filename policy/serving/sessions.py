@@ -41,10 +41,10 @@ class Session:
         self._history: deque[np.ndarray] = deque(maxlen=spec.horizons.observe)
 
     def read(self, message: Mapping[Any, Any]) -> PlanRequest:
-        """A request for a plan.
+        """A request for a plan; until it is remembered, the session is as it was.
 
         Raises:
-            ValueError: a field is missing, or is not what it should be; the message names it. The session is as it was.
+            ValueError: a field is missing, or is not what it should be; the message names it.
         """
         horizon, size = self._spec.horizons.predict, self._spec.action_size
         request = PlanRequest(
@@ -56,8 +56,11 @@ class Session:
         )
         if request.keep is not None and (request.guess is None or not ((request.keep >= 0) & (request.keep <= 1)).all()):
             raise ValueError(f"{KEEP} must be from 0 to 1, and needs {GUESS}")
-        self._history.extend(request.history)
         return request
+
+    def remember(self, request: PlanRequest) -> None:
+        """Keeps the steps of a request that was answered: the next one follows them."""
+        self._history.extend(request.history)
 
     def _read_history(self, message: Mapping[Any, Any]) -> np.ndarray:
         observed = self._spec.horizons.observe

@@ -10,6 +10,8 @@ import numpy as np
 # Booleans, whole numbers and floats of at most eight bytes; never objects, strings, records.
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 _MOST_DIMENSIONS = 8
+# Of a list or map; arrays have their own way to be sent.
+_MOST_VALUES = 4096
 
 
 def pack(message: dict[str, Any]) -> bytes:
@@ -28,7 +30,7 @@ def unpack(data: bytes) -> dict[Any, Any]:
         ValueError: it is no message; says what is wrong.
     """
     try:
-        message = msgpack.unpackb(data, object_hook=_unpack_array)
+        message = msgpack.unpackb(data, object_hook=_unpack_array, max_array_len=_MOST_VALUES, max_map_len=_MOST_VALUES)
     except ValueError as error:  # msgpack's own errors are of this kind
         raise ValueError(f"the message cannot be read: {error}") from error
     except (TypeError, OverflowError, RecursionError) as error:

@@ -23,6 +23,7 @@ class Scripted:
 
     def __init__(self, spec):
         self.spec = spec
+        self.alive = True
         self.requests: list[PlanRequest] = []
         self.futures: list[Future] = []
 
@@ -173,23 +174,48 @@ def test_a_killed_inference_process_stops_the_robot_within_a_step(trained, load)
     for step in range(10):
         command = controller.act(seen(step / 100))
         time.sleep(0.01)
-    (process,) = source._executor._processes.values()
+    (process,) = source._processes
     os.kill(process.pid, signal.SIGKILL)
-    process.join(5)
-    time.sleep(0.2)
-    for step in range(10, 30):
-        began = time.perf_counter()
-        stopped = controller.act(seen(step / 100))
-        assert time.perf_counter() - began < 0.05
-        if controller.report.stopped:
-            break
-        command = stopped
-    assert controller.report.stopped is StopReason.DEAD and stopped.held
+    process.join()
+    stopped = controller.act(seen(0.1))
+    assert controller.report.stopped is StopReason.DEAD and controller.report.stopped_at == 10 and stopped.held
     assert np.array_equal(stopped.action, command.action)
     # It stays stopped.
     assert np.array_equal(controller.act(seen(1.0)).action, command.action)
-    controller.reset(0)
     inner.close()
+
+
+def test_an_inference_process_that_hangs_does_not_hang_its_parent(trained, load):
+    source = InProcess(trained.spec, load, threads=1)
+    controller = AsyncController(source, hold, dead_after=0.3)
+    controller.warm_up()
+    (process,) = source._processes
+    os.kill(process.pid, signal.SIGSTOP)
+    controller.act(seen(0))
+    time.sleep(0.4)
+    with pytest.raises(DeadInference, match="has not come for"):
+        controller.act(seen(0.1))
+    controller.close()
+    assert not process.is_alive()
+
+
+def test_a_policy_that_cannot_be_loaded_there_is_told_in_a_sentence(trained, load, capfd):
+    source = InProcess(trained.spec, partial(load_policy, "/nowhere"))
+    controller = AsyncController(source, hold)
+    with pytest.raises(DeadInference, match="there are no plans"):
+        controller.warm_up()
+    controller.close()
+
+
+def test_a_source_that_takes_no_request_is_dead_in_every_step(spec):
+    class Refuses(Scripted):
+        def submit(self, request):
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    controller = AsyncController(Refuses(spec), hold)
+    for step in range(3):
+        with pytest.raises(DeadInference, match="no plan can be begun: cannot schedule"):
+            controller.act(seen(step))
 
 
 class Broken:

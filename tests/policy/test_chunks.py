@@ -106,3 +106,19 @@ def test_a_chunk_given_up_can_be_asked_for_again():
     assert not queue.wants_chunk
     queue.forget()
     assert queue.wants_chunk
+
+
+def test_a_chunk_that_came_late_is_used_up_sooner_and_the_next_is_due_then():
+    queue, chunk = ahead(8), np.arange(LENGTH)[:, None]
+    queue.ask()
+    queue.give(chunk)
+    for left in (8, 7):
+        # Plans that take eight control steps: once they are known to, they are asked for at once.
+        if not queue.wants_chunk:
+            assert [queue.next() is not None for _ in range(8)] == [True] * 8
+        queue.ask()
+        for _ in range(8):
+            queue.next()
+        assert queue.give(chunk) == 8 and queue.left == left
+    queue.ask()
+    assert [queue.overdue for _ in range(8) if queue.next() is not None] == [False] * 6 + [True]

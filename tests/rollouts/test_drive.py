@@ -1,5 +1,6 @@
 """A loop in real time: the robot waits for nobody, and what goes wrong is counted."""
 
+import itertools
 import os
 import signal
 import time
@@ -10,7 +11,7 @@ import pytest
 from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy import Command
 from paradp.policy.safety import SafeController, SafetyLimits, StopReason
-from paradp.rollouts.drive import drive
+from paradp.rollouts.drive import Driven, drive
 from paradp.rollouts.environments import Scenery
 from paradp.rollouts.robot import COMMAND_SECONDS, SimulatedRobot
 
@@ -55,27 +56,26 @@ def drive_until(robot, controller, steps: int):
     class Enough(Exception):
         pass
 
-    seen = []
+    driven, made = Driven(), itertools.count(1)
 
-    def count(driven):
-        seen.append(driven)
-        if len(seen) >= steps:
+    def count():
+        if next(made) >= steps:
             raise Enough
 
     with pytest.raises(Enough):
-        drive(robot, guarded, (SPACE.low, SPACE.high), 600.0, count)
-    return seen[-1], guarded
+        drive(robot, guarded, (SPACE.low, SPACE.high), 600.0, driven, count)
+    return driven, guarded
 
 
 def test_episodes_follow_each_other_and_slow_steps_are_missed(robot):
     controller = Sleepy(slow={3, 7, 8})
-    driven, _ = drive_until(robot, controller, 2 * STEPS + 5)
-    assert driven.episodes == 2 and driven.successes == 0 and controller.seeds == [5, 6, 7]
+    driven, _ = drive_until(robot, controller, STEPS + 20)
+    assert driven.episodes >= 1 and driven.successes == 0 and controller.seeds[:2] == [5, 6]
+    # Whoever is slow misses its control step, and may miss others that went by meanwhile; a slow machine misses more.
     assert 3 <= driven.missed < driven.ticks and driven.unsafe == 0 and not driven.stops
-    # Of every episode the first command is waited for, and what is seen at the end needs none.
-    assert driven.ticks == 2 * STEPS + 4
+    assert STEPS < driven.ticks <= 2 * STEPS + 20 and len(driven.safety) == driven.episodes + 1
     times = driven.timeline.distributions()
-    assert times["act"].max > 1000 * COMMAND_SECONDS and times["observe"].count == 2 * STEPS + 5
+    assert times["act"].max > 1000 * COMMAND_SECONDS and times["observe"].count == STEPS + 20
 
 
 def test_a_fault_in_the_loop_stops_the_robot_and_the_loop_goes_on(robot):
@@ -94,4 +94,4 @@ def test_a_robot_that_dies_ends_the_loop(robot):
 
     guarded = SafeController(Killing(), LIMITS, ACTION_CONVENTIONS["absolute"].hold)
     with pytest.raises(ConnectionError, match="the robot's process has died"):
-        drive(robot, guarded, (SPACE.low, SPACE.high), 60.0)
+        drive(robot, guarded, (SPACE.low, SPACE.high), 60.0, Driven())

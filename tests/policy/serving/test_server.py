@@ -1,5 +1,7 @@
 """The server: openpi's protocol, errors that name what is wrong, clients that do not notice each other."""
 
+import contextlib
+import socket
 import threading
 import time
 import urllib.error
@@ -11,7 +13,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from paradp.policy.requests import PlanRequest, plan_together
+from paradp.policy.serving import server as server_module
 from paradp.policy.serving.wire import pack
+from paradp.sampler import Speculative
 
 
 def get(url: str, **headers: str) -> tuple[int, str]:
@@ -138,7 +142,7 @@ def test_no_more_clients_than_may(policy, running, client, message):
             client(serving.uri)
         assert refused.value.response.status_code == 503
         other.close()
-        time.sleep(0.2)
+        until(lambda: metric(serving, "paradp_clients") == 1)
         assert client(serving.uri).ask(message)["actions"].shape == one.ask(message)["actions"].shape
 
 
@@ -166,9 +170,7 @@ def test_clients_are_planned_for_together_and_one_by_one_alike(policy, running, 
         assert gate.begun.acquire(timeout=10)
         # The others come while the network is busy.
         waiting += [pool.submit(clients[i].ask, message | {"paradp/noise_seed": i}) for i in range(1, 6)]
-        deadline = time.monotonic() + 10
-        while serving.server._batcher.waiting < 5 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: serving.server._batcher.waiting == 5)
         gate.opened.set()
         answers = [one.result() for one in waiting]
         assert gate.batches == [1, 4, 1]
@@ -184,8 +186,7 @@ def test_a_full_queue_says_busy_at_once(policy, running, client, message, monkey
         waiting = [pool.submit(clients[0].ask, message)]
         assert gate.begun.acquire(timeout=10)
         waiting += [pool.submit(one.ask, message) for one in clients[1:3]]
-        while serving.server._batcher.waiting < 2:
-            time.sleep(0.01)
+        until(lambda: serving.server._batcher.waiting == 2)
         assert clients[3].ask(message) == "busy: 2 requests are waiting; try again later"
         gate.opened.set()
         assert all(one.result()["actions"].shape == (15, 2) for one in waiting)
@@ -218,11 +219,10 @@ def test_a_shutdown_finishes_what_was_accepted(policy, running, client, message,
         clients = [client(serving.uri) for _ in range(2)]
         asked = [pool.submit(one.ask, message) for one in clients]
         assert gate.begun.acquire(timeout=10)
-        while serving.server._batcher.waiting < 1:
-            time.sleep(0.01)
+        until(lambda: serving.server._batcher.waiting == 1)
         stopping = pool.submit(serving.stop)
-        time.sleep(0.3)
-        with pytest.raises(OSError):
+        until(serving.server._closing.is_set)
+        with pytest.raises((OSError, InvalidStatus)):
             client(serving.uri)
         gate.opened.set()
         assert [one.result()["actions"].shape for one in asked] == [(15, 2)] * 2
@@ -240,10 +240,7 @@ def test_a_client_that_vanishes_leaves_nothing(policy, running, client, message,
         gone.connection.socket.close()
         gate.opened.set()
         assert other.ask(message)["actions"].shape == (15, 2)
-        deadline = time.monotonic() + 10
-        while metric(serving, "paradp_clients") > 1 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert metric(serving, "paradp_clients") == 1
+        until(lambda: metric(serving, "paradp_clients") == 1)
 
 
 def test_a_budget_ends_a_plan_and_says_so(serving, client, message):
@@ -260,17 +257,72 @@ def test_the_budget_of_one_client_is_not_that_of_another(policy, running, client
         assert gate.begun.acquire(timeout=10)
         budgets = ({"paradp/budget": 1e-6}, {}, {"paradp/budget": 60.0})
         asked = [pool.submit(client(serving.uri).ask, message | budget) for budget in budgets]
-        while serving.server._batcher.waiting < 3:
-            time.sleep(0.01)
+        until(lambda: serving.server._batcher.waiting == 3)
         gate.opened.set()
         assert [one.result()["paradp/converged"] for one in asked] == [False, True, True]
 
 
-def test_a_guess_changes_the_cost_alone(serving, client, message, policy):
-    one = client(serving.uri)
-    plain = one.ask(message | {"paradp/noise_seed": 5})
-    guessed = one.ask(message | {"paradp/noise_seed": 5, "paradp/guess": plain["paradp/whole"]})
-    assert isinstance(guessed, dict) and guessed["paradp/converged"]
+def test_a_guess_reaches_the_solver(serving, client, message, policy, monkeypatch):
+    guesses, solve = [], Speculative.solve
+
+    def noted(self, denoiser, condition, noise, guess=None, deadline=None):
+        guesses.append(guess)
+        return solve(self, denoiser, condition, noise, guess, deadline)
+
+    monkeypatch.setattr(Speculative, "solve", noted)
+    guess = np.linspace(-1, 1, 32, dtype=np.float32).reshape(16, 2)
+    assert client(serving.uri).ask(message | {"paradp/guess": guess})["paradp/converged"]
+    assert np.array_equal(guesses[0][0].numpy(), guess)
+
+
+def until(said, seconds: float = 15.0) -> None:
+    """Waits until something is so."""
+    deadline = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_requests_of_clients_that_have_gone_are_forgotten(policy, running, client, message, monkeypatch):
+    gate = Gate(policy, monkeypatch)
+    with running(policy, most_together=1, most_waiting=2) as serving:
+        holding = client(serving.uri)
+        holding.connection.send(pack(message))
+        assert gate.begun.acquire(timeout=10)
+        for _ in range(6):
+            gone = client(serving.uri)
+            gone.connection.send(pack(message))
+            until(lambda: serving.server._batcher.waiting == 1)
+            gone.close()
+            until(lambda: serving.server._batcher.waiting == 0)
+        gate.opened.set()
+        assert client(serving.uri).ask(message)["actions"].shape == (15, 2)
+        assert len(gate.batches) == 2
+
+
+def test_a_client_that_does_not_read_is_cut_off_and_holds_nobody_up(policy, running, client, message, monkeypatch):
+    monkeypatch.setattr(server_module, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(server_module, "MOST_UNREAD_BYTES", 10_000)
+    with running(policy, most_bytes=10_000) as serving, socket.create_connection(("127.0.0.1", serving.port)) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.sendall(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        # Texts, each answered in words, masked by zeros.
+        raw.settimeout(1.0)
+        frame = b"\x81\x84\x00\x00\x00\x00what"
+        with contextlib.suppress(OSError):
+            for _ in range(3000):
+                raw.sendall(frame * 100)
+        assert client(serving.uri).ask(message)["actions"].shape == (15, 2)
+        serving.stop()
+
+
+def test_a_web_page_may_not_use_it(serving, client):
+    with pytest.raises(InvalidStatus) as refused:
+        client(serving.uri, origin="https://example.org")
+    assert refused.value.response.status_code == 403
 
 
 @pytest.mark.parametrize(
