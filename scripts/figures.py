@@ -14,6 +14,7 @@ from paradp.rollouts.statistics import Estimate
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 MARKERS = "osD^vP*X<>p"
 
@@ -45,6 +46,9 @@ def plot_reward_against_latency(comparison: Comparison, path: Path | BinaryIO) -
     right.set_yticks([-i for i in range(len(runs))], [run.label for run in runs])
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
