@@ -230,6 +230,18 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
         (["study", "engines", "lift", "--runs", "nowhere"], "nowhere holds no finished run of the eager engine in fp32"),
         (["study", "variants", "lift", "--runs", "nowhere"], "nowhere holds no trainings"),
         (["info", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
+        (["drive", "lift", "--sampler", "para-dpm"], "unknown sampler 'para-dpm' — did you mean 'para-ddpm'?"),
+        (["drive", "lift", "--disturbance", "psuh"], "unknown disturbance 'psuh' — did you mean 'push'?"),
+        (["drive", "lift", "--minutes", "0"], "minutes must be positive, not 0"),
+        (["drive", "lift", "--checkpoint", "square"], "does not fit the task 'lift': its task is square"),
+        (
+            ["drive", "lift", "--plans", "thread", "--sampler", "ddim-5", "--budget-ms", "-1"],
+            "budget and dead_after must be",
+        ),
+        (["drive", "lift", "--server", "http://127.0.0.1:9"], "http://127.0.0.1:9 is no policy server"),
+        (["serve", "nowhere"], "no checkpoint 'nowhere'"),
+        (["serve", "lift", "--port", "70000"], "port must be from 0 to 65535, not 70000"),
+        (["serve", "lift", "--together", "0"], "most_together must be at least 1, not 0"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_an_exit_code(paradp, tmp_path, monkeypatch, arguments, message):
@@ -296,9 +308,24 @@ def test_the_directory_of_another_run_is_left_alone(paradp, tmp_path):
 
 
 def test_help_teaches(paradp):
-    for command in ("rollout", "bench", "collect", "train", "study", "info"):
+    for command in ("rollout", "evaluate", "drive", "serve", "bench", "collect", "train", "study", "info"):
         code, printed, _ = paradp(command, "--help")
         assert code == 0 and f"paradp {command}" in printed
+
+
+def test_a_loop_in_real_time_leaves_figures_and_a_trace(paradp, tmp_path):
+    arguments = ["--minutes", "0.05", "--plans", "thread", "--sampler", "ddim-5", "--seed", "7"]
+    code, printed, err = paradp(
+        "drive", "lift", *arguments, "--trace", str(tmp_path / "trace.json"), "--out", str(tmp_path / "out")
+    )
+    assert code == 0 and "observation to command" in printed, err
+    told = json.loads((tmp_path / "out" / "drive.json").read_text())
+    assert told["ticks"] > 0 and told["plans"] > 0 and told["unsafe"] == 0
+    assert told["milliseconds"]["denoise"]["p50"] > 0 and len(told["safety"]) == told["episodes"] + 1
+    assert {event["name"] for event in json.loads((tmp_path / "trace.json").read_text())["traceEvents"]} >= {
+        "act",
+        "denoise",
+    }
 
 
 def test_info_lists_tasks_and_samplers(paradp):
