@@ -17,9 +17,9 @@ from paradp.sampler import SamplerChoice
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 
-SAMPLERS = ("speculative-ddpm:window=8", "ddpm", "ddim-10")
+SAMPLERS = ("speculative-ddpm:window=8", "ddim-10")
 WORKERS = (1, 2)
-ENVS, STEPS, GROUPS, REPEATS = 10, 100, 3, 3
+ENVS, STEPS, GROUPS, REPEATS = 10, 50, 3, 3
 FAR = 64
 
 
