@@ -3,27 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
 
 import numpy as np
 
 from paradp.policy import Command
-from paradp.policy.observations import Observation
-from paradp.policy.safety import SafetyReport
+from paradp.policy.safety import SafeController, SafetyReport
 from paradp.rollouts.robot import PERIOD, Report, SimulatedRobot
 from paradp.rollouts.timeline import Timeline
 
 LOOP, ROBOT, INFERENCE = "control loop", "robot", "inference"
-
-
-class Guarded(Protocol):
-    """A controller that keeps count of what it did for safety: `SafeController`."""
-
-    report: SafetyReport
-
-    def reset(self, seed: int | None = None) -> None: ...
-
-    def act(self, observation: Observation) -> Command: ...
 
 
 @dataclass
@@ -64,7 +52,7 @@ class Driven:
 
 def drive(
     robot: SimulatedRobot,
-    controller: Guarded,
+    controller: SafeController,
     limits: tuple[np.ndarray, np.ndarray],
     seconds: float,
     driven: Driven,
@@ -104,7 +92,7 @@ def drive(
         on_step()
 
 
-def _step(driven: Driven, robot: SimulatedRobot, controller: Guarded, report: Report, received: float) -> Command:
+def _step(driven: Driven, robot: SimulatedRobot, controller: SafeController, report: Report, received: float) -> Command:
     timeline, tick = driven.timeline, report.tick
     timeline.add("observe", LOOP, tick, report.at, received - report.at)
     with timeline.span("act", LOOP, tick):
