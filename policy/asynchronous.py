@@ -1,17 +1,17 @@
 """Control in real time: one chunk is executed while the next is planned elsewhere."""
 
 import time
-from collections import deque
 from concurrent.futures import Future
 from typing import Literal, get_args
 
 import numpy as np
 
-from paradp.policy.chunks import AtTheEnd, ChunkQueue
+from paradp.policy.chunks import AtTheEnd
 from paradp.policy.controller import Command, Hold, Replan
-from paradp.policy.joining import Joining, soft_mask
-from paradp.policy.observations import Observation, read_observation
-from paradp.policy.requests import Chunk, PlanRequest, carried_on
+from paradp.policy.follower import ChunkFollower
+from paradp.policy.joining import Joining
+from paradp.policy.observations import Observation
+from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.sources import PlanSource, blank_request
 
 # What happens where a chunk is not there in time, see `AsyncController`.
@@ -68,7 +68,7 @@ class AsyncController:
         if (budget is not None and budget <= 0) or dead_after <= 0:
             raise ValueError(f"budget and dead_after must be positive, not {budget} and {dead_after}")
         self.spec = source.spec
-        self.execute = self.spec.horizons.with_execute(execute).execute
+        self._execute = execute
         self._source = source
         self._hold = hold
         self._late = late
@@ -82,16 +82,12 @@ class AsyncController:
         """Forgets the episode. With a seed, its noise is that seed's; without one, the noise goes on."""
         if seed is not None:
             self._noise = np.random.default_rng(seed)
-        self._history: deque[np.ndarray] = deque(maxlen=self.spec.horizons.observe)
-        rest: AtTheEnd = "hold" if self._late == "hold" else "continue-chunk"
-        self._queue = ChunkQueue(self.execute, True, rest, self._joining == "blend")
-        self._lateness = 0
+        at_the_end: AtTheEnd = "hold" if self._late == "hold" else "continue-chunk"
+        self._robot = ChunkFollower(self.spec, self._execute, True, at_the_end, self._joining, self._hold)
         if self._coming is not None:
             self._coming[0].cancel()
         self._coming = None
         self._missed_this = False
-        self._last_chunk: tuple[np.ndarray, int] | None = None
-        self._last: np.ndarray | None = None
 
     def warm_up(self, plans: int = 3) -> float:
         """Plans a few times before the first control step; returns the seconds that the last plan took.
@@ -118,32 +114,25 @@ class AsyncController:
             LatePlan: a chunk was not there when it was due, and `late` is `stop`.
             DeadInference: the source is dead, or silent for `dead_after`.
         """
-        vector = read_observation(self.spec, observation)
-        self._history.extend([vector] * (1 if self._history else self._history.maxlen))  # type: ignore[operator]
+        self._robot.observe(observation)
         if not self._source.alive:
             raise DeadInference("what makes the plans has died")
         replan = self._join_arrived()
-        if self._queue.wants_chunk:
+        if self._robot.wants_chunk:
             self._ask()
             # What plans without delay, such as a test's source, is there at once.
             replan = self._join_arrived() or replan
-        late = self._check_late()
-        action = self._queue.next()
-        held = action is None
-        if action is None:
-            action = self._hold(self._last, observation)
-        self._last = action
-        return Command(action, replan, held, late)
+        return self._robot.next(observation, replan, self._check_late())
 
     def close(self) -> None:
         """Ends the source."""
         self._source.close()
 
     def _ask(self) -> None:
-        seed = int(self._noise.integers(_SEEDS))
-        request = PlanRequest(np.stack(self._history), seed, self._guess(), self._budget, self._keep())
+        robot, seed = self._robot, int(self._noise.integers(_SEEDS))
+        request = PlanRequest(robot.history, seed, robot.guess, self._budget, robot.keep)
         self._coming = self._submit(request), time.perf_counter()
-        self._queue.ask()
+        robot.ask()
         self._missed_this = False
 
     def _submit(self, request: PlanRequest) -> "Future[Chunk]":
@@ -152,20 +141,6 @@ class AsyncController:
         except Exception as error:
             raise DeadInference(f"no plan can be begun: {error or type(error).__name__}") from error
 
-    def _guess(self) -> np.ndarray | None:
-        """What the last plan says of the time that the next one is for, its end held, `[H, A]`."""
-        if self._last_chunk is None:
-            return None
-        whole, consumed = self._last_chunk
-        return carried_on(whole, self._queue.consumed - consumed)
-
-    def _keep(self) -> np.ndarray | None:
-        """How much of the guess the next plan must keep, `[H]`."""
-        if self._joining != "inpaint" or self._last_chunk is None:
-            return None
-        horizons = self.spec.horizons
-        return soft_mask(horizons.predict, horizons.observe - 1, self._lateness, self._queue.left)
-
     def _join_arrived(self) -> Replan | None:
         if self._coming is None or not self._coming[0].done():
             return None
@@ -173,18 +148,12 @@ class AsyncController:
         try:
             chunk = future.result()
         except ValueError:
-            self._queue.forget()
+            self._robot.forget()
             raise
         except Exception as error:
-            self._queue.forget()
+            self._robot.forget()
             raise DeadInference(f"the plan's process has died: {error or type(error).__name__}") from error
-        return self._take(chunk)
-
-    def _take(self, chunk: Chunk) -> Replan:
-        asked_at = self._queue.asked_at
-        lateness = self._lateness = self._queue.give(chunk.actions)
-        self._last_chunk = chunk.whole, asked_at
-        return Replan.of(chunk, lateness)
+        return Replan.of(chunk, self._robot.take(chunk))
 
     def _check_late(self) -> bool:
         """Whether a chunk is found to be late in this control step."""
@@ -193,7 +162,7 @@ class AsyncController:
         silent = time.perf_counter() - self._coming[1]
         if silent > self._dead_after:
             raise DeadInference(f"a plan has not come for {silent:.1f} s")
-        if not self._queue.overdue or self._missed_this:
+        if not self._robot.overdue or self._missed_this:
             return False
         self._missed_this = True
         if self._late == "stop":

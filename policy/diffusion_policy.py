@@ -14,7 +14,6 @@ from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.engines import Engine
 from paradp.policy.joining import Inpainting
 from paradp.policy.normalizer import Normalizer
-from paradp.policy.observations import Observation, read_observation
 from paradp.policy.planner import Planned
 from paradp.policy.spec import PolicySpec
 from paradp.policy.timing import wait_for
@@ -94,10 +93,6 @@ class DiffusionPolicy:
         self._low = np.array(spec.action_low, np.float32)
         self._high = np.array(spec.action_high, np.float32)
 
-    def read(self, observation: Observation) -> np.ndarray:
-        """As `read_observation`."""
-        return read_observation(self.spec, observation)
-
     def with_solver(self, solver: Solver) -> "DiffusionPolicy":
         """The same policy on the same engine, denoised in another way."""
         other = copy(self)
@@ -121,7 +116,7 @@ class DiffusionPolicy:
         """Plans for B environments at once.
 
         Args:
-            histories: `[B, To, O]`, the observed steps, oldest first, as `read` returns them.
+            histories: `[B, To, O]`, the observed steps, oldest first, as `read_observation` returns them.
             generators: B CPU generators; each environment's noise comes from its own.
             guesses: `[B, H, A]`, first guesses at the chunks, normalised units: a solver may be faster for them, but draws
                 from the same law.

@@ -59,26 +59,47 @@ def plan_together(policy: DiffusionPolicy, requests: Sequence[PlanRequest]) -> l
     (budget, *others) = {request.budget for request in requests}
     if others:
         raise ValueError("plans with different budgets cannot be made together")
-    horizon, size = policy.spec.horizons.predict, policy.spec.action_size
-    guesses = np.stack([np.zeros((horizon, size), np.float32) if r.guess is None else r.guess for r in requests])
-    plan = policy.plan(
-        np.stack([request.history for request in requests]),
+    return plan_each(
+        policy,
+        [request.history for request in requests],
         [torch.Generator().manual_seed(request.noise_seed) for request in requests],
-        torch.from_numpy(guesses).to(policy.device),
-        budget=budget,
-        keep=stacked([request.keep for request in requests], horizon),
+        [request.guess for request in requests],
+        [request.keep for request in requests],
+        budget,
     )
-    return chunks_of(plan)
 
 
-def stacked(keeps: Sequence[np.ndarray | None], horizon: int) -> torch.Tensor | None:
-    """The weights of several robots, `[B, H]`, or `None` where none keeps anything."""
-    if all(keep is None for keep in keeps):
-        return None
-    return torch.from_numpy(np.stack([np.zeros(horizon, np.float32) if keep is None else keep for keep in keeps]))
+def plan_each(
+    policy: DiffusionPolicy,
+    histories: Sequence[np.ndarray],
+    generators: Sequence[torch.Generator],
+    guesses: Sequence[np.ndarray | None],
+    keeps: Sequence[np.ndarray | None],
+    budget: float | None = None,
+) -> list[Chunk]:
+    """Plans for several robots at once, with the noise of their generators; for the rest see `PlanRequest`.
+
+    Raises:
+        ValueError: the network gave a plan that is not finite.
+    """
+    horizon, size = policy.spec.horizons.predict, policy.spec.action_size
+    kept = any(keep is not None for keep in keeps)
+    plan = policy.plan(
+        np.stack(histories),
+        generators,
+        _stacked(guesses, (horizon, size)).to(policy.device),
+        budget=budget,
+        keep=_stacked(keeps, (horizon,)) if kept else None,
+    )
+    return _chunks_of(plan)
 
 
-def chunks_of(plan: Plan) -> list[Chunk]:
+def _stacked(arrays: Sequence[np.ndarray | None], shape: tuple[int, ...]) -> torch.Tensor:
+    """One row for each robot, zeros where it has none."""
+    return torch.from_numpy(np.stack([np.zeros(shape, np.float32) if array is None else array for array in arrays]))
+
+
+def _chunks_of(plan: Plan) -> list[Chunk]:
     """A plan for several robots, one by one."""
     stats, wholes = plan.stats, plan.chunks.cpu().numpy()
     return [

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.records import Episode
+from paradp.rollouts.runner import Subscriber
 from paradp.rollouts.summary import versions
 from paradp.rollouts.workers import Workers, stopping
 from paradp.rollouts.workplace import Workplace
@@ -50,12 +51,15 @@ class Backend(Protocol):
 class InProcess:
     """One job after another, here.
 
+    Args:
+        subscribers: told of every step and every episode.
+
     Attributes:
         workplace: where; to be closed when no more is to be run.
     """
 
-    def __init__(self) -> None:
-        self.workplace = Workplace()
+    def __init__(self, subscribers: Sequence[Subscriber] = ()) -> None:
+        self.workplace = Workplace(subscribers)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
         for job in jobs:

@@ -11,13 +11,14 @@ videos/                  the first episodes, if asked for
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
+from paradp.policy import Replan
 from paradp.rollouts.records import Episode, jerk
 
 _EPISODE = TypeAdapter(Episode)
@@ -140,5 +141,4 @@ def _episode_row(episode: Episode, action_convention: str) -> dict[str, Any]:
 
 def _step_row(step: dict[str, Any]) -> dict[str, Any]:
     replan = step.pop("replan") or {}
-    names = ("seconds", "batch", "rounds", "evaluations", "residual", "converged", "lateness")
-    return {**step, **{f"replan_{name}": replan.get(name) for name in names}}
+    return {**step, **{f"replan_{field.name}": replan.get(field.name) for field in fields(Replan)}}

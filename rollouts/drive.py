@@ -9,9 +9,7 @@ import numpy as np
 from paradp.policy import Command
 from paradp.policy.safety import SafeController, SafetyReport
 from paradp.rollouts.robot import PERIOD, Report, SimulatedRobot
-from paradp.rollouts.timeline import Timeline
-
-LOOP, ROBOT, INFERENCE = "control loop", "robot", "inference"
+from paradp.rollouts.timeline import LOOP, ROBOT, Timeline
 
 
 @dataclass
@@ -106,11 +104,7 @@ def _step(driven: Driven, robot: SimulatedRobot, controller: SafeController, rep
         driven.plans += 1
         driven.unconverged += not replan.converged
         # The plan ended at some time in the last control step; its end is drawn where it was joined.
-        began = received - replan.seconds
-        for stage in ("encode", "denoise", "decode"):
-            length = getattr(replan, stage)
-            timeline.add(stage, INFERENCE, tick, began, length)
-            began += length
+        timeline.add_plan(tick, replan, received)
     return command
 
 

@@ -20,6 +20,8 @@ class StepRecord:
         replan: what the plan took, if this step began with one.
         action: what the robot was told.
         held: it was told to stay, for want of an action.
+        began: when the controller was asked, as `time.perf_counter` says; 0 if unknown.
+        simulation: wall-clock seconds of the simulator's step, shared with all environments of the batch; 0 if unknown.
     """
 
     step: int
@@ -29,6 +31,8 @@ class StepRecord:
     replan: Replan | None
     action: tuple[float, ...] = ()
     held: bool = False
+    began: float = 0.0
+    simulation: float = 0.0
 
 
 @dataclass(frozen=True)

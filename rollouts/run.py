@@ -11,6 +11,7 @@ from paradp.rollouts.backends import Backend, InProcess, Job
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import RunDirectory, steps_table, write_parquet
 from paradp.rollouts.records import Episode
+from paradp.rollouts.runner import Subscriber
 from paradp.rollouts.summary import Summary, summarise, versions
 from paradp.rollouts.workplace import Workplace
 
@@ -18,7 +19,10 @@ OnProgress = Callable[[int], None]
 
 
 def rollout(
-    config: RolloutConfig, on_progress: OnProgress = lambda episodes: None, backend: Backend | None = None
+    config: RolloutConfig,
+    on_progress: OnProgress = lambda episodes: None,
+    backend: Backend | None = None,
+    subscribers: Sequence[Subscriber] = (),
 ) -> Summary:
     """Runs the episodes that are still missing in `config.out`, and sums up all of them.
 
@@ -26,13 +30,14 @@ def rollout(
         config: what to run.
         on_progress: told how many episodes are finished.
         backend: who runs them; this process by default.
+        subscribers: told of every step and every episode that this process runs.
 
     Raises:
         ValueError: task, sampler or checkpoint are unknown or do not fit each other, or `config.out` holds another run.
         ChildProcessError: workers keep dying; what was finished is kept.
         OSError: an episode cannot be written; those before it are kept.
     """
-    [summary] = rollouts([config], on_progress, backend)
+    [summary] = rollouts([config], on_progress, backend, subscribers=subscribers)
     return summary
 
 
@@ -41,6 +46,7 @@ def rollouts(
     on_progress: OnProgress = lambda episodes: None,
     backend: Backend | None = None,
     alone: Callable[[RolloutConfig], Path] = lambda config: config.out / "alone",
+    subscribers: Sequence[Subscriber] = (),
 ) -> list[Summary]:
     """As `rollout`, for several runs whose episodes are dealt out together; all are checked before any is run.
 
@@ -49,8 +55,9 @@ def rollouts(
         on_progress: told how many episodes of all are finished.
         backend: who runs them; this process by default.
         alone: where the episodes of one environment at a time are kept that the latencies of a run are measured with.
+        subscribers: told of every step and every episode that this process runs.
     """
-    here = InProcess()
+    here = InProcess(subscribers)
     try:
         runs = [_Run(config, here.workplace) for config in configs]
         timings = [

@@ -96,12 +96,13 @@ def _step(
 ) -> tuple[Observations, list[int]]:
     """One control step of all running environments; returns the next observations and whose episodes ended."""
     slots = list(running)
-    started = time.perf_counter()
+    began = time.perf_counter()
     commands = _act([controllers[i] for i in slots], [_row(observations, i) for i in slots])
-    seconds = time.perf_counter() - started
+    acted = time.perf_counter()
     actions = np.zeros(envs.action_space.shape, envs.action_space.dtype)
     actions[slots] = [command.action for command in commands]
     observations, rewards, terminated, truncated, infos = envs.step(actions)
+    simulation = time.perf_counter() - acted
     disturbed = infos.get("disturbed", np.zeros(envs.num_envs, bool))
     for i, command in zip(slots, commands, strict=True):
         steps = running[i].steps
@@ -111,10 +112,12 @@ def _step(
                 len(steps),
                 float(rewards[i]),
                 bool(infos["success"][i]),
-                seconds,
+                acted - began,
                 getattr(command, "replan", None),
                 tuple(command.action.tolist()),
                 getattr(command, "held", False),
+                began,
+                simulation,
             )
         )
     return observations, [i for i in slots if terminated[i] or truncated[i]]

@@ -11,7 +11,10 @@ from time import perf_counter
 
 import numpy as np
 
+from paradp.policy import Replan
 from paradp.rollouts.directory import write_whole
+
+LOOP, ROBOT, INFERENCE = "control loop", "robot", "inference"
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,14 @@ class Timeline:
     def add(self, name: str, lane: str, tick: int, began: float, seconds: float) -> None:
         self.spans.append(Span(name, lane, began, seconds, tick))
         self._seconds.setdefault(name, array("d")).append(seconds)
+
+    def add_plan(self, tick: int, replan: Replan, ended: float) -> None:
+        """Notes the stages of a plan."""
+        began = ended - replan.seconds
+        for stage in ("encode", "denoise", "decode"):
+            length = getattr(replan, stage)
+            self.add(stage, INFERENCE, tick, began, length)
+            began += length
 
     def distributions(self) -> dict[str, Distribution]:
         """Of every kind of span, in the order that they were first seen."""

@@ -19,9 +19,14 @@ WARM_UP_PLANS = 2
 
 
 class Workplace:
-    """Runs groups of episodes; loading, compiling and building are done again only where the next group needs others."""
+    """Runs groups of episodes; loading, compiling and building are done again only where the next group needs others.
 
-    def __init__(self) -> None:
+    Args:
+        subscribers: told of every step and every episode.
+    """
+
+    def __init__(self, subscribers: Sequence[Subscriber] = ()) -> None:
+        self._subscribers = subscribers
         self._trained: tuple[object, DiffusionPolicy] | None = None
         self._policy: tuple[object, DiffusionPolicy] | None = None
         self._envs: tuple[object, SyncVectorEnv] | None = None
@@ -55,7 +60,7 @@ class Workplace:
             policy.prepare(envs.num_envs)
             warm_up(policy, envs)
             self._warm = policy, envs
-        yield from run_episodes(envs, config.controllers(policy, envs.num_envs), seeds, films)
+        yield from run_episodes(envs, config.controllers(policy, envs.num_envs), seeds, [*films, *self._subscribers])
 
     def close(self) -> None:
         """Gives the simulators back."""

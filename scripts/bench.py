@@ -67,7 +67,7 @@ def bench(
     names = tuple(fastest if name == "auto" else name for name in engines or ("eager", "auto"))
     if len(set(names)) < len(names):
         raise ValueError(f"--engines names one twice: {', '.join(names)}")
-    conditions = policy.condition(expert_histories(policy, OBSERVATIONS, SEED))
+    conditions = policy.condition(expert_histories(policy.spec, OBSERVATIONS, SEED))
     rows: list[BenchRow] = []
     for size in batch:
         turns = max(min(repeats, 8), repeats // size)

@@ -11,8 +11,6 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Group
-from rich.live import Live
-from rich.table import Table
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.envs import ACTION_CONVENTIONS, find_disturbance, find_task
@@ -31,6 +29,7 @@ from paradp.rollouts.robot import SimulatedRobot
 from paradp.rollouts.summary import hardware, versions
 from paradp.sampler import SamplerChoice
 from paradp.scripts.console import console, progress
+from paradp.scripts.live import count_table, live_view, timing_table
 from paradp.scripts.rollout import SAMPLER_HELP
 from paradp.scripts.serve import remote
 
@@ -147,28 +146,17 @@ def _check_same(told: Interface, here: Interface) -> None:
 @contextmanager
 def _shown(live: bool, seconds: float, driven: Driven) -> Iterator[Callable[[], None]]:
     """A live view of the loop, or a progress bar."""
-    began = time.monotonic()
-    if not live:
-        with progress("driving (seconds)", round(seconds)) as report:
-            yield lambda: report(min(round(time.monotonic() - began), round(seconds)))
+    if live:
+        with live_view(lambda: _tables(driven)) as changed:
+            yield changed
         return
-    shown = began
-    with Live(console=console, refresh_per_second=4) as view:
-
-        def show() -> None:
-            nonlocal shown
-            if time.monotonic() - shown > 0.5:
-                shown = time.monotonic()
-                view.update(_tables(driven))
-
-        yield show
+    began = time.monotonic()
+    with progress("driving (seconds)", round(seconds)) as report:
+        yield lambda: report(min(round(time.monotonic() - began), round(seconds)))
 
 
 def _tables(driven: Driven) -> Group:
-    times = Table("ms", "p50", "p95", "p99", "p99.9", "max", "jitter", "count")
-    for name, d in driven.timeline.distributions().items():
-        times.add_row(name, *(f"{t:.1f}" for t in (d.p50, d.p95, d.p99, d.p99_9, d.max, d.jitter)), str(d.count))
-    values = {
+    counts = {
         "control steps": driven.ticks,
         "missed": driven.missed,
         "held": driven.held,
@@ -180,10 +168,7 @@ def _tables(driven: Driven) -> Group:
         "episodes": driven.episodes,
         "successes": driven.successes,
     }
-    counts = Table("of the loop", "count")
-    for name, value in values.items():
-        counts.add_row(name, str(value))
-    return Group(times, counts, *driven.stops)
+    return Group(timing_table(driven.timeline), count_table(counts), *driven.stops)
 
 
 def _told(driven: Driven) -> dict[str, object]:

@@ -1,10 +1,13 @@
 """`paradp rollout`: a policy in closed loop."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from rich.console import Group
 
 from paradp.envs import can_render, find_task
 from paradp.policy import EngineName, Precision
@@ -14,9 +17,11 @@ from paradp.rollouts.backends import Local
 from paradp.rollouts.clocks import ClockChoice
 from paradp.rollouts.comparison import compare
 from paradp.rollouts.config import ControllerName, cores
+from paradp.rollouts.watcher import Watcher
 from paradp.sampler import SAMPLERS, SamplerChoice, sampler_names
 from paradp.scripts.console import console, progress
 from paradp.scripts.figures import plot_reward_against_latency
+from paradp.scripts.live import count_table, live_view, timing_table
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.tables import comparison_table
 
@@ -47,6 +52,8 @@ def rollout(
     device: str = "cpu",
     engine: EngineName = "auto",
     precision: Precision = "fp32",
+    live: bool = False,
+    trace: bool = False,
     out: Path = Path("runs/rollout"),
 ) -> None:
     """Run a policy in closed loop; measure success, reward and latency, film it, and write it all down.
@@ -55,6 +62,7 @@ def rollout(
     A run that was interrupted continues when the same command is given again.
 
         paradp rollout square --episodes 20 --out runs/demo
+        paradp rollout square --live --trace
         paradp rollout square --sampler ddpm,auto,para-ddpm:window=8:tolerance=0.1 --out runs/three
 
     Args:
@@ -80,12 +88,16 @@ def rollout(
         device: where the network computes: cpu or cuda.
         engine: what computes it; auto takes the fastest that there is for the device.
         precision: of its arithmetic; bf16 is faster and changes plans a little.
+        live: show the loop's timing while it runs; for one worker.
+        trace: write when everything happened to trace.json, for ui.perfetto.dev; for one worker.
         out: the run's directory.
     """
     find_task(task)
     if videos and not can_render():
         console.print("no videos: rendering needs EGL (Debian and Ubuntu: apt install libegl1)")
         videos = 0
+    if (live or trace) and workers > 1:
+        raise ValueError("--live and --trace watch the loop of one process: leave out --workers")
     flags = {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds}
     _check_flags(flags, choices := [SamplerChoice.parse(text) for text in sampler.split(",")])
     choices = [_with_flags(choice, flags) for choice in choices]
@@ -119,8 +131,14 @@ def rollout(
         if why:
             console.print(f"{one.sampler} is {why}")
     for one in configs:
-        with progress(f"{task} · {one.sampler}", episodes) as report:
-            run(one, report, Local(workers) if workers > 1 else None)
+        watcher = Watcher()
+        with _shown(live, one, watcher) as report:
+            run(one, report, Local(workers) if workers > 1 else None, [watcher])
+        if live:
+            console.print(_tables(one, watcher))
+        if trace and watcher.steps:
+            watcher.timeline.write_trace(one.out / "trace.json")
+            console.print(f"trace: {one.out / 'trace.json'}, to be opened at ui.perfetto.dev")
     comparison = compare({run_folder(one.sampler): one.out for one in configs})
     console.print(comparison_table(comparison))
     plot_reward_against_latency(comparison, out / "comparison.png")
@@ -132,6 +150,30 @@ def rollout(
     console.print(f"in {out}: comparison.md, comparison.png; per sampler summary.json, episodes.parquet, steps.parquet")
     for film in sorted(out.glob("**/videos/*.mp4")):
         console.print(f"film: {film}")
+
+
+@contextmanager
+def _shown(live: bool, config: RolloutConfig, watcher: Watcher) -> Iterator[Callable[[int], None]]:
+    """A live view of the loop, or a progress bar."""
+    if not live:
+        with progress(f"{config.task} · {config.sampler}", config.episodes) as report:
+            yield report
+        return
+    with live_view(lambda: _tables(config, watcher)) as watcher.on_change:
+        yield lambda episodes: None
+
+
+def _tables(config: RolloutConfig, watcher: Watcher) -> Group:
+    counts = {
+        f"episodes of {config.episodes}": watcher.episodes,
+        "successes": watcher.successes,
+        "control steps": watcher.steps,
+        "over a control period": watcher.over,
+        "held": watcher.held,
+        "plans": watcher.plans,
+        "unconverged": watcher.unconverged,
+    }
+    return Group(f"{config.task} · {config.sampler}", timing_table(watcher.timeline), count_table(counts))
 
 
 def _check_parent(out: Path, runs: list[Path]) -> None:

@@ -14,6 +14,8 @@ from paradp.scripts.studies.engines import study_engines
 from paradp.scripts.studies.film import study_film
 from paradp.scripts.studies.loop_cost import study_loop_cost
 from paradp.scripts.studies.mixture import study_mixture
+from paradp.scripts.studies.real_time import study_real_time
+from paradp.scripts.studies.serving import study_serving
 from paradp.scripts.studies.solvers import study_solvers
 from paradp.scripts.studies.spread import study_spread
 from paradp.scripts.studies.throughput import study_throughput
@@ -33,6 +35,8 @@ Name = Literal[
     "loop-cost",
     "engines",
     "throughput",
+    "real-time",
+    "serving",
     "film",
 ]
 STUDIES: dict[Name, Callable[[Context], None]] = {
@@ -47,6 +51,8 @@ STUDIES: dict[Name, Callable[[Context], None]] = {
     "loop-cost": study_loop_cost,
     "engines": study_engines,
     "throughput": study_throughput,
+    "real-time": study_real_time,
+    "serving": study_serving,
     "film": study_film,
 }
 
@@ -68,7 +74,8 @@ def study(
             ones, and memory. tolerances: and budgets of rounds. variants: other schedules, prediction types and
             networks. mixture: one dimension, exact denoiser. loop-cost: where the time of a control step goes, and steps
             a second beside the usual loop. engines: success of rollouts that differ in their engine. throughput: control
-            steps a second of one and two workers. film: frames of one episode.
+            steps a second of one and two workers. real-time: ten minutes of 20 Hz, alone and with a hog beside. serving:
+            one server for one to eight robots. film: frames of one episode.
         task: the task's name.
         out: where the page and its picture go.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out

@@ -51,7 +51,7 @@ class Bench:
     def __init__(self, policy: DiffusionPolicy, observations: int = 64, seed: int = 20_000):
         self.policy = policy
         self.observations = observations
-        self.histories = expert_histories(policy, observations, seed)
+        self.histories = expert_histories(policy.spec, observations, seed)
         self.condition = policy.engine.encode(policy.condition(self.histories))
         self._solve = cache(self._solve_once)
 

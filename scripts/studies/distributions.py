@@ -81,7 +81,7 @@ class Compared:
 def study_distributions(context: Context, observations: int = 32, plans: int = 32, seed: int = 30_000) -> None:
     """Writes OUT/TASK-distributions.md and its picture."""
     policy = load_policy(context.task, REFERENCE)
-    histories = expert_histories(policy, observations, seed, every=40)
+    histories = expert_histories(policy.spec, observations, seed, every=40)
     names = {CONTROL: REFERENCE, **{sampler: sampler for sampler in SAMPLERS}}
     pilot, reference, *others = (
         _draw(policy, sampler, histories, plans, stream)

@@ -12,6 +12,7 @@ from paradp.checkpoints import load_policy
 from paradp.envs import find_task
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix
 from paradp.policy import DiffusionPolicy
+from paradp.policy.observations import read_observation
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE
 from paradp.rollouts.statistics import bootstrap
 from paradp.scripts.report import markdown_table, write_report
@@ -69,7 +70,7 @@ def _scene(policy: DiffusionPolicy, seed: int, plans: int) -> Scene:
     entry = find_task(policy.spec.task)
     env = gymnasium.make(entry.task.env_id, action_convention=policy.spec.action_convention)
     observation, _ = env.reset(seed=seed)
-    history = np.stack([policy.read(observation)] * policy.spec.horizons.observe)
+    history = np.stack([read_observation(policy.spec, observation)] * policy.spec.horizons.observe)
     planned = policy.plan(np.repeat(history[None], plans, 0), [torch.Generator().manual_seed(i) for i in range(plans)])
     expert = entry.expert(policy.spec.action_convention, DEFAULT_DISTURBANCE)
     chunks = []

@@ -47,13 +47,13 @@ def test_actions_come_from_the_present_step_on_and_eight_are_executed(trained):
 def test_history_repeats_the_first_observation_and_then_slides(trained):
     controller = RecedingHorizon(make_policy(trained, Counting(trained.spec)))
     controller.act(observation(1.0))
-    assert controller.history[:, 0].tolist() == [1.0, 1.0]
+    assert controller.robot.history[:, 0].tolist() == [1.0, 1.0]
     controller.act(observation(2.0))
     controller.act(observation(3.0))
-    assert controller.history[:, 0].tolist() == [2.0, 3.0]
+    assert controller.robot.history[:, 0].tolist() == [2.0, 3.0]
     controller.reset()
     controller.act(observation(4.0))
-    assert controller.history[:, 0].tolist() == [4.0, 4.0]
+    assert controller.robot.history[:, 0].tolist() == [4.0, 4.0]
 
 
 def test_the_last_plan_shifted_by_what_was_executed_is_the_next_ones_first_guess(trained):
@@ -173,7 +173,7 @@ def test_a_robot_that_waits_is_told_to_hold_and_goes_on_observing(trained):
     assert [t for t, c in enumerate(commands) if c.replan] == [0, 11]
     assert commands[0].replan.lateness == 3
     assert (commands[0].action == -7).all() and np.array_equal(commands[11].action, commands[10].action)
-    assert controller.history[:, 0].tolist() == [13.0, 14.0]
+    assert controller.robot.history[:, 0].tolist() == [13.0, 14.0]
 
 
 def test_a_chunk_planned_ahead_is_guessed_from_what_was_consumed_since(trained):
@@ -222,8 +222,8 @@ def test_chunks_join_as_they_are_told_to(trained, joining):
     controller = RecedingHorizon(policy, ahead=True, clock=Late(3), hold=hold, joining=joining)
     chunks, plan = [], policy.plan
 
-    def noted(histories, generators, guesses, keep):
-        chunks.append((plan(histories, generators, guesses, keep=keep), guesses, keep))
+    def noted(histories, generators, guesses, budget, keep):
+        chunks.append((plan(histories, generators, guesses, budget, keep), guesses, keep))
         return chunks[-1][0]
 
     policy.plan = noted

@@ -242,7 +242,7 @@ def test_planted_faults_fail_the_projection_test(table, denoiser, draw, monkeypa
 def square():
     """The shipped Square policy, and conditions from along the expert's episodes."""
     policy = load_policy("square", "ddpm")
-    return policy, policy.condition(expert_histories(policy, 64, 40_000))
+    return policy, policy.condition(expert_histories(policy.spec, 64, 40_000))
 
 
 # Below this ‖Δ‖ the network's float32 rounding, which differs with the number of rows in a call, moves e noticeably.

@@ -1,0 +1,63 @@
+"""Watches a loop: how long everything in it takes, and how its episodes end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from paradp.envs import CONTROL_HZ
+from paradp.rollouts.records import Episode, StepRecord
+from paradp.rollouts.timeline import LOOP, ROBOT, Timeline
+
+
+@dataclass
+class Watcher:
+    """A `Subscriber`. Environments that act together share their time, which is noted once.
+
+    Attributes:
+        on_change: called after every control step and every episode.
+        timeline: when everything happened.
+        steps, held: control steps of all environments, and those in which a robot held still for want of an action.
+        over: control steps in which the controller took longer than a control period: deadlines that a real robot would
+            have missed, had it waited.
+        plans, unconverged: chunks, and those that ended before they had converged.
+        episodes, successes: episodes that ended, and those that succeeded.
+    """
+
+    on_change: Callable[[], None] = lambda: None
+    timeline: Timeline = field(default_factory=Timeline)
+    steps: int = 0
+    held: int = 0
+    over: int = 0
+    plans: int = 0
+    unconverged: int = 0
+    episodes: int = 0
+    successes: int = 0
+    _tick: int = -1
+    _began: float = -1.0
+    _planned: bool = False
+
+    def on_step(self, seed: int, record: StepRecord, render: Callable[[], np.ndarray]) -> None:
+        if record.began != self._began:
+            self._note_together(record)
+        if record.replan is not None:
+            self.plans += 1
+            self.unconverged += not record.replan.converged
+            if not self._planned:
+                self.timeline.add_plan(self._tick, record.replan, record.began + record.seconds)
+                self._planned = True
+        self.steps += 1
+        self.held += record.held
+        self.on_change()
+
+    def on_episode(self, episode: Episode) -> None:
+        self.episodes += 1
+        self.successes += episode.success
+        self.on_change()
+
+    def _note_together(self, record: StepRecord) -> None:
+        """What all environments of the batch share."""
+        self._tick, self._began, self._planned = self._tick + 1, record.began, False
+        self.over += record.seconds > 1 / CONTROL_HZ
+        self.timeline.add("act", LOOP, self._tick, record.began, record.seconds)
+        self.timeline.add("simulate", ROBOT, self._tick, record.began + record.seconds, record.simulation)

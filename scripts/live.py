@@ -1,0 +1,45 @@
+"""What a control loop does, on the screen while it runs."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from paradp.rollouts.timeline import Timeline
+from paradp.scripts.console import console
+
+REDRAWN_SECONDS = 0.5
+
+
+@contextmanager
+def live_view(draw: Callable[[], RenderableType]) -> Iterator[Callable[[], None]]:
+    """A view that is drawn anew when something has happened, twice a second at most, and goes away at the end."""
+    drawn = -REDRAWN_SECONDS
+    with Live(console=console, refresh_per_second=4, transient=True) as view:
+
+        def changed() -> None:
+            nonlocal drawn
+            if time.monotonic() - drawn > REDRAWN_SECONDS:
+                drawn = time.monotonic()
+                view.update(draw())
+
+        yield changed
+
+
+def timing_table(timeline: Timeline) -> Table:
+    """How long everything takes."""
+    table = Table("ms", "p50", "p95", "p99", "p99.9", "max", "jitter", "count")
+    for name, d in timeline.distributions().items():
+        table.add_row(name, *(f"{t:.1f}" for t in (d.p50, d.p95, d.p99, d.p99_9, d.max, d.jitter)), str(d.count))
+    return table
+
+
+def count_table(counts: Mapping[str, int]) -> Table:
+    """How often everything happened."""
+    table = Table("of the loop", "count")
+    for name, count in counts.items():
+        table.add_row(name, str(count))
+    return table

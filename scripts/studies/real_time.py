@@ -1,0 +1,148 @@
+"""Twenty control steps a second for ten minutes, with the machine to itself and with a program beside that eats a core."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from paradp.envs import CONTROL_HZ
+from paradp.rollouts.config import cores
+from paradp.rollouts.robot import COMMAND_SECONDS, PERIOD
+from paradp.rollouts.statistics import wilson
+from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.context import Context
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+MINUTES = 10
+BESIDE = {"alone": 0, "beside one hog": 1}
+HOG = "while True: pass"
+SPANS = ("observation to command", "act", "encode", "denoise", "decode", "control step late by")
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What `paradp drive` wrote."""
+
+    name: str
+    told: dict[str, Any]
+    spans: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, name: str, folder: Path) -> "Drive":
+        told = json.loads((folder / "drive.json").read_text())
+        return cls(name, told, json.loads((folder / "trace.json").read_text())["traceEvents"])
+
+    def milliseconds(self, span: str) -> list[float]:
+        return [event["dur"] / 1000 for event in self.spans if event["ph"] == "X" and event["name"] == span]
+
+
+def study_real_time(context: Context) -> None:
+    """Writes OUT/TASK-real-time.md and its picture; the drives themselves are kept in RUNS/TASK-real-time."""
+    drives = []
+    for name, hogs in BESIDE.items():
+        folder = context.runs / f"{context.task}-real-time" / name.replace(" ", "-")
+        with _hogs(hogs):
+            subprocess.run([*_command(context.task, folder)], check=True)
+        drives.append(Drive.read(name, folder))
+    page = context.out / f"{context.task}-real-time.md"
+    _plot(drives, page.with_suffix(".png"))
+    body = f"""
+`paradp drive {context.task} --minutes {MINUTES}`: the simulator as the robot, in a process of its own, at {CONTROL_HZ} Hz of
+wall-clock time; chunks planned in another process by the default sampler and engine; {cores()} cores for all. The hog
+is a Python process that counts for ever. Time stands still only while an episode's scene is set up. A command counts as
+missed if it is not there {1000 * COMMAND_SECONDS:.0f} ms after the observation, for the simulator needs the rest of the
+period; the command before is then carried out again. A late plan is one that is not there when Ta actions of the last are
+executed: `continue-chunk` goes on with the rest of that one, and holds at its end.
+
+{markdown_table(["", *BESIDE], [[what, *(count(d) for d in drives)] for what, count in _COUNTS.items()])}
+
+*Unsafe*: commands that were not finite or outside the action limits, checked once more apart from the safety checks.
+*Slowed*: commands that the rate limit shortened. *Begun late*: control steps that the robot itself began more than
+{100 * PERIOD:.0f} ms late, because the simulator or its process was not given the time.
+
+{markdown_table(_HEADER, [row for span in SPANS for row in _times(span, drives)])}
+
+![how long observation to command and plans take]({page.with_suffix(".png").name})
+"""
+    write_report(page, f"{context.task} in real time", body)
+
+
+def _command(task: str, folder: Path) -> list[str]:
+    paradp = Path(sys.executable).with_name("paradp")
+    return [str(paradp), "drive", task, f"--minutes={MINUTES}", f"--out={folder}", f"--trace={folder / 'trace.json'}"]
+
+
+@contextmanager
+def _hogs(count: int) -> Iterator[None]:
+    hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+
+
+def _share(part: int, whole: int) -> str:
+    if not whole:
+        return str(part)
+    low, high = wilson(part, whole).ci95
+    return f"{part} ({100 * low:.2f} to {100 * high:.2f} %)"
+
+
+def _slowed(drive: Drive) -> int:
+    return sum(report["slowed"] for report in drive.told["safety"])
+
+
+def _stops(drive: Drive) -> str:
+    details = [report["detail"] for report in drive.told["safety"] if report["stopped"]]
+    return "; ".join([str(len(details)), *details])
+
+
+_HEADER = ["ms", "", "p50", "p95", "p99", "p99.9", "max", "jitter"]
+_COUNTS = {
+    "control steps": lambda d: str(d.told["ticks"]),
+    "missed": lambda d: _share(d.told["missed"], d.told["ticks"]),
+    "begun late": lambda d: _share(d.told["late_steps"], d.told["ticks"]),
+    "plans": lambda d: str(d.told["plans"]),
+    "late plans": lambda d: _share(d.told["late_plans"], d.told["plans"]),
+    "held": lambda d: _share(d.told["held"], d.told["ticks"]),
+    "unsafe": lambda d: str(d.told["unsafe"]),
+    "slowed": lambda d: _share(_slowed(d), d.told["ticks"]),
+    "stops": _stops,
+    "successes of episodes": lambda d: f"{d.told['successes']} of {d.told['episodes']}",
+}
+
+
+def _times(span: str, drives: list[Drive]) -> list[list[str]]:
+    rows = []
+    for drive in drives:
+        told = drive.told["milliseconds"][span]
+        rows.append([span, drive.name, *(f"{told[name]:.1f}" for name in ("p50", "p95", "p99", "p99_9", "max", "jitter"))])
+    return rows
+
+
+def _plot(drives: list[Drive], path: Path) -> None:
+    """The share of times that are longer than so long."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
+    for axis, span, deadline in zip(axes, ("observation to command", "denoise"), (COMMAND_SECONDS, None), strict=True):
+        for drive in drives:
+            times = sorted(drive.milliseconds(span))
+            axis.step(times, [1 - i / len(times) for i in range(len(times))], label=drive.name, where="post")
+        if deadline is not None:
+            axis.axvline(1000 * deadline, color="k", ls=":", lw=1, label="deadline")
+        axis.set(xscale="log", yscale="log", xlabel=f"{span} (ms)", title=span)
+        axis.grid(alpha=0.3, which="both")
+        axis.legend()
+    axes[0].set_ylabel("share of times at least so long")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

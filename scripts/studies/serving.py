@@ -1,0 +1,136 @@
+"""One server, one to eight robots: plans a second, and how long a robot waits for one."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+
+from paradp.checkpoints import find_checkpoint, read_info
+from paradp.policy.requests import PlanRequest
+from paradp.rollouts.config import cores
+from paradp.rollouts.timeline import Distribution
+from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.serve import remote
+from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.observations import expert_histories
+
+CLIENTS = (1, 2, 4, 8)
+# The rarer the requests, the longer one must look.
+SECONDS, PACED_SECONDS = 30.0, 60.0
+WARM_UP_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What so many clients saw: milliseconds from request to chunk, chunks a second together, chunks a batch."""
+
+    clients: int
+    waits: Distribution
+    per_second: float
+    batch: float
+
+
+def study_serving(context: Context) -> None:
+    """Writes OUT/TASK-serving.md."""
+    spec = read_info(find_checkpoint(context.task)).spec
+    histories = expert_histories(spec, 64, seed=60_000)
+    period = spec.horizons.execute / spec.control_hz
+    with _served(context.task) as uri:
+        eager = [_measure(uri, histories, clients, 0.0, SECONDS) for clients in CLIENTS]
+        paced = [_measure(uri, histories, clients, period, PACED_SECONDS) for clients in CLIENTS]
+    header = ["clients", "plans a second", "× 1 client", "p50 ms", "p95", "p99", "max", "p99 × 1 client", "plans a batch"]
+    body = f"""
+`paradp serve {context.task}` with its default sampler and engine, and clients of our own (`Remote`) in a thread each of
+another process, all on {cores()} cores. Observations are of the expert's episodes. The wait is what a client sees, from its
+request until it has the chunk; the first {WARM_UP_SECONDS:.0f} s are not counted.
+
+Each client asks again as soon as it has its chunk, {SECONDS:.0f} s for each number of clients:
+
+{markdown_table(header, _rows(eager))}
+
+Each asks as a robot does, every {1000 * period:.0f} ms ({spec.horizons.execute} actions at {spec.control_hz} Hz), at a time
+of its own; {PACED_SECONDS:.0f} s each:
+
+{markdown_table(header, _rows(paced))}
+"""
+    write_report(context.out / f"{context.task}-serving.md", f"{context.task}: one server for several robots", body)
+
+
+def _rows(loads: Sequence[Load]) -> list[list[str]]:
+    one = loads[0]
+    return [
+        [
+            str(load.clients),
+            f"{load.per_second:.1f}",
+            f"{load.per_second / one.per_second:.2f}",
+            *(f"{ms:.0f}" for ms in (load.waits.p50, load.waits.p95, load.waits.p99, load.waits.max)),
+            f"{load.waits.p99 / one.waits.p99:.2f}",
+            f"{load.batch:.1f}",
+        ]
+        for load in loads
+    ]
+
+
+@contextmanager
+def _served(task: str) -> Iterator[str]:
+    command = [str(Path(sys.executable).with_name("paradp")), "serve", task, "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        ready = next((match for line in server.stdout if (match := re.search(r"ws://[\d.:]+", line))), None)
+        if ready is None:
+            raise OSError("the server has not started")
+        yield ready[0]
+    finally:
+        server.terminate()
+        server.wait()
+        server.stdout.close()
+
+
+def _measure(uri: str, histories: np.ndarray, clients: int, period: float, seconds: float) -> Load:
+    counted = time.perf_counter() + WARM_UP_SECONDS
+    taken: list[tuple[float, int]] = []
+    threads = [
+        threading.Thread(
+            target=_ask, args=(uri, histories[i :: len(histories) // clients], period, counted, counted + seconds, i, taken)
+        )
+        for i in range(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    waits = Distribution.of([wait for wait, _ in taken])
+    return Load(clients, waits, len(taken) / seconds, float(np.mean([batch for _, batch in taken])))
+
+
+def _ask(
+    uri: str,
+    histories: np.ndarray,
+    period: float,
+    counted: float,
+    until: float,
+    client: int,
+    taken: list[tuple[float, int]],
+) -> None:
+    """One client: asks every `period` seconds, or as soon as it may."""
+    source, random = remote(uri), np.random.default_rng(client)
+    due = time.perf_counter() + random.uniform(0, period) if period else 0.0
+    for history in cycle(histories):
+        time.sleep(max(due - time.perf_counter(), 0.0))
+        asked = time.perf_counter()
+        if asked > until:
+            break
+        chunk = source.submit(PlanRequest(history, int(random.integers(2**63)))).result()
+        if asked >= counted:
+            taken.append((time.perf_counter() - asked, chunk.batch))
+        due += period
+    source.close()
