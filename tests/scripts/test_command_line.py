@@ -1,6 +1,7 @@
 """`paradp …` as a user meets it: on the shipped Lift policy, with real processes and real kills."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -86,6 +87,23 @@ def test_a_rollout_leaves_everything_it_promises(paradp, tmp_path):
         assert (planned["step"] % 8 == 0).all() and (planned["replan_rounds"] <= 100).all()
         assert [p.suffix for p in (out / name / "videos").iterdir()] == [".mp4"]
     assert json.loads((out / "ddpm/summary.json").read_text())["solver"]["rounds_mean"] == 100
+
+
+def test_a_loop_can_be_watched(paradp, tmp_path):
+    arguments = rollout_arguments(tmp_path / "run", "--episodes", "1", "--live", "--trace")
+    code, printed, _ = paradp(*arguments)
+    assert code == 0 and "over a control period" in printed and "episodes of 1" in printed
+    steps = pd.read_parquet(tmp_path / "run/steps.parquet")
+    events = json.loads((tmp_path / "run/trace.json").read_text())["traceEvents"]
+    names = [event["name"] for event in events if event["ph"] == "X"]
+    assert names.count("act") == names.count("simulate") == len(steps)
+    assert names.count("denoise") == steps["replan_rounds"].notna().sum()
+    # Spans of one lane follow each other, as they did in time.
+    loop = sorted((e["ts"], e["dur"]) for e in events if e["name"] in ("act", "simulate"))
+    assert all(ts + dur <= later + 1 for (ts, dur), (later, _) in itertools.pairwise(loop))
+    assert steps["replan_denoise"].max() < steps["replan_seconds"].max() and (steps["simulation"] > 0).all()
+    code, _, complaint = paradp(*arguments, "--workers", "2")
+    assert code == 2 and "leave out --workers" in complaint
 
 
 def test_a_killed_rollout_keeps_its_episodes_and_resumes(paradp, tmp_path):
