@@ -135,6 +135,27 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         success = bool(self._robosuite._check_success())
         return self._observe(), float(success), success, False, self._info(success)
 
+    def see(self, state: np.ndarray) -> tuple[dict[str, np.ndarray], bool]:
+        """What is observed in a recorded state of the simulator, and whether the task's rule holds there.
+
+        What else the recorded scene had, such as a second nut, stays where this task keeps it, out of the way.
+
+        Args:
+            state: `[1 + nq + nv]`: time, positions, velocities, as robosuite flattens them.
+
+        Raises:
+            ValueError: it has another length.
+        """
+        size = 1 + self._sim.model.nq + self._sim.model.nv
+        if state.shape != (size,):
+            raise ValueError(f"a state of the task {self.task.name!r} has {size} values, not {state.shape}")
+        others = self._entries_of_others()
+        state = state.copy()
+        state[others] = self._sim.get_state().flatten()[others]
+        self._sim.set_state_from_flattened(state)
+        self._sim.forward()
+        return self._observe(), bool(self._robosuite._check_success())
+
     def render(self) -> np.ndarray:
         """An RGB frame `[height, width, 3]` of the task's camera."""
         if self._renderer is None:
@@ -157,6 +178,15 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             raise ValueError(f"the task {self.task.name!r} has no object or no area for a disturbance")
         body = next(iter(self._bodies.values()))
         return LooseObject(self._sim, body, self.task.area, 1 / CONTROL_HZ)
+
+    def _entries_of_others(self) -> np.ndarray:
+        """Which values of a flattened state belong to bodies that move freely and are not the task's own."""
+        model, entries = self._sim.model, []
+        for joint in range(model.njnt):
+            if model.jnt_type[joint] == 0 and model.jnt_bodyid[joint] not in self._bodies.values():  # mjJNT_FREE
+                positions, velocities = 1 + model.jnt_qposadr[joint], 1 + model.nq + model.jnt_dofadr[joint]
+                entries += [*range(positions, positions + 7), *range(velocities, velocities + 6)]
+        return np.array(entries, int)
 
     def _info(self, success: bool) -> dict[str, Any]:
         disturbed = {} if self._disturbance is None else {"disturbed": self._disturbance.acted}

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from paradp.envs.experts.can import CanExpert
 from paradp.envs.experts.lift import LiftExpert
 from paradp.envs.experts.square import SquareExpert
+from paradp.envs.experts.stack import StackExpert
 from paradp.envs.experts.waypoints import ScriptedExpert
 from paradp.envs.lookup import find
 from paradp.envs.robosuite_env import RobosuiteTask
@@ -39,6 +41,24 @@ _ENTRIES = (
             area=((-0.08, -0.08), (0.08, 0.08)),
         ),
         LiftExpert,
+    ),
+    TaskEntry(
+        RobosuiteTask(
+            name="can",
+            robosuite_name="PickPlaceCan",
+            objects={"can": "Can_main"},
+            success_rule="the can is in its bin, and the hand more than 4.2 cm from the can's centre",
+        ),
+        CanExpert,
+    ),
+    TaskEntry(
+        RobosuiteTask(
+            name="stack",
+            robosuite_name="Stack",
+            objects={"cube_a": "cubeA_main", "cube_b": "cubeB_main"},
+            success_rule="the small cube lies on the large one, and the hand does not hold it",
+        ),
+        StackExpert,
     ),
 )
 TASKS: dict[str, TaskEntry] = {entry.task.name: entry for entry in _ENTRIES}

@@ -8,6 +8,7 @@ import tyro
 from paradp.scripts.bench import bench
 from paradp.scripts.collect import collect
 from paradp.scripts.console import errors
+from paradp.scripts.data import data
 from paradp.scripts.drive import drive
 from paradp.scripts.evaluate import evaluate
 from paradp.scripts.info import info
@@ -20,6 +21,7 @@ from paradp.scripts.train import train
 app = tyro.extras.SubcommandApp()
 for _command in (rollout, evaluate, drive, serve, bench, collect, train, study, release, info):
     app.command(_command)
+app.command(data, name="data", help="Look at demonstrations that others recorded, and import them.")
 
 
 def main() -> None:

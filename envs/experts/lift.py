@@ -10,7 +10,7 @@ LIFT_Z = 0.92
 
 
 class LiftExpert(ScriptedExpert):
-    object_name = "cube"
+    objects = ("cube",)
 
     def script(self, scene: Scene) -> Script:
         while True:
@@ -26,15 +26,15 @@ class LiftExpert(ScriptedExpert):
 
     def _grasp(self, scene: Scene) -> Script:
         # Four ways round look the same to the hand; the nearest wins, with some whim where two are as near.
-        yaw = wrap_angle(4 * (scene.object_yaw + self.spread(self._variety.whim_rad, 1)[0])) / 4
-        nearest = round((yaw - scene.object_yaw) / (np.pi / 2)) * np.pi / 2 + scene.object_yaw
+        yaw = wrap_angle(4 * (scene.objects["cube"].yaw + self.spread(self._variety.whim_rad, 1)[0])) / 4
+        nearest = round((yaw - scene.objects["cube"].yaw) / (np.pi / 2)) * np.pi / 2 + scene.objects["cube"].yaw
         rotation = yaw_matrix(nearest) @ HAND_DOWN
         offset = np.append(self.spread(self._variety.grasp_m, 2), 0.0)
         detour = self.spread(self._variety.via_m)
         above = 0.07 + abs(self.spread(self._variety.via_m, 1)[0])
 
         def cube(now: Scene, height: float) -> Pose:
-            return now.object_pos + offset + [0, 0, height], rotation
+            return now.objects["cube"].position + offset + [0, 0, height], rotation
 
         scene = yield from self.move(
             scene, lambda now: (cube(now, above)[0] + detour, rotation), OPEN, tolerance_m=0.03, tolerance_rad=0.5

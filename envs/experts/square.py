@@ -15,14 +15,14 @@ TURN_X = 0.05
 
 
 class SquareExpert(ScriptedExpert):
-    object_name = "nut"
+    objects = ("nut",)
 
     def script(self, scene: Scene) -> Script:
         while True:
             hand_yaw, turn = self._choose_yaws(scene)
             scene = yield from self._grasp(scene, hand_yaw)
             if not _lost(scene):
-                nut_yaw = wrap_angle(scene.object_yaw + turn)
+                nut_yaw = wrap_angle(scene.objects["nut"].yaw + turn)
                 scene = yield from self._carry(scene, nut_yaw)
                 scene = yield from self.move(scene, _onto_peg(nut_yaw), CLOSE, tolerance_m=0.0, timeout=100, lost=_lost)
             scene = yield from self.hold(scene, OPEN, 3)
@@ -33,7 +33,7 @@ class SquareExpert(ScriptedExpert):
         Both ways round and several quarter turns work; the least turning wins, with some whim. A handle that points
         away from the robot over the peg is out of the arm's reach.
         """
-        nut_yaw = scene.object_yaw
+        nut_yaw = scene.objects["nut"].yaw
         options = [
             (hand, final - nut_yaw)
             for final in np.arange(-4, 5) * np.pi / 2
@@ -51,7 +51,7 @@ class SquareExpert(ScriptedExpert):
         above = 0.08 + abs(self.spread(self._variety.via_m, 1)[0])
 
         def handle(now: Scene, height: float) -> Pose:
-            return now.object_pos + now.object_rotation[:, 0] * along + [0, 0, height], rotation
+            return now.objects["nut"].position + now.objects["nut"].rotation[:, 0] * along + [0, 0, height], rotation
 
         scene = yield from self.move(
             scene, lambda now: (handle(now, above)[0] + detour, rotation), OPEN, tolerance_m=0.03, tolerance_rad=0.5
@@ -72,10 +72,10 @@ def _onto_peg(yaw: float) -> PoseOf:
     """Above the peg until the nut is square to it, then down; up again wherever it catches and slips aside."""
 
     def pose_of(scene: Scene) -> Pose:
-        aside = float(np.abs(scene.object_pos[:2] - PEG_XY).max())
-        askew = abs(wrap_angle(scene.object_yaw - yaw))
+        aside = float(np.abs(scene.objects["nut"].position[:2] - PEG_XY).max())
+        askew = abs(wrap_angle(scene.objects["nut"].yaw - yaw))
         aligned = aside < 0.006 and askew < 0.06
-        down = aligned or (scene.object_pos[2] < PEG_TOP_Z and aside < 0.012)
+        down = aligned or (scene.objects["nut"].position[2] < PEG_TOP_Z and aside < 0.012)
         return _nut_at(np.append(PEG_XY, DOWN_Z if down else HOVER_Z), yaw)(scene)
 
     return pose_of
@@ -87,12 +87,12 @@ def _reachable(hand_yaw: float) -> bool:
 
 def _lost(scene: Scene) -> bool:
     """The fingers closed on nothing, or the nut's handle is not between them."""
-    handle = scene.object_pos + scene.object_rotation[:, 0] * HANDLE_M
+    handle = scene.objects["nut"].position + scene.objects["nut"].rotation[:, 0] * HANDLE_M
     return scene.opening < 0.02 or float(np.linalg.norm(handle - scene.eef_pos)) > 0.03
 
 
 def _lifted(start: Scene, height: float) -> PoseOf:
-    position = np.append(start.eef_pos[:2], height + start.eef_pos[2] - start.object_pos[2])
+    position = np.append(start.eef_pos[:2], height + start.eef_pos[2] - start.objects["nut"].position[2])
     return lambda now: (position, start.eef_rotation)
 
 
@@ -100,7 +100,7 @@ def _nut_at(position: np.ndarray, yaw: float) -> PoseOf:
     """The hand's pose that brings the held nut to a place, level and at a yaw, however it sits in the hand."""
 
     def pose_of(scene: Scene) -> Pose:
-        correction = yaw_matrix(yaw) @ scene.object_rotation.T
-        return position + correction @ (scene.eef_pos - scene.object_pos), correction @ scene.eef_rotation
+        correction = yaw_matrix(yaw) @ scene.objects["nut"].rotation.T
+        return position + correction @ (scene.eef_pos - scene.objects["nut"].position), correction @ scene.eef_rotation
 
     return pose_of

@@ -3,7 +3,7 @@
 An expert is a controller: `reset(seed)` then `act(observation)`; it reads nothing but the observation.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,29 +19,41 @@ HAND_YAW_RANGE = (-1.95, 2.6)
 
 
 @dataclass(frozen=True)
+class Thing:
+    """Where an object is in the world frame (m), and how it is turned."""
+
+    position: np.ndarray
+    rotation: np.ndarray
+
+    @property
+    def yaw(self) -> float:
+        return float(np.arctan2(self.rotation[1, 0], self.rotation[0, 0]))
+
+
+@dataclass(frozen=True)
 class Scene:
-    """An observation, read: poses in the world frame (m), finger opening (m, 0.08 is wide open)."""
+    """An observation, read: poses in the world frame (m), finger opening (m, 0.08 is wide open), objects by their names."""
 
     eef_pos: np.ndarray
     eef_rotation: np.ndarray
     opening: float
-    object_pos: np.ndarray
-    object_rotation: np.ndarray
+    objects: Mapping[str, Thing]
 
     @classmethod
-    def from_observation(cls, observation: dict[str, np.ndarray], object_name: str) -> "Scene":
+    def from_observation(cls, observation: dict[str, np.ndarray], objects: Sequence[str]) -> "Scene":
         fingers = observation["gripper_qpos"].astype(np.float64)
         return cls(
             eef_pos=observation["eef_pos"].astype(np.float64),
             eef_rotation=rotation_6d_to_matrix(observation["eef_rot6d"].astype(np.float64)),
             opening=float(np.abs(fingers).sum()),
-            object_pos=observation[f"{object_name}_pos"].astype(np.float64),
-            object_rotation=rotation_6d_to_matrix(observation[f"{object_name}_rot6d"].astype(np.float64)),
+            objects={
+                name: Thing(
+                    observation[f"{name}_pos"].astype(np.float64),
+                    rotation_6d_to_matrix(observation[f"{name}_rot6d"].astype(np.float64)),
+                )
+                for name in objects
+            },
         )
-
-    @property
-    def object_yaw(self) -> float:
-        return float(np.arctan2(self.object_rotation[1, 0], self.object_rotation[0, 0]))
 
 
 Pose = tuple[np.ndarray, np.ndarray]
@@ -105,7 +117,8 @@ class ExpertCommand:
 
 
 class ScriptedExpert:
-    """Drives one robot through `script`; subclasses say what to do, this class how it is commanded.
+    """Drives one robot through `script`; subclasses say what to do and which objects they look at, this class
+    how it is commanded.
 
     Args:
         action_convention: `"absolute"` or `"delta"`.
@@ -113,7 +126,7 @@ class ScriptedExpert:
         variety: how demonstrations differ; `None` for the plain shortest motion.
     """
 
-    object_name: str
+    objects: tuple[str, ...]
 
     def __init__(
         self,
@@ -138,7 +151,7 @@ class ScriptedExpert:
 
     def act(self, observation: dict[str, np.ndarray]) -> ExpertCommand:
         """The next action for one environment; when the script has ended, the last goal is held."""
-        scene = Scene.from_observation(observation, self.object_name)
+        scene = Scene.from_observation(observation, self.objects)
         self._advance(scene)
         self._tremor = 0.8 * self._tremor + 0.6 * self._variety.tremor * self._rng.standard_normal(6)
         intended = _shifted(self._goal.limited(scene.eef_pos, scene.eef_rotation), self._tremor)

@@ -1,0 +1,59 @@
+"""The scripted expert for Can: grasp the can from above, carry it over the wall between the bins, drop it into its own."""
+
+import numpy as np
+
+from paradp.envs.actions import CLOSE, OPEN
+from paradp.envs.experts.waypoints import HAND_DOWN, Pose, Scene, Script, ScriptedExpert
+from paradp.envs.rotations import yaw_matrix
+
+# Well inside the can's quarter of the bin; its centre is out of the arm's reach.
+GOAL_XY = np.array([0.15, 0.34])
+CARRY_Z, RELEASE_Z = 1.05, 0.93
+# A can is round: the hand may come from any side that it can turn to.
+LARGEST_YAW = 0.8
+
+
+class CanExpert(ScriptedExpert):
+    objects = ("can",)
+
+    def script(self, scene: Scene) -> Script:
+        while True:
+            scene = yield from self._grasp(scene)
+            if not _lost(scene):
+                scene = yield from self._carry(scene)
+            scene = yield from self.hold(scene, OPEN, 4)
+            above = np.append(scene.eef_pos[:2], CARRY_Z), scene.eef_rotation
+            scene = yield from self.move(scene, lambda now, above=above: above, OPEN, tolerance_m=0.03)
+
+    def _grasp(self, scene: Scene) -> Script:
+        yaw = self.spread(LARGEST_YAW / 2, 1)[0] * (self._variety.whim_rad > 0)
+        rotation = yaw_matrix(yaw) @ HAND_DOWN
+        offset = self.spread(self._variety.grasp_m) * [1.0, 1.0, 2.0]
+        detour = self.spread(self._variety.via_m)
+        above = 0.12 + abs(self.spread(self._variety.via_m, 1)[0])
+
+        def can(now: Scene, height: float) -> Pose:
+            return now.objects["can"].position + offset + [0, 0, height], rotation
+
+        scene = yield from self.move(
+            scene, lambda now: (can(now, above)[0] + detour, rotation), OPEN, tolerance_m=0.03, tolerance_rad=0.5
+        )
+        scene = yield from self.move(scene, lambda now: can(now, 0.08), OPEN, tolerance_m=0.015, tolerance_rad=0.15)
+        scene = yield from self.move(scene, lambda now: can(now, 0.01), OPEN, tolerance_m=0.01, timeout=30)
+        return (yield from self.hold(scene, CLOSE, 6))
+
+    def _carry(self, scene: Scene) -> Script:
+        rotation = scene.eef_rotation
+        height = CARRY_Z + abs(self.spread(self._variety.via_m, 1)[0])
+        up = np.append(scene.eef_pos[:2], height)
+        goal = GOAL_XY + self.spread(self._variety.via_m / 2, 2)
+        scene = yield from self.move(scene, lambda now: (up, rotation), CLOSE, 0.04, 0.5, lost=_lost)
+        over = np.append(goal, height)
+        scene = yield from self.move(scene, lambda now: (over, rotation), CLOSE, 0.03, 0.5, timeout=100, lost=_lost)
+        down = np.append(goal, RELEASE_Z)
+        return (yield from self.move(scene, lambda now: (down, rotation), CLOSE, 0.02, 0.5, timeout=30, lost=_lost))
+
+
+def _lost(scene: Scene) -> bool:
+    """The fingers closed on nothing, or the can is not between them."""
+    return scene.opening < 0.02 or float(np.linalg.norm(scene.objects["can"].position - scene.eef_pos)) > 0.06

@@ -1,0 +1,36 @@
+"""What recorded actions mean: as they look, and as the file says it."""
+
+from typing import Literal
+
+import numpy as np
+
+from paradp.rollouts.imports.recordings import RecordedFile, Recording
+
+Convention = Literal["delta", "absolute"]
+# A hand that points down is turned by about π from the world's axes; no single step turns it so far.
+TURNED_RAD = 2.0
+
+
+def looks_like(recording: Recording) -> Convention | None:
+    """A guess from the numbers: deltas are normalised, absolute rotations are those of a hand that points down."""
+    actions = recording.actions
+    if actions.shape[1] != 7:
+        return None
+    if np.median(np.linalg.norm(actions[:, 3:6], axis=1)) > TURNED_RAD:
+        return "absolute"
+    return "delta" if np.abs(actions).max() <= 1.0 + 1e-6 else None
+
+
+def convention_of(file: RecordedFile) -> Convention:
+    """The convention of a file without defects."""
+    convention = looks_like(file.recordings[0])
+    assert convention is not None
+    return convention
+
+
+def told(file: RecordedFile) -> Convention | None:
+    """What the controller's configuration says; robosuite renamed it in 1.5."""
+    arm = file.controller
+    if "control_delta" in arm:
+        return "delta" if arm["control_delta"] else "absolute"
+    return arm["input_type"] if arm.get("input_type") in ("delta", "absolute") else None

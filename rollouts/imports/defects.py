@@ -1,0 +1,61 @@
+"""What is wrong with recorded demonstrations, in sentences: what keeps them from an import, and what one should know."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from paradp.rollouts.imports.conventions import looks_like, told
+from paradp.rollouts.imports.recordings import RecordedFile, Recording
+
+
+def defects(file: RecordedFile) -> list[str]:
+    """What must be mended before a file can be imported; empty if nothing."""
+    found = [defect for recording in file.recordings for defect in _of(recording)]
+    if found:
+        return found
+    return [*_sizes(file), *_conventions(file)]
+
+
+def remarks(file: RecordedFile) -> list[str]:
+    """What one should know of a file that can be imported."""
+    found = []
+    for what in file.recordings[0].arrays:
+        columns = np.concatenate([recording.arrays[what] for recording in file.recordings])
+        constant = np.flatnonzero(np.ptp(columns, axis=0) == 0).tolist()
+        if constant:
+            found.append(f"{what} is constant in column{'s' * (len(constant) > 1)} {', '.join(map(str, constant))}")
+    return found
+
+
+def _of(recording: Recording) -> Iterator[str]:
+    if len(recording) < 2:
+        yield f"{recording.name} has {len(recording)} step{'s' * (len(recording) != 1)}; an episode needs two at least"
+    for what, values in recording.arrays.items():
+        if not np.isfinite(values).all():
+            step, column = np.argwhere(~np.isfinite(values))[0]
+            yield f"{recording.name}/{what} is not finite in step {step}, column {column}: {values[step, column]}"
+
+
+def _sizes(file: RecordedFile) -> Iterator[str]:
+    """All episodes must have the same arrays."""
+    first = {what: values.shape[1] for what, values in file.recordings[0].arrays.items()}
+    for recording in file.recordings[1:]:
+        sizes = {what: values.shape[1] for what, values in recording.arrays.items()}
+        for what in first.keys() | sizes.keys():
+            if first.get(what) != sizes.get(what):
+                yield (
+                    f"{recording.name}/{what} has {sizes.get(what, 'no')} columns, that of {file.recordings[0].name} has"
+                    f" {first.get(what, 'none')}"
+                )
+
+
+def _conventions(file: RecordedFile) -> Iterator[str]:
+    looks = {recording.name: looks_like(recording) for recording in file.recordings}
+    (first, look), *others = looks.items()
+    for name in [name for name, guess in looks.items() if guess is None]:
+        yield f"{name}'s actions are neither steps in [-1, 1] nor absolute poses of seven values"
+    for name, guess in others:
+        if None not in (look, guess) and guess != look:
+            yield f"action conventions are mixed: {first} looks {look}, {name} looks {guess}"
+    if None not in (look, told(file)) and told(file) != look:
+        yield f"the file says that its actions are {told(file)}, but they look {look}"

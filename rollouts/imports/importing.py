@@ -1,0 +1,184 @@
+"""From a file that others recorded to demonstrations of ours."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ, TASKS, find_task
+from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, MAX_STEP_M, MAX_STEP_RAD
+from paradp.envs.robosuite_env import observation_sizes
+from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.rollouts.imports.conventions import convention_of
+from paradp.rollouts.imports.defects import defects
+from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, RecordedFile, Recording, naming
+from paradp.rollouts.imports.replay import Replay, as_recorded, converted
+
+ObservationSource = Literal["replayed", "recorded"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of an import.
+
+    Attributes:
+        demonstrations: the new group.
+        first_success: of each episode, the first step whose state fulfils the task's rule, `None` where none does; empty
+            where the states were not replayed.
+    """
+
+    demonstrations: Demonstrations
+    first_success: list[int | None]
+
+
+def import_file(
+    file: RecordedFile,
+    out: Path,
+    task: str | None = None,
+    action_convention: str = "absolute",
+    observations: ObservationSource = "replayed",
+    keys: Sequence[str] = LOW_DIM_KEYS,
+    on_progress: Callable[[int], None] = lambda episodes: None,
+) -> Imported:
+    """Makes demonstrations of a file; `out` appears when all of it is written.
+
+    Args:
+        file: from `read_file`.
+        out: the zarr group to make.
+        task: what the demonstrations are of; what the file says, by default.
+        action_convention: of the new demonstrations, see `paradp.envs.actions`.
+        observations: `replayed`: the simulator is put into each recorded state, and observations are those of the task's
+            environment, in which a policy can then be run. `recorded`: the file's own, for training alone.
+        keys: which of the file's own.
+        on_progress: told how many episodes are done.
+
+    Raises:
+        ValueError: the file has defects, or is not of the task as it is here; nothing is written then.
+    """
+    task = task or _task_of(file)
+    if out.exists():
+        raise ValueError(f"{out} exists; choose another --out or remove it")
+    if found := defects(file):
+        raise ValueError(f"{file.path}: {found[0]}" + f" (and {len(found) - 1} more)" * (len(found) > 1))
+    _check_fits(file, task)
+    reader: _FromStates | _FromFile
+    if observations == "replayed":
+        reader = _FromStates(file, task, action_convention)
+    else:
+        reader = _FromFile(file, action_convention, keys)
+    # What a killed import left behind is begun anew.
+    partial = out.with_name(f".{out.name}.importing")
+    shutil.rmtree(partial, ignore_errors=True)
+    first_success = []
+    try:
+        demonstrations = Demonstrations.open_or_create(partial, _info(file, task, action_convention, reader.sizes))
+        for index, recording in enumerate(file.recordings):
+            with naming(file.path):
+                seen, actions, success = reader.read(recording)
+            demonstrations.append(DemonstrationEpisode(seen, actions, actions, index))
+            first_success.append(success)
+            on_progress(index + 1)
+        partial.rename(out)
+    finally:
+        reader.close()
+        shutil.rmtree(partial, ignore_errors=True)
+    return Imported(Demonstrations.open(out), first_success if observations == "replayed" else [])
+
+
+Read = tuple[dict[str, np.ndarray], np.ndarray, int | None]
+
+
+class _FromStates:
+    """Observations and actions of an episode by replaying its states."""
+
+    def __init__(self, file: RecordedFile, task: str, wanted: str):
+        self.sizes = observation_sizes(find_task(task).task)
+        self._recorded, self._wanted = convention_of(file), wanted
+        self._replay = Replay(task)
+
+    def read(self, recording: Recording) -> Read:
+        replayed = self._replay.run(recording)
+        actions = converted(recording.actions, self._recorded, self._wanted, replayed)
+        return replayed.observations, actions, int(replayed.success.argmax()) if replayed.success.any() else None
+
+    def close(self) -> None:
+        self._replay.close()
+
+
+class _FromFile:
+    """An episode's own observations and actions."""
+
+    def __init__(self, file: RecordedFile, wanted: str, keys: Sequence[str]):
+        recorded, there = convention_of(file), file.recordings[0].observations
+        if recorded != wanted:
+            raise ValueError(
+                f"{file.path}: {recorded} actions can only be made {wanted} where observations are replayed;"
+                f" ask for --action-convention {recorded}"
+            )
+        if lacking := [key for key in keys if key not in there]:
+            raise ValueError(f"{file.path} lacks the observation {lacking[0]!r}; it has: {', '.join(there) or 'none'}")
+        self.sizes = {key: there[key].shape[1] for key in keys}
+        self._recorded = recorded
+
+    def read(self, recording: Recording) -> Read:
+        observations = {key: recording.observations[key].astype(np.float32) for key in self.sizes}
+        return observations, as_recorded(recording.actions, self._recorded), None
+
+    def close(self) -> None:
+        pass
+
+
+def _task_of(file: RecordedFile) -> str:
+    for name, entry in TASKS.items():
+        if entry.task.robosuite_name == file.environment:
+            return name
+    raise ValueError(
+        f"{file.path} is of {file.environment!r}, which is no task here; name one with --task: {', '.join(TASKS)}"
+    )
+
+
+def _check_fits(file: RecordedFile, task: str) -> None:
+    """Raises:
+    ValueError: control rate, gains or scale of the recorded controller are not those of the task here.
+    """
+    find_task(task)
+    here: dict[str, Any] = {"kp": CONTROLLER_KP, "damping_ratio": CONTROLLER_DAMPING_RATIO}
+    if convention_of(file) == "delta":
+        here["output_max"] = [MAX_STEP_M] * 3 + [MAX_STEP_RAD] * 3
+        here["input_ref_frame"] = "base"
+    there = {**file.controller, **({} if file.control_hz is None else {"control_hz": file.control_hz})}
+    for name, wanted in {"control_hz": CONTROL_HZ, **here}.items():
+        if name in there and not _same(there[name], wanted):
+            raise ValueError(f"{file.path} was recorded with {name} {there[name]}, the task {task!r} has {wanted}")
+
+
+def _same(there: Any, here: Any) -> bool:
+    try:
+        return bool(np.allclose(there, here))
+    except (TypeError, ValueError):
+        return there == here
+
+
+def _info(file: RecordedFile, task: str, action_convention: str, observation: dict[str, int]) -> DemonstrationInfo:
+    convention = ACTION_CONVENTIONS[action_convention]
+    return DemonstrationInfo(
+        task=task,
+        action_convention=action_convention,
+        observation=observation,
+        action=convention.parts,
+        action_low=tuple(convention.space.low.tolist()),
+        action_high=tuple(convention.space.high.tolist()),
+        control_hz=CONTROL_HZ,
+        controller={"kp": CONTROLLER_KP, "damping_ratio": CONTROLLER_DAMPING_RATIO},
+        made_with={
+            "imported": file.path.name,
+            "sha256": file.sha256,
+            "environment": file.environment,
+            "robosuite": file.version,
+            "versions": {name: version(name) for name in ("robosuite", "mujoco", "numpy")},
+        },
+    )

@@ -1,0 +1,127 @@
+"""`paradp data`: demonstrations that others recorded, looked at and imported."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+from rich.table import Table
+
+from paradp.policy.demonstrations import Demonstrations
+from paradp.rollouts.imports.conventions import looks_like
+from paradp.rollouts.imports.defects import defects, remarks
+from paradp.rollouts.imports.importing import ObservationSource, import_file
+from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, RecordedFile, read_file
+from paradp.scripts.action_plot import plot_actions
+from paradp.scripts.console import console, progress
+
+data = tyro.extras.SubcommandApp()
+
+
+@data.command(name="import")
+def import_(
+    file: tyro.conf.Positional[Path],
+    out: Path,
+    task: str | None = None,
+    action_convention: Literal["absolute", "delta"] = "absolute",
+    observations: ObservationSource = "replayed",
+    keys: tuple[str, ...] = LOW_DIM_KEYS,
+) -> None:
+    """Import demonstrations: robomimic's HDF5 files, and those of robosuite's own collection script.
+
+    The file is read as data; nothing in it is run or unpickled, and a file with a defect is refused as a whole.
+
+        paradp data import low_dim_v15.hdf5 --out demos/square-human.zarr
+        paradp train square --data demos/square-human.zarr --out runs/human
+
+    Args:
+        file: the HDF5 file.
+        out: the zarr group to make.
+        task: what the demonstrations are of; what the file says, by default.
+        action_convention: of the new demonstrations; recorded steps are made absolute goals where that is asked for.
+        observations: replayed: the simulator is put into each recorded state, and observations are those of the task, in
+            which a policy can then be run. recorded: the file's own, for training alone.
+        keys: which of the file's own.
+    """
+    recorded = read_file(file)
+    with progress(f"importing {file.name}", len(recorded.recordings)) as report:
+        imported = import_file(recorded, out, task, action_convention, observations, keys, report)
+    there = imported.demonstrations
+    console.print(f"{len(there)} episodes, {there.steps} steps of {there.info.task} in {out}")
+    if imported.first_success:
+        succeeded = sum(step is not None for step in imported.first_success)
+        console.print(f"{succeeded} of them succeed by the task's own rule")
+    low, high = np.array(there.info.action_low), np.array(there.info.action_high)
+    outside = float(((there.actions() < low) | (there.actions() > high)).any(1).mean())
+    if outside:
+        console.print(f"{outside:.1%} of the actions lie outside the environment's limits: a policy's will be cut there")
+
+
+@data.command
+def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes: int = 5) -> None:
+    """Look at demonstrations before training: episodes, ranges, defects, a plot of the actions.
+
+        paradp data inspect low_dim_v15.hdf5 --plot actions.png
+        paradp data inspect demos/square.zarr
+
+    Args:
+        path: an HDF5 file of robomimic or robosuite, or a zarr group of ours.
+        plot: a PNG to draw actions over time to.
+        episodes: how many of the first episodes it shows.
+    """
+    if path.is_dir():
+        ends, arrays = _ours(path)
+    else:
+        ends, arrays = _recorded(read_file(path))
+    lengths = np.diff(ends, prepend=0)
+    if not len(lengths):
+        raise ValueError(f"{path} holds no episodes")
+    quartiles = "/".join(f"{length:.0f}" for length in np.percentile(lengths, (0, 50, 100)))
+    console.print(f"{len(lengths)} episodes, {lengths.sum()} steps; shortest/median/longest {quartiles} steps")
+    console.print(_ranges(arrays))
+    if plot is not None:
+        [actions] = (values for name, values in arrays.items() if name in ("action", "actions"))
+        plot_actions(np.split(actions, ends[:-1])[:episodes], path.name, plot)
+        console.print(f"actions: {plot}")
+
+
+def _ours(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    there = Demonstrations.open(path)
+    console.print(f"{path}: demonstrations of {there.info.task}, actions {there.info.action_convention}")
+    splits = np.cumsum(list(there.info.observation.values()))[:-1]
+    observations = np.split(there.observations(), splits, axis=1)
+    return there.episode_ends, {**dict(zip(there.info.observation, observations, strict=True)), "action": there.actions()}
+
+
+def _recorded(file: RecordedFile) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    look = looks_like(file.recordings[0])
+    version = f" of version {file.version}" if file.version else ""
+    console.print(f"{file.path}: {file.environment}, recorded with robosuite{version}")
+    console.print(f"actions look {look}" if look else "actions are in no convention that is known here")
+    found = defects(file)
+    for defect in found:
+        console.print(f"defect: {defect}", style="red", markup=False)
+    if not found:
+        for remark in remarks(file):
+            console.print(f"remark: {remark}", markup=False)
+    ends = np.cumsum([len(recording) for recording in file.recordings])
+    everywhere = set.intersection(*(set(recording.arrays) for recording in file.recordings))
+    arrays = {
+        name: np.concatenate([recording.arrays[name] for recording in file.recordings])
+        for name, first in file.recordings[0].arrays.items()
+        if name in everywhere and len({recording.arrays[name].shape[1] for recording in file.recordings}) == 1
+    }
+    return ends, arrays
+
+
+def _ranges(arrays: Mapping[str, np.ndarray]) -> Table:
+    table = Table("array", "column", "least", "mean", "most", "")
+    for name, values in arrays.items():
+        for column in range(values.shape[1]):
+            v = values[:, column]
+            finite = v[np.isfinite(v)]
+            note = "not finite" if len(finite) < len(v) else "constant" if np.ptp(v) == 0 else ""
+            figures = [f"{f(finite):.3f}" if len(finite) else "-" for f in (np.min, np.mean, np.max)]
+            table.add_row(name if column == 0 else "", str(column), *figures, note)
+    return table

@@ -1,0 +1,277 @@
+"""Demonstrations that others recorded: real human ones, robomimic's layout, and files with every defect."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import gymnasium
+import h5py
+import numpy as np
+import pytest
+
+from paradp.envs import TASKS
+from paradp.envs.rotations import rotation_6d_to_matrix
+from paradp.policy.demonstrations import Demonstrations
+from paradp.rollouts.imports.importing import import_file
+from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, read_file
+
+HUMAN = Path(__file__).parents[1] / "data/robosuite_human"
+LIFT, NUTS = HUMAN / "lift_panda.hdf5", HUMAN / "nut_assembly_panda.hdf5"
+ENV_ARGS = {
+    "env_name": "Lift",
+    "env_version": "1.4.1",
+    "type": 1,
+    "env_kwargs": {
+        "control_freq": 20,
+        "controller_configs": {
+            "type": "OSC_POSE",
+            "control_delta": True,
+            "kp": 150,
+            "damping_ratio": 1,
+            "output_max": [0.05, 0.05, 0.05, 0.5, 0.5, 0.5],
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def human_lift(tmp_path_factory):
+    out = tmp_path_factory.mktemp("lift") / "lift.zarr"
+    return import_file(read_file(LIFT), out)
+
+
+def read(demonstrations: Demonstrations) -> dict[str, np.ndarray]:
+    splits = np.cumsum(list(demonstrations.info.observation.values()))[:-1]
+    parts = np.split(demonstrations.observations(), splits, axis=1)
+    return dict(zip(demonstrations.info.observation, parts, strict=True))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file of robomimic's layout: two short demonstrations; anything in it can be changed."""
+
+    def write(change=lambda data: None, name: str = "low_dim.hdf5") -> Path:
+        rng = np.random.default_rng(0)
+        with h5py.File(LIFT) as human, h5py.File(tmp_path / name, "w") as file:
+            data = file.create_group("data")
+            data.attrs["env_args"] = json.dumps(ENV_ARGS)
+            data.attrs["total"] = 60
+            for index, first in enumerate((0, 100)):
+                demo = data.create_group(f"demo_{index}")
+                demo.attrs["num_samples"] = 30
+                for key in ("states", "actions"):
+                    demo[key] = human["data/demo_1"][key][first : first + 30]
+                demo["rewards"], demo["dones"] = np.zeros(30), np.zeros(30, int)
+                for key, size in zip(LOW_DIM_KEYS, (3, 4, 2, 10), strict=True):
+                    demo[f"obs/{key}"] = rng.standard_normal((30, size))
+                demo["obs/agentview_image"] = np.zeros((30, 4, 4, 3), np.uint8)
+            file.create_group("mask")["train"] = np.array([b"demo_0", b"demo_1"])
+            change(data)
+        return tmp_path / name
+
+    return write
+
+
+def test_replayed_states_are_seen_as_the_simulator_sees_them(human_lift):
+    seen = read(human_lift.demonstrations)
+    with h5py.File(LIFT) as file:
+        states = file["data/demo_1/states"][:]
+    # The cube's pose and the fingers stand in the state itself.
+    assert np.allclose(seen["cube_pos"], states[:, 10:13], atol=1e-6)
+    assert np.allclose(seen["gripper_qpos"], states[:, 8:10], atol=1e-6)
+    w, x, y, z = states[:, 13:17].T
+    first_row = np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], axis=1)
+    assert np.allclose(seen["cube_rot6d"][:, :3], first_row, atol=1e-5)
+    # The hand's pose is the robot's own observable's, of a simulator that nobody prepared.
+    from paradp.envs.robosuite_env import _make_robosuite
+
+    simulator = _make_robosuite(TASKS["lift"].task, {"input_type": "delta", "input_ref_frame": "base"})
+    simulator.reset()
+    for step in (0, 200, 411):
+        simulator.sim.set_state_from_flattened(states[step])
+        simulator.sim.forward()
+        told = simulator._get_observations(force_update=True)
+        assert np.allclose(seen["eef_pos"][step], told["robot0_eef_pos"], atol=1e-6)
+        hand = rotation_6d_to_matrix(seen["eef_rot6d"][step].astype(float))
+        relative = hand.T @ (seen["cube_pos"][step] - seen["eef_pos"][step])
+        assert np.allclose(seen["cube_in_eef_pos"][step], relative, atol=1e-5)
+
+
+def test_a_human_lifts_the_cube(human_lift):
+    [step] = human_lift.first_success
+    assert len(human_lift.demonstrations) == 1 and human_lift.demonstrations.steps == 412
+    heights = read(human_lift.demonstrations)["cube_pos"][:, 2]
+    # Robosuite's rule: more than 4 cm above the table, whose top the cube first lies on.
+    assert step == int((heights > 0.84).argmax()) > 350
+    assert human_lift.demonstrations.info.task == "lift"
+    assert human_lift.demonstrations.info.made_with["imported"] == "lift_panda.hdf5"
+
+
+def test_absolute_goals_are_steps_from_where_the_hand_was(human_lift, tmp_path):
+    seen, goals = read(human_lift.demonstrations), human_lift.demonstrations.actions()
+    deltas = import_file(read_file(LIFT), tmp_path / "delta.zarr", action_convention="delta").demonstrations.actions()
+    with h5py.File(LIFT) as file:
+        assert np.array_equal(deltas, file["data/demo_1/actions"][:].astype(np.float32))
+    assert np.allclose(goals[:, :3], seen["eef_pos"] + 0.05 * deltas[:, :3], atol=1e-6)
+    turn = rotation_6d_to_matrix(goals[:, 3:9]) @ rotation_6d_to_matrix(seen["eef_rot6d"]).transpose(0, 2, 1)
+    angles = np.arccos(((np.trace(turn, axis1=1, axis2=2) - 1) / 2).clip(-1, 1))
+    assert np.allclose(angles, 0.5 * np.linalg.norm(deltas[:, 3:6], axis=1), atol=2e-3)
+    assert np.array_equal(goals[:, 9], deltas[:, 6])
+
+
+def test_a_state_comes_before_its_action():
+    """Of the recorded steps that could follow a state, the one that stands beside it explains the next state best."""
+    with h5py.File(LIFT) as file:
+        states, actions = file["data/demo_1/states"][:], file["data/demo_1/actions"][:]
+    env = gymnasium.make("paradp/Lift-v0", action_convention="delta").unwrapped
+    env.reset(seed=0)
+    steps = range(20, 320, 10)
+    errors = {}
+    for lag in (-1, 0, 1):
+        miss = []
+        for step in steps:
+            there, _ = env.see(states[step + 1])
+            env.see(states[step])
+            here, *_ = env.step(actions[step + lag].astype(np.float32))
+            miss.append(np.linalg.norm(here["eef_pos"] - there["eef_pos"]))
+        errors[lag] = np.median(miss)
+    env.close()
+    assert errors[0] < min(errors[-1], errors[1]), errors
+
+
+def test_the_square_nuts_insertion_is_found(tmp_path):
+    with pytest.raises(ValueError, match="of 'NutAssembly', which is no task here; name one with --task: square, lift"):
+        import_file(read_file(NUTS), tmp_path / "nuts.zarr")
+    imported = import_file(read_file(NUTS), tmp_path / "square.zarr", task="square")
+    nut = read(imported.demonstrations)["nut_pos"]
+    moved = int((np.linalg.norm(nut - nut[600], axis=1)[600:] > 1e-3).argmax()) + 600
+    assert abs(moved - 637) <= 2
+    # The round nut, which is on its peg long before, is not Square's.
+    [step] = imported.first_success
+    assert moved < step <= 1025
+    # The hole's half-width is 6.75 mm more than the peg's.
+    assert (np.abs(nut[1025, :2] - [0.23, 0.10]) < 0.00675).all() and nut[1025, 2] < 0.87
+
+
+def test_robomimics_layout_is_read_to_the_same_arrays(write, tmp_path):
+    path = write()
+    imported = import_file(read_file(path), tmp_path / "own.zarr", action_convention="delta", observations="recorded")
+    with h5py.File(path) as file:
+        demos = [file["data/demo_0"], file["data/demo_1"]]
+        for key, values in read(imported.demonstrations).items():
+            assert np.array_equal(values, np.concatenate([d[f"obs/{key}"][:] for d in demos]).astype(np.float32))
+        actions = np.concatenate([d["actions"][:] for d in demos]).astype(np.float32)
+    assert list(imported.demonstrations.info.observation) == list(LOW_DIM_KEYS)
+    assert np.array_equal(imported.demonstrations.actions(), actions) and imported.first_success == []
+    assert imported.demonstrations.episode_ends.tolist() == [30, 60]
+    replayed = import_file(read_file(path), tmp_path / "replayed.zarr", action_convention="delta")
+    assert np.array_equal(replayed.demonstrations.actions(), actions) and replayed.first_success == [None, None]
+    with pytest.raises(ValueError, match="can only be made absolute where observations are replayed"):
+        import_file(read_file(path), tmp_path / "other.zarr", observations="recorded")
+
+
+def test_absolute_recordings_are_goals(write, tmp_path):
+    def absolute(data):
+        arguments = json.loads(data.attrs["env_args"])
+        arguments["env_kwargs"]["controller_configs"]["control_delta"] = False
+        data.attrs["env_args"] = json.dumps(arguments)
+        for demo in data.values():
+            demo["actions"][:] = [0.1, 0.0, 0.9, np.pi, 0.0, 0.0, 1.0]
+
+    goals = import_file(read_file(write(absolute)), tmp_path / "goals.zarr").demonstrations.actions()
+    assert np.allclose(goals, [0.1, 0, 0.9, 1, 0, 0, 0, -1, 0, 1], atol=1e-6)
+
+
+def put(demo, key, values):
+    del demo[key]
+    demo[key] = values
+
+
+def changed(demo, step, column, value):
+    actions = demo["actions"][:]
+    actions[step, column] = value
+    put(demo, "actions", actions)
+
+
+def pickled(data):
+    del data["demo_1/actions"]
+    payload = np.frombuffer(pickle.dumps(np.zeros((30, 7))), "V1")
+    data["demo_1"].create_dataset("actions", data=payload)
+
+
+def mixed(data):
+    put(data["demo_1"], "actions", np.tile([0.1, 0.0, 0.9, np.pi, 0.0, 0.0, 1.0], (30, 1)))
+
+
+def shortened(data):
+    for key in ("states", "actions", *(f"obs/{k}" for k in LOW_DIM_KEYS)):
+        put(data["demo_1"], key, data[f"demo_1/{key}"][:1])
+
+
+def stiff(data):
+    arguments = json.loads(data.attrs["env_args"])
+    arguments["env_kwargs"]["controller_configs"]["kp"] = 300
+    data.attrs["env_args"] = json.dumps(arguments)
+
+
+def elsewhere(data):
+    del data["demo_1/states"]
+    data["demo_1/states"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+DEFECTS = {
+    "demo_1/actions is not finite in step 3, column 2": lambda data: changed(data["demo_1"], 3, 2, np.nan),
+    "demo_0/states is not finite in step 0, column 4": lambda data: put(
+        data["demo_0"], "states", np.where(np.arange(32) == 4, np.inf, data["demo_0/states"][:])
+    ),
+    "demo_0 lacks 'actions'; it has: dones, obs, rewards, states": lambda data: data.__delitem__("demo_0/actions"),
+    "demo_1 has 1 step; an episode needs two": shortened,
+    "demo_1/states has 29 steps, its actions have 30": lambda data: put(
+        data["demo_1"], "states", data["demo_1/states"][:29]
+    ),
+    "demo_1/actions holds |V1, not numbers; objects, pickled or not, are never read": pickled,
+    "demo_1/states points elsewhere": elsewhere,
+    "action conventions are mixed: demo_0 looks delta, demo_1 looks absolute": mixed,
+    "actions are neither steps in \\[-1, 1\\] nor absolute poses": lambda data: changed(data["demo_1"], 3, 2, 1.5),
+    "recorded with kp 300, the task 'lift' has 150": stiff,
+    "demo_0 is of another scene: a state of the task 'lift' has 32 values, not \\(31,\\)": lambda data: [
+        put(data[d], "states", data[f"{d}/states"][:, 1:]) for d in ("demo_0", "demo_1")
+    ],
+    "has no simulator states": lambda data: [data.__delitem__(f"{d}/states") for d in ("demo_0", "demo_1")],
+    "it has no demonstrations": lambda data: [data.__delitem__(d) for d in ("demo_0", "demo_1")],
+    "the environment is unknown": lambda data: data.attrs.__delitem__("env_args"),
+    "what data says of its environment cannot be read": lambda data: data.attrs.__setitem__("env_args", "[1"),
+}
+
+
+@pytest.mark.parametrize("message", DEFECTS)
+def test_a_defect_is_named_and_nothing_is_imported(write, tmp_path, message):
+    path = write(DEFECTS[message])
+    with pytest.raises(ValueError, match=message.replace("|", "\\|")) as error:
+        import_file(read_file(path), tmp_path / "out.zarr")
+    assert str(path) in str(error.value)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_file_cut_short_and_one_of_another_kind_are_refused(tmp_path):
+    cut, text = tmp_path / "cut.hdf5", tmp_path / "text.hdf5"
+    cut.write_bytes(LIFT.read_bytes()[:100_000])
+    text.write_text("no HDF5")
+    for path in (cut, text):
+        with pytest.raises(ValueError, match="no HDF5 file that can be read, or is cut short"):
+            read_file(path)
+    with pytest.raises(ValueError, match="is not a file"):
+        read_file(tmp_path / "nowhere.hdf5")
+
+
+def test_what_is_there_is_not_overwritten_and_what_was_left_behind_is(tmp_path):
+    out = tmp_path / "lift.zarr"
+    (tmp_path / ".lift.zarr.importing").mkdir()
+    import_file(read_file(LIFT), out)
+    before = sorted(p.stat().st_mtime_ns for p in out.rglob("*"))
+    with pytest.raises(ValueError, match="exists; choose another --out"):
+        import_file(read_file(LIFT), out)
+    assert sorted(p.stat().st_mtime_ns for p in out.rglob("*")) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["lift.zarr"]
+    shutil.rmtree(out)
