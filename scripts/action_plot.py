@@ -23,9 +23,11 @@ def plot_actions(episodes: Sequence[np.ndarray], title: str, path: Path) -> None
             axis.plot(actions[:, dimension], lw=0.8)
         axis.set_ylabel(f"{dimension}")
         axis.grid(alpha=0.3)
-    for axis in axes[-1]:
-        axis.set_xlabel("control step")
-    figure.suptitle(f"{title}: actions of the first {len(episodes)} episodes")
+    for column in axes.T:
+        lowest = [axis for axis in column if axis.get_visible()][-1]
+        lowest.set_xlabel("control step")
+        lowest.tick_params(labelbottom=True)
+    figure.suptitle(f"{title}: actions by dimension, {len(episodes)} of its episodes")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -25,7 +25,7 @@ def collect(
         paradp collect square --episodes 200 --out demos/square.zarr
 
     Args:
-        task: the task's name; `paradp info` lists them.
+        task: the task's name; `paradp tasks` lists them.
         episodes: how many successes the file shall hold.
         out: the zarr group; demos/TASK.zarr by default.
         action_convention: what the actions mean, see `paradp.envs.actions`.

@@ -61,7 +61,7 @@ def evaluate(
         paradp evaluate lift --samplers paper --out runs/lift-paper
 
     Args:
-        task: the task's name; `paradp info` lists them.
+        task: the task's name; `paradp tasks` lists them.
         samplers: see above; with commas between them, each with its options behind colons. `paper` stands for those of
             ParaDiGMS' robotics table, which the report then holds, too.
         execute: actions of a chunk that are executed before the next, one number or several; the checkpoint's own by

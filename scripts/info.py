@@ -3,15 +3,13 @@
 from rich.table import Table
 
 from paradp.checkpoints import find_checkpoint, pretrained, read_info
-from paradp.envs import TASKS
-from paradp.envs.robosuite_env import observation_sizes
 from paradp.rollouts.summary import hardware, versions
 from paradp.sampler import SAMPLERS, sampler_names
 from paradp.scripts.console import console
 
 
 def info(checkpoint: str | None = None) -> None:
-    """List tasks, samplers, pretrained policies and versions; or show one checkpoint.
+    """List samplers, pretrained policies and versions; or show one checkpoint.
 
         paradp info
         paradp info --checkpoint square
@@ -24,13 +22,10 @@ def info(checkpoint: str | None = None) -> None:
         read_info(path)
         console.print((path / "README.md").read_text(), markup=False, highlight=False)
         return
-    tasks = Table("task", "observation", "success", "policy", title="tasks")
-    for name, entry in TASKS.items():
-        size = sum(observation_sizes(entry.task).values())
-        tasks.add_row(name, f"{size} values", entry.task.success_rule, "pretrained" if name in pretrained() else "")
     samplers = Table("sampler", "what it is", "options", title="samplers")
     for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True):
         samplers.add_row(name, family.summary, ", ".join(family.options_as_typed))
-    console.print(tasks, samplers)
+    console.print(samplers)
+    console.print(f"policies: {', '.join(pretrained())}; tasks: see `paradp tasks`")
     console.print(", ".join(f"{k} {v}" for k, v in versions().items()))
     console.print(", ".join(f"{k} {v}" for k, v in hardware().items()))

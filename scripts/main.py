@@ -16,10 +16,11 @@ from paradp.scripts.release import release
 from paradp.scripts.rollout import rollout
 from paradp.scripts.serve import serve
 from paradp.scripts.study import study
+from paradp.scripts.tasks import tasks
 from paradp.scripts.train import train
 
 app = tyro.extras.SubcommandApp()
-for _command in (rollout, evaluate, drive, serve, bench, collect, train, study, release, info):
+for _command in (rollout, evaluate, drive, serve, bench, collect, train, study, release, tasks, info):
     app.command(_command)
 app.command(data, name="data", help="Look at demonstrations that others recorded, and import them.")
 

@@ -66,7 +66,7 @@ def rollout(
         paradp rollout square --sampler ddpm,auto,para-ddpm:window=8:tolerance=0.1 --out runs/three
 
     Args:
-        task: the task's name; `paradp info` lists them.
+        task: the task's name; `paradp tasks` lists them.
         sampler: see above.
         window: steps evaluated at once, for every parallel sampler named.
         tolerance: accepted change in standard deviations of a step's noise, for every para- sampler named.

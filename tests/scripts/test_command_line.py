@@ -326,7 +326,7 @@ def test_the_directory_of_another_run_is_left_alone(paradp, tmp_path):
 
 
 def test_help_teaches(paradp):
-    for command in ("rollout", "evaluate", "drive", "serve", "bench", "collect", "train", "study", "info"):
+    for command in ("rollout", "evaluate", "drive", "serve", "bench", "collect", "train", "study", "info", "tasks", "data"):
         code, printed, _ = paradp(command, "--help")
         assert code == 0 and f"paradp {command}" in printed
 
@@ -346,6 +346,34 @@ def test_a_loop_in_real_time_leaves_figures_and_a_trace(paradp, tmp_path):
     }
 
 
-def test_info_lists_tasks_and_samplers(paradp):
+def test_tasks_are_listed_and_told_of(paradp):
+    code, printed, _ = paradp("tasks")
+    assert code == 0 and all(word in printed for word in ("square", "can", "nut", "pretrained", "cube_b"))
+    code, printed, _ = paradp("tasks", "stack")
+    assert code == 0 and all(word in printed for word in ("StackExpert", "cube_b_in_eef_rot6d", "goal_rot6d", "0.75"))
+    code, _, complaint = paradp("tasks", "stak")
+    assert code == 2 and "did you mean 'stack'" in complaint
+
+
+HUMAN = Path(__file__).parents[1] / "data/robosuite_human"
+
+
+def test_recorded_demonstrations_are_looked_at_and_imported(paradp, tmp_path):
+    lift, out, plot = HUMAN / "lift_panda.hdf5", tmp_path / "lift.zarr", tmp_path / "actions.png"
+    code, printed, _ = paradp("data", "inspect", str(lift), "--plot", str(plot))
+    assert code == 0 and "actions look delta" in printed and "412 steps" in printed and plot.stat().st_size > 10_000
+    code, printed, err = paradp("data", "import", str(lift), "--out", str(out))
+    assert code == 0 and "412 steps of lift" in printed and "1 of them succeed" in printed, err
+    assert len(Demonstrations.open(out)) == 1
+    code, printed, _ = paradp("data", "inspect", str(out))
+    assert code == 0 and "demonstrations of lift, actions absolute" in printed and "cube_in_eef_pos" in printed
+    code, _, complaint = paradp("data", "import", str(lift), "--out", str(out))
+    assert code == 2 and "exists" in complaint and "Traceback" not in complaint
+    (tmp_path / "cut.hdf5").write_bytes(lift.read_bytes()[:5000])
+    code, _, complaint = paradp("data", "inspect", str(tmp_path / "cut.hdf5"))
+    assert code == 2 and "cut short" in complaint and "Traceback" not in complaint
+
+
+def test_info_lists_policies_and_samplers(paradp):
     code, printed, _ = paradp("info")
     assert code == 0 and all(word in printed for word in ("square", "lift", "ddpm", "para-ddpm", "torch"))

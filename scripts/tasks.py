@@ -1,0 +1,56 @@
+"""`paradp tasks`: what there is to do."""
+
+import numpy as np
+import tyro
+from rich.table import Table
+
+from paradp.checkpoints import pretrained
+from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ, TASKS, find_task
+from paradp.envs.robosuite_env import observation_sizes
+from paradp.scripts.console import console
+
+
+def tasks(name: tyro.conf.Positional[str | None] = None) -> None:
+    """List the tasks; or tell all of one.
+
+        paradp tasks
+        paradp tasks square
+
+    Args:
+        name: the task to tell of.
+    """
+    if name is not None:
+        return _tell(name)
+    table = Table("task", "observes", "succeeds when", "weights", show_lines=True)
+    for task, entry in TASKS.items():
+        size = sum(observation_sizes(entry.task).values())
+        things = ", ".join(["hand", *entry.task.objects])
+        weights = "pretrained" if task in pretrained() else "none"
+        table.add_row(task, f"{things} ({size} values)", entry.task.success_rule, weights)
+    console.print(table)
+
+
+def _tell(name: str) -> None:
+    entry = find_task(name)
+    task = entry.task
+    console.print(f"{name}: robosuite's {task.robosuite_name}, gymnasium's {task.env_id}", highlight=False)
+    console.print(f"succeeds when {task.success_rule}; given up after {task.max_steps} control steps at {CONTROL_HZ} Hz")
+    console.print(f"demonstrated by {entry.expert.__name__}; disturbances: {'push, belt' if task.area else 'none'}")
+    shipped = f"see paradp info --checkpoint {name}" if name in pretrained() else "none; see paradp collect and paradp train"
+    console.print(f"weights: {shipped}")
+    observation = Table("observation", "values")
+    for key, size in observation_sizes(task).items():
+        observation.add_row(key, str(size))
+    actions = Table("action convention", "quantity", "values", "least", "most")
+    for convention in ACTION_CONVENTIONS.values():
+        first = 0
+        for quantity, size in convention.parts.items():
+            low, high = (_brief(limit[first : first + size]) for limit in (convention.space.low, convention.space.high))
+            actions.add_row(convention.name if first == 0 else "", quantity, str(size), low, high)
+            first += size
+    console.print(observation, actions)
+
+
+def _brief(limits: np.ndarray) -> str:
+    """One number where all are the same."""
+    return ", ".join(f"{limit:g}" for limit in (limits[:1] if np.ptp(limits) == 0 else limits))
