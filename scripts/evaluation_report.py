@@ -43,7 +43,8 @@ def recommend(comparison: Comparison) -> str:
     # Bonferroni: of many cells one would pass by chance.
     confidence = 1 - 0.05 / len(others)
     safe = {run.label for run in others if run.loss and run.loss.upper(confidence) <= TOLERATED_LOSS}
-    pick = min((run for run in (baseline, *others) if run is baseline or run.label in safe), key=_p50)
+    # Controllers of one sampler share its latency; of them the one that loses least.
+    pick = min((run for run in (baseline, *others) if run is baseline or run.label in safe), key=_latency_and_loss)
     if pick is baseline:
         return (
             f"Pick {pick.label}: of what is faster, nothing is known with 95 % confidence to lose less than {TOLERATED_LOSS}"
@@ -51,12 +52,17 @@ def recommend(comparison: Comparison) -> str:
         )
     assert pick.loss is not None
     faster = _p50(baseline) / _p50(pick)
+    times = "as fast as" if faster == 1 else f"{faster:.1f} times as fast as"
     return (
-        f"Pick {pick.label}: the fastest ({_p50(pick):.1f} ms a plan for one robot, {faster:.1f} times as fast as"
+        f"Pick {pick.label}: the fastest ({_p50(pick):.1f} ms a plan for one robot, {times}"
         f" {baseline.label}) of those that lose less than {TOLERATED_LOSS} success against {baseline.label} on the same"
         f" seeds, with 95 % confidence for all {len(others)} cells together (lost {pick.loss.loss:+.3f}, one-sided bound"
         f" {pick.loss.upper(confidence):+.3f})."
     )
+
+
+def _latency_and_loss(run: Compared) -> tuple[float, float]:
+    return _p50(run), run.loss.loss if run.loss else 0.0
 
 
 def _p50(run: Compared) -> float:

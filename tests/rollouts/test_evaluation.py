@@ -202,9 +202,9 @@ def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):
     _, comparison, _ = finished
     slow, _, fast, _ = comparison.runs
 
-    def with_latency(run, ms: float, lost: int = 0):
+    def with_latency(run, ms: float, lost: int = 0, won: int = 0):
         latency = replace(run.summary.latency_ms_batch1, replan=replace(run.summary.latency_ms_batch1.replan, p50=ms))
-        loss = run.loss and PairedLoss(200, lost, 0)
+        loss = run.loss and PairedLoss(200, lost, won)
         return replace(run, summary=replace(run.summary, latency_ms_batch1=latency), loss=loss)
 
     def recommended(lost: int, ms: float = 5.0, others=()) -> str:
@@ -215,6 +215,12 @@ def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):
     assert recommended(4).startswith("Pick ddim-5, ideal: the fastest (5.0 ms a plan for one robot, 2.0 times as fast")
     assert recommended(6).startswith("Pick ddim-10, ideal: of what is faster, nothing is known")
     assert recommended(4, ms=11.0).startswith("Pick ddim-10, ideal: of what is faster")
+    # Of what is as fast, that which loses least.
+    won = replace(comparison, runs=[with_latency(slow, 10.0), with_latency(fast, 10.0, won=4)])
+    assert recommend(won).startswith(
+        "Pick ddim-5, ideal: the fastest (10.0 ms a plan for one robot, as fast as ddim-10, ideal)"
+    )
+    assert recommended(1, ms=10.0).startswith("Pick ddim-10, ideal")
     # Under another clock the fastest is not a choice.
     late = with_latency(comparison.runs[1], 1.0)
     assert recommended(4, others=[late]).startswith("Pick ddim-5, ideal")
