@@ -12,20 +12,23 @@ import gymnasium
 
 from paradp.envs.actions import ACTION_CONVENTIONS
 from paradp.envs.disturbances import DISTURBANCES, find_disturbance
-from paradp.envs.experts.waypoints import Disturbance, ExpertCommand, ScriptedExpert, Variety
-from paradp.envs.robosuite_env import CONTROL_HZ, RobosuiteEnv, RobosuiteTask, can_render
+from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
+from paradp.envs.experts.waypoints import ScriptedExpert, Variety
+from paradp.envs.robosuite_env import RobosuiteEnv, RobosuiteTask, can_render
+from paradp.envs.task import Task
 from paradp.envs.tasks import TASKS, find_task
 
 __all__ = [
     "ACTION_CONVENTIONS",
-    "CONTROL_HZ",
     "DISTURBANCES",
     "TASKS",
     "Disturbance",
+    "Expert",
     "ExpertCommand",
     "RobosuiteEnv",
     "RobosuiteTask",
     "ScriptedExpert",
+    "Task",
     "Variety",
     "can_render",
     "find_disturbance",
@@ -35,7 +38,7 @@ __all__ = [
 for _entry in TASKS.values():
     gymnasium.register(
         id=_entry.task.env_id,
-        entry_point="paradp.envs.robosuite_env:RobosuiteEnv",
+        entry_point=_entry.task.entry_point,
         max_episode_steps=_entry.task.max_steps,
         kwargs={"task": _entry.task},
     )

@@ -1,9 +1,10 @@
-"""Action conventions: how a vector that a policy emits becomes a goal of the operational-space controller.
+"""Action conventions: how a vector that a policy emits becomes a goal of the robot's controller.
 
 | convention | size | meaning |
 | --- | --- | --- |
 | `absolute` | 10 | goal position (m, world), goal rotation_6d (world), gripper |
 | `delta` | 7 | goal relative to the present pose, 1.0 = 0.05 m and 0.5 rad, gripper |
+| `position` | 2 | PushT's: goal of the pusher, pixels |
 
 The gripper closes for values above zero and opens for values below. Poses are those of the grip site.
 """
@@ -44,11 +45,24 @@ class Goal:
 
 
 class ActionConvention(Protocol):
-    """Maps actions to goals and back, and configures robosuite's controller for it."""
+    """What actions mean, as far as one need not know who carries them out."""
 
     name: str
     space: spaces.Box
     parts: dict[str, int]  # quantity → length, in order
+    unit: str  # of lengths
+
+    def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The action that keeps the robot where it is, after the action `last`; without one, where it is seen."""
+        ...
+
+    def path(self, actions: np.ndarray) -> np.ndarray:
+        """Where actions `[T, A]` send the robot, `[T, D]` in `unit`, up to a constant."""
+        ...
+
+
+class HandConvention(ActionConvention, Protocol):
+    """Maps actions of a robosuite hand to goals and back, and configures its controller for them."""
 
     def controller_options(self) -> dict[str, object]: ...
 
@@ -56,19 +70,12 @@ class ActionConvention(Protocol):
 
     def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray: ...
 
-    def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The action that keeps the hand where it is, after the action `last`; without one, where it is seen, open."""
-        ...
-
-    def path(self, actions: np.ndarray) -> np.ndarray:
-        """Where actions `[T, A]` send the hand, `[T, 3]` in metres, up to a constant."""
-        ...
-
 
 class AbsoluteAction:
     """Goal poses in the world frame. robosuite neither scales nor clips these, so the box is the workspace itself."""
 
     name = "absolute"
+    unit = "m"
     parts = {"goal_pos": 3, "goal_rot6d": 6, "gripper": 1}
     space = spaces.Box(
         np.concatenate([WORKSPACE_LOW, -np.ones(7, np.float32)]),
@@ -99,6 +106,7 @@ class DeltaAction:
     """robomimic's convention: normalised steps of position and axis-angle in the frame of the robot's base."""
 
     name = "delta"
+    unit = "m"
     parts = {"step_pos": 3, "step_rotvec": 3, "gripper": 1}
     space = spaces.Box(-1.0, 1.0, (7,), np.float32)
 
@@ -121,4 +129,20 @@ class DeltaAction:
         return MAX_STEP_M * actions[:, :3].cumsum(0)
 
 
-ACTION_CONVENTIONS: dict[str, ActionConvention] = {c.name: c for c in (AbsoluteAction(), DeltaAction())}
+class PlaneAction:
+    """PushT's: where the pusher should go on the plane, in pixels of its 512 × 512 board."""
+
+    name = "position"
+    unit = "px"
+    parts = {"goal_xy": 2}
+    space = spaces.Box(0.0, 512.0, (2,), np.float32)
+
+    def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(observation["agent_pos"] if last is None else last, np.float32)
+
+    def path(self, actions: np.ndarray) -> np.ndarray:
+        return actions
+
+
+HAND_CONVENTIONS: dict[str, HandConvention] = {c.name: c for c in (AbsoluteAction(), DeltaAction())}
+ACTION_CONVENTIONS: dict[str, ActionConvention] = {**HAND_CONVENTIONS, PlaneAction.name: PlaneAction()}

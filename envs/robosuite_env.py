@@ -4,47 +4,61 @@ import ctypes.util
 import logging
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from paradp.envs.actions import ACTION_CONVENTIONS, CONTROLLER_DAMPING_RATIO, CONTROLLER_KP
-from paradp.envs.disturbances import Area, LooseObject, find_disturbance
+from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, HAND_CONVENTIONS
+from paradp.envs.disturbances import DISTURBANCES, Area, LooseObject, find_disturbance
 from paradp.envs.rotations import matrix_to_rotation_6d
+from paradp.envs.task import Task
 
 CONTROL_HZ = 20
 # Bound of an observation: no pose in the scene is farther (m), no rotation's entry larger.
 FARTHEST = 10.0
 
 
-@dataclass(frozen=True)
-class RobosuiteTask:
-    """What tells one robosuite task from another.
+@dataclass(frozen=True, kw_only=True)
+class RobosuiteTask(Task):
+    """A task of a Panda's in robosuite.
 
     Attributes:
-        name: what a user types.
         robosuite_name: robosuite's class.
         objects: name in the observation → name of the MuJoCo body; the first is the one that a disturbance moves.
-        success_rule: the task's own rule in words.
         camera: the camera that shows the task best.
-        max_steps: control steps until an episode is truncated.
         area: where on the table a disturbance may take the object (m, world); without it there are no disturbances.
     """
 
-    name: str
     robosuite_name: str
     objects: dict[str, str]
-    success_rule: str
     camera: str = "agentview"
-    max_steps: int = 400
     area: Area | None = None
+    max_steps: int = 400
+    control_hz: int = CONTROL_HZ
+    conventions: tuple[str, ...] = tuple(HAND_CONVENTIONS)
+    controller: dict[str, float] = field(
+        default_factory=lambda: {"kp": CONTROLLER_KP, "damping_ratio": CONTROLLER_DAMPING_RATIO}
+    )
+    entry_point: str = "paradp.envs.robosuite_env:RobosuiteEnv"
+    simulator: str = "robosuite"
 
     @property
-    def env_id(self) -> str:
-        return f"paradp/{self.name.capitalize()}-v0"
+    def observation(self) -> dict[str, int]:
+        sizes = {"eef_pos": 3, "eef_rot6d": 6, "gripper_qpos": 2}
+        for name in self.objects:
+            sizes |= {f"{name}_pos": 3, f"{name}_rot6d": 6, f"{name}_in_eef_pos": 3, f"{name}_in_eef_rot6d": 6}
+        return sizes
+
+    @property
+    def things(self) -> tuple[str, ...]:
+        return ("hand", *self.objects)
+
+    @property
+    def disturbances(self) -> tuple[str, ...]:
+        return tuple(DISTURBANCES) if self.area is not None else ()
 
 
 class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
@@ -81,18 +95,18 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         render_size: tuple[int, int] = (256, 256),
         disturbance: str | None = None,
     ):
-        if action_convention not in ACTION_CONVENTIONS:
-            known = ", ".join(ACTION_CONVENTIONS)
+        if action_convention not in task.conventions:
+            known = ", ".join(task.conventions)
             raise ValueError(f"unknown action convention {action_convention!r}; there are: {known}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render mode {render_mode!r}; there is: rgb_array")
         self._disturbance = None if disturbance is None else find_disturbance(disturbance)()
         self.task = task
-        self.convention = ACTION_CONVENTIONS[action_convention]
+        self.convention = HAND_CONVENTIONS[action_convention]
         self.render_mode = render_mode
         self.action_space = self.convention.space
         self.observation_space = spaces.Dict(
-            {key: spaces.Box(-FARTHEST, FARTHEST, (size,), np.float32) for key, size in observation_sizes(task).items()}
+            {key: spaces.Box(-FARTHEST, FARTHEST, (size,), np.float32) for key, size in task.observation.items()}
         )
         self._robosuite = _make_robosuite(task, self.convention.controller_options())
         # Lift draws the size of its cube when it is built, so all instances are built from one seed.
@@ -212,14 +226,6 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return {key: value.astype(np.float32) for key, value in observation.items()}
 
 
-def observation_sizes(task: RobosuiteTask) -> dict[str, int]:
-    """The keys of an observation in their order, with the length of each vector."""
-    sizes = {"eef_pos": 3, "eef_rot6d": 6, "gripper_qpos": 2}
-    for name in task.objects:
-        sizes |= {f"{name}_pos": 3, f"{name}_rot6d": 6, f"{name}_in_eef_pos": 3, f"{name}_in_eef_rot6d": 6}
-    return sizes
-
-
 def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) -> Any:
     _choose_gl()
     # robosuite logs an advertisement on import and its configuration on every construction.
@@ -228,8 +234,7 @@ def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) 
 
     config = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
     config["body_parts"]["right"] |= {
-        "kp": CONTROLLER_KP,
-        "damping_ratio": CONTROLLER_DAMPING_RATIO,
+        **task.controller,
         **controller_options,
     }
     return robosuite.make(

@@ -1,22 +1,25 @@
-"""The tasks there are. A new robosuite task is one entry here and one expert."""
+"""The tasks there are. A new one is an entry here and an expert."""
 
 from dataclasses import dataclass
 
 from paradp.envs.experts.can import CanExpert
+from paradp.envs.experts.expert import Expert
 from paradp.envs.experts.lift import LiftExpert
+from paradp.envs.experts.pusher import PushTExpert
 from paradp.envs.experts.square import SquareExpert
 from paradp.envs.experts.stack import StackExpert
-from paradp.envs.experts.waypoints import ScriptedExpert
 from paradp.envs.lookup import find
+from paradp.envs.pusht_env import PushTTask
 from paradp.envs.robosuite_env import RobosuiteTask
+from paradp.envs.task import Task
 
 
 @dataclass(frozen=True)
 class TaskEntry:
     """A task and who demonstrates it."""
 
-    task: RobosuiteTask
-    expert: type[ScriptedExpert]
+    task: Task
+    expert: type[Expert]
 
 
 _ENTRIES = (
@@ -60,6 +63,8 @@ _ENTRIES = (
         ),
         StackExpert,
     ),
+    TaskEntry(PushTTask(name="pusht", keypoints=True), PushTExpert),
+    TaskEntry(PushTTask(name="pusht-state", keypoints=False), PushTExpert),
 )
 TASKS: dict[str, TaskEntry] = {entry.task.name: entry for entry in _ENTRIES}
 

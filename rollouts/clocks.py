@@ -20,7 +20,6 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from paradp.envs import CONTROL_HZ
 from paradp.policy import Clock
 
 Kind = Literal["ideal", "measured", "fixed", "replay"]
@@ -63,11 +62,11 @@ class ClockChoice:
     def __str__(self) -> str:
         return f"{self.kind}:{self.value}" if self.value else self.kind
 
-    def start(self) -> Clock | None:
+    def start(self, control_hz: int) -> Clock | None:
         """A clock for one robot; `None` where time stands still."""
         if self.kind == "ideal":
             return None
-        return Replayed(self.latencies) if self.latencies else Measured()
+        return Replayed(self.latencies, control_hz) if self.latencies else Measured(control_hz)
 
     @property
     def identity(self) -> str:
@@ -81,13 +80,20 @@ IDEAL = ClockChoice()
 
 
 class Measured:
-    """A plan is as late as it took to make."""
+    """A plan is as late as it took to make.
+
+    Args:
+        control_hz: control steps a second.
+    """
+
+    def __init__(self, control_hz: int):
+        self._hz = control_hz
 
     def reset(self, seed: int | None) -> None:
         pass
 
     def lateness(self, seconds: float) -> int:
-        return _control_steps(seconds)
+        return _control_steps(seconds, self._hz)
 
 
 class Replayed:
@@ -95,10 +101,11 @@ class Replayed:
 
     Args:
         latencies: seconds.
+        control_hz: control steps a second.
     """
 
-    def __init__(self, latencies: Sequence[float]):
-        self._steps = [_control_steps(seconds) for seconds in latencies]
+    def __init__(self, latencies: Sequence[float], control_hz: int):
+        self._steps = [_control_steps(seconds, control_hz) for seconds in latencies]
         self._next = 0
 
     def reset(self, seed: int | None) -> None:
@@ -110,9 +117,9 @@ class Replayed:
         return self._steps[self._next - 1]
 
 
-def _control_steps(seconds: float) -> int:
+def _control_steps(seconds: float, control_hz: int) -> int:
     # 0.15 · 20 is 3 also where the product is rounded down.
-    return math.floor(seconds * CONTROL_HZ + 1e-9)
+    return math.floor(seconds * control_hz + 1e-9)
 
 
 def _seconds(milliseconds: str) -> float:

@@ -12,9 +12,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ, Disturbance, find_task
-from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP
-from paradp.envs.robosuite_env import observation_sizes
+from paradp.envs import ACTION_CONVENTIONS, Disturbance, find_task
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
 from paradp.rollouts.workers import Workers, died
 
@@ -107,12 +105,12 @@ def describe(task: str, action_convention: str, disturbance: Disturbance, seed: 
     return DemonstrationInfo(
         task=task,
         action_convention=action_convention,
-        observation=observation_sizes(entry.task),
+        observation=entry.task.observation,
         action=convention.parts,
         action_low=tuple(convention.space.low.tolist()),
         action_high=tuple(convention.space.high.tolist()),
-        control_hz=CONTROL_HZ,
-        controller={"kp": CONTROLLER_KP, "damping_ratio": CONTROLLER_DAMPING_RATIO},
+        control_hz=entry.task.control_hz,
+        controller=entry.task.controller,
         made_with={
             "expert": entry.expert.__name__,
             "disturbance": asdict(disturbance),

@@ -148,7 +148,7 @@ class RolloutConfig:
                 policy,
                 execute=self.execute,
                 ahead=when == "ahead",
-                clock=self.clock.start(),
+                clock=self.clock.start(policy.spec.control_hz),
                 hold=hold,
                 joining=joining or "replace",  # type: ignore[arg-type]
             )

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from paradp.policy import Replan
+from paradp.policy import PolicySpec, Replan
 from paradp.rollouts.records import Episode, jerk
 
 _EPISODE = TypeAdapter(Episode)
@@ -86,9 +86,9 @@ class RunDirectory:
         finished = self.seeds()
         return [self._read(self._episodes / f"{seed}.json") for seed in seeds if seed in finished]
 
-    def write_tables(self, episodes: list[Episode], action_convention: str) -> None:
+    def write_tables(self, episodes: list[Episode], spec: PolicySpec) -> None:
         """Writes `episodes.parquet` and `steps.parquet`."""
-        write_parquet(pd.DataFrame([_episode_row(e, action_convention) for e in episodes]), self.path / "episodes.parquet")
+        write_parquet(pd.DataFrame([_episode_row(e, spec) for e in episodes]), self.path / "episodes.parquet")
         write_parquet(steps_table(episodes), self.path / "steps.parquet")
 
     def _read(self, path: Path) -> Episode:
@@ -122,7 +122,7 @@ def steps_table(episodes: list[Episode]) -> pd.DataFrame:
     return pd.DataFrame([{"seed": e.seed, **_step_row(asdict(s))} for e in episodes for s in e.steps])
 
 
-def _episode_row(episode: Episode, action_convention: str) -> dict[str, Any]:
+def _episode_row(episode: Episode, spec: PolicySpec) -> dict[str, Any]:
     replans = [s.replan for s in episode.steps if s.replan]
     return {
         "seed": episode.seed,
@@ -134,7 +134,7 @@ def _episode_row(episode: Episode, action_convention: str) -> dict[str, Any]:
         "rounds_mean": sum(r.rounds for r in replans) / max(len(replans), 1),
         "evaluations_mean": sum(r.evaluations for r in replans) / max(len(replans), 1),
         "steps_held": sum(s.held for s in episode.steps),
-        "jerk": jerk(episode, action_convention),
+        "jerk": jerk(episode, spec),
         "disturbed": episode.disturbed,
     }
 

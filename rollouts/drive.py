@@ -8,7 +8,7 @@ import numpy as np
 
 from paradp.policy import Command
 from paradp.policy.safety import SafeController, SafetyReport
-from paradp.rollouts.robot import PERIOD, Report, SimulatedRobot
+from paradp.rollouts.robot import Report, SimulatedRobot
 from paradp.rollouts.timeline import LOOP, ROBOT, Timeline
 
 
@@ -75,7 +75,7 @@ def drive(
         if until is not None and received > until:
             return
         if not report.began:
-            _note_robot(driven, report, report.tick - tick)
+            _note_robot(driven, report, report.tick - tick, robot.period)
         tick = report.tick
         if report.ended:
             driven.episodes += 1
@@ -108,10 +108,10 @@ def _step(driven: Driven, robot: SimulatedRobot, controller: SafeController, rep
     return command
 
 
-def _note_robot(driven: Driven, report: Report, steps: int) -> None:
+def _note_robot(driven: Driven, report: Report, steps: int, period: float) -> None:
     driven.ticks += steps
     driven.missed = report.missed
-    driven.late_steps += report.late > PERIOD / 10
+    driven.late_steps += report.late > period / 10
     driven.timeline.add("control step late by", ROBOT, report.tick, report.at - report.late, report.late)
 
 

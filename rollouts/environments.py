@@ -8,9 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ, find_task
-from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP
-from paradp.envs.robosuite_env import observation_sizes
+from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import PolicySpec
 
 
@@ -91,16 +89,17 @@ def check_fits(spec: PolicySpec, task: str) -> None:
     Raises:
         ValueError: the task, its observation, its actions, its control rate or its controller differ; the message says how.
     """
-    convention = ACTION_CONVENTIONS.get(spec.action_convention)
-    if convention is None:
-        known = ", ".join(ACTION_CONVENTIONS)
-        raise ValueError(f"the checkpoint's actions are {spec.action_convention!r}; the environments know: {known}")
+    wanted_task = find_task(task).task
+    if spec.action_convention not in wanted_task.conventions:
+        known = ", ".join(wanted_task.conventions)
+        raise ValueError(f"the checkpoint's actions are {spec.action_convention!r}; the task {task!r} knows: {known}")
+    convention = ACTION_CONVENTIONS[spec.action_convention]
     here = {
         "task": task,
-        "observation": observation_sizes(find_task(task).task),
+        "observation": wanted_task.observation,
         "action": convention.parts,
-        "control_hz": CONTROL_HZ,
-        "controller": {"kp": CONTROLLER_KP, "damping_ratio": CONTROLLER_DAMPING_RATIO},
+        "control_hz": wanted_task.control_hz,
+        "controller": wanted_task.controller,
     }
     for name, wanted in here.items():
         found = getattr(spec, name)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ
-from paradp.policy import Replan
+from paradp.envs import ACTION_CONVENTIONS
+from paradp.policy import PolicySpec, Replan
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,13 @@ class Episode:
     disturbed: bool = False
 
 
-def jerk(episode: Episode, action_convention: str) -> float:
-    """How roughly the hand was sent about: root mean square of the third derivative of where it was told to go, m/s³.
+def jerk(episode: Episode, spec: PolicySpec) -> float:
+    """How roughly the robot was sent about: root mean square of the third derivative of where it was told to go.
+
+    In the unit of the action convention per s³, such as m/s³.
 
     0 for an episode of fewer than four steps.
     """
-    path = ACTION_CONVENTIONS[action_convention].path(np.array([step.action for step in episode.steps]))
-    third = np.diff(path, 3, axis=0) * CONTROL_HZ**3
+    path = ACTION_CONVENTIONS[spec.action_convention].path(np.array([step.action for step in episode.steps]))
+    third = np.diff(path, 3, axis=0) * spec.control_hz**3
     return float(np.sqrt((third**2).sum(1).mean())) if len(third) else 0.0

@@ -8,14 +8,13 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from paradp.envs import CONTROL_HZ
+from paradp.envs import find_task
 from paradp.policy.observations import Observation
 from paradp.policy.processes import end_with_parent, ignore_interrupts
 from paradp.rollouts.environments import Scenery
 
-PERIOD = 1 / CONTROL_HZ
-# A command that is not there by then comes too late for its control step: the simulator needs the rest of it.
-COMMAND_SECONDS = PERIOD / 2
+# A command that is not there after this share of a control step comes too late for it: the simulator needs the rest.
+COMMAND_SHARE = 0.5
 # For the simulator to be built, and for a new episode's scene.
 PATIENCE_SECONDS = 120.0
 DEAD = "the robot's process has died"
@@ -56,9 +55,13 @@ class SimulatedRobot:
     Args:
         scenery: the environment.
         seed: of the first episode; later ones count up.
+
+    Attributes:
+        period: seconds of a control step.
     """
 
     def __init__(self, scenery: Scenery, seed: int):
+        self.period = _period(scenery)
         context = get_context("spawn")
         self._pipe, there = context.Pipe()
         self._process = context.Process(target=_live, args=(there, scenery, seed), daemon=True)
@@ -100,6 +103,10 @@ class SimulatedRobot:
         self._pipe.close()
 
 
+def _period(scenery: Scenery) -> float:
+    return 1 / find_task(scenery.task).task.control_hz
+
+
 def _live(pipe: Connection, scenery: Scenery, seed: int) -> None:
     end_with_parent()
     ignore_interrupts()
@@ -107,20 +114,20 @@ def _live(pipe: Connection, scenery: Scenery, seed: int) -> None:
     tick = missed = 0
     try:
         while True:
-            tick, missed = _live_episode(pipe, env, seed, tick, missed)
+            tick, missed = _live_episode(pipe, env, _period(scenery), seed, tick, missed)
             seed += 1
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
-def _live_episode(pipe: Connection, env, seed: int, tick: int, missed: int) -> tuple[int, int]:
+def _live_episode(pipe: Connection, env, period: float, seed: int, tick: int, missed: int) -> tuple[int, int]:
     """One episode; returns the number of the control step that the next one begins with, and how many were missed."""
     observation, _ = env.reset(seed=seed)
     pipe.send(Report(tick, seed, True, observation, time.perf_counter(), missed=missed))
     action = _command(pipe, tick, time.perf_counter() + PATIENCE_SECONDS)
     if action is None:
         raise EOFError("nobody commands the robot")
-    due = time.perf_counter() + PERIOD
+    due = time.perf_counter() + period
     success = ended = False
     while True:
         observation, _, terminated, truncated, info = env.step(action)
@@ -129,10 +136,10 @@ def _live_episode(pipe: Connection, env, seed: int, tick: int, missed: int) -> t
         pipe.send(Report(tick, seed, False, observation, now, now - due, missed, success, ended))
         if ended:
             return tick + 1, missed
-        told = _command(pipe, tick, now + COMMAND_SECONDS)
+        told = _command(pipe, tick, now + COMMAND_SHARE * period)
         missed, action = missed + (told is None), action if told is None else told
         # A step that was late is not made up for.
-        due = max(due, now) + PERIOD
+        due = max(due, now) + period
 
 
 def _command(pipe: Connection, tick: int, until: float) -> np.ndarray | None:

@@ -101,7 +101,7 @@ class _Run:
         policy = workplace.policy(settled, self._sha256)
         # Workers on other machines must not take another engine for the fastest.
         self.config = replace(settled, engine=cast(EngineName, policy.engine.name))
-        self._convention = policy.spec.action_convention
+        self._spec = policy.spec
         self._identity = self.config.identity(policy, self._sha256)
         self._directory = RunDirectory(config.out)
         self._directory.open(self._identity)
@@ -125,9 +125,9 @@ class _Run:
     def sum_up(self, alone: "_Run") -> Summary:
         """Writes tables and summary of what is finished, with the latencies of a robot alone."""
         episodes, by_itself = (run._directory.episodes(run.config.seeds) for run in (self, alone))
-        self._directory.write_tables(episodes, self._convention)
+        self._directory.write_tables(episodes, self._spec)
         write_parquet(steps_table(by_itself), self.config.out / "alone.parquet")
         checkpoint = self.config.checkpoint_path.name
-        summary = summarise(self._identity, alone._identity["sampler"], self._convention, checkpoint, episodes, by_itself)
+        summary = summarise(self._identity, alone._identity["sampler"], self._spec, checkpoint, episodes, by_itself)
         summary.write(self.config.out / "summary.json")
         return summary

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
+from paradp.policy import PolicySpec
 from paradp.rollouts.directory import write_whole
 from paradp.rollouts.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
@@ -59,7 +60,8 @@ class Summary:
         clock: what happens while the policy thinks (`paradp.rollouts.clocks`), and `controller`: when it is asked.
         disturbance: what happened to the task's object (`paradp.envs.disturbances`).
         max_steps: control steps until an episode was truncated.
-        jerk: of where the hand was sent, m/s³, mean over episodes of the root mean square, with a bootstrap interval.
+        jerk: of where the robot was sent, m/s³ (PushT: px/s³), mean over episodes of the root mean square, with a bootstrap
+            interval.
         steps_held: share of control steps in which the robot waited for a chunk.
         disturbed: share of episodes in which the disturbance acted.
         checkpoint: `name` and `sha256` of the weights.
@@ -113,7 +115,7 @@ _SUMMARY = TypeAdapter(Summary)
 def summarise(
     identity: dict[str, Any],
     sampler_batch1: dict[str, Any],
-    action_convention: str,
+    spec: PolicySpec,
     checkpoint: str,
     episodes: Sequence[Episode],
     alone: Sequence[Episode],
@@ -123,7 +125,7 @@ def summarise(
     Args:
         identity: of the run.
         sampler_batch1: what the episodes of one environment at a time were sampled with.
-        action_convention: of its policy.
+        spec: of its policy.
         checkpoint: its name.
         episodes: all of them.
         alone: episodes of one environment at a time, for their latency.
@@ -144,7 +146,7 @@ def summarise(
         sampler_batch1=sampler_batch1,
         plans_batch1=sum(s.replan is not None for e in alone for s in e.steps),
         throughput_steps_per_s=throughput(episodes),
-        jerk=bootstrap([jerk(episode, action_convention) for episode in episodes]),
+        jerk=bootstrap([jerk(episode, spec) for episode in episodes]),
         steps_held=sum(s.held for e in episodes for s in e.steps) / sum(len(e.steps) for e in episodes),
         disturbed=sum(e.disturbed for e in episodes) / len(episodes),
         checkpoint={"name": checkpoint, "sha256": identity["model_sha256"]},

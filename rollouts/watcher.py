@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from paradp.envs import CONTROL_HZ
 from paradp.rollouts.records import Episode, StepRecord
 from paradp.rollouts.timeline import LOOP, ROBOT, Timeline
 
@@ -15,6 +14,7 @@ class Watcher:
     """A `Subscriber`. Environments that act together share their time, which is noted once.
 
     Attributes:
+        period: seconds of a control step.
         on_change: called after every control step and every episode.
         timeline: when everything happened.
         steps, held: control steps of all environments, and those in which a robot held still for want of an action.
@@ -24,6 +24,7 @@ class Watcher:
         episodes, successes: episodes that ended, and those that succeeded.
     """
 
+    period: float
     on_change: Callable[[], None] = lambda: None
     timeline: Timeline = field(default_factory=Timeline)
     steps: int = 0
@@ -58,6 +59,6 @@ class Watcher:
     def _note_together(self, record: StepRecord) -> None:
         """What all environments of the batch share."""
         self._tick, self._began, self._planned = self._tick + 1, record.began, False
-        self.over += record.seconds > 1 / CONTROL_HZ
+        self.over += record.seconds > self.period
         self.timeline.add("act", LOOP, self._tick, record.began, record.seconds)
         self.timeline.add("simulate", ROBOT, self._tick, record.began + record.seconds, record.simulation)

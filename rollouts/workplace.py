@@ -7,7 +7,7 @@ import torch
 from gymnasium.vector import SyncVectorEnv
 
 from paradp.checkpoints import load_policy
-from paradp.envs import CONTROL_HZ
+from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy, RecedingHorizon
 from paradp.rollouts.config import RolloutConfig, cores
 from paradp.rollouts.environments import Scenery, make_envs
@@ -54,7 +54,8 @@ class Workplace:
         """Runs one group of episodes and yields each as it ends."""
         policy = self.policy(config, sha256)
         filmed = set(config.seeds[: config.videos]) & set(seeds)
-        films: list[Subscriber] = [VideoRecorder(config.out / "videos", filmed, CONTROL_HZ)] if filmed else []
+        hz = find_task(config.task).task.control_hz
+        films: list[Subscriber] = [VideoRecorder(config.out / "videos", filmed, hz)] if filmed else []
         envs = self._environments(config.scenery(policy.spec, bool(filmed)), min(config.envs, config.episodes))
         if self._warm != (policy, envs):
             policy.prepare(envs.num_envs)

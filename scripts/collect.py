@@ -1,7 +1,6 @@
 """`paradp collect`: demonstrations by the scripted expert."""
 
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
@@ -14,7 +13,7 @@ def collect(
     task: tyro.conf.Positional[str],
     episodes: int = 200,
     out: Path | None = None,
-    action_convention: Literal["absolute", "delta"] = "absolute",
+    action_convention: str | None = None,
     seed: int = 1_000_000,
     workers: int | None = None,
 ) -> None:
@@ -28,7 +27,7 @@ def collect(
         task: the task's name; `paradp tasks` lists them.
         episodes: how many successes the file shall hold.
         out: the zarr group; demos/TASK.zarr by default.
-        action_convention: what the actions mean, see `paradp.envs.actions`.
+        action_convention: what the actions mean; the task's first by default, `paradp tasks TASK` shows them.
         seed: of the first episode tried; evaluations count up from 0, so that they see other episodes.
         workers: processes; one for each core by default.
     """

@@ -131,7 +131,7 @@ def rollout(
         if why:
             console.print(f"{one.sampler} is {why}")
     for one in configs:
-        watcher = Watcher()
+        watcher = Watcher(1 / find_task(task).task.control_hz)
         with _shown(live, one, watcher) as report:
             run(one, report, Local(workers) if workers > 1 else None, [watcher])
         if live:

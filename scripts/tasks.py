@@ -5,8 +5,7 @@ import tyro
 from rich.table import Table
 
 from paradp.checkpoints import pretrained
-from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ, TASKS, find_task
-from paradp.envs.robosuite_env import observation_sizes
+from paradp.envs import ACTION_CONVENTIONS, TASKS, find_task
 from paradp.scripts.console import console
 
 
@@ -23,8 +22,7 @@ def tasks(name: tyro.conf.Positional[str | None] = None) -> None:
         return _tell(name)
     table = Table("task", "observes", "succeeds when", "weights", show_lines=True)
     for task, entry in TASKS.items():
-        size = sum(observation_sizes(entry.task).values())
-        things = ", ".join(["hand", *entry.task.objects])
+        size, things = sum(entry.task.observation.values()), ", ".join(entry.task.things)
         weights = "pretrained" if task in pretrained() else "none"
         table.add_row(task, f"{things} ({size} values)", entry.task.success_rule, weights)
     console.print(table)
@@ -33,16 +31,17 @@ def tasks(name: tyro.conf.Positional[str | None] = None) -> None:
 def _tell(name: str) -> None:
     entry = find_task(name)
     task = entry.task
-    console.print(f"{name}: robosuite's {task.robosuite_name}, gymnasium's {task.env_id}", highlight=False)
-    console.print(f"succeeds when {task.success_rule}; given up after {task.max_steps} control steps at {CONTROL_HZ} Hz")
-    console.print(f"demonstrated by {entry.expert.__name__}; disturbances: {'push, belt' if task.area else 'none'}")
+    console.print(f"{name}: {task.simulator}, gymnasium's {task.env_id}", highlight=False)
+    console.print(f"succeeds when {task.success_rule}")
+    console.print(f"{task.control_hz} Hz, given up after {task.max_steps} control steps")
+    console.print(f"demonstrated by {entry.expert.__name__}; disturbances: {', '.join(task.disturbances) or 'none'}")
     shipped = f"see paradp info --checkpoint {name}" if name in pretrained() else "none; see paradp collect and paradp train"
     console.print(f"weights: {shipped}")
     observation = Table("observation", "values")
-    for key, size in observation_sizes(task).items():
+    for key, size in task.observation.items():
         observation.add_row(key, str(size))
     actions = Table("action convention", "quantity", "values", "least", "most")
-    for convention in ACTION_CONVENTIONS.values():
+    for convention in map(ACTION_CONVENTIONS.__getitem__, task.conventions):
         first = 0
         for quantity, size in convention.parts.items():
             low, high = (_brief(limit[first : first + size]) for limit in (convention.space.low, convention.space.high))

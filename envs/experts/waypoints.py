@@ -1,7 +1,4 @@
-"""A scripted expert: a generator that yields goals and is sent what the robot sees, with human-like variety.
-
-An expert is a controller: `reset(seed)` then `act(observation)`; it reads nothing but the observation.
-"""
+"""A scripted expert: a generator that yields goals and is sent what the robot sees, with human-like variety."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from paradp.envs.actions import ACTION_CONVENTIONS, MAX_STEP_M, MAX_STEP_RAD, OPEN, Goal
+from paradp.envs.actions import HAND_CONVENTIONS, MAX_STEP_M, MAX_STEP_RAD, OPEN, Goal
+from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix, rotvec_to_matrix
 
 # The hand pointing straight down in the Panda's rest pose: fingers open along world y.
@@ -40,7 +38,7 @@ class Scene:
     objects: Mapping[str, Thing]
 
     @classmethod
-    def from_observation(cls, observation: dict[str, np.ndarray], objects: Sequence[str]) -> "Scene":
+    def from_observation(cls, observation: Mapping[str, np.ndarray], objects: Sequence[str]) -> "Scene":
         fingers = observation["gripper_qpos"].astype(np.float64)
         return cls(
             eef_pos=observation["eef_pos"].astype(np.float64),
@@ -89,34 +87,7 @@ class Variety:
     tremor: float = 0.02
 
 
-@dataclass(frozen=True)
-class Disturbance:
-    """Noise injected into what the robot executes, never into the label.
-
-    DART (Laskey et al., CoRL 2017): demonstrations then contain states off the expert's path and the way back.
-
-    Attributes:
-        noise: standard deviation of independent noise, in normalised action units (1.0 = 0.05 m, 0.5 rad).
-        push_chance: chance per control step that a push begins.
-        push: standard deviation of a push, constant for `push_steps` control steps.
-        push_steps: how long a push lasts.
-    """
-
-    noise: float = 0.0
-    push_chance: float = 0.0
-    push: float = 0.5
-    push_steps: int = 4
-
-
-@dataclass(frozen=True)
-class ExpertCommand:
-    """What the robot is to execute, and the undisturbed action that a policy should learn here."""
-
-    action: np.ndarray
-    label: np.ndarray
-
-
-class ScriptedExpert:
+class ScriptedExpert(Expert):
     """Drives one robot through `script`; subclasses say what to do and which objects they look at, this class
     how it is commanded.
 
@@ -134,28 +105,21 @@ class ScriptedExpert:
         disturbance: Disturbance | None = None,
         variety: Variety | None = Variety(),
     ):
-        self._convention = ACTION_CONVENTIONS[action_convention]
-        self._disturbance = disturbance or Disturbance()
+        self._convention = HAND_CONVENTIONS[action_convention]
         self._variety = variety or Variety(0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0, 0.0)
-        self.reset(0)
+        super().__init__(6, self._variety.tremor, disturbance)
 
     def reset(self, seed: int | None = None) -> None:
-        """Forgets the episode. The same seed repeats the same choices and the same noise."""
-        # A stream of its own: drawn like the environment's, the expert's choices would be written into the first scene.
-        self._rng = np.random.default_rng(None if seed is None else [seed, 1])
+        super().reset(seed)
         self._running: Script | None = None
         self._goal = Goal(np.zeros(3), HAND_DOWN, OPEN)
-        self._tremor = np.zeros(6)
-        self._push = np.zeros(6)
-        self._push_left = 0
 
-    def act(self, observation: dict[str, np.ndarray]) -> ExpertCommand:
+    def act(self, observation: Mapping[str, np.ndarray]) -> ExpertCommand:
         """The next action for one environment; when the script has ended, the last goal is held."""
         scene = Scene.from_observation(observation, self.objects)
         self._advance(scene)
-        self._tremor = 0.8 * self._tremor + 0.6 * self._variety.tremor * self._rng.standard_normal(6)
-        intended = _shifted(self._goal.limited(scene.eef_pos, scene.eef_rotation), self._tremor)
-        executed = _shifted(intended, self._draw_disturbance())
+        intended = _shifted(self._goal.limited(scene.eef_pos, scene.eef_rotation), self.draw_tremor())
+        executed = _shifted(intended, self.draw_disturbance())
         here = scene.eef_pos, scene.eef_rotation
         return ExpertCommand(self._convention.from_goal(executed, *here), self._convention.from_goal(intended, *here))
 
@@ -175,9 +139,9 @@ class ScriptedExpert:
         lost: Callable[[Scene], bool] = lambda scene: False,
     ) -> Script:
         """Goes where `pose_of` points, at a speed of its own, perhaps after a moment's hesitation; ends early if `lost`."""
-        speed *= self._rng.uniform(*self._variety.speed)
-        if self._rng.random() < self._variety.pause_chance:
-            scene = yield from self.hold(scene, gripper, int(self._rng.integers(1, self._variety.pause_steps + 1)))
+        speed *= self.rng.uniform(*self._variety.speed)
+        if self.rng.random() < self._variety.pause_chance:
+            scene = yield from self.hold(scene, gripper, int(self.rng.integers(1, self._variety.pause_steps + 1)))
         for _ in range(timeout):
             position, rotation = pose_of(scene)
             offset, turn = position - scene.eef_pos, matrix_to_rotvec(rotation @ scene.eef_rotation.T)
@@ -200,7 +164,7 @@ class ScriptedExpert:
 
     def spread(self, scale: float, size: int = 3) -> np.ndarray:
         """A random offset of that standard deviation, cut at two of them."""
-        return scale * np.clip(self._rng.standard_normal(size), -2, 2)
+        return scale * np.clip(self.rng.standard_normal(size), -2, 2)
 
     def _advance(self, scene: Scene) -> None:
         try:
@@ -211,14 +175,6 @@ class ScriptedExpert:
                 self._goal = self._running.send(scene)
         except StopIteration:
             pass
-
-    def _draw_disturbance(self) -> np.ndarray:
-        if self._push_left == 0 and self._rng.random() < self._disturbance.push_chance:
-            self._push = self._disturbance.push * self._rng.standard_normal(6)
-            self._push_left = self._disturbance.push_steps
-        push = self._push if self._push_left else np.zeros(6)
-        self._push_left = max(self._push_left - 1, 0)
-        return push + self._disturbance.noise * self._rng.standard_normal(6)
 
 
 def _at_most(vector: np.ndarray, length: float) -> np.ndarray:

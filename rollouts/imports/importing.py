@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from paradp.envs import ACTION_CONVENTIONS, CONTROL_HZ, TASKS, find_task
-from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, MAX_STEP_M, MAX_STEP_RAD
-from paradp.envs.robosuite_env import observation_sizes
+from paradp.envs import ACTION_CONVENTIONS, TASKS, RobosuiteTask, find_task
+from paradp.envs.actions import MAX_STEP_M, MAX_STEP_RAD
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
 from paradp.rollouts.imports.conventions import convention_of
 from paradp.rollouts.imports.defects import defects
@@ -96,7 +95,7 @@ class _FromStates:
     """Observations and actions of an episode by replaying its states."""
 
     def __init__(self, file: RecordedFile, task: str, wanted: str):
-        self.sizes = observation_sizes(find_task(task).task)
+        self.sizes = find_task(task).task.observation
         self._recorded, self._wanted = convention_of(file), wanted
         self._replay = Replay(task)
 
@@ -134,7 +133,7 @@ class _FromFile:
 
 def _task_of(file: RecordedFile) -> str:
     for name, entry in TASKS.items():
-        if entry.task.robosuite_name == file.environment:
+        if isinstance(entry.task, RobosuiteTask) and entry.task.robosuite_name == file.environment:
             return name
     raise ValueError(
         f"{file.path} is of {file.environment!r}, which is no task here; name one with --task: {', '.join(TASKS)}"
@@ -145,13 +144,15 @@ def _check_fits(file: RecordedFile, task: str) -> None:
     """Raises:
     ValueError: control rate, gains or scale of the recorded controller are not those of the task here.
     """
-    find_task(task)
-    here: dict[str, Any] = {"kp": CONTROLLER_KP, "damping_ratio": CONTROLLER_DAMPING_RATIO}
+    entry = find_task(task)
+    if not isinstance(entry.task, RobosuiteTask):
+        raise ValueError(f"{file.path} was recorded in robosuite, and the task {task!r} is none of its")
+    here: dict[str, Any] = {"control_hz": entry.task.control_hz, **entry.task.controller}
     if convention_of(file) == "delta":
         here["output_max"] = [MAX_STEP_M] * 3 + [MAX_STEP_RAD] * 3
         here["input_ref_frame"] = "base"
     there = {**file.controller, **({} if file.control_hz is None else {"control_hz": file.control_hz})}
-    for name, wanted in {"control_hz": CONTROL_HZ, **here}.items():
+    for name, wanted in here.items():
         if name in there and not _same(there[name], wanted):
             raise ValueError(f"{file.path} was recorded with {name} {there[name]}, the task {task!r} has {wanted}")
 
@@ -172,8 +173,8 @@ def _info(file: RecordedFile, task: str, action_convention: str, observation: di
         action=convention.parts,
         action_low=tuple(convention.space.low.tolist()),
         action_high=tuple(convention.space.high.tolist()),
-        control_hz=CONTROL_HZ,
-        controller={"kp": CONTROLLER_KP, "damping_ratio": CONTROLLER_DAMPING_RATIO},
+        control_hz=find_task(task).task.control_hz,
+        controller=find_task(task).task.controller,
         made_with={
             "imported": file.path.name,
             "sha256": file.sha256,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import gymnasium
 import numpy as np
 
-from paradp.envs import ACTION_CONVENTIONS, find_task
-from paradp.envs.actions import MAX_STEP_M, MAX_STEP_RAD, Goal
+from paradp.envs import find_task
+from paradp.envs.actions import HAND_CONVENTIONS, MAX_STEP_M, MAX_STEP_RAD, Goal
 from paradp.envs.robosuite_env import RobosuiteEnv
 from paradp.envs.rotations import rotation_6d_to_matrix, rotvec_to_matrix
 from paradp.rollouts.imports.conventions import Convention
@@ -67,7 +67,7 @@ def converted(actions: np.ndarray, recorded: Convention, wanted: str, replayed: 
         return as_recorded(actions, recorded)
     positions = replayed.observations["eef_pos"].astype(np.float64)
     rotations = rotation_6d_to_matrix(replayed.observations["eef_rot6d"].astype(np.float64))
-    goal_of, convention = _GOALS[recorded], ACTION_CONVENTIONS[wanted]
+    goal_of, convention = _GOALS[recorded], HAND_CONVENTIONS[wanted]
     poses = zip(actions, positions, rotations, strict=True)
     return np.stack([convention.from_goal(goal_of(action, *pose), *pose) for action, *pose in poses])
 
@@ -77,7 +77,7 @@ def as_recorded(actions: np.ndarray, recorded: Convention) -> np.ndarray:
     if recorded == "delta":
         return actions.astype(np.float32)
     nowhere = np.zeros(3), np.eye(3)  # an absolute goal is none of a pose's
-    return np.stack([ACTION_CONVENTIONS["absolute"].from_goal(_from_absolute(a, *nowhere), *nowhere) for a in actions])
+    return np.stack([HAND_CONVENTIONS["absolute"].from_goal(_from_absolute(a, *nowhere), *nowhere) for a in actions])
 
 
 def _from_delta(action: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> Goal:

@@ -11,9 +11,9 @@ from typing import Any
 
 import matplotlib
 
-from paradp.envs import CONTROL_HZ
+from paradp.envs import find_task
 from paradp.rollouts.config import cores
-from paradp.rollouts.robot import COMMAND_SECONDS, PERIOD
+from paradp.rollouts.robot import COMMAND_SHARE
 from paradp.rollouts.statistics import wilson
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
@@ -53,12 +53,13 @@ def study_real_time(context: Context) -> None:
             subprocess.run([*_command(context.task, folder)], check=True)
         drives.append(Drive.read(name, folder))
     page = context.out / f"{context.task}-real-time.md"
-    _plot(drives, page.with_suffix(".png"))
+    hz = find_task(context.task).task.control_hz
+    _plot(drives, COMMAND_SHARE / hz, page.with_suffix(".png"))
     body = f"""
-`paradp drive {context.task} --minutes {MINUTES}`: the simulator as the robot, in a process of its own, at {CONTROL_HZ} Hz of
+`paradp drive {context.task} --minutes {MINUTES}`: the simulator as the robot, in a process of its own, at {hz} Hz of
 wall-clock time; chunks planned in another process by the default sampler and engine; {cores()} cores for all. The hog
 is a Python process that counts for ever. Time stands still only while an episode's scene is set up. A command counts as
-missed if it is not there {1000 * COMMAND_SECONDS:.0f} ms after the observation, for the simulator needs the rest of the
+missed if it is not there {1000 * COMMAND_SHARE / hz:.0f} ms after the observation, for the simulator needs the rest of the
 period; the command before is then carried out again. A late plan is one that is not there when Ta actions of the last are
 executed: `continue-chunk` goes on with the rest of that one, and holds at its end.
 
@@ -67,7 +68,7 @@ executed: `continue-chunk` goes on with the rest of that one, and holds at its e
 *Unsafe*: commands that were not finite or outside the action limits, checked once more apart from the safety checks.
 *Held*: there was no action to execute; so it is at the beginning of every episode, until its first plan has come.
 *Slowed*: commands that the rate limit shortened. *Begun late*: control steps that the robot itself began more than
-{100 * PERIOD:.0f} ms late, because the simulator or its process was not given the time.
+{100 / hz:.0f} ms late, because the simulator or its process was not given the time.
 
 {markdown_table(_HEADER, [row for span in SPANS for row in _times(span, drives)])}
 
@@ -131,10 +132,10 @@ def _times(span: str, drives: list[Drive]) -> list[list[str]]:
     return rows
 
 
-def _plot(drives: list[Drive], path: Path) -> None:
+def _plot(drives: list[Drive], command_seconds: float, path: Path) -> None:
     """The share of times that are longer than so long."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
-    for axis, span, deadline in zip(axes, ("observation to command", "denoise"), (COMMAND_SECONDS, None), strict=True):
+    for axis, span, deadline in zip(axes, ("observation to command", "denoise"), (command_seconds, None), strict=True):
         for drive in drives:
             times = sorted(drive.milliseconds(span))
             axis.step(times, [1 - i / len(times) for i in range(len(times))], label=drive.name, where="post")

@@ -12,21 +12,21 @@ from paradp.rollouts.clocks import ClockChoice
     [("fixed:740", 14), ("fixed:200", 4), ("fixed:50", 1), ("fixed:20", 0), ("fixed:150", 3), ("fixed:0", 0)],
 )
 def test_a_latency_counts_whole_control_steps(text, lateness):
-    clock = ClockChoice.parse(text).start()
+    clock = ClockChoice.parse(text).start(20)
     clock.reset(3)
     assert [clock.lateness(123.0) for _ in range(3)] == [lateness] * 3
     assert str(ClockChoice.parse(text)) == text
 
 
 def test_an_ideal_clock_is_none_and_a_measured_one_believes_the_plan():
-    assert ClockChoice.parse("ideal").start() is None
-    assert ClockChoice.parse("measured").start().lateness(0.21) == 4
+    assert ClockChoice.parse("ideal").start(20) is None
+    assert ClockChoice.parse("measured").start(20).lateness(0.21) == 4
 
 
 def test_a_replay_goes_through_the_recorded_latencies_in_order_from_where_the_seed_says(tmp_path):
     path = tmp_path / "ms.txt"
     path.write_text("0\n50\n100\n150\n")
-    clock = ClockChoice.parse(f"replay:{path}").start()
+    clock = ClockChoice.parse(f"replay:{path}").start(20)
     starts = set()
     for seed in range(20):
         clock.reset(seed)
@@ -42,11 +42,11 @@ def test_a_runs_table_can_be_replayed(tmp_path):
     path = tmp_path / "steps.parquet"
     pd.DataFrame({"replan_seconds": [0.1, np.nan, 0.1]}).to_parquet(path)
     clock = ClockChoice.parse(f"replay:{path}")
-    assert clock.start().lateness(0.0) == 2
+    assert clock.start(20).lateness(0.0) == 2
     # It is its content that a run depends on, read once.
     same = tmp_path / "moved.parquet"
     path.rename(same)
-    assert ClockChoice.parse(f"replay:{same}").identity == clock.identity and clock.start().lateness(0.0) == 2
+    assert ClockChoice.parse(f"replay:{same}").identity == clock.identity and clock.start(20).lateness(0.0) == 2
     pd.DataFrame({"replan_seconds": [0.2]}).to_parquet(same)
     assert ClockChoice.parse(f"replay:{same}").identity != clock.identity
 

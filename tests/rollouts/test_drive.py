@@ -13,11 +13,12 @@ from paradp.policy import Command
 from paradp.policy.safety import SafeController, SafetyLimits, StopReason
 from paradp.rollouts.drive import Driven, drive
 from paradp.rollouts.environments import Scenery
-from paradp.rollouts.robot import COMMAND_SECONDS, SimulatedRobot
+from paradp.rollouts.robot import COMMAND_SHARE, SimulatedRobot
 
 SPACE = ACTION_CONVENTIONS["absolute"].space
 LIMITS = SafetyLimits(SPACE.low, SPACE.high)
 STEPS = 30
+COMMAND_SECONDS = COMMAND_SHARE / 20
 
 
 class Sleepy:

@@ -16,7 +16,7 @@ def test_environments_that_act_together_share_their_time():
     plan = Replan(0.2, 2, 30, 90, 0.0, True, 0, 0.01, 0.18, 0.01)
     unfinished = Replan(0.2, 2, 30, 90, 0.5, False, 0, 0.01, 0.18, 0.01)
     changes = []
-    watcher = Watcher(lambda: changes.append(1))
+    watcher = Watcher(0.05, lambda: changes.append(1))
     for began, replans, seconds in ((1.0, (plan, unfinished), 0.21), (2.0, (None, None), 0.001), (3.0, (None, plan), 0.21)):
         for replan in replans:
             watcher.on_step(0, record(0, began, seconds, replan, held=began == 2.0), lambda: np.zeros((1, 1, 3)))

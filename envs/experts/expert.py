@@ -1,0 +1,79 @@
+"""Who demonstrates a task: a controller (`reset(seed)`, then `act(observation)`) that reads nothing but the observation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """Noise injected into what the robot executes, never into the label.
+
+    DART (Laskey et al., CoRL 2017): demonstrations then contain states off the expert's path and the way back.
+
+    Attributes:
+        noise: standard deviation of independent noise, in normalised action units (1.0 = 0.05 m, 0.5 rad).
+        push_chance: chance per control step that a push begins.
+        push: standard deviation of a push, constant for `push_steps` control steps.
+        push_steps: how long a push lasts.
+    """
+
+    noise: float = 0.0
+    push_chance: float = 0.0
+    push: float = 0.5
+    push_steps: int = 4
+
+
+@dataclass(frozen=True)
+class ExpertCommand:
+    """What the robot is to execute, and the undisturbed action that a policy should learn here."""
+
+    action: np.ndarray
+    label: np.ndarray
+
+
+class Expert(ABC):
+    """What experts have in common: noise, of the hand and from outside, that belongs to the episode's seed.
+
+    Args:
+        size: dimensions of the noise.
+        tremor: standard deviation of the slow tremor, which is learned.
+        disturbance: what is added to the executed action and not learned; nothing by default.
+
+    Attributes:
+        rng: of all its choices.
+    """
+
+    def __init__(self, size: int, tremor: float, disturbance: Disturbance | None):
+        self._size = size
+        self._tremor_scale = tremor
+        self._disturbance = disturbance or Disturbance()
+        self.reset(0)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forgets the episode. The same seed repeats the same choices and the same noise."""
+        # A stream of its own: drawn like the environment's, the expert's choices would be written into the first scene.
+        self.rng = np.random.default_rng(None if seed is None else [seed, 1])
+        self._tremor = np.zeros(self._size)
+        self._push = np.zeros(self._size)
+        self._push_left = 0
+
+    @abstractmethod
+    def act(self, observation: Mapping[str, np.ndarray]) -> ExpertCommand:
+        """The next action for one environment."""
+
+    def draw_tremor(self) -> np.ndarray:
+        """Of this control step; call it once."""
+        self._tremor = 0.8 * self._tremor + 0.6 * self._tremor_scale * self.rng.standard_normal(self._size)
+        return self._tremor
+
+    def draw_disturbance(self) -> np.ndarray:
+        """Of this control step, in normalised action units; call it once."""
+        if self._push_left == 0 and self.rng.random() < self._disturbance.push_chance:
+            self._push = self._disturbance.push * self.rng.standard_normal(self._size)
+            self._push_left = self._disturbance.push_steps
+        push = self._push if self._push_left else np.zeros(self._size)
+        self._push_left = max(self._push_left - 1, 0)
+        return push + self._disturbance.noise * self.rng.standard_normal(self._size)

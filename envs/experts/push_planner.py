@@ -1,0 +1,134 @@
+"""Which push next: every push that could be begun now is tried in a simulation, and the best is made.
+
+The board's damping is total, so that nothing slides on: poses alone say how a push will go.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import shapely
+
+from paradp.envs.pusht_env import make_board
+
+RADIUS = 15.0  # of the disc, px
+GAP = 6.0  # between disc and T where a push begins
+SPACING = 16.0  # between the places where pushes are tried
+SLANTS = np.deg2rad([-30.0, 0.0, 30.0])
+LONGEST = 14  # control steps of a push
+LOW, HIGH = 5.0 + 2.0 + RADIUS, 506.0 - 2.0 - RADIUS  # the walls
+
+
+@dataclass(frozen=True)
+class BlockPose:
+    """Of the T: its origin `[2]` (px), and its angle (rad)."""
+
+    position: np.ndarray
+    angle: float
+
+    def to_world(self, points: np.ndarray) -> np.ndarray:
+        """Points `[n, 2]` of the T's own frame."""
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        return points @ np.array([[cos, sin], [-sin, cos]]) + self.position
+
+
+@dataclass(frozen=True)
+class Push:
+    """A straight push: from where (px), which way (unit vector), for how many control steps; how far off the T is then."""
+
+    start: np.ndarray
+    direction: np.ndarray
+    steps: int
+    error: float
+
+
+class PushPlanner:
+    """Tries pushes on a board of its own."""
+
+    def __init__(self) -> None:
+        self._board = make_board()
+        self._board.reset(seed=0)
+        self.corners = np.concatenate([np.array(shape.get_vertices()) for shape in self._board._block_shapes])
+        self.goal = BlockPose(self._board.goal_pose[:2], float(self._board.goal_pose[2]))
+        self._goal_corners = self.goal.to_world(self.corners)
+        boxes = [shapely.Polygon(shape.get_vertices()) for shape in self._board._block_shapes]
+        self._outline = np.array(shapely.unary_union(boxes).normalize().exterior.coords)
+        self._places, self._normals = _along(self._outline)
+
+    def pose(self, corners: np.ndarray) -> BlockPose:
+        """The pose that has these corners `[8, 2]` (Kabsch's algorithm in the plane)."""
+        centre, own_centre = corners.mean(0), self.corners.mean(0)
+        own, seen = self.corners - own_centre, corners - centre
+        angle = float(np.arctan2((own[:, 0] * seen[:, 1] - own[:, 1] * seen[:, 0]).sum(), (own * seen).sum()))
+        return BlockPose(centre - BlockPose(np.zeros(2), angle).to_world(own_centre[None])[0], angle)
+
+    def error(self, pose: BlockPose) -> float:
+        """Mean distance of the T's corners from where they should be (px)."""
+        return float(np.linalg.norm(pose.to_world(self.corners) - self._goal_corners, axis=1).mean())
+
+    def outline(self, pose: BlockPose) -> shapely.Polygon:
+        return shapely.Polygon(pose.to_world(self._outline))
+
+    def pushes(self, pose: BlockPose, speed: float) -> list[Push]:
+        """All that can be begun, each as long as is best for it.
+
+        Args:
+            pose: of the T.
+            speed: px a control step.
+        """
+        turned = BlockPose(np.zeros(2), pose.angle)
+        starts = pose.to_world(self._places) + (RADIUS + GAP) * turned.to_world(self._normals)
+        free = shapely.distance(self.outline(pose), shapely.points(starts)) >= RADIUS + GAP / 2
+        inside = ((starts > LOW) & (starts < HIGH)).all(1)
+        tried = []
+        for start, normal in zip(starts[free & inside], turned.to_world(self._normals)[free & inside], strict=True):
+            for slant in SLANTS:
+                direction = BlockPose(np.zeros(2), float(slant)).to_world(-normal[None])[0]
+                tried.append(self._try(pose, start, direction, speed))
+        return tried
+
+    def _try(self, pose: BlockPose, start: np.ndarray, direction: np.ndarray, speed: float) -> Push:
+        self._put(pose, start)
+        best, steps = np.inf, 1
+        for step in range(1, LONGEST + 1):
+            self._advance(start + speed * step * direction)
+            block = self._board.block
+            error = self.error(BlockPose(np.array(block.position), block.angle))
+            if error < best - 1e-3:
+                best, steps = error, step
+            elif step > steps + 3:
+                break
+        return Push(start, direction, steps, best)
+
+    def _put(self, pose: BlockPose, agent: np.ndarray) -> None:
+        board = self._board
+        board.agent.position, board.agent.velocity = tuple(agent), (0.0, 0.0)
+        board.block.position, board.block.angle = tuple(pose.position), pose.angle
+        board.block.velocity, board.block.angular_velocity = (0.0, 0.0), 0.0
+        board.space.reindex_shapes_for_body(board.agent)
+        board.space.reindex_shapes_for_body(board.block)
+
+    def _advance(self, target: np.ndarray) -> None:
+        """One control step, as gym-pusht makes it, without what it measures."""
+        board = self._board
+        (tx, ty), agent = target.clip(0.0, 512.0).tolist(), board.agent
+        for _ in range(int(1 / (board.dt * board.control_hz))):
+            (x, y), (vx, vy) = agent.position, agent.velocity
+            ax, ay = board.k_p * (tx - x) - board.k_v * vx, board.k_p * (ty - y) - board.k_v * vy
+            agent.velocity = vx + ax * board.dt, vy + ay * board.dt
+            board.space.step(board.dt)
+
+
+def _along(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places on the edges of an outline `[n + 1, 2]`, and the normals there that point outwards, `[m, 2]` each."""
+    polygon, places, normals = shapely.Polygon(outline), [], []
+    for a, b in pairwise(outline):
+        length = np.linalg.norm(b - a)
+        normal = np.array([b[1] - a[1], a[0] - b[0]]) / length
+        count = max(1, round(length / SPACING))
+        for share in (np.arange(count) + 0.5) / count:
+            place = a + share * (b - a)
+            outwards = 1 if not polygon.contains(shapely.Point(place + normal)) else -1
+            places.append(place)
+            normals.append(outwards * normal)
+    return np.array(places), np.array(normals)

@@ -1,0 +1,143 @@
+"""The expert for PushT: again and again the push that helps most, and the way round the T to where it begins."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from scipy.sparse.csgraph import shortest_path
+
+from paradp.envs.actions import PlaneAction
+from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
+from paradp.envs.experts.push_planner import HIGH, LOW, RADIUS, BlockPose, Push, PushPlanner
+
+# What noise of 1.0 is (px): as far ahead of the disc as its goal is while it travels.
+UNIT_PX = 40.0
+# The disc is there, at a corner of its way and at its end.
+PASSED_PX, ARRIVED_PX = 14.0, 3.0
+# A way that is this much longer costs as much as a pixel of error.
+PX_PER_ERROR = 40.0
+BOARD = PlaneAction.space
+
+Observation = Mapping[str, np.ndarray]
+Script = Generator[np.ndarray, Observation, Observation]
+
+
+@dataclass(frozen=True)
+class PushVariety:
+    """How one demonstration differs from the next.
+
+    Attributes:
+        speed: range of a push's speed, px a control step.
+        whim: spread of the preference between pushes, as a share of what the best one gains.
+        ring: range of how far from the T's centre the disc goes round it (px).
+        reach: range of how far ahead of the disc its goal is while it travels (px).
+        pause_chance: chance of hesitating before a push, for 1 to `pause_steps` control steps.
+        tremor: standard deviation of the disc's slow tremor (px).
+    """
+
+    speed: tuple[float, float] = (6.0, 12.0)
+    whim: float = 0.15
+    ring: tuple[float, float] = (95.0, 130.0)
+    reach: tuple[float, float] = (25.0, UNIT_PX)
+    pause_chance: float = 0.1
+    pause_steps: int = 2
+    tremor: float = 0.5
+
+
+class PushTExpert(Expert):
+    """Drives the disc; reads nothing but the observation, of either kind.
+
+    Args:
+        action_convention: `"position"`.
+        disturbance: what is added to the executed action; nothing by default.
+        variety: how demonstrations differ; `None` for always the best push.
+    """
+
+    def __init__(
+        self,
+        action_convention: str = PlaneAction.name,
+        disturbance: Disturbance | None = None,
+        variety: PushVariety | None = PushVariety(),
+    ):
+        self._variety = variety or PushVariety((9.0, 9.0), 0.0, (110.0, 110.0), (UNIT_PX, UNIT_PX), 0.0, 1, 0.0)
+        self._planner = PushPlanner()
+        super().__init__(2, self._variety.tremor, disturbance)
+
+    def reset(self, seed: int | None = None) -> None:
+        super().reset(seed)
+        self._running: Script | None = None
+
+    def act(self, observation: Observation) -> ExpertCommand:
+        if self._running is None:
+            self._running = self._script(observation)
+            goal = next(self._running)
+        else:
+            goal = self._running.send(observation)
+        label = goal + self.draw_tremor()
+        return ExpertCommand(_on_board(label + UNIT_PX * self.draw_disturbance()), _on_board(label))
+
+    def _script(self, seen: Observation) -> Script:
+        while True:
+            speed = self.rng.uniform(*self._variety.speed)
+            push = self._choose(self._pose(seen), _agent(seen), speed)
+            seen = yield from self._go_round(seen, push.start)
+            if self.rng.random() < self._variety.pause_chance:
+                for _ in range(self.rng.integers(1, self._variety.pause_steps + 1)):
+                    seen = yield push.start
+            for step in range(1, push.steps + 1):
+                seen = yield push.start + speed * step * push.direction
+
+    def _choose(self, pose: BlockPose, agent: np.ndarray, speed: float) -> Push:
+        pushes, now = self._planner.pushes(pose, speed), self._planner.error(pose)
+        # Close to the goal a slow push is a fine one.
+        if now < 4 * speed:
+            pushes += self._planner.pushes(pose, max(2.0, now / 4))
+        costs = np.array([push.error + np.linalg.norm(push.start - agent) / PX_PER_ERROR for push in pushes])
+        whim = self._variety.whim * max(now - costs.min(), 1.0)
+        return pushes[int(np.argmin(costs + whim * self.rng.standard_normal(len(costs))))]
+
+    def _go_round(self, seen: Observation, there: np.ndarray) -> Script:
+        """To where a push begins, without touching the T."""
+        reach = self.rng.uniform(*self._variety.reach)
+        for place in (way := self._way(self._pose(seen), _agent(seen), there)):
+            near = ARRIVED_PX if place is way[-1] else PASSED_PX
+            for _ in range(40):
+                offset = place - _agent(seen)
+                if (distance := float(np.linalg.norm(offset))) < near:
+                    break
+                seen = yield _agent(seen) + offset * min(1.0, reach / distance)
+        return seen
+
+    def _way(self, pose: BlockPose, agent: np.ndarray, there: np.ndarray) -> list[np.ndarray]:
+        """Corners of the shortest way over a ring of places about the T."""
+        outline = self._planner.outline(pose)
+        # The disc may leave what it touches.
+        obstacle = outline.buffer(RADIUS + 1).difference(shapely.Point(agent).buffer(RADIUS / 2))
+        angles = self.rng.uniform(0, 2 * np.pi) + np.linspace(0, 2 * np.pi, 16, endpoint=False)
+        ring = self.rng.uniform(*self._variety.ring) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        centre = np.array(outline.centroid.coords[0])
+        places = np.concatenate([[agent, there], (centre + ring).clip(LOW, HIGH)])
+        a, b = (grid.ravel() for grid in np.meshgrid(np.arange(len(places)), np.arange(len(places))))
+        lines = shapely.linestrings(np.stack([places[a], places[b]], axis=1))
+        lengths = np.where(shapely.intersects(lines, obstacle), 0.0, shapely.length(lines))
+        _, before = shortest_path(lengths.reshape(len(places), -1), indices=0, return_predecessors=True)
+        way, place = [there], before[1]
+        while place > 0:
+            way.append(places[place])
+            place = before[place]
+        return way[::-1]
+
+    def _pose(self, seen: Observation) -> BlockPose:
+        if "block_keypoints" in seen:
+            return self._planner.pose(seen["block_keypoints"].astype(np.float64).reshape(-1, 2))
+        cos, sin = seen["block_angle"].astype(np.float64)
+        return BlockPose(seen["block_pos"].astype(np.float64), float(np.arctan2(sin, cos)))
+
+
+def _agent(seen: Observation) -> np.ndarray:
+    return seen["agent_pos"].astype(np.float64)
+
+
+def _on_board(goal: np.ndarray) -> np.ndarray:
+    return goal.clip(BOARD.low, BOARD.high).astype(np.float32)

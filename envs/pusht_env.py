@@ -1,0 +1,130 @@
+"""PushT as a gymnasium environment of our conventions, over gym-pusht: a disc pushes a T onto its goal."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from paradp.envs.actions import ACTION_CONVENTIONS, PlaneAction
+from paradp.envs.task import Task
+
+# Bound of an observation (px): nothing leaves the board by more.
+FARTHEST = 1024.0
+FRAME_PIXELS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushTTask(Task):
+    """PushT (Florence et al. 2021, as in Chi et al. 2023) with low-dimensional observations.
+
+    Attributes:
+        keypoints: the T is observed by its eight corners (px), as Diffusion Policy's low-dimensional PushT has it; otherwise
+            by its position (px) and the cosine and sine of its angle.
+    """
+
+    keypoints: bool
+    success_rule: str = "the T covers more than 95 % of its goal"
+    max_steps: int = 300
+    control_hz: int = 10
+    conventions: tuple[str, ...] = (PlaneAction.name,)
+    controller: dict[str, float] = field(default_factory=lambda: {"kp": 100.0, "kv": 20.0})
+    entry_point: str = "paradp.envs.pusht_env:PushTEnv"
+    simulator: str = "gym-pusht"
+
+    @property
+    def observation(self) -> dict[str, int]:
+        if self.keypoints:
+            return {"agent_pos": 2, "block_keypoints": 16}
+        return {"agent_pos": 2, "block_pos": 2, "block_angle": 2}
+
+    @property
+    def things(self) -> tuple[str, ...]:
+        return ("pusher", "corners of the T" if self.keypoints else "pose of the T")
+
+
+class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
+    """A disc and a T on a board of 512 × 512 px at 10 Hz.
+
+    The reward is the share of the goal that the T covers, over 0.95 and 1 at most; an episode terminates at success, and
+    `info["success"]` says so. `reset(seed=…)` makes the episode reproducible to the bit.
+
+    Args:
+        task: the task's definition.
+        action_convention: `"position"`: where the disc should go (px).
+        render_mode: `None` or `"rgb_array"`.
+        disturbance: `None`; there are none.
+
+    Raises:
+        ValueError: one of these is unknown, or an action is not finite.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(
+        self,
+        task: PushTTask,
+        action_convention: str = PlaneAction.name,
+        render_mode: str | None = None,
+        disturbance: str | None = None,
+    ):
+        if action_convention not in task.conventions:
+            raise ValueError(f"unknown action convention {action_convention!r}; there are: {', '.join(task.conventions)}")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"unknown render mode {render_mode!r}; there is: rgb_array")
+        if disturbance is not None:
+            raise ValueError(f"the task {task.name!r} has no disturbances")
+        self.task = task
+        self.convention = ACTION_CONVENTIONS[action_convention]
+        self.render_mode = render_mode
+        self.action_space = self.convention.space
+        self.observation_space = spaces.Dict(
+            {key: spaces.Box(-FARTHEST, FARTHEST, (size,), np.float32) for key, size in task.observation.items()}
+        )
+        self._board = make_board()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        self._board.reset(seed=seed)
+        return self._observe(), {"success": False}
+
+    def step(self, action: np.ndarray):
+        action = np.asarray(action, np.float64)
+        if action.shape != self.action_space.shape:
+            raise ValueError(f"the action has shape {action.shape}, {self.convention.name} needs {self.action_space.shape}")
+        if not np.isfinite(action).all():
+            raise ValueError(f"the action is not finite: {action}")
+        _, reward, success, _, _ = self._board.step(action)
+        return self._observe(), float(reward), bool(success), False, {"success": bool(success)}
+
+    def render(self) -> np.ndarray:
+        """An RGB frame `[height, width, 3]` of the board."""
+        return self._board.render()
+
+    def close(self) -> None:
+        self._board.close()
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        block = self._board.block
+        seen: dict[str, Any] = {"agent_pos": self._board.agent.position}
+        if self.task.keypoints:
+            seen["block_keypoints"] = np.ravel(self._board.get_keypoints(self._board._block_shapes))
+        else:
+            seen |= {"block_pos": block.position, "block_angle": (np.cos(block.angle), np.sin(block.angle))}
+        return {key: np.asarray(value, np.float32) for key, value in seen.items()}
+
+
+def make_board() -> Any:
+    """gym-pusht's own environment."""
+    # Otherwise pygame advertises itself on every import.
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    from gym_pusht.envs.pusht import PushTEnv as Board
+
+    return Board(
+        obs_type="environment_state_agent_pos",
+        render_mode="rgb_array",
+        visualization_width=FRAME_PIXELS,
+        visualization_height=FRAME_PIXELS,
+    )

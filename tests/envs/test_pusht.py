@@ -1,0 +1,137 @@
+"""PushT: gym-pusht by our conventions, and an expert that plans its pushes."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from paradp.envs import TASKS, Disturbance
+from paradp.envs.experts.push_planner import BlockPose, PushPlanner
+
+KINDS = ("pusht", "pusht-state")
+BOTH = pytest.mark.parametrize("kind", KINDS)
+
+
+def make(kind: str, **options):
+    return gymnasium.make(TASKS[kind].task.env_id, **options)
+
+
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+def drive(kind: str, seed: int, disturbance: Disturbance | None = None) -> tuple[bool, float, int]:
+    """The expert's episode: success, the most of the goal that was covered, control steps."""
+    env, expert = make(kind), TASKS[kind].expert(disturbance=disturbance)
+    observation, info = env.reset(seed=seed)
+    expert.reset(seed)
+    rewards, done = [], False
+    while not done:
+        command = expert.act(observation)
+        assert env.action_space.contains(command.label) and env.action_space.contains(command.action)
+        observation, reward, terminated, truncated, info = env.step(command.action)
+        rewards.append(reward)
+        done = terminated or truncated
+    env.close()
+    return info["success"], max(rewards), len(rewards)
+
+
+@BOTH
+def test_gymnasium_finds_nothing_wrong(kind):
+    env = make(kind)
+    with pytest.warns(UserWarning, match="symmetric and normalized"):
+        check_env(env.unwrapped, skip_render_check=True)
+    assert gymnasium.spec(env.spec.id).max_episode_steps == 300
+    env.close()
+
+
+@BOTH
+def test_a_seed_repeats_an_episode_to_the_bit(kind):
+    env, rng = make(kind), np.random.default_rng(0)
+    actions = rng.uniform(0, 512, (20, 2)).astype(np.float32)
+
+    def walk(seed):
+        return [env.reset(seed=seed)[0], *(env.step(action)[0] for action in actions)]
+
+    first, other, again = walk(3), walk(4), walk(3)
+    assert all(equal(a, b) for a, b in zip(first, again, strict=True)) and not equal(first[0], other[0])
+    env.close()
+
+
+def test_both_kinds_observe_one_board():
+    corners, pose = (make(kind) for kind in KINDS)
+    planner = PushPlanner()
+    for seed in range(5):
+        (seen, _), (told, _) = corners.reset(seed=seed), pose.reset(seed=seed)
+        assert np.array_equal(seen["agent_pos"], told["agent_pos"])
+        cos, sin = told["block_angle"].astype(float)
+        there = BlockPose(told["block_pos"].astype(float), float(np.arctan2(sin, cos)))
+        assert np.allclose(there.to_world(planner.corners), seen["block_keypoints"].reshape(-1, 2), atol=1e-3)
+        found = planner.pose(seen["block_keypoints"].astype(float).reshape(-1, 2))
+        assert np.allclose(found.position, there.position, atol=1e-2)
+        assert np.cos(found.angle - there.angle) == pytest.approx(1)
+
+
+def test_a_planned_push_is_what_happens():
+    """The planner's simulation against the board itself: the same push from the same poses ends the same."""
+    env, planner = make("pusht-state").unwrapped, PushPlanner()
+    env.reset(seed=1)
+    board = env._board
+    pose = BlockPose(np.array(board.block.position), board.block.angle)
+    for push in planner.pushes(pose, 9.0)[::20]:
+        board.agent.position, board.agent.velocity = tuple(push.start), (0.0, 0.0)
+        board.block.position, board.block.angle = tuple(pose.position), pose.angle
+        board.space.reindex_shapes_for_body(board.agent)
+        board.space.reindex_shapes_for_body(board.block)
+        for step in range(1, push.steps + 1):
+            env.step(push.start + 9.0 * step * push.direction)
+        there = BlockPose(np.array(board.block.position), board.block.angle)
+        assert planner.error(there) == pytest.approx(push.error, abs=0.5)
+
+
+def test_the_reward_is_the_share_that_is_covered():
+    env = make("pusht").unwrapped
+    env.reset(seed=0)
+    board = env._board
+    board.agent.position = (40.0, 40.0)
+    goal = tuple(board.goal_pose[:2])
+    board.block.angle = float(board.goal_pose[2])
+    for away, least, most in ((0.0, 1.0, 1.0), (15.0, 0.6, 0.95), (300.0, 0.0, 0.0)):
+        board.block.position = (goal[0] + away, goal[1])
+        board.space.reindex_shapes_for_body(board.block)
+        _, reward, terminated, _, info = env.step(np.array([40.0, 40.0]))
+        assert least <= reward <= most and terminated == info["success"] == (away == 0.0)
+
+
+def test_mistakes_are_named():
+    env = make("pusht", disable_env_checker=True).unwrapped
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"shape \(3,\), position needs \(2,\)"):
+        env.step(np.zeros(3))
+    with pytest.raises(ValueError, match="not finite"):
+        env.step(np.array([np.nan, 0]))
+    with pytest.raises(ValueError, match="unknown action convention 'absolute'; there are: position"):
+        make("pusht", action_convention="absolute")
+    with pytest.raises(ValueError, match="has no disturbances"):
+        make("pusht", disturbance="push")
+
+
+def test_frames_show_the_board():
+    env = make("pusht", render_mode="rgb_array")
+    env.reset(seed=0)
+    first = env.render()
+    assert first.shape == (256, 256, 3) and first.dtype == np.uint8 and first.std() > 10
+    env.reset(seed=1)
+    assert np.abs(env.render().astype(int) - first).max() > 50
+
+
+@BOTH
+def test_the_expert_pushes_the_t_home(kind):
+    success, covered, steps = drive(kind, 500)
+    assert success and covered == 1.0 and steps < 300
+
+
+@pytest.mark.slow
+def test_the_expert_succeeds_shaken_too():
+    shaken = Disturbance(noise=0.1, push_chance=0.01)
+    assert sum(drive("pusht", seed, shaken)[0] for seed in range(510, 516)) >= 5
