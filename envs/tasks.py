@@ -3,23 +3,38 @@
 from dataclasses import dataclass
 
 from paradp.envs.experts.can import CanExpert
-from paradp.envs.experts.expert import Expert
 from paradp.envs.experts.lift import LiftExpert
 from paradp.envs.experts.pusher import PushTExpert
 from paradp.envs.experts.square import SquareExpert
 from paradp.envs.experts.stack import StackExpert
+from paradp.envs.experts.waypoints import ScriptedExpert
 from paradp.envs.lookup import find
 from paradp.envs.pusht_env import PushTTask
 from paradp.envs.robosuite_env import RobosuiteTask
 from paradp.envs.task import Task
 
+ExpertClass = type[ScriptedExpert] | type[PushTExpert]
+
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """A task and who demonstrates it."""
+    """A task and who demonstrates it, if anyone does."""
 
     task: Task
-    expert: type[Expert]
+    expert: ExpertClass | None = None
+
+    @property
+    def demonstrator(self) -> ExpertClass:
+        """The expert.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.expert is None:
+            raise ValueError(
+                f"the task {self.task.name!r} has no expert; see `paradp data import` for recorded demonstrations"
+            )
+        return self.expert
 
 
 _ENTRIES = (
@@ -62,6 +77,14 @@ _ENTRIES = (
             success_rule="the small cube lies on the large one, and the hand does not hold it",
         ),
         StackExpert,
+    ),
+    TaskEntry(
+        RobosuiteTask(
+            name="door",
+            robosuite_name="Door",
+            objects={"door": "Door_door", "latch": "Door_latch"},
+            success_rule="the door stands open by more than 0.3 rad",
+        )
     ),
     TaskEntry(PushTTask(name="pusht", keypoints=True), PushTExpert),
     TaskEntry(PushTTask(name="pusht-state", keypoints=False), PushTExpert),

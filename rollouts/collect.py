@@ -76,7 +76,7 @@ def _start_worker(task: str, action_convention: str, disturbance: Disturbance) -
     global _worker
     entry = find_task(task)
     env = gymnasium.make(entry.task.env_id, action_convention=action_convention)
-    _worker = env, entry.expert(action_convention, disturbance)
+    _worker = env, entry.demonstrator(action_convention, disturbance)
 
 
 def _demonstrate(seed: int) -> DemonstrationEpisode | None:
@@ -112,7 +112,7 @@ def describe(task: str, action_convention: str, disturbance: Disturbance, seed: 
         control_hz=entry.task.control_hz,
         controller=entry.task.controller,
         made_with={
-            "expert": entry.expert.__name__,
+            "expert": entry.demonstrator.__name__,
             "disturbance": asdict(disturbance),
             "first_seed": seed,
             "versions": {name: version(name) for name in ("robosuite", "mujoco", "numpy")},

@@ -34,7 +34,8 @@ def _tell(name: str) -> None:
     console.print(f"{name}: {task.simulator}, gymnasium's {task.env_id}", highlight=False)
     console.print(f"succeeds when {task.success_rule}")
     console.print(f"{task.control_hz} Hz, given up after {task.max_steps} control steps")
-    console.print(f"demonstrated by {entry.expert.__name__}; disturbances: {', '.join(task.disturbances) or 'none'}")
+    expert = "nobody; see paradp data import" if entry.expert is None else entry.expert.__name__
+    console.print(f"demonstrated by {expert}; disturbances: {', '.join(task.disturbances) or 'none'}")
     shipped = f"see paradp info --checkpoint {name}" if name in pretrained() else "none; see paradp collect and paradp train"
     console.print(f"weights: {shipped}")
     observation = Table("observation", "values")

@@ -12,7 +12,7 @@ def expert_histories(spec: Interface, count: int, seed: int, every: int = 13) ->
     """Histories `[count, To, O]` from the expert's episodes with seeds `seed`, `seed` + 1, …, one each `every` steps."""
     entry = find_task(spec.task)
     env = gymnasium.make(entry.task.env_id, action_convention=spec.action_convention)
-    expert = entry.expert(spec.action_convention)
+    expert = entry.demonstrator(spec.action_convention)
     histories: list[np.ndarray] = []
     while len(histories) < count:
         observation, _ = env.reset(seed=seed)

@@ -72,7 +72,7 @@ def _scene(policy: DiffusionPolicy, seed: int, plans: int) -> Scene:
     observation, _ = env.reset(seed=seed)
     history = np.stack([read_observation(policy.spec, observation)] * policy.spec.horizons.observe)
     planned = policy.plan(np.repeat(history[None], plans, 0), [torch.Generator().manual_seed(i) for i in range(plans)])
-    expert = entry.expert(policy.spec.action_convention, DEFAULT_DISTURBANCE)
+    expert = entry.demonstrator(policy.spec.action_convention, DEFAULT_DISTURBANCE)
     chunks = []
     for i in range(plans):
         observation, _ = env.reset(seed=seed)

@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from paradp.envs import TASKS, Disturbance, RobosuiteTask
+from paradp.envs import TASKS, Disturbance
 
 SEEDS = range(500, 504)
 
@@ -25,7 +25,7 @@ def drive(task: str, convention: str, seed: int, disturbance: Disturbance | None
     return info["success"], commands
 
 
-@pytest.mark.parametrize("task", [name for name, entry in TASKS.items() if isinstance(entry.task, RobosuiteTask)])
+@pytest.mark.parametrize("task", ["square", "lift", "can", "stack"])
 @pytest.mark.parametrize("convention", ["absolute", "delta"])
 def test_the_expert_succeeds(task, convention):
     assert sum(drive(task, convention, seed)[0] for seed in SEEDS) >= 3
