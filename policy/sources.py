@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from paradp.policy.diffusion_policy import DiffusionPolicy
-from paradp.policy.processes import end_with_parent, ignore_interrupts
+from paradp.policy.processes import end_with_parent, ignore_interrupts, spare_garbage_collection
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 from paradp.policy.spec import Interface
 
@@ -116,6 +116,7 @@ def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     _LOADED = load()
+    spare_garbage_collection()
 
 
 def _plan_there(request: PlanRequest) -> Chunk:

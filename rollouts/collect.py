@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 
 from paradp.envs import ACTION_CONVENTIONS, Disturbance, find_task
+from paradp.envs.lookup import find
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
 from paradp.rollouts.workers import Workers, died
 
@@ -101,7 +102,8 @@ def _demonstrate(seed: int) -> DemonstrationEpisode | None:
 def describe(task: str, action_convention: str, disturbance: Disturbance, seed: int) -> DemonstrationInfo:
     """What demonstrations of a task, made so, carry with them."""
     entry = find_task(task)
-    convention = ACTION_CONVENTIONS[action_convention]
+    known = {name: ACTION_CONVENTIONS[name] for name in entry.task.conventions}
+    convention = find(known, action_convention, "action convention")
     return DemonstrationInfo(
         task=task,
         action_convention=action_convention,

@@ -7,6 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from paradp.policy import Command
+from paradp.policy.processes import spare_garbage_collection
 from paradp.policy.safety import SafeController, SafetyReport
 from paradp.rollouts.robot import Report, SimulatedRobot
 from paradp.rollouts.timeline import LOOP, ROBOT, Timeline
@@ -69,6 +70,7 @@ def drive(
     Raises:
         ConnectionError: the robot's process has died.
     """
+    spare_garbage_collection()
     until, tick = None, 0
     for report in robot.reports():
         received = perf_counter()

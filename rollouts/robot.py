@@ -10,7 +10,7 @@ import numpy as np
 
 from paradp.envs import find_task
 from paradp.policy.observations import Observation
-from paradp.policy.processes import end_with_parent, ignore_interrupts
+from paradp.policy.processes import end_with_parent, ignore_interrupts, spare_garbage_collection
 from paradp.rollouts.environments import Scenery
 
 # A command that is not there after this share of a control step comes too late for it: the simulator needs the rest.
@@ -111,6 +111,7 @@ def _live(pipe: Connection, scenery: Scenery, seed: int) -> None:
     end_with_parent()
     ignore_interrupts()
     env = scenery.make()
+    spare_garbage_collection()
     tick = missed = 0
     try:
         while True:

@@ -2,10 +2,9 @@
 
 import json
 from array import array
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -63,12 +62,18 @@ class Distribution:
 MOST_SPANS = 500_000
 
 
-@dataclass
 class Timeline:
-    """Spans as they are noted: the times of all, and when the latest of them were."""
+    """Spans as they are noted: the times of all, and when the latest of them were.
 
-    spans: deque[Span] = field(default_factory=lambda: deque(maxlen=MOST_SPANS))
-    _seconds: dict[str, array] = field(default_factory=dict)
+    They are kept as numbers: of objects the garbage collector would take ever longer, in the middle of a control step.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, str], int] = {}
+        # Kind, beginning, seconds and control step of each; the oldest is overwritten when there are too many.
+        self._latest = array("d")
+        self._noted = 0
+        self._seconds: dict[str, array] = {}
 
     @contextmanager
     def span(self, name: str, lane: str, tick: int) -> Iterator[None]:
@@ -80,8 +85,20 @@ class Timeline:
             self.add(name, lane, tick, began, perf_counter() - began)
 
     def add(self, name: str, lane: str, tick: int, began: float, seconds: float) -> None:
-        self.spans.append(Span(name, lane, began, seconds, tick))
+        kind = self._kinds.setdefault((name, lane), len(self._kinds))
+        at = 4 * (self._noted % MOST_SPANS)
+        self._latest[at : at + 4] = array("d", (kind, began, seconds, tick))
+        self._noted += 1
         self._seconds.setdefault(name, array("d")).append(seconds)
+
+    @property
+    def spans(self) -> list[Span]:
+        """The latest, oldest first."""
+        rows = np.array(self._latest).reshape(-1, 4)
+        if self._noted > MOST_SPANS:
+            rows = np.roll(rows, -(self._noted % MOST_SPANS), 0)
+        kinds = list(self._kinds)
+        return [Span(*kinds[int(kind)], began, seconds, int(tick)) for kind, began, seconds, tick in rows.tolist()]
 
     def add_plan(self, tick: int, replan: Replan, ended: float) -> None:
         """Notes the stages of a plan."""
@@ -97,8 +114,9 @@ class Timeline:
 
     def write_trace(self, path: Path) -> None:
         """Writes a file for Perfetto (ui.perfetto.dev) or chrome://tracing (Trace Event Format)."""
-        lanes = {lane: i for i, lane in enumerate(dict.fromkeys(span.lane for span in self.spans))}
-        start = min((span.began for span in self.spans), default=0.0)
+        spans = self.spans
+        lanes = {lane: i for i, lane in enumerate(dict.fromkeys(span.lane for span in spans))}
+        start = min((span.began for span in spans), default=0.0)
         names = [
             {"ph": "M", "name": "thread_name", "pid": 1, "tid": tid, "args": {"name": lane}} for lane, tid in lanes.items()
         ]
@@ -112,7 +130,7 @@ class Timeline:
                 "dur": round(1e6 * span.seconds, 1),
                 "args": {"control step": span.tick},
             }
-            for span in self.spans
+            for span in spans
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps({"traceEvents": names + events, "displayTimeUnit": "ms"}).encode())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import tyro
 
+from paradp.envs import find_task
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE
 from paradp.rollouts.collect import collect as run
 from paradp.scripts.console import console, progress
@@ -37,7 +38,7 @@ def collect(
             task,
             episodes,
             path,
-            action_convention,
+            action_convention or find_task(task).task.conventions[0],
             DEFAULT_DISTURBANCE,
             seed,
             workers,

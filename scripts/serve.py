@@ -12,6 +12,7 @@ import tyro
 
 from paradp.checkpoints import load_policy
 from paradp.policy import EngineName, Precision
+from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.config import cores
 from paradp.scripts.console import console
 from paradp.scripts.rollout import SAMPLER_HELP
@@ -63,6 +64,7 @@ def serve(
         policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
         server = serving.PolicyServer(policy, config, sampler)
         server.warm_up()
+    spare_garbage_collection()
     asyncio.run(_run(server, config))
 
 

@@ -3,9 +3,9 @@
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -49,8 +49,8 @@ def study_serving(context: Context) -> None:
     header = ["clients", "plans a second", "× 1 client", "p50 ms", "p95", "p99", "max", "p99 × 1 client", "plans a batch"]
     body = f"""
 `paradp serve {context.task}` with its default sampler and engine, and clients of our own (`Remote`) in a thread each of
-another process, all on {cores()} cores. Observations are of the expert's episodes. The wait is what a client sees, from its
-request until it has the chunk; the first {WARM_UP_SECONDS:.0f} s are not counted.
+another process, all on {cores()} cores. Observations are of the expert's episodes. The wait is what a client sees, from when
+it is to ask until it has the chunk; the first {WARM_UP_SECONDS:.0f} s are not counted.
 
 Each client asks again as soon as it has its chunk, {SECONDS:.0f} s for each number of clients:
 
@@ -97,40 +97,33 @@ def _served(task: str) -> Iterator[str]:
 
 def _measure(uri: str, histories: np.ndarray, clients: int, period: float, seconds: float) -> Load:
     counted = time.perf_counter() + WARM_UP_SECONDS
-    taken: list[tuple[float, int]] = []
-    threads = [
-        threading.Thread(
-            target=_ask, args=(uri, histories[i :: len(histories) // clients], period, counted, counted + seconds, i, taken)
-        )
-        for i in range(clients)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(clients) as threads:
+        asking = [
+            threads.submit(_ask, uri, histories[client::clients], period, counted, counted + seconds, client)
+            for client in range(clients)
+        ]
+    taken = [answer for one in asking for answer in one.result()]
     waits = Distribution.of([wait for wait, _ in taken])
     return Load(clients, waits, len(taken) / seconds, float(np.mean([batch for _, batch in taken])))
 
 
 def _ask(
-    uri: str,
-    histories: np.ndarray,
-    period: float,
-    counted: float,
-    until: float,
-    client: int,
-    taken: list[tuple[float, int]],
-) -> None:
-    """One client: asks every `period` seconds, or as soon as it may."""
-    source, random = remote(uri), np.random.default_rng(client)
-    due = time.perf_counter() + random.uniform(0, period) if period else 0.0
+    uri: str, histories: np.ndarray, period: float, counted: float, until: float, client: int
+) -> list[tuple[float, int]]:
+    """One client: asks every `period` seconds, or as soon as it may; how long it waited each time, and the plan's batch.
+
+    A request counts from when it was due: a client that is kept waiting for one is late with the next, too.
+    """
+    source, random, taken = remote(uri), np.random.default_rng(client), []
+    due = time.perf_counter() + random.uniform(0, period)
     for history in cycle(histories):
-        time.sleep(max(due - time.perf_counter(), 0.0))
-        asked = time.perf_counter()
-        if asked > until:
+        due = due if period else time.perf_counter()
+        if due > until:
             break
+        time.sleep(max(due - time.perf_counter(), 0.0))
         chunk = source.submit(PlanRequest(history, int(random.integers(2**63)))).result()
-        if asked >= counted:
-            taken.append((time.perf_counter() - asked, chunk.batch))
+        if due >= counted:
+            taken.append((time.perf_counter() - due, chunk.batch))
         due += period
     source.close()
+    return taken

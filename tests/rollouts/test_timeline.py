@@ -1,10 +1,12 @@
 """Times of a control loop: their statistics, and the trace."""
 
+import gc
 import json
 
 import numpy as np
 import pytest
 
+from paradp.rollouts import timeline as timeline_module
 from paradp.rollouts.timeline import Distribution, Timeline
 
 
@@ -33,6 +35,27 @@ def test_a_trace_has_every_span_on_its_lane(tmp_path):
     assert spans["observe"]["ts"] == pytest.approx(50_000) and spans["observe"]["args"] == {"control step": 3}
     assert all(e["tid"] == lanes["inference" if e["name"] == "denoise" else "loop"] for e in spans.values())
     assert list(timeline.distributions()) == ["observe", "denoise", "act"]
+
+
+def test_the_latest_spans_are_kept_and_the_times_of_all(monkeypatch):
+    monkeypatch.setattr(timeline_module, "MOST_SPANS", 5)
+    timeline = Timeline()
+    for tick in range(12):
+        timeline.add("act" if tick % 2 else "send", "loop", tick, float(tick), 0.5)
+    assert [(span.tick, span.name, span.began) for span in timeline.spans] == [
+        (tick, "act" if tick % 2 else "send", float(tick)) for tick in range(7, 12)
+    ]
+    assert {name: d.count for name, d in timeline.distributions().items()} == {"send": 6, "act": 6}
+
+
+def test_a_long_loop_leaves_the_garbage_collector_nothing_to_look_through():
+    timeline = Timeline()
+    timeline.add("act", "loop", 0, 0.0, 0.1)
+    gc.collect()
+    before = len(gc.get_objects())
+    for tick in range(10_000):
+        timeline.add("act", "loop", tick, float(tick), 0.1)
+    assert len(gc.get_objects()) - before < 100
 
 
 def test_what_fails_is_timed_too():
