@@ -30,12 +30,14 @@ class RobosuiteTask(Task):
         objects: name in the observation → name of the MuJoCo body; the first is the one that a disturbance moves.
         camera: the camera that shows the task best.
         area: where on the table a disturbance may take the object (m, world); without it there are no disturbances.
+        replayable: whether a state of the simulator says where everything is.
     """
 
     robosuite_name: str
     objects: dict[str, str]
     camera: str = "agentview"
     area: Area | None = None
+    replayable: bool = True
     max_steps: int = 400
     control_hz: int = CONTROL_HZ
     conventions: tuple[str, ...] = tuple(HAND_CONVENTIONS)
@@ -44,6 +46,7 @@ class RobosuiteTask(Task):
     )
     entry_point: str = "paradp.envs.robosuite_env:RobosuiteEnv"
     simulator: str = "robosuite"
+    packages: tuple[str, ...] = ("robosuite", "mujoco")
 
     @property
     def observation(self) -> dict[str, int]:
@@ -55,6 +58,10 @@ class RobosuiteTask(Task):
     @property
     def things(self) -> tuple[str, ...]:
         return ("hand", *self.objects)
+
+    @property
+    def can_render(self) -> bool:
+        return can_render()
 
     @property
     def disturbances(self) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from paradp.envs.disturbances import find_disturbance
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
@@ -18,6 +20,7 @@ class Task(ABC):
         entry_point: of the gymnasium environment. It is made with `task`, `action_convention`, `disturbance` and
             `render_mode`; observations are a dict of float32 vectors, and `info["success"]` says whether the rule holds.
         simulator: which one it is, in words.
+        packages: whose versions an episode depends on.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Task(ABC):
     controller: dict[str, float]
     entry_point: str
     simulator: str
+    packages: tuple[str, ...]
 
     @property
     @abstractmethod
@@ -40,9 +44,24 @@ class Task(ABC):
         """What is observed, in words."""
 
     @property
+    def can_render(self) -> bool:
+        """Whether its environment can be filmed here."""
+        return True
+
+    @property
     def disturbances(self) -> tuple[str, ...]:
         """What may happen to its object, see `paradp.envs.disturbances`."""
         return ()
+
+    def check_disturbance(self, name: str) -> None:
+        """Raises:
+        ValueError: there is no such disturbance, or it is none of this task's.
+        """
+        find_disturbance(name)
+        if name not in self.disturbances:
+            raise ValueError(
+                f"the task {self.name!r} has no disturbance {name!r}; it has: {', '.join(self.disturbances) or 'none'}"
+            )
 
     @property
     def env_id(self) -> str:

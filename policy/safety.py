@@ -5,7 +5,7 @@
 | a command outside the action limits | the nearest one inside |
 | a command further from the last one than the rate limit | one on the way there, as far as the limit goes |
 | a command further away than the jump limit, or not finite | stop |
-| an observation that has been the same, to the bit, for too many control steps | stop |
+| an observation that has been the same, to the bit, for too many control steps in which the robot was sent about | stop |
 | the controller raises: late plan, dead inference, unreadable or non-finite observation, anything | stop |
 
 A stop is latched: from that control step on the robot is told to stay where it is, until `reset`. The first command of an
@@ -50,7 +50,8 @@ class SafetyLimits:
         low, high: `[A]`, of an action.
         rate: `[A]`, how far an action may be from the last one; no limit without it.
         jump: `[A]`, from where on such a distance is no movement but a fault; no limit without it.
-        frozen_steps: how many control steps in a row an observation may be the same to the bit.
+        frozen_steps: how many control steps in a row an observation may be the same to the bit; those in which the robot was
+            told to stay do not count, for one that stays may see the same.
     """
 
     low: np.ndarray
@@ -155,6 +156,7 @@ class SafeController:
         self._last = None
         self._seen: bytes | None = None
         self._frozen = 0
+        self._told_to_stay = False
 
     def _position(self, observation: Observation) -> np.ndarray:
         """What a robot that was told nothing yet must be told to stay."""
@@ -181,7 +183,7 @@ class SafeController:
 
     def _watch(self, observation: Observation) -> None:
         seen = b"".join(np.ascontiguousarray(observation[key]).tobytes() for key in sorted(observation))
-        self._frozen = self._frozen + 1 if seen == self._seen else 0
+        self._frozen = self._frozen + (not self._told_to_stay) if seen == self._seen else 0
         self._seen = seen
         if self._frozen >= self._limits.frozen_steps:
             raise _Unsafe(StopReason.STALE, f"the observation has not changed for {self._frozen} control steps")
@@ -193,6 +195,7 @@ class SafeController:
         # On the way from one action within limits to another all are, but for rounding.
         self._last = self._near(action, self._last).clip(self._limits.low, self._limits.high)  # type: ignore[arg-type]
         said = {name: getattr(command, name) for name in ("replan", "held", "late") if hasattr(command, name)}
+        self._told_to_stay = said.get("held", False)
         return Command(self._last.copy(), **said)
 
     def _near(self, action: np.ndarray, last: np.ndarray) -> np.ndarray:

@@ -52,18 +52,17 @@ class InProcess:
     """One job after another, here.
 
     Args:
-        subscribers: told of every step and every episode.
-
-    Attributes:
         workplace: where; to be closed when no more is to be run.
+        subscribers: told of every step and every episode.
     """
 
-    def __init__(self, subscribers: Sequence[Subscriber] = ()) -> None:
-        self.workplace = Workplace(subscribers)
+    def __init__(self, workplace: Workplace | None = None, subscribers: Sequence[Subscriber] = ()) -> None:
+        self._workplace = workplace or Workplace()
+        self._subscribers = subscribers
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
         for job in jobs:
-            yield job, list(self.workplace.run(job.config, job.seeds, job.sha256))
+            yield job, list(self._workplace.run(job.config, job.seeds, job.sha256, self._subscribers))
 
 
 class Local:

@@ -117,6 +117,6 @@ def describe(task: str, action_convention: str, disturbance: Disturbance, seed: 
             "expert": entry.demonstrator.__name__,
             "disturbance": asdict(disturbance),
             "first_seed": seed,
-            "versions": {name: version(name) for name in ("robosuite", "mujoco", "numpy")},
+            "versions": {name: version(name) for name in (*entry.task.packages, "numpy")},
         },
     )

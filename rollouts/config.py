@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
-from paradp.envs import ACTION_CONVENTIONS, find_disturbance, find_task
+from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import DiffusionPolicy, EngineName, PolicySpec, Precision, RecedingHorizon
 from paradp.rollouts.clocks import IDEAL, ClockChoice
 from paradp.rollouts.directory import RunDirectory
@@ -130,9 +130,9 @@ class RolloutConfig:
         Raises:
             ValueError: task, disturbance, sampler, checkpoint, clock or horizon are unknown or do not fit each other.
         """
-        find_task(self.task)
+        task = find_task(self.task).task
         if self.disturbance is not None:
-            find_disturbance(self.disturbance)
+            task.check_disturbance(self.disturbance)
         spec = read_info(self.checkpoint_path).spec
         check_fits(spec, self.task)
         spec.horizons.with_execute(self.execute)

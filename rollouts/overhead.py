@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
-from paradp.envs import ACTION_CONVENTIONS
+from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task
 from paradp.policy.controller import Command
 from paradp.policy.observations import Observation
 from paradp.rollouts.environments import Scenery, make_envs
@@ -50,7 +50,12 @@ def measure_overhead(task: str, steps: int = 400, repeats: int = 5) -> Overhead:
         task: the task's name.
         steps: control steps of each measurement, at most an episode's.
         repeats: of both.
+
+    Raises:
+        ValueError: the task is none of robosuite's.
     """
+    if not isinstance(find_task(task).task, RobosuiteTask):
+        raise ValueError(f"the loop is measured beside robosuite, and the task {task!r} is none of its")
     envs = make_envs(Scenery(task), 1)
     bare, looped = [], []
     for seed in range(repeats):

@@ -55,19 +55,22 @@ def rollouts(
         on_progress: told how many episodes of all are finished.
         backend: who runs them; this process by default.
         alone: where the episodes of one environment at a time are kept that the latencies of a run are measured with.
-        subscribers: told of every step and every episode that this process runs.
+        subscribers: told of every step and every episode that this process runs, but of those that are run for their
+            latency alone.
     """
-    here = InProcess(subscribers)
+    workplace = Workplace()
+    here = InProcess(workplace)
     try:
-        runs = [_Run(config, here.workplace) for config in configs]
+        runs = [_Run(config, workplace) for config in configs]
         timings = [
-            run if backend is None and run.config.is_alone else _Run(config.alone(alone(config)), here.workplace)
+            run if backend is None and run.config.is_alone else _Run(config.alone(alone(config)), workplace)
             for config, run in zip(configs, runs, strict=True)
         ]
-        _run_missing(runs, backend or here, here, on_progress)
+        watched = InProcess(workplace, subscribers)
+        _run_missing(runs, backend or watched, watched, on_progress)
         return [run.sum_up(timing.run_here(here)) for run, timing in zip(runs, timings, strict=True)]
     finally:
-        here.workplace.close()
+        workplace.close()
 
 
 def _run_missing(runs: "Sequence[_Run]", backend: Backend, here: Backend, on_progress: OnProgress) -> None:

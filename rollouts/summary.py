@@ -18,7 +18,7 @@ from paradp.rollouts.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import Solver
 
-VERSIONED = ("paradp", "torch", "openvino", "numba", "numpy", "robosuite", "mujoco", "gymnasium", "diffusers")
+VERSIONED = ("paradp", "torch", "openvino", "numba", "numpy", "robosuite", "mujoco", "pymunk", "gymnasium", "diffusers")
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,9 @@ WARM_UP_PLANS = 2
 
 
 class Workplace:
-    """Runs groups of episodes; loading, compiling and building are done again only where the next group needs others.
+    """Runs groups of episodes; loading, compiling and building are done again only where the next group needs others."""
 
-    Args:
-        subscribers: told of every step and every episode.
-    """
-
-    def __init__(self, subscribers: Sequence[Subscriber] = ()) -> None:
-        self._subscribers = subscribers
+    def __init__(self) -> None:
         self._trained: tuple[object, DiffusionPolicy] | None = None
         self._policy: tuple[object, DiffusionPolicy] | None = None
         self._envs: tuple[object, SyncVectorEnv] | None = None
@@ -50,8 +45,14 @@ class Workplace:
             self._policy = config.denoises, trained.with_solver(config.denoises.build(trained.spec.schedule))
         return self._policy[1]
 
-    def run(self, config: RolloutConfig, seeds: Sequence[int], sha256: str | None = None) -> Iterator[Episode]:
-        """Runs one group of episodes and yields each as it ends."""
+    def run(
+        self,
+        config: RolloutConfig,
+        seeds: Sequence[int],
+        sha256: str | None = None,
+        subscribers: Sequence[Subscriber] = (),
+    ) -> Iterator[Episode]:
+        """Runs one group of episodes and yields each as it ends; subscribers are told of every step."""
         policy = self.policy(config, sha256)
         filmed = set(config.seeds[: config.videos]) & set(seeds)
         hz = find_task(config.task).task.control_hz
@@ -61,7 +62,7 @@ class Workplace:
             policy.prepare(envs.num_envs)
             warm_up(policy, envs)
             self._warm = policy, envs
-        yield from run_episodes(envs, config.controllers(policy, envs.num_envs), seeds, [*films, *self._subscribers])
+        yield from run_episodes(envs, config.controllers(policy, envs.num_envs), seeds, [*films, *subscribers])
 
     def close(self) -> None:
         """Gives the simulators back."""

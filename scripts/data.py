@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import tyro
+from rich.markup import escape
 from rich.table import Table
 
 from paradp.policy.demonstrations import Demonstrations
@@ -52,6 +53,8 @@ def import_(
     if imported.first_success:
         succeeded = sum(step is not None for step in imported.first_success)
         console.print(f"{succeeded} of them succeed by the task's own rule")
+    for remark in remarks(recorded):
+        console.print(f"remark: {remark}", markup=False)
     low, high = np.array(there.info.action_low), np.array(there.info.action_high)
     outside = float(((there.actions() < low) | (there.actions() > high)).any(1).mean())
     if outside:
@@ -81,7 +84,9 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
     console.print(f"{len(lengths)} episodes, {lengths.sum()} steps; shortest/median/longest {quartiles} steps")
     console.print(_ranges(arrays))
     if plot is not None:
-        [actions] = (values for name, values in arrays.items() if name in ("action", "actions"))
+        actions = arrays.get("action", arrays.get("actions"))
+        if actions is None:
+            raise ValueError(f"{path}: its episodes' actions differ in their number of columns and cannot be drawn together")
         plot_actions(np.split(actions, ends[:-1])[:episodes], path.name, plot)
         console.print(f"actions: {plot}")
 
@@ -97,7 +102,7 @@ def _ours(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def _recorded(file: RecordedFile) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     look = looks_like(file.recordings[0])
     version = f" of version {file.version}" if file.version else ""
-    console.print(f"{file.path}: {file.environment}, recorded with robosuite{version}")
+    console.print(f"{file.path}: {file.environment}, recorded with robosuite{version}", markup=False)
     console.print(f"actions look {look}" if look else "actions are in no convention that is known here")
     found = defects(file)
     for defect in found:
@@ -121,7 +126,7 @@ def _ranges(arrays: Mapping[str, np.ndarray]) -> Table:
         for column in range(values.shape[1]):
             v = values[:, column]
             finite = v[np.isfinite(v)]
-            note = "not finite" if len(finite) < len(v) else "constant" if np.ptp(v) == 0 else ""
+            note = "not finite" if len(finite) < len(v) else "constant" if len(v) and np.ptp(v) == 0 else ""
             figures = [f"{f(finite):.3f}" if len(finite) else "-" for f in (np.min, np.mean, np.max)]
-            table.add_row(name if column == 0 else "", str(column), *figures, note)
+            table.add_row(escape(name) if column == 0 else "", str(column), *figures, note)
     return table

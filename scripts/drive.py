@@ -13,7 +13,7 @@ import tyro
 from rich.console import Group
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
-from paradp.envs import ACTION_CONVENTIONS, find_disturbance, find_task
+from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import EngineName, Precision
 from paradp.policy.asynchronous import AsyncController, Late
 from paradp.policy.joining import Joining
@@ -54,7 +54,7 @@ def drive(
     trace: Path | None = None,
     out: Path | None = None,
 ) -> None:
-    """Drive a simulated robot in real time: 20 control steps a second of wall-clock time, planned for while it moves.
+    """Drive a simulated robot in real time: its control steps are made by the wall clock, and planned for while it moves.
 
     The simulator runs in a process of its own and waits for nobody: a command that is not there when half of its control
     step is over is missed, and the one before is carried out again. Between policy and robot stand the safety checks.
@@ -86,7 +86,7 @@ def drive(
         trace: a file for ui.perfetto.dev to write what happened when to.
         out: a directory to write drive.json to.
     """
-    find_task(task)
+    entry = find_task(task)
     if minutes <= 0:
         raise ValueError(f"minutes must be positive, not {minutes}")
     path = find_checkpoint(checkpoint or task)
@@ -94,7 +94,7 @@ def drive(
     check_fits(spec, task)
     SamplerChoice.parse(sampler)
     if disturbance is not None:
-        find_disturbance(disturbance)
+        entry.task.check_disturbance(disturbance)
     load = partial(load_policy, path, sampler, engine=engine, precision=precision)
     with ExitStack() as stack:
         with console.status("loading the policy, and the robot"):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import tyro
 
 from paradp.checkpoints import read_info
-from paradp.envs import can_render, find_task
+from paradp.envs import find_task
 from paradp.policy import EngineName, Precision
 from paradp.rollouts import RolloutConfig
 from paradp.rollouts.backends import Backend, Local, RayCluster
@@ -135,7 +135,9 @@ def _backend(name: str, workers: int, address: str | None) -> Backend:
 def _tell(comparison: Comparison, action_convention: str, pages: list[Path]) -> None:
     console.print(evaluation_table(comparison))
     with console.status("drawing and filming"):
-        report = evaluation_report(comparison, action_convention, strips=can_render())
+        report = evaluation_report(
+            comparison, action_convention, strips=find_task(comparison.runs[0].summary.task).task.can_render
+        )
     if report.verdict:
         console.print(report.verdict)
     for page in pages:

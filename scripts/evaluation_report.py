@@ -4,6 +4,7 @@ import io
 
 import imageio.v2 as imageio
 
+from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.rollouts.comparison import Compared, Comparison, interval
 from paradp.rollouts.environments import Scenery
 from paradp.rollouts.strips import film_strip
@@ -70,8 +71,10 @@ def _p50(run: Compared) -> float:
 
 
 def _outcomes(comparison: Comparison) -> Table:
+    task = find_task(comparison.runs[0].summary.task).task
+    unit = ACTION_CONVENTIONS[task.conventions[0]].unit
     header = ["cell", "success (95 %)", "against", "lost, paired (95 %)", "lost at most", "would have shown",
-              "reward (95 %)", "more", "steps", "more", "jerk, m/s³", "more", "disturbed", "late by", "waiting"]  # fmt: skip
+              "reward (95 %)", "more", "steps", "more", f"jerk, {unit}/s³", "more", "disturbed", "late by", "waiting"]  # fmt: skip
     rows = []
     for i, run in enumerate(comparison.runs, 1):
         s, loss, detectable = run.summary, run.loss, run.detectable
@@ -100,7 +103,7 @@ def _outcomes(comparison: Comparison) -> Table:
         "themselves under the baseline's clock, where there is that row. "
         "Lost: the paired loss of success with its 95 % interval, and at most: its one-sided 95 % bound (Bonett & "
         "Price 2012). Would have shown: the loss that so many seeds show with 80 % power at 5 %, given how often the "
-        "two disagreed. Steps: of an episode. Jerk: of where the hand is sent. More: the paired difference, "
+        "two disagreed. Steps: of an episode. Jerk: of where the robot is sent. More: the paired difference, "
         "bootstrapped. Disturbed: share of episodes in which the disturbance acted. Late by: control steps from an "
         "observation until its chunk can be executed. Waiting: share of control steps without an action to execute."
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Group
 
-from paradp.envs import can_render, find_task
+from paradp.envs import find_task
 from paradp.policy import EngineName, Precision
 from paradp.rollouts import RolloutConfig
 from paradp.rollouts import rollout as run
@@ -92,8 +92,8 @@ def rollout(
         trace: write when everything happened to trace.json, for ui.perfetto.dev; for one worker.
         out: the run's directory.
     """
-    find_task(task)
-    if videos and not can_render():
+    entry = find_task(task)
+    if videos and not entry.task.can_render:
         console.print("no videos: rendering needs EGL (Debian and Ubuntu: apt install libegl1)")
         videos = 0
     if (live or trace) and workers > 1:
@@ -131,7 +131,7 @@ def rollout(
         if why:
             console.print(f"{one.sampler} is {why}")
     for one in configs:
-        watcher = Watcher(1 / find_task(task).task.control_hz)
+        watcher = Watcher(1 / entry.task.control_hz)
         with _shown(live, one, watcher) as report:
             run(one, report, Local(workers) if workers > 1 else None, [watcher])
         if live:

@@ -34,12 +34,25 @@ class BlockPose:
 
 @dataclass(frozen=True)
 class Push:
-    """A straight push: from where (px), which way (unit vector), for how many control steps; how far off the T is then."""
+    """A straight push.
+
+    Attributes:
+        start: where it begins (px).
+        direction: a unit vector.
+        speed: px a control step.
+        steps: control steps.
+        error: how far off the T is then (px).
+    """
 
     start: np.ndarray
     direction: np.ndarray
+    speed: float
     steps: int
     error: float
+
+    def goal(self, step: int) -> np.ndarray:
+        """Where the disc should go in a control step, counted from 1 (px)."""
+        return self.start + self.speed * step * self.direction
 
 
 class PushPlanner:
@@ -91,19 +104,21 @@ class PushPlanner:
         self._put(pose, start)
         best, steps = np.inf, 1
         for step in range(1, LONGEST + 1):
-            self._advance(start + speed * step * direction)
+            self._advance(Push(start, direction, speed, step, 0.0).goal(step))
             block = self._board.block
             error = self.error(BlockPose(np.array(block.position), block.angle))
             if error < best - 1e-3:
                 best, steps = error, step
             elif step > steps + 3:
                 break
-        return Push(start, direction, steps, best)
+        return Push(start, direction, speed, steps, best)
 
     def _put(self, pose: BlockPose, agent: np.ndarray) -> None:
         board = self._board
         board.agent.position, board.agent.velocity = tuple(agent), (0.0, 0.0)
-        board.block.position, board.block.angle = tuple(pose.position), pose.angle
+        # Turning is about the centre of gravity, which is not the origin: first the angle, then the place.
+        board.block.angle = pose.angle
+        board.block.position = tuple(pose.position)
         board.block.velocity, board.block.angular_velocity = (0.0, 0.0), 0.0
         board.space.reindex_shapes_for_body(board.agent)
         board.space.reindex_shapes_for_body(board.block)

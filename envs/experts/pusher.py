@@ -86,7 +86,7 @@ class PushTExpert(Expert):
                 for _ in range(self.rng.integers(1, self._variety.pause_steps + 1)):
                     seen = yield push.start
             for step in range(1, push.steps + 1):
-                seen = yield push.start + speed * step * push.direction
+                seen = yield push.goal(step)
 
     def _choose(self, pose: BlockPose, agent: np.ndarray, speed: float) -> Push:
         pushes, now = self._planner.pushes(pose, speed), self._planner.error(pose)

@@ -32,8 +32,8 @@ class StackExpert(ScriptedExpert):
         whim = self.spread(5 * self._variety.whim_rad, len(yaws))
 
         def cost(yaw: float) -> float:
-            # The fingers open along the hand's y axis.
-            fingers = yaw_matrix(yaw) @ HAND_DOWN[:, 1] * FINGER_M
+            # The fingers open along the grip site's x axis.
+            fingers = yaw_matrix(yaw) @ HAND_DOWN[:, 0] * FINGER_M
             nearest = min(np.linalg.norm((cube.position + side * fingers - other.position)[:2]) for side in (-1, 1))
             return abs(yaw) + 100 * max(0.0, 0.045 - float(nearest))
 

@@ -14,7 +14,7 @@ TURNED_RAD = 2.0
 def looks_like(recording: Recording) -> Convention | None:
     """A guess from the numbers: deltas are normalised, absolute rotations are those of a hand that points down."""
     actions = recording.actions
-    if actions.shape[1] != 7:
+    if actions.shape[1] != 7 or not len(actions):
         return None
     if np.median(np.linalg.norm(actions[:, 3:6], axis=1)) > TURNED_RAD:
         return "absolute"

@@ -19,6 +19,9 @@ def defects(file: RecordedFile) -> list[str]:
 def remarks(file: RecordedFile) -> list[str]:
     """What one should know of a file that can be imported."""
     found = []
+    if (looks_like(file.recordings[0]), told(file)) == ("absolute", "delta"):
+        # As in Diffusion Policy's low_dim_abs.hdf5: its conversion leaves the controller's configuration as it was.
+        found.append("the file says that its actions are delta, but they look absolute, and are taken for that")
     for what in file.recordings[0].arrays:
         columns = np.concatenate([recording.arrays[what] for recording in file.recordings])
         constant = np.flatnonzero(np.ptp(columns, axis=0) == 0).tolist()
@@ -57,5 +60,5 @@ def _conventions(file: RecordedFile) -> Iterator[str]:
     for name, guess in others:
         if None not in (look, guess) and guess != look:
             yield f"action conventions are mixed: {first} looks {look}, {name} looks {guess}"
-    if None not in (look, told(file)) and told(file) != look:
-        yield f"the file says that its actions are {told(file)}, but they look {look}"
+    if (look, told(file)) == ("delta", "absolute"):
+        yield "the file says that its actions are absolute, but they look delta"

@@ -15,7 +15,7 @@ from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo
 from paradp.rollouts.imports.conventions import convention_of
 from paradp.rollouts.imports.defects import defects
 from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, RecordedFile, Recording, naming
-from paradp.rollouts.imports.replay import Replay, as_recorded, converted
+from paradp.rollouts.imports.replay import Replay, as_recorded, converted, keeps_turn
 
 ObservationSource = Literal["replayed", "recorded"]
 
@@ -97,11 +97,12 @@ class _FromStates:
     def __init__(self, file: RecordedFile, task: str, wanted: str):
         self.sizes = find_task(task).task.observation
         self._recorded, self._wanted = convention_of(file), wanted
+        self._keeps_turn = keeps_turn(file.version)
         self._replay = Replay(task)
 
     def read(self, recording: Recording) -> Read:
         replayed = self._replay.run(recording)
-        actions = converted(recording.actions, self._recorded, self._wanted, replayed)
+        actions = converted(recording.actions, self._recorded, self._wanted, replayed, self._keeps_turn)
         return replayed.observations, actions, int(replayed.success.argmax()) if replayed.success.any() else None
 
     def close(self) -> None:
@@ -148,12 +149,17 @@ def _check_fits(file: RecordedFile, task: str) -> None:
     if not isinstance(entry.task, RobosuiteTask):
         raise ValueError(f"{file.path} was recorded in robosuite, and the task {task!r} is none of its")
     here: dict[str, Any] = {"control_hz": entry.task.control_hz, **entry.task.controller}
+    if not entry.task.replayable:
+        raise ValueError(f"{file.path}: recorded states do not say all of the scene of {task!r}; it cannot be replayed")
+    here |= {"robot": "Panda", "type": "OSC_POSE"}
     if convention_of(file) == "delta":
         here["output_max"] = [MAX_STEP_M] * 3 + [MAX_STEP_RAD] * 3
         here["input_ref_frame"] = "base"
-    there = {**file.controller, **({} if file.control_hz is None else {"control_hz": file.control_hz})}
+    else:
+        here["input_ref_frame"] = "world"
+    there = {**file.controller, "control_hz": file.control_hz, "robot": file.robot}
     for name, wanted in here.items():
-        if name in there and not _same(there[name], wanted):
+        if there.get(name) is not None and not _same(there[name], wanted):
             raise ValueError(f"{file.path} was recorded with {name} {there[name]}, the task {task!r} has {wanted}")
 
 

@@ -11,7 +11,7 @@ Sources: robomimic's dataset documentation ("Dataset Structure and Creation"), a
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+# A gigabyte; the largest of robomimic's low-dimensional files have some ten million.
+MOST_NUMBERS = 2**27
 # robomimic's low-dimensional observations (`observation.modalities.obs.low_dim` of its configurations).
 LOW_DIM_KEYS = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object")
 
@@ -60,6 +62,7 @@ class RecordedFile:
         environment: robosuite's name of the environment.
         version: of robosuite; empty if the file does not say.
         control_hz: control steps a second, or `None` if the file does not say.
+        robot: its name; `None` if the file does not say.
         controller: what the file says of the arm's controller.
         recordings: the demonstrations.
     """
@@ -69,6 +72,7 @@ class RecordedFile:
     environment: str
     version: str
     control_hz: int | None
+    robot: str | None
     controller: dict[str, Any]
     recordings: list[Recording]
 
@@ -86,16 +90,19 @@ def read_file(path: Path) -> RecordedFile:
         with h5py.File(path, "r") as file, naming(path):
             data = _group(file, "data")
             environment, version, arguments = _environment(data)
+            hz = _rate(arguments.get("control_freq"))
             names = sorted((name for name in data if name.startswith("demo")), key=_number)
             if not names:
                 raise ValueError("it has no demonstrations: data/demo_0, data/demo_1, …")
-            recordings = [_recording(_group(data, name), name) for name in names]
-    except OSError as error:
+            groups = {name: _group(data, name) for name in names}
+            _check_size(groups)
+            recordings = [_recording(group, name) for name, group in groups.items()]
+    except (OSError, KeyError, RuntimeError, TypeError) as error:  # what h5py raises for damaged files
         raise ValueError(f"{path} is no HDF5 file that can be read, or is cut short: {error}") from error
-    hz = arguments.get("control_freq")
-    controller = _arm(arguments.get("controller_configs"))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return RecordedFile(path, digest, environment, version, None if hz is None else int(hz), controller, recordings)
+    with path.open("rb") as raw:
+        digest = hashlib.file_digest(raw, "sha256").hexdigest()
+    robot, controller = _robot(arguments.get("robots")), _arm(arguments.get("controller_configs"))
+    return RecordedFile(path, digest, environment, version, hz, robot, controller, recordings)
 
 
 @contextmanager
@@ -158,8 +165,8 @@ def _check_link(parent: h5py.Group, name: str) -> None:
 
 def _environment(data: h5py.Group) -> tuple[str, str, dict[str, Any]]:
     """The environment's name, robosuite's version, and the arguments that it was made with."""
-    attributes = dict(data.attrs)
     try:
+        attributes = dict(data.attrs)
         if "env_args" in attributes:
             told = json.loads(attributes["env_args"])
             version = told.get("env_version") or attributes.get("repository_version", "")
@@ -170,6 +177,36 @@ def _environment(data: h5py.Group) -> tuple[str, str, dict[str, Any]]:
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(f"what data says of its environment cannot be read: {error!r}") from error
     raise ValueError("data has neither env_args (robomimic) nor env (robosuite): the environment is unknown")
+
+
+def _rate(hz: Any) -> int | None:
+    if hz is None or (type(hz) in (int, float) and 0 < hz == int(hz)):
+        return None if hz is None else int(hz)
+    raise ValueError(f"the control rate must be a whole number, not {hz!r}")
+
+
+def _robot(robots: Any) -> str | None:
+    match robots:
+        case str():
+            return robots
+        case [str(first)]:
+            return first
+        case [_, *_]:
+            return " and ".join(map(str, robots))
+    return None
+
+
+def _check_size(groups: Mapping[str, h5py.Group]) -> None:
+    """Before anything is read: a small file can claim arrays that fill the memory."""
+    claimed = 0
+    for group in groups.values():
+        observed = _group(group, "obs") if "obs" in group else {}
+        for where, keys in ((group, ("actions", "states")), (observed, tuple(observed))):
+            for key in keys:
+                if key in where and _is_vector(where, key):
+                    claimed += where[key].size
+    if claimed > MOST_NUMBERS:
+        raise ValueError(f"it claims to hold {claimed:.2g} numbers, more than the {MOST_NUMBERS:.2g} that are read")
 
 
 def _arm(controller: Any) -> dict[str, Any]:

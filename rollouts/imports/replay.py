@@ -1,6 +1,7 @@
 """Observations rebuilt: the simulator is put into every recorded state, and says what our policies would have seen."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 import gymnasium
 import numpy as np
@@ -57,19 +58,38 @@ class Replay:
         self._env.close()
 
 
-def converted(actions: np.ndarray, recorded: Convention, wanted: str, replayed: Replayed) -> np.ndarray:
+def converted(
+    actions: np.ndarray, recorded: Convention, wanted: str, replayed: Replayed, keeps_turn: bool = False
+) -> np.ndarray:
     """Recorded actions `[T, 7]` in a convention of ours, `[T, A]`.
 
-    A delta is a step from the pose in which it was given, as Diffusion Policy's conversion of robomimic's actions has it; an
-    absolute action is the goal itself, position and rotation vector in the world.
+    A delta is a step from the pose in which it was given; an absolute action is the goal itself, position and rotation vector
+    in the world.
+
+    Args:
+        actions, recorded: what was recorded, and its convention.
+        wanted: name of the convention to return.
+        replayed: of the same steps.
+        keeps_turn: see `keeps_turn`.
     """
     if recorded == wanted == "delta":
         return as_recorded(actions, recorded)
     positions = replayed.observations["eef_pos"].astype(np.float64)
     rotations = rotation_6d_to_matrix(replayed.observations["eef_rot6d"].astype(np.float64))
-    goal_of, convention = _GOALS[recorded], HAND_CONVENTIONS[wanted]
-    poses = zip(actions, positions, rotations, strict=True)
-    return np.stack([convention.from_goal(goal_of(action, *pose), *pose) for action, *pose in poses])
+    convention, goals = HAND_CONVENTIONS[wanted], []
+    for action, position, rotation in zip(actions, positions, rotations, strict=True):
+        goal = _GOALS[recorded](action, position, rotation)
+        if keeps_turn and goals and recorded == "delta" and np.allclose(action[3:6], 0.0, atol=1e-9):
+            goal = replace(goal, rotation=goals[-1].rotation)
+        goals.append(goal)
+    poses = zip(goals, positions, rotations, strict=True)
+    return np.stack([convention.from_goal(goal, *pose) for goal, *pose in poses])
+
+
+def keeps_turn(version: str) -> bool:
+    """Whether that robosuite's controller keeps its goal's rotation where a delta turns by exactly nothing; until 1.4 it does."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) < (1, 5)
 
 
 def as_recorded(actions: np.ndarray, recorded: Convention) -> np.ndarray:

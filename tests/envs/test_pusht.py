@@ -80,11 +80,13 @@ def test_a_planned_push_is_what_happens():
     pose = BlockPose(np.array(board.block.position), board.block.angle)
     for push in planner.pushes(pose, 9.0)[::20]:
         board.agent.position, board.agent.velocity = tuple(push.start), (0.0, 0.0)
-        board.block.position, board.block.angle = tuple(pose.position), pose.angle
+        board.block.angle = pose.angle
+        board.block.position = tuple(pose.position)
         board.space.reindex_shapes_for_body(board.agent)
         board.space.reindex_shapes_for_body(board.block)
+        assert np.allclose([*board.block.position, board.block.angle], [*pose.position, pose.angle])
         for step in range(1, push.steps + 1):
-            env.step(push.start + 9.0 * step * push.direction)
+            env.step(push.goal(step))
         there = BlockPose(np.array(board.block.position), board.block.angle)
         assert planner.error(there) == pytest.approx(push.error, abs=0.5)
 

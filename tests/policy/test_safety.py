@@ -100,6 +100,20 @@ def test_a_frozen_observation_stops_the_robot():
     assert controller.report.stopped is StopReason.STALE and controller.report.stopped_at == 5
 
 
+def test_a_robot_that_was_told_to_stay_may_see_the_same():
+    class Waits:
+        def reset(self, seed=None): ...
+
+        def act(self, observation):
+            return Command(observation["at"], held=True)
+
+    controller = SafeController(Waits(), LIMITS, hold)
+    still = {"position": np.zeros(2, np.float32), "at": np.zeros(2)}
+    for _ in range(4 * LIMITS.frozen_steps):
+        controller.act(still)
+    assert controller.report.stopped is None
+
+
 def test_an_observation_that_moves_in_any_part_is_alive():
     controller = SafeController(Plays(*[[0, 0]] * 20), LIMITS, hold)
     for step in range(20):

@@ -13,6 +13,7 @@ import pytest
 from paradp.envs import TASKS
 from paradp.envs.rotations import rotation_6d_to_matrix
 from paradp.policy.demonstrations import Demonstrations
+from paradp.rollouts.imports.defects import remarks
 from paradp.rollouts.imports.importing import import_file
 from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, read_file
 
@@ -116,7 +117,12 @@ def test_absolute_goals_are_steps_from_where_the_hand_was(human_lift, tmp_path):
     assert np.allclose(goals[:, :3], seen["eef_pos"] + 0.05 * deltas[:, :3], atol=1e-6)
     turn = rotation_6d_to_matrix(goals[:, 3:9]) @ rotation_6d_to_matrix(seen["eef_rot6d"]).transpose(0, 2, 1)
     angles = np.arccos(((np.trace(turn, axis1=1, axis2=2) - 1) / 2).clip(-1, 1))
-    assert np.allclose(angles, 0.5 * np.linalg.norm(deltas[:, 3:6], axis=1), atol=2e-3)
+    turned = np.abs(deltas[:, 3:6]).max(1) > 0
+    assert 10 < turned.sum() < 300
+    assert np.allclose(angles[turned], 0.5 * np.linalg.norm(deltas[turned, 3:6], axis=1), atol=2e-3)
+    # Robosuite 1.0 kept its goal's rotation in the other steps, while the hand went on towards it.
+    still = np.flatnonzero(~turned[1:]) + 1
+    assert np.allclose(goals[still, 3:9], goals[still - 1, 3:9], atol=1e-6)
     assert np.array_equal(goals[:, 9], deltas[:, 6])
 
 
@@ -171,15 +177,18 @@ def test_robomimics_layout_is_read_to_the_same_arrays(write, tmp_path):
         import_file(read_file(path), tmp_path / "other.zarr", observations="recorded")
 
 
-def test_absolute_recordings_are_goals(write, tmp_path):
+@pytest.mark.parametrize("said", [False, True])
+def test_absolute_recordings_are_goals(write, tmp_path, said):
+    """Also where the file still says that they are steps, as Diffusion Policy's own conversion leaves it."""
+
     def absolute(data):
-        arguments = json.loads(data.attrs["env_args"])
-        arguments["env_kwargs"]["controller_configs"]["control_delta"] = False
-        data.attrs["env_args"] = json.dumps(arguments)
+        told(data, control_delta=said)
         for demo in data.values():
             demo["actions"][:] = [0.1, 0.0, 0.9, np.pi, 0.0, 0.0, 1.0]
 
-    goals = import_file(read_file(write(absolute)), tmp_path / "goals.zarr").demonstrations.actions()
+    file = read_file(write(absolute))
+    assert ["they look absolute" in remark for remark in remarks(file) if "says" in remark] == [True] * said
+    goals = import_file(file, tmp_path / "goals.zarr").demonstrations.actions()
     assert np.allclose(goals, [0.1, 0, 0.9, 1, 0, 0, 0, -1, 0, 1], atol=1e-6)
 
 
@@ -209,10 +218,18 @@ def shortened(data):
         put(data["demo_1"], key, data[f"demo_1/{key}"][:1])
 
 
-def stiff(data):
+def told(data, **of_controller):
     arguments = json.loads(data.attrs["env_args"])
-    arguments["env_kwargs"]["controller_configs"]["kp"] = 300
+    for key in ("control_freq", "robots"):
+        if key in of_controller:
+            arguments["env_kwargs"][key] = of_controller.pop(key)
+    arguments["env_kwargs"]["controller_configs"] |= of_controller
     data.attrs["env_args"] = json.dumps(arguments)
+
+
+def huge(data):
+    del data["demo_1/states"]
+    data["demo_1"].create_dataset("states", shape=(10**9, 32), dtype="f8", chunks=(1, 32))
 
 
 def elsewhere(data):
@@ -234,7 +251,14 @@ DEFECTS = {
     "demo_1/states points elsewhere": elsewhere,
     "action conventions are mixed: demo_0 looks delta, demo_1 looks absolute": mixed,
     "actions are neither steps in \\[-1, 1\\] nor absolute poses": lambda data: changed(data["demo_1"], 3, 2, 1.5),
-    "recorded with kp 300, the task 'lift' has 150": stiff,
+    "recorded with kp 300, the task 'lift' has 150": lambda data: told(data, kp=300),
+    "recorded with control_hz 10, the task 'lift' has 20": lambda data: told(data, control_freq=10),
+    "the control rate must be a whole number, not \\[20\\]": lambda data: told(data, control_freq=[20]),
+    "recorded with robot Sawyer, the task 'lift' has Panda": lambda data: told(data, robots=["Sawyer"]),
+    "recorded with type IK_POSE, the task 'lift' has OSC_POSE": lambda data: told(data, type="IK_POSE"),
+    "recorded with output_max .*, the task 'lift' has": lambda data: told(data, output_max=[0.1] * 6),
+    "it claims to hold 3.2e\\+10 numbers": huge,
+    "says that its actions are absolute, but they look delta": lambda data: told(data, control_delta=False),
     "demo_0 is of another scene: a state of the task 'lift' has 32 values, not \\(31,\\)": lambda data: [
         put(data[d], "states", data[f"{d}/states"][:, 1:]) for d in ("demo_0", "demo_1")
     ],
@@ -275,3 +299,26 @@ def test_what_is_there_is_not_overwritten_and_what_was_left_behind_is(tmp_path):
     assert sorted(p.stat().st_mtime_ns for p in out.rglob("*")) == before
     assert [p.name for p in tmp_path.iterdir()] == ["lift.zarr"]
     shutil.rmtree(out)
+
+
+def test_what_a_state_does_not_hold_is_not_replayed(write, tmp_path):
+    with pytest.raises(ValueError, match="do not say all of the scene of 'door'"):
+        import_file(read_file(write()), tmp_path / "door.zarr", task="door")
+    with pytest.raises(ValueError, match="was recorded in robosuite, and the task 'pusht' is none of its"):
+        import_file(read_file(write()), tmp_path / "pusht.zarr", task="pusht")
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_damaged_files_end_in_a_sentence(write, tmp_path, seed):
+    """Bytes changed anywhere: it is read as it was, or refused in words, and never anything else."""
+    path, rng = write(), np.random.default_rng(seed)
+    content = bytearray(path.read_bytes())
+    for place in rng.integers(0, min(len(content), 20_000), 40):
+        content[place] = rng.integers(256)
+    path.write_bytes(content)
+    try:
+        file = read_file(path)
+    except ValueError as error:
+        assert str(path) in str(error)
+    else:
+        assert all(len(recording) == 30 for recording in file.recordings)
