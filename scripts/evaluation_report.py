@@ -74,7 +74,8 @@ def _outcomes(comparison: Comparison) -> Table:
     task = find_task(comparison.runs[0].summary.task).task
     unit = ACTION_CONVENTIONS[task.conventions[0]].unit
     header = ["cell", "success (95 %)", "against", "lost, paired (95 %)", "lost at most", "would have shown",
-              "reward (95 %)", "more", "steps", "more", f"jerk, {unit}/s³", "more", "disturbed", "late by", "waiting"]  # fmt: skip
+              "reward (95 %)", "more", "steps", "more", f"jerk, {unit}/s³", "more", "disturbed", "late by",
+              "waiting"]  # fmt: skip
     rows = []
     for i, run in enumerate(comparison.runs, 1):
         s, loss, detectable = run.summary, run.loss, run.detectable

@@ -63,8 +63,8 @@ def converted(
 ) -> np.ndarray:
     """Recorded actions `[T, 7]` in a convention of ours, `[T, A]`.
 
-    A delta is a step from the pose in which it was given; an absolute action is the goal itself, position and rotation vector
-    in the world.
+    A delta is a step from the pose in which it was given; an absolute action is the goal itself, position and rotation
+    vector in the world.
 
     Args:
         actions, recorded: what was recorded, and its convention.
@@ -87,7 +87,7 @@ def converted(
 
 
 def keeps_turn(version: str) -> bool:
-    """Whether that robosuite's controller keeps its goal's rotation where a delta turns by exactly nothing; until 1.4 it does."""
+    """Whether that robosuite's controller keeps its goal's rotation where a delta turns by nothing at all: until 1.4."""
     numbers = re.match(r"(\d+)\.(\d+)", version)
     return numbers is not None and (int(numbers[1]), int(numbers[2])) < (1, 5)
 
