@@ -8,15 +8,14 @@ Importing this package registers `paradp/Square-v0`, `paradp/Lift-v0`, …:
 An object can be disturbed while the robot acts: `gymnasium.make("paradp/Square-v0", disturbance="belt")`.
 """
 
-import gymnasium
-
 from paradp.envs.actions import ACTION_CONVENTIONS
 from paradp.envs.disturbances import DISTURBANCES, find_disturbance
 from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
 from paradp.envs.experts.waypoints import ScriptedExpert, Variety
+from paradp.envs.registry import TASKS, all_tasks, find_task, register
 from paradp.envs.robosuite_env import RobosuiteEnv, RobosuiteTask, can_render
-from paradp.envs.task import Task
-from paradp.envs.tasks import TASKS, find_task
+from paradp.envs.task import Task, TaskEntry
+from paradp.envs.tasks import ENTRIES
 
 __all__ = [
     "ACTION_CONVENTIONS",
@@ -29,16 +28,14 @@ __all__ = [
     "RobosuiteTask",
     "ScriptedExpert",
     "Task",
+    "TaskEntry",
     "Variety",
+    "all_tasks",
     "can_render",
     "find_disturbance",
     "find_task",
+    "register",
 ]
 
-for _entry in TASKS.values():
-    gymnasium.register(
-        id=_entry.task.env_id,
-        entry_point=_entry.task.entry_point,
-        max_episode_steps=_entry.task.max_steps,
-        kwargs={"task": _entry.task},
-    )
+for _entry in ENTRIES:
+    register(_entry)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from paradp.envs.disturbances import find_disturbance
+from paradp.envs.experts.expert import MakesExpert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +68,24 @@ class Task(ABC):
     def env_id(self) -> str:
         """Of its gymnasium environment."""
         return f"paradp/{''.join(word.capitalize() for word in self.name.split('-'))}-v0"
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """A task and who demonstrates it, if anyone does."""
+
+    task: Task
+    expert: MakesExpert | None = None
+
+    @property
+    def demonstrator(self) -> MakesExpert:
+        """The expert.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.expert is None:
+            raise ValueError(
+                f"the task {self.task.name!r} has no expert; see `paradp data import` for recorded demonstrations"
+            )
+        return self.expert

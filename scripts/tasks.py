@@ -5,7 +5,7 @@ import tyro
 from rich.table import Table
 
 from paradp.checkpoints import pretrained
-from paradp.envs import ACTION_CONVENTIONS, TASKS, find_task
+from paradp.envs import ACTION_CONVENTIONS, all_tasks, find_task
 from paradp.scripts.console import console
 
 
@@ -21,7 +21,7 @@ def tasks(name: tyro.conf.Positional[str | None] = None) -> None:
     if name is not None:
         return _tell(name)
     table = Table("task", "observes", "succeeds when", "weights", show_lines=True)
-    for task, entry in TASKS.items():
+    for task, entry in all_tasks().items():
         size, things = sum(entry.task.observation.values()), ", ".join(entry.task.things)
         weights = "pretrained" if task in pretrained() else "none"
         table.add_row(task, f"{things} ({size} values)", entry.task.success_rule, weights)

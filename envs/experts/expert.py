@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -77,3 +78,12 @@ class Expert(ABC):
         push = self._push if self._push_left else np.zeros(self._size)
         self._push_left = max(self._push_left - 1, 0)
         return push + self._disturbance.noise * self.rng.standard_normal(self._size)
+
+
+class MakesExpert(Protocol):
+    """An expert's class: all of them are made alike."""
+
+    @property
+    def __name__(self) -> str: ...
+
+    def __call__(self, action_convention: str = ..., disturbance: Disturbance | None = ...) -> Expert: ...

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from paradp.envs import ACTION_CONVENTIONS, TASKS, RobosuiteTask, find_task
+from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, all_tasks, find_task
 from paradp.envs.actions import MAX_STEP_M, MAX_STEP_RAD
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
 from paradp.rollouts.imports.conventions import convention_of
@@ -133,11 +133,11 @@ class _FromFile:
 
 
 def _task_of(file: RecordedFile) -> str:
-    for name, entry in TASKS.items():
+    for name, entry in all_tasks().items():
         if isinstance(entry.task, RobosuiteTask) and entry.task.robosuite_name == file.environment:
             return name
     raise ValueError(
-        f"{file.path} is of {file.environment!r}, which is no task here; name one with --task: {', '.join(TASKS)}"
+        f"{file.path} is of {file.environment!r}, which is no task here; name one with --task: {', '.join(all_tasks())}"
     )
 
 

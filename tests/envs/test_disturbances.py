@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from paradp.envs import DISTURBANCES, TASKS, find_disturbance
 from paradp.envs.actions import CLOSE, OPEN
 from paradp.envs.disturbances import Belt, Push
-from paradp.envs.experts.lift import LiftExpert
+from paradp.envs.tasks.lift import LiftExpert
 
 HAND_DOWN = [0, 1, 0, 1, 0, 0]
 SETTLED = 12  # control steps until a placed object lies still

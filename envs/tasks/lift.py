@@ -1,10 +1,12 @@
-"""The scripted expert for Lift: grasp the cube across either pair of faces and raise it."""
+"""Lift: grasp the cube across either pair of faces and raise it."""
 
 import numpy as np
 
 from paradp.envs.actions import CLOSE, OPEN
 from paradp.envs.experts.waypoints import HAND_DOWN, Pose, Scene, Script, ScriptedExpert
+from paradp.envs.robosuite_env import RobosuiteTask
 from paradp.envs.rotations import wrap_angle, yaw_matrix
+from paradp.envs.task import TaskEntry
 
 LIFT_Z = 0.92
 
@@ -42,3 +44,16 @@ class LiftExpert(ScriptedExpert):
         scene = yield from self.move(scene, lambda now: cube(now, 0.045), OPEN, tolerance_m=0.015, tolerance_rad=0.15)
         scene = yield from self.move(scene, lambda now: cube(now, 0.0), OPEN, tolerance_m=0.01, timeout=25)
         return (yield from self.hold(scene, CLOSE, 4))
+
+
+LIFT = TaskEntry(
+    RobosuiteTask(
+        name="lift",
+        robosuite_name="Lift",
+        objects={"cube": "cube_main"},
+        success_rule="the cube is more than 4 cm above the table",
+        # Cubes are placed within 3 cm of the table's centre.
+        area=((-0.08, -0.08), (0.08, 0.08)),
+    ),
+    LiftExpert,
+)

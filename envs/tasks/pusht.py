@@ -1,4 +1,4 @@
-"""The expert for PushT: again and again the push that helps most, and the way round the T to where it begins."""
+"""PushT. Its expert makes, again and again, the push that helps most, and the way round the T to where it begins."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from scipy.sparse.csgraph import shortest_path
 from paradp.envs.actions import PlaneAction
 from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
 from paradp.envs.experts.push_planner import HIGH, LOW, RADIUS, BlockPose, Push, PushPlanner
+from paradp.envs.pusht_env import PushTTask
+from paradp.envs.task import TaskEntry
 
 # What noise of 1.0 is (px): as far ahead of the disc as its goal is while it travels.
 UNIT_PX = 40.0
@@ -141,3 +143,7 @@ def _agent(seen: Observation) -> np.ndarray:
 
 def _on_board(goal: np.ndarray) -> np.ndarray:
     return goal.clip(BOARD.low, BOARD.high).astype(np.float32)
+
+
+PUSHT = TaskEntry(PushTTask(name="pusht", keypoints=True), PushTExpert)
+PUSHT_STATE = TaskEntry(PushTTask(name="pusht-state", keypoints=False), PushTExpert)

@@ -1,10 +1,12 @@
-"""The scripted expert for Can: grasp the can from above, carry it over the wall between the bins, drop it into its own."""
+"""Can: grasp the can from above, carry it over the wall between the bins, drop it into its own."""
 
 import numpy as np
 
 from paradp.envs.actions import CLOSE, OPEN
 from paradp.envs.experts.waypoints import HAND_DOWN, Pose, Scene, Script, ScriptedExpert
+from paradp.envs.robosuite_env import RobosuiteTask
 from paradp.envs.rotations import yaw_matrix
+from paradp.envs.task import TaskEntry
 
 # Well inside the can's quarter of the bin; its centre is out of the arm's reach.
 GOAL_XY = np.array([0.15, 0.34])
@@ -57,3 +59,14 @@ class CanExpert(ScriptedExpert):
 def _lost(scene: Scene) -> bool:
     """The fingers closed on nothing, or the can is not between them."""
     return scene.opening < 0.02 or float(np.linalg.norm(scene.objects["can"].position - scene.eef_pos)) > 0.06
+
+
+CAN = TaskEntry(
+    RobosuiteTask(
+        name="can",
+        robosuite_name="PickPlaceCan",
+        objects={"can": "Can_main"},
+        success_rule="the can is in its bin, and the hand more than 4.2 cm from the can's centre",
+    ),
+    CanExpert,
+)

@@ -1,10 +1,12 @@
-"""The scripted expert for Stack: grasp the small cube across either pair of faces, set it on the large one."""
+"""Stack: grasp the small cube across either pair of faces, set it on the large one."""
 
 import numpy as np
 
 from paradp.envs.actions import CLOSE, OPEN
 from paradp.envs.experts.waypoints import HAND_DOWN, HAND_YAW_RANGE, Pose, Scene, Script, ScriptedExpert
+from paradp.envs.robosuite_env import RobosuiteTask
 from paradp.envs.rotations import wrap_angle, yaw_matrix
+from paradp.envs.task import TaskEntry
 
 # Between the centres of the cubes, one on the other.
 STACKED_M = 0.045
@@ -77,3 +79,14 @@ def _reachable(yaw: float) -> bool:
 def _lost(scene: Scene) -> bool:
     """The fingers closed on nothing, or the cube is not between them."""
     return scene.opening < 0.02 or float(np.linalg.norm(scene.objects["cube_a"].position - scene.eef_pos)) > 0.04
+
+
+STACK = TaskEntry(
+    RobosuiteTask(
+        name="stack",
+        robosuite_name="Stack",
+        objects={"cube_a": "cubeA_main", "cube_b": "cubeB_main"},
+        success_rule="the small cube lies on the large one, and the hand does not hold it",
+    ),
+    StackExpert,
+)

@@ -1,10 +1,12 @@
-"""The scripted expert for Square: grasp the nut's handle, turn the nut square to the peg, lower it."""
+"""Square: grasp the nut's handle, turn the nut square to the peg, lower it."""
 
 import numpy as np
 
 from paradp.envs.actions import CLOSE, OPEN
 from paradp.envs.experts.waypoints import HAND_DOWN, HAND_YAW_RANGE, Pose, PoseOf, Scene, Script, ScriptedExpert
+from paradp.envs.robosuite_env import RobosuiteTask
 from paradp.envs.rotations import wrap_angle, yaw_matrix
+from paradp.envs.task import TaskEntry
 
 PEG_XY = np.array([0.23, 0.10])
 PEG_TOP_Z = 0.95
@@ -104,3 +106,16 @@ def _nut_at(position: np.ndarray, yaw: float) -> PoseOf:
         return position + correction @ (scene.eef_pos - scene.objects["nut"].position), correction @ scene.eef_rotation
 
     return pose_of
+
+
+SQUARE = TaskEntry(
+    RobosuiteTask(
+        name="square",
+        robosuite_name="NutAssemblySquare",
+        objects={"nut": "SquareNut_main"},
+        success_rule="the square nut is on its peg: within 3 cm sideways of it and below z = 0.87 m",
+        # About where nuts are placed: x −0.115 to −0.11, y 0.11 to 0.225.
+        area=((-0.16, 0.10), (-0.065, 0.235)),
+    ),
+    SquareExpert,
+)

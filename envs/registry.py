@@ -1,0 +1,54 @@
+"""Tasks by their names: those that come with paradp, and those that other packages bring."""
+
+from importlib.metadata import entry_points
+
+import gymnasium
+
+from paradp.envs.lookup import find
+from paradp.envs.task import TaskEntry
+
+# Of Python packages that bring tasks; each entry point is a `TaskEntry`.
+GROUP = "paradp.tasks"
+TASKS: dict[str, TaskEntry] = {}
+_looked: list[str] = []
+
+
+def register(entry: TaskEntry) -> None:
+    """Makes a task known here and to gymnasium.
+
+    Raises:
+        ValueError: there is another one of that name.
+    """
+    task = entry.task
+    if task.name in TASKS:
+        raise ValueError(f"there are two tasks of the name {task.name!r}")
+    TASKS[task.name] = entry
+    gymnasium.register(task.env_id, task.entry_point, max_episode_steps=task.max_steps, kwargs={"task": task})
+
+
+def all_tasks() -> dict[str, TaskEntry]:
+    """Every task by its name, those of installed packages too.
+
+    Raises:
+        ValueError: an installed package's task cannot be had.
+    """
+    if not _looked:
+        _looked.append(GROUP)
+        for point in entry_points(group=GROUP):
+            try:
+                entry = point.load()
+            except Exception as error:
+                raise ValueError(f"the task {point.name!r} of {point.value} cannot be had: {error}") from error
+            if not isinstance(entry, TaskEntry):
+                raise ValueError(f"the task {point.name!r} of {point.value} is a {type(entry).__name__}, not a TaskEntry")
+            register(entry)
+    return TASKS
+
+
+def find_task(name: str) -> TaskEntry:
+    """The task of that name.
+
+    Raises:
+        ValueError: there is none; the message names those there are and the nearest.
+    """
+    return TASKS[name] if name in TASKS else find(all_tasks(), name, "task")

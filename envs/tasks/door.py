@@ -1,0 +1,14 @@
+"""Door: pull the door open. Nobody demonstrates it."""
+
+from paradp.envs.robosuite_env import RobosuiteTask
+from paradp.envs.task import TaskEntry
+
+DOOR = TaskEntry(
+    RobosuiteTask(
+        name="door",
+        robosuite_name="Door",
+        objects={"door": "Door_door", "latch": "Door_latch"},
+        success_rule="the door stands open by more than 0.3 rad",
+        replayable=False,  # where the door is hung is not in the state
+    )
+)
