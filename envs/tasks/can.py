@@ -16,12 +16,20 @@ LARGEST_YAW = 0.8
 
 
 class CanExpert(ScriptedExpert):
+    """For a can, or for something else that may be held from any side.
+
+    Attributes:
+        objects: it.
+        goal_xy: where in the bins it is let go (m).
+    """
+
     objects = ("can",)
+    goal_xy = GOAL_XY
 
     def script(self, scene: Scene) -> Script:
         while True:
             scene = yield from self._grasp(scene)
-            if not _lost(scene):
+            if not self._lost(scene):
                 scene = yield from self._carry(scene)
             scene = yield from self.hold(scene, OPEN, 4)
             above = np.append(scene.eef_pos[:2], CARRY_Z), scene.eef_rotation
@@ -35,7 +43,7 @@ class CanExpert(ScriptedExpert):
         above = 0.12 + abs(self.spread(self._variety.via_m, 1)[0])
 
         def can(now: Scene, height: float) -> Pose:
-            return now.objects["can"].position + offset + [0, 0, height], rotation
+            return now.objects[self.objects[0]].position + offset + [0, 0, height], rotation
 
         scene = yield from self.move(
             scene, lambda now: (can(now, above)[0] + detour, rotation), OPEN, tolerance_m=0.03, tolerance_rad=0.5
@@ -48,17 +56,17 @@ class CanExpert(ScriptedExpert):
         rotation = scene.eef_rotation
         height = CARRY_Z + abs(self.spread(self._variety.via_m, 1)[0])
         up = np.append(scene.eef_pos[:2], height)
-        goal = GOAL_XY + self.spread(self._variety.via_m / 2, 2)
-        scene = yield from self.move(scene, lambda now: (up, rotation), CLOSE, 0.04, 0.5, lost=_lost)
+        goal = self.goal_xy + self.spread(self._variety.via_m / 2, 2)
+        scene = yield from self.move(scene, lambda now: (up, rotation), CLOSE, 0.04, 0.5, lost=self._lost)
         over = np.append(goal, height)
-        scene = yield from self.move(scene, lambda now: (over, rotation), CLOSE, 0.03, 0.5, timeout=100, lost=_lost)
+        scene = yield from self.move(scene, lambda now: (over, rotation), CLOSE, 0.03, 0.5, timeout=100, lost=self._lost)
         down = np.append(goal, RELEASE_Z)
-        return (yield from self.move(scene, lambda now: (down, rotation), CLOSE, 0.02, 0.5, timeout=30, lost=_lost))
+        return (yield from self.move(scene, lambda now: (down, rotation), CLOSE, 0.02, 0.5, timeout=30, lost=self._lost))
 
-
-def _lost(scene: Scene) -> bool:
-    """The fingers closed on nothing, or the can is not between them."""
-    return scene.opening < 0.02 or float(np.linalg.norm(scene.objects["can"].position - scene.eef_pos)) > 0.06
+    def _lost(self, scene: Scene) -> bool:
+        """The fingers closed on nothing, or the can is not between them."""
+        away = float(np.linalg.norm(scene.objects[self.objects[0]].position - scene.eef_pos))
+        return scene.opening < 0.02 or away > 0.06
 
 
 CAN = TaskEntry(
