@@ -32,8 +32,8 @@ class DeadInference(ConnectionError):
 class AsyncController:
     """A `Controller` whose `act` never waits for the policy.
 
-    The next chunk is asked for so early that, if it takes as long as the last one, it is there when Ta actions of the
-    present one are executed. It is joined by what was executed in between, which is counted, never estimated.
+    The next chunk is asked for so early that, if it takes as long as any of the last eight, it is there when Ta actions of
+    the present one are executed. It is joined by what was executed in between, which is counted, never estimated.
 
     Args:
         source: where plans are made.
@@ -123,6 +123,11 @@ class AsyncController:
             # What plans without delay, such as a test's source, is there at once.
             replan = self._join_arrived() or replan
         return self._robot.next(observation, replan, self._check_late())
+
+    def take_back(self) -> None:
+        """To be called before `act` where the last command came too late for the robot, which repeated the one before:
+        its action was not consumed, and is the next one again."""
+        self._robot.take_back()
 
     def close(self) -> None:
         """Ends the source."""

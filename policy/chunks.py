@@ -9,6 +9,8 @@ from paradp.policy.joining import blended
 
 # What a robot does that has executed Ta actions and has no other chunk yet.
 AtTheEnd = Literal["hold", "continue-chunk"]
+# Chunks whose lateness says how early the next is asked for.
+REMEMBERED = 8
 
 
 class ChunkQueue:
@@ -22,8 +24,8 @@ class ChunkQueue:
 
     Args:
         execute: Ta, actions of a chunk until the next should take over.
-        ahead: ask early enough that the next chunk, if it is as late as the last one, arrives after Ta actions. Otherwise
-            a chunk is asked for when Ta actions are executed.
+        ahead: ask early enough that the next chunk, if it is as late as the latest of the last `REMEMBERED`, arrives after
+            Ta actions. Otherwise a chunk is asked for when Ta actions are executed.
         at_the_end: where that was not early enough, the rest of the chunk is executed as far as it goes
             (`continue-chunk`), or the robot waits (`hold`).
         blend: begin a chunk with what is left of the last one, whose weight falls; otherwise it takes over at once.
@@ -41,6 +43,13 @@ class ChunkQueue:
         self._due: int | None = None
         self._actions: deque[np.ndarray] = deque()
         self._asked: tuple[int, int] | None = None
+        self._latenesses: deque[int] = deque(maxlen=REMEMBERED)
+        self._taken: np.ndarray | None = None
+
+    @property
+    def expected_lateness(self) -> int:
+        """Control steps that the next chunk may take: as many as any of the last ones."""
+        return max(self._latenesses, default=0)
 
     @property
     def wants_chunk(self) -> bool:
@@ -74,7 +83,8 @@ class ChunkQueue:
         self._actions = deque(rest if self._keeps_rest else rest[: self._execute])
         # A late chunk may have fewer than Ta actions left.
         self._due = min(self._execute, len(rest))
-        self._ask_after = self._due - (lateness if self._ahead else 0)
+        self._latenesses.append(lateness)
+        self._ask_after = self._due - (self.expected_lateness if self._ahead else 0)
         self._since_join, self._asked = 0, None
         return lateness
 
@@ -85,8 +95,16 @@ class ChunkQueue:
     def next(self) -> np.ndarray | None:
         """The action `[A]` of this control step, or `None` if there is none to execute."""
         self.step += 1
-        if not self._actions:
-            return None
-        self.consumed += 1
-        self._since_join += 1
-        return self._actions.popleft()
+        self._taken = self._actions.popleft() if self._actions else None
+        if self._taken is not None:
+            self.consumed += 1
+            self._since_join += 1
+        return self._taken
+
+    def take_back(self) -> None:
+        """The action that `next` gave was not executed: it is the next one again."""
+        if self._taken is not None:
+            self._actions.appendleft(self._taken)
+            self.consumed -= 1
+            self._since_join -= 1
+            self._taken = None

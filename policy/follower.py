@@ -37,8 +37,8 @@ class ChunkFollower:
         self._history: deque[np.ndarray] = deque(maxlen=spec.horizons.observe)
         self._queue = ChunkQueue(spec.horizons.with_execute(execute).execute, ahead, at_the_end, blend=joining == "blend")
         self._last_plan: tuple[np.ndarray, int] | None = None
-        self._lateness = 0
         self._last: np.ndarray | None = None
+        self._before: np.ndarray | None = None
 
     def observe(self, observation: Observation) -> None:
         """Takes in the observation of a control step; the first of an episode also stands for those before it.
@@ -68,7 +68,7 @@ class ChunkFollower:
         if self._joining != "inpaint" or self._last_plan is None:
             return None
         horizons = self.spec.horizons
-        return soft_mask(horizons.predict, horizons.observe - 1, self._lateness, self._queue.left)
+        return soft_mask(horizons.predict, horizons.observe - 1, self._queue.expected_lateness, self._queue.left)
 
     @property
     def step(self) -> int:
@@ -95,8 +95,7 @@ class ChunkFollower:
     def take(self, chunk: Chunk) -> int:
         """Goes over to the chunk that was asked for; returns how many control steps ago that was."""
         self._last_plan = chunk.whole, self._queue.asked_at
-        self._lateness = self._queue.give(chunk.actions)
-        return self._lateness
+        return self._queue.give(chunk.actions)
 
     def next(self, observation: Observation, replan: Replan | None, late: bool = False) -> Command:
         """What the robot does in this control step."""
@@ -105,5 +104,10 @@ class ChunkFollower:
         if action is None:
             assert self._hold is not None
             action = self._hold(self._last, observation)
-        self._last = action
+        self._before, self._last = self._last, action
         return Command(action, replan, held, late)
+
+    def take_back(self) -> None:
+        """The last command was not carried out: its action is the next one again."""
+        self._queue.take_back()
+        self._last = self._before

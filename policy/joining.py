@@ -69,6 +69,8 @@ class Inpainting:
 
     def encode(self, condition: Tensor, known: Tensor, weight: Tensor) -> Tensor:
         """What calls take for conditions `[B, C]`, known chunks `[B, H, A]` in normalised units, and weights w `[B, H]`."""
+        # Not in a call, which may be captured in a graph.
+        self._row = self._row.to(condition.device)
         return torch.cat([self._engine.encode(condition), known.flatten(1), weight], 1)
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
@@ -76,7 +78,7 @@ class Inpainting:
         encoded, known, weight = condition.split(sizes, 1)
         prediction = self._engine(x, t, encoded.contiguous())
         table = self._table.to(x.device, x.dtype)
-        step = table.at(self._row.to(t.device)[t])
+        step = table.at(self._row[t])
         clean = table.bound(step.clean(x.flatten(1), prediction.flatten(1)))
         weight = weight.repeat_interleave(x.shape[2], 1)
         kept = clean + weight * (known - clean)

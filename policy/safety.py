@@ -15,6 +15,7 @@ episode is compared with what the robot would be told to stay where it is.
 import logging
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -103,6 +104,13 @@ class SafetyReport:
     stopped_at: int | None = None
 
 
+@runtime_checkable
+class CanTakeBack(Protocol):
+    """A controller that can be told that its last command was not carried out."""
+
+    def take_back(self) -> None: ...
+
+
 class SafeController:
     """A `Controller` whose commands a robot may be given whatever the one behind it does.
 
@@ -117,6 +125,7 @@ class SafeController:
         self._limits = limits
         self._hold = hold
         self._last: np.ndarray | None = None
+        self._before: np.ndarray | None = None
         self._resting = limits.low
         self._forget()
 
@@ -146,6 +155,14 @@ class SafeController:
         self._rest(observation)
         return Command(self._resting.copy(), held=True)
 
+    def take_back(self) -> None:
+        """To be called before `act` where the last command came too late for the robot, which repeated the one before: what
+        comes next is compared with that one."""
+        if self._before is not None:
+            self._last, self._before = self._before, None
+        if isinstance(self._controller, CanTakeBack):
+            self._controller.take_back()
+
     def stop(self, why: str) -> None:
         """Stops the robot from the next control step on, until `reset`."""
         if self.report.stopped is None:
@@ -154,6 +171,7 @@ class SafeController:
     def _forget(self) -> None:
         self.report = SafetyReport()
         self._last = None
+        self._before = None
         self._seen: bytes | None = None
         self._frozen = 0
         self._told_to_stay = False
@@ -193,7 +211,9 @@ class SafeController:
         action = self._checked(wanted)
         self.report.limited += bool((action != wanted).any())
         # On the way from one action within limits to another all are, but for rounding.
-        self._last = self._near(action, self._last).clip(self._limits.low, self._limits.high)  # type: ignore[arg-type]
+        before = self._last
+        self._last = self._near(action, before).clip(self._limits.low, self._limits.high)  # type: ignore[arg-type]
+        self._before = before
         said = {name: getattr(command, name) for name in ("replan", "held", "late") if hasattr(command, name)}
         self._told_to_stay = said.get("held", False)
         return Command(self._last.copy(), **said)

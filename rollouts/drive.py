@@ -8,7 +8,7 @@ import numpy as np
 
 from paradp.policy import Command
 from paradp.policy.processes import spare_garbage_collection
-from paradp.policy.safety import SafeController, SafetyReport
+from paradp.policy.safety import SafeController, SafetyLimits, SafetyReport
 from paradp.rollouts.robot import Report, SimulatedRobot
 from paradp.rollouts.timeline import LOOP, ROBOT, Timeline
 
@@ -22,7 +22,8 @@ class Driven:
         missed: those that had no command in time. The first of an episode is waited for.
         held: those in which there was no action to execute.
         late_plans: chunks that were not there when Ta actions of the last one were executed.
-        unsafe: commands that were not finite or outside the action limits; there must be none.
+        unsafe: commands that were not finite or outside the action limits, and those carried out that were further from the
+            one before than the rate limit; there must be none.
         plans, unconverged: chunks that were joined, and how many of them a budget had ended.
         late_steps: control steps that the robot itself began more than a tenth of a period late.
         episodes, successes: episodes that ended, and those that succeeded.
@@ -52,7 +53,7 @@ class Driven:
 def drive(
     robot: SimulatedRobot,
     controller: SafeController,
-    limits: tuple[np.ndarray, np.ndarray],
+    limits: SafetyLimits,
     seconds: float,
     driven: Driven,
     on_step: Callable[[], None] = lambda: None,
@@ -62,7 +63,7 @@ def drive(
     Args:
         robot: says what it sees, and is told what to do.
         controller: decides; must not wait.
-        limits: `[A]` each, of an action: what is told is checked once more, apart from the controller.
+        limits: what is told, and what is carried out, is checked once more, apart from the controller.
         seconds: of wall-clock time, from the first command on.
         driven: what comes of it is noted here, as it comes.
         on_step: called after every control step.
@@ -71,7 +72,7 @@ def drive(
         ConnectionError: the robot's process has died.
     """
     spare_garbage_collection()
-    until, tick = None, 0
+    until, tick, carried_out = None, 0, _CarriedOut(limits)
     for report in robot.reports():
         received = perf_counter()
         if until is not None and received > until:
@@ -79,6 +80,7 @@ def drive(
         if not report.began:
             _note_robot(driven, report, report.tick - tick, robot.period)
         tick = report.tick
+        driven.unsafe += carried_out.is_unsafe(report)
         if report.ended:
             driven.episodes += 1
             driven.successes += report.success
@@ -86,8 +88,11 @@ def drive(
         if report.began:
             controller.reset(report.seed)
             driven.safety.append(controller.report)
+        elif report.done < carried_out.last_sent:
+            controller.take_back()
         command = _step(driven, robot, controller, report, received)
-        driven.unsafe += not _safe(command.action, limits)
+        driven.unsafe += not _within(command.action, limits)
+        carried_out.sent(report.tick, command.action)
         until = until or perf_counter() + seconds
         on_step()
 
@@ -117,6 +122,34 @@ def _note_robot(driven: Driven, report: Report, steps: int, period: float) -> No
     driven.timeline.add("control step late by", ROBOT, report.tick, report.at - report.late, report.late)
 
 
-def _safe(action: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> bool:
-    low, high = limits
-    return bool(np.isfinite(action).all() and (action >= low).all() and (action <= high).all())
+def _within(action: np.ndarray, limits: SafetyLimits) -> bool:
+    return bool(np.isfinite(action).all() and (action >= limits.low).all() and (action <= limits.high).all())
+
+
+class _CarriedOut:
+    """The commands that the robot carried out, one after another: of those sent, the ones that were there in time."""
+
+    def __init__(self, limits: SafetyLimits):
+        # The safety checks' own arithmetic may round.
+        self._rate = None if limits.rate is None else limits.rate + 1e-6 * (limits.high - limits.low)
+        self._sent: dict[int, np.ndarray] = {}
+        self._last: np.ndarray | None = None
+
+    @property
+    def last_sent(self) -> int:
+        """The control step of the latest command."""
+        return max(self._sent, default=-1)
+
+    def sent(self, tick: int, action: np.ndarray) -> None:
+        self._sent[tick] = action
+
+    def is_unsafe(self, report: Report) -> bool:
+        """Whether what was carried out since the last report jumped."""
+        if report.began:
+            self._last = None
+        action = self._sent.get(report.done)
+        self._sent = {tick: told for tick, told in self._sent.items() if tick >= report.done}
+        if action is None or report.began:
+            return False
+        before, self._last = self._last, action
+        return before is not None and self._rate is not None and bool((np.abs(action - before) > self._rate).any())

@@ -32,6 +32,7 @@ class Report:
         at: when, as `time.perf_counter` says, which is one clock for all processes of a machine on Linux.
         late: seconds by which the control step begins too late.
         missed: control steps so far that had no command in time, so that the last one was carried out again.
+        done: the latest control step whose own command was carried out; -1 before the first.
         success: the task's own rule has held in this episode.
         ended: the episode is over, and this control step needs no command.
     """
@@ -43,6 +44,7 @@ class Report:
     at: float
     late: float = 0.0
     missed: int = 0
+    done: int = -1
     success: bool = False
     ended: bool = False
 
@@ -128,17 +130,20 @@ def _live_episode(pipe: Connection, env, period: float, seed: int, tick: int, mi
     action = _command(pipe, tick, time.perf_counter() + PATIENCE_SECONDS)
     if action is None:
         raise EOFError("nobody commands the robot")
-    due = time.perf_counter() + period
+    due, done = time.perf_counter() + period, tick
     success = ended = False
     while True:
         observation, _, terminated, truncated, info = env.step(action)
         success, ended, tick = success or bool(info["success"]), terminated or truncated, tick + 1
         now = _sleep_until(due)
-        pipe.send(Report(tick, seed, False, observation, now, now - due, missed, success, ended))
+        pipe.send(Report(tick, seed, False, observation, now, now - due, missed, done, success, ended))
         if ended:
             return tick + 1, missed
         told = _command(pipe, tick, now + COMMAND_SHARE * period)
-        missed, action = missed + (told is None), action if told is None else told
+        if told is None:
+            missed += 1
+        else:
+            action, done = told, tick
         # A step that was late is not made up for.
         due = max(due, now) + period
 

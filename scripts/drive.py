@@ -42,6 +42,7 @@ def drive(
     server: str | None = None,
     late: Late = "continue-chunk",
     budget_ms: float | None = None,
+    dead_after: float = 2.0,
     joining: Joining = "replace",
     execute: int | None = None,
     threads: int | None = None,
@@ -74,6 +75,7 @@ def drive(
         late: when a chunk is not there in time: hold, continue-chunk (go on with the rest of the last one, then hold), or
             stop.
         budget_ms: milliseconds for a plan's solver; one that would take longer is ended by then.
+        dead_after: seconds without a plan after which none will come, and the robot is stopped.
         joining: how a chunk joins the last one: replace, blend (with what is left of it), or inpaint (denoised to agree).
         execute: actions of a chunk until the next should take over; the checkpoint's own number by default.
         threads: of the network; all cores by default.
@@ -103,7 +105,7 @@ def drive(
             _check_same(source.spec, spec)
             hold = ACTION_CONVENTIONS[spec.action_convention].hold
             budget = None if budget_ms is None else budget_ms / 1000
-            inner = AsyncController(source, hold, late, execute, budget, joining=joining)
+            inner = AsyncController(source, hold, late, execute, budget, dead_after, joining=joining)
             warm = inner.warm_up()
             robot = SimulatedRobot(Scenery(task, spec.action_convention, disturbance), seed)
             stack.callback(robot.close)
@@ -113,7 +115,7 @@ def drive(
             console.print("rate and jump are not limited: the checkpoint does not know its demonstrations' largest step")
         show = stack.enter_context(_shown(live, 60 * minutes, driven))
         try:
-            run(robot, SafeController(inner, limits, hold), (limits.low, limits.high), 60 * minutes, driven, show)
+            run(robot, SafeController(inner, limits, hold), limits, 60 * minutes, driven, show)
         except KeyboardInterrupt:
             console.print("interrupted")
     console.print(_tables(driven))

@@ -17,8 +17,8 @@ from paradp.envs.task import TaskEntry
 UNIT_PX = 40.0
 # The disc is there, at a corner of its way and at its end.
 PASSED_PX, ARRIVED_PX = 14.0, 3.0
-# A way that is this much longer costs as much as a pixel of error.
-PX_PER_ERROR = 40.0
+# A way of so many px costs as much as all the error that there is.
+FAR_PX = 1500.0
 BOARD = PlaneAction.space
 
 Observation = Mapping[str, np.ndarray]
@@ -82,27 +82,32 @@ class PushTExpert(Expert):
     def _script(self, seen: Observation) -> Script:
         while True:
             speed = self.rng.uniform(*self._variety.speed)
-            push = self._choose(self._pose(seen), _agent(seen), speed)
-            seen = yield from self._go_round(seen, push.start)
+            push, way = self._choose(self._pose(seen), _agent(seen), speed)
+            seen = yield from self._go(seen, way)
             if self.rng.random() < self._variety.pause_chance:
                 for _ in range(self.rng.integers(1, self._variety.pause_steps + 1)):
                     seen = yield push.start
             for step in range(1, push.steps + 1):
                 seen = yield push.goal(step)
 
-    def _choose(self, pose: BlockPose, agent: np.ndarray, speed: float) -> Push:
+    def _choose(self, pose: BlockPose, agent: np.ndarray, speed: float) -> tuple[Push, list[np.ndarray]]:
+        """The best push whose beginning can be reached, and the way there."""
         pushes, now = self._planner.pushes(pose, speed), self._planner.error(pose)
         # Close to the goal a slow push is a fine one.
         if now < 4 * speed:
             pushes += self._planner.pushes(pose, max(2.0, now / 4))
-        costs = np.array([push.error + np.linalg.norm(push.start - agent) / PX_PER_ERROR for push in pushes])
-        whim = self._variety.whim * max(now - costs.min(), 1.0)
-        return pushes[int(np.argmin(costs + whim * self.rng.standard_normal(len(costs))))]
+        costs = np.array([push.error + now * np.linalg.norm(push.start - agent) / FAR_PX for push in pushes])
+        whim = self._variety.whim * max(now - costs.min(), 0.1)
+        best = np.argsort(costs + whim * self.rng.standard_normal(len(costs)))
+        for push in (pushes[int(i)] for i in best):
+            if way := self._way(pose, agent, push.start):
+                return push, way
+        return pushes[int(best[0])], [pushes[int(best[0])].start]
 
-    def _go_round(self, seen: Observation, there: np.ndarray) -> Script:
-        """To where a push begins, without touching the T."""
+    def _go(self, seen: Observation, way: list[np.ndarray]) -> Script:
+        """From corner to corner of a way."""
         reach = self.rng.uniform(*self._variety.reach)
-        for place in (way := self._way(self._pose(seen), _agent(seen), there)):
+        for place in way:
             near = ARRIVED_PX if place is way[-1] else PASSED_PX
             for _ in range(40):
                 offset = place - _agent(seen)
@@ -112,7 +117,7 @@ class PushTExpert(Expert):
         return seen
 
     def _way(self, pose: BlockPose, agent: np.ndarray, there: np.ndarray) -> list[np.ndarray]:
-        """Corners of the shortest way over a ring of places about the T."""
+        """Corners of the shortest way over a ring of places about the T, without touching it; none if there is no way."""
         outline = self._planner.outline(pose)
         # The disc may leave what it touches.
         obstacle = outline.buffer(RADIUS + 1).difference(shapely.Point(agent).buffer(RADIUS / 2))
@@ -124,6 +129,8 @@ class PushTExpert(Expert):
         lines = shapely.linestrings(np.stack([places[a], places[b]], axis=1))
         lengths = np.where(shapely.intersects(lines, obstacle), 0.0, shapely.length(lines))
         _, before = shortest_path(lengths.reshape(len(places), -1), indices=0, return_predecessors=True)
+        if before[1] < 0:
+            return []
         way, place = [there], before[1]
         while place > 0:
             way.append(places[place])

@@ -14,6 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 from paradp.policy.asynchronous import AsyncController, Late
 from paradp.policy.controller import Hold
 from paradp.policy.diffusion_policy import PlanTiming
+from paradp.policy.joining import Joining
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.serving.sessions import BUDGET, GUESS, KEEP, NOISE_SEED
 from paradp.policy.serving.wire import pack, unpack
@@ -123,7 +124,7 @@ class Remote:
             answer = self._receive(future)
             if isinstance(answer, str) and answer.startswith("busy"):
                 return False
-            _fulfil(future, answer)
+            _fulfil(future, answer, self.spec)
             return True
         except (WebSocketException, OSError):
             self._hang_up()
@@ -156,7 +157,7 @@ class RemoteController(AsyncController):
 
     Args:
         uri, api_key: of the server, see `Remote`.
-        hold, late, execute, budget, dead_after, seed: see `AsyncController`.
+        hold, late, execute, budget, dead_after, seed, joining: see `AsyncController`.
     """
 
     def __init__(
@@ -169,8 +170,9 @@ class RemoteController(AsyncController):
         budget: float | None = None,
         dead_after: float = 2.0,
         seed: int = 0,
+        joining: Joining = "replace",
     ):
-        super().__init__(Remote(uri, api_key), hold, late, execute, budget, dead_after, seed)
+        super().__init__(Remote(uri, api_key), hold, late, execute, budget, dead_after, seed, joining)
 
 
 def _interface(metadata: dict[Any, Any]) -> Interface:
@@ -195,26 +197,31 @@ def _interface(metadata: dict[Any, Any]) -> Interface:
         raise ConnectionError(f"the server's metadata is not that of a paradp policy: {error!r}") from error
 
 
-def _fulfil(future: "Future[Chunk]", answer: str | bytes) -> None:
+def _fulfil(future: "Future[Chunk]", answer: str | bytes, spec: Interface) -> None:
     if not future.set_running_or_notify_cancel():
         return
     if isinstance(answer, str):
         future.set_exception(ValueError(answer))
         return
     try:
-        told = unpack(answer)
-        future.set_result(
-            Chunk(
-                np.asarray(told["actions"], np.float32),
-                np.asarray(told["paradp/whole"], np.float32),
-                PlanTiming(
-                    *(float(told["policy_timing"][f"{stage}_ms"]) / 1000 for stage in ("encode", "denoise", "decode"))
-                ),
-                *(kind(told[f"paradp/{name}"]) for name, kind in _STATISTICS.items()),
-            )
-        )
+        future.set_result(_chunk(unpack(answer), spec))
     except (KeyError, TypeError, ValueError) as error:
         future.set_exception(ValueError(f"the server's answer cannot be read: {error!r}"))
+
+
+def _chunk(told: dict[Any, Any], spec: Interface) -> Chunk:
+    horizons, size = spec.horizons, spec.action_size
+    actions = _finite(told["actions"], (horizons.predict - horizons.observe + 1, size))
+    whole = _finite(told["paradp/whole"], (horizons.predict, size))
+    timing = PlanTiming(*(float(told["policy_timing"][f"{stage}_ms"]) / 1000 for stage in _STAGES))
+    return Chunk(actions, whole, timing, *(kind(told[f"paradp/{name}"]) for name, kind in _STATISTICS.items()))
+
+
+def _finite(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(value, np.float32)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"an array should be finite and of shape {shape}, and is of shape {array.shape}")
+    return array
 
 
 _STAGES = ("encode", "denoise", "decode")

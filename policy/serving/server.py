@@ -108,6 +108,7 @@ class PolicyServer:
         self._batcher = Batcher(
             partial(plan_together, policy), config.most_together, config.most_waiting, self.metrics.batch
         )
+        self._batches: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._answering = 0
         self._clients = 0
@@ -129,7 +130,7 @@ class PolicyServer:
         Raises:
             OSError: it cannot listen there.
         """
-        batches = asyncio.create_task(self._batcher.run())
+        batches = self._batches = asyncio.create_task(self._batcher.run())
         config = self._config
         try:
             async with serve(
@@ -167,6 +168,8 @@ class PolicyServer:
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answers what is no websocket, and refuses who must not come in."""
         if request.path == "/healthz":
+            if self._batches is None or self._batches.done():
+                return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "no plans are made any more\n")
             return connection.respond(http.HTTPStatus.OK, "OK\n")
         if not self._authorised(request):
             self.metrics.answers.labels("unauthorised").inc()

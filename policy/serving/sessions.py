@@ -98,6 +98,8 @@ class Session:
 def _numbers(key: str, value: object) -> np.ndarray:
     if not isinstance(value, np.ndarray | list | int | float):
         raise ValueError(f"{key!r} must be an array of numbers, not a {type(value).__name__}")
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "fiu":
+        raise ValueError(f"{key!r} must be an array of numbers, not of dtype {value.dtype}")
     try:
         return np.asarray(value, np.float32)
     except (TypeError, ValueError, OverflowError):

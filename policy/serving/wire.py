@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -35,9 +36,21 @@ def unpack(data: bytes) -> dict[Any, Any]:
         raise ValueError(f"the message cannot be read: {error}") from error
     except (TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"the message cannot be read: {type(error).__name__}: {error}") from error
+    if isinstance(message, _Malformed):
+        raise ValueError(f"a message is a map of names to values, not an array; {message.why}")
     if not isinstance(message, dict):
         raise ValueError(f"a message is a map of names to values, not a {type(message).__name__}")
+    for name, value in message.items():
+        if isinstance(value, _Malformed):
+            raise ValueError(f"{name!r} cannot be read: {value.why}")
     return message
+
+
+@dataclass(frozen=True)
+class _Malformed:
+    """In the place of an array that is none: who reads it knows its name."""
+
+    why: str
 
 
 def _pack_array(value: object) -> object:
@@ -49,12 +62,15 @@ def _pack_array(value: object) -> object:
 
 
 def _unpack_array(value: dict[Any, Any]) -> Any:
-    if b"__ndarray__" in value:
-        return _array(value.get(b"data"), _dtype(value), value.get(b"shape"))
-    if b"__npgeneric__" in value:
-        if not isinstance(number := value.get(b"data"), bool | int | float):
-            raise ValueError(f"a number's data is a {type(number).__name__}")
-        return _dtype(value).type(number)
+    try:
+        if b"__ndarray__" in value:
+            return _array(value.get(b"data"), _dtype(value), value.get(b"shape"))
+        if b"__npgeneric__" in value:
+            if not isinstance(number := value.get(b"data"), bool | int | float):
+                raise ValueError(f"a number's data is a {type(number).__name__}")
+            return _dtype(value).type(number)
+    except (ValueError, OverflowError) as error:
+        return _Malformed(str(error))
     return value
 
 

@@ -76,7 +76,8 @@ def converted(
         return as_recorded(actions, recorded)
     positions = replayed.observations["eef_pos"].astype(np.float64)
     rotations = rotation_6d_to_matrix(replayed.observations["eef_rot6d"].astype(np.float64))
-    convention, goals = HAND_CONVENTIONS[wanted], []
+    convention = HAND_CONVENTIONS[wanted]
+    goals: list[Goal] = []
     for action, position, rotation in zip(actions, positions, rotations, strict=True):
         goal = _GOALS[recorded](action, position, rotation)
         if keeps_turn and goals and recorded == "delta" and np.allclose(action[3:6], 0.0, atol=1e-9):

@@ -65,7 +65,8 @@ executed: `continue-chunk` goes on with the rest of that one, and holds at its e
 
 {markdown_table(["", *BESIDE], [[what, *(count(d) for d in drives)] for what, count in _COUNTS.items()])}
 
-*Unsafe*: commands that were not finite or outside the action limits, checked once more apart from the safety checks.
+*Unsafe*: commands that were not finite or outside the action limits, or, of those carried out, further from the one before
+than the rate limit: checked once more, apart from the safety checks.
 *Held*: there was no action to execute; so it is at the beginning of every episode, until its first plan has come.
 *Slowed*: commands that the rate limit shortened. *Begun late*: control steps that the robot itself began more than
 {100 / hz:.0f} ms late, because the simulator or its process was not given the time.

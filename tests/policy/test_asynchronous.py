@@ -110,6 +110,45 @@ def test_a_robot_holds_at_the_end_of_its_chunk(spec):
     assert commands[8].replan is None and controller.act(seen(20)).action[1] == pytest.approx(0.08)
 
 
+def test_a_request_says_all_that_a_plan_depends_on(spec):
+    source = Scripted(spec)
+    controller = AsyncController(source, hold, budget=0.05, joining="inpaint")
+    drive(controller, source, 20, 2)
+    first, second, *_ = source.requests
+    assert first.budget == second.budget == 0.05 and first.keep is None and first.guess is None
+    # Asked for two actions before eight were executed: those two are kept, and the step that is over.
+    assert second.keep.tolist()[:3] == [1, 1, 1] and 0 < second.keep[3] < 1 and second.guess.shape == (16, 2)
+
+
+def test_a_command_that_came_too_late_was_not_consumed(spec):
+    source = Scripted(spec)
+    controller = AsyncController(source, hold)
+    controller.act(seen(0))
+    source.arrive()
+    told = [controller.act(seen(1)).action]
+    for step in range(2, 8):
+        if step == 4:
+            controller.take_back()
+        told.append(controller.act(seen(step)).action)
+    assert [round(100 * action[1]) for action in told] == [0, 1, 2, 2, 3, 4, 5]
+
+
+def test_faults_stop_the_robot_in_the_control_step_that_they_are_found_in(spec):
+    for late, fault, reason in (
+        ("continue-chunk", ValueError("the network's predictions are not finite"), StopReason.FAULT),
+        ("continue-chunk", RuntimeError("out of memory"), StopReason.DEAD),
+        ("stop", None, StopReason.LATE),
+    ):
+        source = Scripted(spec)
+        controller = SafeController(AsyncController(source, hold, late=late), SafetyLimits.of(spec), hold)
+        drive(controller, source, 9, 1)
+        assert len(source.requests) == 2 and controller.report.stopped is None
+        if fault is not None:
+            source.futures[-1].set_exception(fault)
+        last = controller.act(seen(9))
+        assert (controller.report.stopped, controller.report.stopped_at, last.held) == (reason, 9, True)
+
+
 def test_noise_belongs_to_the_seed_and_plans_differ(spec):
     def seeds(seed):
         source = Scripted(spec)

@@ -100,6 +100,38 @@ def test_a_robot_that_may_not_go_on_with_its_chunk_holds_after_the_actions_of_it
     assert int(queue.next()[0]) == 0
 
 
+def test_the_next_chunk_is_asked_for_as_early_as_any_of_the_last_was_late():
+    queue, asked, overdue = ahead(8), None, []
+    lateness = iter([1, 2] * 40)
+    for step in range(200):
+        if queue.wants_chunk:
+            queue.ask()
+            asked, late = step, next(lateness)
+        if asked is not None and step - asked == late:
+            queue.give(np.arange(LENGTH)[:, None])
+            asked = None
+        overdue.append(queue.overdue)
+        queue.next()
+    # The first late one could not be foreseen.
+    assert sum(overdue) == 1 and queue.expected_lateness == 2
+
+
+def test_an_action_that_was_not_executed_is_the_next_again():
+    queue = ahead(8)
+    queue.ask()
+    queue.give(np.arange(LENGTH)[:, None])
+    assert [int(queue.next()[0]) for _ in range(3)] == [0, 1, 2]
+    queue.take_back()
+    queue.take_back()  # there is one to take back, and no more
+    assert queue.consumed == 2 and [int(queue.next()[0]) for _ in range(6)] == [2, 3, 4, 5, 6, 7]
+    # A chunk is joined by what was consumed, not by what was sent.
+    queue.ask()
+    queue.next()
+    queue.take_back()
+    queue.next()
+    assert queue.give(np.arange(LENGTH)[:, None]) == 2 and int(queue.next()[0]) == 1
+
+
 def test_a_chunk_given_up_can_be_asked_for_again():
     queue = ahead(8)
     queue.ask()

@@ -100,6 +100,16 @@ def test_a_frozen_observation_stops_the_robot():
     assert controller.report.stopped is StopReason.STALE and controller.report.stopped_at == 5
 
 
+def test_what_was_not_carried_out_is_not_what_the_next_is_measured_from():
+    controller = SafeController(Plays([0, 0], [0.2, 0], [0.4, 0], [0.4, 0]), LIMITS, hold)
+    seen = observations()
+    told = [controller.act(next(seen)).action for _ in range(2)]
+    controller.take_back()
+    # 0.2 never came to be: from 0, no more than 0.25.
+    told += [controller.act(next(seen)).action for _ in range(2)]
+    assert np.allclose(told, [[0, 0], [0.2, 0], [0.25, 0], [0.4, 0]]) and controller.report.slowed == 1
+
+
 def test_a_robot_that_was_told_to_stay_may_see_the_same():
     class Waits:
         def reset(self, seed=None): ...

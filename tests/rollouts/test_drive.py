@@ -50,9 +50,9 @@ def robot():
     robot.close()
 
 
-def drive_until(robot, controller, steps: int):
+def drive_until(robot, controller, steps: int, limits: SafetyLimits = LIMITS):
     """Drives for so many control steps, however long they take."""
-    guarded = SafeController(controller, LIMITS, ACTION_CONVENTIONS["absolute"].hold)
+    guarded = SafeController(controller, limits, ACTION_CONVENTIONS["absolute"].hold)
 
     class Enough(Exception):
         pass
@@ -64,7 +64,7 @@ def drive_until(robot, controller, steps: int):
             raise Enough
 
     with pytest.raises(Enough):
-        drive(robot, guarded, (SPACE.low, SPACE.high), 600.0, driven, count)
+        drive(robot, guarded, limits, 600.0, driven, count)
     return driven, guarded
 
 
@@ -77,6 +77,23 @@ def test_episodes_follow_each_other_and_slow_steps_are_missed(robot):
     assert STEPS < driven.ticks <= 2 * STEPS + 20 and len(driven.safety) == driven.episodes + 1
     times = driven.timeline.distributions()
     assert times["act"].max > 1000 * COMMAND_SECONDS and times["observe"].count == STEPS + 20
+
+
+class Marches(Sleepy):
+    """As far as it may in every control step."""
+
+    def act(self, observation):
+        command = super().act(observation)
+        return Command(command.action + np.float32(0.0019 * self.step) * (np.arange(10) == 2))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_the_robot_carries_out_keeps_the_rate_also_where_commands_come_too_late(robot, monkeypatch, told):
+    limits = SafetyLimits(SPACE.low, SPACE.high, np.full(10, 0.002, np.float32))
+    if not told:
+        monkeypatch.setattr(SafeController, "take_back", lambda self: None)
+    driven, guarded = drive_until(robot, Marches(slow={5, 9, 14}), 25, limits)
+    assert driven.missed >= 3 and (driven.unsafe == 0) == told and (guarded.report.slowed >= 3) == told
 
 
 def test_a_fault_in_the_loop_stops_the_robot_and_the_loop_goes_on(robot):
@@ -95,4 +112,4 @@ def test_a_robot_that_dies_ends_the_loop(robot):
 
     guarded = SafeController(Killing(), LIMITS, ACTION_CONVENTIONS["absolute"].hold)
     with pytest.raises(ConnectionError, match="the robot's process has died"):
-        drive(robot, guarded, (SPACE.low, SPACE.high), 60.0, Driven())
+        drive(robot, guarded, LIMITS, 60.0, Driven())

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from paradp.policy.asynchronous import AsyncController
-from paradp.policy.requests import PlanRequest
+from paradp.policy.requests import PlanRequest, plan_together
 from paradp.policy.serving import Remote, RemoteController
+from paradp.policy.serving import server as server_module
 from paradp.policy.sources import InThread
 
 
@@ -75,6 +76,32 @@ def test_what_the_server_refuses_is_a_value_error(serving):
     with pytest.raises(ValueError, match="'position' is not finite"):
         remote.submit(PlanRequest(np.full((2, 3), np.nan, np.float32), noise_seed=1)).result(20)
     assert remote.submit(PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)).result(20).converged
+    remote.close()
+
+
+def test_an_answer_that_is_not_finite_is_no_plan(policy, running, monkeypatch):
+    real = server_module._plan_message
+    with running(policy) as serving:
+        remote, request = Remote(serving.uri), PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)
+        for spoilt in ({"actions": np.full((15, 2), np.nan)}, {"actions": np.zeros((3, 2))}, {"paradp/whole": None}):
+            with monkeypatch.context() as patched:
+                patched.setattr(server_module, "_plan_message", lambda *a, spoilt=spoilt: real(*a) | spoilt)
+                with pytest.raises(ValueError, match="the server's answer cannot be read"):
+                    remote.submit(request).result(20)
+        assert remote.submit(request).result(20).converged
+        remote.close()
+
+
+def test_what_to_keep_travels(serving, policy):
+    """Inpainting through the server is inpainting here."""
+    random = np.random.default_rng(0)
+    guess, keep = random.uniform(-0.5, 0.5, (16, 2)).astype(np.float32), np.linspace(1, 0, 16, dtype=np.float32)
+    request = PlanRequest(np.zeros((2, 3), np.float32), 1, guess, None, keep)
+    remote = Remote(serving.uri)
+    there, here = remote.submit(request).result(20), plan_together(policy, [request])[0]
+    assert np.array_equal(there.actions, here.actions)
+    free = plan_together(policy, [PlanRequest(request.history, 1, guess)])[0]
+    assert np.abs(there.whole[0] - guess[0]).max() < 1e-5 < np.abs(free.whole[0] - guess[0]).max()
     remote.close()
 
 

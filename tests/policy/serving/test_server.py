@@ -8,11 +8,13 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+import msgpack
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from paradp.policy.requests import PlanRequest, plan_together
+from paradp.policy.serving import ServerConfig
 from paradp.policy.serving import server as server_module
 from paradp.policy.serving.wire import pack
 from paradp.sampler import Speculative
@@ -68,6 +70,13 @@ def without(message: dict, key: str) -> dict:
     return {k: v for k, v in message.items() if k != key}
 
 
+def spoilt(**changes) -> bytes:
+    """A message with an array `position` that is none."""
+    array = {b"__ndarray__": True, b"data": bytes(16), b"dtype": "<f4", b"shape": [2, 2]}
+    array |= {key.encode(): value for key, value in changes.items()}
+    return msgpack.packb({"position": array, "constant": [[0.0], [0.0]]})
+
+
 WRONG = {
     "a missing key": (lambda m: without(m, "position"), "the observation lacks 'position'"),
     "nothing": (lambda m: {}, "the observation lacks 'position'"),
@@ -78,6 +87,19 @@ WRONG = {
     "infinity": (lambda m: m | {"constant": np.full((2, 1), 1e300)}, "'constant' is not finite"),
     "text": (lambda m: m | {"position": "left"}, "'position' must be an array of numbers, not a str"),
     "a map": (lambda m: m | {"position": {"x": 1}}, "'position' must be an array of numbers, not a dict"),
+    "a dtype": (
+        lambda m: m | {"position": np.zeros((2, 2), bool)},
+        "'position' must be an array of numbers, not of dtype bool",
+    ),
+    "text in an array": (
+        lambda m: spoilt(dtype="<U4"),
+        "'position' cannot be read: an array's dtype must be one of numbers",
+    ),
+    "objects": (lambda m: spoilt(dtype="|O"), "'position' cannot be read: an array's dtype must be one of numbers"),
+    "too few bytes": (
+        lambda m: spoilt(data=bytes(3)),
+        "'position' cannot be read: an array of shape (2, 2) and dtype <f4",
+    ),
     "a ragged list": (lambda m: m | {"position": [[1, 2], [3]]}, "'position' must be an array of numbers"),
     "a seed": (lambda m: m | {"paradp/noise_seed": -1}, "paradp/noise_seed must be a whole number"),
     "a seed's type": (lambda m: m | {"paradp/noise_seed": True}, "paradp/noise_seed must be a whole number"),
@@ -238,9 +260,11 @@ def test_a_client_that_vanishes_leaves_nothing(policy, running, client, message,
         gone.connection.send(pack(message))
         assert gate.begun.acquire(timeout=10)
         gone.connection.socket.close()
+        # It is gone before its plan is made.
+        until(lambda: metric(serving, "paradp_clients") == 1)
+        assert not gate.opened.is_set() and serving.server._batcher.waiting == 0
         gate.opened.set()
         assert other.ask(message)["actions"].shape == (15, 2)
-        until(lambda: metric(serving, "paradp_clients") == 1)
 
 
 def test_a_budget_ends_a_plan_and_says_so(serving, client, message):
@@ -315,8 +339,30 @@ def test_a_client_that_does_not_read_is_cut_off_and_holds_nobody_up(policy, runn
         with contextlib.suppress(OSError):
             for _ in range(3000):
                 raw.sendall(frame * 100)
-        assert client(serving.uri).ask(message)["actions"].shape == (15, 2)
+        alive = client(serving.uri)
+        assert alive.ask(message)["actions"].shape == (15, 2)
+        until(lambda: metric(serving, "paradp_clients") == 1)
         serving.stop()
+
+
+def test_only_this_machine_is_listened_to_unless_told_otherwise(policy, running):
+    assert ServerConfig().host == "127.0.0.1"
+    [address] = [a[4][0] for a in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)][:1] or [None]
+    with running(policy) as serving:
+        if address is not None and not address.startswith("127."):
+            with pytest.raises(OSError):
+                socket.create_connection((address, serving.port), timeout=2)
+
+
+def test_planning_that_has_ended_is_no_good_health(policy, running, client, message, monkeypatch):
+    def broken(self):
+        raise RuntimeError("a fault of the batcher's own")
+
+    with running(policy) as serving:
+        one = client(serving.uri)
+        monkeypatch.setattr(type(serving.server._batcher), "_next_batch", broken)
+        one.connection.send(pack(message))
+        until(lambda: get(f"http://127.0.0.1:{serving.port}/healthz") == (503, "no plans are made any more\n"))
 
 
 def test_a_web_page_may_not_use_it(serving, client):
