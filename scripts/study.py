@@ -11,6 +11,7 @@ from paradp.scripts.studies.agreement import study_agreement
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.distributions import study_distributions
 from paradp.scripts.studies.engines import study_engines
+from paradp.scripts.studies.experts import study_experts
 from paradp.scripts.studies.film import study_film
 from paradp.scripts.studies.loop_cost import study_loop_cost
 from paradp.scripts.studies.mixture import study_mixture
@@ -37,6 +38,7 @@ Name = Literal[
     "throughput",
     "real-time",
     "serving",
+    "experts",
     "film",
 ]
 STUDIES: dict[Name, Callable[[Context], None]] = {
@@ -53,6 +55,7 @@ STUDIES: dict[Name, Callable[[Context], None]] = {
     "throughput": study_throughput,
     "real-time": study_real_time,
     "serving": study_serving,
+    "experts": study_experts,
     "film": study_film,
 }
 
@@ -75,7 +78,7 @@ def study(
             networks. mixture: one dimension, exact denoiser. loop-cost: where the time of a control step goes, and steps
             a second beside the usual loop. engines: success of rollouts that differ in their engine. throughput: control
             steps a second of one and two workers. real-time: ten minutes of 20 Hz, alone and with a hog beside. serving:
-            one server for one to eight robots. film: frames of one episode.
+            one server for one to eight robots. experts: success and variety of every task's. film: frames of one episode.
         task: the task's name.
         out: where the page and its picture go.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out
