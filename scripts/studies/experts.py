@@ -41,7 +41,7 @@ def study_experts(context: Context) -> None:
     body = f"""
 {EPISODES} fresh episodes each (seeds from {FIRST_SEED}; demonstrations are collected from 1000000 on), without noise and
 with that of `paradp collect`, which is injected into what the robot executes and not into what is learned (in every control
-step {DEFAULT_DISTURBANCE.noise} of a normalised action, and a push now and then). *Spread*: {WAYS} demonstrations of the same
+step {DEFAULT_DISTURBANCE.noise} of a normalised action, and a push now and then). *Spread*: {WAYS} demonstrations of a
 scene, {SCENES} scenes: how far apart they send the robot at the same share of their time, standard deviation, mean over time
 and scenes; beside it, how long their way is.
 
