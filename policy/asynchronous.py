@@ -41,7 +41,7 @@ class AsyncController:
         late: what happens when a chunk is not there by then: the robot holds (`hold`), goes on with the rest of its chunk
             and holds at its end (`continue-chunk`), or `act` raises (`stop`).
         execute: Ta; the checkpoint's own by default.
-        joining: how a chunk joins the one before, see `paradp.policy.joining`.
+        joining: how a chunk joins the one before, see `paradp.policy.joining`; inpainted ones keep most success.
         budget: seconds for a plan's solver; a plan that would take longer is ended by then, not converged.
         dead_after: seconds after which a plan that does not come means that none will.
         seed: of the plans' noise until `reset` gives another.
@@ -59,7 +59,7 @@ class AsyncController:
         budget: float | None = None,
         dead_after: float = 2.0,
         seed: int = 0,
-        joining: Joining = "replace",
+        joining: Joining = "inpaint",
     ):
         if late not in get_args(Late):
             raise ValueError(f"late must be one of {', '.join(get_args(Late))}, not {late!r}")

@@ -43,7 +43,7 @@ def drive(
     late: Late = "continue-chunk",
     budget_ms: float | None = None,
     dead_after: float = 2.0,
-    joining: Joining = "replace",
+    joining: Joining = "inpaint",
     execute: int | None = None,
     threads: int | None = None,
     checkpoint: str | None = None,

@@ -170,7 +170,7 @@ class RemoteController(AsyncController):
         budget: float | None = None,
         dead_after: float = 2.0,
         seed: int = 0,
-        joining: Joining = "replace",
+        joining: Joining = "inpaint",
     ):
         super().__init__(Remote(uri, api_key), hold, late, execute, budget, dead_after, seed, joining)
 
