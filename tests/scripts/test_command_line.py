@@ -224,7 +224,7 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rollout", "lfit"], "unknown task 'lfit' — did you mean 'lift'? There are: square, lift."),
+        (["rollout", "lfit"], "unknown task 'lfit' — did you mean 'lift'? There are: square, lift, can, stack"),
         (["rollout", "lift", "--sampler", "para-dpm"], "unknown sampler 'para-dpm' — did you mean 'para-ddpm'?"),
         (["rollout", "lift", "--sampler", "ddpm,para-ddpm:window=0"], "window must be at least 1, not 0"),
         (["rollout", "lift", "--sampler", "ddpm", "--window", "8"], "--window is for none of the samplers named: ddpm"),
@@ -248,6 +248,14 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
         (["study", "engines", "lift", "--runs", "nowhere"], "nowhere holds no finished run of the eager engine in fp32"),
         (["study", "variants", "lift", "--runs", "nowhere"], "nowhere holds no trainings"),
         (["info", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
+        (["rollout", "stack", "--checkpoint", "lift"], "does not fit the task 'stack': its task is lift"),
+        (
+            ["rollout", "pusht", "--checkpoint", "lift"],
+            "the checkpoint's actions are 'absolute'; the task 'pusht' knows: position",
+        ),
+        (["collect", "door"], "the task 'door' has no expert"),
+        (["collect", "pusht", "--action-convention", "delta"], "unknown action convention 'delta' There are: position."),
+        (["drive", "lift", "--disturbance", "belt", "--minutes", "-1"], "minutes must be positive, not -1"),
         (["drive", "lift", "--sampler", "para-dpm"], "unknown sampler 'para-dpm' — did you mean 'para-ddpm'?"),
         (["drive", "lift", "--disturbance", "psuh"], "unknown disturbance 'psuh' — did you mean 'push'?"),
         (["drive", "lift", "--minutes", "0"], "minutes must be positive, not 0"),
