@@ -16,5 +16,5 @@ def find(known: Mapping[str, T], name: str, what: str) -> T:
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f" — did you mean {near[0]!r}?" if near else ""
+    hint = f" — did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"unknown {what} {name!r}{hint} There are: {', '.join(known)}.")

@@ -254,7 +254,7 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
             "the checkpoint's actions are 'absolute'; the task 'pusht' knows: position",
         ),
         (["collect", "door"], "the task 'door' has no expert"),
-        (["collect", "pusht", "--action-convention", "delta"], "unknown action convention 'delta' There are: position."),
+        (["collect", "pusht", "--action-convention", "delta"], "unknown action convention 'delta'. There are: position."),
         (["drive", "lift", "--disturbance", "belt", "--minutes", "-1"], "minutes must be positive, not -1"),
         (["drive", "lift", "--sampler", "para-dpm"], "unknown sampler 'para-dpm' — did you mean 'para-ddpm'?"),
         (["drive", "lift", "--disturbance", "psuh"], "unknown disturbance 'psuh' — did you mean 'push'?"),
