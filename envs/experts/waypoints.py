@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from paradp.envs.actions import HAND_CONVENTIONS, MAX_STEP_M, MAX_STEP_RAD, OPEN, Goal
+from paradp.envs.actions import CLOSE, HAND_CONVENTIONS, MAX_STEP_M, MAX_STEP_RAD, OPEN, Goal
 from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix, rotvec_to_matrix
 
@@ -154,6 +154,40 @@ class ScriptedExpert(Expert):
                 gripper,
             )
         return scene
+
+    def grasp(
+        self,
+        scene: Scene,
+        at: Callable[[Scene, float], Pose],
+        heights: tuple[float, float, float],
+        near_m: float,
+        there_m: float,
+        close_steps: int,
+        timeout: int = 25,
+    ) -> Script:
+        """Comes down on something by way of a detour, and closes the gripper.
+
+        Args:
+            scene: now.
+            at: the hand's pose so far (m) above where it grasps; it follows the object.
+            heights: at which the hand passes above it, is brought into line, and grasps (m).
+            near_m: how exactly it is brought into line; 0.1 rad for each cm.
+            there_m: how exactly it is brought to where it grasps.
+            close_steps: control steps that the gripper is given to close.
+            timeout: control steps for the last way down.
+        """
+        above, near, there = heights
+        detour = self.spread(self._variety.via_m)
+        above += abs(self.spread(self._variety.via_m, 1)[0])
+
+        def past(now: Scene) -> Pose:
+            position, rotation = at(now, above)
+            return position + detour, rotation
+
+        scene = yield from self.move(scene, past, OPEN, tolerance_m=0.03, tolerance_rad=0.5)
+        scene = yield from self.move(scene, lambda now: at(now, near), OPEN, near_m, 10 * near_m)
+        scene = yield from self.move(scene, lambda now: at(now, there), OPEN, there_m, timeout=timeout)
+        return (yield from self.hold(scene, CLOSE, close_steps))
 
     def hold(self, scene: Scene, gripper: float, steps: int) -> Script:
         """Stays in place for some control steps, opening or closing the gripper."""

@@ -39,18 +39,11 @@ class CanExpert(ScriptedExpert):
         yaw = self.spread(LARGEST_YAW / 2, 1)[0] * (self._variety.whim_rad > 0)
         rotation = yaw_matrix(yaw) @ HAND_DOWN
         offset = self.spread(self._variety.grasp_m) * [1.0, 1.0, 2.0]
-        detour = self.spread(self._variety.via_m)
-        above = 0.12 + abs(self.spread(self._variety.via_m, 1)[0])
 
         def can(now: Scene, height: float) -> Pose:
             return now.objects[self.objects[0]].position + offset + [0, 0, height], rotation
 
-        scene = yield from self.move(
-            scene, lambda now: (can(now, above)[0] + detour, rotation), OPEN, tolerance_m=0.03, tolerance_rad=0.5
-        )
-        scene = yield from self.move(scene, lambda now: can(now, 0.08), OPEN, tolerance_m=0.015, tolerance_rad=0.15)
-        scene = yield from self.move(scene, lambda now: can(now, 0.01), OPEN, tolerance_m=0.01, timeout=30)
-        return (yield from self.hold(scene, CLOSE, 6))
+        return (yield from self.grasp(scene, can, (0.12, 0.08, 0.01), near_m=0.015, there_m=0.01, close_steps=6, timeout=30))
 
     def _carry(self, scene: Scene) -> Script:
         rotation = scene.eef_rotation

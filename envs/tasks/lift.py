@@ -32,18 +32,11 @@ class LiftExpert(ScriptedExpert):
         nearest = round((yaw - scene.objects["cube"].yaw) / (np.pi / 2)) * np.pi / 2 + scene.objects["cube"].yaw
         rotation = yaw_matrix(nearest) @ HAND_DOWN
         offset = np.append(self.spread(self._variety.grasp_m, 2), 0.0)
-        detour = self.spread(self._variety.via_m)
-        above = 0.07 + abs(self.spread(self._variety.via_m, 1)[0])
 
         def cube(now: Scene, height: float) -> Pose:
             return now.objects["cube"].position + offset + [0, 0, height], rotation
 
-        scene = yield from self.move(
-            scene, lambda now: (cube(now, above)[0] + detour, rotation), OPEN, tolerance_m=0.03, tolerance_rad=0.5
-        )
-        scene = yield from self.move(scene, lambda now: cube(now, 0.045), OPEN, tolerance_m=0.015, tolerance_rad=0.15)
-        scene = yield from self.move(scene, lambda now: cube(now, 0.0), OPEN, tolerance_m=0.01, timeout=25)
-        return (yield from self.hold(scene, CLOSE, 4))
+        return (yield from self.grasp(scene, cube, (0.07, 0.045, 0.0), near_m=0.015, there_m=0.01, close_steps=4))
 
 
 LIFT = TaskEntry(

@@ -49,18 +49,11 @@ class SquareExpert(ScriptedExpert):
     def _grasp(self, scene: Scene, hand_yaw: float) -> Script:
         rotation = yaw_matrix(hand_yaw) @ HAND_DOWN
         along = HANDLE_M + self.spread(self._variety.grasp_m, 1)[0]
-        detour = self.spread(self._variety.via_m)
-        above = 0.08 + abs(self.spread(self._variety.via_m, 1)[0])
 
         def handle(now: Scene, height: float) -> Pose:
             return now.objects["nut"].position + now.objects["nut"].rotation[:, 0] * along + [0, 0, height], rotation
 
-        scene = yield from self.move(
-            scene, lambda now: (handle(now, above)[0] + detour, rotation), OPEN, tolerance_m=0.03, tolerance_rad=0.5
-        )
-        scene = yield from self.move(scene, lambda now: handle(now, 0.05), OPEN, tolerance_m=0.012, tolerance_rad=0.12)
-        scene = yield from self.move(scene, lambda now: handle(now, -0.002), OPEN, tolerance_m=0.006, timeout=25)
-        return (yield from self.hold(scene, CLOSE, 7))
+        return (yield from self.grasp(scene, handle, (0.08, 0.05, -0.002), near_m=0.012, there_m=0.006, close_steps=7))
 
     def _carry(self, scene: Scene, nut_yaw: float) -> Script:
         """Lifts the nut and turns it where there is room."""

@@ -44,18 +44,11 @@ class StackExpert(ScriptedExpert):
     def _grasp(self, scene: Scene) -> Script:
         rotation = yaw_matrix(self._choose_yaw(scene)) @ HAND_DOWN
         offset = np.append(self.spread(self._variety.grasp_m, 2), 0.0)
-        detour = self.spread(self._variety.via_m)
-        above = 0.09 + abs(self.spread(self._variety.via_m, 1)[0])
 
         def cube(now: Scene, height: float) -> Pose:
             return now.objects["cube_a"].position + offset + [0, 0, height], rotation
 
-        scene = yield from self.move(
-            scene, lambda now: (cube(now, above)[0] + detour, rotation), OPEN, tolerance_m=0.03, tolerance_rad=0.5
-        )
-        scene = yield from self.move(scene, lambda now: cube(now, 0.05), OPEN, tolerance_m=0.012, tolerance_rad=0.12)
-        scene = yield from self.move(scene, lambda now: cube(now, 0.0), OPEN, tolerance_m=0.008, timeout=25)
-        return (yield from self.hold(scene, CLOSE, 5))
+        return (yield from self.grasp(scene, cube, (0.09, 0.05, 0.0), near_m=0.012, there_m=0.008, close_steps=5))
 
     def _place(self, scene: Scene) -> Script:
         rotation = scene.eef_rotation
