@@ -180,8 +180,8 @@ class ScriptedExpert(Expert):
         detour = self.spread(self._variety.via_m)
         above += abs(self.spread(self._variety.via_m, 1)[0])
 
-        def past(now: Scene) -> Pose:
-            position, rotation = at(now, above)
+        def past(scene: Scene) -> Pose:
+            position, rotation = at(scene, above)
             return position + detour, rotation
 
         scene = yield from self.move(scene, past, OPEN, tolerance_m=0.03, tolerance_rad=0.5)
