@@ -23,6 +23,7 @@ class ModelCard:
         episodes, steps: how many demonstrations.
         config: how it was trained.
         command: the command that trained it.
+        took: how long that was, and on what.
         earlier: the card of the policy that training started from, if it did.
     """
 
@@ -32,6 +33,7 @@ class ModelCard:
     steps: int
     config: TrainingConfig
     command: str
+    took: str
     earlier: str = ""
 
     def render(self) -> str:
@@ -51,7 +53,7 @@ class ModelCard:
 | noise schedule | {schedule["beta_schedule"]}, {schedule["num_train_timesteps"]} steps, {schedule["prediction_type"]} |
 
 ## Data
-{self.episodes} successful episodes ({self.steps} control steps) of a scripted expert in simulation, not of people.
+{self.episodes} episodes ({self.steps} control steps){self._told_by()}.
 {_listed(self.info.made_with)}
 
 ## Training
@@ -59,9 +61,15 @@ class ModelCard:
 
 {_listed(_plain(self.config))}
 
+{self.took}
+
 {self._started_from()}{MEASURED}
 {UNMEASURED}
 """
+
+    def _told_by(self) -> str:
+        """Whose they are; of imported ones all that is known follows."""
+        return " of a scripted expert in simulation, not of people" if "expert" in self.info.made_with else ""
 
     def _started_from(self) -> str:
         """Data and training of the earlier policy, one heading down."""

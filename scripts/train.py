@@ -1,15 +1,18 @@
 """`paradp train`: a diffusion policy from demonstrations."""
 
+import json
 import shlex
 import sys
 from pathlib import Path
 
+import torch
 import tyro
 
 from paradp.checkpoints import ModelCard, load_trained, save_checkpoint
 from paradp.policy.demonstrations import Demonstrations
 from paradp.policy.training import TrainedPolicy, TrainingConfig
 from paradp.policy.training import train as run
+from paradp.rollouts.summary import hardware
 from paradp.scripts.console import console, progress
 from paradp.scripts.loss_plot import plot_losses
 
@@ -47,7 +50,14 @@ def train(
 
     def save(trained: TrainedPolicy, path: Path) -> None:
         card = ModelCard(
-            trained.spec, demonstrations.info, len(demonstrations), demonstrations.steps, config, command, earlier
+            trained.spec,
+            demonstrations.info,
+            len(demonstrations),
+            demonstrations.steps,
+            config,
+            command,
+            _took(out / "metrics.jsonl"),
+            earlier,
         )
         save_checkpoint(trained, path, card.render(), half)
         plot_losses(out / "metrics.jsonl", out / "loss.png")
@@ -56,3 +66,15 @@ def train(
         start = load_trained(init) if init else None
         run(demonstrations, config, out, save, lambda step, loss: report(step, f"loss {loss:.4f}"), start)
     console.print(f"checkpoint {out}/checkpoint · losses {out}/loss.png")
+
+
+def _took(metrics: Path) -> str:
+    """How long the training took up to its last log, over all of its processes, and on what."""
+    lines = metrics.read_text().splitlines()
+    if not lines:
+        return ""
+    machine, threads = hardware(), torch.get_num_threads()
+    return (
+        f"Took {json.loads(lines[-1])['seconds'] / 60:.0f} minutes on {threads} thread{'s' * (threads > 1)} of"
+        f" {machine['cpu']} ({machine['cores']} cores)."
+    )

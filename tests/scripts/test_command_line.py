@@ -214,7 +214,8 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
     assert paradp("train", "lift", "--data", str(data), *arguments)[0] == 0
     assert (out / "loss.png").stat().st_size > 5_000
     card = (out / "checkpoint/README.md").read_text()
-    assert "--steps 3" in card and "3 successful episodes" in card and "Not measured yet" in card
+    assert "--steps 3" in card and "3 episodes" in card and "of a scripted expert" in card
+    assert "Took 0 minutes on" in card and "Not measured yet" in card
     code, printed, _ = paradp("info", "--checkpoint", str(out / "checkpoint"))
     assert code == 0 and "lift: diffusion policy" in printed
     code, _, err = paradp("train", "square", "--data", str(data), "--out", str(tmp_path / "other"))
