@@ -20,11 +20,17 @@ def tasks(name: tyro.conf.Positional[str | None] = None) -> None:
     """
     if name is not None:
         return _tell(name)
-    table = Table("task", "observes", "succeeds when", "weights", show_lines=True)
+    table = Table("task", "observes: values", "acts by: values", "succeeds when", "comes with", show_lines=True)
     for task, entry in all_tasks().items():
-        size, things = sum(entry.task.observation.values()), ", ".join(entry.task.things)
-        weights = "pretrained" if task in pretrained() else "none"
-        table.add_row(task, f"{things} ({size} values)", entry.task.success_rule, weights)
+        actions = [ACTION_CONVENTIONS[name] for name in entry.task.conventions]
+        there = {"expert": entry.expert is not None, "weights": task in pretrained()}
+        table.add_row(
+            task,
+            f"{', '.join(entry.task.things)}: {sum(entry.task.observation.values())}",
+            "\n".join(f"{convention.name}: {sum(convention.parts.values())}" for convention in actions),
+            entry.task.success_rule,
+            "\n".join(name for name, comes in there.items() if comes) or "nothing",
+        )
     console.print(table)
 
 
