@@ -1,6 +1,8 @@
 """Model cards: what a checkpoint was trained on, how, and how well it does."""
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from paradp.policy.demonstrations import DemonstrationInfo
@@ -11,6 +13,37 @@ from paradp.policy.transformer import TransformerConfig
 # What a card says until rollouts of these very weights have been released with it.
 UNMEASURED = "Not measured yet."
 MEASURED = "## Measured success"
+_EARLIER = "## Started from an earlier policy"
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says of how its policy was made.
+
+    Attributes:
+        episodes, steps: of demonstrations.
+        training: optimiser steps, how long they took where that was recorded, and whether they were the first.
+    """
+
+    episodes: int
+    steps: int
+    training: str
+
+
+def read_facts(checkpoint: Path) -> CardFacts:
+    """Of the card in a checkpoint's directory.
+
+    Raises:
+        ValueError: the card there was written by somebody else.
+    """
+    card = (checkpoint / "README.md").read_text()
+    data = re.search(r"^(\d+) (?:successful )?episodes \((\d+) control steps\)", card, re.MULTILINE)
+    steps = re.search(r"^steps (\d+), batch_size (\d+)", card, re.MULTILINE)
+    if data is None or steps is None:
+        raise ValueError(f"{checkpoint / 'README.md'} does not say what the policy learned from")
+    took = re.search(r"^Took (.*)\.$", card, re.MULTILINE)
+    training = f"{steps[1]} steps of batch {steps[2]}" + (f", {took[1]}" if took else "")
+    return CardFacts(int(data[1]), int(data[2]), training + (", from an earlier policy" if _EARLIER in card else ""))
 
 
 @dataclass(frozen=True)
@@ -76,7 +109,7 @@ class ModelCard:
         if not self.earlier:
             return ""
         making = self.earlier[self.earlier.index("## Data") : self.earlier.index(MEASURED)]
-        return "## Started from an earlier policy\n" + making.replace("## ", "### ")
+        return f"{_EARLIER}\n" + making.replace("## ", "### ")
 
 
 def _described(network: NetworkConfig) -> str:

@@ -5,14 +5,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 
-from paradp.envs import ACTION_CONVENTIONS, Disturbance, find_task
+from paradp.envs import ACTION_CONVENTIONS, Disturbance, Expert, find_task
 from paradp.envs.lookup import find
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
 from paradp.rollouts.workers import Workers, died
@@ -83,8 +83,29 @@ def _start_worker(task: str, action_convention: str, disturbance: Disturbance) -
 def _demonstrate(seed: int) -> DemonstrationEpisode | None:
     """One episode by the expert; `None` where it fails."""
     env, expert = _worker
-    observation, info = env.reset(seed=seed)
-    expert.reset(seed)
+    attempt = demonstrate(env, expert, seed, seed)
+    return attempt.episode if attempt.success else None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An expert's episode, and whether it succeeded."""
+
+    episode: DemonstrationEpisode
+    success: bool
+
+
+def demonstrate(env: gymnasium.Env, expert: Expert, scene: int, way: int) -> Attempt:
+    """One episode by an expert.
+
+    Args:
+        env: a task's environment.
+        expert: its demonstrator.
+        scene: the environment's seed.
+        way: the expert's, which decides how it goes about it.
+    """
+    observation, info = env.reset(seed=scene)
+    expert.reset(way)
     observations, labels, executed, done = [], [], [], False
     while not done:
         command = expert.act(observation)
@@ -93,10 +114,8 @@ def _demonstrate(seed: int) -> DemonstrationEpisode | None:
         executed.append(command.action)
         observation, _, terminated, truncated, info = env.step(command.action)
         done = terminated or truncated
-    if not info["success"]:
-        return None
     stacked = {key: np.stack([o[key] for o in observations]) for key in observation}
-    return DemonstrationEpisode(stacked, np.stack(labels), np.stack(executed), seed)
+    return Attempt(DemonstrationEpisode(stacked, np.stack(labels), np.stack(executed), scene), bool(info["success"]))
 
 
 def describe(task: str, action_convention: str, disturbance: Disturbance, seed: int) -> DemonstrationInfo:

@@ -75,7 +75,7 @@ class Grid:
         return replace(
             self.base,
             sampler=sampler,
-            out=self.base.out / "cells" / folder(label),
+            out=cell_folder(self.base.out, label),
             # As a robot alone would have it.
             envs=1 if clock.kind == "measured" else self.base.envs,
             threads=cores() if clock.kind == "measured" else self.base.threads,
@@ -127,6 +127,11 @@ def _alone(out: Path) -> Callable[[RolloutConfig], Path]:
         return out / "alone" / folder(f"{config.sampler}{execute}")
 
     return place
+
+
+def cell_folder(out: Path, label: str) -> Path:
+    """Where an evaluation keeps the run of a cell."""
+    return out / "cells" / folder(label)
 
 
 def folder(label: str) -> str:

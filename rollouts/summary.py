@@ -18,7 +18,8 @@ from paradp.rollouts.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import Solver
 
-VERSIONED = ("paradp", "torch", "openvino", "numba", "numpy", "robosuite", "mujoco", "pymunk", "gymnasium", "diffusers")
+VERSIONED = ("paradp", "torch", "openvino", "numba", "numpy", "robosuite", "mujoco", "gym-pusht", "pymunk", "gymnasium",
+             "diffusers")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    return {name: version(name) for name in VERSIONED if find_spec(name)}
+    return {name: version(name) for name in VERSIONED if find_spec(name.replace("-", "_"))}
 
 
 def _cpu_name() -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from paradp.envs import find_task
 from paradp.rollouts.comparison import Compared, Comparison, interval
 
 # Each sequential sampler and its parallel form.
@@ -31,6 +32,14 @@ PUBLISHED = {
         "dpm-solver-15": Published(5.80),
         "para-dpm-solver-15": Published(3.28),
     },
+    "pusht": {
+        "ddpm": Published(32.3, 0.81, 100),
+        "para-ddpm": Published(8.33, 0.83, 386, 24),
+        "ddim-15": Published(4.22),
+        "para-ddim-15": Published(2.54),
+        "dpm-solver-15": Published(4.22),
+        "para-dpm-solver-15": Published(2.15),
+    },
 }
 
 
@@ -56,11 +65,13 @@ def paper_remark(comparison: Comparison) -> str:
     """What differs from the paper."""
     first = comparison.runs[0].summary
     machine = f"{first.hardware['cpu']}, {first.hardware['cores']} cores"
+    task = find_task(first.task).task
+    packages = ", ".join(f"{name} {first.versions[name]}" for name in task.packages if name in first.versions)
     told = " The paper's figures are quoted from memory." if first.task in PUBLISHED else " The paper has no such task."
     return (
         "ParaDiGMS' robotics table in its own columns: window 20, tolerance 0.1; time per episode of one robot, simulation"
         f" included; speed-up: of that time.{told} What differs: the policy learned from scripted demonstrations, not from"
-        f" people's; the simulator is robosuite {first.versions['robosuite']}; and it runs on {machine} with the engine"
+        f" people's; the simulator is {task.simulator} ({packages}); and it runs on {machine} with the engine"
         f" {first.engine} {first.precision}, where the paper has eager PyTorch on an A40 GPU: a GPU computes the rows of a"
         " round for little more than the price of one, a CPU does not."
     )

@@ -19,6 +19,7 @@ from paradp.scripts.studies.real_time import study_real_time
 from paradp.scripts.studies.serving import study_serving
 from paradp.scripts.studies.solvers import study_solvers
 from paradp.scripts.studies.spread import study_spread
+from paradp.scripts.studies.tasks import study_tasks
 from paradp.scripts.studies.throughput import study_throughput
 from paradp.scripts.studies.tolerances import study_tolerances
 from paradp.scripts.studies.variants import study_variants
@@ -39,6 +40,7 @@ Name = Literal[
     "real-time",
     "serving",
     "experts",
+    "tasks",
     "film",
 ]
 STUDIES: dict[Name, Callable[[Context], None]] = {
@@ -56,6 +58,7 @@ STUDIES: dict[Name, Callable[[Context], None]] = {
     "real-time": study_real_time,
     "serving": study_serving,
     "experts": study_experts,
+    "tasks": study_tasks,
     "film": study_film,
 }
 
@@ -78,11 +81,13 @@ def study(
             networks. mixture: one dimension, exact denoiser. loop-cost: where the time of a control step goes, and steps
             a second beside the usual loop. engines: success of rollouts that differ in their engine. throughput: control
             steps a second of one and two workers. real-time: ten minutes of 20 Hz, alone and with a hog beside. serving:
-            one server for one to eight robots. experts: success and variety of every task's. film: frames of one episode.
+            one server for one to eight robots. experts: success and variety of every task's. tasks: every task's policy
+            beside the others. film: frames of one episode.
         task: the task's name.
         out: where the page and its picture go.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out
-            RUNS`), and engines compares them; variants compares the trainings found here (`paradp train --out RUNS/NAME`).
+            RUNS`), and engines compares them; variants compares the trainings found here (`paradp train --out RUNS/NAME`),
+            tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8 --out RUNS/TASK`).
     """
     with console.status(f"{name} on {task} …"):
         STUDIES[name](Context(task, out, runs))

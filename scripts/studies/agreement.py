@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from paradp.checkpoints import load_policy
-from paradp.policy import DiffusionPolicy
-from paradp.sampler import Picard, Sequential, Solver
+from paradp.sampler import Picard, Sequential
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.turns import Ratio, time_in_turns
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -27,7 +27,8 @@ def study_agreement(context: Context, observations: int = 64, seed: int = 20_000
     policy, table = bench.policy, bench.policy.solver.table
     measured = {tolerance: bench.measure(f"para-ddpm:window={WINDOW}:tolerance={tolerance}") for tolerance in TOLERANCES}
     neighbours = _largest_change_of_the_others(bench)
-    ratio, low, high, sequential_ms, parallel_ms = _time_ratio(policy, bench.histories, repeats)
+    times = time_in_turns(policy, (Sequential(table), Picard(table, WINDOW, 0.1)), bench.histories, repeats)
+    (sequential_ms, parallel_ms), ratio = np.median(times, axis=1), Ratio.of(*times)
 
     rows = [[f"{tolerance:g}", *one.cells(), f"{np.max(one.error):.1e}"] for tolerance, one in measured.items()]  # type: ignore[arg-type]
     header = ["tolerance τ", *COST_HEADER, "largest"]
@@ -42,8 +43,8 @@ Replacing one environment's observation changes the samples of the others by at 
 in a matrix product changes its rounding; with an element-wise denoiser the change is exactly 0, which the tests check).
 
 One plan at batch 1, PyTorch eager, {torch.get_num_threads()} threads, {repeats} interleaved repeats: sequential
-{sequential_ms:.0f} ms, ParaDDPM {parallel_ms:.0f} ms (medians); sequential takes **{ratio:.2f}** times as long (middle half
-of the repeats {low:.2f}–{high:.2f}).
+{sequential_ms:.0f} ms, ParaDDPM {parallel_ms:.0f} ms (medians); sequential takes **{ratio.median:.2f}** times as long
+(middle half of the repeats {ratio.low:.2f}–{ratio.high:.2f}).
 
 ![error and rounds against tolerance]({task}-agreement.png)
 """
@@ -61,18 +62,6 @@ def _largest_change_of_the_others(bench: Bench) -> float:
     after = solver.solve(policy.engine, replaced, few).sample
     others = torch.arange(8) != 3
     return float((after - before)[others].abs().max())
-
-
-def _time_ratio(policy: DiffusionPolicy, histories: np.ndarray, repeats: int) -> tuple[float, float, float, float, float]:
-    solvers: tuple[Solver, ...] = (Sequential(policy.solver.table), Picard(policy.solver.table, WINDOW, 0.1))
-    seconds: list[list[float]] = [[], []]
-    for i in range(repeats + 1):  # the first repeat is warm-up
-        for solver, times in zip(solvers, seconds, strict=True):
-            policy.solver = solver
-            times.append(policy.plan(histories[i : i + 1], [torch.Generator().manual_seed(i)]).seconds)
-    sequential, parallel = (np.array(times[1:]) for times in seconds)
-    low, ratio, high = np.percentile(sequential / parallel, [25, 50, 75])
-    return float(ratio), float(low), float(high), 1000 * float(np.median(sequential)), 1000 * float(np.median(parallel))
 
 
 def _plot(measured: dict[float, Measured], path: Path) -> None:

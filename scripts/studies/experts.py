@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import gymnasium
 import numpy as np
+from pydantic import TypeAdapter
 
-from paradp.envs import ACTION_CONVENTIONS, Disturbance, TaskEntry, all_tasks
-from paradp.rollouts.collect import DEFAULT_DISTURBANCE
+from paradp.envs import ACTION_CONVENTIONS, Disturbance, all_tasks, find_task
+from paradp.rollouts.collect import DEFAULT_DISTURBANCE, Attempt, demonstrate
 from paradp.rollouts.config import cores
-from paradp.rollouts.statistics import wilson
+from paradp.rollouts.directory import write_whole
+from paradp.rollouts.statistics import Estimate, wilson
 from paradp.rollouts.workers import Workers
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
@@ -20,24 +22,52 @@ MOMENTS = 50
 
 
 @dataclass(frozen=True)
-class Demonstrated:
-    """An expert's episode: whether it succeeded, control steps, and where it sent the robot, `[T, D]`."""
+class Performance:
+    """How an expert does: its success, and the control steps that it takes (median, least, most)."""
 
-    success: bool
-    steps: int
-    path: np.ndarray
+    success: Estimate
+    steps: tuple[float, int, int]
+
+    def cells(self) -> list[str]:
+        low, high = self.success.ci95
+        median, least, most = self.steps
+        return [f"{self.success.mean:.2f} ({low:.2f}–{high:.2f})", f"{median:.0f} ({least}–{most})"]
+
+
+@dataclass(frozen=True)
+class ExpertFigures:
+    """What was measured of a task's expert.
+
+    Attributes:
+        calm, shaken: without noise, and with that of `paradp collect`.
+        spread: how far apart demonstrations of a scene send the robot, in `unit`.
+        way: how long their way is, in `unit`.
+    """
+
+    calm: Performance
+    shaken: Performance
+    spread: float
+    way: float
+    unit: str
+
+
+FIGURES = TypeAdapter(dict[str, ExpertFigures])
 
 
 def study_experts(context: Context) -> None:
-    """Writes OUT/experts.md, of every task that has an expert."""
+    """Writes OUT/experts.md and experts.json, of every task that has an expert."""
     seeds = [(seed, seed) for seed in range(FIRST_SEED, FIRST_SEED + EPISODES)]
     ways = [(FIRST_SEED + scene, way) for scene in range(SCENES) for way in range(WAYS)]
     kinds = ((seeds, None), (seeds, DEFAULT_DISTURBANCE), (ways, None))
-    entries = {name: entry for name, entry in all_tasks().items() if entry.expert is not None}
+    names = [name for name, entry in all_tasks().items() if entry.expert is not None]
     with Workers(cores()) as pool:
-        told = {name: [pool.submit(_demonstrate_all, name, *kind) for kind in kinds] for name in entries}
-        rows = [[name, *_columns(entry, *(one.result() for one in told[name]))] for name, entry in entries.items()]
+        told = {name: [pool.submit(_demonstrate_all, name, *kind) for kind in kinds] for name in names}
+        figures = {name: _figures(name, *(one.result() for one in told[name])) for name in names}
     header = ["task", "success (95 %)", "steps, median (range)", "shaken: success", "steps", "spread", "of a way of"]
+    rows = [
+        [name, *one.calm.cells(), *one.shaken.cells(), f"{one.spread:.1f} {one.unit}", f"{one.way:.0f} {one.unit}"]
+        for name, one in figures.items()
+    ]
     body = f"""
 {EPISODES} fresh episodes each (seeds from {FIRST_SEED}; demonstrations are collected from 1000000 on), without noise and
 with that of `paradp collect`, which is injected into what the robot executes and not into what is learned (in every control
@@ -48,32 +78,28 @@ and scenes; beside it, how long their way is.
 {markdown_table(header, rows)}
 """
     write_report(context.out / "experts.md", "Experts", body)
+    write_whole(context.out / "experts.json", FIGURES.dump_json(figures, indent=2) + b"\n")
 
 
-def _columns(
-    entry: TaskEntry, calm: Sequence[Demonstrated], shaken: Sequence[Demonstrated], ways: Sequence[Demonstrated]
-) -> list[str]:
-    unit, scale = ACTION_CONVENTIONS[entry.task.conventions[0]].unit, 1.0
-    if unit == "m":
-        unit, scale = "cm", 100.0
+def _figures(task: str, calm: Sequence[Attempt], shaken: Sequence[Attempt], ways: Sequence[Attempt]) -> ExpertFigures:
+    convention = ACTION_CONVENTIONS[find_task(task).task.conventions[0]]
+    unit, scale = ("cm", 100.0) if convention.unit == "m" else (convention.unit, 1.0)
     spreads, lengths = [], []
     for scene in range(SCENES):
-        paths = np.stack([_resampled(d.path) for d in ways[scene * WAYS : (scene + 1) * WAYS]])
+        attempts = ways[scene * WAYS : (scene + 1) * WAYS]
+        paths = np.stack([_resampled(convention.path(attempt.episode.executed)) for attempt in attempts])
         spreads.append(np.sqrt(paths.var(0, ddof=1).sum(1)).mean())
         lengths.append(np.linalg.norm(np.diff(paths, axis=1), axis=2).sum(1).mean())
-    return [
-        *_success_and_steps(calm),
-        *_success_and_steps(shaken),
-        f"{scale * np.mean(spreads):.1f} {unit}",
-        f"{scale * np.mean(lengths):.0f} {unit}",
-    ]
+    spread, way = (scale * float(np.mean(values)) for values in (spreads, lengths))
+    return ExpertFigures(_performance(calm), _performance(shaken), spread, way, unit)
 
 
-def _success_and_steps(episodes: Sequence[Demonstrated]) -> tuple[str, str]:
-    rate = wilson(sum(d.success for d in episodes), len(episodes))
-    steps = [d.steps for d in episodes]
-    told = f"{rate.mean:.2f} ({rate.ci95[0]:.2f}–{rate.ci95[1]:.2f})"
-    return told, f"{np.median(steps):.0f} ({min(steps)}–{max(steps)})"
+def _performance(attempts: Sequence[Attempt]) -> Performance:
+    steps = [len(attempt.episode.actions) for attempt in attempts]
+    return Performance(
+        wilson(sum(attempt.success for attempt in attempts), len(attempts)),
+        (float(np.median(steps)), min(steps), max(steps)),
+    )
 
 
 def _resampled(path: np.ndarray) -> np.ndarray:
@@ -82,22 +108,11 @@ def _resampled(path: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(wanted, there, column) for column in path.T], axis=1)
 
 
-def _demonstrate_all(task: str, seeds: Sequence[tuple[int, int]], disturbance: Disturbance | None) -> list[Demonstrated]:
+def _demonstrate_all(task: str, seeds: Sequence[tuple[int, int]], disturbance: Disturbance | None) -> list[Attempt]:
     """An episode for each seed of the scene and of the expert."""
     entry = all_tasks()[task]
     convention = entry.task.conventions[0]
     env, expert = gymnasium.make(entry.task.env_id), entry.demonstrator(convention, disturbance)
-    episodes = []
-    for scene, way in seeds:
-        observation, info = env.reset(seed=scene)
-        expert.reset(way)
-        actions, done = [], False
-        while not done:
-            command = expert.act(observation)
-            actions.append(command.action)
-            observation, _, terminated, truncated, info = env.step(command.action)
-            done = terminated or truncated
-        path = ACTION_CONVENTIONS[convention].path(np.stack(actions))
-        episodes.append(Demonstrated(bool(info["success"]), len(actions), path))
+    attempts = [demonstrate(env, expert, scene, way) for scene, way in seeds]
     env.close()
-    return episodes
+    return attempts
