@@ -1,5 +1,6 @@
 """Is the policy a distribution, or one memorised path? Its plans beside the expert's, from the same scenes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import torch
 
 from paradp.checkpoints import load_policy
-from paradp.envs import find_task
+from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.envs.actions import AbsoluteAction, ActionConvention, PlaneAction
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix
 from paradp.policy import DiffusionPolicy
 from paradp.policy.observations import read_observation
@@ -21,6 +23,9 @@ from paradp.scripts.studies.context import Context
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+# Millimetres read better than metres.
+SHOWN = {"m": ("mm", 1000.0), "px": ("px", 1.0)}
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -31,39 +36,63 @@ class Scene:
     expert: np.ndarray
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """Something whose spread is measured: its name, its unit, and what makes a spread of chunks `[plans, Ta, A]`."""
+
+    name: str
+    unit: str
+    spread: Callable[[np.ndarray], float]
+
+
 def study_spread(context: Context, observations: int = 12, plans: int = 64, seed: int = 30_000) -> None:
     """Writes OUT/TASK-spread.md and its picture."""
     task, out = context.task, context.out
     policy = load_policy(task, "ddpm")
-    if policy.spec.action_convention != "absolute":
-        raise ValueError("the spread is measured on goal poses: it needs a policy with absolute actions")
+    convention = ACTION_CONVENTIONS[policy.spec.action_convention]
+    quantities = _quantities(convention)
     scenes = [_scene(policy, s, plans) for s in range(seed, seed + observations)]
-    rows = []
-    ratios: dict[str, list[float]] = {"position": [], "turn": []}
-    for scene in scenes:
-        spreads = [(_position_spread(c), _turn_spread(c)) for c in (scene.expert, scene.policy)]
-        ratios["position"].append(spreads[1][0] / spreads[0][0])
-        ratios["turn"].append(spreads[1][1] / spreads[0][1])
-        (expert_mm, expert_deg), (policy_mm, policy_deg) = spreads
-        rows.append([str(scene.seed), f"{expert_mm:.1f}", f"{policy_mm:.1f}", f"{expert_deg:.1f}", f"{policy_deg:.1f}"])
-    estimates = {name: bootstrap(values) for name, values in ratios.items()}
-    header = ["seed", "expert, mm", "policy, mm", "expert, degrees", "policy, degrees"]
+    spreads = {q.name: np.array([[q.spread(s.expert), q.spread(s.policy)] for s in scenes]) for q in quantities}
+    header = ["seed", *(f"{who}, {q.unit}" for q in quantities for who in ("expert", "policy"))]
+    rows = [
+        [str(scene.seed), *(f"{spread:.1f}" for of in spreads.values() for spread in of[i])]
+        for i, scene in enumerate(scenes)
+    ]
     body = f"""
 {plans} chunks of the shipped {task} policy (sequential DDPM, noise of its own each) and {plans} of the scripted expert (a
 seed of its own each, with the disturbance of the demonstrations) from the first observation of {observations} episodes. The
-spread is the root mean square distance to the mean chunk at the last executed step, of the goal's position and of its
-rotation.
+spread is the root mean square distance to the mean chunk at the last executed step, of where the robot is sent.
 
 {markdown_table(header, rows)}
 
-Policy over expert, mean over the observations with a 95 % bootstrap interval: position {estimates["position"].mean:.2f}
-({estimates["position"].ci95[0]:.2f}–{estimates["position"].ci95[1]:.2f}), rotation {estimates["turn"].mean:.2f}
-({estimates["turn"].ci95[0]:.2f}–{estimates["turn"].ci95[1]:.2f}). A policy that had memorised one path would be near 0.
+Policy over expert, mean over the observations with a 95 % bootstrap interval: {_ratios(spreads)}. A policy that had
+memorised one path would be near 0.
 
 ![goal paths of expert and policy]({task}-spread.png)
 """
     write_report(out / f"{task}-spread.md", f"{task}: the policy is a distribution", body)
-    _plot(scenes[:6], out / f"{task}-spread.png")
+    _plot(scenes[:6], convention, plans, out / f"{task}-spread.png")
+
+
+def _quantities(convention: ActionConvention) -> list[Quantity]:
+    """Of an action that says where to go.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    unit, scale = SHOWN[convention.unit]
+    position = Quantity("position", unit, lambda chunks: scale * _position_spread(convention, chunks))
+    if convention.name == PlaneAction.name:
+        return [position]
+    if convention.name == AbsoluteAction.name:
+        return [position, Quantity("rotation", "degrees", _turn_spread)]
+    raise ValueError(f"the spread is measured on goals: it needs a policy whose actions are those, not {convention.name}")
+
+
+def _ratios(spreads: dict[str, np.ndarray]) -> str:
+    """Policy over expert, of every quantity; its spreads are `[scenes, (expert, policy)]`."""
+    estimates = {name: bootstrap(list(of[:, 1] / of[:, 0])) for name, of in spreads.items()}
+    return ", ".join(f"{name} {e.mean:.2f} ({e.ci95[0]:.2f}–{e.ci95[1]:.2f})" for name, e in estimates.items())
 
 
 def _scene(policy: DiffusionPolicy, seed: int, plans: int) -> Scene:
@@ -87,8 +116,8 @@ def _scene(policy: DiffusionPolicy, seed: int, plans: int) -> Scene:
     return Scene(seed, planned.actions[:, : policy.spec.horizons.execute], np.stack(chunks))
 
 
-def _position_spread(chunks: np.ndarray) -> float:
-    last = 1000 * chunks[:, -1, :3]
+def _position_spread(convention: ActionConvention, chunks: np.ndarray) -> float:
+    last = np.stack([convention.path(chunk)[-1] for chunk in chunks])
     return float(np.sqrt(((last - last.mean(0)) ** 2).sum(1).mean()))
 
 
@@ -99,15 +128,17 @@ def _turn_spread(chunks: np.ndarray) -> float:
     return float(np.degrees(np.sqrt(np.mean(np.square(angles)))))
 
 
-def _plot(scenes: list[Scene], path: Path) -> None:
+def _plot(scenes: list[Scene], convention: ActionConvention, plans: int, path: Path) -> None:
+    unit, scale = SHOWN[convention.unit]
     figure, grid = plt.subplots(2, 3, figsize=(11, 7), layout="constrained")
     for axes, scene in zip(grid.flat, scenes, strict=True):
         for chunks, colour, label in ((scene.expert, "0.6", "expert"), (scene.policy, "C0", "policy")):
             for i, chunk in enumerate(chunks):
-                axes.plot(*(100 * chunk[:, :2].T), color=colour, alpha=0.35, lw=0.9, label=label if i == 0 else None)
-        axes.set(title=f"seed {scene.seed}", xlabel="x (cm)", ylabel="y (cm)", aspect="equal")
+                x, y = scale * convention.path(chunk)[:, :2].T
+                axes.plot(x, y, color=colour, alpha=0.35, lw=0.9, label=label if i == 0 else None)
+        axes.set(title=f"seed {scene.seed}", xlabel=f"x ({unit})", ylabel=f"y ({unit})", aspect="equal")
         axes.grid(alpha=0.3)
     grid.flat[0].legend()
-    figure.suptitle("goal positions of the first chunk, from above: 64 plans of each from the same scene")
+    figure.suptitle(f"goal positions of the first chunk, from above: {plans} plans of each from the same scene")
     figure.savefig(path, dpi=110)
     plt.close(figure)
