@@ -26,6 +26,7 @@ EXACT = "speculative-ddpm:window=8"
 SAMPLERS = ("ddpm", "para-ddpm", EXACT)
 WINDOWS = (2, 4, 8, 20, 50)
 REPEATS = 40
+OBSERVATIONS = 64
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ DDPM's own law.
 
 {markdown_table(_SPEED, [_speed(task, one) for task, one in measured.items()])}
 
-Rounds of the exact sampler against its window (64 observations along the expert's episodes, the same for every window), and
+Rounds of the exact sampler against its window ({OBSERVATIONS} observations along the expert's episodes, the same for every window), and
 over all plans of the episodes with window 8:
 
 {markdown_table(_ROUNDS, [_rounds(task, one) for task, one in measured.items()])}
@@ -127,7 +128,7 @@ def _measure(task: str, expert: ExpertFigures, evaluation: Comparison) -> Measur
     policy = load_policy(task)
     assert policy.planned is not None
     solvers = {name: SamplerChoice.parse(name).build(policy.spec.schedule) for name in SAMPLERS} | {"auto": policy.solver}
-    bench = Bench(policy)
+    bench = Bench(policy, OBSERVATIONS)
     times = dict(zip(solvers, time_in_turns(policy, list(solvers.values()), bench.histories, REPEATS), strict=True))
     return Measured(
         policy.spec,

@@ -248,6 +248,7 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
         (["bench", "lift", "--engines", "cuda-graph"], "the cuda-graph engine computes on cuda, not on cpu"),
         (["study", "engines", "lift", "--runs", "nowhere"], "nowhere holds no finished run of the eager engine in fp32"),
         (["study", "variants", "lift", "--runs", "nowhere"], "nowhere holds no trainings"),
+        (["study", "tasks"], "docs/results/experts.json is missing; make it with `paradp study experts"),
         (["info", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
         (["rollout", "stack", "--checkpoint", "lift"], "does not fit the task 'stack': its task is lift"),
         (

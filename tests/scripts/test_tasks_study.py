@@ -1,0 +1,50 @@
+"""The page that sets every task beside the others is made from real evaluations of the shipped weights."""
+
+import json
+
+import pytest
+
+from paradp.policy import planner
+from paradp.rollouts import RolloutConfig
+from paradp.rollouts.evaluation import Grid, evaluate
+from paradp.rollouts.statistics import Estimate
+from paradp.sampler import SamplerChoice
+from paradp.scripts.studies import tasks
+from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.experts import FIGURES, ExpertFigures, Performance
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def context(tmp_path):
+    """Two episodes of Lift by every sampler, and what an expert's figures look like."""
+    folder = tmp_path / "runs/lift"
+    choices = tuple(SamplerChoice.parse(name) for name in tasks.SAMPLERS)
+    evaluate(Grid(RolloutConfig("lift", choices[0], folder, episodes=2, seed=7, envs=2, threads=1), choices))
+    performance = Performance(Estimate(0.98, (0.9, 1.0)), (37.0, 31, 208))
+    figures = {"lift": ExpertFigures(performance, performance, 2.4, 37.0, "cm")}
+    (tmp_path / "experts.json").write_bytes(FIGURES.dump_json(figures))
+    return Context("square", tmp_path, tmp_path / "runs")
+
+
+def test_the_page_tells_of_every_evaluated_task_and_of_no_other_weights(context, monkeypatch):
+    monkeypatch.setattr(tasks, "REPEATS", 2)
+    monkeypatch.setattr(tasks, "OBSERVATIONS", 8)
+    monkeypatch.setattr(tasks, "WINDOWS", (4, 20))
+    monkeypatch.setattr(planner, "CANDIDATES", {"auto": planner.EXACT[3:5]})
+    tasks.study_tasks(context)
+    page = (context.out / "tasks.md").read_text()
+    assert "| lift | 0.98 (0.90–1.00) |" in page and "2800 steps of batch 256" in page
+    assert all(f"| lift | `{sampler}` |" in page for sampler in tasks.SAMPLERS)
+    assert (context.out / "tasks.png").stat().st_size > 10_000
+
+    summary = tasks.cell_folder(context.runs / "lift", tasks.EXACT) / "summary.json"
+    told = json.loads(summary.read_text())
+    told["checkpoint"]["sha256"] = "0" * 64
+    summary.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match="evaluated other weights than those shipped for lift"):
+        tasks.study_tasks(context)
+    summary.unlink()
+    with pytest.raises(ValueError, match="has no finished episodes of speculative-ddpm:window=8"):
+        tasks.study_tasks(context)
