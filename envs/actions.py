@@ -37,11 +37,18 @@ class Goal:
     rotation: np.ndarray
     gripper: float
 
+    def step(self, position: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Way `[3]` and turn `[3]` to it from a pose, as shares of what one control step may ask for."""
+        return (self.position - position) / MAX_STEP_M, matrix_to_rotvec(self.rotation @ rotation.T) / MAX_STEP_RAD
+
+    def is_far(self, position: np.ndarray, rotation: np.ndarray) -> bool:
+        """Whether one control step may not ask for it, seen from a pose."""
+        return bool(np.abs(np.concatenate(self.step(position, rotation))).max() > 1.0 + 1e-6)
+
     def limited(self, position: np.ndarray, rotation: np.ndarray) -> "Goal":
         """The nearest goal that one control step may ask for, seen from the present pose."""
-        step = np.clip((self.position - position) / MAX_STEP_M, -1, 1) * MAX_STEP_M
-        turn = np.clip(matrix_to_rotvec(self.rotation @ rotation.T) / MAX_STEP_RAD, -1, 1) * MAX_STEP_RAD
-        return Goal(position + step, rotvec_to_matrix(turn) @ rotation, self.gripper)
+        step, turn = (np.clip(part, -1, 1) for part in self.step(position, rotation))
+        return Goal(position + step * MAX_STEP_M, rotvec_to_matrix(turn * MAX_STEP_RAD) @ rotation, self.gripper)
 
 
 class ActionConvention(Protocol):
@@ -117,9 +124,7 @@ class DeltaAction:
         return action.astype(np.float64)
 
     def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-        step = (goal.position - position) / MAX_STEP_M
-        turn = matrix_to_rotvec(goal.rotation @ rotation.T) / MAX_STEP_RAD
-        return np.clip(np.concatenate([step, turn, [goal.gripper]]), -1, 1).astype(np.float32)
+        return np.clip(np.concatenate([*goal.step(position, rotation), [goal.gripper]]), -1, 1).astype(np.float32)
 
     def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         gripper = OPEN if last is None else last[-1]

@@ -31,6 +31,7 @@ class RobosuiteTask(Task):
         camera: the camera that shows the task best.
         area: where on the table a disturbance may take the object (m, world); without it there are no disturbances.
         replayable: whether a state of the simulator says where everything is.
+        recorded_as: other classes of robosuite whose recordings show this task's scene, and more.
     """
 
     robosuite_name: str
@@ -38,6 +39,7 @@ class RobosuiteTask(Task):
     camera: str = "agentview"
     area: Area | None = None
     replayable: bool = True
+    recorded_as: tuple[str, ...] = ()
     max_steps: int = 400
     control_hz: int = CONTROL_HZ
     conventions: tuple[str, ...] = tuple(HAND_CONVENTIONS)
@@ -176,6 +178,12 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._sim.set_state_from_flattened(state)
         self._sim.forward()
         return self._observe(), bool(self._robosuite._check_success())
+
+    @property
+    def arm_origin(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the frame of robosuite's controller: position `[3]` (m) and rotation `[3, 3]` in the world."""
+        controller = self._robosuite.robots[0].part_controllers["right"]
+        return np.array(controller.origin_pos), np.array(controller.origin_ori)
 
     def render(self) -> np.ndarray:
         """An RGB frame `[height, width, 3]` of the task's camera."""

@@ -1,5 +1,6 @@
 """`paradp data`: demonstrations that others recorded, looked at and imported."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -12,8 +13,9 @@ from rich.table import Table
 from paradp.policy.demonstrations import Demonstrations
 from paradp.rollouts.imports.conventions import looks_like
 from paradp.rollouts.imports.defects import defects, remarks
+from paradp.rollouts.imports.fitting import misfits, task_of, untold
 from paradp.rollouts.imports.importing import ObservationSource, import_file
-from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, RecordedFile, read_file
+from paradp.rollouts.imports.recordings import ACTIONS, LOW_DIM_KEYS, RecordedFile, read_file
 from paradp.scripts.action_plot import plot_actions
 from paradp.scripts.console import console, progress
 
@@ -28,6 +30,8 @@ def import_(
     action_convention: Literal["absolute", "delta"] = "absolute",
     observations: ObservationSource = "replayed",
     keys: tuple[str, ...] = LOW_DIM_KEYS,
+    mask: str | None = None,
+    actions: str = ACTIONS,
 ) -> None:
     """Import demonstrations: robomimic's HDF5 files, and those of robosuite's own collection script.
 
@@ -43,9 +47,13 @@ def import_(
         action_convention: of the new demonstrations; recorded steps are made absolute goals where that is asked for.
         observations: replayed: the simulator is put into each recorded state, and observations are those of the task, in
             which a policy can then be run. recorded: the file's own, for training alone.
-        keys: which of the file's own.
+        keys: which of the file's own, where those are taken.
+        mask: only the demonstrations that the file lists under this name, such as `train`; all by default.
+        actions: the array that holds a demonstration's actions: robomimic keeps absolute ones in `actions_abs`.
     """
-    recorded = read_file(file)
+    recorded = read_file(file, actions)
+    if mask is not None:
+        recorded = recorded.masked(mask)
     with progress(f"importing {file.name}", len(recorded.recordings)) as report:
         imported = import_file(recorded, out, task, action_convention, observations, keys, report)
     there = imported.demonstrations
@@ -53,7 +61,10 @@ def import_(
     if imported.first_success:
         succeeded = sum(step is not None for step in imported.first_success)
         console.print(f"{succeeded} of them succeed by the task's own rule")
-    for remark in remarks(recorded):
+    if imported.cut:
+        share = imported.cut / there.steps
+        console.print(f"{share:.1%} of the goals are further from the hand than a delta can say, and were cut")
+    for remark in [*remarks(recorded), *_untold(recorded, there.info.task)]:
         console.print(f"remark: {remark}", markup=False)
     low, high = np.array(there.info.action_low), np.array(there.info.action_high)
     outside = float(((there.actions() < low) | (there.actions() > high)).any(1).mean())
@@ -62,7 +73,7 @@ def import_(
 
 
 @data.command
-def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes: int = 5) -> None:
+def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes: int = 5, actions: str = ACTIONS) -> None:
     """Look at demonstrations before training: episodes, ranges, defects, a plot of the actions.
 
         paradp data inspect low_dim_v15.hdf5 --plot actions.png
@@ -72,11 +83,14 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
         path: an HDF5 file of robomimic or robosuite, or a zarr group of ours.
         plot: a PNG to draw actions over time to.
         episodes: how many of the first episodes it shows.
+        actions: of an HDF5 file, the array that holds a demonstration's actions.
     """
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, not {episodes}")
     if path.is_dir():
         ends, arrays = _ours(path)
     else:
-        ends, arrays = _recorded(read_file(path))
+        ends, arrays = _recorded(read_file(path, actions))
     lengths = np.diff(ends, prepend=0)
     if not len(lengths):
         raise ValueError(f"{path} holds no episodes")
@@ -84,10 +98,10 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
     console.print(f"{len(lengths)} episodes, {lengths.sum()} steps; shortest/median/longest {quartiles} steps")
     console.print(_ranges(arrays))
     if plot is not None:
-        actions = arrays.get("action", arrays.get("actions"))
-        if actions is None:
+        drawn = arrays.get("action", arrays.get(ACTIONS))
+        if drawn is None:
             raise ValueError(f"{path}: its episodes' actions differ in their number of columns and cannot be drawn together")
-        plot_actions(np.split(actions, ends[:-1])[:episodes], path.name, plot)
+        plot_actions(np.split(drawn, ends[:-1])[:episodes], path.name, plot)
         console.print(f"actions: {plot}")
 
 
@@ -100,16 +114,18 @@ def _ours(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def _recorded(file: RecordedFile) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    look = looks_like(file.recordings[0])
-    version = f" of version {file.version}" if file.version else ""
-    console.print(f"{file.path}: {file.environment}, recorded with robosuite{version}", markup=False)
-    console.print(f"actions look {look}" if look else "actions are in no convention that is known here")
+    settings, looks = file.settings, Counter(looks_like(recording) for recording in file.recordings)
+    version = f" {settings.version}" if settings.version else ""
+    rate = f", {settings.control_hz} Hz" if settings.control_hz else ""
+    console.print(f"{file.path}: {settings.environment}, robosuite{version}{rate}", markup=False)
+    for look, count in looks.items():
+        described = f"look {look}" if look else "are in no convention that is known here"
+        console.print(f"actions {described}" + f" in {count} of {len(file.recordings)} episodes" * (len(looks) > 1))
     found = defects(file)
     for defect in found:
         console.print(f"defect: {defect}", style="red", markup=False)
     if not found:
-        for remark in remarks(file):
-            console.print(f"remark: {remark}", markup=False)
+        _tell_of_import(file)
     ends = np.cumsum([len(recording) for recording in file.recordings])
     everywhere = set.intersection(*(set(recording.arrays) for recording in file.recordings))
     arrays = {
@@ -118,6 +134,28 @@ def _recorded(file: RecordedFile) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         if name in everywhere and len({recording.arrays[name].shape[1] for recording in file.recordings}) == 1
     }
     return ends, arrays
+
+
+def _tell_of_import(file: RecordedFile) -> None:
+    """Of a file without defects: which task it is of, and what one should know."""
+    remarked = remarks(file)
+    try:
+        task = task_of(file)
+    except ValueError as error:
+        console.print(str(error), markup=False)
+    else:
+        misfitting = misfits(file, task)
+        console.print(f"task: {task}" + " as it is here" * (not misfitting))
+        for misfit in misfitting:
+            console.print(f"not importable: {misfit}", style="red", markup=False)
+        remarked += _untold(file, task)
+    for remark in remarked:
+        console.print(f"remark: {remark}", markup=False)
+
+
+def _untold(file: RecordedFile, task: str) -> list[str]:
+    missing = untold(file, task)
+    return [f"the file does not say, and is taken to have: {', '.join(missing)}"] if missing else []
 
 
 def _ranges(arrays: Mapping[str, np.ndarray]) -> Table:

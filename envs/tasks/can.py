@@ -66,6 +66,7 @@ CAN = TaskEntry(
     RobosuiteTask(
         name="can",
         robosuite_name="PickPlaceCan",
+        recorded_as=("PickPlace",),
         objects={"can": "Can_main"},
         success_rule="the can is in its bin, and the hand more than 4.2 cm from the can's centre",
     ),

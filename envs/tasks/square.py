@@ -105,6 +105,7 @@ SQUARE = TaskEntry(
     RobosuiteTask(
         name="square",
         robosuite_name="NutAssemblySquare",
+        recorded_as=("NutAssembly",),
         objects={"nut": "SquareNut_main"},
         success_rule="the square nut is on its peg: within 3 cm sideways of it and below z = 0.87 m",
         # About where nuts are placed: x −0.115 to −0.11, y 0.11 to 0.225.

@@ -30,7 +30,7 @@ def convention_of(file: RecordedFile) -> Convention:
 
 def told(file: RecordedFile) -> Convention | None:
     """What the controller's configuration says; robosuite renamed it in 1.5."""
-    arm = file.controller
+    arm = file.settings.controller
     if "control_delta" in arm:
         return "delta" if arm["control_delta"] else "absolute"
     return arm["input_type"] if arm.get("input_type") in ("delta", "absolute") else None

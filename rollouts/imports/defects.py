@@ -19,6 +19,11 @@ def defects(file: RecordedFile) -> list[str]:
 def remarks(file: RecordedFile) -> list[str]:
     """What one should know of a file that can be imported."""
     found = []
+    if file.masks:
+        listed = ", ".join(f"{key} ({len(names)})" for key, names in file.masks.items())
+        found.append(f"it has masks, and --mask takes the demonstrations of one alone: {listed}")
+    if file.other_actions:
+        found.append(f"{', '.join(file.other_actions)} is there too and was not read; --actions names what to read")
     if (looks_like(file.recordings[0]), told(file)) == ("absolute", "delta"):
         # As in Diffusion Policy's low_dim_abs.hdf5: its conversion leaves the controller's configuration as it was.
         found.append("the file says that its actions are delta, but they look absolute, and are taken for that")
@@ -55,10 +60,19 @@ def _sizes(file: RecordedFile) -> Iterator[str]:
 def _conventions(file: RecordedFile) -> Iterator[str]:
     looks = {recording.name: looks_like(recording) for recording in file.recordings}
     (first, look), *others = looks.items()
-    for name in [name for name, guess in looks.items() if guess is None]:
-        yield f"{name}'s actions are neither steps in [-1, 1] nor absolute poses of seven values"
+    for recording in file.recordings:
+        if looks[recording.name] is None:
+            yield f"{recording.name}'s actions are neither steps in [-1, 1] nor absolute poses{_worst(recording.actions)}"
     for name, guess in others:
         if None not in (look, guess) and guess != look:
             yield f"action conventions are mixed: {first} looks {look}, {name} looks {guess}"
     if (look, told(file)) == ("delta", "absolute"):
         yield "the file says that its actions are absolute, but they look delta"
+
+
+def _worst(actions: np.ndarray) -> str:
+    """Which value speaks most against steps."""
+    if actions.shape[1] != 7 or not len(actions):
+        return f" of seven values: they have {actions.shape[1]}"
+    step, column = np.unravel_index(np.abs(actions).argmax(), actions.shape)
+    return f": step {step}, column {column} is {actions[step, column]:g}"

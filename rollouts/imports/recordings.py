@@ -4,24 +4,27 @@
     data/demo_N/actions     [T, 7]
     data/demo_N/states      [T, 1 + nq + nv], the simulator's, each before its action
     data/demo_N/obs/KEY     [T, n], observations (robomimic)
+    mask/KEY                names of demonstrations, such as those to train on (robomimic)
 
 Sources: robomimic's dataset documentation ("Dataset Structure and Creation"), and robosuite's
 `collect_human_demonstrations.py`.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
-# A gigabyte; the largest of robomimic's low-dimensional files have some ten million.
-MOST_NUMBERS = 2**27
+from paradp.envs.lookup import find
+from paradp.rollouts.imports.settings import Settings, read_settings
+
+# Two gigabytes; the largest of robomimic's low-dimensional files, machine-generated ones, may have a hundred million.
+MOST_NUMBERS = 2**28
+ACTIONS = "actions"
 # robomimic's low-dimensional observations (`observation.modalities.obs.low_dim` of its configurations).
 LOW_DIM_KEYS = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object")
 
@@ -49,7 +52,7 @@ class Recording:
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything that was recorded, by its place in the group."""
         states = {} if self.states is None else {"states": self.states}
-        return {"actions": self.actions, **states, **{f"obs/{key}": value for key, value in self.observations.items()}}
+        return {ACTIONS: self.actions, **states, **{f"obs/{key}": value for key, value in self.observations.items()}}
 
 
 @dataclass(frozen=True)
@@ -59,26 +62,39 @@ class RecordedFile:
     Attributes:
         path: the file's.
         sha256: its digest.
-        environment: robosuite's name of the environment.
-        version: of robosuite; empty if the file does not say.
-        control_hz: control steps a second, or `None` if the file does not say.
-        robot: its name; `None` if the file does not say.
-        controller: what the file says of the arm's controller.
+        settings: how they were recorded.
         recordings: the demonstrations.
+        masks: names of demonstrations by the key that they are listed under, such as those to train on.
+        other_actions: further arrays of actions, which were not read.
     """
 
     path: Path
     sha256: str
-    environment: str
-    version: str
-    control_hz: int | None
-    robot: str | None
-    controller: dict[str, Any]
+    settings: Settings
     recordings: list[Recording]
+    masks: dict[str, list[str]]
+    other_actions: list[str]
+
+    def masked(self, key: str) -> "RecordedFile":
+        """Only the demonstrations that are listed under a key.
+
+        Raises:
+            ValueError: there is no such key, or it lists none that is there.
+        """
+        with naming(self.path):
+            names = find(self.masks, key, "mask")
+            chosen = [recording for recording in self.recordings if recording.name in names]
+            if not chosen:
+                raise ValueError(f"the mask {key!r} lists no demonstration that is there")
+        return replace(self, recordings=chosen)
 
 
-def read_file(path: Path) -> RecordedFile:
+def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
     """Reads a whole file; what its numbers are like is for `paradp.rollouts.imports.defects` to say.
+
+    Args:
+        path: the file.
+        actions: the array of a demonstration that holds its actions: robomimic keeps absolute ones in `actions_abs`.
 
     Raises:
         ValueError: it is no such file, is cut short, lacks something, or holds what is no number; the message names what is
@@ -89,20 +105,21 @@ def read_file(path: Path) -> RecordedFile:
     try:
         with h5py.File(path, "r") as file, naming(path):
             data = _group(file, "data")
-            environment, version, arguments = _environment(data)
-            hz = _rate(arguments.get("control_freq"))
+            settings = read_settings(data)
             names = sorted((name for name in data if name.startswith("demo")), key=_number)
             if not names:
                 raise ValueError("it has no demonstrations: data/demo_0, data/demo_1, …")
             groups = {name: _group(data, name) for name in names}
-            _check_size(groups)
-            recordings = [_recording(group, name) for name, group in groups.items()]
+            _check_size(groups, actions)
+            recordings = [_recording(group, name, actions) for name, group in groups.items()]
+            others = sorted(key for key in groups[names[0]] if key.startswith(ACTIONS) and key != actions)
+            masks = _masks(_group(file, "mask")) if "mask" in file else {}
     except (OSError, KeyError, RuntimeError, TypeError) as error:  # what h5py raises for damaged files
         raise ValueError(f"{path} is no HDF5 file that can be read, or is cut short: {error}") from error
     with path.open("rb") as raw:
         digest = hashlib.file_digest(raw, "sha256").hexdigest()
-    robot, controller = _robot(arguments.get("robots")), _arm(arguments.get("controller_configs"))
-    return RecordedFile(path, digest, environment, version, hz, robot, controller, recordings)
+    settings = replace(settings, control_hz=settings.control_hz or _rate_of(recordings[0]))
+    return RecordedFile(path, digest, settings, recordings, masks, others)
 
 
 @contextmanager
@@ -114,8 +131,8 @@ def naming(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _recording(group: h5py.Group, name: str) -> Recording:
-    actions = _numbers(group, "actions", name)
+def _recording(group: h5py.Group, name: str, key: str) -> Recording:
+    actions = _numbers(group, key, name)
     states = _numbers(group, "states", name) if "states" in group else None
     observed = _group(group, "obs") if "obs" in group else {}
     observations = {key: _numbers(observed, key, f"{name}/obs") for key in observed if _is_vector(observed, key)}
@@ -163,45 +180,12 @@ def _check_link(parent: h5py.Group, name: str) -> None:
         raise ValueError(f"{parent.name}/{name} points elsewhere; only what is in the file itself is read")
 
 
-def _environment(data: h5py.Group) -> tuple[str, str, dict[str, Any]]:
-    """The environment's name, robosuite's version, and the arguments that it was made with."""
-    try:
-        attributes = dict(data.attrs)
-        if "env_args" in attributes:
-            told = json.loads(attributes["env_args"])
-            version = told.get("env_version") or attributes.get("repository_version", "")
-            return str(told["env_name"]), str(version), dict(told.get("env_kwargs", {}))
-        if "env" in attributes:
-            told = json.loads(attributes.get("env_info", "{}"))
-            return str(attributes["env"]), str(attributes.get("repository_version", "")), dict(told)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise ValueError(f"what data says of its environment cannot be read: {error!r}") from error
-    raise ValueError("data has neither env_args (robomimic) nor env (robosuite): the environment is unknown")
-
-
-def _rate(hz: Any) -> int | None:
-    if hz is None or (type(hz) in (int, float) and 0 < hz == int(hz)):
-        return None if hz is None else int(hz)
-    raise ValueError(f"the control rate must be a whole number, not {hz!r}")
-
-
-def _robot(robots: Any) -> str | None:
-    match robots:
-        case str():
-            return robots
-        case [str(first)]:
-            return first
-        case [_, *_]:
-            return " and ".join(map(str, robots))
-    return None
-
-
-def _check_size(groups: Mapping[str, h5py.Group]) -> None:
+def _check_size(groups: Mapping[str, h5py.Group], actions: str) -> None:
     """Before anything is read: a small file can claim arrays that fill the memory."""
     claimed = 0
     for group in groups.values():
         observed = _group(group, "obs") if "obs" in group else {}
-        for where, keys in ((group, ("actions", "states")), (observed, tuple(observed))):
+        for where, keys in ((group, (actions, "states")), (observed, tuple(observed))):
             for key in keys:
                 if key in where and _is_vector(where, key):
                     claimed += where[key].size
@@ -209,18 +193,27 @@ def _check_size(groups: Mapping[str, h5py.Group]) -> None:
         raise ValueError(f"it claims to hold {claimed:.2g} numbers, more than the {MOST_NUMBERS:.2g} that are read")
 
 
-def _arm(controller: Any) -> dict[str, Any]:
-    """Of robosuite's controller configurations, old and new, what moves the arm."""
-    match controller:
-        case [first, *_]:
-            return _arm(first)
-        case {"body_parts": {"right": dict(arm)}} | {"body_parts": {"arms": {"right": dict(arm)}}}:
-            return arm
-        case dict():
-            return controller
-    return {}
-
-
 def _number(name: str) -> tuple[int, str]:
     digits = name.rpartition("_")[2]
-    return int(digits) if digits.isdigit() else -1, name
+    return int(digits) if digits.isdecimal() else -1, name
+
+
+def _masks(group: h5py.Group) -> dict[str, list[str]]:
+    return {key: _names(group, key) for key in group}
+
+
+def _names(group: h5py.Group, key: str) -> list[str]:
+    _check_link(group, key)
+    dataset = group[key]
+    text = isinstance(dataset, h5py.Dataset) and dataset.ndim == 1 and h5py.check_string_dtype(dataset.dtype)
+    if not text or dataset.external or dataset.is_virtual:
+        raise ValueError(f"mask/{key} is no list of names")
+    return [name.decode(errors="replace") for name in dataset[:]]
+
+
+def _rate_of(recording: Recording) -> int | None:
+    """Control steps a second by the simulator's clock, with which a state begins; `None` where there is no such rate."""
+    if recording.states is None or len(recording) < 2 or recording.states.shape[1] < 1:
+        return None
+    period = float(np.median(np.diff(recording.states[:, 0])))
+    return round(1 / period) if np.isfinite(period) and 1e-3 < period < 10 else None

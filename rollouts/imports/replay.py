@@ -1,7 +1,6 @@
 """Observations rebuilt: the simulator is put into every recorded state, and says what our policies would have seen."""
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import gymnasium
 import numpy as np
@@ -12,6 +11,15 @@ from paradp.envs.robosuite_env import RobosuiteEnv
 from paradp.envs.rotations import rotation_6d_to_matrix, rotvec_to_matrix
 from paradp.rollouts.imports.conventions import Convention
 from paradp.rollouts.imports.recordings import Recording
+from paradp.rollouts.imports.settings import Settings
+
+WORLD = np.zeros(3), np.eye(3)
+# robomimic's name of the hand's position.
+HAND = "robot0_eef_pos"
+# What simulators of different versions may disagree by is less, what another robot or table makes is more.
+ELSEWHERE_M = 0.02
+# No controller is given a goal so far from the hand, and the frames of base and world are further apart.
+UNREACHABLE_M = 0.3
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,12 @@ class Replayed:
 
     observations: dict[str, np.ndarray]
     success: np.ndarray
+
+    @property
+    def poses(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the hand: positions `[T, 3]` and rotations `[T, 3, 3]`."""
+        rotations = rotation_6d_to_matrix(self.observations["eef_rot6d"].astype(np.float64))
+        return self.observations["eef_pos"].astype(np.float64), rotations
 
 
 class Replay:
@@ -46,68 +60,88 @@ class Replay:
         ValueError: there are no states, or they are not of this task's scene.
         """
         if recording.states is None:
-            raise ValueError(f"{recording.name} has no simulator states, so that observations cannot be rebuilt")
+            raise ValueError(
+                f"{recording.name} has no simulator states, so that observations cannot be rebuilt; --observations recorded"
+                " takes the file's own"
+            )
         try:
             observations, success = zip(*map(self._env.see, recording.states), strict=True)
         except ValueError as error:
             raise ValueError(f"{recording.name} is of another scene: {error}") from error
-        return Replayed({key: np.stack([o[key] for o in observations]) for key in observations[0]}, np.array(success))
+        replayed = Replayed({key: np.stack([o[key] for o in observations]) for key in observations[0]}, np.array(success))
+        _check_hand(recording, replayed)
+        return replayed
+
+    def goals(self, recording: Recording, convention: Convention, settings: Settings, replayed: Replayed) -> list[Goal]:
+        """What recorded actions `[T, 7]` asked for.
+
+        A delta is a step from the pose in which it was given; an absolute action is the goal itself, position and rotation
+        vector in the world or in the frame of the robot's base.
+
+        Raises:
+            ValueError: a goal is further from the hand than any can be.
+        """
+        if convention == "delta":
+            return _steps(recording.actions, replayed, settings.keeps_turn)
+        origin = self._env.arm_origin if settings.frame == "base" else WORLD
+        goals = [_absolute(action, *origin) for action in recording.actions]
+        _check_goals(recording, settings, goals, replayed)
+        return goals
 
     def close(self) -> None:
         """Gives the simulator back."""
         self._env.close()
 
 
-def converted(
-    actions: np.ndarray, recorded: Convention, wanted: str, replayed: Replayed, keeps_turn: bool = False
-) -> np.ndarray:
-    """Recorded actions `[T, 7]` in a convention of ours, `[T, A]`.
-
-    A delta is a step from the pose in which it was given; an absolute action is the goal itself, position and rotation
-    vector in the world.
-
-    Args:
-        actions, recorded: what was recorded, and its convention.
-        wanted: name of the convention to return.
-        replayed: of the same steps.
-        keeps_turn: see `keeps_turn`.
-    """
-    if recorded == wanted == "delta":
-        return as_recorded(actions, recorded)
-    positions = replayed.observations["eef_pos"].astype(np.float64)
-    rotations = rotation_6d_to_matrix(replayed.observations["eef_rot6d"].astype(np.float64))
-    convention = HAND_CONVENTIONS[wanted]
-    goals: list[Goal] = []
-    for action, position, rotation in zip(actions, positions, rotations, strict=True):
-        goal = _GOALS[recorded](action, position, rotation)
-        if keeps_turn and goals and recorded == "delta" and np.allclose(action[3:6], 0.0, atol=1e-9):
-            goal = replace(goal, rotation=goals[-1].rotation)
-        goals.append(goal)
-    poses = zip(goals, positions, rotations, strict=True)
-    return np.stack([convention.from_goal(goal, *pose) for goal, *pose in poses])
-
-
-def keeps_turn(version: str) -> bool:
-    """Whether that robosuite's controller keeps its goal's rotation where a delta turns by nothing at all: until 1.4."""
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    return numbers is not None and (int(numbers[1]), int(numbers[2])) < (1, 5)
+def as_actions(goals: list[Goal], wanted: str, replayed: Replayed) -> tuple[np.ndarray, int]:
+    """Goals in a convention of ours, `[T, A]`, and how many of them are further than it can say, and were cut."""
+    convention, poses = HAND_CONVENTIONS[wanted], list(zip(*replayed.poses, strict=True))
+    actions = np.stack([convention.from_goal(goal, *pose) for goal, pose in zip(goals, poses, strict=True)])
+    cut = sum(goal.is_far(*pose) for goal, pose in zip(goals, poses, strict=True)) if wanted == "delta" else 0
+    return actions, cut
 
 
 def as_recorded(actions: np.ndarray, recorded: Convention) -> np.ndarray:
     """Recorded actions `[T, 7]` in our convention of the same name."""
     if recorded == "delta":
         return actions.astype(np.float32)
-    nowhere = np.zeros(3), np.eye(3)  # an absolute goal is none of a pose's
-    return np.stack([HAND_CONVENTIONS["absolute"].from_goal(_from_absolute(a, *nowhere), *nowhere) for a in actions])
+    return np.stack([HAND_CONVENTIONS["absolute"].from_goal(_absolute(action, *WORLD), *WORLD) for action in actions])
 
 
-def _from_delta(action: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> Goal:
-    turn = rotvec_to_matrix(MAX_STEP_RAD * action[3:6])
-    return Goal(position + MAX_STEP_M * action[:3], turn @ rotation, float(action[6]))
+def _steps(actions: np.ndarray, replayed: Replayed, keeps_turn: bool) -> list[Goal]:
+    goals: list[Goal] = []
+    for action, position, rotation in zip(actions, *replayed.poses, strict=True):
+        turned = rotvec_to_matrix(MAX_STEP_RAD * action[3:6]) @ rotation
+        if keeps_turn and goals and np.allclose(action[3:6], 0.0, atol=1e-9):
+            turned = goals[-1].rotation
+        goals.append(Goal(position + MAX_STEP_M * action[:3], turned, float(action[6])))
+    return goals
 
 
-def _from_absolute(action: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> Goal:
-    return Goal(action[:3], rotvec_to_matrix(action[3:6]), float(action[6]))
+def _absolute(action: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> Goal:
+    """An absolute action in a frame of that position and rotation."""
+    return Goal(position + rotation @ action[:3], rotation @ rotvec_to_matrix(action[3:6]), float(action[6]))
 
 
-_GOALS = {"delta": _from_delta, "absolute": _from_absolute}
+def _check_hand(recording: Recording, replayed: Replayed) -> None:
+    """The file's own word on where the hand was, if it has one, must be that of the replayed states."""
+    told = recording.observations.get(HAND)
+    if told is None or told.shape[1] != 3:
+        return
+    miss = np.linalg.norm(told - replayed.observations["eef_pos"], axis=1)
+    if miss.max() > ELSEWHERE_M:
+        step = int(miss.argmax())
+        raise ValueError(
+            f"{recording.name} is of another robot or scene: in step {step} its obs/{HAND} is {100 * miss[step]:.0f} cm from"
+            " where the hand is in the recorded state"
+        )
+
+
+def _check_goals(recording: Recording, settings: Settings, goals: list[Goal], replayed: Replayed) -> None:
+    far = np.linalg.norm(np.stack([goal.position for goal in goals]) - replayed.poses[0], axis=1)
+    if far.max() > UNREACHABLE_M:
+        step = int(far.argmax())
+        raise ValueError(
+            f"{recording.name}'s absolute goals cannot be in the frame of the {settings.frame}: that of step {step} is"
+            f" {100 * far[step]:.0f} cm from the hand"
+        )

@@ -86,7 +86,7 @@ DDPM's own law.
 
 {markdown_table(_SPEED, [_speed(task, one) for task, one in measured.items()])}
 
-Rounds of the exact sampler against its window ({OBSERVATIONS} observations along the expert's episodes, the same for every window), and
+Rounds of the exact sampler against its window ({OBSERVATIONS} observations along the expert's episodes), and
 over all plans of the episodes with window 8:
 
 {markdown_table(_ROUNDS, [_rounds(task, one) for task, one in measured.items()])}

@@ -1,0 +1,118 @@
+"""What a file says of how it was recorded: the environment, the robot, its controller."""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import h5py
+
+Frame = Literal["base", "world"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How demonstrations were recorded, as far as their file says it.
+
+    Attributes:
+        environment: robosuite's name of the environment.
+        version: of robosuite, which in robomimic's files is the one that extracted the observations; empty if not said.
+        control_hz: control steps a second.
+        robot: its name.
+        controller: of the arm.
+    """
+
+    environment: str
+    version: str
+    control_hz: int | None
+    robot: str | None
+    controller: dict[str, Any]
+
+    @property
+    def frame(self) -> Frame:
+        """Of absolute goals: since robosuite 1.5 that of the robot's base unless the controller says another."""
+        told: Frame = "base" if (numbers := self._numbers) and numbers >= (1, 5) else "world"
+        return self.controller.get("input_ref_frame", told)
+
+    @property
+    def keeps_turn(self) -> bool:
+        """Whether the controller kept its goal's rotation where a delta turned by nothing at all: robosuite's until 1.4.
+
+        robomimic's files of 1.5 hold recordings of older versions; their controller still has the older version's keys.
+        """
+        numbers = self._numbers
+        return "control_delta" in self.controller or numbers is None or numbers < (1, 5)
+
+    @property
+    def _numbers(self) -> tuple[int, int] | None:
+        found = re.match(r"(\d+)\.(\d+)", self.version)
+        return (int(found[1]), int(found[2])) if found else None
+
+
+def read_settings(data: h5py.Group) -> Settings:
+    """Of the file's group `data`.
+
+    Raises:
+        ValueError: the environment is not said, or what is said cannot be understood.
+    """
+    environment, version, arguments = _environment(data)
+    return Settings(
+        environment,
+        version,
+        _rate(arguments.get("control_freq")),
+        _robot(arguments.get("robots")),
+        _arm(arguments.get("controller_configs")),
+    )
+
+
+def _environment(data: h5py.Group) -> tuple[str, str, dict[str, Any]]:
+    """The environment's name, robosuite's version, and the arguments that it was made with."""
+    try:
+        attributes = dict(data.attrs)
+        if "env_args" in attributes:
+            told = json.loads(attributes["env_args"])
+            version = told.get("env_version") or attributes.get("repository_version", "")
+            return str(told["env_name"]), str(version), dict(told.get("env_kwargs", {}))
+        if "env" in attributes:
+            told = json.loads(attributes.get("env_info", "{}"))
+            return str(attributes["env"]), str(attributes.get("repository_version", "")), dict(told)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise ValueError(f"what data says of its environment cannot be read: {error!r}") from error
+    raise ValueError("data has neither env_args (robomimic) nor env (robosuite): the environment is unknown")
+
+
+def _rate(hz: Any) -> int | None:
+    if hz is None:
+        return None
+    if type(hz) in (int, float) and math.isfinite(hz) and 0 < hz == int(hz):
+        return int(hz)
+    raise ValueError(f"the control rate must be a whole number, not {hz!r}")
+
+
+def _robot(robots: Any) -> str | None:
+    match robots:
+        case str():
+            return robots
+        case [str(first)]:
+            return first
+        case [_, *_]:
+            return " and ".join(map(str, robots))
+    return None
+
+
+def _arm(controller: Any) -> dict[str, Any]:
+    """Of robosuite's controller configurations, old and new, what moves the arm."""
+    match controller:
+        case [first, *_]:
+            return _arm(first)
+        case {"body_parts": {"right": dict(arm)}} | {"body_parts": {"arms": {"right": dict(arm)}}}:
+            return _with_ratio(arm)
+        case dict():
+            return _with_ratio(controller)
+    return {}
+
+
+def _with_ratio(arm: dict[str, Any]) -> dict[str, Any]:
+    """robomimic's files call the damping ratio `damping`, as robosuite's first configurations did."""
+    return arm if "damping" not in arm else {"damping_ratio": arm["damping"], **arm}
