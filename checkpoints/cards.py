@@ -6,44 +6,59 @@ from pathlib import Path
 from typing import Any
 
 from paradp.policy.demonstrations import DemonstrationInfo
-from paradp.policy.spec import NetworkConfig, PolicySpec
+from paradp.policy.spec import PolicySpec
 from paradp.policy.training import TrainingConfig
-from paradp.policy.transformer import TransformerConfig
 
 # What a card says until rollouts of these very weights have been released with it.
 UNMEASURED = "Not measured yet."
 MEASURED = "## Measured success"
-_EARLIER = "## Started from an earlier policy"
 
 
 @dataclass(frozen=True)
-class CardFacts:
-    """What a card says of how its policy was made.
+class Trained:
+    """What a card says of one training.
 
     Attributes:
-        episodes, steps: of demonstrations.
-        training: optimiser steps, how long they took where that was recorded, and whether they were the first.
+        episodes, control_steps: of demonstrations.
+        steps, batch_size: of the optimiser.
+        took: how long, and on what; empty where that was not recorded.
     """
 
     episodes: int
+    control_steps: int
     steps: int
-    training: str
+    batch_size: int
+    took: str
+
+    def describe(self) -> str:
+        """In a few words."""
+        return f"{self.steps} steps of batch {self.batch_size}, {self.took or 'time not recorded'}"
 
 
-def read_facts(checkpoint: Path) -> CardFacts:
-    """Of the card in a checkpoint's directory.
+def read_trainings(checkpoint: Path) -> list[Trained]:
+    """Of the card in a checkpoint's directory: the last training, and before it those that it started from.
 
     Raises:
         ValueError: the card there was written by somebody else.
     """
     card = (checkpoint / "README.md").read_text()
-    data = re.search(r"^(\d+) (?:successful )?episodes \((\d+) control steps\)", card, re.MULTILINE)
-    steps = re.search(r"^steps (\d+), batch_size (\d+)", card, re.MULTILINE)
-    if data is None or steps is None:
+    trainings = [_trained(section) for section in re.split(r"^#+ Data$", card, flags=re.MULTILINE)[1:]]
+    if not trainings or None in trainings:
         raise ValueError(f"{checkpoint / 'README.md'} does not say what the policy learned from")
-    took = re.search(r"^Took (.*)\.$", card, re.MULTILINE)
-    training = f"{steps[1]} steps of batch {steps[2]}" + (f", {took[1]}" if took else "")
-    return CardFacts(int(data[1]), int(data[2]), training + (", from an earlier policy" if _EARLIER in card else ""))
+    return [trained for trained in trainings if trained is not None]
+
+
+def _trained(section: str) -> Trained | None:
+    """From the heading of the data on."""
+    data = re.search(r"^(\d+) (?:successful )?episodes \((\d+) control steps\)", section, re.MULTILINE)
+    steps = re.search(r"^steps (\d+), batch_size (\d+)", section, re.MULTILINE)
+    if data is None or steps is None:
+        return None
+    stopped = re.search(r"# stopped after (\d+) steps", section)
+    took = re.search(r"^Took (.*)\.$", section, re.MULTILINE)
+    return Trained(
+        int(data[1]), int(data[2]), int((stopped or steps)[1]), int(steps[2]), took[1] if took is not None else ""
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,7 @@ class ModelCard:
         spec, schedule = self.spec, self.spec.schedule
         return f"""# {spec.task}: diffusion policy
 
-{_described(spec.network)} that denoises chunks of {spec.horizons.predict} actions from
+A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} actions from
 {spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.
 
 | | |
@@ -109,17 +124,7 @@ class ModelCard:
         if not self.earlier:
             return ""
         making = self.earlier[self.earlier.index("## Data") : self.earlier.index(MEASURED)]
-        return f"{_EARLIER}\n" + making.replace("## ", "### ")
-
-
-def _described(network: NetworkConfig) -> str:
-    if isinstance(network, TransformerConfig):
-        return f"A transformer, {network.layers} layers of width {network.embedding},"
-    return f"A 1-D U-Net, channels {_dashed(network.channels)},"
-
-
-def _dashed(values: tuple[int, ...]) -> str:
-    return "-".join(map(str, values))
+        return "## Started from an earlier policy\n" + making.replace("## ", "### ")
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -31,6 +31,10 @@ class TransformerConfig:
         if self.embedding < 4 or self.embedding % 2 or self.embedding % self.heads:
             raise ValueError(f"embedding must be an even multiple of {self.heads} heads, at least 4, not {self.embedding}")
 
+    def describe(self) -> str:
+        """In a few words."""
+        return f"transformer, {self.layers} layers of width {self.embedding}"
+
 
 class ConditionalTransformer(ConditionalNetwork):
     """Predicts noise (or the sample, or v) for noisy action chunks.

@@ -37,6 +37,10 @@ class UnetConfig:
         if self.timestep_embedding < 4 or self.timestep_embedding % 2:
             raise ValueError(f"timestep_embedding must be even and at least 4, not {self.timestep_embedding}")
 
+    def describe(self) -> str:
+        """In a few words."""
+        return f"1-D U-Net, channels {'-'.join(map(str, self.channels))}"
+
     @property
     def halvings(self) -> int:
         """What the horizon is divided by from the finest resolution to the coarsest."""

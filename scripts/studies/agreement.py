@@ -27,7 +27,8 @@ def study_agreement(context: Context, observations: int = 64, seed: int = 20_000
     policy, table = bench.policy, bench.policy.solver.table
     measured = {tolerance: bench.measure(f"para-ddpm:window={WINDOW}:tolerance={tolerance}") for tolerance in TOLERANCES}
     neighbours = _largest_change_of_the_others(bench)
-    times = time_in_turns(policy, (Sequential(table), Picard(table, WINDOW, 0.1)), bench.histories, repeats)
+    policies = [policy.with_solver(solver) for solver in (Sequential(table), Picard(table, WINDOW, 0.1))]
+    times = time_in_turns(policies, bench.histories, repeats)
     (sequential_ms, parallel_ms), ratio = np.median(times, axis=1), Ratio.of(*times)
 
     rows = [[f"{tolerance:g}", *one.cells(), f"{np.max(one.error):.1e}"] for tolerance, one in measured.items()]  # type: ignore[arg-type]

@@ -46,12 +46,19 @@ class Bench:
         policy: what is sampled from.
         observations: how many, along the scripted expert's episodes.
         seed: of the first of those episodes.
+        histories: `[N, To, O]`, other observations than those.
     """
 
-    def __init__(self, policy: DiffusionPolicy, observations: int = 64, seed: int = 20_000):
+    def __init__(
+        self,
+        policy: DiffusionPolicy,
+        observations: int = 64,
+        seed: int = 20_000,
+        histories: np.ndarray | None = None,
+    ):
         self.policy = policy
-        self.observations = observations
-        self.histories = expert_histories(policy.spec, observations, seed)
+        self.histories = expert_histories(policy.spec, observations, seed) if histories is None else histories
+        self.observations = len(self.histories)
         self.condition = policy.engine.encode(policy.condition(self.histories))
         self._solve = cache(self._solve_once)
 

@@ -1,4 +1,4 @@
-"""Plans of several solvers in turns, so that a slow moment of the machine is everyone's."""
+"""Plans by several policies in turns, so that a slow moment of the machine is everyone's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from paradp.policy import DiffusionPolicy
-from paradp.sampler import Solver
 
 
 @dataclass(frozen=True)
@@ -25,21 +24,21 @@ class Ratio:
         return cls(float(median), float(low), float(high))
 
 
-def time_in_turns(policy: DiffusionPolicy, solvers: Sequence[Solver], histories: np.ndarray, repeats: int) -> np.ndarray:
-    """Milliseconds `[solvers, repeats]` that a plan for one robot takes; one more repeat is for warm-up.
+def time_in_turns(policies: Sequence[DiffusionPolicy], histories: np.ndarray, repeats: int) -> np.ndarray:
+    """Milliseconds `[policies, repeats]` that a plan for one robot takes; one more repeat is for warm-up.
 
     Args:
-        policy: whose network and engine.
-        solvers: who take turns; in each repeat all plan for the same observation with the same noise.
+        policies: who take turns; in each repeat all plan for the same observation with the same seed, and another is first.
+            Each needs an engine of its own where the engine compiles for a policy's numbers of rows.
         histories: `[N, To, O]`, one for each repeat; they are used again where there are fewer.
         repeats: plans of each.
     """
-    planners = [policy.with_solver(solver) for solver in solvers]
-    for planner in planners:
-        planner.prepare(1)
-    times = np.empty((len(solvers), repeats + 1))
+    for policy in policies:
+        policy.prepare(1)
+    times = np.empty((len(policies), repeats + 1))
     for repeat in range(repeats + 1):
         history = histories[repeat % len(histories)][None]
-        for row, planner in enumerate(planners):
-            times[row, repeat] = 1000 * planner.plan(history, [torch.Generator().manual_seed(repeat)]).seconds
+        for row in np.roll(np.arange(len(policies)), repeat):
+            plan = policies[row].plan(history, [torch.Generator().manual_seed(repeat)])
+            times[row, repeat] = 1000 * plan.seconds
     return times[:, 1:]

@@ -1,15 +1,19 @@
 """Model cards tell how a policy was made, to people and to studies."""
 
+import re
+
 import pytest
 
 from paradp.checkpoints import find_checkpoint, pretrained
-from paradp.checkpoints.cards import MEASURED, UNMEASURED, read_facts
+from paradp.checkpoints.cards import MEASURED, UNMEASURED, read_trainings
 
 
 @pytest.mark.parametrize("name", pretrained())
 def test_the_card_of_every_shipped_policy_tells_data_training_and_success(name):
-    facts = read_facts(find_checkpoint(name))
-    assert facts.episodes >= 200 and facts.steps > 30 * facts.episodes and "steps of batch 256" in facts.training
+    for trained in read_trainings(find_checkpoint(name)):
+        assert trained.episodes >= 200 and trained.control_steps > 30 * trained.episodes and trained.batch_size == 256
+        # Before cards told it, it was not recorded.
+        assert re.match(r"\d+ minutes on \d threads? of ", trained.took) or name in ("square", "lift")
     card = (find_checkpoint(name) / "README.md").read_text()
     assert MEASURED in card and UNMEASURED not in card and "ddpm: success" in card
 
@@ -17,4 +21,12 @@ def test_the_card_of_every_shipped_policy_tells_data_training_and_success(name):
 def test_somebody_elses_card_is_named(tmp_path):
     (tmp_path / "README.md").write_text("# A policy\nIt works.\n")
     with pytest.raises(ValueError, match=r"README\.md does not say what the policy learned from"):
-        read_facts(tmp_path)
+        read_trainings(tmp_path)
+
+
+def test_a_policy_that_started_from_another_tells_of_both_trainings():
+    last, first = read_trainings(find_checkpoint("square"))
+    assert (last.steps, last.control_steps) == (7000, 76428)
+    # It was meant to take 20000 steps, and stopped.
+    assert (first.steps, first.control_steps) == (10000, 77705)
+    assert first.describe() == "10000 steps of batch 256, time not recorded"

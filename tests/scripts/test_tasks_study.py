@@ -30,20 +30,31 @@ def context(tmp_path):
 
 def test_the_page_tells_of_every_evaluated_task_and_of_no_other_weights(context, monkeypatch):
     monkeypatch.setattr(tasks, "REPEATS", 2)
-    monkeypatch.setattr(tasks, "OBSERVATIONS", 8)
-    monkeypatch.setattr(tasks, "WINDOWS", (4, 20))
+    monkeypatch.setattr(tasks, "EPISODES", 4)
+    monkeypatch.setattr(tasks, "PLANS", 4)
+    monkeypatch.setattr(tasks, "WINDOWS", (4, 100))
     monkeypatch.setattr(planner, "CANDIDATES", {"auto": planner.EXACT[3:5]})
     tasks.study_tasks(context)
     page = (context.out / "tasks.md").read_text()
     assert "| lift | 0.98 (0.90–1.00) |" in page and "2800 steps of batch 256" in page
     assert all(f"| lift | `{sampler}` |" in page for sampler in tasks.SAMPLERS)
     assert (context.out / "tasks.png").stat().st_size > 10_000
+    told = page[page.index("| task | rejections") :].splitlines()[2].split(" | ")
+    rejections, at_four, at_hundred = (float(cell.split()[0]) for cell in told[1:4])
+    # Four steps a round at most; and with a window as wide as the trajectory every round but the last is a rejection.
+    assert at_four >= 25 > at_hundred == pytest.approx(rejections + 1, abs=0.11) and rejections > 0
+    measured = json.loads((tasks.cell_folder(context.runs / "lift", tasks.EXACT) / "summary.json").read_text())
+    assert f"lift {measured['solver']['rounds_mean']:.1f} rounds" in page
 
     summary = tasks.cell_folder(context.runs / "lift", tasks.EXACT) / "summary.json"
     told = json.loads(summary.read_text())
-    told["checkpoint"]["sha256"] = "0" * 64
-    summary.write_text(json.dumps(told))
+    sha256, told["checkpoint"]["sha256"] = told["checkpoint"]["sha256"], "0" * 64
+    summary.write_text(json.dumps(told | {"clock": "fixed:50"}))
     with pytest.raises(ValueError, match="evaluated other weights than those shipped for lift"):
+        tasks.study_tasks(context)
+    told["checkpoint"]["sha256"] = sha256
+    summary.write_text(json.dumps(told | {"clock": "fixed:50"}))
+    with pytest.raises(ValueError, match="is not of the same episodes, undisturbed and without a clock"):
         tasks.study_tasks(context)
     summary.unlink()
     with pytest.raises(ValueError, match="has no finished episodes of speculative-ddpm:window=8"):

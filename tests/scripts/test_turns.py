@@ -1,0 +1,32 @@
+"""Times taken in turns, and how often one fits into another."""
+
+import numpy as np
+import pytest
+
+from paradp.checkpoints import load_policy
+from paradp.scripts.studies import turns
+
+
+def test_a_ratio_is_of_times_of_the_same_turn():
+    slower, faster = np.array([10.0, 40.0, 90.0, 20.0, 50.0]), np.array([10.0, 20.0, 30.0, 5.0, 10.0])
+    ratio = turns.Ratio.of(slower, faster)
+    assert (ratio.low, ratio.median, ratio.high) == (2.0, 3.0, 4.0)
+
+
+def test_everyone_plans_in_every_turn_and_another_is_first(monkeypatch):
+    policies = [load_policy("lift", sampler, engine="eager") for sampler in ("ddim-2", "ddim-3")]
+    planned = []
+    for i, policy in enumerate(policies):
+        plan = policy.plan
+        monkeypatch.setattr(policy, "plan", lambda *a, i=i, plan=plan: planned.append(i) or plan(*a))
+    histories = np.zeros((2, policies[0].spec.horizons.observe, 29), np.float32)
+    times = turns.time_in_turns(policies, histories, repeats=2)
+    assert planned == [0, 1, 1, 0, 0, 1] and times.shape == (2, 2) and (times > 0).all()
+
+
+@pytest.mark.slow
+def test_a_sequential_plan_is_computed_row_by_row_whoever_else_takes_turns():
+    """An engine compiled for other numbers of rows would pad every step of it."""
+    policies = [load_policy("lift", sampler) for sampler in ("ddpm", "para-ddpm")]
+    turns.time_in_turns(policies, np.zeros((1, 2, 29), np.float32), repeats=1)
+    assert sorted(policies[0].engine._compiled) == [1]
