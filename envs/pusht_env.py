@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -21,8 +21,9 @@ class PushTTask(Task):
     """PushT (Florence et al. 2021, as in Chi et al. 2023) with low-dimensional observations.
 
     Attributes:
-        keypoints: the T is observed by its eight corners (px), as Diffusion Policy's low-dimensional PushT has it; otherwise
-            by its position (px) and the cosine and sine of its angle.
+        keypoints: the T is observed by its eight corners (px), as gym-pusht has it (Diffusion Policy's own low-dimensional
+            PushT has nine places on the T, and another order); otherwise by its position (px) and the cosine and sine of
+            its angle.
     """
 
     keypoints: bool
@@ -47,7 +48,7 @@ class PushTTask(Task):
 
 
 class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
-    """A disc and a T on a board of 512 × 512 px at 10 Hz.
+    """A disc and a T on a board of 512 × 512 px.
 
     The reward is the share of the goal that the T covers, over 0.95 and 1 at most; an episode terminates at success, and
     `info["success"]` says so. `reset(seed=…)` makes the episode reproducible to the bit.
@@ -62,7 +63,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         ValueError: one of these is unknown, or an action is not finite.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
 
     def __init__(
         self,
@@ -80,11 +81,14 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.task = task
         self.convention = ACTION_CONVENTIONS[action_convention]
         self.render_mode = render_mode
+        self.metadata = {**type(self).metadata, "render_fps": task.control_hz}  # type: ignore[misc]
         self.action_space = self.convention.space
         self.observation_space = spaces.Dict(
             {key: spaces.Box(-FARTHEST, FARTHEST, (size,), np.float32) for key, size in task.observation.items()}
         )
         self._board = make_board()
+        self._board.control_hz = task.control_hz
+        self._board.k_p, self._board.k_v = task.controller["kp"], task.controller["kv"]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)

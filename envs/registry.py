@@ -1,6 +1,7 @@
 """Tasks by their names: those that come with paradp, and those that other packages bring."""
 
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 import gymnasium
 
@@ -10,7 +11,7 @@ from paradp.envs.task import TaskEntry
 # Of Python packages that bring tasks; each entry point is a `TaskEntry`.
 GROUP = "paradp.tasks"
 TASKS: dict[str, TaskEntry] = {}
-_looked: list[str] = []
+_brought: set[str] = set()
 
 
 def register(entry: TaskEntry) -> None:
@@ -32,17 +33,26 @@ def all_tasks() -> dict[str, TaskEntry]:
     Raises:
         ValueError: an installed package's task cannot be had.
     """
-    if not _looked:
-        _looked.append(GROUP)
-        for point in entry_points(group=GROUP):
-            try:
-                entry = point.load()
-            except Exception as error:
-                raise ValueError(f"the task {point.name!r} of {point.value} cannot be had: {error}") from error
-            if not isinstance(entry, TaskEntry):
-                raise ValueError(f"the task {point.name!r} of {point.value} is a {type(entry).__name__}, not a TaskEntry")
-            register(entry)
+    for point in _points():
+        if point.value not in _brought:
+            register(_load(point))
+            _brought.add(point.value)
     return TASKS
+
+
+@cache
+def _points() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=GROUP))
+
+
+def _load(point: EntryPoint) -> TaskEntry:
+    try:
+        entry = point.load()
+    except Exception as error:
+        raise ValueError(f"the task {point.name!r} of {point.value} cannot be had: {error}") from error
+    if not isinstance(entry, TaskEntry):
+        raise ValueError(f"the task {point.name!r} of {point.value} is a {type(entry).__name__}, not a TaskEntry")
+    return entry
 
 
 def find_task(name: str) -> TaskEntry:

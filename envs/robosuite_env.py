@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -16,7 +16,6 @@ from paradp.envs.disturbances import DISTURBANCES, Area, LooseObject, find_distu
 from paradp.envs.rotations import matrix_to_rotation_6d
 from paradp.envs.task import Task
 
-CONTROL_HZ = 20
 # Bound of an observation: no pose in the scene is farther (m), no rotation's entry larger.
 FARTHEST = 10.0
 
@@ -41,7 +40,7 @@ class RobosuiteTask(Task):
     replayable: bool = True
     recorded_as: tuple[str, ...] = ()
     max_steps: int = 400
-    control_hz: int = CONTROL_HZ
+    control_hz: int = 20
     conventions: tuple[str, ...] = tuple(HAND_CONVENTIONS)
     controller: dict[str, float] = field(
         default_factory=lambda: {"kp": CONTROLLER_KP, "damping_ratio": CONTROLLER_DAMPING_RATIO}
@@ -71,7 +70,7 @@ class RobosuiteTask(Task):
 
 
 class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
-    """A Panda over a robosuite task at 20 Hz.
+    """A Panda over a robosuite task.
 
     Observations are a dict of float32 vectors read from the simulator: the grip site's position (m), rotation_6d and
     finger positions (m), and every object's pose in the world and in the frame of the grip site. The grip site, not
@@ -94,7 +93,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             disturbed, or an action is not finite.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
 
     def __init__(
         self,
@@ -113,6 +112,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.task = task
         self.convention = HAND_CONVENTIONS[action_convention]
         self.render_mode = render_mode
+        self.metadata = {**type(self).metadata, "render_fps": task.control_hz}  # type: ignore[misc]
         self.action_space = self.convention.space
         self.observation_space = spaces.Dict(
             {key: spaces.Box(-FARTHEST, FARTHEST, (size,), np.float32) for key, size in task.observation.items()}
@@ -206,7 +206,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if self.task.area is None or not self._bodies:
             raise ValueError(f"the task {self.task.name!r} has no object or no area for a disturbance")
         body = next(iter(self._bodies.values()))
-        return LooseObject(self._sim, body, self.task.area, 1 / CONTROL_HZ)
+        return LooseObject(self._sim, body, self.task.area, 1 / self.task.control_hz)
 
     def _entries_of_others(self) -> np.ndarray:
         """Which values of a flattened state belong to bodies that move freely and are not the task's own."""
@@ -256,7 +256,7 @@ def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) 
         task.robosuite_name,
         robots="Panda",
         controller_configs=config,
-        control_freq=CONTROL_HZ,
+        control_freq=task.control_hz,
         has_renderer=False,
         has_offscreen_renderer=False,
         use_camera_obs=False,

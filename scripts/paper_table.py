@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from paradp.checkpoints import find_checkpoint, pretrained, read_info
 from paradp.envs import find_task
 from paradp.rollouts.comparison import Compared, Comparison, interval
 
@@ -67,11 +68,13 @@ def paper_remark(comparison: Comparison) -> str:
     machine = f"{first.hardware['cpu']}, {first.hardware['cores']} cores"
     task = find_task(first.task).task
     packages = ", ".join(f"{name} {first.versions[name]}" for name in task.packages if name in first.versions)
+    shipped = first.checkpoint["sha256"] in {read_info(find_checkpoint(name)).model_sha256 for name in pretrained()}
+    learned = "the policy learned from scripted demonstrations, not from people's; " if shipped else ""
     told = " The paper's figures are quoted from memory." if first.task in PUBLISHED else " The paper has no such task."
     return (
         "ParaDiGMS' robotics table in its own columns: window 20, tolerance 0.1; time per episode of one robot, simulation"
-        f" included; speed-up: of that time.{told} What differs: the policy learned from scripted demonstrations, not from"
-        f" people's; the simulator is {task.simulator} ({packages}); and it runs on {machine} with the engine"
+        f" included, by the steps of five episodes, one sampler after another; speed-up: of that time.{told} What differs:"
+        f" {learned}the simulator is {task.simulator} ({packages}); and it runs on {machine} with the engine"
         f" {first.engine} {first.precision}, where the paper has eager PyTorch on an A40 GPU: a GPU computes the rows of a"
         " round for little more than the price of one, a CPU does not."
     )

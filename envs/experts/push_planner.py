@@ -89,6 +89,8 @@ class PushPlanner:
             pose: of the T.
             speed: px a control step.
         """
+        # What was tried before would be remembered by the solver of contacts.
+        self._board.reset(seed=0)
         turned = BlockPose(np.zeros(2), pose.angle)
         starts = pose.to_world(self._places) + (RADIUS + GAP) * turned.to_world(self._normals)
         free = shapely.distance(self.outline(pose), shapely.points(starts)) >= RADIUS + GAP / 2

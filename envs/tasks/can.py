@@ -68,7 +68,7 @@ CAN = TaskEntry(
         robosuite_name="PickPlaceCan",
         recorded_as=("PickPlace",),
         objects={"can": "Can_main"},
-        success_rule="the can is in its bin, and the hand more than 4.2 cm from the can's centre",
+        success_rule="the can is over its bin, less than 10 cm above its floor, and the hand 4.2 cm away",
     ),
     CanExpert,
 )

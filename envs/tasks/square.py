@@ -107,7 +107,7 @@ SQUARE = TaskEntry(
         robosuite_name="NutAssemblySquare",
         recorded_as=("NutAssembly",),
         objects={"nut": "SquareNut_main"},
-        success_rule="the square nut is on its peg: within 3 cm sideways of it and below z = 0.87 m",
+        success_rule="the square nut is on its peg: within 3 cm sideways of it, below z = 0.87 m, the hand 4.2 cm away",
         # About where nuts are placed: x −0.115 to −0.11, y 0.11 to 0.225.
         area=((-0.16, 0.10), (-0.065, 0.235)),
     ),

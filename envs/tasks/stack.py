@@ -79,7 +79,7 @@ STACK = TaskEntry(
         name="stack",
         robosuite_name="Stack",
         objects={"cube_a": "cubeA_main", "cube_b": "cubeB_main"},
-        success_rule="the small cube lies on the large one, and the hand does not hold it",
+        success_rule="the small cube, 4 cm above the table or more, touches the large one and is not held",
     ),
     StackExpert,
 )

@@ -1,5 +1,8 @@
 """PushT: gym-pusht by our conventions, and an expert that plans its pushes."""
 
+import warnings
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 from paradp.envs import TASKS, Disturbance
 from paradp.envs.experts.push_planner import BlockPose, PushPlanner
+from paradp.envs.pusht_env import PushTEnv
 
 KINDS = ("pusht", "pusht-state")
 BOTH = pytest.mark.parametrize("kind", KINDS)
@@ -39,7 +43,10 @@ def drive(kind: str, seed: int, disturbance: Disturbance | None = None) -> tuple
 @BOTH
 def test_gymnasium_finds_nothing_wrong(kind):
     env = make(kind)
-    with pytest.warns(UserWarning, match="symmetric and normalized"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Pixels are neither symmetric nor normalised, as they are in gym-pusht.
+        warnings.filterwarnings("ignore", message=".*symmetric and normalized")
         check_env(env.unwrapped, skip_render_check=True)
     assert gymnasium.spec(env.spec.id).max_episode_steps == 300
     env.close()
@@ -103,6 +110,31 @@ def test_the_reward_is_the_share_that_is_covered():
         board.space.reindex_shapes_for_body(board.block)
         _, reward, terminated, _, info = env.step(np.array([40.0, 40.0]))
         assert least <= reward <= most and terminated == info["success"] == (away == 0.0)
+        # Of Diffusion Policy's reward: coverage over 0.95, one at most.
+        *_, covered = board.step(np.array([40.0, 40.0]))
+        assert reward == pytest.approx(min(covered["coverage"] / 0.95, 1.0), abs=1e-6)
+
+
+def test_a_task_is_simulated_at_its_own_rate_and_gains():
+    usual = TASKS["pusht"].task
+    env = PushTEnv(replace(usual, control_hz=20, controller={"kp": 50.0, "kv": 10.0}))
+    start = env.reset(seed=0)[0]["agent_pos"]
+    slower = env.step(start + 50.0)[0]["agent_pos"] - start
+    env = PushTEnv(usual)
+    env.reset(seed=0)
+    # Half the time, half the gains.
+    assert (slower > 0).all() and (slower < 0.4 * (env.step(start + 50.0)[0]["agent_pos"] - start)).all()
+
+
+def test_what_was_planned_before_changes_nothing():
+    env, used = make("pusht-state").unwrapped, PushPlanner()
+    for seed in range(3):
+        env.reset(seed=seed)
+        block = env._board.block
+        pose = BlockPose(np.array(block.position), block.angle)
+        fresh = PushPlanner()
+        for one, other in zip(used.pushes(pose, 9.0), fresh.pushes(pose, 9.0), strict=True):
+            assert (one.steps, one.error) == (other.steps, other.error)
 
 
 def test_mistakes_are_named():
