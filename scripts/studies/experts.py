@@ -73,7 +73,7 @@ def study_experts(context: Context) -> None:
 with that of `paradp collect`, which is injected into what the robot executes and not into what is learned (in every control
 step {DEFAULT_DISTURBANCE.noise} of a normalised action, and a push now and then). *Spread*: {WAYS} demonstrations of a
 scene, {SCENES} scenes: how far apart they send the robot at the same share of their time, standard deviation, mean over time
-and scenes; beside it, how long their way is.
+and scenes, so that other timing counts as well as other ways; beside it, how long the way is on which they send it.
 
 {markdown_table(header, rows)}
 """
@@ -86,10 +86,10 @@ def _figures(task: str, calm: Sequence[Attempt], shaken: Sequence[Attempt], ways
     unit, scale = ("cm", 100.0) if convention.unit == "m" else (convention.unit, 1.0)
     spreads, lengths = [], []
     for scene in range(SCENES):
-        attempts = ways[scene * WAYS : (scene + 1) * WAYS]
-        paths = np.stack([_resampled(convention.path(attempt.episode.executed)) for attempt in attempts])
-        spreads.append(np.sqrt(paths.var(0, ddof=1).sum(1)).mean())
-        lengths.append(np.linalg.norm(np.diff(paths, axis=1), axis=2).sum(1).mean())
+        paths = [convention.path(attempt.episode.executed) for attempt in ways[scene * WAYS : (scene + 1) * WAYS]]
+        together = np.stack([_resampled(path) for path in paths])
+        spreads.append(np.sqrt(together.var(0, ddof=1).sum(1)).mean())
+        lengths.append(np.mean([np.linalg.norm(np.diff(path, axis=0), axis=1).sum() for path in paths]))
     spread, way = (scale * float(np.mean(values)) for values in (spreads, lengths))
     return ExpertFigures(_performance(calm), _performance(shaken), spread, way, unit)
 
