@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -11,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import paradp.envs  # noqa: F401  (registers the environments)
-from paradp.envs import TASKS, RobosuiteTask, find_task
+from paradp.envs import TASKS, RobosuiteEnv, RobosuiteTask, find_task
 from paradp.envs.actions import HAND_CONVENTIONS
 from paradp.envs.rotations import (
     matrix_to_rotation_6d,
@@ -158,6 +159,15 @@ def test_an_episode_is_truncated_after_400_steps():
         *_, terminated, truncated, info = env.step(np.zeros(7, np.float32))
         assert not terminated and truncated == (step == 399)
     assert info == {"success": False}
+    env.close()
+
+
+def test_a_task_is_simulated_at_its_own_rate():
+    env = RobosuiteEnv(replace(TASKS["lift"].task, control_hz=10), "delta")
+    env.reset(seed=0)
+    env.step(np.zeros(7, np.float32))
+    assert env.metadata["render_fps"] == 10
+    assert env._sim.data.time == pytest.approx(0.1, abs=1e-6)
     env.close()
 
 
