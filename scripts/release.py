@@ -9,6 +9,7 @@ from paradp.checkpoints import find_checkpoint, read_info
 from paradp.checkpoints.cards import UNMEASURED
 from paradp.checkpoints.store import FILES, PRETRAINED
 from paradp.rollouts.directory import write_whole
+from paradp.rollouts.statistics import Estimate
 from paradp.rollouts.summary import Summary
 from paradp.scripts.console import console
 
@@ -42,10 +43,16 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
 
 
 def _result(summary: Summary) -> str:
-    low, high = summary.success.ci95
     last = summary.seed + summary.episodes - 1
+    # Where it is not success itself.
+    graded = f", reward {_told(summary.reward)}" if summary.reward != summary.success else ""
     return (
-        f"- {summary.sampler['name']}: success {summary.success.mean:.3f} (95 % {low:.3f}–{high:.3f}) over"
-        f" {summary.episodes} episodes, seeds {summary.seed} to {last}; {summary.solver.rounds_mean:.1f} rounds and"
-        f" {summary.solver.evaluations_mean:.0f} evaluations a plan"
+        f"- {summary.sampler['name']}: success {_told(summary.success)}{graded} over {summary.episodes} episodes, seeds"
+        f" {summary.seed} to {last}; {summary.solver.rounds_mean:.1f} rounds and {summary.solver.evaluations_mean:.0f}"
+        " evaluations a plan"
     )
+
+
+def _told(estimate: Estimate) -> str:
+    low, high = estimate.ci95
+    return f"{estimate.mean:.3f} (95 % {low:.3f}–{high:.3f})"
