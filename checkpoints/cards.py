@@ -42,10 +42,11 @@ def read_trainings(checkpoint: Path) -> list[Trained]:
         ValueError: the card there was written by somebody else.
     """
     card = (checkpoint / "README.md").read_text()
-    trainings = [_trained(section) for section in re.split(r"^#+ Data$", card, flags=re.MULTILINE)[1:]]
-    if not trainings or None in trainings:
+    sections = re.split(r"^#+ Data$", card, flags=re.MULTILINE)[1:]
+    trainings = [trained for section in sections if (trained := _trained(section))]
+    if not sections or len(trainings) < len(sections):
         raise ValueError(f"{checkpoint / 'README.md'} does not say what the policy learned from")
-    return [trained for trained in trainings if trained is not None]
+    return trainings
 
 
 def _trained(section: str) -> Trained | None:

@@ -102,6 +102,11 @@ class Summary:
     engine: str
     precision: str
 
+    @property
+    def graded(self) -> bool:
+        """Whether the reward says more than success."""
+        return self.reward != self.success
+
     def write(self, path: Path) -> None:
         write_whole(path, _SUMMARY.dump_json(self, indent=2) + b"\n")
 

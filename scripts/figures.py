@@ -20,25 +20,32 @@ MARKERS = "osD^vP*X<>p"
 
 
 def plot_reward_against_latency(comparison: Comparison, path: Path | BinaryIO) -> None:
-    """Success against the latency of a plan, and the distribution of these latencies; one robot at a time."""
+    """Success against the latency of a plan, and the distribution of these latencies; one robot at a time.
+
+    Where the reward is graded, it takes the place of success, which is shown hollow below it.
+    """
     runs = comparison.runs
+    graded = any(run.summary.graded for run in runs)
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, max(4.0, 1.5 + 0.34 * len(runs))), layout="constrained")
     colours = plt.get_cmap("tab20")(np.linspace(0, 1, 20)) if len(runs) > 10 else plt.get_cmap("tab10")(range(10))
     for i, run in enumerate(runs):
         latency, colour = run.summary.latency_ms_batch1.replan, colours[i % len(colours)]
-        _point(left, latency.p50, run.summary.success, fmt=MARKERS[i % len(MARKERS)], color=colour)
-        left.plot([latency.p50, latency.p99], [run.summary.success.mean] * 2, color=colour, lw=1, alpha=0.6)
+        worth, marker = run.summary.reward if graded else run.summary.success, MARKERS[i % len(MARKERS)]
+        _point(left, latency.p50, worth, fmt=marker, color=colour)
+        left.plot([latency.p50, latency.p99], [worth.mean] * 2, color=colour, lw=1, alpha=0.6)
+        if graded:
+            _point(left, latency.p50, run.summary.success, fmt=marker, color=colour, mfc="none", elinewidth=0.6)
         plans = 1000 * run.alone["replan_seconds"].dropna()
         style = {"orientation": "horizontal", "widths": 0.6, "patch_artist": True, "showfliers": False}
         box = right.boxplot(plans, positions=[-i], whis=(1, 99), **style)  # type: ignore[arg-type]
         box["boxes"][0].set_facecolor(colour)
-        right.plot(latency.p50, -i, MARKERS[i % len(MARKERS)], color="k", ms=4, zorder=3)
+        right.plot(latency.p50, -i, marker, color="k", ms=4, zorder=3)
     first = runs[0].summary
     lows = [run.summary.success.ci95[0] for run in runs]
     left.set(
         xscale="log",
         xlabel="latency of a plan, p50 and line to p99 (ms)",
-        ylabel="success, 95 % interval",
+        ylabel="reward (hollow: success), 95 % interval" if graded else "success, 95 % interval",
         ylim=(max(0.0, min(lows) - 0.08), 1.03),
         title=f"{first.task}, {first.episodes} episodes each",
     )

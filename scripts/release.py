@@ -44,8 +44,7 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
 
 def _result(summary: Summary) -> str:
     last = summary.seed + summary.episodes - 1
-    # Where it is not success itself.
-    graded = f", reward {_told(summary.reward)}" if summary.reward != summary.success else ""
+    graded = f", reward {_told(summary.reward)}" if summary.graded else ""
     return (
         f"- {summary.sampler['name']}: success {_told(summary.success)}{graded} over {summary.episodes} episodes, seeds"
         f" {summary.seed} to {last}; {summary.solver.rounds_mean:.1f} rounds and {summary.solver.evaluations_mean:.0f}"

@@ -1,85 +1,47 @@
 """Does what Square shows hold elsewhere? Every task with weights: its expert, its data, its success, the cost of a plan."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 
-from paradp.checkpoints import find_checkpoint, load_policy, read_info
-from paradp.checkpoints.cards import Trained, read_trainings
+from paradp.checkpoints import read_info
+from paradp.checkpoints.cards import Trained
 from paradp.envs import all_tasks
-from paradp.policy import DiffusionPolicy, PolicySpec
-from paradp.rollouts.comparison import Compared, Comparison, compare, interval
-from paradp.rollouts.evaluation import cell_folder
+from paradp.rollouts.comparison import Compared, interval
 from paradp.rollouts.statistics import Estimate, PairedLoss, bootstrap
-from paradp.sampler import NoisePath
-from paradp.scripts.paper_table import PAPER_SAMPLERS
 from paradp.scripts.report import markdown_table, write_report
-from paradp.scripts.studies.bench import Bench
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.experts import FIGURES, ExpertFigures
-from paradp.scripts.studies.observations import scattered_histories
-from paradp.scripts.studies.turns import Ratio, time_in_turns
+from paradp.scripts.studies.task_figures import (
+    EACH,
+    EPISODES,
+    EXACT,
+    PLANS,
+    REPEATS,
+    Denoising,
+    TaskFigures,
+    measure,
+    read_evaluation,
+)
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-
-EXACT = "speculative-ddpm:window=8"
-SAMPLERS = ("ddpm", "para-ddpm", EXACT)
-# A window as wide as the trajectory comes last: there, every round but the last ends at a rejection.
-WINDOWS = (2, 4, 8, 20, 100)
-EPISODES, EACH, SEED = 32, 2, 20_000
-REPEATS = 40
-# Plans for one observation, which tell how much it leaves undecided.
-PLANS = 16
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A task and its shipped policy.
-
-    Attributes:
-        expert: what the study of experts found.
-        trainings: of the policy, the last first.
-        evaluation: episodes of `SAMPLERS`, and of the paper's other ones where there are any.
-        rounds: of the exact sampler without a first guess, for each of `WINDOWS`, over `EPISODES` of the expert.
-        undecided: spread of plans for one observation, root mean square of a value in normalised units, likewise.
-        chosen: what `auto` stands for.
-        speed: sampler → how often its plan fits into that of sequential DDPM.
-        sequential_ms: that of sequential DDPM, median.
-    """
-
-    spec: PolicySpec
-    expert: ExpertFigures
-    trainings: list[Trained]
-    evaluation: Comparison
-    rounds: list[Estimate]
-    undecided: Estimate
-    chosen: str
-    speed: dict[str, Ratio]
-    sequential_ms: float
-
-    @property
-    def exact(self) -> Compared:
-        return next(run for run in self.evaluation.runs if run.label == EXACT)
-
-    @property
-    def rejections(self) -> Estimate:
-        """Of a plan without a first guess."""
-        widest = self.rounds[-1]
-        return Estimate(widest.mean - 1, (widest.ci95[0] - 1, widest.ci95[1] - 1))
 
 
 def study_tasks(context: Context) -> None:
     """Writes OUT/tasks.md and its picture, of the tasks evaluated in RUNS/TASK.
 
+    What training does to rounds is told by the policies trained in RUNS/trainings/NAME, if there are any.
+
     Raises:
         ValueError: experts were not measured, nothing was evaluated, or an evaluation is of something else.
     """
     experts = _experts(context.out)
-    evaluations = {task: _evaluation(context.runs / task, task) for task in all_tasks() if (context.runs / task).exists()}
+    evaluations = {
+        task: read_evaluation(context.runs / task, task) for task in all_tasks() if (context.runs / task).exists()
+    }
     if not evaluations:
         raise ValueError(
             f"{context.runs} holds no evaluation of a task; make them with "
@@ -87,8 +49,10 @@ def study_tasks(context: Context) -> None:
         )
     if unknown := evaluations.keys() - experts.keys():
         raise ValueError(f"{context.out}/experts.json does not tell of {min(unknown)}: run `paradp study experts` again")
-    measured = {task: _measure(task, experts[task], evaluation) for task, evaluation in evaluations.items()}
-    first = next(iter(measured.values())).exact.summary
+    others = _other_trainings(context.runs / "trainings")
+    measured = {task: measure(task, experts[task], of, others.get(task, [])) for task, of in evaluations.items()}
+    first = next(iter(measured.values()))
+    shown = first.exact.summary
     body = f"""
 {_finding(measured)}
 
@@ -97,7 +61,7 @@ Where policies come from: experts over fresh episodes, and *shaken* with the noi
 
 {markdown_table(_ORIGIN, [_origin(task, one) for task, one in measured.items()])}
 
-What they do: {first.episodes} episodes a cell, seeds {first.seed} to {first.seed + first.episodes - 1}. *Lost*: paired,
+What they do: {shown.episodes} episodes a cell, seeds {shown.seed} to {shown.seed + shown.episodes - 1}. *Lost*: paired,
 to sequential DDPM on the same seeds, and *at most*: one-sided 95 % bound; reward: the mean of the episodes' best, and its
 paired difference; rounds (95 %, over episodes) and evaluations: of all plans of the episodes, which have the last chunk as a
 first guess.
@@ -115,11 +79,11 @@ engine and threads by default; median time of sequential DDPM over that of the s
 Why: rounds of the exact sampler without a first guess against its window, over {EACH} random moments of each of {EPISODES}
 episodes of the expert (95 % over episodes). A window of 8 needs 13 rounds at least, whatever the task; with a window of 100
 every round but the last ends at a rejection, so that rejections a plan compare tasks. *Undecided*: how far apart {PLANS}
-plans of sequential DDPM for one observation are, root mean square of a value of the chunk, normalised units.
+plans of sequential DDPM for one observation are, root mean square of a value of the chunk, normalised units. The shipped
+policy of each task comes first; what a task has below it was trained otherwise, on the same observations: policies differ in
+training as well as in task, and {len(measured)} tasks show a tendency and no law.
 
-{markdown_table(_ROUNDS, [_rounds(task, one) for task, one in measured.items()])}
-
-Policies differ in training as well as in task, and {len(measured)} tasks show a tendency and no law.
+{markdown_table(_rounds_header(first.denoising), [row for task, one in measured.items() for row in _rounds(task, one)])}
 
 ![rounds, rejections and speed by task](tasks.png)
 
@@ -136,80 +100,20 @@ def _experts(out: Path) -> dict[str, ExpertFigures]:
     return FIGURES.validate_json(path.read_bytes())
 
 
-def _evaluation(folder: Path, task: str) -> Comparison:
-    """The cells of an evaluation of the shipped weights, in which simulation waits and nothing disturbs.
-
-    Raises:
-        ValueError: a cell is missing, or is of something else.
-    """
-    cells = {sampler: cell_folder(folder, sampler) for sampler in (*PAPER_SAMPLERS, EXACT)}
-    there = {sampler: cell for sampler, cell in cells.items() if (cell / "summary.json").exists()}
-    for sampler in SAMPLERS:
-        if sampler not in there:
-            raise ValueError(f"{folder} has no finished episodes of {sampler}")
-    evaluation = compare(there)
-    shipped = read_info(find_checkpoint(task)).model_sha256
-    seeds = {(run.summary.seed, run.summary.episodes) for run in evaluation.runs}
-    for run in evaluation.runs:
-        s = run.summary
-        if s.checkpoint["sha256"] != shipped:
-            raise ValueError(f"{folder} evaluated other weights than those shipped for {task}")
-        if (s.clock, s.disturbance, s.controller) != ("ideal", None, "sync") or len(seeds) > 1:
-            raise ValueError(f"{folder}: the cell {run.label} is not of the same episodes, undisturbed and without a clock")
-    return evaluation
-
-
-def _measure(task: str, expert: ExpertFigures, evaluation: Comparison) -> Measured:
-    planner = load_policy(task)
-    assert planner.planned is not None
-    eager = load_policy(task, "ddpm", engine="eager")
-    bench = Bench(eager, histories=scattered_histories(eager.spec, EPISODES, EACH, SEED))
-    policies = {name: load_policy(task, name) for name in SAMPLERS} | {"auto": planner}
-    times = dict(zip(policies, time_in_turns(list(policies.values()), bench.histories, REPEATS), strict=True))
-    return Measured(
-        eager.spec,
-        expert,
-        read_trainings(find_checkpoint(task)),
-        evaluation,
-        [_over_episodes(bench.measure(f"speculative-ddpm:window={window}").rounds) for window in WINDOWS],
-        _over_episodes(_undecided(eager, bench)),
-        planner.planned.sampler,
-        {name: Ratio.of(times["ddpm"], taken) for name, taken in times.items() if name != "ddpm"},
-        float(np.median(times["ddpm"])),
-    )
-
-
-def _over_episodes(values: np.ndarray) -> Estimate:
-    """Of values `[EPISODES · EACH]`: moments of one episode are not independent, episodes are."""
-    return bootstrap(list(values.reshape(-1, EACH).mean(1)))
-
-
-def _undecided(policy: DiffusionPolicy, bench: Bench) -> np.ndarray:
-    """For each observation the spread of plans."""
-    shape = (policy.spec.horizons.predict, policy.spec.action_size)
-    spreads = []
-    for i, condition in enumerate(bench.condition):
-        generators = [torch.Generator().manual_seed(PLANS * i + plan) for plan in range(PLANS)]
-        noise = NoisePath.draw(generators, policy.solver.table.steps, shape)
-        chunks = policy.solver.solve(policy.engine, condition.expand(PLANS, -1), noise).sample
-        spreads.append(float(chunks.var(0).mean().sqrt()))
-    return np.array(spreads)
-
-
 _ORIGIN = ["task", "expert (95 %)", "shaken", "spread", "of a way of", "demonstrations", "network", "training"]
 
 
-def _origin(task: str, one: Measured) -> list[str]:
-    expert = one.expert
+def _origin(task: str, one: TaskFigures) -> list[str]:
+    expert, trainings = one.expert, one.denoising.trainings[::-1]
     return [
         task,
         expert.calm.cells()[0],
         expert.shaken.cells()[0],
         f"{expert.spread:.1f} {expert.unit}",
         f"{expert.way:.0f} {expert.unit}",
-        ", then ".join(f"{trained.episodes} ({trained.control_steps} steps)" for trained in one.trainings[::-1]),
+        ", then ".join(f"{trained.episodes} ({trained.control_steps} steps)" for trained in trainings),
         one.spec.network.describe(),
-        ", then ".join(trained.describe() for trained in one.trainings[::-1]),
+        ", then ".join(trained.describe() for trained in trainings),
     ]
 
 
@@ -217,7 +121,7 @@ _OUTCOME = ["task", "sampler", "success (95 %)", "lost, paired (95 %)", "at most
             "rounds", "evaluations"]  # fmt: skip
 
 
-def _outcomes(task: str, one: Measured) -> list[list[str]]:
+def _outcomes(task: str, one: TaskFigures) -> list[list[str]]:
     return [[task, *_outcome(run)] for run in one.evaluation.runs]
 
 
@@ -238,25 +142,32 @@ def _outcome(run: Compared) -> list[str]:
 _SPEED = ["task", "ddpm, ms", "para-ddpm", f"`{EXACT}`", "auto", "which is"]
 
 
-def _speed(task: str, one: Measured) -> list[str]:
+def _speed(task: str, one: TaskFigures) -> list[str]:
     ratios = [f"{r.median:.2f} × ({r.low:.2f}–{r.high:.2f})" for r in one.speed.values()]
     return [task, f"{one.sequential_ms:.1f}", *ratios, f"`{one.chosen}`"]
 
 
-_ROUNDS = ["task", "rejections (95 %)", *(f"window {window}" for window in WINDOWS), "undecided (95 %)", "values in a chunk"]
+def _rounds_header(of: Denoising) -> list[str]:
+    windows = [f"window {window}" for window in of.rounds]
+    return ["task", "training", "rejections (95 %)", *windows, "undecided (95 %)", "values in a chunk"]
 
 
-def _rounds(task: str, one: Measured) -> list[str]:
-    return [
-        task,
-        interval(one.rejections, 1),
-        *(f"{estimate.mean:.1f}" for estimate in one.rounds),
-        interval(one.undecided),
-        str(one.spec.horizons.predict * one.spec.action_size),
-    ]
+def _rounds(task: str, one: TaskFigures) -> list[list[str]]:
+    values = str(one.spec.horizons.predict * one.spec.action_size)
+    return [[task, _budget(of.trainings), *_spread(of), values] for of in (one.denoising, *one.otherwise)]
 
 
-def _finding(measured: dict[str, Measured]) -> str:
+def _spread(of: Denoising) -> list[str]:
+    rounds = [f"{estimate.mean:.1f}" for estimate in of.rounds.values()]
+    return [interval(of.rejections, 1), *rounds, interval(of.undecided)]
+
+
+def _budget(trainings: Sequence[Trained]) -> str:
+    """How much a policy learned, from how many episodes."""
+    return ", then ".join(f"{trained.steps} steps, {trained.episodes} episodes" for trained in reversed(trainings))
+
+
+def _finding(measured: dict[str, TaskFigures]) -> str:
     """What the exact sampler does, task by task."""
     told = [
         f"{task} {one.exact.summary.solver.rounds_mean:.1f} rounds, {one.speed['auto'].median:.2f} ×"
@@ -268,7 +179,7 @@ def _finding(measured: dict[str, Measured]) -> str:
     )
 
 
-def _pooled(measured: dict[str, Measured]) -> str:
+def _pooled(measured: dict[str, TaskFigures]) -> str:
     """The exact sampler's losses over all tasks together."""
     losses = [one.exact.loss for one in measured.values() if one.exact.loss is not None]
     pooled = PairedLoss(*(sum(getattr(loss, name) for loss in losses) for name in ("pairs", "lost", "won")))
@@ -279,16 +190,25 @@ def _pooled(measured: dict[str, Measured]) -> str:
     )
 
 
-def _links(out: Path, measured: dict[str, Measured]) -> str:
+def _other_trainings(folder: Path) -> dict[str, list[Path]]:
+    """Checkpoints in `folder`, by their task."""
+    found: dict[str, list[Path]] = {}
+    for checkpoint in sorted(folder.glob("*/checkpoint")):
+        found.setdefault(read_info(checkpoint).spec.task, []).append(checkpoint)
+    return found
+
+
+def _links(out: Path, measured: dict[str, TaskFigures]) -> str:
     pages = [f"{task}-reward-vs-latency.md" for task in measured]
     return ", ".join(f"[{page.removesuffix('.md')}]({page})" for page in pages if (out / page).exists())
 
 
-def _plot(measured: dict[str, Measured], path: Path) -> None:
+def _plot(measured: dict[str, TaskFigures], path: Path) -> None:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
     for task, one in measured.items():
-        left.plot(WINDOWS, [estimate.mean for estimate in one.rounds], "o-", label=task)
-        undecided, rejections = one.undecided, one.rejections
+        rounds = one.denoising.rounds
+        left.plot(list(rounds), [estimate.mean for estimate in rounds.values()], "o-", label=task)
+        undecided, rejections = one.denoising.undecided, one.denoising.rejections
         middle.errorbar(
             [undecided.mean],
             [rejections.mean],
@@ -299,7 +219,7 @@ def _plot(measured: dict[str, Measured], path: Path) -> None:
             label=task,
         )
     left.set(xscale="log", xlabel="window", ylabel="rounds a plan, exact sampler, no first guess", ylim=(0, None))
-    left.set_xticks(WINDOWS, [str(window) for window in WINDOWS])
+    left.set_xticks(list(rounds), [str(window) for window in rounds])
     middle.set(xlabel="spread of plans for one observation", ylabel="rejections a plan", ylim=(0, None), xlim=(0, None))
     places = np.arange(len(measured))
     for i, name in enumerate(("para-ddpm", EXACT, "auto")):

@@ -1,15 +1,17 @@
 """The page that sets every task beside the others is made from real evaluations of the shipped weights."""
 
 import json
+import shutil
 
 import pytest
 
+from paradp.checkpoints import find_checkpoint
 from paradp.policy import planner
 from paradp.rollouts import RolloutConfig
-from paradp.rollouts.evaluation import Grid, evaluate
+from paradp.rollouts.evaluation import Grid, cell_folder, evaluate
 from paradp.rollouts.statistics import Estimate
 from paradp.sampler import SamplerChoice
-from paradp.scripts.studies import tasks
+from paradp.scripts.studies import task_figures, tasks
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.experts import FIGURES, ExpertFigures, Performance
 
@@ -18,35 +20,37 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def context(tmp_path):
-    """Two episodes of Lift by every sampler, and what an expert's figures look like."""
+    """Two episodes of Lift by every sampler, what an expert's figures look like, and the shipped policy once more."""
     folder = tmp_path / "runs/lift"
-    choices = tuple(SamplerChoice.parse(name) for name in tasks.SAMPLERS)
+    choices = tuple(SamplerChoice.parse(name) for name in task_figures.SAMPLERS)
     evaluate(Grid(RolloutConfig("lift", choices[0], folder, episodes=2, seed=7, envs=2, threads=1), choices))
     performance = Performance(Estimate(0.98, (0.9, 1.0)), (37.0, 31, 208))
     figures = {"lift": ExpertFigures(performance, performance, 2.4, 37.0, "cm")}
+    shutil.copytree(find_checkpoint("lift"), tmp_path / "runs/trainings/again/checkpoint")
     (tmp_path / "experts.json").write_bytes(FIGURES.dump_json(figures))
     return Context("square", tmp_path, tmp_path / "runs")
 
 
 def test_the_page_tells_of_every_evaluated_task_and_of_no_other_weights(context, monkeypatch):
-    monkeypatch.setattr(tasks, "REPEATS", 2)
-    monkeypatch.setattr(tasks, "EPISODES", 4)
-    monkeypatch.setattr(tasks, "PLANS", 4)
-    monkeypatch.setattr(tasks, "WINDOWS", (4, 100))
+    monkeypatch.setattr(task_figures, "REPEATS", 2)
+    monkeypatch.setattr(task_figures, "EPISODES", 4)
+    monkeypatch.setattr(task_figures, "PLANS", 4)
+    monkeypatch.setattr(task_figures, "WINDOWS", (4, 100))
     monkeypatch.setattr(planner, "CANDIDATES", {"auto": planner.EXACT[3:5]})
     tasks.study_tasks(context)
     page = (context.out / "tasks.md").read_text()
     assert "| lift | 0.98 (0.90–1.00) |" in page and "2800 steps of batch 256" in page
-    assert all(f"| lift | `{sampler}` |" in page for sampler in tasks.SAMPLERS)
+    assert all(f"| lift | `{sampler}` |" in page for sampler in task_figures.SAMPLERS)
     assert (context.out / "tasks.png").stat().st_size > 10_000
-    told = page[page.index("| task | rejections") :].splitlines()[2].split(" | ")
-    rejections, at_four, at_hundred = (float(cell.split()[0]) for cell in told[1:4])
+    shipped, again = page[page.index("| task | training | rejections") :].splitlines()[2:4]
+    assert shipped == again
+    rejections, at_four, at_hundred = (float(cell.split()[0]) for cell in shipped.split(" | ")[2:5])
     # Four steps a round at most; and with a window as wide as the trajectory every round but the last is a rejection.
     assert at_four >= 25 > at_hundred == pytest.approx(rejections + 1, abs=0.11) and rejections > 0
-    measured = json.loads((tasks.cell_folder(context.runs / "lift", tasks.EXACT) / "summary.json").read_text())
+    measured = json.loads((cell_folder(context.runs / "lift", task_figures.EXACT) / "summary.json").read_text())
     assert f"lift {measured['solver']['rounds_mean']:.1f} rounds" in page
 
-    summary = tasks.cell_folder(context.runs / "lift", tasks.EXACT) / "summary.json"
+    summary = cell_folder(context.runs / "lift", task_figures.EXACT) / "summary.json"
     told = json.loads(summary.read_text())
     sha256, told["checkpoint"]["sha256"] = told["checkpoint"]["sha256"], "0" * 64
     summary.write_text(json.dumps(told | {"clock": "fixed:50"}))

@@ -1,0 +1,148 @@
+"""A task in figures: what a study of all of them needs to know of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from paradp.checkpoints import find_checkpoint, load_policy, read_info
+from paradp.checkpoints.cards import Trained, read_trainings
+from paradp.policy import DiffusionPolicy, PolicySpec
+from paradp.rollouts.comparison import Compared, Comparison, compare
+from paradp.rollouts.evaluation import cell_folder
+from paradp.rollouts.statistics import Estimate, bootstrap
+from paradp.sampler import NoisePath
+from paradp.scripts.paper_table import PAPER_SAMPLERS
+from paradp.scripts.studies.bench import Bench
+from paradp.scripts.studies.experts import ExpertFigures
+from paradp.scripts.studies.observations import scattered_histories
+from paradp.scripts.studies.turns import Ratio, time_in_turns
+
+EXACT = "speculative-ddpm:window=8"
+SAMPLERS = ("ddpm", "para-ddpm", EXACT)
+# The widest is as wide as the trajectory: there, every round but the last ends at a rejection.
+WINDOWS = (2, 4, 8, 20, 100)
+EPISODES, EACH, SEED = 32, 2, 20_000
+REPEATS = 40
+# Plans for one observation, which tell how much it leaves undecided.
+PLANS = 16
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """What the plans of one policy take, from observations along the expert's way.
+
+    Attributes:
+        trainings: of the policy, the last first.
+        rounds: window → rounds of the exact sampler without a first guess, over `EPISODES` of the expert.
+        undecided: spread of plans for one observation, root mean square of a value in normalised units, likewise.
+    """
+
+    trainings: list[Trained]
+    rounds: dict[int, Estimate]
+    undecided: Estimate
+
+    @property
+    def rejections(self) -> Estimate:
+        """Of a plan without a first guess."""
+        widest = self.rounds[max(self.rounds)]
+        return Estimate(widest.mean - 1, (widest.ci95[0] - 1, widest.ci95[1] - 1))
+
+
+@dataclass(frozen=True)
+class TaskFigures:
+    """A task and its shipped policy.
+
+    Attributes:
+        expert: what the study of experts found.
+        evaluation: episodes of `SAMPLERS`, and of the paper's other ones where there are any.
+        denoising: by the shipped policy.
+        otherwise: by policies that were trained otherwise.
+        chosen: what `auto` stands for.
+        speed: sampler → how often its plan fits into that of sequential DDPM.
+        sequential_ms: that of sequential DDPM, median.
+    """
+
+    spec: PolicySpec
+    expert: ExpertFigures
+    evaluation: Comparison
+    denoising: Denoising
+    otherwise: list[Denoising]
+    chosen: str
+    speed: dict[str, Ratio]
+    sequential_ms: float
+
+    @property
+    def exact(self) -> Compared:
+        return next(run for run in self.evaluation.runs if run.label == EXACT)
+
+
+def read_evaluation(folder: Path, task: str) -> Comparison:
+    """The cells of an evaluation of the shipped weights, in which simulation waits and nothing disturbs.
+
+    Raises:
+        ValueError: a cell is missing, or is of something else.
+    """
+    cells = {sampler: cell_folder(folder, sampler) for sampler in (*PAPER_SAMPLERS, EXACT)}
+    there = {sampler: cell for sampler, cell in cells.items() if (cell / "summary.json").exists()}
+    for sampler in SAMPLERS:
+        if sampler not in there:
+            raise ValueError(f"{folder} has no finished episodes of {sampler}")
+    evaluation = compare(there)
+    shipped = read_info(find_checkpoint(task)).model_sha256
+    seeds = {(run.summary.seed, run.summary.episodes) for run in evaluation.runs}
+    for run in evaluation.runs:
+        s = run.summary
+        if s.checkpoint["sha256"] != shipped:
+            raise ValueError(f"{folder} evaluated other weights than those shipped for {task}")
+        if (s.clock, s.disturbance, s.controller) != ("ideal", None, "sync") or len(seeds) > 1:
+            raise ValueError(f"{folder}: the cell {run.label} is not of the same episodes, undisturbed and without a clock")
+    return evaluation
+
+
+def measure(task: str, expert: ExpertFigures, evaluation: Comparison, others: Sequence[Path]) -> TaskFigures:
+    """Times and counts what a plan takes; `others` are checkpoints of the same task."""
+    planner = load_policy(task)
+    assert planner.planned is not None
+    histories = scattered_histories(planner.spec, EPISODES, EACH, SEED)
+    policies = {name: load_policy(task, name) for name in SAMPLERS} | {"auto": planner}
+    times = dict(zip(policies, time_in_turns(list(policies.values()), histories, REPEATS), strict=True))
+    return TaskFigures(
+        planner.spec,
+        expert,
+        evaluation,
+        _denoising(find_checkpoint(task), histories),
+        [_denoising(other, histories) for other in others],
+        planner.planned.sampler,
+        {name: Ratio.of(times["ddpm"], taken) for name, taken in times.items() if name != "ddpm"},
+        float(np.median(times["ddpm"])),
+    )
+
+
+def _denoising(checkpoint: Path, histories: np.ndarray) -> Denoising:
+    policy = load_policy(checkpoint, "ddpm", engine="eager")
+    bench = Bench(policy, histories=histories)
+    return Denoising(
+        read_trainings(checkpoint),
+        {window: _over_episodes(bench.measure(f"speculative-ddpm:window={window}").rounds) for window in WINDOWS},
+        _over_episodes(_undecided(policy, bench)),
+    )
+
+
+def _over_episodes(values: np.ndarray) -> Estimate:
+    """Of values `[EPISODES · EACH]`: moments of one episode are not independent, episodes are."""
+    return bootstrap(list(values.reshape(-1, EACH).mean(1)))
+
+
+def _undecided(policy: DiffusionPolicy, bench: Bench) -> np.ndarray:
+    """For each observation the spread of plans."""
+    shape = (policy.spec.horizons.predict, policy.spec.action_size)
+    spreads = []
+    for i, condition in enumerate(bench.condition):
+        generators = [torch.Generator().manual_seed(PLANS * i + plan) for plan in range(PLANS)]
+        noise = NoisePath.draw(generators, policy.solver.table.steps, shape)
+        chunks = policy.solver.solve(policy.engine, condition.expand(PLANS, -1), noise).sample
+        spreads.append(float(chunks.var(0).mean().sqrt()))
+    return np.array(spreads)
