@@ -11,6 +11,7 @@ from paradp.checkpoints.cards import Trained
 from paradp.envs import all_tasks
 from paradp.rollouts.comparison import Compared, interval
 from paradp.rollouts.statistics import Estimate, PairedLoss, bootstrap
+from paradp.scripts.console import progress
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.experts import FIGURES, ExpertFigures
@@ -50,7 +51,11 @@ def study_tasks(context: Context) -> None:
     if unknown := evaluations.keys() - experts.keys():
         raise ValueError(f"{context.out}/experts.json does not tell of {min(unknown)}: run `paradp study experts` again")
     others = _other_trainings(context.runs / "trainings")
-    measured = {task: measure(task, experts[task], of, others.get(task, [])) for task, of in evaluations.items()}
+    measured = {}
+    with progress("tasks", len(evaluations)) as report:
+        for task, evaluation in evaluations.items():
+            report(len(measured), task)
+            measured[task] = measure(task, experts[task], evaluation, others.get(task, []))
     first = next(iter(measured.values()))
     shown = first.exact.summary
     body = f"""
