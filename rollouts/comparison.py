@@ -115,6 +115,11 @@ class Comparison:
         first = self.runs[0].summary
         return f"{first.task}: {first.episodes} episodes, seeds {first.seed} to {first.seed + first.episodes - 1}"
 
+    @property
+    def graded(self) -> bool:
+        """Whether the reward says more than success."""
+        return any(run.summary.graded for run in self.runs)
+
     def rows(self) -> list[list[str]]:
         """A row a measurement: its name, then its value in every run."""
         columns = [run.measurements() for run in self.runs]

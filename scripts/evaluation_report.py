@@ -159,7 +159,7 @@ def _plots(comparison: Comparison) -> list[Picture]:
     if len({run.sampler for run in comparison.runs}) > 1:
         pareto = io.BytesIO()
         plot_reward_against_latency(comparison, pareto)
-        what = "reward and success" if comparison.runs[0].summary.graded else "success"
+        what = "reward and success" if comparison.graded else "success"
         pictures.append(Picture(".png", f"{what} against latency of a plan", pareto.getvalue()))
     clocks = io.BytesIO()
     if plot_clocks(comparison, clocks):

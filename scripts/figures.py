@@ -25,15 +25,14 @@ def plot_reward_against_latency(comparison: Comparison, path: Path | BinaryIO) -
     Where the reward is graded, it takes the place of success, which is shown hollow below it.
     """
     runs = comparison.runs
-    graded = any(run.summary.graded for run in runs)
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, max(4.0, 1.5 + 0.34 * len(runs))), layout="constrained")
     colours = plt.get_cmap("tab20")(np.linspace(0, 1, 20)) if len(runs) > 10 else plt.get_cmap("tab10")(range(10))
     for i, run in enumerate(runs):
         latency, colour = run.summary.latency_ms_batch1.replan, colours[i % len(colours)]
-        worth, marker = run.summary.reward if graded else run.summary.success, MARKERS[i % len(MARKERS)]
+        worth, marker = run.summary.reward if comparison.graded else run.summary.success, MARKERS[i % len(MARKERS)]
         _point(left, latency.p50, worth, fmt=marker, color=colour)
         left.plot([latency.p50, latency.p99], [worth.mean] * 2, color=colour, lw=1, alpha=0.6)
-        if graded:
+        if comparison.graded:
             _point(left, latency.p50, run.summary.success, fmt=marker, color=colour, mfc="none", elinewidth=0.6)
         plans = 1000 * run.alone["replan_seconds"].dropna()
         style = {"orientation": "horizontal", "widths": 0.6, "patch_artist": True, "showfliers": False}
@@ -45,7 +44,7 @@ def plot_reward_against_latency(comparison: Comparison, path: Path | BinaryIO) -
     left.set(
         xscale="log",
         xlabel="latency of a plan, p50 and line to p99 (ms)",
-        ylabel="reward (hollow: success), 95 % interval" if graded else "success, 95 % interval",
+        ylabel="reward (hollow: success), 95 % interval" if comparison.graded else "success, 95 % interval",
         ylim=(max(0.0, min(lows) - 0.08), 1.03),
         title=f"{first.task}, {first.episodes} episodes each",
     )
@@ -99,7 +98,7 @@ def _short(label: str, world: str) -> str:
     return label.replace(f", {world}", "")
 
 
-def _point(axes: Axes, x: float, success: Estimate, **style: object) -> None:
-    low, high = success.ci95
-    error = [[max(success.mean - low, 0)], [max(high - success.mean, 0)]]
-    axes.errorbar(x, success.mean, yerr=error, capsize=3, ms=6, **style)  # type: ignore[arg-type]
+def _point(axes: Axes, x: float, estimate: Estimate, **style: object) -> None:
+    low, high = estimate.ci95
+    error = [[max(estimate.mean - low, 0)], [max(high - estimate.mean, 0)]]
+    axes.errorbar(x, estimate.mean, yerr=error, capsize=3, ms=6, **style)  # type: ignore[arg-type]
