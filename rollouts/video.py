@@ -2,12 +2,48 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import imageio.v2 as imageio
+import av
 import numpy as np
 
 from paradp.rollouts.records import Episode, StepRecord
+
+
+class Film:
+    """An mp4 that is being written (H.264, read by browsers and slides), by FFmpeg in this process.
+
+    A process of FFmpeg's own would have to be forked off one with many simulators, of which each reserves over a
+    gigabyte of address space: Linux refuses that when they are more than the machine has memory.
+
+    Args:
+        path: where.
+        fps: frames a second.
+    """
+
+    def __init__(self, path: Path, fps: int):
+        self._container = av.open(str(path), "w")
+        self._stream = self._container.add_stream("libx264", rate=fps)
+        self._stream.pix_fmt = "yuv420p"
+
+    def add(self, frame: np.ndarray) -> None:
+        """One frame: RGB, `[height, width, 3]` uint8, all of one size.
+
+        Raises:
+            OSError: it cannot be written; the message says why and where.
+        """
+        even = np.pad(frame, [(0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)], "edge")  # colour is halved
+        if not self._stream.codec_context.is_open:
+            self._stream.height, self._stream.width = even.shape[:2]
+        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+
+    def close(self) -> None:
+        """Writes what is left.
+
+        Raises:
+            OSError: as `add`.
+        """
+        self._container.mux(self._stream.encode())
+        self._container.close()
 
 
 class VideoRecorder:
@@ -23,19 +59,19 @@ class VideoRecorder:
         self._directory = directory
         self._seeds = seeds
         self._fps = fps
-        self._writers: dict[int, Any] = {}
+        self._films: dict[int, Film] = {}
 
     def on_step(self, seed: int, record: StepRecord, render: Callable[[], np.ndarray]) -> None:
         if seed not in self._seeds:
             return
-        if seed not in self._writers:
+        if seed not in self._films:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._writers[seed] = imageio.get_writer(self._path(seed, ".partial"), fps=self._fps, macro_block_size=8)
-        self._writers[seed].append_data(render())
+            self._films[seed] = Film(self._path(seed, ".partial"), self._fps)
+        self._films[seed].add(render())
 
     def on_episode(self, episode: Episode) -> None:
-        if writer := self._writers.pop(episode.seed, None):
-            writer.close()
+        if film := self._films.pop(episode.seed, None):
+            film.close()
             ending = "-success" if episode.success else "-failure"
             self._path(episode.seed, ".partial").replace(self._path(episode.seed, ending))
 

@@ -176,7 +176,9 @@ def test_without_a_seed_the_stream_goes_on(make, name):
 
 @BOTH
 def test_gymnasium_finds_nothing_wrong_and_vector_envs_tell_who_was_disturbed(name):
-    check_env(gymnasium.make("paradp/Square-v0", disturbance=name).unwrapped, skip_render_check=True)
+    env = gymnasium.make("paradp/Square-v0", disturbance=name)
+    check_env(env.unwrapped, skip_render_check=True)
+    env.close()
     envs = gymnasium.make_vec("paradp/Lift-v0", num_envs=2, vectorization_mode="sync", disturbance=name)
     assert envs.reset(seed=[0, 1])[1]["disturbed"].tolist() == [False, False]
     envs.close()

@@ -1,8 +1,10 @@
 """The gymnasium environments: correct, seeded, and equal however they are run."""
 
+import gc
 import subprocess
 import sys
 import warnings
+import weakref
 from dataclasses import replace
 
 import gymnasium
@@ -78,8 +80,10 @@ def test_two_processes_agree(env_id):
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_without_a_seed_episodes_differ(env_id):
-    first, second = (gymnasium.make(env_id).reset()[0] for _ in range(2))
-    assert not equal(first, second)
+    envs = [gymnasium.make(env_id) for _ in range(2)]
+    assert not equal(*(env.reset()[0] for env in envs))
+    for env in envs:
+        env.close()
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -179,6 +183,21 @@ def test_frames_show_the_scene():
     env.reset(seed=1)
     assert np.abs(env.render().astype(int) - first).max() > 50  # the nut lies elsewhere
     env.close()
+
+
+def test_a_closed_environment_holds_no_simulator():
+    """Not even until garbage is collected: each reserves over a gigabyte of address space."""
+    gc.disable()
+    try:
+        env = gymnasium.make("paradp/Lift-v0", render_mode="rgb_array").unwrapped
+        env.reset(seed=0)
+        env.render()
+        data = weakref.ref(env._sim.data._data)
+        env.close()
+        assert data() is None
+        env.close()
+    finally:
+        gc.enable()
 
 
 def test_mistakes_are_named():

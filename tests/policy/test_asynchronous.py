@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 
 import numpy as np
@@ -207,7 +207,7 @@ def test_who_plans_does_not_matter(policy, load):
 
 def test_a_killed_inference_process_stops_the_robot_within_a_step(trained, load):
     source = InProcess(trained.spec, load, threads=1)
-    inner = AsyncController(source, hold)
+    inner = AsyncController(source, hold, dead_after=60.0)
     controller = SafeController(inner, SafetyLimits.of(trained.spec), hold)
     inner.warm_up()
     for step in range(10):
@@ -277,11 +277,12 @@ def test_nan_from_the_network_never_reaches_the_robot(policy, spec):
     inner = AsyncController(InThread(policy), hold)
     controller = SafeController(inner, SafetyLimits.of(spec), hold)
     inner.warm_up()
-    for step in range(40):
+    for step in range(30):
         policy.engine.broken = step > 12
         command = controller.act(seen(step / 100))
         assert np.isfinite(command.action).all() and (np.abs(command.action) <= 9).all()
-        time.sleep(0.02)
+        if inner._coming is not None:
+            wait([inner._coming[0]])
     assert controller.report.stopped is StopReason.FAULT and "not finite" in controller.report.detail and command.held
     inner.close()
 
