@@ -1,14 +1,16 @@
 """What the commands say: progress with time left, and one sentence for a user's mistake."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console()
 errors = Console(stderr=True)
+
+T = TypeVar("T")
 
 
 class Report(Protocol):
@@ -37,3 +39,12 @@ def progress(description: str, total: int) -> Iterator[Report]:
             bar.update(task, completed=done, note=note)
 
         yield report
+
+
+def each(description: str, items: Sequence[T]) -> Iterator[T]:
+    """The items one after another, with a progress bar that says which it is at."""
+    with progress(description, len(items)) as report:
+        for done, item in enumerate(items):
+            report(done, str(item))
+            yield item
+        report(len(items))

@@ -8,6 +8,7 @@ import torch
 
 from paradp.checkpoints import load_policy
 from paradp.sampler import Picard, Sequential
+from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
 from paradp.scripts.studies.context import Context
@@ -25,7 +26,10 @@ def study_agreement(context: Context, observations: int = 64, seed: int = 20_000
     task, out = context.task, context.out
     bench = Bench(load_policy(task, "ddpm", engine="eager"), observations, seed)
     policy, table = bench.policy, bench.policy.solver.table
-    measured = {tolerance: bench.measure(f"para-ddpm:window={WINDOW}:tolerance={tolerance}") for tolerance in TOLERANCES}
+    measured = {
+        tolerance: bench.measure(f"para-ddpm:window={WINDOW}:tolerance={tolerance}")
+        for tolerance in each(f"{task}, tolerances", TOLERANCES)
+    }
     neighbours = _largest_change_of_the_others(bench)
     policies = [policy.with_solver(solver) for solver in (Sequential(table), Picard(table, WINDOW, 0.1))]
     times = time_in_turns(policies, bench.histories, repeats)

@@ -23,7 +23,7 @@ from paradp.rollouts.two_sample import (
     two_sample_test,
 )
 from paradp.sampler import SamplerChoice
-from paradp.scripts.console import console
+from paradp.scripts.console import console, each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.observations import expert_histories
@@ -85,7 +85,7 @@ def study_distributions(context: Context, observations: int = 32, plans: int = 3
     names = {CONTROL: REFERENCE, **{sampler: sampler for sampler in SAMPLERS}}
     pilot, reference, *others = (
         _draw(policy, sampler, histories, plans, stream)
-        for stream, sampler in enumerate([REFERENCE, REFERENCE, *names.values()])
+        for stream, sampler in enumerate(each(f"{context.task}, samplers", [REFERENCE, REFERENCE, *names.values()]))
     )
     modes = {i: found for i, each in enumerate(pilot) if (found := find_modes(each)) is not None}
     compared = {name: _compare(drawn, reference, modes) for name, drawn in zip(names, others, strict=True)}

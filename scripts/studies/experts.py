@@ -13,6 +13,7 @@ from paradp.rollouts.config import cores
 from paradp.rollouts.directory import write_whole
 from paradp.rollouts.statistics import Estimate, wilson
 from paradp.rollouts.workers import Workers
+from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 
@@ -62,7 +63,7 @@ def study_experts(context: Context) -> None:
     names = [name for name, entry in all_tasks().items() if entry.expert is not None]
     with Workers(cores()) as pool:
         told = {name: [pool.submit(_demonstrate_all, name, *kind) for kind in kinds] for name in names}
-        figures = {name: _figures(name, *(one.result() for one in told[name])) for name in names}
+        figures = {name: _figures(name, *(one.result() for one in told[name])) for name in each("experts", names)}
     header = ["task", "success (95 %)", "steps, median (range)", "shaken: success", "steps", "spread", "of a way of"]
     rows = [
         [name, *one.calm.cells(), *one.shaken.cells(), f"{one.spread:.1f} {one.unit}", f"{one.way:.0f} {one.unit}"]

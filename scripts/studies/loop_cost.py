@@ -17,6 +17,7 @@ from paradp.rollouts.overhead import Overhead, measure_overhead
 from paradp.rollouts.records import Episode
 from paradp.rollouts.workplace import warm_up
 from paradp.scripts.baselines import PlainNetwork, UsualLoop
+from paradp.scripts.console import each
 from paradp.scripts.planning_time import USUAL, TimedEngine
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
@@ -76,7 +77,7 @@ def study_loop_cost(context: Context, episodes: int = 3, seed: int = 40_000, rep
     torch.set_num_threads(1)
     overhead = measure_overhead(task, repeats=repeats)
     stacks = [_Stack(task, sampler, engine) for sampler, engine in STACKS]
-    for one in range(seed, seed + episodes):
+    for one in each(f"{task}, seeds", range(seed, seed + episodes)):
         for stack in stacks:
             stack.run(one)
     costs = [stack.cost(overhead) for stack in stacks]

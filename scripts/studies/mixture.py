@@ -7,6 +7,7 @@ import matplotlib
 import torch
 
 from paradp.sampler import NoisePath, Picard, Sequential, Solver, Speculative, StepTable, mixture_denoiser, step_table
+from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 
@@ -25,10 +26,13 @@ SHOWN_PATHS = 4
 
 def study_mixture(context: Context) -> None:
     """Writes mixture.md and its two pictures; the same for every task."""
-    by_steps = {kind: [_measure(kind, steps, window=steps) for steps in STEPS] for kind in KINDS}
-    narrow = {kind: [_measure(kind, steps, window=20) for steps in STEPS] for kind in KINDS}
-    by_tolerance = {kind: [_measure(kind, 100, tolerance=t) for t in TOLERANCES] for kind in ("unit", "linear")}
-    by_window = {kind: [_measure(kind, 100, window=w) for w in WINDOWS] for kind in KINDS}
+    by_steps = {kind: [_measure(kind, n, window=n) for n in each(f"{kind}, steps", STEPS)] for kind in KINDS}
+    narrow = {kind: [_measure(kind, n, window=20) for n in each(f"{kind}, steps at window 20", STEPS)] for kind in KINDS}
+    by_tolerance = {
+        kind: [_measure(kind, 100, tolerance=t) for t in each(f"{kind}, tolerances", TOLERANCES)]
+        for kind in ("unit", "linear")
+    }
+    by_window = {kind: [_measure(kind, 100, window=w) for w in each(f"{kind}, windows", WINDOWS)] for kind in KINDS}
     kinds = [*(f"{k}, window T" for k in KINDS), *(f"{k}, window 20" for k in KINDS)]
     steps_rows = [
         [str(steps), *(f"{by_steps[k][i][0]:.1f}" for k in KINDS), *(f"{narrow[k][i][0]:.1f}" for k in KINDS)]

@@ -17,6 +17,7 @@ from paradp.checkpoints import find_checkpoint, read_info
 from paradp.policy.requests import PlanRequest
 from paradp.rollouts.config import cores
 from paradp.rollouts.timeline import Distribution
+from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.serve import remote
 from paradp.scripts.studies.context import Context
@@ -44,8 +45,8 @@ def study_serving(context: Context) -> None:
     histories = expert_histories(spec, 64, seed=60_000)
     period = spec.horizons.execute / spec.control_hz
     with _served(context.task) as uri:
-        eager = [_measure(uri, histories, clients, 0.0, SECONDS) for clients in CLIENTS]
-        paced = [_measure(uri, histories, clients, period, PACED_SECONDS) for clients in CLIENTS]
+        eager = [_measure(uri, histories, clients, 0.0, SECONDS) for clients in each("clients, back to back", CLIENTS)]
+        paced = [_measure(uri, histories, clients, period, PACED_SECONDS) for clients in each("clients, paced", CLIENTS)]
     header = ["clients", "plans a second", "× 1 client", "p50 ms", "p95", "p99", "max", "p99 × 1 client", "plans a batch"]
     body = f"""
 `paradp serve {context.task}` with its default sampler and engine, and clients of our own (`Remote`) in a thread each of

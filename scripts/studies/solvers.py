@@ -1,6 +1,7 @@
 """Every parallel sampler on one policy: rounds, evaluations, error on the same noise, and success where it was run."""
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
+from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench
 from paradp.scripts.studies.closed_loop import LOOP_HEADER, ClosedLoops
@@ -41,7 +42,7 @@ def study_solvers(context: Context) -> None:
     loops = ClosedLoops(context.runs, bench.policy, read_info(find_checkpoint(context.task)).model_sha256)
     usual = bench.measure("para-ddpm")
     rows = []
-    for name in SAMPLERS:
+    for name in each(f"{context.task}, samplers", SAMPLERS):
         measured = bench.measure(name)
         ratios = [measured.rounds.mean() / usual.rounds.mean(), measured.evaluations.mean() / usual.evaluations.mean()]
         rows.append([f"`{name}`", *measured.cells(), *(f"{ratio:.2f}" for ratio in ratios), *loops.cells(name)])

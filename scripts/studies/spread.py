@@ -17,6 +17,7 @@ from paradp.policy import DiffusionPolicy
 from paradp.policy.observations import read_observation
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE
 from paradp.rollouts.statistics import bootstrap
+from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 
@@ -51,7 +52,7 @@ def study_spread(context: Context, observations: int = 12, plans: int = 64, seed
     policy = load_policy(task, "ddpm")
     convention = ACTION_CONVENTIONS[policy.spec.action_convention]
     quantities = _quantities(convention)
-    scenes = [_scene(policy, s, plans) for s in range(seed, seed + observations)]
+    scenes = [_scene(policy, s, plans) for s in each(f"{task}, seeds", range(seed, seed + observations))]
     spreads = {q.name: np.array([[q.spread(s.expert), q.spread(s.policy)] for s in scenes]) for q in quantities}
     header = ["seed", *(f"{who}, {q.unit}" for q in quantities for who in ("expert", "policy"))]
     rows = [

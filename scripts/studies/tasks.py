@@ -11,7 +11,7 @@ from paradp.checkpoints.cards import Trained
 from paradp.envs import all_tasks
 from paradp.rollouts.comparison import Compared, interval
 from paradp.rollouts.statistics import Estimate, PairedLoss, bootstrap
-from paradp.scripts.console import progress
+from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.experts import EPISODES as EXPERT_EPISODES
@@ -53,10 +53,8 @@ def study_tasks(context: Context) -> None:
         raise ValueError(f"{context.out}/experts.json does not tell of {min(unknown)}: run `paradp study experts` again")
     others = _other_trainings(context.runs / "trainings")
     measured: dict[str, TaskFigures] = {}
-    with progress("tasks", len(evaluations)) as report:
-        for task, evaluation in evaluations.items():
-            report(len(measured), task)
-            measured[task] = measure(task, experts[task], evaluation, others.get(task, []))
+    for task in each("tasks", list(evaluations)):
+        measured[task] = measure(task, experts[task], evaluations[task], others.get(task, []))
     first = next(iter(measured.values()))
     shown = first.exact.summary
     body = f"""
@@ -240,6 +238,7 @@ def _plot(measured: dict[str, TaskFigures], path: Path) -> None:
     right.axhline(1, color="0.4", lw=0.8)
     right.set_xticks(places, list(measured))
     right.set(ylabel="times as fast as sequential DDPM, one robot")
+    right.margins(y=0.3)  # for the legend
     for axes in (left, middle, right):
         axes.legend()
         axes.grid(alpha=0.3)

@@ -14,6 +14,7 @@ from paradp.rollouts.config import cores
 from paradp.rollouts.overhead import measure_overhead
 from paradp.rollouts.summary import versions
 from paradp.sampler import SamplerChoice
+from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 
@@ -34,7 +35,7 @@ class Measured:
 def study_throughput(context: Context) -> None:
     """Writes OUT/TASK-throughput.md."""
     taken: dict[tuple[str, int], list[Measured]] = {(s, w): [] for s in SAMPLERS for w in WORKERS}
-    for repeat in range(REPEATS):
+    for repeat in each(f"{context.task}, repeats", range(REPEATS)):
         for sampler, workers in taken:
             taken[sampler, workers].append(_measure(context.task, sampler, workers, 50_000 + 1000 * repeat))
     rows = []

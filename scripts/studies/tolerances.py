@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
+from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
 from paradp.scripts.studies.closed_loop import LOOP_HEADER, ClosedLoops
@@ -23,13 +24,10 @@ def study_tolerances(context: Context) -> None:
     """Writes TASK-tolerances.md and its picture."""
     bench = Bench(load_policy(context.task, "ddpm"))
     loops = ClosedLoops(context.runs, bench.policy, read_info(find_checkpoint(context.task)).model_sha256)
-    tolerances = {
-        split: [bench.measure(f"para-ddpm:split={split}:tolerance={tolerance}") for tolerance in TOLERANCES]
-        for split in SPLITS
-    }
-    budgets = {
-        split: [bench.measure(f"para-ddpm:split={split}:max-rounds={budget}") for budget in BUDGETS] for split in SPLITS
-    }
+    tolerances, budgets = {}, {}
+    for split in each(f"{context.task}, splits", SPLITS):
+        tolerances[split] = [bench.measure(f"para-ddpm:split={split}:tolerance={tolerance}") for tolerance in TOLERANCES]
+        budgets[split] = [bench.measure(f"para-ddpm:split={split}:max-rounds={budget}") for budget in BUDGETS]
     rows = []
     for split in SPLITS:
         for tolerance, measured in zip(TOLERANCES, tolerances[split], strict=True):

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 
 from paradp.checkpoints import load_policy, read_info
+from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
 from paradp.scripts.studies.closed_loop import ClosedLoops, success_rate
@@ -25,7 +26,7 @@ def study_variants(context: Context) -> None:
         raise ValueError(f"{context.runs} holds no trainings; give the folder of several `paradp train --out` with --runs")
     measured = {}
     described = []
-    for training in trainings:
+    for training in each(f"{context.task}, trainings", trainings):
         bench = Bench(load_policy(training / "checkpoint", "ddpm"))
         measured[training.name] = [bench.measure(sampler) for sampler in SAMPLERS]
         described.append([training.name, *_description(training, bench), _success(training, bench)])

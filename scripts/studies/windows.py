@@ -8,6 +8,7 @@ import torch
 
 from paradp.checkpoints import load_policy
 from paradp.sampler import NoisePath, Picard
+from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
 from paradp.scripts.studies.context import Context
@@ -23,8 +24,13 @@ BATCHES = (1, 20)
 def study_windows(context: Context) -> None:
     """Writes TASK-windows.md and its picture."""
     bench = Bench(load_policy(context.task, "ddpm"))
-    measured = {sampler: [bench.measure(f"{sampler}:window={window}") for window in WINDOWS] for sampler in SAMPLERS}
-    memory = {batch: [_peak_memory(context.task, window, batch) for window in WINDOWS] for batch in BATCHES}
+    measured: dict[str, list[Measured]] = {sampler: [] for sampler in SAMPLERS}
+    memory: dict[int, list[float]] = {batch: [] for batch in BATCHES}
+    for window in each(f"{context.task}, windows", WINDOWS):
+        for sampler in SAMPLERS:
+            measured[sampler].append(bench.measure(f"{sampler}:window={window}"))
+        for batch in BATCHES:
+            memory[batch].append(_peak_memory(context.task, window, batch))
     rows = [
         [f"`{sampler}`", str(window), *one.cells()]
         for sampler in SAMPLERS
