@@ -41,12 +41,17 @@ class LooseObject:
         if joint < 0 or model.jnt_type[joint] != 0:  # mjJNT_FREE
             raise ValueError(f"the body {model.body_id2name(body)!r} does not move freely, so it cannot be disturbed")
         self.low, self.high = np.array(area)
-        self._data = sim.data
+        self._sim = sim
         self._body = body
         self._qpos, self._qvel = model.jnt_qposadr[joint], model.jnt_dofadr[joint]
         self._control_seconds = control_seconds
         # Bodies welded to each other count as one; 0 is all that never moves.
         self._moves_as = model.body_weldid[model.geom_bodyid]
+
+    @property
+    def _data(self) -> Any:
+        # Not kept: whoever closes the simulator frees it.
+        return self._sim.data
 
     @property
     def position(self) -> np.ndarray:

@@ -195,10 +195,12 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     def close(self) -> None:
         """Frees the renderer and the simulator: MuJoCo reserves over a gigabyte of address space for each of robosuite's."""
-        if self._renderer is not None:
-            self._renderer[0].close()
-            self._renderer = None
-        self._robosuite.close()
+        try:
+            if self._renderer is not None:
+                self._renderer[0].close()
+                self._renderer = None
+        finally:
+            self._robosuite.close()
 
     def _seed(self, seed: int | None) -> None:
         # Placement samplers and robots hold a reference to this generator, so its state is set, not replaced.

@@ -12,8 +12,8 @@ from paradp.rollouts.records import Episode, StepRecord
 class Film:
     """An mp4 that is being written (H.264, read by browsers and slides), by FFmpeg in this process.
 
-    A process of FFmpeg's own would have to be forked off one with many simulators, of which each reserves over a
-    gigabyte of address space: Linux refuses that when they are more than the machine has memory.
+    imageio would start a process of FFmpeg's own by a fork that copies the address space (it sets a `preexec_fn`), and
+    Linux refuses to copy more than the machine has memory: each of twenty simulators reserves over a gigabyte.
 
     Args:
         path: where.
@@ -42,8 +42,8 @@ class Film:
         Raises:
             OSError: as `add`.
         """
-        self._container.mux(self._stream.encode())
-        self._container.close()
+        with self._container:
+            self._container.mux(self._stream.encode())
 
 
 class VideoRecorder:

@@ -31,8 +31,8 @@ def progress(description: str, total: int) -> Iterator[Report]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    # Workers finish many episodes at once and then none for a minute.
-    with Progress(*columns, console=console, speed_estimate_period=3600) as bar:
+    # Workers finish many episodes at once and then none for a minute. Drawn rarely: latencies are measured meanwhile.
+    with Progress(*columns, console=console, speed_estimate_period=3600, refresh_per_second=2) as bar:
         task = bar.add_task(description, total=total, note="")
 
         def report(done: int, note: str = "") -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from paradp.policy import Normalizer, PolicySpec, UnetConfig
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
@@ -12,6 +13,10 @@ from paradp.policy.networks import build_network
 from paradp.policy.training import TrainedPolicy, spec_for
 
 torch.set_num_threads(1)
+
+# How long an example takes is the machine's affair.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -87,7 +87,7 @@ def study_distributions(context: Context, observations: int = 32, plans: int = 3
         _draw(policy, sampler, histories, plans, stream)
         for stream, sampler in enumerate(each(f"{context.task}, samplers", [REFERENCE, REFERENCE, *names.values()]))
     )
-    modes = {i: found for i, each in enumerate(pilot) if (found := find_modes(each)) is not None}
+    modes = {i: found for i, drawn in enumerate(pilot) if (found := find_modes(drawn)) is not None}
     compared = {name: _compare(drawn, reference, modes) for name, drawn in zip(names, others, strict=True)}
     adjusted = dict(zip(compared, holm([one.test.p_value for one in compared.values()]), strict=True))
     narrowing = _least_narrowing_found(others[0], reference, LEVEL / len(compared))
@@ -141,7 +141,7 @@ def _compare(drawn: np.ndarray, reference: np.ndarray, modes: Mapping[int, Modes
     test = two_sample_test(drawn, reference)
     share = gained = None
     if len(modes) >= LEAST_MODES:
-        shares, others = ([found.smaller_share(each[i]) for i, found in modes.items()] for each in (drawn, reference))
+        shares, others = ([found.smaller_share(plans[i]) for i, found in modes.items()] for plans in (drawn, reference))
         share, gained = float(np.mean(shares)), paired_bootstrap(shares, others)
     inhomogeneity, covered = bootstrap(list(test.by_observation)), bootstrap(list(coverage(drawn, reference)))
     return Compared(test, inhomogeneity, spread_ratio(drawn, reference), covered, share, gained)

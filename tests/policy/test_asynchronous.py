@@ -5,12 +5,13 @@ import signal
 import time
 from concurrent.futures import Future, wait
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from paradp.checkpoints import load_policy, save_checkpoint
-from paradp.policy import DiffusionPolicy
+from paradp.policy import DiffusionPolicy, asynchronous
 from paradp.policy.asynchronous import AsyncController, DeadInference, LatePlan
 from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
@@ -160,11 +161,17 @@ def test_noise_belongs_to_the_seed_and_plans_differ(spec):
     assert seeds(1) == seeds(1) != seeds(2) and len(set(seeds(1))) == len(seeds(1)) >= 4
 
 
+def let_pass(monkeypatch, seconds: float) -> None:
+    """So much time, for whoever waits for a plan."""
+    later = SimpleNamespace(perf_counter=lambda: time.perf_counter() + seconds)
+    monkeypatch.setattr(asynchronous, "time", later)
+
+
 def test_a_silent_source_is_dead(spec, monkeypatch):
     source = Scripted(spec)
-    controller = AsyncController(source, hold, dead_after=0.05)
+    controller = AsyncController(source, hold)
     controller.act(seen(0))
-    time.sleep(0.06)
+    let_pass(monkeypatch, seconds=2.1)
     with pytest.raises(DeadInference, match="has not come for"):
         controller.act(seen(1))
 
@@ -224,14 +231,14 @@ def test_a_killed_inference_process_stops_the_robot_within_a_step(trained, load)
     inner.close()
 
 
-def test_an_inference_process_that_hangs_does_not_hang_its_parent(trained, load):
+def test_an_inference_process_that_hangs_does_not_hang_its_parent(trained, load, monkeypatch):
     source = InProcess(trained.spec, load, threads=1)
-    controller = AsyncController(source, hold, dead_after=0.3)
+    controller = AsyncController(source, hold, dead_after=60.0)
     controller.warm_up()
     (process,) = source._processes
     os.kill(process.pid, signal.SIGSTOP)
     controller.act(seen(0))
-    time.sleep(0.4)
+    let_pass(monkeypatch, seconds=61.0)
     with pytest.raises(DeadInference, match="has not come for"):
         controller.act(seen(0.1))
     controller.close()

@@ -99,10 +99,10 @@ def test_two_nodes_find_what_this_machine_finds_also_when_a_worker_is_killed(clu
         evaluate(out, "--backend", "ray", "--address", cluster), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 240
-    while not (list(out.glob("cells/*/episodes/*.json")) and _ray_workers()):
+    while not (list(out.glob("cells/*/episodes/*.json")) and (workers := _ray_workers())):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
-    os.kill(_ray_workers()[0], signal.SIGKILL)
+    os.kill(workers[0], signal.SIGKILL)
     printed, complaints = process.communicate(timeout=300)
     assert process.returncode == 0, printed + complaints
     assert actions(out) == actions(tmp_path / "local")

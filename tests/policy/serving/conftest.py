@@ -34,11 +34,11 @@ def _running(policy: DiffusionPolicy, **options):
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.run(stop, on_ready)))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(120)
 
     def end() -> None:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive()
 
     try:
@@ -71,7 +71,7 @@ class Client:
 
     def ask(self, message: dict | bytes | str) -> dict | str:
         self.connection.send(pack(message) if isinstance(message, dict) else message)
-        answer = self.connection.recv(timeout=20)
+        answer = self.connection.recv(timeout=120)
         return answer if isinstance(answer, str) else unpack(answer)
 
     def close(self) -> None:

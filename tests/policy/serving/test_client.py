@@ -30,7 +30,7 @@ def run_slowly(controller, steps: int = 30) -> np.ndarray:
     for step in range(steps):
         commands.append(controller.act(seen(step / 100)).action)
         if controller._coming is not None:
-            controller._coming[0].result(30)
+            controller._coming[0].result(120)
     return np.stack(commands)
 
 
@@ -45,26 +45,26 @@ def test_it_goes_on_by_itself_when_the_server_comes_back(policy, running):
     with running(policy) as first:
         remote = Remote(first.uri)
         request = PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)
-        before = remote.submit(request).result(20)
+        before = remote.submit(request).result(120)
         first.stop()
         waiting = remote.submit(request)
         time.sleep(0.5)
         assert not waiting.done()
         with running(policy, port=first.port):
-            after = waiting.result(20)
+            after = waiting.result(120)
             assert np.array_equal(before.actions, after.actions)
     remote.close()
 
 
 def test_a_robot_meanwhile_holds(policy, running):
     with running(policy) as first:
-        controller = RemoteController(first.uri, hold, dead_after=30.0)
+        controller = RemoteController(first.uri, hold, dead_after=600.0)
         run_slowly(controller, 9)
         first.stop()
         commands = [controller.act(seen(1 + step / 100)) for step in range(40)]
         assert not commands[0].held and commands[-1].held and sum(command.late for command in commands) == 1
         with running(policy, port=first.port):
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             while controller.act(seen(2 + time.monotonic() % 1)).held and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert not controller.act(seen(3)).held
@@ -74,8 +74,8 @@ def test_a_robot_meanwhile_holds(policy, running):
 def test_what_the_server_refuses_is_a_value_error(serving):
     remote = Remote(serving.uri)
     with pytest.raises(ValueError, match="'position' is not finite"):
-        remote.submit(PlanRequest(np.full((2, 3), np.nan, np.float32), noise_seed=1)).result(20)
-    assert remote.submit(PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)).result(20).converged
+        remote.submit(PlanRequest(np.full((2, 3), np.nan, np.float32), noise_seed=1)).result(120)
+    assert remote.submit(PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)).result(120).converged
     remote.close()
 
 
@@ -87,8 +87,8 @@ def test_an_answer_that_is_not_finite_is_no_plan(policy, running, monkeypatch):
             with monkeypatch.context() as patched:
                 patched.setattr(server_module, "_plan_message", lambda *a, spoilt=spoilt: real(*a) | spoilt)
                 with pytest.raises(ValueError, match="the server's answer cannot be read"):
-                    remote.submit(request).result(20)
-        assert remote.submit(request).result(20).converged
+                    remote.submit(request).result(120)
+        assert remote.submit(request).result(120).converged
         remote.close()
 
 
@@ -98,7 +98,7 @@ def test_what_to_keep_travels(serving, policy):
     guess, keep = random.uniform(-0.5, 0.5, (16, 2)).astype(np.float32), np.linspace(1, 0, 16, dtype=np.float32)
     request = PlanRequest(np.zeros((2, 3), np.float32), 1, guess, None, keep)
     remote = Remote(serving.uri)
-    there, here = remote.submit(request).result(20), plan_together(policy, [request])[0]
+    there, here = remote.submit(request).result(120), plan_together(policy, [request])[0]
     assert np.array_equal(there.actions, here.actions)
     free = plan_together(policy, [PlanRequest(request.history, 1, guess)])[0]
     assert np.abs(there.whole[0] - guess[0]).max() < 1e-5 < np.abs(free.whole[0] - guess[0]).max()

@@ -22,7 +22,7 @@ from paradp.sampler import Speculative
 
 def get(url: str, **headers: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=120) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -177,7 +177,7 @@ class Gate:
 
         def gated(histories, *rest, **options):
             self.begun.release()
-            assert self.opened.wait(20)
+            assert self.opened.wait(120)
             self.batches.append(len(histories))
             return plan(histories, *rest, **options)
 
@@ -189,7 +189,7 @@ def test_clients_are_planned_for_together_and_one_by_one_alike(policy, running, 
     with running(policy, most_together=4) as serving, ThreadPoolExecutor(6) as pool:
         clients = [client(serving.uri) for _ in range(6)]
         waiting = [pool.submit(clients[0].ask, message | {"paradp/noise_seed": 0})]
-        assert gate.begun.acquire(timeout=10)
+        assert gate.begun.acquire(timeout=120)
         # The others come while the network is busy.
         waiting += [pool.submit(clients[i].ask, message | {"paradp/noise_seed": i}) for i in range(1, 6)]
         until(lambda: serving.server._batcher.waiting == 5)
@@ -206,7 +206,7 @@ def test_a_full_queue_says_busy_at_once(policy, running, client, message, monkey
     with running(policy, most_together=1, most_waiting=2) as serving, ThreadPoolExecutor(4) as pool:
         clients = [client(serving.uri) for _ in range(4)]
         waiting = [pool.submit(clients[0].ask, message)]
-        assert gate.begun.acquire(timeout=10)
+        assert gate.begun.acquire(timeout=120)
         waiting += [pool.submit(one.ask, message) for one in clients[1:3]]
         until(lambda: serving.server._batcher.waiting == 2)
         assert clients[3].ask(message) == "busy: 2 requests are waiting; try again later"
@@ -220,7 +220,7 @@ def test_a_plan_that_is_not_finite_is_its_own_clients_alone(policy, running, cli
     gate = threading.Event()
 
     def spoilt(histories, generators, *rest, **options):
-        assert gate.wait(20)
+        assert gate.wait(120)
         if (histories[:, :, 0] > 5).any():
             raise ValueError("the network's predictions are not finite")
         return plan(histories, generators, *rest, **options)
@@ -240,7 +240,7 @@ def test_a_shutdown_finishes_what_was_accepted(policy, running, client, message,
     with running(policy, most_together=1) as serving, ThreadPoolExecutor(3) as pool:
         clients = [client(serving.uri) for _ in range(2)]
         asked = [pool.submit(one.ask, message) for one in clients]
-        assert gate.begun.acquire(timeout=10)
+        assert gate.begun.acquire(timeout=120)
         until(lambda: serving.server._batcher.waiting == 1)
         stopping = pool.submit(serving.stop)
         until(serving.server._closing.is_set)
@@ -258,7 +258,7 @@ def test_a_client_that_vanishes_leaves_nothing(policy, running, client, message,
     with running(policy) as serving:
         gone, other = client(serving.uri), client(serving.uri)
         gone.connection.send(pack(message))
-        assert gate.begun.acquire(timeout=10)
+        assert gate.begun.acquire(timeout=120)
         gone.connection.socket.close()
         # It is gone before its plan is made.
         until(lambda: metric(serving, "paradp_clients") == 1)
@@ -278,7 +278,7 @@ def test_the_budget_of_one_client_is_not_that_of_another(policy, running, client
     gate = Gate(policy, monkeypatch)
     with running(policy) as serving, ThreadPoolExecutor(4) as pool:
         pool.submit(client(serving.uri).ask, message)
-        assert gate.begun.acquire(timeout=10)
+        assert gate.begun.acquire(timeout=120)
         budgets = ({"paradp/budget": 1e-6}, {}, {"paradp/budget": 60.0})
         asked = [pool.submit(client(serving.uri).ask, message | budget) for budget in budgets]
         until(lambda: serving.server._batcher.waiting == 3)
@@ -299,7 +299,7 @@ def test_a_guess_reaches_the_solver(serving, client, message, policy, monkeypatc
     assert np.array_equal(guesses[0][0].numpy(), guess)
 
 
-def until(said, seconds: float = 15.0) -> None:
+def until(said, seconds: float = 120.0) -> None:
     """Waits until something is so."""
     deadline = time.monotonic() + seconds
     while not said():
@@ -312,7 +312,7 @@ def test_requests_of_clients_that_have_gone_are_forgotten(policy, running, clien
     with running(policy, most_together=1, most_waiting=2) as serving:
         holding = client(serving.uri)
         holding.connection.send(pack(message))
-        assert gate.begun.acquire(timeout=10)
+        assert gate.begun.acquire(timeout=120)
         for _ in range(6):
             gone = client(serving.uri)
             gone.connection.send(pack(message))
