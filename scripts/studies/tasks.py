@@ -52,9 +52,10 @@ def study_tasks(context: Context) -> None:
     if unknown := evaluations.keys() - experts.keys():
         raise ValueError(f"{context.out}/experts.json does not tell of {min(unknown)}: run `paradp study experts` again")
     others = _other_trainings(context.runs / "trainings")
-    measured: dict[str, TaskFigures] = {}
-    for task in each("tasks", list(evaluations)):
-        measured[task] = measure(task, experts[task], evaluations[task], others.get(task, []))
+    measured = {
+        task: measure(task, experts[task], evaluations[task], others.get(task, []))
+        for task in each("tasks", list(evaluations))
+    }
     first = next(iter(measured.values()))
     shown = first.exact.summary
     body = f"""
