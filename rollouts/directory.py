@@ -10,7 +10,6 @@ videos/                  the first episodes, if asked for
 """
 
 import json
-import os
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from paradp.policy import PolicySpec, Replan
+from paradp.policy.files import write_whole
 from paradp.rollouts.records import Episode, jerk
 
 _EPISODE = TypeAdapter(Episode)
@@ -96,16 +96,6 @@ class RunDirectory:
             return _EPISODE.validate_json(path.read_bytes())
         except ValidationError as error:
             raise ValueError(f"{path} is damaged; remove it to run that episode again") from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees the old one or the new one, whatever happens meanwhile."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def differences(there: dict[str, Any], here: dict[str, Any]) -> str:

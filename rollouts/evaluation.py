@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from paradp.policy.files import write_whole
 from paradp.rollouts.backends import Backend
 from paradp.rollouts.clocks import IDEAL, ClockChoice
 from paradp.rollouts.comparison import Comparison, compare
 from paradp.rollouts.config import ControllerName, RolloutConfig, cores
-from paradp.rollouts.directory import differences, write_parquet, write_whole
+from paradp.rollouts.directory import differences, write_parquet
 from paradp.rollouts.run import rollouts
 from paradp.sampler import SamplerChoice
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import TypeAdapter
 
 from paradp.policy import PolicySpec
-from paradp.rollouts.directory import write_whole
+from paradp.policy.files import write_whole
 from paradp.rollouts.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import Solver

@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 
 from paradp.policy import Replan
-from paradp.rollouts.directory import write_whole
+from paradp.policy.files import write_whole
 
 LOOP, ROBOT, INFERENCE = "control loop", "robot", "inference"
 

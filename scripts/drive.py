@@ -16,12 +16,12 @@ from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import EngineName, Precision
 from paradp.policy.asynchronous import AsyncController, Late
+from paradp.policy.files import write_whole
 from paradp.policy.joining import Joining
 from paradp.policy.safety import SafeController, SafetyLimits
 from paradp.policy.sources import InProcess, InThread, PlanSource
 from paradp.policy.spec import Interface
 from paradp.rollouts.config import cores
-from paradp.rollouts.directory import write_whole
 from paradp.rollouts.drive import Driven
 from paradp.rollouts.drive import drive as run
 from paradp.rollouts.environments import Scenery, check_fits

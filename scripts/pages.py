@@ -5,7 +5,7 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
-from paradp.rollouts.directory import write_whole
+from paradp.policy.files import write_whole
 from paradp.scripts.report import made_by, markdown_table
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;color:#222}

@@ -8,7 +8,7 @@ import tyro
 from paradp.checkpoints import find_checkpoint, read_info
 from paradp.checkpoints.cards import UNMEASURED
 from paradp.checkpoints.store import FILES, PRETRAINED
-from paradp.rollouts.directory import write_whole
+from paradp.policy.files import write_whole
 from paradp.rollouts.statistics import Estimate
 from paradp.rollouts.summary import Summary
 from paradp.scripts.console import console

@@ -4,7 +4,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from paradp.rollouts.directory import write_whole
+from paradp.policy.files import write_whole
 from paradp.rollouts.summary import hardware, versions
 
 
