@@ -8,26 +8,13 @@ from typing import Any, get_args
 
 from paradp.sampler.drafts import Draft
 from paradp.sampler.picard import Extension, Picard, Split
-from paradp.sampler.schedules import Spacing, ddim_table, ddpm_table, dpm_solver_table
+from paradp.sampler.scheduler_config import Scheduler, Spacing
+from paradp.sampler.schedules import ddim_table, ddpm_table, dpm_solver_table
 from paradp.sampler.sequential import Sequential
 from paradp.sampler.solution import Solver
 from paradp.sampler.speculative import Speculative, Start
-from paradp.sampler.table import StepTable
 
-Config = Mapping[str, Any]
 Options = Mapping[str, Callable[[str], Any]]
-# What the schedulers' configs have in common: the schedule that a network was trained with.
-_SCHEDULE_KEYS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "prediction_type",
-    "timestep_spacing",
-    "steps_offset",
-    "rescale_betas_zero_snr",
-)
 
 
 @dataclass(frozen=True)
@@ -53,21 +40,6 @@ class SamplerFamily:
         return [f"{name}={'|'.join(_CHOICES[name])}" if name in _CHOICES else name for name in self.options]
 
 
-def _ddim(config: Config, steps: int, eta: float = 0.0, spacing: str | None = None) -> StepTable:
-    clip = {key: config[key] for key in ("clip_sample", "clip_sample_range") if key in config}
-    spaced = {} if spacing is None else {"timestep_spacing": spacing}
-    return ddim_table(_schedule(config) | clip | spaced, steps, eta=eta)
-
-
-def _dpm_solver(config: Config, steps: int) -> StepTable:
-    clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample", True) else None
-    return dpm_solver_table(_schedule(config), steps, clip=clip)
-
-
-def _schedule(config: Config) -> dict[str, Any]:
-    return {key: config[key] for key in _SCHEDULE_KEYS if key in config}
-
-
 # What `auto-fast` may cost: the median over plans of the largest difference to the sequential sample on the same noise, in
 # normalised units.
 AUTO_FAST_ERROR = 2e-2
@@ -88,40 +60,42 @@ SAMPLERS: dict[str, SamplerFamily] = {
     "auto-fast": SamplerFamily(
         "the fastest here within 0.02 of DDPM's samples, in normalised units, by the median", {}, None
     ),
-    "ddpm": SamplerFamily("DDPM, one step after another", {}, lambda config: Sequential(ddpm_table(config))),
+    "ddpm": SamplerFamily("DDPM, one step after another", {}, lambda scheduler: Sequential(ddpm_table(scheduler))),
     "ddim": SamplerFamily(
         "DDIM with N steps",
         _DDIM,
-        lambda config, steps, **options: Sequential(_ddim(config, steps, **options)),
+        lambda scheduler, steps, **options: Sequential(ddim_table(scheduler, steps, **options)),
         numbered=True,
     ),
     "dpm-solver": SamplerFamily(
         "DPM-Solver++(2M) with N steps",
         {},
-        lambda config, steps: Sequential(_dpm_solver(config, steps)),
+        lambda scheduler, steps: Sequential(dpm_solver_table(scheduler, steps)),
         numbered=True,
     ),
     "para-ddpm": SamplerFamily(
         "ParaDiGMS: DDPM's steps in parallel, window 20, tolerance 0.1",
         _PICARD,
-        lambda config, **options: Picard(ddpm_table(config), **options),
+        lambda scheduler, **options: Picard(ddpm_table(scheduler), **options),
     ),
     "para-ddim": SamplerFamily(
         "DDIM's N steps in parallel",
         {**_DDIM, **_PICARD},
-        lambda config, steps, eta=0.0, spacing=None, **options: Picard(_ddim(config, steps, eta, spacing), **options),
+        lambda scheduler, steps, eta=0.0, spacing=None, **options: Picard(
+            ddim_table(scheduler, steps, eta=eta, spacing=spacing), **options
+        ),
         numbered=True,
     ),
     "para-dpm-solver": SamplerFamily(
         "DPM-Solver++(2M)'s N steps in parallel",
         _PICARD,
-        lambda config, steps, **options: Picard(_dpm_solver(config, steps), **options),
+        lambda scheduler, steps, **options: Picard(dpm_solver_table(scheduler, steps), **options),
         numbered=True,
     ),
     "speculative-ddpm": SamplerFamily(
         "DDPM's steps in parallel with exactly DDPM's law: drafts accepted or reflected, window 20",
         _SPECULATIVE,
-        lambda config, **options: Speculative(ddpm_table(config), **options),
+        lambda scheduler, **options: Speculative(ddpm_table(scheduler), **options),
     ),
 }
 
@@ -173,18 +147,23 @@ class SamplerChoice:
         """Whether it stands for whichever sampler is measured to be fastest (`paradp.policy.planner`)."""
         return SAMPLERS[self.family].build is None
 
-    def build(self, scheduler_config: Config) -> Solver:
+    def build(self, scheduler: Scheduler) -> Solver:
         """The solver for the noise schedule that a network was trained with.
 
+        Args:
+            scheduler: as for `step_table`, whatever its class: what it says of schedule, prediction and clipping is kept by
+                every sampler, as by diffusers' `from_config`, and what it says of steps by its own kind of sampler.
+
         Raises:
-            ValueError: an option is out of range, the schedule has no step table, or the sampler must be measured first.
+            ValueError: an option is out of range, a setting of the scheduler is not supported by this sampler, or the
+                sampler must be measured first.
         """
         build = SAMPLERS[self.family].build
         if build is None:
             raise ValueError(f"{self.name} is chosen by measuring an engine: load_policy(…, sampler={self.name!r}) does")
         options = {key.replace("-", "_"): value for key, value in self.options}
         steps = {} if self.steps is None else {"steps": self.steps}
-        return build(scheduler_config, **steps, **options)
+        return build(scheduler, **steps, **options)
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{key}={value}" for key, value in self.options)])

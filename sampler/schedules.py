@@ -4,70 +4,79 @@ Coefficients are computed in float64 from the scheduler's own ᾱ, and always to
 diffusers steps by arithmetic on t in places (its DDIM by N//n), which differs on grids that are not evenly spaced down to 0.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
+from paradp.sampler.scheduler_config import (
+    KINDS,
+    DDIMSettings,
+    DDPMSettings,
+    Described,
+    DPMSolverSettings,
+    Schedule,
+    Scheduler,
+)
 from paradp.sampler.table import StepTable
-
-Config = Mapping[str, Any]
-# How T timesteps are spread over the training's N (diffusers' names; Lin et al. 2024, table 2): `leading` ends at 0 and does
-# not start at N − 1, `trailing` starts there and ends above 0, `linspace` takes both ends.
-Spacing = Literal["leading", "trailing", "linspace"]
 
 
 def step_table(
-    config: Config, steps: int | None = None, timesteps: Sequence[int] | None = None, **options: Any
+    scheduler: Scheduler, steps: int | None = None, timesteps: Sequence[int] | None = None, **options: Any
 ) -> StepTable:
-    """The table of a diffusers scheduler config, in float64 on the CPU.
+    """The table of a diffusers scheduler, in float64 on the CPU.
 
     Args:
-        config: a config as diffusers schedulers save it: of `DDPMScheduler`, `DDIMScheduler` or
-            `DPMSolverMultistepScheduler`.
-        steps: T, on the config's own spacing; the schedule's training steps unless given.
+        scheduler: a `DDPMScheduler`, `DDIMScheduler` or `DPMSolverMultistepScheduler` of diffusers, its config
+            (`scheduler.config`), or the dictionary that `scheduler_config.json` holds.
+        steps: T, on the config's own spacing. Unless given: those that the scheduler was set to by its `set_timesteps`, else
+            all of the schedule's training steps.
         timesteps: the grid itself, decreasing, instead of `steps`.
         options: for DDIM `eta` and `clipped_epsilon`, see `ddim_table`; for DPM-Solver `clip`, see `dpm_solver_table`.
 
     Raises:
-        ValueError: the scheduler or one of its settings is not supported, or the timesteps are not a decreasing grid inside
-            the schedule; the message names the setting or the step.
+        ValueError: the scheduler or one of its settings is not supported, malformed or unknown, or the timesteps are not a
+            decreasing grid inside the schedule; the message names the setting or the step.
     """
-    name = config.get("_class_name", "")
-    if name not in _TABLES:
-        raise ValueError(f"no step table for the scheduler {name!r}; there are: {', '.join(_TABLES)}")
-    return _TABLES[name](config, steps, timesteps, **options)
+    described = Described.of(scheduler)
+    if steps is None and timesteps is None:
+        timesteps = described.timesteps
+    return _TABLES[KINDS[described.kind]](described, steps, timesteps, **options)
 
 
-def ddpm_table(config: Config, steps: int | None = None, timesteps: Sequence[int] | None = None) -> StepTable:
+def ddpm_table(
+    scheduler: Scheduler | Described, steps: int | None = None, timesteps: Sequence[int] | None = None
+) -> StepTable:
     """DDPM's posterior (Ho et al. 2020, eq. 7): with α = ᾱ/ᾱ', β = 1 − α and ᾱ' = 1 after the last step
 
     a = √α (1−ᾱ')/(1−ᾱ),   c = √ᾱ' β/(1−ᾱ),   σ² = β (1−ᾱ')/(1−ᾱ)
     """
-    scheduler = _scheduler(DDPMScheduler, config)
-    _require(scheduler.config, variance_type="fixed_small", thresholding=False)
-    grid, bar = _grid(scheduler, steps, timesteps)
+    settings = DDPMSettings.read(scheduler)
+    grid, bar = _grid(settings, settings.build(DDPMScheduler), steps, timesteps)
     after = _shifted(bar, 1.0)
     beta = 1 - bar / after
     return _table(
-        scheduler.config,
+        settings,
         grid,
         bar,
         a=(bar / after).sqrt() * (1 - after) / (1 - bar),
         c=after.sqrt() * beta / (1 - bar),
         sigma=_posterior_deviation(bar, after),
-        clip=_clip(scheduler.config),
+        clip=settings.clip,
     )
 
 
 def ddim_table(
-    config: Config,
+    scheduler: Scheduler | Described,
     steps: int | None = None,
     timesteps: Sequence[int] | None = None,
     eta: float = 0.0,
     clipped_epsilon: bool = False,
+    spacing: str | None = None,
 ) -> StepTable:
     """DDIM (Song et al. 2021, eq. 12): with σ = η √(β (1−ᾱ')/(1−ᾱ)) and a = √((1−ᾱ'−σ²)/(1−ᾱ))
 
@@ -77,20 +86,21 @@ def ddim_table(
         eta: η, from 0 (deterministic) to 1.
         clipped_epsilon: take clip(x̂0) in the second term as well: diffusers' `use_clipped_model_output=True`. Its default,
             and ours, keeps the direction of the noise unclipped there.
+        spacing: another `timestep_spacing` than the config's.
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1, not {eta}")
-    scheduler = _scheduler(DDIMScheduler, config)
-    _require(scheduler.config, thresholding=False)
-    grid, bar = _grid(scheduler, steps, timesteps)
-    after = _shifted(bar, float(scheduler.final_alpha_cumprod))
+    settings = DDIMSettings.read(scheduler, **({} if spacing is None else {"timestep_spacing": spacing}))
+    theirs = settings.build(DDIMScheduler, set_alpha_to_one=settings.set_alpha_to_one)
+    grid, bar = _grid(settings, theirs, steps, timesteps)
+    after = _shifted(bar, float(theirs.final_alpha_cumprod))
     sigma = eta * _posterior_deviation(bar, after)
     a = ((1 - after - sigma**2) / (1 - bar)).sqrt()
-    clip = _clip(scheduler.config)
+    clip = settings.clip
     direction = -a * bar.sqrt()
     kept = clip is not None and not clipped_epsilon
     return _table(
-        scheduler.config,
+        settings,
         grid,
         bar,
         a=a,
@@ -102,7 +112,7 @@ def ddim_table(
 
 
 def dpm_solver_table(
-    config: Config,
+    scheduler: Scheduler | Described,
     steps: int | None = None,
     timesteps: Sequence[int] | None = None,
     clip: float | None = None,
@@ -117,20 +127,14 @@ def dpm_solver_table(
     and the second adds the weight of the difference quotient (x̂0_k − x̂0_{k−1})/r, r = h_{k−1}/h_k.
 
     Args:
-        clip: bound of |x̂0|; diffusers' class has none, a policy trained with clipping wants one.
+        clip: bound of |x̂0|, instead of the config's `clip_sample`, which diffusers' own DPM-Solver does not have.
     """
-    scheduler = _scheduler(DPMSolverMultistepScheduler, config)
-    settings = scheduler.config
-    _require(settings, thresholding=False, use_karras_sigmas=False, use_exponential_sigmas=False, use_beta_sigmas=False)
-    _require(settings, use_lu_lambdas=False, use_flow_sigmas=False, variance_type=None)
-    if settings.solver_order not in (1, 2):
-        raise ValueError(f"solver_order = {settings.solver_order} is not supported; 1 and 2 are")
-    if settings.algorithm_type not in ("dpmsolver++", "sde-dpmsolver++"):
-        raise ValueError(
-            f"algorithm_type = {settings.algorithm_type!r} is not supported; dpmsolver++ and sde-dpmsolver++ are"
-        )
-    grid, bar = _grid(scheduler, steps, timesteps)
-    last = scheduler.alphas_cumprod.double()[0].item() if settings.final_sigmas_type == "sigma_min" else 1.0
+    if clip is not None and not (math.isfinite(clip) and clip > 0):
+        raise ValueError(f"clip must be positive, not {clip}")
+    settings = DPMSolverSettings.read(scheduler)
+    theirs = settings.build(DPMSolverMultistepScheduler, lambda_min_clipped=settings.lambda_min_clipped)
+    grid, bar = _grid(settings, theirs, steps, timesteps)
+    last = theirs.alphas_cumprod.double()[0].item() if settings.final_sigmas_type == "sigma_min" else 1.0
     after = _shifted(bar, last)
     step_in_lambda = _log_snr(after) - _log_snr(bar)
     decay = torch.exp(-step_in_lambda)
@@ -147,18 +151,20 @@ def dpm_solver_table(
         c=weight + second,
         d=-second,
         sigma=noise_after * (1 - shrink).sqrt() if sde else torch.zeros_like(bar),
-        clip=clip,
+        clip=settings.clip if clip is None else clip,
     )
 
 
-_TABLES: dict[str, Callable[..., StepTable]] = {
-    "DDPMScheduler": ddpm_table,
-    "DDIMScheduler": ddim_table,
-    "DPMSolverMultistepScheduler": dpm_solver_table,
+_TABLES: dict[type[Schedule], Callable[..., StepTable]] = {
+    DDPMSettings: ddpm_table,
+    DDIMSettings: ddim_table,
+    DPMSolverSettings: dpm_solver_table,
 }
 
 
-def _second_order_weight(settings: Any, after: Tensor, h: Tensor, shrink: Tensor, weight: Tensor, sde: bool) -> Tensor:
+def _second_order_weight(
+    settings: DPMSolverSettings, after: Tensor, h: Tensor, shrink: Tensor, weight: Tensor, sde: bool
+) -> Tensor:
     """What x̂0_k gains and x̂0_{k−1} loses by the second order; 0 at steps of first order."""
     steps = len(h)
     second_order = torch.arange(steps) > 0
@@ -177,48 +183,43 @@ def _second_order_weight(settings: Any, after: Tensor, h: Tensor, shrink: Tensor
     return torch.where(second_order & torch.isfinite(h) & (h > 0), quotient_weight / ratio, 0.0)
 
 
-def _scheduler(kind: Any, config: Config) -> Any:
-    """diffusers' scheduler of a config; every kind with every beta schedule that DDPM's knows."""
-    settings = dict(config)
-    try:
-        if settings.get("beta_schedule") == "sigmoid" and settings.get("trained_betas") is None:
-            # Only DDPMScheduler has it.
-            settings["trained_betas"] = DDPMScheduler.from_config(
-                settings | {"rescale_betas_zero_snr": False}
-            ).betas.tolist()
-        return kind.from_config(settings)
-    except (NotImplementedError, TypeError) as error:
-        raise ValueError(f"the noise schedule cannot be read: {error}") from error
-
-
-def _grid(scheduler: Any, steps: int | None, timesteps: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+def _grid(settings: Schedule, scheduler: Any, steps: int | None, timesteps: Sequence[int] | None) -> tuple[Tensor, Tensor]:
     """The timesteps `[T]` and ᾱ at each of them."""
-    train_steps = scheduler.config.num_train_timesteps
-    if (spacing := scheduler.config.timestep_spacing) not in get_args(Spacing):
-        raise ValueError(f"timestep_spacing cannot be {spacing!r}; it is one of {', '.join(get_args(Spacing))}")
-    if timesteps is None:
-        wanted = train_steps if steps is None else steps
+    trained = settings.num_train_timesteps
+    if timesteps is not None:
+        if steps is not None:
+            raise ValueError("steps and timesteps cannot both be given: timesteps are the whole grid")
+        grid, so_spaced = [_whole(t, "a timestep") for t in timesteps], ""
+    else:
+        wanted = trained if steps is None else _whole(steps, "the number of steps")
         if wanted < 1:
             raise ValueError(f"the schedule needs at least one step, not {wanted}")
-        if wanted > train_steps:
-            raise ValueError(f"{wanted} steps are too many: the network was trained with {train_steps} timesteps")
+        if wanted > trained:
+            raise ValueError(f"{wanted} steps are too many: the network was trained with {trained} timesteps")
         scheduler.set_timesteps(wanted)
-        grid = scheduler.timesteps.to(torch.int64)
-    else:
-        grid = torch.tensor(list(timesteps), dtype=torch.int64)
-    if len(grid) == 0:
+        grid = scheduler.timesteps.tolist()
+        so_spaced = f"{wanted} steps are too many for {trained} timesteps so spaced"
+        so_spaced += f" (steps_offset = {settings.steps_offset}): " if settings.steps_offset else ": "
+    if not grid:
         raise ValueError("the schedule has no timesteps")
-    for step, t in enumerate(grid.tolist()):
-        if not 0 <= t < train_steps:
-            raise ValueError(f"step {step} is at timestep {t}, outside 0 … {train_steps - 1}")
+    for step, t in enumerate(grid):
+        if not 0 <= t < trained:
+            raise ValueError(f"{so_spaced}step {step} is at timestep {t}, outside 0 … {trained - 1}")
         if step and t >= grid[step - 1]:
-            reason = "" if timesteps else f"{len(grid)} steps are too many for {train_steps} timesteps so spaced: "
-            raise ValueError(f"{reason}timesteps must decrease, but step {step} goes from {grid[step - 1]} to {t}")
-    return grid, scheduler.alphas_cumprod.double()[grid]
+            raise ValueError(f"{so_spaced}timesteps must decrease, but step {step} goes from {grid[step - 1]} to {t}")
+    return torch.tensor(grid), scheduler.alphas_cumprod.double()[grid]
+
+
+def _whole(number: Any, name: str) -> int:
+    """numpy's and torch's whole numbers as well."""
+    value = number.item() if isinstance(number, Tensor) and number.ndim == 0 else number
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
+    return int(value)
 
 
 def _table(
-    settings: Any,
+    settings: Schedule,
     grid: Tensor,
     bar: Tensor,
     *,
@@ -265,10 +266,8 @@ def _clean_sample_coefficients(bar: Tensor, prediction_type: str) -> tuple[Tenso
             return 1 / signal, -noise / signal
         case "sample":
             return torch.zeros_like(signal), torch.ones_like(signal)
-        case "v_prediction":
+        case _:  # v_prediction
             return signal, -noise
-        case _:
-            raise ValueError(f"unknown prediction type {prediction_type!r}; there are: epsilon, sample, v_prediction")
 
 
 def _posterior_deviation(bar: Tensor, after: Tensor) -> Tensor:
@@ -282,13 +281,3 @@ def _log_snr(bar: Tensor) -> Tensor:
 def _shifted(bar: Tensor, last: float) -> Tensor:
     """ᾱ' of each step: that of the next timestep of the grid, and `last` at the end."""
     return torch.cat([bar[1:], bar.new_tensor([last])])
-
-
-def _clip(settings: Any) -> float | None:
-    return settings.clip_sample_range if settings.clip_sample else None
-
-
-def _require(settings: Any, **wanted: Any) -> None:
-    for key, value in wanted.items():
-        if settings.get(key, value) != value:
-            raise ValueError(f"{key} = {settings[key]!r} is not supported; only {value!r} is")
