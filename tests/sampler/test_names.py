@@ -84,7 +84,10 @@ def test_values_out_of_range_are_refused(text, config):
         ("ddim-0", "at least one step"),
         ("ddim-101", "101"),
         ("ddim-10:eta=2", "eta must be between 0 and 1"),
-        ("ddim-10:spacing=even", "timestep_spacing cannot be 'even'; it is one of leading, trailing, linspace"),
+        (
+            "ddim-10:spacing=even",
+            "timestep_spacing = 'even' is not supported: it must be 'leading', 'tr",
+        ),
         ("para-ddpm:split=third", "split must be one of unit, linear"),
         ("para-ddpm:max-rounds=0", "max_rounds must be at least 1"),
         ("speculative-ddpm:draft=wild", "draft must be one of secant, picard, frozen"),

@@ -194,25 +194,30 @@ def test_a_schedule_that_ends_in_pure_noise(name):
         step_table(config | {"prediction_type": "epsilon"}, 20)
 
 
-def test_diffusers_ddim_steps_past_its_own_grid():
-    """Where the grid is not evenly spaced down to 0, diffusers goes to t − N//n instead of the next timestep."""
-    config = {"_class_name": "DDIMScheduler", "num_train_timesteps": 100, "timestep_spacing": "linspace"}
-    scheduler = in_double(DDIMScheduler.from_config(config))
-    scheduler.set_timesteps(15)
-    condition, noise = paths(15)
-    theirs = loop(scheduler, lambda k, t, prediction, x, noise: scheduler.step(prediction, t, x).prev_sample)
-    ours = Sequential(step_table(config, 15)).solve(network, condition, noise).sample
-    assert (ours - theirs(condition, noise)).abs().max() > 1e-3
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+def test_ddim_goes_to_the_next_timestep_of_its_grid(spacing):
+    """diffusers goes to t − N//T instead, another timestep on `linspace` grids, and on `trailing` ones unless T divides N."""
+    trained = 20
+    config = {"_class_name": "DDIMScheduler", "num_train_timesteps": trained, "timestep_spacing": spacing, "beta_end": 0.3}
+    for steps in range(1, trained + 1):
+        scheduler = in_double(DDIMScheduler.from_config(config))
+        scheduler.set_timesteps(steps)
+        condition, noise = paths(steps)
+        theirs = loop(scheduler, lambda k, t, prediction, x, noise, own=scheduler: own.step(prediction, t, x).prev_sample)
+        ours = Sequential(step_table(config, steps)).solve(network, condition, noise).sample
 
-    bar = scheduler.alphas_cumprod
-    grid = [*scheduler.timesteps.tolist(), None]
-    x = noise.initial
-    for t, following in pairwise(grid):
-        after = scheduler.final_alpha_cumprod if following is None else bar[following]
-        epsilon = network(x, torch.full((3,), t), condition)
-        clean = ((x - (1 - bar[t]).sqrt() * epsilon) / bar[t].sqrt()).clamp(-1, 1)
-        x = after.sqrt() * clean + (1 - after).sqrt() * epsilon
-    assert (ours - x).abs().max() < 1e-10
+        bar = scheduler.alphas_cumprod
+        x = noise.initial
+        for t, following in pairwise([*scheduler.timesteps.tolist(), None]):
+            after = scheduler.final_alpha_cumprod if following is None else bar[following]
+            epsilon = network(x, torch.full((3,), t), condition)
+            clean = ((x - (1 - bar[t]).sqrt() * epsilon) / bar[t].sqrt()).clamp(-1, 1)
+            x = after.sqrt() * clean + (1 - after).sqrt() * epsilon
+        assert (ours - x).abs().max() < 1e-10
+
+        differ = {"leading": False, "trailing": trained % steps != 0, "linspace": 1 < steps < trained}[spacing]
+        difference = (ours - theirs(condition, noise)).abs().max()
+        assert difference > 1e-3 if differ else difference < 1e-10, steps
 
 
 @pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler"])
@@ -263,7 +268,7 @@ def test_ode_tables_measure_changes_by_the_noise_of_ddpm(config):
         ({"_class_name": "EulerDiscreteScheduler"}, "EulerDiscreteScheduler"),
         ({"variance_type": "learned"}, "variance_type = 'learned'"),
         ({"thresholding": True}, "thresholding"),
-        ({"prediction_type": "score"}, "prediction type 'score'"),
+        ({"prediction_type": "score"}, "prediction_type = 'score'"),
         ({"_class_name": "DPMSolverMultistepScheduler", "use_karras_sigmas": True}, "use_karras_sigmas"),
         ({"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3}, "solver_order = 3"),
         (
@@ -292,7 +297,7 @@ def test_every_kind_of_table_knows_every_beta_schedule(name):
         for kind in (name, "DDPMScheduler")
     }
     assert torch.equal(tables[name].alpha_bar, tables["DDPMScheduler"].alpha_bar)
-    with pytest.raises(ValueError, match="the noise schedule cannot be read: cubic"):
+    with pytest.raises(ValueError, match="beta_schedule = 'cubic' is not supported"):
         step_table({"_class_name": name, "num_train_timesteps": 100, "beta_schedule": "cubic"}, 5)
 
 
