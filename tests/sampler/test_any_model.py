@@ -1,7 +1,5 @@
 """The solvers take any callable: diffusers' own networks, samples of any shape, a thousand steps."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from diffusers import UNet1DModel, UNet2DModel
@@ -69,14 +67,6 @@ def test_picard_equals_sequential_for_diffusers_networks(model, name):
         solution = Picard(table, window=8, tolerance=0.0, split=split).solve(denoiser, condition, noise)
         # In double precision: an untrained network amplifies what the number of rows in a call does to its rounding.
         assert (solution.sample - sequential).abs().max() < 1e-9
-
-
-@pytest.mark.slow
-def test_the_page_on_models_of_ones_own_runs(capsys):
-    page = (Path(__file__).parents[2] / "docs/any-model.md").read_text()
-    exec(compile(page.split("```python")[1].split("```")[0], "docs/any-model.md", "exec"), {})
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and all(line.startswith("torch.Size([2, 3, 8, 8])") for line in lines)
 
 
 @pytest.mark.slow

@@ -196,7 +196,7 @@ def test_a_schedule_that_ends_in_pure_noise(name):
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 def test_ddim_goes_to_the_next_timestep_of_its_grid(spacing):
-    """diffusers goes to t − N//T instead, another timestep on `linspace` grids, and on `trailing` ones unless T divides N."""
+    """diffusers goes to t − N//T, another timestep on `linspace` grids, and on `trailing` ones unless T divides N."""
     trained = 20
     config = {"_class_name": "DDIMScheduler", "num_train_timesteps": trained, "timestep_spacing": spacing, "beta_end": 0.3}
     for steps in range(1, trained + 1):
