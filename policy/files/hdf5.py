@@ -15,6 +15,7 @@ from paradp.policy.files.limits import (
     ATTRIBUTE_BYTES,
     CHUNK_BYTES,
     HDF5_BYTES,
+    HDF5_NOTES_BYTES,
     HDF5_OBJECT_BYTES,
     HDF5_TEXT_BYTES,
     MIB,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # Compression and checksums that are built in: deflate, shuffle, Fletcher's checksum, szip, and h5py's own lzf. For any other
 # HDF5 would look for a library and load it.
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"}
-NAMES_BYTES = 16 * MIB
+NAMES_BYTES = 1 * MIB
 
 
 @contextmanager
@@ -115,9 +116,10 @@ def names(parent: "h5py.Group", name: str, most: int) -> list[str]:
     read, room = [], NAMES_BYTES
     # One by one: a thousand names can all point to the same long text.
     for index in range(len(found)):
-        read.append(found[index].decode(errors="replace"))
-        if (room := room - len(read[-1])) < 0:
+        raw = found[index]
+        if (room := room - len(raw)) < 0:
             raise ValueError(f"mask/{name} holds names that are too long")
+        read.append(raw.decode(errors="replace"))
     return read
 
 
@@ -195,14 +197,15 @@ def _check_texts(file: "h5py.File") -> None:
     """A text of open length shows its length only when it is read; what the arrays leave of the file bounds it."""
     import h5py
 
-    stored, objects = 0, 0
+    rest = file.id.get_filesize() - HDF5_TEXT_BYTES
 
     def count(_: str, entry: "h5py.HLObject") -> None:
-        nonlocal stored, objects
-        objects += 1
-        stored += entry.id.get_storage_size() if isinstance(entry, h5py.Dataset) else 0
+        nonlocal rest
+        rest -= entry.id.get_storage_size() if isinstance(entry, h5py.Dataset) else 0
+        rest -= HDF5_NOTES_BYTES if h5py.h5a.get_num_attrs(entry.id) else HDF5_OBJECT_BYTES
 
     file.visititems(count)
-    rest = file.id.get_filesize() - stored
-    if rest > HDF5_TEXT_BYTES + objects * HDF5_OBJECT_BYTES:
-        raise ValueError(f"it holds {rest:.2g} bytes beside its arrays; h5repack removes what is not used")
+    if rest > 0:
+        raise ValueError(
+            f"it holds {rest:.2g} bytes beside its arrays and usual descriptions; h5repack removes what is not used"
+        )

@@ -28,8 +28,9 @@ HDF5_BYTES = 256 * GIB  # camera pictures lie in the same file; they are not rea
 # A small file must not fill the memory: numbers may take so many times the bytes on disk, and this much besides. Recorded
 # motion compresses to a half or a tenth; constant columns do better.
 EXPANSION, EXPANSION_FREE = 256, 32 * MIB
-# What an HDF5 file may hold beside its arrays: text of any length lies there, and shows its length only when it is read.
-HDF5_TEXT_BYTES, HDF5_OBJECT_BYTES = 64 * MIB, 4 * KIB
+# What an HDF5 file may hold beside its arrays: text of any length lies there, and shows its length only when it is read. So
+# much in all, for each object, and for one with attributes: recorded demonstrations carry their scene as XML, 60 to 200 KB.
+HDF5_TEXT_BYTES, HDF5_OBJECT_BYTES, HDF5_NOTES_BYTES = 32 * MIB, 4 * KIB, 1 * MIB
 ATTRIBUTE_BYTES = 1 * MIB  # env_args
 
 # Tables and latencies.

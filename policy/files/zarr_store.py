@@ -29,6 +29,9 @@ ITEM_BYTES = {
     **{"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2},
     **{"int32": 4, "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8},
 }
+# What makes bytes of numbers, and what may compress them: zarr's own default for numbers. It must be known what a compressed
+# chunk takes before it is decoded; another compressor needs a check as `check_frame` is one of zstd.
+SERIALIZER, COMPRESSOR = "bytes", "zstd"
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,15 @@ class StoredArray:
     Attributes:
         shape: of the array.
         chunks: shape of a chunk; every chunk takes as much memory as a whole one.
-        dtype: one of `ITEM_BYTES`.
-        compressed: whether chunks are frames of zstd; otherwise they are the numbers themselves.
+        dtype: kind of its numbers.
+        codecs: names of what a chunk's numbers went through, in order.
         present: indices of the chunks that are stored.
     """
 
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     dtype: str
-    compressed: bool
+    codecs: tuple[str, ...]
     present: set[tuple[int, ...]] = field(default_factory=set)
 
     @property
@@ -57,6 +60,12 @@ class StoredArray:
         """Raises:
         ValueError: the claim does not hold together, or is beyond the limits.
         """
+        if self.dtype not in ITEM_BYTES:
+            raise ValueError(f"{self.dtype!r:.40} is no kind of number; there are: {', '.join(ITEM_BYTES)}")
+        if odd := [name for name in self.codecs if name not in (SERIALIZER, COMPRESSOR)]:
+            raise ValueError(f"the codec {odd[0]!r:.40} is not read; there are: {SERIALIZER}, {COMPRESSOR}")
+        if self.codecs not in ((SERIALIZER,), (SERIALIZER, COMPRESSOR)):
+            raise ValueError(f"the codecs {', '.join(self.codecs)} do not make numbers of bytes")
         if len(self.shape) != len(self.chunks) or not self.shape:
             raise ValueError(f"shape {list(self.shape)} and chunks {list(self.chunks)} do not fit each other")
         check_numbers(math.prod(self.shape))
@@ -112,16 +121,19 @@ def open_store(path: Path, mode: Literal["r", "r+"]) -> "tuple[zarr.Group, dict[
 def create_store(path: Path, arrays: Mapping[str, tuple[tuple[int, ...], str]], attributes: Mapping[str, Any]) -> None:
     """Makes a store of empty arrays that grow along their first axis, in place of whatever is there.
 
+    Chunks carry a checksum: a damaged one does not decode to other numbers.
+
     Args:
         path: the folder.
         arrays: place → shape of a chunk and type of its numbers.
         attributes: of the root, JSON.
     """
     import zarr
+    from zarr.codecs import ZstdCodec
 
     group = zarr.open_group(path, mode="w", zarr_format=3)
     for name, (chunks, dtype) in arrays.items():
-        group.create_array(name, shape=(0, *chunks[1:]), chunks=chunks, dtype=dtype)
+        group.create_array(name, shape=(0, *chunks[1:]), chunks=chunks, dtype=dtype, compressors=ZstdCodec(checksum=True))
     group.attrs.update(dict(attributes))
 
 
@@ -137,14 +149,9 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Bytes(_Strict):
-    name: Literal["bytes"]
-    configuration: dict[Literal["endian"], Literal["little", "big"]] = {}
-
-
-class _Zstd(_Strict):
-    name: Literal["zstd"]
-    configuration: dict[Literal["level", "checksum"], int | bool]
+class _Codec(_Strict):
+    name: str
+    configuration: dict[str, bool | int | str] = {}  # none that holds other codecs
 
 
 class _Shape(_Strict):
@@ -168,16 +175,14 @@ class _Group(_Strict):
 
 
 class _Array(_Strict):
-    """An array's metadata. Its codecs are those of zarr's own default pipeline for numbers: `bytes`, then `zstd`."""
-
     zarr_format: Literal[3]
     node_type: Literal["array"]
     shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=4)]
-    data_type: Literal[tuple(ITEM_BYTES)]  # type: ignore[valid-type]
+    data_type: str
     chunk_grid: _Grid
     chunk_key_encoding: _Keys
     fill_value: bool | int | float
-    codecs: Annotated[list[Annotated[_Bytes | _Zstd, Field(discriminator="name")]], Field(min_length=1, max_length=2)]
+    codecs: Annotated[list[_Codec], Field(max_length=8)]
     attributes: dict[str, Any] = {}
     storage_transformers: Annotated[list, Field(max_length=0)] = []
     dimension_names: list[str | None] | None = None
@@ -188,11 +193,8 @@ _NODE: TypeAdapter[_Group | _Array] = TypeAdapter(Annotated[_Group | _Array, Fie
 
 def _claim(folder: Path, node: _Array) -> StoredArray:
     shape, chunks = tuple(node.shape), tuple(node.chunk_grid.configuration.chunk_shape)
-    codecs = [codec.name for codec in node.codecs]
-    array = StoredArray(shape, chunks, node.data_type, codecs == ["bytes", "zstd"])
+    array = StoredArray(shape, chunks, node.data_type, tuple(codec.name for codec in node.codecs))
     try:
-        if not array.compressed and codecs != ["bytes"]:
-            raise ValueError(f"the codecs {codecs} do not make numbers of bytes")
         array.check()
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
@@ -249,7 +251,7 @@ def _check_chunk(path: Path, array: StoredArray) -> None:
     # What cannot be compressed becomes a little longer.
     with open_regular(path, 2 * array.chunk_bytes + 1024) as (file, size):
         try:
-            if array.compressed:
+            if COMPRESSOR in array.codecs:
                 check_frame(file, size, array.chunk_bytes)
             elif size != array.chunk_bytes:
                 raise ValueError(f"it has {size} bytes, a chunk has {array.chunk_bytes}")
