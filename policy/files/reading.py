@@ -30,10 +30,14 @@ def open_regular(path: Path, most_bytes: int, inside: bool = True) -> Iterator[t
         ValueError: it is no regular file (but a folder, a pipe, a device), leads out of its folder, or is too large.
         OSError: it is not there or may not be read.
     """
-    if inside and not path.resolve().is_relative_to(path.parent.resolve()):
-        raise ValueError(f"{path} is a link that leads out of its folder; put the file itself there")
-    # Without O_NONBLOCK a pipe would be waited for.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    try:
+        if inside and not path.resolve().is_relative_to(path.parent.resolve()):
+            raise ValueError(f"{path} is a link that leads out of its folder; put the file itself there")
+        # Without O_NONBLOCK a pipe would be waited for.
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    except (IsADirectoryError, RuntimeError):  # the second: links in a circle
+        raise ValueError(f"{path} is not a regular file") from None
+    with file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise ValueError(f"{path} is not a regular file")
@@ -141,14 +145,11 @@ def _refuse_constant(name: str) -> None:
 
 def _check_depth(value: Any) -> None:
     level, depth = [value], 0
-    while level := [inner for outer in level if isinstance(outer, dict | list) for inner in _children(outer)]:
+    while outer := [entry for entry in level if isinstance(entry, dict | list)]:
         depth += 1
         if depth > JSON_DEPTH:
             raise ValueError(f"it is nested more than {JSON_DEPTH} deep")
-
-
-def _children(value: "dict | list") -> Any:
-    return value.values() if isinstance(value, dict) else value
+        level = [inner for entry in outer for inner in (entry.values() if isinstance(entry, dict) else entry)]
 
 
 def _kind(value: Any) -> str:
