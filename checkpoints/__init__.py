@@ -7,6 +7,7 @@ from paradp.checkpoints.store import (
     load_policy,
     load_trained,
     pretrained,
+    read_card,
     read_info,
     save_checkpoint,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "load_policy",
     "load_trained",
     "pretrained",
+    "read_card",
     "read_info",
     "save_checkpoint",
 ]

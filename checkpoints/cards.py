@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from paradp.policy.demonstrations import DemonstrationInfo
+from paradp.policy.files.limits import CARD_BYTES
+from paradp.policy.files.reading import read_text
 from paradp.policy.spec import PolicySpec
 from paradp.policy.training import TrainingConfig
 
@@ -41,7 +43,7 @@ def read_trainings(checkpoint: Path) -> list[Trained]:
     Raises:
         ValueError: the card there was written by somebody else.
     """
-    card = (checkpoint / "README.md").read_text()
+    card = read_text(checkpoint / "README.md", CARD_BYTES)
     sections = re.split(r"^#+ Data$", card, flags=re.MULTILINE)[1:]
     trainings = [trained for section in sections if (trained := _trained(section))]
     if not sections or len(trainings) < len(sections):

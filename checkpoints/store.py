@@ -7,8 +7,6 @@ README.md           the model card
 """
 
 import difflib
-import hashlib
-import json
 import logging
 import shutil
 from dataclasses import dataclass
@@ -17,11 +15,13 @@ from typing import Literal
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
-from paradp.policy.networks import build_network
+from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
+from paradp.policy.files.reading import first_problem, read_object, read_text, read_validated, sha256
+from paradp.policy.files.tensors import TensorFile
+from paradp.policy.networks import build_network, shapes_of
 from paradp.policy.training import TrainedPolicy
 from paradp.sampler import SamplerChoice
 
@@ -72,7 +72,7 @@ def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = 
     dtype = torch.float16 if half else torch.float32
     weights = {name: tensor.to(dtype).contiguous() for name, tensor in trained.network.state_dict().items()}
     save_file(weights, partial / "model.safetensors")
-    info = CheckpointInfo(trained.spec, _sha256(partial / "model.safetensors"))
+    info = CheckpointInfo(trained.spec, sha256(partial / "model.safetensors", WEIGHTS_BYTES))
     observation, action = trained.observation_normalizer, trained.action_normalizer
     statistics = _Statistics(
         observation.offset.tolist(), observation.scale.tolist(), action.offset.tolist(), action.scale.tolist()
@@ -147,20 +147,19 @@ def load_trained(path: Path) -> TrainedPolicy:
         ValueError: a file is missing, damaged or does not fit the others.
     """
     info = read_info(path)
-    if _sha256(path / "model.safetensors") != info.model_sha256:
-        raise ValueError(
-            f"{path}/model.safetensors is not the file that config.json was written with: truncated or replaced"
-        )
-    network = build_network(info.spec)
+    weights = path / "model.safetensors"
+    if sha256(weights, WEIGHTS_BYTES) != info.model_sha256:
+        raise ValueError(f"{weights} is not the file that config.json was written with: truncated or replaced")
+    file = TensorFile.open(weights, WEIGHTS_BYTES)
+    normalizers = _read_statistics(path, info.spec)
     try:
-        weights = load_file(path / "model.safetensors")
-        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    except SafetensorError as error:
-        raise ValueError(f"{path}/model.safetensors cannot be read: {error}") from error
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise ValueError(f"{path}/model.safetensors does not fit its config.json: {first}") from error
-    return TrainedPolicy(info.spec, network, *_read_statistics(path, info.spec))
+        # What the configuration asks for is compared with what is there before any of it is made.
+        file.check_shapes(shapes_of(info.spec))
+        network = build_network(info.spec)
+        file.fill(network.state_dict())
+    except ValueError as error:
+        raise ValueError(f"{weights} does not fit its config.json: {error}") from error
+    return TrainedPolicy(info.spec, network, *normalizers)
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
@@ -196,23 +195,24 @@ def read_info(path: Path) -> CheckpointInfo:
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise ValueError(f"the checkpoint {path} lacks {', '.join(missing)}")
+    content = read_object(path / "config.json", DOCUMENT_BYTES)
+    # Before there were other networks the U-Net's sizes stood alone.
+    if isinstance(spec := content.get("spec"), dict) and isinstance(spec.get("unet"), dict):
+        spec["network"] = {"kind": "unet"} | spec.pop("unet")
     try:
-        content = json.loads((path / "config.json").read_bytes())
-        # Before there were other networks the U-Net's sizes stood alone.
-        if isinstance(spec := content.get("spec"), dict) and "unet" in spec:
-            spec["network"] = {"kind": "unet"} | spec.pop("unet")
         return _INFO.validate_python(content)
     except ValidationError as error:
         raise ValueError(f"{path}/config.json cannot be read: {first_problem(error)}") from error
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}/config.json cannot be read: {error}") from error
 
 
-def first_problem(error: ValidationError) -> str:
-    """One line on what a file got wrong: where and what."""
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else problem["msg"]
+def read_card(path: Path) -> str:
+    """A checkpoint's model card.
+
+    Raises:
+        ValueError: it is not text, too large, or a link that leads elsewhere.
+        OSError: there is none, or it may not be read.
+    """
+    return read_text(path / "README.md", CARD_BYTES)
 
 
 def _check_device(device: str) -> None:
@@ -222,10 +222,7 @@ def _check_device(device: str) -> None:
 
 
 def _read_statistics(path: Path, spec: PolicySpec) -> tuple[Normalizer, Normalizer]:
-    try:
-        s = _STATISTICS.validate_json((path / "statistics.json").read_bytes())
-    except ValidationError as error:
-        raise ValueError(f"{path}/statistics.json cannot be read: {first_problem(error)}") from error
+    s = read_validated(path / "statistics.json", STATISTICS_BYTES, _STATISTICS)
     return (
         _normalizer(path, "observation", s.observation_offset, s.observation_scale, spec.observation_size),
         _normalizer(path, "action", s.action_offset, s.action_scale, spec.action_size),
@@ -239,7 +236,3 @@ def _normalizer(path: Path, what: str, offset: list[float], scale: list[float], 
     if not all(torch.isfinite(t).all() for t in tensors) or (tensors[1] <= 0).any():
         raise ValueError(f"{path}/statistics.json: {what} statistics must be finite and scales positive")
     return Normalizer(*tensors)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

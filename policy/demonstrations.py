@@ -1,6 +1,6 @@
 """Demonstrations on disk: one zarr 3 group that can be appended to, killed, and read back.
 
-    data/<key>          float32 [steps, size], every observation key
+    data/obs/<key>      float32 [steps, size], every observation key
     data/action         float32 [steps, A], what a policy should learn
     data/executed       float32 [steps, A], what the robot was given
     meta/episode_ends   int64 [episodes], cumulative steps
@@ -8,17 +8,31 @@
 
 The attributes say which task, action convention and controller the numbers belong to. `episode_ends` is written last,
 so that whatever an interrupted append left behind is cut off when the group is next opened.
+
+A key is whatever its environment calls it: characters that a file's name should not have are percent-encoded. In the first
+layout observations lay beside the actions, as `data/<key>`; such groups are read and continued as they are.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 import numpy as np
-import zarr
+from pydantic import TypeAdapter, ValidationError
+
+from paradp.policy.files.limits import MOST_EPISODES
+from paradp.policy.files.reading import first_problem
+from paradp.policy.files.zarr_store import StoredArray, append, create_store, open_store
+from paradp.policy.quantities import check_quantities
+
+if TYPE_CHECKING:
+    import zarr
 
 CHUNK_STEPS = 4096
+_CHUNK_NUMBERS = 2**24
+_LAYOUT = "layout"
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,9 @@ class DemonstrationInfo:
         control_hz: control steps per second.
         controller: gains of the low-level controller.
         made_with: how the demonstrations were produced: expert, disturbance, versions.
+
+    Raises:
+        ValueError: as `paradp.policy.quantities.check_quantities`.
     """
 
     task: str
@@ -45,6 +62,12 @@ class DemonstrationInfo:
     control_hz: int
     controller: dict[str, float]
     made_with: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check_quantities(self.observation, self.action, self.action_low, self.action_high, self.control_hz)
+
+
+_INFO = TypeAdapter(DemonstrationInfo)
 
 
 @dataclass(frozen=True)
@@ -58,28 +81,28 @@ class DemonstrationEpisode:
 
 
 class Demonstrations:
-    """A zarr group of demonstrations, opened for reading or appending."""
+    """A zarr group of demonstrations, opened for reading or appending; `open` and `open_or_create` make one."""
 
-    def __init__(self, group: zarr.Group, path: Path):
+    def __init__(self, group: "zarr.Group", path: Path, info: DemonstrationInfo, layout: int):
         self._group = group
+        self._layout = layout
         self.path = path
-        self.info = _read_info(group)
+        self.info = info
 
     @classmethod
-    def open(cls, path: Path, mode: str = "r") -> "Demonstrations":
-        """Opens what is there.
+    def open(cls, path: Path, mode: Literal["r", "r+"] = "r") -> "Demonstrations":
+        """Opens what is there, after all of it was checked but for the numbers themselves.
 
         Raises:
-            ValueError: the path holds no demonstrations, or an array of them is missing or too short.
+            ValueError: the path holds no demonstrations, they are damaged, or they hold what is not read from outside; the
+                message names what.
         """
         try:
-            demonstrations = cls(zarr.open_group(path, mode=mode), path)  # type: ignore[arg-type]
-            steps = demonstrations.steps
-            lengths = {name: demonstrations._array(f"data/{name}").shape[0] for name in _data_sizes(demonstrations.info)}
-        except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+            group, arrays = open_store(path, mode)
+            demonstrations = cls(group, path, _read_info(group), group.attrs.get(_LAYOUT, 1))
+            demonstrations._check(arrays)
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no demonstrations that can be read: {error}") from error
-        if short := [name for name, length in lengths.items() if length < steps]:
-            raise ValueError(f"{path} is damaged: {', '.join(short)} end before the last episode does")
         return demonstrations
 
     @classmethod
@@ -102,34 +125,34 @@ class Demonstrations:
     @classmethod
     def _create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
         partial = path.with_name(f".{path.name}.partial")
-        group = zarr.open_group(partial, mode="w", zarr_format=3)
-        for name, size in _data_sizes(info).items():
-            group.create_array(f"data/{name}", shape=(0, size), chunks=(CHUNK_STEPS, size), dtype="float32")
-        for name in ("episode_ends", "seeds"):
-            group.create_array(f"meta/{name}", shape=(0,), chunks=(CHUNK_STEPS,), dtype="int64")
-        group.attrs.update(asdict(info))
+        arrays: dict[str, tuple[tuple[int, ...], str]] = {
+            name: ((min(CHUNK_STEPS, _CHUNK_NUMBERS // size), size), "float32") for name, size in _sizes(info, 2).items()
+        }
+        arrays |= {f"meta/{name}": ((CHUNK_STEPS,), "int64") for name in ("episode_ends", "seeds")}
+        create_store(partial, arrays, {**asdict(info), _LAYOUT: 2})
         partial.rename(path)
-        return cls(zarr.open_group(path, mode="r+"), path)
+        return cls.open(path, "r+")
 
     def append(self, episode: DemonstrationEpisode) -> None:
         """Adds one episode; it counts only once all of it is written."""
-        arrays = {**episode.observations, "action": episode.actions, "executed": episode.executed}
-        for name in _data_sizes(self.info):
-            self._array(f"data/{name}").append(arrays[name].astype(np.float32))
-        self._array("meta/seeds").append(np.array([episode.seed]))
-        self._array("meta/episode_ends").append(np.array([self.steps + len(episode.actions)]))
+        steps = self.steps + len(episode.actions)
+        for key in self.info.observation:
+            append(self._group, _place(key, self._layout), episode.observations[key].astype(np.float32))
+        append(self._group, "data/action", episode.actions.astype(np.float32))
+        append(self._group, "data/executed", episode.executed.astype(np.float32))
+        append(self._group, "meta/seeds", np.array([episode.seed]))
+        append(self._group, "meta/episode_ends", np.array([steps]))
 
     @property
     def episode_ends(self) -> np.ndarray:
         """Cumulative steps of the whole episodes, `[episodes]`."""
-        ends = np.asarray(self._array("meta/episode_ends")[:])
+        ends = self._read("meta/episode_ends")
         # An append that was cut short may have left a last entry that was never filled in.
-        whole = np.diff(ends, prepend=0) > 0
-        return ends[: int(whole.cumprod().sum())]
+        return ends[:-1] if len(ends) and ends[-1] == 0 else ends
 
     @property
     def seeds(self) -> np.ndarray:
-        return np.asarray(self._array("meta/seeds")[: len(self)])
+        return self._read("meta/seeds", len(self))
 
     @property
     def steps(self) -> int:
@@ -141,12 +164,17 @@ class Demonstrations:
         return len(self.episode_ends)
 
     def observations(self) -> np.ndarray:
-        """All observations, concatenated in the order of `info.observation`: `[steps, O]`."""
-        return np.concatenate([self._array(f"data/{key}")[: self.steps] for key in self.info.observation], axis=-1)
+        """All observations, concatenated in the order of `info.observation`: `[steps, O]`.
+
+        Raises:
+            ValueError: a chunk of them is damaged.
+        """
+        places = [_place(key, self._layout) for key in self.info.observation]
+        return np.concatenate([self._read(place, self.steps) for place in places], axis=-1)
 
     def actions(self) -> np.ndarray:
-        """All labels: `[steps, A]`."""
-        return np.asarray(self._array("data/action")[: self.steps])
+        """All labels: `[steps, A]`; errors as of `observations`."""
+        return self._read("data/action", self.steps)
 
     def largest_step(self) -> np.ndarray:
         """How far, at most, each dimension of an action is from the one before in its episode: `[A]`."""
@@ -156,24 +184,69 @@ class Demonstrations:
         within[ends[:-1] - 1] = False
         return steps[within].max(0, initial=0.0)
 
-    def _array(self, name: str) -> zarr.Array:
-        return self._group[name]  # type: ignore[return-value]
+    def _read(self, name: str, rows: int | None = None) -> np.ndarray:
+        try:
+            return np.asarray(self._group[name][:rows])  # type: ignore[index]
+        # What decoders say of bytes that are not theirs.
+        except (RuntimeError, ValueError, TypeError, OSError, KeyError) as error:
+            raise ValueError(f"{self.path} is damaged: {name} cannot be read: {error}") from error
+
+    def _check(self, arrays: Mapping[str, StoredArray]) -> None:
+        """Raises:
+        ValueError: an array is missing, or not as the attributes say; nothing but the episodes' ends was decoded.
+        """
+        if self._layout not in (1, 2):
+            raise ValueError(f"their layout {self._layout!r:.40} is of a later version")
+        hidden = {"action", "executed"} & self.info.observation.keys()
+        if self._layout == 1 and hidden:
+            raise ValueError(f"the observation {min(hidden)!r} took the place of the actions; import or collect them again")
+        sizes = _sizes(self.info, self._layout)
+        for name, size in sizes.items():
+            _check_kind(arrays, name, "float32", (size,))
+        for name in ("meta/episode_ends", "meta/seeds"):
+            _check_kind(arrays, name, "int64", ())
+        if (episodes := arrays["meta/episode_ends"].shape[0]) > MOST_EPISODES:
+            raise ValueError(f"they claim {episodes} episodes; at most {MOST_EPISODES} are read")
+        ends = self.episode_ends
+        if (np.diff(ends, prepend=0) <= 0).any():
+            raise ValueError("they are damaged: the ends of the episodes do not increase")
+        needed = {name: self.steps for name in sizes} | {f"meta/{name}": len(ends) for name in ("episode_ends", "seeds")}
+        if short := [name for name, rows in needed.items() if arrays[name].shape[0] < rows]:
+            raise ValueError(f"they are damaged: {', '.join(short)} end before the last episode does")
+        # The first layout left out chunks of zeros.
+        if self._layout > 1 and (lost := [name for name, rows in needed.items() if arrays[name].lacks(rows)]):
+            raise ValueError(f"they are damaged: chunks of {', '.join(lost)} are missing")
 
     def _truncate(self) -> None:
         episodes, steps = len(self), self.steps
-        for name, size in _data_sizes(self.info).items():
-            self._array(f"data/{name}").resize((steps, size))
+        for name, size in _sizes(self.info, self._layout).items():
+            self._group[name].resize((steps, size))  # type: ignore[union-attr]
         for name in ("seeds", "episode_ends"):
-            self._array(f"meta/{name}").resize((episodes,))
+            self._group[f"meta/{name}"].resize((episodes,))  # type: ignore[union-attr]
 
 
-def _read_info(group: zarr.Group) -> DemonstrationInfo:
-    values: dict[str, Any] = {key: group.attrs[key] for key in DemonstrationInfo.__dataclass_fields__}
-    limits = {key: tuple(values[key]) for key in ("action_low", "action_high")}
-    return DemonstrationInfo(**{**values, **limits})
+def _read_info(group: "zarr.Group") -> DemonstrationInfo:
+    try:
+        return _INFO.validate_python({key: group.attrs.get(key) for key in DemonstrationInfo.__dataclass_fields__})
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from error
 
 
-def _data_sizes(info: DemonstrationInfo) -> dict[str, int]:
-    """Every array of `data/`, with its width."""
+def _check_kind(arrays: Mapping[str, StoredArray], name: str, dtype: str, row: tuple[int, ...]) -> None:
+    if name not in arrays:
+        raise ValueError(f"the array {name} is missing")
+    found = arrays[name]
+    if (found.dtype, found.shape[1:]) != (dtype, row):
+        raise ValueError(f"the array {name} holds {found.dtype} {found.shape[1:]} a step, not {dtype} {row}")
+
+
+def _place(key: str, layout: int) -> str:
+    """Where an observation lies."""
+    return f"data/{key}" if layout == 1 else f"data/obs/{quote(key, safe='').replace('.', '%2E')}"
+
+
+def _sizes(info: DemonstrationInfo, layout: int) -> dict[str, int]:
+    """Every array of numbers, with its width."""
     action_size = sum(info.action.values())
-    return {**info.observation, "action": action_size, "executed": action_size}
+    observations = {_place(key, layout): size for key, size in info.observation.items()}
+    return {**observations, "data/action": action_size, "data/executed": action_size}

@@ -1,5 +1,7 @@
 """From a policy's specification to its network."""
 
+import torch
+
 from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.spec import PolicySpec
 from paradp.policy.transformer import ConditionalTransformer, TransformerConfig
@@ -14,3 +16,9 @@ def build_network(spec: PolicySpec) -> ConditionalNetwork:
             spec.action_size, spec.observation_size, horizons.predict, horizons.observe, spec.network
         )
     return ConditionalUnet1D(spec.action_size, spec.condition_size, spec.network)
+
+
+def shapes_of(spec: PolicySpec) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor of that network's state, without making any of them."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in build_network(spec).state_dict().items()}

@@ -6,6 +6,7 @@ rounds are counted once, and of what should be fastest the best few are timed as
 """
 
 import hashlib
+import math
 import os
 import platform
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ from torch import Tensor
 from paradp.policy.cache import cache_folder, digest
 from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.engines import Engine
+from paradp.policy.files.limits import DOCUMENT_BYTES, MOST_TIMESTEPS
+from paradp.policy.files.reading import read_validated
 from paradp.policy.spec import PolicySpec
 from paradp.policy.timing import time_call, timed
 from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver, rounds
@@ -101,13 +104,18 @@ class Profile:
     def read(cls, path: Path) -> "Profile":
         """What is kept there; nothing if it is not there, or damaged."""
         try:
-            kept = _PROFILE.validate_json(path.read_bytes())
+            kept = read_validated(path, DOCUMENT_BYTES, _PROFILE)
         except (OSError, ValueError):
             return cls()
-        sound = all(trial.rounds for trial in kept.trials.values()) and all(
-            {p.sampler, SEQUENTIAL} <= p.seconds.keys() <= KNOWN for p in kept.planned.values()
-        )
-        return kept if sound else cls()
+        return kept if kept._sound else cls()
+
+    @property
+    def _sound(self) -> bool:
+        """Whether it can have been measured."""
+        trials = all(t.rounds and all(1 <= r <= MOST_TIMESTEPS for r in t.rounds) for t in self.trials.values())
+        planned = all({p.sampler, SEQUENTIAL} <= p.seconds.keys() <= KNOWN for p in self.planned.values())
+        seconds = [*self.seconds.items(), *((p.batch, s) for p in self.planned.values() for s in p.seconds.values())]
+        return trials and planned and all(rows >= 1 and 0 < taken < math.inf for rows, taken in seconds)
 
     def write(self, path: Path) -> None:
         """Keeps it; what cannot be kept is measured again the next time."""

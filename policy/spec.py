@@ -1,10 +1,14 @@
 """What a policy is made for and made of: everything but its weights."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED, MOST_TIMESTEPS, within
+from paradp.policy.quantities import check_quantities
 from paradp.policy.transformer import TransformerConfig
 from paradp.policy.unet import UnetConfig
 
@@ -46,6 +50,8 @@ class Horizons:
             raise ValueError(f"horizons must be positive: {self}")
         if self.observe - 1 + self.execute > self.predict:
             raise ValueError(f"{self} execute steps that are not predicted: observe − 1 + execute must be ≤ predict")
+        within("predict", self.predict, 1, MOST_HORIZON)
+        within("observe", self.observe, 1, MOST_OBSERVED)
 
     def with_execute(self, execute: int | None) -> "Horizons":
         """The same with another number of executed steps; `None` for these.
@@ -82,6 +88,9 @@ class Interface:
     horizons: Horizons = field(default=Horizons(), kw_only=True)
     action_step: tuple[float, ...] | None = field(default=None, kw_only=True)
 
+    def __post_init__(self) -> None:
+        check_quantities(self.observation, self.action, self.action_low, self.action_high, self.control_hz, self.action_step)
+
     @property
     def observation_size(self) -> int:
         return sum(self.observation.values())
@@ -106,13 +115,29 @@ class PolicySpec(Interface):
     network: NetworkConfig = field(default_factory=UnetConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(map(math.isfinite, self.controller.values())):
+            raise ValueError(f"the controller's gains must be finite: {self.controller}")
         if isinstance(self.network, UnetConfig) and self.horizons.predict % self.network.halvings:
             levels = len(self.network.channels)
             raise ValueError(f"a U-Net with {levels} levels needs a horizon divisible by {self.network.halvings}")
         if (name := self.schedule.get("_class_name")) != "DDPMScheduler":
             raise ValueError(f"the noise schedule is a config of {name!r}; policies are trained with DDPMScheduler's")
+        _check_sizes(self.schedule)
 
     @property
     def condition_size(self) -> int:
         """Length of the encoded observation: the observed steps, side by side."""
         return self.horizons.observe * self.observation_size
+
+
+def _check_sizes(schedule: Mapping[str, Any]) -> None:
+    """Before diffusers makes tensors of it; whether it can be used is for `step_table` to say."""
+    timesteps, betas = schedule.get("num_train_timesteps", 1000), schedule.get("trained_betas")
+    if type(timesteps) is not int or not 1 <= timesteps <= MOST_TIMESTEPS:
+        raise ValueError(f"num_train_timesteps must be a whole number from 1 to {MOST_TIMESTEPS}, not {timesteps!r:.40}")
+    if betas is None:
+        return
+    numbers = isinstance(betas, list | tuple) and all(type(beta) in (int, float) for beta in betas)
+    if not numbers or len(betas) != timesteps or not all(0 < beta < 1 for beta in betas):
+        raise ValueError(f"trained_betas must be {timesteps} numbers between 0 and 1, one for each timestep")

@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 import torch
 from diffusers import DDPMScheduler
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.demonstrations import DemonstrationInfo, Demonstrations
 from paradp.policy.ema import EMA
+from paradp.policy.files.limits import STATE_BYTES
+from paradp.policy.files.tensors import TensorFile
 from paradp.policy.networks import build_network
 from paradp.policy.normalizer import Normalizer
 from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
@@ -340,20 +341,19 @@ class _Run:
         partial.replace(self._path)
 
     def _load(self) -> None:
+        file = TensorFile.open(self._path, STATE_BYTES)
+        identity, step = file.metadata.get("identity"), file.metadata.get("step", "")
+        if identity is None or not (step.isascii() and step.isdecimal()):
+            raise ValueError(f"{self._path} is damaged: it does not say which run's it is; remove it to begin anew")
+        if identity != self._identity:
+            raise ValueError(f"{self._path.parent} holds a run with another configuration or data; choose another --out")
+        # AdamW creates its moments at the first step; a step with zero gradients makes room for the stored ones.
+        self._create_moments()
         try:
-            with safe_open(self._path, "pt") as file:
-                metadata = file.metadata()
-                if metadata["identity"] != self._identity:
-                    raise ValueError(
-                        f"{self._path.parent} holds a run with another configuration or data; choose another --out"
-                    )
-                # AdamW creates its moments at the first step; a step with zero gradients makes room for the stored ones.
-                self._create_moments()
-                for name, tensor in self._tensors().items():
-                    tensor.copy_(file.get_tensor(name))
-        except (SafetensorError, KeyError) as error:
+            file.fill(self._tensors())
+        except ValueError as error:
             raise ValueError(f"{self._path} is damaged: {error}") from error
-        self.step = int(metadata["step"])
+        self.step = int(step)
 
     def _create_moments(self) -> None:
         for parameter in self.network.parameters():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from paradp.policy.conditional import ConditionalNetwork, SinusoidalEmbedding
+from paradp.policy.files.limits import MOST_EMBEDDING, MOST_HEADS, MOST_LAYERS, within
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class TransformerConfig:
     embedding: int = 256
 
     def __post_init__(self) -> None:
-        if min(self.layers, self.heads) < 1:
-            raise ValueError(f"a transformer needs layers and heads, not {self.layers} and {self.heads}")
-        if self.embedding < 4 or self.embedding % 2 or self.embedding % self.heads:
-            raise ValueError(f"embedding must be an even multiple of {self.heads} heads, at least 4, not {self.embedding}")
+        within("layers", self.layers, 1, MOST_LAYERS)
+        within("heads", self.heads, 1, MOST_HEADS)
+        within("embedding", self.embedding, 4, MOST_EMBEDDING)
+        if self.embedding % 2 or self.embedding % self.heads:
+            raise ValueError(f"embedding must be an even multiple of {self.heads} heads, not {self.embedding}")
 
     def describe(self) -> str:
         """In a few words."""

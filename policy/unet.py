@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from paradp.policy.conditional import ConditionalNetwork, SinusoidalEmbedding
+from paradp.policy.files.limits import MOST_CHANNELS, MOST_EMBEDDING, MOST_KERNEL, MOST_LEVELS, within
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,18 @@ class UnetConfig:
     timestep_embedding: int = 128
 
     def __post_init__(self) -> None:
-        if not self.channels or any(c <= 0 or c % self.groups for c in self.channels):
-            raise ValueError(f"channels {self.channels} must be positive multiples of groups = {self.groups}")
+        within("the number of channels", len(self.channels), 1, MOST_LEVELS)
+        for size in self.channels:
+            within("channels", size, 1, MOST_CHANNELS)
+        within("groups", self.groups, 1, MOST_CHANNELS)
+        within("kernel_size", self.kernel_size, 1, MOST_KERNEL)
+        within("timestep_embedding", self.timestep_embedding, 4, MOST_EMBEDDING)
+        if any(c % self.groups for c in self.channels):
+            raise ValueError(f"channels {self.channels} must be multiples of groups = {self.groups}")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, not {self.kernel_size}")
-        if self.timestep_embedding < 4 or self.timestep_embedding % 2:
-            raise ValueError(f"timestep_embedding must be even and at least 4, not {self.timestep_embedding}")
+        if self.timestep_embedding % 2:
+            raise ValueError(f"timestep_embedding must be even, not {self.timestep_embedding}")
 
     def describe(self) -> str:
         """In a few words."""

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from paradp.policy import Clock
+from paradp.policy.files.limits import LATENCIES_BYTES
+from paradp.policy.files.reading import read_text
+from paradp.policy.files.tables import read_table
 
 Kind = Literal["ideal", "measured", "fixed", "replay"]
 
@@ -137,13 +139,13 @@ def _read_latencies(path: Path) -> tuple[float, ...]:
         raise ValueError(f"there is no file of latencies {path}")
     try:
         if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
+            table = read_table(path, ("replan_seconds",), inside=False)
             if "cell" in table.columns:
                 raise ValueError("it is of several cells; take that of one")
             latencies = [float(s) for s in table["replan_seconds"].dropna()]
         else:
-            latencies = [_seconds(line) for line in path.read_text().split()]
-    except (ValueError, OSError, KeyError) as error:  # pyarrow's errors are the first two
+            latencies = [_seconds(line) for line in read_text(path, LATENCIES_BYTES, inside=False).split()]
+    except (ValueError, OSError, TypeError) as error:
         raise ValueError(f"{path} holds no latencies: {error}") from error
     if not latencies or not all(0 <= s < math.inf for s in latencies):
         raise ValueError(f"{path} holds no latencies")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from paradp.policy.files.tables import read_table
 from paradp.rollouts.statistics import Estimate, PairedLoss, detectable_difference, paired_bootstrap, paired_loss
 from paradp.rollouts.summary import Summary
 
@@ -137,9 +138,9 @@ def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Compariso
         label: Compared(
             label,
             Summary.read(path / "summary.json"),
-            pd.read_parquet(path / "episodes.parquet"),
-            pd.read_parquet(path / "steps.parquet"),
-            pd.read_parquet(path / "alone.parquet"),
+            read_table(path / "episodes.parquet", ("seed", "success", *COMPARED)),
+            read_table(path / "steps.parquet", ("seed", "seconds", "replan_seconds")),
+            read_table(path / "alone.parquet", ("seed", "seconds", "replan_seconds")),
             against=None,
             loss=None,
             differences={},

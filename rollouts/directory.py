@@ -10,18 +10,22 @@ videos/                  the first episodes, if asked for
 """
 
 import json
+import re
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from paradp.policy import PolicySpec, Replan
 from paradp.policy.files import write_whole
+from paradp.policy.files.limits import DOCUMENT_BYTES, EPISODE_BYTES
+from paradp.policy.files.reading import read_object, read_validated
 from paradp.rollouts.records import Episode, jerk
 
 _EPISODE = TypeAdapter(Episode)
+_SEED = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 class RunDirectory:
@@ -38,10 +42,9 @@ class RunDirectory:
     def identity(self) -> dict[str, Any]:
         """Of the run that the directory holds; empty if it holds none that can be read."""
         try:
-            there = json.loads((self.path / "run.json").read_text())
+            return read_object(self.path / "run.json", DOCUMENT_BYTES)
         except (OSError, ValueError):
             return {}
-        return there if isinstance(there, dict) else {}
 
     def open(self, identity: dict[str, Any]) -> None:
         """Starts a run, or continues it.
@@ -55,10 +58,7 @@ class RunDirectory:
         text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
         marker = self.path / "run.json"
         if marker.exists():
-            try:
-                there = json.loads(marker.read_text())
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{marker} cannot be read: {error}") from error
+            there = read_object(marker, DOCUMENT_BYTES)
             here = json.loads(text)
             if differing := differences(there, here):
                 raise ValueError(f"{self.path} holds another run ({differing}); choose another --out")
@@ -74,28 +74,34 @@ class RunDirectory:
         write_whole(self._episodes / f"{episode.seed}.json", _EPISODE.dump_json(episode))
 
     def seeds(self) -> set[int]:
-        """Seeds of the finished episodes."""
-        return {int(path.stem) for path in self._episodes.glob("*.json")}
+        """Seeds of the finished episodes; files that are not named by a seed are not ours."""
+        names = (path.stem for path in self._episodes.glob("*.json"))
+        return {int(name) for name in names if _SEED.fullmatch(name)}
 
     def episodes(self, seeds: range) -> list[Episode]:
         """The finished episodes of these seeds, in order.
 
         Raises:
-            ValueError: one of their files is damaged.
+            ValueError: one of their files is damaged, or holds another seed's episode.
         """
         finished = self.seeds()
-        return [self._read(self._episodes / f"{seed}.json") for seed in seeds if seed in finished]
+        return [self._read(self._episodes / f"{seed}.json", seed) for seed in seeds if seed in finished]
 
     def write_tables(self, episodes: list[Episode], spec: PolicySpec) -> None:
         """Writes `episodes.parquet` and `steps.parquet`."""
         write_parquet(pd.DataFrame([_episode_row(e, spec) for e in episodes]), self.path / "episodes.parquet")
         write_parquet(steps_table(episodes), self.path / "steps.parquet")
 
-    def _read(self, path: Path) -> Episode:
+    def _read(self, path: Path, seed: int) -> Episode:
+        again = "remove it to run that episode again"
         try:
-            return _EPISODE.validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise ValueError(f"{path} is damaged; remove it to run that episode again") from error
+            episode = read_validated(path, EPISODE_BYTES, _EPISODE)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} is damaged; {again}: {error}") from error
+        if episode.seed != seed or not episode.steps:
+            found = f"the episode of seed {episode.seed}" if episode.steps else "no control steps"
+            raise ValueError(f"{path} holds {found}; {again}")
+        return episode
 
 
 def differences(there: dict[str, Any], here: dict[str, Any]) -> str:

@@ -18,6 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 from paradp.policy.files import write_whole
+from paradp.policy.files.limits import DOCUMENT_BYTES
+from paradp.policy.files.reading import read_object
 from paradp.rollouts.backends import Backend
 from paradp.rollouts.clocks import IDEAL, ClockChoice
 from paradp.rollouts.comparison import Comparison, compare
@@ -167,14 +169,13 @@ def _open(out: Path, grid: Grid, labels: list[str]) -> None:
         "cells": labels,
     }
     if marker.exists():
-        try:
-            there = json.loads(marker.read_text())
-        except ValueError as error:
-            raise ValueError(f"{marker} cannot be read: {error}") from error
+        there = read_object(marker, DOCUMENT_BYTES)
         if differing := differences(there, here):
             raise ValueError(f"{out} holds another evaluation ({differing}); choose another --out")
-        if there.get("episodes", 0) > base.episodes:
-            raise ValueError(f"{out} holds an evaluation of {there['episodes']} episodes a cell; they can only become more")
+        if type(episodes := there.get("episodes", 0)) is not int:
+            raise ValueError(f"{marker} cannot be read: episodes should be a number, not {episodes!r:.40}")
+        if episodes > base.episodes:
+            raise ValueError(f"{out} holds an evaluation of {episodes} episodes a cell; they can only become more")
     elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no evaluation; choose another --out")
     out.mkdir(parents=True, exist_ok=True)

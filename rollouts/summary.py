@@ -14,6 +14,8 @@ from pydantic import TypeAdapter
 
 from paradp.policy import PolicySpec
 from paradp.policy.files import write_whole
+from paradp.policy.files.limits import DOCUMENT_BYTES
+from paradp.policy.files.reading import read_validated
 from paradp.rollouts.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import Solver
@@ -112,7 +114,11 @@ class Summary:
 
     @classmethod
     def read(cls, path: Path) -> "Summary":
-        return _SUMMARY.validate_json(path.read_bytes())
+        """Raises:
+        ValueError: it is damaged, or of another version.
+        OSError: there is none, or it may not be read.
+        """
+        return read_validated(path, DOCUMENT_BYTES, _SUMMARY)
 
 
 _SUMMARY = TypeAdapter(Summary)

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from paradp.checkpoints import find_checkpoint, pretrained, read_info
+from paradp.checkpoints import find_checkpoint, pretrained, read_card, read_info
 from paradp.rollouts.summary import hardware, versions
 from paradp.sampler import SAMPLERS, sampler_names
 from paradp.scripts.console import console
@@ -20,7 +20,7 @@ def info(checkpoint: str | None = None) -> None:
     if checkpoint is not None:
         path = find_checkpoint(checkpoint)
         read_info(path)
-        console.print((path / "README.md").read_text(), markup=False, highlight=False)
+        console.print(read_card(path), markup=False, highlight=False)
         return
     samplers = Table("sampler", "what it is", "options", title="samplers")
     for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from paradp.checkpoints import find_checkpoint, read_info
+from paradp.checkpoints import find_checkpoint, read_card, read_info
 from paradp.checkpoints.cards import UNMEASURED
 from paradp.checkpoints.store import FILES, PRETRAINED
 from paradp.policy.files import write_whole
@@ -31,7 +31,7 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
         if summary.checkpoint["sha256"] != info.model_sha256:
             raise ValueError(f"{run} measured other weights than those of {path}")
         lines.append(_result(summary))
-    card = (path / "README.md").read_text()
+    card = read_card(path)
     if UNMEASURED not in card:
         raise ValueError(f"{path}/README.md already says what was measured")
     target = PRETRAINED / info.spec.task

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from paradp.checkpoints import ModelCard, load_trained, save_checkpoint
+from paradp.checkpoints import ModelCard, load_trained, read_card, save_checkpoint
 from paradp.policy.demonstrations import Demonstrations
 from paradp.policy.training import TrainedPolicy, TrainingConfig
 from paradp.policy.training import train as run
@@ -46,7 +46,7 @@ def train(
     if demonstrations.info.task != task:
         raise ValueError(f"{demonstrations.path} holds demonstrations of {demonstrations.info.task!r}, not of {task!r}")
     command = shlex.join(["paradp", *sys.argv[1:]])
-    earlier = (init / "README.md").read_text() if init else ""
+    earlier = read_card(init) if init else ""
 
     def save(trained: TrainedPolicy, path: Path) -> None:
         card = ModelCard(

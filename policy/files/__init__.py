@@ -1,4 +1,15 @@
-"""Files: read what comes from outside without running it, write so that nothing is lost, and one writer for each output."""
+"""Files: read what comes from outside without running it, write so that nothing is lost, and one writer for each output.
+
+limits.py       how large a file may be, and what it may claim to hold
+reading.py      small files: JSON, text, digests
+tensors.py      safetensors
+zarr_store.py   zarr 3, whose chunks zstd.py looks through
+hdf5.py         HDF5
+tables.py       parquet
+writing.py      whole files
+
+Nothing here is of robots or policies. h5py, zarr and pyarrow are imported where they are used.
+"""
 
 from paradp.policy.files.writing import write_whole
 

@@ -24,6 +24,8 @@ def remarks(file: RecordedFile) -> list[str]:
         found.append(f"it has masks, and --mask takes the demonstrations of one alone: {listed}")
     if file.other_actions:
         found.append(f"{', '.join(file.other_actions)} is there too and was not read; --actions names what to read")
+    for key, reason in file.unread.items():
+        found.append(f"the observation {key} was not read: {reason}")
     if (looks_like(file.recordings[0]), told(file)) == ("absolute", "delta"):
         # As in Diffusion Policy's low_dim_abs.hdf5: its conversion leaves the controller's configuration as it was.
         found.append("the file says that its actions are delta, but they look absolute, and are taken for that")

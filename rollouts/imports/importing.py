@@ -15,7 +15,7 @@ from paradp.rollouts.imports.conventions import convention_of
 from paradp.rollouts.imports.defects import defects
 from paradp.rollouts.imports.fitting import misfits, task_of
 from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, RecordedFile, Recording, naming
-from paradp.rollouts.imports.replay import Replay, as_actions, as_recorded
+from paradp.rollouts.imports.replay import HAND, Replay, as_actions, as_recorded
 
 ObservationSource = Literal["replayed", "recorded"]
 
@@ -63,7 +63,9 @@ def import_file(
     task = task or task_of(file)
     if out.exists():
         raise ValueError(f"{out} exists; choose another --out or remove it")
-    if found := defects(file) or misfits(file, task):
+    # What is not needed may have defects.
+    needed = file.keeping((HAND,) if observations == "replayed" else keys)
+    if found := defects(needed) or misfits(file, task):
         raise ValueError(f"{file.path}: {found[0]}" + f" (and {len(found) - 1} more)" * (len(found) > 1))
     reader: _FromStates | _FromFile
     if observations == "replayed":
@@ -138,6 +140,8 @@ class _FromFile:
             raise ValueError(
                 f"{file.path}: goals in the frame of the robot's base can only be read where states are replayed"
             )
+        if odd := [key for key in keys if key in file.unread]:
+            raise ValueError(f"{file.path}: the observation {odd[0]!r} was not read: {file.unread[odd[0]]}")
         if lacking := [key for key in keys if key not in there]:
             raise ValueError(f"{file.path} lacks the observation {lacking[0]!r}; it has: {', '.join(there) or 'none'}")
         if not keys:

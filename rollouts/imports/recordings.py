@@ -11,19 +11,22 @@ Sources: robomimic's dataset documentation ("Dataset Structure and Creation"), a
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from paradp.envs.lookup import find
+from paradp.policy.files import hdf5
 from paradp.rollouts.imports.settings import Settings, read_settings
 
-# Two gigabytes; the largest of robomimic's low-dimensional files, machine-generated ones, may have a hundred million.
-MOST_NUMBERS = 2**28
+if TYPE_CHECKING:
+    import h5py
+
 ACTIONS = "actions"
 # robomimic's low-dimensional observations (`observation.modalities.obs.low_dim` of its configurations).
 LOW_DIM_KEYS = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object")
@@ -66,6 +69,7 @@ class RecordedFile:
         recordings: the demonstrations.
         masks: names of demonstrations by the key that they are listed under, such as those to train on.
         other_actions: further arrays of actions, which were not read.
+        unread: observations that were not read, with the reason: pictures, texts, what is incomplete.
     """
 
     path: Path
@@ -74,19 +78,32 @@ class RecordedFile:
     recordings: list[Recording]
     masks: dict[str, list[str]]
     other_actions: list[str]
+    unread: dict[str, str] = field(default_factory=dict)
 
     def masked(self, key: str) -> "RecordedFile":
         """Only the demonstrations that are listed under a key.
 
         Raises:
-            ValueError: there is no such key, or it lists none that is there.
+            ValueError: there is no such key, or it names none, or some that are not there: what was trained on would not be
+                what the mask says.
         """
         with naming(self.path):
             names = find(self.masks, key, "mask")
-            chosen = [recording for recording in self.recordings if recording.name in names]
-            if not chosen:
-                raise ValueError(f"the mask {key!r} lists no demonstration that is there")
-        return replace(self, recordings=chosen)
+            there = {recording.name for recording in self.recordings}
+            if absent := [name for name in names if name not in there]:
+                some = ", ".join(f"{name:.40}" for name in absent[:3]) + ", …" * (len(absent) > 3)
+                raise ValueError(f"the mask {key!r} names {len(absent)} demonstrations that are not in the file: {some}")
+            if not names:
+                raise ValueError(f"the mask {key!r} names no demonstration")
+        return replace(self, recordings=[recording for recording in self.recordings if recording.name in names])
+
+    def keeping(self, keys: Collection[str]) -> "RecordedFile":
+        """With these observations alone, so far as they were read: what is not needed is not checked either."""
+        kept = [
+            replace(recording, observations={key: v for key, v in recording.observations.items() if key in keys})
+            for recording in self.recordings
+        ]
+        return replace(self, recordings=kept)
 
 
 def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
@@ -100,26 +117,23 @@ def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
         ValueError: it is no such file, is cut short, lacks something, or holds what is no number; the message names what is
             wrong and where.
     """
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file")
-    try:
-        with h5py.File(path, "r") as file, naming(path):
-            data = _group(file, "data")
-            settings = read_settings(data)
-            names = sorted((name for name in data if name.startswith("demo")), key=_number)
-            if not names:
-                raise ValueError("it has no demonstrations: data/demo_0, data/demo_1, …")
-            groups = {name: _group(data, name) for name in names}
-            _check_size(groups, actions)
-            recordings = [_recording(group, name, actions) for name, group in groups.items()]
-            others = sorted(key for key in groups[names[0]] if key.startswith(ACTIONS) and key != actions)
-            masks = _masks(_group(file, "mask")) if "mask" in file else {}
-    except (OSError, KeyError, RuntimeError, TypeError) as error:  # what h5py raises for damaged files
-        raise ValueError(f"{path} is no HDF5 file that can be read, or is cut short: {error}") from error
+    with hdf5.open_hdf5(path) as file:
+        data = hdf5.group(file, "data")
+        settings = read_settings(data)
+        names = sorted(filter(_DEMONSTRATION.fullmatch, data), key=_number)
+        if not names:
+            raise ValueError("it has no demonstrations: data/demo_0, data/demo_1, …")
+        arrays = [_arrays(hdf5.group(data, name), name, actions) for name in names]
+        unread = _drop_odd(arrays)
+        hdf5.check_size([dataset for found in arrays for dataset in found.values() if not isinstance(dataset, str)])
+        recordings = [_read(name, found, actions) for name, found in zip(names, arrays, strict=True)]
+        others = sorted(key for key in data[names[0]] if key.startswith(ACTIONS) and key != actions)
+        masks = hdf5.group(file, "mask") if "mask" in file else {}
+        listed = {key: hdf5.names(masks, key, len(names)) for key in masks}
     with path.open("rb") as raw:
         digest = hashlib.file_digest(raw, "sha256").hexdigest()
     settings = replace(settings, control_hz=settings.control_hz or _rate_of(recordings[0]))
-    return RecordedFile(path, digest, settings, recordings, masks, others)
+    return RecordedFile(path, digest, settings, recordings, listed, others, unread)
 
 
 @contextmanager
@@ -131,84 +145,55 @@ def naming(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _recording(group: h5py.Group, name: str, key: str) -> Recording:
-    actions = _numbers(group, key, name)
-    states = _numbers(group, "states", name) if "states" in group else None
-    observed = _group(group, "obs") if "obs" in group else {}
-    observations = {key: _numbers(observed, key, f"{name}/obs") for key in observed if _is_vector(observed, key)}
-    recording = Recording(name, actions, states, observations)
-    for what, values in recording.arrays.items():
-        if len(values) != len(actions):
-            raise ValueError(f"{name}/{what} has {len(values)} steps, its actions have {len(actions)}")
-    return recording
+_DEMONSTRATION = re.compile(r"demo_?\d+")
+_OBSERVATION = "obs/"
 
 
-def _is_vector(group: h5py.Group, key: str) -> bool:
-    """Pictures are left alone."""
-    _check_link(group, key)
-    return isinstance(group[key], h5py.Dataset) and group[key].ndim == 2
+def _arrays(group: "h5py.Group", name: str, actions: str) -> "dict[str, h5py.Dataset | str]":
+    """What a demonstration is made of, by its place, nothing of it read yet; of an observation that cannot be read, why."""
+    found: dict[str, h5py.Dataset | str] = {actions: hdf5.numbers(group, actions, name)}
+    if "states" in group:
+        found["states"] = hdf5.numbers(group, "states", name)
+    steps = len(found[actions])
+    for key in (observed := hdf5.group(group, "obs") if "obs" in group else {}):
+        found[_OBSERVATION + key] = _observation(observed, key, f"{name}/obs", steps)
+    if (states := found.get("states")) is not None and len(states) != steps:
+        raise ValueError(f"{name}/states has {len(states)} steps, its actions have {steps}")
+    return found
 
 
-def _numbers(group: h5py.Group, key: str, where: str) -> np.ndarray:
-    """Numbers `[T, n]`."""
-    if key not in group:
-        raise ValueError(f"{where} lacks {key!r}; it has: {', '.join(group) or 'nothing'}")
-    _check_link(group, key)
-    dataset = group[key]
-    if not isinstance(dataset, h5py.Dataset):
-        raise ValueError(f"{where}/{key} is not an array")
-    if dataset.dtype.kind not in "fiu":
-        raise ValueError(f"{where}/{key} holds {dataset.dtype}, not numbers; objects, pickled or not, are never read")
-    if dataset.external or dataset.is_virtual:
-        raise ValueError(f"{where}/{key} points to another file")
-    if dataset.ndim != 2:
-        raise ValueError(f"{where}/{key} has shape {dataset.shape}; it should be steps by values")
-    return dataset[:].astype(np.float64)
+def _observation(observed: "h5py.Group", key: str, where: str, steps: int) -> "h5py.Dataset | str":
+    try:
+        array = hdf5.numbers(observed, key, where)
+    except (ValueError, KeyError, RuntimeError, TypeError) as error:  # of a damaged one too
+        return str(error)
+    return array if len(array) == steps else f"{where}/{key} has {len(array)} steps, its actions have {steps}"
 
 
-def _group(parent: h5py.Group, name: str) -> h5py.Group:
-    if name not in parent:
-        raise ValueError(f"it lacks the group {name!r}; it has: {', '.join(parent) or 'nothing'}")
-    _check_link(parent, name)
-    if not isinstance(parent[name], h5py.Group):
-        raise ValueError(f"{name!r} is not a group")
-    return parent[name]
+def _drop_odd(arrays: "list[dict[str, h5py.Dataset | str]]") -> dict[str, str]:
+    """Takes out the observations that are not the same kind of array in all demonstrations: key → why."""
+    unread: dict[str, str] = {}
+    for key in sorted({key for found in arrays for key in found if key.startswith(_OBSERVATION)}):
+        entries = [found.get(key, f"{key} is not in every demonstration") for found in arrays]
+        odd = next((entry for entry in entries if isinstance(entry, str)), None)
+        if odd is None and len({entry.shape[1] for entry in entries}) > 1:  # type: ignore[union-attr]
+            odd = f"{key} differs in its number of columns between demonstrations"
+        if odd is not None:
+            unread[key.removeprefix(_OBSERVATION)] = odd
+            for found in arrays:
+                found.pop(key, None)
+    return unread
 
 
-def _check_link(parent: h5py.Group, name: str) -> None:
-    if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{parent.name}/{name} points elsewhere; only what is in the file itself is read")
-
-
-def _check_size(groups: Mapping[str, h5py.Group], actions: str) -> None:
-    """Before anything is read: a small file can claim arrays that fill the memory."""
-    claimed = 0
-    for group in groups.values():
-        observed = _group(group, "obs") if "obs" in group else {}
-        for where, keys in ((group, (actions, "states")), (observed, tuple(observed))):
-            for key in keys:
-                if key in where and _is_vector(where, key):
-                    claimed += where[key].size
-    if claimed > MOST_NUMBERS:
-        raise ValueError(f"it claims to hold {claimed:.2g} numbers, more than the {MOST_NUMBERS:.2g} that are read")
+def _read(name: str, arrays: "dict[str, h5py.Dataset | str]", actions: str) -> Recording:
+    values = {place: np.asarray(dataset[:], np.float64) for place, dataset in arrays.items()}  # type: ignore[index]
+    observations = {key.removeprefix(_OBSERVATION): v for key, v in values.items() if key.startswith(_OBSERVATION)}
+    return Recording(name, values[actions], values.get("states"), observations)
 
 
 def _number(name: str) -> tuple[int, str]:
     digits = name.rpartition("_")[2]
     return int(digits) if digits.isdecimal() else -1, name
-
-
-def _masks(group: h5py.Group) -> dict[str, list[str]]:
-    return {key: _names(group, key) for key in group}
-
-
-def _names(group: h5py.Group, key: str) -> list[str]:
-    _check_link(group, key)
-    dataset = group[key]
-    text = isinstance(dataset, h5py.Dataset) and dataset.ndim == 1 and h5py.check_string_dtype(dataset.dtype)
-    if not text or dataset.external or dataset.is_virtual:
-        raise ValueError(f"mask/{key} is no list of names")
-    return [name.decode(errors="replace") for name in dataset[:]]
 
 
 def _rate_of(recording: Recording) -> int | None:

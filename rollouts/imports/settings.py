@@ -1,12 +1,15 @@
 """What a file says of how it was recorded: the environment, the robot, its controller."""
 
-import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import h5py
+from paradp.policy.files import hdf5
+from paradp.policy.files.reading import parse_json
+
+if TYPE_CHECKING:
+    import h5py
 
 Frame = Literal["base", "world"]
 
@@ -50,7 +53,7 @@ class Settings:
         return (int(found[1]), int(found[2])) if found else None
 
 
-def read_settings(data: h5py.Group) -> Settings:
+def read_settings(data: "h5py.Group") -> Settings:
     """Of the file's group `data`.
 
     Raises:
@@ -66,17 +69,15 @@ def read_settings(data: h5py.Group) -> Settings:
     )
 
 
-def _environment(data: h5py.Group) -> tuple[str, str, dict[str, Any]]:
+def _environment(data: "h5py.Group") -> tuple[str, str, dict[str, Any]]:
     """The environment's name, robosuite's version, and the arguments that it was made with."""
     try:
-        attributes = dict(data.attrs)
-        if "env_args" in attributes:
-            told = json.loads(attributes["env_args"])
-            version = told.get("env_version") or attributes.get("repository_version", "")
-            return str(told["env_name"]), str(version), dict(told.get("env_kwargs", {}))
-        if "env" in attributes:
-            told = json.loads(attributes.get("env_info", "{}"))
-            return str(attributes["env"]), str(attributes.get("repository_version", "")), dict(told)
+        version = hdf5.text(data, "repository_version") or ""
+        if (text := hdf5.text(data, "env_args")) is not None:
+            told = parse_json(text, constants=True)
+            return str(told["env_name"]), str(told.get("env_version") or version), dict(told.get("env_kwargs") or {})
+        if (environment := hdf5.text(data, "env")) is not None:
+            return environment, version, dict(parse_json(hdf5.text(data, "env_info") or "{}", constants=True))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(f"what data says of its environment cannot be read: {error!r}") from error
     raise ValueError("data has neither env_args (robomimic) nor env (robosuite): the environment is unknown")

@@ -377,7 +377,7 @@ DEFECTS = {
     "recorded with robot Sawyer, the task 'lift' has Panda": lambda data: told(data, robots=["Sawyer"]),
     "recorded with type IK_POSE, the task 'lift' has OSC_POSE": lambda data: told(data, type="IK_POSE"),
     "recorded with output_max .*, the task 'lift' has": lambda data: told(data, output_max=[0.1] * 6),
-    "it claims to hold 3.2e\\+10 numbers": huge,
+    "demo_1/states claims to hold 3.2e\\+10 numbers": huge,
     "says that its actions are absolute, but they look delta": lambda data: told(data, control_delta=False),
     "demo_0 is of another scene: a state of the task 'lift' has 32 values, not \\(31,\\)": lambda data: [
         put(data[d], "states", data[f"{d}/states"][:, 1:]) for d in ("demo_0", "demo_1")

@@ -1,0 +1,211 @@
+"""HDF5 files, read as data: no link is followed, no plug-in loaded, no object made, nothing read before its size is known.
+
+h5py is imported here alone. What is read must lie in the file itself, in full, behind filters that HDF5 brings with it.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from paradp.policy.files.limits import (
+    ATTRIBUTE_BYTES,
+    CHUNK_BYTES,
+    HDF5_BYTES,
+    HDF5_NOTES_BYTES,
+    HDF5_OBJECT_BYTES,
+    HDF5_TEXT_BYTES,
+    MIB,
+    check_expansion,
+    check_numbers,
+)
+from paradp.policy.files.reading import open_regular
+
+if TYPE_CHECKING:
+    import h5py
+
+# Compression and checksums that are built in: deflate, shuffle, Fletcher's checksum, szip, and h5py's own lzf. For any other
+# HDF5 would look for a library and load it.
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"}
+NAMES_BYTES = 1 * MIB
+
+
+@contextmanager
+def open_hdf5(path: Path) -> "Iterator[h5py.File]":
+    """Opens a file that the user named, for reading.
+
+    Raises:
+        ValueError: it is no such file, is cut short, or what is done with it meanwhile meets something damaged; the message
+            names the file.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file")
+    with open_regular(path, HDF5_BYTES, inside=False):
+        pass
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except (OSError, KeyError, RuntimeError, TypeError, AttributeError, OverflowError) as error:  # h5py's, of damaged files
+        raise ValueError(f"{path} is no HDF5 file that can be read, or is cut short: {error}") from error
+
+
+def group(parent: "h5py.Group", name: str) -> "h5py.Group":
+    """A group that lies in another.
+
+    Raises:
+        ValueError: it is missing, lies elsewhere, or is no group.
+    """
+    import h5py
+
+    _check_place(parent, name, f"it lacks the group {name!r}")
+    if not isinstance(parent[name], h5py.Group):
+        raise ValueError(f"{name!r} is not a group")
+    return parent[name]
+
+
+def numbers(parent: "h5py.Group", name: str, where: str) -> "h5py.Dataset":
+    """An array of numbers `[T, n]` that can be read as it is; nothing of it is read yet.
+
+    Raises:
+        ValueError: it is missing, lies elsewhere, is something else, or claims more than is stored; the message says where.
+    """
+    found = _dataset(parent, name, where)
+    if found.dtype.kind not in "fiu" or found.dtype.itemsize > 8:
+        raise ValueError(f"{where}/{name} holds {found.dtype}, not numbers; objects, pickled or not, are never read")
+    if found.ndim != 2:
+        raise ValueError(f"{where}/{name} has shape {found.shape}; it should be steps by values")
+    check_numbers(found.size, f"{where}/{name}")
+    _check_stored(found, f"{where}/{name}")
+    return found
+
+
+def check_size(arrays: "list[h5py.Dataset]") -> None:
+    """Checks what is about to be read, all together.
+
+    Raises:
+        ValueError: it is more than the limits allow, or far more than is stored.
+    """
+    claimed, stored = sum(array.size for array in arrays), sum(array.id.get_storage_size() for array in arrays)
+    check_numbers(claimed)
+    check_expansion(8 * claimed, stored)
+
+
+def names(parent: "h5py.Group", name: str, most: int) -> list[str]:
+    """A list of names, such as a mask, at most so many.
+
+    Raises:
+        ValueError: it is something else, lies elsewhere, or is longer.
+    """
+    import h5py
+
+    found = _dataset(parent, name, "mask")
+    if found.ndim != 1 or h5py.check_string_dtype(found.dtype) is None:
+        raise ValueError(f"mask/{name} is no list of names")
+    if len(found) > most:
+        raise ValueError(f"mask/{name} lists {len(found)} names; the file has {most} demonstrations")
+    if found.dtype.itemsize * len(found) > NAMES_BYTES:
+        raise ValueError(f"mask/{name} claims names of {found.dtype.itemsize} bytes")
+    _check_stored(found, f"mask/{name}")
+    read, room = [], NAMES_BYTES
+    # One by one: a thousand names can all point to the same long text.
+    for index in range(len(found)):
+        raw = found[index]
+        if (room := room - len(raw)) < 0:
+            raise ValueError(f"mask/{name} holds names that are too long")
+        read.append(raw.decode(errors="replace"))
+    return read
+
+
+def text(parent: "h5py.Group", name: str) -> str | None:
+    """A text that is an attribute; `None` where there is none.
+
+    Raises:
+        ValueError: it is something else, or too long.
+    """
+    import h5py
+
+    if name not in parent.attrs:
+        return None
+    attribute = h5py.h5a.open(parent.id, name.encode())
+    if attribute.get_type().get_class() != h5py.h5t.STRING or attribute.get_space().get_simple_extent_npoints() != 1:
+        raise ValueError(f"the attribute {name!r} is no text")
+    if attribute.get_type().is_variable_str():
+        _check_texts(parent.file)
+    elif attribute.get_type().get_size() > ATTRIBUTE_BYTES:
+        raise ValueError(f"the attribute {name!r} is longer than {ATTRIBUTE_BYTES} bytes")
+    found = parent.attrs[name]
+    found = np.asarray(found).reshape(-1)[0] if isinstance(found, np.ndarray) else found
+    found = found.decode() if isinstance(found, bytes) else str(found)
+    if len(found) > ATTRIBUTE_BYTES:
+        raise ValueError(f"the attribute {name!r} is longer than {ATTRIBUTE_BYTES} bytes")
+    return found
+
+
+def _dataset(parent: "h5py.Group", name: str, where: str) -> "h5py.Dataset":
+    import h5py
+
+    _check_place(parent, name, f"{where} lacks {name!r}")
+    found = parent[name]
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{where}/{name} is not an array")
+    if found.external or found.is_virtual:
+        raise ValueError(f"{where}/{name} points to another file")
+    return found
+
+
+def _check_place(parent: "h5py.Group", name: str, lacking: str) -> None:
+    import h5py
+
+    link = parent.get(name, getlink=True)
+    if link is None:
+        raise ValueError(f"{lacking}; it has: {', '.join(parent) or 'nothing'}")
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{parent.name}/{name} points elsewhere; only what is in the file itself is read")
+
+
+def _check_stored(found: "h5py.Dataset", where: str) -> None:
+    """All of it must be there: HDF5 fills with zeros what was never written."""
+    properties = found.id.get_create_plist()
+    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+    if unknown := [number for number in filters if number not in FILTERS]:
+        raise ValueError(f"{where} needs the filter {unknown[0]}; there are: {', '.join(FILTERS.values())}")
+    if len(set(filters)) < len(filters):
+        raise ValueError(f"{where} is compressed more than once")
+    if found.chunks is None:
+        missing = found.id.get_storage_size() < found.size * found.dtype.itemsize
+    else:
+        if math.prod(found.chunks) * found.dtype.itemsize > CHUNK_BYTES:
+            raise ValueError(f"a chunk of {where} is larger than {CHUNK_BYTES} bytes")
+        wanted = math.prod(math.ceil(n / chunk) for n, chunk in zip(found.shape, found.chunks, strict=True))
+        missing = found.id.get_num_chunks() < wanted
+    if missing:
+        raise ValueError(f"{where} claims shape {found.shape}, and not all of that is stored: {_stored(found)}")
+
+
+def _stored(found: "h5py.Dataset") -> str:
+    return f"{found.id.get_storage_size()} bytes of {found.size * found.dtype.itemsize:.2g}"
+
+
+def _check_texts(file: "h5py.File") -> None:
+    """A text of open length shows its length only when it is read; what the arrays leave of the file bounds it."""
+    import h5py
+
+    rest = file.id.get_filesize() - HDF5_TEXT_BYTES
+
+    def count(_: str, entry: "h5py.HLObject") -> None:
+        nonlocal rest
+        rest -= entry.id.get_storage_size() if isinstance(entry, h5py.Dataset) else 0
+        rest -= HDF5_NOTES_BYTES if h5py.h5a.get_num_attrs(entry.id) else HDF5_OBJECT_BYTES
+
+    file.visititems(count)
+    if rest > 0:
+        raise ValueError(
+            f"it holds {rest:.2g} bytes beside its arrays and usual descriptions; h5repack removes what is not used"
+        )

@@ -1,0 +1,92 @@
+"""How large a file from outside may be, and what it may claim to hold. Every limit stands here, with its reason.
+
+A file is compared with these before memory is set aside for what it claims. They are far above anything that the package
+writes or that is published for robots' low-dimensional data; whoever needs more changes a number here.
+"""
+
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+# JSON.
+DOCUMENT_BYTES = 1 * MIB  # config.json, run.json, evaluation.json, summary.json, zarr.json: a few kilobytes
+STATISTICS_BYTES = 2 * MIB  # four numbers for each of `MOST_VALUES` dimensions
+EPISODE_BYTES = 16 * MIB  # some 450 bytes a control step
+CARD_BYTES = 1 * MIB  # README.md
+JSON_DEPTH = 32  # ours nest 6 deep
+JSON_VALUES = 1_000_000  # each takes up to 80 bytes of memory, however few it takes in the file
+
+# safetensors.
+HEADER_BYTES = 2 * MIB  # 150 bytes a tensor; a training state holds five for each parameter
+WEIGHTS_BYTES = 4 * GIB  # a U-Net of 512-1024-2048 channels is 1 GiB
+STATE_BYTES = 20 * GIB  # network, average and the optimiser's two moments
+
+# Demonstrations.
+MOST_NUMBERS = 2**28  # the largest of robomimic's low-dimensional files, machine-generated ones, may hold a hundred million
+MOST_EPISODES = 2**20
+MOST_FILES = 100_000  # of a store: a chunk of 4096 steps each
+CHUNK_BYTES = 64 * MIB  # 64 KiB to 1 MiB are usual
+HDF5_BYTES = 256 * GIB  # camera pictures lie in the same file; they are not read
+# A small file must not fill the memory: numbers may take so many times the bytes on disk, and this much besides. Recorded
+# motion compresses to a half or a tenth; constant columns do better.
+EXPANSION, EXPANSION_FREE = 256, 32 * MIB
+# What an HDF5 file may hold beside its arrays: text of any length lies there, and shows its length only when it is read. So
+# much in all, for each object, and for one with attributes: recorded demonstrations carry their scene as XML, 60 to 200 KB.
+HDF5_TEXT_BYTES, HDF5_OBJECT_BYTES, HDF5_NOTES_BYTES = 32 * MIB, 4 * KIB, 1 * MIB
+ATTRIBUTE_BYTES = 1 * MIB  # env_args
+
+# Tables and latencies.
+TABLE_BYTES = 256 * MIB
+MOST_CELLS = 50_000_000  # rows times columns: a thousand episodes of a thousand steps, twenty columns
+LATENCIES_BYTES = 16 * MIB
+
+# Policies.
+MOST_VALUES = 2**14  # of one observed step, or of an action
+MOST_KEYS = 256
+KEY_BYTES = 80  # it becomes part of a file's name, up to three times as long
+MOST_HORIZON = 1024  # 16 to 64 are usual
+MOST_OBSERVED = 128  # 1 or 2 are usual
+MOST_CONTROL_HZ = 10_000
+MOST_TIMESTEPS = 10_000  # diffusers' default is 1000
+MOST_LEVELS = 8  # of a U-Net; 3 or 4 are usual
+MOST_CHANNELS = 4096  # 2048 are usual in the largest
+MOST_KERNEL = 63
+MOST_LAYERS = 64  # of a transformer; 8 to 12 are usual
+MOST_HEADS = 128
+MOST_EMBEDDING = 4096
+
+
+def within(name: str, value: int, least: int, most: int) -> None:
+    """Checks one number.
+
+    Raises:
+        ValueError: it is outside; the message says of what.
+    """
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be from {least} to {most}, not {value}")
+
+
+def check_numbers(claimed: int, what: str = "it") -> None:
+    """Checks how many numbers demonstrations claim to hold.
+
+    Args:
+        claimed: so many.
+        what: who claims it.
+
+    Raises:
+        ValueError: they are too many.
+    """
+    if claimed > MOST_NUMBERS:
+        raise ValueError(f"{what} claims to hold {claimed:.2g} numbers, more than the {MOST_NUMBERS:.2g} that are read")
+
+
+def check_expansion(claimed: int, stored: int) -> None:
+    """Checks that what a file claims to hold is not far beyond what is stored.
+
+    Args:
+        claimed: bytes in memory.
+        stored: bytes on disk.
+
+    Raises:
+        ValueError: it is.
+    """
+    if claimed > EXPANSION * stored + EXPANSION_FREE:
+        raise ValueError(f"it claims to hold {claimed:.2g} bytes in {stored:.2g} bytes on disk")

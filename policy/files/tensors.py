@@ -1,0 +1,130 @@
+"""safetensors files: the header is checked against the file's size and the limits before a tensor is made."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from paradp.policy.files.limits import HEADER_BYTES
+from paradp.policy.files.reading import first_problem, open_regular, parse_json
+
+# Bytes of a value. Quantised types are not ours.
+ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+METADATA = "__metadata__"
+Count = Annotated[int, Field(ge=0, strict=True)]
+Shape = tuple[int, ...]
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class StoredTensor:
+    """One entry of a header.
+
+    Attributes:
+        dtype: by the format's names, such as `F32`.
+        shape: of the tensor.
+        data_offsets: its first byte and the one after its last, counted from the end of the header.
+    """
+
+    dtype: Annotated[str, BeforeValidator(lambda name: _known(name))]
+    shape: Annotated[tuple[Count, ...], Field(max_length=8)]
+    data_offsets: tuple[Count, Count]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """A safetensors file whose header is sound.
+
+    Attributes:
+        path: the file.
+        tensors: name → what is stored.
+        metadata: text by name; empty where the file has none.
+    """
+
+    path: Path
+    tensors: dict[str, StoredTensor]
+    metadata: dict[str, str]
+
+    @classmethod
+    def open(cls, path: Path, most_bytes: int) -> "TensorFile":
+        """Reads the header alone.
+
+        Raises:
+            ValueError: it is no such file, is cut short, too large, or its header does not hold together.
+            OSError: it is not there or may not be read.
+        """
+        with open_regular(path, most_bytes) as (file, size):
+            length = int.from_bytes(file.read(8), "little")
+            try:
+                if not 2 <= length <= min(HEADER_BYTES, size - 8):
+                    raise ValueError(f"its header should have {length} bytes: cut short, or no safetensors file")
+                header = parse_json(file.read(length))
+                metadata = _METADATA.validate_python(header.pop(METADATA, {}) if isinstance(header, dict) else header)
+                tensors = _TENSORS.validate_python(header)
+                _check_layout(tensors, size - 8 - length)
+            except ValidationError as error:
+                raise ValueError(f"{path} cannot be read: its header: {first_problem(error)}") from error
+            except ValueError as error:
+                raise ValueError(f"{path} cannot be read: {error}") from error
+        return cls(path, tensors, metadata)
+
+    def check_shapes(self, expected: Mapping[str, Shape]) -> None:
+        """Compares names and shapes with those of the tensors that will be filled, before these are made.
+
+        Raises:
+            ValueError: one is missing, too many, or of another shape; the message names the first.
+        """
+        for name, shape in expected.items():
+            if name not in self.tensors:
+                raise ValueError(f"the tensor {name!r} is missing")
+            if (stored := self.tensors[name].shape) != tuple(shape):
+                raise ValueError(f"the tensor {name!r} has shape {list(stored)}, not {list(shape)}")
+        if extra := next((name for name in self.tensors if name not in expected), None):
+            raise ValueError(f"nothing takes its tensor {extra!r:.80}")
+
+    @torch.no_grad()
+    def fill(self, targets: Mapping[str, Tensor]) -> None:
+        """Copies the stored values into tensors of the same names and shapes, whatever their types.
+
+        Raises:
+            ValueError: names or shapes differ, or the file cannot be read, such as one that was changed meanwhile.
+        """
+        self.check_shapes({name: tuple(target.shape) for name, target in targets.items()})
+        try:
+            with safe_open(self.path, "pt") as file:
+                for name, target in targets.items():
+                    target.copy_(file.get_tensor(name))
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"it cannot be read: {error}") from error
+
+
+_TENSORS: TypeAdapter[dict[str, StoredTensor]] = TypeAdapter(dict[str, StoredTensor])
+_METADATA: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
+
+
+def _known(name: Any) -> Any:
+    if name not in ITEM_BYTES:
+        raise ValueError(f"{name!r:.40} is not a type of value that is read; there are: {', '.join(ITEM_BYTES)}")
+    return name
+
+
+def _check_layout(tensors: Mapping[str, StoredTensor], size: int) -> None:
+    """The tensors must fill the rest of the file, one after another."""
+    place = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].data_offsets):
+        begin, end = tensor.data_offsets
+        if begin != place or end - begin != tensor.bytes:
+            raise ValueError(f"the tensor {name!r:.80} is not as long as its shape, or not where it should be")
+        place = end
+    if place != size:
+        raise ValueError(f"its tensors take {place} bytes, and {size} are there: cut short")

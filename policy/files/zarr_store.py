@@ -1,0 +1,259 @@
+"""Stores of arrays (zarr 3), looked through before zarr opens them: kinds of files, metadata, codecs, sizes of chunks.
+
+zarr can decode with whatever codecs are installed, one of which unpickles; it follows links; and it sets aside what the
+metadata claim and what a compressed chunk claims. So the whole store is checked first, and only then given to zarr, which is
+imported here alone.
+"""
+
+import itertools
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from paradp.policy.files.limits import CHUNK_BYTES, DOCUMENT_BYTES, MOST_FILES, check_expansion, check_numbers
+from paradp.policy.files.reading import open_regular, read_validated
+from paradp.policy.files.zstd import check_frame
+
+if TYPE_CHECKING:
+    import zarr
+
+METADATA = "zarr.json"
+DEEPEST = 8
+# Kinds of numbers, with the bytes of one. Neither objects nor text are read from any store.
+ITEM_BYTES = {
+    **{"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2},
+    **{"int32": 4, "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8},
+}
+# What makes bytes of numbers, and what may compress them: zarr's own default for numbers. It must be known what a compressed
+# chunk takes before it is decoded; another compressor needs a check as `check_frame` is one of zstd.
+SERIALIZER, COMPRESSOR = "bytes", "zstd"
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """What a store claims of one array; whatever the version of its format, it is checked by the same rules.
+
+    Attributes:
+        shape: of the array.
+        chunks: shape of a chunk; every chunk takes as much memory as a whole one.
+        dtype: kind of its numbers.
+        codecs: names of what a chunk's numbers went through, in order.
+        present: indices of the chunks that are stored.
+    """
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: str
+    codecs: tuple[str, ...]
+    present: set[tuple[int, ...]] = field(default_factory=set)
+
+    @property
+    def chunk_bytes(self) -> int:
+        return math.prod(self.chunks) * ITEM_BYTES[self.dtype]
+
+    def check(self) -> None:
+        """Raises:
+        ValueError: the claim does not hold together, or is beyond the limits.
+        """
+        if self.dtype not in ITEM_BYTES:
+            raise ValueError(f"{self.dtype!r:.40} is no kind of number; there are: {', '.join(ITEM_BYTES)}")
+        if odd := [name for name in self.codecs if name not in (SERIALIZER, COMPRESSOR)]:
+            raise ValueError(f"the codec {odd[0]!r:.40} is not read; there are: {SERIALIZER}, {COMPRESSOR}")
+        if self.codecs not in ((SERIALIZER,), (SERIALIZER, COMPRESSOR)):
+            raise ValueError(f"the codecs {', '.join(self.codecs)} do not make numbers of bytes")
+        if len(self.shape) != len(self.chunks) or not self.shape:
+            raise ValueError(f"shape {list(self.shape)} and chunks {list(self.chunks)} do not fit each other")
+        check_numbers(math.prod(self.shape))
+        if self.chunk_bytes > CHUNK_BYTES:
+            raise ValueError(f"a chunk of it takes {self.chunk_bytes} bytes; at most {CHUNK_BYTES} are read")
+
+    def lacks(self, rows: int) -> bool:
+        """Whether a chunk of the first `rows` rows is not stored."""
+        grid = [math.ceil(n / chunk) for n, chunk in zip((rows, *self.shape[1:]), self.chunks, strict=True)]
+        return any(index not in self.present for index in itertools.product(*map(range, grid)))
+
+
+def check_store(path: Path) -> dict[str, StoredArray]:
+    """Looks through a whole store, decoding nothing: its arrays by their place in it, such as `data/action`.
+
+    Raises:
+        ValueError: there is something in it that is not read: a link, a pipe, another version of the format, a codec or type
+            of number that is not on the list, a size beyond the limits; the message names the file.
+    """
+    if not (path / METADATA).is_file():
+        old = " It is a zarr 2 store." * any((path / name).exists() for name in (".zgroup", ".zarray"))
+        raise ValueError(f"{path} is no zarr 3 store: it lacks {METADATA}.{old}")
+    arrays: dict[str, StoredArray] = {}
+    stored = 0
+    for folder, files in _walk(path):
+        stored += sum(files.values())
+        if METADATA not in files:
+            continue
+        node = read_validated(folder / METADATA, DOCUMENT_BYTES, _NODE)
+        if isinstance(node, _Array):
+            arrays[folder.relative_to(path).as_posix()] = _claim(folder, node)
+    for name, array in arrays.items():
+        _find_chunks(path / name, array)
+    try:
+        check_numbers(sum(math.prod(array.shape) for array in arrays.values()))
+        check_expansion(sum(math.prod(array.shape) * ITEM_BYTES[array.dtype] for array in arrays.values()), stored)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return arrays
+
+
+def open_store(path: Path, mode: Literal["r", "r+"]) -> "tuple[zarr.Group, dict[str, StoredArray]]":
+    """A store's group, and the arrays in it; errors as of `check_store`.
+
+    zarr's copies of the metadata in the root are not used: what was checked is what is read.
+    """
+    import zarr
+
+    arrays = check_store(path)
+    return zarr.open_group(path, mode=mode, zarr_format=3, use_consolidated=False), arrays
+
+
+def create_store(path: Path, arrays: Mapping[str, tuple[tuple[int, ...], str]], attributes: Mapping[str, Any]) -> None:
+    """Makes a store of empty arrays that grow along their first axis, in place of whatever is there.
+
+    Chunks carry a checksum: a damaged one does not decode to other numbers.
+
+    Args:
+        path: the folder.
+        arrays: place → shape of a chunk and type of its numbers.
+        attributes: of the root, JSON.
+    """
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    for name, (chunks, dtype) in arrays.items():
+        group.create_array(name, shape=(0, *chunks[1:]), chunks=chunks, dtype=dtype, compressors=ZstdCodec(checksum=True))
+    group.attrs.update(dict(attributes))
+
+
+def append(group: "zarr.Group", name: str, rows: Any) -> None:
+    """Adds rows to an array. Chunks of zeros are stored too: one that is missing is then known to be lost."""
+    import zarr
+
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        group[name].append(rows)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Codec(_Strict):
+    name: str
+    configuration: dict[str, bool | int | str] = {}  # none that holds other codecs
+
+
+class _Shape(_Strict):
+    chunk_shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=4)]
+
+
+class _Grid(_Strict):
+    name: Literal["regular"]
+    configuration: _Shape
+
+
+class _Keys(_Strict):
+    name: Literal["default"]
+    configuration: dict[Literal["separator"], Literal["/"]] = {}
+
+
+class _Group(_Strict):
+    zarr_format: Literal[3]
+    node_type: Literal["group"]
+    attributes: dict[str, Any] = {}
+
+
+class _Array(_Strict):
+    zarr_format: Literal[3]
+    node_type: Literal["array"]
+    shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=4)]
+    data_type: str
+    chunk_grid: _Grid
+    chunk_key_encoding: _Keys
+    fill_value: bool | int | float
+    codecs: Annotated[list[_Codec], Field(max_length=8)]
+    attributes: dict[str, Any] = {}
+    storage_transformers: Annotated[list, Field(max_length=0)] = []
+    dimension_names: list[str | None] | None = None
+
+
+_NODE: TypeAdapter[_Group | _Array] = TypeAdapter(Annotated[_Group | _Array, Field(discriminator="node_type")])
+
+
+def _claim(folder: Path, node: _Array) -> StoredArray:
+    shape, chunks = tuple(node.shape), tuple(node.chunk_grid.configuration.chunk_shape)
+    array = StoredArray(shape, chunks, node.data_type, tuple(codec.name for codec in node.codecs))
+    try:
+        array.check()
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+    return array
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, dict[str, int]]]:
+    """Every folder with the names and sizes of its files. Links are not followed but refused."""
+    folders, count = [(root, 0)], 0
+    while folders:
+        folder, depth = folders.pop()
+        files = {}
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                count += 1
+                if count > MOST_FILES:
+                    raise ValueError(f"{root} holds more than {MOST_FILES} files")
+                if entry.is_dir(follow_symlinks=False):
+                    if depth == DEEPEST:
+                        raise ValueError(f"{entry.path} lies too deep for a store")
+                    folders.append((folder / entry.name, depth + 1))
+                elif entry.is_file(follow_symlinks=False):
+                    files[entry.name] = entry.stat(follow_symlinks=False).st_size
+                else:
+                    raise ValueError(f"{entry.path} is a link or a device; only what is in the store itself is read")
+        yield folder, files
+
+
+def _find_chunks(folder: Path, array: StoredArray) -> None:
+    """Checks every chunk that zarr could read, and notes which there are."""
+    grid = [math.ceil(n / chunk) for n, chunk in zip(array.shape, array.chunks, strict=True)]
+    for path in _chunk_files(folder / "c", len(grid)):
+        index = _index(path.relative_to(folder / "c").parts)
+        if index is None or any(i >= n for i, n in zip(index, grid, strict=True)):
+            continue  # not of this grid: zarr does not read it
+        _check_chunk(path, array)
+        array.present.add(index)
+
+
+def _chunk_files(folder: Path, depth: int) -> Iterator[Path]:
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if depth > 1:
+                yield from _chunk_files(path, depth - 1)
+            else:
+                yield path
+
+
+def _index(names: Sequence[str]) -> tuple[int, ...] | None:
+    return tuple(map(int, names)) if all(name.isascii() and name.isdecimal() for name in names) else None
+
+
+def _check_chunk(path: Path, array: StoredArray) -> None:
+    # What cannot be compressed becomes a little longer.
+    with open_regular(path, 2 * array.chunk_bytes + 1024) as (file, size):
+        try:
+            if COMPRESSOR in array.codecs:
+                check_frame(file, size, array.chunk_bytes)
+            elif size != array.chunk_bytes:
+                raise ValueError(f"it has {size} bytes, a chunk has {array.chunk_bytes}")
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error

@@ -1,0 +1,52 @@
+"""Observations and actions in numbers: which quantities, how long, within which limits."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from paradp.policy.files.limits import KEY_BYTES, MOST_CONTROL_HZ, MOST_KEYS, MOST_VALUES, within
+
+
+def check_quantities(
+    observation: Mapping[str, int],
+    action: Mapping[str, int],
+    action_low: Sequence[float],
+    action_high: Sequence[float],
+    control_hz: int,
+    action_step: Sequence[float] | None = None,
+) -> None:
+    """Checks what policies and demonstrations say of observations and actions.
+
+    Args:
+        observation, action: key → length.
+        action_low, action_high: limits of every dimension of an action.
+        control_hz: control steps per second.
+        action_step: the largest step of every dimension; 0 where it never moves.
+
+    Raises:
+        ValueError: something is missing, not finite, in the wrong order or of the wrong length, or beyond the limits.
+    """
+    for what, sizes in (("observation", observation), ("action", action)):
+        _check_sizes(what, sizes)
+    within("control_hz", control_hz, 1, MOST_CONTROL_HZ)
+    size = sum(action.values())
+    for name, values in (("action_low", action_low), ("action_high", action_high), ("action_step", action_step)):
+        if values is None:
+            continue
+        if len(values) != size:
+            raise ValueError(f"{name} has {len(values)} values, an action has {size}")
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"{name} must be finite: {tuple(values)}")
+    for i, (low, high) in enumerate(zip(action_low, action_high, strict=True)):
+        if not low < high:
+            raise ValueError(f"action_low must be below action_high; in dimension {i} they are {low} and {high}")
+    if action_step is not None and min(action_step) < 0:
+        raise ValueError(f"action_step must not be negative: {tuple(action_step)}")
+
+
+def _check_sizes(what: str, sizes: Mapping[str, int]) -> None:
+    within(f"the number of {what} keys", len(sizes), 1, MOST_KEYS)
+    for key, size in sizes.items():
+        if not 1 <= len(key.encode()) <= KEY_BYTES:
+            raise ValueError(f"a key of the {what} must have 1 to {KEY_BYTES} bytes: {key!r:.100}")
+        within(f"the length of {key!r}", size, 1, MOST_VALUES)
+    within(f"the length of an {what}", sum(sizes.values()), 1, MOST_VALUES)

@@ -1,0 +1,69 @@
+"""Every kind of hostile file is answered in one sentence, and takes no memory for what it only claims."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("hostile.py")
+# Beyond the imports; the kinds are read one after another in one process.
+MOST_MEGABYTES = 100
+
+
+def run(do: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, SCRIPT, do, folder], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory) -> dict[str, tuple[str, float]]:
+    folder = tmp_path_factory.mktemp("hostile")
+    run("write", folder)
+    return json.loads(run("read", folder))
+
+
+def test_every_hostile_file_is_refused_in_a_sentence(answers):
+    assert len(answers) > 120
+    for name, (answer, _) in answers.items():
+        assert answer.startswith("refused: "), f"{name}: {answer}"
+        assert "\n" not in answer and len(answer) < 700, f"{name}: {answer}"
+        assert "/it" in answer, f"{name} does not name the file: {answer}"
+
+
+def test_what_a_file_claims_takes_no_memory(answers):
+    took = 0.0
+    for name, (_, peak) in answers.items():
+        assert peak < MOST_MEGABYTES, f"{name} took {peak - took:.0f} MB"
+        took = peak
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("config: channels 8000", "channels must be from 1 to 4096, not 8000"),
+        ("config: timesteps 1e8", "num_train_timesteps must be a whole number from 1 to 10000, not 100000000"),
+        ("config: a network of 17e9 weights", "does not fit its config.json: the tensor 'action_position' is missing"),
+        ("config: action_low infinite", "action_low must be finite"),
+        ("config: action_step infinite", "action_step must be finite"),
+        ("config: gains infinite", "the controller's gains must be finite"),
+        ("config: nested 1000 deep", "it is nested more than 32 deep"),
+        ("weights: a header of 1e12 bytes", "its header should have 1000000000000 bytes"),
+        ("store: codec pickle", "the codec 'numcodecs.pickle' is not read; there are: bytes, zstd"),
+        ("store: codec pickle alone", "the codec 'pickle' is not read; there are: bytes, zstd"),
+        ("store: version 2", "It is a zarr 2 store."),
+        ("store: 6e8 steps", "data/action: it claims to hold 1.2e+09 numbers"),
+        ("store: ends of 1e12", "data/action, data/executed end before the last episode does"),
+        ("store: a second frame of 1e12", "data/action/c/0/0 is damaged: more follows after its end"),
+        ("store: a lost chunk", "chunks of data/action are missing"),
+        ("store: a chunk damaged inside", "is damaged: data/action cannot be read"),
+        ("store: a folder that is a link", "data/obs is a link or a device"),
+        ("recorded: a mask of 1e10 names", "mask/train lists 10000000000 names; the file has 2 demonstrations"),
+        ("recorded: 1.6 GB in two megabytes", "it claims to hold 1.6e+09 bytes"),
+        ("recorded: a description of 1e8 characters", "bytes beside its arrays"),
+    ],
+)
+def test_the_sentence_says_what_is_wrong(answers, name, sentence):
+    assert sentence in answers[name][0]
