@@ -14,8 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from paradp.policy.requests import PlanRequest, plan_together
-from paradp.policy.serving import ServerConfig
-from paradp.policy.serving import server as server_module
+from paradp.policy.serving import ServerConfig, connections
 from paradp.policy.serving.wire import pack
 from paradp.sampler import Speculative
 
@@ -325,8 +324,8 @@ def test_requests_of_clients_that_have_gone_are_forgotten(policy, running, clien
 
 
 def test_a_client_that_does_not_read_is_cut_off_and_holds_nobody_up(policy, running, client, message, monkeypatch):
-    monkeypatch.setattr(server_module, "READ_SECONDS", 0.3)
-    monkeypatch.setattr(server_module, "MOST_UNREAD_BYTES", 10_000)
+    monkeypatch.setattr(connections, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "MOST_UNREAD_BYTES", 10_000)
     with running(policy, most_bytes=10_000) as serving, socket.create_connection(("127.0.0.1", serving.port)) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.sendall(
