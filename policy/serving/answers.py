@@ -21,6 +21,7 @@ MOST_BYTES = "paradp/max_message_bytes"
 MOST_ANSWER_BYTES = 2**20
 # Of a length, a horizon or a rate; and of a plan's counts.
 _MOST_LENGTH, _MOST_COUNT = 2**16, 2**31 - 1
+_COUNTS = ("batch", "rounds", "evaluations")
 _STAGES = ("encode", "denoise", "decode")
 
 
@@ -121,9 +122,7 @@ def _plan(answer: Mapping[str, Any], spec: Interface) -> Chunk:
         actions=finite_numbers("actions", answer["actions"], (horizons.predict - horizons.observe + 1, size)),
         whole=finite_numbers("paradp/whole", answer["paradp/whole"], (horizons.predict, size)),
         timing=PlanTiming(*(_number(f"{name}_ms", timing[f"{name}_ms"]) / 1000 for name in _STAGES)),
-        **{
-            name: whole_number(name, answer[f"paradp/{name}"], 0, _MOST_COUNT) for name in ("batch", "rounds", "evaluations")
-        },
+        **{name: whole_number(name, answer[f"paradp/{name}"], 0, _MOST_COUNT) for name in _COUNTS},
         residual=_number("paradp/residual", answer["paradp/residual"]),
         converged=flag("converged", answer["paradp/converged"]),
     )

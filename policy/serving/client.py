@@ -91,7 +91,7 @@ class Remote:
                 raise ConnectionError(f"{self._uri} answers {status}: {_words(body.decode(errors='replace'))}") from error
             except ssl.SSLCertVerificationError as error:
                 raise ConnectionError(
-                    f"{self._uri} is not trusted: {error.verify_message}; name the file with its authority's certificate (ca)"
+                    f"{self._uri} is not trusted: {error.verify_message}; name the file of its authority's certificate (ca)"
                 ) from error
             except ssl.SSLError as error:
                 raise ConnectionError(f"{self._uri} does not speak TLS; is it ws://? ({error.reason})") from error
@@ -242,12 +242,9 @@ def _reject(future: "Future[Chunk]", error: Exception) -> None:
 
 def _too_big(error: ConnectionClosed) -> str | None:
     """What to say where a message ended the connection because of its size; to send it again would be of no use."""
-    for close, whose in (
-        (error.rcvd, "the request is larger than the server takes"),
-        (error.sent, "the answer is too large"),
-    ):
+    for close, what in ((error.rcvd, "the request is too large for the server"), (error.sent, "the answer is too large")):
         if close is not None and close.code == CloseCode.MESSAGE_TOO_BIG:
-            return f"{whose}: {_words(close.reason)}"
+            return f"{what}: {_words(close.reason)}"
     return None
 
 

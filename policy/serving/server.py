@@ -112,9 +112,8 @@ class PolicyServer:
         with suppress(TimeoutError):  # a client that does not read its answer
             async with asyncio.timeout(FINISH_SECONDS), self._idle:
                 await self._idle.wait_for(lambda: self._answering == 0)
-        going = [
-            asyncio.create_task(c.close(CloseCode.GOING_AWAY, "the server is shutting down")) for c in server.connections
-        ]
+        why = CloseCode.GOING_AWAY, "the server is shutting down"
+        going = [asyncio.create_task(connection.close(*why)) for connection in server.connections]
         if going:
             await asyncio.wait(going, timeout=CLOSE_SECONDS)
         for connection in server.connections:

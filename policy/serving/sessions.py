@@ -4,7 +4,7 @@ A message is a map with the observation's keys, and may have these besides:
 
 | key | meaning |
 | --- | --- |
-| `paradp/reset` | true in the first control step of an episode: the steps before it are forgotten, and the noise begins anew |
+| `paradp/reset` | true in an episode's first control step: the steps before are forgotten, and the noise begins anew |
 | `paradp/noise_seed` | of this plan's noise; drawn by the server otherwise |
 | `paradp/guess` | `[H, A]`, a first guess at the chunk, normalised units |
 | `paradp/budget` | seconds for the solver |
