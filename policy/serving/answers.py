@@ -56,7 +56,7 @@ def read_interface(greeting: Mapping[str, Any]) -> Interface:
         return _interface(greeting)
     except KeyError as error:
         raise ValueError(f"the server's metadata lacks {error}: it is not that of a paradp policy") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"the server's metadata is not that of a paradp policy: {error}") from error
 
 
@@ -91,7 +91,7 @@ def read_plan(answer: Mapping[str, Any], spec: Interface) -> Chunk:
         return _plan(answer, spec)
     except KeyError as error:
         raise ValueError(f"the server's answer cannot be read: it lacks {error}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, IndexError) as error:
         raise ValueError(f"the server's answer cannot be read: {error}") from error
 
 

@@ -22,6 +22,7 @@ from paradp.policy.serving.addresses import check_api_key, check_url
 from paradp.policy.serving.answers import MOST_ANSWER_BYTES, read_interface, read_plan
 from paradp.policy.serving.sessions import BUDGET, GUESS, KEEP, NOISE_SEED
 from paradp.policy.serving.tls import client_context
+from paradp.policy.serving.values import numbers
 from paradp.policy.serving.wire import pack, unpack
 from paradp.policy.spec import Interface
 
@@ -134,7 +135,7 @@ class Remote:
             request, future = asked
             try:
                 message = self._message(request)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, OverflowError) as error:
                 _reject(future, ValueError(f"the request cannot be sent: {error}"))
                 continue
             while not self._given_up(future):
@@ -149,8 +150,11 @@ class Remote:
         return not self._requests.empty() or future.cancelled() or self._closed.is_set()
 
     def _message(self, request: PlanRequest) -> bytes:
-        ends = np.cumsum(list(self.spec.observation.values()))[:-1]
-        message: dict[str, Any] = dict(zip(self.spec.observation, np.split(request.history, ends, axis=1), strict=True))
+        history, spec = numbers("the history", request.history), self.spec
+        if history.shape != (spec.horizons.observe, spec.observation_size):
+            raise ValueError(f"the history has shape {history.shape}, not {(spec.horizons.observe, spec.observation_size)}")
+        ends = np.cumsum(list(spec.observation.values()))[:-1]
+        message: dict[str, Any] = dict(zip(spec.observation, np.split(history, ends, axis=1), strict=True))
         options = {NOISE_SEED: request.noise_seed, GUESS: request.guess, BUDGET: request.budget, KEEP: request.keep}
         return pack(message | {key: value for key, value in options.items() if value is not None})
 

@@ -72,7 +72,9 @@ def test_a_seed_may_be_numpys(spec, number):
     assert ask(Session(spec), **step(0), **{"paradp/noise_seed": number}).noise_seed == 7
 
 
-@pytest.mark.parametrize("number", [0.5, np.float16(0.5), np.float32(0.5), np.float64(0.5), np.array(0.5), np.array(0.5, ">f4")])
+@pytest.mark.parametrize(
+    "number", [0.5, np.float16(0.5), np.float32(0.5), np.float64(0.5), np.array(0.5), np.array(0.5, ">f4")]
+)
 def test_a_budget_may_be_numpys(spec, number):
     assert ask(Session(spec), **step(0), **{"paradp/budget": number}).budget == 0.5
 
@@ -91,7 +93,10 @@ def test_a_budget_may_be_a_whole_number(spec, number):
         ("paradp/budget", [0, -1.0, np.float32(-1), float("nan"), np.float64("inf"), np.array(np.nan)]),
         ("paradp/keep", ["x", 1, True, np.zeros(16, bool), [True] * 16, ["1"] * 16, [None] * 16, TEXT, OBJECTS]),
         ("paradp/guess", ["x", 1, np.zeros((16, 2), bool), [["0", "0"]] * 16, [[0.0]] * 16, np.full((16, 2), np.inf), TEXT]),
-        ("position", ["x", True, np.bool_(True), [True, False], ["1", "2"], [1, None], [[1], [2, 3]], TEXT, OBJECTS, {}, None]),
+        (
+            "position",
+            ["x", True, np.bool_(True), [True, False], ["1", "2"], [1, None], [[1], [2, 3]], TEXT, OBJECTS, {}, None],
+        ),
     ],
 )
 def test_what_is_no_number_is_refused_by_name(spec, option, wrong):
@@ -109,7 +114,13 @@ def test_arrays_of_what_is_no_number_are_refused_by_name(spec, dtype):
 
 @pytest.mark.parametrize(
     "position",
-    [[0.5, 1], [np.float32(0.5), np.int64(1)], np.array([0.5, 1.0], ">f8"), np.array([0.5, 1], np.float16), [np.array(0.5), 1]],
+    [
+        [0.5, 1],
+        [np.float32(0.5), np.int64(1)],
+        np.array([0.5, 1.0], ">f8"),
+        np.array([0.5, 1], np.float16),
+        [np.array(0.5), 1],
+    ],
 )
 def test_observations_may_be_lists_and_of_any_number(spec, position):
     assert np.array_equal(ask(Session(spec), **(step(0) | {"position": position})).history[-1, :2], np.float32([0.5, 1]))
