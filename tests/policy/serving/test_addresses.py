@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import socket
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
