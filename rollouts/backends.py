@@ -4,11 +4,13 @@ A job is one group of episodes, computed together from start to end by one proce
 matters. A process that dies takes nothing along but the jobs it was at, and those are run again.
 """
 
+import os
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 from paradp.rollouts.config import RolloutConfig
@@ -20,6 +22,11 @@ from paradp.rollouts.workplace import Workplace
 
 # How often a job is begun whose workers die.
 ATTEMPTS = 3
+# Ray's name for a Ray that is started here. Without it Ray would join whatever cluster was started last on this machine.
+OWN_RAY = "local"
+# If it is 0 when Ray is imported, Ray's servers listen on loopback, as on Windows and macOS. By default they
+# listen on all addresses, and whoever reaches them can execute code.
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 @dataclass(frozen=True)
@@ -95,28 +102,50 @@ class RayCluster:
     """Workers of a Ray cluster, each with the cores that its job's threads need. paradp must be installed on every node.
 
     Args:
-        address: of the cluster; by default that of `RAY_ADDRESS`, or a Ray of its own on this machine.
+        address: of the cluster; by default that of `RAY_ADDRESS`, or a Ray of its own on this machine, whose servers
+            listen to this machine alone.
 
     Raises:
         ValueError: Ray is not installed, or the cluster cannot be reached.
     """
 
     def __init__(self, address: str | None = None):
+        address = address or os.environ.get("RAY_ADDRESS") or OWN_RAY
+        if address == OWN_RAY:
+            os.environ[_CLUSTERS] = "0"
         try:
             import ray
         except ModuleNotFoundError as error:
             raise ValueError("the backend `ray` needs Ray: pip install 'paradp[ray]'") from error
         self._ray = ray
         try:
-            if address is not None:
+            if address != OWN_RAY:
                 _knock(address)
-            ray.init(address, include_dashboard=None if address else False, log_to_driver=False, logging_level="ERROR")
+            dashboard = False if address == OWN_RAY else None
+            ray.init(address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
         except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"no Ray cluster can be reached at {address}: {error}") from error
+        if address == OWN_RAY and not ip_address(ray.util.get_node_ip_address()).is_loopback:
+            ray.shutdown()
+            raise ValueError(f"Ray would listen to other machines, for it was imported before: set {_CLUSTERS}=0 first")
+
+    def check(self, configs: Iterable[RolloutConfig]) -> None:
+        """Raises:
+        ValueError: a run needs more than any node has; Ray would wait for such a node for ever, without a word.
+        """
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        for cpus, gpus in {tuple(_needs(config).values()) for config in configs}:
+            if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+                there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+                raise ValueError(
+                    f"each of Ray's workers needs {cpus} CPUs (--threads) and {gpus} GPUs (--device); no node has so many:"
+                    f" they have {there}"
+                )
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
         from ray.exceptions import RayError, RayTaskError
 
+        self.check(job.config for job in jobs)
         # Ray itself runs a job again whose worker or node was lost.
         remote = self._ray.remote(max_retries=ATTEMPTS - 1)(_run_job)
         running = {remote.options(**_needs(job.config)).remote(job): job for job in jobs}
@@ -126,6 +155,10 @@ class RayCluster:
             try:
                 yield job, self._ray.get(done)
             except RayTaskError as error:
+                if isinstance(error.cause, ImportError):
+                    raise ValueError(
+                        f"a node cannot run episodes: {error.cause}; install paradp there as it is here"
+                    ) from error
                 raise error.cause from None
             except RayError as error:
                 raise _dying(job) from error

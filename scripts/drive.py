@@ -40,6 +40,7 @@ def drive(
     sampler: Annotated[str, tyro.conf.arg(help=SAMPLER_HELP)] = "auto",
     plans: Literal["process", "thread"] = "process",
     server: str | None = None,
+    ca: Path | None = None,
     late: Late = "continue-chunk",
     budget_ms: float | None = None,
     dead_after: float = 2.0,
@@ -71,7 +72,8 @@ def drive(
         minutes: of wall-clock time.
         sampler: see above.
         plans: whether chunks are planned in a process of their own or in a thread beside the loop.
-        server: a policy server that plans instead, ws://HOST:PORT.
+        server: a policy server that plans instead, ws://HOST:PORT, or wss://HOST:PORT with TLS.
+        ca: a PEM file with the certificates to trust, for wss; the system's by default.
         late: when a chunk is not there in time: hold, continue-chunk (go on with the rest of the last one, then hold), or
             stop.
         budget_ms: milliseconds for a plan's solver; one that would take longer is ended by then.
@@ -100,7 +102,7 @@ def drive(
     load = partial(load_policy, path, sampler, engine=engine, precision=precision)
     with ExitStack() as stack:
         with console.status("loading the policy, and the robot"):
-            source = _source(server, plans, load, threads or cores())
+            source = _source(server, ca, plans, load, threads or cores())
             stack.callback(source.close)
             _check_same(source.spec, spec)
             hold = ACTION_CONVENTIONS[spec.action_convention].hold
@@ -128,9 +130,9 @@ def drive(
         console.print(f"figures: {out / 'drive.json'}")
 
 
-def _source(server: str | None, plans: str, load: Callable, threads: int) -> PlanSource:
+def _source(server: str | None, ca: Path | None, plans: str, load: Callable, threads: int) -> PlanSource:
     if server is not None:
-        return remote(server)
+        return remote(server, ca)
     if plans == "thread":
         return InThread(load())
     return InProcess(read_info(load.args[0]).spec, load, threads)  # type: ignore[attr-defined]

@@ -115,7 +115,7 @@ def evaluate(
     )
     cells = grid.cells()
     with progress(f"{task} · {len(cells)} cells", len(cells) * episodes) as report:
-        comparison = run(grid, baseline, report, _backend(backend, workers or _workers(device, threads), address))
+        comparison = run(grid, baseline, report, _backend(backend, workers or _workers(device, threads), address, cells))
     convention = read_info(base.checkpoint_path).spec.action_convention
     _tell(comparison, convention, [out / "report.md", *([page] if page else [])])
 
@@ -124,9 +124,11 @@ def _workers(device: str, threads: int) -> int:
     return 1 if device.startswith("cuda") else max(1, cores() // threads)
 
 
-def _backend(name: str, workers: int, address: str | None) -> Backend:
+def _backend(name: str, workers: int, address: str | None, cells: dict[str, RolloutConfig]) -> Backend:
     if name == "ray":
-        return RayCluster(address)
+        cluster = RayCluster(address)
+        cluster.check(cells.values())
+        return cluster
     if address is not None:
         raise ValueError("--address is for --backend ray")
     return Local(workers)

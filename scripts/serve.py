@@ -4,6 +4,8 @@ import asyncio
 import importlib
 import os
 import signal
+from pathlib import Path
+from ssl import SSLContext
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +37,9 @@ def serve(
     device: str = "cpu",
     engine: EngineName = "auto",
     precision: Precision = "fp32",
+    max_message_kib: int = 2048,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
 ) -> None:
     """Serve a policy over websockets, as openpi's clients speak to one.
 
@@ -43,6 +48,7 @@ def serve(
 
         paradp serve square
         PARADP_API_KEY=secret paradp serve runs/train/checkpoint --host 0.0.0.0 --port 8000
+        paradp serve square --host 0.0.0.0 --tls-cert server.pem --tls-key server.key
 
     Args:
         checkpoint: a pretrained policy's name or a checkpoint's directory.
@@ -56,21 +62,38 @@ def serve(
         device: where the network computes: cpu or cuda.
         engine: what computes it; auto takes the fastest that there is for the device.
         precision: of its arithmetic.
+        max_message_kib: of a client's message, in KiB; pictures that clients send along count. Memory for three such
+            messages may be needed for each client.
+        tls_cert: a PEM file with the server's certificate and those that lead to its authority's; clients then connect to
+            wss://HOST:PORT.
+        tls_key: a PEM file with its private key.
     """
     serving = _serving()
-    config = serving.ServerConfig(host, port, os.environ.get(API_KEY), clients, together, waiting)
+    config = serving.ServerConfig(
+        host, port, os.environ.get(API_KEY), clients, together, waiting, 1024 * max_message_kib, _tls(tls_cert, tls_key)
+    )
+    serving.listenable(config.host, port)  # found out before anything is loaded
     torch.set_num_threads(threads or cores())
-    with console.status(f"loading {checkpoint}, measuring and compiling what is needed"):
-        policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
-        server = serving.PolicyServer(policy, config, sampler)
-        server.warm_up()
+    console.print(f"loading {checkpoint}; the first time, what is fastest here is measured", soft_wrap=True)
+    policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
+    server = serving.PolicyServer(policy, config, sampler)
+    console.print(f"warming up, with plans for 1 to {together} clients at once")
+    server.warm_up()
     spare_garbage_collection()
     asyncio.run(_run(server, config))
 
 
-def remote(uri: str) -> "Remote":
+def remote(uri: str, ca: Path | None = None) -> "Remote":
     """Plans from a server."""
-    return _serving().Remote(uri, os.environ.get(API_KEY))
+    return _serving().Remote(uri, os.environ.get(API_KEY), ca=ca)
+
+
+def _tls(certificate: Path | None, key: Path | None) -> SSLContext | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise ValueError("TLS needs both --tls-cert and --tls-key")
+    return _serving().server_context(certificate, key)
 
 
 def _serving() -> ModuleType:
@@ -93,7 +116,10 @@ async def _run(server: "PolicyServer", config: "ServerConfig") -> None:
 
     def ready(port: int) -> None:
         guarded = "with an API key" if config.api_key else "without an API key"
-        console.print(f"serving at ws://{config.host}:{port}, {guarded}; Ctrl-C ends it", soft_wrap=True)
+        here, *elsewhere = _serving().urls(config.host, port, config.tls is not None)
+        others = "".join(f" (from other machines {url})" for url in elsewhere)
+        said = f"serving at {here}{others}, {guarded}; Ctrl-C ends it"
+        console.print(said, soft_wrap=True, markup=False, highlight=False)
 
     await server.run(stop, ready)
     console.print("closed")

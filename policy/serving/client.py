@@ -1,50 +1,66 @@
 """Plans from a server: our own client, which goes on by itself when the server comes back."""
 
 import queue
+import ssl
 import threading
 import time
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, WebSocketException
+from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection, connect
 
 from paradp.policy.asynchronous import AsyncController, Late
 from paradp.policy.controller import Hold
-from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.joining import Joining
 from paradp.policy.requests import Chunk, PlanRequest
+from paradp.policy.serving.addresses import check_api_key, check_url
+from paradp.policy.serving.answers import MOST_ANSWER_BYTES, read_interface, read_plan
 from paradp.policy.serving.sessions import BUDGET, GUESS, KEEP, NOISE_SEED
+from paradp.policy.serving.tls import client_context
+from paradp.policy.serving.values import numbers
 from paradp.policy.serving.wire import pack, unpack
-from paradp.policy.spec import Horizons, Interface
+from paradp.policy.spec import Interface
 
 RETRY_SECONDS = 0.2
 # A server is given so long to answer before it counts as gone.
 ANSWER_SECONDS = 30.0
+# Of what a server says in words.
+_MOST_WORDS = 300
 
 
 class Remote:
     """A `PlanSource` on a server. While it cannot be reached, it is tried again and again for the last request.
 
+    Every request carries all observed steps, so that the server has nothing to remember between episodes.
+
     Args:
-        uri: `ws://HOST:PORT`.
+        uri: `ws://HOST:PORT`, or `wss://HOST:PORT` for a server that speaks TLS.
         api_key: if the server wants one.
         connect_seconds: how long the server may take to be there at first.
+        ca: a PEM file with the certificates to trust, for `wss`; the system's by default, or those of `SSL_CERT_FILE`.
 
     Raises:
-        ConnectionError: it cannot be reached, does not let us in, or is no such server.
+        ValueError: the address, the key or the file is none.
+        ConnectionError: the server cannot be reached or trusted, does not let us in, or is no such server.
     """
 
-    def __init__(self, uri: str, api_key: str | None = None, connect_seconds: float = 10.0):
+    def __init__(self, uri: str, api_key: str | None = None, connect_seconds: float = 10.0, ca: Path | None = None):
+        check_url(uri)
+        if api_key is not None:
+            check_api_key(api_key)
         self._uri = uri
         self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else None
+        self._tls = client_context(ca) if uri.startswith("wss:") else None
         self._closed = threading.Event()
         self._open = ExitStack()
-        self._connection, metadata = self._first_connection(connect_seconds)
-        self.spec = _interface(metadata)
-        self.metadata = metadata
+        self._connection: ClientConnection | None
+        self._connection, self.metadata = self._first_connection(connect_seconds)
+        self.spec = read_interface(self.metadata)
         self._requests: queue.SimpleQueue[tuple[PlanRequest, Future[Chunk]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="remote plans", daemon=True)
         self._thread.start()
@@ -66,40 +82,62 @@ class Remote:
         self._requests.put(None)
         self._thread.join(timeout=10)
 
-    def _first_connection(self, seconds: float) -> tuple[ClientConnection, dict[Any, Any]]:
+    def _first_connection(self, seconds: float) -> tuple[ClientConnection, dict[str, Any]]:
         until = time.monotonic() + seconds
         while True:
             try:
                 return self._connect()
             except InvalidStatus as error:
-                status = error.response.status_code
-                why = (error.response.body or b"").decode(errors="replace").strip()
-                raise ConnectionError(f"{self._uri} answers {status}: {why}") from error
+                status, body = error.response.status_code, error.response.body or b""
+                raise ConnectionError(f"{self._uri} answers {status}: {_words(body.decode(errors='replace'))}") from error
+            except ssl.SSLCertVerificationError as error:
+                raise ConnectionError(
+                    f"{self._uri} is not trusted: {error.verify_message}; name the file of its authority's certificate (ca)"
+                ) from error
+            except ssl.SSLError as error:
+                raise ConnectionError(f"{self._uri} does not speak TLS; is it ws://? ({error.reason})") from error
             except (OSError, InvalidHandshake, TimeoutError) as error:
                 if time.monotonic() > until:
-                    raise ConnectionError(f"no policy server at {self._uri}: {error}") from error
+                    hint = "; does it speak TLS (wss://)?" if isinstance(error, InvalidMessage) and not self._tls else ""
+                    raise ConnectionError(f"no policy server at {self._uri}: {_words(str(error))}{hint}") from error
                 time.sleep(RETRY_SECONDS)
             except (ValueError, WebSocketException) as error:
-                raise ConnectionError(f"{self._uri} is no policy server: {error}") from error
+                raise ConnectionError(f"{self._uri} is no policy server: {_words(str(error))}") from error
 
-    def _connect(self) -> tuple[ClientConnection, dict[Any, Any]]:
+    def _connect(self) -> tuple[ClientConnection, dict[str, Any]]:
+        """A connection, and the metadata that it begins with."""
         opening = connect(
-            self._uri, compression=None, max_size=None, additional_headers=self._headers, open_timeout=5, proxy=None
+            self._uri,
+            ssl=self._tls,
+            compression=None,
+            max_size=MOST_ANSWER_BYTES,
+            additional_headers=self._headers,
+            open_timeout=5,
+            proxy=None,
         )
-        connection = self._open.enter_context(opening)
-        greeting = connection.recv(timeout=5)
-        if isinstance(greeting, str):
-            raise ValueError(greeting)
-        return connection, unpack(greeting)
+        with ExitStack() as stack:
+            connection = stack.enter_context(opening)
+            greeting = connection.recv(timeout=5)
+            if isinstance(greeting, str):
+                raise ValueError(greeting)
+            metadata = unpack(greeting)
+            read_interface(metadata)
+            self._open.push(stack.pop_all())
+        return connection, metadata
 
     def _hang_up(self) -> None:
+        self._connection = None
         with suppress(WebSocketException, OSError):
             self._open.close()
 
     def _work(self) -> None:
         while (asked := self._requests.get()) is not None and not self._closed.is_set():
             request, future = asked
-            message = self._message(request)
+            try:
+                message = self._message(request)
+            except (ValueError, TypeError, OverflowError) as error:
+                _reject(future, ValueError(f"the request cannot be sent: {error}"))
+                continue
             while not self._given_up(future):
                 if self._try(message, future):
                     break
@@ -112,39 +150,51 @@ class Remote:
         return not self._requests.empty() or future.cancelled() or self._closed.is_set()
 
     def _message(self, request: PlanRequest) -> bytes:
-        ends = np.cumsum(list(self.spec.observation.values()))[:-1]
-        message: dict[str, Any] = dict(zip(self.spec.observation, np.split(request.history, ends, axis=1), strict=True))
+        history, spec = numbers("the history", request.history), self.spec
+        if history.shape != (spec.horizons.observe, spec.observation_size):
+            raise ValueError(f"the history has shape {history.shape}, not {(spec.horizons.observe, spec.observation_size)}")
+        ends = np.cumsum(list(spec.observation.values()))[:-1]
+        message: dict[str, Any] = dict(zip(spec.observation, np.split(history, ends, axis=1), strict=True))
         options = {NOISE_SEED: request.noise_seed, GUESS: request.guess, BUDGET: request.budget, KEEP: request.keep}
         return pack(message | {key: value for key, value in options.items() if value is not None})
 
     def _try(self, message: bytes, future: "Future[Chunk]") -> bool:
         """Whether the request is done with; without an answer the connection is made anew, where it can be."""
+        if self._connection is None and not self._connect_again(future):
+            return future.done()
         try:
-            self._connection.send(message)
-            answer = self._receive(future)
-            if isinstance(answer, str) and answer.startswith("busy"):
-                return False
-            _fulfil(future, answer, self.spec)
-            return True
-        except (WebSocketException, OSError):
+            answer = self._ask(message, future)
+        except (WebSocketException, OSError) as error:
             self._hang_up()
-        if self._closed.is_set():
-            return True
+            if isinstance(error, ConnectionClosed) and (why := _too_big(error)):
+                _reject(future, ValueError(why))
+            elif not self._closed.is_set():
+                self._connect_again(future)
+            return future.done()
+        if isinstance(answer, str) and answer.startswith("busy"):
+            return False
+        _fulfil(future, answer, self.spec)
+        return True
+
+    def _connect_again(self, future: "Future[Chunk]") -> bool:
+        """Whether there is a connection to the same policy; a request is refused where there is another policy."""
         with suppress(WebSocketException, OSError, ValueError):
-            self._connection, metadata = self._connect()
-            if _interface(metadata) != self.spec:
-                self._hang_up()
-                if future.set_running_or_notify_cancel():
-                    future.set_exception(ConnectionRefusedError("the server came back with another policy"))
+            connection, metadata = self._connect()
+            if read_interface(metadata) == self.spec:
+                self._connection = connection
                 return True
+            self._hang_up()
+            _reject(future, ConnectionRefusedError("the server came back with another policy"))
         return False
 
-    def _receive(self, future: "Future[Chunk]") -> str | bytes:
+    def _ask(self, message: bytes, future: "Future[Chunk]") -> str | bytes:
         """An answer.
 
         Raises:
             TimeoutError: there is none in time, or the request was given up.
         """
+        assert self._connection is not None
+        self._connection.send(message)
         until = time.monotonic() + ANSWER_SECONDS
         while time.monotonic() < until and not self._given_up(future):
             with suppress(TimeoutError):
@@ -156,7 +206,7 @@ class RemoteController(AsyncController):
     """A `Controller` whose plans a server makes.
 
     Args:
-        uri, api_key: of the server, see `Remote`.
+        uri, api_key, ca: of the server, see `Remote`.
         hold, late, execute, budget, dead_after, seed, joining: see `AsyncController`.
     """
 
@@ -171,58 +221,37 @@ class RemoteController(AsyncController):
         dead_after: float = 2.0,
         seed: int = 0,
         joining: Joining = "inpaint",
+        ca: Path | None = None,
     ):
-        super().__init__(Remote(uri, api_key), hold, late, execute, budget, dead_after, seed, joining)
-
-
-def _interface(metadata: dict[Any, Any]) -> Interface:
-    """The policy's interface, from what the server tells of it.
-
-    Raises:
-        ConnectionError: it does not tell.
-    """
-    try:
-        return Interface(
-            task=metadata["task"],
-            observation={key: int(value["shape"][-1]) for key, value in metadata["observation"].items()},
-            action={key: int(size) for key, size in metadata["action_parts"].items()},
-            action_low=tuple(metadata["action_low"]),
-            action_high=tuple(metadata["action_high"]),
-            action_convention=metadata["action_convention"],
-            control_hz=int(metadata["control_hz"]),
-            horizons=Horizons(**metadata["horizons"]),
-            action_step=None if metadata["action_step"] is None else tuple(metadata["action_step"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConnectionError(f"the server's metadata is not that of a paradp policy: {error!r}") from error
+        super().__init__(Remote(uri, api_key, ca=ca), hold, late, execute, budget, dead_after, seed, joining)
 
 
 def _fulfil(future: "Future[Chunk]", answer: str | bytes, spec: Interface) -> None:
     if not future.set_running_or_notify_cancel():
         return
-    if isinstance(answer, str):
-        future.set_exception(ValueError(answer))
-        return
     try:
-        future.set_result(_chunk(unpack(answer), spec))
-    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(answer, str):
+            raise ValueError(_words(answer))
+        future.set_result(read_plan(unpack(answer), spec))
+    except ValueError as error:
+        future.set_exception(error)
+    except Exception as error:  # whatever a server sends: the thread goes on, and the request ends
         future.set_exception(ValueError(f"the server's answer cannot be read: {error!r}"))
 
 
-def _chunk(told: dict[Any, Any], spec: Interface) -> Chunk:
-    horizons, size = spec.horizons, spec.action_size
-    actions = _finite(told["actions"], (horizons.predict - horizons.observe + 1, size))
-    whole = _finite(told["paradp/whole"], (horizons.predict, size))
-    timing = PlanTiming(*(float(told["policy_timing"][f"{stage}_ms"]) / 1000 for stage in _STAGES))
-    return Chunk(actions, whole, timing, *(kind(told[f"paradp/{name}"]) for name, kind in _STATISTICS.items()))
+def _reject(future: "Future[Chunk]", error: Exception) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)
 
 
-def _finite(value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    array = np.asarray(value, np.float32)
-    if array.shape != shape or not np.isfinite(array).all():
-        raise ValueError(f"an array should be finite and of shape {shape}, and is of shape {array.shape}")
-    return array
+def _too_big(error: ConnectionClosed) -> str | None:
+    """What to say where a message ended the connection because of its size; to send it again would be of no use."""
+    for close, what in ((error.rcvd, "the request is too large for the server"), (error.sent, "the answer is too large")):
+        if close is not None and close.code == CloseCode.MESSAGE_TOO_BIG:
+            return f"{what}: {_words(close.reason)}"
+    return None
 
 
-_STAGES = ("encode", "denoise", "decode")
-_STATISTICS: dict[str, Any] = {"batch": int, "rounds": int, "evaluations": int, "residual": float, "converged": bool}
+def _words(said: str) -> str:
+    """What a server said, fit to be shown: one line, no control characters, not long."""
+    return "".join(sign if sign.isprintable() else "?" for sign in " ".join(said[: 2 * _MOST_WORDS].split()))[:_MOST_WORDS]

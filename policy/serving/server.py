@@ -9,84 +9,30 @@ import hmac
 import http
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
 
-import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from paradp.policy.diffusion_policy import DiffusionPolicy
-from paradp.policy.requests import Chunk, plan_together
+from paradp.policy.requests import PlanRequest, plan_together
+from paradp.policy.serving.addresses import cannot_listen, listenable
+from paradp.policy.serving.answers import greeting, plan_message
 from paradp.policy.serving.batcher import Batcher, Busy
+from paradp.policy.serving.config import ServerConfig
+from paradp.policy.serving.connections import cut_off_who_does_not_read, send, while_connected
 from paradp.policy.serving.metrics import Metrics
 from paradp.policy.serving.sessions import Session
-from paradp.policy.serving.wire import pack, unpack
+from paradp.policy.serving.wire import pack
 from paradp.policy.sources import blank_request
-from paradp.policy.spec import Interface
 
 _LOG = logging.getLogger(__name__)
-# Going away: the code that a server closes its connections with.
-GOING_AWAY = 1001
 # For the answers to what was accepted before a shutdown, and then for the clients to go.
 FINISH_SECONDS, CLOSE_SECONDS = 10.0, 3.0
-# A client that has not read an answer after so long, or lets so much pile up, is cut off.
-READ_SECONDS, MOST_UNREAD_BYTES = 5.0, 2**20
-
-
-@dataclass(frozen=True)
-class ServerConfig:
-    """How to serve.
-
-    Attributes:
-        host, port: where to listen; 127.0.0.1 can only be reached from this machine. Port 0 is any that is free.
-        api_key: what clients must know, if anything.
-        most_clients: connections at a time.
-        most_together: clients that are planned for in one batch.
-        most_waiting: requests that may wait.
-        most_bytes: of a message.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    api_key: str | None = None
-    most_clients: int = 64
-    most_together: int = 8
-    most_waiting: int = 64
-    most_bytes: int = 2**16
-
-    def __post_init__(self) -> None:
-        for name in ("most_clients", "most_together", "most_waiting", "most_bytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not 0 <= self.port < 2**16:
-            raise ValueError(f"port must be from 0 to 65535, not {self.port}")
-        if self.api_key == "":
-            raise ValueError("an empty API key would let everyone in; leave it out for that")
-
-
-def metadata(spec: Interface, sampler: str) -> dict[str, Any]:
-    """What a client is told on connecting."""
-    horizons = spec.horizons
-    return {
-        "task": spec.task,
-        "observation": {
-            key: {"shape": [horizons.observe, size], "dtype": "float32"} for key, size in spec.observation.items()
-        },
-        "action": {"shape": [horizons.predict - horizons.observe + 1, spec.action_size], "dtype": "float32"},
-        "action_parts": dict(spec.action),
-        "action_convention": spec.action_convention,
-        "action_low": list(spec.action_low),
-        "action_high": list(spec.action_high),
-        "action_step": None if spec.action_step is None else list(spec.action_step),
-        "horizons": asdict(horizons),
-        "control_hz": spec.control_hz,
-        "sampler": sampler,
-    }
 
 
 class PolicyServer:
@@ -95,7 +41,7 @@ class PolicyServer:
     Args:
         policy: makes the plans.
         config: how to serve.
-        sampler: its name, for the metadata; what a measured one stands for is added.
+        sampler: its name, for the greeting; what a measured one stands for is added.
     """
 
     def __init__(self, policy: DiffusionPolicy, config: ServerConfig, sampler: str):
@@ -104,7 +50,7 @@ class PolicyServer:
         self.metrics = Metrics()
         self._policy = policy
         self._config = config
-        self._metadata = pack(metadata(policy.spec, sampler))
+        self._greeting = pack(greeting(policy.spec, sampler, config.most_bytes))
         self._batcher = Batcher(
             partial(plan_together, policy), config.most_together, config.most_waiting, self.metrics.batch
         )
@@ -131,19 +77,9 @@ class PolicyServer:
             OSError: it cannot listen there.
         """
         batches = self._batches = asyncio.create_task(self._batcher.run())
-        config = self._config
         try:
-            async with serve(
-                self._serve_client,
-                config.host,
-                config.port,
-                process_request=self._process_request,
-                origins=[None],  # a browser always has one: no web page may use a server of this machine
-                compression=None,
-                max_size=config.most_bytes,
-                max_queue=2,
-            ) as server:
-                unread = asyncio.create_task(_cut_off_who_does_not_read(server))
+            async with await self._listen() as server:
+                unread = asyncio.create_task(cut_off_who_does_not_read(server))
                 on_ready(server.sockets[0].getsockname()[1])
                 await stop.wait()
                 await self._shut_down(server)
@@ -152,6 +88,23 @@ class PolicyServer:
             batches.cancel()
             self._batcher.close()
 
+    async def _listen(self) -> Server:
+        config = self._config
+        try:
+            return await serve(
+                self._serve_client,
+                listenable(config.host, config.port),
+                config.port,
+                process_request=self._process_request,
+                origins=[None],  # a browser always has one: no web page may use a server of this machine
+                compression=None,
+                max_size=config.most_bytes,
+                max_queue=0,  # no message is taken in before the last one is read
+                ssl=config.tls,
+            )
+        except OSError as error:
+            raise cannot_listen(config.host, config.port, error) from error
+
     async def _shut_down(self, server: Server) -> None:
         """Accepts nothing more, answers what was accepted, and goes."""
         self._closing.set()
@@ -159,7 +112,8 @@ class PolicyServer:
         with suppress(TimeoutError):  # a client that does not read its answer
             async with asyncio.timeout(FINISH_SECONDS), self._idle:
                 await self._idle.wait_for(lambda: self._answering == 0)
-        going = [asyncio.create_task(c.close(GOING_AWAY, "the server is shutting down")) for c in server.connections]
+        why = CloseCode.GOING_AWAY, "the server is shutting down"
+        going = [asyncio.create_task(connection.close(*why)) for connection in server.connections]
         if going:
             await asyncio.wait(going, timeout=CLOSE_SECONDS)
         for connection in server.connections:
@@ -192,15 +146,20 @@ class PolicyServer:
         self._clients += 1
         self.metrics.clients.set(self._clients)
         try:
-            await _send(connection, self._metadata)
-            async for message in connection:
+            await send(connection, self._greeting)
+            while True:
+                # The message itself, which may hold pictures, is not kept while its plan is made.
+                asked = _read(session, await connection.recv())
                 if self._closing.is_set():
                     break  # not answered in words: our own client asks again, where the server is started anew
                 began = time.perf_counter()
                 async with self._accepted():
-                    await _send(connection, await self._answer(connection, session, message, before))
+                    await send(connection, await self._answer(connection, session, asked, before))
                 before = time.perf_counter() - began
-        except (ConnectionClosed, TimeoutError):
+        except ConnectionClosed as error:
+            if error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
+                self._refused("too large", error.sent.reason)
+        except TimeoutError:
             pass
         finally:
             self._clients -= 1
@@ -218,15 +177,14 @@ class PolicyServer:
                 self._idle.notify_all()
 
     async def _answer(
-        self, connection: ServerConnection, session: Session, message: str | bytes, before: float
+        self, connection: ServerConnection, session: Session, asked: PlanRequest | ValueError, before: float
     ) -> str | bytes:
         """The plan, or in words why there is none."""
         began = time.perf_counter()
         try:
-            if isinstance(message, str):
-                raise ValueError("a message must be msgpack in a binary frame, not text")
-            request = session.read(unpack(message))
-            chunk = await _while_connected(connection, self._batcher.submit(request))
+            if isinstance(asked, ValueError):
+                raise asked
+            chunk = await while_connected(connection, self._batcher.submit(asked))
         except Busy as error:
             return self._refused("busy", f"busy: {error}")
         except ValueError as error:
@@ -236,69 +194,21 @@ class PolicyServer:
         except Exception as error:
             _LOG.exception("a plan failed")
             return self._refused("failed", f"the plan failed: {type(error).__name__}")
-        session.remember(request)
+        session.remember(asked)
         self.metrics.answers.labels("plan").inc()
         self.metrics.plan(chunk)
-        return pack(_plan_message(chunk, time.perf_counter() - began, before))
+        return pack(plan_message(chunk, time.perf_counter() - began, before))
 
     def _refused(self, kind: str, why: str) -> str:
         self.metrics.answers.labels(kind).inc()
         return why
 
 
-async def _send(connection: ServerConnection, message: str | bytes) -> None:
-    """Sends, and cuts off a client that does not read.
-
-    Raises:
-        TimeoutError: it did not.
-    """
+def _read(session: Session, message: str | bytes) -> PlanRequest | ValueError:
+    """What a client asks for, or what is wrong with its message."""
     try:
-        async with asyncio.timeout(READ_SECONDS):
-            await connection.send(message)
-    except TimeoutError:
-        connection.transport.abort()
-        raise
-
-
-async def _while_connected(connection: ServerConnection, plan: Coroutine[Any, Any, Chunk]) -> Chunk:
-    """A plan, as long as there is somebody to have it.
-
-    Raises:
-        ConnectionClosed: the client has gone, and its request with it.
-    """
-    making, gone = asyncio.create_task(plan), asyncio.create_task(connection.wait_closed())
-    try:
-        await asyncio.wait({making, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not making.done():
-            raise ConnectionClosedError(None, None)
-        return making.result()
-    finally:
-        making.cancel()
-        gone.cancel()
-
-
-async def _cut_off_who_does_not_read(server: Server) -> None:
-    """Answers to pings are written without waiting for anyone to read them."""
-    while True:
-        await asyncio.sleep(1.0)
-        for connection in server.connections:
-            if connection.transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
-                connection.transport.abort()
-
-
-def _plan_message(chunk: Chunk, seconds: float, before: float) -> dict[str, Any]:
-    return {
-        "actions": np.ascontiguousarray(chunk.actions),
-        "policy_timing": _milliseconds(infer=chunk.timing.seconds, **asdict(chunk.timing)),
-        "server_timing": _milliseconds(infer=seconds, prev_total=before),
-        "paradp/whole": np.ascontiguousarray(chunk.whole),
-        "paradp/batch": chunk.batch,
-        "paradp/rounds": chunk.rounds,
-        "paradp/evaluations": chunk.evaluations,
-        "paradp/residual": chunk.residual,
-        "paradp/converged": chunk.converged,
-    }
-
-
-def _milliseconds(**seconds: float) -> dict[str, float]:
-    return {f"{name}_ms": 1000 * value for name, value in seconds.items()}
+        if isinstance(message, str):
+            raise ValueError("a message must be msgpack in a binary frame, not text")
+        return session.read(message)
+    except ValueError as error:
+        return error

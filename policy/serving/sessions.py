@@ -4,16 +4,17 @@ A message is a map with the observation's keys, and may have these besides:
 
 | key | meaning |
 | --- | --- |
+| `paradp/reset` | true in an episode's first control step: the steps before are forgotten, and the noise begins anew |
 | `paradp/noise_seed` | of this plan's noise; drawn by the server otherwise |
 | `paradp/guess` | `[H, A]`, a first guess at the chunk, normalised units |
 | `paradp/budget` | seconds for the solver |
 | `paradp/keep` | `[H]` from 0 to 1, how much of the guess each step of the chunk must keep |
 
 Each observation is either the observed steps `[To, n]`, oldest first, or the present one `[n]` alone, to be sent in every
-control step: the session then remembers the steps before. Other keys are ignored.
+control step: the session then remembers the steps before. It remembers those that were answered with a plan, and takes them
+for the control steps just before the present one. Other keys are ignored: pictures, text, whatever they are.
 """
 
-import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -22,9 +23,12 @@ import numpy as np
 
 from paradp.policy.observations import read_observation
 from paradp.policy.requests import PlanRequest
+from paradp.policy.serving.values import finite_numbers, flag, numbers, positive_number, whole_number
+from paradp.policy.serving.wire import unpack
 from paradp.policy.spec import Interface
 
-NOISE_SEED, GUESS, BUDGET, KEEP = "paradp/noise_seed", "paradp/guess", "paradp/budget", "paradp/keep"
+RESET, NOISE_SEED, GUESS = "paradp/reset", "paradp/noise_seed", "paradp/guess"
+BUDGET, KEEP = "paradp/budget", "paradp/keep"
 
 
 class Session:
@@ -37,22 +41,28 @@ class Session:
 
     def __init__(self, spec: Interface, seed: int | None = None):
         self._spec = spec
-        self._noise = np.random.default_rng(seed)
+        self._keys = {*spec.observation, RESET, NOISE_SEED, GUESS, BUDGET, KEEP}
+        self._seed = seed
         self._history: deque[np.ndarray] = deque(maxlen=spec.horizons.observe)
+        self._begin()
 
-    def read(self, message: Mapping[Any, Any]) -> PlanRequest:
-        """A request for a plan; until it is remembered, the session is as it was.
+    def read(self, data: bytes) -> PlanRequest:
+        """A request for a plan, from a message. Until it is remembered the session is as it was, but for a reset: an episode
+        that is over is forgotten even where the first message of the next one is refused.
 
         Raises:
             ValueError: a field is missing, or is not what it should be; the message names it.
         """
+        message = unpack(data, self._keys)
+        if _is_reset(message):
+            self._begin()
         horizon, size = self._spec.horizons.predict, self._spec.action_size
         request = PlanRequest(
             self._read_history(message),
             self._read_seed(message),
-            _finite(message, GUESS, (horizon, size)),
-            self._read_budget(message),
-            _finite(message, KEEP, (horizon,)),
+            _array_or_none(message, GUESS, (horizon, size)),
+            _budget(message),
+            _array_or_none(message, KEEP, (horizon,)),
         )
         if request.keep is not None and (request.guess is None or not ((request.keep >= 0) & (request.keep <= 1)).all()):
             raise ValueError(f"{KEEP} must be from 0 to 1, and needs {GUESS}")
@@ -62,9 +72,14 @@ class Session:
         """Keeps the steps of a request that was answered: the next one follows them."""
         self._history.extend(request.history)
 
-    def _read_history(self, message: Mapping[Any, Any]) -> np.ndarray:
+    def _begin(self) -> None:
+        """An episode begins: nothing is observed yet."""
+        self._history.clear()
+        self._noise = np.random.default_rng(self._seed)
+
+    def _read_history(self, message: Mapping[str, Any]) -> np.ndarray:
         observed = self._spec.horizons.observe
-        fields = {key: _numbers(key, message[key]) for key in self._spec.observation if key in message}
+        fields = {key: numbers(repr(key), message[key]) for key in self._spec.observation if key in message}
         for key, size in self._spec.observation.items():
             if key in fields and fields[key].shape not in ((size,), (observed, size)):
                 raise ValueError(
@@ -79,38 +94,22 @@ class Session:
             return np.stack([*(self._history or [present] * observed), present][-observed:])
         return np.stack([read_observation(self._spec, {k: v[i] for k, v in fields.items()}) for i in range(observed)])
 
-    def _read_seed(self, message: Mapping[Any, Any]) -> int:
-        seed = message.get(NOISE_SEED)
-        if seed is None:
+    def _read_seed(self, message: Mapping[str, Any]) -> int:
+        if (seed := message.get(NOISE_SEED)) is None:
             return int(self._noise.integers(2**63))
-        if type(seed) is not int or not 0 <= seed < 2**63:
-            raise ValueError(f"{NOISE_SEED} must be a whole number from 0 to 2^63 - 1")
-        return seed
-
-    def _read_budget(self, message: Mapping[Any, Any]) -> float | None:
-        if (budget := message.get(BUDGET)) is None:
-            return None
-        if type(budget) not in (int, float) or not 0 < budget < math.inf:
-            raise ValueError(f"{BUDGET} must be a positive number of seconds")
-        return float(budget)
+        return whole_number(NOISE_SEED, seed, 0, 2**63 - 1)
 
 
-def _numbers(key: str, value: object) -> np.ndarray:
-    if not isinstance(value, np.ndarray | list | int | float):
-        raise ValueError(f"{key!r} must be an array of numbers, not a {type(value).__name__}")
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "fiu":
-        raise ValueError(f"{key!r} must be an array of numbers, not of dtype {value.dtype}")
-    try:
-        return np.asarray(value, np.float32)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{key!r} must be an array of numbers") from None
+def _is_reset(message: Mapping[str, Any]) -> bool:
+    reset = message.get(RESET)
+    return reset is not None and flag(RESET, reset)
 
 
-def _finite(message: Mapping[Any, Any], key: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """An array that may be left out."""
-    if (value := message.get(key)) is None:
-        return None
-    array = _numbers(key, value)
-    if array.shape != shape or not np.isfinite(array).all():
-        raise ValueError(f"{key} must be finite and of shape {shape}, not {array.shape}")
-    return array
+def _budget(message: Mapping[str, Any]) -> float | None:
+    budget = message.get(BUDGET)
+    return None if budget is None else positive_number(BUDGET, budget, "seconds")
+
+
+def _array_or_none(message: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    value = message.get(key)
+    return None if value is None else finite_numbers(key, value, shape)

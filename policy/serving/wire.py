@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 _MOST_DIMENSIONS = 8
 # Of a list or map; arrays have their own way to be sent.
 _MOST_VALUES = 4096
+# Of a key, and of a value that is read: a hostile value can take up seventy times its bytes once it is unpacked.
+_MOST_NAME_BYTES = 1024
+MOST_VALUE_BYTES = 2**18
 
 
 def pack(message: dict[str, Any]) -> bytes:
@@ -24,26 +28,27 @@ def pack(message: dict[str, Any]) -> bytes:
     return msgpack.packb(message, default=_pack_array)
 
 
-def unpack(data: bytes) -> dict[Any, Any]:
+def unpack(data: bytes, wanted: Container[str] | None = None) -> dict[str, Any]:
     """A message from bytes that anyone may have sent.
 
+    Args:
+        data: the bytes.
+        wanted: the keys to read, all by default. Values of other keys are skipped and never unpacked, whatever they are.
+
     Raises:
-        ValueError: it is no message; says what is wrong.
+        ValueError: it is no message, or a wanted value cannot be read; says what is wrong.
     """
     try:
-        message = msgpack.unpackb(data, object_hook=_unpack_array, max_array_len=_MOST_VALUES, max_map_len=_MOST_VALUES)
-    except ValueError as error:  # msgpack's own errors are of this kind
-        raise ValueError(f"the message cannot be read: {error}") from error
-    except (TypeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"the message cannot be read: {type(error).__name__}: {error}") from error
-    if isinstance(message, _Malformed):
-        raise ValueError(f"a message is a map of names to values, not an array; {message.why}")
-    if not isinstance(message, dict):
-        raise ValueError(f"a message is a map of names to values, not a {type(message).__name__}")
-    for name, value in message.items():
-        if isinstance(value, _Malformed):
-            raise ValueError(f"{name!r} cannot be read: {value.why}")
-    return message
+        return _read_map(memoryview(data), wanted)
+    except _Unreadable as error:
+        raise ValueError(str(error)) from error.__cause__
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
+        said = str(error) or type(error).__name__
+        raise ValueError(f"the message cannot be read: {said}") from error
+
+
+class _Unreadable(Exception):
+    """Says what is wrong in a sentence of its own."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,62 @@ class _Malformed:
     """In the place of an array that is none: who reads it knows its name."""
 
     why: str
+
+
+def _read_map(data: memoryview, wanted: Container[str] | None) -> dict[str, Any]:
+    reader = msgpack.Unpacker(max_buffer_size=max(len(data), 1))
+    reader.feed(data)
+    count = _read_header(reader, data)
+    message: dict[str, Any] = {}
+    for _ in range(count):
+        name, value = _name(_skip(reader, data)), _skip(reader, data)
+        if name is not None and (wanted is None or name in wanted):
+            message[name] = _value(name, value)
+    if reader.tell() != len(data):
+        raise ValueError(f"{len(data) - reader.tell()} bytes follow it")
+    return message
+
+
+def _read_header(reader: msgpack.Unpacker, data: memoryview) -> int:
+    """How many keys a message has."""
+    try:
+        count = reader.read_map_header()
+    except ValueError as error:
+        kind = f"it begins with byte {data[0]:#04x}"
+        raise _Unreadable(f"the message cannot be read: a message is a map of names to values; {kind}") from error
+    if count > _MOST_VALUES:
+        raise _Unreadable(f"the message cannot be read: it has {count} keys; at most {_MOST_VALUES} are read")
+    return count
+
+
+def _skip(reader: msgpack.Unpacker, data: memoryview) -> memoryview:
+    """The bytes of what comes next, not unpacked."""
+    start = reader.tell()
+    reader.skip()
+    return data[start : reader.tell()]
+
+
+def _name(data: memoryview) -> str | None:
+    """A key, if it is text."""
+    if len(data) > _MOST_NAME_BYTES:
+        return None
+    try:
+        name = msgpack.unpackb(data)
+    except (ValueError, TypeError):  # such as a list as the key of a map
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _value(name: str, data: memoryview) -> Any:
+    if len(data) > MOST_VALUE_BYTES:
+        raise _Unreadable(f"{name!r} cannot be read: it has {len(data)} bytes, more than {MOST_VALUE_BYTES}")
+    try:
+        value = msgpack.unpackb(data, object_hook=_unpack_array, max_array_len=_MOST_VALUES, max_map_len=_MOST_VALUES)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise _Unreadable(f"{name!r} cannot be read: {error or type(error).__name__}") from error
+    if isinstance(value, _Malformed):
+        raise _Unreadable(f"{name!r} cannot be read: {value.why}")
+    return value
 
 
 def _pack_array(value: object) -> object:
@@ -66,9 +127,7 @@ def _unpack_array(value: dict[Any, Any]) -> Any:
         if b"__ndarray__" in value:
             return _array(value.get(b"data"), _dtype(value), value.get(b"shape"))
         if b"__npgeneric__" in value:
-            if not isinstance(number := value.get(b"data"), bool | int | float):
-                raise ValueError(f"a number's data is a {type(number).__name__}")
-            return _dtype(value).type(number)
+            return _number(value.get(b"data"), _dtype(value))
     except (ValueError, OverflowError) as error:
         return _Malformed(str(error))
     return value
@@ -79,6 +138,17 @@ def _dtype(value: dict[Any, Any]) -> np.dtype:
     if not isinstance(name, str) or not _DTYPE.fullmatch(name):
         raise ValueError(f"an array's dtype must be one of numbers, such as '<f4', not {str(name)[:40]!r}")
     return np.dtype(name)
+
+
+def _number(data: object, dtype: np.dtype) -> np.generic:
+    """A number that is one of its dtype: nothing is rounded to a whole number, wraps around or becomes true."""
+    allowed = {"b": bool, "f": int | float}.get(dtype.kind, int)
+    if not isinstance(data, allowed) or isinstance(data, bool) != (dtype.kind == "b"):
+        raise ValueError(f"a number's data is a {type(data).__name__}, its dtype {dtype.str}")
+    if dtype.kind in "iu" and not np.iinfo(dtype).min <= data <= np.iinfo(dtype).max:
+        raise ValueError(f"{data} is no number of dtype {dtype.str}")
+    with np.errstate(over="ignore"):
+        return dtype.type(data)
 
 
 def _array(data: object, dtype: np.dtype, shape: object) -> np.ndarray:

@@ -113,3 +113,53 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "no Ray cluster can be reached at 127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_job_that_no_node_can_run_is_refused_at_once(tmp_path):
+    """Ray would wait for a larger node for ever."""
+    command = evaluate(tmp_path / "out", "--backend", "ray", "--threads", "4096")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | QUIET)
+    assert done.returncode == 2 and "each of Ray's workers needs 4096 CPUs (--threads)" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+
+
+LISTENING = """
+import os, re
+from pathlib import Path
+from paradp.rollouts.backends import RayCluster
+
+cluster = RayCluster()
+cluster._ray.get(cluster._ray.remote(lambda: 1).remote())  # a worker has started
+
+children = {}
+for stat in Path("/proc").glob("[0-9]*/stat"):
+    try:
+        children.setdefault(int(stat.read_text().rsplit(")", 1)[1].split()[1]), []).append(int(stat.parent.name))
+    except OSError:
+        continue
+processes, sockets = [os.getpid()], set()
+for process in processes:
+    processes += children.get(process, [])
+    for descriptor in Path(f"/proc/{process}/fd").iterdir():
+        try:
+            sockets |= set(re.findall(r"socket:.(\\d+)", os.readlink(descriptor)))
+        except OSError:
+            continue
+for table in ("tcp", "tcp6"):
+    for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in sockets:
+            print("listens", fields[1])
+cluster._ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_of_its_own_listens_to_this_machine_alone():
+    """By the kernel's table of its processes' sockets. Alone, Ray listens on all addresses."""
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | QUIET
+    done = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == 0, done.stderr
+    listening = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("listens")]
+    loopback = ("0100007F:", "0000000000000000FFFF00000100007F:", "00000000000000000000000001000000:")
+    assert len(listening) >= 4 and all(address.startswith(loopback) for address in listening), listening

@@ -80,12 +80,12 @@ def test_what_the_server_refuses_is_a_value_error(serving):
 
 
 def test_an_answer_that_is_not_finite_is_no_plan(policy, running, monkeypatch):
-    real = server_module._plan_message
+    real = server_module.plan_message
     with running(policy) as serving:
         remote, request = Remote(serving.uri), PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)
         for spoilt in ({"actions": np.full((15, 2), np.nan)}, {"actions": np.zeros((3, 2))}, {"paradp/whole": None}):
             with monkeypatch.context() as patched:
-                patched.setattr(server_module, "_plan_message", lambda *a, spoilt=spoilt: real(*a) | spoilt)
+                patched.setattr(server_module, "plan_message", lambda *a, spoilt=spoilt: real(*a) | spoilt)
                 with pytest.raises(ValueError, match="the server's answer cannot be read"):
                     remote.submit(request).result(120)
         assert remote.submit(request).result(120).converged

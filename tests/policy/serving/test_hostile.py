@@ -1,5 +1,6 @@
 """Thousands of malformed and hostile messages: the server stays up, others are not affected, memory stays flat."""
 
+import contextlib
 import os
 import random
 import socket
@@ -7,6 +8,7 @@ import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgpack
@@ -57,6 +59,7 @@ def hostile(rng: random.Random, message: dict[str, np.ndarray]) -> bytes | str:
         lambda: pack(message | {"paradp/noise_seed": rng.choice([-1, 2**63, 1.0, "1", True, None])}),
         lambda: pack(message | {"paradp/guess": rng.choice(["x", [], np.zeros(3), np.full((16, 2), np.nan)])}),
         lambda: pack(message | {"paradp/budget": rng.choice([0, -1.0, float("nan"), "1", float("inf")])}),
+        lambda: pack(message | {"paradp/reset": rng.choice([1, "yes", 0.0, [], {}])}),
         lambda: msgpack.packb({"position": msgpack.ExtType(1, b"\x80\x04]"), "constant": msgpack.Timestamp(1)}),
         lambda: b"\x80\x04\x95\x0b\x00\x00\x00cposix\nsystem\n",
     )
@@ -106,3 +109,64 @@ def test_frames_that_are_no_websocket_end_their_connection_alone(serving, client
                 rng.choice([rng.randbytes(200), b"GET / HTTP/1.1\r\n\r\n", b"\r\n\r\n", b"POST /infer HTTP/1.1\r\n\r\n"])
             )
     assert good.ask(message)["actions"].shape == (15, 2)
+
+
+def frame(data: bytes, first: bool, last: bool) -> bytes:
+    """Of a message in pieces, masked by zeros."""
+    length = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xff" + struct.pack(">Q", len(data))
+    return bytes([0x80 * last | 0x02 * first]) + length + bytes(4) + data
+
+
+def connected(port: int) -> socket.socket:
+    """A websocket without a client library behind it."""
+    raw = socket.create_connection(("127.0.0.1", port), timeout=10)
+    raw.sendall(
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    assert raw.recv(4096).startswith(b"HTTP/1.1 101")
+    return raw
+
+
+@pytest.mark.parametrize("pieces", [1, 4, 4000])
+def test_messages_that_never_end_take_up_no_more_than_their_limit(policy, running, client, message, pieces):
+    """Sixteen clients that send all but the last byte of the largest message, and then more of them."""
+    size, clients = 2**20, 16
+    with running(policy, most_bytes=size) as serving, ExitStack() as stack:
+        good = client(serving.uri)
+        good.ask(message)
+        raws = [stack.enter_context(connected(serving.port)) for _ in range(clients)]
+        memory, part = resident(), bytes(size // pieces - 1)
+        for raw in raws:
+            with contextlib.suppress(OSError):
+                for piece in range(pieces):
+                    raw.sendall(frame(part, first=piece == 0, last=False))
+        assert good.ask(message)["actions"].shape == (15, 2)
+        assert resident() - memory < clients * 3 * size
+
+
+def test_messages_that_nobody_waits_for_are_not_taken_in(policy, running, client, message, monkeypatch):
+    """While a client's plan is made, no more than one of its next messages is in memory."""
+    begun, opened, plan = threading.Event(), threading.Event(), policy.plan
+
+    def held(*arguments, **options):
+        begun.set()
+        assert opened.wait(120)
+        return plan(*arguments, **options)
+
+    size, clients = 2**20, 8
+    large = frame(pack(message | {"picture": np.zeros(size - 1000, np.uint8)}), first=True, last=True)
+    with running(policy, most_bytes=size) as serving, ExitStack() as stack:
+        good = client(serving.uri)
+        good.ask(message)
+        monkeypatch.setattr(policy, "plan", held)
+        memory = resident()
+        for _ in range(clients):
+            raw = stack.enter_context(connected(serving.port))
+            raw.settimeout(0.3)
+            with contextlib.suppress(TimeoutError):
+                for _ in range(10):
+                    raw.sendall(large)
+        assert begun.is_set() and resident() - memory < clients * 3 * size
+        opened.set()
+        assert good.ask(message)["actions"].shape == (15, 2)

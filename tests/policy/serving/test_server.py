@@ -14,8 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from paradp.policy.requests import PlanRequest, plan_together
-from paradp.policy.serving import ServerConfig
-from paradp.policy.serving import server as server_module
+from paradp.policy.serving import ServerConfig, connections
 from paradp.policy.serving.wire import pack
 from paradp.sampler import Speculative
 
@@ -139,9 +138,27 @@ def test_a_wrong_step_is_not_remembered(serving, client, message):
 def test_a_message_too_large_ends_its_connection_and_no_other(policy, running, client, message):
     with running(policy, most_bytes=10_000) as serving:
         one, other = client(serving.uri), client(serving.uri)
-        with pytest.raises(ConnectionClosed):
+        assert one.metadata["paradp/max_message_bytes"] == 10_000
+        with pytest.raises(ConnectionClosed, match=r"frame with \d+ bytes exceeds limit of 10000 bytes") as closed:
             one.ask(message | {"big": np.zeros(10_000)})
+        assert closed.value.rcvd.code == 1009
         assert other.ask(message)["actions"].shape == (15, 2)
+        assert metric(serving, 'paradp_answers_total{kind="too large"}') == 1
+
+
+def test_pictures_of_several_cameras_pass(serving, client, message):
+    pictures = {f"camera_{i}": np.zeros((224, 224, 3), np.uint8) for i in range(8)} | {"prompt": "push the T"}
+    assert client(serving.uri).ask(message | pictures)["actions"].shape == (15, 2)
+
+
+def test_a_client_of_single_steps_begins_an_episode_anew(serving, client):
+    """As openpi's does, whose own reset sends nothing."""
+    seen = {"position": np.full(2, 0.4, np.float32), "constant": np.zeros(1, np.float32), "paradp/noise_seed": 1}
+    one = client(serving.uri)
+    one.ask(seen | {"position": np.full(2, -0.9, np.float32)})
+    again, new = one.ask(seen | {"paradp/reset": True}), client(serving.uri).ask(seen)
+    assert np.array_equal(again["actions"], new["actions"])
+    assert not np.array_equal(one.ask(seen | {"position": np.zeros(2, np.float32)})["actions"], new["actions"])
 
 
 def test_an_unauthorised_client_gets_nothing(policy, running, client, message):
@@ -325,8 +342,8 @@ def test_requests_of_clients_that_have_gone_are_forgotten(policy, running, clien
 
 
 def test_a_client_that_does_not_read_is_cut_off_and_holds_nobody_up(policy, running, client, message, monkeypatch):
-    monkeypatch.setattr(server_module, "READ_SECONDS", 0.3)
-    monkeypatch.setattr(server_module, "MOST_UNREAD_BYTES", 10_000)
+    monkeypatch.setattr(connections, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "MOST_UNREAD_BYTES", 10_000)
     with running(policy, most_bytes=10_000) as serving, socket.create_connection(("127.0.0.1", serving.port)) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.sendall(

@@ -1,0 +1,150 @@
+"""What a server says, as it is written there and as a client reads it: a greeting, and then a plan for each message.
+
+A client believes nothing of it: a number that is none, a length that does not fit or a limit that is not finite is a
+`ValueError`, and no plan.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from paradp.policy.diffusion_policy import PlanTiming
+from paradp.policy.requests import Chunk
+from paradp.policy.serving.values import finite_numbers, flag, whole_number
+from paradp.policy.serving.wire import MOST_VALUE_BYTES
+from paradp.policy.spec import Horizons, Interface
+
+MOST_BYTES = "paradp/max_message_bytes"
+# A client reads no longer answer or greeting than this.
+MOST_ANSWER_BYTES = 2**20
+# Of a length, a horizon or a rate; and of a plan's counts.
+_MOST_LENGTH, _MOST_COUNT = 2**16, 2**31 - 1
+_COUNTS = ("batch", "rounds", "evaluations")
+_STAGES = ("encode", "denoise", "decode")
+
+
+def greeting(spec: Interface, sampler: str, most_bytes: int) -> dict[str, Any]:
+    """What a client gets on connecting: the policy's interface, and how large a message may be."""
+    horizons = spec.horizons
+    return {
+        "task": spec.task,
+        "observation": {
+            key: {"shape": [horizons.observe, size], "dtype": "float32"} for key, size in spec.observation.items()
+        },
+        "action": {"shape": [horizons.predict - horizons.observe + 1, spec.action_size], "dtype": "float32"},
+        "action_parts": dict(spec.action),
+        "action_convention": spec.action_convention,
+        "action_low": list(spec.action_low),
+        "action_high": list(spec.action_high),
+        "action_step": None if spec.action_step is None else list(spec.action_step),
+        "horizons": asdict(horizons),
+        "control_hz": spec.control_hz,
+        "sampler": sampler,
+        MOST_BYTES: most_bytes,
+    }
+
+
+def read_interface(greeting: Mapping[str, Any]) -> Interface:
+    """The policy's interface, from a server's greeting.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return _interface(greeting)
+    except KeyError as error:
+        raise ValueError(f"the server's metadata lacks {error}: it is not that of a paradp policy") from error
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"the server's metadata is not that of a paradp policy: {error}") from error
+
+
+def plan_message(chunk: Chunk, seconds: float, before: float) -> dict[str, Any]:
+    """The answer to a message.
+
+    Args:
+        chunk: the plan.
+        seconds: from the message to this answer.
+        before: the same of the session's last message, its sending included.
+    """
+    return {
+        "actions": np.ascontiguousarray(chunk.actions),
+        "policy_timing": _milliseconds(infer=chunk.timing.seconds, **asdict(chunk.timing)),
+        "server_timing": _milliseconds(infer=seconds, prev_total=before),
+        "paradp/whole": np.ascontiguousarray(chunk.whole),
+        "paradp/batch": chunk.batch,
+        "paradp/rounds": chunk.rounds,
+        "paradp/evaluations": chunk.evaluations,
+        "paradp/residual": chunk.residual,
+        "paradp/converged": chunk.converged,
+    }
+
+
+def read_plan(answer: Mapping[str, Any], spec: Interface) -> Chunk:
+    """The plan in a server's answer.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return _plan(answer, spec)
+    except KeyError as error:
+        raise ValueError(f"the server's answer cannot be read: it lacks {error}") from error
+    except (ValueError, TypeError, IndexError) as error:
+        raise ValueError(f"the server's answer cannot be read: {error}") from error
+
+
+def _interface(told: Mapping[str, Any]) -> Interface:
+    action = {_text(key): _length(key, size) for key, size in told["action_parts"].items()}
+    horizons, size = told["horizons"], sum(action.values())
+    interface = Interface(
+        task=_text(told["task"]),
+        observation={_text(key): _length(key, value["shape"][-1]) for key, value in told["observation"].items()},
+        action=action,
+        action_low=_limits(told, "action_low", size),
+        action_high=_limits(told, "action_high", size),
+        action_convention=_text(told["action_convention"]),
+        control_hz=_length("control_hz", told["control_hz"]),
+        horizons=Horizons(**{name: _length(name, horizons[name]) for name in ("observe", "predict", "execute")}),
+        action_step=None if told["action_step"] is None else _limits(told, "action_step", size),
+    )
+    lengths = interface.horizons.observe * interface.observation_size, interface.horizons.predict * size
+    if (longest := max(lengths)) > MOST_VALUE_BYTES // 4:
+        raise ValueError(f"its observations or plans are {longest} numbers, more than fit into a message")
+    return interface
+
+
+def _plan(answer: Mapping[str, Any], spec: Interface) -> Chunk:
+    horizons, size = spec.horizons, spec.action_size
+    timing = answer["policy_timing"]
+    return Chunk(
+        actions=finite_numbers("actions", answer["actions"], (horizons.predict - horizons.observe + 1, size)),
+        whole=finite_numbers("paradp/whole", answer["paradp/whole"], (horizons.predict, size)),
+        timing=PlanTiming(*(_number(f"{name}_ms", timing[f"{name}_ms"]) / 1000 for name in _STAGES)),
+        **{name: whole_number(name, answer[f"paradp/{name}"], 0, _MOST_COUNT) for name in _COUNTS},
+        residual=_number("paradp/residual", answer["paradp/residual"]),
+        converged=flag("converged", answer["paradp/converged"]),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a name is a {type(value).__name__}, not text")
+    return value
+
+
+def _length(name: str, value: object) -> int:
+    return whole_number(name, value, 1, _MOST_LENGTH)
+
+
+def _number(name: str, value: object) -> float:
+    return float(finite_numbers(name, value, (), np.float64))
+
+
+def _limits(told: Mapping[str, Any], name: str, size: int) -> tuple[float, ...]:
+    return tuple(finite_numbers(name, told[name], (size,), np.float64).tolist())
+
+
+def _milliseconds(**seconds: float) -> dict[str, float]:
+    return {f"{name}_ms": 1000 * value for name, value in seconds.items()}

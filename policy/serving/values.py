@@ -1,0 +1,106 @@
+"""Numbers that came over a network: what counts as one. Text, truth values, complex numbers and objects never do.
+
+A number may be plain, a numpy scalar or an array without dimensions: clients send all three.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def whole_number(name: str, value: object, low: int, high: int) -> int:
+    """A whole number from `low` to `high`.
+
+    Raises:
+        ValueError: it is none; names it.
+    """
+    number = _plain(value)
+    if type(number) is not int or not low <= number <= high:
+        raise ValueError(f"{name} must be a whole number from {_power(low)} to {_power(high)}, not {_short(number)}")
+    return number
+
+
+def positive_number(name: str, value: object, unit: str) -> float:
+    """A positive, finite number.
+
+    Raises:
+        ValueError: it is none; names it.
+    """
+    number = _plain(value)
+    if type(number) not in (int, float) or not 0 < number < math.inf:  # type: ignore[operator]
+        raise ValueError(f"{name} must be a positive number of {unit}, not {_short(number)}")
+    return float(number)  # type: ignore[arg-type]
+
+
+def flag(name: str, value: object) -> bool:
+    """True or false.
+
+    Raises:
+        ValueError: it is neither; names it.
+    """
+    if type(truth := _plain(value)) is not bool:
+        raise ValueError(f"{name} must be true or false, not {_short(truth)}")
+    return truth
+
+
+def numbers(name: str, value: object, dtype: type[np.floating] = np.float32) -> np.ndarray:
+    """An array of numbers, or a list of them; numbers too large for the dtype are infinite.
+
+    Raises:
+        ValueError: there is something else in it; names it.
+    """
+    if isinstance(value, list):
+        value = _of_list(name, value)
+    elif type(value) in (int, float):
+        value = np.asarray(value, float)
+    if not isinstance(value, np.ndarray | np.generic):
+        raise ValueError(f"{name} must be an array of numbers, not a {type(value).__name__}")
+    if value.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must be an array of numbers, not of dtype {value.dtype}")
+    with np.errstate(over="ignore"):
+        return np.asarray(value, dtype)
+
+
+def finite_numbers(name: str, value: object, shape: tuple[int, ...], dtype: type[np.floating] = np.float32) -> np.ndarray:
+    """An array of finite numbers and of that shape.
+
+    Raises:
+        ValueError: it is none; names it.
+    """
+    array = numbers(name, value, dtype)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite and of shape {shape}, not {array.shape}")
+    return array
+
+
+def _plain(value: Any) -> object:
+    """A number of numpy's as one of Python's; anything else as it is."""
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        return value.item()
+    return value
+
+
+def _of_list(name: str, value: list) -> np.ndarray:
+    """A list, of lists and of arrays, as numpy would have it: but numpy takes "1" and True for numbers."""
+    try:
+        leaves = np.asarray(value, object)
+    except ValueError:
+        raise ValueError(f"{name} must be an array of numbers, not a ragged list") from None
+    if wrong := [leaf for leaf in map(_plain, leaves.flat) if type(leaf) not in (int, float)]:
+        raise ValueError(f"{name} must be an array of numbers; one of its values is {_short(wrong[0])}")
+    return leaves.astype(float)
+
+
+def _short(value: object) -> str:
+    """A value as a sentence shows it."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, str | int | float | None):
+        return repr(value)[:40]
+    return f"a {type(value).__name__}"
+
+
+def _power(number: int) -> str:
+    """A bound: powers of two are easier to read than their digits."""
+    return f"2^{(number + 1).bit_length() - 1} - 1" if number >= 2**31 - 1 and not (number & (number + 1)) else str(number)
