@@ -177,7 +177,7 @@ def _strips(comparison: Comparison, convention: str) -> list[Picture]:
         for outcome, name in ((True, "success"), (False, "failure")):
             seeds = run.episodes.loc[run.episodes["success"] == outcome, "seed"]
             if len(seeds):
-                strip = film_strip(scenery, int(seeds.iloc[0]), run.steps)[::2, ::2]
+                strip = film_strip(scenery, int(seeds.iloc[0]), run.steps)
                 png = imageio.imwrite("<bytes>", strip, format="png")
                 pictures.append(Picture(f"-strips/{i}-{name}.png", f"{run.label}: {name}, seed {seeds.iloc[0]}", png))
     return pictures
