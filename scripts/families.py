@@ -3,6 +3,7 @@
 Colours are of Okabe & Ito's palette, which colour-blind readers tell apart; markers say the same once more.
 """
 
+import re
 from dataclasses import dataclass
 
 
@@ -35,3 +36,17 @@ OTHER = Family("other", ("",), "#56B4E9", "v")
 def family_of(label: str) -> Family:
     """The family of the sampler that a label begins with."""
     return next((family for family in FAMILIES if label.startswith(family.prefix)), OTHER)
+
+
+def wrapped(label: str, width: int) -> str:
+    """A label in lines of so many characters, broken behind blanks, and behind colons where a word is longer than a line."""
+    lines = [""]
+    for word in label.split():
+        pieces = [word] if len(word) <= width else re.split(r"(?<=:)", word)
+        for i, piece in enumerate(pieces):
+            gap = " " * bool(lines[-1] and i == 0)
+            if lines[-1] and len(lines[-1]) + len(gap) + len(piece) > width:
+                lines.append(piece)
+            else:
+                lines[-1] += gap + piece
+    return "\n".join(lines)

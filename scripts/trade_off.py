@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import matplotlib
 
 from paradp.rollouts.statistics import Estimate
-from paradp.scripts.families import FAMILIES, OTHER, Family, family_of
+from paradp.scripts.families import FAMILIES, OTHER, Family, family_of, wrapped
 from paradp.scripts.label_placement import Named, place_names
 
 matplotlib.use("Agg")
@@ -64,7 +64,7 @@ def plot_trade_off(runs: Sequence[Measured], title: str, periods: Sequence[Perio
     Returns the figure, closed.
     """
     numbers = {run.label: str(i) for i, run in enumerate(runs, 1)}
-    rows = [(run, _wrapped(f"{numbers[run.label]}. {run.label}", 38)) for run in sorted(runs, key=lambda run: run.p50)]
+    rows = [(run, wrapped(f"{numbers[run.label]}. {run.label}", 38)) for run in sorted(runs, key=lambda run: run.p50)]
     lines = sum(1 + name.count("\n") for _, name in rows)
     measures = list(runs[0].worth)
     panels, height = _heights(len(measures), lines)
@@ -190,7 +190,7 @@ def _names(runs: Sequence[Measured], measure: str, numbers: Mapping[str, str]) -
     named = []
     for run in [*front, *(run for run in runs if run not in front)]:
         number = numbers[run.label]
-        text = _wrapped(run.label, WIDTH) if run in front or len(runs) <= NAMED else number
+        text = wrapped(run.label, WIDTH) if run in front or len(runs) <= NAMED else number
         named.append(Named(run.p50, run.worth[measure].mean, text, number, run.family.colour))
     return named
 
@@ -208,13 +208,3 @@ def _legend(runs: Sequence[Measured]) -> list[Line2D]:
     families = [Line2D([], [], marker=f.marker, color=f.colour, ls="", label=f.name) for f in present]
     front = Line2D([], [], color="#999999", lw=4, alpha=0.35, label="Pareto front (filled)")
     return [*families, front]
-
-
-def _wrapped(label: str, width: int) -> str:
-    """A label in lines, broken behind colons and blanks."""
-    lines = [""]
-    for part in label.replace(":", ":\0").replace(" ", " \0").split("\0"):
-        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(line.rstrip() for line in lines)
