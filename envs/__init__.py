@@ -13,7 +13,8 @@ from paradp.envs.disturbances import DISTURBANCES, find_disturbance
 from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
 from paradp.envs.experts.waypoints import ScriptedExpert, Variety
 from paradp.envs.registry import TASKS, all_tasks, find_task, register
-from paradp.envs.robosuite_env import RobosuiteEnv, RobosuiteTask, can_render
+from paradp.envs.rendering import render_problem
+from paradp.envs.robosuite_env import RobosuiteEnv, RobosuiteTask
 from paradp.envs.task import Task, TaskEntry
 from paradp.envs.tasks import ENTRIES
 
@@ -31,10 +32,10 @@ __all__ = [
     "TaskEntry",
     "Variety",
     "all_tasks",
-    "can_render",
     "find_disturbance",
     "find_task",
     "register",
+    "render_problem",
 ]
 
 for _entry in ENTRIES:

@@ -57,6 +57,7 @@ class ActionConvention(Protocol):
     name: str
     space: spaces.Box
     parts: dict[str, int]  # quantity → length, in order
+    units: dict[str, str]  # quantity → unit; none for entries of a rotation matrix
     unit: str  # of lengths
 
     def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -84,6 +85,7 @@ class AbsoluteAction:
     name = "absolute"
     unit = "m"
     parts = {"goal_pos": 3, "goal_rot6d": 6, "gripper": 1}
+    units = {"goal_pos": "m", "gripper": "−1 open, 1 closed"}
     space = spaces.Box(
         np.concatenate([WORKSPACE_LOW, -np.ones(7, np.float32)]),
         np.concatenate([WORKSPACE_HIGH, np.ones(7, np.float32)]),
@@ -115,6 +117,11 @@ class DeltaAction:
     name = "delta"
     unit = "m"
     parts = {"step_pos": 3, "step_rotvec": 3, "gripper": 1}
+    units = {
+        "step_pos": f"1 = {MAX_STEP_M} m",
+        "step_rotvec": f"1 = {MAX_STEP_RAD} rad",
+        "gripper": "−1 open, 1 closed",
+    }
     space = spaces.Box(-1.0, 1.0, (7,), np.float32)
 
     def controller_options(self) -> dict[str, object]:
@@ -140,6 +147,7 @@ class PlaneAction:
     name = "position"
     unit = "px"
     parts = {"goal_xy": 2}
+    units = {"goal_xy": "px"}
     space = spaces.Box(0.0, 512.0, (2,), np.float32)
 
     def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -13,7 +13,6 @@ from paradp.envs.task import Task
 
 # Bound of an observation (px): nothing leaves the board by more.
 FARTHEST = 1024.0
-FRAME_PIXELS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +56,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         task: the task's definition.
         action_convention: `"position"`: where the disc should go (px).
         render_mode: `None` or `"rgb_array"`.
+        render_size: height and width of a frame in pixels.
         disturbance: `None`; there are none.
 
     Raises:
@@ -70,6 +70,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         task: PushTTask,
         action_convention: str = PlaneAction.name,
         render_mode: str | None = None,
+        render_size: tuple[int, int] = (512, 512),
         disturbance: str | None = None,
     ):
         if action_convention not in task.conventions:
@@ -86,7 +87,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.observation_space = spaces.Dict(
             {key: spaces.Box(-FARTHEST, FARTHEST, (size,), np.float32) for key, size in task.observation.items()}
         )
-        self._board = make_board()
+        self._board = make_board(*render_size)
         self._board.control_hz = task.control_hz
         self._board.k_p, self._board.k_v = task.controller["kp"], task.controller["kv"]
 
@@ -121,8 +122,8 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return {key: np.asarray(value, np.float32) for key, value in seen.items()}
 
 
-def make_board() -> Any:
-    """gym-pusht's own environment."""
+def make_board(height: int = 512, width: int = 512) -> Any:
+    """gym-pusht's own environment, with frames of so many pixels."""
     # Otherwise pygame advertises itself on every import.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     from gym_pusht.envs.pusht import PushTEnv as Board
@@ -130,6 +131,6 @@ def make_board() -> Any:
     return Board(
         obs_type="environment_state_agent_pos",
         render_mode="rgb_array",
-        visualization_width=FRAME_PIXELS,
-        visualization_height=FRAME_PIXELS,
+        visualization_width=width,
+        visualization_height=height,
     )

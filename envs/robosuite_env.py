@@ -1,9 +1,6 @@
 """Robosuite tasks as gymnasium environments: seeded, correct from the first observation, low-dimensional."""
 
-import ctypes.util
 import logging
-import os
-import sys
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,6 +10,7 @@ from gymnasium import spaces
 
 from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, HAND_CONVENTIONS
 from paradp.envs.disturbances import DISTURBANCES, Area, LooseObject, find_disturbance
+from paradp.envs.rendering import choose_gl, render_problem
 from paradp.envs.rotations import matrix_to_rotation_6d
 from paradp.envs.task import Task
 
@@ -61,8 +59,8 @@ class RobosuiteTask(Task):
         return ("hand", *self.objects)
 
     @property
-    def can_render(self) -> bool:
-        return can_render()
+    def render_problem(self) -> str | None:
+        return render_problem()
 
     @property
     def disturbances(self) -> tuple[str, ...]:
@@ -100,7 +98,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         task: RobosuiteTask,
         action_convention: str = "absolute",
         render_mode: str | None = None,
-        render_size: tuple[int, int] = (256, 256),
+        render_size: tuple[int, int] = (512, 512),
         disturbance: str | None = None,
     ):
         if action_convention not in task.conventions:
@@ -186,7 +184,11 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return np.array(controller.origin_pos), np.array(controller.origin_ori)
 
     def render(self) -> np.ndarray:
-        """An RGB frame `[height, width, 3]` of the task's camera."""
+        """An RGB frame `[height, width, 3]` of the task's camera.
+
+        Raises:
+            OSError: frames cannot be drawn here; the message says why (`paradp.envs.rendering`).
+        """
         if self._renderer is None:
             self._renderer = _make_renderer(self._sim.model._model, *self._render_size)
         renderer, options = self._renderer
@@ -246,9 +248,10 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
 
 def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) -> Any:
-    _choose_gl()
+    choose_gl()
     # robosuite logs an advertisement on import and its configuration on every construction.
     logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
+    import mujoco  # before robosuite, which overwrites the variable  # noqa: F401
     import robosuite
 
     config = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
@@ -271,26 +274,17 @@ def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) 
     )
 
 
-def can_render() -> bool:
-    """Whether `rgb_array` frames can be had here: on Linux they need EGL (Debian's libegl1), but no display."""
-    other = os.environ.get("MUJOCO_GL") in ("osmesa", "glfw", "glx")
-    return sys.platform != "linux" or other or ctypes.util.find_library("EGL") is not None
-
-
-def _choose_gl() -> None:
-    # MuJoCo reads this once, when it is first imported, and then wants a display unless told otherwise.
-    if sys.platform == "linux" and can_render():
-        os.environ.setdefault("MUJOCO_GL", "egl")
-
-
 def _make_renderer(model: Any, height: int, width: int) -> tuple[Any, Any]:
-    if not can_render():
-        raise OSError("rendering needs EGL, which this machine lacks (Debian and Ubuntu: apt install libegl1)")
+    if problem := render_problem():
+        raise OSError(f"no frame can be drawn: {problem}")
     import mujoco
 
     model.vis.global_.offheight = max(model.vis.global_.offheight, height)
     model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
-    renderer = mujoco.Renderer(model, height, width)
+    try:
+        renderer = mujoco.Renderer(model, height, width)
+    except Exception as error:  # each of MuJoCo's backends raises its own, AttributeError included
+        raise OSError(f"no frame can be drawn: MuJoCo's renderer failed ({type(error).__name__}: {error})") from error
     # On a CPU rasteriser shadows and reflections cost three quarters of a frame.
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False

@@ -45,9 +45,9 @@ class Task(ABC):
         """What is observed, in words."""
 
     @property
-    def can_render(self) -> bool:
-        """Whether its environment can be filmed here."""
-        return True
+    def render_problem(self) -> str | None:
+        """Why its environment cannot be filmed here, in words; `None` if it can."""
+        return None
 
     @property
     def disturbances(self) -> tuple[str, ...]:

@@ -172,7 +172,7 @@ def _against(run: Compared, other: Compared | None) -> Compared:
 def interval(estimate: Estimate, digits: int = 3) -> str:
     """A mean with its 95 % interval."""
     mean, low, high = (f"{value:.{digits}f}" for value in (estimate.mean, *estimate.ci95))
-    return f"{mean} ({low}–{high})"
+    return f"{mean} ({low}{' to ' if '-' in low + high else '–'}{high})"
 
 
 def _flat(nested: dict[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from paradp.rollouts.environments import Scenery
 
 FRAMES = 8
+# Of a frame in a strip, pixels.
+HEIGHT = 128
 
 
 def film_strip(scenery: Scenery, seed: int, steps: pd.DataFrame) -> np.ndarray:
@@ -28,6 +31,11 @@ def film_strip(scenery: Scenery, seed: int, steps: pd.DataFrame) -> np.ndarray:
     for i, action in enumerate(actions):
         env.step(action)
         if i in shown:
-            frames.append(np.asarray(env.render()))
+            frames.append(_smaller(np.asarray(env.render())))
     env.close()
     return np.concatenate(frames, axis=1)
+
+
+def _smaller(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    return np.asarray(Image.fromarray(frame).resize((round(width * HEIGHT / height), HEIGHT), Image.Resampling.BOX))

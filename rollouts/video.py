@@ -1,12 +1,18 @@
-"""A subscriber that films episodes."""
+"""A subscriber that films episodes, and films side by side."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import av
 import numpy as np
 
+from paradp.rollouts.captions import Caption, Captions
 from paradp.rollouts.records import Episode, StepRecord
+
+# Pixels of films side by side; what is wider is made smaller.
+WIDEST = 2560
 
 
 class Film:
@@ -49,31 +55,103 @@ class Film:
 class VideoRecorder:
     """Writes `<seed>-success.mp4` or `<seed>-failure.mp4` for the given seeds, at the control rate.
 
+    Frames say who acts, what the last plan took, how far its chunk is executed, and at the end whether it succeeded.
+
     Args:
         directory: where the films go.
         seeds: which episodes are filmed.
         fps: frames a second; the control rate makes the film real time.
+        caption: what to write on the frames beside the seed.
     """
 
-    def __init__(self, directory: Path, seeds: set[int], fps: int):
+    def __init__(self, directory: Path, seeds: set[int], fps: int, caption: Caption | None = None):
         self._directory = directory
         self._seeds = seeds
         self._fps = fps
-        self._films: dict[int, Film] = {}
+        self._caption = caption or Caption(control_hz=fps)
+        self._films: dict[int, _Filming] = {}
 
     def on_step(self, seed: int, record: StepRecord, render: Callable[[], np.ndarray]) -> None:
         if seed not in self._seeds:
             return
         if seed not in self._films:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._films[seed] = Film(self._path(seed, ".partial"), self._fps)
-        self._films[seed].add(render())
+            self._films[seed] = _Filming(Film(self._path(seed, ".partial"), self._fps), Captions(self._caption, seed))
+        self._films[seed].step(render(), record)
 
     def on_episode(self, episode: Episode) -> None:
-        if film := self._films.pop(episode.seed, None):
-            film.close()
+        if filming := self._films.pop(episode.seed, None):
+            filming.end(episode.success)
             ending = "-success" if episode.success else "-failure"
             self._path(episode.seed, ".partial").replace(self._path(episode.seed, ending))
 
     def _path(self, seed: int, ending: str) -> Path:
         return self._directory / f"{seed}{ending}.mp4"
+
+
+class _Filming:
+    """An episode that is being filmed; its last frame waits, for only then it is known how the episode ended."""
+
+    def __init__(self, film: Film, captions: Captions):
+        self._film = film
+        self._captions = captions
+        self._last: np.ndarray | None = None
+
+    def step(self, frame: np.ndarray, record: StepRecord) -> None:
+        if self._last is not None:
+            self._film.add(self._last)
+        self._last = self._captions.draw(np.asarray(frame), record)
+
+    def end(self, success: bool) -> None:
+        assert self._last is not None
+        self._film.add(self._captions.end(self._last, success))
+        self._film.close()
+
+
+def film_of(directory: Path, seed: int) -> Path | None:
+    """The film of an episode that `VideoRecorder` wrote, the newest if it was filmed twice."""
+    return max(directory.glob(f"{seed}-*.mp4"), key=lambda path: path.stat().st_mtime, default=None)
+
+
+def side_by_side(films: Sequence[Path], path: Path) -> None:
+    """Films at the same time in one, as long as the longest: each holds its last frame when it has ended.
+
+    Up to four stand in a row; more are laid out in rows, and made smaller where the whole would be wider than `WIDEST`.
+
+    Raises:
+        ValueError: there is no film.
+        OSError: a film cannot be read, or the new one not be written.
+    """
+    if not films:
+        raise ValueError("there is no film to show")
+    columns = len(films) if len(films) <= 4 else math.ceil(math.sqrt(len(films)))
+    partial = path.with_suffix(".partial.mp4")
+    with ExitStack() as stack:
+        opened = [stack.enter_context(av.open(str(film))) for film in films]
+        rate = opened[0].streams.video[0].average_rate
+        whole = Film(partial, round(float(rate or 20)))
+        size = (opened[0].streams.video[0].width, opened[0].streams.video[0].height)
+        shrink = max(1.0, columns * size[0] / WIDEST)
+        pane = (round(size[0] / shrink), round(size[1] / shrink))
+        for panes in _together([_frames(container, pane) for container in opened]):
+            panes += [np.zeros_like(panes[0])] * (-len(panes) % columns)
+            rows = [np.concatenate(panes[i : i + columns], axis=1) for i in range(0, len(panes), columns)]
+            whole.add(np.concatenate(rows, axis=0))
+        whole.close()
+    partial.replace(path)
+
+
+def _frames(container: av.container.InputContainer, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    for frame in container.decode(video=0):
+        yield frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
+
+
+def _together(films: Sequence[Iterator[np.ndarray]]) -> Iterator[list[np.ndarray]]:
+    """A frame of each, until all have ended; one that has ended keeps its last."""
+    shown = [next(film, None) for film in films]
+    while True:
+        yield [frame for frame in shown if frame is not None]
+        following = [next(film, None) for film in films]
+        if all(frame is None for frame in following):
+            return
+        shown = [new if new is not None else old for new, old in zip(following, shown, strict=True)]

@@ -9,6 +9,7 @@ from gymnasium.vector import SyncVectorEnv
 from paradp.checkpoints import load_policy
 from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy, RecedingHorizon
+from paradp.rollouts.captions import Caption
 from paradp.rollouts.config import RolloutConfig, cores
 from paradp.rollouts.environments import Scenery, make_envs
 from paradp.rollouts.records import Episode
@@ -55,8 +56,10 @@ class Workplace:
         """Runs one group of episodes and yields each as it ends; subscribers are told of every step."""
         policy = self.policy(config, sha256)
         filmed = set(config.seeds[: config.videos]) & set(seeds)
-        hz = find_task(config.task).task.control_hz
-        films: list[Subscriber] = [VideoRecorder(config.out / "videos", filmed, hz)] if filmed else []
+        films: list[Subscriber] = []
+        if filmed:
+            hz = find_task(config.task).task.control_hz
+            films = [VideoRecorder(config.out / "videos", filmed, hz, _caption(config, policy, hz))]
         envs = self._environments(config.scenery(policy.spec, bool(filmed)), min(config.envs, config.episodes))
         if self._warm != (policy, envs):
             policy.prepare(envs.num_envs)
@@ -75,6 +78,12 @@ class Workplace:
             self.close()
             self._envs = (scenery, count), make_envs(scenery, count)
         return self._envs[1]
+
+
+def _caption(config: RolloutConfig, policy: DiffusionPolicy, hz: int) -> Caption:
+    horizons = policy.spec.horizons.with_execute(config.execute)
+    sampler = f"{config.sampler}" + (f" ({config.chosen})" if config.chosen else "")
+    return Caption(config.task, sampler, hz, horizons.execute, horizons.predict - horizons.observe + 1)
 
 
 def warm_up(policy: DiffusionPolicy, envs: SyncVectorEnv) -> None:

@@ -1,33 +1,67 @@
 """Actions over time, to be looked at before anything is trained on them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 
+from paradp.envs import ACTION_CONVENTIONS
+
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+# Names of a quantity's entries, by how many there are; of others they are numbered.
+ENTRIES = {1: ("",), 2: ("x", "y"), 3: ("x", "y", "z")}
 
 
-def plot_actions(episodes: Sequence[np.ndarray], title: str, path: Path) -> None:
-    """One panel for each dimension of the actions `[T, A]` of several episodes."""
+def plot_actions(
+    episodes: Sequence[np.ndarray],
+    title: str,
+    path: Path,
+    parts: Mapping[str, int] | None = None,
+    control_hz: float | None = None,
+) -> Figure:
+    """One panel for each dimension of the actions `[T, A]` of several episodes; returns the figure, closed.
+
+    Args:
+        episodes: the actions.
+        title: what they are of.
+        path: the PNG.
+        parts: quantity → length, in order, to name the dimensions; they are numbered without.
+        control_hz: control steps a second, if known.
+    """
     size = episodes[0].shape[1]
+    names = dimension_names(parts) if parts and sum(parts.values()) == size else [f"action {i}" for i in range(size)]
     rows = -(-size // 2)
-    figure, axes = plt.subplots(rows, 2, figsize=(11, 1.6 * rows + 0.6), layout="constrained", sharex=True, squeeze=False)
+    figure, axes = plt.subplots(rows, 2, figsize=(11, 1.7 * rows + 0.8), layout="constrained", sharex=True, squeeze=False)
     for dimension, axis in enumerate(axes.T.flat):
         if dimension >= size:
             axis.set_visible(False)
             continue
         for actions in episodes:
             axis.plot(actions[:, dimension], lw=0.8)
-        axis.set_ylabel(f"{dimension}")
+        axis.set_ylabel(names[dimension], fontsize=9)
         axis.grid(alpha=0.3)
     for column in axes.T:
         lowest = [axis for axis in column if axis.get_visible()][-1]
-        lowest.set_xlabel("control step")
+        lowest.set_xlabel("control step" + (f" ({control_hz:g} a second)" if control_hz else ""))
         lowest.tick_params(labelbottom=True)
-    figure.suptitle(f"{title}: actions by dimension, {len(episodes)} of its episodes")
+    figure.align_ylabels()
+    figure.suptitle(f"{title}: actions, {len(episodes)} of its episodes")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+    return figure
+
+
+def dimension_names(parts: Mapping[str, int]) -> list[str]:
+    """Every dimension by name, with its unit where a known action convention gives one: `goal_pos x (m)`."""
+    units = {part: unit for convention in ACTION_CONVENTIONS.values() for part, unit in convention.units.items()}
+    names = []
+    for part, length in parts.items():
+        entries = ENTRIES.get(length, tuple(str(i) for i in range(length)))
+        unit = f"\n({units[part]})" if units.get(part) else ""
+        names += [f"{part} {entry}".strip() + unit for entry in entries]
+    return names

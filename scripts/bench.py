@@ -4,7 +4,6 @@ import json as json_format
 from dataclasses import asdict
 from pathlib import Path
 
-import matplotlib
 import torch
 import tyro
 from rich.table import Table
@@ -12,14 +11,12 @@ from rich.table import Table
 from paradp.checkpoints import load_policy
 from paradp.envs import find_task
 from paradp.policy import EngineName, fastest_engine
+from paradp.scripts.bench_plot import plot_bench
 from paradp.scripts.console import console, progress
 from paradp.scripts.floor import Floor, measure_floor
 from paradp.scripts.planning_time import PUBLISHED, USUAL, BenchRow, measure_plans
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.observations import expert_histories
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 # Along the expert's episodes.
 OBSERVATIONS, SEED = 64, 20_000
@@ -165,20 +162,4 @@ engine, compilation and first plan added to the process's memory.
 ![latency of a plan]({name}.png)
 """
     write_report(out / f"{name}.md", f"{task} on {name}: the latency of a plan", body)
-    _plot(rows, out / f"{name}.png")
-
-
-def _plot(rows: list[BenchRow], path: Path) -> None:
-    batches = sorted({row.batch for row in rows})
-    figure, panels = plt.subplots(1, len(batches), figsize=(6.5 * len(batches), 7), layout="constrained", squeeze=False)
-    colours = {"exact": "tab:green", "tolerance": "tab:orange", "other": "tab:grey"}
-    for axes, size in zip(panels[0], batches, strict=True):
-        shown = [row for row in rows if row.batch == size][::-1]
-        labels = [f"{row.name} · {row.engine}{'' if row.precision == 'fp32' else ' ' + row.precision}" for row in shown]
-        axes.barh(labels, [row.p50_ms for row in shown], color=[colours[row.law] for row in shown])
-        axes.set(xscale="log", xlabel=f"ms a plan, median, batch {size}")
-        axes.grid(alpha=0.3, axis="x")
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
-    figure.legend(handles, [f"law: {law}" for law in colours], loc="outside lower center", ncols=3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    plot_bench(rows, out / f"{name}.png")

@@ -10,6 +10,7 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
+from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy.demonstrations import Demonstrations
 from paradp.rollouts.imports.conventions import looks_like
 from paradp.rollouts.imports.defects import defects, remarks
@@ -20,6 +21,12 @@ from paradp.scripts.action_plot import plot_actions
 from paradp.scripts.console import console, progress
 
 data = tyro.extras.SubcommandApp()
+
+# Recorded absolute goals have rotation vectors, which an import makes six numbers of.
+RECORDED_PARTS = {
+    "delta": ACTION_CONVENTIONS["delta"].parts,
+    "absolute": {"goal_pos": 3, "goal_rotvec": 3, "gripper": 1},
+}
 
 
 @data.command(name="import")
@@ -88,9 +95,13 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, not {episodes}")
     if path.is_dir():
-        ends, arrays = _ours(path)
+        there = Demonstrations.open(path)
+        ends, arrays = _ours(path, there)
+        parts, control_hz = there.info.action, float(there.info.control_hz)
     else:
-        ends, arrays = _recorded(read_file(path, actions))
+        file = read_file(path, actions)
+        ends, arrays = _recorded(file)
+        parts, control_hz = _parts(file), file.settings.control_hz
     lengths = np.diff(ends, prepend=0)
     if not len(lengths):
         raise ValueError(f"{path} holds no episodes")
@@ -101,12 +112,17 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
         drawn = arrays.get("action", arrays.get(ACTIONS))
         if drawn is None:
             raise ValueError(f"{path}: its episodes' actions differ in their number of columns and cannot be drawn together")
-        plot_actions(np.split(drawn, ends[:-1])[:episodes], path.name, plot)
+        plot_actions(np.split(drawn, ends[:-1])[:episodes], path.name, plot, parts, control_hz)
         console.print(f"actions: {plot}")
 
 
-def _ours(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    there = Demonstrations.open(path)
+def _parts(file: RecordedFile) -> dict[str, int] | None:
+    """What a recorded action consists of, if all episodes look to be in one convention of robosuite's."""
+    looks = {looks_like(recording) for recording in file.recordings}
+    return RECORDED_PARTS.get(looks.pop() or "") if len(looks) == 1 else None
+
+
+def _ours(path: Path, there: Demonstrations) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     console.print(f"{path}: demonstrations of {there.info.task}, actions {there.info.action_convention}")
     splits = np.cumsum(list(there.info.observation.values()))[:-1]
     observations = np.split(there.observations(), splits, axis=1)

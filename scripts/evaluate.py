@@ -136,10 +136,11 @@ def _backend(name: str, workers: int, address: str | None, cells: dict[str, Roll
 
 def _tell(comparison: Comparison, action_convention: str, pages: list[Path]) -> None:
     console.print(evaluation_table(comparison))
+    problem = find_task(comparison.runs[0].summary.task).task.render_problem
+    if problem:
+        console.print(f"no film strips: {problem}", markup=False)
     with console.status("drawing and filming"):
-        report = evaluation_report(
-            comparison, action_convention, strips=find_task(comparison.runs[0].summary.task).task.can_render
-        )
+        report = evaluation_report(comparison, action_convention, strips=not problem)
     if report.verdict:
         console.print(report.verdict)
     for page in pages:

@@ -9,10 +9,11 @@ from paradp.policy.files import write_whole
 from paradp.scripts.report import made_by, markdown_table
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;margin:1rem 0;font-size:13px;display:block;overflow-x:auto}
-td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:right;white-space:nowrap}
-td:first-child,th:first-child{text-align:left}
-img{max-width:100%}figcaption,footer{color:#555;font-size:13px}"""
+table{border-collapse:collapse;margin:1rem 0;font-size:13px}
+td,th{border-bottom:1px solid #ddd;padding:.25rem .7rem;text-align:right;white-space:nowrap}
+th{border-bottom:2px solid #888;vertical-align:bottom}
+td:first-child,th:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}
+img{max-width:100%}figure{margin:1rem 0}figcaption,footer,.remark{color:#555;font-size:13px}"""
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """What a table says, and what its columns mean."""
+    """What a table is of, what it says, and what its columns mean; no two of them have one name."""
 
+    title: str
     header: list[str]
     rows: list[list[str]]
     remark: str
@@ -35,17 +37,29 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found. The verdict, one sentence, may be empty."""
+    """What was found, as far as most readers go, and then all else.
+
+    Attributes:
+        title: of the page.
+        verdict: one sentence; may be empty.
+        pictures: shown first.
+        main: the table that comes next.
+        remarks: what holds for all of it.
+        details: further tables.
+        episodes: pictures of single episodes.
+    """
 
     title: str
     verdict: str
-    remarks: str
-    tables: list[Table]
     pictures: list[Picture]
+    main: Table
+    remarks: str
+    details: list[Table]
+    episodes: list[Picture]
 
     def write(self, page: Path) -> Path:
         """Writes PAGE (markdown) with its pictures beside it, and all of it as HTML; returns the HTML's path."""
-        for picture in self.pictures:
+        for picture in (*self.pictures, *self.episodes):
             path = _beside(page, picture)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, picture.png)
@@ -54,22 +68,28 @@ class Report:
         return page.with_suffix(".html")
 
     def _markdown(self, page: Path) -> str:
-        parts = [f"# {self.title}", *([f"**{self.verdict}**"] if self.verdict else []), self.remarks]
-        for table in self.tables:
-            parts += [markdown_table(table.header, table.rows), table.remark]
-        shown = [f"![{picture.caption}]({_beside(page, picture).relative_to(page.parent)})" for picture in self.pictures]
-        return "\n\n".join([*parts, *shown, f"---\n{made_by()}"]) + "\n"
+        def table(shown: Table) -> list[str]:
+            return [markdown_table(shown.header, shown.rows), shown.remark]
+
+        def picture(shown: Picture) -> str:
+            return f"![{shown.caption}]({_beside(page, shown).relative_to(page.parent)})"
+
+        parts = [f"# {self.title}", *([f"**{self.verdict}**"] if self.verdict else []), *map(picture, self.pictures)]
+        parts += [*table(self.main), self.remarks]
+        for detail in self.details:
+            parts += [f"## {detail.title}", *table(detail)]
+        if self.episodes:
+            parts += ["## Episodes", *map(picture, self.episodes)]
+        return "\n\n".join([*parts, f"---\n{made_by()}"]) + "\n"
 
     def _html(self) -> str:
         verdict = [f"<p>{_element('b', self.verdict)}</p>"] if self.verdict else []
-        parts = [_element("h1", self.title), *verdict, _element("p", self.remarks)]
-        for table in self.tables:
-            lines = [_row("th", table.header), *(_row("td", row) for row in table.rows)]
-            parts += [f"<table>{''.join(lines)}</table>", _element("p", table.remark)]
-        for picture in self.pictures:
-            data = base64.b64encode(picture.png).decode()
-            image = f'<img alt="{html.escape(picture.caption)}" src="data:image/png;base64,{data}">'
-            parts.append(f"<figure>{image}{_element('figcaption', picture.caption)}</figure>")
+        parts = [_element("h1", self.title), *verdict, *map(_figure, self.pictures)]
+        parts += [*_html_table(self.main), _element("p", self.remarks)]
+        for detail in self.details:
+            parts += [_element("h2", detail.title), *_html_table(detail)]
+        if self.episodes:
+            parts += [_element("h2", "Episodes"), *map(_figure, self.episodes)]
         head = f'<meta charset="utf-8">{_element("title", self.title)}<style>{STYLE}</style>'
         body = "\n".join([*parts, _element("footer", made_by())])
         return f"<!doctype html>\n<html><head>{head}</head>\n<body>{body}</body></html>\n"
@@ -81,6 +101,17 @@ def _beside(page: Path, picture: Picture) -> Path:
 
 def _element(tag: str, text: str) -> str:
     return f"<{tag}>{html.escape(text)}</{tag}>"
+
+
+def _figure(picture: Picture) -> str:
+    data = base64.b64encode(picture.png).decode()
+    image = f'<img alt="{html.escape(picture.caption)}" src="data:image/png;base64,{data}">'
+    return f"<figure>{image}{_element('figcaption', picture.caption)}</figure>"
+
+
+def _html_table(table: Table) -> list[str]:
+    lines = [_row("th", table.header), *(_row("td", row) for row in table.rows)]
+    return [f"<table>{''.join(lines)}</table>", f'<p class="remark">{html.escape(table.remark)}</p>']
 
 
 def _row(tag: str, cells: list[str]) -> str:

@@ -10,7 +10,7 @@ from paradp.rollouts.comparison import Compared, Comparison, interval
 PAIRS = (("ddpm", "para-ddpm"), ("ddim-15", "para-ddim-15"), ("dpm-solver-15", "para-dpm-solver-15"))
 PAPER_SAMPLERS = tuple(name for pair in PAIRS for name in pair)
 HEADER = ["sampler", "model evals", "parallel iters", "reward (95 %)", "time per episode", "speed-up",
-          "paper: evals, iters", "reward", "time per episode", "speed-up"]  # fmt: skip
+          "paper: evals, iters", "paper: reward", "paper: time per episode", "paper: speed-up"]  # fmt: skip
 
 
 @dataclass(frozen=True)

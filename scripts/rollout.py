@@ -17,6 +17,7 @@ from paradp.rollouts.backends import Local
 from paradp.rollouts.clocks import ClockChoice
 from paradp.rollouts.comparison import compare
 from paradp.rollouts.config import ControllerName, cores
+from paradp.rollouts.video import film_of, side_by_side
 from paradp.rollouts.watcher import Watcher
 from paradp.sampler import SAMPLERS, SamplerChoice, sampler_names
 from paradp.scripts.console import console, progress
@@ -93,8 +94,8 @@ def rollout(
         out: the run's directory.
     """
     entry = find_task(task)
-    if videos and not entry.task.can_render:
-        console.print("no videos: rendering needs EGL (Debian and Ubuntu: apt install libegl1)")
+    if videos and (problem := entry.task.render_problem):
+        console.print(f"no films: {problem}", markup=False)
         videos = 0
     if (live or trace) and workers > 1:
         raise ValueError("--live and --trace watch the loop of one process: leave out --workers")
@@ -139,7 +140,7 @@ def rollout(
         if trace and watcher.steps:
             watcher.timeline.write_trace(one.out / "trace.json")
             console.print(f"trace: {one.out / 'trace.json'}, to be opened at ui.perfetto.dev")
-    comparison = compare({run_folder(one.sampler): one.out for one in configs})
+    comparison = compare({str(one.sampler): one.out for one in configs})
     console.print(comparison_table(comparison))
     plot_reward_against_latency(comparison, out / "comparison.png")
     write_report(
@@ -148,8 +149,18 @@ def rollout(
         markdown_table(["", *(run.label for run in comparison.runs)], comparison.rows()) + "\n\n![](comparison.png)",
     )
     console.print(f"in {out}: comparison.md, comparison.png; per sampler summary.json, episodes.parquet, steps.parquet")
+    _tell_of_films(configs, out)
+
+
+def _tell_of_films(configs: list[RolloutConfig], out: Path) -> None:
+    """Names the films, and puts those of the first seed side by side."""
     for film in sorted(out.glob("**/videos/*.mp4")):
         console.print(f"film: {film}")
+    first = [film for one in configs if (film := film_of(one.out / "videos", one.seed))]
+    if configs[0].videos and len(first) > 1:
+        together = out / "side-by-side.mp4"
+        side_by_side(first, together)
+        console.print(f"film: {together}")
 
 
 @contextmanager

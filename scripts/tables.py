@@ -1,37 +1,48 @@
 """Tables that fit a terminal."""
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from paradp.rollouts.comparison import Comparison
+from paradp.rollouts.comparison import Comparison, interval
+from paradp.scripts.families import wrapped
+
+# Of so many runs every measurement fits beside the others in 80 columns.
+BESIDE = 3
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """One column a run, one row a measurement."""
+    """One column a run, one row a measurement; of many runs as `evaluation_table`."""
+    if len(comparison.runs) > BESIDE:
+        return evaluation_table(comparison)
     table = Table(title=comparison.title)
     table.add_column("")
     for run in comparison.runs:
-        table.add_column(run.label, justify="right")
+        table.add_column(run.label, justify="right", overflow="fold")
     for row in comparison.rows():
         table.add_row(*row)
     return table
 
 
 def evaluation_table(comparison: Comparison) -> Table:
-    """One row a cell, the columns that fit a terminal."""
-    table = Table(title=comparison.title)
-    table.add_column("cell", overflow="fold")
-    for name in ("success", "95 %", "lost ≤", "steps", "plan ms", "p99", "rounds"):
-        table.add_column(name, justify="right")
+    """One row a cell, the columns that fit a terminal of 80 columns; long names go on in the next line."""
+    caption = f"lost ≤: success lost against {comparison.baseline} is less, 95 %; plans of one robot, ms"
+    table = Table(title=comparison.title, caption=caption, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.add_column("cell", no_wrap=True)
+    for name in ("success (95 %)", *["reward"] * comparison.graded, "lost ≤", "p50", "p99", "rounds"):
+        table.add_column(name, justify="right", no_wrap=True)
     for run in comparison.runs:
         s, plan = run.summary, run.summary.latency_ms_batch1.replan
         table.add_row(
-            run.label,
-            f"{s.success.mean:.3f}",
-            f"{s.success.ci95[0]:.2f}–{s.success.ci95[1]:.2f}",
+            wrapped(run.label, 24),
+            interval(s.success, 2),
+            *([f"{s.reward.mean:.3f}"] * comparison.graded),
             f"{run.loss.upper95:+.3f}" if run.loss else "",
-            f"{run.episodes['steps'].mean():.0f}",
-            f"{plan.p50:.1f}",
-            f"{plan.p99:.1f}",
+            _ms(plan.p50),
+            _ms(plan.p99),
             f"{s.solver.rounds_mean:.1f}",
         )
     return table
+
+
+def _ms(ms: float) -> str:
+    return f"{ms:.1f}" if ms < 100 else f"{ms:.0f}"

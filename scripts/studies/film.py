@@ -2,6 +2,7 @@
 
 import imageio.v3 as iio
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from paradp.checkpoints import load_policy
 from paradp.policy import RecedingHorizon
@@ -10,6 +11,8 @@ from paradp.rollouts.environments import Scenery, make_envs
 from paradp.scripts.studies.context import Context
 
 FRAMES = 6
+# Of a frame, pixels.
+SIZE = 320
 
 
 class _Frames:
@@ -36,5 +39,14 @@ def study_film(context: Context, seed: int = 50_000) -> None:
     finally:
         envs.close()
     chosen = np.linspace(0, len(recorder.frames) - 1, FRAMES).astype(int)
+    shown = [_timed(recorder.frames[i], (i + 1) / policy.spec.control_hz) for i in chosen]
     out.mkdir(parents=True, exist_ok=True)
-    iio.imwrite(out / f"{task}-film.png", np.concatenate([recorder.frames[i] for i in chosen], axis=1))
+    iio.imwrite(out / f"{task}-film.png", np.concatenate(shown, axis=1))
+
+
+def _timed(frame: np.ndarray, seconds: float) -> np.ndarray:
+    """A smaller frame with the time below it."""
+    picture = Image.new("RGB", (SIZE, SIZE + 30), "white")
+    picture.paste(Image.fromarray(frame).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+    ImageDraw.Draw(picture).text((SIZE / 2, SIZE + 15), f"{seconds:.1f} s", "black", ImageFont.load_default(22), anchor="mm")
+    return np.asarray(picture)

@@ -57,7 +57,8 @@ def study_throughput(context: Context) -> None:
             ]
         )
     bare = measure_overhead(context.task).bare
-    header = ["sampler", "steps/s, 1 worker", "2 workers", "efficiency", "planning, 1 worker", "2 workers", f"{FAR} cores"]
+    header = ["sampler", "steps/s, 1 worker", "steps/s, 2 workers", "efficiency", "planning, 1 worker",
+              "planning, 2 workers", f"{FAR} cores"]  # fmt: skip
     body = f"""
 Control steps a second over all workers, one thread each, {ENVS} environments planned together, {GROUPS} groups of them a
 worker, of which the first and the last are not counted (others are still loading, or have finished), {STEPS} steps an

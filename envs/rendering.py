@@ -1,0 +1,86 @@
+"""Whether MuJoCo can draw frames here, and with which OpenGL: it reads MUJOCO_GL once, when it is first imported.
+
+A value that MuJoCo does not know, or whose library is missing, would end `import mujoco` in an error, and with it every
+simulation, filmed or not. So before that import such a value gives way to `disabled`: the simulation runs, without frames.
+"""
+
+import ctypes.util
+import importlib.util
+import os
+import subprocess
+import sys
+from functools import cache
+
+VARIABLE = "MUJOCO_GL"
+DISABLED = ("disable", "disabled", "off", "false", "0")
+WINDOW = ("glfw", "glx", "enable", "enabled", "on", "true", "1")
+# Name → library and the package of Debian and Ubuntu that has it.
+LIBRARIES = {"egl": ("EGL", "libegl1"), "osmesa": ("OSMesa", "libosmesa6")}
+PROBE = """
+import os, sys
+try:
+    import mujoco
+    mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 16, 16).render()
+except BaseException as error:
+    print(f"{type(error).__name__}: {error}".splitlines()[0], file=sys.stderr, flush=True)
+    os._exit(1)
+os._exit(0)
+"""
+SECONDS = 60
+
+
+def render_problem() -> str | None:
+    """Why no frame can be drawn here, in words; `None` if frames can be drawn.
+
+    The first call draws one in a process of its own, so that a driver that crashes takes nothing along.
+    """
+    name = _asked()
+    return _missing(name) or _probed(name or ("egl" if sys.platform == "linux" else ""))
+
+
+def choose_gl() -> None:
+    """Sets MUJOCO_GL to what can be imported here: call it before MuJoCo is imported for the first time."""
+    name = _asked()
+    if _missing(name):
+        os.environ[VARIABLE] = "disabled"
+    elif not name and sys.platform == "linux":
+        os.environ[VARIABLE] = "egl"  # MuJoCo would want a display
+
+
+@cache
+def _asked() -> str:
+    """What the user asked for; `choose_gl` may overwrite the variable."""
+    return os.environ.get(VARIABLE, "").strip().lower()
+
+
+def _missing(name: str) -> str | None:
+    """What a renderer lacks, as far as one can tell without loading it."""
+    if name in DISABLED:
+        return f"{VARIABLE}={name} turns rendering off"
+    if sys.platform != "linux":
+        return None
+    if name in WINDOW:
+        return None if importlib.util.find_spec("glfw") else f"{VARIABLE}={name} needs the Python package glfw"
+    if name not in ("", *LIBRARIES):
+        return f"{VARIABLE}={name} is no renderer of Linux (egl, osmesa, glfw); unset it to use EGL"
+    library, package = LIBRARIES[name or "egl"]
+    if ctypes.util.find_library(library):
+        return None
+    asked = f"{VARIABLE}={name}" if name else "rendering"
+    other = "" if name in ("", "egl") else f", or unset {VARIABLE} to use EGL"
+    return f"{asked} needs {library}, which this machine lacks (Debian and Ubuntu: apt install {package}{other})"
+
+
+@cache
+def _probed(name: str) -> str | None:
+    environment = os.environ | ({VARIABLE: name} if name else {})
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", PROBE], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{VARIABLE}={name} draws no frame here ({error})"
+    if ran.returncode == 0:
+        return None
+    lines = ran.stderr.decode(errors="replace").strip().splitlines()
+    return f"{VARIABLE}={name} draws no frame here ({lines[-1] if lines else f'the renderer died: {ran.returncode}'})"

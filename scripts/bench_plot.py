@@ -1,0 +1,91 @@
+"""The picture of a bench: what a plan takes, by sampler and engine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+from paradp.scripts.planning_time import BenchRow
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+# What is sampled: colour (Okabe & Ito's) and marker.
+LOOKS = {
+    "exact": ("#009E73", "o", "DDPM's distribution, exactly"),
+    "tolerance": ("#0072B2", "^", "DDPM's within a tolerance"),
+    "other": ("#D55E00", "s", "another sampler's"),
+}
+
+
+def plot_bench(rows: Sequence[BenchRow], path: Path) -> Figure:
+    """A panel for each batch, a row for each sampler: p50 as a marker with its value, and a line to p99.
+
+    Rows are grouped by engine, the fastest of the first batch on top. Returns the figure, closed.
+    """
+    batches = sorted({row.batch for row in rows})
+    order = _ordered([row for row in rows if row.batch == batches[0]])
+    size = (4.4 + 3.2 * len(batches), 1.6 + 0.25 * len(order))
+    figure, panels = plt.subplots(1, len(batches), figsize=size, layout="constrained", sharey=True, squeeze=False)
+    for axes, batch in zip(panels.flat, batches, strict=True):
+        _plot_batch(axes, {_key(row): row for row in rows if row.batch == batch}, order)
+        axes.set_title("one robot" if batch == 1 else f"{batch} robots in a batch")
+        axes.set_xlabel("a plan (ms): p50, line to p99")
+    first = panels.flat[0]
+    first.set_yticks([y for y, _ in order], [name for _, (name, _) in order], fontsize=9)
+    first.set_ylim(max(y for y, _ in order) + 0.8, -1.8)
+    shown = {row.law for row in rows}
+    handles = [
+        Line2D([], [], ls="", color=colour, marker=marker, label=what)
+        for law, (colour, marker, what) in LOOKS.items()
+        if law in shown
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return figure
+
+
+def _key(row: BenchRow) -> tuple[str, str]:
+    return row.name, f"{row.engine}, {row.precision}"
+
+
+def _ordered(rows: Sequence[BenchRow]) -> list[tuple[int, tuple[str, str]]]:
+    """Height and key of every row: by engine in the order measured, within it the fastest first, a gap between engines."""
+    placed, y = [], 0
+    for engine in dict.fromkeys(_key(row)[1] for row in rows):
+        y += 2 * bool(placed)
+        for row in sorted((row for row in rows if _key(row)[1] == engine), key=lambda row: row.p50_ms):
+            placed.append((y, _key(row)))
+            y += 1
+    return placed
+
+
+def _plot_batch(axes: Axes, rows: dict[tuple[str, str], BenchRow], order: Sequence[tuple[int, tuple[str, str]]]) -> None:
+    engine = ""
+    for y, key in order:
+        if key[1] != engine:
+            engine = key[1]
+            axes.annotate(
+                engine, (0, y - 1), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+                fontsize=9, fontweight="bold", color="#444444",
+            )  # fmt: skip
+        if key not in rows:
+            continue
+        row = rows[key]
+        colour, marker, _ = LOOKS[row.law]
+        axes.plot([row.p50_ms, row.p99_ms], [y, y], lw=1.2, color=colour)
+        axes.plot(row.p50_ms, y, marker, color=colour, ms=6)
+        value = f"{row.p50_ms:.3g}" if row.p50_ms < 1000 else f"{row.p50_ms:.0f}"
+        axes.annotate(value, (row.p99_ms, y), (5, 0), textcoords="offset points", va="center", fontsize=8.5, color="#444444")
+    low, high = min(row.p50_ms for row in rows.values()), max(row.p99_ms for row in rows.values())
+    axes.set(xscale="log", xlim=(0.7 * low, 2.2 * high))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.tick_params(axis="y", length=0)
+    axes.grid(alpha=0.25, axis="x")

@@ -1,0 +1,52 @@
+"""Sampler families and their look, the same in every picture.
+
+Colours are of Okabe & Ito's palette, which colour-blind readers tell apart; markers say the same once more.
+"""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """Samplers that share a colour and a marker.
+
+    Attributes:
+        name: as legends say it.
+        prefix: what the names of its samplers begin with.
+        colour, marker: matplotlib's.
+    """
+
+    name: str
+    prefix: tuple[str, ...]
+    colour: str
+    marker: str
+
+
+FAMILIES = (
+    Family("DDPM, sequential", ("ddpm", "usual"), "#000000", "o"),
+    Family("few steps: DDIM, DPM-Solver", ("ddim", "dpm-solver"), "#D55E00", "s"),
+    Family("Picard: para-…", ("para-",), "#0072B2", "^"),
+    Family("speculative", ("speculative",), "#009E73", "D"),
+    Family("measured here: auto", ("auto",), "#CC79A7", "P"),
+)
+OTHER = Family("other", ("",), "#56B4E9", "v")
+
+
+def family_of(label: str) -> Family:
+    """The family of the sampler that a label begins with."""
+    return next((family for family in FAMILIES if label.startswith(family.prefix)), OTHER)
+
+
+def wrapped(label: str, width: int) -> str:
+    """A label in lines of so many characters, broken behind blanks, and behind colons where a word is longer than a line."""
+    lines = [""]
+    for word in label.split():
+        pieces = [word] if len(word) <= width else re.split(r"(?<=:)", word)
+        for i, piece in enumerate(pieces):
+            gap = " " * bool(lines[-1] and i == 0)
+            if lines[-1] and len(lines[-1]) + len(gap) + len(piece) > width:
+                lines.append(piece)
+            else:
+                lines[-1] += gap + piece
+    return "\n".join(lines)

@@ -1,0 +1,210 @@
+"""The picture of a choice: how fast each sampler plans, and what it costs in success."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import matplotlib
+
+from paradp.rollouts.statistics import Estimate
+from paradp.scripts.families import FAMILIES, OTHER, Family, family_of, wrapped
+from paradp.scripts.label_placement import Named, place_names
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.transforms import Bbox
+
+# Characters of a line of a name.
+WIDTH = 26
+# Of how many runs all are named beside their points, where there is room; of more, those of the front.
+NAMED = 16
+GREY = "#666666"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A sampler and what was measured of it.
+
+    Attributes:
+        label: the sampler as typed, and after a comma what else its run had.
+        worth: measure → mean with its interval: `success`, before it `reward` where the reward is graded.
+        p50, p95, p99: latency of a plan for one robot, ms.
+        world: what nobody chooses, such as a disturbance; only runs in the same world are better or worse than each other.
+    """
+
+    label: str
+    worth: Mapping[str, Estimate]
+    p50: float
+    p95: float
+    p99: float
+    world: str = ""
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.label)
+
+
+@dataclass(frozen=True)
+class Period:
+    """A time that a plan may have to fit into, ms."""
+
+    name: str
+    ms: float
+
+
+def plot_trade_off(runs: Sequence[Measured], title: str, periods: Sequence[Period], path: Path | BinaryIO) -> Figure:
+    """Left: worth against latency, one panel for each measure. Right: the latencies, fastest first.
+
+    Returns the figure, closed.
+    """
+    numbers = {run.label: str(i) for i, run in enumerate(runs, 1)}
+    rows = [(run, wrapped(f"{numbers[run.label]}. {run.label}", 38)) for run in sorted(runs, key=lambda run: run.p50)]
+    lines = sum(1 + name.count("\n") for _, name in rows)
+    measures = list(runs[0].worth)
+    panels, height = _heights(len(measures), lines)
+    figure = plt.figure(figsize=(12, height), dpi=125, layout="constrained")
+    grid = figure.add_gridspec(len(panels), 2, width_ratios=(1.25, 1), height_ratios=panels)
+    worths = {measure: figure.add_subplot(grid[i, 0]) for i, measure in enumerate(measures)}
+    for measure, axes in worths.items():
+        _plot_worth(axes, runs, measure)
+    worths[measures[0]].set_title(title)
+    latencies = figure.add_subplot(grid[:, 1])
+    _plot_latencies(latencies, rows)
+    limits = _limits(runs, periods)
+    for axes in (*worths.values(), latencies):
+        _time_axis(axes, limits, periods)
+    worths[measures[-1]].set_xlabel("latency of a plan, one robot (ms): marker p50, line to p99")
+    for period in periods:
+        _name_period(worths[measures[0]], period)
+    figure.legend(handles=_legend(runs), loc="outside lower center", ncols=6, fontsize=9, frameon=False, columnspacing=1.2)
+    figure.canvas.draw()  # names are placed in the final layout
+    for measure, axes in worths.items():
+        place_names(axes, _names(runs, measure, numbers), _lines(axes, runs, measure, periods))
+    figure.savefig(path, dpi="figure")
+    plt.close(figure)
+    return figure
+
+
+def pareto_front(runs: Sequence[Measured], measure: str) -> list[Measured]:
+    """Runs than which none in their world is both as fast and better, by p50 and mean; world by world, the fastest first."""
+    return [run for world in dict.fromkeys(run.world for run in runs) for run in _front(runs, measure, world)]
+
+
+def _front(runs: Sequence[Measured], measure: str, world: str) -> list[Measured]:
+    front: list[Measured] = []
+    for run in sorted((run for run in runs if run.world == world), key=lambda run: (run.p50, -run.worth[measure].mean)):
+        if not front or run.worth[measure].mean > front[-1].worth[measure].mean:
+            front.append(run)
+    return front
+
+
+def _heights(measures: int, lines: int) -> tuple[list[float], float]:
+    """Of the panels on the left, and of the figure, inches; many rows leave a gap there, or the panels would be columns."""
+    panels = [4.4 if measures == 1 else 3.2] * measures
+    rows = 1.5 + 0.22 * lines
+    gap = rows - sum(panels)
+    return (panels if gap < 1 else [*panels, gap]), max(rows, sum(panels)) + 0.6
+
+
+def _plot_worth(axes: Axes, runs: Sequence[Measured], measure: str) -> None:
+    slowest = max(run.p99 for run in runs)
+    for world in {run.world for run in runs}:
+        best = _front(runs, measure, world)
+        means = [run.worth[measure].mean for run in best]
+        # Beyond the last of the front nothing better was found, however long it takes.
+        reached, means = [*(run.p50 for run in best), slowest], [*means, means[-1]]
+        axes.step(reached, means, where="post", color="#999999", lw=4, alpha=0.35, clip_on=False)
+    front = pareto_front(runs, measure)
+    for run in runs:
+        mean, (low, high) = run.worth[measure].mean, run.worth[measure].ci95
+        colour, filled = run.family.colour, run in front
+        style: dict[str, Any] = {"color": colour, "clip_on": False, "alpha": 1.0 if filled else 0.45}
+        axes.plot([run.p50, run.p50], [low, high], lw=1.4, **style)
+        axes.plot([run.p50, run.p99], [mean, mean], lw=0.9, **style)
+        fill = colour if filled else "white"
+        axes.plot(run.p50, mean, run.family.marker, ms=7, mfc=fill, zorder=4, **{**style, "alpha": 1.0})
+    lowest = min(run.worth[measure].ci95[0] for run in runs)
+    highest = max(run.worth[measure].ci95[1] for run in runs)
+    # A rate ends at 1; a reward of some other scale where it ends.
+    top = 1.0 if highest <= 1.0 else 1.05 * highest
+    # Not nearer than a tenth: differences that are none should not look large.
+    bottom = min(math.floor(20 * (lowest - 0.03)) / 20, top - 0.1)
+    axes.set_ylim(max(bottom, 0.0) if lowest >= 0 else bottom, top)
+    axes.set_ylabel(f"{measure}, 95 % interval")
+    axes.grid(alpha=0.25)
+
+
+def _plot_latencies(axes: Axes, rows: Sequence[tuple[Measured, str]]) -> None:
+    for y, (run, _) in enumerate(rows):
+        colour = run.family.colour
+        axes.plot([run.p50, run.p99], [y, y], lw=1, color=colour)
+        axes.plot([run.p50, run.p95], [y, y], lw=5, color=colour, alpha=0.35, solid_capstyle="butt")
+        axes.plot(run.p50, y, run.family.marker, color=colour, ms=6)
+        axes.annotate(
+            f"{run.p50:.3g} / {run.p99:.3g}", (run.p99, y), (4, 0), textcoords="offset points", va="center", fontsize=8,
+            color=GREY, bbox={"color": "white", "pad": 0.5},
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [name for _, name in rows], fontsize=8)
+    for tick, (run, _) in zip(axes.get_yticklabels(), rows, strict=True):
+        tick.set_color(run.family.colour)
+    axes.set(ylim=(len(rows) - 0.4, -0.6), title="fastest first: p50 / p99 (ms)")
+    axes.set_xlabel("latency of a plan (ms): marker p50, bar to p95, line to p99")
+    axes.grid(alpha=0.25, axis="x")
+
+
+def _limits(runs: Sequence[Measured], periods: Sequence[Period]) -> tuple[float, float]:
+    """Of the time axis: all latencies, and the periods that are not far from them."""
+    low, high = min(run.p50 for run in runs), max(run.p99 for run in runs)
+    for period in periods:
+        if low / 12 < period.ms < 12 * high:
+            low, high = min(low, period.ms), max(high, period.ms)
+    return 0.75 * low, 1.7 * high
+
+
+def _time_axis(axes: Axes, limits: tuple[float, float], periods: Sequence[Period]) -> None:
+    axes.set(xscale="log", xlim=limits)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if limits[1] < 100 * limits[0] else (1.0, 3.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    for period in periods:
+        axes.axvline(period.ms, color="#333333", lw=1, ls=(0, (4, 3)), zorder=0)
+
+
+def _name_period(axes: Axes, period: Period) -> None:
+    if axes.get_xlim()[0] < period.ms < axes.get_xlim()[1]:
+        axes.annotate(
+            period.name, (period.ms, 0), (3, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
+            rotation=90, fontsize=8, color="#333333", va="bottom",
+        )  # fmt: skip
+
+
+def _names(runs: Sequence[Measured], measure: str, numbers: Mapping[str, str]) -> list[Named]:
+    """The front's first, then the others; crowded points get the number of their row."""
+    front = pareto_front(runs, measure)
+    named = []
+    for run in [*front, *(run for run in runs if run not in front)]:
+        number = numbers[run.label]
+        text = wrapped(run.label, WIDTH) if run in front or len(runs) <= NAMED else number
+        named.append(Named(run.p50, run.worth[measure].mean, text, number, run.family.colour))
+    return named
+
+
+def _lines(axes: Axes, runs: Sequence[Measured], measure: str, periods: Sequence[Period]) -> list[Bbox]:
+    """Boxes around all lines, which names should leave free."""
+    upright = [Bbox.from_extents(run.p50, run.worth[measure].ci95[0], run.p50, run.worth[measure].ci95[1]) for run in runs]
+    lying = [Bbox.from_extents(run.p50, run.worth[measure].mean, run.p99, run.worth[measure].mean) for run in runs]
+    ends = [Bbox.from_extents(period.ms, axes.get_ylim()[0], period.ms, axes.get_ylim()[1]) for period in periods]
+    return [*upright, *lying, *ends]
+
+
+def _legend(runs: Sequence[Measured]) -> list[Line2D]:
+    present = [family for family in (*FAMILIES, OTHER) if any(run.family is family for run in runs)]
+    families = [Line2D([], [], marker=f.marker, color=f.colour, ls="", label=f.name) for f in present]
+    front = Line2D([], [], color="#999999", lw=4, alpha=0.35, label="Pareto front (filled)")
+    return [*families, front]
