@@ -1,5 +1,6 @@
 """What an attack counted, and what must not have happened."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +17,7 @@ FAULTS: dict[Fault, str] = {
     "left over": "processes that outlive the one that started them",
 }
 EXAMPLES = 12
+_NUMBER = re.compile(r"[-+\d.e\[\]()\s,]+")
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Tally:
     Attributes:
         counts: what was tried, by name.
         faults: how often each happened.
-        examples: of faults, one line each, the first `EXAMPLES`.
+        examples: of faults, one line each, the first `EXAMPLES` that differ in more than numbers.
         notes: what was not tried here, and why.
     """
 
@@ -39,8 +41,10 @@ class Tally:
 
     def fault(self, kind: Fault, what: str) -> None:
         self.faults[kind] += 1
-        if len(self.examples) < EXAMPLES:
-            self.examples.append(f"{kind}: {' '.join(what.split())[:400]}")
+        example = f"{kind}: {' '.join(what.split())[:400]}"
+        known = {_NUMBER.sub("", other) for other in self.examples}
+        if len(self.examples) < EXAMPLES and _NUMBER.sub("", example) not in known:
+            self.examples.append(example)
 
     def note(self, what: str) -> None:
         self.notes.append(what)
