@@ -1,1 +1,1 @@
-"""Attacks the package and counts: kills, hostile files and messages, faults in the control loop, full disks. `make torture`."""
+"""Attacks the package and counts: kills, hostile files and messages, faulty control loops, full disks. `make torture`."""

@@ -30,7 +30,7 @@ console = Console()
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="torture", description="Attack the package and count what must not happen.")
-    parser.add_argument("--minutes", type=float, default=30.0, help="how much of everything, by the time it takes on two cores")
+    parser.add_argument("--minutes", type=float, default=30.0, help="about how long, on two cores")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", default=",".join(PARTS), help="which, with commas between them")
     parser.add_argument("--out", type=Path, help="a JSON file for the counts")
@@ -91,7 +91,6 @@ def _attack(options: argparse.Namespace, work: Path) -> dict[str, Any]:
 def _command(options: argparse.Namespace, work: Path) -> list[str]:
     settings = ["--minutes", str(options.minutes), "--seed", str(options.seed), "--work", str(work)]
     return [sys.executable, "-m", "torture.parts", *settings]
-
 
 
 def _ask(command: list[str], log: Path, hear: Any) -> int:

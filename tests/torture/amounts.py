@@ -1,5 +1,5 @@
-"""How much of everything there is, by the minutes that a run may take on two cores. Amounts depend on nothing else, so that a
-seed stands for the same attacks on every machine."""
+"""How many attacks of each kind, by the minutes that a run may take on two cores. Amounts depend on nothing else, so that
+a seed stands for the same attacks on every machine."""
 
 import math
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Amounts:
             writers=per_minute(1 / 4),
             disks=per_minute(2 / 5) if long else 1,
             files=per_minute(25),
-            messages=per_minute(250),
+            messages=per_minute(400),
             steps=per_minute(10_000),
             planners=per_minute(1 / 6) if long else 0,
             restarts=per_minute(1 / 5),

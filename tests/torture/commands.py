@@ -13,6 +13,7 @@ from torture.world import World, read_json
 # What a clock says; all other columns are outcomes.
 TIMES = {"seconds", "began", "simulation", "started", "replan_seconds", "replan_encode", "replan_denoise", "replan_decode"}
 Outcome = dict[str, Any]
+TRAINING = "--steps 400 --save-every 20 --log-every 10 --batch-size 8 --channels 8 16 --no-bf16"
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ def commands(world: World) -> dict[str, Command]:
         Command("collect", ("collect", "pusht", "--episodes", "5", "--workers", "2"), _collected, _collected_keys),
         Command(
             "train",
-            ("train", "pusht", "--data", str(world.demonstrations), "--steps", "400", "--save-every", "20", "--log-every")
-            + ("10", "--batch-size", "8", "--channels", "8", "16", "--no-bf16"),
+            ("train", "pusht", "--data", str(world.demonstrations), *TRAINING.split()),
             _trained,
             _trained_keys,
         ),
@@ -81,6 +81,7 @@ def compare(command: Command, out: Path, expected: Outcome, tally: Tally, when: 
 
 def _collected(out: Path) -> Outcome:
     import numpy as np
+
     from paradp.policy.demonstrations import Demonstrations
 
     there = Demonstrations.open(out)

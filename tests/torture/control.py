@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
 from paradp.checkpoints import load_policy, read_info
 from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy.asynchronous import AsyncController
@@ -17,7 +18,6 @@ from paradp.policy.requests import Chunk
 from paradp.policy.safety import SafeController, SafetyLimits
 from paradp.policy.sources import InProcess
 from paradp.policy.spec import Horizons, Interface
-
 from torture.amounts import Amounts
 from torture.tally import Tally
 from torture.world import OBSERVED, World

@@ -32,9 +32,7 @@ def attack(world: World, amounts: Amounts, rng: random.Random, tally: Tally, don
 class _Attack:
     """On one command."""
 
-    def __init__(
-        self, command: Command, world: World, tally: Tally, rng: random.Random, done: Callable[[], None]
-    ) -> None:
+    def __init__(self, command: Command, world: World, tally: Tally, rng: random.Random, done: Callable[[], None]) -> None:
         self._command, self._tally, self._rng, self._done = command, tally, rng, done
         self._folder = world.folder / command.name.replace(" ", "-")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +80,7 @@ class _Attack:
         if code not in expected and not (way == "worker" and worlds.is_a_sentence(code, self._log)):
             self._tally.fault("unexplained", f"{self._command.name}, {way}: exit {code}, {worlds.complaint(self._log)}")
         if left := worlds.left_over(process.pid, CHILDREN_SECONDS):
-            self._tally.fault("left over", f"{self._command.name}, {way}: {len(left)} processes after {CHILDREN_SECONDS:g} s")
+            self._tally.fault("left over", f"{self._command.name}, {way}: {len(left)} processes")
         return True
 
     def _strike(self, pid: int, way: str) -> str:

@@ -59,6 +59,11 @@ def spoil(path: Path, rng: random.Random, trap: Trap) -> str:
     return f"{file.relative_to(path.parent)}: {name}"
 
 
+def spoil_bytes(file: Path, rng: random.Random, trap: Trap) -> None:
+    """Spoils one file by a way that fits all."""
+    rng.choice(list(_BYTES.values()))(file, rng, trap)
+
+
 def _truncate(file: Path, rng: random.Random, trap: Trap) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: rng.randrange(max(1, len(content)))])

@@ -1,5 +1,5 @@
-"""`python -m torture.opening`: opens files that are named on its standard input, each in a fork of its own with little memory,
-and says how it went. What has to be imported is imported once, before the first fork."""
+"""`python -m torture.opening`: opens files that are named on its standard input, each in a fork with little memory, and says
+how it went. What has to be imported is imported once, before the first fork."""
 
 import json
 import os
@@ -31,7 +31,9 @@ def main() -> None:
 
 
 def _import_all() -> None:
+    import pyarrow.parquet  # noqa: F401
     import torch
+
     import paradp.checkpoints
     import paradp.policy.demonstrations
     import paradp.policy.planner
@@ -39,7 +41,6 @@ def _import_all() -> None:
     import paradp.rollouts.evaluation
     import paradp.rollouts.imports.defects
     import paradp.rollouts.imports.recordings  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
 
     torch.set_num_threads(1)
 

@@ -6,6 +6,7 @@ whether any of them came from a file outside."""
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def _make_recordings(world: World, path: Path) -> None:
     import h5py
 
     sizes = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2, "object": 10}
-    arguments = {"env_name": "Lift", "env_version": "1.4.1", "type": 1, "env_kwargs": {"robots": ["Panda"], "control_freq": 20}}
+    settings = {"robots": ["Panda"], "control_freq": 20}
+    arguments = {"env_name": "Lift", "env_version": "1.4.1", "type": 1, "env_kwargs": settings}
     with h5py.File(path, "w") as file:
         data = file.create_group("data")
         data.attrs["env_args"] = json.dumps(arguments)
@@ -158,10 +160,8 @@ def _make_training(world: World, path: Path) -> None:
         if step == 3:
             raise Killed
 
-    try:
+    with suppress(Killed):
         train(Demonstrations.open(world.demonstrations), _training(3), path, lambda trained, path: None, kill)
-    except Killed:
-        pass
 
 
 def _training(steps: int) -> Any:

@@ -70,7 +70,8 @@ def straight_push(seed: int, steps: int = 40) -> Any:
 
 def environment(cache: Path) -> dict[str, str]:
     """Of a command: one thread, so that two of them fit the machine, and a cache of its own."""
-    return os.environ | {"PARADP_CACHE": str(cache), "OMP_NUM_THREADS": "1", "COLUMNS": "200", "RAY_USAGE_STATS_ENABLED": "0"}
+    ours = {"PARADP_CACHE": str(cache), "OMP_NUM_THREADS": "1", "COLUMNS": "200", "RAY_USAGE_STATS_ENABLED": "0"}
+    return os.environ | ours
 
 
 def start(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
