@@ -1,0 +1,37 @@
+"""Two processes that write one output: one of them is told in a sentence, and the output is what one alone would make."""
+
+import random
+from collections.abc import Callable
+
+from torture import world as worlds
+from torture.amounts import Amounts
+from torture.commands import commands, compare
+from torture.tally import Tally
+from torture.world import World
+
+NAMES = ("train", "collect", "rollout", "evaluate")
+
+
+def attack(world: World, amounts: Amounts, rng: random.Random, tally: Tally, done: Callable[[], None]) -> None:
+    cache, expected = world.folder / "cache", {}
+    for i in range(amounts.writers):
+        command = commands(world)[NAMES[i % len(NAMES)]]
+        whole, out = world.folder / f"{command.name}-alone", world.folder / f"{command.name}-by-two"
+        logs = [world.folder / f"{command.name}-{who}.txt" for who in ("first", "second", "again")]
+        if command.name not in expected:
+            worlds.run(command.to(whole), cache, logs[0])
+            expected[command.name] = command.outcome(whole)
+        worlds.remove(out)
+        processes = [worlds.start(command.to(out), cache, log) for log in logs[:2]]
+        codes = [worlds.finish(process) for process in processes]
+        tally.count("pairs of writers")
+        for code, log in zip(codes, logs, strict=False):
+            if code != 0 and not worlds.is_a_sentence(code, log):
+                tally.fault("unexplained", f"{command.name} by two: exit {code}, {worlds.complaint(log)}")
+        tally.count("writers refused", sum(code == 2 for code in codes))
+        if 0 not in codes:
+            tally.fault("unexplained", f"{command.name} by two: neither writes, {worlds.complaint(logs[0])}")
+        if (code := worlds.run(command.to(out), cache, logs[2])) != 0:
+            tally.fault("lost", f"{command.name} after two writers: exit {code}, {worlds.complaint(logs[2])}")
+        compare(command, out, expected[command.name], tally, "by two writers")
+        done()
