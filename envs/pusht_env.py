@@ -122,10 +122,10 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
 
 def make_board() -> Any:
-    """gym-pusht's own environment."""
+    """gym-pusht's own environment, see `paradp.envs.pusht_board`."""
     # Otherwise pygame advertises itself on every import.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    from gym_pusht.envs.pusht import PushTEnv as Board
+    from paradp.envs.pusht_board import Board
 
     return Board(
         obs_type="environment_state_agent_pos",

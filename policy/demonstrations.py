@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 import zarr
 
+from paradp.policy.files import OutputLock
+from paradp.policy.identity import describe, differences, digest
+
 CHUNK_STEPS = 4096
 
 
@@ -62,6 +65,7 @@ class Demonstrations:
 
     def __init__(self, group: zarr.Group, path: Path):
         self._group = group
+        self._lock: OutputLock | None = None
         self.path = path
         self.info = _read_info(group)
 
@@ -84,23 +88,36 @@ class Demonstrations:
 
     @classmethod
     def open_or_create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
-        """Continues demonstrations of the same making, or starts them.
+        """Continues demonstrations of the same making, or starts them; nobody else can append to them until `close`.
 
         Raises:
-            ValueError: the path holds demonstrations that were made otherwise.
+            ValueError: the path holds demonstrations that were made otherwise, or somebody else appends to them.
         """
-        if not path.exists():
-            return cls._create(path, info)
+        lock = OutputLock.beside(path)
+        try:
+            demonstrations = cls._continue(path, info) if path.exists() else cls.create(path, info)
+        except BaseException:
+            lock.release()
+            raise
+        demonstrations._lock = lock
+        return demonstrations
+
+    @classmethod
+    def _continue(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
         demonstrations = cls.open(path, "r+")
-        if demonstrations.info != info:
-            old, new = asdict(demonstrations.info), asdict(info)
-            differing = ", ".join(f"{k}: {old[k]} there, {new[k]} here" for k in old if old[k] != new[k])
+        if differing := differences(describe(demonstrations.info), describe(info)):
             raise ValueError(f"{path} holds other demonstrations ({differing}); choose another --out or remove it")
         demonstrations._truncate()
         return demonstrations
 
+    def close(self) -> None:
+        """Lets others append. What was read here can be read on."""
+        if self._lock is not None:
+            self._lock.release()
+
     @classmethod
-    def _create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
+    def create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
+        """Begins demonstrations at a path where there are none and nobody else writes."""
         partial = path.with_name(f".{path.name}.partial")
         group = zarr.open_group(partial, mode="w", zarr_format=3)
         for name, size in _data_sizes(info).items():
@@ -147,6 +164,11 @@ class Demonstrations:
     def actions(self) -> np.ndarray:
         """All labels: `[steps, A]`."""
         return np.asarray(self._array("data/action")[: self.steps])
+
+    def digest(self) -> str:
+        """Of the content that training reads: observations and actions, column by column in order, and the episodes' ends."""
+        content = {"observations": self.observations(), "actions": self.actions(), "episode_ends": self.episode_ends}
+        return digest(content)
 
     def largest_step(self) -> np.ndarray:
         """How far, at most, each dimension of an action is from the one before in its episode: `[A]`."""
