@@ -15,7 +15,7 @@ from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.records import Episode
 from paradp.rollouts.runner import Subscriber
 from paradp.rollouts.summary import versions
-from paradp.rollouts.workers import Workers, stopping
+from paradp.rollouts.workers import Workers, check_workers, stopping
 from paradp.rollouts.workplace import Workplace
 
 # How often a job is begun whose workers die.
@@ -70,9 +70,13 @@ class Local:
 
     Args:
         workers: how many.
+
+    Raises:
+        ValueError: there are none.
     """
 
     def __init__(self, workers: int):
+        check_workers(workers)
         self._workers = workers
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
