@@ -18,9 +18,10 @@ from typing import Literal
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
+from paradp.policy.files.tensors import write_tensors
 from paradp.policy.networks import build_network
 from paradp.policy.training import TrainedPolicy
 from paradp.sampler import SamplerChoice
@@ -64,14 +65,17 @@ def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = 
         path: the directory.
         card: the model card, markdown.
         half: store weights in half precision; they are computed with in float32 all the same.
+
+    Raises:
+        OSError: it cannot be written, such as on a full disk; the old one is kept.
     """
     partial, old = (path.with_name(f".{path.name}.{what}") for what in ("partial", "old"))
     for left_over in (partial, old):
         shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir(parents=True)
     dtype = torch.float16 if half else torch.float32
-    weights = {name: tensor.to(dtype).contiguous() for name, tensor in trained.network.state_dict().items()}
-    save_file(weights, partial / "model.safetensors")
+    weights = {name: tensor.to(dtype) for name, tensor in trained.network.state_dict().items()}
+    write_tensors(partial / "model.safetensors", weights)
     info = CheckpointInfo(trained.spec, _sha256(partial / "model.safetensors"))
     observation, action = trained.observation_normalizer, trained.action_normalizer
     statistics = _Statistics(

@@ -70,6 +70,18 @@ class OutputLock:
         self.release()
 
 
+def refuse_filled(directory: Path, kind: str) -> None:
+    """Refuses a directory with something in it, where none of our outputs of that kind is. Hidden files do not count.
+
+    Raises:
+        ValueError: it is not empty, or a file.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"{directory} is a file; choose another --out")
+    if directory.exists() and any(not path.name.startswith(".") for path in directory.iterdir()):
+        raise ValueError(f"{directory} is not empty and holds no {kind}; choose another --out")
+
+
 @dataclass
 class _Held:
     """A lock of this process; `lock` is `None` where the file system has none."""
