@@ -73,21 +73,29 @@ def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = 
     for left_over in (partial, old):
         shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir(parents=True)
-    dtype = torch.float16 if half else torch.float32
-    weights = {name: tensor.to(dtype) for name, tensor in trained.network.state_dict().items()}
-    write_tensors(partial / "model.safetensors", weights)
-    info = CheckpointInfo(trained.spec, _sha256(partial / "model.safetensors"))
-    observation, action = trained.observation_normalizer, trained.action_normalizer
-    statistics = _Statistics(
-        observation.offset.tolist(), observation.scale.tolist(), action.offset.tolist(), action.scale.tolist()
-    )
-    (partial / "config.json").write_bytes(_INFO.dump_json(info, indent=2))
-    (partial / "statistics.json").write_bytes(_STATISTICS.dump_json(statistics, indent=2))
-    (partial / "README.md").write_text(card)
+    try:
+        _write(trained, partial, card, half)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     if path.exists():
         path.rename(old)
     partial.rename(path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(trained: TrainedPolicy, folder: Path, card: str, half: bool) -> None:
+    dtype = torch.float16 if half else torch.float32
+    weights = {name: tensor.to(dtype) for name, tensor in trained.network.state_dict().items()}
+    write_tensors(folder / "model.safetensors", weights)
+    info = CheckpointInfo(trained.spec, _sha256(folder / "model.safetensors"))
+    observation, action = trained.observation_normalizer, trained.action_normalizer
+    statistics = _Statistics(
+        observation.offset.tolist(), observation.scale.tolist(), action.offset.tolist(), action.scale.tolist()
+    )
+    (folder / "config.json").write_bytes(_INFO.dump_json(info, indent=2))
+    (folder / "statistics.json").write_bytes(_STATISTICS.dump_json(statistics, indent=2))
+    (folder / "README.md").write_text(card)
 
 
 def load_policy(
@@ -106,7 +114,7 @@ def load_policy(
         sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`; `auto` and `auto-fast` measure what is fastest,
             once for each checkpoint, engine and batch.
         device: where to compute.
-        sha256: digest that the weights must have, where a run must not go on with others.
+        sha256: `checkpoint_digest` that the checkpoint must have, where a run must not go on with another.
         engine, precision: what computes the network; `auto` is the fastest that there is for the device.
         batch: how many environments will be planned together: what is compiled beforehand, and what is measured.
 
@@ -117,9 +125,10 @@ def load_policy(
     _check_device(device)
     choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
     path = find_checkpoint(name_or_path)
-    if sha256 is not None and read_info(path).model_sha256 != sha256:
-        raise ValueError(f"the weights in {path} have changed since the run began")
     trained = load_trained(path)
+    # After the files were read, so that they are those of the digest.
+    if sha256 is not None and checkpoint_digest(path) != sha256:
+        raise ValueError(f"the checkpoint {path} has changed since the run began")
     place = torch.device(device)
     trained.network.to(place).eval()
     # Before an engine is built: what is wrong with the sampler or the schedule is said at once.
@@ -210,6 +219,20 @@ def read_info(path: Path) -> CheckpointInfo:
         raise ValueError(f"{path}/config.json cannot be read: {first_problem(error)}") from error
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{path}/config.json cannot be read: {error}") from error
+
+
+def checkpoint_digest(path: Path) -> str:
+    """Of all that a policy computes with: `config.json`, which holds the weights' digest, and the normalisers.
+
+    Raises:
+        ValueError: as `read_info`.
+    """
+    read_info(path)
+    found = hashlib.sha256()
+    for name in ("config.json", "statistics.json"):
+        content = (path / name).read_bytes()
+        found.update(f"{name} {len(content)}\n".encode() + content)
+    return found.hexdigest()
 
 
 def first_problem(error: ValidationError) -> str:

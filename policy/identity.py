@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -19,14 +20,14 @@ def describe(thing: Any) -> dict[str, Any]:
     return json.loads(json.dumps({k: list(v.items()) if k in _ORDERED else v for k, v in values.items()}))
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """In which values two descriptions differ, with both values; empty where in none."""
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], sides: tuple[str, str] = ("there", "here")) -> str:
+    """In which values two descriptions differ, with both values and whose they are; empty where in none."""
     found = []
     for name, value in here.items():
         if name not in there:
-            found.append(f"{name}: not noted there, {_short(value)} here")
+            found.append(f"{name}: not noted {sides[0]}, {_short(value)} {sides[1]}")
         elif there[name] != value:
-            found.append(f"{name}: {_short(there[name])} there, {_short(value)} here")
+            found.append(f"{name}: {_short(there[name])} {sides[0]}, {_short(value)} {sides[1]}")
     return "; ".join(found)
 
 
@@ -41,4 +42,6 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _short(value: Any) -> str:
     text = str(value)
+    if re.fullmatch(r"[0-9a-f]{64}", text):
+        return f"{text[:12]}…"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -153,11 +153,9 @@ def train(
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     start = init or _random_start(spec, training)
     # How far actions step is a fact of the data.
-    if differing := differences(describe(replace(start.spec, action_step=spec.action_step)), describe(spec)):
-        raise ValueError(
-            f"the policy to start from was made for other observations, actions or network sizes ({differing}: there is the"
-            " policy, here are the demonstrations and settings)"
-        )
+    sides = "in the policy", "in the demonstrations and settings"
+    if differing := differences(describe(replace(start.spec, action_step=spec.action_step)), describe(spec), sides):
+        raise ValueError(f"the policy to start from was made for other observations, actions or network sizes ({differing})")
     objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
 
     def chosen() -> Arithmetic:

@@ -5,7 +5,7 @@ matters. A process that dies takes nothing along but the jobs it was at, and tho
 """
 
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ Finished = tuple[Job, list[Episode]]
 class Backend(Protocol):
     """Runs jobs."""
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+    def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
         """Yields each job with its episodes when it is finished, in any order.
 
         Raises:
@@ -60,7 +60,7 @@ class InProcess:
         self._workplace = workplace or Workplace()
         self._subscribers = subscribers
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+    def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
         for job in jobs:
             yield job, list(self._workplace.run(job.config, job.seeds, job.sha256, self._subscribers))
 
@@ -79,7 +79,7 @@ class Local:
         check_workers(workers)
         self._workers = workers
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+    def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
         tries = dict.fromkeys(jobs, 0)
         while tries:
             with Workers(min(self._workers, len(tries))) as pool:
@@ -118,7 +118,7 @@ class RayCluster:
         except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"no Ray cluster can be reached at {address}: {error}") from error
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+    def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
         from ray.exceptions import RayError, RayTaskError
 
         # Ray itself runs a job again whose worker or node was lost.
