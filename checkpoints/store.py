@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
-from paradp.policy.files.tensors import write_tensors
+from paradp.policy.files.tensor_writing import write_tensors
 from paradp.policy.networks import build_network
 from paradp.policy.training import TrainedPolicy
 from paradp.sampler import SamplerChoice

@@ -66,6 +66,7 @@ class Demonstrations:
     def __init__(self, group: zarr.Group, path: Path):
         self._group = group
         self._lock: OutputLock | None = None
+        self._cut_short = False
         self.path = path
         self.info = _read_info(group)
 
@@ -129,12 +130,20 @@ class Demonstrations:
         return cls(zarr.open_group(path, mode="r+"), path)
 
     def append(self, episode: DemonstrationEpisode) -> None:
-        """Adds one episode; it counts only once all of it is written."""
+        """Adds one episode; it counts only once all of it is written.
+
+        Raises:
+            OSError: it cannot be written, such as on a full disk; those before it are kept.
+        """
+        if self._cut_short:
+            self._truncate()
+        self._cut_short = True
         arrays = {**episode.observations, "action": episode.actions, "executed": episode.executed}
         for name in _data_sizes(self.info):
             self._array(f"data/{name}").append(arrays[name].astype(np.float32))
         self._array("meta/seeds").append(np.array([episode.seed]))
         self._array("meta/episode_ends").append(np.array([self.steps + len(episode.actions)]))
+        self._cut_short = False
 
     @property
     def episode_ends(self) -> np.ndarray:
@@ -166,7 +175,7 @@ class Demonstrations:
         return np.asarray(self._array("data/action")[: self.steps])
 
     def digest(self) -> str:
-        """Of the content that training reads: observations and actions, column by column in order, and the episodes' ends."""
+        """Of the content that training reads: observations and actions with their columns in order, and episodes' ends."""
         content = {"observations": self.observations(), "actions": self.actions(), "episode_ends": self.episode_ends}
         return digest(content)
 

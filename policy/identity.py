@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# In these the order of the keys is that of a vector's dimensions. Dictionaries are equal in any order; lists of pairs are not.
+# In these the order of the keys is that of a vector's dimensions. Dictionaries are equal in any order, lists of pairs not.
 _ORDERED = ("observation", "action")
 _LONGEST = 80
 

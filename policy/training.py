@@ -182,10 +182,8 @@ def train(
                 raise ValueError(f"the loss of step {state.step} is {loss}; {out} keeps the state of the last save")
             on_step(state.step, loss)
             if state.step % config.log_every == 0 or state.step == config.steps:
-                mean = sum(state.losses) / len(state.losses)
                 validation_loss = objective.validation_loss(state.ema.network, validation)
-                log.write(state.step, mean, validation_loss, state.learning_rate)
-                state.losses.clear()
+                log.write(state.step, state.losses.take(), validation_loss, state.learning_rate)
             if state.step % config.save_every == 0 and state.step < config.steps:
                 save_all()
         save_all()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from paradp.policy.arithmetic import Arithmetic
 from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.ema import EMA
-from paradp.policy.files.tensors import write_tensors
+from paradp.policy.files.tensor_writing import write_tensors
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,24 @@ class OptimiserSettings:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(self.steps - warmup, 1)))
 
 
+@dataclass
+class RunningMean:
+    """Of numbers added one after another; it can be stopped, stored and continued without a difference."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        self.total += value
+        self.count += 1
+
+    def take(self) -> float:
+        """The mean so far; the next begins."""
+        mean = self.total / self.count
+        self.total, self.count = 0.0, 0
+        return mean
+
+
 class TrainingState:
     """What changes from step to step.
 
@@ -49,7 +67,7 @@ class TrainingState:
         self.network = network.train().requires_grad_()
         self.ema = EMA(network)
         self.step = 0
-        self.losses: list[float] = []
+        self.losses = RunningMean()
         self._settings = settings
         self._optimiser = torch.optim.AdamW(
             network.parameters(),
@@ -76,8 +94,9 @@ class TrainingState:
         self._optimiser.step()
         self.ema.update(self.network, self.step)
         self.step += 1
-        self.losses.append(value.item())
-        return self.losses[-1]
+        loss = value.item()
+        self.losses.add(loss)
+        return loss
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a later process needs to continue, but `step` and `losses`."""
@@ -107,7 +126,7 @@ class Noted:
     identity: dict[str, Any]
     arithmetic: Arithmetic
     step: Annotated[int, Field(ge=0)]
-    losses: list[float]
+    losses: RunningMean
 
 
 _NOTED = TypeAdapter(Noted)
@@ -148,7 +167,7 @@ class StateFile:
                 if (stored.shape, stored.dtype) != (tensor.shape, tensor.dtype):
                     raise ValueError(f"{self.path} is damaged: {name} is {stored.dtype} {list(stored.shape)}")
                 tensor.copy_(stored)
-        state.step, state.losses = noted.step, list(noted.losses)
+        state.step, state.losses = noted.step, noted.losses
 
     def save(self, state: TrainingState, identity: dict[str, Any], arithmetic: Arithmetic) -> None:
         """Writes a state; the old file stays until the new one is whole.
