@@ -3,6 +3,7 @@
 from paradp.checkpoints.cards import ModelCard
 from paradp.checkpoints.store import (
     CheckpointInfo,
+    checkpoint_digest,
     find_checkpoint,
     load_policy,
     load_trained,
@@ -15,6 +16,7 @@ from paradp.checkpoints.store import (
 __all__ = [
     "CheckpointInfo",
     "ModelCard",
+    "checkpoint_digest",
     "find_checkpoint",
     "load_policy",
     "load_trained",

@@ -76,6 +76,7 @@ class ModelCard:
         command: the command that trained it.
         took: how long that was, and on what.
         earlier: the card of the policy that training started from, if it did.
+        arithmetic: what training computed in, and why.
     """
 
     spec: PolicySpec
@@ -86,6 +87,7 @@ class ModelCard:
     command: str
     took: str
     earlier: str = ""
+    arithmetic: str = ""
 
     def render(self) -> str:
         spec, schedule = self.spec, self.spec.schedule
@@ -113,6 +115,7 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
 {_listed(_plain(self.config))}
 
 {self.took}
+{f"Computed in {self.arithmetic}." if self.arithmetic else ""}
 
 {self._started_from()}{MEASURED}
 {UNMEASURED}

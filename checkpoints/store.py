@@ -7,6 +7,7 @@ README.md           the model card
 """
 
 import difflib
+import hashlib
 import logging
 import shutil
 from dataclasses import dataclass
@@ -15,11 +16,11 @@ from typing import Literal
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-from safetensors.torch import save_file
 
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
 from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
-from paradp.policy.files.reading import first_problem, read_object, read_text, read_validated, sha256
+from paradp.policy.files.reading import first_problem, read_bytes, read_object, read_text, read_validated, sha256
+from paradp.policy.files.tensor_writing import write_tensors
 from paradp.policy.files.tensors import TensorFile
 from paradp.policy.networks import build_network, shapes_of
 from paradp.policy.training import TrainedPolicy
@@ -64,26 +65,37 @@ def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = 
         path: the directory.
         card: the model card, markdown.
         half: store weights in half precision; they are computed with in float32 all the same.
+
+    Raises:
+        OSError: it cannot be written, such as on a full disk; the old one is kept.
     """
     partial, old = (path.with_name(f".{path.name}.{what}") for what in ("partial", "old"))
     for left_over in (partial, old):
         shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir(parents=True)
-    dtype = torch.float16 if half else torch.float32
-    weights = {name: tensor.to(dtype).contiguous() for name, tensor in trained.network.state_dict().items()}
-    save_file(weights, partial / "model.safetensors")
-    info = CheckpointInfo(trained.spec, sha256(partial / "model.safetensors", WEIGHTS_BYTES))
-    observation, action = trained.observation_normalizer, trained.action_normalizer
-    statistics = _Statistics(
-        observation.offset.tolist(), observation.scale.tolist(), action.offset.tolist(), action.scale.tolist()
-    )
-    (partial / "config.json").write_bytes(_INFO.dump_json(info, indent=2))
-    (partial / "statistics.json").write_bytes(_STATISTICS.dump_json(statistics, indent=2))
-    (partial / "README.md").write_text(card)
+    try:
+        _write(trained, partial, card, half)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     if path.exists():
         path.rename(old)
     partial.rename(path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(trained: TrainedPolicy, folder: Path, card: str, half: bool) -> None:
+    dtype = torch.float16 if half else torch.float32
+    weights = {name: tensor.to(dtype) for name, tensor in trained.network.state_dict().items()}
+    write_tensors(folder / "model.safetensors", weights)
+    info = CheckpointInfo(trained.spec, sha256(folder / "model.safetensors", WEIGHTS_BYTES))
+    observation, action = trained.observation_normalizer, trained.action_normalizer
+    statistics = _Statistics(
+        observation.offset.tolist(), observation.scale.tolist(), action.offset.tolist(), action.scale.tolist()
+    )
+    (folder / "config.json").write_bytes(_INFO.dump_json(info, indent=2))
+    (folder / "statistics.json").write_bytes(_STATISTICS.dump_json(statistics, indent=2))
+    (folder / "README.md").write_text(card)
 
 
 def load_policy(
@@ -102,7 +114,7 @@ def load_policy(
         sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`; `auto` and `auto-fast` measure what is fastest,
             once for each checkpoint, engine and batch.
         device: where to compute.
-        sha256: digest that the weights must have, where a run must not go on with others.
+        sha256: `checkpoint_digest` that the checkpoint must have, where a run must not go on with another.
         engine, precision: what computes the network; `auto` is the fastest that there is for the device.
         batch: how many environments will be planned together: what is compiled beforehand, and what is measured.
 
@@ -113,9 +125,10 @@ def load_policy(
     _check_device(device)
     choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
     path = find_checkpoint(name_or_path)
-    if sha256 is not None and read_info(path).model_sha256 != sha256:
-        raise ValueError(f"the weights in {path} have changed since the run began")
     trained = load_trained(path)
+    # After the files were read, so that they are those of the digest.
+    if sha256 is not None and checkpoint_digest(path) != sha256:
+        raise ValueError(f"the checkpoint {path} has changed since the run began")
     place = torch.device(device)
     trained.network.to(place).eval()
     # Before an engine is built: what is wrong with the sampler or the schedule is said at once.
@@ -213,6 +226,20 @@ def read_card(path: Path) -> str:
         OSError: there is none, or it may not be read.
     """
     return read_text(path / "README.md", CARD_BYTES)
+
+
+def checkpoint_digest(path: Path) -> str:
+    """Of all that a policy computes with: `config.json`, which holds the weights' digest, and the normalisers.
+
+    Raises:
+        ValueError: as `read_info`.
+    """
+    read_info(path)
+    found = hashlib.sha256()
+    for name, most in (("config.json", DOCUMENT_BYTES), ("statistics.json", STATISTICS_BYTES)):
+        content = read_bytes(path / name, most)
+        found.update(f"{name} {len(content)}\n".encode() + content)
+    return found.hexdigest()
 
 
 def _check_device(device: str) -> None:

@@ -123,10 +123,10 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
 
 def make_board(height: int = 512, width: int = 512) -> Any:
-    """gym-pusht's own environment, with frames of so many pixels."""
+    """gym-pusht's own environment, see `paradp.envs.pusht_board`, with frames of so many pixels."""
     # Otherwise pygame advertises itself on every import.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    from gym_pusht.envs.pusht import PushTEnv as Board
+    from paradp.envs.pusht_board import Board
 
     return Board(
         obs_type="environment_state_agent_pos",

@@ -22,9 +22,11 @@ from urllib.parse import quote
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from paradp.policy.files import OutputLock
 from paradp.policy.files.limits import MOST_EPISODES
 from paradp.policy.files.reading import first_problem
 from paradp.policy.files.zarr_store import StoredArray, append, create_store, open_store
+from paradp.policy.identity import describe, differences, digest
 from paradp.policy.quantities import check_quantities
 
 if TYPE_CHECKING:
@@ -86,6 +88,8 @@ class Demonstrations:
     def __init__(self, group: "zarr.Group", path: Path, info: DemonstrationInfo, layout: int):
         self._group = group
         self._layout = layout
+        self._lock: OutputLock | None = None
+        self._cut_short = False
         self.path = path
         self.info = info
 
@@ -107,23 +111,36 @@ class Demonstrations:
 
     @classmethod
     def open_or_create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
-        """Continues demonstrations of the same making, or starts them.
+        """Continues demonstrations of the same making, or starts them; nobody else can append to them until `close`.
 
         Raises:
-            ValueError: the path holds demonstrations that were made otherwise.
+            ValueError: the path holds demonstrations that were made otherwise, or somebody else appends to them.
         """
-        if not path.exists():
-            return cls._create(path, info)
+        lock = OutputLock.beside(path)
+        try:
+            demonstrations = cls._continue(path, info) if path.exists() else cls.create(path, info)
+        except BaseException:
+            lock.release()
+            raise
+        demonstrations._lock = lock
+        return demonstrations
+
+    @classmethod
+    def _continue(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
         demonstrations = cls.open(path, "r+")
-        if demonstrations.info != info:
-            old, new = asdict(demonstrations.info), asdict(info)
-            differing = ", ".join(f"{k}: {old[k]} there, {new[k]} here" for k in old if old[k] != new[k])
+        if differing := differences(describe(demonstrations.info), describe(info)):
             raise ValueError(f"{path} holds other demonstrations ({differing}); choose another --out or remove it")
         demonstrations._truncate()
         return demonstrations
 
+    def close(self) -> None:
+        """Lets others append. What was read here can be read on."""
+        if self._lock is not None:
+            self._lock.release()
+
     @classmethod
-    def _create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
+    def create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
+        """Begins demonstrations at a path where there are none and nobody else writes."""
         partial = path.with_name(f".{path.name}.partial")
         arrays: dict[str, tuple[tuple[int, ...], str]] = {
             name: ((min(CHUNK_STEPS, _CHUNK_NUMBERS // size), size), "float32") for name, size in _sizes(info, 2).items()
@@ -134,7 +151,14 @@ class Demonstrations:
         return cls.open(path, "r+")
 
     def append(self, episode: DemonstrationEpisode) -> None:
-        """Adds one episode; it counts only once all of it is written."""
+        """Adds one episode; it counts only once all of it is written.
+
+        Raises:
+            OSError: it cannot be written, such as on a full disk; those before it are kept.
+        """
+        if self._cut_short:
+            self._truncate()
+        self._cut_short = True
         steps = self.steps + len(episode.actions)
         for key in self.info.observation:
             append(self._group, _place(key, self._layout), episode.observations[key].astype(np.float32))
@@ -142,6 +166,7 @@ class Demonstrations:
         append(self._group, "data/executed", episode.executed.astype(np.float32))
         append(self._group, "meta/seeds", np.array([episode.seed]))
         append(self._group, "meta/episode_ends", np.array([steps]))
+        self._cut_short = False
 
     @property
     def episode_ends(self) -> np.ndarray:
@@ -175,6 +200,11 @@ class Demonstrations:
     def actions(self) -> np.ndarray:
         """All labels: `[steps, A]`; errors as of `observations`."""
         return self._read("data/action", self.steps)
+
+    def digest(self) -> str:
+        """Of the content that training reads: observations and actions with their columns in order, and episodes' ends."""
+        content = {"observations": self.observations(), "actions": self.actions(), "episode_ends": self.episode_ends}
+        return digest(content)
 
     def largest_step(self) -> np.ndarray:
         """How far, at most, each dimension of an action is from the one before in its episode: `[A]`."""

@@ -1,20 +1,57 @@
 """What processes of a control loop need: they end with their parent, and the garbage collector leaves them alone."""
 
+import builtins
 import gc
+import multiprocessing
 import os
-import signal
+import sys
 import threading
-from multiprocessing import parent_process
+from multiprocessing import context, parent_process
+from typing import Any
+
+# Runs in a child before its first import. The kernel kills it when its parent dies (PR_SET_PDEATHSIG), however long the
+# imports take, and a Ctrl-C, which reaches all processes of a terminal, is its parent's to answer.
+_FIRST = """
+import ctypes, os, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+if {watch}:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != {parent}:
+        os._exit(1)
+"""
+
+
+class _First(str):
+    """A process's name; what a new process unpickles first of all, by running `_FIRST`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The kernel takes the end of the thread that started a process for its parent's death: only the main thread lasts.
+        watch = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
+        code = _FIRST.format(watch=watch, parent=os.getpid())
+        return builtins.eval, (f"(exec({code!r}), {str(self)!r})[1]",)
+
+
+class _Process(context.SpawnProcess):
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._name = _First(self._name)  # type: ignore[attr-defined]
+
+
+class _SpawnContext(context.SpawnContext):
+    Process = _Process  # type: ignore[assignment]
+
+
+def spawning() -> multiprocessing.context.BaseContext:
+    """For processes that end with their parent from the first moment on, even if it is killed, and ignore Ctrl-C.
+
+    They are started anew (spawn). Those that a thread other than the main one starts must call `end_with_parent`.
+    """
+    return _SpawnContext()
 
 
 def end_with_parent() -> None:
-    """To be called in a child process: it ends when its parent does, also when that is killed and cannot tell it."""
+    """To be called in a child process: it ends when its parent does, whichever thread of that started it."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def ignore_interrupts() -> None:
-    """To be called in a child process: Ctrl-C, which reaches all processes of a terminal, is its parent's to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _wait_for_parent() -> None:

@@ -1,6 +1,5 @@
 """Where plans are made: beside the control loop in a thread, or in a process of its own."""
 
-import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 
 from paradp.policy.diffusion_policy import DiffusionPolicy
-from paradp.policy.processes import end_with_parent, ignore_interrupts, spare_garbage_collection
+from paradp.policy.processes import end_with_parent, spare_garbage_collection, spawning
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 from paradp.policy.spec import Interface
 
@@ -74,8 +73,7 @@ class InProcess:
 
     def __init__(self, spec: Interface, load: Callable[[], DiffusionPolicy], threads: int | None = None):
         self.spec = spec
-        spawn = multiprocessing.get_context("spawn")
-        self._executor = ProcessPoolExecutor(1, spawn, initializer=_load, initargs=(load, threads))
+        self._executor = ProcessPoolExecutor(1, spawning(), initializer=_load, initargs=(load, threads))
         self._processes: list[BaseProcess] = []
 
     @property
@@ -112,7 +110,6 @@ _LOADED: DiffusionPolicy | None = None
 def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
     global _LOADED
     end_with_parent()
-    ignore_interrupts()
     if threads is not None:
         torch.set_num_threads(threads)
     _LOADED = load()

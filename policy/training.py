@@ -1,27 +1,27 @@
-"""Training a diffusion policy on demonstrations: bf16 autocast, AdamW, cosine decay, EMA; a killed run resumes."""
+"""Training a diffusion policy on demonstrations: autocast, AdamW, cosine decay, EMA; a killed run resumes."""
 
-import hashlib
-import json
 import math
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from diffusers import DDPMScheduler
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from paradp.policy.arithmetic import Arithmetic, Step, measure, step_on_a_copy
 from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.demonstrations import DemonstrationInfo, Demonstrations
-from paradp.policy.ema import EMA
-from paradp.policy.files.limits import STATE_BYTES
-from paradp.policy.files.tensors import TensorFile
+from paradp.policy.files import OutputLock, refuse_filled
+from paradp.policy.identity import describe, differences, digest
+from paradp.policy.metrics_log import MetricsLog
 from paradp.policy.networks import build_network
 from paradp.policy.normalizer import Normalizer
 from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
+from paradp.policy.training_state import Noted, OptimiserSettings, StateFile, TrainingState
 from paradp.policy.transformer import TransformerConfig
 from paradp.policy.unet import UnetConfig
 from paradp.policy.windows import Windows, cut_windows
@@ -38,7 +38,8 @@ class TrainingConfig:
         learning_rate: peak, after the warm-up.
         warmup_steps: steps of linear warm-up.
         weight_decay: of AdamW.
-        bf16: compute in bfloat16 under autocast; weights and optimiser stay float32.
+        bf16: compute in bfloat16 under autocast; weights and optimiser stay float32. By default a step of each is timed
+            and the faster taken: on processors without bf16 instructions that is float32, by far.
         validation_every: every that-many-th episode is held out.
         log_every: steps between entries of the metrics log.
         save_every: steps between checkpoints and resumable states.
@@ -58,7 +59,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     warmup_steps: int = 500
     weight_decay: float = 1e-6
-    bf16: bool = True
+    bf16: bool | None = None
     validation_every: int = 50
     log_every: int = 100
     save_every: int = 1000
@@ -94,23 +95,16 @@ class TrainingConfig:
         return UnetConfig(channels=self.channels)
 
     @property
+    def optimiser(self) -> OptimiserSettings:
+        return OptimiserSettings(self.steps, self.learning_rate, self.warmup_steps, self.weight_decay)
+
+    @property
     def schedule(self) -> dict[str, Any]:
         """The diffusers scheduler config trained with."""
         chosen = {key: getattr(self, key) for key in ("prediction_type", "beta_schedule")}
         if self.beta_schedule != "squaredcos_cap_v2":
             chosen |= {"beta_start": self.beta_start, "beta_end": self.beta_end}
         return DEFAULT_SCHEDULE | chosen
-
-
-@dataclass(frozen=True)
-class TrainingMetrics:
-    """One line of the metrics log: losses are mean squared errors of what is predicted, per element."""
-
-    step: int
-    train_loss: float
-    validation_loss: float
-    learning_rate: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -130,6 +124,8 @@ def train(
     save: Callable[[TrainedPolicy, Path], None],
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     init: TrainedPolicy | None = None,
+    on_arithmetic: Callable[[Arithmetic], None] = lambda arithmetic: None,
+    choose: Callable[[Step, int], Arithmetic] = measure,
 ) -> TrainedPolicy:
     """Trains a policy; writes `metrics.jsonl`, `state.safetensors` and, through `save`, `checkpoint/` into `out`.
 
@@ -140,41 +136,57 @@ def train(
         config: how.
         out: the run's directory.
         save: writes a checkpoint of the averaged network into a directory.
-        on_step: told the number of steps taken and the last loss.
+        on_step: called with the number of steps taken and the last loss.
         init: where to start from, its normalisers included, instead of random weights.
+        on_arithmetic: called once, before the first step.
+        choose: decides on the arithmetic where the configuration leaves it open; called with a step to try, and the batch
+            size.
 
     Raises:
-        ValueError: the demonstrations cannot be trained on, `init` is for others, or `out` holds another run.
+        ValueError: the demonstrations cannot be trained on, `init` is for others, `out` holds another run or something
+            else, or another process trains there.
+        OSError: `out` cannot be written, such as on a full disk; what was saved before is kept.
     """
     torch.manual_seed(config.seed)
     spec = spec_for(demonstrations.info, config.network_config, config.schedule)
     spec = replace(spec, action_step=tuple(demonstrations.largest_step().tolist()))
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     start = init or _random_start(spec, training)
-    if replace(start.spec, action_step=spec.action_step) != spec:
-        raise ValueError("the policy to start from was made for other observations, actions or network sizes")
+    # How far actions step is a fact of the data.
+    sides = "in the policy", "in the demonstrations and settings"
+    if differing := differences(describe(replace(start.spec, action_step=spec.action_step)), describe(spec), sides):
+        raise ValueError(f"the policy to start from was made for other observations, actions or network sizes ({differing})")
     objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
-    run = _Run(start.network, config, demonstrations, out, _digest(init.network) if init else None)
-    trained = TrainedPolicy(spec, run.ema.network, start.observation_normalizer, start.action_normalizer)
-    log = _MetricsLog(out / "metrics.jsonl", run.step)
 
-    def save_all() -> None:
-        run.save()
-        save(trained, out / "checkpoint")
+    def chosen() -> Arithmetic:
+        trial = step_on_a_copy(start.network, lambda network, windows: objective.of_step(network, training, windows, 0))
+        return choose(trial, config.batch_size)
 
-    losses: list[float] = []
-    while run.step < config.steps:
-        losses.append(run.optimise(objective, training))
-        if not math.isfinite(losses[-1]):
-            raise ValueError(f"the loss of step {run.step} is {losses[-1]}; {out} keeps the state of the last save")
-        on_step(run.step, losses[-1])
-        if run.step % config.log_every == 0 or run.step == config.steps:
-            validation_loss = objective.validation_loss(run.ema.network, validation)
-            log.write(run.step, sum(losses) / len(losses), validation_loss, run.learning_rate)
-            losses.clear()
-        if run.step % config.save_every == 0:
-            save_all()
-    save_all()
+    run = _Run(out, _identity(config, demonstrations, init), config.bf16, chosen)
+    with run.opened(TrainingState(start.network, config.optimiser)) as state:
+        on_arithmetic(run.arithmetic)
+        trained = TrainedPolicy(spec, state.ema.network, start.observation_normalizer, start.action_normalizer)
+        log = MetricsLog(out / "metrics.jsonl", state.step)
+
+        def save_all() -> None:
+            run.save(state)
+            save(trained, out / "checkpoint")
+
+        while state.step < config.steps:
+            # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
+            draw = config.seed * 1_000_003 + state.step
+            loss = state.optimise(
+                lambda network, draw=draw: objective.of_step(network, training, config.batch_size, draw), run.arithmetic.bf16
+            )
+            if not math.isfinite(loss):
+                raise ValueError(f"the loss of step {state.step} is {loss}; {out} keeps the state of the last save")
+            on_step(state.step, loss)
+            if state.step % config.log_every == 0 or state.step == config.steps:
+                validation_loss = objective.validation_loss(state.ema.network, validation)
+                log.write(state.step, state.losses.take(), validation_loss, state.learning_rate)
+            if state.step % config.save_every == 0 and state.step < config.steps:
+                save_all()
+        save_all()
     return trained
 
 
@@ -188,31 +200,79 @@ def _random_start(spec: PolicySpec, training: Windows) -> TrainedPolicy:
     )
 
 
-def _digest(network: nn.Module) -> str:
-    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in network.parameters())).hexdigest()
+def _identity(config: TrainingConfig, demonstrations: Demonstrations, init: TrainedPolicy | None) -> dict[str, Any]:
+    """What a run is of: a state is continued only under the same. What it computes in is noted apart."""
+    settings = {name: value for name, value in describe(config).items() if name != "bf16"}
+    made_for = {name: value for name, value in describe(demonstrations.info).items() if name != "made_with"}
+    start = None if init is None else digest(_arrays(init))
+    return settings | made_for | {"data": demonstrations.digest(), "init": start}
 
 
-class _MetricsLog:
-    """`metrics.jsonl`, continued after the step that a resumed run starts from."""
+def _arrays(policy: TrainedPolicy) -> dict[str, np.ndarray]:
+    """Weights and normalisers."""
+    modules = {
+        "network": policy.network,
+        "observation": policy.observation_normalizer,
+        "action": policy.action_normalizer,
+    }
+    return {
+        f"{what}.{name}": tensor.detach().cpu().numpy()
+        for what, module in modules.items()
+        for name, tensor in module.state_dict().items()
+    }
 
-    def __init__(self, path: Path, step: int):
-        self._path = path
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        # A kill may have cut the last line short.
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        path.write_text("".join(kept))
-        self._seconds_before = json.loads(kept[-1])["seconds"] if kept else 0.0
-        self._started = time.perf_counter()
 
-    @property
-    def seconds(self) -> float:
-        """Wall-clock time of the training so far, over all of its processes."""
-        return self._seconds_before + time.perf_counter() - self._started
+class _Run:
+    """A training's directory.
 
-    def write(self, step: int, train_loss: float, validation_loss: float, learning_rate: float) -> None:
-        metrics = TrainingMetrics(step, train_loss, validation_loss, learning_rate, self.seconds)
-        with self._path.open("a") as file:
-            file.write(json.dumps(asdict(metrics)) + "\n")
+    Args:
+        out: the directory.
+        identity: what is to be trained.
+        bf16: the arithmetic asked for; `None`: that of the run in the directory, or else `choose`'s.
+        choose: the arithmetic of a run that begins.
+    """
+
+    def __init__(self, out: Path, identity: dict[str, Any], bf16: bool | None, choose: Callable[[], Arithmetic]):
+        self._out = out
+        self._identity = identity
+        self._bf16 = bf16
+        self._choose = choose
+        self._file = StateFile(out / "state.safetensors")
+
+    @contextmanager
+    def opened(self, state: TrainingState) -> Iterator[TrainingState]:
+        """Locks the directory, and puts a state to where the run there is.
+
+        Raises:
+            ValueError: the directory holds another run or something else, or another process writes there.
+        """
+        # First without a lock: what is refused is not touched.
+        self._check()
+        with OutputLock.inside(self._out):
+            noted = self._check()
+            if noted is not None:
+                self.arithmetic = noted.arithmetic
+                self._file.load(state)
+            else:
+                self.arithmetic = self._choose() if self._bf16 is None else Arithmetic(self._bf16, "as asked for")
+            yield state
+
+    def save(self, state: TrainingState) -> None:
+        self._file.save(state, self._identity, self.arithmetic)
+
+    def _check(self) -> Noted | None:
+        """What the directory holds of this run."""
+        noted = self._file.noted()
+        if noted is None:
+            if not (self._out / "metrics.jsonl").exists():
+                refuse_filled(self._out, "training")
+            return None
+        asked = self._identity | ({} if self._bf16 is None else {"bf16": self._bf16})
+        if differing := differences(noted.identity | {"bf16": noted.arithmetic.bf16}, asked):
+            raise ValueError(
+                f"{self._out} holds a run with another configuration or other data ({differing}); choose another --out"
+            )
+        return noted
 
 
 def spec_for(info: DemonstrationInfo, network: NetworkConfig, schedule: Mapping[str, Any] = DEFAULT_SCHEDULE) -> PolicySpec:
@@ -258,6 +318,10 @@ class DenoisingObjective:
         target = self._target(self._scheduler, clean, noise, timestep)
         return nn.functional.mse_loss(network(noisy, timestep, condition).float(), target)
 
+    def of_step(self, network: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
+        """The loss on a random batch."""
+        return self(network, windows, *self.draw(windows, size, torch.Generator().manual_seed(seed)))
+
     def draw(self, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Random windows, timesteps and noise for one batch."""
         index = torch.randint(len(windows), (size,), generator=generator)
@@ -269,100 +333,3 @@ class DenoisingObjective:
     def validation_loss(self, network: nn.Module, windows: Windows) -> float:
         """The loss on held-out windows, with the same windows, timesteps and noise every time."""
         return float(self(network, windows, *self.draw(windows, 1024, torch.Generator().manual_seed(0))))
-
-
-class _Run:
-    """What changes from step to step, and its state on disk."""
-
-    def __init__(
-        self,
-        network: ConditionalNetwork,
-        config: TrainingConfig,
-        demonstrations: Demonstrations,
-        out: Path,
-        init: str | None,
-    ):
-        self.network = network.train().requires_grad_()
-        self.ema = EMA(network)
-        self.step = 0
-        self._config = config
-        self._optimiser = torch.optim.AdamW(
-            network.parameters(),
-            config.learning_rate,
-            betas=(0.95, 0.999),
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        self._path = out / "state.safetensors"
-        # What a run is of: a state is continued only under the same.
-        self._identity = json.dumps(
-            {
-                "config": asdict(config),
-                "info": asdict(demonstrations.info),
-                "episodes": len(demonstrations),
-                "init": init,
-            },
-            sort_keys=True,
-        )
-        out.mkdir(parents=True, exist_ok=True)
-        if self._path.exists():
-            self._load()
-
-    @property
-    def learning_rate(self) -> float:
-        """Of the step about to be taken: linear warm-up, then a half cosine to zero."""
-        warmup, steps = min(self._config.warmup_steps, self._config.steps), self._config.steps
-        if self.step < warmup:
-            return self._config.learning_rate * (self.step + 1) / warmup
-        return self._config.learning_rate * 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / max(steps - warmup, 1)))
-
-    def optimise(self, objective: DenoisingObjective, windows: Windows) -> float:
-        """One optimiser step; returns its loss."""
-        # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
-        generator = torch.Generator().manual_seed(self._config.seed * 1_000_003 + self.step)
-        batch = objective.draw(windows, self._config.batch_size, generator)
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.learning_rate
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._config.bf16):
-            loss = objective(self.network, windows, *batch)
-        self._optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self._optimiser.step()
-        self.ema.update(self.network, self.step)
-        self.step += 1
-        return loss.item()
-
-    def save(self) -> None:
-        """Writes all that a later process needs to continue; the old state stays until the new one is whole."""
-        metadata = {"step": str(self.step), "identity": self._identity}
-        partial = self._path.with_suffix(".partial")
-        save_file({name: t.contiguous() for name, t in self._tensors().items()}, partial, metadata)
-        partial.replace(self._path)
-
-    def _load(self) -> None:
-        file = TensorFile.open(self._path, STATE_BYTES)
-        identity, step = file.metadata.get("identity"), file.metadata.get("step", "")
-        if identity is None or not (step.isascii() and step.isdecimal()):
-            raise ValueError(f"{self._path} is damaged: it does not say which run's it is; remove it to begin anew")
-        if identity != self._identity:
-            raise ValueError(f"{self._path.parent} holds a run with another configuration or data; choose another --out")
-        # AdamW creates its moments at the first step; a step with zero gradients makes room for the stored ones.
-        self._create_moments()
-        try:
-            file.fill(self._tensors())
-        except ValueError as error:
-            raise ValueError(f"{self._path} is damaged: {error}") from error
-        self.step = int(step)
-
-    def _create_moments(self) -> None:
-        for parameter in self.network.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        self._optimiser.step()
-
-    def _tensors(self) -> dict[str, Tensor]:
-        tensors = {f"network.{name}": p.data for name, p in self.network.named_parameters()}
-        tensors |= {f"ema.{name}": p.data for name, p in self.ema.network.named_parameters()}
-        for i, state in self._optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{i}.{key}": value for key, value in state.items()}
-        return tensors

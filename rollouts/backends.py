@@ -6,7 +6,7 @@ matters. A process that dies takes nothing along but the jobs it was at, and tho
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.records import Episode
 from paradp.rollouts.runner import Subscriber
 from paradp.rollouts.summary import versions
-from paradp.rollouts.workers import Workers, stopping
+from paradp.rollouts.workers import Workers, check_workers, stopping
 from paradp.rollouts.workplace import Workplace
 
 # How often a job is begun whose workers die.
@@ -45,7 +45,7 @@ Finished = tuple[Job, list[Episode]]
 class Backend(Protocol):
     """Runs jobs."""
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+    def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
         """Yields each job with its episodes when it is finished, in any order.
 
         Raises:
@@ -67,7 +67,7 @@ class InProcess:
         self._workplace = workplace or Workplace()
         self._subscribers = subscribers
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+    def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
         for job in jobs:
             yield job, list(self._workplace.run(job.config, job.seeds, job.sha256, self._subscribers))
 
@@ -77,12 +77,16 @@ class Local:
 
     Args:
         workers: how many.
+
+    Raises:
+        ValueError: there are none.
     """
 
     def __init__(self, workers: int):
+        check_workers(workers)
         self._workers = workers
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+    def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
         tries = dict.fromkeys(jobs, 0)
         while tries:
             with Workers(min(self._workers, len(tries))) as pool:
@@ -142,7 +146,7 @@ class RayCluster:
                     f" they have {there}"
                 )
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+    def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
         from ray.exceptions import RayError, RayTaskError
 
         self.check(job.config for job in jobs)

@@ -2,9 +2,10 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from paradp.envs import ACTION_CONVENTIONS, Disturbance, Expert, find_task
 from paradp.envs.lookup import find
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
-from paradp.rollouts.workers import Workers, died
+from paradp.rollouts.workers import Workers, check_workers, died
 
 # Most demonstrations carry small noise; a push now and then shows the way back from further off.
 DEFAULT_DISTURBANCE = Disturbance(noise=0.1, push_chance=0.01)
@@ -37,27 +38,32 @@ def collect(
     workers, and a collection that was killed continues where it was.
 
     Raises:
-        ValueError: unknown task, or `out` holds demonstrations made otherwise.
+        ValueError: unknown task, fewer than one episode or worker, or `out` holds demonstrations made otherwise, or another
+            process writes there.
         ChildProcessError: a worker died; what was collected is kept.
     """
-    info = describe(task, action_convention, disturbance, seed)
-    demonstrations = Demonstrations.open_or_create(out, info)
-    if len(demonstrations) >= episodes:
-        return demonstrations
-    first = int(demonstrations.seeds[-1]) + 1 if len(demonstrations) else seed
-    tries = _episodes_in_order(task, action_convention, disturbance, first, workers or len(os.sched_getaffinity(0)))
-    for tried, episode in enumerate(tries, start=1):
-        if episode is not None:
-            demonstrations.append(episode)
-        on_progress(len(demonstrations), tried)
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, not {episodes}")
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    check_workers(workers)
+    demonstrations = Demonstrations.open_or_create(out, describe(task, action_convention, disturbance, seed))
+    with closing(demonstrations):
         if len(demonstrations) >= episodes:
-            break
+            return demonstrations
+        first = int(demonstrations.seeds[-1]) + 1 if len(demonstrations) else seed
+        with closing(_episodes_in_order(task, action_convention, disturbance, first, workers)) as tries:
+            for tried, episode in enumerate(tries, start=1):
+                if episode is not None:
+                    demonstrations.append(episode)
+                on_progress(len(demonstrations), tried)
+                if len(demonstrations) >= episodes:
+                    break
     return demonstrations
 
 
 def _episodes_in_order(
     task: str, action_convention: str, disturbance: Disturbance, first_seed: int, workers: int
-) -> Iterator[DemonstrationEpisode | None]:
+) -> Generator[DemonstrationEpisode | None, None, None]:
     seeds = iter(range(first_seed, first_seed + 1_000_000))
     pending: deque[Future[DemonstrationEpisode | None]] = deque()
     with Workers(workers, _start_worker, (task, action_convention, disturbance)) as pool:

@@ -169,12 +169,18 @@ class RolloutConfig:
         return replace(self, chosen=SamplerChoice.parse(policy.planned.sampler)), policy.planned.describe()
 
     def identity(self, policy: DiffusionPolicy, sha256: str) -> dict[str, Any]:
-        """Everything that the run's numbers depend on, but how many episodes there are."""
+        """Everything that the run's numbers depend on, but how many episodes there are.
+
+        Args:
+            policy: what it is of.
+            sha256: `checkpoint_digest` of its checkpoint.
+        """
         chosen = {} if self.chosen is None else {"chosen": str(self.chosen)}
         return {
             "task": self.task,
             "sampler": {"name": self.sampler.name, "settings": settings(policy.solver) | chosen},
-            "model_sha256": sha256,
+            "model_sha256": read_info(self.checkpoint_path).model_sha256,
+            "checkpoint_sha256": sha256,
             "seed": self.seed,
             "envs": self.envs,
             "threads": self.threads or cores(),

@@ -19,9 +19,10 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from paradp.policy import PolicySpec, Replan
-from paradp.policy.files import write_whole
+from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES, EPISODE_BYTES
 from paradp.policy.files.reading import read_object, read_validated
+from paradp.policy.identity import differences
 from paradp.rollouts.records import Episode, jerk
 
 _EPISODE = TypeAdapter(Episode)
@@ -46,28 +47,50 @@ class RunDirectory:
         except (OSError, ValueError):
             return {}
 
-    def open(self, identity: dict[str, Any]) -> None:
-        """Starts a run, or continues it.
+    def check(self, identity: dict[str, Any], seeds: range) -> None:
+        """Checks that the directory is free, or holds this run.
 
         Args:
             identity: everything that the numbers depend on.
+            seeds: of all its episodes.
 
         Raises:
-            ValueError: the directory holds another run, or something else.
+            ValueError: the directory holds another run, more episodes, or something else.
         """
-        text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
         marker = self.path / "run.json"
-        if marker.exists():
-            there = read_object(marker, DOCUMENT_BYTES)
-            here = json.loads(text)
-            if differing := differences(there, here):
-                raise ValueError(f"{self.path} holds another run ({differing}); choose another --out")
-        elif self.path.exists() and any(not p.name.startswith(".") for p in self.path.iterdir()):
-            raise ValueError(f"{self.path} is not empty and holds no run; choose another --out")
         if not marker.exists():
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(marker, text.encode())
-        self._episodes.mkdir(exist_ok=True)
+            refuse_filled(self.path, "run")
+            return
+        there = read_object(marker, DOCUMENT_BYTES)
+        if differing := differences(there, json.loads(json.dumps(identity))):
+            raise ValueError(f"{self.path} holds another run ({differing}); choose another --out")
+        if (last := max(self.seeds(), default=-1)) >= seeds.stop:
+            episodes = last + 1 - seeds.start
+            raise ValueError(
+                f"{self.path} holds a run of {episodes} episodes; they can only become more: ask for {episodes} or choose"
+                " another --out"
+            )
+
+    def open(self, identity: dict[str, Any], seeds: range) -> OutputLock:
+        """Starts a run, or continues it; nobody else can until the lock is released.
+
+        Args:
+            identity, seeds: as those of `check`.
+
+        Raises:
+            ValueError: as `check`, or another process writes there.
+            OSError: the directory cannot be written.
+        """
+        lock = OutputLock.inside(self.path)
+        try:
+            self.check(identity, seeds)
+            if not (marker := self.path / "run.json").exists():
+                write_whole(marker, (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode())
+            self._episodes.mkdir(exist_ok=True)
+        except BaseException:
+            lock.release()
+            raise
+        return lock
 
     def add(self, episode: Episode) -> None:
         """Keeps a finished episode."""
@@ -102,11 +125,6 @@ class RunDirectory:
             found = f"the episode of seed {episode.seed}" if episode.steps else "no control steps"
             raise ValueError(f"{path} holds {found}; {again}")
         return episode
-
-
-def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
-    """In which values what a directory holds differs from what is wanted of it; empty where in none."""
-    return "; ".join(f"{k}: {there.get(k)} there, {here[k]} here" for k in here if there.get(k) != here[k])
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:

@@ -14,19 +14,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from paradp.policy.files import write_whole
+from paradp.checkpoints import checkpoint_digest
+from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_object
+from paradp.policy.identity import differences
 from paradp.rollouts.backends import Backend
 from paradp.rollouts.clocks import IDEAL, ClockChoice
 from paradp.rollouts.comparison import Comparison, compare
 from paradp.rollouts.config import ControllerName, RolloutConfig, cores
-from paradp.rollouts.directory import differences, write_parquet
-from paradp.rollouts.run import rollouts
+from paradp.rollouts.directory import write_parquet
+from paradp.rollouts.run import Runs
 from paradp.sampler import SamplerChoice
+
+MARKER = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -105,20 +110,26 @@ def evaluate(
         backend: who runs them; this process by default.
 
     Raises:
-        ValueError: a cell is impossible, the baseline is no cell, or the directory holds another evaluation.
+        ValueError: a cell is impossible, the baseline is no cell, the directory holds another evaluation, or another process
+            writes there or into a cell.
         ChildProcessError, OSError: as `paradp.rollouts.rollout`.
     """
     cells, out = grid.cells(), grid.base.out
     baseline = baseline or next(iter(cells))
     if baseline not in cells:
         raise ValueError(f"the baseline {baseline!r} is no cell; there are: {', '.join(cells)}")
-    _open(out, grid, list(cells))
-    rollouts(list(cells.values()), on_progress, backend, _alone(out))
-    comparison = compare({label: config.out for label, config in cells.items()}, baseline)
-    for name in ("episodes", "steps"):
-        tables = [getattr(run, name).assign(cell=run.label) for run in comparison.runs]
-        write_parquet(pd.concat(tables, ignore_index=True), out / f"{name}.parquet")
-    write_parquet(comparison.table(), out / "cells.parquet")
+    identity = _identity(grid, list(cells))
+    # First without a lock: what is refused is not touched.
+    _check(out, identity, grid.base.episodes)
+    with Runs(list(cells.values()), backend, _alone(out)) as runs, OutputLock.inside(out):
+        _check(out, identity, grid.base.episodes)
+        write_whole(out / MARKER, (json.dumps(identity | {"episodes": grid.base.episodes}, indent=2) + "\n").encode())
+        runs.run(on_progress)
+        comparison = compare({label: config.out for label, config in cells.items()}, baseline)
+        for name in ("episodes", "steps"):
+            tables = [getattr(run, name).assign(cell=run.label) for run in comparison.runs]
+            write_parquet(pd.concat(tables, ignore_index=True), out / f"{name}.parquet")
+        write_parquet(comparison.table(), out / "cells.parquet")
     return comparison
 
 
@@ -156,27 +167,32 @@ def _label(values: tuple[object, ...], axes: tuple[tuple[object, ...], ...]) -> 
     return ", ".join(str(part) for i, part in enumerate(parts) if i == 0 or len(axes[i]) > 1)
 
 
-def _open(out: Path, grid: Grid, labels: list[str]) -> None:
-    """Begins an evaluation in a directory, or goes on with the one there."""
-    marker = out / "evaluation.json"
+def _identity(grid: Grid, labels: list[str]) -> dict[str, Any]:
+    """What an evaluation is of. Each cell's run.json says the rest."""
     base = grid.base
-    here = {
+    return {
         "task": base.task,
-        "checkpoint": str(base.checkpoint_path.name),
+        "checkpoint": base.checkpoint_path.name,
+        "checkpoint_sha256": checkpoint_digest(base.checkpoint_path),
         "seed": base.seed,
         "envs": base.envs,
         "threads": base.threads,
         "cells": labels,
     }
-    if marker.exists():
-        there = read_object(marker, DOCUMENT_BYTES)
-        if differing := differences(there, here):
-            raise ValueError(f"{out} holds another evaluation ({differing}); choose another --out")
-        if type(episodes := there.get("episodes", 0)) is not int:
-            raise ValueError(f"{marker} cannot be read: episodes should be a number, not {episodes!r:.40}")
-        if episodes > base.episodes:
-            raise ValueError(f"{out} holds an evaluation of {episodes} episodes a cell; they can only become more")
-    elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
-        raise ValueError(f"{out} is not empty and holds no evaluation; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(marker, (json.dumps(here | {"episodes": base.episodes}, indent=2) + "\n").encode())
+
+
+def _check(out: Path, identity: dict[str, Any], episodes: int) -> None:
+    """Raises:
+    ValueError: a directory holds another evaluation, more episodes, or something else.
+    """
+    marker = out / MARKER
+    if not marker.exists():
+        refuse_filled(out, "evaluation")
+        return
+    there = read_object(marker, DOCUMENT_BYTES)
+    if differing := differences(there, identity):
+        raise ValueError(f"{out} holds another evaluation ({differing}); choose another --out")
+    if type(held := there.get("episodes", 0)) is not int:
+        raise ValueError(f"{marker} cannot be read: episodes should be a number, not {held!r:.40}")
+    if held > episodes:
+        raise ValueError(f"{out} holds an evaluation of {held} episodes a cell; they can only become more")

@@ -3,14 +3,13 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 import numpy as np
 
 from paradp.envs import find_task
 from paradp.policy.observations import Observation
-from paradp.policy.processes import end_with_parent, ignore_interrupts, spare_garbage_collection
+from paradp.policy.processes import end_with_parent, spare_garbage_collection, spawning
 from paradp.rollouts.environments import Scenery
 
 # A command that is not there after this share of a control step comes too late for it: the simulator needs the rest.
@@ -64,7 +63,7 @@ class SimulatedRobot:
 
     def __init__(self, scenery: Scenery, seed: int):
         self.period = _period(scenery)
-        context = get_context("spawn")
+        context = spawning()
         self._pipe, there = context.Pipe()
         self._process = context.Process(target=_live, args=(there, scenery, seed), daemon=True)
         self._process.start()
@@ -111,7 +110,6 @@ def _period(scenery: Scenery) -> float:
 
 def _live(pipe: Connection, scenery: Scenery, seed: int) -> None:
     end_with_parent()
-    ignore_interrupts()
     env = scenery.make()
     spare_garbage_collection()
     tick = missed = 0

@@ -1,12 +1,14 @@
 """Running: episodes that are still missing are run, kept group by group, and summed up."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from paradp.checkpoints import read_info
+from paradp.checkpoints import checkpoint_digest
 from paradp.policy import EngineName
+from paradp.policy.files import OutputLock
 from paradp.rollouts.backends import Backend, InProcess, Job
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import RunDirectory, steps_table, write_parquet
@@ -33,7 +35,8 @@ def rollout(
         subscribers: told of every step and every episode that this process runs.
 
     Raises:
-        ValueError: task, sampler or checkpoint are unknown or do not fit each other, or `config.out` holds another run.
+        ValueError: task, sampler or checkpoint are unknown or do not fit each other, `config.out` holds another run or one
+            of more episodes, or another process writes there.
         ChildProcessError: workers keep dying; what was finished is kept.
         OSError: an episode cannot be written; those before it are kept.
     """
@@ -58,19 +61,57 @@ def rollouts(
         subscribers: told of every step and every episode that this process runs, but of those that are run for their
             latency alone.
     """
-    workplace = Workplace()
-    here = InProcess(workplace)
-    try:
-        runs = [_Run(config, workplace) for config in configs]
-        timings = [
-            run if backend is None and run.config.is_alone else _Run(config.alone(alone(config)), workplace)
-            for config, run in zip(configs, runs, strict=True)
-        ]
-        watched = InProcess(workplace, subscribers)
-        _run_missing(runs, backend or watched, watched, on_progress)
-        return [run.sum_up(timing.run_here(here)) for run, timing in zip(runs, timings, strict=True)]
-    finally:
-        workplace.close()
+    with Runs(configs, backend, alone, subscribers) as runs:
+        return runs.run(on_progress)
+
+
+class Runs:
+    """Several runs, checked; a context that keeps everybody else out of their directories until it is left.
+
+    Args:
+        configs, backend, alone, subscribers: as those of `rollouts`.
+
+    Raises:
+        ValueError: as `rollout`; nothing was written then.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[RolloutConfig],
+        backend: Backend | None = None,
+        alone: Callable[[RolloutConfig], Path] = lambda config: config.out / "alone",
+        subscribers: Sequence[Subscriber] = (),
+    ):
+        workplace = Workplace()
+        self._here = InProcess(workplace)
+        self._watched = InProcess(workplace, subscribers)
+        self._backend = backend or self._watched
+        with ExitStack() as stack:
+            stack.callback(workplace.close)
+            self._runs = [_Run(config, workplace) for config in configs]
+            self._timings = [
+                run if backend is None and run.config.is_alone else _Run(config.alone(alone(config)), workplace)
+                for config, run in zip(configs, self._runs, strict=True)
+            ]
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> "Runs":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self, on_progress: OnProgress = lambda episodes: None) -> list[Summary]:
+        """Runs what is missing, and sums up.
+
+        Raises:
+            ValueError, ChildProcessError, OSError: as `rollout`.
+        """
+        for run in dict.fromkeys([*self._runs, *self._timings]):
+            self._stack.enter_context(run.open())
+        _run_missing(self._runs, self._backend, self._watched, on_progress)
+        pairs = zip(self._runs, self._timings, strict=True)
+        return [run.sum_up(timing.run_here(self._here)) for run, timing in pairs]
 
 
 def _run_missing(runs: "Sequence[_Run]", backend: Backend, here: Backend, on_progress: OnProgress) -> None:
@@ -80,10 +121,12 @@ def _run_missing(runs: "Sequence[_Run]", backend: Backend, here: Backend, on_pro
     # A clock that measures wants the machine to itself.
     timed = [job for job in jobs if job.config.clock.kind == "measured"]
     for who, what in ((backend, [job for job in jobs if job not in timed]), (here, timed)):
-        for job, episodes in who.run(what):
-            jobs[job].keep(episodes)
-            done += len(episodes)
-            on_progress(done)
+        # Where an episode cannot be kept, nobody waits for the others.
+        with closing(who.run(what)) as finished:
+            for job, episodes in finished:
+                jobs[job].keep(episodes)
+                done += len(episodes)
+                on_progress(done)
 
 
 class _Run:
@@ -100,14 +143,18 @@ class _Run:
     def __init__(self, config: RolloutConfig, workplace: Workplace):
         config.check()
         settled, _ = config.settled()
-        self._sha256 = read_info(config.checkpoint_path).model_sha256
+        self._sha256 = checkpoint_digest(config.checkpoint_path)
         policy = workplace.policy(settled, self._sha256)
         # Workers on other machines must not take another engine for the fastest.
         self.config = replace(settled, engine=cast(EngineName, policy.engine.name))
         self._spec = policy.spec
         self._identity = self.config.identity(policy, self._sha256)
         self._directory = RunDirectory(config.out)
-        self._directory.open(self._identity)
+        self._directory.check(self._identity, config.seeds)
+
+    def open(self) -> OutputLock:
+        """Begins or goes on, and keeps others out."""
+        return self._directory.open(self._identity, self.config.seeds)
 
     def missing(self) -> list[Job]:
         """The groups of which an episode is missing; they are run as a whole, for what is computed together matters."""

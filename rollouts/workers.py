@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from paradp.policy.processes import end_with_parent
+from paradp.policy.processes import end_with_parent, spawning
 
 _stop: Event | None = None
 
@@ -15,23 +14,39 @@ class Workers:
     """A pool of spawned processes, as a context.
 
     Leaving it tells the workers to stop after what they are at (`stopping`), cancels what has not begun, and waits for them.
+    Leaving it by an exception, such as Ctrl-C, kills them.
 
     Args:
         count: processes.
         initializer: called once in each with `initargs`.
+
+    Raises:
+        ValueError: there are none.
     """
 
     def __init__(self, count: int, initializer: Callable[..., None] | None = None, initargs: tuple[Any, ...] = ()):
-        context = get_context("spawn")
+        check_workers(count)
+        context = spawning()
         self._event = context.Event()
         self.pool = ProcessPoolExecutor(count, context, _start, (self._event, initializer, initargs))
 
     def __enter__(self) -> ProcessPoolExecutor:
         return self.pool
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, why: type[BaseException] | None, *_: object) -> None:
         self._event.set()
+        if why is not None:
+            for process in list((self.pool._processes or {}).values()):
+                process.kill()
         self.pool.shutdown(cancel_futures=True)
+
+
+def check_workers(count: int) -> None:
+    """Raises:
+    ValueError: there are no workers.
+    """
+    if count < 1:
+        raise ValueError(f"workers must be at least 1, not {count}")
 
 
 def stopping() -> bool:

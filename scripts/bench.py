@@ -11,6 +11,7 @@ from rich.table import Table
 from paradp.checkpoints import load_policy
 from paradp.envs import find_task
 from paradp.policy import EngineName, fastest_engine
+from paradp.policy.files import write_whole
 from paradp.scripts.bench_plot import plot_bench
 from paradp.scripts.console import console, progress
 from paradp.scripts.floor import Floor, measure_floor
@@ -75,7 +76,7 @@ def bench(
     console.print(*_findings(rows), sep="\n")
     console.print(floor.describe())
     if json is not None:
-        json.write_text(json_format.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        write_whole(json, (json_format.dumps([asdict(row) for row in rows], indent=2) + "\n").encode())
     if out is not None:
         name = device if threads is None else f"{device}-{threads}-thread{'s' * (threads > 1)}"
         _write_page(task, name, rows, floor, repeats, out)

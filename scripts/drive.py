@@ -16,7 +16,8 @@ from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import EngineName, Precision
 from paradp.policy.asynchronous import AsyncController, Late
-from paradp.policy.files import write_whole
+from paradp.policy.files import OutputLock, write_whole
+from paradp.policy.identity import describe, differences
 from paradp.policy.joining import Joining
 from paradp.policy.safety import SafeController, SafetyLimits
 from paradp.policy.sources import InProcess, InThread, PlanSource
@@ -101,6 +102,8 @@ def drive(
         entry.task.check_disturbance(disturbance)
     load = partial(load_policy, path, sampler, engine=engine, precision=precision)
     with ExitStack() as stack:
+        if out is not None:
+            stack.enter_context(OutputLock.inside(out))
         with console.status("loading the policy, and the robot"):
             source = _source(server, ca, plans, load, threads or cores())
             stack.callback(source.close)
@@ -125,7 +128,6 @@ def drive(
         driven.timeline.write_trace(trace)
         console.print(f"trace: {trace}, to be opened at ui.perfetto.dev")
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         write_whole(out / "drive.json", (json.dumps(_told(driven), indent=2) + "\n").encode())
         console.print(f"figures: {out / 'drive.json'}")
 
@@ -142,9 +144,9 @@ def _check_same(told: Interface, here: Interface) -> None:
     """Raises:
     ValueError: a server serves a policy for something else.
     """
-    for name in Interface.__dataclass_fields__:
-        if getattr(told, name) != getattr(here, name):
-            raise ValueError(f"the server's policy differs in its {name}: {getattr(told, name)}, here {getattr(here, name)}")
+    wanted = {name: value for name, value in describe(here).items() if name in Interface.__dataclass_fields__}
+    if differing := differences(describe(told), wanted, ("there", "here")):
+        raise ValueError(f"the server's policy differs from the one here ({differing})")
 
 
 @contextmanager

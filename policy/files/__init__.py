@@ -11,6 +11,7 @@ writing.py      whole files
 Nothing here is of robots or policies. h5py, zarr and pyarrow are imported where they are used.
 """
 
+from paradp.policy.files.lock import OutputLock, refuse_filled
 from paradp.policy.files.writing import write_whole
 
-__all__ = ["write_whole"]
+__all__ = ["OutputLock", "refuse_filled", "write_whole"]

@@ -11,6 +11,7 @@ import numpy as np
 
 from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.policy.files import OutputLock
 from paradp.rollouts.imports.conventions import convention_of
 from paradp.rollouts.imports.defects import defects
 from paradp.rollouts.imports.fitting import misfits, task_of
@@ -58,11 +59,11 @@ def import_file(
         on_progress: told how many episodes are done.
 
     Raises:
-        ValueError: the file has defects, or is not of the task as it is here; nothing is written then.
+        ValueError: the file has defects, or is not of the task as it is here, or another process writes `out`; nothing is
+            written then.
     """
     task = task or task_of(file)
-    if out.exists():
-        raise ValueError(f"{out} exists; choose another --out or remove it")
+    _refuse_existing(out)
     # What is not needed may have defects.
     needed = file.keeping((HAND,) if observations == "replayed" else keys)
     if found := defects(needed) or misfits(file, task):
@@ -72,12 +73,34 @@ def import_file(
         reader = _FromStates(file, task, action_convention)
     else:
         reader = _FromFile(file, action_convention, keys)
-    # What a killed import left behind is begun anew.
+    try:
+        with OutputLock.beside(out):
+            _refuse_existing(out)
+            first_success, cut = _write(file, out, _info(file, task, action_convention, reader.sizes), reader, on_progress)
+    finally:
+        reader.close()
+    return Imported(Demonstrations.open(out), first_success if observations == "replayed" else [], cut)
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists():
+        raise ValueError(f"{out} exists; choose another --out or remove it")
+
+
+def _write(
+    file: RecordedFile,
+    out: Path,
+    info: DemonstrationInfo,
+    reader: "_FromStates | _FromFile",
+    on_progress: Callable[[int], None],
+) -> tuple[list[int | None], int]:
+    """Writes all episodes; returns the first successful step of each, and how many goals were cut."""
     partial = out.with_name(f".{out.name}.importing")
+    # What a killed import left behind is begun anew.
     shutil.rmtree(partial, ignore_errors=True)
     first_success, cut = [], 0
     try:
-        demonstrations = Demonstrations.open_or_create(partial, _info(file, task, action_convention, reader.sizes))
+        demonstrations = Demonstrations.create(partial, info)
         for index, recording in enumerate(file.recordings):
             with naming(file.path):
                 read = reader.read(recording)
@@ -87,9 +110,8 @@ def import_file(
             on_progress(index + 1)
         partial.rename(out)
     finally:
-        reader.close()
         shutil.rmtree(partial, ignore_errors=True)
-    return Imported(Demonstrations.open(out), first_success if observations == "replayed" else [], cut)
+    return first_success, cut
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from paradp.checkpoints import read_info
+from paradp.checkpoints import checkpoint_digest
 from paradp.rollouts import Episode, RolloutConfig
 from paradp.rollouts.backends import Job, Local
 from paradp.rollouts.config import cores
@@ -89,7 +89,7 @@ def _measure(task: str, sampler: str, workers: int, seed: int) -> Measured:
         threads=1,
         max_steps=STEPS,
     )
-    sha256 = read_info(config.checkpoint_path).model_sha256
+    sha256 = checkpoint_digest(config.checkpoint_path)
     groups: dict[int, list[Episode]] = {}
     packages = tuple(versions().items())
     for job, episodes in Local(workers).run([Job(config, seeds, sha256, packages) for seeds in config.groups]):

@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+import threading
 
 import numpy as np
 import pytest
 import torch
 import zarr
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from paradp.checkpoints import load_trained, save_checkpoint
 from paradp.policy import Horizons, Normalizer
-from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.arithmetic import Arithmetic, measure
+from paradp.policy.demonstrations import DemonstrationEpisode, Demonstrations
 from paradp.policy.training import DenoisingObjective, TrainingConfig, spec_for, train
 from paradp.policy.windows import cut_windows
 from paradp.sampler import step_table
@@ -27,6 +31,25 @@ VARIANTS = [
 
 def ignore(trained, path):
     pass
+
+
+def logged(out):
+    """The metrics, but how long they took."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def rewritten(demonstrations, path, info=None, change=lambda episode: episode):
+    """The same episodes, written once more: with another description, or changed."""
+    ends = demonstrations.episode_ends
+    split = np.cumsum(list(demonstrations.info.observation.values()))[:-1]
+    columns = dict(zip(demonstrations.info.observation, np.split(demonstrations.observations(), split, 1), strict=True))
+    written = Demonstrations.open_or_create(path, info or demonstrations.info)
+    for seed, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        observations = {key: values[start:end] for key, values in columns.items()}
+        actions = demonstrations.actions()[start:end]
+        written.append(change(DemonstrationEpisode(observations, actions, actions, seed)))
+    return written
 
 
 def test_demonstrations_read_back(demonstrations, info):
@@ -59,6 +82,9 @@ def test_an_end_that_was_never_filled_in_loses_nothing(demonstrations, info):
 def test_other_demonstrations_are_not_mixed_in(demonstrations, info):
     other = dataclasses.replace(info, action_convention="absolute")
     with pytest.raises(ValueError, match="action_convention: delta there, absolute here"):
+        Demonstrations.open_or_create(demonstrations.path, other)
+    other = dataclasses.replace(info, observation={"constant": 1, "position": 2})
+    with pytest.raises(ValueError, match=r"observation: \[\['position', 2\], \['constant', 1\]\] there"):
         Demonstrations.open_or_create(demonstrations.path, other)
 
 
@@ -98,7 +124,9 @@ def test_training_learns(demonstrations, tmp_path):
 
 
 def test_a_killed_training_ends_as_if_it_had_not_been(demonstrations, tmp_path):
-    whole = train(demonstrations, CONFIG, tmp_path / "whole", ignore)
+    # Killed after a save, between two lines of the log.
+    config = dataclasses.replace(CONFIG, log_every=5)
+    whole = train(demonstrations, config, tmp_path / "whole", ignore)
 
     class Killed(Exception):
         pass
@@ -108,14 +136,14 @@ def test_a_killed_training_ends_as_if_it_had_not_been(demonstrations, tmp_path):
             raise Killed
 
     with pytest.raises(Killed):
-        train(demonstrations, CONFIG, tmp_path / "killed", ignore, kill)
+        train(demonstrations, config, tmp_path / "killed", ignore, kill)
     resumed_steps = []
-    resumed = train(demonstrations, CONFIG, tmp_path / "killed", ignore, lambda step, loss: resumed_steps.append(step))
+    resumed = train(demonstrations, config, tmp_path / "killed", ignore, lambda step, loss: resumed_steps.append(step))
     assert resumed_steps == list(range(5, 13))
     for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
         assert torch.equal(a, b)
-    steps = [json.loads(line)["step"] for line in (tmp_path / "killed/metrics.jsonl").read_text().splitlines()]
-    assert steps == [4, 8, 12]
+    assert logged(tmp_path / "killed") == logged(tmp_path / "whole")
+    assert [line["step"] for line in logged(tmp_path / "whole")] == [5, 10, 12]
 
 
 def test_training_goes_on_from_another_policy(demonstrations, tmp_path):
@@ -139,14 +167,189 @@ def test_a_line_of_the_log_that_was_cut_short_is_dropped(demonstrations, tmp_pat
     assert log.read_text() == whole
 
 
-def test_a_training_is_not_continued_as_another(demonstrations, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.1}, r"another configuration or other data \(learning_rate: 0.001 there, 0.1 here\)"),
+        ({"seed": 1, "batch_size": 8}, r"\(batch_size: 16 there, 8 here; seed: 0 there, 1 here\)"),
+        ({"bf16": True}, r"\(bf16: False there, True here\)"),
+    ],
+)
+def test_a_training_is_not_continued_with_other_settings(demonstrations, tmp_path, change, message):
     train(demonstrations, CONFIG, tmp_path / "run", ignore)
-    with pytest.raises(ValueError, match="another configuration"):
-        train(demonstrations, dataclasses.replace(CONFIG, learning_rate=0.1), tmp_path / "run", ignore)
+    with pytest.raises(ValueError, match=message):
+        train(demonstrations, dataclasses.replace(CONFIG, **change), tmp_path / "run", ignore)
+
+
+def test_a_training_is_continued_on_the_same_data_alone(demonstrations, info, tmp_path):
+    """Whatever the data are called: as many episodes of the same description are other data, a copy is the same."""
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+
+    def refused(change=lambda episode: episode, message=r"\(data: [0-9a-f]{12}… there, [0-9a-f]{12}… here\)", **description):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.zarr"
+        other = rewritten(demonstrations, path, dataclasses.replace(info, **description), change)
+        with pytest.raises(ValueError, match=message):
+            train(other, CONFIG, tmp_path / "run", ignore)
+
+    refused(lambda e: dataclasses.replace(e, actions=e.actions + np.float32(1e-6) * (e.seed == 3)))
+    refused(lambda e: dataclasses.replace(e, observations={**e.observations, "position": e.observations["position"][::-1]}))
+    # The same columns in another order: `position` has two, `constant` one.
+    refused(
+        observation={"constant": 1, "position": 2}, message=r"observation: \[\['position', 2\], \['constant', 1\]\] there"
+    )
+    refused(control_hz=10, message=r"\(control_hz: 20 there, 10 here\)")
+    copy = rewritten(demonstrations, tmp_path / "copy.zarr", dataclasses.replace(info, made_with={"copied": True}))
+    train(copy, CONFIG, tmp_path / "run", ignore)
+
+
+def test_episodes_that_end_elsewhere_are_other_data(demonstrations, tmp_path):
+    before = demonstrations.digest()
+    ends = zarr.open_group(demonstrations.path, mode="r+")["meta/episode_ends"]
+    ends[0] = ends[0] + 1
+    assert Demonstrations.open(demonstrations.path).digest() != before
+
+
+def test_what_a_policy_saw_in_another_order_is_no_start(demonstrations, info, tmp_path):
+    first = train(demonstrations, CONFIG, tmp_path / "first", ignore)
+    other = rewritten(
+        demonstrations, tmp_path / "o.zarr", dataclasses.replace(info, observation={"constant": 1, "position": 2})
+    )
+    with pytest.raises(ValueError, match=r"other observations, actions or network sizes .*in the policy, .*in the demonstr"):
+        train(other, CONFIG, tmp_path / "second", ignore, init=first)
+    assert not (tmp_path / "second").exists()
+
+
+def test_another_start_or_its_normaliser_is_another_run(demonstrations, tmp_path, trained):
+    config = dataclasses.replace(CONFIG, steps=1)
+    first = train(demonstrations, config, tmp_path / "first", lambda t, path: save_checkpoint(t, path, "card"))
+    start = tmp_path / "first/checkpoint"
+    train(demonstrations, config, tmp_path / "run", ignore, init=load_trained(start))
+    train(demonstrations, config, tmp_path / "run", ignore, init=load_trained(start))
+    other = load_trained(start)
+    other.action_normalizer.scale *= 2
+    for another in (other, None):
+        with pytest.raises(ValueError, match=r"\(init: "):
+            train(demonstrations, config, tmp_path / "run", ignore, init=another)
+    assert first.spec == other.spec
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "is damaged: it does not say what training it is of; remove it"),
+        ({"step": "4", "identity": "{}"}, "an earlier version of paradp, which did not note the content of its data"),
+        ({"training": "[]"}, "is damaged: "),
+        ({"training": "[" * 100_000}, "is damaged: "),
+    ],
+)
+def test_a_state_that_does_not_say_what_it_is_of_is_refused(demonstrations, tmp_path, metadata, message):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
     state = tmp_path / "run/state.safetensors"
-    state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="cannot be read: its header"):
+    save_file(load_file(state), state, metadata)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(ValueError, match=message):
         train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+@pytest.mark.parametrize("change", ["cut", "missing", "broadcast", "directory"])
+def test_a_damaged_state_is_refused(demonstrations, tmp_path, change):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    state = tmp_path / "run/state.safetensors"
+    with safe_open(state, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(state)
+    name = next(name for name, tensor in tensors.items() if name.startswith("network.") and tensor.ndim == 1)
+    if change == "cut":
+        state.write_bytes(state.read_bytes()[:1000])
+    elif change == "missing":
+        save_file({key: tensor for key, tensor in tensors.items() if key != name}, state, metadata)
+    elif change == "broadcast":
+        save_file({**tensors, name: tensors[name][:1].clone()}, state, metadata)
+    else:
+        state.unlink()
+        state.mkdir()
+    with pytest.raises((ValueError, OSError), match=r"state\.safetensors|directory"):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+
+
+def test_a_training_takes_no_folder_of_others(demonstrations, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json").touch()
+    with pytest.raises(ValueError, match="is not empty and holds no training"):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+def test_a_training_has_one_process(demonstrations, tmp_path):
+    refused = []
+
+    def another(step, loss):
+        def run():
+            with pytest.raises(ValueError, match="run is being written by another thread"):
+                train(demonstrations, CONFIG, tmp_path / "run", ignore)
+            refused.append(step)
+
+        if step == 5:
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+
+    train(demonstrations, CONFIG, tmp_path / "run", ignore, another)
+    assert refused == [5]
+
+
+class Clock:
+    """Time goes on as steps take it: seconds a window, in fp32 and in bf16."""
+
+    def __init__(self, fp32: float, bf16: float):
+        self.now, self.steps, self._cost = 0.0, [], {False: fp32, True: bf16}
+
+    def step(self, bf16: bool, windows: int) -> None:
+        self.steps.append((bf16, windows))
+        self.now += windows * self._cost[bf16]
+
+    def measure(self, batch_size: int) -> Arithmetic:
+        return measure(self.step, batch_size, lambda: self.now)
+
+
+def test_the_faster_arithmetic_is_taken():
+    slow, fast, even = Clock(0.004, 0.15), Clock(0.004, 0.002), Clock(0.004, 0.005)
+    assert not (found := slow.measure(256)).bf16
+    assert str(found) == "fp32: a step of 16 windows takes 2400 ms in bf16 and 64 ms in fp32 here"
+    # What is forty times as slow is not tried at full size.
+    assert max(windows for _, windows in slow.steps) == 16
+    assert fast.measure(256).bf16 and not even.measure(256).bf16
+    assert {(True, 256), (False, 256)} <= {*fast.steps}
+    assert str(Clock(0.004, 0.002).measure(8)) == "bf16: a step takes 16 ms in bf16 and 32 ms in fp32 here"
+
+
+def test_a_resumed_training_keeps_its_arithmetic(demonstrations, tmp_path):
+    config, asked, begun = dataclasses.replace(CONFIG, bf16=None, steps=8), [], []
+
+    def choose(step, batch_size):
+        step(True, 4)
+        asked.append(batch_size)
+        return Arithmetic(True, "measured")
+
+    def never(step, batch_size):
+        raise AssertionError("measured again")
+
+    def kill(step, loss):
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(demonstrations, config, tmp_path / "run", ignore, kill, choose=choose)
+    found = train(demonstrations, config, tmp_path / "run", ignore, on_arithmetic=begun.append, choose=never)
+    assert asked == [16] and begun == [Arithmetic(True, "measured")]
+    # What was measured is what can be asked for; and measuring changed nothing.
+    same = dataclasses.replace(config, bf16=True)
+    train(demonstrations, same, tmp_path / "run", ignore, choose=never)
+    whole = train(demonstrations, same, tmp_path / "whole", ignore, choose=never)
+    assert all(torch.equal(a, b) for a, b in zip(found.network.parameters(), whole.network.parameters(), strict=True))
+    with pytest.raises(ValueError, match=r"\(bf16: True there, False here\)"):
+        train(demonstrations, dataclasses.replace(config, bf16=False), tmp_path / "run", ignore)
 
 
 def test_a_finished_training_hands_over_its_policy_again(demonstrations, tmp_path):

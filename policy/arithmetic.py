@@ -1,0 +1,80 @@
+"""Which arithmetic to train in: bf16 is twice as fast where the processor has instructions for it, and forty times as slow
+where it has not."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+# Windows of a first measurement, so small that even the slow arithmetic takes seconds at most.
+FEW = 16
+# So much slower at few windows that more of them need not be tried.
+HOPELESS = 3.0
+REPEATS = 2
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What a training computes in.
+
+    Attributes:
+        bf16: matrix products in bfloat16 under autocast, or everything in float32; weights are float32 in both.
+        why: in words.
+    """
+
+    bf16: bool
+    why: str
+
+    def __str__(self) -> str:
+        return f"{'bf16' if self.bf16 else 'fp32'}: {self.why}"
+
+
+# Forward and backward, in bf16 or not, of so many windows.
+Step = Callable[[bool, int], None]
+
+
+def measure(step: Step, batch_size: int, clock: Callable[[], float] = time.perf_counter) -> Arithmetic:
+    """Takes the faster of the two, by a few steps of each."""
+    few = min(batch_size, FEW)
+    seconds = _seconds(step, few, 1, clock)
+    if few < batch_size and seconds[True] < HOPELESS * seconds[False]:
+        few, seconds = batch_size, _seconds(step, batch_size, REPEATS, clock)
+    of = "" if few == batch_size else f" of {few} windows"
+    took = f"a step{of} takes {1000 * seconds[True]:.0f} ms in bf16 and {1000 * seconds[False]:.0f} ms in fp32 here"
+    return Arithmetic(seconds[True] < seconds[False], took)
+
+
+def _seconds(step: Step, windows: int, repeats: int, clock: Callable[[], float]) -> dict[bool, float]:
+    """The fastest step of each, after one that does not count."""
+    found = {}
+    for bf16 in (False, True):
+        step(bf16, windows)
+        taken = []
+        for _ in range(repeats):
+            began = clock()
+            step(bf16, windows)
+            taken.append(clock() - began)
+        found[bf16] = min(taken)
+    return found
+
+
+def step_on_a_copy(network: nn.Module, loss: Callable[[nn.Module, int], torch.Tensor]) -> Step:
+    """A step that leaves a network, and everybody's random numbers, as they were.
+
+    Args:
+        network: is copied.
+        loss: of a network and a number of windows.
+    """
+    trial = copy.deepcopy(network)
+
+    def step(bf16: bool, windows: int) -> None:
+        with torch.random.fork_rng(devices=[]):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                value = loss(trial, windows)
+            trial.zero_grad()
+            value.backward()
+
+    return step
