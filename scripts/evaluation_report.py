@@ -121,8 +121,8 @@ def _paired(comparison: Comparison) -> Table:
         "Against: the row that it is compared with, on the same seeds — the baseline's sampler, controller and horizon under"
         " the same clock, disturbance and limit of steps, and for these themselves under the baseline's clock, where there"
         " is that row. Lost: the paired loss of success with its 95 % interval, and at most: its one-sided 95 % bound"
-        " (Bonett & Price 2012). Would have shown: the loss that so many seeds show with 80 % power at 5 %, given how often the two"
-        " disagreed. Difference: paired, bootstrapped."
+        " (Bonett & Price 2012). Would have shown: the loss that so many seeds show with 80 % power at 5 %, given how often"
+        " the two disagreed. Difference: paired, bootstrapped."
     )
     return Table("Differences on the same seeds", header, rows, remark)
 
