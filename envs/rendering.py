@@ -79,8 +79,13 @@ def _probed(name: str) -> str | None:
             [sys.executable, "-c", PROBE], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{VARIABLE}={name} draws no frame here ({error})"
+        return _draws_nothing(name, str(error))
     if ran.returncode == 0:
         return None
     lines = ran.stderr.decode(errors="replace").strip().splitlines()
-    return f"{VARIABLE}={name} draws no frame here ({lines[-1] if lines else f'the renderer died: {ran.returncode}'})"
+    return _draws_nothing(name, lines[-1] if lines else f"the renderer died, exit code {ran.returncode}")
+
+
+def _draws_nothing(name: str, why: str) -> str:
+    other = "" if name in ("", "egl") else f"; unset {VARIABLE} to use EGL"
+    return f"{VARIABLE}={name} draws no frame here ({why}){other}"

@@ -2,7 +2,7 @@
 
 A solver knows a callable, not a robot:
 
-    table = step_table(scheduler_config)
+    table = step_table(scheduler)
     noise = NoisePath.draw(generators, table.steps, shape)
     solution = Picard(table, window=20, tolerance=0.1).solve(denoiser, condition, noise)
 """

@@ -56,7 +56,7 @@ _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension"
 _SPECULATIVE: Options = {"window": int, "draft": str, "gain": float, "start": str}
 
 SAMPLERS: dict[str, SamplerFamily] = {
-    "auto": SamplerFamily("the fastest here with exactly DDPM's law, in parallel or one step after another", {}, None),
+    "auto": SamplerFamily("the fastest here that draws from exactly DDPM's distribution, in parallel or not", {}, None),
     "auto-fast": SamplerFamily(
         "the fastest here within 0.02 of DDPM's samples, in normalised units, by the median", {}, None
     ),
@@ -93,7 +93,7 @@ SAMPLERS: dict[str, SamplerFamily] = {
         numbered=True,
     ),
     "speculative-ddpm": SamplerFamily(
-        "DDPM's steps in parallel with exactly DDPM's law: drafts accepted or reflected, window 20",
+        "DDPM's steps in parallel, from exactly DDPM's distribution: drafts accepted or reflected, window 20",
         _SPECULATIVE,
         lambda scheduler, **options: Speculative(ddpm_table(scheduler), **options),
     ),

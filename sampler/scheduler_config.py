@@ -26,8 +26,8 @@ Scheduler = Any
 # How T timesteps are spread over the training's N (diffusers' names; Lin et al. 2024, table 2): `leading` ends at 0 and does
 # not start at N − 1, `trailing` starts there and ends above 0, `linspace` takes both ends.
 Spacing = Literal["leading", "trailing", "linspace"]
-# Far more than any published schedule has (1000, at most 4000): a larger number is a broken file, and would cost memory.
-MOST_TIMESTEPS = 100_000
+# More than any published schedule has (1000, at most 4000): a larger number is a broken file, and would cost memory.
+MOST_TIMESTEPS = 10_000
 
 
 def _plain(value: Any) -> Any:

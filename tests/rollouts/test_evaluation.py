@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from paradp.envs import find_task
 from paradp.rollouts import RolloutConfig
@@ -20,6 +21,8 @@ from paradp.rollouts.evaluation import Grid, evaluate
 from paradp.rollouts.statistics import PairedLoss
 from paradp.sampler import SamplerChoice
 from paradp.scripts.evaluation_report import evaluation_report, recommend
+from paradp.scripts.paper_table import HEADER as PAPER_HEADER
+from paradp.scripts.tables import comparison_table
 
 EPISODES, ENVS = 3, 2
 
@@ -193,9 +196,43 @@ def test_the_report_holds_everything_in_one_file(finished, tmp_path):
     assert recommend(comparison) in text and as_html.count("data:image/png;base64,") == as_html.count("<img") >= 6
     assert "http" not in as_html.replace("http-equiv", "")
     for i, run in enumerate(comparison.runs, 1):
-        assert f"| {i}. {run.label} | {run.summary.success.mean:.3f} (" in text and f"<td>{run.label}</td>" in as_html
+        assert f"| {i}. {run.label} | {run.summary.success.mean:.3f} (" in text and f"<td>{i}. {run.label}</td>" in as_html
     for picture in page.parent.glob("*.png"):
         assert picture.stat().st_size > 10_000
+
+
+def test_no_table_of_a_report_has_two_columns_of_one_name(finished):
+    _, comparison, _ = finished
+    report = evaluation_report(comparison, "absolute", strips=False)
+    tables = [report.main, *report.details]
+    assert report.main.header[:3] == ["cell", "success (95 %)", "lost at most"] and len(report.main.header) <= 7
+    for table in tables:
+        assert len({*table.header}) == len(table.header) and "more" not in table.header
+        assert all(len(row) == len(table.header) for row in table.rows)
+    moved = next(table for table in tables if "steps: difference" in table.header)
+    assert "jerk: difference" in moved.header and "waiting" in moved.header and "disturbed" not in moved.header
+    assert len({*PAPER_HEADER}) == len(PAPER_HEADER)
+
+
+def test_a_report_begins_with_what_was_found(finished, tmp_path):
+    _, comparison, _ = finished
+    evaluation_report(comparison, "absolute", strips=False).write(tmp_path / "page.md")
+    for text in ((tmp_path / "page.md").read_text(), (tmp_path / "page.html").read_text()):
+        order = [text.index(what) for what in (recommend(comparison), "success against latency", "plan p99 (ms)", "jitter")]
+        assert order == sorted(order)
+
+
+def test_tables_fit_eighty_columns(finished):
+    _, comparison, _ = finished
+    labels = ["para-ddpm:split=linear:tolerance=0.1:window=10, fixed:200, ahead-inpaint, push", "ddpm", "ddim-5", "b"]
+    runs = [replace(run, label=label) for run, label in zip(comparison.runs, labels, strict=True)]
+    console = Console(width=80, record=True)
+    console.print(comparison_table(replace(comparison, runs=runs)))
+    lines = console.export_text().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80 and not any("…" in line for line in lines)
+    # Nothing of a name is lost where it is broken.
+    folded = "".join(line[:25].strip() for line in lines)
+    assert labels[0].replace(" ", "") in folded.replace(" ", "")
 
 
 def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):

@@ -304,6 +304,69 @@ def test_a_mask_takes_its_demonstrations_alone(write, tmp_path):
         file.masked("trian")
 
 
+@pytest.mark.parametrize("absent", [[b"demo_1", b"demo_7"], [b"demo_5", b"demo_6", b"demo_7", b"demo_8"], []])
+def test_a_mask_that_names_what_is_not_there_is_refused(write, absent):
+    file = read_file(write(lambda data: put(data.parent["mask"], "train", np.array(absent, "S8")), "partly.hdf5"))
+    named = ", ".join(name.decode() for name in absent if name != b"demo_1")
+    message = f"demonstrations that are not in the file: {named[:22]}" if absent else "names no demonstration"
+    with pytest.raises(ValueError, match=f"partly.hdf5: the mask 'train' .*{message}"):
+        file.masked("train")
+
+
+UNNEEDED = {
+    "truth values": lambda demo: put(demo, "obs/extra", np.ones((30, 1), bool)),
+    "texts": lambda demo: put(demo, "obs/extra", np.array([[b"lift"]] * 30)),
+    "one text": lambda demo: put(demo, "obs/extra", "lift the cube"),
+    "one axis": lambda demo: put(demo, "obs/extra", np.zeros(30)),
+    "another number of steps": lambda demo: put(demo, "obs/extra", np.zeros((7, 2))),
+    "not finite": lambda demo: put(demo, "obs/extra", np.full((30, 2), np.nan)),
+    "a group": lambda demo: demo.create_group("obs/extra/inner"),
+    "elsewhere": lambda demo: put(demo, "obs/extra", h5py.ExternalLink("/etc/passwd", "/")),
+    "a link to nothing": lambda demo: put(demo, "obs/extra", h5py.SoftLink("/nowhere")),
+    "huge and not stored": lambda demo: demo.create_dataset("obs/extra", (10**9, 3), "f8", chunks=(1, 3)),
+    "objects": lambda demo: put(demo, "obs/extra", np.frombuffer(pickle.dumps([0] * 30)[:30], "V1")),
+}
+
+
+@pytest.mark.parametrize("odd", UNNEEDED)
+@pytest.mark.parametrize("where", [("demo_0", "demo_1"), ("demo_1",)])
+def test_an_observation_that_nobody_needs_may_be_anything(write, tmp_path, odd, where):
+    path = write(lambda data: [UNNEEDED[odd](data[name]) for name in where], "odd.hdf5")
+    file = read_file(path)
+    assert odd == "not finite" or "extra" in file.unread
+    settings = dict(action_convention="delta", observations="recorded")
+    imported = import_file(file, tmp_path / "out.zarr", **settings)
+    assert imported.demonstrations.steps == 60
+    # Who asks for it is told what is the matter.
+    with pytest.raises(ValueError, match=r"odd\.hdf5.*extra"):
+        import_file(file, tmp_path / "other.zarr", keys=("extra",), **settings)
+
+
+def test_a_group_beside_the_demonstrations_is_left_alone(write):
+    def beside(data):
+        for name in ("demo_stats", "demonstration", "demo"):
+            data.create_group(name)["x"] = 1
+
+    assert [recording.name for recording in read_file(write(beside)).recordings] == ["demo_0", "demo_1"]
+
+
+@pytest.mark.parametrize("key", ["action", "executed", "actions", "seeds"])
+def test_an_observation_called_as_our_own_arrays_is_an_observation(write, tmp_path, key):
+    """robomimic's files may hold the last action as an observation."""
+
+    def change(data):
+        for demo in data.values():
+            put(demo, f"obs/{key}", np.arange(210.0).reshape(30, 7))
+
+    settings = dict(action_convention="delta", observations="recorded", keys=(key, "object"))
+    path = write(change)
+    made = import_file(read_file(path), tmp_path / "out.zarr", **settings).demonstrations
+    with h5py.File(path) as file:
+        actions = np.concatenate([demo["actions"][:] for demo in file["data"].values()])
+    assert np.array_equal(made.observations()[:30, :7], np.arange(210.0).reshape(30, 7))
+    assert np.array_equal(made.actions(), actions.astype(np.float32)) and made.info.observation == {key: 7, "object": 10}
+
+
 def put(demo, key, values):
     if key in demo:
         del demo[key]

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,6 +89,21 @@ def test_a_rollout_leaves_everything_it_promises(paradp, tmp_path):
         assert (planned["step"] % 8 == 0).all() and (planned["replan_rounds"] <= 100).all()
         assert [p.suffix for p in (out / name / "videos").iterdir()] == [".mp4"]
     assert json.loads((out / "ddpm/summary.json").read_text())["solver"]["rounds_mean"] == 100
+    films = [iio.imread(film, plugin="pyav") for film in sorted(out.glob("*/videos/0-*.mp4"))]
+    together = iio.imread(out / "side-by-side.mp4", plugin="pyav")
+    assert len(films) == 2 and together.shape == (max(map(len, films)), films[0].shape[1], 2 * films[0].shape[2], 3)
+    assert films[0].shape[1:] == (610, 512, 3)
+
+
+def test_where_nothing_can_be_rendered_a_rollout_goes_on_and_says_so(paradp, tmp_path, monkeypatch):
+    why = "MUJOCO_GL=osmesa needs OSMesa"
+    monkeypatch.setattr("paradp.envs.robosuite_env.render_problem", lambda: why)
+    out = tmp_path / "run"
+    code, printed, complaint = paradp(
+        "rollout", "lift", "--sampler", "ddim-2", "--episodes", "1", "--max-steps", "3", "--out", str(out)
+    )
+    assert code == 0 and f"no films: {why}" in printed and not complaint
+    assert (out / "episodes.parquet").exists() and not list(out.glob("**/*.mp4"))
 
 
 def test_a_loop_can_be_watched(paradp, tmp_path):

@@ -60,10 +60,11 @@ def test_an_observation_may_have_any_name(tmp_path, info):
     assert np.array_equal(continued.observations(), seen)
 
 
-@settings(max_examples=15)
-@given(
-    keys=st.lists(st.text(min_size=1, max_size=20).filter(lambda k: k.isprintable()), min_size=1, max_size=4, unique=True)
-)
+NAMES = st.text(min_size=1, max_size=20).filter(str.isprintable)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(keys=st.lists(NAMES, min_size=1, max_size=4, unique=True))
 def test_names_do_not_meet(info, tmp_path_factory, keys):
     path = tmp_path_factory.mktemp("names") / "d.zarr"
     _, seen = write(path, info, keys, episodes=1)

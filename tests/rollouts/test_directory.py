@@ -1,0 +1,161 @@
+"""Run directories: whatever lies in one, it is read as what it should be or named in a sentence."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paradp.rollouts.clocks import ClockChoice
+from paradp.rollouts.comparison import compare
+from paradp.rollouts.directory import RunDirectory
+from paradp.rollouts.records import Episode, StepRecord
+from paradp.rollouts.summary import Summary
+
+STEP = StepRecord(0, 1.0, True, 0.1, None, (0.0, 1.0))
+# What may stand where JSON of a run should.
+GARBAGE = {
+    "a list": "[]",
+    "a text": '"run"',
+    "nothing": "",
+    "half": '{"task": "lift", ',
+    "noise": "\udcff\udcfe",
+    "deep": "[" * 1000 + "]" * 1000,
+    "very deep": '{"a":' * 100_000,
+    "NaN": '{"seed": NaN}',
+    "a key twice": '{"seed": 0, "seed": 0}',
+}
+
+
+def episode(seed: int) -> Episode:
+    return Episode(seed, 1.0, True, 0.0, 1.0, [STEP])
+
+
+def write(path: Path, text: str) -> None:
+    path.write_bytes(text.encode(errors="surrogateescape"))
+
+
+@pytest.fixture
+def run(tmp_path) -> RunDirectory:
+    directory = RunDirectory(tmp_path / "run")
+    directory.open({"task": "lift"})
+    for seed in range(3):
+        directory.add(episode(seed))
+    return directory
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_a_marker_that_is_something_else_is_named(run, garbage):
+    write(run.path / "run.json", GARBAGE[garbage])
+    before = sorted((p, p.stat().st_mtime_ns) for p in run.path.rglob("*"))
+    with pytest.raises(ValueError, match=r"run\.json cannot be read"):
+        run.open({"task": "lift"})
+    assert run.identity() == {}
+    assert sorted((p, p.stat().st_mtime_ns) for p in run.path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_a_damaged_episode_is_named(run, garbage):
+    write(run.path / "episodes/1.json", GARBAGE[garbage])
+    with pytest.raises(ValueError, match=r"episodes/1\.json is damaged; remove it to run that episode again"):
+        run.episodes(range(3))
+
+
+def test_an_episode_under_another_name_is_not_taken_for_it(run):
+    (run.path / "episodes/2.json").write_bytes((run.path / "episodes/0.json").read_bytes())
+    assert len(run.episodes(range(2))) == 2
+    with pytest.raises(ValueError, match=r"episodes/2\.json holds the episode of seed 0; remove it"):
+        run.episodes(range(3))
+
+
+def test_an_episode_without_steps_is_named(run):
+    run.add(dataclasses.replace(episode(1), steps=[]))
+    with pytest.raises(ValueError, match=r"episodes/1\.json holds no control steps"):
+        run.episodes(range(3))
+
+
+def test_other_files_among_the_episodes_are_not_episodes(run):
+    names = ("notes", "1 (copy)", "01", "-1", "1.0", "²", "١", ".3", "9" * 4000)
+    for name in names[:-1]:
+        (run.path / f"episodes/{name}.json").write_text("[]")
+    (run.path / "episodes/7.json.partial").write_text("")
+    assert run.seeds() == {0, 1, 2} and [e.seed for e in run.episodes(range(9))] == [0, 1, 2]
+
+
+def test_an_episode_that_is_a_pipe_or_a_link_is_not_waited_for(run, tmp_path):
+    (run.path / "episodes/0.json").unlink()
+    os.mkfifo(run.path / "episodes/0.json")
+    with pytest.raises(ValueError, match="not a regular file"):
+        run.episodes(range(1))
+    (run.path / "episodes/1.json").unlink()
+    (run.path / "episodes/1.json").symlink_to(tmp_path / "elsewhere.json")
+    (tmp_path / "elsewhere.json").write_text("{}")
+    with pytest.raises(ValueError, match="leads out of its folder"):
+        run.episodes(range(1, 2))
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_a_damaged_summary_is_named(tmp_path, garbage):
+    write(tmp_path / "summary.json", GARBAGE[garbage])
+    with pytest.raises(ValueError, match=r"summary\.json cannot be read"):
+        Summary.read(tmp_path / "summary.json")
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"episodes": "many"}'])
+def test_a_damaged_evaluation_is_named(tmp_path, content):
+    from paradp.rollouts.config import RolloutConfig
+    from paradp.rollouts.evaluation import Grid, _open
+    from paradp.sampler import SamplerChoice
+
+    out = tmp_path / "evaluation"
+    grid = Grid(RolloutConfig("lift", SamplerChoice.parse("ddpm"), out), (SamplerChoice.parse("ddpm"),))
+    _open(out, grid, ["ddpm"])
+    there = json.loads((out / "evaluation.json").read_text())
+    write(out / "evaluation.json", json.dumps(there | json.loads(content)) if "many" in content else content)
+    with pytest.raises(ValueError, match=r"evaluation\.json cannot be read"):
+        _open(out, grid, ["ddpm"])
+
+
+def test_a_damaged_table_is_named_where_runs_are_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(Summary, "read", classmethod(lambda cls, path: None))
+    pd.DataFrame({"seed": [0], "success": [True]}).to_parquet(tmp_path / "episodes.parquet")
+    with pytest.raises(ValueError, match=r"episodes\.parquet lacks the column 'reward'"):
+        compare({"a": tmp_path})
+    table = pd.DataFrame({"seed": [0], "success": [True], "reward": [1.0], "steps": [1], "jerk": [0.0]})
+    table.to_parquet(tmp_path / "episodes.parquet")
+    (tmp_path / "steps.parquet").write_bytes((tmp_path / "episodes.parquet").read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"steps\.parquet is no table that can be read, or is cut short"):
+        compare({"a": tmp_path})
+
+
+REPLAYS = {
+    "cut.parquet": lambda good: good[: len(good) // 2],
+    "noise.parquet": lambda good: np.random.default_rng(0).bytes(500),
+    "noise.txt": lambda good: b"\xff\xfe\x00",
+    "words.txt": lambda good: b"fast slow",
+    "infinite.txt": lambda good: b"1 inf",
+    "empty.txt": lambda good: b"",
+}
+
+
+@pytest.mark.parametrize("name", REPLAYS)
+def test_latencies_that_are_none_are_named(tmp_path, name):
+    pd.DataFrame({"replan_seconds": [0.1] * 50}).to_parquet(tmp_path / "good.parquet")
+    assert ClockChoice.parse(f"replay:{tmp_path / 'good.parquet'}").latencies == (0.1,) * 50
+    (tmp_path / name).write_bytes(REPLAYS[name]((tmp_path / "good.parquet").read_bytes()))
+    with pytest.raises(ValueError, match=f"{name} holds no latencies"):
+        ClockChoice.parse(f"replay:{tmp_path / name}")
+
+
+def test_latencies_of_other_kinds_and_sizes_are_named(tmp_path):
+    for column in (["a"], [[0.1, 0.2]], [-1.0]):
+        pd.DataFrame({"replan_seconds": column}).to_parquet(tmp_path / "t.parquet")
+        with pytest.raises(ValueError, match=r"t\.parquet holds no latencies"):
+            ClockChoice.parse(f"replay:{tmp_path / 't.parquet'}")
+    with (tmp_path / "huge.txt").open("wb") as file:
+        file.truncate(2**33)
+    with pytest.raises(ValueError, match=r"huge\.txt has 8589934592 bytes"):
+        ClockChoice.parse(f"replay:{tmp_path / 'huge.txt'}")
