@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
 import pandas as pd
 
 from paradp.policy import Clock
+from paradp.sampler.streams import stream
 
 Kind = Literal["ideal", "measured", "fixed", "replay"]
 
@@ -97,7 +97,7 @@ class Measured:
 
 
 class Replayed:
-    """Plans are as late as recorded ones, one after another and over again; where an episode begins hangs on its seed.
+    """Replays recorded latencies cyclically; the seed's stream `clock` says where an episode begins.
 
     Args:
         latencies: seconds.
@@ -110,7 +110,7 @@ class Replayed:
 
     def reset(self, seed: int | None) -> None:
         if seed is not None:
-            self._next = int(np.random.default_rng(seed).integers(len(self._steps)))
+            self._next = int(stream(seed, "clock").integers(len(self._steps)))
 
     def lateness(self, seconds: float) -> int:
         self._next = (self._next + 1) % len(self._steps)

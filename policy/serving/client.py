@@ -14,6 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 from paradp.policy.asynchronous import AsyncController, Late
 from paradp.policy.controller import Hold
 from paradp.policy.diffusion_policy import PlanTiming
+from paradp.policy.errors import described
 from paradp.policy.joining import Joining
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.serving.sessions import BUDGET, GUESS, KEEP, NOISE_SEED
@@ -77,10 +78,10 @@ class Remote:
                 raise ConnectionError(f"{self._uri} answers {status}: {why}") from error
             except (OSError, InvalidHandshake, TimeoutError) as error:
                 if time.monotonic() > until:
-                    raise ConnectionError(f"no policy server at {self._uri}: {error}") from error
+                    raise ConnectionError(f"no policy server at {self._uri}: {described(error)}") from error
                 time.sleep(RETRY_SECONDS)
             except (ValueError, WebSocketException) as error:
-                raise ConnectionError(f"{self._uri} is no policy server: {error}") from error
+                raise ConnectionError(f"{self._uri} is no policy server: {described(error)}") from error
 
     def _connect(self) -> tuple[ClientConnection, dict[Any, Any]]:
         opening = connect(
