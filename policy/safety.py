@@ -15,8 +15,8 @@ A `SafeController` is in one of two states:
 
 In `moving`, commands come from the controller behind it; `take_back` says that the last one was not carried out. In
 `stopped`, every control step gets the same command, to the bit: to stay where the robot is. Nothing but `reset` ends that;
-`take_back` does nothing, and the controller behind is not asked. The command to stay is within the limits, but not subject to
-the rate: how to stay is for `hold` to say, and for a robot that is commanded by velocities it is 0 at once.
+`take_back` does nothing, and the controller behind is not asked. The command to stay is within the limits, but not slowed:
+how to stay is for `hold` to say, and for a robot that is commanded by velocities it is 0 at once.
 
 The first command of an episode is compared with the one to stay where the robot is seen.
 """
@@ -217,8 +217,8 @@ class SafeController:
         name = threading.current_thread().name
         if not self._in_use.acquire(blocking=False):
             raise RuntimeError(
-                f"{doing} is called in thread {name!r} during {self._user}: a SafeController is used by one thread at a time;"
-                " only stop may be called by others"
+                f"{doing} is called in thread {name!r} during {self._user}: a SafeController is used by one thread at a"
+                " time; only stop may be called by others"
             )
         self._user = f"{doing} in thread {name!r}"
         try:

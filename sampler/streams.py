@@ -9,14 +9,17 @@
 | `clock` | where in a file of recorded latencies an episode begins |
 
 The first three have been drawn in these ways since the first published results, and stay as they are; environments make
-them by themselves, and a test holds both to each other. All others are children of the seed, which no number below 2¹²⁸ that
-somebody may choose as a seed can repeat. Something new gets a name, and the next number, here.
+them by themselves, and a test holds both to each other. All others are children of the seed, which no other seed below 2¹²⁸
+can repeat. Something new gets a name, and the next number, here.
+
+Episodes have seeds below 2³²: from there on, a scene's numbers would be those of an expert with a smaller seed.
 """
 
 from typing import Literal
 
 import numpy as np
 
+EPISODE_SEEDS = 2**32
 Name = Literal["environment", "expert", "disturbance", "noise", "clock"]
 
 # After the seed as part of the entropy, or after it as its child.

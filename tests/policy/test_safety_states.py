@@ -57,7 +57,14 @@ FAULTS = [
     SystemExit(0),
     GeneratorExit(),
 ]
-WRONG = [np.full(2, np.nan), np.full(3, 0.0), np.zeros(2, complex), np.array(["0", "0"]), np.array([None, 0]), np.zeros(2, bool)]
+WRONG = [
+    np.full(2, np.nan),
+    np.full(3, 0.0),
+    np.zeros(2, complex),
+    np.array(["0", "0"]),
+    np.array([None, 0]),
+    np.zeros(2, bool),
+]
 
 
 class States(RuleBasedStateMachine):
