@@ -147,6 +147,12 @@ class SafeController:
         self._hold = hold
         self._in_use = threading.Lock()
         self._user = ""
+        self._last: np.ndarray | None
+        self._before: np.ndarray | None
+        # How to stay after the last command, and, once stopped, for good.
+        self._resting: np.ndarray | None
+        self._stopped_with: np.ndarray | None
+        self._seen: bytes | None
         self._forget()
 
     def reset(self, seed: int | None = None) -> None:
@@ -239,12 +245,8 @@ class SafeController:
     def _forget(self) -> None:
         # First of all: whoever calls `stop` from now on stops the new episode.
         self.report = SafetyReport()
-        self._last: np.ndarray | None = None
-        self._before: np.ndarray | None = None
-        # How to stay after the last command, and, once stopped, for good.
-        self._resting: np.ndarray | None = None
-        self._stopped_with: np.ndarray | None = None
-        self._seen: bytes | None = None
+        self._last = self._before = self._resting = self._stopped_with = None
+        self._seen = None
         self._frozen = 0
         self._told_to_stay = False
 

@@ -89,6 +89,7 @@ class InProcess:
     def __init__(self, spec: Interface, load: Callable[[], DiffusionPolicy], threads: int | None = None):
         self.spec = spec
         self._initargs = load, threads
+        self._processes: list[BaseProcess]
         self._start()
 
     @property
@@ -113,7 +114,7 @@ class InProcess:
     def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._executor = ProcessPoolExecutor(1, spawn, initializer=_load, initargs=self._initargs)
-        self._processes: list[BaseProcess] = []
+        self._processes = []
         self._not_loaded = False
 
     def _end(self, patience: float) -> None:
