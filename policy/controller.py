@@ -52,7 +52,7 @@ class Command:
     """An action `[A]` for one control step.
 
     Attributes:
-        action: what the robot is told.
+        action: what the robot should do: a copy, which the caller may keep and write to.
         replan: what was planned from this step's observation, if anything was.
         held: there was no action to execute, and the robot is told to stay.
         late: Ta actions of a chunk are executed since the last control step, and the next one is not there.
@@ -62,6 +62,11 @@ class Command:
     replan: Replan | None = None
     held: bool = False
     late: bool = False
+
+    def __post_init__(self) -> None:
+        # What a controller remembers must not change when the caller converts units in place; a plan that came from a
+        # server or from a tensor may be read-only.
+        object.__setattr__(self, "action", np.array(self.action))
 
 
 class HasAction(Protocol):

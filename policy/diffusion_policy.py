@@ -44,7 +44,7 @@ class Plan:
         actions: `[B, H − To + 1, A]` float32, data units, within the action limits: from the present control step on. Of
             these the first Ta are meant to be executed.
         chunks: `[B, H, A]`, the whole chunks as they were sampled, normalised units.
-        stats: what the solver did for each environment.
+        stats: what the solver did for each environment. Plans must not be kept or thrown away by `stats.converged`.
         timing: what the whole plan took.
     """
 
@@ -122,7 +122,8 @@ class DiffusionPolicy:
                 from the same law.
             keep: `[B, H]` from 0 to 1, how much of its guess each step of a chunk must keep, see `Inpainting`; nothing by
                 default.
-            budget: seconds after which the solver ends, converged or not, with what it has.
+            budget: seconds after which the solver ends, converged or not, with what it has; see `Solver.solve` on what that
+                does to the distribution of plans.
 
         Raises:
             ValueError: the network gave a plan that is not finite.

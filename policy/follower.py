@@ -94,8 +94,9 @@ class ChunkFollower:
 
     def take(self, chunk: Chunk) -> int:
         """Goes over to the chunk that was asked for; returns how many control steps ago that was."""
-        self._last_plan = chunk.whole, self._queue.asked_at
-        return self._queue.give(chunk.actions)
+        # Copies: whoever made the chunk may use its memory again.
+        self._last_plan = chunk.whole.copy(), self._queue.asked_at
+        return self._queue.give(chunk.actions.copy())
 
     def next(self, observation: Observation, replan: Replan | None, late: bool = False) -> Command:
         """What the robot does in this control step."""
@@ -103,7 +104,8 @@ class ChunkFollower:
         held = action is None
         if action is None:
             assert self._hold is not None
-            action = self._hold(self._last, observation)
+            # Copies both ways: `hold` may write to what it is given, or return part of the observation.
+            action = np.array(self._hold(None if self._last is None else self._last.copy(), observation))
         self._before, self._last = self._last, action
         return Command(action, replan, held, late)
 

@@ -42,9 +42,10 @@ def soft_mask(horizon: int, past: int, late: int, left: int) -> np.ndarray:
         left: actions that the old chunk still has; beyond them there is nothing to keep.
     """
     step = np.arange(horizon) - past
+    late = min(late, left)  # what the old chunk no longer has cannot be executed either
     c = ((left - step) / (left - late + 1)).clip(0, 1)
     weight = c * np.expm1(c) / np.expm1(1.0)
-    return np.where(step < min(late, left), 1.0, np.where(step < left, weight, 0.0)).astype(np.float32)
+    return np.where(step < late, 1.0, np.where(step < left, weight, 0.0)).astype(np.float32)
 
 
 class Inpainting:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-import torch
-
 from paradp.policy.controller import Command, Hold, Replan
 from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.follower import ChunkFollower
 from paradp.policy.joining import Joining
 from paradp.policy.observations import Observation
 from paradp.policy.requests import Chunk, plan_each
+from paradp.sampler.noise import noise_generator
 
 
 class Clock(Protocol):
@@ -62,7 +61,7 @@ class RecedingHorizon:
     def reset(self, seed: int | None = None) -> None:
         """Forgets the episode. With a seed, its noise is that seed's; without one, the noise goes on."""
         if seed is not None:
-            self.generator = torch.Generator().manual_seed(seed)
+            self.generator = noise_generator(seed)
         if self._clock is not None:
             self._clock.reset(seed)
         self.robot = ChunkFollower(

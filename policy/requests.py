@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from paradp.policy.diffusion_policy import DiffusionPolicy, Plan, PlanTiming
+from paradp.sampler.noise import noise_generator
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,10 @@ class PlanRequest:
 
     Attributes:
         history: `[To, O]`, the observed steps, oldest first, as `read_observation` returns them.
-        noise_seed: of the plan's own noise, from 0 to 2⁶³ − 1.
+        noise_seed: of the plan's own noise, from 0 to 2⁶³ − 1, see `noise_generator`.
         guess: `[H, A]`, a first guess at the chunk in normalised units, such as the rest of the last one; it changes what a
-            plan costs, and neither its law nor whether there is one.
-        budget: seconds for the solver, or none.
+            plan costs, and neither its distribution nor whether there is one.
+        budget: seconds for the solver, or none; see `Chunk` on what ends by it.
         keep: `[H]` from 0 to 1, how much of its guess each step of a chunk must keep, see `Inpainting`; none if `None`.
     """
 
@@ -37,7 +38,8 @@ class Chunk:
         actions: `[H − To + 1, A]`, from the control step of the last observation on; data units, within the action limits.
         whole: `[H, A]`, as it was sampled, normalised units.
         timing: what the plan took, with the `batch` robots that it was made for together.
-        rounds, evaluations, residual, converged: the solver's statistics.
+        rounds, evaluations, residual, converged: the solver's statistics. `converged` is for counting: plans must not be
+            kept or thrown away by it, see `SolverStats`.
     """
 
     actions: np.ndarray
@@ -62,7 +64,7 @@ def plan_together(policy: DiffusionPolicy, requests: Sequence[PlanRequest]) -> l
     return plan_each(
         policy,
         [request.history for request in requests],
-        [torch.Generator().manual_seed(request.noise_seed) for request in requests],
+        [noise_generator(request.noise_seed) for request in requests],
         [request.guess for request in requests],
         [request.keep for request in requests],
         budget,

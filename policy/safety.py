@@ -7,12 +7,24 @@
 | a command further away than the jump limit, or not finite | stop |
 | an observation that has been the same, to the bit, for too many control steps in which the robot was sent about | stop |
 | the controller raises: late plan, dead inference, unreadable or non-finite observation, anything | stop |
+| `stop()`, from any thread | stop |
 
-A stop is latched: from that control step on the robot is told to stay where it is, until `reset`. The first command of an
-episode is compared with what the robot would be told to stay where it is.
+A `SafeController` is in one of two states:
+
+    moving ── a fault, or stop() ──▶ stopped ── reset() ──▶ moving
+
+In `moving`, commands come from the controller behind it; `take_back` says that the last one was not carried out. In
+`stopped`, every control step gets the same command, to the bit: to stay where the robot is. Nothing but `reset` ends that;
+`take_back` does nothing, and the controller behind is not asked. The command to stay is within the limits, but not slowed:
+how to stay is for `hold` to say, and for a robot that is commanded by velocities it is 0 at once.
+
+The first command of an episode is compared with the one to stay where the robot is seen.
 """
 
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -21,7 +33,8 @@ import numpy as np
 
 from paradp.policy.asynchronous import DeadInference, LatePlan
 from paradp.policy.controller import Command, Controller, HasAction, Hold
-from paradp.policy.observations import Observation
+from paradp.policy.errors import described
+from paradp.policy.observations import Observation, is_real
 from paradp.policy.spec import Interface
 
 _LOG = logging.getLogger(__name__)
@@ -45,7 +58,7 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True)
 class SafetyLimits:
-    """What a robot may be told.
+    """What a robot may be told. The arrays are copied and cannot be written to.
 
     Attributes:
         low, high: `[A]`, of an action.
@@ -63,7 +76,12 @@ class SafetyLimits:
 
     def __post_init__(self) -> None:
         for name in ("low", "high", "rate", "jump"):
-            if (limit := getattr(self, name)) is not None and limit.shape != self.low.shape:
+            if (limit := getattr(self, name)) is None:
+                continue
+            limit = np.array(limit)
+            limit.flags.writeable = False
+            object.__setattr__(self, name, limit)
+            if limit.shape != self.low.shape:
                 raise ValueError(f"{name} has shape {limit.shape}, low {self.low.shape}")
         if not (self.low <= self.high).all():
             raise ValueError("low must not be above high")
@@ -93,7 +111,7 @@ class SafetyReport:
     Attributes:
         stopped: the reason, `None` while the robot may move.
         detail: of it, one sentence.
-        stopped_at: the control step, counted from 0.
+        stopped_at: the first control step that was told to stay for it, counted from 0.
     """
 
     steps: int = 0
@@ -114,87 +132,174 @@ class CanTakeBack(Protocol):
 class SafeController:
     """A `Controller` whose commands a robot may be given whatever the one behind it does.
 
+    `act`, `take_back` and `reset` are for one thread at a time: a second one gets a `RuntimeError`, and the first goes on
+    undisturbed. `stop` may be called from any thread, and from a signal handler, at any time.
+
     Args:
         controller: asked for a command in every control step, until there is a stop.
         limits: what it may command.
-        hold: what the robot is told to stay where it is.
+        hold: the command that keeps the robot where it is.
     """
 
     def __init__(self, controller: Controller, limits: SafetyLimits, hold: Hold):
         self._controller = controller
         self._limits = limits
         self._hold = hold
-        self._last: np.ndarray | None = None
-        self._before: np.ndarray | None = None
-        self._resting = limits.low
+        self._in_use = threading.Lock()
+        self._user = ""
+        self._last: np.ndarray | None
+        self._before: np.ndarray | None
+        # How to stay after the last command, and, once stopped, for good.
+        self._resting: np.ndarray | None
+        self._stopped_with: np.ndarray | None
+        self._seen: bytes | None
         self._forget()
 
     def reset(self, seed: int | None = None) -> None:
-        """Begins an episode; ends a stop."""
-        self._forget()
-        self._controller.reset(seed)
-
-    def act(self, observation: Observation) -> Command:
-        """What the robot is told in this control step.
+        """Begins an episode; ends a stop, except one that comes while this runs.
 
         Raises:
-            RuntimeError: in an episode's first control step, when it is not known how to stay.
+            RuntimeError: another thread uses this controller.
+            Exception: the controller behind it cannot be reset; the robot is stopped then.
         """
-        if self._last is None:
-            self._last = self._resting = self._position(observation)
-        self.report.steps += 1
-        if self.report.stopped is None:
+        with self._alone("reset"):
+            self._forget()
             try:
-                self._watch(observation)
-                command = self._permitted(self._controller.act(observation))
-            except Exception as error:
-                self._stop(_reason(error), error)
-            else:
-                self._rest(observation)
-                return command
-        self._rest(observation)
-        return Command(self._resting.copy(), held=True)
+                self._controller.reset(seed)
+            except BaseException as error:
+                self._latch(StopReason.FAULT, error)
+                raise
+
+    def act(self, observation: Observation) -> Command:
+        """The command for this control step.
+
+        Whatever the controller behind raises stops the robot, `SystemExit` and `CancelledError` too, and this returns the
+        command to stay. Only `KeyboardInterrupt` is raised again, after the stop is latched, so that Ctrl-C ends a program:
+        whoever catches it and goes on gets the command to stay.
+
+        Raises:
+            RuntimeError: in an episode's first control step, when it is not known how to stay; or another thread uses this
+                controller.
+        """
+        with self._alone("act"):
+            if self._last is None:
+                self._last = self._resting = self._position(observation)
+            command = None
+            if self.report.stopped is None:
+                with self._stopping():
+                    command = self._safe_command(observation)
+            if command is None:
+                command = self._stay(observation)
+            self.report.steps += 1
+            return command
 
     def take_back(self) -> None:
-        """To be called before `act` where the last command came too late for the robot, which repeated the one before: what
-        comes next is compared with that one."""
-        if self._before is not None:
-            self._last, self._before = self._before, None
-        if isinstance(self._controller, CanTakeBack):
-            self._controller.take_back()
+        """Call it before `act` if the last command came too late for the robot, which repeated the one before: what comes
+        next is compared with that one. After a stop it does nothing.
+
+        Raises:
+            RuntimeError: another thread uses this controller.
+        """
+        with self._alone("take_back"):
+            if self.report.stopped is not None:
+                return
+            if self._before is not None:
+                self._last, self._before = self._before, None
+            if isinstance(self._controller, CanTakeBack):
+                with self._stopping():
+                    self._controller.take_back()
 
     def stop(self, why: str) -> None:
-        """Stops the robot from the next control step on, until `reset`."""
-        if self.report.stopped is None:
-            self._stop(StopReason.OUTSIDE, RuntimeError(why))
+        """Stops the robot until `reset`, from any thread and at any time; it does not wait for whoever is in `act`.
+
+        An `act` that is under way returns the command to stay, unless it is already about to return. A stop that comes
+        during a `reset` outlasts it. Of several stops the first is reported.
+        """
+        self._latch(StopReason.OUTSIDE, RuntimeError(why))
+
+    @contextmanager
+    def _alone(self, doing: str) -> Iterator[None]:
+        """Refuses a second thread rather than letting it wait: two loops that drive one robot are a mistake."""
+        name = threading.current_thread().name
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError(
+                f"{doing} is called in thread {name!r} during {self._user}: a SafeController is used by one thread at a"
+                " time; only stop may be called by others"
+            )
+        self._user = f"{doing} in thread {name!r}"
+        try:
+            yield
+        finally:
+            self._in_use.release()
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Whatever is raised stops the robot; only Ctrl-C goes on to the caller."""
+        try:
+            yield
+        except BaseException as error:
+            self._latch(_reason(error), error)
+            if isinstance(error, KeyboardInterrupt):
+                raise
 
     def _forget(self) -> None:
+        # First of all: whoever calls `stop` from now on stops the new episode.
         self.report = SafetyReport()
-        self._last = None
-        self._before = None
-        self._seen: bytes | None = None
+        self._last = self._before = self._resting = self._stopped_with = None
+        self._seen = None
         self._frozen = 0
         self._told_to_stay = False
 
     def _position(self, observation: Observation) -> np.ndarray:
-        """What a robot that was told nothing yet must be told to stay."""
+        """The command to stay for a robot that has not been given any."""
         try:
             return self._checked(self._hold(None, observation))
-        except Exception as error:
-            raise RuntimeError(f"it is not known how to stay: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise RuntimeError(f"it is not known how to stay: {described(error)}") from error
 
-    def _rest(self, observation: Observation) -> None:
-        """Finds out how to stay after the last command; where that fails, it is what it was a control step ago."""
+    def _safe_command(self, observation: Observation) -> Command | None:
+        """The next command of the controller behind, made safe; `None` if `stop` was called meanwhile.
+
+        Raises:
+            BaseException: the robot must be stopped.
+        """
+        self._watch(observation)
+        wanted = self._controller.act(observation)
+        action = self._permitted(wanted)
+        resting = self._staying(action, observation)
+        said = {name: getattr(wanted, name) for name in ("replan", "held", "late") if hasattr(wanted, name)}
+        command = Command(action, **said)
+        if self.report.stopped is not None:
+            return None
+        self._before, self._last, self._resting = self._last, action, resting
+        self._told_to_stay = command.held
+        return command
+
+    def _stay(self, observation: Observation) -> Command:
+        if self._stopped_with is None:
+            self._stopped_with = self._staying(self._last, observation)
+        return Command(self._stopped_with, held=True)
+
+    def _staying(self, last: np.ndarray | None, observation: Observation) -> np.ndarray:
+        """How to stay after a command; where that cannot be found out, as it was a control step ago."""
+        assert last is not None and self._resting is not None
         try:
-            self._resting = self._checked(self._hold(self._last, observation))
-        except Exception as error:
-            _LOG.warning("holding failed: %s", error)
+            return self._checked(self._hold(last.copy(), observation))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            _LOG.warning("holding failed: %s", described(error))
+            return self._resting
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
         """An action within limits, a copy."""
         action = np.asarray(action)
         if action.shape != self._limits.low.shape:
             raise _Unsafe(StopReason.FAULT, f"the command has shape {action.shape}, not {self._limits.low.shape}")
+        if not is_real(action):
+            raise _Unsafe(StopReason.FAULT, f"the command must be an array of numbers, not of dtype {action.dtype}")
         if not np.isfinite(action).all():
             raise _Unsafe(StopReason.NOT_FINITE, f"the command is not finite: {action}")
         return action.clip(self._limits.low, self._limits.high)
@@ -206,17 +311,14 @@ class SafeController:
         if self._frozen >= self._limits.frozen_steps:
             raise _Unsafe(StopReason.STALE, f"the observation has not changed for {self._frozen} control steps")
 
-    def _permitted(self, command: HasAction) -> Command:
+    def _permitted(self, command: HasAction) -> np.ndarray:
+        """Its action, or the nearest one that the limits allow after the last."""
         wanted = np.asarray(command.action)
         action = self._checked(wanted)
         self.report.limited += bool((action != wanted).any())
+        assert self._last is not None
         # On the way from one action within limits to another all are, but for rounding.
-        before = self._last
-        self._last = self._near(action, before).clip(self._limits.low, self._limits.high)  # type: ignore[arg-type]
-        self._before = before
-        said = {name: getattr(command, name) for name in ("replan", "held", "late") if hasattr(command, name)}
-        self._told_to_stay = said.get("held", False)
-        return Command(self._last.copy(), **said)
+        return self._near(action, self._last).clip(self._limits.low, self._limits.high)
 
     def _near(self, action: np.ndarray, last: np.ndarray) -> np.ndarray:
         """The action, or one on the way to it from the last."""
@@ -231,13 +333,16 @@ class SafeController:
         self.report.slowed += 1
         return last + away.clip(-self._limits.rate, self._limits.rate)
 
-    def _stop(self, reason: StopReason, error: Exception) -> None:
-        self.report.stopped, self.report.stopped_at = reason, self.report.steps - 1
-        self.report.detail = f"{reason}: {error}"
-        _LOG.error("stopped in control step %d: %s", self.report.stopped_at, self.report.detail)
+    def _latch(self, reason: StopReason, error: BaseException) -> None:
+        """Notes a stop, unless there is one. Without a lock: a signal handler may call it in the midst of `act`."""
+        while (report := self.report).stopped is None:
+            report.stopped_at, report.detail = report.steps, f"{reason}: {described(error)}"
+            report.stopped = reason
+            _LOG.error("stopped in control step %d: %s", report.stopped_at, report.detail)
+            # A reset may have begun a new report meanwhile: then that one is stopped as well.
 
 
-class _Unsafe(Exception):
+class _Unsafe(ValueError):
     """A command or an observation that stops the robot."""
 
     def __init__(self, reason: StopReason, detail: str):
@@ -245,7 +350,7 @@ class _Unsafe(Exception):
         self.reason = reason
 
 
-def _reason(error: Exception) -> StopReason:
+def _reason(error: BaseException) -> StopReason:
     match error:
         case _Unsafe():
             return error.reason

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from paradp.policy.diffusion_policy import DiffusionPolicy
+from paradp.policy.errors import described
 from paradp.policy.processes import end_with_parent, spare_garbage_collection, spawning
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 from paradp.policy.spec import Interface
@@ -40,6 +41,19 @@ class PlanSource(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class CanRestart(Protocol):
+    """A source that can begin anew after it has died or hangs."""
+
+    def restart(self) -> None:
+        """Ends what makes the plans, at once, and starts it again without waiting for it."""
+        ...
+
+
+class NotLoaded(RuntimeError):
+    """The policy could not be loaded where plans are made."""
+
+
 class InThread:
     """Plans in a thread of this process: at hand at once, but the loop and the network share an interpreter.
 
@@ -63,7 +77,7 @@ class InThread:
 class InProcess:
     """Plans in a process of its own, which is started anew (spawn) and loads the policy there.
 
-    A process that was killed is noticed at once.
+    A process that was killed is noticed at once; `restart` starts another.
 
     Args:
         spec: what the policy was trained for.
@@ -73,25 +87,43 @@ class InProcess:
 
     def __init__(self, spec: Interface, load: Callable[[], DiffusionPolicy], threads: int | None = None):
         self.spec = spec
-        self._executor = ProcessPoolExecutor(1, spawning(), initializer=_load, initargs=(load, threads))
-        self._processes: list[BaseProcess] = []
+        self._initargs = load, threads
+        self._processes: list[BaseProcess]
+        self._start()
 
     @property
     def alive(self) -> bool:
-        return all(process.is_alive() for process in self._processes)
+        return not self._not_loaded and all(process.is_alive() for process in self._processes)
 
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
         future = self._executor.submit(_plan_there, request)
+        future.add_done_callback(self._note)
         self._processes = self._processes or list(self._executor._processes.values())
         return future
 
+    def restart(self) -> None:
+        """Kills the process, also one that hangs; the next plan starts another, which loads the policy again."""
+        self._end(0.0)
+        self._start()
+
     def close(self) -> None:
         """Ends the process, in its own time or not."""
+        self._end(CLOSE_SECONDS)
+
+    def _start(self) -> None:
+        self._executor = ProcessPoolExecutor(1, spawning(), initializer=_load, initargs=self._initargs)
+        self._processes = []
+        self._not_loaded = False
+
+    def _end(self, patience: float) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
         for process in self._processes:
-            process.join(CLOSE_SECONDS)
+            process.join(patience)
             process.kill()
             process.join()
+
+    def _note(self, future: "Future[Chunk]") -> None:
+        self._not_loaded |= not future.cancelled() and isinstance(future.exception(), NotLoaded)
 
 
 def blank_request(spec: Interface) -> PlanRequest:
@@ -103,8 +135,8 @@ def _plan(policy: DiffusionPolicy, request: PlanRequest) -> Chunk:
     return plan_together(policy, [request])[0]
 
 
-# The policy of a process that makes plans for another.
-_LOADED: DiffusionPolicy | None = None
+# The policy of a process that makes plans for another, or why there is none.
+_LOADED: DiffusionPolicy | str | None = None
 
 
 def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
@@ -112,10 +144,15 @@ def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
     end_with_parent()
     if threads is not None:
         torch.set_num_threads(threads)
-    _LOADED = load()
+    try:
+        _LOADED = load()
+    except Exception as error:
+        _LOADED = described(error)
     spare_garbage_collection()
 
 
 def _plan_there(request: PlanRequest) -> Chunk:
     assert _LOADED is not None
+    if isinstance(_LOADED, str):
+        raise NotLoaded(f"the policy could not be loaded in the process that plans: {_LOADED}")
     return _plan(_LOADED, request)

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
-
 from paradp.policy import Clock
 from paradp.policy.files.limits import LATENCIES_BYTES
 from paradp.policy.files.reading import read_text
 from paradp.policy.files.tables import read_table
+from paradp.sampler.streams import stream
 
 Kind = Literal["ideal", "measured", "fixed", "replay"]
 
@@ -75,7 +74,8 @@ class ClockChoice:
         """What a run under it depends on: of a file its content, not its name."""
         if self.kind != "replay":
             return str(self)
-        return f"replay:{hashlib.sha256(repr(self.latencies).encode()).hexdigest()[:16]}"
+        # Earlier versions drew from another stream where an episode begins: their runs cannot be continued.
+        return f"replay:{hashlib.sha256(repr(('clock', self.latencies)).encode()).hexdigest()[:16]}"
 
 
 IDEAL = ClockChoice()
@@ -99,7 +99,7 @@ class Measured:
 
 
 class Replayed:
-    """Plans are as late as recorded ones, one after another and over again; where an episode begins hangs on its seed.
+    """Replays recorded latencies cyclically; the seed's stream `clock` says where an episode begins.
 
     Args:
         latencies: seconds.
@@ -112,7 +112,7 @@ class Replayed:
 
     def reset(self, seed: int | None) -> None:
         if seed is not None:
-            self._next = int(np.random.default_rng(seed).integers(len(self._steps)))
+            self._next = int(stream(seed, "clock").integers(len(self._steps)))
 
     def lateness(self, seconds: float) -> int:
         self._next = (self._next + 1) % len(self._steps)

@@ -15,6 +15,7 @@ from paradp.rollouts.directory import RunDirectory
 from paradp.rollouts.environments import Scenery, check_fits
 from paradp.rollouts.summary import hardware, settings, versions
 from paradp.sampler import SamplerChoice
+from paradp.sampler.streams import EPISODE_SEEDS
 
 ControllerName = Literal["sync", "ahead", "ahead-blend", "ahead-inpaint"]
 # Latency is measured with a single environment over the first episodes of a run, so many of them.
@@ -72,6 +73,8 @@ class RolloutConfig:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if self.seed < 0 or self.videos < 0:
             raise ValueError("seed and videos must not be negative")
+        if self.seed + self.episodes > EPISODE_SEEDS:
+            raise ValueError(f"the seeds of episodes must be below 2^32: seed {self.seed} is too large")
         if self.clock.kind == "measured" and self.envs > 1:
             raise ValueError("the clock `measured` takes the latency of one robot: it needs 1 environment at a time")
 

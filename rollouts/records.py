@@ -43,7 +43,8 @@ class Episode:
         seed: of the environment and of the policy's noise.
         reward: the maximum over its steps.
         success: the task's own rule held at any step.
-        started: when, in seconds since the epoch.
+        started: when, in seconds since the epoch, by the date that its process began with: differences are exact, also where
+            the machine's clock was set meanwhile.
         seconds: wall-clock time from reset to end; other environments of the batch take their share of it, subscribers
             (films) do not.
         steps: every control step.

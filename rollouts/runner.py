@@ -14,6 +14,8 @@ from paradp.rollouts.records import Episode, StepRecord
 
 # Of all environments: key → [environments, size].
 Observations = dict[str, np.ndarray]
+# The date is read once: a clock that is set while episodes run must neither part nor overlap them.
+_EPOCH = time.time() - time.perf_counter()
 
 
 class Subscriber(Protocol):
@@ -29,11 +31,10 @@ class Subscriber(Protocol):
 
 @dataclass
 class _Running:
-    """An episode that has not ended; `watched` is the time that subscribers had taken when it began."""
+    """An episode that has not ended; `watched` is the time that subscribers had taken when it began at `clock`."""
 
     seed: int
     watched: float
-    started: float = field(default_factory=time.time)
     clock: float = field(default_factory=time.perf_counter)
     steps: list[StepRecord] = field(default_factory=list)
     disturbed: bool = False
@@ -43,7 +44,7 @@ class _Running:
             seed=self.seed,
             reward=max(record.reward for record in self.steps),
             success=any(record.success for record in self.steps),
-            started=self.started,
+            started=_EPOCH + self.clock,
             seconds=time.perf_counter() - self.clock - (watched - self.watched),
             steps=self.steps,
             disturbed=self.disturbed,

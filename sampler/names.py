@@ -53,7 +53,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 _DDIM: Options = {"eta": float, "spacing": str}
 _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
-_SPECULATIVE: Options = {"window": int, "draft": str, "gain": float, "start": str}
+_SPECULATIVE: Options = {"window": int, "draft": str, "gain": float, "start": str, "max-rounds": int}
 
 SAMPLERS: dict[str, SamplerFamily] = {
     "auto": SamplerFamily("the fastest here that draws from exactly DDPM's distribution, in parallel or not", {}, None),

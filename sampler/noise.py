@@ -3,8 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from paradp.sampler.streams import seed_sequence
+
+# What `torch.Generator.manual_seed` looks at on a CPU: the lower 32 bits.
+_TORCH_SEEDS = 2**32
+# The state of torch's CPU generator as bytes: seed and counters, then the words of a Mersenne Twister, each in 64 bits.
+_WORDS = 624
+_FIRST_WORD = 24
 
 
 @dataclass(frozen=True)
@@ -45,3 +54,24 @@ class NoisePath:
     def __getitem__(self, environments: Tensor | slice) -> "NoisePath":
         """The paths of some of the environments."""
         return NoisePath(self.initial[environments], self.steps[environments], self.uniforms[environments])
+
+
+def noise_generator(seed: int) -> torch.Generator:
+    """A CPU generator for `NoisePath.draw` that depends on all bits of a seed.
+
+    Below 2³² it is `torch.Generator().manual_seed(seed)`. That takes the lower 32 bits of larger seeds only, so that 2³² + 1
+    would repeat 1: for those, the generator's whole state is made of the seed's stream `noise`.
+
+    Raises:
+        ValueError: the seed is negative.
+    """
+    sequence = seed_sequence(seed, "noise")
+    generator = torch.Generator().manual_seed(seed % _TORCH_SEEDS)
+    if seed < _TORCH_SEEDS:
+        return generator
+    state = generator.get_state()
+    words = state.numpy()[_FIRST_WORD : _FIRST_WORD + 8 * _WORDS].view(np.uint64)
+    words[:] = sequence.spawn(1)[0].generate_state(_WORDS)
+    words[0] = 2**31  # as every seeding of a Mersenne Twister begins, which must not be all zeros
+    generator.set_state(state)
+    return generator

@@ -38,7 +38,8 @@ class SolverStats:
         rounds: `[B]` int64, network calls that had to wait for one another.
         evaluations: `[B]` int64, rows the network computed.
         residual: `[B]`, the largest change, relative to the step's noise, that was accepted as converged.
-        status: `[B]` int64, a `Status`.
+        status: `[B]` int64, a `Status`. Not for selecting samples: how many rounds one needs depends on the sample, so that
+            those that converge before a deadline are not distributed as all are. Count it, and use all samples.
         broken: `[B]` int64, the first step whose prediction is not finite; −1 for none.
     """
 
@@ -86,6 +87,10 @@ class Solver(Protocol):
         the others it means nothing. At the deadline, a time of `time.perf_counter()`, there is a sample whatever it is
         worth: no round is begun that would end later, if it took as long as the longest before; the first one is made in any
         case. What is not done by then is completed from what is known, and is `OUT_OF_BUDGET`.
+
+        A deadline changes the distribution of the samples, also of those that meet it, for easy samples need fewer rounds.
+        All samples together are within P(out of budget), in total variation, of those without a deadline; so use them all,
+        and choose a deadline that few miss. docs/exactness.md, "With a deadline", proves it.
         """
         ...
 

@@ -43,6 +43,8 @@ class Speculative:
         draft: `secant`, `picard` or `frozen`.
         gain: v, the variance of the Gaussian whose posterior mean has the gain J_j = √ᾱ v/(ᾱ v + 1 − ᾱ); 0 for none.
         start: `previous` takes the first guess that `solve` is given, `cold` does without.
+        max_rounds: a budget, the same for every sample: what is not done by then is completed with a draft and marked
+            `Status.OUT_OF_BUDGET`. How far that is from DDPM's distribution: docs/exactness.md, "With a deadline".
     """
 
     table: StepTable
@@ -50,10 +52,13 @@ class Speculative:
     draft: Draft = "secant"
     gain: float = 0.01
     start: Start = "previous"
+    max_rounds: int | None = None
 
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"window must be at least 1, not {self.window}")
+        if self.max_rounds is not None and self.max_rounds < 1:
+            raise ValueError(f"max_rounds must be at least 1, not {self.max_rounds}")
         if not 0 <= self.gain < math.inf:
             raise ValueError(f"gain must be a finite number and at least 0, not {self.gain}")
         for name, choices in (("draft", get_args(Draft)), ("start", get_args(Start))):
@@ -76,8 +81,10 @@ class Speculative:
     ) -> Solution:
         """Samples `[B, …]` for conditions `[B, C]` on a noise path.
 
-        A guess `[B, …]` that was made before the noise was drawn, and independently of it, changes the cost and not the law.
-        What the deadline cuts short ends with a draft of all its remaining steps, which is of DDPM's law no more.
+        A guess `[B, …]` that was made before the noise was drawn, and independently of it, changes the cost and not the
+        distribution. What the deadline or `max_rounds` cuts short ends with a draft of all its remaining steps. Then the
+        samples are no longer drawn from DDPM's distribution, and neither are those that were done in time, taken by
+        themselves: see `Solver.solve`.
         """
         check_inputs(self.table, condition, noise)
         if guess is not None and guess.shape != noise.initial.shape:
@@ -116,6 +123,7 @@ class Speculation(WindowRounds):
     def __init__(self, solver: Speculative, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
         super().__init__(solver.table, solver.window, denoiser, condition, noise, whole)
         self.solver = solver
+        self.most = min(solver.max_rounds or self.most, self.most)
         self.log_u = PerStep(len(noise.initial), self.table.steps, like=noise.initial)
         self.exact = torch.empty_like(noise.initial.flatten(1))
         self.guesses = Guesses(self.table, solver.gain, solver.draft, self.exact)

@@ -77,7 +77,8 @@ def drive(
         ca: a PEM file with the certificates to trust, for wss; the system's by default.
         late: when a chunk is not there in time: hold, continue-chunk (go on with the rest of the last one, then hold), or
             stop.
-        budget_ms: milliseconds for a plan's solver; one that would take longer is ended by then.
+        budget_ms: milliseconds for a plan's solver; one that would take longer is ended by then. A budget changes the
+            distribution of all plans, by at most the share that misses it (docs/exactness.md).
         dead_after: seconds without a plan after which none will come, and the robot is stopped.
         joining: how a chunk joins the last one: replace, blend (with what is left of it), or inpaint (denoised to agree).
         execute: actions of a chunk until the next should take over; the checkpoint's own number by default.
@@ -104,14 +105,14 @@ def drive(
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(OutputLock.inside(out))
-        with console.status("loading the policy, and the robot"):
+        with console.status("loading the policy, and the robot") as status:
             source = _source(server, ca, plans, load, threads or cores())
             stack.callback(source.close)
             _check_same(source.spec, spec)
             hold = ACTION_CONVENTIONS[spec.action_convention].hold
             budget = None if budget_ms is None else budget_ms / 1000
             inner = AsyncController(source, hold, late, execute, budget, dead_after, joining=joining)
-            warm = inner.warm_up()
+            warm = inner.warm_up(on_wait=status.update)
             robot = SimulatedRobot(Scenery(task, spec.action_convention, disturbance), seed)
             stack.callback(robot.close)
         console.print(f"a plan takes {1000 * warm:.0f} ms")

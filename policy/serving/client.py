@@ -16,6 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from paradp.policy.asynchronous import AsyncController, Late
 from paradp.policy.controller import Hold
+from paradp.policy.errors import described
 from paradp.policy.joining import Joining
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.serving.addresses import check_api_key, check_url
@@ -99,10 +100,10 @@ class Remote:
             except (OSError, InvalidHandshake, TimeoutError) as error:
                 if time.monotonic() > until:
                     hint = "; does it speak TLS (wss://)?" if isinstance(error, InvalidMessage) and not self._tls else ""
-                    raise ConnectionError(f"no policy server at {self._uri}: {_words(str(error))}{hint}") from error
+                    raise ConnectionError(f"no policy server at {self._uri}: {_words(described(error))}{hint}") from error
                 time.sleep(RETRY_SECONDS)
             except (ValueError, WebSocketException) as error:
-                raise ConnectionError(f"{self._uri} is no policy server: {_words(str(error))}") from error
+                raise ConnectionError(f"{self._uri} is no policy server: {_words(described(error))}") from error
 
     def _connect(self) -> tuple[ClientConnection, dict[str, Any]]:
         """A connection, and the metadata that it begins with."""

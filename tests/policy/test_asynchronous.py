@@ -16,7 +16,7 @@ from paradp.policy.asynchronous import AsyncController, DeadInference, LatePlan
 from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 from paradp.policy.safety import SafeController, SafetyLimits, StopReason
-from paradp.policy.sources import InProcess, InThread
+from paradp.policy.sources import InProcess, InThread, NotLoaded
 
 
 class Scripted:
@@ -212,7 +212,7 @@ def test_who_plans_does_not_matter(policy, load):
     assert np.abs(alone - together).max() < 1e-4
 
 
-def test_a_killed_inference_process_stops_the_robot_within_a_step(trained, load):
+def test_a_killed_inference_process_stops_the_robot_within_a_step_and_is_started_again_by_a_reset(trained, load):
     source = InProcess(trained.spec, load, threads=1)
     inner = AsyncController(source, hold, dead_after=60.0)
     controller = SafeController(inner, SafetyLimits.of(trained.spec), hold)
@@ -220,15 +220,29 @@ def test_a_killed_inference_process_stops_the_robot_within_a_step(trained, load)
     for step in range(10):
         command = controller.act(seen(step / 100))
         time.sleep(0.01)
-    (process,) = source._processes
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    (killed,) = source._processes
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join()
     stopped = controller.act(seen(0.1))
     assert controller.report.stopped is StopReason.DEAD and controller.report.stopped_at == 10 and stopped.held
     assert np.array_equal(stopped.action, command.action)
-    # It stays stopped.
-    assert np.array_equal(controller.act(seen(1.0)).action, command.action)
+    # It stays stopped, and dead.
+    assert np.array_equal(controller.act(seen(1.0)).action, command.action) and not source.alive
+
+    controller.reset(3)
+    # While the policy is loaded there the robot holds, and nothing is asked; another reset changes nothing.
+    loading = controller.act(seen(0))
+    assert loading.held and loading.replan is None and source.alive and inner._coming is None
+    controller.reset(3)
+    (started,) = source._processes
+    inner._warming[0].result(120)
+    # The same seed gives the same commands as where nothing was killed.
+    other = AsyncController(InThread(load()), hold, seed=3)
+    assert np.array_equal(run_slowly(inner), run_slowly(other))
+    assert controller.report.stopped is None and source._processes == [started] != [killed]
+    other.close()
     inner.close()
+    assert not started.is_alive()
 
 
 def test_an_inference_process_that_hangs_does_not_hang_its_parent(trained, load, monkeypatch):
@@ -248,9 +262,120 @@ def test_an_inference_process_that_hangs_does_not_hang_its_parent(trained, load,
 def test_a_policy_that_cannot_be_loaded_there_is_told_in_a_sentence(trained, load, capfd):
     source = InProcess(trained.spec, partial(load_policy, "/nowhere"))
     controller = AsyncController(source, hold)
-    with pytest.raises(DeadInference, match="there are no plans"):
+    with pytest.raises(DeadInference, match=r"there are no plans: the policy could not be loaded .*'/nowhere'"):
         controller.warm_up()
+    with pytest.raises(DeadInference, match="what makes the plans has died"):
+        controller.act(seen(0))
     controller.close()
+
+
+class Restarts(Scripted):
+    """A source that can be started again."""
+
+    restarts = 0
+
+    def restart(self) -> None:
+        self.restarts += 1
+        self.alive = True
+
+
+def test_a_source_that_hangs_is_started_again_by_a_reset_and_one_that_is_late_is_not(spec, monkeypatch):
+    source = Restarts(spec)
+    controller = AsyncController(source, hold)
+    controller.act(seen(0))
+    let_pass(monkeypatch, seconds=2.1)
+    source.arrive()
+    controller.reset()
+    assert source.restarts == 0
+    monkeypatch.undo()
+    controller.act(seen(0))
+    let_pass(monkeypatch, seconds=2.1)
+    with pytest.raises(DeadInference, match="has not come for"):
+        controller.act(seen(1))
+    controller.reset()
+    assert source.restarts == 1
+    # It holds for as long as loading takes, and then says so.
+    assert controller.act(seen(0)).held
+    let_pass(monkeypatch, seconds=asynchronous.WARM_UP_SECONDS + 5)
+    with pytest.raises(DeadInference, match="was started again, and has made none for 90"):
+        controller.act(seen(1))
+    controller.reset()
+    assert source.restarts == 2
+
+
+def test_a_source_that_cannot_be_started_again_says_why(spec):
+    source = Restarts(spec)
+    controller = AsyncController(source, hold)
+    source.alive = False
+    controller.reset()
+    source.futures[-1].set_exception(NotLoaded("the policy could not be loaded: no checkpoint"))
+    with pytest.raises(DeadInference, match="could not be started again: the policy could not be loaded: no checkpoint"):
+        controller.act(seen(0))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(TimeoutError(), "TimeoutError"), (KeyError("weights"), "KeyError: 'weights'"), (OSError("gone"), "gone"),
+     (SystemExit(), "SystemExit")],
+)  # fmt: skip
+def test_the_reason_why_there_are_no_plans_is_never_empty(spec, error, said):
+    class Fails(Scripted):
+        def submit(self, request):
+            future = super().submit(request)
+            future.set_exception(error)
+            return future
+
+    controller = AsyncController(Fails(spec), hold)
+    with pytest.raises(DeadInference, match=f"^there are no plans: {said}$"):
+        controller.warm_up()
+    with pytest.raises(DeadInference, match=f"^what makes the plans has died: {said}$"):
+        controller.act(seen(0))
+
+
+def test_warming_up_says_what_it_waits_for_and_gives_up_with_a_reason(spec, monkeypatch):
+    source, words, passed = Scripted(spec), [], []
+    clock = SimpleNamespace(perf_counter=lambda: 40.0 * len(passed))
+
+    def no_waiting(futures, timeout):
+        passed.append(timeout)
+        return SimpleNamespace(done=set())
+
+    monkeypatch.setattr(asynchronous, "time", clock)
+    monkeypatch.setattr(asynchronous, "wait", no_waiting)
+    controller = AsyncController(source, hold)
+    with pytest.raises(DeadInference, match=r"^there are no plans: the first plan \(.*\) has not come within 120 s$"):
+        controller.warm_up(patience=100.0, on_wait=words.append)
+    assert words == [f"waiting for the first plan (the policy is loaded and compiled): {seconds} s" for seconds in (40, 80)]
+    assert source.futures[-1].cancelled()
+
+
+def test_an_action_is_the_callers_and_an_observation_stays_the_callers(spec):
+    """What a caller does to what it was given, or has given, changes nothing that comes after."""
+
+    def as_seen(last, observation):
+        return observation["position"] if last is None else last
+
+    def drive_and(write: bool) -> list[list[float]]:
+        source = Scripted(spec)
+        controller = AsyncController(source, as_seen, late="hold")
+        told = []
+        for step in range(30):
+            if step in (2, 12):
+                source.arrive(frozen)
+            observation = seen(step)
+            action = controller.act(observation).action
+            told.append(action.tolist())
+            if write:
+                action *= 0.001
+                observation["position"][:] = 99.0
+                source.requests[-1].history.flags.writeable = False
+            if step == 5:
+                controller.take_back()
+        return told, [request.history.tolist() for request in source.requests]
+
+    frozen = np.arange(30, dtype=np.float32).reshape(15, 2)
+    frozen.flags.writeable = False  # as it comes from a server
+    assert drive_and(write=True) == drive_and(write=False)
 
 
 def test_a_source_that_takes_no_request_is_dead_in_every_step(spec):

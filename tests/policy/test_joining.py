@@ -25,6 +25,15 @@ def test_the_mask_keeps_what_will_be_executed_and_fades():
     assert soft_mask(16, past=1, late=0, left=0).tolist() == [1] + [0] * 15
 
 
+def test_the_mask_is_a_number_also_where_a_chunk_is_later_than_the_old_one_is_long():
+    with np.errstate(all="raise"):
+        for late in range(20):
+            for left in range(16):
+                mask = soft_mask(16, past=1, late=late, left=left)
+                assert mask[: 1 + min(late, left)].tolist() == [1] * (1 + min(late, left)) and not mask[1 + left :].any()
+                assert ((mask >= 0) & (mask <= 1)).all() and (np.diff(mask) <= 0).all()
+
+
 class Analytic:
     """The mixture's denoiser as an engine."""
 

@@ -1,5 +1,6 @@
 """The loop, on the real simulator."""
 
+import itertools
 import time
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import pytest
 from paradp.envs import TASKS
 from paradp.rollouts import run_episodes
 from paradp.rollouts.environments import Scenery, check_fits, make_envs
+from paradp.rollouts.summary import throughput
 from paradp.rollouts.video import VideoRecorder
 
 
@@ -150,3 +152,16 @@ def test_gymnasium_time_is_not_the_loops(run):
     simulation = (time.perf_counter() - started) / 20
     env.close()
     assert np.median([r.seconds for e in episodes for r in e.steps]) < simulation
+
+
+def test_a_clock_that_is_set_while_episodes_run_changes_no_time(monkeypatch):
+    """The machine's date goes back an hour whenever it is asked for."""
+    hours, now = itertools.count(), time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 3600 * next(hours))
+    envs = make_envs(Scenery("lift", max_steps=5), 1)
+    began = time.perf_counter()
+    first, second = run_episodes(envs, experts(1), range(2))
+    passed = time.perf_counter() - began
+    envs.close()
+    assert first.started + first.seconds <= second.started <= first.started + passed
+    assert throughput([first, second]) == pytest.approx(10 / (first.seconds + second.seconds))

@@ -29,6 +29,7 @@ def test_para_ddpm_is_the_papers(config):
         ("para-ddim-15:spacing=linspace:window=5", Picard, 15),
         ("para-dpm-solver-15:anderson=2", Picard, 15),
         ("speculative-ddpm:draft=frozen:window=4", Speculative, 100),
+        ("speculative-ddpm:max-rounds=9:window=4", Speculative, 100),
     ],
 )
 def test_every_name_builds_its_solver(config, text, kind, steps):
@@ -90,6 +91,7 @@ def test_values_out_of_range_are_refused(text, config):
         ),
         ("para-ddpm:split=third", "split must be one of unit, linear"),
         ("para-ddpm:max-rounds=0", "max_rounds must be at least 1"),
+        ("speculative-ddpm:max-rounds=0", "max_rounds must be at least 1"),
         ("speculative-ddpm:draft=wild", "draft must be one of secant, picard, frozen"),
         ("speculative-ddpm:gain=-1", "gain must be a finite number and at least 0"),
     ],

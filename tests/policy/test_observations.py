@@ -1,0 +1,75 @@
+"""The door: what a policy is not trained on is refused in words, the same here as on a server."""
+
+import numpy as np
+import pytest
+import torch
+
+from paradp.policy.errors import described
+from paradp.policy.observations import read_observation
+
+GOOD = {"position": np.array([0.5, -1.0]), "constant": np.zeros(1)}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.array([1, 2], complex), "not of dtype complex128"),
+        (np.array([1, 2], object), "not of dtype object"),
+        (np.array(["1.0", "2.0"]), "not of dtype <U3"),
+        (["1.0", "2.0"], "not of dtype <U3"),
+        ([b"1", b"2"], r"not of dtype \|S1"),
+        (np.array([True, False]), "not of dtype bool"),
+        (np.array([1, 2], "datetime64[s]"), "not of dtype datetime64"),
+        (np.zeros(2, [("x", "f4")]), "not of dtype"),
+        ([1, None], "not of dtype object"),
+        (torch.zeros(2, dtype=torch.complex64), "not a Tensor"),
+        ("12", "not a str"),
+        (None, "not a NoneType"),
+        ({"x": 1}, "not a dict"),
+        (1j, "not a complex"),
+        (True, "not a bool"),
+        ([[1, 2], [3]], "$"),
+        (torch.zeros(2, requires_grad=True), "$"),
+    ],
+    ids=str,
+)
+def test_what_is_no_array_of_real_numbers_is_refused_and_not_converted(spec, value, said):
+    with pytest.raises(ValueError, match=f"^'position' must be an array of numbers(, )?{said}"):
+        read_observation(spec, GOOD | {"position": value})
+
+
+@pytest.mark.parametrize("value", [[1, -2], (1.0, -2.0), np.array([1, -2], np.int8), np.array([1, -2], np.float64),
+                                   torch.tensor([1.0, -2.0]), np.float16([1, -2])], ids=str)  # fmt: skip
+def test_real_numbers_of_any_kind_are_read(spec, value):
+    vector = read_observation(spec, GOOD | {"position": value})
+    assert vector.dtype == np.float32 and vector.tolist() == [1, -2, 0]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [[1e300, 0], [np.inf, 0], [np.nan, 0], np.array([1e39, 0], np.longdouble)], ids=str)
+def test_what_float32_cannot_hold_is_not_finite(spec, value):
+    with pytest.raises(ValueError, match="the observation's 'position' is not finite"):
+        read_observation(spec, GOOD | {"position": value})
+
+
+@pytest.mark.parametrize("observation", [None, [1, 2, 3], np.zeros(3)], ids=str)
+def test_an_observation_is_a_mapping(spec, observation):
+    with pytest.raises(ValueError, match="an observation must map keys to arrays of numbers; this is a"):
+        read_observation(spec, observation)
+
+
+def test_what_was_read_does_not_change_with_what_it_was_read_from(spec):
+    position = np.array([0.5, -1.0], np.float32)
+    vector = read_observation(spec, GOOD | {"position": position})
+    position[:] = 9
+    assert vector.tolist() == [0.5, -1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(TimeoutError(), "TimeoutError"), (ValueError("  "), "ValueError"), (KeyError("a"), "KeyError: 'a'"),
+     (ValueError("a sentence"), "a sentence"), (OSError(2, "No such file"), "[Errno 2] No such file"),
+     (MemoryError(), "MemoryError"), (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero")],
+)  # fmt: skip
+def test_an_error_in_words_is_never_empty(error, text):
+    assert described(error) == text
