@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from paradp.checkpoints import load_trained, save_checkpoint
 from paradp.policy import Horizons, Normalizer
@@ -147,6 +149,30 @@ def test_a_training_is_not_continued_as_another(demonstrations, tmp_path):
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(ValueError, match="cannot be read: its header"):
         train(demonstrations, CONFIG, tmp_path / "run", ignore)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, metadata: (tensors, None), "does not say which run"),
+        (lambda tensors, metadata: (tensors, {"step": "3"}), "does not say which run"),
+        (lambda tensors, metadata: (tensors, metadata | {"step": "-1"}), "does not say which run"),
+        (lambda tensors, metadata: (tensors, metadata | {"identity": "another"}), "another configuration or data"),
+        (lambda tensors, metadata: (dict(list(tensors.items())[1:]), metadata), "is damaged: the tensor .* is missing"),
+        (lambda tensors, metadata: ({k: v.flatten() for k, v in tensors.items()}, metadata), "has shape"),
+        (lambda tensors, metadata: (tensors | {"more": torch.ones(1)}, metadata), "nothing takes its tensor 'more'"),
+    ],
+)
+def test_a_state_of_something_else_is_refused(demonstrations, tmp_path, change, message):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    state = tmp_path / "run/state.safetensors"
+    with safe_open(state, "pt") as file:
+        metadata = file.metadata()
+    save_file(*(lambda tensors, told: (tensors, state, told))(*change(load_file(state), metadata)))
+    before = state.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    assert state.read_bytes() == before
 
 
 def test_a_finished_training_hands_over_its_policy_again(demonstrations, tmp_path):
