@@ -18,7 +18,8 @@ from paradp.policy.files.limits import (
     HDF5_NOTES_BYTES,
     HDF5_OBJECT_BYTES,
     HDF5_TEXT_BYTES,
-    MIB,
+    MOST_NAMES,
+    NAMES_BYTES,
     check_expansion,
     check_numbers,
 )
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 # Compression and checksums that are built in: deflate, shuffle, Fletcher's checksum, szip, and h5py's own lzf. For any other
 # HDF5 would look for a library and load it.
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"}
-NAMES_BYTES = 1 * MIB
 
 
 @contextmanager
@@ -97,19 +97,19 @@ def check_size(arrays: "list[h5py.Dataset]") -> None:
     check_expansion(8 * claimed, stored)
 
 
-def names(parent: "h5py.Group", name: str, most: int) -> list[str]:
-    """A list of names, such as a mask, at most so many.
+def names(parent: "h5py.Group", name: str) -> list[str]:
+    """A list of names, such as a mask.
 
     Raises:
-        ValueError: it is something else, lies elsewhere, or is longer.
+        ValueError: it is something else, lies elsewhere, or is too long.
     """
     import h5py
 
     found = _dataset(parent, name, "mask")
     if found.ndim != 1 or h5py.check_string_dtype(found.dtype) is None:
         raise ValueError(f"mask/{name} is no list of names")
-    if len(found) > most:
-        raise ValueError(f"mask/{name} lists {len(found)} names; the file has {most} demonstrations")
+    if len(found) > MOST_NAMES:
+        raise ValueError(f"mask/{name} lists {len(found)} names; at most {MOST_NAMES} are read")
     if found.dtype.itemsize * len(found) > NAMES_BYTES:
         raise ValueError(f"mask/{name} claims names of {found.dtype.itemsize} bytes")
     _check_stored(found, f"mask/{name}")

@@ -32,6 +32,7 @@ EXPANSION, EXPANSION_FREE = 256, 32 * MIB
 # much in all, for each object, and for one with attributes: recorded demonstrations carry their scene as XML, 60 to 200 KB.
 HDF5_TEXT_BYTES, HDF5_OBJECT_BYTES, HDF5_NOTES_BYTES = 32 * MIB, 4 * KIB, 1 * MIB
 ATTRIBUTE_BYTES = 1 * MIB  # env_args
+MOST_NAMES, NAMES_BYTES = 100_000, 1 * MIB  # of a mask; robomimic's list some hundreds
 
 # Tables and latencies.
 TABLE_BYTES = 256 * MIB

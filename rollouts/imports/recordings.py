@@ -129,7 +129,7 @@ def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
         recordings = [_read(name, found, actions) for name, found in zip(names, arrays, strict=True)]
         others = sorted(key for key in data[names[0]] if key.startswith(ACTIONS) and key != actions)
         masks = hdf5.group(file, "mask") if "mask" in file else {}
-        listed = {key: hdf5.names(masks, key, len(names)) for key in masks}
+        listed = {key: hdf5.names(masks, key) for key in masks}
     with path.open("rb") as raw:
         digest = hashlib.file_digest(raw, "sha256").hexdigest()
     settings = replace(settings, control_hz=settings.control_hz or _rate_of(recordings[0]))

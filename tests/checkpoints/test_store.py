@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from paradp.checkpoints import find_checkpoint, load_policy, pretrained, read_info, save_checkpoint
+from paradp.checkpoints import find_checkpoint, load_policy, pretrained, read_card, read_info, save_checkpoint
 
 
 @pytest.fixture
@@ -161,3 +161,17 @@ def test_a_pretrained_policy_fits_its_task(name):
     check_fits(policy.spec, name)
     assert (find_checkpoint(name) / "model.safetensors").stat().st_size < 40e6
     assert "Not measured yet" not in (find_checkpoint(name) / "README.md").read_text()
+
+
+def test_a_card_that_is_no_text_is_named(checkpoint):
+    (checkpoint / "README.md").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"README\.md is not text"):
+        read_card(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["config.json", "statistics.json", "model.safetensors", "README.md"])
+def test_a_file_of_a_checkpoint_lies_in_it(checkpoint, name):
+    (checkpoint / name).rename(checkpoint.parent / name)
+    (checkpoint / name).symlink_to(checkpoint.parent / name)
+    with pytest.raises(ValueError, match=f"{name} is a link that leads out of its folder"):
+        load_policy(checkpoint), read_card(checkpoint)

@@ -352,6 +352,30 @@ def test_a_resumed_training_keeps_its_arithmetic(demonstrations, tmp_path):
         train(demonstrations, dataclasses.replace(config, bf16=False), tmp_path / "run", ignore)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, metadata: (tensors, None), "does not say which run"),
+        (lambda tensors, metadata: (tensors, {"step": "3"}), "does not say which run"),
+        (lambda tensors, metadata: (tensors, metadata | {"step": "-1"}), "does not say which run"),
+        (lambda tensors, metadata: (tensors, metadata | {"identity": "another"}), "another configuration or data"),
+        (lambda tensors, metadata: (dict(list(tensors.items())[1:]), metadata), "is damaged: the tensor .* is missing"),
+        (lambda tensors, metadata: ({k: v.flatten() for k, v in tensors.items()}, metadata), "has shape"),
+        (lambda tensors, metadata: (tensors | {"more": torch.ones(1)}, metadata), "nothing takes its tensor 'more'"),
+    ],
+)
+def test_a_state_of_something_else_is_refused(demonstrations, tmp_path, change, message):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    state = tmp_path / "run/state.safetensors"
+    with safe_open(state, "pt") as file:
+        metadata = file.metadata()
+    save_file(*(lambda tensors, told: (tensors, state, told))(*change(load_file(state), metadata)))
+    before = state.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    assert state.read_bytes() == before
+
+
 def test_a_finished_training_hands_over_its_policy_again(demonstrations, tmp_path):
     saved = []
     train(demonstrations, CONFIG, tmp_path / "run", ignore)

@@ -60,7 +60,7 @@ def test_what_a_file_claims_takes_no_memory(answers):
         ("store: a lost chunk", "chunks of data/action are missing"),
         ("store: a chunk damaged inside", "is damaged: data/action cannot be read"),
         ("store: a folder that is a link", "data/obs is a link or a device"),
-        ("recorded: a mask of 1e10 names", "mask/train lists 10000000000 names; the file has 2 demonstrations"),
+        ("recorded: a mask of 1e10 names", "mask/train lists 10000000000 names; at most 100000 are read"),
         ("recorded: 1.6 GB in two megabytes", "it claims to hold 1.6e+09 bytes"),
         ("recorded: a description of 1e8 characters", "bytes beside its arrays"),
     ],
