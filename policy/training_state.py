@@ -183,7 +183,7 @@ class StateFile:
         try:
             with safe_open(self.path, "pt") as file:
                 yield file
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise ValueError(f"{self.path} is damaged: {error}; {self._remove}") from error
 
     def _noted(self, metadata: dict[str, str]) -> Noted:
