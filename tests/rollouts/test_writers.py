@@ -82,7 +82,11 @@ def trains(out, report, demonstrations):
         (collects, [".{}.lock"]),
         (imports, [".{}.lock"]),
         (rolls_out, ["{}/" + LOCK_NAME]),
-        (evaluates, [f"{{}}/{place}{LOCK_NAME}" for place in ("", "cells/ddim-5/", "alone/ddim-5/")]),
+        pytest.param(
+            evaluates,
+            [f"{{}}/{place}{LOCK_NAME}" for place in ("", "cells/ddim-5/", "alone/ddim-5/")],
+            marks=pytest.mark.slow,
+        ),
         (trains, ["{}/" + LOCK_NAME]),
     ],
 )
@@ -109,6 +113,7 @@ def test_a_command_keeps_others_out_and_is_kept_out(command, locks, tmp_path, de
     command(tmp_path / "out", lambda: None, *more)
 
 
+@pytest.mark.slow
 def test_a_rollout_stays_out_of_the_cells_of_an_evaluation_under_way(tmp_path):
     out, cell, refused = tmp_path / "out", tmp_path / "out" / "cells" / "ddim-5", []
     command = [sys.executable, "-c", "from paradp.scripts.main import main; main()"]
@@ -148,6 +153,7 @@ def test_a_run_only_grows(tmp_path):
     assert rollout(replace(two, episodes=3)).episodes == 3
 
 
+@pytest.mark.slow
 def test_a_run_is_of_one_checkpoint_its_normalisers_included(tmp_path):
     """Weights alone do not say what a policy does."""
     checkpoint = tmp_path / "lift"
