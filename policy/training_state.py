@@ -180,8 +180,8 @@ class StateFile:
     def _open(self) -> TensorFile:
         try:
             return TensorFile.open(self.path, STATE_BYTES)
-        except ValueError as error:
-            raise ValueError(f"{error}; {self._remove}") from error
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{self.path} is damaged: {error}; {self._remove}") from error
 
     def _noted(self, file: TensorFile) -> Noted:
         metadata = file.metadata

@@ -63,3 +63,25 @@ def test_children_die_with_a_parent_that_is_killed_at_any_moment():
                     time.sleep(0.01)
         finally:
             main.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's word on a parent's death is Linux's")
+def test_a_collection_that_is_killed_leaves_no_process(tmp_path):
+    """At first it has none, then they import, then they work; the next collection goes on at once."""
+    command = [sys.executable, "-c", "from paradp.scripts.main import main; main()", "collect", "pusht", "--workers", "2"]
+    command += ["--episodes", "50", "--out", str(tmp_path / "demos.zarr")]
+    for children, seconds in ((0, 0.5), (2, 0.0), (2, 0.5), (2, 3.0), (2, 10.0)):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+        # With two workers the session has a process that tracks semaphores, too.
+        while len(session(process.pid)) < 1 + children:
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(seconds)
+        assert process.poll() is None, process.stderr.read()
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 10
+        while left := session(process.pid):
+            assert time.monotonic() < deadline, (children, seconds, left)
+            time.sleep(0.05)

@@ -214,7 +214,7 @@ def test_what_a_policy_saw_in_another_order_is_no_start(demonstrations, info, tm
     other = rewritten(
         demonstrations, tmp_path / "o.zarr", dataclasses.replace(info, observation={"constant": 1, "position": 2})
     )
-    with pytest.raises(ValueError, match=r"other observations, actions or network sizes .*in the policy, .*in the demonstr"):
+    with pytest.raises(ValueError, match=r"other observations, actions or network sizes .*in the policy, .*in the demons"):
         train(other, CONFIG, tmp_path / "second", ignore, init=first)
     assert not (tmp_path / "second").exists()
 
@@ -269,7 +269,7 @@ def test_a_damaged_state_is_refused(demonstrations, tmp_path, change):
     else:
         state.unlink()
         state.mkdir()
-    with pytest.raises((ValueError, OSError), match=r"state\.safetensors|directory"):
+    with pytest.raises(ValueError, match=r"state\.safetensors is damaged"):
         train(demonstrations, CONFIG, tmp_path / "run", ignore)
 
 
