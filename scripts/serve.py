@@ -74,11 +74,10 @@ def serve(
     )
     serving.listenable(config.host, port)  # found out before anything is loaded
     torch.set_num_threads(threads or cores())
-    console.print(f"loading {checkpoint}; the first time, what is fastest here is measured", soft_wrap=True)
-    policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
-    server = serving.PolicyServer(policy, config, sampler)
-    console.print(f"warming up, with plans for 1 to {together} clients at once")
-    server.warm_up()
+    with console.status(f"loading {checkpoint}, measuring and compiling what is needed"):
+        policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
+        server = serving.PolicyServer(policy, config, sampler)
+        server.warm_up()
     spare_garbage_collection()
     asyncio.run(_run(server, config))
 

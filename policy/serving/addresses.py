@@ -74,7 +74,7 @@ def listenable(host: str, port: int) -> list[str]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise cannot_listen(host, port, error) from error
-    tried = {address[0]: _bind(family, address) for family, *_, address in found}
+    tried = {str(address[0]): _bind(family, address) for family, *_, address in found}
     good = [address for address, error in tried.items() if error is None]
     errors = [error for error in tried.values() if error is not None]
     serious = [error for error in errors if error.errno not in _ABSENT]

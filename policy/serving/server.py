@@ -93,7 +93,7 @@ class PolicyServer:
         try:
             return await serve(
                 self._serve_client,
-                listenable(config.host, config.port),
+                listenable(config.host, config.port),  # type: ignore[arg-type]  # asyncio takes several
                 config.port,
                 process_request=self._process_request,
                 origins=[None],  # a browser always has one: no web page may use a server of this machine
