@@ -56,7 +56,8 @@ def _key(row: BenchRow) -> tuple[str, str]:
 
 def _ordered(rows: Sequence[BenchRow]) -> list[tuple[int, tuple[str, str]]]:
     """Height and key of every row: by engine in the order measured, within it the fastest first, a gap between engines."""
-    placed, y = [], 0
+    placed: list[tuple[int, tuple[str, str]]] = []
+    y = 0
     for engine in dict.fromkeys(_key(row)[1] for row in rows):
         y += 2 * bool(placed)
         for row in sorted((row for row in rows if _key(row)[1] == engine), key=lambda row: row.p50_ms):

@@ -94,10 +94,12 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, not {episodes}")
+    parts: Mapping[str, int] | None
+    control_hz: float | None
     if path.is_dir():
         there = Demonstrations.open(path)
         ends, arrays = _ours(path, there)
-        parts, control_hz = there.info.action, float(there.info.control_hz)
+        parts, control_hz = there.info.action, there.info.control_hz
     else:
         file = read_file(path, actions)
         ends, arrays = _recorded(file)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
@@ -81,8 +82,8 @@ class _Names:
 
     def _crossed(self, point: Named, box: Bbox) -> bool:
         """Whether the line from the point to its name would run through another name or point."""
-        way = Path([self._axes.transData.transform((point.x, point.y)), _middle(box)])
         own = self._axes.transData.transform((point.x, point.y))
+        way = Path(np.array([own, _middle(box)]))
         others = [marker for marker in self._markers if not marker.contains(*own)]
         return any(way.intersects_bbox(other, filled=True) for other in (*self._written, *others))
 

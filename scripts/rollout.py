@@ -156,7 +156,7 @@ def _tell_of_films(configs: list[RolloutConfig], out: Path) -> None:
     """Names the films, and puts those of the first seed side by side."""
     for film in sorted(out.glob("**/videos/*.mp4")):
         console.print(f"film: {film}")
-    first = [film for one in configs if (film := film_of(one.out / "videos", one.seed))]
+    first = [found for one in configs if (found := film_of(one.out / "videos", one.seed))]
     if configs[0].videos and len(first) > 1:
         together = out / "side-by-side.mp4"
         side_by_side(first, together)

@@ -72,9 +72,13 @@ def _largest_change_of_the_others(bench: Bench) -> float:
 def _plot(measured: dict[float, Measured], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     shown = {tolerance: one for tolerance, one in measured.items() if tolerance > 0}
-    left.boxplot([one.error for one in shown.values()], whis=(1, 99), showfliers=False)
+    left.boxplot(
+        [one.error for one in shown.values()], whis=(1, 99), showfliers=False, medianprops={"color": "black", "lw": 2}
+    )
     left.set(yscale="log", xlabel="tolerance τ", ylabel="error of a chunk, 1st to 99th percentile")
-    right.boxplot([one.rounds for one in shown.values()], whis=(1, 99), showfliers=False)
+    right.boxplot(
+        [one.rounds for one in shown.values()], whis=(1, 99), showfliers=False, medianprops={"color": "black", "lw": 2}
+    )
     right.set(xlabel="tolerance τ", ylabel="rounds a chunk", ylim=(0, None))
     for axes in (left, right):
         axes.set_xticklabels([f"{tolerance:g}" for tolerance in shown])

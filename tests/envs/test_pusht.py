@@ -174,7 +174,7 @@ def test_frames_show_the_board():
     env = make("pusht", render_mode="rgb_array")
     env.reset(seed=0)
     first = env.render()
-    assert first.shape == (256, 256, 3) and first.dtype == np.uint8 and first.std() > 10
+    assert first.shape == (512, 512, 3) and first.dtype == np.uint8 and first.std() > 10
     env.reset(seed=1)
     assert np.abs(env.render().astype(int) - first).max() > 50
 
