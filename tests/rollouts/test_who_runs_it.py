@@ -37,7 +37,7 @@ def checkpoint(tmp_path_factory) -> Path:
 
 
 def grid(checkpoint: Path, out: Path, envs: int) -> Grid:
-    choices = (SamplerChoice.parse("ddim-3"), SamplerChoice.parse("ddpm"))
+    choices = (SamplerChoice.parse("ddim-3"), SamplerChoice.parse("ddim-5"))
     base = RolloutConfig(
         "pusht", choices[0], out, str(checkpoint), episodes=4, envs=envs, threads=1, engine="eager", max_steps=STEPS
     )
@@ -49,11 +49,13 @@ def outcomes(out: Path, name: str) -> pd.DataFrame:
     return table.drop(columns=[column for column in TIMES if column in table])
 
 
-def test_one_worker_and_two_find_the_same(checkpoint, tmp_path):
-    evaluate(grid(checkpoint, tmp_path / "one", 2), backend=Local(1))
-    evaluate(grid(checkpoint, tmp_path / "two", 2), backend=Local(2))
+def test_this_process_and_two_workers_find_the_same(checkpoint, tmp_path):
+    evaluate(grid(checkpoint, tmp_path / "here", 2), backend=InProcess())
+    evaluate(grid(checkpoint, tmp_path / "workers", 2), backend=Local(2))
     for name in ("episodes", "steps"):
-        pd.testing.assert_frame_equal(outcomes(tmp_path / "one", name), outcomes(tmp_path / "two", name), check_exact=True)
+        pd.testing.assert_frame_equal(
+            outcomes(tmp_path / "here", name), outcomes(tmp_path / "workers", name), check_exact=True
+        )
 
 
 def test_what_is_planned_together_differs_by_rounding_alone(checkpoint, tmp_path):
