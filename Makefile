@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ROOMS := sampler policy envs rollouts checkpoints scripts
 
-.PHONY: rollout test test-slow lint types clean
+.PHONY: rollout test test-slow torture torture-short lint types clean
 
 rollout: $(INSTALLED)
 	$(BIN)/paradp rollout square --sampler ddpm,auto --episodes 10 --out runs/demo
@@ -15,6 +15,15 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -q -n 2 -m slow
+
+# Attacks the package and counts what must not happen: `make torture MINUTES=30 SEED=0`. The short one is for CI.
+SEED := 0
+torture torture-short: $(INSTALLED)
+	PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python -m torture --minutes $(MINUTES) --seed $(SEED) $(TORTURE_OUT)
+
+torture: MINUTES := 30
+torture: TORTURE_OUT = --out docs/results/torture.json --page docs/reliability.md
+torture-short: MINUTES := 1
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -161,7 +161,7 @@ class _CachedModel:
     def read(self, core: ov.Core) -> ov.Model | None:
         try:
             return core.read_model(self._path) if self._seal.read_text() == sha256(self._path, self._weights) else None
-        except (OSError, RuntimeError, ValueError):
+        except (OSError, ValueError, RuntimeError):  # a seal that is no text is a ValueError
             return None
 
     def write(self, model: ov.Model) -> None:

@@ -38,7 +38,8 @@ class Command:
 
 def commands(world: World) -> dict[str, Command]:
     policy = ("--checkpoint", str(world.checkpoint), "--engine", "eager", "--max-steps", "24")
-    evaluation = ("evaluate", "pusht", "--samplers", "ddim-2,ddim-3", *policy, "--episodes", "8", "--envs", "2")
+    evaluation = ("evaluate", "pusht", "--samplers", "ddim-2", *policy, "--controller", "sync", "ahead")
+    evaluation += ("--episodes", "8", "--envs", "2")
     made = [
         Command("collect", ("collect", "pusht", "--episodes", "5", "--workers", "2"), _collected, _collected_keys),
         Command(

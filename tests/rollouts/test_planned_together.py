@@ -1,0 +1,52 @@
+"""Episodes that are planned together (`envs`) differ from those planned alone by the rounding of the network alone.
+
+That an evaluation is the same to the bit whoever runs it is held by test_evaluation.py and test_ray.py."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from paradp.checkpoints import find_checkpoint, read_info, save_checkpoint
+from paradp.policy import Normalizer, UnetConfig
+from paradp.policy.networks import build_network
+from paradp.policy.training import TrainedPolicy
+from paradp.rollouts import RolloutConfig
+from paradp.rollouts.workplace import Workplace
+from paradp.sampler import SamplerChoice
+
+STEPS = 16
+# Pixels, of a board of 512; the rounding of one plan is about 1e-4.
+ROUNDING = 0.01
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    """A small policy of PushT with random weights."""
+    torch.manual_seed(0)
+    spec = replace(read_info(find_checkpoint("pusht")).spec, network=UnetConfig(channels=(8, 16), timestep_embedding=16))
+    middles = [
+        Normalizer(torch.full((n,), 256.0), torch.full((n,), 256.0)) for n in (spec.observation_size, spec.action_size)
+    ]
+    save_checkpoint(TrainedPolicy(spec, build_network(spec).eval(), *middles), tmp_path / "policy", "a card")
+    return tmp_path / "policy"
+
+
+def test_what_is_planned_together_differs_by_rounding_alone(checkpoint, tmp_path):
+    config = RolloutConfig(
+        "pusht", SamplerChoice.parse("ddim-3"), tmp_path, str(checkpoint), 4, threads=1, engine="eager", max_steps=STEPS
+    )
+    place = Workplace()
+    alone = [episode for seed in config.seeds for episode in place.run(config, [seed])]
+    together = sorted(place.run(replace(config, envs=4), config.seeds), key=lambda episode: episode.seed)
+    place.close()
+    for one, other in zip(alone, together, strict=True):
+        assert (one.seed, one.success, len(one.steps)) == (other.seed, other.success, len(other.steps))
+        replans = [[step.replan for step in episode.steps if step.replan] for episode in (one, other)]
+        counted = [[(r.rounds, r.evaluations, r.converged) for r in of_one] for of_one in replans]
+        assert counted[0] == counted[1]
+        assert {r.batch for r in replans[0]} == {1} and {r.batch for r in replans[1]} == {4}
+        actions, others = (np.array([step.action for step in episode.steps]) for episode in (one, other))
+        assert np.ptp(actions) > 1 and np.abs(actions - others).max() < ROUNDING

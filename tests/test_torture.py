@@ -1,0 +1,41 @@
+"""The program that attacks the package sees what it looks for: a controller that lets everything pass is found out."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))  # `torture` is a program of the repository, not of the package
+
+from torture import control
+from torture.amounts import Amounts
+from torture.tally import FAULTS, Tally
+from torture.world import World
+
+
+@pytest.fixture
+def attack(tmp_path):
+    """So many control steps under faults."""
+
+    def run() -> Tally:
+        tally = Tally()
+        amounts = Amounts({}, 0, 0, 0, 0, 0, 1500, 0, 0, 0)
+        control.attack(World.at(tmp_path), amounts, random.Random(0), tally, lambda: None)
+        return tally
+
+    return run
+
+
+def test_a_controller_that_lets_everything_pass_is_found_out(attack, monkeypatch):
+    honest = control.SafeController._permitted
+    monkeypatch.setattr(control.SafeController, "_permitted", lambda safe, command: honest(safe, command) and command)
+    assert attack().faults["unsafe"] > 0
+
+
+def test_a_fault_is_counted_and_explained():
+    tally = Tally()
+    for kind in FAULTS:
+        tally.fault(kind, f"{kind} 1\nin two lines")
+        tally.fault(kind, f"{kind} 2\nin two lines")
+    assert set(tally.as_json()["faults"].values()) == {2} and len(tally.examples) == len(FAULTS)
