@@ -6,8 +6,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def open_regular(path: Path, most_bytes: int, inside: bool = True) -> Iterator[tuple[BinaryIO, int]]:
+def open_regular(path: Path, most_bytes: int, inside: bool = True) -> Iterator[tuple[BufferedReader, int]]:
     """Opens a file from outside: the file and its size in bytes.
 
     Args:

@@ -127,6 +127,9 @@ def test_what_was_measured_is_kept_and_what_is_damaged_is_measured_again(plan, t
         "[]",
         json.dumps(kept | {"trials": {"ddpm": {"round": 3}}}),
         json.dumps(kept | {"trials": kept["trials"] | {"ddpm": {"rounds": [], "width": 1.0, "error": 0.0}}}),
+        json.dumps(kept | {"trials": kept["trials"] | {"ddpm": {"rounds": [10**12], "width": 1.0, "error": 0.0}}}),
+        json.dumps(kept | {"seconds": {"1": -1.0}}),
+        "[" * 100_000,
         json.dumps(kept | {"planned": {"auto, batch 2": chosen | {"sampler": "nonsense"}}}),
         json.dumps(kept | {"planned": {"auto, batch 2": chosen | {"seconds": {}}}}),
     )
