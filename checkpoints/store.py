@@ -6,7 +6,6 @@ statistics.json     the normalisers
 README.md           the model card
 """
 
-import difflib
 import hashlib
 import json
 import logging
@@ -20,13 +19,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from paradp.checkpoints.finding import check_ours, find_checkpoint
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
 from paradp.policy.networks import build_network
 from paradp.policy.training import TrainedPolicy
 from paradp.sampler import SamplerChoice
 
-PRETRAINED = Path(__file__).parent / "pretrained"
-FILES = ("config.json", "model.safetensors", "statistics.json", "README.md")
 DEFAULT_SAMPLER = "auto"
 _LOG = logging.getLogger(__name__)
 
@@ -163,39 +161,13 @@ def load_trained(path: Path) -> TrainedPolicy:
     return TrainedPolicy(info.spec, network, *_read_statistics(path, info.spec))
 
 
-def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The directory of a checkpoint.
-
-    Raises:
-        ValueError: it is neither a directory nor a pretrained policy's name.
-    """
-    names = pretrained()
-    # A folder that happens to have a task's name does not hide the policy; ./square names the folder.
-    if name_or_path in names:
-        return PRETRAINED / str(name_or_path)
-    if Path(name_or_path).is_dir():
-        return Path(name_or_path)
-    near = difflib.get_close_matches(str(name_or_path), names, n=1)
-    hint = f" — did you mean {near[0]!r}?" if near else "."
-    raise ValueError(
-        f"no checkpoint {str(name_or_path)!r}{hint} Pretrained: {', '.join(names) or 'none'}; or give a directory."
-    )
-
-
-def pretrained() -> list[str]:
-    """Names of the policies that come with the package."""
-    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
-
-
 def read_info(path: Path) -> CheckpointInfo:
     """What a checkpoint is for, without its weights.
 
     Raises:
         ValueError: a file is missing, or `config.json` cannot be read.
     """
-    missing = [name for name in FILES if not (path / name).is_file()]
-    if missing:
-        raise ValueError(f"the checkpoint {path} lacks {', '.join(missing)}")
+    check_ours(path)
     try:
         content = json.loads((path / "config.json").read_bytes())
         # Before there were other networks the U-Net's sizes stood alone.

@@ -2,20 +2,18 @@
 
 import time
 from concurrent.futures import Future
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
+from paradp.policy.choices import Joining, Late
 from paradp.policy.chunks import AtTheEnd
 from paradp.policy.controller import Command, Hold, Replan
 from paradp.policy.follower import ChunkFollower
-from paradp.policy.joining import Joining
 from paradp.policy.observations import Observation
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.sources import PlanSource, blank_request
 
-# What happens where a chunk is not there in time, see `AsyncController`.
-Late = Literal["hold", "continue-chunk", "stop"]
 _SEEDS = 2**63
 # To load a policy elsewhere and compile what it needs.
 WARM_UP_SECONDS = 300.0

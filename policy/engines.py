@@ -6,17 +6,17 @@ An engine is a `Denoiser` whose conditions were encoded by it: `encode` once a p
 import difflib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 import torch
 from torch import Tensor
 
+from paradp.policy.choices import EngineName, Precision
 from paradp.policy.conditional import ConditionalNetwork
-from paradp.policy.spec import PolicySpec, Precision
+from paradp.policy.spec import PolicySpec
 from paradp.policy.torch_engines import CompiledEngine, CudaGraphEngine, EagerEngine, compiles
 from paradp.sampler import Graphs
 
-EngineName = Literal["auto", "eager", "compiled", "openvino", "cuda-graph"]
 # How far an engine's predictions may be from eager PyTorch's, in units of the largest: rounding through some sixty layers.
 AGREEMENT: dict[Precision, float] = {"fp32": 1e-4, "bf16": 0.1}
 

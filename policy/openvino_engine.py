@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from paradp.policy.cache import cache_folder, digest, sha256
+from paradp.policy.choices import Precision
 from paradp.policy.conditional import ConditionalNetwork
-from paradp.policy.spec import PolicySpec, Precision
+from paradp.policy.spec import PolicySpec
 from paradp.policy.torch_engines import tabulate
 from paradp.sampler import Graphs
 

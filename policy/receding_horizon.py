@@ -5,10 +5,10 @@ from typing import Protocol
 
 import torch
 
+from paradp.policy.choices import Joining
 from paradp.policy.controller import Command, Hold, Replan
 from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.follower import ChunkFollower
-from paradp.policy.joining import Joining
 from paradp.policy.observations import Observation
 from paradp.policy.requests import Chunk, plan_each
 

@@ -1,15 +1,13 @@
 """What a policy is made for and made of: everything but its weights."""
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from paradp.policy.transformer import TransformerConfig
 from paradp.policy.unet import UnetConfig
 
-# Of a network's arithmetic.
-Precision = Literal["fp32", "bf16"]
 NetworkConfig = Annotated[UnetConfig | TransformerConfig, Field(discriminator="kind")]
 
 # Diffusion Policy's choice: Nichol & Dhariwal's cosine schedule over 100 steps, noise prediction, clipped samples.

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from paradp.rollouts.config import RolloutConfig
+from paradp.rollouts.machine import versions
 from paradp.rollouts.records import Episode
 from paradp.rollouts.runner import Subscriber
-from paradp.rollouts.summary import versions
 from paradp.rollouts.workers import Workers, stopping
 from paradp.rollouts.workplace import Workplace
 

@@ -1,6 +1,5 @@
 """Collecting demonstrations: the expert acts in the simulator, on all cores, and whole successes are kept."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -15,6 +14,7 @@ import numpy as np
 from paradp.envs import ACTION_CONVENTIONS, Disturbance, Expert, find_task
 from paradp.envs.lookup import find
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers, died
 
 # Most demonstrations carry small noise; a push now and then shows the way back from further off.
@@ -45,7 +45,7 @@ def collect(
     if len(demonstrations) >= episodes:
         return demonstrations
     first = int(demonstrations.seeds[-1]) + 1 if len(demonstrations) else seed
-    tries = _episodes_in_order(task, action_convention, disturbance, first, workers or len(os.sched_getaffinity(0)))
+    tries = _episodes_in_order(task, action_convention, disturbance, first, workers or cores())
     for tried, episode in enumerate(tries, start=1):
         if episode is not None:
             demonstrations.append(episode)

@@ -19,10 +19,11 @@ import pandas as pd
 
 from paradp.policy.files import write_whole
 from paradp.rollouts.backends import Backend
-from paradp.rollouts.clocks import IDEAL, ClockChoice
+from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.comparison import Comparison, compare
-from paradp.rollouts.config import ControllerName, RolloutConfig, cores
+from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import differences, write_parquet
+from paradp.rollouts.machine import cores
 from paradp.rollouts.run import rollouts
 from paradp.sampler import SamplerChoice
 

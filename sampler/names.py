@@ -1,33 +1,18 @@
-"""Sampler names: `para-ddpm:window=8:tolerance=0.1`, `ddim-10`, `speculative-ddpm` to a solver."""
+"""Sampler names: `para-ddpm:window=8:tolerance=0.1`, `ddim-10`, `speculative-ddpm`. Read without PyTorch."""
 
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from paradp.sampler.drafts import Draft
-from paradp.sampler.picard import Extension, Picard, Split
-from paradp.sampler.schedules import Spacing, ddim_table, ddpm_table, dpm_solver_table
-from paradp.sampler.sequential import Sequential
-from paradp.sampler.solution import Solver
-from paradp.sampler.speculative import Speculative, Start
-from paradp.sampler.table import StepTable
+from paradp.sampler.options import Draft, Extension, Spacing, Split, Start
+
+if TYPE_CHECKING:
+    from paradp.sampler.solution import Solver
 
 Config = Mapping[str, Any]
 Options = Mapping[str, Callable[[str], Any]]
-# What the schedulers' configs have in common: the schedule that a network was trained with.
-_SCHEDULE_KEYS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "prediction_type",
-    "timestep_spacing",
-    "steps_offset",
-    "rescale_betas_zero_snr",
-)
 
 
 @dataclass(frozen=True)
@@ -37,35 +22,19 @@ class SamplerFamily:
     Attributes:
         summary: what it is, for `--help` and errors.
         options: option → how to read its value.
-        build: from a diffusers scheduler config, the number of steps if the name has one, and the options given; `None` for
-            one that stands for whichever sampler turns out to be fastest.
         numbered: whether the name ends in a number of steps, as in `ddim-10`.
+        measured: whether it stands for whichever sampler turns out to be fastest.
     """
 
     summary: str
     options: Options
-    build: Callable[..., Solver] | None
     numbered: bool = False
+    measured: bool = False
 
     @property
     def options_as_typed(self) -> list[str]:
         """The options with the values of those that are a choice: `draft=secant|picard|frozen`."""
         return [f"{name}={'|'.join(_CHOICES[name])}" if name in _CHOICES else name for name in self.options]
-
-
-def _ddim(config: Config, steps: int, eta: float = 0.0, spacing: str | None = None) -> StepTable:
-    clip = {key: config[key] for key in ("clip_sample", "clip_sample_range") if key in config}
-    spaced = {} if spacing is None else {"timestep_spacing": spacing}
-    return ddim_table(_schedule(config) | clip | spaced, steps, eta=eta)
-
-
-def _dpm_solver(config: Config, steps: int) -> StepTable:
-    clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample", True) else None
-    return dpm_solver_table(_schedule(config), steps, clip=clip)
-
-
-def _schedule(config: Config) -> dict[str, Any]:
-    return {key: config[key] for key in _SCHEDULE_KEYS if key in config}
 
 
 # What `auto-fast` may cost: the median over plans of the largest difference to the sequential sample on the same noise, in
@@ -84,44 +53,20 @@ _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension"
 _SPECULATIVE: Options = {"window": int, "draft": str, "gain": float, "start": str}
 
 SAMPLERS: dict[str, SamplerFamily] = {
-    "auto": SamplerFamily("the fastest here with exactly DDPM's law, in parallel or one step after another", {}, None),
+    "auto": SamplerFamily(
+        "the fastest here with exactly DDPM's law, in parallel or one step after another", {}, measured=True
+    ),
     "auto-fast": SamplerFamily(
-        "the fastest here within 0.02 of DDPM's samples, in normalised units, by the median", {}, None
+        "the fastest here within 0.02 of DDPM's samples, in normalised units, by the median", {}, measured=True
     ),
-    "ddpm": SamplerFamily("DDPM, one step after another", {}, lambda config: Sequential(ddpm_table(config))),
-    "ddim": SamplerFamily(
-        "DDIM with N steps",
-        _DDIM,
-        lambda config, steps, **options: Sequential(_ddim(config, steps, **options)),
-        numbered=True,
-    ),
-    "dpm-solver": SamplerFamily(
-        "DPM-Solver++(2M) with N steps",
-        {},
-        lambda config, steps: Sequential(_dpm_solver(config, steps)),
-        numbered=True,
-    ),
-    "para-ddpm": SamplerFamily(
-        "ParaDiGMS: DDPM's steps in parallel, window 20, tolerance 0.1",
-        _PICARD,
-        lambda config, **options: Picard(ddpm_table(config), **options),
-    ),
-    "para-ddim": SamplerFamily(
-        "DDIM's N steps in parallel",
-        {**_DDIM, **_PICARD},
-        lambda config, steps, eta=0.0, spacing=None, **options: Picard(_ddim(config, steps, eta, spacing), **options),
-        numbered=True,
-    ),
-    "para-dpm-solver": SamplerFamily(
-        "DPM-Solver++(2M)'s N steps in parallel",
-        _PICARD,
-        lambda config, steps, **options: Picard(_dpm_solver(config, steps), **options),
-        numbered=True,
-    ),
+    "ddpm": SamplerFamily("DDPM, one step after another", {}),
+    "ddim": SamplerFamily("DDIM with N steps", _DDIM, numbered=True),
+    "dpm-solver": SamplerFamily("DPM-Solver++(2M) with N steps", {}, numbered=True),
+    "para-ddpm": SamplerFamily("ParaDiGMS: DDPM's steps in parallel, window 20, tolerance 0.1", _PICARD),
+    "para-ddim": SamplerFamily("DDIM's N steps in parallel", {**_DDIM, **_PICARD}, numbered=True),
+    "para-dpm-solver": SamplerFamily("DPM-Solver++(2M)'s N steps in parallel", _PICARD, numbered=True),
     "speculative-ddpm": SamplerFamily(
-        "DDPM's steps in parallel with exactly DDPM's law: drafts accepted or reflected, window 20",
-        _SPECULATIVE,
-        lambda config, **options: Speculative(ddpm_table(config), **options),
+        "DDPM's steps in parallel with exactly DDPM's law: drafts accepted or reflected, window 20", _SPECULATIVE
     ),
 }
 
@@ -171,20 +116,21 @@ class SamplerChoice:
     @property
     def measured(self) -> bool:
         """Whether it stands for whichever sampler is measured to be fastest (`paradp.policy.planner`)."""
-        return SAMPLERS[self.family].build is None
+        return SAMPLERS[self.family].measured
 
-    def build(self, scheduler_config: Config) -> Solver:
+    def build(self, scheduler_config: Config) -> "Solver":
         """The solver for the noise schedule that a network was trained with.
 
         Raises:
             ValueError: an option is out of range, the schedule has no step table, or the sampler must be measured first.
         """
-        build = SAMPLERS[self.family].build
-        if build is None:
+        from paradp.sampler.builders import BUILDERS  # needs PyTorch, which reading names does not
+
+        if self.measured:
             raise ValueError(f"{self.name} is chosen by measuring an engine: load_policy(…, sampler={self.name!r}) does")
         options = {key.replace("-", "_"): value for key, value in self.options}
         steps = {} if self.steps is None else {"steps": self.steps}
-        return build(scheduler_config, **steps, **options)
+        return BUILDERS[self.family](scheduler_config, **steps, **options)
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{key}={value}" for key, value in self.options)])

@@ -5,18 +5,18 @@ diffusers steps by arithmetic on t in places (its DDIM by N//n), which differs o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
+from paradp.sampler.options import Spacing
 from paradp.sampler.table import StepTable
 
 Config = Mapping[str, Any]
 # How T timesteps are spread over the training's N (diffusers' names; Lin et al. 2024, table 2): `leading` ends at 0 and does
 # not start at N − 1, `trailing` starts there and ends above 0, `linspace` takes both ends.
-Spacing = Literal["leading", "trailing", "linspace"]
 
 
 def step_table(

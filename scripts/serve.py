@@ -5,17 +5,17 @@ import importlib
 import os
 import signal
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import torch
 import tyro
 
-from paradp.checkpoints import load_policy
-from paradp.policy import EngineName, Precision
-from paradp.policy.processes import spare_garbage_collection
-from paradp.rollouts.config import cores
-from paradp.scripts.console import console
-from paradp.scripts.rollout import SAMPLER_HELP
+from paradp.checkpoints.finding import find_checkpoint
+from paradp.policy.choices import EngineName, Precision
+from paradp.rollouts.machine import cores
+from paradp.sampler import SamplerChoice
+from paradp.scripts.call import Several
+from paradp.scripts.console import console, doing, loading
+from paradp.scripts.lists import SamplerText
 
 if TYPE_CHECKING:
     from paradp.policy.serving import PolicyServer, Remote, ServerConfig
@@ -27,11 +27,11 @@ def serve(
     checkpoint: tyro.conf.Positional[str],
     port: int = 8000,
     host: str = "127.0.0.1",
-    sampler: Annotated[str, tyro.conf.arg(help=SAMPLER_HELP)] = "auto",
+    sampler: SamplerText = "auto",
     together: int = 8,
     waiting: int = 64,
     clients: int = 64,
-    threads: int | None = None,
+    threads: Several | None = None,
     device: str = "cpu",
     engine: EngineName = "auto",
     precision: Precision = "fp32",
@@ -48,7 +48,6 @@ def serve(
         checkpoint: a pretrained policy's name or a checkpoint's directory.
         port: where to listen; 0 for any that is free.
         host: whom to listen to; by default this machine alone, 0.0.0.0 for everyone.
-        sampler: see above.
         together: clients that are planned for in one batch, at most.
         waiting: requests that may wait; further ones are told that the server is busy.
         clients: connections at a time.
@@ -57,10 +56,18 @@ def serve(
         engine: what computes it; auto takes the fastest that there is for the device.
         precision: of its arithmetic.
     """
-    serving = _serving()
+    find_checkpoint(checkpoint)
+    SamplerChoice.parse(sampler)
+    with loading("PyTorch and the server"):
+        import torch
+
+        from paradp.checkpoints import load_policy
+        from paradp.policy.processes import spare_garbage_collection
+
+        serving = _serving()
     config = serving.ServerConfig(host, port, os.environ.get(API_KEY), clients, together, waiting)
     torch.set_num_threads(threads or cores())
-    with console.status(f"loading {checkpoint}, measuring and compiling what is needed"):
+    with doing(f"loading {checkpoint}, measuring and compiling what is needed"):
         policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
         server = serving.PolicyServer(policy, config, sampler)
         server.warm_up()

@@ -11,10 +11,10 @@ import numpy as np
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from paradp.policy.asynchronous import AsyncController, Late
+from paradp.policy.asynchronous import AsyncController
+from paradp.policy.choices import Joining, Late
 from paradp.policy.controller import Hold
 from paradp.policy.diffusion_policy import PlanTiming
-from paradp.policy.joining import Joining
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.serving.sessions import BUDGET, GUESS, KEEP, NOISE_SEED
 from paradp.policy.serving.wire import pack, unpack

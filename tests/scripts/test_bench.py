@@ -10,7 +10,7 @@ from paradp.policy.torch_engines import EagerEngine
 from paradp.sampler import NoisePath, Picard, Sequential, step_table
 from paradp.scripts.baselines import PlainNetwork, PublishedParaDDPM, UsualLoop
 from paradp.scripts.floor import measure_floor
-from paradp.scripts.planning_time import PUBLISHED, SAMPLERS, SOME_SAMPLERS, USUAL, measure_plans
+from paradp.scripts.planning_time import PUBLISHED, SAMPLERS, SOME_SAMPLERS, USUAL, Bench
 
 
 @pytest.fixture
@@ -22,10 +22,14 @@ def policy(trained) -> DiffusionPolicy:
 def test_every_contender_is_measured_and_labelled(policy, monkeypatch):
     monkeypatch.setattr(planner, "TRIALS", 4)
     monkeypatch.setattr(planner, "MOST_ROWS", 32)
-    done = []
     conditions = torch.randn(4, policy.spec.condition_size)
-    rows = measure_plans(policy, conditions, 2, 2, ("eager", "openvino"), done.append)
-    assert done == [0, 1, 2]
+    bench = Bench(policy, conditions, 2, ("eager", "openvino"))
+    monkeypatch.setattr(bench, "_slow_arithmetic", lambda: None)  # whatever this CPU is good at
+    assert len(list(bench.build())) == len(bench.wanted) == 1 + 2 * len(SOME_SAMPLERS) + len(SAMPLERS)
+    assert bench.warm_up() > 0
+    assert len(list(bench.measure(2))) == bench.turns(2) == 50
+    rows = bench.rows()
+    assert not bench.left_out
     assert [row.name for row in rows] == [USUAL, *SOME_SAMPLERS, *SAMPLERS, *SOME_SAMPLERS]
     assert {(row.engine, row.precision) for row in rows} == {("eager", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")}
     assert sum(row.memory_mb for row in rows if row.engine == "openvino") > 0
