@@ -38,7 +38,7 @@ def doing(what: str) -> Iterator[None]:
             yield
     else:
         say(f"{what} …")
-        with _logs(say):
+        with _logs(_Seldom(say)):
             yield
 
 
@@ -95,7 +95,7 @@ def _lines(description: str, total: int) -> Iterator[Report]:
     reminder = threading.Thread(target=remind, daemon=True)
     reminder.start()
     try:
-        with _logs(say):
+        with _logs(_Seldom(say)):
             yield lines.report
     finally:
         over.set()
@@ -177,6 +177,18 @@ class _Shown(logging.Handler):
             say(record.getMessage())
         elif record.name == "paradp.policy.planner" and self.show is not None:
             self.show(record.getMessage())
+
+
+class _Seldom:
+    """Writes a line if the last one is not too recent."""
+
+    def __init__(self, write: Callable[[str], None]):
+        self._write, self._at = write, time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        if time.monotonic() - self._at > OFTEN_SECONDS / 2:
+            self._at = time.monotonic()
+            self._write(line)
 
 
 _shown = _Shown()
