@@ -263,10 +263,10 @@ class Planner:
         return [name for name in samplers if name in self._profile.trials]
 
     def _count_rounds(self, samplers: Sequence[str], batch: int) -> None:
-        """Counts the rounds of the sequential sampler and of each window, the narrow ones first, for as long as wider ones may
-        be faster: the widest take most of the time, and on a CPU they are never chosen."""
-        if SEQUENTIAL not in self._profile.trials or len(self._counted(samplers)) < len(samplers):
-            self._engine.prepare(range(1, TRIALS * max(WINDOWS) + 1))
+        """Counts the rounds of the sequential sampler and of each window, the narrow ones first, while wider ones may be faster.
+
+        The widest take most of the time, and on a CPU they are never chosen.
+        """
         expected: Tensor | None = None
         for family, names in groupby((SEQUENTIAL, *samplers), key=_family):
             best, behind = inf, 0
@@ -274,6 +274,7 @@ class Planner:
                 self._log.count(family, i / len(ordered), [_family(name) for name in samplers])
                 if name not in self._profile.trials:
                     if expected is None:
+                        self._engine.prepare(range(1, TRIALS * max(WINDOWS) + 1))
                         expected = self._solve(self._solver(SEQUENTIAL), TRIALS, 0).sample
                     self._profile.trials[name] = self._try(name, expected)
                 seconds = self._profile.slow_plan(name, batch, self._whole)

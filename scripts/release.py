@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     """Copy a checkpoint to the pretrained ones and write the success that rollouts of it measured into its card.
 
-        paradp release runs/train/checkpoint --runs runs/square-200/ddpm runs/square-200/para-ddpm
+        paradp release runs/train/checkpoint \\
+            --runs runs/square-200/ddpm runs/square-200/para-ddpm
 
     Args:
         checkpoint: the checkpoint's directory.

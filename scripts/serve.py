@@ -42,7 +42,8 @@ def serve(
     after the answers to what it has accepted.
 
         paradp serve square
-        PARADP_API_KEY=secret paradp serve runs/train/checkpoint --host 0.0.0.0 --port 8000
+        PARADP_API_KEY=secret paradp serve runs/train/checkpoint \\
+            --host 0.0.0.0 --port 8000
 
     Args:
         checkpoint: a pretrained policy's name or a checkpoint's directory.
