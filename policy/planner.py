@@ -263,7 +263,7 @@ class Planner:
         return [name for name in samplers if name in self._profile.trials]
 
     def _count_rounds(self, samplers: Sequence[str], batch: int) -> None:
-        """Counts the rounds of the sequential sampler and of each window, the narrow ones first, while wider ones may be faster.
+        """Counts the rounds of the sequential sampler and of each window, narrow ones first, while wider ones may be faster.
 
         The widest take most of the time, and on a CPU they are never chosen.
         """

@@ -29,7 +29,7 @@ REPEATS, LEAST_REPEATS, SECONDS = 40, 8, 120.0
 USUAL = "usual"
 
 Batches = Annotated[tuple[Several, ...], listed(int, "INT")]
-Engines = Annotated[tuple[EngineName, ...], listed(one_of(EngineName), "{auto,eager,compiled,openvino,cuda-graph}")]
+Engines = Annotated[tuple[EngineName, ...], listed(one_of(EngineName), "NAME")]
 Repeats = Annotated[int, Within(2, 100_000)]
 
 
@@ -59,7 +59,8 @@ def bench(
         repeats: how often each is measured; they take turns, so that a slow moment of the machine is everyone's. By default
             40 times, fewer where that would take more than two minutes, and at least 8. Of larger batches as many plans, in
             fewer repeats.
-        engines: which, the one to be measured with all samplers last; by default eager and the device's fastest.
+        engines: which of auto, eager, compiled, openvino and cuda-graph, the one to be measured with all samplers last; by
+            default eager and the device's fastest.
         threads: of PyTorch and of the engines; as many as there are cores by default.
         json: a file for the rows: name, sampler, engine, precision, threads, batch, p50_ms, p95_ms, p99_ms, rounds,
             evaluations, network_share, memory_mb, plans, law, error_median.

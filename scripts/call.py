@@ -3,6 +3,7 @@
 import functools
 import inspect
 import math
+import re
 import shutil
 import textwrap
 from collections.abc import Callable, Iterator
@@ -80,7 +81,14 @@ def checked(command: Callable[..., None]) -> Callable[..., None]:
             _check(name, value, hints[name])
         command(*args, **kwargs)
 
+    check_and_run.__doc__ = unbroken(command.__doc__ or "")
     return check_and_run
+
+
+def unbroken(docstring: str) -> str:
+    """A docstring with the lines that describe an argument made one: tyro keeps the breaks between them."""
+    head, args, arguments = inspect.cleandoc(docstring).partition("\nArgs:\n")
+    return head + args + re.sub(r"\n {8,}", " ", arguments)
 
 
 def _check(name: str, value: Any, hint: Any) -> None:

@@ -12,7 +12,7 @@ from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Seed, Several
 from paradp.scripts.console import console, doing, loading, progress, say
-from paradp.scripts.lists import PAPER, PAPER_SAMPLERS, Clocks, SamplersText, Words, listed, one_of, words
+from paradp.scripts.lists import PAPER, PAPER_SAMPLERS, Clocks, Words, listed, one_of, words
 from paradp.scripts.places import NO_DISTURBANCE, check_file, check_folder, checkpoint_of, default_out, disturbance_of
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from paradp.rollouts.evaluation import Grid
 
 Counts = Annotated[tuple[Count, ...], listed(int, "INT")]
-Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(ControllerName), "{sync,ahead,ahead-blend,ahead-inpaint}")]
+Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(ControllerName), "NAME")]
 
 
 def evaluate(
     task: tyro.conf.Positional[str],
-    samplers: SamplersText = "ddpm,auto,ddim-10",
+    samplers: str = "ddpm,auto,ddim-10",
     execute: Counts = (),
     clock: Clocks = ("ideal",),
     controller: Controllers = ("sync",),
@@ -70,8 +70,9 @@ def evaluate(
         clock: what happens while the policy thinks, one or several of ideal (simulation waits), measured (time goes on as
             long as each plan takes here; such cells run one robot at a time, after all others), fixed:MS, and replay:FILE
             (a run's alone.parquet).
-        controller: sync asks for a chunk when the last one is used up, ahead while there are actions left; ahead-blend
-            blends each chunk with what is left of the last one, ahead-inpaint denoises it to agree with that.
+        controller: one or several of sync, ahead, ahead-blend and ahead-inpaint. sync asks for a chunk when the last one is
+            used up, ahead while there are actions left; ahead-blend blends each chunk with what is left of the last one,
+            ahead-inpaint denoises it to agree with that.
         disturbance: what happens to the task's object meanwhile, one or several of none, push and belt.
         max_steps: control steps until an episode is given up, one number or several; the task's own by default.
         baseline: the cell that all are compared with, as it is called in the table; the first one by default.

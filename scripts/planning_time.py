@@ -111,15 +111,16 @@ class Bench:
 
     def build(self) -> Iterator[str]:
         """Builds the contenders, each with an engine of its own, compiled for its numbers of rows; yields their names."""
-        slow = self._slow_arithmetic()
+        try:
+            reason = self._why_not_bf16()
+        except ValueError as error:
+            reason = str(error)
         for wanted in self.wanted:
-            if wanted.precision == "fp32" or not slow:
+            if wanted.precision == "fp32" or not reason:
                 self._contenders.append(self._contender(wanted))
             yield wanted.name
-        if slow:
-            self.left_out.append(
-                f"{self._engines[-1]} in bf16 is left out: here it takes {slow:.1f} times as long as in fp32"
-            )
+        if reason:
+            self.left_out.append(f"{self._engines[-1]} in bf16 is left out: {reason}")
 
     def warm_up(self) -> float:
         """One plan of each, which compiles what is needed; returns the seconds that another turn takes."""
@@ -165,14 +166,18 @@ class Bench:
             choice = SamplerChoice.parse(planned.sampler)
         return _Contender(wanted.name, str(choice), build, choice.build(spec.schedule), self._policy, self._batch)
 
-    def _slow_arithmetic(self) -> float | None:
-        """How much slower than in fp32 the last engine computes in bf16, where it is much slower."""
+    def _why_not_bf16(self) -> str:
+        """Why the last engine is not measured in bf16: it is much slower than in fp32; empty where it is not.
+
+        Raises:
+            ValueError: it cannot be built.
+        """
         spec, device = self._policy.spec, self._conditions.device
-        seconds = [
+        fp32, bf16 = (
             time_call(build_engine(self._network, spec, device, self._engines[-1], precision), spec, device, self._batch)
             for precision in ("fp32", "bf16")
-        ]
-        return seconds[1] / seconds[0] if seconds[1] > SLOW_ARITHMETIC * seconds[0] else None
+        )
+        return f"here it takes {bf16 / fp32:.1f} times as long as in fp32" if bf16 > SLOW_ARITHMETIC * fp32 else ""
 
 
 class TimedEngine:
