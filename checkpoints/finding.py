@@ -17,10 +17,10 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
             says which.
     """
     names = pretrained()
-    # A folder that happens to have a task's name does not hide the policy; ./square names the folder.
-    if name_or_path in names:
-        return PRETRAINED / str(name_or_path)
     path = Path(name_or_path)
+    # A folder that happens to have a task's name does not hide the policy; ./square, or a Path, names the folder.
+    if str(name_or_path) in names and (isinstance(name_or_path, str) or not path.is_dir()):
+        return PRETRAINED / str(name_or_path)
     if path.is_dir():
         check_ours(path)
         return path

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from paradp.checkpoints.finding import find_checkpoint, pretrained
-from paradp.envs import find_task
+from paradp.envs import all_tasks, find_task
 from paradp.rollouts.machine import hardware, versions
 
 NO_DISTURBANCE = "none"
@@ -26,6 +26,17 @@ def checkpoint_of(task: str, checkpoint: str | None) -> Path:
     if task not in pretrained():
         raise ValueError(without_weights(task, entry.expert is not None))
     return find_checkpoint(task)
+
+
+def checkpoint_named(name: str) -> Path:
+    """A checkpoint by its name or directory, where no task is given.
+
+    Raises:
+        ValueError: there is none; the message says what to do if a task has that name.
+    """
+    if name in all_tasks() and name not in pretrained() and not Path(name).exists():
+        raise ValueError(without_weights(name, find_task(name).expert is not None))
+    return find_checkpoint(name)
 
 
 def without_weights(task: str, expert: bool) -> str:

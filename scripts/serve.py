@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from paradp.checkpoints.finding import find_checkpoint
 from paradp.policy.choices import EngineName, Precision
 from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Several
 from paradp.scripts.console import console, doing, loading
 from paradp.scripts.lists import SamplerText
+from paradp.scripts.places import checkpoint_named
 
 if TYPE_CHECKING:
     from paradp.policy.serving import PolicyServer, Remote, ServerConfig
@@ -57,7 +57,7 @@ def serve(
         engine: what computes it; auto takes the fastest that there is for the device.
         precision: of its arithmetic.
     """
-    find_checkpoint(checkpoint)
+    checkpoint_named(checkpoint)
     SamplerChoice.parse(sampler)
     with loading("PyTorch and the server"):
         import torch

@@ -9,7 +9,7 @@ from paradp.checkpoints import find_checkpoint
     ("files", "given", "message"),
     [
         (
-            {"policy/config.json": '{"input_features": {}}', "policy/model.safetensors": ""},
+            {"it/config.json": '{"input_features": {}}', "it/model.safetensors": ""},
             "policy",
             "is a policy of LeRobot",
         ),

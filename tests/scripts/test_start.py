@@ -14,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from paradp.scripts import console
 from paradp.scripts import main as entry
-from paradp.scripts.call import _limits, description
+from paradp.scripts.bench import Batches
+from paradp.scripts.call import _limits, call, description
 from paradp.scripts.console import Lines
-from paradp.scripts.lists import clocks, joined, words
+from paradp.scripts.evaluate import Controllers
+from paradp.scripts.lists import Clocks, Words, clocks, joined, words
 from paradp.scripts.places import default_out
 
 ROOT = Path(__file__).parents[2]
@@ -240,3 +243,73 @@ def test_a_default_directory_is_the_commands_own(tmp_path):
     before = place()
     (tmp_path / "config.json").write_text('{"model_sha256": "other"}')
     assert len({before, place(), *others}) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rollout", "lift", "--out", "file"], "--out file: file is a file, not a directory"),
+        (["rollout", "lift", "--out", "file/run"], "file is a file, not a directory"),
+        (["rollout", "lift", "--sampler", "ddpm", "ddpm"], "--sampler must name one or several different samplers"),
+        (["rollout", "lift", "--sampler", ","], "--sampler must name one or several different samplers"),
+        (["rollout", "lift", "--disturbance", "flood"], "unknown disturbance 'flood'"),
+        (["rollout", "lift", "--checkpoint", "file"], "file is a file; a checkpoint of paradp is a directory"),
+        (["evaluate", "lift", "--page", "."], "--page . is a directory; name a file"),
+        (["evaluate", "lift", "--out", "file"], "file is a file, not a directory"),
+        (["evaluate", "lift", "--disturbance", "none,flood"], "unknown disturbance 'flood'"),
+        (["drive", "lift", "--out", "driven"], "driven/drive.json exists; choose another --out"),
+        (["drive", "lift", "--trace", "."], "--trace . is a directory"),
+        (["drive", "door"], "comes without weights"),
+        (["bench", "lift", "--json", "driven"], "--json driven is a directory"),
+        (["bench", "lift", "--out", "file"], "file is a file, not a directory"),
+        (["collect", "lift", "--out", "file"], "file is a file, not a directory"),
+        (["collect", "door"], "the task 'door' has no expert"),
+        (["train", "lift", "--data", "file"], "holds no demonstrations: it is a file"),
+        (["train", "lift", "--data", "nowhere"], "collect them (paradp collect lift --out nowhere)"),
+        (["train", "lift", "--data", "driven", "--out", "file"], "file is a file, not a directory"),
+        (["train", "lift", "--learning-rate", "nan"], "learning_rate must be from 0 to 1000, not nan"),
+        (["train", "lift", "--channels"], "channels must be positive numbers"),
+        (["data", "import", "file", "--out", "driven"], "driven exists; choose another --out or remove it"),
+        (["data", "import", "nowhere", "--out", "new"], "there is no file nowhere"),
+        (["data", "inspect", "file", "--plot", "driven"], "--plot driven is a directory"),
+        (["release", "square", "--runs", "driven"], "driven holds no finished run"),
+        (["serve", "door"], "the task 'door' comes without weights"),
+        (["info", "--checkpoint", "driven"], "the checkpoint driven lacks"),
+        (["study", "spread", "sqare"], "did you mean 'square'"),
+    ],
+)
+def test_places_and_names_are_checked_before_anything_is_loaded(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "driven").mkdir()
+    (tmp_path / "driven/drive.json").write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(console, "loading", lambda *_: pytest.fail("loaded first"))
+    for module in {command.module for command in entry.COMMANDS.values()}:
+        monkeypatch.setattr(f"paradp.scripts.{module}.loading", lambda *_: pytest.fail("loaded first"), raising=False)
+    monkeypatch.setattr(sys, "argv", ["paradp", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    said = capsys.readouterr().err.strip()
+    assert ended.value.code == 2 and message in said and len(said.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_every_list_is_read_with_commas_or_blanks():
+    found = []
+
+    def several(clock: Clocks = (), name: Words = (), batch: Batches = (), controller: Controllers = ()) -> None:
+        """Takes several.
+
+        several
+        """
+        found.append((clock, name, batch, controller))
+
+    for typed in (
+        "--clock ideal fixed:200 --name a b --batch 1 4 --controller sync ahead",
+        "--clock ideal,fixed:200 --name a,b --batch 1,4 --controller sync,ahead",
+    ):
+        call(several, "several", typed.split())
+    assert found == [(("ideal", "fixed:200"), ("a", "b"), (1, 4), ("sync", "ahead"))] * 2
+    with pytest.raises(ValueError, match="--batch must be at least 1, not 0"):
+        call(several, "several", ["--batch", "1,0"])
