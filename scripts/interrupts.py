@@ -29,5 +29,7 @@ def leave_at_once() -> Iterator[None]:
 
 
 def _leave(*_: object) -> None:
+    if os.isatty(1):
+        os.write(1, b"\x1b[?25h\n")  # a spinner hides the cursor
     os.write(2, f"{INTERRUPTED}\n".encode())
     os._exit(EXIT_CODE)

@@ -10,7 +10,7 @@ from paradp.checkpoints import find_checkpoint
     [
         (
             {"it/config.json": '{"input_features": {}}', "it/model.safetensors": ""},
-            "policy",
+            "it",
             "is a policy of LeRobot",
         ),
         ({"run/pretrained_model/config.json": "{}"}, "run", "is a policy of LeRobot"),
