@@ -5,12 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
 from rich.table import Table
 
 from paradp.envs import find_task
 from paradp.policy.choices import EngineName
-from paradp.scripts.call import Several, Within
+from paradp.scripts.call import Several, TaskName, Within
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import listed, one_of
 from paradp.scripts.places import check_file, check_folder, checkpoint_of
@@ -34,7 +33,7 @@ Repeats = Annotated[int, Within(2, 100_000)]
 
 
 def bench(
-    task: tyro.conf.Positional[str],
+    task: TaskName,
     checkpoint: str | None = None,
     device: str = "cpu",
     batch: Batches = (1,),

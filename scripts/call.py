@@ -39,6 +39,7 @@ class Within:
         return f"must be at most {self.high:.15g}" if value > self.high else ""
 
 
+TaskName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
 Count = Annotated[int, Within(1, 1_000_000)]
 # Processes, threads, environments: things that a machine holds.
 Several = Annotated[int, Within(1, 4096)]
@@ -81,6 +82,9 @@ def checked(command: Callable[..., None]) -> Callable[..., None]:
             _check(name, value, hints[name])
         command(*args, **kwargs)
 
+    # tyro looks behind a wrapper for its docstring and signature.
+    del check_and_run.__wrapped__  # type: ignore[attr-defined]
+    check_and_run.__signature__ = inspect.signature(command)  # type: ignore[attr-defined]
     check_and_run.__doc__ = unbroken(command.__doc__ or "")
     return check_and_run
 

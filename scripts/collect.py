@@ -2,17 +2,15 @@
 
 from pathlib import Path
 
-import tyro
-
 from paradp.envs import find_task
 from paradp.envs.lookup import find
-from paradp.scripts.call import Count, Seed, Several
+from paradp.scripts.call import Count, Seed, Several, TaskName
 from paradp.scripts.console import loading, progress, say
 from paradp.scripts.places import check_folder
 
 
 def collect(
-    task: tyro.conf.Positional[str],
+    task: TaskName,
     episodes: Count = 200,
     out: Path | None = None,
     action_convention: str | None = None,

@@ -9,13 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import tyro
-
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy.choices import EngineName, Joining, Late, Precision
 from paradp.rollouts.machine import cores, hardware, versions
 from paradp.sampler import SamplerChoice
-from paradp.scripts.call import Count, Positive, Seed, Several
+from paradp.scripts.call import Count, Positive, Seed, Several, TaskName
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import SamplerText
 from paradp.scripts.places import check_file, check_new, checkpoint_of, disturbance_of
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def drive(
-    task: tyro.conf.Positional[str],
+    task: TaskName,
     minutes: Positive = 1.0,
     sampler: SamplerText = "auto",
     plans: Literal["process", "thread"] = "process",

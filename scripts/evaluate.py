@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
 from paradp.envs import find_task
 from paradp.policy.choices import EngineName, Precision
 from paradp.rollouts.clocks import ClockChoice, ControllerName
 from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
-from paradp.scripts.call import Count, Seed, Several
+from paradp.scripts.call import Count, Seed, Several, TaskName
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import PAPER, PAPER_SAMPLERS, Clocks, Words, listed, one_of, words
 from paradp.scripts.places import NO_DISTURBANCE, check_file, check_folder, checkpoint_of, default_out, disturbance_of
@@ -25,7 +23,7 @@ Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(ControllerName
 
 
 def evaluate(
-    task: tyro.conf.Positional[str],
+    task: TaskName,
     samplers: str = "ddpm,auto,ddim-10",
     execute: Counts = (),
     clock: Clocks = ("ideal",),

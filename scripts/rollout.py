@@ -6,14 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
-
 from paradp.envs import find_task
 from paradp.policy.choices import EngineName, Precision
 from paradp.rollouts.clocks import ClockChoice, ControllerName
 from paradp.rollouts.machine import cores
 from paradp.sampler import SAMPLERS, SamplerChoice
-from paradp.scripts.call import Count, NoneOrMore, Seed, Several
+from paradp.scripts.call import Count, NoneOrMore, Seed, Several, TaskName
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import SamplersText, words
 from paradp.scripts.places import check_folder, checkpoint_of, default_out, disturbance_of
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def rollout(
-    task: tyro.conf.Positional[str],
+    task: TaskName,
     sampler: SamplersText = "auto",
     window: Count | None = None,
     tolerance: float | None = None,

@@ -7,6 +7,7 @@ from typing import Literal
 import tyro
 
 from paradp.envs import find_task
+from paradp.scripts.call import TaskName
 from paradp.scripts.console import doing, loading, say
 from paradp.scripts.places import check_folder
 
@@ -32,7 +33,7 @@ Name = Literal[
 
 def study(
     name: tyro.conf.Positional[Name],
-    task: tyro.conf.Positional[str] = "square",
+    task: TaskName = "square",
     out: Path = Path("docs/results"),
     runs: Path = Path("runs"),
 ) -> None:

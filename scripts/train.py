@@ -4,16 +4,18 @@ import hashlib
 import json
 import shlex
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from paradp.checkpoints.finding import find_checkpoint
 from paradp.policy.training_config import TrainingConfig
 from paradp.rollouts.machine import hardware
+from paradp.scripts.call import TaskName
 from paradp.scripts.console import loading, progress, say
+from paradp.scripts.lists import listed
 from paradp.scripts.places import check_folder
 
 if TYPE_CHECKING:
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
     from paradp.policy.training import TrainedPolicy
 
 
+@dataclass(frozen=True)
 class Flags(TrainingConfig):
     """What was typed, not checked yet: tyro would report a mistake in its own words."""
+
+    channels: Annotated[tuple[int, ...], listed(int, "INT")] = TrainingConfig.channels
 
     def __post_init__(self) -> None:
         pass
@@ -38,7 +43,7 @@ DEFAULT_CONFIG = Flags()
 
 
 def train(
-    task: tyro.conf.Positional[str],
+    task: TaskName,
     data: Path | None = None,
     out: Path | None = None,
     init: Path | None = None,

@@ -159,6 +159,15 @@ def test_descriptions_are_wrapped_and_examples_are_not():
     assert description(documented, 20) == " One two three four\n five six seven.\n\n     paradp one \\\n         --two"
 
 
+def test_the_lines_of_an_argument_are_joined(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(sys, "argv", ["paradp", "rollout", "--help"])
+    with pytest.raises(SystemExit):
+        entry.main()
+    printed = capsys.readouterr().out
+    assert "TASK" in printed and "as long as each plan takes here. fixed:MS: so long for each." in printed
+
+
 def test_the_exports_of_lazy_packages_are_those_of_their_type_checked_imports():
     for room in ("sampler", "policy", "checkpoints", "rollouts"):
         tree = ast.parse((ROOT / room / "__init__.py").read_text())
