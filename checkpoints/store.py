@@ -98,8 +98,8 @@ def load_policy(
     Args:
         name_or_path: a pretrained policy's name or a checkpoint's directory.
         sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`; `auto` and `auto-fast` measure what is fastest,
-            once for each checkpoint, engine and batch, for up to a minute or two: the logger `paradp.policy.planner` warns as
-            it begins, and says at level INFO how far it is.
+            once for each checkpoint, engine and batch, for up to a minute or two: the logger `paradp.policy.planner` warns
+            as it begins, and says at level INFO how far it is.
         device: where to compute.
         sha256: digest that the weights must have, where a run must not go on with others.
         engine, precision: what computes the network; `auto` is the fastest that there is for the device.
