@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Along the expert's episodes.
 OBSERVATIONS, SEED = 64, 20_000
 # How often each is measured by default; fewer where all turns would take longer than so many seconds.
-REPEATS, LEAST_REPEATS, SECONDS = 40, 8, 120.0
+REPEATS, LEAST_REPEATS, SECONDS = 40, 8, 90.0
 USUAL = "usual"
 
 Batches = Annotated[tuple[Several, ...], listed(int, "INT")]
@@ -56,7 +56,7 @@ def bench(
         device: cpu or cuda.
         batch: how many environments are planned together, one or several numbers.
         repeats: how often each is measured; they take turns, so that a slow moment of the machine is everyone's. By default
-            40 times, fewer where that would take more than two minutes, and at least 8. Of larger batches as many plans, in
+            40 times, fewer where that would take more than 90 s, and at least 8. Of larger batches as many plans, in
             fewer repeats.
         engines: which of auto, eager, compiled, openvino and cuda-graph, the one to be measured with all samplers last; by
             default eager and the device's fastest.
