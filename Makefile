@@ -1,5 +1,5 @@
 # `make rollout` and `make test` do everything from a fresh clone: environment, install, run.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -35,7 +35,15 @@ types: $(INSTALLED)
 	for room in $(ROOMS); do ln -sfn ../../../$$room build/types/paradp/$$room; done
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml $(ROOMS:%=-p paradp.%)
 
+# Said at once: on other versions pip builds packages from source, for an hour or without end.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+IN_USE := $(firstword $(wildcard $(BIN)/python) $(PYTHON))
+
 $(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(IN_USE)" && "$(IN_USE)" -c "$(SUPPORTED)" 2>/dev/null || { \
+	  version=$$("$(IN_USE)" --version 2>/dev/null || echo "no Python"); \
+	  echo "paradp needs Python 3.11 or 3.12, and finds $$version at '$(IN_USE)': install one of them and name it, as in" \
+	    "make PYTHON=python3.11 (a .venv of another version must be removed first)" >&2; exit 2; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@

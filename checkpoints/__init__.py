@@ -1,27 +1,27 @@
 """Policies on disk: safetensors and JSON, never pickle; and the pretrained ones that come with the package."""
 
-from paradp.checkpoints.cards import ModelCard
-from paradp.checkpoints.store import (
-    CheckpointInfo,
-    checkpoint_digest,
-    find_checkpoint,
-    load_policy,
-    load_trained,
-    pretrained,
-    read_card,
-    read_info,
-    save_checkpoint,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "CheckpointInfo",
-    "ModelCard",
-    "checkpoint_digest",
-    "find_checkpoint",
-    "load_policy",
-    "load_trained",
-    "pretrained",
-    "read_card",
-    "read_info",
-    "save_checkpoint",
-]
+from paradp.sampler.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from paradp.checkpoints.cards import ModelCard
+    from paradp.checkpoints.finding import find_checkpoint, pretrained
+    from paradp.checkpoints.store import (
+        CheckpointInfo,
+        checkpoint_digest,
+        load_policy,
+        load_trained,
+        read_card,
+        read_info,
+        save_checkpoint,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_exports(
+        __name__,
+        {
+            "cards": "ModelCard",
+            "finding": "find_checkpoint pretrained",
+            "store": "CheckpointInfo checkpoint_digest load_policy load_trained read_card read_info save_checkpoint",
+        },
+    )

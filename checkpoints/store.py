@@ -6,7 +6,6 @@ statistics.json     the normalisers
 README.md           the model card
 """
 
-import difflib
 import hashlib
 import logging
 import shutil
@@ -17,6 +16,7 @@ from typing import Literal
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
+from paradp.checkpoints.finding import check_ours, find_checkpoint
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
 from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
 from paradp.policy.files.reading import first_problem, read_bytes, read_object, read_text, read_validated, sha256
@@ -26,8 +26,6 @@ from paradp.policy.networks import build_network, shapes_of
 from paradp.policy.training import TrainedPolicy
 from paradp.sampler import SamplerChoice
 
-PRETRAINED = Path(__file__).parent / "pretrained"
-FILES = ("config.json", "model.safetensors", "statistics.json", "README.md")
 DEFAULT_SAMPLER = "auto"
 _LOG = logging.getLogger(__name__)
 
@@ -112,7 +110,8 @@ def load_policy(
     Args:
         name_or_path: a pretrained policy's name or a checkpoint's directory.
         sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`; `auto` and `auto-fast` measure what is fastest,
-            once for each checkpoint, engine and batch.
+            once for each checkpoint, engine and batch, for up to a minute or two: the logger `paradp.policy.planner` warns
+            as it begins, and says at level INFO how far it is.
         device: where to compute.
         sha256: `checkpoint_digest` that the checkpoint must have, where a run must not go on with another.
         engine, precision: what computes the network; `auto` is the fastest that there is for the device.
@@ -175,39 +174,13 @@ def load_trained(path: Path) -> TrainedPolicy:
     return TrainedPolicy(info.spec, network, *normalizers)
 
 
-def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The directory of a checkpoint.
-
-    Raises:
-        ValueError: it is neither a directory nor a pretrained policy's name.
-    """
-    names = pretrained()
-    # A folder that happens to have a task's name does not hide the policy; ./square names the folder.
-    if name_or_path in names:
-        return PRETRAINED / str(name_or_path)
-    if Path(name_or_path).is_dir():
-        return Path(name_or_path)
-    near = difflib.get_close_matches(str(name_or_path), names, n=1)
-    hint = f" — did you mean {near[0]!r}?" if near else "."
-    raise ValueError(
-        f"no checkpoint {str(name_or_path)!r}{hint} Pretrained: {', '.join(names) or 'none'}; or give a directory."
-    )
-
-
-def pretrained() -> list[str]:
-    """Names of the policies that come with the package."""
-    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
-
-
 def read_info(path: Path) -> CheckpointInfo:
     """What a checkpoint is for, without its weights.
 
     Raises:
         ValueError: a file is missing, or `config.json` cannot be read.
     """
-    missing = [name for name in FILES if not (path / name).is_file()]
-    if missing:
-        raise ValueError(f"the checkpoint {path} lacks {', '.join(missing)}")
+    check_ours(path)
     content = read_object(path / "config.json", DOCUMENT_BYTES)
     # Before there were other networks the U-Net's sizes stood alone.
     if isinstance(spec := content.get("spec"), dict) and isinstance(spec.get("unet"), dict):

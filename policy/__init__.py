@@ -1,37 +1,33 @@
 """Diffusion policies: networks, training, planning, receding-horizon control. Needs no simulator."""
 
-from paradp.policy.controller import Command, Controller, Hold, Replan
-from paradp.policy.diffusion_policy import DiffusionPolicy, Plan
-from paradp.policy.engines import Engine, EngineName, build_engine, fastest_engine
-from paradp.policy.normalizer import Normalizer
-from paradp.policy.planner import Planned, Planner
-from paradp.policy.receding_horizon import Clock, RecedingHorizon, act_together
-from paradp.policy.spec import Horizons, PolicySpec, Precision
-from paradp.policy.transformer import ConditionalTransformer, TransformerConfig
-from paradp.policy.unet import ConditionalUnet1D, UnetConfig
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Clock",
-    "Command",
-    "ConditionalTransformer",
-    "ConditionalUnet1D",
-    "Controller",
-    "DiffusionPolicy",
-    "Engine",
-    "EngineName",
-    "Hold",
-    "Horizons",
-    "Normalizer",
-    "Plan",
-    "Planned",
-    "Planner",
-    "PolicySpec",
-    "Precision",
-    "RecedingHorizon",
-    "Replan",
-    "TransformerConfig",
-    "UnetConfig",
-    "act_together",
-    "build_engine",
-    "fastest_engine",
-]
+from paradp.sampler.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from paradp.policy.choices import EngineName, Precision
+    from paradp.policy.controller import Command, Controller, Hold, Replan
+    from paradp.policy.diffusion_policy import DiffusionPolicy, Plan
+    from paradp.policy.engines import Engine, build_engine, fastest_engine
+    from paradp.policy.normalizer import Normalizer
+    from paradp.policy.planner import Planned, Planner
+    from paradp.policy.receding_horizon import Clock, RecedingHorizon, act_together
+    from paradp.policy.spec import Horizons, PolicySpec
+    from paradp.policy.transformer import ConditionalTransformer, TransformerConfig
+    from paradp.policy.unet import ConditionalUnet1D, UnetConfig
+else:
+    __getattr__, __dir__, __all__ = lazy_exports(
+        __name__,
+        {
+            "choices": "EngineName Precision",
+            "controller": "Command Controller Hold Replan",
+            "diffusion_policy": "DiffusionPolicy Plan",
+            "engines": "Engine build_engine fastest_engine",
+            "normalizer": "Normalizer",
+            "planner": "Planned Planner",
+            "receding_horizon": "Clock RecedingHorizon act_together",
+            "spec": "Horizons PolicySpec",
+            "transformer": "ConditionalTransformer TransformerConfig",
+            "unet": "ConditionalUnet1D UnetConfig",
+        },
+    )

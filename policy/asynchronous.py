@@ -3,20 +3,18 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
-from typing import Literal, get_args
+from typing import get_args
 
+from paradp.policy.choices import Joining, Late
 from paradp.policy.chunks import AtTheEnd
 from paradp.policy.controller import Command, Hold, Replan
 from paradp.policy.errors import described
 from paradp.policy.follower import ChunkFollower
-from paradp.policy.joining import Joining
 from paradp.policy.observations import Observation
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.sources import CanRestart, PlanSource, blank_request
 from paradp.sampler.streams import stream
 
-# What happens where a chunk is not there in time, see `AsyncController`.
-Late = Literal["hold", "continue-chunk", "stop"]
 _SEEDS = 2**63
 # To load a policy elsewhere, measure samplers where `auto` finds nothing in the cache, and compile: a minute on an idle
 # machine, many times that on one that computes something else as well.

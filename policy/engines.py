@@ -4,19 +4,24 @@ An engine is a `Denoiser` whose conditions were encoded by it: `encode` once a p
 """
 
 import difflib
+import logging
+import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 import torch
 from torch import Tensor
 
+from paradp.policy.choices import EngineName, Precision
 from paradp.policy.conditional import ConditionalNetwork
-from paradp.policy.spec import PolicySpec, Precision
+from paradp.policy.spec import PolicySpec
 from paradp.policy.torch_engines import CompiledEngine, CudaGraphEngine, EagerEngine, compiles
 from paradp.sampler import Graphs
 
-EngineName = Literal["auto", "eager", "compiled", "openvino", "cuda-graph"]
+_LOG = logging.getLogger(__name__)
+# By how much bf16 may be slower than fp32 without a warning.
+SLOWER = 1.3
 # How far an engine's predictions may be from eager PyTorch's, in units of the largest: rounding through some sixty layers.
 AGREEMENT: dict[Precision, float] = {"fp32": 1e-4, "bf16": 0.1}
 
@@ -69,8 +74,28 @@ def build_engine(
         torch.backends.cudnn.allow_tf32 = False  # by default convolutions keep ten bits only
     engine = _BUILDERS[fastest_engine(device) if name == "auto" else name](network, spec, device, precision)
     if (engine.name, precision) != ("eager", "fp32"):
-        check_agreement(engine, EagerEngine(network, spec, device), spec, device)
+        eager = EagerEngine(network, spec, device)
+        check_agreement(engine, eager, spec, device)
+        # OpenVINO knows by itself what the CPU can do.
+        if precision == "bf16" and device.type == "cpu" and engine.name != "openvino":
+            warn_if_slower(engine, eager, spec)
     return engine
+
+
+@torch.no_grad()
+def warn_if_slower(engine: Engine, eager: Engine, spec: PolicySpec, rows: int = 4) -> None:
+    """Warns where bf16 takes longer than eager PyTorch in fp32: on a CPU without instructions for it, many times as long."""
+    x, t = torch.zeros(rows, spec.horizons.predict, spec.action_size), torch.zeros(rows, dtype=torch.int64)
+    seconds = []
+    for one in (eager, engine):
+        condition, times = one.encode(torch.zeros(rows, spec.condition_size)), []
+        for _ in range(3):
+            started = time.perf_counter()
+            one(x, t, condition)
+            times.append(time.perf_counter() - started)
+        seconds.append(min(times))
+    if (ratio := seconds[1] / seconds[0]) > SLOWER:
+        _LOG.warning("bf16 takes %.1f times as long as fp32 on the %s engine here; fp32 is faster", ratio, engine.name)
 
 
 def fastest_engine(device: torch.device) -> EngineName:

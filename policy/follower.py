@@ -4,9 +4,10 @@ from collections import deque
 
 import numpy as np
 
+from paradp.policy.choices import Joining
 from paradp.policy.chunks import AtTheEnd, ChunkQueue
 from paradp.policy.controller import Command, Hold, Replan
-from paradp.policy.joining import Joining, soft_mask
+from paradp.policy.joining import soft_mask
 from paradp.policy.observations import Observation, read_observation
 from paradp.policy.requests import Chunk, carried_on
 from paradp.policy.spec import Interface

@@ -8,7 +8,6 @@
 """
 
 from collections.abc import Collection
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,8 +15,6 @@ from torch import Tensor
 
 from paradp.policy.engines import Engine
 from paradp.sampler import Graphs, StepTable
-
-Joining = Literal["replace", "blend", "inpaint"]
 
 
 def blended(old: Collection[np.ndarray], new: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A network compiled by OpenVINO for the CPU."""
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from paradp.policy.cache import cache_folder, digest, sha256
+from paradp.policy.choices import Precision
 from paradp.policy.conditional import ConditionalNetwork
-from paradp.policy.spec import PolicySpec, Precision
+from paradp.policy.spec import PolicySpec
 from paradp.policy.torch_engines import tabulate
 from paradp.sampler import Graphs
 
+_LOG = logging.getLogger(__name__)
 _PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 # Every number of rows is compiled for itself: with the number left open the network takes twice as long. Each has its own
 # copy of the weights, so that going from one to another costs about as much as it saves, unless many rows are saved.
@@ -43,6 +46,8 @@ class OpenVINOEngine:
         self.precision = precision
         self._network = network
         self._core = ov.Core()
+        if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            _LOG.warning("this CPU has no instructions for bf16: OpenVINO computes in fp32 all the same")
         self._model = self._read_or_convert(network, spec)
         self._compiled: dict[int, _Compiled] = {}
         self._lock = Lock()  # the compiled networks and their buffers are the same for all threads
@@ -90,7 +95,11 @@ class OpenVINOEngine:
             # Pinned, the first threads of all processes would share a core.
             "ENABLE_CPU_PINNING": False,
         }
-        return _Compiled(self._core.compile_model(model, "CPU", options))
+        try:
+            return _Compiled(self._core.compile_model(model, "CPU", options))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ValueError(f"OpenVINO cannot compile the network in {self.precision} on this CPU: {reason}") from error
 
     def _read_or_convert(self, network: ConditionalNetwork, spec: PolicySpec) -> ov.Model:
         cached = _CachedModel(network, spec)

@@ -6,14 +6,18 @@ rounds are counted once, and of what should be fastest the best few are timed as
 """
 
 import hashlib
+import logging
 import math
 import os
 import platform
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import groupby
+from math import inf
 from pathlib import Path
 from statistics import median
 
@@ -44,7 +48,12 @@ TRIALS = 16
 MOST_ROWS = 512
 # A sampler must beat the sequential one by this factor to be preferred to it.
 MARGIN = 1.03
-TURNS, PLANS = 5, 2
+TURNS, PLANS = 3, 3
+# Where two windows in a row are slower than the best by this factor, wider ones are not tried.
+HOPELESS = 1.25
+# Between log lines of how far the measuring is.
+LOG_SECONDS = 3.0
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -164,6 +173,38 @@ _PROFILE = TypeAdapter(Profile)
 _PROFILES: dict[Path, Profile] = {}
 
 
+class _Log:
+    """Says what is measured, and how far it is. Of the time, calls take a fifth, rounds two fifths, the race the rest."""
+
+    def __init__(self, kept_in: Path):
+        self._began = self._said = time.monotonic()
+        _LOG.warning(
+            "measuring which sampler is fastest here, for up to a minute or two; done once, and kept in %s", kept_in
+        )
+
+    def calls(self, share: float) -> None:
+        self._tell(0.2 * share)
+
+    def count(self, family: str, share: float, families: Sequence[str]) -> None:
+        order = list(dict.fromkeys(families))
+        done = order.index(family) + share if family in order else 0.0
+        self._tell(0.2 + 0.4 * done / len(order))
+
+    def race(self, share: float) -> None:
+        self._tell(0.6 + 0.4 * share)
+
+    def _tell(self, share: float) -> None:
+        now = time.monotonic()
+        if share > 0 and now - self._said > LOG_SECONDS:
+            self._said = now
+            left = (now - self._began) * (1 / share - 1)
+            _LOG.info("measuring which sampler is fastest here: %.0f %%, about %.0f s left", 100 * share, left)
+
+
+def _family(sampler: str) -> str:
+    return sampler.partition(":")[0]
+
+
 class Planner:
     """Chooses samplers for an engine.
 
@@ -187,11 +228,15 @@ class Planner:
         self._profile = _PROFILES[self._path]
 
     def choose(self, mode: str, batch: int) -> Planned:
-        """The fastest sampler of `auto` or `auto-fast` for `batch` environments planned together; measured once."""
+        """The fastest sampler of `auto` or `auto-fast` for `batch` environments planned together; measured once.
+
+        Measuring takes from some seconds to a minute: a warning says so as it begins, and log lines say how far it is.
+        """
         key = f"{mode}, batch {batch}"
         if key not in self._profile.planned:
-            self._count_rounds((SEQUENTIAL, *CANDIDATES[mode]))
+            self._log = _Log(self._path.parent)
             self._time_calls({1, batch, *(batch * p for p in WINDOWS)})
+            self._count_rounds(CANDIDATES[mode], batch)
             self._profile.planned[key] = self._race(mode, batch)
             self._profile.write(self._path)
         return self._profile.planned[key]
@@ -199,14 +244,14 @@ class Planner:
     def _race(self, mode: str, batch: int) -> Planned:
         """Times the sequential sampler and the two others that should be fastest, in turns."""
         profile = self._profile
-        allowed = [name for name in CANDIDATES[mode] if profile.trials[name].error <= AUTO_FAST_ERROR]
-        whole = self._engine.graphs is not None
+        allowed = [name for name in self._counted(CANDIDATES[mode]) if profile.trials[name].error <= AUTO_FAST_ERROR]
         # By their slow plans: on average several windows are nearly equal, and the wider ones vary more.
-        best = sorted(allowed, key=lambda name: profile.slow_plan(name, batch, whole))[:2]
+        best = sorted(allowed, key=lambda name: profile.slow_plan(name, batch, self._whole))[:2]
         contenders = {name: self._solver(name) for name in (SEQUENTIAL, *best)}
         taken: dict[str, list[float]] = {name: [] for name in contenders}
         for turn in range(TURNS):
-            for name, solver in contenders.items():
+            for i, (name, solver) in enumerate(contenders.items()):
+                self._log.race((turn + i / len(contenders)) / TURNS)
                 self._engine.prepare(range(1, batch * solver.window + 1))
                 self._solve(solver, batch, turn)
                 for seed in range(PLANS):
@@ -217,20 +262,44 @@ class Planner:
         seconds = {name: median(times) for name, times in taken.items()}
         return Planned(fastest if shares[fastest] * MARGIN < 1 else SEQUENTIAL, batch, seconds)
 
-    def _count_rounds(self, samplers: Iterable[str]) -> None:
-        missing = [name for name in samplers if name not in self._profile.trials]
-        if not missing:
-            return
-        self._engine.prepare(range(1, TRIALS * max(WINDOWS) + 1))
-        expected = self._solve(self._solver(SEQUENTIAL), TRIALS, 0).sample
-        for name in missing:
-            solution = self._solve(self._solver(name), TRIALS, 0)
-            error = 0.0 if name in EXACT else float((solution.sample - expected).abs().amax((1, 2)).median())
-            made, evaluations = solution.stats.rounds.cpu(), solution.stats.evaluations.cpu()
-            self._profile.trials[name] = Trial(made.tolist(), float(evaluations.sum() / made.sum()), error)
+    @property
+    def _whole(self) -> bool:
+        """Whether rows of no use are computed too, as captured rounds do."""
+        return self._engine.graphs is not None
+
+    def _counted(self, samplers: Iterable[str]) -> list[str]:
+        return [name for name in samplers if name in self._profile.trials]
+
+    def _count_rounds(self, samplers: Sequence[str], batch: int) -> None:
+        """Counts the rounds of the sequential sampler and of each window, narrow ones first, while wider ones may be faster.
+
+        The widest take most of the time, and on a CPU they are never chosen.
+        """
+        expected: Tensor | None = None
+        for family, names in groupby((SEQUENTIAL, *samplers), key=_family):
+            best, behind = inf, 0
+            for i, name in enumerate(ordered := list(names)):
+                self._log.count(family, i / len(ordered), [_family(name) for name in samplers])
+                if name not in self._profile.trials:
+                    if expected is None:
+                        self._engine.prepare(range(1, TRIALS * max(WINDOWS) + 1))
+                        expected = self._solve(self._solver(SEQUENTIAL), TRIALS, 0).sample
+                    self._profile.trials[name] = self._try(name, expected)
+                seconds = self._profile.slow_plan(name, batch, self._whole)
+                best, behind = min(best, seconds), behind + 1 if seconds > HOPELESS * best else 0
+                if behind == 2:
+                    break
+
+    def _try(self, name: str, expected: Tensor) -> Trial:
+        solution = self._solve(self._solver(name), TRIALS, 0)
+        error = 0.0 if _family(name) != "para-ddpm" else float((solution.sample - expected).abs().amax((1, 2)).median())
+        made, evaluations = solution.stats.rounds.cpu(), solution.stats.evaluations.cpu()
+        return Trial(made.tolist(), float(evaluations.sum() / made.sum()), error)
 
     def _time_calls(self, wanted: Iterable[int]) -> None:
-        for rows in sorted({min(n, MOST_ROWS) for n in wanted} - self._profile.seconds.keys()):
+        missing = sorted({min(n, MOST_ROWS) for n in wanted} - self._profile.seconds.keys())
+        for i, rows in enumerate(missing):
+            self._log.calls(i / len(missing))
             self._profile.seconds[rows] = time_call(self._engine, self._spec, self._device, rows)
 
     @torch.no_grad()

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from paradp.policy.choices import Joining
 from paradp.policy.controller import Command, Hold, Replan
 from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.follower import ChunkFollower
-from paradp.policy.joining import Joining
 from paradp.policy.observations import Observation
 from paradp.policy.requests import Chunk, plan_each
 from paradp.sampler.noise import noise_generator

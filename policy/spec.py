@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -12,8 +12,6 @@ from paradp.policy.quantities import check_quantities
 from paradp.policy.transformer import TransformerConfig
 from paradp.policy.unet import UnetConfig
 
-# Of a network's arithmetic.
-Precision = Literal["fp32", "bf16"]
 NetworkConfig = Annotated[UnetConfig | TransformerConfig, Field(discriminator="kind")]
 
 # Diffusion Policy's choice: Nichol & Dhariwal's cosine schedule over 100 steps, noise prediction, clipped samples.

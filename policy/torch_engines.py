@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from paradp.policy.cache import cache_folder
+from paradp.policy.choices import Precision
 from paradp.policy.conditional import ConditionalNetwork
-from paradp.policy.spec import PolicySpec, Precision
+from paradp.policy.spec import PolicySpec
 from paradp.sampler import Graphs
 
 _TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,90 +21,9 @@ from paradp.policy.metrics_log import MetricsLog
 from paradp.policy.networks import build_network
 from paradp.policy.normalizer import Normalizer
 from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
-from paradp.policy.training_state import Noted, OptimiserSettings, StateFile, TrainingState
-from paradp.policy.transformer import TransformerConfig
-from paradp.policy.unet import UnetConfig
+from paradp.policy.training_config import TrainingConfig
+from paradp.policy.training_state import Noted, StateFile, TrainingState
 from paradp.policy.windows import Windows, cut_windows
-from paradp.sampler import step_table
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train.
-
-    Attributes:
-        steps: optimiser steps in all; the learning rate decays to zero over them.
-        batch_size: windows a step.
-        learning_rate: peak, after the warm-up.
-        warmup_steps: steps of linear warm-up.
-        weight_decay: of AdamW.
-        bf16: compute in bfloat16 under autocast; weights and optimiser stay float32. By default a step of each is timed
-            and the faster taken: on processors without bf16 instructions that is float32, by far.
-        validation_every: every that-many-th episode is held out.
-        log_every: steps between entries of the metrics log.
-        save_every: steps between checkpoints and resumable states.
-        seed: of the weights, the batches and the noise.
-        network: `unet` or `transformer`.
-        channels: of the U-Net.
-        layers: of the transformer.
-        embedding: length of the transformer's tokens.
-        prediction_type: what the network learns to predict: `epsilon`, `sample` or `v_prediction`.
-        beta_schedule: of the noise, by diffusers' names.
-        beta_start: of the schedules that have one, such as `linear`; the noise of 100 steps, ten times that of 1000.
-        beta_end: likewise.
-    """
-
-    steps: int = 20_000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    warmup_steps: int = 500
-    weight_decay: float = 1e-6
-    bf16: bool | None = None
-    validation_every: int = 50
-    log_every: int = 100
-    save_every: int = 1000
-    seed: int = 0
-    network: Literal["unet", "transformer"] = "unet"
-    channels: tuple[int, ...] = (64, 128, 256)
-    layers: int = 8
-    embedding: int = 256
-    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
-    beta_schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear", "sigmoid"] = "squaredcos_cap_v2"
-    beta_start: float = 1e-3
-    beta_end: float = 0.2
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.batch_size, self.log_every, self.save_every) < 1 or self.validation_every < 2:
-            raise ValueError("steps, batch_size, log_every and save_every must be at least 1, validation_every at least 2")
-        if not 0 < self.beta_start <= self.beta_end < 1:
-            raise ValueError(f"0 < beta_start ≤ beta_end < 1 is needed, not {self.beta_start} and {self.beta_end}")
-
-        alpha_bar = step_table(self.schedule).alpha_bar[0]
-        if not alpha_bar < 0.05:
-            raise ValueError(
-                f"this noise schedule ends with ᾱ = {alpha_bar:.2f} and not near 0: its noisiest chunks are not pure noise, "
-                "which sampling starts from; choose a larger beta_end"
-            )
-        # Fails here rather than after the demonstrations were read.
-        _ = self.network_config
-
-    @property
-    def network_config(self) -> NetworkConfig:
-        if self.network == "transformer":
-            return TransformerConfig(layers=self.layers, embedding=self.embedding)
-        return UnetConfig(channels=self.channels)
-
-    @property
-    def optimiser(self) -> OptimiserSettings:
-        return OptimiserSettings(self.steps, self.learning_rate, self.warmup_steps, self.weight_decay)
-
-    @property
-    def schedule(self) -> dict[str, Any]:
-        """The diffusers scheduler config trained with."""
-        chosen = {key: getattr(self, key) for key in ("prediction_type", "beta_schedule")}
-        if self.beta_schedule != "squaredcos_cap_v2":
-            chosen |= {"beta_start": self.beta_start, "beta_end": self.beta_end}
-        return DEFAULT_SCHEDULE | chosen
 
 
 @dataclass(frozen=True)

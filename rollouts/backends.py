@@ -14,9 +14,9 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 
 from paradp.rollouts.config import RolloutConfig
+from paradp.rollouts.machine import versions
 from paradp.rollouts.records import Episode
 from paradp.rollouts.runner import Subscriber
-from paradp.rollouts.summary import versions
 from paradp.rollouts.workers import Workers, check_workers, stopping
 from paradp.rollouts.workplace import Workplace
 

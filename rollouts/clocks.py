@@ -15,14 +15,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from paradp.policy import Clock
 from paradp.policy.files.limits import LATENCIES_BYTES
 from paradp.policy.files.reading import read_text
-from paradp.policy.files.tables import read_table
 from paradp.sampler.streams import stream
 
+if TYPE_CHECKING:
+    from paradp.policy import Clock
+
+# sync asks for a chunk when the last one is used up; ahead while there are actions left, joined as the name says.
+ControllerName = Literal["sync", "ahead", "ahead-blend", "ahead-inpaint"]
 Kind = Literal["ideal", "measured", "fixed", "replay"]
 
 
@@ -63,7 +66,7 @@ class ClockChoice:
     def __str__(self) -> str:
         return f"{self.kind}:{self.value}" if self.value else self.kind
 
-    def start(self, control_hz: int) -> Clock | None:
+    def start(self, control_hz: int) -> "Clock | None":
         """A clock for one robot; `None` where time stands still."""
         if self.kind == "ideal":
             return None
@@ -139,6 +142,8 @@ def _read_latencies(path: Path) -> tuple[float, ...]:
         raise ValueError(f"there is no file of latencies {path}")
     try:
         if path.suffix == ".parquet":
+            from paradp.policy.files.tables import read_table
+
             table = read_table(path, ("replan_seconds",), inside=False)
             if "cell" in table.columns:
                 raise ValueError("it is of several cells; take that of one")

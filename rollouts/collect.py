@@ -1,6 +1,5 @@
 """Collecting demonstrations: the expert acts in the simulator, on all cores, and whole successes are kept."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -16,6 +15,7 @@ import numpy as np
 from paradp.envs import ACTION_CONVENTIONS, Disturbance, Expert, find_task
 from paradp.envs.lookup import find
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers, check_workers, died
 
 # Most demonstrations carry small noise; a push now and then shows the way back from further off.
@@ -44,7 +44,7 @@ def collect(
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, not {episodes}")
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    workers = cores() if workers is None else workers
     check_workers(workers)
     demonstrations = Demonstrations.open_or_create(out, describe(task, action_convention, disturbance, seed))
     with closing(demonstrations):

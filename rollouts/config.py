@@ -1,23 +1,22 @@
 """What to run: episodes of one policy under one sampler, and everything that their outcome depends on."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import DiffusionPolicy, EngineName, PolicySpec, Precision, RecedingHorizon
-from paradp.rollouts.clocks import IDEAL, ClockChoice
+from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.directory import RunDirectory
 from paradp.rollouts.environments import Scenery, check_fits
-from paradp.rollouts.summary import hardware, settings, versions
+from paradp.rollouts.machine import cores, hardware, versions
+from paradp.rollouts.summary import settings
 from paradp.sampler import SamplerChoice
 from paradp.sampler.streams import EPISODE_SEEDS
 
-ControllerName = Literal["sync", "ahead", "ahead-blend", "ahead-inpaint"]
 # Latency is measured with a single environment over the first episodes of a run, so many of them.
 EPISODES_ALONE = 5
 
@@ -198,8 +197,3 @@ class RolloutConfig:
             "hardware": hardware(self.device),
             "versions": versions(),
         }
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -24,10 +24,11 @@ from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_object
 from paradp.policy.identity import differences
 from paradp.rollouts.backends import Backend
-from paradp.rollouts.clocks import IDEAL, ClockChoice
+from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.comparison import Comparison, compare
-from paradp.rollouts.config import ControllerName, RolloutConfig, cores
+from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import write_parquet
+from paradp.rollouts.machine import cores
 from paradp.rollouts.run import Runs
 from paradp.sampler import SamplerChoice
 

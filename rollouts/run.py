@@ -12,9 +12,10 @@ from paradp.policy.files import OutputLock
 from paradp.rollouts.backends import Backend, InProcess, Job
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import RunDirectory, steps_table, write_parquet
+from paradp.rollouts.machine import versions
 from paradp.rollouts.records import Episode
 from paradp.rollouts.runner import Subscriber
-from paradp.rollouts.summary import Summary, summarise, versions
+from paradp.rollouts.summary import Summary, summarise
 from paradp.rollouts.workplace import Workplace
 
 OnProgress = Callable[[int], None]

@@ -1,15 +1,10 @@
 """`summary.json`: what a run measured, in one page that other programs read."""
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter
 
 from paradp.policy import PolicySpec
@@ -19,9 +14,6 @@ from paradp.policy.files.reading import read_validated
 from paradp.rollouts.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import Solver
-
-VERSIONED = ("paradp", "torch", "openvino", "numba", "numpy", "robosuite", "mujoco", "gym-pusht", "pymunk", "gymnasium",
-             "diffusers")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -205,20 +197,3 @@ def settings(solver: Solver) -> dict[str, Any]:
     assert is_dataclass(solver)
     values = {field.name: getattr(solver, field.name) for field in fields(solver)}
     return {name: value for name, value in values.items() if name != "table" and value is not None}
-
-
-def hardware(device: str = "cpu") -> dict[str, Any]:
-    """The machine in words."""
-    machine = {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()}
-    return machine | ({"gpu": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {})
-
-
-def versions() -> dict[str, str]:
-    return {name: version(name) for name in VERSIONED if find_spec(name.replace("-", "_"))}
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -10,8 +10,9 @@ from paradp.checkpoints import load_policy
 from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy, RecedingHorizon
 from paradp.rollouts.captions import Caption
-from paradp.rollouts.config import RolloutConfig, cores
+from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.environments import Scenery, make_envs
+from paradp.rollouts.machine import cores
 from paradp.rollouts.records import Episode
 from paradp.rollouts.runner import Subscriber, run_episodes
 from paradp.rollouts.video import VideoRecorder

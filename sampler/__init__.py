@@ -7,32 +7,34 @@ A solver knows a callable, not a robot:
     solution = Picard(table, window=20, tolerance=0.1).solve(denoiser, condition, noise)
 """
 
-from paradp.sampler.analytic import mixture_denoiser
-from paradp.sampler.names import SAMPLERS, SamplerChoice, sampler_names
-from paradp.sampler.noise import NoisePath
-from paradp.sampler.picard import Picard
-from paradp.sampler.rounds import Graphs
-from paradp.sampler.schedules import step_table
-from paradp.sampler.sequential import Sequential
-from paradp.sampler.solution import Denoiser, Solution, Solver, SolverStats, Status
-from paradp.sampler.speculative import Speculative
-from paradp.sampler.table import StepTable
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "SAMPLERS",
-    "Denoiser",
-    "Graphs",
-    "NoisePath",
-    "Picard",
-    "SamplerChoice",
-    "Sequential",
-    "Solution",
-    "Solver",
-    "SolverStats",
-    "Speculative",
-    "Status",
-    "StepTable",
-    "mixture_denoiser",
-    "sampler_names",
-    "step_table",
-]
+from paradp.sampler.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from paradp.sampler.analytic import mixture_denoiser
+    from paradp.sampler.names import SAMPLERS, SamplerChoice, sampler_names
+    from paradp.sampler.noise import NoisePath
+    from paradp.sampler.picard import Picard
+    from paradp.sampler.rounds import Graphs
+    from paradp.sampler.schedules import step_table
+    from paradp.sampler.sequential import Sequential
+    from paradp.sampler.solution import Denoiser, Solution, Solver, SolverStats, Status
+    from paradp.sampler.speculative import Speculative
+    from paradp.sampler.table import StepTable
+else:
+    __getattr__, __dir__, __all__ = lazy_exports(
+        __name__,
+        {
+            "analytic": "mixture_denoiser",
+            "names": "SAMPLERS SamplerChoice sampler_names",
+            "noise": "NoisePath",
+            "picard": "Picard",
+            "rounds": "Graphs",
+            "schedules": "step_table",
+            "sequential": "Sequential",
+            "solution": "Denoiser Solution Solver SolverStats Status",
+            "speculative": "Speculative",
+            "table": "StepTable",
+        },
+    )

@@ -1,15 +1,13 @@
 """Guesses at predictions that have not been made yet, and the drafts of states that follow from them."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from paradp.sampler.options import Draft
 from paradp.sampler.table import StepTable
 from paradp.sampler.windows import PerStep, Window
-
-Draft = Literal["secant", "picard", "frozen"]
 
 
 @dataclass(frozen=True)

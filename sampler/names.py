@@ -1,18 +1,16 @@
-"""Sampler names: `para-ddpm:window=8:tolerance=0.1`, `ddim-10`, `speculative-ddpm` to a solver."""
+"""Sampler names: `para-ddpm:window=8:tolerance=0.1`, `ddim-10`, `speculative-ddpm`. Read without PyTorch."""
 
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from paradp.sampler.drafts import Draft
-from paradp.sampler.picard import Extension, Picard, Split
-from paradp.sampler.scheduler_config import Scheduler, Spacing
-from paradp.sampler.schedules import ddim_table, ddpm_table, dpm_solver_table
-from paradp.sampler.sequential import Sequential
-from paradp.sampler.solution import Solver
-from paradp.sampler.speculative import Speculative, Start
+from paradp.sampler.options import Draft, Extension, Spacing, Split, Start
+
+if TYPE_CHECKING:
+    from paradp.sampler.scheduler_config import Scheduler
+    from paradp.sampler.solution import Solver
 
 Options = Mapping[str, Callable[[str], Any]]
 
@@ -24,15 +22,14 @@ class SamplerFamily:
     Attributes:
         summary: what it is, for `--help` and errors.
         options: option → how to read its value.
-        build: from a diffusers scheduler config, the number of steps if the name has one, and the options given; `None` for
-            one that stands for whichever sampler turns out to be fastest.
         numbered: whether the name ends in a number of steps, as in `ddim-10`.
+        measured: whether it stands for whichever sampler turns out to be fastest.
     """
 
     summary: str
     options: Options
-    build: Callable[..., Solver] | None
     numbered: bool = False
+    measured: bool = False
 
     @property
     def options_as_typed(self) -> list[str]:
@@ -56,46 +53,20 @@ _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension"
 _SPECULATIVE: Options = {"window": int, "draft": str, "gain": float, "start": str, "max-rounds": int}
 
 SAMPLERS: dict[str, SamplerFamily] = {
-    "auto": SamplerFamily("the fastest here that draws from exactly DDPM's distribution, in parallel or not", {}, None),
+    "auto": SamplerFamily(
+        "the fastest here that draws from exactly DDPM's distribution, in parallel or not", {}, measured=True
+    ),
     "auto-fast": SamplerFamily(
-        "the fastest here within 0.02 of DDPM's samples, in normalised units, by the median", {}, None
+        "the fastest here within 0.02 of DDPM's samples, in normalised units, by the median", {}, measured=True
     ),
-    "ddpm": SamplerFamily("DDPM, one step after another", {}, lambda scheduler: Sequential(ddpm_table(scheduler))),
-    "ddim": SamplerFamily(
-        "DDIM with N steps",
-        _DDIM,
-        lambda scheduler, steps, **options: Sequential(ddim_table(scheduler, steps, **options)),
-        numbered=True,
-    ),
-    "dpm-solver": SamplerFamily(
-        "DPM-Solver++(2M) with N steps",
-        {},
-        lambda scheduler, steps: Sequential(dpm_solver_table(scheduler, steps)),
-        numbered=True,
-    ),
-    "para-ddpm": SamplerFamily(
-        "ParaDiGMS: DDPM's steps in parallel, window 20, tolerance 0.1",
-        _PICARD,
-        lambda scheduler, **options: Picard(ddpm_table(scheduler), **options),
-    ),
-    "para-ddim": SamplerFamily(
-        "DDIM's N steps in parallel",
-        {**_DDIM, **_PICARD},
-        lambda scheduler, steps, eta=0.0, spacing=None, **options: Picard(
-            ddim_table(scheduler, steps, eta=eta, spacing=spacing), **options
-        ),
-        numbered=True,
-    ),
-    "para-dpm-solver": SamplerFamily(
-        "DPM-Solver++(2M)'s N steps in parallel",
-        _PICARD,
-        lambda scheduler, steps, **options: Picard(dpm_solver_table(scheduler, steps), **options),
-        numbered=True,
-    ),
+    "ddpm": SamplerFamily("DDPM, one step after another", {}),
+    "ddim": SamplerFamily("DDIM with N steps", _DDIM, numbered=True),
+    "dpm-solver": SamplerFamily("DPM-Solver++(2M) with N steps", {}, numbered=True),
+    "para-ddpm": SamplerFamily("ParaDiGMS: DDPM's steps in parallel, window 20, tolerance 0.1", _PICARD),
+    "para-ddim": SamplerFamily("DDIM's N steps in parallel", {**_DDIM, **_PICARD}, numbered=True),
+    "para-dpm-solver": SamplerFamily("DPM-Solver++(2M)'s N steps in parallel", _PICARD, numbered=True),
     "speculative-ddpm": SamplerFamily(
-        "DDPM's steps in parallel, from exactly DDPM's distribution: drafts accepted or reflected, window 20",
-        _SPECULATIVE,
-        lambda scheduler, **options: Speculative(ddpm_table(scheduler), **options),
+        "DDPM's steps in parallel, from exactly DDPM's distribution: drafts accepted or reflected, window 20", _SPECULATIVE
     ),
 }
 
@@ -145,9 +116,9 @@ class SamplerChoice:
     @property
     def measured(self) -> bool:
         """Whether it stands for whichever sampler is measured to be fastest (`paradp.policy.planner`)."""
-        return SAMPLERS[self.family].build is None
+        return SAMPLERS[self.family].measured
 
-    def build(self, scheduler: Scheduler) -> Solver:
+    def build(self, scheduler: "Scheduler") -> "Solver":
         """The solver for the noise schedule that a network was trained with.
 
         Args:
@@ -158,12 +129,13 @@ class SamplerChoice:
             ValueError: an option is out of range, a setting of the scheduler is not supported by this sampler, or the
                 sampler must be measured first.
         """
-        build = SAMPLERS[self.family].build
-        if build is None:
+        from paradp.sampler.builders import BUILDERS  # needs PyTorch, which reading names does not
+
+        if self.measured:
             raise ValueError(f"{self.name} is chosen by measuring an engine: load_policy(…, sampler={self.name!r}) does")
         options = {key.replace("-", "_"): value for key, value in self.options}
         steps = {} if self.steps is None else {"steps": self.steps}
-        return build(scheduler, **steps, **options)
+        return BUILDERS[self.family](scheduler, **steps, **options)
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{key}={value}" for key, value in self.options)])

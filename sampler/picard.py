@@ -3,20 +3,18 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from paradp.sampler.anderson import Anderson
 from paradp.sampler.noise import NoisePath
+from paradp.sampler.options import Extension, Split
 from paradp.sampler.rounds import fuses, run
 from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, check_inputs, outcome
 from paradp.sampler.table import StepTable, roll
 from paradp.sampler.windows import PerStep, Window, WindowRounds, after
-
-Split = Literal["unit", "linear"]
-Extension = Literal["copy", "roll"]
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ from diffusers import (
 )
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from paradp.sampler.options import Spacing
+
 # A diffusers scheduler, or its config: `scheduler.config`, or what `scheduler_config.json` holds.
 Scheduler = Any
-# How T timesteps are spread over the training's N (diffusers' names; Lin et al. 2024, table 2): `leading` ends at 0 and does
-# not start at N − 1, `trailing` starts there and ends above 0, `linspace` takes both ends.
-Spacing = Literal["leading", "trailing", "linspace"]
 # More than any published schedule has (1000, at most 4000): a larger number is a broken file, and would cost memory.
 MOST_TIMESTEPS = 10_000
 

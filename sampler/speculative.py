@@ -2,19 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from paradp.sampler.drafts import Draft, Drafts, Guesses
+from paradp.sampler.drafts import Drafts, Guesses
 from paradp.sampler.noise import NoisePath
+from paradp.sampler.options import Draft, Start
 from paradp.sampler.rounds import fuses, run
 from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, check_inputs, outcome
 from paradp.sampler.table import StepTable
 from paradp.sampler.windows import PerStep, Window, WindowRounds, after
-
-Start = Literal["previous", "cold"]
 
 
 @dataclass(frozen=True)

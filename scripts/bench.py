@@ -3,41 +3,51 @@
 import json as json_format
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-import tyro
 from rich.table import Table
 
-from paradp.checkpoints import load_policy
 from paradp.envs import find_task
-from paradp.policy import EngineName, fastest_engine
-from paradp.policy.files import write_whole
-from paradp.scripts.bench_plot import plot_bench
-from paradp.scripts.console import console, progress
-from paradp.scripts.floor import Floor, measure_floor
-from paradp.scripts.planning_time import PUBLISHED, USUAL, BenchRow, measure_plans
-from paradp.scripts.report import markdown_table, write_report
-from paradp.scripts.studies.observations import expert_histories
+from paradp.policy.choices import EngineName
+from paradp.scripts.call import Several, TaskName, Within
+from paradp.scripts.console import console, doing, loading, progress, say
+from paradp.scripts.lists import listed, one_of
+from paradp.scripts.places import check_file, check_folder, checkpoint_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from paradp.policy import DiffusionPolicy
+    from paradp.scripts.floor import Floor
+    from paradp.scripts.planning_time import BenchRow
 
 # Along the expert's episodes.
 OBSERVATIONS, SEED = 64, 20_000
+# How often each is measured by default; fewer where all turns would take longer than so many seconds.
+REPEATS, LEAST_REPEATS, SECONDS = 40, 8, 90.0
+USUAL = "usual"
+
+Batches = Annotated[tuple[Several, ...], listed(int, "INT")]
+Engines = Annotated[tuple[EngineName, ...], listed(one_of(EngineName), "NAME")]
+Repeats = Annotated[int, Within(2, 100_000)]
 
 
 def bench(
-    task: tyro.conf.Positional[str],
+    task: TaskName,
     checkpoint: str | None = None,
     device: str = "cpu",
-    batch: tuple[int, ...] = (1,),
-    repeats: int = 40,
-    engines: tuple[EngineName, ...] = (),
-    threads: int | None = None,
+    batch: Batches = (1,),
+    repeats: Repeats | None = None,
+    engines: Engines = (),
+    threads: Several | None = None,
     json: Path | None = None,
     out: Path | None = None,
 ) -> None:
     """Measure the latency of a plan for every engine and sampler, in turns, beside what others run.
 
         paradp bench square
-        paradp bench square --batch 1 4 16 --json docs/results/cpu.json --out docs/results
+        paradp bench square --batch 1 4 16 --out docs/results \\
+            --json docs/results/cpu.json
         paradp bench square --engines eager compiled openvino
 
     Args:
@@ -45,42 +55,81 @@ def bench(
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
         device: cpu or cuda.
         batch: how many environments are planned together, one or several numbers.
-        repeats: how often each is measured; they take turns, so that a slow moment of the machine is everyone's. Of larger
-            batches as many plans, in fewer repeats, but at least 8.
-        engines: which, the one to be measured with all samplers last; by default eager and the device's fastest.
+        repeats: how often each is measured; they take turns, so that a slow moment of the machine is everyone's. By default
+            40 times, fewer where that would take more than 90 s, and at least 8. Of larger batches as many plans, in
+            fewer repeats.
+        engines: which of auto, eager, compiled, openvino and cuda-graph, the one to be measured with all samplers last; by
+            default eager and the device's fastest.
         threads: of PyTorch and of the engines; as many as there are cores by default.
         json: a file for the rows: name, sampler, engine, precision, threads, batch, p50_ms, p95_ms, p99_ms, rounds,
             evaluations, network_share, memory_mb, plans, law, error_median.
         out: a folder for a page and its picture, DEVICE.md or DEVICE-N-threads.md.
     """
     find_task(task)
-    if repeats < 2 or min(batch) < 1 or (threads is not None and threads < 1):
-        raise ValueError("repeats must be at least 2, every batch and threads at least 1")
+    weights = checkpoint_of(task, checkpoint)
+    if not batch:
+        raise ValueError("--batch must name one or several numbers of environments")
+    if json is not None:
+        check_file(json, "--json")
+    if out is not None:
+        check_folder(out)
+    with loading():
+        import torch
+
+        from paradp.checkpoints import load_policy
+        from paradp.policy import fastest_engine
+        from paradp.scripts.floor import measure_floor
+        from paradp.scripts.studies.observations import expert_histories
     if threads is not None:
         torch.set_num_threads(threads)
-    if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-    policy = load_policy(checkpoint or task, "ddpm", device, engine="eager")
-    fastest = fastest_engine(policy.device)
-    names = tuple(fastest if name == "auto" else name for name in engines or ("eager", "auto"))
-    if len(set(names)) < len(names):
-        raise ValueError(f"--engines names one twice: {', '.join(names)}")
-    conditions = policy.condition(expert_histories(policy.spec, OBSERVATIONS, SEED))
+    with doing("loading the policy, and observations along the expert's episodes"):
+        policy = load_policy(weights, "ddpm", device, engine="eager")
+        fastest = fastest_engine(policy.device)
+        names = tuple(fastest if name == "auto" else name for name in engines or ("eager", "auto"))
+        if len(set(names)) < len(names):
+            raise ValueError(f"--engines names one twice: {', '.join(names)}")
+        conditions = policy.condition(expert_histories(policy.spec, OBSERVATIONS, SEED))
     rows: list[BenchRow] = []
     for size in batch:
-        turns = max(min(repeats, 8), repeats // size)
-        with progress(f"bench {task}, batch {size}", turns) as report:
-            rows += measure_plans(policy, conditions, size, turns, names, report)
-    floor = measure_floor(policy, device)
+        rows += _measure(policy, conditions, size, repeats, names)
+    with doing("measuring the floor that the hardware sets"):
+        floor = measure_floor(policy, device)
     console.print(_table(rows, floor))
     console.print(*_findings(rows), sep="\n")
     console.print(floor.describe())
     if json is not None:
+        from paradp.policy.files import write_whole
+
+        json.parent.mkdir(parents=True, exist_ok=True)
         write_whole(json, (json_format.dumps([asdict(row) for row in rows], indent=2) + "\n").encode())
+        say(str(json))
     if out is not None:
         name = device if threads is None else f"{device}-{threads}-thread{'s' * (threads > 1)}"
-        _write_page(task, name, rows, floor, repeats, out)
-        console.print(f"{out}/{name}.md")
+        _write_page(task, name, rows, floor, out)
+        say(f"{out}/{name}.md")
+
+
+def _measure(
+    policy: "DiffusionPolicy", conditions: "Tensor", batch: int, repeats: int | None, engines: "tuple[EngineName, ...]"
+) -> "list[BenchRow]":
+    """The rows of one batch, with a bar for building what is measured and one for measuring it."""
+    from paradp.scripts.planning_time import Bench
+
+    bench = Bench(policy, conditions, batch, engines)
+    with progress(f"building engines, batch {batch}", len(bench.wanted)) as report:
+        for done, name in enumerate(bench.build()):
+            report(done + 1, name)
+    with doing("warming up"):
+        seconds = bench.warm_up()
+    turns = max(min(repeats or REPEATS, LEAST_REPEATS), (repeats or REPEATS) // batch)
+    if repeats is None:
+        turns = max(LEAST_REPEATS, min(turns, int(SECONDS / seconds)))
+    with progress(f"measuring, batch {batch}", bench.turns(turns)) as report:
+        for done, _ in enumerate(bench.measure(turns)):
+            report(done + 1)
+    for left_out in bench.left_out:
+        say(left_out)
+    return bench.rows()
 
 
 _HEADER = [
@@ -89,7 +138,7 @@ _HEADER = [
 ]  # fmt: skip
 
 
-def _cells(row: BenchRow, usual: BenchRow, floor: Floor) -> list[str]:
+def _cells(row: "BenchRow", usual: "BenchRow", floor: "Floor") -> list[str]:
     return [
         str(row.batch),
         row.name if row.name == row.sampler else f"{row.name} ({row.sampler})",
@@ -106,12 +155,12 @@ def _cells(row: BenchRow, usual: BenchRow, floor: Floor) -> list[str]:
     ]
 
 
-def _all_cells(rows: list[BenchRow], floor: Floor) -> list[list[str]]:
-    usual = {row.batch: row for row in rows if row.name == "usual"}
+def _all_cells(rows: "list[BenchRow]", floor: "Floor") -> list[list[str]]:
+    usual = {row.batch: row for row in rows if row.name == USUAL}
     return [_cells(row, usual[row.batch], floor) for row in rows]
 
 
-def _table(rows: list[BenchRow], floor: Floor) -> Table:
+def _table(rows: "list[BenchRow]", floor: "Floor") -> Table:
     """What fits a terminal; the page and the JSON file have all of it."""
     table = Table(title=f"a plan, {rows[0].threads} threads")
     shown = [_HEADER.index(name) for name in ("batch", "sampler", "engine", "p50 ms", "p99", "usual ÷ p50", "law")]
@@ -122,12 +171,12 @@ def _table(rows: list[BenchRow], floor: Floor) -> Table:
     return table
 
 
-def _findings(rows: list[BenchRow]) -> list[str]:
+def _findings(rows: "list[BenchRow]") -> list[str]:
     """What the default sampler makes of it, for every batch."""
     return [_finding([row for row in rows if row.batch == size]) for size in sorted({row.batch for row in rows})]
 
 
-def _finding(rows: list[BenchRow]) -> str:
+def _finding(rows: "list[BenchRow]") -> str:
     (usual,), (auto,), (fast,) = ([row for row in rows if row.name == name] for name in (USUAL, "auto", "auto-fast"))
     (ddpm,) = (r for r in rows if r.name == "ddpm" and (r.engine, r.precision) == (auto.engine, auto.precision))
     tails = [row.p99_ms / row.p50_ms for row in (auto, ddpm)]
@@ -142,11 +191,14 @@ def _finding(rows: list[BenchRow]) -> str:
     )
 
 
-def _write_page(task: str, name: str, rows: list[BenchRow], floor: Floor, repeats: int, out: Path) -> None:
+def _write_page(task: str, name: str, rows: "list[BenchRow]", floor: "Floor", out: Path) -> None:
+    from paradp.scripts.planning_time import PUBLISHED
+    from paradp.scripts.report import markdown_table, write_report
+
     findings = "\n".join(f"- {finding}" for finding in _findings(rows))
     body = f"""
-One plan of the shipped {task} policy, {rows[0].threads} threads, {repeats} measurements of each in turns, in one process
-(of larger batches fewer, at least 8). `usual` is diffusers' `DDPMScheduler.step` around the network in eager PyTorch, fp32,
+One plan of the shipped {task} policy, {rows[0].threads} threads, {min(row.plans for row in rows)} measurements of each or
+more in turns, in one process. `usual` is diffusers' `DDPMScheduler.step` around the network in eager PyTorch, fp32,
 as LeRobot and Diffusion Policy run it. `{PUBLISHED}` is ParaDiGMS' loop written as its authors do, with one window
 for the whole batch. `law`: `exact` is that of sequential DDPM with 100 steps on that engine's network, `tolerance` is within
 one of it, `other` is another sampler's. The error is the median over the measurements of the largest absolute difference of
@@ -163,4 +215,6 @@ engine, compilation and first plan added to the process's memory.
 ![latency of a plan]({name}.png)
 """
     write_report(out / f"{name}.md", f"{task} on {name}: the latency of a plan", body)
+    from paradp.scripts.bench_plot import plot_bench
+
     plot_bench(rows, out / f"{name}.png")

@@ -2,21 +2,20 @@
 
 from pathlib import Path
 
-import tyro
-
 from paradp.envs import find_task
-from paradp.rollouts.collect import DEFAULT_DISTURBANCE
-from paradp.rollouts.collect import collect as run
-from paradp.scripts.console import console, progress
+from paradp.envs.lookup import find
+from paradp.scripts.call import Count, Seed, Several, TaskName
+from paradp.scripts.console import loading, progress, say
+from paradp.scripts.places import check_folder
 
 
 def collect(
-    task: tyro.conf.Positional[str],
-    episodes: int = 200,
+    task: TaskName,
+    episodes: Count = 200,
     out: Path | None = None,
     action_convention: str | None = None,
-    seed: int = 1_000_000,
-    workers: int | None = None,
+    seed: Seed = 1_000_000,
+    workers: Several | None = None,
 ) -> None:
     """Collect demonstrations: the task's scripted expert acts on all cores, and its successes are kept.
 
@@ -32,16 +31,25 @@ def collect(
         seed: of the first episode tried; evaluations count up from 0, so that they see other episodes.
         workers: processes; one for each core by default.
     """
+    entry = find_task(task)
+    _ = entry.demonstrator  # raises where there is none
+    conventions = dict.fromkeys(entry.task.conventions)
+    convention = action_convention or entry.task.conventions[0]
+    find(conventions, convention, "action convention")
     path = out or Path(f"demos/{task}.zarr")
+    check_folder(path)
+    with loading("the simulator and what writes demonstrations"):
+        from paradp.rollouts.collect import DEFAULT_DISTURBANCE
+        from paradp.rollouts.collect import collect as run
     with progress(f"{task} demonstrations", episodes) as report:
         done = run(
             task,
             episodes,
             path,
-            action_convention or find_task(task).task.conventions[0],
+            convention,
             DEFAULT_DISTURBANCE,
             seed,
             workers,
             lambda kept, tried: report(kept, f"{tried} tried"),
         )
-    console.print(f"{len(done)} episodes, {done.steps} steps in {path}")
+    say(f"{len(done)} episodes, {done.steps} steps in {path}")

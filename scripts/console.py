@@ -1,14 +1,25 @@
-"""What the commands say: progress with time left, and one sentence for a user's mistake."""
+"""What the commands say: what they are at and how far, and one sentence for a user's mistake.
 
-from collections.abc import Iterator, Sequence
+On a terminal that is a line which changes; elsewhere (a file, a pipe, a log) plain lines, few and at once.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from paradp.scripts.interrupts import leave_at_once
+
 console = Console()
 errors = Console(stderr=True)
+
+# Where lines do not change: one for each tenth of the work, but not more often than this, and one after so long at least.
+SELDOM_SECONDS, OFTEN_SECONDS = 1.0, 20.0
 
 T = TypeVar("T")
 
@@ -20,8 +31,44 @@ class Report(Protocol):
 
 
 @contextmanager
+def doing(what: str) -> Iterator[Callable[[str], None]]:
+    """Says what is being done, with what packages of ours log of it; yields what shows a message beside that."""
+    if console.is_terminal:
+        with console.status(f"{what} …") as status:
+
+            def show(message: str) -> None:
+                status.update(f"{what} … {message}")
+
+            with _logs(show):
+                yield show
+    else:
+        say(f"{what} …")
+        seldom = _Seldom(say)
+        with _logs(seldom):
+            yield seldom
+
+
+@contextmanager
+def loading(what: str = "PyTorch and the simulator") -> Iterator[None]:
+    """While heavy packages are imported: says so, and lets Ctrl-C end it at once."""
+    with leave_at_once(), doing(f"loading {what}"):
+        yield
+
+
+def say(line: str) -> None:
+    """Prints a line as it is, without breaking or colouring it."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
 def progress(description: str, total: int) -> Iterator[Report]:
-    """A progress bar with the time left."""
+    """How much of something is done, with the time left."""
+    with (_bar if console.is_terminal else _lines)(description, total) as report:
+        yield report
+
+
+@contextmanager
+def _bar(description: str, total: int) -> Iterator[Report]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -38,7 +85,81 @@ def progress(description: str, total: int) -> Iterator[Report]:
         def report(done: int, note: str = "") -> None:
             bar.update(task, completed=done, note=note)
 
-        yield report
+        with _logs(lambda message: bar.update(task, note=message)):
+            yield report
+
+
+@contextmanager
+def _lines(description: str, total: int) -> Iterator[Report]:
+    lines = Lines(description, total, say)
+    over = threading.Event()
+
+    def remind() -> None:
+        while not over.wait(SELDOM_SECONDS):
+            lines.tick()
+
+    reminder = threading.Thread(target=remind, daemon=True)
+    reminder.start()
+    try:
+        with _logs(_Seldom(say)):
+            yield lines.report
+    finally:
+        over.set()
+        reminder.join()
+
+
+class Lines:
+    """Plain lines of progress: at the beginning, for each tenth of the work, every twenty seconds, and at the end.
+
+    Args:
+        description: what is done.
+        total: how much there is of it.
+        write: takes a line.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, description: str, total: int, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ):
+        self._description, self._total, self._write, self._clock = description, total, write, clock
+        self._lock = threading.Lock()
+        self._began: tuple[float, int] | None = None
+        self._done, self._note = 0, ""
+        self._said_at, self._said = clock(), 0
+        write(f"{description}: {total} to do")
+
+    def report(self, done: int, note: str = "") -> None:
+        """So much is done now."""
+        with self._lock:
+            self._began = self._began or (self._clock(), done)
+            self._done, self._note = done, note
+            ended = done >= self._total > self._said
+            if ended or (done - self._said >= self._total / 10 and self._clock() - self._said_at >= SELDOM_SECONDS):
+                self._tell()
+
+    def tick(self) -> None:
+        """Time has passed."""
+        with self._lock:
+            if self._done < self._total and self._clock() - self._said_at >= OFTEN_SECONDS:
+                self._tell()
+
+    def _tell(self) -> None:
+        self._said_at, self._said = self._clock(), self._done
+        self._write(f"{self._description}: {self._done} of {self._total}{self._left()}{', ' * bool(self._note)}{self._note}")
+
+    def _left(self) -> str:
+        began, first = self._began or (0.0, 0)
+        if not first < self._done < self._total:
+            return ""
+        seconds = (self._clock() - began) / (self._done - first) * (self._total - self._done)
+        return f", about {duration(seconds)} left"
+
+
+def duration(seconds: float) -> str:
+    """In words: `40 s`, `3 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def each(description: str, items: Sequence[T]) -> Iterator[T]:
@@ -48,3 +169,46 @@ def each(description: str, items: Sequence[T]) -> Iterator[T]:
             report(done, str(item))
             yield item
         report(len(items))
+
+
+class _Shown(logging.Handler):
+    """Shows what our packages log: all warnings, and how far the planner's measuring is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.show: Callable[[str], None] | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            say(record.getMessage())
+        elif record.name == "paradp.policy.planner" and self.show is not None:
+            self.show(record.getMessage())
+
+
+class _Seldom:
+    """Writes a line if the last one is not too recent."""
+
+    def __init__(self, write: Callable[[str], None]):
+        self._write, self._at = write, time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        if time.monotonic() - self._at > OFTEN_SECONDS / 2:
+            self._at = time.monotonic()
+            self._write(line)
+
+
+_shown = _Shown()
+
+
+@contextmanager
+def _logs(show: Callable[[str], None]) -> Iterator[None]:
+    """While it lasts, takes what our packages log."""
+    logger = logging.getLogger("paradp")
+    if _shown not in logger.handlers:
+        logger.addHandler(_shown)
+        logger.setLevel(logging.INFO)
+    before, _shown.show = _shown.show, show
+    try:
+        yield
+    finally:
+        _shown.show = before

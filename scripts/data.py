@@ -3,25 +3,24 @@
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from paradp.envs import ACTION_CONVENTIONS
-from paradp.policy.demonstrations import Demonstrations
-from paradp.rollouts.imports.conventions import looks_like
-from paradp.rollouts.imports.defects import defects, remarks
-from paradp.rollouts.imports.fitting import misfits, task_of, untold
-from paradp.rollouts.imports.importing import ObservationSource, import_file
-from paradp.rollouts.imports.recordings import ACTIONS, LOW_DIM_KEYS, RecordedFile, read_file
-from paradp.scripts.action_plot import plot_actions
-from paradp.scripts.console import console, progress
+from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.scripts.call import Count
+from paradp.scripts.console import console, loading, progress, say
+from paradp.scripts.lists import Words
+from paradp.scripts.places import check_file, check_new
 
-data = tyro.extras.SubcommandApp()
+if TYPE_CHECKING:
+    from paradp.policy.demonstrations import Demonstrations
+    from paradp.rollouts.imports.recordings import RecordedFile
 
+ACTIONS = "actions"  # robomimic's and robosuite's name for them
 # Recorded absolute goals have rotation vectors, which an import makes six numbers of.
 RECORDED_PARTS = {
     "delta": ACTION_CONVENTIONS["delta"].parts,
@@ -29,14 +28,13 @@ RECORDED_PARTS = {
 }
 
 
-@data.command(name="import")
 def import_(
     file: tyro.conf.Positional[Path],
     out: Path,
     task: str | None = None,
     action_convention: Literal["absolute", "delta"] = "absolute",
-    observations: ObservationSource = "replayed",
-    keys: tuple[str, ...] = LOW_DIM_KEYS,
+    observations: Literal["replayed", "recorded"] = "replayed",
+    keys: Words = (),
     mask: str | None = None,
     actions: str = ACTIONS,
 ) -> None:
@@ -54,15 +52,23 @@ def import_(
         action_convention: of the new demonstrations; recorded steps are made absolute goals where that is asked for.
         observations: replayed: the simulator is put into each recorded state, and observations are those of the task, in
             which a policy can then be run. recorded: the file's own, for training alone.
-        keys: which of the file's own, where those are taken.
+        keys: which of the file's own, where those are taken; robomimic's low-dimensional ones by default.
         mask: only the demonstrations that the file lists under this name, such as `train`; all by default.
         actions: the array that holds a demonstration's actions: robomimic keeps absolute ones in `actions_abs`.
     """
+    _check_source(file)
+    check_new(out, "--out")
+    if task is not None:
+        find_task(task)
+    with loading("the simulator and what reads HDF5"):
+        from paradp.rollouts.imports.defects import remarks
+        from paradp.rollouts.imports.importing import import_file
+        from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, read_file
     recorded = read_file(file, actions)
     if mask is not None:
         recorded = recorded.masked(mask)
     with progress(f"importing {file.name}", len(recorded.recordings)) as report:
-        imported = import_file(recorded, out, task, action_convention, observations, keys, report)
+        imported = import_file(recorded, out, task, action_convention, observations, keys or LOW_DIM_KEYS, report)
     there = imported.demonstrations
     console.print(f"{len(there)} episodes, {there.steps} steps of {there.info.task} in {out}")
     if imported.first_success:
@@ -79,8 +85,7 @@ def import_(
         console.print(f"{outside:.1%} of the actions lie outside the environment's limits: a policy's will be cut there")
 
 
-@data.command
-def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes: int = 5, actions: str = ACTIONS) -> None:
+def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes: Count = 5, actions: str = ACTIONS) -> None:
     """Look at demonstrations before training: episodes, ranges, defects, a plot of the actions.
 
         paradp data inspect low_dim_v15.hdf5 --plot actions.png
@@ -92,15 +97,20 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
         episodes: how many of the first episodes it shows.
         actions: of an HDF5 file, the array that holds a demonstration's actions.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes must be at least 1, not {episodes}")
+    _check_source(path)
+    if plot is not None:
+        check_file(plot, "--plot")
     parts: Mapping[str, int] | None
     control_hz: float | None
     if path.is_dir():
+        with loading("what reads demonstrations"):
+            from paradp.policy.demonstrations import Demonstrations
         there = Demonstrations.open(path)
-        ends, arrays = _ours(path, there)
+        ends, arrays = _ours(there)
         parts, control_hz = there.info.action, there.info.control_hz
     else:
+        with loading("what reads HDF5"):
+            from paradp.rollouts.imports.recordings import read_file
         file = read_file(path, actions)
         ends, arrays = _recorded(file)
         parts, control_hz = _parts(file), file.settings.control_hz
@@ -114,24 +124,43 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
         drawn = arrays.get("action", arrays.get(ACTIONS))
         if drawn is None:
             raise ValueError(f"{path}: its episodes' actions differ in their number of columns and cannot be drawn together")
+        from paradp.scripts.action_plot import plot_actions
+
         plot_actions(np.split(drawn, ends[:-1])[:episodes], path.name, plot, parts, control_hz)
         console.print(f"actions: {plot}")
 
 
-def _parts(file: RecordedFile) -> dict[str, int] | None:
+def _check_source(path: Path) -> None:
+    """Raises:
+    ValueError: there is nothing of that name, or something that is known and cannot be read.
+    """
+    if not path.exists():
+        raise ValueError(f"there is no file {path}")
+    if (path / "meta" / "info.json").is_file():
+        raise ValueError(
+            f"{path} is a data set of LeRobot, which cannot be imported; robomimic's and robosuite's HDF5 files can"
+        )
+
+
+def _parts(file: "RecordedFile") -> dict[str, int] | None:
     """What a recorded action consists of, if all episodes look to be in one convention of robosuite's."""
+    from paradp.rollouts.imports.conventions import looks_like
+
     looks = {looks_like(recording) for recording in file.recordings}
     return RECORDED_PARTS.get(looks.pop() or "") if len(looks) == 1 else None
 
 
-def _ours(path: Path, there: Demonstrations) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    console.print(f"{path}: demonstrations of {there.info.task}, actions {there.info.action_convention}")
+def _ours(there: "Demonstrations") -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    say(f"{there.path}: demonstrations of {there.info.task}, actions {there.info.action_convention}")
     splits = np.cumsum(list(there.info.observation.values()))[:-1]
     observations = np.split(there.observations(), splits, axis=1)
     return there.episode_ends, {**dict(zip(there.info.observation, observations, strict=True)), "action": there.actions()}
 
 
-def _recorded(file: RecordedFile) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _recorded(file: "RecordedFile") -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    from paradp.rollouts.imports.conventions import looks_like
+    from paradp.rollouts.imports.defects import defects
+
     settings, looks = file.settings, Counter(looks_like(recording) for recording in file.recordings)
     version = f" {settings.version}" if settings.version else ""
     rate = f", {settings.control_hz} Hz" if settings.control_hz else ""
@@ -154,8 +183,11 @@ def _recorded(file: RecordedFile) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return ends, arrays
 
 
-def _tell_of_import(file: RecordedFile) -> None:
+def _tell_of_import(file: "RecordedFile") -> None:
     """Of a file without defects: which task it is of, and what one should know."""
+    from paradp.rollouts.imports.defects import remarks
+    from paradp.rollouts.imports.fitting import misfits, task_of
+
     remarked = remarks(file)
     try:
         task = task_of(file)
@@ -171,7 +203,9 @@ def _tell_of_import(file: RecordedFile) -> None:
         console.print(f"remark: {remark}", markup=False)
 
 
-def _untold(file: RecordedFile, task: str) -> list[str]:
+def _untold(file: "RecordedFile", task: str) -> list[str]:
+    from paradp.rollouts.imports.fitting import untold
+
     missing = untold(file, task)
     return [f"the file does not say, and is taken to have: {', '.join(missing)}"] if missing else []
 

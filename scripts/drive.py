@@ -7,52 +7,43 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-from rich.console import Group
-
-from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.envs import ACTION_CONVENTIONS, find_task
-from paradp.policy import EngineName, Precision
-from paradp.policy.asynchronous import AsyncController, Late
-from paradp.policy.files import OutputLock, write_whole
-from paradp.policy.identity import describe, differences
-from paradp.policy.joining import Joining
-from paradp.policy.safety import SafeController, SafetyLimits
-from paradp.policy.sources import InProcess, InThread, PlanSource
-from paradp.policy.spec import Interface
-from paradp.rollouts.config import cores
-from paradp.rollouts.drive import Driven
-from paradp.rollouts.drive import drive as run
-from paradp.rollouts.environments import Scenery, check_fits
-from paradp.rollouts.robot import SimulatedRobot
-from paradp.rollouts.summary import hardware, versions
+from paradp.policy.choices import EngineName, Joining, Late, Precision
+from paradp.rollouts.machine import cores, hardware, versions
 from paradp.sampler import SamplerChoice
-from paradp.scripts.console import console, progress
-from paradp.scripts.live import count_table, live_view, timing_table
-from paradp.scripts.rollout import SAMPLER_HELP
-from paradp.scripts.serve import remote
+from paradp.scripts.call import Count, Positive, Seed, Several, TaskName
+from paradp.scripts.console import console, doing, loading, progress, say
+from paradp.scripts.lists import SamplerText
+from paradp.scripts.places import check_file, check_new, checkpoint_of, disturbance_of
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from paradp.policy.sources import PlanSource
+    from paradp.policy.spec import Interface
+    from paradp.rollouts.drive import Driven
 
 
 def drive(
-    task: tyro.conf.Positional[str],
-    minutes: float = 1.0,
-    sampler: Annotated[str, tyro.conf.arg(help=SAMPLER_HELP)] = "auto",
+    task: TaskName,
+    minutes: Positive = 1.0,
+    sampler: SamplerText = "auto",
     plans: Literal["process", "thread"] = "process",
     server: str | None = None,
     ca: Path | None = None,
     late: Late = "continue-chunk",
-    budget_ms: float | None = None,
-    dead_after: float = 2.0,
+    budget_ms: Positive | None = None,
+    dead_after: Positive = 2.0,
     joining: Joining = "inpaint",
-    execute: int | None = None,
-    threads: int | None = None,
+    execute: Count | None = None,
+    threads: Several | None = None,
     checkpoint: str | None = None,
     engine: EngineName = "auto",
     precision: Precision = "fp32",
     disturbance: str | None = None,
-    seed: int = 100_000,
+    seed: Seed = 100_000,
     live: bool = False,
     trace: Path | None = None,
     out: Path | None = None,
@@ -63,7 +54,8 @@ def drive(
     step is over is missed, and the one before is carried out again. Between policy and robot stand the safety checks.
 
         paradp drive square --live
-        paradp drive square --minutes 10 --late hold --out runs/realtime --trace runs/realtime/trace.json
+        paradp drive square --minutes 10 --late hold --out runs/realtime \\
+            --trace runs/realtime/trace.json
         paradp drive square --server ws://127.0.0.1:8000
 
     A server with an API key is told the one in PARADP_API_KEY.
@@ -71,7 +63,6 @@ def drive(
     Args:
         task: the task's name.
         minutes: of wall-clock time.
-        sampler: see above.
         plans: whether chunks are planned in a process of their own or in a thread beside the loop.
         server: a policy server that plans instead, ws://HOST:PORT, or wss://HOST:PORT with TLS.
         ca: a PEM file with the certificates to trust, for wss; the system's by default.
@@ -86,54 +77,71 @@ def drive(
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
         engine: what computes the network.
         precision: of its arithmetic.
-        disturbance: what happens to the task's object meanwhile: push or belt.
+        disturbance: what happens to the task's object meanwhile: none, push or belt; none by default.
         seed: of the first episode.
         live: show the loop's timing while it runs.
         trace: a file for ui.perfetto.dev to write what happened when to.
-        out: a directory to write drive.json to.
+        out: a directory to write drive.json to, which must not hold one yet; nothing is written by default.
     """
-    entry = find_task(task)
-    if minutes <= 0:
-        raise ValueError(f"minutes must be positive, not {minutes}")
-    path = find_checkpoint(checkpoint or task)
+    find_task(task)
+    path = checkpoint_of(task, checkpoint)
+    SamplerChoice.parse(sampler)
+    disturbance = disturbance_of(task, disturbance)
+    if out is not None:
+        check_new(out / "drive.json", "--out")
+    if trace is not None:
+        check_file(trace, "--trace")
+    with loading():
+        from paradp.checkpoints import load_policy, read_info
+        from paradp.policy.asynchronous import AsyncController
+        from paradp.policy.files import OutputLock, write_whole
+        from paradp.policy.safety import SafeController, SafetyLimits
+        from paradp.rollouts.drive import Driven
+        from paradp.rollouts.drive import drive as run
+        from paradp.rollouts.environments import Scenery, check_fits
+        from paradp.rollouts.robot import SimulatedRobot
     spec = read_info(path).spec
     check_fits(spec, task)
-    SamplerChoice.parse(sampler)
-    if disturbance is not None:
-        entry.task.check_disturbance(disturbance)
+    spec.horizons.with_execute(execute)
     load = partial(load_policy, path, sampler, engine=engine, precision=precision)
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(OutputLock.inside(out))
-        with console.status("loading the policy, and the robot") as status:
+        what = f"loading the policy; measuring what is fastest here{' and starting a process' * (plans == 'process')}"
+        with doing(what) as tell:
             source = _source(server, ca, plans, load, threads or cores())
             stack.callback(source.close)
             _check_same(source.spec, spec)
             hold = ACTION_CONVENTIONS[spec.action_convention].hold
             budget = None if budget_ms is None else budget_ms / 1000
             inner = AsyncController(source, hold, late, execute, budget, dead_after, joining=joining)
-            warm = inner.warm_up(on_wait=status.update)
+            warm = inner.warm_up(on_wait=tell)
+        say(f"a plan takes {1000 * warm:.0f} ms")
+        with doing("starting the robot"):
             robot = SimulatedRobot(Scenery(task, spec.action_convention, disturbance), seed)
             stack.callback(robot.close)
-        console.print(f"a plan takes {1000 * warm:.0f} ms")
         limits, driven = SafetyLimits.of(spec), Driven()
         if limits.rate is None:
-            console.print("rate and jump are not limited: the checkpoint does not know its demonstrations' largest step")
+            say("rate and jump are not limited: the checkpoint does not know its demonstrations' largest step")
         show = stack.enter_context(_shown(live, 60 * minutes, driven))
         try:
             run(robot, SafeController(inner, limits, hold), limits, 60 * minutes, driven, show)
         except KeyboardInterrupt:
-            console.print("interrupted")
+            say("interrupted")
     console.print(_tables(driven))
     if trace is not None:
         driven.timeline.write_trace(trace)
-        console.print(f"trace: {trace}, to be opened at ui.perfetto.dev")
+        say(f"trace: {trace}, to be opened at ui.perfetto.dev")
     if out is not None:
         write_whole(out / "drive.json", (json.dumps(_told(driven), indent=2) + "\n").encode())
-        console.print(f"figures: {out / 'drive.json'}")
+        say(f"figures: {out / 'drive.json'}")
 
 
-def _source(server: str | None, ca: Path | None, plans: str, load: Callable, threads: int) -> PlanSource:
+def _source(server: str | None, ca: Path | None, plans: str, load: Callable, threads: int) -> "PlanSource":
+    from paradp.checkpoints import read_info
+    from paradp.policy.sources import InProcess, InThread
+    from paradp.scripts.serve import remote
+
     if server is not None:
         return remote(server, ca)
     if plans == "thread":
@@ -141,19 +149,24 @@ def _source(server: str | None, ca: Path | None, plans: str, load: Callable, thr
     return InProcess(read_info(load.args[0]).spec, load, threads)  # type: ignore[attr-defined]
 
 
-def _check_same(told: Interface, here: Interface) -> None:
+def _check_same(told: "Interface", here: "Interface") -> None:
     """Raises:
     ValueError: a server serves a policy for something else.
     """
+    from paradp.policy.identity import describe, differences
+    from paradp.policy.spec import Interface
+
     wanted = {name: value for name, value in describe(here).items() if name in Interface.__dataclass_fields__}
-    if differing := differences(describe(told), wanted, ("there", "here")):
+    if differing := differences(describe(told), wanted):
         raise ValueError(f"the server's policy differs from the one here ({differing})")
 
 
 @contextmanager
-def _shown(live: bool, seconds: float, driven: Driven) -> Iterator[Callable[[], None]]:
+def _shown(live: bool, seconds: float, driven: "Driven") -> Iterator[Callable[[], None]]:
     """A live view of the loop, or a progress bar."""
     if live:
+        from paradp.scripts.live import live_view
+
         with live_view(lambda: _tables(driven)) as changed:
             yield changed
         return
@@ -162,7 +175,11 @@ def _shown(live: bool, seconds: float, driven: Driven) -> Iterator[Callable[[], 
         yield lambda: report(min(round(time.monotonic() - began), round(seconds)))
 
 
-def _tables(driven: Driven) -> Group:
+def _tables(driven: "Driven") -> "Group":
+    from rich.console import Group
+
+    from paradp.scripts.live import count_table, timing_table
+
     counts = {
         "control steps": driven.ticks,
         "missed": driven.missed,
@@ -178,7 +195,7 @@ def _tables(driven: Driven) -> Group:
     return Group(timing_table(driven.timeline), count_table(counts), *driven.stops)
 
 
-def _told(driven: Driven) -> dict[str, object]:
+def _told(driven: "Driven") -> dict[str, object]:
     counts = {k: v for k, v in vars(driven).items() if isinstance(v, int)}
     times = {name: asdict(distribution) for name, distribution in driven.timeline.distributions().items()}
     safety = [asdict(report) for report in driven.safety]

@@ -1,52 +1,51 @@
 """`paradp evaluate`: reward against latency, over a grid."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
-from paradp.checkpoints import read_info
 from paradp.envs import find_task
-from paradp.policy import EngineName, Precision
-from paradp.rollouts import RolloutConfig
-from paradp.rollouts.backends import Backend, Local, RayCluster
-from paradp.rollouts.clocks import ClockChoice
-from paradp.rollouts.comparison import Comparison
-from paradp.rollouts.config import ControllerName, cores
-from paradp.rollouts.evaluation import Grid
-from paradp.rollouts.evaluation import evaluate as run
+from paradp.policy.choices import EngineName, Precision
+from paradp.rollouts.clocks import ClockChoice, ControllerName
+from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
-from paradp.scripts.console import console, progress
-from paradp.scripts.evaluation_report import evaluation_report
-from paradp.scripts.paper_table import PAPER_SAMPLERS
-from paradp.scripts.rollout import SAMPLER_HELP
-from paradp.scripts.tables import evaluation_table
+from paradp.scripts.call import Count, Seed, Several, TaskName
+from paradp.scripts.console import console, doing, loading, progress, say
+from paradp.scripts.lists import PAPER, PAPER_SAMPLERS, Clocks, Words, listed, one_of, words
+from paradp.scripts.places import NO_DISTURBANCE, check_file, check_folder, checkpoint_of, default_out, disturbance_of
 
-NONE = "none"
-PAPER = "paper"
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from paradp.rollouts import RolloutConfig
+    from paradp.rollouts.backends import Backend
+    from paradp.rollouts.comparison import Comparison
+    from paradp.rollouts.evaluation import Grid
+
+Counts = Annotated[tuple[Count, ...], listed(int, "INT")]
+Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(ControllerName), "NAME")]
 
 
 def evaluate(
-    task: tyro.conf.Positional[str],
-    samplers: Annotated[str, tyro.conf.arg(help=SAMPLER_HELP)] = "ddpm,auto,ddim-10",
-    execute: tuple[int, ...] = (),
-    clock: tuple[str, ...] = ("ideal",),
-    controller: tuple[ControllerName, ...] = ("sync",),
-    disturbance: tuple[str, ...] = (NONE,),
-    max_steps: tuple[int, ...] = (),
+    task: TaskName,
+    samplers: str = "ddpm,auto,ddim-10",
+    execute: Counts = (),
+    clock: Clocks = ("ideal",),
+    controller: Controllers = ("sync",),
+    disturbance: Words = (NO_DISTURBANCE,),
+    max_steps: Counts = (),
     baseline: str | None = None,
-    episodes: int = 200,
-    seed: int = 100_000,
-    envs: int = 20,
-    threads: int = 1,
-    workers: int | None = None,
+    episodes: Count = 200,
+    seed: Seed = 100_000,
+    envs: Several = 20,
+    threads: Several = 1,
+    workers: Several | None = None,
     backend: Literal["local", "ray"] = "local",
     address: str | None = None,
     checkpoint: str | None = None,
     device: str = "cpu",
     engine: EngineName = "auto",
     precision: Precision = "fp32",
-    out: Path = Path("runs/evaluation"),
+    out: Path | None = None,
     page: Path | None = None,
 ) -> None:
     """Run every combination of samplers, horizons, clocks, … on the same episodes and compare them with one of them.
@@ -54,23 +53,27 @@ def evaluate(
     Success with intervals, paired losses, latencies, film strips and a plot of success against latency go to
     OUT/report.html (one file) and OUT/report.md, all measurements to OUT/cells.parquet, episodes.parquet and
     steps.parquet. When the same command is given again, what is finished is not run again; --episodes may grow.
+    Where several values can be given, commas or blanks stand between them.
 
-        paradp evaluate square --samplers ddpm,auto,para-ddpm,ddim-10 --out runs/square
-        paradp evaluate square --samplers auto --clock ideal fixed:200 fixed:740 --controller sync ahead --out runs/late
-        paradp evaluate square --samplers ddpm,ddim-10 --disturbance none push --backend ray --address 10.0.0.1:6379
+        paradp evaluate square --samplers ddpm,auto,para-ddpm,ddim-10
+        paradp evaluate square --samplers auto --out runs/late \\
+            --clock ideal fixed:200 fixed:740 --controller sync ahead
+        paradp evaluate square --samplers ddpm,ddim-10 \\
+            --disturbance none push --backend ray --address 10.0.0.1:6379
         paradp evaluate lift --samplers paper --out runs/lift-paper
 
     Args:
         task: the task's name; `paradp tasks` lists them.
-        samplers: see above; with commas between them, each with its options behind colons. `paper` stands for those of
-            ParaDiGMS' robotics table, which the report then holds, too.
+        samplers: how to denoise, one or several: auto, ddpm, ddim-10, para-ddpm:window=8, …; `paradp info samplers` lists
+            all, with their options. `paper` stands for those of ParaDiGMS' robotics table, which the report then holds, too.
         execute: actions of a chunk that are executed before the next, one number or several; the checkpoint's own by
             default.
         clock: what happens while the policy thinks, one or several of ideal (simulation waits), measured (time goes on as
             long as each plan takes here; such cells run one robot at a time, after all others), fixed:MS, and replay:FILE
             (a run's alone.parquet).
-        controller: sync asks for a chunk when the last one is used up, ahead while there are actions left; ahead-blend
-            blends each chunk with what is left of the last one, ahead-inpaint denoises it to agree with that.
+        controller: one or several of sync, ahead, ahead-blend and ahead-inpaint. sync asks for a chunk when the last one is
+            used up, ahead while there are actions left; ahead-blend blends each chunk with what is left of the last one,
+            ahead-inpaint denoises it to agree with that.
         disturbance: what happens to the task's object meanwhile, one or several of none, push and belt.
         max_steps: control steps until an episode is given up, one number or several; the task's own by default.
         baseline: the cell that all are compared with, as it is called in the table; the first one by default.
@@ -83,14 +86,33 @@ def evaluate(
         address: of the Ray cluster; a Ray on this machine by default.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
         device: where the network computes: cpu or cuda.
-        engine: what computes it; auto takes the fastest that there is for the device.
+        engine: what computes it; auto takes the fastest for the device.
         precision: of its arithmetic.
-        out: the evaluation's directory.
+        out: the evaluation's directory; by default runs/evaluate/TASK-SAMPLERS-DIGEST. The digest is of all other
+            settings, so that the same command continues its evaluation and another one never meets it.
         page: a markdown file to write the report to as well, its pictures and HTML beside it.
     """
     find_task(task)
-    names = [name for text in samplers.split(",") for name in (PAPER_SAMPLERS if text == PAPER else [text])]
+    weights = checkpoint_of(task, checkpoint)
+    names = [name for text in words(samplers) for name in (PAPER_SAMPLERS if text == PAPER else [text])]
+    if not names:
+        raise ValueError(f"--samplers must name one or several samplers, not {samplers!r}")
     choices = tuple(SamplerChoice.parse(name) for name in names)
+    clocks = tuple(ClockChoice.parse(text) for text in clock)
+    disturbances = tuple(disturbance_of(task, name) for name in disturbance)
+    if address is not None and backend != "ray":
+        raise ValueError("--address is for --backend ray")
+    if out is None:
+        worlds = ([one.identity for one in clocks], controller, disturbances)
+        settings = {"settings": (worlds, execute, max_steps, seed, envs, threads, device, engine, precision)}
+        out = default_out("evaluate", task, names, weights, settings)
+        say(f"writing to {out}")
+    check_folder(out)
+    if page is not None:
+        check_file(page, "--page")
+    with loading():
+        from paradp.rollouts import RolloutConfig
+        from paradp.rollouts.evaluation import Grid
     base = RolloutConfig(
         task,
         choices[0],
@@ -104,44 +126,50 @@ def evaluate(
         engine=engine,
         precision=precision,
     )
-    grid = Grid(
-        base,
-        choices,
-        execute or (None,),
-        tuple(ClockChoice.parse(text) for text in clock),
-        controller,
-        tuple(None if name == NONE else name for name in disturbance),
-        max_steps or (None,),
-    )
+    grid = Grid(base, choices, execute or (None,), clocks, controller, disturbances, max_steps or (None,))
+    comparison = _evaluate(grid, baseline, backend, workers or _workers(device, threads), address)
+    _tell(comparison, _convention(base.checkpoint_path), [out / "report.md", *([page] if page else [])])
+
+
+def _evaluate(grid: "Grid", baseline: str | None, backend: str, workers: int, address: str | None) -> "Comparison":
+    from paradp.rollouts.evaluation import evaluate
+
     cells = grid.cells()
-    with progress(f"{task} · {len(cells)} cells", len(cells) * episodes) as report:
-        comparison = run(grid, baseline, report, _backend(backend, workers or _workers(device, threads), address, cells))
-    convention = read_info(base.checkpoint_path).spec.action_convention
-    _tell(comparison, convention, [out / "report.md", *([page] if page else [])])
+    with progress(f"{grid.base.task} · {len(cells)} cells", len(cells) * grid.base.episodes) as report:
+        return evaluate(grid, baseline, report, _backend(backend, workers, address, cells.values()))
+
+
+def _convention(checkpoint: Path) -> str:
+    from paradp.checkpoints import read_info
+
+    return read_info(checkpoint).spec.action_convention
 
 
 def _workers(device: str, threads: int) -> int:
     return 1 if device.startswith("cuda") else max(1, cores() // threads)
 
 
-def _backend(name: str, workers: int, address: str | None, cells: dict[str, RolloutConfig]) -> Backend:
+def _backend(name: str, workers: int, address: str | None, cells: "Iterable[RolloutConfig]") -> "Backend":
+    from paradp.rollouts.backends import Local, RayCluster
+
     if name == "ray":
         cluster = RayCluster(address)
-        cluster.check(cells.values())
+        cluster.check(cells)
         return cluster
-    if address is not None:
-        raise ValueError("--address is for --backend ray")
     return Local(workers)
 
 
-def _tell(comparison: Comparison, action_convention: str, pages: list[Path]) -> None:
+def _tell(comparison: "Comparison", action_convention: str, pages: list[Path]) -> None:
+    from paradp.scripts.evaluation_report import evaluation_report
+    from paradp.scripts.tables import evaluation_table
+
     console.print(evaluation_table(comparison))
     problem = find_task(comparison.runs[0].summary.task).task.render_problem
     if problem:
-        console.print(f"no film strips: {problem}", markup=False)
-    with console.status("drawing and filming"):
+        say(f"no film strips: {problem}")
+    with doing("drawing and filming"):
         report = evaluation_report(comparison, action_convention, strips=not problem)
     if report.verdict:
         console.print(report.verdict)
     for page in pages:
-        console.print(f"report: {page}, {report.write(page)}")
+        say(f"report: {page}, {report.write(page)}")

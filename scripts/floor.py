@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -54,12 +55,15 @@ class Floor:
 
 
 _BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2}
+# Orders of the matrix products that show the peak, and how long one may take.
+SMALLEST, LARGEST, QUICK_SECONDS = 128, 2048, 0.5
 _TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @torch.no_grad()
 def measure_floor(policy: DiffusionPolicy, device: str) -> Floor:
-    """Bandwidth by a copy of 256 MB, peak by a matrix product of order 2048, both in PyTorch; the best of ten."""
+    """Bandwidth by a copy of 256 MB, peak by a matrix product of order 2048 or as large as is quick, in PyTorch; the best of
+    some."""
     place, spec = torch.device(device), policy.spec
     network = policy.network.to(place)
     x = torch.zeros(1, spec.horizons.predict, spec.action_size, device=place)
@@ -78,16 +82,33 @@ def measure_floor(policy: DiffusionPolicy, device: str) -> Floor:
 
 
 def _peak(kind: torch.dtype, device: torch.device) -> float:
-    square = torch.ones(2048, 2048, device=device, dtype=kind)
-    return 2 * 2048**3 / _best(lambda: square @ square, device)
+    """Of a product as large as 2048, where that is quick: without instructions for bf16 one of 2048 may take a minute."""
+    order = SMALLEST
+    while True:
+        square = torch.ones(order, order, device=device, dtype=kind)
+        taken = timed(partial(torch.mm, square, square), device)
+        if order >= LARGEST or 8 * taken > QUICK_SECONDS:  # the next takes eight times as long, or less
+            return 2 * order**3 / min(taken, _best(partial(torch.mm, square, square), device))
+        order *= 2
 
 
 def _best(work: Callable[[], object], device: torch.device) -> float:
-    return min(timed(work, device) for _ in range(10))
+    """The least of up to ten times, in a second or little more."""
+    times = [timed(work, device)]
+    while len(times) < 10 and sum(times) < 1:
+        times.append(timed(work, device))
+    return min(times)
 
 
-def _last_cache(device: torch.device) -> float:
+def _last_cache(device: torch.device, caches: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> float:
+    """Bytes of the largest cache; 0 where the machine does not say."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).L2_cache_size
-    sizes = [path.read_text().strip() for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
-    return max((1024.0 * int(size.removesuffix("K")) for size in sizes if size.endswith("K")), default=0.0)
+    return max((_bytes(path.read_text().strip()) for path in caches.glob("index*/size")), default=0.0)
+
+
+def _bytes(size: str) -> float:
+    """Of `32K`, `16M`; 0 of what cannot be read."""
+    unit = {"K": 2**10, "M": 2**20, "G": 2**30}.get(size[-1:], 1)
+    digits = size.rstrip("KMG")
+    return float(digits) * unit if digits.isdecimal() else 0.0

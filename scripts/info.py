@@ -1,31 +1,44 @@
-"""`paradp info`: what there is."""
+"""`paradp info`: samplers, policies and versions."""
 
+from typing import Literal
+
+import tyro
 from rich.table import Table
 
-from paradp.checkpoints import find_checkpoint, pretrained, read_card, read_info
-from paradp.rollouts.summary import hardware, versions
-from paradp.sampler import SAMPLERS, sampler_names
-from paradp.scripts.console import console
+from paradp.checkpoints.finding import find_checkpoint, pretrained
+from paradp.rollouts.machine import hardware, versions
+from paradp.sampler.names import SAMPLERS, sampler_names
+from paradp.scripts.console import console, loading
 
 
-def info(checkpoint: str | None = None) -> None:
+def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpoint: str | None = None) -> None:
     """List samplers, pretrained policies and versions; or show one checkpoint.
 
         paradp info
+        paradp info samplers
         paradp info --checkpoint square
 
     Args:
+        what: samplers lists these alone, with their options.
         checkpoint: a pretrained policy's name or a checkpoint's directory: shows its model card.
     """
     if checkpoint is not None:
-        path = find_checkpoint(checkpoint)
-        read_info(path)
-        console.print(read_card(path), markup=False, highlight=False)
-        return
+        return _show(checkpoint)
     samplers = Table("sampler", "what it is", "options", title="samplers")
     for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True):
         samplers.add_row(name, family.summary, ", ".join(family.options_as_typed))
     console.print(samplers)
+    console.print("An option follows its sampler: para-ddpm:window=8:tolerance=0.1; N is a number of steps: ddim-10.")
+    if what == "samplers":
+        return
     console.print(f"policies: {', '.join(pretrained())}; tasks: see `paradp tasks`")
     console.print(", ".join(f"{k} {v}" for k, v in versions().items()))
     console.print(", ".join(f"{k} {v}" for k, v in hardware().items()))
+
+
+def _show(checkpoint: str) -> None:
+    path = find_checkpoint(checkpoint)
+    with loading("PyTorch, to check the checkpoint"):
+        from paradp.checkpoints import read_card, read_info
+    read_info(path)
+    console.print(read_card(path), markup=False, highlight=False)

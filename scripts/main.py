@@ -1,39 +1,103 @@
-"""`paradp`: the entry point."""
+"""`paradp`: the entry point. Commands are known by a table, and only the one that is called is imported."""
 
 import os
 import sys
+from dataclasses import dataclass
+from importlib import import_module
 
-import tyro
+from paradp.scripts.interrupts import EXIT_CODE, INTERRUPTED, leave_at_once
 
-from paradp.scripts.bench import bench
-from paradp.scripts.collect import collect
-from paradp.scripts.console import errors
-from paradp.scripts.data import data
-from paradp.scripts.drive import drive
-from paradp.scripts.evaluate import evaluate
-from paradp.scripts.info import info
-from paradp.scripts.release import release
-from paradp.scripts.rollout import rollout
-from paradp.scripts.serve import serve
-from paradp.scripts.study import study
-from paradp.scripts.tasks import tasks
-from paradp.scripts.train import train
+DESCRIPTION = "Diffusion policies denoised in parallel in time, in closed loop."
 
-app = tyro.extras.SubcommandApp()
-for _command in (rollout, evaluate, drive, serve, bench, collect, train, study, release, tasks, info):
-    app.command(_command)
-app.command(data, name="data", help="Look at demonstrations that others recorded, and import them.")
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the module of `paradp.scripts` and the function in it, and what it does in a line."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS = {
+    "rollout": Command("rollout", "rollout", "run a policy in closed loop: success, reward, latency, films"),
+    "evaluate": Command("evaluate", "evaluate", "compare samplers, clocks, … on the same episodes, in one report"),
+    "drive": Command("drive", "drive", "drive a simulated robot in real time, planning while it moves"),
+    "serve": Command("serve", "serve", "serve a policy to robots on the network"),
+    "bench": Command("bench", "bench", "measure the latency of a plan for every engine and sampler"),
+    "collect": Command("collect", "collect", "collect demonstrations by a task's scripted expert"),
+    "data import": Command("data", "import_", "import demonstrations that others recorded"),
+    "data inspect": Command("data", "inspect", "look at demonstrations before training"),
+    "train": Command("train", "train", "train a policy on demonstrations"),
+    "release": Command("release", "release", "make a trained checkpoint one that comes with the package"),
+    "study": Command("study", "study", "measure again what docs/results shows"),
+    "tasks": Command("tasks", "tasks", "list the tasks, or tell all of one"),
+    "info": Command("info", "info", "list samplers, pretrained policies and versions"),
+}
 
 
 def main() -> None:
     """Runs a command. A user's mistake ends in one sentence and exit code 2; with PARADP_TRACEBACK=1, in a traceback."""
     try:
-        app.cli(prog="paradp", description="Diffusion policies denoised in parallel in time, in closed loop.")
+        _run(sys.argv[1:])
     except KeyboardInterrupt:
-        errors.print("interrupted: what was finished is kept; run the same command again to continue")
-        sys.exit(130)
+        _end(INTERRUPTED, EXIT_CODE)
     except (ValueError, OSError) as error:
         if os.environ.get("PARADP_TRACEBACK"):
             raise
-        errors.print(f"paradp: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        _end(f"paradp: {error}", 2)
+
+
+def _run(arguments: list[str]) -> None:
+    group = _group(arguments)
+    name = " ".join(arguments[: 2 if group else 1])
+    if name in COMMANDS:
+        with leave_at_once():
+            from paradp.scripts.call import call
+
+            function = getattr(import_module(f"paradp.scripts.{COMMANDS[name].module}"), COMMANDS[name].function)
+        call(function, f"paradp {name}", arguments[len(name.split()) :])
+    elif arguments and arguments[-1] in ("-h", "--help") and len(arguments) == (2 if group else 1):
+        print(_overview(group))
+    elif arguments == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"paradp {version('paradp')}")
+    elif len(arguments) <= bool(group):
+        print(_overview(group), file=sys.stderr)
         sys.exit(2)
+    else:
+        raise ValueError(_unknown(name, group))
+
+
+def _group(arguments: list[str]) -> str:
+    """The first word where commands have two, such as `data import`."""
+    first = next(iter(arguments), "")
+    return first if any(name.startswith(f"{first} ") for name in COMMANDS) else ""
+
+
+def _overview(group: str) -> str:
+    shown = {name: command for name, command in COMMANDS.items() if name.startswith(group)}
+    width = max(map(len, shown)) + 2
+    rows = [f"  {name:{width}}{command.summary}" for name, command in shown.items()]
+    usage = f"usage: paradp {group} COMMAND".replace("  ", " ")
+    return "\n".join([usage, "", DESCRIPTION, "", *rows, "", "A command explains itself: paradp COMMAND --help"])
+
+
+def _unknown(name: str, group: str) -> str:
+    import difflib
+
+    known = [command for command in COMMANDS if command.startswith(group)]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" — did you mean {near[0]!r}?" if near else "."
+    return f"unknown command {name!r}{hint} There are: {', '.join(known)}."
+
+
+def _end(sentence: str, code: int) -> None:
+    """Ends with a sentence; a message of several lines is made one."""
+    from paradp.scripts.console import errors
+
+    errors.print(
+        " ".join(sentence.split()), style="red" if code == 2 else None, markup=False, highlight=False, soft_wrap=True
+    )
+    sys.exit(code)

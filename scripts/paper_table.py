@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from paradp.checkpoints import find_checkpoint, pretrained, read_info
 from paradp.envs import find_task
 from paradp.rollouts.comparison import Compared, Comparison, interval
+from paradp.scripts.lists import PAIRS, PAPER_SAMPLERS
 
-# Each sequential sampler and its parallel form.
-PAIRS = (("ddpm", "para-ddpm"), ("ddim-15", "para-ddim-15"), ("dpm-solver-15", "para-dpm-solver-15"))
-PAPER_SAMPLERS = tuple(name for pair in PAIRS for name in pair)
 HEADER = ["sampler", "model evals", "parallel iters", "reward (95 %)", "time per episode", "speed-up",
           "paper: evals, iters", "paper: reward", "paper: time per episode", "paper: speed-up"]  # fmt: skip
 

@@ -70,63 +70,114 @@ class BenchRow:
     error_median: float | None
 
 
-def measure_plans(
-    policy: DiffusionPolicy,
-    conditions: Tensor,
-    batch: int,
-    repeats: int,
-    engines: Sequence[EngineName],
-    on_repeat: Callable[[int], None] = lambda done: None,
-) -> list[BenchRow]:
-    """Times plans; all contenders take turns.
+# Arithmetic that takes longer than this many times what fp32 takes is not worth minutes of measuring.
+SLOW_ARITHMETIC = 1.5
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A contender to be built: a sampler on an engine."""
+
+    name: str
+    engine: EngineName | None
+    precision: Precision = "fp32"
+
+
+class Bench:
+    """Times plans; all contenders take turns. Call `build`, `warm_up`, `measure` and `rows`, in that order.
 
     Args:
         policy: whose network and schedule; its own solver and engine are not used.
-        conditions: `[N, C]`, normalised, on the device to measure; every repeat plans for the next `batch` of them.
+        conditions: `[N, C]`, normalised, on the device to measure; every turn plans for the next `batch` of them.
         batch: environments planned together.
-        repeats: plans of each contender; one more is for warm-up. The default sampler and the sequential one then take more
-            turns, as far as `TAIL_PLANS` environments, for the tail of their latencies.
         engines: which, the one measured with all samplers last.
-        on_repeat: told how many repeats are done.
+
+    Attributes:
+        wanted: what is built, in order.
+        left_out: what was not measured after all, and why, in sentences.
     """
-    contenders = list(_contenders(policy, conditions.device, batch, engines))
-    shape = (policy.spec.horizons.predict, policy.spec.action_size)
-    for repeat in range(repeats + 1):
-        rows = (torch.arange(batch) + repeat * batch) % len(conditions)
+
+    def __init__(self, policy: DiffusionPolicy, conditions: Tensor, batch: int, engines: Sequence[EngineName]):
+        self._policy, self._conditions, self._batch, self._engines = policy, conditions, batch, engines
+        self._network = policy.network.to(conditions.device).eval()
+        self._contenders: list[_Contender] = []
+        self.left_out: list[str] = []
+        self.wanted = [
+            Wanted(USUAL, None),
+            *(Wanted(name, engine) for engine in engines[:-1] for name in SOME_SAMPLERS),
+            *(Wanted(name, engines[-1]) for name in SAMPLERS),
+            *(Wanted(name, engines[-1], "bf16") for name in SOME_SAMPLERS),
+        ]
+
+    def build(self) -> Iterator[str]:
+        """Builds the contenders, each with an engine of its own, compiled for its numbers of rows; yields their names."""
+        try:
+            reason = self._why_not_bf16()
+        except ValueError as error:
+            reason = str(error)
+        for wanted in self.wanted:
+            if wanted.precision == "fp32" or not reason:
+                self._contenders.append(self._contender(wanted))
+            yield wanted.name
+        if reason:
+            self.left_out.append(f"{self._engines[-1]} in bf16 is left out: {reason}")
+
+    def warm_up(self) -> float:
+        """One plan of each, which compiles what is needed; returns the seconds that another turn takes."""
+        self._turn(0, self._contenders, warm_up=True)
+        started = time.perf_counter()
+        self._turn(0, self._contenders, warm_up=True)
+        return time.perf_counter() - started
+
+    def turns(self, repeats: int) -> int:
+        """How many turns `measure` takes: for the tail of their latencies, the default sampler and the sequential one take
+        more, as far as `TAIL_PLANS` environments."""
+        return max(repeats, TAIL_PLANS // self._batch)
+
+    def measure(self, repeats: int) -> Iterator[None]:
+        """Measures so many plans of each; yields after every turn."""
+        tails = [c for c in self._contenders if c.name in TAILS and c.computes_as(self._engines[-1], "fp32")]
+        for turn in range(1, self.turns(repeats) + 1):
+            self._turn(turn, self._contenders if turn <= repeats else tails)
+            yield
+
+    def rows(self) -> list[BenchRow]:
+        """What was measured."""
+        return [contender.row(self._contenders) for contender in self._contenders]
+
+    def _turn(self, turn: int, contenders: "Sequence[_Contender]", warm_up: bool = False) -> None:
+        rows = (torch.arange(self._batch) + turn * self._batch) % len(self._conditions)
+        shape = (self._policy.spec.horizons.predict, self._policy.spec.action_size)
         for contender in contenders:
-            contender.plan(conditions[rows], 1000 * repeat, shape, warm_up=repeat == 0)
-        on_repeat(repeat)
-    for repeat in range(repeats + 1, TAIL_PLANS // batch + 1):
-        rows = (torch.arange(batch) + repeat * batch) % len(conditions)
-        for contender in contenders:
-            if contender.name in TAILS and contender.computes_as(engines[-1], "fp32"):
-                contender.plan(conditions[rows], 1000 * repeat, shape, warm_up=False)
-    return [contender.row(contenders) for contender in contenders]
+            contender.plan(self._conditions[rows], 1000 * turn, shape, warm_up)
 
+    def _contender(self, wanted: Wanted) -> "_Contender":
+        spec, device = self._policy.spec, self._conditions.device
+        ddpm = SamplerChoice.parse("ddpm").build(spec.schedule).table
+        if wanted.engine is None:
+            usual = UsualLoop(spec.schedule, ddpm)
+            return _Contender(USUAL, USUAL, lambda: PlainNetwork(self._network), usual, self._policy, self._batch)
+        build = partial(build_engine, self._network, spec, device, wanted.engine, wanted.precision)
+        if wanted.name == PUBLISHED:
+            return _Contender(wanted.name, wanted.name, build, PublishedParaDDPM(ddpm), self._policy, self._batch)
+        choice = SamplerChoice.parse(wanted.name)
+        if choice.measured:
+            planned = Planner(build(), self._network, spec, device).choose(wanted.name, self._batch)
+            choice = SamplerChoice.parse(planned.sampler)
+        return _Contender(wanted.name, str(choice), build, choice.build(spec.schedule), self._policy, self._batch)
 
-def _contenders(
-    policy: DiffusionPolicy, device: torch.device, batch: int, engines: Sequence[EngineName]
-) -> "Iterator[_Contender]":
-    network, spec = policy.network.to(device).eval(), policy.spec
-    ddpm = SamplerChoice.parse("ddpm").build(spec.schedule).table
-    yield _Contender(USUAL, USUAL, lambda: PlainNetwork(network), UsualLoop(spec.schedule, ddpm), policy, batch)
+    def _why_not_bf16(self) -> str:
+        """Why the last engine is not measured in bf16: it is much slower than in fp32; empty where it is not.
 
-    def contend(engine: EngineName, precision: Precision, names: Sequence[str]) -> "Iterator[_Contender]":
-        # Each has an engine of its own, compiled for its numbers of rows, as it would alone.
-        build = partial(build_engine, network, spec, device, engine, precision)
-        for name in names:
-            if name == PUBLISHED:
-                yield _Contender(name, name, build, PublishedParaDDPM(ddpm), policy, batch)
-                continue
-            choice = SamplerChoice.parse(name)
-            if choice.measured:
-                choice = SamplerChoice.parse(Planner(build(), network, spec, device).choose(name, batch).sampler)
-            yield _Contender(name, str(choice), build, choice.build(spec.schedule), policy, batch)
-
-    for engine in engines[:-1]:
-        yield from contend(engine, "fp32", SOME_SAMPLERS)
-    yield from contend(engines[-1], "fp32", SAMPLERS)
-    yield from contend(engines[-1], "bf16", SOME_SAMPLERS)
+        Raises:
+            ValueError: it cannot be built.
+        """
+        spec, device = self._policy.spec, self._conditions.device
+        fp32, bf16 = (
+            time_call(build_engine(self._network, spec, device, self._engines[-1], precision), spec, device, self._batch)
+            for precision in ("fp32", "bf16")
+        )
+        return f"here it takes {bf16 / fp32:.1f} times as long as in fp32" if bf16 > SLOW_ARITHMETIC * fp32 else ""
 
 
 class TimedEngine:

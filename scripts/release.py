@@ -2,28 +2,37 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
-from paradp.checkpoints import find_checkpoint, read_card, read_info
-from paradp.checkpoints.cards import UNMEASURED
-from paradp.checkpoints.store import FILES, PRETRAINED
-from paradp.policy.files import write_whole
-from paradp.rollouts.statistics import Estimate
-from paradp.rollouts.summary import Summary
-from paradp.scripts.console import console
+from paradp.checkpoints.finding import FILES, PRETRAINED, find_checkpoint
+from paradp.scripts.console import loading, say
+
+if TYPE_CHECKING:
+    from paradp.rollouts.statistics import Estimate
+    from paradp.rollouts.summary import Summary
 
 
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     """Copy a checkpoint to the pretrained ones and write the success that rollouts of it measured into its card.
 
-        paradp release runs/train/checkpoint --runs runs/square-200/ddpm runs/square-200/para-ddpm
+        paradp release runs/train/checkpoint \\
+            --runs runs/square-200/ddpm runs/square-200/para-ddpm
 
     Args:
         checkpoint: the checkpoint's directory.
         runs: directories of finished rollouts of these very weights.
     """
     path = find_checkpoint(checkpoint)
+    for run in runs:
+        if not (run / "summary.json").is_file():
+            raise ValueError(f"{run} holds no finished run: it has no summary.json")
+    with loading("PyTorch, to check the checkpoint"):
+        from paradp.checkpoints import read_card, read_info
+        from paradp.checkpoints.cards import UNMEASURED
+        from paradp.policy.files import write_whole
+        from paradp.rollouts.summary import Summary
     info = read_info(path)
     lines = []
     for run in runs:
@@ -39,10 +48,10 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     for name in FILES:
         shutil.copyfile(path / name, target / name)
     write_whole(target / "README.md", card.replace(UNMEASURED, "\n".join(lines)).encode())
-    console.print(f"{info.spec.task}: {target}")
+    say(f"{info.spec.task}: {target}")
 
 
-def _result(summary: Summary) -> str:
+def _result(summary: "Summary") -> str:
     last = summary.seed + summary.episodes - 1
     graded = f", reward {_told(summary.reward)}" if summary.graded else ""
     return (
@@ -52,6 +61,6 @@ def _result(summary: Summary) -> str:
     )
 
 
-def _told(estimate: Estimate) -> str:
+def _told(estimate: "Estimate") -> str:
     low, high = estimate.ci95
     return f"{estimate.mean:.3f} (95 % {low:.3f}–{high:.3f})"

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from paradp.policy.files import write_whole
-from paradp.rollouts.summary import hardware, versions
+from paradp.rollouts.machine import hardware, versions
 
 
 def write_report(path: Path, title: str, body: str) -> None:

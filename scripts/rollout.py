@@ -4,58 +4,49 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
-from rich.console import Group
+from typing import TYPE_CHECKING, Any, Literal
 
 from paradp.envs import find_task
-from paradp.policy import EngineName, Precision
-from paradp.rollouts import RolloutConfig
-from paradp.rollouts import rollout as run
-from paradp.rollouts.backends import Local
-from paradp.rollouts.clocks import ClockChoice
-from paradp.rollouts.comparison import compare
-from paradp.rollouts.config import ControllerName, cores
-from paradp.rollouts.video import film_of, side_by_side
-from paradp.rollouts.watcher import Watcher
-from paradp.sampler import SAMPLERS, SamplerChoice, sampler_names
-from paradp.scripts.console import console, progress
-from paradp.scripts.figures import plot_reward_against_latency
-from paradp.scripts.live import count_table, live_view, timing_table
-from paradp.scripts.report import markdown_table, write_report
-from paradp.scripts.tables import comparison_table
+from paradp.policy.choices import EngineName, Precision
+from paradp.rollouts.clocks import ClockChoice, ControllerName
+from paradp.rollouts.machine import cores
+from paradp.sampler import SAMPLERS, SamplerChoice
+from paradp.scripts.call import Count, NoneOrMore, Seed, Several, TaskName
+from paradp.scripts.console import console, doing, loading, progress, say
+from paradp.scripts.lists import SamplersText, words
+from paradp.scripts.places import check_folder, checkpoint_of, default_out, disturbance_of
 
-SAMPLER_HELP = "how to denoise, one or several with commas between them, each with its options behind colons. " + " ".join(
-    f"{name}: {family.summary}{'; options ' * bool(family.options)}{', '.join(family.options_as_typed)}."
-    for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True)
-)
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from paradp.rollouts import RolloutConfig
+    from paradp.rollouts.watcher import Watcher
 
 
 def rollout(
-    task: tyro.conf.Positional[str],
-    sampler: Annotated[str, tyro.conf.arg(help=SAMPLER_HELP)] = "auto",
-    window: int | None = None,
+    task: TaskName,
+    sampler: SamplersText = "auto",
+    window: Count | None = None,
     tolerance: float | None = None,
     split: Literal["unit", "linear"] | None = None,
-    max_rounds: int | None = None,
-    execute: int | None = None,
+    max_rounds: Count | None = None,
+    execute: Count | None = None,
     clock: str = "ideal",
     controller: ControllerName = "sync",
     disturbance: str | None = None,
-    max_steps: int | None = None,
-    episodes: int = 20,
-    seed: int = 0,
-    envs: int = 1,
-    workers: int = 1,
-    videos: int = 1,
+    max_steps: Count | None = None,
+    episodes: Count = 20,
+    seed: Seed = 0,
+    envs: Several = 1,
+    workers: Several = 1,
+    videos: NoneOrMore = 1,
     checkpoint: str | None = None,
     device: str = "cpu",
     engine: EngineName = "auto",
     precision: Precision = "fp32",
     live: bool = False,
     trace: bool = False,
-    out: Path = Path("runs/rollout"),
+    out: Path | None = None,
 ) -> None:
     """Run a policy in closed loop; measure success, reward and latency, film it, and write it all down.
 
@@ -64,11 +55,11 @@ def rollout(
 
         paradp rollout square --episodes 20 --out runs/demo
         paradp rollout square --live --trace
-        paradp rollout square --sampler ddpm,auto,para-ddpm:window=8:tolerance=0.1 --out runs/three
+        paradp rollout square --out runs/three \\
+            --sampler ddpm auto para-ddpm:window=8:tolerance=0.1
 
     Args:
         task: the task's name; `paradp tasks` lists them.
-        sampler: see above.
         window: steps evaluated at once, for every parallel sampler named.
         tolerance: accepted change in standard deviations of a step's noise, for every para- sampler named.
         split: what a round holds fixed, for every para- sampler named: unit (the paper's) or linear.
@@ -78,7 +69,7 @@ def rollout(
             takes here. fixed:MS: so long for each. replay:FILE: as long as the plans in a run's alone.parquet took.
         controller: sync asks for a chunk when the last one is used up, ahead while there are actions left; ahead-blend
             blends each chunk with what is left of the last one, ahead-inpaint denoises it to agree with that.
-        disturbance: what happens to the task's object meanwhile: push or belt.
+        disturbance: what happens to the task's object meanwhile: none, push or belt; none by default.
         max_steps: control steps until an episode is given up; the task's own number by default.
         episodes: how many; episode i has seed SEED + i.
         seed: of the first episode's environment and noise.
@@ -87,21 +78,47 @@ def rollout(
         videos: how many of the first episodes to film.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
         device: where the network computes: cpu or cuda.
-        engine: what computes it; auto takes the fastest that there is for the device.
-        precision: of its arithmetic; bf16 is faster and changes plans a little.
+        engine: what computes it; auto takes the fastest for the device.
+        precision: of its arithmetic; bf16 changes plans a little, and is faster on CPUs and GPUs with instructions for it.
         live: show the loop's timing while it runs; for one worker.
         trace: write when everything happened to trace.json, for ui.perfetto.dev; for one worker.
-        out: the run's directory.
+        out: the run's directory; by default runs/rollout/TASK-SAMPLERS-DIGEST. The digest is of all other settings, so
+            that the same command continues its run and another one never meets it.
     """
     entry = find_task(task)
-    if videos and (problem := entry.task.render_problem):
-        console.print(f"no films: {problem}", markup=False)
-        videos = 0
+    weights = checkpoint_of(task, checkpoint)
+    disturbance = disturbance_of(task, disturbance)
     if (live or trace) and workers > 1:
         raise ValueError("--live and --trace watch the loop of one process: leave out --workers")
     flags = {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds}
-    _check_flags(flags, choices := [SamplerChoice.parse(text) for text in sampler.split(",")])
-    choices = [_with_flags(choice, flags) for choice in choices]
+    choices = _choices(sampler, flags)
+    threads = max(1, cores() // workers)
+    timing = ClockChoice.parse(clock)
+    if out is None:
+        settings = (
+            seed,
+            envs,
+            threads,
+            device,
+            engine,
+            precision,
+            execute,
+            timing.identity,
+            controller,
+            disturbance,
+            max_steps,
+        )
+        out = default_out("rollout", task, list(map(str, choices)), weights, {"settings": settings})
+        say(f"writing to {out}")
+    check_folder(out)
+    folders = [out / run_folder(choice) if len(choices) > 1 else out for choice in choices]
+    if len(choices) > 1:
+        _check_parent(out, folders)
+    if videos and (problem := entry.task.render_problem):
+        say(f"no films: {problem}")
+        videos = 0
+    with loading():
+        from paradp.rollouts import RolloutConfig
     config = RolloutConfig(
         task,
         choices[0],
@@ -110,71 +127,100 @@ def rollout(
         episodes=episodes,
         seed=seed,
         envs=envs,
-        threads=max(1, cores() // workers),
+        threads=threads,
         videos=videos,
         device=device,
         engine=engine,
         precision=precision,
         execute=execute,
-        clock=ClockChoice.parse(clock),
+        clock=timing,
         controller=controller,
         disturbance=disturbance,
         max_steps=max_steps,
     )
-    configs = [replace(config, sampler=c, out=out / run_folder(c) if len(choices) > 1 else out) for c in choices]
-    if len(configs) > 1:
-        _check_parent(out, [one.out for one in configs])
+    configs = [replace(config, sampler=c, out=folder) for c, folder in zip(choices, folders, strict=True)]
+    _settle(configs)
     for one in configs:
-        # A mistake in the last sampler should not wait for the first one's episodes.
-        with console.status(f"loading {one.sampler}" + "; measuring what is fastest here" * one.sampler.measured):
+        _run(one, workers, live, trace)
+    _compare(configs, out)
+
+
+def _settle(configs: "list[RolloutConfig]") -> None:
+    """A mistake in the last sampler should not wait for the first one's episodes."""
+    for one in configs:
+        with doing(f"loading {one.sampler}" + "; measuring what is fastest here" * one.sampler.measured):
             one.check()
             _, why = one.settled()
         if why:
-            console.print(f"{one.sampler} is {why}")
-    for one in configs:
-        watcher = Watcher(1 / entry.task.control_hz)
-        with _shown(live, one, watcher) as report:
-            run(one, report, Local(workers) if workers > 1 else None, [watcher])
-        if live:
-            console.print(_tables(one, watcher))
-        if trace and watcher.steps:
-            watcher.timeline.write_trace(one.out / "trace.json")
-            console.print(f"trace: {one.out / 'trace.json'}, to be opened at ui.perfetto.dev")
-    comparison = compare({str(one.sampler): one.out for one in configs})
+            say(f"{one.sampler} is {why}")
+
+
+def _run(config: "RolloutConfig", workers: int, live: bool, trace: bool) -> None:
+    from paradp.rollouts import rollout as run
+    from paradp.rollouts.backends import Local
+    from paradp.rollouts.watcher import Watcher
+
+    watcher = Watcher(1 / find_task(config.task).task.control_hz)
+    with _shown(live, config, watcher) as report:
+        run(config, report, Local(workers) if workers > 1 else None, [watcher])
+    if live:
+        console.print(_tables(config, watcher))
+    if trace and watcher.steps:
+        watcher.timeline.write_trace(config.out / "trace.json")
+        say(f"trace: {config.out / 'trace.json'}, to be opened at ui.perfetto.dev")
+
+
+def _compare(configs: "list[RolloutConfig]", out: Path) -> None:
+    """Shows and writes what the runs measured, side by side."""
+    with doing("comparing"):
+        from paradp.rollouts.comparison import compare
+        from paradp.scripts.figures import plot_reward_against_latency
+        from paradp.scripts.report import markdown_table, write_report
+        from paradp.scripts.tables import comparison_table
+
+        comparison = compare({str(one.sampler): one.out for one in configs})
+        plot_reward_against_latency(comparison, out / "comparison.png")
+        write_report(
+            out / "comparison.md",
+            comparison.title,
+            markdown_table(["", *(run.label for run in comparison.runs)], comparison.rows()) + "\n\n![](comparison.png)",
+        )
     console.print(comparison_table(comparison))
-    plot_reward_against_latency(comparison, out / "comparison.png")
-    write_report(
-        out / "comparison.md",
-        comparison.title,
-        markdown_table(["", *(run.label for run in comparison.runs)], comparison.rows()) + "\n\n![](comparison.png)",
-    )
-    console.print(f"in {out}: comparison.md, comparison.png; per sampler summary.json, episodes.parquet, steps.parquet")
+    say(f"in {out}: comparison.md, comparison.png; per sampler summary.json, episodes.parquet, steps.parquet")
     _tell_of_films(configs, out)
 
 
-def _tell_of_films(configs: list[RolloutConfig], out: Path) -> None:
+def _tell_of_films(configs: "list[RolloutConfig]", out: Path) -> None:
     """Names the films, and puts those of the first seed side by side."""
+    from paradp.rollouts.video import film_of, side_by_side
+
     for film in sorted(out.glob("**/videos/*.mp4")):
-        console.print(f"film: {film}")
+        say(f"film: {film}")
     first = [found for one in configs if (found := film_of(one.out / "videos", one.seed))]
     if configs[0].videos and len(first) > 1:
         together = out / "side-by-side.mp4"
         side_by_side(first, together)
-        console.print(f"film: {together}")
+        say(f"film: {together}")
 
 
 @contextmanager
-def _shown(live: bool, config: RolloutConfig, watcher: Watcher) -> Iterator[Callable[[int], None]]:
+def _shown(live: bool, config: "RolloutConfig", watcher: "Watcher") -> Iterator[Callable[[int], None]]:
     """A live view of the loop, or a progress bar."""
     if not live:
         with progress(f"{config.task} · {config.sampler}", config.episodes) as report:
             yield report
         return
+    from paradp.scripts.live import live_view
+
     with live_view(lambda: _tables(config, watcher)) as watcher.on_change:
         yield lambda episodes: None
 
 
-def _tables(config: RolloutConfig, watcher: Watcher) -> Group:
+def _tables(config: "RolloutConfig", watcher: "Watcher") -> "Group":
+    from rich.console import Group
+
+    from paradp.scripts.live import count_table, timing_table
+
     counts = {
         f"episodes of {config.episodes}": watcher.episodes,
         "successes": watcher.successes,
@@ -196,10 +242,20 @@ def _check_parent(out: Path, runs: list[Path]) -> None:
         raise ValueError(f"{out} is not empty and holds no runs; choose another --out")
 
 
-def _check_flags(flags: dict[str, Any], choices: list[SamplerChoice]) -> None:
+def _choices(text: str, flags: dict[str, Any]) -> list[SamplerChoice]:
+    """The samplers named, with the flags that they know.
+
+    Raises:
+        ValueError: one is unknown or named twice, or a flag is for none of them.
+    """
+    choices = [SamplerChoice.parse(word) for word in words(text)]
     for flag, value in flags.items():
         if value is not None and not any(flag in SAMPLERS[choice.family].options for choice in choices):
             raise ValueError(f"--{flag} is for none of the samplers named: {', '.join(map(str, choices))}")
+    choices = [_with_flags(choice, flags) for choice in choices]
+    if not choices or len(set(choices)) < len(choices):
+        raise ValueError(f"--sampler must name one or several different samplers, not {text!r}")
+    return choices
 
 
 def _with_flags(choice: SamplerChoice, flags: dict[str, Any]) -> SamplerChoice:

@@ -7,17 +7,17 @@ import signal
 from pathlib import Path
 from ssl import SSLContext
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import torch
 import tyro
 
-from paradp.checkpoints import load_policy
-from paradp.policy import EngineName, Precision
-from paradp.policy.processes import spare_garbage_collection
-from paradp.rollouts.config import cores
-from paradp.scripts.console import console
-from paradp.scripts.rollout import SAMPLER_HELP
+from paradp.policy.choices import EngineName, Precision
+from paradp.rollouts.machine import cores
+from paradp.sampler import SamplerChoice
+from paradp.scripts.call import Several
+from paradp.scripts.console import console, doing, loading, say
+from paradp.scripts.lists import SamplerText
+from paradp.scripts.places import checkpoint_named
 
 if TYPE_CHECKING:
     from paradp.policy.serving import PolicyServer, Remote, ServerConfig
@@ -29,11 +29,11 @@ def serve(
     checkpoint: tyro.conf.Positional[str],
     port: int = 8000,
     host: str = "127.0.0.1",
-    sampler: Annotated[str, tyro.conf.arg(help=SAMPLER_HELP)] = "auto",
+    sampler: SamplerText = "auto",
     together: int = 8,
     waiting: int = 64,
     clients: int = 64,
-    threads: int | None = None,
+    threads: Several | None = None,
     device: str = "cpu",
     engine: EngineName = "auto",
     precision: Precision = "fp32",
@@ -47,14 +47,15 @@ def serve(
     after the answers to what it has accepted.
 
         paradp serve square
-        PARADP_API_KEY=secret paradp serve runs/train/checkpoint --host 0.0.0.0 --port 8000
-        paradp serve square --host 0.0.0.0 --tls-cert server.pem --tls-key server.key
+        PARADP_API_KEY=secret paradp serve runs/train/checkpoint \\
+            --host 0.0.0.0 --port 8000
+        paradp serve square --host 0.0.0.0 \\
+            --tls-cert server.pem --tls-key server.key
 
     Args:
         checkpoint: a pretrained policy's name or a checkpoint's directory.
         port: where to listen; 0 for any that is free.
         host: whom to listen to; by default this machine alone, 0.0.0.0 for everyone.
-        sampler: see above.
         together: clients that are planned for in one batch, at most.
         waiting: requests that may wait; further ones are told that the server is busy.
         clients: connections at a time.
@@ -68,13 +69,21 @@ def serve(
             wss://HOST:PORT.
         tls_key: a PEM file with its private key.
     """
-    serving = _serving()
+    checkpoint_named(checkpoint)
+    SamplerChoice.parse(sampler)
+    with loading("PyTorch and the server"):
+        import torch
+
+        from paradp.checkpoints import load_policy
+        from paradp.policy.processes import spare_garbage_collection
+
+        serving = _serving()
     config = serving.ServerConfig(
         host, port, os.environ.get(API_KEY), clients, together, waiting, 1024 * max_message_kib, _tls(tls_cert, tls_key)
     )
-    serving.listenable(config.host, port)  # found out before anything is loaded
+    serving.listenable(config.host, port)  # found out before the policy is loaded
     torch.set_num_threads(threads or cores())
-    with console.status(f"loading {checkpoint}, measuring and compiling what is needed"):
+    with doing(f"loading {checkpoint}, measuring and compiling what is needed"):
         policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
         server = serving.PolicyServer(policy, config, sampler)
         server.warm_up()
@@ -117,8 +126,7 @@ async def _run(server: "PolicyServer", config: "ServerConfig") -> None:
         guarded = "with an API key" if config.api_key else "without an API key"
         here, *elsewhere = _serving().urls(config.host, port, config.tls is not None)
         others = "".join(f" (from other machines {url})" for url in elsewhere)
-        said = f"serving at {here}{others}, {guarded}; Ctrl-C ends it"
-        console.print(said, soft_wrap=True, markup=False, highlight=False)
+        say(f"serving at {here}{others}, {guarded}; Ctrl-C ends it")
 
     await server.run(stop, ready)
     console.print("closed")

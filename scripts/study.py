@@ -1,29 +1,15 @@
 """`paradp study`: rerun what docs/results shows."""
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from paradp.scripts.console import console
-from paradp.scripts.studies.agreement import study_agreement
-from paradp.scripts.studies.context import Context
-from paradp.scripts.studies.distributions import study_distributions
-from paradp.scripts.studies.engines import study_engines
-from paradp.scripts.studies.experts import study_experts
-from paradp.scripts.studies.film import study_film
-from paradp.scripts.studies.loop_cost import study_loop_cost
-from paradp.scripts.studies.mixture import study_mixture
-from paradp.scripts.studies.real_time import study_real_time
-from paradp.scripts.studies.serving import study_serving
-from paradp.scripts.studies.solvers import study_solvers
-from paradp.scripts.studies.spread import study_spread
-from paradp.scripts.studies.tasks import study_tasks
-from paradp.scripts.studies.throughput import study_throughput
-from paradp.scripts.studies.tolerances import study_tolerances
-from paradp.scripts.studies.variants import study_variants
-from paradp.scripts.studies.windows import study_windows
+from paradp.envs import find_task
+from paradp.scripts.call import TaskName
+from paradp.scripts.console import doing, loading, say
+from paradp.scripts.places import check_folder
 
 Name = Literal[
     "agreement",
@@ -43,29 +29,11 @@ Name = Literal[
     "tasks",
     "film",
 ]
-STUDIES: dict[Name, Callable[[Context], None]] = {
-    "agreement": study_agreement,
-    "spread": study_spread,
-    "distributions": study_distributions,
-    "solvers": study_solvers,
-    "windows": study_windows,
-    "tolerances": study_tolerances,
-    "variants": study_variants,
-    "mixture": study_mixture,
-    "loop-cost": study_loop_cost,
-    "engines": study_engines,
-    "throughput": study_throughput,
-    "real-time": study_real_time,
-    "serving": study_serving,
-    "experts": study_experts,
-    "tasks": study_tasks,
-    "film": study_film,
-}
 
 
 def study(
     name: tyro.conf.Positional[Name],
-    task: tyro.conf.Positional[str] = "square",
+    task: TaskName = "square",
     out: Path = Path("docs/results"),
     runs: Path = Path("runs"),
 ) -> None:
@@ -89,7 +57,14 @@ def study(
             RUNS`), and engines compares them; variants compares the trainings found here (`paradp train --out RUNS/NAME`),
             tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8 --out RUNS/TASK`).
     """
-    with console.status(f"{name} on {task} …"):
-        STUDIES[name](Context(task, out, runs))
+    find_task(task)
+    check_folder(out)
+    module = name.replace("-", "_")
+    with loading():
+        from paradp.scripts.studies.context import Context
+
+        measure = getattr(import_module(f"paradp.scripts.studies.{module}"), f"study_{module}")
+    with doing(f"{name} on {task}"):
+        measure(Context(task, out, runs))
     for path in sorted([*out.glob(f"{task}-{name}*"), *out.glob(f"{name}*")]):
-        console.print(str(path))
+        say(str(path))

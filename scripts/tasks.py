@@ -4,7 +4,7 @@ import numpy as np
 import tyro
 from rich.table import Table
 
-from paradp.checkpoints import pretrained
+from paradp.checkpoints.finding import pretrained
 from paradp.envs import ACTION_CONVENTIONS, all_tasks, find_task
 from paradp.scripts.console import console
 
@@ -42,7 +42,7 @@ def _tell(name: str) -> None:
     console.print(f"{task.control_hz} Hz, given up after {task.max_steps} control steps")
     expert = "nobody; see paradp data import" if entry.expert is None else entry.expert.__name__
     console.print(f"demonstrated by {expert}; disturbances: {', '.join(task.disturbances) or 'none'}")
-    shipped = f"see paradp info --checkpoint {name}" if name in pretrained() else "none; see paradp collect and paradp train"
+    shipped = f"see paradp info --checkpoint {name}" if name in pretrained() else _without(name, entry.expert is not None)
     console.print(f"weights: {shipped}")
     observation = Table("observation", "values")
     for key, size in task.observation.items():
@@ -55,6 +55,10 @@ def _tell(name: str) -> None:
             actions.add_row(convention.name if first == 0 else "", quantity, str(size), low, high)
             first += size
     console.print(observation, actions)
+
+
+def _without(name: str, expert: bool) -> str:
+    return f"none; see paradp {'collect' if expert else 'data import'} and paradp train"
 
 
 def _brief(limits: np.ndarray) -> str:

@@ -1,44 +1,59 @@
 """`paradp train`: a diffusion policy from demonstrations."""
 
+import hashlib
 import json
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import tyro
 
-from paradp.checkpoints import ModelCard, load_trained, read_card, save_checkpoint
-from paradp.policy.arithmetic import Arithmetic
-from paradp.policy.demonstrations import Demonstrations
-from paradp.policy.training import TrainedPolicy, TrainingConfig
-from paradp.policy.training import train as run
-from paradp.rollouts.summary import hardware
-from paradp.scripts.console import console, progress
-from paradp.scripts.loss_plot import plot_losses
+from paradp.checkpoints.finding import find_checkpoint
+from paradp.policy.training_config import TrainingConfig
+from paradp.rollouts.machine import hardware
+from paradp.scripts.call import TaskName
+from paradp.scripts.console import loading, progress, say
+from paradp.scripts.lists import listed
+from paradp.scripts.places import check_folder
+
+if TYPE_CHECKING:
+    from paradp.policy.arithmetic import Arithmetic
+    from paradp.policy.demonstrations import Demonstrations
+    from paradp.policy.training import TrainedPolicy
 
 
 @dataclass(frozen=True)
-class TrainingFlags(TrainingConfig):
-    """How to train; the flags --bf16 and --no-bf16 are the command's own."""
+class Flags(TrainingConfig):
+    """What was typed, not checked yet: tyro would report a mistake in its own words."""
 
-    bf16: tyro.conf.Suppress[bool | None] = None
+    channels: Annotated[tuple[int, ...], listed(int, "INT")] = TrainingConfig.channels
+    bf16: tyro.conf.Suppress[bool | None] = None  # the command's own flags --bf16 and --no-bf16
+
+    def __post_init__(self) -> None:
+        pass
+
+    def checked(self) -> TrainingConfig:
+        """Raises:
+        ValueError: the configuration is impossible.
+        """
+        return TrainingConfig(**{field.name: getattr(self, field.name) for field in fields(self)})
 
 
-DEFAULT_CONFIG = TrainingFlags()
+DEFAULT_CONFIG = Flags()
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 
 
 def train(
-    task: tyro.conf.Positional[str],
+    task: TaskName,
     data: Path | None = None,
-    out: Path = Path("runs/train"),
+    out: Path | None = None,
     init: Path | None = None,
     half: bool = True,
     bf16: Flag = False,
     no_bf16: Flag = False,
-    config: tyro.conf.OmitArgPrefixes[TrainingFlags] = DEFAULT_CONFIG,
+    config: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_CONFIG,
 ) -> None:
     """Train a diffusion policy; the checkpoint in OUT/checkpoint is renewed as training goes on.
 
@@ -50,7 +65,9 @@ def train(
     Args:
         task: the task that the demonstrations are of.
         data: the zarr group of demonstrations; demos/TASK.zarr by default.
-        out: where state, metrics, loss plot and checkpoint go.
+        out: where state, metrics, loss plot and checkpoint go; by default runs/train/TASK-DIGEST. The digest is of the
+            demonstrations and of all settings, so that the same command continues its training and another one never
+            meets it.
         init: a checkpoint's directory to start from instead of random weights.
         half: store the checkpoint's weights in half precision.
         bf16: compute in bfloat16; by default a step of each arithmetic is timed and the faster taken.
@@ -60,19 +77,55 @@ def train(
     if bf16 and no_bf16:
         raise ValueError("--bf16 and --no-bf16 exclude each other")
     config = replace(config, bf16=True if bf16 else False if no_bf16 else None)
-    demonstrations = Demonstrations.open(data or Path(f"demos/{task}.zarr"))
+    config.check_numbers()
+    path = data or Path(f"demos/{task}.zarr")
+    check_data(path, task)
+    if out is not None:
+        check_folder(out)
+    start_from = None if init is None else find_checkpoint(init)
+    with loading("PyTorch"):
+        from paradp.policy.demonstrations import Demonstrations
+    training = config.checked()
+    demonstrations = Demonstrations.open(path)
     if demonstrations.info.task != task:
         raise ValueError(f"{demonstrations.path} holds demonstrations of {demonstrations.info.task!r}, not of {task!r}")
+    if out is None:
+        out = Path("runs/train") / f"{task}-{_digest(demonstrations, training, start_from)}"
+        say(f"writing to {out}")
+    _train(demonstrations, training, out, start_from, half)
+    say(f"checkpoint {out}/checkpoint · losses {out}/loss.png")
+
+
+def check_data(path: Path, task: str) -> None:
+    """Checks by its name that there may be demonstrations of ours.
+
+    Raises:
+        ValueError: there are none; the message says how to get them.
+    """
+    if path.suffix in (".hdf5", ".h5"):
+        raise ValueError(f"{path} must be imported first: paradp data import {path} --out demos/{task}.zarr")
+    if not path.exists():
+        raise ValueError(
+            f"{path} holds no demonstrations: collect them (paradp collect {task} --out {path}), or import recorded ones"
+        )
+    if not path.is_dir():
+        raise ValueError(f"{path} holds no demonstrations: it is a file, not a zarr group of paradp")
+
+
+def _train(demonstrations: "Demonstrations", config: TrainingConfig, out: Path, init: Path | None, half: bool) -> None:
+    from paradp.checkpoints import ModelCard, load_trained, read_card, save_checkpoint
+    from paradp.policy.training import train as run
+    from paradp.scripts.loss_plot import plot_losses
+
     command = shlex.join(["paradp", *sys.argv[1:]])
     earlier = read_card(init) if init else ""
-
     computes: list[Arithmetic] = []
 
-    def begin(arithmetic: Arithmetic) -> None:
+    def begin(arithmetic: "Arithmetic") -> None:
         computes.append(arithmetic)
-        console.print(f"training in {arithmetic}")
+        say(f"training in {arithmetic}")
 
-    def save(trained: TrainedPolicy, path: Path) -> None:
+    def save(trained: "TrainedPolicy", path: Path) -> None:
         card = ModelCard(
             trained.spec,
             demonstrations.info,
@@ -87,10 +140,18 @@ def train(
         save_checkpoint(trained, path, card.render(), half)
         plot_losses(out / "metrics.jsonl", out / "loss.png")
 
-    with progress(f"training {task}", config.steps) as report:
+    with progress(f"training {demonstrations.info.task}", config.steps) as report:
         start = load_trained(init) if init else None
         run(demonstrations, config, out, save, lambda step, loss: report(step, f"loss {loss:.4f}"), start, begin)
-    console.print(f"checkpoint {out}/checkpoint · losses {out}/loss.png")
+
+
+def _digest(demonstrations: "Demonstrations", config: TrainingConfig, init: Path | None) -> str:
+    """Of what a training depends on: the demonstrations' content, the settings, the weights that it starts from."""
+    from paradp.checkpoints import checkpoint_digest
+
+    start = None if init is None else checkpoint_digest(init)
+    described = repr((config, demonstrations.info, demonstrations.digest(), start))
+    return hashlib.sha256(described.encode()).hexdigest()[:8]
 
 
 def _took(metrics: Path) -> str:
@@ -98,6 +159,8 @@ def _took(metrics: Path) -> str:
     lines = metrics.read_text().splitlines()
     if not lines:
         return ""
+    import torch
+
     machine, threads = hardware(), torch.get_num_threads()
     return (
         f"Took {json.loads(lines[-1])['seconds'] / 60:.0f} minutes on {threads} thread{'s' * (threads > 1)} of"

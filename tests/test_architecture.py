@@ -51,7 +51,8 @@ def test_thinking_needs_no_simulator(room):
     program = (
         "import sys\n"
         "for name in ('robosuite', 'mujoco', 'gymnasium'): sys.modules[name] = None\n"
-        f"import paradp.{room}\n"
+        f"import paradp.{room} as room\n"
+        "for name in room.__all__: getattr(room, name)\n"  # packages import what they export when it is first used
         "import paradp.sampler.names, paradp.policy.controller\n"
         "print('ok')"
     )

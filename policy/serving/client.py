@@ -14,10 +14,10 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection, connect
 
-from paradp.policy.asynchronous import AsyncController, Late
+from paradp.policy.asynchronous import AsyncController
+from paradp.policy.choices import Joining, Late
 from paradp.policy.controller import Hold
 from paradp.policy.errors import described
-from paradp.policy.joining import Joining
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.serving.addresses import check_api_key, check_url
 from paradp.policy.serving.answers import MOST_ANSWER_BYTES, read_interface, read_plan

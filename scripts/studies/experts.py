@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from paradp.envs import ACTION_CONVENTIONS, Disturbance, all_tasks, find_task
 from paradp.policy.files import write_whole
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE, Attempt, demonstrate
-from paradp.rollouts.config import cores
+from paradp.rollouts.machine import cores
 from paradp.rollouts.statistics import Estimate, wilson
 from paradp.rollouts.workers import Workers
 from paradp.scripts.console import each

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib
 
 from paradp.envs import find_task
-from paradp.rollouts.config import cores
+from paradp.rollouts.machine import cores
 from paradp.rollouts.robot import COMMAND_SHARE
 from paradp.rollouts.statistics import wilson
 from paradp.scripts.report import markdown_table, write_report

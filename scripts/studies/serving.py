@@ -15,7 +15,7 @@ import numpy as np
 
 from paradp.checkpoints import find_checkpoint, read_info
 from paradp.policy.requests import PlanRequest
-from paradp.rollouts.config import cores
+from paradp.rollouts.machine import cores
 from paradp.rollouts.timeline import Distribution
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report

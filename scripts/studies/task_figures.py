@@ -14,7 +14,7 @@ from paradp.rollouts.comparison import Compared, Comparison, compare
 from paradp.rollouts.evaluation import cell_folder
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.sampler import NoisePath
-from paradp.scripts.paper_table import PAPER_SAMPLERS
+from paradp.scripts.lists import PAPER_SAMPLERS
 from paradp.scripts.studies.bench import Bench
 from paradp.scripts.studies.experts import ExpertFigures
 from paradp.scripts.studies.observations import scattered_histories

@@ -10,9 +10,8 @@ from statistics import median
 from paradp.checkpoints import checkpoint_digest
 from paradp.rollouts import Episode, RolloutConfig
 from paradp.rollouts.backends import Job, Local
-from paradp.rollouts.config import cores
+from paradp.rollouts.machine import cores, versions
 from paradp.rollouts.overhead import measure_overhead
-from paradp.rollouts.summary import versions
 from paradp.sampler import SamplerChoice
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report

@@ -1,6 +1,7 @@
 """Engines compute the network that they were built from, whatever the number of rows."""
 
 import hashlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -175,3 +176,18 @@ def test_a_cache_that_cannot_be_written_does_no_harm(trained, tmp_path, monkeypa
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PARADP_CACHE", str(tmp_path / "file"))
     assert build_engine(trained.network, trained.spec, CPU, "openvino").name == "openvino"
+
+
+def test_bf16_that_is_slower_than_fp32_is_warned_of(trained, caplog):
+    class Slow(EagerEngine):
+        def __call__(self, x, t, condition):
+            time.sleep(0.05)
+            return super().__call__(x, t, condition)
+
+    eager = EagerEngine(trained.network, trained.spec, CPU)
+    engines.warn_if_slower(Slow(trained.network, trained.spec, CPU, "bf16"), eager, trained.spec)
+    (warning,) = caplog.messages
+    assert "times as long as fp32 on the eager engine" in warning
+    caplog.clear()
+    engines.warn_if_slower(eager, Slow(trained.network, trained.spec, CPU), trained.spec)
+    assert not caplog.messages

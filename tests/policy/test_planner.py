@@ -147,3 +147,29 @@ def test_a_cache_that_cannot_be_written_does_no_harm(plan, trained, tmp_path, mo
     assert planned.sampler != "ddpm"
     # In one process a choice stays what it is.
     assert Planner(engine, trained.network, trained.spec, CPU).choose("auto", 1) == planned and engine.calls == calls
+
+
+def test_measuring_says_so_and_how_far_it_is(plan, monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr(planner, "LOG_SECONDS", -1.0)
+    maker, _ = plan(lambda rows: 2.0 + rows)
+    with caplog.at_level("INFO", "paradp.policy.planner"):
+        maker.choose("auto", 1)
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "measuring which sampler is fastest here" in warning and str(tmp_path) in warning
+    shares = [int(record.getMessage().split(": ")[1].split()[0]) for record in caplog.records if record.levelname == "INFO"]
+    assert len(shares) > 5 and shares == sorted(shares) and shares[0] < 20 and 60 < shares[-1] < 100
+    caplog.clear()
+    maker.choose("auto", 1)
+    assert not caplog.records
+
+
+def test_windows_that_cannot_win_are_not_counted(plan, monkeypatch, tmp_path):
+    few = planner.EXACT[::3]  # windows of 2, 5, 10 and 20
+    monkeypatch.setattr(planner, "CANDIDATES", {"auto": few})
+    maker, _ = plan(lambda rows: float(rows) ** 1.5)
+    maker.choose("auto", 1)
+    assert [name for name in few if name in maker._profile.trials] == list(few[:3])
+    monkeypatch.setenv("PARADP_CACHE", str(tmp_path / "another"))
+    free, _ = plan(lambda rows: 1.0)
+    free.choose("auto", 1)
+    assert all(name in free._profile.trials for name in few)

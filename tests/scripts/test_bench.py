@@ -8,9 +8,10 @@ import torch
 from paradp.policy import DiffusionPolicy, planner
 from paradp.policy.torch_engines import EagerEngine
 from paradp.sampler import NoisePath, Picard, Sequential, step_table
+from paradp.scripts import floor as floors
 from paradp.scripts.baselines import PlainNetwork, PublishedParaDDPM, UsualLoop
 from paradp.scripts.floor import measure_floor
-from paradp.scripts.planning_time import PUBLISHED, SAMPLERS, SOME_SAMPLERS, USUAL, measure_plans
+from paradp.scripts.planning_time import PUBLISHED, SAMPLERS, SOME_SAMPLERS, USUAL, Bench
 
 
 @pytest.fixture
@@ -22,10 +23,14 @@ def policy(trained) -> DiffusionPolicy:
 def test_every_contender_is_measured_and_labelled(policy, monkeypatch):
     monkeypatch.setattr(planner, "TRIALS", 4)
     monkeypatch.setattr(planner, "MOST_ROWS", 32)
-    done = []
     conditions = torch.randn(4, policy.spec.condition_size)
-    rows = measure_plans(policy, conditions, 2, 2, ("eager", "openvino"), done.append)
-    assert done == [0, 1, 2]
+    bench = Bench(policy, conditions, 2, ("eager", "openvino"))
+    monkeypatch.setattr(bench, "_why_not_bf16", lambda: "")  # whatever this CPU is good at
+    assert len(list(bench.build())) == len(bench.wanted) == 1 + 2 * len(SOME_SAMPLERS) + len(SAMPLERS)
+    assert bench.warm_up() > 0
+    assert len(list(bench.measure(2))) == bench.turns(2) == 50
+    rows = bench.rows()
+    assert not bench.left_out
     assert [row.name for row in rows] == [USUAL, *SOME_SAMPLERS, *SAMPLERS, *SOME_SAMPLERS]
     assert {(row.engine, row.precision) for row in rows} == {("eager", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")}
     assert sum(row.memory_mb for row in rows if row.engine == "openvino") > 0
@@ -91,3 +96,40 @@ def test_the_published_loop_waits_for_the_slowest(policy):
     assert published.stats.rounds.unique().numel() == 1
     assert published.stats.rounds[0] >= ours.stats.rounds.max() - 1
     assert (published.sample - Sequential(table).solve(engine, condition, noise).sample).abs().max() < 0.1
+
+
+def test_the_peak_is_measured_with_products_that_are_quick(monkeypatch):
+    """On a CPU whose products are slow, as without bf16 instructions: no order of 2048, and not ten of each."""
+    orders, now = [], [0.0]
+
+    def slow(work, device):
+        order = len(work.args[0])
+        orders.append(order)
+        now[0] += 2 * order**3 / 1e9
+        return 2 * order**3 / 1e9
+
+    monkeypatch.setattr(floors, "timed", slow)
+    assert floors._peak(torch.bfloat16, torch.device("cpu")) == pytest.approx(1e9)
+    assert max(orders) == 512 and now[0] < 3
+    orders.clear()
+    monkeypatch.setattr(floors, "timed", lambda work, device: orders.append(len(work.args[0])) or 1e-3)
+    floors._peak(torch.float32, torch.device("cpu"))
+    assert max(orders) == 2048
+
+
+def test_caches_are_read_in_any_unit(tmp_path):
+    for index, size in enumerate(("48K", "2M", "odd", "", "512")):
+        (tmp_path / f"index{index}").mkdir()
+        (tmp_path / f"index{index}/size").write_text(f"{size}\n")
+    assert floors._last_cache(torch.device("cpu"), tmp_path) == 2 * 2**20
+    assert floors._last_cache(torch.device("cpu"), tmp_path / "nowhere") == 0
+
+
+def test_arithmetic_that_is_slow_here_is_left_out_with_a_reason(policy, monkeypatch):
+    bench = Bench(policy, torch.randn(4, policy.spec.condition_size), 1, ("eager",))
+    bench.wanted = [wanted for wanted in bench.wanted if wanted.name in (USUAL, "ddpm")]
+    times = iter([1.0, 5.0])
+    monkeypatch.setattr("paradp.scripts.planning_time.time_call", lambda *_: next(times))
+    assert len(list(bench.build())) == 3
+    assert bench.left_out == ["eager in bf16 is left out: here it takes 5.0 times as long as in fp32"]
+    assert all(contender.computes_as("eager", "fp32") for contender in bench._contenders[1:])

@@ -1,0 +1,81 @@
+"""Where a checkpoint lies, by its name or directory. Needs no PyTorch: a wrong name is answered at once."""
+
+import difflib
+from pathlib import Path
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+FILES = ("config.json", "model.safetensors", "statistics.json", "README.md")
+# What other programs save weights in.
+_OTHERS = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".safetensors", ".onnx", ".zip")
+
+
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """The directory of a checkpoint.
+
+    Raises:
+        ValueError: it is neither a directory nor a pretrained policy's name, or a checkpoint of another program; the message
+            says which.
+    """
+    names = pretrained()
+    path = Path(name_or_path)
+    # A folder that happens to have a task's name does not hide the policy; ./square, or a Path, names the folder.
+    if str(name_or_path) in names and (isinstance(name_or_path, str) or not path.is_dir()):
+        return PRETRAINED / str(name_or_path)
+    if path.is_dir():
+        check_ours(path)
+        return path
+    if path.is_file():
+        raise ValueError(f"{path} is {_describe_file(path)}; a checkpoint of paradp is a directory made by `paradp train`")
+    near = difflib.get_close_matches(str(name_or_path), names, n=1)
+    hint = f" — did you mean {near[0]!r}?" if near else "."
+    raise ValueError(
+        f"no checkpoint {str(name_or_path)!r}{hint} Pretrained: {', '.join(names) or 'none'}; or give a directory."
+    )
+
+
+def pretrained() -> list[str]:
+    """Names of the policies that come with the package."""
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+
+
+def check_ours(path: Path) -> None:
+    """Checks by their names that a directory has the files of a checkpoint.
+
+    Raises:
+        ValueError: files are missing; the message says which, or whose checkpoint it is instead.
+    """
+    missing = [name for name in FILES if not (path / name).is_file()]
+    if not missing:
+        return
+    if (path / "checkpoint" / "config.json").is_file():
+        raise ValueError(f"{path} is the directory of a training; its checkpoint is {path}/checkpoint")
+    if whose := _whose(path):
+        raise ValueError(f"{path} is {whose}; paradp cannot read it, only checkpoints made by `paradp train`")
+    raise ValueError(f"the checkpoint {path} lacks {', '.join(missing)}")
+
+
+def _whose(path: Path) -> str:
+    """Whose checkpoint a directory is, if not ours: in words."""
+    if (path / "pretrained_model").is_dir() or (path / "train_config.json").is_file() or _is_lerobot(path / "config.json"):
+        return "a policy of LeRobot"
+    if (path / "model_index.json").is_file():
+        return "a pipeline of diffusers"
+    if any(path.glob("*.ckpt")) or any(path.glob("checkpoints/*.ckpt")):
+        return "a training of Diffusion Policy or PyTorch Lightning"
+    return ""
+
+
+def _is_lerobot(config: Path) -> bool:
+    if not config.is_file():
+        return False
+    with config.open("rb") as file:
+        head = file.read(100_000)
+    return any(key in head for key in (b'"input_features"', b'"n_obs_steps"', b'"input_shapes"'))
+
+
+def _describe_file(path: Path) -> str:
+    if path.suffix == ".ckpt":
+        return "a checkpoint of PyTorch Lightning or Diffusion Policy, which paradp cannot read (it would run code in it)"
+    if path.suffix in _OTHERS:
+        return "a file of weights from another program, which paradp cannot read"
+    return "a file"

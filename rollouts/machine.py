@@ -1,0 +1,59 @@
+"""The machine that things run on: its cores, its name, the versions of what computes. Needs no PyTorch to be said."""
+
+import math
+import os
+import platform
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+VERSIONED = ("paradp", "torch", "openvino", "numba", "numpy", "robosuite", "mujoco", "gym-pusht", "pymunk", "gymnasium",
+             "diffusers")  # fmt: skip
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def cores(cgroups: Path = _CGROUPS) -> int:
+    """How many cores this process may use: those of its affinity, and of a container's share of the machine's time."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(cgroups)
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def hardware(device: str = "cpu") -> dict[str, Any]:
+    """The machine in words."""
+    machine = {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()}
+    return machine | ({"gpu": _gpu_name(device)} if device.startswith("cuda") else {})
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that a run's numbers depend on."""
+    return {name: version(name) for name in VERSIONED if find_spec(name.replace("-", "_"))}
+
+
+def _quota(cgroups: Path) -> float | None:
+    """How many cores' time a container is given; `None` without a limit."""
+    try:  # version 2: "max 100000" or "150000 100000"
+        quota, period = (cgroups / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota, period = ((cgroups / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        except OSError:
+            return None
+    try:
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _gpu_name(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,31 @@
+"""Packages that import what they export when it is first used: listing samplers or tasks should not wait for PyTorch."""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy_exports(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package (PEP 562).
+
+    The package writes the same imports under `if TYPE_CHECKING:`, for type checkers and readers; a test holds the two to
+    each other.
+
+    Args:
+        package: its `__name__`.
+        homes: module below the package → the names that it defines, with blanks between them.
+    """
+    modules = {name: module for module, names in homes.items() for name in names.split()}
+
+    def get(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{package}.{modules[name]}"), name)
+        setattr(sys.modules[package], name, value)  # looked up once
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *modules})
+
+    return get, names, sorted(modules)

@@ -1,0 +1,11 @@
+"""The values of the samplers' options that are a choice. Apart from the solvers, so that names are read without PyTorch."""
+
+from typing import Literal
+
+Split = Literal["unit", "linear"]
+Extension = Literal["copy", "roll"]
+Draft = Literal["secant", "picard", "frozen"]
+Start = Literal["previous", "cold"]
+# How T timesteps are spread over the training's N (diffusers' names; Lin et al. 2024, table 2): `leading` ends at 0 and does
+# not start at N − 1, `trailing` starts there and ends above 0, `linspace` takes both ends.
+Spacing = Literal["leading", "trailing", "linspace"]

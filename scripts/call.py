@@ -1,0 +1,114 @@
+"""A command is called with what was typed: read by tyro, numbers checked, before anything heavy is imported."""
+
+import functools
+import inspect
+import math
+import re
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Annotated, Any, get_args, get_type_hints
+
+import tyro
+
+from paradp.scripts.lists import joined
+
+
+@dataclass(frozen=True)
+class Within:
+    """A number's limits, as a note in the type of a command's argument.
+
+    Attributes:
+        low, high: the least and the most.
+        above: whether it must be more than `low`.
+    """
+
+    low: float
+    high: float
+    above: bool = False
+
+    def problem(self, value: float) -> str:
+        """What is wrong with a value; empty where nothing is."""
+        if not math.isfinite(value):
+            return "must be a finite number"
+        if self.above and value <= self.low:
+            return f"must be more than {self.low:g}"
+        if value < self.low:
+            return f"must be at least {self.low:g}"
+        return f"must be at most {self.high:.15g}" if value > self.high else ""
+
+
+TaskName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
+Count = Annotated[int, Within(1, 1_000_000)]
+# Processes, threads, environments: things that a machine holds.
+Several = Annotated[int, Within(1, 4096)]
+NoneOrMore = Annotated[int, Within(0, 1_000_000)]
+Seed = Annotated[int, Within(0, 2**62)]
+Positive = Annotated[float, Within(0, 1e6, above=True)]
+
+
+def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
+    """Calls a command with the arguments typed.
+
+    Raises:
+        SystemExit: help was asked for, or tyro could not read the arguments.
+        ValueError: a number is out of its limits.
+    """
+    width = shutil.get_terminal_size().columns
+    tyro.cli(checked(command), prog=prog, args=joined(arguments), description=description(command, width))
+
+
+def description(command: Callable[..., None], width: int) -> str:
+    """What a command's docstring says before its arguments, wrapped; examples keep their lines.
+
+    Every line begins with a blank, for tyro joins lines that begin with a letter, and wraps none.
+    """
+    text = inspect.cleandoc(command.__doc__ or "").partition("\nArgs:")[0].strip("\n")
+    paragraphs = [
+        paragraph if paragraph.startswith("    ") else textwrap.fill(" ".join(paragraph.split()), width - 2)
+        for paragraph in text.split("\n\n")
+    ]
+    return textwrap.indent("\n\n".join(paragraphs), " ")
+
+
+def checked(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with the numbers that it is given checked against the limits in their types."""
+
+    @functools.wraps(command)
+    def check_and_run(*args: Any, **kwargs: Any) -> None:
+        hints = get_type_hints(command, include_extras=True)
+        for name, value in inspect.signature(command).bind(*args, **kwargs).arguments.items():
+            _check(name, value, hints[name])
+        command(*args, **kwargs)
+
+    # tyro looks behind a wrapper for its docstring and signature.
+    del check_and_run.__wrapped__  # type: ignore[attr-defined]
+    check_and_run.__signature__ = inspect.signature(command)  # type: ignore[attr-defined]
+    check_and_run.__doc__ = unbroken(command.__doc__ or "")
+    return check_and_run
+
+
+def unbroken(docstring: str) -> str:
+    """A docstring with the lines that describe an argument made one: tyro keeps the breaks between them."""
+    head, args, arguments = inspect.cleandoc(docstring).partition("\nArgs:\n")
+    return head + args + re.sub(r"\n {8,}", " ", arguments)
+
+
+def _check(name: str, value: Any, hint: Any) -> None:
+    if is_dataclass(value):
+        inner = get_type_hints(type(value), include_extras=True)
+        for field in fields(value):
+            _check(field.name, getattr(value, field.name), inner[field.name])
+        return
+    limits = next(_limits(hint), None)
+    for number in value if isinstance(value, tuple) else (value,):
+        if limits and number is not None and (problem := limits.problem(number)):
+            raise ValueError(f"--{name.replace('_', '-')} {problem}, not {number}")
+
+
+def _limits(hint: Any) -> Iterator[Within]:
+    """Those in a type: of `Count`, `Count | None`, `tuple[Count, ...]`."""
+    yield from (note for note in getattr(hint, "__metadata__", ()) if isinstance(note, Within))
+    for inner in get_args(hint):
+        yield from _limits(inner)

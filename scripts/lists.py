@@ -1,0 +1,99 @@
+"""Arguments that are several values: with commas, blanks or both between them."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, get_args
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from paradp.sampler.names import SAMPLERS
+
+T = TypeVar("T")
+# What stands for the samplers of ParaDiGMS' robotics table: each sequential one and its parallel form.
+PAPER = "paper"
+PAIRS = (("ddpm", "para-ddpm"), ("ddim-15", "para-ddim-15"), ("dpm-solver-15", "para-dpm-solver-15"))
+PAPER_SAMPLERS = tuple(name for pair in PAIRS for name in pair)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, with commas or blanks between them."""
+    return [word for word in re.split(r"[,\s]+", text) if word]
+
+
+def listed(read: Callable[[str], Any], metavar: str, split: Callable[[str], list[str]] = words) -> PrimitiveConstructorSpec:
+    """How tyro reads such an argument.
+
+    Args:
+        read: a word → its value; raises a ValueError for one that it does not know.
+        metavar: what `--help` calls a word.
+        split: takes a text apart.
+    """
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"[{metavar} [{metavar} ...]]",
+        instance_from_str=lambda given: tuple(read(word) for text in given for word in split(text)),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [str(one) for one in value],
+    )
+
+
+def one_of(literal: Any) -> Callable[[str], str]:
+    """Reads one of a `Literal`'s values."""
+    known = get_args(literal)
+
+    def read(word: str) -> str:
+        if word not in known:
+            raise ValueError(f"{word!r} is none of {', '.join(known)}")
+        return word
+
+    return read
+
+
+def clocks(text: str) -> list[str]:
+    """The clocks of a text: a file's name may have commas and blanks in it."""
+    return [clock.strip() for clock in re.split(r"[,\s]+(?=ideal\b|measured\b|fixed:|replay:)", text) if clock.strip()]
+
+
+Words = Annotated[tuple[str, ...], listed(str, "NAME")]
+Clocks = Annotated[tuple[str, ...], listed(str, "CLOCK", clocks)]
+
+
+def joined(arguments: list[str]) -> list[str]:
+    """The arguments with several samplers that have blanks between them made one word, with commas.
+
+    Of `--sampler` and `--samplers` tyro takes one word: a task may stand behind it.
+    """
+    found: list[str] = []
+    for argument in arguments:
+        if found and _takes_samplers(found) and _is_sampler(argument):
+            found[-1] += f",{argument}"
+        else:
+            found.append(argument)
+    return found
+
+
+def _takes_samplers(before: list[str]) -> bool:
+    options = ("--sampler", "--samplers")
+    return before[-1].startswith(tuple(f"{option}=" for option in options)) or (len(before) > 1 and before[-2] in options)
+
+
+def _is_sampler(argument: str) -> bool:
+    name = next(iter(words(argument)), "").partition(":")[0]
+    return name in (*SAMPLERS, PAPER) or re.sub(r"-\d+$", "", name) in SAMPLERS
+
+
+SamplerText = Annotated[
+    str,
+    tyro.conf.arg(
+        help="how to denoise: auto, ddpm, ddim-10, para-ddpm:window=8:tolerance=0.1, …; `paradp info samplers` lists all, "
+        "with their options"
+    ),
+]
+SamplersText = Annotated[
+    str,
+    tyro.conf.arg(
+        help="how to denoise, one or several with commas or blanks between them: auto, ddpm, ddim-10, "
+        "para-ddpm:window=8:tolerance=0.1, …; `paradp info samplers` lists all, with their options"
+    ),
+]

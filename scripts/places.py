@@ -1,0 +1,116 @@
+"""Where a command reads and writes: checked before anything is loaded, and chosen so that two runs never meet."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from paradp.checkpoints.finding import find_checkpoint, pretrained
+from paradp.envs import all_tasks, find_task
+from paradp.rollouts.machine import hardware, versions
+
+NO_DISTURBANCE = "none"
+_LONGEST = 60  # of the readable part of a directory's name
+
+
+def checkpoint_of(task: str, checkpoint: str | None) -> Path:
+    """The checkpoint given, else the task's pretrained one.
+
+    Raises:
+        ValueError: there is no such task or checkpoint, or the task comes without weights; the message says what to do.
+    """
+    entry = find_task(task)
+    if checkpoint is not None:
+        return find_checkpoint(checkpoint)
+    if task not in pretrained():
+        raise ValueError(without_weights(task, entry.expert is not None))
+    return find_checkpoint(task)
+
+
+def checkpoint_named(name: str) -> Path:
+    """A checkpoint by its name or directory, where no task is given.
+
+    Raises:
+        ValueError: there is none; the message says what to do if a task has that name.
+    """
+    if name in all_tasks() and name not in pretrained() and not Path(name).exists():
+        raise ValueError(without_weights(name, find_task(name).expert is not None))
+    return find_checkpoint(name)
+
+
+def without_weights(task: str, expert: bool) -> str:
+    """What to do about a task that comes without a policy."""
+    data = f"demos/{task}.zarr"
+    source = f"paradp collect {task}" if expert else f"paradp data import FILE --out {data}"
+    but = "" if expert else " and without an expert"
+    return (
+        f"the task {task!r} comes without weights{but}: get demonstrations (`{source}`), train a policy on them "
+        f"(`paradp train {task} --data {data} --out runs/{task}`), and give it with --checkpoint runs/{task}/checkpoint"
+    )
+
+
+def default_out(command: str, task: str, names: Iterable[str], weights: Path, settings: Mapping[str, object]) -> Path:
+    """`runs/COMMAND/TASK-NAMES-DIGEST`.
+
+    The digest is of everything else that the numbers depend on: the same command continues its own run, and another command,
+    other weights or another installation never meet it.
+
+    Args:
+        command: which command writes there.
+        task: the task's name.
+        names: what is compared, such as samplers.
+        weights: the checkpoint's directory.
+        settings: all other arguments that the outcome depends on.
+    """
+    told = {**settings, "weights": (weights / "config.json").read_text(), "on": [hardware(), versions()]}
+    digest = hashlib.sha256(json.dumps([task, *names, told], sort_keys=True, default=str).encode()).hexdigest()[:8]
+    readable = re.sub(r"[^\w.+-]+", "_", f"{task}-{'+'.join(names)}")[:_LONGEST]
+    return Path("runs") / command / f"{readable}-{digest}"
+
+
+def check_folder(out: Path, option: str = "--out") -> None:
+    """Checks that a directory can be made or used.
+
+    Raises:
+        ValueError: it, or what it should lie in, is a file.
+    """
+    for path in (out, *out.parents):
+        if path.exists():
+            if not path.is_dir():
+                raise ValueError(f"{option} {out}: {path} is a file, not a directory; choose another {option}")
+            return
+
+
+def check_file(path: Path, option: str) -> None:
+    """Checks that a file can be written.
+
+    Raises:
+        ValueError: it is a directory, or what it should lie in is a file.
+    """
+    if path.is_dir():
+        raise ValueError(f"{option} {path} is a directory; name a file")
+    check_folder(path.parent, option)
+
+
+def check_new(path: Path, option: str) -> None:
+    """Checks that nothing is there yet.
+
+    Raises:
+        ValueError: something is.
+    """
+    if path.exists():
+        raise ValueError(f"{path} exists; choose another {option} or remove it")
+    check_folder(path.parent, option)
+
+
+def disturbance_of(task: str, name: str | None) -> str | None:
+    """The disturbance of that name; `None` for `none`.
+
+    Raises:
+        ValueError: there is none, or it is none of this task's.
+    """
+    if name is None or name == NO_DISTURBANCE:
+        return None
+    find_task(task).task.check_disturbance(name)
+    return name

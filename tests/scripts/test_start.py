@@ -1,0 +1,324 @@
+"""The command line before anything heavy: what is imported, what is refused at once, and what help looks like."""
+
+import ast
+import inspect
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from paradp.scripts import console
+from paradp.scripts import main as entry
+from paradp.scripts.bench import Batches
+from paradp.scripts.call import _limits, call, description
+from paradp.scripts.console import Lines
+from paradp.scripts.evaluate import Controllers
+from paradp.scripts.lists import Clocks, Words, clocks, joined, words
+from paradp.scripts.places import default_out
+
+ROOT = Path(__file__).parents[2]
+HEAVY = (
+    "torch",
+    "diffusers",
+    "openvino",
+    "robosuite",
+    "mujoco",
+    "pandas",
+    "matplotlib",
+    "zarr",
+    "h5py",
+    "numba",
+    "pydantic",
+)
+RUN = "from paradp.scripts.main import main; main()"
+
+
+def command(name: str):
+    return getattr(import_module(f"paradp.scripts.{entry.COMMANDS[name].module}"), entry.COMMANDS[name].function)
+
+
+MISTAKES_AND_QUESTIONS = [
+    ([], 2, "rollout"),
+    (["--help"], 0, "rollout"),
+    (["roll"], 2, "did you mean 'rollout'"),
+    (["data"], 2, "data import"),
+    (["data", "imp"], 2, "did you mean 'data import'"),
+    (["tasks"], 0, "square"),
+    (["info"], 0, "para-ddpm"),
+    (["rollout", "sqare"], 2, "did you mean 'square'"),
+    (["rollout", "door"], 2, "comes without weights and without an expert"),
+    (["rollout", "lift", "--sampler", "dimm-5"], 2, "unknown sampler"),
+    (["rollout", "lift", "--epsodes", "3"], 2, "--episodes"),
+    (["train", "lift", "--data", "x.hdf5"], 2, "paradp data import x.hdf5"),
+    (["train", "lift", "--steps", "0"], 2, "steps must be"),
+    *(([*name.split(), "--help"], 0, f"paradp {name}") for name in entry.COMMANDS),
+]
+
+
+def test_a_word_needs_nothing_heavy():
+    """One process is asked everything; each answer says what has been imported so far."""
+    program = f"""
+import contextlib, io, json, sys
+from paradp.scripts import main as entry
+for arguments, code, word in {MISTAKES_AND_QUESTIONS!r}:
+    sys.argv = ["paradp", *arguments]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            entry.main()
+            ended = 0
+        except SystemExit as exit_:
+            ended = exit_.code or 0
+    heavy = [name for name in {HEAVY!r} if name in sys.modules]
+    print(json.dumps([arguments, ended == code, word in said.getvalue(), heavy]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(MISTAKES_AND_QUESTIONS), done.stderr
+    assert [answer for answer in answers if answer[1:] != [True, True, []]] == []
+
+
+NUMBERS = [
+    (name, flag)
+    for name in entry.COMMANDS
+    for flag, hint in inspect.get_annotations(command(name)).items()
+    if next(_limits(hint), None)
+]
+
+
+@pytest.mark.parametrize(("name", "flag"), NUMBERS)
+@pytest.mark.parametrize("typed", ["least", "most", "nan"])
+def test_numbers_out_of_their_limits_are_refused(name, flag, typed, monkeypatch, capsys):
+    """Zero, negative, huge and not a number: one sentence, exit code 2, before a task is even looked up."""
+    limits = next(_limits(inspect.get_annotations(command(name))[flag]))
+    whole = "float" not in str(inspect.get_annotations(command(name))[flag])
+    if whole and typed == "nan":
+        pytest.skip("not a whole number: tyro refuses it")
+    value = {"least": limits.low - (0 if limits.above else 1), "most": 10.0**30, "nan": float("nan")}[typed]
+    shown = str(int(value)) if whole else str(value)
+    option = f"--{flag.replace('_', '-')}={shown}"
+    monkeypatch.setattr(sys, "argv", ["paradp", *name.split(), "no-such-thing", *_required(name), option])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    said = capsys.readouterr().err.strip()
+    assert ended.value.code == 2 and len(said.splitlines()) == 1
+    assert said.startswith(f"paradp: --{flag.replace('_', '-')} must be")
+
+
+def _required(name: str) -> list[str]:
+    return {"data import": ["--out", "x"], "release": ["--runs", "x"]}.get(name, [])
+
+
+def test_every_number_has_limits():
+    for name in entry.COMMANDS:
+        for flag, hint in inspect.get_annotations(command(name)).items():
+            if {"int", "float"} & set(re.findall(r"\w+", str(hint).partition("_ArgConfig")[0])):
+                assert next(_limits(hint), None) or (name, flag) in UNLIMITED, f"{name} --{flag}"
+
+
+# Checked where they are used, with a sentence of their own: a sampler's option, a server's configuration.
+UNLIMITED = {
+    ("rollout", "tolerance"),
+    *(("serve", flag) for flag in ("port", "together", "waiting", "clients", "max_message_kib")),
+}
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_help_fits_and_keeps_the_lines_of_examples(name, width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys, "argv", ["paradp", *name.split(), "--help"])
+    with pytest.raises(SystemExit):
+        entry.main()
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    usage = 1 + next(i for i, line in enumerate(lines[1:]) if not line.startswith("       "))
+    assert max(map(len, lines[usage:])) <= width
+    source = inspect.cleandoc(command(name).__doc__).partition("\nArgs:")[0].splitlines()
+    examples = [line for line in source if line.startswith("    ")]
+    assert examples and all(f" {example}" in lines for example in examples)
+
+
+def test_descriptions_are_wrapped_and_examples_are_not():
+    def documented() -> None:
+        """One two three four five six seven.
+
+            paradp one \\
+                --two
+
+        Args:
+            nothing: of it.
+        """
+
+    assert description(documented, 20) == " One two three four\n five six seven.\n\n     paradp one \\\n         --two"
+
+
+def test_the_lines_of_an_argument_are_joined(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(sys, "argv", ["paradp", "rollout", "--help"])
+    with pytest.raises(SystemExit):
+        entry.main()
+    printed = capsys.readouterr().out
+    assert "TASK" in printed and "as long as each plan takes here. fixed:MS: so long for each." in printed
+
+
+def test_the_exports_of_lazy_packages_are_those_of_their_type_checked_imports():
+    for room in ("sampler", "policy", "checkpoints", "rollouts"):
+        tree = ast.parse((ROOT / room / "__init__.py").read_text())
+        (guard,) = (node for node in tree.body if isinstance(node, ast.If))
+        typed = {
+            (node.module, alias.name) for node in guard.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        }
+        package = import_module(f"paradp.{room}")
+        assert sorted(name for _, name in typed) == package.__all__
+        for module, name in typed:
+            assert getattr(package, name) is getattr(import_module(module), name)
+        assert set(package.__all__) <= set(dir(package))
+        with pytest.raises(AttributeError, match="no_such_name"):
+            package.no_such_name  # noqa: B018
+
+
+def test_an_interrupt_while_packages_are_imported_is_a_sentence():
+    program = f"import sys; sys.argv[1:] = ['evaluate', 'lift', '--out', '/dev/shm/paradp-never']\n{RUN}"
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None and "loading" in process.stdout.readline()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130 and complaint.startswith("interrupted") and len(complaint.splitlines()) == 1
+
+
+def test_progress_without_a_terminal_is_few_lines():
+    now, written = [0.0], []
+    lines = Lines("episodes", 200, written.append, clock=lambda: now[0])
+    for done in range(101):
+        now[0] += 1.5
+        lines.report(done)
+    assert written[0] == "episodes: 200 to do" and len(written) == 1 + 5
+    assert written[-1] == "episodes: 100 of 200, about 2 min left"
+    lines.tick()
+    assert len(written) == 6
+    now[0] += 21
+    lines.tick()
+    assert len(written) == 7 and "100 of 200" in written[-1]
+    lines.report(200, "done")
+    assert written[-1] == "episodes: 200 of 200, done"
+
+
+def test_time_left_counts_from_what_was_there():
+    now, written = [0.0], []
+    lines = Lines("episodes", 100, written.append, clock=lambda: now[0])
+    lines.report(80)
+    now[0] = 10.0
+    lines.report(90)
+    assert written[-1] == "episodes: 90 of 100, about 10 s left"
+
+
+def test_lists_take_commas_and_blanks():
+    assert words("a, b  c,d") == ["a", "b", "c", "d"]
+    assert clocks("ideal,fixed:200 replay:my file,2.parquet,measured") == [
+        "ideal",
+        "fixed:200",
+        "replay:my file,2.parquet",
+        "measured",
+    ]
+    assert joined(["--sampler", "ddpm", "auto", "lift"]) == ["--sampler", "ddpm,auto", "lift"]
+    assert joined(["lift", "--samplers=paper", "ddim-10:eta=0.5", "--live"]) == [
+        "lift",
+        "--samplers=paper,ddim-10:eta=0.5",
+        "--live",
+    ]
+    assert joined(["rollout", "auto"]) == ["rollout", "auto"]
+
+
+def test_a_default_directory_is_the_commands_own(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    settings = {"seed": 0, "clock": "ideal"}
+
+    def place(task="lift", names=("ddpm",), **changed):
+        return default_out("rollout", task, names, tmp_path, settings | changed)
+
+    assert place() == place() and place().parts[:2] == ("runs", "rollout") and place().name.startswith("lift-ddpm-")
+    others = [place(seed=1), place(names=("ddpm", "auto")), place(task="can"), place(clock="fixed:200")]
+    before = place()
+    (tmp_path / "config.json").write_text('{"model_sha256": "other"}')
+    assert len({before, place(), *others}) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rollout", "lift", "--out", "file"], "--out file: file is a file, not a directory"),
+        (["rollout", "lift", "--out", "file/run"], "file is a file, not a directory"),
+        (["rollout", "lift", "--sampler", "ddpm", "ddpm"], "--sampler must name one or several different samplers"),
+        (["rollout", "lift", "--sampler", ","], "--sampler must name one or several different samplers"),
+        (["rollout", "lift", "--disturbance", "flood"], "unknown disturbance 'flood'"),
+        (["rollout", "lift", "--checkpoint", "file"], "file is a file; a checkpoint of paradp is a directory"),
+        (["evaluate", "lift", "--page", "."], "--page . is a directory; name a file"),
+        (["evaluate", "lift", "--out", "file"], "file is a file, not a directory"),
+        (["evaluate", "lift", "--disturbance", "none,flood"], "unknown disturbance 'flood'"),
+        (["drive", "lift", "--out", "driven"], "driven/drive.json exists; choose another --out"),
+        (["drive", "lift", "--trace", "."], "--trace . is a directory"),
+        (["drive", "door"], "comes without weights"),
+        (["bench", "lift", "--json", "driven"], "--json driven is a directory"),
+        (["bench", "lift", "--out", "file"], "file is a file, not a directory"),
+        (["collect", "lift", "--out", "file"], "file is a file, not a directory"),
+        (["collect", "door"], "the task 'door' has no expert"),
+        (["train", "lift", "--data", "file"], "holds no demonstrations: it is a file"),
+        (["train", "lift", "--data", "nowhere"], "collect them (paradp collect lift --out nowhere)"),
+        (["train", "lift", "--data", "driven", "--out", "file"], "file is a file, not a directory"),
+        (["train", "lift", "--learning-rate", "nan"], "learning_rate must be from 0 to 1000, not nan"),
+        (["train", "lift", "--channels"], "channels must be positive numbers"),
+        (["data", "import", "file", "--out", "driven"], "driven exists; choose another --out or remove it"),
+        (["data", "import", "nowhere", "--out", "new"], "there is no file nowhere"),
+        (["data", "inspect", "file", "--plot", "driven"], "--plot driven is a directory"),
+        (["release", "square", "--runs", "driven"], "driven holds no finished run"),
+        (["serve", "door"], "the task 'door' comes without weights"),
+        (["info", "--checkpoint", "driven"], "the checkpoint driven lacks"),
+        (["study", "spread", "sqare"], "did you mean 'square'"),
+    ],
+)
+def test_places_and_names_are_checked_before_anything_is_loaded(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "driven").mkdir()
+    (tmp_path / "driven/drive.json").write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(console, "loading", lambda *_: pytest.fail("loaded first"))
+    for module in {command.module for command in entry.COMMANDS.values()}:
+        monkeypatch.setattr(f"paradp.scripts.{module}.loading", lambda *_: pytest.fail("loaded first"), raising=False)
+    monkeypatch.setattr(sys, "argv", ["paradp", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    said = capsys.readouterr().err.strip()
+    assert ended.value.code == 2 and message in said and len(said.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_every_list_is_read_with_commas_or_blanks():
+    found = []
+
+    def several(clock: Clocks = (), name: Words = (), batch: Batches = (), controller: Controllers = ()) -> None:
+        """Takes several.
+
+        several
+        """
+        found.append((clock, name, batch, controller))
+
+    for typed in (
+        "--clock ideal fixed:200 --name a b --batch 1 4 --controller sync ahead",
+        "--clock ideal,fixed:200 --name a,b --batch 1,4 --controller sync,ahead",
+    ):
+        call(several, "several", typed.split())
+    assert found == [(("ideal", "fixed:200"), ("a", "b"), (1, 4), ("sync", "ahead"))] * 2
+    with pytest.raises(ValueError, match="--batch must be at least 1, not 0"):
+        call(several, "several", ["--batch", "1,0"])
