@@ -36,7 +36,7 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
     found = hashlib.sha256()
     for name, values in arrays.items():
         found.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
-        found.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+        found.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 import builtins
 import gc
-import multiprocessing
 import os
 import sys
 import threading
@@ -34,14 +33,14 @@ class _First(str):
 class _Process(context.SpawnProcess):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._name = _First(self._name)  # type: ignore[attr-defined]
+        self.name = _First(self.name)
 
 
 class _SpawnContext(context.SpawnContext):
     Process = _Process  # type: ignore[assignment]
 
 
-def spawning() -> multiprocessing.context.BaseContext:
+def spawning() -> context.SpawnContext:
     """For processes that end with their parent from the first moment on, even if it is killed, and ignore Ctrl-C.
 
     They are started anew (spawn). Those that a thread other than the main one starts must call `end_with_parent`.

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,8 @@ def train(
         while state.step < config.steps:
             # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
             draw = config.seed * 1_000_003 + state.step
-            loss = state.optimise(
-                lambda network, draw=draw: objective.of_step(network, training, config.batch_size, draw), run.arithmetic.bf16
-            )
+            loss_of = partial(objective.of_step, windows=training, size=config.batch_size, seed=draw)
+            loss = state.optimise(loss_of, run.arithmetic.bf16)
             if not math.isfinite(loss):
                 raise ValueError(f"the loss of step {state.step} is {loss}; {out} keeps the state of the last save")
             on_step(state.step, loss)

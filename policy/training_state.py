@@ -83,21 +83,20 @@ class TrainingState:
         """Of the step about to be taken."""
         return self._settings.learning_rate_of(self.step)
 
-    def optimise(self, loss: Callable[[nn.Module], Tensor], bf16: bool) -> float:
+    def optimise(self, objective: Callable[[nn.Module], Tensor], bf16: bool) -> float:
         """One optimiser step; returns its loss."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.learning_rate
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            value = loss(self.network)
+            loss = objective(self.network)
         self._optimiser.zero_grad()
-        value.backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self._optimiser.step()
         self.ema.update(self.network, self.step)
         self.step += 1
-        loss = value.item()
-        self.losses.add(loss)
-        return loss
+        self.losses.add(loss.item())
+        return loss.item()
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a later process needs to continue, but `step` and `losses`."""
