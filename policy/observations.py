@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from paradp.policy.spec import Interface
+from paradp.policy.values import numbers
 
 Observation = Mapping[str, np.ndarray]
 
@@ -21,35 +22,10 @@ def read_observation(spec: Interface, observation: Observation) -> np.ndarray:
     for key, size in spec.observation.items():
         if key not in observation:
             raise ValueError(f"the observation lacks {key!r}; it has: {', '.join(map(str, observation)) or 'nothing'}")
-        part = read_numbers(key, observation[key])
+        part = numbers(repr(key), observation[key])
         if part.shape != (size,):
             raise ValueError(f"the observation's {key!r} has shape {part.shape}, the policy was trained with ({size},)")
         if not np.isfinite(part).all():
             raise ValueError(f"the observation's {key!r} is not finite: {part}")
         parts.append(part)
     return np.concatenate(parts)
-
-
-def read_numbers(key: str, value: object) -> np.ndarray:
-    """A value from outside as float32 of the same shape; numbers too large for float32 become infinite.
-
-    Text that looks like a number, truth values and complex numbers are not converted but refused: numpy would parse the
-    first, count the second and drop the imaginary part of the third.
-
-    Raises:
-        ValueError: it is no array of integers or floating-point numbers; the message names the key.
-    """
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):  # ragged lists; tensors on another device
-        raise ValueError(f"{key!r} must be an array of numbers") from None
-    if not is_real(array):
-        found = f"of dtype {array.dtype}" if isinstance(value, np.ndarray | list | tuple) else f"a {type(value).__name__}"
-        raise ValueError(f"{key!r} must be an array of numbers, not {found}")
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32)
-
-
-def is_real(array: np.ndarray) -> bool:
-    """Whether its elements are integers or floating-point numbers: not truth values, complex numbers, text or objects."""
-    return array.dtype.kind in "fiu"

@@ -34,8 +34,9 @@ import numpy as np
 from paradp.policy.asynchronous import DeadInference, LatePlan
 from paradp.policy.controller import Command, Controller, HasAction, Hold
 from paradp.policy.errors import described
-from paradp.policy.observations import Observation, is_real
+from paradp.policy.observations import Observation
 from paradp.policy.spec import Interface
+from paradp.policy.values import is_real
 
 _LOG = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.requests import Chunk
-from paradp.policy.serving.values import finite_numbers, flag, whole_number
 from paradp.policy.serving.wire import MOST_VALUE_BYTES
 from paradp.policy.spec import Horizons, Interface
+from paradp.policy.values import finite_numbers, flag, whole_number
 
 MOST_BYTES = "paradp/max_message_bytes"
 # A client reads no longer answer or greeting than this.

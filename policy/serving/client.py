@@ -23,9 +23,9 @@ from paradp.policy.serving.addresses import check_api_key, check_url
 from paradp.policy.serving.answers import MOST_ANSWER_BYTES, read_interface, read_plan
 from paradp.policy.serving.sessions import BUDGET, GUESS, KEEP, NOISE_SEED
 from paradp.policy.serving.tls import client_context
-from paradp.policy.serving.values import numbers
 from paradp.policy.serving.wire import pack, unpack
 from paradp.policy.spec import Interface
+from paradp.policy.values import numbers
 
 RETRY_SECONDS = 0.2
 # A server is given so long to answer before it counts as gone.

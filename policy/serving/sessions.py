@@ -23,9 +23,9 @@ import numpy as np
 
 from paradp.policy.observations import read_observation
 from paradp.policy.requests import PlanRequest
-from paradp.policy.serving.values import finite_numbers, flag, numbers, positive_number, whole_number
 from paradp.policy.serving.wire import unpack
 from paradp.policy.spec import Interface
+from paradp.policy.values import finite_numbers, flag, numbers, positive_number, whole_number
 
 RESET, NOISE_SEED, GUESS = "paradp/reset", "paradp/noise_seed", "paradp/guess"
 BUDGET, KEEP = "paradp/budget", "paradp/keep"

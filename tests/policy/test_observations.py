@@ -16,25 +16,25 @@ GOOD = {"position": np.array([0.5, -1.0]), "constant": np.zeros(1)}
         (np.array([1, 2], complex), "not of dtype complex128"),
         (np.array([1, 2], object), "not of dtype object"),
         (np.array(["1.0", "2.0"]), "not of dtype <U3"),
-        (["1.0", "2.0"], "not of dtype <U3"),
-        ([b"1", b"2"], r"not of dtype \|S1"),
+        (["1.0", "2.0"], "one of its values is '1.0'"),
+        ([b"1", b"2"], "one of its values is a bytes"),
         (np.array([True, False]), "not of dtype bool"),
         (np.array([1, 2], "datetime64[s]"), "not of dtype datetime64"),
         (np.zeros(2, [("x", "f4")]), "not of dtype"),
-        ([1, None], "not of dtype object"),
-        (torch.zeros(2, dtype=torch.complex64), "not a Tensor"),
+        ([1, None], "one of its values is None"),
+        (torch.zeros(2, dtype=torch.complex64), "not of dtype complex64"),
         ("12", "not a str"),
         (None, "not a NoneType"),
         ({"x": 1}, "not a dict"),
         (1j, "not a complex"),
         (True, "not a bool"),
-        ([[1, 2], [3]], "$"),
-        (torch.zeros(2, requires_grad=True), "$"),
+        ([[1, 2], [3]], "not a ragged list"),
+        (torch.zeros(2, requires_grad=True), "not a Tensor"),
     ],
     ids=str,
 )
 def test_what_is_no_array_of_real_numbers_is_refused_and_not_converted(spec, value, said):
-    with pytest.raises(ValueError, match=f"^'position' must be an array of numbers(, )?{said}"):
+    with pytest.raises(ValueError, match=f"^'position' must be an array of numbers[,;] {said}"):
         read_observation(spec, GOOD | {"position": value})
 
 

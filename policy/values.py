@@ -1,6 +1,7 @@
-"""Numbers that came over a network: what counts as one. Text, truth values, complex numbers and objects never do.
+"""Numbers from outside: what counts as one. Text, truth values, complex numbers and objects are refused, not converted.
 
-A number may be plain, a numpy scalar or an array without dimensions: clients send all three.
+numpy would parse text, count truth values and drop imaginary parts. A single number may be plain, a numpy scalar or an array
+without dimensions: clients of a server send all three.
 """
 
 import math
@@ -45,21 +46,25 @@ def flag(name: str, value: object) -> bool:
 
 
 def numbers(name: str, value: object, dtype: type[np.floating] = np.float32) -> np.ndarray:
-    """An array of numbers, or a list of them; numbers too large for the dtype are infinite.
+    """An array (numpy's, or a tensor on the CPU), a list or a number as an array of that dtype, in memory of its own.
+
+    Numbers too large for the dtype are infinite.
 
     Raises:
         ValueError: there is something else in it; names it.
     """
-    if isinstance(value, list):
-        value = _of_list(name, value)
-    elif type(value) in (int, float):
-        value = np.asarray(value, float)
-    if not isinstance(value, np.ndarray | np.generic):
+    array = _of_list(name, value) if isinstance(value, list | tuple) else _as_array(value)
+    if array is None:
         raise ValueError(f"{name} must be an array of numbers, not a {type(value).__name__}")
-    if value.dtype.kind not in "fiu":
-        raise ValueError(f"{name} must be an array of numbers, not of dtype {value.dtype}")
+    if not is_real(array):
+        raise ValueError(f"{name} must be an array of numbers, not of dtype {array.dtype}")
     with np.errstate(over="ignore"):
-        return np.asarray(value, dtype)
+        return array.astype(dtype)
+
+
+def is_real(array: np.ndarray) -> bool:
+    """Whether its elements are integers or floating-point numbers: not truth values, complex numbers, text or objects."""
+    return array.dtype.kind in "fiu"
 
 
 def finite_numbers(name: str, value: object, shape: tuple[int, ...], dtype: type[np.floating] = np.float32) -> np.ndarray:
@@ -81,7 +86,19 @@ def _plain(value: Any) -> object:
     return value
 
 
-def _of_list(name: str, value: list) -> np.ndarray:
+def _as_array(value: object) -> np.ndarray | None:
+    """What is an array or a number; `None` for anything else."""
+    if type(value) in (int, float):
+        return np.asarray(value, float)
+    if not hasattr(value, "__array__"):
+        return None
+    try:
+        return np.asarray(value)
+    except (TypeError, RuntimeError):  # tensors on another device, or with gradients
+        return None
+
+
+def _of_list(name: str, value: list | tuple) -> np.ndarray:
     """A list, of lists and of arrays, as numpy would have it: but numpy takes "1" and True for numbers."""
     try:
         leaves = np.asarray(value, object)
