@@ -28,7 +28,7 @@ GOOD = {"position": np.array([0.5, -1.0]), "constant": np.zeros(1)}
         ({"x": 1}, "not a dict"),
         (1j, "not a complex"),
         (True, "not a bool"),
-        ([[1, 2], [3]], "not a ragged list"),
+        ([[1, 2], [3]], "one of its values is a list"),
         (torch.zeros(2, requires_grad=True), "not a Tensor"),
     ],
     ids=str,
