@@ -155,7 +155,9 @@ def test_an_engine_that_computes_something_else_is_refused(trained, monkeypatch)
 
 
 @pytest.mark.parametrize("suffix", [".xml", ".bin", ".sha256"])
-@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:50], lambda whole: whole[:-9] + b"123456789"])
+@pytest.mark.parametrize(
+    "damage", [lambda whole: b"", lambda whole: whole[:50], lambda whole: whole[:-9] + b"123456789", lambda whole: b"\x80"]
+)
 def test_a_damaged_cache_is_made_anew(trained, tmp_path, monkeypatch, suffix, damage):
     monkeypatch.setenv("PARADP_CACHE", str(tmp_path))
     build_engine(trained.network, trained.spec, CPU, "openvino")
