@@ -116,6 +116,8 @@ class Demonstrations:
         Raises:
             ValueError: the path holds demonstrations that were made otherwise, or somebody else appends to them.
         """
+        if path.exists():
+            cls._open_same(path, info, "r")  # what is refused is not touched
         lock = OutputLock.beside(path)
         try:
             demonstrations = cls._continue(path, info) if path.exists() else cls.create(path, info)
@@ -127,10 +129,15 @@ class Demonstrations:
 
     @classmethod
     def _continue(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
-        demonstrations = cls.open(path, "r+")
+        demonstrations = cls._open_same(path, info, "r+")
+        demonstrations._truncate()
+        return demonstrations
+
+    @classmethod
+    def _open_same(cls, path: Path, info: DemonstrationInfo, mode: Literal["r", "r+"]) -> "Demonstrations":
+        demonstrations = cls.open(path, mode)
         if differing := differences(describe(demonstrations.info), describe(info)):
             raise ValueError(f"{path} holds other demonstrations ({differing}); choose another --out or remove it")
-        demonstrations._truncate()
         return demonstrations
 
     def close(self) -> None:

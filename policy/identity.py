@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -21,14 +21,14 @@ def describe(thing: Any) -> dict[str, Any]:
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], sides: tuple[str, str] = ("there", "here")) -> str:
-    """In which values two descriptions differ, with both values and whose they are; empty where in none."""
-    found = []
-    for name, value in here.items():
-        if name not in there:
-            found.append(f"{name}: not noted {sides[0]}, {_short(value)} {sides[1]}")
-        elif there[name] != value:
-            found.append(f"{name}: {_short(there[name])} {sides[0]}, {_short(value)} {sides[1]}")
-    return "; ".join(found)
+    """In which values two descriptions differ, with both values and whose they are; empty where in none.
+
+    What only `there` holds does not count, but in the dictionaries that both hold.
+    """
+    return "; ".join(
+        f"{'.'.join(place)}: {_said(there, place, sides[0])}, {_said(here, place, sides[1])}"
+        for place in _differing(there, here)
+    )
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -38,6 +38,25 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
         found.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
         found.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
+
+
+def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Places of values: their names, behind those of the dictionaries around them."""
+    for name, value in here.items():
+        inner = there.get(name)
+        if isinstance(value, dict) and isinstance(inner, dict):
+            yield from ((name, *place) for place in _differing(inner, dict.fromkeys(inner) | value))
+        elif name not in there or inner != value:
+            yield (name,)
+
+
+def _said(description: Mapping[str, Any], place: tuple[str, ...], side: str) -> str:
+    value: Any = description
+    for part in place:
+        if not isinstance(value, Mapping) or part not in value:
+            return f"not noted {side}"
+        value = value[part]
+    return f"{_short(value)} {side}"
 
 
 def _short(value: Any) -> str:

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from paradp.policy.files.limits import LATENCIES_BYTES
-from paradp.policy.files.reading import read_text
 from paradp.sampler.streams import stream
 
 if TYPE_CHECKING:
@@ -138,6 +136,9 @@ def _seconds(milliseconds: str) -> float:
 
 
 def _read_latencies(path: Path) -> tuple[float, ...]:
+    from paradp.policy.files.limits import LATENCIES_BYTES
+    from paradp.policy.files.reading import read_text
+
     if not path.is_file():
         raise ValueError(f"there is no file of latencies {path}")
     try:

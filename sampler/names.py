@@ -135,7 +135,10 @@ class SamplerChoice:
             raise ValueError(f"{self.name} is chosen by measuring an engine: load_policy(…, sampler={self.name!r}) does")
         options = {key.replace("-", "_"): value for key, value in self.options}
         steps = {} if self.steps is None else {"steps": self.steps}
-        return BUILDERS[self.family](scheduler, **steps, **options)
+        try:
+            return BUILDERS[self.family](scheduler, **steps, **options)
+        except ValueError as error:
+            raise ValueError(f"{self}: {error}") from error
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{key}={value}" for key, value in self.options)])

@@ -1,8 +1,9 @@
 """One writer for each output.
 
 The lock is the kernel's (`flock`, by the package `filelock`): it ends with the process that holds it, even if that is
-killed. The file that carries it stays behind, and only says who holds the lock or held it last: if it were deleted, two
-processes could hold locks on two files of the same name.
+killed. The file that carries it says who holds it, and is removed before the lock is released: `filelock` takes no lock on a
+file that was removed meanwhile, so that two processes never hold two files of the same name. A killed process leaves its
+file behind, which does no harm.
 """
 
 import contextlib
@@ -118,6 +119,8 @@ def _give_back(key: str) -> None:
         if held.count == 0:
             del _held[key]
             if held.lock is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(key)
                 held.lock.release()
 
 

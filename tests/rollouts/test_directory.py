@@ -41,7 +41,7 @@ def write(path: Path, text: str) -> None:
 @pytest.fixture
 def run(tmp_path) -> RunDirectory:
     directory = RunDirectory(tmp_path / "run")
-    directory.open({"task": "lift"})
+    directory.open({"task": "lift"}, range(3)).release()
     for seed in range(3):
         directory.add(episode(seed))
     return directory
@@ -52,7 +52,7 @@ def test_a_marker_that_is_something_else_is_named(run, garbage):
     write(run.path / "run.json", GARBAGE[garbage])
     before = sorted((p, p.stat().st_mtime_ns) for p in run.path.rglob("*"))
     with pytest.raises(ValueError, match=r"run\.json cannot be read"):
-        run.open({"task": "lift"})
+        run.open({"task": "lift"}, range(3))
     assert run.identity() == {}
     assert sorted((p, p.stat().st_mtime_ns) for p in run.path.rglob("*")) == before
 
@@ -106,17 +106,14 @@ def test_a_damaged_summary_is_named(tmp_path, garbage):
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"episodes": "many"}'])
 def test_a_damaged_evaluation_is_named(tmp_path, content):
-    from paradp.rollouts.config import RolloutConfig
-    from paradp.rollouts.evaluation import Grid, _open
-    from paradp.sampler import SamplerChoice
+    from paradp.rollouts.evaluation import _check
 
-    out = tmp_path / "evaluation"
-    grid = Grid(RolloutConfig("lift", SamplerChoice.parse("ddpm"), out), (SamplerChoice.parse("ddpm"),))
-    _open(out, grid, ["ddpm"])
-    there = json.loads((out / "evaluation.json").read_text())
-    write(out / "evaluation.json", json.dumps(there | json.loads(content)) if "many" in content else content)
+    there = {"task": "lift", "episodes": 3}
+    (tmp_path / "evaluation.json").write_text(json.dumps(there))
+    _check(tmp_path, {"task": "lift"}, episodes=3)
+    write(tmp_path / "evaluation.json", json.dumps(there | json.loads(content)) if "many" in content else content)
     with pytest.raises(ValueError, match=r"evaluation\.json cannot be read"):
-        _open(out, grid, ["ddpm"])
+        _check(tmp_path, {"task": "lift"}, episodes=3)
 
 
 def test_a_damaged_table_is_named_where_runs_are_compared(tmp_path, monkeypatch):

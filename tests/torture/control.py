@@ -288,8 +288,16 @@ class _Episode:
         source.dead = False
         self._last = self._before = self._rest = None
         self._frozen = 0
-        safe.reset(self._rng.choice([None, self._rng.randrange(2**32)]))
         self._tally.count("resets")
+        try:
+            safe.reset(self._rng.choice([None, self._rng.randrange(2**32)]))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            # Declared: the controller behind could not be reset, and the robot is stopped.
+            self._tally.count("resets that failed")
+            if safe.report.stopped is None:
+                self._tally.fault("unsafe", f"reset raised {type(error).__name__}, and the robot is not stopped")
 
 
 def _broken(seen: dict[str, Any], rng: random.Random) -> dict[str, Any]:
