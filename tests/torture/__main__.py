@@ -142,20 +142,16 @@ def _versions() -> dict[str, str]:
 
 
 def _table(report: dict[str, Any]) -> Table:
-    table = Table(title=f"{report['command']}: {report['took_minutes']:g} minutes", caption=report["hardware"]["cpu"])
-    for name in ("part", "tried"):
-        table.add_column(name)
-    for kind in FAULTS:
-        table.add_column(kind, justify="right")
+    table = Table("part", "tried", "must be 0", title=f"{report['command']}: {report['took_minutes']:g} minutes")
     for name, part in report["parts"].items():
-        table.add_row(name, PARTS[name].tried(part["counts"]), *(_zero(part["faults"][kind]) for kind in FAULTS))
+        table.add_row(name, PARTS[name].tried(part["counts"]), _found(part["faults"]))
     table.add_section()
-    table.add_row("all", "", *(_zero(report["faults"][kind]) for kind in FAULTS))
+    table.add_row("all", "", _found(report["faults"]))
     return table
 
 
-def _zero(count: int) -> str:
-    return f"[red]{count}[/red]" if count else "0"
+def _found(faults: dict[str, int]) -> str:
+    return ", ".join(f"[red]{count} {kind}[/red]" for kind, count in faults.items() if count) or f"0 {', '.join(FAULTS)}"
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Amounts:
         return cls(
             kills={
                 "evaluate": per_minute(2 / 3),
-                "train": per_minute(1 / 4),
+                "train": per_minute(1 / 4) if long else 0,
                 "collect": per_minute(1 / 5) if long else 0,
                 "rollout": per_minute(1 / 5) if long else 0,
             },

@@ -1,12 +1,14 @@
 """Commands that write, and what of their output must not depend on how often they were interrupted."""
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torture import world as worlds
 from torture.tally import Tally
 from torture.world import World, read_json
 
@@ -58,6 +60,21 @@ def commands(world: World) -> dict[str, Command]:
         Command("evaluate on Ray", (*evaluation, "--backend", "ray"), _evaluated, _evaluation_keys),
     ]
     return {command.name: command for command in made}
+
+
+def undisturbed(command: Command, world: World) -> tuple[Path, Outcome, float]:
+    """What a command makes when nobody disturbs it: where, what, and in how many seconds. Made once for all parts."""
+    folder = world.folder.parent / "undisturbed" / command.name.replace(" ", "-")
+    out, took, log = folder / "out", folder / "seconds.txt", folder / "log.txt"
+    if not took.exists():
+        folder.mkdir(parents=True)
+        process = worlds.start(command.to(out), folder / "cache", log)
+        worlds.wait_for_work(process, out)
+        began = time.monotonic()
+        if (code := worlds.finish(process)) != 0:
+            raise RuntimeError(f"{command.name} without a disturbance ends in {code}: {worlds.complaint(log)}")
+        took.write_text(str(time.monotonic() - began))
+    return out, command.outcome(out), float(took.read_text())
 
 
 def compare(command: Command, out: Path, expected: Outcome, tally: Tally, when: str) -> None:

@@ -93,10 +93,11 @@ class _Source:
         self.spec, self._rng = spec, rng
         self._coming: list[tuple[int, Future[Any], Callable[[Future[Any]], None]]] = []
         self.dead = False
+        self.sound = True  # until there is a controller
 
     @property
     def alive(self) -> bool:
-        if self._rng.random() < FAULTY / 20:
+        if not self.sound and self._rng.random() < FAULTY / 20:
             raise self._rng.choice(RAISED)()
         return not self.dead
 
@@ -188,6 +189,7 @@ class _Episode:
             dead_after=self._rng.choice([0.5, 2.0]),
             joining=self._rng.choice(["replace", "blend", "inpaint"]),
         )
+        source.sound = False
         safe = SafeController(inner, self._limits, self._hold)
         self._reset(safe, source)
         for _ in range(steps):
@@ -211,7 +213,7 @@ class _Episode:
         seen = self._observe()
         first = self._last is None
         if first:
-            self._last = self._held(seen)
+            self._last = self._held(None, seen)
         try:
             command = safe.act(seen)
         except RuntimeError as error:
@@ -225,9 +227,9 @@ class _Episode:
                 raise
             self._tally.fault("unsafe", f"act raised {type(error).__name__}: {error}")
             return
-        self._judge(command, safe.report.stopped is not None)
+        self._judge(command, safe.report.stopped is not None, seen)
 
-    def _judge(self, command: Any, stopped: bool) -> None:
+    def _judge(self, command: Any, stopped: bool, seen: dict[str, Any]) -> None:
         action = command.action
         if not isinstance(action, np.ndarray) or action.dtype.kind != "f" or action.shape != self._limits.low.shape:
             self._tally.fault("unsafe", f"the command is {action!r}")
@@ -241,8 +243,13 @@ class _Episode:
         rested = stopped and self._rest is not None
         if rested and not np.array_equal(told, self._rest):
             self._tally.fault("unsafe", f"after a stop the command goes from {self._rest} to {told}")
+        if stopped and self._rest is None:
+            # To stay may be further away than a command may go: no step at all, after a large one.
+            stay = self._held(self._last, seen)
+            if stay is not None and not np.allclose(told, stay, atol=float(slack.max())):
+                self._tally.fault("unsafe", f"the command of a stop is {told}, to stay is {stay}")
         assert self._limits.rate is not None
-        if self._last is not None and not rested and (np.abs(told - self._last) > self._limits.rate + slack).any():
+        if self._last is not None and not stopped and (np.abs(told - self._last) > self._limits.rate + slack).any():
             self._tally.fault("unsafe", f"from {self._last} to {told} is further than {self._limits.rate}")
         if stopped and self._rest is None:
             self._tally.count("stops")
@@ -255,10 +262,10 @@ class _Episode:
         else:
             self._tally.fault("unsafe", "the command's action cannot be written: it is somebody else's")
 
-    def _held(self, seen: dict[str, Any]) -> np.ndarray | None:
-        """Where the first command is measured from."""
+    def _held(self, last: np.ndarray | None, seen: dict[str, Any]) -> np.ndarray | None:
+        """The command to stay after another; without one, what the first command is measured from."""
         try:
-            held = np.asarray(self._hold(None, seen), np.float32)
+            held = np.asarray(self._hold(last, seen), np.float32)
         except Exception:
             return None
         sound = held.shape == self._limits.low.shape and np.isfinite(held).all()
@@ -294,10 +301,10 @@ class _Episode:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            # Declared: the controller behind could not be reset, and the robot is stopped.
-            self._tally.count("resets that failed")
+            # Declared: whoever resets is told, and the robot stays stopped.
+            self._tally.count("resets that fail")
             if safe.report.stopped is None:
-                self._tally.fault("unsafe", f"reset raised {type(error).__name__}, and the robot is not stopped")
+                self._tally.fault("unsafe", f"a reset fails ({type(error).__name__}) and the robot may move")
 
 
 def _broken(seen: dict[str, Any], rng: random.Random) -> dict[str, Any]:

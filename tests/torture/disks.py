@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torture import world as worlds
 from torture.amounts import Amounts
-from torture.commands import Command, Outcome, commands, compare
+from torture.commands import Command, commands, compare, undisturbed
 from torture.tally import Tally
 from torture.world import World
 
@@ -37,7 +37,6 @@ class _Attacks:
     def __init__(self, world: World, tally: Tally) -> None:
         self._world, self._tally = world, tally
         self._cache, self._log = world.folder / "cache", world.folder / "log.txt"
-        self._expected: dict[str, Outcome] = {}
         self.mounts = _can_mount(world.folder / "probe")
 
     def read_only(self, command: Command) -> None:
@@ -49,10 +48,6 @@ class _Attacks:
                 self._unexplained(f"{command.name} on a read-only disk", code)
 
     def full(self, command: Command, kilobytes: int) -> None:
-        if command.name not in self._expected:
-            whole = self._world.folder / f"{command.name}-whole"
-            worlds.run(command.to(whole), self._cache, self._log)
-            self._expected[command.name] = command.outcome(whole)
         self._tally.count("full disks")
         if not self.mounts:
             out = self._world.folder / "full"
@@ -73,7 +68,7 @@ class _Attacks:
             self._unexplained(f"{command.name} on a full disk of {kilobytes} kB", code)
         if (code := worlds.run(command.to(out), self._cache, self._log)) != 0:
             self._tally.fault("lost", f"{command.name} {when}: exit {code}, {worlds.complaint(self._log)}")
-        compare(command, out, self._expected[command.name], self._tally, when)
+        compare(command, out, undisturbed(command, self._world)[1], self._tally, when)
 
     def _unexplained(self, what: str, code: int | None) -> None:
         self._tally.fault("unexplained", f"{what}: exit {code}, {worlds.complaint(self._log)}")

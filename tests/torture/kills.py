@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torture import world as worlds
 from torture.amounts import Amounts
-from torture.commands import Command, Outcome, commands, compare
+from torture.commands import Command, Outcome, commands, compare, undisturbed
 from torture.tally import Tally
 from torture.world import World
 
@@ -19,7 +19,6 @@ WAYS = ("kill", "kill", "kill", "worker", "interrupt")
 MOST_IN_A_ROW = 4
 # For children to notice that their parent is gone.
 CHILDREN_SECONDS = 20.0
-START_SECONDS = 120.0
 
 
 def attack(world: World, amounts: Amounts, rng: random.Random, tally: Tally, done: Callable[[], None]) -> None:
@@ -33,13 +32,13 @@ class _Attack:
     """On one command."""
 
     def __init__(self, command: Command, world: World, tally: Tally, rng: random.Random, done: Callable[[], None]) -> None:
-        self._command, self._tally, self._rng, self._done = command, tally, rng, done
+        self._command, self._world, self._tally, self._rng, self._done = command, world, tally, rng, done
         self._folder = world.folder / command.name.replace(" ", "-")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._cache, self._log = world.folder / "cache", self._folder / "log.txt"
 
     def run(self, count: int) -> None:
-        expected, seconds = self._undisturbed()
+        _, expected, seconds = undisturbed(self._command, self._world)
         killed = 0
         while killed < count:
             out = self._folder / "killed"
@@ -52,22 +51,11 @@ class _Attack:
                     break
             self._go_on(out, in_a_row, expected)
 
-    def _undisturbed(self) -> tuple[Outcome, float]:
-        """What it makes when nobody disturbs it, and for how many seconds it writes."""
-        out = self._folder / "whole"
-        process = worlds.start(self._command.to(out), self._cache, self._log)
-        self._wait_for_work(process, out)
-        began = time.monotonic()
-        code = worlds.finish(process)
-        if code != 0:
-            raise RuntimeError(f"{self._command.name} without a disturbance ends in {code}: {worlds.complaint(self._log)}")
-        return self._command.outcome(out), time.monotonic() - began
-
     def _disturbed(self, out: Path, seconds: float) -> bool:
         """Starts the command and kills it; whether that came in time."""
         way, moment = self._rng.choice(WAYS), self._rng.random()
         process = worlds.start(self._command.to(out), self._cache, self._log)
-        self._wait_for_work(process, out)
+        worlds.wait_for_work(process, out)
         time.sleep(moment * seconds)
         if process.poll() is not None:
             return False
@@ -102,12 +90,6 @@ class _Attack:
         if code != 0:
             self._tally.fault("unexplained", f"{self._command.name} {when}: exit {code}, {worlds.complaint(self._log)}")
         compare(self._command, out, expected, self._tally, when)
-
-    def _wait_for_work(self, process, out: Path) -> None:
-        """Until the output shows that the command has begun to write."""
-        before, deadline = worlds.files_of(out), time.monotonic() + START_SECONDS
-        while process.poll() is None and worlds.files_of(out) <= before and time.monotonic() < deadline:
-            time.sleep(0.02)
 
 
 def _is_worker(pid: int) -> bool:

@@ -153,6 +153,13 @@ def files_of(folder: Path) -> int:
     return sum(1 for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
 
 
+def wait_for_work(process: subprocess.Popen, out: Path) -> None:
+    """Until an output shows that its command has begun to write."""
+    before, deadline = files_of(out), time.monotonic() + HANGS_SECONDS
+    while process.poll() is None and files_of(out) <= before and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from torture import world as worlds
 from torture.amounts import Amounts
-from torture.commands import commands, compare
+from torture.commands import commands, compare, undisturbed
 from torture.tally import Tally
 from torture.world import World
 
@@ -13,14 +13,12 @@ NAMES = ("train", "collect", "rollout", "evaluate")
 
 
 def attack(world: World, amounts: Amounts, rng: random.Random, tally: Tally, done: Callable[[], None]) -> None:
-    cache, expected = world.folder / "cache", {}
+    cache = world.folder / "cache"
     for i in range(amounts.writers):
         command = commands(world)[NAMES[i % len(NAMES)]]
-        whole, out = world.folder / f"{command.name}-alone", world.folder / f"{command.name}-by-two"
+        _, expected, _ = undisturbed(command, world)
+        out = world.folder / f"{command.name}-by-two"
         logs = [world.folder / f"{command.name}-{who}.txt" for who in ("first", "second", "again")]
-        if command.name not in expected:
-            worlds.run(command.to(whole), cache, logs[0])
-            expected[command.name] = command.outcome(whole)
         worlds.remove(out)
         processes = [worlds.start(command.to(out), cache, log) for log in logs[:2]]
         codes = [worlds.finish(process) for process in processes]
@@ -33,5 +31,5 @@ def attack(world: World, amounts: Amounts, rng: random.Random, tally: Tally, don
             tally.fault("unexplained", f"{command.name} by two: neither writes, {worlds.complaint(logs[0])}")
         if (code := worlds.run(command.to(out), cache, logs[2])) != 0:
             tally.fault("lost", f"{command.name} after two writers: exit {code}, {worlds.complaint(logs[2])}")
-        compare(command, out, expected[command.name], tally, "by two writers")
+        compare(command, out, expected, tally, "by two writers")
         done()
