@@ -34,13 +34,17 @@ def _import_all() -> None:
     import pyarrow.parquet  # noqa: F401
     import torch
 
-    import paradp.checkpoints
     import paradp.policy.demonstrations
     import paradp.policy.planner
     import paradp.policy.training
     import paradp.rollouts.evaluation
     import paradp.rollouts.imports.defects
     import paradp.rollouts.imports.recordings  # noqa: F401
+    from paradp import checkpoints, policy, rollouts, sampler
+
+    for package in (sampler, policy, checkpoints, rollouts):
+        for name in package.__all__:
+            getattr(package, name)  # packages import what they export when it is first asked for
 
     torch.set_num_threads(1)
 
