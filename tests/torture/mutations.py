@@ -312,7 +312,7 @@ def _zarr_ends(path: Path, rng: random.Random, trap: Trap) -> None:
     many = rng.choice([10**6, 6 * 10**8, 10**12, -5])
     ends[-1] = many
     if many > 0 and rng.random() < 0.7:
-        for name in ("agent_pos", "block_keypoints", "action", "executed"):
+        for name in ("obs/agent_pos", "obs/block_keypoints", "action", "executed"):
             array = group[f"data/{name}"]
             array.resize((many, array.shape[1]))
 
