@@ -4,7 +4,7 @@ a seed stands for the same attacks on every machine."""
 import math
 from dataclasses import dataclass
 
-# Below, parts that take long by themselves (Ray, full disks, the cache's compilers) are left out.
+# Below, what takes long by itself (all commands but train, Ray, the cache's compilers) is left out.
 LONG_MINUTES = 10
 
 
@@ -43,8 +43,8 @@ class Amounts:
 
         return cls(
             kills={
-                "evaluate": per_minute(2 / 3),
-                "train": per_minute(1 / 4) if long else 0,
+                "evaluate": per_minute(2 / 3) if long else 0,
+                "train": per_minute(1 / 4),
                 "collect": per_minute(1 / 5) if long else 0,
                 "rollout": per_minute(1 / 5) if long else 0,
             },
