@@ -17,7 +17,10 @@ from paradp.envs.lookup import find
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
 from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers, check_workers, died
+from paradp.sampler.streams import check_episode_seeds
 
+# Of one collection: an expert that never succeeds should not go on for ever.
+MOST_TRIES = 1_000_000
 # Most demonstrations carry small noise; a push now and then shows the way back from further off.
 DEFAULT_DISTURBANCE = Disturbance(noise=0.1, push_chance=0.01)
 
@@ -44,6 +47,7 @@ def collect(
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, not {episodes}")
+    check_episode_seeds(seed, MOST_TRIES)
     workers = cores() if workers is None else workers
     check_workers(workers)
     demonstrations = Demonstrations.open_or_create(out, describe(task, action_convention, disturbance, seed))
@@ -64,7 +68,7 @@ def collect(
 def _episodes_in_order(
     task: str, action_convention: str, disturbance: Disturbance, first_seed: int, workers: int
 ) -> Generator[DemonstrationEpisode | None, None, None]:
-    seeds = iter(range(first_seed, first_seed + 1_000_000))
+    seeds = iter(range(first_seed, first_seed + MOST_TRIES))
     pending: deque[Future[DemonstrationEpisode | None]] = deque()
     with Workers(workers, _start_worker, (task, action_convention, disturbance)) as pool:
         while True:

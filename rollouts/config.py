@@ -15,7 +15,7 @@ from paradp.rollouts.environments import Scenery, check_fits
 from paradp.rollouts.machine import cores, hardware, versions
 from paradp.rollouts.summary import settings
 from paradp.sampler import SamplerChoice
-from paradp.sampler.streams import EPISODE_SEEDS
+from paradp.sampler.streams import check_episode_seeds
 
 # Latency is measured with a single environment over the first episodes of a run, so many of them.
 EPISODES_ALONE = 5
@@ -70,10 +70,9 @@ class RolloutConfig:
         for name in ("episodes", "envs", "threads", "max_steps"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
-        if self.seed < 0 or self.videos < 0:
-            raise ValueError("seed and videos must not be negative")
-        if self.seed + self.episodes > EPISODE_SEEDS:
-            raise ValueError(f"the seeds of episodes must be below 2^32: seed {self.seed} is too large")
+        check_episode_seeds(self.seed, self.episodes)
+        if self.videos < 0:
+            raise ValueError(f"videos must not be negative, but is {self.videos}")
         if self.clock.kind == "measured" and self.envs > 1:
             raise ValueError("the clock `measured` takes the latency of one robot: it needs 1 environment at a time")
 

@@ -27,6 +27,18 @@ _BESIDE: dict[str, tuple[int, ...]] = {"environment": (), "expert": (1,), "distu
 _CHILDREN: dict[str, int] = {"noise": 3, "clock": 4}
 
 
+def check_episode_seeds(first: int, episodes: int) -> None:
+    """Checks the seeds of episodes that count up from the first.
+
+    Raises:
+        ValueError: one is negative, or not below 2³².
+    """
+    if first < 0 or first + episodes > EPISODE_SEEDS:
+        raise ValueError(
+            f"the seeds of episodes go from 0 to 2^32 - 1, and seed {first} with {episodes} episodes does not fit"
+        )
+
+
 def seed_sequence(seed: int | None, name: Name) -> np.random.SeedSequence:
     """Where a named stream comes from; without a seed, from the system's entropy.
 

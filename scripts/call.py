@@ -44,7 +44,7 @@ Count = Annotated[int, Within(1, 1_000_000)]
 # Processes, threads, environments: things that a machine holds.
 Several = Annotated[int, Within(1, 4096)]
 NoneOrMore = Annotated[int, Within(0, 1_000_000)]
-Seed = Annotated[int, Within(0, 2**62)]
+Seed = Annotated[int, Within(0, 2**32 - 1)]  # of an episode, see `paradp.sampler.streams`
 Positive = Annotated[float, Within(0, 1e6, above=True)]
 
 

@@ -9,7 +9,7 @@ import torch
 
 from paradp.sampler import NoisePath
 from paradp.sampler.noise import noise_generator
-from paradp.sampler.streams import Name, stream
+from paradp.sampler.streams import Name, check_episode_seeds, stream
 
 SEEDS = [*range(24), 1000, 100_000, 1_000_000, 2**31, 2**32 - 1]
 # Noise has seeds up to 2⁶³: among them those that differ in their upper half only.
@@ -70,3 +70,11 @@ def test_what_is_no_stream_is_refused(seed, name, said):
     if seed < 0:
         with pytest.raises(ValueError, match=said):
             noise_generator(seed)
+
+
+@pytest.mark.parametrize(("first", "episodes"), [(-1, 1), (2**32, 1), (2**32 - 1, 2)])
+def test_episodes_have_seeds_that_scenes_and_experts_do_not_share(first, episodes):
+    check_episode_seeds(0, 1)
+    check_episode_seeds(2**32 - 1, 1)
+    with pytest.raises(ValueError, match="episodes have seeds from 0 to"):
+        check_episode_seeds(first, episodes)
