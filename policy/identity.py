@@ -12,6 +12,8 @@ import numpy as np
 # In these the order of the keys is that of a vector's dimensions. Dictionaries are equal in any order, lists of pairs not.
 _ORDERED = ("observation", "action")
 _LONGEST = 80
+# A sentence names so many differences.
+_MOST = 4
 
 
 def describe(thing: Any) -> dict[str, Any]:
@@ -25,10 +27,11 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], sides: tuple[
 
     What only `there` holds does not count, but in the dictionaries that both hold.
     """
-    return "; ".join(
+    found = [
         f"{'.'.join(place)}: {_said(there, place, sides[0])}, {_said(here, place, sides[1])}"
         for place in _differing(there, here)
-    )
+    ]
+    return "; ".join(found[:_MOST]) + f"; and {len(found) - _MOST} more" * (len(found) > _MOST)
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -34,9 +34,7 @@ def check_episode_seeds(first: int, episodes: int) -> None:
         ValueError: one is negative, or not below 2³².
     """
     if first < 0 or first + episodes > EPISODE_SEEDS:
-        raise ValueError(
-            f"the seeds of episodes go from 0 to 2^32 - 1, and seed {first} with {episodes} episodes does not fit"
-        )
+        raise ValueError(f"episodes have seeds from 0 to 2^32 - 1: seed {first} and {episodes} episodes do not fit")
 
 
 def seed_sequence(seed: int | None, name: Name) -> np.random.SeedSequence:

@@ -294,7 +294,7 @@ def refused(monkeypatch, capsys, sound, place):
         said = capsys.readouterr().err.strip()
         assert exit_.value.code == 2, said
         assert said.startswith("paradp: ") and len(said.splitlines()) == 1 and "Traceback" not in said, said
-        assert 20 < len(said) < 1000 and not said.endswith((":", ",", "None")), said
+        assert 20 < len(said) < 600 and not said.endswith((":", ",", "None")), said
         for name in named:
             assert name in said, f"{said!r} does not name {name!r}"
         assert _everything(place) | _everything(sound) == before
