@@ -63,7 +63,7 @@ def rollout(
         window: steps evaluated at once, for every parallel sampler named.
         tolerance: accepted change in standard deviations of a step's noise, for every para- sampler named.
         split: what a round holds fixed, for every para- sampler named: unit (the paper's) or linear.
-        max_rounds: budget of rounds a plan, for every para- sampler named.
+        max_rounds: budget of rounds a plan, for every para- and speculative sampler named.
         execute: actions of a chunk that are executed before the next; the checkpoint's own number by default.
         clock: what happens while the policy thinks. ideal: simulation waits. measured: time goes on as long as each plan
             takes here. fixed:MS: so long for each. replay:FILE: as long as the plans in a run's alone.parquet took.
