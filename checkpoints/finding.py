@@ -60,6 +60,10 @@ def _whose(path: Path) -> str:
         return "a policy of LeRobot"
     if (path / "model_index.json").is_file():
         return "a pipeline of diffusers"
+    if (path / "meta" / "info.json").is_file():
+        return "a data set of LeRobot, not a policy"
+    if (path / "zarr.json").is_file() or (path / ".zgroup").is_file():
+        return "a store of demonstrations, not a policy"
     if any(path.glob("*.ckpt")) or any(path.glob("checkpoints/*.ckpt")):
         return "a training of Diffusion Policy or PyTorch Lightning"
     return ""
@@ -70,7 +74,8 @@ def _is_lerobot(config: Path) -> bool:
         return False
     with config.open("rb") as file:
         head = file.read(100_000)
-    return any(key in head for key in (b'"input_features"', b'"n_obs_steps"', b'"input_shapes"'))
+    theirs = (b'"input_features"', b'"n_obs_steps"', b'"input_shapes"', b'"type"')
+    return b'"spec"' not in head and any(key in head for key in theirs)
 
 
 def _describe_file(path: Path) -> str:

@@ -2,6 +2,7 @@
 where it has not."""
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import nn
 FEW = 16
 # So much slower at few windows that more of them need not be tried.
 HOPELESS = 3.0
-REPEATS = 2
+REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -37,27 +38,25 @@ Step = Callable[[bool, int], None]
 
 
 def measure(step: Step, batch_size: int, clock: Callable[[], float] = time.perf_counter) -> Arithmetic:
-    """Takes the faster of the two, by a few steps of each."""
+    """Takes the faster of the two, by a few steps of each in turns, so that a slow moment of the machine is everyone's."""
     few = min(batch_size, FEW)
-    seconds = _seconds(step, few, 1, clock)
+    seconds = _seconds(step, few, clock)
     if few < batch_size and seconds[True] < HOPELESS * seconds[False]:
-        few, seconds = batch_size, _seconds(step, batch_size, REPEATS, clock)
+        few, seconds = batch_size, _seconds(step, batch_size, clock)
     of = "" if few == batch_size else f" of {few} windows"
     took = f"a step{of} takes {1000 * seconds[True]:.0f} ms in bf16 and {1000 * seconds[False]:.0f} ms in fp32 here"
     return Arithmetic(seconds[True] < seconds[False], took)
 
 
-def _seconds(step: Step, windows: int, repeats: int, clock: Callable[[], float]) -> dict[bool, float]:
+def _seconds(step: Step, windows: int, clock: Callable[[], float]) -> dict[bool, float]:
     """The fastest step of each, after one that does not count."""
-    found = {}
-    for bf16 in (False, True):
-        step(bf16, windows)
-        taken = []
-        for _ in range(repeats):
+    found = {False: math.inf, True: math.inf}
+    for turn in range(REPEATS + 1):
+        for bf16 in found:
             began = clock()
             step(bf16, windows)
-            taken.append(clock() - began)
-        found[bf16] = min(taken)
+            if turn:
+                found[bf16] = min(found[bf16], clock() - began)
     return found
 
 

@@ -58,7 +58,7 @@ def bench(
         repeats: how often each is measured; they take turns, so that a slow moment of the machine is everyone's. By default
             40 times, fewer where that would take more than 90 s, and at least 8. Of larger batches as many plans, in
             fewer repeats.
-        engines: which of auto, eager, compiled, openvino and cuda-graph, the one to be measured with all samplers last; by
+        engines: of auto, eager, compiled, openvino and cuda-graph; the last one named is measured with every sampler; by
             default eager and the device's fastest.
         threads: of PyTorch and of the engines; as many as there are cores by default.
         json: a file for the rows: name, sampler, engine, precision, threads, batch, p50_ms, p95_ms, p99_ms, rounds,
@@ -203,7 +203,7 @@ as LeRobot and Diffusion Policy run it. `{PUBLISHED}` is ParaDiGMS' loop written
 for the whole batch. `law`: `exact` is that of sequential DDPM with 100 steps on that engine's network, `tolerance` is within
 one of it, `other` is another sampler's. The error is the median over the measurements of the largest absolute difference of
 a chunk to the sequential sampler of the same steps, engine and noise, normalised units. `network` is the share of the time
-that is spent in the network, `÷ floor` how often what the hardware must do at least would fit into the time, `MB` what
+that is spent in the network, `÷ floor` the time divided by the hardware's minimum time, `MB` what
 engine, compilation and first plan added to the process's memory.
 
 {findings}

@@ -57,6 +57,7 @@ def import_(
         actions: the array that holds a demonstration's actions: robomimic keeps absolute ones in `actions_abs`.
     """
     _check_source(file)
+    _check_file(file)
     check_new(out, "--out")
     if task is not None:
         find_task(task)
@@ -128,6 +129,14 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
 
         plot_actions(np.split(drawn, ends[:-1])[:episodes], path.name, plot, parts, control_hz)
         console.print(f"actions: {plot}")
+
+
+def _check_file(path: Path) -> None:
+    """Raises:
+    ValueError: it is a store of demonstrations already.
+    """
+    if (path / "zarr.json").is_file():
+        raise ValueError(f"{path} holds demonstrations of paradp already: train on it (paradp train TASK --data {path})")
 
 
 def _check_source(path: Path) -> None:

@@ -51,7 +51,8 @@ def drive(
     """Drive a simulated robot in real time: its control steps are made by the wall clock, and planned for while it moves.
 
     The simulator runs in a process of its own and waits for nobody: a command that is not there when half of its control
-    step is over is missed, and the one before is carried out again. Between policy and robot stand the safety checks.
+    step is over is missed, and the one before is carried out again. Every command passes safety checks before it reaches
+    the robot.
 
         paradp drive square --live
         paradp drive square --minutes 10 --late hold --out runs/realtime \\
@@ -80,7 +81,7 @@ def drive(
         disturbance: what happens to the task's object meanwhile: none, push or belt; none by default.
         seed: of the first episode.
         live: show the loop's timing while it runs.
-        trace: a file for ui.perfetto.dev to write what happened when to.
+        trace: write a timeline to this file; open it at ui.perfetto.dev.
         out: a directory to write drive.json to, which must not hold one yet; nothing is written by default.
     """
     find_task(task)

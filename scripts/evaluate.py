@@ -11,7 +11,15 @@ from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Seed, Several, TaskName
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import PAPER, PAPER_SAMPLERS, Clocks, Words, listed, one_of, words
-from paradp.scripts.places import NO_DISTURBANCE, check_file, check_folder, checkpoint_of, default_out, disturbance_of
+from paradp.scripts.places import (
+    NO_DISTURBANCE,
+    check_continues,
+    check_file,
+    check_folder,
+    checkpoint_of,
+    default_out,
+    disturbance_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,8 +87,8 @@ def evaluate(
         baseline: the cell that all are compared with, as it is called in the table; the first one by default.
         episodes: of each cell; episode i has seed SEED + i in all of them.
         seed: of the first episode.
-        envs: environments planned together; part of what is run, not of who runs it.
-        threads: of each worker's network; part of what is run as well.
+        envs: environments planned together; changes results by rounding, which --workers does not.
+        threads: of each worker's network; may change results by rounding, too.
         workers: processes on this machine; by default as many as its cores allow, or one where a GPU computes.
         backend: local runs on this machine, ray on a Ray cluster.
         address: of the Ray cluster; a Ray on this machine by default.
@@ -108,6 +116,7 @@ def evaluate(
         out = default_out("evaluate", task, names, weights, settings)
         say(f"writing to {out}")
     check_folder(out)
+    check_continues(out, "evaluation.json", {"task": task, "seed": seed, "envs": envs, "threads": threads})
     if page is not None:
         check_file(page, "--page")
     with loading():

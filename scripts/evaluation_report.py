@@ -55,8 +55,8 @@ def recommend(comparison: Comparison) -> str:
     pick = min((run for run in (baseline, *others) if run is baseline or run.label in safe), key=_latency_and_loss)
     if pick is baseline:
         return (
-            f"Pick {pick.label}: of what is faster, nothing is known with 95 % confidence to lose less than {TOLERATED_LOSS}"
-            f" success over these {baseline.summary.episodes} episodes."
+            f"Pick {pick.label}: over these {baseline.summary.episodes} episodes no faster sampler has been shown, with 95 %"
+            f" confidence, to lose less than {TOLERATED_LOSS} success."
         )
     assert pick.loss is not None
     faster = _p50(baseline) / _p50(pick)

@@ -82,6 +82,33 @@ def check_folder(out: Path, option: str = "--out") -> None:
             return
 
 
+def check_continues(out: Path, marker: str, wanted: Mapping[str, object]) -> None:
+    """Compares what a directory says it holds with what is asked for, as far as that is known before anything is loaded.
+
+    Args:
+        out: the directory.
+        marker: the file in it that says so, such as `run.json`.
+        wanted: values by name; those of inner dictionaries by their `name` in it.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    from paradp.policy.files import refuse_filled
+
+    kind = "run" if marker == "run.json" else "evaluation"
+    if not (out / marker).exists():
+        return refuse_filled(out, kind)
+    from paradp.policy.files.limits import DOCUMENT_BYTES
+    from paradp.policy.files.reading import read_object
+    from paradp.policy.identity import differences
+
+    there = read_object(out / marker, DOCUMENT_BYTES)
+    if isinstance(sampler := there.get("sampler"), dict):
+        there["sampler"] = sampler.get("name")
+    if differing := differences(there, wanted):
+        raise ValueError(f"{out} holds another {kind} ({differing}); choose another --out")
+
+
 def check_file(path: Path, option: str) -> None:
     """Checks that a file can be written.
 

@@ -14,7 +14,7 @@ from paradp.sampler import SAMPLERS, SamplerChoice
 from paradp.scripts.call import Count, NoneOrMore, Seed, Several, TaskName
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import SamplersText, words
-from paradp.scripts.places import check_folder, checkpoint_of, default_out, disturbance_of
+from paradp.scripts.places import check_continues, check_folder, checkpoint_of, default_out, disturbance_of
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -114,6 +114,9 @@ def rollout(
     folders = [out / run_folder(choice) if len(choices) > 1 else out for choice in choices]
     if len(choices) > 1:
         _check_parent(out, folders)
+    asked = {"task": task, "seed": seed, "clock": timing.identity, "controller": controller, "disturbance": disturbance}
+    for choice, folder in zip(choices, folders, strict=True):
+        check_continues(folder, "run.json", {**asked, "sampler": choice.name})
     if videos and (problem := entry.task.render_problem):
         say(f"no films: {problem}")
         videos = 0

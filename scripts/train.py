@@ -108,6 +108,10 @@ def check_data(path: Path, task: str) -> None:
         raise ValueError(
             f"{path} holds no demonstrations: collect them (paradp collect {task} --out {path}), or import recorded ones"
         )
+    if (path / "meta" / "info.json").is_file():
+        raise ValueError(
+            f"{path} is a data set of LeRobot, which cannot be read; robomimic's and robosuite's HDF5 files can"
+        )
     if not path.is_dir():
         raise ValueError(f"{path} holds no demonstrations: it is a file, not a zarr group of paradp")
 

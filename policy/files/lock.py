@@ -80,6 +80,8 @@ def refuse_filled(directory: Path, kind: str) -> None:
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"{directory} is a file; choose another --out")
     if directory.exists() and any(not path.name.startswith(".") for path in directory.iterdir()):
+        if inner := sorted(directory.glob("*/run.json")):
+            raise ValueError(f"{directory} holds several runs, such as {inner[0].parent}; choose another --out")
         raise ValueError(f"{directory} is not empty and holds no {kind}; choose another --out")
 
 

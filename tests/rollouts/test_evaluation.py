@@ -250,8 +250,8 @@ def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):
     # Of 200 pairs, 4 lost are surely less than 0.05, and 6 are not.
     assert PairedLoss(200, 4, 0).upper95 < 0.05 < PairedLoss(200, 6, 0).upper95
     assert recommended(4).startswith("Pick ddim-5, ideal: the fastest (5.0 ms a plan for one robot, 2.0 times as fast")
-    assert recommended(6).startswith("Pick ddim-10, ideal: of what is faster, nothing is known")
-    assert recommended(4, ms=11.0).startswith("Pick ddim-10, ideal: of what is faster")
+    for said in (recommended(6), recommended(4, ms=11.0)):
+        assert said.startswith("Pick ddim-10, ideal: over these") and "no faster sampler has been shown" in said
     # Of what is as fast, that which loses least.
     won = replace(comparison, runs=[with_latency(slow, 10.0), with_latency(fast, 10.0, won=4)])
     assert recommend(won).startswith(
