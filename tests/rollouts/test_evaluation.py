@@ -129,7 +129,7 @@ def test_another_grid_or_version_is_refused(finished):
     identity = json.loads(run.read_text())
     try:
         run.write_text(json.dumps(identity | {"versions": {"torch": "1.0"}}))
-        with pytest.raises(ValueError, match=r"holds another run \(versions: "):
+        with pytest.raises(ValueError, match=r"holds another run \(versions\.torch: 1\.0 there"):
             evaluate(grid(out, clocks=clocks), backend=Nobody())
     finally:
         run.write_text(json.dumps(identity))
@@ -264,7 +264,7 @@ def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):
     assert recommend(replace(comparison, runs=[with_latency(slow, 10.0), late])) == ""
     # With ten more to choose from, 4 lost are not sure enough.
     crowd = [replace(with_latency(fast, 20.0, 9), label=str(i)) for i in range(10)]
-    assert recommended(4, others=crowd).startswith("Pick ddim-10, ideal: of what is faster")
+    assert recommended(4, others=crowd).startswith("Pick ddim-10, ideal: over these")
 
 
 def test_an_episode_filmed_again_is_the_same_episode(finished):
