@@ -13,6 +13,7 @@ from paradp.policy.follower import ChunkFollower
 from paradp.policy.observations import Observation
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.sources import CanRestart, PlanSource, blank_request
+from paradp.policy.values import positive_number
 from paradp.sampler.streams import stream
 
 _SEEDS = 2**63
@@ -67,15 +68,13 @@ class AsyncController:
             raise ValueError(f"late must be one of {', '.join(get_args(Late))}, not {late!r}")
         if joining not in get_args(Joining):
             raise ValueError(f"joining must be one of {', '.join(get_args(Joining))}, not {joining!r}")
-        if (budget is not None and budget <= 0) or dead_after <= 0:
-            raise ValueError(f"budget and dead_after must be positive, not {budget} and {dead_after}")
         self.spec = source.spec
         self._execute = execute
         self._source = source
         self._hold = hold
         self._late = late
-        self._budget = budget
-        self._dead_after = dead_after
+        self._budget = None if budget is None else positive_number("budget", budget, "seconds")
+        self._dead_after = positive_number("dead_after", dead_after, "seconds")
         self._joining = joining
         self._coming: tuple[Future[Chunk], float] | None = None
         self._warming: tuple[Future[Chunk], float] | None = None

@@ -1,4 +1,4 @@
-"""Errors in words."""
+"""Errors in words, and words from outside that are fit to be shown."""
 
 
 def described(error: BaseException) -> str:
@@ -10,3 +10,14 @@ def described(error: BaseException) -> str:
     if not text:
         return kind
     return text if isinstance(error, ValueError | OSError | RuntimeError) else f"{kind}: {text}"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """A text with `?` for what a terminal would obey instead of showing: escape codes, changes of direction.
+
+    Args:
+        keep: signs of these kinds that may stay, such as line breaks.
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign in keep else "?" for sign in text)

@@ -36,7 +36,7 @@ from paradp.policy.controller import Command, Controller, HasAction, Hold
 from paradp.policy.errors import described
 from paradp.policy.observations import Observation
 from paradp.policy.spec import Interface
-from paradp.policy.values import is_real
+from paradp.policy.values import is_real, positive_number
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,6 +80,8 @@ class SafetyLimits:
             if (limit := getattr(self, name)) is None:
                 continue
             limit = np.array(limit)
+            if not is_real(limit):
+                raise ValueError(f"{name} must be an array of numbers, not of dtype {limit.dtype}")
             limit.flags.writeable = False
             object.__setattr__(self, name, limit)
             if limit.shape != self.low.shape:
@@ -88,8 +90,8 @@ class SafetyLimits:
             raise ValueError("low must not be above high")
         if any(limit is not None and not (limit > 0).all() for limit in (self.rate, self.jump)):
             raise ValueError("rate and jump must be positive")
-        if self.frozen_steps < 1:
-            raise ValueError(f"frozen_steps must be at least 1, not {self.frozen_steps}")
+        if type(self.frozen_steps) is not int or self.frozen_steps < 1:
+            raise ValueError(f"frozen_steps must be at least 1, and a whole number, not {self.frozen_steps!r}")
 
     @classmethod
     def of(cls, spec: Interface, rate: float = 1.5, jump: float = 4.0) -> "SafetyLimits":
@@ -98,6 +100,7 @@ class SafetyLimits:
         Where a checkpoint does not know that step, rate and jump are not limited.
         """
         low, high = (np.array(limit, np.float32) for limit in (spec.action_low, spec.action_high))
+        rate, jump = positive_number("rate", rate, "steps"), positive_number("jump", jump, "steps")
         if spec.action_step is None:
             return cls(low, high)
         # What the demonstrations never move may move a little.
@@ -123,6 +126,21 @@ class SafetyReport:
     stopped_at: int | None = None
 
 
+@dataclass(frozen=True)
+class _Told:
+    """A command that the robot was given.
+
+    Attributes:
+        action: `[A]`.
+        resting: `[A]`, how to stay after it.
+        held: whether it was to stay.
+    """
+
+    action: np.ndarray
+    resting: np.ndarray
+    held: bool = False
+
+
 @runtime_checkable
 class CanTakeBack(Protocol):
     """A controller that can be told that its last command was not carried out."""
@@ -146,12 +164,11 @@ class SafeController:
         self._controller = controller
         self._limits = limits
         self._hold = hold
-        self._in_use = threading.Lock()
-        self._user = ""
-        self._last: np.ndarray | None
-        self._before: np.ndarray | None
-        # How to stay after the last command, and, once stopped, for good.
-        self._resting: np.ndarray | None
+        # The one call that is under way, if any.
+        self._users: dict[str, list[str]] = {}
+        self._last: _Told | None
+        self._before: _Told | None
+        # How to stay, once stopped.
         self._stopped_with: np.ndarray | None
         self._seen: bytes | None
         self._forget()
@@ -176,23 +193,14 @@ class SafeController:
 
         Whatever the controller behind raises stops the robot, `SystemExit` and `CancelledError` too, and this returns the
         command to stay. Only `KeyboardInterrupt` is raised again, after the stop is latched, so that Ctrl-C ends a program:
-        whoever catches it and goes on gets the command to stay.
+        whoever catches it and goes on gets the command to stay after the last command that was returned.
 
         Raises:
             RuntimeError: in an episode's first control step, when it is not known how to stay; or another thread uses this
                 controller.
         """
-        with self._alone("act"):
-            if self._last is None:
-                self._last = self._resting = self._position(observation)
-            command = None
-            if self.report.stopped is None:
-                with self._stopping():
-                    command = self._safe_command(observation)
-            if command is None:
-                command = self._stay(observation)
-            self.report.steps += 1
-            return command
+        with self._alone("act"), self._not_told_if_interrupted():
+            return self._next(observation)
 
     def take_back(self) -> None:
         """Call it before `act` if the last command came too late for the robot, which repeated the one before: what comes
@@ -220,18 +228,36 @@ class SafeController:
 
     @contextmanager
     def _alone(self, doing: str) -> Iterator[None]:
-        """Refuses a second thread rather than letting it wait: two loops that drive one robot are a mistake."""
+        """Refuses a second thread rather than letting it wait: two loops that drive one robot are a mistake.
+
+        Ctrl-C stops the robot wherever in a call it comes, even between two lines of this. Hence who is in is one entry,
+        made in one step, and each call removes only its own.
+        """
         name = threading.current_thread().name
-        if not self._in_use.acquire(blocking=False):
-            raise RuntimeError(
-                f"{doing} is called in thread {name!r} during {self._user}: a SafeController is used by one thread at a"
-                " time; only stop may be called by others"
-            )
-        self._user = f"{doing} in thread {name!r}"
+        me = [f"{doing} in thread {name!r}"]
+        try:
+            if (user := self._users.setdefault("user", me)) is not me:
+                raise RuntimeError(
+                    f"{doing} is called in thread {name!r} during {user[0]}: a SafeController is used by one thread at a"
+                    " time; only stop may be called by others"
+                )
+            yield
+        except KeyboardInterrupt as error:
+            self._latch(StopReason.FAULT, error)
+            raise
+        finally:
+            if "user" in self._users and self._users["user"] is me:
+                del self._users["user"]
+
+    @contextmanager
+    def _not_told_if_interrupted(self) -> Iterator[None]:
+        """A command that Ctrl-C keeps from being returned does not reach the robot: the one before is the last."""
+        told = self._last, self._before
         try:
             yield
-        finally:
-            self._in_use.release()
+        except KeyboardInterrupt:
+            self._last, self._before = told
+            raise
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
@@ -246,10 +272,24 @@ class SafeController:
     def _forget(self) -> None:
         # First of all: whoever calls `stop` from now on stops the new episode.
         self.report = SafetyReport()
-        self._last = self._before = self._resting = self._stopped_with = None
+        self._last = self._before = None
+        self._stopped_with = None
         self._seen = None
         self._frozen = 0
-        self._told_to_stay = False
+
+    def _next(self, observation: Observation) -> Command:
+        """The command for this control step, as `act` promises it."""
+        if self._last is None:
+            position = self._position(observation)
+            self._last = _Told(position, position)
+        command = None
+        if self.report.stopped is None:
+            with self._stopping():
+                command = self._safe_command(observation)
+        if command is None:
+            command = self._stay(observation)
+        self.report.steps += 1
+        return command
 
     def _position(self, observation: Observation) -> np.ndarray:
         """The command to stay for a robot that has not been given any."""
@@ -274,25 +314,25 @@ class SafeController:
         command = Command(action, **said)
         if self.report.stopped is not None:
             return None
-        self._before, self._last, self._resting = self._last, action, resting
-        self._told_to_stay = command.held
+        self._before, self._last = self._last, _Told(action, resting, command.held)
         return command
 
     def _stay(self, observation: Observation) -> Command:
         if self._stopped_with is None:
-            self._stopped_with = self._staying(self._last, observation)
+            assert self._last is not None
+            self._stopped_with = self._staying(self._last.action, observation)
         return Command(self._stopped_with, held=True)
 
-    def _staying(self, last: np.ndarray | None, observation: Observation) -> np.ndarray:
+    def _staying(self, last: np.ndarray, observation: Observation) -> np.ndarray:
         """How to stay after a command; where that cannot be found out, as it was a control step ago."""
-        assert last is not None and self._resting is not None
+        assert self._last is not None
         try:
             return self._checked(self._hold(last.copy(), observation))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             _LOG.warning("holding failed: %s", described(error))
-            return self._resting
+            return self._last.resting
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
         """An action within limits, a copy."""
@@ -307,10 +347,14 @@ class SafeController:
 
     def _watch(self, observation: Observation) -> None:
         seen = b"".join(np.ascontiguousarray(observation[key]).tobytes() for key in sorted(observation))
-        self._frozen = self._frozen + (not self._told_to_stay) if seen == self._seen else 0
+        self._frozen = self._frozen + (not self._was_held()) if seen == self._seen else 0
         self._seen = seen
         if self._frozen >= self._limits.frozen_steps:
             raise _Unsafe(StopReason.STALE, f"the observation has not changed for {self._frozen} control steps")
+
+    def _was_held(self) -> bool:
+        """Whether the robot was told to stay by the last command."""
+        return self._last is not None and self._last.held
 
     def _permitted(self, command: HasAction) -> np.ndarray:
         """Its action, or the nearest one that the limits allow after the last."""
@@ -319,7 +363,7 @@ class SafeController:
         self.report.limited += bool((action != wanted).any())
         assert self._last is not None
         # On the way from one action within limits to another all are, but for rounding.
-        return self._near(action, self._last).clip(self._limits.low, self._limits.high)
+        return self._near(action, self._last.action).clip(self._limits.low, self._limits.high)
 
     def _near(self, action: np.ndarray, last: np.ndarray) -> np.ndarray:
         """The action, or one on the way to it from the last."""

@@ -6,17 +6,37 @@ On a terminal that is a line which changes; elsewhere (a file, a pipe, a log) pl
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.text import Text
 
+from paradp.policy.errors import printable
 from paradp.scripts.interrupts import leave_at_once
 
-console = Console()
-errors = Console(stderr=True)
+
+class _Verbatim(Console):
+    """Shows text as it is: names in files of others are neither markup nor orders to the terminal."""
+
+    def __init__(self, stderr: bool = False):
+        super().__init__(stderr=stderr, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Before it is measured, for the width of a table's columns."""
+        return super().render_str(printable(text, keep="\n\t"), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """All text comes through here, that of progress bars too; rich's own codes are apart from it."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text, keep="\n"), segment.style)
+
+
+console = _Verbatim()
+errors = _Verbatim(stderr=True)
 
 # Where lines do not change: one for each tenth of the work, but not more often than this, and one after so long at least.
 SELDOM_SECONDS, OFTEN_SECONDS = 1.0, 20.0
@@ -34,10 +54,10 @@ class Report(Protocol):
 def doing(what: str) -> Iterator[Callable[[str], None]]:
     """Says what is being done, with what packages of ours log of it; yields what shows a message beside that."""
     if console.is_terminal:
-        with console.status(f"{what} …") as status:
+        with console.status(Text(f"{what} …")) as status:
 
             def show(message: str) -> None:
-                status.update(f"{what} … {message}")
+                status.update(Text(f"{what} … {message}"))
 
             with _logs(show):
                 yield show
@@ -57,7 +77,7 @@ def loading(what: str = "PyTorch and the simulator") -> Iterator[None]:
 
 def say(line: str) -> None:
     """Prints a line as it is, without breaking or colouring it."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -70,13 +90,13 @@ def progress(description: str, total: int) -> Iterator[Report]:
 @contextmanager
 def _bar(description: str, total: int) -> Iterator[Report]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     # Workers finish many episodes at once and then none for a minute. Drawn rarely: latencies are measured meanwhile.
     with Progress(*columns, console=console, speed_estimate_period=3600, refresh_per_second=2) as bar:

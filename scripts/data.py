@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import tyro
-from rich.markup import escape
 from rich.table import Table
 
 from paradp.envs import ACTION_CONVENTIONS, find_task
@@ -79,7 +78,7 @@ def import_(
         share = imported.cut / there.steps
         console.print(f"{share:.1%} of the goals are further from the hand than a delta can say, and were cut")
     for remark in [*remarks(recorded), *_untold(recorded, there.info.task)]:
-        console.print(f"remark: {remark}", markup=False)
+        console.print(f"remark: {remark}")
     low, high = np.array(there.info.action_low), np.array(there.info.action_high)
     outside = float(((there.actions() < low) | (there.actions() > high)).any(1).mean())
     if outside:
@@ -173,13 +172,13 @@ def _recorded(file: "RecordedFile") -> tuple[np.ndarray, dict[str, np.ndarray]]:
     settings, looks = file.settings, Counter(looks_like(recording) for recording in file.recordings)
     version = f" {settings.version}" if settings.version else ""
     rate = f", {settings.control_hz} Hz" if settings.control_hz else ""
-    console.print(f"{file.path}: {settings.environment}, robosuite{version}{rate}", markup=False)
+    console.print(f"{file.path}: {settings.environment}, robosuite{version}{rate}")
     for look, count in looks.items():
         described = f"look {look}" if look else "are in no convention that is known here"
         console.print(f"actions {described}" + f" in {count} of {len(file.recordings)} episodes" * (len(looks) > 1))
     found = defects(file)
     for defect in found:
-        console.print(f"defect: {defect}", style="red", markup=False)
+        console.print(f"defect: {defect}", style="red")
     if not found:
         _tell_of_import(file)
     ends = np.cumsum([len(recording) for recording in file.recordings])
@@ -201,15 +200,15 @@ def _tell_of_import(file: "RecordedFile") -> None:
     try:
         task = task_of(file)
     except ValueError as error:
-        console.print(str(error), markup=False)
+        console.print(str(error))
     else:
         misfitting = misfits(file, task)
         console.print(f"task: {task}" + " as it is here" * (not misfitting))
         for misfit in misfitting:
-            console.print(f"not importable: {misfit}", style="red", markup=False)
+            console.print(f"not importable: {misfit}", style="red")
         remarked += _untold(file, task)
     for remark in remarked:
-        console.print(f"remark: {remark}", markup=False)
+        console.print(f"remark: {remark}")
 
 
 def _untold(file: "RecordedFile", task: str) -> list[str]:
@@ -227,5 +226,5 @@ def _ranges(arrays: Mapping[str, np.ndarray]) -> Table:
             finite = v[np.isfinite(v)]
             note = "not finite" if len(finite) < len(v) else "constant" if len(v) and np.ptp(v) == 0 else ""
             figures = [f"{f(finite):.3f}" if len(finite) else "-" for f in (np.min, np.mean, np.max)]
-            table.add_row(escape(name) if column == 0 else "", str(column), *figures, note)
+            table.add_row(name if column == 0 else "", str(column), *figures, note)
     return table

@@ -41,4 +41,4 @@ def _show(checkpoint: str) -> None:
     with loading("PyTorch, to check the checkpoint"):
         from paradp.checkpoints import read_card, read_info
     read_info(path)
-    console.print(read_card(path), markup=False, highlight=False)
+    console.print(read_card(path), highlight=False)

@@ -97,7 +97,5 @@ def _end(sentence: str, code: int) -> None:
     """Ends with a sentence; a message of several lines is made one."""
     from paradp.scripts.console import errors
 
-    errors.print(
-        " ".join(sentence.split()), style="red" if code == 2 else None, markup=False, highlight=False, soft_wrap=True
-    )
+    errors.print(" ".join(sentence.split()), style="red" if code == 2 else None, highlight=False, soft_wrap=True)
     sys.exit(code)

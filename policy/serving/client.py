@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from paradp.policy.asynchronous import AsyncController
 from paradp.policy.choices import Joining, Late
 from paradp.policy.controller import Hold
-from paradp.policy.errors import described
+from paradp.policy.errors import described, printable
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.serving.addresses import check_api_key, check_url
 from paradp.policy.serving.answers import MOST_ANSWER_BYTES, read_interface, read_plan
@@ -255,4 +255,4 @@ def _too_big(error: ConnectionClosed) -> str | None:
 
 def _words(said: str) -> str:
     """What a server said, fit to be shown: one line, no control characters, not long."""
-    return "".join(sign if sign.isprintable() else "?" for sign in " ".join(said[: 2 * _MOST_WORDS].split()))[:_MOST_WORDS]
+    return printable(" ".join(said[: 2 * _MOST_WORDS].split()))[:_MOST_WORDS]

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Container
-from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -17,6 +16,8 @@ _MOST_VALUES = 4096
 # Of a key, and of a value that is read: a hostile value can take up seventy times its bytes once it is unpacked.
 _MOST_NAME_BYTES = 1024
 MOST_VALUE_BYTES = 2**18
+# Of all that is read of a message, lists in lists included: each becomes an object of its own, and takes time.
+_MOST_VALUES_IN_ALL = 2**15
 
 
 def pack(message: dict[str, Any]) -> bytes:
@@ -43,19 +44,46 @@ def unpack(data: bytes, wanted: Container[str] | None = None) -> dict[str, Any]:
     except _Unreadable as error:
         raise ValueError(str(error)) from error.__cause__
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        said = str(error) or type(error).__name__
-        raise ValueError(f"the message cannot be read: {said}") from error
+        raise ValueError(f"the message cannot be read: {_why(error)}") from error
 
 
 class _Unreadable(Exception):
     """Says what is wrong in a sentence of its own."""
 
 
-@dataclass(frozen=True)
-class _Malformed:
-    """In the place of an array that is none: who reads it knows its name."""
+def _why(error: Exception) -> str:
+    """What is wrong, in words: msgpack's own errors have none."""
+    match error:
+        case msgpack.StackError():
+            return "lists or maps in it are nested too deeply"
+        case msgpack.OutOfData():
+            return "it ends too early"
+        case msgpack.FormatError():
+            return "it is not msgpack"
+    return str(error) or type(error).__name__
 
-    why: str
+
+class _Allowance:
+    """How many values may still be unpacked of a message."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_VALUES_IN_ALL
+        self.in_arrays = 0
+
+    def take(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise ValueError(f"more than {_MOST_VALUES_IN_ALL} values of the message are in lists and maps; send arrays")
+
+    def of_list(self, value: list[Any]) -> list[Any]:
+        self.take(1 + len(value))
+        return value
+
+    def of_map(self, pairs: list[tuple[Any, Any]]) -> Any:
+        self.take(1 + len(pairs))
+        value = _unpack_array(dict(pairs))
+        self.in_arrays += value.size if isinstance(value, np.ndarray) else 0
+        return value
 
 
 def _read_map(data: memoryview, wanted: Container[str] | None) -> dict[str, Any]:
@@ -63,10 +91,11 @@ def _read_map(data: memoryview, wanted: Container[str] | None) -> dict[str, Any]
     reader.feed(data)
     count = _read_header(reader, data)
     message: dict[str, Any] = {}
+    allowance = _Allowance()
     for _ in range(count):
         name, value = _name(_skip(reader, data)), _skip(reader, data)
         if name is not None and (wanted is None or name in wanted):
-            message[name] = _value(name, value)
+            message[name] = _value(name, value, allowance)
     if reader.tell() != len(data):
         raise ValueError(f"{len(data) - reader.tell()} bytes follow it")
     return message
@@ -102,15 +131,23 @@ def _name(data: memoryview) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _value(name: str, data: memoryview) -> Any:
+def _value(name: str, data: memoryview, allowance: _Allowance) -> Any:
     if len(data) > MOST_VALUE_BYTES:
         raise _Unreadable(f"{name!r} cannot be read: it has {len(data)} bytes, more than {MOST_VALUE_BYTES}")
     try:
-        value = msgpack.unpackb(data, object_hook=_unpack_array, max_array_len=_MOST_VALUES, max_map_len=_MOST_VALUES)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise _Unreadable(f"{name!r} cannot be read: {error or type(error).__name__}") from error
-    if isinstance(value, _Malformed):
-        raise _Unreadable(f"{name!r} cannot be read: {value.why}")
+        allowance.in_arrays = 0
+        value = msgpack.unpackb(
+            data,
+            list_hook=allowance.of_list,
+            object_pairs_hook=allowance.of_map,
+            max_array_len=_MOST_VALUES,
+            max_map_len=_MOST_VALUES,
+        )
+        if not isinstance(value, np.ndarray):
+            # Whoever reads a list of arrays looks at every number in them.
+            allowance.take(allowance.in_arrays)
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
+        raise _Unreadable(f"{name!r} cannot be read: {_why(error)}") from error
     return value
 
 
@@ -123,13 +160,10 @@ def _pack_array(value: object) -> object:
 
 
 def _unpack_array(value: dict[Any, Any]) -> Any:
-    try:
-        if b"__ndarray__" in value:
-            return _array(value.get(b"data"), _dtype(value), value.get(b"shape"))
-        if b"__npgeneric__" in value:
-            return _number(value.get(b"data"), _dtype(value))
-    except (ValueError, OverflowError) as error:
-        return _Malformed(str(error))
+    if b"__ndarray__" in value:
+        return _array(value.get(b"data"), _dtype(value), value.get(b"shape"))
+    if b"__npgeneric__" in value:
+        return _number(value.get(b"data"), _dtype(value))
     return value
 
 

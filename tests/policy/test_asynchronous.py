@@ -422,3 +422,11 @@ def test_nan_from_the_network_never_reaches_the_robot(policy, spec):
 def test_unknown_ways_to_be_late_are_refused(spec):
     with pytest.raises(ValueError, match="late must be one of hold, continue-chunk, stop"):
         AsyncController(Scripted(spec), hold, late="panic")
+
+
+@pytest.mark.parametrize("name", ["budget", "dead_after"])
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 0, -1.0, "2", True])
+def test_times_that_are_no_positive_number_are_refused(spec, name, seconds):
+    """Nothing is ever later than NaN: a robot would wait for a dead source for good."""
+    with pytest.raises(ValueError, match=f"{name} must be a positive number of seconds"):
+        AsyncController(Scripted(spec), hold, **{name: seconds})

@@ -205,7 +205,9 @@ def test_demonstrations_know_their_largest_step(demonstrations):
 @pytest.mark.parametrize(
     ("change", "wrong"),
     [({"rate": np.zeros(2)}, "must be positive"), ({"high": np.full(2, -2.0)}, "low must not be above high"),
-     ({"jump": np.ones(3)}, r"jump has shape \(3,\)"), ({"frozen_steps": 0}, "frozen_steps must be at least 1")],
+     ({"jump": np.ones(3)}, r"jump has shape \(3,\)"), ({"frozen_steps": 0}, "frozen_steps must be at least 1"),
+     ({"frozen_steps": float("nan")}, "and a whole number, not nan"), ({"frozen_steps": 2.5}, "a whole number, not 2.5"),
+     ({"jump": np.array(["1", "1"])}, "jump must be an array of numbers"), ({"rate": np.full(2, np.nan)}, "be positive")],
 )  # fmt: skip
 def test_limits_that_make_no_sense_are_refused(change, wrong):
     with pytest.raises(ValueError, match=wrong):

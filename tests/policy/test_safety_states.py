@@ -1,6 +1,7 @@
 """The two states of a SafeController: whatever comes in whatever order, commands are safe, and after a stop they are one."""
 
 import asyncio
+import sys
 import threading
 from concurrent.futures import CancelledError
 
@@ -174,6 +175,83 @@ def test_ctrl_c_stops_the_robot_and_ends_the_program():
     # Who goes on all the same, to bring the robot to rest, gets the command to stay.
     inner.next = np.array([0.4, 0.1])
     assert safe.act(seen()).action.tolist() == [0.2, 0.1]
+
+
+def test_ctrl_c_while_it_is_asked_how_to_stay_stops_the_robot():
+    interrupts = [KeyboardInterrupt()]
+
+    def interrupted(last, observation):
+        if interrupts:
+            raise interrupts.pop()
+        return hold(last, observation)
+
+    safe = SafeController(inner := Obeys(), LIMITS, interrupted)
+    inner.next = np.array([0.2, 0.1])
+    with pytest.raises(KeyboardInterrupt):
+        safe.act(seen())
+    assert safe.report.detail == "the controller failed: KeyboardInterrupt"
+    command = safe.act(seen())
+    assert command.held and command.action.tolist() == [0, 0] and inner.asked == 0
+
+
+def interrupt_at_line(number, run):
+    """Runs it with Ctrl-C before the n-th line of `safety.py` that is executed; false where it has fewer."""
+    lines, leaving = 0, False
+
+    def trace(frame, event, _):
+        nonlocal lines, leaving
+        if not frame.f_code.co_filename.endswith("safety.py") or leaving:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == number:
+                raise KeyboardInterrupt
+        # What is executed after `_alone` has yielded ends the call: there are no two Ctrl-C.
+        leaving = event == "return" and frame.f_code.co_name == "_next"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        run()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_ctrl_c_at_any_line_stops_the_robot_where_it_was_and_leaves_nothing_taken():
+    for number in range(1, 200):
+        safe = SafeController(inner := Obeys(), LIMITS, hold)
+        inner.next = np.array([0.2, 0.1])
+        safe.act(seen())
+        inner.next = np.array([0.3, 0.1])
+        if not interrupt_at_line(number, lambda safe=safe: safe.act(seen(0.01))):
+            break
+        # In the first few lines nothing has begun; from then on it is a stop.
+        begun = safe.report.stopped is StopReason.FAULT
+        assert begun or number <= 4, number
+        assert safe.act(seen()).action.tolist() == ([0.2, 0.1] if begun else [0.3, 0.1]), number
+    assert number > 30
+
+
+def test_what_was_taken_back_is_not_how_to_stay_either():
+    failing = []
+
+    def may_fail(last, observation):
+        if failing:
+            raise RuntimeError("no position")
+        return hold(last, observation)
+
+    safe = SafeController(inner := Obeys(), LIMITS, may_fail)
+    for x in (0.1, 0.2):
+        inner.next = np.array([x, 0])
+        safe.act(seen())
+    safe.take_back()
+    failing.append(True)
+    safe.stop("the button")
+    assert safe.act(seen()).action.tolist() == [0.1, 0]
 
 
 @pytest.mark.parametrize("fault", [ValueError("the source is closed"), KeyboardInterrupt()])

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import imageio.v3 as iio
 import numpy as np
 import pandas as pd
@@ -403,6 +404,23 @@ def test_recorded_demonstrations_are_looked_at_and_imported(paradp, tmp_path):
     (tmp_path / "cut.hdf5").write_bytes(lift.read_bytes()[:5000])
     code, _, complaint = paradp("data", "inspect", str(tmp_path / "cut.hdf5"))
     assert code == 2 and "cut short" in complaint and "Traceback" not in complaint
+
+
+def test_names_in_files_of_others_are_no_orders_to_the_terminal(paradp, tmp_path, monkeypatch):
+    """The title of the window, colours, rich's own markup, and a direction of writing."""
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("named.hdf5", "w") as file:
+        demos = file.create_group("data")
+        demos.attrs["env"], demos.attrs["env_info"] = "\x1b]0;owned\x07Lift", "{}"
+        demo = demos.create_group("demo_0")
+        demo["actions"] = np.random.default_rng(0).random((5, 7))
+        demo.create_group("obs")["\x1b[31m[red]\u202e"] = np.zeros((5, 1))
+    code, printed, err = paradp("data", "inspect", "named.hdf5")
+    assert code == 0 and not err
+    assert "?]0;owned?Lift" in printed and "│ obs/?[31m[red]? │" in printed
+    code, _, complaint = paradp("data", "inspect", "\x1b[31m[/gone].hdf5")
+    assert code == 2 and "there is no file ?[31m[/gone].hdf5" in complaint
+    assert not {"\x1b", "\x07", "\u202e"} & {*printed, *complaint}
 
 
 def test_info_lists_policies_and_samplers(paradp):

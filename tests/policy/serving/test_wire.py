@@ -65,6 +65,46 @@ def test_what_is_no_message_is_refused(data):
         unpack(data)
 
 
+def empties(count: int) -> bytes:
+    """A list of lists of empty lists, so many in all."""
+    inner = b"\xdc" + (4000).to_bytes(2, "big") + b"\x90" * 4000
+    return b"\xdc" + (count // 4000).to_bytes(2, "big") + inner * (count // 4000)
+
+
+MAPS = b"\x9a" + 10 * (b"\xde\x0f\xa0" + b"\xa0\x90" * 4000)
+NESTED_ARRAYS = msgpack.packb([array() | {b"dtype": "|u1", b"data": bytes(40_000), b"shape": [40_000]}])
+
+
+@pytest.mark.parametrize(
+    ("value", "times"),
+    [(empties(256_000), 1), (empties(8_000), 5), (MAPS, 9), (NESTED_ARRAYS, 1)],
+    ids=["lists", "one key many times", "maps of one key", "arrays in a list"],
+)
+def test_a_message_of_very_many_small_values_is_refused(value, times):
+    """Unpacked they would take up seventy times their bytes, and seconds in which no other client gets an answer."""
+    with pytest.raises(ValueError, match="'x' cannot be read: more than 32768 values of the message are in lists and maps"):
+        unpack(bytes([0x80 + times]) + (b"\xa1x" + value) * times)
+
+
+def test_ordinary_messages_are_not_too_many_values():
+    sent = {"guess": [[0.5] * 30] * 64, "x": [[1, 2, 3]] * 4, "picture": np.zeros(2**17, np.uint8)}
+    back = unpack(pack(sent | {"other": np.zeros(2**21 - 2**18, np.uint8)}), sent.keys())
+    assert back["guess"] == sent["guess"] and back["x"] == sent["x"] and back["picture"].size == 2**17
+    # What nobody reads may be as long as it likes.
+    assert unpack(b"\x82\xa1y" + empties(1_000_000) + b"\xa1x\x01", {"x"}) == {"x": 1}
+
+
+@pytest.mark.parametrize("read", [{"x"}, {"y"}], ids=["ignored", "read"])
+def test_values_nested_too_deeply_are_refused_in_words(read):
+    with pytest.raises(ValueError, match="cannot be read: lists or maps in it are nested too deeply"):
+        unpack(b"\x81\xa1y" + b"\x91" * 100_000 + b"\x90", read)
+
+
+def test_a_hostile_array_in_a_list_is_refused_as_any_other():
+    with pytest.raises(ValueError, match="'x' cannot be read: an array's dtype must be one of numbers"):
+        unpack(msgpack.packb({"x": [array() | {b"dtype": "O"}, 1.0]}))
+
+
 @given(st.binary(max_size=200))
 def test_whatever_arrives_is_a_message_or_a_value_error(data):
     with contextlib.suppress(ValueError):
