@@ -245,7 +245,8 @@ class Demonstrations:
         if (episodes := arrays["meta/episode_ends"].shape[0]) > MOST_EPISODES:
             raise ValueError(f"they claim {episodes} episodes; at most {MOST_EPISODES} are read")
         ends = self.episode_ends
-        if (np.diff(ends, prepend=0) <= 0).any():
+        # Compared, not subtracted: a difference of 64-bit numbers can wrap around.
+        if len(ends) and (ends[0] <= 0 or (ends[1:] <= ends[:-1]).any()):
             raise ValueError("they are damaged: the ends of the episodes do not increase")
         needed = {name: self.steps for name in sizes} | {f"meta/{name}": len(ends) for name in ("episode_ends", "seeds")}
         if short := [name for name, rows in needed.items() if arrays[name].shape[0] < rows]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from paradp.policy.files.limits import CHUNK_BYTES, DOCUMENT_BYTES, MOST_FILES, check_expansion, check_numbers
 from paradp.policy.files.reading import open_regular, read_validated
@@ -174,6 +174,13 @@ class _Group(_Strict):
     attributes: dict[str, Any] = {}
 
 
+def _check_fill(value: float) -> float:
+    """Another value could stand for what was never written, or not fit the array's kind of number."""
+    if value != 0:
+        raise ValueError(f"must be 0, not {value!r:.40}")
+    return value
+
+
 class _Array(_Strict):
     zarr_format: Literal[3]
     node_type: Literal["array"]
@@ -181,7 +188,7 @@ class _Array(_Strict):
     data_type: str
     chunk_grid: _Grid
     chunk_key_encoding: _Keys
-    fill_value: bool | int | float
+    fill_value: Annotated[bool | int | float, AfterValidator(_check_fill)]
     codecs: Annotated[list[_Codec], Field(max_length=8)]
     attributes: dict[str, Any] = {}
     storage_transformers: Annotated[list, Field(max_length=0)] = []
@@ -244,7 +251,9 @@ def _chunk_files(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _index(names: Sequence[str]) -> tuple[int, ...] | None:
-    return tuple(map(int, names)) if all(name.isascii() and name.isdecimal() for name in names) else None
+    """The index of a chunk by its file's place; `None` where zarr looks for it under another name, such as 0 for 00."""
+    written = all(name.isascii() and name.isdecimal() and str(int(name)) == name for name in names)
+    return tuple(map(int, names)) if written else None
 
 
 def _check_chunk(path: Path, array: StoredArray) -> None:

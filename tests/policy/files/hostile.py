@@ -297,6 +297,10 @@ STORES: dict[str, Write] = {
     "ends of 1e12": ends(20, 40, 10**12),
     "negative ends": ends(-20, 40, 60),
     "ends that do not increase": ends(20, 10, 60),
+    "ends whose differences wrap around": ends(2**63 - 1, -(2**63), -3),
+    "a fill value of 1e30": metadata("meta/episode_ends", fill_value=10**30),
+    "a fill value of 1e400": metadata("data/action", fill_value=10**400),
+    "a fill value that is not zero": metadata("data/action", fill_value=1.0),
     "codec pickle": metadata("data/action", codecs=[BYTES, codec("numcodecs.pickle", protocol=4)]),
     "codec pickle alone": metadata("data/action", codecs=[codec("pickle")]),
     "codec blosc": metadata("data/action", codecs=[BYTES, codec("blosc", cname="lz4", clevel=5, shuffle="noshuffle")]),
@@ -335,6 +339,12 @@ for label, write in STORES.items():
 def _(path):
     demonstrations(path)
     (path / "data/action/c/0/0").unlink()
+
+
+@kind("store: a chunk by another name", open_demonstrations)
+def _(path):
+    demonstrations(path)
+    (path / "data/action/c/0").rename(path / "data/action/c/00")
 
 
 @kind("store: a lost array", open_demonstrations)
