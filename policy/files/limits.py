@@ -9,10 +9,10 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 # JSON.
 DOCUMENT_BYTES = 1 * MIB  # config.json, run.json, evaluation.json, summary.json, zarr.json: a few kilobytes
 STATISTICS_BYTES = 2 * MIB  # four numbers for each of `MOST_VALUES` dimensions
-EPISODE_BYTES = 16 * MIB  # some 450 bytes a control step
+EPISODE_BYTES = 5 * MIB  # `MOST_STEPS` of some 450 bytes
 CARD_BYTES = 1 * MIB  # README.md
 JSON_DEPTH = 32  # ours nest 6 deep
-JSON_VALUES = 1_000_000  # each takes up to 80 bytes of memory, however few it takes in the file
+JSON_VALUES = 250_000  # `MOST_STEPS` of some 30; one with a key takes 250 bytes of memory, however few it takes in the file
 
 # safetensors.
 HEADER_BYTES = 2 * MIB  # 150 bytes a tensor; a training state holds five for each parameter
@@ -45,6 +45,7 @@ MOST_KEYS = 256
 KEY_BYTES = 80  # it becomes part of a file's name, up to three times as long
 MOST_HORIZON = 1024  # 16 to 64 are usual
 MOST_OBSERVED = 128  # 1 or 2 are usual
+MOST_STEPS = 8_000  # control steps of an episode in a closed loop; 300 and 400 are usual
 MOST_CONTROL_HZ = 10_000
 MOST_TIMESTEPS = 10_000  # diffusers' default is 1000
 MOST_LEVELS = 8  # of a U-Net; 3 or 4 are usual

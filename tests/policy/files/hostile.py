@@ -218,6 +218,32 @@ def _(path):
     sparse(path / "model.safetensors", 10**12)
 
 
+# ------------------------------------------------------------------------------------------------ episodes
+
+
+def read_episode(path: Path) -> object:
+    from paradp.rollouts.directory import RunDirectory
+
+    return RunDirectory(path).episodes(range(1))
+
+
+def episode(content: str) -> Write:
+    def write(path: Path) -> None:
+        (path / "episodes").mkdir(parents=True)
+        (path / "episodes/0.json").write_text(content)
+
+    return write
+
+
+def keys(count: int) -> str:
+    """Many keys, in an alphabet that makes Python take four bytes for each of the file's characters."""
+    return "{" + ",".join(f'"{i:x}":0' for i in range(count)) + ',"🤖":0' + "}"
+
+
+kind("episode: 9e5 keys", read_episode)(episode(keys(900_000)))
+kind("episode: as many keys as are read", read_episode)(episode(keys(249_000)))
+
+
 # ------------------------------------------------------------------------------------------------ demonstrations
 
 
@@ -498,7 +524,8 @@ def read_all(folder: Path) -> dict[str, tuple[str, float]]:
     # What is imported, and what a sound file takes, is not counted.
     open_demonstrations(folder / "good")
     read_recorded(folder / "good.hdf5")
-    import paradp.checkpoints.store  # noqa: F401
+    import paradp.checkpoints.store
+    import paradp.rollouts.directory  # noqa: F401
 
     before, answers = peak(), {}
     for index, (name, (_, read)) in enumerate(KINDS.items()):

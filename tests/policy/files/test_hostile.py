@@ -51,6 +51,8 @@ def test_what_a_file_claims_takes_no_memory(answers):
         ("config: gains infinite", "the controller's gains must be finite"),
         ("config: nested 1000 deep", "it is nested more than 32 deep"),
         ("weights: a header of 1e12 bytes", "its header should have 1000000000000 bytes"),
+        ("episode: 9e5 keys", "bytes; at most 5242880 are read"),
+        ("episode: as many keys as are read", "0.json is damaged; remove it to run that episode again: "),
         ("store: codec pickle", "the codec 'numcodecs.pickle' is not read; there are: bytes, zstd"),
         ("store: codec pickle alone", "the codec 'pickle' is not read; there are: bytes, zstd"),
         ("store: version 2", "It is a zarr 2 store."),
