@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from paradp.policy.files import OutputLock
-from paradp.policy.files.limits import MOST_EPISODES
+from paradp.policy.files.limits import CHUNK_STEPS, MOST_EPISODES
 from paradp.policy.files.reading import first_problem
 from paradp.policy.files.zarr_store import StoredArray, append, create_store, open_store
 from paradp.policy.identity import describe, differences, digest
@@ -32,7 +32,6 @@ from paradp.policy.quantities import check_quantities
 if TYPE_CHECKING:
     import zarr
 
-CHUNK_STEPS = 4096
 _CHUNK_NUMBERS = 2**24
 _LAYOUT = "layout"
 

@@ -24,6 +24,8 @@ MOST_NUMBERS = 2**28  # the largest of robomimic's low-dimensional files, machin
 MOST_EPISODES = 2**20
 MOST_FILES = 100_000  # of a store: a chunk of 4096 steps each
 CHUNK_BYTES = 64 * MIB  # 64 KiB to 1 MiB are usual
+CHUNK_STEPS = 4096  # of our own stores: so many steps a chunk may have although the array is shorter
+SMALL_CHUNK_BYTES = 1 * MIB  # so much an HDF5 chunk may take although the array is smaller; h5py's own choice is below it
 HDF5_BYTES = 256 * GIB  # camera pictures lie in the same file; they are not read
 # A small file must not fill the memory: numbers may take so many times the bytes on disk, and this much besides. Recorded
 # motion compresses to a half or a tenth; constant columns do better.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
-from paradp.policy.files.limits import CHUNK_BYTES, DOCUMENT_BYTES, MOST_FILES, check_expansion, check_numbers
+from paradp.policy.files.limits import CHUNK_BYTES, CHUNK_STEPS, DOCUMENT_BYTES, MOST_FILES, check_expansion, check_numbers
 from paradp.policy.files.reading import open_regular, read_validated
 from paradp.policy.files.zstd import check_frame
 
@@ -71,11 +71,21 @@ class StoredArray:
         check_numbers(math.prod(self.shape))
         if self.chunk_bytes > CHUNK_BYTES:
             raise ValueError(f"a chunk of it takes {self.chunk_bytes} bytes; at most {CHUNK_BYTES} are read")
+        # Every chunk is decoded in full, several at a time, however little of it belongs to the array.
+        fitting = (max(self.shape[0], CHUNK_STEPS), *self.shape[1:])
+        if any(chunk > max(n, 1) for chunk, n in zip(self.chunks, fitting, strict=True)):
+            raise ValueError(f"chunks of {list(self.chunks)} are larger than the array, of {list(self.shape)}")
+        padded = math.prod(self.grid(self.shape[0])) * self.chunk_bytes
+        if padded > math.prod(self.shape) * ITEM_BYTES[self.dtype] + self.chunk_bytes:
+            raise ValueError(f"chunks of {list(self.chunks)} do not fill the array, of {list(self.shape)}")
+
+    def grid(self, rows: int) -> list[int]:
+        """How many chunks the first `rows` rows have along each axis."""
+        return [math.ceil(n / chunk) for n, chunk in zip((rows, *self.shape[1:]), self.chunks, strict=True)]
 
     def lacks(self, rows: int) -> bool:
         """Whether a chunk of the first `rows` rows is not stored."""
-        grid = [math.ceil(n / chunk) for n, chunk in zip((rows, *self.shape[1:]), self.chunks, strict=True)]
-        return any(index not in self.present for index in itertools.product(*map(range, grid)))
+        return any(index not in self.present for index in itertools.product(*map(range, self.grid(rows))))
 
 
 def check_store(path: Path) -> dict[str, StoredArray]:
@@ -232,7 +242,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, dict[str, int]]]:
 
 def _find_chunks(folder: Path, array: StoredArray) -> None:
     """Checks every chunk that zarr could read, and notes which there are."""
-    grid = [math.ceil(n / chunk) for n, chunk in zip(array.shape, array.chunks, strict=True)]
+    grid = array.grid(array.shape[0])
     for path in _chunk_files(folder / "c", len(grid)):
         index = _index(path.relative_to(folder / "c").parts)
         if index is None or any(i >= n for i, n in zip(index, grid, strict=True)):

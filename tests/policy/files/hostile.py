@@ -310,6 +310,21 @@ def codec(name: str, **configuration):
     return {"name": name, "configuration": configuration}
 
 
+def wide(columns: int) -> Write:
+    """A store of which every chunk takes 64 MB, two numbers of it used, and two kilobytes on disk."""
+
+    def write(path: Path) -> None:
+        from numcodecs.zstd import Zstd
+
+        metadata("data/action", chunk_grid=regular([1, columns]))(path)
+        content = Zstd(level=1, checksum=True).encode(np.zeros(columns, np.float32))
+        for row in range(60):
+            (path / f"data/action/c/{row}").mkdir(exist_ok=True)
+            (path / f"data/action/c/{row}/0").write_bytes(content)
+
+    return write
+
+
 BYTES = codec("bytes", endian="little")
 CHUNK = 4096 * 2 * 4
 STORES: dict[str, Write] = {
@@ -317,6 +332,9 @@ STORES: dict[str, Write] = {
     "6e8 episodes": metadata("meta/seeds", shape=[600_000_000]),
     "1e8 steps that are not stored": metadata("data/action", shape=[100_000_000, 2]),
     "a chunk of 1e9 rows": metadata("data/action", chunk_grid=regular([BILLION, 2])),
+    "chunks of one row and 16 million columns": wide(BILLION // 64),
+    "chunks that are mostly beyond the array": metadata("data/action", shape=[4, 9], chunk_grid=regular([1, 8])),
+    "a chunk far longer than the array": metadata("data/action", chunk_grid=regular([2**23, 2])),
     "a chunk of no rows": metadata("data/action", chunk_grid=regular([0, 2])),
     "a negative shape": metadata("data/action", shape=[-1, 2]),
     "a shape of 1e5 axes": metadata("data/action", shape=[1] * 100_000),
@@ -489,6 +507,9 @@ RECORDED = {
     "2e8 numbers that are not stored, in one piece": claim("data/demo_0/actions", (10**8, 2), dtype="f8"),
     "1.6 GB in two megabytes": bomb,
     "a chunk of 4 GB": claim("data/demo_0/actions", (20, 7), dtype="u1", chunks=(2**31 // 4, 7), maxshape=(None, 7)),
+    "a chunk far larger than the array": claim(
+        "data/demo_0/actions", (20, 7), dtype="f8", chunks=(2**17, 7), maxshape=(None, 7), fillvalue=0, compression="gzip"
+    ),
     "a mask of 1e10 names": claim("mask/train", (10**10,), dtype="S8", chunks=(1000,)),
     "a mask of names of 1e9 bytes": claim("mask/train", (1,), dtype=f"S{BILLION}"),
     "a mask of names that are too long": shared_names,
