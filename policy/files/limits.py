@@ -38,6 +38,7 @@ MOST_NAMES, NAMES_BYTES = 100_000, 1 * MIB  # of a mask; robomimic's list some h
 
 # Tables and latencies.
 TABLE_BYTES = 256 * MIB
+TABLE_FOOTER_BYTES = 4 * MIB  # ours have 20 KB
 MOST_CELLS = 50_000_000  # rows times columns: a thousand episodes of a thousand steps, twenty columns
 LATENCIES_BYTES = 16 * MIB
 

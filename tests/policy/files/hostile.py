@@ -244,6 +244,41 @@ kind("episode: 9e5 keys", read_episode)(episode(keys(900_000)))
 kind("episode: as many keys as are read", read_episode)(episode(keys(249_000)))
 
 
+# ------------------------------------------------------------------------------------------------ tables
+
+
+def read_latencies(path: Path) -> object:
+    from paradp.policy.files.tables import read_table
+
+    return read_table(path, ("replan_seconds",))
+
+
+def table(column: Callable[[], object]) -> Write:
+    def write(path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"replan_seconds": column()}), path, compression="zstd", store_schema=False)
+
+    return write
+
+
+def repeated(value: object, rows: int) -> Callable[[], object]:
+    """One value, listed once and pointed to by every row."""
+
+    def column() -> object:
+        import pyarrow as pa
+
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value])).dictionary_decode()
+
+    return column
+
+
+kind("table: a text of a megabyte in 1000 rows", read_latencies)(table(repeated("a" * 10**6, 1000)))
+kind("table: 8e6 equal numbers in a few kilobytes", read_latencies)(table(repeated(0.0, 8 * 10**6)))
+kind("table: a list of 8e6 equal numbers", read_latencies)(table(lambda: [[0.0] * (8 * 10**6)]))
+
+
 # ------------------------------------------------------------------------------------------------ demonstrations
 
 
@@ -545,7 +580,9 @@ def read_all(folder: Path) -> dict[str, tuple[str, float]]:
     # What is imported, and what a sound file takes, is not counted.
     open_demonstrations(folder / "good")
     read_recorded(folder / "good.hdf5")
+    import pandas  # noqa: F401
     import paradp.checkpoints.store
+    import pyarrow.parquet  # noqa: F401
     import paradp.rollouts.directory  # noqa: F401
 
     before, answers = peak(), {}
