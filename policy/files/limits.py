@@ -34,7 +34,9 @@ EXPANSION, EXPANSION_FREE = 256, 32 * MIB
 # much in all, for each object, and for one with attributes: recorded demonstrations carry their scene as XML, 60 to 200 KB.
 HDF5_TEXT_BYTES, HDF5_OBJECT_BYTES, HDF5_NOTES_BYTES = 32 * MIB, 4 * KIB, 1 * MIB
 ATTRIBUTE_BYTES = 1 * MIB  # env_args
-MOST_NAMES, NAMES_BYTES = 100_000, 1 * MIB  # of a mask; robomimic's list some hundreds
+MOST_NAMES, NAMES_BYTES = 100_000, 1 * MIB  # of all masks of a file together; robomimic's list some hundreds each
+MOST_LISTS = 1000  # masks
+MOST_ARRAYS = 200_000  # of all demonstrations: robomimic's largest, machine-generated, have 3900 with some 20 each
 
 # Tables and latencies.
 TABLE_BYTES = 256 * MIB

@@ -536,7 +536,50 @@ def shared_names(file) -> None:
     names[:] = ["x" * 12_000_000] * 2
 
 
+def one_array(file) -> None:
+    """An array of 3 MB in 15 KB, in 30 demonstrations."""
+    array = file.create_dataset("x", data=np.zeros((60_000, 7)), compression="gzip", compression_opts=9, chunks=(1000, 7))
+    for i in range(2, 32):
+        file.create_group(f"data/demo_{i}")["actions"] = array
+
+
+def one_group(file) -> None:
+    """A demonstration under 150 names, each of whose 150 observations is one array."""
+    demo = file["data/demo_0"]
+    for i in range(150):
+        demo[f"obs/k{i}"] = demo["actions"]
+        file[f"data/demo_{i + 2}"] = demo
+
+
+def one_observation_group(file) -> None:
+    file["data/demo_0/obs/k"] = np.zeros((20, 3))
+    file["data/demo_1/obs"] = file["data/demo_0/obs"]
+
+
+def many_names(file) -> None:
+    for i in range(20_000):
+        file[f"data/demo_0/obs/k{i}"] = file["data/demo_0/states"]
+
+
+def many_masks(file) -> None:
+    file["mask/m0"] = np.array([b"demo_0"])
+    for i in range(1, 2000):
+        file[f"mask/m{i}"] = file["mask/m0"]
+
+
+def one_mask(file) -> None:
+    """A mask of 60000 names that stands in two places."""
+    file.create_dataset("mask/a", data=np.zeros(60_000, "S10"), compression="gzip", chunks=(60_000,))
+    file["mask/train"] = file["mask/a"]
+
+
 RECORDED = {
+    "one array in 30 demonstrations": one_array,
+    "one demonstration under 150 names": one_group,
+    "one group of observations in two demonstrations": one_observation_group,
+    "20000 names of one array": many_names,
+    "one mask under two names": one_mask,
+    "one mask under 2000 names": many_masks,
     "3e10 numbers": claim("data/demo_0/actions", (10**9, 32), dtype="f8", chunks=(1, 32)),
     "2e8 numbers that are not stored": claim("data/demo_0/actions", (2 * 10**8, 1), dtype="f8", chunks=(10**6, 1)),
     "2e8 numbers that are not stored, in one piece": claim("data/demo_0/actions", (10**8, 2), dtype="f8"),
@@ -581,8 +624,9 @@ def read_all(folder: Path) -> dict[str, tuple[str, float]]:
     open_demonstrations(folder / "good")
     read_recorded(folder / "good.hdf5")
     import pandas  # noqa: F401
-    import paradp.checkpoints.store
     import pyarrow.parquet  # noqa: F401
+
+    import paradp.checkpoints.store
     import paradp.rollouts.directory  # noqa: F401
 
     before, answers = peak(), {}
