@@ -253,12 +253,12 @@ def read_latencies(path: Path) -> object:
     return read_table(path, ("replan_seconds",))
 
 
-def table(column: Callable[[], object]) -> Write:
+def table(column: Callable[[], object], compression: str = "snappy") -> Write:
     def write(path: Path) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        pq.write_table(pa.table({"replan_seconds": column()}), path, compression="zstd", store_schema=False)
+        pq.write_table(pa.table({"replan_seconds": column()}), path, compression=compression, store_schema=False)
 
     return write
 
@@ -276,6 +276,7 @@ def repeated(value: object, rows: int) -> Callable[[], object]:
 
 kind("table: a text of a megabyte in 1000 rows", read_latencies)(table(repeated("a" * 10**6, 1000)))
 kind("table: 8e6 equal numbers in a few kilobytes", read_latencies)(table(repeated(0.0, 8 * 10**6)))
+kind("table: compressed by what makes any number of bytes", read_latencies)(table(repeated(0.0, 9), "zstd"))
 kind("table: a list of 8e6 equal numbers", read_latencies)(table(lambda: [[0.0] * (8 * 10**6)]))
 
 

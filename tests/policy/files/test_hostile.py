@@ -55,6 +55,7 @@ def test_what_a_file_claims_takes_no_memory(answers):
         ("episode: as many keys as are read", "0.json is damaged; remove it to run that episode again: "),
         ("table: a text of a megabyte in 1000 rows", "has a column 'replan_seconds' that holds no numbers"),
         ("table: 8e6 equal numbers in a few kilobytes", "it claims to hold 6.4e+07 bytes"),
+        ("table: compressed by what makes any number of bytes", "it is compressed by ZSTD; write it with snappy"),
         ("table: a list of 8e6 equal numbers", "it claims to hold 6.4e+07 bytes"),
         ("store: codec pickle", "the codec 'numcodecs.pickle' is not read; there are: bytes, zstd"),
         ("store: codec pickle alone", "the codec 'pickle' is not read; there are: bytes, zstd"),
