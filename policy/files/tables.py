@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 NUMBER_BYTES = 8
-# Snappy, which our tables are compressed with, expands its input at most some twenty times. Others, such as zstd, have no such
-# bound, and nothing holds them to the size that the footer claims.
+# Snappy, which our tables are compressed with, expands its input at most some twenty times. Others, such as zstd, have no
+# such bound, and nothing holds them to the size that the footer claims.
 COMPRESSION = ("UNCOMPRESSED", "SNAPPY")
 
 
