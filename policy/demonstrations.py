@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from paradp.policy.files import OutputLock
-from paradp.policy.files.limits import MOST_EPISODES
+from paradp.policy.files.limits import CHUNK_STEPS, MOST_EPISODES
 from paradp.policy.files.reading import first_problem
 from paradp.policy.files.zarr_store import StoredArray, append, create_store, open_store
 from paradp.policy.identity import describe, differences, digest
@@ -32,7 +32,6 @@ from paradp.policy.quantities import check_quantities
 if TYPE_CHECKING:
     import zarr
 
-CHUNK_STEPS = 4096
 _CHUNK_NUMBERS = 2**24
 _LAYOUT = "layout"
 
@@ -245,7 +244,8 @@ class Demonstrations:
         if (episodes := arrays["meta/episode_ends"].shape[0]) > MOST_EPISODES:
             raise ValueError(f"they claim {episodes} episodes; at most {MOST_EPISODES} are read")
         ends = self.episode_ends
-        if (np.diff(ends, prepend=0) <= 0).any():
+        # Compared, not subtracted: a difference of 64-bit numbers can wrap around.
+        if len(ends) and (ends[0] <= 0 or (ends[1:] <= ends[:-1]).any()):
             raise ValueError("they are damaged: the ends of the episodes do not increase")
         needed = {name: self.steps for name in sizes} | {f"meta/{name}": len(ends) for name in ("episode_ends", "seeds")}
         if short := [name for name, rows in needed.items() if arrays[name].shape[0] < rows]:

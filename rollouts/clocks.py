@@ -143,11 +143,11 @@ def _read_latencies(path: Path) -> tuple[float, ...]:
         raise ValueError(f"there is no file of latencies {path}")
     try:
         if path.suffix == ".parquet":
-            from paradp.policy.files.tables import read_table
+            from paradp.policy.files.tables import column_names, read_table
 
-            table = read_table(path, ("replan_seconds",), inside=False)
-            if "cell" in table.columns:
+            if "cell" in column_names(path, inside=False):
                 raise ValueError("it is of several cells; take that of one")
+            table = read_table(path, ("replan_seconds",), inside=False)
             latencies = [float(s) for s in table["replan_seconds"].dropna()]
         else:
             latencies = [_seconds(line) for line in read_text(path, LATENCIES_BYTES, inside=False).split()]

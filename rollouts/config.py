@@ -9,6 +9,7 @@ import torch
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import DiffusionPolicy, EngineName, PolicySpec, Precision, RecedingHorizon
+from paradp.policy.files.limits import MOST_STEPS, within
 from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.directory import RunDirectory
 from paradp.rollouts.environments import Scenery, check_fits
@@ -70,6 +71,8 @@ class RolloutConfig:
         for name in ("episodes", "envs", "threads", "max_steps"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.max_steps is not None:
+            within("max_steps", self.max_steps, 1, MOST_STEPS)  # a longer episode could not be read back
         check_episode_seeds(self.seed, self.episodes)
         if self.videos < 0:
             raise ValueError(f"videos must not be negative, but is {self.videos}")

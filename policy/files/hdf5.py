@@ -4,7 +4,7 @@ h5py is imported here alone. What is read must lie in the file itself, in full, 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +18,11 @@ from paradp.policy.files.limits import (
     HDF5_NOTES_BYTES,
     HDF5_OBJECT_BYTES,
     HDF5_TEXT_BYTES,
+    MOST_ARRAYS,
+    MOST_LISTS,
     MOST_NAMES,
     NAMES_BYTES,
+    SMALL_CHUNK_BYTES,
     check_expansion,
     check_numbers,
 )
@@ -87,7 +90,7 @@ def numbers(parent: "h5py.Group", name: str, where: str) -> "h5py.Dataset":
 
 
 def check_size(arrays: "list[h5py.Dataset]") -> None:
-    """Checks what is about to be read, all together.
+    """Checks what is about to be read, all together; each array is another one (`check_places`).
 
     Raises:
         ValueError: it is more than the limits allow, or far more than is stored.
@@ -97,30 +100,73 @@ def check_size(arrays: "list[h5py.Dataset]") -> None:
     check_expansion(8 * claimed, stored)
 
 
-def names(parent: "h5py.Group", name: str) -> list[str]:
-    """A list of names, such as a mask.
+def check_places(parent: "h5py.Group", groups: Collection[str], inner: str) -> None:
+    """Checks what lies in some groups of a group, and in the group `inner` of each, opening nothing else.
 
     Raises:
-        ValueError: it is something else, lies elsewhere, or is too long.
+        ValueError: it is too much, or something stands in several places: a small file could then hold any number of arrays.
     """
     import h5py
 
-    found = _dataset(parent, name, "mask")
-    if found.ndim != 1 or h5py.check_string_dtype(found.dtype) is None:
-        raise ValueError(f"mask/{name} is no list of names")
-    if len(found) > MOST_NAMES:
-        raise ValueError(f"mask/{name} lists {len(found)} names; at most {MOST_NAMES} are read")
-    if found.dtype.itemsize * len(found) > NAMES_BYTES:
-        raise ValueError(f"mask/{name} claims names of {found.dtype.itemsize} bytes")
-    _check_stored(found, f"mask/{name}")
-    read, room = [], NAMES_BYTES
-    # One by one: a thousand names can all point to the same long text.
-    for index in range(len(found)):
-        raw = found[index]
-        if (room := room - len(raw)) < 0:
-            raise ValueError(f"mask/{name} holds names that are too long")
-        read.append(raw.decode(errors="replace"))
-    return read
+    places: set[int] = set()
+
+    def enter(found: "h5py.Group", names: Collection[str]) -> None:
+        if len(places) + len(names) > MOST_ARRAYS:
+            raise ValueError(f"it holds more than {MOST_ARRAYS} arrays and groups")
+        for name in names:
+            link = found.id.links.get_info(name.encode(errors="surrogateescape"))
+            if link.type == h5py.h5l.TYPE_HARD:
+                if link.u in places:
+                    raise ValueError(f"{found.name}/{name} stands in another place too; each must have its own")
+                places.add(link.u)
+
+    enter(parent, groups)
+    for name in groups:
+        demonstration = group(parent, name)
+        enter(demonstration, list(demonstration))
+        if inner in demonstration:
+            observed = group(demonstration, inner)
+            enter(observed, list(observed))
+
+
+def name_lists(parent: "h5py.Group") -> dict[str, list[str]]:
+    """All lists of names in a group, such as the masks of a file.
+
+    Raises:
+        ValueError: one is something else, lies elsewhere, or all together are too long.
+    """
+    import h5py
+
+    if len(parent) > MOST_LISTS:
+        raise ValueError(f"it holds {len(parent)} masks; at most {MOST_LISTS} are read")
+    lists: dict[str, list[str]] = {}
+    number, room = MOST_NAMES, NAMES_BYTES
+    for name in parent:
+        found = _dataset(parent, name, "mask")
+        if found.ndim != 1 or h5py.check_string_dtype(found.dtype) is None:
+            raise ValueError(f"mask/{name} is no list of names")
+        if (number := number - len(found)) < 0:
+            raise ValueError(f"mask/{name} lists {len(found)} names; at most {MOST_NAMES} are read of all masks together")
+        if found.dtype.itemsize * len(found) > room:
+            raise ValueError(f"mask/{name} claims names of {found.dtype.itemsize} bytes")
+        _check_stored(found, f"mask/{name}")
+        lists[name] = []
+        for raw in _raw_names(found):
+            if (room := room - len(raw)) < 0:
+                raise ValueError(f"mask/{name} holds names that are too long")
+            lists[name].append(raw.decode(errors="replace"))
+    return lists
+
+
+def _raw_names(found: "h5py.Dataset") -> Iterator[bytes]:
+    import h5py
+
+    if h5py.check_string_dtype(found.dtype).length is not None:  # type: ignore[union-attr]
+        yield from found[:].tolist()
+    else:
+        # One by one: a thousand names can all point to the same long text.
+        for index in range(len(found)):
+            yield found[index]
 
 
 def text(parent: "h5py.Group", name: str) -> str | None:
@@ -181,8 +227,10 @@ def _check_stored(found: "h5py.Dataset", where: str) -> None:
     if found.chunks is None:
         missing = found.id.get_storage_size() < found.size * found.dtype.itemsize
     else:
-        if math.prod(found.chunks) * found.dtype.itemsize > CHUNK_BYTES:
-            raise ValueError(f"a chunk of {where} is larger than {CHUNK_BYTES} bytes")
+        # A chunk is decoded in full, however little of it belongs to the array.
+        most = min(CHUNK_BYTES, max(SMALL_CHUNK_BYTES, found.size * found.dtype.itemsize))
+        if math.prod(found.chunks) * found.dtype.itemsize > most:
+            raise ValueError(f"a chunk of {where} is larger than {most} bytes")
         wanted = math.prod(math.ceil(n / chunk) for n, chunk in zip(found.shape, found.chunks, strict=True))
         missing = found.id.get_num_chunks() < wanted
     if missing:

@@ -9,10 +9,10 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 # JSON.
 DOCUMENT_BYTES = 1 * MIB  # config.json, run.json, evaluation.json, summary.json, zarr.json: a few kilobytes
 STATISTICS_BYTES = 2 * MIB  # four numbers for each of `MOST_VALUES` dimensions
-EPISODE_BYTES = 16 * MIB  # some 450 bytes a control step
+EPISODE_BYTES = 5 * MIB  # `MOST_STEPS` of some 450 bytes
 CARD_BYTES = 1 * MIB  # README.md
 JSON_DEPTH = 32  # ours nest 6 deep
-JSON_VALUES = 1_000_000  # each takes up to 80 bytes of memory, however few it takes in the file
+JSON_VALUES = 250_000  # `MOST_STEPS` of some 30; one with a key takes 250 bytes of memory, however few it takes in the file
 
 # safetensors.
 HEADER_BYTES = 2 * MIB  # 150 bytes a tensor; a training state holds five for each parameter
@@ -24,6 +24,8 @@ MOST_NUMBERS = 2**28  # the largest of robomimic's low-dimensional files, machin
 MOST_EPISODES = 2**20
 MOST_FILES = 100_000  # of a store: a chunk of 4096 steps each
 CHUNK_BYTES = 64 * MIB  # 64 KiB to 1 MiB are usual
+CHUNK_STEPS = 4096  # of our own stores: so many steps a chunk may have although the array is shorter
+SMALL_CHUNK_BYTES = 1 * MIB  # so much an HDF5 chunk may take although the array is smaller; h5py's own choice is below it
 HDF5_BYTES = 256 * GIB  # camera pictures lie in the same file; they are not read
 # A small file must not fill the memory: numbers may take so many times the bytes on disk, and this much besides. Recorded
 # motion compresses to a half or a tenth; constant columns do better.
@@ -32,10 +34,13 @@ EXPANSION, EXPANSION_FREE = 256, 32 * MIB
 # much in all, for each object, and for one with attributes: recorded demonstrations carry their scene as XML, 60 to 200 KB.
 HDF5_TEXT_BYTES, HDF5_OBJECT_BYTES, HDF5_NOTES_BYTES = 32 * MIB, 4 * KIB, 1 * MIB
 ATTRIBUTE_BYTES = 1 * MIB  # env_args
-MOST_NAMES, NAMES_BYTES = 100_000, 1 * MIB  # of a mask; robomimic's list some hundreds
+MOST_NAMES, NAMES_BYTES = 100_000, 1 * MIB  # of all masks of a file together; robomimic's list some hundreds each
+MOST_LISTS = 1000  # masks
+MOST_ARRAYS = 200_000  # of all demonstrations: robomimic's largest, machine-generated, have 3900 with some 20 each
 
 # Tables and latencies.
 TABLE_BYTES = 256 * MIB
+TABLE_FOOTER_BYTES = 4 * MIB  # ours have 20 KB
 MOST_CELLS = 50_000_000  # rows times columns: a thousand episodes of a thousand steps, twenty columns
 LATENCIES_BYTES = 16 * MIB
 
@@ -45,6 +50,7 @@ MOST_KEYS = 256
 KEY_BYTES = 80  # it becomes part of a file's name, up to three times as long
 MOST_HORIZON = 1024  # 16 to 64 are usual
 MOST_OBSERVED = 128  # 1 or 2 are usual
+MOST_STEPS = 8_000  # control steps of an episode in a closed loop; 300 and 400 are usual
 MOST_CONTROL_HZ = 10_000
 MOST_TIMESTEPS = 10_000  # diffusers' default is 1000
 MOST_LEVELS = 8  # of a U-Net; 3 or 4 are usual

@@ -1,18 +1,35 @@
-"""Tables (parquet): rows, columns and sizes are checked in the file's footer before a column is read."""
+"""Tables of numbers (parquet): what a file claims is checked in its footer before a column is read.
 
-from collections.abc import Sequence
+Texts are never read: one long text can be claimed by every row, at the cost of a bit each. Our tables of runs hold none.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paradp.policy.files.limits import MOST_CELLS, TABLE_BYTES, check_expansion
+from paradp.policy.files.limits import MOST_CELLS, TABLE_BYTES, TABLE_FOOTER_BYTES, check_expansion
 from paradp.policy.files.reading import open_regular
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+NUMBER_BYTES = 8
+# Snappy, which our tables are compressed with, expands its input at most some twenty times. Others, such as zstd, have no
+# such bound, and nothing holds them to the size that the footer claims.
+COMPRESSION = ("UNCOMPRESSED", "SNAPPY")
+
+
+def column_names(path: Path, inside: bool = True) -> list[str]:
+    """Names of a table's columns, of those too that are not read; arguments and errors as of `read_table`."""
+    with _open(path, inside) as (file, _):
+        return file.schema_arrow.names
 
 
 def read_table(path: Path, columns: Sequence[str] = (), inside: bool = True) -> "pd.DataFrame":
-    """A table.
+    """The columns of a table that hold numbers, truth values or lists of them; others are left out.
 
     Args:
         path: the file.
@@ -23,20 +40,57 @@ def read_table(path: Path, columns: Sequence[str] = (), inside: bool = True) -> 
         ValueError: it is no such file, is cut short, too large, or lacks a column; the message names the file.
         OSError: it is not there or may not be read.
     """
-    import pandas as pd
+    with _open(path, inside) as (file, size):
+        names = file.schema_arrow.names
+        read = [field.name for field in file.schema_arrow if _is_number(field.type)]
+        if lacking := [name for name in columns if name not in read]:
+            told = "has a column {!r} that holds no numbers" if lacking[0] in names else "lacks the column {!r}"
+            raise _Lacking(f"{path} {told.format(lacking[0])}")
+        if len(set(names)) < len(names):
+            raise ValueError("two columns have the same name")
+        _check_size(file, size)
+        return file.read(read, use_threads=False).to_pandas(ignore_metadata=True)
+
+
+class _Lacking(ValueError):
+    """The table can be read, and is not what is asked for."""
+
+
+@contextmanager
+def _open(path: Path, inside: bool) -> "Iterator[tuple[pq.ParquetFile, int]]":
+    """A table and the size of its file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with open_regular(path, TABLE_BYTES, inside) as (file, size):
         try:
-            footer = pq.read_metadata(file)
-            if footer.num_rows * footer.num_columns > MOST_CELLS:
-                raise ValueError(f"it claims {footer.num_rows} rows of {footer.num_columns} columns")
-            check_expansion(sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups)), size)
+            file.seek(max(size - 8, 0))
+            if int.from_bytes(file.read(4), "little") > TABLE_FOOTER_BYTES:
+                raise ValueError(f"its footer is longer than {TABLE_FOOTER_BYTES} bytes")
             file.seek(0)
-            table = pd.read_parquet(file)
-        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            yield pq.ParquetFile(file), size
+        except _Lacking:
+            raise
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"{path} is no table that can be read, or is cut short: {error}") from error
-    if lacking := [name for name in columns if name not in table.columns]:
-        raise ValueError(f"{path} lacks the column {lacking[0]!r}")
-    return table
+
+
+def _is_number(kind: "pa.DataType") -> bool:
+    import pyarrow.types as types
+
+    kind = kind.value_type if types.is_list(kind) else kind
+    return any(is_one(kind) for is_one in (types.is_integer, types.is_floating, types.is_boolean, types.is_null))
+
+
+def _check_size(file: "pq.ParquetFile", size: int) -> None:
+    """Rows times columns as well as the values that are claimed: a list holds several in a row."""
+    footer = file.metadata
+    if footer.num_rows * footer.num_columns > MOST_CELLS:
+        raise ValueError(f"it claims {footer.num_rows} rows of {footer.num_columns} columns")
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    if other := {chunk.compression for chunk in chunks} - {*COMPRESSION}:
+        raise ValueError(f"it is compressed by {min(other)}; write it with snappy, the usual one")
+    values = max(sum(chunk.num_values for chunk in chunks), footer.num_rows * footer.num_columns)
+    check_expansion(NUMBER_BYTES * values, size)
+    check_expansion(sum(chunk.total_uncompressed_size for chunk in chunks), size)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
-from paradp.policy.files.limits import CHUNK_BYTES, DOCUMENT_BYTES, MOST_FILES, check_expansion, check_numbers
+from paradp.policy.files.limits import CHUNK_BYTES, CHUNK_STEPS, DOCUMENT_BYTES, MOST_FILES, check_expansion, check_numbers
 from paradp.policy.files.reading import open_regular, read_validated
 from paradp.policy.files.zstd import check_frame
 
@@ -71,11 +71,21 @@ class StoredArray:
         check_numbers(math.prod(self.shape))
         if self.chunk_bytes > CHUNK_BYTES:
             raise ValueError(f"a chunk of it takes {self.chunk_bytes} bytes; at most {CHUNK_BYTES} are read")
+        # Every chunk is decoded in full, several at a time, however little of it belongs to the array.
+        fitting = (max(self.shape[0], CHUNK_STEPS), *self.shape[1:])
+        if any(chunk > max(n, 1) for chunk, n in zip(self.chunks, fitting, strict=True)):
+            raise ValueError(f"chunks of {list(self.chunks)} are larger than the array, of {list(self.shape)}")
+        padded = math.prod(self.grid(self.shape[0])) * self.chunk_bytes
+        if padded > math.prod(self.shape) * ITEM_BYTES[self.dtype] + self.chunk_bytes:
+            raise ValueError(f"chunks of {list(self.chunks)} do not fill the array, of {list(self.shape)}")
+
+    def grid(self, rows: int) -> list[int]:
+        """How many chunks the first `rows` rows have along each axis."""
+        return [math.ceil(n / chunk) for n, chunk in zip((rows, *self.shape[1:]), self.chunks, strict=True)]
 
     def lacks(self, rows: int) -> bool:
         """Whether a chunk of the first `rows` rows is not stored."""
-        grid = [math.ceil(n / chunk) for n, chunk in zip((rows, *self.shape[1:]), self.chunks, strict=True)]
-        return any(index not in self.present for index in itertools.product(*map(range, grid)))
+        return any(index not in self.present for index in itertools.product(*map(range, self.grid(rows))))
 
 
 def check_store(path: Path) -> dict[str, StoredArray]:
@@ -174,6 +184,13 @@ class _Group(_Strict):
     attributes: dict[str, Any] = {}
 
 
+def _check_fill(value: float) -> float:
+    """Another value could stand for what was never written, or not fit the array's kind of number."""
+    if value != 0:
+        raise ValueError(f"must be 0, not {value!r:.40}")
+    return value
+
+
 class _Array(_Strict):
     zarr_format: Literal[3]
     node_type: Literal["array"]
@@ -181,7 +198,7 @@ class _Array(_Strict):
     data_type: str
     chunk_grid: _Grid
     chunk_key_encoding: _Keys
-    fill_value: bool | int | float
+    fill_value: Annotated[bool | int | float, AfterValidator(_check_fill)]
     codecs: Annotated[list[_Codec], Field(max_length=8)]
     attributes: dict[str, Any] = {}
     storage_transformers: Annotated[list, Field(max_length=0)] = []
@@ -225,7 +242,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, dict[str, int]]]:
 
 def _find_chunks(folder: Path, array: StoredArray) -> None:
     """Checks every chunk that zarr could read, and notes which there are."""
-    grid = [math.ceil(n / chunk) for n, chunk in zip(array.shape, array.chunks, strict=True)]
+    grid = array.grid(array.shape[0])
     for path in _chunk_files(folder / "c", len(grid)):
         index = _index(path.relative_to(folder / "c").parts)
         if index is None or any(i >= n for i, n in zip(index, grid, strict=True)):
@@ -244,7 +261,9 @@ def _chunk_files(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _index(names: Sequence[str]) -> tuple[int, ...] | None:
-    return tuple(map(int, names)) if all(name.isascii() and name.isdecimal() for name in names) else None
+    """The index of a chunk by its file's place; `None` where zarr looks for it under another name, such as 0 for 00."""
+    written = all(name.isascii() and name.isdecimal() and str(int(name)) == name for name in names)
+    return tuple(map(int, names)) if written else None
 
 
 def _check_chunk(path: Path, array: StoredArray) -> None:

@@ -123,17 +123,17 @@ def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
         names = sorted(filter(_DEMONSTRATION.fullmatch, data), key=_number)
         if not names:
             raise ValueError("it has no demonstrations: data/demo_0, data/demo_1, …")
+        hdf5.check_places(data, names, "obs")
         arrays = [_arrays(hdf5.group(data, name), name, actions) for name in names]
         unread = _drop_odd(arrays)
         hdf5.check_size([dataset for found in arrays for dataset in found.values() if not isinstance(dataset, str)])
         recordings = [_read(name, found, actions) for name, found in zip(names, arrays, strict=True)]
         others = sorted(key for key in data[names[0]] if key.startswith(ACTIONS) and key != actions)
-        masks = hdf5.group(file, "mask") if "mask" in file else {}
-        listed = {key: hdf5.names(masks, key) for key in masks}
+        masks = hdf5.name_lists(hdf5.group(file, "mask")) if "mask" in file else {}
     with path.open("rb") as raw:
         digest = hashlib.file_digest(raw, "sha256").hexdigest()
     settings = replace(settings, control_hz=settings.control_hz or _rate_of(recordings[0]))
-    return RecordedFile(path, digest, settings, recordings, listed, others, unread)
+    return RecordedFile(path, digest, settings, recordings, masks, others, unread)
 
 
 @contextmanager

@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from paradp.policy.controller import Replan
+from paradp.policy.files.limits import MOST_STEPS
 from paradp.rollouts.clocks import ClockChoice
 from paradp.rollouts.comparison import compare
+from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import RunDirectory
 from paradp.rollouts.records import Episode, StepRecord
 from paradp.rollouts.summary import Summary
+from paradp.sampler import SamplerChoice
 
 STEP = StepRecord(0, 1.0, True, 0.1, None, (0.0, 1.0))
 # What may stand where JSON of a run should.
@@ -75,6 +79,17 @@ def test_an_episode_without_steps_is_named(run):
     run.add(dataclasses.replace(episode(1), steps=[]))
     with pytest.raises(ValueError, match=r"episodes/1\.json holds no control steps"):
         run.episodes(range(3))
+
+
+def test_the_longest_episode_can_be_read_back(run):
+    """A plan in every step, an action of two hands, all numbers in full."""
+    replan = Replan(1 / 3, 16, 100, 1600, 1 / 3, True, 3, 1 / 3, 1 / 3, 1 / 3)
+    step = StepRecord(7999, 1 / 3, False, 1 / 3, replan, (-1 / 3,) * 10, False, 1e6 / 3, 1 / 3)
+    longest = Episode(0, 1.0, True, 1e9 / 3, 1 / 3, [step] * MOST_STEPS)
+    run.add(longest)
+    assert run.episodes(range(1)) == [longest]
+    with pytest.raises(ValueError, match="max_steps must be from 1 to 8000, not 8001"):
+        RolloutConfig("lift", SamplerChoice.parse("ddim-3"), run.path, max_steps=MOST_STEPS + 1)
 
 
 def test_other_files_among_the_episodes_are_not_episodes(run):

@@ -461,6 +461,14 @@ def test_a_defect_is_named_and_nothing_is_imported(write, tmp_path, message):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_the_number_of_arrays_is_limited(write, monkeypatch):
+    path = write()
+    read_file(path)
+    monkeypatch.setattr("paradp.policy.files.hdf5.MOST_ARRAYS", 3)
+    with pytest.raises(ValueError, match="it holds more than 3 arrays and groups"):
+        read_file(path)
+
+
 def test_a_file_cut_short_and_one_of_another_kind_are_refused(tmp_path):
     cut, text = tmp_path / "cut.hdf5", tmp_path / "text.hdf5"
     cut.write_bytes(LIFT.read_bytes()[:100_000])

@@ -218,6 +218,68 @@ def _(path):
     sparse(path / "model.safetensors", 10**12)
 
 
+# ------------------------------------------------------------------------------------------------ episodes
+
+
+def read_episode(path: Path) -> object:
+    from paradp.rollouts.directory import RunDirectory
+
+    return RunDirectory(path).episodes(range(1))
+
+
+def episode(content: str) -> Write:
+    def write(path: Path) -> None:
+        (path / "episodes").mkdir(parents=True)
+        (path / "episodes/0.json").write_text(content)
+
+    return write
+
+
+def keys(count: int) -> str:
+    """Many keys, in an alphabet that makes Python take four bytes for each of the file's characters."""
+    return "{" + ",".join(f'"{i:x}":0' for i in range(count)) + ',"🤖":0' + "}"
+
+
+kind("episode: 9e5 keys", read_episode)(episode(keys(900_000)))
+kind("episode: as many keys as are read", read_episode)(episode(keys(249_000)))
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+def read_latencies(path: Path) -> object:
+    from paradp.policy.files.tables import read_table
+
+    return read_table(path, ("replan_seconds",))
+
+
+def table(column: Callable[[], object], compression: str = "snappy") -> Write:
+    def write(path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"replan_seconds": column()}), path, compression=compression, store_schema=False)
+
+    return write
+
+
+def repeated(value: object, rows: int) -> Callable[[], object]:
+    """One value, listed once and pointed to by every row."""
+
+    def column() -> object:
+        import pyarrow as pa
+
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value])).dictionary_decode()
+
+    return column
+
+
+kind("table: a text of a megabyte in 1000 rows", read_latencies)(table(repeated("a" * 10**6, 1000)))
+kind("table: 8e6 equal numbers in a few kilobytes", read_latencies)(table(repeated(0.0, 8 * 10**6)))
+kind("table: compressed by what makes any number of bytes", read_latencies)(table(repeated(0.0, 9), "zstd"))
+kind("table: a list of 8e6 equal numbers", read_latencies)(table(lambda: [[0.0] * (8 * 10**6)]))
+
+
 # ------------------------------------------------------------------------------------------------ demonstrations
 
 
@@ -284,6 +346,21 @@ def codec(name: str, **configuration):
     return {"name": name, "configuration": configuration}
 
 
+def wide(columns: int) -> Write:
+    """A store of which every chunk takes 64 MB, two numbers of it used, and two kilobytes on disk."""
+
+    def write(path: Path) -> None:
+        from numcodecs.zstd import Zstd
+
+        metadata("data/action", chunk_grid=regular([1, columns]))(path)
+        content = Zstd(level=1, checksum=True).encode(np.zeros(columns, np.float32))
+        for row in range(60):
+            (path / f"data/action/c/{row}").mkdir(exist_ok=True)
+            (path / f"data/action/c/{row}/0").write_bytes(content)
+
+    return write
+
+
 BYTES = codec("bytes", endian="little")
 CHUNK = 4096 * 2 * 4
 STORES: dict[str, Write] = {
@@ -291,12 +368,19 @@ STORES: dict[str, Write] = {
     "6e8 episodes": metadata("meta/seeds", shape=[600_000_000]),
     "1e8 steps that are not stored": metadata("data/action", shape=[100_000_000, 2]),
     "a chunk of 1e9 rows": metadata("data/action", chunk_grid=regular([BILLION, 2])),
+    "chunks of one row and 16 million columns": wide(BILLION // 64),
+    "chunks that are mostly beyond the array": metadata("data/action", shape=[4, 9], chunk_grid=regular([1, 8])),
+    "a chunk far longer than the array": metadata("data/action", chunk_grid=regular([2**23, 2])),
     "a chunk of no rows": metadata("data/action", chunk_grid=regular([0, 2])),
     "a negative shape": metadata("data/action", shape=[-1, 2]),
     "a shape of 1e5 axes": metadata("data/action", shape=[1] * 100_000),
     "ends of 1e12": ends(20, 40, 10**12),
     "negative ends": ends(-20, 40, 60),
     "ends that do not increase": ends(20, 10, 60),
+    "ends whose differences wrap around": ends(2**63 - 1, -(2**63), -3),
+    "a fill value of 1e30": metadata("meta/episode_ends", fill_value=10**30),
+    "a fill value of 1e400": metadata("data/action", fill_value=10**400),
+    "a fill value that is not zero": metadata("data/action", fill_value=1.0),
     "codec pickle": metadata("data/action", codecs=[BYTES, codec("numcodecs.pickle", protocol=4)]),
     "codec pickle alone": metadata("data/action", codecs=[codec("pickle")]),
     "codec blosc": metadata("data/action", codecs=[BYTES, codec("blosc", cname="lz4", clevel=5, shuffle="noshuffle")]),
@@ -335,6 +419,12 @@ for label, write in STORES.items():
 def _(path):
     demonstrations(path)
     (path / "data/action/c/0/0").unlink()
+
+
+@kind("store: a chunk by another name", open_demonstrations)
+def _(path):
+    demonstrations(path)
+    (path / "data/action/c/0").rename(path / "data/action/c/00")
 
 
 @kind("store: a lost array", open_demonstrations)
@@ -447,12 +537,58 @@ def shared_names(file) -> None:
     names[:] = ["x" * 12_000_000] * 2
 
 
+def one_array(file) -> None:
+    """An array of 3 MB in 15 KB, in 30 demonstrations."""
+    array = file.create_dataset("x", data=np.zeros((60_000, 7)), compression="gzip", compression_opts=9, chunks=(1000, 7))
+    for i in range(2, 32):
+        file.create_group(f"data/demo_{i}")["actions"] = array
+
+
+def one_group(file) -> None:
+    """A demonstration under 150 names, each of whose 150 observations is one array."""
+    demo = file["data/demo_0"]
+    for i in range(150):
+        demo[f"obs/k{i}"] = demo["actions"]
+        file[f"data/demo_{i + 2}"] = demo
+
+
+def one_observation_group(file) -> None:
+    file["data/demo_0/obs/k"] = np.zeros((20, 3))
+    file["data/demo_1/obs"] = file["data/demo_0/obs"]
+
+
+def many_names(file) -> None:
+    for i in range(20_000):
+        file[f"data/demo_0/obs/k{i}"] = file["data/demo_0/states"]
+
+
+def many_masks(file) -> None:
+    file["mask/m0"] = np.array([b"demo_0"])
+    for i in range(1, 2000):
+        file[f"mask/m{i}"] = file["mask/m0"]
+
+
+def one_mask(file) -> None:
+    """A mask of 60000 names that stands in two places."""
+    file.create_dataset("mask/a", data=np.zeros(60_000, "S10"), compression="gzip", chunks=(60_000,))
+    file["mask/train"] = file["mask/a"]
+
+
 RECORDED = {
+    "one array in 30 demonstrations": one_array,
+    "one demonstration under 150 names": one_group,
+    "one group of observations in two demonstrations": one_observation_group,
+    "20000 names of one array": many_names,
+    "one mask under two names": one_mask,
+    "one mask under 2000 names": many_masks,
     "3e10 numbers": claim("data/demo_0/actions", (10**9, 32), dtype="f8", chunks=(1, 32)),
     "2e8 numbers that are not stored": claim("data/demo_0/actions", (2 * 10**8, 1), dtype="f8", chunks=(10**6, 1)),
     "2e8 numbers that are not stored, in one piece": claim("data/demo_0/actions", (10**8, 2), dtype="f8"),
     "1.6 GB in two megabytes": bomb,
     "a chunk of 4 GB": claim("data/demo_0/actions", (20, 7), dtype="u1", chunks=(2**31 // 4, 7), maxshape=(None, 7)),
+    "a chunk far larger than the array": claim(
+        "data/demo_0/actions", (20, 7), dtype="f8", chunks=(2**17, 7), maxshape=(None, 7), fillvalue=0, compression="gzip"
+    ),
     "a mask of 1e10 names": claim("mask/train", (10**10,), dtype="S8", chunks=(1000,)),
     "a mask of names of 1e9 bytes": claim("mask/train", (1,), dtype=f"S{BILLION}"),
     "a mask of names that are too long": shared_names,
@@ -488,7 +624,11 @@ def read_all(folder: Path) -> dict[str, tuple[str, float]]:
     # What is imported, and what a sound file takes, is not counted.
     open_demonstrations(folder / "good")
     read_recorded(folder / "good.hdf5")
-    import paradp.checkpoints.store  # noqa: F401
+    import pandas  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+
+    import paradp.checkpoints.store
+    import paradp.rollouts.directory  # noqa: F401
 
     before, answers = peak(), {}
     for index, (name, (_, read)) in enumerate(KINDS.items()):

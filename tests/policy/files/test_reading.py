@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from paradp.policy.files import limits
 from paradp.policy.files.reading import parse_json, read_bytes, read_json, read_object, read_text
-from paradp.policy.files.tables import read_table
+from paradp.policy.files.tables import column_names, read_table
 from paradp.policy.files.tensors import TensorFile
 from paradp.policy.files.zstd import check_frame
 
@@ -163,7 +163,10 @@ def test_tables_are_read_or_refused(tmp_path, monkeypatch):
 
     path = tmp_path / "t.parquet"
     pd.DataFrame({"seed": [1, 2], "name": ["a", "b"]}).to_parquet(path)
-    assert read_table(path, ("seed",))["seed"].tolist() == [1, 2]
+    assert read_table(path, ("seed",)).to_dict("list") == {"seed": [1, 2]}
+    assert column_names(path) == ["seed", "name"]
+    with pytest.raises(ValueError, match=r"t\.parquet has a column 'name' that holds no numbers"):
+        read_table(path, ("seed", "name"))
     with pytest.raises(ValueError, match=r"t\.parquet lacks the column 'reward'"):
         read_table(path, ("seed", "reward"))
     content = path.read_bytes()
@@ -175,6 +178,19 @@ def test_tables_are_read_or_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("paradp.policy.files.tables.MOST_CELLS", 3)
     with pytest.raises(ValueError, match="claims 2 rows of 2 columns"):
         read_table(path)
+
+
+def test_every_kind_of_column_of_our_tables_is_read(tmp_path):
+    import pandas as pd
+
+    table = pd.DataFrame({"seed": [1, 2, 3], "success": [True, False, True], "seconds": [0.1, 0.2, None]})
+    table["action"] = [[0.5, 1.0], [1.5, 2.0], [2.5, 3.0]]
+    table["converged"] = [True, None, False]
+    table["against"] = None
+    table.to_parquet(tmp_path / "t.parquet", index=False)
+    read = read_table(tmp_path / "t.parquet")
+    read["action"] = read["action"].map(list)
+    pd.testing.assert_frame_equal(read, table)
 
 
 def test_the_limits_let_everything_real_through():
