@@ -265,6 +265,18 @@ def test_a_state_that_does_not_say_what_it_is_of_is_refused(demonstrations, tmp_
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
+@pytest.mark.parametrize(("key", "value"), [("count", "-1"), ("count", "0.5"), ("total", "1e999")])
+def test_a_state_whose_mean_cannot_be_is_refused(demonstrations, tmp_path, key, value):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    state = tmp_path / "run/state.safetensors"
+    with safe_open(state, "pt") as file:
+        noted = json.loads(file.metadata()["training"])
+    noted["losses"][key] = "HERE"
+    save_file(load_file(state), state, {"training": json.dumps(noted).replace('"HERE"', value)})
+    with pytest.raises(ValueError, match=r"state\.safetensors is damaged: .*(losses\.count|too large)"):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+
+
 @pytest.mark.parametrize("change", ["cut", "missing", "broadcast", "directory"])
 def test_a_damaged_state_is_refused(demonstrations, tmp_path, change):
     train(demonstrations, CONFIG, tmp_path / "run", ignore)
