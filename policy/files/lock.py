@@ -143,14 +143,14 @@ def _give_back(held: _Held) -> None:
 
 
 def _acquire(key: str, output: Path, file: Path) -> _Held:
-    signed: list[tuple[int, int]] = []
+    files: list[tuple[int, int]] = []
 
     def on_acquired(descriptor: int) -> None:
         found = os.fstat(descriptor)
-        signed.append((found.st_dev, found.st_ino))
+        files.append((found.st_dev, found.st_ino))
         _sign(descriptor)
 
-    lock: FileLock | None = FileLock(file, thread_local=False, fallback_to_soft=False, on_acquired=on_acquired)
+    lock = FileLock(file, thread_local=False, fallback_to_soft=False, on_acquired=on_acquired)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -162,8 +162,8 @@ def _acquire(key: str, output: Path, file: Path) -> _Held:
             raise _unwritable(output, error) from error
         # A lock of another kind would outlive a killed process.
         _LOG.warning("%s lies on a file system without locks: make sure that nothing else writes there", output)
-        lock = None
-    return _Held(key, lock, signed[-1] if signed else None, os.getpid(), threading.get_ident())
+        return _Held(key, None, None, os.getpid(), threading.get_ident())
+    return _Held(key, lock, files[-1], os.getpid(), threading.get_ident())
 
 
 def _inode(path: str) -> tuple[int, int] | None:
