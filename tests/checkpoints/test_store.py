@@ -1,5 +1,6 @@
 """Checkpoints: what is saved is what is loaded, and what is damaged or hostile is refused with one sentence."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -134,6 +135,14 @@ def test_a_config_that_does_not_hold_together_is_refused(checkpoint, where, valu
     (checkpoint / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=message):
         load_policy(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "options", [{"action_low": (-np.inf, -1.0)}, {"action_step": (np.inf, 0.1)}, {"controller": {"kp": np.inf}}]
+)
+def test_a_policy_of_infinite_limits_or_gains_is_refused(spec, options):
+    with pytest.raises(ValueError, match="must be finite"):
+        dataclasses.replace(spec, **options)
 
 
 def test_a_config_from_before_there_were_other_networks_is_read(checkpoint):
