@@ -68,6 +68,9 @@ def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = 
         OSError: it cannot be written, such as on a full disk; the old one is kept.
     """
     partial, old = (path.with_name(f".{path.name}.{what}") for what in ("partial", "old"))
+    # A kill between the two renames below leaves the only whole checkpoint under the other name.
+    if old.exists() and not path.exists():
+        old.rename(path)
     for left_over in (partial, old):
         shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir(parents=True)

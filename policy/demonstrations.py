@@ -13,6 +13,7 @@ A key is whatever its environment calls it: characters that a file's name should
 layout observations lay beside the actions, as `data/<key>`; such groups are read and continued as they are.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,6 +90,7 @@ class Demonstrations:
         self._layout = layout
         self._lock: OutputLock | None = None
         self._cut_short = False
+        self._ends: np.ndarray | None = None
         self.path = path
         self.info = info
 
@@ -104,6 +106,9 @@ class Demonstrations:
             group, arrays = open_store(path, mode)
             demonstrations = cls(group, path, _read_info(group), group.attrs.get(_LAYOUT, 1))
             demonstrations._check(arrays)
+            if mode == "r":
+                # A reader keeps to the episodes that it found: somebody may append to them meanwhile.
+                demonstrations._ends = demonstrations.episode_ends
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no demonstrations that can be read: {error}") from error
         return demonstrations
@@ -147,13 +152,14 @@ class Demonstrations:
     @classmethod
     def create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
         """Begins demonstrations at a path where there are none and nobody else writes."""
-        partial = path.with_name(f".{path.name}.partial")
+        place = Path(os.path.realpath(path))  # a link may lead to where nothing is yet
+        partial = place.with_name(f".{place.name}.partial")
         arrays: dict[str, tuple[tuple[int, ...], str]] = {
             name: ((min(CHUNK_STEPS, _CHUNK_NUMBERS // size), size), "float32") for name, size in _sizes(info, 2).items()
         }
         arrays |= {f"meta/{name}": ((CHUNK_STEPS,), "int64") for name in ("episode_ends", "seeds")}
         create_store(partial, arrays, {**asdict(info), _LAYOUT: 2})
-        partial.rename(path)
+        partial.rename(place)
         return cls.open(path, "r+")
 
     def append(self, episode: DemonstrationEpisode) -> None:
@@ -176,7 +182,9 @@ class Demonstrations:
 
     @property
     def episode_ends(self) -> np.ndarray:
-        """Cumulative steps of the whole episodes, `[episodes]`."""
+        """Cumulative steps of the whole episodes, `[episodes]`; a reader's are those that were there when it opened them."""
+        if self._ends is not None:
+            return self._ends.copy()
         ends = self._read("meta/episode_ends")
         # An append that was cut short may have left a last entry that was never filled in.
         return ends[:-1] if len(ends) and ends[-1] == 0 else ends

@@ -41,7 +41,7 @@ class RunningMean:
     """Of numbers added one after another; it can be stopped, stored and continued without a difference."""
 
     total: float = 0.0
-    count: int = 0
+    count: Annotated[int, Field(ge=0)] = 0
 
     def add(self, value: float) -> None:
         self.total += value

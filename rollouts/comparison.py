@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from paradp.policy.files.tables import read_table
@@ -14,6 +15,11 @@ from paradp.rollouts.summary import Summary
 
 # Of an episode: in which of them runs are compared beside success.
 COMPARED = ("reward", "steps", "jerk")
+# Kinds of numbers, as numpy writes them.
+_WHOLE, _TRUTH, _NUMBER = "iu", "b", "iuf"
+_KINDS = {_WHOLE: "whole numbers", _TRUTH: "truth values", _NUMBER: "numbers"}
+_OF_AN_EPISODE = {"seed": _WHOLE, "success": _TRUTH, **dict.fromkeys(COMPARED, _NUMBER)}
+_OF_A_STEP = {"seed": _WHOLE, "seconds": _NUMBER, "replan_seconds": _NUMBER}
 
 
 @dataclass(frozen=True)
@@ -132,15 +138,20 @@ class Comparison:
 
 
 def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Comparison:
-    """Reads finished runs: label → directory. The first is the baseline unless another is named."""
+    """Reads finished runs: label → directory. The first is the baseline unless another is named.
+
+    Raises:
+        ValueError: a file of them is damaged, or two have no seed in common.
+        OSError: a file is missing, or may not be read.
+    """
     baseline = baseline or next(iter(paths))
     runs = {
         label: Compared(
             label,
             Summary.read(path / "summary.json"),
-            read_table(path / "episodes.parquet", ("seed", "success", *COMPARED)),
-            read_table(path / "steps.parquet", ("seed", "seconds", "replan_seconds")),
-            read_table(path / "alone.parquet", ("seed", "seconds", "replan_seconds")),
+            _episodes(path / "episodes.parquet"),
+            _read(path / "steps.parquet", _OF_A_STEP),
+            _read(path / "alone.parquet", _OF_A_STEP),
             against=None,
             loss=None,
             differences={},
@@ -148,6 +159,28 @@ def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Compariso
         for label, path in paths.items()
     }
     return Comparison([_against(run, _partner(run, runs, baseline)) for run in runs.values()], baseline)
+
+
+def _episodes(path: Path) -> pd.DataFrame:
+    table = _read(path, _OF_AN_EPISODE)
+    for name in COMPARED:
+        if not np.isfinite(table[name]).all():
+            raise ValueError(f"{path}: the column {name!r} holds what is not finite")
+    if not table["seed"].is_unique:
+        raise ValueError(f"{path} holds two episodes of one seed")
+    return table
+
+
+def _read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """A table with these columns: name → kinds of numbers, as numpy writes them."""
+    table = read_table(path, tuple(columns))
+    for name, kinds in columns.items():
+        if list(table.columns).count(name) != 1:
+            raise ValueError(f"{path} does not hold one column {name!r}")
+        dtype = table[name].dtype
+        if not isinstance(dtype, np.dtype) or dtype.kind not in kinds:
+            raise ValueError(f"{path}: the column {name!r} holds {dtype}, not {_KINDS[kinds]}")
+    return table
 
 
 def _partner(run: Compared, runs: Mapping[str, Compared], baseline: str) -> Compared | None:

@@ -5,19 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import DiffusionPolicy, EngineName, PolicySpec, Precision, RecedingHorizon
 from paradp.policy.files.limits import MOST_STEPS, within
+from paradp.policy.files.reading import first_problem
 from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.directory import RunDirectory
 from paradp.rollouts.environments import Scenery, check_fits
 from paradp.rollouts.machine import cores, hardware, versions
-from paradp.rollouts.summary import settings
+from paradp.rollouts.summary import SamplerUsed, settings
 from paradp.sampler import SamplerChoice
 from paradp.sampler.streams import check_episode_seeds
 
+_SAMPLER = TypeAdapter(SamplerUsed)
 # Latency is measured with a single environment over the first episodes of a run, so many of them.
 EPISODES_ALONE = 5
 
@@ -160,17 +163,37 @@ class RolloutConfig:
         ]
 
     def settled(self) -> tuple["RolloutConfig", str]:
-        """With what a measured sampler stands for, and why that; a run goes on with what it was begun with."""
+        """With what a measured sampler stands for, and why that; a run goes on with what it was begun with.
+
+        Raises:
+            ValueError: `run.json` does not say that in words of ours, or as `load_policy`.
+        """
         if not self.sampler.measured:
             return self, ""
-        begun = RunDirectory(self.out).identity().get("sampler", {})
-        if begun.get("name") == self.sampler.name and (chosen := begun.get("settings", {}).get("chosen")):
-            return replace(self, chosen=SamplerChoice.parse(chosen)), f"{chosen}, as the run in {self.out} was begun"
+        if (begun := self._begun_with()) is not None:
+            return replace(self, chosen=begun), f"{begun}, as the run in {self.out} was begun"
         torch.set_num_threads(self.threads or cores())
         name = self.checkpoint or self.task
         policy = load_policy(name, self.sampler, self.device, None, self.engine, self.precision, self.envs)
         assert policy.planned is not None
         return replace(self, chosen=SamplerChoice.parse(policy.planned.sampler)), policy.planned.describe()
+
+    def _begun_with(self) -> SamplerChoice | None:
+        """What the sampler stands for in the run that `out` holds; `None` if it holds none of this sampler."""
+        identity = RunDirectory(self.out).identity()
+        if "sampler" not in identity:
+            return None
+        try:
+            sampler = _SAMPLER.validate_python(identity["sampler"])
+            chosen = sampler["settings"].get("chosen")
+            if sampler["name"] != self.sampler.name or chosen is None:
+                return None
+            if not isinstance(chosen, str) or (choice := SamplerChoice.parse(chosen)).measured:
+                raise ValueError(f"chosen is {chosen!r:.40}, which is no sampler that denoises")
+        except ValueError as error:
+            problem = first_problem(error) if isinstance(error, ValidationError) else error
+            raise ValueError(f"{self.out}/run.json is damaged: its sampler: {problem}; choose another --out") from error
+        return choice
 
     def identity(self, policy: DiffusionPolicy, sha256: str) -> dict[str, Any]:
         """Everything that the run's numbers depend on, but how many episodes there are.

@@ -1,8 +1,10 @@
 """What a control step and an episode leave behind."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy import PolicySpec, Replan
@@ -55,7 +57,7 @@ class Episode:
     reward: float
     success: bool
     started: float
-    seconds: float
+    seconds: Annotated[float, Field(gt=0)]
     steps: list[StepRecord]
     disturbed: bool = False
 

@@ -6,14 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # pydantic reads that of `typing` from Python 3.12 on
 
-from paradp.policy import PolicySpec
+from paradp.policy import PolicySpec, Replan
 from paradp.policy.files import write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_validated
 from paradp.rollouts.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import Solver
+
+
+class SamplerUsed(TypedDict):
+    """What denoised: its name, and all its settings, those by default included; of a measured one also what was `chosen`."""
+
+    name: str
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class Summary:
     """
 
     task: str
-    sampler: dict[str, Any]
+    sampler: SamplerUsed
     episodes: int
     success: Estimate
     reward: Estimate
@@ -76,7 +84,7 @@ class Summary:
     solver: SolverCost
     seconds_per_episode: float
     seconds_per_episode_batch1: Estimate
-    sampler_batch1: dict[str, Any]
+    sampler_batch1: SamplerUsed
     plans_batch1: int
     throughput_steps_per_s: float
     execute: int
@@ -118,7 +126,7 @@ _SUMMARY = TypeAdapter(Summary)
 
 def summarise(
     identity: dict[str, Any],
-    sampler_batch1: dict[str, Any],
+    sampler_batch1: SamplerUsed,
     spec: PolicySpec,
     checkpoint: str,
     episodes: Sequence[Episode],
@@ -133,6 +141,9 @@ def summarise(
         checkpoint: its name.
         episodes: all of them.
         alone: episodes of one environment at a time, for their latency.
+
+    Raises:
+        ValueError: no plan was made in them.
     """
     success, reward = success_and_reward(episodes)
     step_seconds = sum(e.seconds for e in alone) / sum(len(e.steps) for e in alone)
@@ -158,10 +169,14 @@ def summarise(
 
 
 def latency(episodes: Sequence[Episode]) -> Latency:
-    """Latencies over all steps and plans of some episodes."""
+    """Latencies over all steps and plans of some episodes.
+
+    Raises:
+        ValueError: no plan was made in them.
+    """
     steps = [step for episode in episodes for step in episode.steps]
     return Latency(
-        replan=Quantiles.of_seconds([s.replan.seconds for s in steps if s.replan]),
+        replan=Quantiles.of_seconds([replan.seconds for replan in _replans(episodes)]),
         step=Quantiles.of_seconds([s.seconds for s in steps]),
     )
 
@@ -175,8 +190,17 @@ def success_and_reward(episodes: Sequence[Episode]) -> tuple[Estimate, Estimate]
 
 
 def solver_cost(episodes: Sequence[Episode]) -> SolverCost:
-    replans = [s.replan for e in episodes for s in e.steps if s.replan]
+    """Errors as of `latency`."""
+    replans = _replans(episodes)
     return SolverCost(sum(r.rounds for r in replans) / len(replans), sum(r.evaluations for r in replans) / len(replans))
+
+
+def _replans(episodes: Sequence[Episode]) -> list[Replan]:
+    replans = [step.replan for episode in episodes for step in episode.steps if step.replan]
+    if not replans:
+        seeds = ", ".join(str(episode.seed) for episode in episodes[:4])
+        raise ValueError(f"no plan was made in the episodes ({seeds}{', …' * (len(episodes) > 4)}): there is no latency")
+    return replans
 
 
 def mean_seconds(episodes: Sequence[Episode]) -> float:

@@ -42,9 +42,8 @@ class OutputLock:
     """
 
     def __init__(self, output: Path, file: Path):
-        key = os.path.realpath(file)
-        _take(key, output, file)
-        self.release = weakref.finalize(self, _give_back, key)
+        held = _take(os.path.realpath(file), output, file)
+        self.release = weakref.finalize(self, _give_back, held)
 
     @classmethod
     def inside(cls, directory: Path) -> "OutputLock":
@@ -57,12 +56,16 @@ class OutputLock:
 
     @classmethod
     def beside(cls, output: Path) -> "OutputLock":
-        """Locks what need not exist yet, or whose inside is another format's; the file lies beside it."""
+        """Locks what need not exist yet, or whose inside is another format's; the file lies beside it.
+
+        A link is locked as what it leads to, so that an output has one lock under all its names.
+        """
+        place = Path(os.path.realpath(output))
         try:
-            output.parent.mkdir(parents=True, exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unwritable(output, error) from error
-        return cls(output, output.with_name(f".{output.name}.lock"))
+        return cls(output, place.with_name(f".{place.name}.lock"))
 
     def __enter__(self) -> "OutputLock":
         return self
@@ -87,12 +90,25 @@ def refuse_filled(directory: Path, kind: str) -> None:
 
 @dataclass
 class _Held:
-    """A lock of this process; `lock` is `None` where the file system has none."""
+    """A lock of this process.
 
+    Attributes:
+        key: the real path of its file, when it was taken.
+        lock: `None` where the file system has none.
+        file: device and inode of its file: the output may be moved meanwhile, and another one locked under its name.
+    """
+
+    key: str
     lock: FileLock | None
+    file: tuple[int, int] | None
     process: int
     thread: int
     count: int = 1
+
+    @property
+    def in_place(self) -> bool:
+        """Whether its file still has its name; where there are no locks, nothing says otherwise."""
+        return self.file is None or _inode(self.key) == self.file
 
 
 _held: dict[str, _Held] = {}
@@ -100,34 +116,43 @@ _held: dict[str, _Held] = {}
 _guard = threading.RLock()
 
 
-def _take(key: str, output: Path, file: Path) -> None:
+def _take(key: str, output: Path, file: Path) -> _Held:
     with _guard:
         held = _held.get(key)
         # A forked process inherits what is noted here, and holds none of it.
-        if held is None or held.process != os.getpid():
-            _held[key] = _Held(_acquire(output, file), os.getpid(), threading.get_ident())
+        if held is None or held.process != os.getpid() or not held.in_place:
+            _held[key] = held = _acquire(key, output, file)
         elif held.thread != threading.get_ident():
             raise ValueError(f"{output} is being written by another thread of this process; let it finish first")
         else:
             held.count += 1
+        return held
 
 
-def _give_back(key: str) -> None:
+def _give_back(held: _Held) -> None:
     with _guard:
-        held = _held.get(key)
-        if held is None or held.process != os.getpid():
+        if held.process != os.getpid():
             return
         held.count -= 1
         if held.count == 0:
-            del _held[key]
+            if _held.get(held.key) is held:
+                del _held[held.key]
             if held.lock is not None:
-                with contextlib.suppress(OSError):
-                    os.unlink(key)
+                if held.in_place:
+                    with contextlib.suppress(OSError):
+                        os.unlink(held.key)
                 held.lock.release()
 
 
-def _acquire(output: Path, file: Path) -> FileLock | None:
-    lock = FileLock(file, thread_local=False, fallback_to_soft=False, on_acquired=_sign)
+def _acquire(key: str, output: Path, file: Path) -> _Held:
+    files: list[tuple[int, int]] = []
+
+    def on_acquired(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        files.append((found.st_dev, found.st_ino))
+        _sign(descriptor)
+
+    lock = FileLock(file, thread_local=False, fallback_to_soft=False, on_acquired=on_acquired)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -135,12 +160,21 @@ def _acquire(output: Path, file: Path) -> FileLock | None:
             f"{output} is being written by {_owner(file)}; wait until it has finished, or choose another --out"
         ) from None
     except OSError as error:
-        if error.errno in _NO_LOCKS:
-            # A lock of another kind would outlive a killed process.
-            _LOG.warning("%s lies on a file system without locks: make sure that nothing else writes there", output)
-            return None
-        raise _unwritable(output, error) from error
-    return lock
+        if error.errno not in _NO_LOCKS:
+            raise _unwritable(output, error) from error
+        # A lock of another kind would outlive a killed process.
+        _LOG.warning("%s lies on a file system without locks: make sure that nothing else writes there", output)
+        return _Held(key, None, None, os.getpid(), threading.get_ident())
+    return _Held(key, lock, files[-1], os.getpid(), threading.get_ident())
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    """Device and inode of a file; `None` where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _sign(descriptor: int) -> None:

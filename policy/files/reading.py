@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -70,6 +71,8 @@ def sha256(path: Path, most_bytes: int) -> str:
 def parse_json(content: str | bytes, constants: bool = False) -> Any:
     """JSON by the letter of its standard: UTF-8, no NaN or Infinity, no key twice; and neither deep nor of too many values.
 
+    Numbers fit into 64 bits: a larger one would be read as infinite, or fit into no array.
+
     Args:
         content: the text.
         constants: read NaN and Infinity all the same, which Python's own writer puts there.
@@ -81,7 +84,13 @@ def parse_json(content: str | bytes, constants: bool = False) -> Any:
     if sum(map(text.count, ",[{")) > JSON_VALUES:
         raise ValueError(f"it holds more than {JSON_VALUES} values")
     try:
-        value = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=float if constants else _refuse_constant)
+        value = json.loads(
+            text,
+            object_pairs_hook=_without_doubles,
+            parse_float=_finite,
+            parse_int=_whole,
+            parse_constant=float if constants else _refuse_constant,
+        )
     except RecursionError:
         raise ValueError(f"it is nested more than {JSON_DEPTH} deep") from None
     _check_depth(value)
@@ -138,6 +147,19 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"the key {key!r:.80} is there twice")
         found[key] = value
     return found
+
+
+def _finite(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"the number {text:.20} is too large")
+    return value
+
+
+def _whole(text: str) -> int:
+    # The length first: a number of many digits takes long to read.
+    if len(text) > 20 or not -(2**63) <= (value := int(text)) < 2**64:
+        raise ValueError(f"the number {text:.20} is too large")
+    return value
 
 
 def _refuse_constant(name: str) -> None:

@@ -1,5 +1,6 @@
 """From a file that others recorded to demonstrations of ours."""
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -95,7 +96,8 @@ def _write(
     on_progress: Callable[[int], None],
 ) -> tuple[list[int | None], int]:
     """Writes all episodes; returns the first successful step of each, and how many goals were cut."""
-    partial = out.with_name(f".{out.name}.importing")
+    place = Path(os.path.realpath(out))  # a link may lead to where nothing is yet
+    partial = place.with_name(f".{place.name}.importing")
     # What a killed import left behind is begun anew.
     shutil.rmtree(partial, ignore_errors=True)
     first_success, cut = [], 0
@@ -108,7 +110,7 @@ def _write(
             first_success.append(read.success)
             cut += read.cut
             on_progress(index + 1)
-        partial.rename(out)
+        partial.rename(place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return first_success, cut

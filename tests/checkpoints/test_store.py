@@ -1,13 +1,16 @@
 """Checkpoints: what is saved is what is loaded, and what is damaged or hostile is refused with one sentence."""
 
+import dataclasses
+import errno
 import json
+import os
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
-from paradp.checkpoints import find_checkpoint, load_policy, pretrained, read_card, read_info, save_checkpoint
+from paradp.checkpoints import find_checkpoint, load_policy, pretrained, read_card, read_info, save_checkpoint, store
 
 
 @pytest.fixture
@@ -49,6 +52,22 @@ def test_saving_again_replaces(checkpoint, trained):
     assert (checkpoint / "README.md").read_text() == "# another card"
     assert plan(load_policy(checkpoint)).shape == (1, 15, 2)
     assert [p.name for p in checkpoint.parent.iterdir()] == ["policy"]
+
+
+def test_a_save_after_a_kill_between_its_renames_loses_nothing(checkpoint, trained, monkeypatch):
+    """The kill left the old checkpoint beside its place, and the disk is full by now."""
+    before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.old"))
+    checkpoint.with_name(f".{checkpoint.name}.partial").mkdir()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(trained, checkpoint, "# another card")
+    assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == before
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["policy"]
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "statistics.json", "README.md"])
@@ -116,6 +135,14 @@ def test_a_config_that_does_not_hold_together_is_refused(checkpoint, where, valu
     (checkpoint / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=message):
         load_policy(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "options", [{"action_low": (-np.inf, -1.0)}, {"action_step": (np.inf, 0.1)}, {"controller": {"kp": np.inf}}]
+)
+def test_a_policy_of_infinite_limits_or_gains_is_refused(spec, options):
+    with pytest.raises(ValueError, match="must be finite"):
+        dataclasses.replace(spec, **options)
 
 
 def test_a_config_from_before_there_were_other_networks_is_read(checkpoint):

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from paradp.policy.demonstrations import Demonstrations
 from paradp.policy.files import OutputLock, lock, refuse_filled
@@ -106,6 +106,37 @@ def test_a_lock_that_is_forgotten_is_released(tmp_path):
     assert not lock._held and not (tmp_path / ".x.zarr.lock").exists()
     with FileLock(tmp_path / ".x.zarr.lock", blocking=False), pytest.raises(ValueError, match="is being written by"):
         OutputLock.beside(tmp_path / "x.zarr")
+
+
+def test_a_link_has_the_lock_of_what_it_leads_to(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "not" / "yet")
+    for name, real in (("link", tmp_path / "real"), ("elsewhere", tmp_path / "not" / "yet")):
+        with OutputLock.beside(tmp_path / name):
+            carrier = real.with_name(f".{real.name}.lock")
+            assert carrier.exists() and not (tmp_path / f".{name}.lock").exists()
+        with FileLock(carrier, blocking=False), pytest.raises(ValueError, match=f"{name} is being written by"):
+            OutputLock.beside(tmp_path / name)
+
+
+def test_a_link_to_nothing_yet_is_filled_where_it_leads(tmp_path, info):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "demos.zarr")
+    Demonstrations.open_or_create(tmp_path / "link", info).close()
+    assert (tmp_path / "link").is_symlink() and len(Demonstrations.open(tmp_path / "there" / "demos.zarr")) == 0
+
+
+def test_an_output_that_was_moved_does_not_take_the_lock_of_the_next_one(tmp_path):
+    first = OutputLock.inside(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / "moved")
+    second = OutputLock.inside(tmp_path / "out")
+    first.release()
+    carrier = tmp_path / "out" / lock.LOCK_NAME
+    with pytest.raises(Timeout):
+        FileLock(carrier, blocking=False).acquire()
+    second.release()
+    assert not carrier.exists() and not lock._held
 
 
 COUNTING = """

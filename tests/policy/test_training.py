@@ -203,6 +203,18 @@ def test_a_training_is_continued_on_the_same_data_alone(demonstrations, info, tm
     train(copy, CONFIG, tmp_path / "run", ignore)
 
 
+def test_what_is_appended_meanwhile_is_not_read(demonstrations):
+    """Whoever opened demonstrations sees one state of them: what is trained on is what is noted."""
+    reader = Demonstrations.open(demonstrations.path)
+    before = reader.digest()
+    two = np.ones((5, 2))
+    demonstrations.append(DemonstrationEpisode({"position": two, "constant": two[:, :1]}, two, two, 6))
+    assert (len(reader), reader.steps, len(reader.actions()), len(reader.seeds)) == (6, 75, 75, 6)
+    assert reader.digest() == before != Demonstrations.open(demonstrations.path).digest()
+    assert len(cut_windows(reader, Horizons(), 5)[0].actions) == 75
+    assert (len(demonstrations), demonstrations.steps) == (7, 80)
+
+
 def test_episodes_that_end_elsewhere_are_other_data(demonstrations, tmp_path):
     before = demonstrations.digest()
     ends = zarr.open_group(demonstrations.path, mode="r+")["meta/episode_ends"]
@@ -251,6 +263,18 @@ def test_a_state_that_does_not_say_what_it_is_of_is_refused(demonstrations, tmp_
     with pytest.raises(ValueError, match=message):
         train(demonstrations, CONFIG, tmp_path / "run", ignore)
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+@pytest.mark.parametrize(("key", "value"), [("count", "-1"), ("count", "0.5"), ("total", "1e999")])
+def test_a_state_whose_mean_cannot_be_is_refused(demonstrations, tmp_path, key, value):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    state = tmp_path / "run/state.safetensors"
+    with safe_open(state, "pt") as file:
+        noted = json.loads(file.metadata()["training"])
+    noted["losses"][key] = "HERE"
+    save_file(load_file(state), state, {"training": json.dumps(noted).replace('"HERE"', value)})
+    with pytest.raises(ValueError, match=r"state\.safetensors is damaged: .*(losses\.count|too large)"):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
 
 
 @pytest.mark.parametrize("change", ["cut", "missing", "broadcast", "directory"])

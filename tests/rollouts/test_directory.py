@@ -16,7 +16,7 @@ from paradp.rollouts.comparison import compare
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import RunDirectory
 from paradp.rollouts.records import Episode, StepRecord
-from paradp.rollouts.summary import Summary
+from paradp.rollouts.summary import Summary, latency, solver_cost
 from paradp.sampler import SamplerChoice
 
 STEP = StepRecord(0, 1.0, True, 0.1, None, (0.0, 1.0))
@@ -141,6 +141,77 @@ def test_a_damaged_table_is_named_where_runs_are_compared(tmp_path, monkeypatch)
     (tmp_path / "steps.parquet").write_bytes((tmp_path / "episodes.parquet").read_bytes()[:200])
     with pytest.raises(ValueError, match=r"steps\.parquet is no table that can be read, or is cut short"):
         compare({"a": tmp_path})
+
+
+COLUMNS = {"seed": [0, 1], "success": [True, False], "reward": [1.0, 0.5], "steps": [3, 4], "jerk": [0.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("reward", ["1.0", "x"], "'reward' holds .*, not numbers"),
+        ("reward", [1.0, float("inf")], "'reward' holds what is not finite"),
+        ("jerk", [1.0, None], "'jerk' holds what is not finite"),
+        ("seed", [[0], [1]], "'seed' holds object, not whole numbers"),
+        ("seed", [0.0, 1.0], "'seed' holds float64, not whole numbers"),
+        ("seed", [1, 1], "two episodes of one seed"),
+        ("success", ["True", "False"], "'success' holds .*, not truth values"),
+        ("success", [1, 0], "'success' holds int64, not truth values"),
+        ("success", pd.array([True, None], "boolean"), "'success' holds .*, not truth values"),
+    ],
+)
+def test_columns_of_other_kinds_are_named_where_runs_are_compared(tmp_path, monkeypatch, name, values, message):
+    monkeypatch.setattr(Summary, "read", classmethod(lambda cls, path: None))
+    pd.DataFrame(COLUMNS | {name: values}).to_parquet(tmp_path / "episodes.parquet")
+    with pytest.raises(ValueError, match=rf"episodes\.parquet.*{message}"):
+        compare({"a": tmp_path})
+
+
+def test_steps_of_other_kinds_are_named_where_runs_are_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(Summary, "read", classmethod(lambda cls, path: None))
+    pd.DataFrame(COLUMNS).to_parquet(tmp_path / "episodes.parquet")
+    steps = pd.DataFrame({"seed": [0, 0], "seconds": [0.1, 0.2], "replan_seconds": [0.1, None]})
+    for name in ("steps", "alone"):
+        steps.to_parquet(tmp_path / f"{name}.parquet")
+    assert compare({"a": tmp_path}).runs[0].steps.equals(steps)
+    steps.assign(seconds=["0.1", "0.2"]).to_parquet(tmp_path / "alone.parquet")
+    with pytest.raises(ValueError, match=r"alone\.parquet: the column 'seconds' holds .*, not numbers"):
+        compare({"a": tmp_path})
+
+
+@pytest.mark.parametrize("key", ["reward", "seconds", "started"])
+def test_an_episode_with_an_infinite_number_is_named(run, key):
+    path = run.path / "episodes/1.json"
+    write(path, json.dumps(json.loads(path.read_text()) | {key: "HERE"}).replace('"HERE"', "1e999"))
+    with pytest.raises(ValueError, match=r"episodes/1\.json is damaged; .*1e999 is too large"):
+        run.episodes(range(3))
+
+
+def test_an_episode_that_took_no_time_is_named(run):
+    for seconds in (0.0, -1.0):
+        run.add(dataclasses.replace(episode(1), seconds=seconds))
+        with pytest.raises(ValueError, match=r"episodes/1\.json is damaged; .*seconds: Input should be greater than 0"):
+            run.episodes(range(3))
+
+
+def test_episodes_without_a_plan_have_no_latency(run):
+    for measure in (latency, solver_cost):
+        with pytest.raises(ValueError, match=r"no plan was made in the episodes \(0, 1, 2\)"):
+            measure(run.episodes(range(3)))
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    ["[]", "5", '{"name": "auto"}', '{"name": "auto", "settings": [1]}', '{"name": 5, "settings": {}}']
+    + [f'{{"name": "auto", "settings": {{"chosen": {chosen}}}}}' for chosen in ("5", '"auto"', '"ddpn"', "[]")],
+)
+def test_a_run_that_was_begun_with_no_sampler_is_named(run, sampler):
+    write(run.path / "run.json", f'{{"sampler": {sampler}}}')
+    config = RolloutConfig("pusht", SamplerChoice.parse("auto"), run.path)
+    with pytest.raises(ValueError, match=r"run\.json is damaged: its sampler: .*; choose another --out"):
+        config.settled()
+    write(run.path / "run.json", '{"sampler": {"name": "auto", "settings": {"chosen": "ddim-10"}}}')
+    assert config.settled()[0].chosen == SamplerChoice.parse("ddim-10")
 
 
 REPLAYS = {

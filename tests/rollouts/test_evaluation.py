@@ -188,6 +188,15 @@ def test_a_late_cell_is_compared_with_an_early_one_of_the_same_scene(finished, t
     assert [run.against for run in found.runs] == [None, "early", "early", "early, push"]
 
 
+@pytest.mark.parametrize("sampler", [{}, {"name": "ddpm"}, {"name": "ddpm", "settings": []}, "ddpm"])
+def test_a_summary_without_its_sampler_is_named(finished, tmp_path, sampler):
+    there = json.loads((finished[0] / "cells" / "ddim-10_ideal" / "summary.json").read_text())
+    for name in ("sampler", "sampler_batch1"):
+        (tmp_path / "summary.json").write_text(json.dumps(there | {name: sampler}))
+        with pytest.raises(ValueError, match=rf"summary\.json cannot be read: {name}"):
+            compare({"a": tmp_path})
+
+
 def test_the_report_holds_everything_in_one_file(finished, tmp_path):
     _, comparison, _ = finished
     page = tmp_path / "pages" / "lift.md"

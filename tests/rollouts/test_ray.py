@@ -16,7 +16,8 @@ pytest.importorskip("ray", reason="Ray is not installed (pip install 'paradp[ray
 
 PARADP = [sys.executable, "-c", "from paradp.scripts.main import main; main()"]
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+# A token in the user's home would be asked of every node and driver.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 def evaluate(out: Path, *more: str) -> list[str]:
@@ -95,9 +96,9 @@ def _ray_workers() -> list[int]:
 def test_two_nodes_find_what_this_machine_finds_also_when_a_worker_is_killed(cluster, tmp_path):
     subprocess.run(evaluate(tmp_path / "local", "--workers", "2"), check=True, capture_output=True)
     out = tmp_path / "ray"
-    process = subprocess.Popen(
-        evaluate(out, "--backend", "ray", "--address", cluster), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    command = evaluate(out, "--backend", "ray", "--address", cluster)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, env=os.environ | QUIET, **pipes)
     deadline = time.monotonic() + 240
     while not (list(out.glob("cells/*/episodes/*.json")) and (workers := _ray_workers())):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()

@@ -20,7 +20,11 @@ from paradp.policy.files.tensors import TensorFile
 from paradp.policy.files.zstd import check_frame
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=10,
 )
@@ -51,6 +55,14 @@ def test_what_readers_disagree_on_is_refused(text):
         parse_json(text)
     assert parse_json('["\\ud83e\\udd16", 1e300]') == ["🤖", 1e300]
     assert parse_json("[NaN, Infinity]", constants=True)[1] == float("inf")
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", "18446744073709551616", "-9223372036854775809", "1" + "0" * 400])
+def test_numbers_fit_into_64_bits(text):
+    for content in (text, f'{{"a": [{text}]}}'):
+        with pytest.raises(ValueError, match=r"the number .* is too large"):
+            parse_json(content)
+    assert parse_json("[18446744073709551615, -9223372036854775808, -1.7e308]") == [2**64 - 1, -(2**63), -1.7e308]
 
 
 def test_the_number_of_values_is_limited(monkeypatch):
