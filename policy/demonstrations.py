@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 from paradp.policy.files import OutputLock
 from paradp.policy.files.limits import CHUNK_STEPS, MOST_EPISODES
 from paradp.policy.files.reading import first_problem
-from paradp.policy.files.zarr_store import StoredArray, append, create_store, open_store
+from paradp.policy.files.zarr_store import StoredArray, append, check_store, create_store, open_store
 from paradp.policy.identity import describe, differences, digest
 from paradp.policy.quantities import check_quantities
 
@@ -105,10 +105,10 @@ class Demonstrations:
         try:
             group, arrays = open_store(path, mode)
             demonstrations = cls(group, path, _read_info(group), group.attrs.get(_LAYOUT, 1))
-            demonstrations._check(arrays)
             if mode == "r":
-                # A reader keeps to the episodes that it found: somebody may append to them meanwhile.
-                demonstrations._ends = demonstrations.episode_ends
+                demonstrations._check_snapshot(arrays)
+            else:
+                demonstrations._check(arrays)
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no demonstrations that can be read: {error}") from error
         return demonstrations
@@ -235,7 +235,16 @@ class Demonstrations:
         except (RuntimeError, ValueError, TypeError, OSError, KeyError) as error:
             raise ValueError(f"{self.path} is damaged: {name} cannot be read: {error}") from error
 
-    def _check(self, arrays: Mapping[str, StoredArray]) -> None:
+    def _check_snapshot(self, arrays: Mapping[str, StoredArray]) -> None:
+        """As `_check`, for a reader, who keeps to the episodes that it found: somebody may append to them meanwhile."""
+        try:
+            self._check(arrays, keep=True)
+        except ValueError:
+            # An episode may have been appended after the arrays were looked at, and before the ends were read. Ends are
+            # written last: the arrays are long enough for them now.
+            self._check(check_store(self.path))
+
+    def _check(self, arrays: Mapping[str, StoredArray], keep: bool = False) -> None:
         """Raises:
         ValueError: an array is missing, or not as the attributes say; nothing but the episodes' ends was decoded.
         """
@@ -252,6 +261,8 @@ class Demonstrations:
         if (episodes := arrays["meta/episode_ends"].shape[0]) > MOST_EPISODES:
             raise ValueError(f"they claim {episodes} episodes; at most {MOST_EPISODES} are read")
         ends = self.episode_ends
+        if keep:
+            self._ends = ends
         # Compared, not subtracted: a difference of 64-bit numbers can wrap around.
         if len(ends) and (ends[0] <= 0 or (ends[1:] <= ends[:-1]).any()):
             raise ValueError("they are damaged: the ends of the episodes do not increase")

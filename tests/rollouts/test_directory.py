@@ -149,13 +149,13 @@ COLUMNS = {"seed": [0, 1], "success": [True, False], "reward": [1.0, 0.5], "step
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("reward", ["1.0", "x"], "'reward' holds .*, not numbers"),
+        ("reward", ["1.0", "x"], "'reward' that holds no numbers"),
         ("reward", [1.0, float("inf")], "'reward' holds what is not finite"),
         ("jerk", [1.0, None], "'jerk' holds what is not finite"),
         ("seed", [[0], [1]], "'seed' holds object, not whole numbers"),
         ("seed", [0.0, 1.0], "'seed' holds float64, not whole numbers"),
         ("seed", [1, 1], "two episodes of one seed"),
-        ("success", ["True", "False"], "'success' holds .*, not truth values"),
+        ("success", ["True", "False"], "'success' that holds no numbers"),
         ("success", [1, 0], "'success' holds int64, not truth values"),
         ("success", pd.array([True, None], "boolean"), "'success' holds .*, not truth values"),
     ],
@@ -175,7 +175,7 @@ def test_steps_of_other_kinds_are_named_where_runs_are_compared(tmp_path, monkey
         steps.to_parquet(tmp_path / f"{name}.parquet")
     assert compare({"a": tmp_path}).runs[0].steps.equals(steps)
     steps.assign(seconds=["0.1", "0.2"]).to_parquet(tmp_path / "alone.parquet")
-    with pytest.raises(ValueError, match=r"alone\.parquet: the column 'seconds' holds .*, not numbers"):
+    with pytest.raises(ValueError, match=r"alone\.parquet has a column 'seconds' that holds no numbers"):
         compare({"a": tmp_path})
 
 

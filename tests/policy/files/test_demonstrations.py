@@ -14,6 +14,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from paradp.policy import demonstrations
 from paradp.policy.demonstrations import DemonstrationEpisode, Demonstrations
 from paradp.policy.spec import Horizons
 from paradp.policy.windows import cut_windows
@@ -200,3 +201,19 @@ def test_files_are_opened_without_h5py_zarr_and_pyarrow():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "ok\n", done.stderr
+
+
+def test_an_episode_that_is_appended_while_a_reader_opens_is_no_damage(tmp_path, info, monkeypatch):
+    """The arrays are looked at before the ends are read; a whole episode may come in between."""
+    written, _ = write(tmp_path / "d.zarr", info, KEYS)
+    look = demonstrations.open_store
+
+    def look_and_be_overtaken(path, mode):
+        found = look(path, mode)
+        values = {key: np.ones((4, size), np.float32) for key, size in written.info.observation.items()}
+        written.append(DemonstrationEpisode(values, np.zeros((4, 2)), np.zeros((4, 2)), 3))
+        return found
+
+    monkeypatch.setattr(demonstrations, "open_store", look_and_be_overtaken)
+    read = Demonstrations.open(tmp_path / "d.zarr")
+    assert len(read) == 4 and read.observations()[-1].tolist() == [1.0] * read.observations().shape[1]
