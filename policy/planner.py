@@ -29,12 +29,13 @@ from torch import Tensor
 from paradp.policy.cache import cache_folder, digest
 from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.engines import Engine
-from paradp.policy.files.limits import DOCUMENT_BYTES, MOST_TIMESTEPS
+from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_validated
 from paradp.policy.spec import PolicySpec
 from paradp.policy.timing import time_call, timed
 from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver, rounds
 from paradp.sampler.names import AUTO_FAST_ERROR
+from paradp.sampler.options import MOST_TIMESTEPS
 
 SEQUENTIAL = "ddpm"
 WINDOWS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 50)

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED, MOST_TIMESTEPS, within
+from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED, within
 from paradp.policy.quantities import check_quantities
 from paradp.policy.transformer import TransformerConfig
 from paradp.policy.unet import UnetConfig
+from paradp.sampler.options import MOST_TIMESTEPS
 
 NetworkConfig = Annotated[UnetConfig | TransformerConfig, Field(discriminator="kind")]
 

@@ -9,3 +9,6 @@ Start = Literal["previous", "cold"]
 # How T timesteps are spread over the training's N (diffusers' names; Lin et al. 2024, table 2): `leading` ends at 0 and does
 # not start at N − 1, `trailing` starts there and ends above 0, `linspace` takes both ends.
 Spacing = Literal["leading", "trailing", "linspace"]
+
+# More than any published schedule has (1000, at most 4000): a larger number is a broken file, and would cost memory.
+MOST_TIMESTEPS = 10_000

@@ -21,12 +21,10 @@ from diffusers import (
 )
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from paradp.sampler.options import Spacing
+from paradp.sampler.options import MOST_TIMESTEPS, Spacing
 
 # A diffusers scheduler, or its config: `scheduler.config`, or what `scheduler_config.json` holds.
 Scheduler = Any
-# More than any published schedule has (1000, at most 4000): a larger number is a broken file, and would cost memory.
-MOST_TIMESTEPS = 10_000
 
 
 def _plain(value: Any) -> Any:

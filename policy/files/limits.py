@@ -52,7 +52,6 @@ MOST_HORIZON = 1024  # 16 to 64 are usual
 MOST_OBSERVED = 128  # 1 or 2 are usual
 MOST_STEPS = 8_000  # control steps of an episode in a closed loop; 300 and 400 are usual
 MOST_CONTROL_HZ = 10_000
-MOST_TIMESTEPS = 10_000  # diffusers' default is 1000
 MOST_LEVELS = 8  # of a U-Net; 3 or 4 are usual
 MOST_CHANNELS = 4096  # 2048 are usual in the largest
 MOST_KERNEL = 63
