@@ -210,9 +210,10 @@ def mean_seconds(episodes: Sequence[Episode]) -> float:
 def throughput(episodes: Sequence[Episode]) -> float:
     """Control steps a second over the time in which any of the episodes ran."""
     busy, until = 0.0, 0.0
-    for started, ended in sorted((e.started, e.started + e.seconds) for e in episodes):
-        busy += max(0.0, ended - max(started, until))
-        until = max(until, ended)
+    for episode in sorted(episodes, key=lambda e: e.started):
+        # Only the overlap is a difference of clock times: seconds since 1970 resolve no better than 0.24 us.
+        busy += max(0.0, episode.seconds - max(0.0, until - episode.started))
+        until = max(until, episode.started + episode.seconds)
     return sum(len(e.steps) for e in episodes) / busy
 
 
