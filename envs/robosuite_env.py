@@ -8,10 +8,11 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from paradp.envs import simulators
 from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, HAND_CONVENTIONS
 from paradp.envs.disturbances import DISTURBANCES, Area, LooseObject, find_disturbance
 from paradp.envs.rendering import choose_gl, render_problem
-from paradp.envs.rotations import matrix_to_rotation_6d
+from paradp.envs.success import MakesCheck, by_robosuite
 from paradp.envs.task import Task
 
 # Bound of an observation: no pose in the scene is farther (m), no rotation's entry larger.
@@ -28,6 +29,7 @@ class RobosuiteTask(Task):
         camera: the camera that shows the task best.
         area: where on the table a disturbance may take the object (m, world); without it there are no disturbances.
         replayable: whether a state of the simulator says where everything is.
+        success: robosuite's rule of success read from arrays, see `paradp.envs.success`; by default robosuite is asked.
         recorded_as: other classes of robosuite whose recordings show this task's scene, and more.
     """
 
@@ -36,6 +38,7 @@ class RobosuiteTask(Task):
     camera: str = "agentview"
     area: Area | None = None
     replayable: bool = True
+    success: MakesCheck = by_robosuite
     recorded_as: tuple[str, ...] = ()
     max_steps: int = 400
     control_hz: int = 20
@@ -76,6 +79,11 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     The reward is robosuite's sparse one (1 at success); an episode terminates at success; `info["success"]` says so.
     `reset(seed=…)` makes the episode reproducible to the bit, whatever was simulated before.
+
+    Control steps are made by compiled code where it knows the robot and its controller, see `paradp.envs.simulators`.
+
+    Attributes:
+        simulator: `"compiled"` or `"robosuite"`.
 
     With a disturbance the scene begins as without, and `info["disturbed"]` says whether it has acted in this episode.
 
@@ -118,22 +126,19 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._robosuite = _make_robosuite(task, self.convention.controller_options())
         # Lift draws the size of its cube when it is built, so all instances are built from one seed.
         self._seed(None)
-        self._sim = self._robosuite.sim
-        model = self._sim.model
-        self._grip_site = self._robosuite.robots[0].eef_site_id["right"]
-        self._finger_joints = [model.get_joint_qpos_addr(name) for name in self._robosuite.robots[0].gripper["right"].joints]
-        self._bodies = {name: model.body_name2id(body) for name, body in task.objects.items()}
-        if self._disturbance is not None:
-            self._disturbed = self._first_object()
-            self._disturbance_rng = np.random.default_rng()
+        self.simulator = simulators.choose(self._robosuite)
+        self._slices = _slices(task.observation)
+        self._disturbance_rng = np.random.default_rng()
         self._renderer: Any = None
         self._render_size = render_size
+        self._bind()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)
         if seed is not None:
             self._seed(seed)
         self._robosuite.reset()
+        self._bind()
         # Poses are read from the simulator: robosuite's observables are slow and partly zero after a reset.
         for observable in self._robosuite._observables.values():
             observable.set_enabled(False)
@@ -151,9 +156,9 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if not np.isfinite(action).all():
             raise ValueError(f"the action is not finite: {action}")
         if self._disturbance is not None:
-            self._disturbance.apply(self._disturbed, self._sim.data.site_xpos[self._grip_site])
-        self._robosuite.step(self.convention.to_robosuite(action))
-        success = bool(self._robosuite._check_success())
+            self._disturbance.apply(self._disturbed, self._grip_position)
+        self._simulator.step(self.convention.to_robosuite(action))
+        success = self._simulator.succeeds()
         return self._observe(), float(success), success, False, self._info(success)
 
     def see(self, state: np.ndarray) -> tuple[dict[str, np.ndarray], bool]:
@@ -175,13 +180,12 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         state[others] = self._sim.get_state().flatten()[others]
         self._sim.set_state_from_flattened(state)
         self._sim.forward()
-        return self._observe(), bool(self._robosuite._check_success())
+        return self._observe(), self._simulator.succeeds()
 
     @property
     def arm_origin(self) -> tuple[np.ndarray, np.ndarray]:
         """Of the frame of robosuite's controller: position `[3]` (m) and rotation `[3, 3]` in the world."""
-        controller = self._robosuite.robots[0].part_controllers["right"]
-        return np.array(controller.origin_pos), np.array(controller.origin_ori)
+        return self._robosuite.robots[0].composite_controller.get_controller_base_pose("right")
 
     def render(self) -> np.ndarray:
         """An RGB frame `[height, width, 3]` of the task's camera.
@@ -208,6 +212,26 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         # Placement samplers and robots hold a reference to this generator, so its state is set, not replaced.
         self._robosuite.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
+    def _bind(self) -> None:
+        """Finds the robot and the objects in the simulation, which a hard reset builds anew."""
+        if self._renderer is not None and self._sim is not self._robosuite.sim:
+            self._renderer[0].close()
+            self._renderer = None
+        self._sim = self._robosuite.sim
+        robot, model, data = self._robosuite.robots[0], self._sim.model, self._sim.data
+        self._simulator = simulators.begin(self.simulator, self._robosuite, self.task.success)
+        self._bodies = {name: model.body_name2id(body) for name, body in self.task.objects.items()}
+        grip_site = robot.eef_site_id["right"]
+        self._grip_position = data.site_xpos[grip_site]
+        fingers = [model.get_joint_qpos_addr(name) for name in robot.gripper["right"].joints]
+        self._seen_arrays = (
+            *(self._grip_position, data.site_xmat[grip_site]),
+            *(data.qpos, np.array(fingers)),
+            *(data.body_xpos, data.body_xmat, np.array([*self._bodies.values()], np.int64)),
+        )
+        if self._disturbance is not None:
+            self._disturbed = self._first_object()
+
     def _first_object(self) -> LooseObject:
         if self.task.area is None or not self._bodies:
             raise ValueError(f"the task {self.task.name!r} has no object or no area for a disturbance")
@@ -228,23 +252,16 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return {"success": success, **disturbed}
 
     def _observe(self) -> dict[str, np.ndarray]:
-        data = self._sim.data
-        eef_pos = data.site_xpos[self._grip_site]
-        eef_rotation = data.site_xmat[self._grip_site].reshape(3, 3)
-        observation = {
-            "eef_pos": eef_pos,
-            "eef_rot6d": matrix_to_rotation_6d(eef_rotation),
-            "gripper_qpos": data.qpos[self._finger_joints],
-        }
-        for name, body in self._bodies.items():
-            position, rotation = data.body_xpos[body], data.body_xmat[body].reshape(3, 3)
-            observation |= {
-                f"{name}_pos": position,
-                f"{name}_rot6d": matrix_to_rotation_6d(rotation),
-                f"{name}_in_eef_pos": eef_rotation.T @ (position - eef_pos),
-                f"{name}_in_eef_rot6d": matrix_to_rotation_6d(eef_rotation.T @ rotation),
-            }
-        return {key: value.astype(np.float32) for key, value in observation.items()}
+        from paradp.envs.compiled.observation import observe
+
+        seen = observe(*self._seen_arrays)
+        return {key: seen[part] for key, part in self._slices.items()}
+
+
+def _slices(sizes: dict[str, int]) -> dict[str, slice]:
+    """Where each key's values are in a vector of all of them."""
+    ends = np.cumsum([*sizes.values()]).tolist()
+    return {key: slice(end - size, end) for (key, size), end in zip(sizes.items(), ends, strict=True)}
 
 
 def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) -> Any:

@@ -1,7 +1,8 @@
 """The rotation representations that observations and actions use, on plain numpy arrays."""
 
+import math
+
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 
 def matrix_to_rotation_6d(matrix: np.ndarray) -> np.ndarray:
@@ -16,20 +17,55 @@ def matrix_to_rotation_6d(matrix: np.ndarray) -> np.ndarray:
 def rotation_6d_to_matrix(rotation_6d: np.ndarray) -> np.ndarray:
     """Rotation matrices `[..., 3, 3]` of any vectors `[..., 6]`, by Gram-Schmidt: a network's output need not be exact."""
     first, second = rotation_6d[..., :3], rotation_6d[..., 3:]
-    x = first / np.maximum(np.linalg.norm(first, axis=-1, keepdims=True), 1e-8)
-    y = second - (x * second).sum(-1, keepdims=True) * x
-    y = y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-8)
-    return np.stack([x, y, np.cross(x, y)], axis=-2)
+    x = _unit(first)
+    y = _unit(second - (x * second).sum(-1, keepdims=True) * x)
+    matrix = np.empty((*rotation_6d.shape[:-1], 3, 3), x.dtype)
+    matrix[..., 0, :], matrix[..., 1, :] = x, y
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        matrix[..., 2, i] = x[..., j] * y[..., k] - x[..., k] * y[..., j]
+    return matrix
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.sqrt((vectors * vectors).sum(-1, keepdims=True)), 1e-8)
 
 
 def matrix_to_rotvec(matrix: np.ndarray) -> np.ndarray:
-    """Axis times angle in radians, `[3]`, of one rotation matrix `[3, 3]`."""
-    return Rotation.from_matrix(matrix).as_rotvec()
+    """Axis times angle in radians, `[3]`, of one rotation matrix `[3, 3]`.
+
+    Over the unit quaternion, from its largest component (Shepperd, "Quaternion from Rotation Matrix", 1978), so exact to
+    rounding for every angle. In plain floats: numpy takes longer for each call than all of this.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    # Four times the quaternion's products with its largest component.
+    w, x, y, z = max(
+        (1 + a + e + i, h - f, c - g, d - b),
+        (h - f, 1 + a - e - i, b + d, c + g),
+        (c - g, b + d, 1 - a + e - i, f + h),
+        (d - b, c + g, f + h, 1 - a - e + i),
+        key=max,
+    )
+    sine = math.sqrt(x * x + y * y + z * z)
+    if sine == 0.0:
+        return np.zeros(3)
+    scale = math.copysign(2 * math.atan2(sine, abs(w)) / sine, w)
+    return np.array([scale * x, scale * y, scale * z])
 
 
 def rotvec_to_matrix(rotvec: np.ndarray) -> np.ndarray:
     """The rotation matrix `[3, 3]` of one axis times angle in radians, `[3]`."""
-    return Rotation.from_rotvec(rotvec).as_matrix()
+    x, y, z = rotvec.tolist()
+    angle = math.sqrt(x * x + y * y + z * z)
+    scale = math.sin(angle / 2) / angle if angle > 0 else 0.5
+    x, y, z, w = scale * x, scale * y, scale * z, math.cos(angle / 2)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def yaw_matrix(yaw: float) -> np.ndarray:

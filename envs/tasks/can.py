@@ -6,6 +6,7 @@ from paradp.envs.actions import CLOSE, OPEN
 from paradp.envs.experts.waypoints import HAND_DOWN, Pose, Scene, Script, ScriptedExpert
 from paradp.envs.robosuite_env import RobosuiteTask
 from paradp.envs.rotations import yaw_matrix
+from paradp.envs.success import object_is_in_bin
 from paradp.envs.task import TaskEntry
 
 # Well inside the can's quarter of the bin; its centre is out of the arm's reach.
@@ -68,6 +69,7 @@ CAN = TaskEntry(
         robosuite_name="PickPlaceCan",
         recorded_as=("PickPlace",),
         objects={"can": "Can_main"},
+        success=object_is_in_bin,
         success_rule="the can is over its bin, less than 10 cm above its floor, and the hand 4.2 cm away",
     ),
     CanExpert,

@@ -1,6 +1,7 @@
 """Door: pull the door open. Nobody demonstrates it."""
 
 from paradp.envs.robosuite_env import RobosuiteTask
+from paradp.envs.success import door_is_open
 from paradp.envs.task import TaskEntry
 
 DOOR = TaskEntry(
@@ -8,6 +9,7 @@ DOOR = TaskEntry(
         name="door",
         robosuite_name="Door",
         objects={"door": "Door_door", "latch": "Door_latch"},
+        success=door_is_open,
         success_rule="the door stands open by more than 0.3 rad",
         replayable=False,  # where the door is hung is not in the state
     )

@@ -6,6 +6,7 @@ from paradp.envs.actions import CLOSE, OPEN
 from paradp.envs.experts.waypoints import HAND_DOWN, Pose, Scene, Script, ScriptedExpert
 from paradp.envs.robosuite_env import RobosuiteTask
 from paradp.envs.rotations import wrap_angle, yaw_matrix
+from paradp.envs.success import cube_is_lifted
 from paradp.envs.task import TaskEntry
 
 LIFT_Z = 0.92
@@ -44,6 +45,7 @@ LIFT = TaskEntry(
         name="lift",
         robosuite_name="Lift",
         objects={"cube": "cube_main"},
+        success=cube_is_lifted,
         success_rule="the cube is more than 4 cm above the table",
         # Cubes are placed within 3 cm of the table's centre.
         area=((-0.08, -0.08), (0.08, 0.08)),

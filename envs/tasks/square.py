@@ -6,6 +6,7 @@ from paradp.envs.actions import CLOSE, OPEN
 from paradp.envs.experts.waypoints import HAND_DOWN, HAND_YAW_RANGE, Pose, PoseOf, Scene, Script, ScriptedExpert
 from paradp.envs.robosuite_env import RobosuiteTask
 from paradp.envs.rotations import wrap_angle, yaw_matrix
+from paradp.envs.success import nut_is_on_peg
 from paradp.envs.task import TaskEntry
 
 PEG_XY = np.array([0.23, 0.10])
@@ -107,6 +108,7 @@ SQUARE = TaskEntry(
         robosuite_name="NutAssemblySquare",
         recorded_as=("NutAssembly",),
         objects={"nut": "SquareNut_main"},
+        success=nut_is_on_peg,
         success_rule="the square nut is on its peg: within 3 cm sideways of it, below z = 0.87 m, the hand 4.2 cm away",
         # About where nuts are placed: x −0.115 to −0.11, y 0.11 to 0.225.
         area=((-0.16, 0.10), (-0.065, 0.235)),

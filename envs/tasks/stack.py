@@ -6,6 +6,7 @@ from paradp.envs.actions import CLOSE, OPEN
 from paradp.envs.experts.waypoints import HAND_DOWN, HAND_YAW_RANGE, Pose, Scene, Script, ScriptedExpert
 from paradp.envs.robosuite_env import RobosuiteTask
 from paradp.envs.rotations import wrap_angle, yaw_matrix
+from paradp.envs.success import cubes_are_stacked
 from paradp.envs.task import TaskEntry
 
 # Between the centres of the cubes, one on the other.
@@ -79,6 +80,7 @@ STACK = TaskEntry(
         name="stack",
         robosuite_name="Stack",
         objects={"cube_a": "cubeA_main", "cube_b": "cubeB_main"},
+        success=cubes_are_stacked,
         success_rule="the small cube, 4 cm above the table or more, touches the large one and is not held",
     ),
     StackExpert,

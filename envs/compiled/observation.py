@@ -1,0 +1,53 @@
+"""The hand and the objects of a scene as a policy sees them, read from the simulator's arrays by one compiled call."""
+
+import numpy as np
+
+from paradp.envs.compiled.linear_algebra import compiled
+
+# Values of the hand, and of each object.
+HAND_SIZE, OBJECT_SIZE = 11, 18
+
+
+@compiled
+def observe(
+    site_pos: np.ndarray,
+    site_rot: np.ndarray,
+    qpos: np.ndarray,
+    fingers: np.ndarray,
+    body_pos: np.ndarray,
+    body_rot: np.ndarray,
+    bodies: np.ndarray,
+) -> np.ndarray:
+    """Returns one vector, `[11 + 18 n]` in single precision.
+
+    Of the hand: position (m), rotation_6d, joints of the fingers (m). Of each object: position (m) and rotation_6d in the
+    world, position (m) and rotation_6d in the frame of the hand.
+
+    Args:
+        site_pos: of the grip site, `[3]`.
+        site_rot: its rotation, `[9]`.
+        qpos: of all joints.
+        fingers: places of the fingers' joints in it, `[2]`.
+        body_pos: of all bodies, `[b, 3]`.
+        body_rot: of all bodies, `[b, 9]`.
+        bodies: which of them are the objects, `[n]`.
+    """
+    seen = np.empty(HAND_SIZE + OBJECT_SIZE * len(bodies), np.float32)
+    seen[:3], seen[3:9] = site_pos, site_rot[:6]
+    seen[9], seen[10] = qpos[fingers[0]], qpos[fingers[1]]
+    for n in range(len(bodies)):
+        at = HAND_SIZE + OBJECT_SIZE * n
+        position, rotation = body_pos[bodies[n]], body_rot[bodies[n]]
+        seen[at : at + 3], seen[at + 3 : at + 9] = position, rotation[:6]
+        for i in range(3):
+            away = 0.0
+            for k in range(3):
+                away += site_rot[3 * k + i] * (position[k] - site_pos[k])
+            seen[at + 9 + i] = away
+        for i in range(2):
+            for j in range(3):
+                turned = 0.0
+                for k in range(3):
+                    turned += site_rot[3 * k + i] * rotation[3 * k + j]
+                seen[at + 12 + 3 * i + j] = turned
+    return seen

@@ -1,0 +1,256 @@
+"""One control step of robosuite's operational-space controller with all of its substeps, compiled.
+
+The controller is robosuite 1.5's `OperationalSpaceController` of fixed impedance (after Khatib, "A unified approach for
+motion and force control of robot manipulators", 1987), for an arm on a base that never moves:
+
+    τ = Jᵀ Λ (Kp e − Kd J q̇) + Nᵀ M (k (q₀ − q) − 2 √k q̇) + bias,    Λ = (J M⁻¹ Jᵀ)⁻¹,    N = 1 − M⁻¹ Jᵀ Λ J
+
+with Λ of the position and of the rotation alone where the two are uncoupled. robosuite forms inverses; here factors of
+M and of J M⁻¹ Jᵀ are enough, because Nᵀ M a = M a − Jᵀ Λ J a.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from robosuite.utils.transform_utils import quat2mat
+
+from paradp.envs.compiled.linear_algebra import cholesky, compiled, forward, solve
+from paradp.envs.compiled.mujoco_functions import mj_fullM, mj_jacSite, mj_step1, mj_step2
+
+# Of the torques that draw the arm back to its first pose (robosuite's `nullspace_torques`).
+NULLSPACE_KP = 10.0
+
+
+class Simulation(NamedTuple):
+    """MuJoCo's model and data by their addresses, and the arrays of the data that are read and written."""
+
+    model: int
+    data: int
+    qpos: np.ndarray
+    qvel: np.ndarray
+    mass: np.ndarray
+    bias: np.ndarray
+    ctrl: np.ndarray
+    site_xpos: np.ndarray
+    site_xmat: np.ndarray
+
+
+class Arm(NamedTuple):
+    """An arm of n joints and its controller.
+
+    An action is clipped to `input_low` and `input_high` and scaled, and is then a step and a turn from the present pose, in
+    the frame of the base; or, where goals are not `relative`, it is taken as it is for a pose in the world.
+
+    Attributes:
+        joints: their places in `qpos`, `[n]`.
+        dofs: their places in `qvel`, `[n]`.
+        actuators: their places in `ctrl`, `[n]`.
+        low: least torques, `[n]` (Nm).
+        high: greatest torques, `[n]` (Nm).
+        rest: the pose that the null space draws to, `[n]` (rad).
+        kp: stiffness, of position and rotation, `[6]`.
+        kd: damping, `[6]`.
+        uncoupled: position and rotation have inertia matrices of their own.
+        site: what the controller moves.
+        base: rotation of the base in the world, `[3, 3]`.
+        relative: goals are steps.
+        input_low: least action, `[6]`.
+        input_high: greatest action, `[6]`.
+        scale: of actions, `[6]`.
+        input_centre: action that is mapped to `output_centre`, `[6]`.
+        output_centre: `[6]` (m and rad).
+    """
+
+    joints: np.ndarray
+    dofs: np.ndarray
+    actuators: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    rest: np.ndarray
+    kp: np.ndarray
+    kd: np.ndarray
+    uncoupled: bool
+    site: int
+    base: np.ndarray
+    relative: bool
+    input_low: np.ndarray
+    input_high: np.ndarray
+    scale: np.ndarray
+    input_centre: np.ndarray
+    output_centre: np.ndarray
+
+
+class Gripper(NamedTuple):
+    """Panda's gripper: two fingers, driven to positions at a constant speed.
+
+    Attributes:
+        actuators: their places in `ctrl`, `[2]`.
+        command: where the fingers are driven, `[2]`, from −1 to 1; robosuite's own array.
+        speed: how far that moves in a control step.
+        low: least controls, `[2]`.
+        high: greatest controls, `[2]`.
+    """
+
+    actuators: np.ndarray
+    command: np.ndarray
+    speed: float
+    low: np.ndarray
+    high: np.ndarray
+
+
+@compiled
+def control_step(sim: Simulation, arm: Arm, gripper: Gripper, action: np.ndarray, substeps: int) -> None:
+    """Moves the simulation on by a control step.
+
+    Args:
+        sim: at the beginning of the step.
+        arm: what is moved.
+        gripper: at its end.
+        action: as robosuite takes it, `[7]`: position or step, axis-angle, gripper.
+        substeps: steps of the simulator.
+    """
+    _drive(sim, gripper, action[6])
+    mj_step1(sim.model, sim.data)
+    position, rotation = _goal(sim, arm, action)
+    _actuate(sim, arm, position, rotation)
+    mj_step2(sim.model, sim.data)
+    follow(sim, arm, position, rotation, substeps - 1)
+
+
+@compiled
+def follow(sim: Simulation, arm: Arm, position: np.ndarray, rotation: np.ndarray, substeps: int) -> None:
+    """Moves the simulation on, towards a goal in the world: position `[3]` (m) and rotation `[3, 3]`."""
+    for _ in range(substeps):
+        mj_step1(sim.model, sim.data)
+        _actuate(sim, arm, position, rotation)
+        mj_step2(sim.model, sim.data)
+
+
+@compiled
+def mujoco_steps(model: int, data: int, steps: int) -> None:
+    """Moves a simulation on without any controller: the bound of every control step's speed."""
+    for _ in range(steps):
+        mj_step1(model, data)
+        mj_step2(model, data)
+
+
+@compiled
+def _drive(sim, gripper, grip):
+    """Sets the controls of the fingers, which move against each other: they close where `grip` is above 0."""
+    for i in range(2):
+        towards = (2 * i - 1) * gripper.speed * np.sign(grip)
+        gripper.command[i] = min(max(gripper.command[i] + towards, -1.0), 1.0)
+        centre, half = 0.5 * (gripper.high[i] + gripper.low[i]), 0.5 * (gripper.high[i] - gripper.low[i])
+        sim.ctrl[gripper.actuators[i]] = min(max(centre + half * gripper.command[i], gripper.low[i]), gripper.high[i])
+
+
+@compiled
+def _goal(sim, arm, action):
+    """Position `[3]` and rotation `[3, 3]` in the world that an action asks for at the present pose."""
+    if not arm.relative:
+        return action[:3].copy(), _rotation(action[3:6])
+    clipped = np.minimum(np.maximum(action[:6], arm.input_low), arm.input_high)
+    step = (clipped - arm.input_centre) * arm.scale + arm.output_centre
+    # robosuite's own conversion, for it is of single precision.
+    turn = quat2mat(_quaternion(step[3:]))
+    present = np.dot(arm.base.T, sim.site_xmat[arm.site].copy().reshape(3, 3))
+    return sim.site_xpos[arm.site] + np.dot(arm.base, step[:3]), np.dot(arm.base, np.dot(turn, present))
+
+
+@compiled
+def _quaternion(rotvec):
+    """Of an axis times an angle, `[3]`: x, y, z, w."""
+    angle = np.sqrt((rotvec**2).sum())
+    quaternion = np.empty(4)
+    quaternion[:3] = rotvec * (np.sin(angle / 2) / angle if angle > 0 else 0.5)
+    quaternion[3] = np.cos(angle / 2)
+    return quaternion
+
+
+@compiled
+def _rotation(rotvec):
+    """The matrix `[3, 3]` of an axis times an angle, `[3]`."""
+    x, y, z, w = _quaternion(rotvec)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+@compiled
+def _actuate(sim, arm, goal_pos, goal_rot):
+    """Sets the controls of the arm."""
+    mass, jacobian = _dynamics(sim, arm)
+    torques = _torques(sim, arm, mass, jacobian, goal_pos, goal_rot)
+    for i in range(len(torques)):
+        sim.ctrl[arm.actuators[i]] = min(max(torques[i], arm.low[i]), arm.high[i])
+
+
+@compiled
+def _dynamics(sim, arm):
+    """Mass matrix `[n, n]` of the arm, and Jacobian `[6, n]` of its site."""
+    n, nv = len(arm.dofs), len(sim.qvel)
+    full, jac_pos, jac_rot = np.empty((nv, nv)), np.empty((3, nv)), np.empty((3, nv))
+    mj_fullM(sim.model, full.ctypes.data, sim.mass.ctypes.data)
+    mj_jacSite(sim.model, sim.data, jac_pos.ctypes.data, jac_rot.ctypes.data, np.int32(arm.site))
+    mass, jacobian = np.empty((n, n)), np.empty((6, n))
+    for i in range(n):
+        for k in range(3):
+            jacobian[k, i], jacobian[3 + k, i] = jac_pos[k, arm.dofs[i]], jac_rot[k, arm.dofs[i]]
+        for j in range(n):
+            mass[i, j] = full[arm.dofs[i], arm.dofs[j]]
+    return mass, jacobian
+
+
+@compiled
+def _torques(sim, arm, mass, jacobian, goal_pos, goal_rot):
+    """Of the arm's joints, `[n]` (Nm), before they are limited."""
+    n = len(mass)
+    velocities = np.empty(n)
+    # The acceleration that draws the arm to its rest.
+    restoring = np.empty(n)
+    for i in range(n):
+        velocities[i] = sim.qvel[arm.dofs[i]]
+        stretch = arm.rest[i] - sim.qpos[arm.joints[i]]
+        restoring[i] = NULLSPACE_KP * stretch - 2 * np.sqrt(NULLSPACE_KP) * velocities[i]
+    inertia_inverse = _task_inertia_inverse(mass, jacobian)
+    wrench = _desired(sim, arm, np.dot(jacobian, velocities), goal_pos, goal_rot)
+    room = np.empty((6, 6))
+    if arm.uncoupled:
+        solve(inertia_inverse[:3, :3], wrench[:3], room)
+        solve(inertia_inverse[3:, 3:], wrench[3:], room)
+    else:
+        solve(inertia_inverse, wrench, room)
+    held = np.dot(jacobian, restoring)
+    solve(inertia_inverse, held, room)
+    torques = np.dot(jacobian.T, wrench - held) + np.dot(mass, restoring)
+    for i in range(n):
+        torques[i] += sim.bias[arm.dofs[i]]
+    return torques
+
+
+@compiled
+def _task_inertia_inverse(mass, jacobian):
+    """J M⁻¹ Jᵀ, `[6, 6]`."""
+    factor, whitened = np.empty_like(mass), jacobian.copy()
+    cholesky(mass, factor)
+    for row in whitened:
+        forward(factor, row)
+    return np.dot(whitened, whitened.T)
+
+
+@compiled
+def _desired(sim, arm, velocity, goal_pos, goal_rot):
+    """The acceleration that the site is to have, of position and rotation, `[6]`."""
+    wanted, present = np.empty(6), sim.site_xmat[arm.site]
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        turn = 0.0
+        for axis in range(3):
+            turn += present[3 * j + axis] * goal_rot[k, axis] - present[3 * k + axis] * goal_rot[j, axis]
+        wanted[i] = arm.kp[i] * (goal_pos[i] - sim.site_xpos[arm.site, i]) - arm.kd[i] * velocity[i]
+        wanted[3 + i] = arm.kp[3 + i] * 0.5 * turn - arm.kd[3 + i] * velocity[3 + i]
+    return wanted

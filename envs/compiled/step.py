@@ -1,0 +1,184 @@
+"""Takes over robosuite's control step where its robot and controller are those that the compiled one knows."""
+
+from typing import Any
+
+import mujoco
+import numpy as np
+import robosuite
+from numba import typeof
+from robosuite.controllers.composite.composite_controller import CompositeController
+from robosuite.controllers.parts.arm.osc import OperationalSpaceController
+from robosuite.controllers.parts.gripper.simple_grip import SimpleGripController
+from robosuite.environments.base import MujocoEnv
+from robosuite.environments.robot_env import RobotEnv
+from robosuite.models.grippers.panda_gripper import PandaGripper
+from robosuite.robots.fixed_base_robot import FixedBaseRobot
+
+from paradp.envs.compiled.operational_space import Arm, Gripper, Simulation, control_step, follow
+
+# Whose source the compiled step was written from, and with which its equality is tested.
+ROBOSUITE = ("1.5.2",)
+# From, and up to but without: the layout of MuJoCo's mass matrix changes in 3.10.
+MUJOCO = ((3, 3), (3, 10))
+
+
+class CompiledStep:
+    """robosuite's `step` without its reward and its observations. To be made anew after every reset.
+
+    Args:
+        env: robosuite's environment, just reset, in which `find_problem` finds none.
+    """
+
+    def __init__(self, env: Any):
+        self._env = env
+        self._substeps = int(env.control_timestep / env.model_timestep)
+        self._bound: tuple[Simulation, Arm, Gripper] | None = None
+
+    def __call__(self, action: np.ndarray) -> None:
+        """One control step with an action as robosuite takes it: `[7]`, pose or step, axis-angle, gripper."""
+        if self._bound is None:
+            self._begin(action)
+        else:
+            control_step(*self._bound, action, self._substeps)
+        self._env.timestep += 1
+        self._env.cur_time += self._env.control_timestep
+
+    def _begin(self, action: np.ndarray) -> None:
+        """The first control step after a reset.
+
+        robosuite itself makes its first substep: there its controller still goes by what it read when it was made, before
+        the fingers and the objects were placed.
+        """
+        env = self._env
+        env.sim.step1()
+        env._pre_action(action, True)
+        env.sim.step2()
+        self._bound = simulation, arm, _ = _bind(env)
+        controller = env.robots[0].part_controllers["right"]
+        position, rotation = np.array(controller.goal_pos, np.float64), np.array(controller.goal_ori, np.float64)
+        if arm.relative:
+            position = controller.origin_pos + controller.origin_ori @ position
+            rotation = controller.origin_ori @ rotation
+        follow(simulation, arm, position, rotation, self._substeps - 1)
+
+
+def find_problem(env: Any) -> str | None:
+    """Why robosuite's own step must be taken for an environment, in words; `None` if it need not."""
+    if robosuite.__version__ not in ROBOSUITE:
+        return f"it knows robosuite {' and '.join(ROBOSUITE)}, not {robosuite.__version__}"
+    if not MUJOCO[0] <= _release(mujoco.__version__) < MUJOCO[1]:
+        known = " to below ".join(".".join(map(str, release)) for release in MUJOCO)
+        return f"it knows MuJoCo {known}, not {mujoco.__version__}"
+    if type(env).step is not MujocoEnv.step or type(env)._pre_action is not RobotEnv._pre_action or not env.lite_physics:
+        return f"{type(env).__name__} makes its control steps in a way of its own"
+    [robot, *others] = env.robots
+    if others or type(robot) is not FixedBaseRobot or type(robot.composite_controller) is not CompositeController:
+        return "it knows one robot on a fixed base with robosuite's basic controller"
+    if set(robot.part_controllers) != {"right", "right_gripper"} or type(robot.gripper["right"]) is not PandaGripper:
+        return f"it knows an arm with Panda's gripper, not the parts {', '.join(robot.part_controllers)}"
+    return _arm_problem(env.sim.model, robot.part_controllers["right"]) or _gripper_problem(
+        robot.part_controllers["right_gripper"]
+    )
+
+
+def _arm_problem(model: Any, controller: Any) -> str | None:
+    if type(controller) is not OperationalSpaceController or not controller.use_ori:
+        return f"it knows the controller OSC_POSE, not {controller.name}"
+    if controller.impedance_mode != "fixed":
+        return f"it knows the impedance mode fixed, not {controller.impedance_mode}"
+    if controller.interpolator_pos is not None or controller.interpolator_ori is not None:
+        return "it does not interpolate goals"
+    if controller.position_limits is not None or controller.orientation_limits is not None:
+        return "it knows no limits of goals"
+    frame = controller.input_type, controller.input_ref_frame
+    if frame not in (("absolute", "world"), ("delta", "base")) or controller._goal_update_mode != "achieved":
+        return f"it knows absolute goals in the world and deltas in the base, not {' in the '.join(frame)}"
+    if not controller.lite_physics or any(
+        model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_HINGE for joint in controller.joint_index
+    ):
+        return "it knows an arm of hinges"
+    if model.body_weldid[model.site_bodyid[_base_site(model, controller)]] != 0:
+        return "the robot's base moves"
+    return None
+
+
+def _gripper_problem(controller: Any) -> str | None:
+    ranges = (controller.input_min, controller.input_max, controller.output_min, controller.output_max)
+    plain = all(np.array_equal(values, np.full(2, bound)) for values, bound in zip(ranges, (-1, 1, -1, 1), strict=True))
+    if type(controller) is not SimpleGripController or controller.interpolator is not None or not plain:
+        return "it knows a gripper that is driven by robosuite's GRIP controller"
+    return None if controller.use_action_scaling else "it knows a gripper whose actions are scaled"
+
+
+def prepare(env: Any) -> None:
+    """Compiles the control step, or reads it from the disk, so that no episode's time counts it."""
+    simulation, arm, gripper = _bind(env)
+    pose = np.empty(3), np.empty((3, 3))
+    control_step.compile(tuple(map(typeof, (simulation, arm, gripper, np.empty(7), 1))))
+    follow.compile(tuple(map(typeof, (simulation, arm, *pose, 1))))
+
+
+def _bind(env: Any) -> tuple[Simulation, Arm, Gripper]:
+    [robot] = env.robots
+    return _simulation(env.sim), _arm(env.sim, robot), _gripper(robot)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def _base_site(model: Any, controller: Any) -> int:
+    return model.site_name2id(f"{controller.naming_prefix}{controller.part_name}_center")
+
+
+def _simulation(sim: Any) -> Simulation:
+    model, data = sim.model._model, sim.data._data
+    return Simulation(
+        model=model._address,
+        data=data._address,
+        qpos=data.qpos,
+        qvel=data.qvel,
+        mass=data.qM,
+        bias=data.qfrc_bias,
+        ctrl=data.ctrl,
+        site_xpos=data.site_xpos,
+        site_xmat=data.site_xmat,
+    )
+
+
+def _arm(sim: Any, robot: Any) -> Arm:
+    controller = robot.part_controllers["right"]
+    actuators = np.array(robot._ref_actuators_indexes_dict["right"], np.int64)
+    base = _base_site(sim.model, controller)
+    return Arm(
+        joints=np.array(controller.qpos_index, np.int64),
+        dofs=np.array(controller.qvel_index, np.int64),
+        actuators=actuators,
+        low=np.ascontiguousarray(sim.model.actuator_ctrlrange[actuators, 0]),
+        high=np.ascontiguousarray(sim.model.actuator_ctrlrange[actuators, 1]),
+        rest=np.array(controller.initial_joint, np.float64),
+        kp=np.array(controller.kp, np.float64),
+        kd=np.array(controller.kd, np.float64),
+        uncoupled=bool(controller.uncoupling),
+        site=int(sim.model.site_name2id(controller.ref_name)),
+        base=np.array(sim.data.site_xmat[base]).reshape(3, 3),
+        relative=controller.input_type == "delta",
+        input_low=np.array(controller.input_min, np.float64),
+        input_high=np.array(controller.input_max, np.float64),
+        scale=np.array(
+            abs(controller.output_max - controller.output_min) / abs(controller.input_max - controller.input_min)
+        ),
+        input_centre=(controller.input_max + controller.input_min) / 2.0,
+        output_centre=(controller.output_max + controller.output_min) / 2.0,
+    )
+
+
+def _gripper(robot: Any) -> Gripper:
+    gripper, controller = robot.gripper["right"], robot.part_controllers["right_gripper"]
+    return Gripper(
+        actuators=np.array(robot._ref_actuators_indexes_dict["right_gripper"], np.int64),
+        command=gripper.current_action,
+        speed=float(gripper.speed),
+        low=np.array(controller.actuator_min, np.float64),
+        high=np.array(controller.actuator_max, np.float64),
+    )

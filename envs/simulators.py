@@ -1,0 +1,80 @@
+"""Who makes a control step of robosuite's: robosuite itself, or compiled code of ours with the same physics.
+
+The compiled one is the default where it knows the robot, its controller and the versions; otherwise robosuite's own is taken
+and a line in the log says why. `PARADP_SIMULATOR=robosuite` takes it always.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from paradp.envs.success import Check, MakesCheck, by_robosuite
+
+VARIABLE = "PARADP_SIMULATOR"
+COMPILED, ORIGINAL = "compiled", "robosuite"
+_LOG = logging.getLogger(__name__)
+
+
+class Simulator(NamedTuple):
+    """A simulation that has been reset.
+
+    Attributes:
+        step: makes one control step with an action `[7]` as robosuite takes it.
+        succeeds: whether the task's rule holds now.
+    """
+
+    step: Callable[[np.ndarray], object]
+    succeeds: Check
+
+
+def asked_for() -> str:
+    """The simulator that the environment variable names, or the default.
+
+    Raises:
+        ValueError: it names none.
+    """
+    name = os.environ.get(VARIABLE) or COMPILED
+    if name not in (COMPILED, ORIGINAL):
+        raise ValueError(f"{VARIABLE}={name!r} is no simulator; there are: {COMPILED}, {ORIGINAL}")
+    return name
+
+
+def choose(env: Any) -> str:
+    """The name of the simulator for a robosuite environment.
+
+    Raises:
+        ValueError: see `asked_for`.
+    """
+    if asked_for() == ORIGINAL:
+        return ORIGINAL
+    from paradp.envs.compiled.step import find_problem, prepare
+
+    if problem := find_problem(env):
+        _tell(problem)
+        return ORIGINAL
+    prepare(env)
+    return COMPILED
+
+
+def begin(name: str, env: Any, check: MakesCheck) -> Simulator:
+    """To be called after every reset.
+
+    Args:
+        name: from `choose`.
+        env: robosuite's environment.
+        check: makes the task's check of success from arrays.
+    """
+    if name == ORIGINAL:
+        return Simulator(env.step, by_robosuite(env))
+    from paradp.envs.compiled.step import CompiledStep
+
+    return Simulator(CompiledStep(env), check(env))
+
+
+@cache
+def _tell(problem: str) -> None:
+    _LOG.warning("the compiled control step does not apply: %s; robosuite's own is taken, which is slower", problem)

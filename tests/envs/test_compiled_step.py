@@ -1,0 +1,214 @@
+"""The compiled control step is robosuite's own, to rounding."""
+
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paradp.envs import TASKS, RobosuiteTask, find_task
+from paradp.envs.compiled import linear_algebra
+from paradp.envs.simulators import COMPILED, ORIGINAL, VARIABLE
+
+HAND_TASKS = [name for name, entry in TASKS.items() if isinstance(entry.task, RobosuiteTask)]
+CONVENTIONS = ("absolute", "delta")
+# Of positions and velocities, rad and m and per second.
+EQUAL = 1e-10
+
+
+def make(task, convention, simulator, **options):
+    with mock.patch.dict("os.environ", {VARIABLE: simulator}):
+        return gymnasium.make(find_task(task).task.env_id, action_convention=convention, **options).unwrapped
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((task, convention), id=f"{task}-{convention}", marks=[] if task == "stack" else [pytest.mark.slow])
+        for task in HAND_TASKS
+        for convention in CONVENTIONS
+    ],
+)
+def three(request):
+    """The same environment with robosuite's own step, with the compiled one, and with robosuite's own once more."""
+    envs = [make(*request.param, simulator) for simulator in (ORIGINAL, COMPILED, ORIGINAL)]
+    assert [env.simulator for env in envs] == [ORIGINAL, COMPILED, ORIGINAL]
+    yield envs
+    for env in envs:
+        env.close()
+
+
+@pytest.fixture(scope="module")
+def pair(three):
+    return three[:2]
+
+
+def state(env):
+    data = env._sim.data
+    return np.concatenate([data.qpos, data.qvel])
+
+
+def take_state(ours, original):
+    """Puts one environment where the other one is, in all that MuJoCo keeps."""
+    mujoco.mj_copyData(ours._sim.data._data, ours._sim.model._model, original._sim.data._data)
+    ours._robosuite.robots[0].gripper["right"].current_action[:] = (
+        original._robosuite.robots[0].gripper["right"].current_action
+    )
+
+
+def wander(env, observation, rng, steps):
+    """Random actions: goals in the whole workspace, some out of reach, turns, and a gripper that opens and closes."""
+    low, high = env.action_space.low, env.action_space.high
+    if env.convention.name == "delta":
+        yield from (rng.uniform(low, high).astype(np.float32) for _ in range(steps))
+        return
+    position = observation["eef_pos"]
+    for step in range(steps):
+        if step % 8 == 0:
+            goal = rng.uniform(low[:3], high[:3])
+        position = position + np.clip(goal - position, -0.05, 0.05)
+        yield pose(env, observation, position, rng)
+
+
+def pose(env, observation, position, rng):
+    """An action: about a place, turned a little, the gripper any way."""
+    tilt = (observation["eef_rot6d"] + 0.3 * rng.normal(size=6)).clip(-1, 1)
+    return np.concatenate([position, tilt, [rng.choice([-1, 1])]]).astype(np.float32)
+
+
+def same(mine, theirs):
+    (seen, *rest), (seen_there, *rest_there) = mine, theirs
+    assert rest == rest_there
+    for key in seen_there:
+        assert np.allclose(seen[key], seen_there[key], rtol=0, atol=1e-6), key
+
+
+def test_a_free_run_without_contacts_stays_at_robosuites(pair):
+    original, ours = pair
+    rng = np.random.default_rng(3)
+    start, _ = original.reset(seed=3)
+    assert all(np.array_equal(start[key], value) for key, value in ours.reset(seed=3)[0].items())
+    for _ in range(25):
+        action = 0.3 * rng.uniform(-1, 1, 7).astype(np.float32)
+        if original.convention.name == "absolute":
+            action = pose(original, start, start["eef_pos"] + rng.uniform(-0.05, 0.05, 3), rng)
+        same(ours.step(action), original.step(action))
+        assert np.abs(state(ours) - state(original)).max() < EQUAL
+
+
+def test_every_step_from_robosuites_own_state_ends_in_its_next_one(three):
+    """Contacts amplify: where the step departs by more than rounding, robosuite itself does, from a state 1e-15 aside."""
+    original, ours, shaken = three
+    rng = np.random.default_rng(4)
+    start, _ = original.reset(seed=4)
+    for env in (ours, shaken):
+        env.reset(seed=4)
+    departed = 0
+    for step, action in enumerate(wander(original, start, rng, 50)):
+        if step:
+            for env in (ours, shaken):
+                take_state(env, original)
+            shaken._sim.data.qpos[:] += 1e-15 * rng.choice([-1, 1], shaken._sim.model.nq)
+        (_, *told), (_, *told_by_robosuite), _ = (env.step(action) for env in (ours, original, shaken))
+        assert told == told_by_robosuite
+        here, robosuite, elsewhere = map(state, (ours, original, shaken))
+        difference = np.abs(here - robosuite).max()
+        departed += difference > EQUAL
+        assert difference < max(EQUAL, 100 * np.abs(elsewhere - robosuite).max())
+    assert departed <= 3
+
+
+@given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 4))
+@settings(max_examples=8, deadline=None)
+def test_any_goals_from_any_scene(pair, seed, steps):
+    original, ours = pair
+    original.reset(seed=seed)
+    ours.reset(seed=seed)
+    low, high = original.action_space.low, original.action_space.high
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        action = rng.uniform(low, high).astype(np.float32)
+        same(ours.step(action), original.step(action))
+        assert np.abs(state(ours) - state(original)).max() < EQUAL
+
+
+def test_a_replayed_state_and_a_hard_reset_change_nothing(pair):
+    original, ours = pair
+    start, _ = original.reset(seed=5)
+    ours.reset(seed=5)
+    action = original.convention.hold(None, start)
+    for _ in range(3):
+        original.step(action)
+    recorded = original._sim.get_state().flatten()
+    for env in pair:  # at once after the reset, where robosuite's controller still remembers the scene of the reset
+        env.reset(seed=5)
+        env.see(recorded)
+    for _ in range(3):
+        same(ours.step(action), original.step(action))
+        assert np.abs(state(ours) - state(original)).max() < EQUAL
+    for env in pair:
+        with mock.patch.object(env._robosuite, "hard_reset", True):
+            env.reset(seed=6)
+    for _ in range(3):
+        same(ours.step(action), original.step(action))
+        assert np.abs(state(ours) - state(original)).max() < EQUAL
+
+
+@pytest.mark.parametrize("disturbance", ["push", "belt"])
+def test_disturbances_act_alike(disturbance):
+    original, ours = (make("lift", "absolute", simulator, disturbance=disturbance) for simulator in (ORIGINAL, COMPILED))
+    start, _ = original.reset(seed=2)
+    ours.reset(seed=2)
+    goal = np.concatenate([start["cube_pos"] + [0, 0, 0.06], start["eef_rot6d"], [-1]]).astype(np.float32)
+    for _ in range(90):
+        mine, theirs = ours.step(goal), original.step(goal)
+        same(mine, theirs)
+        assert np.abs(state(ours) - state(original)).max() < EQUAL
+    assert mine[-1]["disturbed"]
+    original.close()
+    ours.close()
+
+
+def test_environments_step_side_by_side_in_threads():
+    """Compiled steps hold no lock of Python's; what one environment does is none of another's business."""
+    envs = [make("lift", "delta", COMPILED) for _ in range(2)]
+    actions = np.random.default_rng(0).uniform(-1, 1, (2, 40, 7)).astype(np.float32)
+
+    def run(i):
+        envs[i].reset(seed=i)
+        for action in actions[i]:
+            envs[i].step(action)
+        return state(envs[i])
+
+    alone = [run(0), run(1)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(run, range(2)))
+    assert np.array_equal(alone, together)
+    for env in envs:
+        env.close()
+
+
+@pytest.mark.parametrize("n", [1, 3, 6, 7])
+def test_small_systems_are_solved(n):
+    rng = np.random.default_rng(n)
+    for _ in range(20):
+        root, wanted, room = rng.normal(size=(n, n)), rng.normal(size=n), np.empty((n, n))
+        matrix = root @ root.T + 0.1 * np.eye(n)
+        found = matrix @ wanted
+        linear_algebra.solve(matrix, found, room)
+        assert np.allclose(found, wanted, rtol=0, atol=1e-11)
+
+
+def test_a_singular_system_gets_robosuites_pseudo_inverse():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(6, 4))
+    matrix, vector = root @ root.T, rng.normal(size=6)
+    assert not linear_algebra.cholesky(matrix, np.empty((6, 6)))
+    found = vector.copy()
+    linear_algebra.solve(matrix, found, np.empty((6, 6)))
+    # The cut of its singular values is by their size, so rounding decides what of the rest is kept: compare what it maps.
+    assert np.allclose(matrix @ found, root @ np.linalg.pinv(root) @ vector, atol=1e-6)
