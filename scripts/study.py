@@ -26,6 +26,7 @@ Name = Literal[
     "real-time",
     "serving",
     "experts",
+    "simulator",
     "tasks",
     "film",
 ]
@@ -49,7 +50,8 @@ def study(
             networks. mixture: one dimension, exact denoiser. loop-cost: where the time of a control step goes, and steps
             a second beside the usual loop. engines: success of rollouts that differ in their engine. throughput: control
             steps a second of one and two workers. real-time: ten minutes of 20 Hz, alone and with a hog beside. serving:
-            one server for one to eight robots. experts: success and variety of every task's. tasks: every task's policy
+            one server for one to eight robots. experts: success and variety of every task's. simulator: the compiled control
+            step beside robosuite's own. tasks: every task's policy
             beside the others. film: frames of one episode.
         task: the task's name.
         out: where the page and its picture go.

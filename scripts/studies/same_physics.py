@@ -1,0 +1,228 @@
+"""How near the compiled control step stays to robosuite's own, from every state and in free runs."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from paradp.checkpoints import load_policy
+from paradp.envs import TaskEntry, all_tasks
+from paradp.envs.simulators import COMPILED, ORIGINAL, VARIABLE
+from paradp.policy import RecedingHorizon
+from paradp.rollouts.collect import DEFAULT_DISTURBANCE
+
+FIRST_SEED, EPISODES, RANDOM_STEPS = 300_000, 10, 100
+# Of positions and velocities (m, rad, and per second).
+EQUAL, SHAKE = 1e-10, 1e-15
+# A departure is robosuite's own where robosuite, shaken, departs by this share of it within some control steps.
+SHARE, WITHIN = 0.01, 5
+
+
+@dataclass(frozen=True)
+class Equality:
+    """How near the compiled step stays, of one task, convention and controller.
+
+    Attributes:
+        steps: control steps, each begun from robosuite's own state.
+        worst: largest difference after one of them.
+        departed: how many ended more than `EQUAL` away.
+        unexplained: how many of these are not robosuite's own doing.
+        episodes: free runs.
+        equal: of which so many stayed within `EQUAL` to their end.
+        explained: of which so many departed where robosuite itself does.
+        same_end: of which so many had the same success and length.
+        same_end_shaken: the same of robosuite, shaken.
+    """
+
+    steps: int
+    worst: float
+    departed: int
+    unexplained: int
+    episodes: int
+    equal: int
+    explained: int
+    same_end: int
+    same_end_shaken: int
+
+
+def compare(task: str, convention: str, controller: str) -> Equality:
+    """Of a task, an action convention and a controller, see `controllers`."""
+    entry = all_tasks()[task]
+    actor = make_controller(entry, convention, controller)
+    length = RANDOM_STEPS if controller == "random" else entry.task.max_steps
+    with environments(entry, convention, (ORIGINAL, COMPILED, ORIGINAL)) as envs:
+        steps = np.concatenate([_from_the_same_states(envs, actor, seed, length) for seed in _seeds()])
+        runs = [_free_runs(envs, actor, seed, length) for seed in _seeds()]
+    ours, shaken = steps.T
+    over = ours > EQUAL
+    departures = [(_apart(mine, theirs), _apart(moved, theirs)) for theirs, mine, moved in runs]
+    equal = sum(bool((mine <= EQUAL).all()) for mine, _ in departures)
+    explained = sum(_is_explained(mine, moved) for mine, moved in departures)
+    return Equality(
+        steps=len(steps),
+        worst=float(ours.max()),
+        departed=int(over.sum()),
+        unexplained=int((over & (ours > shaken / SHARE)).sum()),
+        episodes=len(runs),
+        equal=equal,
+        explained=explained - equal,
+        same_end=sum(mine.end == theirs.end for theirs, mine, _ in runs),
+        same_end_shaken=sum(moved.end == theirs.end for theirs, _, moved in runs),
+    )
+
+
+def controllers(entry: TaskEntry, convention: str) -> Iterator[str]:
+    """Names of those that there are for a task and an action convention."""
+    yield "random"
+    if entry.expert is not None:
+        yield "expert"
+        if convention == entry.task.conventions[0]:
+            yield "policy"
+
+
+def make_controller(entry: TaskEntry, convention: str, name: str) -> Any:
+    """One of them: `reset(seed)`, then `act(observation).action`."""
+    if name == "expert":
+        return entry.demonstrator(convention, DEFAULT_DISTURBANCE)
+    return RecedingHorizon(load_policy(entry.task.name, "ddim-10")) if name == "policy" else RandomGoals(convention)
+
+
+class RandomGoals:
+    """Goals anywhere in the workspace, walked to; turns, and a gripper that opens and closes at random."""
+
+    def __init__(self, convention: str):
+        self._delta = convention == "delta"
+
+    def reset(self, seed: int) -> None:
+        self._rng = np.random.default_rng([seed, 5])
+        self._step = 0
+
+    def act(self, observation: dict[str, np.ndarray]) -> Any:
+        if self._step == 0:
+            self._place, self._rotation = observation["eef_pos"], observation["eef_rot6d"]
+        if self._step % 10 == 0:
+            self._goal = self._rng.uniform([-0.3, -0.3, 0.8], [0.3, 0.3, 1.2])
+            self._grip = self._rng.choice([-1, 1])
+        self._step += 1
+        if self._delta:
+            return _Command(np.append(self._rng.uniform(-1, 1, 6), self._grip).astype(np.float32))
+        self._place = self._place + np.clip(self._goal - self._place, -0.04, 0.04)
+        turned = (self._rotation + 0.2 * self._rng.normal(size=6)).clip(-1, 1)
+        return _Command(np.concatenate([self._place, turned, [self._grip]]).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Command:
+    action: np.ndarray
+
+
+@contextmanager
+def environments(entry: TaskEntry, convention: str, simulators: Sequence[str]) -> Iterator[list[Any]]:
+    """The task's environment, once with each simulator.
+
+    Raises:
+        ValueError: a simulator does not apply here.
+    """
+    asked = os.environ.get(VARIABLE)
+    envs = []
+    try:
+        for simulator in simulators:
+            os.environ[VARIABLE] = simulator
+            env: Any = gymnasium.make(entry.task.env_id, action_convention=convention).unwrapped
+            if env.simulator != simulator:
+                raise ValueError(f"the task {entry.task.name!r} cannot be simulated by {simulator} here")
+            envs.append(env)
+        yield envs
+    finally:
+        os.environ.pop(VARIABLE)
+        if asked is not None:
+            os.environ[VARIABLE] = asked
+        for env in envs:
+            env.close()
+
+
+def _seeds() -> range:
+    return range(FIRST_SEED, FIRST_SEED + EPISODES)
+
+
+def _from_the_same_states(envs: Sequence[Any], actor: Any, seed: int, length: int) -> np.ndarray:
+    """How far the compiled step, and robosuite's from a state aside, end from robosuite's: `[steps, 2]`."""
+    original, *others = envs
+    rng, found = np.random.default_rng(seed), []
+    observation, *_ = [env.reset(seed=seed)[0] for env in envs]
+    actor.reset(seed)
+    for step in range(length):
+        if step:  # robosuite's first step after a reset goes by what it read in the reset
+            for env in others:
+                _put(env, original)
+            _shake(others[-1], rng)
+        action = actor.act(observation).action
+        for env in others:
+            env.step(action)
+        observation, _, ended, *_ = original.step(action)
+        found.append([np.abs(_state(env) - _state(original)).max() for env in others])
+        if ended:
+            break
+    return np.array(found)
+
+
+@dataclass(frozen=True)
+class _Run:
+    states: np.ndarray
+    success: bool
+
+    @property
+    def end(self) -> tuple[bool, int]:
+        return self.success, len(self.states)
+
+
+def _free_runs(envs: Sequence[Any], actor: Any, seed: int, length: int) -> list[_Run]:
+    """The episode by robosuite, by the compiled step, and by robosuite shaken."""
+    return [_free_run(env, actor, seed, length, shaken) for env, shaken in zip(envs, (False, False, True), strict=True)]
+
+
+def _free_run(env: Any, actor: Any, seed: int, length: int, shaken: bool) -> _Run:
+    rng, states, success = np.random.default_rng(seed), [], False
+    observation, _ = env.reset(seed=seed)
+    actor.reset(seed)
+    while len(states) < length and not success:
+        if shaken:
+            _shake(env, rng)
+        observation, _, success, *_ = env.step(actor.act(observation).action)
+        states.append(_state(env))
+    return _Run(np.array(states), success)
+
+
+def _apart(one: _Run, other: _Run) -> np.ndarray:
+    """The difference by control step, as long as both run."""
+    together = min(len(one.states), len(other.states))
+    return np.abs(one.states[:together] - other.states[:together]).max(1)
+
+
+def _is_explained(ours: np.ndarray, shaken: np.ndarray) -> bool:
+    """Whether robosuite, shaken, has departed as far whenever the compiled run has."""
+    farthest = np.maximum.accumulate(shaken)
+    return all(
+        value <= EQUAL or farthest[min(step + WITHIN, len(shaken) - 1)] >= SHARE * value for step, value in enumerate(ours)
+    )
+
+
+def _state(env: Any) -> np.ndarray:
+    return np.concatenate([env._sim.data.qpos, env._sim.data.qvel])
+
+
+def _put(env: Any, original: Any) -> None:
+    """Puts one environment where another one is, in all that MuJoCo and the gripper keep."""
+    mujoco.mj_copyData(env._sim.data._data, env._sim.model._model, original._sim.data._data)
+    grippers = (one._robosuite.robots[0].gripper["right"] for one in (env, original))
+    here, there = (gripper.current_action for gripper in grippers)
+    here[:] = there
+
+
+def _shake(env: Any, rng: np.random.Generator) -> None:
+    env._sim.data.qpos[:] += SHAKE * rng.choice([-1, 1], env._sim.model.nq)

@@ -1,0 +1,168 @@
+"""Is the compiled control step robosuite's own, and how much faster is it?"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import mujoco
+import numpy as np
+from pydantic import TypeAdapter
+
+from paradp.envs import RobosuiteTask, TaskEntry, all_tasks
+from paradp.envs.compiled.operational_space import mujoco_steps
+from paradp.envs.simulators import COMPILED, ORIGINAL
+from paradp.policy.files import write_whole
+from paradp.rollouts.machine import cores
+from paradp.rollouts.workers import Workers
+from paradp.scripts.console import each
+from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.same_physics import (
+    EPISODES,
+    EQUAL,
+    FIRST_SEED,
+    RANDOM_STEPS,
+    SHAKE,
+    SHARE,
+    Equality,
+    compare,
+    controllers,
+    environments,
+    make_controller,
+)
+
+REPEATS, TIMED_STEPS = 7, 150
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Control steps a second on one core, medians; the ratios are of each repeat.
+
+    Attributes:
+        robosuite: the whole environment's step, with robosuite's control step and rule.
+        ours: with the compiled one.
+        ceiling: MuJoCo's steps alone, from the same states.
+        ratio: ours over robosuite's.
+        share: ours over the ceiling.
+    """
+
+    robosuite: float
+    ours: float
+    ceiling: float
+    ratio: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Equality by task, convention and controller; speed by task."""
+
+    equality: dict[str, Equality]
+    speed: dict[str, Speed]
+
+
+def study_simulator(context: Context) -> None:
+    """Writes OUT/simulator.md and simulator.json, of every task of robosuite's."""
+    entries = {name: entry for name, entry in all_tasks().items() if isinstance(entry.task, RobosuiteTask)}
+    speed = {name: _speed(entry) for name, entry in each("speed", list(entries.items()))}
+    cases = [
+        (name, convention, controller)
+        for name, entry in entries.items()
+        for convention in entry.task.conventions
+        for controller in controllers(entry, convention)
+    ]
+    with Workers(cores()) as pool:
+        told = {case: pool.submit(compare, *case) for case in cases}
+        equality = {" ".join(case): told[case].result() for case in each("equality", cases)}
+    figures = Figures(equality, speed)
+    write_report(context.out / "simulator.md", "The compiled control step beside robosuite's", _page(figures))
+    write_whole(context.out / "simulator.json", TypeAdapter(Figures).dump_json(figures, indent=2) + b"\n")
+
+
+def _page(figures: Figures) -> str:
+    speed = [
+        [name, f"{one.robosuite:.0f}", f"{one.ours:.0f}", f"{one.ceiling:.0f}", f"{one.ratio:.2f}", f"{one.share:.0%}"]
+        for name, one in figures.speed.items()
+    ]
+    equality = [
+        [
+            *case.split(),
+            f"{one.steps}",
+            f"{one.worst:.0e}",
+            f"{one.departed}",
+            f"{one.unexplained}",
+            f"{one.equal} + {one.explained} of {one.episodes}",
+            f"{one.same_end}",
+            f"{one.same_end_shaken}",
+        ]
+        for case, one in figures.equality.items()
+    ]
+    timed = ["task", "robosuite", "compiled", "MuJoCo alone", "compiled / robosuite", "compiled / MuJoCo alone"]
+    compared = ["task", "actions", "controller", "steps", "worst", "over", "unexplained", "free runs", "same end", "shaken"]
+    return f"""
+**Speed.** Control steps a second of the whole environment (`env.step` with observation, reward and success) on one core, the
+same {TIMED_STEPS} actions of the expert (random ones where there is none) in turns, medians of {REPEATS} repeats. *MuJoCo
+alone* makes the same number of simulator steps from the same states, without a controller: no control step can be faster.
+
+{markdown_table(timed, speed)}
+
+**Equality.** {EPISODES} episodes each (seeds from {FIRST_SEED}) by the expert with the noise of `paradp collect`, by random
+goals ({RANDOM_STEPS} steps) and by the shipped policy (DDIM-10). *Steps*: control steps, each begun from robosuite's own
+state; *worst*: the largest difference of a position or velocity after one (m, rad, and per second); *over*: how many differ
+by more than {EQUAL:.0e}; *unexplained*: how many of those differ by over {1 / SHARE:.0f} times what robosuite's own step
+departs by when it begins {SHAKE:.0e} aside. Contacts amplify: a step in which a finger begins to slip multiplies the last
+bit by a billion. *Free runs*: how many stay within {EQUAL:.0e} to their end, and how many more leave it no earlier and no
+further than robosuite leaves itself when it is shaken by {SHAKE:.0e} in every step. *Same end*: how many have the same
+success and length; *shaken*: the same of robosuite, shaken.
+
+{markdown_table(compared, equality)}
+"""
+
+
+def _speed(entry: TaskEntry) -> Speed:
+    convention = entry.task.conventions[0]
+    with environments(entry, convention, (ORIGINAL, COMPILED)) as (original, ours):
+        actions = _actions(entry, original)
+        times = np.array([[_timed(original, actions), _timed(ours, actions), _bare(ours, actions)] for _ in range(REPEATS)])
+    rates = len(actions) / np.median(times, 0)
+    return Speed(*rates.tolist(), ratio=median(times[:, 0] / times[:, 1]), share=median(times[:, 2] / times[:, 1]))
+
+
+def _actions(entry: TaskEntry, env: Any) -> list[np.ndarray]:
+    """What the expert does, over again from the first scene where it is done sooner."""
+    actor = make_controller(entry, entry.task.conventions[0], "random" if entry.expert is None else "expert")
+    observation, _ = env.reset(seed=FIRST_SEED)
+    actor.reset(FIRST_SEED)
+    actions: list[np.ndarray] = []
+    while len(actions) < TIMED_STEPS:
+        actions.append(actor.act(observation).action)
+        observation, _, ended, *_ = env.step(actions[-1])
+        if ended:
+            break
+    return actions
+
+
+def _timed(env: Any, actions: Sequence[np.ndarray]) -> float:
+    env.reset(seed=FIRST_SEED)
+    started = time.perf_counter()
+    for action in actions:
+        env.step(action)
+    return time.perf_counter() - started
+
+
+def _bare(env: Any, actions: Sequence[np.ndarray]) -> float:
+    """Seconds of MuJoCo's steps alone, each control step's from the state that it begins in."""
+    model, data = env._sim.model._model, env._sim.data._data
+    scratch = mujoco.MjData(model)
+    substeps = int(env._robosuite.control_timestep / env._robosuite.model_timestep)
+    env.reset(seed=FIRST_SEED)
+    seconds = 0.0
+    for action in actions:
+        mujoco.mj_copyData(scratch, model, data)
+        started = time.perf_counter()
+        mujoco_steps(model._address, scratch._address, substeps)
+        seconds += time.perf_counter() - started
+        env.step(action)
+    return seconds
