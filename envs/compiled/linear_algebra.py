@@ -56,4 +56,4 @@ def solve(matrix: np.ndarray, vector: np.ndarray, factor: np.ndarray) -> None:
         forward(factor, vector)
         backward(factor, vector)
     else:
-        vector[:] = np.dot(np.linalg.pinv(np.ascontiguousarray(matrix)), vector)
+        vector[:] = np.dot(np.linalg.pinv(matrix), vector)

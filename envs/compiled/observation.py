@@ -33,13 +33,18 @@ def observe(
         bodies: which of them are the objects, `[n]`.
     """
     seen = np.empty(HAND_SIZE + OBJECT_SIZE * len(bodies), np.float32)
-    seen[:3], seen[3:9] = site_pos, site_rot[:6]
+    for i in range(3):
+        seen[i] = site_pos[i]
+    for i in range(6):
+        seen[3 + i] = site_rot[i]
     seen[9], seen[10] = qpos[fingers[0]], qpos[fingers[1]]
     for n in range(len(bodies)):
         at = HAND_SIZE + OBJECT_SIZE * n
         position, rotation = body_pos[bodies[n]], body_rot[bodies[n]]
-        seen[at : at + 3], seen[at + 3 : at + 9] = position, rotation[:6]
+        for i in range(6):
+            seen[at + 3 + i] = rotation[i]
         for i in range(3):
+            seen[at + i] = position[i]
             away = 0.0
             for k in range(3):
                 away += site_rot[3 * k + i] * (position[k] - site_pos[k])

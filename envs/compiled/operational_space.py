@@ -149,8 +149,10 @@ def _goal(sim, arm, action):
     """Position `[3]` and rotation `[3, 3]` in the world that an action asks for at the present pose."""
     if not arm.relative:
         return action[:3].copy(), _rotation(action[3:6])
-    clipped = np.minimum(np.maximum(action[:6], arm.input_low), arm.input_high)
-    step = (clipped - arm.input_centre) * arm.scale + arm.output_centre
+    step = np.empty(6)
+    for i in range(6):
+        clipped = min(max(action[i], arm.input_low[i]), arm.input_high[i])
+        step[i] = (clipped - arm.input_centre[i]) * arm.scale[i] + arm.output_centre[i]
     # robosuite's own conversion, for it is of single precision.
     turn = quat2mat(_quaternion(step[3:]))
     present = np.dot(arm.base.T, sim.site_xmat[arm.site].copy().reshape(3, 3))
@@ -160,9 +162,11 @@ def _goal(sim, arm, action):
 @compiled
 def _quaternion(rotvec):
     """Of an axis times an angle, `[3]`: x, y, z, w."""
-    angle = np.sqrt((rotvec**2).sum())
+    angle = np.sqrt(rotvec[0] ** 2 + rotvec[1] ** 2 + rotvec[2] ** 2)
+    scale = np.sin(angle / 2) / angle if angle > 0 else 0.5
     quaternion = np.empty(4)
-    quaternion[:3] = rotvec * (np.sin(angle / 2) / angle if angle > 0 else 0.5)
+    for i in range(3):
+        quaternion[i] = scale * rotvec[i]
     quaternion[3] = np.cos(angle / 2)
     return quaternion
 
@@ -220,8 +224,8 @@ def _torques(sim, arm, mass, jacobian, goal_pos, goal_rot):
     wrench = _desired(sim, arm, np.dot(jacobian, velocities), goal_pos, goal_rot)
     room = np.empty((6, 6))
     if arm.uncoupled:
-        solve(inertia_inverse[:3, :3], wrench[:3], room)
-        solve(inertia_inverse[3:, 3:], wrench[3:], room)
+        solve(inertia_inverse[:3, :3].copy(), wrench[:3], room)
+        solve(inertia_inverse[3:, 3:].copy(), wrench[3:], room)
     else:
         solve(inertia_inverse, wrench, room)
     held = np.dot(jacobian, restoring)
