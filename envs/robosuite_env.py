@@ -84,6 +84,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     Attributes:
         simulator: `"compiled"` or `"robosuite"`.
+        releases_gil: whether steps of several environments may overlap in threads.
 
     With a disturbance the scene begins as without, and `info["disturbed"]` says whether it has acted in this episode.
 
@@ -127,6 +128,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         # Lift draws the size of its cube when it is built, so all instances are built from one seed.
         self._seed(None)
         self.simulator = simulators.choose(self._robosuite)
+        self.releases_gil = self.simulator == simulators.COMPILED
         self._slices = _slices(task.observation)
         self._disturbance_rng = np.random.default_rng()
         self._renderer: Any = None
