@@ -90,8 +90,8 @@ class Local:
         tries = dict.fromkeys(jobs, 0)
         while tries:
             with Workers(min(self._workers, len(tries))) as pool:
-                running = {pool.submit(_run_job, job): job for job in tries}
                 try:
+                    running = {pool.submit(_run_job, job): job for job in tries}
                     for job, episodes in _finished(running):
                         del tries[job]
                         yield job, episodes

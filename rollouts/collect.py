@@ -72,9 +72,9 @@ def _episodes_in_order(
     pending: deque[Future[DemonstrationEpisode | None]] = deque()
     with Workers(workers, _start_worker, (task, action_convention, disturbance)) as pool:
         while True:
-            while len(pending) < 4 * workers:
-                pending.append(pool.submit(_demonstrate, next(seeds)))
             try:
+                while len(pending) < 4 * workers:
+                    pending.append(pool.submit(_demonstrate, next(seeds)))
                 yield pending.popleft().result()
             except BrokenProcessPool:
                 raise died("what was collected") from None

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from torture import world as worlds
@@ -17,8 +18,8 @@ from torture.world import World
 WAYS = ("kill", "kill", "kill", "worker", "interrupt")
 # A command that is killed this often before it is done is let through the next time.
 MOST_IN_A_ROW = 4
-# For children to notice that their parent is gone.
-CHILDREN_SECONDS = 20.0
+# For children to notice that their parent is gone. Ray's agents first try for a minute to tell a dead server of it.
+CHILDREN_SECONDS, RAY_SECONDS = 20.0, 90.0
 
 
 def attack(world: World, amounts: Amounts, rng: random.Random, tally: Tally, done: Callable[[], None]) -> None:
@@ -36,9 +37,18 @@ class _Attack:
         self._folder = world.folder / command.name.replace(" ", "-")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._cache, self._log = world.folder / "cache", self._folder / "log.txt"
+        self._on_ray = "ray" in command.arguments
 
     def run(self, count: int) -> None:
         _, expected, seconds = undisturbed(self._command, self._world)
+        with ThreadPoolExecutor() as self._watching:
+            self._watched: list[tuple[str, Future[list[int]]]] = []
+            self._attack(count, seconds, expected)
+        for way, left in self._watched:
+            if left.result():
+                self._tally.fault("left over", f"{self._command.name}, {way}: {len(left.result())} processes")
+
+    def _attack(self, count: int, seconds: float, expected: Outcome) -> None:
         killed = 0
         while killed < count:
             out = self._folder / "killed"
@@ -67,8 +77,10 @@ class _Attack:
         expected = {"kill": (-signal.SIGKILL,), "interrupt": (130, 0), "worker": (0,)}[way]
         if code not in expected and not (way == "worker" and worlds.is_a_sentence(code, self._log)):
             self._tally.fault("unexplained", f"{self._command.name}, {way}: exit {code}, {worlds.complaint(self._log)}")
-        if left := worlds.left_over(process.pid, CHILDREN_SECONDS):
-            self._tally.fault("left over", f"{self._command.name}, {way}: {len(left)} processes")
+        patience = RAY_SECONDS if self._on_ray else CHILDREN_SECONDS
+        self._watched.append((way, self._watching.submit(worlds.left_over, process.pid, patience)))
+        if not self._on_ray:  # which is meanwhile started again, as a user would
+            self._watched[-1][1].result()
         return True
 
     def _strike(self, pid: int, way: str) -> str:
