@@ -28,6 +28,7 @@ Name = Literal[
     "experts",
     "tasks",
     "film",
+    "redraw",
 ]
 
 
@@ -51,6 +52,7 @@ def study(
             steps a second of one and two workers. real-time: ten minutes of 20 Hz, alone and with a hog beside. serving:
             one server for one to eight robots. experts: success and variety of every task's. tasks: every task's policy
             beside the others. film: frames of one episode.
+            redraw: measures nothing; draws the pictures of OUT again from the tables of their pages.
         task: the task's name.
         out: where the page and its picture go.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out

@@ -1,18 +1,28 @@
 """Pictures name what they show, end where their scale ends, and say it once."""
 
+import io
 import itertools
+import pathlib
+import shutil
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.path import Path
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 from paradp.rollouts.statistics import Estimate, wilson
 from paradp.scripts.action_plot import dimension_names, plot_actions
 from paradp.scripts.bench_plot import plot_bench
 from paradp.scripts.families import family_of, wrapped
 from paradp.scripts.figures import Late, periods, plot_late
+from paradp.scripts.label_placement import text_box
 from paradp.scripts.planning_time import BenchRow
+from paradp.scripts.studies.published import Page
+from paradp.scripts.studies.published_runs import measured_runs, title_and_periods
+from paradp.scripts.studies.redraw import redraw
 from paradp.scripts.trade_off import Measured, pareto_front, plot_trade_off
 
 LONG = "para-ddpm:split=linear:tolerance=0.1:window=10"
@@ -62,13 +72,84 @@ FAMILY_ORDER = [family_of(name).name for name in ("ddpm", "ddim-5", "para-ddpm",
 def test_names_cover_neither_each_other_nor_a_point(tmp_path):
     runs = [measured(name, 180 + i, 12 + 9 * i) for i, name in enumerate(NAMES)]
     figure = plot_trade_off(runs, "square", periods("square", 8), tmp_path / "picture.png")
-    axes = figure.axes[0]
-    names = [text for text in axes.texts if joined(text.get_text()) in NAMES]
-    assert len(names) == len(NAMES)
-    boxes = [matplotlib.text.Text.get_window_extent(text) for text in names]
+    check_names(figure.axes[0], runs, "success")
+
+
+def check_names(axes, runs, measure: str) -> None:
+    """Every point is named; names cover nothing; lines from points to names cross neither each other nor a name."""
+    names = [text for text in axes.texts if isinstance(text, Annotation) and text.anncoords == "figure pixels"]
+    known = {run.label for run in runs} | {str(i + 1) for i in range(len(runs))}
+    assert len(names) == len(runs) and {joined(name.get_text()) for name in names} <= known
+    boxes = [text_box(text) for text in axes.texts]
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-    points = [axes.transData.transform((run.p50, run.worth["success"].mean)) for run in runs]
-    assert not any(box.overlaps(Bbox.from_bounds(x - 2, y - 2, 4, 4)) for box in boxes for x, y in points)
+    points = [axes.transData.transform((run.p50, run.worth[measure].mean)) for run in runs]
+    half = 3.5 * axes.figure.dpi / 72  # of a marker
+    assert not any(
+        box.overlaps(Bbox.from_bounds(x - half, y - half, 2 * half, 2 * half)) for box in boxes for x, y in points
+    )
+    lines = {name: Path(name.arrow_patch.get_path().vertices[[0, -1]]) for name in names if name.arrow_patch is not None}
+    for (a, line), (b, other) in itertools.combinations(lines.items(), 2):
+        assert not line.intersects_path(other, filled=False), f"the lines to {a.get_text()} and {b.get_text()} cross"
+    for name, line in lines.items():
+        for other in names:
+            assert other is name or not line.intersects_bbox(text_box(other)), f"{name.get_text()}, {other.get_text()}"
+
+
+RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
+TRADE_OFFS = [p for p in sorted(RESULTS.glob("*.md")) if "| plan p95 |" in p.read_text() and p.with_suffix(".png").exists()]
+
+
+@pytest.mark.parametrize("page", TRADE_OFFS, ids=lambda page: page.stem)
+def test_names_in_published_pictures_are_free_of_crossings(page):
+    runs = measured_runs(Page(page))
+    figure = plot_trade_off(runs, *title_and_periods(Page(page)), io.BytesIO())
+    for axes, measure in zip(figure.axes, runs[0].worth, strict=False):
+        check_names(axes, runs, measure)
+
+
+def test_every_task_has_a_published_picture():
+    assert {f"{task}-reward-vs-latency" for task in ("square", "lift", "can", "stack", "pusht")} <= {
+        p.stem for p in TRADE_OFFS
+    }
+
+
+@pytest.fixture(scope="module")
+def redrawn(tmp_path_factory):
+    """Picture → figure, of all that can be drawn from what is published."""
+    out = tmp_path_factory.mktemp("redrawn") / "results"
+    shutil.copytree(RESULTS, out, ignore=shutil.ignore_patterns("*-strips"))
+    return {path.relative_to(out): figure for page in sorted(out.glob("**/*.md")) for path, figure in redraw(page)}
+
+
+def test_pictures_are_legible_where_a_page_is_1000_pixels_wide(redrawn):
+    assert len(redrawn) >= 20
+    for path, figure in redrawn.items():
+        width, height = Image.open(RESULTS / path).size
+        assert (width, height) == tuple(figure.canvas.get_width_height()), f"{path} is not as the program draws it"
+        letters = [
+            text.get_fontsize() * 1000 / 72 / max(figure.get_figwidth(), 10)
+            for text in figure.findobj(Text)
+            if text.get_text()
+        ]
+        assert min(letters) >= 11, path
+
+
+def test_pictures_explain_themselves(redrawn):
+    for path, figure in redrawn.items():
+        assert figure.legends or all(axes.get_legend() for axes in figure.axes), f"{path} has no legend"
+        for axes in figure.axes:
+            named = [tick.get_text() for tick in axes.get_xticklabels()]
+            assert axes.get_xlabel() or figure.axes[-1].get_xlabel() or not all(map(is_number, named)), (
+                f"{path}: x has no name"
+            )
+            if axes.get_ylabel().startswith("success") or axes.get_xlabel().startswith("share"):
+                assert max(axes.get_ylim()[1] if axes.get_ylabel() else axes.get_xlim()[1], 0) == 1.0, (
+                    f"{path} goes on beyond 1"
+                )
+
+
+def is_number(text: str) -> bool:
+    return text.lstrip("−").replace(".", "").isdigit()
 
 
 def test_the_front_is_what_nothing_beats():
