@@ -96,7 +96,7 @@ def _places(
     others = markers[~_overlap(markers, markers[i : i + 1])[:, 0]]
     possible = (box[:, :2] >= frame[:2]).all(1) & (box[:, 2:] <= frame[2:]).all(1)
     possible &= ~_overlap(box, np.concatenate([markers, texts])).any(1) & ~_hits(at, end, others).any(1)
-    cost = cost + COVERED * _overlap(box, lines).sum(1) + AMBIGUOUS * _nearer(box, at, others)
+    cost = cost + COVERED * _overlap(box, lines).sum(1) + AMBIGUOUS * _nearer(box, at, np.delete(markers, i, 0))
     kept = [k for k in np.argsort(cost, kind="stable") if possible[k]][:CONSIDERED]
     nowhere = np.full((1, 4), np.nan)
     return _Places(

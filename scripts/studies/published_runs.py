@@ -9,8 +9,8 @@ from paradp.scripts.trade_off import Measured, Period
 LATENCIES = ("cell", "plan p50", "plan p95", "plan p99")
 OUTCOMES = ("cell", "success (95 %)")
 HEADING = r"# (\w+): (\d+) episodes, seeds \d+ to \d+ a cell"
-# What disturbs the object, as labels say it.
-WORLDS = ("undisturbed", "push", "belt")
+# As labels say them.
+DISTURBANCES = ("push", "belt")
 # Ta of the shipped policies.
 EXECUTE = 8
 
@@ -39,7 +39,7 @@ def late_runs(page: Page) -> list[Late]:
     for row in page.table(*OUTCOMES):
         parts = _label(row).split(", ")
         clock = next((part for part in parts if re.fullmatch(r"ideal|fixed:.+", part)), "")
-        world = next((part for part in parts if part in WORLDS), "")
+        world = next((part for part in parts if part in DISTURBANCES), "undisturbed")
         late = late_run(_label(row), clock, world, estimate(row["success (95 %)"]))
         found += [late] if late else []
     return found

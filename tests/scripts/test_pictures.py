@@ -13,7 +13,9 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from paradp.rollouts.captions import BACKGROUND
 from paradp.rollouts.statistics import Estimate, wilson
+from paradp.rollouts.strips import HEADLINE, HEIGHT
 from paradp.scripts.action_plot import dimension_names, plot_actions
 from paradp.scripts.bench_plot import plot_bench
 from paradp.scripts.families import family_of, wrapped
@@ -146,6 +148,15 @@ def test_pictures_explain_themselves(redrawn):
                 assert max(axes.get_ylim()[1] if axes.get_ylabel() else axes.get_xlim()[1], 0) == 1.0, (
                     f"{path} goes on beyond 1"
                 )
+
+
+@pytest.mark.parametrize("folder", sorted(RESULTS.glob("*-strips")), ids=lambda folder: folder.name)
+def test_published_strips_have_a_headline(folder):
+    for path in folder.iterdir():
+        strip = np.asarray(Image.open(path).convert("RGB"))
+        assert strip.shape[0] >= HEIGHT + HEADLINE, path
+        line = strip[:HEADLINE]
+        assert (line[0] == BACKGROUND).all() and (line > 200).all(-1).sum() > 100, path  # with letters on it
 
 
 def is_number(text: str) -> bool:
