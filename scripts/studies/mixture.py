@@ -26,6 +26,7 @@ KINDS = ("unit", "linear", "speculative")
 BELOW = 0.8
 BUDGETS = (5, 6, 7, 8, 9, 10, 12)
 BUDGET_PATHS = 20_000
+TRAJECTORIES = "mixture-trajectories.png"
 SHOWN_ROUNDS = (1, 3, 6, 12)
 SHOWN_PATHS = 4
 
@@ -86,11 +87,12 @@ split overshoots far out of the picture before it settles, late steps last; the 
 step exact, stays near from the first round on. That is why it needs fewer rounds, and why a window over all steps gains the
 unit split nothing over one of 50.
 
-![trajectories converging](mixture-trajectories.png)
+![trajectories converging]({TRAJECTORIES})
 """
     page = context.out / "mixture.md"
     write_report(page, "A Gaussian mixture in one dimension, sampled in parallel", body)
     draw(page)
+    draw_trajectories(page.with_name(TRAJECTORIES))
 
 
 def _cells(rounds: float, error: float) -> tuple[str, str]:
@@ -139,12 +141,9 @@ ROUND_TICKS = (5, 10, 30, 100, 300, 1000)
 LOOKS = {"unit": (COLOURS[0], "o"), "linear": (COLOURS[1], "s"), "speculative": (COLOURS[2], "D")}
 
 
-def draw(path: Path) -> tuple[Figure, Figure]:
-    """Draws a page's picture from its tables, and the trajectories, which are computed."""
-    return _draw_rounds(Page(path), path.with_suffix(".png")), _draw_trajectories(path.with_name("mixture-trajectories.png"))
-
-
-def _draw_rounds(page: Page, path: Path) -> Figure:
+def draw(path: Path) -> Figure:
+    """Draws the picture of a page from its tables."""
+    page = Page(path)
     by_steps, by_tolerance, by_window = page.table("T"), page.table("τ"), page.table("window", *KINDS)
     figure, (left, middle, right) = panels(3, 3.9)
     left.plot(STEPS, STEPS, ":", color="black")
@@ -169,7 +168,7 @@ def _draw_rounds(page: Page, path: Path) -> Figure:
     lines = (("black", ":", "sequential: T rounds"), ("0.4", "-", "window T, or as on the axis"), ("0.4", "--", "window 20"))
     handles += [Line2D([], [], color=colour, ls=line, label=label) for colour, line, label in lines]
     legend_below(figure, columns=6, handles=handles, columnspacing=1.2)
-    save(figure, path)
+    save(figure, path.with_suffix(".png"))
     return figure
 
 
@@ -177,7 +176,8 @@ def _column(rows: list[Row], x: str, y: str) -> tuple[list[float], list[float]]:
     return [float(row[x]) for row in rows], [float(row[y]) for row in rows]
 
 
-def _draw_trajectories(path: Path) -> Figure:
+def draw_trajectories(path: Path) -> Figure:
+    """Computes and draws trajectories; `path` is the PNG."""
     table = step_table(SCHEDULE, 100)
     noise, condition, denoiser = _paths(table, SHOWN_PATHS), torch.zeros(SHOWN_PATHS, 1), mixture_denoiser(table)
     figure, axes_of = panels(len(SHOWN_ROUNDS), 4.8, rows=2, sharex=True, sharey=True)

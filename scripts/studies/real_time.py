@@ -16,7 +16,7 @@ from paradp.envs import find_task
 from paradp.rollouts.machine import cores
 from paradp.rollouts.robot import COMMAND_SHARE
 from paradp.rollouts.statistics import wilson
-from paradp.scripts.canvas import panels, save
+from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
@@ -150,7 +150,7 @@ def draw(path: Path) -> Figure:
             name = row["1"]
             ms = [float(row[column]) for column in (*LONGER, "max")]
             axes.plot(ms, [*LONGER.values(), 1 / float(count[name])], "os"[i] + "-", color=COLOURS[i], label=name)
-        axes.set(xscale="log", yscale="log", xlabel="time (ms)", ylim=(None, 1.0))
+        axes.set(xscale="log", yscale="log", xlabel="time (ms): p50, p95, p99, p99.9 and max", ylim=(None, 1.0))
     left.axvline(deadline, color="0.3", lw=1, ls=":")
     left.annotate(f"deadline, {deadline:.0f} ms", (deadline, 0.4), (-3, 0), textcoords="offset points", rotation=90,
                   ha="right", va="top", fontsize=8, color="0.3")  # fmt: skip
@@ -161,6 +161,6 @@ def draw(path: Path) -> Figure:
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.minorticks_off()
         axes.set_yticks([1.0, 0.1, 0.01, 0.001, 0.0001], ["100 %", "10 %", "1 %", "0.1 %", "0.01 %"])
-    left.legend(title="points: p50, p95, p99, p99.9, max", loc="lower left")
+    legend_below(figure)
     save(figure, path.with_suffix(".png"))
     return figure

@@ -43,6 +43,9 @@ def redraw(page: Path) -> Iterator[tuple[Path, Figure]]:
     study = next((draw for name, draw in STUDIES.items() if page.stem.endswith(name)), None)
     if study is not None:
         yield picture, study(page)
+        if study is mixture.draw:
+            trajectories = page.with_name(mixture.TRAJECTORIES)
+            yield trajectories, mixture.draw_trajectories(trajectories)
     elif page.stem == "comparison":
         yield picture, _redraw_comparison(page, picture)
     elif page.with_suffix(".json").exists() and picture.exists():
