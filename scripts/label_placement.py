@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 # From a point to the nearest edge of its name, in points (1/72 inch); a name further off than the first has a thin line.
@@ -218,11 +218,6 @@ def _write(axes: Axes, point: Named, places: _Places, i: int, fontsize: float) -
     )  # fmt: skip
     written.set_path_effects([withStroke(linewidth=2, foreground="white")])
     return written
-
-
-def text_box(text: Text) -> Bbox:
-    """Of the text itself, without the line to what it names; pixels."""
-    return Text.get_window_extent(text)
 
 
 def _grown(axes: Axes, points: Any, by: float) -> np.ndarray:
