@@ -21,8 +21,8 @@ DEGREES = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200, 65, 295, 115, 
 # What a place costs beside its distance: another point almost as near, a line of the plot covered, the short name, no name
 # at all, a conflict.
 AMBIGUOUS, COVERED, SHORT, UNNAMED, CONFLICT = 50.0, 15.0, 150.0, 1_000.0, 50_000.0
-# Of the places of a name, so many are considered.
-CONSIDERED = 120
+# So many places are considered for each of a point's names.
+CONSIDERED = 90
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def place_names(axes: Axes, points: Sequence[Named], lines: Sequence[Bbox], font
 
 @dataclass(frozen=True)
 class _Places:
-    """Where a point's name may stand, the cheapest first; the last place is none.
+    """Where a point's name may stand; the last place is none.
 
     Attributes:
         point: `[2]`, pixels, as all that follows.
@@ -97,7 +97,8 @@ def _places(
     possible = (box[:, :2] >= frame[:2]).all(1) & (box[:, 2:] <= frame[2:]).all(1)
     possible &= ~_overlap(box, np.concatenate([markers, texts])).any(1) & ~_hits(at, end, others).any(1)
     cost = cost + COVERED * _overlap(box, lines).sum(1) + AMBIGUOUS * _nearer(box, at, np.delete(markers, i, 0))
-    kept = [k for k in np.argsort(cost, kind="stable") if possible[k]][:CONSIDERED]
+    cheapest = [k for k in np.argsort(cost, kind="stable") if possible[k]]
+    kept = [k for text in dict.fromkeys(written) for k in [k for k in cheapest if written[k] == text][:CONSIDERED]]
     nowhere = np.full((1, 4), np.nan)
     return _Places(
         at,
@@ -128,7 +129,7 @@ def _around(at: np.ndarray, size: np.ndarray, scale: float) -> tuple[np.ndarray,
 
 def _pixels(axes: Axes) -> float:
     """Of a point of 1/72 inch."""
-    return axes.get_figure(root=True).dpi / 72
+    return axes.figure.dpi / 72
 
 
 def _size(axes: Axes, text: str, fontsize: float) -> np.ndarray:
