@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def film_strip(scenery: Scenery, seed: int, steps: pd.DataFrame, execute: int) -
 
 def _records(steps: pd.DataFrame) -> Iterator[StepRecord]:
     for row in steps.to_dict("records"):
-        told = {field.name: row.get(f"replan_{field.name}") for field in fields(Replan)}
+        told: dict[str, Any] = {field.name: row.get(f"replan_{field.name}") for field in fields(Replan)}
         replan = None if pd.isna(told["seconds"]) else Replan(**told)
         outcome = (row["reward"], row["success"], row["seconds"])
         yield StepRecord(row["step"], *outcome, replan, tuple(row["action"]), row["held"])

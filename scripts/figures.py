@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from matplotlib.figure import Figure
 
@@ -89,7 +89,7 @@ def plot_late(points: Sequence[Late], task: str, path: Path | BinaryIO) -> Figur
             line = sorted((p for p in points if (p.world, p.label) == (world, label)), key=lambda point: point.ms)
             shift = 1 + 0.03 * (i - (len(labels) - 1) / 2)
             x = [shift * max(point.ms, IDEAL_MS) for point in line]
-            style = {"color": COLOURS[i % len(COLOURS)], "clip_on": False}
+            style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "clip_on": False}
             for where, point in zip(x, line, strict=True):
                 axes.plot([where, where], point.success.ci95, lw=1.2, alpha=0.6, **style)
             axes.plot(x, [point.success.mean for point in line], marker=MARKERS[i % len(MARKERS)], label=label, **style)

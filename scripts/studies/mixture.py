@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -148,7 +149,7 @@ def draw(path: Path) -> Figure:
     figure, (left, middle, right) = panels(3, 3.9)
     left.plot(STEPS, STEPS, ":", color="black")
     for kind, (colour, marker) in LOOKS.items():
-        style = {"color": colour, "marker": marker, "ms": 5}
+        style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 5}
         left.plot(*_column(by_steps, "T", f"{kind}, window T"), "-", **style)
         left.plot(*_column(by_steps, "T", f"{kind}, window 20"), "--", **style)
         right.plot(*_column(by_window, "window", kind), "-", **style)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -225,7 +226,8 @@ def draw(path: Path) -> Figure:
     windows = [int(column.removeprefix("window ")) for column in rows[tasks[0]] if column.startswith("window ")]
     figure, (left, middle, right) = panels(3, 4.1)
     for i, task in enumerate(tasks):
-        row, style = rows[task], {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        row = rows[task]
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
         left.plot(windows, [float(row[f"window {window}"]) for window in windows], label=task, **style)
         undecided, rejections = estimate(row["undecided (95 %)"]), estimate(row["rejections (95 %)"])
         middle.plot(undecided.ci95, [rejections.mean] * 2, color=style["color"], lw=1.2)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -103,7 +104,7 @@ def draw(path: Path) -> Figure:
     for i, sampler in enumerate(samplers):
         of = {row["policy"]: row for row in rows if row["sampler"] == sampler}
         x = [k + 0.14 * (i - (len(samplers) - 1) / 2) for k in range(len(names))]
-        style = {"color": COLOURS[i], "marker": "o^sDP"[i % 5], "ls": "", "ms": 6}
+        style: dict[str, Any] = {"color": COLOURS[i], "marker": "o^sDP"[i % 5], "ls": "", "ms": 6}
         left.vlines(x, 0, [float(of[name]["rounds a chunk"]) for name in names], color=COLOURS[i], lw=2, alpha=0.4)
         left.plot(x, [float(of[name]["rounds a chunk"]) for name in names], label=sampler, **style)
         try:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -93,7 +94,7 @@ def draw(path: Path) -> Figure:
     for sampler in dict.fromkeys(row["sampler"] for row in rows):
         of = [row for row in rows if row["sampler"] == sampler]
         family = family_of(sampler)
-        style = {
+        style: dict[str, Any] = {
             "color": family.colour,
             "marker": family.marker,
             "ls": "--" if "linear" in sampler else "-",
