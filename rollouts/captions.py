@@ -1,6 +1,6 @@
 """What is written on the frames of a film: who acts, what the last plan took, and how far its chunk is executed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from paradp.rollouts.records import StepRecord
 LEAST_WIDTH = 384
 BACKGROUND, TEXT, FAINT = (24, 26, 30), (240, 240, 240), (110, 114, 122)
 EXECUTED, LEFT, WAITING = (0, 158, 115), (86, 180, 233), (230, 159, 0)
+WAITS = "waits for a plan"
 ENDINGS = {True: ("success", (0, 158, 115)), False: ("failure", (213, 94, 0))}
 
 
@@ -91,7 +92,7 @@ class Captions:
             late = f" · {plan.lateness} steps late" if plan.lateness else ""
             pen.write(f"last plan {1000 * plan.seconds:.0f} ms · {plan.rounds} rounds{late}", below, left=False)
         done = self._strip.next - self._strip.begun
-        note = "waits for a plan" if record.held else f"chunk: {done} of {self._caption.execute}" if done else ""
+        note = WAITS if record.held else f"chunk: {done} of {self._caption.execute}" if done else ""
         pen.chunk(list(self._boxes()), note, below + line, record.held)
         return np.asarray(picture)
 
@@ -116,6 +117,27 @@ class Captions:
                 yield "left" if i < strip.begun + execute else "beyond"
 
 
+def headed(picture: np.ndarray, left: str, right: str, line: int) -> np.ndarray:
+    """The picture below a line of text of so many pixels."""
+    height, width = picture.shape[:2]
+    whole = Image.new("RGB", (width, height + line), BACKGROUND)
+    whole.paste(Image.fromarray(picture), (0, line))
+    pen = _Pen(whole, line)
+    pen.write(left, 0, left=True, room=0.45)
+    pen.write(right, 0, left=False, room=0.55)
+    return np.asarray(whole)
+
+
+def footed(picture: np.ndarray, lines: Sequence[str], line: int) -> np.ndarray:
+    """The picture above lines of text of so many pixels each."""
+    height, width = picture.shape[:2]
+    whole = Image.new("RGB", (width, height + line * len(lines)), BACKGROUND)
+    whole.paste(Image.fromarray(picture))
+    for i, text in enumerate(lines):
+        _Pen(whole, line).write(text, height + i * line, left=True)
+    return np.asarray(whole)
+
+
 class _Pen:
     """Draws into a picture in lines of a given height."""
 
@@ -136,7 +158,7 @@ class _Pen:
         """A box for each action of the chunk; what is executed is filled."""
         font = ImageFont.load_default(size=0.5 * self._line)
         self._draw.text((self._margin, top + 0.6 * self._line), note, WAITING if held else TEXT, font, anchor="lm")
-        begin = self._margin + font.getlength("waits for a plan") + self._margin
+        begin = self._margin + font.getlength(WAITS) + self._margin
         size = min((self._width - self._margin - begin) / max(len(boxes), 1), 1.6 * self._line)
         for i, kind in enumerate(boxes):
             x0, y0 = begin + i * size, top + 0.2 * self._line

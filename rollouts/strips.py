@@ -1,39 +1,68 @@
 """Film strips: frames of an episode, which is simulated again from the actions that were kept of it."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from paradp.envs import find_task
+from paradp.policy import Replan
+from paradp.rollouts.captions import WAITS, ChunkStrip, footed
 from paradp.rollouts.environments import Scenery
+from paradp.rollouts.records import StepRecord
 
 FRAMES = 8
-# Of a frame in a strip, pixels.
+# Of a frame in a strip, of a line of text below it, and of the line above the strip, pixels.
 HEIGHT = 128
+LINE = 18
+HEADLINE = 22
 
 
-def film_strip(scenery: Scenery, seed: int, steps: pd.DataFrame) -> np.ndarray:
+def film_strip(scenery: Scenery, seed: int, steps: pd.DataFrame, execute: int) -> np.ndarray:
     """Some frames side by side, evenly spread from the first control step to the last, `[height, width · FRAMES, 3]`.
 
-    An episode is its seed and its actions: simulated again, it is the same to the bit.
+    Below each frame: when it was, what its plan took, and which action of the chunk it shows. An episode is its seed and its
+    actions: simulated again, it is the same to the bit.
 
     Args:
         scenery: as in the run.
         seed: of the episode.
         steps: the run's table of control steps.
+        execute: Ta, how many actions of a chunk are executed.
     """
-    actions = np.array(steps[steps["seed"] == seed].sort_values("step")["action"].tolist(), np.float32)
-    shown = set(np.linspace(0, len(actions) - 1, FRAMES).round().astype(int).tolist())
+    records = list(_records(steps[steps["seed"] == seed].sort_values("step")))
+    shown = set(np.linspace(0, len(records) - 1, FRAMES).round().astype(int).tolist())
+    control_hz = find_task(scenery.task).task.control_hz
     env = replace(scenery, render=True).make()
     env.reset(seed=seed)
-    frames = []
-    for i, action in enumerate(actions):
-        env.step(action)
+    frames, chunk = [], ChunkStrip()
+    for i, record in enumerate(records):
+        env.step(np.array(record.action, np.float32))
+        chunk.step(record)
         if i in shown:
-            frames.append(_smaller(np.asarray(env.render())))
+            words = [f"{(i + 1) / control_hz:.1f} s", *_words(chunk, record, execute)]
+            frames.append(footed(_smaller(np.asarray(env.render())), words, LINE))
     env.close()
     return np.concatenate(frames, axis=1)
+
+
+def _records(steps: pd.DataFrame) -> Iterator[StepRecord]:
+    for row in steps.to_dict("records"):
+        told: dict[str, Any] = {field.name: row.get(f"replan_{field.name}") for field in fields(Replan)}
+        replan = None if pd.isna(told["seconds"]) else Replan(**told)
+        outcome = (row["reward"], row["success"], row["seconds"])
+        yield StepRecord(row["step"], *outcome, replan, tuple(row["action"]), row["held"])
+
+
+def _words(chunk: ChunkStrip, record: StepRecord, execute: int) -> tuple[str, str]:
+    """The last plan's latency, and how far its chunk is executed."""
+    if chunk.replan is None:
+        return "", WAITS * record.held
+    action = WAITS if record.held else f"action {chunk.next - chunk.begun} of {execute}"
+    return f"plan {1000 * chunk.replan.seconds:.0f} ms", action
 
 
 def _smaller(frame: np.ndarray) -> np.ndarray:

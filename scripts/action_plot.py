@@ -3,14 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from paradp.envs import ACTION_CONVENTIONS
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
+from paradp.scripts.canvas import panels, save
 
 # Names of a quantity's entries, by how many there are; of others they are numbered.
 ENTRIES = {1: ("",), 2: ("x", "y"), 3: ("x", "y", "z")}
@@ -35,7 +32,8 @@ def plot_actions(
     size = episodes[0].shape[1]
     names = dimension_names(parts) if parts and sum(parts.values()) == size else [f"action {i}" for i in range(size)]
     rows = -(-size // 2)
-    figure, axes = plt.subplots(rows, 2, figsize=(11, 1.7 * rows + 0.8), layout="constrained", sharex=True, squeeze=False)
+    figure, flat = panels(2, 1.6 * rows + 0.8, rows=rows, sharex=True)
+    axes = np.array(flat).reshape(rows, 2)
     for dimension, axis in enumerate(axes.T.flat):
         if dimension >= size:
             axis.set_visible(False)
@@ -43,16 +41,13 @@ def plot_actions(
         for actions in episodes:
             axis.plot(actions[:, dimension], lw=0.8)
         axis.set_ylabel(names[dimension], fontsize=9)
-        axis.grid(alpha=0.3)
     for column in axes.T:
         lowest = [axis for axis in column if axis.get_visible()][-1]
         lowest.set_xlabel("control step" + (f" ({control_hz:g} a second)" if control_hz else ""))
         lowest.tick_params(labelbottom=True)
     figure.align_ylabels()
     figure.suptitle(f"{title}: actions, {len(episodes)} of its episodes")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save(figure, path)
     return figure
 
 

@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-from paradp.scripts.planning_time import BenchRow
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+from paradp.scripts.canvas import SMALL, WIDTH, legend_below, panels, save
+from paradp.scripts.planning_time import BenchRow
 
 # What is sampled: colour (Okabe & Ito's) and marker.
 LOOKS = {
@@ -29,14 +26,14 @@ def plot_bench(rows: Sequence[BenchRow], path: Path) -> Figure:
     """
     batches = sorted({row.batch for row in rows})
     order = _ordered([row for row in rows if row.batch == batches[0]])
-    size = (4.4 + 3.2 * len(batches), 1.6 + 0.25 * len(order))
-    figure, panels = plt.subplots(1, len(batches), figsize=size, layout="constrained", sharey=True, squeeze=False)
-    for axes, batch in zip(panels.flat, batches, strict=True):
+    width = min(WIDTH, 4.4 + 3.2 * len(batches))
+    figure, axes_of = panels(len(batches), 1.2 + 0.19 * max(y for y, _ in order), width=width, sharey=True)
+    for axes, batch in zip(axes_of, batches, strict=True):
         _plot_batch(axes, {_key(row): row for row in rows if row.batch == batch}, order)
         axes.set_title("one robot" if batch == 1 else f"{batch} robots in a batch")
         axes.set_xlabel("a plan (ms): p50, line to p99")
-    first = panels.flat[0]
-    first.set_yticks([y for y, _ in order], [name for _, (name, _) in order], fontsize=9)
+    first = axes_of[0]
+    first.set_yticks([y for y, _ in order], [name for _, (name, _) in order], fontsize=SMALL)
     first.set_ylim(max(y for y, _ in order) + 0.8, -1.8)
     shown = {row.law for row in rows}
     handles = [
@@ -44,9 +41,8 @@ def plot_bench(rows: Sequence[BenchRow], path: Path) -> Figure:
         for law, (colour, marker, what) in LOOKS.items()
         if law in shown
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    legend_below(figure, handles=handles)
+    save(figure, path)
     return figure
 
 
@@ -73,7 +69,7 @@ def _plot_batch(axes: Axes, rows: dict[tuple[str, str], BenchRow], order: Sequen
             engine = key[1]
             axes.annotate(
                 engine, (0, y - 1), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
-                fontsize=9, fontweight="bold", color="#444444",
+                fontsize=SMALL, fontweight="bold", color="#444444",
             )  # fmt: skip
         if key not in rows:
             continue
@@ -82,11 +78,13 @@ def _plot_batch(axes: Axes, rows: dict[tuple[str, str], BenchRow], order: Sequen
         axes.plot([row.p50_ms, row.p99_ms], [y, y], lw=1.2, color=colour)
         axes.plot(row.p50_ms, y, marker, color=colour, ms=6)
         value = f"{row.p50_ms:.3g}" if row.p50_ms < 1000 else f"{row.p50_ms:.0f}"
-        axes.annotate(value, (row.p99_ms, y), (5, 0), textcoords="offset points", va="center", fontsize=8.5, color="#444444")
+        axes.annotate(
+            value, (row.p99_ms, y), (5, 0), textcoords="offset points", va="center", fontsize=SMALL, color="#444444"
+        )
     low, high = min(row.p50_ms for row in rows.values()), max(row.p99_ms for row in rows.values())
-    axes.set(xscale="log", xlim=(0.7 * low, 2.2 * high))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axes.set(xscale="log", xlim=(0.7 * low, 3 * high))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 30 * low else (1.0, 3.0)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(axis="y", length=0)
-    axes.grid(alpha=0.25, axis="x")
+    axes.grid(visible=False, axis="y")

@@ -5,9 +5,10 @@ import io
 import imageio.v2 as imageio
 
 from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.rollouts.captions import headed
 from paradp.rollouts.comparison import Compared, Comparison, interval
 from paradp.rollouts.environments import Scenery
-from paradp.rollouts.strips import film_strip
+from paradp.rollouts.strips import HEADLINE, film_strip
 from paradp.scripts.figures import plot_clocks, plot_reward_against_latency
 from paradp.scripts.pages import Picture, Report, Table
 from paradp.scripts.paper_table import HEADER, paper_remark, paper_rows
@@ -222,6 +223,12 @@ def _plots(comparison: Comparison) -> list[Picture]:
     return pictures
 
 
+def strip_latency(clock: str, p50_ms: float) -> str:
+    """How long the plans of an episode took: what a clock gave them, else as measured."""
+    kind, _, ms = clock.partition(":")
+    return f"every plan {float(ms):g} ms" if kind == "fixed" else f"plan p50 {p50_ms:.1f} ms"
+
+
 def _strips(comparison: Comparison, convention: str) -> list[Picture]:
     """A success and a failure of every cell, where it has them."""
     pictures = []
@@ -231,7 +238,9 @@ def _strips(comparison: Comparison, convention: str) -> list[Picture]:
         for outcome, name in ((True, "success"), (False, "failure")):
             seeds = run.episodes.loc[run.episodes["success"] == outcome, "seed"]
             if len(seeds):
-                strip = film_strip(scenery, int(seeds.iloc[0]), run.steps)
+                strip = film_strip(scenery, int(seeds.iloc[0]), run.steps, summary.execute)
+                right = f"seed {seeds.iloc[0]} · {name} · {strip_latency(summary.clock, _p50(run))}"
+                strip = headed(strip, f"{summary.task} · {run.label}", right, HEADLINE)
                 png = imageio.imwrite("<bytes>", strip, format="png")
                 pictures.append(Picture(f"-strips/{i}-{name}.png", f"{run.label}: {name}, seed {seeds.iloc[0]}", png))
     return pictures

@@ -6,6 +6,9 @@ Colours are of Okabe & Ito's palette, which colour-blind readers tell apart; mar
 import re
 from dataclasses import dataclass
 
+# Of what are no families, in order; Okabe & Ito's.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
+
 
 @dataclass(frozen=True)
 class Family:

@@ -5,20 +5,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-import matplotlib
+from matplotlib.figure import Figure
 
 from paradp.envs import find_task
 from paradp.rollouts.comparison import Compared, Comparison
 from paradp.rollouts.statistics import Estimate
+from paradp.scripts.canvas import WIDTH, legend_below, panels, save
+from paradp.scripts.families import COLOURS
 from paradp.scripts.trade_off import Measured, Period, plot_trade_off
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 MARKERS = "osD^vP*X<>p"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")  # Okabe & Ito's
 # Where a latency of zero is drawn on an axis of logarithms.
 IDEAL_MS = 10.0
 
@@ -78,37 +76,40 @@ def plot_clocks(comparison: Comparison, path: Path | BinaryIO) -> bool:
     return True
 
 
-def plot_late(points: Sequence[Late], task: str, path: Path | BinaryIO) -> None:
-    """A panel for each world, a line for each label: success against the latency of every plan; `ideal` is drawn at 0."""
+def plot_late(points: Sequence[Late], task: str, path: Path | BinaryIO) -> Figure:
+    """A panel for each world, a line for each label: success against the latency of every plan; `ideal` is drawn at 0.
+
+    Returns the figure, closed.
+    """
     worlds, labels = (list(dict.fromkeys(values)) for values in zip(*((p.world, p.label) for p in points), strict=True))
-    size = (1.5 + 4.2 * len(worlds), 4.6)
-    figure, panels = plt.subplots(1, len(worlds), figsize=size, layout="constrained", sharey=True, squeeze=False)
+    figure, axes_of = panels(len(worlds), 3.6, width=min(WIDTH, 1 + 4.5 * len(worlds)), sharey=True)
     ticks = sorted({max(point.ms, IDEAL_MS) for point in points})
-    for axes, world in zip(panels.flat, worlds, strict=True):
+    for axes, world in zip(axes_of, worlds, strict=True):
         for i, label in enumerate(labels):
             line = sorted((p for p in points if (p.world, p.label) == (world, label)), key=lambda point: point.ms)
-            shift = 1 + 0.03 * (i - len(labels) / 2)
+            shift = 1 + 0.03 * (i - (len(labels) - 1) / 2)
             x = [shift * max(point.ms, IDEAL_MS) for point in line]
-            style = {"color": COLOURS[i % len(COLOURS)], "clip_on": False}
+            style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "clip_on": False}
             for where, point in zip(x, line, strict=True):
                 axes.plot([where, where], point.success.ci95, lw=1.2, alpha=0.6, **style)
             axes.plot(x, [point.success.mean for point in line], marker=MARKERS[i % len(MARKERS)], label=label, **style)
         axes.set(xscale="log", xlabel="latency of every plan (ms)", title=f"{task}, {world}", ylim=(0.0, 1.0))
         axes.set_xticks(ticks, ["0" if tick == IDEAL_MS else f"{tick:.0f}" for tick in ticks])
         axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    panels.flat[0].set_ylabel("success, 95 % interval")
-    handles, names = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)), fontsize=9, frameon=False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    axes_of[0].set_ylabel("success, 95 % interval")
+    legend_below(figure)
+    save(figure, path)
+    return figure
 
 
 def _late(run: Compared) -> Late | None:
-    """Of a run whose clock gave every plan the same latency."""
-    fixed = re.fullmatch(r"ideal|fixed:(.+)", run.summary.clock)
+    return late_run(run.label, run.summary.clock, run.summary.disturbance or "undisturbed", run.summary.success)
+
+
+def late_run(label: str, clock: str, world: str, success: Estimate) -> Late | None:
+    """A run whose clock gave every plan the same latency; of others `None`."""
+    fixed = re.fullmatch(r"ideal|fixed:(.+)", clock)
     if fixed is None:
         return None
-    world = run.summary.disturbance or "undisturbed"
-    parts = [part for part in run.label.split(", ") if part not in (run.summary.clock, world)]
-    return Late(", ".join(parts), float(fixed[1] or 0), world, run.summary.success)
+    parts = [part for part in label.split(", ") if part not in (clock, world)]
+    return Late(", ".join(parts), float(fixed[1] or 0), world, success)

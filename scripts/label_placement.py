@@ -1,21 +1,28 @@
-"""Names beside the points of a plot, where they cover neither each other nor a point."""
+"""Names beside the points of a plot: they cover neither each other nor a point, and the lines to them do not cross."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-# From a point to the nearest edge of its name, in pixels; a name further off than the first has a thin line to its point.
-DISTANCES = (10, 18, 28, 40, 55, 75, 100, 130, 170)
+# From a point to the nearest edge of its name, in points (1/72 inch); a name further off than the first has a thin line.
+DISTANCES = (6, 10, 16, 23, 32, 43, 58, 75, 98)
+# Half the width of a marker, points.
+MARKER = 3.6
 # Right and left first, then above and below, then what lies between.
 DEGREES = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200, 65, 295, 115, 245)
+# What a place costs beside its distance: another point almost as near, a line of the plot covered, the short name, no name
+# at all, a conflict.
+AMBIGUOUS, COVERED, SHORT, UNNAMED, CONFLICT = 50.0, 15.0, 150.0, 1_000.0, 50_000.0
+# So many places are considered for each of a point's names.
+CONSIDERED = 90
 
 
 @dataclass(frozen=True)
@@ -30,94 +37,191 @@ class Named:
 
 
 def place_names(axes: Axes, points: Sequence[Named], lines: Sequence[Bbox], fontsize: float = 8) -> list[Annotation]:
-    """Writes a name beside every point, those first in the list first.
+    """Writes a name beside every point for which there is room.
 
-    A name covers no point and no other name, and no line where that can be had. The layout of the figure must be final:
-    boxes are measured in pixels.
+    A name covers no point, no text of the axes and no other name, and no line where that can be had. The line from a point
+    to its name crosses no other such line, and no name. A point for which no such place is left gets no name. The layout of
+    the figure must be final: boxes are measured in pixels.
 
     Args:
-        axes: with the points drawn.
+        axes: with the points and other texts drawn.
         points: what is named.
         lines: boxes around lines, in data coordinates.
         fontsize: of the names.
+
+    Returns:
+        The names, in the order of the points.
     """
-    names = _Names(axes, points, lines, fontsize)
-    return [names.write(point) for point in points]
+    markers = np.array([_grown(axes, [(point.x, point.y)], MARKER * _pixels(axes)) for point in points])
+    covered = np.array([_grown(axes, line.get_points(), 1) for line in lines]).reshape(-1, 4)
+    texts = np.array([text.get_window_extent().extents for text in axes.texts if text.get_text()]).reshape(-1, 4)
+    places = [_places(axes, points, i, markers, texts, covered, fontsize) for i in range(len(points))]
+    named = [(point, of, i) for point, of, i in zip(points, places, _choose(places), strict=True) if of.texts[i]]
+    return [_write(axes, point, of, i, fontsize) for point, of, i in named]
 
 
-class _Names:
-    """The names written so far."""
+@dataclass(frozen=True)
+class _Places:
+    """Where a point's name may stand; the last place is none.
 
-    def __init__(self, axes: Axes, points: Sequence[Named], lines: Sequence[Bbox], fontsize: float):
-        self._axes = axes
-        self._font = fontsize
-        self._markers = [_grown(axes, [(point.x, point.y)], 6) for point in points]
-        self._lines = [_grown(axes, line.get_points(), 1) for line in lines]
-        self._written: list[Bbox] = []
+    Attributes:
+        point: `[2]`, pixels, as all that follows.
+        boxes: `[places, 4]`, left, bottom, right, top.
+        ends: `[places, 2]`, where the line from the point meets the name.
+        costs: `[places]`.
+        texts: what is written in each.
+    """
 
-    def write(self, point: Named) -> Annotation:
-        covered = [*self._markers, *self._written]
-        for text, avoided in ((point.text, [*covered, *self._lines]), (point.text, covered), (point.key, covered)):
-            for distance, box in self._places(point, text):
-                if not any(box.overlaps(other) for other in avoided) and not self._crossed(point, box):
-                    return self._put(point, text, box, distance)
-        distance, box = next(self._places(point, point.key))
-        return self._put(point, point.key, box, distance)
-
-    def _places(self, point: Named, text: str) -> Iterator[tuple[int, Bbox]]:
-        """Boxes that the text may have inside the axes, the nearest first; the first of all is there in any case."""
-        x, y = self._axes.transData.transform((point.x, point.y))
-        width, height = self._size(text)
-        frame, found = self._axes.bbox, False
-        for distance in DISTANCES:
-            for angle in map(math.radians, DEGREES):
-                middle_x = x + math.cos(angle) * (distance + width / 2)
-                middle_y = y + math.sin(angle) * (distance + height / 2)
-                box = Bbox.from_bounds(middle_x - width / 2, middle_y - height / 2, width, height)
-                if frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1:
-                    found = True
-                    yield distance, box
-        if not found:
-            yield DISTANCES[0], Bbox.from_bounds(x + DISTANCES[0], y - height / 2, width, height)
-
-    def _crossed(self, point: Named, box: Bbox) -> bool:
-        """Whether the line from the point to its name would run through another name or point."""
-        own = self._axes.transData.transform((point.x, point.y))
-        way = Path(np.array([own, _middle(box)]))
-        others = [marker for marker in self._markers if not marker.contains(*own)]
-        return any(way.intersects_bbox(other, filled=True) for other in (*self._written, *others))
-
-    def _size(self, text: str) -> tuple[float, float]:
-        sample = self._axes.text(0, 0, text, fontsize=self._font, linespacing=1.0)
-        extent = sample.get_window_extent()
-        sample.remove()
-        return extent.width + 2, extent.height + 2
-
-    def _put(self, point: Named, text: str, box: Bbox, distance: int) -> Annotation:
-        self._written.append(box)
-        leader: dict[str, Any] = {
-            "arrowstyle": "-",
-            "lw": 0.6,
-            "color": point.colour,
-            "alpha": 0.6,
-            "shrinkA": 0,
-            "shrinkB": 3,
-        }
-        written = self._axes.annotate(
-            text, (point.x, point.y), _middle(box), textcoords="figure pixels",
-            ha="center", va="center", fontsize=self._font, color=point.colour, linespacing=1.0, zorder=5,
-            arrowprops=leader if distance > DISTANCES[0] else None, annotation_clip=False,
-        )  # fmt: skip
-        written.set_path_effects([withStroke(linewidth=2, foreground="white")])
-        return written
+    point: np.ndarray
+    boxes: np.ndarray
+    ends: np.ndarray
+    costs: np.ndarray
+    texts: tuple[str, ...]
 
 
-def _middle(box: Bbox) -> tuple[float, float]:
-    return (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+def _places(
+    axes: Axes, points: Sequence[Named], i: int, markers: np.ndarray, texts: np.ndarray, lines: np.ndarray, fontsize: float
+) -> _Places:
+    """Places inside the axes that cover no point and no text, and whose line runs through no other point."""
+    point, frame = points[i], axes.bbox.extents
+    at = np.asarray(axes.transData.transform((point.x, point.y)))
+    boxes, costs, written = [], [], []
+    for text, extra in dict.fromkeys(((point.text, 0.0), (point.key, SHORT * (point.key != point.text)))):
+        around, cost = _around(at, _size(axes, text, fontsize), _pixels(axes))
+        boxes.append(around)
+        costs.append(cost + extra)
+        written += [text] * len(around)
+    box, cost = np.concatenate(boxes), np.concatenate(costs)
+    end = np.clip(at, box[:, :2], box[:, 2:])
+    others = markers[~_overlap(markers, markers[i : i + 1])[:, 0]]
+    possible = (box[:, :2] >= frame[:2]).all(1) & (box[:, 2:] <= frame[2:]).all(1)
+    possible &= ~_overlap(box, np.concatenate([markers, texts])).any(1) & ~_hits(at, end, others).any(1)
+    cost = cost + COVERED * _overlap(box, lines).sum(1) + AMBIGUOUS * _nearer(box, at, np.delete(markers, i, 0))
+    cheapest = [k for k in np.argsort(cost, kind="stable") if possible[k]]
+    kept = [k for text in dict.fromkeys(written) for k in [k for k in cheapest if written[k] == text][:CONSIDERED]]
+    nowhere = np.full((1, 4), np.nan)
+    return _Places(
+        at,
+        np.concatenate([box[kept], nowhere]),
+        np.concatenate([end[kept], nowhere[:, :2]]),
+        np.append(cost[kept], UNNAMED),
+        (*(written[k] for k in kept), ""),
+    )
 
 
-def _grown(axes: Axes, points: Any, by: float) -> Bbox:
+def _nearer(boxes: np.ndarray, at: np.ndarray, markers: np.ndarray) -> np.ndarray:
+    """`[boxes]`: whether a marker is about as near as the point itself."""
+    middles = (markers[:, :2] + markers[:, 2:]) / 2
+    own, others = (
+        np.hypot(*np.moveaxis(np.clip(points, boxes[:, None, :2], boxes[:, None, 2:]) - points, -1, 0))
+        for points in (at[None], middles)
+    )
+    return (others < 1.5 * own).any(1)
+
+
+def _around(at: np.ndarray, size: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes of that size around a point, and what their distances cost; `scale`: pixels of a point of 1/72 inch."""
+    around = [(distance, k, math.radians(angle)) for distance in DISTANCES for k, angle in enumerate(DEGREES)]
+    middles = [at + np.array([math.cos(a), math.sin(a)]) * (scale * distance + size / 2) for distance, _, a in around]
+    boxes = np.array([np.concatenate([middle - size / 2, middle + size / 2]) for middle in middles])
+    return boxes, np.array([distance + 0.2 * k for distance, k, _ in around])
+
+
+def _pixels(axes: Axes) -> float:
+    """Of a point of 1/72 inch."""
+    return axes.figure.dpi / 72
+
+
+def _size(axes: Axes, text: str, fontsize: float) -> np.ndarray:
+    sample = axes.text(0, 0, text, fontsize=fontsize, linespacing=1.0)
+    extent = sample.get_window_extent()
+    sample.remove()
+    return np.array([extent.width + 2, extent.height + 2])
+
+
+def _choose(places: Sequence[_Places]) -> list[int]:
+    """A place for each: no two are in conflict, and no change of one or two places at once makes all cheaper."""
+    pairs = list(combinations(range(len(places)), 2))
+    conflicts = {(i, j): _conflicts(places[i], places[j]) for i, j in pairs}
+    conflicts |= {(j, i): conflicts[i, j].T for i, j in pairs}
+    chosen = [len(of.costs) - 1 for of in places]
+
+    def costs(i: int, without: int | None = None) -> np.ndarray:
+        """Of every place of name i while the others stay, one of them left out."""
+        others = (k for k in range(len(places)) if k not in (i, without))
+        return places[i].costs + CONFLICT * sum(conflicts[i, k][:, chosen[k]] for k in others)
+
+    for i in range(len(places)):
+        chosen[i] = int(np.argmin(costs(i)))
+    improved = True
+    while improved:
+        improved = False
+        for i, j in pairs:
+            both = costs(i, j)[:, None] + costs(j, i)[None, :] + CONFLICT * conflicts[i, j]
+            best = np.unravel_index(np.argmin(both), both.shape)
+            if both[best] < both[chosen[i], chosen[j]]:
+                chosen[i], chosen[j], improved = int(best[0]), int(best[1]), True
+    return chosen
+
+
+def _conflicts(a: _Places, b: _Places) -> np.ndarray:
+    """`[places of a, places of b]`: names that overlap, lines that cross, lines through the other's name."""
+    through = _hits(a.point, a.ends, b.boxes) | _hits(b.point, b.ends, a.boxes).T
+    return _overlap(a.boxes, b.boxes) | _cross(a.point, a.ends, b.point, b.ends) | through
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Boxes `[A, 4]` with boxes `[B, 4]`: `[A, B]`."""
+    first, second = a[:, None], b[None]
+    return ((first[..., :2] < second[..., 2:]) & (second[..., :2] < first[..., 2:])).all(-1)
+
+
+def _hits(begin: np.ndarray, ends: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Segments from a point to `[A, 2]` with boxes `[B, 4]`: `[A, B]`; no axis separates the two."""
+    half = (ends - begin)[:, None] / 2
+    between = begin + half - (boxes[None, :, :2] + boxes[None, :, 2:]) / 2
+    extent = (boxes[None, :, 2:] - boxes[None, :, :2]) / 2
+    near = (np.abs(between) <= extent + np.abs(half)).all(-1)
+    return near & (
+        np.abs(_turn(between, half)) <= np.abs(half[..., 1]) * extent[..., 0] + np.abs(half[..., 0]) * extent[..., 1]
+    )
+
+
+def _cross(a: np.ndarray, a_ends: np.ndarray, b: np.ndarray, b_ends: np.ndarray) -> np.ndarray:
+    """Segments from a to `[A, 2]` with segments from b to `[B, 2]`: `[A, B]`."""
+    along_a, along_b = (a_ends - a)[:, None], (b_ends - b)[None]
+    sides_of_a = _turn(along_a, b - a) * _turn(along_a, b_ends[None] - a)
+    sides_of_b = _turn(along_b, a - b) * _turn(along_b, a_ends[:, None] - b)
+    return (sides_of_a < 0) & (sides_of_b < 0)
+
+
+def _turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Positive where b points to the left of a."""
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def _write(axes: Axes, point: Named, places: _Places, i: int, fontsize: float) -> Annotation:
+    box, end = places.boxes[i], places.ends[i]
+    far = np.hypot(*(end - places.point)) > _pixels(axes) * DISTANCES[0] + 1
+    leader: dict[str, Any] = {
+        "arrowstyle": "-",
+        "lw": 0.6,
+        "color": point.colour,
+        "alpha": 0.6,
+        "shrinkA": 0,
+        "shrinkB": 3,
+        "relpos": tuple((end - box[:2]) / (box[2:] - box[:2])),
+    }
+    written = axes.annotate(
+        places.texts[i], (point.x, point.y), tuple((box[:2] + box[2:]) / 2), textcoords="figure pixels",
+        ha="center", va="center", fontsize=fontsize, color=point.colour, linespacing=1.0, zorder=5,
+        arrowprops=leader if far else None, annotation_clip=False,
+    )  # fmt: skip
+    written.set_path_effects([withStroke(linewidth=2, foreground="white")])
+    return written
+
+
+def _grown(axes: Axes, points: Any, by: float) -> np.ndarray:
     """The box around points in data coordinates, in pixels and larger by so many on every side."""
     pixels = axes.transData.transform(points)
-    (x0, y0), (x1, y1) = pixels.min(0), pixels.max(0)
-    return Bbox.from_extents(x0 - by, y0 - by, x1 + by, y1 + by)
+    return np.concatenate([pixels.min(0) - by, pixels.max(0) + by])

@@ -29,6 +29,7 @@ Name = Literal[
     "simulator",
     "tasks",
     "film",
+    "redraw",
 ]
 
 
@@ -53,6 +54,7 @@ def study(
             one server for one to eight robots. experts: success and variety of every task's. simulator: the compiled control
             step beside robosuite's own. tasks: every task's policy
             beside the others. film: frames of one episode.
+            redraw: measures nothing; draws the pictures of OUT again from the tables of their pages.
         task: the task's name.
         out: where the page and its picture go.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out

@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import matplotlib
-
-from paradp.rollouts.statistics import Estimate
-from paradp.scripts.families import FAMILIES, OTHER, Family, family_of, wrapped
-from paradp.scripts.label_placement import Named, place_names
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from matplotlib.transforms import Bbox
+
+from paradp.rollouts.statistics import Estimate
+from paradp.scripts.canvas import SMALL, blank, legend_below, save
+from paradp.scripts.families import FAMILIES, OTHER, Family, family_of, wrapped
+from paradp.scripts.label_placement import Named, place_names
 
 # Characters of a line of a name.
 WIDTH = 26
@@ -64,12 +61,12 @@ def plot_trade_off(runs: Sequence[Measured], title: str, periods: Sequence[Perio
     Returns the figure, closed.
     """
     numbers = {run.label: str(i) for i, run in enumerate(runs, 1)}
-    rows = [(run, wrapped(f"{numbers[run.label]}. {run.label}", 38)) for run in sorted(runs, key=lambda run: run.p50)]
+    rows = [(run, wrapped(f"{numbers[run.label]}. {run.label}", 30)) for run in sorted(runs, key=lambda run: run.p50)]
     lines = sum(1 + name.count("\n") for _, name in rows)
     measures = list(runs[0].worth)
     panels, height = _heights(len(measures), lines)
-    figure = plt.figure(figsize=(12, height), dpi=125, layout="constrained")
-    grid = figure.add_gridspec(len(panels), 2, width_ratios=(1.25, 1), height_ratios=panels)
+    figure = blank(height)
+    grid = figure.add_gridspec(len(panels), 2, width_ratios=(1.45, 1), height_ratios=panels)
     worths = {measure: figure.add_subplot(grid[i, 0]) for i, measure in enumerate(measures)}
     for measure, axes in worths.items():
         _plot_worth(axes, runs, measure)
@@ -82,12 +79,11 @@ def plot_trade_off(runs: Sequence[Measured], title: str, periods: Sequence[Perio
     worths[measures[-1]].set_xlabel("latency of a plan, one robot (ms): marker p50, line to p99")
     for period in periods:
         _name_period(worths[measures[0]], period)
-    figure.legend(handles=_legend(runs), loc="outside lower center", ncols=6, fontsize=9, frameon=False, columnspacing=1.2)
+    legend_below(figure, columns=6, handles=_legend(runs), columnspacing=1.2)
     figure.canvas.draw()  # names are placed in the final layout
     for measure, axes in worths.items():
-        place_names(axes, _names(runs, measure, numbers), _lines(axes, runs, measure, periods))
-    figure.savefig(path, dpi="figure")
-    plt.close(figure)
+        place_names(axes, _names(runs, measure, numbers), _lines(axes, runs, measure, periods), SMALL)
+    save(figure, path)
     return figure
 
 
@@ -147,14 +143,14 @@ def _plot_latencies(axes: Axes, rows: Sequence[tuple[Measured, str]]) -> None:
         axes.plot([run.p50, run.p95], [y, y], lw=5, color=colour, alpha=0.35, solid_capstyle="butt")
         axes.plot(run.p50, y, run.family.marker, color=colour, ms=6)
         axes.annotate(
-            f"{run.p50:.3g} / {run.p99:.3g}", (run.p99, y), (4, 0), textcoords="offset points", va="center", fontsize=8,
+            f"{run.p50:.3g} / {run.p99:.3g}", (run.p99, y), (4, 0), textcoords="offset points", va="center", fontsize=SMALL,
             color=GREY, bbox={"color": "white", "pad": 0.5},
         )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [name for _, name in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [name for _, name in rows], fontsize=SMALL)
     for tick, (run, _) in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_color(run.family.colour)
     axes.set(ylim=(len(rows) - 0.4, -0.6), title="fastest first: p50 / p99 (ms)")
-    axes.set_xlabel("latency of a plan (ms): marker p50, bar to p95, line to p99")
+    axes.set_xlabel("a plan (ms): marker p50, bar to p95, line to p99")
     axes.grid(alpha=0.25, axis="x")
 
 
@@ -164,7 +160,7 @@ def _limits(runs: Sequence[Measured], periods: Sequence[Period]) -> tuple[float,
     for period in periods:
         if low / 12 < period.ms < 12 * high:
             low, high = min(low, period.ms), max(high, period.ms)
-    return 0.75 * low, 1.7 * high
+    return 0.75 * low, 2.2 * high
 
 
 def _time_axis(axes: Axes, limits: tuple[float, float], periods: Sequence[Period]) -> None:
@@ -180,7 +176,7 @@ def _name_period(axes: Axes, period: Period) -> None:
     if axes.get_xlim()[0] < period.ms < axes.get_xlim()[1]:
         axes.annotate(
             period.name, (period.ms, 0), (3, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
-            rotation=90, fontsize=8, color="#333333", va="bottom",
+            rotation=90, fontsize=SMALL, color="#333333", va="bottom",
         )  # fmt: skip
 
 

@@ -2,20 +2,20 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from paradp.checkpoints import load_policy
 from paradp.sampler import Picard, Sequential
+from paradp.scripts.canvas import panels, save
 from paradp.scripts.console import each
+from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
-from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
+from paradp.scripts.studies.bench import COST_HEADER, Bench
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.published import Page
 from paradp.scripts.studies.turns import Ratio, time_in_turns
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 TOLERANCES = (0.0, 1e-3, 1e-2, 0.1, 0.3, 1.0)
 WINDOW = 20
@@ -53,8 +53,9 @@ One plan at batch 1, PyTorch eager, {torch.get_num_threads()} threads, {repeats}
 
 ![error and rounds against tolerance]({task}-agreement.png)
 """
-    write_report(out / f"{task}-agreement.md", f"{task}: ParaDDPM against sequential DDPM on the same noise", body)
-    _plot(measured, out / f"{task}-agreement.png")
+    page = out / f"{task}-agreement.md"
+    write_report(page, f"{task}: ParaDDPM against sequential DDPM on the same noise", body)
+    draw(page)
 
 
 def _largest_change_of_the_others(bench: Bench) -> float:
@@ -69,19 +70,37 @@ def _largest_change_of_the_others(bench: Bench) -> float:
     return float((after - before)[others].abs().max())
 
 
-def _plot(measured: dict[float, Measured], path: Path) -> None:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    shown = {tolerance: one for tolerance, one in measured.items() if tolerance > 0}
-    left.boxplot(
-        [one.error for one in shown.values()], whis=(1, 99), showfliers=False, medianprops={"color": "black", "lw": 2}
+def draw(path: Path) -> Figure:
+    """Draws the picture of a page from its tables."""
+    page = Page(path)
+    rows = page.table("tolerance τ", *COST_HEADER, "largest")
+    count, steps = page.number(r"(\d+) observations"), page.number(r"(\d+) steps")
+    figure, (left, right) = panels(2, 4.0)
+    places = range(len(rows))
+    median, high, largest, rounds, most = (
+        [float(row[name]) for row in rows]
+        for name in ("error, median", "99th percentile", "largest", "rounds a chunk", "most")
     )
-    left.set(yscale="log", xlabel="tolerance τ", ylabel="error of a chunk, 1st to 99th percentile")
-    right.boxplot(
-        [one.rounds for one in shown.values()], whis=(1, 99), showfliers=False, medianprops={"color": "black", "lw": 2}
+    left.vlines(places, median, largest, color="0.7", lw=1)
+    left.plot(places, median, "o", ms=7, color=COLOURS[0], label="median")
+    left.plot(places, high, "^", ms=7, color=COLOURS[1], label="99th percentile")
+    left.plot(places, largest, "_", ms=12, mew=2, color="black", label=f"largest of {count:.0f} chunks")
+    left.axhline(2, color="0.4", lw=1, ls=":")
+    left.annotate(
+        "largest possible: −1 instead of 1", (0, 2), (0, -3), textcoords="offset points", va="top", fontsize=8, color="0.4"
     )
-    right.set(xlabel="tolerance τ", ylabel="rounds a chunk", ylim=(0, None))
+    left.set(yscale="log", ylim=(None, 5), title="difference to the sequential sample on the same noise")
+    left.set(ylabel="error of a chunk (normalised units)")
+    right.plot(places, rounds, "o", ms=7, color=COLOURS[0], label="mean")
+    right.plot(places, most, "_", ms=12, mew=2, color="black", label="most of any chunk")
+    right.axhline(steps, color="0.4", lw=1, ls=":")
+    right.annotate(f"sequential: {steps:.0f}", (len(rows) - 1, steps), (0, -3), textcoords="offset points", ha="right",
+                   va="top", fontsize=8, color="0.4")  # fmt: skip
+    right.set(ylabel="rounds a chunk", ylim=(0, 1.05 * steps), title="rounds")
     for axes in (left, right):
-        axes.set_xticklabels([f"{tolerance:g}" for tolerance in shown])
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+        axes.set_xticks(places, [row["tolerance τ"] for row in rows])
+        axes.set_xlabel("tolerance τ (0: until nothing changes)")
+    left.legend(loc="lower right")
+    right.legend(loc="center right")
+    save(figure, path.with_suffix(".png"))
+    return figure

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from paradp.checkpoints import load_policy
 from paradp.policy import DiffusionPolicy
@@ -23,13 +26,13 @@ from paradp.rollouts.two_sample import (
     two_sample_test,
 )
 from paradp.sampler import SamplerChoice
+from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import console, each
+from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.observations import expert_histories
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from paradp.scripts.studies.published import Page, estimate
 
 REFERENCE = "ddpm"
 SAMPLERS = (
@@ -120,8 +123,9 @@ How far two plans of DDPM itself are apart depends on the observation. Root mean
 
 ![inhomogeneity, spread and coverage]({context.task}-distributions.png)
 """
-    write_report(context.out / f"{context.task}-distributions.md", f"{context.task}: do samplers draw the same plans?", body)
-    _plot(compared, adjusted, expected, context.out / f"{context.task}-distributions.png")
+    page = context.out / f"{context.task}-distributions.md"
+    write_report(page, f"{context.task}: do samplers draw the same plans?", body)
+    draw(page)
 
 
 def _draw(policy: DiffusionPolicy, sampler: str, histories: np.ndarray, plans: int, stream: int) -> np.ndarray:
@@ -205,28 +209,36 @@ def _cell(estimate: Estimate, form: str) -> str:
     return f"{estimate.mean:{form}} ({low:{form}} to {high:{form}})"
 
 
-def _plot(compared: Mapping[str, Compared], adjusted: Mapping[str, float], expected: float, path: Path) -> None:
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.5), layout="constrained", sharey=True)
-    for y, (name, one) in enumerate(compared.items()):
-        colour = "C3" if adjusted[name] <= LEVEL else "C0"
-        for axes, estimate in ((left, one.inhomogeneity), (middle, one.spread), (right, one.covered)):
-            axes.plot(estimate.ci95, (y, y), color=colour, lw=2)
-            axes.plot(estimate.mean, y, "o", color=colour)
-    chance = float(np.mean([one.test.chance99 for one in compared.values()]))
-    left.axvspan(-chance, chance, color="0.85", label="chance: 99 % are below")
-    left.set_xscale("symlog", linthresh=2 * chance)
-    left.legend(fontsize="small", loc="lower left")
-    left.set(xlabel="inhomogeneity", title="plans of two samplers: further apart")
-    middle.axvline(1, color="0.5", lw=1)
-    middle.set_xscale("log")
-    middle.set_xticks((1, 2, 5), ("1", "2", "5"))
-    middle.set(xlabel="spread ÷ ddpm's", title="spread of plans")
-    right.axvline(expected, color="0.5", lw=1)
-    right.set(xlabel="share covered", title="ddpm's plans covered")
-    left.set_yticks(range(len(compared)), list(compared))
-    left.invert_yaxis()
-    for axes in (left, middle, right):
-        axes.grid(alpha=0.3)
-    figure.suptitle(f"against sequential DDPM, 95 % intervals over observations; red: of another law, at {100 * LEVEL:g} %")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+def draw(path: Path) -> Figure:
+    """Draws the picture of a page from its tables."""
+    page = Page(path)
+    rows = page.table(*HEADER)
+    plans = int(page.number(r"(\d+) chunks of the shipped"))
+    figure, (left, middle, right) = panels(3, 4.6, sharey=True)
+    for axes, column in ((left, HEADER[1]), (middle, HEADER[4]), (right, HEADER[5])):
+        control = next(estimate(row[column]) for row in rows if row["sampler"] == CONTROL)
+        axes.axvspan(*control.ci95, color="0.87", zorder=0)
+        for y, row in enumerate(rows):
+            _interval(axes, y, estimate(row[column]), different=float(row["p, Holm"]) <= LEVEL)
+    for axes, equal in ((left, 0.0), (middle, 1.0), (right, expected_coverage(plans, plans))):
+        axes.axvline(equal, color="0.4", lw=1, ls=":")
+    left.set(xlabel="inhomogeneity (0: equal)", title="how far from DDPM's plans")
+    middle.set(xlabel="spread ÷ DDPM's (1: equal)", title="spread of the plans")
+    right.set(xlabel="share covered (1: all)", title="DDPM's plans covered", xlim=(None, 1.0))
+    left.set_yticks(range(len(rows)), [row["sampler"] for row in rows])
+    left.set_ylim(len(rows) - 0.5, -0.5)
+    handles = [
+        Line2D([], [], color=COLOURS[1], marker="s", label=f"other than DDPM's distribution, at {100 * LEVEL:g} %"),
+        Line2D([], [], color=COLOURS[0], marker="o", label="not found different"),
+        Patch(color="0.87", label="DDPM with other noise, 95 %"),
+        Line2D([], [], color="0.4", lw=1, ls=":", label="equal distributions"),
+    ]
+    legend_below(figure, columns=4, handles=handles)
+    save(figure, path.with_suffix(".png"))
+    return figure
+
+
+def _interval(axes: Axes, y: float, estimate: Estimate, different: bool) -> None:
+    colour = COLOURS[different]
+    axes.plot(estimate.ci95, (y, y), color=colour, lw=2)
+    axes.plot(estimate.mean, y, "s" if different else "o", color=colour, ms=5)

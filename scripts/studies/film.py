@@ -7,12 +7,16 @@ from PIL import Image, ImageDraw, ImageFont
 from paradp.checkpoints import load_policy
 from paradp.policy import RecedingHorizon
 from paradp.rollouts import StepRecord, run_episodes
+from paradp.rollouts.captions import headed
 from paradp.rollouts.environments import Scenery, make_envs
 from paradp.scripts.studies.context import Context
 
 FRAMES = 6
 # Of a frame, pixels.
 SIZE = 320
+# Of a line of text, pixels.
+LINE = 34
+SAMPLER = "para-ddpm"
 
 
 class _Frames:
@@ -31,17 +35,22 @@ class _Frames:
 def study_film(context: Context, seed: int = 50_000) -> None:
     """Writes OUT/TASK-film.png: one episode of the pretrained policy under ParaDDPM, evenly spaced in time."""
     task, out = context.task, context.out
-    policy = load_policy(task, "para-ddpm")
+    policy = load_policy(task, SAMPLER)
     envs = make_envs(Scenery(task, policy.spec.action_convention, render=True), 1)
     recorder = _Frames()
     try:
-        list(run_episodes(envs, [RecedingHorizon(policy)], [seed], [recorder]))
+        [episode] = run_episodes(envs, [RecedingHorizon(policy)], [seed], [recorder])
     finally:
         envs.close()
     chosen = np.linspace(0, len(recorder.frames) - 1, FRAMES).astype(int)
     shown = [_timed(recorder.frames[i], (i + 1) / policy.spec.control_hz) for i in chosen]
     out.mkdir(parents=True, exist_ok=True)
-    iio.imwrite(out / f"{task}-film.png", np.concatenate(shown, axis=1))
+    seconds = np.median([step.replan.seconds for step in episode.steps if step.replan])
+    title = f"{task} · {SAMPLER} · a plan {1000 * seconds:.0f} ms, {policy.spec.horizons.execute} actions of it executed"
+    strip = headed(
+        np.concatenate(shown, axis=1), title, f"seed {seed} · {'success' if episode.success else 'failure'}", LINE
+    )
+    iio.imwrite(out / f"{task}-film.png", strip)
 
 
 def _timed(frame: np.ndarray, seconds: float) -> np.ndarray:

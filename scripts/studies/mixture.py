@@ -1,20 +1,21 @@
 """Parallel sampling of a one-dimensional Gaussian mixture with its exact denoiser: rounds against T, τ and window."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import torch
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from paradp.sampler import NoisePath, Picard, Sequential, Solver, Speculative, StepTable, mixture_denoiser, step_table
 from paradp.sampler.noise import noise_generator
+from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
+from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from paradp.scripts.studies.published import Page, Row
 
 SCHEDULE = {"_class_name": "DDPMScheduler", "num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 STEPS = (25, 50, 100, 250, 500, 1000)
@@ -26,6 +27,7 @@ KINDS = ("unit", "linear", "speculative")
 BELOW = 0.8
 BUDGETS = (5, 6, 7, 8, 9, 10, 12)
 BUDGET_PATHS = 20_000
+TRAJECTORIES = "mixture-trajectories.png"
 SHOWN_ROUNDS = (1, 3, 6, 12)
 SHOWN_PATHS = 4
 
@@ -86,11 +88,12 @@ split overshoots far out of the picture before it settles, late steps last; the 
 step exact, stays near from the first round on. That is why it needs fewer rounds, and why a window over all steps gains the
 unit split nothing over one of 50.
 
-![trajectories converging](mixture-trajectories.png)
+![trajectories converging]({TRAJECTORIES})
 """
-    write_report(context.out / "mixture.md", "A Gaussian mixture in one dimension, sampled in parallel", body)
-    _plot(by_steps, narrow, by_tolerance, by_window, context.out / "mixture.png")
-    _plot_trajectories(context.out / "mixture-trajectories.png")
+    page = context.out / "mixture.md"
+    write_report(page, "A Gaussian mixture in one dimension, sampled in parallel", body)
+    draw(page)
+    draw_trajectories(page.with_name(TRAJECTORIES))
 
 
 def _cells(rounds: float, error: float) -> tuple[str, str]:
@@ -135,50 +138,64 @@ def _share(samples: torch.Tensor) -> str:
     return f"{share:.1%} ± {math.sqrt(share * (1 - share) / len(samples)):.1%}"
 
 
-def _plot(
-    by_steps: dict[str, list[tuple[float, float]]],
-    narrow: dict[str, list[tuple[float, float]]],
-    by_tolerance: dict[str, list[tuple[float, float]]],
-    by_window: dict[str, list[tuple[float, float]]],
-    path: Path,
-) -> None:
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
-    left.plot(STEPS, STEPS, "k:", label="sequential")
-    for kind in KINDS:
-        (line,) = left.plot(STEPS, [r for r, _ in by_steps[kind]], "o-", label=f"{kind}, window T")
-        left.plot(STEPS, [r for r, _ in narrow[kind]], "s--", color=line.get_color(), label=f"{kind}, window 20")
-        _line(right, WINDOWS, by_window[kind], kind)
-    for kind, results in by_tolerance.items():
-        _line(middle, TOLERANCES[1:], results[1:], kind)
-    left.set(xscale="log", yscale="log", xlabel="steps T", ylabel="rounds")
-    middle.set(xscale="log", xlabel="tolerance τ (T = 100, window 20)", ylabel="rounds", ylim=(0, None))
-    right.set(xscale="log", yscale="log", xlabel="window (T = 100)", ylabel="rounds")
-    for axes in (left, middle, right):
-        axes.legend(fontsize="small")
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+ROUND_TICKS = (5, 10, 30, 100, 300, 1000)
+LOOKS = {"unit": (COLOURS[0], "o"), "linear": (COLOURS[1], "s"), "speculative": (COLOURS[2], "D")}
 
 
-def _line(axes: plt.Axes, x: Sequence[float], results: list[tuple[float, float]], label: str) -> None:
-    axes.plot(x, [rounds for rounds, _ in results], "o-", label=label)
+def draw(path: Path) -> Figure:
+    """Draws the picture of a page from its tables."""
+    page = Page(path)
+    by_steps, by_tolerance, by_window = page.table("T"), page.table("τ"), page.table("window", *KINDS)
+    figure, (left, middle, right) = panels(3, 3.9)
+    left.plot(STEPS, STEPS, ":", color="black")
+    for kind, (colour, marker) in LOOKS.items():
+        style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 5}
+        left.plot(*_column(by_steps, "T", f"{kind}, window T"), "-", **style)
+        left.plot(*_column(by_steps, "T", f"{kind}, window 20"), "--", **style)
+        right.plot(*_column(by_window, "window", kind), "-", **style)
+        if f"{kind}: rounds" in by_tolerance[0]:
+            # The first row's tolerance is 0, which is not on an axis of logarithms.
+            middle.plot(*_column(by_tolerance[1:], "τ", f"{kind}: rounds"), "--", **style)
+    left.set(xscale="log", yscale="log", xlabel="steps T", title="against the steps")
+    middle.set(xscale="log", xlabel="tolerance τ", ylim=(0, None), title="against the tolerance (T = 100)")
+    right.set(xscale="log", yscale="log", xlabel="window (steps)", title="against the window (T = 100)")
+    left.set_yticks(ROUND_TICKS, [str(tick) for tick in ROUND_TICKS])
+    right.set_yticks(ROUND_TICKS[:4], [str(tick) for tick in ROUND_TICKS[:4]])
+    for axes, ticks in ((left, (25, 100, 250, 1000)), (middle, TOLERANCES[1:]), (right, WINDOWS)):
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_ylabel("rounds, mean")
+        axes.minorticks_off()
+    handles = [Line2D([], [], color=colour, marker=marker, label=kind) for kind, (colour, marker) in LOOKS.items()]
+    lines = (("black", ":", "sequential: T rounds"), ("0.4", "-", "window T, or as on the axis"), ("0.4", "--", "window 20"))
+    handles += [Line2D([], [], color=colour, ls=line, label=label) for colour, line, label in lines]
+    legend_below(figure, columns=6, handles=handles, columnspacing=1.2)
+    save(figure, path.with_suffix(".png"))
+    return figure
 
 
-def _plot_trajectories(path: Path) -> None:
+def _column(rows: list[Row], x: str, y: str) -> tuple[list[float], list[float]]:
+    return [float(row[x]) for row in rows], [float(row[y]) for row in rows]
+
+
+def draw_trajectories(path: Path) -> Figure:
+    """Computes and draws trajectories; `path` is the PNG."""
     table = step_table(SCHEDULE, 100)
     noise, condition, denoiser = _paths(table, SHOWN_PATHS), torch.zeros(SHOWN_PATHS, 1), mixture_denoiser(table)
-    figure, panels = plt.subplots(2, len(SHOWN_ROUNDS), figsize=(14, 6), layout="constrained", sharex=True, sharey=True)
-    for split, row in zip(("unit", "linear"), panels, strict=True):
+    figure, axes_of = panels(len(SHOWN_ROUNDS), 4.8, rows=2, sharex=True, sharey=True)
+    for k, split in enumerate(("unit", "linear")):
         solver = Picard(table, window=table.steps, tolerance=0.0, split=split)  # type: ignore[arg-type]
         iterates = [states[..., 0] for states in solver.iterates(denoiser, condition, noise)]
-        for axes, rounds in zip(row, SHOWN_ROUNDS, strict=True):
+        for axes, rounds in zip(axes_of[k * len(SHOWN_ROUNDS) :], SHOWN_ROUNDS, strict=False):
             for i in range(SHOWN_PATHS):
                 axes.plot(iterates[-1][i], color="black", linewidth=2.5, alpha=0.3)
-                axes.plot(iterates[rounds - 1][i], linewidth=1)
-            axes.set_title(f"{split} split, after {rounds} round{'s' * (rounds > 1)}", fontsize=10)
-            axes.set_ylim(-2.5, 2.5)
-            axes.grid(alpha=0.3)
-    figure.supxlabel("step, from noise to data")
-    figure.supylabel("state")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+                axes.plot(iterates[rounds - 1][i], linewidth=1, color=COLOURS[i])
+            axes.set_title(f"{split} split, after {rounds} round{'s' * (rounds > 1)}")
+            axes.set(ylim=(-2.5, 2.5), xlim=(0, table.steps))
+    for axes in axes_of[-len(SHOWN_ROUNDS) :]:
+        axes.set_xlabel("step: 0 noise, 100 data")
+    figure.supylabel("state (data at −0.6 and 0.6)", fontsize=9)
+    grey = Line2D([], [], color="black", lw=2.5, alpha=0.3, label="sequential sampler")
+    paths = [Line2D([], [], color=COLOURS[i], label=f"noise path {i + 1}") for i in range(SHOWN_PATHS)]
+    legend_below(figure, columns=5, handles=[grey, *paths])
+    save(figure, path)
+    return figure

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from paradp.envs import find_task
 from paradp.rollouts.machine import cores
 from paradp.rollouts.robot import COMMAND_SHARE
 from paradp.rollouts.statistics import wilson
+from paradp.scripts.canvas import legend_below, panels, save
+from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from paradp.scripts.studies.published import Page
 
 MINUTES = 10
 BESIDE = {"alone": 0, "beside one hog": 1}
@@ -54,7 +55,6 @@ def study_real_time(context: Context) -> None:
         drives.append(Drive.read(name, folder))
     page = context.out / f"{context.task}-real-time.md"
     hz = find_task(context.task).task.control_hz
-    _plot(drives, COMMAND_SHARE / hz, page.with_suffix(".png"))
     body = f"""
 `paradp drive {context.task} --minutes {MINUTES}`: the simulator as the robot, in a process of its own, at {hz} Hz of
 wall-clock time; chunks planned in another process by the default sampler and engine; {cores()} cores for all. The hog
@@ -76,6 +76,7 @@ than the rate limit: checked once more, apart from the safety checks.
 ![how long observation to command and plans take]({page.with_suffix(".png").name})
 """
     write_report(page, f"{context.task} in real time", body)
+    draw(page)
 
 
 def _command(task: str, folder: Path) -> list[str]:
@@ -133,19 +134,33 @@ def _times(span: str, drives: list[Drive]) -> list[list[str]]:
     return rows
 
 
-def _plot(drives: list[Drive], command_seconds: float, path: Path) -> None:
-    """The share of times that are longer than so long."""
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
-    for axis, span, deadline in zip(axes, ("observation to command", "denoise"), (command_seconds, None), strict=True):
-        for drive in drives:
-            times = sorted(drive.milliseconds(span))
-            axis.step(times, [1 - i / len(times) for i in range(len(times))], label=drive.name, where="post")
-        if deadline is not None:
-            axis.axvline(1000 * deadline, color="k", ls=":", lw=1, label="deadline")
-        axis.set(xscale="log", yscale="log", xlabel=f"{span} (ms)", title=span)
-        axis.grid(alpha=0.3, which="both")
-        axis.legend()
-    axes[0].set_ylabel("share of times at least so long")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+# Percentile columns, and the share of times that are longer.
+LONGER = {"p50": 0.5, "p95": 0.05, "p99": 0.01, "p99.9": 0.001}
+
+
+def draw(path: Path) -> Figure:
+    """Draws the picture of a page from its tables: the share of times that are longer than so long."""
+    page = Page(path)
+    times, counts = page.table("ms", "p50", "max"), {row["0"]: row for row in page.table("0", *BESIDE)}
+    deadline = page.number(r"not there (\d+) ms after")
+    figure, (left, right) = panels(2, 4.0, sharey=True)
+    of = {left: ("observation to command", counts["control steps"]), right: ("denoise", counts["plans"])}
+    for axes, (span, count) in of.items():
+        for i, row in enumerate(row for row in times if row["ms"] == span):
+            name = row["1"]
+            ms = [float(row[column]) for column in (*LONGER, "max")]
+            axes.plot(ms, [*LONGER.values(), 1 / float(count[name])], "os"[i] + "-", color=COLOURS[i], label=name)
+        axes.set(xscale="log", yscale="log", xlabel="time (ms): p50, p95, p99, p99.9 and max", ylim=(None, 1.0))
+    left.axvline(deadline, color="0.3", lw=1, ls=":")
+    left.annotate(f"deadline, {deadline:.0f} ms", (deadline, 0.4), (-3, 0), textcoords="offset points", rotation=90,
+                  ha="right", va="top", fontsize=8, color="0.3")  # fmt: skip
+    left.set(title="from an observation to its command", ylabel="share of times that are longer")
+    right.set(title="denoising a chunk")
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.minorticks_off()
+        axes.set_yticks([1.0, 0.1, 0.01, 0.001, 0.0001], ["100 %", "10 %", "1 %", "0.1 %", "0.01 %"])
+    legend_below(figure)
+    save(figure, path.with_suffix(".png"))
+    return figure

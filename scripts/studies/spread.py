@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium
-import matplotlib
 import numpy as np
 import torch
 
@@ -17,12 +16,11 @@ from paradp.policy import DiffusionPolicy
 from paradp.policy.observations import read_observation
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE
 from paradp.rollouts.statistics import bootstrap
+from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
+from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 # Millimetres read better than metres.
 SHOWN = {"m": ("mm", 1000.0), "px": ("px", 1.0)}
@@ -131,15 +129,17 @@ def _turn_spread(chunks: np.ndarray) -> float:
 
 def _plot(scenes: list[Scene], convention: ActionConvention, plans: int, path: Path) -> None:
     unit, scale = SHOWN[convention.unit]
-    figure, grid = plt.subplots(2, 3, figsize=(11, 7), layout="constrained")
-    for axes, scene in zip(grid.flat, scenes, strict=True):
-        for chunks, colour, label in ((scene.expert, "0.6", "expert"), (scene.policy, "C0", "policy")):
+    figure, axes_of = panels(3, 7.5, rows=2)
+    for axes, scene in zip(axes_of, scenes, strict=True):
+        for chunks, colour, label in ((scene.expert, COLOURS[6], "expert"), (scene.policy, COLOURS[0], "policy")):
             for i, chunk in enumerate(chunks):
                 x, y = scale * convention.path(chunk)[:, :2].T
-                axes.plot(x, y, color=colour, alpha=0.35, lw=0.9, label=label if i == 0 else None)
-        axes.set(title=f"seed {scene.seed}", xlabel=f"x ({unit})", ylabel=f"y ({unit})", aspect="equal")
-        axes.grid(alpha=0.3)
-    grid.flat[0].legend()
+                axes.plot(x, y, color=colour, alpha=0.4, lw=0.9, label=label if i == 0 else None)
+        axes.set(title=f"seed {scene.seed}", xlabel=f"x ({unit})", ylabel=f"y ({unit})")
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.locator_params(nbins=5)
     figure.suptitle(f"goal positions of the first chunk, from above: {plans} plans of each from the same scene")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    legend_below(figure)
+    for line in figure.legends[0].get_lines():
+        line.set(alpha=1.0, linewidth=2.0)
+    save(figure, path)

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import matplotlib
-import numpy as np
+from matplotlib.figure import Figure
 
 from paradp.checkpoints import read_info
 from paradp.checkpoints.cards import Trained
 from paradp.envs import all_tasks
 from paradp.rollouts.comparison import Compared, interval
-from paradp.rollouts.statistics import Estimate, PairedLoss, bootstrap
+from paradp.rollouts.statistics import PairedLoss, bootstrap
+from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
+from paradp.scripts.families import COLOURS, family_of
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.experts import EPISODES as EXPERT_EPISODES
 from paradp.scripts.studies.experts import FIGURES, ExpertFigures
+from paradp.scripts.studies.published import Page, estimate
 from paradp.scripts.studies.task_figures import (
     EACH,
     EPISODES,
@@ -27,9 +30,6 @@ from paradp.scripts.studies.task_figures import (
     measure,
     read_evaluation,
 )
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 
 def study_tasks(context: Context) -> None:
@@ -95,8 +95,9 @@ them explain nothing yet.
 
 ParaDiGMS' table for each task, and success against latency: {_links(context.out, measured)}.
 """
-    write_report(context.out / "tasks.md", "Tasks: does what Square shows hold elsewhere?", body)
-    _plot(measured, context.out / "tasks.png")
+    page = context.out / "tasks.md"
+    write_report(page, "Tasks: does what Square shows hold elsewhere?", body)
+    draw(page)
 
 
 def _experts(out: Path) -> dict[str, ExpertFigures]:
@@ -213,40 +214,42 @@ def _links(out: Path, measured: dict[str, TaskFigures]) -> str:
     return ", ".join(f"[{page.removesuffix('.md')}]({page})" for page in pages if (out / page).exists())
 
 
-def _plot(measured: dict[str, TaskFigures], path: Path) -> None:
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
-    for task, one in measured.items():
-        rounds = one.denoising.rounds
-        left.plot(list(rounds), [estimate.mean for estimate in rounds.values()], "o-", label=task)
-        undecided, rejections = one.denoising.undecided, one.denoising.rejections
-        middle.errorbar(
-            [undecided.mean],
-            [rejections.mean],
-            xerr=_bars([undecided]),
-            yerr=_bars([rejections]),
-            fmt="o",
-            capsize=2,
-            label=task,
-        )
-    left.set(xscale="log", xlabel="window", ylabel="rounds a plan, exact sampler, no first guess", ylim=(0, None))
-    left.set_xticks(list(rounds), [str(window) for window in rounds])
-    middle.set(xlabel="spread of plans for one observation", ylabel="rejections a plan", ylim=(0, None), xlim=(0, None))
-    places = np.arange(len(measured))
-    for i, name in enumerate(("para-ddpm", EXACT, "auto")):
-        ratios = [one.speed[name] for one in measured.values()]
-        bars = _bars([Estimate(r.median, (r.low, r.high)) for r in ratios])
-        right.bar(places + 0.27 * (i - 1), [r.median for r in ratios], 0.25, yerr=bars, label=name, capsize=2)
-    right.axhline(1, color="0.4", lw=0.8)
-    right.set_xticks(places, list(measured))
-    right.set(ylabel="times as fast as sequential DDPM, one robot")
-    right.margins(y=0.3)  # for the legend
-    for axes in (left, middle, right):
-        axes.legend()
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+MARKERS = "os^DvP*X"
 
 
-def _bars(estimates: list[Estimate]) -> list[list[float]]:
-    """How far intervals reach below and above, as matplotlib wants it."""
-    return [[e.mean - e.ci95[0] for e in estimates], [e.ci95[1] - e.mean for e in estimates]]
+def draw(path: Path) -> Figure:
+    """Draws the picture of a page from its tables; of each task its shipped policy, which comes first."""
+    page = Page(path)
+    rows = {row["task"]: row for row in reversed(page.table("task", "training", "rejections (95 %)"))}
+    speed = page.table(*_SPEED)
+    tasks = [row["task"] for row in speed]
+    windows = [int(column.removeprefix("window ")) for column in rows[tasks[0]] if column.startswith("window ")]
+    figure, (left, middle, right) = panels(3, 4.1)
+    for i, task in enumerate(tasks):
+        row = rows[task]
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        left.plot(windows, [float(row[f"window {window}"]) for window in windows], label=task, **style)
+        undecided, rejections = estimate(row["undecided (95 %)"]), estimate(row["rejections (95 %)"])
+        middle.plot(undecided.ci95, [rejections.mean] * 2, color=style["color"], lw=1.2)
+        middle.plot([undecided.mean] * 2, rejections.ci95, color=style["color"], lw=1.2)
+        middle.plot(undecided.mean, rejections.mean, ms=7, **style)
+    samplers = ("para-ddpm", EXACT, "auto")
+    for i, sampler in enumerate(samplers):
+        colour, marker = family_of(sampler).colour, family_of(sampler).marker
+        ratios = [estimate(row[sampler]) for row in speed]
+        x = [k + 0.2 * (i - 1) for k in range(len(tasks))]
+        right.vlines(x, *zip(*(ratio.ci95 for ratio in ratios), strict=True), color=colour, lw=2, alpha=0.5)
+        right.plot(x, [ratio.mean for ratio in ratios], marker, color=colour, ms=6, label=sampler)
+    right.axhline(1, color="0.4", lw=1, ls=":")
+    left.set(xscale="log", xlabel="window (steps)", ylabel="rounds a plan", ylim=(0, None), title="exact sampler: rounds")
+    left.set_xticks(windows, [str(window) for window in windows])
+    left.minorticks_off()
+    middle.set(xlabel="spread of plans for one observation\n(normalised units)", ylabel="rejections a plan, 95 %")
+    middle.set(ylim=(0, None), xlim=(0, None), title="exact sampler: rejections")
+    right.set_xticks(range(len(tasks)), tasks)
+    right.set(ylabel="times as fast, median and middle half", title="speed of a plan, against DDPM")
+    right.set_ylim(0, 1.35 * right.get_ylim()[1])  # room for the legend
+    right.legend(loc="upper left")
+    legend_below(figure, columns=len(tasks))
+    save(figure, path.with_suffix(".png"))
+    return figure

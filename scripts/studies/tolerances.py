@@ -1,19 +1,22 @@
 """What the tolerance buys and costs: rounds, evaluations, error, success; and the error if a budget ends the rounds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
+from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
+from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
 from paradp.scripts.studies.closed_loop import LOOP_HEADER, ClosedLoops
 from paradp.scripts.studies.context import Context
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from paradp.scripts.studies.published import Page, Row
 
 TOLERANCES = ("0.001", "0.01", "0.1", "0.3", "1.0")
 BUDGETS = (2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30)
@@ -50,8 +53,9 @@ state with the prediction there held, and is marked as not converged.
 
 ![error and rounds against the tolerance; error against the budget]({context.task}-tolerances.png)
 """
-    write_report(context.out / f"{context.task}-tolerances.md", f"{context.task}: tolerance and budget of ParaDDPM", body)
-    _plot(tolerances, budgets, context.out / f"{context.task}-tolerances.png")
+    page = context.out / f"{context.task}-tolerances.md"
+    write_report(page, f"{context.task}: tolerance and budget of ParaDDPM", body)
+    draw(page)
 
 
 _BUDGET_COLUMNS = ("converged", "error, median", "99th percentile", "evaluations")
@@ -75,24 +79,36 @@ def _budget_cells(measured: Measured) -> list[str]:
     return [f"{measured.converged:.0%}", f"{median:.1e}", f"{high:.1e}", f"{measured.evaluations.mean():.0f}"]
 
 
-def _plot(tolerances: dict[str, list[Measured]], budgets: dict[str, list[Measured]], path: Path) -> None:
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
-    taus = [float(t) for t in TOLERANCES]
-    for split in SPLITS:
-        _error_band(left, taus, tolerances[split], split)
-        middle.plot(taus, [m.rounds.mean() for m in tolerances[split]], "o-", label=split)
-        _error_band(right, list(BUDGETS), budgets[split], split)
-    left.set(xscale="log", yscale="log", xlabel="tolerance τ", ylabel="error of a chunk: median to 99th percentile")
-    middle.set(xscale="log", xlabel="tolerance τ", ylabel="rounds a chunk", ylim=(0, None))
-    right.set(yscale="log", xlabel="budget of rounds (τ = 0.1)", ylabel="error of a chunk: median to 99th percentile")
-    for axes in (left, middle, right):
-        axes.legend(title="split")
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+def draw(path: Path) -> Figure:
+    """Draws the picture of a page from its tables."""
+    page = Page(path)
+    by_tolerance, by_budget = page.table("split, tolerance τ", *COST_HEADER), page.table("rounds", "unit: converged")
+    figure, (left, middle, right) = panels(3, 3.9)
+    for split, colour in zip(SPLITS, COLOURS, strict=False):
+        rows = [row for row in by_tolerance if row["split, tolerance τ"].startswith(f"{split}, ")]
+        taus = [float(row["split, tolerance τ"].split(", ")[1]) for row in rows]
+        _error_band(left, taus, rows, "error, median", "99th percentile", colour)
+        middle.plot(taus, [float(row["rounds a chunk"]) for row in rows], "o-", color=colour)
+        rounds = [float(row["rounds"]) for row in by_budget]
+        _error_band(right, rounds, by_budget, f"{split}: error, median", f"{split}: 99th percentile", colour)
+    left.set(xscale="log", yscale="log", ylabel="error of a chunk (normalised units)", title="error")
+    middle.set(xscale="log", ylabel="rounds a chunk, mean", ylim=(0, None), title="rounds")
+    right.set(yscale="log", xlim=(0, None), xlabel="budget of rounds (τ = 0.1)", title="error if a budget ends the rounds")
+    for axes in (left, middle):
+        axes.set_xlabel("tolerance τ")
+        axes.set_xticks([float(tolerance) for tolerance in TOLERANCES], TOLERANCES)
+        axes.minorticks_off()
+    for axes in (left, right):
+        axes.set_ylim(1e-6, 5)
+    lines = [Line2D([], [], marker="o", color=c, label=f"{s} split") for s, c in zip(SPLITS, COLOURS, strict=False)]
+    bands = [Line2D([], [], color="0.4", ls=ls, label=of) for ls, of in (("-", "median"), ("--", "99th percentile"))]
+    legend_below(figure, columns=4, handles=[*lines, *bands])
+    save(figure, path.with_suffix(".png"))
+    return figure
 
 
-def _error_band(axes: plt.Axes, x: list[float] | list[int], measured: list[Measured], label: str) -> None:
-    median, high = np.array([np.percentile(m.error, [50, 99]) for m in measured]).T  # type: ignore[arg-type]
-    (line,) = axes.plot(x, median, "o-", label=label)
-    axes.fill_between(x, median, high, alpha=0.2, color=line.get_color())
+def _error_band(axes: Axes, x: Sequence[float], rows: Sequence[Row], median: str, high: str, colour: str) -> None:
+    middle, top = ([float(row[name]) for row in rows] for name in (median, high))
+    axes.plot(x, middle, "o-", color=colour)
+    axes.plot(x, top, "--", color=colour, lw=1)
+    axes.fill_between(x, middle, top, alpha=0.12, color=colour, lw=0)

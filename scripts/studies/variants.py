@@ -2,19 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-import matplotlib
-import numpy as np
+from matplotlib.figure import Figure
 
 from paradp.checkpoints import load_policy, read_info
+from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
+from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
-from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
+from paradp.scripts.studies.bench import COST_HEADER, Bench
 from paradp.scripts.studies.closed_loop import ClosedLoops, success_rate
 from paradp.scripts.studies.context import Context
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from paradp.scripts.studies.published import Page
 
 SAMPLERS = ("para-ddpm", "para-ddpm:split=linear:tolerance=0.03", "para-ddim-15", "para-dpm-solver-15", "speculative-ddpm")
 
@@ -59,10 +59,9 @@ ask how samplers converge on them, not how well they can get.)
 
 ![rounds by policy and sampler]({context.task}-variants.png)
 """
-    write_report(
-        context.out / f"{context.task}-variants.md", f"{context.task}: other schedules, predictions, networks", body
-    )
-    _plot(measured, context.out / f"{context.task}-variants.png")
+    page = context.out / f"{context.task}-variants.md"
+    write_report(page, f"{context.task}: other schedules, predictions, networks", body)
+    draw(page)
 
 
 _SUCCESS = "success of ddpm (95 %)"
@@ -97,20 +96,28 @@ def _success(training: Path, bench: Bench) -> str:
     return success_rate(found.success) if found else ""
 
 
-def _plot(measured: dict[str, list[Measured]], path: Path) -> None:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
-    names, width = list(measured), 0.8 / len(SAMPLERS)
-    for i, sampler in enumerate(SAMPLERS):
-        x = np.arange(len(names)) + (i - (len(SAMPLERS) - 1) / 2) * width
-        left.bar(x, [measured[n][i].rounds.mean() for n in names], width, label=sampler)
-        errors = [measured[n][i].error for n in names]
-        if all(e is not None for e in errors):
-            right.bar(x, [np.median(e) for e in errors], width, label=sampler)  # type: ignore[arg-type]
-    left.set(ylabel="rounds a chunk")
-    right.set(ylabel="median error of a chunk", yscale="log")
+def draw(path: Path) -> Figure:
+    """Draws the picture of a page from its tables."""
+    rows = Page(path).table("policy", "sampler", *COST_HEADER)
+    names, samplers = (list(dict.fromkeys(row[key] for row in rows)) for key in ("policy", "sampler"))
+    figure, (left, right) = panels(2, 4.2)
+    for i, sampler in enumerate(samplers):
+        of = {row["policy"]: row for row in rows if row["sampler"] == sampler}
+        x = [k + 0.14 * (i - (len(samplers) - 1) / 2) for k in range(len(names))]
+        style: dict[str, Any] = {"color": COLOURS[i], "marker": "o^sDP"[i % 5], "ls": "", "ms": 6}
+        left.vlines(x, 0, [float(of[name]["rounds a chunk"]) for name in names], color=COLOURS[i], lw=2, alpha=0.4)
+        left.plot(x, [float(of[name]["rounds a chunk"]) for name in names], label=sampler, **style)
+        try:
+            errors = [float(of[name]["error, median"]) for name in names]
+        except ValueError:
+            continue  # an exact sampler has none
+        right.plot(x, errors, **style)
+    left.set(ylabel="rounds a chunk, mean", ylim=(0, None), title="rounds")
+    right.set(ylabel="error of a chunk, median (normalised units)", yscale="log", title="error (exact samplers have none)")
     for axes in (left, right):
-        axes.set_xticks(np.arange(len(names)), names)
-        axes.grid(alpha=0.3, axis="y")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(SAMPLERS), fontsize="small")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlabel("trained policy")
+        axes.grid(visible=False, axis="x")
+    legend_below(figure)
+    save(figure, path.with_suffix(".png"))
+    return figure

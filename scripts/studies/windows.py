@@ -2,19 +2,20 @@
 
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import torch
+from matplotlib.figure import Figure
 
 from paradp.checkpoints import load_policy
 from paradp.sampler import NoisePath, Picard
+from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
+from paradp.scripts.families import family_of
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
 from paradp.scripts.studies.context import Context
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from paradp.scripts.studies.published import Page
 
 WINDOWS = (5, 8, 10, 15, 20, 30, 50, 75, 100)
 SAMPLERS = ("para-ddpm", "para-ddpm:split=linear", "speculative-ddpm")
@@ -50,8 +51,9 @@ environments rows.
 
 ![rounds, evaluations and memory against the window]({context.task}-windows.png)
 """
-    write_report(context.out / f"{context.task}-windows.md", f"{context.task}: the width of the window", body)
-    _plot(measured, memory, context.out / f"{context.task}-windows.png")
+    page = context.out / f"{context.task}-windows.md"
+    write_report(page, f"{context.task}: the width of the window", body)
+    draw(page)
 
 
 def _peak_memory(task: str, window: int, batch: int) -> float:
@@ -84,19 +86,35 @@ def _memory(key: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def _plot(measured: dict[str, list[Measured]], memory: dict[int, list[float]], path: Path) -> None:
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
-    for sampler, results in measured.items():
-        left.plot(WINDOWS, [m.rounds.mean() for m in results], "o-", label=sampler)
-        middle.plot(WINDOWS, [m.evaluations.mean() for m in results], "o-", label=sampler)
-    for batch, mebibytes in memory.items():
-        right.plot(WINDOWS, mebibytes, "o-", label=f"{batch} environment{'s' * (batch > 1)}")
-    left.set(ylabel="rounds a chunk", ylim=(0, None))
-    middle.set(ylabel="evaluations a chunk", ylim=(0, None))
-    right.set(ylabel="peak memory of a solve, MiB", yscale="log")
+def draw(path: Path) -> Figure:
+    """Draws the picture of a page from its tables."""
+    page = Page(path)
+    rows, memory = page.table("sampler", "window", *COST_HEADER), page.table("window", "1 environment, MiB")
+    figure, (left, middle, right) = panels(3, 3.8)
+    for sampler in dict.fromkeys(row["sampler"] for row in rows):
+        of = [row for row in rows if row["sampler"] == sampler]
+        family = family_of(sampler)
+        style: dict[str, Any] = {
+            "color": family.colour,
+            "marker": family.marker,
+            "ls": "--" if "linear" in sampler else "-",
+            "label": sampler,
+        }
+        windows = [int(row["window"]) for row in of]
+        left.plot(windows, [float(row["rounds a chunk"]) for row in of], **style)
+        middle.plot(windows, [float(row["evaluations"]) for row in of], **style)
+    windows = [int(row["window"]) for row in memory]
+    for column, line in zip(list(memory[0])[1:], ("-", "--"), strict=True):
+        label = column.removesuffix(", MiB")
+        right.plot(windows, [float(row[column]) for row in memory], f"o{line}", color="0.3", label=label)
+    left.set(ylabel="rounds a chunk, mean", title="rounds")
+    middle.set(ylabel="evaluations a chunk, mean", title="evaluations of the network")
+    right.set(ylabel="memory (MiB)", title="peak memory of a ParaDDPM solve")
     for axes in (left, middle, right):
-        axes.set_xlabel("window")
-        axes.legend()
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+        axes.set(xscale="log", xlabel="window (steps)", ylim=(0, None))
+        axes.set_xticks((5, 10, 20, 50, 100), ("5", "10", "20", "50", "100"))
+        axes.minorticks_off()
+    right.legend()
+    legend_below(figure)
+    save(figure, path.with_suffix(".png"))
+    return figure

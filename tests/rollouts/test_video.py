@@ -1,13 +1,18 @@
 """Films of any size of frame, and what is said when one cannot be written."""
 
 import resource
+from dataclasses import dataclass
+from unittest.mock import MagicMock
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 
 from paradp.policy import Replan
-from paradp.rollouts.captions import EXECUTED, LEFT, WAITING, Caption, Captions, ChunkStrip
+from paradp.rollouts import strips
+from paradp.rollouts.captions import EXECUTED, LEFT, WAITING, Caption, Captions, ChunkStrip, footed, headed
+from paradp.rollouts.directory import steps_table
+from paradp.rollouts.environments import Scenery
 from paradp.rollouts.records import Episode, StepRecord
 from paradp.rollouts.video import Film, VideoRecorder, film_of, side_by_side
 
@@ -128,3 +133,34 @@ def test_films_side_by_side_last_as_long_as_the_longest(tmp_path):
     assert iio.imread(tmp_path / "six.mp4", plugin="pyav").shape == (8, 128, 288, 3)
     with pytest.raises(ValueError, match="there is no film"):
         side_by_side([], tmp_path / "none.mp4")
+
+
+@dataclass(frozen=True)
+class Greys(Scenery):
+    """A simulator whose pictures get brighter with every step."""
+
+    def make(self):
+        env = MagicMock()
+        env.render.side_effect = lambda: np.full((64, 64, 3), env.step.call_count, np.uint8)
+        return env
+
+
+def test_a_strip_says_when_how_long_and_which_action(monkeypatch):
+    written = []
+    monkeypatch.setattr(strips, "footed", lambda picture, words, line: written.append(words) or footed(picture, words, line))
+    records = [step(0, 2, held=True), step(1, held=True), *map(step, range(2, 9)), step(9, 0), *map(step, range(10, 16))]
+    table = steps_table([Episode(seed, 1.0, True, 0.0, 1.0, records) for seed in (3, 4)])
+    strip = strips.film_strip(Greys("square", "absolute"), 4, table, 7)
+    assert strip.shape == (strips.HEIGHT + 3 * strips.LINE, 8 * strips.HEIGHT, 3)
+    assert written[0] == ["0.1 s", "", "waits for a plan"]  # step 0 of 16
+    assert written[3] == ["0.3 s", "plan 50 ms", "action 5 of 7"]  # step 6; the chunk began at step 2
+    assert written[4] == ["0.5 s", "plan 50 ms", "action 1 of 7"]  # step 9, with a plan of its own
+    assert written[7] == ["0.8 s", "plan 50 ms", "action 7 of 7"]
+
+
+def test_a_headline_is_above_the_picture_and_fits():
+    picture = frames(96, 512, 1)[0]
+    drawn = headed(picture, "square · " + 20 * "long-sampler ", "seed 3 · success", 20)
+    assert drawn.shape == (116, 512, 3) and (drawn[20:] == picture).all()
+    text = (drawn[:20] > 128).all(-1)
+    assert text[:, :230].any() and text[:, 400:].any() and not text[:, 235:330].any()  # the long one is shortened

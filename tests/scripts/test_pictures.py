@@ -1,18 +1,28 @@
 """Pictures name what they show, end where their scale ends, and say it once."""
 
 import itertools
+import pathlib
+import shutil
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.path import Path
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
+from PIL import Image
 
+from paradp.rollouts.captions import BACKGROUND
 from paradp.rollouts.statistics import Estimate, wilson
+from paradp.rollouts.strips import HEADLINE, HEIGHT
 from paradp.scripts.action_plot import dimension_names, plot_actions
 from paradp.scripts.bench_plot import plot_bench
 from paradp.scripts.families import family_of, wrapped
 from paradp.scripts.figures import Late, periods, plot_late
 from paradp.scripts.planning_time import BenchRow
+from paradp.scripts.studies.published import Page, estimate
+from paradp.scripts.studies.published_runs import measured_runs
+from paradp.scripts.studies.redraw import redraw
 from paradp.scripts.trade_off import Measured, pareto_front, plot_trade_off
 
 LONG = "para-ddpm:split=linear:tolerance=0.1:window=10"
@@ -62,13 +72,91 @@ FAMILY_ORDER = [family_of(name).name for name in ("ddpm", "ddim-5", "para-ddpm",
 def test_names_cover_neither_each_other_nor_a_point(tmp_path):
     runs = [measured(name, 180 + i, 12 + 9 * i) for i, name in enumerate(NAMES)]
     figure = plot_trade_off(runs, "square", periods("square", 8), tmp_path / "picture.png")
-    axes = figure.axes[0]
-    names = [text for text in axes.texts if joined(text.get_text()) in NAMES]
-    assert len(names) == len(NAMES)
-    boxes = [matplotlib.text.Text.get_window_extent(text) for text in names]
+    check_names(figure.axes[0], runs, "success")
+
+
+def check_names(axes, runs, measure: str) -> None:
+    """Every point is named; names cover nothing; lines from points to names cross neither each other nor a name."""
+    names = [text for text in axes.texts if isinstance(text, Annotation) and text.anncoords == "figure pixels"]
+    known = {run.label for run in runs} | {str(i + 1) for i in range(len(runs))}
+    assert len(names) == len(runs) and {joined(name.get_text()) for name in names} <= known
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-    points = [axes.transData.transform((run.p50, run.worth["success"].mean)) for run in runs]
-    assert not any(box.overlaps(Bbox.from_bounds(x - 2, y - 2, 4, 4)) for box in boxes for x, y in points)
+    points = [axes.transData.transform((run.p50, run.worth[measure].mean)) for run in runs]
+    half = 3.5 * axes.figure.dpi / 72  # of a marker
+    assert not any(
+        box.overlaps(Bbox.from_bounds(x - half, y - half, 2 * half, 2 * half)) for box in boxes for x, y in points
+    )
+    lines = {name: Path(name.arrow_patch.get_path().vertices[[0, -1]]) for name in names if name.arrow_patch is not None}
+    for (a, line), (b, other) in itertools.combinations(lines.items(), 2):
+        assert not line.intersects_path(other, filled=False), f"the lines to {a.get_text()} and {b.get_text()} cross"
+    covering = ((a, b) for a, b in itertools.permutations(names, 2) if a in lines)
+    for a, b in covering:
+        assert not lines[a].intersects_bbox(Text.get_window_extent(b)), f"{b.get_text()} lies on {a.get_text()}'s line"
+
+
+RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
+TRADE_OFFS = [p for p in sorted(RESULTS.glob("*.md")) if "| plan p95 |" in p.read_text() and p.with_suffix(".png").exists()]
+
+
+@pytest.fixture(scope="module")
+def redrawn(tmp_path_factory):
+    """Picture → figure, of all that can be drawn from what is published."""
+    out = tmp_path_factory.mktemp("redrawn") / "results"
+    shutil.copytree(RESULTS, out, ignore=shutil.ignore_patterns("*-strips"))
+    return {path.relative_to(out): figure for page in sorted(out.glob("**/*.md")) for path, figure in redraw(page)}
+
+
+@pytest.mark.parametrize("page", TRADE_OFFS, ids=lambda page: page.stem)
+def test_names_in_published_pictures_are_free_of_crossings(redrawn, page):
+    runs, figure = measured_runs(Page(page)), redrawn[pathlib.Path(page.name).with_suffix(".png")]
+    for axes, measure in zip(figure.axes, runs[0].worth, strict=False):
+        check_names(axes, runs, measure)
+
+
+def test_every_task_has_a_published_picture():
+    assert {f"{task}-reward-vs-latency" for task in ("square", "lift", "can", "stack", "pusht")} <= {
+        p.stem for p in TRADE_OFFS
+    }
+
+
+def test_pictures_are_legible_where_a_page_is_1000_pixels_wide(redrawn):
+    assert len(redrawn) >= 20
+    for path, figure in redrawn.items():
+        width, height = Image.open(RESULTS / path).size
+        assert (width, height) == tuple(figure.canvas.get_width_height()), f"{path} is not as the program draws it"
+        letters = [
+            text.get_fontsize() * 1000 / 72 / max(figure.get_figwidth(), 10)
+            for text in figure.findobj(Text)
+            if text.get_text()
+        ]
+        assert min(letters) >= 11, path
+
+
+def test_pictures_explain_themselves(redrawn):
+    """Legends, names of axes, and rates that end at 1."""
+    for path, figure in redrawn.items():
+        assert figure.legends or all(axes.get_legend() for axes in figure.axes), f"{path} has no legend"
+        for axes in figure.axes:
+            below = [other for other in figure.axes if other.get_position().x0 == axes.get_position().x0]
+            ticks = [tick.get_text() for tick in axes.get_xticklabels()]
+            named = any(other.get_xlabel() for other in below) or not all(map(is_number, ticks))
+            assert named, f"{path}: an axis has numbers and no name"
+            for name, (_, end) in ((axes.get_xlabel(), axes.get_xlim()), (axes.get_ylabel(), axes.get_ylim())):
+                assert end == 1.0 or not name.startswith(("success", "share")), f"{path}: {name} goes on beyond 1"
+
+
+@pytest.mark.parametrize("folder", sorted(RESULTS.glob("*-strips")), ids=lambda folder: folder.name)
+def test_published_strips_have_a_headline(folder):
+    for path in folder.iterdir():
+        strip = np.asarray(Image.open(path).convert("RGB"))
+        assert strip.shape[0] >= HEIGHT + HEADLINE, path
+        line = strip[:HEADLINE]
+        assert (line[0] == BACKGROUND).all() and (line > 200).all(-1).sum() > 100, path  # with letters on it
+
+
+def is_number(text: str) -> bool:
+    return text.lstrip("−").replace(".", "").isdigit()
 
 
 def test_the_front_is_what_nothing_beats():
@@ -146,3 +234,21 @@ def test_long_names_are_broken_where_they_can_be():
     assert wrapped(LONG, 24) == "para-ddpm:split=linear:\ntolerance=0.1:window=10"
     assert wrapped("ddpm, fixed:200, push", 24) == "ddpm, fixed:200, push"
     assert wrapped("speculative-ddpm:window=8, fixed:200", 26) == "speculative-ddpm:window=8,\nfixed:200"
+
+
+def test_pages_are_read_back(tmp_path):
+    assert estimate("0.950 (0.910–0.973)") == Estimate(0.95, (0.91, 0.973))
+    assert estimate("-0.085 (-0.145–-0.030)") == Estimate(-0.085, (-0.145, -0.03))
+    assert estimate("+0.0003 (-0.0026 to 0.0037)") == Estimate(0.0003, (-0.0026, 0.0037))
+    assert estimate("1.17 × (1.01–1.35)") == Estimate(1.17, (1.01, 1.35))
+    with pytest.raises(ValueError, match="'baseline' is not a value with its interval"):
+        estimate("baseline")
+    path = tmp_path / "page.md"
+    path.write_text("# x: 20 episodes\n\n|  | `a` |\n| --- | --- |\n| `b` | 1 |\n\ntext\n\n| c |\n| --- |\n| 2 |\n")
+    page = Page(path)
+    assert page.tables == [[{"0": "b", "a": "1"}], [{"c": "2"}]]
+    assert page.table("`a`") == page.tables[0] and page.number(r"(\d+) episodes") == 20
+    with pytest.raises(ValueError, match=r"page\.md has no table with the columns a, c"):
+        page.table("a", "c")
+    with pytest.raises(ValueError, match=r"page\.md does not say"):
+        page.number(r"(\d+) plans")

@@ -1,0 +1,62 @@
+"""What pages of docs/results say, read from their tables: their pictures can be drawn again without measuring again."""
+
+import re
+from pathlib import Path
+
+from paradp.rollouts.statistics import Estimate
+
+Row = dict[str, str]
+NUMBER = r"[+-]?\d+(?:\.\d+)?"
+ESTIMATE = re.compile(rf"({NUMBER}) ?×? \(({NUMBER})(?:–| to )({NUMBER})\)")
+
+
+class Page:
+    """A page of results.
+
+    Raises:
+        ValueError: a table that is asked for is not there.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self.text = path.read_text()
+        self.tables = _tables(self.text)
+
+    def table(self, *columns: str) -> list[Row]:
+        """The first table that has all these columns."""
+        asked = {column.strip("`") for column in columns}
+        found = next((rows for rows in self.tables if rows[0].keys() >= asked), None)
+        if found is None:
+            raise ValueError(f"{self._path} has no table with the columns {', '.join(columns)}")
+        return found
+
+    def number(self, pattern: str) -> float:
+        """The number that a group of a regular expression finds in the text."""
+        found = re.search(pattern, self.text)
+        if found is None:
+            raise ValueError(f"{self._path} does not say {pattern!r}")
+        return float(found[1])
+
+
+def estimate(cell: str) -> Estimate:
+    """Of `0.950 (0.910–0.973)`, `0.0003 (-0.0026 to 0.0037)` or `1.17 × (1.01–1.35)`.
+
+    Raises:
+        ValueError: the cell reads otherwise.
+    """
+    found = ESTIMATE.match(cell)
+    if found is None:
+        raise ValueError(f"{cell!r} is not a value with its interval")
+    mean, low, high = map(float, found.groups())
+    return Estimate(mean, (low, high))
+
+
+def _tables(text: str) -> list[list[Row]]:
+    """All tables with rows, as rows of column → cell; columns that have no name are called by their number."""
+    tables = []
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        header, _, *rows = ([cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in block.splitlines())
+        names = [name or str(i) for i, name in enumerate(header)]
+        if rows:
+            tables.append([dict(zip(names, row, strict=True)) for row in rows])
+    return tables

@@ -1,0 +1,59 @@
+"""Pages of evaluations, read back: what is drawn of them."""
+
+import re
+
+from paradp.scripts.figures import Late, late_run, periods
+from paradp.scripts.studies.published import Page, Row, estimate
+from paradp.scripts.trade_off import Measured, Period
+
+LATENCIES = ("cell", "plan p50", "plan p95", "plan p99")
+OUTCOMES = ("cell", "success (95 %)")
+HEADING = r"# (\w+): (\d+) episodes, seeds \d+ to \d+ a cell"
+# As labels say them.
+DISTURBANCES = ("push", "belt")
+# Ta of the shipped policies.
+EXECUTE = 8
+
+
+def measured_runs(page: Page) -> list[Measured]:
+    """What `plot_trade_off` draws."""
+    outcomes, latencies = page.table(*OUTCOMES), page.table(*LATENCIES)
+    graded = any(row.get("reward (95 %)", row["success (95 %)"]) != row["success (95 %)"] for row in outcomes)
+    return [_measured(*rows, graded) for rows in zip(outcomes, latencies, strict=True)]
+
+
+def _measured(outcome: Row, latency: Row, graded: bool) -> Measured:
+    label = _label(outcome)
+    if label != _label(latency):
+        raise ValueError(f"rows of different runs: {label} and {_label(latency)}")
+    success = {"success": estimate(outcome["success (95 %)"])}
+    reward = {"reward": estimate(outcome["reward (95 %)"])} if graded else {}
+    p50, p95, p99 = (float(latency[name]) for name in LATENCIES[1:])
+    # Whoever chose a sampler did not choose what else its label says: clock and disturbance.
+    return Measured(label, reward | success, p50, p95, p99, world=", ".join(label.split(", ")[1:]))
+
+
+def late_runs(page: Page) -> list[Late]:
+    """What `plot_late` draws: runs under clocks that gave every plan the same latency."""
+    found = []
+    for row in page.table(*OUTCOMES):
+        parts = _label(row).split(", ")
+        clock = next((part for part in parts if re.fullmatch(r"ideal|fixed:.+", part)), "")
+        world = next((part for part in parts if part in DISTURBANCES), "undisturbed")
+        late = late_run(_label(row), clock, world, estimate(row["success (95 %)"]))
+        found += [late] if late else []
+    return found
+
+
+def title_and_periods(page: Page) -> tuple[str, list[Period]]:
+    """Task and number of episodes, by the heading; what a plan may have to fit into, by the command that made the page."""
+    heading = re.match(HEADING, page.text)
+    if heading is None:
+        raise ValueError("the page does not begin with its task and its number of episodes")
+    task, episodes = heading.groups()
+    execute = re.search(r"--execute[ =](\d+)", page.text)
+    return f"{task}, {episodes} episodes each", periods(task, int(execute[1]) if execute else EXECUTE)
+
+
+def _label(row: Row) -> str:
+    return re.sub(r"^\d+\. ", "", row["cell"])

@@ -1,0 +1,83 @@
+"""The pictures of docs/results once more, from what is published there: nothing is measured."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from paradp.rollouts.statistics import Estimate
+from paradp.scripts.bench_plot import plot_bench
+from paradp.scripts.console import say
+from paradp.scripts.figures import periods, plot_late
+from paradp.scripts.planning_time import BenchRow
+from paradp.scripts.studies import agreement, distributions, mixture, real_time, tasks, tolerances, variants, windows
+from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.published import Page
+from paradp.scripts.studies.published_runs import EXECUTE, HEADING, late_runs, measured_runs, title_and_periods
+from paradp.scripts.trade_off import Measured, plot_trade_off
+
+STUDIES = {
+    "agreement": agreement.draw,
+    "distributions": distributions.draw,
+    "mixture": mixture.draw,
+    "real-time": real_time.draw,
+    "tasks": tasks.draw,
+    "tolerances": tolerances.draw,
+    "variants": variants.draw,
+    "windows": windows.draw,
+}
+
+
+def study_redraw(context: Context) -> None:
+    """Draws the pictures of OUT again that its pages and JSON files tell enough of; leaves all others."""
+    for page in sorted(context.out.glob("**/*.md")):
+        for path, _ in redraw(page):
+            say(str(path))
+
+
+def redraw(page: Path) -> Iterator[tuple[Path, Figure]]:
+    """The pictures of one page, one by one: where they were written, and the figure, closed."""
+    picture = page.with_suffix(".png")
+    study = next((draw for name, draw in STUDIES.items() if page.stem.endswith(name)), None)
+    if study is not None:
+        yield picture, study(page)
+        if study is mixture.draw:
+            trajectories = page.with_name(mixture.TRAJECTORIES)
+            yield trajectories, mixture.draw_trajectories(trajectories)
+    elif page.stem == "comparison":
+        yield picture, _redraw_comparison(page, picture)
+    elif page.with_suffix(".json").exists() and picture.exists():
+        rows = [BenchRow(**row) for row in json.loads(page.with_suffix(".json").read_text())]
+        yield picture, plot_bench(rows, picture)
+    else:
+        yield from _redraw_evaluation(page, picture)
+
+
+def _redraw_evaluation(page: Path, picture: Path) -> Iterator[tuple[Path, Figure]]:
+    told, clocks = Page(page), page.with_name(f"{page.stem}-clocks.png")
+    if not re.match(HEADING, told.text):
+        return
+    title, periods = title_and_periods(told)
+    if picture.exists():
+        yield picture, plot_trade_off(measured_runs(told), title, periods, picture)
+    if clocks.exists():
+        yield clocks, plot_late(late_runs(told), title.split(",")[0], clocks)
+
+
+def _redraw_comparison(page: Path, picture: Path) -> Figure:
+    """Of `paradp rollout`, from the summaries beside it."""
+    names = list(Page(page).tables[0][0])[1:]
+    files = [path for name in names if (path := page.parent / f"{name}.json").exists()]
+    told = [json.loads(path.read_text()) for path in files]
+    runs = [_measured(summary) for summary in told]
+    first = told[0]
+    title = f"{first['task']}, {first['episodes']} episodes each"
+    return plot_trade_off(runs, title, periods(first["task"], EXECUTE), picture)
+
+
+def _measured(summary: dict) -> Measured:
+    latency, success = summary["latency_ms_batch1"]["replan"], summary["success"]
+    worth = {"success": Estimate(success["mean"], tuple(success["ci95"]))}
+    return Measured(summary["sampler"]["name"], worth, latency["p50"], latency["p95"], latency["p99"])
