@@ -22,10 +22,12 @@ from paradp.policy import PolicySpec, Replan
 from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES, EPISODE_BYTES
 from paradp.policy.files.reading import read_object, read_validated
+from paradp.policy.files.writing import remove_left_overs
 from paradp.policy.identity import differences
 from paradp.rollouts.records import Episode, jerk
 
 _EPISODE = TypeAdapter(Episode)
+PARTIAL_FILM = ".partial.mp4"  # ends the name of a film that is not finished
 _SEED = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -72,7 +74,7 @@ class RunDirectory:
             )
 
     def open(self, identity: dict[str, Any], seeds: range) -> OutputLock:
-        """Starts a run, or continues it; nobody else can until the lock is released.
+        """Starts a run, or continues it; nobody else can until the lock is released. What a killed one was writing is removed.
 
         Args:
             identity, seeds: as those of `check`.
@@ -87,6 +89,9 @@ class RunDirectory:
             if not (marker := self.path / "run.json").exists():
                 write_whole(marker, (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode())
             self._episodes.mkdir(exist_ok=True)
+            remove_left_overs(self._episodes)
+            for film in (self.path / "videos").glob(f"*{PARTIAL_FILM}"):
+                film.unlink()
         except BaseException:
             lock.release()
             raise

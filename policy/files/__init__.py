@@ -6,7 +6,7 @@ tensors.py      safetensors
 zarr_store.py   zarr 3, whose chunks zstd.py looks through
 hdf5.py         HDF5
 tables.py       parquet
-writing.py      whole files
+writing.py      whole files, through links
 
 Nothing here is of robots or policies. h5py, zarr and pyarrow are imported where they are used.
 """

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,19 @@ def test_other_files_among_the_episodes_are_not_episodes(run):
         (run.path / f"episodes/{name}.json").write_text("[]")
     (run.path / "episodes/7.json.partial").write_text("")
     assert run.seeds() == {0, 1, 2} and [e.seed for e in run.episodes(range(9))] == [0, 1, 2]
+
+
+def test_what_a_killed_run_was_writing_is_cleared_away_by_the_next(run):
+    """Half an episode, half a film; what is finished stays."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (run.path / "videos").mkdir()
+    left = [run.path / f"episodes/.7.json.partial-{dead.pid}", run.path / "videos/7.partial.mp4"]
+    kept = [run.path / "videos/6-success.mp4", run.path / "episodes/2.json"]
+    for path in (*left, kept[0]):
+        path.write_bytes(b"half")
+    with run.open(run.identity(), range(9)):
+        assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
 
 
 def test_an_episode_that_is_a_pipe_or_a_link_is_not_waited_for(run, tmp_path):
