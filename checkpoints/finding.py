@@ -60,9 +60,8 @@ def put_back(path: Path) -> None:
         except OSError as error:
             # The save goes on, or another process has put it back: either way it has its name again.
             if not path.is_dir():
-                raise OSError(
-                    error.errno, f"a save was interrupted; rename {old} to it ({error.strerror})", str(path)
-                ) from error
+                problem = f"a save was interrupted; rename {old} to it ({error.strerror})"
+                raise OSError(error.errno, problem, str(path)) from error
 
 
 def check_ours(path: Path) -> None:

@@ -85,7 +85,7 @@ def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = 
 
 
 def _replace(place: Path, partial: Path, old: Path) -> None:
-    """Puts the new checkpoint where the old one is. No file system of Linux's replaces a directory in one step everywhere."""
+    """Puts the new checkpoint where the old one is: two renames, for not every file system replaces a directory in one."""
     while True:
         if place.exists():
             place.rename(old)

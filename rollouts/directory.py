@@ -74,7 +74,7 @@ class RunDirectory:
             )
 
     def open(self, identity: dict[str, Any], seeds: range) -> OutputLock:
-        """Starts a run, or continues it; nobody else can until the lock is released. What a killed one was writing is removed.
+        """Starts a run, or continues it; nobody else can until the lock is released. Half-written files are removed.
 
         Args:
             identity, seeds: as those of `check`.
