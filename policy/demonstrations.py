@@ -23,11 +23,12 @@ from urllib.parse import quote
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock
 from paradp.policy.files.limits import CHUNK_STEPS, MOST_EPISODES
 from paradp.policy.files.reading import first_problem
 from paradp.policy.files.zarr_store import StoredArray, append, check_store, create_store, open_store
-from paradp.policy.identity import describe, differences, digest
+from paradp.policy.identity import changed, describe, differences, digest
 from paradp.policy.quantities import check_quantities
 
 if TYPE_CHECKING:
@@ -140,8 +141,10 @@ class Demonstrations:
     @classmethod
     def _open_same(cls, path: Path, info: DemonstrationInfo, mode: Literal["r", "r+"]) -> "Demonstrations":
         demonstrations = cls.open(path, mode)
-        if differing := differences(describe(demonstrations.info), describe(info)):
-            raise ValueError(f"{path} holds other demonstrations ({differing}); choose another --out or remove it")
+        sides = describe(demonstrations.info), describe(info)
+        if differing := differences(*sides):
+            said = f"{path} holds other demonstrations ({differing}); choose another --out or remove it"
+            raise SettingError(said, *changed(*sides))
         return demonstrations
 
     def close(self) -> None:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from paradp.policy.arithmetic import Arithmetic, Step, measure, step_on_a_copy
 from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.demonstrations import DemonstrationInfo, Demonstrations
+from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock, refuse_filled
-from paradp.policy.identity import describe, differences, digest
+from paradp.policy.identity import changed, describe, differences, digest
 from paradp.policy.metrics_log import MetricsLog
 from paradp.policy.networks import build_network
 from paradp.policy.normalizer import Normalizer
@@ -187,9 +188,11 @@ class _Run:
                 refuse_filled(self._out, "training")
             return None
         asked = self._identity | ({} if self._bf16 is None else {"bf16": self._bf16})
-        if differing := differences(noted.identity | {"bf16": noted.arithmetic.bf16}, asked):
-            raise ValueError(
-                f"{self._out} holds a run with another configuration or other data ({differing}); choose another --out"
+        there = noted.identity | {"bf16": noted.arithmetic.bf16}
+        if differing := differences(there, asked):
+            raise SettingError(
+                f"{self._out} holds a run with another configuration or other data ({differing}); choose another --out",
+                *changed(there, asked),
             )
         return noted
 

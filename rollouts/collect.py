@@ -45,7 +45,7 @@ def collect(
             process writes there.
         ChildProcessError: a worker died; what was collected is kept.
     """
-    if episodes < 1:
+    if not episodes >= 1:  # not a number is none
         raise ValueError(f"episodes must be at least 1, not {episodes}")
     check_episode_seeds(seed, MOST_TRIES)
     workers = cores() if workers is None else workers

@@ -19,7 +19,8 @@ COMPARED = ("reward", "steps", "jerk")
 _WHOLE, _TRUTH, _NUMBER = "iu", "b", "iuf"
 _KINDS = {_WHOLE: "whole numbers", _TRUTH: "truth values", _NUMBER: "numbers"}
 _OF_AN_EPISODE = {"seed": _WHOLE, "success": _TRUTH, **dict.fromkeys(COMPARED, _NUMBER)}
-_OF_A_STEP = {"seed": _WHOLE, "seconds": _NUMBER, "replan_seconds": _NUMBER}
+_OF_A_STEP = {"seed": _WHOLE, **dict.fromkeys(("seconds", "replan_seconds"), _NUMBER)}
+_OF_A_RUNS_STEP = {**_OF_A_STEP, "step": _WHOLE, "replan_lateness": _NUMBER}
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Compariso
             label,
             Summary.read(path / "summary.json"),
             _episodes(path / "episodes.parquet"),
-            _read(path / "steps.parquet", _OF_A_STEP),
+            _steps(path / "steps.parquet"),
             _read(path / "alone.parquet", _OF_A_STEP),
             against=None,
             loss=None,
@@ -171,9 +172,16 @@ def _episodes(path: Path) -> pd.DataFrame:
     return table
 
 
-def _read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """A table with these columns: name → kinds of numbers, as numpy writes them."""
-    table = read_table(path, tuple(columns))
+def _steps(path: Path) -> pd.DataFrame:
+    table = _read(path, _OF_A_RUNS_STEP, ("action",))
+    if table["action"].map(np.size).nunique() != 1:
+        raise ValueError(f"{path} does not hold an action of the same length in every row")
+    return table
+
+
+def _read(path: Path, columns: Mapping[str, str], others: tuple[str, ...] = ()) -> pd.DataFrame:
+    """A table with these columns: name → kinds of numbers, as numpy writes them; and with others, of any kind."""
+    table = read_table(path, (*columns, *others))
     for name, kinds in columns.items():
         if list(table.columns).count(name) != 1:
             raise ValueError(f"{path} does not hold one column {name!r}")

@@ -19,11 +19,12 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from paradp.policy import PolicySpec, Replan
+from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES, EPISODE_BYTES
 from paradp.policy.files.reading import read_object, read_validated
 from paradp.policy.files.writing import remove_left_overs
-from paradp.policy.identity import differences
+from paradp.policy.identity import changed, differences
 from paradp.rollouts.records import Episode, jerk
 
 _EPISODE = TypeAdapter(Episode)
@@ -64,8 +65,9 @@ class RunDirectory:
             refuse_filled(self.path, "run")
             return
         there = read_object(marker, DOCUMENT_BYTES)
-        if differing := differences(there, json.loads(json.dumps(identity))):
-            raise ValueError(f"{self.path} holds another run ({differing}); choose another --out")
+        here = json.loads(json.dumps(identity))
+        if differing := differences(there, here):
+            raise SettingError(f"{self.path} holds another run ({differing}); choose another --out", *changed(there, here))
         if (last := max(self.seeds(), default=-1)) >= seeds.stop:
             episodes = last + 1 - seeds.start
             raise ValueError(
@@ -129,6 +131,8 @@ class RunDirectory:
         if episode.seed != seed or not episode.steps:
             found = f"the episode of seed {episode.seed}" if episode.steps else "no control steps"
             raise ValueError(f"{path} holds {found}; {again}")
+        if len({len(step.action) for step in episode.steps}) > 1:
+            raise ValueError(f"{path} holds actions of different lengths; {again}")
         return episode
 
 

@@ -19,10 +19,11 @@ from typing import Any
 import pandas as pd
 
 from paradp.checkpoints import checkpoint_digest
+from paradp.policy.errors import SettingError, settings_in
 from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_object
-from paradp.policy.identity import differences
+from paradp.policy.identity import changed, differences
 from paradp.rollouts.backends import Backend
 from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.comparison import Comparison, compare
@@ -68,7 +69,7 @@ class Grid:
                 cells[label] = self._cell(label, *values)
                 cells[label].check()
             except ValueError as error:
-                raise ValueError(f"cell {label!r} is impossible: {error}") from error
+                raise SettingError(f"cell {label!r} is impossible: {error}", *settings_in(error)) from error
         return cells
 
     def _cell(
@@ -192,7 +193,7 @@ def _check(out: Path, identity: dict[str, Any], episodes: int) -> None:
         return
     there = read_object(marker, DOCUMENT_BYTES)
     if differing := differences(there, identity):
-        raise ValueError(f"{out} holds another evaluation ({differing}); choose another --out")
+        raise SettingError(f"{out} holds another evaluation ({differing}); choose another --out", *changed(there, identity))
     if type(held := there.get("episodes", 0)) is not int:
         raise ValueError(f"{marker} cannot be read: episodes should be a number, not {held!r:.40}")
     if held > episodes:

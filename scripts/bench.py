@@ -12,7 +12,7 @@ from paradp.policy.choices import EngineName
 from paradp.scripts.call import Several, TaskName, Within
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import listed, one_of
-from paradp.scripts.places import check_file, check_folder, checkpoint_of
+from paradp.scripts.places import check_device, check_file, check_folder, checkpoint_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,6 +67,7 @@ def bench(
     """
     find_task(task)
     weights = checkpoint_of(task, checkpoint)
+    check_device(device)
     if not batch:
         raise ValueError("--batch must name one or several numbers of environments")
     if json is not None:

@@ -17,6 +17,7 @@ from paradp.scripts.call import Count, Positive, Seed, Several, TaskName
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import SamplerText
 from paradp.scripts.places import check_file, check_new, checkpoint_of, disturbance_of
+from paradp.scripts.serve import check_remote, remote
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -88,6 +89,10 @@ def drive(
     path = checkpoint_of(task, checkpoint)
     SamplerChoice.parse(sampler)
     disturbance = disturbance_of(task, disturbance)
+    if server is not None:
+        check_remote(server, ca)
+    elif ca is not None:
+        raise ValueError("--ca is for --server")
     if out is not None:
         check_new(out / "drive.json", "--out")
     if trace is not None:
@@ -141,7 +146,6 @@ def drive(
 def _source(server: str | None, ca: Path | None, plans: str, load: Callable, threads: int) -> "PlanSource":
     from paradp.checkpoints import read_info
     from paradp.policy.sources import InProcess, InThread
-    from paradp.scripts.serve import remote
 
     if server is not None:
         return remote(server, ca)

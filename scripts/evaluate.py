@@ -14,6 +14,7 @@ from paradp.scripts.lists import PAPER, PAPER_SAMPLERS, Clocks, Words, listed, o
 from paradp.scripts.places import (
     NO_DISTURBANCE,
     check_continues,
+    check_device,
     check_file,
     check_folder,
     checkpoint_of,
@@ -102,6 +103,7 @@ def evaluate(
     """
     find_task(task)
     weights = checkpoint_of(task, checkpoint)
+    check_device(device)
     names = [name for text in words(samplers) for name in (PAPER_SAMPLERS if text == PAPER else [text])]
     if not names:
         raise ValueError(f"--samplers must name one or several samplers, not {samplers!r}")

@@ -4,6 +4,10 @@ A file is compared with these before memory is set aside for what it claims. The
 writes or that is published for robots' low-dimensional data; whoever needs more changes a number here.
 """
 
+from numbers import Integral
+
+from paradp.policy.errors import SettingError
+
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 # JSON.
@@ -61,13 +65,14 @@ MOST_EMBEDDING = 4096
 
 
 def within(name: str, value: int, least: int, most: int) -> None:
-    """Checks one number.
+    """Checks one whole number; NaN and infinities are none.
 
     Raises:
-        ValueError: it is outside; the message says of what.
+        SettingError: it is outside; the message says of what.
     """
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be from {least} to {most}, not {value}")
+    whole = isinstance(value, Integral)
+    if not whole or not least <= value <= most:
+        raise SettingError(f"{name} must be {'' if whole else 'a whole number '}from {least} to {most}, not {value}", name)
 
 
 def check_numbers(claimed: int, what: str = "it") -> None:

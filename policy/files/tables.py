@@ -37,15 +37,16 @@ def read_table(path: Path, columns: Sequence[str] = (), inside: bool = True) -> 
         inside: see `open_regular`.
 
     Raises:
-        ValueError: it is no such file, is cut short, too large, or lacks a column; the message names the file.
+        ValueError: it is no such file, is cut short, too large, or lacks columns; the message names the file and those.
         OSError: it is not there or may not be read.
     """
     with _open(path, inside) as (file, size):
         names = file.schema_arrow.names
         read = [field.name for field in file.schema_arrow if _is_number(field.type)]
-        if lacking := [name for name in columns if name not in read]:
-            told = "has a column {!r} that holds no numbers" if lacking[0] in names else "lacks the column {!r}"
-            raise _Lacking(f"{path} {told.format(lacking[0])}")
+        if lacking := [name for name in columns if name not in names]:
+            raise _Lacking(f"{path} lacks the column{'s' * (len(lacking) > 1)} {', '.join(map(repr, lacking))}")
+        if others := [name for name in columns if name not in read]:
+            raise _Lacking(f"{path} has a column {others[0]!r} that holds no numbers")
         if len(set(names)) < len(names):
             raise ValueError("two columns have the same name")
         _check_size(file, size)

@@ -148,7 +148,7 @@ def test_a_damaged_evaluation_is_named(tmp_path, content):
 def test_a_damaged_table_is_named_where_runs_are_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(Summary, "read", classmethod(lambda cls, path: None))
     pd.DataFrame({"seed": [0], "success": [True]}).to_parquet(tmp_path / "episodes.parquet")
-    with pytest.raises(ValueError, match=r"episodes\.parquet lacks the column 'reward'"):
+    with pytest.raises(ValueError, match=r"episodes\.parquet lacks the columns 'reward', 'steps', 'jerk'"):
         compare({"a": tmp_path})
     table = pd.DataFrame({"seed": [0], "success": [True], "reward": [1.0], "steps": [1], "jerk": [0.0]})
     table.to_parquet(tmp_path / "episodes.parquet")
@@ -187,7 +187,14 @@ def test_steps_of_other_kinds_are_named_where_runs_are_compared(tmp_path, monkey
     steps = pd.DataFrame({"seed": [0, 0], "seconds": [0.1, 0.2], "replan_seconds": [0.1, None]})
     for name in ("steps", "alone"):
         steps.to_parquet(tmp_path / f"{name}.parquet")
-    assert compare({"a": tmp_path}).runs[0].steps.equals(steps)
+    with pytest.raises(ValueError, match=r"steps\.parquet lacks the columns 'step', 'replan_lateness', 'action'"):
+        compare({"a": tmp_path})
+    whole = steps.assign(step=[0, 1], replan_lateness=[0.0, None], action=[[0.0, 1.0], [0.5, 1.0]])
+    whole.assign(action=[[0.0, 1.0], [0.5]]).to_parquet(tmp_path / "steps.parquet")
+    with pytest.raises(ValueError, match=r"steps\.parquet does not hold an action of the same length in every row"):
+        compare({"a": tmp_path})
+    whole.to_parquet(tmp_path / "steps.parquet")
+    assert compare({"a": tmp_path}).runs[0].steps.drop(columns="action").equals(whole.drop(columns="action"))
     steps.assign(seconds=["0.1", "0.2"]).to_parquet(tmp_path / "alone.parquet")
     with pytest.raises(ValueError, match=r"alone\.parquet has a column 'seconds' that holds no numbers"):
         compare({"a": tmp_path})
@@ -206,6 +213,14 @@ def test_an_episode_that_took_no_time_is_named(run):
         run.add(dataclasses.replace(episode(1), seconds=seconds))
         with pytest.raises(ValueError, match=r"episodes/1\.json is damaged; .*seconds: Input should be greater than 0"):
             run.episodes(range(3))
+
+
+def test_an_episode_with_actions_of_different_lengths_is_named(run):
+    """numpy's own words for such a list name neither a file nor an action."""
+    ragged = [dataclasses.replace(STEP, step=i, action=(0.0,) * (1 + i % 2)) for i in range(5)]
+    run.add(dataclasses.replace(episode(1), steps=ragged))
+    with pytest.raises(ValueError, match=r"episodes/1\.json holds actions of different lengths; remove it"):
+        run.episodes(range(3))
 
 
 def test_episodes_without_a_plan_have_no_latency(run):

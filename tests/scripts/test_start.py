@@ -44,6 +44,18 @@ def command(name: str):
     return getattr(import_module(f"paradp.scripts.{entry.COMMANDS[name].module}"), entry.COMMANDS[name].function)
 
 
+# Each is given a folder or a file below /proc, which takes none, not even from root.
+UNWRITABLE = (
+    "rollout lift --out",
+    "evaluate lift --out",
+    "bench lift --out",
+    "bench lift --json",
+    "drive lift --out",
+    "drive lift --trace",
+    "study spread lift --out",
+    "collect lift --out",
+    "data import pyproject.toml --out",
+)
 MISTAKES_AND_QUESTIONS = [
     ([], 2, "rollout"),
     (["--help"], 0, "rollout"),
@@ -57,7 +69,20 @@ MISTAKES_AND_QUESTIONS = [
     (["rollout", "lift", "--sampler", "dimm-5"], 2, "unknown sampler"),
     (["rollout", "lift", "--epsodes", "3"], 2, "--episodes"),
     (["train", "lift", "--data", "x.hdf5"], 2, "paradp data import x.hdf5"),
-    (["train", "lift", "--steps", "0"], 2, "steps must be"),
+    (["train", "lift", "--steps", "0"], 2, "--steps must be"),
+    *(
+        ([command, "lift", "--device", "cuda:77"], 2, "not available")
+        for command in ("rollout", "evaluate", "bench", "serve")
+    ),
+    (["serve", "lift", "--port", "99999"], 2, "--port must be at most 65535"),
+    (["serve", "lift", "--tls-cert", "server.pem"], 2, "TLS needs both --tls-cert and --tls-key"),
+    (["serve", "lift", "--tls-cert", "no.pem", "--tls-key", "no.key"], 2, "there is no certificate no.pem"),
+    (["serve", "lift", "--host", "ws://0.0.0.0"], 2, "a host is a name or an address"),
+    (["serve", "lift", "--host", "192.0.2.77"], 2, "cannot listen on 192.0.2.77"),
+    (["drive", "lift", "--server", "http://127.0.0.1"], 2, "is no policy server"),
+    (["drive", "lift", "--server", "wss://127.0.0.1", "--ca", "no.pem"], 2, "there is no certificate no.pem"),
+    (["drive", "lift", "--ca", "no.pem"], 2, "--ca is for --server"),
+    *(([*words.split(), "/proc/out"], 2, "cannot write there") for words in UNWRITABLE),
     *(([*name.split(), "--help"], 0, f"paradp {name}") for name in entry.COMMANDS),
 ]
 
@@ -123,11 +148,8 @@ def test_every_number_has_limits():
                 assert next(_limits(hint), None) or (name, flag) in UNLIMITED, f"{name} --{flag}"
 
 
-# Checked where they are used, with a sentence of their own: a sampler's option, a server's configuration.
-UNLIMITED = {
-    ("rollout", "tolerance"),
-    *(("serve", flag) for flag in ("port", "together", "waiting", "clients", "max_message_kib")),
-}
+# Checked where it is used, with a sentence of its own: a sampler's option.
+UNLIMITED = {("rollout", "tolerance")}
 
 
 @pytest.mark.parametrize("width", [80, 120])
