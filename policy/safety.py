@@ -37,6 +37,7 @@ from paradp.policy.errors import described
 from paradp.policy.observations import Observation
 from paradp.policy.spec import Interface
 from paradp.policy.values import is_real, positive_number
+from paradp.policy.wording import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -350,7 +351,7 @@ class SafeController:
         self._frozen = self._frozen + (not self._was_held()) if seen == self._seen else 0
         self._seen = seen
         if self._frozen >= self._limits.frozen_steps:
-            raise _Unsafe(StopReason.STALE, f"the observation has not changed for {self._frozen} control steps")
+            raise _Unsafe(StopReason.STALE, f"the observation has not changed for {counted(self._frozen, 'control step')}")
 
     def _was_held(self) -> bool:
         """Whether the robot was told to stay by the last command."""

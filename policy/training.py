@@ -47,6 +47,7 @@ def train(
     init: TrainedPolicy | None = None,
     on_arithmetic: Callable[[Arithmetic], None] = lambda arithmetic: None,
     choose: Callable[[Step, int], Arithmetic] = measure,
+    on_start: Callable[[int], None] = lambda step: None,
 ) -> TrainedPolicy:
     """Trains a policy; writes `metrics.jsonl`, `state.safetensors` and, through `save`, `checkpoint/` into `out`.
 
@@ -62,6 +63,7 @@ def train(
         on_arithmetic: called once, before the first step.
         choose: decides on the arithmetic where the configuration leaves it open; called with a step to try, and the batch
             size.
+        on_start: called once, before the first step, with the number of steps that were taken before.
 
     Raises:
         ValueError: the demonstrations cannot be trained on, `init` is for others, `out` holds another run or something
@@ -86,6 +88,7 @@ def train(
     run = _Run(out, _identity(config, demonstrations, init), config.bf16, chosen)
     with run.opened(TrainingState(start.network, config.optimiser)) as state:
         on_arithmetic(run.arithmetic)
+        on_start(state.step)
         trained = TrainedPolicy(spec, state.ema.network, start.observation_normalizer, start.action_normalizer)
         log = MetricsLog(out / "metrics.jsonl", state.step)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from paradp.policy.conditional import ConditionalNetwork, SinusoidalEmbedding
 from paradp.policy.errors import SettingError
 from paradp.policy.files.limits import MOST_EMBEDDING, MOST_HEADS, MOST_LAYERS, within
+from paradp.policy.wording import counted
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class TransformerConfig:
 
     def describe(self) -> str:
         """In a few words."""
-        return f"transformer, {self.layers} layers of width {self.embedding}"
+        return f"transformer, {counted(self.layers, 'layer')} of width {self.embedding}"
 
 
 class ConditionalTransformer(ConditionalNetwork):

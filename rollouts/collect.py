@@ -54,6 +54,7 @@ def collect(
     with closing(demonstrations):
         if len(demonstrations) >= episodes:
             return demonstrations
+        on_progress(len(demonstrations), 0)
         first = int(demonstrations.seeds[-1]) + 1 if len(demonstrations) else seed
         with closing(_episodes_in_order(task, action_convention, disturbance, first, workers)) as tries:
             for tried, episode in enumerate(tries, start=1):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from paradp.policy.files.tables import read_table
+from paradp.policy.wording import counted
 from paradp.rollouts.statistics import Estimate, PairedLoss, detectable_difference, paired_bootstrap, paired_loss
 from paradp.rollouts.summary import Summary
 
@@ -66,12 +67,13 @@ class Compared:
         """What a table shows of the run: name → value."""
         s, loss = self.summary, self.loss
         alone, batch = s.latency_ms_batch1, s.latency_ms
+        together = counted(s.envs, "environment")
         return {
             "success (95 %)": interval(s.success),
             "reward (95 %)": interval(s.reward),
             "success lost, paired (95 % below)": f"{loss.loss:+.3f} ({loss.upper95:+.3f})" if loss else "baseline",
             "plan, 1 environment: p50 / p95 ms": f"{alone.replan.p50:.0f} / {alone.replan.p95:.0f}",
-            f"plan, up to {s.envs} environments: p50 / p95 ms": f"{batch.replan.p50:.0f} / {batch.replan.p95:.0f}",
+            f"plan, up to {together}: p50 / p95 ms": f"{batch.replan.p50:.0f} / {batch.replan.p95:.0f}",
             "control step, 1 environment: mean / p99 ms": f"{alone.step.mean:.1f} / {alone.step.p99:.0f}",
             "rounds a plan": f"{s.solver.rounds_mean:.1f}",
             "evaluations a plan": f"{s.solver.evaluations_mean:.0f}",
@@ -121,7 +123,7 @@ class Comparison:
     @property
     def title(self) -> str:
         first = self.runs[0].summary
-        return f"{first.task}: {first.episodes} episodes, seeds {first.seed} to {first.seed + first.episodes - 1}"
+        return f"{first.task}: {counted(first.episodes, 'episode')}, {first.seeds}"
 
     @property
     def graded(self) -> bool:

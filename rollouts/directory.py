@@ -25,6 +25,7 @@ from paradp.policy.files.limits import DOCUMENT_BYTES, EPISODE_BYTES
 from paradp.policy.files.reading import read_object, read_validated
 from paradp.policy.files.writing import remove_left_overs
 from paradp.policy.identity import changed, differences
+from paradp.policy.wording import counted
 from paradp.rollouts.records import Episode, jerk
 
 _EPISODE = TypeAdapter(Episode)
@@ -71,8 +72,8 @@ class RunDirectory:
         if (last := max(self.seeds(), default=-1)) >= seeds.stop:
             episodes = last + 1 - seeds.start
             raise ValueError(
-                f"{self.path} holds a run of {episodes} episodes; they can only become more: ask for {episodes} or choose"
-                " another --out"
+                f"{self.path} holds a run of {counted(episodes, 'episode')}; they can only become more: ask for {episodes}"
+                " or choose another --out"
             )
 
     def open(self, identity: dict[str, Any], seeds: range) -> OutputLock:

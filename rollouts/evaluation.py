@@ -24,13 +24,14 @@ from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_object
 from paradp.policy.identity import changed, differences
+from paradp.policy.wording import counted
 from paradp.rollouts.backends import Backend
 from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.comparison import Comparison, compare
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import write_parquet
 from paradp.rollouts.machine import cores
-from paradp.rollouts.run import Runs
+from paradp.rollouts.run import OnAlone, Runs
 from paradp.sampler import SamplerChoice
 
 MARKER = "evaluation.json"
@@ -102,6 +103,7 @@ def evaluate(
     baseline: str | None = None,
     on_progress: Callable[[int], None] = lambda episodes: None,
     backend: Backend | None = None,
+    on_alone: OnAlone = lambda done, total: None,
 ) -> Comparison:
     """Runs what is missing of all cells and compares them with one.
 
@@ -110,6 +112,7 @@ def evaluate(
         baseline: a cell's label; the first cell by default.
         on_progress: told how many episodes of all cells are finished.
         backend: who runs them; this process by default.
+        on_alone: told how many of how many episodes of one robot alone are finished, which are run for their latency.
 
     Raises:
         ValueError: a cell is impossible, the baseline is no cell, the directory holds another evaluation, or another process
@@ -126,7 +129,7 @@ def evaluate(
     with Runs(list(cells.values()), backend, _alone(out)) as runs, OutputLock.inside(out):
         _check(out, identity, grid.base.episodes)
         write_whole(out / MARKER, (json.dumps(identity | {"episodes": grid.base.episodes}, indent=2) + "\n").encode())
-        runs.run(on_progress)
+        runs.run(on_progress, on_alone)
         comparison = compare({label: config.out for label, config in cells.items()}, baseline)
         for name in ("episodes", "steps"):
             tables = [getattr(run, name).assign(cell=run.label) for run in comparison.runs]
@@ -164,7 +167,7 @@ def _label(values: tuple[object, ...], axes: tuple[tuple[object, ...], ...]) -> 
         clock,
         controller,
         "undisturbed" if disturbance is None else disturbance,
-        "usual limit" if max_steps is None else f"{max_steps} steps",
+        "usual limit" if max_steps is None else counted(max_steps, "step"),
     )
     return ", ".join(str(part) for i, part in enumerate(parts) if i == 0 or len(axes[i]) > 1)
 
@@ -197,4 +200,4 @@ def _check(out: Path, identity: dict[str, Any], episodes: int) -> None:
     if type(held := there.get("episodes", 0)) is not int:
         raise ValueError(f"{marker} cannot be read: episodes should be a number, not {held!r:.40}")
     if held > episodes:
-        raise ValueError(f"{out} holds an evaluation of {held} episodes a cell; they can only become more")
+        raise ValueError(f"{out} holds an evaluation of {counted(held, 'episode')} a cell; they can only become more")

@@ -6,14 +6,11 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from paradp.envs import ACTION_CONVENTIONS
+from paradp.scripts.dimensions import dimension_names
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-
-# Names of a quantity's entries, by how many there are; of others they are numbered.
-ENTRIES = {1: ("",), 2: ("x", "y"), 3: ("x", "y", "z")}
 
 
 def plot_actions(
@@ -54,14 +51,3 @@ def plot_actions(
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return figure
-
-
-def dimension_names(parts: Mapping[str, int]) -> list[str]:
-    """Every dimension by name, with its unit where a known action convention gives one: `goal_pos x (m)`."""
-    units = {part: unit for convention in ACTION_CONVENTIONS.values() for part, unit in convention.units.items()}
-    names = []
-    for part, length in parts.items():
-        entries = ENTRIES.get(length, tuple(str(i) for i in range(length)))
-        unit = f"\n({units[part]})" if units.get(part) else ""
-        names += [f"{part} {entry}".strip() + unit for entry in entries]
-    return names

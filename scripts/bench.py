@@ -9,6 +9,7 @@ from rich.table import Table
 
 from paradp.envs import find_task
 from paradp.policy.choices import EngineName
+from paradp.policy.wording import counted
 from paradp.scripts.call import Several, TaskName, Within
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import listed, one_of
@@ -105,7 +106,7 @@ def bench(
         write_whole(json, (json_format.dumps([asdict(row) for row in rows], indent=2) + "\n").encode())
         say(str(json))
     if out is not None:
-        name = device if threads is None else f"{device}-{threads}-thread{'s' * (threads > 1)}"
+        name = device if threads is None else f"{device}-{counted(threads, 'thread').replace(' ', '-')}"
         _write_page(task, name, rows, floor, out)
         say(f"{out}/{name}.md")
 
@@ -118,14 +119,16 @@ def _measure(
 
     bench = Bench(policy, conditions, batch, engines)
     with progress(f"building engines, batch {batch}", len(bench.wanted)) as report:
+        report(0)
         for done, name in enumerate(bench.build()):
             report(done + 1, name)
-    with doing("warming up"):
-        seconds = bench.warm_up()
+    with progress(f"warming up, batch {batch}", 2 * len(bench.contenders)) as report:
+        seconds = bench.warm_up(report)
     turns = max(min(repeats or REPEATS, LEAST_REPEATS), (repeats or REPEATS) // batch)
     if repeats is None:
         turns = max(LEAST_REPEATS, min(turns, int(SECONDS / seconds)))
     with progress(f"measuring, batch {batch}", bench.turns(turns)) as report:
+        report(0)
         for done, _ in enumerate(bench.measure(turns)):
             report(done + 1)
     for left_out in bench.left_out:
@@ -163,7 +166,7 @@ def _all_cells(rows: "list[BenchRow]", floor: "Floor") -> list[list[str]]:
 
 def _table(rows: "list[BenchRow]", floor: "Floor") -> Table:
     """What fits a terminal; the page and the JSON file have all of it."""
-    table = Table(title=f"a plan, {rows[0].threads} threads")
+    table = Table(title=f"a plan, {counted(rows[0].threads, 'thread')}")
     shown = [_HEADER.index(name) for name in ("batch", "sampler", "engine", "p50 ms", "p99", "usual ÷ p50", "law")]
     for i in shown:
         table.add_column(_HEADER[i], justify="left" if _HEADER[i] in ("sampler", "engine", "law") else "right")
@@ -198,8 +201,8 @@ def _write_page(task: str, name: str, rows: "list[BenchRow]", floor: "Floor", ou
 
     findings = "\n".join(f"- {finding}" for finding in _findings(rows))
     body = f"""
-One plan of the shipped {task} policy, {rows[0].threads} threads, {min(row.plans for row in rows)} measurements of each or
-more in turns, in one process. `usual` is diffusers' `DDPMScheduler.step` around the network in eager PyTorch, fp32,
+One plan of the shipped {task} policy, {counted(rows[0].threads, "thread")}, {min(row.plans for row in rows)} measurements of
+each or more in turns, in one process. `usual` is diffusers' `DDPMScheduler.step` around the network in eager PyTorch, fp32,
 as LeRobot and Diffusion Policy run it. `{PUBLISHED}` is ParaDiGMS' loop written as its authors do, with one window
 for the whole batch. `law`: `exact` is that of sequential DDPM with 100 steps on that engine's network, `tolerance` is within
 one of it, `other` is another sampler's. The error is the median over the measurements of the largest absolute difference of

@@ -87,7 +87,7 @@ def drive(
     """
     find_task(task)
     path = checkpoint_of(task, checkpoint)
-    SamplerChoice.parse(sampler)
+    measured = SamplerChoice.parse(sampler).measured
     disturbance = disturbance_of(task, disturbance)
     if server is not None:
         check_remote(server, ca)
@@ -113,8 +113,7 @@ def drive(
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(OutputLock.inside(out))
-        what = f"loading the policy; measuring what is fastest here{' and starting a process' * (plans == 'process')}"
-        with doing(what) as tell:
+        with doing(_preparing(server, plans, measured)) as tell:
             source = _source(server, ca, plans, load, threads or cores())
             stack.callback(source.close)
             _check_same(source.spec, spec)
@@ -141,6 +140,14 @@ def drive(
     if out is not None:
         write_whole(out / "drive.json", (json.dumps(_told(driven), indent=2) + "\n").encode())
         say(f"figures: {out / 'drive.json'}")
+
+
+def _preparing(server: str | None, plans: str, measured: bool) -> str:
+    """What is done before the robot starts, in words."""
+    if server is not None:
+        return f"asking {server} for first plans"
+    process = " in a process of its own" * (plans == "process")
+    return f"loading the policy{process}" + "; measuring what is fastest here" * measured
 
 
 def _source(server: str | None, ca: Path | None, plans: str, load: Callable, threads: int) -> "PlanSource":

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from paradp.checkpoints.finding import find_checkpoint, pretrained
 from paradp.envs import all_tasks, find_task
+from paradp.envs.disturbances import DISTURBANCES
+from paradp.envs.lookup import find
 from paradp.policy.errors import SettingError
 from paradp.rollouts.machine import cuda_devices, hardware, versions
 
@@ -90,7 +92,7 @@ def check_folder(out: Path, option: str = "--out") -> None:
         ValueError: it, or what it should lie in, is a file.
         OSError: nothing can be written there.
     """
-    place = Path(os.path.realpath(out))
+    place = Path(os.path.realpath(out)) if out.is_symlink() else out  # a link may lead to where nothing is yet
     for path in (place, *place.parents):
         if path.exists():
             if not path.is_dir():
@@ -143,7 +145,7 @@ def check_file(path: Path, option: str) -> None:
     """
     if path.is_dir():
         raise ValueError(f"{option} {path} is a directory; name a file")
-    check_folder(Path(os.path.realpath(path)).parent, option)
+    check_folder((Path(os.path.realpath(path)) if path.is_symlink() else path).parent, option)
 
 
 def check_new(path: Path, option: str) -> None:
@@ -166,5 +168,6 @@ def disturbance_of(task: str, name: str | None) -> str | None:
     """
     if name is None or name == NO_DISTURBANCE:
         return None
+    find(dict.fromkeys((NO_DISTURBANCE, *DISTURBANCES)), name, "disturbance")
     find_task(task).task.check_disturbance(name)
     return name

@@ -94,13 +94,14 @@ class Bench:
 
     Attributes:
         wanted: what is built, in order.
+        contenders: what was built.
         left_out: what was not measured after all, and why, in sentences.
     """
 
     def __init__(self, policy: DiffusionPolicy, conditions: Tensor, batch: int, engines: Sequence[EngineName]):
         self._policy, self._conditions, self._batch, self._engines = policy, conditions, batch, engines
         self._network = policy.network.to(conditions.device).eval()
-        self._contenders: list[_Contender] = []
+        self.contenders: list[_Contender] = []
         self.left_out: list[str] = []
         self.wanted = [
             Wanted(USUAL, None),
@@ -117,17 +118,25 @@ class Bench:
             reason = str(error)
         for wanted in self.wanted:
             if wanted.precision == "fp32" or not reason:
-                self._contenders.append(self._contender(wanted))
+                self.contenders.append(self._contender(wanted))
             yield wanted.name
         if reason:
             self.left_out.append(f"{self._engines[-1]} in bf16 is left out: {reason}")
 
-    def warm_up(self) -> float:
-        """One plan of each, which compiles what is needed; returns the seconds that another turn takes."""
-        self._turn(0, self._contenders, warm_up=True)
-        started = time.perf_counter()
-        self._turn(0, self._contenders, warm_up=True)
-        return time.perf_counter() - started
+    def warm_up(self, report: Callable[[int, str], None] = lambda done, name: None) -> float:
+        """Two plans of each contender: the first compiles what is needed; returns the seconds that the second ones take.
+
+        Args:
+            report: called with how many plans are done, and whose is next.
+        """
+        seconds = 0.0
+        for done, contender in enumerate(2 * self.contenders):
+            report(done, contender.name)
+            started = time.perf_counter()
+            self._turn(0, [contender], warm_up=True)
+            seconds += (time.perf_counter() - started) * (done >= len(self.contenders))
+        report(2 * len(self.contenders), "")
+        return seconds
 
     def turns(self, repeats: int) -> int:
         """How many turns `measure` takes: for the tail of their latencies, the default sampler and the sequential one take
@@ -136,14 +145,14 @@ class Bench:
 
     def measure(self, repeats: int) -> Iterator[None]:
         """Measures so many plans of each; yields after every turn."""
-        tails = [c for c in self._contenders if c.name in TAILS and c.computes_as(self._engines[-1], "fp32")]
+        tails = [c for c in self.contenders if c.name in TAILS and c.computes_as(self._engines[-1], "fp32")]
         for turn in range(1, self.turns(repeats) + 1):
-            self._turn(turn, self._contenders if turn <= repeats else tails)
+            self._turn(turn, self.contenders if turn <= repeats else tails)
             yield
 
     def rows(self) -> list[BenchRow]:
         """What was measured."""
-        return [contender.row(self._contenders) for contender in self._contenders]
+        return [contender.row(self.contenders) for contender in self.contenders]
 
     def _turn(self, turn: int, contenders: "Sequence[_Contender]", warm_up: bool = False) -> None:
         rows = (torch.arange(self._batch) + turn * self._batch) % len(self._conditions)

@@ -73,7 +73,7 @@ def serve(
         tls_key: a PEM file with its private key.
     """
     checkpoint_named(checkpoint)
-    SamplerChoice.parse(sampler)
+    measured = SamplerChoice.parse(sampler).measured
     check_device(device)
     check_installed()
     config = ServerConfig(
@@ -94,7 +94,7 @@ def serve(
         from paradp.policy.processes import spare_garbage_collection
         from paradp.policy.serving import PolicyServer
     torch.set_num_threads(threads or cores())
-    with doing(f"loading {checkpoint}, measuring and compiling what is needed"):
+    with doing(f"loading {checkpoint} and compiling it" + "; measuring what is fastest here" * measured):
         policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
         server = PolicyServer(policy, config, sampler)
         server.warm_up()

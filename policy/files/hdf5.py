@@ -27,6 +27,7 @@ from paradp.policy.files.limits import (
     check_numbers,
 )
 from paradp.policy.files.reading import open_regular
+from paradp.policy.wording import counted
 
 if TYPE_CHECKING:
     import h5py
@@ -148,7 +149,7 @@ def name_lists(parent: "h5py.Group") -> dict[str, list[str]]:
         if (number := number - len(found)) < 0:
             raise ValueError(f"mask/{name} lists {len(found)} names; at most {MOST_NAMES} are read of all masks together")
         if found.dtype.itemsize * len(found) > room:
-            raise ValueError(f"mask/{name} claims names of {found.dtype.itemsize} bytes")
+            raise ValueError(f"mask/{name} claims names of {counted(found.dtype.itemsize, 'byte')}")
         _check_stored(found, f"mask/{name}")
         lists[name] = []
         for raw in _raw_names(found):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from paradp.policy.files.limits import MOST_CELLS, TABLE_BYTES, TABLE_FOOTER_BYTES, check_expansion
 from paradp.policy.files.reading import open_regular
+from paradp.policy.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,9 @@ def read_table(path: Path, columns: Sequence[str] = (), inside: bool = True) -> 
         names = file.schema_arrow.names
         read = [field.name for field in file.schema_arrow if _is_number(field.type)]
         if lacking := [name for name in columns if name not in names]:
-            raise _Lacking(f"{path} lacks the column{'s' * (len(lacking) > 1)} {', '.join(map(repr, lacking))}")
+            raise _Lacking(
+                f"{path} lacks the {'column' if len(lacking) == 1 else 'columns'} {', '.join(map(repr, lacking))}"
+            )
         if others := [name for name in columns if name not in read]:
             raise _Lacking(f"{path} has a column {others[0]!r} that holds no numbers")
         if len(set(names)) < len(names):
@@ -87,7 +90,7 @@ def _check_size(file: "pq.ParquetFile", size: int) -> None:
     """Rows times columns as well as the values that are claimed: a list holds several in a row."""
     footer = file.metadata
     if footer.num_rows * footer.num_columns > MOST_CELLS:
-        raise ValueError(f"it claims {footer.num_rows} rows of {footer.num_columns} columns")
+        raise ValueError(f"it claims {counted(footer.num_rows, 'row')} of {counted(footer.num_columns, 'column')}")
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
     chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
     if other := {chunk.compression for chunk in chunks} - {*COMPRESSION}:

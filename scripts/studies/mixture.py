@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 import torch
 
+from paradp.policy.wording import counted
 from paradp.sampler import NoisePath, Picard, Sequential, Solver, Speculative, StepTable, mixture_denoiser, step_table
 from paradp.sampler.noise import noise_generator
 from paradp.scripts.console import each
@@ -175,7 +176,7 @@ def _plot_trajectories(path: Path) -> None:
             for i in range(SHOWN_PATHS):
                 axes.plot(iterates[-1][i], color="black", linewidth=2.5, alpha=0.3)
                 axes.plot(iterates[rounds - 1][i], linewidth=1)
-            axes.set_title(f"{split} split, after {rounds} round{'s' * (rounds > 1)}", fontsize=10)
+            axes.set_title(f"{split} split, after {counted(rounds, 'round')}", fontsize=10)
             axes.set_ylim(-2.5, 2.5)
             axes.grid(alpha=0.3)
     figure.supxlabel("step, from noise to data")

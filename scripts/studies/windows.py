@@ -7,6 +7,7 @@ import matplotlib
 import torch
 
 from paradp.checkpoints import load_policy
+from paradp.policy.wording import counted
 from paradp.sampler import NoisePath, Picard
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
@@ -46,7 +47,7 @@ Memory that a ParaDDPM solve adds to the process at its peak, PyTorch eager on t
 solve less the size before it, each in a fresh process. It is almost all activations of the network, for window times
 environments rows.
 
-{markdown_table(["window", *(f"{b} environment{'s' * (b > 1)}, MiB" for b in BATCHES)], memory_rows)}
+{markdown_table(["window", *(f"{counted(b, 'environment')}, MiB" for b in BATCHES)], memory_rows)}
 
 ![rounds, evaluations and memory against the window]({context.task}-windows.png)
 """
@@ -90,7 +91,7 @@ def _plot(measured: dict[str, list[Measured]], memory: dict[int, list[float]], p
         left.plot(WINDOWS, [m.rounds.mean() for m in results], "o-", label=sampler)
         middle.plot(WINDOWS, [m.evaluations.mean() for m in results], "o-", label=sampler)
     for batch, mebibytes in memory.items():
-        right.plot(WINDOWS, mebibytes, "o-", label=f"{batch} environment{'s' * (batch > 1)}")
+        right.plot(WINDOWS, mebibytes, "o-", label=counted(batch, "environment"))
     left.set(ylabel="rounds a chunk", ylim=(0, None))
     middle.set(ylabel="evaluations a chunk", ylim=(0, None))
     right.set(ylabel="peak memory of a solve, MiB", yscale="log")

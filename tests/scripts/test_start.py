@@ -240,9 +240,42 @@ def test_time_left_counts_from_what_was_there():
     now, written = [0.0], []
     lines = Lines("episodes", 100, written.append, clock=lambda: now[0])
     lines.report(80)
+    assert written == ["episodes: 20 to do, 80 of 100 are done"]
     now[0] = 10.0
     lines.report(90)
     assert written[-1] == "episodes: 90 of 100, about 10 s left"
+
+
+def test_work_that_was_finished_before_is_not_to_do():
+    written = []
+    lines = Lines("episodes", 1, written.append)
+    lines.report(1)
+    lines.tick()
+    assert written == ["episodes: nothing to do, 1 of 1 are done"]
+
+
+def test_what_takes_long_to_begin_is_named_once():
+    now, written = [0.0], []
+    lines = Lines("training", 100, written.append, clock=lambda: now[0])
+    for _ in range(50):
+        lines.tick()
+        now[0] += 1
+    lines.report(0)
+    assert written == ["training …", "training: 100 to do"]
+
+
+def test_phases_follow_each_other(capsys):
+    with console.Phases() as phases:
+        for done in range(4):
+            phases.report("episodes", done, 3)
+        for done in range(2):
+            phases.report(console.ALONE, done, 1)
+    assert capsys.readouterr().out.splitlines() == [
+        "episodes: 3 to do",
+        "episodes: 3 of 3",
+        "one robot alone, for its latency: 1 to do",
+        "one robot alone, for its latency: 1 of 1",
+    ]
 
 
 def test_lists_take_commas_and_blanks():
@@ -298,7 +331,7 @@ def test_a_default_directory_is_the_commands_own(tmp_path):
         (["train", "lift", "--data", "file"], "holds no demonstrations: it is a file"),
         (["train", "lift", "--data", "nowhere"], "collect them (paradp collect lift --out nowhere)"),
         (["train", "lift", "--data", "driven", "--out", "file"], "file is a file, not a directory"),
-        (["train", "lift", "--learning-rate", "nan"], "learning_rate must be from 0 to 1000, not nan"),
+        (["train", "lift", "--learning-rate", "nan"], "--learning-rate must be from 0 to 1000, not nan"),
         (["train", "lift", "--channels"], "channels must be positive numbers"),
         (["data", "import", "file", "--out", "driven"], "driven exists; choose another --out or remove it"),
         (["data", "import", "nowhere", "--out", "new"], "there is no file nowhere"),
