@@ -2,6 +2,7 @@
 
 import json as json_format
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from paradp.envs import find_task
 from paradp.policy.choices import EngineName
 from paradp.policy.wording import counted
 from paradp.scripts.call import Several, TaskName, Within
-from paradp.scripts.console import console, doing, loading, progress, say
+from paradp.scripts.console import Phases, console, doing, loading, progress, say
 from paradp.scripts.lists import listed, one_of
 from paradp.scripts.places import check_device, check_file, check_folder, checkpoint_of
 
@@ -122,8 +123,8 @@ def _measure(
         report(0)
         for done, name in enumerate(bench.build()):
             report(done + 1, name)
-    with progress(f"warming up, batch {batch}", 2 * len(bench.contenders)) as report:
-        seconds = bench.warm_up(report)
+    with Phases() as phases:
+        seconds = bench.warm_up(partial(phases.report, f"warming up, batch {batch}"))
     turns = max(min(repeats or REPEATS, LEAST_REPEATS), (repeats or REPEATS) // batch)
     if repeats is None:
         turns = max(LEAST_REPEATS, min(turns, int(SECONDS / seconds)))

@@ -94,14 +94,13 @@ class Bench:
 
     Attributes:
         wanted: what is built, in order.
-        contenders: what was built.
         left_out: what was not measured after all, and why, in sentences.
     """
 
     def __init__(self, policy: DiffusionPolicy, conditions: Tensor, batch: int, engines: Sequence[EngineName]):
         self._policy, self._conditions, self._batch, self._engines = policy, conditions, batch, engines
         self._network = policy.network.to(conditions.device).eval()
-        self.contenders: list[_Contender] = []
+        self._contenders: list[_Contender] = []
         self.left_out: list[str] = []
         self.wanted = [
             Wanted(USUAL, None),
@@ -118,24 +117,24 @@ class Bench:
             reason = str(error)
         for wanted in self.wanted:
             if wanted.precision == "fp32" or not reason:
-                self.contenders.append(self._contender(wanted))
+                self._contenders.append(self._contender(wanted))
             yield wanted.name
         if reason:
             self.left_out.append(f"{self._engines[-1]} in bf16 is left out: {reason}")
 
-    def warm_up(self, report: Callable[[int, str], None] = lambda done, name: None) -> float:
+    def warm_up(self, report: Callable[[int, int], None] = lambda done, total: None) -> float:
         """Two plans of each contender: the first compiles what is needed; returns the seconds that the second ones take.
 
         Args:
-            report: called with how many plans are done, and whose is next.
+            report: called with how many of how many plans are done.
         """
-        seconds = 0.0
-        for done, contender in enumerate(2 * self.contenders):
-            report(done, contender.name)
+        seconds, total = 0.0, 2 * len(self._contenders)
+        for done, contender in enumerate(2 * self._contenders):
+            report(done, total)
             started = time.perf_counter()
             self._turn(0, [contender], warm_up=True)
-            seconds += (time.perf_counter() - started) * (done >= len(self.contenders))
-        report(2 * len(self.contenders), "")
+            seconds += (time.perf_counter() - started) * (done >= len(self._contenders))
+        report(total, total)
         return seconds
 
     def turns(self, repeats: int) -> int:
@@ -145,14 +144,14 @@ class Bench:
 
     def measure(self, repeats: int) -> Iterator[None]:
         """Measures so many plans of each; yields after every turn."""
-        tails = [c for c in self.contenders if c.name in TAILS and c.computes_as(self._engines[-1], "fp32")]
+        tails = [c for c in self._contenders if c.name in TAILS and c.computes_as(self._engines[-1], "fp32")]
         for turn in range(1, self.turns(repeats) + 1):
-            self._turn(turn, self.contenders if turn <= repeats else tails)
+            self._turn(turn, self._contenders if turn <= repeats else tails)
             yield
 
     def rows(self) -> list[BenchRow]:
         """What was measured."""
-        return [contender.row(self.contenders) for contender in self.contenders]
+        return [contender.row(self._contenders) for contender in self._contenders]
 
     def _turn(self, turn: int, contenders: "Sequence[_Contender]", warm_up: bool = False) -> None:
         rows = (torch.arange(self._batch) + turn * self._batch) % len(self._conditions)

@@ -34,12 +34,11 @@ def typed(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("task", "convention", "observed", "size", "quantities"),
+    ("task", "convention", "size", "quantities"),
     [
         (
             "pusht",
             "position",
-            {"agent_pos": 2, "block_keypoints": 16},
             2,
             ("goal_xy x (px)", "goal_xy y (px)", "agent_pos y"),
         ),
@@ -51,9 +50,7 @@ def typed(monkeypatch, capsys):
         ),
     ],
 )
-def test_demonstrations_are_shown_by_quantity_and_one_is_singular(
-    typed, tmp_path, task, convention, observed, size, quantities
-):
+def test_demonstrations_are_shown_by_quantity_and_one_is_singular(typed, tmp_path, task, convention, size, quantities):
     info = describe_any(task, convention)
     made = Demonstrations.open_or_create(tmp_path / "demos.zarr", info)
     values = {key: np.zeros((1, length), np.float32) for key, length in info.observation.items()}
