@@ -88,7 +88,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     Raises:
         ValueError: the action convention, render mode or disturbance is unknown, the task's first object cannot be
-            disturbed, or an action is not finite.
+            disturbed, or an action is not finite or holds a rotation that is none (two rows that are zero or parallel).
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
@@ -150,9 +150,10 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             raise ValueError(f"the action has shape {action.shape}, {self.convention.name} needs {self.action_space.shape}")
         if not np.isfinite(action).all():
             raise ValueError(f"the action is not finite: {action}")
+        command = self.convention.to_robosuite(action)  # refuses what is no goal before anything moves
         if self._disturbance is not None:
             self._disturbance.apply(self._disturbed, self._sim.data.site_xpos[self._grip_site])
-        self._robosuite.step(self.convention.to_robosuite(action))
+        self._robosuite.step(command)
         success = bool(self._robosuite._check_success())
         return self._observe(), float(success), success, False, self._info(success)
 
