@@ -220,6 +220,8 @@ engine, compilation and first plan added to the process's memory.
 ![latency of a plan]({name}.png)
 """
     write_report(out / f"{name}.md", f"{task} on {name}: the latency of a plan", body)
+    from paradp.policy.files.writing import naming_file
     from paradp.scripts.bench_plot import plot_bench
 
-    plot_bench(rows, out / f"{name}.png")
+    with naming_file(out / f"{name}.png"):
+        plot_bench(rows, out / f"{name}.png")

@@ -129,9 +129,11 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
         drawn = arrays.get("action", arrays.get(ACTIONS))
         if drawn is None:
             raise ValueError(f"{path}: its episodes' actions differ in their number of columns and cannot be drawn together")
+        from paradp.policy.files.writing import naming_file
         from paradp.scripts.action_plot import plot_actions
 
-        plot_actions(np.split(drawn, ends[:-1])[:episodes], path.name, plot, parts, control_hz)
+        with naming_file(plot):
+            plot_actions(np.split(drawn, ends[:-1])[:episodes], path.name, plot, parts, control_hz)
         console.print(f"actions: {plot}")
 
 

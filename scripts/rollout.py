@@ -178,13 +178,15 @@ def _run(config: "RolloutConfig", workers: int, live: bool, trace: bool) -> None
 def _compare(configs: "list[RolloutConfig]", out: Path) -> None:
     """Shows and writes what the runs measured, side by side."""
     with doing("comparing"):
+        from paradp.policy.files.writing import naming_file
         from paradp.rollouts.comparison import compare
         from paradp.scripts.figures import plot_reward_against_latency
         from paradp.scripts.report import markdown_table, write_report
         from paradp.scripts.tables import comparison_table
 
         comparison = compare({str(one.sampler): one.out for one in configs})
-        plot_reward_against_latency(comparison, out / "comparison.png")
+        with naming_file(out / "comparison.png"):
+            plot_reward_against_latency(comparison, out / "comparison.png")
         write_report(
             out / "comparison.md",
             comparison.title,

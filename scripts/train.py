@@ -119,6 +119,7 @@ def check_data(path: Path, task: str) -> None:
 
 def _train(demonstrations: "Demonstrations", config: TrainingConfig, out: Path, init: Path | None, half: bool) -> None:
     from paradp.checkpoints import ModelCard, load_trained, read_card, save_checkpoint
+    from paradp.policy.files.writing import naming_file
     from paradp.policy.training import train as run
     from paradp.scripts.loss_plot import plot_losses
 
@@ -143,7 +144,8 @@ def _train(demonstrations: "Demonstrations", config: TrainingConfig, out: Path, 
             str(computes[0]),
         )
         save_checkpoint(trained, path, card.render(), half)
-        plot_losses(out / "metrics.jsonl", out / "loss.png")
+        with naming_file(out / "loss.png"):
+            plot_losses(out / "metrics.jsonl", out / "loss.png")
 
     with progress(f"training {demonstrations.info.task}", config.steps) as report:
         start = load_trained(init) if init else None

@@ -53,12 +53,17 @@ def link_target(path: Path) -> Path:
 
 
 @contextmanager
-def naming_file(path: Path) -> Iterator[None]:
-    """Names a file in what the system says of it: of a write it says only that the disk is full."""
+def naming_file(path: Path, unless_named: bool = False) -> Iterator[None]:
+    """Names a file in what the system says of it: of a write it says only that the disk is full.
+
+    Args:
+        path: the file.
+        unless_named: keep the name of another file, where the system gives one.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno is None:
+        if error.errno is None or (unless_named and error.filename is not None):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 
