@@ -7,7 +7,7 @@ A header is a struct of Apache Thrift's compact protocol (parquet.thrift, `PageH
 
     1        the kind of page
     2, 3     bytes of its content, unpacked and in the file
-    5, 7, 8  header of a data page, of a dictionary, of a data page of the second version: its field 1 is the number of values
+    5, 7, 8  header of a data page, a dictionary, a data page of the second version: its field 1 is the number of values
 """
 
 from collections.abc import Iterator

@@ -93,7 +93,7 @@ class RecordedFile:
             there = {recording.name for recording in self.recordings}
             if absent := [name for name in names if name not in there]:
                 some = ", ".join(f"{name:.40}" for name in absent[:3]) + ", …" * (len(absent) > 3)
-                raise ValueError(f"the mask {key!r} names {counted(len(absent), 'demonstration')} not in the file: {some}")
+                raise ValueError(f"the mask {key!r} names {_absent(len(absent))}: {some}")
             if not names:
                 raise ValueError(f"the mask {key!r} names no demonstration")
         return replace(self, recordings=[recording for recording in self.recordings if recording.name in names])
@@ -135,6 +135,10 @@ def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
         digest = hashlib.file_digest(raw, "sha256").hexdigest()
     settings = replace(settings, control_hz=settings.control_hz or _rate_of(recordings[0]))
     return RecordedFile(path, digest, settings, recordings, masks, others, unread)
+
+
+def _absent(count: int) -> str:
+    return counted(count, "demonstration that is not in the file", "demonstrations that are not in the file")
 
 
 @contextmanager
