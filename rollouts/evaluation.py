@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -167,7 +167,7 @@ def _label(values: tuple[object, ...], axes: tuple[tuple[object, ...], ...]) -> 
         clock,
         controller,
         "undisturbed" if disturbance is None else disturbance,
-        "usual limit" if max_steps is None else counted(max_steps, "step"),
+        "usual limit" if max_steps is None else counted(cast(int, max_steps), "step"),
     )
     return ", ".join(str(part) for i, part in enumerate(parts) if i == 0 or len(axes[i]) > 1)
 

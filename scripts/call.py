@@ -115,7 +115,7 @@ def as_typed(error: SettingError, known: Mapping[str, str]) -> str:
 
 
 def _is_positional(hint: Any) -> bool:
-    return tyro.conf.Positional[Any].__metadata__[0] in getattr(hint, "__metadata__", ())  # type: ignore[attr-defined]
+    return tyro.conf.Positional[Any].__metadata__[0] in getattr(hint, "__metadata__", ())  # type: ignore[misc]
 
 
 def _fields(hint: Any) -> tuple[Field, ...]:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 HEADER_BYTES = 64 * 1024  # statistics are in it: the least and the most value, which a writer cuts to some kilobytes
 DEEPEST = 8
 # Thrift's compact types, and the header's fields.
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
 _NUMBERS = (4, 5, 6)
 _KIND, _UNPACKED, _PACKED = 1, 2, 3
 _DICTIONARY = 2  # a kind of page
@@ -87,17 +87,19 @@ class _Header:
     def _value(self, kind: int, depth: int, in_list: bool = False) -> object:
         if kind in _NUMBERS:
             return _signed(self._varint())
-        if kind in (_TRUE, _FALSE):
-            return self._skip(1) if in_list else None  # a field's truth value is in its kind
-        if kind in (_BYTE, _DOUBLE):
-            return self._skip(1 if kind == _BYTE else 8)
-        if kind == _BINARY:
-            return self._skip(self._varint())
-        if kind in (_LIST, _SET):
-            return self._skip_list(depth)
         if kind == _STRUCT:
             return self.struct(depth + 1)
-        raise ValueError("a page's header is damaged")
+        if kind in (_LIST, _SET):
+            self._skip_list(depth)
+        elif kind in (_TRUE, _FALSE):
+            self._skip(in_list)  # a field's truth value is in its kind
+        elif kind in (_BYTE, _DOUBLE):
+            self._skip(1 if kind == _BYTE else 8)
+        elif kind == _BINARY:
+            self._skip(self._varint())
+        else:
+            raise ValueError("a page's header is damaged")
+        return None
 
     def _skip_list(self, depth: int) -> None:
         head = self._byte()
