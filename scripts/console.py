@@ -199,7 +199,7 @@ class Lines:
     def _begin(self, done: int) -> None:
         self._said_at, self._said = self._clock(), done
         left = f"{self._total - done} to do" if done < self._total else "nothing to do"
-        self._write(f"{self._description}: {left}" + f", {done} of {self._total} are done" * (done > 0))
+        self._write(f"{self._description}: {left}" + f", {done} of {self._total} done" * (done > 0))
 
     def _tell(self) -> None:
         self._said_at, self._said = self._clock(), self._done

@@ -524,10 +524,7 @@ def _numbers() -> list:
 @pytest.mark.parametrize(("command", "option"), _numbers())
 def test_a_number_that_cannot_be(refused, sound, command, option):
     shutil.copytree(sound / "checkpoint", NAME)
-    said = refused(command.format(sound=sound)).lower()
-    # Some sentences speak of the setting rather than of the option.
-    words = option.split()[0].removeprefix("--").split("-")
-    assert any(word.rstrip("s") in said for word in words) or option.split()[1] in said, said
+    refused(command.format(sound=sound), f"{option.split()[0]} ")
 
 
 UNREADABLE = {

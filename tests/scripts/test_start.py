@@ -240,7 +240,7 @@ def test_time_left_counts_from_what_was_there():
     now, written = [0.0], []
     lines = Lines("episodes", 100, written.append, clock=lambda: now[0])
     lines.report(80)
-    assert written == ["episodes: 20 to do, 80 of 100 are done"]
+    assert written == ["episodes: 20 to do, 80 of 100 done"]
     now[0] = 10.0
     lines.report(90)
     assert written[-1] == "episodes: 90 of 100, about 10 s left"
@@ -251,7 +251,7 @@ def test_work_that_was_finished_before_is_not_to_do():
     lines = Lines("episodes", 1, written.append)
     lines.report(1)
     lines.tick()
-    assert written == ["episodes: nothing to do, 1 of 1 are done"]
+    assert written == ["episodes: nothing to do, 1 of 1 done"]
 
 
 def test_what_takes_long_to_begin_is_named_once():
