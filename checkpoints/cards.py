@@ -10,6 +10,7 @@ from paradp.policy.files.limits import CARD_BYTES
 from paradp.policy.files.reading import read_text
 from paradp.policy.spec import PolicySpec
 from paradp.policy.training import TrainingConfig
+from paradp.policy.wording import counted
 
 # What a card says until rollouts of these very weights have been released with it.
 UNMEASURED = "Not measured yet."
@@ -34,7 +35,7 @@ class Trained:
 
     def describe(self) -> str:
         """In a few words."""
-        return f"{self.steps} steps of batch {self.batch_size}, {self.took or 'time not recorded'}"
+        return f"{counted(self.steps, 'step')} of batch {self.batch_size}, {self.took or 'time not recorded'}"
 
 
 def read_trainings(checkpoint: Path) -> list[Trained]:
@@ -53,7 +54,7 @@ def read_trainings(checkpoint: Path) -> list[Trained]:
 
 def _trained(section: str) -> Trained | None:
     """From the heading of the data on."""
-    data = re.search(r"^(\d+) (?:successful )?episodes \((\d+) control steps\)", section, re.MULTILINE)
+    data = re.search(r"^(\d+) (?:successful )?episodes? \((\d+) control steps?\)", section, re.MULTILINE)
     steps = re.search(r"^steps (\d+), batch_size (\d+)", section, re.MULTILINE)
     if data is None or steps is None:
         return None
@@ -106,7 +107,7 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
 | noise schedule | {schedule["beta_schedule"]}, {schedule["num_train_timesteps"]} steps, {schedule["prediction_type"]} |
 
 ## Data
-{self.episodes} episodes ({self.steps} control steps){self._told_by()}.
+{counted(self.episodes, "episode")} ({counted(self.steps, "control step")}){self._told_by()}.
 {_listed(self.info.made_with)}
 
 ## Training

@@ -1,6 +1,7 @@
 """Where a checkpoint lies, by its name or directory. Needs no PyTorch: a wrong name is answered at once."""
 
 import difflib
+import os
 from pathlib import Path
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -18,6 +19,7 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     """
     names = pretrained()
     path = Path(name_or_path)
+    put_back(path)
     # A folder that happens to have a task's name does not hide the policy; ./square, or a Path, names the folder.
     if str(name_or_path) in names and (isinstance(name_or_path, str) or not path.is_dir()):
         return PRETRAINED / str(name_or_path)
@@ -38,12 +40,37 @@ def pretrained() -> list[str]:
     return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
 
 
+def old_name(path: Path) -> Path:
+    """Where a checkpoint lies while a new one takes its place."""
+    return path.with_name(f".{path.name}.old")
+
+
+def put_back(path: Path) -> None:
+    """Gives a checkpoint its name again where a kill in the midst of a save has left it under its old one alone.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    if path.name in ("", "..") or os.path.lexists(path):
+        return
+    old = old_name(path)
+    if all((old / name).is_file() for name in FILES):
+        try:
+            old.rename(path)
+        except OSError as error:
+            # The save goes on, or another process has put it back: either way it has its name again.
+            if not path.is_dir():
+                problem = f"a save was interrupted; rename {old} to it ({error.strerror})"
+                raise OSError(error.errno, problem, str(path)) from error
+
+
 def check_ours(path: Path) -> None:
     """Checks by their names that a directory has the files of a checkpoint.
 
     Raises:
         ValueError: files are missing; the message says which, or whose checkpoint it is instead.
     """
+    put_back(path)
     missing = [name for name in FILES if not (path / name).is_file()]
     if not missing:
         return

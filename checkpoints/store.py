@@ -6,6 +6,7 @@ statistics.json     the normalisers
 README.md           the model card
 """
 
+import errno
 import hashlib
 import logging
 import shutil
@@ -16,12 +17,13 @@ from typing import Literal
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from paradp.checkpoints.finding import check_ours, find_checkpoint
+from paradp.checkpoints.finding import check_ours, find_checkpoint, old_name, put_back
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
 from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
 from paradp.policy.files.reading import first_problem, read_bytes, read_object, read_text, read_validated, sha256
 from paradp.policy.files.tensor_writing import write_tensors
 from paradp.policy.files.tensors import TensorFile
+from paradp.policy.files.writing import link_target, naming_file
 from paradp.policy.networks import build_network, shapes_of
 from paradp.policy.training import TrainedPolicy
 from paradp.sampler import SamplerChoice
@@ -67,22 +69,33 @@ def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = 
     Raises:
         OSError: it cannot be written, such as on a full disk; the old one is kept.
     """
-    partial, old = (path.with_name(f".{path.name}.{what}") for what in ("partial", "old"))
-    # A kill between the two renames below leaves the only whole checkpoint under the other name.
-    if old.exists() and not path.exists():
-        old.rename(path)
+    place = link_target(path)
+    put_back(place)
+    partial, old = place.with_name(f".{place.name}.partial"), old_name(place)
     for left_over in (partial, old):
         shutil.rmtree(left_over, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         _write(trained, partial, card, half)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    if path.exists():
-        path.rename(old)
-    partial.rename(path)
+    _replace(place, partial, old)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _replace(place: Path, partial: Path, old: Path) -> None:
+    """Puts the new checkpoint where the old one is: two renames, for not every file system replaces a directory in one."""
+    while True:
+        if place.exists():
+            place.rename(old)
+        try:
+            partial.rename(place)
+            return
+        except OSError as error:
+            # Between the two renames whoever loads the checkpoint takes the old one for left behind, and puts it back.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
 
 def _write(trained: TrainedPolicy, folder: Path, card: str, half: bool) -> None:
@@ -94,9 +107,14 @@ def _write(trained: TrainedPolicy, folder: Path, card: str, half: bool) -> None:
     statistics = _Statistics(
         observation.offset.tolist(), observation.scale.tolist(), action.offset.tolist(), action.scale.tolist()
     )
-    (folder / "config.json").write_bytes(_INFO.dump_json(info, indent=2))
-    (folder / "statistics.json").write_bytes(_STATISTICS.dump_json(statistics, indent=2))
-    (folder / "README.md").write_text(card)
+    documents = {
+        "config.json": _INFO.dump_json(info, indent=2),
+        "statistics.json": _STATISTICS.dump_json(statistics, indent=2),
+        "README.md": card.encode(),
+    }
+    for name, content in documents.items():
+        with naming_file(folder / name):
+            (folder / name).write_bytes(content)
 
 
 def load_policy(

@@ -16,7 +16,13 @@ from typing import Protocol
 import numpy as np
 from gymnasium import spaces
 
-from paradp.envs.rotations import matrix_to_rotation_6d, matrix_to_rotvec, rotation_6d_to_matrix, rotvec_to_matrix
+from paradp.envs.rotations import (
+    check_rotation_6d,
+    matrix_to_rotation_6d,
+    matrix_to_rotvec,
+    rotation_6d_to_matrix,
+    rotvec_to_matrix,
+)
 
 MAX_STEP_M = 0.05
 MAX_STEP_RAD = 0.5
@@ -74,7 +80,13 @@ class HandConvention(ActionConvention, Protocol):
 
     def controller_options(self) -> dict[str, object]: ...
 
-    def to_robosuite(self, action: np.ndarray) -> np.ndarray: ...
+    def to_robosuite(self, action: np.ndarray) -> np.ndarray:
+        """What robosuite's controller takes.
+
+        Raises:
+            ValueError: the action holds a rotation that is none.
+        """
+        ...
 
     def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray: ...
 
@@ -96,6 +108,7 @@ class AbsoluteAction:
         return {"input_type": "absolute", "input_ref_frame": "world"}
 
     def to_robosuite(self, action: np.ndarray) -> np.ndarray:
+        check_rotation_6d("goal_rot6d", action[3:9])
         rotvec = matrix_to_rotvec(rotation_6d_to_matrix(action[3:9].astype(np.float64)))
         return np.concatenate([action[:3], rotvec, action[9:]])
 

@@ -97,7 +97,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     Raises:
         ValueError: the action convention, render mode or disturbance is unknown, the task's first object cannot be
-            disturbed, or an action is not finite.
+            disturbed, or an action is not finite or holds a rotation that is none (two rows that are zero or parallel).
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
@@ -157,9 +157,10 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             raise ValueError(f"the action has shape {action.shape}, {self.convention.name} needs {self.action_space.shape}")
         if not np.isfinite(action).all():
             raise ValueError(f"the action is not finite: {action}")
+        command = self.convention.to_robosuite(action)  # refuses what is no goal before anything moves
         if self._disturbance is not None:
             self._disturbance.apply(self._disturbed, self._grip_position)
-        self._simulator.step(self.convention.to_robosuite(action))
+        self._simulator.step(command)
         success = self._simulator.succeeds()
         return self._observe(), float(success), success, False, self._info(success)
 

@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 
+# The least length of the first row, and of the second one across it: with less, rounding turns the rotation.
+LEAST_ROW = 1e-4
+
 
 def matrix_to_rotation_6d(matrix: np.ndarray) -> np.ndarray:
     """The first two rows of rotation matrices `[..., 3, 3]` as `[..., 6]`.
@@ -29,6 +32,22 @@ def rotation_6d_to_matrix(rotation_6d: np.ndarray) -> np.ndarray:
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.sqrt((vectors * vectors).sum(-1, keepdims=True)), 1e-8)
+
+
+def check_rotation_6d(name: str, rotation_6d: np.ndarray) -> None:
+    """Checks that vectors `[6]` of an action stand for a rotation.
+
+    Args:
+        name: of the quantity.
+        rotation_6d: its values.
+
+    Raises:
+        ValueError: they stand for none; names the quantity.
+    """
+    first, second = np.asarray(rotation_6d, np.float64).reshape(2, 3)
+    length = np.linalg.norm(first)
+    if length < LEAST_ROW or np.linalg.norm(np.cross(first, second)) < LEAST_ROW * length:
+        raise ValueError(f"the action's {name} {rotation_6d} is no rotation: its two rows must not be zero or parallel")
 
 
 def matrix_to_rotvec(matrix: np.ndarray) -> np.ndarray:

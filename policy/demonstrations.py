@@ -13,7 +13,6 @@ A key is whatever its environment calls it: characters that a file's name should
 layout observations lay beside the actions, as `data/<key>`; such groups are read and continued as they are.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,11 +22,13 @@ from urllib.parse import quote
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock
 from paradp.policy.files.limits import CHUNK_STEPS, MOST_EPISODES
 from paradp.policy.files.reading import first_problem
+from paradp.policy.files.writing import link_target, naming_file
 from paradp.policy.files.zarr_store import StoredArray, append, check_store, create_store, open_store
-from paradp.policy.identity import describe, differences, digest
+from paradp.policy.identity import changed, describe, differences, digest
 from paradp.policy.quantities import check_quantities
 
 if TYPE_CHECKING:
@@ -134,14 +135,17 @@ class Demonstrations:
     @classmethod
     def _continue(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
         demonstrations = cls._open_same(path, info, "r+")
-        demonstrations._truncate()
+        with naming_file(path):
+            demonstrations._truncate()
         return demonstrations
 
     @classmethod
     def _open_same(cls, path: Path, info: DemonstrationInfo, mode: Literal["r", "r+"]) -> "Demonstrations":
         demonstrations = cls.open(path, mode)
-        if differing := differences(describe(demonstrations.info), describe(info)):
-            raise ValueError(f"{path} holds other demonstrations ({differing}); choose another --out or remove it")
+        sides = describe(demonstrations.info), describe(info)
+        if differing := differences(*sides):
+            said = f"{path} holds other demonstrations ({differing}); choose another --out or remove it"
+            raise SettingError(said, *changed(*sides))
         return demonstrations
 
     def close(self) -> None:
@@ -152,14 +156,15 @@ class Demonstrations:
     @classmethod
     def create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
         """Begins demonstrations at a path where there are none and nobody else writes."""
-        place = Path(os.path.realpath(path))  # a link may lead to where nothing is yet
+        place = link_target(path)
         partial = place.with_name(f".{place.name}.partial")
         arrays: dict[str, tuple[tuple[int, ...], str]] = {
             name: ((min(CHUNK_STEPS, _CHUNK_NUMBERS // size), size), "float32") for name, size in _sizes(info, 2).items()
         }
         arrays |= {f"meta/{name}": ((CHUNK_STEPS,), "int64") for name in ("episode_ends", "seeds")}
-        create_store(partial, arrays, {**asdict(info), _LAYOUT: 2})
-        partial.rename(place)
+        with naming_file(path):
+            create_store(partial, arrays, {**asdict(info), _LAYOUT: 2})
+            partial.rename(place)
         return cls.open(path, "r+")
 
     def append(self, episode: DemonstrationEpisode) -> None:
@@ -168,9 +173,14 @@ class Demonstrations:
         Raises:
             OSError: it cannot be written, such as on a full disk; those before it are kept.
         """
-        if self._cut_short:
-            self._truncate()
-        self._cut_short = True
+        with naming_file(self.path):
+            if self._cut_short:
+                self._truncate()
+            self._cut_short = True
+            self._append(episode)
+            self._cut_short = False
+
+    def _append(self, episode: DemonstrationEpisode) -> None:
         steps = self.steps + len(episode.actions)
         for key in self.info.observation:
             append(self._group, _place(key, self._layout), episode.observations[key].astype(np.float32))
@@ -178,7 +188,6 @@ class Demonstrations:
         append(self._group, "data/executed", episode.executed.astype(np.float32))
         append(self._group, "meta/seeds", np.array([episode.seed]))
         append(self._group, "meta/episode_ends", np.array([steps]))
-        self._cut_short = False
 
     @property
     def episode_ends(self) -> np.ndarray:

@@ -34,6 +34,11 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], sides: tuple[
     return "; ".join(found[:_MOST]) + f"; and {len(found) - _MOST} more" * (len(found) > _MOST)
 
 
+def changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Names of the values in which two descriptions differ, as `differences` compares them."""
+    return list(dict.fromkeys(place[0] for place in _differing(there, here)))
+
+
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
     """Of arrays with their names, in their order, types and shapes."""
     found = hashlib.sha256()

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from paradp.policy.files import write_whole
+from paradp.policy.files.writing import naming_file
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class MetricsLog:
     def write(self, step: int, train_loss: float, validation_loss: float, learning_rate: float) -> None:
         seconds = self._seconds_before + time.perf_counter() - self._started
         metrics = TrainingMetrics(step, train_loss, validation_loss, learning_rate, seconds)
-        with self._path.open("a") as file:
+        with naming_file(self._path), self._path.open("a") as file:
             file.write(json.dumps(asdict(metrics)) + "\n")
 
 

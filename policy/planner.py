@@ -33,6 +33,7 @@ from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_validated
 from paradp.policy.spec import PolicySpec
 from paradp.policy.timing import time_call, timed
+from paradp.policy.wording import counted
 from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver, rounds
 from paradp.sampler.names import AUTO_FAST_ERROR
 from paradp.sampler.options import MOST_TIMESTEPS
@@ -218,7 +219,7 @@ class Planner:
     def __init__(self, engine: Engine, network: ConditionalNetwork, spec: PolicySpec, device: torch.device):
         self._engine, self._spec, self._device = engine, spec, device
         self._shape = (spec.horizons.predict, spec.action_size)
-        machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+        machine = torch.cuda.get_device_name(device) if device.type == "cuda" else counted(torch.get_num_threads(), "thread")
         packages = [f"{name} {version(name)}" for name in ("torch", "openvino", "numba") if find_spec(name)]
         settings = f"{engine.name} {engine.precision} {platform.node()} {machine} {packages}"
         sources = sorted(str(path) for path in Path(rounds.__file__).parent.glob("*.py"))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from paradp.policy.files.limits import KEY_BYTES, MOST_CONTROL_HZ, MOST_KEYS, MOST_VALUES, within
+from paradp.policy.wording import counted
 
 
 def check_quantities(
@@ -33,7 +34,7 @@ def check_quantities(
         if values is None:
             continue
         if len(values) != size:
-            raise ValueError(f"{name} has {len(values)} values, an action has {size}")
+            raise ValueError(f"{name} has {counted(len(values), 'value')}, an action has {size}")
         if not all(map(math.isfinite, values)):
             raise ValueError(f"{name} must be finite: {tuple(values)}")
     for i, (low, high) in enumerate(zip(action_low, action_high, strict=True)):

@@ -4,7 +4,7 @@
 | --- | --- |
 | a command outside the action limits | the nearest one inside |
 | a command further from the last one than the rate limit | one on the way there, as far as the limit goes |
-| a command further away than the jump limit, or not finite | stop |
+| a command further away than the jump limit, not finite, or with a rotation that is none | stop |
 | an observation that has been the same, to the bit, for too many control steps in which the robot was sent about | stop |
 | the controller raises: late plan, dead inference, unreadable or non-finite observation, anything | stop |
 | `stop()`, from any thread | stop |
@@ -35,8 +35,10 @@ from paradp.policy.asynchronous import DeadInference, LatePlan
 from paradp.policy.controller import Command, Controller, HasAction, Hold
 from paradp.policy.errors import described
 from paradp.policy.observations import Observation
+from paradp.policy.rotations import SIZE, check_rotation, rotations_in
 from paradp.policy.spec import Interface
 from paradp.policy.values import is_real, positive_number
+from paradp.policy.wording import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class StopReason(StrEnum):
     """Why a robot was stopped."""
 
     NOT_FINITE = "the command is not finite"
+    NO_ROTATION = "the command's rotation is none"
     JUMP = "the command jumps"
     STALE = "the observation is frozen"
     LATE = "a plan is late"
@@ -67,6 +70,7 @@ class SafetyLimits:
         jump: `[A]`, from where on such a distance is no movement but a fault; no limit without it.
         frozen_steps: how many control steps in a row an observation may be the same to the bit; those in which the robot was
             told to stay do not count, for one that stays may see the same.
+        rotations: name and first dimension of every rotation_6d in an action; its two rows must not be zero or parallel.
     """
 
     low: np.ndarray
@@ -74,6 +78,7 @@ class SafetyLimits:
     rate: np.ndarray | None = None
     jump: np.ndarray | None = None
     frozen_steps: int = 10
+    rotations: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("low", "high", "rate", "jump"):
@@ -101,11 +106,12 @@ class SafetyLimits:
         """
         low, high = (np.array(limit, np.float32) for limit in (spec.action_low, spec.action_high))
         rate, jump = positive_number("rate", rate, "steps"), positive_number("jump", jump, "steps")
+        rotations = tuple(rotations_in(spec.action))
         if spec.action_step is None:
-            return cls(low, high)
+            return cls(low, high, rotations=rotations)
         # What the demonstrations never move may move a little.
         step = np.maximum(np.array(spec.action_step, np.float32), LEAST_STEP * (high - low))
-        return cls(low, high, rate * step, jump * step)
+        return cls(low, high, rate * step, jump * step, rotations=rotations)
 
 
 @dataclass
@@ -343,14 +349,24 @@ class SafeController:
             raise _Unsafe(StopReason.FAULT, f"the command must be an array of numbers, not of dtype {action.dtype}")
         if not np.isfinite(action).all():
             raise _Unsafe(StopReason.NOT_FINITE, f"the command is not finite: {action}")
-        return action.clip(self._limits.low, self._limits.high)
+        return self._limited(action)
+
+    def _limited(self, action: np.ndarray) -> np.ndarray:
+        """The nearest action within the limits, a copy; none where its rotation has become none."""
+        limited = action.clip(self._limits.low, self._limits.high)
+        for name, first in self._limits.rotations:
+            try:
+                check_rotation(name, limited[first : first + SIZE])
+            except ValueError as error:
+                raise _Unsafe(StopReason.NO_ROTATION, str(error)) from None
+        return limited
 
     def _watch(self, observation: Observation) -> None:
         seen = b"".join(np.ascontiguousarray(observation[key]).tobytes() for key in sorted(observation))
         self._frozen = self._frozen + (not self._was_held()) if seen == self._seen else 0
         self._seen = seen
         if self._frozen >= self._limits.frozen_steps:
-            raise _Unsafe(StopReason.STALE, f"the observation has not changed for {self._frozen} control steps")
+            raise _Unsafe(StopReason.STALE, f"the observation has not changed for {counted(self._frozen, 'control step')}")
 
     def _was_held(self) -> bool:
         """Whether the robot was told to stay by the last command."""
@@ -363,7 +379,7 @@ class SafeController:
         self.report.limited += bool((action != wanted).any())
         assert self._last is not None
         # On the way from one action within limits to another all are, but for rounding.
-        return self._near(action, self._last.action).clip(self._limits.low, self._limits.high)
+        return self._limited(self._near(action, self._last.action))
 
     def _near(self, action: np.ndarray, last: np.ndarray) -> np.ndarray:
         """The action, or one on the way to it from the last."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from paradp.policy.errors import SettingError
 from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED, within
 from paradp.policy.quantities import check_quantities
 from paradp.policy.transformer import TransformerConfig
@@ -51,13 +52,18 @@ class Horizons:
             raise ValueError(f"{self} execute steps that are not predicted: observe − 1 + execute must be ≤ predict")
         within("predict", self.predict, 1, MOST_HORIZON)
         within("observe", self.observe, 1, MOST_OBSERVED)
+        within("execute", self.execute, 1, MOST_HORIZON)
 
     def with_execute(self, execute: int | None) -> "Horizons":
         """The same with another number of executed steps; `None` for these.
 
         Raises:
-            ValueError: so many are not predicted.
+            SettingError: so many are not predicted.
         """
+        most = self.predict - self.observe + 1
+        if execute is not None and not 1 <= execute <= most:
+            said = f"execute must be from 1 to {most}, not {execute}: it would execute steps that are not predicted"
+            raise SettingError(said, "execute")
         return self if execute is None else replace(self, execute=execute)
 
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from paradp.policy.arithmetic import Arithmetic, Step, measure, step_on_a_copy
 from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.demonstrations import DemonstrationInfo, Demonstrations
+from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock, refuse_filled
-from paradp.policy.identity import describe, differences, digest
+from paradp.policy.identity import changed, describe, differences, digest
 from paradp.policy.metrics_log import MetricsLog
 from paradp.policy.networks import build_network
 from paradp.policy.normalizer import Normalizer
@@ -46,6 +47,7 @@ def train(
     init: TrainedPolicy | None = None,
     on_arithmetic: Callable[[Arithmetic], None] = lambda arithmetic: None,
     choose: Callable[[Step, int], Arithmetic] = measure,
+    on_start: Callable[[int], None] = lambda step: None,
 ) -> TrainedPolicy:
     """Trains a policy; writes `metrics.jsonl`, `state.safetensors` and, through `save`, `checkpoint/` into `out`.
 
@@ -61,6 +63,7 @@ def train(
         on_arithmetic: called once, before the first step.
         choose: decides on the arithmetic where the configuration leaves it open; called with a step to try, and the batch
             size.
+        on_start: called once, before the first step, with the number of steps that were taken before.
 
     Raises:
         ValueError: the demonstrations cannot be trained on, `init` is for others, `out` holds another run or something
@@ -85,6 +88,7 @@ def train(
     run = _Run(out, _identity(config, demonstrations, init), config.bf16, chosen)
     with run.opened(TrainingState(start.network, config.optimiser)) as state:
         on_arithmetic(run.arithmetic)
+        on_start(state.step)
         trained = TrainedPolicy(spec, state.ema.network, start.observation_normalizer, start.action_normalizer)
         log = MetricsLog(out / "metrics.jsonl", state.step)
 
@@ -187,9 +191,11 @@ class _Run:
                 refuse_filled(self._out, "training")
             return None
         asked = self._identity | ({} if self._bf16 is None else {"bf16": self._bf16})
-        if differing := differences(noted.identity | {"bf16": noted.arithmetic.bf16}, asked):
-            raise ValueError(
-                f"{self._out} holds a run with another configuration or other data ({differing}); choose another --out"
+        there = noted.identity | {"bf16": noted.arithmetic.bf16}
+        if differing := differences(there, asked):
+            raise SettingError(
+                f"{self._out} holds a run with another configuration or other data ({differing}); choose another --out",
+                *changed(there, asked),
             )
         return noted
 

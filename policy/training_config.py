@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from paradp.policy.errors import SettingError
+
 if TYPE_CHECKING:
     from paradp.policy.spec import NetworkConfig
     from paradp.policy.training_state import OptimiserSettings
@@ -70,15 +72,14 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         self.check_numbers()
-        if not 0 < self.beta_start <= self.beta_end < 1:
-            raise ValueError(f"0 < beta_start ≤ beta_end < 1 is needed, not {self.beta_start} and {self.beta_end}")
         from paradp.sampler import step_table
 
         alpha_bar = step_table(self.schedule).alpha_bar[0]
         if not alpha_bar < 0.05:
-            raise ValueError(
+            raise SettingError(
                 f"this noise schedule ends with ᾱ = {alpha_bar:.2f} and not near 0: its noisiest chunks are not pure noise, "
-                "which sampling starts from; choose a larger beta_end"
+                "which sampling starts from; choose a larger beta_end",
+                "beta_end",
             )
         # Fails here rather than after the demonstrations were read.
         _ = self.network_config
@@ -110,12 +111,15 @@ class TrainingConfig:
 
     def check_numbers(self) -> None:
         """Raises:
-        ValueError: a number is out of its limits.
+        SettingError: a number is out of its limits.
         """
         for name, (low, high) in _LIMITS.items():
             if not low <= (value := getattr(self, name)) <= high:  # not a number is within nothing
-                raise ValueError(f"{name} must be from {low:g} to {high:.15g}, not {value}")
+                raise SettingError(f"{name} must be from {low:g} to {high:.15g}, not {value}", name)
         if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be more than 0, not {self.learning_rate}")
-        if not self.channels or min(self.channels) < 1:
-            raise ValueError(f"channels must be positive numbers, not {self.channels}")
+            raise SettingError(f"learning_rate must be more than 0, not {self.learning_rate}", "learning_rate")
+        if not self.channels or not all(size >= 1 for size in self.channels):
+            raise SettingError(f"channels must be positive numbers, not {self.channels}", "channels")
+        if not 0 < self.beta_start <= self.beta_end < 1:
+            said = f"0 < beta_start ≤ beta_end < 1 is needed, not {self.beta_start} and {self.beta_end}"
+            raise SettingError(said, "beta_start", "beta_end")

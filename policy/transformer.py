@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from paradp.policy.conditional import ConditionalNetwork, SinusoidalEmbedding
+from paradp.policy.errors import SettingError
 from paradp.policy.files.limits import MOST_EMBEDDING, MOST_HEADS, MOST_LAYERS, within
+from paradp.policy.wording import counted
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,12 @@ class TransformerConfig:
         within("heads", self.heads, 1, MOST_HEADS)
         within("embedding", self.embedding, 4, MOST_EMBEDDING)
         if self.embedding % 2 or self.embedding % self.heads:
-            raise ValueError(f"embedding must be an even multiple of {self.heads} heads, not {self.embedding}")
+            said = f"embedding must be an even multiple of {self.heads} heads, not {self.embedding}"
+            raise SettingError(said, "embedding")
 
     def describe(self) -> str:
         """In a few words."""
-        return f"transformer, {self.layers} layers of width {self.embedding}"
+        return f"transformer, {counted(self.layers, 'layer')} of width {self.embedding}"
 
 
 class ConditionalTransformer(ConditionalNetwork):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from paradp.policy.conditional import ConditionalNetwork, SinusoidalEmbedding
+from paradp.policy.errors import SettingError
 from paradp.policy.files.limits import MOST_CHANNELS, MOST_EMBEDDING, MOST_KERNEL, MOST_LEVELS, within
 
 
@@ -38,7 +39,7 @@ class UnetConfig:
         within("kernel_size", self.kernel_size, 1, MOST_KERNEL)
         within("timestep_embedding", self.timestep_embedding, 4, MOST_EMBEDDING)
         if any(c % self.groups for c in self.channels):
-            raise ValueError(f"channels {self.channels} must be multiples of groups = {self.groups}")
+            raise SettingError(f"channels must be multiples of groups = {self.groups}, not {self.channels}", "channels")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, not {self.kernel_size}")
         if self.timestep_embedding % 2:

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from paradp.policy.errors import SettingError
+
 
 def whole_number(name: str, value: object, low: int, high: int) -> int:
     """A whole number from `low` to `high`.
 
     Raises:
-        ValueError: it is none; names it.
+        SettingError: it is none; names it.
     """
     number = _plain(value)
     if type(number) is not int or not low <= number <= high:
-        raise ValueError(f"{name} must be a whole number from {_power(low)} to {_power(high)}, not {_short(number)}")
+        said = f"{name} must be a whole number from {_power(low)} to {_power(high)}, not {_short(number)}"
+        raise SettingError(said, name)
     return number
 
 
@@ -26,11 +29,11 @@ def positive_number(name: str, value: object, unit: str) -> float:
     """A positive, finite number.
 
     Raises:
-        ValueError: it is none; names it.
+        SettingError: it is none; names it.
     """
     number = _plain(value)
     if type(number) not in (int, float) or not 0 < number < math.inf:  # type: ignore[operator]
-        raise ValueError(f"{name} must be a positive number of {unit}, not {_short(number)}")
+        raise SettingError(f"{name} must be a positive number of {unit}, not {_short(number)}", name)
     return float(number)  # type: ignore[arg-type]
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from paradp.policy.demonstrations import Demonstrations
 from paradp.policy.spec import Horizons
+from paradp.policy.wording import counted
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def cut_windows(demonstrations: Demonstrations, horizons: Horizons, validation_e
     """
     ends = demonstrations.episode_ends
     if len(ends) < 2:
-        raise ValueError(f"{demonstrations.path} has {len(ends)} episodes; training needs at least 2")
+        raise ValueError(f"{demonstrations.path} has {counted(len(ends), 'episode')}; training needs at least 2")
     starts = np.concatenate([[0], ends[:-1]])
     observations = torch.from_numpy(demonstrations.observations())
     actions = torch.from_numpy(demonstrations.actions())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
 
+from paradp.policy.wording import counted
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.machine import versions
 from paradp.rollouts.records import Episode
@@ -140,10 +141,10 @@ class RayCluster:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         for cpus, gpus in {tuple(_needs(config).values()) for config in configs}:
             if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
-                there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+                nodes_have = "; ".join(_counted(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes)
                 raise ValueError(
-                    f"each of Ray's workers needs {cpus} CPUs (--threads) and {gpus} GPUs (--device); no node has so many:"
-                    f" they have {there}"
+                    f"each of Ray's workers needs {_counted(cpus, gpus, ' (--threads)', ' (--device)')}; no node has so"
+                    f" many: they have {nodes_have}"
                 )
 
     def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
@@ -177,6 +178,10 @@ def _knock(address: str, seconds: float = 5) -> None:
 
 def _needs(config: RolloutConfig) -> dict[str, int]:
     return {"num_cpus": config.threads or 1, "num_gpus": int(config.device.startswith("cuda"))}
+
+
+def _counted(cpus: float, gpus: float, threads: str = "", device: str = "") -> str:
+    return f"{counted(int(cpus), 'CPU')}{threads} and {counted(int(gpus), 'GPU')}{device}"
 
 
 def _dying(job: Job) -> ChildProcessError:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from paradp.policy import Replan
+from paradp.policy.wording import counted
 from paradp.rollouts.records import StepRecord
 
 # Frames narrower than that are enlarged by a whole factor, so that the text fits.
@@ -89,8 +90,8 @@ class Captions:
         pen.write(f"step {record.step + 1} · {seconds:.1f} s", below, left=True)
         if self._strip.replan is not None:
             plan = self._strip.replan
-            late = f" · {plan.lateness} steps late" if plan.lateness else ""
-            pen.write(f"last plan {1000 * plan.seconds:.0f} ms · {plan.rounds} rounds{late}", below, left=False)
+            late = f" · {counted(plan.lateness, 'step')} late" if plan.lateness else ""
+            pen.write(f"last plan {1000 * plan.seconds:.0f} ms · {counted(plan.rounds, 'round')}{late}", below, left=False)
         done = self._strip.next - self._strip.begun
         note = WAITS if record.held else f"chunk: {done} of {self._caption.execute}" if done else ""
         pen.chunk(list(self._boxes()), note, below + line, record.held)

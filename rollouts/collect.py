@@ -45,7 +45,7 @@ def collect(
             process writes there.
         ChildProcessError: a worker died; what was collected is kept.
     """
-    if episodes < 1:
+    if not episodes >= 1:  # not a number is none
         raise ValueError(f"episodes must be at least 1, not {episodes}")
     check_episode_seeds(seed, MOST_TRIES)
     workers = cores() if workers is None else workers
@@ -54,6 +54,7 @@ def collect(
     with closing(demonstrations):
         if len(demonstrations) >= episodes:
             return demonstrations
+        on_progress(len(demonstrations), 0)
         first = int(demonstrations.seeds[-1]) + 1 if len(demonstrations) else seed
         with closing(_episodes_in_order(task, action_convention, disturbance, first, workers)) as tries:
             for tried, episode in enumerate(tries, start=1):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from paradp.policy.files.tables import read_table
+from paradp.policy.wording import counted
 from paradp.rollouts.statistics import Estimate, PairedLoss, detectable_difference, paired_bootstrap, paired_loss
 from paradp.rollouts.summary import Summary
 
@@ -19,7 +20,8 @@ COMPARED = ("reward", "steps", "jerk")
 _WHOLE, _TRUTH, _NUMBER = "iu", "b", "iuf"
 _KINDS = {_WHOLE: "whole numbers", _TRUTH: "truth values", _NUMBER: "numbers"}
 _OF_AN_EPISODE = {"seed": _WHOLE, "success": _TRUTH, **dict.fromkeys(COMPARED, _NUMBER)}
-_OF_A_STEP = {"seed": _WHOLE, "seconds": _NUMBER, "replan_seconds": _NUMBER}
+_OF_A_STEP = {"seed": _WHOLE, **dict.fromkeys(("seconds", "replan_seconds"), _NUMBER)}
+_OF_A_RUNS_STEP = {**_OF_A_STEP, "step": _WHOLE, "replan_lateness": _NUMBER}
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,13 @@ class Compared:
         """What a table shows of the run: name → value."""
         s, loss = self.summary, self.loss
         alone, batch = s.latency_ms_batch1, s.latency_ms
+        together = counted(s.envs, "environment")
         return {
             "success (95 %)": interval(s.success),
             "reward (95 %)": interval(s.reward),
             "success lost, paired (95 % below)": f"{loss.loss:+.3f} ({loss.upper95:+.3f})" if loss else "baseline",
             "plan, 1 environment: p50 / p95 ms": f"{alone.replan.p50:.0f} / {alone.replan.p95:.0f}",
-            f"plan, up to {s.envs} environments: p50 / p95 ms": f"{batch.replan.p50:.0f} / {batch.replan.p95:.0f}",
+            f"plan, up to {together}: p50 / p95 ms": f"{batch.replan.p50:.0f} / {batch.replan.p95:.0f}",
             "control step, 1 environment: mean / p99 ms": f"{alone.step.mean:.1f} / {alone.step.p99:.0f}",
             "rounds a plan": f"{s.solver.rounds_mean:.1f}",
             "evaluations a plan": f"{s.solver.evaluations_mean:.0f}",
@@ -120,7 +123,7 @@ class Comparison:
     @property
     def title(self) -> str:
         first = self.runs[0].summary
-        return f"{first.task}: {first.episodes} episodes, seeds {first.seed} to {first.seed + first.episodes - 1}"
+        return f"{first.task}: {counted(first.episodes, 'episode')}, {first.seeds}"
 
     @property
     def graded(self) -> bool:
@@ -150,7 +153,7 @@ def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Compariso
             label,
             Summary.read(path / "summary.json"),
             _episodes(path / "episodes.parquet"),
-            _read(path / "steps.parquet", _OF_A_STEP),
+            _steps(path / "steps.parquet"),
             _read(path / "alone.parquet", _OF_A_STEP),
             against=None,
             loss=None,
@@ -171,9 +174,16 @@ def _episodes(path: Path) -> pd.DataFrame:
     return table
 
 
-def _read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """A table with these columns: name → kinds of numbers, as numpy writes them."""
-    table = read_table(path, tuple(columns))
+def _steps(path: Path) -> pd.DataFrame:
+    table = _read(path, _OF_A_RUNS_STEP, ("action",))
+    if table["action"].map(np.size).nunique() != 1:
+        raise ValueError(f"{path} does not hold an action of the same length in every row")
+    return table
+
+
+def _read(path: Path, columns: Mapping[str, str], others: tuple[str, ...] = ()) -> pd.DataFrame:
+    """A table with these columns: name → kinds of numbers, as numpy writes them; and with others, of any kind."""
+    table = read_table(path, (*columns, *others))
     for name, kinds in columns.items():
         if list(table.columns).count(name) != 1:
             raise ValueError(f"{path} does not hold one column {name!r}")

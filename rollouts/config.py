@@ -18,11 +18,21 @@ from paradp.rollouts.environments import Scenery, check_fits
 from paradp.rollouts.machine import cores, hardware, versions
 from paradp.rollouts.summary import SamplerUsed, settings
 from paradp.sampler import SamplerChoice
-from paradp.sampler.streams import check_episode_seeds
+from paradp.sampler.streams import EPISODE_SEEDS, check_episode_seeds
 
 _SAMPLER = TypeAdapter(SamplerUsed)
+MOST_TOGETHER = 2**16  # environments or threads of one process
 # Latency is measured with a single environment over the first episodes of a run, so many of them.
 EPISODES_ALONE = 5
+# The least and the most of each number.
+_LIMITS = {
+    "episodes": (1, EPISODE_SEEDS),
+    "seed": (0, EPISODE_SEEDS - 1),
+    "envs": (1, MOST_TOGETHER),
+    "threads": (1, MOST_TOGETHER),
+    "videos": (0, EPISODE_SEEDS),
+    "max_steps": (1, MOST_STEPS),  # a longer episode could not be read back
+}
 
 
 @dataclass(frozen=True)
@@ -71,14 +81,10 @@ class RolloutConfig:
     chosen: SamplerChoice | None = None
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "envs", "threads", "max_steps"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        if self.max_steps is not None:
-            within("max_steps", self.max_steps, 1, MOST_STEPS)  # a longer episode could not be read back
+        for name, (least, most) in _LIMITS.items():
+            if (value := getattr(self, name)) is not None:
+                within(name, value, least, most)
         check_episode_seeds(self.seed, self.episodes)
-        if self.videos < 0:
-            raise ValueError(f"videos must not be negative, but is {self.videos}")
         if self.clock.kind == "measured" and self.envs > 1:
             raise ValueError("the clock `measured` takes the latency of one robot: it needs 1 environment at a time")
 

@@ -19,13 +19,17 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from paradp.policy import PolicySpec, Replan
+from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES, EPISODE_BYTES
 from paradp.policy.files.reading import read_object, read_validated
-from paradp.policy.identity import differences
+from paradp.policy.files.writing import remove_left_overs
+from paradp.policy.identity import changed, differences
+from paradp.policy.wording import counted
 from paradp.rollouts.records import Episode, jerk
 
 _EPISODE = TypeAdapter(Episode)
+PARTIAL_FILM = ".partial.mp4"  # ends the name of a film that is not finished
 _SEED = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -62,17 +66,18 @@ class RunDirectory:
             refuse_filled(self.path, "run")
             return
         there = read_object(marker, DOCUMENT_BYTES)
-        if differing := differences(there, json.loads(json.dumps(identity))):
-            raise ValueError(f"{self.path} holds another run ({differing}); choose another --out")
+        here = json.loads(json.dumps(identity))
+        if differing := differences(there, here):
+            raise SettingError(f"{self.path} holds another run ({differing}); choose another --out", *changed(there, here))
         if (last := max(self.seeds(), default=-1)) >= seeds.stop:
             episodes = last + 1 - seeds.start
             raise ValueError(
-                f"{self.path} holds a run of {episodes} episodes; they can only become more: ask for {episodes} or choose"
-                " another --out"
+                f"{self.path} holds a run of {counted(episodes, 'episode')}; they can only become more: ask for {episodes}"
+                " or choose another --out"
             )
 
     def open(self, identity: dict[str, Any], seeds: range) -> OutputLock:
-        """Starts a run, or continues it; nobody else can until the lock is released.
+        """Starts a run, or continues it; nobody else can until the lock is released. Half-written files are removed.
 
         Args:
             identity, seeds: as those of `check`.
@@ -87,6 +92,9 @@ class RunDirectory:
             if not (marker := self.path / "run.json").exists():
                 write_whole(marker, (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode())
             self._episodes.mkdir(exist_ok=True)
+            remove_left_overs(self._episodes)
+            for film in (self.path / "videos").glob(f"*{PARTIAL_FILM}"):
+                film.unlink()
         except BaseException:
             lock.release()
             raise
@@ -124,6 +132,8 @@ class RunDirectory:
         if episode.seed != seed or not episode.steps:
             found = f"the episode of seed {episode.seed}" if episode.steps else "no control steps"
             raise ValueError(f"{path} holds {found}; {again}")
+        if len({len(step.action) for step in episode.steps}) > 1:
+            raise ValueError(f"{path} holds actions of different lengths; {again}")
         return episode
 
 

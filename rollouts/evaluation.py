@@ -14,22 +14,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
 from paradp.checkpoints import checkpoint_digest
+from paradp.policy.errors import SettingError, settings_in
 from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_object
-from paradp.policy.identity import differences
+from paradp.policy.identity import changed, differences
+from paradp.policy.wording import counted
 from paradp.rollouts.backends import Backend
 from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.comparison import Comparison, compare
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import write_parquet
 from paradp.rollouts.machine import cores
-from paradp.rollouts.run import Runs
+from paradp.rollouts.run import OnAlone, Runs
 from paradp.sampler import SamplerChoice
 
 MARKER = "evaluation.json"
@@ -68,7 +70,7 @@ class Grid:
                 cells[label] = self._cell(label, *values)
                 cells[label].check()
             except ValueError as error:
-                raise ValueError(f"cell {label!r} is impossible: {error}") from error
+                raise SettingError(f"cell {label!r} is impossible: {error}", *settings_in(error)) from error
         return cells
 
     def _cell(
@@ -101,6 +103,7 @@ def evaluate(
     baseline: str | None = None,
     on_progress: Callable[[int], None] = lambda episodes: None,
     backend: Backend | None = None,
+    on_alone: OnAlone = lambda done, total: None,
 ) -> Comparison:
     """Runs what is missing of all cells and compares them with one.
 
@@ -109,6 +112,7 @@ def evaluate(
         baseline: a cell's label; the first cell by default.
         on_progress: told how many episodes of all cells are finished.
         backend: who runs them; this process by default.
+        on_alone: told how many of how many episodes of one robot alone are finished, which are run for their latency.
 
     Raises:
         ValueError: a cell is impossible, the baseline is no cell, the directory holds another evaluation, or another process
@@ -125,7 +129,7 @@ def evaluate(
     with Runs(list(cells.values()), backend, _alone(out)) as runs, OutputLock.inside(out):
         _check(out, identity, grid.base.episodes)
         write_whole(out / MARKER, (json.dumps(identity | {"episodes": grid.base.episodes}, indent=2) + "\n").encode())
-        runs.run(on_progress)
+        runs.run(on_progress, on_alone)
         comparison = compare({label: config.out for label, config in cells.items()}, baseline)
         for name in ("episodes", "steps"):
             tables = [getattr(run, name).assign(cell=run.label) for run in comparison.runs]
@@ -163,7 +167,7 @@ def _label(values: tuple[object, ...], axes: tuple[tuple[object, ...], ...]) -> 
         clock,
         controller,
         "undisturbed" if disturbance is None else disturbance,
-        "usual limit" if max_steps is None else f"{max_steps} steps",
+        "usual limit" if max_steps is None else counted(cast(int, max_steps), "step"),
     )
     return ", ".join(str(part) for i, part in enumerate(parts) if i == 0 or len(axes[i]) > 1)
 
@@ -192,8 +196,8 @@ def _check(out: Path, identity: dict[str, Any], episodes: int) -> None:
         return
     there = read_object(marker, DOCUMENT_BYTES)
     if differing := differences(there, identity):
-        raise ValueError(f"{out} holds another evaluation ({differing}); choose another --out")
+        raise SettingError(f"{out} holds another evaluation ({differing}); choose another --out", *changed(there, identity))
     if type(held := there.get("episodes", 0)) is not int:
         raise ValueError(f"{marker} cannot be read: episodes should be a number, not {held!r:.40}")
     if held > episodes:
-        raise ValueError(f"{out} holds an evaluation of {held} episodes a cell; they can only become more")
+        raise ValueError(f"{out} holds an evaluation of {counted(held, 'episode')} a cell; they can only become more")

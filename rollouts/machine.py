@@ -1,5 +1,6 @@
 """The machine that things run on: its cores, its name, the versions of what computes. Needs no PyTorch to be said."""
 
+import ctypes
 import math
 import os
 import platform
@@ -32,6 +33,17 @@ def versions() -> dict[str, str]:
     """Of the packages that a run's numbers depend on, and who makes robosuite's control steps (`paradp.envs.simulators`)."""
     packages = {name: version(name) for name in VERSIONED if find_spec(name.replace("-", "_"))}
     return {**packages, "simulator": asked_for()}
+
+
+def cuda_devices() -> int:
+    """How many CUDA devices the driver shows this process, asked without PyTorch; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    started = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return count.value if started else 0
 
 
 def _quota(cgroups: Path) -> float | None:

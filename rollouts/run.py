@@ -19,6 +19,12 @@ from paradp.rollouts.summary import Summary, summarise
 from paradp.rollouts.workplace import Workplace
 
 OnProgress = Callable[[int], None]
+# Called with how many of how many episodes of one robot alone are finished.
+OnAlone = Callable[[int, int], None]
+
+
+def _silent(done: int, total: int) -> None:
+    pass
 
 
 def rollout(
@@ -26,6 +32,7 @@ def rollout(
     on_progress: OnProgress = lambda episodes: None,
     backend: Backend | None = None,
     subscribers: Sequence[Subscriber] = (),
+    on_alone: OnAlone = _silent,
 ) -> Summary:
     """Runs the episodes that are still missing in `config.out`, and sums up all of them.
 
@@ -34,6 +41,7 @@ def rollout(
         on_progress: told how many episodes are finished.
         backend: who runs them; this process by default.
         subscribers: told of every step and every episode that this process runs.
+        on_alone: told how many of how many episodes of one robot alone are finished, which are run for their latency.
 
     Raises:
         ValueError: task, sampler or checkpoint are unknown or do not fit each other, `config.out` holds another run or one
@@ -41,7 +49,7 @@ def rollout(
         ChildProcessError: workers keep dying; what was finished is kept.
         OSError: an episode cannot be written; those before it are kept.
     """
-    [summary] = rollouts([config], on_progress, backend, subscribers=subscribers)
+    [summary] = rollouts([config], on_progress, backend, subscribers=subscribers, on_alone=on_alone)
     return summary
 
 
@@ -51,6 +59,7 @@ def rollouts(
     backend: Backend | None = None,
     alone: Callable[[RolloutConfig], Path] = lambda config: config.out / "alone",
     subscribers: Sequence[Subscriber] = (),
+    on_alone: OnAlone = _silent,
 ) -> list[Summary]:
     """As `rollout`, for several runs whose episodes are dealt out together; all are checked before any is run.
 
@@ -61,9 +70,10 @@ def rollouts(
         alone: where the episodes of one environment at a time are kept that the latencies of a run are measured with.
         subscribers: told of every step and every episode that this process runs, but of those that are run for their
             latency alone.
+        on_alone: as that of `rollout`.
     """
     with Runs(configs, backend, alone, subscribers) as runs:
-        return runs.run(on_progress)
+        return runs.run(on_progress, on_alone)
 
 
 class Runs:
@@ -102,8 +112,8 @@ class Runs:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def run(self, on_progress: OnProgress = lambda episodes: None) -> list[Summary]:
-        """Runs what is missing, and sums up.
+    def run(self, on_progress: OnProgress = lambda episodes: None, on_alone: OnAlone = _silent) -> list[Summary]:
+        """Runs what is missing, then with nothing beside it what latencies are measured with, and sums up.
 
         Raises:
             ValueError, ChildProcessError, OSError: as `rollout`.
@@ -111,8 +121,14 @@ class Runs:
         for run in dict.fromkeys([*self._runs, *self._timings]):
             self._stack.enter_context(run.open())
         _run_missing(self._runs, self._backend, self._watched, on_progress)
-        pairs = zip(self._runs, self._timings, strict=True)
-        return [run.sum_up(timing.run_here(self._here)) for run, timing in pairs]
+        self._run_alone(on_alone)
+        return [run.sum_up(timing) for run, timing in zip(self._runs, self._timings, strict=True)]
+
+    def _run_alone(self, on_alone: OnAlone) -> None:
+        alone = list({timing.config.out: timing for timing in self._timings}.values())  # cells share them
+        if any(timing.missing() for timing in alone):
+            total = sum(timing.config.episodes for timing in alone)
+            _run_missing(alone, self._here, self._here, lambda done: on_alone(done, total))
 
 
 def _run_missing(runs: "Sequence[_Run]", backend: Backend, here: Backend, on_progress: OnProgress) -> None:
@@ -167,11 +183,6 @@ class _Run:
         """Writes a group's episodes, in the order of their seeds: while the last is missing, the group counts as missing."""
         for episode in sorted(episodes, key=lambda episode: episode.seed):
             self._directory.add(episode)
-
-    def run_here(self, here: InProcess) -> "_Run":
-        """Runs what is missing in this process, with nothing beside it."""
-        _run_missing([self], here, here, lambda episodes: None)
-        return self
 
     def sum_up(self, alone: "_Run") -> Summary:
         """Writes tables and summary of what is finished, with the latencies of a robot alone."""

@@ -109,6 +109,11 @@ class Summary:
         """Whether the reward says more than success."""
         return self.reward != self.success
 
+    @property
+    def seeds(self) -> str:
+        """Those of its episodes, in words."""
+        return f"seed {self.seed}" if self.episodes == 1 else f"seeds {self.seed} to {self.seed + self.episodes - 1}"
+
     def write(self, path: Path) -> None:
         write_whole(path, _SUMMARY.dump_json(self, indent=2) + b"\n")
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from paradp.policy.files.writing import link_target
 from paradp.rollouts.captions import Caption, Captions
+from paradp.rollouts.directory import PARTIAL_FILM
 from paradp.rollouts.records import Episode, StepRecord
 
 # Pixels of films side by side; what is wider is made smaller.
@@ -76,17 +78,17 @@ class VideoRecorder:
             return
         if seed not in self._films:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._films[seed] = _Filming(Film(self._path(seed, ".partial"), self._fps), Captions(self._caption, seed))
+            self._films[seed] = _Filming(Film(self._partial(seed), self._fps), Captions(self._caption, seed))
         self._films[seed].step(render(), record)
 
     def on_episode(self, episode: Episode) -> None:
         if filming := self._films.pop(episode.seed, None):
             filming.end(episode.success)
-            ending = "-success" if episode.success else "-failure"
-            self._path(episode.seed, ".partial").replace(self._path(episode.seed, ending))
+            ending = "success" if episode.success else "failure"
+            self._partial(episode.seed).replace(link_target(self._directory / f"{episode.seed}-{ending}.mp4"))
 
-    def _path(self, seed: int, ending: str) -> Path:
-        return self._directory / f"{seed}{ending}.mp4"
+    def _partial(self, seed: int) -> Path:
+        return self._directory / f"{seed}{PARTIAL_FILM}"
 
 
 class _Filming:
@@ -125,7 +127,8 @@ def side_by_side(films: Sequence[Path], path: Path) -> None:
     if not films:
         raise ValueError("there is no film to show")
     columns = len(films) if len(films) <= 4 else math.ceil(math.sqrt(len(films)))
-    partial = path.with_suffix(".partial.mp4")
+    place = link_target(path)
+    partial = place.with_suffix(PARTIAL_FILM)
     with ExitStack() as stack:
         opened = [stack.enter_context(av.open(str(film))) for film in films]
         rate = opened[0].streams.video[0].average_rate
@@ -138,7 +141,7 @@ def side_by_side(films: Sequence[Path], path: Path) -> None:
             rows = [np.concatenate(panes[i : i + columns], axis=1) for i in range(0, len(panes), columns)]
             whole.add(np.concatenate(rows, axis=0))
         whole.close()
-    partial.replace(path)
+    partial.replace(place)
 
 
 def _frames(container: av.container.InputContainer, size: tuple[int, int]) -> Iterator[np.ndarray]:

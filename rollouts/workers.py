@@ -45,7 +45,7 @@ def check_workers(count: int) -> None:
     """Raises:
     ValueError: there are no workers.
     """
-    if count < 1:
+    if not count >= 1:  # not a number is none
         raise ValueError(f"workers must be at least 1, not {count}")
 
 

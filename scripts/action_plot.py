@@ -6,11 +6,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from paradp.envs import ACTION_CONVENTIONS
 from paradp.scripts.canvas import panels, save
-
-# Names of a quantity's entries, by how many there are; of others they are numbered.
-ENTRIES = {1: ("",), 2: ("x", "y"), 3: ("x", "y", "z")}
+from paradp.scripts.dimensions import dimension_names
 
 
 def plot_actions(
@@ -49,14 +46,3 @@ def plot_actions(
     figure.suptitle(f"{title}: actions, {len(episodes)} of its episodes")
     save(figure, path)
     return figure
-
-
-def dimension_names(parts: Mapping[str, int]) -> list[str]:
-    """Every dimension by name, with its unit where a known action convention gives one: `goal_pos x (m)`."""
-    units = {part: unit for convention in ACTION_CONVENTIONS.values() for part, unit in convention.units.items()}
-    names = []
-    for part, length in parts.items():
-        entries = ENTRIES.get(length, tuple(str(i) for i in range(length)))
-        unit = f"\n({units[part]})" if units.get(part) else ""
-        names += [f"{part} {entry}".strip() + unit for entry in entries]
-    return names

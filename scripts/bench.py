@@ -2,6 +2,7 @@
 
 import json as json_format
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +10,11 @@ from rich.table import Table
 
 from paradp.envs import find_task
 from paradp.policy.choices import EngineName
+from paradp.policy.wording import counted
 from paradp.scripts.call import Several, TaskName, Within
-from paradp.scripts.console import console, doing, loading, progress, say
+from paradp.scripts.console import Phases, console, doing, loading, progress, say
 from paradp.scripts.lists import listed, one_of
-from paradp.scripts.places import check_file, check_folder, checkpoint_of
+from paradp.scripts.places import check_device, check_file, check_folder, checkpoint_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,6 +69,7 @@ def bench(
     """
     find_task(task)
     weights = checkpoint_of(task, checkpoint)
+    check_device(device)
     if not batch:
         raise ValueError("--batch must name one or several numbers of environments")
     if json is not None:
@@ -104,7 +107,7 @@ def bench(
         write_whole(json, (json_format.dumps([asdict(row) for row in rows], indent=2) + "\n").encode())
         say(str(json))
     if out is not None:
-        name = device if threads is None else f"{device}-{threads}-thread{'s' * (threads > 1)}"
+        name = device if threads is None else f"{device}-{counted(threads, 'thread').replace(' ', '-')}"
         _write_page(task, name, rows, floor, out)
         say(f"{out}/{name}.md")
 
@@ -117,14 +120,16 @@ def _measure(
 
     bench = Bench(policy, conditions, batch, engines)
     with progress(f"building engines, batch {batch}", len(bench.wanted)) as report:
+        report(0)
         for done, name in enumerate(bench.build()):
             report(done + 1, name)
-    with doing("warming up"):
-        seconds = bench.warm_up()
+    with Phases() as phases:
+        seconds = bench.warm_up(partial(phases.report, f"warming up, batch {batch}"))
     turns = max(min(repeats or REPEATS, LEAST_REPEATS), (repeats or REPEATS) // batch)
     if repeats is None:
         turns = max(LEAST_REPEATS, min(turns, int(SECONDS / seconds)))
     with progress(f"measuring, batch {batch}", bench.turns(turns)) as report:
+        report(0)
         for done, _ in enumerate(bench.measure(turns)):
             report(done + 1)
     for left_out in bench.left_out:
@@ -162,7 +167,7 @@ def _all_cells(rows: "list[BenchRow]", floor: "Floor") -> list[list[str]]:
 
 def _table(rows: "list[BenchRow]", floor: "Floor") -> Table:
     """What fits a terminal; the page and the JSON file have all of it."""
-    table = Table(title=f"a plan, {rows[0].threads} threads")
+    table = Table(title=f"a plan, {counted(rows[0].threads, 'thread')}")
     shown = [_HEADER.index(name) for name in ("batch", "sampler", "engine", "p50 ms", "p99", "usual ÷ p50", "law")]
     for i in shown:
         table.add_column(_HEADER[i], justify="left" if _HEADER[i] in ("sampler", "engine", "law") else "right")
@@ -197,8 +202,8 @@ def _write_page(task: str, name: str, rows: "list[BenchRow]", floor: "Floor", ou
 
     findings = "\n".join(f"- {finding}" for finding in _findings(rows))
     body = f"""
-One plan of the shipped {task} policy, {rows[0].threads} threads, {min(row.plans for row in rows)} measurements of each or
-more in turns, in one process. `usual` is diffusers' `DDPMScheduler.step` around the network in eager PyTorch, fp32,
+One plan of the shipped {task} policy, {counted(rows[0].threads, "thread")}, {min(row.plans for row in rows)} measurements of
+each or more in turns, in one process. `usual` is diffusers' `DDPMScheduler.step` around the network in eager PyTorch, fp32,
 as LeRobot and Diffusion Policy run it. `{PUBLISHED}` is ParaDiGMS' loop written as its authors do, with one window
 for the whole batch. `law`: `exact` is that of sequential DDPM with 100 steps on that engine's network, `tolerance` is within
 one of it, `other` is another sampler's. The error is the median over the measurements of the largest absolute difference of
@@ -215,6 +220,8 @@ engine, compilation and first plan added to the process's memory.
 ![latency of a plan]({name}.png)
 """
     write_report(out / f"{name}.md", f"{task} on {name}: the latency of a plan", body)
+    from paradp.policy.files.writing import naming_file
     from paradp.scripts.bench_plot import plot_bench
 
-    plot_bench(rows, out / f"{name}.png")
+    with naming_file(out / f"{name}.png"):
+        plot_bench(rows, out / f"{name}.png")

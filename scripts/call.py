@@ -6,12 +6,13 @@ import math
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, fields, is_dataclass
 from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
 
+from paradp.policy.errors import SettingError
 from paradp.scripts.lists import joined
 
 
@@ -80,13 +81,47 @@ def checked(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
         for name, value in inspect.signature(command).bind(*args, **kwargs).arguments.items():
             _check(name, value, hints[name])
-        command(*args, **kwargs)
+        try:
+            command(*args, **kwargs)
+        except SettingError as error:
+            raise ValueError(as_typed(error, options(command))) from error
 
     # tyro looks behind a wrapper for its docstring and signature.
     del check_and_run.__wrapped__  # type: ignore[attr-defined]
     check_and_run.__signature__ = inspect.signature(command)  # type: ignore[attr-defined]
     check_and_run.__doc__ = unbroken(command.__doc__ or "")
     return check_and_run
+
+
+def options(command: Callable[..., None]) -> dict[str, str]:
+    """A command's settings, by the names that Python has for them, with the options that set them."""
+    hints = get_type_hints(command, include_extras=True)
+    named = [name for name, hint in hints.items() if name != "return" and not _is_positional(hint)]
+    inner = [field.name for hint in hints.values() for field in _fields(hint)]
+    return {name: f"--{name.replace('_', '-')}" for name in (*named, *inner)}
+
+
+def as_typed(error: SettingError, known: Mapping[str, str]) -> str:
+    """An error's sentence, with its settings named as they are typed.
+
+    A name that is an everyday word, such as `steps`, stands for the setting where the sentence says what it must be or is.
+    """
+    text = str(error)
+    for name in error.settings:
+        if name in known:
+            after = "" if "_" in name else "(?= must|: )"
+            text = re.sub(rf"(?<![\w/.-]){re.escape(name)}(?![\w/.-]){after}", known[name], text)
+    return text
+
+
+def _is_positional(hint: Any) -> bool:
+    return tyro.conf.Positional[Any].__metadata__[0] in getattr(hint, "__metadata__", ())  # type: ignore[misc]
+
+
+def _fields(hint: Any) -> tuple[Field, ...]:
+    """Of a dataclass whose fields are options of their own."""
+    kind = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+    return fields(kind) if is_dataclass(kind) else ()
 
 
 def unbroken(docstring: str) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from paradp.envs import find_task
 from paradp.envs.lookup import find
+from paradp.policy.wording import counted
 from paradp.scripts.call import Count, Seed, Several, TaskName
 from paradp.scripts.console import loading, progress, say
 from paradp.scripts.places import check_folder
@@ -52,4 +53,4 @@ def collect(
             workers,
             lambda kept, tried: report(kept, f"{tried} tried"),
         )
-    say(f"{len(done)} episodes, {done.steps} steps in {path}")
+    say(f"{counted(len(done), 'episode')}, {counted(done.steps, 'step')} in {path}")

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -40,6 +40,9 @@ errors = _Verbatim(stderr=True)
 
 # Where lines do not change: one for each tenth of the work, but not more often than this, and one after so long at least.
 SELDOM_SECONDS, OFTEN_SECONDS = 1.0, 20.0
+
+# What the episodes are called that are run for their latency.
+ALONE = "one robot alone, for its latency"
 
 T = TypeVar("T")
 
@@ -87,6 +90,28 @@ def progress(description: str, total: int) -> Iterator[Report]:
         yield report
 
 
+class Phases:
+    """Work in several phases, each with a progress of its own; a context. The next phase ends the one before."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._open = ExitStack()
+        self._report: Report
+
+    def __enter__(self) -> "Phases":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def report(self, phase: str, done: int, total: int) -> None:
+        """So much of a phase is done; the first report of a phase begins it."""
+        if phase != self._name:
+            self._open.close()
+            self._name, self._report = phase, self._open.enter_context(progress(phase, total))
+        self._report(done)
+
+
 @contextmanager
 def _bar(description: str, total: int) -> Iterator[Report]:
     columns = (
@@ -131,6 +156,8 @@ def _lines(description: str, total: int) -> Iterator[Report]:
 class Lines:
     """Plain lines of progress: at the beginning, for each tenth of the work, every twenty seconds, and at the end.
 
+    The first says how much is left to do, which the first report tells: work that is continued has been done in part.
+
     Args:
         description: what is done.
         total: how much there is of it.
@@ -146,13 +173,15 @@ class Lines:
         self._began: tuple[float, int] | None = None
         self._done, self._note = 0, ""
         self._said_at, self._said = clock(), 0
-        write(f"{description}: {total} to do")
+        self._waited = False
 
     def report(self, done: int, note: str = "") -> None:
         """So much is done now."""
         with self._lock:
-            self._began = self._began or (self._clock(), done)
             self._done, self._note = done, note
+            if self._began is None:
+                self._began = self._clock(), done
+                self._begin(done)
             ended = done >= self._total > self._said
             if ended or (done - self._said >= self._total / 10 and self._clock() - self._said_at >= SELDOM_SECONDS):
                 self._tell()
@@ -160,8 +189,17 @@ class Lines:
     def tick(self) -> None:
         """Time has passed."""
         with self._lock:
-            if self._done < self._total and self._clock() - self._said_at >= OFTEN_SECONDS:
+            if self._began is None:
+                if not self._waited and self._clock() - self._said_at >= SELDOM_SECONDS:
+                    self._waited = True
+                    self._write(f"{self._description} …")
+            elif self._done < self._total and self._clock() - self._said_at >= OFTEN_SECONDS:
                 self._tell()
+
+    def _begin(self, done: int) -> None:
+        self._said_at, self._said = self._clock(), done
+        left = f"{self._total - done} to do" if done < self._total else "nothing to do"
+        self._write(f"{self._description}: {left}" + f", {done} of {self._total} done" * (done > 0))
 
     def _tell(self) -> None:
         self._said_at, self._said = self._clock(), self._done

@@ -10,8 +10,10 @@ import tyro
 from rich.table import Table
 
 from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.policy.wording import counted
 from paradp.scripts.call import Count
 from paradp.scripts.console import console, loading, progress, say
+from paradp.scripts.dimensions import dimension_names
 from paradp.scripts.lists import Words
 from paradp.scripts.places import check_file, check_new
 
@@ -68,9 +70,10 @@ def import_(
     if mask is not None:
         recorded = recorded.masked(mask)
     with progress(f"importing {file.name}", len(recorded.recordings)) as report:
+        report(0)
         imported = import_file(recorded, out, task, action_convention, observations, keys or LOW_DIM_KEYS, report)
     there = imported.demonstrations
-    console.print(f"{len(there)} episodes, {there.steps} steps of {there.info.task} in {out}")
+    console.print(f"{counted(len(there), 'episode')}, {counted(there.steps, 'step')} of {there.info.task} in {out}")
     if imported.first_success:
         succeeded = sum(step is not None for step in imported.first_success)
         console.print(f"{succeeded} of them succeed by the task's own rule")
@@ -118,15 +121,19 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
     if not len(lengths):
         raise ValueError(f"{path} holds no episodes")
     quartiles = "/".join(f"{length:.0f}" for length in np.percentile(lengths, (0, 50, 100)))
-    console.print(f"{len(lengths)} episodes, {lengths.sum()} steps; shortest/median/longest {quartiles} steps")
-    console.print(_ranges(arrays))
+    console.print(
+        f"{counted(len(lengths), 'episode')}, {counted(lengths.sum(), 'step')}; shortest/median/longest {quartiles} steps"
+    )
+    console.print(_ranges(arrays, parts))
     if plot is not None:
         drawn = arrays.get("action", arrays.get(ACTIONS))
         if drawn is None:
             raise ValueError(f"{path}: its episodes' actions differ in their number of columns and cannot be drawn together")
+        from paradp.policy.files.writing import naming_file
         from paradp.scripts.action_plot import plot_actions
 
-        plot_actions(np.split(drawn, ends[:-1])[:episodes], path.name, plot, parts, control_hz)
+        with naming_file(plot):
+            plot_actions(np.split(drawn, ends[:-1])[:episodes], path.name, plot, parts, control_hz)
         console.print(f"actions: {plot}")
 
 
@@ -218,13 +225,21 @@ def _untold(file: "RecordedFile", task: str) -> list[str]:
     return [f"the file does not say, and is taken to have: {', '.join(missing)}"] if missing else []
 
 
-def _ranges(arrays: Mapping[str, np.ndarray]) -> Table:
-    table = Table("array", "column", "least", "mean", "most", "")
+def _quantities(name: str, size: int, parts: Mapping[str, int] | None) -> list[str]:
+    """What the columns of an array are: of actions the quantities that they consist of, where those are known."""
+    if parts is not None and name in ("action", ACTIONS) and sum(parts.values()) == size:
+        return [described.replace("\n", " ") for described in dimension_names(parts)]
+    return dimension_names({name: size})
+
+
+def _ranges(arrays: Mapping[str, np.ndarray], parts: Mapping[str, int] | None) -> Table:
+    table = Table("array", "quantity", "least", "mean", "most", "")
     for name, values in arrays.items():
-        for column in range(values.shape[1]):
+        quantities = _quantities(name, values.shape[1], parts)
+        for column, quantity in enumerate(quantities):
             v = values[:, column]
             finite = v[np.isfinite(v)]
             note = "not finite" if len(finite) < len(v) else "constant" if len(v) and np.ptp(v) == 0 else ""
             figures = [f"{f(finite):.3f}" if len(finite) else "-" for f in (np.min, np.mean, np.max)]
-            table.add_row(name if column == 0 else "", str(column), *figures, note)
+            table.add_row(name if column == 0 else "", quantity, *figures, note)
     return table

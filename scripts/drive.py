@@ -17,6 +17,7 @@ from paradp.scripts.call import Count, Positive, Seed, Several, TaskName
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import SamplerText
 from paradp.scripts.places import check_file, check_new, checkpoint_of, disturbance_of
+from paradp.scripts.serve import check_remote, remote
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -86,8 +87,12 @@ def drive(
     """
     find_task(task)
     path = checkpoint_of(task, checkpoint)
-    SamplerChoice.parse(sampler)
+    measured = SamplerChoice.parse(sampler).measured
     disturbance = disturbance_of(task, disturbance)
+    if server is not None:
+        check_remote(server, ca)
+    elif ca is not None:
+        raise ValueError("--ca is for --server")
     if out is not None:
         check_new(out / "drive.json", "--out")
     if trace is not None:
@@ -108,8 +113,7 @@ def drive(
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(OutputLock.inside(out))
-        what = f"loading the policy; measuring what is fastest here{' and starting a process' * (plans == 'process')}"
-        with doing(what) as tell:
+        with doing(_preparing(server, plans, measured)) as tell:
             source = _source(server, ca, plans, load, threads or cores())
             stack.callback(source.close)
             _check_same(source.spec, spec)
@@ -138,10 +142,17 @@ def drive(
         say(f"figures: {out / 'drive.json'}")
 
 
+def _preparing(server: str | None, plans: str, measured: bool) -> str:
+    """What is done before the robot starts, in words."""
+    if server is not None:
+        return f"asking {server} for first plans"
+    process = " in a process of its own" * (plans == "process")
+    return f"loading the policy{process}" + "; measuring what is fastest here" * measured
+
+
 def _source(server: str | None, ca: Path | None, plans: str, load: Callable, threads: int) -> "PlanSource":
     from paradp.checkpoints import read_info
     from paradp.policy.sources import InProcess, InThread
-    from paradp.scripts.serve import remote
 
     if server is not None:
         return remote(server, ca)

@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from paradp.envs import find_task
 from paradp.policy.choices import EngineName, Precision
+from paradp.policy.wording import counted
 from paradp.rollouts.clocks import ClockChoice, ControllerName
 from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Seed, Several, TaskName
-from paradp.scripts.console import console, doing, loading, progress, say
+from paradp.scripts.console import ALONE, Phases, console, doing, loading, say
 from paradp.scripts.lists import PAPER, PAPER_SAMPLERS, Clocks, Words, listed, one_of, words
 from paradp.scripts.places import (
     NO_DISTURBANCE,
     check_continues,
+    check_device,
     check_file,
     check_folder,
     checkpoint_of,
@@ -102,6 +104,7 @@ def evaluate(
     """
     find_task(task)
     weights = checkpoint_of(task, checkpoint)
+    check_device(device)
     names = [name for text in words(samplers) for name in (PAPER_SAMPLERS if text == PAPER else [text])]
     if not names:
         raise ValueError(f"--samplers must name one or several samplers, not {samplers!r}")
@@ -144,8 +147,15 @@ def _evaluate(grid: "Grid", baseline: str | None, backend: str, workers: int, ad
     from paradp.rollouts.evaluation import evaluate
 
     cells = grid.cells()
-    with progress(f"{grid.base.task} · {len(cells)} cells", len(cells) * grid.base.episodes) as report:
-        return evaluate(grid, baseline, report, _backend(backend, workers, address, cells.values()))
+    what, total = f"{grid.base.task} · {counted(len(cells), 'cell')}", len(cells) * grid.base.episodes
+    with Phases() as phases:
+        return evaluate(
+            grid,
+            baseline,
+            lambda done: phases.report(what, done, total),
+            _backend(backend, workers, address, cells.values()),
+            lambda done, total: phases.report(ALONE, done, total),
+        )
 
 
 def _convention(checkpoint: Path) -> str:

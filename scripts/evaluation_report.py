@@ -5,6 +5,7 @@ import io
 import imageio.v2 as imageio
 
 from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.policy.wording import counted
 from paradp.rollouts.captions import headed
 from paradp.rollouts.comparison import Compared, Comparison, interval
 from paradp.rollouts.environments import Scenery
@@ -56,8 +57,8 @@ def recommend(comparison: Comparison) -> str:
     pick = min((run for run in (baseline, *others) if run is baseline or run.label in safe), key=_latency_and_loss)
     if pick is baseline:
         return (
-            f"Pick {pick.label}: over these {baseline.summary.episodes} episodes no faster sampler has been shown, with 95 %"
-            f" confidence, to lose less than {TOLERATED_LOSS} success."
+            f"Pick {pick.label}: over {counted(baseline.summary.episodes, 'episode')} no faster sampler has been shown, with"
+            f" 95 % confidence, to lose less than {TOLERATED_LOSS} success."
         )
     assert pick.loss is not None
     faster = _p50(baseline) / _p50(pick)
@@ -65,8 +66,8 @@ def recommend(comparison: Comparison) -> str:
     return (
         f"Pick {pick.label}: the fastest ({_p50(pick):.1f} ms a plan for one robot, {times}"
         f" {baseline.label}) of those that lose less than {TOLERATED_LOSS} success against {baseline.label} on the same"
-        f" seeds, with 95 % confidence for all {len(others)} cells together (lost {pick.loss.loss:+.3f}, one-sided bound"
-        f" {pick.loss.upper(confidence):+.3f})."
+        f" seeds, with 95 % confidence for {counted(len(others), 'cell')} together (lost {pick.loss.loss:+.3f}, one-sided"
+        f" bound {pick.loss.upper(confidence):+.3f})."
     )
 
 
@@ -201,7 +202,7 @@ def _denoised_by(run: Compared) -> str:
 def _power(comparison: Comparison) -> str:
     detectable = [run.detectable for run in comparison.runs if run.detectable]
     first = comparison.runs[0].summary
-    threads = "1 thread" if first.threads == 1 else f"{first.threads} threads"
+    threads = counted(first.threads, "thread")
     together = f"Episodes ran in groups of {first.envs} on {threads}, with the same seeds in every cell."
     if not detectable:
         return together

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from paradp.checkpoints import find_checkpoint, pretrained, read_info
 from paradp.envs import find_task
+from paradp.policy.wording import counted
 from paradp.rollouts.comparison import Compared, Comparison, interval
 from paradp.scripts.lists import PAIRS, PAPER_SAMPLERS
 
@@ -63,7 +64,7 @@ def _as_in_the_paper(run: Compared) -> bool:
 def paper_remark(comparison: Comparison) -> str:
     """What differs from the paper."""
     first = comparison.runs[0].summary
-    machine = f"{first.hardware['cpu']}, {first.hardware['cores']} cores"
+    machine = f"{first.hardware['cpu']}, {counted(first.hardware['cores'], 'core')}"
     task = find_task(first.task).task
     packages = ", ".join(f"{name} {first.versions[name]}" for name in task.packages if name in first.versions)
     shipped = first.checkpoint["sha256"] in {read_info(find_checkpoint(name)).model_sha256 for name in pretrained()}

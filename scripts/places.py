@@ -2,13 +2,18 @@
 
 import hashlib
 import json
+import os
 import re
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from paradp.checkpoints.finding import find_checkpoint, pretrained
 from paradp.envs import all_tasks, find_task
-from paradp.rollouts.machine import hardware, versions
+from paradp.envs.disturbances import DISTURBANCES
+from paradp.envs.lookup import find
+from paradp.policy.errors import SettingError
+from paradp.rollouts.machine import cuda_devices, hardware, versions
 
 NO_DISTURBANCE = "none"
 _LONGEST = 60  # of the readable part of a directory's name
@@ -69,17 +74,39 @@ def default_out(command: str, task: str, names: Iterable[str], weights: Path, se
     return Path("runs") / command / f"{readable}-{digest}"
 
 
+def check_device(device: str) -> None:
+    """Checks that there is a device to compute on, without PyTorch.
+
+    Raises:
+        ValueError: there is none of that name; names those that there are.
+    """
+    there = ["cpu", *(f"cuda:{i}" for i in range(cuda_devices()))]
+    if device not in there and not (device == "cuda" and len(there) > 1):
+        raise ValueError(f"--device {device!r} is not available; there is: {', '.join(there)}")
+
+
 def check_folder(out: Path, option: str = "--out") -> None:
-    """Checks that a directory can be made or used.
+    """Checks that a directory can be made or used, and written to.
 
     Raises:
         ValueError: it, or what it should lie in, is a file.
+        OSError: nothing can be written there.
     """
-    for path in (out, *out.parents):
+    place = Path(os.path.realpath(out)) if out.is_symlink() else out  # a link may lead to where nothing is yet
+    for path in (place, *place.parents):
         if path.exists():
             if not path.is_dir():
                 raise ValueError(f"{option} {out}: {path} is a file, not a directory; choose another {option}")
-            return
+            return _check_writable(path, f"{option} {out}")
+
+
+def _check_writable(folder: Path, what: str) -> None:
+    """Tries it with a file that has no name: rights alone do not say whether a file system takes files."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write there ({error.strerror}); choose another place", what) from error
 
 
 def check_continues(out: Path, marker: str, wanted: Mapping[str, object]) -> None:
@@ -100,13 +127,13 @@ def check_continues(out: Path, marker: str, wanted: Mapping[str, object]) -> Non
         return refuse_filled(out, kind)
     from paradp.policy.files.limits import DOCUMENT_BYTES
     from paradp.policy.files.reading import read_object
-    from paradp.policy.identity import differences
+    from paradp.policy.identity import changed, differences
 
     there = read_object(out / marker, DOCUMENT_BYTES)
     if isinstance(sampler := there.get("sampler"), dict):
         there["sampler"] = sampler.get("name")
     if differing := differences(there, wanted):
-        raise ValueError(f"{out} holds another {kind} ({differing}); choose another --out")
+        raise SettingError(f"{out} holds another {kind} ({differing}); choose another --out", *changed(there, wanted))
 
 
 def check_file(path: Path, option: str) -> None:
@@ -114,10 +141,11 @@ def check_file(path: Path, option: str) -> None:
 
     Raises:
         ValueError: it is a directory, or what it should lie in is a file.
+        OSError: nothing can be written there.
     """
     if path.is_dir():
         raise ValueError(f"{option} {path} is a directory; name a file")
-    check_folder(path.parent, option)
+    check_folder((Path(os.path.realpath(path)) if path.is_symlink() else path).parent, option)
 
 
 def check_new(path: Path, option: str) -> None:
@@ -125,6 +153,7 @@ def check_new(path: Path, option: str) -> None:
 
     Raises:
         ValueError: something is.
+        OSError: nothing can be written there.
     """
     if path.exists():
         raise ValueError(f"{path} exists; choose another {option} or remove it")
@@ -139,5 +168,6 @@ def disturbance_of(task: str, name: str | None) -> str | None:
     """
     if name is None or name == NO_DISTURBANCE:
         return None
+    find(dict.fromkeys((NO_DISTURBANCE, *DISTURBANCES)), name, "disturbance")
     find_task(task).task.check_disturbance(name)
     return name

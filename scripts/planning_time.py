@@ -122,12 +122,20 @@ class Bench:
         if reason:
             self.left_out.append(f"{self._engines[-1]} in bf16 is left out: {reason}")
 
-    def warm_up(self) -> float:
-        """One plan of each, which compiles what is needed; returns the seconds that another turn takes."""
-        self._turn(0, self._contenders, warm_up=True)
-        started = time.perf_counter()
-        self._turn(0, self._contenders, warm_up=True)
-        return time.perf_counter() - started
+    def warm_up(self, report: Callable[[int, int], None] = lambda done, total: None) -> float:
+        """Two plans of each contender: the first compiles what is needed; returns the seconds that the second ones take.
+
+        Args:
+            report: called with how many of how many plans are done.
+        """
+        seconds, total = 0.0, 2 * len(self._contenders)
+        for done, contender in enumerate(2 * self._contenders):
+            report(done, total)
+            started = time.perf_counter()
+            self._turn(0, [contender], warm_up=True)
+            seconds += (time.perf_counter() - started) * (done >= len(self._contenders))
+        report(total, total)
+        return seconds
 
     def turns(self, repeats: int) -> int:
         """How many turns `measure` takes: for the tail of their latencies, the default sampler and the sequential one take

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 import tyro
 
 from paradp.checkpoints.finding import FILES, PRETRAINED, find_checkpoint
+from paradp.policy.wording import counted
 from paradp.scripts.console import loading, say
 
 if TYPE_CHECKING:
     from paradp.rollouts.statistics import Estimate
     from paradp.rollouts.summary import Summary
+
+# Where comparisons (`paradp rollout --sampler a b`) and evaluations keep their runs; how many of them a sentence names.
+_INNER = ("*/summary.json", "cells/*/summary.json")
+_MOST_NAMED = 6
 
 
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
@@ -26,8 +31,7 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     """
     path = find_checkpoint(checkpoint)
     for run in runs:
-        if not (run / "summary.json").is_file():
-            raise ValueError(f"{run} holds no finished run: it has no summary.json")
+        _check_finished(run)
     with loading("PyTorch, to check the checkpoint"):
         from paradp.checkpoints import read_card, read_info
         from paradp.checkpoints.cards import UNMEASURED
@@ -51,12 +55,24 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     say(f"{info.spec.task}: {target}")
 
 
+def _check_finished(run: Path) -> None:
+    """Raises:
+    ValueError: it is no run, or one that is not finished; where it holds runs, the message names those.
+    """
+    if (run / "summary.json").is_file():
+        return
+    inner = sorted(path.parent for pattern in _INNER for path in run.glob(pattern))
+    if not inner:
+        raise ValueError(f"{run} holds no finished run: it has no summary.json")
+    shown = " ".join(map(str, inner[:_MOST_NAMED])) + f" … ({len(inner)} in all)" * (len(inner) > _MOST_NAMED)
+    raise ValueError(f"{run} holds {counted(len(inner), 'run')} and is none itself; name those to release: --runs {shown}")
+
+
 def _result(summary: "Summary") -> str:
-    last = summary.seed + summary.episodes - 1
     graded = f", reward {_told(summary.reward)}" if summary.graded else ""
     return (
-        f"- {summary.sampler['name']}: success {_told(summary.success)}{graded} over {summary.episodes} episodes, seeds"
-        f" {summary.seed} to {last}; {summary.solver.rounds_mean:.1f} rounds and {summary.solver.evaluations_mean:.0f}"
+        f"- {summary.sampler['name']}: success {_told(summary.success)}{graded} over {counted(summary.episodes, 'episode')},"
+        f" {summary.seeds}; {summary.solver.rounds_mean:.1f} rounds and {summary.solver.evaluations_mean:.0f}"
         " evaluations a plan"
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,9 +13,9 @@ from paradp.rollouts.clocks import ClockChoice, ControllerName
 from paradp.rollouts.machine import cores
 from paradp.sampler import SAMPLERS, SamplerChoice
 from paradp.scripts.call import Count, NoneOrMore, Seed, Several, TaskName
-from paradp.scripts.console import console, doing, loading, progress, say
+from paradp.scripts.console import ALONE, Phases, console, doing, loading, say
 from paradp.scripts.lists import SamplersText, words
-from paradp.scripts.places import check_continues, check_folder, checkpoint_of, default_out, disturbance_of
+from paradp.scripts.places import check_continues, check_device, check_folder, checkpoint_of, default_out, disturbance_of
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -88,6 +89,7 @@ def rollout(
     entry = find_task(task)
     weights = checkpoint_of(task, checkpoint)
     disturbance = disturbance_of(task, disturbance)
+    check_device(device)
     if (live or trace) and workers > 1:
         raise ValueError("--live and --trace watch the loop of one process: leave out --workers")
     flags = {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds}
@@ -164,8 +166,8 @@ def _run(config: "RolloutConfig", workers: int, live: bool, trace: bool) -> None
     from paradp.rollouts.watcher import Watcher
 
     watcher = Watcher(1 / find_task(config.task).task.control_hz)
-    with _shown(live, config, watcher) as report:
-        run(config, report, Local(workers) if workers > 1 else None, [watcher])
+    with _shown(live, config, watcher) as (report, alone):
+        run(config, report, Local(workers) if workers > 1 else None, [watcher], alone)
     if live:
         console.print(_tables(config, watcher))
     if trace and watcher.steps:
@@ -176,13 +178,15 @@ def _run(config: "RolloutConfig", workers: int, live: bool, trace: bool) -> None
 def _compare(configs: "list[RolloutConfig]", out: Path) -> None:
     """Shows and writes what the runs measured, side by side."""
     with doing("comparing"):
+        from paradp.policy.files.writing import naming_file
         from paradp.rollouts.comparison import compare
         from paradp.scripts.figures import plot_reward_against_latency
         from paradp.scripts.report import markdown_table, write_report
         from paradp.scripts.tables import comparison_table
 
         comparison = compare({str(one.sampler): one.out for one in configs})
-        plot_reward_against_latency(comparison, out / "comparison.png")
+        with naming_file(out / "comparison.png"):
+            plot_reward_against_latency(comparison, out / "comparison.png")
         write_report(
             out / "comparison.md",
             comparison.title,
@@ -207,16 +211,19 @@ def _tell_of_films(configs: "list[RolloutConfig]", out: Path) -> None:
 
 
 @contextmanager
-def _shown(live: bool, config: "RolloutConfig", watcher: "Watcher") -> Iterator[Callable[[int], None]]:
-    """A live view of the loop, or a progress bar."""
-    if not live:
-        with progress(f"{config.task} · {config.sampler}", config.episodes) as report:
-            yield report
-        return
-    from paradp.scripts.live import live_view
+def _shown(
+    live: bool, config: "RolloutConfig", watcher: "Watcher"
+) -> Iterator[tuple[Callable[[int], None], Callable[[int, int], None]]]:
+    """A live view of the loop, or a progress bar; yields what takes the progress of the run, and of one robot alone."""
+    with Phases() as phases:
+        if not live:
+            what = f"{config.task} · {config.sampler}"
+            yield (lambda done: phases.report(what, done, config.episodes)), partial(phases.report, ALONE)
+            return
+        from paradp.scripts.live import live_view
 
-    with live_view(lambda: _tables(config, watcher)) as watcher.on_change:
-        yield lambda episodes: None
+        with live_view(lambda: _tables(config, watcher)) as watcher.on_change:
+            yield (lambda done: None), (lambda done, total: say(f"{ALONE}: {done} of {total}"))
 
 
 def _tables(config: "RolloutConfig", watcher: "Watcher") -> "Group":

@@ -1,43 +1,46 @@
 """`paradp serve`: a policy for robots on the network."""
 
 import asyncio
-import importlib
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from ssl import SSLContext
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from paradp.policy.choices import EngineName, Precision
+from paradp.policy.serving.addresses import MOST_PORT, check_api_key, check_url, listenable, urls
+from paradp.policy.serving.config import ServerConfig
+from paradp.policy.serving.tls import client_context, server_context
 from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
-from paradp.scripts.call import Several
+from paradp.scripts.call import Count, Several, Within
 from paradp.scripts.console import console, doing, loading, say
 from paradp.scripts.lists import SamplerText
-from paradp.scripts.places import checkpoint_named
+from paradp.scripts.places import check_device, checkpoint_named
 
 if TYPE_CHECKING:
-    from paradp.policy.serving import PolicyServer, Remote, ServerConfig
+    from paradp.policy.serving import PolicyServer, Remote
 
 API_KEY = "PARADP_API_KEY"
+Port = Annotated[int, Within(0, MOST_PORT)]
 
 
 def serve(
     checkpoint: tyro.conf.Positional[str],
-    port: int = 8000,
+    port: Port = 8000,
     host: str = "127.0.0.1",
     sampler: SamplerText = "auto",
-    together: int = 8,
-    waiting: int = 64,
-    clients: int = 64,
+    together: Count = 8,
+    waiting: Count = 64,
+    clients: Count = 64,
     threads: Several | None = None,
     device: str = "cpu",
     engine: EngineName = "auto",
     precision: Precision = "fp32",
-    max_message_kib: int = 2048,
+    max_message_kib: Count = 2048,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
 ) -> None:
@@ -70,30 +73,61 @@ def serve(
         tls_key: a PEM file with its private key.
     """
     checkpoint_named(checkpoint)
-    SamplerChoice.parse(sampler)
+    measured = SamplerChoice.parse(sampler).measured
+    check_device(device)
+    check_installed()
+    config = ServerConfig(
+        host,
+        port,
+        os.environ.get(API_KEY),
+        clients,
+        together,
+        waiting,
+        1024 * max_message_kib,
+        _tls(tls_cert, tls_key),
+    )
+    listenable(config.host, port)
     with loading("PyTorch and the server"):
         import torch
 
         from paradp.checkpoints import load_policy
         from paradp.policy.processes import spare_garbage_collection
-
-        serving = _serving()
-    config = serving.ServerConfig(
-        host, port, os.environ.get(API_KEY), clients, together, waiting, 1024 * max_message_kib, _tls(tls_cert, tls_key)
-    )
-    serving.listenable(config.host, port)  # found out before the policy is loaded
+        from paradp.policy.serving import PolicyServer
     torch.set_num_threads(threads or cores())
-    with doing(f"loading {checkpoint}, measuring and compiling what is needed"):
+    with doing(f"loading {checkpoint} and compiling it" + "; measuring what is fastest here" * measured):
         policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
-        server = serving.PolicyServer(policy, config, sampler)
+        server = PolicyServer(policy, config, sampler)
         server.warm_up()
     spare_garbage_collection()
     asyncio.run(_run(server, config))
 
 
+def check_remote(uri: str, ca: Path | None) -> None:
+    """Checks what is said of a server to plan there, as far as that can be known before it is asked.
+
+    Raises:
+        ValueError: it is no address, a file is no certificate, the key cannot be sent, or a package is missing.
+    """
+    check_installed()
+    check_url(uri)
+    client_context(ca)
+    if (key := os.environ.get(API_KEY)) is not None:
+        check_api_key(key)
+
+
 def remote(uri: str, ca: Path | None = None) -> "Remote":
     """Plans from a server."""
-    return _serving().Remote(uri, os.environ.get(API_KEY), ca=ca)
+    from paradp.policy.serving import Remote
+
+    return Remote(uri, os.environ.get(API_KEY), ca=ca)
+
+
+def check_installed() -> None:
+    """Raises:
+    ValueError: a package is missing that serving needs.
+    """
+    if missing := [name for name in ("websockets", "msgpack", "prometheus_client") if find_spec(name) is None]:
+        raise ValueError(f"serving needs {missing[0]}: pip install 'paradp[serve]'")
 
 
 def _tls(certificate: Path | None, key: Path | None) -> SSLContext | None:
@@ -101,17 +135,10 @@ def _tls(certificate: Path | None, key: Path | None) -> SSLContext | None:
         return None
     if certificate is None or key is None:
         raise ValueError("TLS needs both --tls-cert and --tls-key")
-    return _serving().server_context(certificate, key)
+    return server_context(certificate, key)
 
 
-def _serving() -> ModuleType:
-    try:
-        return importlib.import_module("paradp.policy.serving")
-    except ModuleNotFoundError as error:
-        raise ValueError(f"serving needs {error.name}: pip install 'paradp[serve]'") from error
-
-
-async def _run(server: "PolicyServer", config: "ServerConfig") -> None:
+async def _run(server: "PolicyServer", config: ServerConfig) -> None:
     stop = asyncio.Event()
 
     def end() -> None:
@@ -124,7 +151,7 @@ async def _run(server: "PolicyServer", config: "ServerConfig") -> None:
 
     def ready(port: int) -> None:
         guarded = "with an API key" if config.api_key else "without an API key"
-        here, *elsewhere = _serving().urls(config.host, port, config.tls is not None)
+        here, *elsewhere = urls(config.host, port, config.tls is not None)
         others = "".join(f" (from other machines {url})" for url in elsewhere)
         say(f"serving at {here}{others}, {guarded}; Ctrl-C ends it")
 

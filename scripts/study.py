@@ -65,10 +65,11 @@ def study(
     check_folder(out)
     module = name.replace("-", "_")
     with loading():
+        from paradp.policy.files.writing import naming_file
         from paradp.scripts.studies.context import Context
 
         measure = getattr(import_module(f"paradp.scripts.studies.{module}"), f"study_{module}")
-    with doing(f"{name} on {task}"):
+    with doing(f"{name} on {task}"), naming_file(out, unless_named=True):
         measure(Context(task, out, runs))
     for path in sorted([*out.glob(f"{task}-{name}*"), *out.glob(f"{name}*")]):
         say(str(path))

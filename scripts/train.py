@@ -12,6 +12,7 @@ import tyro
 
 from paradp.checkpoints.finding import find_checkpoint
 from paradp.policy.training_config import TrainingConfig
+from paradp.policy.wording import counted
 from paradp.rollouts.machine import hardware
 from paradp.scripts.call import TaskName
 from paradp.scripts.console import loading, progress, say
@@ -118,6 +119,7 @@ def check_data(path: Path, task: str) -> None:
 
 def _train(demonstrations: "Demonstrations", config: TrainingConfig, out: Path, init: Path | None, half: bool) -> None:
     from paradp.checkpoints import ModelCard, load_trained, read_card, save_checkpoint
+    from paradp.policy.files.writing import naming_file
     from paradp.policy.training import train as run
     from paradp.scripts.loss_plot import plot_losses
 
@@ -142,11 +144,21 @@ def _train(demonstrations: "Demonstrations", config: TrainingConfig, out: Path, 
             str(computes[0]),
         )
         save_checkpoint(trained, path, card.render(), half)
-        plot_losses(out / "metrics.jsonl", out / "loss.png")
+        with naming_file(out / "loss.png"):
+            plot_losses(out / "metrics.jsonl", out / "loss.png")
 
     with progress(f"training {demonstrations.info.task}", config.steps) as report:
         start = load_trained(init) if init else None
-        run(demonstrations, config, out, save, lambda step, loss: report(step, f"loss {loss:.4f}"), start, begin)
+        run(
+            demonstrations,
+            config,
+            out,
+            save,
+            lambda step, loss: report(step, f"loss {loss:.4f}"),
+            start,
+            begin,
+            on_start=report,
+        )
 
 
 def _digest(demonstrations: "Demonstrations", config: TrainingConfig, init: Path | None) -> str:
@@ -166,7 +178,5 @@ def _took(metrics: Path) -> str:
     import torch
 
     machine, threads = hardware(), torch.get_num_threads()
-    return (
-        f"Took {json.loads(lines[-1])['seconds'] / 60:.0f} minutes on {threads} thread{'s' * (threads > 1)} of"
-        f" {machine['cpu']} ({machine['cores']} cores)."
-    )
+    minutes = counted(round(json.loads(lines[-1])["seconds"] / 60), "minute")
+    return f"Took {minutes} on {counted(threads, 'thread')} of {machine['cpu']} ({counted(machine['cores'], 'core')})."

@@ -5,8 +5,9 @@ reading.py      small files: JSON, text, digests
 tensors.py      safetensors
 zarr_store.py   zarr 3, whose chunks zstd.py looks through
 hdf5.py         HDF5
-tables.py       parquet
-writing.py      whole files
+memory.py       a bound on what a library may allocate
+tables.py       parquet, whose pages parquet_pages.py walks through
+writing.py      whole files, through links
 
 Nothing here is of robots or policies. h5py, zarr and pyarrow are imported where they are used.
 """

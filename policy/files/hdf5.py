@@ -15,9 +15,7 @@ from paradp.policy.files.limits import (
     ATTRIBUTE_BYTES,
     CHUNK_BYTES,
     HDF5_BYTES,
-    HDF5_NOTES_BYTES,
-    HDF5_OBJECT_BYTES,
-    HDF5_TEXT_BYTES,
+    HDF5_TEXT_MEMORY,
     MOST_ARRAYS,
     MOST_LISTS,
     MOST_NAMES,
@@ -26,7 +24,9 @@ from paradp.policy.files.limits import (
     check_expansion,
     check_numbers,
 )
+from paradp.policy.files.memory import at_most
 from paradp.policy.files.reading import open_regular
+from paradp.policy.wording import counted
 
 if TYPE_CHECKING:
     import h5py
@@ -148,7 +148,7 @@ def name_lists(parent: "h5py.Group") -> dict[str, list[str]]:
         if (number := number - len(found)) < 0:
             raise ValueError(f"mask/{name} lists {len(found)} names; at most {MOST_NAMES} are read of all masks together")
         if found.dtype.itemsize * len(found) > room:
-            raise ValueError(f"mask/{name} claims names of {found.dtype.itemsize} bytes")
+            raise ValueError(f"mask/{name} claims names of {counted(found.dtype.itemsize, 'byte')}")
         _check_stored(found, f"mask/{name}")
         lists[name] = []
         for raw in _raw_names(found):
@@ -166,7 +166,23 @@ def _raw_names(found: "h5py.Dataset") -> Iterator[bytes]:
     else:
         # One by one: a thousand names can all point to the same long text.
         for index in range(len(found)):
-            yield found[index]
+            with _short_texts(found.name.removeprefix("/")):
+                name = found[index]
+            yield name
+
+
+@contextmanager
+def _short_texts(what: str) -> Iterator[None]:
+    """While it lasts, a text of open length can be read, and HDF5 gets no memory for a long one.
+
+    How long it is stands in the file twice, where h5py does not show it; HDF5 sets aside what the first place claims, up to
+    four gigabytes, before it compares the two.
+    """
+    try:
+        with at_most(HDF5_TEXT_MEMORY):
+            yield
+    except OSError as error:
+        raise ValueError(f"{what} cannot be read: damaged, or longer than {HDF5_TEXT_MEMORY} bytes ({error})") from error
 
 
 def text(parent: "h5py.Group", name: str) -> str | None:
@@ -182,11 +198,10 @@ def text(parent: "h5py.Group", name: str) -> str | None:
     attribute = h5py.h5a.open(parent.id, name.encode())
     if attribute.get_type().get_class() != h5py.h5t.STRING or attribute.get_space().get_simple_extent_npoints() != 1:
         raise ValueError(f"the attribute {name!r} is no text")
-    if attribute.get_type().is_variable_str():
-        _check_texts(parent.file)
-    elif attribute.get_type().get_size() > ATTRIBUTE_BYTES:
+    if not attribute.get_type().is_variable_str() and attribute.get_type().get_size() > ATTRIBUTE_BYTES:
         raise ValueError(f"the attribute {name!r} is longer than {ATTRIBUTE_BYTES} bytes")
-    found = parent.attrs[name]
+    with _short_texts(f"the attribute {name!r}"):
+        found = parent.attrs[name]
     found = np.asarray(found).reshape(-1)[0] if isinstance(found, np.ndarray) else found
     found = found.decode() if isinstance(found, bytes) else str(found)
     if len(found) > ATTRIBUTE_BYTES:
@@ -239,21 +254,3 @@ def _check_stored(found: "h5py.Dataset", where: str) -> None:
 
 def _stored(found: "h5py.Dataset") -> str:
     return f"{found.id.get_storage_size()} bytes of {found.size * found.dtype.itemsize:.2g}"
-
-
-def _check_texts(file: "h5py.File") -> None:
-    """A text of open length shows its length only when it is read; what the arrays leave of the file bounds it."""
-    import h5py
-
-    rest = file.id.get_filesize() - HDF5_TEXT_BYTES
-
-    def count(_: str, entry: "h5py.HLObject") -> None:
-        nonlocal rest
-        rest -= entry.id.get_storage_size() if isinstance(entry, h5py.Dataset) else 0
-        rest -= HDF5_NOTES_BYTES if h5py.h5a.get_num_attrs(entry.id) else HDF5_OBJECT_BYTES
-
-    file.visititems(count)
-    if rest > 0:
-        raise ValueError(
-            f"it holds {rest:.2g} bytes beside its arrays and usual descriptions; h5repack removes what is not used"
-        )

@@ -4,6 +4,10 @@ A file is compared with these before memory is set aside for what it claims. The
 writes or that is published for robots' low-dimensional data; whoever needs more changes a number here.
 """
 
+from numbers import Integral
+
+from paradp.policy.errors import SettingError
+
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 # JSON.
@@ -30,9 +34,8 @@ HDF5_BYTES = 256 * GIB  # camera pictures lie in the same file; they are not rea
 # A small file must not fill the memory: numbers may take so many times the bytes on disk, and this much besides. Recorded
 # motion compresses to a half or a tenth; constant columns do better.
 EXPANSION, EXPANSION_FREE = 256, 32 * MIB
-# What an HDF5 file may hold beside its arrays: text of any length lies there, and shows its length only when it is read. So
-# much in all, for each object, and for one with attributes: recorded demonstrations carry their scene as XML, 60 to 200 KB.
-HDF5_TEXT_BYTES, HDF5_OBJECT_BYTES, HDF5_NOTES_BYTES = 32 * MIB, 4 * KIB, 1 * MIB
+# So much memory HDF5 gets while a text of open length is read, which shows its length only then; some is the library's own.
+HDF5_TEXT_MEMORY = 64 * MIB
 ATTRIBUTE_BYTES = 1 * MIB  # env_args
 MOST_NAMES, NAMES_BYTES = 100_000, 1 * MIB  # of all masks of a file together; robomimic's list some hundreds each
 MOST_LISTS = 1000  # masks
@@ -42,6 +45,7 @@ MOST_ARRAYS = 200_000  # of all demonstrations: robomimic's largest, machine-gen
 TABLE_BYTES = 256 * MIB
 TABLE_FOOTER_BYTES = 4 * MIB  # ours have 20 KB
 MOST_CELLS = 50_000_000  # rows times columns: a thousand episodes of a thousand steps, twenty columns
+MOST_PAGES = 25_000  # of a table; a page has some 20 000 values
 LATENCIES_BYTES = 16 * MIB
 
 # Policies.
@@ -61,13 +65,14 @@ MOST_EMBEDDING = 4096
 
 
 def within(name: str, value: int, least: int, most: int) -> None:
-    """Checks one number.
+    """Checks one whole number; NaN and infinities are none.
 
     Raises:
-        ValueError: it is outside; the message says of what.
+        SettingError: it is outside; the message says of what.
     """
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be from {least} to {most}, not {value}")
+    whole = isinstance(value, Integral)
+    if not whole or not least <= value <= most:
+        raise SettingError(f"{name} must be {'' if whole else 'a whole number '}from {least} to {most}, not {value}", name)
 
 
 def check_numbers(claimed: int, what: str = "it") -> None:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from paradp.policy.files.writing import remove_left_overs
+
 # Inside of a directory. Its dot keeps it out of the checks that a directory is empty.
 LOCK_NAME = ".paradp.lock"
 # What file systems answer that have no locks: some network file systems, and FUSE.
@@ -47,12 +49,17 @@ class OutputLock:
 
     @classmethod
     def inside(cls, directory: Path) -> "OutputLock":
-        """Locks a directory, which is made if there is none; the file lies in it."""
+        """Locks a directory, which is made if there is none, and clears it of what killed processes were writing there.
+
+        The file lies in it.
+        """
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unwritable(directory, error) from error
-        return cls(directory, directory / LOCK_NAME)
+        lock = cls(directory, directory / LOCK_NAME)
+        remove_left_overs(directory)
+        return lock
 
     @classmethod
     def beside(cls, output: Path) -> "OutputLock":

@@ -1,15 +1,18 @@
-"""Tables of numbers (parquet): what a file claims is checked in its footer before a column is read.
+"""Tables of numbers (parquet): what a file claims is checked in its footer and pages before a column is read.
 
 Texts are never read: one long text can be claimed by every row, at the cost of a bit each. Our tables of runs hold none.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from paradp.policy.files.limits import MOST_CELLS, TABLE_BYTES, TABLE_FOOTER_BYTES, check_expansion
+from paradp.policy.files.limits import MOST_CELLS, MOST_PAGES, TABLE_BYTES, TABLE_FOOTER_BYTES, check_expansion
+from paradp.policy.files.parquet_pages import Page, pages
 from paradp.policy.files.reading import open_regular
+from paradp.policy.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 NUMBER_BYTES = 8
+LIST_BYTES = 128  # an array of numpy's in each row
 # Snappy, which our tables are compressed with, expands its input at most some twenty times. Others, such as zstd, have no
 # such bound, and nothing holds them to the size that the footer claims.
 COMPRESSION = ("UNCOMPRESSED", "SNAPPY")
@@ -24,8 +28,8 @@ COMPRESSION = ("UNCOMPRESSED", "SNAPPY")
 
 def column_names(path: Path, inside: bool = True) -> list[str]:
     """Names of a table's columns, of those too that are not read; arguments and errors as of `read_table`."""
-    with _open(path, inside) as (file, _):
-        return file.schema_arrow.names
+    with _open(path, inside) as (table, _, _):
+        return table.schema_arrow.names
 
 
 def read_table(path: Path, columns: Sequence[str] = (), inside: bool = True) -> "pd.DataFrame":
@@ -37,19 +41,22 @@ def read_table(path: Path, columns: Sequence[str] = (), inside: bool = True) -> 
         inside: see `open_regular`.
 
     Raises:
-        ValueError: it is no such file, is cut short, too large, or lacks a column; the message names the file.
+        ValueError: it is no such file, is cut short, too large, or lacks columns; the message names the file and those.
         OSError: it is not there or may not be read.
     """
-    with _open(path, inside) as (file, size):
-        names = file.schema_arrow.names
-        read = [field.name for field in file.schema_arrow if _is_number(field.type)]
-        if lacking := [name for name in columns if name not in read]:
-            told = "has a column {!r} that holds no numbers" if lacking[0] in names else "lacks the column {!r}"
-            raise _Lacking(f"{path} {told.format(lacking[0])}")
+    with _open(path, inside) as (table, file, size):
+        names = table.schema_arrow.names
+        read = [field.name for field in table.schema_arrow if _is_number(field.type)]
+        if lacking := [name for name in columns if name not in names]:
+            raise _Lacking(
+                f"{path} lacks the {'column' if len(lacking) == 1 else 'columns'} {', '.join(map(repr, lacking))}"
+            )
+        if others := [name for name in columns if name not in read]:
+            raise _Lacking(f"{path} has a column {others[0]!r} that holds no numbers")
         if len(set(names)) < len(names):
             raise ValueError("two columns have the same name")
-        _check_size(file, size)
-        return file.read(read, use_threads=False).to_pandas(ignore_metadata=True)
+        _check_size(table, file, size)
+        return table.read(read, use_threads=False).to_pandas(ignore_metadata=True)
 
 
 class _Lacking(ValueError):
@@ -57,8 +64,8 @@ class _Lacking(ValueError):
 
 
 @contextmanager
-def _open(path: Path, inside: bool) -> "Iterator[tuple[pq.ParquetFile, int]]":
-    """A table and the size of its file."""
+def _open(path: Path, inside: bool) -> "Iterator[tuple[pq.ParquetFile, BinaryIO, int]]":
+    """A table, its file, and the file's size."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -68,7 +75,7 @@ def _open(path: Path, inside: bool) -> "Iterator[tuple[pq.ParquetFile, int]]":
             if int.from_bytes(file.read(4), "little") > TABLE_FOOTER_BYTES:
                 raise ValueError(f"its footer is longer than {TABLE_FOOTER_BYTES} bytes")
             file.seek(0)
-            yield pq.ParquetFile(file), size
+            yield pq.ParquetFile(file), file, size
         except _Lacking:
             raise
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
@@ -82,15 +89,37 @@ def _is_number(kind: "pa.DataType") -> bool:
     return any(is_one(kind) for is_one in (types.is_integer, types.is_floating, types.is_boolean, types.is_null))
 
 
-def _check_size(file: "pq.ParquetFile", size: int) -> None:
-    """Rows times columns as well as the values that are claimed: a list holds several in a row."""
-    footer = file.metadata
+def _check_size(table: "pq.ParquetFile", file: BinaryIO, size: int) -> None:
+    """Rows times columns as well as the values that are claimed, by the footer and by each page: a list holds several in a
+    row."""
+    footer = table.metadata
     if footer.num_rows * footer.num_columns > MOST_CELLS:
-        raise ValueError(f"it claims {footer.num_rows} rows of {footer.num_columns} columns")
+        raise ValueError(f"it claims {counted(footer.num_rows, 'row')} of {counted(footer.num_columns, 'column')}")
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
     chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
     if other := {chunk.compression for chunk in chunks} - {*COMPRESSION}:
         raise ValueError(f"it is compressed by {min(other)}; write it with snappy, the usual one")
     values = max(sum(chunk.num_values for chunk in chunks), footer.num_rows * footer.num_columns)
-    check_expansion(NUMBER_BYTES * values, size)
-    check_expansion(sum(chunk.total_uncompressed_size for chunk in chunks), size)
+    lists = sum(table.schema.column(i).max_repetition_level > 0 for i in range(footer.num_columns))
+    check_expansion(NUMBER_BYTES * values + LIST_BYTES * lists * footer.num_rows, size)
+    left, unpacked = MOST_PAGES, 0
+    for chunk in chunks:
+        found = _check_pages(chunk, file, size, left)
+        left, unpacked = left - len(found), unpacked + sum(page.bytes for page in found)
+    check_expansion(unpacked, size)
+
+
+def _check_pages(chunk: "pq.ColumnChunkMetaData", file: BinaryIO, size: int, most: int) -> list[Page]:
+    """The pages of a column, which hold as many values as the footer says: with the last of them a reader ends."""
+    begin = min(place for place in (chunk.dictionary_page_offset, chunk.data_page_offset) if place)
+    end = begin + chunk.total_compressed_size
+    if not 0 <= begin <= end <= size:
+        raise ValueError(f"the column {chunk.path_in_schema!r} is not in the file")
+    found = list(islice(pages(file, begin, end), most + 1))
+    if len(found) > most:
+        raise ValueError(f"it has more than {MOST_PAGES} pages")
+    if sum(page.values for page in found if not page.dictionary) != chunk.num_values:
+        raise ValueError(f"the pages of {chunk.path_in_schema!r} claim another number of values than the footer")
+    if any(page.values > page.bytes for page in found if page.dictionary):  # each takes a byte at least
+        raise ValueError(f"a dictionary of {chunk.path_in_schema!r} claims more values than it has bytes")
+    return found

@@ -1,5 +1,7 @@
 """Writing files whole."""
 
+import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +10,8 @@ from pathlib import Path
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file so that a reader sees the old content or the new one, even if the process is killed meanwhile.
+
+    Where `path` is a link, the file that it leads to is written, and the link stays.
 
     Raises:
         OSError: the file cannot be written, such as on a full disk; the old one is kept.
@@ -18,18 +22,66 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Gives another name beside `path` to write to, which takes its place at the end; after an error the old file is kept.
+    """Gives another name beside the file to write to, which takes its place at the end; after an error the old file is kept.
+
+    Where `path` is a link, that file is the one that it leads to.
 
     Raises:
         OSError: what writing raised, in the name of `path`.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    with naming_file(path):
+        place = link_target(path)
+        partial = place.with_name(f".{place.name}.partial-{os.getpid()}")
+        try:
+            yield partial
+            partial.replace(place)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def link_target(path: Path) -> Path:
+    """The file that is written under a name: for a link, what it leads to, which need not exist yet.
+
+    Raises:
+        OSError: the link leads in a circle.
+    """
+    place = Path(os.path.realpath(path))
+    if place.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return place
+
+
+@contextmanager
+def naming_file(path: Path, unless_named: bool = False) -> Iterator[None]:
+    """Names a file in what the system says of it: of a write it says only that the disk is full.
+
+    Args:
+        path: the file.
+        unless_named: keep the name of another file, where the system gives one.
+    """
     try:
-        yield partial
-        partial.replace(path)
+        yield
     except OSError as error:
-        if error.errno is not None and error.filename is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
+        if error.errno is None or (unless_named and error.filename is not None):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Removes files that killed processes were writing in a folder. Whoever calls it holds the folder's lock."""
+    for path in folder.glob(".*.partial-*"):
+        process = path.name.rpartition("-")[2]
+        if process.isdecimal() and not _runs(int(process)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -5,6 +5,7 @@ import re
 import socket
 from urllib.parse import urlsplit
 
+MOST_PORT = 2**16 - 1
 # Leaves of an address that stand for all addresses of a machine: nobody can connect to them.
 _EVERYWHERE = {"0.0.0.0", "::", "0", "::0"}
 # What one cannot bind to because the machine has no such address.

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from ssl import SSLContext
 
-from paradp.policy.serving.addresses import check_api_key, check_host
+from paradp.policy.files.limits import within
+from paradp.policy.serving.addresses import MOST_PORT, check_api_key, check_host
+
+MOST = 2**31 - 1  # of anything that is counted; sockets and queues take no more
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,9 @@ class ServerConfig:
         most_bytes: of a message; the default lets pictures pass, which openpi's clients send along. Each client can make the
             server keep three times as much.
         tls: certificate and key of a server that speaks TLS, see `tls.server_context`.
+
+    Raises:
+        ValueError: a number is no whole number or out of its limits, or host or key are none.
     """
 
     host: str = "127.0.0.1"
@@ -32,10 +38,8 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         for name in ("most_clients", "most_together", "most_waiting", "most_bytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not 0 <= self.port < 2**16:
-            raise ValueError(f"port must be from 0 to 65535, not {self.port}")
+            within(name, getattr(self, name), 1, MOST)
+        within("port", self.port, 0, MOST_PORT)
         object.__setattr__(self, "host", check_host(self.host))
         if self.api_key is not None:
             check_api_key(self.api_key)

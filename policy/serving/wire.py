@@ -8,6 +8,8 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from paradp.policy.wording import counted
+
 # Booleans, whole numbers and floats of at most eight bytes; never objects, strings, records.
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 _MOST_DIMENSIONS = 8
@@ -97,7 +99,7 @@ def _read_map(data: memoryview, wanted: Container[str] | None) -> dict[str, Any]
         if name is not None and (wanted is None or name in wanted):
             message[name] = _value(name, value, allowance)
     if reader.tell() != len(data):
-        raise ValueError(f"{len(data) - reader.tell()} bytes follow it")
+        raise ValueError(f"after it there is more: {counted(len(data) - reader.tell(), 'byte')}")
     return message
 
 
@@ -193,5 +195,5 @@ def _array(data: object, dtype: np.dtype, shape: object) -> np.ndarray:
     if not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError("an array's shape must be whole numbers from 0 on")
     if math.prod(shape) * dtype.itemsize != len(data):
-        raise ValueError(f"an array of shape {tuple(shape)} and dtype {dtype.str} has {len(data)} bytes of data")
+        raise ValueError(f"an array of shape {tuple(shape)} and dtype {dtype.str} has {counted(len(data), 'byte')} of data")
     return np.frombuffer(data, dtype).reshape(shape)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from paradp.policy.wording import counted
 from paradp.rollouts.imports.conventions import looks_like, told
 from paradp.rollouts.imports.recordings import RecordedFile, Recording
 
@@ -39,7 +40,7 @@ def remarks(file: RecordedFile) -> list[str]:
 
 def _of(recording: Recording) -> Iterator[str]:
     if len(recording) < 2:
-        yield f"{recording.name} has {len(recording)} step{'s' * (len(recording) != 1)}; an episode needs two at least"
+        yield f"{recording.name} has {counted(len(recording), 'step')}; an episode needs two at least"
     for what, values in recording.arrays.items():
         if not np.isfinite(values).all():
             step, column = np.argwhere(~np.isfinite(values))[0]

@@ -22,6 +22,7 @@ import numpy as np
 
 from paradp.envs.lookup import find
 from paradp.policy.files import hdf5
+from paradp.policy.wording import counted
 from paradp.rollouts.imports.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class RecordedFile:
             there = {recording.name for recording in self.recordings}
             if absent := [name for name in names if name not in there]:
                 some = ", ".join(f"{name:.40}" for name in absent[:3]) + ", …" * (len(absent) > 3)
-                raise ValueError(f"the mask {key!r} names {len(absent)} demonstrations that are not in the file: {some}")
+                raise ValueError(f"the mask {key!r} names {_absent(len(absent))}: {some}")
             if not names:
                 raise ValueError(f"the mask {key!r} names no demonstration")
         return replace(self, recordings=[recording for recording in self.recordings if recording.name in names])
@@ -136,6 +137,10 @@ def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
     return RecordedFile(path, digest, settings, recordings, masks, others, unread)
 
 
+def _absent(count: int) -> str:
+    return counted(count, "demonstration that is not in the file", "demonstrations that are not in the file")
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Says of which file a complaint is."""
@@ -158,7 +163,7 @@ def _arrays(group: "h5py.Group", name: str, actions: str) -> "dict[str, h5py.Dat
     for key in (observed := hdf5.group(group, "obs") if "obs" in group else {}):
         found[_OBSERVATION + key] = _observation(observed, key, f"{name}/obs", steps)
     if (states := found.get("states")) is not None and len(states) != steps:
-        raise ValueError(f"{name}/states has {len(states)} steps, its actions have {steps}")
+        raise ValueError(f"{name}/states has {counted(len(states), 'step')}, its actions have {steps}")
     return found
 
 
@@ -167,7 +172,7 @@ def _observation(observed: "h5py.Group", key: str, where: str, steps: int) -> "h
         array = hdf5.numbers(observed, key, where)
     except (ValueError, KeyError, RuntimeError, TypeError) as error:  # of a damaged one too
         return str(error)
-    return array if len(array) == steps else f"{where}/{key} has {len(array)} steps, its actions have {steps}"
+    return array if len(array) == steps else f"{where}/{key} has {counted(len(array), 'step')}, its actions have {steps}"
 
 
 def _drop_odd(arrays: "list[dict[str, h5py.Dataset | str]]") -> dict[str, str]:

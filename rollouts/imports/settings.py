@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from paradp.policy.errors import described
 from paradp.policy.files import hdf5
 from paradp.policy.files.reading import parse_json
 
@@ -79,7 +80,7 @@ def _environment(data: "h5py.Group") -> tuple[str, str, dict[str, Any]]:
         if (environment := hdf5.text(data, "env")) is not None:
             return environment, version, dict(parse_json(hdf5.text(data, "env_info") or "{}", constants=True))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise ValueError(f"what data says of its environment cannot be read: {error!r}") from error
+        raise ValueError(f"what data says of its environment cannot be read: {described(error)}") from error
     raise ValueError("data has neither env_args (robomimic) nor env (robosuite): the environment is unknown")
 
 

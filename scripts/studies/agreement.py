@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from paradp.checkpoints import load_policy
+from paradp.policy.wording import counted
 from paradp.sampler import Picard, Sequential
 from paradp.scripts.canvas import panels, save
 from paradp.scripts.console import each
@@ -47,7 +48,7 @@ absolute difference to the sequential sample on the same noise, over the whole h
 Replacing one environment's observation changes the samples of the others by at most {neighbours:.1e} (the number of rows
 in a matrix product changes its rounding; with an element-wise denoiser the change is exactly 0, which the tests check).
 
-One plan at batch 1, PyTorch eager, {torch.get_num_threads()} threads, {repeats} interleaved repeats: sequential
+One plan at batch 1, PyTorch eager, {counted(torch.get_num_threads(), "thread")}, {repeats} interleaved repeats: sequential
 {sequential_ms:.0f} ms, ParaDDPM {parallel_ms:.0f} ms (medians); sequential takes **{ratio.median:.2f}** times as long
 (middle half of the repeats {ratio.low:.2f}–{ratio.high:.2f}).
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from paradp.policy import DiffusionPolicy
+from paradp.policy.files.tables import read_table
 from paradp.rollouts.statistics import PairedLoss, paired_loss, wilson
 from paradp.rollouts.summary import settings
 from paradp.sampler import SamplerChoice
@@ -59,8 +60,8 @@ class ClosedLoops:
         if not (run / "episodes.parquet").exists():
             return None
         self._check(run, choice)
-        episodes = pd.read_parquet(run / "episodes.parquet")
-        replans = pd.read_parquet(run / "steps.parquet").dropna(subset=["replan_rounds"])
+        episodes = read_table(run / "episodes.parquet", ("seed", "success"))
+        replans = read_table(run / "steps.parquet", ("replan_rounds", "replan_evaluations")).dropna(subset=["replan_rounds"])
         return ClosedLoop(
             success_by_seed(episodes), float(replans["replan_rounds"].mean()), float(replans["replan_evaluations"].mean())
         )

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from paradp.policy.files.tables import read_table
 from paradp.rollouts.statistics import paired_loss
 from paradp.rollouts.summary import Summary
 from paradp.scripts.report import markdown_table, write_report
@@ -58,7 +57,7 @@ class _Run:
         self.identity: dict[str, Any] = json.loads((path / "run.json").read_text())
         self.engine = (self.identity["engine"], self.identity["precision"])
         self.summary = Summary.read(path / "summary.json")
-        self.success = success_by_seed(pd.read_parquet(path / "episodes.parquet"))
+        self.success = success_by_seed(read_table(path / "episodes.parquet", ("seed", "success")))
 
     def difference(self, other: "_Run") -> str | None:
         """What else than the engine differs."""

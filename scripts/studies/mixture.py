@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from paradp.policy.wording import counted
 from paradp.sampler import NoisePath, Picard, Sequential, Solver, Speculative, StepTable, mixture_denoiser, step_table
 from paradp.sampler.noise import noise_generator
 from paradp.scripts.canvas import legend_below, panels, save
@@ -189,7 +190,7 @@ def draw_trajectories(path: Path) -> Figure:
             for i in range(SHOWN_PATHS):
                 axes.plot(iterates[-1][i], color="black", linewidth=2.5, alpha=0.3)
                 axes.plot(iterates[rounds - 1][i], linewidth=1, color=COLOURS[i])
-            axes.set_title(f"{split} split, after {rounds} round{'s' * (rounds > 1)}")
+            axes.set_title(f"{split} split, after {counted(rounds, 'round')}")
             axes.set(ylim=(-2.5, 2.5), xlim=(0, table.steps))
     for axes in axes_of[-len(SHOWN_ROUNDS) :]:
         axes.set_xlabel("step: 0 noise, 100 data")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from paradp.checkpoints import read_info
 from paradp.checkpoints.cards import Trained
 from paradp.envs import all_tasks
+from paradp.policy.wording import counted
 from paradp.rollouts.comparison import Compared, interval
 from paradp.rollouts.statistics import PairedLoss, bootstrap
 from paradp.scripts.canvas import legend_below, panels, save
@@ -66,7 +67,7 @@ are collected with (see [experts](experts.md), also for the spread); networks tr
 
 {markdown_table(_ORIGIN, [_origin(task, one) for task, one in measured.items()])}
 
-What they do: {shown.episodes} episodes a cell, seeds {shown.seed} to {shown.seed + shown.episodes - 1}. *Lost*: paired,
+What they do: {counted(shown.episodes, "episode")} a cell, {shown.seeds}. *Lost*: paired,
 to sequential DDPM on the same seeds, and *at most*: one-sided 95 % bound; reward: the mean of the episodes' best, and its
 paired difference, where it is graded (elsewhere it is success); rounds (mean of the episodes' means, 95 %) and
 evaluations: of plans that have the last chunk as a first guess.
@@ -118,7 +119,7 @@ def _origin(task: str, one: TaskFigures) -> list[str]:
         expert.shaken.cells()[0],
         f"{expert.spread:.1f} {expert.unit}",
         f"{expert.way:.0f} {expert.unit}",
-        ", then ".join(f"{trained.episodes} ({trained.control_steps} steps)" for trained in trainings),
+        ", then ".join(f"{trained.episodes} ({counted(trained.control_steps, 'step')})" for trained in trainings),
         one.spec.network.describe(),
         ", then ".join(trained.describe() for trained in trainings),
     ]
@@ -171,7 +172,9 @@ def _cells(of: Denoising) -> list[str]:
 
 def _budget(trainings: Sequence[Trained]) -> str:
     """How much a policy learned, from how many episodes."""
-    return ", then ".join(f"{trained.steps} steps, {trained.episodes} episodes" for trained in reversed(trainings))
+    return ", then ".join(
+        f"{counted(trained.steps, 'step')}, {counted(trained.episodes, 'episode')}" for trained in reversed(trainings)
+    )
 
 
 def _finding(measured: dict[str, TaskFigures]) -> str:

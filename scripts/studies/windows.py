@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from paradp.checkpoints import load_policy
+from paradp.policy.wording import counted
 from paradp.sampler import NoisePath, Picard
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
@@ -47,7 +48,7 @@ Memory that a ParaDDPM solve adds to the process at its peak, PyTorch eager on t
 solve less the size before it, each in a fresh process. It is almost all activations of the network, for window times
 environments rows.
 
-{markdown_table(["window", *(f"{b} environment{'s' * (b > 1)}, MiB" for b in BATCHES)], memory_rows)}
+{markdown_table(["window", *(f"{counted(b, 'environment')}, MiB" for b in BATCHES)], memory_rows)}
 
 ![rounds, evaluations and memory against the window]({context.task}-windows.png)
 """

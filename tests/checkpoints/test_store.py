@@ -5,12 +5,23 @@ import errno
 import json
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from paradp.checkpoints import find_checkpoint, load_policy, pretrained, read_card, read_info, save_checkpoint, store
+from paradp.checkpoints import (
+    checkpoint_digest,
+    find_checkpoint,
+    load_policy,
+    load_trained,
+    pretrained,
+    read_card,
+    read_info,
+    save_checkpoint,
+    store,
+)
 
 
 @pytest.fixture
@@ -68,6 +79,50 @@ def test_a_save_after_a_kill_between_its_renames_loses_nothing(checkpoint, train
         save_checkpoint(trained, checkpoint, "# another card")
     assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == before
     assert [path.name for path in checkpoint.parent.iterdir()] == ["policy"]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [find_checkpoint, load_trained, read_info, checkpoint_digest, lambda path: load_policy(path, "ddpm", engine="eager")],
+    ids=["find", "weights", "description", "digest", "policy"],
+)
+def test_a_checkpoint_is_found_after_a_kill_between_the_renames_of_a_save(checkpoint, read):
+    before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.old"))
+    read(checkpoint)
+    assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == before
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["policy"]
+
+
+def test_half_a_checkpoint_is_not_put_back(checkpoint):
+    """Such as one that was being removed."""
+    old = checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.old"))
+    (old / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="no checkpoint"):
+        find_checkpoint(checkpoint)
+    assert not checkpoint.exists()
+
+
+def test_a_save_goes_on_where_a_reader_puts_the_old_one_back(checkpoint, trained, monkeypatch):
+    """A reader that comes between the two renames takes them for a kill's."""
+    really_rename, met = Path.rename, []
+
+    def rename(path, target):
+        moved = really_rename(path, target)
+        if path == checkpoint and not met:
+            met.append(find_checkpoint(checkpoint))
+        return moved
+
+    monkeypatch.setattr(Path, "rename", rename)
+    save_checkpoint(trained, checkpoint, "# another card")
+    assert met and (checkpoint / "README.md").read_text() == "# another card"
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["policy"]
+
+
+def test_a_checkpoint_is_saved_through_a_link(checkpoint, trained, tmp_path):
+    (tmp_path / "link").symlink_to(checkpoint)
+    save_checkpoint(trained, tmp_path / "link", "# another card")
+    assert (tmp_path / "link").is_symlink() and (checkpoint / "README.md").read_text() == "# another card"
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "statistics.json", "README.md"])

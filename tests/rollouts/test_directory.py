@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,19 @@ def test_other_files_among_the_episodes_are_not_episodes(run):
     assert run.seeds() == {0, 1, 2} and [e.seed for e in run.episodes(range(9))] == [0, 1, 2]
 
 
+def test_what_a_killed_run_was_writing_is_cleared_away_by_the_next(run):
+    """Half an episode, half a film; what is finished stays."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (run.path / "videos").mkdir()
+    left = [run.path / f"episodes/.7.json.partial-{dead.pid}", run.path / "videos/7.partial.mp4"]
+    kept = [run.path / "videos/6-success.mp4", run.path / "episodes/2.json"]
+    for path in (*left, kept[0]):
+        path.write_bytes(b"half")
+    with run.open(run.identity(), range(9)):
+        assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+
+
 def test_an_episode_that_is_a_pipe_or_a_link_is_not_waited_for(run, tmp_path):
     (run.path / "episodes/0.json").unlink()
     os.mkfifo(run.path / "episodes/0.json")
@@ -134,7 +148,7 @@ def test_a_damaged_evaluation_is_named(tmp_path, content):
 def test_a_damaged_table_is_named_where_runs_are_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(Summary, "read", classmethod(lambda cls, path: None))
     pd.DataFrame({"seed": [0], "success": [True]}).to_parquet(tmp_path / "episodes.parquet")
-    with pytest.raises(ValueError, match=r"episodes\.parquet lacks the column 'reward'"):
+    with pytest.raises(ValueError, match=r"episodes\.parquet lacks the columns 'reward', 'steps', 'jerk'"):
         compare({"a": tmp_path})
     table = pd.DataFrame({"seed": [0], "success": [True], "reward": [1.0], "steps": [1], "jerk": [0.0]})
     table.to_parquet(tmp_path / "episodes.parquet")
@@ -173,7 +187,14 @@ def test_steps_of_other_kinds_are_named_where_runs_are_compared(tmp_path, monkey
     steps = pd.DataFrame({"seed": [0, 0], "seconds": [0.1, 0.2], "replan_seconds": [0.1, None]})
     for name in ("steps", "alone"):
         steps.to_parquet(tmp_path / f"{name}.parquet")
-    assert compare({"a": tmp_path}).runs[0].steps.equals(steps)
+    with pytest.raises(ValueError, match=r"steps\.parquet lacks the columns 'step', 'replan_lateness', 'action'"):
+        compare({"a": tmp_path})
+    whole = steps.assign(step=[0, 1], replan_lateness=[0.0, None], action=[[0.0, 1.0], [0.5, 1.0]])
+    whole.assign(action=[[0.0, 1.0], [0.5]]).to_parquet(tmp_path / "steps.parquet")
+    with pytest.raises(ValueError, match=r"steps\.parquet does not hold an action of the same length in every row"):
+        compare({"a": tmp_path})
+    whole.to_parquet(tmp_path / "steps.parquet")
+    assert compare({"a": tmp_path}).runs[0].steps.drop(columns="action").equals(whole.drop(columns="action"))
     steps.assign(seconds=["0.1", "0.2"]).to_parquet(tmp_path / "alone.parquet")
     with pytest.raises(ValueError, match=r"alone\.parquet has a column 'seconds' that holds no numbers"):
         compare({"a": tmp_path})
@@ -192,6 +213,14 @@ def test_an_episode_that_took_no_time_is_named(run):
         run.add(dataclasses.replace(episode(1), seconds=seconds))
         with pytest.raises(ValueError, match=r"episodes/1\.json is damaged; .*seconds: Input should be greater than 0"):
             run.episodes(range(3))
+
+
+def test_an_episode_with_actions_of_different_lengths_is_named(run):
+    """numpy's own words for such a list name neither a file nor an action."""
+    ragged = [dataclasses.replace(STEP, step=i, action=(0.0,) * (1 + i % 2)) for i in range(5)]
+    run.add(dataclasses.replace(episode(1), steps=ragged))
+    with pytest.raises(ValueError, match=r"episodes/1\.json holds actions of different lengths; remove it"):
+        run.episodes(range(3))
 
 
 def test_episodes_without_a_plan_have_no_latency(run):

@@ -173,7 +173,17 @@ def test_a_full_disk_stops_and_keeps_what_was_finished(tmp_path, monkeypatch):
         evaluate(grid(tmp_path, "ddim-5"), backend=InProcess())
     monkeypatch.undo()
     assert RunDirectory(tmp_path / "cells/ddim-5").seeds() == set(kept)
-    assert evaluate(grid(tmp_path, "ddim-5"), backend=InProcess()).runs[0].summary.episodes == EPISODES
+    told: list[tuple] = []
+    again = evaluate(
+        grid(tmp_path, "ddim-5"),
+        None,
+        lambda done: told.append(("cells", done)),
+        InProcess(),
+        lambda done, total: told.append(("alone", done, total)),
+    )
+    assert again.runs[0].summary.episodes == EPISODES and again.title == "lift: 3 episodes, seeds 500 to 502"
+    # What was kept is not done again; a group of two runs as a whole. Then the latency of one robot alone is measured.
+    assert told == [("cells", 2), ("cells", 3), *(("alone", done, 3) for done in range(4))]
 
 
 def test_a_late_cell_is_compared_with_an_early_one_of_the_same_scene(finished, tmp_path):

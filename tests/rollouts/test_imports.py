@@ -308,7 +308,8 @@ def test_a_mask_takes_its_demonstrations_alone(write, tmp_path):
 def test_a_mask_that_names_what_is_not_there_is_refused(write, absent):
     file = read_file(write(lambda data: put(data.parent["mask"], "train", np.array(absent, "S8")), "partly.hdf5"))
     named = ", ".join(name.decode() for name in absent if name != b"demo_1")
-    message = f"demonstrations that are not in the file: {named[:22]}" if absent else "names no demonstration"
+    are = "1 demonstration that is" if named.count("demo") == 1 else "4 demonstrations that are"
+    message = f"{are} not in the file: {named[:22]}" if absent else "names no demonstration"
     with pytest.raises(ValueError, match=f"partly.hdf5: the mask 'train' .*{message}"):
         file.masked("train")
 

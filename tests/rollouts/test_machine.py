@@ -4,7 +4,9 @@ import os
 
 import pytest
 
+from paradp.rollouts import machine
 from paradp.rollouts.machine import cores
+from paradp.scripts.places import check_device
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,34 @@ def test_so_does_that_of_older_containers(tmp_path):
     assert cores(tmp_path) == 1
     (tmp_path / "cpu/cpu.cfs_quota_us").write_text("-1\n")
     assert cores(tmp_path) == cores(tmp_path / "nowhere") == len(os.sched_getaffinity(0))
+
+
+class Driver:
+    """CUDA's, with so many devices; it may refuse to start."""
+
+    def __init__(self, count: int, starts: bool = True):
+        self._count, self._starts = count, starts
+
+    def cuInit(self, flags):
+        return 0 if self._starts else 999
+
+    def cuDeviceGetCount(self, count):
+        count._obj.value = self._count
+        return 0
+
+
+@pytest.mark.parametrize(("driver", "count"), [(Driver(2), 2), (Driver(0), 0), (Driver(2, starts=False), 0), (None, 0)])
+def test_devices_are_counted_without_pytorch(monkeypatch, driver, count):
+    def load(name):
+        if driver is None:
+            raise OSError("libcuda.so.1: cannot open shared object file")
+        return driver
+
+    monkeypatch.setattr(machine.ctypes, "CDLL", load)
+    assert machine.cuda_devices() == count
+    good = ["cpu", *(f"cuda:{i}" for i in range(count)), *(["cuda"] if count else [])]
+    for device in good:
+        check_device(device)
+    for device in {"cuda", "cuda:0", "cuda:1", "cuda:2", "abacus", "", "cuda:-1", "CPU"} - {*good}:
+        with pytest.raises(ValueError, match=f"--device '{device}' is not available; there is: cpu"):
+            check_device(device)

@@ -274,8 +274,6 @@ WRITES_A_FILE = {
     "data inspect --plot": "data inspect {sound}/demos.zarr --plot {out}",
 }
 WRITES = WRITES_A_FOLDER | WRITES_A_FILE
-# Before they do anything else.
-WRITES_AT_ONCE = ("rollout", "evaluate", "collect", "train")
 # Of these --out is continued only where it is this very work.
 CONTINUES = ("rollout", "evaluate", "collect", "data import")
 
@@ -393,10 +391,10 @@ def test_a_place_below_a_file(refused, sound, command, out):
     refused(command.format(sound=sound, out=out), "file")
 
 
-@pytest.mark.parametrize("name", WRITES_AT_ONCE)
-def test_a_file_system_that_takes_no_files(refused, sound, name):
+@pytest.mark.parametrize("command", WRITES.values(), ids=WRITES)
+def test_a_file_system_that_takes_no_files(refused, sound, command):
     """Not even from root."""
-    refused(WRITES_A_FOLDER[name].format(sound=sound, out="/proc/out"), "/proc")
+    refused(command.format(sound=sound, out="/proc/out"), "/proc")
 
 
 @pytest.mark.parametrize("command", WRITES_A_FOLDER.values(), ids=WRITES_A_FOLDER)
@@ -526,10 +524,7 @@ def _numbers() -> list:
 @pytest.mark.parametrize(("command", "option"), _numbers())
 def test_a_number_that_cannot_be(refused, sound, command, option):
     shutil.copytree(sound / "checkpoint", NAME)
-    said = refused(command.format(sound=sound)).lower()
-    # Some sentences speak of the setting rather than of the option.
-    words = option.split()[0].removeprefix("--").split("-")
-    assert any(word.rstrip("s") in said for word in words) or option.split()[1] in said, said
+    refused(command.format(sound=sound), f"{option.split()[0]} ")
 
 
 UNREADABLE = {

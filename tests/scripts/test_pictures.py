@@ -15,8 +15,9 @@ from PIL import Image
 from paradp.rollouts.captions import BACKGROUND
 from paradp.rollouts.statistics import Estimate, wilson
 from paradp.rollouts.strips import HEADLINE, HEIGHT
-from paradp.scripts.action_plot import dimension_names, plot_actions
+from paradp.scripts.action_plot import plot_actions
 from paradp.scripts.bench_plot import plot_bench
+from paradp.scripts.dimensions import dimension_names
 from paradp.scripts.families import family_of, wrapped
 from paradp.scripts.figures import Late, periods, plot_late
 from paradp.scripts.planning_time import BenchRow

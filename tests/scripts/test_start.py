@@ -44,6 +44,18 @@ def command(name: str):
     return getattr(import_module(f"paradp.scripts.{entry.COMMANDS[name].module}"), entry.COMMANDS[name].function)
 
 
+# Each is given a folder or a file below /proc, which takes none, not even from root.
+UNWRITABLE = (
+    "rollout lift --out",
+    "evaluate lift --out",
+    "bench lift --out",
+    "bench lift --json",
+    "drive lift --out",
+    "drive lift --trace",
+    "study spread lift --out",
+    "collect lift --out",
+    "data import pyproject.toml --out",
+)
 MISTAKES_AND_QUESTIONS = [
     ([], 2, "rollout"),
     (["--help"], 0, "rollout"),
@@ -57,7 +69,20 @@ MISTAKES_AND_QUESTIONS = [
     (["rollout", "lift", "--sampler", "dimm-5"], 2, "unknown sampler"),
     (["rollout", "lift", "--epsodes", "3"], 2, "--episodes"),
     (["train", "lift", "--data", "x.hdf5"], 2, "paradp data import x.hdf5"),
-    (["train", "lift", "--steps", "0"], 2, "steps must be"),
+    (["train", "lift", "--steps", "0"], 2, "--steps must be"),
+    *(
+        ([command, "lift", "--device", "cuda:77"], 2, "not available")
+        for command in ("rollout", "evaluate", "bench", "serve")
+    ),
+    (["serve", "lift", "--port", "99999"], 2, "--port must be at most 65535"),
+    (["serve", "lift", "--tls-cert", "server.pem"], 2, "TLS needs both --tls-cert and --tls-key"),
+    (["serve", "lift", "--tls-cert", "no.pem", "--tls-key", "no.key"], 2, "there is no certificate no.pem"),
+    (["serve", "lift", "--host", "ws://0.0.0.0"], 2, "a host is a name or an address"),
+    (["serve", "lift", "--host", "192.0.2.77"], 2, "cannot listen on 192.0.2.77"),
+    (["drive", "lift", "--server", "http://127.0.0.1"], 2, "is no policy server"),
+    (["drive", "lift", "--server", "wss://127.0.0.1", "--ca", "no.pem"], 2, "there is no certificate no.pem"),
+    (["drive", "lift", "--ca", "no.pem"], 2, "--ca is for --server"),
+    *(([*words.split(), "/proc/out"], 2, "cannot write there") for words in UNWRITABLE),
     *(([*name.split(), "--help"], 0, f"paradp {name}") for name in entry.COMMANDS),
 ]
 
@@ -123,11 +148,8 @@ def test_every_number_has_limits():
                 assert next(_limits(hint), None) or (name, flag) in UNLIMITED, f"{name} --{flag}"
 
 
-# Checked where they are used, with a sentence of their own: a sampler's option, a server's configuration.
-UNLIMITED = {
-    ("rollout", "tolerance"),
-    *(("serve", flag) for flag in ("port", "together", "waiting", "clients", "max_message_kib")),
-}
+# Checked where it is used, with a sentence of its own: a sampler's option.
+UNLIMITED = {("rollout", "tolerance")}
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -218,9 +240,42 @@ def test_time_left_counts_from_what_was_there():
     now, written = [0.0], []
     lines = Lines("episodes", 100, written.append, clock=lambda: now[0])
     lines.report(80)
+    assert written == ["episodes: 20 to do, 80 of 100 done"]
     now[0] = 10.0
     lines.report(90)
     assert written[-1] == "episodes: 90 of 100, about 10 s left"
+
+
+def test_work_that_was_finished_before_is_not_to_do():
+    written = []
+    lines = Lines("episodes", 1, written.append)
+    lines.report(1)
+    lines.tick()
+    assert written == ["episodes: nothing to do, 1 of 1 done"]
+
+
+def test_what_takes_long_to_begin_is_named_once():
+    now, written = [0.0], []
+    lines = Lines("training", 100, written.append, clock=lambda: now[0])
+    for _ in range(50):
+        lines.tick()
+        now[0] += 1
+    lines.report(0)
+    assert written == ["training …", "training: 100 to do"]
+
+
+def test_phases_follow_each_other(capsys):
+    with console.Phases() as phases:
+        for done in range(4):
+            phases.report("episodes", done, 3)
+        for done in range(2):
+            phases.report(console.ALONE, done, 1)
+    assert capsys.readouterr().out.splitlines() == [
+        "episodes: 3 to do",
+        "episodes: 3 of 3",
+        "one robot alone, for its latency: 1 to do",
+        "one robot alone, for its latency: 1 of 1",
+    ]
 
 
 def test_lists_take_commas_and_blanks():
@@ -276,7 +331,7 @@ def test_a_default_directory_is_the_commands_own(tmp_path):
         (["train", "lift", "--data", "file"], "holds no demonstrations: it is a file"),
         (["train", "lift", "--data", "nowhere"], "collect them (paradp collect lift --out nowhere)"),
         (["train", "lift", "--data", "driven", "--out", "file"], "file is a file, not a directory"),
-        (["train", "lift", "--learning-rate", "nan"], "learning_rate must be from 0 to 1000, not nan"),
+        (["train", "lift", "--learning-rate", "nan"], "--learning-rate must be from 0 to 1000, not nan"),
         (["train", "lift", "--channels"], "channels must be positive numbers"),
         (["data", "import", "file", "--out", "driven"], "driven exists; choose another --out or remove it"),
         (["data", "import", "nowhere", "--out", "new"], "there is no file nowhere"),

@@ -574,6 +574,41 @@ def one_mask(file) -> None:
     file["mask/train"] = file["mask/a"]
 
 
+def crowded(file) -> None:
+    """Much else that may carry text, so that a long one is no great part of the file."""
+    for i in range(300):
+        file.create_group(f"data/demo_{i + 2}").attrs["model_file"] = "<mujoco/>"
+    file["data"].attrs["env_args"] = "x" * 10**8
+
+
+def forged(place: str) -> Write:
+    """A text of a few characters whose place in the file claims three gigabytes."""
+    length = 777
+
+    def write(path: Path) -> None:
+        import h5py
+
+        def put(file) -> None:
+            if place == "mask/train":
+                file.create_dataset(place, (1,), h5py.string_dtype())[:] = ["x" * length]
+            else:
+                file["data"].attrs[place] = "x" * length
+
+        recorded(put)(path)
+        content = bytearray(path.read_bytes())
+        heap = content.index(b"GCOL")
+        claim = struct.pack("<IQ", length, heap)
+        assert content.count(claim) == 1
+        struct.pack_into("<I", content, content.index(claim), 3 * BILLION)
+        path.write_bytes(content)
+
+    return write
+
+
+for label, place in {"description": "env_args", "mask": "mask/train"}.items():
+    kind(f"recorded: a {label} that claims 3e9 characters and has 777", read_recorded)(forged(place))
+
+
 RECORDED = {
     "one array in 30 demonstrations": one_array,
     "one demonstration under 150 names": one_group,
@@ -597,6 +632,7 @@ RECORDED = {
     "compressed twice": filtered(1, 1),
     "a description of 1e8 characters": lambda file: file["data"].attrs.__setitem__("env_args", "x" * 10**8),
     "a description nested 1e5 deep": lambda file: file["data"].attrs.__setitem__("env_args", "[" * 60_000),
+    "a description of 1e8 characters among 300 groups with notes": crowded,
     "a description that is a number": lambda file: file["data"].attrs.__setitem__("env_args", 5),
     "actions elsewhere": lambda file: (
         file.__delitem__("data/demo_0/actions"),

@@ -83,7 +83,16 @@ def test_what_a_file_claims_takes_no_memory(answers):
         ("recorded: one mask under two names", "mask/train lists 60000 names; at most 100000 are read of all masks"),
         ("recorded: a mask of 1e10 names", "mask/train lists 10000000000 names; at most 100000 are read of all"),
         ("recorded: 1.6 GB in two megabytes", "it claims to hold 1.6e+09 bytes"),
-        ("recorded: a description of 1e8 characters", "bytes beside its arrays"),
+        ("recorded: a description of 1e8 characters", "the attribute 'env_args' cannot be read: damaged, or longer than"),
+        (
+            "recorded: a description of 1e8 characters among 300 groups with notes",
+            "the attribute 'env_args' cannot be read: damaged, or longer than",
+        ),
+        (
+            "recorded: a description that claims 3e9 characters and has 777",
+            "the attribute 'env_args' cannot be read: damaged, or longer than",
+        ),
+        ("recorded: a mask that claims 3e9 characters and has 777", "mask/train cannot be read: damaged, or longer than"),
     ],
 )
 def test_the_sentence_says_what_is_wrong(answers, name, sentence):

@@ -1,0 +1,116 @@
+"""What commands say of one episode, of what they are about to do, and of what was meant."""
+
+import shutil
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from paradp.checkpoints.cards import ModelCard, read_trainings
+from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.policy.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.training_config import TrainingConfig
+from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
+from paradp.scripts.drive import _preparing
+from paradp.scripts.main import main
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """What a command says: its output, or the sentence that it ends in."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["paradp", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "150")
+        try:
+            main()
+        except SystemExit as ended:
+            assert ended.code == 2
+            return capsys.readouterr().err.strip()
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("task", "convention", "size", "quantities"),
+    [
+        (
+            "pusht",
+            "position",
+            2,
+            ("goal_xy x (px)", "goal_xy y (px)", "agent_pos y"),
+        ),
+        (
+            "door",
+            "delta",
+            7,
+            ("step_pos x (1 = 0.05 m)", "step_rotvec z (1 = 0.5 rad)", "gripper (−1 open, 1 closed)", "eef_pos z"),
+        ),
+    ],
+)
+def test_demonstrations_are_shown_by_quantity_and_one_is_singular(typed, tmp_path, task, convention, size, quantities):
+    info = describe_any(task, convention)
+    made = Demonstrations.open_or_create(tmp_path / "demos.zarr", info)
+    values = {key: np.zeros((1, length), np.float32) for key, length in info.observation.items()}
+    made.append(DemonstrationEpisode(values, np.zeros((1, size)), np.zeros((1, size)), 0))
+    made.close()
+    said = typed("data", "inspect", tmp_path / "demos.zarr")
+    assert "1 episode, 1 step; shortest" in said
+    for quantity in quantities:
+        assert quantity in said
+
+
+def describe_any(task, convention):
+    """As `describe`, for tasks without an expert too."""
+    made, known = describe("pusht", "position", DEFAULT_DISTURBANCE, 0), ACTION_CONVENTIONS[convention]
+    limits = {"action_low": tuple(known.space.low.tolist()), "action_high": tuple(known.space.high.tolist())}
+    observation = find_task(task).task.observation
+    return replace(made, task=task, action_convention=convention, observation=observation, action=known.parts, **limits)
+
+
+def test_a_card_of_one_episode_is_written_and_read(spec, info, tmp_path):
+    card = ModelCard(spec, info, 1, 1, TrainingConfig(steps=1), "paradp train", "Took 1 minute on 1 thread of it (2 cores).")
+    (tmp_path / "README.md").write_text(card.render())
+    assert "1 episode (1 control step) of a scripted expert" in card.render()
+    [trained] = read_trainings(tmp_path)
+    assert (trained.episodes, trained.control_steps, trained.steps) == (1, 1, 1)
+    assert trained.describe() == "1 step of batch 256, 1 minute on 1 thread of it (2 cores)"
+
+
+@pytest.mark.parametrize("command", ["rollout", "evaluate", "drive"])
+def test_an_unknown_disturbance_is_answered_with_all_that_there_are(typed, command):
+    said = typed(command, "lift", "--disturbance", "nonsense")
+    assert "unknown disturbance 'nonsense'" in said and said.endswith("There are: none, push, belt.")
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (
+            ["three/ddpm", "three/auto"],
+            "three holds 2 runs and is none itself; name those to release: --runs three/auto three/ddpm",
+        ),
+        (["grid/cells/ddpm"], "grid holds 1 run and is none itself; name those to release: --runs grid/cells/ddpm"),
+        (["many/" + "abcdefgh"[i] for i in range(8)], "--runs many/a many/b many/c many/d many/e many/f … (8 in all)"),
+        ([], "empty holds no finished run: it has no summary.json"),
+    ],
+)
+def test_a_comparison_is_answered_with_its_runs(typed, tmp_path, monkeypatch, folders, said):
+    monkeypatch.chdir(tmp_path)
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "summary.json").write_text("{}")
+    name = folders[0].partition("/")[0] if folders else "empty"
+    assert said in typed("release", "lift", "--runs", name)
+    shutil.rmtree(tmp_path / name, ignore_errors=True)
+
+
+def test_driving_says_what_it_does_before():
+    """Nothing is measured where a server plans, or where the sampler is named."""
+    assert _preparing("ws://robot:8000", "process", True) == "asking ws://robot:8000 for first plans"
+    assert _preparing(None, "thread", False) == "loading the policy"
+    assert _preparing(None, "process", True) == (
+        "loading the policy in a process of its own; measuring what is fastest here"
+    )
