@@ -60,7 +60,8 @@ class Workplace:
         if filmed:
             hz = find_task(config.task).task.control_hz
             films = [VideoRecorder(config.out / "videos", filmed, hz, _caption(config, policy, hz))]
-        envs = self._environments(config.scenery(policy.spec, bool(filmed)), min(config.envs, config.episodes))
+        count = min(config.envs, config.episodes)
+        envs = self._environments(config.scenery(policy.spec, bool(filmed)), count, config.threads or cores())
         if self._warm != (policy, envs):
             policy.prepare(envs.num_envs)
             warm_up(policy, envs)
@@ -73,10 +74,11 @@ class Workplace:
             self._envs[1].close()
         self._envs = self._warm = None
 
-    def _environments(self, scenery: Scenery, count: int) -> Environments:
-        if self._envs is None or self._envs[0] != (scenery, count):
+    def _environments(self, scenery: Scenery, count: int, threads: int) -> Environments:
+        wanted = scenery, count, threads
+        if self._envs is None or self._envs[0] != wanted:
             self.close()
-            self._envs = (scenery, count), make_envs(scenery, count)
+            self._envs = wanted, make_envs(*wanted)
         return self._envs[1]
 
 
