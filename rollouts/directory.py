@@ -11,7 +11,7 @@ videos/                  the first episodes, if asked for
 
 import json
 import re
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES, EPISODE_BYTES
 from paradp.policy.files.reading import read_object, read_validated
 from paradp.policy.identity import differences
-from paradp.rollouts.records import Episode, jerk
+from paradp.rollouts.records import Episode, StepRecord, jerk
 
 _EPISODE = TypeAdapter(Episode)
 _SEED = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -133,7 +133,7 @@ def write_parquet(table: pd.DataFrame, path: Path) -> None:
 
 def steps_table(episodes: list[Episode]) -> pd.DataFrame:
     """A row a control step."""
-    return pd.DataFrame([{"seed": e.seed, **_step_row(asdict(s))} for e in episodes for s in e.steps])
+    return pd.DataFrame([{"seed": e.seed, **_step_row(s)} for e in episodes for s in e.steps])
 
 
 def _episode_row(episode: Episode, spec: PolicySpec) -> dict[str, Any]:
@@ -153,6 +153,7 @@ def _episode_row(episode: Episode, spec: PolicySpec) -> dict[str, Any]:
     }
 
 
-def _step_row(step: dict[str, Any]) -> dict[str, Any]:
-    replan = step.pop("replan") or {}
-    return {**step, **{f"replan_{field.name}": replan.get(field.name) for field in fields(Replan)}}
+def _step_row(step: StepRecord) -> dict[str, Any]:
+    row = vars(step).copy()
+    replan = row.pop("replan")
+    return row | {f"replan_{field.name}": getattr(replan, field.name, None) for field in fields(Replan)}
