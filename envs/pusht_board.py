@@ -28,10 +28,12 @@ class Board(PushTEnv):
         """Moves the disc towards a place (px) for one control step."""
         self._last_action = target  # frames show it
         (target_x, target_y), agent, dt = target, self.agent, self.dt
+        vx, vy = agent.velocity  # which no contact changes
         for _ in range(int(1 / (dt * self.control_hz))):
-            (x, y), (vx, vy) = agent.position, agent.velocity
-            ax, ay = self.k_p * (target_x - x) - self.k_v * vx, self.k_p * (target_y - y) - self.k_v * vy
-            agent.velocity = vx + ax * dt, vy + ay * dt
+            x, y = agent.position
+            vx += (self.k_p * (target_x - x) - self.k_v * vx) * dt
+            vy += (self.k_p * (target_y - y) - self.k_v * vy) * dt
+            agent.velocity = vx, vy
             self.space.step(dt)
 
     @property
