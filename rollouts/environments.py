@@ -21,8 +21,8 @@ _Result = TypeVar("_Result")
 class Environments:
     """Environments in places 0, 1, …, of which those that are named are reset and stepped.
 
-    gymnasium's vector envs step all of theirs, also where fewer episodes are left, and copy what they observed into one
-    array a key: a tenth of a millisecond that nobody here needs.
+    gymnasium's vector envs would step all of theirs, also where fewer episodes are left, and copy what they observe into one
+    array a key, which nobody here needs.
 
     Args:
         envs: one a place.

@@ -7,10 +7,12 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paradp.envs import TASKS, Disturbance
 from paradp.envs.experts.push_planner import BlockPose, PushPlanner
-from paradp.envs.pusht_env import PushTEnv
+from paradp.envs.pusht_env import PushTEnv, make_board
 
 KINDS = ("pusht", "pusht-state")
 BOTH = pytest.mark.parametrize("kind", KINDS)
@@ -123,6 +125,30 @@ def test_the_experts_episode_is_gym_pushts_own(seed):
         assert (done, info["success"]) == (their_done, their_info["is_success"]) and not truncated
     assert info["success"] and np.max(rewards) == 1.0 > np.min(rewards)
     assert np.allclose(*np.transpose(rewards), rtol=0, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def boards():
+    """Ours and gym-pusht's."""
+    both = make_board(), gym_pusht()
+    for board in both:
+        board.reset(seed=0)
+    return both
+
+
+@given(
+    goal=st.tuples(st.floats(150, 350), st.floats(150, 350), st.floats(-4, 4)),
+    away=st.tuples(*[st.integers(-60, 60)] * 3),
+    unit=st.sampled_from([1.0, 1e-2, 1e-4]),
+)
+def test_coverage_is_gym_pushts_own_wherever_goal_and_t_lie(boards, goal, away, unit):
+    """Edges coincide, or are apart by much more than rounding."""
+    pose = np.array(goal) + unit * np.array(away) * (1, 1, 0.03)
+    for board in boards:
+        board.goal_pose = np.array(goal)
+        board.block.angle, board.block.position = float(pose[2]), tuple(pose[:2])
+    ours, theirs = (board._get_coverage() for board in boards)
+    assert ours == pytest.approx(theirs, rel=0, abs=1e-12)
 
 
 def test_a_reward_is_the_same_wherever_its_parts_lie_in_memory():
