@@ -67,7 +67,7 @@ class Board(PushTEnv):
         super()._setup()
         self._corners = np.concatenate([shape.get_vertices() for shape in self._block_shapes]).T.copy()
         for shape in self._block_shapes:
-            shape.collision_type = _NOT_COUNTED  # a call back into Python at every contact
+            shape.collision_type = _NOT_COUNTED  # counting calls back into Python at every contact
 
     def _get_coverage(self) -> float:
         return self.coverage
