@@ -102,8 +102,10 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             raise ValueError(f"the action has shape {action.shape}, {self.convention.name} needs {self.action_space.shape}")
         if not np.isfinite(action).all():
             raise ValueError(f"the action is not finite: {action}")
-        _, reward, success, _, _ = self._board.step(action)
-        return self._observe(), float(reward), bool(success), False, {"success": bool(success)}
+        self._board.advance(action.tolist())
+        coverage, enough = self._board.coverage, self._board.success_threshold
+        success = coverage > enough
+        return self._observe(), min(coverage / enough, 1.0), success, False, {"success": success}
 
     def render(self) -> np.ndarray:
         """An RGB frame `[height, width, 3]` of the board."""
@@ -116,7 +118,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         block = self._board.block
         seen: dict[str, Any] = {"agent_pos": self._board.agent.position}
         if self.task.keypoints:
-            seen["block_keypoints"] = np.ravel(self._board.get_keypoints(self._board._block_shapes))
+            seen["block_keypoints"] = self._board.corners.ravel()
         else:
             seen |= {"block_pos": block.position, "block_angle": (np.cos(block.angle), np.sin(block.angle))}
         return {key: np.asarray(value, np.float32) for key, value in seen.items()}

@@ -19,7 +19,8 @@ class Task(ABC):
         conventions: what its actions may mean, see `paradp.envs.actions`; the first is the default.
         controller: gains of the low-level controller, which demonstrations depend on.
         entry_point: of the gymnasium environment. It is made with `task`, `action_convention`, `disturbance` and
-            `render_mode`; observations are a dict of float32 vectors, and `info["success"]` says whether the rule holds.
+            `render_mode`; observations are a dict of float32 vectors, and `info["success"]` says whether the rule holds. If
+            it has a true `releases_gil`, its `step` lets go of Python's lock, and several are stepped at once in threads.
         simulator: which one it is, in words.
         packages: whose versions an episode depends on.
     """

@@ -25,7 +25,9 @@ def read_observation(spec: Interface, observation: Observation) -> np.ndarray:
         part = numbers(repr(key), observation[key])
         if part.shape != (size,):
             raise ValueError(f"the observation's {key!r} has shape {part.shape}, the policy was trained with ({size},)")
-        if not np.isfinite(part).all():
-            raise ValueError(f"the observation's {key!r} is not finite: {part}")
         parts.append(part)
-    return np.concatenate(parts)
+    vector = np.concatenate(parts)
+    if not np.isfinite(vector).all():
+        key, part = next(pair for pair in zip(spec.observation, parts, strict=True) if not np.isfinite(pair[1]).all())
+        raise ValueError(f"the observation's {key!r} is not finite: {part}")
+    return vector

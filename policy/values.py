@@ -61,6 +61,8 @@ def numbers(name: str, value: object, dtype: type[np.floating] = np.float32) -> 
         raise ValueError(f"{name} must be an array of numbers, not a {type(value).__name__}")
     if not is_real(array):
         raise ValueError(f"{name} must be an array of numbers, not of dtype {array.dtype}")
+    if array.dtype == dtype:
+        return array.copy()
     with np.errstate(over="ignore"):
         return array.astype(dtype)
 

@@ -48,7 +48,8 @@ class RolloutConfig:
         seed: of the first episode; episode i has seed + i.
         envs: environments planned together. Episodes are run in groups of so many, from the first seed on, so that what is
             computed together does not depend on who computes it.
-        threads: of the network; all cores by default.
+        threads: of the network, and how many environments step at once, where their steps release Python's lock; all cores
+            by default. Of the two, only the network's may change results, by rounding.
         videos: how many of the first episodes are filmed.
         device: where the network computes.
         engine, precision: what computes it, and with which arithmetic.

@@ -11,7 +11,7 @@ videos/                  the first episodes, if asked for
 
 import json
 import re
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from paradp.policy.files.reading import read_object, read_validated
 from paradp.policy.files.writing import remove_left_overs
 from paradp.policy.identity import changed, differences
 from paradp.policy.wording import counted
-from paradp.rollouts.records import Episode, jerk
+from paradp.rollouts.records import Episode, StepRecord, jerk
 
 _EPISODE = TypeAdapter(Episode)
 PARTIAL_FILM = ".partial.mp4"  # ends the name of a film that is not finished
@@ -143,7 +143,7 @@ def write_parquet(table: pd.DataFrame, path: Path) -> None:
 
 def steps_table(episodes: list[Episode]) -> pd.DataFrame:
     """A row a control step."""
-    return pd.DataFrame([{"seed": e.seed, **_step_row(asdict(s))} for e in episodes for s in e.steps])
+    return pd.DataFrame([{"seed": e.seed, **_step_row(s)} for e in episodes for s in e.steps])
 
 
 def _episode_row(episode: Episode, spec: PolicySpec) -> dict[str, Any]:
@@ -163,6 +163,7 @@ def _episode_row(episode: Episode, spec: PolicySpec) -> dict[str, Any]:
     }
 
 
-def _step_row(step: dict[str, Any]) -> dict[str, Any]:
-    replan = step.pop("replan") or {}
-    return {**step, **{f"replan_{field.name}": replan.get(field.name) for field in fields(Replan)}}
+def _step_row(step: StepRecord) -> dict[str, Any]:
+    row = vars(step).copy()
+    replan = row.pop("replan")
+    return row | {f"replan_{field.name}": getattr(replan, field.name, None) for field in fields(Replan)}

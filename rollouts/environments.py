@@ -1,43 +1,72 @@
-"""Environments for the loop: gymnasium's vector env, with places that can sit out."""
+"""The environments of a loop, each in its place."""
 
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import PolicySpec
 
+Observation = dict[str, np.ndarray]
+# As gymnasium's `step` returns it: observation, reward, terminated, truncated, info.
+Outcome = tuple[Observation, Any, bool, bool, dict[str, Any]]
+_Result = TypeVar("_Result")
 
-class Parkable(gymnasium.Wrapper):
-    """Sits out after `reset(options={"parked": mask})` with its place set: its steps cost nothing until it is next reset.
 
-    A vector env steps all of its environments, also when there are fewer episodes left than environments.
+class Environments:
+    """Environments in places 0, 1, …, of which those that are named are reset and stepped.
+
+    gymnasium's vector envs would step all of theirs, also where fewer episodes are left, and copy what they observe into one
+    array a key, which nobody here needs.
 
     Args:
-        env: the environment.
-        place: its index in the vector env.
+        envs: one a place.
+        threads: how many step at once, where their `step` releases Python's lock: environments say so with a true
+            `releases_gil`. An episode does not depend on it.
     """
 
-    def __init__(self, env: gymnasium.Env, place: int):
-        super().__init__(env)
-        self._place = place
-        self._parked = False
-        self._idle = {key: np.zeros(space.shape, space.dtype) for key, space in env.observation_space.spaces.items()}
+    def __init__(self, envs: Sequence[gymnasium.Env], threads: int = 1):
+        self.envs = list(envs)
+        free = all(getattr(env.unwrapped, "releases_gil", False) for env in self.envs)
+        threads = min(threads, len(self.envs)) if free else 1
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        self._parked = bool(options and options["parked"][self._place])
-        if self._parked:
-            return self._idle, {"success": False}
-        return self.env.reset(seed=seed)
+    @property
+    def num_envs(self) -> int:
+        return len(self.envs)
 
-    def step(self, action: Any):
-        if self._parked:
-            return self._idle, 0.0, False, False, {"success": False}
-        return self.env.step(action)
+    def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
+        """Begins an episode of that seed in each of these places; returns what is observed there."""
+        return {place: self.envs[place].reset(seed=seed)[0] for place, seed in seeds.items()}
+
+    def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, Outcome]:
+        """One control step in each of these places."""
+        steps = [partial(self._step, place, action) for place, action in actions.items()]
+        return dict(zip(actions, self._all(steps), strict=True))
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+        for env in self.envs:
+            env.close()
+
+    def _step(self, place: int, action: np.ndarray) -> Outcome:
+        env = self.envs[place]
+        return env.step(action.astype(env.action_space.dtype))
+
+    def _all(self, calls: Sequence[Callable[[], _Result]]) -> list[_Result]:
+        if self._pool is None:
+            return [call() for call in calls]
+        futures = [self._pool.submit(call) for call in calls]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            wait(futures)  # whoever closes an environment after an error must not find it at work
 
 
 @dataclass(frozen=True)
@@ -73,14 +102,13 @@ class Scenery:
         )
 
 
-def make_envs(scenery: Scenery, count: int) -> SyncVectorEnv:
-    """`count` environments in this process, reset only when told to (`AutoresetMode.DISABLED`).
+def make_envs(scenery: Scenery, count: int, threads: int = 1) -> Environments:
+    """`count` environments in this process.
 
     Raises:
         ValueError: task or disturbance are unknown.
     """
-    places = [partial(lambda place: Parkable(scenery.make(), place), place) for place in range(count)]
-    return SyncVectorEnv(places, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+    return Environments([scenery.make() for _ in range(count)], threads)
 
 
 def check_fits(spec: PolicySpec, task: str) -> None:

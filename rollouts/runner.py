@@ -2,18 +2,16 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from gymnasium.vector import SyncVectorEnv
 
 from paradp.policy import Controller, RecedingHorizon, act_together
+from paradp.rollouts.environments import Environments, Observation
 from paradp.rollouts.records import Episode, StepRecord
 
-# Of all environments: key → [environments, size].
-Observations = dict[str, np.ndarray]
 # The date is read once: a clock that is set while episodes run must neither part nor overlap them.
 _EPOCH = time.time() - time.perf_counter()
 
@@ -34,6 +32,7 @@ class _Running:
     """An episode that has not ended; `watched` is the time that subscribers had taken when it began at `clock`."""
 
     seed: int
+    observation: Observation
     watched: float
     clock: float = field(default_factory=time.perf_counter)
     steps: list[StepRecord] = field(default_factory=list)
@@ -52,7 +51,7 @@ class _Running:
 
 
 def run_episodes(
-    envs: SyncVectorEnv,
+    envs: Environments,
     controllers: Sequence[Controller],
     seeds: Iterable[int],
     subscribers: Sequence[Subscriber] = (),
@@ -69,50 +68,42 @@ def run_episodes(
     running: dict[int, _Running] = {}
     idle = set(range(envs.num_envs))
     watched = 0.0
-    observations = _reset(envs, dict.fromkeys(idle))
     while True:
-        if waiting and idle:
-            starting = {i: waiting.popleft() for i in sorted(idle)[: len(waiting)]}
-            observations = _reset(envs, starting)
-            for i, seed in starting.items():
-                controllers[i].reset(seed)
-                running[i] = _Running(seed, watched)
-            idle -= starting.keys()
+        starting = {place: waiting.popleft() for place in sorted(idle)[: len(waiting)]}
+        for place, observation in envs.reset(starting).items():
+            controllers[place].reset(starting[place])
+            running[place] = _Running(starting[place], observation, watched)
+        idle -= starting.keys()
         if not running:
             return
-        observations, ended = _step(envs, controllers, observations, running)
+        ended = _step(envs, controllers, running)
         watched += _tell_step(subscribers, envs, running)
-        for i in ended:
-            episode = running.pop(i).finish(watched)
+        for place in ended:
+            episode = running.pop(place).finish(watched)
             for subscriber in subscribers:
                 subscriber.on_episode(episode)
             yield episode
-        if ended:
-            observations = _reset(envs, dict.fromkeys(ended))
-            idle.update(ended)
+        idle.update(ended)
 
 
-def _step(
-    envs: SyncVectorEnv, controllers: Sequence[Controller], observations: Observations, running: dict[int, _Running]
-) -> tuple[Observations, list[int]]:
-    """One control step of all running environments; returns the next observations and whose episodes ended."""
-    slots = list(running)
+def _step(envs: Environments, controllers: Sequence[Controller], running: dict[int, _Running]) -> list[int]:
+    """One control step of all running episodes; returns the places of those that ended."""
+    places = list(running)
     began = time.perf_counter()
-    commands = _act([controllers[i] for i in slots], [_row(observations, i) for i in slots])
+    commands = _act([controllers[place] for place in places], [running[place].observation for place in places])
     acted = time.perf_counter()
-    actions = np.zeros(envs.action_space.shape, envs.action_space.dtype)
-    actions[slots] = [command.action for command in commands]
-    observations, rewards, terminated, truncated, infos = envs.step(actions)
+    outcomes = envs.step({place: command.action for place, command in zip(places, commands, strict=True)})
     simulation = time.perf_counter() - acted
-    disturbed = infos.get("disturbed", np.zeros(envs.num_envs, bool))
-    for i, command in zip(slots, commands, strict=True):
-        steps = running[i].steps
-        running[i].disturbed |= bool(disturbed[i])
-        steps.append(
+    ended = []
+    for command, (place, outcome) in zip(commands, outcomes.items(), strict=True):
+        episode = running[place]
+        episode.observation, reward, terminated, truncated, info = outcome
+        episode.disturbed |= bool(info.get("disturbed", False))
+        episode.steps.append(
             StepRecord(
-                len(steps),
-                float(rewards[i]),
-                bool(infos["success"][i]),
+                len(episode.steps),
+                float(reward),
+                bool(info["success"]),
                 acted - began,
                 getattr(command, "replan", None),
                 tuple(command.action.tolist()),
@@ -121,10 +112,12 @@ def _step(
                 simulation,
             )
         )
-    return observations, [i for i in slots if terminated[i] or truncated[i]]
+        if terminated or truncated:
+            ended.append(place)
+    return ended
 
 
-def _tell_step(subscribers: Sequence[Subscriber], envs: SyncVectorEnv, running: dict[int, _Running]) -> float:
+def _tell_step(subscribers: Sequence[Subscriber], envs: Environments, running: dict[int, _Running]) -> float:
     """Tells the subscribers of the step that was just made; returns the seconds they took."""
     began = time.perf_counter()
     for subscriber in subscribers:
@@ -133,21 +126,8 @@ def _tell_step(subscribers: Sequence[Subscriber], envs: SyncVectorEnv, running: 
     return time.perf_counter() - began
 
 
-def _reset(envs: SyncVectorEnv, seeds: Mapping[int, int | None]) -> Observations:
-    """Starts an episode in each of these environments, or parks it where the seed is `None`; returns all observations."""
-    chosen, parked = np.zeros((2, envs.num_envs), bool)
-    chosen[list(seeds)] = True
-    parked[[i for i, seed in seeds.items() if seed is None]] = True
-    options = {"reset_mask": chosen, "parked": parked}
-    return envs.reset(seed=[seeds.get(i) for i in range(envs.num_envs)], options=options)[0]
-
-
-def _act(controllers: Sequence[Controller], observations: Sequence[dict[str, np.ndarray]]):
+def _act(controllers: Sequence[Controller], observations: Sequence[Observation]):
     """Policies plan together; any other controller acts by itself."""
     if all(isinstance(c, RecedingHorizon) for c in controllers):
         return act_together(controllers, observations)  # type: ignore[arg-type]
     return [c.act(o) for c, o in zip(controllers, observations, strict=True)]
-
-
-def _row(observations: Observations, i: int) -> dict[str, np.ndarray]:
-    return {key: value[i] for key, value in observations.items()}

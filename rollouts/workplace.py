@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from gymnasium.vector import SyncVectorEnv
 
 from paradp.checkpoints import load_policy
 from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy, RecedingHorizon
 from paradp.rollouts.captions import Caption
 from paradp.rollouts.config import RolloutConfig
-from paradp.rollouts.environments import Scenery, make_envs
+from paradp.rollouts.environments import Environments, Scenery, make_envs
 from paradp.rollouts.machine import cores
 from paradp.rollouts.records import Episode
 from paradp.rollouts.runner import Subscriber, run_episodes
@@ -26,8 +25,8 @@ class Workplace:
     def __init__(self) -> None:
         self._trained: tuple[object, DiffusionPolicy] | None = None
         self._policy: tuple[object, DiffusionPolicy] | None = None
-        self._envs: tuple[object, SyncVectorEnv] | None = None
-        self._warm: tuple[DiffusionPolicy, SyncVectorEnv] | None = None
+        self._envs: tuple[object, Environments] | None = None
+        self._warm: tuple[DiffusionPolicy, Environments] | None = None
 
     def policy(self, config: RolloutConfig, sha256: str | None = None) -> DiffusionPolicy:
         """The policy of a run.
@@ -61,7 +60,8 @@ class Workplace:
         if filmed:
             hz = find_task(config.task).task.control_hz
             films = [VideoRecorder(config.out / "videos", filmed, hz, _caption(config, policy, hz))]
-        envs = self._environments(config.scenery(policy.spec, bool(filmed)), min(config.envs, config.episodes))
+        count = min(config.envs, config.episodes)
+        envs = self._environments(config.scenery(policy.spec, bool(filmed)), count, config.threads or cores())
         if self._warm != (policy, envs):
             policy.prepare(envs.num_envs)
             warm_up(policy, envs)
@@ -74,10 +74,11 @@ class Workplace:
             self._envs[1].close()
         self._envs = self._warm = None
 
-    def _environments(self, scenery: Scenery, count: int) -> SyncVectorEnv:
-        if self._envs is None or self._envs[0] != (scenery, count):
+    def _environments(self, scenery: Scenery, count: int, threads: int) -> Environments:
+        wanted = scenery, count, threads
+        if self._envs is None or self._envs[0] != wanted:
             self.close()
-            self._envs = (scenery, count), make_envs(scenery, count)
+            self._envs = wanted, make_envs(*wanted)
         return self._envs[1]
 
 
@@ -87,7 +88,7 @@ def _caption(config: RolloutConfig, policy: DiffusionPolicy, hz: int) -> Caption
     return Caption(config.task, sampler, hz, horizons.execute, horizons.predict - horizons.observe + 1)
 
 
-def warm_up(policy: DiffusionPolicy, envs: SyncVectorEnv) -> None:
+def warm_up(policy: DiffusionPolicy, envs: Environments) -> None:
     """Plans and steps for nobody, so that one-time costs — compilation, first allocations — are not taken for latency."""
     batch = envs.num_envs
     histories = np.zeros((batch, policy.spec.horizons.observe, policy.spec.observation_size), np.float32)

@@ -90,7 +90,7 @@ def evaluate(
         episodes: of each cell; episode i has seed SEED + i in all of them.
         seed: of the first episode.
         envs: environments planned together; changes results by rounding, which --workers does not.
-        threads: of each worker's network; may change results by rounding, too.
+        threads: of each worker: of its network, whose results may change by rounding, too, and of its simulators.
         workers: processes on this machine; by default as many as its cores allow, or one where a GPU computes.
         backend: local runs on this machine, ray on a Ray cluster.
         address: of the Ray cluster; a Ray on this machine by default.

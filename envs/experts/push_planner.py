@@ -106,7 +106,7 @@ class PushPlanner:
         self._put(pose, start)
         best, steps = np.inf, 1
         for step in range(1, LONGEST + 1):
-            self._advance(Push(start, direction, speed, step, 0.0).goal(step))
+            self._board.advance(Push(start, direction, speed, step, 0.0).goal(step).clip(0.0, 512.0).tolist())
             block = self._board.block
             error = self.error(BlockPose(np.array(block.position), block.angle))
             if error < best - 1e-3:
@@ -124,16 +124,6 @@ class PushPlanner:
         board.block.velocity, board.block.angular_velocity = (0.0, 0.0), 0.0
         board.space.reindex_shapes_for_body(board.agent)
         board.space.reindex_shapes_for_body(board.block)
-
-    def _advance(self, target: np.ndarray) -> None:
-        """One control step, as gym-pusht makes it, without what it measures."""
-        board = self._board
-        (tx, ty), agent = target.clip(0.0, 512.0).tolist(), board.agent
-        for _ in range(int(1 / (board.dt * board.control_hz))):
-            (x, y), (vx, vy) = agent.position, agent.velocity
-            ax, ay = board.k_p * (tx - x) - board.k_v * vx, board.k_p * (ty - y) - board.k_v * vy
-            agent.velocity = vx + ax * board.dt, vy + ay * board.dt
-            board.space.step(board.dt)
 
 
 def _along(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,12 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paradp.envs import TASKS, Disturbance
 from paradp.envs.experts.push_planner import BlockPose, PushPlanner
-from paradp.envs.pusht_env import PushTEnv
+from paradp.envs.pusht_env import PushTEnv, make_board
 
 KINDS = ("pusht", "pusht-state")
 BOTH = pytest.mark.parametrize("kind", KINDS)
@@ -65,6 +67,90 @@ def test_a_seed_repeats_an_episode_to_the_bit(kind):
     env.close()
 
 
+def gym_pusht():
+    """gym-pusht's own environment, with frames of our size."""
+    from gym_pusht.envs.pusht import PushTEnv as Theirs
+
+    return Theirs(
+        obs_type="environment_state_agent_pos",
+        render_mode="rgb_array",
+        visualization_width=512,
+        visualization_height=512,
+    )
+
+
+def targets(board, seed: int):
+    """Where to send the disc, step by step: anywhere, then at the T."""
+    rng = np.random.default_rng(seed)
+    for _ in range(50):
+        yield rng.uniform(0, 512, 2).astype(np.float32)
+    for _ in range(100):
+        yield (np.array(board.block.position) + rng.normal(0, 30, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_step_is_gym_pushts_own(seed):
+    """Physics and observation to the bit, coverage to 1e-12, also on another goal."""
+    ours, theirs = make("pusht").unwrapped, gym_pusht()
+    ours.reset(seed=seed), theirs.reset(seed=seed)
+    if seed % 2:
+        ours._board.goal_pose = theirs.goal_pose = np.random.default_rng(seed).uniform([150, 150, -3], [350, 350, 3])
+    contacts = 0
+    for action in targets(theirs, seed):
+        seen, reward, success, _, _ = ours.step(action)
+        their_seen, their_reward, their_success, _, info = theirs.step(action.astype(float))
+        contacts += info["n_contacts"]
+        for body, their_body in ((ours._board.agent, theirs.agent), (ours._board.block, theirs.block)):
+            for name in ("position", "velocity", "angle", "angular_velocity"):
+                assert getattr(body, name) == getattr(their_body, name)
+        assert np.array_equal(seen["block_keypoints"], their_seen["environment_state"].astype(np.float32))
+        assert np.array_equal(seen["agent_pos"], their_seen["agent_pos"].astype(np.float32))
+        assert reward == pytest.approx(their_reward, rel=0, abs=1e-12) and success == their_success
+    assert contacts > 0
+    assert np.array_equal(ours.render(), theirs.render())
+
+
+@pytest.mark.parametrize("seed", (500, 503))
+def test_the_experts_episode_is_gym_pushts_own(seed):
+    """To the end, where the T lies on its goal."""
+    ours, theirs = make("pusht"), gym_pusht()
+    expert, done, rewards = TASKS["pusht"].expert(), False, []
+    (observation, _), _ = ours.reset(seed=seed), theirs.reset(seed=seed)
+    expert.reset(seed)
+    while not done:
+        action = expert.act(observation).action
+        observation, reward, done, truncated, info = ours.step(action)
+        _, their_reward, their_done, _, their_info = theirs.step(action.astype(float))
+        rewards.append((reward, their_reward))
+        assert (done, info["success"]) == (their_done, their_info["is_success"]) and not truncated
+    assert info["success"] and np.max(rewards) == 1.0 > np.min(rewards)
+    assert np.allclose(*np.transpose(rewards), rtol=0, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def boards():
+    """Ours and gym-pusht's."""
+    both = make_board(), gym_pusht()
+    for board in both:
+        board.reset(seed=0)
+    return both
+
+
+@given(
+    goal=st.tuples(st.floats(150, 350), st.floats(150, 350), st.floats(-4, 4)),
+    away=st.tuples(*[st.integers(-60, 60)] * 3),
+    unit=st.sampled_from([1.0, 1e-2, 1e-4]),
+)
+def test_coverage_is_gym_pushts_own_wherever_goal_and_t_lie(boards, goal, away, unit):
+    """Edges coincide, or are apart by much more than rounding."""
+    pose = np.array(goal) + unit * np.array(away) * (1, 1, 0.03)
+    for board in boards:
+        board.goal_pose = np.array(goal)
+        board.block.angle, board.block.position = float(pose[2]), tuple(pose[:2])
+    ours, theirs = (board._get_coverage() for board in boards)
+    assert ours == pytest.approx(theirs, rel=0, abs=1e-12)
+
+
 def test_a_reward_is_the_same_wherever_its_parts_lie_in_memory():
     """gym-pusht sums up the T's two boxes in the order of a set of objects, which is another in every episode."""
     env = make("pusht")
@@ -77,12 +163,26 @@ def test_a_reward_is_the_same_wherever_its_parts_lie_in_memory():
         covered = []
         for x, y, angle in poses:
             board.block.angle, board.block.position = angle, (x, y)
-            covered.append((board._get_coverage(), super(type(board), board)._get_coverage()))
+            covered.append((board.coverage, super(type(board), board)._get_coverage()))
         ours.add(tuple(pair[0] for pair in covered))
         theirs.add(tuple(pair[1] for pair in covered))
     assert orders == {True, False} and len(theirs) > 1
-    assert len(ours) == 1 and np.allclose(next(iter(ours)), next(iter(theirs)), rtol=1e-12)
+    assert len(ours) == 1 and np.allclose(next(iter(ours)), next(iter(theirs)), rtol=0, atol=1e-12)
     env.close()
+
+
+def test_coverage_is_exact_where_edges_nearly_coincide():
+    """There gym-pusht's own, which intersects the two T's as wholes, is off by up to 1e-11."""
+    board = make("pusht").unwrapped._board
+    board.reset(seed=0)
+    goal = board.get_goal_pose_body(board.goal_pose)
+    for away in 10.0 ** np.arange(-12, 1):
+        board.block.angle = goal.angle
+        board.block.position = goal.local_to_world((away, away))
+        right, down = goal.world_to_local(board.block.position)  # rounded
+        # The bar is 120 by 30, the stem below it 30 by 90; moved down, the bar covers a strip of the stem.
+        kept = (120 - right) * (30 - down) + (30 - right) * (90 - down) + 30 * down
+        assert board.coverage == pytest.approx(kept / (120 * 30 + 30 * 90), rel=0, abs=1e-14)
 
 
 def test_both_kinds_observe_one_board():
