@@ -131,6 +131,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.releases_gil = self.simulator == simulators.COMPILED
         self._slices = _slices(task.observation)
         self._disturbance_rng = np.random.default_rng()
+        self._sim: Any = None
         self._renderer: Any = None
         self._render_size = render_size
         self._bind()

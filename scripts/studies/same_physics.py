@@ -187,7 +187,8 @@ def _free_runs(envs: Sequence[Any], actor: Any, seed: int, length: int) -> list[
 
 
 def _free_run(env: Any, actor: Any, seed: int, length: int, shaken: bool) -> _Run:
-    rng, states, success = np.random.default_rng(seed), [], False
+    rng, success = np.random.default_rng(seed), False
+    states: list[np.ndarray] = []
     observation, _ = env.reset(seed=seed)
     actor.reset(seed)
     while len(states) < length and not success:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import mujoco
@@ -126,8 +125,9 @@ def _speed(entry: TaskEntry) -> Speed:
     with environments(entry, convention, (ORIGINAL, COMPILED)) as (original, ours):
         actions = _actions(entry, original)
         times = np.array([[_timed(original, actions), _timed(ours, actions), _bare(ours, actions)] for _ in range(REPEATS)])
-    rates = len(actions) / np.median(times, 0)
-    return Speed(*rates.tolist(), ratio=median(times[:, 0] / times[:, 1]), share=median(times[:, 2] / times[:, 1]))
+    robosuite, compiled, bare = (len(actions) / np.median(times, 0)).tolist()
+    ratio, share = (float(np.median(times[:, i] / times[:, 1])) for i in (0, 2))
+    return Speed(robosuite, compiled, bare, ratio, share)
 
 
 def _actions(entry: TaskEntry, env: Any) -> list[np.ndarray]:
