@@ -290,8 +290,8 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
         ),
         (["drive", "lift", "--server", "http://127.0.0.1:9"], "http://127.0.0.1:9 is no policy server"),
         (["serve", "nowhere"], "no checkpoint 'nowhere'"),
-        (["serve", "lift", "--port", "70000"], "port must be from 0 to 65535, not 70000"),
-        (["serve", "lift", "--together", "0"], "most_together must be at least 1, not 0"),
+        (["serve", "lift", "--port", "70000"], "--port must be at most 65535, not 70000"),
+        (["serve", "lift", "--together", "0"], "--together must be at least 1, not 0"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_an_exit_code(paradp, tmp_path, monkeypatch, arguments, message):
@@ -342,7 +342,7 @@ def test_the_directory_of_another_run_is_left_alone(paradp, tmp_path):
     assert paradp(*rollout_arguments(out, "--episodes", "1"))[0] == 0
     before = (out / "summary.json").read_bytes()
     code, _, err = paradp(*rollout_arguments(out, "--episodes", "1", "--seed", "9"))
-    assert code == 2 and "holds another run (seed: 0 there, 9 here)" in err
+    assert code == 2 and "holds another run (--seed: 0 there, 9 here)" in err
     code, _, err = paradp(*rollout_arguments(out, "--episodes", "1", "--window", "5"))
     assert code == 2 and "sampler.settings.window: 20 there, 5 here" in err
     assert paradp(*rollout_arguments(out, "--episodes", "1", "--window", "20"))[0] == 0  # the default, said aloud
