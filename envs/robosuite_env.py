@@ -161,9 +161,13 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         command = self.convention.to_robosuite(action)  # refuses what is no goal before anything moves
         if self._disturbance is not None:
             self._disturbance.apply(self._disturbed, self._grip_position)
-        self._simulator.step(command)
+        self.simulate(command)
         success = self._simulator.succeeds()
         return self._observe(), float(success), success, False, self._info(success)
+
+    def simulate(self, command: np.ndarray) -> None:
+        """One control step of the simulator alone, with robosuite's own action, `[7]`; nothing is observed or judged."""
+        self._simulator.step(command)
 
     def see(self, state: np.ndarray) -> tuple[dict[str, np.ndarray], bool]:
         """What is observed in a recorded state of the simulator, and whether the task's rule holds there.

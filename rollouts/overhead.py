@@ -16,7 +16,7 @@ class Overhead:
     """Control steps a second on one core.
 
     Attributes:
-        bare: the simulator alone, stepped with the same actions.
+        bare: the simulator's control step alone, with the same actions: nothing is observed, judged or recorded.
         looped: the loop with a controller that costs nothing.
     """
 
@@ -44,7 +44,7 @@ class Hold:
 
 
 def measure_overhead(task: str, steps: int = 400, repeats: int = 5) -> Overhead:
-    """Times the robosuite environment alone and under the loop, in turns; medians of `repeats`.
+    """Times a robosuite task's simulator alone, and the loop over its environment, in turns; medians of `repeats`.
 
     Args:
         task: the task's name.
@@ -64,7 +64,7 @@ def measure_overhead(task: str, steps: int = 400, repeats: int = 5) -> Overhead:
         action = env.convention.to_robosuite(Hold().act(observation).action)  # type: ignore[attr-defined]
         started = time.perf_counter()
         for _ in range(steps):
-            env._robosuite.step(action)  # type: ignore[attr-defined]
+            env.simulate(action)  # type: ignore[attr-defined]
         bare.append(steps / (time.perf_counter() - started))
         [episode] = run_episodes(envs, [Hold()], [seed])
         looped.append(len(episode.steps) / episode.seconds)

@@ -123,8 +123,8 @@ class _Stack:
         warm_up(policy, self._envs)
         policy.engine = self._network = TimedEngine(policy.engine)
         policy.plan = self._plan = Stopwatch(policy.plan)  # type: ignore[method-assign]
-        robosuite = self._envs.envs[0].unwrapped._robosuite  # type: ignore[attr-defined]
-        robosuite.step = self._simulator = Stopwatch(robosuite.step)
+        env: Any = self._envs.envs[0].unwrapped
+        env.simulate = self._simulator = Stopwatch(env.simulate)
         self._episodes: list[Episode] = []
 
     def run(self, seed: int) -> None:

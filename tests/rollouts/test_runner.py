@@ -97,13 +97,12 @@ def test_the_loop_steps_each_simulator_once_a_control_step(monkeypatch):
     envs = make_envs(Scenery("lift"), 2)
     calls = [0, 0]
     for i, env in enumerate(envs.envs):
-        simulator = env.unwrapped._robosuite
 
-        def step(action, i=i, step=simulator.step):
+        def simulate(command, i=i, simulate=env.unwrapped.simulate):
             calls[i] += 1
-            return step(action)
+            return simulate(command)
 
-        monkeypatch.setattr(simulator, "step", step)
+        monkeypatch.setattr(env.unwrapped, "simulate", simulate)
     episodes = list(run_episodes(envs, experts(2), [40, 41]))
     envs.close()
     assert calls == [len(episode.steps) for episode in sorted(episodes, key=lambda episode: episode.seed)]
