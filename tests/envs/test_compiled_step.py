@@ -21,7 +21,8 @@ EQUAL = 1e-10
 
 
 def make(task, convention, simulator, **options):
-    with mock.patch.dict("os.environ", {VARIABLE: simulator}):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, simulator)
         return gymnasium.make(find_task(task).task.env_id, action_convention=convention, **options).unwrapped
 
 
