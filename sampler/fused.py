@@ -91,24 +91,47 @@ def draft(table, slope, bound, frozen, kept, evaluated, base, exact, noise, n, e
             squared += memory[MOVED, d] * memory[MOVED, d]
         # Beyond the last change itself the secant would extrapolate.
         share = x.dtype.type(clip_to(along / squared, 1.0))
+        before = kept[b, max(k - 1, 0), PREDICTION] if first else guess[row - 1]
         for d in range(size):
             value = memory[PREDICTION, d]
             if own:
                 kink = memory[CHANGED, d] - slope[k] * memory[MOVED, d]
                 value = value + slope[k] * (x[row, d] - memory[STATE, d]) + share * kink
             # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
-            guess[row, d] = clip_to(value, bound) if math.isfinite(value) else 0
-            following[row, d] = table[k, A] * x[row, d] + table[k, C] * guess[row, d] + table[k, SIGMA] * noise[b, k, d]
+            guess[row, d] = value if math.isfinite(value) else 0
+            following[row, d] = mean(table, k, bound, x[row, d], guess[row, d], before[d]) + table[k, SIGMA] * noise[b, k, d]
 
 
 @_compiled
-def verify(table, k, bound, x, guess, following, clean, z, log_u, exact):
+def mean(table, k, bound, x, clean, before):
+    """`Steps.mean` of one element."""
+    value = table[k, A] * x + table[k, C] * clip_to(clean, bound)
+    if table[k, R] != 0:
+        value += table[k, R] * clean
+    if table[k, D] != 0:
+        value += table[k, D] * clip_to(before, bound)
+    return value
+
+
+@_compiled
+def difference(table, k, bound, one, other, one_before, other_before):
+    """`Steps.difference` of one element, in units of c."""
+    apart = clip_to(one, bound) - clip_to(other, bound)
+    if table[k, R] != 0:
+        apart += table[k, R] / table[k, C] * (one - other)
+    if table[k, D] != 0:
+        apart += table[k, D] / table[k, C] * (clip_to(one_before, bound) - clip_to(other_before, bound))
+    return apart
+
+
+@_compiled
+def verify(table, k, bound, x, guess, guess_before, following, clean, before, z, log_u, exact):
     """Decides one step whose draft is exact: puts x_{k+1} into `exact` and returns whether it is the draft."""
-    a, c, sigma = table[k, A], table[k, C], table[k, SIGMA]
+    c, sigma = table[k, C], table[k, SIGMA]
     squared, along = 0.0, 0.0
     scale = c / sigma if sigma > 0 else c
     for d in range(len(x)):
-        delta = scale * (guess[d] - clip_to(clean[d], bound))
+        delta = scale * difference(table, k, bound, guess[d], clean[d], guess_before[d], before[d])
         squared += delta * delta
         along += z[d] * delta
     if sigma > 0 and log_u <= -along - 0.5 * squared:
@@ -116,9 +139,8 @@ def verify(table, k, bound, x, guess, following, clean, z, log_u, exact):
         return True
     factor = x.dtype.type(2 * along / squared) if squared > 0 else x.dtype.type(0)
     for d in range(len(x)):
-        true = clip_to(clean[d], bound)
-        reflected = z[d] - factor * scale * (guess[d] - true)
-        exact[d] = a * x[d] + c * true + sigma * reflected
+        apart = difference(table, k, bound, guess[d], clean[d], guess_before[d], before[d])
+        exact[d] = mean(table, k, bound, x[d], clean[d], before[d]) + sigma * (z[d] - factor * scale * apart)
     return False
 
 
@@ -131,15 +153,19 @@ def settle(
     clean = np.empty_like(exact[0])
     row = 0
     while row < n:
-        b, first = env[row], steps[row]
+        b, first, start = env[row], steps[row], row
         deciding, moved = True, 0
         while row < n and env[row] == b:
             k = steps[row]
             predict_clean(table, k, x[row], prediction[row], clean)
             if deciding:
+                # What is kept for the step before was made at the state before this one, in this round or an earlier one.
+                before = kept[b, max(k - 1, 0), PREDICTION]
+                guess_before = before if row == start else guess[row - 1]
                 deciding = verify(
-                    table, k, bound, x[row], guess[row], following[row], clean, noise[b, k], log_u[b, k], exact[b]
-                )
+                    table, k, bound, x[row], guess[row], guess_before, following[row], clean, before, noise[b, k],
+                    log_u[b, k], exact[b],
+                )  # fmt: skip
                 moved += 1
             again = secant and k < evaluated[b, 0]
             memory = kept[b, k]

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from paradp.checkpoints.finding import find_checkpoint, pretrained
 from paradp.rollouts.machine import hardware, versions
-from paradp.sampler.names import SAMPLERS, sampler_names
+from paradp.sampler.names import SAMPLERS, typed
 from paradp.scripts.console import console, loading
 
 
@@ -25,8 +25,8 @@ def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpo
     if checkpoint is not None:
         return _show(checkpoint)
     samplers = Table("sampler", "what it is", "options", title="samplers")
-    for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True):
-        samplers.add_row(name, family.summary, ", ".join(family.options_as_typed))
+    for name, family in SAMPLERS.items():
+        samplers.add_row(", ".join(typed(name)), family.summary, ", ".join(family.options_as_typed))
     console.print(samplers)
     console.print("An option follows its sampler: para-ddpm:window=8:tolerance=0.1; N is a number of steps: ddim-10.")
     if what == "samplers":

@@ -115,6 +115,4 @@ def describe_loss(loss: PairedLoss) -> str:
 
 def _own(sampler: str) -> str:
     """The sequential sampler whose steps a parallel one takes."""
-    choice = SamplerChoice.parse(sampler)
-    family = choice.family.removeprefix("para-").removeprefix("speculative-")
-    return SamplerChoice(family, choice.steps).name
+    return str(SamplerChoice.parse(sampler).sequential)
