@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paradp.sampler import Picard, Sequential, Speculative, picard, sequential, speculative, step_table
+from paradp.sampler import Picard, SamplerChoice, Sequential, Speculative, picard, sequential, speculative, step_table
 from paradp.sampler.rounds import Graphs
 
 # Kinds of step: scheduler, its settings, how many steps.
@@ -64,6 +64,17 @@ def test_compiled_loops_make_the_rounds_of_pytorch(make_denoiser, draw, monkeypa
     solver, denoiser = SOLVERS[kind](table), make_denoiser(table)
     inputs = denoiser, *draw(range(20), table)
     assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs))
+
+
+@pytest.mark.parametrize("options", DRAFTS)
+@pytest.mark.parametrize("name", ["ddpm-25", "sde-dpm-solver-20", "ddim-16:eta=0.5", "ddim-25:eta=1:spacing=linspace"])
+def test_compiled_loops_make_the_speculative_rounds_of_every_table(config, make_denoiser, draw, monkeypatch, options, name):
+    for clip in (True, False):
+        table = SamplerChoice.parse(name).build(config | {"clip_sample": clip}).table
+        condition, noise = draw(range(50), table)
+        inputs = make_denoiser(table), condition, noise, noise.initial.roll(1, 0).tanh()
+        solver = Speculative(table, 8, **options)
+        assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs), 1e-9)
 
 
 @pytest.mark.parametrize("options", DRAFTS)
