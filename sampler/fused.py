@@ -63,11 +63,11 @@ def step(table, k, bound, x, prediction, before, noise, clean):
 
 
 @_compiled
-def look(base, timesteps, width, env, steps, t):
-    """Lays out the rows of all windows: fills their environments, steps and timesteps, and returns n."""
+def look(base, limit, timesteps, width, env, steps, t):
+    """Lays out the rows of all windows, before `limit` `[B]`: fills their environments, steps and timesteps, returns n."""
     n = 0
     for b in range(len(base)):
-        for k in range(base[b], min(base[b] + width, len(timesteps))):
+        for k in range(base[b], min(base[b] + width, limit[b], len(timesteps))):
             env[n], steps[n], t[n] = b, k, timesteps[k]
             n += 1
     return n

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Options = Mapping[str, Callable[[str], Any]]
 _GRID: Options = {"spacing": str, "timesteps": Timesteps.read}
 _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
-_SPECULATIVE: Options = {"window": int, "draft": str, "gain": float, "start": str, "max-rounds": int}
+_SPECULATIVE: Options = {"window": int, "ahead": int, "draft": str, "gain": float, "start": str, "max-rounds": int}
 # The values of the options that are a choice; the solvers check them.
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "split": get_args(Split),
@@ -201,10 +201,16 @@ class SamplerChoice:
         family = SAMPLERS[self.family]
         if family.kind is None:
             raise ValueError(f"{self.name} is chosen by measuring: it has no steps of its own")
-        options = self._grid | {key: value for key, value in self.options if key in KINDS[family.kind].options}
+        options = self._spacing | self.of_steps
         if options.get("spacing") == KINDS[family.kind].spacing:
             options.pop("spacing", None)
         return SamplerChoice(family.kind, self.steps, tuple(sorted(options.items())))
+
+    @property
+    def of_steps(self) -> dict[str, Any]:
+        """The options that are of its steps: eta and the grid, where they are given."""
+        kind = SAMPLERS[self.family].kind
+        return {} if kind is None else {key: value for key, value in self.options if key in KINDS[kind].options}
 
     def build(self, scheduler: "Scheduler") -> "Solver":
         """The solver for the noise schedule that a network was trained with.
@@ -223,7 +229,7 @@ class SamplerChoice:
         if family.kind is None:
             raise ValueError(f"{self.name} is chosen by measuring an engine: load_policy(…, sampler={self.name!r}) does")
         of_way = {key.replace("-", "_"): value for key, value in self.options if key in WAYS[family.way].options}
-        of_steps = self._grid | {key: value for key, value in self.options if key in KINDS[family.kind].options}
+        of_steps = self._spacing | self.of_steps
         # A grid that is given is the whole of it: the number of steps in the name says no more.
         count = None if "timesteps" in of_steps else self.steps
         try:
@@ -232,7 +238,7 @@ class SamplerChoice:
             raise ValueError(f"{self}: {error}") from error
 
     @property
-    def _grid(self) -> dict[str, Any]:
+    def _spacing(self) -> dict[str, Any]:
         """The family's own spacing, unless timesteps are given."""
         spacing = SAMPLERS[self.family].spacing
         return {} if spacing is None or "timesteps" in dict(self.options) else {"spacing": spacing}

@@ -45,6 +45,8 @@ class Speculative:
         start: `previous` takes the first guess that `solve` is given, `cold` does without.
         max_rounds: a budget, the same for every sample: what is not done by then is completed with a draft and marked
             `Status.OUT_OF_BUDGET`. How far that is from exact: docs/exactness.md, "With a deadline".
+        ahead: how many steps a round may go beyond those that earlier rounds evaluated; a whole window unless given. Drafts
+            far beyond are seldom kept, and a prediction made at one is a worse guess for later rounds than a held one.
     """
 
     table: StepTable
@@ -53,6 +55,7 @@ class Speculative:
     gain: float = 0.01
     start: Start = "previous"
     max_rounds: int | None = None
+    ahead: int | None = None
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -61,6 +64,8 @@ class Speculative:
             raise ValueError(f"max_rounds must be at least 1, not {self.max_rounds}")
         if not 0 <= self.gain < math.inf:
             raise ValueError(f"gain must be a finite number and at least 0, not {self.gain}")
+        if self.ahead is not None and self.ahead < 1:
+            raise ValueError(f"ahead must be at least 1, not {self.ahead}")
         for name, choices in (("draft", get_args(Draft)), ("start", get_args(Start))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
@@ -142,7 +147,8 @@ class Speculation(WindowRounds):
 
     def advance(self) -> None:
         """One round: draft, evaluate, verify."""
-        window = self.window(self.base)
+        ahead = self.solver.ahead
+        window = self.window(self.base, limit=None if ahead is None else self.guesses.evaluated[:, 0] + ahead)
         z, log_u = self.noise[window.step], self.log_u[window.step]
         recalled = self.guesses.recall(window, self.base)
         drafts = self.guesses.draft(window, recalled, self.exact, self.guesses.before(self.base), z)

@@ -90,7 +90,7 @@ class ClosedLoops:
         wanted = {
             "task": spec.task,
             "model_sha256": self._model_sha256,
-            "sampler": {"name": choice.name, "settings": settings(choice.build(spec.schedule))},
+            "sampler": {"name": choice.name, "settings": settings(choice, choice.build(spec.schedule))},
         }
         for key, value in wanted.items():
             if identity.get(key) != value:

@@ -164,6 +164,7 @@ def test_values_out_of_range_are_refused(text, config):
         ("para-ddpm:max-rounds=0", "max_rounds must be at least 1"),
         ("speculative-ddpm:max-rounds=0", "max_rounds must be at least 1"),
         ("speculative-ddpm:draft=wild", "draft must be one of secant, picard, frozen"),
+        ("speculative-ddpm:ahead=0", "ahead must be at least 1"),
         ("speculative-ddpm:gain=-1", "gain must be a finite number and at least 0"),
     ],
 )

@@ -20,7 +20,14 @@ SOLVERS = {
     "linear, copied": lambda table: Picard(table, 5, 0.0, split="linear", extension="copy"),
     "anderson": lambda table: Picard(table, 8, 1e-3, anderson=2),
 }
-DRAFTS = [{"draft": "secant"}, {"draft": "picard"}, {"draft": "frozen", "gain": 0.0}, {"start": "cold"}, {"max_rounds": 5}]
+DRAFTS = [
+    {"draft": "secant"},
+    {"draft": "picard"},
+    {"draft": "frozen", "gain": 0.0},
+    {"start": "cold"},
+    {"max_rounds": 5},
+    {"ahead": 2},
+]
 
 
 def a_table(name: str):

@@ -199,7 +199,7 @@ def test_every_decided_step_is_standard_normal_along_the_known_direction(
     assert law_p_value(found) > ALPHA
 
 
-@pytest.mark.parametrize("options", [VARIANTS[0], VARIANTS[-1]])
+@pytest.mark.parametrize("options", [VARIANTS[0], VARIANTS[-1], {"ahead": 3}])
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_with_noise_is_sampled_by_its_distribution(table_of, make_denoiser, draw, monkeypatch, name, options):
     table = table_of(name)
@@ -277,7 +277,7 @@ def test_no_table_lets_a_decision_see_its_noise(table_of, make_denoiser, draw, m
     condition, noise = draw(range(4), table)
     guess = torch.rand(noise.initial.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     inputs = make_denoiser(table), condition, noise, guess, monkeypatch, range(0, table.steps, 3)
-    assert foreseen(Speculative(table, 8), *inputs) == 0
+    assert foreseen(Speculative(table, 8), *inputs) == foreseen(Speculative(table, 8, ahead=3), *inputs) == 0
     monkeypatch.setattr(*FAULTS["a draft that saw D_{j+1}"])
     assert foreseen(Speculative(table, 8), *inputs) > 0
 
@@ -499,6 +499,26 @@ def test_a_window_of_one_is_sequential(table, denoiser, draw):
     condition, noise = draw(range(3), table)
     solution = Speculative(table, window=1).solve(denoiser, condition, noise)
     assert solution.stats.rounds.tolist() == solution.stats.evaluations.tolist() == [100] * 3
+
+
+def test_a_round_goes_no_further_ahead_than_it_may(table, denoiser, draw, monkeypatch):
+    condition, noise = draw(range(16), table)
+    verify, reached = Speculation._verify, torch.zeros(16, dtype=torch.int64)
+
+    def watching(self, window, *verified):
+        end = torch.where(window.width > 0, window.step[:, 0] + window.width, 0)
+        assert ((end <= reached + 3) & (window.width <= 8)).all()
+        reached.copy_(torch.maximum(reached, end))
+        return verify(self, window, *verified)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(speculative, "fuses", lambda noise: False)
+        patch.setattr(Speculation, "_verify", watching)
+        limited = Speculative(table, 8, ahead=3).solve(denoiser, condition, noise).stats
+    whole = Speculative(table, 8).solve(denoiser, condition, noise)
+    assert limited.evaluations.sum() < whole.stats.evaluations.sum() and limited.rounds.sum() > whole.stats.rounds.sum()
+    # As far as a window is no limit.
+    assert torch.equal(Speculative(table, 8, ahead=8).solve(denoiser, condition, noise).sample, whole.sample)
 
 
 def test_environments_are_independent_to_the_last_bit(table, denoiser, draw, assert_independent):
