@@ -17,7 +17,7 @@ _GRID: Options = {"spacing": str, "timesteps": Timesteps.read}
 _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
 _SPECULATIVE: Options = {"window": int, "ahead": int, "draft": str, "gain": float, "start": str, "max-rounds": int}
 # The values of the options that are a choice; the solvers check them.
-_CHOICES: Mapping[str, tuple[str, ...]] = {
+CHOICES: Mapping[str, tuple[str, ...]] = {
     "split": get_args(Split),
     "extension": get_args(Extension),
     "draft": get_args(Draft),
@@ -104,11 +104,6 @@ class SamplerFamily:
     def options(self) -> Options:
         """Option → how to read its value."""
         return {} if self.kind is None else {**KINDS[self.kind].options, **WAYS[self.way].options}
-
-    @property
-    def options_as_typed(self) -> list[str]:
-        """The options with the values of those that are a choice: `draft=secant|picard|frozen`."""
-        return [f"{name}={'|'.join(_CHOICES[name])}" if name in _CHOICES else name for name in self.options]
 
     @property
     def bare(self) -> bool:

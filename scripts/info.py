@@ -7,7 +7,7 @@ from rich.table import Table
 
 from paradp.checkpoints.finding import find_checkpoint, pretrained
 from paradp.rollouts.machine import hardware, versions
-from paradp.sampler.names import SAMPLERS, typed
+from paradp.sampler.names import CHOICES, SAMPLERS, typed
 from paradp.scripts.console import console, loading
 
 
@@ -26,9 +26,12 @@ def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpo
         return _show(checkpoint)
     samplers = Table("sampler", "what it is", "options", title="samplers")
     for name, family in SAMPLERS.items():
-        samplers.add_row(", ".join(typed(name)), family.summary, ", ".join(family.options_as_typed))
+        samplers.add_row(", ".join(typed(name)), family.summary, ", ".join(family.options))
     console.print(samplers)
     console.print("An option follows its sampler: para-ddpm:window=8:tolerance=0.1; N is a number of steps: ddim-10.")
+    choices = "; ".join(f"{name} is {', '.join(values)}" for name, values in CHOICES.items())
+    console.print(f"Options that are a choice: {choices}.")
+    console.print("timesteps is the grid itself, from noise to data: ddpm-4:timesteps=99-60-30-5.")
     if what == "samplers":
         return
     console.print(f"policies: {', '.join(pretrained())}; tasks: see `paradp tasks`")
