@@ -429,4 +429,4 @@ def test_info_lists_policies_and_samplers(paradp):
     assert code == 0 and all(word in printed for word in ("square", "lift", "ddpm", "para-ddpm", "torch"))
     code, printed, _ = paradp("info", "samplers")
     assert code == 0 and all(name in printed for name in sampler_names())
-    assert "spacing is leading, trailing, linspace" in printed
+    assert "spacing is leading, trailing, linspace" in " ".join(printed.split())
