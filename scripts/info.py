@@ -3,7 +3,7 @@
 from typing import Literal
 
 import tyro
-from rich.table import Table
+from rich.table import Column, Table
 
 from paradp.checkpoints.finding import find_checkpoint, pretrained
 from paradp.rollouts.machine import hardware, versions
@@ -24,9 +24,9 @@ def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpo
     """
     if checkpoint is not None:
         return _show(checkpoint)
-    samplers = Table("sampler", "what it is", "options", title="samplers")
+    samplers = Table(Column("sampler", no_wrap=True), "what it is", "options", title="samplers")
     for name, family in SAMPLERS.items():
-        samplers.add_row(", ".join(typed(name)), family.summary, ", ".join(family.options))
+        samplers.add_row("\n".join(typed(name)), family.summary, ", ".join(family.options))
     console.print(samplers)
     console.print("An option follows its sampler: para-ddpm:window=8:tolerance=0.1; N is a number of steps: ddim-10.")
     choices = "; ".join(f"{name} is {', '.join(values)}" for name, values in CHOICES.items())
