@@ -146,3 +146,12 @@ def test_long_names_are_broken_where_they_can_be():
     assert wrapped(LONG, 24) == "para-ddpm:split=linear:\ntolerance=0.1:window=10"
     assert wrapped("ddpm, fixed:200, push", 24) == "ddpm, fixed:200, push"
     assert wrapped("speculative-ddpm:window=8, fixed:200", 26) == "speculative-ddpm:window=8,\nfixed:200"
+
+
+@pytest.mark.parametrize(
+    ("label", "like"),
+    [("ddpm", "ddpm"), ("ddpm-25", "ddim-5"), ("sde-dpm-solver-20", "ddim-5"), ("speculative-ddpm-25", "speculative-ddpm")],
+)
+def test_samplers_of_few_steps_look_alike(label, like):
+    assert family_of(label) == family_of(like)
+    assert family_of("ddpm-25") != family_of("ddpm")
