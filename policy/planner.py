@@ -39,7 +39,7 @@ from paradp.sampler.options import MOST_TIMESTEPS
 
 SEQUENTIAL = "ddpm"
 WINDOWS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 50)
-# On a GPU the widest window can win, if it goes only so many steps beyond what is predicted; narrower ones need no such limit.
+# On a GPU the widest window can win, if it goes only so far beyond what is predicted; narrower ones need no such limit.
 WIDEST, AHEAD = 100, 30
 # Each with the distribution of sequential DDPM, or within a tolerance of it.
 EXACT = (
