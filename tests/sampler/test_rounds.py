@@ -111,7 +111,11 @@ def test_compiled_loops_treat_what_is_not_finite_as_pytorch_does(table, denoiser
         assert (one.sample[fine] - other.sample[fine]).abs().max() < 1e-11
 
 
-ALL = {**SOLVERS, "speculative": lambda table: Speculative(table, 8)}
+ALL = {
+    **SOLVERS,
+    "speculative": lambda table: Speculative(table, 8),
+    "speculative, not far ahead": lambda table: Speculative(table, 8, ahead=3),
+}
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -136,6 +140,16 @@ def test_rounds_are_kept_for_each_solver_and_shape(table, denoiser, draw):
         for solver in (Speculative(table, 4), Picard(table, 4)):
             inputs = draw(range(count), table)
             assert_same(solver.solve(capturable, *inputs), solver.solve(denoiser, *inputs))
+
+
+@pytest.mark.parametrize("name", ["ddpm-25", "sde-dpm-solver-20", "ddim-16:eta=0.5"])
+def test_kept_rounds_of_every_table_are_those_of_python(config, make_denoiser, draw, name):
+    table = SamplerChoice.parse(name).build(config).table
+    solver, denoiser = Speculative(table, 8, ahead=5), make_denoiser(table)
+    capturable = Capturable(denoiser)
+    for seeds in (range(5), range(50, 55)):
+        inputs = draw(seeds, table)
+        assert_same(solver.solve(capturable, *inputs), solver.solve(denoiser, *inputs))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing can be captured")
