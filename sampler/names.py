@@ -234,9 +234,10 @@ class SamplerChoice:
 
     @property
     def _spacing(self) -> dict[str, Any]:
-        """The family's own spacing, unless timesteps are given."""
+        """The family's own spacing of N timesteps, unless they are given."""
         spacing = SAMPLERS[self.family].spacing
-        return {} if spacing is None or "timesteps" in dict(self.options) else {"spacing": spacing}
+        own = spacing is None or self.steps is None or "timesteps" in dict(self.options)
+        return {} if own else {"spacing": spacing}
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{key}={value}" for key, value in self.options)])
