@@ -15,9 +15,11 @@ from paradp.rollouts.clocks import ClockChoice
 from paradp.rollouts.comparison import compare
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import RunDirectory
+from paradp.rollouts.evaluation import folder
 from paradp.rollouts.records import Episode, StepRecord
 from paradp.rollouts.summary import Summary, latency, settings, solver_cost
 from paradp.sampler import SamplerChoice
+from paradp.scripts.rollout import run_folder
 
 STEP = StepRecord(0, 1.0, True, 0.1, None, (0.0, 1.0))
 # What may stand where JSON of a run should.
@@ -252,3 +254,11 @@ def test_what_a_sampler_was_says_all_that_its_samples_depend_on(spec):
     assert all(one != other for i, one in enumerate(kept) for other in kept[:i])
     assert json.loads(json.dumps(kept)) == kept
     assert kept[0]["settings"] == {}  # what the name says is not said again
+
+
+def test_a_sampler_with_a_long_grid_has_a_short_folder():
+    grids = [list(range(299, last, -1)) for last in (99, 98)]
+    texts = [f"ddpm-{len(grid)}:timesteps={'-'.join(map(str, grid))}" for grid in grids]
+    for name in (lambda text: run_folder(SamplerChoice.parse(text)), folder):
+        assert all(len(name(text)) < 200 for text in texts) and name(texts[0]) != name(texts[1])
+        assert name("ddpm-25") == "ddpm-25"
