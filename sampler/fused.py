@@ -99,48 +99,57 @@ def draft(table, slope, bound, frozen, kept, evaluated, base, exact, noise, n, e
                 value = value + slope[k] * (x[row, d] - memory[STATE, d]) + share * kink
             # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
             guess[row, d] = value if math.isfinite(value) else 0
-            following[row, d] = mean(table, k, bound, x[row, d], guess[row, d], before[d]) + table[k, SIGMA] * noise[b, k, d]
+        mean(table, k, bound, x[row], guess[row], before, following[row])
+        for d in range(size):
+            following[row, d] += table[k, SIGMA] * noise[b, k, d]
 
 
 @_compiled
-def mean(table, k, bound, x, clean, before):
-    """`Steps.mean` of one element."""
-    value = table[k, A] * x + table[k, C] * clip_to(clean, bound)
-    if table[k, R] != 0:
-        value += table[k, R] * clean
-    if table[k, D] != 0:
-        value += table[k, D] * clip_to(before, bound)
-    return value
+def mean(table, k, bound, x, clean, before, found):
+    """`Steps.mean` of one row."""
+    a, c, r, back = table[k, A], table[k, C], table[k, R], table[k, D]
+    for d in range(len(x)):
+        found[d] = a * x[d] + c * clip_to(clean[d], bound)
+    if r != 0:
+        for d in range(len(x)):
+            found[d] += r * clean[d]
+    if back != 0:
+        for d in range(len(x)):
+            found[d] += back * clip_to(before[d], bound)
 
 
 @_compiled
-def difference(table, k, bound, one, other, one_before, other_before):
-    """`Steps.difference` of one element, in units of c."""
-    apart = clip_to(one, bound) - clip_to(other, bound)
-    if table[k, R] != 0:
-        apart += table[k, R] / table[k, C] * (one - other)
-    if table[k, D] != 0:
-        apart += table[k, D] / table[k, C] * (clip_to(one_before, bound) - clip_to(other_before, bound))
-    return apart
+def difference(table, k, bound, one, other, one_before, other_before, found):
+    """`Steps.difference` of one row, in units of c."""
+    c, r, back = table[k, C], table[k, R], table[k, D]
+    for d in range(len(one)):
+        found[d] = clip_to(one[d], bound) - clip_to(other[d], bound)
+    if r != 0:
+        for d in range(len(one)):
+            found[d] += r / c * (one[d] - other[d])
+    if back != 0:
+        for d in range(len(one)):
+            found[d] += back / c * (clip_to(one_before[d], bound) - clip_to(other_before[d], bound))
 
 
 @_compiled
-def verify(table, k, bound, x, guess, guess_before, following, clean, before, z, log_u, exact):
+def verify(table, k, bound, x, guess, guess_before, following, clean, before, z, log_u, apart, exact):
     """Decides one step whose draft is exact: puts x_{k+1} into `exact` and returns whether it is the draft."""
     c, sigma = table[k, C], table[k, SIGMA]
     squared, along = 0.0, 0.0
     scale = c / sigma if sigma > 0 else c
+    difference(table, k, bound, guess, clean, guess_before, before, apart)
     for d in range(len(x)):
-        delta = scale * difference(table, k, bound, guess[d], clean[d], guess_before[d], before[d])
+        delta = scale * apart[d]
         squared += delta * delta
         along += z[d] * delta
     if sigma > 0 and log_u <= -along - 0.5 * squared:
         exact[:] = following
         return True
     factor = x.dtype.type(2 * along / squared) if squared > 0 else x.dtype.type(0)
+    mean(table, k, bound, x, clean, before, exact)
     for d in range(len(x)):
-        apart = difference(table, k, bound, guess[d], clean[d], guess_before[d], before[d])
-        exact[d] = mean(table, k, bound, x[d], clean[d], before[d]) + sigma * (z[d] - factor * scale * apart)
+        exact[d] += sigma * (z[d] - factor * scale * apart[d])
     return False
 
 
@@ -150,7 +159,7 @@ def settle(
     following, prediction,
 ):  # fmt: skip
     """Ends a speculative round: keeps the predictions `[n, D]`, verifies the drafts in order, and moves the windows."""
-    clean = np.empty_like(exact[0])
+    clean, apart = np.empty_like(exact[0]), np.empty_like(exact[0])
     row = 0
     while row < n:
         b, first, start = env[row], steps[row], row
@@ -164,7 +173,7 @@ def settle(
                 guess_before = before if row == start else guess[row - 1]
                 deciding = verify(
                     table, k, bound, x[row], guess[row], guess_before, following[row], clean, before, noise[b, k],
-                    log_u[b, k], exact[b],
+                    log_u[b, k], apart, exact[b],
                 )  # fmt: skip
                 moved += 1
             again = secant and k < evaluated[b, 0]

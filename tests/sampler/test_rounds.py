@@ -84,6 +84,33 @@ def test_compiled_loops_make_the_speculative_rounds_of_every_table(config, make_
         assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs), 1e-9)
 
 
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize(
+    ("scheduler", "settings", "options"),
+    [
+        ("DDIMScheduler", {"set_alpha_to_one": False}, {"eta": 0.8}),
+        (
+            "DDIMScheduler",
+            {"set_alpha_to_one": False, "timestep_spacing": "trailing"},
+            {"eta": 0.8, "clipped_epsilon": True},
+        ),
+        ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}, {"algorithm": "sde-dpmsolver++"}),
+    ],
+)
+def test_a_last_step_that_does_nothing_or_adds_noise(
+    config, make_denoiser, draw, monkeypatch, scheduler, settings, options, clip
+):
+    """Where the grid ends at 0 and the samples need not, the last step has a = 1 and nothing else."""
+    table = step_table(
+        config | {"_class_name": scheduler, "clip_sample": clip} | settings, timesteps=[99, 70, 40, 20, 0], **options
+    )
+    condition, noise = draw(range(30), table)
+    inputs = make_denoiser(table), condition, noise
+    solver = Speculative(table, 8)
+    assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs), 1e-9)
+    assert solver.solve(*inputs).stats.converged.all()
+
+
 @pytest.mark.parametrize("options", DRAFTS)
 @pytest.mark.parametrize("window", [1, 5, 20, 200])
 def test_compiled_loops_make_the_speculative_rounds_of_pytorch(table, denoiser, draw, monkeypatch, options, window):
