@@ -212,7 +212,7 @@ class RolloutConfig:
         chosen = {} if self.chosen is None else {"chosen": str(self.chosen)}
         return {
             "task": self.task,
-            "sampler": {"name": self.sampler.name, "settings": settings(policy.solver) | chosen},
+            "sampler": {"name": self.sampler.name, "settings": settings(self.sampler, policy.solver) | chosen},
             "model_sha256": read_info(self.checkpoint_path).model_sha256,
             "checkpoint_sha256": sha256,
             "seed": self.seed,

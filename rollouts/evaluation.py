@@ -31,6 +31,7 @@ from paradp.rollouts.comparison import Comparison, compare
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import write_parquet
 from paradp.rollouts.machine import cores
+from paradp.rollouts.naming import short
 from paradp.rollouts.run import OnAlone, Runs
 from paradp.sampler import SamplerChoice
 
@@ -155,7 +156,7 @@ def cell_folder(out: Path, label: str) -> Path:
 
 def folder(label: str) -> str:
     """A label as the name of a directory."""
-    return re.sub(r"[^\w.-]+", "_", label)
+    return short(re.sub(r"[^\w.-]+", "_", label))
 
 
 def _label(values: tuple[object, ...], axes: tuple[tuple[object, ...], ...]) -> str:

@@ -14,7 +14,7 @@ from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_validated
 from paradp.rollouts.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
-from paradp.sampler import Solver
+from paradp.sampler import SamplerChoice, Solver
 
 
 class SamplerUsed(TypedDict):
@@ -222,8 +222,9 @@ def throughput(episodes: Sequence[Episode]) -> float:
     return sum(len(e.steps) for e in episodes) / busy
 
 
-def settings(solver: Solver) -> dict[str, Any]:
-    """All settings of a solver but its table, defaults included."""
+def settings(choice: SamplerChoice, solver: Solver) -> dict[str, Any]:
+    """All settings of a solver, defaults included; of its table those that the choice's name does not say."""
     assert is_dataclass(solver)
     values = {field.name: getattr(solver, field.name) for field in fields(solver)}
-    return {name: value for name, value in values.items() if name != "table" and value is not None}
+    of_steps = {name: list(value) if isinstance(value, tuple) else value for name, value in choice.of_steps.items()}
+    return {name: value for name, value in values.items() if name != "table" and value is not None} | of_steps

@@ -33,14 +33,16 @@ class FlatRows:
         self._states = zeros((buffers, most, rounds.size), rounds.initial)
         self._views: dict[int, tuple[Tensor, ...]] = {}
         self._base, self._timesteps = arrays(rounds.base, rounds.table.timesteps)
+        self._ends = np.full_like(self._base, rounds.table.steps)
         self._env, self._step, self._t = arrays(*self._where)
         self.buffers = arrays(*self._states)
         (self.table,) = arrays(rounds.table.columns)
         self.bound = clip_bound(rounds.table)
 
-    def look(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """How many rows the next round has, their environments and their steps."""
-        n = fused.look(self._base, self._timesteps, self._rounds.width, self._env, self._step, self._t)
+    def look(self, limit: np.ndarray | None = None) -> tuple[int, np.ndarray, np.ndarray]:
+        """How many rows the next round has, their environments and their steps; those from `limit` `[B]` on are left out."""
+        ends = self._ends if limit is None else limit
+        n = fused.look(self._base, ends, self._timesteps, self._rounds.width, self._env, self._step, self._t)
         return n, self._env, self._step
 
     def predict(self, n: int) -> np.ndarray:
@@ -99,7 +101,7 @@ class FusedSpeculation(Speculation):
     def advance(self) -> None:
         rows, draft = self._rows, self.solver.draft
         (x, guess, following), (kept, evaluated, base) = rows.buffers, self._memory
-        at = rows.look()
+        at = rows.look(None if self.solver.ahead is None else evaluated[:, 0] + self.solver.ahead)
         fused.draft(
             rows.table, self._slope, rows.bound, draft == "frozen", kept, evaluated, base, *self._path,
             *at, x, guess, following,

@@ -30,11 +30,23 @@ class Recalled:
 
 @dataclass(frozen=True)
 class Drafts:
-    """Drafted states x̃_j, the clipped guesses at the predictions there, and the states x̃_{j+1}: `[B, p, D]` each."""
+    """What a round drafts, `[B, p, D]` each unless said otherwise.
+
+    Attributes:
+        x: the states x̃_j.
+        guess: G_j, what the network is guessed to predict there, not clipped but finite.
+        following: the states x̃_{j+1}.
+        before: `[B, D]`, the prediction at the exact state before the window; `None` where the table does not look back.
+    """
 
     x: Tensor
     guess: Tensor
     following: Tensor
+    before: Tensor | None
+
+    def one_earlier(self, predictions: Tensor) -> Tensor | None:
+        """The prediction of the step before, for each of the window's `[B, p, D]`."""
+        return None if self.before is None else torch.cat([self.before[:, None], predictions[:, :-1]], 1)
 
 
 class Guesses:
@@ -87,8 +99,22 @@ class Guesses:
         held, made_at, moved, changed = self.kept[source].unbind(2)
         return Recalled(held, made_at, torch.where(own, moved, 0), torch.where(own, changed, 0), own)
 
-    def draft(self, window: Window, recalled: Recalled, first: Tensor, noise: Tensor) -> Drafts:
-        """Rolls exact states `[B, D]` forward through a window, by guessed predictions and known noise `[B, p, D]`."""
+    def before(self, base: Tensor) -> Tensor | None:
+        """x̂0_{b−1} `[B, D]` of windows that stand at b = `base` `[B]`; `None` where the table does not look back.
+
+        It was made at an exact state: a step is not evaluated again once it is decided.
+        """
+        return self.kept[(base[:, None] - 1).clamp_(min=0)][:, 0, 0] if self._table.looks_back else None
+
+    def draft(self, window: Window, recalled: Recalled, first: Tensor, before: Tensor | None, noise: Tensor) -> Drafts:
+        """Rolls exact states `[B, D]` forward through a window, by guessed predictions and known noise `[B, p, D]`.
+
+        Args:
+            window, recalled: which steps, and what is known there.
+            first: the exact states.
+            before: the predictions at the exact states before, as `before` gives them.
+            noise: ξ of the window's steps.
+        """
         moved, slope = recalled.moved, self.slope[window.step] * recalled.own
         kink = recalled.changed - slope * moved
         along = moved / moved.square().sum(-1, keepdim=True).clamp_(min=torch.finfo(moved.dtype).tiny)
@@ -100,21 +126,28 @@ class Guesses:
             kink,
             window.table.a,
             window.table.c,
+            window.table.r,
+            window.table.d,
             window.table.sigma * noise,
         )
-        x, states, guesses = first, [first], []
-        for held, made_at, slope_j, along_j, kink_j, a, c, pushed in zip(*(k.unbind(1) for k in known), strict=True):
+        x, states, guesses, last = first, [first], [], before
+        for held, made_at, slope_j, along_j, kink_j, a, c, r, d, pushed in zip(*(k.unbind(1) for k in known), strict=True):
             away = x - made_at
             # Beyond the last change itself the secant would extrapolate.
             share = (along_j * away).sum(-1, keepdim=True).clamp_(-1, 1)
             guess = torch.addcmul(held, slope_j, away).addcmul_(share, kink_j)
             # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
-            guess = self._table.bound(guess.nan_to_num_(0, 0, 0))
-            x = torch.addcmul(pushed, a, x).addcmul_(c, guess)
+            guess.nan_to_num_(0, 0, 0)
+            x = torch.addcmul(pushed, a, x).addcmul_(c, self._table.bound(guess))
+            if self._table.keeps_unclipped:
+                x.addcmul_(r, guess)
+            if last is not None:
+                x.addcmul_(d, self._table.bound(last))
+                last = guess
             states.append(x)
             guesses.append(guess)
         path = torch.stack(states, 1)
-        return Drafts(path[:, :-1], torch.stack(guesses, 1), path[:, 1:])
+        return Drafts(path[:, :-1], torch.stack(guesses, 1), path[:, 1:], before)
 
     def keep(self, window: Window, recalled: Recalled, x: Tensor, clean: Tensor) -> None:
         """Takes predictions x̂0 `[B, p, D]` that the network made at states x `[B, p, D]`."""

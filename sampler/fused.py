@@ -63,11 +63,11 @@ def step(table, k, bound, x, prediction, before, noise, clean):
 
 
 @_compiled
-def look(base, timesteps, width, env, steps, t):
-    """Lays out the rows of all windows: fills their environments, steps and timesteps, and returns n."""
+def look(base, limit, timesteps, width, env, steps, t):
+    """Lays out the rows of all windows, before `limit` `[B]`: fills their environments, steps and timesteps, returns n."""
     n = 0
     for b in range(len(base)):
-        for k in range(base[b], min(base[b] + width, len(timesteps))):
+        for k in range(base[b], min(base[b] + width, limit[b], len(timesteps))):
             env[n], steps[n], t[n] = b, k, timesteps[k]
             n += 1
     return n
@@ -91,34 +91,65 @@ def draft(table, slope, bound, frozen, kept, evaluated, base, exact, noise, n, e
             squared += memory[MOVED, d] * memory[MOVED, d]
         # Beyond the last change itself the secant would extrapolate.
         share = x.dtype.type(clip_to(along / squared, 1.0))
+        before = kept[b, max(k - 1, 0), PREDICTION] if first else guess[row - 1]
         for d in range(size):
             value = memory[PREDICTION, d]
             if own:
                 kink = memory[CHANGED, d] - slope[k] * memory[MOVED, d]
                 value = value + slope[k] * (x[row, d] - memory[STATE, d]) + share * kink
             # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
-            guess[row, d] = clip_to(value, bound) if math.isfinite(value) else 0
-            following[row, d] = table[k, A] * x[row, d] + table[k, C] * guess[row, d] + table[k, SIGMA] * noise[b, k, d]
+            guess[row, d] = value if math.isfinite(value) else 0
+        mean(table, k, bound, x[row], guess[row], before, following[row])
+        for d in range(size):
+            following[row, d] += table[k, SIGMA] * noise[b, k, d]
 
 
 @_compiled
-def verify(table, k, bound, x, guess, following, clean, z, log_u, exact):
+def mean(table, k, bound, x, clean, before, found):
+    """`Steps.mean` of one row."""
+    a, c, r, back = table[k, A], table[k, C], table[k, R], table[k, D]
+    for d in range(len(x)):
+        found[d] = a * x[d] + c * clip_to(clean[d], bound)
+    if r != 0:
+        for d in range(len(x)):
+            found[d] += r * clean[d]
+    if back != 0:
+        for d in range(len(x)):
+            found[d] += back * clip_to(before[d], bound)
+
+
+@_compiled
+def difference(table, k, bound, one, other, one_before, other_before, found):
+    """`Steps.difference` of one row, in units of c."""
+    c, r, back = table[k, C], table[k, R], table[k, D]
+    for d in range(len(one)):
+        found[d] = clip_to(one[d], bound) - clip_to(other[d], bound)
+    if r != 0:
+        for d in range(len(one)):
+            found[d] += r / c * (one[d] - other[d])
+    if back != 0:
+        for d in range(len(one)):
+            found[d] += back / c * (clip_to(one_before[d], bound) - clip_to(other_before[d], bound))
+
+
+@_compiled
+def verify(table, k, bound, x, guess, guess_before, following, clean, before, z, log_u, apart, exact):
     """Decides one step whose draft is exact: puts x_{k+1} into `exact` and returns whether it is the draft."""
-    a, c, sigma = table[k, A], table[k, C], table[k, SIGMA]
+    c, sigma = table[k, C], table[k, SIGMA]
     squared, along = 0.0, 0.0
     scale = c / sigma if sigma > 0 else c
+    difference(table, k, bound, guess, clean, guess_before, before, apart)
     for d in range(len(x)):
-        delta = scale * (guess[d] - clip_to(clean[d], bound))
+        delta = scale * apart[d]
         squared += delta * delta
         along += z[d] * delta
     if sigma > 0 and log_u <= -along - 0.5 * squared:
         exact[:] = following
         return True
     factor = x.dtype.type(2 * along / squared) if squared > 0 else x.dtype.type(0)
+    mean(table, k, bound, x, clean, before, exact)
     for d in range(len(x)):
-        true = clip_to(clean[d], bound)
-        reflected = z[d] - factor * scale * (guess[d] - true)
-        exact[d] = a * x[d] + c * true + sigma * reflected
+        exact[d] += sigma * (z[d] - factor * scale * apart[d])
     return False
 
 
@@ -128,18 +159,22 @@ def settle(
     following, prediction,
 ):  # fmt: skip
     """Ends a speculative round: keeps the predictions `[n, D]`, verifies the drafts in order, and moves the windows."""
-    clean = np.empty_like(exact[0])
+    clean, apart = np.empty_like(exact[0]), np.empty_like(exact[0])
     row = 0
     while row < n:
-        b, first = env[row], steps[row]
+        b, first, start = env[row], steps[row], row
         deciding, moved = True, 0
         while row < n and env[row] == b:
             k = steps[row]
             predict_clean(table, k, x[row], prediction[row], clean)
             if deciding:
+                # What is kept for the step before was made at the state before this one, in this round or an earlier one.
+                before = kept[b, max(k - 1, 0), PREDICTION]
+                guess_before = before if row == start else guess[row - 1]
                 deciding = verify(
-                    table, k, bound, x[row], guess[row], following[row], clean, noise[b, k], log_u[b, k], exact[b]
-                )
+                    table, k, bound, x[row], guess[row], guess_before, following[row], clean, before, noise[b, k],
+                    log_u[b, k], apart, exact[b],
+                )  # fmt: skip
                 moved += 1
             again = secant and k < evaluated[b, 0]
             memory = kept[b, k]

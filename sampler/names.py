@@ -3,16 +3,83 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
-from paradp.sampler.options import Draft, Extension, Spacing, Split, Start
+from paradp.sampler.options import Draft, Extension, Spacing, Split, Start, Timesteps
 
 if TYPE_CHECKING:
     from paradp.sampler.scheduler_config import Scheduler
     from paradp.sampler.solution import Solver
 
 Options = Mapping[str, Callable[[str], Any]]
+_GRID: Options = {"spacing": str, "timesteps": Timesteps.read}
+_PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
+_SPECULATIVE: Options = {"window": int, "ahead": int, "draft": str, "gain": float, "start": str, "max-rounds": int}
+# The values of the options that are a choice; the solvers check them.
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "split": get_args(Split),
+    "extension": get_args(Extension),
+    "draft": get_args(Draft),
+    "start": get_args(Start),
+    "spacing": get_args(Spacing),
+}
+# What `auto-fast` may cost: the median over plans of the largest difference to the sequential sample on the same noise, in
+# normalised units.
+AUTO_FAST_ERROR = 2e-2
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Steps of one kind; `paradp.sampler.builders` has the table that each stands for.
+
+    Attributes:
+        summary: what they are.
+        options: option → how to read its value.
+        spacing: of N timesteps, unless an option says otherwise; the scheduler's own where it is `None`.
+        bare: whether the name may stand without a number, for all timesteps of the training.
+        noise: whether they can add noise.
+    """
+
+    summary: str
+    options: Options
+    spacing: Spacing | None = None
+    bare: bool = False
+    noise: bool = True
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way through the steps; `paradp.sampler.builders` has the solver that each stands for.
+
+    Attributes:
+        summary, options, spacing: as of a `Kind`, whose spacing yields to this one.
+        needs_noise: whether only steps that add noise can be taken so.
+    """
+
+    summary: str
+    options: Options = field(default_factory=dict)
+    spacing: Spacing | None = None
+    needs_noise: bool = False
+
+
+KINDS: Mapping[str, Kind] = {
+    "ddpm": Kind("DDPM on all timesteps of the training, or on N of them", _GRID, "trailing", bare=True),
+    "ddim": Kind("DDIM with N steps", {"eta": float, **_GRID}),
+    "dpm-solver": Kind("DPM-Solver++(2M) with N steps", _GRID, noise=False),
+    "sde-dpm-solver": Kind("SDE-DPM-Solver++(2M), which adds noise, with N steps", _GRID, "trailing"),
+}
+# By what the name of a sampler begins with.
+WAYS: Mapping[str, Way] = {
+    "": Way("one step after another"),
+    "para-": Way("in parallel, within a tolerance (as ParaDiGMS: window 20, tolerance 0.1)", _PICARD),
+    "speculative-": Way(
+        "in parallel, with exactly the distribution of one after another (window 20)",
+        _SPECULATIVE,
+        "trailing",
+        needs_noise=True,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -21,59 +88,59 @@ class SamplerFamily:
 
     Attributes:
         summary: what it is, for `--help` and errors.
-        options: option → how to read its value.
-        numbered: whether the name ends in a number of steps, as in `ddim-10`.
-        measured: whether it stands for whichever sampler turns out to be fastest.
+        kind, way: which steps, and how they are taken; neither for a family that is chosen by measuring.
     """
 
     summary: str
-    options: Options
-    numbered: bool = False
-    measured: bool = False
+    kind: str | None = None
+    way: str = ""
 
     @property
-    def options_as_typed(self) -> list[str]:
-        """The options with the values of those that are a choice: `draft=secant|picard|frozen`."""
-        return [f"{name}={'|'.join(_CHOICES[name])}" if name in _CHOICES else name for name in self.options]
+    def measured(self) -> bool:
+        """Whether it stands for whichever sampler turns out to be fastest."""
+        return self.kind is None
 
+    @property
+    def options(self) -> Options:
+        """Option → how to read its value."""
+        return {} if self.kind is None else {**KINDS[self.kind].options, **WAYS[self.way].options}
 
-# What `auto-fast` may cost: the median over plans of the largest difference to the sequential sample on the same noise, in
-# normalised units.
-AUTO_FAST_ERROR = 2e-2
-# The values of the options that are a choice; the solvers check them.
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "split": get_args(Split),
-    "extension": get_args(Extension),
-    "draft": get_args(Draft),
-    "start": get_args(Start),
-    "spacing": get_args(Spacing),
-}
-_DDIM: Options = {"eta": float, "spacing": str}
-_PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
-_SPECULATIVE: Options = {"window": int, "draft": str, "gain": float, "start": str, "max-rounds": int}
+    @property
+    def bare(self) -> bool:
+        """Whether its name may stand without a number of steps."""
+        return self.kind is None or KINDS[self.kind].bare
+
+    @property
+    def numbered(self) -> bool:
+        """Whether its name may end in a number of steps."""
+        return self.kind is not None
+
+    @property
+    def spacing(self) -> Spacing | None:
+        """Of N timesteps, unless an option says otherwise; the scheduler's own where it is `None`."""
+        return None if self.kind is None else WAYS[self.way].spacing or KINDS[self.kind].spacing
+
 
 SAMPLERS: dict[str, SamplerFamily] = {
-    "auto": SamplerFamily(
-        "the fastest here that draws from exactly DDPM's distribution, in parallel or not", {}, measured=True
-    ),
-    "auto-fast": SamplerFamily(
-        "the fastest here within 0.02 of DDPM's samples, in normalised units, by the median", {}, measured=True
-    ),
-    "ddpm": SamplerFamily("DDPM, one step after another", {}),
-    "ddim": SamplerFamily("DDIM with N steps", _DDIM, numbered=True),
-    "dpm-solver": SamplerFamily("DPM-Solver++(2M) with N steps", {}, numbered=True),
-    "para-ddpm": SamplerFamily("ParaDiGMS: DDPM's steps in parallel, window 20, tolerance 0.1", _PICARD),
-    "para-ddim": SamplerFamily("DDIM's N steps in parallel", {**_DDIM, **_PICARD}, numbered=True),
-    "para-dpm-solver": SamplerFamily("DPM-Solver++(2M)'s N steps in parallel", _PICARD, numbered=True),
-    "speculative-ddpm": SamplerFamily(
-        "DDPM's steps in parallel, from exactly DDPM's distribution: drafts accepted or reflected, window 20", _SPECULATIVE
-    ),
+    "auto": SamplerFamily("the fastest here that draws from exactly DDPM's distribution, in parallel or not"),
+    "auto-fast": SamplerFamily("the fastest here within 0.02 of DDPM's samples, in normalised units, by the median"),
+    **{
+        prefix + name: SamplerFamily(f"{kind.summary}, {way.summary}", name, prefix)
+        for prefix, way in WAYS.items()
+        for name, kind in KINDS.items()
+        if kind.noise or not way.needs_noise
+    },
 }
+
+
+def typed(family: str) -> list[str]:
+    """How a family is typed: `ddpm` and `ddpm-N`, `ddim-N`, `auto`."""
+    return [family] * SAMPLERS[family].bare + [f"{family}-N"] * SAMPLERS[family].numbered
 
 
 def sampler_names() -> list[str]:
-    """Every family as it is typed: `ddpm`, `ddim-N`, …"""
-    return [f"{name}-N" if family.numbered else name for name, family in SAMPLERS.items()]
+    """Every sampler as it is typed: `ddpm`, `ddpm-N`, `ddim-N`, …"""
+    return [name for family in SAMPLERS for name in typed(family)]
 
 
 @dataclass(frozen=True)
@@ -106,6 +173,7 @@ class SamplerChoice:
                 options.append((key, readers[key](value)))
             except ValueError:
                 raise ValueError(f"{name}: {key} cannot be {value!r}; it is {_kind(readers[key])}") from None
+        _check_grid(family, steps, dict(options))
         return cls(family, steps, tuple(sorted(options)))
 
     @property
@@ -118,6 +186,27 @@ class SamplerChoice:
         """Whether it stands for whichever sampler is measured to be fastest (`paradp.policy.planner`)."""
         return SAMPLERS[self.family].measured
 
+    @property
+    def sequential(self) -> "SamplerChoice":
+        """The sampler that takes the same steps one after another.
+
+        Raises:
+            ValueError: it is a measured one, which has no steps of its own.
+        """
+        family = SAMPLERS[self.family]
+        if family.kind is None:
+            raise ValueError(f"{self.name} is chosen by measuring: it has no steps of its own")
+        options = self._spacing | self.of_steps
+        if options.get("spacing") == KINDS[family.kind].spacing:
+            options.pop("spacing", None)
+        return SamplerChoice(family.kind, self.steps, tuple(sorted(options.items())))
+
+    @property
+    def of_steps(self) -> dict[str, Any]:
+        """The options that are of its steps: eta and the grid, where they are given."""
+        kind = SAMPLERS[self.family].kind
+        return {} if kind is None else {key: value for key, value in self.options if key in KINDS[kind].options}
+
     def build(self, scheduler: "Scheduler") -> "Solver":
         """The solver for the noise schedule that a network was trained with.
 
@@ -129,16 +218,26 @@ class SamplerChoice:
             ValueError: an option is out of range, a setting of the scheduler is not supported by this sampler, or the
                 sampler must be measured first.
         """
-        from paradp.sampler.builders import BUILDERS  # needs PyTorch, which reading names does not
+        from paradp.sampler.builders import SOLVERS, TABLES  # need PyTorch, which reading names does not
 
-        if self.measured:
+        family = SAMPLERS[self.family]
+        if family.kind is None:
             raise ValueError(f"{self.name} is chosen by measuring an engine: load_policy(…, sampler={self.name!r}) does")
-        options = {key.replace("-", "_"): value for key, value in self.options}
-        steps = {} if self.steps is None else {"steps": self.steps}
+        of_way = {key.replace("-", "_"): value for key, value in self.options if key in WAYS[family.way].options}
+        of_steps = self._spacing | self.of_steps
+        # A grid that is given is the whole of it: the number of steps in the name says no more.
+        count = None if "timesteps" in of_steps else self.steps
         try:
-            return BUILDERS[self.family](scheduler, **steps, **options)
+            return SOLVERS[family.way](TABLES[family.kind](scheduler, count, **of_steps), **of_way)
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from error
+
+    @property
+    def _spacing(self) -> dict[str, Any]:
+        """The family's own spacing of N timesteps, unless they are given."""
+        spacing = SAMPLERS[self.family].spacing
+        own = spacing is None or self.steps is None or "timesteps" in dict(self.options)
+        return {} if own else {"spacing": spacing}
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{key}={value}" for key, value in self.options)])
@@ -146,14 +245,24 @@ class SamplerChoice:
 
 def _split_name(name: str) -> tuple[str, int | None]:
     """The family and the number of steps of a name."""
-    numbered = re.fullmatch(r"(.+)-(\d+)", name)
+    numbered = re.fullmatch(r"(.+)-(\d{1,9})", name)
     if numbered and (family := numbered[1]) in SAMPLERS and SAMPLERS[family].numbered:
         return family, int(numbered[2])
-    if name in SAMPLERS and not SAMPLERS[name].numbered:
+    if name in SAMPLERS and SAMPLERS[name].bare:
         return name, None
     if name in SAMPLERS:
         raise ValueError(f"{name} needs a number of steps, such as {name}-10")
     raise ValueError(f"unknown sampler {name!r}{_hint(name, sampler_names())} There are: {', '.join(sampler_names())}.")
+
+
+def _check_grid(family: str, steps: int | None, options: Mapping[str, Any]) -> None:
+    """Whether what a text says of the grid goes together."""
+    if (timesteps := options.get("timesteps")) is None:
+        return
+    if "spacing" in options:
+        raise ValueError(f"{family} is given spacing and timesteps: timesteps are the whole grid")
+    if len(timesteps) != steps:
+        raise ValueError(f"with {len(timesteps)} timesteps the sampler must be called {family}-{len(timesteps)}")
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
@@ -162,4 +271,5 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def _kind(reader: Callable[[str], Any]) -> str:
-    return {int: "a whole number", float: "a number"}[reader]  # type: ignore[index]
+    kinds = {int: "a whole number", float: "a number", Timesteps.read: "timesteps from high to low, such as 99-66-33"}
+    return kinds[reader]

@@ -12,3 +12,19 @@ Spacing = Literal["leading", "trailing", "linspace"]
 
 # More than any published schedule has (1000, at most 4000): a larger number is a broken file, and would cost memory.
 MOST_TIMESTEPS = 10_000
+
+
+class Timesteps(tuple[int, ...]):
+    """A grid of timesteps, from noise to data; prints as it is typed: `99-66-33`."""
+
+    @classmethod
+    def read(cls, text: str) -> "Timesteps":
+        """Reads `99-66-33`.
+
+        Raises:
+            ValueError: a part is no whole number.
+        """
+        return cls(int(t) for t in text.split("-"))
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self))

@@ -5,7 +5,6 @@ diffusers steps by arithmetic on t in places (its DDIM by N//n), which differs o
 """
 
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
+from paradp.sampler.grids import grid
 from paradp.sampler.scheduler_config import (
     KINDS,
     DDIMSettings,
@@ -36,7 +36,8 @@ def step_table(
         steps: T, on the config's own spacing. Unless given: those that the scheduler was set to by its `set_timesteps`, else
             all of the schedule's training steps.
         timesteps: the grid itself, decreasing, instead of `steps`.
-        options: for DDIM `eta` and `clipped_epsilon`, see `ddim_table`; for DPM-Solver `clip`, see `dpm_solver_table`.
+        options: `spacing`, another `timestep_spacing` than the config's; for DDIM `eta` and `clipped_epsilon`, see
+            `ddim_table`; for DPM-Solver `clip` and `algorithm`, see `dpm_solver_table`.
 
     Raises:
         ValueError: the scheduler or one of its settings is not supported, malformed or unknown, or the timesteps are not a
@@ -49,19 +50,24 @@ def step_table(
 
 
 def ddpm_table(
-    scheduler: Scheduler | Described, steps: int | None = None, timesteps: Sequence[int] | None = None
+    scheduler: Scheduler | Described,
+    steps: int | None = None,
+    timesteps: Sequence[int] | None = None,
+    spacing: str | None = None,
 ) -> StepTable:
     """DDPM's posterior (Ho et al. 2020, eq. 7): with α = ᾱ/ᾱ', β = 1 − α and ᾱ' = 1 after the last step
 
-    a = √α (1−ᾱ')/(1−ᾱ),   c = √ᾱ' β/(1−ᾱ),   σ² = β (1−ᾱ')/(1−ᾱ)
+        a = √α (1−ᾱ')/(1−ᾱ),   c = √ᾱ' β/(1−ᾱ),   σ² = β (1−ᾱ')/(1−ᾱ)
+
+    On fewer timesteps than the training's it is DDPM all the same: a coarser discretisation, with more noise a step.
     """
-    settings = DDPMSettings.read(scheduler)
-    grid, bar = _grid(settings, settings.build(DDPMScheduler), steps, timesteps)
+    settings = DDPMSettings.read(scheduler, **_spaced(spacing))
+    visited, bar = grid(settings, settings.build(DDPMScheduler), steps, timesteps)
     after = _shifted(bar, 1.0)
     beta = 1 - bar / after
     return _table(
         settings,
-        grid,
+        visited,
         bar,
         a=(bar / after).sqrt() * (1 - after) / (1 - bar),
         c=after.sqrt() * beta / (1 - bar),
@@ -86,13 +92,12 @@ def ddim_table(
         eta: η, from 0 (deterministic) to 1.
         clipped_epsilon: take clip(x̂0) in the second term as well: diffusers' `use_clipped_model_output=True`. Its default,
             and ours, keeps the direction of the noise unclipped there.
-        spacing: another `timestep_spacing` than the config's.
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1, not {eta}")
-    settings = DDIMSettings.read(scheduler, **({} if spacing is None else {"timestep_spacing": spacing}))
+    settings = DDIMSettings.read(scheduler, **_spaced(spacing))
     theirs = settings.build(DDIMScheduler, set_alpha_to_one=settings.set_alpha_to_one)
-    grid, bar = _grid(settings, theirs, steps, timesteps)
+    visited, bar = grid(settings, theirs, steps, timesteps)
     after = _shifted(bar, float(theirs.final_alpha_cumprod))
     sigma = eta * _posterior_deviation(bar, after)
     a = ((1 - after - sigma**2) / (1 - bar)).sqrt()
@@ -101,7 +106,7 @@ def ddim_table(
     kept = clip is not None and not clipped_epsilon
     return _table(
         settings,
-        grid,
+        visited,
         bar,
         a=a,
         c=after.sqrt() if kept else after.sqrt() + direction,
@@ -116,6 +121,8 @@ def dpm_solver_table(
     steps: int | None = None,
     timesteps: Sequence[int] | None = None,
     clip: float | None = None,
+    spacing: str | None = None,
+    algorithm: str | None = None,
 ) -> StepTable:
     """DPM-Solver++ of first order and 2M, as an ODE or an SDE solver (Lu et al. 2022b, eq. 9 and Algorithm 2).
 
@@ -128,12 +135,16 @@ def dpm_solver_table(
 
     Args:
         clip: bound of |x̂0|, instead of the config's `clip_sample`, which diffusers' own DPM-Solver does not have.
+        algorithm: another `algorithm_type` than the config's. The SDE form adds noise at every step that does not end at a
+            clean sample; its first order is a = σ'/σ e^{−h}, c = √ᾱ' (1 − e^{−2h}), σ_k = σ' √(1 − e^{−2h}).
     """
     if clip is not None and not (math.isfinite(clip) and clip > 0):
         raise ValueError(f"clip must be positive, not {clip}")
-    settings = DPMSolverSettings.read(scheduler)
+    settings = DPMSolverSettings.read(
+        scheduler, **_spaced(spacing), **({} if algorithm is None else {"algorithm_type": algorithm})
+    )
     theirs = settings.build(DPMSolverMultistepScheduler, lambda_min_clipped=settings.lambda_min_clipped)
-    grid, bar = _grid(settings, theirs, steps, timesteps)
+    visited, bar = grid(settings, theirs, steps, timesteps)
     last = theirs.alphas_cumprod.double()[0].item() if settings.final_sigmas_type == "sigma_min" else 1.0
     after = _shifted(bar, last)
     step_in_lambda = _log_snr(after) - _log_snr(bar)
@@ -145,7 +156,7 @@ def dpm_solver_table(
     second = _second_order_weight(settings, after, step_in_lambda, shrink, weight, sde)
     return _table(
         settings,
-        grid,
+        visited,
         bar,
         a=a * decay if sde else a,
         c=weight + second,
@@ -160,6 +171,11 @@ _TABLES: dict[type[Schedule], Callable[..., StepTable]] = {
     DDIMSettings: ddim_table,
     DPMSolverSettings: dpm_solver_table,
 }
+
+
+def _spaced(spacing: str | None) -> dict[str, str]:
+    """The change to a config that spreads its timesteps in another way."""
+    return {} if spacing is None else {"timestep_spacing": spacing}
 
 
 def _second_order_weight(
@@ -183,44 +199,9 @@ def _second_order_weight(
     return torch.where(second_order & torch.isfinite(h) & (h > 0), quotient_weight / ratio, 0.0)
 
 
-def _grid(settings: Schedule, scheduler: Any, steps: int | None, timesteps: Sequence[int] | None) -> tuple[Tensor, Tensor]:
-    """The timesteps `[T]` and ᾱ at each of them."""
-    trained = settings.num_train_timesteps
-    if timesteps is not None:
-        if steps is not None:
-            raise ValueError("steps and timesteps cannot both be given: timesteps are the whole grid")
-        grid, so_spaced = [_whole(t, "a timestep") for t in timesteps], ""
-    else:
-        wanted = trained if steps is None else _whole(steps, "the number of steps")
-        if wanted < 1:
-            raise ValueError(f"the schedule needs at least one step, not {wanted}")
-        if wanted > trained:
-            raise ValueError(f"{wanted} steps are too many: the network was trained with {trained} timesteps")
-        scheduler.set_timesteps(wanted)
-        grid = scheduler.timesteps.tolist()
-        so_spaced = f"{wanted} steps are too many for {trained} timesteps so spaced"
-        so_spaced += f" (steps_offset = {settings.steps_offset}): " if settings.steps_offset else ": "
-    if not grid:
-        raise ValueError("the schedule has no timesteps")
-    for step, t in enumerate(grid):
-        if not 0 <= t < trained:
-            raise ValueError(f"{so_spaced}step {step} is at timestep {t}, outside 0 … {trained - 1}")
-        if step and t >= grid[step - 1]:
-            raise ValueError(f"{so_spaced}timesteps must decrease, but step {step} goes from {grid[step - 1]} to {t}")
-    return torch.tensor(grid), scheduler.alphas_cumprod.double()[grid]
-
-
-def _whole(number: Any, name: str) -> int:
-    """numpy's and torch's whole numbers as well."""
-    value = number.item() if isinstance(number, Tensor) and number.ndim == 0 else number
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise ValueError(f"{name} must be a whole number, not {value!r}")
-    return int(value)
-
-
 def _table(
     settings: Schedule,
-    grid: Tensor,
+    timesteps: Tensor,
     bar: Tensor,
     *,
     a: Tensor,
@@ -235,7 +216,7 @@ def _table(
     positive = posterior[posterior > 0]
     smallest = positive.amin() if len(positive) else torch.ones((), dtype=bar.dtype)
     table = StepTable(
-        timesteps=grid,
+        timesteps=timesteps,
         alpha_bar=bar,
         a=a,
         c=c,
@@ -253,7 +234,7 @@ def _table(
     if not finite.all():
         step = int((~finite.all(0)).nonzero()[0])
         raise ValueError(
-            f"step {step} (timestep {int(grid[step])}, ᾱ = {bar[step]:.1e}) has no finite coefficients with"
+            f"step {step} (timestep {int(timesteps[step])}, ᾱ = {bar[step]:.1e}) has no finite coefficients with"
             f" {settings.prediction_type} prediction"
         )
     return table

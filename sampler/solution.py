@@ -83,10 +83,10 @@ class Solver(Protocol):
     ) -> Solution:
         """Samples `[B, …]` for conditions `[B, C]` on a noise path.
 
-        A guess `[B, …]` at the samples, made before the noise was drawn, is for solvers whose law does not depend on it; to
-        the others it means nothing. At the deadline, a time of `time.perf_counter()`, there is a sample whatever it is
-        worth: no round is begun that would end later, if it took as long as the longest before; the first one is made in any
-        case. What is not done by then is completed from what is known, and is `OUT_OF_BUDGET`.
+        A guess `[B, …]` at the samples, made before the noise was drawn, is for solvers whose distribution does not depend
+        on it; to the others it means nothing. At the deadline, a time of `time.perf_counter()`, there is a sample whatever
+        it is worth: no round is begun that would end later, if it took as long as the longest before; the first one is made
+        in any case. What is not done by then is completed from what is known, and is `OUT_OF_BUDGET`.
 
         A deadline changes the distribution of the samples, also of those that meet it, for easy samples need fewer rounds.
         All samples together are within P(out of budget), in total variation, of those without a deadline; so use them all,

@@ -1,4 +1,4 @@
-"""Exact parallel sampling: drafts that are accepted or reflected, so that the law is that of the sequential sampler."""
+"""Exact parallel sampling: drafts are accepted or reflected, so that the distribution is that of the sequential sampler."""
 
 import math
 from dataclasses import dataclass
@@ -18,32 +18,35 @@ from paradp.sampler.windows import PerStep, Window, WindowRounds, after
 
 @dataclass(frozen=True)
 class Speculative:
-    """Samples with exactly the law of `Sequential`, several steps a round, without any tolerance.
+    """Samples with exactly the distribution of `Sequential` on the same table, several steps a round, without any tolerance.
 
     From the last exact state x_b a round drafts a window with guesses G_j of the predictions and the path's own noise,
 
-        x̃_{j+1} = m̂_j + σ_j z_j,    m̂_j = a_j x̃_j + c_j clip(G_j),
+        x̃_{j+1} = m̂_j + σ_j z_j,    m̂_j = a_j x̃_j + c_j clip(G_j) + r_j G_j + d_j clip(G_{j−1}),
 
-    evaluates the network at all drafts in one call, and verifies them in order. With Δ_j = c_j (clip(G_j) − clip(x̂0_j))/σ_j
-    the reflection-maximal coupling of N(m̂_j, σ_j²) and N(m_j, σ_j²) keeps x̃_{j+1} if log u_j ≤ −z_j·Δ_j − ½‖Δ_j‖², and
-    otherwise reflects the noise along e = Δ_j/‖Δ_j‖, x_{j+1} = m_j + σ_j (z_j − 2 (e·z_j) e), and goes on from there.
+    evaluates the network at all drafts in one call, and verifies them in order. m_j is m̂_j with the predictions x̂0_j and
+    x̂0_{j−1} in place of the guesses. With Δ_j = (m̂_j − m_j)/σ_j the reflection-maximal coupling of N(m̂_j, σ_j²) and
+    N(m_j, σ_j²) keeps x̃_{j+1} if log u_j ≤ −z_j·Δ_j − ½‖Δ_j‖², and otherwise reflects the noise along e = Δ_j/‖Δ_j‖,
+    x_{j+1} = m_j + σ_j (z_j − 2 (e·z_j) e), and goes on from there.
 
     Frozen drafts (autospeculation, arXiv 2505.03983, with the coupling of arXiv 2501.05370) hold the last exact prediction
     for the whole window. Picard drafts hold, for every step, the last prediction that any round made there, also beyond a
     rejection: between rejections they converge as Picard iteration with the linear split does. A scalar gain J_j corrects
     them for the distance of the draft from the state they were made at; secant drafts replace it, along the line between the
     last two states that a step was evaluated at, by the slope that was seen there (Broyden's update). A first guess at the
-    sample, such as the last plan, can stand in before anything is predicted. docs/exactness.md proves that the law is exact
-    all the same: a guess G_j is a function of noise before step j only.
+    sample, such as the last plan, can stand in before anything is predicted. docs/exactness.md proves that the distribution
+    is exact all the same: a guess G_j is a function of noise before step j only.
 
     Attributes:
-        table: the steps, of first order, with noise at all of them but the last.
+        table: the steps, with noise at all of them but the last.
         window: p, how many steps are drafted at once.
         draft: `secant`, `picard` or `frozen`.
         gain: v, the variance of the Gaussian whose posterior mean has the gain J_j = √ᾱ v/(ᾱ v + 1 − ᾱ); 0 for none.
         start: `previous` takes the first guess that `solve` is given, `cold` does without.
         max_rounds: a budget, the same for every sample: what is not done by then is completed with a draft and marked
-            `Status.OUT_OF_BUDGET`. How far that is from DDPM's distribution: docs/exactness.md, "With a deadline".
+            `Status.OUT_OF_BUDGET`. How far that is from exact: docs/exactness.md, "With a deadline".
+        ahead: how many steps a round may go beyond those that earlier rounds evaluated; a whole window unless given. Drafts
+            far beyond are seldom kept, and a prediction made at one is a worse guess for later rounds than a held one.
     """
 
     table: StepTable
@@ -52,6 +55,7 @@ class Speculative:
     gain: float = 0.01
     start: Start = "previous"
     max_rounds: int | None = None
+    ahead: int | None = None
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -60,14 +64,17 @@ class Speculative:
             raise ValueError(f"max_rounds must be at least 1, not {self.max_rounds}")
         if not 0 <= self.gain < math.inf:
             raise ValueError(f"gain must be a finite number and at least 0, not {self.gain}")
+        if self.ahead is not None and self.ahead < 1:
+            raise ValueError(f"ahead must be at least 1, not {self.ahead}")
         for name, choices in (("draft", get_args(Draft)), ("start", get_args(Start))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        if self.table.looks_back or self.table.keeps_unclipped:
-            raise ValueError("speculative sampling needs steps that use the clipped prediction of their own step alone")
         silent = (self.table.sigma[:-1] <= 0).nonzero().flatten().tolist()
         if silent:
-            raise ValueError(f"speculative sampling needs noise at every step but the last; step {silent[0]} has none")
+            raise ValueError(
+                f"speculative sampling needs noise at every step but the last, and step {silent[0]} has none: DDPM and"
+                " SDE-DPM-Solver++ have it, and DDIM with eta above 0"
+            )
 
     @torch.no_grad()
     def solve(
@@ -82,8 +89,8 @@ class Speculative:
 
         A guess `[B, …]` that was made before the noise was drawn, and independently of it, changes the cost and not the
         distribution. What the deadline or `max_rounds` cuts short ends with a draft of all its remaining steps. Then the
-        samples are no longer drawn from DDPM's distribution, and neither are those that were done in time, taken by
-        themselves: see `Solver.solve`.
+        samples no longer have the table's distribution, and neither do those that were done in time, taken by themselves:
+        see `Solver.solve`.
         """
         check_inputs(self.table, condition, noise)
         if guess is not None and guess.shape != noise.initial.shape:
@@ -140,13 +147,14 @@ class Speculation(WindowRounds):
 
     def advance(self) -> None:
         """One round: draft, evaluate, verify."""
-        window = self.window(self.base)
+        ahead = self.solver.ahead
+        window = self.window(self.base, limit=None if ahead is None else self.guesses.evaluated[:, 0] + ahead)
         z, log_u = self.noise[window.step], self.log_u[window.step]
         recalled = self.guesses.recall(window, self.base)
-        drafts = self.guesses.draft(window, recalled, self.exact, z)
+        drafts = self.guesses.draft(window, recalled, self.exact, self.guesses.before(self.base), z)
         clean = self.evaluate(window, drafts.x)
         self.guesses.keep(window, recalled, drafts.x, clean)
-        following, kept = self._verify(window, drafts, self.table.bound(clean), z, log_u)
+        following, kept = self._verify(window, drafts, clean, z, log_u)
         moved = self.move(window, kept)
         self.exact.copy_(after(moved, following, self.exact))
 
@@ -164,15 +172,19 @@ class Speculation(WindowRounds):
             return self.exact.clone()
         rest = self.window(self.base, self.table.steps)
         recalled = self.guesses.recall(rest, self.base)
-        drafts = self.guesses.draft(rest, recalled, self.exact, self.noise[rest.step])
+        drafts = self.guesses.draft(rest, recalled, self.exact, self.guesses.before(self.base), self.noise[rest.step])
         return after(rest.width, drafts.following, self.exact)
 
-    def _verify(self, window: Window, drafts: Drafts, true: Tensor, z: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
-        """x_{j+1} given that x̃_j is exact, `[B, p, D]`, and whether it is the draft, `[B, p]`."""
+    def _verify(self, window: Window, drafts: Drafts, clean: Tensor, z: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
+        """x_{j+1} given that x̃_j is exact, `[B, p, D]`, and whether it is the draft, `[B, p]`.
+
+        The state before an exact one is exact, too: so is the prediction there, which tables that look back use.
+        """
         step = window.table
         noisy = step.sigma > 0
-        delta = step.c * (drafts.guess - true) / torch.where(noisy, step.sigma, 1)
+        guess_before, before = drafts.one_earlier(drafts.guess), drafts.one_earlier(clean)
+        delta = step.difference(drafts.guess, clean, guess_before, before) / torch.where(noisy, step.sigma, 1)
         kept, reflected = couple(z, delta, log_u)
         kept = kept & noisy.squeeze(2)
-        exact = step.a * drafts.x + step.c * true + step.sigma * reflected
+        exact = step.mean(drafts.x, clean, before) + step.sigma * reflected
         return torch.where(kept[..., None], drafts.following, exact), kept

@@ -109,12 +109,29 @@ class Steps:
             clean, before: `[…, D]`, x̂0_k and x̂0_{k−1}, neither clipped; the latter only where the table `looks_back`.
             noise: `[…, D]`, ξ_k.
         """
-        pushed = self.c * self.table.bound(clean) + self.sigma * noise
+        return self._add_rest(self.c * self.table.bound(clean) + self.sigma * noise, clean, before)
+
+    def mean(self, x: Tensor, clean: Tensor, before: Tensor | None) -> Tensor:
+        """m_k, which is x_{k+1} without its noise, for predictions as in `push`."""
+        return self._add_rest(self.a * x + self.c * self.table.bound(clean), clean, before)
+
+    def difference(self, one: Tensor, other: Tensor, one_before: Tensor | None, other_before: Tensor | None) -> Tensor:
+        """How far apart two predictions put m_k from the same state; exactly 0 where they are equal."""
+        bound = self.table.bound
+        apart = self.c * (bound(one) - bound(other))
         if self.table.keeps_unclipped:
-            pushed = pushed + self.r * clean
+            apart = apart + self.r * (one - other)
+        if one_before is not None and other_before is not None:
+            apart = apart + self.d * (bound(one_before) - bound(other_before))
+        return apart
+
+    def _add_rest(self, total: Tensor, clean: Tensor, before: Tensor | None) -> Tensor:
+        """What not every table has: r_k x̂0_k and d_k clip(x̂0_{k−1})."""
+        if self.table.keeps_unclipped:
+            total = total + self.r * clean
         if before is not None:
-            pushed = pushed + self.d * self.table.bound(before)
-        return pushed
+            total = total + self.d * self.table.bound(before)
+        return total
 
 
 def roll(x: Tensor, a: Tensor, pushed: Tensor) -> Tensor:

@@ -83,10 +83,12 @@ class WindowRounds(Rounds):
         for counter in (self.base, self.rounds, self.evaluations):
             counter.zero_()
 
-    def window(self, first: Tensor, width: int | None = None) -> Window:
-        """The next p steps from `first` `[B]` on, or as many as `width` says."""
+    def window(self, first: Tensor, width: int | None = None, limit: Tensor | None = None) -> Window:
+        """The next p steps from `first` `[B]` on, or as many as `width` says; those from `limit` `[B]` on are left out."""
         step = first[:, None] + self._ahead[: width or self.width]
         inside = step < self.table.steps
+        if limit is not None:
+            inside &= step < limit[:, None]
         step = step.clamp_(max=self.table.steps - 1)
         return Window(step, inside, inside.sum(1), self.table.at(step))
 

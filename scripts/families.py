@@ -28,7 +28,7 @@ class Family:
 
 FAMILIES = (
     Family("DDPM, sequential", ("ddpm", "usual"), "#000000", "o"),
-    Family("few steps: DDIM, DPM-Solver", ("ddim", "dpm-solver"), "#D55E00", "s"),
+    Family("few steps: DDPM, DDIM, DPM-Solver", ("ddpm-", "ddim", "dpm-solver", "sde-dpm-solver"), "#D55E00", "s"),
     Family("Picard: para-…", ("para-",), "#0072B2", "^"),
     Family("speculative", ("speculative",), "#009E73", "D"),
     Family("measured here: auto", ("auto",), "#CC79A7", "P"),
@@ -37,8 +37,9 @@ OTHER = Family("other", ("",), "#56B4E9", "v")
 
 
 def family_of(label: str) -> Family:
-    """The family of the sampler that a label begins with."""
-    return next((family for family in FAMILIES if label.startswith(family.prefix)), OTHER)
+    """The family of the sampler that a label begins with: the one of the longest prefix, for `ddpm-25` is none of `ddpm`."""
+    matches = [(len(prefix), family) for family in FAMILIES for prefix in family.prefix if label.startswith(prefix)]
+    return max(matches, key=lambda match: match[0], default=(0, OTHER))[1]
 
 
 def wrapped(label: str, width: int) -> str:

@@ -3,11 +3,11 @@
 from typing import Literal
 
 import tyro
-from rich.table import Table
+from rich.table import Column, Table
 
 from paradp.checkpoints.finding import find_checkpoint, pretrained
 from paradp.rollouts.machine import hardware, versions
-from paradp.sampler.names import SAMPLERS, sampler_names
+from paradp.sampler.names import CHOICES, SAMPLERS, typed
 from paradp.scripts.console import console, loading
 
 
@@ -24,11 +24,14 @@ def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpo
     """
     if checkpoint is not None:
         return _show(checkpoint)
-    samplers = Table("sampler", "what it is", "options", title="samplers")
-    for name, family in zip(sampler_names(), SAMPLERS.values(), strict=True):
-        samplers.add_row(name, family.summary, ", ".join(family.options_as_typed))
+    samplers = Table(Column("sampler", no_wrap=True), "what it is", "options", title="samplers")
+    for name, family in SAMPLERS.items():
+        samplers.add_row("\n".join(typed(name)), family.summary, ", ".join(family.options))
     console.print(samplers)
     console.print("An option follows its sampler: para-ddpm:window=8:tolerance=0.1; N is a number of steps: ddim-10.")
+    choices = "; ".join(f"{name} is {', '.join(values)}" for name, values in CHOICES.items())
+    console.print(f"Options that are a choice: {choices}.")
+    console.print("timesteps is the grid itself, from noise to data: ddpm-4:timesteps=99-60-30-5.")
     if what == "samplers":
         return
     console.print(f"policies: {', '.join(pretrained())}; tasks: see `paradp tasks`")

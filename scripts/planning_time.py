@@ -282,9 +282,13 @@ class _Contender:
         )
 
     def _law(self) -> str:
-        if self._sampler == USUAL or self._sampler == "ddpm" or self._sampler.startswith("speculative-ddpm"):
-            return "exact"
-        return "tolerance" if self._sampler.startswith("para-ddpm") else "other"
+        """How near the samples are to those of DDPM on all timesteps of the training."""
+        if self._sampler in (USUAL, PUBLISHED):
+            return "exact" if self._sampler == USUAL else "tolerance"
+        choice = SamplerChoice.parse(self._sampler)
+        if choice.measured or str(choice.sequential) != "ddpm":
+            return "other"
+        return "tolerance" if choice.family.startswith("para-") else "exact"
 
     def _network_seconds(self) -> float:
         """Of all plans together; on a GPU a call by itself stands for those in the plans."""

@@ -11,6 +11,7 @@ from paradp.envs import find_task
 from paradp.policy.choices import EngineName, Precision
 from paradp.rollouts.clocks import ClockChoice, ControllerName
 from paradp.rollouts.machine import cores
+from paradp.rollouts.naming import short
 from paradp.sampler import SAMPLERS, SamplerChoice
 from paradp.scripts.call import Count, NoneOrMore, Seed, Several, TaskName
 from paradp.scripts.console import ALONE, Phases, console, doing, loading, say
@@ -275,4 +276,4 @@ def _with_flags(choice: SamplerChoice, flags: dict[str, Any]) -> SamplerChoice:
 
 
 def run_folder(choice: SamplerChoice) -> str:
-    return str(choice).replace(":", "_").replace("=", "-")
+    return short(str(choice).replace(":", "_").replace("=", "-"))

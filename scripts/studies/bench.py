@@ -69,10 +69,9 @@ class Bench:
         converged = float(solution.stats.converged.double().mean())
         choice = SamplerChoice.parse(sampler)
         if not choice.family.startswith("para-"):
-            remark = "exact law" if choice.family == "speculative-ddpm" else "reference"
+            remark = "exact law" if choice.family.startswith("speculative-") else "reference"
             return Measured(rounds, evaluations, None, converged, remark)
-        kept = tuple(option for option in choice.options if option[0] == "eta")
-        reference = self._solve(str(SamplerChoice(choice.family.removeprefix("para-"), choice.steps, kept)))
+        reference = self._solve(str(choice.sequential))
         error = (solution.sample - reference.sample).abs().amax((1, 2)).numpy()
         return Measured(rounds, evaluations, error, converged)
 

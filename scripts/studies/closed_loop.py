@@ -91,7 +91,7 @@ class ClosedLoops:
         wanted = {
             "task": spec.task,
             "model_sha256": self._model_sha256,
-            "sampler": {"name": choice.name, "settings": settings(choice.build(spec.schedule))},
+            "sampler": {"name": choice.name, "settings": settings(choice, choice.build(spec.schedule))},
         }
         for key, value in wanted.items():
             if identity.get(key) != value:
@@ -116,6 +116,4 @@ def describe_loss(loss: PairedLoss) -> str:
 
 def _own(sampler: str) -> str:
     """The sequential sampler whose steps a parallel one takes."""
-    choice = SamplerChoice.parse(sampler)
-    family = choice.family.removeprefix("para-").removeprefix("speculative-")
-    return SamplerChoice(family, choice.steps).name
+    return str(SamplerChoice.parse(sampler).sequential)

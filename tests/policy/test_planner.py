@@ -164,7 +164,7 @@ def test_measuring_says_so_and_how_far_it_is(plan, monkeypatch, caplog, tmp_path
 
 
 def test_windows_that_cannot_win_are_not_counted(plan, monkeypatch, tmp_path):
-    few = planner.EXACT[::3]  # windows of 2, 5, 10 and 20
+    few = planner.EXACT[::3]  # windows of 2, 5, 10, 20 and 100
     monkeypatch.setattr(planner, "CANDIDATES", {"auto": few})
     maker, _ = plan(lambda rows: float(rows) ** 1.5)
     maker.choose("auto", 1)

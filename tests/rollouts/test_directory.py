@@ -16,9 +16,11 @@ from paradp.rollouts.clocks import ClockChoice
 from paradp.rollouts.comparison import compare
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.directory import RunDirectory
+from paradp.rollouts.evaluation import folder
 from paradp.rollouts.records import Episode, StepRecord
-from paradp.rollouts.summary import Summary, latency, solver_cost
+from paradp.rollouts.summary import Summary, latency, settings, solver_cost
 from paradp.sampler import SamplerChoice
+from paradp.scripts.rollout import run_folder
 
 STEP = StepRecord(0, 1.0, True, 0.1, None, (0.0, 1.0))
 # What may stand where JSON of a run should.
@@ -271,3 +273,21 @@ def test_latencies_of_other_kinds_and_sizes_are_named(tmp_path):
         file.truncate(2**33)
     with pytest.raises(ValueError, match=r"huge\.txt has 8589934592 bytes"):
         ClockChoice.parse(f"replay:{tmp_path / 'huge.txt'}")
+
+
+def test_what_a_sampler_was_says_all_that_its_samples_depend_on(spec):
+    """A run is not continued with another noise or grid of the same name."""
+    texts = ("ddim-10", "ddim-10:eta=0.5", "ddim-10:spacing=trailing", "ddim-2:timesteps=90-10", "ddim-2:timesteps=90-11")
+    choices = [SamplerChoice.parse(text) for text in texts]
+    kept = [{"name": one.name, "settings": settings(one, one.build(spec.schedule))} for one in choices]
+    assert all(one != other for i, one in enumerate(kept) for other in kept[:i])
+    assert json.loads(json.dumps(kept)) == kept
+    assert kept[0]["settings"] == {}  # what the name says is not said again
+
+
+def test_a_sampler_with_a_long_grid_has_a_short_folder():
+    grids = [list(range(299, last, -1)) for last in (99, 98)]
+    texts = [f"ddpm-{len(grid)}:timesteps={'-'.join(map(str, grid))}" for grid in grids]
+    for name in (lambda text: run_folder(SamplerChoice.parse(text)), folder):
+        assert all(len(name(text)) < 200 for text in texts) and name(texts[0]) != name(texts[1])
+        assert name("ddpm-25") == "ddpm-25"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paradp.sampler import Picard, SamplerChoice, Sequential, Speculative
+from paradp.sampler import SAMPLERS, Picard, SamplerChoice, Sequential, Speculative, sampler_names
 
 
 def test_a_name_with_options_builds_its_solver(config):
@@ -30,6 +30,14 @@ def test_para_ddpm_is_the_papers(config):
         ("para-dpm-solver-15:anderson=2", Picard, 15),
         ("speculative-ddpm:draft=frozen:window=4", Speculative, 100),
         ("speculative-ddpm:max-rounds=9:window=4", Speculative, 100),
+        ("ddpm-25", Sequential, 25),
+        ("ddpm-4:timesteps=99-60-30-5", Sequential, 4),
+        ("para-ddpm-25:window=5", Picard, 25),
+        ("speculative-ddpm-25:spacing=linspace:window=8", Speculative, 25),
+        ("sde-dpm-solver-20", Sequential, 20),
+        ("para-sde-dpm-solver-20", Picard, 20),
+        ("speculative-sde-dpm-solver-20:window=8", Speculative, 20),
+        ("speculative-ddim-16:eta=0.7", Speculative, 16),
     ],
 )
 def test_every_name_builds_its_solver(config, text, kind, steps):
@@ -47,6 +55,54 @@ def test_spacing_places_the_timesteps(config, text, first, last):
         assert (timesteps[0], timesteps[-1]) == (first, last)
 
 
+def test_every_family_builds(config):
+    """Whatever is listed can be typed with a number for N; DDIM's noise must be asked for where it is needed."""
+    for family, known in SAMPLERS.items():
+        if known.measured:
+            continue
+        text = f"{family}-12" + (":eta=1" if family == "speculative-ddim" else "")
+        choice = SamplerChoice.parse(text)
+        assert choice.build(config).table.steps == 12
+        assert choice.family == family and f"{family}-N" in sampler_names()
+
+
+@pytest.mark.parametrize("name", ["ddpm", "sde-dpm-solver", "speculative-ddpm", "speculative-ddim", "para-sde-dpm-solver"])
+def test_fewer_steps_are_trailing_unless_an_option_says_otherwise(config, name):
+    noise = ":eta=1" if "ddim" in name else ""
+
+    def grid(text):
+        return SamplerChoice.parse(text + noise).build(config).table.timesteps.tolist()
+
+    assert grid(f"{name}-25") == list(range(99, 0, -4)) == grid(f"{name}-25:spacing=trailing")
+    assert grid(f"{name}-5:timesteps=98-70-20-7-0") == [98, 70, 20, 7, 0]
+    assert grid(f"{name}-4:spacing=leading")[-1] != 24
+    # Rounding gives diffusers' trailing grids of 29 steps an entry below 0.
+    assert len(grid(f"{name}-29")) == 29 and grid(f"{name}-29")[-1] == 2
+
+
+def test_as_many_steps_as_were_trained_are_ddpm_itself(config):
+    one, other = (SamplerChoice.parse(name).build(config).table for name in ("ddpm", "ddpm-100"))
+    assert all(one.columns.eq(other.columns).flatten()) and one.timesteps.equal(other.timesteps)
+
+
+@pytest.mark.parametrize(
+    ("text", "sequential"),
+    [
+        ("speculative-ddpm-25:window=8", "ddpm-25"),
+        ("para-ddim-15:eta=0.5:tolerance=0.3", "ddim-15:eta=0.5"),
+        ("speculative-ddim-15:eta=0.5", "ddim-15:eta=0.5:spacing=trailing"),
+        ("speculative-sde-dpm-solver-3:timesteps=90-40-5", "sde-dpm-solver-3:timesteps=90-40-5"),
+        ("speculative-sde-dpm-solver-20:spacing=linspace", "sde-dpm-solver-20:spacing=linspace"),
+        ("ddpm", "ddpm"),
+    ],
+)
+def test_a_parallel_sampler_knows_whose_steps_it_takes(config, text, sequential):
+    choice = SamplerChoice.parse(text)
+    assert str(choice.sequential) == sequential
+    ours, theirs = (one.build(config).table for one in (choice, choice.sequential))
+    assert ours.timesteps.equal(theirs.timesteps) and ours.columns.equal(theirs.columns)
+
+
 @pytest.mark.parametrize("text", ["ddpm", "para-ddpm", "para-ddpm:tolerance=0.3:window=8"])
 def test_what_is_printed_reads_back(text):
     assert str(SamplerChoice.parse(text)) == text
@@ -57,14 +113,21 @@ def test_what_is_printed_reads_back(text):
     [
         (
             "para-dpm",
-            r"unknown sampler 'para-dpm' — did you mean 'para-ddpm'\? There are: auto, auto-fast, ddpm, ddim-N",
+            r"unknown sampler 'para-dpm' — did you mean 'para-ddpm'\? There are: auto, auto-fast, ddpm, ddpm-N, ddim-N",
         ),
         ("para-ddpm:windw=8", r"no option 'windw' — did you mean 'window'\?"),
         ("para-ddpm:window=eight", "window cannot be 'eight'; it is a whole number"),
         ("ddpm:window=8", "ddpm has no option 'window'"),
         ("", "unknown sampler ''"),
         ("ddim", "ddim needs a number of steps, such as ddim-10"),
-        ("ddpm-10", "unknown sampler 'ddpm-10'"),
+        ("auto-10", "unknown sampler 'auto-10'"),
+        ("sde-dpm-solver", "sde-dpm-solver needs a number of steps, such as sde-dpm-solver-10"),
+        ("speculative-dpm-solver-10", "unknown sampler .* did you mean 'speculative-sde-dpm-solver-N'"),
+        ("ddpm-25:eta=1", "ddpm-25 has no option 'eta'"),
+        ("ddpm-3:timesteps=90-x", "timesteps cannot be '90-x'; it is timesteps from high to low, such as 99-66-33"),
+        ("ddpm-3:timesteps=90-10", "with 2 timesteps the sampler must be called ddpm-2"),
+        ("ddpm:timesteps=90-10", "with 2 timesteps the sampler must be called ddpm-2"),
+        ("ddpm-2:timesteps=90-10:spacing=leading", "ddpm is given spacing and timesteps: timesteps are the whole grid"),
         ("ddim-ten", "unknown sampler 'ddim-ten' — did you mean 'ddim-N'"),
     ],
 )
@@ -84,6 +147,14 @@ def test_values_out_of_range_are_refused(text, config):
     [
         ("ddim-0", "at least one step"),
         ("ddim-101", "101"),
+        ("speculative-ddpm-0", "at least one step"),
+        ("ddpm-101", "101 steps are too many: the network was trained with 100 timesteps"),
+        ("sde-dpm-solver-101", "101 steps are too many: the network was trained with 100 timesteps"),
+        ("ddpm-3:timesteps=90-60-60", "timesteps must decrease, but step 2 goes from 60 to 60"),
+        ("speculative-ddpm-3:timesteps=10-50-0", "timesteps must decrease, but step 1 goes from 10 to 50"),
+        ("ddpm-2:timesteps=100-50", "step 0 is at timestep 100, outside 0 … 99"),
+        ("speculative-ddim-10", "needs noise at every step but the last, and step 0 has none: .* DDIM with eta above 0"),
+        ("speculative-ddim-10:eta=0", "DDIM with eta above 0"),
         ("ddim-10:eta=2", "eta must be between 0 and 1"),
         (
             "ddim-10:spacing=even",
@@ -93,6 +164,7 @@ def test_values_out_of_range_are_refused(text, config):
         ("para-ddpm:max-rounds=0", "max_rounds must be at least 1"),
         ("speculative-ddpm:max-rounds=0", "max_rounds must be at least 1"),
         ("speculative-ddpm:draft=wild", "draft must be one of secant, picard, frozen"),
+        ("speculative-ddpm:ahead=0", "ahead must be at least 1"),
         ("speculative-ddpm:gain=-1", "gain must be a finite number and at least 0"),
     ],
 )
@@ -107,5 +179,7 @@ def test_what_must_be_measured_is_not_built(name, config):
     assert choice.measured and not SamplerChoice.parse("ddpm").measured
     with pytest.raises(ValueError, match=f"{name} is chosen by measuring an engine"):
         choice.build(config)
+    with pytest.raises(ValueError, match=f"{name} is chosen by measuring"):
+        _ = choice.sequential
     with pytest.raises(ValueError, match="has no option 'window'"):
         SamplerChoice.parse(f"{name}:window=3")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paradp.sampler import Picard, Sequential, Speculative, picard, sequential, speculative, step_table
+from paradp.sampler import Picard, SamplerChoice, Sequential, Speculative, picard, sequential, speculative, step_table
 from paradp.sampler.rounds import Graphs
 
 # Kinds of step: scheduler, its settings, how many steps.
@@ -20,7 +20,14 @@ SOLVERS = {
     "linear, copied": lambda table: Picard(table, 5, 0.0, split="linear", extension="copy"),
     "anderson": lambda table: Picard(table, 8, 1e-3, anderson=2),
 }
-DRAFTS = [{"draft": "secant"}, {"draft": "picard"}, {"draft": "frozen", "gain": 0.0}, {"start": "cold"}, {"max_rounds": 5}]
+DRAFTS = [
+    {"draft": "secant"},
+    {"draft": "picard"},
+    {"draft": "frozen", "gain": 0.0},
+    {"start": "cold"},
+    {"max_rounds": 5},
+    {"ahead": 2},
+]
 
 
 def a_table(name: str):
@@ -67,6 +74,44 @@ def test_compiled_loops_make_the_rounds_of_pytorch(make_denoiser, draw, monkeypa
 
 
 @pytest.mark.parametrize("options", DRAFTS)
+@pytest.mark.parametrize("name", ["ddpm-25", "sde-dpm-solver-20", "ddim-16:eta=0.5", "ddim-25:eta=1:spacing=linspace"])
+def test_compiled_loops_make_the_speculative_rounds_of_every_table(config, make_denoiser, draw, monkeypatch, options, name):
+    for clip in (True, False):
+        table = SamplerChoice.parse(name).build(config | {"clip_sample": clip}).table
+        condition, noise = draw(range(50), table)
+        inputs = make_denoiser(table), condition, noise, noise.initial.roll(1, 0).tanh()
+        solver = Speculative(table, 8, **options)
+        assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs), 1e-9)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize(
+    ("scheduler", "settings", "options"),
+    [
+        ("DDIMScheduler", {"set_alpha_to_one": False}, {"eta": 0.8}),
+        (
+            "DDIMScheduler",
+            {"set_alpha_to_one": False, "timestep_spacing": "trailing"},
+            {"eta": 0.8, "clipped_epsilon": True},
+        ),
+        ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}, {"algorithm": "sde-dpmsolver++"}),
+    ],
+)
+def test_a_last_step_that_does_nothing_or_adds_noise(
+    config, make_denoiser, draw, monkeypatch, scheduler, settings, options, clip
+):
+    """Where the grid ends at 0 and the samples need not, the last step has a = 1 and nothing else."""
+    table = step_table(
+        config | {"_class_name": scheduler, "clip_sample": clip} | settings, timesteps=[99, 70, 40, 20, 0], **options
+    )
+    condition, noise = draw(range(30), table)
+    inputs = make_denoiser(table), condition, noise
+    solver = Speculative(table, 8)
+    assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs), 1e-9)
+    assert solver.solve(*inputs).stats.converged.all()
+
+
+@pytest.mark.parametrize("options", DRAFTS)
 @pytest.mark.parametrize("window", [1, 5, 20, 200])
 def test_compiled_loops_make_the_speculative_rounds_of_pytorch(table, denoiser, draw, monkeypatch, options, window):
     solver = Speculative(table, window, **options)
@@ -93,7 +138,11 @@ def test_compiled_loops_treat_what_is_not_finite_as_pytorch_does(table, denoiser
         assert (one.sample[fine] - other.sample[fine]).abs().max() < 1e-11
 
 
-ALL = {**SOLVERS, "speculative": lambda table: Speculative(table, 8)}
+ALL = {
+    **SOLVERS,
+    "speculative": lambda table: Speculative(table, 8),
+    "speculative, not far ahead": lambda table: Speculative(table, 8, ahead=3),
+}
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -118,6 +167,16 @@ def test_rounds_are_kept_for_each_solver_and_shape(table, denoiser, draw):
         for solver in (Speculative(table, 4), Picard(table, 4)):
             inputs = draw(range(count), table)
             assert_same(solver.solve(capturable, *inputs), solver.solve(denoiser, *inputs))
+
+
+@pytest.mark.parametrize("name", ["ddpm-25", "sde-dpm-solver-20", "ddim-16:eta=0.5"])
+def test_kept_rounds_of_every_table_are_those_of_python(config, make_denoiser, draw, name):
+    table = SamplerChoice.parse(name).build(config).table
+    solver, denoiser = Speculative(table, 8, ahead=5), make_denoiser(table)
+    capturable = Capturable(denoiser)
+    for seeds in (range(5), range(50, 55)):
+        inputs = draw(seeds, table)
+        assert_same(solver.solve(capturable, *inputs), solver.solve(denoiser, *inputs))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing can be captured")

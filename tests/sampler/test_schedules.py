@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
-from paradp.sampler import NoisePath, Sequential, step_table
+from paradp.sampler import NoisePath, SamplerChoice, Sequential, step_table
 
 SHAPE = (4, 2)
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")  # diffusers' DDPM knows "sigmoid" as well
@@ -155,14 +155,19 @@ def dpm_step(scheduler, k, t, prediction, x, noise):
         return scheduler.step(prediction, t, x, variance_noise=noise).prev_sample
 
 
-def test_clipped_dpm_solver_equals_a_plain_reference_loop():
+@pytest.mark.parametrize(
+    ("algorithm", "spacing", "steps"),
+    [("dpmsolver++", "linspace", 15), ("sde-dpmsolver++", "trailing", 20), ("sde-dpmsolver++", "trailing", 13)],
+)
+def test_clipped_dpm_solver_equals_a_plain_reference_loop(algorithm, spacing, steps):
     """diffusers' class has no clipping of samples."""
     config = {
         "_class_name": "DPMSolverMultistepScheduler",
         "num_train_timesteps": 100,
         "beta_schedule": "squaredcos_cap_v2",
+        "algorithm_type": algorithm,
+        "timestep_spacing": spacing,
     }
-    steps = 15
     condition, noise = paths(steps)
     scheduler = dpm_in_double(config, steps)
     convert = scheduler.convert_model_output
@@ -173,6 +178,10 @@ def test_clipped_dpm_solver_equals_a_plain_reference_loop():
 
     table = step_table(config, steps, clip=1.0)
     assert_equal_samples(table, loop(scheduler, step), condition, noise)
+    # A sampler's name takes its steps from the name, and the clipping from the scheduler that the network was trained with.
+    name = {"dpmsolver++": "dpm-solver", "sde-dpmsolver++": "sde-dpm-solver"}[algorithm]
+    trained = {key: config[key] for key in ("num_train_timesteps", "beta_schedule")} | {"_class_name": "DDPMScheduler"}
+    assert SamplerChoice.parse(f"{name}-{steps}").build(trained).table.columns.equal(table.columns)
     free = Sequential(step_table(config, steps)).solve(network, condition, noise).sample
     assert (free - Sequential(table).solve(network, condition, noise).sample).abs().max() > 0.1
 
@@ -194,8 +203,9 @@ def test_a_schedule_that_ends_in_pure_noise(name):
         step_table(config | {"prediction_type": "epsilon"}, 20)
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.7])
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
-def test_ddim_goes_to_the_next_timestep_of_its_grid(spacing):
+def test_ddim_goes_to_the_next_timestep_of_its_grid(spacing, eta):
     """diffusers goes to t − N//T, another timestep on `linspace` grids, and on `trailing` ones unless T divides N."""
     trained = 20
     config = {"_class_name": "DDIMScheduler", "num_train_timesteps": trained, "timestep_spacing": spacing, "beta_end": 0.3}
@@ -203,16 +213,21 @@ def test_ddim_goes_to_the_next_timestep_of_its_grid(spacing):
         scheduler = in_double(DDIMScheduler.from_config(config))
         scheduler.set_timesteps(steps)
         condition, noise = paths(steps)
-        theirs = loop(scheduler, lambda k, t, prediction, x, noise, own=scheduler: own.step(prediction, t, x).prev_sample)
-        ours = Sequential(step_table(config, steps)).solve(network, condition, noise).sample
+
+        def step(k, t, prediction, x, noise, scheduler=scheduler):
+            return scheduler.step(prediction, t, x, eta=eta, variance_noise=noise).prev_sample
+
+        theirs = loop(scheduler, step)
+        ours = Sequential(step_table(config, steps, eta=eta)).solve(network, condition, noise).sample
 
         bar = scheduler.alphas_cumprod
         x = noise.initial
-        for t, following in pairwise([*scheduler.timesteps.tolist(), None]):
+        for k, (t, following) in enumerate(pairwise([*scheduler.timesteps.tolist(), None])):
             after = scheduler.final_alpha_cumprod if following is None else bar[following]
             epsilon = network(x, torch.full((3,), t), condition)
             clean = ((x - (1 - bar[t]).sqrt() * epsilon) / bar[t].sqrt()).clamp(-1, 1)
-            x = after.sqrt() * clean + (1 - after).sqrt() * epsilon
+            sigma = eta * ((1 - after) / (1 - bar[t]) * (1 - bar[t] / after)).sqrt()
+            x = after.sqrt() * clean + (1 - after - sigma**2).sqrt() * epsilon + sigma * noise.steps[:, k]
         assert (ours - x).abs().max() < 1e-10
 
         differ = {"leading": False, "trailing": trained % steps != 0, "linspace": 1 < steps < trained}[spacing]
@@ -234,6 +249,15 @@ def test_a_grid_of_ones_own(name):
     ):
         with pytest.raises(ValueError, match=message):
             step_table(config, timesteps=bad)
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler"])
+def test_every_number_of_trailing_steps_is_a_grid(name):
+    """Rounding gives some of diffusers' trailing grids T + 1 entries, the last one −1."""
+    config = {"_class_name": name, "num_train_timesteps": 100, "timestep_spacing": "trailing"}
+    for steps in (1, 29, 31, 58, 62, 97, 100):
+        expected = [round(100 - 100 * k / steps) - 1 for k in range(steps)]
+        assert step_table(config, steps).timesteps.tolist() == expected
 
 
 def test_custom_timesteps_of_ddpm_equal_diffusers():

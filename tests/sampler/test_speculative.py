@@ -1,19 +1,20 @@
-"""The law of speculative sampling is that of sequential DDPM: strict tests, which planted faults must fail.
+"""The distribution of speculative sampling is that of the sequential sampler: strict tests, which planted faults must fail.
 
 Family-wise error: every statistical test below, each by itself, rejects a right solver with probability at most ALPHA, by
 Bonferroni over the comparisons that it makes; exactly so per step and along the fixed direction, asymptotically where the
 number of values is itself random (pooled over steps).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from scipy import stats
 
 from paradp.checkpoints import load_policy
-from paradp.sampler import NoisePath, Sequential, Speculative, drafts, speculative, step_table
+from paradp.sampler import NoisePath, SamplerChoice, Sequential, Speculative, drafts, speculative, step_table
 from paradp.sampler.speculative import Speculation
+from paradp.sampler.table import Steps, StepTable
 from paradp.scripts.studies.observations import expert_histories
 
 ALPHA = 1e-6
@@ -25,61 +26,103 @@ VARIANTS = [
 ]
 
 
+# Tables beside that of `ddpm`: coarse grids, steps that look back, steps that keep the prediction unclipped.
+TABLES = [
+    "ddpm-25",
+    "ddpm-6:timesteps=99-90-60-30-12-3",
+    "sde-dpm-solver-20",
+    "ddim-16:eta=0.5:spacing=trailing",
+    "ddim-25:eta=1",
+]
+
 # Samples that are not of one step: along a fixed direction, and at all steps with a large ‖Δ‖.
 FIXED, CONTESTED = -1, -2
 
 
+@pytest.fixture
+def table_of(config):
+    """The table of a sampler's name."""
+    return lambda name: SamplerChoice.parse(name).build(config).table
+
+
+@dataclass
+class Decided:
+    """How every step was decided, `[B, T, D]` each.
+
+    Attributes:
+        x: the exact state.
+        drafted: the mean m̂ that it was drafted from.
+        following: the state after it.
+        times: `[B, T]`, how often: once.
+    """
+
+    x: torch.Tensor
+    drafted: torch.Tensor
+    following: torch.Tensor
+    times: torch.Tensor
+
+    @classmethod
+    def of(cls, solver, denoiser, condition, noise, monkeypatch, guess) -> "Decided":
+        like = torch.zeros_like(noise.steps.flatten(2))
+        found = cls(like, like.clone(), like.clone(), torch.zeros(like.shape[:2], dtype=torch.int64))
+        verify = Speculation._verify
+
+        def recording(self, window, drafts, clean, z, log_u):
+            following, kept = verify(self, window, drafts, clean, z, log_u)
+            exact = (kept & window.inside).long().cumprod(1).sum(1)
+            env, i = ((torch.arange(kept.shape[1]) < (exact + 1)[:, None]) & window.inside).nonzero(as_tuple=True)
+            step = window.step[env, i]
+            found.x[env, step], found.following[env, step] = drafts.x[env, i], following[env, i]
+            found.drafted[env, step] = (drafts.following - window.table.sigma * z)[env, i]
+            found.times[env, step] += 1
+            return following, kept
+
+        with monkeypatch.context() as patch:
+            patch.setattr(speculative, "fuses", lambda noise: False)
+            patch.setattr(Speculation, "_verify", recording)
+            solution = solver.solve(denoiser, condition, noise, guess)
+        # The steps are decided one from the other, from the noise to the samples that are handed out.
+        assert (found.times == 1).all()
+        assert torch.equal(found.x[:, 0], noise.initial.flatten(1))
+        assert torch.equal(found.x[:, 1:], found.following[:, :-1])
+        assert torch.equal(found.following[:, -1], solution.sample.flatten(1))
+        return found
+
+    def means(self, table: StepTable, denoiser, condition, shape) -> torch.Tensor:
+        """m of every step, from the formula of `StepTable` and the network's predictions at the exact states alone."""
+        batch, steps, _ = self.x.shape
+        prediction = denoiser(
+            self.x.reshape(-1, *shape), table.timesteps.repeat(batch), condition.repeat_interleave(steps, 0)
+        ).reshape(self.x.shape)
+        columns = [
+            getattr(table, name).to(self.x.dtype)[:, None] for name in ("from_state", "from_prediction", "a", "c", "r", "d")
+        ]
+        u, v, a, c, r, d = columns
+        clean = u * self.x + v * prediction
+        clipped = clean if table.clip is None else clean.clamp(-table.clip, table.clip)
+        before = torch.cat([torch.zeros_like(clipped[:, :1]), clipped[:, :-1]], 1)
+        return a * self.x + c * clipped + r * clean + d * before
+
+
 def projections(solver, denoiser, condition, noise, monkeypatch, guess=None, least=1e-6) -> dict[int, torch.Tensor]:
-    """e·(x_{j+1} − m_j)/σ_j of every decided step, by step: e is known before z_j, so it must be standard normal.
+    """e·(x_{j+1} − m_j)/σ_j of every step, by step: e is known before z_j, so it must be standard normal.
 
     Where ‖Δ‖ is not above `least`, e is made of rounding errors and is left out.
     """
-    found: dict[int, list[torch.Tensor]] = {}
-    verify = Speculation._verify
-    decided_steps: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def recording(self, window, drafts, true, z, log_u):
-        following, kept = verify(self, window, drafts, true, z, log_u)
-        x, step, table = drafts.x, window.step, self.table
-        # The mean is computed anew from the network, so that the solver's own idea of it is tested as well.
-        prediction = denoiser(
-            x.reshape(-1, *noise.initial.shape[1:]),
-            table.timesteps[step.reshape(-1)],
-            condition.repeat_interleave(step.shape[1], 0),
-        )
-        clean = (table.from_state[step][..., None] * x) + table.from_prediction[step][..., None] * prediction.reshape(
-            x.shape
-        )
-        mean_of = clean if table.clip is None else clean.clamp(-table.clip, table.clip)
-        a, c, sigma = (column[step][..., None] for column in (table.a, table.c, table.sigma))
-        exact = (kept & window.inside).long().cumprod(1).sum(1)
-        taken = (torch.arange(x.shape[1]) < (exact + 1)[:, None]) & window.inside
-        decided = taken & (table.sigma[step] > 0)
-        delta = c * (drafts.guess - mean_of) / sigma.clamp(min=1e-30)
-        size = delta.norm(dim=2)
-        deviation = (following - a * x - c * mean_of) / sigma.clamp(min=1e-30)
-        projected = (deviation * delta).sum(2) / size.clamp(min=1e-30)
-        # So must be the projection on a fixed direction, which also sees a mean that is off where Δ is 0.
-        found.setdefault(FIXED, []).append(deviation[decided].sum(1) / deviation.shape[2] ** 0.5)
-        # Where drafts are often rejected a wrong rule shows soonest.
-        found.setdefault(CONTESTED, []).append(projected[decided & (size > 0.1)])
-        for k in step[decided & (size > least)].unique().tolist():
-            found.setdefault(k, []).append(projected[decided & (size > least) & (step == k)])
-        for env, i in taken.nonzero().tolist():
-            decided_steps[env, int(step[env, i])] = x[env, i], following[env, i]
-        return following, kept
-
-    with monkeypatch.context() as patch:
-        patch.setattr(speculative, "fuses", lambda noise: False)
-        patch.setattr(Speculation, "_verify", recording)
-        solution = solver.solve(denoiser, condition, noise, guess)
-    # The steps are decided one from the other, from the noise to the samples that are handed out.
-    for env in range(len(condition)):
-        path = [decided_steps[env, k] for k in range(solver.table.steps)]
-        states = [noise.initial[env].flatten(), *(after for _, after in path)]
-        assert all(torch.equal(before, state) for (before, _), state in zip(path, states, strict=False))
-        assert torch.equal(states[-1], solution.sample[env].flatten())
-    return {k: torch.cat(values) for k, values in found.items()}
+    table = solver.table
+    decided = Decided.of(solver, denoiser, condition, noise, monkeypatch, guess)
+    mean = decided.means(table, denoiser, condition, noise.initial.shape[1:])
+    noisy = (table.sigma > 0).nonzero().flatten()
+    sigma = table.sigma.to(mean.dtype)[noisy, None]
+    delta, deviation = ((what[:, noisy] - mean[:, noisy]) / sigma for what in (decided.drafted, decided.following))
+    size = delta.norm(dim=2)
+    projected = (deviation * delta).sum(2) / size.clamp(min=1e-30)
+    found = {int(k): projected[:, i][size[:, i] > least] for i, k in enumerate(noisy)}
+    # So must be the projection on a fixed direction, which also sees a mean that is off where Δ is 0.
+    found[FIXED] = deviation.sum(2).flatten() / deviation.shape[2] ** 0.5
+    # Where drafts are often rejected a wrong rule shows soonest.
+    found[CONTESTED] = projected[size > 0.1]
+    return found
 
 
 def law_p_value(found: dict[int, torch.Tensor]) -> float:
@@ -117,17 +160,32 @@ def peeking(self, window, base):
     return torch.minimum(window.step + 1, self.evaluated - 1).clamp(min=0)
 
 
-couple = speculative.couple
+def looking_back_at_a_guess(self, predictions):
+    """Steps that look back use what was guessed there, and not what the network predicts."""
+    return one_earlier(self, self.guess)
+
+
+def without_the_unclipped_part(self, one, other, *before):
+    """Drafts verified as if r were 0."""
+    return self.c * (self.table.bound(one) - self.table.bound(other))
+
+
+couple, one_earlier = speculative.couple, drafts.Drafts.one_earlier
 FAULTS = {
-    "halved log-threshold": ("couple", halved_threshold),
-    "missing reflection": ("couple", no_reflection),
-    "a draft that saw D_{j+1}": ("_source", peeking),
+    "halved log-threshold": (speculative, "couple", halved_threshold),
+    "missing reflection": (speculative, "couple", no_reflection),
+    "a draft that saw D_{j+1}": (drafts.Guesses, "_source", peeking),
 }
+# Those that only some tables can have.
+FAULTS_OF = {
+    "sde-dpm-solver-20": {"a guess looked back at": (drafts.Drafts, "one_earlier", looking_back_at_a_guess)},
+    "ddim-16:eta=0.5:spacing=trailing": {"the unclipped part forgotten": (Steps, "difference", without_the_unclipped_part)},
+}
+PLANTED = [(name, fault) for name in TABLES for fault in (*FAULTS, *FAULTS_OF.get(name, {}))]
 
 
-def plant(monkeypatch, fault: str) -> None:
-    name, function = FAULTS[fault]
-    monkeypatch.setattr(drafts.Guesses if name == "_source" else speculative, name, function)
+def plant(monkeypatch, fault: str, name: str = "ddpm") -> None:
+    monkeypatch.setattr(*(FAULTS | FAULTS_OF.get(name, {}))[fault])
 
 
 @pytest.mark.parametrize("options", VARIANTS)
@@ -141,17 +199,37 @@ def test_every_decided_step_is_standard_normal_along_the_known_direction(
     assert law_p_value(found) > ALPHA
 
 
+@pytest.mark.parametrize("options", [VARIANTS[0], VARIANTS[-1], {"ahead": 3}])
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_with_noise_is_sampled_by_its_distribution(table_of, make_denoiser, draw, monkeypatch, name, options):
+    table = table_of(name)
+    condition, noise = draw(range(600), table)
+    found = projections(Speculative(table, 8, **options), make_denoiser(table), condition, noise, monkeypatch)
+    assert drafted(found) > 300 * (table.steps - 1) and len(found[CONTESTED]) > 1500
+    assert law_p_value(found) > ALPHA
+
+
+@pytest.mark.parametrize(("name", "fault"), PLANTED)
+def test_planted_faults_fail_the_projection_test_of_every_table(table_of, make_denoiser, draw, monkeypatch, name, fault):
+    table = table_of(name)
+    condition, noise = draw(range(600), table)
+    plant(monkeypatch, fault, name)
+    solver = Speculative(table, 8, draft="picard", gain=0.0)
+    assert law_p_value(projections(solver, make_denoiser(table), condition, noise, monkeypatch)) < ALPHA
+
+
 def decisions(solver, denoiser, condition, noise, guess, monkeypatch) -> list[tuple]:
-    """Of every round and step: where the round began, the draft and the guess that the step was decided by."""
+    """Of every round and step: where the round began, the draft and the guessed mean m̂ that the step was decided by."""
     log = []
     verify = Speculation._verify
 
-    def recording(self, window, drafts, true, z, log_u):
+    def recording(self, window, drafts, clean, z, log_u):
+        mean = window.table.mean(drafts.x, drafts.guess, drafts.one_earlier(drafts.guess))
         for env in range(len(condition)):
             for i in range(int(window.width[env])):
                 step, first = int(window.step[env, i]), int(self.base[env])
-                log.append((env, step, first, drafts.x[env, i].clone(), drafts.guess[env, i].clone()))
-        return verify(self, window, drafts, true, z, log_u)
+                log.append((env, step, first, drafts.x[env, i].clone(), mean[env, i].clone()))
+        return verify(self, window, drafts, clean, z, log_u)
 
     with monkeypatch.context() as patch:
         patch.setattr(speculative, "fuses", lambda noise: False)
@@ -191,6 +269,17 @@ def test_no_decision_on_a_step_has_seen_its_noise(config, make_denoiser, draw, m
     guess = torch.rand(noise.initial.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     solver = Speculative(table, window, **options)
     assert foreseen(solver, make_denoiser(table), condition, noise, guess, monkeypatch, range(0, 30, 3)) == 0
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_no_table_lets_a_decision_see_its_noise(table_of, make_denoiser, draw, monkeypatch, name):
+    table = table_of(name)
+    condition, noise = draw(range(4), table)
+    guess = torch.rand(noise.initial.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inputs = make_denoiser(table), condition, noise, guess, monkeypatch, range(0, table.steps, 3)
+    assert foreseen(Speculative(table, 8), *inputs) == foreseen(Speculative(table, 8, ahead=3), *inputs) == 0
+    monkeypatch.setattr(*FAULTS["a draft that saw D_{j+1}"])
+    assert foreseen(Speculative(table, 8), *inputs) > 0
 
 
 def later_secant(recall):
@@ -318,6 +407,29 @@ def test_planted_faults_fail_the_mixture_test(short_table, make_denoiser, monkey
     assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, short_table)) < ALPHA
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_gives_the_mixture_of_its_sequential_sampler(table_of, make_denoiser, name, seed):
+    table = table_of(name)
+    denoiser = make_denoiser(table)
+    expected = mixture_samples(Sequential(table), denoiser, 100 + seed, 100_000, table)
+    found = mixture_samples(Speculative(table, 8), denoiser, seed, 100_000, table)
+    assert two_sample_p_value(expected, found) > ALPHA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "fault"), [planted for planted in PLANTED if planted[0] in FAULTS_OF])
+def test_planted_faults_fail_the_mixture_test_of_other_solvers(table_of, make_denoiser, monkeypatch, name, fault):
+    table = table_of(name)
+    denoiser = make_denoiser(table)
+    expected = mixture_samples(Sequential(table), denoiser, 100, 100_000, table)
+    monkeypatch.setattr(speculative, "fuses", lambda noise: False)
+    plant(monkeypatch, fault, name)
+    solver = Speculative(table, 8, draft="picard", gain=0.0)
+    assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, table)) < ALPHA
+
+
 def test_acceptance_has_the_probability_of_a_maximal_coupling():
     generator = torch.Generator().manual_seed(0)
     for size in (0.0, 0.5, 1.0, 3.0):
@@ -355,16 +467,12 @@ def test_clipping_is_part_of_the_law(table, denoiser, draw, monkeypatch):
     condition += 0.6  # the modes lie near the clip
     honest = projections(Speculative(table, 20, gain=0.0), denoiser, condition, noise, monkeypatch)
     assert law_p_value(honest) > ALPHA
-    evaluate, verify = Speculation.evaluate, Speculation._verify
+    verify = Speculation._verify
 
-    def evaluating(self, window, x):
-        self.unclipped = evaluate(self, window, x)
-        return self.unclipped
+    def unclipped(self, window, *verified):
+        free = replace(window, table=replace(window.table, table=replace(window.table.table, clip=None)))
+        return verify(self, free, *verified)
 
-    def unclipped(self, window, drafts, true, z, log_u):
-        return verify(self, window, drafts, self.unclipped, z, log_u)
-
-    monkeypatch.setattr(Speculation, "evaluate", evaluating)
     monkeypatch.setattr(Speculation, "_verify", unclipped)
     assert law_p_value(projections(Speculative(table, 20, gain=0.0), denoiser, condition, noise, monkeypatch)) < ALPHA
 
@@ -391,6 +499,26 @@ def test_a_window_of_one_is_sequential(table, denoiser, draw):
     condition, noise = draw(range(3), table)
     solution = Speculative(table, window=1).solve(denoiser, condition, noise)
     assert solution.stats.rounds.tolist() == solution.stats.evaluations.tolist() == [100] * 3
+
+
+def test_a_round_goes_no_further_ahead_than_it_may(table, denoiser, draw, monkeypatch):
+    condition, noise = draw(range(16), table)
+    verify, reached = Speculation._verify, torch.zeros(16, dtype=torch.int64)
+
+    def watching(self, window, *verified):
+        end = torch.where(window.width > 0, window.step[:, 0] + window.width, 0)
+        assert ((end <= reached + 3) & (window.width <= 8)).all()
+        reached.copy_(torch.maximum(reached, end))
+        return verify(self, window, *verified)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(speculative, "fuses", lambda noise: False)
+        patch.setattr(Speculation, "_verify", watching)
+        limited = Speculative(table, 8, ahead=3).solve(denoiser, condition, noise).stats
+    whole = Speculative(table, 8).solve(denoiser, condition, noise)
+    assert limited.evaluations.sum() < whole.stats.evaluations.sum() and limited.rounds.sum() > whole.stats.rounds.sum()
+    # As far as a window is no limit.
+    assert torch.equal(Speculative(table, 8, ahead=8).solve(denoiser, condition, noise).sample, whole.sample)
 
 
 def test_environments_are_independent_to_the_last_bit(table, denoiser, draw, assert_independent):

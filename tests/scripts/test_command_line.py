@@ -23,6 +23,7 @@ from paradp.checkpoints import find_checkpoint
 from paradp.policy import planner
 from paradp.policy.demonstrations import Demonstrations
 from paradp.rollouts import Summary
+from paradp.sampler import sampler_names
 from paradp.scripts.main import main
 
 PARADP = [sys.executable, "-c", "from paradp.scripts.main import main; main()"]
@@ -426,3 +427,6 @@ def test_names_in_files_of_others_are_no_orders_to_the_terminal(paradp, tmp_path
 def test_info_lists_policies_and_samplers(paradp):
     code, printed, _ = paradp("info")
     assert code == 0 and all(word in printed for word in ("square", "lift", "ddpm", "para-ddpm", "torch"))
+    code, printed, _ = paradp("info", "samplers")
+    assert code == 0 and all(name in printed for name in sampler_names())
+    assert "spacing is leading, trailing, linspace" in " ".join(printed.split())

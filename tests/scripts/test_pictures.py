@@ -253,3 +253,12 @@ def test_pages_are_read_back(tmp_path):
         page.table("a", "c")
     with pytest.raises(ValueError, match=r"page\.md does not say"):
         page.number(r"(\d+) plans")
+
+
+@pytest.mark.parametrize(
+    ("label", "like"),
+    [("ddpm", "ddpm"), ("ddpm-25", "ddim-5"), ("sde-dpm-solver-20", "ddim-5"), ("speculative-ddpm-25", "speculative-ddpm")],
+)
+def test_samplers_of_few_steps_look_alike(label, like):
+    assert family_of(label) == family_of(like)
+    assert family_of("ddpm-25") != family_of("ddpm")

@@ -1,0 +1,62 @@
+"""Which of the training's timesteps a table visits: so many of them, evenly spread, or those that are given."""
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paradp.sampler.scheduler_config import Schedule
+
+
+def grid(settings: Schedule, scheduler: Any, steps: int | None, timesteps: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+    """The timesteps `[T]` and ᾱ at each of them.
+
+    Args:
+        settings: the schedule, with its `timestep_spacing`.
+        scheduler: diffusers' own of the same settings, which spreads the timesteps.
+        steps: T; all of the training's timesteps unless given.
+        timesteps: the grid itself, instead of `steps`.
+
+    Raises:
+        ValueError: there are more steps than trained timesteps, or fewer than one; or the timesteps do not decrease inside
+            the schedule.
+    """
+    if timesteps is not None:
+        if steps is not None:
+            raise ValueError("steps and timesteps cannot both be given: timesteps are the whole grid")
+        found, so_spaced = [_whole(t, "a timestep") for t in timesteps], ""
+    else:
+        found, so_spaced = _spread(settings, scheduler, steps)
+    if not found:
+        raise ValueError("the schedule has no timesteps")
+    trained = settings.num_train_timesteps
+    for step, t in enumerate(found):
+        if not 0 <= t < trained:
+            raise ValueError(f"{so_spaced}step {step} is at timestep {t}, outside 0 … {trained - 1}")
+        if step and t >= found[step - 1]:
+            raise ValueError(f"{so_spaced}timesteps must decrease, but step {step} goes from {found[step - 1]} to {t}")
+    return torch.tensor(found), scheduler.alphas_cumprod.double()[found]
+
+
+def _spread(settings: Schedule, scheduler: Any, steps: int | None) -> tuple[list[int], str]:
+    """T timesteps by the schedule's spacing, and how an error about them begins."""
+    trained = settings.num_train_timesteps
+    wanted = trained if steps is None else _whole(steps, "the number of steps")
+    if wanted < 1:
+        raise ValueError(f"the schedule needs at least one step, not {wanted}")
+    if wanted > trained:
+        raise ValueError(f"{wanted} steps are too many: the network was trained with {trained} timesteps")
+    scheduler.set_timesteps(wanted)
+    offset = f" (steps_offset = {settings.steps_offset})" if settings.steps_offset else ""
+    # Where T does not divide N, rounding can give diffusers' `trailing` grids one entry too many, −1 (29 of 100 are so).
+    return scheduler.timesteps.tolist()[:wanted], f"{wanted} steps are too many for {trained} timesteps so spaced{offset}: "
+
+
+def _whole(number: Any, name: str) -> int:
+    """numpy's and torch's whole numbers as well."""
+    value = number.item() if isinstance(number, Tensor) and number.ndim == 0 else number
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
+    return int(value)
