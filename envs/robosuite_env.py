@@ -1,6 +1,5 @@
 """Robosuite tasks as gymnasium environments: seeded, correct from the first observation, low-dimensional."""
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,7 +10,8 @@ from gymnasium import spaces
 from paradp.envs import simulators
 from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, HAND_CONVENTIONS
 from paradp.envs.disturbances import DISTURBANCES, Area, LooseObject, find_disturbance
-from paradp.envs.rendering import choose_gl, render_problem
+from paradp.envs.rendering import render_problem
+from paradp.envs.robosuite_import import import_robosuite
 from paradp.envs.success import MakesCheck, by_robosuite
 from paradp.envs.task import Task
 
@@ -273,12 +273,7 @@ def _slices(sizes: dict[str, int]) -> dict[str, slice]:
 
 
 def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) -> Any:
-    choose_gl()
-    # robosuite logs an advertisement on import and its configuration on every construction.
-    logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
-    import mujoco  # before robosuite, which overwrites the variable  # noqa: F401
-    import robosuite
-
+    robosuite = import_robosuite()
     config = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
     config["body_parts"]["right"] |= {
         **task.controller,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 
 from paradp.checkpoints import load_policy
@@ -219,6 +218,8 @@ def _state(env: Any) -> np.ndarray:
 
 def _put(env: Any, original: Any) -> None:
     """Puts one environment where another one is, in all that MuJoCo and the gripper keep."""
+    import mujoco  # after paradp has chosen its OpenGL
+
     mujoco.mj_copyData(env._sim.data._data, env._sim.model._model, original._sim.data._data)
     grippers = (one._robosuite.robots[0].gripper["right"] for one in (env, original))
     here, there = (gripper.current_action for gripper in grippers)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 from pydantic import TypeAdapter
 
@@ -154,6 +153,8 @@ def _timed(env: Any, actions: Sequence[np.ndarray]) -> float:
 
 def _bare(env: Any, actions: Sequence[np.ndarray]) -> float:
     """Seconds of MuJoCo's steps alone, each control step's from the state that it begins in."""
+    import mujoco  # after paradp has chosen its OpenGL
+
     model, data = env._sim.model._model, env._sim.data._data
     scratch = mujoco.MjData(model)
     substeps = int(env._robosuite.control_timestep / env._robosuite.model_timestep)

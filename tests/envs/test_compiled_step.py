@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import gymnasium
-import mujoco
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,6 +54,8 @@ def state(env):
 
 def take_state(ours, original):
     """Puts one environment where the other one is, in all that MuJoCo keeps."""
+    import mujoco  # after paradp has chosen its OpenGL
+
     mujoco.mj_copyData(ours._sim.data._data, ours._sim.model._model, original._sim.data._data)
     ours._robosuite.robots[0].gripper["right"].current_action[:] = (
         original._robosuite.robots[0].gripper["right"].current_action
