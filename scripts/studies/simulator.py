@@ -16,6 +16,8 @@ from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.by_simulator import COMMANDS, Compared, compare_command
+from paradp.scripts.studies.by_simulator import REPEATS as COMMAND_REPEATS
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.same_physics import (
     EPISODES,
@@ -55,10 +57,11 @@ class Speed:
 
 @dataclass(frozen=True)
 class Figures:
-    """Equality by task, convention and controller; speed by task."""
+    """Equality by task, convention and controller; speed by task; whole commands."""
 
     equality: dict[str, Equality]
     speed: dict[str, Speed]
+    commands: list[Compared]
 
 
 def study_simulator(context: Context) -> None:
@@ -74,7 +77,8 @@ def study_simulator(context: Context) -> None:
     with Workers(cores()) as pool:
         told = {case: pool.submit(compare, *case) for case in cases}
         equality = {" ".join(case): told[case].result() for case in each("equality", cases)}
-    figures = Figures(equality, speed)
+    commands = [compare_command(name) for name in each("commands", list(COMMANDS))]
+    figures = Figures(equality, speed, commands)
     write_report(context.out / "simulator.md", "The compiled control step beside robosuite's", _page(figures))
     write_whole(context.out / "simulator.json", TypeAdapter(Figures).dump_json(figures, indent=2) + b"\n")
 
@@ -97,6 +101,11 @@ def _page(figures: Figures) -> str:
         ]
         for case, one in figures.equality.items()
     ]
+    commands = [
+        [f"`{one.command}`", f"{one.robosuite:.0f}", f"{one.ours:.0f}", f"{one.ratio:.2f}", f"{one.same} of {one.outcomes}"]
+        for one in figures.commands
+    ]
+    run = ["command", "robosuite, s", "compiled, s", "ratio", "same length and success"]
     timed = ["task", "robosuite", "compiled", "MuJoCo alone", "compiled / robosuite", "compiled / MuJoCo alone"]
     compared = ["task", "actions", "controller", "steps", "worst", "over", "unexplained", "free runs", "same end", "shaken"]
     return f"""
@@ -105,6 +114,10 @@ same {TIMED_STEPS} actions of the expert (random ones where there is none) in tu
 alone* makes the same number of simulator steps from the same states, without a controller: no control step can be faster.
 
 {markdown_table(timed, speed)}
+
+**Whole commands**, wall-clock from start to end, medians of {COMMAND_REPEATS} runs in turns; both draw the same scenes.
+
+{markdown_table(run, commands)}
 
 **Equality.** {EPISODES} episodes each (seeds from {FIRST_SEED}) by the expert with the noise of `paradp collect`, by random
 goals ({RANDOM_STEPS} steps) and by the shipped policy (DDIM-10). *Steps*: control steps, each begun from robosuite's own

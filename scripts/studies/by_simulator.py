@@ -1,0 +1,84 @@
+"""Whole commands with robosuite's own control step and with the compiled one: how long they take, and whether they differ."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from paradp.envs.simulators import COMPILED, ORIGINAL, VARIABLE
+from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.files.tables import read_table
+
+COMMANDS = {
+    "collect": ("collect", "square", "--episodes", "40", "--seed", "310000", "--workers", "2"),
+    "evaluate": ("evaluate", "square", "--samplers", "ddim-10", "speculative-ddpm:window=8", "--episodes", "40",
+                 "--seed", "310000", "--workers", "2"),
+}  # fmt: skip
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A command, run with either control step in turns.
+
+    Attributes:
+        command: what was typed, without its output.
+        robosuite, ours: wall-clock seconds, medians, from the start of the process to its end.
+        ratio: median over the repeats.
+        outcomes: how many episodes there are.
+        same: of which so many have the same length and success.
+    """
+
+    command: str
+    robosuite: float
+    ours: float
+    ratio: float
+    outcomes: int
+    same: int
+
+
+def compare_command(name: str) -> Compared:
+    """Runs a command with both, `REPEATS` times in turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        outs = [{which: Path(folder) / f"{which}-{i}" for which in (ORIGINAL, COMPILED)} for i in range(REPEATS)]
+        times = np.array([[_run(COMMANDS[name], out, which) for which, out in pair.items()] for pair in outs])
+        theirs, ours = (_outcomes(name, outs[0][which]) for which in (ORIGINAL, COMPILED))
+    return Compared(
+        command=" ".join(("paradp", *COMMANDS[name])),
+        robosuite=median(times[:, 0]),
+        ours=median(times[:, 1]),
+        ratio=float(np.median(times[:, 0] / times[:, 1])),
+        outcomes=len(theirs),
+        same=sum(ours.get(key) == value for key, value in theirs.items()),
+    )
+
+
+def _run(command: Sequence[str], out: Path, simulator: str) -> float:
+    """Seconds that a command takes in a process of its own."""
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", "from paradp.scripts.main import main; main()", *command, "--out", str(out)],
+        env=os.environ | {VARIABLE: simulator},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    return time.perf_counter() - started
+
+
+def _outcomes(name: str, out: Path) -> dict[tuple[object, ...], tuple[int, bool]]:
+    """Length and success of every episode."""
+    if name == "collect":
+        demonstrations = Demonstrations.open(out)
+        lengths = np.diff(demonstrations.episode_ends, prepend=0).tolist()
+        return {(seed,): (length, True) for seed, length in zip(demonstrations.seeds.tolist(), lengths, strict=True)}
+    tables = {
+        path.parent.name: read_table(path, ("seed", "steps", "success")) for path in out.glob("cells/*/episodes.parquet")
+    }
+    return {(cell, row.seed): (row.steps, row.success) for cell, table in tables.items() for row in table.itertuples()}
