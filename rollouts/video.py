@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from paradp.policy.files.writing import link_target
+from paradp.policy.files.writing import file_place
 from paradp.rollouts.captions import Caption, Captions
 from paradp.rollouts.directory import PARTIAL_FILM
 from paradp.rollouts.records import Episode, StepRecord
@@ -85,7 +85,7 @@ class VideoRecorder:
         if filming := self._films.pop(episode.seed, None):
             filming.end(episode.success)
             ending = "success" if episode.success else "failure"
-            self._partial(episode.seed).replace(link_target(self._directory / f"{episode.seed}-{ending}.mp4"))
+            self._partial(episode.seed).replace(file_place(self._directory / f"{episode.seed}-{ending}.mp4"))
 
     def _partial(self, seed: int) -> Path:
         return self._directory / f"{seed}{PARTIAL_FILM}"
@@ -127,7 +127,7 @@ def side_by_side(films: Sequence[Path], path: Path) -> None:
     if not films:
         raise ValueError("there is no film to show")
     columns = len(films) if len(films) <= 4 else math.ceil(math.sqrt(len(films)))
-    place = link_target(path)
+    place = file_place(path)
     partial = place.with_suffix(PARTIAL_FILM)
     with ExitStack() as stack:
         opened = [stack.enter_context(av.open(str(film))) for film in films]

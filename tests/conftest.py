@@ -12,11 +12,15 @@ from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.networks import build_network
 from paradp.policy.training import TrainedPolicy, spec_for
 
-torch.set_num_threads(1)
-
 # How long an example takes is the machine's affair.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Runs set the number of threads, and with it the last bits of what is computed."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file so that a reader sees the old content or the new one, even if the process is killed meanwhile.
 
-    Where `path` is a link, the file that it leads to is written, and the link stays.
+    A link is followed as `file_place` says.
 
     Raises:
         OSError: the file cannot be written, such as on a full disk; the old one is kept.
@@ -24,13 +24,13 @@ def write_whole(path: Path, content: bytes) -> None:
 def written_whole(path: Path) -> Iterator[Path]:
     """Gives another name beside the file to write to, which takes its place at the end; after an error the old file is kept.
 
-    Where `path` is a link, that file is the one that it leads to.
+    A link is followed as `file_place` says.
 
     Raises:
         OSError: what writing raised, in the name of `path`.
     """
     with naming_file(path):
-        place = link_target(path)
+        place = file_place(path)
         partial = place.with_name(f".{place.name}.partial-{os.getpid()}")
         try:
             yield partial
@@ -40,8 +40,19 @@ def written_whole(path: Path) -> Iterator[Path]:
                 partial.unlink(missing_ok=True)
 
 
+def file_place(path: Path) -> Path:
+    """What is written under the name of a file: for a link the file that it leads to, if that lies in the link's own folder.
+
+    Any other link gives way to the new file, and what it leads to is not touched: a folder from somebody else may hold a
+    link to a file of the user's, or to a device.
+    """
+    place, folder = Path(os.path.realpath(path)), path.parent.resolve()
+    ours = place.is_relative_to(folder) and not place.is_symlink() and (place.is_file() or not place.exists())
+    return place if ours else folder / path.name
+
+
 def link_target(path: Path) -> Path:
-    """The file that is written under a name: for a link, what it leads to, which need not exist yet.
+    """The folder that is written under a name that the user typed: for a link, what it leads to, which need not exist yet.
 
     Raises:
         OSError: the link leads in a circle.

@@ -141,7 +141,11 @@ def test_another_grid_or_version_is_refused(finished):
         ("ddim-5,ddim-2000", {}, r"cell 'ddim-2000' is impossible: "),
         ("ddim-5", {"executes": (8, 16)}, r"cell 'ddim-5, execute 16' is impossible: .* not predicted"),
         ("ddim-5", {"disturbances": (None, "flood")}, r"cell 'ddim-5, flood' is impossible: unknown disturbance 'flood'"),
-        ("ddim-5", {"max_steps": (None, 0)}, r"cell 'ddim-5, 0 steps' is impossible: max_steps must be at least 1"),
+        (
+            "ddim-5",
+            {"max_steps": (None, 0)},
+            r"cell 'ddim-5, 0 steps' is impossible: max_steps must be from 1 to 8000, not 0",
+        ),
         ("ddim-5,ddim-5", {}, "cell 'ddim-5' is there twice"),
     ],
 )
@@ -270,7 +274,7 @@ def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):
     assert PairedLoss(200, 4, 0).upper95 < 0.05 < PairedLoss(200, 6, 0).upper95
     assert recommended(4).startswith("Pick ddim-5, ideal: the fastest (5.0 ms a plan for one robot, 2.0 times as fast")
     for said in (recommended(6), recommended(4, ms=11.0)):
-        assert said.startswith("Pick ddim-10, ideal: over these") and "no faster sampler has been shown" in said
+        assert said.startswith("Pick ddim-10, ideal: over 3 episodes") and "no faster sampler has been shown" in said
     # Of what is as fast, that which loses least.
     won = replace(comparison, runs=[with_latency(slow, 10.0), with_latency(fast, 10.0, won=4)])
     assert recommend(won).startswith(
@@ -283,7 +287,7 @@ def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):
     assert recommend(replace(comparison, runs=[with_latency(slow, 10.0), late])) == ""
     # With ten more to choose from, 4 lost are not sure enough.
     crowd = [replace(with_latency(fast, 20.0, 9), label=str(i)) for i in range(10)]
-    assert recommended(4, others=crowd).startswith("Pick ddim-10, ideal: over these")
+    assert recommended(4, others=crowd).startswith("Pick ddim-10, ideal: over 3 episodes")
 
 
 def test_an_episode_filmed_again_is_the_same_episode(finished):

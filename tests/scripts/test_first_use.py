@@ -22,7 +22,7 @@ def typed(monkeypatch, capsys):
 
     def run(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["paradp", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "150")
+        monkeypatch.setenv("COLUMNS", "300")  # sentences and cells in one line
         try:
             main()
         except SystemExit as ended:

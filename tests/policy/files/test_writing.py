@@ -1,4 +1,4 @@
-"""Files are written whole: through links, in their own names, and with nothing left over."""
+"""Files are written whole: through no link that leads out, in their own names, and with nothing left over."""
 
 import errno
 import os
@@ -22,27 +22,39 @@ WRITERS = {
 
 @pytest.mark.parametrize("there", [True, False], ids=["a file", "nothing yet"])
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_link_is_written_through(tmp_path, write, there):
-    """A link to another folder, over a second link: both stay, and the file that they lead to is written."""
-    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    out.mkdir(), elsewhere.mkdir()
+def test_a_link_inside_its_folder_is_written_through(tmp_path, write, there):
+    """Over a second link: both stay, and the file that they lead to is written."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
     if there:
-        (elsewhere / "file").write_bytes(b"old")
-    (elsewhere / "second").symlink_to("file")
-    (out / "first").symlink_to("../elsewhere/second")
-    write(out / "first")
+        (inner / "file").write_bytes(b"old")
+    (inner / "second").symlink_to("file")
+    (tmp_path / "first").symlink_to("inner/second")
+    write(tmp_path / "first")
     write(tmp_path / "plain")
-    assert (out / "first").is_symlink() and (elsewhere / "second").is_symlink()
-    assert (elsewhere / "file").read_bytes() == (tmp_path / "plain").read_bytes() != b"old"
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()) == ["file", "plain"]
+    assert (tmp_path / "first").is_symlink() and (inner / "second").is_symlink()
+    assert (inner / "file").read_bytes() == (tmp_path / "plain").read_bytes() != b"old"
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert sorted(path.name for path in files) == ["file", "plain"]
 
 
-def test_a_link_that_leads_in_a_circle_is_refused(tmp_path):
-    (tmp_path / "here").symlink_to("there")
-    (tmp_path / "there").symlink_to("here")
-    with pytest.raises(OSError, match="here") as refused:
-        write_whole(tmp_path / "here", b"new")
-    assert refused.value.errno == errno.ELOOP and (tmp_path / "here").is_symlink()
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_link_out_of_its_folder_gives_way(tmp_path, write):
+    """A folder from somebody else must not reach a file of the user's, nor a device."""
+    out, pipe, secret = tmp_path / "out", tmp_path / "pipe", tmp_path / "secret"
+    out.mkdir()
+    os.mkfifo(pipe)
+    secret.write_bytes(b"mine")
+    targets = {"file": secret, "pipe": pipe, "folder": tmp_path, "nothing": tmp_path / "none", "circle": out / "circle"}
+    for name, target in targets.items():
+        (out / name).symlink_to(target)
+        write(out / name)
+    assert secret.read_bytes() == b"mine" and pipe.is_fifo() and not (tmp_path / "none").exists()
+    assert all((out / name).is_file() and not (out / name).is_symlink() for name in targets)
+    (out / "a-pipe-here").symlink_to(out / "pipe-here")
+    os.mkfifo(out / "pipe-here")
+    write(out / "a-pipe-here")
+    assert (out / "pipe-here").is_fifo() and not (out / "a-pipe-here").is_symlink()
 
 
 def test_a_full_disk_is_told_of_in_the_name_of_the_file(tmp_path):
