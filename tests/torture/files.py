@@ -13,7 +13,7 @@ import numpy as np
 
 from torture import world as worlds
 from torture.amounts import Amounts
-from torture.mutations import Trap, spoil
+from torture.mutations import DEVICE, Trap, spoil
 from torture.opening import MOST_MB, MOST_SECONDS
 from torture.specimens import KINDS, SECRET
 from torture.tally import Tally
@@ -50,6 +50,8 @@ def _try(kind: str, world: World, rng: random.Random | None, trap: Trap, opener:
     if rng is None and answer["outcome"] != "read":
         tally.fault("unexplained", f"{what}: {answer}")
     _judge(what, answer, tally)
+    if not DEVICE.is_char_device():
+        tally.fault("unsafe", f"{what}: a device was written over")
     if trap.canary.exists():
         tally.fault("executed", what)
         worlds.remove(trap.canary)

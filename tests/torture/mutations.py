@@ -16,6 +16,10 @@ import numpy as np
 from torture.specimens import SECRET
 
 
+# A file without an end.
+DEVICE = Path("/dev/zero")
+
+
 @dataclass(frozen=True)
 class Trap:
     """What a hostile file tries to reach.
@@ -140,7 +144,7 @@ def _pipe(file: Path, rng: random.Random, trap: Trap) -> None:
 def _device(file: Path, rng: random.Random, trap: Trap) -> None:
     """A link to a file without an end."""
     file.unlink()
-    file.symlink_to("/dev/zero")
+    file.symlink_to(DEVICE)
 
 
 def _loop(file: Path, rng: random.Random, trap: Trap) -> None:
