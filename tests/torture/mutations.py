@@ -15,7 +15,6 @@ import numpy as np
 
 from torture.specimens import SECRET
 
-
 # A file without an end.
 DEVICE = Path("/dev/zero")
 
