@@ -67,16 +67,16 @@ class Figures:
 def study_simulator(context: Context) -> None:
     """Writes OUT/simulator.md and simulator.json, of every task of robosuite's."""
     entries = {name: entry for name, entry in all_tasks().items() if isinstance(entry.task, RobosuiteTask)}
-    speed = {name: _speed(entry) for name, entry in each("speed", list(entries.items()))}
-    cases = [
-        (name, convention, controller)
+    speed = {name: _speed(entries[name]) for name in each("speed", list(entries))}
+    cases = {
+        f"{name} {convention} {controller}": (name, convention, controller)
         for name, entry in entries.items()
         for convention in entry.task.conventions
         for controller in controllers(entry, convention)
-    ]
+    }
     with Workers(cores()) as pool:
-        told = {case: pool.submit(compare, *case) for case in cases}
-        equality = {" ".join(case): told[case].result() for case in each("equality", cases)}
+        told = {label: pool.submit(compare, *case) for label, case in cases.items()}
+        equality = {label: told[label].result() for label in each("equality", list(cases))}
     commands = [compare_command(name) for name in each("commands", list(COMMANDS))]
     figures = Figures(equality, speed, commands)
     write_report(context.out / "simulator.md", "The compiled control step beside robosuite's", _page(figures))
