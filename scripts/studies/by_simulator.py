@@ -78,7 +78,10 @@ def _outcomes(name: str, out: Path) -> dict[tuple[object, ...], tuple[int, bool]
         demonstrations = Demonstrations.open(out)
         lengths = np.diff(demonstrations.episode_ends, prepend=0).tolist()
         return {(seed,): (length, True) for seed, length in zip(demonstrations.seeds.tolist(), lengths, strict=True)}
-    tables = {
-        path.parent.name: read_table(path, ("seed", "steps", "success")) for path in out.glob("cells/*/episodes.parquet")
-    }
-    return {(cell, row.seed): (row.steps, row.success) for cell, table in tables.items() for row in table.itertuples()}
+    outcomes: dict[tuple[object, ...], tuple[int, bool]] = {}
+    columns = ("seed", "steps", "success")
+    for path in out.glob("cells/*/episodes.parquet"):
+        table = read_table(path, columns)
+        for seed, steps, success in zip(*(table[name].tolist() for name in columns), strict=True):
+            outcomes[path.parent.name, seed] = steps, success
+    return outcomes
