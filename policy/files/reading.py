@@ -1,5 +1,6 @@
 """Reading small files from outside: a regular file, no larger than it may be, and JSON that is nothing but JSON."""
 
+import errno
 import hashlib
 import json
 import math
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from paradp.policy.files.limits import JSON_DEPTH, JSON_VALUES
+
+_ZEROS = bytes(2**20)
 
 T = TypeVar("T")
 
@@ -65,7 +68,36 @@ def read_text(path: Path, most_bytes: int, inside: bool = True) -> str:
 def sha256(path: Path, most_bytes: int) -> str:
     """The digest of a file, read piece by piece; errors as of `open_regular`."""
     with open_regular(path, most_bytes) as (file, _):
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest(file)
+
+
+def digest(file: BufferedReader) -> str:
+    """The SHA-256 of an open file. Holes are not read: a sparse file may claim any length and take no place."""
+    found, number = hashlib.sha256(), file.fileno()
+    size, at = os.fstat(number).st_size, 0
+    while at < size:
+        begin, end = _next_data(number, at, size)
+        for start in range(at, begin, len(_ZEROS)):
+            found.update(_ZEROS[: begin - start])
+        file.seek(begin)
+        while begin < end and (piece := file.read(min(len(_ZEROS), end - begin))):
+            found.update(piece)
+            begin += len(piece)
+        at = end
+    return found.hexdigest()
+
+
+def _next_data(number: int, at: int, size: int) -> tuple[int, int]:
+    """Where the next bytes that are stored begin and end, from a place on; both are `size` where none are left."""
+    if not hasattr(os, "SEEK_DATA"):
+        return at, size
+    try:
+        begin = os.lseek(number, at, os.SEEK_DATA)
+        return begin, os.lseek(number, begin, os.SEEK_HOLE)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+            return size, size
+        return at, size  # a file system that does not tell
 
 
 def parse_json(content: str | bytes, constants: bool = False) -> Any:

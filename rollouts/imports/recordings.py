@@ -10,7 +10,6 @@ Sources: robomimic's dataset documentation ("Dataset Structure and Creation"), a
 `collect_human_demonstrations.py`.
 """
 
-import hashlib
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import numpy as np
 
 from paradp.envs.lookup import find
 from paradp.policy.files import hdf5
+from paradp.policy.files.reading import digest
 from paradp.policy.wording import counted
 from paradp.rollouts.imports.settings import Settings, read_settings
 
@@ -132,9 +132,9 @@ def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
         others = sorted(key for key in data[names[0]] if key.startswith(ACTIONS) and key != actions)
         masks = hdf5.name_lists(hdf5.group(file, "mask")) if "mask" in file else {}
     with path.open("rb") as raw:
-        digest = hashlib.file_digest(raw, "sha256").hexdigest()
+        sha256 = digest(raw)
     settings = replace(settings, control_hz=settings.control_hz or _rate_of(recordings[0]))
-    return RecordedFile(path, digest, settings, recordings, masks, others, unread)
+    return RecordedFile(path, sha256, settings, recordings, masks, others, unread)
 
 
 def _absent(count: int) -> str:

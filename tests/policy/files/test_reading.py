@@ -1,6 +1,7 @@
 """The small readers: JSON by the letter, regular files inside their folder, headers of safetensors, frames of zstd."""
 
 import contextlib
+import hashlib
 import io
 import json
 import struct
@@ -14,7 +15,7 @@ from numcodecs.zstd import Zstd
 from safetensors.torch import save_file
 
 from paradp.policy.files import limits
-from paradp.policy.files.reading import parse_json, read_bytes, read_json, read_object, read_text
+from paradp.policy.files.reading import parse_json, read_bytes, read_json, read_object, read_text, sha256
 from paradp.policy.files.tables import column_names, read_table
 from paradp.policy.files.tensors import TensorFile
 from paradp.policy.files.zstd import check_frame
@@ -226,3 +227,21 @@ def test_the_limits_let_everything_real_through():
     thousand = {"_class_name": "DDPMScheduler", "num_train_timesteps": 1000, "trained_betas": [0.01] * 1000}
     assert spec(UnetConfig(), schedule=thousand).horizons.predict == 64
     assert limits.MOST_NUMBERS > 2 * 10**8
+
+
+@pytest.mark.parametrize(
+    "holes", [(), ((0, 5_000_000),), ((3_000_000, 4_000_000),), ((100, 2_500_000), (6_000_000, 9_000_001))]
+)
+def test_a_digest_is_of_the_whole_file_holes_and_all(tmp_path, holes):
+    content = bytearray(np.random.default_rng(0).bytes(9_000_001))
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        at = 0
+        for begin, end in (*holes, (len(content), len(content))):
+            file.write(content[at:begin])
+            content[begin:end] = bytes(end - begin)
+            file.seek(end)
+            at = end
+        file.truncate(len(content))
+    assert path.read_bytes() == content
+    assert sha256(path, len(content)) == hashlib.sha256(content).hexdigest()
