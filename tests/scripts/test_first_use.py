@@ -12,6 +12,7 @@ from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy.demonstrations import DemonstrationEpisode, Demonstrations
 from paradp.policy.training_config import TrainingConfig
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
+from paradp.scripts.console import console
 from paradp.scripts.drive import _preparing
 from paradp.scripts.main import main
 
@@ -22,7 +23,8 @@ def typed(monkeypatch, capsys):
 
     def run(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["paradp", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "300")  # sentences and cells in one line
+        monkeypatch.setattr(console, "_width", 300)  # sentences and cells in one line, whatever an earlier test had
+        monkeypatch.setenv("COLUMNS", "300")
         try:
             main()
         except SystemExit as ended:
