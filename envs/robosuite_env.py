@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ClosedEnvironmentError
 
 from paradp.envs import simulators
 from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, HAND_CONVENTIONS
@@ -82,10 +83,6 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     Control steps are made by compiled code where it knows the robot and its controller, see `paradp.envs.simulators`.
 
-    Attributes:
-        simulator: `"compiled"` or `"robosuite"`.
-        releases_gil: whether steps of several environments may overlap in threads.
-
     With a disturbance the scene begins as without, and `info["disturbed"]` says whether it has acted in this episode.
 
     Args:
@@ -94,10 +91,16 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         render_mode: `None` or `"rgb_array"`.
         render_size: height and width of a frame in pixels.
         disturbance: `None`, `"push"` or `"belt"`, see `paradp.envs.disturbances`.
+        simulator: `"compiled"` or `"robosuite"`; by default what `PARADP_SIMULATOR` says, and else `"compiled"`.
+
+    Attributes:
+        simulator: which of them makes the control steps.
+        releases_gil: whether steps of several environments may overlap in threads.
 
     Raises:
-        ValueError: the action convention, render mode or disturbance is unknown, the task's first object cannot be
-            disturbed, or an action is not finite or holds a rotation that is none (two rows that are zero or parallel).
+        ValueError: the action convention, render mode, disturbance or simulator is unknown, the task's first object cannot
+            be disturbed, or an action is not finite or holds a rotation that is none (two rows that are zero or parallel).
+        ClosedEnvironmentError: it is used after `close`.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
@@ -109,6 +112,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         render_mode: str | None = None,
         render_size: tuple[int, int] = (512, 512),
         disturbance: str | None = None,
+        simulator: str | None = None,
     ):
         if action_convention not in task.conventions:
             known = ", ".join(task.conventions)
@@ -127,16 +131,22 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._robosuite = _make_robosuite(task, self.convention.controller_options())
         # Lift draws the size of its cube when it is built, so all instances are built from one seed.
         self._seed(None)
-        self.simulator = simulators.choose(self._robosuite)
+        self.simulator = simulators.choose(self._robosuite, simulator)
         self.releases_gil = self.simulator == simulators.COMPILED
         self._slices = _slices(task.observation)
         self._disturbance_rng = np.random.default_rng()
+        # Bound to the simulation by `_bind`, and to nothing once that is freed.
         self._sim: Any = None
+        self._simulator: Any = None
+        self._grip_position: Any = None
+        self._seen_arrays: Any = None
+        self._disturbed: Any = None
         self._renderer: Any = None
         self._render_size = render_size
         self._bind()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        self._check_open()
         super().reset(seed=seed)
         if seed is not None:
             self._seed(seed)
@@ -153,6 +163,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._observe(), self._info(False)
 
     def step(self, action: np.ndarray):
+        self._check_open()
         action = np.asarray(action)
         if action.shape != self.action_space.shape:
             raise ValueError(f"the action has shape {action.shape}, {self.convention.name} needs {self.action_space.shape}")
@@ -180,6 +191,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         Raises:
             ValueError: it has another length.
         """
+        self._check_open()
         size = 1 + self._sim.model.nq + self._sim.model.nv
         if state.shape != (size,):
             raise ValueError(f"a state of the task {self.task.name!r} has {size} values, not {state.shape}")
@@ -201,6 +213,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         Raises:
             OSError: frames cannot be drawn here; the message says why (`paradp.envs.rendering`).
         """
+        self._check_open()
         if self._renderer is None:
             self._renderer = _make_renderer(self._sim.model._model, *self._render_size)
         renderer, options = self._renderer
@@ -215,6 +228,12 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
                 self._renderer = None
         finally:
             self._robosuite.close()
+            # What points into the memory that was just freed.
+            self._sim = self._simulator = self._seen_arrays = self._grip_position = self._disturbed = None
+
+    def _check_open(self) -> None:
+        if self._sim is None:
+            raise ClosedEnvironmentError("the environment is closed")
 
     def _seed(self, seed: int | None) -> None:
         # Placement samplers and robots hold a reference to this generator, so its state is set, not replaced.

@@ -74,16 +74,22 @@ def matrix_to_rotvec(matrix: np.ndarray) -> np.ndarray:
 
 def rotvec_to_matrix(rotvec: np.ndarray) -> np.ndarray:
     """The rotation matrix `[3, 3]` of one axis times angle in radians, `[3]`."""
-    x, y, z = rotvec.tolist()
+    return np.array(quaternion_rows(*rotvec_quaternion(*rotvec.tolist())))
+
+
+def rotvec_quaternion(x: float, y: float, z: float) -> tuple[float, float, float, float]:
+    """The unit quaternion x, y, z, w of an axis times an angle in radians. Compiled code calls it, too."""
     angle = math.sqrt(x * x + y * y + z * z)
     scale = math.sin(angle / 2) / angle if angle > 0 else 0.5
-    x, y, z, w = scale * x, scale * y, scale * z, math.cos(angle / 2)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
+    return scale * x, scale * y, scale * z, math.cos(angle / 2)
+
+
+def quaternion_rows(x: float, y: float, z: float, w: float) -> tuple[tuple[float, float, float], ...]:
+    """The three rows of the rotation matrix of a unit quaternion. Compiled code calls it, too."""
+    return (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     )
 
 

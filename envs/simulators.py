@@ -31,25 +31,22 @@ class Simulator(NamedTuple):
     succeeds: Check
 
 
-def asked_for() -> str:
-    """The simulator that the environment variable names, or the default.
+def asked_for(name: str | None = None) -> str:
+    """The simulator of that name; by default the one that the environment variable names, and else the compiled one.
 
     Raises:
-        ValueError: it names none.
+        ValueError: there is none of that name.
     """
-    name = os.environ.get(VARIABLE) or COMPILED
-    if name not in (COMPILED, ORIGINAL):
-        raise ValueError(f"{VARIABLE}={name!r} is no simulator; there are: {COMPILED}, {ORIGINAL}")
-    return name
+    wanted = name or os.environ.get(VARIABLE) or COMPILED
+    if wanted not in (COMPILED, ORIGINAL):
+        origin = "" if name else f"{VARIABLE}="
+        raise ValueError(f"{origin}{wanted!r} is no simulator; there are: {COMPILED}, {ORIGINAL}")
+    return wanted
 
 
-def choose(env: Any) -> str:
-    """The name of the simulator for a robosuite environment.
-
-    Raises:
-        ValueError: see `asked_for`.
-    """
-    if asked_for() == ORIGINAL:
+def choose(env: Any, name: str | None = None) -> str:
+    """The name of the simulator for a robosuite environment; `asked_for` says what `name` means, and what is raised."""
+    if asked_for(name) == ORIGINAL:
         return ORIGINAL
     from paradp.envs.compiled.step import find_problem, prepare
 

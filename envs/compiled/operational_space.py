@@ -16,7 +16,9 @@ from robosuite.utils.transform_utils import quat2mat
 
 from paradp.envs.compiled.linear_algebra import cholesky, compiled, forward, solve
 from paradp.envs.compiled.mujoco_functions import mj_fullM, mj_jacSite, mj_step1, mj_step2
+from paradp.envs.rotations import quaternion_rows, rotvec_quaternion
 
+_quaternion, _rows = compiled(rotvec_quaternion), compiled(quaternion_rows)
 # Of the torques that draw the arm back to its first pose (robosuite's `nullspace_torques`).
 NULLSPACE_KP = 10.0
 
@@ -148,40 +150,15 @@ def _drive(sim, gripper, grip):
 def _goal(sim, arm, action):
     """Position `[3]` and rotation `[3, 3]` in the world that an action asks for at the present pose."""
     if not arm.relative:
-        return action[:3].copy(), _rotation(action[3:6])
+        return action[:3].copy(), np.array(_rows(*_quaternion(action[3], action[4], action[5])))
     step = np.empty(6)
     for i in range(6):
         clipped = min(max(action[i], arm.input_low[i]), arm.input_high[i])
         step[i] = (clipped - arm.input_centre[i]) * arm.scale[i] + arm.output_centre[i]
     # robosuite's own conversion, for it is of single precision.
-    turn = quat2mat(_quaternion(step[3:]))
+    turn = quat2mat(np.array(_quaternion(step[3], step[4], step[5])))
     present = np.dot(arm.base.T, sim.site_xmat[arm.site].copy().reshape(3, 3))
     return sim.site_xpos[arm.site] + np.dot(arm.base, step[:3]), np.dot(arm.base, np.dot(turn, present))
-
-
-@compiled
-def _quaternion(rotvec):
-    """Of an axis times an angle, `[3]`: x, y, z, w."""
-    angle = np.sqrt(rotvec[0] ** 2 + rotvec[1] ** 2 + rotvec[2] ** 2)
-    scale = np.sin(angle / 2) / angle if angle > 0 else 0.5
-    quaternion = np.empty(4)
-    for i in range(3):
-        quaternion[i] = scale * rotvec[i]
-    quaternion[3] = np.cos(angle / 2)
-    return quaternion
-
-
-@compiled
-def _rotation(rotvec):
-    """The matrix `[3, 3]` of an axis times an angle, `[3]`."""
-    x, y, z, w = _quaternion(rotvec)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
 
 
 @compiled

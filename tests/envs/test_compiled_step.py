@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from paradp.envs import TASKS, RobosuiteTask, find_task
 from paradp.envs.compiled import linear_algebra
-from paradp.envs.simulators import COMPILED, ORIGINAL, VARIABLE
+from paradp.envs.simulators import COMPILED, ORIGINAL
+from paradp.scripts.studies.same_physics import Moment, state
 
 HAND_TASKS = [name for name, entry in TASKS.items() if isinstance(entry.task, RobosuiteTask)]
 CONVENTIONS = ("absolute", "delta")
@@ -20,9 +21,8 @@ EQUAL = 1e-10
 
 
 def make(task, convention, simulator, **options):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, simulator)
-        return gymnasium.make(find_task(task).task.env_id, action_convention=convention, **options).unwrapped
+    made = gymnasium.make(find_task(task).task.env_id, action_convention=convention, simulator=simulator, **options)
+    return made.unwrapped
 
 
 @pytest.fixture(
@@ -45,21 +45,6 @@ def three(request):
 @pytest.fixture(scope="module")
 def pair(three):
     return three[:2]
-
-
-def state(env):
-    data = env._sim.data
-    return np.concatenate([data.qpos, data.qvel])
-
-
-def take_state(ours, original):
-    """Puts one environment where the other one is, in all that MuJoCo keeps."""
-    import mujoco  # after paradp has chosen its OpenGL
-
-    mujoco.mj_copyData(ours._sim.data._data, ours._sim.model._model, original._sim.data._data)
-    ours._robosuite.robots[0].gripper["right"].current_action[:] = (
-        original._robosuite.robots[0].gripper["right"].current_action
-    )
 
 
 def wander(env, observation, rng, steps):
@@ -112,8 +97,9 @@ def test_every_step_from_robosuites_own_state_ends_in_its_next_one(three):
     departed = 0
     for step, action in enumerate(wander(original, start, rng, 50)):
         if step:
+            now = Moment.of(original)
             for env in (ours, shaken):
-                take_state(env, original)
+                now.put(env)
             shaken._sim.data.qpos[:] += 1e-15 * rng.choice([-1, 1], shaken._sim.model.nq)
         (_, *told), (_, *told_by_robosuite), _ = (env.step(action) for env in (ours, original, shaken))
         assert told == told_by_robosuite

@@ -9,6 +9,7 @@ from dataclasses import replace
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.error import ClosedEnvironmentError
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
@@ -192,8 +193,13 @@ def test_a_closed_environment_holds_no_simulator(disturbance):
     env.render()
     env.step(np.concatenate([observation["eef_pos"], observation["eef_rot6d"], [-1]]).astype(np.float32))
     data = weakref.ref(env._sim.data._data)
+    state = env._sim.get_state().flatten()
     env.close()
     assert data() is None
+    # Its memory is free: whoever goes on gets an error, not another's numbers or a crash.
+    for use in (env.reset, env.render, lambda: env.step(env.action_space.low), lambda: env.see(state)):
+        with pytest.raises(ClosedEnvironmentError, match="the environment is closed"):
+            use()
     env.close()
 
 

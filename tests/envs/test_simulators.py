@@ -35,6 +35,8 @@ def test_an_unknown_simulator_is_refused(monkeypatch):
     monkeypatch.setenv(VARIABLE, "robosuit")
     with pytest.raises(ValueError, match="PARADP_SIMULATOR='robosuit' is no simulator; there are: compiled, robosuite"):
         gymnasium.make("paradp/Lift-v0")
+    with pytest.raises(ValueError, match=r"^'mujoco' is no simulator"):
+        gymnasium.make("paradp/Lift-v0", simulator="mujoco")
 
 
 def arm(robosuite):
