@@ -15,13 +15,14 @@ import numpy as np
 from paradp.envs.simulators import COMPILED, ORIGINAL, VARIABLE
 from paradp.policy.demonstrations import Demonstrations
 from paradp.policy.files.tables import read_table
+from paradp.scripts.studies.turns import Ratio
 
 COMMANDS = {
     "collect": ("collect", "square", "--episodes", "40", "--seed", "310000", "--workers", "2"),
     "evaluate": ("evaluate", "square", "--samplers", "ddim-10", "--episodes", "40",
                  "--seed", "310000", "--workers", "2"),
 }  # fmt: skip
-REPEATS = 2
+REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Compared:
     Attributes:
         command: what was typed, without its output.
         robosuite, ours: wall-clock seconds, medians, from the start of the process to its end.
-        ratio: median over the repeats.
+        ratio: robosuite's over ours.
         outcomes: how many episodes there are.
         same: of which so many have the same length and success.
     """
@@ -39,7 +40,7 @@ class Compared:
     command: str
     robosuite: float
     ours: float
-    ratio: float
+    ratio: Ratio
     outcomes: int
     same: int
 
@@ -54,7 +55,7 @@ def compare_command(name: str) -> Compared:
         command=" ".join(("paradp", *COMMANDS[name])),
         robosuite=median(times[:, 0]),
         ours=median(times[:, 1]),
-        ratio=float(np.median(times[:, 0] / times[:, 1])),
+        ratio=Ratio.of(times[:, 0], times[:, 1]),
         outcomes=len(theirs),
         same=sum(ours.get(key) == value for key, value in theirs.items()),
     )

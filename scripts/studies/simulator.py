@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from paradp.envs import RobosuiteTask, TaskEntry, all_tasks
+from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, TaskEntry, all_tasks
 from paradp.envs.compiled.operational_space import mujoco_steps
 from paradp.envs.simulators import COMPILED, ORIGINAL
 from paradp.policy.files import write_whole
+from paradp.rollouts.environments import Environments, Scenery, make_envs
 from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers
 from paradp.scripts.console import each
@@ -25,6 +26,7 @@ from paradp.scripts.studies.same_physics import (
     FIRST_SEED,
     RANDOM_STEPS,
     SHAKE,
+    SHAKES,
     SHARE,
     Equality,
     compare,
@@ -32,13 +34,15 @@ from paradp.scripts.studies.same_physics import (
     environments,
     make_controller,
 )
+from paradp.scripts.studies.turns import Ratio
 
-REPEATS, TIMED_STEPS = 7, 150
+REPEATS, MOST_STEPS = 7, 150
+ENVIRONMENTS, STEPS_TOGETHER = 10, 60
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Control steps a second on one core, medians; the ratios are of each repeat.
+    """Control steps a second on one core, medians.
 
     Attributes:
         robosuite: the whole environment's step, with robosuite's control step and rule.
@@ -51,16 +55,26 @@ class Speed:
     robosuite: float
     ours: float
     ceiling: float
-    ratio: float
-    share: float
+    ratio: Ratio
+    share: Ratio
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Control steps a second of `ENVIRONMENTS` environments together, stepped by one thread and by two; medians."""
+
+    one: float
+    two: float
+    ratio: Ratio
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Equality by task, convention and controller; speed by task; whole commands."""
+    """Equality by task, convention and controller; speed by task; environments in threads; whole commands."""
 
     equality: dict[str, Equality]
     speed: dict[str, Speed]
+    threads: Threads
     commands: list[Compared]
 
 
@@ -68,6 +82,7 @@ def study_simulator(context: Context) -> None:
     """Writes OUT/simulator.md and simulator.json, of every task of robosuite's."""
     entries = {name: entry for name, entry in all_tasks().items() if isinstance(entry.task, RobosuiteTask)}
     speed = {name: _speed(entries[name]) for name in each("speed", list(entries))}
+    threads = _threads()
     cases = {
         f"{name} {convention} {controller}": (name, convention, controller)
         for name, entry in entries.items()
@@ -78,14 +93,14 @@ def study_simulator(context: Context) -> None:
         told = {label: pool.submit(compare, *case) for label, case in cases.items()}
         equality = {label: told[label].result() for label in each("equality", list(cases))}
     commands = [compare_command(name) for name in each("commands", list(COMMANDS))]
-    figures = Figures(equality, speed, commands)
+    figures = Figures(equality, speed, threads, commands)
     write_report(context.out / "simulator.md", "The compiled control step beside robosuite's", _page(figures))
     write_whole(context.out / "simulator.json", TypeAdapter(Figures).dump_json(figures, indent=2) + b"\n")
 
 
 def _page(figures: Figures) -> str:
     speed = [
-        [name, f"{one.robosuite:.0f}", f"{one.ours:.0f}", f"{one.ceiling:.0f}", f"{one.ratio:.2f}", f"{one.share:.0%}"]
+        [name, f"{one.robosuite:.0f}", f"{one.ours:.0f}", f"{one.ceiling:.0f}", _text(one.ratio), _text(one.share)]
         for name, one in figures.speed.items()
     ]
     equality = [
@@ -102,31 +117,39 @@ def _page(figures: Figures) -> str:
         for case, one in figures.equality.items()
     ]
     commands = [
-        [f"`{one.command}`", f"{one.robosuite:.0f}", f"{one.ours:.0f}", f"{one.ratio:.2f}", f"{one.same} of {one.outcomes}"]
+        [f"`{one.command}`", f"{one.robosuite:.0f}", f"{one.ours:.0f}", _text(one.ratio), f"{one.same} of {one.outcomes}"]
         for one in figures.commands
     ]
     run = ["command", "robosuite, s", "compiled, s", "ratio", "same length and success"]
     timed = ["task", "robosuite", "compiled", "MuJoCo alone", "compiled / robosuite", "compiled / MuJoCo alone"]
     compared = ["task", "actions", "controller", "steps", "worst", "over", "unexplained", "free runs", "same end", "shaken"]
+    together = figures.threads
     return f"""
 **Speed.** Control steps a second of the whole environment (`env.step` with observation, reward and success) on one core, the
-same {TIMED_STEPS} actions of the expert (random ones where there is none) in turns, medians of {REPEATS} repeats. *MuJoCo
-alone* makes the same number of simulator steps from the same states, without a controller: no control step can be faster.
+same actions in turns: those of an expert's episode, at most {MOST_STEPS}, or random ones where there is no expert. Medians
+of {REPEATS} repeats; ratios with the middle half of the repeats. *MuJoCo alone* makes the same number of simulator steps
+from the same states, without a controller: no control step can be faster.
 
 {markdown_table(timed, speed)}
+
+{ENVIRONMENTS} environments of Square in one process, {STEPS_TOGETHER} control steps each: {together.one:.0f} control steps a
+second by one thread, {together.two:.0f} by two, ratio {_text(together.ratio)}.
 
 **Whole commands**, wall-clock from start to end, medians of {COMMAND_REPEATS} runs in turns; both draw the same scenes.
 
 {markdown_table(run, commands)}
 
 **Equality.** {EPISODES} episodes each (seeds from {FIRST_SEED}) by the expert with the noise of `paradp collect`, by random
-goals ({RANDOM_STEPS} steps) and by the shipped policy (DDIM-10). *Steps*: control steps, each begun from robosuite's own
-state; *worst*: the largest difference of a position or velocity after one (m, rad, and per second); *over*: how many differ
-by more than {EQUAL:.0e}; *unexplained*: how many of those differ by over {1 / SHARE:.0f} times what robosuite's own step
-departs by when it begins {SHAKE:.0e} aside. Contacts amplify: a step in which a finger begins to slip multiplies the last
-bit by a billion. *Free runs*: how many stay within {EQUAL:.0e} to their end, and how many more leave it no earlier and no
-further than robosuite leaves itself when it is shaken by {SHAKE:.0e} in every step. *Same end*: how many have the same
-success and length; *shaken*: the same of robosuite, shaken.
+goals ({RANDOM_STEPS} steps) and by the shipped policy (DDIM-10).
+
+- *Steps*: control steps, each begun from robosuite's own state. *Worst*: the largest difference of a position or velocity
+  after one (m, rad, and per second). *Over*: how many differ by more than {EQUAL:.0e}. Contacts amplify: a step in which a
+  finger begins to slip multiplies the last bit by a billion.
+- *Unexplained*: how many of those differ by over {1 / SHARE:.0f} times what robosuite's own step departs by when it begins
+  {SHAKE:.0e} aside, in any of {SHAKES} directions.
+- *Free runs*: how many stay within {EQUAL:.0e} to their end, and how many more leave it no earlier and no further than
+  robosuite leaves itself in one of {SHAKES} runs in which it is shaken by {SHAKE:.0e} in every step.
+- *Same end*: how many have the same success and length; *shaken*: the same of the first of those runs.
 
 {markdown_table(compared, equality)}
 """
@@ -136,19 +159,52 @@ def _speed(entry: TaskEntry) -> Speed:
     convention = entry.task.conventions[0]
     with environments(entry, convention, (ORIGINAL, COMPILED)) as (original, ours):
         actions = _actions(entry, original)
-        times = np.array([[_timed(original, actions), _timed(ours, actions), _bare(ours, actions)] for _ in range(REPEATS)])
-    robosuite, compiled, bare = (len(actions) / np.median(times, 0)).tolist()
-    ratio, share = (float(np.median(times[:, i] / times[:, 1])) for i in (0, 2))
-    return Speed(robosuite, compiled, bare, ratio, share)
+        times = [(_timed(original, actions), _timed(ours, actions), _bare(ours, actions)) for _ in range(REPEATS)]
+    theirs, compiled, bare = np.array(times).T
+    return Speed(
+        robosuite=_rate(len(actions), theirs),
+        ours=_rate(len(actions), compiled),
+        ceiling=_rate(len(actions), bare),
+        ratio=Ratio.of(theirs, compiled),
+        share=Ratio.of(bare, compiled),
+    )
+
+
+def _threads() -> Threads:
+    places = [make_envs(Scenery("square"), ENVIRONMENTS, threads) for threads in (1, 2)]
+    one, two = np.array([[_together(envs) for envs in places] for _ in range(REPEATS)]).T
+    for envs in places:
+        envs.close()
+    steps = ENVIRONMENTS * STEPS_TOGETHER
+    return Threads(one=_rate(steps, one), two=_rate(steps, two), ratio=Ratio.of(one, two))
+
+
+def _together(envs: Environments) -> float:
+    """Seconds in which all environments hold still for `STEPS_TOGETHER` control steps."""
+    observations = envs.reset({place: FIRST_SEED + place for place in range(ENVIRONMENTS)})
+    actions = {place: ACTION_CONVENTIONS["absolute"].hold(None, seen) for place, seen in observations.items()}
+    started = time.perf_counter()
+    for _ in range(STEPS_TOGETHER):
+        envs.step(actions)
+    return time.perf_counter() - started
+
+
+def _rate(steps: int, seconds: np.ndarray) -> float:
+    """Control steps a second, by the median of repeats."""
+    return steps / float(np.median(seconds))
+
+
+def _text(ratio: Ratio) -> str:
+    return f"{ratio.median:.2f} ({ratio.low:.2f}–{ratio.high:.2f})"
 
 
 def _actions(entry: TaskEntry, env: Any) -> list[np.ndarray]:
-    """What the expert does, over again from the first scene where it is done sooner."""
+    """What the expert does in an episode, or random goals where there is no expert."""
     actor = make_controller(entry, entry.task.conventions[0], "random" if entry.expert is None else "expert")
     observation, _ = env.reset(seed=FIRST_SEED)
     actor.reset(FIRST_SEED)
     actions: list[np.ndarray] = []
-    while len(actions) < TIMED_STEPS:
+    while len(actions) < MOST_STEPS:
         actions.append(actor.act(observation).action)
         observation, _, ended, *_ = env.step(actions[-1])
         if ended:
