@@ -181,6 +181,7 @@ def _compare(configs: "list[RolloutConfig]", out: Path) -> None:
     with doing("comparing"):
         from paradp.policy.files.writing import naming_file
         from paradp.rollouts.comparison import compare
+        from paradp.scripts.evidence import evidence
         from paradp.scripts.figures import plot_reward_against_latency
         from paradp.scripts.report import markdown_table, write_report
         from paradp.scripts.tables import comparison_table
@@ -196,6 +197,8 @@ def _compare(configs: "list[RolloutConfig]", out: Path) -> None:
     console.print(comparison_table(comparison))
     say(f"in {out}: comparison.md, comparison.png; per sampler summary.json, episodes.parquet, steps.parquet")
     _tell_of_films(configs, out)
+    if said := evidence(comparison):
+        say(said)
 
 
 def _tell_of_films(configs: "list[RolloutConfig]", out: Path) -> None:

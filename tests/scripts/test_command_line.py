@@ -70,7 +70,7 @@ def wait_for(condition, process, seconds=120) -> None:
 def test_a_rollout_leaves_everything_it_promises(paradp, tmp_path):
     out = tmp_path / "run"
     code, printed, _ = paradp("rollout", "lift", "--sampler", "ddpm,para-ddpm", "--episodes", "2", "--out", str(out))
-    assert code == 0 and "success (95 %)" in printed
+    assert code == 0 and "success (95 %)" in printed and "2 episodes can show how long plans take" in printed
     assert (out / "comparison.png").stat().st_size > 10_000
     for name in ("ddpm", "para-ddpm"):
         summary = json.loads((out / name / "summary.json").read_text())

@@ -1,0 +1,45 @@
+from types import SimpleNamespace
+
+import pytest
+
+from paradp.rollouts.statistics import PairedLoss, wilson
+from paradp.scripts.evidence import evidence
+
+
+def comparison(episodes: int, *successes: int, lost: int = 0):
+    """Runs as a comparison holds them, of samplers a, b, …: what the sentence reads of them."""
+    runs = [
+        SimpleNamespace(
+            label=label,
+            summary=SimpleNamespace(task="square", episodes=episodes, success=wilson(good, episodes)),
+            loss=PairedLoss(episodes, lost, 0) if i else None,
+        )
+        for i, (label, good) in enumerate(zip("abc", successes, strict=False))
+    ]
+    return SimpleNamespace(runs=runs)
+
+
+def test_ten_episodes_say_that_samplers_work_and_not_which_succeeds_more_often():
+    assert evidence(comparison(10, 10, 10)) == (
+        "10 episodes can show how long plans take, and that every sampler succeeds in 72 % to 100 % of episodes (95 %)."
+        " They cannot tell the samplers' success apart: only a loss of 50 % or more would have shown; 200 would show 3 %:"
+        " paradp evaluate square --samplers a,b"
+    )
+    assert str(evidence(comparison(10, 10, 10), "runs/own/checkpoint")).endswith(
+        "--samplers a,b --checkpoint runs/own/checkpoint"
+    )
+
+
+@pytest.mark.parametrize(("episodes", "lost", "said"), [(1, 0, "no loss"), (2, 1, "no loss"), (20, 0, "a loss of 28 %")])
+def test_what_would_have_shown_follows_the_number_of_pairs(episodes, lost, said):
+    assert f"apart: {'only ' * (said != 'no loss')}{said}" in str(
+        evidence(comparison(episodes, episodes, episodes - lost, lost=lost))
+    )
+
+
+def test_one_sampler_is_compared_with_nothing_and_enough_episodes_need_no_word():
+    assert evidence(comparison(10, 5)) == (
+        "10 episodes can show how long plans take, and that the policy succeeds in 24 % to 76 % of episodes (95 %)."
+        " For a closer figure: --episodes 200."
+    )
+    assert evidence(comparison(200, 200, 200)) is None
