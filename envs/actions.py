@@ -20,7 +20,7 @@ from paradp.envs.rotations import (
     check_rotation_6d,
     matrix_to_rotation_6d,
     matrix_to_rotvec,
-    rotation_6d_to_matrix,
+    rotation_6d_to_rotvec,
     rotvec_to_matrix,
 )
 
@@ -109,8 +109,7 @@ class AbsoluteAction:
 
     def to_robosuite(self, action: np.ndarray) -> np.ndarray:
         check_rotation_6d("goal_rot6d", action[3:9])
-        rotvec = matrix_to_rotvec(rotation_6d_to_matrix(action[3:9].astype(np.float64)))
-        return np.concatenate([action[:3], rotvec, action[9:]])
+        return np.concatenate([action[:3], rotation_6d_to_rotvec(action[3:9]), action[9:]])
 
     def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
         return np.concatenate([goal.position, matrix_to_rotation_6d(goal.rotation), [goal.gripper]]).astype(np.float32)

@@ -1,6 +1,7 @@
 """The rotation representations that observations and actions use, on plain numpy arrays."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,19 +20,13 @@ def matrix_to_rotation_6d(matrix: np.ndarray) -> np.ndarray:
 
 def rotation_6d_to_matrix(rotation_6d: np.ndarray) -> np.ndarray:
     """Rotation matrices `[..., 3, 3]` of any vectors `[..., 6]`, by Gram-Schmidt: a network's output need not be exact."""
-    first, second = rotation_6d[..., :3], rotation_6d[..., 3:]
-    x = _unit(first)
-    y = _unit(second - (x * second).sum(-1, keepdims=True) * x)
-    matrix = np.empty((*rotation_6d.shape[:-1], 3, 3), x.dtype)
-    matrix[..., 0, :], matrix[..., 1, :] = x, y
-    for i in range(3):
-        j, k = (i + 1) % 3, (i + 2) % 3
-        matrix[..., 2, i] = x[..., j] * y[..., k] - x[..., k] * y[..., j]
-    return matrix
+    rows = [_orthonormal_rows(*values) for values in rotation_6d.reshape(-1, 6).tolist()]
+    return np.array(rows, rotation_6d.dtype).reshape(*rotation_6d.shape[:-1], 3, 3)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.sqrt((vectors * vectors).sum(-1, keepdims=True)), 1e-8)
+def rotation_6d_to_rotvec(rotation_6d: np.ndarray) -> np.ndarray:
+    """Axis times angle in radians, `[3]`, of any vector `[6]`."""
+    return np.array(_rotvec(_orthonormal_rows(*rotation_6d.tolist())))
 
 
 def check_rotation_6d(name: str, rotation_6d: np.ndarray) -> None:
@@ -44,19 +39,44 @@ def check_rotation_6d(name: str, rotation_6d: np.ndarray) -> None:
     Raises:
         ValueError: they stand for none; names the quantity.
     """
-    first, second = np.asarray(rotation_6d, np.float64).reshape(2, 3)
-    length = np.linalg.norm(first)
-    if length < LEAST_ROW or np.linalg.norm(np.cross(first, second)) < LEAST_ROW * length:
+    *first, d, e, f = rotation_6d.tolist()
+    length = math.hypot(*first)
+    if length < LEAST_ROW or math.hypot(*_cross(first, (d, e, f))) < LEAST_ROW * length:
         raise ValueError(f"the action's {name} {rotation_6d} is no rotation: its two rows must not be zero or parallel")
 
 
 def matrix_to_rotvec(matrix: np.ndarray) -> np.ndarray:
-    """Axis times angle in radians, `[3]`, of one rotation matrix `[3, 3]`.
+    """Axis times angle in radians, `[3]`, of one rotation matrix `[3, 3]`."""
+    return np.array(_rotvec(matrix.tolist()))
+
+
+# In plain floats from here on: for so few numbers each of numpy's calls takes longer than all of this.
+
+
+def _orthonormal_rows(a: float, b: float, c: float, d: float, e: float, f: float) -> tuple[Sequence[float], ...]:
+    """The rows of a rotation matrix, from two rows that need be neither of unit length nor at right angles."""
+    x = _unit(a, b, c)
+    along = x[0] * d + x[1] * e + x[2] * f
+    y = _unit(d - along * x[0], e - along * x[1], f - along * x[2])
+    return x, y, _cross(x, y)
+
+
+def _unit(x: float, y: float, z: float) -> tuple[float, float, float]:
+    length = max(math.sqrt(x * x + y * y + z * z), 1e-8)
+    return x / length, y / length, z / length
+
+
+def _cross(u: Sequence[float], v: Sequence[float]) -> tuple[float, float, float]:
+    return u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
+
+
+def _rotvec(rows: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+    """Axis times angle in radians of the rotation matrix with these rows.
 
     Over the unit quaternion, from its largest component (Shepperd, "Quaternion from Rotation Matrix", 1978), so exact to
-    rounding for every angle. In plain floats: numpy takes longer for each call than all of this.
+    rounding for every angle.
     """
-    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    (a, b, c), (d, e, f), (g, h, i) = rows
     # Four times the quaternion's products with its largest component.
     w, x, y, z = max(
         (1 + a + e + i, h - f, c - g, d - b),
@@ -67,9 +87,9 @@ def matrix_to_rotvec(matrix: np.ndarray) -> np.ndarray:
     )
     sine = math.sqrt(x * x + y * y + z * z)
     if sine == 0.0:
-        return np.zeros(3)
+        return 0.0, 0.0, 0.0
     scale = math.copysign(2 * math.atan2(sine, abs(w)) / sine, w)
-    return np.array([scale * x, scale * y, scale * z])
+    return scale * x, scale * y, scale * z
 
 
 def rotvec_to_matrix(rotvec: np.ndarray) -> np.ndarray:
