@@ -66,8 +66,10 @@ controller; the rest is the simulator, whose bare speed on one core is {bare:.0f
 
 {markdown_table(header, rows)}
 
-What limits it: a worker takes turns between simulating and planning and keeps one core busy with both. Workers share nothing
-but the machine — memory, caches, clock — so that what two lose against twice one is the machine's.
+What limits it: a worker takes turns between simulating and planning and keeps one core busy with both; while one plans,
+others simulate. Within a worker the two do not overlap: the latency of a plan is measured without another group's work
+beside it. Workers share nothing but the machine — memory, caches, clock — so that what two lose against twice one is the
+machine's.
 
 The last column is a projection, not a measurement. It assumes {FAR} workers of one thread on cores like these. The higher
 figure takes the efficiency of two workers for that of {FAR}: memory and caches grow with the cores, as in a cluster's nodes.
