@@ -11,7 +11,7 @@ from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Seed, Several, TaskName
 from paradp.scripts.console import ALONE, Phases, console, doing, loading, say
-from paradp.scripts.lists import PAPER, PAPER_SAMPLERS, Clocks, Words, listed, one_of, words
+from paradp.scripts.lists import SETS, Clocks, Words, listed, one_of, words
 from paradp.scripts.places import (
     NO_DISTURBANCE,
     check_continues,
@@ -75,7 +75,8 @@ def evaluate(
     Args:
         task: the task's name; `paradp tasks` lists them.
         samplers: how to denoise, one or several: auto, ddpm, ddim-10, para-ddpm:window=8, …; `paradp info samplers` lists
-            all, with their options. `paper` stands for those of ParaDiGMS' robotics table, which the report then holds, too.
+            all, with their options. `paper` stands for those of ParaDiGMS' robotics table, which the report then holds, too,
+            `front` for one of each set of steps on the map of latency against fidelity.
         execute: actions of a chunk that are executed before the next, one number or several; the checkpoint's own by
             default.
         clock: what happens while the policy thinks, one or several of ideal (simulation waits), measured (time goes on as
@@ -105,7 +106,7 @@ def evaluate(
     find_task(task)
     weights = checkpoint_of(task, checkpoint)
     check_device(device)
-    names = [name for text in words(samplers) for name in (PAPER_SAMPLERS if text == PAPER else [text])]
+    names = [name for text in words(samplers) for name in SETS.get(text, (text,))]
     if not names:
         raise ValueError(f"--samplers must name one or several samplers, not {samplers!r}")
     choices = tuple(SamplerChoice.parse(name) for name in names)

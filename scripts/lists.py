@@ -14,6 +14,19 @@ T = TypeVar("T")
 PAPER = "paper"
 PAIRS = (("ddpm", "para-ddpm"), ("ddim-15", "para-ddim-15"), ("dpm-solver-15", "para-dpm-solver-15"))
 PAPER_SAMPLERS = tuple(name for pair in PAIRS for name in pair)
+# What stands for one sampler of each set of steps on the map of latency against fidelity, each by a fast way through them.
+FRONT = "front"
+FRONT_SAMPLERS = (
+    "ddpm",
+    "para-ddpm",
+    "speculative-ddpm:window=8",
+    "speculative-ddpm-50:window=8",
+    *(f"speculative-ddpm-{steps}:window=4" for steps in (32, 25, 20, 16)),
+    "speculative-ddpm-10:window=3",
+    "speculative-sde-dpm-solver-20:window=4",
+    *(f"{family}-{steps}" for family in ("ddim", "dpm-solver") for steps in (5, 10, 15)),
+)
+SETS = {PAPER: PAPER_SAMPLERS, FRONT: FRONT_SAMPLERS}
 
 
 def words(text: str) -> list[str]:
@@ -80,7 +93,7 @@ def _takes_samplers(before: list[str]) -> bool:
 
 def _is_sampler(argument: str) -> bool:
     name = next(iter(words(argument)), "").partition(":")[0]
-    return name in (*SAMPLERS, PAPER) or re.sub(r"-\d+$", "", name) in SAMPLERS
+    return name in (*SAMPLERS, *SETS) or re.sub(r"-\d+$", "", name) in SAMPLERS
 
 
 SamplerText = Annotated[

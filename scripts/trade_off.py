@@ -21,6 +21,8 @@ from paradp.scripts.label_placement import Named, place_names
 WIDTH = 26
 # Of how many runs all are named beside their points, where there is room; of more, those of the front.
 NAMED = 16
+# Measures of which less is better, as they are called on the axis; that of their panels points down, so that up is better.
+LESS = ("energy distance to DDPM", "jerk ÷ DDPM's")
 GREY = "#666666"
 
 
@@ -94,8 +96,11 @@ def pareto_front(runs: Sequence[Measured], measure: str) -> list[Measured]:
 
 def _front(runs: Sequence[Measured], measure: str, world: str) -> list[Measured]:
     front: list[Measured] = []
-    for run in sorted((run for run in runs if run.world == world), key=lambda run: (run.p50, -run.worth[measure].mean)):
-        if not front or run.worth[measure].mean > front[-1].worth[measure].mean:
+    sign = -1 if measure in LESS else 1
+    for run in sorted(
+        (run for run in runs if run.world == world), key=lambda run: (run.p50, -sign * run.worth[measure].mean)
+    ):
+        if not front or sign * run.worth[measure].mean > sign * front[-1].worth[measure].mean:
             front.append(run)
     return front
 
@@ -131,9 +136,17 @@ def _plot_worth(axes: Axes, runs: Sequence[Measured], measure: str) -> None:
     top = 1.0 if highest <= 1.0 else 1.05 * highest
     # Not nearer than a tenth: differences that are none should not look large.
     bottom = min(math.floor(20 * (lowest - 0.03)) / 20, top - 0.1)
-    axes.set_ylim(max(bottom, 0.0) if lowest >= 0 else bottom, top)
+    limits = max(bottom, 0.0) if lowest >= 0 else bottom, top
+    axes.set_ylim(limits if measure not in LESS else _downwards(runs, measure))
     axes.set_ylabel(f"{measure}, 95 % interval")
     axes.grid(alpha=0.25)
+
+
+def _downwards(runs: Sequence[Measured], measure: str) -> tuple[float, float]:
+    """The ends of an axis on which less is higher."""
+    ends = [end for run in runs for end in run.worth[measure].ci95]
+    margin = 0.05 * (max(ends) - min(ends))
+    return max(ends) + margin, min(ends) - margin
 
 
 def _plot_latencies(axes: Axes, rows: Sequence[tuple[Measured, str]]) -> None:

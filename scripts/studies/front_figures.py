@@ -1,0 +1,142 @@
+"""What each sampler costs and what it is worth, for the map of latency against fidelity."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from paradp.checkpoints import find_checkpoint, load_policy, read_info
+from paradp.policy import DiffusionPolicy
+from paradp.rollouts.comparison import Compared, compare
+from paradp.rollouts.evaluation import cell_folder
+from paradp.rollouts.statistics import Estimate, bootstrap
+from paradp.sampler import SamplerChoice
+from paradp.scripts.studies.bench import Bench
+from paradp.scripts.studies.observations import scattered_histories
+from paradp.scripts.studies.turns import Ratio, time_in_turns
+
+# Latencies are ratios to this one's, in the same run.
+USUAL = "ddim-10"
+REFERENCE = "ddpm"
+SAMPLERS = (
+    REFERENCE,
+    "para-ddpm",
+    "speculative-ddpm:window=4",
+    "speculative-ddpm:window=8",
+    "speculative-ddpm:window=20",
+    "speculative-ddpm:ahead=30:window=100",
+    "speculative-ddpm-50:window=8",
+    "speculative-ddpm-32:window=4",
+    "speculative-ddpm-32:ahead=10:window=20",
+    "speculative-ddpm-25:window=4",
+    "speculative-ddpm-25:ahead=8:window=20",
+    "speculative-ddpm-20:window=4",
+    "speculative-ddpm-16:window=4",
+    "speculative-ddpm-10:window=3",
+    "speculative-sde-dpm-solver-20:window=4",
+    "ddim-5",
+    USUAL,
+    "ddim-15",
+    "dpm-solver-5",
+    "dpm-solver-10",
+    "dpm-solver-15",
+)
+THREADS = (1, 2)
+EPISODES, EACH, SEED, REPEATS = 32, 2, 20_000, 40
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a plan takes.
+
+    Attributes:
+        ms: number of threads → latency, `[REPEATS]`, in turns with all others.
+        rounds, evaluations: without a first guess, over `EPISODES` of the expert.
+    """
+
+    ms: Mapping[int, np.ndarray]
+    rounds: Estimate
+    evaluations: Estimate
+
+    def p50(self, threads: int) -> float:
+        return float(np.median(self.ms[threads]))
+
+    def p99(self, threads: int) -> float:
+        return float(np.percentile(self.ms[threads], 99))
+
+    def over(self, other: "Cost", threads: int) -> Ratio:
+        """Its latency over another's, repeat by repeat."""
+        return Ratio.of(self.ms[threads], other.ms[threads])
+
+
+def measure_costs(task: str, samplers: Sequence[str]) -> dict[str, Cost]:
+    """Times and counts the plans of each sampler by the shipped policy, on the default engine."""
+    policy = load_policy(task, REFERENCE)
+    histories = scattered_histories(policy.spec, EPISODES, EACH, SEED)
+    bench = Bench(policy, histories=histories)
+    times = {threads: _times(task, samplers, histories, threads) for threads in THREADS}
+    costs = {}
+    for row, sampler in enumerate(samplers):
+        counted = bench.measure(sampler)
+        costs[sampler] = Cost(
+            {threads: taken[row] for threads, taken in times.items()},
+            _over_episodes(counted.rounds),
+            _over_episodes(counted.evaluations),
+        )
+    return costs
+
+
+def _times(task: str, samplers: Sequence[str], histories: np.ndarray, threads: int) -> np.ndarray:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        policies: list[DiffusionPolicy] = [load_policy(task, sampler) for sampler in samplers]
+        return time_in_turns(policies, histories, REPEATS)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _over_episodes(values: np.ndarray) -> Estimate:
+    """Of values `[EPISODES · EACH]`: moments of one episode are not independent, episodes are."""
+    return bootstrap(list(values.reshape(-1, EACH).mean(1)))
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The episodes of an evaluation of the shipped weights, by what was sampled.
+
+    A speculative sampler has exactly the distribution of the sequential one: episodes of either are episodes of both.
+    """
+
+    runs: Mapping[str, Compared]
+
+    @classmethod
+    def read(cls, folder: Path, task: str) -> "Outcomes":
+        """Reads `paradp evaluate TASK --samplers ddpm,… --out FOLDER`, simulation waiting and nothing disturbed.
+
+        Raises:
+            ValueError: it evaluated other weights, or does not hold the reference.
+        """
+        known = dict.fromkeys(name for sampler in SAMPLERS for name in (sampler, steps_of(sampler)))
+        cells = {name: cell for name in known if ((cell := cell_folder(folder, name)) / "summary.json").exists()}
+        if REFERENCE not in cells:
+            raise ValueError(f"{folder} has no finished episodes of {REFERENCE}")
+        runs = compare(cells, REFERENCE).runs
+        shipped = read_info(find_checkpoint(task)).model_sha256
+        for run in runs:
+            if run.summary.checkpoint["sha256"] != shipped:
+                raise ValueError(f"{folder} evaluated other weights than those shipped for {task}")
+            if (run.summary.clock, run.summary.disturbance, run.summary.controller) != ("ideal", None, "sync"):
+                raise ValueError(f"{folder}: the cell {run.label} is disturbed, or is of another clock or controller")
+        return cls({steps_of(run.label): run for run in runs})
+
+    def of(self, sampler: str) -> Compared | None:
+        return self.runs.get(steps_of(sampler))
+
+
+def steps_of(sampler: str) -> str:
+    """What decides the distribution of its plans: its steps where it is exact, otherwise all of it."""
+    choice = SamplerChoice.parse(sampler)
+    return str(choice) if choice.family.startswith("para-") else str(choice.sequential)
