@@ -97,9 +97,8 @@ def pareto_front(runs: Sequence[Measured], measure: str) -> list[Measured]:
 def _front(runs: Sequence[Measured], measure: str, world: str) -> list[Measured]:
     front: list[Measured] = []
     sign = -1 if measure in LESS else 1
-    for run in sorted(
-        (run for run in runs if run.world == world), key=lambda run: (run.p50, -sign * run.worth[measure].mean)
-    ):
+    there = [run for run in runs if run.world == world]
+    for run in sorted(there, key=lambda run: (run.p50, -sign * run.worth[measure].mean)):
         if not front or sign * run.worth[measure].mean > sign * front[-1].worth[measure].mean:
             front.append(run)
     return front
