@@ -17,8 +17,10 @@ from typing import Literal
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
+from paradp.checkpoints.fidelity import candidates_for
 from paradp.checkpoints.finding import check_ours, find_checkpoint, old_name, put_back
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
+from paradp.policy.autotune.candidates import EXACT
 from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
 from paradp.policy.files.reading import first_problem, read_bytes, read_object, read_text, read_validated, sha256
 from paradp.policy.files.tensor_writing import write_tensors
@@ -131,8 +133,8 @@ def load_policy(
     Args:
         name_or_path: a pretrained policy's name or a checkpoint's directory.
         sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`; `auto` and `auto-fast` measure what is fastest,
-            once for each checkpoint, engine and batch, for up to a minute or two: the logger `paradp.policy.planner` warns
-            as it begins, and says at level INFO how far it is.
+            once for each checkpoint, engine and batch, for some ten seconds: the logger `paradp.policy.autotune` warns as
+            it begins, and says at level INFO how far it is. `auto-fast` goes by what `paradp fidelity` measured.
         device: where to compute.
         sha256: `checkpoint_digest` that the checkpoint must have, where a run must not go on with another.
         engine, precision: what computes the network; `auto` is the fastest that there is for the device.
@@ -140,7 +142,8 @@ def load_policy(
 
     Raises:
         ValueError: there is no such checkpoint, a file of it is missing, damaged or does not fit the others, the weights
-            are others than asked for, or sampler, device, engine or precision are unknown.
+            are others than asked for, sampler, device, engine or precision are unknown, or bounds were given to `auto-fast`
+            that nothing measured keeps.
     """
     _check_device(device)
     choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
@@ -153,10 +156,11 @@ def load_policy(
     trained.network.to(place).eval()
     # Before an engine is built: what is wrong with the sampler or the schedule is said at once.
     solver = SamplerChoice.parse("ddpm" if choice.measured else str(choice)).build(trained.spec.schedule)
+    candidates = candidates_for(choice, path, checkpoint_digest(path), trained.spec.schedule) if choice.measured else EXACT
     computes = build_engine(trained.network, trained.spec, place, engine, precision)
     planned = None
     if choice.measured:
-        planned = Planner(computes, trained.network, trained.spec, place).choose(choice.name, batch)
+        planned = Planner(computes, trained.network, trained.spec, place).choose(candidates, batch)
         solver = SamplerChoice.parse(planned.sampler).build(trained.spec.schedule)
         _LOG.info("%s is %s", choice, planned.describe())
     policy = DiffusionPolicy(

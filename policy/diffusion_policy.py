@@ -10,11 +10,11 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from paradp.policy.autotune.profile import Planned
 from paradp.policy.conditional import ConditionalNetwork
 from paradp.policy.engines import Engine
 from paradp.policy.joining import Inpainting
 from paradp.policy.normalizer import Normalizer
-from paradp.policy.planner import Planned
 from paradp.policy.spec import PolicySpec
 from paradp.policy.timing import wait_for
 from paradp.policy.torch_engines import EagerEngine

@@ -1,6 +1,7 @@
 """Sampler names: `para-ddpm:window=8:tolerance=0.1`, `ddim-10`, `speculative-ddpm`. Read without PyTorch."""
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,9 +25,21 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "start": get_args(Start),
     "spacing": get_args(Spacing),
 }
-# What `auto-fast` may cost: the median over plans of the largest difference to the sequential sample on the same noise, in
-# normalised units.
-AUTO_FAST_ERROR = 2e-2
+
+
+def read_bound(text: str) -> float:
+    """Reads a bound of `auto-fast`.
+
+    Raises:
+        ValueError: it is no number that is at least 0.
+    """
+    if not 0 <= (bound := float(text)) < math.inf:
+        raise ValueError("a bound is at least 0")
+    return bound
+
+
+# How far `auto-fast` may be from DDPM's plans; `paradp.policy.fidelity.Bounds` has their meaning and defaults.
+_BOUNDS: Options = {"energy": read_bound, "coverage": read_bound, "spread": read_bound}
 
 
 @dataclass(frozen=True)
@@ -89,11 +102,13 @@ class SamplerFamily:
     Attributes:
         summary: what it is, for `--help` and errors.
         kind, way: which steps, and how they are taken; neither for a family that is chosen by measuring.
+        bounds: options of a family that is chosen by measuring.
     """
 
     summary: str
     kind: str | None = None
     way: str = ""
+    bounds: Options = field(default_factory=dict)
 
     @property
     def measured(self) -> bool:
@@ -103,7 +118,7 @@ class SamplerFamily:
     @property
     def options(self) -> Options:
         """Option → how to read its value."""
-        return {} if self.kind is None else {**KINDS[self.kind].options, **WAYS[self.way].options}
+        return self.bounds if self.kind is None else {**KINDS[self.kind].options, **WAYS[self.way].options}
 
     @property
     def bare(self) -> bool:
@@ -123,7 +138,9 @@ class SamplerFamily:
 
 SAMPLERS: dict[str, SamplerFamily] = {
     "auto": SamplerFamily("the fastest here that draws from exactly DDPM's distribution, in parallel or not"),
-    "auto-fast": SamplerFamily("the fastest here within 0.02 of DDPM's samples, in normalised units, by the median"),
+    "auto-fast": SamplerFamily(
+        "the fastest here whose plans were measured to be within bounds of DDPM's (`paradp fidelity`)", bounds=_BOUNDS
+    ),
     **{
         prefix + name: SamplerFamily(f"{kind.summary}, {way.summary}", name, prefix)
         for prefix, way in WAYS.items()
@@ -183,7 +200,7 @@ class SamplerChoice:
 
     @property
     def measured(self) -> bool:
-        """Whether it stands for whichever sampler is measured to be fastest (`paradp.policy.planner`)."""
+        """Whether it stands for whichever sampler is measured to be fastest (`paradp.policy.autotune`)."""
         return SAMPLERS[self.family].measured
 
     @property
@@ -271,5 +288,10 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def _kind(reader: Callable[[str], Any]) -> str:
-    kinds = {int: "a whole number", float: "a number", Timesteps.read: "timesteps from high to low, such as 99-66-33"}
+    kinds = {
+        int: "a whole number",
+        float: "a number",
+        read_bound: "a number that is at least 0",
+        Timesteps.read: "timesteps from high to low, such as 99-66-33",
+    }
     return kinds[reader]

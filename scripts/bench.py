@@ -1,6 +1,7 @@
 """`paradp bench`: what a plan takes, beside the usual loop and few-step samplers, on each engine."""
 
 import json as json_format
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from paradp.policy import DiffusionPolicy
+    from paradp.policy.autotune.candidates import Candidates
+    from paradp.sampler import SamplerChoice
     from paradp.scripts.floor import Floor
     from paradp.scripts.planning_time import BenchRow
 
@@ -79,7 +82,8 @@ def bench(
     with loading():
         import torch
 
-        from paradp.checkpoints import load_policy
+        from paradp.checkpoints import checkpoint_digest, load_policy
+        from paradp.checkpoints.fidelity import candidates_for
         from paradp.policy import fastest_engine
         from paradp.scripts.floor import measure_floor
         from paradp.scripts.studies.observations import expert_histories
@@ -92,9 +96,11 @@ def bench(
         if len(set(names)) < len(names):
             raise ValueError(f"--engines names one twice: {', '.join(names)}")
         conditions = policy.condition(expert_histories(policy.spec, OBSERVATIONS, SEED))
+    digest = checkpoint_digest(weights)
+    candidates = partial(candidates_for, path=weights, sha256=digest, schedule=policy.spec.schedule)
     rows: list[BenchRow] = []
     for size in batch:
-        rows += _measure(policy, conditions, size, repeats, names)
+        rows += _measure(policy, conditions, size, repeats, names, candidates)
     with doing("measuring the floor that the hardware sets"):
         floor = measure_floor(policy, device)
     console.print(_table(rows, floor))
@@ -113,12 +119,17 @@ def bench(
 
 
 def _measure(
-    policy: "DiffusionPolicy", conditions: "Tensor", batch: int, repeats: int | None, engines: "tuple[EngineName, ...]"
+    policy: "DiffusionPolicy",
+    conditions: "Tensor",
+    batch: int,
+    repeats: int | None,
+    engines: "tuple[EngineName, ...]",
+    candidates: "Callable[[SamplerChoice], Candidates]",
 ) -> "list[BenchRow]":
     """The rows of one batch, with a bar for building what is measured and one for measuring it."""
     from paradp.scripts.planning_time import Bench
 
-    bench = Bench(policy, conditions, batch, engines)
+    bench = Bench(policy, conditions, batch, engines, candidates)
     with progress(f"building engines, batch {batch}", len(bench.wanted)) as report:
         report(0)
         for done, name in enumerate(bench.build()):
@@ -185,14 +196,13 @@ def _finding(rows: "list[BenchRow]") -> str:
     (usual,), (auto,), (fast,) = ([row for row in rows if row.name == name] for name in (USUAL, "auto", "auto-fast"))
     (ddpm,) = (r for r in rows if r.name == "ddpm" and (r.engine, r.precision) == (auto.engine, auto.precision))
     tails = [row.p99_ms / row.p50_ms for row in (auto, ddpm)]
-    error = "" if fast.error_median is None else f", median error {fast.error_median:.0e}"
     return (
         f"Batch {auto.batch}: `auto` ({auto.sampler}, {auto.engine}, {auto.precision}) takes {auto.p50_ms:.1f} ms, "
         f"{usual.p50_ms / auto.p50_ms:.1f} times as fast as the usual loop ({usual.p50_ms:.0f} ms) and "
         f"{ddpm.p50_ms / auto.p50_ms:.2f} times as fast as sequential DDPM on the same engine ({ddpm.p50_ms:.1f} ms); "
         f"p99 ÷ p50 of {auto.plans} plans is {tails[0]:.2f}, of the sequential {tails[1]:.2f}. "
         f"`auto-fast` ({fast.sampler}) takes {fast.p50_ms:.1f} ms, {ddpm.p50_ms / fast.p50_ms:.2f} times as fast as "
-        f"sequential DDPM{error}."
+        "sequential DDPM."
     )
 
 

@@ -239,7 +239,7 @@ class _Shown(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
             say(record.getMessage())
-        elif record.name == "paradp.policy.planner" and self.show is not None:
+        elif record.name == "paradp.policy.autotune" and self.show is not None:
             self.show(record.getMessage())
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from paradp.policy import DiffusionPolicy, Engine, EngineName, Planner, Precision, build_engine
+from paradp.policy.autotune.candidates import Candidates, by_rule
 from paradp.policy.timing import time_call, wait_for
 from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver
 from paradp.scripts.baselines import PlainNetwork, PublishedParaDDPM, UsualLoop
@@ -91,13 +92,22 @@ class Bench:
         conditions: `[N, C]`, normalised, on the device to measure; every turn plans for the next `batch` of them.
         batch: environments planned together.
         engines: which, the one measured with all samplers last.
+        candidates: what `auto` and `auto-fast` choose among.
 
     Attributes:
         wanted: what is built, in order.
         left_out: what was not measured after all, and why, in sentences.
     """
 
-    def __init__(self, policy: DiffusionPolicy, conditions: Tensor, batch: int, engines: Sequence[EngineName]):
+    def __init__(
+        self,
+        policy: DiffusionPolicy,
+        conditions: Tensor,
+        batch: int,
+        engines: Sequence[EngineName],
+        candidates: Callable[[SamplerChoice], Candidates] = by_rule,
+    ):
+        self._candidates = candidates
         self._policy, self._conditions, self._batch, self._engines = policy, conditions, batch, engines
         self._network = policy.network.to(conditions.device).eval()
         self._contenders: list[_Contender] = []
@@ -170,7 +180,7 @@ class Bench:
             return _Contender(wanted.name, wanted.name, build, PublishedParaDDPM(ddpm), self._policy, self._batch)
         choice = SamplerChoice.parse(wanted.name)
         if choice.measured:
-            planned = Planner(build(), self._network, spec, device).choose(wanted.name, self._batch)
+            planned = Planner(build(), self._network, spec, device).choose(self._candidates(choice), self._batch)
             choice = SamplerChoice.parse(planned.sampler)
         return _Contender(wanted.name, str(choice), build, choice.build(spec.schedule), self._policy, self._batch)
 

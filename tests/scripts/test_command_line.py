@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from paradp.checkpoints import find_checkpoint
-from paradp.policy import planner
+from paradp.policy.autotune import candidates, planner
 from paradp.policy.demonstrations import Demonstrations
 from paradp.rollouts import Summary
 from paradp.sampler import sampler_names
@@ -320,8 +320,7 @@ def test_a_damaged_checkpoint_is_named(paradp, lift_checkpoint, tmp_path):
 
 
 def test_the_default_sampler_is_measured_and_says_what_it_is(paradp, tmp_path, monkeypatch):
-    monkeypatch.setattr(planner, "CANDIDATES", {"auto": planner.EXACT[3:5]})
-    monkeypatch.setattr(planner, "WINDOWS", (4, 5))
+    monkeypatch.setattr(candidates, "WINDOWS", (5, 6))
     monkeypatch.setattr(planner, "TRIALS", 4)
     arguments = ["rollout", "lift", "--videos", "0", "--episodes", "2", "--envs", "2", "--out", str(tmp_path / "run")]
     code, printed, _ = paradp(*arguments)
@@ -331,7 +330,7 @@ def test_the_default_sampler_is_measured_and_says_what_it_is(paradp, tmp_path, m
     assert sampler["name"] == "auto" and sampler["settings"]["chosen"] == said[1]
     before = (tmp_path / "run/episodes.parquet").read_bytes()
     # A run goes on with what it was begun with, whatever would be chosen now.
-    monkeypatch.setattr(planner, "CANDIDATES", {"auto": planner.EXACT[:1]})
+    monkeypatch.setattr(candidates, "WINDOWS", (2,))
     monkeypatch.setenv("PARADP_CACHE", str(tmp_path / "another"))
     code, printed, _ = paradp(*arguments)
     assert code == 0 and f"auto is {said[1]}, as the run in" in " ".join(printed.split())

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from paradp.checkpoints import find_checkpoint
-from paradp.policy import planner
+from paradp.policy.autotune import candidates
 from paradp.rollouts import RolloutConfig
 from paradp.rollouts.evaluation import Grid, cell_folder, evaluate
 from paradp.rollouts.statistics import Estimate
@@ -36,7 +36,7 @@ def test_the_page_tells_of_every_evaluated_task_and_of_no_other_weights(context,
     monkeypatch.setattr(task_figures, "EPISODES", 4)
     monkeypatch.setattr(task_figures, "PLANS", 4)
     monkeypatch.setattr(task_figures, "WINDOWS", (4, 100))
-    monkeypatch.setattr(planner, "CANDIDATES", {"auto": planner.EXACT[3:5]})
+    monkeypatch.setattr(candidates, "WINDOWS", (5, 6))
     tasks.study_tasks(context)
     page = (context.out / "tasks.md").read_text()
     assert "| lift | 0.98 (0.90–1.00) |" in page and "2800 steps of batch 256" in page

@@ -34,8 +34,8 @@ def _import_all() -> None:
     import pyarrow.parquet  # noqa: F401
     import torch
 
+    import paradp.policy.autotune.profile
     import paradp.policy.demonstrations
-    import paradp.policy.planner
     import paradp.policy.training
     import paradp.rollouts.evaluation
     import paradp.rollouts.imports.defects

@@ -171,14 +171,14 @@ def _training(steps: int) -> Any:
 
 
 def _make_profile(world: World, path: Path) -> None:
-    from paradp.policy.planner import Planned, Profile, Trial
+    from paradp.policy.autotune.profile import Planned, Profile, Trial
 
-    planned = {"auto, batch 1": Planned("ddpm", 1, {"ddpm": 0.1})}
-    Profile({1: 0.001, 8: 0.002}, {"ddpm": Trial([100], 1.0, 0.0)}, planned).write(path)
+    planned = {"ddpm, batch 1": Planned("ddpm", 1, {"ddpm": 0.1})}
+    Profile({1: 0.001, 8: 0.002}, {"ddpm": Trial([100], 1.0)}, planned).write(path)
 
 
 def _open_profile(world: World, path: Path) -> list[np.ndarray]:
-    from paradp.policy.planner import Profile
+    from paradp.policy.autotune.profile import Profile
 
     Profile.read(path)
     return []

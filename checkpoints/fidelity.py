@@ -1,0 +1,58 @@
+"""The fidelity that was measured of a checkpoint: in the file beside it, else in the cache folder."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from paradp.policy.autotune.candidates import EXACT, GENERAL_RULE, Candidates, general, within
+from paradp.policy.cache import cache_folder
+from paradp.policy.fidelity import FILE, Bounds, Fidelity
+from paradp.sampler import SamplerChoice
+
+_LOG = logging.getLogger(__name__)
+
+
+def cached_file(sha256: str) -> Path:
+    """Where the fidelity of a checkpoint is kept that cannot be written to.
+
+    Args:
+        sha256: its `checkpoint_digest`.
+    """
+    return cache_folder() / f"{sha256[:24]}-{FILE}"
+
+
+def candidates_for(choice: SamplerChoice, path: Path, sha256: str, schedule: Mapping[str, Any]) -> Candidates:
+    """What `auto` or `auto-fast` chooses among for a checkpoint.
+
+    Args:
+        choice: the one or the other, with its bounds.
+        path, sha256, schedule: the checkpoint's directory, its `checkpoint_digest` and noise schedule.
+
+    Raises:
+        ValueError: bounds were given that nothing measured keeps, or that cannot be checked.
+    """
+    if choice.name != "auto-fast":
+        return EXACT
+    bounds = Bounds(**dict(choice.options))
+    try:
+        fidelity = _read(path, sha256, schedule)
+    except FileNotFoundError:
+        why = f"for no fidelity is stored for {path}"
+    except (ValueError, OSError) as error:
+        why = f"for its fidelity is not usable: {error}"
+    else:
+        return within(fidelity, bounds, given=bool(choice.options))
+    how = f"`paradp fidelity {path}` measures it"
+    if choice.options:
+        raise ValueError(f"{choice} needs the fidelity of {path}, {why.removeprefix('for ')}: {how}")
+    _LOG.warning("auto-fast goes by the general rule, %s, %s: %s", GENERAL_RULE, why, how)
+    return general(f"{why}: {how}")
+
+
+def _read(path: Path, sha256: str, schedule: Mapping[str, Any]) -> Fidelity:
+    """Beside the checkpoint, or where nothing is there, in the cache folder."""
+    try:
+        return Fidelity.read(path / FILE, sha256, schedule)
+    except FileNotFoundError:
+        return Fidelity.read(cached_file(sha256), sha256, schedule)

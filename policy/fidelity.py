@@ -1,0 +1,188 @@
+"""How near the plans of fewer steps come to DDPM's own: what `paradp fidelity` measured of a checkpoint, and bounds on it.
+
+Fidelity belongs to the steps, not to the way through them: `speculative-` draws from exactly the distribution of its
+sequential twin. It is measured by a command and kept in `fidelity.json`, never while a policy is loaded.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+
+from paradp.policy.files.limits import DOCUMENT_BYTES
+from paradp.policy.files.reading import read_validated
+from paradp.policy.files.writing import write_whole
+from paradp.sampler import SamplerChoice
+
+FILE = "fidelity.json"
+# Of sets of steps; a measurement has some fifteen.
+MOST_SETS = 200
+# Of a sampler's name; one with a grid of all hundred timesteps has 300.
+_NAME = Annotated[str, Field(max_length=4000)]
+_TEXT = Annotated[str, Field(max_length=4000)]
+_FORBID = with_config(ConfigDict(extra="forbid"))
+
+
+@_FORBID
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval over the observations."""
+
+    value: float
+    low: float
+    high: float
+
+
+@_FORBID
+@dataclass(frozen=True)
+class StepsFidelity:
+    """Plans of some steps beside DDPM's at the same observations; `paradp.rollouts.two_sample` defines the figures.
+
+    Attributes:
+        energy: the energy coefficient; 0 for equal distributions, but for chance.
+        p_value: how often chance gives as large a coefficient.
+        coverage: the share of DDPM's plans that have one of these nearby.
+        spread: the median distance between two of these plans, over that between two of DDPM's.
+    """
+
+    energy: Interval
+    p_value: float
+    coverage: Interval
+    spread: Interval
+
+    def describe(self) -> str:
+        """In a few words."""
+        return f"energy {self.energy.value:.4f}, coverage {self.coverage.value:.3f}, spread {self.spread.value:.3f}"
+
+
+@_FORBID
+@dataclass(frozen=True)
+class Fidelity:
+    """What was measured of one checkpoint.
+
+    Attributes:
+        checkpoint_sha256: `checkpoint_digest` of that checkpoint.
+        command: that measured it.
+        source: where the observations are from.
+        observations, plans, seed: how many, how many plans of each sampler at each, and what the noise was drawn from.
+        expected_coverage: what coverage is, in the mean, for equal distributions and so many plans.
+        engine, versions: what computed.
+        steps: by sequential sampler, such as `ddpm-25`.
+    """
+
+    checkpoint_sha256: str
+    command: _TEXT
+    source: _TEXT
+    observations: Annotated[int, Field(ge=1)]
+    plans: Annotated[int, Field(ge=2)]
+    seed: int
+    expected_coverage: Annotated[float, Field(ge=0, le=1)]
+    engine: _TEXT
+    versions: Annotated[dict[str, _TEXT], Field(max_length=100)]
+    steps: Annotated[dict[_NAME, StepsFidelity], Field(max_length=MOST_SETS)]
+    format: Literal[1] = 1
+
+    @classmethod
+    def read(cls, path: Path, sha256: str, schedule: Mapping[str, Any]) -> "Fidelity":
+        """What a file says.
+
+        Args:
+            path: the file.
+            sha256: `checkpoint_digest` of the checkpoint that it must be of.
+            schedule: of that checkpoint: its steps must exist there.
+
+        Raises:
+            ValueError: it cannot be read, is of another checkpoint, or of steps that there are not; the message says which.
+            OSError: it is not there or may not be read.
+        """
+        found = read_validated(path, DOCUMENT_BYTES, _FIDELITY)
+        if found.checkpoint_sha256 != sha256:
+            raise ValueError(f"{path} was measured of another checkpoint")
+        for name in found.steps:
+            try:
+                choice = SamplerChoice.parse(name)
+                if choice.measured or choice.sequential != choice:
+                    raise ValueError(f"{name:.60} is not a sequential sampler")
+                choice.build(schedule)
+            except ValueError as error:
+                raise ValueError(f"{path} cannot be read: {error}") from error
+        return found
+
+    def write(self, path: Path) -> None:
+        """Raises:
+        OSError: the file cannot be written; the old one is kept.
+        """
+        write_whole(path, _FIDELITY.dump_json(self, indent=1) + b"\n")
+
+
+_FIDELITY = TypeAdapter(Fidelity)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far plans may be from DDPM's; the options of `auto-fast`.
+
+    Attributes:
+        energy: the most that the energy coefficient may be.
+        coverage: how far coverage may lie below that of equal distributions.
+        spread: how far the ratio of spreads may be from 1.
+    """
+
+    energy: float = 0.010
+    coverage: float = 0.01
+    spread: float = 0.05
+
+    def __post_init__(self) -> None:
+        for bound in fields(self):
+            if not 0 <= (value := getattr(self, bound.name)) < math.inf:
+                raise ValueError(f"the bound on {bound.name} must be a number that is at least 0, not {value}")
+
+    def allow(self, steps: StepsFidelity, expected_coverage: float) -> bool:
+        """Whether steps are within."""
+        return self.excess(steps, expected_coverage) <= 1
+
+    def excess(self, steps: StepsFidelity, expected_coverage: float) -> float:
+        """How many times the bound the figure that is worst beside its bound is: at most 1 where all are within."""
+        lost = {
+            "energy": steps.energy.value,
+            "coverage": expected_coverage - steps.coverage.value,
+            "spread": abs(steps.spread.value - 1),
+        }
+        # Rounding must not decide whether a figure is within a bound that it is equal to.
+        return max(_ratio(value - 1e-12, getattr(self, name)) for name, value in lost.items())
+
+    def describe(self, expected_coverage: float | None = None) -> str:
+        """In a few words."""
+        expected = "" if expected_coverage is None else f" = {expected_coverage - self.coverage:.3f}"
+        return (
+            f"energy ≤ {self.energy:g}, coverage ≥ expected − {self.coverage:g}{expected}, "
+            f"spread {1 - self.spread:g} to {1 + self.spread:g}"
+        )
+
+
+def _ratio(value: float, bound: float) -> float:
+    if value <= bound:
+        return max(0.0, value / bound) if bound > 0 else 0.0
+    return value / bound if bound > 0 else math.inf
+
+
+def fewest_steps(fidelity: Fidelity, bounds: Bounds) -> list[str]:
+    """Of every kind of steps those within bounds that are fewest; of equally few, those with the least energy."""
+    best: dict[str, tuple[int, float, str]] = {}
+    for name, steps in fidelity.steps.items():
+        choice = SamplerChoice.parse(name)
+        if choice.steps is None or not bounds.allow(steps, fidelity.expected_coverage):
+            continue
+        best[choice.family] = min(
+            best.get(choice.family, (choice.steps, math.inf, "")), (choice.steps, steps.energy.value, name)
+        )
+    return [name for _, _, name in best.values()]
+
+
+def nearest_steps(fidelity: Fidelity, bounds: Bounds) -> str | None:
+    """The steps nearest to being within bounds, where none are."""
+    steps = {name: one for name, one in fidelity.steps.items() if SamplerChoice.parse(name).steps is not None}
+    return min(steps, key=lambda name: bounds.excess(steps[name], fidelity.expected_coverage), default=None)

@@ -1,0 +1,143 @@
+"""Fitted grids: the cost is the divergence that it claims to be, and no other grid of as many steps costs less."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from paradp.sampler import NoisePath, mixture_denoiser, step_table
+from paradp.sampler.fitted_grids import (
+    best_grids,
+    grid_cost,
+    mean_distances,
+    record_predictions,
+    step_costs,
+    step_weights,
+)
+from paradp.sampler.schedules import ddpm_table
+
+
+@st.composite
+def cost_matrices(draw):
+    steps = draw(st.integers(1, 7))
+    values = draw(arrays(float, (steps + 1, steps + 1), elements=st.floats(0, 100)))
+    return np.where(np.arange(steps + 1)[:, None] < np.arange(steps + 1), values, np.inf)
+
+
+@settings(max_examples=200)
+@given(cost_matrices())
+def test_no_grid_of_as_many_steps_costs_less(costs):
+    """Against every grid there is."""
+    steps = len(costs) - 1
+    for count, grid in enumerate(best_grids(costs, steps), start=1):
+        every = ([0, *rest] for rest in combinations(range(1, steps), count - 1))
+        assert len(grid) == count and grid[0] == 0 and grid == sorted({*grid})
+        assert grid_cost(costs, grid) == pytest.approx(min(grid_cost(costs, other) for other in every))
+
+
+def test_all_steps_cost_nothing_and_more_than_there_are_cannot_be_chosen():
+    distances = (np.arange(6)[:, None] - np.arange(6)) ** 2.0
+    costs = step_costs(distances, np.ones(6))
+    assert best_grids(costs, 6)[-1] == list(range(6)) and grid_cost(costs, range(6)) == 0
+    for most in (0, 7):
+        with pytest.raises(ValueError, match=f"1 to 6 of the 6 steps can be chosen, not of {most}"):
+            best_grids(costs, most)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 40), (40, 93), (93, 99), (80, 100)])
+def test_a_coarse_step_is_the_fine_ones_with_the_prediction_held(table, first, last):
+    """The mean's two coefficients and the variance: one step of the coarse table, and the fine ones composed."""
+    bar = table.alpha_bar
+    a, c, variance = 1.0, 0.0, 0.0
+    for k in range(first, last):
+        a, c, variance = (
+            table.a[k] * a,
+            table.a[k] * c + table.c[k],
+            table.a[k] ** 2 * variance + table.sigma[k] ** 2,
+        )
+    timesteps = table.timesteps[[first, last] if last < 100 else [first]].tolist()
+    coarse = ddpm_table(
+        {"_class_name": "DDPMScheduler", "num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2",
+         "prediction_type": "epsilon", "clip_sample": True},
+        timesteps=timesteps,
+    )  # fmt: skip
+    assert coarse.alpha_bar[0] == bar[first]
+    torch.testing.assert_close(torch.stack([a, c]), torch.stack([coarse.a[0], coarse.c[0]]))
+    torch.testing.assert_close(variance, coarse.sigma[0] ** 2)
+
+
+def drawn(table, count=400):
+    noise = NoisePath.draw(
+        [torch.Generator().manual_seed(i) for i in range(count)], table.steps, (4, 2), dtype=torch.float64
+    )
+    return torch.zeros(count, 3, dtype=torch.float64), noise
+
+
+def divergence_of_paths(table, denoiser, grid, condition, noise):
+    """log p(path) − log q(path), `[B]`, without the last step: p is the fine chain, q holds the grid's predictions."""
+    x, held, ratio = noise.initial.flatten(1), None, 0.0
+    for k in range(table.steps - 1):
+        t = table.timesteps[k].expand(len(x))
+        step = table.at(torch.tensor(k))
+        clean = step.clean(x, denoiser(x.reshape(noise.initial.shape), t, condition).flatten(1))
+        held = clean if k in grid else held
+        mean, other = (step.mean(x, prediction, None) for prediction in (clean, held))
+        x = mean + step.sigma * noise.steps[:, k].flatten(1)
+        ratio = ratio + ((x - other).square().sum(1) - (x - mean).square().sum(1)) / (2 * table.sigma[k] ** 2)
+    return ratio
+
+
+def test_the_cost_is_the_divergence_of_the_paths(table):
+    denoiser = mixture_denoiser(table)
+    condition, noise = drawn(table)
+    predictions = record_predictions(table, denoiser, condition, noise)
+    assert predictions.shape == (100, 400, 8) and predictions.abs().max() <= 1
+    weights = step_weights(table)
+    weights[-1] = 0  # the last step's noise is a convention, not the chain's
+    costs = step_costs(mean_distances(predictions), weights)
+    fitted, wrong = (best_grids(c, 12)[-1] for c in (costs, step_costs(mean_distances(predictions), weights[::-1])))
+    even = list(range(0, 100, 9))
+    for grid in (fitted, even):
+        ratio = divergence_of_paths(table, denoiser, grid, *drawn(table))
+        expected = grid_cost(costs, grid)
+        # The ratio's noise has mean 0 and variance twice the cost.
+        assert float(ratio.mean()) == pytest.approx(expected, abs=4 * (2 * expected / 400) ** 0.5)
+    assert grid_cost(costs, fitted) < 0.5 * grid_cost(costs, even)
+    # A planted fault, the weights in the wrong order, is found.
+    assert grid_cost(costs, wrong) > 1.5 * grid_cost(costs, fitted)
+
+
+def test_predictions_are_those_of_the_sequential_solver(table):
+    """With the coefficients of another step, or without clipping, they would be others."""
+    denoiser = mixture_denoiser(table)
+    condition, noise = drawn(table, 3)
+    predictions = record_predictions(table, denoiser, condition, noise)
+    x = noise.initial.flatten(1)
+    for k in range(table.steps):
+        prediction = denoiser(x.reshape(noise.initial.shape), table.timesteps[k].expand(3), condition).flatten(1)
+        clean = table.bound(table.from_state[k] * x + table.from_prediction[k] * prediction)
+        torch.testing.assert_close(predictions[k], clean)
+        x = table.a[k] * x + table.c[k] * clean + table.sigma[k] * noise.steps[:, k].flatten(1)
+
+
+def test_the_last_step_is_weighed_as_if_it_added_the_noise_of_the_one_before(table):
+    weights = step_weights(table)
+    assert np.isfinite(weights).all() and weights[:-1] == pytest.approx((0.5 * (table.c / table.sigma) ** 2)[:-1].numpy())
+    assert weights[-1] == pytest.approx(float(0.5 * (table.c[-1] / table.sigma[-2]) ** 2))
+
+
+def test_distances_are_means_over_trajectories():
+    predictions = torch.randn(5, 7, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.cdist(predictions.transpose(0, 1), predictions.transpose(0, 1)).square().mean(0)
+    assert mean_distances(predictions) == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_a_grid_is_taken_by_its_name(config):
+    steps = best_grids(step_costs((np.arange(100)[:, None] - np.arange(100)) ** 2.0, np.ones(100)), 5)[-1]
+    table = step_table(config, timesteps=[99 - step for step in steps])
+    assert table.steps == 5 and replace(table).timesteps[0] == 99
