@@ -17,7 +17,8 @@ from paradp.scripts.places import check_device, check_file, check_folder, checkp
 
 if TYPE_CHECKING:
     from paradp.policy import DiffusionPolicy
-    from paradp.policy.fidelity import Fidelity
+    from paradp.policy.fidelity import Fidelity, StepsFidelity
+    from paradp.policy.spec import PolicySpec
     from paradp.rollouts.fidelity import Observations
 
 # Control steps between two observations along an expert's episodes.
@@ -62,10 +63,6 @@ def fidelity(
     """
     path = checkpoint_named(policy)
     check_device(device)
-    if data is not None:
-        from paradp.scripts.train import check_data
-
-        check_data(data, policy)
     if out is not None:
         check_file(out, "--out")
     with loading():
@@ -75,14 +72,16 @@ def fidelity(
         from paradp.policy.fidelity import Fidelity
         from paradp.rollouts.two_sample import expected_coverage
     spec = read_info(path).spec
+    # What is wrong with them is said before anything is measured.
+    recorded = None if data is None else _recorded(data, spec, observations, seed)
     if data is None:
-        _ = find_task(spec.task).demonstrator  # said before anything is measured
+        _ = find_task(spec.task).demonstrator
     digest = checkpoint_digest(path)
     target = out or _target(path, digest)
     torch.set_num_threads(threads or cores())
     with doing("loading the policy"):
         loaded = load_policy(path, "ddpm", device, digest, engine, precision)
-    seen = _observations(loaded, data, observations, seed)
+    seen = recorded or _of_expert(spec, observations, seed)
     steps = _measure(loaded, seen, plans, seed)
     measured = Fidelity(
         digest,
@@ -116,21 +115,25 @@ def _target(path: Path, digest: str) -> Path:
     return path / FILE
 
 
-def _observations(policy: "DiffusionPolicy", data: Path | None, number: int, seed: int) -> "Observations":
-    from paradp.rollouts.fidelity import Observations, fitted_at, recorded_observations
+def _recorded(data: Path, spec: "PolicySpec", number: int, seed: int) -> "Observations":
+    from paradp.policy.demonstrations import Demonstrations
+    from paradp.rollouts.fidelity import recorded_observations
+    from paradp.scripts.train import check_data
 
-    if data is not None:
-        from paradp.policy.demonstrations import Demonstrations
+    check_data(data, spec.task)
+    return recorded_observations(Demonstrations.open(data), spec, number, seed)
 
-        return recorded_observations(Demonstrations.open(data), policy.spec, number, seed)
+
+def _of_expert(spec: "PolicySpec", number: int, seed: int) -> "Observations":
+    from paradp.rollouts.fidelity import Observations, fitted_at
     from paradp.scripts.studies.observations import expert_histories
 
     with doing("driving the scripted expert, for observations"):
-        histories = expert_histories(policy.spec, number + fitted_at(number), seed, EVERY)
+        histories = expert_histories(spec, number + fitted_at(number), seed, EVERY)
     return Observations(histories[number:], histories[:number])
 
 
-def _measure(policy: "DiffusionPolicy", seen: "Observations", plans: int, seed: int) -> "dict":
+def _measure(policy: "DiffusionPolicy", seen: "Observations", plans: int, seed: int) -> "dict[str, StepsFidelity]":
     """By sampler; with a bar over the rows that the network computes."""
     from paradp.rollouts.fidelity import FITTED, STEPS, fit_grids, fitted_name, measure_steps, rows_of
 
