@@ -176,9 +176,8 @@ def fewest_steps(fidelity: Fidelity, bounds: Bounds) -> list[str]:
         choice = SamplerChoice.parse(name)
         if choice.steps is None or not bounds.allow(steps, fidelity.expected_coverage):
             continue
-        best[choice.family] = min(
-            best.get(choice.family, (choice.steps, math.inf, "")), (choice.steps, steps.energy.value, name)
-        )
+        this = (choice.steps, steps.energy.value, name)
+        best[choice.family] = min(best.get(choice.family, this), this)
     return [name for _, _, name in best.values()]
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "data import": Command("data", "import_", "import demonstrations that others recorded"),
     "data inspect": Command("data", "inspect", "look at demonstrations before training"),
     "train": Command("train", "train", "train a policy on demonstrations"),
+    "fidelity": Command("fidelity", "fidelity", "measure how near the plans of fewer steps come to DDPM's"),
     "release": Command("release", "release", "make a trained checkpoint one that comes with the package"),
     "study": Command("study", "study", "measure again what docs/results shows"),
     "tasks": Command("tasks", "tasks", "list the tasks, or tell all of one"),

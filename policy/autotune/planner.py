@@ -32,13 +32,13 @@ from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver, rounds
 
 # Observations that rounds are counted for.
 TRIALS = 16
-# More rows than this are taken to need time in proportion; and so are more where twice the rows took this many times as long.
+# More rows than this are taken to need time in proportion; so are more, once twice the rows took this many times as long.
 MOST_ROWS, PROPORTIONAL = 512, 1.8
 # Rounds that a window makes beyond T / p, by which the first one to be counted is chosen.
 REJECTIONS = 3
 # A sampler must beat the sequential one by this factor to be preferred to it.
 MARGIN = 1.03
-# The race: how many of the best by what was counted, in how many turns, with so many plans each; no turn after so many seconds.
+# The race: of so many of the best, in so many turns of so many plans each; no further turn after so many seconds.
 CONTENDERS, TURNS, PLANS, RACE_SECONDS = 2, 3, 3, 5.0
 _PARTS = {"calls": 0.25, "rounds": 0.4, "race": 0.35}
 
@@ -108,7 +108,7 @@ class Planner:
         return sorted(found, key=found.__getitem__)
 
     def _climb(self, steps: str, windows: dict[int, str], batch: int) -> dict[str, float]:
-        """Seconds of slow plans, for the window that should be best, its neighbours, and so on while a neighbour is better."""
+        """Seconds of slow plans: of the window that should be best, and of its neighbours, as long as one is better."""
         widths, found = sorted(windows), dict[str, float]()
 
         def seconds(i: int) -> float:

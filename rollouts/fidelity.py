@@ -1,0 +1,190 @@
+"""Measures how near the plans of fewer steps come to DDPM's own, at observations of the task."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from paradp.policy import DiffusionPolicy
+from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.fidelity import Interval, StepsFidelity
+from paradp.policy.spec import PolicySpec
+from paradp.rollouts.statistics import Estimate, bootstrap
+from paradp.rollouts.two_sample import coverage, spread_ratio, two_sample_test
+from paradp.sampler import NoisePath, SamplerChoice
+from paradp.sampler.fitted_grids import best_grids, mean_distances, record_predictions, step_costs, step_weights
+from paradp.sampler.noise import noise_generator
+from paradp.sampler.schedules import ddpm_table
+
+REFERENCE = "ddpm"
+# Without a grid of their own, and the numbers of timesteps that grids are fitted for.
+STEPS = (
+    "ddpm-32",
+    "ddpm-25",
+    "ddpm-16",
+    "sde-dpm-solver-25",
+    "sde-dpm-solver-16",
+    "ddim-10",
+    "ddim-25",
+    "ddim-10:spacing=trailing",
+    "ddim-15:spacing=trailing",
+    "dpm-solver-10",
+    "dpm-solver-15",
+)
+FITTED = (10, 12, 16, 20, 25)
+PERMUTATIONS = 1000
+# Plans computed together, and trajectories recorded at each observation that grids are fitted at.
+ROWS, TRAJECTORIES = 64, 8
+# Counts rows of the network as they are computed.
+Report = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Where plans are made.
+
+    Attributes:
+        fitting: `[n, To, O]`, the histories that grids are fitted at.
+        judging: `[m, To, O]`, other ones, that all steps are judged at.
+    """
+
+    fitting: np.ndarray
+    judging: np.ndarray
+
+
+def recorded_observations(demonstrations: Demonstrations, spec: PolicySpec, judging: int, seed: int) -> Observations:
+    """Random moments of demonstrations; no moment twice.
+
+    Args:
+        demonstrations: of the policy's task.
+        spec: the policy's.
+        judging: how many to judge at; half as many are fitted at.
+        seed: chooses them.
+
+    Raises:
+        ValueError: they are of another task, observe other things, or have too few steps.
+    """
+    info, path = demonstrations.info, demonstrations.path
+    if info.task != spec.task:
+        raise ValueError(f"{path} holds demonstrations of {info.task!r}, and the policy is for {spec.task!r}")
+    if list(info.observation.items()) != list(spec.observation.items()):
+        raise ValueError(f"{path} observes {_listed(info.observation)}, and the policy {_listed(spec.observation)}")
+    fitting = fitted_at(judging)
+    if demonstrations.steps < judging + fitting:
+        raise ValueError(f"{path} has {demonstrations.steps} steps; {judging + fitting} observations are needed")
+    moments = np.random.default_rng(seed).choice(demonstrations.steps, judging + fitting, replace=False)
+    ends = demonstrations.episode_ends
+    starts = np.concatenate([[0], ends[:-1]])[np.searchsorted(ends, moments, side="right")]
+    observed = np.maximum(starts[:, None], moments[:, None] + np.arange(1 - spec.horizons.observe, 1))
+    histories = demonstrations.observations()[observed]
+    return Observations(histories[:fitting], histories[fitting:])
+
+
+def fitted_at(judging: int) -> int:
+    """How many observations grids are fitted at, beside so many that they are judged at."""
+    return max(1, judging // 2)
+
+
+def rows_of(observations: Observations, samplers: Sequence[str], plans: int, trained: int) -> int:
+    """Rows of the network that `fit_grids` and `measure_steps` compute.
+
+    Args:
+        observations, plans: as theirs.
+        samplers: sequential ones, without the reference.
+        trained: timesteps of the training.
+    """
+    counts = [SamplerChoice.parse(name).steps or trained for name in (REFERENCE, *samplers)]
+    return len(observations.fitting) * TRAJECTORIES * trained + len(observations.judging) * plans * sum(counts)
+
+
+def fit_grids(policy: DiffusionPolicy, histories: np.ndarray, most: int, seed: int, report: Report) -> list[list[int]]:
+    """For N = 1 … `most`, the N timesteps that keep most of DDPM's distribution at histories `[n, To, O]`.
+
+    Args:
+        policy: whose predictions count.
+        histories: `TRAJECTORIES` sequential trajectories are recorded at each.
+        most: the largest N.
+        seed: of their noise.
+        report: told how many more rows the network has computed.
+    """
+    table = ddpm_table(policy.spec.schedule)
+    recorded = []
+    for at, some in _batches(np.repeat(histories, TRAJECTORIES, 0)):
+        noise = _noise(policy, range(seed + at, seed + at + len(some)), table.steps)
+        condition = policy.engine.encode(policy.condition(some))
+        recorded.append(record_predictions(table, policy.engine, condition, noise))
+        report(len(some) * table.steps)
+    costs = step_costs(mean_distances(torch.cat(recorded, 1)), step_weights(table))
+    return [table.timesteps[grid].tolist() for grid in best_grids(costs, min(most, table.steps))]
+
+
+def fitted_name(kind: str, grid: Sequence[int]) -> str:
+    """The sampler of some kind of steps on a grid."""
+    return f"{kind}-{len(grid)}:timesteps={'-'.join(map(str, grid))}"
+
+
+def draw_plans(
+    policy: DiffusionPolicy, sampler: str, histories: np.ndarray, plans: int, first_seed: int, report: Report
+) -> np.ndarray:
+    """Flat chunks `[observations, plans, H·A]` at histories `[observations, To, O]`, normalised units.
+
+    Every plan has noise of its own, with seeds from `first_seed` on.
+    """
+    policy = policy.with_solver(SamplerChoice.parse(sampler).build(policy.spec.schedule))
+    chunks = []
+    for at, some in _batches(np.repeat(histories, plans, 0)):
+        noise = _noise(policy, range(first_seed + at, first_seed + at + len(some)), policy.solver.table.steps)
+        condition = policy.engine.encode(policy.condition(some))
+        chunks.append(policy.solver.solve(policy.engine, condition, noise).sample.flatten(1).cpu().numpy())
+        report(len(some) * policy.solver.table.steps)
+    return np.concatenate(chunks).reshape(len(histories), plans, -1)
+
+
+def measure_steps(
+    policy: DiffusionPolicy, samplers: Sequence[str], histories: np.ndarray, plans: int, seed: int, report: Report
+) -> dict[str, StepsFidelity]:
+    """By sampler, its plans beside those of DDPM at the same histories `[m, To, O]`.
+
+    Args:
+        policy: whose plans.
+        samplers: sequential ones.
+        histories: where.
+        plans: of each sampler at each.
+        seed: from it all noise is drawn, and no plan's twice.
+        report: told how many more rows the network has computed.
+    """
+    each = len(histories) * plans
+    reference = draw_plans(policy, REFERENCE, histories, plans, seed, report)
+    return {
+        name: compare(draw_plans(policy, name, histories, plans, seed + i * each, report), reference)
+        for i, name in enumerate(samplers, start=1)
+    }
+
+
+def compare(drawn: np.ndarray, reference: np.ndarray) -> StepsFidelity:
+    """Plans beside the reference's, both `[observations, plans, H·A]`."""
+    test = two_sample_test(drawn, reference, PERMUTATIONS)
+    return StepsFidelity(
+        energy=_interval(bootstrap(list(test.by_observation))),
+        p_value=test.p_value,
+        coverage=_interval(bootstrap(list(coverage(drawn, reference)))),
+        spread=_interval(spread_ratio(drawn, reference)),
+    )
+
+
+def _interval(estimate: Estimate) -> Interval:
+    return Interval(estimate.mean, *estimate.ci95)
+
+
+def _noise(policy: DiffusionPolicy, seeds: range, steps: int) -> NoisePath:
+    shape = (policy.spec.horizons.predict, policy.spec.action_size)
+    return NoisePath.draw([noise_generator(seed) for seed in seeds], steps, shape, policy.device)
+
+
+def _batches(histories: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    return [(at, histories[at : at + ROWS]) for at in range(0, len(histories), ROWS)]
+
+
+def _listed(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{key} ({size})" for key, size in sizes.items())

@@ -1,0 +1,186 @@
+"""`paradp fidelity`: how near the plans of fewer steps come to DDPM's, which `auto-fast` goes by."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.table import Table
+
+from paradp.envs import find_task
+from paradp.policy.choices import EngineName, Precision
+from paradp.rollouts.machine import cores, versions
+from paradp.scripts.call import Seed, Several, Within
+from paradp.scripts.console import console, doing, loading, progress, say
+from paradp.scripts.places import check_device, check_file, check_folder, checkpoint_named
+
+if TYPE_CHECKING:
+    from paradp.policy import DiffusionPolicy
+    from paradp.policy.fidelity import Fidelity, StepsFidelity
+    from paradp.policy.spec import PolicySpec
+    from paradp.rollouts.fidelity import Observations
+
+# Control steps between two observations along an expert's episodes.
+EVERY = 40
+PolicyName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="POLICY")]
+Number = Annotated[int, Within(2, 10_000)]
+
+
+def fidelity(
+    policy: PolicyName,
+    data: Path | None = None,
+    out: Path | None = None,
+    observations: Number = 32,
+    plans: Annotated[int, Within(6, 1000)] = 32,
+    seed: Seed = 30_000,
+    threads: Several | None = None,
+    device: str = "cpu",
+    engine: EngineName = "auto",
+    precision: Precision = "fp32",
+) -> None:
+    """Measure how near the plans of fewer steps come to DDPM's own; the sampler auto-fast goes by that.
+
+    Takes some minutes, and writes fidelity.json beside the checkpoint. Figures are of sequential samplers: speculative-
+    ones draw from exactly the same distribution.
+
+        paradp fidelity square
+        paradp fidelity runs/train/checkpoint --data demos/square.zarr
+
+    Args:
+        policy: a pretrained policy's name or a checkpoint's directory.
+        data: demonstrations of the task (a zarr group) to take the observations from; by default those of its scripted
+            expert's episodes.
+        out: the file to write; by default fidelity.json in the checkpoint's directory, or in the cache folder if that
+            directory cannot be written.
+        observations: how many to plan at; at half as many more, grids of timesteps are fitted to the policy.
+        plans: of each sampler at each observation, every one with noise of its own.
+        seed: of the first of the expert's episodes, or of the choice among the demonstrations; and of the noise.
+        threads: of the network; all cores by default.
+        device: where the network computes: cpu or cuda.
+        engine: what computes it; auto takes the fastest that there is for the device.
+        precision: of its arithmetic.
+    """
+    path = checkpoint_named(policy)
+    check_device(device)
+    if out is not None:
+        check_file(out, "--out")
+    with loading():
+        import torch
+
+        from paradp.checkpoints import checkpoint_digest, load_policy, read_info
+        from paradp.policy.fidelity import Fidelity
+        from paradp.rollouts.two_sample import expected_coverage
+    spec = read_info(path).spec
+    # What is wrong with them is said before anything is measured.
+    recorded = None if data is None else _recorded(data, spec, observations, seed)
+    if data is None:
+        _ = find_task(spec.task).demonstrator
+    digest = checkpoint_digest(path)
+    target = out or _target(path, digest)
+    torch.set_num_threads(threads or cores())
+    with doing("loading the policy"):
+        loaded = load_policy(path, "ddpm", device, digest, engine, precision)
+    seen = recorded or _of_expert(spec, observations, seed)
+    steps = _measure(loaded, seen, plans, seed)
+    measured = Fidelity(
+        digest,
+        shlex.join(["paradp", *sys.argv[1:]]),
+        "the scripted expert's episodes" if data is None else "demonstrations",
+        observations,
+        plans,
+        seed,
+        expected_coverage(plans, plans),
+        f"{loaded.engine.name} {loaded.engine.precision}",
+        {name: str(number) for name, number in versions().items()},
+        steps,
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    measured.write(target)
+    console.print(_table(measured))
+    say(_conclusion(measured))
+    say(str(target))
+
+
+def _target(path: Path, digest: str) -> Path:
+    """Beside the checkpoint, or in the cache folder if nothing can be written there."""
+    from paradp.checkpoints.fidelity import cached_file
+    from paradp.policy.fidelity import FILE
+
+    try:
+        check_folder(path)
+    except OSError:
+        say(f"{path} cannot be written: {FILE} is kept in the cache folder")
+        return cached_file(digest)
+    return path / FILE
+
+
+def _recorded(data: Path, spec: "PolicySpec", number: int, seed: int) -> "Observations":
+    from paradp.policy.demonstrations import Demonstrations
+    from paradp.rollouts.fidelity import recorded_observations
+    from paradp.scripts.train import check_data
+
+    check_data(data, spec.task)
+    return recorded_observations(Demonstrations.open(data), spec, number, seed)
+
+
+def _of_expert(spec: "PolicySpec", number: int, seed: int) -> "Observations":
+    from paradp.rollouts.fidelity import Observations, fitted_at
+    from paradp.scripts.studies.observations import expert_histories
+
+    with doing("driving the scripted expert, for observations"):
+        histories = expert_histories(spec, number + fitted_at(number), seed, EVERY)
+    return Observations(histories[number:], histories[:number])
+
+
+def _measure(policy: "DiffusionPolicy", seen: "Observations", plans: int, seed: int) -> "dict[str, StepsFidelity]":
+    """By sampler; with a bar over the rows that the network computes."""
+    from paradp.rollouts.fidelity import FITTED, STEPS, fit_grids, fitted_name, measure_steps, rows_of
+
+    trained = int(policy.spec.schedule["num_train_timesteps"])
+    numbers = [n for n in FITTED if n < trained]
+    plain = [name for name in STEPS if _count(name) < trained]
+    kinds = ("ddpm", "sde-dpm-solver")
+    expected = plain + [f"{kind}-{n}" for kind in kinds for n in numbers]
+    done = 0
+    with progress("plans", rows_of(seen, expected, plans, trained)) as report:
+
+        def add(rows: int) -> None:
+            nonlocal done
+            done += rows
+            report(done)
+
+        report(0)
+        grids = fit_grids(policy, seen.fitting, max(numbers), seed, add)
+        samplers = plain + [fitted_name(kind, grids[n - 1]) for kind in kinds for n in numbers]
+        return measure_steps(policy, samplers, seen.judging, plans, seed, add)
+
+
+def _count(name: str) -> int:
+    from paradp.sampler import SamplerChoice
+
+    return SamplerChoice.parse(name).steps or 0
+
+
+def _table(measured: "Fidelity") -> Table:
+    table = Table("steps", "energy (95 %)", "p", "covered", "spread", title="plans beside DDPM's")
+    for name, one in measured.steps.items():
+        energy = f"{one.energy.value:.4f} ({one.energy.low:.4f} to {one.energy.high:.4f})"
+        table.add_row(_short(name), energy, f"{one.p_value:.3f}", f"{one.coverage.value:.3f}", f"{one.spread.value:.3f}")
+    table.caption = f"equal distributions: energy 0, covered {measured.expected_coverage:.3f}, spread 1"
+    return table
+
+
+def _short(name: str) -> str:
+    """Without the timesteps themselves."""
+    head, _, grid = name.partition(":timesteps=")
+    return f"{head}, fitted" if grid else name
+
+
+def _conclusion(measured: "Fidelity") -> str:
+    """What `auto-fast` may take by it."""
+    from paradp.policy.fidelity import Bounds, fewest_steps
+
+    bounds = Bounds()
+    found = ", ".join(fewest_steps(measured, bounds)) or "none"
+    return f"within {bounds.describe(measured.expected_coverage)}, the fewest of each kind: {found}"

@@ -1,0 +1,91 @@
+"""Fidelity is measured at the observations that it says, and tells plans that differ from plans that do not."""
+
+import numpy as np
+import pytest
+import torch
+
+from paradp.policy import DiffusionPolicy
+from paradp.rollouts import fidelity
+from paradp.rollouts.fidelity import (
+    Observations,
+    compare,
+    draw_plans,
+    fit_grids,
+    fitted_name,
+    measure_steps,
+    recorded_observations,
+    rows_of,
+)
+from paradp.sampler import SamplerChoice
+
+
+@pytest.fixture
+def policy(trained) -> DiffusionPolicy:
+    solver = SamplerChoice.parse("ddpm").build(trained.spec.schedule)
+    return DiffusionPolicy(trained.spec, trained.network, trained.observation_normalizer, trained.action_normalizer, solver)
+
+
+def test_recorded_observations_are_moments_with_their_own_past(demonstrations, spec):
+    seen = recorded_observations(demonstrations, spec, 30, seed=0)
+    assert seen.judging.shape == (30, 2, 3) and seen.fitting.shape == (15, 2, 3)
+    recorded, ends = demonstrations.observations(), demonstrations.episode_ends
+    starts = {0, *ends[:-1].tolist()}
+    moments = []
+    for before, now in np.concatenate([seen.fitting, seen.judging]):
+        (step,) = (recorded == now).all(1).nonzero()[0]
+        assert (before == recorded[step if step in starts else step - 1]).all()
+        moments.append(step)
+    assert len(set(moments)) == 45 and starts & set(moments)
+
+
+def test_demonstrations_of_other_things_are_refused(demonstrations, spec):
+    from dataclasses import replace
+
+    with pytest.raises(ValueError, match="holds demonstrations of 'reach', and the policy is for 'lift'"):
+        recorded_observations(demonstrations, replace(spec, task="lift"), 8, 0)
+    other = replace(spec, observation={"constant": 1, "position": 2})
+    with pytest.raises(ValueError, match=r"observes position \(2\), constant \(1\), and the policy constant \(1\)"):
+        recorded_observations(demonstrations, other, 8, 0)
+    with pytest.raises(ValueError, match="75 steps; 90 observations are needed"):
+        recorded_observations(demonstrations, spec, 60, 0)
+
+
+def test_steps_are_measured_and_rows_counted(policy, monkeypatch):
+    monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
+    monkeypatch.setattr(fidelity, "ROWS", 10)
+    rng = np.random.default_rng(0)
+    seen = Observations(rng.normal(size=(2, 2, 3)).astype(np.float32), rng.normal(size=(3, 2, 3)).astype(np.float32))
+    rows = []
+    grids = fit_grids(policy, seen.fitting, 8, 0, rows.append)
+    assert [len(grid) for grid in grids] == list(range(1, 9)) and all(grid[0] == 99 for grid in grids)
+    names = [fitted_name("ddpm", grids[7]), "ddim-5"]
+    measured = measure_steps(policy, names, seen.judging, 8, 0, rows.append)
+    assert list(measured) == names and sum(rows) == rows_of(seen, names, 8, 100)
+    for one in measured.values():
+        assert one.energy.low <= one.energy.value <= one.energy.high and 0 < one.p_value <= 1
+
+
+def test_no_two_plans_have_the_same_noise(policy):
+    histories = np.zeros((2, 2, 3), np.float32)
+    plans = draw_plans(policy, "ddim-5", histories, 4, 7, lambda rows: None).reshape(8, -1)
+    again = draw_plans(policy, "ddim-5", histories[:1], 4, 11, lambda rows: None)[0]
+    assert len(np.unique(plans.round(4), axis=0)) == 8
+    assert again == pytest.approx(plans[4:], abs=1e-4)
+
+
+def test_other_plans_are_found_and_equal_ones_are_not():
+    rng = np.random.default_rng(1)
+    draws = [rng.normal(size=(12, 16, 6)) for _ in range(2)]
+    same, narrow = compare(draws[0], draws[1]), compare(0.5 * draws[0], draws[1])
+    assert abs(same.energy.value) < 0.02 and same.p_value > 0.01 and same.spread.low < 1 < same.spread.high
+    assert narrow.energy.value > 0.03 and narrow.p_value < 0.01 and narrow.spread.value == pytest.approx(0.5, abs=0.1)
+
+
+def test_grids_do_not_depend_on_threads_or_batches(policy, monkeypatch):
+    histories = np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float32)
+    monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
+    grids = []
+    for rows in (3, 64):
+        monkeypatch.setattr(fidelity, "ROWS", rows)
+        grids.append(fit_grids(policy, histories, 6, 5, lambda rows: None))
+    assert grids[0] == grids[1] and torch.is_grad_enabled()
