@@ -68,6 +68,8 @@ KINDS: Mapping[str, Kind] = {
     "ddim": Kind("DDIM with N steps", {"eta": float, **_GRID}),
     "dpm-solver": Kind("DPM-Solver++(2M) with N steps", _GRID, noise=False),
     "sde-dpm-solver": Kind("SDE-DPM-Solver++(2M), which adds noise, with N steps", _GRID, "trailing"),
+    "consistency": Kind("multistep consistency sampling of a distilled policy with N steps", _GRID, "trailing"),
+    "flow": Kind("Euler's method along the flow of a flow policy with N steps", {"timesteps": Timesteps.read}, noise=False),
 }
 # By what the name of a sampler begins with.
 WAYS: Mapping[str, Way] = {
