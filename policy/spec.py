@@ -28,6 +28,12 @@ DEFAULT_SCHEDULE: dict[str, Any] = {
 }
 
 
+# Rectified flow over 100 timesteps.
+FLOW_SCHEDULE: dict[str, Any] = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100, "shift": 1.0}
+# Of diffusion policies, of distilled ones, and of flows.
+_SCHEDULERS = ("DDPMScheduler", "LCMScheduler", "FlowMatchEulerDiscreteScheduler")
+
+
 @dataclass(frozen=True)
 class Horizons:
     """How many steps a policy sees, predicts and executes (Chi et al. 2023, §3.1).
@@ -111,7 +117,8 @@ class PolicySpec(Interface):
 
     Attributes:
         controller: gains of the low-level controller.
-        schedule: a diffusers scheduler config: the noise schedule and prediction type trained with.
+        schedule: a diffusers scheduler config: the noise schedule and prediction type trained with; of a policy that was
+            distilled LCMScheduler's, of a flow FlowMatchEulerDiscreteScheduler's.
         network: its kind and sizes.
     """
 
@@ -126,9 +133,14 @@ class PolicySpec(Interface):
         if isinstance(self.network, UnetConfig) and self.horizons.predict % self.network.halvings:
             levels = len(self.network.channels)
             raise ValueError(f"a U-Net with {levels} levels needs a horizon divisible by {self.network.halvings}")
-        if (name := self.schedule.get("_class_name")) != "DDPMScheduler":
-            raise ValueError(f"the noise schedule is a config of {name!r}; policies are trained with DDPMScheduler's")
+        if (name := self.schedule.get("_class_name")) not in _SCHEDULERS:
+            raise ValueError(f"the schedule is a config of {name!r}; policies have one of {', '.join(_SCHEDULERS)}")
         _check_sizes(self.schedule)
+
+    @property
+    def timesteps(self) -> int:
+        """One more than the largest timestep that the network is given: N, and of a flow, whose last is N itself, N + 1."""
+        return self.schedule["num_train_timesteps"] + (self.schedule["_class_name"] == FLOW_SCHEDULE["_class_name"])
 
     @property
     def condition_size(self) -> int:

@@ -24,6 +24,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "start": get_args(Start),
     "spacing": get_args(Spacing),
 }
+# The sequential sampler that measured ones must beat.
+MEASURED_AGAINST = "ddpm"
 # What `auto-fast` may cost: the median over plans of the largest difference to the sequential sample on the same noise, in
 # normalised units.
 AUTO_FAST_ERROR = 2e-2
@@ -233,6 +235,19 @@ class SamplerChoice:
             return SOLVERS[family.way](TABLES[family.kind](scheduler, count, **of_steps), **of_way)
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from error
+
+    def check_fits(self, scheduler: "Scheduler") -> "Solver":
+        """The solver that `build` gives; of a sampler that must be measured first, the one it is measured against.
+
+        Raises:
+            ValueError: as `build`; a sampler that must be measured chooses among those of a diffusion model alone.
+        """
+        if not self.measured:
+            return self.build(scheduler)
+        try:
+            return SamplerChoice(MEASURED_AGAINST).build(scheduler)
+        except ValueError as error:
+            raise ValueError(str(error).replace(MEASURED_AGAINST, self.name, 1)) from error
 
     @property
     def _spacing(self) -> dict[str, Any]:
