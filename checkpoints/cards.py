@@ -23,15 +23,13 @@ class _Kind:
 
 
 _KINDS = {
-    "DDPMScheduler": _Kind("diffusion policy"),
-    "LCMScheduler": _Kind(
+    "diffusion": _Kind("diffusion policy"),
+    "consistency": _Kind(
         "distilled policy",
         "\n\nIt was distilled into a consistency model: sample it with `consistency-N`, such as `consistency-2`, and with no"
         "\nsampler of diffusion.",
     ),
-    "FlowMatchEulerDiscreteScheduler": _Kind(
-        "flow policy", "\n\nIt was trained by flow matching: sample it with `flow-N`, such as `flow-10`."
-    ),
+    "flow": _Kind("flow policy", "\n\nIt was trained by flow matching: sample it with `flow-N`, such as `flow-10`."),
 }
 # What a card says until rollouts of these very weights have been released with it.
 UNMEASURED = "Not measured yet."
@@ -113,7 +111,7 @@ class ModelCard:
 
     def render(self) -> str:
         spec = self.spec
-        kind = _KINDS[spec.schedule["_class_name"]]
+        kind = _KINDS[spec.process]
         return f"""# {spec.task}: {kind.name}
 
 A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} actions from

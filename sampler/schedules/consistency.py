@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from diffusers import LCMScheduler
+from diffusers import DDIMScheduler
 from torch import Tensor
 
 from paradp.sampler.grids import grid
@@ -29,7 +29,8 @@ def consistency_table(
     A step noises the predicted sample anew, so that but for c_skip, which is 0 nearly everywhere, a = 0.
     """
     settings = ConsistencySettings.read(scheduler, **({} if spacing is None else {"timestep_spacing": spacing}))
-    visited, bar = grid(settings, settings.build(LCMScheduler), steps, timesteps)
+    # LCMScheduler has a grid of its own, which takes no spacing.
+    visited, bar = grid(settings, settings.build(DDIMScheduler), steps, timesteps)
     after = following(bar, 1.0)
     skip, out = _boundary(settings, visited)
     from_state, from_prediction = clean_sample_coefficients(bar, settings.prediction_type)
