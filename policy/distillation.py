@@ -101,14 +101,15 @@ def student_schedule(schedule: dict[str, Any]) -> dict[str, Any]:
 
 
 class ConsistencyObjective:
-    """How far a network's jump from x_t is from its own averaged jump from a point further along the same trajectory.
+    """How far a network's jump from x_t is from its own jump from a point further along the same trajectory.
 
     With f = c_skip x + c_out network(x, t), s = t − skip and x_s one DDIM step of the teacher from x_t,
 
         loss = E √(‖f(x_t, t) − f⁻(x_s, s)‖² + δ²) − δ,    δ = 0.00054 √D
 
-    f⁻ is that of the averaged weights, without a gradient. Where s would be below 0 the teacher steps to the clean sample,
-    which f⁻ leaves as it is: that is what anchors all the others.
+    f⁻ is f without a gradient. (An average of the weights in its place, as Song et al. 2023 take, only carries what is
+    learned near the data to the noise more slowly: Song & Dhariwal 2024, §3.2. What is saved is the average.) Where s
+    would be below 0 the teacher steps to the clean sample, which f⁻ leaves as it is: that is what anchors all the others.
 
     Args:
         teacher: the policy whose trajectories are followed.
@@ -124,27 +125,25 @@ class ConsistencyObjective:
         self._skip = skip
         self._boundary = torch.stack(boundary(spec.schedule)).float()
 
-    def __call__(
-        self, network: nn.Module, averaged: nn.Module, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor
-    ) -> Tensor:
+    def __call__(self, network: nn.Module, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
         observations, actions = windows.batch(index)
         condition = self._observation_normalizer.normalize(observations).flatten(1)
         noisy = self._process.noised(self._action_normalizer.normalize(actions), noise, timestep)
         with torch.no_grad():
             further, target_timestep = self._follow(noisy, timestep, condition), timestep - self._skip
-            jumped = self._jump(averaged, further, target_timestep.clamp(min=0), condition)
+            jumped = self._jump(network, further, target_timestep.clamp(min=0), condition)
             target = torch.where(target_timestep.reshape(-1, 1, 1) < 0, further, jumped)
         difference = (self._jump(network, noisy, timestep, condition) - target).flatten(1)
         delta = _HUBER * difference.shape[1] ** 0.5
         return ((difference.square().sum(1) + delta**2).sqrt() - delta).mean()
 
-    def of_step(self, network: nn.Module, averaged: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
-        return self(network, averaged, windows, *self._draw(windows, size, seed))
+    def of_step(self, network: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
+        return self(network, windows, *self._draw(windows, size, seed))
 
     @torch.no_grad()
     def validation_loss(self, network: nn.Module, windows: Windows) -> float:
-        """Of the averaged network with itself, on the same windows, timesteps and noise every time."""
-        return float(self(network, network, windows, *self._draw(windows, 1024, 0)))
+        """On the same windows, timesteps and noise every time."""
+        return float(self(network, windows, *self._draw(windows, 1024, 0)))
 
     def _draw(self, windows: Windows, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """Random windows, timesteps and noise for one batch."""

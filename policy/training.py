@@ -129,7 +129,7 @@ class DenoisingObjective:
         target = self._process.target(clean, noise, timestep)
         return nn.functional.mse_loss(network(noisy, timestep, condition).float(), target)
 
-    def of_step(self, network: nn.Module, averaged: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
+    def of_step(self, network: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
         """The loss on a random batch."""
         return self(network, windows, *self.draw(windows, size, torch.Generator().manual_seed(seed)))
 

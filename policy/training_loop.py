@@ -38,8 +38,8 @@ class TrainedPolicy:
 class Objective(Protocol):
     """What a training makes small."""
 
-    def of_step(self, network: nn.Module, averaged: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
-        """The loss on a random batch, for a network and its running average."""
+    def of_step(self, network: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
+        """The loss on a random batch."""
         ...
 
     def validation_loss(self, network: nn.Module, windows: Windows) -> float:
@@ -73,10 +73,7 @@ def learn(
     """
 
     def chosen() -> Arithmetic:
-        # On a copy as the average: what is measured is the time.
-        trial = step_on_a_copy(
-            start.network, lambda network, size: objective.of_step(network, start.network, training, size, seed=0)
-        )
+        trial = step_on_a_copy(start.network, lambda network, size: objective.of_step(network, training, size, seed=0))
         return choose(trial, config.batch_size)
 
     run = _Run(out, _identity(config, demonstrations, init), config.bf16, chosen)
@@ -93,9 +90,7 @@ def learn(
         while state.step < config.steps:
             # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
             draw = config.seed * 1_000_003 + state.step
-            loss_of = partial(
-                objective.of_step, averaged=state.ema.network, windows=training, size=config.batch_size, seed=draw
-            )
+            loss_of = partial(objective.of_step, windows=training, size=config.batch_size, seed=draw)
             loss = state.optimise(loss_of, run.arithmetic.bf16)
             if not math.isfinite(loss):
                 raise ValueError(f"the loss of step {state.step} is {loss}; {out} keeps the state of the last save")
