@@ -1,6 +1,7 @@
 """Model cards: what a checkpoint was trained on, how, and how well it does."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,27 @@ from paradp.policy.demonstrations import DemonstrationInfo
 from paradp.policy.files.limits import CARD_BYTES
 from paradp.policy.files.reading import read_text
 from paradp.policy.spec import PolicySpec
-from paradp.policy.training import TrainingConfig
+from paradp.policy.training_config import LearningConfig
 from paradp.policy.wording import counted
 
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a card calls a policy, and what it says of how to sample it."""
+
+    name: str
+    sampled: str = ""
+
+
+_KINDS = {
+    "diffusion": _Kind("diffusion policy"),
+    "consistency": _Kind(
+        "distilled policy",
+        "\n\nIt was distilled into a consistency model: sample it with `consistency-N`, such as `consistency-2`, and with no"
+        "\nsampler of diffusion.",
+    ),
+    "flow": _Kind("flow policy", "\n\nIt was trained by flow matching: sample it with `flow-N`, such as `flow-10`."),
+}
 # What a card says until rollouts of these very weights have been released with it.
 UNMEASURED = "Not measured yet."
 MEASURED = "## Measured success"
@@ -76,7 +95,7 @@ class ModelCard:
         config: how it was trained.
         command: the command that trained it.
         took: how long that was, and on what.
-        earlier: the card of the policy that training started from, if it did.
+        earlier: the card of the policy that training started from, or that was distilled, if there was one.
         arithmetic: what training computed in, and why.
     """
 
@@ -84,18 +103,19 @@ class ModelCard:
     info: DemonstrationInfo
     episodes: int
     steps: int
-    config: TrainingConfig
+    config: LearningConfig
     command: str
     took: str
     earlier: str = ""
     arithmetic: str = ""
 
     def render(self) -> str:
-        spec, schedule = self.spec, self.spec.schedule
-        return f"""# {spec.task}: diffusion policy
+        spec = self.spec
+        kind = _KINDS[spec.process]
+        return f"""# {spec.task}: {kind.name}
 
 A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} actions from
-{spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.
+{spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.{kind.sampled}
 
 | | |
 | --- | --- |
@@ -104,7 +124,7 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
 | action | {spec.action_convention}: {_listed(spec.action)} |
 | control rate | {spec.control_hz} Hz |
 | controller | {_listed(spec.controller)} |
-| noise schedule | {schedule["beta_schedule"]}, {schedule["num_train_timesteps"]} steps, {schedule["prediction_type"]} |
+| noise schedule | {describe_schedule(spec.schedule)} |
 
 ## Data
 {counted(self.episodes, "episode")} ({counted(self.steps, "control step")}){self._told_by()}.
@@ -134,9 +154,16 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
         return "## Started from an earlier policy\n" + making.replace("## ", "### ")
 
 
+def describe_schedule(schedule: Mapping[str, Any]) -> str:
+    """Noise, number of timesteps and what is predicted, in a few words."""
+    noise = schedule.get("beta_schedule", "straight lines")
+    predicts = schedule.get("prediction_type", "velocity")
+    return f"{noise}, {schedule['num_train_timesteps']} steps, {predicts}"
+
+
 def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
-def _plain(config: TrainingConfig) -> dict[str, Any]:
+def _plain(config: LearningConfig) -> dict[str, Any]:
     return {key: getattr(config, key) for key in config.__dataclass_fields__}

@@ -155,7 +155,7 @@ def load_policy(
     place = torch.device(device)
     trained.network.to(place).eval()
     # Before an engine is built: what is wrong with the sampler or the schedule is said at once.
-    solver = SamplerChoice.parse("ddpm" if choice.measured else str(choice)).build(trained.spec.schedule)
+    solver = choice.check_fits(trained.spec.schedule)
     candidates = candidates_for(choice, path, checkpoint_digest(path), trained.spec.schedule) if choice.measured else EXACT
     computes = build_engine(trained.network, trained.spec, place, engine, precision)
     planned = None

@@ -148,7 +148,7 @@ def check_agreement(engine: Engine, eager: Engine, spec: PolicySpec, device: tor
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(rows, spec.horizons.predict, spec.action_size, generator=generator).to(device)
-    t = torch.linspace(0, spec.schedule["num_train_timesteps"] - 1, rows).long().to(device)
+    t = torch.linspace(0, spec.timesteps - 1, rows).long().to(device)
     condition = torch.randn(rows, spec.condition_size, generator=generator).to(device)
     expected, found = (one(x, t, one.encode(condition)) for one in (eager, engine))
     difference = float((expected - found).abs().max() / expected.abs().max())

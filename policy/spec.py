@@ -12,7 +12,7 @@ from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED, within
 from paradp.policy.quantities import check_quantities
 from paradp.policy.transformer import TransformerConfig
 from paradp.policy.unet import UnetConfig
-from paradp.sampler.options import MOST_TIMESTEPS
+from paradp.sampler.options import MOST_TIMESTEPS, Process
 
 NetworkConfig = Annotated[UnetConfig | TransformerConfig, Field(discriminator="kind")]
 
@@ -25,6 +25,16 @@ DEFAULT_SCHEDULE: dict[str, Any] = {
     "variance_type": "fixed_small",
     "clip_sample": True,
     "clip_sample_range": 1.0,
+}
+
+
+# Rectified flow over 100 timesteps.
+FLOW_SCHEDULE: dict[str, Any] = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100, "shift": 1.0}
+# What a policy was trained for, by the class of its scheduler.
+_PROCESSES: dict[str, Process] = {
+    "DDPMScheduler": "diffusion",
+    "LCMScheduler": "consistency",
+    "FlowMatchEulerDiscreteScheduler": "flow",
 }
 
 
@@ -111,7 +121,8 @@ class PolicySpec(Interface):
 
     Attributes:
         controller: gains of the low-level controller.
-        schedule: a diffusers scheduler config: the noise schedule and prediction type trained with.
+        schedule: a diffusers scheduler config: the noise schedule and prediction type trained with; of a policy that was
+            distilled LCMScheduler's, of a flow FlowMatchEulerDiscreteScheduler's.
         network: its kind and sizes.
     """
 
@@ -126,9 +137,19 @@ class PolicySpec(Interface):
         if isinstance(self.network, UnetConfig) and self.horizons.predict % self.network.halvings:
             levels = len(self.network.channels)
             raise ValueError(f"a U-Net with {levels} levels needs a horizon divisible by {self.network.halvings}")
-        if (name := self.schedule.get("_class_name")) != "DDPMScheduler":
-            raise ValueError(f"the noise schedule is a config of {name!r}; policies are trained with DDPMScheduler's")
+        if (name := self.schedule.get("_class_name")) not in _PROCESSES:
+            raise ValueError(f"the schedule is a config of {name!r}; policies have one of {', '.join(_PROCESSES)}")
         _check_sizes(self.schedule)
+
+    @property
+    def process(self) -> Process:
+        """What the network was trained for: which samplers are for it."""
+        return _PROCESSES[self.schedule["_class_name"]]
+
+    @property
+    def timesteps(self) -> int:
+        """One more than the largest timestep that the network is given: N, and of a flow, whose last is N itself, N + 1."""
+        return self.schedule["num_train_timesteps"] + (self.process == "flow")
 
     @property
     def condition_size(self) -> int:

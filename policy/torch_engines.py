@@ -97,4 +97,4 @@ def compiles(device: torch.device) -> bool:
 @torch.no_grad()
 def tabulate(network: ConditionalNetwork, spec: PolicySpec, device: torch.device) -> Tensor:
     """The encoding of every timestep that the policy was trained with, `[T, F]`."""
-    return network.encode_timestep(torch.arange(spec.schedule["num_train_timesteps"], device=device))
+    return network.encode_timestep(torch.arange(spec.timesteps, device=device))

@@ -22,12 +22,13 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**62),
     "layers": (1, 100),
     "embedding": (1, 8192),
+    "skip": (1, 10_000),
 }
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """How to train.
+class LearningConfig:
+    """How long and how fast to learn, whatever is learned.
 
     Attributes:
         steps: optimiser steps in all; the learning rate decays to zero over them.
@@ -41,14 +42,6 @@ class TrainingConfig:
         log_every: steps between entries of the metrics log.
         save_every: steps between checkpoints and resumable states.
         seed: of the weights, the batches and the noise.
-        network: `unet` or `transformer`.
-        channels: of the U-Net.
-        layers: of the transformer.
-        embedding: length of the transformer's tokens.
-        prediction_type: what the network learns to predict: `epsilon`, `sample` or `v_prediction`.
-        beta_schedule: of the noise, by diffusers' names.
-        beta_start: of the schedules that have one, such as `linear`; the noise of 100 steps, ten times that of 1000.
-        beta_end: likewise.
     """
 
     steps: int = 20_000
@@ -61,11 +54,62 @@ class TrainingConfig:
     log_every: int = 100
     save_every: int = 1000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.check_numbers()
+
+    @property
+    def optimiser(self) -> "OptimiserSettings":
+        from paradp.policy.training_state import OptimiserSettings
+
+        return OptimiserSettings(self.steps, self.learning_rate, self.warmup_steps, self.weight_decay)
+
+    def check_numbers(self) -> None:
+        """Raises:
+        SettingError: a number is out of its limits.
+        """
+        for name in [name for name in _LIMITS if hasattr(self, name)]:
+            low, high = _LIMITS[name]
+            if not low <= (value := getattr(self, name)) <= high:  # not a number is within nothing
+                raise SettingError(f"{name} must be from {low:g} to {high:.15g}, not {value}", name)
+        if not self.learning_rate > 0:
+            raise SettingError(f"learning_rate must be more than 0, not {self.learning_rate}", "learning_rate")
+
+
+@dataclass(frozen=True)
+class DistillationConfig(LearningConfig):
+    """How to distill a diffusion policy.
+
+    Attributes:
+        skip: how many timesteps one step of the teacher covers: fewer follow its trajectory more closely, more carry what is
+            learned near the data to the noise faster.
+    """
+
+    skip: int = 5
+
+
+@dataclass(frozen=True)
+class TrainingConfig(LearningConfig):
+    """How to train.
+
+    Attributes:
+        network: `unet` or `transformer`.
+        channels: of the U-Net.
+        layers: of the transformer.
+        embedding: length of the transformer's tokens.
+        prediction_type: what the network learns to predict: `epsilon`, `sample` or `v_prediction` of a diffusion policy;
+            `flow_prediction` trains a flow instead: the velocity along the straight line from noise to actions, which a few
+            steps of flow-N follow. A flow has no noise schedule: beta_schedule, beta_start and beta_end mean nothing to it.
+        beta_schedule: of the noise, by diffusers' names.
+        beta_start: of the schedules that have one, such as `linear`; the noise of 100 steps, ten times that of 1000.
+        beta_end: likewise.
+    """
+
     network: Literal["unet", "transformer"] = "unet"
     channels: tuple[int, ...] = (64, 128, 256)
     layers: int = 8
     embedding: int = 256
-    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+    prediction_type: Literal["epsilon", "sample", "v_prediction", "flow_prediction"] = "epsilon"
     beta_schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear", "sigmoid"] = "squaredcos_cap_v2"
     beta_start: float = 1e-3
     beta_end: float = 0.2
@@ -94,30 +138,19 @@ class TrainingConfig:
         return UnetConfig(channels=self.channels)
 
     @property
-    def optimiser(self) -> "OptimiserSettings":
-        from paradp.policy.training_state import OptimiserSettings
-
-        return OptimiserSettings(self.steps, self.learning_rate, self.warmup_steps, self.weight_decay)
-
-    @property
     def schedule(self) -> dict[str, Any]:
         """The diffusers scheduler config trained with."""
+        from paradp.policy.spec import DEFAULT_SCHEDULE, FLOW_SCHEDULE
+
+        if self.prediction_type == "flow_prediction":
+            return dict(FLOW_SCHEDULE)
         chosen = {key: getattr(self, key) for key in ("prediction_type", "beta_schedule")}
         if self.beta_schedule != "squaredcos_cap_v2":
             chosen |= {"beta_start": self.beta_start, "beta_end": self.beta_end}
-        from paradp.policy.spec import DEFAULT_SCHEDULE
-
         return DEFAULT_SCHEDULE | chosen
 
     def check_numbers(self) -> None:
-        """Raises:
-        SettingError: a number is out of its limits.
-        """
-        for name, (low, high) in _LIMITS.items():
-            if not low <= (value := getattr(self, name)) <= high:  # not a number is within nothing
-                raise SettingError(f"{name} must be from {low:g} to {high:.15g}, not {value}", name)
-        if not self.learning_rate > 0:
-            raise SettingError(f"learning_rate must be more than 0, not {self.learning_rate}", "learning_rate")
+        super().check_numbers()
         if not self.channels or not all(size >= 1 for size in self.channels):
             raise SettingError(f"channels must be positive numbers, not {self.channels}", "channels")
         if not 0 < self.beta_start <= self.beta_end < 1:

@@ -30,6 +30,11 @@ class Windows:
     def __len__(self) -> int:
         return len(self.observed)
 
+    @property
+    def chunk(self) -> tuple[int, int]:
+        """H and A."""
+        return self.predicted.shape[1], self.actions.shape[1]
+
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Observations `[n, To, O]` and actions `[n, H, A]` of some windows."""
         return self.observations[self.observed[index]], self.actions[self.predicted[index]]

@@ -150,8 +150,7 @@ class RolloutConfig:
         spec = read_info(self.checkpoint_path).spec
         check_fits(spec, self.task)
         spec.horizons.with_execute(self.execute)
-        if not self.sampler.measured:
-            self.sampler.build(spec.schedule)
+        self.sampler.check_fits(spec.schedule)
 
     def controllers(self, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
         """For so many environments."""

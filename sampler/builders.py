@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from paradp.sampler.picard import Picard
-from paradp.sampler.schedules import ddim_table, ddpm_table, dpm_solver_table
+from paradp.sampler.schedules import consistency_table, ddim_table, ddpm_table, dpm_solver_table, flow_table
 from paradp.sampler.sequential import Sequential
 from paradp.sampler.solution import Solver
 from paradp.sampler.speculative import Speculative
@@ -16,6 +16,8 @@ TABLES: Mapping[str, Callable[..., StepTable]] = {
     "ddim": ddim_table,
     "dpm-solver": dpm_solver_table,
     "sde-dpm-solver": partial(dpm_solver_table, algorithm="sde-dpmsolver++"),
+    "consistency": consistency_table,
+    "flow": flow_table,
 }
 # A table and options of the way → a solver.
 SOLVERS: Mapping[str, Callable[..., Solver]] = {"": Sequential, "para-": Picard, "speculative-": Speculative}

@@ -26,32 +26,57 @@ def grid(settings: Schedule, scheduler: Any, steps: int | None, timesteps: Seque
     if timesteps is not None:
         if steps is not None:
             raise ValueError("steps and timesteps cannot both be given: timesteps are the whole grid")
-        found, so_spaced = [_whole(t, "a timestep") for t in timesteps], ""
+        found, so_spaced = list(timesteps), ""
     else:
         found, so_spaced = _spread(settings, scheduler, steps)
+    visited = decreasing(found, 0, settings.num_train_timesteps - 1, so_spaced)
+    return visited, scheduler.alphas_cumprod.double()[visited]
+
+
+def decreasing(timesteps: Sequence[int], low: int, high: int, so_spaced: str = "") -> Tensor:
+    """A grid `[T]`, checked.
+
+    Args:
+        timesteps: from noise to data.
+        low, high: the least and the most that a timestep can be.
+        so_spaced: how an error begins.
+
+    Raises:
+        ValueError: there are none, or they do not decrease, or not from `high` to `low`; the message names the step.
+    """
+    found = [_whole(t, "a timestep") for t in timesteps]
     if not found:
         raise ValueError("the schedule has no timesteps")
-    trained = settings.num_train_timesteps
     for step, t in enumerate(found):
-        if not 0 <= t < trained:
-            raise ValueError(f"{so_spaced}step {step} is at timestep {t}, outside 0 … {trained - 1}")
+        if not low <= t <= high:
+            raise ValueError(f"{so_spaced}step {step} is at timestep {t}, outside {low} … {high}")
         if step and t >= found[step - 1]:
             raise ValueError(f"{so_spaced}timesteps must decrease, but step {step} goes from {found[step - 1]} to {t}")
-    return torch.tensor(found), scheduler.alphas_cumprod.double()[found]
+    return torch.tensor(found)
+
+
+def wanted(steps: int | None, trained: int) -> int:
+    """The number of steps that is asked for; all of the training's timesteps unless given.
+
+    Raises:
+        ValueError: there are more steps than trained timesteps, or fewer than one.
+    """
+    count = trained if steps is None else _whole(steps, "the number of steps")
+    if count < 1:
+        raise ValueError(f"the schedule needs at least one step, not {count}")
+    if count > trained:
+        raise ValueError(f"{count} steps are too many: the network was trained with {trained} timesteps")
+    return count
 
 
 def _spread(settings: Schedule, scheduler: Any, steps: int | None) -> tuple[list[int], str]:
     """T timesteps by the schedule's spacing, and how an error about them begins."""
     trained = settings.num_train_timesteps
-    wanted = trained if steps is None else _whole(steps, "the number of steps")
-    if wanted < 1:
-        raise ValueError(f"the schedule needs at least one step, not {wanted}")
-    if wanted > trained:
-        raise ValueError(f"{wanted} steps are too many: the network was trained with {trained} timesteps")
-    scheduler.set_timesteps(wanted)
+    count = wanted(steps, trained)
+    scheduler.set_timesteps(count)
     offset = f" (steps_offset = {settings.steps_offset})" if settings.steps_offset else ""
     # Where T does not divide N, rounding can give diffusers' `trailing` grids one entry too many, −1 (29 of 100 are so).
-    return scheduler.timesteps.tolist()[:wanted], f"{wanted} steps are too many for {trained} timesteps so spaced{offset}: "
+    return scheduler.timesteps.tolist()[:count], f"{count} steps are too many for {trained} timesteps so spaced{offset}: "
 
 
 def _whole(number: Any, name: str) -> int:

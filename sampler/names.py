@@ -40,6 +40,8 @@ def read_bound(text: str) -> float:
 
 # How far `auto-fast` may be from DDPM's plans; `paradp.policy.fidelity.Bounds` has their meaning and defaults.
 _BOUNDS: Options = {"energy": read_bound, "coverage": read_bound, "spread": read_bound}
+# The sequential sampler that measured ones must beat.
+MEASURED_AGAINST = "ddpm"
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ KINDS: Mapping[str, Kind] = {
     "ddim": Kind("DDIM with N steps", {"eta": float, **_GRID}),
     "dpm-solver": Kind("DPM-Solver++(2M) with N steps", _GRID, noise=False),
     "sde-dpm-solver": Kind("SDE-DPM-Solver++(2M), which adds noise, with N steps", _GRID, "trailing"),
+    "consistency": Kind("multistep consistency sampling of a distilled policy with N steps", _GRID, "trailing"),
+    "flow": Kind("Euler's method along the flow of a flow policy with N steps", {"timesteps": Timesteps.read}, noise=False),
 }
 # By what the name of a sampler begins with.
 WAYS: Mapping[str, Way] = {
@@ -248,6 +252,19 @@ class SamplerChoice:
             return SOLVERS[family.way](TABLES[family.kind](scheduler, count, **of_steps), **of_way)
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from error
+
+    def check_fits(self, scheduler: "Scheduler") -> "Solver":
+        """The solver that `build` gives; of a sampler that must be measured first, the one it is measured against.
+
+        Raises:
+            ValueError: as `build`; a sampler that must be measured chooses among those of a diffusion model alone.
+        """
+        if not self.measured:
+            return self.build(scheduler)
+        try:
+            return SamplerChoice(MEASURED_AGAINST).build(scheduler)
+        except ValueError as error:
+            raise ValueError(str(error).replace(MEASURED_AGAINST, self.name, 1)) from error
 
     @property
     def _spacing(self) -> dict[str, Any]:

@@ -6,6 +6,8 @@ Split = Literal["unit", "linear"]
 Extension = Literal["copy", "roll"]
 Draft = Literal["secant", "picard", "frozen"]
 Start = Literal["previous", "cold"]
+# What a network was trained for: to denoise step by step, to jump to the end at once, or to follow a velocity.
+Process = Literal["diffusion", "consistency", "flow"]
 # How T timesteps are spread over the training's N (diffusers' names; Lin et al. 2024, table 2): `leading` ends at 0 and does
 # not start at N − 1, `trailing` starts there and ends above 0, `linspace` takes both ends.
 Spacing = Literal["leading", "trailing", "linspace"]

@@ -8,7 +8,7 @@ then into the settings that a table uses (`Schedule` and its kinds). Defaults ar
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -18,10 +18,12 @@ from diffusers import (
     DDPMParallelScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
 )
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from paradp.sampler.options import MOST_TIMESTEPS, Spacing
+from paradp.sampler.options import MOST_TIMESTEPS, Process, Spacing
 
 # A diffusers scheduler, or its config: `scheduler.config`, or what `scheduler_config.json` holds.
 Scheduler = Any
@@ -49,7 +51,48 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Betas = Annotated[tuple[Number, ...], Field(strict=False)]
 
 
-class Schedule(BaseModel):
+# What a network was trained for → how an error says it, and what to sample it with.
+_MADE: dict[Process, tuple[str, str]] = {
+    "diffusion": ("is a diffusion model, not distilled and no flow", "a sampler such as ddpm, ddim-10 or speculative-ddpm"),
+    "consistency": ("was distilled into a consistency model", "consistency-N, such as consistency-2"),
+    "flow": ("was trained by flow matching", "flow-N, such as flow-10"),
+}
+
+
+class Settings(BaseModel):
+    """What is read of a scheduler's config, whatever its class.
+
+    Attributes:
+        process: what a network with such a config was trained for.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    process: ClassVar[Process]
+
+    num_train_timesteps: Annotated[Whole, Field(ge=1, le=MOST_TIMESTEPS)] = 1000
+
+    @classmethod
+    def read(cls, scheduler: "Scheduler | Described", **changes: Any) -> Self:
+        """The settings of a scheduler, as diffusers' class of this kind would take them over, with changes.
+
+        Raises:
+            ValueError: the network was trained for another process; or a setting is malformed, not supported or unknown,
+                and the message names it.
+        """
+        described = Described.of(scheduler)
+        if (trained := KINDS[described.kind].process) != cls.process:
+            is_so, sampler = _MADE[trained]
+            raise ValueError(f"the network {is_so}; use {sampler}")
+        settings = described.settings | changes
+        # Settings that only other classes have mean nothing to this one, to diffusers neither.
+        meaningless = _KNOWN - cls.model_fields.keys()
+        try:
+            return cls(**{key: value for key, value in settings.items() if key not in meaningless})
+        except ValidationError as error:
+            raise ValueError(_sentence(error)) from None
+
+
+class Schedule(Settings):
     """The noise schedule that a network was trained with, and what every kind of table needs besides.
 
     Attributes:
@@ -58,9 +101,8 @@ class Schedule(BaseModel):
         dynamic_thresholding_ratio, sample_max_value: settings of thresholding, which is refused.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    process: ClassVar[Process] = "diffusion"
 
-    num_train_timesteps: Annotated[Whole, Field(ge=1, le=MOST_TIMESTEPS)] = 1000
     beta_start: Fraction = 0.0001
     beta_end: Fraction = 0.02
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"] = "linear"
@@ -75,22 +117,6 @@ class Schedule(BaseModel):
     thresholding: Literal[False] = False
     dynamic_thresholding_ratio: Any = None
     sample_max_value: Any = None
-
-    @classmethod
-    def read(cls, scheduler: "Scheduler | Described", **changes: Any) -> Self:
-        """The settings of a scheduler, as diffusers' class of this kind would take them over, with changes.
-
-        Raises:
-            ValueError: a setting is malformed, not supported or unknown; the message names it.
-        """
-        described = Described.of(scheduler)
-        settings = described.settings | changes
-        # Settings that only other classes have mean nothing to this one, to diffusers neither.
-        meaningless = _KNOWN - cls.model_fields.keys()
-        try:
-            return cls(**{key: value for key, value in settings.items() if key not in meaningless})
-        except ValidationError as error:
-            raise ValueError(_sentence(error)) from None
 
     @model_validator(mode="after")
     def _a_beta_for_every_timestep(self) -> Self:
@@ -181,13 +207,58 @@ class DPMSolverSettings(Schedule):
         return super().read(described, **(clips | described.settings | changes))
 
 
+class ConsistencySettings(Schedule):
+    """Of `LCMScheduler`: a network that was distilled from one of the schedule.
+
+    Attributes:
+        timestep_scaling: how fast c_skip falls from 1 at timestep 0.
+        original_inference_steps, set_alpha_to_one: choose and end grids of diffusers' own; our grids are given.
+    """
+
+    process: ClassVar[Process] = "consistency"
+
+    beta_start: Fraction = 0.00085
+    beta_end: Fraction = 0.012
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"] = "scaled_linear"
+    clip_sample: bool = False
+    timestep_scaling: Annotated[Number, Field(gt=0)] = 10.0
+    original_inference_steps: Any = None
+    set_alpha_to_one: Any = None
+
+
+class FlowSettings(Settings):
+    """Of `FlowMatchEulerDiscreteScheduler`, without shifts of its timesteps.
+
+    Attributes:
+        base_shift, max_shift, base_image_seq_len, max_image_seq_len, time_shift_type: settings of dynamic shifting.
+    """
+
+    process: ClassVar[Process] = "flow"
+
+    shift: Literal[1, 1.0] = 1.0
+    use_dynamic_shifting: Literal[False] = False
+    invert_sigmas: Literal[False] = False
+    shift_terminal: None = None
+    use_karras_sigmas: Literal[False] = False
+    use_exponential_sigmas: Literal[False] = False
+    use_beta_sigmas: Literal[False] = False
+    stochastic_sampling: Literal[False] = False
+    base_shift: Any = None
+    max_shift: Any = None
+    base_image_seq_len: Any = None
+    max_image_seq_len: Any = None
+    time_shift_type: Any = None
+
+
 # diffusers' classes. The parallel ones are those that it made for ParaDiGMS: the same steps.
-KINDS: dict[Any, type[Schedule]] = {
+KINDS: dict[Any, type[Settings]] = {
     DDPMScheduler: DDPMSettings,
     DDIMScheduler: DDIMSettings,
     DPMSolverMultistepScheduler: DPMSolverSettings,
     DDPMParallelScheduler: DDPMSettings,
     DDIMParallelScheduler: DDIMSettings,
+    LCMScheduler: ConsistencySettings,
+    FlowMatchEulerDiscreteScheduler: FlowSettings,
 }
 _BY_NAME = {kind.__name__: kind for kind in KINDS}
 # What other schedulers of diffusers read (PNDM, UniPC, Euler, EDM, DPM-Solver SDE, Heun) and none of the above: it comes
@@ -199,7 +270,6 @@ OF_OTHER_SCHEDULERS = frozenset(
         "noise_sampler_seed",
         "predict_x0",
         "rho",
-        "shift_terminal",
         "sigma_data",
         "sigma_max",
         "sigma_min",
@@ -246,8 +316,9 @@ class Described:
         kind = _class_named(type(scheduler).__name__)
         if type(scheduler) is not kind:
             raise ValueError(f"no step table for {kind.__name__} of {type(scheduler).__module__}: only for diffusers' own")
-        chosen = scheduler.num_inference_steps is not None or getattr(scheduler, "custom_timesteps", False)
-        grid = scheduler.timesteps.tolist() if chosen else None
+        chosen = getattr(scheduler, "num_inference_steps", None) is not None or getattr(scheduler, "custom_timesteps", False)
+        # A flow's are whole numbers held as floats.
+        grid = [_whole(t) for t in scheduler.timesteps.tolist()] if chosen else None
         return cls(kind, _settings_that_were_set(kind, config), grid)
 
 
@@ -260,7 +331,8 @@ def _class_named(name: Any) -> Any:
 def _class_with_exactly(config: Mapping[str, Any]) -> Any:
     """The class of `scheduler.config`, which has every setting of its class, but not the class's name."""
     settings = _public(config).keys()
-    for kind in KINDS:
+    # diffusers' TCDScheduler, which steps otherwise, has the settings of LCMScheduler.
+    for kind in [kind for kind in KINDS if kind is not LCMScheduler]:
         if settings == _public(kind().config).keys():
             return kind
     raise ValueError(

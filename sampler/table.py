@@ -15,11 +15,11 @@ class StepTable:
 
     where x̂0_k is the clean sample that the network predicts at (x_k, t_k). `paradp.sampler.schedules` builds the tables of
     DDPM (r = d = 0), DDIM (r ≠ 0 where the noise direction is kept unclipped) and DPM-Solver++ (d ≠ 0 where it is of second
-    order).
+    order), of multistep consistency sampling (a = 0 but at timestep 0) and of Euler's method along a flow (σ = 0).
 
     Attributes:
         timesteps: `[T]` int64, what the network is told at each step.
-        alpha_bar: `[T]`, ᾱ at each timestep.
+        alpha_bar: `[T]`, ᾱ at each timestep; of a flow, that of the same ratio of signal to noise.
         a, c, r, d, sigma: `[T]`, the step's coefficients.
         from_state, from_prediction: `[T]`, u and v: epsilon, sample and v prediction all reduce to x̂0.
         scale: `[T+1]`, the size that a change of x_j is measured against: DDPM's posterior standard deviation of the step

@@ -30,6 +30,7 @@ COMMANDS = {
     "data inspect": Command("data", "inspect", "look at demonstrations before training"),
     "train": Command("train", "train", "train a policy on demonstrations"),
     "fidelity": Command("fidelity", "fidelity", "measure how near the plans of fewer steps come to DDPM's"),
+    "distill": Command("distill", "distill", "distill a policy into one that needs one to four evaluations"),
     "release": Command("release", "release", "make a trained checkpoint one that comes with the package"),
     "study": Command("study", "study", "measure again what docs/results shows"),
     "tasks": Command("tasks", "tasks", "list the tasks, or tell all of one"),

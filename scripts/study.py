@@ -29,6 +29,8 @@ Name = Literal[
     "simulator",
     "tasks",
     "film",
+    "convergence",
+    "rivals",
     "redraw",
 ]
 
@@ -54,12 +56,15 @@ def study(
             one server for one to eight robots. experts: success and variety of every task's. simulator: the compiled control
             step beside robosuite's own. tasks: every task's policy
             beside the others. film: frames of one episode.
+            convergence: the bound from Lipschitz constants beside observed rounds. rivals: a distilled policy and a flow
+            beside the samplers of the shipped one.
             redraw: measures nothing; draws the pictures of OUT again from the tables of their pages.
         task: the task's name.
         out: where the page and its picture go.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out
-            RUNS`), and engines compares them; variants compares the trainings found here (`paradp train --out RUNS/NAME`),
-            tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8 --out RUNS/TASK`).
+            RUNS`), and engines compares them; variants and convergence compare the trainings found here (`paradp train
+            --out RUNS/NAME`), tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8
+            --out RUNS/TASK`).
     """
     find_task(task)
     check_folder(out)

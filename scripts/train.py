@@ -4,14 +4,16 @@ import hashlib
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from paradp.checkpoints.finding import find_checkpoint
-from paradp.policy.training_config import TrainingConfig
+from paradp.policy.training_config import LearningConfig, TrainingConfig
 from paradp.policy.wording import counted
 from paradp.rollouts.machine import hardware
 from paradp.scripts.call import TaskName
@@ -75,9 +77,7 @@ def train(
         no_bf16: compute in float32.
         config: how to train.
     """
-    if bf16 and no_bf16:
-        raise ValueError("--bf16 and --no-bf16 exclude each other")
-    config = replace(config, bf16=True if bf16 else False if no_bf16 else None)
+    config = replace(config, bf16=asked_for(bf16, no_bf16))
     config.check_numbers()
     path = data or Path(f"demos/{task}.zarr")
     check_data(path, task)
@@ -88,13 +88,34 @@ def train(
         from paradp.policy.demonstrations import Demonstrations
     training = config.checked()
     demonstrations = Demonstrations.open(path)
+    check_task(demonstrations, task)
+    if out is None:
+        out = Path("runs/train") / f"{task}-{run_digest(demonstrations, training, start_from)}"
+        say(f"writing to {out}")
+    from paradp.checkpoints import load_trained
+    from paradp.policy.training import train as run
+
+    learn = partial(run, init=load_trained(start_from) if start_from else None)
+    follow(learn, demonstrations, training, out, start_from, half)
+
+
+def asked_for(bf16: bool, no_bf16: bool) -> bool | None:
+    """Whether to compute in bf16; `None` where neither flag is given.
+
+    Raises:
+        ValueError: both are.
+    """
+    if bf16 and no_bf16:
+        raise ValueError("--bf16 and --no-bf16 exclude each other")
+    return True if bf16 else False if no_bf16 else None
+
+
+def check_task(demonstrations: "Demonstrations", task: str) -> None:
+    """Raises:
+    ValueError: the demonstrations are of another task.
+    """
     if demonstrations.info.task != task:
         raise ValueError(f"{demonstrations.path} holds demonstrations of {demonstrations.info.task!r}, not of {task!r}")
-    if out is None:
-        out = Path("runs/train") / f"{task}-{_digest(demonstrations, training, start_from)}"
-        say(f"writing to {out}")
-    _train(demonstrations, training, out, start_from, half)
-    say(f"checkpoint {out}/checkpoint · losses {out}/loss.png")
 
 
 def check_data(path: Path, task: str) -> None:
@@ -117,14 +138,30 @@ def check_data(path: Path, task: str) -> None:
         raise ValueError(f"{path} holds no demonstrations: it is a file, not a zarr group of paradp")
 
 
-def _train(demonstrations: "Demonstrations", config: TrainingConfig, out: Path, init: Path | None, half: bool) -> None:
-    from paradp.checkpoints import ModelCard, load_trained, read_card, save_checkpoint
+def follow(
+    learn: "Callable[..., TrainedPolicy]",
+    demonstrations: "Demonstrations",
+    config: LearningConfig,
+    out: Path,
+    earlier: Path | None,
+    half: bool,
+    doing: str = "training",
+) -> None:
+    """Carries out a training and says how far it is; writes its card and its picture with every checkpoint.
+
+    Args:
+        learn: `paradp.policy.training.train` or one like it.
+        demonstrations, config, out: what `learn` is called with.
+        earlier: the checkpoint that training starts from, or that is distilled.
+        half: store weights in half precision.
+        doing: what is done, in a word.
+    """
+    from paradp.checkpoints import ModelCard, read_card, save_checkpoint
     from paradp.policy.files.writing import naming_file
-    from paradp.policy.training import train as run
     from paradp.scripts.loss_plot import plot_losses
 
     command = shlex.join(["paradp", *sys.argv[1:]])
-    earlier = read_card(init) if init else ""
+    card_before = read_card(earlier) if earlier else ""
     computes: list[Arithmetic] = []
 
     def begin(arithmetic: "Arithmetic") -> None:
@@ -140,28 +177,27 @@ def _train(demonstrations: "Demonstrations", config: TrainingConfig, out: Path, 
             replace(config, bf16=computes[0].bf16),
             command,
             _took(out / "metrics.jsonl"),
-            earlier,
+            card_before,
             str(computes[0]),
         )
         save_checkpoint(trained, path, card.render(), half)
         with naming_file(out / "loss.png"):
             plot_losses(out / "metrics.jsonl", out / "loss.png")
 
-    with progress(f"training {demonstrations.info.task}", config.steps) as report:
-        start = load_trained(init) if init else None
-        run(
+    with progress(f"{doing} {demonstrations.info.task}", config.steps) as report:
+        learn(
             demonstrations,
             config,
             out,
             save,
-            lambda step, loss: report(step, f"loss {loss:.4f}"),
-            start,
-            begin,
+            on_step=lambda step, loss: report(step, f"loss {loss:.4f}"),
+            on_arithmetic=begin,
             on_start=report,
         )
+    say(f"checkpoint {out}/checkpoint · losses {out}/loss.png")
 
 
-def _digest(demonstrations: "Demonstrations", config: TrainingConfig, init: Path | None) -> str:
+def run_digest(demonstrations: "Demonstrations", config: LearningConfig, init: Path | None) -> str:
     """Of what a training depends on: the demonstrations' content, the settings, the weights that it starts from."""
     from paradp.checkpoints import checkpoint_digest
 

@@ -12,7 +12,17 @@ from paradp.scripts.bench_plot import plot_bench
 from paradp.scripts.console import say
 from paradp.scripts.figures import periods, plot_late
 from paradp.scripts.planning_time import BenchRow
-from paradp.scripts.studies import agreement, distributions, mixture, real_time, tasks, tolerances, variants, windows
+from paradp.scripts.studies import (
+    agreement,
+    convergence,
+    distributions,
+    mixture,
+    real_time,
+    tasks,
+    tolerances,
+    variants,
+    windows,
+)
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page
 from paradp.scripts.studies.published_runs import EXECUTE, HEADING, late_runs, measured_runs, title_and_periods
@@ -20,6 +30,7 @@ from paradp.scripts.trade_off import Measured, plot_trade_off
 
 STUDIES = {
     "agreement": agreement.draw,
+    "convergence": convergence.draw,
     "distributions": distributions.draw,
     "mixture": mixture.draw,
     "real-time": real_time.draw,

@@ -55,6 +55,12 @@ def test_spacing_places_the_timesteps(config, text, first, last):
         assert (timesteps[0], timesteps[-1]) == (first, last)
 
 
+SCHEDULES = {
+    "consistency": {"_class_name": "LCMScheduler", "num_train_timesteps": 100, "prediction_type": "sample"},
+    "flow": {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100},
+}
+
+
 def test_every_family_builds(config):
     """Whatever is listed can be typed with a number for N; DDIM's noise must be asked for where it is needed."""
     for family, known in SAMPLERS.items():
@@ -62,7 +68,7 @@ def test_every_family_builds(config):
             continue
         text = f"{family}-12" + (":eta=1" if family == "speculative-ddim" else "")
         choice = SamplerChoice.parse(text)
-        assert choice.build(config).table.steps == 12
+        assert choice.build(SCHEDULES.get(known.kind, config)).table.steps == 12
         assert choice.family == family and f"{family}-N" in sampler_names()
 
 
@@ -171,6 +177,37 @@ def test_values_out_of_range_are_refused(text, config):
 def test_options_that_cannot_work_are_named(text, message, config):
     with pytest.raises(ValueError, match=message):
         SamplerChoice.parse(text).build(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "trained", "message"),
+    [
+        ("consistency-2", "diffusion", "the network is a diffusion model, not distilled and no flow; use a sampler such as"),
+        ("flow-10", "diffusion", "the network is a diffusion model, not distilled and no flow; use a sampler such as ddpm"),
+        ("ddpm", "consistency", "ddpm: the network was distilled into a consistency model; use consistency-N"),
+        ("speculative-ddpm-25", "consistency", "was distilled into a consistency model; use consistency-N"),
+        ("dpm-solver-10", "consistency", "was distilled into a consistency model"),
+        ("para-flow-4", "consistency", "was distilled into a consistency model"),
+        ("ddim-10", "flow", "ddim-10: the network was trained by flow matching; use flow-N, such as flow-10"),
+        ("sde-dpm-solver-10", "flow", "was trained by flow matching"),
+        ("consistency-4", "flow", "was trained by flow matching"),
+        ("auto", "consistency", "^auto: the network was distilled into a consistency model"),
+        ("auto-fast", "flow", "^auto-fast: the network was trained by flow matching"),
+        ("consistency-101", "consistency", "101 steps are too many: the network was trained with 100 timesteps"),
+        ("flow-101", "flow", "101 steps are too many: the network was trained with 100 timesteps"),
+        ("flow-0", "flow", "at least one step"),
+        ("flow-2:timesteps=100-0", "flow", "step 1 is at timestep 0, outside 1 … 100"),
+        ("consistency-2:timesteps=100-50", "consistency", "step 0 is at timestep 100, outside 0 … 99"),
+    ],
+)
+def test_a_sampler_is_refused_by_a_network_that_was_trained_for_another(config, text, trained, message):
+    with pytest.raises(ValueError, match=message):
+        SamplerChoice.parse(text).check_fits(SCHEDULES.get(trained, config))
+
+
+def test_a_measured_sampler_is_measured_against_ddpm(config):
+    table = SamplerChoice.parse("auto").check_fits(config).table
+    assert table.columns.equal(SamplerChoice.parse("ddpm").build(config).table.columns)
 
 
 @pytest.mark.parametrize("name", ["auto", "auto-fast"])

@@ -1,11 +1,11 @@
-"""Step tables from diffusers scheduler configs: DDPM, DDIM and DPM-Solver++.
+"""Step tables of networks that were trained to denoise step by step: DDPM, DDIM and DPM-Solver++.
 
 Coefficients are computed in float64 from the scheduler's own ᾱ, and always towards the *next timestep of the grid*.
 diffusers steps by arithmetic on t in places (its DDIM by N//n), which differs on grids that are not evenly spaced down to 0.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,40 +13,9 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 from paradp.sampler.grids import grid
-from paradp.sampler.scheduler_config import (
-    KINDS,
-    DDIMSettings,
-    DDPMSettings,
-    Described,
-    DPMSolverSettings,
-    Schedule,
-    Scheduler,
-)
+from paradp.sampler.scheduler_config import DDIMSettings, DDPMSettings, Described, DPMSolverSettings, Schedule, Scheduler
+from paradp.sampler.schedules.assembly import assembled, following, posterior_deviation
 from paradp.sampler.table import StepTable
-
-
-def step_table(
-    scheduler: Scheduler, steps: int | None = None, timesteps: Sequence[int] | None = None, **options: Any
-) -> StepTable:
-    """The table of a diffusers scheduler, in float64 on the CPU.
-
-    Args:
-        scheduler: a `DDPMScheduler`, `DDIMScheduler` or `DPMSolverMultistepScheduler` of diffusers, its config
-            (`scheduler.config`), or the dictionary that `scheduler_config.json` holds.
-        steps: T, on the config's own spacing. Unless given: those that the scheduler was set to by its `set_timesteps`, else
-            all of the schedule's training steps.
-        timesteps: the grid itself, decreasing, instead of `steps`.
-        options: `spacing`, another `timestep_spacing` than the config's; for DDIM `eta` and `clipped_epsilon`, see
-            `ddim_table`; for DPM-Solver `clip` and `algorithm`, see `dpm_solver_table`.
-
-    Raises:
-        ValueError: the scheduler or one of its settings is not supported, malformed or unknown, or the timesteps are not a
-            decreasing grid inside the schedule; the message names the setting or the step.
-    """
-    described = Described.of(scheduler)
-    if steps is None and timesteps is None:
-        timesteps = described.timesteps
-    return _TABLES[KINDS[described.kind]](described, steps, timesteps, **options)
 
 
 def ddpm_table(
@@ -63,7 +32,7 @@ def ddpm_table(
     """
     settings = DDPMSettings.read(scheduler, **_spaced(spacing))
     visited, bar = grid(settings, settings.build(DDPMScheduler), steps, timesteps)
-    after = _shifted(bar, 1.0)
+    after = following(bar, 1.0)
     beta = 1 - bar / after
     return _table(
         settings,
@@ -71,7 +40,7 @@ def ddpm_table(
         bar,
         a=(bar / after).sqrt() * (1 - after) / (1 - bar),
         c=after.sqrt() * beta / (1 - bar),
-        sigma=_posterior_deviation(bar, after),
+        sigma=posterior_deviation(bar, after),
         clip=settings.clip,
     )
 
@@ -98,8 +67,8 @@ def ddim_table(
     settings = DDIMSettings.read(scheduler, **_spaced(spacing))
     theirs = settings.build(DDIMScheduler, set_alpha_to_one=settings.set_alpha_to_one)
     visited, bar = grid(settings, theirs, steps, timesteps)
-    after = _shifted(bar, float(theirs.final_alpha_cumprod))
-    sigma = eta * _posterior_deviation(bar, after)
+    after = following(bar, float(theirs.final_alpha_cumprod))
+    sigma = eta * posterior_deviation(bar, after)
     a = ((1 - after - sigma**2) / (1 - bar)).sqrt()
     clip = settings.clip
     direction = -a * bar.sqrt()
@@ -146,7 +115,7 @@ def dpm_solver_table(
     theirs = settings.build(DPMSolverMultistepScheduler, lambda_min_clipped=settings.lambda_min_clipped)
     visited, bar = grid(settings, theirs, steps, timesteps)
     last = theirs.alphas_cumprod.double()[0].item() if settings.final_sigmas_type == "sigma_min" else 1.0
-    after = _shifted(bar, last)
+    after = following(bar, last)
     step_in_lambda = _log_snr(after) - _log_snr(bar)
     decay = torch.exp(-step_in_lambda)
     a, noise_after = ((1 - after) / (1 - bar)).sqrt(), (1 - after).sqrt()
@@ -164,13 +133,6 @@ def dpm_solver_table(
         sigma=noise_after * (1 - shrink).sqrt() if sde else torch.zeros_like(bar),
         clip=settings.clip if clip is None else clip,
     )
-
-
-_TABLES: dict[type[Schedule], Callable[..., StepTable]] = {
-    DDPMSettings: ddpm_table,
-    DDIMSettings: ddim_table,
-    DPMSolverSettings: dpm_solver_table,
-}
 
 
 def _spaced(spacing: str | None) -> dict[str, str]:
@@ -199,48 +161,16 @@ def _second_order_weight(
     return torch.where(second_order & torch.isfinite(h) & (h > 0), quotient_weight / ratio, 0.0)
 
 
-def _table(
-    settings: Schedule,
-    timesteps: Tensor,
-    bar: Tensor,
-    *,
-    a: Tensor,
-    c: Tensor,
-    sigma: Tensor,
-    clip: float | None,
-    r: Tensor | None = None,
-    d: Tensor | None = None,
-) -> StepTable:
-    from_state, from_prediction = _clean_sample_coefficients(bar, settings.prediction_type)
-    posterior = _posterior_deviation(bar, _shifted(bar, 1.0))
-    positive = posterior[posterior > 0]
-    smallest = positive.amin() if len(positive) else torch.ones((), dtype=bar.dtype)
-    table = StepTable(
-        timesteps=timesteps,
-        alpha_bar=bar,
-        a=a,
-        c=c,
-        r=torch.zeros_like(a) if r is None else r,
-        d=torch.zeros_like(a) if d is None else d,
-        sigma=sigma,
-        from_state=from_state,
-        from_prediction=from_prediction,
-        scale=torch.cat([torch.where(posterior > 0, posterior, smallest), smallest[None]]),
-        clip=clip,
+def _table(settings: Schedule, timesteps: Tensor, bar: Tensor, clip: float | None, **coefficients: Any) -> StepTable:
+    """With x̂0 as the schedule's prediction type gives it."""
+    from_state, from_prediction = clean_sample_coefficients(bar, settings.prediction_type)
+    return assembled(
+        timesteps, bar, clip, f"{settings.prediction_type} prediction", from_state, from_prediction, **coefficients
     )
-    finite = torch.stack(
-        [table.a, table.c, table.r, table.d, table.sigma, table.from_state, table.from_prediction]
-    ).isfinite()
-    if not finite.all():
-        step = int((~finite.all(0)).nonzero()[0])
-        raise ValueError(
-            f"step {step} (timestep {int(timesteps[step])}, ᾱ = {bar[step]:.1e}) has no finite coefficients with"
-            f" {settings.prediction_type} prediction"
-        )
-    return table
 
 
-def _clean_sample_coefficients(bar: Tensor, prediction_type: str) -> tuple[Tensor, Tensor]:
+def clean_sample_coefficients(bar: Tensor, prediction_type: str) -> tuple[Tensor, Tensor]:
+    """u and v of x̂0 = u x + v prediction, for ᾱ `[T]`."""
     signal, noise = bar.sqrt(), (1 - bar).sqrt()
     match prediction_type:
         case "epsilon":
@@ -251,14 +181,5 @@ def _clean_sample_coefficients(bar: Tensor, prediction_type: str) -> tuple[Tenso
             return signal, -noise
 
 
-def _posterior_deviation(bar: Tensor, after: Tensor) -> Tensor:
-    return ((1 - bar / after) * (1 - after) / (1 - bar)).sqrt()
-
-
 def _log_snr(bar: Tensor) -> Tensor:
     return 0.5 * (bar.log() - (1 - bar).log())
-
-
-def _shifted(bar: Tensor, last: float) -> Tensor:
-    """ᾱ' of each step: that of the next timestep of the grid, and `last` at the end."""
-    return torch.cat([bar[1:], bar.new_tensor([last])])

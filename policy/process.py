@@ -1,0 +1,97 @@
+"""What a policy's network learns to undo: how data are noised, and what the network predicts of it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from paradp.policy.spec import FLOW_SCHEDULE
+from paradp.sampler import StepTable, step_table
+
+
+class Process(Protocol):
+    """Between data and noise.
+
+    Attributes:
+        table: the sampler's steps over all timesteps of the training.
+    """
+
+    table: StepTable
+
+    def draw(self, size: int, generator: torch.Generator) -> Tensor:
+        """Random timesteps `[size]` to train at."""
+        ...
+
+    def noised(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """Data `[n, …]` mixed with noise `[n, …]` as they are at timesteps `[n]`."""
+        ...
+
+    def target(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """What the network has to predict there, `[n, …]`."""
+        ...
+
+
+def process_of(schedule: Mapping[str, Any]) -> Process:
+    """The process of a policy's schedule.
+
+    Raises:
+        ValueError: a setting of the schedule is malformed, not supported or unknown.
+    """
+    return Flow(schedule) if schedule["_class_name"] == FLOW_SCHEDULE["_class_name"] else Diffusion(schedule)
+
+
+_TARGETS: dict[str, Callable[..., Tensor]] = {
+    "epsilon": lambda scheduler, clean, noise, timestep: noise,
+    "sample": lambda scheduler, clean, noise, timestep: clean,
+    "v_prediction": lambda scheduler, clean, noise, timestep: scheduler.get_velocity(clean, noise, timestep),
+}
+
+
+class Diffusion:
+    """x_t = √ᾱ x_0 + √(1−ᾱ) ε.
+
+    What is predicted is the noise (Ho et al. 2020, eq. 14), the clean sample, or v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho 2022).
+
+    Args:
+        schedule: a config of `DDPMScheduler`, or of `LCMScheduler`, whose noise is the same.
+    """
+
+    def __init__(self, schedule: Mapping[str, Any]):
+        self.table = step_table(schedule)
+        self._scheduler = DDPMScheduler.from_config({**schedule, "_class_name": "DDPMScheduler"})
+        self._target = _TARGETS[schedule["prediction_type"]]
+
+    def draw(self, size: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(self._scheduler.config.num_train_timesteps, (size,), generator=generator)
+
+    def noised(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        return self._scheduler.add_noise(clean, noise, timestep)  # type: ignore[arg-type]
+
+    def target(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        return self._target(self._scheduler, clean, noise, timestep)
+
+
+class Flow:
+    """x_τ = (1−τ) x_0 + τ ε at timestep N τ, from 1 to N; what is predicted is the velocity ε − x_0 (Lipman et al. 2023).
+
+    Noisy timesteps are drawn more often, with density 1.5 √τ, as π0 does (Black et al. 2024, appendix B).
+
+    Args:
+        schedule: a config of `FlowMatchEulerDiscreteScheduler`.
+    """
+
+    def __init__(self, schedule: Mapping[str, Any]):
+        self.table = step_table(schedule)
+
+    def draw(self, size: int, generator: torch.Generator) -> Tensor:
+        time = torch.rand(size, generator=generator) ** (2 / 3)
+        return (time * self.table.steps).long().clamp(max=self.table.steps - 1) + 1
+
+    def noised(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        time = (timestep / self.table.steps).reshape(-1, *[1] * (clean.ndim - 1))
+        return (1 - time) * clean + time * noise
+
+    def target(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        return noise - clean

@@ -1,0 +1,68 @@
+"""What the tables of all processes are made of."""
+
+import torch
+from torch import Tensor
+
+from paradp.sampler.table import StepTable
+
+
+def assembled(
+    timesteps: Tensor,
+    bar: Tensor,
+    clip: float | None,
+    predicts: str,
+    from_state: Tensor,
+    from_prediction: Tensor,
+    *,
+    a: Tensor,
+    c: Tensor,
+    sigma: Tensor,
+    r: Tensor | None = None,
+    d: Tensor | None = None,
+    stretch: Tensor | None = None,
+) -> StepTable:
+    """A table of these coefficients, `[T]` each.
+
+    Args:
+        timesteps, clip, from_state, from_prediction, a, c, r, d, sigma: as in `StepTable`; r and d are 0 unless given.
+        bar: ᾱ.
+        predicts: what the network predicts, for errors.
+        stretch: `[T+1]`, how many times as large as the variance-preserving state each state is; 1 unless given.
+
+    Raises:
+        ValueError: a coefficient is not finite; the message names the step.
+    """
+    posterior = posterior_deviation(bar, following(bar, 1.0))
+    positive = posterior[posterior > 0]
+    smallest = positive.amin() if len(positive) else torch.ones((), dtype=bar.dtype)
+    scale = torch.cat([torch.where(posterior > 0, posterior, smallest), smallest[None]])
+    table = StepTable(
+        timesteps=timesteps,
+        alpha_bar=bar,
+        a=a,
+        c=c,
+        r=torch.zeros_like(a) if r is None else r,
+        d=torch.zeros_like(a) if d is None else d,
+        sigma=sigma,
+        from_state=from_state,
+        from_prediction=from_prediction,
+        scale=scale if stretch is None else scale * stretch,
+        clip=clip,
+    )
+    finite = table.columns.isfinite().all(1)
+    if not finite.all():
+        step = int((~finite).nonzero()[0])
+        raise ValueError(
+            f"step {step} (timestep {int(timesteps[step])}, ᾱ = {bar[step]:.1e}) has no finite coefficients with {predicts}"
+        )
+    return table
+
+
+def following(values: Tensor, last: float) -> Tensor:
+    """Of each step, the value at the next timestep of the grid, and `last` at the end."""
+    return torch.cat([values[1:], values.new_tensor([last])])
+
+
+def posterior_deviation(bar: Tensor, after: Tensor) -> Tensor:
+    """DDPM's, of the steps from ᾱ to ᾱ'."""
+    return ((1 - bar / after) * (1 - after) / (1 - bar)).sqrt()

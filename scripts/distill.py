@@ -1,0 +1,85 @@
+"""`paradp distill`: a diffusion policy becomes one that needs one to four evaluations a plan."""
+
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+
+import tyro
+
+from paradp.checkpoints.finding import find_checkpoint
+from paradp.policy.training_config import DistillationConfig
+from paradp.scripts.console import loading, say
+from paradp.scripts.places import check_folder
+from paradp.scripts.train import Flag, asked_for, check_data, check_task, follow, run_digest
+
+
+@dataclass(frozen=True)
+class Flags(DistillationConfig):
+    """What was typed, not checked yet: tyro would report a mistake in its own words."""
+
+    bf16: tyro.conf.Suppress[bool | None] = None  # the command's own flags --bf16 and --no-bf16
+
+    def __post_init__(self) -> None:
+        pass
+
+    def checked(self) -> DistillationConfig:
+        """Raises:
+        ValueError: the configuration is impossible.
+        """
+        return DistillationConfig(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+
+DEFAULT_CONFIG = Flags()
+
+
+def distill(
+    policy: tyro.conf.Positional[str],
+    data: Path | None = None,
+    out: Path | None = None,
+    half: bool = True,
+    bf16: Flag = False,
+    no_bf16: Flag = False,
+    config: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_CONFIG,
+) -> None:
+    """Distill a diffusion policy into a consistency model: one to four evaluations a plan instead of a hundred.
+
+    The student is an ordinary checkpoint in OUT/checkpoint, renewed as distilling goes on, that says that it is distilled:
+    the samplers consistency-N are for it, and no others. A run that was interrupted continues when the same command is
+    given again.
+
+        paradp distill square --data demos/square.zarr --steps 20000 --out runs/distilled
+        paradp rollout square --checkpoint runs/distilled/checkpoint --sampler consistency-2
+
+    Args:
+        policy: the teacher: a pretrained policy's name or a checkpoint's directory.
+        data: the zarr group of demonstrations of its task; demos/TASK.zarr by default.
+        out: where state, metrics, loss plot and checkpoint go; by default runs/distill/TASK-DIGEST, the digest as of `paradp
+            train`.
+        half: store the checkpoint's weights in half precision.
+        bf16: compute in bfloat16; by default a step of each arithmetic is timed and the faster taken.
+        no_bf16: compute in float32.
+        config: how to distill.
+    """
+    distilling = replace(config, bf16=asked_for(bf16, no_bf16)).checked()
+    teacher_path = find_checkpoint(policy)
+    if out is not None:
+        check_folder(out)
+    with loading("PyTorch"):
+        from paradp.checkpoints import load_trained
+        from paradp.policy.demonstrations import Demonstrations
+        from paradp.policy.distillation import distill as run
+        from paradp.policy.distillation import student_schedule
+    teacher = load_trained(teacher_path)
+    try:
+        student_schedule(teacher.spec.schedule)
+    except ValueError as error:
+        raise ValueError(f"{policy} cannot be distilled: {error}") from error
+    task = teacher.spec.task
+    path = data or Path(f"demos/{task}.zarr")
+    check_data(path, task)
+    demonstrations = Demonstrations.open(path)
+    check_task(demonstrations, task)
+    if out is None:
+        out = Path("runs/distill") / f"{task}-{run_digest(demonstrations, distilling, teacher_path)}"
+        say(f"writing to {out}")
+    follow(partial(run, teacher), demonstrations, distilling, out, teacher_path, half, "distilling")

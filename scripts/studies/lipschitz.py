@@ -1,0 +1,227 @@
+"""How fast Picard iteration must converge, by the Lipschitz constants of a network along an exact trajectory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paradp.sampler import Denoiser, NoisePath, Picard, StepTable
+from paradp.sampler.table import Steps
+
+# Rows of a call: more need more memory, and are no faster on a CPU.
+_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The exact states and predictions of B environments on a noise path.
+
+    Attributes:
+        states: `[B, T+1, D]`.
+        clean: `[B, T, D]`, x̂0, not clipped.
+    """
+
+    states: Tensor
+    clean: Tensor
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Operator norms of the Jacobians at the exact states of one environment, `[T]` each.
+
+    Attributes:
+        clean: of clip(x̂0).
+        pushed: of all of x_{k+1} but a_k x_k, as a function of x_k: what the linear split iterates on.
+        drift: of that plus (a_k − 1) x_k: what the unit split iterates on.
+    """
+
+    clean: np.ndarray
+    pushed: np.ndarray
+    drift: np.ndarray
+
+
+class Network:
+    """A network along a table's steps, as functions of flat states.
+
+    Args:
+        table: the steps.
+        denoiser, condition: as for a solver; the denoiser must be differentiable.
+        shape: of a sample.
+    """
+
+    def __init__(self, table: StepTable, denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...]):
+        self.table = table.to(condition.device, torch.float32)
+        self._denoiser, self._condition, self._shape = denoiser, condition, shape
+
+    def clean(self, x: Tensor, step: Tensor, environment: Tensor) -> Tensor:
+        """x̂0, not clipped, at states `[n, D]` of steps and environments `[n]`."""
+        prediction = self._denoiser(x.reshape(-1, *self._shape), self.table.timesteps[step], self._condition[environment])
+        return self.table.at(step).clean(x, prediction.flatten(1))
+
+    def trajectory(self, noise: NoisePath) -> Trajectory:
+        """By `Picard` with a window of one step, which is sequential sampling."""
+        solver = Picard(self.table, window=1, tolerance=0.0)
+        *_, states = solver.iterates(self._denoiser, self._condition, noise)
+        flat = states.flatten(2)
+        environment, step = self._every(len(flat))
+        rows = zip(flat[:, :-1].flatten(0, 1).split(_ROWS), step.split(_ROWS), environment.split(_ROWS), strict=True)
+        with torch.no_grad():
+            clean = torch.cat([self.clean(*row) for row in rows])
+        return Trajectory(flat, clean.unflatten(0, (len(flat), -1)))
+
+    def constants(self, trajectory: Trajectory, iterations: int) -> list[Constants]:
+        """Of each environment, by power iteration."""
+        batch = len(trajectory.states)
+        environment, step = self._every(batch)
+        found = []
+        for of in (_bounded, _pushed, _drift):
+            norms = [
+                operator_norms(lambda x, of=of, s=s, e=e: of(self.table.at(s), x, self.clean(x, s, e)), x, iterations)
+                for x, s, e in zip(
+                    trajectory.states[:, :-1].flatten(0, 1).split(_ROWS),
+                    step.split(_ROWS),
+                    environment.split(_ROWS),
+                    strict=True,
+                )
+            ]
+            found.append(torch.cat(norms).reshape(batch, -1).double().numpy())
+        return [Constants(*each) for each in zip(*found, strict=True)]
+
+    def linearised(self, trajectory: Trajectory) -> tuple[Denoiser, Tensor]:
+        """A denoiser that is this one's tangent at the exact states, and the conditions that it takes."""
+        order = torch.zeros(int(self.table.timesteps.max()) + 1, dtype=torch.int64)
+        order[self.table.timesteps] = torch.arange(self.table.steps)
+
+        def denoise(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+            environment = condition[:, 0].long()
+            exact = trajectory.states[environment, order[t]].reshape(x.shape)
+
+            def network(at: Tensor) -> Tensor:
+                return self._denoiser(at, t, self._condition[environment])
+
+            value, change = torch.func.jvp(network, (exact,), (x - exact,))
+            return value + change
+
+        return denoise, torch.arange(len(trajectory.states))[:, None].float()
+
+    def _every(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Environment and step of every exact state before the last, `[B · T]` each."""
+        steps = torch.arange(self.table.steps)
+        return torch.arange(batch).repeat_interleave(len(steps)), steps.repeat(batch)
+
+
+def _bounded(step: Steps, x: Tensor, clean: Tensor) -> Tensor:
+    return step.table.bound(clean)
+
+
+def _pushed(step: Steps, x: Tensor, clean: Tensor) -> Tensor:
+    return step.push(clean, None, torch.zeros_like(x))
+
+
+def _drift(step: Steps, x: Tensor, clean: Tensor) -> Tensor:
+    return _pushed(step, x, clean) + (step.a - 1) * x
+
+
+def operator_norms(function: Callable[[Tensor], Tensor], x: Tensor, iterations: int) -> Tensor:
+    """The largest singular value of every row's Jacobian, `[n]`, by power iteration on JᵀJ: a bound from below.
+
+    Args:
+        function: from rows `[n, D]` to rows, each for itself.
+        x: where, `[n, D]`.
+    """
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    _, pull = torch.func.vjp(function, x)
+    norms = torch.zeros(len(x), dtype=x.dtype)
+    tiny = torch.finfo(x.dtype).tiny
+    for _ in range(iterations):
+        direction = direction / direction.norm(dim=1, keepdim=True).clamp(min=tiny)
+        _, image = torch.func.jvp(function, (x,), (direction,))
+        norms = image.norm(dim=1)
+        (direction,) = pull(image)
+    return norms.detach()
+
+
+def window_matrix(table: StepTable, constants: Constants, first: int, width: int, split: str) -> np.ndarray:
+    """M of E' ≤ M E, `[p+1, p+1]`: bounds of the errors of x_b … x_{b+p} after a round from those before it.
+
+    Entry (j, i) is how much of the error of x_{b+i} can be in x_{b+j} a round later; x_b itself is exact.
+    """
+    a, d = table.a.double().numpy(), np.abs(table.d.double().numpy())
+    own = constants.pushed if split == "linear" else constants.drift
+    last = min(first + width, table.steps)
+    matrix = np.zeros((last - first + 1, last - first + 1))
+    for j, k in enumerate(range(first, last)):
+        # What is added to x_{k+1} depends on x_k, and on x_{k−1} where the table looks back.
+        matrix[j + 1] = (a[k] if split == "linear" else 1.0) * matrix[j]
+        matrix[j + 1, j] += own[k]
+        if k > first:
+            matrix[j + 1, j - 1] += d[k] * constants.clean[k - 1]
+    return matrix
+
+
+def contraction(table: StepTable, constants: Constants, first: int, width: int, split: str) -> float:
+    """By what factor a round shrinks the largest error of a window at least, in units of each state's noise."""
+    matrix = window_matrix(table, constants, first, width, split)[1:, 1:]
+    scale = table.scale.double().numpy()[first + 1 : first + 1 + len(matrix)]
+    return float((matrix * scale / scale[:, None]).sum(1).max())
+
+
+def bound_on_rounds(table: StepTable, constants: Constants, trajectory: Trajectory, solver: Picard, environment: int) -> int:
+    """After how many rounds `Picard` must have arrived, if nowhere on its way a Jacobian is larger than on the trajectory.
+
+    Carries a bound of every state's error through the solver's own rounds. A change is at most the error before and the
+    error after; states that are passed count as exact, as the solver takes them.
+    """
+    bounds = _Bounds(table, constants, trajectory, solver, environment)
+    rounds = 0
+    while bounds.base < table.steps:
+        bounds.advance()
+        rounds += 1
+    return rounds
+
+
+class _Bounds:
+    """The errors that guesses at the states of one environment can have at most."""
+
+    def __init__(self, table: StepTable, constants: Constants, trajectory: Trajectory, solver: Picard, environment: int):
+        self.base = 0
+        self._table, self._constants, self._solver = table, constants, solver
+        self._states = trajectory.states[environment].double().numpy()
+        self._clean = trajectory.clean[environment].double().numpy()
+        self._rolls = (solver.extension or ("roll" if solver.split == "linear" else "copy")) == "roll"
+        self._errors = np.zeros(table.steps + 1)
+        self._enter(0, min(solver.window, table.steps))
+
+    def advance(self) -> None:
+        """One round."""
+        first, last = self.base, min(self.base + self._solver.window, self._table.steps)
+        matrix = window_matrix(self._table, self._constants, first, self._solver.window, self._solver.split)
+        old = self._errors[first : last + 1]
+        new = matrix @ old
+        scale = self._table.scale.double().numpy()[first + 1 : last + 1]
+        settled = (old + new)[1:] <= self._solver.tolerance * scale * self._states.shape[1] ** 0.5
+        moved = min(int(settled.cumprod().sum()) + 1, last - first)
+        self._errors[first : last + 1] = new
+        self.base += moved
+        self._errors[: self.base + 1] = 0
+        self._enter(last, min(self.base + self._solver.window, self._table.steps))
+
+    def _enter(self, last: int, end: int) -> None:
+        """States beyond x_last enter the window: copies of it, or rolled on with the last prediction."""
+        a, c, r, d = (getattr(self._table, name).double().numpy() for name in "acrd")
+        for k in range(last, end):
+            if not self._rolls:
+                self._errors[k + 1] = self._errors[last] + np.linalg.norm(self._states[k + 1] - self._states[last])
+                continue
+            held = self._clean[last - 1] if last else np.zeros_like(self._clean[0])
+            wrong = self._constants.clean[last - 1] * self._errors[last - 1] if last else 0.0
+            apart = [np.linalg.norm(self._bound(held) - self._bound(self._clean[i])) + wrong for i in (k, max(k - 1, 0))]
+            unclipped = np.linalg.norm(held - self._clean[k]) + wrong if r[k] else 0.0
+            pushed = abs(c[k]) * apart[0] + abs(r[k]) * unclipped + abs(d[k]) * apart[1]
+            self._errors[k + 1] = a[k] * self._errors[k] + pushed
+
+    def _bound(self, clean: np.ndarray) -> np.ndarray:
+        return clean if self._table.clip is None else clean.clip(-self._table.clip, self._table.clip)

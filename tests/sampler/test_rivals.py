@@ -1,0 +1,153 @@
+"""Consistency models and flows: their tables equal diffusers' own schedulers and plain loops, in parallel too."""
+
+from itertools import pairwise
+from unittest import mock
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, LCMScheduler
+
+from paradp.sampler import NoisePath, Picard, SamplerChoice, Sequential, Speculative, step_table
+from paradp.sampler.schedules.consistency import boundary, jumps
+
+DISTILLED = {"_class_name": "LCMScheduler", "num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2"}
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100}
+DRAWN = "diffusers.schedulers.scheduling_lcm.randn_tensor"
+
+
+def network(x, t, condition):
+    """Any smooth function will do."""
+    return 0.5 * torch.tanh(x * (1 + t.reshape(-1, 1, 1) / 100) + condition[:, :1, None])
+
+
+def paths(steps):
+    generators = [torch.Generator().manual_seed(s) for s in range(3)]
+    condition = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(3, 2)
+    return condition, NoisePath.draw(generators, steps, (4, 2), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("grid", [[99], [99, 49], [99, 74, 49, 24], [90, 60, 7, 1, 0]])
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+def test_consistency_sampling_equals_diffusers(grid, prediction):
+    for clip in ({"clip_sample": True}, {"clip_sample": True, "clip_sample_range": 0.3}, {"clip_sample": False}):
+        config = {**DISTILLED, "prediction_type": prediction, **clip}
+        scheduler = LCMScheduler.from_config(config)
+        scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
+        scheduler.set_timesteps(timesteps=grid)
+        condition, noise = paths(len(grid))
+        x = noise.initial
+        for k, t in enumerate(scheduler.timesteps):
+            with mock.patch(DRAWN, lambda *_, drawn=noise.steps[:, k], **__: drawn):
+                x = scheduler.step(network(x, t.expand(len(x)), condition), t, x).prev_sample
+        table = step_table(config, timesteps=grid)
+        sample = Sequential(table).solve(network, condition, noise).sample
+        # diffusers computes c_skip and c_out in float32.
+        assert (sample - x).abs().max() < 2e-7 * x.abs().max()
+
+
+def test_consistency_sampling_equals_a_plain_loop():
+    """x' = √ᾱ' f + √(1−ᾱ') ξ: nothing is left of the state but through what is predicted from it."""
+    table = SamplerChoice.parse("consistency-4").build({**DISTILLED, "prediction_type": "sample"}).table
+    bar = step_table({**DISTILLED, "_class_name": "DDPMScheduler"}).alpha_bar.flip(0)
+    assert table.timesteps.tolist() == [99, 74, 49, 24] and table.steps == 4
+    condition, noise = paths(4)
+    x = noise.initial
+    for k, t in enumerate(grid := table.timesteps.tolist()):
+        f = network(x, torch.full((3,), t), condition)
+        x = f if k == 3 else bar[grid[k + 1]].sqrt() * f + (1 - bar[grid[k + 1]]).sqrt() * noise.steps[:, k]
+    # c_skip of these timesteps is below 1e-5.
+    assert (Sequential(table).solve(network, condition, noise).sample - x).abs().max() < 1e-4
+    assert (table.a < 1e-5).all() and table.sigma[-1] == 0 and (table.sigma[:-1] > 0).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 10, 100])
+def test_a_flow_equals_diffusers_and_a_plain_loop(steps):
+    condition, noise = paths(steps)
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(FLOW)
+    times = [1 - k / steps for k in range(steps + 1)]
+    scheduler.set_timesteps(sigmas=times[:-1])
+    x, theirs = noise.initial, noise.initial.float()
+    for (now, after), t in zip(pairwise(times), scheduler.timesteps, strict=True):
+        x = x + (after - now) * network(x, torch.full((3,), round(100 * now)), condition)
+        velocity = network(theirs, t.expand(3), condition.float())
+        theirs = scheduler.step(velocity, t, theirs).prev_sample
+    table = SamplerChoice.parse(f"flow-{steps}").build(FLOW).table
+    assert table.timesteps.tolist() == [round(100 * time) for time in times[:-1]]
+    sample = Sequential(table).solve(network, condition, noise).sample
+    assert (sample - x).abs().max() < 1e-12 and (sample - theirs).abs().max() < 1e-5
+
+
+def test_a_flow_takes_the_grid_of_a_scheduler():
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(FLOW)
+    scheduler.set_timesteps(sigmas=[1.0, 0.7, 0.25])
+    assert step_table(scheduler).timesteps.tolist() == [100, 70, 25]
+    scheduler.set_timesteps(10)  # from 100 to 1, by 11: diffusers' own
+    table, (condition, noise) = step_table(scheduler), paths(10)
+    x = noise.initial.float()
+    for t in scheduler.timesteps:
+        x = scheduler.step(network(x, t.expand(3), condition.float()), t, x).prev_sample
+    assert (Sequential(table).solve(network, condition, noise).sample - x).abs().max() < 1e-5
+    scheduler.set_timesteps(7)
+    with pytest.raises(ValueError, match=r"a timestep must be a whole number, not 83\.5"):
+        step_table(scheduler)
+
+
+@pytest.mark.parametrize("setting", [{"shift": 3.0}, {"use_dynamic_shifting": True}, {"stochastic_sampling": True}])
+def test_settings_of_flows_that_change_the_samples_are_refused(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        step_table({**FLOW, **setting}, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "config"), [("consistency-8", {**DISTILLED, "prediction_type": "sample"}), ("flow-10", FLOW)]
+)
+def test_parallel_iteration_ends_at_the_sequential_sample(name, config):
+    table = SamplerChoice.parse(name).build(config).table
+    condition, noise = paths(table.steps)
+    expected = Sequential(table).solve(network, condition, noise).sample
+    for split in ("unit", "linear"):
+        found = Picard(table, window=4, tolerance=0.0, split=split).solve(network, condition, noise)
+        assert (found.sample - expected).abs().max() < 1e-10 and (found.stats.rounds <= table.steps).all()
+
+
+def test_scales_of_a_flow_are_those_of_ddpm_in_its_units():
+    """At one ratio of signal to noise; a state of the flow is √((1−τ)² + τ²) times one of diffusion."""
+    table = step_table(FLOW, timesteps=[80, 50, 20])
+    time, after = torch.tensor([0.8, 0.5, 0.2]).double(), torch.tensor([0.5, 0.2]).double()
+    bar = (1 - time) ** 2 / ((1 - time) ** 2 + time**2)
+    assert torch.allclose(table.alpha_bar, bar)
+    posterior = ((1 - bar[:2] / bar[1:]) * (1 - bar[1:]) / (1 - bar[:2])).sqrt() * ((1 - after) ** 2 + after**2).sqrt()
+    assert torch.allclose(table.scale[:2], posterior) and (table.scale > 0).all()
+
+
+def test_speculation_of_a_distilled_network_has_the_distribution_of_its_steps():
+    """The mean and the spread of many samples, and rejections that reflect: with the planted fault of none they differ."""
+    table = SamplerChoice.parse("consistency-4").build({**DISTILLED, "prediction_type": "sample"}).table
+    generators = [torch.Generator().manual_seed(s) for s in range(4000)]
+    noise = NoisePath.draw(generators, 4, (1, 1), dtype=torch.float64)
+    other = NoisePath.draw([torch.Generator().manual_seed(10_000 + s) for s in range(4000)], 4, (1, 1), dtype=torch.float64)
+
+    def jump(x, t, condition):
+        return torch.where(x > 0, 0.6, -0.6) + 0.2 * torch.tanh(x)
+
+    condition = torch.zeros(4000, 1, dtype=torch.float64)
+    exact = Sequential(table).solve(jump, condition, other).sample.flatten().sort().values
+    found = Speculative(table, window=4).solve(jump, condition, noise)
+    assert found.stats.rounds.double().mean() < 4
+    difference = (found.sample.flatten().sort().values - exact).abs()
+    # Two samples of 4000 of one distribution differ by as much as the jump between the modes at few quantiles only.
+    assert (difference > 0.05).double().mean() < 0.03
+
+
+def test_jumps_are_steps_of_ddim():
+    config = {**DISTILLED, "_class_name": "DDPMScheduler", "clip_sample": True}
+    table = jumps(config, 7)
+    for t in (99, 50, 7, 6, 0):
+        grid = [t, t - 7] if t >= 7 else [t]
+        row = SamplerChoice.parse(f"ddim-{len(grid)}:timesteps={'-'.join(map(str, grid))}").build(config).table
+        assert table.columns[t].equal(row.columns[0]) and table.timesteps[t] == t
+
+
+def test_a_jump_from_the_data_stays_there():
+    skip, out = boundary({**DISTILLED, "prediction_type": "sample"})
+    assert (skip[0], out[0]) == (1, 0) and (skip[1:] < 3e-3).all() and (out[1:] > 0.99).all()
