@@ -4,7 +4,8 @@ from typing import Literal
 
 Split = Literal["unit", "linear"]
 Extension = Literal["copy", "roll"]
-Draft = Literal["secant", "picard", "frozen"]
+Draft = Literal["secant", "picard", "frozen", "trained"]
+SECANTS = ("secant", "trained")  # the drafts that use how predictions changed
 Start = Literal["previous", "cold"]
 # How T timesteps are spread over the training's N (diffusers' names; Lin et al. 2024, table 2): `leading` ends at 0 and does
 # not start at N − 1, `trailing` starts there and ends above 0, `linspace` takes both ends.
