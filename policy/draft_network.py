@@ -124,7 +124,8 @@ def network_cost(spec: PolicySpec) -> int:
 def draft_cost(spec: PolicySpec, config: DraftConfig) -> int:
     """The multiply-adds of a draft for a row: its gains, and the correction with them."""
     with torch.device("meta"):
-        draft, row, level = build_draft(spec, config), torch.zeros(1, spec.horizons.predict * spec.action_size), torch.ones(1, 1)
+        draft, level = build_draft(spec, config), torch.ones(1, 1)
+        row = torch.zeros(1, len(draft.into))
         return _multiply_adds(lambda: (draft.gains(row, row, level, level) * (row @ draft.into)) @ draft.out)
 
 

@@ -14,8 +14,8 @@ from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.draft_network import DraftConfig, DraftNetwork, build_draft, draft_config
 from paradp.policy.ema import EMA
 from paradp.sampler import NoisePath, SamplerChoice, Speculative, rounds_of
-from paradp.sampler.drafts import Recalled, learned
 from paradp.sampler.draft_model import Levels
+from paradp.sampler.drafts import Recalled, learned
 
 # Whose rounds are learned from, one after the other: narrow and wide windows, all steps and few.
 SAMPLERS = (

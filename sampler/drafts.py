@@ -154,9 +154,7 @@ class Guesses:
         slope = self.slope[window.step] * recalled.own
         kink = recalled.changed - slope * recalled.moved
         along = _per_length(recalled.moved)
-        held, made_at, slope, along, kink = (
-            k.unbind(1) for k in (recalled.held, recalled.made_at, slope, along, kink)
-        )
+        held, made_at, slope, along, kink = (k.unbind(1) for k in (recalled.held, recalled.made_at, slope, along, kink))
 
         def guess(i: int, x: Tensor) -> Tensor:
             away = x - made_at[i]

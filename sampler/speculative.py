@@ -35,8 +35,9 @@ class Speculative:
     for the whole window. Picard drafts hold, for every step, the last prediction that any round made there, also beyond a
     rejection: between rejections they converge as Picard iteration with the linear split does. A scalar gain J_j corrects
     them for the distance of the draft from the state they were made at; secant drafts replace it, along the line between the
-    last two states that a step was evaluated at, by the slope that was seen there (Broyden's update). Trained drafts do so,
-    too, and take a learned matrix in place of the gain, see `DraftModel`. A first guess at the sample, such as the last plan, can stand in before anything is predicted. docs/exactness.md proves that the distribution
+    last two states that a step was evaluated at, by the slope that was seen there (Broyden's update). Trained drafts do so
+    beside a learned matrix in place of the gain, see `DraftModel`. A first guess at the sample, such as the last plan, can
+    stand in before anything is predicted. docs/exactness.md proves that the distribution
     is exact all the same: a guess G_j is a function of noise before step j only.
 
     Attributes:

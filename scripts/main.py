@@ -29,6 +29,7 @@ COMMANDS = {
     "data import": Command("data", "import_", "import demonstrations that others recorded"),
     "data inspect": Command("data", "inspect", "look at demonstrations before training"),
     "train": Command("train", "train", "train a policy on demonstrations"),
+    "draft train": Command("draft", "train", "train a draft: fewer rounds for speculative samplers"),
     "release": Command("release", "release", "make a trained checkpoint one that comes with the package"),
     "study": Command("study", "study", "measure again what docs/results shows"),
     "tasks": Command("tasks", "tasks", "list the tasks, or tell all of one"),
