@@ -4,6 +4,8 @@ config.json         what the policy is for: task, observation, actions, controll
 model.safetensors   the averaged weights
 statistics.json     the normalisers
 README.md           the model card
+
+and, where one was trained, its draft (`paradp.checkpoints.drafts`).
 """
 
 import errno
@@ -17,6 +19,7 @@ from typing import Literal
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
+from paradp.checkpoints.drafts import read_draft
 from paradp.checkpoints.fidelity import candidates_for
 from paradp.checkpoints.finding import check_ours, find_checkpoint, old_name, put_back
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
@@ -28,7 +31,7 @@ from paradp.policy.files.tensors import TensorFile
 from paradp.policy.files.writing import link_target, naming_file
 from paradp.policy.networks import build_network, shapes_of
 from paradp.policy.training import TrainedPolicy
-from paradp.sampler import SamplerChoice
+from paradp.sampler import SamplerChoice, Solver
 
 DEFAULT_SAMPLER = "auto"
 _LOG = logging.getLogger(__name__)
@@ -155,7 +158,7 @@ def load_policy(
     place = torch.device(device)
     trained.network.to(place).eval()
     # Before an engine is built: what is wrong with the sampler or the schedule is said at once.
-    solver = choice.check_fits(trained.spec.schedule)
+    solver = build_solver(choice, path, place)
     candidates = candidates_for(choice, path, checkpoint_digest(path), trained.spec.schedule) if choice.measured else EXACT
     computes = build_engine(trained.network, trained.spec, place, engine, precision)
     planned = None
@@ -175,6 +178,19 @@ def load_policy(
     )
     policy.prepare(batch)
     return policy
+
+
+def build_solver(choice: SamplerChoice, path: Path, device: torch.device | str = "cpu") -> Solver:
+    """The solver of a sampler for a checkpoint's directory, with the trained draft if the sampler says `draft=trained`.
+
+    Of a sampler that must be measured first it is that of the one it is measured against.
+
+    Raises:
+        ValueError: an option is out of range, the sampler does not fit the policy's schedule, or the draft is missing,
+            damaged, or another checkpoint's.
+    """
+    spec, wanted = read_info(path).spec, dict(choice.options).get("draft") == "trained"
+    return choice.check_fits(spec.schedule, read_draft(path, spec, checkpoint_digest(path)).to(device) if wanted else None)
 
 
 def load_trained(path: Path) -> TrainedPolicy:

@@ -12,6 +12,7 @@ import torch
 
 from paradp.policy.autotune.profile import Planned
 from paradp.policy.conditional import ConditionalNetwork
+from paradp.policy.draft_network import DraftNetwork
 from paradp.policy.engines import Engine
 from paradp.policy.joining import Inpainting
 from paradp.policy.normalizer import Normalizer
@@ -119,7 +120,7 @@ class DiffusionPolicy:
             histories: `[B, To, O]`, the observed steps, oldest first, as `read_observation` returns them.
             generators: B CPU generators; each environment's noise comes from its own.
             guesses: `[B, H, A]`, first guesses at the chunks, normalised units: a solver may be faster for them, but draws
-                from the same law.
+                from the same law. Without them a trained draft makes its own.
             keep: `[B, H]` from 0 to 1, how much of its guess each step of a chunk must keep, see `Inpainting`; nothing by
                 default.
             budget: seconds after which the solver ends, converged or not, with what it has; see `Solver.solve` on what that
@@ -131,7 +132,10 @@ class DiffusionPolicy:
         started = time.perf_counter()
         shape = (self.spec.horizons.predict, self.spec.action_size)
         noise = NoisePath.draw(generators, self.solver.table.steps, shape, self.device)
-        denoiser, condition = self._denoiser(histories, guesses, keep)
+        observed = self.condition(histories)
+        denoiser, condition = self._denoiser(observed, guesses, keep)
+        if guesses is None and isinstance(draft := getattr(self.solver, "model", None), DraftNetwork):
+            guesses = draft.first_guess(observed).unflatten(1, shape)
         deadline = math.inf if budget is None else started + budget
         encoded = time.perf_counter()
         solution = self.solver.solve(denoiser, condition, noise, guesses, deadline)
@@ -146,10 +150,9 @@ class DiffusionPolicy:
         return Plan(actions, solution.sample, solution.stats, timing)
 
     def _denoiser(
-        self, histories: np.ndarray, guesses: torch.Tensor | None, keep: torch.Tensor | None
+        self, condition: torch.Tensor, guesses: torch.Tensor | None, keep: torch.Tensor | None
     ) -> tuple[Denoiser, torch.Tensor]:
         """What the solver calls, and the encoded conditions that it calls it with."""
-        condition = self.condition(histories)
         if keep is None or guesses is None:
             return self.engine, self.engine.encode(condition)
         return self._inpainting, self._inpainting.encode(condition, guesses, keep.to(self.device))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from paradp.checkpoints import find_checkpoint, load_policy, read_info
+from paradp.checkpoints import build_solver, find_checkpoint, load_policy, read_draft_info, read_info
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import DiffusionPolicy, EngineName, PolicySpec, Precision, RecedingHorizon
 from paradp.policy.files.limits import MOST_STEPS, within
@@ -150,7 +150,7 @@ class RolloutConfig:
         spec = read_info(self.checkpoint_path).spec
         check_fits(spec, self.task)
         spec.horizons.with_execute(self.execute)
-        self.sampler.check_fits(spec.schedule)
+        build_solver(self.sampler, self.checkpoint_path)
 
     def controllers(self, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
         """For so many environments."""
@@ -209,9 +209,12 @@ class RolloutConfig:
             sha256: `checkpoint_digest` of its checkpoint.
         """
         chosen = {} if self.chosen is None else {"chosen": str(self.chosen)}
+        if "model" in (made := settings(self.sampler, policy.solver)):
+            # Two drafts give one distribution, and other samples.
+            made["model"] = read_draft_info(self.checkpoint_path, sha256).weights_sha256
         return {
             "task": self.task,
-            "sampler": {"name": self.sampler.name, "settings": settings(self.sampler, policy.solver) | chosen},
+            "sampler": {"name": self.sampler.name, "settings": made | chosen},
             "model_sha256": read_info(self.checkpoint_path).model_sha256,
             "checkpoint_sha256": sha256,
             "seed": self.seed,

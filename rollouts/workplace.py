@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from paradp.checkpoints import load_policy
+from paradp.checkpoints import build_solver, load_policy
 from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy, RecedingHorizon
 from paradp.rollouts.captions import Caption
@@ -43,7 +43,8 @@ class Workplace:
             self._trained, self._policy = (wanted, loaded), None
         if self._policy is None or self._policy[0] != config.denoises:
             trained = self._trained[1]
-            self._policy = config.denoises, trained.with_solver(config.denoises.build(trained.spec.schedule))
+            solver = build_solver(config.denoises, config.checkpoint_path, config.device)
+            self._policy = config.denoises, trained.with_solver(solver)
         return self._policy[1]
 
     def run(

@@ -13,6 +13,7 @@ from paradp.sampler.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from paradp.sampler.analytic import mixture_denoiser
+    from paradp.sampler.draft_model import DraftModel
     from paradp.sampler.names import SAMPLERS, SamplerChoice, sampler_names
     from paradp.sampler.noise import NoisePath
     from paradp.sampler.picard import Picard
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from paradp.sampler.schedules import step_table
     from paradp.sampler.sequential import Sequential
     from paradp.sampler.solution import Denoiser, Solution, Solver, SolverStats, Status
-    from paradp.sampler.speculative import Speculative
+    from paradp.sampler.speculative import Round, Speculative, rounds_of
     from paradp.sampler.table import StepTable
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
         {
             "analytic": "mixture_denoiser",
+            "draft_model": "DraftModel",
             "names": "SAMPLERS SamplerChoice sampler_names",
             "noise": "NoisePath",
             "picard": "Picard",
@@ -34,7 +36,7 @@ else:
             "schedules": "step_table",
             "sequential": "Sequential",
             "solution": "Denoiser Solution Solver SolverStats Status",
-            "speculative": "Speculative",
+            "speculative": "Round Speculative rounds_of",
             "table": "StepTable",
         },
     )

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from paradp.sampler import fused
+from paradp.sampler.drafts import gains_of
 from paradp.sampler.memory import copy, gather, zeros
 from paradp.sampler.noise import NoisePath
+from paradp.sampler.options import SECANTS
 from paradp.sampler.picard import Iteration, Picard
 from paradp.sampler.rounds import Watch
 from paradp.sampler.sequential import Pass
@@ -97,20 +99,42 @@ class FusedSpeculation(Speculation):
         self._counters = arrays(self.rounds, self.evaluations)
         self._path = arrays(self.exact, self.noise.all)
         self._slope, self._uniforms = arrays(guesses.slope[:, 0], self.log_u.all)
+        levels = guesses.levels
+        self._levels = np.stack(arrays(levels.snr, levels.follows, levels.root))
+        self._into, self._out = self._matrices()
 
     def advance(self) -> None:
         rows, draft = self._rows, self.solver.draft
         (x, guess, following), (kept, evaluated, base) = rows.buffers, self._memory
         at = rows.look(None if self.solver.ahead is None else evaluated[:, 0] + self.solver.ahead)
         fused.draft(
-            rows.table, self._slope, rows.bound, draft == "frozen", kept, evaluated, base, *self._path,
-            *at, x, guess, following,
+            rows.table, self._slope, self._levels, self._into, self._out, self._gains(*at), rows.bound, draft == "frozen",
+            kept, evaluated, base, *self._path, *at, x, guess, following,
         )  # fmt: skip
         prediction = rows.predict(at[0])
         fused.settle(
-            rows.table, rows.bound, draft == "secant", kept, evaluated, base, *self._counters, *self._path, self._uniforms,
+            rows.table, rows.bound, draft in SECANTS, kept, evaluated, base, *self._counters, *self._path, self._uniforms,
             *at, x, guess, following, prediction,
         )  # fmt: skip
+
+    def _matrices(self) -> list[np.ndarray]:
+        """The model's matrices in the samples' type; of rank 0 where there is no model."""
+        model, like = self.solver.model, self.exact
+        if model is None:
+            return arrays(like.new_zeros(self.size, 0), like.new_zeros(0, self.size))
+        return arrays(*(matrix.detach().to(like).contiguous() for matrix in (model.into, model.out)))
+
+    def _gains(self, n: int, env: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """The model's gains for the next round's rows, `[n, r]`."""
+        if self.solver.model is None:
+            return self._out[:, :0]
+        env, steps, known = env[:n], steps[:n], self._memory[1][env[:n], 0]
+        source = np.minimum(steps, known - 1).clip(0)
+        held, made_at = (torch.from_numpy(self._memory[0][env, source, i]) for i in (fused.PREDICTION, fused.STATE))
+        snr = self.guesses.levels.snr
+        since = torch.from_numpy(np.where(known > 0, source, self.table.steps))
+        levels = snr[torch.from_numpy(steps)][:, None], snr[since][:, None]
+        return gains_of(self.solver.model, held, made_at, *levels).detach().numpy()
 
 
 class FusedPass(Pass):

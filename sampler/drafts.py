@@ -1,11 +1,13 @@
 """Guesses at predictions that have not been made yet, and the drafts of states that follow from them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from paradp.sampler.options import Draft
+from paradp.sampler.draft_model import DraftModel, Levels
+from paradp.sampler.options import SECANTS, Draft
 from paradp.sampler.table import StepTable
 from paradp.sampler.windows import PerStep, Window
 
@@ -19,6 +21,7 @@ class Recalled:
         made_at: s, the state that it was made at.
         moved, changed: how both differ from the prediction before; 0 where the step had no two of its own.
         own: `[B, p, 1]`, whether it was made at this step.
+        source: `[B, p]`, which step it was made at; T for the first guess.
     """
 
     held: Tensor
@@ -26,6 +29,11 @@ class Recalled:
     moved: Tensor
     changed: Tensor
     own: Tensor
+    source: Tensor
+
+
+# The guess at the window's i-th prediction, `[B, D]`, for a draft of its state, `[B, D]`.
+Guess = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,19 +70,23 @@ class Guesses:
         gain: v of `Speculative`.
         draft: as in `Speculative`.
         like: `[B, D]`, flat samples.
+        model: for trained drafts.
 
     Attributes:
         kept: `[B, T, 4, D]`, of every step: D_j, s_j, and how they changed.
         evaluated: `[B, 1]`, how many steps were evaluated.
         slope: `[T, 1]`, J_j: how far a prediction follows its state.
+        levels: of the table, for trained drafts.
     """
 
-    def __init__(self, table: StepTable, gain: float, draft: Draft, like: Tensor):
+    def __init__(self, table: StepTable, gain: float, draft: Draft, like: Tensor, model: DraftModel | None = None):
         batch, size = like.shape
         bar = table.alpha_bar
         self._table = table
         self.slope = (bar.sqrt() * gain / (bar * gain + 1 - bar))[:, None]
+        self.levels = Levels(table)
         self._draft = draft
+        self._model = model
         self.kept = PerStep(batch, table.steps, 4, size, like=like)
         self.evaluated = torch.zeros(batch, 1, dtype=torch.int64, device=like.device)
 
@@ -97,7 +109,8 @@ class Guesses:
         source = self._source(window, base)
         own = ((source == window.step) & (window.step < self.evaluated))[..., None]
         held, made_at, moved, changed = self.kept[source].unbind(2)
-        return Recalled(held, made_at, torch.where(own, moved, 0), torch.where(own, changed, 0), own)
+        source = torch.where(self.evaluated > 0, source, self._table.steps)
+        return Recalled(held, made_at, torch.where(own, moved, 0), torch.where(own, changed, 0), own, source)
 
     def before(self, base: Tensor) -> Tensor | None:
         """x̂0_{b−1} `[B, D]` of windows that stand at b = `base` `[B]`; `None` where the table does not look back.
@@ -115,29 +128,16 @@ class Guesses:
             before: the predictions at the exact states before, as `before` gives them.
             noise: ξ of the window's steps.
         """
-        moved, slope = recalled.moved, self.slope[window.step] * recalled.own
-        kink = recalled.changed - slope * moved
-        along = moved / moved.square().sum(-1, keepdim=True).clamp_(min=torch.finfo(moved.dtype).tiny)
-        known = (
-            recalled.held,
-            recalled.made_at,
-            slope,
-            along,
-            kink,
-            window.table.a,
-            window.table.c,
-            window.table.r,
-            window.table.d,
-            window.table.sigma * noise,
-        )
+        if self._model is None:
+            guess_at = self._secant(window, recalled)
+        else:
+            guess_at = learned(self._model, self.levels, window.step, recalled)
+        step = window.table
+        known = (step.a, step.c, step.r, step.d, step.sigma * noise)
         x, states, guesses, last = first, [first], [], before
-        for held, made_at, slope_j, along_j, kink_j, a, c, r, d, pushed in zip(*(k.unbind(1) for k in known), strict=True):
-            away = x - made_at
-            # Beyond the last change itself the secant would extrapolate.
-            share = (along_j * away).sum(-1, keepdim=True).clamp_(-1, 1)
-            guess = torch.addcmul(held, slope_j, away).addcmul_(share, kink_j)
+        for i, (a, c, r, d, pushed) in enumerate(zip(*(k.unbind(1) for k in known), strict=True)):
             # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
-            guess.nan_to_num_(0, 0, 0)
+            guess = guess_at(i, x).nan_to_num_(0, 0, 0)
             x = torch.addcmul(pushed, a, x).addcmul_(c, self._table.bound(guess))
             if self._table.keeps_unclipped:
                 x.addcmul_(r, guess)
@@ -149,9 +149,22 @@ class Guesses:
         path = torch.stack(states, 1)
         return Drafts(path[:, :-1], torch.stack(guesses, 1), path[:, 1:], before)
 
+    def _secant(self, window: Window, recalled: Recalled) -> Guess:
+        """Guesses that follow their state by a scalar, and as was seen along the line of the last two predictions."""
+        slope = self.slope[window.step] * recalled.own
+        kink = recalled.changed - slope * recalled.moved
+        along = _per_length(recalled.moved)
+        held, made_at, slope, along, kink = (k.unbind(1) for k in (recalled.held, recalled.made_at, slope, along, kink))
+
+        def guess(i: int, x: Tensor) -> Tensor:
+            away = x - made_at[i]
+            return torch.addcmul(held[i], slope[i], away).addcmul_(_share(along[i], away), kink[i])
+
+        return guess
+
     def keep(self, window: Window, recalled: Recalled, x: Tensor, clean: Tensor) -> None:
         """Takes predictions x̂0 `[B, p, D]` that the network made at states x `[B, p, D]`."""
-        if self._draft == "secant":
+        if self._draft in SECANTS:
             moved = torch.where(recalled.own, x - recalled.made_at, 0)
             changed = torch.where(recalled.own, clean - recalled.held, 0)
         else:
@@ -164,3 +177,53 @@ class Guesses:
         """Whose prediction stands in at each step of the window, `[B, p]`: never a later step's."""
         known = base[:, None] if self._draft == "frozen" else self.evaluated
         return torch.minimum(window.step, known - 1).clamp_(min=0)
+
+
+def learned(model: DraftModel, levels: Levels, step: Tensor, recalled: Recalled) -> Guess:
+    """Guesses that follow their state as a model says, and along the line of the last two predictions as was seen there.
+
+    Args:
+        model, levels: the model, and the table's noise levels.
+        step: `[B, p]`, the window's steps.
+        recalled: what is known there.
+    """
+    source = recalled.source
+    root, follows = levels.root[step][..., None], (levels.follows[step] / levels.root[step])[..., None]
+    snr, snr_held = levels.snr[step][..., None], levels.snr[source][..., None]
+    gains = gains_of(model, recalled.held, recalled.made_at, snr, snr_held)
+    foreseen = (levels.follows[source][..., None] * recalled.made_at + (snr - snr_held) * recalled.held) / root
+    into, out = (matrix.to(gains.dtype) for matrix in (model.into, model.out))
+    parts = (
+        recalled.held,
+        recalled.made_at,
+        _per_length(recalled.moved),
+        follows * recalled.moved,
+        recalled.changed,
+        foreseen,
+        follows.expand_as(foreseen),
+        gains / root,
+    )
+    held, made_at, along, moved, changed, foreseen_at, follow, gain = (part.unbind(1) for part in parts)
+
+    def guess(i: int, x: Tensor) -> Tensor:
+        share = _share(along[i], x - made_at[i])
+        innovation = follow[i] * x - share * moved[i] - foreseen_at[i]
+        return torch.addmm(held[i] + share * changed[i], gain[i] * (innovation @ into), out)
+
+    return guess
+
+
+def gains_of(model: DraftModel, held: Tensor, made_at: Tensor, snr: Tensor, snr_held: Tensor) -> Tensor:
+    """A model's gains for predictions `[…, D]`, computed in its own type and given in that of the samples."""
+    rows = (part.reshape(-1, part.shape[-1]).to(model.into.dtype) for part in (held, made_at, snr, snr_held))
+    return model.gains(*rows).to(held.dtype).unflatten(0, held.shape[:-1])
+
+
+def _per_length(moved: Tensor) -> Tensor:
+    """s'/‖s'‖², 0 where nothing moved."""
+    return moved / moved.square().sum(-1, keepdim=True).clamp_(min=torch.finfo(moved.dtype).tiny)
+
+
+def _share(along: Tensor, away: Tensor) -> Tensor:
+    """w `[B, 1]`: how far a state lies along the last change; beyond that change itself the secant would extrapolate."""
+    return (along * away).sum(-1, keepdim=True).clamp_(-1, 1)

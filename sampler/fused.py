@@ -74,9 +74,17 @@ def look(base, limit, timesteps, width, env, steps, t):
 
 
 @_compiled
-def draft(table, slope, bound, frozen, kept, evaluated, base, exact, noise, n, env, steps, x, guess, following):
-    """`Guesses.draft` for all rows: fills the drafts x, the guesses there and the states after them, `[n, D]` each."""
+def draft(
+    table, slope, levels, into, out, gains, bound, frozen, kept, evaluated, base, exact, noise, n, env, steps, x, guess,
+    following,
+):  # fmt: skip
+    """`Guesses.draft` for all rows: fills the drafts x, the guesses there and the states after them, `[n, D]` each.
+
+    Trained drafts have `levels` `[3, T+1]`, S, Q and √S of `Levels`, the model's `into` and `out`, and its gains `[n, r]`;
+    for others r is 0.
+    """
     size = exact.shape[1]
+    innovation, inner = np.empty_like(exact[0]), np.empty_like(into[0])
     for row in range(n):
         b, k = env[row], steps[row]
         known = base[b] if frozen else evaluated[b, 0]
@@ -84,24 +92,58 @@ def draft(table, slope, bound, frozen, kept, evaluated, base, exact, noise, n, e
         own = source == k and k < evaluated[b, 0]
         memory = kept[b, source]
         first = k == base[b]
-        along, squared = 0.0, np.finfo(np.float32).tiny
         for d in range(size):
             x[row, d] = exact[b, d] if first else following[row - 1, d]
-            along += memory[MOVED, d] * (x[row, d] - memory[STATE, d])
-            squared += memory[MOVED, d] * memory[MOVED, d]
-        # Beyond the last change itself the secant would extrapolate.
-        share = x.dtype.type(clip_to(along / squared, 1.0))
-        before = kept[b, max(k - 1, 0), PREDICTION] if first else guess[row - 1]
+        share = seen_before(memory, x[row]) if own else x.dtype.type(0)
+        if len(inner) > 0:
+            since = source if evaluated[b, 0] > 0 else len(table)
+            learned_guess(levels, into, out, gains[row], k, since, share, memory, x[row], innovation, inner, guess[row])
+        else:
+            secant_guess(slope[k] if own else x.dtype.type(0), share, memory, x[row], guess[row])
         for d in range(size):
-            value = memory[PREDICTION, d]
-            if own:
-                kink = memory[CHANGED, d] - slope[k] * memory[MOVED, d]
-                value = value + slope[k] * (x[row, d] - memory[STATE, d]) + share * kink
             # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
-            guess[row, d] = value if math.isfinite(value) else 0
+            if not math.isfinite(guess[row, d]):
+                guess[row, d] = 0
+        before = kept[b, max(k - 1, 0), PREDICTION] if first else guess[row - 1]
         mean(table, k, bound, x[row], guess[row], before, following[row])
         for d in range(size):
             following[row, d] += table[k, SIGMA] * noise[b, k, d]
+
+
+@_compiled
+def seen_before(memory, x):
+    """w: how far a state lies along the last change; beyond that change itself the secant would extrapolate."""
+    along, squared = 0.0, np.finfo(np.float32).tiny
+    for d in range(len(x)):
+        along += memory[MOVED, d] * (x[d] - memory[STATE, d])
+        squared += memory[MOVED, d] * memory[MOVED, d]
+    return x.dtype.type(clip_to(along / squared, 1.0))
+
+
+@_compiled
+def secant_guess(slope, share, memory, x, guess):
+    """A prediction that follows its state by a scalar, and as was seen along the line of the last two predictions."""
+    for d in range(len(x)):
+        kink = memory[CHANGED, d] - slope * memory[MOVED, d]
+        guess[d] = memory[PREDICTION, d] + slope * (x[d] - memory[STATE, d]) + share * kink
+
+
+@_compiled
+def learned_guess(levels, into, out, gains, k, source, share, memory, x, innovation, inner, guess):
+    """A prediction that follows its state as a `DraftModel` says, and as was seen along that line."""
+    snr, follows, root = levels[0], levels[1], levels[2]
+    for d in range(len(x)):
+        since = follows[source] * memory[STATE, d] + (snr[k] - snr[source]) * memory[PREDICTION, d]
+        innovation[d] = (follows[k] * (x[d] - share * memory[MOVED, d]) - since) / root[k]
+        guess[d] = memory[PREDICTION, d] + share * memory[CHANGED, d]
+    inner[:] = 0
+    for d in range(len(x)):
+        for i in range(len(inner)):
+            inner[i] += into[d, i] * innovation[d]
+    for i in range(len(inner)):
+        weight = gains[i] * inner[i] / root[k]
+        for d in range(len(x)):
+            guess[d] += out[i, d] * weight
 
 
 @_compiled

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from paradp.sampler.options import Draft, Extension, Spacing, Split, Start, Timesteps
 
 if TYPE_CHECKING:
+    from paradp.sampler.draft_model import DraftModel
     from paradp.sampler.scheduler_config import Scheduler
     from paradp.sampler.solution import Solver
 
@@ -228,7 +229,7 @@ class SamplerChoice:
         kind = SAMPLERS[self.family].kind
         return {} if kind is None else {key: value for key, value in self.options if key in KINDS[kind].options}
 
-    def build(self, scheduler: "Scheduler") -> "Solver":
+    def build(self, scheduler: "Scheduler", model: "DraftModel | None" = None) -> "Solver":
         """The solver for the noise schedule that a network was trained with.
 
         Args:
@@ -245,6 +246,8 @@ class SamplerChoice:
         if family.kind is None:
             raise ValueError(f"{self.name} is chosen by measuring an engine: load_policy(…, sampler={self.name!r}) does")
         of_way = {key.replace("-", "_"): value for key, value in self.options if key in WAYS[family.way].options}
+        if of_way.get("draft") == "trained":
+            of_way["model"] = model
         of_steps = self._spacing | self.of_steps
         # A grid that is given is the whole of it: the number of steps in the name says no more.
         count = None if "timesteps" in of_steps else self.steps
@@ -253,14 +256,14 @@ class SamplerChoice:
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from error
 
-    def check_fits(self, scheduler: "Scheduler") -> "Solver":
+    def check_fits(self, scheduler: "Scheduler", model: "DraftModel | None" = None) -> "Solver":
         """The solver that `build` gives; of a sampler that must be measured first, the one it is measured against.
 
         Raises:
             ValueError: as `build`; a sampler that must be measured chooses among those of a diffusion model alone.
         """
         if not self.measured:
-            return self.build(scheduler)
+            return self.build(scheduler, model)
         try:
             return SamplerChoice(MEASURED_AGAINST).build(scheduler)
         except ValueError as error:

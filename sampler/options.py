@@ -4,7 +4,8 @@ from typing import Literal
 
 Split = Literal["unit", "linear"]
 Extension = Literal["copy", "roll"]
-Draft = Literal["secant", "picard", "frozen"]
+Draft = Literal["secant", "picard", "frozen", "trained"]
+SECANTS = ("secant", "trained")  # the drafts that use how predictions changed
 Start = Literal["previous", "cold"]
 # What a network was trained for: to denoise step by step, to jump to the end at once, or to follow a velocity.
 Process = Literal["diffusion", "consistency", "flow"]

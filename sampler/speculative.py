@@ -1,13 +1,15 @@
 """Exact parallel sampling: drafts are accepted or reflected, so that the distribution is that of the sequential sampler."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
 import torch
 from torch import Tensor
 
-from paradp.sampler.drafts import Drafts, Guesses
+from paradp.sampler.draft_model import DraftModel
+from paradp.sampler.drafts import Drafts, Guesses, Recalled
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.options import Draft, Start
 from paradp.sampler.rounds import fuses, run
@@ -33,18 +35,20 @@ class Speculative:
     for the whole window. Picard drafts hold, for every step, the last prediction that any round made there, also beyond a
     rejection: between rejections they converge as Picard iteration with the linear split does. A scalar gain J_j corrects
     them for the distance of the draft from the state they were made at; secant drafts replace it, along the line between the
-    last two states that a step was evaluated at, by the slope that was seen there (Broyden's update). A first guess at the
-    sample, such as the last plan, can stand in before anything is predicted. docs/exactness.md proves that the distribution
+    last two states that a step was evaluated at, by the slope that was seen there (Broyden's update). Trained drafts do so
+    beside a learned matrix in place of the gain, see `DraftModel`. A first guess at the sample, such as the last plan, can
+    stand in before anything is predicted. docs/exactness.md proves that the distribution
     is exact all the same: a guess G_j is a function of noise before step j only.
 
     Attributes:
         table: the steps, with noise at all of them but the last.
         window: p, how many steps are drafted at once.
-        draft: `secant`, `picard` or `frozen`.
+        draft: `secant`, `picard`, `frozen` or `trained`.
         gain: v, the variance of the Gaussian whose posterior mean has the gain J_j = √ᾱ v/(ᾱ v + 1 − ᾱ); 0 for none.
         start: `previous` takes the first guess that `solve` is given, `cold` does without.
         max_rounds: a budget, the same for every sample: what is not done by then is completed with a draft and marked
             `Status.OUT_OF_BUDGET`. How far that is from exact: docs/exactness.md, "With a deadline".
+        model: what trained drafts have learned; other drafts take none.
         ahead: how many steps a round may go beyond those that earlier rounds evaluated; a whole window unless given. Drafts
             far beyond are seldom kept, and a prediction made at one is a worse guess for later rounds than a held one.
     """
@@ -56,6 +60,7 @@ class Speculative:
     start: Start = "previous"
     max_rounds: int | None = None
     ahead: int | None = None
+    model: DraftModel | None = None
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -69,6 +74,8 @@ class Speculative:
         for name, choices in (("draft", get_args(Draft)), ("start", get_args(Start))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        if (self.model is None) == (self.draft == "trained"):
+            raise ValueError("draft=trained needs the trained draft of a checkpoint: paradp draft train makes one")
         silent = (self.table.sigma[:-1] <= 0).nonzero().flatten().tolist()
         if silent:
             raise ValueError(
@@ -106,6 +113,17 @@ class Speculative:
         return run(self, make, denoiser, condition, noise, guess, deadline)
 
 
+@torch.no_grad()
+def rounds_of(
+    solver: Speculative, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None
+) -> Iterator["Round"]:
+    """A solve, one round after the other; arguments as of `Speculative.solve`."""
+    speculation = Speculation(solver, denoiser, condition, noise, whole=False)
+    speculation.load(condition, noise, guess)
+    while not speculation.arrived():
+        yield speculation.round()
+
+
 def couple(z: Tensor, delta: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
     """Reflection-maximal coupling of N(m̂, σ²) and N(m, σ²) with (m̂ − m)/σ = Δ (arXiv 2501.05370).
 
@@ -123,6 +141,28 @@ def couple(z: Tensor, delta: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
     return kept, reflected
 
 
+@dataclass(frozen=True)
+class Round:
+    """What one round did, for those who learn from it.
+
+    Attributes:
+        window, recalled, drafts: which steps, what was known there, and what was drafted.
+        clean: `[B, p, D]`, the predictions there, not clipped.
+        moved: `[B]`, how many steps of each window were decided.
+    """
+
+    window: Window
+    recalled: Recalled
+    drafts: Drafts
+    clean: Tensor
+    moved: Tensor
+
+    @property
+    def decided(self) -> Tensor:
+        """`[B, p]`, which steps were decided: their drafted states are exact."""
+        return torch.arange(self.window.step.shape[1], device=self.moved.device) < self.moved[:, None]
+
+
 class Speculation(WindowRounds):
     """The exact state of every environment at its window's first step, and the guesses at what lies beyond it."""
 
@@ -132,7 +172,7 @@ class Speculation(WindowRounds):
         self.most = min(solver.max_rounds or self.most, self.most)
         self.log_u = PerStep(len(noise.initial), self.table.steps, like=noise.initial)
         self.exact = torch.empty_like(noise.initial.flatten(1))
-        self.guesses = Guesses(self.table, solver.gain, solver.draft, self.exact)
+        self.guesses = Guesses(self.table, solver.gain, solver.draft, self.exact, solver.model)
 
     def load(self, condition: Tensor, noise: NoisePath, guess: Tensor | None) -> None:
         super().load(condition, noise, guess)
@@ -146,6 +186,9 @@ class Speculation(WindowRounds):
         self.guesses.clear()
 
     def advance(self) -> None:
+        self.round()
+
+    def round(self) -> Round:
         """One round: draft, evaluate, verify."""
         ahead = self.solver.ahead
         window = self.window(self.base, limit=None if ahead is None else self.guesses.evaluated[:, 0] + ahead)
@@ -157,6 +200,7 @@ class Speculation(WindowRounds):
         following, kept = self._verify(window, drafts, clean, z, log_u)
         moved = self.move(window, kept)
         self.exact.copy_(after(moved, following, self.exact))
+        return Round(window, recalled, drafts, clean, moved)
 
     def solution(self) -> Solution:
         sample = self._complete().reshape(self.shape)

@@ -31,6 +31,7 @@ COMMANDS = {
     "train": Command("train", "train", "train a policy on demonstrations"),
     "fidelity": Command("fidelity", "fidelity", "measure how near the plans of fewer steps come to DDPM's"),
     "distill": Command("distill", "distill", "distill a policy into one that needs one to four evaluations"),
+    "draft train": Command("draft", "train", "train a draft: fewer rounds for speculative samplers"),
     "release": Command("release", "release", "make a trained checkpoint one that comes with the package"),
     "study": Command("study", "study", "measure again what docs/results shows"),
     "tasks": Command("tasks", "tasks", "list the tasks, or tell all of one"),

@@ -1,0 +1,91 @@
+"""`paradp draft`: the trained draft of a policy, with which speculative samplers need fewer rounds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from paradp.policy.wording import counted
+from paradp.scripts.call import Positive, Seed
+from paradp.scripts.console import doing, loading, progress, say
+from paradp.scripts.places import checkpoint_named
+from paradp.scripts.train import check_data
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from paradp.policy import PolicySpec
+
+# Observations to plan from, where no demonstrations are given: the expert's episodes from a seed that nothing else uses.
+_OBSERVATIONS, _EXPERT_SEED, _EVERY = 2000, 3_000_000, 5
+
+
+def train(
+    policy: tyro.conf.Positional[str], data: Path | None = None, minutes: Positive = 5.0, seed: Seed = 0, device: str = "cpu"
+) -> None:
+    """Train a draft for a policy: speculative samplers with draft=trained then need fewer rounds.
+
+    The draft is a small network that corrects what speculative sampling guesses of the policy's own. It changes what a
+    plan costs and not its distribution. It is written beside the policy's weights, as draft.safetensors and draft.json, and
+    belongs to these weights only: a policy that is trained further needs another.
+
+        paradp draft train runs/train/checkpoint --data demos/square.zarr
+        paradp rollout square --checkpoint runs/train/checkpoint --sampler speculative-ddpm:window=50:draft=trained
+
+    Args:
+        policy: a pretrained policy's name or a checkpoint's directory.
+        data: the zarr group of demonstrations whose observations are planned from; without it, the task's scripted expert
+            shows some.
+        minutes: how long to train, for a machine that does nothing else; more is better, up to about ten.
+        seed: of weights, noise and batches.
+        device: where to compute.
+    """
+    path = checkpoint_named(policy)
+    with loading("PyTorch"):
+        from paradp.checkpoints import checkpoint_digest, load_policy, write_draft
+        from paradp.policy.draft_network import draft_config, draft_cost, network_cost
+        from paradp.policy.draft_training import train_draft
+    digest = checkpoint_digest(path)
+    loaded = load_policy(path, "ddpm", device, digest)
+    spec, config = loaded.spec, draft_config(loaded.spec)
+    say(f"a draft of {draft_cost(spec, config) / network_cost(spec):.1%} of the policy's multiply-adds a row")
+    if data is None:
+        with doing(f"watching the expert of {spec.task}"):
+            histories = _of_expert(spec)
+    else:
+        check_data(data, spec.task)
+        histories = _of_demonstrations(data, spec)
+    seconds = 60 * minutes
+    with progress(f"training a draft, {counted(len(histories), 'observation')}, seconds", round(seconds)) as report:
+        draft, training = train_draft(
+            loaded, histories, seconds, seed, lambda spent, note: report(round(spent), note), config
+        )
+    if checkpoint_digest(path) != digest:
+        raise ValueError(f"the checkpoint {path} was changed meanwhile; train its draft again")
+    write_draft(draft, training, path, digest)
+    say(
+        f"{path / 'draft.safetensors'}: {training.rounds:.1f} rounds a plan where {training.rounds_before:.1f} were needed,"
+        f" at window 50; use it as speculative-ddpm:window=50:draft=trained"
+    )
+
+
+def _of_expert(spec: "PolicySpec") -> "np.ndarray":
+    from paradp.scripts.studies.observations import expert_histories
+
+    try:
+        return expert_histories(spec, _OBSERVATIONS, _EXPERT_SEED, _EVERY)
+    except ValueError as error:
+        raise ValueError(f"{error}; give demonstrations with --data") from error
+
+
+def _of_demonstrations(path: Path, spec: "PolicySpec") -> "np.ndarray":
+    """Histories `[N, To, O]` from demonstrations of the policy's observations."""
+    from paradp.policy.demonstrations import Demonstrations
+    from paradp.policy.windows import cut_windows
+
+    demonstrations = Demonstrations.open(path)
+    if list(demonstrations.info.observation.items()) != list(spec.observation.items()):
+        there = ", ".join(demonstrations.info.observation)
+        raise ValueError(f"{path} holds other observations than the policy takes: {there}")
+    windows, _ = cut_windows(demonstrations, spec.horizons, len(demonstrations))
+    return windows.observations[windows.observed].numpy()
