@@ -89,6 +89,7 @@ def _start_worker(task: str, action_convention: str, disturbance: Disturbance) -
     entry = find_task(task)
     env = gymnasium.make(entry.task.env_id, action_convention=action_convention)
     _worker = env, entry.demonstrator(action_convention, disturbance)
+    spare_garbage_collection()
 
 
 def _demonstrate(seed: int) -> DemonstrationEpisode | None:
