@@ -90,7 +90,7 @@ def _caption(config: RolloutConfig, policy: DiffusionPolicy, hz: int) -> Caption
 
 
 def warm_up(policy: DiffusionPolicy, envs: Environments) -> None:
-    """Plans and steps for nobody, so that what comes once — compilation, allocations, old garbage — is not taken for latency."""
+    """Plans and steps for nobody, so that what comes once (compilation, old garbage) is not taken for latency."""
     batch = envs.num_envs
     histories = np.zeros((batch, policy.spec.horizons.observe, policy.spec.observation_size), np.float32)
     for _ in range(WARM_UP_PLANS):
