@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from paradp.policy.conditional import ConditionalNetwork
+from paradp.policy.files.reading import digest as file_digest
 from paradp.policy.spec import PolicySpec
 
 
@@ -28,5 +29,6 @@ def sha256(*paths: Path) -> str:
     """Of files, one after another."""
     found = hashlib.sha256()
     for path in paths:
-        found.update(path.read_bytes())
+        with path.open("rb") as file:
+            found.update(file_digest(file).encode())
     return found.hexdigest()

@@ -5,10 +5,15 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
 from paradp.policy.files import write_whole
+from paradp.policy.files.limits import METRICS_BYTES
+from paradp.policy.files.reading import first_problem, parse_json, read_text
 from paradp.policy.files.writing import naming_file
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class TrainingMetrics:
     """One line of the metrics log: losses are mean squared errors of what is predicted, per element.
@@ -38,26 +43,44 @@ class MetricsLog:
 
     def __init__(self, path: Path, step: int):
         self._path = path
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
-        write_whole(path, "".join(kept).encode())
-        self._seconds_before = json.loads(kept[-1])["seconds"] if kept else 0.0
+        kept = [metrics for metrics in _read_if_there(path) if metrics.step <= step]
+        write_whole(path, "".join(map(_line, kept)).encode())
+        self._seconds_before = kept[-1].seconds if kept else 0.0
         self._started = time.perf_counter()
 
     def write(self, step: int, train_loss: float, validation_loss: float, learning_rate: float) -> None:
         seconds = self._seconds_before + time.perf_counter() - self._started
         metrics = TrainingMetrics(step, train_loss, validation_loss, learning_rate, seconds)
         with naming_file(self._path), self._path.open("a") as file:
-            file.write(json.dumps(asdict(metrics)) + "\n")
+            file.write(_line(metrics))
 
 
-def _lines(path: Path) -> list[str]:
-    """Whole ones; a kill or a full disk may have cut the last one short."""
-    if not path.exists():
-        return []
+def read_metrics(path: Path) -> list[TrainingMetrics]:
+    """What a metrics log says, but for a last line that a kill or a full disk cut short.
+
+    Raises:
+        ValueError: the file holds something else, is too large or no regular file.
+        OSError: it is not there or may not be read.
+    """
+    lines = read_text(path, METRICS_BYTES).splitlines(keepends=True)
     try:
-        lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        for line in lines:
-            TrainingMetrics(**json.loads(line))
-    except (ValueError, TypeError) as error:
+        # A training whose validation loss was infinite may have gone on all the same.
+        return [_METRICS.validate_python(parse_json(line, constants=True)) for line in lines if line.endswith("\n")]
+    except ValidationError as error:
+        raise ValueError(f"{path} is damaged: {first_problem(error)}; remove it to go on without it") from error
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}; remove it to go on without it") from error
-    return lines
+
+
+_METRICS = TypeAdapter(TrainingMetrics)
+
+
+def _read_if_there(path: Path) -> list[TrainingMetrics]:
+    try:
+        return read_metrics(path)
+    except FileNotFoundError:
+        return []
+
+
+def _line(metrics: TrainingMetrics) -> str:
+    return json.dumps(asdict(metrics)) + "\n"

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from paradp.policy.cache import cache_folder, digest, sha256
 from paradp.policy.choices import Precision
 from paradp.policy.conditional import ConditionalNetwork
+from paradp.policy.files.limits import DOCUMENT_BYTES
+from paradp.policy.files.reading import read_text
 from paradp.policy.spec import PolicySpec
 from paradp.policy.torch_engines import tabulate
 from paradp.sampler import Graphs
@@ -169,7 +171,8 @@ class _CachedModel:
 
     def read(self, core: ov.Core) -> ov.Model | None:
         try:
-            return core.read_model(self._path) if self._seal.read_text() == sha256(self._path, self._weights) else None
+            sealed = read_text(self._seal, DOCUMENT_BYTES) == sha256(self._path, self._weights)
+            return core.read_model(self._path) if sealed else None
         except (OSError, ValueError, RuntimeError):  # a seal that is no text is a ValueError
             return None
 

@@ -64,7 +64,9 @@ def spare_garbage_collection() -> None:
     """Lets the garbage collector look no more through what is there now.
 
     In a process that has imported PyTorch a full collection takes hundreds of milliseconds, and comes whenever enough new
-    objects have lived for long: in the middle of some control step.
+    objects have lived for long: in the middle of some control step. What was there at an earlier call and is not needed any
+    more is collected now.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()

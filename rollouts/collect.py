@@ -15,6 +15,7 @@ import numpy as np
 from paradp.envs import ACTION_CONVENTIONS, Disturbance, Expert, find_task
 from paradp.envs.lookup import find
 from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers, check_workers, died
 from paradp.sampler.streams import check_episode_seeds
@@ -89,6 +90,7 @@ def _start_worker(task: str, action_convention: str, disturbance: Disturbance) -
     entry = find_task(task)
     env = gymnasium.make(entry.task.env_id, action_convention=action_convention)
     _worker = env, entry.demonstrator(action_convention, disturbance)
+    spare_garbage_collection()
 
 
 def _demonstrate(seed: int) -> DemonstrationEpisode | None:

@@ -7,6 +7,7 @@ from statistics import median
 from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task
 from paradp.policy.controller import Command
 from paradp.policy.observations import Observation
+from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.environments import Scenery, make_envs
 from paradp.rollouts.runner import run_episodes
 
@@ -57,6 +58,7 @@ def measure_overhead(task: str, steps: int = 400, repeats: int = 5) -> Overhead:
     if not isinstance(find_task(task).task, RobosuiteTask):
         raise ValueError(f"the loop is measured beside robosuite, and the task {task!r} is none of its")
     envs = make_envs(Scenery(task), 1)
+    spare_garbage_collection()
     bare, looped = [], []
     for seed in range(repeats):
         env = envs.envs[0].unwrapped

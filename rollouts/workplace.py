@@ -8,6 +8,7 @@ import torch
 from paradp.checkpoints import build_solver, load_policy
 from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy, RecedingHorizon
+from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.captions import Caption
 from paradp.rollouts.config import RolloutConfig
 from paradp.rollouts.environments import Environments, Scenery, make_envs
@@ -90,7 +91,7 @@ def _caption(config: RolloutConfig, policy: DiffusionPolicy, hz: int) -> Caption
 
 
 def warm_up(policy: DiffusionPolicy, envs: Environments) -> None:
-    """Plans and steps for nobody, so that one-time costs — compilation, first allocations — are not taken for latency."""
+    """Plans and steps for nobody, so that what comes once (compilation, old garbage) is not taken for latency."""
     batch = envs.num_envs
     histories = np.zeros((batch, policy.spec.horizons.observe, policy.spec.observation_size), np.float32)
     for _ in range(WARM_UP_PLANS):
@@ -100,3 +101,4 @@ def warm_up(policy: DiffusionPolicy, envs: Environments) -> None:
     controller = RecedingHorizon(policy)
     for _ in range(policy.spec.horizons.execute):
         observation, *_ = env.step(controller.act(observation).action)
+    spare_garbage_collection()

@@ -1,6 +1,8 @@
 """`paradp`: the entry point. Commands are known by a table, and only the one that is called is imported."""
 
+import atexit
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -49,6 +51,9 @@ def main() -> None:
         if os.environ.get("PARADP_TRACEBACK"):
             raise
         _end(f"paradp: {error}", 2)
+    finally:
+        # While Python shuts down there is nothing left to interrupt: the outcome stands, and so must the exit code.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(arguments: list[str]) -> None:

@@ -68,7 +68,10 @@ def default_out(command: str, task: str, names: Iterable[str], weights: Path, se
         weights: the checkpoint's directory.
         settings: all other arguments that the outcome depends on.
     """
-    told = {**settings, "weights": (weights / "config.json").read_text(), "on": [hardware(), versions()]}
+    from paradp.policy.files.limits import DOCUMENT_BYTES
+    from paradp.policy.files.reading import read_text
+
+    told = {**settings, "weights": read_text(weights / "config.json", DOCUMENT_BYTES), "on": [hardware(), versions()]}
     digest = hashlib.sha256(json.dumps([task, *names, told], sort_keys=True, default=str).encode()).hexdigest()[:8]
     readable = re.sub(r"[^\w.+-]+", "_", f"{task}-{'+'.join(names)}")[:_LONGEST]
     return Path("runs") / command / f"{readable}-{digest}"

@@ -1,7 +1,6 @@
 """`paradp train`: a diffusion policy from demonstrations."""
 
 import hashlib
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -208,11 +207,14 @@ def run_digest(demonstrations: "Demonstrations", config: LearningConfig, init: P
 
 def _took(metrics: Path) -> str:
     """How long the training took up to its last log, over all of its processes, and on what."""
-    lines = metrics.read_text().splitlines()
-    if not lines:
-        return ""
     import torch
 
+    from paradp.policy.metrics_log import read_metrics
+
+    logged = read_metrics(metrics)
+    if not logged:
+        return ""
+
     machine, threads = hardware(), torch.get_num_threads()
-    minutes = counted(round(json.loads(lines[-1])["seconds"] / 60), "minute")
+    minutes = counted(round(logged[-1].seconds / 60), "minute")
     return f"Took {minutes} on {counted(threads, 'thread')} of {machine['cpu']} ({counted(machine['cores'], 'core')})."

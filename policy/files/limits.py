@@ -15,6 +15,7 @@ DOCUMENT_BYTES = 1 * MIB  # config.json, run.json, evaluation.json, summary.json
 STATISTICS_BYTES = 2 * MIB  # four numbers for each of `MOST_VALUES` dimensions
 EPISODE_BYTES = 5 * MIB  # `MOST_STEPS` of some 450 bytes
 CARD_BYTES = 1 * MIB  # README.md
+METRICS_BYTES = 16 * MIB  # metrics.jsonl: a hundred thousand lines; a training writes some hundreds
 JSON_DEPTH = 32  # ours nest 6 deep
 JSON_VALUES = 250_000  # `MOST_STEPS` of some 30; one with a key takes 250 bytes of memory, however few it takes in the file
 

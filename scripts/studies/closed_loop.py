@@ -1,6 +1,5 @@
 """What finished rollouts say of a sampler, for the studies that show success beside cost."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from paradp.policy import DiffusionPolicy
+from paradp.policy.files.limits import DOCUMENT_BYTES
+from paradp.policy.files.reading import read_object
 from paradp.policy.files.tables import read_table
 from paradp.rollouts.statistics import PairedLoss, paired_loss, wilson
 from paradp.rollouts.summary import settings
@@ -86,7 +87,7 @@ class ClosedLoops:
         return describe_loss(paired_loss(other.success, found.success))
 
     def _check(self, run: Path, choice: SamplerChoice) -> None:
-        identity: dict[str, Any] = json.loads((run / "run.json").read_text())
+        identity: dict[str, Any] = read_object(run / "run.json", DOCUMENT_BYTES)
         spec = self._policy.spec
         wanted = {
             "task": spec.task,

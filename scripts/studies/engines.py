@@ -1,9 +1,10 @@
 """Whether an engine or a precision costs success: rollouts that differ in nothing else, on the same seeds."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from paradp.policy.files.limits import DOCUMENT_BYTES
+from paradp.policy.files.reading import read_object
 from paradp.policy.files.tables import read_table
 from paradp.rollouts.statistics import paired_loss
 from paradp.rollouts.summary import Summary
@@ -54,7 +55,7 @@ class _Run:
 
     def __init__(self, path: Path):
         self.path = path
-        self.identity: dict[str, Any] = json.loads((path / "run.json").read_text())
+        self.identity: dict[str, Any] = read_object(path / "run.json", DOCUMENT_BYTES)
         self.engine = (self.identity["engine"], self.identity["precision"])
         self.summary = Summary.read(path / "summary.json")
         self.success = success_by_seed(read_table(path / "episodes.parquet", ("seed", "success")))

@@ -1,12 +1,12 @@
 """Does convergence depend on what was trained? The same task, other schedules, prediction types and networks."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from paradp.checkpoints import load_policy, read_info
+from paradp.policy.metrics_log import read_metrics
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
@@ -73,7 +73,7 @@ def _is_of(checkpoint: Path, task: str) -> bool:
 
 def _description(training: Path, bench: Bench) -> list[str]:
     spec = bench.policy.spec
-    metrics = [json.loads(line) for line in (training / "metrics.jsonl").read_text().splitlines()]
+    metrics = read_metrics(training / "metrics.jsonl")
     if not metrics:
         raise ValueError(f"{training} has not trained yet: its metrics.jsonl is empty")
     last = metrics[-1]
@@ -83,10 +83,10 @@ def _description(training: Path, bench: Bench) -> list[str]:
         f"{spec.network.kind}, {size:.1f} M",
         spec.schedule["beta_schedule"] + betas,
         spec.schedule["prediction_type"],
-        str(last["step"]),
-        f"{max(m['learning_rate'] for m in metrics):.1e}",
-        f"{last['seconds'] / 60:.0f}",
-        f"{last['validation_loss']:.4f}",
+        str(last.step),
+        f"{max(m.learning_rate for m in metrics):.1e}",
+        f"{last.seconds / 60:.0f}",
+        f"{last.validation_loss:.4f}",
     ]
 
 

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import math
+import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,6 +168,23 @@ def test_a_line_of_the_log_that_was_cut_short_is_dropped(demonstrations, tmp_pat
     log.write_text(whole + '{"step": 1')
     train(demonstrations, CONFIG, tmp_path / "run", ignore)
     assert log.read_text() == whole
+
+
+@pytest.mark.parametrize("spoilt", ["sparse", "pipe", "device", "folder", "text", "key", "text for a number"])
+def test_a_spoilt_log_is_refused_before_it_fills_the_memory(spoilt, demonstrations, tmp_path):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    log = tmp_path / "run/metrics.jsonl"
+    sound = json.loads(log.read_text().splitlines()[0])
+    if spoilt == "sparse":
+        os.truncate(log, 2**33)
+    elif spoilt in ("text", "key", "text for a number"):
+        lines = {"text": [], "key": sound | {"more": 1}, "text for a number": sound | {"step": "x"}}
+        log.write_text(json.dumps(lines[spoilt]) + "\n")
+    else:
+        log.unlink()
+        {"pipe": os.mkfifo, "device": lambda path: path.symlink_to("/dev/zero"), "folder": Path.mkdir}[spoilt](log)
+    with pytest.raises(ValueError, match=r"metrics.jsonl (is|has)"):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
 
 
 @pytest.mark.parametrize(

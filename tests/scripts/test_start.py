@@ -206,6 +206,24 @@ def test_the_exports_of_lazy_packages_are_those_of_their_type_checked_imports():
             package.no_such_name  # noqa: B018
 
 
+def test_an_interrupt_while_python_shuts_down_changes_nothing():
+    """It comes from an object that goes last, after Python has given its signals back."""
+    code = """
+import os, signal, sys
+import paradp.scripts.main
+
+class Last:
+    def __del__(self, kill=os.kill, me=os.getpid(), interrupt=signal.SIGINT):
+        kill(me, interrupt)
+
+paradp.scripts.main.last = Last()
+sys.argv = ["paradp", "--version"]
+paradp.scripts.main.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("paradp ")
+
+
 def test_an_interrupt_while_packages_are_imported_is_a_sentence():
     program = f"import sys; sys.argv[1:] = ['evaluate', 'lift', '--out', '/dev/shm/paradp-never']\n{RUN}"
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}

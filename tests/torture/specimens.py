@@ -98,7 +98,7 @@ def _make_evaluation(world: World, path: Path) -> None:
 def _open_evaluation(world: World, path: Path) -> list[np.ndarray]:
     from paradp.rollouts.evaluation import evaluate
 
-    evaluate(_grid(world, path), backend=_Nobody())
+    evaluate(_grid(world, path), backend=_Nobody(), on_alone=_refuse)
     return []
 
 
@@ -107,8 +107,13 @@ class _Nobody:
 
     def run(self, jobs: Any) -> Iterator[Any]:
         if jobs:
-            raise ValueError("episodes are missing and would be run again")
+            _refuse(0, len(jobs))
         yield from ()
+
+
+def _refuse(done: int, total: int) -> None:
+    if done < total:
+        raise ValueError("episodes are missing and would be run again")
 
 
 def _grid(world: World, out: Path) -> Any:
