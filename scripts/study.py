@@ -17,6 +17,7 @@ Name = Literal[
     "distributions",
     "solvers",
     "windows",
+    "grids",
     "tolerances",
     "variants",
     "mixture",
@@ -47,7 +48,7 @@ def study(
     Args:
         name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's.
             distributions: do samplers draw plans of DDPM's law? solvers: all parallel samplers. windows: wide and narrow
-            ones, and memory. tolerances: and budgets of rounds. variants: other schedules, prediction types and
+            ones, and memory. grids: fewer timesteps, evenly spread and fitted to every pretrained policy. tolerances: and budgets of rounds. variants: other schedules, prediction types and
             networks. mixture: one dimension, exact denoiser. loop-cost: where the time of a control step goes, and steps
             a second beside the usual loop. engines: success of rollouts that differ in their engine. throughput: control
             steps a second of one and two workers. real-time: ten minutes of 20 Hz, alone and with a hog beside. serving:
