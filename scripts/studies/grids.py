@@ -52,14 +52,14 @@ def study_grids(context: Context, observations: int = 32, plans: int = 32, seed:
     expected = expected_coverage(plans, plans)
     engine = next(iter(observed.values())).policy.engine
     body = f"""
-A step of DDPM from one timestep to a much earlier one holds the prediction that it began with. What that loses adds up over
-the steps of a grid (a Kullback-Leibler divergence, `paradp.sampler.fitted_grids`), so the grid of N timesteps that loses least
-can be computed from recorded trajectories. Grids were *fitted* at {fitted_at(observations)} observations of the scripted
-expert's episodes, by 8 trajectories of sequential DDPM at each, and judged at {observations} others: {plans} plans of sequential
-DDPM on the grid at each, every one with noise of its own, beside {plans} on all timesteps. *fitted to the others* is the best
-grid for the mean of the other policies' losses. `trailing` spreads the timesteps evenly; `sine` is the rule
-t = (T − 1) sin⁴(πu/2), which was chosen on square and pusht. The network was computed by the {engine.name} engine in
-{engine.precision}; seeds from {seed}.
+A step of DDPM from one timestep to a much earlier one holds the prediction that it began with. What that loses adds up
+over the steps of a grid (a Kullback-Leibler divergence, `paradp.sampler.fitted_grids`), so the grid of N timesteps that loses
+least can be computed from recorded trajectories. Grids were *fitted* at {fitted_at(observations)} observations of the scripted
+expert's episodes, by {TRAJECTORIES} trajectories of sequential DDPM at each, and judged at {observations} others: {plans} plans
+of sequential DDPM on the grid at each, every one with noise of its own, beside {plans} on all timesteps. *fitted to the
+others* is the best grid for the mean of the other policies' losses. `trailing` spreads the timesteps evenly; `sine` is the
+rule t = (T − 1) sin⁴(πu/2), u evenly from 1 to 0, which was chosen on square and pusht. The network was computed by the
+{engine.name} engine in {engine.precision}; seeds from {seed}.
 
 {_conclusion(rows, expected)}
 
@@ -67,8 +67,8 @@ t = (T − 1) sin⁴(πu/2), which was chosen on square and pusht. The network w
 
 *Divergence* is that loss in nats, at the fitting observations. *Energy*, *p*, *covered* and *spread* are those of
 [distributions](square-distributions.md): equal distributions have 0, a large p, {expected:.3f} and 1. The intervals are
-bootstrapped over the observations. The last column is of `speculative-ddpm-N` with a window of {WINDOW} on the same grid, which
-draws from the same distribution: dense steps at the end reject more drafts.
+bootstrapped over the observations. The last column is of `speculative-ddpm-N` with a window of {WINDOW} on the same grid,
+which draws from the same distribution: where the steps are dense at the end, more drafts are rejected.
 
 ![energy, coverage and spread](grids.png)
 """
