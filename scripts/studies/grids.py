@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from paradp.checkpoints import load_policy, pretrained
 from paradp.policy import DiffusionPolicy
 from paradp.policy.fidelity import Bounds, Interval, StepsFidelity
-from paradp.rollouts.fidelity import fitted_at, fitted_name, measure_costs, measure_steps
+from paradp.rollouts.fidelity import TRAJECTORIES, fitted_at, fitted_name, measure_costs, measure_steps
 from paradp.rollouts.two_sample import expected_coverage
 from paradp.sampler import NoisePath, SamplerChoice
 from paradp.sampler.fitted_grids import best_grids, grid_cost
@@ -53,13 +53,14 @@ def study_grids(context: Context, observations: int = 32, plans: int = 32, seed:
     engine = next(iter(observed.values())).policy.engine
     body = f"""
 A step of DDPM from one timestep to a much earlier one holds the prediction that it began with. What that loses adds up
-over the steps of a grid (a Kullback-Leibler divergence, `paradp.sampler.fitted_grids`), so the grid of N timesteps that loses
-least can be computed from recorded trajectories. Grids were *fitted* at {fitted_at(observations)} observations of the scripted
-expert's episodes, by {TRAJECTORIES} trajectories of sequential DDPM at each, and judged at {observations} others: {plans} plans
-of sequential DDPM on the grid at each, every one with noise of its own, beside {plans} on all timesteps. *fitted to the
-others* is the best grid for the mean of the other policies' losses. `trailing` spreads the timesteps evenly; `sine` is the
-rule t = (T − 1) sin⁴(πu/2), u evenly from 1 to 0, which was chosen on square and pusht. The network was computed by the
-{engine.name} engine in {engine.precision}; seeds from {seed}.
+over the steps of a grid (a Kullback-Leibler divergence, `paradp.sampler.fitted_grids`), so the grid of N timesteps
+that loses least can be computed from recorded trajectories. Grids were *fitted* at {fitted_at(observations)}
+observations of the scripted expert's episodes, by {TRAJECTORIES} trajectories of sequential DDPM at each, and judged
+at {observations} others: {plans} plans of sequential DDPM on the grid at each, every one with noise of its own, beside
+{plans} on all timesteps. *fitted to the others* is the best grid for the mean of the other policies' losses.
+`trailing` spreads the timesteps evenly; `sine` is the rule t = (T − 1) sin⁴(πu/2), u evenly from 1 to 0, which was
+chosen on square and pusht. The network was computed by the {engine.name} engine in {engine.precision}; seeds from
+{seed}.
 
 {_conclusion(rows, expected)}
 
