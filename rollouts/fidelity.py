@@ -22,9 +22,11 @@ REFERENCE = "ddpm"
 STEPS = (
     "ddpm-32",
     "ddpm-25",
-    "ddpm-16",
-    "sde-dpm-solver-25",
-    "sde-dpm-solver-16",
+    "ddpm-25:spacing=sine",
+    "ddpm-20:spacing=sine",
+    "ddpm-16:spacing=sine",
+    "sde-dpm-solver-20",
+    "sde-dpm-solver-16:spacing=sine",
     "ddim-10",
     "ddim-25",
     "ddim-10:spacing=trailing",
@@ -32,7 +34,7 @@ STEPS = (
     "dpm-solver-10",
     "dpm-solver-15",
 )
-FITTED = (10, 12, 16, 20, 25)
+FITTED = (10, 12, 16, 20)
 PERMUTATIONS = 1000
 # Plans computed together, and trajectories recorded at each observation that grids are fitted at.
 ROWS, TRAJECTORIES = 64, 8
@@ -102,11 +104,22 @@ def fit_grids(policy: DiffusionPolicy, histories: np.ndarray, most: int, seed: i
     """For N = 1 … `most`, the N timesteps that keep most of DDPM's distribution at histories `[n, To, O]`.
 
     Args:
-        policy: whose predictions count.
-        histories: `TRAJECTORIES` sequential trajectories are recorded at each.
         most: the largest N.
+        policy, histories, seed, report: as of `measure_costs`.
+    """
+    costs = measure_costs(policy, histories, seed, report)
+    timesteps = ddpm_table(policy.spec.schedule).timesteps
+    return [timesteps[grid].tolist() for grid in best_grids(costs, min(most, len(timesteps)))]
+
+
+def measure_costs(policy: DiffusionPolicy, histories: np.ndarray, seed: int, report: Report) -> np.ndarray:
+    """What every coarse step loses, `[T+1, T+1]`, see `paradp.sampler.fitted_grids`.
+
+    Args:
+        policy: whose predictions count.
+        histories: `[n, To, O]`; `TRAJECTORIES` sequential trajectories are recorded at each.
         seed: of their noise.
-        report: told how many more rows the network has computed.
+        report: given how many more rows the network has computed.
     """
     table = ddpm_table(policy.spec.schedule)
     recorded = []
@@ -115,8 +128,7 @@ def fit_grids(policy: DiffusionPolicy, histories: np.ndarray, most: int, seed: i
         condition = policy.engine.encode(policy.condition(some))
         recorded.append(record_predictions(table, policy.engine, condition, noise))
         report(len(some) * table.steps)
-    costs = step_costs(mean_distances(torch.cat(recorded, 1)), step_weights(table))
-    return [table.timesteps[grid].tolist() for grid in best_grids(costs, min(most, table.steps))]
+    return step_costs(mean_distances(torch.cat(recorded, 1)), step_weights(table))
 
 
 def fitted_name(kind: str, grid: Sequence[int]) -> str:
@@ -152,7 +164,7 @@ def measure_steps(
         histories: where.
         plans: of each sampler at each.
         seed: from it all noise is drawn, and no plan's twice.
-        report: told how many more rows the network has computed.
+        report: given how many more rows the network has computed.
     """
     each = len(histories) * plans
     reference = draw_plans(policy, REFERENCE, histories, plans, seed, report)

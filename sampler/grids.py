@@ -1,5 +1,6 @@
 """Which of the training's timesteps a table visits: so many of them, evenly spread, or those that are given."""
 
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any
@@ -73,10 +74,27 @@ def _spread(settings: Schedule, scheduler: Any, steps: int | None) -> tuple[list
     """T timesteps by the schedule's spacing, and how an error about them begins."""
     trained = settings.num_train_timesteps
     count = wanted(steps, trained)
+    if settings.timestep_spacing == "sine":
+        return sine_grid(count, trained), ""
     scheduler.set_timesteps(count)
     offset = f" (steps_offset = {settings.steps_offset})" if settings.steps_offset else ""
     # Where T does not divide N, rounding can give diffusers' `trailing` grids one entry too many, −1 (29 of 100 are so).
     return scheduler.timesteps.tolist()[:count], f"{count} steps are too many for {trained} timesteps so spaced{offset}: "
+
+
+def sine_grid(steps: int, trained: int) -> list[int]:
+    """T of N timesteps at (N − 1) sin⁴(πu/2) with u evenly from 1 to 0; where they meet, neighbours move apart.
+
+    A rule in place of grids that are fitted to each policy (`paradp.sampler.fitted_grids`): docs/results/grids.md compares
+    the two, and both with even spacing.
+    """
+    if steps == 1:
+        return [trained - 1]
+    u = torch.linspace(1, 0, steps, dtype=torch.float64)
+    found = ((trained - 1) * torch.sin(math.pi / 2 * u) ** 4).round().long().tolist()
+    for k in range(1, steps):
+        found[k] = min(found[k], found[k - 1] - 1)
+    return [max(t, steps - 1 - k) for k, t in enumerate(found)]
 
 
 def _whole(number: Any, name: str) -> int:

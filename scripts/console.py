@@ -41,6 +41,9 @@ errors = _Verbatim(stderr=True)
 # Where lines do not change: one for each tenth of the work, but not more often than this, and one after so long at least.
 SELDOM_SECONDS, OFTEN_SECONDS = 1.0, 20.0
 
+# Signs of a bar that stands in a line.
+BAR_WIDTH = 20
+
 # What the episodes are called that are run for their latency.
 ALONE = "one robot alone, for its latency"
 
@@ -240,7 +243,16 @@ class _Shown(logging.Handler):
         if record.levelno >= logging.WARNING:
             say(record.getMessage())
         elif record.name == "paradp.policy.autotune" and self.show is not None:
-            self.show(record.getMessage())
+            self.show(_with_bar(record))
+
+
+def _with_bar(record: logging.LogRecord) -> str:
+    """A line of the log; one that says how far something is, on a terminal as a bar."""
+    message, share = record.getMessage(), getattr(record, "share", None)
+    if share is None or not console.is_terminal:
+        return message
+    done = round(BAR_WIDTH * share)
+    return f"{'━' * done}{'╌' * (BAR_WIDTH - done)} {message.partition(': ')[2]}"
 
 
 class _Seldom:

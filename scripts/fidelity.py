@@ -140,8 +140,7 @@ def _measure(policy: "DiffusionPolicy", seen: "Observations", plans: int, seed: 
     trained = int(policy.spec.schedule["num_train_timesteps"])
     numbers = [n for n in FITTED if n < trained]
     plain = [name for name in STEPS if _count(name) < trained]
-    kinds = ("ddpm", "sde-dpm-solver")
-    expected = plain + [f"{kind}-{n}" for kind in kinds for n in numbers]
+    expected = plain + [f"ddpm-{n}" for n in numbers]
     done = 0
     with progress("plans", rows_of(seen, expected, plans, trained)) as report:
 
@@ -152,7 +151,7 @@ def _measure(policy: "DiffusionPolicy", seen: "Observations", plans: int, seed: 
 
         report(0)
         grids = fit_grids(policy, seen.fitting, max(numbers), seed, add)
-        samplers = plain + [fitted_name(kind, grids[n - 1]) for kind in kinds for n in numbers]
+        samplers = plain + [fitted_name("ddpm", grids[n - 1]) for n in numbers]
         return measure_steps(policy, samplers, seen.judging, plans, seed, add)
 
 

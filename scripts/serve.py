@@ -98,6 +98,8 @@ def serve(
         policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
         server = PolicyServer(policy, config, sampler)
         server.warm_up()
+    if policy.planned is not None:
+        say(f"{sampler} is {policy.planned.describe()}")
     spare_garbage_collection()
     asyncio.run(_run(server, config))
 

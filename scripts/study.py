@@ -17,6 +17,7 @@ Name = Literal[
     "distributions",
     "solvers",
     "windows",
+    "grids",
     "tolerances",
     "variants",
     "mixture",
@@ -48,17 +49,18 @@ def study(
 
     Args:
         name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's.
-            distributions: do samplers draw plans of DDPM's law? solvers: all parallel samplers. windows: wide and narrow
-            ones, and memory. tolerances: and budgets of rounds. variants: other schedules, prediction types and
-            networks. mixture: one dimension, exact denoiser. loop-cost: where the time of a control step goes, and steps
-            a second beside the usual loop. engines: success of rollouts that differ in their engine. throughput: control
-            steps a second of one and two workers. real-time: ten minutes of 20 Hz, alone and with a hog beside. serving:
-            one server for one to eight robots. experts: success and variety of every task's. simulator: the compiled control
-            step beside robosuite's own. tasks: every task's policy
-            beside the others. film: frames of one episode.
+            distributions: do samplers draw plans of DDPM's law? solvers: all parallel samplers. windows: wide
+            and narrow ones, and memory. grids: fewer timesteps, evenly spread and fitted to every pretrained
+            policy. tolerances: and budgets of rounds. variants: other schedules, prediction types and networks.
+            mixture: one dimension, exact denoiser. loop-cost: where the time of a control step goes, and steps a
+            second beside the usual loop. engines: success of rollouts that differ in their engine. throughput:
+            control steps a second of one and two workers. real-time: ten minutes of 20 Hz, alone and with a hog
+            beside. serving: one server for one to eight robots. experts: success and variety of every task's.
+            simulator: the compiled control step beside robosuite's own. tasks: every task's policy beside the
+            others. film: frames of one episode. front: the map of latency against fidelity, success and jerk.
             convergence: the bound from Lipschitz constants beside observed rounds. rivals: a distilled policy and a flow
-            beside the samplers of the shipped one.
-            redraw: measures nothing; draws the pictures of OUT again from the tables of their pages.
+            beside the samplers of the shipped one. redraw: measures nothing; draws the pictures of OUT again from
+            the tables of their pages.
         task: the task's name.
         out: where the page and its picture go.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out

@@ -31,7 +31,7 @@ class Candidates:
 
 EXACT = Candidates((EXACT_STEPS,), {})
 # What `auto-fast` takes where nothing was measured of a checkpoint; docs/results/grids.md has the figures of five policies.
-GENERAL_RULE = "ddpm-32"
+GENERAL_RULE = "ddpm-20:spacing=sine"
 
 
 def speculative(steps: str) -> dict[int, str]:

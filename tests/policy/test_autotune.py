@@ -1,6 +1,7 @@
 """The planner on engines whose cost is known: its clock is moved by their calls alone."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,12 +9,13 @@ import torch
 
 from paradp.policy import Planned, Planner, timing
 from paradp.policy.autotune import candidates, planner, profile, progress
-from paradp.policy.autotune.candidates import EXACT, Candidates, general, speculative, within
+from paradp.policy.autotune.candidates import EXACT, Candidates, speculative, within
 from paradp.policy.fidelity import Bounds, Fidelity, Interval, StepsFidelity
 from paradp.policy.torch_engines import EagerEngine
 from paradp.sampler import SamplerChoice
 
 CPU = torch.device("cpu")
+STEPS = 30
 
 
 class Clocked(EagerEngine):
@@ -37,7 +39,14 @@ class Clocked(EagerEngine):
 
 
 @pytest.fixture
-def plan(trained, monkeypatch, tmp_path):
+def short(trained):
+    """A policy of few steps: all that is counted here takes less time."""
+    schedule = trained.spec.schedule | {"num_train_timesteps": STEPS}
+    return replace(trained, spec=replace(trained.spec, schedule=schedule))
+
+
+@pytest.fixture
+def plan(short, monkeypatch, tmp_path):
     """Makes a planner for an engine that takes so long: `plan(seconds)`."""
     monkeypatch.setenv("PARADP_CACHE", str(tmp_path))
     monkeypatch.setattr(candidates, "WINDOWS", (3, 8, 20))
@@ -54,9 +63,9 @@ def plan(trained, monkeypatch, tmp_path):
 
     def make(seconds) -> tuple[Planner, Clocked]:
         planner._PROFILES.clear()  # as in another process
-        engine = Clocked(trained, seconds)
+        engine = Clocked(short, seconds)
         monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: engine.now))
-        return Planner(engine, trained.network, trained.spec, CPU), engine
+        return Planner(engine, short.network, short.spec, CPU), engine
 
     return make
 
@@ -64,15 +73,15 @@ def plan(trained, monkeypatch, tmp_path):
 def test_where_rows_cost_nothing_the_widest_window_wins(plan):
     planned = plan(lambda rows: 1.0)[0].choose()
     assert planned.sampler in (speculative("ddpm")[20], speculative("ddpm")[100])
-    assert planned.seconds[planned.sampler] < 15 and planned.seconds["ddpm"] == 100
-    assert planned.describe().endswith("DDPM one step after another 100000.0 ms")
+    assert planned.seconds[planned.sampler] < 12 and planned.seconds["ddpm"] == STEPS
+    assert planned.describe().endswith(f"DDPM one step after another {1000 * STEPS}.0 ms")
 
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_where_every_row_costs_the_same_nothing_beats_one_step_after_another(plan, batch):
     planned = plan(lambda rows: float(rows))[0].choose(batch=batch)
-    assert planned.sampler == "ddpm" and planned.seconds["ddpm"] == 100 * batch
-    assert planned.describe().startswith(f"ddpm: {100_000 * batch:.1f} ms a plan of {batch}; in parallel ")
+    assert planned.sampler == "ddpm" and planned.seconds["ddpm"] == STEPS * batch
+    assert planned.describe().startswith(f"ddpm: {1000 * STEPS * batch:.1f} ms a plan of {batch}; in parallel ")
 
 
 def test_in_between_the_window_is_small(plan):
@@ -180,7 +189,7 @@ def test_steps_with_noise_are_taken_speculatively_and_the_others_one_after_anoth
 
 
 def test_fewer_steps_win_where_they_may_be_taken(plan):
-    few = general("as a test")
+    few = Candidates(("ddpm-8", "ddpm"), {"ddpm-8": "by the general rule, as a test"})
     planned = plan(lambda rows: 2.0 + rows)[0].choose(few)
     assert str(SamplerChoice.parse(planned.sampler).sequential) == few.steps[0]
     assert planned.describe().endswith("; by the general rule, as a test")
@@ -230,24 +239,24 @@ def test_what_was_measured_is_kept_and_what_is_damaged_is_measured_again(plan, t
     for damage in damages:
         path.write_text(damage)
         third, engine = plan(lambda rows: 1.0)
-        assert third.choose(batch=2).seconds["ddpm"] == 100 and engine.calls > 0
+        assert third.choose(batch=2).seconds["ddpm"] == STEPS and engine.calls > 0
 
 
-def test_a_cache_that_cannot_be_written_does_no_harm(plan, trained, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_does_no_harm(plan, short, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PARADP_CACHE", str(tmp_path / "file"))
     maker, engine = plan(lambda rows: 1.0)
     planned, calls = maker.choose(), engine.calls
     assert planned.sampler != "ddpm"
     # In one process a choice stays what it is.
-    assert Planner(engine, trained.network, trained.spec, CPU).choose() == planned and engine.calls == calls
+    assert Planner(engine, short.network, short.spec, CPU).choose() == planned and engine.calls == calls
 
 
 def test_measuring_says_so_and_how_far_it_is(plan, monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(progress, "LOG_SECONDS", -1.0)
     maker, _ = plan(lambda rows: 2.0 + rows)
     with caplog.at_level("INFO", "paradp.policy.autotune"):
-        maker.choose(general("as a test"))
+        maker.choose(Candidates(("ddpm-8", "ddpm"), {"ddpm-8": "by the general rule, as a test"}))
     (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert "measuring which sampler is fastest here" in warning and str(tmp_path) in warning
     lines = [record for record in caplog.records if record.levelname == "INFO"]
@@ -255,7 +264,7 @@ def test_measuring_says_so_and_how_far_it_is(plan, monkeypatch, caplog, tmp_path
     assert [int(line.getMessage().split(": ")[1].split()[0]) for line in lines] == [round(100 * s) for s in shares]
     assert len(shares) > 5 and shares == sorted(shares) and shares[0] < 0.2 and 0.6 < shares[-1] < 1
     caplog.clear()
-    maker.choose(general("as a test"))
+    maker.choose(Candidates(("ddpm-8", "ddpm"), {"ddpm-8": "by the general rule, as a test"}))
     assert not caplog.records
 
 

@@ -1,7 +1,7 @@
 """Fitted grids: the cost is the divergence that it claims to be, and no other grid of as many steps costs less."""
 
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from paradp.sampler import NoisePath, mixture_denoiser, step_table
+from paradp.sampler import NoisePath, SamplerChoice, mixture_denoiser, step_table
 from paradp.sampler.fitted_grids import (
     best_grids,
     grid_cost,
@@ -19,6 +19,7 @@ from paradp.sampler.fitted_grids import (
     step_costs,
     step_weights,
 )
+from paradp.sampler.grids import sine_grid
 from paradp.sampler.schedules import ddpm_table
 
 
@@ -141,3 +142,19 @@ def test_a_grid_is_taken_by_its_name(config):
     steps = best_grids(step_costs((np.arange(100)[:, None] - np.arange(100)) ** 2.0, np.ones(100)), 5)[-1]
     table = step_table(config, timesteps=[99 - step for step in steps])
     assert table.steps == 5 and replace(table).timesteps[0] == 99
+
+
+@pytest.mark.parametrize("trained", [1, 2, 10, 100, 1000])
+def test_the_sine_grid_takes_both_ends_and_no_timestep_twice(trained):
+    for steps in range(1, min(trained, 120) + 1):
+        grid = sine_grid(steps, trained)
+        assert len(grid) == steps and grid[0] == trained - 1 and (steps == 1 or grid[-1] == 0)
+        assert all(later < earlier for earlier, later in pairwise(grid))
+
+
+def test_the_sine_grid_has_a_name_and_is_denser_at_the_end(config):
+    for family in ("ddpm", "speculative-ddpm", "sde-dpm-solver", "ddim"):
+        choice = SamplerChoice.parse(f"{family}-16:spacing=sine")
+        assert choice.build(config).table.timesteps.tolist() == sine_grid(16, 100)
+        assert str(choice.sequential).endswith("-16:spacing=sine")
+    assert sine_grid(16, 100) == [99, 97, 91, 81, 69, 56, 42, 30, 20, 12, 6, 4, 3, 2, 1, 0]

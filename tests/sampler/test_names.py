@@ -210,6 +210,22 @@ def test_a_measured_sampler_is_measured_against_ddpm(config):
     assert table.columns.equal(SamplerChoice.parse("ddpm").build(config).table.columns)
 
 
+@pytest.mark.parametrize(
+    "text", ["auto-fast:energy=-1", "auto-fast:spread=nan", "auto-fast:coverage=x", "auto-fast:energy=inf"]
+)
+def test_bounds_are_numbers_that_are_at_least_0(text):
+    with pytest.raises(ValueError, match="it is a number that is at least 0"):
+        SamplerChoice.parse(text)
+
+
+def test_bounds_are_options_of_auto_fast_alone():
+    text = "auto-fast:coverage=0.03:energy=0.02"
+    choice = SamplerChoice.parse(text)
+    assert choice.measured and dict(choice.options) == {"coverage": 0.03, "energy": 0.02} and str(choice) == text
+    with pytest.raises(ValueError, match="auto has no option 'energy'"):
+        SamplerChoice.parse("auto:energy=0.02")
+
+
 @pytest.mark.parametrize("name", ["auto", "auto-fast"])
 def test_what_must_be_measured_is_not_built(name, config):
     choice = SamplerChoice.parse(name)

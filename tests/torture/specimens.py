@@ -189,6 +189,22 @@ def _open_profile(world: World, path: Path) -> list[np.ndarray]:
     return []
 
 
+def _make_fidelity(world: World, path: Path) -> None:
+    from paradp.policy.fidelity import Fidelity, Interval, StepsFidelity
+
+    one = Interval(0.5, 0.4, 0.6)
+    steps = {"ddpm-8": StepsFidelity(one, 0.5, one, one), "ddpm-3:timesteps=99-40-0": StepsFidelity(one, 0.5, one, one)}
+    Fidelity("0" * 64, "paradp fidelity x", "demonstrations", 8, 8, 0, 0.9, "eager fp32", {"torch": "2"}, steps).write(path)
+
+
+def _open_fidelity(world: World, path: Path) -> list[np.ndarray]:
+    from paradp.policy.fidelity import Fidelity
+    from paradp.policy.spec import DEFAULT_SCHEDULE
+
+    measured = Fidelity.read(path, "0" * 64, DEFAULT_SCHEDULE)
+    return [np.array([one.energy.value for one in measured.steps.values()])]
+
+
 def _make_summary(world: World, path: Path) -> None:
     _make_evaluation(world, path.with_name("for-summary"))
     found = next(path.with_name("for-summary").rglob("summary.json"))
@@ -213,4 +229,5 @@ KINDS: dict[str, Kind] = {
     "latencies.txt": Kind(_make_lines, _open_latencies),
     "summary.json": Kind(_make_summary, _open_summary),
     "planner.json": Kind(_make_profile, _open_profile),
+    "fidelity.json": Kind(_make_fidelity, _open_fidelity),
 }

@@ -1,0 +1,71 @@
+"""`paradp fidelity` measures a checkpoint at a user's own demonstrations, and refuses what it cannot in a sentence."""
+
+import json
+import sys
+
+import pytest
+
+from paradp.checkpoints import checkpoint_digest, read_info, save_checkpoint
+from paradp.policy.fidelity import Fidelity
+from paradp.rollouts import fidelity
+from paradp.scripts.main import main
+
+
+@pytest.fixture
+def checkpoint(trained, tmp_path):
+    save_checkpoint(trained, tmp_path / "checkpoint", "card")
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def paradp(monkeypatch, capsys):
+    """Runs a command: its exit code, and what it printed."""
+
+    def run(*arguments) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["paradp", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        printed = capsys.readouterr()
+        return code, " ".join((printed.out + printed.err).split())
+
+    return run
+
+
+def test_a_checkpoint_is_measured_at_demonstrations(paradp, checkpoint, demonstrations, monkeypatch):
+    monkeypatch.setattr(fidelity, "STEPS", ("ddpm-8", "ddim-5", "ddpm-16:spacing=sine"))
+    monkeypatch.setattr(fidelity, "FITTED", (3, 120))
+    monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
+    small = ("--observations", 4, "--plans", 6, "--engine", "eager", "--threads", 1)
+    code, printed = paradp("fidelity", checkpoint, "--data", demonstrations.path, *small)
+    assert code == 0 and "plans: " in printed and "fidelity.json" in printed
+    measured = Fidelity.read(
+        checkpoint / "fidelity.json", checkpoint_digest(checkpoint), read_info(checkpoint).spec.schedule
+    )
+    names = list(measured.steps)
+    assert names[:3] == ["ddpm-8", "ddim-5", "ddpm-16:spacing=sine"] and names[3].startswith("ddpm-3:timesteps=99-")
+    assert (measured.observations, measured.plans, measured.seed) == (4, 6, 30_000) and len(names) == 4
+    assert measured.command.startswith(f"paradp fidelity {checkpoint} --data") and measured.source == "demonstrations"
+    # The same command gives the same numbers.
+    before = (checkpoint / "fidelity.json").read_bytes()
+    assert paradp("fidelity", checkpoint, "--data", demonstrations.path, *small)[0] == 0
+    after = (checkpoint / "fidelity.json").read_bytes()
+    assert json.loads(after)["steps"] == json.loads(before)["steps"]
+
+
+def test_what_cannot_be_measured_is_said_in_a_sentence(paradp, checkpoint, demonstrations, tmp_path):
+    for arguments, said in (
+        (["nonsense"], "no checkpoint 'nonsense'"),
+        ([checkpoint], "unknown task 'reach'"),
+        ([checkpoint, "--data", tmp_path / "none.zarr"], "holds no demonstrations"),
+        (["lift", "--data", demonstrations.path], "holds demonstrations of 'reach', and the policy is for 'lift'"),
+        ([checkpoint, "--data", demonstrations.path], "75 steps"),
+        ([checkpoint, "--data", demonstrations.path, "--plans", 5], "--plans must be at least 6"),
+        ([checkpoint, "--data", demonstrations.path, "--out", tmp_path], "is a directory; name a file"),
+    ):
+        extra = ["--observations", 60] if said == "75 steps" else []
+        code, printed = paradp("fidelity", *arguments, *extra)
+        assert code == 2 and said in printed, printed
+    assert not (checkpoint / "fidelity.json").exists()
