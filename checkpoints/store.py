@@ -152,7 +152,7 @@ def load_policy(
     place = torch.device(device)
     trained.network.to(place).eval()
     # Before an engine is built: what is wrong with the sampler or the schedule is said at once.
-    solver = choice.check_fits(trained.spec.schedule)
+    solver = choice.build_first(trained.spec.schedule)
     computes = build_engine(trained.network, trained.spec, place, engine, precision)
     planned = None
     if choice.measured:

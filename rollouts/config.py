@@ -14,7 +14,7 @@ from paradp.policy.files.limits import MOST_STEPS, within
 from paradp.policy.files.reading import first_problem
 from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.directory import RunDirectory
-from paradp.rollouts.environments import Scenery, check_fits
+from paradp.rollouts.environments import Scenery, build_first
 from paradp.rollouts.machine import cores, hardware, versions
 from paradp.rollouts.summary import SamplerUsed, settings
 from paradp.sampler import SamplerChoice
@@ -148,9 +148,9 @@ class RolloutConfig:
         if self.disturbance is not None:
             task.check_disturbance(self.disturbance)
         spec = read_info(self.checkpoint_path).spec
-        check_fits(spec, self.task)
+        build_first(spec, self.task)
         spec.horizons.with_execute(self.execute)
-        self.sampler.check_fits(spec.schedule)
+        self.sampler.build_first(spec.schedule)
 
     def controllers(self, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
         """For so many environments."""
