@@ -1,5 +1,6 @@
 """A distilled policy and a flow beside the samplers of the shipped policy: distribution, rounds, smoothness, success."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from matplotlib.lines import Line2D
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.checkpoints.cards import read_trainings
 from paradp.policy import DiffusionPolicy
+from paradp.policy.wording import counted
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.rollouts.two_sample import coverage, expected_coverage, spread_ratio, two_sample_test
 from paradp.scripts.canvas import legend_below, panels, save
@@ -147,7 +149,14 @@ def _rivals(context: Context) -> dict[str, Rival]:
 
 
 def _trained(rivals: dict[str, Rival]) -> str:
-    said = [f"`{name}` took {read_trainings(rival.checkpoint)[0].describe()}" for name, rival in rivals.items()]
+    """What each policy was trained with, and how far it got."""
+    said = []
+    for name, rival in rivals.items():
+        trained = read_trainings(rival.checkpoint)[0]
+        log = rival.runs / "metrics.jsonl"
+        lines = log.read_text().splitlines() if name != SHIPPED and log.exists() else []
+        stopped = f" (of which {json.loads(lines[-1])['step']} were done)" if lines else ""
+        said.append(f"`{name}`: {counted(trained.steps, 'step')}{stopped} of batch {trained.batch_size}, {trained.took}")
     return "; ".join(said) + "."
 
 
