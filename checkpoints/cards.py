@@ -151,7 +151,8 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
         if not self.earlier:
             return ""
         making = self.earlier[self.earlier.index("## Data") : self.earlier.index(MEASURED)]
-        return "## Started from an earlier policy\n" + making.replace("## ", "### ")
+        how = "Distilled" if self.spec.process == "consistency" else "Started"
+        return f"## {how} from an earlier policy\n" + making.replace("## ", "### ")
 
 
 def describe_schedule(schedule: Mapping[str, Any]) -> str:

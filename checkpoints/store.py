@@ -190,7 +190,7 @@ def build_solver(choice: SamplerChoice, path: Path, device: torch.device | str =
             damaged, or another checkpoint's.
     """
     spec, wanted = read_info(path).spec, dict(choice.options).get("draft") == "trained"
-    return choice.check_fits(spec.schedule, read_draft(path, spec, checkpoint_digest(path)).to(device) if wanted else None)
+    return choice.build_first(spec.schedule, read_draft(path, spec, checkpoint_digest(path)).to(device) if wanted else None)
 
 
 def load_trained(path: Path) -> TrainedPolicy:

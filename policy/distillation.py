@@ -16,7 +16,7 @@ from paradp.policy.process import Diffusion
 from paradp.policy.spec import PolicySpec
 from paradp.policy.training import check_made_for, spec_for
 from paradp.policy.training_config import DistillationConfig
-from paradp.policy.training_loop import TrainedPolicy, learn
+from paradp.policy.training_loop import Lesson, TrainedPolicy, learn
 from paradp.policy.windows import Windows, cut_windows
 from paradp.sampler.scheduler_config import DDPMSettings
 from paradp.sampler.schedules.consistency import boundary, jumps
@@ -64,21 +64,8 @@ def distill(
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     objective = ConsistencyObjective(teacher, spec, config.skip)
     start = replace(teacher, spec=spec, network=deepcopy(teacher.network))
-    return learn(
-        start,
-        objective,
-        training,
-        validation,
-        demonstrations,
-        config,
-        out,
-        save,
-        teacher,
-        on_step,
-        on_arithmetic,
-        choose,
-        on_start,
-    )
+    lesson = Lesson(start, objective, training, validation, teacher)
+    return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
 
 
 def student_schedule(schedule: dict[str, Any]) -> dict[str, Any]:

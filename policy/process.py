@@ -34,7 +34,7 @@ class Process(Protocol):
 
 
 def process_of(schedule: Mapping[str, Any]) -> Process:
-    """The process of a policy's schedule.
+    """The process of a schedule that policies are trained with.
 
     Raises:
         ValueError: a setting of the schedule is malformed, not supported or unknown.
@@ -55,12 +55,12 @@ class Diffusion:
     What is predicted is the noise (Ho et al. 2020, eq. 14), the clean sample, or v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho 2022).
 
     Args:
-        schedule: a config of `DDPMScheduler`, or of `LCMScheduler`, whose noise is the same.
+        schedule: a config of `DDPMScheduler`.
     """
 
     def __init__(self, schedule: Mapping[str, Any]):
         self.table = step_table(schedule)
-        self._scheduler = DDPMScheduler.from_config({**schedule, "_class_name": "DDPMScheduler"})
+        self._scheduler = DDPMScheduler.from_config(schedule)
         self._target = _TARGETS[schedule["prediction_type"]]
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:

@@ -16,7 +16,7 @@ from paradp.policy.normalizer import Normalizer
 from paradp.policy.process import process_of
 from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
 from paradp.policy.training_config import TrainingConfig
-from paradp.policy.training_loop import TrainedPolicy, learn
+from paradp.policy.training_loop import Lesson, TrainedPolicy, learn
 from paradp.policy.windows import Windows, cut_windows
 
 
@@ -60,21 +60,8 @@ def train(
     check_made_for(start.spec, spec)
     start = replace(start, spec=spec)
     objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
-    return learn(
-        start,
-        objective,
-        training,
-        validation,
-        demonstrations,
-        config,
-        out,
-        save,
-        init,
-        on_step,
-        on_arithmetic,
-        choose,
-        on_start,
-    )
+    lesson = Lesson(start, objective, training, validation, init)
+    return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
 
 
 def check_made_for(start: PolicySpec, spec: PolicySpec) -> None:

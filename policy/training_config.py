@@ -116,9 +116,9 @@ class TrainingConfig(LearningConfig):
 
     def __post_init__(self) -> None:
         self.check_numbers()
-        from paradp.sampler import step_table
+        from paradp.policy.process import process_of
 
-        alpha_bar = step_table(self.schedule).alpha_bar[0]
+        alpha_bar = process_of(self.schedule).table.alpha_bar[0]
         if not alpha_bar < 0.05:
             raise SettingError(
                 f"this noise schedule ends with ᾱ = {alpha_bar:.2f} and not near 0: its noisiest chunks are not pure noise, "

@@ -47,16 +47,30 @@ class Objective(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned.
+
+    Attributes:
+        start: the policy as training begins; its network is trained in place.
+        objective: of a batch of windows.
+        training, validation: windows of the demonstrations.
+        earlier: the policy that the run depends on besides demonstrations and settings: where it starts, or its teacher.
+    """
+
+    start: TrainedPolicy
+    objective: Objective
+    training: Windows
+    validation: Windows
+    earlier: TrainedPolicy | None
+
+
 def learn(
-    start: TrainedPolicy,
-    objective: Objective,
-    training: Windows,
-    validation: Windows,
+    lesson: Lesson,
     demonstrations: Demonstrations,
     config: LearningConfig,
     out: Path,
     save: Callable[[TrainedPolicy, Path], None],
-    init: TrainedPolicy | None,
     on_step: Callable[[int, float], None],
     on_arithmetic: Callable[[Arithmetic], None],
     choose: Callable[[Step, int], Arithmetic],
@@ -65,18 +79,18 @@ def learn(
     """Makes an objective small; `paradp.policy.training.train` says what is written, and when.
 
     Args:
-        start: the policy as training begins; its network is trained in place.
-        objective: of a batch of windows.
-        training, validation: windows of the demonstrations.
-        init: the policy that the run depends on besides demonstrations and settings: where it starts, or its teacher.
+        lesson: what is learned.
         demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start: as in `train`.
     """
+    start, objective = lesson.start, lesson.objective
 
     def chosen() -> Arithmetic:
-        trial = step_on_a_copy(start.network, lambda network, size: objective.of_step(network, training, size, seed=0))
+        trial = step_on_a_copy(
+            start.network, lambda network, size: objective.of_step(network, lesson.training, size, seed=0)
+        )
         return choose(trial, config.batch_size)
 
-    run = _Run(out, _identity(config, demonstrations, init), config.bf16, chosen)
+    run = _Run(out, _identity(config, demonstrations, lesson.earlier), config.bf16, chosen)
     with run.opened(TrainingState(start.network, config.optimiser)) as state:
         on_arithmetic(run.arithmetic)
         on_start(state.step)
@@ -90,13 +104,13 @@ def learn(
         while state.step < config.steps:
             # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
             draw = config.seed * 1_000_003 + state.step
-            loss_of = partial(objective.of_step, windows=training, size=config.batch_size, seed=draw)
+            loss_of = partial(objective.of_step, windows=lesson.training, size=config.batch_size, seed=draw)
             loss = state.optimise(loss_of, run.arithmetic.bf16)
             if not math.isfinite(loss):
                 raise ValueError(f"the loss of step {state.step} is {loss}; {out} keeps the state of the last save")
             on_step(state.step, loss)
             if state.step % config.log_every == 0 or state.step == config.steps:
-                validation_loss = objective.validation_loss(state.ema.network, validation)
+                validation_loss = objective.validation_loss(state.ema.network, lesson.validation)
                 log.write(state.step, state.losses.take(), validation_loss, state.learning_rate)
             if state.step % config.save_every == 0 and state.step < config.steps:
                 save_all()
@@ -104,11 +118,11 @@ def learn(
     return trained
 
 
-def _identity(config: LearningConfig, demonstrations: Demonstrations, init: TrainedPolicy | None) -> dict[str, Any]:
+def _identity(config: LearningConfig, demonstrations: Demonstrations, earlier: TrainedPolicy | None) -> dict[str, Any]:
     """What a run is of: a state is continued only under the same. What it computes in is noted apart."""
     settings = {name: value for name, value in describe(config).items() if name != "bf16"}
     made_for = {name: value for name, value in describe(demonstrations.info).items() if name != "made_with"}
-    start = None if init is None else digest(_arrays(init))
+    start = None if earlier is None else digest(_arrays(earlier))
     return settings | made_for | {"data": demonstrations.digest(), "init": start}
 
 

@@ -256,8 +256,8 @@ class SamplerChoice:
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from error
 
-    def check_fits(self, scheduler: "Scheduler", model: "DraftModel | None" = None) -> "Solver":
-        """The solver that `build` gives; of a sampler that must be measured first, the one it is measured against.
+    def build_first(self, scheduler: "Scheduler", model: "DraftModel | None" = None) -> "Solver":
+        """The solver to begin with: `build`'s, or of a sampler that must be measured the one that it is measured against.
 
         Raises:
             ValueError: as `build`; a sampler that must be measured chooses among those of a diffusion model alone.

@@ -31,6 +31,7 @@ FAMILIES = (
     Family("few steps: DDPM, DDIM, DPM-Solver", ("ddpm-", "ddim", "dpm-solver", "sde-dpm-solver"), "#D55E00", "s"),
     Family("Picard: para-…", ("para-",), "#0072B2", "^"),
     Family("speculative", ("speculative",), "#009E73", "D"),
+    Family("other networks: consistency, flow", ("consistency", "flow"), "#E69F00", "X"),
     Family("measured here: auto", ("auto",), "#CC79A7", "P"),
 )
 OTHER = Family("other", ("",), "#56B4E9", "v")

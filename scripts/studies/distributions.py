@@ -1,19 +1,16 @@
 """Do samplers draw their plans from the law of sequential DDPM? And if not, how do the plans differ?"""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from paradp.checkpoints import load_policy
-from paradp.policy import DiffusionPolicy
 from paradp.rollouts.statistics import Estimate, bootstrap, holm, paired_bootstrap
 from paradp.rollouts.two_sample import (
     Modes,
@@ -25,13 +22,13 @@ from paradp.rollouts.two_sample import (
     spread_ratio,
     two_sample_test,
 )
-from paradp.sampler import SamplerChoice
 from paradp.scripts.canvas import legend_below, panels, save
-from paradp.scripts.console import console, each
+from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.observations import expert_histories
+from paradp.scripts.studies.plans import draw_plans
 from paradp.scripts.studies.published import Page, estimate
 
 REFERENCE = "ddpm"
@@ -87,7 +84,7 @@ def study_distributions(context: Context, observations: int = 32, plans: int = 3
     histories = expert_histories(policy.spec, observations, seed, every=40)
     names = {CONTROL: REFERENCE, **{sampler: sampler for sampler in SAMPLERS}}
     pilot, reference, *others = (
-        _draw(policy, sampler, histories, plans, stream)
+        draw_plans(policy, sampler, histories, plans, stream).chunks
         for stream, sampler in enumerate(each(f"{context.task}, samplers", [REFERENCE, REFERENCE, *names.values()]))
     )
     modes = {i: found for i, drawn in enumerate(pilot) if (found := find_modes(drawn)) is not None}
@@ -126,19 +123,6 @@ How far two plans of DDPM itself are apart depends on the observation. Root mean
     page = context.out / f"{context.task}-distributions.md"
     write_report(page, f"{context.task}: do samplers draw the same plans?", body)
     draw(page)
-
-
-def _draw(policy: DiffusionPolicy, sampler: str, histories: np.ndarray, plans: int, stream: int) -> np.ndarray:
-    """Flat chunks `[observations, plans, H·A]`, normalised units; every stream has noise of its own."""
-    started = time.perf_counter()
-    policy = policy.with_solver(SamplerChoice.parse(sampler).build(policy.spec.schedule))
-    chunks = []
-    for i, history in enumerate(histories):
-        first = (stream * len(histories) + i) * plans
-        generators = [torch.Generator().manual_seed(first + k) for k in range(plans)]
-        chunks.append(policy.plan(np.repeat(history[None], plans, 0), generators).chunks.flatten(1).cpu().numpy())
-    console.print(f"{sampler}: {plans * len(histories)} plans in {time.perf_counter() - started:.0f} s")
-    return np.stack(chunks)
 
 
 def _compare(drawn: np.ndarray, reference: np.ndarray, modes: Mapping[int, Modes]) -> Compared:

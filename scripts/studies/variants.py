@@ -68,7 +68,9 @@ _SUCCESS = "success of ddpm (95 %)"
 
 
 def _is_of(checkpoint: Path, task: str) -> bool:
-    return read_info(checkpoint).spec.task == task
+    """Whether it is a diffusion policy for the task."""
+    spec = read_info(checkpoint).spec
+    return spec.task == task and spec.process == "diffusion"
 
 
 def _description(training: Path, bench: Bench) -> list[str]:

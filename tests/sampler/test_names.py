@@ -202,11 +202,11 @@ def test_options_that_cannot_work_are_named(text, message, config):
 )
 def test_a_sampler_is_refused_by_a_network_that_was_trained_for_another(config, text, trained, message):
     with pytest.raises(ValueError, match=message):
-        SamplerChoice.parse(text).check_fits(SCHEDULES.get(trained, config))
+        SamplerChoice.parse(text).build_first(SCHEDULES.get(trained, config))
 
 
 def test_a_measured_sampler_is_measured_against_ddpm(config):
-    table = SamplerChoice.parse("auto").check_fits(config).table
+    table = SamplerChoice.parse("auto").build_first(config).table
     assert table.columns.equal(SamplerChoice.parse("ddpm").build(config).table.columns)
 
 

@@ -1,0 +1,241 @@
+"""A distilled policy and a flow beside the samplers of the shipped policy: distribution, rounds, smoothness, success."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from paradp.checkpoints import find_checkpoint, load_policy, read_info
+from paradp.checkpoints.cards import read_trainings
+from paradp.policy import DiffusionPolicy
+from paradp.policy.wording import counted
+from paradp.rollouts.statistics import Estimate, bootstrap
+from paradp.rollouts.two_sample import coverage, expected_coverage, spread_ratio, two_sample_test
+from paradp.scripts.canvas import legend_below, panels, save
+from paradp.scripts.console import each
+from paradp.scripts.families import COLOURS
+from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.closed_loop import ClosedLoops, success_rate
+from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.observations import expert_histories
+from paradp.scripts.studies.plans import Drawn, draw_plans
+from paradp.scripts.studies.published import Page, estimate
+
+SHIPPED = "shipped"
+REFERENCE = "ddpm"
+# By what a policy was trained for.
+SAMPLERS = {
+    "diffusion": (
+        "ddpm-25",
+        "speculative-ddpm-25:window=8",
+        "speculative-ddpm:window=8",
+        "ddim-5",
+        "ddim-10",
+        "dpm-solver-15",
+    ),
+    "consistency": (
+        "consistency-1",
+        "consistency-2",
+        "consistency-4",
+        "para-consistency-4",
+        "speculative-consistency-4",
+        "consistency-8",
+        "para-consistency-8",
+        "speculative-consistency-8",
+    ),
+    "flow": ("flow-1", "flow-2", "flow-4", "para-flow-4", "flow-10", "para-flow-10", "para-flow-10:split=linear"),
+}
+# The many steps that few steps of a flow stand for.
+MANY = "flow-100"
+HEADER = ["policy", "sampler", "rounds", "evaluations", "energy (95 %)", "covered (95 %)", "spread (95 %)", "jerk (95 %)"]
+SUCCESS = "success (95 %)"
+OWN_HEADER = ["sampler", "energy to flow-100 (95 %)", "covered of flow-100 (95 %)", "spread ÷ flow-100's (95 %)"]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A policy, and where rollouts of it are looked for.
+
+    Attributes:
+        checkpoint: its directory.
+        runs: the folder of rollouts.
+    """
+
+    policy: DiffusionPolicy
+    checkpoint: Path
+    runs: Path
+
+    @property
+    def kind(self) -> str:
+        return self.policy.spec.process
+
+    def success(self, sampler: str) -> str:
+        """Of `paradp rollout --sampler …`, where it was run."""
+        found = ClosedLoops(self.runs, self.policy, read_info(self.checkpoint).model_sha256).find(sampler)
+        return success_rate(found.success) if found else ""
+
+
+def study_rivals(context: Context, observations: int = 32, plans: int = 32, seed: int = 30_000) -> None:
+    """Writes OUT/rivals.md and its picture."""
+    rivals = _rivals(context)
+    shipped = rivals[SHIPPED].policy
+    histories = expert_histories(shipped.spec, observations, seed, every=40)
+    wanted = [(name, sampler) for name, rival in rivals.items() for sampler in _samplers(rival.kind)]
+    reference, *others = (
+        draw_plans(rivals[name].policy, sampler, histories, plans, stream)
+        for stream, (name, sampler) in enumerate(each("samplers", [(SHIPPED, REFERENCE), (SHIPPED, REFERENCE), *wanted]))
+    )
+    drawn = dict(zip([(SHIPPED, f"{REFERENCE}, other noise"), *wanted], others, strict=True))
+    rows = [
+        [name, f"`{sampler}`", *_cells(found, reference, shipped), rivals[name].success(sampler.split(",")[0])]
+        for (name, sampler), found in drawn.items()
+    ]
+    body = f"""
+What else gets by with few evaluations of a network, beside our samplers, on {context.task}: a **distilled** policy
+(consistency distillation, Song et al. 2023; for policies Prasad et al. 2024), sampled by multistep consistency sampling,
+and a **flow** (rectified flow, trained from the same demonstrations), sampled by Euler's method. {_trained(rivals)}
+
+{plans} chunks by each sampler at each of {observations} observations of the scripted expert's episodes (seeds from
+{seed}), every chunk with noise of its own, against {plans} of sequential DDPM-100 of the shipped policy, which is the
+distilled policy's teacher. The flow is another model of the same demonstrations: that its plans differ from the shipped
+policy's is not an error of its few steps, which the second table measures, against {MANY} of its own.
+
+{markdown_table([*HEADER, SUCCESS], rows)}
+
+*Energy* is the energy coefficient of inhomogeneity (0 for equal distributions), *covered* the share of DDPM-100's plans
+that the sampler has one near to ({expected_coverage(plans, plans):.3f} for equal distributions), *spread* that of its
+plans over DDPM-100's, as in [the study of distributions]({context.task}-distributions.md). *Jerk* is the root mean square
+of the third difference along a chunk, in normalised units a step³, over DDPM-100's. *Success* is of rollouts found in
+`--runs`. *Rounds* are calls of the network that wait for one another, and *evaluations* rows, means over all plans;
+speculative samplers had no first guess. Intervals are bootstrapped over the observations.
+
+{_parallel(drawn)}
+
+{_flow_table(drawn)}
+
+![energy and coverage against rounds](rivals.png)
+"""
+    page = context.out / "rivals.md"
+    write_report(page, f"{context.task}: a distilled policy and a flow beside diffusion", body)
+    draw(page)
+
+
+def _samplers(kind: str) -> tuple[str, ...]:
+    return (*SAMPLERS[kind], *([MANY] if kind == "flow" else []))
+
+
+def _rivals(context: Context) -> dict[str, Rival]:
+    """The shipped policy, and the distilled ones and flows in the folder of runs.
+
+    Raises:
+        ValueError: there is none of them.
+    """
+    place = find_checkpoint(context.task)
+    found = {SHIPPED: Rival(load_policy(place, REFERENCE), place, context.runs)}
+    first = {"consistency": "consistency-1", "flow": "flow-1"}
+    for path in sorted(context.runs.glob("*/checkpoint")):
+        spec = read_info(path).spec
+        if spec.task == context.task and spec.process in first:
+            found[path.parent.name] = Rival(load_policy(path, first[spec.process]), path, path.parent)
+    if len(found) == 1:
+        raise ValueError(
+            f"{context.runs} holds no rivals; give the folder of `paradp distill {context.task} --out RUNS/distilled` and of"
+            f" `paradp train {context.task} --prediction-type flow_prediction --out RUNS/flow` with --runs"
+        )
+    return found
+
+
+def _trained(rivals: dict[str, Rival]) -> str:
+    """What each policy was trained with, and how far it got."""
+    said = []
+    for name, rival in rivals.items():
+        trained = read_trainings(rival.checkpoint)[0]
+        log = rival.runs / "metrics.jsonl"
+        lines = log.read_text().splitlines() if name != SHIPPED and log.exists() else []
+        stopped = f" (of which {json.loads(lines[-1])['step']} were done)" if lines else ""
+        said.append(f"`{name}`: {counted(trained.steps, 'step')}{stopped} of batch {trained.batch_size}, {trained.took}")
+    return "; ".join(said) + "."
+
+
+def _cells(found: Drawn, reference: Drawn, policy: DiffusionPolicy) -> list[str]:
+    test = two_sample_test(found.chunks, reference.chunks, permutations=200)
+    smooth, others = (_jerk(one.chunks, policy) for one in (found, reference))
+    return [
+        f"{found.rounds:.1f}",
+        f"{found.evaluations:.1f}",
+        _cell(bootstrap(list(test.by_observation)), ".4f"),
+        _cell(bootstrap(list(coverage(found.chunks, reference.chunks))), ".3f"),
+        _cell(spread_ratio(found.chunks, reference.chunks), ".2f"),
+        _cell(bootstrap(list(smooth / others)), ".2f"),
+    ]
+
+
+def _jerk(chunks: np.ndarray, policy: DiffusionPolicy) -> np.ndarray:
+    """Root mean square third difference along flat chunks `[observations, plans, H·A]`, normalised units a step³."""
+    steps = chunks.reshape(*chunks.shape[:2], policy.spec.horizons.predict, policy.spec.action_size)
+    return np.sqrt(np.square(np.diff(steps, 3, axis=2)).mean((1, 2, 3)))
+
+
+def _parallel(drawn: dict[tuple[str, str], Drawn]) -> str:
+    """Whether parallel iteration saves rounds of few-step policies."""
+    said = []
+    for (name, sampler), found in drawn.items():
+        way, _, steps = sampler.partition(":")[0].rpartition("-")
+        if way.startswith(("para-consistency", "speculative-consistency", "para-flow")):
+            of_rounds = f"{found.rounds:.1f} rounds and {found.evaluations:.1f} evaluations instead of {steps}"
+            said.append(f"- `{sampler}` ({name}): {of_rounds}")
+    return "**Does parallel iteration help them?**\n\n" + "\n".join(said) if said else ""
+
+
+def _flow_table(drawn: dict[tuple[str, str], Drawn]) -> str:
+    tables = []
+    for name in dict.fromkeys(name for name, sampler in drawn if sampler == MANY):
+        many = drawn[name, MANY].chunks
+        rows = []
+        for (of, sampler), found in drawn.items():
+            if of == name and sampler != MANY:
+                test = two_sample_test(found.chunks, many, permutations=200)
+                energy, covered = bootstrap(list(test.by_observation)), bootstrap(list(coverage(found.chunks, many)))
+                ratio = spread_ratio(found.chunks, many)
+                rows.append([f"`{sampler}`", _cell(energy, ".4f"), _cell(covered, ".3f"), _cell(ratio, ".2f")])
+        tables.append(f"`{name}` against its own {MANY}:\n\n{markdown_table(OWN_HEADER, rows)}")
+    return "\n\n".join(tables)
+
+
+def _cell(found: Estimate, form: str) -> str:
+    return f"{found.mean:{form}} ({found.ci95[0]:{form}} to {found.ci95[1]:{form}})"
+
+
+def draw(path: Path) -> Figure:
+    """Draws the picture of a page from its tables."""
+    rows = Page(path).table(*HEADER)
+    policies = list(dict.fromkeys(row["policy"] for row in rows))
+    figure, axes = panels(2, 4.8)
+    for axis, column, title in zip(
+        axes,
+        ("energy (95 %)", "covered (95 %)"),
+        ("how far from DDPM-100's plans (0: equal)", "DDPM-100's plans covered (1: all)"),
+        strict=True,
+    ):
+        for row in rows:
+            found, i = estimate(row[column]), policies.index(row["policy"])
+            axis.plot([float(row["rounds"])] * 2, found.ci95, color=COLOURS[i], lw=1.5, alpha=0.6)
+            axis.plot(float(row["rounds"]), found.mean, _marker(row["sampler"]), color=COLOURS[i], ms=6)
+            label = row["sampler"].removeprefix("speculative-").removeprefix("para-").partition(":")[0]
+            axis.annotate(label, (float(row["rounds"]), found.mean), (4, 4), textcoords="offset points", fontsize=6.5)
+        axis.set(xscale="log", xlabel="rounds a plan", title=title, ylabel=column.partition(" ")[0])
+    handles = [Line2D([], [], color=COLOURS[i], marker="o", ls="", label=name) for i, name in enumerate(policies)]
+    handles += [
+        Line2D([], [], color="0.4", marker=marker, ls="", label=label)
+        for marker, label in (("o", "one step after another"), ("^", "para-…"), ("D", "speculative-…"))
+    ]
+    legend_below(figure, columns=6, handles=handles)
+    save(figure, path.with_suffix(".png"))
+    return figure
+
+
+def _marker(sampler: str) -> str:
+    return "^" if sampler.startswith("para-") else "D" if sampler.startswith("speculative-") else "o"
