@@ -29,6 +29,7 @@ Name = Literal[
     "simulator",
     "tasks",
     "film",
+    "drafts",
     "redraw",
 ]
 
@@ -52,8 +53,8 @@ def study(
             a second beside the usual loop. engines: success of rollouts that differ in their engine. throughput: control
             steps a second of one and two workers. real-time: ten minutes of 20 Hz, alone and with a hog beside. serving:
             one server for one to eight robots. experts: success and variety of every task's. simulator: the compiled control
-            step beside robosuite's own. tasks: every task's policy
-            beside the others. film: frames of one episode.
+            step beside robosuite's own. drafts: what each kind of draft saves, and what bounds it. tasks: every task's
+            policy beside the others. film: frames of one episode.
             redraw: measures nothing; draws the pictures of OUT again from the tables of their pages.
         task: the task's name.
         out: where the page and its picture go.

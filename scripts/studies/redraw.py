@@ -12,7 +12,7 @@ from paradp.scripts.bench_plot import plot_bench
 from paradp.scripts.console import say
 from paradp.scripts.figures import periods, plot_late
 from paradp.scripts.planning_time import BenchRow
-from paradp.scripts.studies import agreement, distributions, mixture, real_time, tasks, tolerances, variants, windows
+from paradp.scripts.studies import agreement, distributions, drafts, mixture, real_time, tasks, tolerances, variants, windows
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page
 from paradp.scripts.studies.published_runs import EXECUTE, HEADING, late_runs, measured_runs, title_and_periods
@@ -21,6 +21,7 @@ from paradp.scripts.trade_off import Measured, plot_trade_off
 STUDIES = {
     "agreement": agreement.draw,
     "distributions": distributions.draw,
+    "drafts": drafts.draw,
     "mixture": mixture.draw,
     "real-time": real_time.draw,
     "tasks": tasks.draw,
