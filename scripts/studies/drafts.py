@@ -205,8 +205,8 @@ sequential one, whatever the draft. The network was computed by the {policy.engi
 - **frozen**, **picard**, **secant**: as in [the proof](../exactness.md); secant is the default.
 - **Kalman**: a matrix for each step, the mean posterior covariance, fitted to {FITTED} sequential trajectories; with the
   secant.
-- **network's Jacobian**: the oracle for corrections that are linear in the state: the policy's own Jacobian where what is held
-  was made, with the secant. It costs as much as the network at every drafted state.
+- **network's Jacobian**: the oracle for corrections that are linear in the state: the policy's own Jacobian where what is
+  held was made, with the secant. It costs as much as the network at every drafted state.
 - **secant, first guess trained**: the secant draft, begun from the trained draft's first guess.
 - **trained**: a correction of rank {draft.config.rank} whose gains a small network computes from what is held, and its first
   guess. {draft_cost(policy.spec, draft.config):,} multiply-adds a row, {share:.1%} of the policy's network, trained on
