@@ -1,5 +1,6 @@
 """`paradp draft`: the trained draft of a policy, with which speculative samplers need fewer rounds."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,10 @@ def train(
         device: where to compute.
     """
     path = checkpoint_named(policy)
+    if not os.access(path, os.W_OK):
+        raise ValueError(f"{path} cannot be written to, where the draft would lie; copy the checkpoint and give the copy")
+    if data is not None:
+        check_data(data, policy)
     with loading("PyTorch"):
         from paradp.checkpoints import checkpoint_digest, load_policy, write_draft
         from paradp.policy.draft_network import draft_config, draft_cost, network_cost
@@ -53,7 +58,6 @@ def train(
         with doing(f"watching the expert of {spec.task}"):
             histories = _of_expert(spec)
     else:
-        check_data(data, spec.task)
         histories = _of_demonstrations(data, spec)
     seconds = 60 * minutes
     with progress(f"training a draft, {counted(len(histories), 'observation')}, seconds", round(seconds)) as report:
