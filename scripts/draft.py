@@ -1,6 +1,5 @@
 """`paradp draft`: the trained draft of a policy, with which speculative samplers need fewer rounds."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,7 @@ import tyro
 from paradp.policy.wording import counted
 from paradp.scripts.call import Positive, Seed
 from paradp.scripts.console import doing, loading, progress, say
-from paradp.scripts.places import checkpoint_named
+from paradp.scripts.places import check_folder, checkpoint_named
 from paradp.scripts.train import check_data
 
 if TYPE_CHECKING:
@@ -42,8 +41,7 @@ def train(
         device: where to compute.
     """
     path = checkpoint_named(policy)
-    if not os.access(path, os.W_OK):
-        raise ValueError(f"{path} cannot be written to, where the draft would lie; copy the checkpoint and give the copy")
+    check_folder(path, "the policy's directory")
     if data is not None:
         check_data(data, policy)
     with loading("PyTorch"):
