@@ -128,10 +128,7 @@ class Guesses:
             before: the predictions at the exact states before, as `before` gives them.
             noise: ξ of the window's steps.
         """
-        if self._model is None:
-            guess_at = self._secant(window, recalled)
-        else:
-            guess_at = learned(self._model, self.levels, window.step, recalled)
+        guess_at = self.guesses_at(window, recalled)
         step = window.table
         known = (step.a, step.c, step.r, step.d, step.sigma * noise)
         x, states, guesses, last = first, [first], [], before
@@ -148,6 +145,12 @@ class Guesses:
             guesses.append(guess)
         path = torch.stack(states, 1)
         return Drafts(path[:, :-1], torch.stack(guesses, 1), path[:, 1:], before)
+
+    def guesses_at(self, window: Window, recalled: Recalled) -> Guess:
+        """The guesses at a window's predictions, as functions of their states."""
+        if self._model is None:
+            return self._secant(window, recalled)
+        return learned(self._model, self.levels, window.step, recalled)
 
     def _secant(self, window: Window, recalled: Recalled) -> Guess:
         """Guesses that follow their state by a scalar, and as was seen along the line of the last two predictions."""
@@ -180,35 +183,43 @@ class Guesses:
 
 
 def learned(model: DraftModel, levels: Levels, step: Tensor, recalled: Recalled) -> Guess:
-    """Guesses that follow their state as a model says, and along the line of the last two predictions as was seen there.
+    """Guesses corrected by a model; arguments as of `corrected`."""
+    snr, snr_held = levels.snr[step][..., None], levels.snr[recalled.source][..., None]
+    gains = gains_of(model, recalled.held, recalled.made_at, snr, snr_held)
+    into, out = (matrix.to(gains.dtype) for matrix in (model.into, model.out))
+    gain = gains.unbind(1)
+    return corrected(levels, step, recalled, lambda i, innovation: (gain[i] * (innovation @ into)) @ out)
+
+
+def corrected(levels: Levels, step: Tensor, recalled: Recalled, follow: Guess) -> Guess:
+    """Guesses that follow their state by a matrix, and along the line of the last two predictions as was seen there.
 
     Args:
-        model, levels: the model, and the table's noise levels.
+        levels: of the table.
         step: `[B, p]`, the window's steps.
         recalled: what is known there.
+        follow: √S times the correction at the window's i-th step, for an innovation ν `[B, D]` as in `DraftModel`; linear.
     """
     source = recalled.source
-    root, follows = levels.root[step][..., None], (levels.follows[step] / levels.root[step])[..., None]
-    snr, snr_held = levels.snr[step][..., None], levels.snr[source][..., None]
-    gains = gains_of(model, recalled.held, recalled.made_at, snr, snr_held)
-    foreseen = (levels.follows[source][..., None] * recalled.made_at + (snr - snr_held) * recalled.held) / root
-    into, out = (matrix.to(gains.dtype) for matrix in (model.into, model.out))
+    root, share_of_state = levels.root[step][..., None], (levels.follows[step] / levels.root[step])[..., None]
+    since = (levels.snr[step] - levels.snr[source])[..., None] * recalled.held
+    foreseen = (levels.follows[source][..., None] * recalled.made_at + since) / root
     parts = (
         recalled.held,
         recalled.made_at,
         _per_length(recalled.moved),
-        follows * recalled.moved,
+        share_of_state * recalled.moved,
         recalled.changed,
         foreseen,
-        follows.expand_as(foreseen),
-        gains / root,
+        share_of_state,
+        root,
     )
-    held, made_at, along, moved, changed, foreseen_at, follow, gain = (part.unbind(1) for part in parts)
+    held, made_at, along, moved, changed, foreseen_at, by, size = (part.unbind(1) for part in parts)
 
     def guess(i: int, x: Tensor) -> Tensor:
         share = _share(along[i], x - made_at[i])
-        innovation = follow[i] * x - share * moved[i] - foreseen_at[i]
-        return torch.addmm(held[i] + share * changed[i], gain[i] * (innovation @ into), out)
+        innovation = by[i] * x - share * moved[i] - foreseen_at[i]
+        return held[i] + share * changed[i] + follow(i, innovation) / size[i]
 
     return guess
 

@@ -8,7 +8,7 @@ import tyro
 from paradp.policy.wording import counted
 from paradp.scripts.call import Positive, Seed
 from paradp.scripts.console import doing, loading, progress, say
-from paradp.scripts.places import checkpoint_named
+from paradp.scripts.places import check_folder, checkpoint_named
 from paradp.scripts.train import check_data
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ def train(
         device: where to compute.
     """
     path = checkpoint_named(policy)
+    check_folder(path, "the policy's directory")
+    if data is not None:
+        check_data(data, policy)
     with loading("PyTorch"):
         from paradp.checkpoints import checkpoint_digest, load_policy, write_draft
         from paradp.policy.draft_network import draft_config, draft_cost, network_cost
@@ -53,7 +56,6 @@ def train(
         with doing(f"watching the expert of {spec.task}"):
             histories = _of_expert(spec)
     else:
-        check_data(data, spec.task)
         histories = _of_demonstrations(data, spec)
     seconds = 60 * minutes
     with progress(f"training a draft, {counted(len(histories), 'observation')}, seconds", round(seconds)) as report:

@@ -32,6 +32,8 @@ Name = Literal[
     "film",
     "convergence",
     "rivals",
+    "drafts",
+    "front",
     "redraw",
 ]
 
@@ -59,7 +61,7 @@ def study(
             simulator: the compiled control step beside robosuite's own. tasks: every task's policy beside the
             others. film: frames of one episode. front: the map of latency against fidelity, success and jerk.
             convergence: the bound from Lipschitz constants beside observed rounds. rivals: a distilled policy and a flow
-            beside the samplers of the shipped one. redraw: measures nothing; draws the pictures of OUT again from
+            beside the samplers of the shipped one. drafts: what each kind of draft saves, and what bounds it. redraw: measures nothing; draws the pictures of OUT again from
             the tables of their pages.
         task: the task's name.
         out: where the page and its picture go.

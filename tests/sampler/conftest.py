@@ -33,6 +33,25 @@ def make_denoiser():
     return mixture_denoiser
 
 
+class RandomDraft:
+    """A draft model that learned nothing: its gains depend on all that a model may look at."""
+
+    def __init__(self, size: int, scale: float, seed: int = 0):
+        generator = torch.Generator().manual_seed(seed)
+        self.into = torch.randn(size, 3, generator=generator)
+        self.out = scale * torch.randn(3, size, generator=generator)
+        self._looks = torch.randn(2 * size + 2, 3, generator=generator)
+
+    def gains(self, held, made_at, snr, snr_held):
+        return (torch.cat([held, made_at, snr.log1p(), snr_held.log1p()], 1) @ self._looks).tanh()
+
+
+@pytest.fixture
+def random_draft():
+    """Makes a draft model of random weights, for samples of so many elements."""
+    return RandomDraft
+
+
 @pytest.fixture
 def draw():
     """Draws conditions and a noise path for seeds: `draw(seeds, table, dtype)`."""

@@ -84,6 +84,19 @@ def test_compiled_loops_make_the_speculative_rounds_of_every_table(config, make_
         assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs), 1e-9)
 
 
+@pytest.mark.parametrize("options", [{}, {"ahead": 3}, {"max_rounds": 4}, {"start": "cold"}])
+@pytest.mark.parametrize("name", ["ddpm", "ddpm-25", "sde-dpm-solver-20", "ddim-16:eta=0.5"])
+def test_compiled_loops_make_the_rounds_of_trained_drafts(
+    config, make_denoiser, draw, random_draft, monkeypatch, options, name
+):
+    table = SamplerChoice.parse(name).build(config).table
+    condition, noise = draw(range(50), table)
+    inputs = make_denoiser(table), condition, noise, noise.initial.roll(1, 0).tanh()
+    solver = Speculative(table, 8, draft="trained", model=random_draft(8, 0.05), **options)
+    assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs), 1e-9)
+    assert_same(solver.solve(Capturable(inputs[0]), *inputs[1:]), solver.solve(*inputs), 1e-9)
+
+
 @pytest.mark.parametrize("clip", [True, False])
 @pytest.mark.parametrize(
     ("scheduler", "settings", "options"),

@@ -209,6 +209,32 @@ def test_every_table_with_noise_is_sampled_by_its_distribution(table_of, make_de
     assert law_p_value(found) > ALPHA
 
 
+# A draft that learned nothing: one that is wrong, and one so wrong that hardly a draft is kept.
+SCALES = [0.05, 5.0]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", ["ddpm", *TABLES])
+def test_the_worst_trained_draft_leaves_the_distribution_as_it_is(
+    table_of, make_denoiser, draw, random_draft, monkeypatch, name, scale
+):
+    table = table_of(name)
+    condition, noise = draw(range(600), table)
+    guess = noise.initial.roll(1, 0).tanh()
+    solver = Speculative(table, 8, draft="trained", model=random_draft(8, scale))
+    found = projections(solver, make_denoiser(table), condition, noise, monkeypatch, guess)
+    assert drafted(found) > 300 * (table.steps - 1) and len(found[CONTESTED]) > 1500
+    assert law_p_value(found) > ALPHA
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_of_a_trained_draft_fail_the_projection_test(table, denoiser, draw, random_draft, monkeypatch, fault):
+    condition, noise = draw(range(400), table)
+    plant(monkeypatch, fault)
+    solver = Speculative(table, 20, draft="trained", model=random_draft(8, 0.05))
+    assert law_p_value(projections(solver, denoiser, condition, noise, monkeypatch)) < ALPHA
+
+
 @pytest.mark.parametrize(("name", "fault"), PLANTED)
 def test_planted_faults_fail_the_projection_test_of_every_table(table_of, make_denoiser, draw, monkeypatch, name, fault):
     table = table_of(name)
@@ -302,6 +328,58 @@ def test_a_secant_of_a_later_step_is_seen(config, make_denoiser, draw, monkeypat
     assert foreseen(solver, make_denoiser(table), condition, noise, None, monkeypatch, range(30)) > 0
 
 
+def gains_of_the_next_step(model, held, made_at, *levels):
+    """A model that looks at the prediction of the next step, which has seen z_j."""
+    return gains_of(model, torch.cat([held[:, 1:], held[:, -1:]], 1), made_at, *levels)
+
+
+gains_of = drafts.gains_of
+
+
+@pytest.mark.parametrize("name", ["ddpm-25", *TABLES[2:]])
+def test_no_decision_by_a_trained_draft_has_seen_its_noise(table_of, make_denoiser, draw, random_draft, monkeypatch, name):
+    table = table_of(name)
+    condition, noise = draw(range(4), table)
+    guess = torch.rand(noise.initial.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inputs = make_denoiser(table), condition, noise, guess, monkeypatch, range(0, table.steps, 3)
+    solver = Speculative(table, 8, draft="trained", model=random_draft(8, 0.05))
+    assert foreseen(solver, *inputs) == foreseen(replace(solver, ahead=3), *inputs) == 0
+    monkeypatch.setattr(drafts, "gains_of", gains_of_the_next_step)
+    assert foreseen(solver, *inputs) > 0
+
+
+def test_a_trained_draft_needs_its_model_and_no_other_takes_one(table, random_draft):
+    for options in ({"draft": "trained"}, {"model": random_draft(8, 0.05)}):
+        with pytest.raises(ValueError, match="paradp draft train"):
+            Speculative(table, **options)
+
+
+def test_the_right_posterior_makes_trained_drafts_exact(table, draw):
+    """For Gaussian data of one covariance the correction is the Kalman filter's: with it every draft is kept."""
+    variance = torch.tensor([0.2, 0.05, 0.01], dtype=torch.float64).repeat(3)[:8]
+    basis = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+    unclipped = replace(table, clip=None)
+    bar = torch.zeros(100, dtype=torch.float64)
+    bar[table.timesteps] = table.alpha_bar.double()
+
+    def denoiser(x, t, c):
+        b = bar[t][:, None]
+        clean = (b.sqrt() * variance / (b * variance + 1 - b) * (x.flatten(1) @ basis)) @ basis.T
+        return ((x.flatten(1) - b.sqrt() * clean) / (1 - b).sqrt()).view_as(x)
+
+    class Kalman:
+        into, out = basis, basis.T
+
+        def gains(self, held, made_at, snr, snr_held):
+            return snr / (1 / variance + snr)
+
+    condition, noise = draw(range(32), table)
+    solver = Speculative(unclipped, 20, draft="trained", model=Kalman())
+    stats_of = solver.solve(denoiser, condition, noise).stats
+    assert (stats_of.rounds == 5).all() and (stats_of.evaluations == 100).all()
+    assert (Speculative(unclipped, 20).solve(denoiser, condition, noise).stats.rounds > 5).all()
+
+
 def test_a_first_guess_changes_the_cost_and_not_the_law(table, denoiser, draw, monkeypatch):
     condition, noise = draw(range(400), table)
     guess = Sequential(table).solve(denoiser, *draw(range(1000, 1400), table)).sample
@@ -351,6 +429,17 @@ def test_the_shipped_policy_is_sampled_by_its_law(square, monkeypatch, options):
 
 
 @pytest.mark.slow
+def test_the_shipped_policy_with_a_random_draft_is_sampled_by_its_law(square, random_draft, monkeypatch):
+    policy, condition = square
+    table = policy.solver.table
+    noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(condition))], table.steps, (16, 10))
+    solver = Speculative(table, draft="trained", model=random_draft(160, 0.003))
+    found = projections(solver, policy.network, condition, noise, monkeypatch, least=ROUNDING)
+    assert drafted(found) > 3000 and len(found[CONTESTED]) > 500
+    assert law_p_value(found) > ALPHA
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_planted_faults_fail_the_test_on_the_shipped_policy(square, monkeypatch, fault):
     policy, condition = square
@@ -394,6 +483,15 @@ def test_samples_of_a_mixture_have_the_sequential_law(short_table, make_denoiser
     expected = mixture_samples(Sequential(short_table), denoiser, 100 + seed, 100_000, short_table)
     found = mixture_samples(Speculative(short_table, 10, **options), denoiser, seed, 100_000, short_table)
     assert two_sample_p_value(expected, found) > ALPHA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", SCALES)
+def test_samples_by_a_random_draft_have_the_sequential_law(short_table, make_denoiser, random_draft, scale):
+    denoiser = make_denoiser(short_table)
+    expected = mixture_samples(Sequential(short_table), denoiser, 100, 100_000, short_table)
+    solver = Speculative(short_table, 10, draft="trained", model=random_draft(2, scale))
+    assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, short_table)) > ALPHA
 
 
 @pytest.mark.slow

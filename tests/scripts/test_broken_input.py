@@ -239,6 +239,7 @@ TAKES_A_POLICY = {
     "drive": f"drive pusht {DRIVE} --checkpoint {NAME}",
     "serve": f"serve {NAME} --port 0 --sampler ddim-2 --engine eager",
     "bench": f"bench pusht --checkpoint {NAME} --engines eager --repeats 2",
+    "draft train": f"draft train {NAME} --data {{sound}}/demos.zarr --minutes 0.001",
     "train --init": f"train pusht --data {{sound}}/demos.zarr --init {NAME} {TRAIN} --out out",
 }
 TAKES_A_DESCRIPTION = TAKES_A_POLICY | {
@@ -248,6 +249,7 @@ TAKES_A_DESCRIPTION = TAKES_A_POLICY | {
 TAKES_DEMONSTRATIONS = {
     "train": f"train pusht --data {NAME} {TRAIN} --out out",
     "data inspect": f"data inspect {NAME}",
+    "draft train": f"draft train {{sound}}/checkpoint --data {NAME} --minutes 0.001",
 }
 TAKES_A_RECORDING = {
     "data import": f"data import {NAME} --out out.zarr",
