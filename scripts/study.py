@@ -61,14 +61,14 @@ def study(
             simulator: the compiled control step beside robosuite's own. tasks: every task's policy beside the
             others. film: frames of one episode. front: the map of latency against fidelity, success and jerk.
             convergence: the bound from Lipschitz constants beside observed rounds. rivals: a distilled policy and a flow
-            beside the samplers of the shipped one. drafts: what each kind of draft saves, and what bounds it. redraw: measures nothing; draws the pictures of OUT again from
-            the tables of their pages.
+            beside the samplers of the shipped one. drafts: what each kind of draft saves, and what bounds it.
+            redraw: measures nothing; draws the pictures of OUT again from the tables of their pages.
         task: the task's name.
         out: where the page and its picture go.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out
             RUNS`), and engines compares them; variants and convergence compare the trainings found here (`paradp train
             --out RUNS/NAME`), tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8
-            --out RUNS/TASK`).
+            --out RUNS/TASK`), and front those of `--samplers front`.
     """
     find_task(task)
     check_folder(out)
