@@ -20,11 +20,17 @@ FRONT_SAMPLERS = (
     "ddpm",
     "para-ddpm",
     "speculative-ddpm:window=8",
-    "speculative-ddpm-50:window=8",
-    *(f"speculative-ddpm-{steps}:window=4" for steps in (32, 25, 20, 16)),
-    "speculative-ddpm-10:window=3",
+    "speculative-ddpm-32:window=4",
+    "speculative-ddpm-25:window=4",
+    *(f"speculative-ddpm-{steps}:spacing=sine:window=4" for steps in (25, 20, 16)),
     "speculative-sde-dpm-solver-20:window=4",
-    *(f"{family}-{steps}" for family in ("ddim", "dpm-solver") for steps in (5, 10, 15)),
+    "speculative-sde-dpm-solver-16:spacing=sine:window=4",
+    "ddim-10",
+    "ddim-10:spacing=trailing",
+    "ddim-15:spacing=trailing",
+    "ddim-25",
+    "dpm-solver-10",
+    "dpm-solver-15",
 )
 SETS = {PAPER: PAPER_SAMPLERS, FRONT: FRONT_SAMPLERS}
 
