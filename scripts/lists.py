@@ -19,7 +19,6 @@ FRONT = "front"
 FRONT_SAMPLERS = (
     "ddpm",
     "para-ddpm",
-    "speculative-ddpm:window=8",
     "speculative-ddpm-32:window=4",
     "speculative-ddpm-25:window=4",
     *(f"speculative-ddpm-{steps}:spacing=sine:window=4" for steps in (25, 20, 16)),
