@@ -133,19 +133,19 @@ def _rivals(context: Context) -> dict[str, Rival]:
     Raises:
         ValueError: there is none of them.
     """
-    place = find_checkpoint(context.task)
-    found = {SHIPPED: Rival(load_policy(place, REFERENCE), place, context.runs)}
     first = {"consistency": "consistency-1", "flow": "flow-1"}
-    for path in sorted(context.runs.glob("*/checkpoint")):
-        spec = read_info(path).spec
-        if spec.task == context.task and spec.process in first:
-            found[path.parent.name] = Rival(load_policy(path, first[spec.process]), path, path.parent)
-    if len(found) == 1:
+    specs = {path: read_info(path).spec for path in sorted(context.runs.glob("*/checkpoint"))}
+    fitting = {path: spec for path, spec in specs.items() if spec.task == context.task and spec.process in first}
+    if not fitting:
         raise ValueError(
             f"{context.runs} holds no rivals; give the folder of `paradp distill {context.task} --out RUNS/distilled` and of"
             f" `paradp train {context.task} --prediction-type flow_prediction --out RUNS/flow` with --runs"
         )
-    return found
+    place = find_checkpoint(context.task)
+    shipped = Rival(load_policy(place, REFERENCE), place, context.runs)
+    return {SHIPPED: shipped} | {
+        path.parent.name: Rival(load_policy(path, first[spec.process]), path, path.parent) for path, spec in fitting.items()
+    }
 
 
 def _trained(rivals: dict[str, Rival]) -> str:
