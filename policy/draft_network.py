@@ -58,8 +58,7 @@ class DraftNetwork(nn.Module):
         self.config = config
         # The logarithms of the lowest and highest signal-to-noise ratio that it was trained at.
         self.register_buffer("levels", torch.tensor([-10.0, 10.0]))
-        self.into = nn.Parameter(torch.linalg.qr(torch.randn(max(size, config.rank), max(size, config.rank)))[0])
-        self.into = nn.Parameter(self.into[:size, : config.rank].detach().clone())
+        self.into = nn.Parameter(nn.init.orthogonal_(torch.empty(size, config.rank)))
         self.out = nn.Parameter(self.into.detach().T.clone())
         self.look = nn.Linear(2 * size + _BUMPS + 3, config.hidden)
         self.mix = nn.Linear(config.hidden, config.hidden)
