@@ -75,7 +75,8 @@ def student_schedule(schedule: dict[str, Any]) -> dict[str, Any]:
         ValueError: the teacher was not trained as a diffusion model.
     """
     settings = DDPMSettings.read(schedule)
-    noise = {key: schedule[key] for key in ("beta_schedule", "beta_start", "beta_end", "trained_betas") if key in schedule}
+    kept = ("beta_schedule", "beta_start", "beta_end", "trained_betas")
+    noise: dict[str, Any] = {key: schedule[key] for key in kept if key in schedule}
     return {
         "_class_name": "LCMScheduler",
         "num_train_timesteps": settings.num_train_timesteps,

@@ -131,11 +131,10 @@ def train_draft(
     torch.manual_seed(seed)
     draft = build_draft(policy.spec, config or draft_config(policy.spec)).to(policy.device)
     average = EMA(draft, max_decay=0.995)
-    solvers = [SamplerChoice.parse(name).build(policy.spec.schedule, average.network) for name in SAMPLERS]
+    solvers = [_speculative(name, policy, average.network) for name in SAMPLERS]
     sampling = _Sampling(policy, histories, seed)
     tables: dict[int, Table] = {}
     for solver in solvers:
-        assert isinstance(solver, Speculative)
         tables.setdefault(solver.table.steps, Table(solver, policy.device))
     _set_levels(draft, average.network, solvers[0])
     optimiser = torch.optim.AdamW(draft.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
@@ -170,6 +169,12 @@ def train_draft(
     if not all(bool(tensor.isfinite().all()) for tensor in average.network.state_dict().values()):
         raise ValueError("the draft's weights are not finite: the policy's predictions are not, or far too large")
     return average.network, DraftTraining(_PLANS * (turn + 1), steps, spent(), rounds[-1], rounds[0])
+
+
+def _speculative(sampler: str, policy: DiffusionPolicy, draft: DraftNetwork) -> Speculative:
+    solver = SamplerChoice.parse(sampler).build(policy.spec.schedule, draft)
+    assert isinstance(solver, Speculative)
+    return solver
 
 
 def _schedule(share: float) -> float:

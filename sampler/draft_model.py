@@ -25,8 +25,11 @@ class DraftModel(Protocol):
         out: `[r, D]`, U transposed.
     """
 
-    into: Tensor
-    out: Tensor
+    @property
+    def into(self) -> Tensor: ...
+
+    @property
+    def out(self) -> Tensor: ...
 
     def gains(self, held: Tensor, made_at: Tensor, snr: Tensor, snr_held: Tensor) -> Tensor:
         """g `[n, r]`: rows must not influence each other, and nothing but these arguments may.

@@ -156,12 +156,12 @@ class Guesses:
         """Guesses that follow their state by a scalar, and as was seen along the line of the last two predictions."""
         slope = self.slope[window.step] * recalled.own
         kink = recalled.changed - slope * recalled.moved
-        along = _per_length(recalled.moved)
-        held, made_at, slope, along, kink = (k.unbind(1) for k in (recalled.held, recalled.made_at, slope, along, kink))
+        parts = (recalled.held, recalled.made_at, slope, _per_length(recalled.moved), kink)
+        held, made_at, follows, along, bends = (part.unbind(1) for part in parts)
 
         def guess(i: int, x: Tensor) -> Tensor:
             away = x - made_at[i]
-            return torch.addcmul(held[i], slope[i], away).addcmul_(_share(along[i], away), kink[i])
+            return torch.addcmul(held[i], follows[i], away).addcmul_(_share(along[i], away), bends[i])
 
         return guess
 

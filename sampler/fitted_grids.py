@@ -34,8 +34,8 @@ def record_predictions(table: StepTable, denoiser: Denoiser, condition: Tensor, 
     here = table.to(noise.initial.device, noise.initial.dtype)
     seen: list[Tensor] = []
 
-    def recording(x: Tensor, t: Tensor, encoded: Tensor) -> Tensor:
-        prediction = denoiser(x, t, encoded)
+    def recording(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        prediction = denoiser(x, t, condition)
         step = here.at(torch.tensor(len(seen), device=x.device))
         seen.append(here.bound(step.clean(x.flatten(1), prediction.flatten(1))))
         return prediction

@@ -235,7 +235,7 @@ class FlowSettings(Settings):
 
     process: ClassVar[Process] = "flow"
 
-    shift: Literal[1, 1.0] = 1.0
+    shift: Annotated[float, Field(ge=1, le=1)] = 1.0
     use_dynamic_shifting: Literal[False] = False
     invert_sigmas: Literal[False] = False
     shift_terminal: None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -174,7 +175,7 @@ def draw(path: Path) -> Figure:
         strict=True,
     ):
         axes.set(title=title, ylabel=label)
-    handles = [Line2D([], [], color=c, marker="o", label=g) for g, c in zip(GRIDS, COLOURS, strict=False)]
+    handles: list[Artist] = [Line2D([], [], color=c, marker="o", label=g) for g, c in zip(GRIDS, COLOURS, strict=False)]
     handles += [
         Line2D([], [], color="0.4", ls="", marker=".", alpha=0.5, label="one policy"),
         Line2D([], [], color="0.4", lw=1, ls=":", label="equal distributions"),

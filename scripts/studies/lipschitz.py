@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ class Network:
         found = []
         for of in (_bounded, _pushed, _drift):
             norms = [
-                operator_norms(lambda x, of=of, s=s, e=e: of(self.table.at(s), x, self.clean(x, s, e)), x, iterations)
+                operator_norms(partial(self._at, of, s, e), x, iterations)
                 for x, s, e in zip(
                     trajectory.states[:, :-1].flatten(0, 1).split(_ROWS),
                     step.split(_ROWS),
@@ -88,6 +89,9 @@ class Network:
             ]
             found.append(torch.cat(norms).reshape(batch, -1).double().numpy())
         return [Constants(*each) for each in zip(*found, strict=True)]
+
+    def _at(self, of: Callable[[Steps, Tensor, Tensor], Tensor], step: Tensor, environment: Tensor, x: Tensor) -> Tensor:
+        return of(self.table.at(step), x, self.clean(x, step, environment))
 
     def linearised(self, trajectory: Trajectory) -> tuple[Denoiser, Tensor]:
         """A denoiser that is this one's tangent at the exact states, and the conditions that it takes."""
@@ -101,8 +105,8 @@ class Network:
             def network(at: Tensor) -> Tensor:
                 return self._denoiser(at, t, self._condition[environment])
 
-            value, change = torch.func.jvp(network, (exact,), (x - exact,))
-            return value + change
+            tangent = torch.func.jvp(network, (exact,), (x - exact,))
+            return tangent[0] + tangent[1]
 
         return denoise, torch.arange(len(trajectory.states))[:, None].float()
 
@@ -133,12 +137,12 @@ def operator_norms(function: Callable[[Tensor], Tensor], x: Tensor, iterations: 
     """
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-    _, pull = torch.func.vjp(function, x)
+    pull = torch.func.vjp(function, x)[1]
     norms = torch.zeros(len(x), dtype=x.dtype)
     tiny = torch.finfo(x.dtype).tiny
     for _ in range(iterations):
         direction = direction / direction.norm(dim=1, keepdim=True).clamp(min=tiny)
-        _, image = torch.func.jvp(function, (x,), (direction,))
+        image = torch.func.jvp(function, (x,), (direction,))[1]
         norms = image.norm(dim=1)
         (direction,) = pull(image)
     return norms.detach()
