@@ -25,10 +25,11 @@ SAMPLERS = (
     "speculative-ddpm-25:window=8:draft=trained",
 )
 _PLANS = 64  # made together
-_BATCH = 1024
+_BATCH, _STEPS = 1024, 80  # of the optimiser, after every 64 plans
 _KEPT = 60_000  # rows of each table, at some 4 KB each
 _RATE = 4e-3
 _WARM_UP = 0.03  # the share of the time in which the learning rate grows
+_LEAST_RATE = 0.1  # of the rate, in its first turn
 _LONGEST = 1.0  # gradients are clipped to this norm
 
 
@@ -113,16 +114,18 @@ def train_draft(
     seed: int = 0,
     on_progress: Callable[[float, str], None] = lambda spent, note: None,
     config: DraftConfig | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[DraftNetwork, DraftTraining]:
     """Trains a draft for a policy, for so many seconds.
 
     Args:
         policy: whose predictions it learns to guess; its solver does not matter.
         histories: `[N, To, O]`, observations to plan from, such as the demonstrations'.
-        seconds: how long; half of them are spent sampling.
+        seconds: how long.
         seed: of weights, noise and batches. How many plans are made depends on the machine.
         on_progress: called with the seconds spent, and rounds a plan in words.
         config: sizes; the largest that `draft_config` allows by default.
+        clock: tells the time, in seconds.
 
     Raises:
         ValueError: the policy's network is too small, its schedule has no speculative form, or its predictions are not
@@ -138,37 +141,32 @@ def train_draft(
         tables.setdefault(solver.table.steps, Table(solver, policy.device))
     _set_levels(draft, average.network, solvers[0])
     optimiser = torch.optim.AdamW(draft.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
-    generator, started, steps, rounds = torch.Generator().manual_seed(seed), time.perf_counter(), 0, []
-
-    def spent() -> float:
-        return time.perf_counter() - started
-
-    for turn in count():
-        solver, began = solvers[turn % len(solvers)], spent()
+    generator, started, rounds = torch.Generator().manual_seed(seed), clock(), []
+    # Every sampler from a first guess, and then from the plans that came of it; once at least, however short the time.
+    turns = 2 * len(solvers)
+    while (spent := clock() - started) < seconds or len(rounds) < turns:
+        turn = len(rounds)
+        solver = solvers[turn % turns // 2]
         rows, needed = sampling.rows(solver, average.network)
         tables[solver.table.steps].add(rows)
-        if turn % len(solvers) == 1:
-            rounds.append(needed)
-        sampled = spent()
-        while (now := spent()) < min(2 * sampled - began, seconds):
-            for group in optimiser.param_groups:
-                group["lr"] = _RATE * _schedule(now / seconds)
-            filled = [table for table in tables.values() if table.rows is not None]
-            size = _BATCH // len(filled)
-            loss = sum((table.loss(draft, size, generator) for table in filled), sampling.first_loss(draft, generator))
+        rounds.append(needed)
+        filled = [table for table in tables.values() if table.rows is not None]
+        for group in optimiser.param_groups:
+            group["lr"] = _RATE * _schedule(spent / seconds)
+        for step in range(_STEPS):
+            losses = (table.loss(draft, _BATCH // len(filled), generator) for table in filled)
+            loss = sum(losses, sampling.first_loss(draft, generator))
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(draft.parameters(), _LONGEST)
             optimiser.step()
-            average.update(draft, steps)
-            steps += 1
-        on_progress(min(spent(), seconds), f"{rounds[-1]:.1f} rounds a plan" if rounds else "")
-        # Every sampler once at least, however short the time.
-        if spent() >= seconds and turn + 1 >= len(solvers):
-            break
+            average.update(draft, turn * _STEPS + step)
+        wide = rounds[2::turns]
+        on_progress(min(clock() - started, seconds), f"{wide[-1]:.1f} rounds a plan" if wide else "")
     if not all(bool(tensor.isfinite().all()) for tensor in average.network.state_dict().values()):
         raise ValueError("the draft's weights are not finite: the policy's predictions are not, or far too large")
-    return average.network, DraftTraining(_PLANS * (turn + 1), steps, spent(), rounds[-1], rounds[0])
+    made = len(rounds)
+    return average.network, DraftTraining(_PLANS * made, _STEPS * made, clock() - started, wide[-1], wide[0])
 
 
 def _speculative(sampler: str, policy: DiffusionPolicy, draft: DraftNetwork) -> Speculative:
@@ -179,7 +177,7 @@ def _speculative(sampler: str, policy: DiffusionPolicy, draft: DraftNetwork) -> 
 
 def _schedule(share: float) -> float:
     """The learning rate over its largest, after a share of the time."""
-    return min(1.0, share / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    return min(1.0, _LEAST_RATE + share / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
 def _set_levels(draft: DraftNetwork, average: DraftNetwork, solver: Speculative) -> None:

@@ -1,5 +1,6 @@
 """A trained draft: how much it may cost, what it learns, and that no other checkpoint's is used."""
 
+import itertools
 import json
 
 import numpy as np
@@ -20,7 +21,7 @@ from paradp.checkpoints import (
 )
 from paradp.policy.draft_network import SHARE, DraftConfig, build_draft, draft_config, draft_cost, network_cost
 from paradp.policy.draft_training import DraftTraining, train_draft
-from paradp.sampler import SamplerChoice, Speculative
+from paradp.sampler import NoisePath, SamplerChoice, Speculative
 
 TRAINED = "speculative-ddpm:window=20:draft=trained"
 DONE = DraftTraining(plans=64, steps=1, seconds=1.0, rounds=7.0, rounds_before=8.0)
@@ -193,16 +194,17 @@ def test_training_makes_drafts_that_are_kept_more_often(checkpoint, spec):
     policy = load_policy(checkpoint, "ddpm", engine="eager")
     histories = np.random.default_rng(0).normal(size=(200, 2, 3)).astype(np.float32)
     seen = []
-    draft, training = train_draft(policy, histories, 4.0, on_progress=lambda spent, note: seen.append(spent))
-    assert seen == sorted(seen) and seen[-1] <= 4.0 and training.plans >= 256 and training.steps > 0
-    conditions = policy.condition(histories[:32])
+    ticks = itertools.count()
+    draft, training = train_draft(
+        policy, histories, 16.0, 0, lambda spent, note: seen.append(spent), clock=lambda: float(next(ticks))
+    )
+    assert seen == sorted(seen) and seen[-1] == 16.0 and training.plans == 8 * 64 and training.steps == 8 * 80
+    condition = policy.condition(histories[:32])
+    noise = NoisePath.draw([torch.Generator().manual_seed(10_000 + i) for i in range(32)], 100, (16, 2))
+    guess = draft.first_guess(condition).unflatten(1, (16, 2))
 
-    def rounds(model, name):
+    def rounds(name, model=None):
         solver = SamplerChoice.parse(f"speculative-ddpm:window=50:draft={name}").build(spec.schedule, model)
-        noise = [torch.Generator().manual_seed(10_000 + i) for i in range(32)]
-        from paradp.sampler import NoisePath
+        return float(solver.solve(policy.engine, policy.engine.encode(condition), noise, guess).stats.rounds.double().mean())
 
-        path = NoisePath.draw(noise, 100, (16, 2))
-        return float(solver.solve(policy.engine, policy.engine.encode(conditions), path).stats.rounds.double().mean())
-
-    assert rounds(draft, "trained") < rounds(None, "secant")
+    assert rounds("trained", draft) < rounds("secant")
