@@ -173,7 +173,7 @@ def test_a_pickle_is_never_opened(checkpoint):
         (("spec", "network", "channels"), "huge", "channels"),
         (("spec", "horizons", "execute"), 99, "not predicted"),
         (("spec", "observation"), {"position": 3, "constant": 1}, "does not fit its config.json|dimensions"),
-        (("spec", "schedule", "_class_name"), "os.system", "the noise schedule is a config of 'os.system'"),
+        (("spec", "schedule", "_class_name"), "os.system", "the schedule is a config of 'os.system'"),
         (("spec", "schedule", "beta_schedule"), "cubic", "beta_schedule = 'cubic' is not supported"),
         (("spec", "schedule", "num_train_timesteps"), "many", "num_train_timesteps must be a whole number"),
         (("spec", "network", "kind"), "mamba", "network: Input tag 'mamba'"),
