@@ -30,7 +30,8 @@ def train(
     belongs to these weights only: a policy that is trained further needs another.
 
         paradp draft train runs/train/checkpoint --data demos/square.zarr
-        paradp rollout square --checkpoint runs/train/checkpoint --sampler speculative-ddpm:window=50:draft=trained
+        paradp rollout square --checkpoint runs/train/checkpoint \\
+            --sampler speculative-ddpm:window=50:draft=trained
 
     Args:
         policy: a pretrained policy's name or a checkpoint's directory.
