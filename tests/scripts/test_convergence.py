@@ -62,7 +62,9 @@ def test_constants_are_those_of_the_steps(config, denoiser, matrix):
             torch.linalg.matrix_norm((a - 1) * identity + c * matrix.double(), 2)
             for a, c in zip(table.a, table.c, strict=True)
         ]
-        assert np.allclose(one.drift, drift, rtol=1e-3)
+        # Power iteration comes from below, and slowly where two singular values are near each other.
+        share = one.drift / np.array(drift)
+        assert (share < 1 + 1e-4).all() and share.min() > 0.995 and np.median(share) > 0.9999
 
 
 @pytest.mark.parametrize("split", ["unit", "linear"])
