@@ -37,13 +37,13 @@ def config():
     }
 
 
-def measured(config, sampler, denoiser):
+def measured(config, sampler, denoiser, iterations=40):
     table = SamplerChoice.parse(sampler).build(config).table
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(ENVIRONMENTS)], table.steps, SHAPE)
     condition = torch.linspace(-0.5, 0.5, ENVIRONMENTS)[:, None]
     network = Network(table, denoiser, condition, SHAPE)
     trajectory = network.trajectory(noise)
-    return table, noise, condition, network, trajectory, network.constants(trajectory, 40)
+    return table, noise, condition, network, trajectory, network.constants(trajectory, iterations)
 
 
 def test_power_iteration_finds_the_largest_singular_value():
@@ -53,7 +53,7 @@ def test_power_iteration_finds_the_largest_singular_value():
 
 
 def test_constants_are_those_of_the_steps(config, denoiser, matrix):
-    table, *_, constants = measured(config, "para-ddpm-20", denoiser)
+    table, *_, constants = measured(config, "para-ddpm-20", denoiser, 400)
     for one in constants:
         assert np.allclose(one.clean, 0.6, rtol=1e-4)
         assert np.allclose(one.pushed, 0.6 * table.c.numpy(), rtol=1e-4)
@@ -62,9 +62,7 @@ def test_constants_are_those_of_the_steps(config, denoiser, matrix):
             torch.linalg.matrix_norm((a - 1) * identity + c * matrix.double(), 2)
             for a, c in zip(table.a, table.c, strict=True)
         ]
-        # Power iteration comes from below, and slowly where two singular values are near each other.
-        share = one.drift / np.array(drift)
-        assert (share < 1 + 1e-4).all() and share.min() > 0.995 and np.median(share) > 0.9999
+        assert np.allclose(one.drift, drift, rtol=1e-3)
 
 
 @pytest.mark.parametrize("split", ["unit", "linear"])
