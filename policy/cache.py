@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from paradp.policy.conditional import ConditionalNetwork
-from paradp.policy.files.reading import digest as file_digest
 from paradp.policy.spec import PolicySpec
 
 
@@ -30,5 +29,6 @@ def sha256(*paths: Path) -> str:
     found = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
-            found.update(file_digest(file).encode())
+            while piece := file.read(2**20):
+                found.update(piece)
     return found.hexdigest()
