@@ -90,7 +90,7 @@ def test_in_between_the_window_is_small(plan):
 
 
 def test_a_larger_batch_leaves_less_to_gain(plan):
-    maker, _ = plan(lambda rows: 6.0 + rows)
+    maker, _ = plan(lambda rows: 12.0 + rows)
     alone, together = maker.choose(batch=1), maker.choose(batch=16)
     gain = [p.seconds["ddpm"] / p.seconds[p.sampler] for p in (alone, together)]
     assert gain[0] > 2 > gain[1] >= 1
