@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paradp.checkpoints.finding import PRETRAINED
 from paradp.policy.autotune.candidates import EXACT, GENERAL_RULE, Candidates, general, within
 from paradp.policy.cache import cache_folder
 from paradp.policy.fidelity import FILE, Bounds, Fidelity
@@ -43,7 +44,7 @@ def candidates_for(choice: SamplerChoice, path: Path, sha256: str, schedule: Map
         why = f"for its fidelity is not usable: {error}"
     else:
         return within(fidelity, bounds, given=bool(choice.options))
-    how = f"`paradp fidelity {path}` measures it"
+    how = f"`paradp fidelity {path.name if path.parent == PRETRAINED else path}` measures it"
     if choice.options:
         raise ValueError(f"{choice} needs the fidelity of {path}, {why.removeprefix('for ')}: {how}")
     _LOG.warning("auto-fast goes by the general rule, %s, %s: %s", GENERAL_RULE, why, how)

@@ -9,6 +9,7 @@ import hashlib
 import math
 import platform
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -99,15 +100,16 @@ class Planner:
         ordered = sorted(candidates.steps, key=self._count)
         for i, steps in enumerate(ordered):
             progress.tell("rounds", i / len(ordered))
+            tell = partial(_tell_counted, progress, i, len(ordered))
             windows = speculative(steps)
             if found and self._profile.least(self._count(steps), tuple(windows), batch) > min(found.values()):
                 continue
             self._profile.trials[steps] = Trial([self._count(steps)], 1.0)
             found[steps] = self._profile.slow_plan(steps, batch, self._whole)
-            found |= self._climb(steps, windows, batch)
+            found |= self._climb(steps, windows, batch, tell)
         return sorted(found, key=found.__getitem__)
 
-    def _climb(self, steps: str, windows: dict[int, str], batch: int) -> dict[str, float]:
+    def _climb(self, steps: str, windows: dict[int, str], batch: int, tell: Callable[[int], None]) -> dict[str, float]:
         """Seconds of slow plans: of the window that should be best, and of its neighbours, as long as one is better."""
         widths, found = sorted(windows), dict[str, float]()
 
@@ -115,6 +117,7 @@ class Planner:
             if not 0 <= i < len(widths):
                 return math.inf
             name = windows[widths[i]]
+            tell(len(found))
             if name not in self._profile.trials:
                 self._profile.trials[name] = self._try(name)
             found[name] = self._profile.slow_plan(name, batch, self._whole)
@@ -176,6 +179,11 @@ class Planner:
 
     def _solver(self, name: str) -> Solver:
         return SamplerChoice.parse(name).build(self._spec.schedule)
+
+
+def _tell_counted(progress: Progress, done: int, sets: int, windows: int) -> None:
+    """So many windows of one more set of steps are counted; a climb seldom takes more than five."""
+    progress.tell("rounds", (done + min(windows, 4) / 5) / sets)
 
 
 # Of this process: a choice does not change under a user whose cache cannot be written.
