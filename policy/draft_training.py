@@ -141,7 +141,8 @@ def train_draft(
         tables.setdefault(solver.table.steps, Table(solver, policy.device))
     _set_levels(draft, average.network, solvers[0])
     optimiser = torch.optim.AdamW(draft.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
-    generator, started, rounds = torch.Generator().manual_seed(seed), clock(), []
+    generator, started = torch.Generator().manual_seed(seed), clock()
+    rounds: list[float] = []
     # Every sampler from a first guess, and then from the plans that came of it; once at least, however short the time.
     turns = 2 * len(solvers)
     while (spent := clock() - started) < seconds or len(rounds) < turns:

@@ -47,8 +47,10 @@ def distill(
     the samplers consistency-N are for it, and no others. A run that was interrupted continues when the same command is
     given again.
 
-        paradp distill square --data demos/square.zarr --steps 20000 --out runs/distilled
-        paradp rollout square --checkpoint runs/distilled/checkpoint --sampler consistency-2
+        paradp distill square --data demos/square.zarr --steps 20000 \\
+            --out runs/distilled
+        paradp rollout square --checkpoint runs/distilled/checkpoint \\
+            --sampler consistency-2
 
     Args:
         policy: the teacher: a pretrained policy's name or a checkpoint's directory.

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from dataclasses import fields
 from importlib import import_module
 
 import pytest
@@ -10,7 +11,7 @@ from paradp.policy.errors import SettingError
 from paradp.policy.identity import changed, differences
 from paradp.policy.serving import ServerConfig
 from paradp.policy.spec import Horizons
-from paradp.policy.training_config import _LIMITS, TrainingConfig
+from paradp.policy.training_config import _LIMITS, DistillationConfig, TrainingConfig
 from paradp.rollouts.config import RolloutConfig
 from paradp.sampler import SamplerChoice
 from paradp.scripts import call
@@ -41,9 +42,11 @@ def said(monkeypatch, capsys):
 @pytest.mark.parametrize("name", _LIMITS)
 def test_a_setting_of_a_training_is_named_as_its_option(said, name):
     option = f"--{name.replace('_', '-')}"
-    assert said("train", "lift", f"{option}=-1").startswith(f"paradp: {option} must be from ")
+    of_training = name in {field.name for field in fields(TrainingConfig)}
+    command = ("train", "lift") if of_training else ("distill", "lift")
+    assert said(*command, f"{option}=-1").startswith(f"paradp: {option} must be from ")
     with pytest.raises(SettingError, match=f"^{name} must be from "):
-        TrainingConfig(**{name: -1})
+        (TrainingConfig if of_training else DistillationConfig)(**{name: -1})
 
 
 @pytest.mark.parametrize(
