@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Protocol, runtime_checkable
 
@@ -93,7 +94,8 @@ class InProcess:
 
     @property
     def alive(self) -> bool:
-        return not self._not_loaded and all(process.is_alive() for process in self._processes)
+        # Not by `is_alive`, which for a moment says yes of a process that another thread has just waited for.
+        return not self._not_loaded and not any(wait([process.sentinel], 0) for process in self._processes)
 
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
         future = self._executor.submit(_plan_there, request)
