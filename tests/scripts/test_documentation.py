@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import keyword
 import re
 import shlex
 import subprocess
@@ -137,9 +136,13 @@ def read_but_not_run(function):
 
 def command_of(words: list[str]):
     """The function behind `rollout …` or `data import …`."""
-    module = importlib.import_module(f"paradp.scripts.{words[0].replace('-', '_')}")
-    name = words[1] if words[0] == "data" else words[0]
-    return getattr(module, f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_"))
+    command = main.COMMANDS[name_of(words)]
+    return getattr(importlib.import_module(f"paradp.scripts.{command.module}"), command.function)
+
+
+def name_of(words):
+    """A command's name, of one word or two, such as `data import`."""
+    return next(name for name in (" ".join(words[:2]), words[0]) if name in main.COMMANDS)
 
 
 @pytest.mark.parametrize(("words", "in_prose"), commands())
@@ -149,7 +152,7 @@ def test_a_command_is_read(words, in_prose, monkeypatch, capsys):
         assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return
     command = command_of(arguments)
-    if in_prose and len(arguments) == 1 + (arguments[0] == "data"):
+    if in_prose and arguments == name_of(arguments).split():
         return  # its name alone
     monkeypatch.setattr(sys, "argv", words)
     try:
