@@ -18,8 +18,8 @@ from paradp.policy.training import check_made_for, spec_for
 from paradp.policy.training_config import DistillationConfig
 from paradp.policy.training_loop import Lesson, TrainedPolicy, learn
 from paradp.policy.windows import Windows, cut_windows
-from paradp.sampler.scheduler_config import DDPMSettings
 from paradp.sampler.schedules.consistency import boundary, jumps
+from paradp.sampler.schedules.settings import DDPMSettings
 from paradp.sampler.table import StepTable
 
 # Of the pseudo-Huber loss, over the square root of a sample's size (Song & Dhariwal 2024, §3.3).

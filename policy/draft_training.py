@@ -15,7 +15,7 @@ from paradp.policy.draft_network import DraftConfig, DraftNetwork, build_draft, 
 from paradp.policy.ema import EMA
 from paradp.sampler import NoisePath, SamplerChoice, Speculative, rounds_of
 from paradp.sampler.draft_model import Levels
-from paradp.sampler.drafts import Recalled, learned
+from paradp.sampler.rounds.torch.drafts import Recalled, learned
 
 # Whose rounds are learned from, one after the other: narrow and wide windows, all steps and few.
 SAMPLERS = (

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from paradp.sampler.draft_model import DraftModel
     from paradp.sampler.names import SAMPLERS, SamplerChoice, sampler_names
     from paradp.sampler.noise import NoisePath
-    from paradp.sampler.picard import Picard
-    from paradp.sampler.rounds import Graphs
+    from paradp.sampler.rounds.run import Graphs
+    from paradp.sampler.rounds.torch.picard import iterates_of
+    from paradp.sampler.rounds.torch.speculative import Round, rounds_of
     from paradp.sampler.schedules import step_table
-    from paradp.sampler.sequential import Sequential
     from paradp.sampler.solution import Denoiser, Solution, Solver, SolverStats, Status
-    from paradp.sampler.speculative import Round, Speculative, rounds_of
+    from paradp.sampler.solvers.picard import Picard
+    from paradp.sampler.solvers.sequential import Sequential
+    from paradp.sampler.solvers.speculative import Speculative
     from paradp.sampler.table import StepTable
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
@@ -31,12 +33,14 @@ else:
             "draft_model": "DraftModel",
             "names": "SAMPLERS SamplerChoice sampler_names",
             "noise": "NoisePath",
-            "picard": "Picard",
-            "rounds": "Graphs",
+            "rounds.run": "Graphs",
+            "rounds.torch.picard": "iterates_of",
+            "rounds.torch.speculative": "Round rounds_of",
             "schedules": "step_table",
-            "sequential": "Sequential",
             "solution": "Denoiser Solution Solver SolverStats Status",
-            "speculative": "Round Speculative rounds_of",
+            "solvers.picard": "Picard",
+            "solvers.sequential": "Sequential",
+            "solvers.speculative": "Speculative",
             "table": "StepTable",
         },
     )

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from paradp.sampler.picard import Picard
 from paradp.sampler.schedules import consistency_table, ddim_table, ddpm_table, dpm_solver_table, flow_table
-from paradp.sampler.sequential import Sequential
 from paradp.sampler.solution import Solver
-from paradp.sampler.speculative import Speculative
+from paradp.sampler.solvers.picard import Picard
+from paradp.sampler.solvers.sequential import Sequential
+from paradp.sampler.solvers.speculative import Speculative
 from paradp.sampler.table import StepTable
 
 # A scheduler or its config, the number of steps or `None`, and options of the steps → their table.

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.sequential import Sequential
 from paradp.sampler.solution import Denoiser
+from paradp.sampler.solvers.sequential import Sequential
 from paradp.sampler.table import StepTable
 
 

@@ -11,7 +11,7 @@ from paradp.sampler.options import Draft, Extension, Spacing, Split, Start, Time
 
 if TYPE_CHECKING:
     from paradp.sampler.draft_model import DraftModel
-    from paradp.sampler.scheduler_config import Scheduler
+    from paradp.sampler.schedules.settings import Scheduler
     from paradp.sampler.solution import Solver
 
 Options = Mapping[str, Callable[[str], Any]]

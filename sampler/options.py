@@ -11,7 +11,7 @@ Start = Literal["previous", "cold"]
 Process = Literal["diffusion", "consistency", "flow"]
 # How T timesteps are spread over the training's N (diffusers' names; Lin et al. 2024, table 2): `leading` ends at 0 and does
 # not start at N − 1, `trailing` starts there and ends above 0, `linspace` takes both ends. `sine` is ours: it takes both
-# ends, and is densest where little noise is left (`paradp.sampler.grids.sine_grid`).
+# ends, and is densest where little noise is left (`paradp.sampler.schedules.grids.sine_grid`).
 Spacing = Literal["leading", "trailing", "linspace", "sine"]
 
 # More than any published schedule has (1000, at most 4000): a larger number is a broken file, and would cost memory.

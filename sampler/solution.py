@@ -116,14 +116,17 @@ def _at(t: Tensor) -> str:
     return "at timesteps " + ", ".join(str(int(one)) for one in t.unique().flip(0))
 
 
-def check_inputs(table: StepTable, condition: Tensor, noise: NoisePath) -> None:
+def check_inputs(table: StepTable, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> None:
     """Raises:
-    ValueError: the noise path is for another number of steps, or the conditions for another number of environments.
+    ValueError: the noise path is for another number of steps, the conditions are for another number of environments, or
+        the guess is of another shape than the samples.
     """
     if noise.steps.shape[1] != table.steps:
         raise ValueError(f"the noise path has {noise.steps.shape[1]} steps, the table {table.steps}")
     if len(condition) != len(noise.initial):
         raise ValueError(f"there are {len(condition)} conditions and noise for {len(noise.initial)} environments")
+    if guess is not None and guess.shape != noise.initial.shape:
+        raise ValueError(f"the guess has shape {tuple(guess.shape)}, the samples {tuple(noise.initial.shape)}")
 
 
 def outcome(sample: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,23 @@
 """One row a step: every solver's way from noise to sample is a table of coefficients."""
 
 from dataclasses import dataclass, fields, replace
+from enum import IntEnum
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+
+class Column(IntEnum):
+    """What a step has numbers for, in the order in which `StepTable.columns` and `Steps` have them."""
+
+    A = 0
+    C = 1
+    R = 2
+    D = 3
+    SIGMA = 4
+    FROM_STATE = 5
+    FROM_PREDICTION = 6
 
 
 @dataclass(frozen=True)
@@ -66,8 +79,8 @@ class StepTable:
 
     @cached_property
     def columns(self) -> Tensor:
-        """`[T, 7]`, in the order of `Steps`."""
-        return torch.stack([self.a, self.c, self.r, self.d, self.sigma, self.from_state, self.from_prediction], dim=1)
+        """`[T, 7]`, in the order of `Column`."""
+        return torch.stack([getattr(self, column.name.lower()) for column in Column], dim=1)
 
     @cached_property
     def looks_back(self) -> bool:

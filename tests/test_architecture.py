@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,41 @@ def test_imports_point_one_way(room):
             assert not top & SIMULATORS, path
         if room == "envs":
             assert "torch" not in top, path
+
+
+# Of the files of sampler/ by their wings: settings know no rounds, and the backends are found by their names alone.
+SAMPLER_MAY_NOT = {
+    "solvers": {"rounds.torch", "rounds.numba", "builders", "names"},
+    "rounds/run.py": {"solvers", "rounds.torch", "rounds.numba"},
+    "rounds/windows.py": {"solvers", "rounds.torch", "rounds.numba"},
+    "rounds/backends.py": {"solvers", "rounds.torch", "rounds.numba"},
+    "rounds/torch": {"rounds.numba", "rounds.backends", "builders", "names"},
+    "rounds/numba": {"rounds.backends", "builders", "names"},
+    "schedules": {"solvers", "rounds", "builders", "names"},
+}
+
+
+@pytest.mark.parametrize("wing", SAMPLER_MAY_NOT)
+def test_settings_and_rounds_of_a_solver_do_not_import_each_other(wing):
+    place = ROOT / "sampler" / wing
+    for path in [place] if place.is_file() else place.rglob("*.py"):
+        for name in imported(path):
+            inside = name.removeprefix("paradp.sampler.")
+            assert not any(inside == no or inside.startswith(f"{no}.") for no in SAMPLER_MAY_NOT[wing]), f"{path}: {name}"
+
+
+def module_graph(room: str) -> dict[str, set[str]]:
+    """Of every module of a room the others of it that it imports, wherever in it."""
+    names = {
+        f"paradp.{'.'.join(path.relative_to(ROOT).with_suffix('').parts)}": path for path in (ROOT / room).rglob("*.py")
+    }
+    return {name: {other for other in imported(path) if other in names} for name, path in names.items()}
+
+
+def test_no_module_of_the_sampler_imports_itself_by_way_of_others():
+    graph = module_graph("sampler")
+    assert len(graph) > 20
+    tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the modules
 
 
 @pytest.mark.parametrize("room", ["sampler", "policy", "checkpoints"])

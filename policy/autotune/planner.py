@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paradp import sampler
 from paradp.policy.autotune.candidates import EXACT, Candidates, speculative
 from paradp.policy.autotune.profile import SEQUENTIAL, Planned, Profile, Trial
 from paradp.policy.autotune.progress import Progress
@@ -29,7 +30,7 @@ from paradp.policy.engines import Engine
 from paradp.policy.spec import PolicySpec
 from paradp.policy.timing import time_call, timed
 from paradp.policy.wording import counted
-from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver, rounds
+from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver
 
 # Observations that rounds are counted for.
 TRIALS = 16
@@ -59,7 +60,7 @@ class Planner:
         machine = torch.cuda.get_device_name(device) if device.type == "cuda" else counted(torch.get_num_threads(), "thread")
         packages = [f"{name} {version(name)}" for name in ("torch", "openvino", "numba") if find_spec(name)]
         settings = f"{engine.name} {engine.precision} {platform.node()} {machine} {packages}"
-        sources = sorted(str(path) for home in (__file__, rounds.__file__) for path in Path(home).parent.glob("*.py"))
+        sources = sorted(str(path) for home in (__file__, sampler.__file__) for path in Path(home).parent.rglob("*.py"))
         key = hashlib.sha256(f"{digest(network, spec, *sources)} {settings}".encode()).hexdigest()
         self._path = cache_folder() / f"{key[:24]}-{engine.name}-planner.json"
         if self._path not in _PROFILES:

@@ -8,7 +8,10 @@ flow.py          Euler's steps along a flow (diffusers' FlowMatchEulerDiscreteSc
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from paradp.sampler.scheduler_config import (
+from paradp.sampler.schedules.consistency import consistency_table
+from paradp.sampler.schedules.diffusion import ddim_table, ddpm_table, dpm_solver_table
+from paradp.sampler.schedules.flow import flow_table
+from paradp.sampler.schedules.settings import (
     KINDS,
     ConsistencySettings,
     DDIMSettings,
@@ -19,9 +22,6 @@ from paradp.sampler.scheduler_config import (
     Scheduler,
     Settings,
 )
-from paradp.sampler.schedules.consistency import consistency_table
-from paradp.sampler.schedules.diffusion import ddim_table, ddpm_table, dpm_solver_table
-from paradp.sampler.schedules.flow import flow_table
 from paradp.sampler.table import StepTable
 
 _TABLES: dict[type[Settings], Callable[..., StepTable]] = {

@@ -6,10 +6,10 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from paradp.sampler.grids import grid
-from paradp.sampler.scheduler_config import ConsistencySettings, DDIMSettings, Described, Scheduler
 from paradp.sampler.schedules.assembly import assembled, following
 from paradp.sampler.schedules.diffusion import clean_sample_coefficients, ddim_table
+from paradp.sampler.schedules.grids import grid
+from paradp.sampler.schedules.settings import ConsistencySettings, DDIMSettings, Described, Scheduler
 from paradp.sampler.table import StepTable
 
 # Luo et al.'s σ_data.

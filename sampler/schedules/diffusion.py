@@ -12,9 +12,9 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from paradp.sampler.grids import grid
-from paradp.sampler.scheduler_config import DDIMSettings, DDPMSettings, Described, DPMSolverSettings, Schedule, Scheduler
 from paradp.sampler.schedules.assembly import assembled, following, posterior_deviation
+from paradp.sampler.schedules.grids import grid
+from paradp.sampler.schedules.settings import DDIMSettings, DDPMSettings, Described, DPMSolverSettings, Schedule, Scheduler
 from paradp.sampler.table import StepTable
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from paradp.sampler.grids import decreasing, wanted
-from paradp.sampler.scheduler_config import Described, FlowSettings, Scheduler
 from paradp.sampler.schedules.assembly import assembled, following
+from paradp.sampler.schedules.grids import decreasing, wanted
+from paradp.sampler.schedules.settings import Described, FlowSettings, Scheduler
 from paradp.sampler.table import StepTable
 
 

@@ -15,9 +15,9 @@ from paradp.policy import DiffusionPolicy
 from paradp.policy.draft_network import DraftNetwork, draft_cost, network_cost
 from paradp.policy.draft_training import train_draft
 from paradp.sampler import NoisePath, SamplerChoice, Speculative
-from paradp.sampler.drafts import Guess, Guesses, Recalled, corrected
-from paradp.sampler.speculative import Speculation
-from paradp.sampler.windows import Window
+from paradp.sampler.rounds.torch.drafts import Guess, Guesses, Recalled, corrected
+from paradp.sampler.rounds.torch.speculative import Speculation
+from paradp.sampler.rounds.windows import Window
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report

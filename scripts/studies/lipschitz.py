@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paradp.sampler import Denoiser, NoisePath, Picard, StepTable
+from paradp.sampler import Denoiser, NoisePath, Picard, StepTable, iterates_of
 from paradp.sampler.table import Steps
 
 # Rows of a call: more need more memory, and are no faster on a CPU.
@@ -64,7 +64,7 @@ class Network:
     def trajectory(self, noise: NoisePath) -> Trajectory:
         """By `Picard` with a window of one step, which is sequential sampling."""
         solver = Picard(self.table, window=1, tolerance=0.0)
-        *_, states = solver.iterates(self._denoiser, self._condition, noise)
+        *_, states = iterates_of(solver, self._denoiser, self._condition, noise)
         flat = states.flatten(2)
         environment, step = self._every(len(flat))
         rows = zip(flat[:, :-1].flatten(0, 1).split(_ROWS), step.split(_ROWS), environment.split(_ROWS), strict=True)

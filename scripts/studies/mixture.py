@@ -9,7 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paradp.policy.wording import counted
-from paradp.sampler import NoisePath, Picard, Sequential, Solver, Speculative, StepTable, mixture_denoiser, step_table
+from paradp.sampler import (
+    NoisePath,
+    Picard,
+    Sequential,
+    Solver,
+    Speculative,
+    StepTable,
+    iterates_of,
+    mixture_denoiser,
+    step_table,
+)
 from paradp.sampler.noise import noise_generator
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
@@ -185,7 +195,7 @@ def draw_trajectories(path: Path) -> Figure:
     figure, axes_of = panels(len(SHOWN_ROUNDS), 4.8, rows=2, sharex=True, sharey=True)
     for k, split in enumerate(("unit", "linear")):
         solver = Picard(table, window=table.steps, tolerance=0.0, split=split)  # type: ignore[arg-type]
-        iterates = [states[..., 0] for states in solver.iterates(denoiser, condition, noise)]
+        iterates = [states[..., 0] for states in iterates_of(solver, denoiser, condition, noise)]
         for axes, rounds in zip(axes_of[k * len(SHOWN_ROUNDS) :], SHOWN_ROUNDS, strict=False):
             for i in range(SHOWN_PATHS):
                 axes.plot(iterates[-1][i], color="black", linewidth=2.5, alpha=0.3)

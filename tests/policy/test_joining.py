@@ -7,7 +7,16 @@ import torch
 from paradp.policy import DiffusionPolicy
 from paradp.policy.joining import Inpainting, blended, soft_mask
 from paradp.policy.torch_engines import EagerEngine
-from paradp.sampler import NoisePath, Picard, SamplerChoice, Sequential, Speculative, mixture_denoiser, step_table
+from paradp.sampler import (
+    NoisePath,
+    Picard,
+    SamplerChoice,
+    Sequential,
+    Speculative,
+    iterates_of,
+    mixture_denoiser,
+    step_table,
+)
 
 
 def test_a_blend_goes_from_the_old_to_the_new():
@@ -109,7 +118,7 @@ def test_the_held_part_follows_the_path_of_diffusion(table):
     inpainting, (condition, noise) = Inpainting(Analytic(table), table), draw(table, 400)
     known = torch.full((400, 4, 2), 0.5, dtype=torch.float64)
     encoded = inpainting.encode(condition, known, torch.ones(400, 4, dtype=torch.float64))
-    *_, states = Picard(table, 100, 0.0).iterates(inpainting, encoded, noise)
+    *_, states = iterates_of(Picard(table, 100, 0.0), inpainting, encoded, noise)
     bar = table.alpha_bar[40]
     x = states[:, 40].flatten()
     # Started from pure noise, not from q(x_0-th | known): at step 40 the start is all but forgotten.

@@ -12,12 +12,10 @@ from paradp.sampler import (
     Speculative,
     Status,
     mixture_denoiser,
-    picard,
-    rounds,
-    sequential,
-    speculative,
 )
 from paradp.sampler.noise import noise_generator
+from paradp.sampler.rounds import run
+from paradp.sampler.rounds.backends import only
 
 SOLVERS = {
     "sequential": Sequential,
@@ -33,19 +31,17 @@ class Slow:
     def __init__(self, denoiser, monkeypatch):
         self.seconds = 0.0
         self._denoiser = denoiser
-        monkeypatch.setattr(rounds.time, "perf_counter", lambda: self.seconds)
+        monkeypatch.setattr(run.time, "perf_counter", lambda: self.seconds)
 
     def __call__(self, x, t, condition):
         self.seconds += 1.0
         return self._denoiser(x, t, condition)
 
 
-@pytest.fixture(params=["compiled loops", "pytorch"])
+@pytest.fixture(params=["numba", "torch"])
 def slow(request, denoiser, monkeypatch):
-    if request.param == "pytorch":
-        for module in (picard, sequential, speculative):
-            monkeypatch.setattr(module, "fuses", lambda noise: False)
-    return Slow(denoiser, monkeypatch)
+    with only(request.param):
+        yield Slow(denoiser, monkeypatch)
 
 
 @pytest.mark.parametrize("name", SOLVERS)

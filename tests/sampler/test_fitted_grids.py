@@ -19,8 +19,8 @@ from paradp.sampler.fitted_grids import (
     step_costs,
     step_weights,
 )
-from paradp.sampler.grids import sine_grid
 from paradp.sampler.schedules import ddpm_table
+from paradp.sampler.schedules.grids import sine_grid
 
 
 @st.composite

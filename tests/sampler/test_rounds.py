@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from paradp.sampler import Picard, SamplerChoice, Sequential, Speculative, picard, sequential, speculative, step_table
-from paradp.sampler.rounds import Graphs
+from paradp.sampler import Picard, SamplerChoice, Sequential, Speculative, step_table
+from paradp.sampler.rounds.backends import BACKENDS, make_rounds, only
+from paradp.sampler.rounds.run import Graphs
 
 # Kinds of step: scheduler, its settings, how many steps.
 TABLES = {
@@ -36,12 +37,28 @@ def a_table(name: str):
     return step_table({"_class_name": scheduler} | schedule | settings, steps)
 
 
-def by_pytorch(monkeypatch, solver, *arguments):
+def by_pytorch(solver, *arguments):
     """A solve without the compiled loops."""
-    with monkeypatch.context() as patch:
-        for module in (picard, sequential, speculative):
-            patch.setattr(module, "fuses", lambda noise: False)
+    with only("torch"):
         return solver.solve(*arguments)
+
+
+def test_the_backend_is_chosen_in_one_place(table, denoiser, draw):
+    condition, noise = draw(range(2), table)
+
+    def made(solver, whole=False, noise=noise):
+        return type(make_rounds(solver, denoiser, condition, noise, whole)).__module__.split(".")[3]
+
+    for make in SOLVERS.values():
+        solver = make(table)
+        assert made(solver) == ("torch" if getattr(solver, "anderson", 0) else "numba")
+        assert made(solver, whole=True) == "torch"
+        with only("torch"):
+            assert made(solver) == "torch"
+    with only("numba"), pytest.raises(ValueError, match="none of the backends numba computes the rounds of Picard here"):
+        Picard(table, anderson=2).solve(denoiser, condition, noise)
+    with pytest.raises(ValueError, match=f"unknown backend 'cuda'; there are: {', '.join(BACKENDS)}"), only("cuda"):
+        pass
 
 
 def assert_same(one, other, within: float = 1e-11):
@@ -66,34 +83,32 @@ class Capturable:
 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("kind", SOLVERS)
-def test_compiled_loops_make_the_rounds_of_pytorch(make_denoiser, draw, monkeypatch, name, kind):
+def test_compiled_loops_make_the_rounds_of_pytorch(make_denoiser, draw, name, kind):
     table = a_table(name)
     solver, denoiser = SOLVERS[kind](table), make_denoiser(table)
     inputs = denoiser, *draw(range(20), table)
-    assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs))
+    assert_same(solver.solve(*inputs), by_pytorch(solver, *inputs))
 
 
 @pytest.mark.parametrize("options", DRAFTS)
 @pytest.mark.parametrize("name", ["ddpm-25", "sde-dpm-solver-20", "ddim-16:eta=0.5", "ddim-25:eta=1:spacing=linspace"])
-def test_compiled_loops_make_the_speculative_rounds_of_every_table(config, make_denoiser, draw, monkeypatch, options, name):
+def test_compiled_loops_make_the_speculative_rounds_of_every_table(config, make_denoiser, draw, options, name):
     for clip in (True, False):
         table = SamplerChoice.parse(name).build(config | {"clip_sample": clip}).table
         condition, noise = draw(range(50), table)
         inputs = make_denoiser(table), condition, noise, noise.initial.roll(1, 0).tanh()
         solver = Speculative(table, 8, **options)
-        assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs), 1e-9)
+        assert_same(solver.solve(*inputs), by_pytorch(solver, *inputs), 1e-9)
 
 
 @pytest.mark.parametrize("options", [{}, {"ahead": 3}, {"max_rounds": 4}, {"start": "cold"}])
 @pytest.mark.parametrize("name", ["ddpm", "ddpm-25", "sde-dpm-solver-20", "ddim-16:eta=0.5"])
-def test_compiled_loops_make_the_rounds_of_trained_drafts(
-    config, make_denoiser, draw, random_draft, monkeypatch, options, name
-):
+def test_compiled_loops_make_the_rounds_of_trained_drafts(config, make_denoiser, draw, random_draft, options, name):
     table = SamplerChoice.parse(name).build(config).table
     condition, noise = draw(range(50), table)
     inputs = make_denoiser(table), condition, noise, noise.initial.roll(1, 0).tanh()
     solver = Speculative(table, 8, draft="trained", model=random_draft(8, 0.05), **options)
-    assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs), 1e-9)
+    assert_same(solver.solve(*inputs), by_pytorch(solver, *inputs), 1e-9)
     assert_same(solver.solve(Capturable(inputs[0]), *inputs[1:]), solver.solve(*inputs), 1e-9)
 
 
@@ -110,9 +125,7 @@ def test_compiled_loops_make_the_rounds_of_trained_drafts(
         ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}, {"algorithm": "sde-dpmsolver++"}),
     ],
 )
-def test_a_last_step_that_does_nothing_or_adds_noise(
-    config, make_denoiser, draw, monkeypatch, scheduler, settings, options, clip
-):
+def test_a_last_step_that_does_nothing_or_adds_noise(config, make_denoiser, draw, scheduler, settings, options, clip):
     """Where the grid ends at 0 and the samples need not, the last step has a = 1 and nothing else."""
     table = step_table(
         config | {"_class_name": scheduler, "clip_sample": clip} | settings, timesteps=[99, 70, 40, 20, 0], **options
@@ -120,21 +133,21 @@ def test_a_last_step_that_does_nothing_or_adds_noise(
     condition, noise = draw(range(30), table)
     inputs = make_denoiser(table), condition, noise
     solver = Speculative(table, 8)
-    assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs), 1e-9)
+    assert_same(solver.solve(*inputs), by_pytorch(solver, *inputs), 1e-9)
     assert solver.solve(*inputs).stats.converged.all()
 
 
 @pytest.mark.parametrize("options", DRAFTS)
 @pytest.mark.parametrize("window", [1, 5, 20, 200])
-def test_compiled_loops_make_the_speculative_rounds_of_pytorch(table, denoiser, draw, monkeypatch, options, window):
+def test_compiled_loops_make_the_speculative_rounds_of_pytorch(table, denoiser, draw, options, window):
     solver = Speculative(table, window, **options)
     condition, noise = draw(range(100), table)
     guess = noise.initial.roll(1, 0).tanh()
     inputs = denoiser, condition, noise, guess
-    assert_same(solver.solve(*inputs), by_pytorch(monkeypatch, solver, *inputs))
+    assert_same(solver.solve(*inputs), by_pytorch(solver, *inputs))
 
 
-def test_compiled_loops_treat_what_is_not_finite_as_pytorch_does(table, denoiser, draw, monkeypatch):
+def test_compiled_loops_treat_what_is_not_finite_as_pytorch_does(table, denoiser, draw):
     condition, noise = draw(range(6), table)
 
     def poisoned(x, t, c):
@@ -144,7 +157,7 @@ def test_compiled_loops_treat_what_is_not_finite_as_pytorch_does(table, denoiser
         return prediction
 
     for solver in (Sequential(table), Picard(table), Picard(table, split="linear"), Speculative(table)):
-        one, other = solver.solve(poisoned, condition, noise), by_pytorch(monkeypatch, solver, poisoned, condition, noise)
+        one, other = solver.solve(poisoned, condition, noise), by_pytorch(solver, poisoned, condition, noise)
         fine = torch.tensor([0, 2, 3, 5])
         assert one.stats.status.tolist() == other.stats.status.tolist() == [0, 1, 0, 0, 1, 0]
         assert torch.equal(one.stats.broken, other.stats.broken)

@@ -19,7 +19,7 @@ from diffusers import (
 )
 
 from paradp.sampler import NoisePath, SamplerChoice, Sequential, step_table
-from paradp.sampler.scheduler_config import KINDS, MOST_TIMESTEPS, OF_OTHER_SCHEDULERS
+from paradp.sampler.schedules.settings import KINDS, MOST_TIMESTEPS, OF_OTHER_SCHEDULERS
 
 SOURCES = {
     "DDPMScheduler": DDPMScheduler,

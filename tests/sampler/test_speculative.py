@@ -12,8 +12,10 @@ import torch
 from scipy import stats
 
 from paradp.checkpoints import load_policy
-from paradp.sampler import NoisePath, SamplerChoice, Sequential, Speculative, drafts, speculative, step_table
-from paradp.sampler.speculative import Speculation
+from paradp.sampler import NoisePath, SamplerChoice, Sequential, Speculative, step_table
+from paradp.sampler.rounds.backends import only
+from paradp.sampler.rounds.torch import drafts, speculative
+from paradp.sampler.rounds.torch.speculative import Speculation
 from paradp.sampler.table import Steps, StepTable
 from paradp.scripts.studies.observations import expert_histories
 
@@ -77,8 +79,7 @@ class Decided:
             found.times[env, step] += 1
             return following, kept
 
-        with monkeypatch.context() as patch:
-            patch.setattr(speculative, "fuses", lambda noise: False)
+        with monkeypatch.context() as patch, only("torch"):
             patch.setattr(Speculation, "_verify", recording)
             solution = solver.solve(denoiser, condition, noise, guess)
         # The steps are decided one from the other, from the noise to the samples that are handed out.
@@ -257,8 +258,7 @@ def decisions(solver, denoiser, condition, noise, guess, monkeypatch) -> list[tu
                 log.append((env, step, first, drafts.x[env, i].clone(), mean[env, i].clone()))
         return verify(self, window, drafts, clean, z, log_u)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(speculative, "fuses", lambda noise: False)
+    with monkeypatch.context() as patch, only("torch"):
         patch.setattr(Speculation, "_verify", recording)
         solver.solve(denoiser, condition, noise, guess)
     return log
@@ -499,10 +499,10 @@ def test_samples_by_a_random_draft_have_the_sequential_law(short_table, make_den
 def test_planted_faults_fail_the_mixture_test(short_table, make_denoiser, monkeypatch, fault):
     denoiser = make_denoiser(short_table)
     expected = mixture_samples(Sequential(short_table), denoiser, 100, 100_000, short_table)
-    monkeypatch.setattr(speculative, "fuses", lambda noise: False)
     plant(monkeypatch, fault)
     solver = Speculative(short_table, 10, draft="picard", gain=0.0)
-    assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, short_table)) < ALPHA
+    with only("torch"):
+        assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, short_table)) < ALPHA
 
 
 @pytest.mark.slow
@@ -522,10 +522,10 @@ def test_planted_faults_fail_the_mixture_test_of_other_solvers(table_of, make_de
     table = table_of(name)
     denoiser = make_denoiser(table)
     expected = mixture_samples(Sequential(table), denoiser, 100, 100_000, table)
-    monkeypatch.setattr(speculative, "fuses", lambda noise: False)
     plant(monkeypatch, fault, name)
     solver = Speculative(table, 8, draft="picard", gain=0.0)
-    assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, table)) < ALPHA
+    with only("torch"):
+        assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, table)) < ALPHA
 
 
 def test_acceptance_has_the_probability_of_a_maximal_coupling():
@@ -609,8 +609,7 @@ def test_a_round_goes_no_further_ahead_than_it_may(table, denoiser, draw, monkey
         reached.copy_(torch.maximum(reached, end))
         return verify(self, window, *verified)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(speculative, "fuses", lambda noise: False)
+    with monkeypatch.context() as patch, only("torch"):
         patch.setattr(Speculation, "_verify", watching)
         limited = Speculative(table, 8, ahead=3).solve(denoiser, condition, noise).stats
     whole = Speculative(table, 8).solve(denoiser, condition, noise)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from paradp.sampler import NoisePath, Picard, SamplerChoice
+from paradp.sampler import NoisePath, Picard, SamplerChoice, iterates_of
 from paradp.scripts.studies.convergence import HEADER, NORMS_HEADER, draw
 from paradp.scripts.studies.lipschitz import Network, bound_on_rounds, contraction, operator_norms, window_matrix
 
@@ -88,7 +88,7 @@ def test_no_environment_needs_more_rounds_than_the_bound(config, denoiser, sampl
 @pytest.mark.parametrize("split", ["unit", "linear"])
 def test_a_round_makes_no_error_larger_than_the_matrix_says(config, denoiser, split):
     table, noise, condition, network, trajectory, constants = measured(config, "para-ddpm-20", denoiser)
-    iterates = Picard(network.table, 20, 0.0, split).iterates(denoiser, condition, noise)
+    iterates = iterates_of(Picard(network.table, 20, 0.0, split), denoiser, condition, noise)
     matrix = window_matrix(table, constants[0], 0, 20, split)
     assert (np.triu(matrix) == 0).all()
     errors = [(states[0].flatten(1) - trajectory.states[0]).norm(dim=1).double().numpy() for states in iterates]

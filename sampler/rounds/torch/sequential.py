@@ -1,60 +1,23 @@
-"""One step after another: the reference that every parallel solver must equal."""
+"""All steps of a sequential solve."""
 
-import math
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from paradp.sampler.memory import copy
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.rounds import Rounds, Watch, fuses, run
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, check_inputs, outcome, predict
-from paradp.sampler.table import Steps, StepTable
-
-
-@dataclass(frozen=True)
-class Sequential:
-    """Sampling along a table: T rounds of one evaluation for each environment."""
-
-    table: StepTable
-
-    @property
-    def window(self) -> int:
-        """One step a round."""
-        return 1
-
-    @torch.no_grad()
-    def solve(
-        self,
-        denoiser: Denoiser,
-        condition: Tensor,
-        noise: NoisePath,
-        guess: Tensor | None = None,
-        deadline: float = math.inf,
-    ) -> Solution:
-        """Samples `[B, …]` for conditions `[B, C]` on a noise path; a guess is of no use here.
-
-        All steps captured as one CUDA graph cannot be cut short: such a solve ends when it ends.
-        """
-        check_inputs(self.table, condition, noise)
-
-        def make(whole: bool) -> Pass:
-            if whole or not fuses(noise):
-                return Pass(self.table, denoiser, condition, noise, whole)
-            from paradp.sampler.cpu_rounds import FusedPass
-
-            return FusedPass(self.table, denoiser, condition, noise, whole)
-
-        return run(self, make, denoiser, condition, noise, deadline=deadline)
+from paradp.sampler.rounds.memory import copy
+from paradp.sampler.rounds.run import Rounds, Watch
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, outcome, predict
+from paradp.sampler.solvers.sequential import Sequential
+from paradp.sampler.table import Steps
 
 
 class Pass(Rounds):
     """All steps: one piece of work for a device."""
 
-    def __init__(self, table: StepTable, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
-        super().__init__(table, denoiser, condition, noise, whole)
+    def __init__(self, solver: Sequential, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
+        super().__init__(solver.table, denoiser, condition, noise, whole)
         self.noise = torch.empty_like(noise.steps.flatten(2))
         self.clean = torch.empty_like(self.noise)
         self.sample = torch.empty_like(self.noise[:, 0])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from paradp.sampler.windows import PerStep, Window
+from paradp.sampler.rounds.windows import PerStep, Window
 
 # Keeps the small systems solvable, relative to their size.
 REGULARISATION = 1e-6

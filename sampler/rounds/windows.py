@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from paradp.sampler.memory import copy, zeros
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.rounds import Rounds
+from paradp.sampler.rounds.memory import copy, zeros
+from paradp.sampler.rounds.run import Rounds
 from paradp.sampler.solution import Denoiser, predict
 from paradp.sampler.table import Steps, StepTable
 

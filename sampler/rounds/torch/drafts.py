@@ -9,8 +9,8 @@ from torch import Tensor
 
 from paradp.sampler.draft_model import DraftModel, Levels
 from paradp.sampler.options import SECANTS, Draft
+from paradp.sampler.rounds.windows import PerStep, Window
 from paradp.sampler.table import StepTable
-from paradp.sampler.windows import PerStep, Window
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paradp.sampler.scheduler_config import Schedule
+from paradp.sampler.schedules.settings import Schedule
 
 
 def grid(settings: Schedule, scheduler: Any, steps: int | None, timesteps: Sequence[int] | None) -> tuple[Tensor, Tensor]:

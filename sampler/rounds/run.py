@@ -4,14 +4,13 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from importlib.util import find_spec
 from threading import Lock
 
 import torch
 from torch import Tensor
 
-from paradp.sampler.memory import copy, shared
 from paradp.sampler.noise import NoisePath
+from paradp.sampler.rounds.memory import copy
 from paradp.sampler.solution import Denoiser, Solution
 from paradp.sampler.table import StepTable
 
@@ -95,11 +94,6 @@ class Graphs:
         rounds.clear()  # capturing, too, has made rounds
         rounds.load(condition, noise, guess)
         return rounds, advance
-
-
-def fuses(noise: NoisePath) -> bool:
-    """Whether `paradp.sampler.fused` can make the rounds: on a CPU, where numba is installed."""
-    return shared(noise.initial) and find_spec("numba") is not None
 
 
 def capture(launch: Callable[[], None], device: torch.device) -> Callable[[], None]:

@@ -1,11 +1,7 @@
 """The arithmetic of a round, compiled for the CPU.
 
-A round of PyTorch's operations, each on a few hundred numbers, takes as long as the network on a good engine; as loops it
-takes a tenth. The formulas are those of `drafts`, `speculative`, `picard` and `table`, which any device computes and a GPU
-captures; tests hold both to each other.
-
 B environments, T steps, windows of p steps, samples of D elements. The rows of all windows lie one after another, `[n, D]`,
-without gaps. `table` `[T, 7]` has the columns below.
+without gaps. `table` is `StepTable.columns`.
 """
 
 import math
@@ -13,7 +9,10 @@ import math
 import numpy as np
 from numba import njit
 
-A, C, R, D, SIGMA, FROM_STATE, FROM_PREDICTION = range(7)
+from paradp.sampler.table import Column
+
+A, C, R, D = (column.value for column in (Column.A, Column.C, Column.R, Column.D))
+SIGMA, FROM_STATE, FROM_PREDICTION = (column.value for column in (Column.SIGMA, Column.FROM_STATE, Column.FROM_PREDICTION))
 # Of what is kept for a step.
 PREDICTION, STATE, MOVED, CHANGED = range(4)
 

@@ -1,0 +1,60 @@
+"""The rows of all windows without gaps, in arrays that share their memory with tensors."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paradp.sampler.rounds.memory import gather, zeros
+from paradp.sampler.rounds.numba import loops
+from paradp.sampler.rounds.windows import WindowRounds
+from paradp.sampler.solution import predict
+from paradp.sampler.table import StepTable
+
+
+class FlatRows:
+    """The rows of all windows without gaps, for `loops`: its arrays share their memory with tensors.
+
+    Args:
+        rounds: whose windows these are.
+        buffers: how many buffers `[n, D]` there are; the first is for the states.
+    """
+
+    def __init__(self, rounds: WindowRounds, buffers: int):
+        most = len(rounds.base) * rounds.width
+        self._rounds = rounds
+        self._where = torch.zeros(3, most, dtype=torch.int64)
+        self._states = zeros((buffers, most, rounds.size), rounds.initial)
+        self._views: dict[int, tuple[Tensor, ...]] = {}
+        self._base, self._timesteps = arrays(rounds.base, rounds.table.timesteps)
+        self._ends = np.full_like(self._base, rounds.table.steps)
+        self._env, self._step, self._t = arrays(*self._where)
+        self.buffers = arrays(*self._states)
+        (self.table,) = arrays(rounds.table.columns)
+        self.bound = clip_bound(rounds.table)
+
+    def look(self, limit: np.ndarray | None = None) -> tuple[int, np.ndarray, np.ndarray]:
+        """How many rows the next round has, their environments and their steps; those from `limit` `[B]` on are left out."""
+        ends = self._ends if limit is None else limit
+        n = loops.look(self._base, ends, self._timesteps, self._rounds.width, self._env, self._step, self._t)
+        return n, self._env, self._step
+
+    def predict(self, n: int) -> np.ndarray:
+        """The network's predictions at the states of the first n rows, `[n, D]`."""
+        if n not in self._views:
+            self._views[n] = self._states[0, :n].view(n, *self._rounds.shape[1:]), *self._where[::2, :n]
+        x, env, t = self._views[n]
+        condition = self._rounds.condition
+        each = gather(condition, env) if len(condition) > 1 else condition.expand(n, -1)
+        return predict(self._rounds.denoiser, x, t, each).detach().numpy().reshape(n, -1)
+
+
+def arrays(*tensors: Tensor) -> list[np.ndarray]:
+    """Tensors as arrays that share their memory."""
+    return [tensor.numpy() for tensor in tensors]
+
+
+def clip_bound(table: StepTable) -> np.generic:
+    """The bound of |x̂0| as the loops take it."""
+    return table.columns.numpy().dtype.type(math.inf if table.clip is None else table.clip)
