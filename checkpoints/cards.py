@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paradp.policy.demonstrations import DemonstrationInfo
+from paradp.policy.data.demonstrations import DemonstrationInfo
 from paradp.policy.files.limits import CARD_BYTES
 from paradp.policy.files.reading import read_text
+from paradp.policy.learning.config import LearningConfig
 from paradp.policy.spec import PolicySpec
-from paradp.policy.training_config import LearningConfig
 from paradp.policy.wording import counted
 
 

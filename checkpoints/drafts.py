@@ -11,13 +11,21 @@ from typing import Literal
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from paradp.policy.draft_network import SHARE, DraftConfig, DraftNetwork, build_draft, draft_cost, draft_shapes, network_cost
-from paradp.policy.draft_training import DraftTraining
 from paradp.policy.files import write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES, WEIGHTS_BYTES
 from paradp.policy.files.reading import first_problem, read_object, sha256
 from paradp.policy.files.tensor_writing import write_tensors
 from paradp.policy.files.tensors import TensorFile
+from paradp.policy.learning.draft import DraftTraining
+from paradp.policy.networks.draft import (
+    SHARE,
+    DraftConfig,
+    DraftNetwork,
+    build_draft,
+    draft_cost,
+    draft_shapes,
+    network_cost,
+)
 from paradp.policy.spec import PolicySpec
 
 DOCUMENT, WEIGHTS = "draft.json", "draft.safetensors"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from paradp.checkpoints.finding import PRETRAINED
-from paradp.policy.autotune.candidates import EXACT, GENERAL_RULE, Candidates, general, within
 from paradp.policy.cache import cache_folder
+from paradp.policy.engines.autotune.candidates import EXACT, GENERAL_RULE, Candidates, general, within
 from paradp.policy.fidelity import FILE, Bounds, Fidelity
 from paradp.sampler import SamplerChoice
 

@@ -23,14 +23,14 @@ from paradp.checkpoints.drafts import read_draft
 from paradp.checkpoints.fidelity import candidates_for
 from paradp.checkpoints.finding import check_ours, find_checkpoint, old_name, put_back
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
-from paradp.policy.autotune.candidates import EXACT
+from paradp.policy.engines.autotune.candidates import EXACT
 from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
 from paradp.policy.files.reading import first_problem, read_bytes, read_object, read_text, read_validated, sha256
 from paradp.policy.files.tensor_writing import write_tensors
 from paradp.policy.files.tensors import TensorFile
 from paradp.policy.files.writing import link_target, naming_file
-from paradp.policy.networks import build_network, shapes_of
-from paradp.policy.training import TrainedPolicy
+from paradp.policy.learning.training import TrainedPolicy
+from paradp.policy.networks.building import build_network, shapes_of
 from paradp.sampler import SamplerChoice, Solver
 
 DEFAULT_SAMPLER = "auto"
@@ -136,8 +136,8 @@ def load_policy(
     Args:
         name_or_path: a pretrained policy's name or a checkpoint's directory.
         sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`; `auto` and `auto-fast` measure what is fastest,
-            once for each checkpoint, engine and batch, for some ten seconds: the logger `paradp.policy.autotune` warns as
-            it begins, and says at level INFO how far it is. `auto-fast` goes by what `paradp fidelity` measured.
+            once for each checkpoint, engine and batch: the logger `paradp.policy.engines.autotune` warns as it begins, and
+            says at level INFO how far it is. `auto-fast` goes by what `paradp fidelity` measured.
         device: where to compute.
         sha256: `checkpoint_digest` that the checkpoint must have, where a run must not go on with another.
         engine, precision: what computes the network; `auto` is the fastest that there is for the device.

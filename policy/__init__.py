@@ -5,31 +5,31 @@ from typing import TYPE_CHECKING
 from paradp.sampler.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from paradp.policy.autotune.planner import Planner
-    from paradp.policy.autotune.profile import Planned
     from paradp.policy.choices import EngineName, Precision
-    from paradp.policy.controller import Command, Controller, Hold, Replan
+    from paradp.policy.control.controller import Command, Controller, Hold, Replan
+    from paradp.policy.control.receding_horizon import Clock, RecedingHorizon, act_together
+    from paradp.policy.data.normalizer import Normalizer
     from paradp.policy.diffusion_policy import DiffusionPolicy, Plan
-    from paradp.policy.engines import Engine, build_engine, fastest_engine
-    from paradp.policy.normalizer import Normalizer
-    from paradp.policy.receding_horizon import Clock, RecedingHorizon, act_together
+    from paradp.policy.engines.autotune.planner import Planner
+    from paradp.policy.engines.autotune.profile import Planned
+    from paradp.policy.engines.building import Engine, build_engine, fastest_engine
+    from paradp.policy.networks.transformer import ConditionalTransformer, TransformerConfig
+    from paradp.policy.networks.unet import ConditionalUnet1D, UnetConfig
     from paradp.policy.spec import Horizons, PolicySpec
-    from paradp.policy.transformer import ConditionalTransformer, TransformerConfig
-    from paradp.policy.unet import ConditionalUnet1D, UnetConfig
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
         {
             "choices": "EngineName Precision",
-            "controller": "Command Controller Hold Replan",
+            "control.controller": "Command Controller Hold Replan",
             "diffusion_policy": "DiffusionPolicy Plan",
-            "engines": "Engine build_engine fastest_engine",
-            "normalizer": "Normalizer",
-            "autotune.planner": "Planner",
-            "autotune.profile": "Planned",
-            "receding_horizon": "Clock RecedingHorizon act_together",
+            "engines.building": "Engine build_engine fastest_engine",
+            "data.normalizer": "Normalizer",
+            "engines.autotune.planner": "Planner",
+            "engines.autotune.profile": "Planned",
+            "control.receding_horizon": "Clock RecedingHorizon act_together",
             "spec": "Horizons PolicySpec",
-            "transformer": "ConditionalTransformer TransformerConfig",
-            "unet": "ConditionalUnet1D UnetConfig",
+            "networks.transformer": "ConditionalTransformer TransformerConfig",
+            "networks.unet": "ConditionalUnet1D UnetConfig",
         },
     )

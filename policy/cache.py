@@ -5,7 +5,7 @@ import inspect
 import os
 from pathlib import Path
 
-from paradp.policy.conditional import ConditionalNetwork
+from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.spec import PolicySpec
 
 

@@ -7,5 +7,5 @@ EngineName = Literal["auto", "eager", "compiled", "openvino", "cuda-graph"]
 Precision = Literal["fp32", "bf16"]
 # How a chunk joins the one before it, see `paradp.policy.joining`.
 Joining = Literal["replace", "blend", "inpaint"]
-# What happens when a chunk is not there in time, see `paradp.policy.asynchronous`.
+# What happens when a chunk is not there in time, see `paradp.policy.control.asynchronous`.
 Late = Literal["hold", "continue-chunk", "stop"]

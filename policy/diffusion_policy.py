@@ -10,15 +10,15 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from paradp.policy.autotune.profile import Planned
-from paradp.policy.conditional import ConditionalNetwork
-from paradp.policy.draft_network import DraftNetwork
-from paradp.policy.engines import Engine
+from paradp.policy.data.normalizer import Normalizer
+from paradp.policy.engines.autotune.profile import Planned
+from paradp.policy.engines.building import Engine
+from paradp.policy.engines.pytorch import EagerEngine
+from paradp.policy.engines.timing import wait_for
 from paradp.policy.joining import Inpainting
-from paradp.policy.normalizer import Normalizer
+from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.networks.draft import DraftNetwork
 from paradp.policy.spec import PolicySpec
-from paradp.policy.timing import wait_for
-from paradp.policy.torch_engines import EagerEngine
 from paradp.sampler import Denoiser, NoisePath, Solver, SolverStats, Status
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paradp.policy.engines import Engine
+from paradp.policy.engines.building import Engine
 from paradp.sampler import Graphs, StepTable
 
 

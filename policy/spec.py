@@ -9,9 +9,9 @@ from pydantic import Field
 
 from paradp.policy.errors import SettingError
 from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED, within
+from paradp.policy.networks.transformer import TransformerConfig
+from paradp.policy.networks.unet import UnetConfig
 from paradp.policy.quantities import check_quantities
-from paradp.policy.transformer import TransformerConfig
-from paradp.policy.unet import UnetConfig
 from paradp.sampler.options import MOST_TIMESTEPS, Process
 
 NetworkConfig = Annotated[UnetConfig | TransformerConfig, Field(discriminator="kind")]

@@ -37,7 +37,7 @@ class Caption:
 
 
 class ChunkStrip:
-    """Which action of which chunk a film is at, counted from the steps as `paradp.policy.chunks` counts them."""
+    """Which action of which chunk a film is at, counted from the steps as `paradp.policy.control.chunks` counts them."""
 
     def __init__(self) -> None:
         self.replan: Replan | None = None

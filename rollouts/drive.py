@@ -7,8 +7,8 @@ from time import perf_counter
 import numpy as np
 
 from paradp.policy import Command
+from paradp.policy.control.safety import SafeController, SafetyLimits, SafetyReport
 from paradp.policy.processes import spare_garbage_collection
-from paradp.policy.safety import SafeController, SafetyLimits, SafetyReport
 from paradp.rollouts.robot import Report, SimulatedRobot
 from paradp.rollouts.timeline import LOOP, ROBOT, Timeline
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from paradp.policy import DiffusionPolicy
-from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.fidelity import Interval, StepsFidelity
 from paradp.policy.spec import PolicySpec
 from paradp.rollouts.plans import Report, draw_plans, in_batches, plan_noise

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task
-from paradp.policy.controller import Command
+from paradp.policy.control.controller import Command
 from paradp.policy.observations import Observation
 from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.environments import Scenery, make_envs

@@ -205,7 +205,7 @@ class SamplerChoice:
 
     @property
     def measured(self) -> bool:
-        """Whether it stands for whichever sampler is measured to be fastest (`paradp.policy.autotune`)."""
+        """Whether it stands for whichever sampler is measured to be fastest (`paradp.policy.engines.autotune`)."""
         return SAMPLERS[self.family].measured
 
     @property

@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from paradp.policy import Precision
-from paradp.policy.conditional import ConditionalNetwork
+from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.sampler import Denoiser, Graphs, NoisePath, Solution, SolverStats, StepTable
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from paradp.policy import DiffusionPolicy
-    from paradp.policy.autotune.candidates import Candidates
+    from paradp.policy.engines.autotune.candidates import Candidates
     from paradp.sampler import SamplerChoice
     from paradp.scripts.floor import Floor
     from paradp.scripts.planning_time import BenchRow

@@ -242,7 +242,7 @@ class _Shown(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
             say(record.getMessage())
-        elif record.name == "paradp.policy.autotune" and self.show is not None:
+        elif record.name == "paradp.policy.engines.autotune" and self.show is not None:
             self.show(_with_bar(record))
 
 

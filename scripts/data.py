@@ -18,7 +18,7 @@ from paradp.scripts.lists import Words
 from paradp.scripts.places import check_file, check_new
 
 if TYPE_CHECKING:
-    from paradp.policy.demonstrations import Demonstrations
+    from paradp.policy.data.demonstrations import Demonstrations
     from paradp.rollouts.imports.recordings import RecordedFile
 
 ACTIONS = "actions"  # robomimic's and robosuite's name for them
@@ -107,7 +107,7 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
     control_hz: float | None
     if path.is_dir():
         with loading("what reads demonstrations"):
-            from paradp.policy.demonstrations import Demonstrations
+            from paradp.policy.data.demonstrations import Demonstrations
         there = Demonstrations.open(path)
         ends, arrays = _ours(there)
         parts, control_hz = there.info.action, there.info.control_hz

@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from paradp.checkpoints.finding import find_checkpoint
-from paradp.policy.training_config import DistillationConfig
+from paradp.policy.learning.config import DistillationConfig
 from paradp.scripts.console import loading, say
 from paradp.scripts.places import check_folder
 from paradp.scripts.train import Flag, Unchecked, asked_for, check_data, check_task, follow, run_digest
@@ -57,9 +57,9 @@ def distill(
         check_folder(out)
     with loading("PyTorch"):
         from paradp.checkpoints import load_trained
-        from paradp.policy.demonstrations import Demonstrations
-        from paradp.policy.distillation import distill as run
-        from paradp.policy.distillation import student_schedule
+        from paradp.policy.data.demonstrations import Demonstrations
+        from paradp.policy.learning.distillation import distill as run
+        from paradp.policy.learning.distillation import student_schedule
     teacher = load_trained(teacher_path)
     try:
         student_schedule(teacher.spec.schedule)

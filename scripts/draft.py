@@ -47,8 +47,8 @@ def train(
         check_data(data, policy)
     with loading("PyTorch"):
         from paradp.checkpoints import checkpoint_digest, load_policy, write_draft
-        from paradp.policy.draft_network import draft_config, draft_cost, network_cost
-        from paradp.policy.draft_training import train_draft
+        from paradp.policy.learning.draft import train_draft
+        from paradp.policy.networks.draft import draft_config, draft_cost, network_cost
     digest = checkpoint_digest(path)
     loaded = load_policy(path, "ddpm", device, digest)
     spec, config = loaded.spec, draft_config(loaded.spec)
@@ -83,8 +83,8 @@ def _of_expert(spec: "PolicySpec") -> "np.ndarray":
 
 def _of_demonstrations(path: Path, spec: "PolicySpec") -> "np.ndarray":
     """Histories `[N, To, O]` from demonstrations of the policy's observations."""
-    from paradp.policy.demonstrations import Demonstrations
-    from paradp.policy.windows import cut_windows
+    from paradp.policy.data.demonstrations import Demonstrations
+    from paradp.policy.data.windows import cut_windows
 
     demonstrations = Demonstrations.open(path)
     if list(demonstrations.info.observation.items()) != list(spec.observation.items()):

@@ -22,7 +22,7 @@ from paradp.scripts.serve import check_remote, remote
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from paradp.policy.sources import PlanSource
+    from paradp.policy.control.sources import PlanSource
     from paradp.policy.spec import Interface
     from paradp.rollouts.drive import Driven
 
@@ -99,9 +99,9 @@ def drive(
         check_file(trace, "--trace")
     with loading():
         from paradp.checkpoints import load_policy, read_info
-        from paradp.policy.asynchronous import AsyncController
+        from paradp.policy.control.asynchronous import AsyncController
+        from paradp.policy.control.safety import SafeController, SafetyLimits
         from paradp.policy.files import OutputLock, write_whole
-        from paradp.policy.safety import SafeController, SafetyLimits
         from paradp.rollouts.drive import Driven
         from paradp.rollouts.drive import drive as run
         from paradp.rollouts.environments import Scenery, check_fits
@@ -152,7 +152,7 @@ def _preparing(server: str | None, plans: str, measured: bool) -> str:
 
 def _source(server: str | None, ca: Path | None, plans: str, load: Callable, threads: int) -> "PlanSource":
     from paradp.checkpoints import read_info
-    from paradp.policy.sources import InProcess, InThread
+    from paradp.policy.control.sources import InProcess, InThread
 
     if server is not None:
         return remote(server, ca)
@@ -162,7 +162,7 @@ def _source(server: str | None, ca: Path | None, plans: str, load: Callable, thr
 
 
 def _say_plans(source: "PlanSource", sampler: str, seconds: float) -> None:
-    from paradp.policy.sources import InProcess, InThread
+    from paradp.policy.control.sources import InProcess, InThread
 
     if isinstance(source, InProcess | InThread) and (chosen := source.chosen()):
         say(f"{sampler} is {chosen}")

@@ -116,7 +116,7 @@ def _target(path: Path, digest: str) -> Path:
 
 
 def _recorded(data: Path, spec: "PolicySpec", number: int, seed: int) -> "Observations":
-    from paradp.policy.demonstrations import Demonstrations
+    from paradp.policy.data.demonstrations import Demonstrations
     from paradp.rollouts.fidelity import recorded_observations
     from paradp.scripts.train import check_data
 

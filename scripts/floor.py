@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from paradp.policy import DiffusionPolicy, Precision
-from paradp.policy.timing import timed
+from paradp.policy.engines.timing import timed
 
 
 @dataclass(frozen=True)

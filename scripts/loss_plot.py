@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from paradp.policy.metrics_log import read_metrics
+from paradp.policy.learning.metrics_log import read_metrics
 from paradp.scripts.canvas import panels, save
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from paradp.policy import DiffusionPolicy, Engine, EngineName, Planner, Precision, build_engine
-from paradp.policy.autotune.candidates import Candidates, by_rule
-from paradp.policy.timing import time_call, wait_for
+from paradp.policy.engines.autotune.candidates import Candidates, by_rule
+from paradp.policy.engines.timing import time_call, wait_for
 from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver
 from paradp.scripts.baselines import PlainNetwork, PublishedParaDDPM, UsualLoop
 

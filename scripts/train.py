@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 import tyro
 
 from paradp.checkpoints.finding import find_checkpoint
-from paradp.policy.training_config import LearningConfig, TrainingConfig
+from paradp.policy.learning.config import LearningConfig, TrainingConfig
 from paradp.policy.wording import counted
 from paradp.rollouts.machine import hardware
 from paradp.scripts.call import TaskName
@@ -21,9 +21,9 @@ from paradp.scripts.lists import listed
 from paradp.scripts.places import check_folder
 
 if TYPE_CHECKING:
-    from paradp.policy.arithmetic import Arithmetic
-    from paradp.policy.demonstrations import Demonstrations
-    from paradp.policy.training import TrainedPolicy
+    from paradp.policy.data.demonstrations import Demonstrations
+    from paradp.policy.learning.arithmetic import Arithmetic
+    from paradp.policy.learning.training import TrainedPolicy
 
 
 Config = TypeVar("Config", bound=LearningConfig)
@@ -89,7 +89,7 @@ def train(
         check_folder(out)
     start_from = None if init is None else find_checkpoint(init)
     with loading("PyTorch"):
-        from paradp.policy.demonstrations import Demonstrations
+        from paradp.policy.data.demonstrations import Demonstrations
     training = config.checked(TrainingConfig)
     demonstrations = Demonstrations.open(path)
     check_task(demonstrations, task)
@@ -97,7 +97,7 @@ def train(
         out = Path("runs/train") / f"{task}-{run_digest(demonstrations, training, start_from)}"
         say(f"writing to {out}")
     from paradp.checkpoints import load_trained
-    from paradp.policy.training import train as run
+    from paradp.policy.learning.training import train as run
 
     learn = partial(run, init=load_trained(start_from) if start_from else None)
     follow(learn, demonstrations, training, out, start_from, half)
@@ -154,7 +154,7 @@ def follow(
     """Carries out a training and says how far it is; writes its card and its picture with every checkpoint.
 
     Args:
-        learn: `paradp.policy.training.train` or one like it.
+        learn: `paradp.policy.learning.training.train` or one like it.
         demonstrations, config, out: what `learn` is called with.
         earlier: the checkpoint that training starts from, or that is distilled.
         half: store weights in half precision.
@@ -214,7 +214,7 @@ def _took(metrics: Path) -> str:
     """How long the training took up to its last log, over all of its processes, and on what."""
     import torch
 
-    from paradp.policy.metrics_log import read_metrics
+    from paradp.policy.learning.metrics_log import read_metrics
 
     logged = read_metrics(metrics)
     if not logged:

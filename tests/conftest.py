@@ -8,9 +8,9 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from paradp.policy import Normalizer, PolicySpec, UnetConfig
-from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
-from paradp.policy.networks import build_network
-from paradp.policy.training import TrainedPolicy, spec_for
+from paradp.policy.data.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.policy.learning.training import TrainedPolicy, spec_for
+from paradp.policy.networks.building import build_network
 
 # How long an example takes is the machine's affair.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

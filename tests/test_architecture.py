@@ -67,6 +67,25 @@ def test_settings_and_rounds_of_a_solver_do_not_import_each_other(wing):
             assert not any(inside == no or inside.startswith(f"{no}.") for no in SAMPLER_MAY_NOT[wing]), f"{path}: {name}"
 
 
+# Of policy/: which wings one may import besides the files beside them. Serving stands on top, the files of others at the bottom.
+POLICY_MAY = {
+    "files": set(),
+    "networks": {"files"},
+    "data": {"files"},
+    "engines": {"files", "networks"},
+    "learning": {"files", "networks", "data", "engines"},
+    "control": {"files", "engines"},
+    "serving": {"files", "control"},
+}
+
+
+@pytest.mark.parametrize("wing", POLICY_MAY)
+def test_wings_of_a_policy_import_those_below_them(wing):
+    for path in (ROOT / "policy" / wing).rglob("*.py"):
+        wings = {name.split(".")[2] for name in imported(path) if name.startswith("paradp.policy.")} & POLICY_MAY.keys()
+        assert wings - {wing} <= POLICY_MAY[wing], path
+
+
 def module_graph(room: str) -> dict[str, set[str]]:
     """Of every module of a room the others of it that it imports, wherever in it."""
     names = {
@@ -75,9 +94,10 @@ def module_graph(room: str) -> dict[str, set[str]]:
     return {name: {other for other in imported(path) if other in names} for name, path in names.items()}
 
 
-def test_no_module_of_the_sampler_imports_itself_by_way_of_others():
-    graph = module_graph("sampler")
-    assert len(graph) > 20
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_no_module_imports_itself_by_way_of_others(room):
+    graph = module_graph(room)
+    assert len(graph) > 5
     tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the modules
 
 
@@ -89,7 +109,7 @@ def test_thinking_needs_no_simulator(room):
         "for name in ('robosuite', 'mujoco', 'gymnasium'): sys.modules[name] = None\n"
         f"import paradp.{room} as room\n"
         "for name in room.__all__: getattr(room, name)\n"  # packages import what they export when it is first used
-        "import paradp.sampler.names, paradp.policy.controller\n"
+        "import paradp.sampler.names, paradp.policy.control.controller\n"
         "print('ok')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

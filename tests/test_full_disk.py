@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError
 
 from paradp.checkpoints import load_trained, save_checkpoint
-from paradp.policy.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.data.demonstrations import DemonstrationEpisode, Demonstrations
 from paradp.policy.files import tensor_writing
-from paradp.policy.training import TrainingConfig, train
+from paradp.policy.learning.training import TrainingConfig, train
 from paradp.rollouts.directory import RunDirectory
 from paradp.rollouts.records import Episode, StepRecord
 

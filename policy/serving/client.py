@@ -14,9 +14,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection, connect
 
-from paradp.policy.asynchronous import AsyncController
 from paradp.policy.choices import Joining, Late
-from paradp.policy.controller import Hold
+from paradp.policy.control.asynchronous import AsyncController
+from paradp.policy.control.controller import Hold
 from paradp.policy.errors import described, printable
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.serving.addresses import check_api_key, check_url

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
+from paradp.policy.control.sources import blank_request
 from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.requests import PlanRequest, plan_together
 from paradp.policy.serving.addresses import cannot_listen, listenable
@@ -28,7 +29,6 @@ from paradp.policy.serving.connections import cut_off_who_does_not_read, send, w
 from paradp.policy.serving.metrics import Metrics
 from paradp.policy.serving.sessions import Session
 from paradp.policy.serving.wire import pack
-from paradp.policy.sources import blank_request
 
 _LOG = logging.getLogger(__name__)
 # For the answers to what was accepted before a shutdown, and then for the clients to go.

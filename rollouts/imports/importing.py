@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task
-from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.policy.data.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
 from paradp.policy.files import OutputLock
 from paradp.rollouts.imports.conventions import convention_of
 from paradp.rollouts.imports.defects import defects

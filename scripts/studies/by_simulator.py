@@ -13,7 +13,7 @@ from statistics import median
 import numpy as np
 
 from paradp.envs.simulators import COMPILED, ORIGINAL, VARIABLE
-from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.files.tables import read_table
 from paradp.scripts.studies.turns import Ratio
 

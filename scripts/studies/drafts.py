@@ -12,8 +12,8 @@ from torch import Tensor
 from paradp.checkpoints import checkpoint_digest, find_checkpoint, load_policy, read_draft, read_draft_info, write_draft
 from paradp.checkpoints.drafts import DOCUMENT
 from paradp.policy import DiffusionPolicy
-from paradp.policy.draft_network import DraftNetwork, draft_cost, network_cost
-from paradp.policy.draft_training import train_draft
+from paradp.policy.learning.draft import train_draft
+from paradp.policy.networks.draft import DraftNetwork, draft_cost, network_cost
 from paradp.sampler import NoisePath, SamplerChoice, Speculative
 from paradp.sampler.rounds.torch.drafts import Guess, Guesses, Recalled, corrected
 from paradp.sampler.rounds.torch.speculative import Speculation

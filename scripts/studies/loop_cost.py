@@ -10,7 +10,7 @@ import torch
 
 from paradp.checkpoints import load_policy
 from paradp.policy import DiffusionPolicy, EngineName, RecedingHorizon
-from paradp.policy.timing import time_call
+from paradp.policy.engines.timing import time_call
 from paradp.rollouts import run_episodes
 from paradp.rollouts.environments import Scenery, make_envs
 from paradp.rollouts.overhead import Overhead, measure_overhead

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.checkpoints.cards import read_trainings
 from paradp.policy import DiffusionPolicy
-from paradp.policy.metrics_log import read_metrics
+from paradp.policy.learning.metrics_log import read_metrics
 from paradp.policy.wording import counted
 from paradp.rollouts.comparison import interval
 from paradp.rollouts.fidelity import compare

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from paradp.checkpoints import load_policy, read_info
-from paradp.policy.metrics_log import read_metrics
+from paradp.policy.learning.metrics_log import read_metrics
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS

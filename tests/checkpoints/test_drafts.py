@@ -19,8 +19,8 @@ from paradp.checkpoints import (
     save_checkpoint,
     write_draft,
 )
-from paradp.policy.draft_network import SHARE, DraftConfig, build_draft, draft_config, draft_cost, network_cost
-from paradp.policy.draft_training import DraftTraining, train_draft
+from paradp.policy.learning.draft import DraftTraining, train_draft
+from paradp.policy.networks.draft import SHARE, DraftConfig, build_draft, draft_config, draft_cost, network_cost
 from paradp.sampler import NoisePath, SamplerChoice, Speculative
 
 TRAINED = "speculative-ddpm:window=20:draft=trained"

@@ -6,8 +6,8 @@ import pytest
 
 from paradp.checkpoints import checkpoint_digest, load_policy, save_checkpoint
 from paradp.checkpoints.fidelity import cached_file, candidates_for
-from paradp.policy.autotune import candidates, planner
-from paradp.policy.autotune.candidates import EXACT, GENERAL_RULE
+from paradp.policy.engines.autotune import candidates, planner
+from paradp.policy.engines.autotune.candidates import EXACT, GENERAL_RULE
 from paradp.policy.fidelity import Fidelity, Interval, StepsFidelity
 from paradp.sampler import SamplerChoice
 

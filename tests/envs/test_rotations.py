@@ -8,8 +8,8 @@ from paradp.checkpoints import find_checkpoint, read_info
 from paradp.envs import ACTION_CONVENTIONS
 from paradp.envs.rotations import check_rotation_6d, matrix_to_rotation_6d, rotvec_to_matrix
 from paradp.policy import Command
+from paradp.policy.control.safety import SafeController, SafetyLimits, StopReason
 from paradp.policy.rotations import check_rotation
-from paradp.policy.safety import SafeController, SafetyLimits, StopReason
 
 ROW = np.array([0.6, 0.3, -0.5], np.float32)
 NONE = {

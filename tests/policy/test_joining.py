@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from paradp.policy import DiffusionPolicy
+from paradp.policy.engines.pytorch import EagerEngine
 from paradp.policy.joining import Inpainting, blended, soft_mask
-from paradp.policy.torch_engines import EagerEngine
 from paradp.sampler import (
     NoisePath,
     Picard,

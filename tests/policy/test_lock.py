@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, Timeout
 
-from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.files import OutputLock, lock, refuse_filled
 
 # Holds a lock, and starts a process that outlives it.

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paradp.policy.controller import Replan
+from paradp.policy.control.controller import Replan
 from paradp.policy.files.limits import MOST_STEPS
 from paradp.rollouts.clocks import ClockChoice
 from paradp.rollouts.comparison import compare

@@ -10,7 +10,7 @@ import pytest
 
 from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy import Command
-from paradp.policy.safety import SafeController, SafetyLimits, StopReason
+from paradp.policy.control.safety import SafeController, SafetyLimits, StopReason
 from paradp.rollouts.drive import Driven, drive
 from paradp.rollouts.environments import Scenery
 from paradp.rollouts.robot import COMMAND_SHARE, SimulatedRobot

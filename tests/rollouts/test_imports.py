@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from paradp.envs import TASKS
 from paradp.envs.rotations import rotation_6d_to_matrix
-from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
 from paradp.rollouts.imports.defects import remarks
 from paradp.rollouts.imports.fitting import misfits, untold
 from paradp.rollouts.imports.importing import import_file

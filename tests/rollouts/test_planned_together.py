@@ -11,8 +11,8 @@ import torch
 
 from paradp.checkpoints import find_checkpoint, read_info, save_checkpoint
 from paradp.policy import Normalizer, UnetConfig
-from paradp.policy.networks import build_network
-from paradp.policy.training import TrainedPolicy
+from paradp.policy.learning.training import TrainedPolicy
+from paradp.policy.networks.building import build_network
 from paradp.rollouts import RolloutConfig
 from paradp.rollouts.workplace import Workplace
 from paradp.sampler import SamplerChoice

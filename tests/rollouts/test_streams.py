@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from paradp.envs import TASKS
-from paradp.policy.asynchronous import AsyncController
+from paradp.policy.control.asynchronous import AsyncController
 from paradp.rollouts.clocks import ClockChoice
 from paradp.rollouts.environments import Scenery
 from paradp.sampler.streams import stream

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from paradp.checkpoints import find_checkpoint
-from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.files.lock import LOCK_NAME
-from paradp.policy.training import TrainingConfig, train
+from paradp.policy.learning.training import TrainingConfig, train
 from paradp.rollouts import RolloutConfig, rollout
 from paradp.rollouts.backends import InProcess, Local
 from paradp.rollouts.collect import collect

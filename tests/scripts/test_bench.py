@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from paradp.policy import DiffusionPolicy
-from paradp.policy.autotune import candidates, planner
-from paradp.policy.torch_engines import EagerEngine
+from paradp.policy.engines.autotune import candidates, planner
+from paradp.policy.engines.pytorch import EagerEngine
 from paradp.sampler import NoisePath, Picard, Sequential, step_table
 from paradp.scripts import floor as floors
 from paradp.scripts.baselines import PlainNetwork, PublishedParaDDPM, UsualLoop

@@ -20,9 +20,9 @@ import torch
 
 from paradp.checkpoints import find_checkpoint, read_info, save_checkpoint
 from paradp.policy import Normalizer, UnetConfig
-from paradp.policy.demonstrations import DemonstrationEpisode, Demonstrations
-from paradp.policy.networks import build_network
-from paradp.policy.training import TrainedPolicy
+from paradp.policy.data.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.learning.training import TrainedPolicy
+from paradp.policy.networks.building import build_network
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
 from paradp.scripts.main import main
 

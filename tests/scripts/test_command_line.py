@@ -20,8 +20,8 @@ import pandas as pd
 import pytest
 
 from paradp.checkpoints import find_checkpoint
-from paradp.policy.autotune import candidates, planner
-from paradp.policy.demonstrations import Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.engines.autotune import candidates, planner
 from paradp.rollouts import Summary
 from paradp.sampler import sampler_names
 from paradp.scripts.main import main

@@ -9,8 +9,8 @@ import pytest
 
 from paradp.checkpoints.cards import ModelCard, read_trainings
 from paradp.envs import ACTION_CONVENTIONS, find_task
-from paradp.policy.demonstrations import DemonstrationEpisode, Demonstrations
-from paradp.policy.training_config import TrainingConfig
+from paradp.policy.data.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.learning.config import TrainingConfig
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
 from paradp.scripts.console import console
 from paradp.scripts.drive import _preparing

@@ -9,9 +9,9 @@ import pytest
 
 from paradp.policy.errors import SettingError
 from paradp.policy.identity import changed, differences
+from paradp.policy.learning.config import _LIMITS, DistillationConfig, TrainingConfig
 from paradp.policy.serving import ServerConfig
 from paradp.policy.spec import Horizons
-from paradp.policy.training_config import _LIMITS, DistillationConfig, TrainingConfig
 from paradp.rollouts.config import RolloutConfig
 from paradp.sampler import SamplerChoice
 from paradp.scripts import call

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from paradp.checkpoints import find_checkpoint
-from paradp.policy.autotune import candidates
+from paradp.policy.engines.autotune import candidates
 from paradp.rollouts import RolloutConfig
 from paradp.rollouts.evaluation import Grid, cell_folder, evaluate
 from paradp.rollouts.statistics import Estimate

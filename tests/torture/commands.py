@@ -100,7 +100,7 @@ def compare(command: Command, out: Path, expected: Outcome, tally: Tally, when: 
 def _collected(out: Path) -> Outcome:
     import numpy as np
 
-    from paradp.policy.demonstrations import Demonstrations
+    from paradp.policy.data.demonstrations import Demonstrations
 
     there = Demonstrations.open(out)
     both = np.concatenate([there.observations(), there.actions()], axis=1)
@@ -109,7 +109,7 @@ def _collected(out: Path) -> Outcome:
 
 
 def _collected_keys(out: Path) -> list[str]:
-    from paradp.policy.demonstrations import Demonstrations
+    from paradp.policy.data.demonstrations import Demonstrations
 
     return [f"seed {seed}" for seed in Demonstrations.open(out).seeds]
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from paradp.checkpoints import load_policy, read_info
 from paradp.envs import ACTION_CONVENTIONS
-from paradp.policy.asynchronous import AsyncController
+from paradp.policy.control.asynchronous import AsyncController
+from paradp.policy.control.safety import SafeController, SafetyLimits
+from paradp.policy.control.sources import InProcess
 from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.requests import Chunk
-from paradp.policy.safety import SafeController, SafetyLimits
-from paradp.policy.sources import InProcess
 from paradp.policy.spec import Horizons, Interface
 from torture.amounts import Amounts
 from torture.tally import Tally

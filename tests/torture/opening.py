@@ -34,9 +34,9 @@ def _import_all() -> None:
     import pyarrow.parquet  # noqa: F401
     import torch
 
-    import paradp.policy.autotune.profile
-    import paradp.policy.demonstrations
-    import paradp.policy.training
+    import paradp.policy.data.demonstrations
+    import paradp.policy.engines.autotune.profile
+    import paradp.policy.learning.training
     import paradp.rollouts.evaluation
     import paradp.rollouts.imports.defects
     import paradp.rollouts.imports.recordings  # noqa: F401

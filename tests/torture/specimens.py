@@ -41,7 +41,7 @@ def _copied(source: Callable[[World], Path]) -> Callable[[World, Path], None]:
 
 
 def _open_demonstrations(world: World, path: Path) -> list[np.ndarray]:
-    from paradp.policy.demonstrations import Demonstrations
+    from paradp.policy.data.demonstrations import Demonstrations
 
     there = Demonstrations.open(path)
     return [there.observations(), there.actions(), there.seeds, there.largest_step()]
@@ -146,8 +146,8 @@ def _make_lines(world: World, path: Path) -> None:
 
 def _open_training(world: World, path: Path) -> list[np.ndarray]:
     """Goes on with a training that has one step left."""
-    from paradp.policy.demonstrations import Demonstrations
-    from paradp.policy.training import train
+    from paradp.policy.data.demonstrations import Demonstrations
+    from paradp.policy.learning.training import train
 
     trained = train(Demonstrations.open(world.demonstrations), _training(3), path, lambda trained, path: None)
     return [parameter.detach().numpy() for parameter in trained.network.parameters()]
@@ -155,8 +155,8 @@ def _open_training(world: World, path: Path) -> list[np.ndarray]:
 
 def _make_training(world: World, path: Path) -> None:
     """One that was killed after two of three steps."""
-    from paradp.policy.demonstrations import Demonstrations
-    from paradp.policy.training import train
+    from paradp.policy.data.demonstrations import Demonstrations
+    from paradp.policy.learning.training import train
 
     class Killed(Exception):
         pass
@@ -170,20 +170,20 @@ def _make_training(world: World, path: Path) -> None:
 
 
 def _training(steps: int) -> Any:
-    from paradp.policy.training import TrainingConfig
+    from paradp.policy.learning.training import TrainingConfig
 
     return TrainingConfig(steps=steps, batch_size=8, channels=(8, 16), bf16=False, save_every=2, log_every=1)
 
 
 def _make_profile(world: World, path: Path) -> None:
-    from paradp.policy.autotune.profile import Planned, Profile, Trial
+    from paradp.policy.engines.autotune.profile import Planned, Profile, Trial
 
     planned = {"ddpm, batch 1": Planned("ddpm", 1, {"ddpm": 0.1})}
     Profile({1: 0.001, 8: 0.002}, {"ddpm": Trial([100], 1.0)}, planned).write(path)
 
 
 def _open_profile(world: World, path: Path) -> list[np.ndarray]:
-    from paradp.policy.autotune.profile import Profile
+    from paradp.policy.engines.autotune.profile import Profile
 
     Profile.read(path)
     return []

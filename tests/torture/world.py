@@ -43,8 +43,8 @@ class World:
 def build(root: Path) -> None:
     """Makes the demonstrations and the policy."""
     from paradp.checkpoints import save_checkpoint
-    from paradp.policy.demonstrations import Demonstrations
-    from paradp.policy.training import TrainingConfig, train
+    from paradp.policy.data.demonstrations import Demonstrations
+    from paradp.policy.learning.training import TrainingConfig, train
     from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
 
     world = World.at(root)
@@ -59,7 +59,7 @@ def build(root: Path) -> None:
 
 def straight_push(seed: int, steps: int = 40) -> Any:
     """A demonstration in which the pusher moves along a line, and the block stays."""
-    from paradp.policy.demonstrations import DemonstrationEpisode
+    from paradp.policy.data.demonstrations import DemonstrationEpisode
 
     begin, end = np.random.default_rng(seed).uniform(50, 450, (2, 2))
     way = np.linspace(begin, end, steps).astype(np.float32)

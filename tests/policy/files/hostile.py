@@ -284,14 +284,14 @@ kind("table: a list of 8e6 equal numbers", read_latencies)(table(lambda: [[0.0] 
 
 
 def open_demonstrations(path: Path) -> object:
-    from paradp.policy.demonstrations import Demonstrations
+    from paradp.policy.data.demonstrations import Demonstrations
 
     there = Demonstrations.open(path)
     return there.observations(), there.actions()
 
 
 def demonstrations(path: Path) -> None:
-    from paradp.policy.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+    from paradp.policy.data.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
 
     there = Demonstrations.open_or_create(path, DemonstrationInfo(**INFO))
     for seed in range(3):

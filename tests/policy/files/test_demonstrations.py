@@ -14,10 +14,10 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paradp.policy import demonstrations
-from paradp.policy.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.data import demonstrations
+from paradp.policy.data.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.data.windows import cut_windows
 from paradp.policy.spec import Horizons
-from paradp.policy.windows import cut_windows
 
 KEYS = [
     "action",
@@ -195,7 +195,7 @@ def test_files_are_opened_without_h5py_zarr_and_pyarrow():
     program = (
         "import sys\n"
         "for name in ('h5py', 'zarr', 'pyarrow', 'numcodecs'): sys.modules[name] = None\n"
-        "import paradp.policy.demonstrations, paradp.policy.training, paradp.checkpoints\n"
+        "import paradp.policy.data.demonstrations, paradp.policy.learning.training, paradp.checkpoints\n"
         "import paradp.policy.files.hdf5, paradp.policy.files.tables, paradp.policy.files.zarr_store\n"
         "print('ok')"
     )

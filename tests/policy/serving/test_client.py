@@ -10,11 +10,11 @@ import venv
 import numpy as np
 import pytest
 
-from paradp.policy.asynchronous import AsyncController
+from paradp.policy.control.asynchronous import AsyncController
+from paradp.policy.control.sources import InThread
 from paradp.policy.requests import PlanRequest, plan_together
 from paradp.policy.serving import Remote, RemoteController
 from paradp.policy.serving import server as server_module
-from paradp.policy.sources import InThread
 
 
 def hold(last, observation):

@@ -1,0 +1,123 @@
+"""Receding horizon: a loop that plans as its robot needs it, several robots together."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from paradp.policy.choices import Joining
+from paradp.policy.control.controller import Command, Hold, Replan
+from paradp.policy.control.follower import ChunkFollower
+from paradp.policy.diffusion_policy import DiffusionPolicy
+from paradp.policy.observations import Observation
+from paradp.policy.requests import Chunk, plan_each
+from paradp.sampler.noise import noise_generator
+
+
+class Clock(Protocol):
+    """Says how late a chunk is; a loop whose time stands still while the policy thinks needs none."""
+
+    def reset(self, seed: int | None) -> None: ...
+
+    def lateness(self, seconds: float) -> int:
+        """Control steps that pass while a plan of so many seconds is made."""
+        ...
+
+
+class RecedingHorizon:
+    """Executes Ta actions of each plan, then plans again from the last To observations.
+
+    Args:
+        policy: plans the chunks; several controllers may share it.
+        seed: of the policy's noise until `reset` gives another.
+        execute: Ta; the checkpoint's own by default.
+        ahead: ask for the next chunk before Ta actions are executed, as early as the last one was late.
+        joining: how a chunk joins the one before, see `paradp.policy.joining`; only an `ahead` one has something to
+            join.
+        clock: how late a chunk is; never, by default.
+        hold: what the robot is told while it waits for one; needed with a clock.
+
+    Raises:
+        ValueError: `execute` is not among the predicted steps, or there is a clock and no `hold`.
+    """
+
+    def __init__(
+        self,
+        policy: DiffusionPolicy,
+        seed: int = 0,
+        execute: int | None = None,
+        ahead: bool = False,
+        clock: Clock | None = None,
+        hold: Hold | None = None,
+        joining: Joining = "replace",
+    ):
+        if clock is not None and hold is None:
+            raise ValueError("a robot that must wait for its chunks needs to be told what to do meanwhile: give `hold`")
+        self.policy = policy
+        self._execute = execute
+        self._ahead = ahead
+        self._clock = clock
+        self._hold = hold
+        self._joining = joining
+        self.reset(seed)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forgets the episode. With a seed, its noise is that seed's; without one, the noise goes on."""
+        if seed is not None:
+            self.generator = noise_generator(seed)
+        if self._clock is not None:
+            self._clock.reset(seed)
+        self.robot = ChunkFollower(
+            self.policy.spec,
+            self._execute,
+            self._ahead,
+            "continue-chunk" if self._ahead else "hold",
+            self._joining,
+            self._hold,
+        )
+        self._coming: tuple[Chunk, int] | None = None
+
+    def act(self, observation: Observation) -> Command:
+        """The next action, planning first if a chunk is wanted."""
+        return act_together([self], [observation])[0]
+
+    def observe(self, observation: Observation) -> None:
+        """Takes in the observation of a control step, and a chunk that arrives in it."""
+        self.robot.observe(observation)
+        self._take_arrived()
+
+    def take(self, chunk: Chunk) -> Replan:
+        """Takes a plan from the present observation; it arrives when the clock says."""
+        lateness = 0 if self._clock is None else self._clock.lateness(chunk.timing.seconds)
+        self.robot.ask()
+        self._coming = chunk, self.robot.step + lateness
+        self._take_arrived()
+        return Replan.of(chunk, lateness)
+
+    def _take_arrived(self) -> None:
+        if self._coming is not None and self.robot.step >= self._coming[1]:
+            self.robot.take(self._coming[0])
+            self._coming = None
+
+
+def act_together(controllers: Sequence[RecedingHorizon], observations: Sequence[Observation]) -> list[Command]:
+    """One control step of several environments; those that want a chunk are planned in one batch.
+
+    Raises:
+        ValueError: the controllers do not share one policy.
+    """
+    if any(c.policy is not controllers[0].policy for c in controllers):
+        raise ValueError("controllers that act together must share one policy")
+    for controller, observation in zip(controllers, observations, strict=True):
+        controller.observe(observation)
+    waiting = [c for c in controllers if c.robot.wants_chunk]
+    replans: dict[int, Replan] = {}
+    if waiting:
+        robots = [c.robot for c in waiting]
+        chunks = plan_each(
+            waiting[0].policy,
+            [robot.history for robot in robots],
+            [c.generator for c in waiting],
+            [robot.guess for robot in robots],
+            [robot.keep for robot in robots],
+        )
+        replans = {id(c): c.take(chunk) for c, chunk in zip(waiting, chunks, strict=True)}
+    return [c.robot.next(o, replans.get(id(c))) for c, o in zip(controllers, observations, strict=True)]

@@ -1,0 +1,77 @@
+"""Training examples: windows of observations and actions cut from demonstrations."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.spec import Horizons
+from paradp.policy.wording import counted
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Every window of a set of episodes, in memory; rows are gathered when a batch is drawn.
+
+    Attributes:
+        observations: `[steps, O]`, data units.
+        actions: `[steps, A]`, data units.
+        observed: `[windows, To]`, which rows of `observations` each window sees.
+        predicted: `[windows, H]`, which rows of `actions` it predicts.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    observed: Tensor
+    predicted: Tensor
+
+    def __len__(self) -> int:
+        return len(self.observed)
+
+    @property
+    def chunk(self) -> tuple[int, int]:
+        """H and A."""
+        return self.predicted.shape[1], self.actions.shape[1]
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Observations `[n, To, O]` and actions `[n, H, A]` of some windows."""
+        return self.observations[self.observed[index]], self.actions[self.predicted[index]]
+
+
+def cut_windows(demonstrations: Demonstrations, horizons: Horizons, validation_every: int) -> tuple[Windows, Windows]:
+    """One window a control step, for training and for validation (every `validation_every`-th episode).
+
+    A window that reaches over an end of its episode repeats the first or last step, as at the start of a rollout.
+
+    Raises:
+        ValueError: there are no episodes to train on.
+    """
+    ends = demonstrations.episode_ends
+    if len(ends) < 2:
+        raise ValueError(f"{demonstrations.path} has {counted(len(ends), 'episode')}; training needs at least 2")
+    starts = np.concatenate([[0], ends[:-1]])
+    observations = torch.from_numpy(demonstrations.observations())
+    actions = torch.from_numpy(demonstrations.actions())
+    held_out = np.arange(len(ends)) % validation_every == validation_every - 1
+    if not held_out.any():
+        held_out[-1] = True
+
+    def windows_of(chosen: np.ndarray) -> Windows:
+        first_offset = 1 - horizons.observe
+        observed = first_offset + np.arange(horizons.observe)
+        predicted = first_offset + np.arange(horizons.predict)
+        pieces = [
+            (_window_rows(start, end, observed), _window_rows(start, end, predicted))
+            for start, end in zip(starts[chosen], ends[chosen], strict=True)
+        ]
+        seen, planned = (torch.from_numpy(np.concatenate(rows)) for rows in zip(*pieces, strict=True))
+        return Windows(observations, actions, seen, planned)
+
+    return windows_of(~held_out), windows_of(held_out)
+
+
+def _window_rows(start: int, end: int, offsets: np.ndarray) -> np.ndarray:
+    """Rows `[end − start, len(offsets)]` around every step of one episode, kept inside it."""
+    return np.clip(np.arange(start, end)[:, None] + offsets, start, end - 1)

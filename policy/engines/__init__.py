@@ -1,0 +1,1 @@
+"""Engines: what computes a network, and which sampler is fastest on one."""

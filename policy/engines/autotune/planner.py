@@ -1,0 +1,191 @@
+"""Which sampler is fastest here: what an engine takes for so many rows, together with how many rounds each solver makes.
+
+A round evaluates several steps at once. That pays where an engine computes n rows in less than n times the time of one: much
+on a GPU, less on a CPU, and less the more environments share a batch. So nothing is assumed: the engine is timed once, the
+rounds of the windows that should be best are counted, and the best few are timed as a whole beside sequential DDPM.
+"""
+
+import hashlib
+import math
+import platform
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paradp import sampler
+from paradp.policy.cache import cache_folder, digest
+from paradp.policy.engines.autotune.candidates import EXACT, Candidates, speculative
+from paradp.policy.engines.autotune.profile import SEQUENTIAL, Planned, Profile, Trial
+from paradp.policy.engines.autotune.progress import Progress
+from paradp.policy.engines.building import Engine
+from paradp.policy.engines.timing import time_call, timed
+from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.spec import PolicySpec
+from paradp.policy.wording import counted
+from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver
+
+# Observations that rounds are counted for.
+TRIALS = 16
+# More rows than this are taken to need time in proportion; so are more, once twice the rows took this many times as long.
+MOST_ROWS, PROPORTIONAL = 512, 1.8
+# Rounds that a window makes beyond T / p, by which the first one to be counted is chosen.
+REJECTIONS = 3
+# A sampler must beat the sequential one by this factor to be preferred to it.
+MARGIN = 1.03
+# The race: of so many of the best, in so many turns of so many plans each; no further turn after so many seconds.
+CONTENDERS, TURNS, PLANS, RACE_SECONDS = 2, 3, 3, 5.0
+_PARTS = {"calls": 0.25, "rounds": 0.4, "race": 0.35}
+
+
+class Planner:
+    """Chooses samplers for an engine.
+
+    Args:
+        engine: computes the network.
+        network, spec: what it computes, and what that is for.
+        device: where.
+    """
+
+    def __init__(self, engine: Engine, network: ConditionalNetwork, spec: PolicySpec, device: torch.device):
+        self._engine, self._spec, self._device = engine, spec, device
+        self._shape = (spec.horizons.predict, spec.action_size)
+        machine = torch.cuda.get_device_name(device) if device.type == "cuda" else counted(torch.get_num_threads(), "thread")
+        packages = [f"{name} {version(name)}" for name in ("torch", "openvino", "numba") if find_spec(name)]
+        settings = f"{engine.name} {engine.precision} {platform.node()} {machine} {packages}"
+        sources = sorted(str(path) for home in (__file__, sampler.__file__) for path in Path(home).parent.rglob("*.py"))
+        key = hashlib.sha256(f"{digest(network, spec, *sources)} {settings}".encode()).hexdigest()
+        self._path = cache_folder() / f"{key[:24]}-{engine.name}-planner.json"
+        if self._path not in _PROFILES:
+            _PROFILES[self._path] = Profile.read(self._path)
+        self._profile = _PROFILES[self._path]
+
+    def choose(self, candidates: Candidates = EXACT, batch: int = 1) -> Planned:
+        """The fastest way through the candidates' steps for `batch` environments planned together; measured once.
+
+        Measuring takes some seconds: a warning says so as it begins, and log lines say how far it is.
+        """
+        key = f"{' '.join(candidates.steps)}, batch {batch}"
+        if key not in self._profile.planned:
+            progress = Progress(self._path.parent, _PARTS)
+            self._time_calls(batch, progress)
+            self._profile.planned[key] = self._race(self._best(candidates, batch, progress), batch, progress)
+            self._profile.write(self._path)
+        planned = self._profile.planned[key]
+        return Planned(planned.sampler, batch, planned.seconds, candidates.reason(planned.sampler))
+
+    def _time_calls(self, batch: int, progress: Progress) -> None:
+        """Times calls of 1, 2, 4 … rows, until the time is in proportion to them."""
+        known, slow, rows = self._profile.seconds, 0, 1
+        while rows <= MOST_ROWS and (rows <= 2 * batch or slow < 2):
+            progress.tell("calls", math.log2(rows) / math.log2(32 * batch))
+            if rows not in known:
+                known[rows] = time_call(self._engine, self._spec, self._device, rows)
+            slow = slow + 1 if rows > 1 and known[rows] > PROPORTIONAL * known[rows // 2] else 0
+            rows *= 2
+
+    def _best(self, candidates: Candidates, batch: int, progress: Progress) -> list[str]:
+        """The samplers that should be fastest, best first, by the time of their slow plans.
+
+        On average several windows are nearly equal, and the wider ones vary more.
+        """
+        found: dict[str, float] = {}
+        # Few steps first: what takes longer than those even if no draft is rejected need not be counted.
+        ordered = sorted(candidates.steps, key=self._count)
+        for i, steps in enumerate(ordered):
+            progress.tell("rounds", i / len(ordered))
+            tell = partial(_tell_counted, progress, i, len(ordered))
+            windows = speculative(steps)
+            if found and self._profile.least(self._count(steps), tuple(windows), batch) > min(found.values()):
+                continue
+            self._profile.trials[steps] = Trial([self._count(steps)], 1.0)
+            found[steps] = self._profile.slow_plan(steps, batch, self._whole)
+            found |= self._climb(steps, windows, batch, tell)
+        return sorted(found, key=found.__getitem__)
+
+    def _climb(self, steps: str, windows: dict[int, str], batch: int, tell: Callable[[int], None]) -> dict[str, float]:
+        """Seconds of slow plans: of the window that should be best, and of its neighbours, as long as one is better."""
+        widths, found = sorted(windows), dict[str, float]()
+
+        def seconds(i: int) -> float:
+            if not 0 <= i < len(widths):
+                return math.inf
+            name = windows[widths[i]]
+            tell(len(found))
+            if name not in self._profile.trials:
+                self._profile.trials[name] = self._try(name)
+            found[name] = self._profile.slow_plan(name, batch, self._whole)
+            return found[name]
+
+        if widths:
+            count = self._count(steps)
+            expected = [(count / p + REJECTIONS) * float(self._profile.call(np.array(batch * p))) for p in widths]
+            best = int(np.argmin(expected))
+            while (better := min((best, best - 1, best + 1), key=seconds)) != best:
+                best = better
+        return found
+
+    def _try(self, name: str) -> Trial:
+        stats = self._solve(self._solver(name), TRIALS, 0).stats
+        made = stats.rounds.cpu()
+        return Trial(made.tolist(), float(stats.evaluations.cpu().sum() / made.sum()))
+
+    def _race(self, best: list[str], batch: int, progress: Progress) -> Planned:
+        """Times sequential DDPM and the best of the others, in turns."""
+        others = [name for name in best if name != SEQUENTIAL][:CONTENDERS]
+        contenders = {name: self._solver(name) for name in (SEQUENTIAL, *others)}
+        taken: dict[str, list[float]] = {name: [] for name in contenders}
+        began = time.monotonic()
+        for turn in range(TURNS):
+            if turn and time.monotonic() - began > RACE_SECONDS:
+                break
+            for i, (name, solver) in enumerate(contenders.items()):
+                progress.tell("race", (turn + i / len(contenders)) / TURNS)
+                self._engine.prepare(range(1, batch * solver.window + 1))
+                self._solve(solver, batch, turn)
+                for seed in range(PLANS):
+                    taken[name].append(timed(partial(self._solve, solver, batch, seed), self._device))
+        # Plan beside plan of the same turn: a slow minute of the machine then counts for neither.
+        shares = {name: median(np.divide(times, taken[SEQUENTIAL])) for name, times in taken.items()}
+        fastest = min(shares, key=shares.__getitem__)
+        seconds = {name: median(times) for name, times in taken.items()}
+        return Planned(fastest if shares[fastest] * MARGIN < 1 else SEQUENTIAL, batch, seconds)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether rows of no use are computed too, as captured rounds do."""
+        return self._engine.graphs is not None
+
+    def _count(self, steps: str) -> int:
+        """T."""
+        return SamplerChoice.parse(steps).steps or int(self._spec.schedule.get("num_train_timesteps", 1000))
+
+    @torch.no_grad()
+    def _solve(self, solver: Solver, batch: int, seed: int) -> Solution:
+        generators = [torch.Generator().manual_seed(TRIALS * seed + i) for i in range(batch)]
+        noise = NoisePath.draw(generators, solver.table.steps, self._shape, self._device)
+        return solver.solve(self._engine, self._engine.encode(self._observe(batch)), noise)
+
+    def _observe(self, count: int) -> Tensor:
+        """Observations of the size of normalised ones; a test holds the rounds there to those along an expert's episodes."""
+        seen = 0.5 * torch.randn(count, self._spec.observation_size, generator=torch.Generator().manual_seed(0))
+        return seen.repeat(1, self._spec.horizons.observe).to(self._device)
+
+    def _solver(self, name: str) -> Solver:
+        return SamplerChoice.parse(name).build(self._spec.schedule)
+
+
+def _tell_counted(progress: Progress, done: int, sets: int, windows: int) -> None:
+    """So many windows of one more set of steps are counted; a climb seldom takes more than five."""
+    progress.tell("rounds", (done + min(windows, 4) / 5) / sets)
+
+
+# Of this process: a choice does not change under a user whose cache cannot be written.
+_PROFILES: dict[Path, Profile] = {}

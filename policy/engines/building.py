@@ -1,0 +1,159 @@
+"""Engines compute a policy's network: PyTorch as it is, or compiled for the device at hand.
+
+An engine is a `Denoiser` whose conditions were encoded by it: `encode` once a plan, and then one call a round.
+"""
+
+import difflib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from paradp.policy.choices import EngineName, Precision
+from paradp.policy.engines.pytorch import CompiledEngine, CudaGraphEngine, EagerEngine, compiles
+from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.spec import PolicySpec
+from paradp.sampler import Graphs
+
+_LOG = logging.getLogger(__name__)
+# By how much bf16 may be slower than fp32 without a warning.
+SLOWER = 1.3
+# How far an engine's predictions may be from eager PyTorch's, in units of the largest: rounding through some sixty layers.
+AGREEMENT: dict[Precision, float] = {"fp32": 1e-4, "bf16": 0.1}
+
+
+class Engine(Protocol):
+    """Computes one network.
+
+    Attributes:
+        name: what it is called on the command line.
+        precision: of its arithmetic.
+        graphs: the rounds that were captured with it, where its calls can be.
+    """
+
+    name: str
+    precision: Precision
+    graphs: Graphs | None
+
+    def encode(self, condition: Tensor) -> Tensor:
+        """What `__call__` takes for conditions `[B, C]`: `[B, G]`, computed once a plan."""
+        ...
+
+    def prepare(self, rows: Sequence[int]) -> None:
+        """Does now what calls with any of these numbers of rows would do at first, and forgets what others need."""
+        ...
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """Predictions `[n, H, A]` for chunks `[n, H, A]`, integer timesteps `[n]` and encoded conditions `[n, G]`."""
+        ...
+
+
+def build_engine(
+    network: ConditionalNetwork,
+    spec: PolicySpec,
+    device: torch.device,
+    name: EngineName = "auto",
+    precision: Precision = "fp32",
+) -> Engine:
+    """The engine of that name; `auto` takes the fastest that there is for the device.
+
+    Raises:
+        ValueError: name, precision or device are unknown to the engine, its package is missing, or its predictions are not
+            those of the network.
+    """
+    for what, given, known in (("engine", name, get_args(EngineName)), ("precision", precision, get_args(Precision))):
+        if given not in known:
+            near = difflib.get_close_matches(given, known, n=1)
+            hint = f" — did you mean {near[0]!r}?" if near else "."
+            raise ValueError(f"unknown {what} {given!r}{hint} There are: {', '.join(known)}.")
+    if device.type == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # by default convolutions keep ten bits only
+    engine = _BUILDERS[fastest_engine(device) if name == "auto" else name](network, spec, device, precision)
+    if (engine.name, precision) != ("eager", "fp32"):
+        eager = EagerEngine(network, spec, device)
+        check_agreement(engine, eager, spec, device)
+        # OpenVINO knows by itself what the CPU can do.
+        if precision == "bf16" and device.type == "cpu" and engine.name != "openvino":
+            warn_if_slower(engine, eager, spec)
+    return engine
+
+
+@torch.no_grad()
+def warn_if_slower(engine: Engine, eager: Engine, spec: PolicySpec, rows: int = 4) -> None:
+    """Warns where bf16 takes longer than eager PyTorch in fp32: on a CPU without instructions for it, many times as long."""
+    x, t = torch.zeros(rows, spec.horizons.predict, spec.action_size), torch.zeros(rows, dtype=torch.int64)
+    seconds = []
+    for one in (eager, engine):
+        condition, times = one.encode(torch.zeros(rows, spec.condition_size)), []
+        for _ in range(3):
+            started = time.perf_counter()
+            one(x, t, condition)
+            times.append(time.perf_counter() - started)
+        seconds.append(min(times))
+    if (ratio := seconds[1] / seconds[0]) > SLOWER:
+        _LOG.warning("bf16 takes %.1f times as long as fp32 on the %s engine here; fp32 is faster", ratio, engine.name)
+
+
+def fastest_engine(device: torch.device) -> EngineName:
+    """What `auto` stands for."""
+    if device.type == "cuda":
+        return "cuda-graph"
+    return "openvino" if device.type == "cpu" and find_spec("openvino") else "eager"
+
+
+Builder = Callable[[ConditionalNetwork, PolicySpec, torch.device, Precision], Engine]
+
+
+def _compiled(network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision) -> Engine:
+    if not compiles(device):
+        needed = "the package triton" if device.type == "cuda" else "a C++ compiler: g++, or the one that CXX names"
+        raise ValueError(f"on {device.type} the compiled engine needs {needed}")
+    return CompiledEngine(network, spec, device, precision)
+
+
+def _openvino(network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision) -> Engine:
+    if device.type != "cpu":
+        raise ValueError(f"the openvino engine computes on the cpu, not on {device.type}")
+    if not find_spec("openvino"):
+        raise ValueError("the openvino engine needs the package openvino, which the extra paradp[openvino] installs")
+    from paradp.policy.engines.openvino import OpenVINOEngine
+
+    return OpenVINOEngine(network, spec, precision)
+
+
+def _cuda_graph(network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision) -> Engine:
+    if device.type != "cuda":
+        raise ValueError(f"the cuda-graph engine computes on cuda, not on {device.type}")
+    return CudaGraphEngine(network, spec, device, precision)
+
+
+_BUILDERS: dict[EngineName, Builder] = {
+    "eager": EagerEngine,
+    "compiled": _compiled,
+    "openvino": _openvino,
+    "cuda-graph": _cuda_graph,
+}
+
+
+@torch.no_grad()
+def check_agreement(engine: Engine, eager: Engine, spec: PolicySpec, device: torch.device, rows: int = 4) -> None:
+    """Compares an engine with eager PyTorch on random rows.
+
+    Raises:
+        ValueError: they differ by more than the precision explains.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, spec.horizons.predict, spec.action_size, generator=generator).to(device)
+    t = torch.linspace(0, spec.timesteps - 1, rows).long().to(device)
+    condition = torch.randn(rows, spec.condition_size, generator=generator).to(device)
+    expected, found = (one(x, t, one.encode(condition)) for one in (eager, engine))
+    difference = float((expected - found).abs().max() / expected.abs().max())
+    if not difference <= AGREEMENT[engine.precision]:
+        raise ValueError(
+            f"the {engine.name} engine's predictions differ from PyTorch's by {difference:.1e} of the largest, more than "
+            f"{engine.precision} explains ({AGREEMENT[engine.precision]:g}); use another engine or precision"
+        )

@@ -1,0 +1,100 @@
+"""Engines that compute with PyTorch."""
+
+import copy
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from paradp.policy.cache import cache_folder
+from paradp.policy.choices import Precision
+from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.spec import PolicySpec
+from paradp.sampler import Graphs
+
+_TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class EagerEngine:
+    """PyTorch as it is, with the timesteps' encoding tabulated.
+
+    Args:
+        network: on the device; bf16 computes with a copy.
+        spec: what the network is for.
+        device: where it is.
+        precision: of weights and arithmetic; inputs and outputs are float32.
+    """
+
+    name = "eager"
+    graphs: Graphs | None = None
+
+    def __init__(self, network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision = "fp32"):
+        self.precision = precision
+        self._type = _TYPES[precision]
+        self.encode = network.encode_condition
+        self._timesteps = tabulate(network, spec, device).to(self._type)
+        network = network if precision == "fp32" else copy.deepcopy(network).to(self._type)
+        self._denoise = network.denoise
+
+    def prepare(self, rows: Sequence[int]) -> None:
+        """Nothing: eager PyTorch compiles nothing."""
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        return self._denoise(x.to(self._type), self._timesteps[t], condition.to(self._type)).to(x.dtype)
+
+
+class CompiledEngine(EagerEngine):
+    """PyTorch's compiler, once for one row and once for any other number; what it made is kept in the cache folder."""
+
+    name = "compiled"
+
+    def __init__(self, network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision = "fp32"):
+        super().__init__(network, spec, device, precision)
+        with suppress(OSError):  # without a place to write, PyTorch keeps it where it likes
+            folder = cache_folder() / "inductor"
+            folder.mkdir(parents=True, exist_ok=True)
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+        if compiles(device):
+            self._denoise = torch.compile(self._denoise, dynamic=True)
+        self._shape, self._condition_size, self._device = (
+            (spec.horizons.predict, spec.action_size),
+            spec.condition_size,
+            device,
+        )
+
+    @torch.no_grad()
+    def prepare(self, rows: Sequence[int]) -> None:
+        for n in {min(rows), max(rows)}:
+            x, t = torch.zeros(n, *self._shape, device=self._device), torch.zeros(n, dtype=torch.int64, device=self._device)
+            self(x, t, self.encode(torch.zeros(n, self._condition_size, device=self._device)))
+
+
+class CudaGraphEngine(CompiledEngine):
+    """Whole rounds of a solver captured in CUDA graphs, one for each solver and batch; compiled where Triton is."""
+
+    name = "cuda-graph"
+    graphs: Graphs | None
+
+    def __init__(self, network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision = "fp32"):
+        super().__init__(network, spec, device, precision)
+        self.graphs = Graphs()
+
+    def prepare(self, rows: Sequence[int]) -> None:
+        """Forgets the rounds captured so far; the first solve of a shape captures its own."""
+        assert self.graphs is not None
+        self.graphs.clear()
+
+
+def compiles(device: torch.device) -> bool:
+    """Whether PyTorch's compiler has what it needs there: a C++ compiler, or Triton for a GPU."""
+    return bool(find_spec("triton") if device.type == "cuda" else shutil.which(os.environ.get("CXX", "g++")))
+
+
+@torch.no_grad()
+def tabulate(network: ConditionalNetwork, spec: PolicySpec, device: torch.device) -> Tensor:
+    """The encoding of every timestep that the policy was trained with, `[T, F]`."""
+    return network.encode_timestep(torch.arange(spec.timesteps, device=device))

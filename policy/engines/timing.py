@@ -1,0 +1,44 @@
+"""Timing work on a device."""
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+
+from paradp.policy.engines.building import Engine
+from paradp.policy.spec import PolicySpec
+from paradp.sampler.rounds.run import capture
+
+# In a plan, calls of one size follow each other, and the weights stay in the cache.
+WARM_UP_CALLS, TIMED_CALLS = 4, 12
+
+
+@torch.no_grad()
+def time_call(engine: Engine, spec: PolicySpec, device: torch.device, rows: int) -> float:
+    """Seconds that an engine takes for so many rows, median; captured where the engine's rounds are."""
+    engine.prepare([rows])
+    x = torch.zeros(rows, spec.horizons.predict, spec.action_size, device=device)
+    t = torch.zeros(rows, dtype=torch.int64, device=device)
+    condition = engine.encode(torch.zeros(rows, spec.condition_size, device=device))
+
+    @torch.no_grad()
+    def call() -> None:
+        engine(x, t, condition)
+
+    work = capture(call, device) if engine.graphs is not None else call
+    return median([timed(work, device) for _ in range(WARM_UP_CALLS + TIMED_CALLS)][WARM_UP_CALLS:])
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of some work, until the device has finished it."""
+    wait_for(device)
+    started = time.perf_counter()
+    work()
+    wait_for(device)
+    return time.perf_counter() - started
+
+
+def wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,1 @@
+"""Training: of policies, flows, distilled policies and drafts."""

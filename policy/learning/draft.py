@@ -1,0 +1,238 @@
+"""Training a draft on the rounds that it makes: sample with it, keep what it was asked and what was true, learn, again."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paradp.policy.diffusion_policy import DiffusionPolicy
+from paradp.policy.learning.ema import EMA
+from paradp.policy.networks.draft import DraftConfig, DraftNetwork, build_draft, draft_config
+from paradp.sampler import NoisePath, SamplerChoice, Speculative, rounds_of
+from paradp.sampler.draft_model import Levels
+from paradp.sampler.rounds.torch.drafts import Recalled, learned
+
+# Whose rounds are learned from, one after the other: narrow and wide windows, all steps and few.
+SAMPLERS = (
+    "speculative-ddpm:window=20:draft=trained",
+    "speculative-ddpm:window=50:draft=trained",
+    "speculative-ddpm:window=100:ahead=30:draft=trained",
+    "speculative-ddpm-25:window=8:draft=trained",
+)
+_PLANS = 64  # made together
+_BATCH, _STEPS = 1024, 80  # of the optimiser, after every 64 plans
+_KEPT = 60_000  # rows of each table, at some 4 KB each
+_RATE = 4e-3
+_WARM_UP = 0.03  # the share of the time in which the learning rate grows
+_LEAST_RATE = 0.1  # of the rate, in its first turn
+_LONGEST = 1.0  # gradients are clipped to this norm
+
+
+@dataclass(frozen=True)
+class DraftTraining:
+    """What a training did.
+
+    Attributes:
+        plans: how many were sampled for it.
+        steps: of the optimiser.
+        seconds: what it took.
+        rounds: a plan with `SAMPLERS[1]`, by the last that were sampled, and by the first, when the draft knew nothing.
+    """
+
+    plans: int
+    steps: int
+    seconds: float
+    rounds: float
+    rounds_before: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Decided steps, `[n, D]` each unless said otherwise: what a draft was asked there, and what was true.
+
+    Attributes:
+        x, clean: the exact states, and the predictions there.
+        held, made_at, moved, changed: as in `Recalled`.
+        step, source: `[n]`, which steps, and where what is held was made.
+        own: `[n, 1]`, whether that is the same step.
+    """
+
+    x: Tensor
+    clean: Tensor
+    held: Tensor
+    made_at: Tensor
+    moved: Tensor
+    changed: Tensor
+    step: Tensor
+    source: Tensor
+    own: Tensor
+
+    def __getitem__(self, index: Tensor) -> "Rows":
+        return Rows(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def and_then(self, newer: "Rows") -> "Rows":
+        """The newest `_KEPT` of both."""
+        return Rows(*(torch.cat([getattr(self, f.name), getattr(newer, f.name)])[-_KEPT:] for f in fields(self)))
+
+
+class Table:
+    """The rows of one table of steps, and how far guesses are from the truth there."""
+
+    def __init__(self, solver: Speculative, device: torch.device):
+        self._table = solver.table.to(device, torch.float32)
+        self._levels = Levels(self._table)
+        self._noisy = self._table.sigma > 0
+        self._weight = (self._table.c / self._table.sigma)[:, None]
+        self.rows: Rows | None = None
+
+    def add(self, rows: Rows) -> None:
+        """Takes new rows; those of steps without noise are left out, for nothing is drafted there."""
+        rows = rows[self._noisy[rows.step]]
+        self.rows = rows if self.rows is None else self.rows.and_then(rows)
+
+    def loss(self, draft: DraftNetwork, size: int, generator: torch.Generator) -> Tensor:
+        """The mean of ‖Δ‖, of which the chance of a rejection is nearly linear, on a random batch."""
+        assert self.rows is not None
+        batch = self.rows[torch.randint(len(self.rows.step), (size,), generator=generator).to(self.rows.step.device)]
+        known = Recalled(
+            *(part[:, None] for part in (batch.held, batch.made_at, batch.moved, batch.changed, batch.own, batch.source))
+        )
+        guess = learned(draft, self._levels, batch.step[:, None], known)(0, batch.x)
+        apart = self._weight[batch.step] * (self._table.bound(guess) - self._table.bound(batch.clean))
+        return (apart.square().sum(1) + 1e-4).sqrt().mean()
+
+
+def train_draft(
+    policy: DiffusionPolicy,
+    histories: np.ndarray,
+    seconds: float,
+    seed: int = 0,
+    on_progress: Callable[[float, str], None] = lambda spent, note: None,
+    config: DraftConfig | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[DraftNetwork, DraftTraining]:
+    """Trains a draft for a policy, for so many seconds.
+
+    Args:
+        policy: whose predictions it learns to guess; its solver does not matter.
+        histories: `[N, To, O]`, observations to plan from, such as the demonstrations'.
+        seconds: how long.
+        seed: of weights, noise and batches. How many plans are made depends on the machine.
+        on_progress: called with the seconds spent, and rounds a plan in words.
+        config: sizes; the largest that `draft_config` allows by default.
+        clock: tells the time, in seconds.
+
+    Raises:
+        ValueError: the policy's network is too small, its schedule has no speculative form, or its predictions are not
+            finite.
+    """
+    torch.manual_seed(seed)
+    draft = build_draft(policy.spec, config or draft_config(policy.spec)).to(policy.device)
+    average = EMA(draft, max_decay=0.995)
+    solvers = [_speculative(name, policy, average.network) for name in SAMPLERS]
+    sampling = _Sampling(policy, histories, seed)
+    tables: dict[int, Table] = {}
+    for solver in solvers:
+        tables.setdefault(solver.table.steps, Table(solver, policy.device))
+    _set_levels(draft, average.network, solvers[0])
+    optimiser = torch.optim.AdamW(draft.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
+    generator, started = torch.Generator().manual_seed(seed), clock()
+    rounds: list[float] = []
+    # Every sampler from a first guess, and then from the plans that came of it; once at least, however short the time.
+    turns = 2 * len(solvers)
+    while (spent := clock() - started) < seconds or len(rounds) < turns:
+        turn = len(rounds)
+        solver = solvers[turn % turns // 2]
+        rows, needed = sampling.rows(solver, average.network)
+        tables[solver.table.steps].add(rows)
+        rounds.append(needed)
+        filled = [table for table in tables.values() if table.rows is not None]
+        for group in optimiser.param_groups:
+            group["lr"] = _RATE * _schedule(spent / seconds)
+        for step in range(_STEPS):
+            losses = (table.loss(draft, _BATCH // len(filled), generator) for table in filled)
+            loss = sum(losses, sampling.first_loss(draft, generator))
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(draft.parameters(), _LONGEST)
+            optimiser.step()
+            average.update(draft, turn * _STEPS + step)
+        wide = rounds[2::turns]
+        on_progress(min(clock() - started, seconds), f"{wide[-1]:.1f} rounds a plan" if wide else "")
+    if not all(bool(tensor.isfinite().all()) for tensor in average.network.state_dict().values()):
+        raise ValueError("the draft's weights are not finite: the policy's predictions are not, or far too large")
+    made = len(rounds)
+    return average.network, DraftTraining(_PLANS * made, _STEPS * made, clock() - started, wide[-1], wide[0])
+
+
+def _speculative(sampler: str, policy: DiffusionPolicy, draft: DraftNetwork) -> Speculative:
+    solver = SamplerChoice.parse(sampler).build(policy.spec.schedule, draft)
+    assert isinstance(solver, Speculative)
+    return solver
+
+
+def _schedule(share: float) -> float:
+    """The learning rate over its largest, after a share of the time."""
+    return min(1.0, _LEAST_RATE + share / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def _set_levels(draft: DraftNetwork, average: DraftNetwork, solver: Speculative) -> None:
+    snr = Levels(solver.table).snr[:-1].clamp(min=1e-6).log()
+    for network in (draft, average):
+        network.levels.copy_(torch.stack([snr.min(), snr.max()]))
+
+
+class _Sampling:
+    """Plans from one observation after the other, and from every observation twice: as a loop begins and as it goes on."""
+
+    def __init__(self, policy: DiffusionPolicy, histories: np.ndarray, seed: int):
+        self._policy = policy
+        self._conditions = policy.condition(histories)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._noise_seeds = count(seed * 1_000_003)
+        self._again: tuple[Tensor, Tensor] | None = None
+        self._firsts: list[tuple[Tensor, Tensor]] = []
+
+    @torch.no_grad()
+    def rows(self, solver: Speculative, draft: DraftNetwork) -> tuple[Rows, float]:
+        """The decided steps of some plans, and how many rounds one of them needed."""
+        spec, engine = self._policy.spec, self._policy.engine
+        shape = (spec.horizons.predict, spec.action_size)
+        if self._again is None:
+            condition = self._conditions[torch.randint(len(self._conditions), (_PLANS,), generator=self._generator)]
+            guess = draft.first_guess(condition)
+        else:
+            condition, guess = self._again
+        generators = [torch.Generator().manual_seed(next(self._noise_seeds)) for _ in range(_PLANS)]
+        noise = NoisePath.draw(generators, solver.table.steps, shape, self._policy.device)
+        found: list[Rows] = []
+        last = torch.zeros_like(guess)
+        rounds = torch.zeros(_PLANS)
+        first = True
+        for one in rounds_of(solver, engine, engine.encode(condition), noise, guess.unflatten(1, shape)):
+            known, where = one.recalled, one.decided & one.window.inside
+            parts = one.drafts.x, one.clean, known.held, known.made_at, known.moved, known.changed
+            found.append(Rows(*(part[where] for part in (*parts, one.window.step, known.source, known.own))))
+            if first:
+                self._firsts.append((condition, one.clean[:, 0]))
+                first = False
+            active = one.window.inside[:, 0]
+            last[active] = one.clean[torch.arange(_PLANS), (one.moved - 1).clamp(min=0)][active]
+            rounds += active.cpu()
+        # The last prediction of all is the plan: the last step keeps nothing else.
+        self._again = (condition, last) if self._again is None else None
+        return _joined(found), float(rounds.mean())
+
+    def first_loss(self, draft: DraftNetwork, generator: torch.Generator) -> Tensor:
+        """How far first guesses are from the first predictions, a mean square."""
+        condition, clean = self._firsts[int(torch.randint(len(self._firsts), (), generator=generator))]
+        return (draft.first_guess(condition) - clean.clamp(-1, 1)).square().mean()
+
+
+def _joined(rows: list[Rows]) -> Rows:
+    return Rows(*(torch.cat([getattr(one, field.name) for one in rows]) for field in fields(Rows)))

@@ -1,0 +1,195 @@
+"""The loop of every training: autocast, AdamW, cosine decay, EMA; a killed run resumes."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.normalizer import Normalizer
+from paradp.policy.data.windows import Windows
+from paradp.policy.errors import SettingError
+from paradp.policy.files import OutputLock, refuse_filled
+from paradp.policy.identity import changed, describe, differences, digest
+from paradp.policy.learning.arithmetic import Arithmetic, Step, step_on_a_copy
+from paradp.policy.learning.config import LearningConfig
+from paradp.policy.learning.metrics_log import MetricsLog
+from paradp.policy.learning.state import Noted, StateFile, TrainingState
+from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.spec import PolicySpec
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """What training hands to `save`: the averaged network, and what is needed to use it."""
+
+    spec: PolicySpec
+    network: ConditionalNetwork
+    observation_normalizer: Normalizer
+    action_normalizer: Normalizer
+
+
+class Objective(Protocol):
+    """What a training makes small."""
+
+    def of_step(self, network: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
+        """The loss on a random batch."""
+        ...
+
+    def validation_loss(self, network: nn.Module, windows: Windows) -> float:
+        """The loss of the averaged network on held-out windows."""
+        ...
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned.
+
+    Attributes:
+        start: the policy as training begins; its network is trained in place.
+        objective: of a batch of windows.
+        training, validation: windows of the demonstrations.
+        earlier: the policy that the run depends on besides demonstrations and settings: where it starts, or its teacher.
+    """
+
+    start: TrainedPolicy
+    objective: Objective
+    training: Windows
+    validation: Windows
+    earlier: TrainedPolicy | None
+
+
+def learn(
+    lesson: Lesson,
+    demonstrations: Demonstrations,
+    config: LearningConfig,
+    out: Path,
+    save: Callable[[TrainedPolicy, Path], None],
+    on_step: Callable[[int, float], None],
+    on_arithmetic: Callable[[Arithmetic], None],
+    choose: Callable[[Step, int], Arithmetic],
+    on_start: Callable[[int], None],
+) -> TrainedPolicy:
+    """Makes an objective small; `paradp.policy.learning.training.train` says what is written, and when.
+
+    Args:
+        lesson: what is learned.
+        demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start: as in `train`.
+    """
+    start, objective = lesson.start, lesson.objective
+
+    def chosen() -> Arithmetic:
+        trial = step_on_a_copy(
+            start.network, lambda network, size: objective.of_step(network, lesson.training, size, seed=0)
+        )
+        return choose(trial, config.batch_size)
+
+    run = _Run(out, _identity(config, demonstrations, lesson.earlier), config.bf16, chosen)
+    with run.opened(TrainingState(start.network, config.optimiser)) as state:
+        on_arithmetic(run.arithmetic)
+        on_start(state.step)
+        trained = TrainedPolicy(start.spec, state.ema.network, start.observation_normalizer, start.action_normalizer)
+        log = MetricsLog(out / "metrics.jsonl", state.step)
+
+        def save_all() -> None:
+            run.save(state)
+            save(trained, out / "checkpoint")
+
+        while state.step < config.steps:
+            # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
+            draw = config.seed * 1_000_003 + state.step
+            loss_of = partial(objective.of_step, windows=lesson.training, size=config.batch_size, seed=draw)
+            loss = state.optimise(loss_of, run.arithmetic.bf16)
+            if not math.isfinite(loss):
+                raise ValueError(f"the loss of step {state.step} is {loss}; {out} keeps the state of the last save")
+            on_step(state.step, loss)
+            if state.step % config.log_every == 0 or state.step == config.steps:
+                validation_loss = objective.validation_loss(state.ema.network, lesson.validation)
+                log.write(state.step, state.losses.take(), validation_loss, state.learning_rate)
+            if state.step % config.save_every == 0 and state.step < config.steps:
+                save_all()
+        save_all()
+    return trained
+
+
+def _identity(config: LearningConfig, demonstrations: Demonstrations, earlier: TrainedPolicy | None) -> dict[str, Any]:
+    """What a run is of: a state is continued only under the same. What it computes in is noted apart."""
+    settings = {name: value for name, value in describe(config).items() if name != "bf16"}
+    made_for = {name: value for name, value in describe(demonstrations.info).items() if name != "made_with"}
+    start = None if earlier is None else digest(_arrays(earlier))
+    return settings | made_for | {"data": demonstrations.digest(), "init": start}
+
+
+def _arrays(policy: TrainedPolicy) -> dict[str, np.ndarray]:
+    """Weights and normalisers."""
+    modules = {
+        "network": policy.network,
+        "observation": policy.observation_normalizer,
+        "action": policy.action_normalizer,
+    }
+    return {
+        f"{what}.{name}": tensor.detach().cpu().numpy()
+        for what, module in modules.items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+class _Run:
+    """A training's directory.
+
+    Args:
+        out: the directory.
+        identity: what is to be trained.
+        bf16: the arithmetic asked for; `None`: that of the run in the directory, or else `choose`'s.
+        choose: the arithmetic of a run that begins.
+    """
+
+    def __init__(self, out: Path, identity: dict[str, Any], bf16: bool | None, choose: Callable[[], Arithmetic]):
+        self._out = out
+        self._identity = identity
+        self._bf16 = bf16
+        self._choose = choose
+        self._file = StateFile(out / "state.safetensors")
+
+    @contextmanager
+    def opened(self, state: TrainingState) -> Iterator[TrainingState]:
+        """Locks the directory, and puts a state to where the run there is.
+
+        Raises:
+            ValueError: the directory holds another run or something else, or another process writes there.
+        """
+        # First without a lock: what is refused is not touched.
+        self._check()
+        with OutputLock.inside(self._out):
+            noted = self._check()
+            if noted is not None:
+                self.arithmetic = noted.arithmetic
+                self._file.load(state)
+            else:
+                self.arithmetic = self._choose() if self._bf16 is None else Arithmetic(self._bf16, "as asked for")
+            yield state
+
+    def save(self, state: TrainingState) -> None:
+        self._file.save(state, self._identity, self.arithmetic)
+
+    def _check(self) -> Noted | None:
+        """What the directory holds of this run."""
+        noted = self._file.noted()
+        if noted is None:
+            if not (self._out / "metrics.jsonl").exists():
+                refuse_filled(self._out, "training")
+            return None
+        asked = self._identity | ({} if self._bf16 is None else {"bf16": self._bf16})
+        there = noted.identity | {"bf16": noted.arithmetic.bf16}
+        if differing := differences(there, asked):
+            raise SettingError(
+                f"{self._out} holds a run with another configuration or other data ({differing}); choose another --out",
+                *changed(there, asked),
+            )
+        return noted

@@ -1,0 +1,203 @@
+"""What a training is at, in memory and on disk."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from paradp.policy.files.limits import STATE_BYTES
+from paradp.policy.files.reading import first_problem, parse_json
+from paradp.policy.files.tensor_writing import write_tensors
+from paradp.policy.files.tensors import TensorFile
+from paradp.policy.learning.arithmetic import Arithmetic
+from paradp.policy.learning.ema import EMA
+from paradp.policy.networks.conditional import ConditionalNetwork
+
+
+@dataclass(frozen=True)
+class OptimiserSettings:
+    """Of AdamW: the learning rate rises linearly over `warmup_steps`, then falls to zero in half a cosine until `steps`."""
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+
+    def learning_rate_of(self, step: int) -> float:
+        """Of a step, counted from 0."""
+        warmup = min(self.warmup_steps, self.steps)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(self.steps - warmup, 1)))
+
+
+@dataclass
+class RunningMean:
+    """Of numbers added one after another; it can be stopped, stored and continued without a difference."""
+
+    total: float = 0.0
+    count: Annotated[int, Field(ge=0)] = 0
+
+    def add(self, value: float) -> None:
+        self.total += value
+        self.count += 1
+
+    def take(self) -> float:
+        """The mean so far; the next begins."""
+        mean = self.total / self.count
+        self.total, self.count = 0.0, 0
+        return mean
+
+
+class TrainingState:
+    """What changes from step to step.
+
+    Attributes:
+        network: is trained.
+        ema: its running average.
+        step: steps taken.
+        losses: of the steps since the last line of the log.
+    """
+
+    def __init__(self, network: ConditionalNetwork, settings: OptimiserSettings):
+        self.network = network.train().requires_grad_()
+        self.ema = EMA(network)
+        self.step = 0
+        self.losses = RunningMean()
+        self._settings = settings
+        self._optimiser = torch.optim.AdamW(
+            network.parameters(),
+            settings.learning_rate,
+            betas=(0.95, 0.999),
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the step about to be taken."""
+        return self._settings.learning_rate_of(self.step)
+
+    def optimise(self, objective: Callable[[nn.Module], Tensor], bf16: bool) -> float:
+        """One optimiser step; returns its loss."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.learning_rate
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = objective(self.network)
+        self._optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._optimiser.step()
+        self.ema.update(self.network, self.step)
+        self.step += 1
+        self.losses.add(loss.item())
+        return loss.item()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a later process needs to continue, but `step` and `losses`."""
+        tensors = {f"network.{name}": p.data for name, p in self.network.named_parameters()}
+        tensors |= {f"ema.{name}": p.data for name, p in self.ema.network.named_parameters()}
+        for i, state in self._optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{i}.{key}": value for key, value in state.items()}
+        return tensors
+
+    def create_moments(self) -> None:
+        """AdamW creates its moments at the first step; one with zero gradients makes room for stored ones."""
+        for parameter in self.network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        self._optimiser.step()
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What a state on disk says of its training.
+
+    Attributes:
+        identity: what it is of: settings, data, start; see `paradp.policy.learning.training`.
+        arithmetic: what it computes in.
+        step, losses: as those of `TrainingState`.
+    """
+
+    identity: dict[str, Any]
+    arithmetic: Arithmetic
+    step: Annotated[int, Field(ge=0)]
+    losses: RunningMean
+
+
+_NOTED = TypeAdapter(Noted)
+
+
+class StateFile:
+    """`state.safetensors` of a training.
+
+    Args:
+        path: where; the file need not exist.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def noted(self) -> Noted | None:
+        """What the file says of its training; `None` where there is no file.
+
+        Raises:
+            ValueError: it is damaged, or of an earlier version of paradp.
+        """
+        if not self.path.exists():
+            return None
+        return self._noted(self._open())
+
+    def load(self, state: TrainingState) -> None:
+        """Puts a state to where the file's was.
+
+        Raises:
+            ValueError: the file is damaged, or of another network.
+        """
+        file = self._open()
+        noted = self._noted(file)
+        state.create_moments()
+        try:
+            file.fill(state.tensors())
+        except ValueError as error:
+            raise ValueError(f"{self.path} is damaged: {error}; {self._remove}") from error
+        state.step, state.losses = noted.step, noted.losses
+
+    def save(self, state: TrainingState, identity: dict[str, Any], arithmetic: Arithmetic) -> None:
+        """Writes a state; the old file stays until the new one is whole.
+
+        Raises:
+            OSError: it cannot be written, such as on a full disk; the old one is kept.
+        """
+        noted = Noted(identity, arithmetic, state.step, state.losses)
+        write_tensors(self.path, state.tensors(), {"training": _NOTED.dump_json(noted).decode()})
+
+    def _open(self) -> TensorFile:
+        try:
+            return TensorFile.open(self.path, STATE_BYTES)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{self.path} is damaged: {error}; {self._remove}") from error
+
+    def _noted(self, file: TensorFile) -> Noted:
+        metadata = file.metadata
+        if "training" not in metadata and "identity" in metadata:
+            raise ValueError(
+                f"{self.path} was written by an earlier version of paradp, which did not note the content of its data, so"
+                " that it cannot be shown to go on with the same data; choose another --out"
+            )
+        if "training" not in metadata:
+            raise ValueError(f"{self.path} is damaged: it does not say what training it is of; {self._remove}")
+        try:
+            return _NOTED.validate_python(parse_json(metadata["training"]))
+        except ValidationError as error:
+            raise ValueError(f"{self.path} is damaged: {first_problem(error)}; {self._remove}") from error
+        except ValueError as error:
+            raise ValueError(f"{self.path} is damaged: {error}; {self._remove}") from error
+
+    @property
+    def _remove(self) -> str:
+        return "remove it to train from the start, or choose another --out"

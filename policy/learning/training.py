@@ -1,0 +1,133 @@
+"""Training a policy on demonstrations: a diffusion policy, or a flow."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paradp.policy.data.demonstrations import DemonstrationInfo, Demonstrations
+from paradp.policy.data.normalizer import Normalizer
+from paradp.policy.data.windows import Windows, cut_windows
+from paradp.policy.identity import describe, differences
+from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
+from paradp.policy.learning.config import TrainingConfig
+from paradp.policy.learning.loop import Lesson, TrainedPolicy, learn
+from paradp.policy.networks.building import build_network
+from paradp.policy.process import process_of
+from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
+
+
+def train(
+    demonstrations: Demonstrations,
+    config: TrainingConfig,
+    out: Path,
+    save: Callable[[TrainedPolicy, Path], None],
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    init: TrainedPolicy | None = None,
+    on_arithmetic: Callable[[Arithmetic], None] = lambda arithmetic: None,
+    choose: Callable[[Step, int], Arithmetic] = measure,
+    on_start: Callable[[int], None] = lambda step: None,
+) -> TrainedPolicy:
+    """Trains a policy; writes `metrics.jsonl`, `state.safetensors` and, through `save`, `checkpoint/` into `out`.
+
+    A run found in `out` is continued from its last state; the result is the same as without the interruption.
+
+    Args:
+        demonstrations: what to learn from.
+        config: how.
+        out: the run's directory.
+        save: writes a checkpoint of the averaged network into a directory.
+        on_step: called with the number of steps taken and the last loss.
+        init: where to start from, its normalisers included, instead of random weights.
+        on_arithmetic: called once, before the first step.
+        choose: decides on the arithmetic where the configuration leaves it open; called with a step to try, and the batch
+            size.
+        on_start: called once, before the first step, with the number of steps that were taken before.
+
+    Raises:
+        ValueError: the demonstrations cannot be trained on, `init` is for others, `out` holds another run or something
+            else, or another process trains there.
+        OSError: `out` cannot be written, such as on a full disk; what was saved before is kept.
+    """
+    torch.manual_seed(config.seed)
+    spec = spec_for(demonstrations.info, config.network_config, config.schedule)
+    spec = replace(spec, action_step=tuple(demonstrations.largest_step().tolist()))
+    training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
+    start = init or _random_start(spec, training)
+    check_made_for(start.spec, spec)
+    start = replace(start, spec=spec)
+    objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
+    lesson = Lesson(start, objective, training, validation, init)
+    return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
+
+
+def check_made_for(start: PolicySpec, spec: PolicySpec) -> None:
+    """Raises:
+    ValueError: a policy to start from does not fit what is to be trained.
+    """
+    # How far actions step is a fact of the data.
+    sides = "in the policy", "in the demonstrations and settings"
+    if differing := differences(describe(replace(start, action_step=spec.action_step)), describe(spec), sides):
+        raise ValueError(f"the policy to start from was made for other observations, actions or network sizes ({differing})")
+
+
+def _random_start(spec: PolicySpec, training: Windows) -> TrainedPolicy:
+    """Random weights, and normalisers fitted to the data."""
+    return TrainedPolicy(
+        spec,
+        build_network(spec),
+        Normalizer.fit(training.observations, spec.observation),
+        Normalizer.fit(training.actions, spec.action),
+    )
+
+
+def spec_for(info: DemonstrationInfo, network: NetworkConfig, schedule: Mapping[str, Any] = DEFAULT_SCHEDULE) -> PolicySpec:
+    """The policy that fits such demonstrations, with the default horizons."""
+    return PolicySpec(
+        task=info.task,
+        observation=info.observation,
+        action=info.action,
+        action_low=info.action_low,
+        action_high=info.action_high,
+        action_convention=info.action_convention,
+        control_hz=info.control_hz,
+        controller=info.controller,
+        schedule=dict(schedule),
+        network=network,
+    )
+
+
+class DenoisingObjective:
+    """The mean squared error of what a process asks a network to predict, on normalised windows."""
+
+    def __init__(self, spec: PolicySpec, observation_normalizer: Normalizer, action_normalizer: Normalizer):
+        self._process = process_of(spec.schedule)
+        self._observation_normalizer = observation_normalizer
+        self._action_normalizer = action_normalizer
+
+    def __call__(self, network: nn.Module, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+        observations, actions = windows.batch(index)
+        condition = self._observation_normalizer.normalize(observations).flatten(1)
+        clean = self._action_normalizer.normalize(actions)
+        noisy = self._process.noised(clean, noise, timestep)
+        target = self._process.target(clean, noise, timestep)
+        return nn.functional.mse_loss(network(noisy, timestep, condition).float(), target)
+
+    def of_step(self, network: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
+        """The loss on a random batch."""
+        return self(network, windows, *self.draw(windows, size, torch.Generator().manual_seed(seed)))
+
+    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Random windows, timesteps and noise for one batch."""
+        index = torch.randint(len(windows), (size,), generator=generator)
+        timestep = self._process.draw(size, generator)
+        noise = torch.randn(size, *windows.chunk, generator=generator)
+        return index, timestep, noise
+
+    @torch.no_grad()
+    def validation_loss(self, network: nn.Module, windows: Windows) -> float:
+        """The loss on held-out windows, with the same windows, timesteps and noise every time."""
+        return float(self(network, windows, *self.draw(windows, 1024, torch.Generator().manual_seed(0))))

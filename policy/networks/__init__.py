@@ -1,0 +1,1 @@
+"""Networks: what predicts, and what its sizes are."""

@@ -1,0 +1,180 @@
+"""The 1-D convolutional U-Net of Diffusion Policy, conditioned by FiLM."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from paradp.policy.errors import SettingError
+from paradp.policy.files.limits import MOST_CHANNELS, MOST_EMBEDDING, MOST_KERNEL, MOST_LEVELS, within
+from paradp.policy.networks.conditional import ConditionalNetwork, SinusoidalEmbedding
+
+
+@dataclass(frozen=True)
+class UnetConfig:
+    """Sizes of a `ConditionalUnet1D`.
+
+    Attributes:
+        kind: tells a checkpoint's networks apart.
+        channels: channels of each resolution; the horizon halves from one to the next.
+        kernel_size: of every convolution, odd.
+        groups: of every group normalisation; divides all channels.
+        timestep_embedding: length of the embedding of the diffusion timestep.
+    """
+
+    kind: Literal["unet"] = "unet"
+    channels: tuple[int, ...] = (64, 128, 256)
+    kernel_size: int = 5
+    groups: int = 8
+    timestep_embedding: int = 128
+
+    def __post_init__(self) -> None:
+        within("the number of channels", len(self.channels), 1, MOST_LEVELS)
+        for size in self.channels:
+            within("channels", size, 1, MOST_CHANNELS)
+        within("groups", self.groups, 1, MOST_CHANNELS)
+        within("kernel_size", self.kernel_size, 1, MOST_KERNEL)
+        within("timestep_embedding", self.timestep_embedding, 4, MOST_EMBEDDING)
+        if any(c % self.groups for c in self.channels):
+            raise SettingError(f"channels must be multiples of groups = {self.groups}, not {self.channels}", "channels")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, not {self.kernel_size}")
+        if self.timestep_embedding % 2:
+            raise ValueError(f"timestep_embedding must be even, not {self.timestep_embedding}")
+
+    def describe(self) -> str:
+        """In a few words."""
+        return f"1-D U-Net, channels {'-'.join(map(str, self.channels))}"
+
+    @property
+    def halvings(self) -> int:
+        """What the horizon is divided by from the finest resolution to the coarsest."""
+        return 2 ** (len(self.channels) - 1)
+
+
+class ConditionalUnet1D(ConditionalNetwork):
+    """Predicts noise (or the sample, or v) for noisy action chunks.
+
+    Chi et al., "Diffusion Policy: Visuomotor Policy Learning via Action Diffusion" (RSS 2023), §4.1 and its CNN-based
+    network: residual blocks of convolutions along the horizon, each modulated by a scale and a bias (FiLM) that depend on
+    the diffusion timestep and the observation.
+
+    Args:
+        action_size: A.
+        condition_size: C, length of the encoded observation.
+        config: sizes.
+    """
+
+    def __init__(self, action_size: int, condition_size: int, config: UnetConfig):
+        super().__init__()
+        embedding = config.timestep_embedding
+        self.timestep_encoder = nn.Sequential(
+            SinusoidalEmbedding(embedding),
+            nn.Linear(embedding, 4 * embedding),
+            nn.Mish(),
+            nn.Linear(4 * embedding, embedding),
+        )
+        film_size = embedding + condition_size
+
+        def block(size_in: int, size_out: int) -> ResidualBlock:
+            return ResidualBlock(size_in, size_out, film_size, config.kernel_size, config.groups)
+
+        sizes = [action_size, *config.channels]
+        pairs = list(itertools.pairwise(sizes))
+        last = len(pairs) - 1
+        self.down = nn.ModuleList(
+            Stage(block(a, b), block(b, b), nn.Identity() if i == last else nn.Conv1d(b, b, 3, 2, 1))
+            for i, (a, b) in enumerate(pairs)
+        )
+        self.middle = Stage(block(sizes[-1], sizes[-1]), block(sizes[-1], sizes[-1]), nn.Identity())
+        self.up = nn.ModuleList(
+            Stage(block(2 * b, a), block(a, a), nn.ConvTranspose1d(a, a, 4, 2, 1)) for a, b in reversed(pairs[1:])
+        )
+        self.head = nn.Sequential(
+            ConvBlock(sizes[1], sizes[1], config.kernel_size, config.groups), nn.Conv1d(sizes[1], action_size, 1)
+        )
+
+    def encode_timestep(self, timestep: Tensor) -> Tensor:
+        """The timestep's part of all scales and biases, `[n, F]`, of integer timesteps `[n]`."""
+        embedding = self.timestep_encoder(timestep)
+        return torch.cat([block.film_of_timestep(embedding) for block in self._blocks()], dim=1)
+
+    def encode_condition(self, condition: Tensor) -> Tensor:
+        """The observation's part of all scales and biases, `[n, F]`, of conditions `[n, C]`."""
+        return torch.cat([block.film_of_condition(condition) for block in self._blocks()], dim=1)
+
+    def denoise(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        """The prediction `[n, H, A]` for chunks `[n, H, A]`, encoded timesteps and encoded conditions, `[n, F]` each."""
+        film = iter((timestep + condition).split([2 * block.size for block in self._blocks()], dim=1))
+        h = x.transpose(1, 2)
+        skips = []
+        for stage in cast(Iterable[Stage], self.down):
+            skips.append(stage(h, film))
+            h = stage.resample(skips[-1])
+        h = self.middle(h, film)
+        for stage in cast(Iterable[Stage], self.up):
+            h = stage.resample(stage(torch.cat([h, skips.pop()], dim=1), film))
+        return self.head(h).transpose(1, 2)
+
+    def _blocks(self) -> "list[ResidualBlock]":
+        """In the order of computation."""
+        stages = [*self.down, self.middle, *self.up]
+        return [block for stage in cast(Iterable[Stage], stages) for block in (stage.first, stage.second)]
+
+
+class Stage(nn.Module):
+    """Two residual blocks at one resolution, and the way to the next resolution."""
+
+    resample: nn.Module
+
+    def __init__(self, first: "ResidualBlock", second: "ResidualBlock", resample: nn.Module):
+        super().__init__()
+        self.first = first
+        self.second = second
+        self.resample = resample
+
+    def forward(self, x: Tensor, film: Iterator[Tensor]) -> Tensor:
+        return self.second(self.first(x, next(film)), next(film))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with a residual; FiLM modulates between them.
+
+    Scale and bias are linear in what the timestep and the observation say, each on its own: they are encoded apart.
+    """
+
+    def __init__(self, size_in: int, size_out: int, film_size: int, kernel_size: int, groups: int):
+        super().__init__()
+        self.size = size_out
+        self.first = ConvBlock(size_in, size_out, kernel_size, groups)
+        self.film = nn.Sequential(nn.Mish(), nn.Linear(film_size, 2 * size_out))
+        self.second = ConvBlock(size_out, size_out, kernel_size, groups)
+        self.residual = nn.Conv1d(size_in, size_out, 1) if size_in != size_out else nn.Identity()
+
+    def film_of_timestep(self, embedding: Tensor) -> Tensor:
+        """The part of scale and bias `[n, 2·size]` that is the timestep's, the constant included."""
+        linear = cast(nn.Linear, self.film[1])
+        return nn.functional.linear(self.film[0](embedding), linear.weight[:, : embedding.shape[1]], linear.bias)
+
+    def film_of_condition(self, condition: Tensor) -> Tensor:
+        """The part of scale and bias `[n, 2·size]` that is the observation's."""
+        linear = cast(nn.Linear, self.film[1])
+        return nn.functional.linear(self.film[0](condition), linear.weight[:, -condition.shape[1] :])
+
+    def forward(self, x: Tensor, film: Tensor) -> Tensor:
+        scale, bias = film.unsqueeze(-1).chunk(2, dim=1)
+        return self.second(torch.addcmul(bias, scale, self.first(x))) + self.residual(x)
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution along the horizon, group normalisation, Mish."""
+
+    def __init__(self, size_in: int, size_out: int, kernel_size: int, groups: int):
+        super().__init__(
+            nn.Conv1d(size_in, size_out, kernel_size, padding=kernel_size // 2),
+            nn.GroupNorm(groups, size_out),
+            nn.Mish(),
+        )

@@ -1,0 +1,156 @@
+"""Which action of which chunk is executed when chunks come late."""
+
+import numpy as np
+import pytest
+
+from paradp.policy.control.chunks import ChunkQueue
+
+LENGTH = 15
+
+
+def ahead(execute: int) -> ChunkQueue:
+    return ChunkQueue(execute, ahead=True, at_the_end="continue-chunk")
+
+
+def drive(queue: ChunkQueue, lateness: int, steps: int) -> list[tuple[int, int] | None]:
+    """Per control step, from which step's observation the action was planned and its index in the chunk; `None` for none."""
+    done: list[tuple[int, int] | None] = []
+    asked = None
+    for step in range(steps):
+        if queue.wants_chunk:
+            queue.ask()
+            asked = step
+        if asked is not None and step - asked == lateness:
+            assert queue.give(np.array([(asked, i) for i in range(LENGTH)])) == lateness
+            asked = None
+        action = queue.next()
+        done.append(None if action is None else (int(action[0]), int(action[1])))
+    return done
+
+
+def test_without_lateness_every_chunk_begins_where_it_was_planned():
+    for queue in (ChunkQueue(8, ahead=False), ahead(8)):
+        done = drive(queue, 0, 24)
+        assert done == [(start, i) for start in (0, 8, 16) for i in range(8)]
+
+
+def test_a_synchronous_robot_waits_and_then_gets_the_chunk_from_its_first_action_on():
+    done = drive(ChunkQueue(8, ahead=False), 3, 22)
+    expected = [None] * 3 + [(0, i) for i in range(8)] + [None] * 3 + [(11, i) for i in range(8)]
+    assert done == expected
+
+
+@pytest.mark.parametrize("lateness", [1, 4, 7])
+def test_asked_ahead_nothing_is_waited_for_and_what_was_executed_meanwhile_is_skipped(lateness):
+    done = drive(ahead(8), lateness, 60)
+    # The first chunk finds a robot that held still.
+    assert done[:lateness] == [None] * lateness and None not in done[lateness:]
+    assert done[lateness] == (0, 0)
+    joins = [i for i in range(lateness + 1, 60) if done[i][0] != done[i - 1][0]]
+    assert joins and np.diff(joins).tolist() == [8] * (len(joins) - 1)
+    for i in joins:
+        planned, index = done[i]
+        # Planned from the observation of step i − lateness, and so many actions later it is executed.
+        assert (planned, index) == (i - lateness, lateness)
+
+
+@pytest.mark.parametrize("lateness", [8, 14, 20])
+def test_asked_ahead_a_robot_that_runs_out_of_actions_holds_and_skips_only_what_it_executed(lateness):
+    done = drive(ahead(8), lateness, 200)
+    for i in range(1, 200):
+        if done[i] is None or (done[i - 1] is not None and done[i][0] == done[i - 1][0]):
+            continue
+        planned, index = done[i]
+        executed = sum(action is not None for action in done[planned:i])
+        assert index == executed and i - planned >= lateness
+
+
+def test_a_chunk_that_is_wholly_past_leaves_nothing_to_execute():
+    queue = ahead(2)
+    queue.ask()
+    queue.give(np.arange(5)[:, None])
+    queue.next()
+    queue.next()
+    queue.ask()
+    assert [int(queue.next()[0]) for _ in range(2)] == [2, 3]
+    queue.give(np.array([[7], [8]]))
+    assert queue.next() is None and queue.wants_chunk
+
+
+@pytest.mark.parametrize("execute", [1, 4, 8, 10, 12, 15])
+@pytest.mark.parametrize("lateness", [0, 1, 2, 3, 5, 7])
+def test_asked_ahead_nobody_waits_where_a_chunk_is_long_enough(execute, lateness):
+    # After a late join K − lateness actions are left, and the next chunk is again so late.
+    assert 2 * lateness <= LENGTH
+    done = drive(ahead(execute), lateness, 120)
+    assert None not in done[lateness:]
+
+
+@pytest.mark.parametrize("lateness", [1, 4, 7])
+def test_a_robot_that_may_not_go_on_with_its_chunk_holds_after_the_actions_of_it_that_are_meant(lateness):
+    """The second chunk is asked for as if it would not be late, and is."""
+    queue = ChunkQueue(8, ahead=True)
+    queue.ask()
+    queue.give(np.arange(LENGTH)[:, None])
+    assert [int(queue.next()[0]) for _ in range(8)] == list(range(8)) and queue.wants_chunk
+    queue.ask()
+    for _ in range(lateness):
+        assert queue.overdue and queue.next() is None
+    assert queue.give(np.arange(LENGTH)[:, None]) == lateness and not queue.overdue
+    assert int(queue.next()[0]) == 0
+
+
+def test_the_next_chunk_is_asked_for_as_early_as_any_of_the_last_was_late():
+    queue, asked, overdue = ahead(8), None, []
+    lateness = iter([1, 2] * 40)
+    for step in range(200):
+        if queue.wants_chunk:
+            queue.ask()
+            asked, late = step, next(lateness)
+        if asked is not None and step - asked == late:
+            queue.give(np.arange(LENGTH)[:, None])
+            asked = None
+        overdue.append(queue.overdue)
+        queue.next()
+    # The first late one could not be foreseen.
+    assert sum(overdue) == 1 and queue.expected_lateness == 2
+
+
+def test_an_action_that_was_not_executed_is_the_next_again():
+    queue = ahead(8)
+    queue.ask()
+    queue.give(np.arange(LENGTH)[:, None])
+    assert [int(queue.next()[0]) for _ in range(3)] == [0, 1, 2]
+    queue.take_back()
+    queue.take_back()  # there is one to take back, and no more
+    assert queue.consumed == 2 and [int(queue.next()[0]) for _ in range(6)] == [2, 3, 4, 5, 6, 7]
+    # A chunk is joined by what was consumed, not by what was sent.
+    queue.ask()
+    queue.next()
+    queue.take_back()
+    queue.next()
+    assert queue.give(np.arange(LENGTH)[:, None]) == 2 and int(queue.next()[0]) == 1
+
+
+def test_a_chunk_given_up_can_be_asked_for_again():
+    queue = ahead(8)
+    queue.ask()
+    assert not queue.wants_chunk
+    queue.forget()
+    assert queue.wants_chunk
+
+
+def test_a_chunk_that_came_late_is_used_up_sooner_and_the_next_is_due_then():
+    queue, chunk = ahead(8), np.arange(LENGTH)[:, None]
+    queue.ask()
+    queue.give(chunk)
+    for left in (8, 7):
+        # Plans that take eight control steps: once they are known to, they are asked for at once.
+        if not queue.wants_chunk:
+            assert [queue.next() is not None for _ in range(8)] == [True] * 8
+        queue.ask()
+        for _ in range(8):
+            queue.next()
+        assert queue.give(chunk) == 8 and queue.left == left
+    queue.ask()
+    assert [queue.overdue for _ in range(8) if queue.next() is not None] == [False] * 6 + [True]

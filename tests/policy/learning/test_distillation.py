@@ -1,0 +1,169 @@
+"""Distilling a policy, and training a flow."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from paradp.checkpoints import load_policy, load_trained, save_checkpoint
+from paradp.policy import Normalizer
+from paradp.policy.data.windows import cut_windows
+from paradp.policy.learning.config import DistillationConfig, TrainingConfig
+from paradp.policy.learning.distillation import ConsistencyObjective, distill, student_schedule
+from paradp.policy.learning.training import DenoisingObjective, spec_for, train
+from paradp.policy.process import process_of
+from paradp.sampler.schedules.consistency import jumps
+
+CONFIG = DistillationConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, bf16=False)
+TRAINING = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, channels=(8, 16), bf16=False)
+FLOW = dataclasses.replace(TRAINING, prediction_type="flow_prediction")
+
+
+def ignore(trained, path):
+    pass
+
+
+def keep(trained, path):
+    save_checkpoint(trained, path, "card")
+
+
+@pytest.fixture
+def teacher(demonstrations, tmp_path):
+    return train(demonstrations, dataclasses.replace(TRAINING, prediction_type="sample"), tmp_path / "teacher", ignore)
+
+
+class ToTheEnd(nn.Module):
+    """The exact consistency function of a teacher's steps: takes all of them."""
+
+    def __init__(self, teacher, skip):
+        super().__init__()
+        self._teacher = teacher.network
+        self._jumps, self._skip = jumps(teacher.spec.schedule, skip).to(torch.device("cpu"), torch.float32), skip
+
+    def forward(self, x, t, condition):
+        x, t = x.clone(), t.clone()
+        while (going := t >= 0).any():
+            step, flat = self._jumps.at(t[going]), x[going].flatten(1)
+            clean = step.clean(flat, self._teacher(x[going], t[going], condition[going]).flatten(1))
+            x[going] = step.mean(flat, clean, None).reshape(x[going].shape)
+            t[going] -= self._skip
+        return x
+
+
+@pytest.mark.parametrize("skip", [7, 30])
+def test_a_network_that_follows_the_teacher_to_the_end_has_no_loss(demonstrations, teacher, skip):
+    """And one that is off anywhere has: the loss is 0 for the teacher's own trajectories alone."""
+    spec = dataclasses.replace(teacher.spec, schedule=student_schedule(teacher.spec.schedule))
+    objective = ConsistencyObjective(teacher, spec, skip)
+    windows, _ = cut_windows(demonstrations, spec.horizons, 2)
+    exact = ToTheEnd(teacher, skip)
+    late = nn.Module()
+    late.forward = lambda x, t, condition: exact(x, t, condition) + 0.05 * (t > 50).reshape(-1, 1, 1)
+    # A student leaves what has timestep 0 as it is, where the teacher would take one step more: from there and from `skip`,
+    # whose step ends there, the two differ.
+    timestep = torch.tensor([t for t in range(100) if t not in (0, skip)])
+    index = torch.arange(len(timestep)) % len(windows)
+    noise = torch.randn(len(timestep), *windows.chunk, generator=torch.Generator().manual_seed(0))
+    loss, later = (float(objective(network, windows, index, timestep, noise)) for network in (exact, late))
+    assert loss < 1e-3 and later > 0.01
+
+
+def test_distilling_learns_and_its_student_is_an_ordinary_checkpoint(demonstrations, tmp_path):
+    # From one that predicts the noise the student must first learn what its outputs mean.
+    teacher = train(demonstrations, TRAINING, tmp_path / "teacher", ignore)
+    losses = []
+    config = dataclasses.replace(CONFIG, steps=150, batch_size=32, learning_rate=3e-3)
+    before = [p.clone() for p in teacher.network.parameters()]
+    student = distill(teacher, demonstrations, config, tmp_path / "run", keep, lambda step, loss: losses.append(loss))
+    assert sum(losses[-20:]) < 0.7 * sum(losses[:20])
+    assert all(torch.equal(a, b) for a, b in zip(before, teacher.network.parameters(), strict=True))
+    assert student.spec.process == "consistency" and teacher.spec.process == "diffusion"
+    assert load_trained(tmp_path / "run/checkpoint").spec == student.spec
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 150
+
+
+def test_a_killed_distillation_ends_as_if_it_had_not_been(demonstrations, teacher, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(step, loss):
+        if step == 7:
+            raise Killed
+
+    whole = distill(teacher, demonstrations, CONFIG, tmp_path / "whole", ignore)
+    with pytest.raises(Killed):
+        distill(teacher, demonstrations, CONFIG, tmp_path / "killed", ignore, kill)
+    resumed = distill(teacher, demonstrations, CONFIG, tmp_path / "killed", ignore)
+    assert all(torch.equal(a, b) for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True))
+    with pytest.raises(ValueError, match=r"another configuration or other data \(skip: 5 there, 9 here\)"):
+        distill(teacher, demonstrations, dataclasses.replace(CONFIG, skip=9), tmp_path / "whole", ignore)
+    other = dataclasses.replace(teacher, network=whole.network)
+    with pytest.raises(ValueError, match=r"another configuration or other data \(init: "):
+        distill(other, demonstrations, CONFIG, tmp_path / "whole", ignore)
+    with pytest.raises(ValueError, match="network: not noted there"):
+        train(demonstrations, TRAINING, tmp_path / "whole", ignore)
+
+
+def test_what_cannot_be_distilled_is_refused(demonstrations, teacher, tmp_path):
+    student = distill(teacher, demonstrations, dataclasses.replace(CONFIG, steps=1), tmp_path / "student", ignore)
+    flow = train(demonstrations, dataclasses.replace(FLOW, steps=1), tmp_path / "flow", ignore)
+    for policy, message in ((student, "the network was distilled"), (flow, "the network was trained by flow matching")):
+        with pytest.raises(ValueError, match=message):
+            distill(policy, demonstrations, CONFIG, tmp_path / "again", ignore)
+    with pytest.raises(ValueError, match="skip must be at most 100"):
+        distill(teacher, demonstrations, dataclasses.replace(CONFIG, skip=101), tmp_path / "again", ignore)
+    with pytest.raises(ValueError, match="skip must be from 1"):
+        dataclasses.replace(CONFIG, skip=0)
+    assert not (tmp_path / "again").exists()
+
+
+def test_each_policy_takes_its_own_samplers(demonstrations, teacher, tmp_path):
+    distill(teacher, demonstrations, dataclasses.replace(CONFIG, steps=1), tmp_path / "student", keep)
+    train(demonstrations, dataclasses.replace(FLOW, steps=1), tmp_path / "flow", keep)
+    history = torch.zeros(1, 2, 3).numpy()
+    for name, takes, refuses in (
+        ("student", ("consistency-1", "speculative-consistency-4"), ("ddpm", "auto", "flow-4")),
+        ("flow", ("flow-1", "flow-100", "para-flow-10"), ("ddim-10", "auto-fast", "consistency-1")),
+    ):
+        for sampler in takes:
+            policy = load_policy(tmp_path / name / "checkpoint", sampler, engine="eager")
+            assert policy.plan(history, [torch.Generator().manual_seed(0)]).stats.converged.all()
+        for sampler in refuses:
+            with pytest.raises(ValueError, match=f"^{sampler}: the network was"):
+                load_policy(tmp_path / name / "checkpoint", sampler, engine="eager")
+
+
+def test_a_flow_learns_what_its_sampler_takes_a_prediction_for(demonstrations, info):
+    """A network that predicts the velocity itself is read by the step table as predicting the clean sample itself."""
+    spec = spec_for(info, FLOW.network_config, FLOW.schedule)
+    windows, _ = cut_windows(demonstrations, spec.horizons, 2)
+    normalizers = Normalizer.fit(windows.observations, spec.observation), Normalizer.fit(windows.actions, spec.action)
+    objective = DenoisingObjective(spec, *normalizers)
+    index, timestep, noise = objective.draw(windows, 64, torch.Generator().manual_seed(0))
+    clean = normalizers[1].normalize(windows.batch(index)[1])
+    table = process_of(spec.schedule).table
+    seen = []
+
+    def network(noisy, t, condition):
+        seen.append(noisy)
+        return noise - clean
+
+    assert objective(network, windows, index, timestep, noise) == 0
+    time = (timestep / 100).reshape(-1, 1, 1)
+    assert torch.equal(seen[0], (1 - time) * clean + time * noise)
+    step = table.at((table.timesteps == timestep[:, None]).long().argmax(1))
+    read = step.clean(seen[0].double().flatten(1), (noise - clean).double().flatten(1))
+    assert (read.reshape(clean.shape) - clean).abs().max() < 1e-6
+    assert timestep.min() >= 1 and timestep.max() <= 100 and timestep.float().mean() > 52
+
+
+def test_a_flow_trains_and_comes_back(demonstrations, tmp_path):
+    losses = []
+    config = dataclasses.replace(FLOW, steps=320, batch_size=32, learning_rate=3e-3)
+    flow = train(demonstrations, config, tmp_path / "run", keep, lambda step, loss: losses.append(loss))
+    assert sum(losses[-20:]) < 0.6 * sum(losses[:20])
+    assert load_trained(tmp_path / "run/checkpoint").spec == flow.spec and flow.spec.process == "flow"
+    assert flow.spec.timesteps == 101

@@ -1,0 +1,488 @@
+"""Demonstrations, windows, and training that survives a kill."""
+
+import dataclasses
+import json
+import math
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from paradp.checkpoints import load_trained, save_checkpoint
+from paradp.policy import Horizons, Normalizer
+from paradp.policy.data.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.data.windows import cut_windows
+from paradp.policy.learning import training
+from paradp.policy.learning.arithmetic import Arithmetic, measure
+from paradp.policy.learning.training import DenoisingObjective, TrainingConfig, spec_for, train
+from paradp.sampler import step_table
+
+CONFIG = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, channels=(8, 16), bf16=False)
+
+
+VARIANTS = [
+    {"prediction_type": "sample"},
+    {"prediction_type": "v_prediction", "beta_schedule": "linear", "beta_start": 0.001, "beta_end": 0.2},
+    {"network": "transformer", "layers": 1, "embedding": 16},
+]
+
+
+def ignore(trained, path):
+    pass
+
+
+def logged(out):
+    """The metrics, but how long they took."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def rewritten(demonstrations, path, info=None, change=lambda episode: episode):
+    """The same episodes, written once more: with another description, or changed."""
+    ends = demonstrations.episode_ends
+    split = np.cumsum(list(demonstrations.info.observation.values()))[:-1]
+    columns = dict(zip(demonstrations.info.observation, np.split(demonstrations.observations(), split, 1), strict=True))
+    written = Demonstrations.open_or_create(path, info or demonstrations.info)
+    for seed, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        observations = {key: values[start:end] for key, values in columns.items()}
+        actions = demonstrations.actions()[start:end]
+        written.append(change(DemonstrationEpisode(observations, actions, actions, seed)))
+    return written
+
+
+def test_demonstrations_read_back(demonstrations, info):
+    again = Demonstrations.open(demonstrations.path)
+    assert again.info == info and len(again) == 6
+    assert again.steps == sum(range(10, 16)) and again.seeds.tolist() == list(range(6))
+    assert again.observations().shape == (again.steps, 3) and again.actions().shape == (again.steps, 2)
+    assert again.observations()[0, 2] == 0.5
+
+
+def test_what_a_kill_left_half_written_is_cut_off(demonstrations, info):
+    before = demonstrations.observations()
+    group = zarr.open_group(demonstrations.path, mode="r+")
+    group["data/obs/position"].append(np.ones((5, 2), np.float32))
+    group["meta/seeds"].append(np.array([99]))
+    continued = Demonstrations.open_or_create(demonstrations.path, info)
+    assert np.array_equal(continued.observations(), before) and continued.seeds.tolist() == list(range(6))
+
+
+def test_an_end_that_was_never_filled_in_loses_nothing(demonstrations, info):
+    """zarr first makes room for an entry and then writes it; a kill between the two leaves a zero."""
+    before = demonstrations.observations()
+    group = zarr.open_group(demonstrations.path, mode="r+")
+    group["meta/episode_ends"].resize((7,))
+    assert len(Demonstrations.open(demonstrations.path)) == 6
+    continued = Demonstrations.open_or_create(demonstrations.path, info)
+    assert len(continued) == 6 and np.array_equal(continued.observations(), before)
+
+
+def test_other_demonstrations_are_not_mixed_in(demonstrations, info):
+    other = dataclasses.replace(info, action_convention="absolute")
+    with pytest.raises(ValueError, match="action_convention: delta there, absolute here"):
+        Demonstrations.open_or_create(demonstrations.path, other)
+    other = dataclasses.replace(info, observation={"constant": 1, "position": 2})
+    with pytest.raises(ValueError, match=r"observation: \[\['position', 2\], \['constant', 1\]\] there"):
+        Demonstrations.open_or_create(demonstrations.path, other)
+
+
+def test_what_is_no_demonstrations_is_refused(tmp_path, demonstrations):
+    with pytest.raises(ValueError, match="holds no demonstrations"):
+        Demonstrations.open(tmp_path / "nothing.zarr")
+    group = zarr.open_group(demonstrations.path, mode="r+")
+    group["data/action"].resize((3, 2))
+    with pytest.raises(ValueError, match="action end before the last episode"):
+        Demonstrations.open(demonstrations.path)
+
+
+def test_windows_stay_inside_their_episode(demonstrations):
+    training, validation = cut_windows(demonstrations, Horizons(), validation_every=3)
+    assert len(training) + len(validation) == demonstrations.steps
+    starts = np.concatenate([[0], demonstrations.episode_ends[:-1]])
+    for windows in (training, validation):
+        for observed, predicted in zip(windows.observed.numpy(), windows.predicted.numpy(), strict=True):
+            now = observed[1]
+            episode = np.searchsorted(demonstrations.episode_ends, now, side="right")
+            start, end = starts[episode], demonstrations.episode_ends[episode]
+            assert observed[0] == max(now - 1, start)
+            assert predicted.tolist() == [min(max(now - 1 + i, start), end - 1) for i in range(16)]
+    held_out = {int(np.searchsorted(demonstrations.episode_ends, w[1], side="right")) for w in validation.observed}
+    assert held_out == {2, 5}
+
+
+def test_training_learns(demonstrations, tmp_path):
+    losses = []
+    config = TrainingConfig(steps=320, batch_size=32, learning_rate=3e-3, warmup_steps=5, channels=(8, 16), bf16=False)
+    train(demonstrations, config, tmp_path / "run", ignore, lambda step, loss: losses.append(loss))
+    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [100, 200, 300, 320] and lines[-1]["learning_rate"] == pytest.approx(
+        0, abs=1e-9
+    )
+
+
+def test_a_killed_training_ends_as_if_it_had_not_been(demonstrations, tmp_path):
+    # Killed after a save, between two lines of the log.
+    config = dataclasses.replace(CONFIG, log_every=5)
+    whole = train(demonstrations, config, tmp_path / "whole", ignore)
+
+    class Killed(Exception):
+        pass
+
+    def kill(step, loss):
+        if step == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(demonstrations, config, tmp_path / "killed", ignore, kill)
+    resumed_steps = []
+    resumed = train(demonstrations, config, tmp_path / "killed", ignore, lambda step, loss: resumed_steps.append(step))
+    assert resumed_steps == list(range(5, 13))
+    for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert logged(tmp_path / "killed") == logged(tmp_path / "whole")
+    assert [line["step"] for line in logged(tmp_path / "whole")] == [5, 10, 12]
+
+
+def test_training_goes_on_from_another_policy(demonstrations, tmp_path):
+    first = train(demonstrations, CONFIG, tmp_path / "first", ignore)
+    start = [p.clone() for p in first.network.parameters()]
+    config = dataclasses.replace(CONFIG, steps=1, learning_rate=1e-9, warmup_steps=0)
+    second = train(demonstrations, config, tmp_path / "second", ignore, init=first)
+    for a, b in zip(start, second.network.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    other = dataclasses.replace(config, channels=(16, 32))
+    with pytest.raises(ValueError, match="made for other observations, actions or network sizes"):
+        train(demonstrations, other, tmp_path / "third", ignore, init=first)
+
+
+def test_a_line_of_the_log_that_was_cut_short_is_dropped(demonstrations, tmp_path):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    log = tmp_path / "run/metrics.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"step": 1')
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    assert log.read_text() == whole
+
+
+@pytest.mark.parametrize("spoilt", ["sparse", "pipe", "device", "folder", "text", "key", "text for a number"])
+def test_a_spoilt_log_is_refused_before_it_fills_the_memory(spoilt, demonstrations, tmp_path):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    log = tmp_path / "run/metrics.jsonl"
+    sound = json.loads(log.read_text().splitlines()[0])
+    if spoilt == "sparse":
+        os.truncate(log, 2**33)
+    elif spoilt in ("text", "key", "text for a number"):
+        lines = {"text": [], "key": sound | {"more": 1}, "text for a number": sound | {"step": "x"}}
+        log.write_text(json.dumps(lines[spoilt]) + "\n")
+    else:
+        log.unlink()
+        {"pipe": os.mkfifo, "device": lambda path: path.symlink_to("/dev/zero"), "folder": Path.mkdir}[spoilt](log)
+    with pytest.raises(ValueError, match=r"metrics.jsonl (is|has)"):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.1}, r"another configuration or other data \(learning_rate: 0.001 there, 0.1 here\)"),
+        ({"seed": 1, "batch_size": 8}, r"\(batch_size: 16 there, 8 here; seed: 0 there, 1 here\)"),
+        ({"bf16": True}, r"\(bf16: False there, True here\)"),
+    ],
+)
+def test_a_training_is_not_continued_with_other_settings(demonstrations, tmp_path, change, message):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    with pytest.raises(ValueError, match=message):
+        train(demonstrations, dataclasses.replace(CONFIG, **change), tmp_path / "run", ignore)
+
+
+def test_a_training_is_continued_on_the_same_data_alone(demonstrations, info, tmp_path):
+    """Whatever the data are called: as many episodes of the same description are other data, a copy is the same."""
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+
+    def refused(change=lambda episode: episode, message=r"\(data: [0-9a-f]{12}… there, [0-9a-f]{12}… here\)", **description):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.zarr"
+        other = rewritten(demonstrations, path, dataclasses.replace(info, **description), change)
+        with pytest.raises(ValueError, match=message):
+            train(other, CONFIG, tmp_path / "run", ignore)
+
+    refused(lambda e: dataclasses.replace(e, actions=e.actions + np.float32(1e-6) * (e.seed == 3)))
+    refused(lambda e: dataclasses.replace(e, observations={**e.observations, "position": e.observations["position"][::-1]}))
+    # The same columns in another order: `position` has two, `constant` one.
+    refused(
+        observation={"constant": 1, "position": 2}, message=r"observation: \[\['position', 2\], \['constant', 1\]\] there"
+    )
+    refused(control_hz=10, message=r"\(control_hz: 20 there, 10 here\)")
+    copy = rewritten(demonstrations, tmp_path / "copy.zarr", dataclasses.replace(info, made_with={"copied": True}))
+    train(copy, CONFIG, tmp_path / "run", ignore)
+
+
+def test_what_is_appended_meanwhile_is_not_read(demonstrations):
+    """Whoever opened demonstrations sees one state of them: what is trained on is what is noted."""
+    reader = Demonstrations.open(demonstrations.path)
+    before = reader.digest()
+    two = np.ones((5, 2))
+    demonstrations.append(DemonstrationEpisode({"position": two, "constant": two[:, :1]}, two, two, 6))
+    assert (len(reader), reader.steps, len(reader.actions()), len(reader.seeds)) == (6, 75, 75, 6)
+    assert reader.digest() == before != Demonstrations.open(demonstrations.path).digest()
+    assert len(cut_windows(reader, Horizons(), 5)[0].actions) == 75
+    assert (len(demonstrations), demonstrations.steps) == (7, 80)
+
+
+def test_episodes_that_end_elsewhere_are_other_data(demonstrations, tmp_path):
+    before = demonstrations.digest()
+    ends = zarr.open_group(demonstrations.path, mode="r+")["meta/episode_ends"]
+    ends[0] = ends[0] + 1
+    assert Demonstrations.open(demonstrations.path).digest() != before
+
+
+def test_what_a_policy_saw_in_another_order_is_no_start(demonstrations, info, tmp_path):
+    first = train(demonstrations, CONFIG, tmp_path / "first", ignore)
+    other = rewritten(
+        demonstrations, tmp_path / "o.zarr", dataclasses.replace(info, observation={"constant": 1, "position": 2})
+    )
+    with pytest.raises(ValueError, match=r"other observations, actions or network sizes .*in the policy, .*in the demons"):
+        train(other, CONFIG, tmp_path / "second", ignore, init=first)
+    assert not (tmp_path / "second").exists()
+
+
+def test_another_start_or_its_normaliser_is_another_run(demonstrations, tmp_path, trained):
+    config = dataclasses.replace(CONFIG, steps=1)
+    first = train(demonstrations, config, tmp_path / "first", lambda t, path: save_checkpoint(t, path, "card"))
+    start = tmp_path / "first/checkpoint"
+    train(demonstrations, config, tmp_path / "run", ignore, init=load_trained(start))
+    train(demonstrations, config, tmp_path / "run", ignore, init=load_trained(start))
+    other = load_trained(start)
+    other.action_normalizer.scale *= 2
+    for another in (other, None):
+        with pytest.raises(ValueError, match=r"\(init: "):
+            train(demonstrations, config, tmp_path / "run", ignore, init=another)
+    assert first.spec == other.spec
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "is damaged: it does not say what training it is of; remove it"),
+        ({"step": "4", "identity": "{}"}, "an earlier version of paradp, which did not note the content of its data"),
+        ({"training": "[]"}, "is damaged: "),
+        ({"training": "[" * 100_000}, "is damaged: "),
+    ],
+)
+def test_a_state_that_does_not_say_what_it_is_of_is_refused(demonstrations, tmp_path, metadata, message):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    state = tmp_path / "run/state.safetensors"
+    save_file(load_file(state), state, metadata)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(ValueError, match=message):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+@pytest.mark.parametrize(("key", "value"), [("count", "-1"), ("count", "0.5"), ("total", "1e999")])
+def test_a_state_whose_mean_cannot_be_is_refused(demonstrations, tmp_path, key, value):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    state = tmp_path / "run/state.safetensors"
+    with safe_open(state, "pt") as file:
+        noted = json.loads(file.metadata()["training"])
+    noted["losses"][key] = "HERE"
+    save_file(load_file(state), state, {"training": json.dumps(noted).replace('"HERE"', value)})
+    with pytest.raises(ValueError, match=r"state\.safetensors is damaged: .*(losses\.count|too large)"):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+
+
+@pytest.mark.parametrize("change", ["cut", "missing", "broadcast", "directory"])
+def test_a_damaged_state_is_refused(demonstrations, tmp_path, change):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    state = tmp_path / "run/state.safetensors"
+    with safe_open(state, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(state)
+    name = next(name for name, tensor in tensors.items() if name.startswith("network.") and tensor.ndim == 1)
+    if change == "cut":
+        state.write_bytes(state.read_bytes()[:1000])
+    elif change == "missing":
+        save_file({key: tensor for key, tensor in tensors.items() if key != name}, state, metadata)
+    elif change == "broadcast":
+        save_file({**tensors, name: tensors[name][:1].clone()}, state, metadata)
+    else:
+        state.unlink()
+        state.mkdir()
+    with pytest.raises(ValueError, match=r"state\.safetensors is damaged"):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+
+
+def test_a_training_takes_no_folder_of_others(demonstrations, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json").touch()
+    with pytest.raises(ValueError, match="is not empty and holds no training"):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+def test_a_training_has_one_process(demonstrations, tmp_path):
+    refused = []
+
+    def another(step, loss):
+        def run():
+            with pytest.raises(ValueError, match="run is being written by another thread"):
+                train(demonstrations, CONFIG, tmp_path / "run", ignore)
+            refused.append(step)
+
+        if step == 5:
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+
+    train(demonstrations, CONFIG, tmp_path / "run", ignore, another)
+    assert refused == [5]
+
+
+class Clock:
+    """Time goes on as steps take it: seconds a window, in fp32 and in bf16."""
+
+    def __init__(self, fp32: float, bf16: float):
+        self.now, self.steps, self._cost = 0.0, [], {False: fp32, True: bf16}
+
+    def step(self, bf16: bool, windows: int) -> None:
+        self.steps.append((bf16, windows))
+        self.now += windows * self._cost[bf16]
+
+    def measure(self, batch_size: int) -> Arithmetic:
+        return measure(self.step, batch_size, lambda: self.now)
+
+
+def test_the_faster_arithmetic_is_taken():
+    slow, fast, even = Clock(0.004, 0.15), Clock(0.004, 0.002), Clock(0.004, 0.005)
+    assert not (found := slow.measure(256)).bf16
+    assert str(found) == "fp32: a step of 16 windows takes 2400 ms in bf16 and 64 ms in fp32 here"
+    # What is forty times as slow is not tried at full size.
+    assert max(windows for _, windows in slow.steps) == 16
+    assert fast.measure(256).bf16 and not even.measure(256).bf16
+    assert {(True, 256), (False, 256)} <= {*fast.steps}
+    assert str(Clock(0.004, 0.002).measure(8)) == "bf16: a step takes 16 ms in bf16 and 32 ms in fp32 here"
+
+
+def test_a_resumed_training_keeps_its_arithmetic(demonstrations, tmp_path):
+    config, asked, begun = dataclasses.replace(CONFIG, bf16=None, steps=8), [], []
+
+    def choose(step, batch_size):
+        step(True, 4)
+        asked.append(batch_size)
+        return Arithmetic(True, "measured")
+
+    def never(step, batch_size):
+        raise AssertionError("measured again")
+
+    def kill(step, loss):
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(demonstrations, config, tmp_path / "run", ignore, kill, choose=choose)
+    found = train(demonstrations, config, tmp_path / "run", ignore, on_arithmetic=begun.append, choose=never)
+    assert asked == [16] and begun == [Arithmetic(True, "measured")]
+    # What was measured is what can be asked for; and measuring changed nothing.
+    same = dataclasses.replace(config, bf16=True)
+    train(demonstrations, same, tmp_path / "run", ignore, choose=never)
+    whole = train(demonstrations, same, tmp_path / "whole", ignore, choose=never)
+    assert all(torch.equal(a, b) for a, b in zip(found.network.parameters(), whole.network.parameters(), strict=True))
+    with pytest.raises(ValueError, match=r"\(bf16: True there, False here\)"):
+        train(demonstrations, dataclasses.replace(config, bf16=False), tmp_path / "run", ignore)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, metadata: (dict(list(tensors.items())[1:]), metadata), "is damaged: the tensor .* is missing"),
+        (lambda tensors, metadata: ({k: v.flatten() for k, v in tensors.items()}, metadata), "has shape"),
+        (lambda tensors, metadata: (tensors | {"more": torch.ones(1)}, metadata), "nothing takes its tensor 'more'"),
+    ],
+)
+def test_a_state_of_something_else_is_refused(demonstrations, tmp_path, change, message):
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    state = tmp_path / "run/state.safetensors"
+    with safe_open(state, "pt") as file:
+        metadata = file.metadata()
+    save_file(*(lambda tensors, told: (tensors, state, told))(*change(load_file(state), metadata)))
+    before = state.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    assert state.read_bytes() == before
+
+
+def test_a_finished_training_hands_over_its_policy_again(demonstrations, tmp_path):
+    saved = []
+    train(demonstrations, CONFIG, tmp_path / "run", ignore)
+    train(demonstrations, CONFIG, tmp_path / "run", lambda trained, path: saved.append(path))
+    assert saved == [tmp_path / "run/checkpoint"]
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_other_networks_and_schedules_train_and_come_back(demonstrations, tmp_path, options):
+    config = dataclasses.replace(CONFIG, **options)
+    trained = train(demonstrations, config, tmp_path / "run", lambda t, path: save_checkpoint(t, path, "card"))
+    loaded = load_trained(tmp_path / "run/checkpoint")
+    assert loaded.spec == trained.spec
+    for name, tensor in trained.network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("beta_schedule", ["squaredcos_cap_v2", "linear"])
+def test_what_is_learned_is_what_the_sampler_takes_a_prediction_for(demonstrations, prediction_type, beta_schedule):
+    """A network that predicts the target itself is read by the step table as predicting the clean sample itself."""
+    config = dataclasses.replace(CONFIG, prediction_type=prediction_type, beta_schedule=beta_schedule)
+    spec = spec_for(demonstrations.info, config.network_config, config.schedule)
+    windows, _ = cut_windows(demonstrations, spec.horizons, 2)
+    normalizers = Normalizer.fit(windows.observations, spec.observation), Normalizer.fit(windows.actions, spec.action)
+    objective = DenoisingObjective(spec, *normalizers)
+    index, timestep, noise = objective.draw(windows, 32, torch.Generator().manual_seed(0))
+    clean = normalizers[1].normalize(windows.batch(index)[1])
+    table = step_table(spec.schedule)
+    bar = table.alpha_bar[table.steps - 1 - timestep].float()[:, None, None]
+    target = {"epsilon": noise, "sample": clean, "v_prediction": bar.sqrt() * noise - (1 - bar).sqrt() * clean}
+    seen = []
+
+    def network(noisy, t, condition):
+        seen.append(noisy)
+        return target[prediction_type]
+
+    assert objective(network, windows, index, timestep, noise) < 1e-10
+    step = table.steps - 1 - timestep
+    flat = table.at(step).clean(seen[0].flatten(1), target[prediction_type].flatten(1))
+    read = flat.reshape(clean.shape)
+    # At the noisiest steps of an epsilon network the clean sample is float32's rounding over √ᾱ.
+    assert ((read - clean).abs() < 1e-5 / bar.sqrt()).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta_schedule": "linear", "beta_end": 2.0}, "0 < beta_start ≤ beta_end < 1"),
+        ({"beta_schedule": "linear", "beta_start": 0.0}, "0 < beta_start"),
+        ({"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}, "ends with ᾱ = 0.36 and not near 0"),
+        ({"network": "transformer", "embedding": 7}, "embedding must be"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, **options)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(demonstrations, tmp_path, monkeypatch):
+    whole = training.DenoisingObjective.of_step
+    monkeypatch.setattr(
+        training.DenoisingObjective,
+        "of_step",
+        lambda *args, seed, **others: whole(*args, seed=seed, **others) * (math.nan if seed == 3 else 1),
+    )
+    with pytest.raises(ValueError, match="the loss of step 4 is nan"):
+        train(demonstrations, CONFIG, tmp_path / "run", ignore)
