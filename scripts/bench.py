@@ -85,8 +85,8 @@ def bench(
         from paradp.checkpoints import checkpoint_digest, load_policy
         from paradp.checkpoints.fidelity import candidates_for
         from paradp.policy import fastest_engine
+        from paradp.rollouts.expert_histories import expert_histories
         from paradp.scripts.floor import measure_floor
-        from paradp.scripts.studies.observations import expert_histories
     if threads is not None:
         torch.set_num_threads(threads)
     with doing("loading the policy, and observations along the expert's episodes"):

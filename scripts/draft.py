@@ -73,7 +73,7 @@ def train(
 
 
 def _of_expert(spec: "PolicySpec") -> "np.ndarray":
-    from paradp.scripts.studies.observations import expert_histories
+    from paradp.rollouts.expert_histories import expert_histories
 
     try:
         return expert_histories(spec, _OBSERVATIONS, _EXPERT_SEED, _EVERY)

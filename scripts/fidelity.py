@@ -125,8 +125,8 @@ def _recorded(data: Path, spec: "PolicySpec", number: int, seed: int) -> "Observ
 
 
 def _of_expert(spec: "PolicySpec", number: int, seed: int) -> "Observations":
+    from paradp.rollouts.expert_histories import expert_histories
     from paradp.rollouts.fidelity import Observations, fitted_at
-    from paradp.scripts.studies.observations import expert_histories
 
     with doing("driving the scripted expert, for observations"):
         histories = expert_histories(spec, number + fitted_at(number), seed, EVERY)

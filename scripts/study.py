@@ -1,68 +1,33 @@
 """`paradp study`: rerun what docs/results shows."""
 
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import tyro
+from rich.table import Table
 
 from paradp.envs import find_task
 from paradp.scripts.call import TaskName
-from paradp.scripts.console import doing, loading, say
+from paradp.scripts.console import console, doing, loading, say
 from paradp.scripts.places import check_folder
-
-Name = Literal[
-    "agreement",
-    "spread",
-    "distributions",
-    "solvers",
-    "windows",
-    "grids",
-    "tolerances",
-    "variants",
-    "mixture",
-    "loop-cost",
-    "engines",
-    "throughput",
-    "real-time",
-    "serving",
-    "experts",
-    "simulator",
-    "tasks",
-    "film",
-    "convergence",
-    "rivals",
-    "drafts",
-    "front",
-    "redraw",
-]
 
 
 def study(
-    name: tyro.conf.Positional[Name],
+    name: tyro.conf.Positional[str | None] = None,
     task: TaskName = "square",
     out: Path = Path("docs/results"),
     runs: Path = Path("runs"),
 ) -> None:
     """Measure again what docs/results shows, with a task's pretrained policy; each study takes a few minutes.
 
+        paradp study
         paradp study agreement square
         paradp study solvers square --runs runs/square-samplers
 
+    Studies come with the repository and not with the installed package.
+
     Args:
-        name: agreement: ParaDDPM against sequential DDPM on the same noise. spread: plans beside the expert's.
-            distributions: do samplers draw plans of DDPM's law? solvers: all parallel samplers. windows: wide
-            and narrow ones, and memory. grids: fewer timesteps, evenly spread and fitted to every pretrained
-            policy. tolerances: and budgets of rounds. variants: other schedules, prediction types and networks.
-            mixture: one dimension, exact denoiser. loop-cost: where the time of a control step goes, and steps a
-            second beside the usual loop. engines: success of rollouts that differ in their engine. throughput:
-            control steps a second of one and two workers. real-time: ten minutes of 20 Hz, alone and with a hog
-            beside. serving: one server for one to eight robots. experts: success and variety of every task's.
-            simulator: the compiled control step beside robosuite's own. tasks: every task's policy beside the
-            others. film: frames of one episode. front: the map of latency against fidelity, success and jerk.
-            convergence: the bound from Lipschitz constants beside observed rounds. rivals: a distilled policy and a flow
-            beside the samplers of the shipped one. drafts: what each kind of draft saves, and what bounds it.
-            redraw: measures nothing; draws the pictures of OUT again from the tables of their pages.
+        name: which one; without a name, all are listed.
         task: the task's name.
         out: where the page and its picture go.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out
@@ -70,15 +35,27 @@ def study(
             --out RUNS/NAME`), tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8
             --out RUNS/TASK`), and front those of `--samplers front`.
     """
+    if find_spec("paradp.scripts.studies") is None:
+        raise ValueError("studies come with the repository of paradp, and not with the package that is installed here")
+    from paradp.scripts.studies.registry import catalogue, find_study
+
+    if name is None:
+        console.print(_listed(catalogue()))
+        return
     find_task(task)
-    check_folder(out)
-    module = name.replace("-", "_")
     with loading():
+        measure = find_study(name)
         from paradp.policy.files.writing import naming_file
         from paradp.scripts.studies.context import Context
-
-        measure = getattr(import_module(f"paradp.scripts.studies.{module}"), f"study_{module}")
+    check_folder(out)
     with doing(f"{name} on {task}"), naming_file(out, unless_named=True):
         measure(Context(task, out, runs))
     for path in sorted([*out.glob(f"{task}-{name}*"), *out.glob(f"{name}*")]):
         say(str(path))
+
+
+def _listed(studies: dict[str, str]) -> Table:
+    table = Table("study", "what it measures")
+    for name, question in studies.items():
+        table.add_row(name, question)
+    return table

@@ -28,5 +28,7 @@ def test_an_installed_wheel_runs_square(tmp_path):
     (Path(site) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     where = run(python, "-c", "import paradp.sampler; print(paradp.sampler.__file__)").strip()
     assert where.startswith(site)
+    refused = subprocess.run([tmp_path / "venv/bin/paradp", "study"], cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2 and "studies come with the repository of paradp" in refused.stderr
     printed = run(tmp_path / "venv/bin/paradp", "rollout", "square", "--episodes", "1", "--out", tmp_path / "run")
     assert "success (95 %)" in printed and (tmp_path / "run/summary.json").is_file()

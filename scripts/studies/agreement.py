@@ -16,12 +16,14 @@ from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page
+from paradp.scripts.studies.registry import drawing, study
 from paradp.scripts.studies.turns import Ratio, time_in_turns
 
 TOLERANCES = (0.0, 1e-3, 1e-2, 0.1, 0.3, 1.0)
 WINDOW = 20
 
 
+@study
 def study_agreement(context: Context, observations: int = 64, seed: int = 20_000, repeats: int = 15) -> None:
     """Writes OUT/TASK-agreement.md and its picture."""
     task, out = context.task, context.out
@@ -71,6 +73,7 @@ def _largest_change_of_the_others(bench: Bench) -> float:
     return float((after - before)[others].abs().max())
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     page = Page(path)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from paradp.policy import DiffusionPolicy
+from paradp.rollouts.expert_histories import expert_histories
 from paradp.sampler import NoisePath, SamplerChoice, Solution
-from paradp.scripts.studies.observations import expert_histories
 
 COST_HEADER = ["rounds a chunk", "most", "evaluations", "error, median", "99th percentile"]
 

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from paradp.checkpoints import load_policy, read_info
 from paradp.policy import DiffusionPolicy
 from paradp.rollouts.comparison import interval
+from paradp.rollouts.expert_histories import expert_histories
 from paradp.rollouts.statistics import bootstrap
 from paradp.sampler import NoisePath, Picard, SamplerChoice
 from paradp.scripts.canvas import legend_below, panels, save
@@ -21,8 +22,8 @@ from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.lipschitz import Constants, Network, bound_on_rounds, contraction
-from paradp.scripts.studies.observations import expert_histories
 from paradp.scripts.studies.published import Page, estimate
+from paradp.scripts.studies.registry import drawing, study
 
 SHIPPED = "shipped"
 # Each with the unit and the linear split.
@@ -52,6 +53,7 @@ class Measured:
     bound: np.ndarray
 
 
+@study
 def study_convergence(context: Context, observations: int = 8, iterations: int = 12, seed: int = 50_000) -> None:
     """Writes OUT/convergence.md and its picture."""
     policies = {SHIPPED: load_policy(context.task, "ddpm", engine="eager")} | _trainings(context)
@@ -193,6 +195,7 @@ they are no larger on the way there is assumed and not proven: the bound is one 
 """
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     page = Page(path)

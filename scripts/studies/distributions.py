@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 
 from paradp.checkpoints import load_policy
 from paradp.rollouts.comparison import interval
+from paradp.rollouts.expert_histories import expert_histories
 from paradp.rollouts.plans import draw_plans
 from paradp.rollouts.statistics import Estimate, bootstrap, holm, paired_bootstrap
 from paradp.rollouts.two_sample import (
@@ -29,8 +30,8 @@ from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
-from paradp.scripts.studies.observations import expert_histories
 from paradp.scripts.studies.published import Page, estimate
+from paradp.scripts.studies.registry import drawing, study
 
 REFERENCE = "ddpm"
 SAMPLERS = (
@@ -79,6 +80,7 @@ class Compared:
     gained: Estimate | None
 
 
+@study
 def study_distributions(context: Context, observations: int = 32, plans: int = 32, seed: int = 30_000) -> None:
     """Writes OUT/TASK-distributions.md and its picture."""
     policy = load_policy(context.task, REFERENCE)
@@ -189,6 +191,7 @@ def _row(name: str, one: Compared, adjusted: float) -> list[str]:
     ]
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     page = Page(path)

@@ -14,6 +14,7 @@ from paradp.checkpoints.drafts import DOCUMENT
 from paradp.policy import DiffusionPolicy
 from paradp.policy.learning.draft import train_draft
 from paradp.policy.networks.draft import DraftNetwork, draft_cost, network_cost
+from paradp.rollouts.expert_histories import expert_histories
 from paradp.sampler import NoisePath, SamplerChoice, Speculative
 from paradp.sampler.rounds.torch.drafts import Guess, Guesses, Recalled, corrected
 from paradp.sampler.rounds.torch.speculative import Speculation
@@ -22,8 +23,8 @@ from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
-from paradp.scripts.studies.observations import expert_histories
 from paradp.scripts.studies.published import Page
+from paradp.scripts.studies.registry import drawing, study
 
 OBSERVATIONS, SEED = 64, 960_000
 # Of the trajectories that the Kalman draft is fitted to, and of the observations that a draft is trained on.
@@ -177,6 +178,7 @@ class Experiment:
         return matrices
 
 
+@study
 def study_drafts(context: Context) -> None:
     """Writes TASK-drafts.md and its picture."""
     path = find_checkpoint(context.task)
@@ -251,6 +253,7 @@ def _interval(values: np.ndarray) -> float:
 _COLOURS = dict(zip(DRAFTS, ("0.7", "0.45", "tab:blue", "tab:green", "tab:red", "tab:cyan", "tab:orange"), strict=True))
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     page = Page(path)

@@ -11,11 +11,13 @@ from paradp.rollouts.summary import Summary
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.closed_loop import describe_loss, success_by_seed, success_rate
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.registry import study
 
 BASELINE = ("eager", "fp32")
 HEADER = ["engine", "precision", "success (95 %)", "lost to eager fp32 (95 %)", "rounds", "evaluations"]
 
 
+@study
 def study_engines(context: Context) -> None:
     """Writes OUT/TASK-engines.md from all runs in RUNS."""
     runs: dict[tuple[str, str], _Run] = {}

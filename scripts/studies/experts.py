@@ -16,6 +16,7 @@ from paradp.rollouts.workers import Workers
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.registry import study
 
 FIRST_SEED, EPISODES = 200_000, 50
 SCENES, WAYS = 5, 8
@@ -55,6 +56,7 @@ class ExpertFigures:
 FIGURES = TypeAdapter(dict[str, ExpertFigures])
 
 
+@study
 def study_experts(context: Context) -> None:
     """Writes OUT/experts.md and experts.json, of every task that has an expert."""
     seeds = [(seed, seed) for seed in range(FIRST_SEED, FIRST_SEED + EPISODES)]

@@ -10,6 +10,7 @@ from paradp.rollouts import StepRecord, run_episodes
 from paradp.rollouts.captions import headed
 from paradp.rollouts.environments import Scenery, make_envs
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.registry import study
 
 FRAMES = 6
 # Of a frame, pixels.
@@ -32,6 +33,7 @@ class _Frames:
         pass
 
 
+@study
 def study_film(context: Context, seed: int = 50_000) -> None:
     """Writes OUT/TASK-film.png: one episode of the pretrained policy under ParaDDPM, evenly spaced in time."""
     task, out = context.task, context.out

@@ -28,6 +28,7 @@ from paradp.scripts.studies.front_figures import (
     steps_of,
 )
 from paradp.scripts.studies.published import Page, estimate
+from paradp.scripts.studies.registry import drawing, study
 from paradp.scripts.studies.turns import Ratio
 from paradp.scripts.trade_off import LESS, Measured, plot_trade_off
 
@@ -78,6 +79,7 @@ AIMS: Mapping[str, Callable[[StepsFidelity, float], bool]] = {
 }
 
 
+@study
 def study_front(context: Context) -> None:
     """Writes OUT/front.md and its picture, of the tasks evaluated in RUNS/TASK.
 
@@ -219,6 +221,7 @@ def _jerk(run: Compared) -> Estimate:
     return Estimate(own / reference, (1 + more.ci95[0] / reference, 1 + more.ci95[1] / reference))
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     page = Page(path)

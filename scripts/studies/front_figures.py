@@ -11,10 +11,10 @@ from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.policy import DiffusionPolicy
 from paradp.rollouts.comparison import Compared, compare
 from paradp.rollouts.evaluation import cell_folder
+from paradp.rollouts.expert_histories import scattered_histories
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.sampler import SamplerChoice
 from paradp.scripts.studies.bench import Bench
-from paradp.scripts.studies.observations import scattered_histories
 from paradp.scripts.studies.turns import Ratio, time_in_turns
 
 # Latencies are ratios to this one's, in the same run.

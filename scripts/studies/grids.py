@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from paradp.checkpoints import load_policy, pretrained
 from paradp.policy import DiffusionPolicy
 from paradp.policy.fidelity import Bounds, Interval, StepsFidelity
+from paradp.rollouts.expert_histories import expert_histories
 from paradp.rollouts.fidelity import TRAJECTORIES, fitted_at, fitted_name, measure_costs, measure_steps
 from paradp.rollouts.plans import draw_plans
 from paradp.rollouts.two_sample import expected_coverage
@@ -23,8 +24,8 @@ from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
 from paradp.scripts.report import between, markdown_table, write_report
 from paradp.scripts.studies.context import Context
-from paradp.scripts.studies.observations import expert_histories
 from paradp.scripts.studies.published import Page, estimate
+from paradp.scripts.studies.registry import drawing, study
 
 NUMBERS = (10, 12, 16, 20, 25, 32)
 # A grid in words: even, by the rule that is a spacing, fitted to the policy itself, and fitted to all the other policies.
@@ -43,6 +44,7 @@ class Observed:
     costs: np.ndarray
 
 
+@study
 def study_grids(context: Context, observations: int = 32, plans: int = 32, seed: int = 40_000) -> None:
     """Writes OUT/grids.md and its picture."""
     observed = {name: _observe(name, observations, seed) for name in each("pretrained policies, fitting", pretrained())}
@@ -138,6 +140,7 @@ def _within(row: list[str], expected: float) -> bool:
     return Bounds().allow(StepsFidelity(energy, 1.0, coverage, spread), expected)
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its table."""
     page = Page(path)

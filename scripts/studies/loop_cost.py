@@ -21,6 +21,7 @@ from paradp.scripts.console import each
 from paradp.scripts.planning_time import USUAL, TimedEngine
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.registry import study
 
 
 class Stopwatch:
@@ -71,6 +72,7 @@ class Cost:
         return 1 / sum(self.parts.values())
 
 
+@study
 def study_loop_cost(context: Context, episodes: int = 3, seed: int = 40_000, repeats: int = 5) -> None:
     """Writes OUT/TASK-loop-cost.md."""
     task, out = context.task, context.out

@@ -27,6 +27,7 @@ from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page, Row
+from paradp.scripts.studies.registry import drawing, study
 
 SCHEDULE = {"_class_name": "DDPMScheduler", "num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 STEPS = (25, 50, 100, 250, 500, 1000)
@@ -43,6 +44,7 @@ SHOWN_ROUNDS = (1, 3, 6, 12)
 SHOWN_PATHS = 4
 
 
+@study
 def study_mixture(context: Context) -> None:
     """Writes mixture.md and its two pictures; the same for every task."""
     by_steps = {kind: [_measure(kind, n, window=n) for n in each(f"{kind}, steps", STEPS)] for kind in KINDS}
@@ -104,7 +106,7 @@ unit split nothing over one of 50.
     page = context.out / "mixture.md"
     write_report(page, "A Gaussian mixture in one dimension, sampled in parallel", body)
     draw(page)
-    draw_trajectories(page.with_name(TRAJECTORIES))
+    draw_trajectories(page)
 
 
 def _cells(rounds: float, error: float) -> tuple[str, str]:
@@ -153,6 +155,7 @@ ROUND_TICKS = (5, 10, 30, 100, 300, 1000)
 LOOKS = {"unit": (COLOURS[0], "o"), "linear": (COLOURS[1], "s"), "speculative": (COLOURS[2], "D")}
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     page = Page(path)
@@ -188,8 +191,9 @@ def _column(rows: list[Row], x: str, y: str) -> tuple[list[float], list[float]]:
     return [float(row[x]) for row in rows], [float(row[y]) for row in rows]
 
 
-def draw_trajectories(path: Path) -> Figure:
-    """Computes and draws trajectories; `path` is the PNG."""
+@drawing(TRAJECTORIES)
+def draw_trajectories(page: Path) -> Figure:
+    """Computes and draws trajectories."""
     table = step_table(SCHEDULE, 100)
     noise, condition, denoiser = _paths(table, SHOWN_PATHS), torch.zeros(SHOWN_PATHS, 1), mixture_denoiser(table)
     figure, axes_of = panels(len(SHOWN_ROUNDS), 4.8, rows=2, sharex=True, sharey=True)
@@ -208,5 +212,5 @@ def draw_trajectories(path: Path) -> Figure:
     grey = Line2D([], [], color="black", lw=2.5, alpha=0.3, label="sequential sampler")
     paths = [Line2D([], [], color=COLOURS[i], label=f"noise path {i + 1}") for i in range(SHOWN_PATHS)]
     legend_below(figure, columns=5, handles=[grey, *paths])
-    save(figure, path)
+    save(figure, page.with_name(TRAJECTORIES))
     return figure

@@ -21,6 +21,7 @@ from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page
+from paradp.scripts.studies.registry import drawing, study
 
 MINUTES = 10
 BESIDE = {"alone": 0, "beside one hog": 1}
@@ -45,6 +46,7 @@ class Drive:
         return [event["dur"] / 1000 for event in self.spans if event["ph"] == "X" and event["name"] == span]
 
 
+@study
 def study_real_time(context: Context) -> None:
     """Writes OUT/TASK-real-time.md and its picture; the drives themselves are kept in RUNS/TASK-real-time."""
     drives = []
@@ -138,6 +140,7 @@ def _times(span: str, drives: list[Drive]) -> list[list[str]]:
 LONGER = {"p50": 0.5, "p95": 0.05, "p99": 0.01, "p99.9": 0.001}
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables: the share of times that are longer than so long."""
     page = Page(path)

@@ -12,43 +12,14 @@ from paradp.scripts.bench_plot import plot_bench
 from paradp.scripts.console import say
 from paradp.scripts.figures import periods, plot_late
 from paradp.scripts.planning_time import BenchRow
-from paradp.scripts.studies import (
-    agreement,
-    convergence,
-    distributions,
-    drafts,
-    front,
-    grids,
-    mixture,
-    real_time,
-    rivals,
-    tasks,
-    tolerances,
-    variants,
-    windows,
-)
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page
 from paradp.scripts.studies.published_runs import EXECUTE, HEADING, late_runs, measured_runs, title_and_periods
+from paradp.scripts.studies.registry import drawings_of, study
 from paradp.scripts.trade_off import Measured, plot_trade_off
 
-STUDIES = {
-    "agreement": agreement.draw,
-    "convergence": convergence.draw,
-    "distributions": distributions.draw,
-    "drafts": drafts.draw,
-    "front": front.draw,
-    "grids": grids.draw,
-    "mixture": mixture.draw,
-    "real-time": real_time.draw,
-    "rivals": rivals.draw,
-    "tasks": tasks.draw,
-    "tolerances": tolerances.draw,
-    "variants": variants.draw,
-    "windows": windows.draw,
-}
 
-
+@study
 def study_redraw(context: Context) -> None:
     """Draws the pictures of OUT again that its pages and JSON files tell enough of; leaves all others."""
     for page in sorted(context.out.glob("**/*.md")):
@@ -58,13 +29,10 @@ def study_redraw(context: Context) -> None:
 
 def redraw(page: Path) -> Iterator[tuple[Path, Figure]]:
     """The pictures of one page, one by one: where they were written, and the figure, closed."""
-    picture = page.with_suffix(".png")
-    study = next((draw for name, draw in STUDIES.items() if page.stem.endswith(name)), None)
-    if study is not None:
-        yield picture, study(page)
-        if study is mixture.draw:
-            trajectories = page.with_name(mixture.TRAJECTORIES)
-            yield trajectories, mixture.draw_trajectories(trajectories)
+    picture, drawings = page.with_suffix(".png"), drawings_of(page)
+    if drawings:
+        for drawing in drawings:
+            yield drawing.path(page), drawing.draw(page)
     elif page.stem == "comparison":
         yield picture, _redraw_comparison(page, picture)
     elif page.with_suffix(".json").exists() and picture.exists():

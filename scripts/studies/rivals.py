@@ -13,6 +13,7 @@ from paradp.policy import DiffusionPolicy
 from paradp.policy.learning.metrics_log import read_metrics
 from paradp.policy.wording import counted
 from paradp.rollouts.comparison import interval
+from paradp.rollouts.expert_histories import expert_histories
 from paradp.rollouts.fidelity import compare
 from paradp.rollouts.plans import Drawn, draw_plans
 from paradp.rollouts.statistics import bootstrap
@@ -23,8 +24,8 @@ from paradp.scripts.families import COLOURS
 from paradp.scripts.report import between, markdown_table, write_report
 from paradp.scripts.studies.closed_loop import ClosedLoops, success_rate
 from paradp.scripts.studies.context import Context
-from paradp.scripts.studies.observations import expert_histories
 from paradp.scripts.studies.published import Page, estimate
+from paradp.scripts.studies.registry import drawing, study
 
 SHIPPED = "shipped"
 REFERENCE = "ddpm"
@@ -80,6 +81,7 @@ class Rival:
         return success_rate(found.success) if found else ""
 
 
+@study
 def study_rivals(context: Context, observations: int = 32, plans: int = 32, seed: int = 30_000) -> None:
     """Writes OUT/rivals.md and its picture."""
     rivals = _rivals(context)
@@ -205,6 +207,7 @@ def _flow_table(drawn: dict[tuple[str, str], Drawn]) -> str:
     return "\n\n".join(tables)
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     rows = Page(path).table(*HEADER)

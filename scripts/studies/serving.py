@@ -15,13 +15,14 @@ import numpy as np
 
 from paradp.checkpoints import find_checkpoint, read_info
 from paradp.policy.requests import PlanRequest
+from paradp.rollouts.expert_histories import expert_histories
 from paradp.rollouts.machine import cores
 from paradp.rollouts.timeline import Distribution
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.serve import remote
 from paradp.scripts.studies.context import Context
-from paradp.scripts.studies.observations import expert_histories
+from paradp.scripts.studies.registry import study
 
 CLIENTS = (1, 2, 4, 8)
 # The rarer the requests, the longer one must look.
@@ -39,6 +40,7 @@ class Load:
     batch: float
 
 
+@study
 def study_serving(context: Context) -> None:
     """Writes OUT/TASK-serving.md."""
     spec = read_info(find_checkpoint(context.task)).spec

@@ -20,6 +20,7 @@ from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.by_simulator import COMMANDS, Compared, compare_command
 from paradp.scripts.studies.by_simulator import REPEATS as COMMAND_REPEATS
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.registry import study
 from paradp.scripts.studies.same_physics import (
     EPISODES,
     EQUAL,
@@ -78,6 +79,7 @@ class Figures:
     commands: list[Compared]
 
 
+@study
 def study_simulator(context: Context) -> None:
     """Writes OUT/simulator.md and simulator.json, of every task of robosuite's."""
     entries = {name: entry for name, entry in all_tasks().items() if isinstance(entry.task, RobosuiteTask)}

@@ -6,6 +6,7 @@ from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench
 from paradp.scripts.studies.closed_loop import LOOP_HEADER, ClosedLoops
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.registry import study
 
 SAMPLERS = (
     "ddpm",
@@ -36,6 +37,7 @@ SAMPLERS = (
 )
 
 
+@study
 def study_solvers(context: Context) -> None:
     """Writes TASK-solvers.md."""
     bench = Bench(load_policy(context.task, "ddpm"))

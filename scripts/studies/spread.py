@@ -21,6 +21,7 @@ from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.registry import study
 
 # Millimetres read better than metres.
 SHOWN = {"m": ("mm", 1000.0), "px": ("px", 1.0)}
@@ -44,6 +45,7 @@ class Quantity:
     spread: Callable[[np.ndarray], float]
 
 
+@study
 def study_spread(context: Context, observations: int = 12, plans: int = 64, seed: int = 30_000) -> None:
     """Writes OUT/TASK-spread.md and its picture."""
     task, out = context.task, context.out

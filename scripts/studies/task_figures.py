@@ -12,12 +12,12 @@ from paradp.checkpoints.cards import Trained, read_trainings
 from paradp.policy import DiffusionPolicy, PolicySpec
 from paradp.rollouts.comparison import Compared, Comparison, compare
 from paradp.rollouts.evaluation import cell_folder
+from paradp.rollouts.expert_histories import scattered_histories
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.sampler import NoisePath
 from paradp.scripts.lists import PAPER_SAMPLERS
 from paradp.scripts.studies.bench import Bench
 from paradp.scripts.studies.experts import ExpertFigures
-from paradp.scripts.studies.observations import scattered_histories
 from paradp.scripts.studies.turns import Ratio, time_in_turns
 
 EXACT = "speculative-ddpm:window=8"

@@ -20,6 +20,7 @@ from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.experts import EPISODES as EXPERT_EPISODES
 from paradp.scripts.studies.experts import FIGURES, ExpertFigures
 from paradp.scripts.studies.published import Page, estimate
+from paradp.scripts.studies.registry import drawing, study
 from paradp.scripts.studies.task_figures import (
     EACH,
     EPISODES,
@@ -33,6 +34,7 @@ from paradp.scripts.studies.task_figures import (
 )
 
 
+@study
 def study_tasks(context: Context) -> None:
     """Writes OUT/tasks.md and its picture, of the tasks evaluated in RUNS/TASK.
 
@@ -220,6 +222,7 @@ def _links(out: Path, measured: dict[str, TaskFigures]) -> str:
 MARKERS = "os^DvP*X"
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables; of each task its shipped policy, which comes first."""
     page = Page(path)

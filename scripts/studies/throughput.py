@@ -16,6 +16,7 @@ from paradp.sampler import SamplerChoice
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.registry import study
 
 SAMPLERS = ("speculative-ddpm:window=8", "ddim-10")
 WORKERS = (1, 2)
@@ -31,6 +32,7 @@ class Measured:
     planning: float
 
 
+@study
 def study_throughput(context: Context) -> None:
     """Writes OUT/TASK-throughput.md."""
     taken: dict[tuple[str, int], list[Measured]] = {(s, w): [] for s in SAMPLERS for w in WORKERS}

@@ -17,12 +17,14 @@ from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
 from paradp.scripts.studies.closed_loop import LOOP_HEADER, ClosedLoops
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page, Row
+from paradp.scripts.studies.registry import drawing, study
 
 TOLERANCES = ("0.001", "0.01", "0.1", "0.3", "1.0")
 BUDGETS = (2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30)
 SPLITS = ("unit", "linear")
 
 
+@study
 def study_tolerances(context: Context) -> None:
     """Writes TASK-tolerances.md and its picture."""
     bench = Bench(load_policy(context.task, "ddpm"))
@@ -79,6 +81,7 @@ def _budget_cells(measured: Measured) -> list[str]:
     return [f"{measured.converged:.0%}", f"{median:.1e}", f"{high:.1e}", f"{measured.evaluations.mean():.0f}"]
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     page = Page(path)

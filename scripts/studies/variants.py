@@ -15,10 +15,12 @@ from paradp.scripts.studies.bench import COST_HEADER, Bench
 from paradp.scripts.studies.closed_loop import ClosedLoops, success_rate
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page
+from paradp.scripts.studies.registry import drawing, study
 
 SAMPLERS = ("para-ddpm", "para-ddpm:split=linear:tolerance=0.03", "para-ddim-15", "para-dpm-solver-15", "speculative-ddpm")
 
 
+@study
 def study_variants(context: Context) -> None:
     """Writes TASK-variants.md and its picture, of every training in the folder of runs."""
     trainings = [path.parent for path in sorted(context.runs.glob("*/checkpoint")) if _is_of(path, context.task)]
@@ -98,6 +100,7 @@ def _success(training: Path, bench: Bench) -> str:
     return success_rate(found.success) if found else ""
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     rows = Page(path).table("policy", "sampler", *COST_HEADER)

@@ -17,12 +17,14 @@ from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page
+from paradp.scripts.studies.registry import drawing, study
 
 WINDOWS = (5, 8, 10, 15, 20, 30, 50, 75, 100)
 SAMPLERS = ("para-ddpm", "para-ddpm:split=linear", "speculative-ddpm")
 BATCHES = (1, 20)
 
 
+@study
 def study_windows(context: Context) -> None:
     """Writes TASK-windows.md and its picture."""
     bench = Bench(load_policy(context.task, "ddpm"))
@@ -87,6 +89,7 @@ def _memory(key: str) -> float:
     return int(line.split()[1]) / 1024
 
 
+@drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     page = Page(path)

@@ -12,12 +12,12 @@ import torch
 from scipy import stats
 
 from paradp.checkpoints import load_policy
+from paradp.rollouts.expert_histories import expert_histories
 from paradp.sampler import NoisePath, SamplerChoice, Sequential, Speculative, step_table
 from paradp.sampler.rounds.backends import only
 from paradp.sampler.rounds.torch import drafts, speculative
 from paradp.sampler.rounds.torch.speculative import Speculation
 from paradp.sampler.table import Steps, StepTable
-from paradp.scripts.studies.observations import expert_histories
 
 ALPHA = 1e-6
 VARIANTS = [

@@ -1,0 +1,96 @@
+"""The studies by name. A study is one file in this folder, with a function that is marked as one:
+
+    @study
+    def study_windows(context: Context) -> None: ...
+
+Its name is the file's, with hyphens; the first line of the file says in the list of studies what it measures. `@drawing()`
+marks what draws the page's picture from its tables, for `paradp study redraw`.
+"""
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from paradp.envs.lookup import find
+from paradp.scripts.studies.context import Context
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Measure = Callable[[Context], None]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture of a study's page.
+
+    Attributes:
+        draw: draws and writes it, from the page.
+        file: its name beside the page; the page's own with `.png` unless given.
+    """
+
+    draw: "Callable[[Path], Figure]"
+    file: str | None
+
+    def path(self, page: Path) -> Path:
+        return page.with_name(self.file) if self.file else page.with_suffix(".png")
+
+
+_STUDIES: dict[str, Measure] = {}
+_DRAWINGS: dict[str, list[Drawing]] = {}
+_Measure, _Draw = TypeVar("_Measure", bound=Callable[..., None]), TypeVar("_Draw", bound="Callable[[Path], Figure]")
+
+
+def study(measure: _Measure) -> _Measure:
+    """Marks a function as the study of its file."""
+    _STUDIES[_name(measure)] = measure
+    return measure
+
+
+def drawing(file: str | None = None) -> Callable[[_Draw], _Draw]:
+    """Marks a function as one that draws a picture of its file's page."""
+
+    def mark(draw: _Draw) -> _Draw:
+        _DRAWINGS.setdefault(_name(draw), []).append(Drawing(draw, file))
+        return draw
+
+    return mark
+
+
+def find_study(name: str) -> Measure:
+    """The study of that name; its file is imported.
+
+    Raises:
+        ValueError: there is none.
+    """
+    find(catalogue(), name, "study")
+    import_module(f"{__package__}.{name.replace('-', '_')}")
+    return _STUDIES[name]
+
+
+def drawings_of(page: Path) -> list[Drawing]:
+    """What draws the pictures of a page, by the study whose name the page's ends with; all studies are imported."""
+    for name in catalogue():
+        import_module(f"{__package__}.{name.replace('-', '_')}")
+    return next((found for name, found in _DRAWINGS.items() if page.stem.endswith(name)), [])
+
+
+def catalogue() -> dict[str, str]:
+    """By name what each study measures, in a sentence; read from the files without importing them, which takes seconds."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        tree = ast.parse(path.read_text())
+        if any(isinstance(node, ast.FunctionDef) and _marked(node) for node in tree.body):
+            found[path.stem.replace("_", "-")] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return found
+
+
+def _marked(function: ast.FunctionDef) -> bool:
+    return any(isinstance(mark, ast.Name) and mark.id == study.__name__ for mark in function.decorator_list)
+
+
+def _name(function: Any) -> str:
+    return function.__module__.rpartition(".")[2].replace("_", "-")
