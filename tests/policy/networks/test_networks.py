@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from paradp.policy import ConditionalUnet1D, Normalizer, UnetConfig
-from paradp.policy.learning.ema import EMA
 from paradp.policy.networks.transformer import ConditionalTransformer, TransformerConfig
 
 
@@ -62,21 +61,6 @@ def test_impossible_transformers_are_refused(options):
 def test_impossible_sizes_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         UnetConfig(**options)
-
-
-def test_ema_follows_and_lags():
-    network = torch.nn.Linear(1, 1, bias=False)
-    network.weight.data.fill_(0.0)
-    ema = EMA(network)
-    network.weight.data.fill_(1.0)
-    ema.update(network, 0)
-    assert ema.network.weight.item() == pytest.approx(1.0)  # the decay starts at 0
-    network.weight.data.fill_(2.0)
-    ema.update(network, 999)
-    decay = 1 - 1000**-0.75
-    assert ema.network.weight.item() == pytest.approx(decay * 1 + (1 - decay) * 2)
-    ema.update(network, 10**9)
-    assert ema.network.weight.item() < 2
 
 
 def test_normaliser_round_trips_and_maps_limits_to_one():
