@@ -1,8 +1,9 @@
 """Where a checkpoint lies, by its name or directory. Needs no PyTorch: a wrong name is answered at once."""
 
-import difflib
 import os
 from pathlib import Path
+
+from paradp.sampler.lookup import unknown
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 FILES = ("config.json", "model.safetensors", "statistics.json", "README.md")
@@ -28,11 +29,8 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         return path
     if path.is_file():
         raise ValueError(f"{path} is {_describe_file(path)}; a checkpoint of paradp is a directory made by `paradp train`")
-    near = difflib.get_close_matches(str(name_or_path), names, n=1)
-    hint = f" — did you mean {near[0]!r}?" if near else "."
-    raise ValueError(
-        f"no checkpoint {str(name_or_path)!r}{hint} Pretrained: {', '.join(names) or 'none'}; or give a directory."
-    )
+    said = unknown("no checkpoint", str(name_or_path), names, "Pretrained")
+    raise ValueError(said.removesuffix(".") + "; or give a directory.")
 
 
 def pretrained() -> list[str]:

@@ -1,12 +1,12 @@
 """Sampler names: `para-ddpm:window=8:tolerance=0.1`, `ddim-10`, `speculative-ddpm`. Read without PyTorch."""
 
-import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from paradp.sampler.lookup import unknown
 from paradp.sampler.options import Draft, Extension, Spacing, Split, Start, Timesteps
 
 if TYPE_CHECKING:
@@ -70,12 +70,14 @@ class Way:
 
     Attributes:
         summary, options, spacing: as of a `Kind`, whose spacing yields to this one.
+        keeps: the distribution of the same steps one after another, to rounding or within a tolerance.
         needs_noise: whether only steps that add noise can be taken so.
     """
 
     summary: str
     options: Options = field(default_factory=dict)
     spacing: Spacing | None = None
+    keeps: Literal["exactly", "within a tolerance"] = "exactly"
     needs_noise: bool = False
 
 
@@ -90,7 +92,9 @@ KINDS: Mapping[str, Kind] = {
 # By what the name of a sampler begins with.
 WAYS: Mapping[str, Way] = {
     "": Way("one step after another"),
-    "para-": Way("in parallel, within a tolerance (as ParaDiGMS: window 20, tolerance 0.1)", _PICARD),
+    "para-": Way(
+        "in parallel, within a tolerance (as ParaDiGMS: window 20, tolerance 0.1)", _PICARD, keeps="within a tolerance"
+    ),
     "speculative-": Way(
         "in parallel, with exactly the distribution of one after another (window 20)",
         _SPECULATIVE,
@@ -187,8 +191,7 @@ class SamplerChoice:
         for setting in settings:
             key, _, value = setting.partition("=")
             if key not in readers:
-                known = ", ".join(readers) or "none"
-                raise ValueError(f"{name} has no option {key!r}{_hint(key, readers)} Its options: {known}.")
+                raise ValueError(unknown(f"{name} has no option", key, readers, "Its options"))
             if key in dict(options):
                 raise ValueError(f"{name} is given {key} twice")
             try:
@@ -222,6 +225,15 @@ class SamplerChoice:
         if options.get("spacing") == KINDS[family.kind].spacing:
             options.pop("spacing", None)
         return SamplerChoice(family.kind, self.steps, tuple(sorted(options.items())))
+
+    @property
+    def exact(self) -> bool:
+        """Whether its samples have exactly the distribution of those of `sequential`; of a measured one, of DDPM's.
+
+        Those of `auto-fast` have not: it may choose other steps.
+        """
+        family = SAMPLERS[self.family]
+        return not family.bounds if family.kind is None else WAYS[family.way].keeps == "exactly"
 
     @property
     def of_steps(self) -> dict[str, Any]:
@@ -289,7 +301,7 @@ def _split_name(name: str) -> tuple[str, int | None]:
         return name, None
     if name in SAMPLERS:
         raise ValueError(f"{name} needs a number of steps, such as {name}-10")
-    raise ValueError(f"unknown sampler {name!r}{_hint(name, sampler_names())} There are: {', '.join(sampler_names())}.")
+    raise ValueError(unknown("unknown sampler", name, sampler_names()))
 
 
 def _check_grid(family: str, steps: int | None, options: Mapping[str, Any]) -> None:
@@ -300,11 +312,6 @@ def _check_grid(family: str, steps: int | None, options: Mapping[str, Any]) -> N
         raise ValueError(f"{family} is given spacing and timesteps: timesteps are the whole grid")
     if len(timesteps) != steps:
         raise ValueError(f"with {len(timesteps)} timesteps the sampler must be called {family}-{len(timesteps)}")
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" — did you mean {near[0]!r}?" if near else "."
 
 
 def _kind(reader: Callable[[str], Any]) -> str:

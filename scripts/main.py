@@ -93,12 +93,10 @@ def _overview(group: str) -> str:
 
 
 def _unknown(name: str, group: str) -> str:
-    import difflib
+    from paradp.sampler.lookup import unknown
 
     known = [command for command in COMMANDS if command.startswith(group)]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" — did you mean {near[0]!r}?" if near else "."
-    return f"unknown command {name!r}{hint} There are: {', '.join(known)}."
+    return unknown("unknown command", name, known)
 
 
 def _end(sentence: str, code: int) -> None:

@@ -298,7 +298,7 @@ class _Contender:
         choice = SamplerChoice.parse(self._sampler)
         if choice.measured or str(choice.sequential) != "ddpm":
             return "other"
-        return "tolerance" if choice.family.startswith("para-") else "exact"
+        return "exact" if choice.exact else "tolerance"
 
     def _network_seconds(self) -> float:
         """Of all plans together; on a GPU a call by itself stands for those in the plans."""

@@ -3,7 +3,6 @@
 An engine is a `Denoiser` whose conditions were encoded by it: `encode` once a plan, and then one call a round.
 """
 
-import difflib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from paradp.policy.engines.pytorch import CompiledEngine, CudaGraphEngine, Eager
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Graphs
+from paradp.sampler.lookup import unknown
 
 _LOG = logging.getLogger(__name__)
 # By how much bf16 may be slower than fp32 without a warning.
@@ -67,9 +67,7 @@ def build_engine(
     """
     for what, given, known in (("engine", name, get_args(EngineName)), ("precision", precision, get_args(Precision))):
         if given not in known:
-            near = difflib.get_close_matches(given, known, n=1)
-            hint = f" — did you mean {near[0]!r}?" if near else "."
-            raise ValueError(f"unknown {what} {given!r}{hint} There are: {', '.join(known)}.")
+            raise ValueError(unknown(f"unknown {what}", given, known))
     if device.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # by default convolutions keep ten bits only
     engine = _BUILDERS[fastest_engine(device) if name == "auto" else name](network, spec, device, precision)

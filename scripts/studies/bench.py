@@ -68,8 +68,8 @@ class Bench:
         rounds, evaluations = solution.stats.rounds.numpy(), solution.stats.evaluations.numpy()
         converged = float(solution.stats.converged.double().mean())
         choice = SamplerChoice.parse(sampler)
-        if not choice.family.startswith("para-"):
-            remark = "exact law" if choice.family.startswith("speculative-") else "reference"
+        if choice.exact:
+            remark = "reference" if choice.family == choice.sequential.family else "exact law"
             return Measured(rounds, evaluations, None, converged, remark)
         reference = self._solve(str(choice.sequential))
         error = (solution.sample - reference.sample).abs().amax((1, 2)).numpy()

@@ -136,4 +136,4 @@ class Outcomes:
 def steps_of(sampler: str) -> str:
     """What decides the distribution of its plans: its steps where it is exact, otherwise all of it."""
     choice = SamplerChoice.parse(sampler)
-    return str(choice) if choice.family.startswith("para-") else str(choice.sequential)
+    return str(choice.sequential if choice.exact else choice)
