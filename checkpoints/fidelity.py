@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,26 @@ def candidates_for(choice: SamplerChoice, path: Path, sha256: str, schedule: Map
     if choice.name != "auto-fast":
         return EXACT
     bounds = Bounds(**dict(choice.options))
+    name = path.name if path.parent == PRETRAINED else path
     try:
         fidelity = _read(path, sha256, schedule)
     except FileNotFoundError:
-        why = f"for no fidelity is stored for {path}"
+        why = f"no fidelity is stored for {name}"
     except (ValueError, OSError) as error:
-        why = f"for its fidelity is not usable: {error}"
+        why = f"its fidelity is not usable: {error}"
     else:
         return within(fidelity, bounds, given=bool(choice.options))
-    how = f"`paradp fidelity {path.name if path.parent == PRETRAINED else path}` measures it"
+    how = f"`paradp fidelity {name}` measures it"
     if choice.options:
-        raise ValueError(f"{choice} needs the fidelity of {path}, {why.removeprefix('for ')}: {how}")
-    _LOG.warning("auto-fast goes by the general rule, %s, %s: %s", GENERAL_RULE, why, how)
-    return general(f"{why}: {how}")
+        raise ValueError(f"{choice} needs the fidelity of {name}, {why}: {how}")
+    _warn(f"auto-fast goes by the general rule, {GENERAL_RULE}: {why}; {how}")
+    return general(f"for {why}")
+
+
+@cache
+def _warn(message: str) -> None:
+    """Says something once in a process, however often its policy is loaded."""
+    _LOG.warning(message)
 
 
 def _read(path: Path, sha256: str, schedule: Mapping[str, Any]) -> Fidelity:

@@ -71,6 +71,10 @@ class InThread:
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
         return self._executor.submit(_plan, self._policy, request)
 
+    def chosen(self) -> str | None:
+        """What was measured to be fastest here, in words; `None` where nothing was measured."""
+        return _chosen(self._policy)
+
     def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
@@ -102,6 +106,14 @@ class InProcess:
         future.add_done_callback(self._note)
         self._processes = self._processes or list(self._executor._processes.values())
         return future
+
+    def chosen(self) -> str | None:
+        """As of `InThread`; waits until the policy is loaded.
+
+        Raises:
+            NotLoaded: it could not be loaded.
+        """
+        return self._executor.submit(_chosen_there).result()
 
     def restart(self) -> None:
         """Kills the process, also one that hangs; the next plan starts another, which loads the policy again."""
@@ -137,6 +149,10 @@ def _plan(policy: DiffusionPolicy, request: PlanRequest) -> Chunk:
     return plan_together(policy, [request])[0]
 
 
+def _chosen(policy: DiffusionPolicy) -> str | None:
+    return None if policy.planned is None else policy.planned.describe()
+
+
 # The policy of a process that makes plans for another, or why there is none.
 _LOADED: DiffusionPolicy | str | None = None
 
@@ -154,7 +170,15 @@ def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
 
 
 def _plan_there(request: PlanRequest) -> Chunk:
+    return _plan(_loaded(), request)
+
+
+def _chosen_there() -> str | None:
+    return _chosen(_loaded())
+
+
+def _loaded() -> DiffusionPolicy:
     assert _LOADED is not None
     if isinstance(_LOADED, str):
         raise NotLoaded(f"the policy could not be loaded in the process that plans: {_LOADED}")
-    return _plan(_LOADED, request)
+    return _LOADED

@@ -1,6 +1,6 @@
 """Measures how near the plans of fewer steps come to DDPM's own, at observations of the task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,11 @@ from paradp.policy import DiffusionPolicy
 from paradp.policy.demonstrations import Demonstrations
 from paradp.policy.fidelity import Interval, StepsFidelity
 from paradp.policy.spec import PolicySpec
+from paradp.rollouts.plans import Report, draw_plans, in_batches, plan_noise
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.rollouts.two_sample import coverage, spread_ratio, two_sample_test
-from paradp.sampler import NoisePath, SamplerChoice
+from paradp.sampler import SamplerChoice
 from paradp.sampler.fitted_grids import best_grids, mean_distances, record_predictions, step_costs, step_weights
-from paradp.sampler.noise import noise_generator
 from paradp.sampler.schedules import ddpm_table
 
 REFERENCE = "ddpm"
@@ -36,10 +36,8 @@ STEPS = (
 )
 FITTED = (10, 12, 16, 20)
 PERMUTATIONS = 1000
-# Plans computed together, and trajectories recorded at each observation that grids are fitted at.
-ROWS, TRAJECTORIES = 64, 8
-# Counts rows of the network as they are computed.
-Report = Callable[[int], None]
+# Recorded at each observation that grids are fitted at.
+TRAJECTORIES = 8
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,8 @@ def measure_costs(policy: DiffusionPolicy, histories: np.ndarray, seed: int, rep
     """
     table = ddpm_table(policy.spec.schedule)
     recorded = []
-    for at, some in _batches(np.repeat(histories, TRAJECTORIES, 0)):
-        noise = _noise(policy, range(seed + at, seed + at + len(some)), table.steps)
+    for first, some in in_batches(np.repeat(histories, TRAJECTORIES, 0), seed):
+        noise = plan_noise(policy, first, len(some), table.steps)
         condition = policy.engine.encode(policy.condition(some))
         recorded.append(record_predictions(table, policy.engine, condition, noise))
         report(len(some) * table.steps)
@@ -134,23 +132,6 @@ def measure_costs(policy: DiffusionPolicy, histories: np.ndarray, seed: int, rep
 def fitted_name(kind: str, grid: Sequence[int]) -> str:
     """The sampler of some kind of steps on a grid."""
     return f"{kind}-{len(grid)}:timesteps={'-'.join(map(str, grid))}"
-
-
-def draw_plans(
-    policy: DiffusionPolicy, sampler: str, histories: np.ndarray, plans: int, first_seed: int, report: Report
-) -> np.ndarray:
-    """Flat chunks `[observations, plans, H·A]` at histories `[observations, To, O]`, normalised units.
-
-    Every plan has noise of its own, with seeds from `first_seed` on.
-    """
-    policy = policy.with_solver(SamplerChoice.parse(sampler).build(policy.spec.schedule))
-    chunks = []
-    for at, some in _batches(np.repeat(histories, plans, 0)):
-        noise = _noise(policy, range(first_seed + at, first_seed + at + len(some)), policy.solver.table.steps)
-        condition = policy.engine.encode(policy.condition(some))
-        chunks.append(policy.solver.solve(policy.engine, condition, noise).sample.flatten(1).cpu().numpy())
-        report(len(some) * policy.solver.table.steps)
-    return np.concatenate(chunks).reshape(len(histories), plans, -1)
 
 
 def measure_steps(
@@ -167,9 +148,9 @@ def measure_steps(
         report: given how many more rows the network has computed.
     """
     each = len(histories) * plans
-    reference = draw_plans(policy, REFERENCE, histories, plans, seed, report)
+    reference = draw_plans(policy, REFERENCE, histories, plans, seed, report).chunks
     return {
-        name: compare(draw_plans(policy, name, histories, plans, seed + i * each, report), reference)
+        name: compare(draw_plans(policy, name, histories, plans, seed + i * each, report).chunks, reference)
         for i, name in enumerate(samplers, start=1)
     }
 
@@ -187,15 +168,6 @@ def compare(drawn: np.ndarray, reference: np.ndarray) -> StepsFidelity:
 
 def _interval(estimate: Estimate) -> Interval:
     return Interval(estimate.mean, *estimate.ci95)
-
-
-def _noise(policy: DiffusionPolicy, seeds: range, steps: int) -> NoisePath:
-    shape = (policy.spec.horizons.predict, policy.spec.action_size)
-    return NoisePath.draw([noise_generator(seed) for seed in seeds], steps, shape, policy.device)
-
-
-def _batches(histories: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    return [(at, histories[at : at + ROWS]) for at in range(0, len(histories), ROWS)]
 
 
 def _listed(sizes: dict[str, int]) -> str:

@@ -99,9 +99,7 @@ class FusedSpeculation(Speculation):
         self._counters = arrays(self.rounds, self.evaluations)
         self._path = arrays(self.exact, self.noise.all)
         self._slope, self._uniforms = arrays(guesses.slope[:, 0], self.log_u.all)
-        levels = guesses.levels
-        self._levels = np.stack(arrays(levels.snr, levels.follows, levels.root))
-        self._into, self._out = self._matrices()
+        self._levels, self._into, self._out = self._learned()
 
     def advance(self) -> None:
         rows, draft = self._rows, self.solver.draft
@@ -117,12 +115,14 @@ class FusedSpeculation(Speculation):
             *at, x, guess, following, prediction,
         )  # fmt: skip
 
-    def _matrices(self) -> list[np.ndarray]:
-        """The model's matrices in the samples' type; of rank 0 where there is no model."""
+    def _learned(self) -> list[np.ndarray]:
+        """The table's noise levels and the model's matrices in the samples' type; empty where there is no model."""
         model, like = self.solver.model, self.exact
         if model is None:
-            return arrays(like.new_zeros(self.size, 0), like.new_zeros(0, self.size))
-        return arrays(*(matrix.detach().to(like).contiguous() for matrix in (model.into, model.out)))
+            return arrays(like.new_zeros(3, 0), like.new_zeros(self.size, 0), like.new_zeros(0, self.size))
+        levels = self.guesses.levels
+        stacked = torch.stack([levels.snr, levels.follows, levels.root])
+        return arrays(stacked, *(matrix.detach().to(like).contiguous() for matrix in (model.into, model.out)))
 
     def _gains(self, n: int, env: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """The model's gains for the next round's rows, `[n, r]`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -76,7 +77,6 @@ class Guesses:
         kept: `[B, T, 4, D]`, of every step: D_j, s_j, and how they changed.
         evaluated: `[B, 1]`, how many steps were evaluated.
         slope: `[T, 1]`, J_j: how far a prediction follows its state.
-        levels: of the table, for trained drafts.
     """
 
     def __init__(self, table: StepTable, gain: float, draft: Draft, like: Tensor, model: DraftModel | None = None):
@@ -84,7 +84,6 @@ class Guesses:
         bar = table.alpha_bar
         self._table = table
         self.slope = (bar.sqrt() * gain / (bar * gain + 1 - bar))[:, None]
-        self.levels = Levels(table)
         self._draft = draft
         self._model = model
         self.kept = PerStep(batch, table.steps, 4, size, like=like)
@@ -94,6 +93,11 @@ class Guesses:
     def predictions(self) -> Tensor:
         """D of all steps, `[B, T, D]`."""
         return self.kept.all[:, :, 0]
+
+    @cached_property
+    def levels(self) -> Levels:
+        """Of the table, for trained drafts."""
+        return Levels(self._table)
 
     def start(self, first: Tensor) -> None:
         """Takes a first guess `[B, D]` at the sample."""

@@ -81,7 +81,7 @@ def draft(
     """`Guesses.draft` for all rows: fills the drafts x, the guesses there and the states after them, `[n, D]` each.
 
     Trained drafts have `levels` `[3, T+1]`, S, Q and √S of `Levels`, the model's `into` and `out`, and its gains `[n, r]`;
-    for others r is 0.
+    for others r is 0, and `levels` `[3, 0]`.
     """
     size = exact.shape[1]
     innovation, inner = np.empty_like(exact[0]), np.empty_like(into[0])

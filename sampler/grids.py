@@ -85,7 +85,7 @@ def _spread(settings: Schedule, scheduler: Any, steps: int | None) -> tuple[list
 def sine_grid(steps: int, trained: int) -> list[int]:
     """T of N timesteps at (N − 1) sin⁴(πu/2) with u evenly from 1 to 0; where they meet, neighbours move apart.
 
-    A rule in place of grids that are fitted to each policy (`paradp.sampler.fitted_grids`): docs/results/grids.md compares
+    A rule in place of grids that are fitted to each policy (`paradp.sampler.fitted_grids`): `paradp study grids` compares
     the two, and both with even spacing.
     """
     if steps == 1:

@@ -1,6 +1,6 @@
 """`paradp distill`: a diffusion policy becomes one that needs one to four evaluations a plan."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,23 +10,12 @@ from paradp.checkpoints.finding import find_checkpoint
 from paradp.policy.training_config import DistillationConfig
 from paradp.scripts.console import loading, say
 from paradp.scripts.places import check_folder
-from paradp.scripts.train import Flag, asked_for, check_data, check_task, follow, run_digest
+from paradp.scripts.train import Flag, Unchecked, asked_for, check_data, check_task, follow, run_digest
 
 
 @dataclass(frozen=True)
-class Flags(DistillationConfig):
-    """What was typed, not checked yet: tyro would report a mistake in its own words."""
-
+class Flags(Unchecked[DistillationConfig], DistillationConfig):
     bf16: tyro.conf.Suppress[bool | None] = None  # the command's own flags --bf16 and --no-bf16
-
-    def __post_init__(self) -> None:
-        pass
-
-    def checked(self) -> DistillationConfig:
-        """Raises:
-        ValueError: the configuration is impossible.
-        """
-        return DistillationConfig(**{field.name: getattr(self, field.name) for field in fields(self)})
 
 
 DEFAULT_CONFIG = Flags()
@@ -62,7 +51,7 @@ def distill(
         no_bf16: compute in float32.
         config: how to distill.
     """
-    distilling = replace(config, bf16=asked_for(bf16, no_bf16)).checked()
+    distilling = replace(config, bf16=asked_for(bf16, no_bf16)).checked(DistillationConfig)
     teacher_path = find_checkpoint(policy)
     if out is not None:
         check_folder(out)

@@ -37,7 +37,7 @@ def train(
         policy: a pretrained policy's name or a checkpoint's directory.
         data: the zarr group of demonstrations whose observations are planned from; without it, the task's scripted expert
             shows some.
-        minutes: how long to train, for a machine that does nothing else; more is better, up to about ten.
+        minutes: how long to train, for a machine that does nothing else.
         seed: of weights, noise and batches.
         device: where to compute.
     """

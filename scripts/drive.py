@@ -121,7 +121,7 @@ def drive(
             budget = None if budget_ms is None else budget_ms / 1000
             inner = AsyncController(source, hold, late, execute, budget, dead_after, joining=joining)
             warm = inner.warm_up(on_wait=tell)
-        say(f"a plan takes {1000 * warm:.0f} ms")
+        _say_plans(source, sampler, warm)
         with doing("starting the robot"):
             robot = SimulatedRobot(Scenery(task, spec.action_convention, disturbance), seed)
             stack.callback(robot.close)
@@ -159,6 +159,14 @@ def _source(server: str | None, ca: Path | None, plans: str, load: Callable, thr
     if plans == "thread":
         return InThread(load())
     return InProcess(read_info(load.args[0]).spec, load, threads)  # type: ignore[attr-defined]
+
+
+def _say_plans(source: "PlanSource", sampler: str, seconds: float) -> None:
+    from paradp.policy.sources import InProcess, InThread
+
+    if isinstance(source, InProcess | InThread) and (chosen := source.chosen()):
+        say(f"{sampler} is {chosen}")
+    say(f"a plan takes {1000 * seconds:.0f} ms")
 
 
 def _check_same(told: "Interface", here: "Interface") -> None:

@@ -22,6 +22,8 @@ _MOST_NAMED = 6
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     """Copy a checkpoint to the pretrained ones and write the success that rollouts of it measured into its card.
 
+    Its fidelity and its draft are copied where they were made.
+
         paradp release runs/train/checkpoint \\
             --runs runs/square-200/ddpm runs/square-200/para-ddpm
 
@@ -49,10 +51,23 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
         raise ValueError(f"{path}/README.md already says what was measured")
     target = PRETRAINED / info.spec.task
     target.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(path / name, target / name)
+    copy_checkpoint(path, target)
     write_whole(target / "README.md", card.replace(UNMEASURED, "\n".join(lines)).encode())
     say(f"{info.spec.task}: {target}")
+
+
+def copy_checkpoint(path: Path, target: Path) -> None:
+    """Copies a checkpoint's files over another one's; its fidelity and its draft go with it, those of the other one go."""
+    from paradp.checkpoints.drafts import DOCUMENT, WEIGHTS
+    from paradp.policy.fidelity import FILE
+
+    for name in FILES:
+        shutil.copyfile(path / name, target / name)
+    for name in (FILE, DOCUMENT, WEIGHTS):
+        if (path / name).exists():
+            shutil.copyfile(path / name, target / name)
+        else:
+            (target / name).unlink(missing_ok=True)
 
 
 def _check_finished(run: Path) -> None:

@@ -4,8 +4,11 @@ import shlex
 import sys
 from pathlib import Path
 
+from paradp.policy.fidelity import Interval
 from paradp.policy.files import write_whole
+from paradp.rollouts.comparison import interval
 from paradp.rollouts.machine import hardware, versions
+from paradp.rollouts.statistics import Estimate
 
 
 def write_report(path: Path, title: str, body: str) -> None:
@@ -26,3 +29,8 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """A markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def between(found: Interval, digits: int = 3) -> str:
+    """A figure of fidelity with its 95 % interval."""
+    return interval(Estimate(found.value, (found.low, found.high)), digits)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 import tyro
 
@@ -26,21 +26,26 @@ if TYPE_CHECKING:
     from paradp.policy.training import TrainedPolicy
 
 
-@dataclass(frozen=True)
-class Flags(TrainingConfig):
-    """What was typed, not checked yet: tyro would report a mistake in its own words."""
+Config = TypeVar("Config", bound=LearningConfig)
 
-    channels: Annotated[tuple[int, ...], listed(int, "INT")] = TrainingConfig.channels
-    bf16: tyro.conf.Suppress[bool | None] = None  # the command's own flags --bf16 and --no-bf16
+
+class Unchecked(Generic[Config]):
+    """What was typed for a configuration, not checked yet: tyro would report a mistake in its own words."""
 
     def __post_init__(self) -> None:
         pass
 
-    def checked(self) -> TrainingConfig:
+    def checked(self, config: type[Config]) -> Config:
         """Raises:
         ValueError: the configuration is impossible.
         """
-        return TrainingConfig(**{field.name: getattr(self, field.name) for field in fields(self)})
+        return config(**{field.name: getattr(self, field.name) for field in fields(config)})
+
+
+@dataclass(frozen=True)
+class Flags(Unchecked[TrainingConfig], TrainingConfig):
+    channels: Annotated[tuple[int, ...], listed(int, "INT")] = TrainingConfig.channels
+    bf16: tyro.conf.Suppress[bool | None] = None  # the command's own flags --bf16 and --no-bf16
 
 
 DEFAULT_CONFIG = Flags()
@@ -85,7 +90,7 @@ def train(
     start_from = None if init is None else find_checkpoint(init)
     with loading("PyTorch"):
         from paradp.policy.demonstrations import Demonstrations
-    training = config.checked()
+    training = config.checked(TrainingConfig)
     demonstrations = Demonstrations.open(path)
     check_task(demonstrations, task)
     if out is None:

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from paradp.checkpoints import load_policy, read_info
 from paradp.policy import DiffusionPolicy
+from paradp.rollouts.comparison import interval
 from paradp.rollouts.statistics import bootstrap
 from paradp.sampler import NoisePath, Picard, SamplerChoice
 from paradp.scripts.canvas import legend_below, panels, save
@@ -133,7 +134,7 @@ def _measure(
                 for denoiser, c in ((policy.engine, condition), network.linearised(trajectory))
             ]
             bounds = [bound_on_rounds(table, one, trajectory, solver, i) for i, one in enumerate(constants)]
-            cells = [_cell(np.median(shrinks, 1), ".2f"), *(_cell(one, ".1f") for one in (*rounds, np.array(bounds)))]
+            cells = [_mean(np.median(shrinks, 1), 2), *(_mean(one, 1) for one in (*rounds, np.array(bounds)))]
             rows.append([f"`{name}`", split, *cells, str(table.steps)])
     return rows, along
 
@@ -150,9 +151,8 @@ def _by_tenths(constants: Sequence[Constants] | None) -> list[list[str]]:
     ]
 
 
-def _cell(values: np.ndarray, form: str) -> str:
-    found = bootstrap([float(value) for value in values])
-    return f"{found.mean:{form}} ({found.ci95[0]:{form}} to {found.ci95[1]:{form}})"
+def _mean(values: np.ndarray, digits: int) -> str:
+    return interval(bootstrap([float(value) for value in values]), digits)
 
 
 def _said(rows: Sequence[Sequence[str]]) -> str:

@@ -11,6 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from paradp.checkpoints import load_policy
+from paradp.rollouts.comparison import interval
+from paradp.rollouts.plans import draw_plans
 from paradp.rollouts.statistics import Estimate, bootstrap, holm, paired_bootstrap
 from paradp.rollouts.two_sample import (
     Modes,
@@ -28,7 +30,6 @@ from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.observations import expert_histories
-from paradp.scripts.studies.plans import draw_plans
 from paradp.scripts.studies.published import Page, estimate
 
 REFERENCE = "ddpm"
@@ -84,7 +85,7 @@ def study_distributions(context: Context, observations: int = 32, plans: int = 3
     histories = expert_histories(policy.spec, observations, seed, every=40)
     names = {CONTROL: REFERENCE, **{sampler: sampler for sampler in SAMPLERS}}
     pilot, reference, *others = (
-        draw_plans(policy, sampler, histories, plans, stream).chunks
+        draw_plans(policy, sampler, histories, plans, stream * observations * plans).chunks
         for stream, sampler in enumerate(each(f"{context.task}, samplers", [REFERENCE, REFERENCE, *names.values()]))
     )
     modes = {i: found for i, drawn in enumerate(pilot) if (found := find_modes(drawn)) is not None}
@@ -176,21 +177,16 @@ def _losses(compared: Mapping[str, Compared], expected: float) -> str:
 
 
 def _row(name: str, one: Compared, adjusted: float) -> list[str]:
-    modes = [] if one.share is None or one.gained is None else [f"{one.share:.3f}", _cell(one.gained, "+.3f")]
+    modes = [] if one.share is None or one.gained is None else [f"{one.share:.3f}", interval(one.gained)]
     return [
         f"`{name}`" if name != CONTROL else name,
-        _cell(one.inhomogeneity, ".4f"),
+        interval(one.inhomogeneity, 4),
         f"{one.test.p_value:.4f}",
         f"{adjusted:.4f}",
-        _cell(one.spread, ".3f"),
-        _cell(one.covered, ".3f"),
+        interval(one.spread),
+        interval(one.covered),
         *modes,
     ]
-
-
-def _cell(estimate: Estimate, form: str) -> str:
-    low, high = estimate.ci95
-    return f"{estimate.mean:{form}} ({low:{form}} to {high:{form}})"
 
 
 def draw(path: Path) -> Figure:

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 
 from paradp.checkpoints import checkpoint_digest, find_checkpoint, read_info
 from paradp.envs import all_tasks
-from paradp.policy.fidelity import FILE, Bounds, Fidelity, Interval, StepsFidelity
+from paradp.policy.fidelity import FILE, Bounds, Fidelity, StepsFidelity
 from paradp.rollouts.comparison import Compared, interval
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.scripts.console import each
 from paradp.scripts.figures import periods
-from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.report import between, markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.front_figures import (
     EACH,
@@ -163,7 +163,7 @@ def _row(place: Place) -> list[str]:
         _ratio(place.ratios[2]),
         interval(cost.rounds, 1),
         f"{cost.evaluations.mean:.0f}",
-        *((_between(kept.energy, 4), _between(kept.coverage), _between(kept.spread)) if kept else [""] * 3),
+        *((between(kept.energy, 4), between(kept.coverage), between(kept.spread)) if kept else [""] * 3),
         *((interval(run.summary.success), _lost(run), interval(_jerk(run))) if run else [""] * 3),
     ]
 
@@ -201,10 +201,6 @@ def _aim(one: Map, meets: Callable[[StepsFidelity, float], bool]) -> list[str]:
 
 def _ratio(ratio: Ratio) -> str:
     return f"{ratio.median:.2f} ({ratio.low:.2f}–{ratio.high:.2f})"
-
-
-def _between(value: Interval, digits: int = 3) -> str:
-    return interval(Estimate(value.value, (value.low, value.high)), digits)
 
 
 def _lost(run: Compared) -> str:

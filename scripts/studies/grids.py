@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,13 +14,14 @@ from paradp.checkpoints import load_policy, pretrained
 from paradp.policy import DiffusionPolicy
 from paradp.policy.fidelity import Bounds, Interval, StepsFidelity
 from paradp.rollouts.fidelity import TRAJECTORIES, fitted_at, fitted_name, measure_costs, measure_steps
+from paradp.rollouts.plans import draw_plans
 from paradp.rollouts.two_sample import expected_coverage
-from paradp.sampler import NoisePath, SamplerChoice
+from paradp.sampler import SamplerChoice
 from paradp.sampler.fitted_grids import best_grids, grid_cost
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
-from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.report import between, markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.observations import expert_histories
 from paradp.scripts.studies.published import Page, estimate
@@ -109,21 +109,12 @@ def _rows(name: str, one: Observed, others: np.ndarray, plans: int, seed: int) -
 
 
 def _cells(one: StepsFidelity) -> list[str]:
-    return [_cell(one.energy, ".4f"), f"{one.p_value:.3f}", _cell(one.coverage, ".3f"), _cell(one.spread, ".3f")]
-
-
-def _cell(one: Interval, form: str) -> str:
-    return f"{one.value:{form}} ({one.low:{form}} to {one.high:{form}})"
+    return [between(one.energy, 4), f"{one.p_value:.3f}", between(one.coverage), between(one.spread)]
 
 
 def _rounds(one: Observed, sampler: str) -> str:
-    policy = one.policy
-    solver = SamplerChoice.parse(f"speculative-{sampler}:window={WINDOW}").build(policy.spec.schedule)
-    shape = (policy.spec.horizons.predict, policy.spec.action_size)
-    generators = [torch.Generator().manual_seed(i) for i in range(len(one.judging))]
-    noise = NoisePath.draw(generators, solver.table.steps, shape)
-    stats = solver.solve(policy.engine, policy.engine.encode(policy.condition(one.judging)), noise).stats
-    return f"{stats.rounds.double().mean():.1f} / {stats.evaluations.double().mean():.0f}"
+    drawn = draw_plans(one.policy, f"speculative-{sampler}:window={WINDOW}", one.judging, 1, first_seed=0)
+    return f"{drawn.rounds:.1f} / {drawn.evaluations:.0f}"
 
 
 def _conclusion(rows: list[list[str]], expected: float) -> str:

@@ -1,6 +1,5 @@
 """A distilled policy and a flow beside the samplers of the shipped policy: distribution, rounds, smoothness, success."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +10,20 @@ from matplotlib.lines import Line2D
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.checkpoints.cards import read_trainings
 from paradp.policy import DiffusionPolicy
+from paradp.policy.metrics_log import read_metrics
 from paradp.policy.wording import counted
-from paradp.rollouts.statistics import Estimate, bootstrap
-from paradp.rollouts.two_sample import coverage, expected_coverage, spread_ratio, two_sample_test
+from paradp.rollouts.comparison import interval
+from paradp.rollouts.fidelity import compare
+from paradp.rollouts.plans import Drawn, draw_plans
+from paradp.rollouts.statistics import bootstrap
+from paradp.rollouts.two_sample import expected_coverage
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
-from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.report import between, markdown_table, write_report
 from paradp.scripts.studies.closed_loop import ClosedLoops, success_rate
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.observations import expert_histories
-from paradp.scripts.studies.plans import Drawn, draw_plans
 from paradp.scripts.studies.published import Page, estimate
 
 SHIPPED = "shipped"
@@ -85,7 +87,7 @@ def study_rivals(context: Context, observations: int = 32, plans: int = 32, seed
     histories = expert_histories(shipped.spec, observations, seed, every=40)
     wanted = [(name, sampler) for name, rival in rivals.items() for sampler in _samplers(rival.kind)]
     reference, *others = (
-        draw_plans(rivals[name].policy, sampler, histories, plans, stream)
+        draw_plans(rivals[name].policy, sampler, histories, plans, stream * observations * plans)
         for stream, (name, sampler) in enumerate(each("samplers", [(SHIPPED, REFERENCE), (SHIPPED, REFERENCE), *wanted]))
     )
     drawn = dict(zip([(SHIPPED, f"{REFERENCE}, other noise"), *wanted], others, strict=True))
@@ -154,22 +156,22 @@ def _trained(rivals: dict[str, Rival]) -> str:
     for name, rival in rivals.items():
         trained = read_trainings(rival.checkpoint)[0]
         log = rival.runs / "metrics.jsonl"
-        lines = log.read_text().splitlines() if name != SHIPPED and log.exists() else []
-        stopped = f" (of which {json.loads(lines[-1])['step']} were done)" if lines else ""
+        logged = read_metrics(log) if name != SHIPPED and log.exists() else []
+        stopped = f" (of which {logged[-1].step} were done)" if logged else ""
         said.append(f"`{name}`: {counted(trained.steps, 'step')}{stopped} of batch {trained.batch_size}, {trained.took}")
     return "; ".join(said) + "."
 
 
 def _cells(found: Drawn, reference: Drawn, policy: DiffusionPolicy) -> list[str]:
-    test = two_sample_test(found.chunks, reference.chunks, permutations=200)
+    kept = compare(found.chunks, reference.chunks)
     smooth, others = (_jerk(one.chunks, policy) for one in (found, reference))
     return [
         f"{found.rounds:.1f}",
         f"{found.evaluations:.1f}",
-        _cell(bootstrap(list(test.by_observation)), ".4f"),
-        _cell(bootstrap(list(coverage(found.chunks, reference.chunks))), ".3f"),
-        _cell(spread_ratio(found.chunks, reference.chunks), ".2f"),
-        _cell(bootstrap(list(smooth / others)), ".2f"),
+        between(kept.energy, 4),
+        between(kept.coverage),
+        between(kept.spread, 2),
+        interval(bootstrap(list(smooth / others)), 2),
     ]
 
 
@@ -197,16 +199,10 @@ def _flow_table(drawn: dict[tuple[str, str], Drawn]) -> str:
         rows = []
         for (of, sampler), found in drawn.items():
             if of == name and sampler != MANY:
-                test = two_sample_test(found.chunks, many, permutations=200)
-                energy, covered = bootstrap(list(test.by_observation)), bootstrap(list(coverage(found.chunks, many)))
-                ratio = spread_ratio(found.chunks, many)
-                rows.append([f"`{sampler}`", _cell(energy, ".4f"), _cell(covered, ".3f"), _cell(ratio, ".2f")])
+                kept = compare(found.chunks, many)
+                rows.append([f"`{sampler}`", between(kept.energy, 4), between(kept.coverage), between(kept.spread, 2)])
         tables.append(f"`{name}` against its own {MANY}:\n\n{markdown_table(OWN_HEADER, rows)}")
     return "\n\n".join(tables)
-
-
-def _cell(found: Estimate, form: str) -> str:
-    return f"{found.mean:{form}} ({found.ci95[0]:{form}} to {found.ci95[1]:{form}})"
 
 
 def draw(path: Path) -> Figure:

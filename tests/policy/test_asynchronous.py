@@ -14,6 +14,7 @@ import pytest
 from paradp.checkpoints import load_policy, save_checkpoint
 from paradp.policy import DiffusionPolicy, asynchronous
 from paradp.policy.asynchronous import AsyncController, DeadInference, LatePlan
+from paradp.policy.autotune.profile import Planned
 from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 from paradp.policy.safety import SafeController, SafetyLimits, StopReason
@@ -203,7 +204,7 @@ def test_who_plans_does_not_matter(policy, load):
     actions = []
     for source in (InThread(policy), InProcess(policy.spec, load, threads=1)):
         controller = AsyncController(source, hold)
-        assert controller.warm_up() > 0
+        assert controller.warm_up() > 0 and source.chosen() is None
         controller.reset(3)
         actions.append(run_slowly(controller))
         controller.close()
@@ -211,6 +212,13 @@ def test_who_plans_does_not_matter(policy, load):
     request = PlanRequest(np.zeros((2, 3), np.float32), noise_seed=5)
     alone, together = (plan_together(policy, [request] * count)[-1].actions for count in (1, 2))
     assert np.abs(alone - together).max() < 1e-4
+
+
+def test_what_was_measured_to_be_fastest_can_be_asked_for(policy):
+    policy.planned = Planned("ddpm", 1, {"ddpm": 0.05})
+    source = InThread(policy)
+    assert source.chosen() == "ddpm: 50.0 ms a plan of 1"
+    source.close()
 
 
 def has_ended(process):

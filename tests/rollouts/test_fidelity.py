@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from paradp.policy import DiffusionPolicy
-from paradp.rollouts import fidelity
+from paradp.rollouts import fidelity, plans
 from paradp.rollouts.fidelity import (
     Observations,
     compare,
-    draw_plans,
     fit_grids,
     fitted_name,
     measure_steps,
     recorded_observations,
     rows_of,
 )
+from paradp.rollouts.plans import draw_plans
 from paradp.sampler import SamplerChoice
 
 
@@ -53,7 +53,7 @@ def test_demonstrations_of_other_things_are_refused(demonstrations, spec):
 
 def test_steps_are_measured_and_rows_counted(policy, monkeypatch):
     monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
-    monkeypatch.setattr(fidelity, "ROWS", 10)
+    monkeypatch.setattr(plans, "ROWS", 10)
     rng = np.random.default_rng(0)
     seen = Observations(rng.normal(size=(2, 2, 3)).astype(np.float32), rng.normal(size=(3, 2, 3)).astype(np.float32))
     rows = []
@@ -68,10 +68,11 @@ def test_steps_are_measured_and_rows_counted(policy, monkeypatch):
 
 def test_no_two_plans_have_the_same_noise(policy):
     histories = np.zeros((2, 2, 3), np.float32)
-    plans = draw_plans(policy, "ddim-5", histories, 4, 7, lambda rows: None).reshape(8, -1)
-    again = draw_plans(policy, "ddim-5", histories[:1], 4, 11, lambda rows: None)[0]
-    assert len(np.unique(plans.round(4), axis=0)) == 8
-    assert again == pytest.approx(plans[4:], abs=1e-4)
+    drawn = draw_plans(policy, "ddim-5", histories, 4, first_seed=7)
+    flat = drawn.chunks.reshape(8, -1)
+    assert len(np.unique(flat.round(4), axis=0)) == 8
+    assert draw_plans(policy, "ddim-5", histories[:1], 4, first_seed=11).chunks[0] == pytest.approx(flat[4:], abs=1e-4)
+    assert drawn.rounds == drawn.evaluations == 5
 
 
 def test_other_plans_are_found_and_equal_ones_are_not():
@@ -87,6 +88,6 @@ def test_grids_do_not_depend_on_threads_or_batches(policy, monkeypatch):
     monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
     grids = []
     for rows in (3, 64):
-        monkeypatch.setattr(fidelity, "ROWS", rows)
+        monkeypatch.setattr(plans, "ROWS", rows)
         grids.append(fit_grids(policy, histories, 6, 5, lambda rows: None))
     assert grids[0] == grids[1] and torch.is_grad_enabled()

@@ -1,0 +1,75 @@
+"""Many plans of one sampler at the same observations."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from paradp.policy import DiffusionPolicy
+from paradp.sampler import NoisePath, SamplerChoice
+from paradp.sampler.noise import noise_generator
+
+# Plans computed together.
+ROWS = 64
+# Counts rows of the network as they are computed.
+Report = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Plans of one sampler.
+
+    Attributes:
+        chunks: `[observations, plans, H·A]`, normalised units.
+        rounds, evaluations: means over all of them.
+    """
+
+    chunks: np.ndarray
+    rounds: float
+    evaluations: float
+
+
+def draw_plans(
+    policy: DiffusionPolicy,
+    sampler: str,
+    histories: np.ndarray,
+    plans: int,
+    first_seed: int,
+    report: Report = lambda rows: None,
+) -> Drawn:
+    """So many plans at each of the histories `[observations, To, O]`, without a first guess.
+
+    Args:
+        policy: whose network and engine are used.
+        sampler: by its name with options.
+        histories: where.
+        plans: at each of them.
+        first_seed: every plan has noise of its own, with seeds from here on.
+        report: given how many more of the rows are computed that a sequential solve would have.
+    """
+    policy = policy.with_solver(SamplerChoice.parse(sampler).build(policy.spec.schedule))
+    steps = policy.solver.table.steps
+    chunks, rounds, evaluations = [], [], []
+    for seed, some in in_batches(np.repeat(histories, plans, 0), first_seed):
+        condition = policy.engine.encode(policy.condition(some))
+        solution = policy.solver.solve(policy.engine, condition, plan_noise(policy, seed, len(some), steps))
+        chunks.append(solution.sample.flatten(1).cpu().numpy())
+        rounds.append(solution.stats.rounds.cpu())
+        evaluations.append(solution.stats.evaluations.cpu())
+        report(len(some) * steps)
+    each = np.concatenate(chunks).reshape(len(histories), plans, -1)
+    return Drawn(each, *(torch.cat(counts).double().mean().item() for counts in (rounds, evaluations)))
+
+
+def plan_noise(policy: DiffusionPolicy, first_seed: int, count: int, steps: int) -> NoisePath:
+    """The noise of `count` plans with seeds from `first_seed` on."""
+    shape = (policy.spec.horizons.predict, policy.spec.action_size)
+    generators = [noise_generator(seed) for seed in range(first_seed, first_seed + count)]
+    return NoisePath.draw(generators, steps, shape, policy.device)
+
+
+def in_batches(histories: np.ndarray, first_seed: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Histories that are planned at together, with the seed of the first of them."""
+    for at in range(0, len(histories), ROWS):
+        yield first_seed + at, histories[at : at + ROWS]

@@ -1,0 +1,18 @@
+"""What is released is one checkpoint and what belongs to it."""
+
+from paradp.checkpoints.finding import FILES
+from paradp.scripts.release import copy_checkpoint
+
+OPTIONAL = ("fidelity.json", "draft.json", "draft.safetensors")
+
+
+def test_what_was_measured_of_a_checkpoint_goes_with_it(tmp_path):
+    new, old = tmp_path / "new", tmp_path / "old"
+    for place, names in ((new, (*FILES, OPTIONAL[0])), (old, (*FILES, *OPTIONAL))):
+        place.mkdir()
+        for name in names:
+            (place / name).write_text(f"{name} of {place.name}")
+    copy_checkpoint(new, old)
+    assert {path.name: path.read_text() for path in old.iterdir()} == {
+        name: f"{name} of new" for name in (*FILES, OPTIONAL[0])
+    }
