@@ -4,15 +4,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from paradp.policy import Controller, RecedingHorizon, act_together
+from paradp.policy.controller import HasAction
 from paradp.rollouts.environments import Environments, Observation
 from paradp.rollouts.records import Episode, StepRecord
 
 # The date is read once: a clock that is set while episodes run must neither part nor overlap them.
+_Act = Callable[[Sequence[Any], Sequence[Observation]], Sequence[HasAction]]
 _EPOCH = time.time() - time.perf_counter()
 
 
@@ -32,6 +34,7 @@ class _Running:
     """An episode that has not ended; `watched` is the time that subscribers had taken when it began at `clock`."""
 
     seed: int
+    controller: Controller
     observation: Observation
     watched: float
     clock: float = field(default_factory=time.perf_counter)
@@ -67,17 +70,20 @@ def run_episodes(
     waiting = deque(seeds)
     running: dict[int, _Running] = {}
     idle = set(range(envs.num_envs))
+    act = act_together if all(isinstance(c, RecedingHorizon) for c in controllers) else _act_alone
     watched = 0.0
     while True:
-        starting = {place: waiting.popleft() for place in sorted(idle)[: len(waiting)]}
-        for place, observation in envs.reset(starting).items():
-            controllers[place].reset(starting[place])
-            running[place] = _Running(starting[place], observation, watched)
-        idle -= starting.keys()
+        if waiting and idle:
+            starting = {place: waiting.popleft() for place in sorted(idle)[: len(waiting)]}
+            for place, observation in envs.reset(starting).items():
+                controllers[place].reset(starting[place])
+                running[place] = _Running(starting[place], controllers[place], observation, watched)
+            idle -= starting.keys()
         if not running:
             return
-        ended = _step(envs, controllers, running)
-        watched += _tell_step(subscribers, envs, running)
+        ended = _step(envs, act, running)
+        if subscribers:
+            watched += _tell_step(subscribers, envs, running)
         for place in ended:
             episode = running.pop(place).finish(watched)
             for subscriber in subscribers:
@@ -86,13 +92,13 @@ def run_episodes(
         idle.update(ended)
 
 
-def _step(envs: Environments, controllers: Sequence[Controller], running: dict[int, _Running]) -> list[int]:
+def _step(envs: Environments, act: _Act, running: dict[int, _Running]) -> list[int]:
     """One control step of all running episodes; returns the places of those that ended."""
-    places = list(running)
+    episodes = running.values()
     began = time.perf_counter()
-    commands = _act([controllers[place] for place in places], [running[place].observation for place in places])
+    commands = act([episode.controller for episode in episodes], [episode.observation for episode in episodes])
     acted = time.perf_counter()
-    outcomes = envs.step({place: command.action for place, command in zip(places, commands, strict=True)})
+    outcomes = envs.step({place: command.action for place, command in zip(running, commands, strict=True)})
     simulation = time.perf_counter() - acted
     ended = []
     for command, (place, outcome) in zip(commands, outcomes.items(), strict=True):
@@ -126,8 +132,6 @@ def _tell_step(subscribers: Sequence[Subscriber], envs: Environments, running: d
     return time.perf_counter() - began
 
 
-def _act(controllers: Sequence[Controller], observations: Sequence[Observation]):
-    """Policies plan together; any other controller acts by itself."""
-    if all(isinstance(c, RecedingHorizon) for c in controllers):
-        return act_together(controllers, observations)  # type: ignore[arg-type]
-    return [c.act(o) for c, o in zip(controllers, observations, strict=True)]
+def _act_alone(controllers: Sequence[Controller], observations: Sequence[Observation]) -> list[HasAction]:
+    """Each by itself; policies plan together instead."""
+    return [controller.act(observation) for controller, observation in zip(controllers, observations, strict=True)]

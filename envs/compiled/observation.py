@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from paradp.envs.compiled.linear_algebra import compiled
+from paradp.envs.compiled.compiling import compiled
 
 # Values of the hand, and of each object.
 HAND_SIZE, OBJECT_SIZE = 11, 18

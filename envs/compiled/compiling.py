@@ -1,0 +1,26 @@
+"""How functions are compiled, and called without numba's looking at their arguments every time."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from numba import njit, typeof
+
+# Kept on disk, and with C's divisions.
+compiled = njit(cache=True, error_model="numpy")
+# Without the interpreter's lock, too: what takes so long that other threads can use the time.
+unlocked = njit(cache=True, error_model="numpy", nogil=True)
+
+
+def bind(function: Any, *first: Any, then: tuple[Any, ...] = ()) -> Callable[..., Any]:
+    """A compiled function that is given its first arguments now; compiles it, or reads it from the disk.
+
+    numba's own call finds out the types of all arguments, which takes longer than a short function. Here they are found
+    out once, so it is the caller who must pass further arguments of the same types, and arrays that lie in one piece.
+
+    Args:
+        function: decorated with `compiled` or `unlocked`.
+        first: its first arguments.
+        then: the further ones of every call, by example.
+    """
+    return partial(function.compile(tuple(map(typeof, (*first, *then)))), *first)
