@@ -114,6 +114,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         disturbance: str | None = None,
         simulator: str | None = None,
     ):
+        from paradp.envs.compiled.commands import bind_command  # imports simulator and compiler
+
         if action_convention not in task.conventions:
             known = ", ".join(task.conventions)
             raise ValueError(f"unknown action convention {action_convention!r}; there are: {known}")
@@ -129,15 +131,13 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             {key: spaces.Box(-FARTHEST, FARTHEST, (size,), np.float32) for key, size in task.observation.items()}
         )
         self._robosuite = _make_robosuite(task, self.convention.controller_options())
-        from paradp.envs.compiled.goals import bind_goal
-
         # Lift draws the size of its cube when it is built, so all instances are built from one seed.
         self._seed(None)
         self.simulator = simulators.choose(self._robosuite, simulator)
         self.releases_gil = self.simulator == simulators.COMPILED
         self._slices = _slices(task.observation)
         self._action_shape = self.action_space.shape
-        self._to_goal = bind_goal(self.convention)
+        self._to_command = bind_command(self.convention)
         self._disturbance_rng = np.random.default_rng()
         # Bound to the simulation by `_bind`, and to nothing once that is freed.
         self._sim: Any = None
@@ -233,7 +233,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def _command(self, action: np.ndarray) -> np.ndarray:
         """The action as robosuite takes it, `[7]`; raises what it is refused for, before anything moves."""
         values = np.array(action, np.float64, order="C")
-        command = self._to_goal(values) if values.shape == self._action_shape else None
+        command = self._to_command(values) if values.shape == self._action_shape else None
         if command is None:
             check_action(self.convention, np.asarray(action))
             return self.convention.to_robosuite(np.asarray(action))
@@ -249,25 +249,19 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     def _bind(self) -> None:
         """Finds the robot and the objects in the simulation, which a hard reset builds anew."""
+        from paradp.envs.compiled.observation import bind_observation
+
         if self._renderer is not None and self._sim is not self._robosuite.sim:
             self._renderer[0].close()
             self._renderer = None
         self._sim = self._robosuite.sim
-        from paradp.envs.compiled.compiling import bind
-        from paradp.envs.compiled.observation import observe
-
         robot, model, data = self._robosuite.robots[0], self._sim.model, self._sim.data
         self._simulator = simulators.begin(self.simulator, self._robosuite, self.task.success)
         self._bodies = {name: model.body_name2id(body) for name, body in self.task.objects.items()}
         grip_site = robot.eef_site_id["right"]
         self._grip_position = data.site_xpos[grip_site]
         fingers = [model.get_joint_qpos_addr(name) for name in robot.gripper["right"].joints]
-        self._look = bind(
-            observe,
-            *(self._grip_position, data.site_xmat[grip_site]),
-            *(data.qpos, np.array(fingers)),
-            *(data.body_xpos, data.body_xmat, np.array([*self._bodies.values()], np.int64)),
-        )
+        self._look = bind_observation(data, grip_site, fingers, [*self._bodies.values()])
         if self._disturbance is not None:
             self._disturbed = self._first_object()
 

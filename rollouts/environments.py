@@ -93,7 +93,6 @@ class Scenery:
             action_convention=self.action_convention,
             disturbance=self.disturbance,
             render_mode="rgb_array" if self.render else None,
-            disable_env_checker=True,
         )
 
 

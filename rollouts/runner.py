@@ -2,9 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from paradp.rollouts.environments import Environments, Observation
 from paradp.rollouts.records import Episode, StepRecord
 
 # The date is read once: a clock that is set while episodes run must neither part nor overlap them.
-_Act = Callable[[Sequence[Any], Sequence[Observation]], Sequence[HasAction]]
 _EPOCH = time.time() - time.perf_counter()
 
 
@@ -53,6 +52,19 @@ class _Running:
         )
 
 
+_Act = Callable[[Collection[_Running]], Sequence[HasAction]]
+
+
+def _plan_together(episodes: Collection[_Running]) -> Sequence[HasAction]:
+    """Policies."""
+    return act_together([episode.controller for episode in episodes], [episode.observation for episode in episodes])  # type: ignore[misc]
+
+
+def _act_alone(episodes: Collection[_Running]) -> Sequence[HasAction]:
+    """Any other controllers."""
+    return [episode.controller.act(episode.observation) for episode in episodes]
+
+
 def run_episodes(
     envs: Environments,
     controllers: Sequence[Controller],
@@ -70,7 +82,7 @@ def run_episodes(
     waiting = deque(seeds)
     running: dict[int, _Running] = {}
     idle = set(range(envs.num_envs))
-    act = act_together if all(isinstance(c, RecedingHorizon) for c in controllers) else _act_alone
+    act = _plan_together if all(isinstance(c, RecedingHorizon) for c in controllers) else _act_alone
     watched = 0.0
     while True:
         if waiting and idle:
@@ -94,9 +106,8 @@ def run_episodes(
 
 def _step(envs: Environments, act: _Act, running: dict[int, _Running]) -> list[int]:
     """One control step of all running episodes; returns the places of those that ended."""
-    episodes = running.values()
     began = time.perf_counter()
-    commands = act([episode.controller for episode in episodes], [episode.observation for episode in episodes])
+    commands = act(running.values())
     acted = time.perf_counter()
     outcomes = envs.step({place: command.action for place, command in zip(running, commands, strict=True)})
     simulation = time.perf_counter() - acted
@@ -130,8 +141,3 @@ def _tell_step(subscribers: Sequence[Subscriber], envs: Environments, running: d
         for i, episode in running.items():
             subscriber.on_step(episode.seed, episode.steps[-1], envs.envs[i].render)  # type: ignore[arg-type]
     return time.perf_counter() - began
-
-
-def _act_alone(controllers: Sequence[Controller], observations: Sequence[Observation]) -> list[HasAction]:
-    """Each by itself; policies plan together instead."""
-    return [controller.act(observation) for controller, observation in zip(controllers, observations, strict=True)]

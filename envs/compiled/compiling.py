@@ -1,4 +1,8 @@
-"""How functions are compiled, and called without numba's looking at their arguments every time."""
+"""How functions are compiled, and called without numba's looking at their arguments every time.
+
+numba compiles a function anew when its own file changes, not when one that it calls does: whoever edits that one removes the
+`*.nbi` in `__pycache__`.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,13 +17,13 @@ unlocked = njit(cache=True, error_model="numpy", nogil=True)
 
 
 def bind(function: Any, *first: Any, then: tuple[Any, ...] = ()) -> Callable[..., Any]:
-    """A compiled function that is given its first arguments now; compiles it, or reads it from the disk.
+    """A compiled function with its first arguments given; compiles it, or reads it from the disk.
 
-    numba's own call finds out the types of all arguments, which takes longer than a short function. Here they are found
-    out once, so it is the caller who must pass further arguments of the same types, and arrays that lie in one piece.
+    numba's own call finds the types of all arguments, which takes longer than a short function. Here they are found once:
+    the caller must pass further arguments of the same types, and arrays that lie in one piece.
 
     Args:
-        function: decorated with `compiled` or `unlocked`.
+        function: decorated by `compiled` or `unlocked`.
         first: its first arguments.
         then: the further ones of every call, by example.
     """
