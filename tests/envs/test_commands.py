@@ -1,7 +1,6 @@
 """An action becomes robosuite's command in compiled code as its convention says, or is refused before anything moves."""
 
 import itertools
-import threading
 
 import gymnasium
 import numpy as np
@@ -12,8 +11,6 @@ from hypothesis import strategies as st
 import paradp.envs  # noqa: F401  (registers the environments)
 from paradp.envs.actions import HAND_CONVENTIONS, check_action
 from paradp.envs.compiled.commands import bind_command
-from paradp.envs.compiled.compiling import bind
-from paradp.envs.compiled.operational_space import mujoco_steps
 from paradp.envs.rotations import matrix_to_rotation_6d, rotvec_to_matrix
 from paradp.envs.simulators import COMPILED
 
@@ -100,18 +97,3 @@ def test_an_action_means_the_same_however_it_lies_in_memory(env):
         ends[name] = env._sim.get_state().flatten()
     for name, end in ends.items():
         assert np.array_equal(end, ends["as it is"]), name
-
-
-def test_other_threads_run_while_the_simulator_steps(env):
-    """A call that held Python's lock would show them the time of its begin and of its end only."""
-    env.reset(seed=0)
-    data, steps = env._sim.data._data, 2000
-    begin = data.time
-    thread = threading.Thread(target=bind(mujoco_steps, env._sim.model._model._address, data._address, steps))
-    thread.start()
-    seen = set()
-    while thread.is_alive():
-        seen.add(data.time)
-    end = data.time
-    assert end == pytest.approx(begin + steps * env._sim.model.opt.timestep)
-    assert seen - {begin, end}
