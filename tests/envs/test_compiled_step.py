@@ -182,7 +182,7 @@ def test_environments_step_side_by_side_in_threads():
 
 
 def test_other_threads_run_while_a_control_step_is_made():
-    """If a step held Python's lock, they would see the times at its begin, its end and after robosuite's own substep alone."""
+    """If a step held Python's lock, they would see its begin, its end, and the end of robosuite's own substep alone."""
     env = make("lift", "absolute", COMPILED)
     observation, _ = env.reset(seed=0)
     command = env.convention.to_robosuite(env.convention.hold(None, observation))
