@@ -55,16 +55,6 @@ class _Running:
 _Act = Callable[[Collection[_Running]], Sequence[HasAction]]
 
 
-def _plan_together(episodes: Collection[_Running]) -> Sequence[HasAction]:
-    """Policies."""
-    return act_together([episode.controller for episode in episodes], [episode.observation for episode in episodes])  # type: ignore[misc]
-
-
-def _act_alone(episodes: Collection[_Running]) -> Sequence[HasAction]:
-    """Any other controllers."""
-    return [episode.controller.act(episode.observation) for episode in episodes]
-
-
 def run_episodes(
     envs: Environments,
     controllers: Sequence[Controller],
@@ -141,3 +131,14 @@ def _tell_step(subscribers: Sequence[Subscriber], envs: Environments, running: d
         for i, episode in running.items():
             subscriber.on_step(episode.seed, episode.steps[-1], envs.envs[i].render)  # type: ignore[arg-type]
     return time.perf_counter() - began
+
+
+def _plan_together(episodes: Collection[_Running]) -> Sequence[HasAction]:
+    """Policies: those that want a chunk are planned in one batch."""
+    observations = [episode.observation for episode in episodes]
+    return act_together([episode.controller for episode in episodes], observations)  # type: ignore[misc]
+
+
+def _act_alone(episodes: Collection[_Running]) -> Sequence[HasAction]:
+    """Other controllers, one after another."""
+    return [episode.controller.act(episode.observation) for episode in episodes]
