@@ -8,12 +8,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numba import njit, typeof
 
 # Kept on disk, and with C's divisions.
 compiled = njit(cache=True, error_model="numpy")
 # Without the interpreter's lock, too: what takes so long that other threads can use the time.
 unlocked = njit(cache=True, error_model="numpy", nogil=True)
+
+
+_ready: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
 def bind(function: Any, *first: Any, then: tuple[Any, ...] = ()) -> Callable[..., Any]:
@@ -27,4 +31,15 @@ def bind(function: Any, *first: Any, then: tuple[Any, ...] = ()) -> Callable[...
         first: its first arguments.
         then: the further ones of every call, by example.
     """
-    return partial(function.compile(tuple(map(typeof, (*first, *then)))), *first)
+    arguments = *first, *then
+    kind = function, *map(_kind, arguments)
+    if kind not in _ready:
+        _ready[kind] = function.compile(tuple(map(typeof, arguments)))
+    return partial(_ready[kind], *first)
+
+
+def _kind(value: Any) -> Any:
+    """What decides a value's type of numba's, found sooner than that."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.ndim, value.flags.num
+    return (type(value), *map(_kind, value)) if isinstance(value, tuple) else type(value)

@@ -1,21 +1,29 @@
 """An action becomes robosuite's command in compiled code as its convention says, or is refused before anything moves."""
 
 import itertools
+from typing import NamedTuple
 
 import gymnasium
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 import paradp.envs  # noqa: F401  (registers the environments)
 from paradp.envs.actions import HAND_CONVENTIONS, check_action
 from paradp.envs.compiled.commands import bind_command
+from paradp.envs.compiled.compiling import bind
 from paradp.envs.rotations import matrix_to_rotation_6d, rotvec_to_matrix
 from paradp.envs.simulators import COMPILED
 
 COMMANDS = {name: bind_command(convention) for name, convention in HAND_CONVENTIONS.items()}
 NUMBERS = st.floats(-2, 2, width=32) | st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-4, 1e-5, np.nan, np.inf, -np.inf])
+
+
+class Pair(NamedTuple):
+    values: np.ndarray
+    offset: float
 
 
 def plain(convention, action):
@@ -97,3 +105,13 @@ def test_an_action_means_the_same_however_it_lies_in_memory(env):
         ends[name] = env._sim.get_state().flatten()
     for name, end in ends.items():
         assert np.array_equal(end, ends["as it is"]), name
+
+
+def test_arguments_of_each_type_are_given_to_code_of_their_own():
+    """Code for another type would read their memory wrongly."""
+    second = njit(lambda pair: pair.values[1] + pair.offset)
+    numbers = np.arange(8.0)
+    arrays = [numbers, numbers.astype(np.float32), numbers.astype(np.int32), numbers[::2], numbers.astype(bool)]
+    for values, offset in itertools.product(arrays, [2, 0.5]):
+        assert bind(second, Pair(values, offset))() == values[1] + offset
+    assert bind(njit(lambda a, b: a[1] + b[0]), numbers, then=(numbers,))(np.ones(1)) == 2
