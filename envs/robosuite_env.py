@@ -176,7 +176,11 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._observe(), float(success), success, False, self._info(success)
 
     def simulate(self, command: np.ndarray) -> None:
-        """One control step of the simulator alone, with robosuite's own action, `[7]`; nothing is observed or judged."""
+        """One control step of the simulator alone; nothing is observed or judged.
+
+        Args:
+            command: robosuite's own action, `[7]`, in double precision and in one piece of memory.
+        """
         self._simulator.step(command)
 
     def see(self, state: np.ndarray) -> tuple[dict[str, np.ndarray], bool]:

@@ -15,8 +15,7 @@ from numba import njit, typeof
 compiled = njit(cache=True, error_model="numpy")
 # Without the interpreter's lock, too: what takes so long that other threads can use the time.
 unlocked = njit(cache=True, error_model="numpy", nogil=True)
-
-
+# Code by function and kinds of its arguments.
 _ready: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 

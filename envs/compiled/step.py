@@ -36,7 +36,12 @@ class CompiledStep:
         self._step: Callable[[np.ndarray], object] | None = None
 
     def __call__(self, action: np.ndarray) -> None:
-        """One control step with an action as robosuite takes it: `[7]`, pose or step, axis-angle, gripper."""
+        """One control step.
+
+        Args:
+            action: as robosuite takes it, `[7]`: pose or step, axis-angle, gripper; in double precision and in one piece of
+                memory, for nothing converts it.
+        """
         if self._step is None:
             self._begin(action)
         else:
