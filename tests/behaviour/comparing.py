@@ -38,7 +38,7 @@ class Compared:
 
     @property
     def part(self) -> str:
-        return "/".join(self.name.split("/")[:2])
+        return self.name.split("/")[0]
 
 
 def compare(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray], intended: Sequence[str] = ()) -> list[Compared]:
@@ -76,15 +76,21 @@ def difference(old: np.ndarray, new: np.ndarray) -> str:
     """How two values differ, in words."""
     if (old.dtype.kind == "U") != (new.dtype.kind == "U") or old.shape != new.shape:
         return f"{old.dtype}{list(old.shape)} was {_shown(old)}, {new.dtype}{list(new.shape)} is {_shown(new)}"
-    unequal = int((old != new).sum())
+    unequal = int((_bits(old) != _bits(new)).sum()) if old.dtype == new.dtype else int((old != new).sum())
     if old.dtype.kind == "U":
         return f"{_first_difference(old, new)}"
     if old.dtype != new.dtype:
         return f"{old.dtype} was, {new.dtype} is; {unequal} of {old.size} numbers differ"
     if old.dtype.kind == "b":
         return f"{unequal} of {old.size} differ"
-    most = float(np.abs(old.astype(np.float64) - new.astype(np.float64)).max(initial=0.0))
+    apart = np.abs(old.astype(np.float64) - new.astype(np.float64))
+    most = float(apart[np.isfinite(apart)].max(initial=0.0))
     return f"{unequal} of {old.size} numbers differ, by at most {most:.3g}"
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """Floats as whole numbers: not-a-number equals itself, and −0 is not 0."""
+    return array.view(f"i{array.dtype.itemsize}") if array.dtype.kind == "f" else array
 
 
 def _first_difference(old: np.ndarray, new: np.ndarray) -> str:

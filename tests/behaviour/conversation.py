@@ -62,7 +62,7 @@ def messages() -> dict[str, dict[str, Any] | str | bytes]:
         "a guess to keep": both
         | {"paradp/noise_seed": 11, "paradp/guess": guess, "paradp/keep": np.linspace(1, 0, _HORIZON, dtype=np.float32)},
         "a picture beside it": both | {"paradp/noise_seed": 7, "image": np.zeros((8, 8, 3), np.uint8), "prompt": "push"},
-        "float64, lists": {key: value.astype(np.float64) for key, value in both.items()}
+        "other kinds of numbers": {key: value.astype(np.float64) for key, value in both.items()}
         | {"paradp/noise_seed": np.int64(7)},
         "a key is missing": {key: value for key, value in both.items() if key != first_key},
         "a shape is wrong": both | {first_key: np.zeros((3, 3), np.float32)},

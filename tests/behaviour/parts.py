@@ -130,7 +130,7 @@ def old_evaluation(bench: Bench, earlier: Path) -> Values:
 
 
 PARTS: dict[str, Part] = {
-    **{f"plans/{task}": plans(task) for task in stored_tasks()},
+    **{f"plans of {task}": plans(task) for task in stored_tasks()},
     "demonstrations": demonstrations,
     "training": training,
     "runs": runs,

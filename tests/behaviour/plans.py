@@ -29,8 +29,8 @@ def stored_observations(task: str) -> list[list[dict[str, np.ndarray]]]:
     ]
 
 
-def record(checkpoint: str | Path, task: str, samplers: Sequence[str]) -> Values:
-    """Plans eight environments together, each with the noise of its own seed, on the eager engine.
+def record(checkpoint: str | Path, task: str, samplers: Sequence[str], environments: int = ENVIRONMENTS) -> Values:
+    """Plans the first environments together, each with the noise of its own seed, on the eager engine.
 
     A controller that executes all of a chunk gives every action of its plan.
     """
@@ -40,12 +40,12 @@ def record(checkpoint: str | Path, task: str, samplers: Sequence[str]) -> Values
     from paradp.policy import RecedingHorizon, act_together
 
     torch.set_num_threads(1)
-    before, present = stored_observations(task)
+    before, present = (steps[:environments] for steps in stored_observations(task))
     values: Values = {}
     for sampler in samplers:
         policy = load_policy(checkpoint, sampler, engine="eager")
         length = policy.spec.horizons.predict - policy.spec.horizons.observe + 1
-        controllers = [RecedingHorizon(policy, execute=length) for _ in range(ENVIRONMENTS)]
+        controllers = [RecedingHorizon(policy, execute=length) for _ in range(environments)]
         for seed, controller in enumerate(controllers):
             controller.reset(seed)
             controller.observe(before[seed])
