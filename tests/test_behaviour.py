@@ -37,8 +37,8 @@ def check(found: dict[str, np.ndarray], recorded_as: str) -> None:
 
 
 def scale(value: np.ndarray) -> float:
-    """The size of an array's numbers: of a goal in pixels 1e-4 is less than nothing."""
-    return float(np.abs(value.astype(np.float64)).max(initial=1.0))
+    """The size of an array's numbers, at least 1: goals in pixels are compared as fractions of the board."""
+    return float(np.nan_to_num(np.abs(value.astype(np.float64))).max(initial=1.0))
 
 
 @pytest.mark.parametrize("policy", fixtures.stored_policies())

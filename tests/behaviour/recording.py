@@ -134,10 +134,13 @@ def _from_table(path: Path) -> Values:
 
 
 def _column(cells: list[Any]) -> np.ndarray:
-    """A column; of cells that are lists or missing, one text a cell."""
-    if all(isinstance(cell, bool | int | float) for cell in cells):
-        return np.array(cells)
-    return np.array([json.dumps(np.asarray(cell).tolist()) for cell in cells])
+    """A column; cells that are lists of one length side by side, and where some are missing, one text a cell."""
+    lists = [np.asarray(cell).tolist() for cell in cells]
+    if all(isinstance(cell, bool | int | float) for cell in lists):
+        return np.array(lists)
+    if all(isinstance(cell, list) for cell in lists) and len({len(cell) for cell in lists}) == 1:
+        return np.array(lists)
+    return np.array([json.dumps(cell) for cell in lists])
 
 
 def _from_tensors(path: Path) -> Values:
