@@ -119,7 +119,7 @@ class Bench:
             "OMP_NUM_THREADS": "1",
             "COLUMNS": "160",
         }
-        return os.environ | ours
+        return {name: value for name, value in os.environ.items() if not name.startswith("PARADP_")} | ours
 
     def copy(self, source: Path, name: str) -> Path:
         """Copies a folder to work on; returns its path in the working directory."""

@@ -5,8 +5,7 @@ must not change with the package.
 """
 
 import re
-import select
-import time
+import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,13 +15,12 @@ import msgpack
 import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
-from behaviour.checkouts import Bench, Failed
+from behaviour.checkouts import HANGS_SECONDS, Bench, Failed
 from behaviour.plans import stored_observations
 from behaviour.recording import Values, below, excluded, from_json
 
 TASK = "pusht"
 _HORIZON, _ACTION = 16, 2
-_READY_SECONDS = 300.0
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
@@ -106,12 +104,12 @@ def _server(bench: Bench, *options: str) -> Iterator[str]:
     """A policy server; yields its address."""
     process = bench.start("serve", TASK, "--port", 0, "--together", 1, *options)
     assert process.stdout is not None
+    hangs = threading.Timer(HANGS_SECONDS, process.kill)
+    hangs.start()
     try:
-        said, until = "", time.monotonic() + _READY_SECONDS
+        said = ""
         while (found := re.search(r"ws://([\w.]+:\d+)", said)) is None:
-            ready, _, _ = select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))
-            line = process.stdout.readline() if ready else ""
-            if not line:
+            if not (line := process.stdout.readline()):
                 raise Failed(f"no server: {said[-500:]}")
             said += line
         yield found[1]
@@ -119,6 +117,7 @@ def _server(bench: Bench, *options: str) -> Iterator[str]:
         if process.wait(60):
             raise Failed(f"the server ended in {process.returncode}: {process.stdout.read()[-500:]}")
     finally:
+        hangs.cancel()
         process.kill()
         process.wait()
         process.stdout.close()
