@@ -46,14 +46,15 @@ def test_plans_are_those_that_were_recorded(policy):
     check(fixtures.plans(policy), f"plans/{policy}")
 
 
-def test_a_training_has_the_losses_that_were_recorded(tmp_path):
-    check(fixtures.train(tmp_path / "training"), "losses")
+@pytest.mark.parametrize("training", fixtures.TRAININGS)
+def test_a_training_has_the_losses_that_were_recorded(training, tmp_path):
+    check(fixtures.train(training, tmp_path / "training"), f"losses/{training}")
 
 
 def test_an_old_training_goes_on_as_if_it_had_not_been_interrupted(tmp_path):
     shutil.copytree(fixtures.TRAINING, tmp_path / "training")
     assert len((tmp_path / "training/metrics.jsonl").read_text().splitlines()) == 10
-    check(fixtures.train(tmp_path / "training"), "losses")
+    check(fixtures.train(fixtures.INTERRUPTED, tmp_path / "training"), f"losses/{fixtures.INTERRUPTED}")
 
 
 @pytest.fixture(scope="module")

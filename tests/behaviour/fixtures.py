@@ -55,6 +55,12 @@ legitimate only where a new format begins: the old files are what says that the 
 a folder of their own, with their tests, before they are made anew."""
 
 
+TRAININGS = {
+    "transformer-epsilon": ("--network", "transformer", "--layers", 1, "--embedding", 8),
+    "unet-flow": ("--channels", 8, 16, "--prediction-type", "flow_prediction"),
+    "unet-v": ("--channels", 8, 16, "--prediction-type", "v_prediction"),
+}
+INTERRUPTED = "transformer-epsilon"
 # What cannot be compared between machines: where a draft and its target hardly differ, the coupling of the two divides by
 # their distance, and makes rounding larger than 1e-4.
 ILL_CONDITIONED = {"unet-sample": ("speculative-ddpm:window=8",)}
@@ -80,11 +86,10 @@ def plans(policy: str) -> Values:
     return values
 
 
-def train(out: Path) -> Values:
+def train(name: str, out: Path) -> Values:
     """Trains 20 steps on the stored store, or continues in `out`; the losses of every step."""
-    sizes = "--network", "transformer", "--layers", 1, "--embedding", 8, "--batch-size", 8
-    often = "--log-every", 1, "--save-every", 10, "--validation-every", 2
-    paradp("train", TASK, "--data", STORE, "--out", out, *sizes, "--steps", 20, *often, "--no-bf16")
+    often = "--batch-size", 8, "--log-every", 1, "--save-every", 10, "--validation-every", 2
+    paradp("train", TASK, "--data", STORE, "--out", out, *TRAININGS[name], "--steps", 20, *often, "--no-bf16")
     return {name.removeprefix("metrics.jsonl/"): v for name, v in from_folder(out).items() if name.startswith("metrics")}
 
 
@@ -143,7 +148,8 @@ def record() -> None:
     for policy in stored_policies():
         values |= below(f"plans/{policy}", plans(policy))
     with tempfile.TemporaryDirectory() as folder:
-        values |= below("losses", train(Path(folder) / "training"))
+        for name in TRAININGS:
+            values |= below(f"losses/{name}", train(name, Path(folder) / name))
         roll_out(Path(folder) / "run", 3)
         values |= below("steps", steps_of(Path(folder) / "run"))
     save(values, RECORDED)
@@ -158,7 +164,7 @@ def make() -> None:
     interrupted = patch("paradp.checkpoints.save_checkpoint", side_effect=KeyboardInterrupt)
     try:
         with interrupted:
-            train(TRAINING)
+            train(INTERRUPTED, TRAINING)
     except SystemExit:
         for left_over in TRAINING.glob(".*"):
             left_over.unlink()
