@@ -4,7 +4,9 @@ On the recorded kind of machine to the bit, elsewhere to 1e-4. Where a test here
 """
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +16,9 @@ import pytest
 sys.path.append(str(Path(__file__).parent))  # `behaviour` is a program of the repository, not of the package
 
 from behaviour import fixtures
+from behaviour.checkouts import ROOT, TESTS
 from behaviour.comparing import Outcome, compare, equal
+from behaviour.launch import check_origins
 from behaviour.recording import EXCLUDED, excluded, from_folder, load
 
 RECORDED = load(fixtures.RECORDED)
@@ -167,3 +171,19 @@ def test_files_are_read_by_their_format():
 def test_nothing_is_excluded_but_times_pictures_and_what_is_recorded_twice():
     assert not any(excluded(name) for name in RECORDED)
     assert all(EXCLUDED.values())
+
+
+def test_a_module_of_another_installation_is_noticed(tmp_path):
+    with pytest.raises(ImportError, match=r"paradp\.\S+ was imported from .*, not from"):
+        check_origins(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_checkout_does_the_same_twice(tmp_path):
+    path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-m", "behaviour", ROOT, ROOT, "--parts", "demonstrations", "--work", tmp_path / "work"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing differs" in done.stdout
+    for side in ("old", "new"):
+        assert "demonstrations/lift/data/action" in load(tmp_path / "work" / f"{side}.npz")

@@ -32,8 +32,8 @@ EXCLUDED = {
     # what is recorded elsewhere
     "*/episodes/*.json*": "the same as episodes.parquet and steps.parquet",
 }
-# Lines of text that are about how long something took, or how fast it was.
-_TIMED = re.compile(r"\b(ms|seconds?|minutes?|a second|Took)\b")
+# Lines of text that are about how long something took, how fast it was, or that it is under way.
+_TIMED = re.compile(r"\b(ms|seconds?|minutes?|Took)\b|^loading .*…$")
 
 
 def excluded(name: str) -> bool:
@@ -52,12 +52,12 @@ def load(path: Path) -> Values:
 
 
 def below(name: str, values: Mapping[str, np.ndarray]) -> Values:
-    """The values under a longer name."""
-    return {f"{name}/{key}": value for key, value in values.items()}
+    """The values under a longer name; under none, as they are."""
+    return {f"{name}/{key}" if name else key: value for key, value in values.items()}
 
 
 def text(lines: str) -> np.ndarray:
-    """A text as a value, without the lines that are about time."""
+    """A text as a value, without the lines that are about time or progress."""
     kept = (line.rstrip() for line in lines.splitlines() if not _TIMED.search(line))
     return np.array("\n".join(kept))
 
