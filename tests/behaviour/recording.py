@@ -26,11 +26,11 @@ EXCLUDED = {
     "*_timing/*": "a time",
     # what is drawn, or is about times throughout
     "*.png": "a picture, which has times in it or is drawn from recorded values",
-    "*/report.html": "latencies throughout; its figures are those of cells.parquet",
-    "*/report.md": "latencies throughout; its figures are those of cells.parquet",
-    "*/comparison.md": "latencies throughout; its figures are those of summary.json",
+    "*report.html": "latencies throughout; its figures are those of cells.parquet",
+    "*report.md": "latencies throughout; its figures are those of cells.parquet",
+    "*comparison.md": "latencies throughout; its figures are those of summary.json",
     # what is recorded elsewhere
-    "*/episodes/*.json*": "the same as episodes.parquet and steps.parquet",
+    "*episodes/*.json*": "the same as episodes.parquet and steps.parquet",
 }
 # Lines of text that are about how long something took, how fast it was, or that it is under way.
 _TIMED = re.compile(r"\b(ms|seconds?|minutes?|Took)\b|^loading .*…$")
