@@ -29,7 +29,7 @@ TRANSFORMER = (*TRAIN, "--steps", 20, "--network", "transformer", "--layers", 2,
 ROLLOUT = ("rollout", "pusht", "--sampler", "ddim-10", "--engine", "eager", "--videos", 0, "--out", "run")
 TOGETHER = ("rollout", "lift", "--sampler", "speculative-ddpm:window=8", "--envs", 2, "--controller", "ahead-blend")
 IN_TIME = ("--clock", "fixed:100", "--max-steps", 40, "--engine", "eager", "--videos", 0, "--out", "lift-run")
-EVALUATE = ("evaluate", "pusht", "--samplers", "ddim-10,ddpm-10", "--envs", 2, "--workers", 1, "--engine", "eager")
+EVALUATE = ("evaluate", "pusht", "--samplers", "ddim-4,ddpm-4", "--envs", 2, "--workers", 1, "--engine", "eager")
 SHORT = ("--max-steps", 24, "--seed", 0, "--out", "evaluation")
 SERVED = ("--sampler", "speculative-ddpm:window=8", "--engine", "eager", "--threads", 1)
 
