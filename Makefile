@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ROOMS := sampler policy envs rollouts checkpoints scripts
 
-.PHONY: rollout test test-slow torture torture-short lint types clean
+.PHONY: rollout test test-slow compare torture torture-short lint types clean
 
 rollout: $(INSTALLED)
 	$(BIN)/paradp rollout square --sampler ddpm,auto --episodes 10 --out runs/demo
@@ -24,6 +24,13 @@ torture torture-short: $(INSTALLED)
 torture: MINUTES := 30
 torture: TORTURE_OUT = --out docs/results/torture.json --page docs/reliability.md
 torture-short: MINUTES := 1
+
+# Whether two commits behave the same, to the bit: `make compare OLD=main NEW=HEAD`. What is meant to differ is named with
+# COMPARE="--intended 'NAMES OF VALUES*'"; `--help` tells all options.
+OLD := HEAD
+NEW := .
+compare: $(INSTALLED)
+	PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python -m behaviour $(OLD) $(NEW) $(COMPARE)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

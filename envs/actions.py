@@ -91,6 +91,16 @@ class HandConvention(ActionConvention, Protocol):
     def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray: ...
 
 
+def check_action(convention: ActionConvention, action: np.ndarray) -> None:
+    """Raises:
+    ValueError: an action has another shape than its convention's, or is not finite.
+    """
+    if action.shape != convention.space.shape:
+        raise ValueError(f"the action has shape {action.shape}, {convention.name} needs {convention.space.shape}")
+    if not np.isfinite(action).all():
+        raise ValueError(f"the action is not finite: {action}")
+
+
 class AbsoluteAction:
     """Goal poses in the world frame. robosuite neither scales nor clips these, so the box is the workspace itself."""
 

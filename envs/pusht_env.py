@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from paradp.envs.actions import ACTION_CONVENTIONS, PlaneAction
+from paradp.envs.actions import ACTION_CONVENTIONS, PlaneAction, check_action
 from paradp.envs.task import Task
 
 # Bound of an observation (px): nothing leaves the board by more.
@@ -98,10 +98,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     def step(self, action: np.ndarray):
         action = np.asarray(action, np.float64)
-        if action.shape != self.action_space.shape:
-            raise ValueError(f"the action has shape {action.shape}, {self.convention.name} needs {self.action_space.shape}")
-        if not np.isfinite(action).all():
-            raise ValueError(f"the action is not finite: {action}")
+        check_action(self.convention, action)
         self._board.advance(action.tolist())
         coverage, enough = self._board.coverage, self._board.success_threshold
         success = coverage > enough

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError
 
 from paradp.envs import simulators
-from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, HAND_CONVENTIONS
+from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, HAND_CONVENTIONS, check_action
 from paradp.envs.disturbances import DISTURBANCES, Area, LooseObject, find_disturbance
 from paradp.envs.rendering import render_problem
 from paradp.envs.robosuite_import import import_robosuite
@@ -114,6 +114,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         disturbance: str | None = None,
         simulator: str | None = None,
     ):
+        from paradp.envs.compiled.commands import bind_command  # imports simulator and compiler
+
         if action_convention not in task.conventions:
             known = ", ".join(task.conventions)
             raise ValueError(f"unknown action convention {action_convention!r}; there are: {known}")
@@ -134,12 +136,14 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.simulator = simulators.choose(self._robosuite, simulator)
         self.releases_gil = self.simulator == simulators.COMPILED
         self._slices = _slices(task.observation)
+        self._action_shape = self.action_space.shape
+        self._to_command = bind_command(self.convention)
         self._disturbance_rng = np.random.default_rng()
         # Bound to the simulation by `_bind`, and to nothing once that is freed.
         self._sim: Any = None
         self._simulator: Any = None
         self._grip_position: Any = None
-        self._seen_arrays: Any = None
+        self._look: Any = None
         self._disturbed: Any = None
         self._renderer: Any = None
         self._render_size = render_size
@@ -164,12 +168,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     def step(self, action: np.ndarray):
         self._check_open()
-        action = np.asarray(action)
-        if action.shape != self.action_space.shape:
-            raise ValueError(f"the action has shape {action.shape}, {self.convention.name} needs {self.action_space.shape}")
-        if not np.isfinite(action).all():
-            raise ValueError(f"the action is not finite: {action}")
-        command = self.convention.to_robosuite(action)  # refuses what is no goal before anything moves
+        command = self._command(action)
         if self._disturbance is not None:
             self._disturbance.apply(self._disturbed, self._grip_position)
         self.simulate(command)
@@ -177,7 +176,11 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._observe(), float(success), success, False, self._info(success)
 
     def simulate(self, command: np.ndarray) -> None:
-        """One control step of the simulator alone, with robosuite's own action, `[7]`; nothing is observed or judged."""
+        """One control step of the simulator alone; nothing is observed or judged.
+
+        Args:
+            command: robosuite's own action, `[7]`, in double precision and in one piece of memory.
+        """
         self._simulator.step(command)
 
     def see(self, state: np.ndarray) -> tuple[dict[str, np.ndarray], bool]:
@@ -229,7 +232,16 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         finally:
             self._robosuite.close()
             # What points into the memory that was just freed.
-            self._sim = self._simulator = self._seen_arrays = self._grip_position = self._disturbed = None
+            self._sim = self._simulator = self._look = self._grip_position = self._disturbed = None
+
+    def _command(self, action: np.ndarray) -> np.ndarray:
+        """The action as robosuite takes it, `[7]`; raises what it is refused for, before anything moves."""
+        values = np.array(action, np.float64, order="C")
+        command = self._to_command(values) if values.shape == self._action_shape else None
+        if command is None:
+            check_action(self.convention, np.asarray(action))
+            return self.convention.to_robosuite(np.asarray(action))
+        return command
 
     def _check_open(self) -> None:
         if self._sim is None:
@@ -241,6 +253,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     def _bind(self) -> None:
         """Finds the robot and the objects in the simulation, which a hard reset builds anew."""
+        from paradp.envs.compiled.observation import bind_observation
+
         if self._renderer is not None and self._sim is not self._robosuite.sim:
             self._renderer[0].close()
             self._renderer = None
@@ -251,11 +265,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         grip_site = robot.eef_site_id["right"]
         self._grip_position = data.site_xpos[grip_site]
         fingers = [model.get_joint_qpos_addr(name) for name in robot.gripper["right"].joints]
-        self._seen_arrays = (
-            *(self._grip_position, data.site_xmat[grip_site]),
-            *(data.qpos, np.array(fingers)),
-            *(data.body_xpos, data.body_xmat, np.array([*self._bodies.values()], np.int64)),
-        )
+        self._look = bind_observation(data, grip_site, fingers, [*self._bodies.values()])
         if self._disturbance is not None:
             self._disturbed = self._first_object()
 
@@ -279,9 +289,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return {"success": success, **disturbed}
 
     def _observe(self) -> dict[str, np.ndarray]:
-        from paradp.envs.compiled.observation import observe
-
-        seen = observe(*self._seen_arrays)
+        seen = self._look()
         return {key: seen[part] for key, part in self._slices.items()}
 
 

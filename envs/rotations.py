@@ -7,6 +7,7 @@ import numpy as np
 
 # The least length of the first row, and of the second one across it: with less, rounding turns the rotation.
 LEAST_ROW = 1e-4
+Row = tuple[float, float, float]
 
 
 def matrix_to_rotation_6d(matrix: np.ndarray) -> np.ndarray:
@@ -20,13 +21,13 @@ def matrix_to_rotation_6d(matrix: np.ndarray) -> np.ndarray:
 
 def rotation_6d_to_matrix(rotation_6d: np.ndarray) -> np.ndarray:
     """Rotation matrices `[..., 3, 3]` of any vectors `[..., 6]`, by Gram-Schmidt: a network's output need not be exact."""
-    rows = [_orthonormal_rows(*values) for values in rotation_6d.reshape(-1, 6).tolist()]
+    rows = [orthonormal_rows(*values) for values in rotation_6d.reshape(-1, 6).tolist()]
     return np.array(rows, rotation_6d.dtype).reshape(*rotation_6d.shape[:-1], 3, 3)
 
 
 def rotation_6d_to_rotvec(rotation_6d: np.ndarray) -> np.ndarray:
     """Axis times angle in radians, `[3]`, of any vector `[6]`."""
-    return np.array(_rotvec(_orthonormal_rows(*rotation_6d.tolist())))
+    return np.array(rows_rotvec(orthonormal_rows(*rotation_6d.tolist())))
 
 
 def check_rotation_6d(name: str, rotation_6d: np.ndarray) -> None:
@@ -39,78 +40,18 @@ def check_rotation_6d(name: str, rotation_6d: np.ndarray) -> None:
     Raises:
         ValueError: they stand for none; names the quantity.
     """
-    *first, d, e, f = rotation_6d.tolist()
-    length = math.hypot(*first)
-    if length < LEAST_ROW or math.hypot(*_cross(first, (d, e, f))) < LEAST_ROW * length:
+    if not is_rotation(*rotation_6d.tolist()):
         raise ValueError(f"the action's {name} {rotation_6d} is no rotation: its two rows must not be zero or parallel")
 
 
 def matrix_to_rotvec(matrix: np.ndarray) -> np.ndarray:
     """Axis times angle in radians, `[3]`, of one rotation matrix `[3, 3]`."""
-    return np.array(_rotvec(matrix.tolist()))
-
-
-# In plain floats from here on: for so few numbers each of numpy's calls takes longer than all of this.
-
-
-def _orthonormal_rows(a: float, b: float, c: float, d: float, e: float, f: float) -> tuple[Sequence[float], ...]:
-    """The rows of a rotation matrix, from two rows that need be neither of unit length nor at right angles."""
-    x = _unit(a, b, c)
-    along = x[0] * d + x[1] * e + x[2] * f
-    y = _unit(d - along * x[0], e - along * x[1], f - along * x[2])
-    return x, y, _cross(x, y)
-
-
-def _unit(x: float, y: float, z: float) -> tuple[float, float, float]:
-    length = max(math.sqrt(x * x + y * y + z * z), 1e-8)
-    return x / length, y / length, z / length
-
-
-def _cross(u: Sequence[float], v: Sequence[float]) -> tuple[float, float, float]:
-    return u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
-
-
-def _rotvec(rows: Sequence[Sequence[float]]) -> tuple[float, float, float]:
-    """Axis times angle in radians of the rotation matrix with these rows.
-
-    Over the unit quaternion, from its largest component (Shepperd, "Quaternion from Rotation Matrix", 1978), so exact to
-    rounding for every angle.
-    """
-    (a, b, c), (d, e, f), (g, h, i) = rows
-    # Four times the quaternion's products with its largest component.
-    w, x, y, z = max(
-        (1 + a + e + i, h - f, c - g, d - b),
-        (h - f, 1 + a - e - i, b + d, c + g),
-        (c - g, b + d, 1 - a + e - i, f + h),
-        (d - b, c + g, f + h, 1 - a - e + i),
-        key=max,
-    )
-    sine = math.sqrt(x * x + y * y + z * z)
-    if sine == 0.0:
-        return 0.0, 0.0, 0.0
-    scale = math.copysign(2 * math.atan2(sine, abs(w)) / sine, w)
-    return scale * x, scale * y, scale * z
+    return np.array(rows_rotvec(matrix.tolist()))
 
 
 def rotvec_to_matrix(rotvec: np.ndarray) -> np.ndarray:
     """The rotation matrix `[3, 3]` of one axis times angle in radians, `[3]`."""
     return np.array(quaternion_rows(*rotvec_quaternion(*rotvec.tolist())))
-
-
-def rotvec_quaternion(x: float, y: float, z: float) -> tuple[float, float, float, float]:
-    """The unit quaternion x, y, z, w of an axis times an angle in radians. Compiled code calls it, too."""
-    angle = math.sqrt(x * x + y * y + z * z)
-    scale = math.sin(angle / 2) / angle if angle > 0 else 0.5
-    return scale * x, scale * y, scale * z, math.cos(angle / 2)
-
-
-def quaternion_rows(x: float, y: float, z: float, w: float) -> tuple[tuple[float, float, float], ...]:
-    """The three rows of the rotation matrix of a unit quaternion. Compiled code calls it, too."""
-    return (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
 
 
 def yaw_matrix(yaw: float) -> np.ndarray:
@@ -122,3 +63,76 @@ def yaw_matrix(yaw: float) -> np.ndarray:
 def wrap_angle(angle: float) -> float:
     """The same angle in [−π, π)."""
     return float((angle + np.pi) % (2 * np.pi) - np.pi)
+
+
+# In plain floats from here on: for so few numbers each of numpy's calls takes longer than all of this. Compiled code calls
+# these functions, too (`paradp.envs.compiled.rotations`).
+
+
+def is_rotation(a: float, b: float, c: float, d: float, e: float, f: float) -> bool:
+    """Whether two rows stand for a rotation: neither is zero, and they are not parallel."""
+    first = length(a, b, c)
+    return first >= LEAST_ROW and length(*cross((a, b, c), (d, e, f))) >= LEAST_ROW * first
+
+
+def orthonormal_rows(a: float, b: float, c: float, d: float, e: float, f: float) -> tuple[Row, Row, Row]:
+    """The rows of a rotation matrix, from two rows that need be neither of unit length nor at right angles."""
+    x = unit(a, b, c)
+    along = x[0] * d + x[1] * e + x[2] * f
+    y = unit(d - along * x[0], e - along * x[1], f - along * x[2])
+    return x, y, cross(x, y)
+
+
+def unit(x: float, y: float, z: float) -> Row:
+    """The vector of unit length in its direction."""
+    size = max(length(x, y, z), 1e-8)
+    return x / size, y / size, z / size
+
+
+def length(x: float, y: float, z: float) -> float:
+    return math.sqrt(x * x + y * y + z * z)
+
+
+def cross(u: Row, v: Row) -> Row:
+    return u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
+
+
+def rows_rotvec(rows: Sequence[Sequence[float]]) -> Row:
+    """Axis times angle in radians of the rotation matrix with these rows.
+
+    Over the unit quaternion, from its largest component (Shepperd, "Quaternion from Rotation Matrix", 1978), so exact to
+    rounding for every angle.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    # Four times the quaternion's products with each of its components.
+    products = (
+        (1 + a + e + i, h - f, c - g, d - b),
+        (h - f, 1 + a - e - i, b + d, c + g),
+        (c - g, b + d, 1 - a + e - i, f + h),
+        (d - b, c + g, f + h, 1 - a - e + i),
+    )
+    w, x, y, z = products[0]
+    for row in products:
+        if max(row) > max(w, x, y, z):
+            w, x, y, z = row
+    sine = length(x, y, z)
+    if sine == 0.0:
+        return 0.0, 0.0, 0.0
+    scale = math.copysign(2 * math.atan2(sine, abs(w)) / sine, w)
+    return scale * x, scale * y, scale * z
+
+
+def rotvec_quaternion(x: float, y: float, z: float) -> tuple[float, float, float, float]:
+    """The unit quaternion x, y, z, w of an axis times an angle in radians."""
+    angle = length(x, y, z)
+    scale = math.sin(angle / 2) / angle if angle > 0 else 0.5
+    return scale * x, scale * y, scale * z, math.cos(angle / 2)
+
+
+def quaternion_rows(x: float, y: float, z: float, w: float) -> tuple[Row, Row, Row]:
+    """The three rows of the rotation matrix of a unit quaternion."""
+    return (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )

@@ -1,10 +1,9 @@
 """The environments of a loop, each in its place."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -15,7 +14,6 @@ from paradp.policy import PolicySpec
 Observation = dict[str, np.ndarray]
 # As gymnasium's `step` returns it: observation, reward, terminated, truncated, info.
 Outcome = tuple[Observation, Any, bool, bool, dict[str, Any]]
-_Result = TypeVar("_Result")
 
 
 class Environments:
@@ -32,6 +30,7 @@ class Environments:
 
     def __init__(self, envs: Sequence[gymnasium.Env], threads: int = 1):
         self.envs = list(envs)
+        self._dtypes = [env.action_space.dtype for env in self.envs]
         free = all(getattr(env.unwrapped, "releases_gil", False) for env in self.envs)
         threads = min(threads, len(self.envs)) if free else 1
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
@@ -46,8 +45,13 @@ class Environments:
 
     def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, Outcome]:
         """One control step in each of these places."""
-        steps = [partial(self._step, place, action) for place, action in actions.items()]
-        return dict(zip(actions, self._all(steps), strict=True))
+        if self._pool is None:
+            return {place: self._step(place, action) for place, action in actions.items()}
+        futures = {place: self._pool.submit(self._step, place, action) for place, action in actions.items()}
+        try:
+            return {place: future.result() for place, future in futures.items()}
+        finally:
+            wait(futures.values())  # whoever closes an environment after an error must not find it at work
 
     def close(self) -> None:
         if self._pool is not None:
@@ -56,17 +60,7 @@ class Environments:
             env.close()
 
     def _step(self, place: int, action: np.ndarray) -> Outcome:
-        env = self.envs[place]
-        return env.step(action.astype(env.action_space.dtype))
-
-    def _all(self, calls: Sequence[Callable[[], _Result]]) -> list[_Result]:
-        if self._pool is None:
-            return [call() for call in calls]
-        futures = [self._pool.submit(call) for call in calls]
-        try:
-            return [future.result() for future in futures]
-        finally:
-            wait(futures)  # whoever closes an environment after an error must not find it at work
+        return self.envs[place].step(action.astype(self._dtypes[place]))
 
 
 @dataclass(frozen=True)

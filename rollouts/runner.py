@@ -2,13 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from paradp.policy import Controller, RecedingHorizon, act_together
+from paradp.policy.controller import HasAction
 from paradp.rollouts.environments import Environments, Observation
 from paradp.rollouts.records import Episode, StepRecord
 
@@ -32,6 +33,7 @@ class _Running:
     """An episode that has not ended; `watched` is the time that subscribers had taken when it began at `clock`."""
 
     seed: int
+    controller: Controller
     observation: Observation
     watched: float
     clock: float = field(default_factory=time.perf_counter)
@@ -48,6 +50,9 @@ class _Running:
             steps=self.steps,
             disturbed=self.disturbed,
         )
+
+
+_Act = Callable[[Collection[_Running]], Sequence[HasAction]]
 
 
 def run_episodes(
@@ -67,17 +72,20 @@ def run_episodes(
     waiting = deque(seeds)
     running: dict[int, _Running] = {}
     idle = set(range(envs.num_envs))
+    act = _plan_together if all(isinstance(c, RecedingHorizon) for c in controllers) else _act_alone
     watched = 0.0
     while True:
-        starting = {place: waiting.popleft() for place in sorted(idle)[: len(waiting)]}
-        for place, observation in envs.reset(starting).items():
-            controllers[place].reset(starting[place])
-            running[place] = _Running(starting[place], observation, watched)
-        idle -= starting.keys()
+        if waiting and idle:
+            starting = {place: waiting.popleft() for place in sorted(idle)[: len(waiting)]}
+            for place, observation in envs.reset(starting).items():
+                controllers[place].reset(starting[place])
+                running[place] = _Running(starting[place], controllers[place], observation, watched)
+            idle -= starting.keys()
         if not running:
             return
-        ended = _step(envs, controllers, running)
-        watched += _tell_step(subscribers, envs, running)
+        ended = _step(envs, act, running)
+        if subscribers:
+            watched += _tell_step(subscribers, envs, running)
         for place in ended:
             episode = running.pop(place).finish(watched)
             for subscriber in subscribers:
@@ -86,13 +94,12 @@ def run_episodes(
         idle.update(ended)
 
 
-def _step(envs: Environments, controllers: Sequence[Controller], running: dict[int, _Running]) -> list[int]:
+def _step(envs: Environments, act: _Act, running: dict[int, _Running]) -> list[int]:
     """One control step of all running episodes; returns the places of those that ended."""
-    places = list(running)
     began = time.perf_counter()
-    commands = _act([controllers[place] for place in places], [running[place].observation for place in places])
+    commands = act(running.values())
     acted = time.perf_counter()
-    outcomes = envs.step({place: command.action for place, command in zip(places, commands, strict=True)})
+    outcomes = envs.step({place: command.action for place, command in zip(running, commands, strict=True)})
     simulation = time.perf_counter() - acted
     ended = []
     for command, (place, outcome) in zip(commands, outcomes.items(), strict=True):
@@ -126,8 +133,12 @@ def _tell_step(subscribers: Sequence[Subscriber], envs: Environments, running: d
     return time.perf_counter() - began
 
 
-def _act(controllers: Sequence[Controller], observations: Sequence[Observation]):
-    """Policies plan together; any other controller acts by itself."""
-    if all(isinstance(c, RecedingHorizon) for c in controllers):
-        return act_together(controllers, observations)  # type: ignore[arg-type]
-    return [c.act(o) for c, o in zip(controllers, observations, strict=True)]
+def _plan_together(episodes: Collection[_Running]) -> Sequence[HasAction]:
+    """Policies: those that want a chunk are planned in one batch."""
+    observations = [episode.observation for episode in episodes]
+    return act_together([episode.controller for episode in episodes], observations)  # type: ignore[misc]
+
+
+def _act_alone(episodes: Collection[_Running]) -> Sequence[HasAction]:
+    """Other controllers, one after another."""
+    return [episode.controller.act(episode.observation) for episode in episodes]

@@ -1,10 +1,9 @@
 """Linear algebra of matrices too small for LAPACK's calls, compiled."""
 
 import numpy as np
-from numba import njit
 
-# Kept on disk, without the interpreter's lock, and with C's divisions.
-compiled = njit(cache=True, error_model="numpy", nogil=True)
+from paradp.envs.compiled.compiling import compiled
+
 # Below this ratio of pivots a matrix counts as singular, and robosuite's pseudo-inverse is taken instead.
 SINGULAR = 1e-12
 

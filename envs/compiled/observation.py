@@ -1,11 +1,27 @@
 """The hand and the objects of a scene as a policy sees them, read from the simulator's arrays by one compiled call."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
-from paradp.envs.compiled.linear_algebra import compiled
+from paradp.envs.compiled.compiling import bind, compiled
 
 # Values of the hand, and of each object.
 HAND_SIZE, OBJECT_SIZE = 11, 18
+
+
+def bind_observation(data: Any, site: int, fingers: Sequence[int], bodies: Sequence[int]) -> Callable[[], np.ndarray]:
+    """`observe` of a simulation.
+
+    Args:
+        data: MuJoCo's data.
+        site: the grip site.
+        fingers: places of the fingers' joints in `qpos`, two.
+        bodies: the objects.
+    """
+    hand = data.site_xpos[site], data.site_xmat[site], data.qpos, np.array(fingers, np.int64)
+    return bind(observe, *hand, data.body_xpos, data.body_xmat, np.array(bodies, np.int64))
 
 
 @compiled

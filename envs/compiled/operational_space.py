@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from robosuite.utils.transform_utils import quat2mat
 
-from paradp.envs.compiled.linear_algebra import cholesky, compiled, forward, solve
+from paradp.envs.compiled.compiling import compiled, unlocked
+from paradp.envs.compiled.linear_algebra import cholesky, forward, solve
 from paradp.envs.compiled.mujoco_functions import mj_fullM, mj_jacSite, mj_step1, mj_step2
-from paradp.envs.rotations import quaternion_rows, rotvec_quaternion
+from paradp.envs.compiled.rotations import quaternion_rows, rotvec_quaternion
 
-_quaternion, _rows = compiled(rotvec_quaternion), compiled(quaternion_rows)
 # Of the torques that draw the arm back to its first pose (robosuite's `nullspace_torques`).
 NULLSPACE_KP = 10.0
 
@@ -100,27 +100,27 @@ class Gripper(NamedTuple):
     high: np.ndarray
 
 
-@compiled
-def control_step(sim: Simulation, arm: Arm, gripper: Gripper, action: np.ndarray, substeps: int) -> None:
+@unlocked
+def control_step(sim: Simulation, arm: Arm, gripper: Gripper, substeps: int, action: np.ndarray) -> None:
     """Moves the simulation on by a control step.
 
     Args:
         sim: at the beginning of the step.
         arm: what is moved.
         gripper: at its end.
-        action: as robosuite takes it, `[7]`: position or step, axis-angle, gripper.
         substeps: steps of the simulator.
+        action: as robosuite takes it, `[7]`: position or step, axis-angle, gripper.
     """
     _drive(sim, gripper, action[6])
     mj_step1(sim.model, sim.data)
     position, rotation = _goal(sim, arm, action)
     _actuate(sim, arm, position, rotation)
     mj_step2(sim.model, sim.data)
-    follow(sim, arm, position, rotation, substeps - 1)
+    follow(sim, arm, substeps - 1, position, rotation)
 
 
-@compiled
-def follow(sim: Simulation, arm: Arm, position: np.ndarray, rotation: np.ndarray, substeps: int) -> None:
+@unlocked
+def follow(sim: Simulation, arm: Arm, substeps: int, position: np.ndarray, rotation: np.ndarray) -> None:
     """Moves the simulation on, towards a goal in the world: position `[3]` (m) and rotation `[3, 3]`."""
     for _ in range(substeps):
         mj_step1(sim.model, sim.data)
@@ -128,7 +128,7 @@ def follow(sim: Simulation, arm: Arm, position: np.ndarray, rotation: np.ndarray
         mj_step2(sim.model, sim.data)
 
 
-@compiled
+@unlocked
 def mujoco_steps(model: int, data: int, steps: int) -> None:
     """Moves a simulation on without any controller: the bound of every control step's speed."""
     for _ in range(steps):
@@ -150,13 +150,13 @@ def _drive(sim, gripper, grip):
 def _goal(sim, arm, action):
     """Position `[3]` and rotation `[3, 3]` in the world that an action asks for at the present pose."""
     if not arm.relative:
-        return action[:3].copy(), np.array(_rows(*_quaternion(action[3], action[4], action[5])))
+        return action[:3].copy(), np.array(quaternion_rows(*rotvec_quaternion(action[3], action[4], action[5])))
     step = np.empty(6)
     for i in range(6):
         clipped = min(max(action[i], arm.input_low[i]), arm.input_high[i])
         step[i] = (clipped - arm.input_centre[i]) * arm.scale[i] + arm.output_centre[i]
     # robosuite's own conversion, for it is of single precision.
-    turn = quat2mat(np.array(_quaternion(step[3], step[4], step[5])))
+    turn = quat2mat(np.array(rotvec_quaternion(step[3], step[4], step[5])))
     present = np.dot(arm.base.T, sim.site_xmat[arm.site].copy().reshape(3, 3))
     return sim.site_xpos[arm.site] + np.dot(arm.base, step[:3]), np.dot(arm.base, np.dot(turn, present))
 

@@ -1,11 +1,11 @@
 """Takes over robosuite's control step where its robot and controller are those that the compiled one knows."""
 
+from collections.abc import Callable
 from typing import Any
 
 import mujoco
 import numpy as np
 import robosuite
-from numba import typeof
 from robosuite.controllers.composite.composite_controller import CompositeController
 from robosuite.controllers.parts.arm.osc import OperationalSpaceController
 from robosuite.controllers.parts.gripper.simple_grip import SimpleGripController
@@ -14,6 +14,7 @@ from robosuite.environments.robot_env import RobotEnv
 from robosuite.models.grippers.panda_gripper import PandaGripper
 from robosuite.robots.fixed_base_robot import FixedBaseRobot
 
+from paradp.envs.compiled.compiling import bind
 from paradp.envs.compiled.operational_space import Arm, Gripper, Simulation, control_step, follow
 
 # Whose source the compiled step was written from, and with which its equality is tested.
@@ -32,14 +33,19 @@ class CompiledStep:
     def __init__(self, env: Any):
         self._env = env
         self._substeps = int(env.control_timestep / env.model_timestep)
-        self._bound: tuple[Simulation, Arm, Gripper] | None = None
+        self._step: Callable[[np.ndarray], object] | None = None
 
     def __call__(self, action: np.ndarray) -> None:
-        """One control step with an action as robosuite takes it: `[7]`, pose or step, axis-angle, gripper."""
-        if self._bound is None:
+        """One control step.
+
+        Args:
+            action: as robosuite takes it, `[7]`: pose or step, axis-angle, gripper; in double precision and in one piece of
+                memory, for nothing converts it.
+        """
+        if self._step is None:
             self._begin(action)
         else:
-            control_step(*self._bound, action, self._substeps)
+            self._step(action)
         self._env.timestep += 1
         self._env.cur_time += self._env.control_timestep
 
@@ -53,13 +59,14 @@ class CompiledStep:
         env.sim.step1()
         env._pre_action(action, True)
         env.sim.step2()
-        self._bound = simulation, arm, _ = _bind(env)
+        simulation, arm, gripper = _parts(env)
         controller = env.robots[0].part_controllers["right"]
         position, rotation = np.array(controller.goal_pos, np.float64), np.array(controller.goal_ori, np.float64)
         if arm.relative:
             position = controller.origin_pos + controller.origin_ori @ position
             rotation = controller.origin_ori @ rotation
-        follow(simulation, arm, position, rotation, self._substeps - 1)
+        _bind_follow(simulation, arm, self._substeps - 1)(position, rotation)
+        self._step = _bind_step(simulation, arm, gripper, self._substeps)
 
 
 def find_problem(env: Any) -> str | None:
@@ -112,13 +119,20 @@ def _gripper_problem(controller: Any) -> str | None:
 
 def prepare(env: Any) -> None:
     """Compiles the control step, or reads it from the disk, so that no episode's time counts it."""
-    simulation, arm, gripper = _bind(env)
-    pose = np.empty(3), np.empty((3, 3))
-    control_step.compile(tuple(map(typeof, (simulation, arm, gripper, np.empty(7), 1))))
-    follow.compile(tuple(map(typeof, (simulation, arm, *pose, 1))))
+    simulation, arm, gripper = _parts(env)
+    _bind_step(simulation, arm, gripper, 1)
+    _bind_follow(simulation, arm, 1)
 
 
-def _bind(env: Any) -> tuple[Simulation, Arm, Gripper]:
+def _bind_step(simulation: Simulation, arm: Arm, gripper: Gripper, substeps: int) -> Callable[[np.ndarray], object]:
+    return bind(control_step, simulation, arm, gripper, substeps, then=(np.empty(7),))
+
+
+def _bind_follow(simulation: Simulation, arm: Arm, substeps: int) -> Callable[[np.ndarray, np.ndarray], object]:
+    return bind(follow, simulation, arm, substeps, then=(np.empty(3), np.empty((3, 3))))
+
+
+def _parts(env: Any) -> tuple[Simulation, Arm, Gripper]:
     [robot] = env.robots
     return _simulation(env.sim), _arm(env.sim, robot), _gripper(robot)
 

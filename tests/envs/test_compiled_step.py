@@ -1,6 +1,7 @@
 """The compiled control step is robosuite's own, to rounding."""
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from unittest import mock
 
 import gymnasium
@@ -178,6 +179,22 @@ def test_environments_step_side_by_side_in_threads():
     assert np.array_equal(alone, together)
     for env in envs:
         env.close()
+
+
+def test_other_threads_run_while_a_control_step_is_made():
+    """If a step held Python's lock, they would see its begin, its end, and the end of robosuite's own substep alone."""
+    env = make("lift", "absolute", COMPILED)
+    observation, _ = env.reset(seed=0)
+    command = env.convention.to_robosuite(env.convention.hold(None, observation))
+    env._simulator.step._substeps = 2000
+    for _ in ("the first step after a reset", "a later one"):
+        thread = Thread(target=env.simulate, args=(command,))
+        thread.start()
+        seen = set()
+        while thread.is_alive():
+            seen.add(env._sim.data.time)
+        assert len(seen) > 3
+    env.close()
 
 
 @pytest.mark.parametrize("n", [1, 3, 6, 7])

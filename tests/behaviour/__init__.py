@@ -1,0 +1,5 @@
+"""Whether two commits behave the same, to the bit: `make compare OLD=… NEW=…`, see `behaviour.__main__`.
+
+Everything is reached by what stays where it is when modules move: the command line, `paradp.checkpoints` and
+`paradp.policy`'s exports, files, and the wire.
+"""
