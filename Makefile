@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ROOMS := sampler policy envs rollouts checkpoints scripts
 
-.PHONY: rollout test test-slow compare torture torture-short lint types clean
+.PHONY: rollout test test-slow compare torture torture-short test-install lint types clean
 
 rollout: $(INSTALLED)
 	$(BIN)/paradp rollout square --sampler ddpm,auto --episodes 10 --out runs/demo
@@ -15,6 +15,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -q -n 2 -m slow
+
+# Environments of their own for each Python there is, with what pip installs there.
+test-install: $(INSTALLED)
+	$(BIN)/pytest -q -m install
 
 # Attacks the package and counts what must not happen: `make torture MINUTES=30 SEED=0`. The short one is for CI.
 SEED := 0

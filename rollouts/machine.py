@@ -9,8 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from paradp.envs.simulators import asked_for
-
 VERSIONED = ("paradp", "torch", "openvino", "numba", "numpy", "robosuite", "mujoco", "gym-pusht", "pymunk", "gymnasium",
              "diffusers")  # fmt: skip
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -32,6 +30,10 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Of the packages that a run's numbers depend on, and who makes robosuite's control steps (`paradp.envs.simulators`)."""
     packages = {name: version(name) for name in VERSIONED if find_spec(name.replace("-", "_"))}
+    if "gymnasium" not in packages:  # a computer that only plans
+        return packages
+    from paradp.envs.simulators import asked_for
+
     return {**packages, "simulator": asked_for()}
 
 

@@ -47,6 +47,12 @@ def main() -> None:
         _run(sys.argv[1:])
     except KeyboardInterrupt:
         _end(INTERRUPTED, EXIT_CODE)
+    except ModuleNotFoundError as error:
+        from paradp.scripts.extras import missing_extra
+
+        if os.environ.get("PARADP_TRACEBACK") or (sentence := missing_extra(error)) is None:
+            raise
+        _end(f"paradp: {sentence}", 2)
     except (ValueError, OSError) as error:
         if os.environ.get("PARADP_TRACEBACK"):
             raise

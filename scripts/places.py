@@ -6,12 +6,10 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from paradp.checkpoints.finding import find_checkpoint, pretrained
-from paradp.envs import all_tasks, find_task
-from paradp.envs.disturbances import DISTURBANCES
-from paradp.envs.lookup import find
 from paradp.policy.errors import SettingError
 from paradp.rollouts.machine import cuda_devices, hardware, versions
 
@@ -25,6 +23,8 @@ def checkpoint_of(task: str, checkpoint: str | None) -> Path:
     Raises:
         ValueError: there is no such task or checkpoint, or the task comes without weights; the message says what to do.
     """
+    from paradp.envs import find_task
+
     entry = find_task(task)
     if checkpoint is not None:
         return find_checkpoint(checkpoint)
@@ -39,8 +39,12 @@ def checkpoint_named(name: str) -> Path:
     Raises:
         ValueError: there is none; the message says what to do if a task has that name.
     """
-    if name in all_tasks() and name not in pretrained() and not Path(name).exists():
-        raise ValueError(without_weights(name, find_task(name).expert is not None))
+    # Tasks come with the simulators, which a computer that only plans need not have.
+    if name not in pretrained() and not Path(name).exists() and find_spec("gymnasium"):
+        from paradp.envs import all_tasks
+
+        if name in (tasks := all_tasks()):
+            raise ValueError(without_weights(name, tasks[name].expert is not None))
     return find_checkpoint(name)
 
 
@@ -171,6 +175,10 @@ def disturbance_of(task: str, name: str | None) -> str | None:
     """
     if name is None or name == NO_DISTURBANCE:
         return None
+    from paradp.envs import find_task
+    from paradp.envs.disturbances import DISTURBANCES
+    from paradp.envs.lookup import find
+
     find(dict.fromkeys((NO_DISTURBANCE, *DISTURBANCES)), name, "disturbance")
     find_task(task).task.check_disturbance(name)
     return name
