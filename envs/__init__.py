@@ -14,7 +14,8 @@ from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
 from paradp.envs.experts.waypoints import ScriptedExpert, Variety
 from paradp.envs.registry import TASKS, all_tasks, find_task, register
 from paradp.envs.rendering import render_problem
-from paradp.envs.robosuite_env import RobosuiteEnv, RobosuiteTask
+from paradp.envs.robosuite_env import RobosuiteEnv
+from paradp.envs.robosuite_task import RobosuiteTask
 from paradp.envs.task import Task, TaskEntry
 from paradp.envs.tasks import ENTRIES
 

@@ -1,6 +1,5 @@
 """Robosuite tasks as gymnasium environments: seeded, correct from the first observation, low-dimensional."""
 
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import gymnasium
@@ -9,66 +8,14 @@ from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError
 
 from paradp.envs import simulators
-from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, HAND_CONVENTIONS, check_action
-from paradp.envs.disturbances import DISTURBANCES, Area, LooseObject, find_disturbance
-from paradp.envs.rendering import render_problem
+from paradp.envs.actions import HAND_CONVENTIONS, check_action
+from paradp.envs.disturbances import LooseObject, find_disturbance
+from paradp.envs.rendering import make_renderer
 from paradp.envs.robosuite_import import import_robosuite
-from paradp.envs.success import MakesCheck, by_robosuite
-from paradp.envs.task import Task
+from paradp.envs.robosuite_task import RobosuiteTask
 
 # Bound of an observation: no pose in the scene is farther (m), no rotation's entry larger.
 FARTHEST = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class RobosuiteTask(Task):
-    """A task of a Panda's in robosuite.
-
-    Attributes:
-        robosuite_name: robosuite's class.
-        objects: name in the observation → name of the MuJoCo body; the first is the one that a disturbance moves.
-        camera: the camera that shows the task best.
-        area: where on the table a disturbance may take the object (m, world); without it there are no disturbances.
-        replayable: whether a state of the simulator says where everything is.
-        success: robosuite's rule of success read from arrays, see `paradp.envs.success`; by default robosuite is asked.
-        recorded_as: other classes of robosuite whose recordings show this task's scene, and more.
-    """
-
-    robosuite_name: str
-    objects: dict[str, str]
-    camera: str = "agentview"
-    area: Area | None = None
-    replayable: bool = True
-    success: MakesCheck = by_robosuite
-    recorded_as: tuple[str, ...] = ()
-    max_steps: int = 400
-    control_hz: int = 20
-    conventions: tuple[str, ...] = tuple(HAND_CONVENTIONS)
-    controller: dict[str, float] = field(
-        default_factory=lambda: {"kp": CONTROLLER_KP, "damping_ratio": CONTROLLER_DAMPING_RATIO}
-    )
-    entry_point: str = "paradp.envs.robosuite_env:RobosuiteEnv"
-    simulator: str = "robosuite"
-    packages: tuple[str, ...] = ("robosuite", "mujoco")
-
-    @property
-    def observation(self) -> dict[str, int]:
-        sizes = {"eef_pos": 3, "eef_rot6d": 6, "gripper_qpos": 2}
-        for name in self.objects:
-            sizes |= {f"{name}_pos": 3, f"{name}_rot6d": 6, f"{name}_in_eef_pos": 3, f"{name}_in_eef_rot6d": 6}
-        return sizes
-
-    @property
-    def things(self) -> tuple[str, ...]:
-        return ("hand", *self.objects)
-
-    @property
-    def render_problem(self) -> str | None:
-        return render_problem()
-
-    @property
-    def disturbances(self) -> tuple[str, ...]:
-        return tuple(DISTURBANCES) if self.area is not None else ()
 
 
 class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
@@ -218,7 +165,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         """
         self._check_open()
         if self._renderer is None:
-            self._renderer = _make_renderer(self._sim.model._model, *self._render_size)
+            self._renderer = make_renderer(self._sim.model._model, *self._render_size)
         renderer, options = self._renderer
         renderer.update_scene(self._sim.data._data, camera=self.task.camera, scene_option=options)
         return renderer.render()
@@ -319,23 +266,3 @@ def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) 
         reward_shaping=False,
         seed=0,
     )
-
-
-def _make_renderer(model: Any, height: int, width: int) -> tuple[Any, Any]:
-    if problem := render_problem():
-        raise OSError(f"no frame can be drawn: {problem}")
-    import mujoco
-
-    model.vis.global_.offheight = max(model.vis.global_.offheight, height)
-    model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
-    try:
-        renderer = mujoco.Renderer(model, height, width)
-    except Exception as error:  # each of MuJoCo's backends raises its own, AttributeError included
-        raise OSError(f"no frame can be drawn: MuJoCo's renderer failed ({type(error).__name__}: {error})") from error
-    # On a CPU rasteriser shadows and reflections cost three quarters of a frame.
-    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
-    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
-    options = mujoco.MjvOption()
-    options.geomgroup[0] = 0  # collision meshes
-    options.geomgroup[1] = 1  # visual meshes
-    return renderer, options

@@ -6,8 +6,12 @@ from paradp.sampler.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from paradp.policy.choices import EngineName, Precision
+    from paradp.policy.control.asynchronous import AsyncController
     from paradp.policy.control.controller import Command, Controller, Hold, Replan
+    from paradp.policy.control.limits import SafetyLimits, SafetyReport, StopReason
     from paradp.policy.control.receding_horizon import Clock, RecedingHorizon, act_together
+    from paradp.policy.control.safety import SafeController
+    from paradp.policy.control.sources import InProcess, InThread
     from paradp.policy.data.normalizer import Normalizer
     from paradp.policy.diffusion_policy import DiffusionPolicy, Plan
     from paradp.policy.engines.autotune.planner import Planner
@@ -15,19 +19,25 @@ if TYPE_CHECKING:
     from paradp.policy.engines.building import Engine, build_engine, fastest_engine
     from paradp.policy.networks.transformer import ConditionalTransformer, TransformerConfig
     from paradp.policy.networks.unet import ConditionalUnet1D, UnetConfig
+    from paradp.policy.processes import spare_garbage_collection
     from paradp.policy.spec import Horizons, PolicySpec
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
         {
             "choices": "EngineName Precision",
+            "control.asynchronous": "AsyncController",
             "control.controller": "Command Controller Hold Replan",
+            "control.limits": "SafetyLimits SafetyReport StopReason",
             "diffusion_policy": "DiffusionPolicy Plan",
             "engines.building": "Engine build_engine fastest_engine",
             "data.normalizer": "Normalizer",
             "engines.autotune.planner": "Planner",
             "engines.autotune.profile": "Planned",
             "control.receding_horizon": "Clock RecedingHorizon act_together",
+            "control.safety": "SafeController",
+            "control.sources": "InProcess InThread",
+            "processes": "spare_garbage_collection",
             "spec": "Horizons PolicySpec",
             "networks.transformer": "ConditionalTransformer TransformerConfig",
             "networks.unet": "ConditionalUnet1D UnetConfig",

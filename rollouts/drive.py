@@ -7,7 +7,8 @@ from time import perf_counter
 import numpy as np
 
 from paradp.policy import Command
-from paradp.policy.control.safety import SafeController, SafetyLimits, SafetyReport
+from paradp.policy.control.limits import SafetyLimits, SafetyReport
+from paradp.policy.control.safety import SafeController
 from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.robot import Report, SimulatedRobot
 from paradp.rollouts.timeline import LOOP, ROBOT, Timeline

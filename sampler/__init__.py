@@ -14,7 +14,8 @@ from paradp.sampler.lazy import lazy_exports
 if TYPE_CHECKING:
     from paradp.sampler.analytic import mixture_denoiser
     from paradp.sampler.draft_model import DraftModel
-    from paradp.sampler.names import SAMPLERS, SamplerChoice, sampler_names
+    from paradp.sampler.families import SAMPLERS, sampler_names
+    from paradp.sampler.names import SamplerChoice
     from paradp.sampler.noise import NoisePath
     from paradp.sampler.rounds.run import Graphs
     from paradp.sampler.rounds.torch.picard import iterates_of
@@ -31,7 +32,8 @@ else:
         {
             "analytic": "mixture_denoiser",
             "draft_model": "DraftModel",
-            "names": "SAMPLERS SamplerChoice sampler_names",
+            "families": "SAMPLERS sampler_names",
+            "names": "SamplerChoice",
             "noise": "NoisePath",
             "rounds.run": "Graphs",
             "rounds.torch.picard": "iterates_of",

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from paradp.policy import DiffusionPolicy
     from paradp.policy.engines.autotune.candidates import Candidates
     from paradp.sampler import SamplerChoice
+    from paradp.scripts.contenders import BenchRow
     from paradp.scripts.floor import Floor
-    from paradp.scripts.planning_time import BenchRow
 
 # Along the expert's episodes.
 OBSERVATIONS, SEED = 64, 20_000
@@ -207,7 +207,7 @@ def _finding(rows: "list[BenchRow]") -> str:
 
 
 def _write_page(task: str, name: str, rows: "list[BenchRow]", floor: "Floor", out: Path) -> None:
-    from paradp.scripts.planning_time import PUBLISHED
+    from paradp.scripts.contenders import PUBLISHED
     from paradp.scripts.report import markdown_table, write_report
 
     findings = "\n".join(f"- {finding}" for finding in _findings(rows))

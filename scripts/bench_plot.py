@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from paradp.scripts.canvas import SMALL, WIDTH, legend_below, panels, save
-from paradp.scripts.planning_time import BenchRow
+from paradp.scripts.contenders import BenchRow
 
 # What is sampled: colour (Okabe & Ito's) and marker.
 LOOKS = {

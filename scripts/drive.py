@@ -100,7 +100,8 @@ def drive(
     with loading():
         from paradp.checkpoints import load_policy, read_info
         from paradp.policy.control.asynchronous import AsyncController
-        from paradp.policy.control.safety import SafeController, SafetyLimits
+        from paradp.policy.control.limits import SafetyLimits
+        from paradp.policy.control.safety import SafeController
         from paradp.policy.files import OutputLock, write_whole
         from paradp.rollouts.drive import Driven
         from paradp.rollouts.drive import drive as run

@@ -7,7 +7,7 @@ from rich.table import Column, Table
 
 from paradp.checkpoints.finding import find_checkpoint, pretrained
 from paradp.rollouts.machine import hardware, versions
-from paradp.sampler.names import CHOICES, SAMPLERS, typed
+from paradp.sampler.families import CHOICES, SAMPLERS, typed
 from paradp.scripts.console import console, loading
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from paradp.sampler.names import SAMPLERS
+from paradp.sampler.families import SAMPLERS
 
 T = TypeVar("T")
 # What stands for the samplers of ParaDiGMS' robotics table: each sequential one and its parallel form.

@@ -4,19 +4,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from paradp.policy import DiffusionPolicy, Engine, EngineName, Planner, Precision, build_engine
+from paradp.policy import DiffusionPolicy, EngineName, Planner, Precision, build_engine
 from paradp.policy.engines.autotune.candidates import Candidates, by_rule
-from paradp.policy.engines.timing import time_call, wait_for
-from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver
+from paradp.policy.engines.timing import time_call
+from paradp.sampler import SamplerChoice
 from paradp.scripts.baselines import PlainNetwork, PublishedParaDDPM, UsualLoop
+from paradp.scripts.contenders import PUBLISHED, USUAL, BenchRow, Contender
 
-USUAL, PUBLISHED = "usual", "para-ddpm as published"
 FEW_STEPS = ("ddim-5", "ddim-10", "ddim-15", "ddim-16", "ddim-25")
 # What each engine is measured with; the device's fastest in fp32 with everything.
 SAMPLERS = (
@@ -35,43 +33,6 @@ TAILS, TAIL_PLANS = ("ddpm", "auto"), 100
 SOME_SAMPLERS = ("ddpm", "speculative-ddpm:window=8", PUBLISHED, "ddim-10")
 
 
-@dataclass(frozen=True)
-class BenchRow:
-    """One sampler on one engine.
-
-    Attributes:
-        name: of the sampler, `usual`, or ParaDDPM as published.
-        sampler: what was measured where the name stands for the fastest.
-        engine, precision, threads: what computed.
-        batch: environments planned together.
-        p50_ms, p95_ms, p99_ms: of a whole plan, conditioning and noise included.
-        rounds, evaluations: means a plan and environment.
-        network_share: of the time, inside the network.
-        memory_mb: what engine, compilation and first plan added to the process's resident memory (on a GPU, its peak).
-        plans: how many were timed.
-        law: `exact`, `tolerance` or `other`, beside sequential DDPM with 100 steps on that engine's network.
-        error_median: to the sequential sampler on the same noise, normalised units; `None` where there is none to equal.
-    """
-
-    name: str
-    sampler: str
-    engine: str
-    precision: Precision
-    threads: int
-    batch: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    rounds: float
-    evaluations: float
-    network_share: float
-    memory_mb: float
-    plans: int
-    law: str
-    error_median: float | None
-
-
-# Arithmetic that takes longer than this many times what fp32 takes is not worth minutes of measuring.
 SLOW_ARITHMETIC = 1.5
 
 
@@ -110,7 +71,7 @@ class Bench:
         self._candidates = candidates
         self._policy, self._conditions, self._batch, self._engines = policy, conditions, batch, engines
         self._network = policy.network.to(conditions.device).eval()
-        self._contenders: list[_Contender] = []
+        self._contenders: list[Contender] = []
         self.left_out: list[str] = []
         self.wanted = [
             Wanted(USUAL, None),
@@ -163,26 +124,26 @@ class Bench:
         """What was measured."""
         return [contender.row(self._contenders) for contender in self._contenders]
 
-    def _turn(self, turn: int, contenders: "Sequence[_Contender]", warm_up: bool = False) -> None:
+    def _turn(self, turn: int, contenders: "Sequence[Contender]", warm_up: bool = False) -> None:
         rows = (torch.arange(self._batch) + turn * self._batch) % len(self._conditions)
         shape = (self._policy.spec.horizons.predict, self._policy.spec.action_size)
         for contender in contenders:
             contender.plan(self._conditions[rows], 1000 * turn, shape, warm_up)
 
-    def _contender(self, wanted: Wanted) -> "_Contender":
+    def _contender(self, wanted: Wanted) -> "Contender":
         spec, device = self._policy.spec, self._conditions.device
         ddpm = SamplerChoice.parse("ddpm").build(spec.schedule).table
         if wanted.engine is None:
             usual = UsualLoop(spec.schedule, ddpm)
-            return _Contender(USUAL, USUAL, lambda: PlainNetwork(self._network), usual, self._policy, self._batch)
+            return Contender(USUAL, USUAL, lambda: PlainNetwork(self._network), usual, self._policy, self._batch)
         build = partial(build_engine, self._network, spec, device, wanted.engine, wanted.precision)
         if wanted.name == PUBLISHED:
-            return _Contender(wanted.name, wanted.name, build, PublishedParaDDPM(ddpm), self._policy, self._batch)
+            return Contender(wanted.name, wanted.name, build, PublishedParaDDPM(ddpm), self._policy, self._batch)
         choice = SamplerChoice.parse(wanted.name)
         if choice.measured:
             planned = Planner(build(), self._network, spec, device).choose(self._candidates(choice), self._batch)
             choice = SamplerChoice.parse(planned.sampler)
-        return _Contender(wanted.name, str(choice), build, choice.build(spec.schedule), self._policy, self._batch)
+        return Contender(wanted.name, str(choice), build, choice.build(spec.schedule), self._policy, self._batch)
 
     def _why_not_bf16(self) -> str:
         """Why the last engine is not measured in bf16: it is much slower than in fp32; empty where it is not.
@@ -196,138 +157,3 @@ class Bench:
             for precision in ("fp32", "bf16")
         )
         return f"here it takes {bf16 / fp32:.1f} times as long as in fp32" if bf16 > SLOW_ARITHMETIC * fp32 else ""
-
-
-class TimedEngine:
-    """An engine that knows how long it was busy; not for rounds that are captured."""
-
-    def __init__(self, engine: Engine):
-        self._engine = engine
-        self.name, self.precision, self.graphs = engine.name, engine.precision, engine.graphs
-        self.seconds = 0.0
-
-    def encode(self, condition: Tensor) -> Tensor:
-        return self._timed(self._engine.encode, condition)
-
-    def prepare(self, rows: Sequence[int]) -> None:
-        self._engine.prepare(rows)
-
-    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        return self._timed(self._engine, x, t, condition)
-
-    def _timed(self, function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
-        wait_for(arguments[0].device)
-        started = time.perf_counter()
-        result = function(*arguments)
-        wait_for(arguments[0].device)
-        self.seconds += time.perf_counter() - started
-        return result
-
-
-class _Contender:
-    """One row in the making."""
-
-    def __init__(
-        self,
-        name: str,
-        sampler: str,
-        build: Callable[[], Engine],
-        solver: Solver,
-        policy: DiffusionPolicy,
-        batch: int,
-    ):
-        self.name, self._sampler, self._batch = name, sampler, batch
-        self._solver, self._policy = solver, policy
-        before = _memory_in_use(policy.device)
-        self._engine = build()
-        self._memory = max(0.0, _memory_in_use(policy.device) - before)
-        # On a GPU the stopwatch would wait for the device in every round.
-        self._timed = TimedEngine(self._engine) if policy.device.type == "cpu" else None
-        self._seconds: list[float] = []
-        self._solutions: list[Solution] = []
-
-    def plan(self, condition: Tensor, seed: int, shape: tuple[int, int], warm_up: bool) -> None:
-        """One plan for conditions `[B, C]`, timed from the first draw of noise; a first one to warm up."""
-        device = condition.device
-        before = _memory_in_use(device)
-        if warm_up:
-            self._engine.prepare(range(1, self._batch * self._solver.window + 1))
-        wait_for(device)
-        engine = self._timed or self._engine
-        started = time.perf_counter()
-        generators = [torch.Generator().manual_seed(seed + i) for i in range(len(condition))]
-        noise = NoisePath.draw(generators, self._solver.table.steps, shape, device)
-        solution = self._solver.solve(engine, engine.encode(condition), noise)
-        wait_for(device)
-        seconds = time.perf_counter() - started
-        if not warm_up:
-            self._seconds.append(seconds)
-            self._solutions.append(solution)
-            return
-        self._memory += max(0.0, _memory_in_use(device) - before)
-        if self._timed:
-            self._timed.seconds = 0.0
-
-    def row(self, contenders: "Sequence[_Contender]") -> BenchRow:
-        p50, p95, p99 = np.percentile(1000 * np.array(self._seconds), [50, 95, 99])
-        rounds = _mean([s.stats.rounds for s in self._solutions])
-        law = self._law()
-        return BenchRow(
-            self.name,
-            self._sampler,
-            self._engine.name,
-            self._engine.precision,
-            torch.get_num_threads(),
-            self._batch,
-            float(p50),
-            float(p95),
-            float(p99),
-            rounds,
-            _mean([s.stats.evaluations for s in self._solutions]),
-            self._network_seconds() / sum(self._seconds),
-            self._memory / 1e6,
-            len(self._seconds),
-            law,
-            self._error(contenders) if law == "tolerance" else None,
-        )
-
-    def _law(self) -> str:
-        """How near the samples are to those of DDPM on all timesteps of the training."""
-        if self._sampler in (USUAL, PUBLISHED):
-            return "exact" if self._sampler == USUAL else "tolerance"
-        choice = SamplerChoice.parse(self._sampler)
-        if choice.measured or str(choice.sequential) != "ddpm":
-            return "other"
-        return "exact" if choice.exact else "tolerance"
-
-    def _network_seconds(self) -> float:
-        """Of all plans together; on a GPU a call by itself stands for those in the plans."""
-        if self._timed:
-            return self._timed.seconds
-        call = time_call(self._engine, self._policy.spec, self._policy.device, self._batch * self._solver.window)
-        return call * sum(float(solution.stats.rounds.max()) for solution in self._solutions)
-
-    def _error(self, contenders: "Sequence[_Contender]") -> float:
-        """Median over chunks of the largest difference to sequential DDPM on the same engine and noise."""
-        (reference,) = (
-            c for c in contenders if c.name == "ddpm" and c.computes_as(self._engine.name, self._engine.precision)
-        )
-        pairs = zip(self._solutions, reference._solutions, strict=False)
-        return float(torch.cat([(one.sample - other.sample).abs().amax((1, 2)) for one, other in pairs]).median())
-
-    def computes_as(self, engine: str, precision: Precision) -> bool:
-        """Whether it is that engine's."""
-        return (self._engine.name, self._engine.precision) == (engine, precision)
-
-
-def _memory_in_use(device: torch.device) -> float:
-    """Bytes: of the GPU the most since this was last asked, of the process what is resident."""
-    if device.type == "cuda":
-        most = torch.cuda.max_memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        return most
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096.0
-
-
-def _mean(counts: list[Tensor]) -> float:
-    return float(torch.stack(counts).double().mean())

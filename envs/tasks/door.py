@@ -1,6 +1,6 @@
 """Door: pull the door open. Nobody demonstrates it."""
 
-from paradp.envs.robosuite_env import RobosuiteTask
+from paradp.envs.robosuite_task import RobosuiteTask
 from paradp.envs.success import door_is_open
 from paradp.envs.task import TaskEntry
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from paradp.envs.actions import CLOSE, OPEN
 from paradp.envs.experts.waypoints import HAND_DOWN, HAND_YAW_RANGE, Pose, Scene, Script, ScriptedExpert
-from paradp.envs.robosuite_env import RobosuiteTask
+from paradp.envs.robosuite_task import RobosuiteTask
 from paradp.envs.rotations import wrap_angle, yaw_matrix
 from paradp.envs.success import cubes_are_stacked
 from paradp.envs.task import TaskEntry

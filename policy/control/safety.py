@@ -26,110 +26,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from paradp.policy.control.asynchronous import DeadInference, LatePlan
 from paradp.policy.control.controller import Command, Controller, HasAction, Hold
+from paradp.policy.control.limits import SafetyLimits, SafetyReport, StopReason, Unsafe
 from paradp.policy.errors import described
 from paradp.policy.observations import Observation
-from paradp.policy.rotations import SIZE, check_rotation, rotations_in
-from paradp.policy.spec import Interface
-from paradp.policy.values import is_real, positive_number
 from paradp.policy.wording import counted
 
 _LOG = logging.getLogger(__name__)
-
-
-# Of the range of an action.
-LEAST_STEP = 1e-3
-
-
-class StopReason(StrEnum):
-    """Why a robot was stopped."""
-
-    NOT_FINITE = "the command is not finite"
-    NO_ROTATION = "the command's rotation is none"
-    JUMP = "the command jumps"
-    STALE = "the observation is frozen"
-    LATE = "a plan is late"
-    DEAD = "inference is dead"
-    FAULT = "the controller failed"
-    OUTSIDE = "it was told to"
-
-
-@dataclass(frozen=True)
-class SafetyLimits:
-    """What a robot may be told. The arrays are copied and cannot be written to.
-
-    Attributes:
-        low, high: `[A]`, of an action.
-        rate: `[A]`, how far an action may be from the last one; no limit without it.
-        jump: `[A]`, from where on such a distance is no movement but a fault; no limit without it.
-        frozen_steps: how many control steps in a row an observation may be the same to the bit; those in which the robot was
-            told to stay do not count, for one that stays may see the same.
-        rotations: name and first dimension of every rotation_6d in an action; its two rows must not be zero or parallel.
-    """
-
-    low: np.ndarray
-    high: np.ndarray
-    rate: np.ndarray | None = None
-    jump: np.ndarray | None = None
-    frozen_steps: int = 10
-    rotations: tuple[tuple[str, int], ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("low", "high", "rate", "jump"):
-            if (limit := getattr(self, name)) is None:
-                continue
-            limit = np.array(limit)
-            if not is_real(limit):
-                raise ValueError(f"{name} must be an array of numbers, not of dtype {limit.dtype}")
-            limit.flags.writeable = False
-            object.__setattr__(self, name, limit)
-            if limit.shape != self.low.shape:
-                raise ValueError(f"{name} has shape {limit.shape}, low {self.low.shape}")
-        if not (self.low <= self.high).all():
-            raise ValueError("low must not be above high")
-        if any(limit is not None and not (limit > 0).all() for limit in (self.rate, self.jump)):
-            raise ValueError("rate and jump must be positive")
-        if type(self.frozen_steps) is not int or self.frozen_steps < 1:
-            raise ValueError(f"frozen_steps must be at least 1, and a whole number, not {self.frozen_steps!r}")
-
-    @classmethod
-    def of(cls, spec: Interface, rate: float = 1.5, jump: float = 4.0) -> "SafetyLimits":
-        """The policy's own action limits, and multiples of the largest step that its demonstrations make.
-
-        Where a checkpoint does not know that step, rate and jump are not limited.
-        """
-        low, high = (np.array(limit, np.float32) for limit in (spec.action_low, spec.action_high))
-        rate, jump = positive_number("rate", rate, "steps"), positive_number("jump", jump, "steps")
-        rotations = tuple(rotations_in(spec.action))
-        if spec.action_step is None:
-            return cls(low, high, rotations=rotations)
-        # What the demonstrations never move may move a little.
-        step = np.maximum(np.array(spec.action_step, np.float32), LEAST_STEP * (high - low))
-        return cls(low, high, rate * step, jump * step, rotations=rotations)
-
-
-@dataclass
-class SafetyReport:
-    """What was done since the last reset: in how many control steps a command was limited or slowed, and why it ended.
-
-    Attributes:
-        stopped: the reason, `None` while the robot may move.
-        detail: of it, one sentence.
-        stopped_at: the first control step that was told to stay for it, counted from 0.
-    """
-
-    steps: int = 0
-    limited: int = 0
-    slowed: int = 0
-    stopped: StopReason | None = None
-    detail: str = ""
-    stopped_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -300,7 +208,7 @@ class SafeController:
     def _position(self, observation: Observation) -> np.ndarray:
         """The command to stay for a robot that has not been given any."""
         try:
-            return self._checked(self._hold(None, observation))
+            return self._limits.checked(self._hold(None, observation))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -333,40 +241,19 @@ class SafeController:
         """How to stay after a command; where that cannot be found out, as it was a control step ago."""
         assert self._last is not None
         try:
-            return self._checked(self._hold(last.copy(), observation))
+            return self._limits.checked(self._hold(last.copy(), observation))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             _LOG.warning("holding failed: %s", described(error))
             return self._last.resting
 
-    def _checked(self, action: np.ndarray) -> np.ndarray:
-        """An action within limits, a copy."""
-        action = np.asarray(action)
-        if action.shape != self._limits.low.shape:
-            raise _Unsafe(StopReason.FAULT, f"the command has shape {action.shape}, not {self._limits.low.shape}")
-        if not is_real(action):
-            raise _Unsafe(StopReason.FAULT, f"the command must be an array of numbers, not of dtype {action.dtype}")
-        if not np.isfinite(action).all():
-            raise _Unsafe(StopReason.NOT_FINITE, f"the command is not finite: {action}")
-        return self._limited(action)
-
-    def _limited(self, action: np.ndarray) -> np.ndarray:
-        """The nearest action within the limits, a copy; none where its rotation has become none."""
-        limited = action.clip(self._limits.low, self._limits.high)
-        for name, first in self._limits.rotations:
-            try:
-                check_rotation(name, limited[first : first + SIZE])
-            except ValueError as error:
-                raise _Unsafe(StopReason.NO_ROTATION, str(error)) from None
-        return limited
-
     def _watch(self, observation: Observation) -> None:
         seen = b"".join(np.ascontiguousarray(observation[key]).tobytes() for key in sorted(observation))
         self._frozen = self._frozen + (not self._was_held()) if seen == self._seen else 0
         self._seen = seen
         if self._frozen >= self._limits.frozen_steps:
-            raise _Unsafe(StopReason.STALE, f"the observation has not changed for {counted(self._frozen, 'control step')}")
+            raise Unsafe(StopReason.STALE, f"the observation has not changed for {counted(self._frozen, 'control step')}")
 
     def _was_held(self) -> bool:
         """Whether the robot was told to stay by the last command."""
@@ -375,24 +262,13 @@ class SafeController:
     def _permitted(self, command: HasAction) -> np.ndarray:
         """Its action, or the nearest one that the limits allow after the last."""
         wanted = np.asarray(command.action)
-        action = self._checked(wanted)
+        action = self._limits.checked(wanted)
         self.report.limited += bool((action != wanted).any())
         assert self._last is not None
+        slowed = self._limits.near(action, self._last.action)
+        self.report.slowed += slowed is not action
         # On the way from one action within limits to another all are, but for rounding.
-        return self._limited(self._near(action, self._last.action))
-
-    def _near(self, action: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """The action, or one on the way to it from the last."""
-        away = action - last
-        if self._limits.jump is not None and (np.abs(away) > self._limits.jump).any():
-            worst = int((np.abs(away) / self._limits.jump).argmax())
-            raise _Unsafe(
-                StopReason.JUMP, f"dimension {worst} of the command goes from {last[worst]:g} to {action[worst]:g}"
-            )
-        if self._limits.rate is None or (np.abs(away) <= self._limits.rate).all():
-            return action
-        self.report.slowed += 1
-        return last + away.clip(-self._limits.rate, self._limits.rate)
+        return self._limits.within(slowed)
 
     def _latch(self, reason: StopReason, error: BaseException) -> None:
         """Notes a stop, unless there is one. Without a lock: a signal handler may call it in the midst of `act`."""
@@ -403,17 +279,9 @@ class SafeController:
             # A reset may have begun a new report meanwhile: then that one is stopped as well.
 
 
-class _Unsafe(ValueError):
-    """A command or an observation that stops the robot."""
-
-    def __init__(self, reason: StopReason, detail: str):
-        super().__init__(detail)
-        self.reason = reason
-
-
 def _reason(error: BaseException) -> StopReason:
     match error:
-        case _Unsafe():
+        case Unsafe():
             return error.reason
         case LatePlan():
             return StopReason.LATE

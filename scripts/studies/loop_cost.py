@@ -18,7 +18,7 @@ from paradp.rollouts.records import Episode
 from paradp.rollouts.workplace import warm_up
 from paradp.scripts.baselines import PlainNetwork, UsualLoop
 from paradp.scripts.console import each
-from paradp.scripts.planning_time import USUAL, TimedEngine
+from paradp.scripts.contenders import USUAL, TimedEngine
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.registry import study

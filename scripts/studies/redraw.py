@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from paradp.rollouts.statistics import Estimate
 from paradp.scripts.bench_plot import plot_bench
 from paradp.scripts.console import say
+from paradp.scripts.contenders import BenchRow
 from paradp.scripts.figures import periods, plot_late
-from paradp.scripts.planning_time import BenchRow
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page
 from paradp.scripts.studies.published_runs import EXECUTE, HEADING, late_runs, measured_runs, title_and_periods

@@ -8,7 +8,8 @@ from paradp.checkpoints import find_checkpoint, read_info
 from paradp.envs import ACTION_CONVENTIONS
 from paradp.envs.rotations import check_rotation_6d, matrix_to_rotation_6d, rotvec_to_matrix
 from paradp.policy import Command
-from paradp.policy.control.safety import SafeController, SafetyLimits, StopReason
+from paradp.policy.control.limits import SafetyLimits, StopReason
+from paradp.policy.control.safety import SafeController
 from paradp.policy.rotations import check_rotation
 
 ROW = np.array([0.6, 0.3, -0.5], np.float32)

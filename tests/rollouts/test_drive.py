@@ -10,7 +10,8 @@ import pytest
 
 from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy import Command
-from paradp.policy.control.safety import SafeController, SafetyLimits, StopReason
+from paradp.policy.control.limits import SafetyLimits, StopReason
+from paradp.policy.control.safety import SafeController
 from paradp.rollouts.drive import Driven, drive
 from paradp.rollouts.environments import Scenery
 from paradp.rollouts.robot import COMMAND_SHARE, SimulatedRobot

@@ -11,8 +11,9 @@ from paradp.policy.engines.pytorch import EagerEngine
 from paradp.sampler import NoisePath, Picard, Sequential, step_table
 from paradp.scripts import floor as floors
 from paradp.scripts.baselines import PlainNetwork, PublishedParaDDPM, UsualLoop
+from paradp.scripts.contenders import PUBLISHED, USUAL
 from paradp.scripts.floor import measure_floor
-from paradp.scripts.planning_time import PUBLISHED, SAMPLERS, SOME_SAMPLERS, USUAL, Bench
+from paradp.scripts.planning_time import SAMPLERS, SOME_SAMPLERS, Bench
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_a_rollout_leaves_everything_it_promises(paradp, tmp_path):
 
 def test_where_nothing_can_be_rendered_a_rollout_goes_on_and_says_so(paradp, tmp_path, monkeypatch):
     why = "MUJOCO_GL=osmesa needs OSMesa"
-    monkeypatch.setattr("paradp.envs.robosuite_env.render_problem", lambda: why)
+    monkeypatch.setattr("paradp.envs.robosuite_task.render_problem", lambda: why)
     out = tmp_path / "run"
     code, printed, complaint = paradp(
         "rollout", "lift", "--sampler", "ddim-2", "--episodes", "1", "--max-steps", "3", "--out", str(out)

@@ -17,10 +17,10 @@ from paradp.rollouts.statistics import Estimate, wilson
 from paradp.rollouts.strips import HEADLINE, HEIGHT
 from paradp.scripts.action_plot import plot_actions
 from paradp.scripts.bench_plot import plot_bench
+from paradp.scripts.contenders import BenchRow
 from paradp.scripts.dimensions import dimension_names
 from paradp.scripts.families import family_of, wrapped
 from paradp.scripts.figures import Late, periods, plot_late
-from paradp.scripts.planning_time import BenchRow
 from paradp.scripts.studies.published import Page, estimate
 from paradp.scripts.studies.published_runs import measured_runs
 from paradp.scripts.studies.redraw import redraw

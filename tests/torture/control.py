@@ -13,7 +13,8 @@ import numpy as np
 from paradp.checkpoints import load_policy, read_info
 from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy.control.asynchronous import AsyncController
-from paradp.policy.control.safety import SafeController, SafetyLimits
+from paradp.policy.control.limits import SafetyLimits
+from paradp.policy.control.safety import SafeController
 from paradp.policy.control.sources import InProcess
 from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.requests import Chunk

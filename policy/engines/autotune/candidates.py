@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from paradp.policy.fidelity import Bounds, Fidelity, fewest_steps, nearest_steps
 from paradp.sampler import SamplerChoice
-from paradp.sampler.names import SAMPLERS
+from paradp.sampler.families import SAMPLERS
 
 WINDOWS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 50)
 # On a GPU the widest window can win, if it goes only so far beyond what is predicted; narrower ones need no such limit.

@@ -15,7 +15,8 @@ from paradp.checkpoints import load_policy, save_checkpoint
 from paradp.policy import DiffusionPolicy
 from paradp.policy.control import asynchronous
 from paradp.policy.control.asynchronous import AsyncController, DeadInference, LatePlan
-from paradp.policy.control.safety import SafeController, SafetyLimits, StopReason
+from paradp.policy.control.limits import SafetyLimits, StopReason
+from paradp.policy.control.safety import SafeController
 from paradp.policy.control.sources import InProcess, InThread, NotLoaded
 from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.engines.autotune.profile import Planned

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from paradp.policy import Command
 from paradp.policy.control.asynchronous import DeadInference, LatePlan
-from paradp.policy.control.safety import SafeController, SafetyLimits, StopReason
+from paradp.policy.control.limits import SafetyLimits, StopReason
+from paradp.policy.control.safety import SafeController
 
 LIMITS = SafetyLimits(
     np.array([-1, -1], np.float32), np.ones(2, np.float32), np.full(2, 0.25, np.float32), np.full(2, 1.1, np.float32), 3

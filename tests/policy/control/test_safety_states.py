@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from paradp.policy import Command
-from paradp.policy.control.safety import SafeController, SafetyLimits, StopReason
+from paradp.policy.control.limits import SafetyLimits, StopReason
+from paradp.policy.control.safety import SafeController
 
 RATE = 0.25
 LIMITS = SafetyLimits(-np.ones(2), np.ones(2), np.full(2, RATE), np.full(2, 1.1), frozen_steps=1000)

@@ -1,0 +1,149 @@
+"""What a robot may be told, and what stops it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from paradp.policy.rotations import SIZE, check_rotation, rotations_in
+from paradp.policy.spec import Interface
+from paradp.policy.values import is_real, positive_number
+
+# Of the range of an action.
+LEAST_STEP = 1e-3
+
+
+class StopReason(StrEnum):
+    """Why a robot was stopped."""
+
+    NOT_FINITE = "the command is not finite"
+    NO_ROTATION = "the command's rotation is none"
+    JUMP = "the command jumps"
+    STALE = "the observation is frozen"
+    LATE = "a plan is late"
+    DEAD = "inference is dead"
+    FAULT = "the controller failed"
+    OUTSIDE = "it was told to"
+
+
+class Unsafe(ValueError):
+    """A command or an observation that stops the robot."""
+
+    def __init__(self, reason: StopReason, detail: str):
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class SafetyLimits:
+    """What a robot may be told. The arrays are copied and cannot be written to.
+
+    Attributes:
+        low, high: `[A]`, of an action.
+        rate: `[A]`, how far an action may be from the last one; no limit without it.
+        jump: `[A]`, from where on such a distance is no movement but a fault; no limit without it.
+        frozen_steps: how many control steps in a row an observation may be the same to the bit; those in which the robot was
+            told to stay do not count, for one that stays may see the same.
+        rotations: name and first dimension of every rotation_6d in an action; its two rows must not be zero or parallel.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    rate: np.ndarray | None = None
+    jump: np.ndarray | None = None
+    frozen_steps: int = 10
+    rotations: tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high", "rate", "jump"):
+            if (limit := getattr(self, name)) is None:
+                continue
+            limit = np.array(limit)
+            if not is_real(limit):
+                raise ValueError(f"{name} must be an array of numbers, not of dtype {limit.dtype}")
+            limit.flags.writeable = False
+            object.__setattr__(self, name, limit)
+            if limit.shape != self.low.shape:
+                raise ValueError(f"{name} has shape {limit.shape}, low {self.low.shape}")
+        if not (self.low <= self.high).all():
+            raise ValueError("low must not be above high")
+        if any(limit is not None and not (limit > 0).all() for limit in (self.rate, self.jump)):
+            raise ValueError("rate and jump must be positive")
+        if type(self.frozen_steps) is not int or self.frozen_steps < 1:
+            raise ValueError(f"frozen_steps must be at least 1, and a whole number, not {self.frozen_steps!r}")
+
+    @classmethod
+    def of(cls, spec: Interface, rate: float = 1.5, jump: float = 4.0) -> "SafetyLimits":
+        """The policy's own action limits, and multiples of the largest step that its demonstrations make.
+
+        Where a checkpoint does not know that step, rate and jump are not limited.
+        """
+        low, high = (np.array(limit, np.float32) for limit in (spec.action_low, spec.action_high))
+        rate, jump = positive_number("rate", rate, "steps"), positive_number("jump", jump, "steps")
+        rotations = tuple(rotations_in(spec.action))
+        if spec.action_step is None:
+            return cls(low, high, rotations=rotations)
+        # What the demonstrations never move may move a little.
+        step = np.maximum(np.array(spec.action_step, np.float32), LEAST_STEP * (high - low))
+        return cls(low, high, rate * step, jump * step, rotations=rotations)
+
+    def checked(self, action: np.ndarray) -> np.ndarray:
+        """The nearest action within the limits, a copy.
+
+        Raises:
+            Unsafe: it has another shape or type, is not finite, or its rotation is none.
+        """
+        action = np.asarray(action)
+        if action.shape != self.low.shape:
+            raise Unsafe(StopReason.FAULT, f"the command has shape {action.shape}, not {self.low.shape}")
+        if not is_real(action):
+            raise Unsafe(StopReason.FAULT, f"the command must be an array of numbers, not of dtype {action.dtype}")
+        if not np.isfinite(action).all():
+            raise Unsafe(StopReason.NOT_FINITE, f"the command is not finite: {action}")
+        return self.within(action)
+
+    def within(self, action: np.ndarray) -> np.ndarray:
+        """The nearest action within `low` and `high`, a copy.
+
+        Raises:
+            Unsafe: its rotation is none, or has become none.
+        """
+        limited = action.clip(self.low, self.high)
+        for name, first in self.rotations:
+            try:
+                check_rotation(name, limited[first : first + SIZE])
+            except ValueError as error:
+                raise Unsafe(StopReason.NO_ROTATION, str(error)) from None
+        return limited
+
+    def near(self, action: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """The action, or one on the way to it from the last.
+
+        Raises:
+            Unsafe: it is so far away that this is no movement.
+        """
+        away = action - last
+        if self.jump is not None and (np.abs(away) > self.jump).any():
+            worst = int((np.abs(away) / self.jump).argmax())
+            raise Unsafe(StopReason.JUMP, f"dimension {worst} of the command goes from {last[worst]:g} to {action[worst]:g}")
+        if self.rate is None or (np.abs(away) <= self.rate).all():
+            return action
+        return last + away.clip(-self.rate, self.rate)
+
+
+@dataclass
+class SafetyReport:
+    """What was done since the last reset: in how many control steps a command was limited or slowed, and why it ended.
+
+    Attributes:
+        stopped: the reason, `None` while the robot may move.
+        detail: of it, one sentence.
+        stopped_at: the first control step that was told to stay for it, counted from 0.
+    """
+
+    steps: int = 0
+    limited: int = 0
+    slowed: int = 0
+    stopped: StopReason | None = None
+    detail: str = ""
+    stopped_at: int | None = None

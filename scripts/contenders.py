@@ -1,0 +1,190 @@
+"""A sampler on an engine, whose plans are timed: a row of what `paradp bench` measures."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paradp.policy import DiffusionPolicy, Engine, Precision
+from paradp.policy.engines.timing import time_call, wait_for
+from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver
+
+USUAL, PUBLISHED = "usual", "para-ddpm as published"
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One sampler on one engine.
+
+    Attributes:
+        name: of the sampler, `usual`, or ParaDDPM as published.
+        sampler: what was measured where the name stands for the fastest.
+        engine, precision, threads: what computed.
+        batch: environments planned together.
+        p50_ms, p95_ms, p99_ms: of a whole plan, conditioning and noise included.
+        rounds, evaluations: means a plan and environment.
+        network_share: of the time, inside the network.
+        memory_mb: what engine, compilation and first plan added to the process's resident memory (on a GPU, its peak).
+        plans: how many were timed.
+        law: `exact`, `tolerance` or `other`, beside sequential DDPM with 100 steps on that engine's network.
+        error_median: to the sequential sampler on the same noise, normalised units; `None` where there is none to equal.
+    """
+
+    name: str
+    sampler: str
+    engine: str
+    precision: Precision
+    threads: int
+    batch: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    rounds: float
+    evaluations: float
+    network_share: float
+    memory_mb: float
+    plans: int
+    law: str
+    error_median: float | None
+
+
+# Arithmetic that takes longer than this many times what fp32 takes is not worth minutes of measuring.
+
+
+class TimedEngine:
+    """An engine that knows how long it was busy; not for rounds that are captured."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+        self.name, self.precision, self.graphs = engine.name, engine.precision, engine.graphs
+        self.seconds = 0.0
+
+    def encode(self, condition: Tensor) -> Tensor:
+        return self._timed(self._engine.encode, condition)
+
+    def prepare(self, rows: Sequence[int]) -> None:
+        self._engine.prepare(rows)
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        return self._timed(self._engine, x, t, condition)
+
+    def _timed(self, function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+        wait_for(arguments[0].device)
+        started = time.perf_counter()
+        result = function(*arguments)
+        wait_for(arguments[0].device)
+        self.seconds += time.perf_counter() - started
+        return result
+
+
+class Contender:
+    """A sampler on an engine, and what its plans took: one row in the making."""
+
+    def __init__(
+        self,
+        name: str,
+        sampler: str,
+        build: Callable[[], Engine],
+        solver: Solver,
+        policy: DiffusionPolicy,
+        batch: int,
+    ):
+        self.name, self._sampler, self._batch = name, sampler, batch
+        self._solver, self._policy = solver, policy
+        before = _memory_in_use(policy.device)
+        self._engine = build()
+        self._memory = max(0.0, _memory_in_use(policy.device) - before)
+        # On a GPU the stopwatch would wait for the device in every round.
+        self._timed = TimedEngine(self._engine) if policy.device.type == "cpu" else None
+        self._seconds: list[float] = []
+        self._solutions: list[Solution] = []
+
+    def plan(self, condition: Tensor, seed: int, shape: tuple[int, int], warm_up: bool) -> None:
+        """One plan for conditions `[B, C]`, timed from the first draw of noise; a first one to warm up."""
+        device = condition.device
+        before = _memory_in_use(device)
+        if warm_up:
+            self._engine.prepare(range(1, self._batch * self._solver.window + 1))
+        wait_for(device)
+        engine = self._timed or self._engine
+        started = time.perf_counter()
+        generators = [torch.Generator().manual_seed(seed + i) for i in range(len(condition))]
+        noise = NoisePath.draw(generators, self._solver.table.steps, shape, device)
+        solution = self._solver.solve(engine, engine.encode(condition), noise)
+        wait_for(device)
+        seconds = time.perf_counter() - started
+        if not warm_up:
+            self._seconds.append(seconds)
+            self._solutions.append(solution)
+            return
+        self._memory += max(0.0, _memory_in_use(device) - before)
+        if self._timed:
+            self._timed.seconds = 0.0
+
+    def row(self, contenders: "Sequence[Contender]") -> BenchRow:
+        p50, p95, p99 = np.percentile(1000 * np.array(self._seconds), [50, 95, 99])
+        rounds = _mean([s.stats.rounds for s in self._solutions])
+        law = self._law()
+        return BenchRow(
+            self.name,
+            self._sampler,
+            self._engine.name,
+            self._engine.precision,
+            torch.get_num_threads(),
+            self._batch,
+            float(p50),
+            float(p95),
+            float(p99),
+            rounds,
+            _mean([s.stats.evaluations for s in self._solutions]),
+            self._network_seconds() / sum(self._seconds),
+            self._memory / 1e6,
+            len(self._seconds),
+            law,
+            self._error(contenders) if law == "tolerance" else None,
+        )
+
+    def _law(self) -> str:
+        """How near the samples are to those of DDPM on all timesteps of the training."""
+        if self._sampler in (USUAL, PUBLISHED):
+            return "exact" if self._sampler == USUAL else "tolerance"
+        choice = SamplerChoice.parse(self._sampler)
+        if choice.measured or str(choice.sequential) != "ddpm":
+            return "other"
+        return "exact" if choice.exact else "tolerance"
+
+    def _network_seconds(self) -> float:
+        """Of all plans together; on a GPU a call by itself stands for those in the plans."""
+        if self._timed:
+            return self._timed.seconds
+        call = time_call(self._engine, self._policy.spec, self._policy.device, self._batch * self._solver.window)
+        return call * sum(float(solution.stats.rounds.max()) for solution in self._solutions)
+
+    def _error(self, contenders: "Sequence[Contender]") -> float:
+        """Median over chunks of the largest difference to sequential DDPM on the same engine and noise."""
+        (reference,) = (
+            c for c in contenders if c.name == "ddpm" and c.computes_as(self._engine.name, self._engine.precision)
+        )
+        pairs = zip(self._solutions, reference._solutions, strict=False)
+        return float(torch.cat([(one.sample - other.sample).abs().amax((1, 2)) for one, other in pairs]).median())
+
+    def computes_as(self, engine: str, precision: Precision) -> bool:
+        """Whether it is that engine's."""
+        return (self._engine.name, self._engine.precision) == (engine, precision)
+
+
+def _memory_in_use(device: torch.device) -> float:
+    """Bytes: of the GPU the most since this was last asked, of the process what is resident."""
+    if device.type == "cuda":
+        most = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return most
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096.0
+
+
+def _mean(counts: list[Tensor]) -> float:
+    return float(torch.stack(counts).double().mean())
