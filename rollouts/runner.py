@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from paradp.policy import Controller, RecedingHorizon, act_together
-from paradp.policy.controller import HasAction
+from paradp.policy.control.controller import HasAction
 from paradp.rollouts.environments import Environments, Observation
 from paradp.rollouts.records import Episode, StepRecord
 

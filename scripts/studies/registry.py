@@ -41,7 +41,8 @@ class Drawing:
 
 _STUDIES: dict[str, Measure] = {}
 _DRAWINGS: dict[str, list[Drawing]] = {}
-_Measure, _Draw = TypeVar("_Measure", bound=Callable[..., None]), TypeVar("_Draw", bound="Callable[[Path], Figure]")
+_Measure = TypeVar("_Measure", bound=Callable[..., None])
+_Draw = TypeVar("_Draw", bound="Callable[[Path], Figure]")
 
 
 def study(measure: _Measure) -> _Measure:

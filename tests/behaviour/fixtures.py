@@ -178,9 +178,9 @@ def make_policies() -> None:
     """Small ones, which have learned a little."""
     from paradp.checkpoints import save_checkpoint
     from paradp.policy import TransformerConfig, UnetConfig
-    from paradp.policy.demonstrations import Demonstrations
-    from paradp.policy.training import TrainingConfig
-    from paradp.policy.training import train as run
+    from paradp.policy.data.demonstrations import Demonstrations
+    from paradp.policy.learning.config import TrainingConfig
+    from paradp.policy.learning.training import train as run
 
     networks = {
         "unet": UnetConfig(channels=(4, 8), kernel_size=3, groups=4, timestep_embedding=8),
