@@ -23,7 +23,7 @@ class Backend(Protocol):
     """What the package of a backend holds.
 
     Attributes:
-        ROUNDS: by class of solver, the class that computes its rounds; it is called as `make_rounds` is.
+        ROUNDS: by class of solver, its subclasses included, the class that computes its rounds; called as `make_rounds` is.
     """
 
     ROUNDS: Mapping[type, Callable[..., Rounds]]
@@ -47,7 +47,7 @@ def make_rounds(solver: Solver, denoiser: Denoiser, condition: Tensor, noise: No
         backend = _load(name)
         if backend is None:
             continue
-        rounds = backend.ROUNDS.get(type(solver))
+        rounds = next((backend.ROUNDS[kind] for kind in type(solver).__mro__ if kind in backend.ROUNDS), None)
         if rounds is not None and backend.computes(solver, noise, whole):
             return rounds(solver, denoiser, condition, noise, whole)
     raise ValueError(f"none of the backends {', '.join(_wanted.get())} computes the rounds of {type(solver).__name__} here")

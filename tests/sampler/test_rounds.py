@@ -55,6 +55,11 @@ def test_the_backend_is_chosen_in_one_place(table, denoiser, draw):
         assert made(solver, whole=True) == "torch"
         with only("torch"):
             assert made(solver) == "torch"
+
+    class Mine(Picard):
+        """Settings of somebody else's, with the rounds of Picard's."""
+
+    assert made(Mine(table)) == "numba"
     with only("numba"), pytest.raises(ValueError, match="none of the backends numba computes the rounds of Picard here"):
         Picard(table, anderson=2).solve(denoiser, condition, noise)
     with pytest.raises(ValueError, match=f"unknown backend 'cuda'; there are: {', '.join(BACKENDS)}"), only("cuda"):
