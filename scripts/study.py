@@ -7,6 +7,7 @@ import tyro
 from rich.table import Table
 
 from paradp.envs import find_task
+from paradp.envs.lookup import find
 from paradp.scripts.call import TaskName
 from paradp.scripts.console import console, doing, loading, say
 from paradp.scripts.places import check_folder
@@ -42,12 +43,13 @@ def study(
     if name is None:
         console.print(_listed(catalogue()))
         return
+    find(catalogue(), name, "study")
     find_task(task)
+    check_folder(out)
     with loading():
         measure = find_study(name)
         from paradp.policy.files.writing import naming_file
         from paradp.scripts.studies.context import Context
-    check_folder(out)
     with doing(f"{name} on {task}"), naming_file(out, unless_named=True):
         measure(Context(task, out, runs))
     for path in sorted([*out.glob(f"{task}-{name}*"), *out.glob(f"{name}*")]):
