@@ -70,7 +70,7 @@ def test_children_die_with_a_parent_that_is_killed_at_any_moment():
 def test_a_collection_that_is_killed_leaves_no_process(tmp_path):
     """At first it has none, then they import, then they work; the next collection goes on at once."""
     command = [sys.executable, "-c", "from paradp.scripts.main import main; main()", "collect", "pusht", "--workers", "2"]
-    command += ["--episodes", "50", "--out", str(tmp_path / "demos.zarr")]
+    command += ["--episodes", "20000", "--out", str(tmp_path / "demos.zarr")]  # more than any machine makes meanwhile
     for children, seconds in ((0, 0.5), (2, 0.0), (2, 0.5), (2, 3.0), (2, 10.0)):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
         # With two workers the session has a process that tracks semaphores, too.
