@@ -7,7 +7,6 @@ import tyro
 from rich.table import Table
 
 from paradp.envs import find_task
-from paradp.envs.lookup import find
 from paradp.scripts.call import TaskName
 from paradp.scripts.console import console, doing, loading, say
 from paradp.scripts.places import check_folder
@@ -43,11 +42,11 @@ def study(
     if name is None:
         console.print(_listed(catalogue()))
         return
-    find(catalogue(), name, "study")
+    load = find_study(name)
     find_task(task)
     check_folder(out)
     with loading():
-        measure = find_study(name)
+        measure = load()
         from paradp.policy.files.writing import naming_file
         from paradp.scripts.studies.context import Context
     with doing(f"{name} on {task}"), naming_file(out, unless_named=True):

@@ -10,11 +10,13 @@ marks what draws the page's picture from its tables, for `paradp study redraw`.
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from paradp.envs.lookup import find
+from paradp.scripts import studies
 from paradp.scripts.studies.context import Context
 
 if TYPE_CHECKING:
@@ -61,32 +63,41 @@ def drawing(file: str | None = None) -> Callable[[_Draw], _Draw]:
     return mark
 
 
-def find_study(name: str) -> Measure:
-    """The study of that name; its file is imported.
+def find_study(name: str) -> Callable[[], Measure]:
+    """What imports the study of that name, which takes seconds, and returns it.
 
     Raises:
         ValueError: there is none.
     """
     find(catalogue(), name, "study")
-    import_module(f"{__package__}.{name.replace('-', '_')}")
-    return _STUDIES[name]
+    return partial(_import, name)
 
 
 def drawings_of(page: Path) -> list[Drawing]:
     """What draws the pictures of a page, by the study whose name the page's ends with; all studies are imported."""
-    for name in catalogue():
-        import_module(f"{__package__}.{name.replace('-', '_')}")
+    _import_all()
     return next((found for name, found in _DRAWINGS.items() if page.stem.endswith(name)), [])
 
 
 def catalogue() -> dict[str, str]:
-    """By name what each study measures, in a sentence; read from the files without importing them, which takes seconds."""
+    """By name what each study measures, in a sentence; read from the files of this package without importing them."""
     found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(path for folder in studies.__path__ for path in Path(folder).glob("*.py")):
         tree = ast.parse(path.read_text())
         if any(isinstance(node, ast.FunctionDef) and _marked(node) for node in tree.body):
             found[path.stem.replace("_", "-")] = (ast.get_docstring(tree) or "").partition("\n")[0]
     return found
+
+
+def _import(name: str) -> Measure:
+    import_module(f"{__package__}.{name.replace('-', '_')}")
+    return _STUDIES[name]
+
+
+@cache
+def _import_all() -> None:
+    for name in catalogue():
+        _import(name)
 
 
 def _marked(function: ast.FunctionDef) -> bool:
