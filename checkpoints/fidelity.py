@@ -50,7 +50,7 @@ def candidates_for(choice: SamplerChoice, path: Path, sha256: str, schedule: Map
     if choice.options:
         raise ValueError(f"{choice} needs the fidelity of {name}, {why}: {how}")
     _warn(f"auto-fast goes by the general rule, {GENERAL_RULE}: {why}; {how}")
-    return general(f"for {why}")
+    return general(why)
 
 
 @cache

@@ -116,6 +116,12 @@ class SamplerFamily:
         return self.kind is None
 
     @property
+    def exact(self) -> bool:
+        """Whether samples have exactly the distribution of those by the same steps one after another; of a measured family,
+        of DDPM's. Bounds allow other steps."""
+        return not self.bounds and WAYS[self.way].keeps == "exactly"
+
+    @property
     def options(self) -> Options:
         """Option → how to read its value."""
         return self.bounds if self.kind is None else {**KINDS[self.kind].options, **WAYS[self.way].options}

@@ -77,12 +77,8 @@ class SamplerChoice:
 
     @property
     def exact(self) -> bool:
-        """Whether its samples have exactly the distribution of those of `sequential`; of a measured one, of DDPM's.
-
-        Those of `auto-fast` have not: it may choose other steps.
-        """
-        family = SAMPLERS[self.family]
-        return not family.bounds if family.kind is None else WAYS[family.way].keeps == "exactly"
+        """Whether its samples have exactly the distribution of those of `sequential`, see `SamplerFamily`."""
+        return SAMPLERS[self.family].exact
 
     @property
     def of_steps(self) -> dict[str, Any]:

@@ -9,7 +9,11 @@ from torch import Tensor
 
 
 class Column(IntEnum):
-    """What a step has numbers for, in the order in which `StepTable.columns` and `Steps` have them."""
+    """What a step has numbers for, in the order in which `StepTable.columns` and `Steps` have them.
+
+    numba keeps the compiled loops of `paradp.sampler.rounds.numba.loops` until that file changes: touch it after a change
+    here.
+    """
 
     A = 0
     C = 1

@@ -48,12 +48,12 @@ def speculative(steps: str) -> dict[int, str]:
 
 def general(why: str) -> Candidates:
     """Without a measurement, for the reason given."""
-    return Candidates((GENERAL_RULE, EXACT_STEPS), {GENERAL_RULE: f"by the general rule, {why}"})
+    return Candidates((GENERAL_RULE, EXACT_STEPS), {GENERAL_RULE: f"by the general rule: {why}"})
 
 
 def by_rule(choice: SamplerChoice) -> Candidates:
     """For `auto` or `auto-fast`, where there is no checkpoint that anything was measured of."""
-    return EXACT if choice.name == "auto" else general("for nothing was measured")
+    return EXACT if choice.name == "auto" else general("nothing was measured")
 
 
 def within(fidelity: Fidelity, bounds: Bounds, given: bool) -> Candidates:
