@@ -25,6 +25,7 @@ class BenchRow:
         sampler: what was measured where the name stands for the fastest.
         engine, precision, threads: what computed.
         batch: environments planned together.
+        parameters: of the network.
         p50_ms, p95_ms, p99_ms: of a whole plan, conditioning and noise included.
         rounds, evaluations: means a plan and environment.
         network_share: of the time, inside the network.
@@ -40,6 +41,7 @@ class BenchRow:
     precision: Precision
     threads: int
     batch: int
+    parameters: int
     p50_ms: float
     p95_ms: float
     p99_ms: float
@@ -50,9 +52,6 @@ class BenchRow:
     plans: int
     law: str
     error_median: float | None
-
-
-# Arithmetic that takes longer than this many times what fp32 takes is not worth minutes of measuring.
 
 
 class TimedEngine:
@@ -107,7 +106,8 @@ class Contender:
         """One plan for conditions `[B, C]`, timed from the first draw of noise; a first one to warm up."""
         device = condition.device
         before = _memory_in_use(device)
-        if warm_up:
+        # Captured rounds stay: to prepare would forget those of the others on the same engine.
+        if warm_up and self._engine.graphs is None:
             self._engine.prepare(range(1, self._batch * self._solver.window + 1))
         wait_for(device)
         engine = self._timed or self._engine
@@ -136,6 +136,7 @@ class Contender:
             self._engine.precision,
             torch.get_num_threads(),
             self._batch,
+            sum(p.numel() for p in self._policy.network.parameters()),
             float(p50),
             float(p95),
             float(p99),

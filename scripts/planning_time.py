@@ -1,22 +1,24 @@
 """How long a plan takes: samplers and engines in turns, beside what others run, and the floor that the hardware sets."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from paradp.policy import DiffusionPolicy, EngineName, Planner, Precision, build_engine
+from paradp.policy import DiffusionPolicy, Engine, EngineName, Planner, Precision, build_engine
 from paradp.policy.engines.autotune.candidates import Candidates, by_rule
 from paradp.policy.engines.timing import time_call
 from paradp.sampler import SamplerChoice
 from paradp.scripts.baselines import PlainNetwork, PublishedParaDDPM, UsualLoop
 from paradp.scripts.contenders import PUBLISHED, USUAL, BenchRow, Contender
 
-FEW_STEPS = ("ddim-5", "ddim-10", "ddim-15", "ddim-16", "ddim-25")
-# What each engine is measured with; the device's fastest in fp32 with everything.
+FEW_STEPS = ("ddim-5", "ddim-10", "ddim-15", "ddim-16", "ddim-25", "dpm-solver-15")
+# What each engine is measured with; the device's fastest with everything.
 SAMPLERS = (
     "ddpm",
     "auto",
@@ -29,10 +31,25 @@ SAMPLERS = (
     PUBLISHED,
     *FEW_STEPS,
 )
-TAILS, TAIL_PLANS = ("ddpm", "auto"), 100
 SOME_SAMPLERS = ("ddpm", "speculative-ddpm:window=8", PUBLISHED, "ddim-10")
-
-
+# On a GPU a round of many rows takes little longer than one of few.
+GPU_SAMPLERS = (
+    "ddpm",
+    "auto",
+    "auto-fast",
+    "speculative-ddpm",
+    "speculative-ddpm:window=50",
+    "speculative-ddpm:ahead=30:window=100",
+    "speculative-ddpm-20:spacing=sine",
+    "para-ddpm",
+    PUBLISHED,
+    "ddim-5",
+    "ddim-10",
+    "dpm-solver-15",
+)
+SOME_GPU_SAMPLERS = ("ddpm", "speculative-ddpm:window=50", "ddim-10")
+TAILS, TAIL_PLANS = ("ddpm", "auto"), 100
+# Arithmetic that takes longer than this many times what fp32 takes is not worth minutes of measuring.
 SLOW_ARITHMETIC = 1.5
 
 
@@ -52,7 +69,8 @@ class Bench:
         policy: whose network and schedule; its own solver and engine are not used.
         conditions: `[N, C]`, normalised, on the device to measure; every turn plans for the next `batch` of them.
         batch: environments planned together.
-        engines: which, the one measured with all samplers last.
+        engines: which, the one measured with all samplers last: in fp32 on a CPU, in bf16 on a GPU, and with some in the
+            other precision.
         candidates: what `auto` and `auto-fast` choose among.
 
     Attributes:
@@ -72,16 +90,22 @@ class Bench:
         self._policy, self._conditions, self._batch, self._engines = policy, conditions, batch, engines
         self._network = policy.network.to(conditions.device).eval()
         self._contenders: list[Contender] = []
+        self._captured: dict[Precision, Engine] = {}
+        self._expected: dict[Contender, float] = {}
         self.left_out: list[str] = []
+        gpu = conditions.device.type == "cuda"
+        every, some = (GPU_SAMPLERS, SOME_GPU_SAMPLERS) if gpu else (SAMPLERS, SOME_SAMPLERS)
+        self._main, other = get_args(Precision)[:: -1 if gpu else 1]
         self.wanted = [
             Wanted(USUAL, None),
-            *(Wanted(name, engine) for engine in engines[:-1] for name in SOME_SAMPLERS),
-            *(Wanted(name, engines[-1]) for name in SAMPLERS),
-            *(Wanted(name, engines[-1], "bf16") for name in SOME_SAMPLERS),
+            *(Wanted(name, engine) for engine in engines[:-1] for name in some),
+            *(Wanted(name, engines[-1], self._main) for name in every),
+            *(Wanted(name, engines[-1], other) for name in some),
         ]
 
     def build(self) -> Iterator[str]:
-        """Builds the contenders, each with an engine of its own, compiled for its numbers of rows; yields their names."""
+        """Builds the contenders, each with an engine of its own, compiled for its numbers of rows, but for engines that
+        capture rounds, which all of a precision share; yields their names."""
         try:
             reason = self._why_not_bf16()
         except ValueError as error:
@@ -93,31 +117,38 @@ class Bench:
         if reason:
             self.left_out.append(f"{self._engines[-1]} in bf16 is left out: {reason}")
 
-    def warm_up(self, report: Callable[[int, int], None] = lambda done, total: None) -> float:
-        """Two plans of each contender: the first compiles what is needed; returns the seconds that the second ones take.
+    def warm_up(self, report: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Two plans of each contender: the first compiles what is needed, and the second says how long one takes.
 
         Args:
             report: called with how many of how many plans are done.
         """
-        seconds, total = 0.0, 2 * len(self._contenders)
+        total = 2 * len(self._contenders)
         for done, contender in enumerate(2 * self._contenders):
             report(done, total)
             started = time.perf_counter()
             self._turn(0, [contender], warm_up=True)
-            seconds += (time.perf_counter() - started) * (done >= len(self._contenders))
+            self._expected[contender] = time.perf_counter() - started
         report(total, total)
-        return seconds
 
     def turns(self, repeats: int) -> int:
         """How many turns `measure` takes: for the tail of their latencies, the default sampler and the sequential one take
         more, as far as `TAIL_PLANS` environments."""
         return max(repeats, TAIL_PLANS // self._batch)
 
-    def measure(self, repeats: int) -> Iterator[None]:
-        """Measures so many plans of each; yields after every turn."""
-        tails = [c for c in self._contenders if c.name in TAILS and c.computes_as(self._engines[-1], "fp32")]
+    def measure(self, repeats: int, least: int | None = None, seconds: float = math.inf) -> Iterator[None]:
+        """Measures so many plans of each; yields after every turn.
+
+        Args:
+            repeats: how many.
+            least, seconds: slow contenders make fewer, as many as fit into their share of so many seconds, and at least
+                `least`.
+        """
+        tails = [c for c in self._contenders if c.name in TAILS and c.computes_as(self._engines[-1], self._main)]
+        share = seconds / len(self._contenders)
+        fit = {c: max(least or repeats, int(min(repeats, share / self._expected[c]))) for c in self._contenders}
         for turn in range(1, self.turns(repeats) + 1):
-            self._turn(turn, self._contenders if turn <= repeats else tails)
+            self._turn(turn, [c for c in self._contenders if turn <= fit[c]] if turn <= repeats else tails)
             yield
 
     def rows(self) -> list[BenchRow]:
@@ -136,7 +167,7 @@ class Bench:
         if wanted.engine is None:
             usual = UsualLoop(spec.schedule, ddpm)
             return Contender(USUAL, USUAL, lambda: PlainNetwork(self._network), usual, self._policy, self._batch)
-        build = partial(build_engine, self._network, spec, device, wanted.engine, wanted.precision)
+        build = partial(self._engine, wanted.engine, wanted.precision)
         if wanted.name == PUBLISHED:
             return Contender(wanted.name, wanted.name, build, PublishedParaDDPM(ddpm), self._policy, self._batch)
         choice = SamplerChoice.parse(wanted.name)
@@ -145,13 +176,24 @@ class Bench:
             choice = SamplerChoice.parse(planned.sampler)
         return Contender(wanted.name, str(choice), build, choice.build(spec.schedule), self._policy, self._batch)
 
+    def _engine(self, name: EngineName, precision: Precision) -> Engine:
+        if precision in self._captured and name == self._engines[-1]:
+            return self._captured[precision]
+        engine = build_engine(self._network, self._policy.spec, self._conditions.device, name, precision)
+        if engine.graphs is not None:
+            self._captured[precision] = engine
+        return engine
+
     def _why_not_bf16(self) -> str:
-        """Why the last engine is not measured in bf16: it is much slower than in fp32; empty where it is not.
+        """Why the last engine is not measured in bf16: it is much slower than in fp32, as on a CPU it may be; empty where
+        it is not.
 
         Raises:
             ValueError: it cannot be built.
         """
         spec, device = self._policy.spec, self._conditions.device
+        if device.type != "cpu":
+            return ""
         fp32, bf16 = (
             time_call(build_engine(self._network, spec, device, self._engines[-1], precision), spec, device, self._batch)
             for precision in ("fp32", "bf16")

@@ -16,7 +16,7 @@ import pytest
 
 from paradp.scripts import console
 from paradp.scripts import main as entry
-from paradp.scripts.bench import Batches
+from paradp.scripts.bench import Numbers
 from paradp.scripts.call import _limits, call, description
 from paradp.scripts.console import Lines
 from paradp.scripts.evaluate import Controllers
@@ -385,7 +385,7 @@ def test_places_and_names_are_checked_before_anything_is_loaded(arguments, messa
 def test_every_list_is_read_with_commas_or_blanks():
     found = []
 
-    def several(clock: Clocks = (), name: Words = (), batch: Batches = (), controller: Controllers = ()) -> None:
+    def several(clock: Clocks = (), name: Words = (), batch: Numbers = (), controller: Controllers = ()) -> None:
         """Takes several.
 
         several

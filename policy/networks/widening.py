@@ -1,0 +1,52 @@
+"""A wider network that computes the same function: what larger policies cost, with the rounds of a trained one."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from paradp.policy.networks.building import build_network
+from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.networks.unet import UnetConfig
+from paradp.policy.spec import PolicySpec
+
+
+@torch.no_grad()
+def widened(network: ConditionalNetwork, spec: PolicySpec, factor: int) -> tuple[ConditionalNetwork, PolicySpec]:
+    """A U-Net with `factor` times the channels and the same predictions, up to rounding, and what it is for.
+
+    Every channel becomes `factor` equal ones side by side, which therefore stay in their group of the normalisation; what
+    reads them takes their mean (Net2Net, arXiv 1511.05641, §2.2). The chunk and the timestep's embedding keep their sizes.
+
+    Args:
+        network, spec: a policy's; they stay as they are.
+        factor: at least 1.
+
+    Raises:
+        ValueError: the network is no U-Net, or the wider one would be larger than a U-Net may be.
+    """
+    if not isinstance(spec.network, UnetConfig):
+        raise ValueError(f"only a U-Net can be widened, and this policy's network is a {spec.network.kind}")
+    channels = tuple(factor * size for size in spec.network.channels)
+    spec = replace(spec, network=replace(spec.network, channels=channels))
+    wide = build_network(spec).to(next(network.parameters()).device)
+    for narrow, target in zip(network.modules(), wide.modules(), strict=True):
+        for name, parameter in narrow.named_parameters(recurse=False):
+            copies = getattr(target, name)
+            copies.copy_(_stretched(parameter, copies.shape, _inputs(target) if name == "weight" else None))
+    return wide.eval().requires_grad_(False), spec
+
+
+def _inputs(module: nn.Module) -> int | None:
+    """Which dimension of a module's weight runs over its inputs."""
+    if isinstance(module, nn.ConvTranspose1d):
+        return 0
+    return 1 if isinstance(module, nn.Conv1d | nn.Linear) else None
+
+
+def _stretched(weight: Tensor, shape: torch.Size, inputs: int | None) -> Tensor:
+    """A weight of another shape, whose elements are repeated, and divided by how often along the inputs."""
+    for dimension, size in enumerate(shape):
+        times = size // weight.shape[dimension]
+        weight = weight.repeat_interleave(times, dimension) / (times if dimension == inputs else 1)
+    return weight
