@@ -1,7 +1,7 @@
 """Which extra of paradp brings a package that is not installed."""
 
 import re
-from importlib.metadata import requires
+from importlib.metadata import PackageNotFoundError, requires
 
 # Where the module has another name than its package.
 _PACKAGES = {"PIL": "pillow"}
@@ -14,7 +14,11 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
     """What to install where a command could not import a package; `None` where no extra brings it: then it is a bug."""
     module = (error.name or "").partition(".")[0]
     package = _normalised(_PACKAGES.get(module, module))
-    found = filter(None, map(_NEEDED.match, requires("paradp") or ()))
+    try:
+        needed = requires("paradp") or ()
+    except PackageNotFoundError:  # a checkout that is not installed
+        return None
+    found = filter(None, map(_NEEDED.match, needed))
     extras = [one["extra"] for one in found if _normalised(one["package"]) == package and one["extra"] not in _COLLECTIONS]
     if not extras:
         return None
