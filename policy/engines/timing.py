@@ -8,7 +8,7 @@ import torch
 
 from paradp.policy.engines.building import Engine
 from paradp.policy.spec import PolicySpec
-from paradp.sampler.rounds.run import capture
+from paradp.sampler.rounds.device import capture
 
 # In a plan, calls of one size follow each other, and the weights stay in the cache.
 WARM_UP_CALLS, TIMED_CALLS = 4, 12

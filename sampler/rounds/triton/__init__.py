@@ -1,0 +1,29 @@
+"""Rounds by kernels on a GPU, a program for each environment.
+
+A round of PyTorch's operations is some fifty kernels of a few hundred numbers each: more than the network of a small policy.
+Here it is two beside the network. Buffers and formulas are those of `paradp.sampler.rounds.torch`; tests hold both to each
+other, on a CPU by Triton's interpreter.
+"""
+
+from typing import Any
+
+import torch
+from triton.runtime import JITFunction
+
+from paradp.sampler.noise import NoisePath
+from paradp.sampler.rounds.triton import kernels
+from paradp.sampler.rounds.triton.speculative import FusedSpeculation
+from paradp.sampler.solvers.speculative import Speculative
+
+ROUNDS = {Speculative: FusedSpeculation}
+
+# A vector of more elements would not fit into the registers of a program.
+MOST_ELEMENTS = 8192
+
+
+def computes(solver: Any, noise: NoisePath, whole: bool) -> bool:
+    """Samples on a GPU, or on a CPU where Triton's interpreter is on, and neither trained drafts nor Anderson steps."""
+    sample = noise.initial[0]
+    somewhere = sample.is_cuda or not isinstance(kernels.draft, JITFunction)
+    fits = sample.dtype in (torch.float32, torch.float64) and sample.numel() <= MOST_ELEMENTS
+    return somewhere and fits and getattr(solver, "model", None) is None and not getattr(solver, "anderson", 0)
