@@ -1,8 +1,8 @@
 """The kernels of speculative rounds: a program for each environment, which walks through its window step by step.
 
 B environments, T steps, windows of p steps, samples of SIZE elements. The buffers are those of
-`paradp.sampler.rounds.torch.speculative`; beside them are the window's rows, `[B, p, SIZE]` each: drafts x, guesses there and
-the states after them. What one step hands to the next stays in registers.
+`paradp.sampler.rounds.torch.speculative`; beside them are the window's rows, `[B, p, SIZE]` each: drafts x, guesses there
+and the states after them. What one step hands to the next stays in registers.
 """
 
 import triton
