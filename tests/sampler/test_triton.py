@@ -21,6 +21,23 @@ COMPILED = isinstance(kernels.draft, JITFunction)
 interpreted = pytest.mark.skipif(COMPILED, reason="on a CPU kernels run with TRITON_INTERPRET=1 alone")
 on_gpu = pytest.mark.skipif(COMPILED is False or not torch.cuda.is_available(), reason="no GPU")
 
+
+@pytest.fixture(autouse=True, scope="module")
+def scalars_are_indices():
+    """Triton 3.6 interprets a loop's bounds as arrays of one element, which NumPy does not take for integers from 2.5 on."""
+    from triton.runtime import interpreter
+
+    original = interpreter._patch_lang_tensor
+
+    def patched(tensor, scope):
+        original(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter, "_patch_lang_tensor", patched)
+        yield
+
+
 SCHEDULE = {"num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
 DDPM = {"_class_name": "DDPMScheduler", **SCHEDULE}
 GRID = [99, 80, 70, 55, 40, 20, 7, 0]
