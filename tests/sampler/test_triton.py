@@ -8,14 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paradp.sampler import NoisePath, Picard, SamplerChoice, Speculative, mixture_denoiser, step_table
+from paradp.sampler import NoisePath, Picard, SamplerChoice, Sequential, Speculative, mixture_denoiser, step_table
 from paradp.sampler.rounds.backends import make_rounds, only
 from paradp.sampler.rounds.captured import Graphs
+from paradp.sampler.rounds.windows import PerStep
 
 pytest.importorskip("triton", reason="Triton is not installed: it comes with PyTorch for GPUs")
 from triton.runtime import JITFunction
 
-from paradp.sampler.rounds.triton import kernels
+from paradp.sampler.rounds.triton import picard_kernels
+from paradp.sampler.rounds.triton import speculative_kernels as kernels
+from paradp.sampler.rounds.triton.sequential import take_step
 
 COMPILED = isinstance(kernels.draft, JITFunction)
 interpreted = pytest.mark.skipif(COMPILED, reason="on a CPU kernels run with TRITON_INTERPRET=1 alone")
@@ -53,6 +56,10 @@ TABLES = {
     ),
     "predicts samples": (DDPM | {"prediction_type": "sample"}, {}),
 }
+WITHOUT_NOISE = {
+    "ddim": (DDPM | {"_class_name": "DDIMScheduler"}, {}),
+    "dpm-solver, looks back": (DDPM | {"_class_name": "DPMSolverMultistepScheduler"}, {}),
+}
 DRAFTS = st.fixed_dictionaries(
     {
         "draft": st.sampled_from(["secant", "picard", "frozen"]),
@@ -62,19 +69,27 @@ DRAFTS = st.fixed_dictionaries(
         "ahead": st.sampled_from([None, 1, 2, 5]),
     }
 )
+ITERATIONS = st.fixed_dictionaries(
+    {
+        "split": st.sampled_from(["unit", "linear"]),
+        "extension": st.sampled_from([None, "copy", "roll"]),
+        "tolerance": st.sampled_from([0.0, 1e-3, 0.03, 0.3]),
+        "max_rounds": st.sampled_from([None, 1, 3]),
+    }
+)
 WINDOWS = st.sampled_from([1, 3, 5, 20])
 
 
 def a_table(name: str, clip: float | None):
-    config, options = TABLES[name]
+    config, options = (TABLES | WITHOUT_NOISE)[name]
     bounds = {"clip_sample": clip is not None, "clip_sample_range": clip or 1.0}
     return step_table(config | bounds, timesteps=GRID, **options)
 
 
 @st.composite
-def solves(draw):
+def solves(draw, tables=TABLES):
     """A table, and what a solve takes: samples of any shape, and a guess or none."""
-    table = a_table(draw(st.sampled_from(sorted(TABLES))), draw(st.sampled_from([None, 1.0, 0.7])))
+    table = a_table(draw(st.sampled_from(sorted(tables))), draw(st.sampled_from([None, 1.0, 0.7])))
     batch, shape = draw(st.integers(1, 3)), draw(st.sampled_from([(1, 1), (4, 2), (3, 3), (5, 7)]))
     seed = draw(st.integers(0, 10**6))
     noise = NoisePath.draw([noise_of(seed + i) for i in range(batch)], table.steps, shape, dtype=torch.float64)
@@ -115,7 +130,27 @@ class Whole:
 @given(solves(), WINDOWS, DRAFTS)
 def test_kernels_make_the_speculative_rounds_of_both_other_backends(drawn, window, options):
     table, inputs = drawn
-    solver, denoiser = Speculative(table, window, **options), mixture_denoiser(table)
+    assert_the_same_by_all(Speculative(table, window, **options), inputs)
+
+
+@interpreted
+@settings(max_examples=20)
+@given(solves(TABLES | WITHOUT_NOISE), WINDOWS, ITERATIONS)
+def test_kernels_make_the_iterations_of_both_other_backends(drawn, window, options):
+    table, inputs = drawn
+    assert_the_same_by_all(Picard(table, window, **options), inputs)
+
+
+@interpreted
+@settings(max_examples=10)
+@given(solves(TABLES | WITHOUT_NOISE))
+def test_kernels_make_the_steps_of_both_other_backends(drawn):
+    table, inputs = drawn
+    assert_the_same_by_all(Sequential(table), inputs)
+
+
+def assert_the_same_by_all(solver, inputs):
+    denoiser = mixture_denoiser(solver.table)
     found = by("triton", solver, denoiser, *inputs)
     assert_same(found, by("torch", solver, denoiser, *inputs))
     assert_same(by("triton", solver, Whole(denoiser), *inputs), found, 0)
@@ -136,29 +171,32 @@ def test_kernels_treat_what_is_not_finite_as_pytorch_does():
             prediction[(c == condition[env]).all(1) & (t < 50), 0] = value
         return prediction
 
-    solver = Speculative(table, 4)
-    one, other = (by(name, solver, poisoned, condition, noise) for name in ("triton", "torch"))
-    fine = torch.tensor([0, 2, 3, 5])
-    assert one.stats.status.tolist() == other.stats.status.tolist() == [0, 1, 0, 0, 1, 0]
-    assert torch.equal(one.stats.broken, other.stats.broken)
-    assert (one.sample[fine] - other.sample[fine]).abs().max() < 1e-11
+    for solver in (Sequential(table), Picard(table, 4), Picard(table, 4, split="linear"), Speculative(table, 4)):
+        one, other = (by(name, solver, poisoned, condition, noise) for name in ("triton", "torch"))
+        fine = torch.tensor([0, 2, 3, 5])
+        assert one.stats.status.tolist() == other.stats.status.tolist() == [0, 1, 0, 0, 1, 0]
+        assert torch.equal(one.stats.broken, other.stats.broken)
+        assert (one.sample[fine] - other.sample[fine]).abs().max() < 1e-11
 
 
 @interpreted
-@settings(max_examples=5)
-@given(solves(), DRAFTS)
+@settings(max_examples=8)
+@given(solves(), st.one_of(DRAFTS, ITERATIONS))
 def test_a_round_of_kernels_after_all_have_arrived_changes_nothing(drawn, options):
     table, inputs = drawn
-    solver = Speculative(table, 5, **options | {"max_rounds": None})
+    kind = Speculative if "draft" in options else Picard
+    solver = kind(table, 5, **options | {"max_rounds": None})
     with only("triton"):
         rounds = make_rounds(solver, mixture_denoiser(table), *inputs[:2], True)
     rounds.load(*inputs)
     while not rounds.arrived():
         rounds.advance()
-    state = {**vars(rounds), "kept": rounds.guesses.kept.all, "evaluated": rounds.guesses.evaluated}
+    state = vars(rounds) | vars(getattr(rounds, "guesses", rounds))
+    state = {name: value.all if isinstance(value, PerStep) else value for name, value in state.items()}
     state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     before = {name: value.clone() for name, value in state.items()}
-    assert {"base", "rounds", "evaluations", "exact", "kept"} <= before.keys()
+    own = {"exact", "kept", "evaluated"} if kind is Speculative else {"states", "clean", "furthest", "residual"}
+    assert {"base", "rounds", "evaluations"} | own <= before.keys()
     rounds.advance()
     assert all(torch.equal(before[name], state[name]) for name in before)
 
@@ -173,7 +211,8 @@ def test_kernels_are_chosen_where_they_compute_the_rounds(random_draft):
             rounds = make_rounds(solver, mixture_denoiser(table), torch.zeros(1, 3), noise, True)
         return type(rounds).__module__.split(".")[3]
 
-    assert made(Speculative(table)) == ("torch" if COMPILED else "triton")
+    for solver in (Sequential(table), Picard(table), Speculative(table)):
+        assert made(solver) == ("torch" if COMPILED else "triton")
     assert made(Speculative(table, draft="trained", model=random_draft(8, 0.05))) == "torch"
     assert made(Picard(table, anderson=2)) == "torch"
     assert made(Speculative(table), dtype=torch.bfloat16) == "torch"
@@ -187,13 +226,14 @@ def test_kernels_compile_for_a_gpu_without_one(size):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    whole = {"timesteps", "evaluated", "base", "rounds", "evaluations", "t"}
-    for kernel in (kernels.draft, kernels.settle, kernels.complete):
+    whole = {"timesteps", "evaluated", "base", "furthest", "rounds", "evaluations", "t"}
+    picard = (picard_kernels.read, picard_kernels.enter, picard_kernels.iterate, picard_kernels.complete)
+    for kernel in (kernels.draft, kernels.settle, kernels.complete, *picard, take_step):
         for flags in (False, True):
             values = {name: flags for name in kernel.arg_names if name.isupper()}
             values |= {"SIZE": size, "BLOCK": 1 << (size - 1).bit_length()}
             kinds = {name: "*i64" if name in whole else "*fp32" for name in kernel.arg_names}
-            kinds |= {name: "i32" for name in ("steps", "width", "ahead") if name in kinds}
+            kinds |= {name: "i32" for name in ("steps", "width", "ahead", "k") if name in kinds}
             kinds |= {name: "constexpr" for name in values}
             constants = {(kernel.arg_names.index(name),): value for name, value in values.items()}
             source = ASTSource(kernel, kinds, constants)
@@ -219,6 +259,16 @@ def test_kernels_make_the_rounds_of_pytorch_on_a_gpu(drawn, window, options):
     )
     found = by("triton", solver, denoiser, *inputs)
     assert_same(found, by("torch", solver, denoiser, *inputs))
+
+
+@on_gpu
+@settings(max_examples=40)
+@given(solves(TABLES | WITHOUT_NOISE), WINDOWS, ITERATIONS)
+def test_kernels_make_the_iterations_of_pytorch_on_a_gpu(drawn, window, options):
+    table, inputs = drawn
+    inputs, denoiser = on_device(inputs, torch.float64), mixture_denoiser(table)
+    for solver in (Picard(table, window, **options), Sequential(table)):
+        assert_same(by("triton", solver, denoiser, *inputs), by("torch", solver, denoiser, *inputs))
 
 
 @on_gpu

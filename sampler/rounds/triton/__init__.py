@@ -11,11 +11,15 @@ import torch
 from triton.runtime import JITFunction
 
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.rounds.triton import kernels
+from paradp.sampler.rounds.triton import speculative_kernels
+from paradp.sampler.rounds.triton.picard import FusedIteration
+from paradp.sampler.rounds.triton.sequential import FusedPass
 from paradp.sampler.rounds.triton.speculative import FusedSpeculation
+from paradp.sampler.solvers.picard import Picard
+from paradp.sampler.solvers.sequential import Sequential
 from paradp.sampler.solvers.speculative import Speculative
 
-ROUNDS = {Speculative: FusedSpeculation}
+ROUNDS = {Sequential: FusedPass, Picard: FusedIteration, Speculative: FusedSpeculation}
 
 # A vector of more elements would not fit into the registers of a program.
 MOST_ELEMENTS = 8192
@@ -24,6 +28,6 @@ MOST_ELEMENTS = 8192
 def computes(solver: Any, noise: NoisePath, whole: bool) -> bool:
     """Samples on a GPU, or on a CPU where Triton's interpreter is on, and neither trained drafts nor Anderson steps."""
     sample = noise.initial[0]
-    somewhere = sample.is_cuda or not isinstance(kernels.draft, JITFunction)
+    somewhere = sample.is_cuda or not isinstance(speculative_kernels.draft, JITFunction)
     fits = sample.dtype in (torch.float32, torch.float64) and sample.numel() <= MOST_ELEMENTS
     return somewhere and fits and getattr(solver, "model", None) is None and not getattr(solver, "anderson", 0)

@@ -6,7 +6,7 @@ from torch import Tensor
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.options import SECANTS
 from paradp.sampler.rounds.torch.speculative import Speculation
-from paradp.sampler.rounds.triton import kernels
+from paradp.sampler.rounds.triton import speculative_kernels as kernels
 from paradp.sampler.rounds.triton.rows import WholeRows
 from paradp.sampler.solution import Denoiser
 from paradp.sampler.solvers.speculative import Speculative
