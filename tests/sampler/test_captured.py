@@ -254,3 +254,47 @@ def state_of(rounds) -> dict[str, torch.Tensor]:
     if hasattr(rounds, "guesses"):
         kept |= {"kept": rounds.guesses.kept.all, "evaluated": rounds.guesses.evaluated}
     return {name: value.clone() for name, value in (found | kept).items()}
+
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing can be captured")
+
+
+@on_gpu
+@pytest.mark.parametrize("kind", SOLVERS)
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+def test_captured_solves_in_a_row_are_those_of_python(table, denoiser, draw, kind, backend):
+    """On streams in turn, and without a look at any before all are launched."""
+    solver, queued = SOLVERS[kind](table), Queued(denoiser, None)
+    queued.graphs = Graphs()
+    streams = [torch.cuda.Stream(), torch.cuda.Stream()]
+    inputs = [(*draw(range(10 * i, 10 * i + 3), table), torch.full((3, 4, 2), 0.1 * i)) for i in range(6)]
+    inputs = [to_gpu(*one) for one in inputs]
+    torch.cuda.synchronize()
+    found = []
+    with only(backend):
+        for i, one in enumerate(inputs):
+            with torch.cuda.stream(streams[i % 2]):
+                found.append(solver.solve(queued, *one))
+        torch.cuda.synchronize()
+        for one, solution in zip(inputs, found, strict=True):
+            expected = solver.solve(denoiser, *one)
+            for name in ("rounds", "evaluations", "status", "broken"):
+                assert torch.equal(getattr(solution.stats, name), getattr(expected.stats, name)), name
+            assert (solution.sample - expected.sample).abs().max() < 1e-9
+
+
+@on_gpu
+@pytest.mark.parametrize("kind", IN_ROUNDS)
+def test_a_deadline_ends_a_captured_solve(table, denoiser, draw, kind):
+    solver, queued = SOLVERS[kind](table), Queued(denoiser, None)
+    queued.graphs = Graphs()
+    inputs = to_gpu(*draw(range(3), table), None)
+    solver.solve(queued, *inputs)
+    solution = solver.solve(queued, *inputs, -1.0)
+    assert solution.stats.rounds.tolist() == [1, 1, 1] and solution.sample.isfinite().all()
+    assert (solution.stats.status == Status.OUT_OF_BUDGET).all()
+
+
+def to_gpu(condition, noise, guess):
+    moved = type(noise)(*(part.cuda() for part in (noise.initial, noise.steps, noise.uniforms)))
+    return condition.cuda(), moved, None if guess is None else guess.double().cuda()
