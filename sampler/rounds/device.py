@@ -34,13 +34,12 @@ class Stream(Protocol):
 
 
 class Device(Protocol):
-    """What captured rounds need of a device.
+    """What captured rounds need of a device."""
 
-    Attributes:
-        own: a stream for the rounds alone.
-    """
-
-    own: Stream
+    @property
+    def own(self) -> Stream:
+        """A stream for the rounds alone."""
+        ...
 
     def callers(self) -> Stream:
         """The stream that the caller's tensors are made and read on."""
