@@ -16,6 +16,7 @@ from paradp.sampler.rounds.windows import PerStep
 pytest.importorskip("triton", reason="Triton is not installed: it comes with PyTorch for GPUs")
 from triton.runtime import JITFunction
 
+from paradp.sampler.rounds import triton as backend
 from paradp.sampler.rounds.triton import picard_kernels
 from paradp.sampler.rounds.triton import speculative_kernels as kernels
 from paradp.sampler.rounds.triton.sequential import take_step
@@ -217,6 +218,23 @@ def test_kernels_are_chosen_where_they_compute_the_rounds(random_draft):
     assert made(Picard(table, anderson=2)) == "torch"
     assert made(Speculative(table), dtype=torch.bfloat16) == "torch"
     assert made(Speculative(table), shape=(4, 4096)) == "torch"
+
+
+@pytest.mark.parametrize(
+    ("compiler", "headers", "missing"), [(True, True, None), (False, True, "a C"), (True, False, "Python's C")]
+)
+def test_what_triton_lacks_is_said_once(tmp_path, monkeypatch, caplog, compiler, headers, missing):
+    if headers:
+        (tmp_path / "Python.h").touch()
+    backend.lacking.cache_clear()
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(backend.shutil, "which", lambda name: f"/bin/{name}" if compiler else None)
+    monkeypatch.setattr(backend.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
+    found = [backend.lacking() for _ in range(2)]
+    backend.lacking.cache_clear()
+    assert found[0] == found[1] and (found[0] is None if missing is None else found[0].startswith(missing))
+    assert len(caplog.messages) == (missing is not None)
+    assert missing is None or f"Triton needs {missing}" in caplog.text
 
 
 @pytest.mark.skipif(not COMPILED, reason="what is interpreted is not compiled")

@@ -5,6 +5,12 @@ Here it is two beside the network. Buffers and formulas are those of `paradp.sam
 other, on a CPU by Triton's interpreter.
 """
 
+import logging
+import os
+import shutil
+import sysconfig
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,9 +31,27 @@ ROUNDS = {Sequential: FusedPass, Picard: FusedIteration, Speculative: FusedSpecu
 MOST_ELEMENTS = 8192
 
 
+_LOG = logging.getLogger(__name__)
+
+
 def computes(solver: Any, noise: NoisePath, whole: bool) -> bool:
     """Samples on a GPU, or on a CPU where Triton's interpreter is on, and neither trained drafts nor Anderson steps."""
     sample = noise.initial[0]
-    somewhere = sample.is_cuda or not isinstance(speculative_kernels.draft, JITFunction)
+    interprets = not isinstance(speculative_kernels.draft, JITFunction)
     fits = sample.dtype in (torch.float32, torch.float64) and sample.numel() <= MOST_ELEMENTS
-    return somewhere and fits and getattr(solver, "model", None) is None and not getattr(solver, "anderson", 0)
+    plain = getattr(solver, "model", None) is None and not getattr(solver, "anderson", 0)
+    return fits and plain and (interprets or (sample.is_cuda and lacking() is None))
+
+
+@cache
+def lacking() -> str | None:
+    """What Triton needs to launch a kernel and this machine does not have; says so once."""
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as Triton looks for them
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        missing = "a C compiler"
+    elif not (Path(sysconfig.get_paths(scheme=scheme)["include"]) / "Python.h").is_file():
+        missing = "Python's C headers"
+    else:
+        return None
+    _LOG.warning("Triton needs %s to launch its kernels: PyTorch computes the samplers' rounds instead, slower", missing)
+    return missing

@@ -17,29 +17,36 @@ TINY = tl.constexpr(2.0**-126)
 
 
 @triton.jit
-def draft_step(
-    table, slope, kept, noise, bound, k, known, stands, x, before, d, real,
-    SIZE: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
-):  # fmt: skip
-    """The guess at step k's prediction for a state x there, and the drafted state that follows."""
+def recall(slope, kept, noise, k, end, known, stands, d, real, SIZE: tl.constexpr):
+    """What is known for step k before `end`: D, s, how both changed, J, and the noise; 0 from `end` on.
+
+    It does not depend on the state there, so that it is read a step ahead, while the step before is computed.
+    """
     source = tl.maximum(tl.minimum(k, stands - 1), 0)
     own = (source == k) & (k < known)
+    inside = real & (k < end)
     memory = kept + source * (PARTS * SIZE) + d
-    held = tl.load(memory + PREDICTION * SIZE, real, 0.0)
-    made_at = tl.load(memory + STATE * SIZE, real, 0.0)
-    moved = tl.where(own, tl.load(memory + MOVED * SIZE, real, 0.0), 0.0)
-    changed = tl.where(own, tl.load(memory + CHANGED * SIZE, real, 0.0), 0.0)
-    follows = tl.where(own, tl.load(slope + k), 0.0)
+    held = tl.load(memory + PREDICTION * SIZE, inside, 0.0)
+    made_at = tl.load(memory + STATE * SIZE, inside, 0.0)
+    moved = tl.load(memory + MOVED * SIZE, inside & own, 0.0)
+    changed = tl.load(memory + CHANGED * SIZE, inside & own, 0.0)
+    follows = tl.load(slope + k, own & (k < end), 0.0)
+    return held, made_at, moved, changed, follows, tl.load(noise + k * SIZE + d, inside, 0.0)
 
+
+@triton.jit
+def draft_step(
+    step, bound, x, before, held, made_at, moved, changed, follows, z,
+    KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
+):  # fmt: skip
+    """The guess at a step's prediction for a state x there, and the drafted state that follows."""
     away = x - made_at
     # Beyond the last change itself the secant would extrapolate.
     share = clip(tl.sum(moved * away) / tl.maximum(tl.sum(moved * moved), TINY), 1.0)
     guess = held + follows * away + share * (changed - follows * moved)
     # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
     guess = tl.where(tl.abs(guess) < float("inf"), guess, 0.0)
-    step = table + k * COLUMNS
-    pushed = tl.load(step + SIGMA) * tl.load(noise + k * SIZE + d, real, 0.0)
-    return guess, mean(step, bound, x, guess, before, KEEPS_UNCLIPPED, LOOKS_BACK) + pushed
+    return guess, mean(step, bound, x, guess, before, KEEPS_UNCLIPPED, LOOKS_BACK) + tl.load(step + SIGMA) * z
 
 
 @triton.jit
@@ -66,13 +73,14 @@ def draft(
     x = tl.load(exact + b * SIZE + d, real, 0.0)
     # The prediction at the exact state before the window: a step is not evaluated again once it is decided.
     before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
+    held, made_at, moved, changed, follows, z = recall(slope, kept, noise, first, end, known, stands, d, real, SIZE)
     for k in range(first, end):
         row = window + (k - first) * SIZE + d
         tl.store(t + (k - first), tl.load(timesteps + k))
         tl.store(rows + row, x, real)
-        before, x = draft_step(
-            table, slope, kept, noise, bound, k, known, stands, x, before, d, real, SIZE, KEEPS_UNCLIPPED, LOOKS_BACK
-        )
+        last = held, made_at, moved, changed, follows, z
+        held, made_at, moved, changed, follows, z = recall(slope, kept, noise, k + 1, end, known, stands, d, real, SIZE)
+        before, x = draft_step(table + k * COLUMNS, bound, x, before, *last, KEEPS_UNCLIPPED, LOOKS_BACK)
         tl.store(guesses + row, before, real)
         tl.store(following + row, x, real)
     for i in range(end - first, width):
@@ -158,7 +166,6 @@ def complete(
     x = tl.load(exact + b * SIZE + d, real, 0.0)
     before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
     for k in range(first, steps):
-        before, x = draft_step(
-            table, slope, kept, noise, bound, k, known, stands, x, before, d, real, SIZE, KEEPS_UNCLIPPED, LOOKS_BACK
-        )
+        known_there = recall(slope, kept, noise, k, steps, known, stands, d, real, SIZE)
+        before, x = draft_step(table + k * COLUMNS, bound, x, before, *known_there, KEEPS_UNCLIPPED, LOOKS_BACK)
     tl.store(samples + b * SIZE + d, x, real)
