@@ -14,7 +14,7 @@ from paradp.policy.data.normalizer import Normalizer
 from paradp.policy.engines.autotune.profile import Planned
 from paradp.policy.engines.building import Engine
 from paradp.policy.engines.pytorch import EagerEngine
-from paradp.policy.engines.timing import wait_for
+from paradp.policy.engines.timing import wait_for_results
 from paradp.policy.joining import Inpainting
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.draft import DraftNetwork
@@ -139,7 +139,7 @@ class DiffusionPolicy:
         deadline = math.inf if budget is None else started + budget
         encoded = time.perf_counter()
         solution = self.solver.solve(denoiser, condition, noise, guesses, deadline)
-        wait_for(self.device)
+        wait_for_results(self.device)
         denoised = time.perf_counter()
         chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
         actions = np.clip(chunk[:, self.spec.horizons.observe - 1 :], self._low, self._high)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from paradp.sampler.families import SAMPLERS, sampler_names
     from paradp.sampler.names import SamplerChoice
     from paradp.sampler.noise import NoisePath
-    from paradp.sampler.rounds.run import Graphs
+    from paradp.sampler.rounds.captured import Graphs
     from paradp.sampler.rounds.torch.picard import iterates_of
     from paradp.sampler.rounds.torch.speculative import Round, rounds_of
     from paradp.sampler.schedules import step_table
@@ -35,7 +35,7 @@ else:
             "families": "SAMPLERS sampler_names",
             "names": "SamplerChoice",
             "noise": "NoisePath",
-            "rounds.run": "Graphs",
+            "rounds.captured": "Graphs",
             "rounds.torch.picard": "iterates_of",
             "rounds.torch.speculative": "Round rounds_of",
             "schedules": "step_table",

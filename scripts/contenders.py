@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from paradp.policy import DiffusionPolicy, Engine, Precision
-from paradp.policy.engines.timing import time_call, wait_for
+from paradp.policy.engines.timing import time_call, wait_for, wait_for_results
 from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver
 
 USUAL, PUBLISHED = "usual", "para-ddpm as published"
@@ -115,7 +115,7 @@ class Contender:
         generators = [torch.Generator().manual_seed(seed + i) for i in range(len(condition))]
         noise = NoisePath.draw(generators, self._solver.table.steps, shape, device)
         solution = self._solver.solve(engine, engine.encode(condition), noise)
-        wait_for(device)
+        wait_for_results(device)
         seconds = time.perf_counter() - started
         if not warm_up:
             self._seconds.append(seconds)

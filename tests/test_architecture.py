@@ -47,13 +47,17 @@ def test_imports_point_one_way(room):
 
 
 # Of the files of sampler/ by their wings: settings know no rounds, and the backends are found by their names alone.
+BACKENDS = {"rounds.torch", "rounds.numba", "rounds.triton"}
 SAMPLER_MAY_NOT = {
-    "solvers": {"rounds.torch", "rounds.numba", "builders", "names"},
-    "rounds/run.py": {"solvers", "rounds.torch", "rounds.numba"},
-    "rounds/windows.py": {"solvers", "rounds.torch", "rounds.numba"},
-    "rounds/backends.py": {"solvers", "rounds.torch", "rounds.numba"},
-    "rounds/torch": {"rounds.numba", "rounds.backends", "builders", "names"},
-    "rounds/numba": {"rounds.backends", "builders", "names"},
+    "solvers": {*BACKENDS, "builders", "names"},
+    "rounds/base.py": {"solvers", *BACKENDS},
+    "rounds/captured.py": {"solvers", *BACKENDS},
+    "rounds/run.py": {"solvers", *BACKENDS},
+    "rounds/windows.py": {"solvers", *BACKENDS},
+    "rounds/backends.py": {"solvers", *BACKENDS},
+    "rounds/torch": {"rounds.numba", "rounds.triton", "rounds.backends", "builders", "names"},
+    "rounds/numba": {"rounds.triton", "rounds.backends", "builders", "names"},
+    "rounds/triton": {"rounds.numba", "rounds.backends", "builders", "names"},
     "schedules": {"solvers", "rounds", "builders", "names"},
 }
 

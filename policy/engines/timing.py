@@ -8,7 +8,7 @@ import torch
 
 from paradp.policy.engines.building import Engine
 from paradp.policy.spec import PolicySpec
-from paradp.sampler.rounds.run import capture
+from paradp.sampler.rounds.device import capture
 
 # In a plan, calls of one size follow each other, and the weights stay in the cache.
 WARM_UP_CALLS, TIMED_CALLS = 4, 12
@@ -31,14 +31,24 @@ def time_call(engine: Engine, spec: PolicySpec, device: torch.device, rows: int)
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of some work, until the device has finished it."""
+    """Seconds of some work, until its results are there."""
     wait_for(device)
     started = time.perf_counter()
     work()
-    wait_for(device)
+    wait_for_results(device)
     return time.perf_counter() - started
 
 
 def wait_for(device: torch.device) -> None:
+    """Waits until a device has nothing to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def wait_for_results(device: torch.device) -> None:
+    """Waits for what the caller has launched: for a sample, and not for the round too many that may still be under way.
+
+    `paradp.sampler.rounds.captured` says why there is one.
+    """
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()

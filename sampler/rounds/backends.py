@@ -11,11 +11,11 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from paradp.sampler.noise import NoisePath
-from paradp.sampler.rounds.run import Rounds
+from paradp.sampler.rounds.base import Rounds
 from paradp.sampler.solution import Denoiser, Solver
 
 # In the order of preference; each is a package beside this file, and needs the package of its name.
-BACKENDS = ("numba", "torch")
+BACKENDS = ("numba", "triton", "torch")
 _wanted: ContextVar[tuple[str, ...]] = ContextVar("wanted", default=BACKENDS)
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from paradp.sampler.noise import NoisePath
+from paradp.sampler.rounds.base import Rounds
 from paradp.sampler.rounds.memory import copy, zeros
-from paradp.sampler.rounds.run import Rounds
 from paradp.sampler.solution import Denoiser, predict
 from paradp.sampler.table import Steps, StepTable
 
@@ -73,10 +73,14 @@ class WindowRounds(Rounds):
         self.width = min(width, steps)
         self._ahead = torch.arange(steps, device=device)
         self.least = -(-steps // self.width)
-        self.most = steps
+        self.most = self.enough = steps
 
-    def load(self, condition: Tensor, noise: NoisePath, guess: Tensor | None) -> None:
-        super().load(condition, noise, guess)
+    @property
+    def decided(self) -> Tensor:
+        return self.base
+
+    def take(self, condition: Tensor, noise: NoisePath, guess: Tensor | None) -> None:
+        super().take(condition, noise, guess)
         copy(self.noise.all, noise.steps.flatten(2))
 
     def clear(self) -> None:
@@ -116,9 +120,6 @@ class WindowRounds(Rounds):
         self.rounds += window.inside[:, 0]
         self.evaluations += window.width
         return moved
-
-    def arrived(self) -> bool:
-        return not bool((self.base < self.table.steps).any())
 
 
 def after(width: Tensor, following: Tensor, otherwise: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from paradp.sampler import (
     mixture_denoiser,
 )
 from paradp.sampler.noise import noise_generator
-from paradp.sampler.rounds import run
+from paradp.sampler.rounds import base
 from paradp.sampler.rounds.backends import only
 
 SOLVERS = {
@@ -31,7 +31,7 @@ class Slow:
     def __init__(self, denoiser, monkeypatch):
         self.seconds = 0.0
         self._denoiser = denoiser
-        monkeypatch.setattr(run.time, "perf_counter", lambda: self.seconds)
+        monkeypatch.setattr(base.time, "perf_counter", lambda: self.seconds)
 
     def __call__(self, x, t, condition):
         self.seconds += 1.0

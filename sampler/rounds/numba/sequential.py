@@ -1,9 +1,9 @@
 """All steps of a sequential solve, by compiled loops."""
 
+from paradp.sampler.rounds.base import Watch
 from paradp.sampler.rounds.memory import copy, zeros
 from paradp.sampler.rounds.numba import loops
 from paradp.sampler.rounds.numba.flat_rows import arrays, clip_bound
-from paradp.sampler.rounds.run import Watch
 from paradp.sampler.rounds.torch.sequential import Pass
 from paradp.sampler.solution import predict
 

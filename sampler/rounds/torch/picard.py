@@ -42,8 +42,7 @@ class Iteration(WindowRounds):
         self.rolls = (solver.extension or ("roll" if solver.split == "linear" else "copy")) == "roll"
         self._anderson = Anderson(solver.anderson, batch, self.table.steps, self.size, like) if solver.anderson else None
 
-    def load(self, condition: Tensor, noise: NoisePath, guess: Tensor | None) -> None:
-        super().load(condition, noise, guess)
+    def begin(self) -> None:
         self.states.all[:, 0] = self.initial.flatten(1)
         if self.rolls:
             # Nothing is predicted yet: the first window is rolled forward by the noise alone.
@@ -76,13 +75,13 @@ class Iteration(WindowRounds):
         if self.rolls:
             self._roll_into_window()
 
-    def solution(self) -> Solution:
+    def result(self, done: bool) -> Solution:
         """The samples; those that were not reached are completed by the last prediction at a converged state.
 
         Later predictions were made at states that had not converged: with the unit split those overshoot, worst just before
         they settle, and a sample completed by them would get worse with a larger budget.
         """
-        sample = self._complete().reshape(self.shape)
+        sample = (self.states.all[:, -1].clone() if done else self._complete()).reshape(self.shape)
         passed = torch.arange(self.table.steps, device=self.base.device) < self.base[:, None]
         status, broken = outcome(sample, torch.where(passed[..., None], self.clean.all, 0))
         out = (self.base < self.table.steps) & (status == Status.CONVERGED)
@@ -123,8 +122,5 @@ class Iteration(WindowRounds):
 
     def _complete(self) -> Tensor:
         """The samples `[B, D]`, rolled on from each window's first state where it has not arrived."""
-        arrived = self.states.all[:, -1].clone()
-        if self.arrived():
-            return arrived
         rest = self.window(self.base, self.table.steps)
-        return after(rest.width, self._rolled(rest, self.base), arrived)
+        return after(rest.width, self._rolled(rest, self.base), self.states.all[:, -1])

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from paradp.sampler.noise import NoisePath
+from paradp.sampler.rounds.base import Rounds, Watch
 from paradp.sampler.rounds.memory import copy
-from paradp.sampler.rounds.run import Rounds, Watch
 from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, outcome, predict
 from paradp.sampler.solvers.sequential import Sequential
 from paradp.sampler.table import Steps
@@ -23,14 +23,19 @@ class Pass(Rounds):
         self.sample = torch.empty_like(self.noise[:, 0])
         self.timesteps = self.table.timesteps[:, None].expand(-1, len(condition)).unbind()
         self.done = self.table.steps
+        self._all = torch.full((len(condition),), self.table.steps, device=self.initial.device)
+
+    @property
+    def decided(self) -> Tensor:
+        return self._all
 
     @cached_property
     def steps(self) -> list[Steps]:
         """The coefficients of every step."""
         return [Steps(self.table, *row.unbind()) for row in self.table.columns.unbind()]
 
-    def load(self, condition: Tensor, noise: NoisePath, guess: Tensor | None) -> None:
-        super().load(condition, noise, guess)
+    def take(self, condition: Tensor, noise: NoisePath, guess: Tensor | None) -> None:
+        super().take(condition, noise, guess)
         copy(self.noise, noise.steps.flatten(2))
 
     def clear(self) -> None:
@@ -61,10 +66,7 @@ class Pass(Rounds):
             x = self.steps[k].a * x + self.steps[k].push(held, before, self.noise[:, k])
         return x
 
-    def arrived(self) -> bool:
-        return True
-
-    def solution(self) -> Solution:
+    def result(self, done: bool) -> Solution:
         sample = self.sample.reshape(self.shape).clone()
         counts = torch.full((len(sample),), self.done, device=sample.device)
         residual = torch.zeros_like(counts, dtype=sample.dtype)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from paradp.sampler.noise import NoisePath
+from paradp.sampler.rounds.memory import copy
 from paradp.sampler.rounds.torch.drafts import Drafts, Guesses, Recalled
 from paradp.sampler.rounds.windows import PerStep, Window, WindowRounds, after
 from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, outcome
@@ -70,16 +71,24 @@ class Speculation(WindowRounds):
         super().__init__(solver.table, solver.window, denoiser, condition, noise, whole)
         self.solver = solver
         self.most = min(solver.max_rounds or self.most, self.most)
+        self.uniforms = torch.empty_like(noise.uniforms)
         self.log_u = PerStep(len(noise.initial), self.table.steps, like=noise.initial)
         self.exact = torch.empty_like(noise.initial.flatten(1))
         self.guesses = Guesses(self.table, solver.gain, solver.draft, self.exact, solver.model)
+        self.first = torch.zeros_like(self.exact)
 
-    def load(self, condition: Tensor, noise: NoisePath, guess: Tensor | None) -> None:
-        super().load(condition, noise, guess)
-        self.log_u.all.copy_(noise.uniforms.log())
-        self.exact.copy_(noise.initial.flatten(1))
+    def take(self, condition: Tensor, noise: NoisePath, guess: Tensor | None) -> None:
+        super().take(condition, noise, guess)
+        copy(self.uniforms, noise.uniforms)
         if guess is not None and self.solver.start == "previous":
-            self.guesses.start(guess.flatten(1))
+            copy(self.first, guess.flatten(1))
+        else:
+            self.first.zero_()
+
+    def begin(self) -> None:
+        torch.log(self.uniforms, out=self.log_u.all)
+        self.exact.copy_(self.initial.flatten(1))
+        self.guesses.start(self.first)
 
     def clear(self) -> None:
         super().clear()
@@ -102,8 +111,8 @@ class Speculation(WindowRounds):
         self.exact.copy_(after(moved, following, self.exact))
         return Round(window, recalled, drafts, clean, moved)
 
-    def solution(self) -> Solution:
-        sample = self._complete().reshape(self.shape)
+    def result(self, done: bool) -> Solution:
+        sample = (self.exact.clone() if done else self._complete()).reshape(self.shape)
         residual = torch.zeros_like(self.rounds, dtype=sample.dtype)
         status, broken = outcome(sample, self.guesses.predictions)
         out = (self.base < self.table.steps) & (status == Status.CONVERGED)
@@ -112,8 +121,6 @@ class Speculation(WindowRounds):
 
     def _complete(self) -> Tensor:
         """The samples `[B, D]`, drafted from each window's exact state where it has not arrived."""
-        if self.arrived():
-            return self.exact.clone()
         rest = self.window(self.base, self.table.steps)
         recalled = self.guesses.recall(rest, self.base)
         drafts = self.guesses.draft(rest, recalled, self.exact, self.guesses.before(self.base), self.noise[rest.step])

@@ -1,0 +1,106 @@
+"""A device works through queues while the host goes on."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Work = Callable[[], object]
+
+
+class Event(Protocol):
+    """A place in a stream."""
+
+    def synchronize(self) -> None:
+        """The host waits until the device has come that far."""
+        ...
+
+
+class Stream(Protocol):
+    """Work that a device does one piece after another; between streams only `wait` orders anything."""
+
+    def launch(self, work: Work) -> None:
+        """Queues what `work` launches, and returns at once."""
+        ...
+
+    def record(self) -> Event:
+        """Marks the end of what is queued so far."""
+        ...
+
+    def wait(self, event: Event) -> None:
+        """What is queued from here on is not begun before the device has passed an event of another stream."""
+        ...
+
+
+class Device(Protocol):
+    """What captured rounds need of a device."""
+
+    @property
+    def own(self) -> Stream:
+        """A stream for the rounds alone."""
+        ...
+
+    def callers(self) -> Stream:
+        """The stream that the caller's tensors are made and read on."""
+        ...
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """The same work, whose launch costs the host little."""
+        ...
+
+    def host_copies(self, source: Tensor, count: int) -> list[Tensor]:
+        """Tensors like `source` on the host, which a stream can copy to while the host goes on."""
+        ...
+
+
+class CudaStream:
+    """A `Stream` of PyTorch's."""
+
+    def __init__(self, stream: torch.cuda.Stream):
+        self._stream = stream
+
+    def launch(self, work: Work) -> None:
+        with torch.cuda.stream(self._stream):
+            work()
+
+    def record(self) -> torch.cuda.Event:
+        return self._stream.record_event()
+
+    def wait(self, event: Event) -> None:
+        assert isinstance(event, torch.cuda.Event)
+        self._stream.wait_event(event)
+
+
+class CudaDevice:
+    """A GPU."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self.own = CudaStream(torch.cuda.Stream(device))
+
+    def callers(self) -> CudaStream:
+        return CudaStream(torch.cuda.current_stream(self._device))
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        return capture(work, self._device)
+
+    def host_copies(self, source: Tensor, count: int) -> list[Tensor]:
+        return [torch.empty(source.shape, dtype=source.dtype, pin_memory=True) for _ in range(count)]
+
+
+def capture(launch: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """A function's work on a GPU as a CUDA graph; the function itself on a CPU."""
+    if device.type != "cuda":
+        return launch
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):  # libraries choose their algorithms and allocate their workspaces
+                launch()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):  # PyTorch's own is on the first device that captured anything
+            launch()
+    return graph.replay

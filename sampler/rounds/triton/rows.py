@@ -1,0 +1,81 @@
+"""The rows of whole windows, and how kernels are launched for them."""
+
+import math
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from paradp.sampler.rounds.windows import WindowRounds
+from paradp.sampler.solution import predict
+from paradp.sampler.table import StepTable
+
+# A warp's threads hold so many elements of a vector each, as far as there are warps.
+ELEMENTS_PER_THREAD = 8
+MOST_WARPS = 16
+
+
+def bound_of(table: StepTable, like: Tensor) -> Tensor:
+    """The bound of |x̂0| as kernels take it: in the samples' type, and infinite where nothing is clipped."""
+    return like.new_tensor(math.inf if table.clip is None else table.clip)
+
+
+def options_of(table: StepTable, size: int) -> dict[str, Any]:
+    """What kernels are compiled for: samples of `size` elements, and what the table's steps use."""
+    block = triton.next_power_of_2(size)
+    return {
+        "SIZE": size,
+        "BLOCK": block,
+        "KEEPS_UNCLIPPED": table.keeps_unclipped,
+        "LOOKS_BACK": table.looks_back,
+        "num_warps": min(max(block // (32 * ELEMENTS_PER_THREAD), 1), MOST_WARPS),
+    }
+
+
+class WholeRows:
+    """The rows of all windows, p for each environment, whether they are steps or not.
+
+    Args:
+        rounds: whose windows these are.
+
+    Attributes:
+        x: `[B, p, D]`, states for the network.
+        t: `[B, p]`, their timesteps.
+        bound: as `bound_of` gives it.
+    """
+
+    def __init__(self, rounds: WindowRounds):
+        batch, like = len(rounds.base), rounds.initial
+        self._rounds = rounds
+        self.x = like.new_zeros(batch, rounds.width, rounds.size)
+        self.t = torch.zeros(batch, rounds.width, dtype=torch.int64, device=like.device)
+        self.bound = bound_of(rounds.table, like)
+        condition = rounds.condition
+        self._conditions = condition.new_empty(batch, rounds.width, *condition.shape[1:])
+        self._options = options_of(rounds.table, rounds.size)
+
+    def begin(self) -> None:
+        """Repeats every environment's condition for its rows."""
+        self._conditions.copy_(self._rounds.condition[:, None].expand_as(self._conditions))
+
+    def launch(self, kernel: Any, *arguments: Any, programs: int = 1, **options: bool) -> None:
+        """Launches a kernel with so many programs for each environment."""
+        with torch.cuda.device_of(self.x):
+            kernel[(len(self.x), programs)](*arguments, **self._options, **options)
+
+    def predict(self, ends: Tensor | None) -> Tensor:
+        """The network's predictions at all rows, `[B · p, …]`; those that are no steps have no meaning.
+
+        Args:
+            ends: `[B]`, the steps before which windows end at the latest.
+        """
+        rounds = self._rounds
+        x, t = self.x.view(-1, *rounds.shape[1:]), self.t.flatten()
+        conditions = self._conditions.flatten(0, 1)
+        if rounds.whole:
+            return predict(rounds.denoiser, x, t, conditions).contiguous()
+        keep = rounds.window(rounds.base, limit=ends).inside.flatten().nonzero().squeeze(1)
+        prediction = torch.zeros_like(x)
+        prediction[keep] = predict(rounds.denoiser, x[keep], t[keep], conditions[keep])
+        return prediction

@@ -1,0 +1,52 @@
+"""The rounds of speculative sampling, by two kernels and the network's call."""
+
+import torch
+from torch import Tensor
+
+from paradp.sampler.noise import NoisePath
+from paradp.sampler.options import SECANTS
+from paradp.sampler.rounds.torch.speculative import Speculation
+from paradp.sampler.rounds.triton import speculative_kernels as kernels
+from paradp.sampler.rounds.triton.rows import WholeRows
+from paradp.sampler.solution import Denoiser
+from paradp.sampler.solvers.speculative import Speculative
+
+
+class FusedSpeculation(Speculation):
+    """The same rounds on the same buffers, by kernels."""
+
+    def __init__(self, solver: Speculative, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
+        super().__init__(solver, denoiser, condition, noise, whole)
+        self._rows = WholeRows(self)
+        self._guess, self._following = torch.zeros_like(self._rows.x), torch.zeros_like(self._rows.x)
+        self._window = (self.table.steps, self.width, solver.ahead or self.table.steps)
+        self._slope = self.guesses.slope.contiguous()
+
+    def begin(self) -> None:
+        super().begin()
+        self._rows.begin()
+
+    def advance(self) -> None:
+        rows, guesses, table, frozen = self._rows, self.guesses, self.table, self.solver.draft == "frozen"
+        memory = guesses.kept.all, guesses.evaluated, self.base
+        rows.launch(
+            kernels.draft,
+            table.columns, table.timesteps, self._slope, rows.bound, *memory, self.exact, self.noise.all, rows.x, rows.t,
+            self._guess, self._following, *self._window, FROZEN=frozen,
+        )  # fmt: skip
+        ends = None if self.solver.ahead is None else guesses.evaluated[:, 0] + self.solver.ahead
+        prediction = rows.predict(ends)
+        rows.launch(
+            kernels.settle,
+            table.columns, rows.bound, *memory, self.rounds, self.evaluations, self.exact, self.noise.all, self.log_u.all,
+            rows.x, self._guess, self._following, prediction, *self._window, SECANT=self.solver.draft in SECANTS,
+        )  # fmt: skip
+
+    def _complete(self) -> Tensor:
+        rows, guesses, samples = self._rows, self.guesses, torch.empty_like(self.exact)
+        rows.launch(
+            kernels.complete,
+            self.table.columns, self._slope, rows.bound, guesses.kept.all, guesses.evaluated, self.base, self.exact,
+            self.noise.all, samples, self.table.steps, FROZEN=self.solver.draft == "frozen",
+        )  # fmt: skip
+        return samples

@@ -1,0 +1,171 @@
+"""The kernels of speculative rounds: a program for each environment, which walks through its window step by step.
+
+B environments, T steps, windows of p steps, samples of SIZE elements. The buffers are those of
+`paradp.sampler.rounds.torch.speculative`; beside them are the window's rows, `[B, p, SIZE]` each: drafts x, guesses there
+and the states after them. What one step hands to the next stays in registers.
+"""
+
+import triton
+import triton.language as tl
+
+from paradp.sampler.rounds.triton.steps import COLUMNS, SIGMA, clip, difference, mean, predict_clean, window_end
+
+# Of what is kept for a step, `Guesses.kept`.
+PREDICTION, STATE, MOVED, CHANGED, PARTS = (tl.constexpr(i) for i in range(5))
+# The smallest normal number of float32: keeps divisors from 0.
+TINY = tl.constexpr(2.0**-126)
+
+
+@triton.jit
+def recall(slope, kept, noise, k, end, known, stands, d, real, SIZE: tl.constexpr):
+    """What is known for step k before `end`: D, s, how both changed, J, and the noise; 0 from `end` on.
+
+    It does not depend on the state there, so that it is read a step ahead, while the step before is computed.
+    """
+    source = tl.maximum(tl.minimum(k, stands - 1), 0)
+    own = (source == k) & (k < known)
+    inside = real & (k < end)
+    memory = kept + source * (PARTS * SIZE) + d
+    held = tl.load(memory + PREDICTION * SIZE, inside, 0.0)
+    made_at = tl.load(memory + STATE * SIZE, inside, 0.0)
+    moved = tl.load(memory + MOVED * SIZE, inside & own, 0.0)
+    changed = tl.load(memory + CHANGED * SIZE, inside & own, 0.0)
+    follows = tl.load(slope + k, own & (k < end), 0.0)
+    return held, made_at, moved, changed, follows, tl.load(noise + k * SIZE + d, inside, 0.0)
+
+
+@triton.jit
+def draft_step(
+    step, bound, x, before, held, made_at, moved, changed, follows, z,
+    KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
+):  # fmt: skip
+    """The guess at a step's prediction for a state x there, and the drafted state that follows."""
+    away = x - made_at
+    # Beyond the last change itself the secant would extrapolate.
+    share = clip(tl.sum(moved * away) / tl.maximum(tl.sum(moved * moved), TINY), 1.0)
+    guess = held + follows * away + share * (changed - follows * moved)
+    # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
+    guess = tl.where(tl.abs(guess) < float("inf"), guess, 0.0)
+    return guess, mean(step, bound, x, guess, before, KEEPS_UNCLIPPED, LOOKS_BACK) + tl.load(step + SIGMA) * z
+
+
+@triton.jit
+def draft(
+    table, timesteps, slope, bounds, kept, evaluated, base, exact, noise, rows, t, guesses, following,
+    steps, width, ahead,
+    SIZE: tl.constexpr, BLOCK: tl.constexpr, FROZEN: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
+):  # fmt: skip
+    """`Guesses.draft`: fills the rows of every window, and their timesteps; rows that are no steps are 0."""
+    b = tl.program_id(0).to(tl.int64)
+    d = tl.arange(0, BLOCK)
+    real = d < SIZE
+    bound = tl.load(bounds)
+    first, known = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
+    end = window_end(first, known, steps, width, ahead)
+    stands = known
+    if FROZEN:
+        stands = first
+    kept += b * steps * (PARTS * SIZE)
+    noise += b * steps * SIZE
+    t += b * width
+    window = b * width * SIZE
+
+    x = tl.load(exact + b * SIZE + d, real, 0.0)
+    # The prediction at the exact state before the window: a step is not evaluated again once it is decided.
+    before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
+    held, made_at, moved, changed, follows, z = recall(slope, kept, noise, first, end, known, stands, d, real, SIZE)
+    for k in range(first, end):
+        row = window + (k - first) * SIZE + d
+        tl.store(t + (k - first), tl.load(timesteps + k))
+        tl.store(rows + row, x, real)
+        last = held, made_at, moved, changed, follows, z
+        held, made_at, moved, changed, follows, z = recall(slope, kept, noise, k + 1, end, known, stands, d, real, SIZE)
+        before, x = draft_step(table + k * COLUMNS, bound, x, before, *last, KEEPS_UNCLIPPED, LOOKS_BACK)
+        tl.store(guesses + row, before, real)
+        tl.store(following + row, x, real)
+    for i in range(end - first, width):
+        tl.store(t + i, tl.load(timesteps + steps - 1))
+        tl.store(rows + window + i * SIZE + d, tl.zeros_like(x), real)
+
+
+@triton.jit
+def settle(
+    table, bounds, kept, evaluated, base, rounds, evaluations, exact, noise, log_u, rows, guesses, following, predictions,
+    steps, width, ahead,
+    SIZE: tl.constexpr, BLOCK: tl.constexpr, SECANT: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
+):  # fmt: skip
+    """Ends a round: keeps the predictions, verifies the drafts in order, and moves the windows."""
+    b = tl.program_id(0).to(tl.int64)
+    d = tl.arange(0, BLOCK)
+    real = d < SIZE
+    bound = tl.load(bounds)
+    first, known = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
+    end = window_end(first, known, steps, width, ahead)
+    kept += b * steps * (PARTS * SIZE)
+    noise += b * steps * SIZE
+    log_u += b * steps
+    window = b * width * SIZE
+
+    before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
+    guess_before, state = before, tl.zeros_like(before)
+    deciding, moved = first < end, 0
+    for k in range(first, end):
+        row = window + (k - first) * SIZE + d
+        step = table + k * COLUMNS
+        x = tl.load(rows + row, real, 0.0)
+        guess = tl.load(guesses + row, real, 0.0)
+        clean = predict_clean(step, x, tl.load(predictions + row, real, 0.0))
+        if deciding:
+            z = tl.load(noise + k * SIZE + d, real, 0.0)
+            sigma = tl.load(step + SIGMA)
+            apart = difference(step, bound, guess, clean, guess_before, before, KEEPS_UNCLIPPED, LOOKS_BACK)
+            delta = apart / tl.where(sigma > 0, sigma, 1.0)
+            squared, along = tl.sum(delta * delta), tl.sum(z * delta)
+            deciding = (sigma > 0) & (tl.load(log_u + k) <= -along - 0.5 * squared)
+            reflected = z - 2 * (along / tl.maximum(squared, TINY)) * delta
+            other = mean(step, bound, x, clean, before, KEEPS_UNCLIPPED, LOOKS_BACK) + sigma * reflected
+            state = tl.where(deciding, tl.load(following + row, real, 0.0), other)
+            moved += 1
+        memory = kept + k * (PARTS * SIZE) + d
+        if SECANT:
+            again = k < known
+            moved_by = tl.where(again, x - tl.load(memory + STATE * SIZE, real, 0.0), 0.0)
+            changed = tl.where(again, clean - tl.load(memory + PREDICTION * SIZE, real, 0.0), 0.0)
+            tl.debug_barrier()  # all threads have read what is overwritten
+            tl.store(memory + MOVED * SIZE, moved_by, real)
+            tl.store(memory + CHANGED * SIZE, changed, real)
+        tl.store(memory + STATE * SIZE, x, real)
+        tl.store(memory + PREDICTION * SIZE, clean, real)
+        before, guess_before = clean, guess
+
+    tl.debug_barrier()  # all threads have read where the window stood
+    if first < end:
+        tl.store(exact + b * SIZE + d, state, real)
+        tl.store(base + b, (first + moved).to(tl.int64))
+        tl.store(evaluated + b, tl.maximum(known, end).to(tl.int64))
+        tl.store(rounds + b, tl.load(rounds + b) + 1)
+        tl.store(evaluations + b, tl.load(evaluations + b) + end - first)
+
+
+@triton.jit
+def complete(
+    table, slope, bounds, kept, evaluated, base, exact, noise, samples, steps,
+    SIZE: tl.constexpr, BLOCK: tl.constexpr, FROZEN: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
+):  # fmt: skip
+    """The samples, drafted from each window's exact state where it has not arrived."""
+    b = tl.program_id(0).to(tl.int64)
+    d = tl.arange(0, BLOCK)
+    real = d < SIZE
+    bound = tl.load(bounds)
+    first, known = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
+    stands = known
+    if FROZEN:
+        stands = first
+    kept += b * steps * (PARTS * SIZE)
+    noise += b * steps * SIZE
+    x = tl.load(exact + b * SIZE + d, real, 0.0)
+    before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
+    for k in range(first, steps):
+        known_there = recall(slope, kept, noise, k, steps, known, stands, d, real, SIZE)
+        before, x = draft_step(table + k * COLUMNS, bound, x, before, *known_there, KEEPS_UNCLIPPED, LOOKS_BACK)
+    tl.store(samples + b * SIZE + d, x, real)

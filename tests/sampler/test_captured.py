@@ -1,0 +1,300 @@
+"""Solves that launch a round ahead of what the host knows, on a device that works late and in any order it may."""
+
+from random import Random
+
+import pytest
+import torch
+
+from paradp.sampler import Picard, Sequential, Speculative, Status, step_table
+from paradp.sampler.rounds import base
+from paradp.sampler.rounds.backends import make_rounds, only
+from paradp.sampler.rounds.captured import Graphs
+
+SOLVERS = {
+    "sequential": Sequential,
+    "unit": lambda table: Picard(table, 8),
+    "linear": lambda table: Picard(table, 8, 0.03, split="linear"),
+    "linear, copied": lambda table: Picard(table, 5, 0.0, split="linear", extension="copy"),
+    "speculative": lambda table: Speculative(table, 8),
+    "speculative, not far ahead": lambda table: Speculative(table, 8, ahead=3),
+    "speculative, frozen": lambda table: Speculative(table, 8, draft="frozen", gain=0.0),
+    "speculative, budget": lambda table: Speculative(table, 8, max_rounds=6),
+}
+IN_ROUNDS = [name for name in SOLVERS if name != "sequential"]
+
+
+@pytest.fixture
+def table(config):
+    """Of few steps, as every solve is made many times here."""
+    return step_table(config, 25)
+
+
+class LateStream:
+    """Holds work until its device gets to it."""
+
+    def __init__(self, device):
+        self.device = device
+        self.work: list = []
+        self.begun = 0  # how many pieces are done
+
+    def launch(self, work):
+        self.work.append(work)
+        self.device.go_on()
+
+    def record(self):
+        self.work.append(None)
+        self.device.go_on()
+        return LateEvent(self, len(self.work))
+
+    def wait(self, event):
+        self.work.append(event)
+        self.device.go_on()
+
+    @property
+    def blocked(self) -> bool:
+        if self.begun == len(self.work):
+            return True
+        piece = self.work[self.begun]
+        return isinstance(piece, LateEvent) and not piece.passed
+
+    def step(self):
+        piece = self.work[self.begun]
+        self.begun += 1
+        if callable(piece):
+            piece()
+
+
+class LateEvent:
+    def __init__(self, stream, place):
+        self.stream, self.place = stream, place
+
+    @property
+    def passed(self) -> bool:
+        return self.stream.begun >= self.place
+
+    def synchronize(self):
+        """Makes the device do what this event waits for, and no more than it must."""
+        while not self.passed:
+            piece = self.stream.work[self.stream.begun]
+            if isinstance(piece, LateEvent):
+                piece.synchronize()
+            self.stream.step()
+
+
+class LateDevice:
+    """Does nothing that it need not, or, with an order, as much as it likes of any stream whenever the host looks away."""
+
+    def __init__(self, order: Random | None = None):
+        self.order = order
+        self.own = LateStream(self)
+        self.streams = [LateStream(self), LateStream(self)]
+        self.current = 0
+        self._working = False
+
+    def callers(self):
+        return self.streams[self.current]
+
+    def capture(self, work):
+        work()  # as capturing does
+        return work
+
+    def host_copies(self, source, count):
+        return [torch.full_like(source, -7, device="cpu") for _ in range(count)]
+
+    def go_on(self):
+        if self.order is None or self._working:
+            return
+        self._working = True
+        for _ in range(self.order.choice([0, 0, 1, 3, 10])):
+            able = [stream for stream in (self.own, *self.streams) if not stream.blocked]
+            if able:
+                self.order.choice(able).step()
+        self._working = False
+
+    def read(self, stream: int):
+        """The host reads tensors of a caller's stream."""
+        self.streams[stream].record().synchronize()
+
+
+class Queued:
+    """A denoiser whose rounds are launched on a late device."""
+
+    def __init__(self, denoiser, device):
+        self.graphs = Graphs(lambda _: device)
+        self.calls = 0
+        self._denoiser = denoiser
+
+    def __call__(self, x, t, condition):
+        self.calls += 1
+        return self._denoiser(x, t, condition)
+
+
+def same(one, other) -> bool:
+    names = ("rounds", "evaluations", "status", "broken", "residual")
+    stats = all(torch.equal(getattr(one.stats, name), getattr(other.stats, name)) for name in names)
+    return stats and torch.equal(one.sample, other.sample)
+
+
+def expected_of(solver, denoiser, inputs):
+    """By the same rounds, one by one."""
+    with only("torch"):
+        return solver.solve(Queued(denoiser, None), *inputs)
+
+
+def solves_of(solver, denoiser, table, draw, order) -> tuple[list[bool], list[int], list[int]]:
+    """Which of some solves are right, how many network calls each made, and how many its slowest environment needed."""
+    device = LateDevice(order)
+    queued = Queued(denoiser, device)
+    inputs = [(*draw(range(10 * i, 10 * i + 3), table), torch.full((3, 4, 2), 0.1 * i)) for i in range(4)]
+    expected = [expected_of(solver, denoiser, one) for one in inputs]
+    found, calls = [], []
+    with only("torch"):
+        for i, one in enumerate(inputs):
+            device.current = i % 2  # another thread's stream, and nothing has been read meanwhile
+            found.append(solver.solve(queued, *one))
+    for stream in (1, 0):  # the later solve first
+        device.read(stream)
+    right = [same(one, other) for one, other in zip(found, expected, strict=True)]
+    device.own.record().synchronize()
+    before = queued.calls
+    for one in inputs[1:]:
+        solver.solve(queued, *one)
+        device.own.record().synchronize()
+        calls.append(queued.calls - before)
+        before = queued.calls
+    return right, calls, [int(one.stats.rounds.max()) for one in expected[1:]]
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1, 2])
+@pytest.mark.parametrize("kind", SOLVERS)
+def test_a_late_device_gives_the_same_solves(table, denoiser, draw, kind, seed):
+    solver = SOLVERS[kind](table)
+    right, calls, needed = solves_of(solver, denoiser, table, draw, None if seed is None else Random(seed))
+    assert all(right)
+    if kind == "sequential":
+        assert calls == [table.steps] * 3
+    elif "budget" in kind:
+        assert calls == [6] * 3
+    else:
+        assert calls == [rounds + 1 for rounds in needed]  # one is under way when the host learns of the last
+
+
+def no_wait(stream, event):
+    """A planted fault: streams do not wait for each other."""
+
+
+@pytest.mark.parametrize("kind", IN_ROUNDS)
+def test_streams_that_do_not_wait_are_noticed(table, denoiser, draw, kind, monkeypatch):
+    monkeypatch.setattr(LateStream, "wait", no_wait)
+    right, _, _ = solves_of(SOLVERS[kind](table), denoiser, table, draw, None)
+    assert not all(right)
+
+
+def test_a_solve_that_overtakes_the_reading_of_the_last_is_noticed(table, denoiser, draw, monkeypatch):
+    """On another stream, which has not waited for the caller's."""
+    wait = LateStream.wait
+
+    def forgets(stream, event):
+        if stream is not stream.device.own or event.stream is stream.device.callers():
+            wait(stream, event)
+
+    monkeypatch.setattr(LateStream, "wait", forgets)
+    right, _, _ = solves_of(SOLVERS["speculative"](table), denoiser, table, draw, None)
+    assert not all(right)
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+@pytest.mark.parametrize("kind", IN_ROUNDS)
+def test_a_deadline_ends_a_solve_on_a_late_device(table, denoiser, draw, monkeypatch, kind, seed):
+    """A network call takes a second, whenever the device makes it."""
+    device, seconds = LateDevice(None if seed is None else Random(seed)), [0.0]
+
+    def slow(x, t, condition):
+        seconds[0] += 1
+        return denoiser(x, t, condition)
+
+    monkeypatch.setattr(base.time, "perf_counter", lambda: seconds[0])
+    solver, inputs = SOLVERS[kind](table), draw(range(8), table)
+    queued, plain = Queued(slow, device), Queued(slow, None)
+    with only("torch"):
+        whole = solver.solve(plain, *inputs)
+        most = int(whole.stats.rounds.max())
+        solver.solve(queued, *inputs)
+        device.own.record().synchronize()
+        for budget in (1, 3, most - 1, most, most + 1):
+            began = seconds[0]
+            found = solver.solve(queued, *inputs, None, began + budget)
+            assert seconds[0] - began == min(budget, most)  # no round is under way any more
+            device.read(0)
+            assert same(found, solver.solve(plain, *inputs, None, seconds[0] + budget))
+            assert bool((found.stats.status == Status.OUT_OF_BUDGET).any()) == (budget < most or "budget" in kind)
+
+
+@pytest.mark.parametrize("kind", IN_ROUNDS)
+def test_a_round_after_all_have_arrived_changes_nothing(table, denoiser, draw, kind):
+    solver = SOLVERS[kind](table)
+    condition, noise = draw(range(5), table)
+    with only("torch"):
+        rounds = make_rounds(solver, denoiser, condition, noise, True)
+    rounds.load(condition, noise, None)
+    while not rounds.arrived():
+        rounds.advance()
+    before = state_of(rounds)
+    assert len(before) > 5
+    for _ in range(2):
+        rounds.advance()
+        after = state_of(rounds)
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def state_of(rounds) -> dict[str, torch.Tensor]:
+    """All that a result is made of."""
+    found = {name: value for name, value in vars(rounds).items() if isinstance(value, torch.Tensor)}
+    kept = {name: value.all for name, value in vars(rounds).items() if hasattr(value, "all") and name not in found}
+    if hasattr(rounds, "guesses"):
+        kept |= {"kept": rounds.guesses.kept.all, "evaluated": rounds.guesses.evaluated}
+    return {name: value.clone() for name, value in (found | kept).items()}
+
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing can be captured")
+
+
+@on_gpu
+@pytest.mark.parametrize("kind", SOLVERS)
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+def test_captured_solves_in_a_row_are_those_of_python(table, denoiser, draw, kind, backend):
+    """On streams in turn, and without a look at any before all are launched."""
+    solver, queued = SOLVERS[kind](table), Queued(denoiser, None)
+    queued.graphs = Graphs()
+    streams = [torch.cuda.Stream(), torch.cuda.Stream()]
+    inputs = [(*draw(range(10 * i, 10 * i + 3), table), torch.full((3, 4, 2), 0.1 * i)) for i in range(6)]
+    inputs = [to_gpu(*one) for one in inputs]
+    torch.cuda.synchronize()
+    found = []
+    with only(backend):
+        for i, one in enumerate(inputs):
+            with torch.cuda.stream(streams[i % 2]):
+                found.append(solver.solve(queued, *one))
+        torch.cuda.synchronize()
+        for one, solution in zip(inputs, found, strict=True):
+            expected = solver.solve(denoiser, *one)
+            for name in ("rounds", "evaluations", "status", "broken"):
+                assert torch.equal(getattr(solution.stats, name), getattr(expected.stats, name)), name
+            assert (solution.sample - expected.sample).abs().max() < 1e-9
+
+
+@on_gpu
+@pytest.mark.parametrize("kind", IN_ROUNDS)
+def test_a_deadline_ends_a_captured_solve(table, denoiser, draw, kind):
+    solver, queued = SOLVERS[kind](table), Queued(denoiser, None)
+    queued.graphs = Graphs()
+    inputs = to_gpu(*draw(range(3), table), None)
+    solver.solve(queued, *inputs)
+    solution = solver.solve(queued, *inputs, -1.0)
+    assert solution.stats.rounds.tolist() == [1, 1, 1] and solution.sample.isfinite().all()
+    assert (solution.stats.status == Status.OUT_OF_BUDGET).all()
+
+
+def to_gpu(condition, noise, guess):
+    moved = type(noise)(*(part.cuda() for part in (noise.initial, noise.steps, noise.uniforms)))
+    return condition.cuda(), moved, None if guess is None else guess.double().cuda()
