@@ -34,10 +34,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Convolution:
-    """One or two convolutions of the same input, stride and number of channels out."""
+    """One or two convolutions of the same input, stride and number of channels out.
+
+    Attributes:
+        parts: how many features of equally many channels are joined to its input.
+    """
 
     sections: tuple[Section, ...]
     stride: int = 1
+    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -95,28 +100,28 @@ def pack(network: ConditionalUnet1D, form: Callable[[Convolution], C]) -> Layers
     """The layers of a network, each convolution in the form that `form` gives it."""
     film = itertools.accumulate((2 * block.size for block in network._blocks()), initial=0)
 
-    def normalised(block: ConvBlock, *others: Section) -> NormalisedConvolution[C]:
+    def normalised(block: ConvBlock, *others: Section, parts: int = 1) -> NormalisedConvolution[C]:
         convolution, norm = cast(tuple[nn.Conv1d, nn.GroupNorm], (block[0], block[1]))
         values = Normalisation(norm.weight.detach(), norm.bias.detach(), norm.num_groups, norm.eps)
-        return NormalisedConvolution(form(Convolution((_section(convolution), *others))), values)
+        return NormalisedConvolution(form(Convolution((_section(convolution), *others), parts=parts)), values)
 
-    def block(its: ResidualBlock) -> Block[C]:
+    def block(its: ResidualBlock, parts: int = 1) -> Block[C]:
         residual = (_section(its.residual),) if isinstance(its.residual, nn.Conv1d) else ()
-        return Block(normalised(its.first, *residual), normalised(its.second), next(film))
+        return Block(normalised(its.first, *residual, parts=parts), normalised(its.second), next(film))
 
-    def level(stage: Stage) -> Level[C]:
+    def level(stage: Stage, parts: int = 1) -> Level[C]:
         resample = _resampling(stage.resample)
-        return Level((block(stage.first), block(stage.second)), None if resample is None else form(resample))
+        return Level((block(stage.first, parts), block(stage.second)), None if resample is None else form(resample))
 
-    def levels(stages: nn.ModuleList) -> tuple[Level[C], ...]:
-        return tuple(level(stage) for stage in cast(Iterable[Stage], stages))
+    def levels(stages: nn.ModuleList, parts: int = 1) -> tuple[Level[C], ...]:
+        return tuple(level(stage, parts) for stage in cast(Iterable[Stage], stages))
 
     head, projection = cast(tuple[ConvBlock, nn.Conv1d], tuple(network.head))
     return Layers(
         # In the order of computation, in which the blocks' scales and biases lie.
         down=levels(network.down),
         middle=level(network.middle),
-        up=levels(network.up),
+        up=levels(network.up, parts=2),
         head=normalised(head),
         projection=form(Convolution((_section(projection),))),
     )
