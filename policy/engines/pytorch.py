@@ -80,8 +80,8 @@ class CudaGraphEngine(CompiledEngine):
 
     Args:
         network, spec, device, precision: as of an `EagerEngine`.
-        kernels: who computes the network; by default Triton's kernels for a U-Net where Triton and the device allow them, else
-            PyTorch's compiler.
+        kernels: who computes a U-Net; by default Triton's kernels where Triton and the device allow them, else PyTorch's
+            compiler, which computes all other networks.
     """
 
     name = "cuda-graph"
@@ -114,7 +114,7 @@ def compiles(device: torch.device) -> bool:
 
 
 def multiplies(device: torch.device) -> bool:
-    """Whether the U-Net's own kernels can be used there: Triton, on a GPU with matrix units for bfloat16 (Ampere or later)."""
+    """Whether the U-Net's own kernels run there: Triton, and a GPU with matrix units for bfloat16 (Ampere or later)."""
     return device.type == "cuda" and compiles(device) and torch.cuda.get_device_capability(device) >= (8, 0)
 
 

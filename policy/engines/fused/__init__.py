@@ -16,8 +16,8 @@ Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 def fused_unet(network: ConditionalUnet1D, dtype: torch.dtype, kernels: Kernels) -> Denoise:
     """What computes a network's `denoise` for inference, with products in this type; it keeps weights of its own.
 
-    It takes chunks `[n, H, A]`, and encoded timesteps and conditions `[n, F]`, of any floating types, and returns predictions in
-    the chunks' type. It launches the same work whatever the values are. The first call with a number of rows compiles.
+    It takes chunks `[n, H, A]` and encoded timesteps and conditions `[n, F]`, of any floating types, and returns predictions
+    in the chunks' type. It launches the same work whatever the values are. The first call with a number of rows compiles.
 
     Args:
         network: float32, on the device.

@@ -42,8 +42,8 @@ def product(
 
     Args:
         x, skip: `[n, steps_in, channels]`; two of them side by side where parts = 2.
-        weight: for each section and BLOCK_N columns of it: for each tap, part, and BLOCK_K channels `[BLOCK_K, BLOCK_N]`, zero
-            beyond the channels and the columns.
+        weight: for each section and BLOCK_N columns of it: for each tap, part, and BLOCK_K channels `[BLOCK_K, BLOCK_N]`,
+            zero beyond the channels and the columns.
         bias: `[SECTIONS, columns]`, added where BIAS is set.
         out: `[splits, rows, SECTIONS, columns]`.
         rows: n · steps_out.
@@ -131,7 +131,7 @@ def finish(
     Args:
         sums: `[SPLITS, rows, SECTIONS, channels]`, of which the first section is finished.
         bias, gamma, beta: `[channels]`, of the convolution and of the normalisation.
-        timestep, condition: `[n, film_width]`; their sum holds the channels' scales from column `film` on, then their biases.
+        timestep, condition: `[n, film_width]`; their sum holds the channels' scales from column `film` on, then the biases.
         residual: `[rows, channels]` where RESIDUAL is "features"; where it is "sums", sums
             `[RESIDUAL_SPLITS, rows, 2, channels]`, of which the second section is added.
         residual_bias: `[channels]`, of such sums.

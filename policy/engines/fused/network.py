@@ -15,8 +15,8 @@ Features = tuple[Tensor, ...]
 class ChannelsLastUnet(ABC, Generic[C, Sums]):
     """Computes `ConditionalUnet1D.denoise`, for inference, with features `[n, h, C]`.
 
-    Subclasses compute a layer in two parts: the sums of a convolution, in whatever form suits them, and then what is done with
-    each element.
+    Subclasses compute a layer in two parts: the sums of a convolution, in whatever form suits them, and then what is done
+    with each element.
 
     Args:
         layers: of the network, in the form and precision that the subclass computes with.

@@ -1,4 +1,4 @@
-"""The U-Net's layers as matrix products: weights `[taps, channels in, channels out]`, convolutions of one input side by side.
+"""The U-Net's layers as matrix products, convolutions of the same input side by side.
 
 Every convolution of the network has the form
 
@@ -17,7 +17,6 @@ from typing import Generic, TypeVar, cast
 from torch import Tensor, nn
 
 from paradp.policy.networks.unet import ConditionalUnet1D, ConvBlock, ResidualBlock, Stage
-
 
 # A convolution in the form that the arithmetic takes it in.
 C = TypeVar("C")

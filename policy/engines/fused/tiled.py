@@ -14,8 +14,8 @@ from paradp.policy.engines.fused.network import ChannelsLastUnet, Features
 from paradp.policy.engines.fused.packing import Block, Convolution, Normalisation, NormalisedConvolution, Section, pack
 from paradp.policy.networks.unet import ConditionalUnet1D
 
-# A product is split among no more programs than a large GPU has multiprocessors, none with fewer blocks of the inner dimension
-# than these: below, writing and adding the parts takes longer than what is saved.
+# A product is split among no more programs than a large GPU has multiprocessors, none with fewer blocks of the inner
+# dimension than these: below, writing and adding the parts takes longer than what is saved.
 PROGRAMS = 132
 LEAST_BLOCKS = 4
 MOST_SPLITS = 16
