@@ -34,6 +34,7 @@ def product(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     THREADS: tl.constexpr,
+    FETCH: tl.constexpr,
     OVERLAP: tl.constexpr,
 ):
     """out[split, row, section] = Σ x[row's window] @ weight[section], over the split's share of taps and channels.
@@ -48,7 +49,8 @@ def product(
         out: `[splits, rows, SECTIONS, columns]`.
         rows: n · steps_out.
         MASK: whether BLOCK_K does not divide the channels.
-        OVERLAP: whether the program may begin before the kernel before it has ended.
+        FETCH: whether all weights of the program are fetched into the second-level cache at once (from Hopper on).
+        OVERLAP: whether the program may begin before the kernel before it has ended (likewise).
     """
     splits = tl.num_programs(2)
     split = tl.program_id(2)
@@ -65,7 +67,9 @@ def product(
     weights = weight + (before + begin).to(tl.int64) * (BLOCK_K * BLOCK_N)
     if OVERLAP:
         gdc_launch_dependents()
+    if FETCH:
         _prefetch(weights, (end - begin) * (BLOCK_K * BLOCK_N), THREADS)
+    if OVERLAP:
         gdc_wait()
 
     row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -118,60 +122,72 @@ def finish(
     BLOCK: tl.constexpr,
     SPLITS: tl.constexpr,
     SECTIONS: tl.constexpr,
-    NORM: tl.constexpr,
-    FILM: tl.constexpr,
-    RESIDUAL: tl.constexpr,
     RESIDUAL_SPLITS: tl.constexpr,
+    RESIDUAL_SECTIONS: tl.constexpr,
     OVERLAP: tl.constexpr,
 ):
-    """Adds the parts of a convolution's sums and its bias, normalises, applies Mish, then FiLM or the residual.
+    """Adds the parts of a convolution's sums and its bias, normalises, applies Mish, then FiLM and the residual.
 
     A program computes one group of channels of one chunk: what is normalised together.
 
     Args:
         sums: `[SPLITS, rows, SECTIONS, channels]`, of which the first section is finished.
-        bias, gamma, beta: `[channels]`, of the convolution and of the normalisation.
+        bias: `[channels]`, of the convolution.
+        gamma, beta: `[channels]`, of the normalisation; None for neither normalisation nor Mish.
         timestep, condition: `[n, film_width]`; their sum holds the channels' scales from column `film` on, then the biases.
-        residual: `[rows, channels]` where RESIDUAL is "features"; where it is "sums", sums
-            `[RESIDUAL_SPLITS, rows, 2, channels]`, of which the second section is added.
-        residual_bias: `[channels]`, of such sums.
+            None for none.
+        residual: `[RESIDUAL_SPLITS, rows, RESIDUAL_SECTIONS, channels]`, of which the last section is added; with no splits,
+            none is.
+        residual_bias: `[channels]`, or None.
         out: `[rows, channels]`.
         rows: n · STEPS.
         SIZE: channels of a group.
         BLOCK: STEPS · SIZE or more.
     """
-    if OVERLAP:
-        gdc_launch_dependents()
-        gdc_wait()
     chunk = tl.program_id(0)
     element = tl.arange(0, BLOCK)
     inside = element < STEPS * SIZE
     channel = tl.program_id(1) * SIZE + element % SIZE
     row = (chunk * STEPS + element // SIZE).to(tl.int64)
 
+    # What no kernel before it computes comes first, and all is loaded before the means are taken: a program waits once.
     h = tl.load(bias + channel, mask=inside, other=0.0)
-    for split in tl.static_range(SPLITS):
-        place = (split * rows + row) * (SECTIONS * channels) + channel
-        h += tl.load(sums + place, mask=inside, other=0.0)
-    if NORM:
+    added = tl.zeros_like(h)
+    if gamma is not None:
+        weight = tl.load(gamma + channel, mask=inside, other=0.0)
+        shift = tl.load(beta + channel, mask=inside, other=0.0)
+    if timestep is not None:
+        at = chunk.to(tl.int64) * film_width + film + channel
+        film_scale = _both(timestep + at, condition + at, inside)
+        film_bias = _both(timestep + at + channels, condition + at + channels, inside)
+    if residual_bias is not None:
+        added += tl.load(residual_bias + channel, mask=inside, other=0.0)
+    if OVERLAP:
+        gdc_launch_dependents()
+        gdc_wait()
+    h = _add_parts(h, sums, rows, row, channels, channel, inside, SPLITS, SECTIONS, 0)
+    added = _add_parts(
+        added, residual, rows, row, channels, channel, inside, RESIDUAL_SPLITS, RESIDUAL_SECTIONS, RESIDUAL_SECTIONS - 1
+    )
+    if gamma is not None:
         mean = tl.sum(tl.where(inside, h, 0.0)) / (STEPS * SIZE)
         h = tl.where(inside, h - mean, 0.0)
         variance = tl.sum(h * h) / (STEPS * SIZE)
-        h *= tl.rsqrt(variance + eps)
-        h = h * tl.load(gamma + channel, mask=inside, other=0.0) + tl.load(beta + channel, mask=inside, other=0.0)
-        h = _mish(h)
-    if FILM:
-        at = chunk.to(tl.int64) * film_width + film + channel
-        scale = _both(timestep + at, condition + at, inside)
-        h = h * scale + _both(timestep + at + channels, condition + at + channels, inside)
-    if RESIDUAL == "features":
-        h += tl.load(residual + row * channels + channel, mask=inside, other=0.0).to(tl.float32)
-    if RESIDUAL == "sums":
-        h += tl.load(residual_bias + channel, mask=inside, other=0.0)
-        for split in tl.static_range(RESIDUAL_SPLITS):
-            place = ((split * rows + row) * 2 + 1) * channels + channel
-            h += tl.load(residual + place, mask=inside, other=0.0)
-    tl.store(out + row * channels + channel, h.to(out.dtype.element_ty), mask=inside)
+        h = _mish(h * tl.rsqrt(variance + eps) * weight + shift)
+    if timestep is not None:
+        h = h * film_scale + film_bias
+    tl.store(out + row * channels + channel, (h + added).to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _add_parts(
+    h, parts, rows, row, channels, channel, inside, SPLITS: tl.constexpr, SECTIONS: tl.constexpr, SECTION: tl.constexpr
+):
+    """h plus one section of `[SPLITS, rows, SECTIONS, channels]`, over all splits."""
+    for split in tl.static_range(SPLITS):
+        place = ((split * rows + row) * SECTIONS + SECTION) * channels + channel
+        h += tl.load(parts + place, mask=inside, other=0.0).to(tl.float32)
+    return h
 
 
 @triton.jit

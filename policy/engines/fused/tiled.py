@@ -19,6 +19,9 @@ from paradp.policy.networks.unet import ConditionalUnet1D
 PROGRAMS = 132
 LEAST_BLOCKS = 4
 MOST_SPLITS = 16
+# Where nothing is to be done with the sums but to add the bias, so many blocks are no slower in one program than in several
+# and a second kernel.
+MOST_BLOCKS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,15 @@ class Tiled:
         """Of columns, in all sections."""
         return self.sections * -(-self.columns // self.block_n)
 
-    @property
-    def blocks(self) -> int:
-        """Of the first section's inner dimension."""
-        return self.taps[0] * self.parts * -(-self.channels // self.block_k)
+    def blocks(self, taps: int) -> int:
+        """Of the inner dimension, of so many taps."""
+        return taps * self.parts * -(-self.channels // self.block_k)
+
+    def splits(self, row_tiles: int) -> int:
+        """Into how many parts the sums are split, for so many tiles of rows."""
+        longest = self.blocks(self.taps[0])
+        work = row_tiles * self.tiles // self.sections * self.blocks(sum(self.taps))
+        return max(1, min(PROGRAMS * longest // work, longest // LEAST_BLOCKS, MOST_SPLITS))
 
 
 class Sums(NamedTuple):
@@ -78,9 +86,9 @@ class Film(NamedTuple):
 
 
 class Residual(NamedTuple):
-    """Features, or sums of which the second section is the residual, and its bias."""
+    """Parts `[splits, n · steps, sections, columns]` of which the last section is added, and its bias."""
 
-    features: Tensor
+    parts: Tensor
     bias: Tensor | None = None
 
 
@@ -100,12 +108,6 @@ def block_of_rows(rows: int, dtype: torch.dtype) -> int:
     """How many rows a program computes; up to 128 rows are one block, so that each weight is read once."""
     most = 128 if dtype == torch.bfloat16 and rows <= 128 else 64
     return min(most, _power_of_two(rows))
-
-
-def splits(tiles: int, blocks: int) -> int:
-    """Into how many parts the sums of a product are split: a power of two."""
-    most = min(PROGRAMS // tiles, blocks // LEAST_BLOCKS, MOST_SPLITS)
-    return 2 ** int(math.log2(max(1, most)))
 
 
 def _power_of_two(size: int) -> int:
@@ -152,16 +154,18 @@ class TiledUnet(ChannelsLastUnet[Tiled, Sums]):
         super().__init__(pack(network, partial(tile, dtype)))
         self._type = dtype
         self._overlapped = overlapped
+        device = next(network.parameters()).device
+        self._hopper = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
 
     def __call__(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         with torch.cuda.device_of(x):  # Triton launches on the current device
             return super().__call__(x.contiguous(), timestep.contiguous(), condition.contiguous())
 
     def convolve(self, convolution: Tiled, x: Features) -> Sums:
-        n, steps = len(x[0]), -(-x[0].shape[1] // convolution.stride)
-        tiles = convolution.tiles * -(-n * steps // block_of_rows(n * steps, self._type))
-        shape = splits(tiles, convolution.blocks), n * steps, convolution.sections, convolution.columns
-        parts = x[0].new_empty(shape, dtype=torch.float32)
+        steps = -(-x[0].shape[1] // convolution.stride)
+        rows = len(x[0]) * steps
+        count = convolution.splits(-(-rows // block_of_rows(rows, self._type)))
+        parts = x[0].new_empty(count, rows, convolution.sections, convolution.columns, dtype=torch.float32)
         self._product(convolution, x, parts)
         return Sums(parts, steps)
 
@@ -176,18 +180,27 @@ class TiledUnet(ChannelsLastUnet[Tiled, Sums]):
         if first.sections == 2:
             residual = Residual(begun.parts, first.bias[1])
         else:
-            residual = Residual(x[0] if len(x) == 1 else torch.cat(x, dim=2))
+            features = x[0] if len(x) == 1 else torch.cat(x, dim=2)
+            residual = Residual(features.view(1, -1, 1, features.shape[2]))
         return self._finish(block.second.convolution, sums, block.second.norm, residual=residual)
 
     def resample(self, convolution: Tiled, x: Tensor) -> Tensor:
-        sums = self.convolve(convolution, (x,))
-        turns = Sums(sums.parts.flatten(1, 2).unsqueeze(2), sums.steps * convolution.sections)
-        return self._finish(convolution, turns)
+        # A row's sections are successive steps.
+        if convolution.blocks(convolution.taps[0]) > MOST_BLOCKS_AT_ONCE:
+            sums = self.convolve(convolution, (x,))
+            turns = Sums(sums.parts.flatten(1, 2).unsqueeze(2), sums.steps * convolution.sections)
+            return self._finish(convolution, turns)
+        return self._at_once(convolution, x, self._type)
 
     def project(self, convolution: Tiled, h: Tensor, like: Tensor) -> Tensor:
-        out = torch.empty_like(like)
-        self._product(convolution, (h,), out.view(1, -1, 1, convolution.columns), biased=True)
-        return out
+        return self._at_once(convolution, h, like.dtype)
+
+    def _at_once(self, convolution: Tiled, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The convolution with its bias, by one kernel."""
+        n, steps = len(x), -(-x.shape[1] // convolution.stride)
+        out = x.new_empty(1, n * steps, convolution.sections, convolution.columns, dtype=dtype)
+        self._product(convolution, (x,), out, biased=True)
+        return out.view(n, -1, convolution.columns)
 
     def _product(self, convolution: Tiled, x: Features, out: Tensor, biased: bool = False) -> None:
         """Computes the sums of all sections, the bias included if asked for."""
@@ -219,6 +232,7 @@ class TiledUnet(ChannelsLastUnet[Tiled, Sums]):
             BLOCK_N=convolution.block_n,
             BLOCK_K=convolution.block_k,
             THREADS=32 * warps,
+            FETCH=self._hopper,
             OVERLAP=self._overlapped,
             num_warps=warps,
             num_stages=4 if self._type == torch.bfloat16 else 3,
@@ -238,7 +252,6 @@ class TiledUnet(ChannelsLastUnet[Tiled, Sums]):
         n, size = rows // sums.steps, columns // norm.groups if norm else math.gcd(columns, 64)
         block = 2 ** math.ceil(math.log2(sums.steps * size))
         out = sums.parts.new_empty((n, sums.steps, columns), dtype=self._type)
-        begun = residual is not None and residual.bias is not None
         kernels.finish[(n, columns // size)](
             sums.parts,
             convolution.bias,
@@ -249,7 +262,7 @@ class TiledUnet(ChannelsLastUnet[Tiled, Sums]):
             film.condition if film else None,
             film.condition.shape[1] if film else 0,
             film.begin if film else 0,
-            residual.features if residual else None,
+            residual.parts if residual else None,
             residual.bias if residual else None,
             out,
             rows,
@@ -259,10 +272,8 @@ class TiledUnet(ChannelsLastUnet[Tiled, Sums]):
             BLOCK=block,
             SPLITS=count,
             SECTIONS=sections,
-            NORM=norm is not None,
-            FILM=film is not None,
-            RESIDUAL=("sums" if begun else "features") if residual else "none",
-            RESIDUAL_SPLITS=len(residual.features) if begun and residual else 1,
+            RESIDUAL_SPLITS=residual.parts.shape[0] if residual else 0,
+            RESIDUAL_SECTIONS=residual.parts.shape[2] if residual else 1,
             OVERLAP=self._overlapped,
             num_warps=min(8, max(1, block // 128)),
             **self._launch(),

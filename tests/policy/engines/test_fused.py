@@ -94,19 +94,23 @@ def test_tiles_are_the_convolutions(tiled, shape, dtype):
 def test_products_in_parts_are_the_convolutions(tiled, dtype, monkeypatch):
     """As those of wide layers are, which an interpreter takes minutes for."""
     monkeypatch.setattr(tiled, "LEAST_BLOCKS", 1)
+    monkeypatch.setattr(tiled, "MOST_BLOCKS_AT_ONCE", 1)
     network, inputs = draw((48, 96), 5, 8, 10, 2)
-    assert difference(tiled.TiledUnet(network, dtype)(*inputs), network.denoise(*inputs)) < TOLERANCE[dtype]
-    parts = {
-        tiled.splits(1, layer.first.convolution.blocks) for layer in tiled.TiledUnet(network, dtype)._layers.middle.blocks
-    }
-    assert min(parts) > 1
+    unet = tiled.TiledUnet(network, dtype)
+    assert all(block.first.convolution.splits(1) > 1 for block in unet._layers.middle.blocks)
+    assert difference(unet(*inputs), network.denoise(*inputs)) < TOLERANCE[dtype]
 
 
 def test_a_product_is_split_until_all_multiprocessors_read(tiled):
-    assert tiled.splits(16, 80) == 8  # 1024 channels, 20 rows of 4 steps
-    assert tiled.splits(1, 3) == 1
-    assert tiled.splits(500, 80) == 1
-    assert tiled.splits(1, 10_000) == tiled.MOST_SPLITS
+    def wide(columns, channels, *taps):
+        nothing = torch.empty(0)
+        return tiled.Tiled(nothing, nothing, channels, columns, 1, taps, (0,) * len(taps), 1, block_n=64, block_k=64)
+
+    assert wide(1024, 1024, 5).splits(1) == 8  # 16 tiles of 80 blocks
+    assert wide(1024, 1024, 5).splits(9) == 1
+    assert wide(512, 2048, 5, 1).splits(1) == 13  # 8 tiles of 160 blocks, and 8 of 32
+    assert wide(64, 64, 5).splits(1) == 1  # a tile of 5 blocks
+    assert wide(64, 4096, 5).splits(1) == tiled.MOST_SPLITS
 
 
 @pytest.mark.skipif(DEVICE.type != "cuda", reason="needs a GPU")
@@ -115,18 +119,23 @@ def test_a_product_is_split_until_all_multiprocessors_read(tiled):
 @pytest.mark.parametrize("rows", [1, 20])
 def test_a_captured_call_computes_new_inputs(kernels, dtype, rows):
     from paradp.policy.engines.fused import fused_unet
-    from paradp.sampler.rounds.run import capture
 
     if kernels == "overlapped" and torch.cuda.get_device_capability() < (9, 0):
         pytest.skip("needs Hopper or later")
     network, inputs = draw((256, 512, 1024), 5, 16, 10, rows)
     torch.backends.cudnn.allow_tf32 = False
-    fused, out = fused_unet(network, dtype, kernels), torch.empty_like(inputs[0])
-    replay = capture(lambda: out.copy_(fused(*inputs)), DEVICE)
+    fused = fused_unet(network, dtype, kernels)
+    side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            fused(*inputs)
+    torch.cuda.current_stream().wait_stream(side)
+    with torch.cuda.graph(graph):
+        out = fused(*inputs)
     for _ in range(20):  # kernels that do not wait for each other would differ now and then
         for tensor in inputs:
             tensor.normal_()
         out.fill_(torch.nan)
-        replay()
-        torch.cuda.synchronize()
+        graph.replay()
         assert difference(out, network.denoise(*inputs)) < TOLERANCE[dtype]
