@@ -6,13 +6,16 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from paradp.policy.cache import cache_folder
 from paradp.policy.choices import Precision
+from paradp.policy.engines.fused import Denoise, Kernels, fused_unet
 from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.networks.unet import ConditionalUnet1D
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Graphs
 
@@ -37,14 +40,13 @@ class EagerEngine:
         self._type = _TYPES[precision]
         self.encode = network.encode_condition
         self._timesteps = tabulate(network, spec, device).to(self._type)
-        network = network if precision == "fp32" else copy.deepcopy(network).to(self._type)
-        self._denoise = network.denoise
+        self._denoise = casting(network if precision == "fp32" else copy.deepcopy(network).to(self._type), self._type)
 
     def prepare(self, rows: Sequence[int]) -> None:
         """Nothing: eager PyTorch compiles nothing."""
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        return self._denoise(x.to(self._type), self._timesteps[t], condition.to(self._type)).to(x.dtype)
+        return self._denoise(x, self._timesteps[t], condition)
 
 
 class CompiledEngine(EagerEngine):
@@ -74,14 +76,31 @@ class CompiledEngine(EagerEngine):
 
 
 class CudaGraphEngine(CompiledEngine):
-    """Whole rounds of a solver captured in CUDA graphs, one for each solver and batch; compiled where Triton is."""
+    """Whole rounds of a solver captured in CUDA graphs, one for each solver and batch.
+
+    Args:
+        network, spec, device, precision: as of an `EagerEngine`.
+        kernels: who computes a U-Net; by default Triton's kernels where Triton and the device allow them, else PyTorch's
+            compiler, which computes all other networks.
+    """
 
     name = "cuda-graph"
     graphs: Graphs | None
 
-    def __init__(self, network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision = "fp32"):
+    def __init__(
+        self,
+        network: ConditionalNetwork,
+        spec: PolicySpec,
+        device: torch.device,
+        precision: Precision = "fp32",
+        kernels: Kernels | Literal["inductor"] | None = None,
+    ):
         super().__init__(network, spec, device, precision)
         self.graphs = Graphs()
+        if isinstance(network, ConditionalUnet1D):
+            kernels = kernels or ("triton" if multiplies(device) else "inductor")
+            if kernels != "inductor":
+                self._denoise = fused_unet(network, self._type, kernels)
 
     def prepare(self, rows: Sequence[int]) -> None:
         """Forgets the rounds captured so far; the first solve of a shape captures its own."""
@@ -92,6 +111,20 @@ class CudaGraphEngine(CompiledEngine):
 def compiles(device: torch.device) -> bool:
     """Whether PyTorch's compiler has what it needs there: a C++ compiler, or Triton for a GPU."""
     return bool(find_spec("triton") if device.type == "cuda" else shutil.which(os.environ.get("CXX", "g++")))
+
+
+def multiplies(device: torch.device) -> bool:
+    """Whether the U-Net's own kernels run there: Triton, and a GPU with matrix units for bfloat16 (Ampere or later)."""
+    return device.type == "cuda" and compiles(device) and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def casting(network: ConditionalNetwork, dtype: torch.dtype) -> Denoise:
+    """A network's `denoise`, computed in the network's type for inputs of another."""
+
+    def denoise(x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        return network.denoise(x.to(dtype), timestep, condition.to(dtype)).to(x.dtype)
+
+    return denoise
 
 
 @torch.no_grad()
