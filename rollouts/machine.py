@@ -4,7 +4,7 @@ import ctypes
 import math
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,21 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of the packages that a run's numbers depend on, and who makes robosuite's control steps (`paradp.envs.simulators`)."""
-    packages = {name: version(name) for name in VERSIONED if find_spec(name.replace("-", "_"))}
+    installed = {name: _version(name) for name in VERSIONED if find_spec(name.replace("-", "_"))}
+    packages = {name: number for name, number in installed.items() if number}
     if "gymnasium" not in packages:  # a computer that only plans
         return packages
     from paradp.envs.simulators import asked_for
 
     return {**packages, "simulator": asked_for()}
+
+
+def _version(name: str) -> str | None:
+    """`None` for a package that is not installed but lies on the path, as a source tree does."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def cuda_devices() -> int:

@@ -9,7 +9,7 @@ import tyro
 from paradp.checkpoints.finding import find_checkpoint
 from paradp.policy.learning.config import DistillationConfig
 from paradp.scripts.console import loading, say
-from paradp.scripts.places import check_folder
+from paradp.scripts.places import check_device, check_folder
 from paradp.scripts.train import Flag, Unchecked, asked_for, check_data, check_task, follow, run_digest
 
 
@@ -28,6 +28,7 @@ def distill(
     half: bool = True,
     bf16: Flag = False,
     no_bf16: Flag = False,
+    device: str = "cpu",
     config: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_CONFIG,
 ) -> None:
     """Distill a diffusion policy into a consistency model: one to four evaluations a plan instead of a hundred.
@@ -49,10 +50,12 @@ def distill(
         half: store the checkpoint's weights in half precision.
         bf16: compute in bfloat16; by default a step of each arithmetic is timed and the faster taken.
         no_bf16: compute in float32.
+        device: where to compute: cpu or cuda; a run may be continued on another.
         config: how to distill.
     """
     distilling = replace(config, bf16=asked_for(bf16, no_bf16)).checked(DistillationConfig)
     teacher_path = find_checkpoint(policy)
+    check_device(device)
     if out is not None:
         check_folder(out)
     with loading("PyTorch"):
@@ -73,4 +76,4 @@ def distill(
     if out is None:
         out = Path("runs/distill") / f"{task}-{run_digest(demonstrations, distilling, teacher_path)}"
         say(f"writing to {out}")
-    follow(partial(run, teacher), demonstrations, distilling, out, teacher_path, half, "distilling")
+    follow(partial(run, teacher), demonstrations, distilling, out, teacher_path, half, device, "distilling")

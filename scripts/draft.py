@@ -8,7 +8,7 @@ import tyro
 from paradp.policy.wording import counted
 from paradp.scripts.call import Positive, Seed
 from paradp.scripts.console import doing, loading, progress, say
-from paradp.scripts.places import check_folder, checkpoint_named
+from paradp.scripts.places import check_device, check_folder, checkpoint_named
 from paradp.scripts.train import check_data
 
 if TYPE_CHECKING:
@@ -39,9 +39,10 @@ def train(
             shows some.
         minutes: how long to train, for a machine that does nothing else.
         seed: of weights, noise and batches.
-        device: where to compute.
+        device: where to compute: cpu or cuda.
     """
     path = checkpoint_named(policy)
+    check_device(device)
     check_folder(path, "the policy's directory")
     if data is not None:
         check_data(data, policy)

@@ -14,16 +14,20 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
     """What to install where a command could not import a package; `None` where no extra brings it: then it is a bug."""
     module = (error.name or "").partition(".")[0]
     package = _normalised(_PACKAGES.get(module, module))
-    try:
-        needed = requires("paradp") or ()
-    except PackageNotFoundError:  # a checkout that is not installed
-        return None
-    found = filter(None, map(_NEEDED.match, needed))
+    found = filter(None, map(_NEEDED.match, _requirements()))
     extras = [one["extra"] for one in found if _normalised(one["package"]) == package and one["extra"] not in _COLLECTIONS]
     if not extras:
         return None
     sentence = f"this needs {package}, which is not installed: pip install 'paradp[{extras[0]}]'"
     return sentence + " (Python 3.11 or 3.12)" * (package in ("robosuite", "mujoco"))
+
+
+def _requirements() -> list[str]:
+    """Of paradp; none are known of a source tree that is not installed."""
+    try:
+        return requires("paradp") or []
+    except PackageNotFoundError:
+        return []
 
 
 def _normalised(name: str) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.table import Table
 
-from paradp.envs import find_task
 from paradp.policy.choices import EngineName, Precision
 from paradp.rollouts.machine import cores, versions
 from paradp.scripts.call import Seed, Several, Within
@@ -75,6 +74,8 @@ def fidelity(
     # What is wrong with them is said before anything is measured.
     recorded = None if data is None else _recorded(data, spec, observations, seed)
     if data is None:
+        from paradp.envs import find_task  # comes with the simulators, which demonstrations do not need
+
         _ = find_task(spec.task).demonstrator
     digest = checkpoint_digest(path)
     target = out or _target(path, digest)

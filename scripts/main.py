@@ -111,3 +111,7 @@ def _end(sentence: str, code: int) -> None:
 
     errors.print(" ".join(sentence.split()), style="red" if code == 2 else None, highlight=False, soft_wrap=True)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

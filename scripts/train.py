@@ -18,7 +18,7 @@ from paradp.rollouts.machine import hardware
 from paradp.scripts.call import TaskName
 from paradp.scripts.console import loading, progress, say
 from paradp.scripts.lists import listed
-from paradp.scripts.places import check_folder
+from paradp.scripts.places import check_device, check_folder
 
 if TYPE_CHECKING:
     from paradp.policy.data.demonstrations import Demonstrations
@@ -60,6 +60,7 @@ def train(
     half: bool = True,
     bf16: Flag = False,
     no_bf16: Flag = False,
+    device: str = "cpu",
     config: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_CONFIG,
 ) -> None:
     """Train a diffusion policy; the checkpoint in OUT/checkpoint is renewed as training goes on.
@@ -79,10 +80,12 @@ def train(
         half: store the checkpoint's weights in half precision.
         bf16: compute in bfloat16; by default a step of each arithmetic is timed and the faster taken.
         no_bf16: compute in float32.
+        device: where to compute: cpu or cuda; a run may be continued on another.
         config: how to train.
     """
     config = replace(config, bf16=asked_for(bf16, no_bf16))
     config.check_numbers()
+    check_device(device)
     path = data or Path(f"demos/{task}.zarr")
     check_data(path, task)
     if out is not None:
@@ -100,7 +103,7 @@ def train(
     from paradp.policy.learning.training import train as run
 
     learn = partial(run, init=load_trained(start_from) if start_from else None)
-    follow(learn, demonstrations, training, out, start_from, half)
+    follow(learn, demonstrations, training, out, start_from, half, device)
 
 
 def asked_for(bf16: bool, no_bf16: bool) -> bool | None:
@@ -149,6 +152,7 @@ def follow(
     out: Path,
     earlier: Path | None,
     half: bool,
+    device: str,
     doing: str = "training",
 ) -> None:
     """Carries out a training and says how far it is; writes its card and its picture with every checkpoint.
@@ -158,6 +162,7 @@ def follow(
         demonstrations, config, out: what `learn` is called with.
         earlier: the checkpoint that training starts from, or that is distilled.
         half: store weights in half precision.
+        device: where `learn` computes.
         doing: what is done, in a word.
     """
     from paradp.checkpoints import ModelCard, read_card, save_checkpoint
@@ -180,7 +185,7 @@ def follow(
             demonstrations.steps,
             replace(config, bf16=computes[0].bf16),
             command,
-            _took(out / "metrics.jsonl"),
+            _took(out / "metrics.jsonl", device),
             card_before,
             str(computes[0]),
         )
@@ -197,6 +202,7 @@ def follow(
             on_step=lambda step, loss: report(step, f"loss {loss:.4f}"),
             on_arithmetic=begin,
             on_start=report,
+            device=device,
         )
     say(f"checkpoint {out}/checkpoint · losses {out}/loss.png")
 
@@ -210,7 +216,7 @@ def run_digest(demonstrations: "Demonstrations", config: LearningConfig, init: P
     return hashlib.sha256(described.encode()).hexdigest()[:8]
 
 
-def _took(metrics: Path) -> str:
+def _took(metrics: Path, device: str) -> str:
     """How long the training took up to its last log, over all of its processes, and on what."""
     import torch
 
@@ -220,6 +226,8 @@ def _took(metrics: Path) -> str:
     if not logged:
         return ""
 
-    machine, threads = hardware(), torch.get_num_threads()
+    machine, threads = hardware(device), torch.get_num_threads()
     minutes = counted(round(logged[-1].seconds / 60), "minute")
+    if gpu := machine.get("gpu"):
+        return f"Took {minutes} on {gpu}."
     return f"Took {minutes} on {counted(threads, 'thread')} of {machine['cpu']} ({counted(machine['cores'], 'core')})."

@@ -1,6 +1,6 @@
 """Training examples: windows of observations and actions cut from demonstrations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -34,6 +34,10 @@ class Windows:
     def chunk(self) -> tuple[int, int]:
         """H and A."""
         return self.predicted.shape[1], self.actions.shape[1]
+
+    def to(self, device: torch.device) -> "Windows":
+        """The same windows in a device's memory."""
+        return Windows(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Observations `[n, To, O]` and actions `[n, H, A]` of some windows."""

@@ -18,6 +18,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     with written_whole(path) as partial:
         try:
-            save_file({n: t.contiguous() for n, t in tensors.items()}, partial, dict(metadata) if metadata else None)
+            save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, partial, dict(metadata) if metadata else None)
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from error

@@ -4,11 +4,15 @@ where it has not."""
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from paradp.sampler.rounds.run import capture
 
 # Windows of a first measurement, so small that even the slow arithmetic takes seconds at most.
 FEW = 16
@@ -44,8 +48,13 @@ def measure(step: Step, batch_size: int, clock: Callable[[], float] = time.perf_
     if few < batch_size and seconds[True] < HOPELESS * seconds[False]:
         few, seconds = batch_size, _seconds(step, batch_size, clock)
     of = "" if few == batch_size else f" of {few} windows"
-    took = f"a step{of} takes {1000 * seconds[True]:.0f} ms in bf16 and {1000 * seconds[False]:.0f} ms in fp32 here"
+    took = f"a step{of} takes {_milliseconds(seconds[True])} in bf16 and {_milliseconds(seconds[False])} in fp32 here"
     return Arithmetic(seconds[True] < seconds[False], took)
+
+
+def _milliseconds(seconds: float) -> str:
+    """A GPU takes one or two."""
+    return f"{1000 * seconds:.{0 if seconds >= 0.01 else 2}f} ms"
 
 
 def _seconds(step: Step, windows: int, clock: Callable[[], float]) -> dict[bool, float]:
@@ -60,20 +69,50 @@ def _seconds(step: Step, windows: int, clock: Callable[[], float]) -> dict[bool,
     return found
 
 
-def step_on_a_copy(network: nn.Module, loss: Callable[[nn.Module, int], torch.Tensor]) -> Step:
-    """A step that leaves a network, and everybody's random numbers, as they were.
+def step_on_a_copy(network: nn.Module, loss: Callable[..., Tensor], draw: Callable[[int], tuple[Tensor, ...]]) -> Step:
+    """A step that leaves a network, and everybody's random numbers, as they were; it ends when the device is done.
+
+    On a GPU it is captured when it is first taken, as training's own step is.
 
     Args:
         network: is copied.
-        loss: of a network and a number of windows.
+        loss: of a network and a batch.
+        draw: a batch of so many windows, where the network is.
     """
     trial = copy.deepcopy(network)
+    device = next(trial.parameters()).device
 
-    def step(bf16: bool, windows: int) -> None:
-        with torch.random.fork_rng(devices=[]):
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                value = loss(trial, windows)
+    @cache
+    def prepared(bf16: bool, windows: int) -> Callable[[], None]:
+        batch = draw(windows)
+
+        def launch() -> None:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                value = loss(trial, *batch)
             trial.zero_grad()
             value.backward()
 
+        return capture(launch, device)
+
+    def step(bf16: bool, windows: int) -> None:
+        with torch.random.fork_rng(devices=[]):
+            prepared(bf16, windows)()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
     return step
+
+
+@contextmanager
+def fast_products(device: torch.device) -> Iterator[None]:
+    """Lets a GPU compute float32 products in TF32, and try which convolutions are the fastest, until the context ends."""
+    if device.type != "cuda":
+        yield
+        return
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    matmul.allow_tf32 = cudnn.allow_tf32 = cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before

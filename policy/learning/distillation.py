@@ -14,7 +14,8 @@ from paradp.policy.data.windows import Windows, cut_windows
 from paradp.policy.errors import SettingError
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import DistillationConfig
-from paradp.policy.learning.loop import Lesson, TrainedPolicy, learn
+from paradp.policy.learning.lesson import Lesson, TrainedPolicy, draw_batch
+from paradp.policy.learning.loop import learn
 from paradp.policy.learning.training import check_made_for, spec_for
 from paradp.policy.process import Diffusion
 from paradp.policy.spec import PolicySpec
@@ -36,6 +37,7 @@ def distill(
     on_arithmetic: Callable[[Arithmetic], None] = lambda arithmetic: None,
     choose: Callable[[Step, int], Arithmetic] = measure,
     on_start: Callable[[int], None] = lambda step: None,
+    device: torch.device | str = "cpu",
 ) -> TrainedPolicy:
     """Consistency distillation (Song et al. 2023, Algorithm 2) of a diffusion policy.
 
@@ -47,7 +49,8 @@ def distill(
         teacher: the policy.
         demonstrations: of the teacher's task; their noisy actions are where trajectories begin.
         config: how.
-        out, save, on_step, on_arithmetic, choose, on_start: as in `train`, and a run found in `out` is continued as there.
+        out, save, on_step, on_arithmetic, choose, on_start, device: as in `train`, and a run found in `out` is continued as
+            there.
 
     Raises:
         ValueError: the teacher is no diffusion policy or made for other demonstrations; and as `train`.
@@ -62,9 +65,11 @@ def distill(
     if config.skip > timesteps:
         raise SettingError(f"skip must be at most {timesteps}, the timesteps of the teacher, not {config.skip}", "skip")
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
+    place = torch.device(device)
+    teacher.move(place)
     objective = ConsistencyObjective(teacher, spec, config.skip)
     start = replace(teacher, spec=spec, network=deepcopy(teacher.network))
-    lesson = Lesson(start, objective, training, validation, teacher)
+    lesson = Lesson(start, objective, training.to(place), validation.to(place), teacher)
     return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
 
 
@@ -109,9 +114,10 @@ class ConsistencyObjective:
         self._teacher = teacher.network.eval().requires_grad_(False)
         self._observation_normalizer, self._action_normalizer = teacher.observation_normalizer, teacher.action_normalizer
         self._process = Diffusion(teacher.spec.schedule)
-        self._jumps: StepTable = jumps(teacher.spec.schedule, skip).to(torch.device("cpu"), torch.float32)
+        device = self._action_normalizer.offset.device
+        self._jumps: StepTable = jumps(teacher.spec.schedule, skip).to(device, torch.float32)
         self._skip = skip
-        self._boundary = torch.stack(boundary(spec.schedule)).float()
+        self._boundary = torch.stack(boundary(spec.schedule)).to(device, torch.float32)
 
     def __call__(self, network: nn.Module, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
         observations, actions = windows.batch(index)
@@ -125,20 +131,8 @@ class ConsistencyObjective:
         delta = _HUBER * difference.shape[1] ** 0.5
         return ((difference.square().sum(1) + delta**2).sqrt() - delta).mean()
 
-    def of_step(self, network: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
-        return self(network, windows, *self._draw(windows, size, seed))
-
-    @torch.no_grad()
-    def validation_loss(self, network: nn.Module, windows: Windows) -> float:
-        """On the same windows, timesteps and noise every time."""
-        return float(self(network, windows, *self._draw(windows, 1024, 0)))
-
-    def _draw(self, windows: Windows, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Random windows, timesteps and noise for one batch."""
-        generator = torch.Generator().manual_seed(seed)
-        index = torch.randint(len(windows), (size,), generator=generator)
-        timestep = self._process.draw(size, generator)
-        return index, timestep, torch.randn(size, *windows.chunk, generator=generator)
+    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        return draw_batch(self._process, windows, size, generator)
 
     def _follow(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """One DDIM step of the teacher's."""

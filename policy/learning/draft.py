@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.learning.ema import EMA
+from paradp.policy.learning.transfer import send
 from paradp.policy.networks.draft import DraftConfig, DraftNetwork, build_draft, draft_config
 from paradp.sampler import NoisePath, SamplerChoice, Speculative, rounds_of
 from paradp.sampler.draft_model import Levels
@@ -98,7 +99,7 @@ class Table:
     def loss(self, draft: DraftNetwork, size: int, generator: torch.Generator) -> Tensor:
         """The mean of ‖Δ‖, of which the chance of a rejection is nearly linear, on a random batch."""
         assert self.rows is not None
-        batch = self.rows[torch.randint(len(self.rows.step), (size,), generator=generator).to(self.rows.step.device)]
+        batch = self.rows[send(torch.randint(len(self.rows.step), (size,), generator=generator), self.rows.step.device)]
         known = Recalled(
             *(part[:, None] for part in (batch.held, batch.made_at, batch.moved, batch.changed, batch.own, batch.source))
         )

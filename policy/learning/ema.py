@@ -4,7 +4,7 @@ import copy
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -24,5 +24,15 @@ class EMA(Generic[Network]):
     @torch.no_grad()
     def update(self, network: Network, step: int) -> None:
         """Moves the average towards the network after optimiser step number `step`, counted from 0."""
-        decay = min(1 - (1 + step) ** -self._power, self._max_decay)
-        torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)
+        torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), self.weight_of(step))
+
+    @torch.no_grad()
+    def move(self, network: Network, weight: Tensor) -> None:
+        """Moves the average towards the network with a weight `[]` that a captured step reads from the device."""
+        average = list(self.network.parameters())
+        torch._foreach_mul_(average, 1 - weight)
+        torch._foreach_add_(average, torch._foreach_mul(list(network.parameters()), weight))
+
+    def weight_of(self, step: int) -> float:
+        """How much of the network is taken after a step, counted from 0."""
+        return 1 - min(1 - (1 + step) ** -self._power, self._max_decay)

@@ -1,68 +1,25 @@
-"""The loop of every training: autocast, AdamW, cosine decay, EMA; a killed run resumes."""
+"""The loop of every training: autocast, AdamW, cosine decay, EMA, on a CPU or a GPU; a killed run resumes."""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
 
 from paradp.policy.data.demonstrations import Demonstrations
-from paradp.policy.data.normalizer import Normalizer
-from paradp.policy.data.windows import Windows
 from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock, refuse_filled
 from paradp.policy.identity import changed, describe, differences, digest
-from paradp.policy.learning.arithmetic import Arithmetic, Step, step_on_a_copy
+from paradp.policy.learning.arithmetic import Arithmetic, Step, fast_products, step_on_a_copy
+from paradp.policy.learning.captured import CapturedStep
 from paradp.policy.learning.config import LearningConfig
+from paradp.policy.learning.lesson import Lesson, TrainedPolicy
 from paradp.policy.learning.metrics_log import MetricsLog
 from paradp.policy.learning.state import Noted, StateFile, TrainingState
-from paradp.policy.networks.conditional import ConditionalNetwork
-from paradp.policy.spec import PolicySpec
-
-
-@dataclass(frozen=True)
-class TrainedPolicy:
-    """What training hands to `save`: the averaged network, and what is needed to use it."""
-
-    spec: PolicySpec
-    network: ConditionalNetwork
-    observation_normalizer: Normalizer
-    action_normalizer: Normalizer
-
-
-class Objective(Protocol):
-    """What a training makes small."""
-
-    def of_step(self, network: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
-        """The loss on a random batch."""
-        ...
-
-    def validation_loss(self, network: nn.Module, windows: Windows) -> float:
-        """The loss of the averaged network on held-out windows."""
-        ...
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What is learned.
-
-    Attributes:
-        start: the policy as training begins; its network is trained in place.
-        objective: of a batch of windows.
-        training, validation: windows of the demonstrations.
-        earlier: the policy that the run depends on besides demonstrations and settings: where it starts, or its teacher.
-    """
-
-    start: TrainedPolicy
-    objective: Objective
-    training: Windows
-    validation: Windows
-    earlier: TrainedPolicy | None
+from paradp.policy.learning.steps import EagerStep
+from paradp.policy.learning.transfer import UnreadLosses
 
 
 def learn(
@@ -82,37 +39,44 @@ def learn(
         lesson: what is learned.
         demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start: as in `train`.
     """
-    start, objective = lesson.start, lesson.objective
+    start, device = lesson.start, lesson.device
 
     def chosen() -> Arithmetic:
-        trial = step_on_a_copy(
-            start.network, lambda network, size: objective.of_step(network, lesson.training, size, seed=0)
-        )
-        return choose(trial, config.batch_size)
+        return choose(step_on_a_copy(start.network, lesson.loss, lambda size: lesson.batch(size, 0)), config.batch_size)
 
     run = _Run(out, _identity(config, demonstrations, lesson.earlier), config.bf16, chosen)
-    with run.opened(TrainingState(start.network, config.optimiser)) as state:
+    with fast_products(device), run.opened(TrainingState(start.network, config.optimiser)) as state:
         on_arithmetic(run.arithmetic)
         on_start(state.step)
         trained = TrainedPolicy(start.spec, state.ema.network, start.observation_normalizer, start.action_normalizer)
         log = MetricsLog(out / "metrics.jsonl", state.step)
 
+        unread = UnreadLosses(device)
+        step = (CapturedStep if device.type == "cuda" else EagerStep)(state, lesson.loss, run.arithmetic.bf16)
+
         def save_all() -> None:
             run.save(state)
             save(trained, out / "checkpoint")
 
+        def read_losses() -> None:
+            losses = unread.read()
+            for number, loss in enumerate(losses, state.step - len(losses) + 1):
+                if not math.isfinite(loss):
+                    raise ValueError(f"the loss of step {number} is {loss}; {out} keeps the state of the last save")
+                state.losses.add(loss)
+                on_step(number, loss)
+
         while state.step < config.steps:
             # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
-            draw = config.seed * 1_000_003 + state.step
-            loss_of = partial(objective.of_step, windows=lesson.training, size=config.batch_size, seed=draw)
-            loss = state.optimise(loss_of, run.arithmetic.bf16)
-            if not math.isfinite(loss):
-                raise ValueError(f"the loss of step {state.step} is {loss}; {out} keeps the state of the last save")
-            on_step(state.step, loss)
-            if state.step % config.log_every == 0 or state.step == config.steps:
-                validation_loss = objective.validation_loss(state.ema.network, lesson.validation)
+            unread.add(step(*lesson.batch(config.batch_size, config.seed * 1_000_003 + state.step)))
+            logs = state.step % config.log_every == 0 or state.step == config.steps
+            saves = state.step % config.save_every == 0 and state.step < config.steps
+            if unread.due or logs or saves:
+                read_losses()
+            if logs:
+                validation_loss = lesson.validation_loss(state.ema.network)
                 log.write(state.step, state.losses.take(), validation_loss, state.learning_rate)
-            if state.step % config.save_every == 0 and state.step < config.steps:
+            if saves:
                 save_all()
         save_all()
     return trained

@@ -1,14 +1,13 @@
 """What a training is at, in memory and on disk."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from paradp.policy.files.limits import STATE_BYTES
 from paradp.policy.files.reading import first_problem, parse_json
@@ -60,6 +59,7 @@ class TrainingState:
     Attributes:
         network: is trained.
         ema: its running average.
+        optimiser: of the network's weights.
         step: steps taken.
         losses: of the steps since the last line of the log.
     """
@@ -70,7 +70,7 @@ class TrainingState:
         self.step = 0
         self.losses = RunningMean()
         self._settings = settings
-        self._optimiser = torch.optim.AdamW(
+        self.optimiser = torch.optim.AdamW(
             network.parameters(),
             settings.learning_rate,
             betas=(0.95, 0.999),
@@ -83,34 +83,27 @@ class TrainingState:
         """Of the step about to be taken."""
         return self._settings.learning_rate_of(self.step)
 
-    def optimise(self, objective: Callable[[nn.Module], Tensor], bf16: bool) -> float:
-        """One optimiser step; returns its loss."""
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.learning_rate
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = objective(self.network)
-        self._optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self._optimiser.step()
-        self.ema.update(self.network, self.step)
-        self.step += 1
-        self.losses.add(loss.item())
-        return loss.item()
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a later process needs to continue, but `step` and `losses`."""
         tensors = {f"network.{name}": p.data for name, p in self.network.named_parameters()}
         tensors |= {f"ema.{name}": p.data for name, p in self.ema.network.named_parameters()}
-        for i, state in self._optimiser.state_dict()["state"].items():
+        for i, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{i}.{key}": value for key, value in state.items()}
         return tensors
 
     def create_moments(self) -> None:
-        """AdamW creates its moments at the first step; one with zero gradients makes room for stored ones."""
+        """AdamW creates its moments at its first step: one with zero gradients and rate, which is not counted."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = 0.0
         for parameter in self.network.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        self._optimiser.step()
+        self.optimiser.step()
+        for moments in self.optimiser.state.values():
+            moments["step"].zero_()
 
 
 @dataclass(frozen=True)

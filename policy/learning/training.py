@@ -14,7 +14,8 @@ from paradp.policy.data.windows import Windows, cut_windows
 from paradp.policy.identity import describe, differences
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import TrainingConfig
-from paradp.policy.learning.loop import Lesson, TrainedPolicy, learn
+from paradp.policy.learning.lesson import Lesson, TrainedPolicy, draw_batch
+from paradp.policy.learning.loop import learn
 from paradp.policy.networks.building import build_network
 from paradp.policy.process import process_of
 from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
@@ -30,6 +31,7 @@ def train(
     on_arithmetic: Callable[[Arithmetic], None] = lambda arithmetic: None,
     choose: Callable[[Step, int], Arithmetic] = measure,
     on_start: Callable[[int], None] = lambda step: None,
+    device: torch.device | str = "cpu",
 ) -> TrainedPolicy:
     """Trains a policy; writes `metrics.jsonl`, `state.safetensors` and, through `save`, `checkpoint/` into `out`.
 
@@ -40,12 +42,13 @@ def train(
         config: how.
         out: the run's directory.
         save: writes a checkpoint of the averaged network into a directory.
-        on_step: called with the number of steps taken and the last loss.
+        on_step: called with the number of steps taken and the last loss, in order; on a GPU for some steps together.
         init: where to start from, its normalisers included, instead of random weights.
         on_arithmetic: called once, before the first step.
         choose: decides on the arithmetic where the configuration leaves it open; called with a step to try, and the batch
             size.
         on_start: called once, before the first step, with the number of steps that were taken before.
+        device: where to compute; a run may be continued on another. The policy handed to `save` and returned lies there.
 
     Raises:
         ValueError: the demonstrations cannot be trained on, `init` is for others, `out` holds another run or something
@@ -59,8 +62,10 @@ def train(
     start = init or _random_start(spec, training)
     check_made_for(start.spec, spec)
     start = replace(start, spec=spec)
+    place = torch.device(device)
+    start.move(place)
     objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
-    lesson = Lesson(start, objective, training, validation, init)
+    lesson = Lesson(start, objective, training.to(place), validation.to(place), init)
     return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
 
 
@@ -116,18 +121,5 @@ class DenoisingObjective:
         target = self._process.target(clean, noise, timestep)
         return nn.functional.mse_loss(network(noisy, timestep, condition).float(), target)
 
-    def of_step(self, network: nn.Module, windows: Windows, size: int, seed: int) -> Tensor:
-        """The loss on a random batch."""
-        return self(network, windows, *self.draw(windows, size, torch.Generator().manual_seed(seed)))
-
     def draw(self, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Random windows, timesteps and noise for one batch."""
-        index = torch.randint(len(windows), (size,), generator=generator)
-        timestep = self._process.draw(size, generator)
-        noise = torch.randn(size, *windows.chunk, generator=generator)
-        return index, timestep, noise
-
-    @torch.no_grad()
-    def validation_loss(self, network: nn.Module, windows: Windows) -> float:
-        """The loss on held-out windows, with the same windows, timesteps and noise every time."""
-        return float(self(network, windows, *self.draw(windows, 1024, torch.Generator().manual_seed(0))))
+        return draw_batch(self._process, windows, size, generator)

@@ -5,6 +5,7 @@ import torch
 
 from paradp.policy.learning.ema import EMA
 from paradp.policy.learning.state import OptimiserSettings, TrainingState
+from paradp.policy.learning.steps import EagerStep
 
 
 def one_weight(value: float) -> torch.nn.Linear:
@@ -41,10 +42,11 @@ def test_training_averages_from_its_first_step_on():
     def loss(network):
         return (network.weight - 3.0).square().sum()
 
-    state.optimise(loss, bf16=False)
+    step = EagerStep(state, loss, bf16=False)
+    step()
     first = network.weight.item()
     assert first != 1.0 and state.ema.network.weight.item() == first
-    state.optimise(loss, bf16=False)
+    step()
     second, decay = network.weight.item(), 1 - 2**-0.75
     assert second != first
     assert state.ema.network.weight.item() == pytest.approx(decay * first + (1 - decay) * second, abs=1e-12)

@@ -478,11 +478,12 @@ def test_what_cannot_be_trained_is_refused(options, message):
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(demonstrations, tmp_path, monkeypatch):
-    whole = training.DenoisingObjective.of_step
-    monkeypatch.setattr(
-        training.DenoisingObjective,
-        "of_step",
-        lambda *args, seed, **others: whole(*args, seed=seed, **others) * (math.nan if seed == 3 else 1),
-    )
+    whole = training.DenoisingObjective.draw
+
+    def spoilt(objective, windows, size, generator):
+        index, timestep, noise = whole(objective, windows, size, generator)
+        return index, timestep, noise * (math.nan if generator.initial_seed() == 3 else 1)
+
+    monkeypatch.setattr(training.DenoisingObjective, "draw", spoilt)
     with pytest.raises(ValueError, match="the loss of step 4 is nan"):
         train(demonstrations, CONFIG, tmp_path / "run", ignore)

@@ -1,0 +1,64 @@
+"""A step of the optimiser as one CUDA graph: networks of this size wait for launches, not for arithmetic."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from paradp.policy.learning.state import TrainingState
+from paradp.policy.learning.steps import Loss, descend
+from paradp.sampler.rounds.run import capture
+
+
+class CapturedStep:
+    """Takes optimiser steps by replaying one that was captured: loss, gradients, clipping, AdamW and the running average.
+
+    What differs from step to step lies in tensors that the graph reads: the batch, the learning rate, and the weight of the
+    running average. The graph also keeps its gradients: backward writes them anew in every replay. On a CPU, where nothing
+    can be captured, the same work is launched by Python.
+
+    Args:
+        state: is changed by every step.
+        loss: of the network and a batch; launches the same work whatever the values are.
+        bf16: whether matrix products are in bfloat16 under autocast.
+    """
+
+    def __init__(self, state: TrainingState, loss: Loss, bf16: bool):
+        self._state = state
+        self._loss_of = loss
+        self._bf16 = bf16
+        self._batch: tuple[Tensor, ...] = ()
+        self._loss, self._rate, self._weight = (torch.zeros((), device=state.device) for _ in range(3))
+        self._replay: Callable[[], None] | None = None
+        if not state.optimiser.state:
+            state.create_moments()
+        for group in state.optimiser.param_groups:
+            group.update(lr=self._rate, capturable=True)
+
+    def __call__(self, *batch: Tensor) -> Tensor:
+        """One step on a batch with the shapes of the first; its loss, `[]`, on the device."""
+        state = self._state
+        if self._replay is None:
+            self._batch = tuple(part.clone() for part in batch)
+            self._replay = self._captured()
+        for buffer, part in zip(self._batch, batch, strict=True):
+            buffer.copy_(part)
+        self._rate.fill_(state.learning_rate)
+        self._weight.fill_(state.ema.weight_of(state.step))
+        self._replay()
+        state.step += 1
+        return self._loss.clone()
+
+    def _captured(self) -> Callable[[], None]:
+        """Capturing takes some steps to warm up: the state is put back to before them."""
+        tensors = self._state.tensors()
+        before = {name: tensor.clone() for name, tensor in tensors.items()}
+        replay = capture(self._launch, self._state.device)
+        for name, tensor in tensors.items():
+            tensor.copy_(before[name])
+        return replay
+
+    def _launch(self) -> None:
+        state = self._state
+        self._loss.copy_(descend(state, self._loss_of, self._batch, self._bf16))
+        state.ema.move(state.network, self._weight)

@@ -1,0 +1,88 @@
+"""What a training learns: a policy, an objective and windows of demonstrations, on the device that computes."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from paradp.policy.data.normalizer import Normalizer
+from paradp.policy.data.windows import Windows
+from paradp.policy.learning.transfer import send
+from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.process import Process
+from paradp.policy.spec import PolicySpec
+
+_VALIDATED = 1024  # windows of a validation loss
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """What training hands to `save`: the averaged network, and what is needed to use it."""
+
+    spec: PolicySpec
+    network: ConditionalNetwork
+    observation_normalizer: Normalizer
+    action_normalizer: Normalizer
+
+    def move(self, device: torch.device) -> None:
+        """Puts network and normalisers on a device."""
+        for module in (self.network, self.observation_normalizer, self.action_normalizer):
+            module.to(device)
+
+
+class Objective(Protocol):
+    """What a training makes small."""
+
+    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """All that is random in one batch, as CPU tensors whose shapes depend on the size alone."""
+        ...
+
+    def __call__(self, network: nn.Module, windows: Windows, *drawn: Tensor) -> Tensor:
+        """The loss on what was drawn, which lies where the windows do; without a branch that depends on values."""
+        ...
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned; everything lies on one device.
+
+    Attributes:
+        start: the policy as training begins; its network is trained in place.
+        objective: of a batch of windows.
+        training, validation: windows of the demonstrations.
+        earlier: the policy that the run depends on besides demonstrations and settings: where it starts, or its teacher.
+    """
+
+    start: TrainedPolicy
+    objective: Objective
+    training: Windows
+    validation: Windows
+    earlier: TrainedPolicy | None
+
+    @property
+    def device(self) -> torch.device:
+        return self.training.observations.device
+
+    def batch(self, size: int, seed: int) -> tuple[Tensor, ...]:
+        """A random batch: drawn on the CPU, so that every device learns from the same ones."""
+        return self._draw(self.training, size, seed)
+
+    def loss(self, network: nn.Module, *batch: Tensor) -> Tensor:
+        return self.objective(network, self.training, *batch)
+
+    @torch.no_grad()
+    def validation_loss(self, network: nn.Module) -> float:
+        """On held-out windows, with the same windows, timesteps and noise every time."""
+        return float(self.objective(network, self.validation, *self._draw(self.validation, _VALIDATED, 0)))
+
+    def _draw(self, windows: Windows, size: int, seed: int) -> tuple[Tensor, ...]:
+        drawn = self.objective.draw(windows, size, torch.Generator().manual_seed(seed))
+        return tuple(send(part, self.device) for part in drawn)
+
+
+def draw_batch(process: Process, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Random windows `[n]`, timesteps `[n]` and noise `[n, H, A]`."""
+    index = torch.randint(len(windows), (size,), generator=generator)
+    timestep = process.draw(size, generator)
+    return index, timestep, torch.randn(size, *windows.chunk, generator=generator)
