@@ -12,7 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from paradp.sampler.rounds.run import capture
+from paradp.sampler.rounds.device import capture
 
 # Windows of a first measurement, so small that even the slow arithmetic takes seconds at most.
 FEW = 16

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from paradp.policy.learning.state import TrainingState
 from paradp.policy.learning.steps import Loss, descend
-from paradp.sampler.rounds.run import capture
+from paradp.sampler.rounds.device import capture
 
 
 class CapturedStep:
