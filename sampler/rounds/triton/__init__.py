@@ -28,7 +28,7 @@ from paradp.sampler.solvers.speculative import Speculative
 ROUNDS = {Sequential: FusedPass, Picard: FusedIteration, Speculative: FusedSpeculation}
 
 # A vector of more elements would not fit into the registers of a program.
-MOST_ELEMENTS = 8192
+MOST_ELEMENTS = 4096
 
 
 _LOG = logging.getLogger(__name__)

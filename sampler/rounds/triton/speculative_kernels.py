@@ -89,6 +89,25 @@ def draft(
 
 
 @triton.jit
+def made(
+    rows, guesses, following, predictions, noise, kept, k, end, known, d, real, SIZE: tl.constexpr, SECANT: tl.constexpr
+):  # fmt: skip
+    """What a round made of step k before `end`, and what was kept there before; read a step ahead, as by `recall`.
+
+    The first four point to that step's row.
+    """
+    inside = real & (k < end)
+    again = inside & (k < known)
+    memory = kept + k * (PARTS * SIZE) + d
+    x, guess = tl.load(rows, inside, 0.0), tl.load(guesses, inside, 0.0)
+    drafted, prediction = tl.load(following, inside, 0.0), tl.load(predictions, inside, 0.0)
+    was, predicted = x, x
+    if SECANT:
+        was, predicted = tl.load(memory + STATE * SIZE, again, 0.0), tl.load(memory + PREDICTION * SIZE, again, 0.0)
+    return x, guess, drafted, prediction, tl.load(noise + k * SIZE + d, inside, 0.0), was, predicted
+
+
+@triton.jit
 def settle(
     table, bounds, kept, evaluated, base, rounds, evaluations, exact, noise, log_u, rows, guesses, following, predictions,
     steps, width, ahead,
@@ -109,34 +128,38 @@ def settle(
     before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
     guess_before, state = before, tl.zeros_like(before)
     deciding, moved = first < end, 0
+    row = window + d
+    x, guess, drafted, prediction, z, was, predicted = made(
+        rows + row, guesses + row, following + row, predictions + row, noise, kept, first, end, known, d, real, SIZE, SECANT
+    )
     for k in range(first, end):
-        row = window + (k - first) * SIZE + d
         step = table + k * COLUMNS
-        x = tl.load(rows + row, real, 0.0)
-        guess = tl.load(guesses + row, real, 0.0)
-        clean = predict_clean(step, x, tl.load(predictions + row, real, 0.0))
-        if deciding:
-            z = tl.load(noise + k * SIZE + d, real, 0.0)
-            sigma = tl.load(step + SIGMA)
-            apart = difference(step, bound, guess, clean, guess_before, before, KEEPS_UNCLIPPED, LOOKS_BACK)
-            delta = apart / tl.where(sigma > 0, sigma, 1.0)
-            squared, along = tl.sum(delta * delta), tl.sum(z * delta)
-            deciding = (sigma > 0) & (tl.load(log_u + k) <= -along - 0.5 * squared)
-            reflected = z - 2 * (along / tl.maximum(squared, TINY)) * delta
-            other = mean(step, bound, x, clean, before, KEEPS_UNCLIPPED, LOOKS_BACK) + sigma * reflected
-            state = tl.where(deciding, tl.load(following + row, real, 0.0), other)
-            moved += 1
+        clean = predict_clean(step, x, prediction)
         memory = kept + k * (PARTS * SIZE) + d
         if SECANT:
-            again = k < known
-            moved_by = tl.where(again, x - tl.load(memory + STATE * SIZE, real, 0.0), 0.0)
-            changed = tl.where(again, clean - tl.load(memory + PREDICTION * SIZE, real, 0.0), 0.0)
             tl.debug_barrier()  # all threads have read what is overwritten
-            tl.store(memory + MOVED * SIZE, moved_by, real)
-            tl.store(memory + CHANGED * SIZE, changed, real)
+            again = k < known
+            tl.store(memory + MOVED * SIZE, tl.where(again, x - was, 0.0), real)
+            tl.store(memory + CHANGED * SIZE, tl.where(again, clean - predicted, 0.0), real)
         tl.store(memory + STATE * SIZE, x, real)
         tl.store(memory + PREDICTION * SIZE, clean, real)
-        before, guess_before = clean, guess
+        here, guess_here, drafted_here, noise_here = x, guess, drafted, z
+        row += SIZE
+        x, guess, drafted, prediction, z, was, predicted = made(
+            rows + row, guesses + row, following + row, predictions + row, noise, kept, k + 1, end, known, d, real, SIZE,
+            SECANT,
+        )  # fmt: skip
+        if deciding:
+            sigma = tl.load(step + SIGMA)
+            apart = difference(step, bound, guess_here, clean, guess_before, before, KEEPS_UNCLIPPED, LOOKS_BACK)
+            delta = apart / tl.where(sigma > 0, sigma, 1.0)
+            squared, along = tl.sum(delta * delta), tl.sum(noise_here * delta)
+            deciding = (sigma > 0) & (tl.load(log_u + k) <= -along - 0.5 * squared)
+            reflected = noise_here - 2 * (along / tl.maximum(squared, TINY)) * delta
+            other = mean(step, bound, here, clean, before, KEEPS_UNCLIPPED, LOOKS_BACK) + sigma * reflected
+            state = tl.where(deciding, drafted_here, other)
+            moved += 1
+        before, guess_before = clean, guess_here
 
     tl.debug_barrier()  # all threads have read where the window stood
     if first < end:
