@@ -68,7 +68,8 @@ def product(
     if OVERLAP:
         gdc_launch_dependents()
     if FETCH:
-        _prefetch(weights, (end - begin) * (BLOCK_K * BLOCK_N), THREADS)
+        if tl.program_id(0) == 0:  # those of other rows read the same weights
+            _prefetch(weights, (end - begin) * (BLOCK_K * BLOCK_N), THREADS)
     if OVERLAP:
         gdc_wait()
 

@@ -105,8 +105,11 @@ def block_of_channels(channels: int, dtype: torch.dtype) -> int:
 
 
 def block_of_rows(rows: int, dtype: torch.dtype) -> int:
-    """How many rows a program computes; up to 128 rows are one block, so that each weight is read once."""
-    most = 128 if dtype == torch.bfloat16 and rows <= 128 else 64
+    """How many rows a program computes."""
+    if dtype == torch.bfloat16:  # rows too many cost nothing: up to 128 are one block, so that each weight is read once
+        most = 128 if rows <= 128 else 64
+    else:
+        most = 32 if 0 < rows % 64 <= 32 else 64
     return min(most, _power_of_two(rows))
 
 
