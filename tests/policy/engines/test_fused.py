@@ -104,7 +104,7 @@ def test_products_in_parts_are_the_convolutions(tiled, dtype, monkeypatch):
 
 def test_a_product_is_split_until_all_multiprocessors_read(tiled):
     def wide(columns, channels, *taps):
-        nothing = torch.empty(0)
+        nothing = torch.empty(0, dtype=torch.bfloat16)
         return tiled.Tiled(nothing, nothing, channels, columns, 1, taps, (0,) * len(taps), 1, block_n=64, block_k=64)
 
     assert wide(1024, 1024, 5).splits(1) == 8  # 16 tiles of 80 blocks
