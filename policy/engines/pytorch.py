@@ -56,10 +56,11 @@ class CompiledEngine(EagerEngine):
 
     def __init__(self, network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision = "fp32"):
         super().__init__(network, spec, device, precision)
-        with suppress(OSError):  # without a place to write, PyTorch keeps it where it likes
-            folder = cache_folder() / "inductor"
-            folder.mkdir(parents=True, exist_ok=True)
-            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+        for name, variable in (("inductor", "TORCHINDUCTOR_CACHE_DIR"), ("triton", "TRITON_CACHE_DIR")):
+            with suppress(OSError):  # without a place to write, PyTorch and Triton keep it where they like
+                folder = cache_folder() / name
+                folder.mkdir(parents=True, exist_ok=True)
+                os.environ.setdefault(variable, str(folder))
         if compiles(device):
             self._denoise = torch.compile(self._denoise, dynamic=True)
         self._shape, self._condition_size, self._device = (

@@ -67,8 +67,9 @@ def product(
     weights = weight + (before + begin).to(tl.int64) * (BLOCK_K * BLOCK_N)
     if OVERLAP:
         gdc_launch_dependents()
-    if FETCH:
-        _prefetch(weights, (end - begin) * (BLOCK_K * BLOCK_N), THREADS)
+    if FETCH:  # noqa: SIM102 — known when the kernel is compiled
+        if tl.program_id(0) == 0:  # those of other rows read the same weights
+            _prefetch(weights, (end - begin) * (BLOCK_K * BLOCK_N), THREADS)
     if OVERLAP:
         gdc_wait()
 

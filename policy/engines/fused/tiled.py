@@ -14,9 +14,10 @@ from paradp.policy.engines.fused.network import ChannelsLastUnet, Features
 from paradp.policy.engines.fused.packing import Block, Convolution, Normalisation, NormalisedConvolution, Section, pack
 from paradp.policy.networks.unet import ConditionalUnet1D
 
-# A product is split among no more programs than a large GPU has multiprocessors, none with fewer blocks of the inner
-# dimension than these: below, writing and adding the parts takes longer than what is saved.
-PROGRAMS = 132
+# A product is split among no more programs than a large GPU has multiprocessors; without matrix units four of them share a
+# multiprocessor. None has fewer blocks of the inner dimension than these: below, writing and adding the parts takes longer
+# than what is saved.
+PROGRAMS = {torch.bfloat16: 132, torch.float32: 528}
 LEAST_BLOCKS = 4
 MOST_SPLITS = 16
 # Where nothing is to be done with the sums but to add the bias, so many blocks are no slower in one program than in several
@@ -67,7 +68,7 @@ class Tiled:
         """Into how many parts the sums are split, for so many tiles of rows."""
         longest = self.blocks(self.taps[0])
         work = row_tiles * self.tiles // self.sections * self.blocks(sum(self.taps))
-        return max(1, min(PROGRAMS * longest // work, longest // LEAST_BLOCKS, MOST_SPLITS))
+        return max(1, min(PROGRAMS[self.weight.dtype] * longest // work, longest // LEAST_BLOCKS, MOST_SPLITS))
 
 
 class Sums(NamedTuple):
@@ -105,9 +106,13 @@ def block_of_channels(channels: int, dtype: torch.dtype) -> int:
 
 
 def block_of_rows(rows: int, dtype: torch.dtype) -> int:
-    """How many rows a program computes; up to 128 rows are one block, so that each weight is read once."""
-    most = 128 if dtype == torch.bfloat16 and rows <= 128 else 64
-    return min(most, _power_of_two(rows))
+    """How many rows a program computes.
+
+    With matrix units, rows too many cost nothing: up to 128 are one block, so that each weight is read once.
+    """
+    if dtype == torch.bfloat16:
+        return min(128 if rows <= 128 else 64, _power_of_two(rows))
+    return min(32 if 0 < rows % 64 <= 32 else 64, _power_of_two(rows))
 
 
 def _power_of_two(size: int) -> int:

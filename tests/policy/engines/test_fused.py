@@ -9,6 +9,7 @@ import os
 import pytest
 import torch
 
+from paradp.policy.engines.building import build_engine
 from paradp.policy.engines.fused.matmul import MatmulUnet
 from paradp.policy.networks.unet import ConditionalUnet1D, UnetConfig
 
@@ -103,7 +104,7 @@ def test_products_in_parts_are_the_convolutions(tiled, dtype, monkeypatch):
 
 def test_a_product_is_split_until_all_multiprocessors_read(tiled):
     def wide(columns, channels, *taps):
-        nothing = torch.empty(0)
+        nothing = torch.empty(0, dtype=torch.bfloat16)
         return tiled.Tiled(nothing, nothing, channels, columns, 1, taps, (0,) * len(taps), 1, block_n=64, block_k=64)
 
     assert wide(1024, 1024, 5).splits(1) == 8  # 16 tiles of 80 blocks
@@ -113,7 +114,17 @@ def test_a_product_is_split_until_all_multiprocessors_read(tiled):
     assert wide(64, 4096, 5).splits(1) == tiled.MOST_SPLITS
 
 
-@pytest.mark.skipif(DEVICE.type != "cuda", reason="needs a GPU")
+on_gpu = pytest.mark.skipif(DEVICE.type != "cuda", reason="needs a GPU")
+
+
+@on_gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_on_a_gpu_the_engine_computes_a_unet_by_tiles(tiled, trained, precision):
+    engine = build_engine(trained.network.to(DEVICE), trained.spec, DEVICE, precision=precision)  # checks the agreement
+    assert engine.name == "cuda-graph" and isinstance(engine._denoise, tiled.TiledUnet)
+
+
+@on_gpu
 @pytest.mark.parametrize("kernels", ["triton", "overlapped", "matmul"])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("rows", [1, 20])
