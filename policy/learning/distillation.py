@@ -14,7 +14,7 @@ from paradp.policy.data.windows import Windows, cut_windows
 from paradp.policy.errors import SettingError
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import DistillationConfig
-from paradp.policy.learning.lesson import Lesson, TrainedPolicy, draw_batch
+from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
 from paradp.policy.learning.training import check_made_for, spec_for
 from paradp.policy.process import Diffusion
@@ -131,7 +131,7 @@ class ConsistencyObjective:
         delta = _HUBER * difference.shape[1] ** 0.5
         return ((difference.square().sum(1) + delta**2).sqrt() - delta).mean()
 
-    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> Batch:
         return draw_batch(self._process, windows, size, generator)
 
     def _follow(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:

@@ -29,9 +29,10 @@ class EMA(Generic[Network]):
     @torch.no_grad()
     def move(self, network: Network, weight: Tensor) -> None:
         """Moves the average towards the network with a weight `[]` that a captured step reads from the device."""
-        average = list(self.network.parameters())
+        average: list[Tensor] = list(self.network.parameters())
+        taken = torch._foreach_mul(list(network.parameters()), weight)
         torch._foreach_mul_(average, 1 - weight)
-        torch._foreach_add_(average, torch._foreach_mul(list(network.parameters()), weight))
+        torch._foreach_add_(average, taken)
 
     def weight_of(self, step: int) -> float:
         """How much of the network is taken after a step, counted from 0."""

@@ -13,6 +13,8 @@ from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import Process
 from paradp.policy.spec import PolicySpec
 
+# Windows `[n]`, timesteps `[n]` and noise `[n, H, A]`.
+Batch = tuple[Tensor, Tensor, Tensor]
 _VALIDATED = 1024  # windows of a validation loss
 
 
@@ -34,12 +36,12 @@ class TrainedPolicy:
 class Objective(Protocol):
     """What a training makes small."""
 
-    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """All that is random in one batch, as CPU tensors whose shapes depend on the size alone."""
+    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> Batch:
+        """A random batch, on the CPU; its shapes depend on the size alone."""
         ...
 
-    def __call__(self, network: nn.Module, windows: Windows, *drawn: Tensor) -> Tensor:
-        """The loss on what was drawn, which lies where the windows do; without a branch that depends on values."""
+    def __call__(self, network: nn.Module, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+        """The loss on a batch that lies where the windows do; without a branch that depends on values."""
         ...
 
 
@@ -64,25 +66,25 @@ class Lesson:
     def device(self) -> torch.device:
         return self.training.observations.device
 
-    def batch(self, size: int, seed: int) -> tuple[Tensor, ...]:
+    def batch(self, size: int, seed: int) -> Batch:
         """A random batch: drawn on the CPU, so that every device learns from the same ones."""
         return self._draw(self.training, size, seed)
 
-    def loss(self, network: nn.Module, *batch: Tensor) -> Tensor:
-        return self.objective(network, self.training, *batch)
+    def loss(self, network: nn.Module, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+        return self.objective(network, self.training, index, timestep, noise)
 
     @torch.no_grad()
     def validation_loss(self, network: nn.Module) -> float:
         """On held-out windows, with the same windows, timesteps and noise every time."""
         return float(self.objective(network, self.validation, *self._draw(self.validation, _VALIDATED, 0)))
 
-    def _draw(self, windows: Windows, size: int, seed: int) -> tuple[Tensor, ...]:
-        drawn = self.objective.draw(windows, size, torch.Generator().manual_seed(seed))
-        return tuple(send(part, self.device) for part in drawn)
+    def _draw(self, windows: Windows, size: int, seed: int) -> Batch:
+        index, timestep, noise = self.objective.draw(windows, size, torch.Generator().manual_seed(seed))
+        return send(index, self.device), send(timestep, self.device), send(noise, self.device)
 
 
-def draw_batch(process: Process, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Random windows `[n]`, timesteps `[n]` and noise `[n, H, A]`."""
+def draw_batch(process: Process, windows: Windows, size: int, generator: torch.Generator) -> Batch:
+    """Random windows, timesteps of the process, and noise."""
     index = torch.randint(len(windows), (size,), generator=generator)
     timestep = process.draw(size, generator)
     return index, timestep, torch.randn(size, *windows.chunk, generator=generator)

@@ -14,7 +14,7 @@ from paradp.policy.data.windows import Windows, cut_windows
 from paradp.policy.identity import describe, differences
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import TrainingConfig
-from paradp.policy.learning.lesson import Lesson, TrainedPolicy, draw_batch
+from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
 from paradp.policy.networks.building import build_network
 from paradp.policy.process import process_of
@@ -121,5 +121,5 @@ class DenoisingObjective:
         target = self._process.target(clean, noise, timestep)
         return nn.functional.mse_loss(network(noisy, timestep, condition).float(), target)
 
-    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> Batch:
         return draw_batch(self._process, windows, size, generator)

@@ -1,6 +1,7 @@
 """What the machine is said to have is what this process may use of it."""
 
 import os
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
@@ -24,6 +25,17 @@ def test_a_containers_share_counts(tmp_path, limit, expected):
     (tmp_path / "cpu.max").write_text(f"{limit}\n")
     allowed = len(os.sched_getaffinity(0))
     assert cores(tmp_path) == min(expected or allowed, allowed)
+
+
+def test_a_source_tree_that_is_not_installed_has_no_version(monkeypatch):
+    def version(name):
+        if name == "paradp":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(machine, "version", version)
+    found = machine.versions()
+    assert "paradp" not in found and found["torch"] == "1"
 
 
 def test_so_does_that_of_older_containers(tmp_path):
