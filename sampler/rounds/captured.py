@@ -36,8 +36,8 @@ class Captured:
         self._device = device
         self._begin = device.capture(self._prepare)
         self._advance = device.capture(rounds.advance)
-        self._kept = _tensors(rounds.result(done=True))
-        self._conclude = device.capture(lambda: self._keep(rounds.result(done=True)))
+        self._found: tuple[Tensor, ...] = ()  # what the captured work leaves behind, in the same memory every time
+        self._conclude = device.capture(self._find)
         # Two, as the device may write the next one while the host reads the last.
         self._decided = device.host_copies(rounds.decided, 2)
         self._read = device.callers().record()
@@ -51,9 +51,8 @@ class Captured:
         own.launch(self._begin)
         end, done = self._ahead() if deadline == math.inf else self._until(deadline)
         callers.wait(end)
-        callers.launch(self._conclude if done else lambda: self._keep(self._rounds.result(done=False)))
-        copies = tuple(torch.empty_like(kept) for kept in self._kept)
-        callers.launch(lambda: [copy.copy_(kept) for copy, kept in zip(copies, self._kept, strict=True)])
+        copies = tuple(torch.empty_like(found) for found in self._found)
+        callers.launch(lambda: self._copy_result(copies, done))
         self._read = callers.record()
         return _solution(copies)
 
@@ -98,9 +97,16 @@ class Captured:
         self._rounds.clear()
         self._rounds.begin()
 
-    def _keep(self, solution: Solution) -> None:
-        for kept, found in zip(self._kept, _tensors(solution), strict=True):
-            kept.copy_(found)
+    def _find(self) -> None:
+        self._found = _tensors(self._rounds.result(done=True))
+
+    def _copy_result(self, copies: tuple[Tensor, ...], done: bool) -> None:
+        """What came of a solve, in the caller's tensors."""
+        if done:
+            self._conclude()
+        found = self._found if done else _tensors(self._rounds.result(done=False))
+        for copy, part in zip(copies, found, strict=True):
+            copy.copy_(part)
 
 
 def _tensors(solution: Solution) -> tuple[Tensor, Tensor, Tensor]:

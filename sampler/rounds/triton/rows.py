@@ -59,7 +59,7 @@ class WholeRows:
         """Repeats every environment's condition for its rows."""
         self._conditions.copy_(self._rounds.condition[:, None].expand_as(self._conditions))
 
-    def launch(self, kernel: Any, *arguments: Any, programs: int = 1, **options: bool) -> None:
+    def launch(self, kernel: Any, *arguments: Any, programs: int = 1, **options: int) -> None:
         """Launches a kernel with so many programs for each environment."""
         with torch.cuda.device_of(self.x):
             kernel[(len(self.x), programs)](*arguments, **self._options, **options)

@@ -1,6 +1,7 @@
 """The rounds of speculative sampling, by two kernels and the network's call."""
 
 import torch
+import triton
 from torch import Tensor
 
 from paradp.sampler.noise import NoisePath
@@ -8,7 +9,7 @@ from paradp.sampler.options import SECANTS
 from paradp.sampler.rounds.torch.speculative import Speculation
 from paradp.sampler.rounds.triton import speculative_kernels as kernels
 from paradp.sampler.rounds.triton.rows import WholeRows
-from paradp.sampler.solution import Denoiser
+from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status
 from paradp.sampler.solvers.speculative import Speculative
 
 
@@ -20,7 +21,13 @@ class FusedSpeculation(Speculation):
         self._rows = WholeRows(self)
         self._guess, self._following = torch.zeros_like(self._rows.x), torch.zeros_like(self._rows.x)
         self._window = (self.table.steps, self.width, solver.ahead or self.table.steps)
+        # Of every step, whether its prediction is not finite.
+        self._unsound = torch.zeros(len(self.base), self.table.steps, dtype=torch.int8, device=self.base.device)
         self._slope = self.guesses.slope.contiguous()
+
+    def clear(self) -> None:
+        super().clear()
+        self._unsound.zero_()
 
     def begin(self) -> None:
         super().begin()
@@ -39,14 +46,20 @@ class FusedSpeculation(Speculation):
         rows.launch(
             kernels.settle,
             table.columns, rows.bound, *memory, self.rounds, self.evaluations, self.exact, self.noise.all, self.log_u.all,
-            rows.x, self._guess, self._following, prediction, *self._window, SECANT=self.solver.draft in SECANTS,
+            self._unsound, rows.x, self._guess, self._following, prediction, *self._window,
+            SECANT=self.solver.draft in SECANTS,
         )  # fmt: skip
 
-    def _complete(self) -> Tensor:
-        rows, guesses, samples = self._rows, self.guesses, torch.empty_like(self.exact)
+    def result(self, done: bool) -> Solution:
+        rows, guesses, batch = self._rows, self.guesses, len(self.base)
+        sample, counts = torch.empty_like(self.exact), self.base.new_empty(4, batch)
         rows.launch(
-            kernels.complete,
-            self.table.columns, self._slope, rows.bound, guesses.kept.all, guesses.evaluated, self.base, self.exact,
-            self.noise.all, samples, self.table.steps, FROZEN=self.solver.draft == "frozen",
+            kernels.conclude,
+            self.table.columns, self._slope, rows.bound, guesses.kept.all, guesses.evaluated, self.base, self.rounds,
+            self.evaluations, self.exact, self.noise.all, self._unsound, sample, counts, self.table.steps, batch,
+            STEPS=triton.next_power_of_2(self.table.steps), FROZEN=self.solver.draft == "frozen",
+            **{status.name: status.value for status in Status},
         )  # fmt: skip
-        return samples
+        rounds, evaluations, status, broken = counts.unbind()
+        stats = SolverStats(rounds, evaluations, torch.zeros_like(sample[:, 0]), status, broken)
+        return Solution(sample.reshape(self.shape), stats)

@@ -109,8 +109,8 @@ def made(
 
 @triton.jit
 def settle(
-    table, bounds, kept, evaluated, base, rounds, evaluations, exact, noise, log_u, rows, guesses, following, predictions,
-    steps, width, ahead,
+    table, bounds, kept, evaluated, base, rounds, evaluations, exact, noise, log_u, unsound, rows, guesses, following,
+    predictions, steps, width, ahead,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, SECANT: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
 ):  # fmt: skip
     """Ends a round: keeps the predictions, verifies the drafts in order, and moves the windows."""
@@ -123,6 +123,7 @@ def settle(
     kept += b * steps * (PARTS * SIZE)
     noise += b * steps * SIZE
     log_u += b * steps
+    unsound += b * steps
     window = b * width * SIZE
 
     before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
@@ -143,6 +144,8 @@ def settle(
             tl.store(memory + CHANGED * SIZE, tl.where(again, clean - predicted, 0.0), real)
         tl.store(memory + STATE * SIZE, x, real)
         tl.store(memory + PREDICTION * SIZE, clean, real)
+        # Zero times what is not finite is not a number.
+        tl.store(unsound + k, (tl.sum(clean * 0.0) != 0).to(tl.int8))
         here, guess_here, drafted_here, noise_here = x, guess, drafted, z
         row += SIZE
         x, guess, drafted, prediction, z, was, predicted = made(
@@ -171,11 +174,12 @@ def settle(
 
 
 @triton.jit
-def complete(
-    table, slope, bounds, kept, evaluated, base, exact, noise, samples, steps,
-    SIZE: tl.constexpr, BLOCK: tl.constexpr, FROZEN: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
+def conclude(
+    table, slope, bounds, kept, evaluated, base, rounds, evaluations, exact, noise, unsound, samples, counts, steps, batch,
+    SIZE: tl.constexpr, BLOCK: tl.constexpr, STEPS: tl.constexpr, FROZEN: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr,
+    LOOKS_BACK: tl.constexpr, OUT_OF_BUDGET: tl.constexpr, NOT_FINITE: tl.constexpr, CONVERGED: tl.constexpr,
 ):  # fmt: skip
-    """The samples, drafted from each window's exact state where it has not arrived."""
+    """The samples, drafted from each window's exact state where it has not arrived, and the counts of `SolverStats`."""
     b = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK)
     real = d < SIZE
@@ -192,3 +196,14 @@ def complete(
         known_there = recall(slope, kept, noise, k, steps, known, stands, d, real, SIZE)
         before, x = draft_step(table + k * COLUMNS, bound, x, before, *known_there, KEEPS_UNCLIPPED, LOOKS_BACK)
     tl.store(samples + b * SIZE + d, x, real)
+
+    at = tl.arange(0, STEPS)
+    wrong = tl.load(unsound + b * steps + at, at < steps, 0) != 0
+    broken = tl.min(tl.where(wrong, at, STEPS))
+    # Zero times what is not finite is not a number.
+    finite = (tl.sum(tl.where(real, x * 0.0, 0.0)) == 0) & (broken == STEPS)
+    status = tl.where(finite, tl.where(first < steps, OUT_OF_BUDGET, CONVERGED), NOT_FINITE)
+    tl.store(counts + b, tl.load(rounds + b))
+    tl.store(counts + batch + b, tl.load(evaluations + b))
+    tl.store(counts + 2 * batch + b, status.to(tl.int64))
+    tl.store(counts + 3 * batch + b, tl.where(broken == STEPS, -1, broken).to(tl.int64))
