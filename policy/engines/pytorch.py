@@ -1,6 +1,7 @@
 """Engines that compute with PyTorch."""
 
 import copy
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from paradp.policy.networks.unet import ConditionalUnet1D
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Graphs
 
+_LOG = logging.getLogger(__name__)
 _TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -99,7 +101,10 @@ class CudaGraphEngine(CompiledEngine):
         super().__init__(network, spec, device, precision)
         self.graphs = Graphs()
         if isinstance(network, ConditionalUnet1D):
-            kernels = kernels or ("triton" if multiplies(device) else "inductor")
+            missing = lacking(device)
+            if missing and device.type == "cuda" and kernels is None:
+                _LOG.warning("%s: the network is computed by PyTorch's own kernels, which take longer", missing)
+            kernels = kernels or ("inductor" if missing else "triton")
             if kernels != "inductor":
                 self._denoise = fused_unet(network, self._type, kernels)
 
@@ -114,9 +119,15 @@ def compiles(device: torch.device) -> bool:
     return bool(find_spec("triton") if device.type == "cuda" else shutil.which(os.environ.get("CXX", "g++")))
 
 
-def multiplies(device: torch.device) -> bool:
-    """Whether the U-Net's own kernels run there: Triton, and a GPU with matrix units for bfloat16 (Ampere or later)."""
-    return device.type == "cuda" and compiles(device) and torch.cuda.get_device_capability(device) >= (8, 0)
+def lacking(device: torch.device) -> str | None:
+    """What the U-Net's own kernels would need there and do not find, in a few words."""
+    if device.type != "cuda":
+        return "no GPU of CUDA's"
+    if not compiles(device):
+        return "the package triton is not installed"
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return f"{torch.cuda.get_device_name(device)} is older than Ampere"
+    return None
 
 
 def casting(network: ConditionalNetwork, dtype: torch.dtype) -> Denoise:

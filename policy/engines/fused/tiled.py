@@ -18,6 +18,8 @@ from paradp.policy.networks.unet import ConditionalUnet1D
 # multiprocessor. None has fewer blocks of the inner dimension than these: below, writing and adding the parts takes longer
 # than what is saved.
 PROGRAMS = {torch.bfloat16: 132, torch.float32: 528}
+# Blocks that are loaded ahead.
+STAGES = {torch.bfloat16: 4, torch.float32: 3}
 LEAST_BLOCKS = 4
 MOST_SPLITS = 16
 # Where nothing is to be done with the sums but to add the bias, so many blocks are no slower in one program than in several
@@ -64,10 +66,18 @@ class Tiled:
         """Of the inner dimension, of so many taps."""
         return taps * self.parts * -(-self.channels // self.block_k)
 
-    def splits(self, row_tiles: int) -> int:
-        """Into how many parts the sums are split, for so many tiles of rows."""
+    def block_m(self, rows: int) -> int:
+        """How many of so many rows a program computes."""
+        if self.weight.dtype == torch.bfloat16:
+            # Rows too many cost nothing: where one block holds all, each weight is read once.
+            large = rows <= 128 or -(-rows // 128) * self.tiles >= PROGRAMS[torch.bfloat16]
+            return min(128 if large else 64, _power_of_two(rows))
+        return min(32 if 0 < rows % 64 <= 32 else 64, _power_of_two(rows))
+
+    def splits(self, rows: int) -> int:
+        """Into how many parts the sums are split, for so many rows."""
         longest = self.blocks(self.taps[0])
-        work = row_tiles * self.tiles // self.sections * self.blocks(sum(self.taps))
+        work = -(-rows // self.block_m(rows)) * self.tiles // self.sections * self.blocks(sum(self.taps))
         return max(1, min(PROGRAMS[self.weight.dtype] * longest // work, longest // LEAST_BLOCKS, MOST_SPLITS))
 
 
@@ -103,16 +113,6 @@ def block_of_channels(channels: int, dtype: torch.dtype) -> int:
     most = 64 if dtype == torch.bfloat16 else 32
     fitting = [size for size in (most, most // 2) if channels % size == 0]
     return fitting[0] if fitting else min(most, _power_of_two(channels))
-
-
-def block_of_rows(rows: int, dtype: torch.dtype) -> int:
-    """How many rows a program computes.
-
-    With matrix units, rows too many cost nothing: up to 128 are one block, so that each weight is read once.
-    """
-    if dtype == torch.bfloat16:
-        return min(128 if rows <= 128 else 64, _power_of_two(rows))
-    return min(32 if 0 < rows % 64 <= 32 else 64, _power_of_two(rows))
 
 
 def _power_of_two(size: int) -> int:
@@ -169,8 +169,8 @@ class TiledUnet(ChannelsLastUnet[Tiled, Sums]):
     def convolve(self, convolution: Tiled, x: Features) -> Sums:
         steps = -(-x[0].shape[1] // convolution.stride)
         rows = len(x[0]) * steps
-        count = convolution.splits(-(-rows // block_of_rows(rows, self._type)))
-        parts = x[0].new_empty(count, rows, convolution.sections, convolution.columns, dtype=torch.float32)
+        shape = convolution.splits(rows), rows, convolution.sections, convolution.columns
+        parts = x[0].new_empty(shape, dtype=torch.float32)
         self._product(convolution, x, parts)
         return Sums(parts, steps)
 
@@ -210,7 +210,7 @@ class TiledUnet(ChannelsLastUnet[Tiled, Sums]):
     def _product(self, convolution: Tiled, x: Features, out: Tensor, biased: bool = False) -> None:
         """Computes the sums of all sections, the bias included if asked for."""
         count, rows = out.shape[:2]
-        block_m = block_of_rows(rows, self._type)
+        block_m = convolution.block_m(rows)
         warps = 8 if block_m == 128 else 4
         entry = convolution is self._layers.down[0].blocks[0].first.convolution
         kernels.product[(-(-rows // block_m), convolution.tiles, count)](
@@ -240,7 +240,7 @@ class TiledUnet(ChannelsLastUnet[Tiled, Sums]):
             FETCH=self._hopper,
             OVERLAP=self._overlapped,
             num_warps=warps,
-            num_stages=4 if self._type == torch.bfloat16 else 3,
+            num_stages=STAGES[self._type],
             **self._launch(not entry),
         )
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from paradp.policy import TransformerConfig, build_engine
-from paradp.policy.engines import building
+from paradp.policy.engines import building, pytorch
 from paradp.policy.engines.pytorch import CudaGraphEngine, EagerEngine
 from paradp.policy.learning.training import spec_for
 from paradp.policy.networks.building import build_network
@@ -193,3 +193,14 @@ def test_bf16_that_is_slower_than_fp32_is_warned_of(trained, caplog):
     caplog.clear()
     building.warn_if_slower(eager, Slow(trained.network, trained.spec, CPU), trained.spec)
     assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("found", "capability", "said"), [(None, (9, 0), "triton"), (True, (7, 5), "older"), (True, (9, 0), None)]
+)
+def test_what_a_gpu_lacks_for_the_kernels_is_said(monkeypatch, found, capability, said):
+    monkeypatch.setattr(pytorch, "find_spec", lambda name: found)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A card")
+    missing = pytorch.lacking(torch.device("cuda"))
+    assert missing is None if said is None else said in missing

@@ -98,7 +98,7 @@ def test_products_in_parts_are_the_convolutions(tiled, dtype, monkeypatch):
     monkeypatch.setattr(tiled, "MOST_BLOCKS_AT_ONCE", 1)
     network, inputs = draw((48, 96), 5, 8, 10, 2)
     unet = tiled.TiledUnet(network, dtype)
-    assert all(block.first.convolution.splits(1) > 1 for block in unet._layers.middle.blocks)
+    assert all(block.first.convolution.splits(rows=8) > 1 for block in unet._layers.middle.blocks)
     assert difference(unet(*inputs), network.denoise(*inputs)) < TOLERANCE[dtype]
 
 
@@ -107,11 +107,19 @@ def test_a_product_is_split_until_all_multiprocessors_read(tiled):
         nothing = torch.empty(0, dtype=torch.bfloat16)
         return tiled.Tiled(nothing, nothing, channels, columns, 1, taps, (0,) * len(taps), 1, block_n=64, block_k=64)
 
-    assert wide(1024, 1024, 5).splits(1) == 8  # 16 tiles of 80 blocks
-    assert wide(1024, 1024, 5).splits(9) == 1
-    assert wide(512, 2048, 5, 1).splits(1) == 13  # 8 tiles of 160 blocks, and 8 of 32
-    assert wide(64, 64, 5).splits(1) == 1  # a tile of 5 blocks
-    assert wide(64, 4096, 5).splits(1) == tiled.MOST_SPLITS
+    assert wide(1024, 1024, 5).splits(rows=80) == 8  # 16 tiles of 80 blocks
+    assert wide(1024, 1024, 5).splits(rows=2560) == 1
+    assert wide(512, 2048, 5, 1).splits(rows=80) == 13  # 8 tiles of 160 blocks, and 8 of 32
+    assert wide(64, 64, 5).splits(rows=16) == 1  # a tile of 5 blocks
+    assert wide(64, 4096, 5).splits(rows=16) == tiled.MOST_SPLITS
+
+
+def test_rows_of_a_tile_are_many_where_each_weight_is_then_read_once_or_tiles_abound(tiled):
+    def block(columns, rows):
+        nothing = torch.empty(0, dtype=torch.bfloat16)
+        return tiled.Tiled(nothing, nothing, 64, columns, 1, (5,), (2,), 1, block_n=64, block_k=64).block_m(rows)
+
+    assert [block(1024, rows) for rows in (4, 16, 20, 80, 160, 2560)] == [16, 16, 32, 128, 64, 128]
 
 
 on_gpu = pytest.mark.skipif(DEVICE.type != "cuda", reason="needs a GPU")
