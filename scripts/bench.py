@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from paradp.envs import find_task
+from paradp.checkpoints.finding import find_checkpoint
 from paradp.policy.choices import EngineName
 from paradp.policy.wording import counted
 from paradp.scripts.bench_page import Part, bench_table, findings, write_page
@@ -77,8 +77,8 @@ def bench(
             p99_ms, rounds, evaluations, network_share, memory_mb, plans, law, error_median.
         out: a folder for a page and its picture, DEVICE.md or DEVICE-N-threads.md.
     """
-    find_task(task)
-    weights = checkpoint_of(task, checkpoint)
+    # With a checkpoint and demonstrations no simulator is needed.
+    weights = checkpoint_of(task, checkpoint) if checkpoint is None or data is None else find_checkpoint(checkpoint)
     check_device(device)
     _check_numbers(batch=batch, widen=widen)
     if data is not None:
