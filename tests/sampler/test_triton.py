@@ -181,6 +181,24 @@ def test_kernels_treat_what_is_not_finite_as_pytorch_does():
 
 
 @interpreted
+def test_kernels_do_not_inherit_what_is_not_finite_at_a_draft():
+    """A wild first guess drafts states where the network fails, in the first rounds alone."""
+    table = a_table("ddpm", None)
+    noise = NoisePath.draw([noise_of(s) for s in range(3)], table.steps, (4, 2), dtype=torch.float64)
+    condition, denoiser, failed = torch.zeros(3, 3, dtype=torch.float64), mixture_denoiser(table), []
+
+    def fails_far_away(x, t, c):
+        far = (x.abs() > 6).flatten(1).any(1)
+        failed.append(bool(far.any()))
+        return torch.where(far[:, None, None], torch.inf, denoiser(x, t, c))
+
+    solver, guess = Speculative(table, 5), torch.full_like(noise.initial, 300.0)
+    one, other = (by(name, solver, fails_far_away, condition, noise, guess) for name in ("triton", "torch"))
+    assert any(failed) and one.stats.converged.all()
+    assert_same(one, other)
+
+
+@interpreted
 @settings(max_examples=8)
 @given(solves(), st.one_of(DRAFTS, ITERATIONS))
 def test_a_round_of_kernels_after_all_have_arrived_changes_nothing(drawn, options):
@@ -221,9 +239,16 @@ def test_kernels_are_chosen_where_they_compute_the_rounds(random_draft):
 
 
 @pytest.mark.parametrize(
-    ("compiler", "headers", "missing"), [(True, True, None), (False, True, "a C"), (True, False, "Python's C")]
+    ("version", "compiler", "headers", "missing"),
+    [
+        ("3.10.0", True, True, None),
+        ("3.6.0", False, True, "a C compiler"),
+        ("3.6.0", True, False, "Python's C headers"),
+        ("3.2.1", True, True, "Triton 3.3 or later"),
+    ],
 )
-def test_what_triton_lacks_is_said_once(tmp_path, monkeypatch, caplog, compiler, headers, missing):
+def test_what_the_kernels_lack_is_said_once(tmp_path, monkeypatch, caplog, version, compiler, headers, missing):
+    monkeypatch.setattr(backend.triton, "__version__", version)
     if headers:
         (tmp_path / "Python.h").touch()
     backend.lacking.cache_clear()
@@ -232,9 +257,9 @@ def test_what_triton_lacks_is_said_once(tmp_path, monkeypatch, caplog, compiler,
     monkeypatch.setattr(backend.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
     found = [backend.lacking() for _ in range(2)]
     backend.lacking.cache_clear()
-    assert found[0] == found[1] and (found[0] is None if missing is None else found[0].startswith(missing))
+    assert found == [missing, missing]
     assert len(caplog.messages) == (missing is not None)
-    assert missing is None or f"Triton needs {missing}" in caplog.text
+    assert missing is None or f"need {missing}: PyTorch computes" in caplog.text
 
 
 @pytest.mark.skipif(not COMPILED, reason="what is interpreted is not compiled")
@@ -271,7 +296,7 @@ def on_device(inputs, dtype):
 
 
 @on_gpu
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(solves(), WINDOWS, DRAFTS)
 def test_kernels_make_the_rounds_of_pytorch_on_a_gpu(drawn, window, options):
     table, inputs = drawn
@@ -285,7 +310,7 @@ def test_kernels_make_the_rounds_of_pytorch_on_a_gpu(drawn, window, options):
 
 
 @on_gpu
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(solves(TABLES | WITHOUT_NOISE), WINDOWS, ITERATIONS)
 def test_kernels_make_the_iterations_of_pytorch_on_a_gpu(drawn, window, options):
     table, inputs = drawn
@@ -295,10 +320,17 @@ def test_kernels_make_the_iterations_of_pytorch_on_a_gpu(drawn, window, options)
 
 
 @on_gpu
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(4, 2), (16, 10), (16, 100)])
-@pytest.mark.parametrize("options", [{}, {"draft": "frozen"}, {"draft": "picard", "ahead": 5}, {"max_rounds": 5}])
-@pytest.mark.parametrize("name", ["ddpm", "sde-dpm-solver-20"])
+@pytest.mark.parametrize(
+    ("name", "options", "shape", "dtype"),
+    [
+        ("ddpm", {}, (16, 10), torch.float32),
+        ("ddpm", {}, (4, 2), torch.float64),
+        ("ddpm", {"draft": "frozen"}, (16, 10), torch.float64),
+        ("ddpm", {"draft": "picard", "ahead": 5}, (16, 100), torch.float32),
+        ("sde-dpm-solver-20", {}, (16, 10), torch.float64),
+        ("sde-dpm-solver-20", {"max_rounds": 5}, (16, 10), torch.float32),
+    ],
+)
 def test_captured_kernels_give_the_samples_of_pytorch(name, options, shape, dtype):
     """Single precision decides a step otherwise where it is a tie, rarely."""
     table = SamplerChoice.parse(name).build(DDPM | {"clip_sample": True}).table

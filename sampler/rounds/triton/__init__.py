@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import triton
 from triton.runtime import JITFunction
 
 from paradp.sampler.noise import NoisePath
@@ -31,6 +32,9 @@ ROUNDS = {Sequential: FusedPass, Picard: FusedIteration, Speculative: FusedSpecu
 MOST_ELEMENTS = 4096
 
 
+# The first that compiles these kernels.
+OLDEST = (3, 3)
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -45,13 +49,15 @@ def computes(solver: Any, noise: NoisePath, whole: bool) -> bool:
 
 @cache
 def lacking() -> str | None:
-    """What Triton needs to launch a kernel and this machine does not have; says so once."""
+    """What it takes to launch the kernels and this machine does not have; says so once."""
     scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as Triton looks for them
-    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+    if tuple(int(part) for part in triton.__version__.split(".")[:2]) < OLDEST:
+        missing = "Triton " + ".".join(map(str, OLDEST)) + " or later"
+    elif not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
         missing = "a C compiler"
     elif not (Path(sysconfig.get_paths(scheme=scheme)["include"]) / "Python.h").is_file():
         missing = "Python's C headers"
     else:
         return None
-    _LOG.warning("Triton needs %s to launch its kernels: PyTorch computes the samplers' rounds instead, slower", missing)
+    _LOG.warning("the kernels of the samplers' rounds need %s: PyTorch computes the rounds instead, slower", missing)
     return missing
