@@ -139,8 +139,6 @@ def test_on_a_gpu_the_engine_computes_a_unet_by_tiles(tiled, trained, precision)
 def test_a_captured_call_computes_new_inputs(kernels, dtype, rows):
     from paradp.policy.engines.fused import fused_unet
 
-    if kernels == "overlapped" and torch.cuda.get_device_capability() < (9, 0):
-        pytest.skip("needs Hopper or later")
     network, inputs = draw((256, 512, 1024), 5, 16, 10, rows)
     torch.backends.cudnn.allow_tf32 = False
     fused = fused_unet(network, dtype, kernels)
