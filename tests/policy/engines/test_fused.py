@@ -9,8 +9,9 @@ import os
 import pytest
 import torch
 
-from paradp.policy.engines.building import build_engine
+from paradp.policy.engines.building import build_engine, check_agreement
 from paradp.policy.engines.fused.matmul import MatmulUnet
+from paradp.policy.engines.pytorch import CudaGraphEngine, EagerEngine
 from paradp.policy.networks.unet import ConditionalUnet1D, UnetConfig
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -120,6 +121,14 @@ def test_rows_of_a_tile_are_many_where_each_weight_is_then_read_once_or_tiles_ab
         return tiled.Tiled(nothing, nothing, 64, columns, 1, (5,), (2,), 1, block_n=64, block_k=64).block_m(rows)
 
     assert [block(1024, rows) for rows in (4, 16, 20, 80, 160, 2560)] == [16, 16, 32, 128, 64, 128]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kernels", ["triton", "overlapped"])
+def test_an_engine_of_tiles_agrees_with_the_network(tiled, trained, kernels, precision):
+    network = trained.network.to(DEVICE)
+    engine = CudaGraphEngine(network, trained.spec, DEVICE, precision, kernels=kernels)
+    check_agreement(engine, EagerEngine(network, trained.spec, DEVICE), trained.spec, DEVICE, rows=2)
 
 
 on_gpu = pytest.mark.skipif(DEVICE.type != "cuda", reason="needs a GPU")
