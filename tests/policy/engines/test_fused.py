@@ -103,6 +103,15 @@ def test_products_in_parts_are_the_convolutions(tiled, dtype, monkeypatch):
     assert difference(unet(*inputs), network.denoise(*inputs)) < TOLERANCE[dtype]
 
 
+def test_a_chunk_that_is_not_finite_spoils_no_other(tiled):
+    """Channels beyond the last are the next row's."""
+    network, (x, timestep, condition) = draw((24,), 3, 8, 10, 3)
+    alone = tiled.TiledUnet(network, torch.float32)(x, timestep, condition)
+    x[1] = torch.nan
+    beside = tiled.TiledUnet(network, torch.float32)(x, timestep, condition)
+    assert beside[1].isnan().all() and torch.equal(beside[[0, 2]], alone[[0, 2]])
+
+
 def test_a_product_is_split_until_all_multiprocessors_read(tiled):
     def wide(columns, channels, *taps):
         nothing = torch.empty(0, dtype=torch.bfloat16)
