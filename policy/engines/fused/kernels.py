@@ -68,7 +68,7 @@ def product(
     if OVERLAP:
         gdc_launch_dependents()
     if FETCH:  # noqa: SIM102 — known when the kernel is compiled
-        if tl.program_id(0) == 0:  # those of other rows read the same weights
+        if (tl.program_id(0) == 0) & (begin < end):  # those of other rows read the same weights
             _prefetch(weights, (end - begin) * (BLOCK_K * BLOCK_N), THREADS)
     if OVERLAP:
         gdc_wait()

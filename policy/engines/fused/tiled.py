@@ -151,16 +151,16 @@ class TiledUnet(ChannelsLastUnet[Tiled, Sums]):
     Args:
         network: whose `denoise` is computed; float32, on the device.
         dtype: of the products.
-        overlapped: whether a kernel may begin, and fetch its weights, before the one before it has ended (programmatic
-            dependent launch, from Hopper on).
+        overlapped: whether a kernel may begin, and fetch its weights, before the one before it has ended: programmatic
+            dependent launch, which GPUs have from Hopper on; on others it changes nothing.
     """
 
     def __init__(self, network: ConditionalUnet1D, dtype: torch.dtype, overlapped: bool = False):
         super().__init__(pack(network, partial(tile, dtype)))
         self._type = dtype
-        self._overlapped = overlapped
         device = next(network.parameters()).device
         self._hopper = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
+        self._overlapped = overlapped and self._hopper
 
     def __call__(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         with torch.cuda.device_of(x):  # Triton launches on the current device
