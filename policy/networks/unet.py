@@ -100,15 +100,15 @@ class ConditionalUnet1D(ConditionalNetwork):
     def encode_timestep(self, timestep: Tensor) -> Tensor:
         """The timestep's part of all scales and biases, `[n, F]`, of integer timesteps `[n]`."""
         embedding = self.timestep_encoder(timestep)
-        return torch.cat([block.film_of_timestep(embedding) for block in self._blocks()], dim=1)
+        return torch.cat([block.film_of_timestep(embedding) for block in self.blocks()], dim=1)
 
     def encode_condition(self, condition: Tensor) -> Tensor:
         """The observation's part of all scales and biases, `[n, F]`, of conditions `[n, C]`."""
-        return torch.cat([block.film_of_condition(condition) for block in self._blocks()], dim=1)
+        return torch.cat([block.film_of_condition(condition) for block in self.blocks()], dim=1)
 
     def denoise(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """The prediction `[n, H, A]` for chunks `[n, H, A]`, encoded timesteps and encoded conditions, `[n, F]` each."""
-        film = iter((timestep + condition).split([2 * block.size for block in self._blocks()], dim=1))
+        film = iter((timestep + condition).split([2 * block.size for block in self.blocks()], dim=1))
         h = x.transpose(1, 2)
         skips = []
         for stage in cast(Iterable[Stage], self.down):
@@ -119,7 +119,7 @@ class ConditionalUnet1D(ConditionalNetwork):
             h = stage.resample(stage(torch.cat([h, skips.pop()], dim=1), film))
         return self.head(h).transpose(1, 2)
 
-    def _blocks(self) -> "list[ResidualBlock]":
+    def blocks(self) -> "list[ResidualBlock]":
         """In the order of computation."""
         stages = [*self.down, self.middle, *self.up]
         return [block for stage in cast(Iterable[Stage], stages) for block in (stage.first, stage.second)]

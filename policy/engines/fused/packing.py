@@ -97,7 +97,7 @@ class Layers(Generic[C]):
 
 def pack(network: ConditionalUnet1D, form: Callable[[Convolution], C]) -> Layers[C]:
     """The layers of a network, each convolution in the form that `form` gives it."""
-    film = itertools.accumulate((2 * block.size for block in network._blocks()), initial=0)
+    film = itertools.accumulate((2 * block.size for block in network.blocks()), initial=0)
 
     def normalised(block: ConvBlock, *others: Section, parts: int = 1) -> NormalisedConvolution[C]:
         convolution, norm = cast(tuple[nn.Conv1d, nn.GroupNorm], (block[0], block[1]))
