@@ -1,5 +1,6 @@
 """All the randomness of a solve, drawn before it begins."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,13 +44,23 @@ class NoisePath:
 
         An environment's path depends on its own generator only, not on its neighbours nor on the device.
         """
-        paths = torch.empty(len(generators), steps + 1, *shape, dtype=dtype)
-        uniforms = torch.empty(len(generators), steps, dtype=dtype)
+        batch, size = len(generators), math.prod(shape)
+        # In one piece, so that a GPU copies it once, and while the host goes on where the host's memory is pinned.
+        drawn = torch.empty(batch, (steps + 1) * size + steps, dtype=dtype)
+        if device is not None and device.type == "cuda":
+            drawn = drawn.pin_memory()
+        paths, uniforms = cls._parts(drawn, steps, shape)
         for path, uniform, generator in zip(paths, uniforms, generators, strict=True):
             path.normal_(generator=generator)
             torch.sub(1, uniform.uniform_(generator=generator), out=uniform)
-        paths, uniforms = paths.to(device), uniforms.to(device)
+        paths, uniforms = cls._parts(drawn.to(device, non_blocking=True), steps, shape)
         return cls(initial=paths[:, 0], steps=paths[:, 1:], uniforms=uniforms)
+
+    @staticmethod
+    def _parts(drawn: Tensor, steps: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Of what was drawn for each environment, the path `[B, T+1, …]` and the uniforms `[B, T]`."""
+        path, uniforms = drawn.split([drawn.shape[1] - steps, steps], dim=1)
+        return path.unflatten(1, (steps + 1, *shape)), uniforms
 
     def __getitem__(self, environments: Tensor | slice) -> "NoisePath":
         """The paths of some of the environments."""

@@ -16,6 +16,7 @@ from paradp.policy.cache import cache_folder
 from paradp.policy.choices import Precision
 from paradp.policy.engines.fused import Denoise, Kernels, fused_unet
 from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.networks.stacked import stacked_conditions
 from paradp.policy.networks.unet import ConditionalUnet1D
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Graphs
@@ -107,6 +108,7 @@ class CudaGraphEngine(CompiledEngine):
             kernels = kernels or ("inductor" if missing else "triton")
             if kernels != "inductor":
                 self._denoise = fused_unet(network, self._type, kernels)
+            self.encode = stacked_conditions(network, spec.condition_size)
 
     def prepare(self, rows: Sequence[int]) -> None:
         """Forgets the rounds captured so far; the first solve of a shape captures its own."""

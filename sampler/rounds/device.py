@@ -1,5 +1,6 @@
 """A device works through queues while the host goes on."""
 
+import warnings
 from collections.abc import Callable
 from typing import Protocol
 
@@ -101,6 +102,10 @@ def capture(launch: Callable[[], None], device: torch.device) -> Callable[[], No
                 launch()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):  # PyTorch's own is on the first device that captured anything
-            launch()
+        with warnings.catch_warnings():
+            # Some solvers have nothing to prepare.
+            warnings.filterwarnings("ignore", "The CUDA Graph is empty")
+            # PyTorch's own stream is on the first device that captured anything. Other threads may allocate meanwhile.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                launch()
     return graph.replay
