@@ -1,6 +1,7 @@
 """Solves whose rounds are launched without Python, and the host a round ahead of the device."""
 
 import math
+import weakref
 from collections.abc import Callable, Hashable
 from threading import Lock
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.rounds.base import Rounds, Watch
-from paradp.sampler.rounds.device import CudaDevice, Device, Event
+from paradp.sampler.rounds.device import CudaDevice, Device, Event, Stream
 from paradp.sampler.solution import Solution, SolverStats
 
 MakeRounds = Callable[[], Rounds]
@@ -41,6 +42,7 @@ class Captured:
         # Two, as the device may write the next one while the host reads the last.
         self._decided = device.host_copies(rounds.decided, 2)
         self._read = device.callers().record()
+        weakref.finalize(self, _wait_for, device.own)  # a round may still be under way in memory that is given back
 
     def solve(self, condition: Tensor, noise: NoisePath, guess: Tensor | None, deadline: float) -> Solution:
         """As `Solver.solve`."""
@@ -107,6 +109,10 @@ class Captured:
         found = self._found if done else _tensors(self._rounds.result(done=False))
         for copy, part in zip(copies, found, strict=True):
             copy.copy_(part)
+
+
+def _wait_for(stream: Stream) -> None:
+    stream.record().synchronize()
 
 
 def _tensors(solution: Solution) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Solves that launch a round ahead of what the host knows, on a device that works late and in any order it may."""
 
+import gc
 from random import Random
 
 import pytest
@@ -201,6 +202,20 @@ def test_a_solve_that_overtakes_the_reading_of_the_last_is_noticed(table, denois
     monkeypatch.setattr(LateStream, "wait", forgets)
     right, _, _ = solves_of(SOLVERS["speculative"](table), denoiser, table, draw, None)
     assert not all(right)
+
+
+def test_rounds_are_not_forgotten_while_one_is_under_way(table, denoiser, draw):
+    """Their memory would be given to others."""
+    device = LateDevice()
+    queued = Queued(denoiser, device)
+    with only("torch"):
+        SOLVERS["speculative"](table).solve(queued, *draw(range(2), table))
+    assert device.own.begun < len(device.own.work)
+    for stream in (device.own, *device.streams):  # a device holds no objects of Python's
+        stream.work[:] = [None] * len(stream.work)
+    queued.graphs.clear()
+    gc.collect()
+    assert device.own.begun == len(device.own.work)
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1])
