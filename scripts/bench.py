@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Along the expert's episodes, or of demonstrations.
 OBSERVATIONS, SEED = 64, 20_000
 # How often each is measured by default; slow ones less often, so that all turns take about so many seconds.
-REPEATS, LEAST_REPEATS, SECONDS = {"cpu": 40, "cuda": 100}, 8, {"cpu": 90.0, "cuda": 15.0}
+REPEATS, LEAST_REPEATS, SECONDS = {"cpu": 40, "cuda": 100}, 8, {"cpu": 90.0, "cuda": 10.0}
 
 Numbers = Annotated[tuple[Several, ...], listed(int, "INT")]
 Engines = Annotated[tuple[EngineName, ...], listed(one_of(EngineName), "NAME")]
