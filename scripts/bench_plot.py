@@ -20,17 +20,19 @@ LOOKS = {
 
 
 def plot_bench(rows: Sequence[BenchRow], path: Path) -> Figure:
-    """A panel for each batch, a row for each sampler: p50 as a marker with its value, and a line to p99.
+    """A panel for each network and batch, a row for each sampler: p50 as a marker with its value, and a line to p99.
 
-    Rows are grouped by engine, the fastest of the first batch on top. Returns the figure, closed.
+    Rows are grouped by engine, the fastest of the first panel on top. Returns the figure, closed.
     """
-    batches = sorted({row.batch for row in rows})
-    order = _ordered([row for row in rows if row.batch == batches[0]])
-    width = min(WIDTH, 4.4 + 3.2 * len(batches))
-    figure, axes_of = panels(len(batches), 1.2 + 0.19 * max(y for y, _ in order), width=width, sharey=True)
-    for axes, batch in zip(axes_of, batches, strict=True):
-        _plot_batch(axes, {_key(row): row for row in rows if row.batch == batch}, order)
-        axes.set_title("one robot" if batch == 1 else f"{batch} robots in a batch")
+    cases = sorted({_case(row) for row in rows})
+    order = _ordered([row for row in rows if _case(row) == cases[0]])
+    width = min(WIDTH, 4.4 + 3.2 * len(cases))
+    figure, axes_of = panels(len(cases), 1.2 + 0.19 * max(y for y, _ in order), width=width, sharey=True)
+    sizes = {parameters for parameters, _ in cases}
+    for axes, (parameters, batch) in zip(axes_of, cases, strict=True):
+        _plot_case(axes, {_key(row): row for row in rows if _case(row) == (parameters, batch)}, order)
+        robots = "one robot" if batch == 1 else f"{batch} robots in a batch"
+        axes.set_title(f"{parameters / 1e6:.1f} M parameters, {robots}" if len(sizes) > 1 else robots)
         axes.set_xlabel("a plan (ms): p50, line to p99")
     first = axes_of[0]
     first.set_yticks([y for y, _ in order], [name for _, (name, _) in order], fontsize=SMALL)
@@ -44,6 +46,10 @@ def plot_bench(rows: Sequence[BenchRow], path: Path) -> Figure:
     legend_below(figure, handles=handles)
     save(figure, path)
     return figure
+
+
+def _case(row: BenchRow) -> tuple[int, int]:
+    return row.parameters, row.batch
 
 
 def _key(row: BenchRow) -> tuple[str, str]:
@@ -62,7 +68,7 @@ def _ordered(rows: Sequence[BenchRow]) -> list[tuple[int, tuple[str, str]]]:
     return placed
 
 
-def _plot_batch(axes: Axes, rows: dict[tuple[str, str], BenchRow], order: Sequence[tuple[int, tuple[str, str]]]) -> None:
+def _plot_case(axes: Axes, rows: dict[tuple[str, str], BenchRow], order: Sequence[tuple[int, tuple[str, str]]]) -> None:
     engine = ""
     for y, key in order:
         if key[1] != engine:

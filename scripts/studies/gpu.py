@@ -1,0 +1,138 @@
+"""What a plan takes on a GPU: rows of `paradp bench --device cuda` and calls of the network, as recorded there."""
+
+import json
+from itertools import groupby
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from paradp.policy.wording import counted
+from paradp.scripts.bench_plot import plot_bench
+from paradp.scripts.contenders import BenchRow
+from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.registry import drawing, study
+
+HEADER = ["sampler", "precision", "p50 ms", "p99", "DDPM ÷ p50", "DDIM-10 ÷ p50", "rounds", "evals", "plans", "distribution"]
+# Where the recorded files lie beside the page.
+FOLDER = "gpu"
+
+
+@study
+def study_gpu(context: Context) -> None:
+    """Writes the page from what OUT/gpu holds; nothing is measured."""
+    folder, page = context.out / FOLDER, context.out / "gpu.md"
+    machine = json.loads((folder / "machine.json").read_text())
+    cases = [list(rows) for _, rows in groupby(_rows(folder), lambda row: (row.parameters, row.batch))]
+    sections = "\n\n".join(map(_bench, cases))
+    body = f"""
+Measured on one {machine["gpu"]} (driver {machine["driver"]}, PyTorch {machine["torch"]}, Triton {machine["triton"]},
+Python {machine["python"]}) with
+`paradp bench {context.task} --checkpoint CHECKPOINT --data DEMOS --device cuda --engines auto`,
+one run for each table, all samplers in turns; this page was put together from the recorded rows elsewhere. `usual` is
+diffusers' loop around the network in eager PyTorch, fp32. All others run on the cuda-graph engine: rounds and whole sequential
+solves are captured, the U-Net is computed by Triton's kernels. A plan's time begins with drawing its noise on the CPU and ends
+with the sample on the GPU. The larger network is the policy's own with every channel copied (`--widen`), so that plans and
+rounds are those of the policy. `distribution` is beside DDPM with 100 steps on the same network.
+
+{chr(10).join(f"- {_finding(rows)}" for rows in cases)}
+
+{sections}
+
+{_plans(folder / "plans-64m-batch-1.json")}
+
+## A call of the network
+
+One call in a captured graph, the median of 7 times 20. `overlapped` kernels start while the one before still runs
+(programmatic dependent launch). The error is ‖out − PyTorch's fp32‖ ÷ ‖PyTorch's fp32‖, the largest of 10 random inputs.
+
+{_calls(folder / "calls.json")}
+
+## What was not measured
+
+250 M parameters and 32 robots at once: the bench did not end within its minute there, most of which went into compiling and
+capturing. A plan of 64 M parameters for one robot from end to end: the table above has its parts.
+
+![latency of a plan]({page.with_suffix(".png").name})
+"""
+    write_report(page, "A plan on a GPU", body)
+    draw_gpu(page)
+
+
+@drawing()
+def draw_gpu(page: Path) -> Figure:
+    return plot_bench(_rows(page.parent / FOLDER), page.with_suffix(".png"))
+
+
+def _rows(folder: Path) -> list[BenchRow]:
+    """Of all recorded benches, the smallest network first."""
+    rows = [BenchRow(**row) for path in folder.glob("bench-*.json") for row in json.loads(path.read_text())]
+    return sorted(rows, key=lambda row: (row.parameters, row.batch))
+
+
+def _bench(rows: list[BenchRow]) -> str:
+    """One table: a network and a batch."""
+    return f"## {_case(rows[0])}\n\n{markdown_table(HEADER, [_cells(row, rows) for row in rows])}"
+
+
+def _case(row: BenchRow) -> str:
+    robots = "one robot" if row.batch == 1 else f"{row.batch} robots in a batch"
+    return f"{row.parameters / 1e6:.1f} M parameters, {robots}"
+
+
+def _finding(rows: list[BenchRow]) -> str:
+    """What the fastest exact parallel sampler makes of it in bf16."""
+    bf16 = {row.name: row for row in rows if row.precision == "bf16"}
+    best = min((row for row in bf16.values() if row.law == "exact" and row.name != "ddpm"), key=lambda row: row.p50_ms)
+    times = {name: bf16[name].p50_ms / best.p50_ms for name in ("ddpm", "ddim-10", "dpm-solver-15")}
+    return (
+        f"{_case(best)}: {best.name} draws from exactly DDPM-100's distribution in {best.p50_ms:.2f} ms, "
+        f"{times['ddpm']:.1f} times as fast as sequential DDPM-100, {times['ddim-10']:.2f} times as fast as DDIM-10 and "
+        f"{times['dpm-solver-15']:.2f} times as fast as DPM-Solver-15, all captured."
+    )
+
+
+def _cells(row: BenchRow, rows: list[BenchRow]) -> list[str]:
+    beside = {r.name: r.p50_ms for r in rows if (r.engine, r.precision) == (row.engine, row.precision)}
+    return [
+        row.name if row.name == row.sampler else f"{row.name} ({row.sampler})",
+        row.precision,
+        f"{row.p50_ms:.2f}",
+        f"{row.p99_ms:.2f}",
+        *(f"{beside[name] / row.p50_ms:.2f}" if name in beside else "" for name in ("ddpm", "ddim-10")),
+        f"{row.rounds:.1f}",
+        f"{row.evaluations:.0f}",
+        str(row.plans),
+        row.law,
+    ]
+
+
+def _plans(path: Path) -> str:
+    """The parts of a plan of the 64 M network, measured before conditions were encoded in one product."""
+    found = json.loads(path.read_text())
+    rows = [
+        [one["sampler"], *(f"{one[part]:.2f}" for part in ("noise_ms", "encode_ms", "solve_ms")), str(one["rounds"])]
+        for one in found
+    ]
+    table = markdown_table(["sampler", "noise ms", "encoding ms", "solve ms", "rounds"], rows)
+    return f"""## 63.8 M parameters, one robot, by parts
+
+Medians of 30 plans at one observation, bf16, with the kernels as they were before the calls below could overlap and
+before the encoding became one product.
+
+{table}"""
+
+
+def _calls(path: Path) -> str:
+    found = json.loads(path.read_text())
+    numbers = sorted({one["rows"] for one in found})
+    cells = {(one["widen"], one["precision"], one["overlapped"], one["rows"]): one for one in found}
+    rows = []
+    for widen, precision, overlapped in dict.fromkeys(key[:3] for key in cells):
+        of = [cells[widen, precision, overlapped, n] for n in numbers]
+        name = f"{widen} ×" if widen > 1 else "the policy's"
+        worst = max(one["error"] for one in of)
+        rows.append([name, precision, "yes" if overlapped else "no", *(f"{one['ms']:.3f}" for one in of), f"{worst:.1e}"])
+    return markdown_table(
+        ["channels", "precision", "overlapped", *(f"{counted(n, 'row')}, ms" for n in numbers), "error"], rows
+    )
