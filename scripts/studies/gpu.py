@@ -32,8 +32,8 @@ Python {machine["python"]}) with
 one run for each table, all samplers in turns; this page was put together from the recorded rows elsewhere. `usual` is
 diffusers' loop around the network in eager PyTorch, fp32. All others run on the cuda-graph engine: rounds and whole
 sequential solves are captured, the U-Net is computed by Triton's kernels. A plan's time begins with drawing its noise on the
-CPU and ends with the sample on the GPU. The larger network is the policy's own with every channel copied (`--widen`), so that
-plans and rounds are those of the policy. `distribution` is beside DDPM with 100 steps on the same network.
+CPU and ends with the sample on the GPU. The larger network is the policy's own with every channel copied (`--widen`): plans
+and rounds are those of the policy. `distribution` is beside DDPM with 100 steps on the same network.
 
 {chr(10).join(f"- {_finding(rows)}" for rows in cases)}
 
