@@ -29,7 +29,8 @@ def study_gpu(context: Context) -> None:
 Measured on one {machine["gpu"]} (driver {machine["driver"]}, PyTorch {machine["torch"]}, Triton {machine["triton"]},
 Python {machine["python"]}) with
 `paradp bench {context.task} --checkpoint CHECKPOINT --data DEMOS --device cuda --engines auto`,
-one run for each table, all samplers in turns; this page was put together from the recorded rows elsewhere. `usual` is
+one run for each table, all samplers in turns (`bash scripts/gpu.sh` does all of it); this page was put together from the
+recorded rows elsewhere. `usual` is
 diffusers' loop around the network in eager PyTorch, fp32. All others run on the cuda-graph engine: rounds and whole
 sequential solves are captured, the U-Net is computed by Triton's kernels. A plan's time begins with drawing its noise on the
 CPU and ends with the sample on the GPU. The larger network is the policy's own with every channel copied (`--widen`): plans
