@@ -53,7 +53,7 @@ class Speculative(InRounds):
     table: StepTable
     window: int = 20
     draft: Draft = "secant"
-    gain: float = 0.01
+    gain: float = 0.003
     start: Start = "previous"
     max_rounds: int | None = None
     ahead: int | None = None
