@@ -1,5 +1,6 @@
 """What each sampler costs and what it is worth, for the map of latency against fidelity."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.policy import DiffusionPolicy
+from paradp.policy.fidelity import Fidelity
 from paradp.rollouts.comparison import Compared, compare
 from paradp.rollouts.evaluation import cell_folder
 from paradp.rollouts.expert_histories import scattered_histories
@@ -40,6 +42,8 @@ SAMPLERS = (
     "dpm-solver-10",
     "dpm-solver-15",
 )
+# Of the samplers on grids that were fitted to the policy.
+FITTED_WINDOW = 4
 THREADS = (1, 2)
 EPISODES, EACH, SEED, REPEATS = 32, 2, 20_000, 40
 
@@ -110,13 +114,17 @@ class Outcomes:
     runs: Mapping[str, Compared]
 
     @classmethod
-    def read(cls, folder: Path, task: str) -> "Outcomes":
+    def read(cls, folder: Path, task: str, samplers: Sequence[str]) -> "Outcomes":
         """Reads `paradp evaluate TASK --samplers ddpm,… --out FOLDER`, simulation waiting and nothing disturbed.
+
+        Args:
+            folder, task: see above.
+            samplers: whose episodes are looked for.
 
         Raises:
             ValueError: it evaluated other weights, or does not hold the reference.
         """
-        known = dict.fromkeys(name for sampler in SAMPLERS for name in (sampler, steps_of(sampler)))
+        known = dict.fromkeys(name for sampler in samplers for name in (sampler, steps_of(sampler)))
         cells = {name: cell for name in known if ((cell := cell_folder(folder, name)) / "summary.json").exists()}
         if REFERENCE not in cells:
             raise ValueError(f"{folder} has no finished episodes of {REFERENCE}")
@@ -137,3 +145,14 @@ def steps_of(sampler: str) -> str:
     """What decides the distribution of its plans: its steps where it is exact, otherwise all of it."""
     choice = SamplerChoice.parse(sampler)
     return str(choice.sequential if choice.exact else choice)
+
+
+def samplers_for(fidelity: Fidelity) -> tuple[str, ...]:
+    """What is measured of a policy: the samplers of all maps, and those on the grids that were fitted to it."""
+    fitted = [name for name in fidelity.steps if ":timesteps=" in name]
+    return (*SAMPLERS, *(f"speculative-{name}:window={FITTED_WINDOW}" for name in fitted))
+
+
+def shown(sampler: str) -> str:
+    """Its name without the timesteps of a grid."""
+    return re.sub(r"timesteps=[\d-]+", "timesteps=fitted", sampler)
