@@ -35,9 +35,7 @@ class _Later(MetaPathFinder):
     def __init__(self) -> None:
         self.tasks: list[Task] = []
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != _GYMNASIUM:
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
