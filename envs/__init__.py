@@ -1,6 +1,7 @@
 """Robot tasks as gymnasium environments, and scripted experts for them. Needs neither torch nor the rest of paradp.
 
-Importing this package registers `paradp/Square-v0`, `paradp/Lift-v0`, …:
+Importing this package needs no simulator either, nor gymnasium. Where gymnasium is imported too, before or after it, that
+knows `paradp/Square-v0`, `paradp/Lift-v0`, …:
 
     import gymnasium, paradp.envs
     env = gymnasium.make("paradp/Square-v0", action_convention="absolute", render_mode="rgb_array")
@@ -8,16 +9,20 @@ Importing this package registers `paradp/Square-v0`, `paradp/Lift-v0`, …:
 An object can be disturbed while the robot acts: `gymnasium.make("paradp/Square-v0", disturbance="belt")`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from paradp.envs.actions import ACTION_CONVENTIONS
 from paradp.envs.disturbances import DISTURBANCES, find_disturbance
 from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
 from paradp.envs.experts.waypoints import ScriptedExpert, Variety
 from paradp.envs.registry import TASKS, all_tasks, find_task, register
 from paradp.envs.rendering import render_problem
-from paradp.envs.robosuite_env import RobosuiteEnv
 from paradp.envs.robosuite_task import RobosuiteTask
 from paradp.envs.task import Task, TaskEntry
 from paradp.envs.tasks import ENTRIES
+
+if TYPE_CHECKING:
+    from paradp.envs.robosuite_env import RobosuiteEnv
 
 __all__ = [
     "ACTION_CONVENTIONS",
@@ -41,3 +46,12 @@ __all__ = [
 
 for _entry in ENTRIES:
     register(_entry)
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when it is first used: it is a class of gymnasium's."""
+    if name != "RobosuiteEnv":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from paradp.envs.robosuite_env import RobosuiteEnv
+
+    return RobosuiteEnv

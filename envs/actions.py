@@ -11,10 +11,10 @@ The gripper closes for values above zero and opens for values below. Poses are t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from gymnasium import spaces
 
 from paradp.envs.rotations import (
     check_rotation_6d,
@@ -23,6 +23,9 @@ from paradp.envs.rotations import (
     rotation_6d_to_rotvec,
     rotvec_to_matrix,
 )
+
+if TYPE_CHECKING:
+    from gymnasium import spaces
 
 MAX_STEP_M = 0.05
 MAX_STEP_RAD = 0.5
@@ -61,10 +64,16 @@ class ActionConvention(Protocol):
     """What actions mean, as far as one need not know who carries them out."""
 
     name: str
-    space: spaces.Box
+    low: np.ndarray  # the least and the most of every value, float32
+    high: np.ndarray
     parts: dict[str, int]  # quantity → length, in order
     units: dict[str, str]  # quantity → unit; none for entries of a rotation matrix
     unit: str  # of lengths
+
+    @property
+    def space(self) -> "spaces.Box":
+        """The limits as gymnasium has them."""
+        ...
 
     def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """The action that keeps the robot where it is, after the action `last`; without one, where it is seen."""
@@ -95,24 +104,34 @@ def check_action(convention: ActionConvention, action: np.ndarray) -> None:
     """Raises:
     ValueError: an action has another shape than its convention's, or is not finite.
     """
-    if action.shape != convention.space.shape:
-        raise ValueError(f"the action has shape {action.shape}, {convention.name} needs {convention.space.shape}")
+    if action.shape != convention.low.shape:
+        raise ValueError(f"the action has shape {action.shape}, {convention.name} needs {convention.low.shape}")
     if not np.isfinite(action).all():
         raise ValueError(f"the action is not finite: {action}")
 
 
-class AbsoluteAction:
+class _Limited:
+    """A convention with limits: plain numbers, for computers that only plan have no gymnasium."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    @cached_property
+    def space(self) -> "spaces.Box":
+        from gymnasium import spaces
+
+        return spaces.Box(self.low, self.high, dtype=np.float32)
+
+
+class AbsoluteAction(_Limited):
     """Goal poses in the world frame. robosuite neither scales nor clips these, so the box is the workspace itself."""
 
     name = "absolute"
     unit = "m"
     parts = {"goal_pos": 3, "goal_rot6d": 6, "gripper": 1}
     units = {"goal_pos": "m", "gripper": "−1 open, 1 closed"}
-    space = spaces.Box(
-        np.concatenate([WORKSPACE_LOW, -np.ones(7, np.float32)]),
-        np.concatenate([WORKSPACE_HIGH, np.ones(7, np.float32)]),
-        dtype=np.float32,
-    )
+    low = np.concatenate([WORKSPACE_LOW, -np.ones(7, np.float32)])
+    high = np.concatenate([WORKSPACE_HIGH, np.ones(7, np.float32)])
 
     def controller_options(self) -> dict[str, object]:
         return {"input_type": "absolute", "input_ref_frame": "world"}
@@ -133,7 +152,7 @@ class AbsoluteAction:
         return actions[:, :3]
 
 
-class DeltaAction:
+class DeltaAction(_Limited):
     """robomimic's convention: normalised steps of position and axis-angle in the frame of the robot's base."""
 
     name = "delta"
@@ -144,7 +163,7 @@ class DeltaAction:
         "step_rotvec": f"1 = {MAX_STEP_RAD} rad",
         "gripper": "−1 open, 1 closed",
     }
-    space = spaces.Box(-1.0, 1.0, (7,), np.float32)
+    low, high = -np.ones(7, np.float32), np.ones(7, np.float32)
 
     def controller_options(self) -> dict[str, object]:
         return {"input_type": "delta", "input_ref_frame": "base"}
@@ -163,14 +182,14 @@ class DeltaAction:
         return MAX_STEP_M * actions[:, :3].cumsum(0)
 
 
-class PlaneAction:
+class PlaneAction(_Limited):
     """PushT's: where the pusher should go on the plane, in pixels of its 512 × 512 board."""
 
     name = "position"
     unit = "px"
     parts = {"goal_xy": 2}
     units = {"goal_xy": "px"}
-    space = spaces.Box(0.0, 512.0, (2,), np.float32)
+    low, high = np.zeros(2, np.float32), np.full(2, 512.0, np.float32)
 
     def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.asarray(observation["agent_pos"] if last is None else last, np.float32)

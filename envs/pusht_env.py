@@ -1,7 +1,6 @@
 """PushT as a gymnasium environment of our conventions, over gym-pusht: a disc pushes a T onto its goal."""
 
 import os
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import gymnasium
@@ -9,41 +8,10 @@ import numpy as np
 from gymnasium import spaces
 
 from paradp.envs.actions import ACTION_CONVENTIONS, PlaneAction, check_action
-from paradp.envs.task import Task
+from paradp.envs.pusht_task import PushTTask
 
 # Bound of an observation (px): nothing leaves the board by more.
 FARTHEST = 1024.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PushTTask(Task):
-    """PushT (Florence et al. 2021, as in Chi et al. 2023) with low-dimensional observations.
-
-    Attributes:
-        keypoints: the T is observed by its eight corners (px), as gym-pusht has it (Diffusion Policy's own low-dimensional
-            PushT has nine places on the T, and another order); otherwise by its position (px) and the cosine and sine of
-            its angle.
-    """
-
-    keypoints: bool
-    success_rule: str = "the T covers more than 95 % of its goal"
-    max_steps: int = 300
-    control_hz: int = 10
-    conventions: tuple[str, ...] = (PlaneAction.name,)
-    controller: dict[str, float] = field(default_factory=lambda: {"kp": 100.0, "kv": 20.0})
-    entry_point: str = "paradp.envs.pusht_env:PushTEnv"
-    simulator: str = "gym-pusht"
-    packages: tuple[str, ...] = ("gym-pusht", "pymunk")
-
-    @property
-    def observation(self) -> dict[str, int]:
-        if self.keypoints:
-            return {"agent_pos": 2, "block_keypoints": 16}
-        return {"agent_pos": 2, "block_pos": 2, "block_angle": 2}
-
-    @property
-    def things(self) -> tuple[str, ...]:
-        return ("pusher", "corners of the T" if self.keypoints else "pose of the T")
 
 
 class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):

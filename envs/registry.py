@@ -3,8 +3,7 @@
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-import gymnasium
-
+from paradp.envs.announcing import announce
 from paradp.envs.lookup import find
 from paradp.envs.task import TaskEntry
 
@@ -15,7 +14,7 @@ _brought: set[str] = set()
 
 
 def register(entry: TaskEntry) -> None:
-    """Makes a task known here and to gymnasium.
+    """Makes a task known here, and to gymnasium as soon as that is imported.
 
     Raises:
         ValueError: there is another one of that name.
@@ -24,7 +23,7 @@ def register(entry: TaskEntry) -> None:
     if task.name in TASKS:
         raise ValueError(f"there are two tasks of the name {task.name!r}")
     TASKS[task.name] = entry
-    gymnasium.register(task.env_id, task.entry_point, max_episode_steps=task.max_steps, kwargs={"task": task})
+    announce(task)
 
 
 def all_tasks() -> dict[str, TaskEntry]:

@@ -141,8 +141,8 @@ def describe(task: str, action_convention: str, disturbance: Disturbance, seed: 
         action_convention=action_convention,
         observation=entry.task.observation,
         action=convention.parts,
-        action_low=tuple(convention.space.low.tolist()),
-        action_high=tuple(convention.space.high.tolist()),
+        action_low=tuple(convention.low.tolist()),
+        action_high=tuple(convention.high.tolist()),
         control_hz=entry.task.control_hz,
         controller=entry.task.controller,
         made_with={

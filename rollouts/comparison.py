@@ -11,7 +11,14 @@ import pandas as pd
 
 from paradp.policy.files.tables import read_table
 from paradp.policy.wording import counted
-from paradp.rollouts.statistics import Estimate, PairedLoss, detectable_difference, paired_bootstrap, paired_loss
+from paradp.rollouts.statistics import (
+    Estimate,
+    PairedLoss,
+    detectable_difference,
+    interval,
+    paired_bootstrap,
+    paired_loss,
+)
 from paradp.rollouts.summary import Summary
 
 # Of an episode: in which of them runs are compared beside success.
@@ -210,12 +217,6 @@ def _against(run: Compared, other: Compared | None) -> Compared:
         return run
     loss = paired_loss(_by_seed(other.episodes), _by_seed(run.episodes))
     return replace(run, against=other.label, loss=loss, differences=_differences(other.episodes, run.episodes))
-
-
-def interval(estimate: Estimate, digits: int = 3) -> str:
-    """A mean with its 95 % interval."""
-    mean, low, high = (f"{value:.{digits}f}" for value in (estimate.mean, *estimate.ci95))
-    return f"{mean} ({low}{' to ' if '-' in low + high else '–'}{high})"
 
 
 def _flat(nested: dict[str, Any]) -> dict[str, Any]:

@@ -129,5 +129,5 @@ def check_fits(spec: PolicySpec, task: str) -> None:
         if not same:  # also where only the order differs
             raise ValueError(f"the checkpoint does not fit the task {task!r}: its {name} is {found}, the task's is {wanted}")
     limits = np.array([spec.action_low, spec.action_high], np.float32)
-    if not np.array_equal(limits, [convention.space.low, convention.space.high]):
+    if not np.array_equal(limits, [convention.low, convention.high]):
         raise ValueError(f"the checkpoint does not fit the task {task!r}: its action limits differ from the environment's")

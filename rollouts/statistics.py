@@ -6,7 +6,6 @@ from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
-from scipy.optimize import brentq
 
 
 @dataclass(frozen=True)
@@ -15,6 +14,12 @@ class Estimate:
 
     mean: float
     ci95: tuple[float, float]
+
+
+def interval(estimate: Estimate, digits: int = 3) -> str:
+    """A mean with its 95 % interval, in words."""
+    mean, low, high = (f"{value:.{digits}f}" for value in (estimate.mean, *estimate.ci95))
+    return f"{mean} ({low}{' to ' if '-' in low + high else '–'}{high})"
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,8 @@ def detectable_difference(pairs: int, discordant: float, power: float = 0.8, lev
     """
     if not (0 <= discordant <= 1 and 0.5 <= power < 1 and 0 < level < 0.5):
         raise ValueError(f"discordant = {discordant}, power = {power} or level = {level} is out of range")
+    from scipy.optimize import brentq  # comes with the simulators, and only runs in them are compared so
+
     z_level, z_power = NormalDist().inv_cdf(1 - level), NormalDist().inv_cdf(power)
 
     def surplus(difference: float) -> float:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import cdist, pdist, squareform
+import torch
 
 from paradp.rollouts.statistics import Estimate, bootstrap
 
@@ -61,7 +61,8 @@ def two_sample_test(
     own, permuted = np.zeros(len(first)), np.zeros(permutations)
     for i, (one, other) in enumerate(zip(first, second, strict=True)):
         both = np.concatenate([one, other]).astype(float)
-        distances = squareform(pdist(both / _scale(both, resolution)))
+        scaled = both / _scale(both, resolution)
+        distances = _distances(scaled, scaled)
         own[i] = _inhomogeneity(distances, in_first[None])[0]
         permuted += _inhomogeneity(distances, rng.permuted(np.tile(in_first, (permutations, 1)), axis=1)) / len(first)
     # Permutations that give the same partition may differ in the last digit.
@@ -75,7 +76,8 @@ def spread(plans: np.ndarray) -> np.ndarray:
 
     A median, because a root mean square is decided by whether one plan of fifty happened to go elsewhere.
     """
-    return np.array([np.median(pdist(each)) for each in plans])
+    pairs = np.triu_indices(plans.shape[1], 1)
+    return np.array([np.median(_distances(each, each)[pairs]) for each in plans])
 
 
 def spread_ratio(plans: np.ndarray, reference: np.ndarray, resolution: float = RESOLUTION) -> Estimate:
@@ -115,8 +117,9 @@ def coverage(plans: np.ndarray, reference: np.ndarray, neighbours: int = 5, reso
     shares = np.zeros(len(plans))
     for i, (own, others) in enumerate(zip(plans, reference, strict=True)):
         scale = _scale(np.concatenate([own, others]), resolution)
-        reach = np.sort(squareform(pdist(others / scale)), axis=1)[:, neighbours]
-        shares[i] = (cdist(others / scale, own / scale).min(1) <= reach).mean()
+        own, others = own / scale, others / scale
+        reach = np.sort(_distances(others, others), axis=1)[:, neighbours]
+        shares[i] = (_distances(others, own).min(1) <= reach).mean()
     return shares
 
 
@@ -181,6 +184,12 @@ def _best_cut(scores: np.ndarray) -> float:
     between = total[:-1] ** 2 / count + (total[-1] - total[:-1]) ** 2 / (len(scores) - count)
     cut = int(between.argmax())
     return float(scores[cut] + scores[cut + 1]) / 2
+
+
+def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Between plans `[n, D]` and `[m, D]`, `[n, m]`; exactly 0 between equal ones."""
+    one, other = (torch.from_numpy(plans.astype(float)) for plans in (first, second))
+    return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist").numpy()
 
 
 def _scale(plans: np.ndarray, resolution: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from paradp.scripts.bench_page import Part, bench_table, findings, write_page
 from paradp.scripts.call import Several, TaskName, Within
 from paradp.scripts.console import Phases, console, doing, loading, progress, say
 from paradp.scripts.lists import listed, one_of
-from paradp.scripts.places import check_device, check_file, check_folder, checkpoint_of
+from paradp.scripts.places import INSTEAD, check_device, check_file, check_folder, check_simulator, checkpoint_of
 from paradp.scripts.train import check_data
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ def bench(
     weights = checkpoint_of(task, checkpoint) if checkpoint is None or data is None else find_checkpoint(checkpoint)
     check_device(device)
     _check_numbers(batch=batch, widen=widen)
-    if data is not None:
+    if data is None:
+        check_simulator(task, INSTEAD)
+    else:
         check_data(data, task)
     if json is not None:
         check_file(json, "--json")
@@ -99,7 +101,7 @@ def bench(
     with doing("loading the policy, and observations"):
         policy = load_policy(weights, "ddpm", device, engine="eager")
         fastest = fastest_engine(policy.device)
-        names = tuple(fastest if name == "auto" else name for name in engines or ("eager", "auto"))
+        names = tuple(fastest if name == "auto" else name for name in engines or dict.fromkeys(("eager", fastest)))
         if len(set(names)) < len(names):
             raise ValueError(f"--engines names one twice: {', '.join(names)}")
         conditions = policy.condition(_histories(policy, data))

@@ -7,7 +7,7 @@ from paradp.envs.lookup import find
 from paradp.policy.wording import counted
 from paradp.scripts.call import Count, Seed, Several, TaskName
 from paradp.scripts.console import loading, progress, say
-from paradp.scripts.places import check_folder
+from paradp.scripts.places import check_folder, check_simulator
 
 
 def collect(
@@ -37,6 +37,7 @@ def collect(
     conventions = dict.fromkeys(entry.task.conventions)
     convention = action_convention or entry.task.conventions[0]
     find(conventions, convention, "action convention")
+    check_simulator(task)
     path = out or Path(f"demos/{task}.zarr")
     check_folder(path)
     with loading("the simulator and what writes demonstrations"):

@@ -8,7 +8,7 @@ import tyro
 from paradp.policy.wording import counted
 from paradp.scripts.call import Positive, Seed
 from paradp.scripts.console import doing, loading, progress, say
-from paradp.scripts.places import check_device, check_folder, checkpoint_named
+from paradp.scripts.places import INSTEAD, check_device, check_folder, check_simulator, checkpoint_named
 from paradp.scripts.train import check_data
 
 if TYPE_CHECKING:
@@ -74,12 +74,13 @@ def train(
 
 
 def _of_expert(spec: "PolicySpec") -> "np.ndarray":
-    from paradp.rollouts.expert_histories import expert_histories
-
     try:
+        check_simulator(spec.task)
+        from paradp.rollouts.expert_histories import expert_histories
+
         return expert_histories(spec, _OBSERVATIONS, _EXPERT_SEED, _EVERY)
     except ValueError as error:
-        raise ValueError(f"{error}; give demonstrations with --data") from error
+        raise ValueError(f"{error}; {INSTEAD}") from error
 
 
 def _of_demonstrations(path: Path, spec: "PolicySpec") -> "np.ndarray":

@@ -16,7 +16,7 @@ from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Positive, Seed, Several, TaskName
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import SamplerText
-from paradp.scripts.places import check_file, check_new, checkpoint_of, disturbance_of
+from paradp.scripts.places import check_file, check_new, check_simulator, checkpoint_of, disturbance_of
 from paradp.scripts.serve import check_remote, remote
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def drive(
     path = checkpoint_of(task, checkpoint)
     measured = SamplerChoice.parse(sampler).measured
     disturbance = disturbance_of(task, disturbance)
+    check_simulator(task)
     if server is not None:
         check_remote(server, ca)
     elif ca is not None:

@@ -18,6 +18,7 @@ from paradp.scripts.places import (
     check_device,
     check_file,
     check_folder,
+    check_simulator,
     checkpoint_of,
     default_out,
     disturbance_of,
@@ -112,6 +113,7 @@ def evaluate(
     choices = tuple(SamplerChoice.parse(name) for name in names)
     clocks = tuple(ClockChoice.parse(text) for text in clock)
     disturbances = tuple(disturbance_of(task, name) for name in disturbance)
+    check_simulator(task)
     if address is not None and backend != "ray":
         raise ValueError("--address is for --backend ray")
     if out is None:

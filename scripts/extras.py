@@ -2,6 +2,7 @@
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
 
 # Where the module has another name than its package.
 _PACKAGES = {"PIL": "pillow"}
@@ -12,7 +13,11 @@ _NEEDED = re.compile(r"(?P<package>[\w.-]+).*\bextra == ['\"](?P<extra>\w+)['\"]
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:
     """What to install where a command could not import a package; `None` where no extra brings it: then it is a bug."""
-    module = (error.name or "").partition(".")[0]
+    return what_to_install((error.name or "").partition(".")[0])
+
+
+def what_to_install(module: str) -> str | None:
+    """What to install for the sake of a module that is not there, in a sentence; `None` where no extra brings it."""
     package = _normalised(_PACKAGES.get(module, module))
     found = filter(None, map(_NEEDED.match, _requirements()))
     extras = [one["extra"] for one in found if _normalised(one["package"]) == package and one["extra"] not in _COLLECTIONS]
@@ -23,11 +28,20 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
 
 
 def _requirements() -> list[str]:
-    """Of paradp; none are known of a source tree that is not installed."""
+    """Of paradp, with the extras that they belong to."""
     try:
         return requires("paradp") or []
-    except PackageNotFoundError:
+    except PackageNotFoundError:  # a source tree that is not installed
+        return _declared(Path(__file__).resolve().parents[1] / "pyproject.toml")
+
+
+def _declared(project: Path) -> list[str]:
+    import tomllib
+
+    if not project.is_file():
         return []
+    extras = tomllib.loads(project.read_text())["project"]["optional-dependencies"]
+    return [f"{needed}; extra == '{extra}'" for extra, packages in extras.items() for needed in packages]
 
 
 def _normalised(name: str) -> str:

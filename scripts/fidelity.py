@@ -12,7 +12,7 @@ from paradp.policy.choices import EngineName, Precision
 from paradp.rollouts.machine import cores, versions
 from paradp.scripts.call import Seed, Several, Within
 from paradp.scripts.console import console, doing, loading, progress, say
-from paradp.scripts.places import check_device, check_file, check_folder, checkpoint_named
+from paradp.scripts.places import INSTEAD, check_device, check_file, check_folder, check_simulator, checkpoint_named
 
 if TYPE_CHECKING:
     from paradp.policy import DiffusionPolicy
@@ -74,9 +74,10 @@ def fidelity(
     # What is wrong with them is said before anything is measured.
     recorded = None if data is None else _recorded(data, spec, observations, seed)
     if data is None:
-        from paradp.envs import find_task  # comes with the simulators, which demonstrations do not need
+        from paradp.envs import find_task
 
         _ = find_task(spec.task).demonstrator
+        check_simulator(spec.task, INSTEAD)
     digest = checkpoint_digest(path)
     target = out or _target(path, digest)
     torch.set_num_threads(threads or cores())

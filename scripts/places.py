@@ -14,6 +14,8 @@ from paradp.policy.errors import SettingError
 from paradp.rollouts.machine import cuda_devices, hardware, versions
 
 NO_DISTURBANCE = "none"
+# What ends a message where observations cannot be had from a scripted expert.
+INSTEAD = "give demonstrations with --data"
 _LONGEST = 60  # of the readable part of a directory's name
 
 
@@ -39,13 +41,32 @@ def checkpoint_named(name: str) -> Path:
     Raises:
         ValueError: there is none; the message says what to do if a task has that name.
     """
-    # Tasks come with the simulators, which a computer that only plans need not have.
-    if name not in pretrained() and not Path(name).exists() and find_spec("gymnasium"):
+    if name not in pretrained() and not Path(name).exists():
         from paradp.envs import all_tasks
 
         if name in (tasks := all_tasks()):
             raise ValueError(without_weights(name, tasks[name].expert is not None))
     return find_checkpoint(name)
+
+
+def check_simulator(task: str, otherwise: str = "") -> None:
+    """Checks that what simulates a task is installed, without importing it.
+
+    Args:
+        task: its name.
+        otherwise: what else may be done, to end the message.
+
+    Raises:
+        ValueError: there is no such task, or a package is missing; the message says which extra brings it.
+    """
+    from paradp.envs import find_task
+    from paradp.scripts.extras import what_to_install
+
+    for package in (*find_task(task).task.packages, "gymnasium"):
+        module = package.replace("-", "_")
+        # Of packages that other people's tasks need, the modules' names are not known.
+        if (sentence := what_to_install(module)) and find_spec(module) is None:
+            raise ValueError(sentence + f"; {otherwise}" * bool(otherwise))
 
 
 def without_weights(task: str, expert: bool) -> str:

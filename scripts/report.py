@@ -6,9 +6,8 @@ from pathlib import Path
 
 from paradp.policy.fidelity import Interval
 from paradp.policy.files import write_whole
-from paradp.rollouts.comparison import interval
 from paradp.rollouts.machine import hardware, versions
-from paradp.rollouts.statistics import Estimate
+from paradp.rollouts.statistics import Estimate, interval
 
 
 def write_report(path: Path, title: str, body: str) -> None:

@@ -16,7 +16,15 @@ from paradp.sampler import SAMPLERS, SamplerChoice
 from paradp.scripts.call import Count, NoneOrMore, Seed, Several, TaskName
 from paradp.scripts.console import ALONE, Phases, console, doing, loading, say
 from paradp.scripts.lists import SamplersText, words
-from paradp.scripts.places import check_continues, check_device, check_folder, checkpoint_of, default_out, disturbance_of
+from paradp.scripts.places import (
+    check_continues,
+    check_device,
+    check_folder,
+    check_simulator,
+    checkpoint_of,
+    default_out,
+    disturbance_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -90,6 +98,7 @@ def rollout(
     entry = find_task(task)
     weights = checkpoint_of(task, checkpoint)
     disturbance = disturbance_of(task, disturbance)
+    check_simulator(task)
     check_device(device)
     if (live or trace) and workers > 1:
         raise ValueError("--live and --trace watch the loop of one process: leave out --workers")

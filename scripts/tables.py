@@ -3,7 +3,8 @@
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from paradp.rollouts.comparison import Comparison, interval
+from paradp.rollouts.comparison import Comparison
+from paradp.rollouts.statistics import interval
 from paradp.scripts.families import wrapped
 
 # Of so many runs every measurement fits beside the others in 80 columns.

@@ -51,7 +51,7 @@ def _tell(name: str) -> None:
     for convention in map(ACTION_CONVENTIONS.__getitem__, task.conventions):
         first = 0
         for quantity, size in convention.parts.items():
-            low, high = (_brief(limit[first : first + size]) for limit in (convention.space.low, convention.space.high))
+            low, high = (_brief(limit[first : first + size]) for limit in (convention.low, convention.high))
             actions.add_row(convention.name if first == 0 else "", quantity, str(size), low, high)
             first += size
     console.print(observation, actions)

@@ -14,7 +14,7 @@ def bind_command(convention: HandConvention) -> Callable[[np.ndarray], np.ndarra
 
     It takes actions of the right size that lie in one piece.
     """
-    return bind(_COMMANDS[convention.name], then=(np.empty(convention.space.shape),))
+    return bind(_COMMANDS[convention.name], then=(np.empty(convention.low.shape),))
 
 
 @compiled

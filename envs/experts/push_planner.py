@@ -1,13 +1,15 @@
-"""Which push next: every push that could be begun now is tried in a simulation, and the best is made.
+"""Which push next: every push that could be begun now is tried in a simulation. And the way to where it begins.
 
 The board's damping is total, so that nothing slides on: poses alone say how a push will go.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import shapely
+from scipy.sparse.csgraph import shortest_path
 
 from paradp.envs.pusht_env import make_board
 
@@ -75,6 +77,13 @@ class PushPlanner:
         angle = float(np.arctan2((own[:, 0] * seen[:, 1] - own[:, 1] * seen[:, 0]).sum(), (own * seen).sum()))
         return BlockPose(centre - BlockPose(np.zeros(2), angle).to_world(own_centre[None])[0], angle)
 
+    def seen(self, observation: Mapping[str, np.ndarray]) -> BlockPose:
+        """The pose in an observation, by corners or by position and angle."""
+        if "block_keypoints" in observation:
+            return self.pose(observation["block_keypoints"].astype(np.float64).reshape(-1, 2))
+        cos, sin = observation["block_angle"].astype(np.float64)
+        return BlockPose(observation["block_pos"].astype(np.float64), float(np.arctan2(sin, cos)))
+
     def error(self, pose: BlockPose) -> float:
         """Mean distance of the T's corners from where they should be (px)."""
         return float(np.linalg.norm(pose.to_world(self.corners) - self._goal_corners, axis=1).mean())
@@ -101,6 +110,32 @@ class PushPlanner:
                 direction = BlockPose(np.zeros(2), float(slant)).to_world(-normal[None])[0]
                 tried.append(self._try(pose, start, direction, speed))
         return tried
+
+    def way(self, pose: BlockPose, agent: np.ndarray, there: np.ndarray, ring: np.ndarray) -> list[np.ndarray]:
+        """Corners of the shortest way of the disc that does not touch the T; none if there is no way.
+
+        Args:
+            pose: of the T.
+            agent: where the disc is (px).
+            there: where it should go (px); the way's last corner.
+            ring: `[n, 2]`, the places where the way may turn, from the T's centre (px).
+        """
+        outline = self.outline(pose)
+        # The disc may leave what it touches.
+        obstacle = outline.buffer(RADIUS + 1).difference(shapely.Point(agent).buffer(RADIUS / 2))
+        centre = np.array(outline.centroid.coords[0])
+        places = np.concatenate([[agent, there], (centre + ring).clip(LOW, HIGH)])
+        a, b = (grid.ravel() for grid in np.meshgrid(np.arange(len(places)), np.arange(len(places))))
+        lines = shapely.linestrings(np.stack([places[a], places[b]], axis=1))
+        lengths = np.where(shapely.intersects(lines, obstacle), 0.0, shapely.length(lines))
+        _, before = shortest_path(lengths.reshape(len(places), -1), indices=0, return_predecessors=True)
+        if before[1] < 0:
+            return []
+        way, place = [there], before[1]
+        while place > 0:
+            way.append(places[place])
+            place = before[place]
+        return way[::-1]
 
     def _try(self, pose: BlockPose, start: np.ndarray, direction: np.ndarray, speed: float) -> Push:
         self._put(pose, start)

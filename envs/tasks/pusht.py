@@ -2,16 +2,17 @@
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import shapely
-from scipy.sparse.csgraph import shortest_path
 
 from paradp.envs.actions import PlaneAction
 from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
-from paradp.envs.experts.push_planner import HIGH, LOW, RADIUS, BlockPose, Push, PushPlanner
-from paradp.envs.pusht_env import PushTTask
+from paradp.envs.pusht_task import PushTTask
 from paradp.envs.task import TaskEntry
+
+if TYPE_CHECKING:
+    from paradp.envs.experts.push_planner import BlockPose, Push
 
 # What noise of 1.0 is (px): as far ahead of the disc as its goal is while it travels.
 UNIT_PX = 40.0
@@ -19,7 +20,6 @@ UNIT_PX = 40.0
 PASSED_PX, ARRIVED_PX = 14.0, 3.0
 # A way of so many px costs as much as all the error that there is.
 FAR_PX = 1500.0
-BOARD = PlaneAction.space
 
 Observation = Mapping[str, np.ndarray]
 Script = Generator[np.ndarray, Observation, Observation]
@@ -62,6 +62,8 @@ class PushTExpert(Expert):
         disturbance: Disturbance | None = None,
         variety: PushVariety | None = PushVariety(),
     ):
+        from paradp.envs.experts.push_planner import PushPlanner  # imports the simulator
+
         self._variety = variety or PushVariety((9.0, 9.0), 0.0, (110.0, 110.0), (UNIT_PX, UNIT_PX), 0.0, 1, 0.0)
         self._planner = PushPlanner()
         super().__init__(2, self._variety.tremor, disturbance)
@@ -82,7 +84,7 @@ class PushTExpert(Expert):
     def _script(self, seen: Observation) -> Script:
         while True:
             speed = self.rng.uniform(*self._variety.speed)
-            push, way = self._choose(self._pose(seen), _agent(seen), speed)
+            push, way = self._choose(self._planner.seen(seen), _agent(seen), speed)
             seen = yield from self._go(seen, way)
             if self.rng.random() < self._variety.pause_chance:
                 for _ in range(self.rng.integers(1, self._variety.pause_steps + 1)):
@@ -90,7 +92,7 @@ class PushTExpert(Expert):
             for step in range(1, push.steps + 1):
                 seen = yield push.goal(step)
 
-    def _choose(self, pose: BlockPose, agent: np.ndarray, speed: float) -> tuple[Push, list[np.ndarray]]:
+    def _choose(self, pose: "BlockPose", agent: np.ndarray, speed: float) -> "tuple[Push, list[np.ndarray]]":
         """The best push whose beginning can be reached, and the way there."""
         pushes, now = self._planner.pushes(pose, speed), self._planner.error(pose)
         # Close to the goal a slow push is a fine one.
@@ -116,32 +118,11 @@ class PushTExpert(Expert):
                 seen = yield _agent(seen) + offset * min(1.0, reach / distance)
         return seen
 
-    def _way(self, pose: BlockPose, agent: np.ndarray, there: np.ndarray) -> list[np.ndarray]:
-        """Corners of the shortest way over a ring of places about the T, without touching it; none if there is no way."""
-        outline = self._planner.outline(pose)
-        # The disc may leave what it touches.
-        obstacle = outline.buffer(RADIUS + 1).difference(shapely.Point(agent).buffer(RADIUS / 2))
+    def _way(self, pose: "BlockPose", agent: np.ndarray, there: np.ndarray) -> list[np.ndarray]:
+        """Corners of a way over a ring of places about the T; none if there is no way."""
         angles = self.rng.uniform(0, 2 * np.pi) + np.linspace(0, 2 * np.pi, 16, endpoint=False)
         ring = self.rng.uniform(*self._variety.ring) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        centre = np.array(outline.centroid.coords[0])
-        places = np.concatenate([[agent, there], (centre + ring).clip(LOW, HIGH)])
-        a, b = (grid.ravel() for grid in np.meshgrid(np.arange(len(places)), np.arange(len(places))))
-        lines = shapely.linestrings(np.stack([places[a], places[b]], axis=1))
-        lengths = np.where(shapely.intersects(lines, obstacle), 0.0, shapely.length(lines))
-        _, before = shortest_path(lengths.reshape(len(places), -1), indices=0, return_predecessors=True)
-        if before[1] < 0:
-            return []
-        way, place = [there], before[1]
-        while place > 0:
-            way.append(places[place])
-            place = before[place]
-        return way[::-1]
-
-    def _pose(self, seen: Observation) -> BlockPose:
-        if "block_keypoints" in seen:
-            return self._planner.pose(seen["block_keypoints"].astype(np.float64).reshape(-1, 2))
-        cos, sin = seen["block_angle"].astype(np.float64)
-        return BlockPose(seen["block_pos"].astype(np.float64), float(np.arctan2(sin, cos)))
+        return self._planner.way(pose, agent, there, ring)
 
 
 def _agent(seen: Observation) -> np.ndarray:
@@ -149,7 +130,7 @@ def _agent(seen: Observation) -> np.ndarray:
 
 
 def _on_board(goal: np.ndarray) -> np.ndarray:
-    return goal.clip(BOARD.low, BOARD.high).astype(np.float32)
+    return goal.clip(PlaneAction.low, PlaneAction.high).astype(np.float32)
 
 
 PUSHT = TaskEntry(PushTTask(name="pusht", keypoints=True), PushTExpert)

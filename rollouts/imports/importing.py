@@ -188,8 +188,8 @@ def _info(file: RecordedFile, task: str, action_convention: str, observation: di
         action_convention=action_convention,
         observation=observation,
         action=convention.parts,
-        action_low=tuple(convention.space.low.tolist()),
-        action_high=tuple(convention.space.high.tolist()),
+        action_low=tuple(convention.low.tolist()),
+        action_high=tuple(convention.high.tolist()),
         control_hz=find_task(task).task.control_hz,
         controller=find_task(task).task.controller,
         made_with={

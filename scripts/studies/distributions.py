@@ -11,10 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from paradp.checkpoints import load_policy
-from paradp.rollouts.comparison import interval
 from paradp.rollouts.expert_histories import expert_histories
 from paradp.rollouts.plans import draw_plans
-from paradp.rollouts.statistics import Estimate, bootstrap, holm, paired_bootstrap
+from paradp.rollouts.statistics import Estimate, bootstrap, holm, interval, paired_bootstrap
 from paradp.rollouts.two_sample import (
     Modes,
     TwoSample,

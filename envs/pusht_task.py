@@ -1,0 +1,37 @@
+"""What the task PushT is."""
+
+from dataclasses import dataclass, field
+
+from paradp.envs.actions import PlaneAction
+from paradp.envs.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushTTask(Task):
+    """PushT (Florence et al. 2021, as in Chi et al. 2023) with low-dimensional observations.
+
+    Attributes:
+        keypoints: the T is observed by its eight corners (px), as gym-pusht has it (Diffusion Policy's own low-dimensional
+            PushT has nine places on the T, and another order); otherwise by its position (px) and the cosine and sine of
+            its angle.
+    """
+
+    keypoints: bool
+    success_rule: str = "the T covers more than 95 % of its goal"
+    max_steps: int = 300
+    control_hz: int = 10
+    conventions: tuple[str, ...] = (PlaneAction.name,)
+    controller: dict[str, float] = field(default_factory=lambda: {"kp": 100.0, "kv": 20.0})
+    entry_point: str = "paradp.envs.pusht_env:PushTEnv"
+    simulator: str = "gym-pusht"
+    packages: tuple[str, ...] = ("gym-pusht", "pymunk")
+
+    @property
+    def observation(self) -> dict[str, int]:
+        if self.keypoints:
+            return {"agent_pos": 2, "block_keypoints": 16}
+        return {"agent_pos": 2, "block_pos": 2, "block_angle": 2}
+
+    @property
+    def things(self) -> tuple[str, ...]:
+        return ("pusher", "corners of the T" if self.keypoints else "pose of the T")
