@@ -144,8 +144,9 @@ class Graphs:
         self._kept: dict[Hashable, tuple[object, Rounds, Captured | None]] = {}
 
     def clear(self) -> None:
-        """Forgets all of them, and gives their memory back."""
-        self._kept.clear()
+        """Forgets all of them, and gives their memory back; waits for a solve of another thread."""
+        with self.lock:
+            self._kept.clear()
 
     def load(
         self, solver: object, make: MakeRounds, condition: Tensor, noise: NoisePath, guess: Tensor | None
