@@ -4,7 +4,7 @@ import copy
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 
@@ -40,7 +40,7 @@ class EagerEngine:
     def __init__(self, network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision = "fp32"):
         self.precision = precision
         self._type = _TYPES[precision]
-        self.encode = network.encode_condition
+        self.encode: Callable[[Tensor], Tensor] = network.encode_condition
         self._timesteps = tabulate(network, spec, device).to(self._type)
         self._denoise = casting(network if precision == "fp32" else copy.deepcopy(network).to(self._type), self._type)
 

@@ -63,8 +63,8 @@ class TiledUnet:
         with torch.cuda.device_of(x):  # Triton launches on the current device
             return self._denoise(x.contiguous(), timestep.contiguous(), condition.contiguous())
 
-    def _denoise(self, x: Tensor, *film: Tensor) -> Tensor:
-        h = x
+    def _denoise(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        h, film = x, (timestep, condition)
         skips: list[Tensor] = []
         for level in self._layers.down:
             skips.append(self._level(level, (h,), film))
@@ -76,14 +76,14 @@ class TiledUnet:
         h = self._finish(head, self._convolve(head, (h,)), self._layers.head.norm)
         return self._at_once(self._layers.projection, h, x.dtype)
 
-    def _level(self, level: Level[Tiled], x: Features, film: tuple[Tensor, ...]) -> Tensor:
+    def _level(self, level: Level[Tiled], x: Features, film: tuple[Tensor, Tensor]) -> Tensor:
         first, second = level.blocks
         return self._block(second, (self._block(first, x, film),), film)
 
-    def _block(self, block: Block[Tiled], x: Features, film: tuple[Tensor, ...]) -> Tensor:
+    def _block(self, block: Block[Tiled], x: Features, film: tuple[Tensor, Tensor]) -> Tensor:
         first, second = block.first.convolution, block.second.convolution
         begun = self._convolve(first, x)
-        h = self._finish(first, begun, block.first.norm, film=Film(*film, begin=block.film))
+        h = self._finish(first, begun, block.first.norm, film=Film(*film, block.film))
         ended = self._convolve(second, (h,))
         return self._finish(second, ended, block.second.norm, residual=self._residual(first, x, begun))
 
