@@ -45,15 +45,14 @@ class NoisePath:
         An environment's path depends on its own generator only, not on its neighbours nor on the device.
         """
         batch, size = len(generators), math.prod(shape)
-        # In one piece, so that a GPU copies it once, and while the host goes on where the host's memory is pinned.
-        drawn = torch.empty(batch, (steps + 1) * size + steps, dtype=dtype)
-        if device is not None and device.type == "cuda":
-            drawn = drawn.pin_memory()
+        # In one piece of pinned memory, which a GPU copies at once and while the host goes on.
+        on_gpu = device is not None and device.type == "cuda"
+        drawn = torch.empty(batch, (steps + 1) * size + steps, dtype=dtype, pin_memory=on_gpu)
         paths, uniforms = cls._parts(drawn, steps, shape)
         for path, uniform, generator in zip(paths, uniforms, generators, strict=True):
             path.normal_(generator=generator)
             torch.sub(1, uniform.uniform_(generator=generator), out=uniform)
-        paths, uniforms = cls._parts(drawn.to(device, non_blocking=True), steps, shape)
+        paths, uniforms = cls._parts(drawn.to(device, non_blocking=on_gpu), steps, shape)
         return cls(initial=paths[:, 0], steps=paths[:, 1:], uniforms=uniforms)
 
     @staticmethod

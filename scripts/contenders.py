@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from paradp.policy import DiffusionPolicy, Engine, Precision
-from paradp.policy.engines.timing import time_call, wait_for, wait_for_results
+from paradp.policy.engines.timing import time_call, wait_for_results
 from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver
+from paradp.sampler.rounds.device import wait_until_idle
 
 USUAL, PUBLISHED = "usual", "para-ddpm as published"
 
@@ -72,10 +73,10 @@ class TimedEngine:
         return self._timed(self._engine, x, t, condition)
 
     def _timed(self, function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
-        wait_for(arguments[0].device)
+        wait_until_idle(arguments[0].device)
         started = time.perf_counter()
         result = function(*arguments)
-        wait_for(arguments[0].device)
+        wait_until_idle(arguments[0].device)
         self.seconds += time.perf_counter() - started
         return result
 
@@ -109,7 +110,7 @@ class Contender:
         # Captured rounds stay: to prepare would forget those of the others on the same engine.
         if warm_up and self._engine.graphs is None:
             self._engine.prepare(range(1, self._batch * self._solver.window + 1))
-        wait_for(device)
+        wait_until_idle(device)
         engine = self._timed or self._engine
         started = time.perf_counter()
         generators = [torch.Generator().manual_seed(seed + i) for i in range(len(condition))]

@@ -39,7 +39,7 @@ class Engine(Protocol):
     precision: Precision
     graphs: Graphs | None
 
-    def encode(self, condition: Tensor) -> Tensor:
+    def encode(self, condition: Tensor, /) -> Tensor:
         """What `__call__` takes for conditions `[B, C]`: `[B, G]`, computed once a plan."""
         ...
 

@@ -4,17 +4,16 @@ import copy
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from paradp.policy.cache import cache_folder
 from paradp.policy.choices import Precision
-from paradp.policy.engines.fused import Denoise, Kernels, fused_unet
+from paradp.policy.engines.fused import Denoise, fused_unet
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.stacked import stacked_conditions
 from paradp.policy.networks.unet import ConditionalUnet1D
@@ -41,7 +40,7 @@ class EagerEngine:
     def __init__(self, network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision = "fp32"):
         self.precision = precision
         self._type = _TYPES[precision]
-        self.encode = network.encode_condition
+        self.encode: Callable[[Tensor], Tensor] = network.encode_condition
         self._timesteps = tabulate(network, spec, device).to(self._type)
         self._denoise = casting(network if precision == "fp32" else copy.deepcopy(network).to(self._type), self._type)
 
@@ -82,33 +81,26 @@ class CompiledEngine(EagerEngine):
 class CudaGraphEngine(CompiledEngine):
     """Whole rounds of a solver captured in CUDA graphs, one for each solver and batch.
 
+    Triton's kernels compute a U-Net where Triton is installed and the GPU is no older than Ampere; PyTorch's compiler
+    computes all else.
+
     Args:
         network, spec, device, precision: as of an `EagerEngine`.
-        kernels: who computes a U-Net; by default Triton's kernels where Triton and the device allow them, else PyTorch's
-            compiler, which computes all other networks.
     """
 
     name = "cuda-graph"
     graphs: Graphs | None
 
-    def __init__(
-        self,
-        network: ConditionalNetwork,
-        spec: PolicySpec,
-        device: torch.device,
-        precision: Precision = "fp32",
-        kernels: Kernels | Literal["inductor"] | None = None,
-    ):
+    def __init__(self, network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision = "fp32"):
         super().__init__(network, spec, device, precision)
         self.graphs = Graphs()
         if isinstance(network, ConditionalUnet1D):
             missing = lacking(device)
-            if missing and device.type == "cuda" and kernels is None:
+            if missing is None:
+                self._denoise = fused_unet(network, self._type)
+            elif device.type == "cuda":
                 _LOG.warning("%s: the network is computed by PyTorch's own kernels, which take longer", missing)
-            kernels = kernels or ("inductor" if missing else "triton")
-            if kernels != "inductor":
-                self._denoise = fused_unet(network, self._type, kernels)
-            self.encode = stacked_conditions(network, spec.condition_size)
+            self.encode = stacked_conditions(network)
 
     def prepare(self, rows: Sequence[int]) -> None:
         """Forgets the rounds captured so far; the first solve of a shape captures its own."""

@@ -8,7 +8,7 @@ import torch
 
 from paradp.policy.engines.building import Engine
 from paradp.policy.spec import PolicySpec
-from paradp.sampler.rounds.device import capture
+from paradp.sampler.rounds.device import capture, wait_until_idle
 
 # In a plan, calls of one size follow each other, and the weights stay in the cache.
 WARM_UP_CALLS, TIMED_CALLS = 4, 12
@@ -32,17 +32,11 @@ def time_call(engine: Engine, spec: PolicySpec, device: torch.device, rows: int)
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
     """Seconds of some work, until its results are there."""
-    wait_for(device)
+    wait_until_idle(device)
     started = time.perf_counter()
     work()
     wait_for_results(device)
     return time.perf_counter() - started
-
-
-def wait_for(device: torch.device) -> None:
-    """Waits until a device has nothing to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def wait_for_results(device: torch.device) -> None:

@@ -98,7 +98,7 @@ def step_on_a_copy(network: nn.Module, loss: Callable[..., Tensor], draw: Callab
         with torch.random.fork_rng(devices=[]):
             prepared(bf16, windows)()
         if device.type == "cuda":
-            torch.cuda.synchronize(device)
+            torch.cuda.current_stream(device).synchronize()  # and not the whole device, where another thread may capture
 
     return step
 

@@ -1,6 +1,7 @@
 """The observation's part of all layers as one matrix product."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +10,12 @@ from paradp.policy.networks.unet import ConditionalUnet1D
 
 
 @torch.no_grad()
-def stacked_conditions(network: ConditionalUnet1D, condition_size: int) -> Callable[[Tensor], Tensor]:
-    """`network.encode_condition` up to rounding, with the layers' weights in one matrix: two kernels for a GPU, not forty.
+def stacked_conditions(network: ConditionalUnet1D) -> Callable[[Tensor], Tensor]:
+    """`network.encode_condition` up to rounding: two kernels for a GPU, not two for each layer.
 
-    Args:
-        network: whose weights are copied.
-        condition_size: C.
+    The layers' weights are copied into one matrix `[F, C]`: later changes of the network do not show.
     """
-    layers = [block.film[1] for block in network.blocks()]
-    weight = torch.cat([layer.weight[:, -condition_size:] for layer in layers])
+    embedding = cast(nn.Linear, network.timestep_encoder[-1]).out_features
+    layers = [cast(nn.Linear, block.film[1]) for block in network.blocks()]
+    weight = torch.cat([layer.weight[:, embedding:] for layer in layers])
     return lambda condition: nn.functional.linear(nn.functional.mish(condition), weight)

@@ -19,7 +19,8 @@ class Rounds(ABC):
 
     A round has no shape and no branch that depends on data as long as `whole` is set, so that it can be captured in a CUDA
     graph: the inputs of every solve are copied into the same buffers. The same holds for `begin`, and for `result` of a
-    solve that is done. A round after all environments have arrived changes nothing.
+    solve that is done. A round decides at least one step of every environment that has not arrived; after all have, it
+    changes nothing.
 
     Args:
         table: the steps.

@@ -21,7 +21,8 @@ class Captured:
 
     Whether all environments have arrived is on the device. The host learns it a round late: it launches the next round, and
     waits for the last one meanwhile, so that the device never waits for the host. The round too many changes nothing, and
-    runs on a stream of its own: the sample does not wait for it, only the next solve does.
+    runs on a stream of its own: the sample does not wait for it, only the next solve does. There is none where the round
+    before the last left a single step.
 
         rounds' stream    load · begin · round 1 · round 2 · … · round r · round r+1 (changes nothing)
         host                     launches 2 · waits for 1, launches 3 · … · waits for r: arrived
@@ -63,8 +64,8 @@ class Captured:
         rounds, events = self._rounds, []
         for made in range(rounds.most):
             events.append(self._launch(made))
-            if made >= rounds.least and self._arrived(made - 1, events[-2]):
-                return events[-2], True
+            if made >= rounds.least and (left := self._left(made - 1, events[-2])) <= 1:
+                return events[-1 if left else -2], True  # a round decides a step: the one under way is the last
         done = rounds.most >= rounds.enough or self._arrived(rounds.most - 1, events[-1])
         return events[-1], done
 
@@ -92,8 +93,12 @@ class Captured:
 
     def _arrived(self, made: int, event: Event) -> bool:
         """Whether all environments had their sample after the round that was launched after so many others."""
+        return self._left(made, event) <= 0
+
+    def _left(self, made: int, event: Event) -> int:
+        """How many steps the slowest environment lacked after that round."""
         event.synchronize()
-        return int(self._decided[made % 2].min()) >= self._rounds.table.steps
+        return self._rounds.table.steps - int(self._decided[made % 2].min())
 
     def _prepare(self) -> None:
         self._rounds.clear()
@@ -144,8 +149,9 @@ class Graphs:
         self._kept: dict[Hashable, tuple[object, Rounds, Captured | None]] = {}
 
     def clear(self) -> None:
-        """Forgets all of them, and gives their memory back."""
-        self._kept.clear()
+        """Forgets all of them, and gives their memory back; waits for a solve of another thread."""
+        with self.lock:
+            self._kept.clear()
 
     def load(
         self, solver: object, make: MakeRounds, condition: Tensor, noise: NoisePath, guess: Tensor | None

@@ -1,13 +1,18 @@
 """A device works through queues while the host goes on."""
 
+import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 Work = Callable[[], object]
+# Of the process: a capture fails when another thread captures, or waits for the whole device, at the same time.
+_CAPTURES = Lock()
 
 
 class Event(Protocol):
@@ -91,10 +96,13 @@ class CudaDevice:
 
 
 def capture(launch: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """A function's work on a GPU as a CUDA graph; the function itself on a CPU."""
+    """A function's work on a GPU as a CUDA graph; the function itself on a CPU.
+
+    One thread captures at a time; others may launch work, allocate, and wait for streams and events meanwhile.
+    """
     if device.type != "cuda":
         return launch
-    with torch.cuda.device(device):
+    with _CAPTURES, torch.cuda.device(device):
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -102,10 +110,29 @@ def capture(launch: Callable[[], None], device: torch.device) -> Callable[[], No
                 launch()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _no_collection():
             # Some solvers have nothing to prepare.
             warnings.filterwarnings("ignore", "The CUDA Graph is empty")
             # PyTorch's own stream is on the first device that captured anything. Other threads may allocate meanwhile.
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 launch()
     return graph.replay
+
+
+def wait_until_idle(device: torch.device) -> None:
+    """Waits until a device has nothing to do, on whatever stream, and for captures under way; returns at once for a CPU."""
+    if device.type == "cuda":
+        with _CAPTURES:
+            torch.cuda.synchronize(device)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keeps Python from freeing captured rounds that are no longer used: they wait for an event, which a capture forbids."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -90,11 +90,10 @@ def test_threads_that_share_an_engine_do_not_mix_their_rows(trained):
     assert all(torch.equal(one, alone[i % 4]) for i, one in enumerate(together))
 
 
-@pytest.mark.parametrize("kernels", [None, "inductor", "matmul"])
-def test_the_graphs_of_an_engine_are_its_solves(trained, monkeypatch, kernels):
+def test_the_graphs_of_an_engine_are_its_solves(trained, monkeypatch):
     """The rounds that a GPU captures, made by Python: whole windows, on buffers that are used again."""
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
-    engine = CudaGraphEngine(trained.network, trained.spec, CPU, kernels=kernels)
+    engine = CudaGraphEngine(trained.network, trained.spec, CPU)
     eager = EagerEngine(trained.network, trained.spec, CPU)
     table = step_table(trained.spec.schedule)
     for seed in (0, 10):

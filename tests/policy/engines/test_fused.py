@@ -1,16 +1,21 @@
-"""The U-Net in other kernels computes what PyTorch's modules compute.
+"""The U-Net by Triton's kernels computes what PyTorch's modules compute.
 
-Triton's kernels run on the GPU where there is one; else `TRITON_INTERPRET=1 pytest tests/policy/engines/test_fused.py` runs
+The kernels run on the GPU where there is one; else `TRITON_INTERPRET=1 pytest tests/policy/engines/test_fused.py` runs
 them in Triton's interpreter.
 """
 
 import os
+import sys
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from paradp.policy.engines import pytorch
 from paradp.policy.engines.building import build_engine, check_agreement
-from paradp.policy.engines.fused.matmul import MatmulUnet
+from paradp.policy.engines.fused import fused_unet, overlapping_pays, tiles
+from paradp.policy.engines.fused.packing import pack
 from paradp.policy.engines.pytorch import CudaGraphEngine, EagerEngine
 from paradp.policy.networks.unet import ConditionalUnet1D, UnetConfig
 
@@ -39,16 +44,89 @@ def draw(channels, kernel, horizon, actions, rows, device=DEVICE):
     return network, (x, network.encode_timestep(t), network.encode_condition(torch.randn(rows, 7, device=device)))
 
 
+@pytest.fixture(autouse=True)
+def without_tf32():
+    """PyTorch's convolutions on a GPU, which the kernels are held to, keep ten bits only by default."""
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+def unet_of(tiled, network, dtype, **options):
+    return tiled.TiledUnet(pack(network, partial(tiles.tile, dtype)), dtype, **options)
+
+
 def difference(found, expected):
     assert found.shape == expected.shape and found.dtype == torch.float32
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("shape", [*SHAPES, ((64, 128, 256), 5, 16, 10, 3)])
-def test_matrix_products_are_the_convolutions(shape, dtype):
-    network, inputs = draw(*shape, device=torch.device("cpu"))
-    assert difference(MatmulUnet(network, dtype)(*inputs), network.denoise(*inputs)) < TOLERANCE[dtype]
+def convolved(convolution, x):
+    """By the equation in `packing`: `[n, h, C]`, with two sections' steps or channels side by side."""
+    steps = torch.arange(-(-x.shape[1] // convolution.stride))
+    sections = []
+    for section in convolution.sections:
+        at = steps[:, None] * convolution.stride + torch.arange(len(section.weight)) - section.padding
+        inside = (at >= 0) & (at < x.shape[1])
+        windows = x[:, at.clamp(0, x.shape[1] - 1)] * inside[:, :, None]
+        sections.append(torch.einsum("nhtc,tcd->nhd", windows, section.weight) + section.bias)
+    return sections
+
+
+def test_packed_convolutions_are_those_of_the_network():
+    """All of them, and each in its place."""
+    network, _ = draw((16, 24, 40), 3, 16, 16, 1, device=torch.device("cpu"))
+    layers = pack(network, lambda convolution: convolution)
+    stages, levels = [*network.down, network.middle, *network.up], [*layers.down, layers.middle, *layers.up]
+    pairs = [(network.head[0][0], layers.head.convolution), (network.head[1], layers.projection)]
+    film = 0
+    for stage, level in zip(stages, levels, strict=True):
+        for module, block in zip((stage.first, stage.second), level.blocks, strict=True):
+            pairs += [(module.first[0], block.first.convolution), (module.second[0], block.second.convolution)]
+            if len(block.first.convolution.sections) == 2:
+                pairs.append((module.residual, block.first.convolution))
+            else:
+                assert isinstance(module.residual, torch.nn.Identity)
+            assert block.film == film and torch.equal(block.second.norm.weight, module.second[1].weight)
+            film += 2 * module.size
+        if level.resample is None:
+            assert isinstance(stage.resample, torch.nn.Identity)
+        else:
+            pairs.append((stage.resample, level.resample))
+    assert len(pairs) > 30
+    for module, convolution in pairs:
+        x = torch.randn(2, 8, module.in_channels)
+        sections = convolved(convolution, x)
+        if isinstance(module, torch.nn.ConvTranspose1d):
+            found = torch.stack(sections, dim=2).flatten(1, 2)
+        else:
+            found = sections[module.kernel_size == (1,) and len(sections) == 2]
+        torch.testing.assert_close(found, module(x.transpose(1, 2)).transpose(1, 2), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("millions", "rows", "pays"),
+    [(64, 1, True), (64, 20, True), (64, 50, False), (4.6, 50, True), (255, 1, True), (255, 20, False), (255, 50, False)],
+)
+def test_kernels_overlap_where_that_was_measured_to_pay(millions, rows, pays):
+    assert overlapping_pays(rows, int(millions * 1e6), torch.bfloat16) is pays
+    assert not overlapping_pays(rows, int(millions * 1e6), torch.float32)
+
+
+def test_each_call_overlaps_by_its_own_number_of_rows(monkeypatch):
+    class Recorder:
+        def __init__(self, layers, dtype, overlapped):
+            self.overlapped = overlapped
+
+        def __call__(self, x, timestep, condition):
+            return self.overlapped
+
+    monkeypatch.setitem(sys.modules, "paradp.policy.engines.fused.tiled", SimpleNamespace(TiledUnet=Recorder))
+    network, (x, timestep, condition) = draw((8,), 3, 8, 2, 1, device=torch.device("cpu"))
+    monkeypatch.setattr("paradp.policy.engines.fused.MOST_OVERLAPPED", 2.5 * sum(p.numel() for p in network.parameters()))
+    for dtype, expected in ((torch.bfloat16, [True, False, True]), (torch.float32, [False] * 3)):
+        denoise = fused_unet(network, dtype)
+        assert [denoise(x.expand(rows, -1, -1), timestep, condition) for rows in (2, 3, 1)] == expected
 
 
 @pytest.fixture
@@ -89,16 +167,16 @@ def mend_interpreter(patch):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_tiles_are_the_convolutions(tiled, shape, dtype):
     network, inputs = draw(*shape)
-    assert difference(tiled.TiledUnet(network, dtype)(*inputs), network.denoise(*inputs)) < TOLERANCE[dtype]
+    assert difference(unet_of(tiled, network, dtype)(*inputs), network.denoise(*inputs)) < TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_products_in_parts_are_the_convolutions(tiled, dtype, monkeypatch):
     """As those of wide layers are, which an interpreter takes minutes for."""
-    monkeypatch.setattr(tiled, "LEAST_BLOCKS", 1)
+    monkeypatch.setattr(tiles, "LEAST_BLOCKS", 1)
     monkeypatch.setattr(tiled, "MOST_BLOCKS_AT_ONCE", 1)
     network, inputs = draw((48, 96), 5, 8, 10, 2)
-    unet = tiled.TiledUnet(network, dtype)
+    unet = unet_of(tiled, network, dtype)
     assert all(block.first.convolution.splits(rows=8) > 1 for block in unet._layers.middle.blocks)
     assert difference(unet(*inputs), network.denoise(*inputs)) < TOLERANCE[dtype]
 
@@ -106,37 +184,41 @@ def test_products_in_parts_are_the_convolutions(tiled, dtype, monkeypatch):
 def test_a_chunk_that_is_not_finite_spoils_no_other(tiled):
     """Channels beyond the last are the next row's."""
     network, (x, timestep, condition) = draw((24,), 3, 8, 10, 3)
-    alone = tiled.TiledUnet(network, torch.float32)(x, timestep, condition)
+    unet = unet_of(tiled, network, torch.float32)
+    alone = unet(x, timestep, condition)
     x[1] = torch.nan
-    beside = tiled.TiledUnet(network, torch.float32)(x, timestep, condition)
+    beside = unet(x, timestep, condition)
     assert beside[1].isnan().all() and torch.equal(beside[[0, 2]], alone[[0, 2]])
 
 
-def test_a_product_is_split_until_all_multiprocessors_read(tiled):
+def test_a_product_is_split_until_all_multiprocessors_read():
     def wide(columns, channels, *taps):
         nothing = torch.empty(0, dtype=torch.bfloat16)
-        return tiled.Tiled(nothing, nothing, channels, columns, 1, taps, (0,) * len(taps), 1, block_n=64, block_k=64)
+        return tiles.Tiled(nothing, nothing, channels, columns, 1, taps, (0,) * len(taps), 1, block_n=64, block_k=64)
 
     assert wide(1024, 1024, 5).splits(rows=80) == 8  # 16 tiles of 80 blocks
     assert wide(1024, 1024, 5).splits(rows=2560) == 1
     assert wide(512, 2048, 5, 1).splits(rows=80) == 13  # 8 tiles of 160 blocks, and 8 of 32
     assert wide(64, 64, 5).splits(rows=16) == 1  # a tile of 5 blocks
-    assert wide(64, 4096, 5).splits(rows=16) == tiled.MOST_SPLITS
+    assert wide(64, 4096, 5).splits(rows=16) == tiles.MOST_SPLITS
 
 
-def test_rows_of_a_tile_are_many_where_each_weight_is_then_read_once_or_tiles_abound(tiled):
+def test_rows_of_a_tile_are_many_where_each_weight_is_then_read_once_or_tiles_abound():
     def block(columns, rows):
         nothing = torch.empty(0, dtype=torch.bfloat16)
-        return tiled.Tiled(nothing, nothing, 64, columns, 1, (5,), (2,), 1, block_n=64, block_k=64).block_m(rows)
+        return tiles.Tiled(nothing, nothing, 64, columns, 1, (5,), (2,), 1, block_n=64, block_k=64).block_m(rows)
 
     assert [block(1024, rows) for rows in (4, 16, 20, 80, 160, 2560)] == [16, 16, 32, 128, 64, 128]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("kernels", ["triton", "overlapped"])
-def test_an_engine_of_tiles_agrees_with_the_network(tiled, trained, kernels, precision):
+def test_an_engine_of_tiles_agrees_with_the_network(tiled, trained, precision, monkeypatch):
+    monkeypatch.setattr(pytorch, "lacking", lambda device: None)
+    built = []
+    monkeypatch.setattr(pytorch, "fused_unet", lambda *arguments: built.append(fused_unet(*arguments)) or built[0])
     network = trained.network.to(DEVICE)
-    engine = CudaGraphEngine(network, trained.spec, DEVICE, precision, kernels=kernels)
+    engine = CudaGraphEngine(network, trained.spec, DEVICE, precision)
+    assert built == [engine._denoise]
     check_agreement(engine, EagerEngine(network, trained.spec, DEVICE), trained.spec, DEVICE, rows=2)
 
 
@@ -145,37 +227,35 @@ on_gpu = pytest.mark.skipif(DEVICE.type != "cuda", reason="needs a GPU")
 
 @on_gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_on_a_gpu_the_engine_computes_a_unet_by_tiles(tiled, trained, precision):
+def test_on_a_gpu_the_engine_computes_a_unet_by_tiles(tiled, trained, precision, monkeypatch):
+    rows, call = [], tiled.TiledUnet.__call__
+    monkeypatch.setattr(tiled.TiledUnet, "__call__", lambda self, x, *film: rows.append(len(x)) or call(self, x, *film))
     engine = build_engine(trained.network.to(DEVICE), trained.spec, DEVICE, precision=precision)  # checks the agreement
-    assert engine.name == "cuda-graph" and isinstance(engine._denoise, tiled.TiledUnet)
+    assert engine.name == "cuda-graph" and rows
 
 
 @on_gpu
 @pytest.mark.parametrize(
-    ("kernels", "dtype", "rows"),
+    ("overlapped", "dtype", "rows"),
     [
-        ("triton", torch.bfloat16, 20),
-        ("triton", torch.float32, 20),
-        ("overlapped", torch.bfloat16, 1),
-        ("overlapped", torch.bfloat16, 20),
-        ("overlapped", torch.bfloat16, 100),
-        ("matmul", torch.bfloat16, 20),
+        (False, torch.bfloat16, 20),
+        (False, torch.float32, 20),
+        (True, torch.bfloat16, 1),
+        (True, torch.bfloat16, 20),
+        (True, torch.bfloat16, 100),
     ],
 )
-def test_a_captured_call_computes_new_inputs(kernels, dtype, rows):
-    from paradp.policy.engines.fused import fused_unet
-
+def test_a_captured_call_computes_new_inputs(tiled, overlapped, dtype, rows):
     network, inputs = draw((256, 512, 1024), 5, 16, 10, rows)
-    torch.backends.cudnn.allow_tf32 = False
-    fused = fused_unet(network, dtype, kernels)
+    unet = unet_of(tiled, network, dtype, overlapped=overlapped)
     side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
-            fused(*inputs)
+            unet(*inputs)
     torch.cuda.current_stream().wait_stream(side)
     with torch.cuda.graph(graph):
-        out = fused(*inputs)
+        out = unet(*inputs)
     for _ in range(20):  # kernels that do not wait for each other would differ now and then
         for tensor in inputs:
             tensor.normal_()
