@@ -1,6 +1,7 @@
 """`paradp bench`: what a plan takes, beside the usual loop and few-step samplers, on each engine."""
 
 import json as json_format
+import math
 from collections.abc import Callable
 from copy import copy
 from dataclasses import asdict
@@ -188,8 +189,8 @@ def _measure(
     with progress(f"measuring, batch {batch}", bench.turns(turns)) as report:
         report(0)
         # Only what was asked for is done whatever it takes.
-        limits = {} if repeats else {"least": min(turns, LEAST_REPEATS), "seconds": SECONDS[kind]}
-        for done, _ in enumerate(bench.measure(turns, **limits)):
+        least, seconds = (None, math.inf) if repeats else (min(turns, LEAST_REPEATS), SECONDS[kind])
+        for done, _ in enumerate(bench.measure(turns, least, seconds)):
             report(done + 1)
     for left_out in bench.left_out:
         say(left_out)
