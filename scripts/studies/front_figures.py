@@ -135,7 +135,8 @@ class Outcomes:
                 raise ValueError(f"{folder} evaluated other weights than those shipped for {task}")
             if (run.summary.clock, run.summary.disturbance, run.summary.controller) != ("ideal", None, "sync"):
                 raise ValueError(f"{folder}: the cell {run.label} is disturbed, or is of another clock or controller")
-        return cls({steps_of(run.label): run for run in runs})
+        # Of several with the same distribution the first counts, which the reference is.
+        return cls({steps_of(run.label): run for run in reversed(runs)})
 
     def of(self, sampler: str) -> Compared | None:
         return self.runs.get(steps_of(sampler))
