@@ -45,7 +45,7 @@ for line in sys.stdin:
     print("ended:", line)
 """
 HELP = """
-import json, sys
+import sys
 from paradp.scripts.main import COMMANDS, main
 for name in COMMANDS:
     sys.argv = ["paradp", *name.split(), "--help"]
@@ -112,14 +112,14 @@ def test_commands_that_simulate_nothing_run(without):
         "run/checkpoint/fidelity.json",
         "actions.png",
     )
-    assert all((without.folder / name).is_file() for name in (*made, "page/cpu.md", "page/cpu.png"))
+    assert all((without.folder / name).is_file() for name in (*made, "page/cpu.md", "page/cpu.png", "actions.png"))
     assert json.loads((without.folder / "rows.json").read_text())
 
 
 def test_help_and_the_registry_need_none(without):
     assert without("-c", HELP).returncode == 0
     shown = without("-m", "paradp.scripts", "tasks", "square")
-    assert shown.returncode == 0 and "ScriptedExpert" not in shown.stderr and "SquareExpert" in shown.stdout
+    assert shown.returncode == 0 and "SquareExpert" in shown.stdout
 
 
 @pytest.mark.parametrize(
