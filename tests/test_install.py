@@ -74,7 +74,8 @@ def test_the_core_alone_plans(wheel, tmp_path, version):
 
     assert output(bin / "paradp", "--version", cwd=tmp_path).startswith("paradp ")
     assert "diffusers" in output(bin / "paradp", "info", cwd=tmp_path)
-    for command, extra in (("rollout square", "sim"), ("serve square", "serve"), ("data inspect x.zarr", "sim")):
+    inspect = f"data inspect {ROOT}/tests/data/behaviour/demonstrations.zarr"
+    for command, extra in (("rollout square", "sim"), ("serve square", "serve"), (inspect, "train")):
         done = run(bin / "paradp", *command.split(), cwd=tmp_path)
         assert done.returncode == 2 and f"pip install 'paradp[{extra}]'" in done.stderr, done.stderr
         assert "Traceback" not in done.stderr
