@@ -13,7 +13,8 @@ import torch
 from safetensors import SafetensorError
 
 from paradp.checkpoints import load_trained, save_checkpoint
-from paradp.policy.data.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.files import tensor_writing
 from paradp.policy.learning.training import TrainingConfig, train
 from paradp.rollouts.directory import RunDirectory

@@ -291,7 +291,8 @@ def open_demonstrations(path: Path) -> object:
 
 
 def demonstrations(path: Path) -> None:
-    from paradp.policy.data.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+    from paradp.policy.data.demonstrations import Demonstrations
+    from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 
     there = Demonstrations.open_or_create(path, DemonstrationInfo(**INFO))
     for seed in range(3):
