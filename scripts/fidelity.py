@@ -96,6 +96,11 @@ def fidelity(
         {name: str(number) for name, number in versions().items()},
         steps,
     )
+    _tell(measured, target)
+
+
+def _tell(measured: "Fidelity", target: Path) -> None:
+    """Writes and shows it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     measured.write(target)
     console.print(_table(measured))

@@ -87,42 +87,22 @@ def rollout(
         out: the run's directory; by default runs/rollout/TASK-SAMPLERS-DIGEST. The digest is of all other settings, so
             that the same command continues its run and another one never meets it.
     """
-    entry = find_task(task)
+    find_task(task)
     weights = checkpoint_of(task, checkpoint)
     disturbance = disturbance_of(task, disturbance)
     check_device(device)
     if (live or trace) and workers > 1:
         raise ValueError("--live and --trace watch the loop of one process: leave out --workers")
-    flags = {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds}
-    choices = _choices(sampler, flags)
+    choices = _choices(sampler, {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds})
     threads = max(1, cores() // workers)
     timing = ClockChoice.parse(clock)
     if out is None:
-        settings = (
-            seed,
-            envs,
-            threads,
-            device,
-            engine,
-            precision,
-            execute,
-            timing.identity,
-            controller,
-            disturbance,
-            max_steps,
-        )
-        out = default_out("rollout", task, list(map(str, choices)), weights, {"settings": settings})
+        world = (execute, timing.identity, controller, disturbance, max_steps)
+        settings = {"settings": (seed, envs, threads, device, engine, precision, *world)}
+        out = default_out("rollout", task, list(map(str, choices)), weights, settings)
         say(f"writing to {out}")
-    check_folder(out)
-    folders = [out / run_folder(choice) if len(choices) > 1 else out for choice in choices]
-    if len(choices) > 1:
-        _check_parent(out, folders)
     asked = {"task": task, "seed": seed, "clock": timing.identity, "controller": controller, "disturbance": disturbance}
-    for choice, folder in zip(choices, folders, strict=True):
-        check_continues(folder, "run.json", {**asked, "sampler": choice.name})
-    if videos and (problem := entry.task.render_problem):
-        say(f"no films: {problem}")
-        videos = 0
+    folders = _folders(out, choices, asked)
     with loading():
         from paradp.rollouts import RolloutConfig
     config = RolloutConfig(
@@ -134,7 +114,7 @@ def rollout(
         seed=seed,
         envs=envs,
         threads=threads,
-        videos=videos,
+        videos=_filmed(task, videos),
         device=device,
         engine=engine,
         precision=precision,
@@ -144,21 +124,49 @@ def rollout(
         disturbance=disturbance,
         max_steps=max_steps,
     )
-    configs = [replace(config, sampler=c, out=folder) for c, folder in zip(choices, folders, strict=True)]
-    _settle(configs)
-    for one in configs:
-        _run(one, workers, live, trace)
+    configs = [replace(config, sampler=choice, out=folder) for choice, folder in folders.items()]
+    _run_all(configs, workers, live, trace)
     _compare(configs, out)
 
 
-def _settle(configs: "list[RolloutConfig]") -> None:
-    """A mistake in the last sampler should not wait for the first one's episodes."""
+def _folders(out: Path, choices: list[SamplerChoice], asked: dict[str, Any]) -> dict[SamplerChoice, Path]:
+    """Where each sampler's run goes.
+
+    Args:
+        out: the folder of all of them, or of the only one.
+        asked: what a run must be of that is continued there.
+
+    Raises:
+        ValueError: one of the folders holds something else.
+        OSError: nothing can be written there.
+    """
+    check_folder(out)
+    folders = {choice: out / run_folder(choice) if len(choices) > 1 else out for choice in choices}
+    if len(choices) > 1:
+        _check_parent(out, list(folders.values()))
+    for choice, folder in folders.items():
+        check_continues(folder, "run.json", {**asked, "sampler": choice.name})
+    return folders
+
+
+def _filmed(task: str, videos: int) -> int:
+    """How many episodes can be filmed of those that should be."""
+    if videos and (problem := find_task(task).task.render_problem):
+        say(f"no films: {problem}")
+        return 0
+    return videos
+
+
+def _run_all(configs: "list[RolloutConfig]", workers: int, live: bool, trace: bool) -> None:
+    # A mistake in the last sampler should not wait for the first one's episodes.
     for one in configs:
         with doing(f"loading {one.sampler}" + "; measuring what is fastest here" * one.sampler.measured):
             one.check()
             _, why = one.settled()
         if why:
             say(f"{one.sampler} is {why}")
+    for one in configs:
+        _run(one, workers, live, trace)
 
 
 def _run(config: "RolloutConfig", workers: int, live: bool, trace: bool) -> None:
