@@ -144,3 +144,18 @@ def test_nothing_is_pickled():
             names = {name.split(".")[0] for name in imported(path)}
             assert not names & {"pickle", "dill", "cloudpickle", "joblib", "shelve"}, path
             assert "torch.load" not in path.read_text() and "allow_pickle" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_type_checkers_read_the_annotations(room):
+    import tomllib
+
+    assert (ROOT / room / "py.typed").is_file()
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"] == ["py.typed"]
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT.keys() - {"scripts"}))
+def test_a_library_logs_and_does_not_print(room):
+    for path in (ROOT / room).rglob("*.py"):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert "print" not in names, path

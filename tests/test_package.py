@@ -3,6 +3,7 @@
 import sys
 import sysconfig
 import venv
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,9 @@ import installing
 def test_an_installed_wheel_runs_square(tmp_path):
     run = partial(installing.output, cwd=tmp_path)
     wheel = installing.build_wheel(tmp_path)
+    shipped = zipfile.ZipFile(wheel).namelist()
+    for room in ("sampler", "policy", "checkpoints", "envs", "rollouts", "scripts"):
+        assert f"paradp/{room}/py.typed" in shipped  # type checkers read our annotations
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv/bin/python"
     run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel)
