@@ -39,7 +39,7 @@ class Interval:
 @_FORBID
 @dataclass(frozen=True)
 class StepsFidelity:
-    """Plans of some steps beside DDPM's at the same observations; `paradp.rollouts.two_sample` defines the figures.
+    """Plans of some steps beside DDPM's at the same observations; `rollouts.evaluation.two_sample` defines the figures.
 
     Attributes:
         energy: the energy coefficient; 0 for equal distributions, but for chance.

@@ -150,7 +150,7 @@ def _histories(policy: "DiffusionPolicy", data: Path | None) -> "np.ndarray":
 
         return expert_histories(policy.spec, OBSERVATIONS, SEED)
     from paradp.policy.data.demonstrations import Demonstrations
-    from paradp.rollouts.fidelity import recorded_observations
+    from paradp.rollouts.evaluation.fidelity import recorded_observations
 
     return recorded_observations(Demonstrations.open(data), policy.spec, OBSERVATIONS, SEED).judging
 

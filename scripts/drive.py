@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from paradp.policy.control.asynchronous import AsyncController
     from paradp.policy.control.sources import PlanSource
     from paradp.policy.spec import Interface, PolicySpec
-    from paradp.rollouts.drive import Driven
-    from paradp.rollouts.robot import SimulatedRobot
+    from paradp.rollouts.realtime.drive import Driven
+    from paradp.rollouts.realtime.robot import SimulatedRobot
 
 
 def drive(
@@ -96,9 +96,9 @@ def drive(
         from paradp.checkpoints import load_policy, read_info
         from paradp.policy.control.asynchronous import AsyncController
         from paradp.policy.files import OutputLock
-        from paradp.rollouts.drive import Driven
-        from paradp.rollouts.environments import Scenery, check_fits
-        from paradp.rollouts.robot import SimulatedRobot
+        from paradp.rollouts.episodes.environments import Scenery, check_fits
+        from paradp.rollouts.realtime.drive import Driven
+        from paradp.rollouts.realtime.robot import SimulatedRobot
     spec = read_info(path).spec
     check_fits(spec, task)
     spec.horizons.with_execute(execute)
@@ -184,7 +184,7 @@ def _run(
     """Drives for so long or until Ctrl-C, within the safety limits of the checkpoint."""
     from paradp.policy.control.limits import SafetyLimits
     from paradp.policy.control.safety import SafeController
-    from paradp.rollouts.drive import drive as run
+    from paradp.rollouts.realtime.drive import drive as run
 
     limits = SafetyLimits.of(spec)
     if limits.rate is None:

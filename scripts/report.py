@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paradp.policy.fidelity import Interval
 from paradp.policy.files import write_whole
-from paradp.rollouts.comparison import interval
+from paradp.rollouts.evaluation.comparison import interval
 from paradp.rollouts.machine import hardware, versions
 from paradp.rollouts.statistics import Estimate
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from paradp.envs import find_task
 from paradp.policy.choices import EngineName, Precision
-from paradp.rollouts.clocks import ClockChoice, ControllerName
+from paradp.rollouts.episodes.clocks import ClockChoice, ControllerName
 from paradp.rollouts.machine import cores
 from paradp.rollouts.naming import short
 from paradp.sampler import SAMPLERS, SamplerChoice
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from paradp.rollouts import RolloutConfig
-    from paradp.rollouts.watcher import Watcher
+    from paradp.rollouts.realtime.watcher import Watcher
 
 
 def rollout(
@@ -171,8 +171,8 @@ def _run_all(configs: "list[RolloutConfig]", workers: int, live: bool, trace: bo
 
 def _run(config: "RolloutConfig", workers: int, live: bool, trace: bool) -> None:
     from paradp.rollouts import rollout as run
-    from paradp.rollouts.backends import Local
-    from paradp.rollouts.watcher import Watcher
+    from paradp.rollouts.episodes.backends import Local
+    from paradp.rollouts.realtime.watcher import Watcher
 
     watcher = Watcher(1 / find_task(config.task).task.control_hz)
     with _shown(live, config, watcher) as (report, alone):
@@ -188,7 +188,7 @@ def _compare(configs: "list[RolloutConfig]", out: Path) -> None:
     """Shows and writes what the runs measured, side by side."""
     with doing("comparing"):
         from paradp.policy.files.writing import naming_file
-        from paradp.rollouts.comparison import compare
+        from paradp.rollouts.evaluation.comparison import compare
         from paradp.scripts.evidence import evidence
         from paradp.scripts.figures import plot_reward_against_latency
         from paradp.scripts.report import markdown_table, write_report
@@ -211,7 +211,7 @@ def _compare(configs: "list[RolloutConfig]", out: Path) -> None:
 
 def _tell_of_films(configs: "list[RolloutConfig]", out: Path) -> None:
     """Names the films, and puts those of the first seed side by side."""
-    from paradp.rollouts.video import film_of, side_by_side
+    from paradp.rollouts.episodes.video import film_of, side_by_side
 
     for film in sorted(out.glob("**/videos/*.mp4")):
         say(f"film: {film}")

@@ -3,7 +3,7 @@
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from paradp.rollouts.comparison import Comparison, interval
+from paradp.rollouts.evaluation.comparison import Comparison, interval
 from paradp.scripts.families import wrapped
 
 # Of so many runs every measurement fits beside the others in 80 columns.

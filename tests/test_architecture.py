@@ -90,6 +90,29 @@ def test_wings_of_a_policy_import_those_below_them(wing):
         assert wings - {wing} <= POLICY_MAY[wing], path
 
 
+# Of rollouts/: likewise; the files beside the wings that those may import know of none of them.
+ROLLOUTS_MAY: dict[str, set[str]] = {
+    "machine.py": set(),
+    "naming.py": set(),
+    "statistics.py": set(),
+    "workers.py": set(),
+    "episodes": set(),
+    "evaluation": {"episodes"},
+    "realtime": {"episodes"},
+    "imports": {"episodes"},
+}
+
+
+@pytest.mark.parametrize("wing", ROLLOUTS_MAY)
+def test_wings_of_rollouts_import_those_below_them(wing):
+    place = ROOT / "rollouts" / wing
+    wings = {name for name in ROLLOUTS_MAY if (ROOT / "rollouts" / name).is_dir()}
+    for path in [place] if place.is_file() else place.rglob("*.py"):
+        names = {name.split(".")[2] for name in imported(path) if name.startswith("paradp.rollouts.")}
+        assert (names & wings) - {wing} <= ROLLOUTS_MAY[wing], path
+        assert names - wings <= {Path(name).stem for name in ROLLOUTS_MAY}, path
+
+
 def module_graph(room: str) -> dict[str, set[str]]:
     """Of every module of a room the others of it that it imports, wherever in it."""
     names = {

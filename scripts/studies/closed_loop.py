@@ -10,8 +10,8 @@ from paradp.policy import DiffusionPolicy
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_object
 from paradp.policy.files.tables import read_table
+from paradp.rollouts.episodes.summary import settings
 from paradp.rollouts.statistics import PairedLoss, paired_loss, wilson
-from paradp.rollouts.summary import settings
 from paradp.sampler import SamplerChoice
 from paradp.scripts.rollout import run_folder
 

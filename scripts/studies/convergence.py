@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from paradp.checkpoints import load_policy, read_info
 from paradp.policy import DiffusionPolicy
-from paradp.rollouts.comparison import interval
+from paradp.rollouts.evaluation.comparison import interval
 from paradp.rollouts.expert_histories import expert_histories
 from paradp.rollouts.statistics import bootstrap
 from paradp.sampler import NoisePath, Picard, SamplerChoice

@@ -6,8 +6,8 @@ from typing import Any
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_object
 from paradp.policy.files.tables import read_table
+from paradp.rollouts.episodes.summary import Summary
 from paradp.rollouts.statistics import paired_loss
-from paradp.rollouts.summary import Summary
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.closed_loop import describe_loss, success_by_seed, success_rate
 from paradp.scripts.studies.context import Context

@@ -25,14 +25,14 @@ from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_object
 from paradp.policy.identity import changed, differences
 from paradp.policy.wording import counted
-from paradp.rollouts.backends import Backend
-from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
-from paradp.rollouts.comparison import Comparison, compare
-from paradp.rollouts.config import RolloutConfig
-from paradp.rollouts.directory import write_parquet
+from paradp.rollouts.episodes.backends import Backend
+from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice, ControllerName
+from paradp.rollouts.episodes.config import RolloutConfig
+from paradp.rollouts.episodes.directory import write_parquet
+from paradp.rollouts.episodes.run import OnAlone, Runs
+from paradp.rollouts.evaluation.comparison import Comparison, compare
 from paradp.rollouts.machine import cores
 from paradp.rollouts.naming import short
-from paradp.rollouts.run import OnAlone, Runs
 from paradp.sampler import SamplerChoice
 
 MARKER = "evaluation.json"

@@ -26,7 +26,7 @@ from paradp.policy.files.reading import read_object, read_validated
 from paradp.policy.files.writing import remove_left_overs
 from paradp.policy.identity import changed, differences
 from paradp.policy.wording import counted
-from paradp.rollouts.records import Episode, StepRecord, jerk
+from paradp.rollouts.episodes.records import Episode, StepRecord, jerk
 
 _EPISODE = TypeAdapter(Episode)
 PARTIAL_FILM = ".partial.mp4"  # ends the name of a film that is not finished
