@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from paradp.policy.data.episode import DemonstrationInfo
+from paradp.policy.files.formats import check_newest
 from paradp.policy.files.limits import CHUNK_STEPS, MOST_EPISODES
 from paradp.policy.files.reading import first_problem
 from paradp.policy.files.zarr_store import StoredArray
@@ -87,7 +88,9 @@ class Layout:
             ValueError: an array is missing, or not as the attributes say.
         """
         if self.version not in (1, NEWEST):
-            raise ValueError(f"their layout {self.version!r:.40} is of a later version")
+            if type(self.version) is int:
+                check_newest("they have the layout", self.version, NEWEST)
+            raise ValueError(f"there is no layout {self.version!r:.40}")
         hidden = {"action", "executed"} & self.info.observation.keys()
         if self.version == 1 and hidden:
             raise ValueError(f"the observation {min(hidden)!r} took the place of the actions; import or collect them again")
