@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paradp.policy.data.demonstrations import DemonstrationInfo
+from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.files.limits import CARD_BYTES
 from paradp.policy.files.reading import read_text
 from paradp.policy.learning.config import LearningConfig

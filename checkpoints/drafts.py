@@ -12,8 +12,9 @@ import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from paradp.policy.files import write_whole
+from paradp.policy.files.formats import read_document
 from paradp.policy.files.limits import DOCUMENT_BYTES, WEIGHTS_BYTES
-from paradp.policy.files.reading import first_problem, read_object, sha256
+from paradp.policy.files.reading import first_problem, sha256
 from paradp.policy.files.tensor_writing import write_tensors
 from paradp.policy.files.tensors import TensorFile
 from paradp.policy.learning.draft import DraftTraining
@@ -75,7 +76,7 @@ def read_draft_info(path: Path, checkpoint_sha256: str) -> DraftInfo:
     if not (path / DOCUMENT).exists():
         raise ValueError(f"{path} has no trained draft; {_train(path)}")
     try:
-        info = _INFO.validate_python(read_object(path / DOCUMENT, DOCUMENT_BYTES))
+        info = _INFO.validate_python(read_document(path / DOCUMENT, DOCUMENT_BYTES))
     except ValidationError as error:
         raise ValueError(f"{path / DOCUMENT} cannot be read: {first_problem(error)}") from error
     if info.checkpoint_sha256 != checkpoint_sha256:

@@ -24,8 +24,9 @@ from paradp.checkpoints.fidelity import candidates_for
 from paradp.checkpoints.finding import check_ours, find_checkpoint, old_name, put_back
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
 from paradp.policy.engines.autotune.candidates import EXACT
+from paradp.policy.files.formats import read_document
 from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
-from paradp.policy.files.reading import first_problem, read_bytes, read_object, read_text, read_validated, sha256
+from paradp.policy.files.reading import first_problem, read_bytes, read_text, read_validated, sha256
 from paradp.policy.files.tensor_writing import write_tensors
 from paradp.policy.files.tensors import TensorFile
 from paradp.policy.files.writing import link_target, naming_file
@@ -222,7 +223,7 @@ def read_info(path: Path) -> CheckpointInfo:
         ValueError: a file is missing, or `config.json` cannot be read.
     """
     check_ours(path)
-    content = read_object(path / "config.json", DOCUMENT_BYTES)
+    content = read_document(path / "config.json", DOCUMENT_BYTES)
     # Before there were other networks the U-Net's sizes stood alone.
     if isinstance(spec := content.get("spec"), dict) and isinstance(spec.get("unet"), dict):
         spec["network"] = {"kind": "unet"} | spec.pop("unet")

@@ -15,6 +15,7 @@ def find(known: Mapping[str, T], name: str, what: str) -> T:
     """
     if name in known:
         return known[name]
+    # The words of `paradp.sampler.lookup`, which environments, importing nothing of ours, cannot use.
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" — did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"unknown {what} {name!r}{hint} There are: {', '.join(known)}.")

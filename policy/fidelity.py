@@ -10,10 +10,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
+from paradp.policy.files.formats import read_document
 from paradp.policy.files.limits import DOCUMENT_BYTES
-from paradp.policy.files.reading import read_validated
+from paradp.policy.files.reading import first_problem
 from paradp.policy.files.writing import write_whole
 from paradp.sampler import SamplerChoice
 
@@ -39,7 +40,7 @@ class Interval:
 @_FORBID
 @dataclass(frozen=True)
 class StepsFidelity:
-    """Plans of some steps beside DDPM's at the same observations; `paradp.rollouts.two_sample` defines the figures.
+    """Plans of some steps beside DDPM's at the same observations; `rollouts.evaluation.two_sample` defines the figures.
 
     Attributes:
         energy: the energy coefficient; 0 for equal distributions, but for chance.
@@ -98,7 +99,11 @@ class Fidelity:
             ValueError: it cannot be read, is of another checkpoint, or of steps that there are not; the message says which.
             OSError: it is not there or may not be read.
         """
-        found = read_validated(path, DOCUMENT_BYTES, _FIDELITY)
+        content = read_document(path, DOCUMENT_BYTES)
+        try:
+            found = _FIDELITY.validate_python(content)
+        except ValidationError as error:
+            raise ValueError(f"{path} cannot be read: {first_problem(error)}") from error
         if found.checkpoint_sha256 != sha256:
             raise ValueError(f"{path} was measured of another checkpoint")
         for name in found.steps:

@@ -14,7 +14,8 @@ import numpy as np
 
 from paradp.envs import ACTION_CONVENTIONS, Disturbance, Expert, find_task
 from paradp.envs.lookup import find
-from paradp.policy.data.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers, check_workers, died

@@ -1,4 +1,4 @@
-"""What to say of a name that is none. (`envs`, which imports nothing of ours, has its own.)"""
+"""What to say of a name that is none."""
 
 import difflib
 from collections.abc import Iterable

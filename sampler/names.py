@@ -11,7 +11,7 @@ from paradp.sampler.options import Timesteps
 
 if TYPE_CHECKING:
     from paradp.sampler.draft_model import DraftModel
-    from paradp.sampler.schedules.settings import Scheduler
+    from paradp.sampler.schedules.described import Scheduler
     from paradp.sampler.solution import Solver
 
 # The sequential sampler that measured ones must beat.

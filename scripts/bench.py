@@ -113,16 +113,20 @@ def bench(
         rows = [row for size in batch for row in _measure(wide, conditions, size, repeats, names, candidates)]
         with doing("measuring the floor that the hardware sets"):
             parts.append(Part(rows, measure_floor(wide, device)))
-    for part in parts:
-        console.print(bench_table(part))
-        console.print(*findings(part.rows), sep="\n")
-        console.print(part.floor.describe())
+    _tell(parts)
     if json is not None:
         _write_rows(json, [row for part in parts for row in part.rows])
     if out is not None:
         name = device if threads is None else f"{device}-{counted(threads, 'thread').replace(' ', '-')}"
         write_page(task, name, parts, out)
         say(f"{out}/{name}.md")
+
+
+def _tell(parts: list[Part]) -> None:
+    for part in parts:
+        console.print(bench_table(part))
+        console.print(*findings(part.rows), sep="\n")
+        console.print(part.floor.describe())
 
 
 def _check_numbers(**options: tuple[int, ...]) -> None:
@@ -149,7 +153,7 @@ def _histories(policy: "DiffusionPolicy", data: Path | None) -> "np.ndarray":
 
         return expert_histories(policy.spec, OBSERVATIONS, SEED)
     from paradp.policy.data.demonstrations import Demonstrations
-    from paradp.rollouts.fidelity import recorded_observations
+    from paradp.rollouts.evaluation.fidelity import recorded_observations
 
     return recorded_observations(Demonstrations.open(data), policy.spec, OBSERVATIONS, SEED).judging
 

@@ -22,9 +22,11 @@ from paradp.scripts.serve import check_remote, remote
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from paradp.policy.control.asynchronous import AsyncController
     from paradp.policy.control.sources import PlanSource
-    from paradp.policy.spec import Interface
-    from paradp.rollouts.drive import Driven
+    from paradp.policy.spec import Interface, PolicySpec
+    from paradp.rollouts.realtime.drive import Driven
+    from paradp.rollouts.realtime.robot import SimulatedRobot
 
 
 def drive(
@@ -90,28 +92,19 @@ def drive(
     measured = SamplerChoice.parse(sampler).measured
     disturbance = disturbance_of(task, disturbance)
     check_simulator(task)
-    if server is not None:
-        check_remote(server, ca)
-    elif ca is not None:
-        raise ValueError("--ca is for --server")
-    if out is not None:
-        check_new(out / "drive.json", "--out")
-    if trace is not None:
-        check_file(trace, "--trace")
+    _check_places(server, ca, out, trace)
     with loading():
         from paradp.checkpoints import load_policy, read_info
         from paradp.policy.control.asynchronous import AsyncController
-        from paradp.policy.control.limits import SafetyLimits
-        from paradp.policy.control.safety import SafeController
-        from paradp.policy.files import OutputLock, write_whole
-        from paradp.rollouts.drive import Driven
-        from paradp.rollouts.drive import drive as run
-        from paradp.rollouts.environments import Scenery, check_fits
-        from paradp.rollouts.robot import SimulatedRobot
+        from paradp.policy.files import OutputLock
+        from paradp.rollouts.episodes.environments import Scenery, check_fits
+        from paradp.rollouts.realtime.drive import Driven
+        from paradp.rollouts.realtime.robot import SimulatedRobot
     spec = read_info(path).spec
     check_fits(spec, task)
     spec.horizons.with_execute(execute)
     load = partial(load_policy, path, sampler, engine=engine, precision=precision)
+    driven = Driven()
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(OutputLock.inside(out))
@@ -121,27 +114,30 @@ def drive(
             _check_same(source.spec, spec)
             hold = ACTION_CONVENTIONS[spec.action_convention].hold
             budget = None if budget_ms is None else budget_ms / 1000
-            inner = AsyncController(source, hold, late, execute, budget, dead_after, joining=joining)
-            warm = inner.warm_up(on_wait=tell)
+            controller = AsyncController(source, hold, late, execute, budget, dead_after, joining=joining)
+            warm = controller.warm_up(on_wait=tell)
         _say_plans(source, sampler, warm)
         with doing("starting the robot"):
             robot = SimulatedRobot(Scenery(task, spec.action_convention, disturbance), seed)
             stack.callback(robot.close)
-        limits, driven = SafetyLimits.of(spec), Driven()
-        if limits.rate is None:
-            say("rate and jump are not limited: the checkpoint does not know its demonstrations' largest step")
-        show = stack.enter_context(_shown(live, 60 * minutes, driven))
-        try:
-            run(robot, SafeController(inner, limits, hold), limits, 60 * minutes, driven, show)
-        except KeyboardInterrupt:
-            say("interrupted")
-    console.print(_tables(driven))
-    if trace is not None:
-        driven.timeline.write_trace(trace)
-        say(f"trace: {trace}, to be opened at ui.perfetto.dev")
+        _run(robot, controller, spec, 60 * minutes, live, driven)
+    _tell(driven, trace, out)
+
+
+def _check_places(server: str | None, ca: Path | None, out: Path | None, trace: Path | None) -> None:
+    """Checks where plans come from, and where figures and timeline go.
+
+    Raises:
+        ValueError, OSError: one of the places cannot be used.
+    """
+    if server is not None:
+        check_remote(server, ca)
+    elif ca is not None:
+        raise ValueError("--ca is for --server")
     if out is not None:
-        write_whole(out / "drive.json", (json.dumps(_told(driven), indent=2) + "\n").encode())
-        say(f"figures: {out / 'drive.json'}")
+        check_new(out / "drive.json", "--out")
+    if trace is not None:
+        check_file(trace, "--trace")
 
 
 def _preparing(server: str | None, plans: str, measured: bool) -> str:
@@ -181,6 +177,38 @@ def _check_same(told: "Interface", here: "Interface") -> None:
     wanted = {name: value for name, value in describe(here).items() if name in Interface.__dataclass_fields__}
     if differing := differences(describe(told), wanted):
         raise ValueError(f"the server's policy differs from the one here ({differing})")
+
+
+def _run(
+    robot: "SimulatedRobot", controller: "AsyncController", spec: "PolicySpec", seconds: float, live: bool, driven: "Driven"
+) -> None:
+    """Drives for so long or until Ctrl-C, within the safety limits of the checkpoint."""
+    from paradp.policy.control.limits import SafetyLimits
+    from paradp.policy.control.safety import SafeController
+    from paradp.rollouts.realtime.drive import drive as run
+
+    limits = SafetyLimits.of(spec)
+    if limits.rate is None:
+        say("rate and jump are not limited: the checkpoint does not know its demonstrations' largest step")
+    safe = SafeController(controller, limits, ACTION_CONVENTIONS[spec.action_convention].hold)
+    with _shown(live, seconds, driven) as show:
+        try:
+            run(robot, safe, limits, seconds, driven, show)
+        except KeyboardInterrupt:
+            say("interrupted")
+
+
+def _tell(driven: "Driven", trace: Path | None, out: Path | None) -> None:
+    """Shows what came of it, and writes it where it was asked for."""
+    from paradp.policy.files import write_whole
+
+    console.print(_tables(driven))
+    if trace is not None:
+        driven.timeline.write_trace(trace)
+        say(f"trace: {trace}, to be opened at ui.perfetto.dev")
+    if out is not None:
+        write_whole(out / "drive.json", (json.dumps(_told(driven), indent=2) + "\n").encode())
+        say(f"figures: {out / 'drive.json'}")
 
 
 @contextmanager

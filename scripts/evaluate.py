@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from paradp.envs import find_task
 from paradp.policy.choices import EngineName, Precision
 from paradp.policy.wording import counted
-from paradp.rollouts.clocks import ClockChoice, ControllerName
+from paradp.rollouts.episodes.clocks import ClockChoice, ControllerName
 from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Seed, Several, TaskName
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paradp.rollouts import RolloutConfig
-    from paradp.rollouts.backends import Backend
-    from paradp.rollouts.comparison import Comparison
-    from paradp.rollouts.evaluation import Grid
+    from paradp.rollouts.episodes.backends import Backend
+    from paradp.rollouts.evaluation.comparison import Comparison
+    from paradp.rollouts.evaluation.grid import Grid
 
 Counts = Annotated[tuple[Count, ...], listed(int, "INT")]
 Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(ControllerName), "NAME")]
@@ -127,7 +127,7 @@ def evaluate(
         check_file(page, "--page")
     with loading():
         from paradp.rollouts import RolloutConfig
-        from paradp.rollouts.evaluation import Grid
+        from paradp.rollouts.evaluation.grid import Grid
     base = RolloutConfig(
         task,
         choices[0],
@@ -147,7 +147,7 @@ def evaluate(
 
 
 def _evaluate(grid: "Grid", baseline: str | None, backend: str, workers: int, address: str | None) -> "Comparison":
-    from paradp.rollouts.evaluation import evaluate
+    from paradp.rollouts.evaluation.grid import evaluate
 
     cells = grid.cells()
     what, total = f"{grid.base.task} · {counted(len(cells), 'cell')}", len(cells) * grid.base.episodes
@@ -172,7 +172,7 @@ def _workers(device: str, threads: int) -> int:
 
 
 def _backend(name: str, workers: int, address: str | None, cells: "Iterable[RolloutConfig]") -> "Backend":
-    from paradp.rollouts.backends import Local, RayCluster
+    from paradp.rollouts.episodes.backends import Local, RayCluster
 
     if name == "ray":
         cluster = RayCluster(address)

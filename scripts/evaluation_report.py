@@ -6,11 +6,11 @@ import imageio.v2 as imageio
 
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy.wording import counted
-from paradp.rollouts.captions import headed
-from paradp.rollouts.comparison import Compared, Comparison
-from paradp.rollouts.environments import Scenery
+from paradp.rollouts.episodes.captions import headed
+from paradp.rollouts.episodes.environments import Scenery
+from paradp.rollouts.episodes.strips import HEADLINE, film_strip
+from paradp.rollouts.evaluation.comparison import Compared, Comparison
 from paradp.rollouts.statistics import interval
-from paradp.rollouts.strips import HEADLINE, film_strip
 from paradp.scripts.figures import plot_clocks, plot_reward_against_latency
 from paradp.scripts.pages import Picture, Report, Table
 from paradp.scripts.paper_table import HEADER, paper_remark, paper_rows

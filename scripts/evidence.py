@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paradp.policy.wording import counted
-from paradp.rollouts.comparison import Compared, Comparison
+from paradp.rollouts.evaluation.comparison import Compared, Comparison
 from paradp.rollouts.statistics import detectable_difference
 
 # The episodes of `paradp evaluate`, unless told otherwise.

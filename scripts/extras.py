@@ -2,6 +2,7 @@
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
+from importlib.util import find_spec
 from pathlib import Path
 
 # Where the module has another name than its package.
@@ -9,6 +10,17 @@ _PACKAGES = {"PIL": "pillow"}
 # Among the extras that bring a package, these say least of what is missing.
 _COLLECTIONS = ("all", "dev")
 _NEEDED = re.compile(r"(?P<package>[\w.-]+).*\bextra == ['\"](?P<extra>\w+)['\"]")
+
+
+def check_installed(*modules: str) -> None:
+    """Checks, importing nothing, that these modules can be imported.
+
+    Raises:
+        ModuleNotFoundError: one is not installed; `missing_extra` says what to install.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from paradp.policy import DiffusionPolicy
     from paradp.policy.fidelity import Fidelity, StepsFidelity
     from paradp.policy.spec import PolicySpec
-    from paradp.rollouts.fidelity import Observations
+    from paradp.rollouts.evaluation.fidelity import Observations
 
 # Control steps between two observations along an expert's episodes.
 EVERY = 40
@@ -69,7 +69,7 @@ def fidelity(
 
         from paradp.checkpoints import checkpoint_digest, load_policy, read_info
         from paradp.policy.fidelity import Fidelity
-        from paradp.rollouts.two_sample import expected_coverage
+        from paradp.rollouts.evaluation.two_sample import expected_coverage
     spec = read_info(path).spec
     # What is wrong with them is said before anything is measured.
     recorded = None if data is None else _recorded(data, spec, observations, seed)
@@ -97,6 +97,11 @@ def fidelity(
         {name: str(number) for name, number in versions().items()},
         steps,
     )
+    _tell(measured, target)
+
+
+def _tell(measured: "Fidelity", target: Path) -> None:
+    """Writes and shows it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     measured.write(target)
     console.print(_table(measured))
@@ -119,7 +124,7 @@ def _target(path: Path, digest: str) -> Path:
 
 def _recorded(data: Path, spec: "PolicySpec", number: int, seed: int) -> "Observations":
     from paradp.policy.data.demonstrations import Demonstrations
-    from paradp.rollouts.fidelity import recorded_observations
+    from paradp.rollouts.evaluation.fidelity import recorded_observations
     from paradp.scripts.train import check_data
 
     check_data(data, spec.task)
@@ -127,8 +132,8 @@ def _recorded(data: Path, spec: "PolicySpec", number: int, seed: int) -> "Observ
 
 
 def _of_expert(spec: "PolicySpec", number: int, seed: int) -> "Observations":
+    from paradp.rollouts.evaluation.fidelity import Observations, fitted_at
     from paradp.rollouts.expert_histories import expert_histories
-    from paradp.rollouts.fidelity import Observations, fitted_at
 
     with doing("driving the scripted expert, for observations"):
         histories = expert_histories(spec, number + fitted_at(number), seed, EVERY)
@@ -137,7 +142,7 @@ def _of_expert(spec: "PolicySpec", number: int, seed: int) -> "Observations":
 
 def _measure(policy: "DiffusionPolicy", seen: "Observations", plans: int, seed: int) -> "dict[str, StepsFidelity]":
     """By sampler; with a bar over the rows that the network computes."""
-    from paradp.rollouts.fidelity import FITTED, STEPS, fit_grids, fitted_name, measure_steps, rows_of
+    from paradp.rollouts.evaluation.fidelity import FITTED, STEPS, fit_grids, fitted_name, measure_steps, rows_of
 
     trained = int(policy.spec.schedule["num_train_timesteps"])
     numbers = [n for n in FITTED if n < trained]

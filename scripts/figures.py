@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from matplotlib.figure import Figure
 
 from paradp.envs import find_task
-from paradp.rollouts.comparison import Compared, Comparison
+from paradp.rollouts.evaluation.comparison import Compared, Comparison
 from paradp.rollouts.statistics import Estimate
 from paradp.scripts.canvas import WIDTH, legend_below, panels, save
 from paradp.scripts.families import COLOURS

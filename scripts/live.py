@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from paradp.rollouts.timeline import Timeline
+from paradp.rollouts.realtime.timeline import Timeline
 from paradp.scripts.console import console
 
 REDRAWN_SECONDS = 0.5

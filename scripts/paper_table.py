@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from paradp.checkpoints import find_checkpoint, pretrained, read_info
 from paradp.envs import find_task
 from paradp.policy.wording import counted
-from paradp.rollouts.comparison import Compared, Comparison
+from paradp.rollouts.evaluation.comparison import Compared, Comparison
 from paradp.rollouts.statistics import interval
 from paradp.scripts.lists import PAIRS, PAPER_SAMPLERS
 

@@ -153,11 +153,11 @@ def check_continues(out: Path, marker: str, wanted: Mapping[str, object]) -> Non
     kind = "run" if marker == "run.json" else "evaluation"
     if not (out / marker).exists():
         return refuse_filled(out, kind)
+    from paradp.policy.files.formats import read_document
     from paradp.policy.files.limits import DOCUMENT_BYTES
-    from paradp.policy.files.reading import read_object
     from paradp.policy.identity import changed, differences
 
-    there = read_object(out / marker, DOCUMENT_BYTES)
+    there = read_document(out / marker, DOCUMENT_BYTES)
     if isinstance(sampler := there.get("sampler"), dict):
         there["sampler"] = sampler.get("name")
     if differing := differences(there, wanted):

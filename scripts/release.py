@@ -11,8 +11,8 @@ from paradp.policy.wording import counted
 from paradp.scripts.console import loading, say
 
 if TYPE_CHECKING:
+    from paradp.rollouts.episodes.summary import Summary
     from paradp.rollouts.statistics import Estimate
-    from paradp.rollouts.summary import Summary
 
 # Where comparisons (`paradp rollout --sampler a b`) and evaluations keep their runs; how many of them a sentence names.
 _INNER = ("*/summary.json", "cells/*/summary.json")
@@ -38,7 +38,7 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
         from paradp.checkpoints import read_card, read_info
         from paradp.checkpoints.cards import UNMEASURED
         from paradp.policy.files import write_whole
-        from paradp.rollouts.summary import Summary
+        from paradp.rollouts.episodes.summary import Summary
     info = read_info(path)
     lines = []
     for run in runs:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from paradp.envs import find_task
 from paradp.policy.choices import EngineName, Precision
-from paradp.rollouts.clocks import ClockChoice, ControllerName
+from paradp.rollouts.episodes.clocks import ClockChoice, ControllerName
 from paradp.rollouts.machine import cores
 from paradp.rollouts.naming import short
 from paradp.sampler import SAMPLERS, SamplerChoice
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from paradp.rollouts import RolloutConfig
-    from paradp.rollouts.watcher import Watcher
+    from paradp.rollouts.realtime.watcher import Watcher
 
 
 def rollout(
@@ -95,43 +95,23 @@ def rollout(
         out: the run's directory; by default runs/rollout/TASK-SAMPLERS-DIGEST. The digest is of all other settings, so
             that the same command continues its run and another one never meets it.
     """
-    entry = find_task(task)
+    find_task(task)
     weights = checkpoint_of(task, checkpoint)
     disturbance = disturbance_of(task, disturbance)
     check_simulator(task)
     check_device(device)
     if (live or trace) and workers > 1:
         raise ValueError("--live and --trace watch the loop of one process: leave out --workers")
-    flags = {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds}
-    choices = _choices(sampler, flags)
+    choices = _choices(sampler, {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds})
     threads = max(1, cores() // workers)
     timing = ClockChoice.parse(clock)
     if out is None:
-        settings = (
-            seed,
-            envs,
-            threads,
-            device,
-            engine,
-            precision,
-            execute,
-            timing.identity,
-            controller,
-            disturbance,
-            max_steps,
-        )
-        out = default_out("rollout", task, list(map(str, choices)), weights, {"settings": settings})
+        world = (execute, timing.identity, controller, disturbance, max_steps)
+        settings = {"settings": (seed, envs, threads, device, engine, precision, *world)}
+        out = default_out("rollout", task, list(map(str, choices)), weights, settings)
         say(f"writing to {out}")
-    check_folder(out)
-    folders = [out / run_folder(choice) if len(choices) > 1 else out for choice in choices]
-    if len(choices) > 1:
-        _check_parent(out, folders)
     asked = {"task": task, "seed": seed, "clock": timing.identity, "controller": controller, "disturbance": disturbance}
-    for choice, folder in zip(choices, folders, strict=True):
-        check_continues(folder, "run.json", {**asked, "sampler": choice.name})
-    if videos and (problem := entry.task.render_problem):
-        say(f"no films: {problem}")
-        videos = 0
+    folders = _folders(out, choices, asked)
     with loading():
         from paradp.rollouts import RolloutConfig
     config = RolloutConfig(
@@ -143,7 +123,7 @@ def rollout(
         seed=seed,
         envs=envs,
         threads=threads,
-        videos=videos,
+        videos=_filmed(task, videos),
         device=device,
         engine=engine,
         precision=precision,
@@ -153,27 +133,55 @@ def rollout(
         disturbance=disturbance,
         max_steps=max_steps,
     )
-    configs = [replace(config, sampler=c, out=folder) for c, folder in zip(choices, folders, strict=True)]
-    _settle(configs)
-    for one in configs:
-        _run(one, workers, live, trace)
+    configs = [replace(config, sampler=choice, out=folder) for choice, folder in folders.items()]
+    _run_all(configs, workers, live, trace)
     _compare(configs, out)
 
 
-def _settle(configs: "list[RolloutConfig]") -> None:
-    """A mistake in the last sampler should not wait for the first one's episodes."""
+def _folders(out: Path, choices: list[SamplerChoice], asked: dict[str, Any]) -> dict[SamplerChoice, Path]:
+    """Where each sampler's run goes.
+
+    Args:
+        out: the folder of all of them, or of the only one.
+        asked: what a run must be of that is continued there.
+
+    Raises:
+        ValueError: one of the folders holds something else.
+        OSError: nothing can be written there.
+    """
+    check_folder(out)
+    folders = {choice: out / run_folder(choice) if len(choices) > 1 else out for choice in choices}
+    if len(choices) > 1:
+        _check_parent(out, list(folders.values()))
+    for choice, folder in folders.items():
+        check_continues(folder, "run.json", {**asked, "sampler": choice.name})
+    return folders
+
+
+def _filmed(task: str, videos: int) -> int:
+    """How many episodes can be filmed of those that should be."""
+    if videos and (problem := find_task(task).task.render_problem):
+        say(f"no films: {problem}")
+        return 0
+    return videos
+
+
+def _run_all(configs: "list[RolloutConfig]", workers: int, live: bool, trace: bool) -> None:
+    # A mistake in the last sampler should not wait for the first one's episodes.
     for one in configs:
         with doing(f"loading {one.sampler}" + "; measuring what is fastest here" * one.sampler.measured):
             one.check()
             _, why = one.settled()
         if why:
             say(f"{one.sampler} is {why}")
+    for one in configs:
+        _run(one, workers, live, trace)
 
 
 def _run(config: "RolloutConfig", workers: int, live: bool, trace: bool) -> None:
     from paradp.rollouts import rollout as run
-    from paradp.rollouts.backends import Local
-    from paradp.rollouts.watcher import Watcher
+    from paradp.rollouts.episodes.backends import Local
+    from paradp.rollouts.realtime.watcher import Watcher
 
     watcher = Watcher(1 / find_task(config.task).task.control_hz)
     with _shown(live, config, watcher) as (report, alone):
@@ -189,7 +197,7 @@ def _compare(configs: "list[RolloutConfig]", out: Path) -> None:
     """Shows and writes what the runs measured, side by side."""
     with doing("comparing"):
         from paradp.policy.files.writing import naming_file
-        from paradp.rollouts.comparison import compare
+        from paradp.rollouts.evaluation.comparison import compare
         from paradp.scripts.evidence import evidence
         from paradp.scripts.figures import plot_reward_against_latency
         from paradp.scripts.report import markdown_table, write_report
@@ -212,7 +220,7 @@ def _compare(configs: "list[RolloutConfig]", out: Path) -> None:
 
 def _tell_of_films(configs: "list[RolloutConfig]", out: Path) -> None:
     """Names the films, and puts those of the first seed side by side."""
-    from paradp.rollouts.video import film_of, side_by_side
+    from paradp.rollouts.episodes.video import film_of, side_by_side
 
     for film in sorted(out.glob("**/videos/*.mp4")):
         say(f"film: {film}")

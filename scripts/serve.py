@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from importlib.util import find_spec
 from pathlib import Path
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Several, Within
 from paradp.scripts.console import console, doing, loading, say
+from paradp.scripts.extras import check_installed
 from paradp.scripts.lists import SamplerText
 from paradp.scripts.places import check_device, checkpoint_named
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from paradp.policy.serving import PolicyServer, Remote
 
 API_KEY = "PARADP_API_KEY"
+PACKAGES = ("websockets", "msgpack", "prometheus_client")
 Port = Annotated[int, Within(0, MOST_PORT)]
 
 
@@ -75,7 +76,7 @@ def serve(
     checkpoint_named(checkpoint)
     measured = SamplerChoice.parse(sampler).measured
     check_device(device)
-    check_installed()
+    check_installed(*PACKAGES)
     config = ServerConfig(
         host,
         port,
@@ -108,9 +109,10 @@ def check_remote(uri: str, ca: Path | None) -> None:
     """Checks what is said of a server to plan there, as far as that can be known before it is asked.
 
     Raises:
-        ValueError: it is no address, a file is no certificate, the key cannot be sent, or a package is missing.
+        ValueError: it is no address, a file is no certificate, or the key cannot be sent.
+        ModuleNotFoundError: a package is missing that serving needs.
     """
-    check_installed()
+    check_installed(*PACKAGES)
     check_url(uri)
     client_context(ca)
     if (key := os.environ.get(API_KEY)) is not None:
@@ -122,14 +124,6 @@ def remote(uri: str, ca: Path | None = None) -> "Remote":
     from paradp.policy.serving import Remote
 
     return Remote(uri, os.environ.get(API_KEY), ca=ca)
-
-
-def check_installed() -> None:
-    """Raises:
-    ValueError: a package is missing that serving needs.
-    """
-    if missing := [name for name in ("websockets", "msgpack", "prometheus_client") if find_spec(name) is None]:
-        raise ValueError(f"serving needs {missing[0]}: pip install 'paradp[serve]'")
 
 
 def _tls(certificate: Path | None, key: Path | None) -> SSLContext | None:

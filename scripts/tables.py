@@ -3,7 +3,7 @@
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from paradp.rollouts.comparison import Comparison
+from paradp.rollouts.evaluation.comparison import Comparison
 from paradp.rollouts.statistics import interval
 from paradp.scripts.families import wrapped
 

@@ -8,7 +8,8 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from paradp.policy import Normalizer, PolicySpec, UnetConfig
-from paradp.policy.data.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.learning.training import TrainedPolicy, spec_for
 from paradp.policy.networks.building import build_network
 

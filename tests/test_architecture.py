@@ -90,6 +90,29 @@ def test_wings_of_a_policy_import_those_below_them(wing):
         assert wings - {wing} <= POLICY_MAY[wing], path
 
 
+# Of rollouts/: likewise; the files beside the wings that those may import know of none of them.
+ROLLOUTS_MAY: dict[str, set[str]] = {
+    "machine.py": set(),
+    "naming.py": set(),
+    "statistics.py": set(),
+    "workers.py": set(),
+    "episodes": set(),
+    "evaluation": {"episodes"},
+    "realtime": {"episodes"},
+    "imports": {"episodes"},
+}
+
+
+@pytest.mark.parametrize("wing", ROLLOUTS_MAY)
+def test_wings_of_rollouts_import_those_below_them(wing):
+    place = ROOT / "rollouts" / wing
+    wings = {name for name in ROLLOUTS_MAY if (ROOT / "rollouts" / name).is_dir()}
+    for path in [place] if place.is_file() else place.rglob("*.py"):
+        names = {name.split(".")[2] for name in imported(path) if name.startswith("paradp.rollouts.")}
+        assert (names & wings) - {wing} <= ROLLOUTS_MAY[wing], path
+        assert names - wings <= {Path(name).stem for name in ROLLOUTS_MAY}, path
+
+
 def module_graph(room: str) -> dict[str, set[str]]:
     """Of every module of a room the others of it that it imports, wherever in it."""
     names = {
@@ -144,3 +167,18 @@ def test_nothing_is_pickled():
             names = {name.split(".")[0] for name in imported(path)}
             assert not names & {"pickle", "dill", "cloudpickle", "joblib", "shelve"}, path
             assert "torch.load" not in path.read_text() and "allow_pickle" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_type_checkers_read_the_annotations(room):
+    import tomllib
+
+    assert (ROOT / room / "py.typed").is_file()
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"] == ["py.typed"]
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT.keys() - {"scripts"}))
+def test_a_library_logs_and_does_not_print(room):
+    for path in (ROOT / room).rglob("*.py"):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert "print" not in names, path

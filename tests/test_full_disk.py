@@ -13,11 +13,12 @@ import torch
 from safetensors import SafetensorError
 
 from paradp.checkpoints import load_trained, save_checkpoint
-from paradp.policy.data.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.files import tensor_writing
 from paradp.policy.learning.training import TrainingConfig, train
-from paradp.rollouts.directory import RunDirectory
-from paradp.rollouts.records import Episode, StepRecord
+from paradp.rollouts.episodes.directory import RunDirectory
+from paradp.rollouts.episodes.records import Episode, StepRecord
 
 CONFIG = TrainingConfig(steps=4, batch_size=8, warmup_steps=1, save_every=2, log_every=1, channels=(8, 16), bf16=False)
 

@@ -1,16 +1,17 @@
 """The package installed by pip in environments of their own, without the extras. Needs minutes and a package index."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parent.parent
+sys.path.append(str(Path(__file__).parent))  # `installing` is of the tests, not of the package
+
+from installing import ROOT, build_wheel, output, run
+
 # Everything that is exported, and a plan of a policy that is given as a directory, by every kind of solver.
 PROGRAM = """
 import sys
@@ -28,17 +29,6 @@ print(np.__version__)
 BROUGHT_BY_EXTRAS = ("gymnasium", "robosuite", "mujoco", "zarr", "pandas", "scipy", "matplotlib", "numba", "openvino", "ray")
 
 
-def run(*command: object, **options) -> subprocess.CompletedProcess:
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-    return subprocess.run([str(c) for c in command], capture_output=True, text=True, env=environment, **options)
-
-
-def output(*command: object, **options) -> str:
-    done = run(*command, **options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def torch_version() -> str:
     [pin] = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch==")]
     return pin
@@ -46,10 +36,7 @@ def torch_version() -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    output(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT)
-    [wheel] = folder.glob("*.whl")
-    return wheel
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.mark.install

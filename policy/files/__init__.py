@@ -2,6 +2,7 @@
 
 limits.py       how large a file may be, and what it may claim to hold
 reading.py      small files: JSON, text, digests
+formats.py      the version of a document's format
 tensors.py      safetensors
 zarr_store.py   zarr 3, whose chunks zstd.py looks through
 hdf5.py         HDF5

@@ -20,6 +20,7 @@ from paradp.policy.learning.training import check_made_for, spec_for
 from paradp.policy.process import Diffusion
 from paradp.policy.spec import PolicySpec
 from paradp.sampler.schedules.consistency import boundary, jumps
+from paradp.sampler.schedules.reading import read_settings
 from paradp.sampler.schedules.settings import DDPMSettings
 from paradp.sampler.table import StepTable
 
@@ -79,7 +80,7 @@ def student_schedule(schedule: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: the teacher was not trained as a diffusion model.
     """
-    settings = DDPMSettings.read(schedule)
+    settings = read_settings(DDPMSettings, schedule)
     kept = ("beta_schedule", "beta_start", "beta_end", "trained_betas")
     noise: dict[str, Any] = {key: schedule[key] for key in kept if key in schedule}
     return {

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paradp.policy.data.demonstrations import DemonstrationInfo, Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.data.normalizer import Normalizer
 from paradp.policy.data.windows import Windows, cut_windows
 from paradp.policy.identity import describe, differences

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task
-from paradp.policy.data.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.files import OutputLock
 from paradp.rollouts.imports.conventions import convention_of
 from paradp.rollouts.imports.defects import defects

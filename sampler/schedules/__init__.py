@@ -3,23 +3,23 @@
 diffusion.py     DDPM, DDIM, DPM-Solver++
 consistency.py   multistep consistency sampling of a distilled network (diffusers' LCMScheduler)
 flow.py          Euler's steps along a flow (diffusers' FlowMatchEulerDiscreteScheduler)
+
+A config is read as its own class understands it (described.py), and then into what a table uses (reading.py, settings.py).
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from paradp.sampler.schedules.consistency import consistency_table
+from paradp.sampler.schedules.described import KINDS, Described, Scheduler
 from paradp.sampler.schedules.diffusion import ddim_table, ddpm_table, dpm_solver_table
 from paradp.sampler.schedules.flow import flow_table
 from paradp.sampler.schedules.settings import (
-    KINDS,
     ConsistencySettings,
     DDIMSettings,
     DDPMSettings,
-    Described,
     DPMSolverSettings,
     FlowSettings,
-    Scheduler,
     Settings,
 )
 from paradp.sampler.table import StepTable

@@ -7,9 +7,11 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from paradp.sampler.schedules.assembly import assembled, following
+from paradp.sampler.schedules.described import Described, Scheduler
 from paradp.sampler.schedules.diffusion import clean_sample_coefficients, ddim_table
 from paradp.sampler.schedules.grids import grid
-from paradp.sampler.schedules.settings import ConsistencySettings, DDIMSettings, Described, Scheduler
+from paradp.sampler.schedules.reading import read_settings
+from paradp.sampler.schedules.settings import ConsistencySettings, DDIMSettings
 from paradp.sampler.table import StepTable
 
 # Luo et al.'s σ_data.
@@ -28,7 +30,7 @@ def consistency_table(
 
     A step noises the predicted sample anew, so that but for c_skip, which is 0 nearly everywhere, a = 0.
     """
-    settings = ConsistencySettings.read(scheduler, **({} if spacing is None else {"timestep_spacing": spacing}))
+    settings = read_settings(ConsistencySettings, scheduler, **({} if spacing is None else {"timestep_spacing": spacing}))
     # LCMScheduler has a grid of its own, which takes no spacing.
     visited, bar = grid(settings, settings.build(DDIMScheduler), steps, timesteps)
     after = following(bar, 1.0)
@@ -49,7 +51,7 @@ def consistency_table(
 
 def boundary(scheduler: Scheduler) -> tuple[Tensor, Tensor]:
     """c_skip and c_out at all timesteps of the training, `[N]` each: f(x, 0) = x, whatever the network predicts there."""
-    settings = ConsistencySettings.read(scheduler)
+    settings = read_settings(ConsistencySettings, scheduler)
     return _boundary(settings, torch.arange(settings.num_train_timesteps))
 
 
@@ -58,7 +60,7 @@ def jumps(scheduler: Scheduler, skip: int) -> StepTable:
 
     Row t begins at timestep t. The rows are no trajectory: each stands for itself.
     """
-    settings = DDIMSettings.read(scheduler)
+    settings = read_settings(DDIMSettings, scheduler)
     rows = [
         ddim_table(scheduler, timesteps=(t, t - skip) if t >= skip else (t,)) for t in range(settings.num_train_timesteps)
     ]

@@ -13,8 +13,10 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 from paradp.sampler.schedules.assembly import assembled, following, posterior_deviation
+from paradp.sampler.schedules.described import Described, Scheduler
 from paradp.sampler.schedules.grids import grid
-from paradp.sampler.schedules.settings import DDIMSettings, DDPMSettings, Described, DPMSolverSettings, Schedule, Scheduler
+from paradp.sampler.schedules.reading import read_settings
+from paradp.sampler.schedules.settings import DDIMSettings, DDPMSettings, DPMSolverSettings, Schedule
 from paradp.sampler.table import StepTable
 
 
@@ -30,7 +32,7 @@ def ddpm_table(
 
     On fewer timesteps than the training's it is DDPM all the same: a coarser discretisation, with more noise a step.
     """
-    settings = DDPMSettings.read(scheduler, **_spaced(spacing))
+    settings = read_settings(DDPMSettings, scheduler, **_spaced(spacing))
     visited, bar = grid(settings, settings.build(DDPMScheduler), steps, timesteps)
     after = following(bar, 1.0)
     beta = 1 - bar / after
@@ -64,7 +66,7 @@ def ddim_table(
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1, not {eta}")
-    settings = DDIMSettings.read(scheduler, **_spaced(spacing))
+    settings = read_settings(DDIMSettings, scheduler, **_spaced(spacing))
     theirs = settings.build(DDIMScheduler, set_alpha_to_one=settings.set_alpha_to_one)
     visited, bar = grid(settings, theirs, steps, timesteps)
     after = following(bar, float(theirs.final_alpha_cumprod))
@@ -109,8 +111,8 @@ def dpm_solver_table(
     """
     if clip is not None and not (math.isfinite(clip) and clip > 0):
         raise ValueError(f"clip must be positive, not {clip}")
-    settings = DPMSolverSettings.read(
-        scheduler, **_spaced(spacing), **({} if algorithm is None else {"algorithm_type": algorithm})
+    settings = read_settings(
+        DPMSolverSettings, scheduler, **_spaced(spacing), **({} if algorithm is None else {"algorithm_type": algorithm})
     )
     theirs = settings.build(DPMSolverMultistepScheduler, lambda_min_clipped=settings.lambda_min_clipped)
     visited, bar = grid(settings, theirs, steps, timesteps)

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 
 from paradp.sampler.schedules.assembly import assembled, following
+from paradp.sampler.schedules.described import Described, Scheduler
 from paradp.sampler.schedules.grids import decreasing, wanted
-from paradp.sampler.schedules.settings import Described, FlowSettings, Scheduler
+from paradp.sampler.schedules.reading import read_settings
+from paradp.sampler.schedules.settings import FlowSettings
 from paradp.sampler.table import StepTable
 
 
@@ -28,7 +30,7 @@ def flow_table(
         steps: T: τ = 1, 1 − 1/T, …, 1/T, rounded to the timesteps of the training.
         timesteps: the grid itself, decreasing from N at most to 1 at least, instead of `steps`.
     """
-    settings = FlowSettings.read(scheduler)
+    settings = read_settings(FlowSettings, scheduler)
     trained = settings.num_train_timesteps
     if timesteps is None:
         count = wanted(steps, trained)

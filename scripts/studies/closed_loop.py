@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from paradp.policy import DiffusionPolicy
+from paradp.policy.files.formats import read_document
 from paradp.policy.files.limits import DOCUMENT_BYTES
-from paradp.policy.files.reading import read_object
 from paradp.policy.files.tables import read_table
+from paradp.rollouts.episodes.summary import settings
 from paradp.rollouts.statistics import PairedLoss, paired_loss, wilson
-from paradp.rollouts.summary import settings
 from paradp.sampler import SamplerChoice
 from paradp.scripts.rollout import run_folder
 
@@ -87,7 +87,7 @@ class ClosedLoops:
         return describe_loss(paired_loss(other.success, found.success))
 
     def _check(self, run: Path, choice: SamplerChoice) -> None:
-        identity: dict[str, Any] = read_object(run / "run.json", DOCUMENT_BYTES)
+        identity: dict[str, Any] = read_document(run / "run.json", DOCUMENT_BYTES)
         spec = self._policy.spec
         wanted = {
             "task": spec.task,

@@ -11,10 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from paradp.checkpoints import load_policy
-from paradp.rollouts.expert_histories import expert_histories
-from paradp.rollouts.plans import draw_plans
-from paradp.rollouts.statistics import Estimate, bootstrap, holm, interval, paired_bootstrap
-from paradp.rollouts.two_sample import (
+from paradp.rollouts.evaluation.plans import draw_plans
+from paradp.rollouts.evaluation.two_sample import (
     Modes,
     TwoSample,
     coverage,
@@ -24,6 +22,8 @@ from paradp.rollouts.two_sample import (
     spread_ratio,
     two_sample_test,
 )
+from paradp.rollouts.expert_histories import expert_histories
+from paradp.rollouts.statistics import Estimate, bootstrap, holm, interval, paired_bootstrap
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from paradp.policy.files.formats import read_document
 from paradp.policy.files.limits import DOCUMENT_BYTES
-from paradp.policy.files.reading import read_object
 from paradp.policy.files.tables import read_table
+from paradp.rollouts.episodes.summary import Summary
 from paradp.rollouts.statistics import paired_loss
-from paradp.rollouts.summary import Summary
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.closed_loop import describe_loss, success_by_seed, success_rate
 from paradp.scripts.studies.context import Context
@@ -57,7 +57,7 @@ class _Run:
 
     def __init__(self, path: Path):
         self.path = path
-        self.identity: dict[str, Any] = read_object(path / "run.json", DOCUMENT_BYTES)
+        self.identity: dict[str, Any] = read_document(path / "run.json", DOCUMENT_BYTES)
         self.engine = (self.identity["engine"], self.identity["precision"])
         self.summary = Summary.read(path / "summary.json")
         self.success = success_by_seed(read_table(path / "episodes.parquet", ("seed", "success")))

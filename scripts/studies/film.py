@@ -7,8 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 from paradp.checkpoints import load_policy
 from paradp.policy import RecedingHorizon
 from paradp.rollouts import StepRecord, run_episodes
-from paradp.rollouts.captions import headed
-from paradp.rollouts.environments import Scenery, make_envs
+from paradp.rollouts.episodes.captions import headed
+from paradp.rollouts.episodes.environments import Scenery, make_envs
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.registry import study
 

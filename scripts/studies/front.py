@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from paradp.checkpoints import checkpoint_digest, find_checkpoint, read_info
 from paradp.envs import all_tasks
 from paradp.policy.fidelity import FILE, Bounds, Fidelity, StepsFidelity
-from paradp.rollouts.comparison import Compared
+from paradp.rollouts.evaluation.comparison import Compared
 from paradp.rollouts.statistics import Estimate, bootstrap, interval
 from paradp.scripts.console import each
 from paradp.scripts.figures import periods

@@ -11,8 +11,8 @@ import torch
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.policy import DiffusionPolicy
 from paradp.policy.fidelity import Fidelity
-from paradp.rollouts.comparison import Compared, compare
-from paradp.rollouts.evaluation import cell_folder
+from paradp.rollouts.evaluation.comparison import Compared, compare
+from paradp.rollouts.evaluation.grid import cell_folder
 from paradp.rollouts.expert_histories import scattered_histories
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.sampler import SamplerChoice

@@ -13,10 +13,10 @@ from matplotlib.patches import Patch
 from paradp.checkpoints import load_policy, pretrained
 from paradp.policy import DiffusionPolicy
 from paradp.policy.fidelity import Bounds, Interval, StepsFidelity
+from paradp.rollouts.evaluation.fidelity import TRAJECTORIES, fitted_at, fitted_name, measure_costs, measure_steps
+from paradp.rollouts.evaluation.plans import draw_plans
+from paradp.rollouts.evaluation.two_sample import expected_coverage
 from paradp.rollouts.expert_histories import expert_histories
-from paradp.rollouts.fidelity import TRAJECTORIES, fitted_at, fitted_name, measure_costs, measure_steps
-from paradp.rollouts.plans import draw_plans
-from paradp.rollouts.two_sample import expected_coverage
 from paradp.sampler import SamplerChoice
 from paradp.sampler.fitted_grids import best_grids, grid_cost
 from paradp.scripts.canvas import legend_below, panels, save

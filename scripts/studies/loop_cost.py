@@ -12,15 +12,15 @@ from paradp.checkpoints import load_policy
 from paradp.policy import DiffusionPolicy, EngineName, RecedingHorizon
 from paradp.policy.engines.timing import time_call
 from paradp.rollouts import run_episodes
-from paradp.rollouts.environments import Scenery, make_envs
-from paradp.rollouts.overhead import Overhead, measure_overhead
-from paradp.rollouts.records import Episode
-from paradp.rollouts.workplace import warm_up
+from paradp.rollouts.episodes.environments import Scenery, make_envs
+from paradp.rollouts.episodes.records import Episode
+from paradp.rollouts.episodes.workplace import warm_up
 from paradp.scripts.baselines import PlainNetwork, UsualLoop
 from paradp.scripts.console import each
 from paradp.scripts.contenders import USUAL, TimedEngine
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.overhead import Overhead, measure_overhead
 from paradp.scripts.studies.registry import study
 
 

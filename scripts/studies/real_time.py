@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from paradp.envs import find_task
 from paradp.rollouts.machine import cores
-from paradp.rollouts.robot import COMMAND_SHARE
+from paradp.rollouts.realtime.robot import COMMAND_SHARE
 from paradp.rollouts.statistics import wilson
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.families import COLOURS

@@ -12,11 +12,11 @@ from paradp.checkpoints.cards import read_trainings
 from paradp.policy import DiffusionPolicy
 from paradp.policy.learning.metrics_log import read_metrics
 from paradp.policy.wording import counted
+from paradp.rollouts.evaluation.fidelity import compare
+from paradp.rollouts.evaluation.plans import Drawn, draw_plans
+from paradp.rollouts.evaluation.two_sample import expected_coverage
 from paradp.rollouts.expert_histories import expert_histories
-from paradp.rollouts.fidelity import compare
-from paradp.rollouts.plans import Drawn, draw_plans
 from paradp.rollouts.statistics import bootstrap, interval
-from paradp.rollouts.two_sample import expected_coverage
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS

@@ -17,7 +17,7 @@ from paradp.checkpoints import find_checkpoint, read_info
 from paradp.policy.requests import PlanRequest
 from paradp.rollouts.expert_histories import expert_histories
 from paradp.rollouts.machine import cores
-from paradp.rollouts.timeline import Distribution
+from paradp.rollouts.realtime.timeline import Distribution
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.serve import remote

@@ -12,7 +12,7 @@ from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, TaskEntry, all_tasks
 from paradp.envs.compiled.operational_space import mujoco_steps
 from paradp.envs.simulators import COMPILED, ORIGINAL
 from paradp.policy.files import write_whole
-from paradp.rollouts.environments import Environments, Scenery, make_envs
+from paradp.rollouts.episodes.environments import Environments, Scenery, make_envs
 from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers
 from paradp.scripts.console import each

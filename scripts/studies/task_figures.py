@@ -10,8 +10,8 @@ import torch
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.checkpoints.cards import Trained, read_trainings
 from paradp.policy import DiffusionPolicy, PolicySpec
-from paradp.rollouts.comparison import Compared, Comparison, compare
-from paradp.rollouts.evaluation import cell_folder
+from paradp.rollouts.evaluation.comparison import Compared, Comparison, compare
+from paradp.rollouts.evaluation.grid import cell_folder
 from paradp.rollouts.expert_histories import scattered_histories
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.sampler import NoisePath

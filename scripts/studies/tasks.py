@@ -10,7 +10,7 @@ from paradp.checkpoints import read_info
 from paradp.checkpoints.cards import Trained
 from paradp.envs import all_tasks
 from paradp.policy.wording import counted
-from paradp.rollouts.comparison import Compared
+from paradp.rollouts.evaluation.comparison import Compared
 from paradp.rollouts.statistics import PairedLoss, bootstrap, interval
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each

@@ -9,13 +9,13 @@ from statistics import median
 
 from paradp.checkpoints import checkpoint_digest
 from paradp.rollouts import Episode, RolloutConfig
-from paradp.rollouts.backends import Job, Local
+from paradp.rollouts.episodes.backends import Job, Local
 from paradp.rollouts.machine import cores, versions
-from paradp.rollouts.overhead import measure_overhead
 from paradp.sampler import SamplerChoice
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.overhead import measure_overhead
 from paradp.scripts.studies.registry import study
 
 SAMPLERS = ("speculative-ddpm:window=8", "ddim-10")

@@ -237,7 +237,7 @@ def test_an_unknown_device_says_what_there_is(checkpoint):
 
 @pytest.mark.parametrize("name", pretrained())
 def test_a_pretrained_policy_fits_its_task(name):
-    from paradp.rollouts.environments import check_fits
+    from paradp.rollouts.episodes.environments import check_fits
 
     policy = load_policy(name, "ddpm")
     check_fits(policy.spec, name)

@@ -44,7 +44,7 @@ STEPS = {"energy": ONE.energy, "p_value": 0.5, "coverage": ONE.coverage, "spread
         ("[]", "cannot be read"),
         ("[" * 100_000, "cannot be read"),
         (" " * (DOCUMENT_BYTES + 1), "bytes; at most"),
-        (damaged(format=2), "format"),
+        (damaged(format=2), "has the format 2, and this paradp reads up to 1: update paradp"),
         (damaged(more=1), "more"),
         (damaged(plans=1), "plans"),
         (damaged(plans=10**30), "too large"),

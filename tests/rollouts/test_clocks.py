@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paradp.rollouts.clocks import ClockChoice
+from paradp.rollouts.episodes.clocks import ClockChoice
 
 
 @pytest.mark.parametrize(

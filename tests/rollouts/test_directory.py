@@ -12,13 +12,13 @@ import pytest
 
 from paradp.policy.control.controller import Replan
 from paradp.policy.files.limits import MOST_STEPS
-from paradp.rollouts.clocks import ClockChoice
-from paradp.rollouts.comparison import compare
-from paradp.rollouts.config import RolloutConfig
-from paradp.rollouts.directory import RunDirectory
-from paradp.rollouts.evaluation import folder
-from paradp.rollouts.records import Episode, StepRecord
-from paradp.rollouts.summary import Summary, latency, settings, solver_cost
+from paradp.rollouts.episodes.clocks import ClockChoice
+from paradp.rollouts.episodes.config import RolloutConfig
+from paradp.rollouts.episodes.directory import RunDirectory
+from paradp.rollouts.episodes.records import Episode, StepRecord
+from paradp.rollouts.episodes.summary import Summary, latency, settings, solver_cost
+from paradp.rollouts.evaluation.comparison import compare
+from paradp.rollouts.evaluation.grid import folder
 from paradp.sampler import SamplerChoice
 from paradp.scripts.rollout import run_folder
 
@@ -137,7 +137,7 @@ def test_a_damaged_summary_is_named(tmp_path, garbage):
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"episodes": "many"}'])
 def test_a_damaged_evaluation_is_named(tmp_path, content):
-    from paradp.rollouts.evaluation import _check
+    from paradp.rollouts.evaluation.grid import _check
 
     there = {"task": "lift", "episodes": 3}
     (tmp_path / "evaluation.json").write_text(json.dumps(there))

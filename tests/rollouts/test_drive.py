@@ -12,9 +12,9 @@ from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy import Command
 from paradp.policy.control.limits import SafetyLimits, StopReason
 from paradp.policy.control.safety import SafeController
-from paradp.rollouts.drive import Driven, drive
-from paradp.rollouts.environments import Scenery
-from paradp.rollouts.robot import COMMAND_SHARE, SimulatedRobot
+from paradp.rollouts.episodes.environments import Scenery
+from paradp.rollouts.realtime.drive import Driven, drive
+from paradp.rollouts.realtime.robot import COMMAND_SHARE, SimulatedRobot
 
 SPACE = ACTION_CONVENTIONS["absolute"].space
 LIMITS = SafetyLimits(SPACE.low, SPACE.high)

@@ -10,7 +10,7 @@ import pytest
 
 from paradp.envs.pusht_env import PushTEnv
 from paradp.rollouts import run_episodes
-from paradp.rollouts.environments import Environments, Scenery, make_envs
+from paradp.rollouts.episodes.environments import Environments, Scenery, make_envs
 
 ACTIONS = {0: np.zeros(1), 1: np.zeros(1)}
 

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from paradp.envs import find_task
 from paradp.rollouts import RolloutConfig
-from paradp.rollouts.backends import InProcess, Local
-from paradp.rollouts.clocks import ClockChoice
-from paradp.rollouts.comparison import compare
-from paradp.rollouts.directory import RunDirectory
-from paradp.rollouts.evaluation import Grid, evaluate
+from paradp.rollouts.episodes.backends import InProcess, Local
+from paradp.rollouts.episodes.clocks import ClockChoice
+from paradp.rollouts.episodes.directory import RunDirectory
+from paradp.rollouts.evaluation.comparison import compare
+from paradp.rollouts.evaluation.grid import Grid, evaluate
 from paradp.rollouts.statistics import PairedLoss
 from paradp.sampler import SamplerChoice
 from paradp.scripts.evaluation_report import evaluation_report, recommend
@@ -292,7 +292,7 @@ def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):
 
 def test_an_episode_filmed_again_is_the_same_episode(finished):
     """A strip is rendered from the kept actions: they lead to the same success at the same step."""
-    from paradp.rollouts.environments import Scenery
+    from paradp.rollouts.episodes.environments import Scenery
 
     _, comparison, _ = finished
     run = comparison.runs[1]

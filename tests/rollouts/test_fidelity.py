@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from paradp.policy import DiffusionPolicy
-from paradp.rollouts import fidelity, plans
-from paradp.rollouts.fidelity import (
+from paradp.rollouts.evaluation.fidelity import (
     Observations,
     compare,
     fit_grids,
@@ -17,7 +16,8 @@ from paradp.rollouts.fidelity import (
     recorded_observations,
     rows_of,
 )
-from paradp.rollouts.plans import draw_plans
+from paradp.rollouts.evaluation.grid import fidelity, plans
+from paradp.rollouts.evaluation.plans import draw_plans
 from paradp.sampler import SamplerChoice
 
 

@@ -14,7 +14,7 @@ from paradp.policy import Normalizer, UnetConfig
 from paradp.policy.learning.training import TrainedPolicy
 from paradp.policy.networks.building import build_network
 from paradp.rollouts import RolloutConfig
-from paradp.rollouts.workplace import Workplace
+from paradp.rollouts.episodes.workplace import Workplace
 from paradp.sampler import SamplerChoice
 
 STEPS = 16

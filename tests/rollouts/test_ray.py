@@ -127,7 +127,7 @@ def test_a_job_that_no_node_can_run_is_refused_at_once(tmp_path):
 LISTENING = """
 import os, re
 from pathlib import Path
-from paradp.rollouts.backends import RayCluster
+from paradp.rollouts.episodes.backends import RayCluster
 
 cluster = RayCluster()
 cluster._ray.get(cluster._ray.remote(lambda: 1).remote())  # a worker has started

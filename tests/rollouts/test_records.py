@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paradp.checkpoints import find_checkpoint, read_info
-from paradp.rollouts.records import Episode, StepRecord, jerk
+from paradp.rollouts.episodes.records import Episode, StepRecord, jerk
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import pytest
 
 from paradp.envs import TASKS
 from paradp.rollouts import run_episodes
-from paradp.rollouts.environments import Scenery, check_fits, make_envs
-from paradp.rollouts.summary import throughput
-from paradp.rollouts.video import VideoRecorder
+from paradp.rollouts.episodes.environments import Scenery, check_fits, make_envs
+from paradp.rollouts.episodes.summary import throughput
+from paradp.rollouts.episodes.video import VideoRecorder
 
 
 @dataclass

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from paradp.rollouts import Episode, StepRecord
+from paradp.rollouts.episodes.summary import mean_seconds, success_and_reward, throughput
 from paradp.rollouts.statistics import (
     Quantiles,
     bootstrap,
@@ -14,7 +15,6 @@ from paradp.rollouts.statistics import (
     paired_loss,
     wilson,
 )
-from paradp.rollouts.summary import mean_seconds, success_and_reward, throughput
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 20), (3, 20), (10, 20), (20, 20), (187, 200)])

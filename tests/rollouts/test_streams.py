@@ -6,8 +6,8 @@ import pytest
 
 from paradp.envs import TASKS
 from paradp.policy.control.asynchronous import AsyncController
-from paradp.rollouts.clocks import ClockChoice
-from paradp.rollouts.environments import Scenery
+from paradp.rollouts.episodes.clocks import ClockChoice
+from paradp.rollouts.episodes.environments import Scenery
 from paradp.sampler.streams import stream
 
 

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from paradp.rollouts import timeline as timeline_module
-from paradp.rollouts.timeline import Distribution, Timeline
+from paradp.rollouts.realtime import timeline as timeline_module
+from paradp.rollouts.realtime.timeline import Distribution, Timeline
 
 
 def test_a_distribution_is_numpys_percentiles():

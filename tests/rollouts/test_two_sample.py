@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from paradp.rollouts.two_sample import coverage, expected_coverage, find_modes, spread, spread_ratio, two_sample_test
+from paradp.rollouts.evaluation.two_sample import (
+    coverage,
+    expected_coverage,
+    find_modes,
+    spread,
+    spread_ratio,
+    two_sample_test,
+)
 
 OBSERVATIONS, PLANS, TIMES = 6, 24, 8
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from paradp.policy import Replan
-from paradp.rollouts import strips
-from paradp.rollouts.captions import EXECUTED, LEFT, WAITING, Caption, Captions, ChunkStrip, footed, headed
-from paradp.rollouts.directory import steps_table
-from paradp.rollouts.environments import Scenery
-from paradp.rollouts.records import Episode, StepRecord
-from paradp.rollouts.video import Film, VideoRecorder, film_of, side_by_side
+from paradp.rollouts.episodes import strips
+from paradp.rollouts.episodes.captions import EXECUTED, LEFT, WAITING, Caption, Captions, ChunkStrip, footed, headed
+from paradp.rollouts.episodes.directory import steps_table
+from paradp.rollouts.episodes.environments import Scenery
+from paradp.rollouts.episodes.records import Episode, StepRecord
+from paradp.rollouts.episodes.video import Film, VideoRecorder, film_of, side_by_side
 
 
 def frames(height: int, width: int, count: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 
 from paradp.policy import Replan
 from paradp.rollouts import Episode, StepRecord
-from paradp.rollouts.watcher import Watcher
+from paradp.rollouts.realtime.watcher import Watcher
 
 
 def record(step: int, began: float, seconds: float = 0.01, replan: Replan | None = None, held: bool = False) -> StepRecord:

@@ -14,9 +14,9 @@ from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.files.lock import LOCK_NAME
 from paradp.policy.learning.training import TrainingConfig, train
 from paradp.rollouts import RolloutConfig, rollout
-from paradp.rollouts.backends import InProcess, Local
 from paradp.rollouts.collect import collect
-from paradp.rollouts.evaluation import Grid, evaluate
+from paradp.rollouts.episodes.backends import InProcess, Local
+from paradp.rollouts.evaluation.grid import Grid, evaluate
 from paradp.rollouts.imports.importing import import_file
 from paradp.rollouts.imports.recordings import read_file
 from paradp.rollouts.workers import Workers

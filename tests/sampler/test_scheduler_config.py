@@ -19,7 +19,9 @@ from diffusers import (
 )
 
 from paradp.sampler import NoisePath, SamplerChoice, Sequential, step_table
-from paradp.sampler.schedules.settings import KINDS, MOST_TIMESTEPS, OF_OTHER_SCHEDULERS
+from paradp.sampler.options import MOST_TIMESTEPS
+from paradp.sampler.schedules.described import KINDS
+from paradp.sampler.schedules.reading import OF_OTHER_SCHEDULERS
 
 SOURCES = {
     "DDPMScheduler": DDPMScheduler,

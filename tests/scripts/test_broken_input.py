@@ -20,7 +20,8 @@ import torch
 
 from paradp.checkpoints import find_checkpoint, read_info, save_checkpoint
 from paradp.policy import Normalizer, UnetConfig
-from paradp.policy.data.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.learning.training import TrainedPolicy
 from paradp.policy.networks.building import build_network
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe

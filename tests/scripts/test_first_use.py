@@ -9,7 +9,8 @@ import pytest
 
 from paradp.checkpoints.cards import ModelCard, read_trainings
 from paradp.envs import ACTION_CONVENTIONS, find_task
-from paradp.policy.data.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.learning.config import TrainingConfig
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
 from paradp.scripts.console import console

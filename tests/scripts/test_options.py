@@ -12,7 +12,7 @@ from paradp.policy.identity import changed, differences
 from paradp.policy.learning.config import _LIMITS, DistillationConfig, TrainingConfig
 from paradp.policy.serving import ServerConfig
 from paradp.policy.spec import Horizons
-from paradp.rollouts.config import RolloutConfig
+from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.sampler import SamplerChoice
 from paradp.scripts import call
 from paradp.scripts import main as entry

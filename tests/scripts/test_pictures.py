@@ -12,9 +12,9 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from paradp.rollouts.captions import BACKGROUND
+from paradp.rollouts.episodes.captions import BACKGROUND
+from paradp.rollouts.episodes.strips import HEADLINE, HEIGHT
 from paradp.rollouts.statistics import Estimate, wilson
-from paradp.rollouts.strips import HEADLINE, HEIGHT
 from paradp.scripts.action_plot import plot_actions
 from paradp.scripts.bench_plot import plot_bench
 from paradp.scripts.contenders import BenchRow

@@ -8,7 +8,7 @@ import pytest
 from paradp.checkpoints import find_checkpoint
 from paradp.policy.engines.autotune import candidates
 from paradp.rollouts import RolloutConfig
-from paradp.rollouts.evaluation import Grid, cell_folder, evaluate
+from paradp.rollouts.evaluation.grid import Grid, cell_folder, evaluate
 from paradp.rollouts.statistics import Estimate
 from paradp.sampler import SamplerChoice
 from paradp.scripts.studies import task_figures, tasks

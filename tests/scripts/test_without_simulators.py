@@ -32,7 +32,7 @@ PathFinder.find_spec = classmethod(find_spec)
 SHORT = """
 import sys
 import paradp.policy.engines.autotune.planner as planner, paradp.policy.learning.draft as draft
-import paradp.rollouts.fidelity as fidelity, paradp.scripts.planning_time as planning_time
+import paradp.rollouts.evaluation.fidelity as fidelity, paradp.scripts.planning_time as planning_time
 from paradp.scripts.main import main
 
 planner.TRIALS, planner.MOST_ROWS, draft._PLANS, draft._STEPS = 2, 2, 2, 1

@@ -37,7 +37,7 @@ def _import_all() -> None:
     import paradp.policy.data.demonstrations
     import paradp.policy.engines.autotune.profile
     import paradp.policy.learning.training
-    import paradp.rollouts.evaluation
+    import paradp.rollouts.evaluation.grid
     import paradp.rollouts.imports.defects
     import paradp.rollouts.imports.recordings  # noqa: F401
     from paradp import checkpoints, policy, rollouts, sampler

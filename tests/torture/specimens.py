@@ -88,15 +88,15 @@ def _make_evaluation(world: World, path: Path) -> None:
     """A finished one; made once, then copied."""
     sample = world.folder / "evaluation"
     if not sample.exists():
-        from paradp.rollouts.backends import InProcess
-        from paradp.rollouts.evaluation import evaluate
+        from paradp.rollouts.episodes.backends import InProcess
+        from paradp.rollouts.evaluation.grid import evaluate
 
         evaluate(_grid(world, sample), backend=InProcess())
     shutil.copytree(sample, path)
 
 
 def _open_evaluation(world: World, path: Path) -> list[np.ndarray]:
-    from paradp.rollouts.evaluation import evaluate
+    from paradp.rollouts.evaluation.grid import evaluate
 
     evaluate(_grid(world, path), backend=_Nobody(), on_alone=_refuse)
     return []
@@ -118,7 +118,7 @@ def _refuse(done: int, total: int) -> None:
 
 def _grid(world: World, out: Path) -> Any:
     from paradp.rollouts import RolloutConfig
-    from paradp.rollouts.evaluation import Grid
+    from paradp.rollouts.evaluation.grid import Grid
     from paradp.sampler import SamplerChoice
 
     choice = SamplerChoice.parse("ddim-2")
@@ -135,7 +135,7 @@ def _make_latencies(world: World, path: Path) -> None:
 
 
 def _open_latencies(world: World, path: Path) -> list[np.ndarray]:
-    from paradp.rollouts.clocks import ClockChoice
+    from paradp.rollouts.episodes.clocks import ClockChoice
 
     return [np.array(ClockChoice.parse(f"replay:{path}").latencies)]
 
@@ -213,7 +213,7 @@ def _make_summary(world: World, path: Path) -> None:
 
 
 def _open_summary(world: World, path: Path) -> list[np.ndarray]:
-    from paradp.rollouts.summary import Summary
+    from paradp.rollouts.episodes.summary import Summary
 
     Summary.read(path)
     return []

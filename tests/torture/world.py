@@ -59,7 +59,7 @@ def build(root: Path) -> None:
 
 def straight_push(seed: int, steps: int = 40) -> Any:
     """A demonstration in which the pusher moves along a line, and the block stays."""
-    from paradp.policy.data.demonstrations import DemonstrationEpisode
+    from paradp.policy.data.episode import DemonstrationEpisode
 
     begin, end = np.random.default_rng(seed).uniform(50, 450, (2, 2))
     way = np.linspace(begin, end, steps).astype(np.float32)

@@ -222,7 +222,7 @@ def _(path):
 
 
 def read_episode(path: Path) -> object:
-    from paradp.rollouts.directory import RunDirectory
+    from paradp.rollouts.episodes.directory import RunDirectory
 
     return RunDirectory(path).episodes(range(1))
 
@@ -291,7 +291,8 @@ def open_demonstrations(path: Path) -> object:
 
 
 def demonstrations(path: Path) -> None:
-    from paradp.policy.data.demonstrations import DemonstrationEpisode, DemonstrationInfo, Demonstrations
+    from paradp.policy.data.demonstrations import Demonstrations
+    from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 
     there = Demonstrations.open_or_create(path, DemonstrationInfo(**INFO))
     for seed in range(3):
@@ -664,7 +665,7 @@ def read_all(folder: Path) -> dict[str, tuple[str, float]]:
     import pyarrow.parquet  # noqa: F401
 
     import paradp.checkpoints.store
-    import paradp.rollouts.directory  # noqa: F401
+    import paradp.rollouts.episodes.directory  # noqa: F401
 
     before, answers = peak(), {}
     for index, (name, (_, read)) in enumerate(KINDS.items()):

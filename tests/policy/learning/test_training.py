@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from paradp.checkpoints import load_trained, save_checkpoint
 from paradp.policy import Horizons, Normalizer
-from paradp.policy.data.demonstrations import DemonstrationEpisode, Demonstrations
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.data.windows import cut_windows
 from paradp.policy.learning import training
 from paradp.policy.learning.arithmetic import Arithmetic, measure

@@ -14,12 +14,12 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 
 from paradp.policy.wording import counted
-from paradp.rollouts.config import RolloutConfig
+from paradp.rollouts.episodes.config import RolloutConfig
+from paradp.rollouts.episodes.records import Episode
+from paradp.rollouts.episodes.runner import Subscriber
+from paradp.rollouts.episodes.workplace import Workplace
 from paradp.rollouts.machine import versions
-from paradp.rollouts.records import Episode
-from paradp.rollouts.runner import Subscriber
 from paradp.rollouts.workers import Workers, check_workers, stopping
-from paradp.rollouts.workplace import Workplace
 
 # How often a job is begun whose workers die.
 ATTEMPTS = 3

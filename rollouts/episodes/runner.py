@@ -10,8 +10,8 @@ import numpy as np
 
 from paradp.policy import Controller, RecedingHorizon, act_together
 from paradp.policy.control.controller import HasAction
-from paradp.rollouts.environments import Environments, Observation
-from paradp.rollouts.records import Episode, StepRecord
+from paradp.rollouts.episodes.environments import Environments, Observation
+from paradp.rollouts.episodes.records import Episode, StepRecord
 
 # The date is read once: a clock that is set while episodes run must neither part nor overlap them.
 _EPOCH = time.time() - time.perf_counter()

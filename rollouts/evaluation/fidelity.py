@@ -10,9 +10,9 @@ from paradp.policy import DiffusionPolicy
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.fidelity import Interval, StepsFidelity
 from paradp.policy.spec import PolicySpec
-from paradp.rollouts.plans import Report, draw_plans, in_batches, plan_noise
+from paradp.rollouts.evaluation.plans import Report, draw_plans, in_batches, plan_noise
+from paradp.rollouts.evaluation.two_sample import coverage, spread_ratio, two_sample_test
 from paradp.rollouts.statistics import Estimate, bootstrap
-from paradp.rollouts.two_sample import coverage, spread_ratio, two_sample_test
 from paradp.sampler import SamplerChoice
 from paradp.sampler.fitted_grids import best_grids, mean_distances, record_predictions, step_costs, step_weights
 from paradp.sampler.schedules import ddpm_table

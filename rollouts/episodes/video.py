@@ -9,9 +9,9 @@ import av
 import numpy as np
 
 from paradp.policy.files.writing import file_place
-from paradp.rollouts.captions import Caption, Captions
-from paradp.rollouts.directory import PARTIAL_FILM
-from paradp.rollouts.records import Episode, StepRecord
+from paradp.rollouts.episodes.captions import Caption, Captions
+from paradp.rollouts.episodes.directory import PARTIAL_FILM
+from paradp.rollouts.episodes.records import Episode, StepRecord
 
 # Pixels of films side by side; what is wider is made smaller.
 WIDEST = 2560

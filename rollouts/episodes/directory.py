@@ -21,12 +21,13 @@ from pydantic import TypeAdapter
 from paradp.policy import PolicySpec, Replan
 from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock, refuse_filled, write_whole
+from paradp.policy.files.formats import read_document, stamped
 from paradp.policy.files.limits import DOCUMENT_BYTES, EPISODE_BYTES
-from paradp.policy.files.reading import read_object, read_validated
+from paradp.policy.files.reading import read_validated
 from paradp.policy.files.writing import remove_left_overs
 from paradp.policy.identity import changed, differences
 from paradp.policy.wording import counted
-from paradp.rollouts.records import Episode, StepRecord, jerk
+from paradp.rollouts.episodes.records import Episode, StepRecord, jerk
 
 _EPISODE = TypeAdapter(Episode)
 PARTIAL_FILM = ".partial.mp4"  # ends the name of a film that is not finished
@@ -47,7 +48,7 @@ class RunDirectory:
     def identity(self) -> dict[str, Any]:
         """Of the run that the directory holds; empty if it holds none that can be read."""
         try:
-            return read_object(self.path / "run.json", DOCUMENT_BYTES)
+            return read_document(self.path / "run.json", DOCUMENT_BYTES)
         except (OSError, ValueError):
             return {}
 
@@ -65,7 +66,7 @@ class RunDirectory:
         if not marker.exists():
             refuse_filled(self.path, "run")
             return
-        there = read_object(marker, DOCUMENT_BYTES)
+        there = read_document(marker, DOCUMENT_BYTES)
         here = json.loads(json.dumps(identity))
         if differing := differences(there, here):
             raise SettingError(f"{self.path} holds another run ({differing}); choose another --out", *changed(there, here))
@@ -90,7 +91,7 @@ class RunDirectory:
         try:
             self.check(identity, seeds)
             if not (marker := self.path / "run.json").exists():
-                write_whole(marker, (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode())
+                write_whole(marker, (json.dumps(stamped(identity), indent=2, sort_keys=True) + "\n").encode())
             self._episodes.mkdir(exist_ok=True)
             remove_left_overs(self._episodes)
             for film in (self.path / "videos").glob(f"*{PARTIAL_FILM}"):

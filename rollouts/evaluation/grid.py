@@ -21,18 +21,18 @@ import pandas as pd
 from paradp.checkpoints import checkpoint_digest
 from paradp.policy.errors import SettingError, settings_in
 from paradp.policy.files import OutputLock, refuse_filled, write_whole
+from paradp.policy.files.formats import read_document, stamped
 from paradp.policy.files.limits import DOCUMENT_BYTES
-from paradp.policy.files.reading import read_object
 from paradp.policy.identity import changed, differences
 from paradp.policy.wording import counted
-from paradp.rollouts.backends import Backend
-from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
-from paradp.rollouts.comparison import Comparison, compare
-from paradp.rollouts.config import RolloutConfig
-from paradp.rollouts.directory import write_parquet
+from paradp.rollouts.episodes.backends import Backend
+from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice, ControllerName
+from paradp.rollouts.episodes.config import RolloutConfig
+from paradp.rollouts.episodes.directory import write_parquet
+from paradp.rollouts.episodes.run import OnAlone, Runs
+from paradp.rollouts.evaluation.comparison import Comparison, compare
 from paradp.rollouts.machine import cores
 from paradp.rollouts.naming import short
-from paradp.rollouts.run import OnAlone, Runs
 from paradp.sampler import SamplerChoice
 
 MARKER = "evaluation.json"
@@ -129,7 +129,8 @@ def evaluate(
     _check(out, identity, grid.base.episodes)
     with Runs(list(cells.values()), backend, _alone(out)) as runs, OutputLock.inside(out):
         _check(out, identity, grid.base.episodes)
-        write_whole(out / MARKER, (json.dumps(identity | {"episodes": grid.base.episodes}, indent=2) + "\n").encode())
+        document = stamped({**identity, "episodes": grid.base.episodes})
+        write_whole(out / MARKER, (json.dumps(document, indent=2) + "\n").encode())
         runs.run(on_progress, on_alone)
         comparison = compare({label: config.out for label, config in cells.items()}, baseline)
         for name in ("episodes", "steps"):
@@ -195,7 +196,7 @@ def _check(out: Path, identity: dict[str, Any], episodes: int) -> None:
     if not marker.exists():
         refuse_filled(out, "evaluation")
         return
-    there = read_object(marker, DOCUMENT_BYTES)
+    there = read_document(marker, DOCUMENT_BYTES)
     if differing := differences(there, identity):
         raise SettingError(f"{out} holds another evaluation ({differing}); choose another --out", *changed(there, identity))
     if type(held := there.get("episodes", 0)) is not int:

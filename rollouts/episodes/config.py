@@ -12,11 +12,11 @@ from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import DiffusionPolicy, EngineName, PolicySpec, Precision, RecedingHorizon
 from paradp.policy.files.limits import MOST_STEPS, within
 from paradp.policy.files.reading import first_problem
-from paradp.rollouts.clocks import IDEAL, ClockChoice, ControllerName
-from paradp.rollouts.directory import RunDirectory
-from paradp.rollouts.environments import Scenery, check_fits
+from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice, ControllerName
+from paradp.rollouts.episodes.directory import RunDirectory
+from paradp.rollouts.episodes.environments import Scenery, check_fits
+from paradp.rollouts.episodes.summary import SamplerUsed, settings
 from paradp.rollouts.machine import cores, hardware, versions
-from paradp.rollouts.summary import SamplerUsed, settings
 from paradp.sampler import SamplerChoice
 from paradp.sampler.streams import EPISODE_SEEDS, check_episode_seeds
 

@@ -8,8 +8,8 @@ from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task
 from paradp.policy.control.controller import Command
 from paradp.policy.observations import Observation
 from paradp.policy.processes import spare_garbage_collection
-from paradp.rollouts.environments import Scenery, make_envs
-from paradp.rollouts.runner import run_episodes
+from paradp.rollouts.episodes.environments import Scenery, make_envs
+from paradp.rollouts.episodes.runner import run_episodes
 
 
 @dataclass(frozen=True)

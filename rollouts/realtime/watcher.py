@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from paradp.rollouts.records import Episode, StepRecord
-from paradp.rollouts.timeline import LOOP, ROBOT, Timeline
+from paradp.rollouts.episodes.records import Episode, StepRecord
+from paradp.rollouts.realtime.timeline import LOOP, ROBOT, Timeline
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 from paradp.envs import find_task
 from paradp.policy.observations import Observation
 from paradp.policy.processes import end_with_parent, spare_garbage_collection, spawning
-from paradp.rollouts.environments import Scenery
+from paradp.rollouts.episodes.environments import Scenery
 
 # A command that is not there after this share of a control step comes too late for it: the simulator needs the rest.
 COMMAND_SHARE = 0.5

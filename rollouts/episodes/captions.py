@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from paradp.policy import Replan
 from paradp.policy.wording import counted
-from paradp.rollouts.records import StepRecord
+from paradp.rollouts.episodes.records import StepRecord
 
 # Frames narrower than that are enlarged by a whole factor, so that the text fits.
 LEAST_WIDTH = 384

@@ -10,8 +10,8 @@ from paradp.policy import Command
 from paradp.policy.control.limits import SafetyLimits, SafetyReport
 from paradp.policy.control.safety import SafeController
 from paradp.policy.processes import spare_garbage_collection
-from paradp.rollouts.robot import Report, SimulatedRobot
-from paradp.rollouts.timeline import LOOP, ROBOT, Timeline
+from paradp.rollouts.realtime.robot import Report, SimulatedRobot
+from paradp.rollouts.realtime.timeline import LOOP, ROBOT, Timeline
 
 
 @dataclass

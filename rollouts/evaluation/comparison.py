@@ -11,6 +11,7 @@ import pandas as pd
 
 from paradp.policy.files.tables import read_table
 from paradp.policy.wording import counted
+from paradp.rollouts.episodes.summary import Summary
 from paradp.rollouts.statistics import (
     Estimate,
     PairedLoss,
@@ -19,7 +20,6 @@ from paradp.rollouts.statistics import (
     paired_bootstrap,
     paired_loss,
 )
-from paradp.rollouts.summary import Summary
 
 # Of an episode: in which of them runs are compared beside success.
 COMPARED = ("reward", "steps", "jerk")

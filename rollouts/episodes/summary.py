@@ -12,7 +12,7 @@ from paradp.policy import PolicySpec, Replan
 from paradp.policy.files import write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_validated
-from paradp.rollouts.records import Episode, jerk
+from paradp.rollouts.episodes.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import SamplerChoice, Solver
 
@@ -60,7 +60,7 @@ class Summary:
         plans_batch1: how many plans `latency_ms_batch1` is of.
         throughput_steps_per_s: control steps a second over all environments and workers, while any of them ran.
         execute: Ta, executed actions of a chunk.
-        clock: what happens while the policy thinks (`paradp.rollouts.clocks`), and `controller`: when it is asked.
+        clock: what happens while the policy thinks (`paradp.rollouts.episodes.clocks`), and `controller`: when it is asked.
         disturbance: what happened to the task's object (`paradp.envs.disturbances`).
         max_steps: control steps until an episode was truncated.
         jerk: of where the robot was sent, m/s³ (PushT: px/s³), mean over episodes of the root mean square, with a bootstrap

@@ -10,9 +10,9 @@ from PIL import Image
 
 from paradp.envs import find_task
 from paradp.policy import Replan
-from paradp.rollouts.captions import WAITS, ChunkStrip, footed
-from paradp.rollouts.environments import Scenery
-from paradp.rollouts.records import StepRecord
+from paradp.rollouts.episodes.captions import WAITS, ChunkStrip, footed
+from paradp.rollouts.episodes.environments import Scenery
+from paradp.rollouts.episodes.records import StepRecord
 
 FRAMES = 8
 # Of a frame in a strip, of a line of text below it, and of the line above the strip, pixels.

@@ -9,14 +9,14 @@ from typing import cast
 from paradp.checkpoints import checkpoint_digest
 from paradp.policy import EngineName
 from paradp.policy.files import OutputLock
-from paradp.rollouts.backends import Backend, InProcess, Job
-from paradp.rollouts.config import RolloutConfig
-from paradp.rollouts.directory import RunDirectory, steps_table, write_parquet
+from paradp.rollouts.episodes.backends import Backend, InProcess, Job
+from paradp.rollouts.episodes.config import RolloutConfig
+from paradp.rollouts.episodes.directory import RunDirectory, steps_table, write_parquet
+from paradp.rollouts.episodes.records import Episode
+from paradp.rollouts.episodes.runner import Subscriber
+from paradp.rollouts.episodes.summary import Summary, summarise
+from paradp.rollouts.episodes.workplace import Workplace
 from paradp.rollouts.machine import versions
-from paradp.rollouts.records import Episode
-from paradp.rollouts.runner import Subscriber
-from paradp.rollouts.summary import Summary, summarise
-from paradp.rollouts.workplace import Workplace
 
 OnProgress = Callable[[int], None]
 # Called with how many of how many episodes of one robot alone are finished.

@@ -9,13 +9,13 @@ from paradp.checkpoints import build_solver, load_policy
 from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy, RecedingHorizon
 from paradp.policy.processes import spare_garbage_collection
-from paradp.rollouts.captions import Caption
-from paradp.rollouts.config import RolloutConfig
-from paradp.rollouts.environments import Environments, Scenery, make_envs
+from paradp.rollouts.episodes.captions import Caption
+from paradp.rollouts.episodes.config import RolloutConfig
+from paradp.rollouts.episodes.environments import Environments, Scenery, make_envs
+from paradp.rollouts.episodes.records import Episode
+from paradp.rollouts.episodes.runner import Subscriber, run_episodes
+from paradp.rollouts.episodes.video import VideoRecorder
 from paradp.rollouts.machine import cores
-from paradp.rollouts.records import Episode
-from paradp.rollouts.runner import Subscriber, run_episodes
-from paradp.rollouts.video import VideoRecorder
 
 WARM_UP_PLANS = 2
 

@@ -1,0 +1,127 @@
+"""How demonstrations lie in a zarr 3 group, and whether what lies there holds together.
+
+    data/obs/<key>      float32 [steps, size], every observation key
+    data/action         float32 [steps, A], what a policy should learn
+    data/executed       float32 [steps, A], what the robot was given
+    meta/episode_ends   int64 [episodes], cumulative steps
+    meta/seeds          int64 [episodes]
+
+The attributes say which task, action convention and controller the numbers belong to. `episode_ends` is written last,
+so that whatever an interrupted append left behind is cut off when the group is next opened.
+
+A key is whatever its environment calls it: characters that a file's name should not have are percent-encoded. In the first
+layout observations lay beside the actions, as `data/<key>`; such groups are read and continued as they are.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from paradp.policy.data.episode import DemonstrationInfo
+from paradp.policy.files.formats import check_newest
+from paradp.policy.files.limits import CHUNK_STEPS, MOST_EPISODES
+from paradp.policy.files.reading import first_problem
+from paradp.policy.files.zarr_store import StoredArray
+
+if TYPE_CHECKING:
+    import zarr
+
+NEWEST = 2
+ENDS, SEEDS, ACTIONS, EXECUTED = "meta/episode_ends", "meta/seeds", "data/action", "data/executed"
+_LAYOUT = "layout"
+_CHUNK_NUMBERS = 2**24
+_INFO = TypeAdapter(DemonstrationInfo)
+
+
+class Layout:
+    """Where the numbers of demonstrations lie.
+
+    Attributes:
+        version: 1 or 2, as far as it is supported; what a group claims.
+        info: what the demonstrations were made with.
+        sizes: every array of numbers, with its width.
+    """
+
+    def __init__(self, version: Any, info: DemonstrationInfo):
+        self.version = version
+        self.info = info
+        action = sum(info.action.values())
+        observations = {self.place(key): size for key, size in info.observation.items()}
+        self.sizes: dict[str, int] = {**observations, ACTIONS: action, EXECUTED: action}
+
+    @classmethod
+    def of(cls, group: "zarr.Group") -> "Layout":
+        """As a group's attributes say.
+
+        Raises:
+            ValueError: they do not describe demonstrations.
+        """
+        try:
+            info = _INFO.validate_python({key: group.attrs.get(key) for key in DemonstrationInfo.__dataclass_fields__})
+        except ValidationError as error:
+            raise ValueError(first_problem(error)) from error
+        return cls(group.attrs.get(_LAYOUT, 1), info)
+
+    def attributes(self) -> dict[str, Any]:
+        """What a group says of itself."""
+        return {**asdict(self.info), _LAYOUT: self.version}
+
+    def arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Of every array the shape of a chunk and the kind of number."""
+        numbers: dict[str, tuple[tuple[int, ...], str]] = {
+            name: ((min(CHUNK_STEPS, _CHUNK_NUMBERS // size), size), "float32") for name, size in self.sizes.items()
+        }
+        return numbers | {name: ((CHUNK_STEPS,), "int64") for name in (ENDS, SEEDS)}
+
+    def place(self, key: str) -> str:
+        """Where an observation lies."""
+        return f"data/{key}" if self.version == 1 else f"data/obs/{quote(key, safe='').replace('.', '%2E')}"
+
+    def check(self, arrays: Mapping[str, StoredArray]) -> None:
+        """Checks what a group claims of its arrays; none of them was decoded.
+
+        Raises:
+            ValueError: an array is missing, or not as the attributes say.
+        """
+        if self.version not in (1, NEWEST):
+            if type(self.version) is int:
+                check_newest("they have the layout", self.version, NEWEST)
+            raise ValueError(f"there is no layout {self.version!r:.40}")
+        hidden = {"action", "executed"} & self.info.observation.keys()
+        if self.version == 1 and hidden:
+            raise ValueError(f"the observation {min(hidden)!r} took the place of the actions; import or collect them again")
+        for name, size in self.sizes.items():
+            _check_kind(arrays, name, "float32", (size,))
+        for name in (ENDS, SEEDS):
+            _check_kind(arrays, name, "int64", ())
+        if (episodes := arrays[ENDS].shape[0]) > MOST_EPISODES:
+            raise ValueError(f"they claim {episodes} episodes; at most {MOST_EPISODES} are read")
+
+    def check_whole(self, arrays: Mapping[str, StoredArray], ends: np.ndarray) -> None:
+        """Checks that all steps of the episodes with these ends are stored.
+
+        Raises:
+            ValueError: the ends do not increase, or an array is shorter than they say or lacks a chunk.
+        """
+        # Compared, not subtracted: a difference of 64-bit numbers can wrap around.
+        if len(ends) and (ends[0] <= 0 or (ends[1:] <= ends[:-1]).any()):
+            raise ValueError("they are damaged: the ends of the episodes do not increase")
+        steps = int(ends[-1]) if len(ends) else 0
+        needed = {name: steps for name in self.sizes} | {name: len(ends) for name in (ENDS, SEEDS)}
+        if short := [name for name, rows in needed.items() if arrays[name].shape[0] < rows]:
+            raise ValueError(f"they are damaged: {', '.join(short)} end before the last episode does")
+        # The first layout left out chunks of zeros.
+        if self.version > 1 and (lost := [name for name, rows in needed.items() if arrays[name].lacks(rows)]):
+            raise ValueError(f"they are damaged: chunks of {', '.join(lost)} are missing")
+
+
+def _check_kind(arrays: Mapping[str, StoredArray], name: str, dtype: str, row: tuple[int, ...]) -> None:
+    if name not in arrays:
+        raise ValueError(f"the array {name} is missing")
+    found = arrays[name]
+    if (found.dtype, found.shape[1:]) != (dtype, row):
+        raise ValueError(f"the array {name} holds {found.dtype} {found.shape[1:]} a step, not {dtype} {row}")

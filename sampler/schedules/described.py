@@ -1,0 +1,126 @@
+"""diffusers schedulers as their own classes understand them: which class it is, and what was set.
+
+diffusers ignores settings that a class does not know, and every one of its classes has defaults of its own.
+"""
+
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    DDIMParallelScheduler,
+    DDIMScheduler,
+    DDPMParallelScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+)
+
+from paradp.sampler.schedules.settings import (
+    ConsistencySettings,
+    DDIMSettings,
+    DDPMSettings,
+    DPMSolverSettings,
+    FlowSettings,
+    Settings,
+    whole,
+)
+
+# A diffusers scheduler, or its config: `scheduler.config`, or what `scheduler_config.json` holds.
+Scheduler = Any
+
+# diffusers' classes. The parallel ones are those that it made for ParaDiGMS: the same steps.
+KINDS: dict[Any, type[Settings]] = {
+    DDPMScheduler: DDPMSettings,
+    DDIMScheduler: DDIMSettings,
+    DPMSolverMultistepScheduler: DPMSolverSettings,
+    DDPMParallelScheduler: DDPMSettings,
+    DDIMParallelScheduler: DDIMSettings,
+    LCMScheduler: ConsistencySettings,
+    FlowMatchEulerDiscreteScheduler: FlowSettings,
+}
+_BY_NAME = {kind.__name__: kind for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Described:
+    """A scheduler as its own class understands it.
+
+    Attributes:
+        kind: its class.
+        settings: those that were set.
+        timesteps: the grid that `set_timesteps` gave a scheduler object, else `None`.
+    """
+
+    kind: Any
+    settings: dict[str, Any]
+    timesteps: list[int] | None = None
+
+    @classmethod
+    def of(cls, scheduler: "Scheduler | Described") -> "Described":
+        """Of a scheduler object or a config.
+
+        Raises:
+            ValueError: it is neither, or of a class that has no table.
+        """
+        if isinstance(scheduler, Described):
+            return scheduler
+        if isinstance(scheduler, Mapping):
+            name = scheduler.get("_class_name")
+            kind = _class_with_exactly(scheduler) if name is None else _class_named(name)
+            return cls(kind, _settings_that_were_set(kind, scheduler))
+        if not isinstance(config := getattr(scheduler, "config", None), Mapping):
+            raise ValueError(f"a diffusers scheduler or its config is needed, not {reprlib.repr(scheduler)}")
+        kind = _class_named(type(scheduler).__name__)
+        if type(scheduler) is not kind:
+            raise ValueError(f"no step table for {kind.__name__} of {type(scheduler).__module__}: only for diffusers' own")
+        chosen = getattr(scheduler, "num_inference_steps", None) is not None or getattr(scheduler, "custom_timesteps", False)
+        # A flow's are whole numbers held as floats.
+        grid = [whole(t) for t in scheduler.timesteps.tolist()] if chosen else None
+        return cls(kind, _settings_that_were_set(kind, config), grid)
+
+
+def _class_named(name: Any) -> Any:
+    if not isinstance(name, str) or name not in _BY_NAME:
+        raise ValueError(f"no step table for the scheduler {reprlib.repr(name)}; there are: {', '.join(_BY_NAME)}")
+    return _BY_NAME[name]
+
+
+def _class_with_exactly(config: Mapping[str, Any]) -> Any:
+    """The class of `scheduler.config`, which has every setting of its class, but not the class's name."""
+    settings = _public(config).keys()
+    # diffusers' TCDScheduler, which steps otherwise, has the settings of LCMScheduler.
+    for kind in [kind for kind in KINDS if kind is not LCMScheduler]:
+        if settings == _public(kind().config).keys():
+            return kind
+    raise ValueError(
+        "the scheduler config does not say of which class it is (_class_name), and its settings are not those of one class:"
+        " pass the scheduler itself, or add _class_name"
+    )
+
+
+def _settings_that_were_set(kind: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Without defaults that nobody chose (for another class of scheduler, its own defaults count)."""
+    settings = _public(config)
+    defaults = _public(kind().config)
+    noted = config.get("_use_default_values")
+    unchosen = noted if isinstance(noted, list | tuple) else ()
+    # A setting that a later diffusers brought is off by default: it changes nothing then.
+    idle = {key for key in settings if key in unchosen or key not in KINDS[kind].model_fields}
+    return {
+        key: value for key, value in settings.items() if not (key in idle and key in defaults and value == defaults[key])
+    }
+
+
+def _public(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings alone: keys with an underscore are diffusers' notes to itself."""
+    return {str(key): _plain(value) for key, value in config.items() if not str(key).startswith("_")}
+
+
+def _plain(value: Any) -> Any:
+    """Python's own numbers and lists for numpy's and torch's."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic | torch.Tensor) else value
