@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from paradp.policy import DiffusionPolicy
+from paradp.rollouts.evaluation import fidelity, plans
 from paradp.rollouts.evaluation.fidelity import (
     Observations,
     compare,
@@ -16,7 +17,6 @@ from paradp.rollouts.evaluation.fidelity import (
     recorded_observations,
     rows_of,
 )
-from paradp.rollouts.evaluation.grid import fidelity, plans
 from paradp.rollouts.evaluation.plans import draw_plans
 from paradp.sampler import SamplerChoice
 

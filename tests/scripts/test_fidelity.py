@@ -7,7 +7,7 @@ import pytest
 
 from paradp.checkpoints import checkpoint_digest, read_info, save_checkpoint
 from paradp.policy.fidelity import Fidelity
-from paradp.rollouts.evaluation.grid import fidelity
+from paradp.rollouts.evaluation import fidelity
 from paradp.scripts.main import main
 
 
