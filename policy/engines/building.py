@@ -18,6 +18,7 @@ from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Graphs
 from paradp.sampler.lookup import unknown
+from paradp.sampler.rounds import launching
 
 _LOG = logging.getLogger(__name__)
 # By how much bf16 may be slower than fp32 without a warning.
@@ -108,7 +109,7 @@ Builder = Callable[[ConditionalNetwork, PolicySpec, torch.device, Precision], En
 
 def _compiled(network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision) -> Engine:
     if not compiles(device):
-        needed = "the package triton" if device.type == "cuda" else "a C++ compiler: g++, or the one that CXX names"
+        needed = launching.lacking() if device.type == "cuda" else "a C++ compiler: g++, or the one that CXX names"
         raise ValueError(f"on {device.type} the compiled engine needs {needed}")
     return CompiledEngine(network, spec, device, precision)
 

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from paradp.policy.networks.stacked import stacked_conditions
 from paradp.policy.networks.unet import ConditionalUnet1D
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Graphs
+from paradp.sampler.rounds import launching
 
 _LOG = logging.getLogger(__name__)
 _TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -110,15 +110,15 @@ class CudaGraphEngine(CompiledEngine):
 
 def compiles(device: torch.device) -> bool:
     """Whether PyTorch's compiler has what it needs there: a C++ compiler, or Triton for a GPU."""
-    return bool(find_spec("triton") if device.type == "cuda" else shutil.which(os.environ.get("CXX", "g++")))
+    return launching.lacking() is None if device.type == "cuda" else bool(shutil.which(os.environ.get("CXX", "g++")))
 
 
 def lacking(device: torch.device) -> str | None:
     """What the U-Net's own kernels would need there and do not find, in a few words."""
     if device.type != "cuda":
         return "no GPU of CUDA's"
-    if not compiles(device):
-        return "the package triton is not installed"
+    if missing := launching.lacking():
+        return f"the U-Net's kernels need {missing}"
     if torch.cuda.get_device_capability(device) < (8, 0):
         return f"{torch.cuda.get_device_name(device)} is older than Ampere"
     return None

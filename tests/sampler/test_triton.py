@@ -16,6 +16,7 @@ from paradp.sampler.rounds.windows import PerStep
 pytest.importorskip("triton", reason="Triton is not installed: it comes with PyTorch for GPUs")
 from triton.runtime import JITFunction
 
+from paradp.sampler.rounds import launching
 from paradp.sampler.rounds import triton as backend
 from paradp.sampler.rounds.triton import picard_kernels
 from paradp.sampler.rounds.triton import speculative_kernels as kernels
@@ -248,13 +249,13 @@ def test_kernels_are_chosen_where_they_compute_the_rounds(random_draft):
     ],
 )
 def test_what_the_kernels_lack_is_said_once(tmp_path, monkeypatch, caplog, version, compiler, headers, missing):
-    monkeypatch.setattr(backend.triton, "__version__", version)
+    monkeypatch.setattr("triton.__version__", version)
     if headers:
         (tmp_path / "Python.h").touch()
     backend.lacking.cache_clear()
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(backend.shutil, "which", lambda name: f"/bin/{name}" if compiler else None)
-    monkeypatch.setattr(backend.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
+    monkeypatch.setattr(launching.shutil, "which", lambda name: f"/bin/{name}" if compiler else None)
+    monkeypatch.setattr(launching.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
     found = [backend.lacking() for _ in range(2)]
     backend.lacking.cache_clear()
     assert found == [missing, missing]

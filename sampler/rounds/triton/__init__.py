@@ -6,18 +6,14 @@ other, on a CPU by Triton's interpreter.
 """
 
 import logging
-import os
-import shutil
-import sysconfig
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
-import triton
 from triton.runtime import JITFunction
 
 from paradp.sampler.noise import NoisePath
+from paradp.sampler.rounds import launching
 from paradp.sampler.rounds.triton import speculative_kernels
 from paradp.sampler.rounds.triton.picard import FusedIteration
 from paradp.sampler.rounds.triton.sequential import FusedPass
@@ -30,10 +26,6 @@ ROUNDS = {Sequential: FusedPass, Picard: FusedIteration, Speculative: FusedSpecu
 
 # A vector of more elements would not fit into the registers of a program.
 MOST_ELEMENTS = 4096
-
-
-# The first that compiles these kernels.
-OLDEST = (3, 3)
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,14 +42,7 @@ def computes(solver: Any, noise: NoisePath, whole: bool) -> bool:
 @cache
 def lacking() -> str | None:
     """What it takes to launch the kernels and this machine does not have; says so once."""
-    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as Triton looks for them
-    if tuple(int(part) for part in triton.__version__.split(".")[:2]) < OLDEST:
-        missing = "Triton " + ".".join(map(str, OLDEST)) + " or later"
-    elif not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
-        missing = "a C compiler"
-    elif not (Path(sysconfig.get_paths(scheme=scheme)["include"]) / "Python.h").is_file():
-        missing = "Python's C headers"
-    else:
-        return None
-    _LOG.warning("the kernels of the samplers' rounds need %s: PyTorch computes the rounds instead, slower", missing)
+    missing = launching.lacking()
+    if missing is not None:
+        _LOG.warning("the kernels of the samplers' rounds need %s: PyTorch computes the rounds instead, slower", missing)
     return missing

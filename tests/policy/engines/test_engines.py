@@ -195,10 +195,12 @@ def test_bf16_that_is_slower_than_fp32_is_warned_of(trained, caplog):
 
 
 @pytest.mark.parametrize(
-    ("found", "capability", "said"), [(None, (9, 0), "triton"), (True, (7, 5), "older"), (True, (9, 0), None)]
-)
-def test_what_a_gpu_lacks_for_the_kernels_is_said(monkeypatch, found, capability, said):
-    monkeypatch.setattr(pytorch, "find_spec", lambda name: found)
+    ("lacks", "capability", "said"),
+    [("the package triton", (9, 0), "triton"), ("a C compiler", (9, 0), "need a C compiler"), (None, (7, 5), "older"),
+     (None, (9, 0), None)],
+)  # fmt: skip
+def test_what_a_gpu_lacks_for_the_kernels_is_said(monkeypatch, lacks, capability, said):
+    monkeypatch.setattr(pytorch.launching, "lacking", lambda: lacks)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A card")
     missing = pytorch.lacking(torch.device("cuda"))
