@@ -55,3 +55,8 @@ def wrapped(label: str, width: int) -> str:
             else:
                 lines[-1] += gap + piece
     return "\n".join(lines)
+
+
+def without_grid(sampler: str) -> str:
+    """A sampler's name that says of a grid of timesteps only that it was fitted to the policy, for tables and pictures."""
+    return re.sub(r":timesteps=[\d-]+", ", fitted", sampler)

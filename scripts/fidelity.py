@@ -12,6 +12,7 @@ from paradp.policy.choices import EngineName, Precision
 from paradp.rollouts.machine import cores, versions
 from paradp.scripts.call import Seed, Several, Within
 from paradp.scripts.console import console, doing, loading, progress, say
+from paradp.scripts.families import without_grid
 from paradp.scripts.places import INSTEAD, check_device, check_file, check_folder, check_simulator, checkpoint_named
 
 if TYPE_CHECKING:
@@ -172,15 +173,11 @@ def _table(measured: "Fidelity") -> Table:
     table = Table("steps", "energy (95 %)", "p", "covered", "spread", title="plans beside DDPM's")
     for name, one in measured.steps.items():
         energy = f"{one.energy.value:.4f} ({one.energy.low:.4f} to {one.energy.high:.4f})"
-        table.add_row(_short(name), energy, f"{one.p_value:.3f}", f"{one.coverage.value:.3f}", f"{one.spread.value:.3f}")
+        table.add_row(
+            without_grid(name), energy, f"{one.p_value:.3f}", f"{one.coverage.value:.3f}", f"{one.spread.value:.3f}"
+        )
     table.caption = f"equal distributions: energy 0, covered {measured.expected_coverage:.3f}, spread 1"
     return table
-
-
-def _short(name: str) -> str:
-    """Without the timesteps themselves."""
-    head, _, grid = name.partition(":timesteps=")
-    return f"{head}, fitted" if grid else name
 
 
 def _conclusion(measured: "Fidelity") -> str:

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Everything that wants a GPU, in one go: the tests that need one, then the bench by size of the network and batch.
+# Everything that wants a GPU, in one go: the tests that need one, calls of the network, and the bench by size and batch.
 #
 #     bash scripts/gpu.sh CHECKPOINT DEMOS OUT [SECONDS]
 #
 # For a checkout, installed or not: it needs Python with torch, triton, diffusers, safetensors, pydantic, tyro, rich, zarr,
-# matplotlib, numba and pytest, and no simulator. Copy OUT/*.json to docs/results/gpu; `paradp study gpu` writes the page.
+# matplotlib, numba and pytest, and no simulator. Copy OUT/*.json and OUT/gpu/*.json to docs/results/gpu; `paradp study gpu` writes the page.
 #
 # Args:
 #   CHECKPOINT: a checkpoint's directory.
 #   DEMOS: demonstrations of its task, for observations.
-#   OUT: where rows and logs go, case by case: what is done stays if time runs out.
+#   OUT: where rows and logs go, case by case: what is done stays if time runs out. Calls go to OUT/gpu.
 #   SECONDS: that a case of the bench may take, 90 by default; most of a first one goes into compiling kernels.
 set -uo pipefail
 checkpoint=$(realpath "$1") demos=$(realpath "$2") out=$(realpath -m "$3") limit=${4:-90}
@@ -31,6 +31,8 @@ EOF
 
 python3 -m pytest -q -n 4 -p no:cacheprovider tests/policy/engines/test_fused.py tests/policy/learning/test_captured.py \
   tests/sampler/test_captured.py tests/sampler/test_triton.py 2>&1 | tee "$out/tests.log" | tail -n 20
+
+python3 -m paradp.scripts study calls "$task" --out "$out"  # of the shipped policy
 
 # Channels of the network and robots in a batch; what matters most comes first.
 for case in "4 1" "1 1" "8 1" "4 8" "4 32" "2 1" "1 8" "1 32"; do

@@ -90,7 +90,7 @@ class Bench:
         self._policy, self._conditions, self._batch, self._engines = policy, conditions, batch, engines
         self._network = policy.network.to(conditions.device).eval()
         self._contenders: list[Contender] = []
-        self._captured: dict[Precision, Engine] = {}
+        self._captured: dict[tuple[EngineName, Precision], Engine] = {}
         self._expected: dict[Contender, float] = {}
         self.left_out: list[str] = []
         gpu = conditions.device.type == "cuda"
@@ -177,11 +177,12 @@ class Bench:
         return Contender(wanted.name, str(choice), build, choice.build(spec.schedule), self._policy, self._batch)
 
     def _engine(self, name: EngineName, precision: Precision) -> Engine:
-        if precision in self._captured and name == self._engines[-1]:
-            return self._captured[precision]
+        """A new one, or the one that is shared where an engine captures rounds."""
+        if (name, precision) in self._captured:
+            return self._captured[name, precision]
         engine = build_engine(self._network, self._policy.spec, self._conditions.device, name, precision)
         if engine.graphs is not None:
-            self._captured[precision] = engine
+            self._captured[name, precision] = engine
         return engine
 
     def _why_not_bf16(self) -> str:

@@ -12,6 +12,7 @@ from paradp.policy.fidelity import FILE, Bounds, Fidelity, StepsFidelity
 from paradp.rollouts.evaluation.comparison import Compared
 from paradp.rollouts.statistics import Estimate, bootstrap, interval
 from paradp.scripts.console import each
+from paradp.scripts.families import without_grid
 from paradp.scripts.figures import periods
 from paradp.scripts.report import between, markdown_table, write_report
 from paradp.scripts.studies.context import Context
@@ -25,7 +26,6 @@ from paradp.scripts.studies.front_figures import (
     Outcomes,
     measure_costs,
     samplers_for,
-    shown,
     steps_of,
 )
 from paradp.scripts.studies.published import Page, estimate
@@ -190,7 +190,7 @@ HEADER = ["task", "sampler", "p50, 1 thread", "p99", "÷ ddim-10", "p50, 2 threa
 def _row(place: Place) -> list[str]:
     cost, kept, run = place.cost, place.kept, place.run
     return [
-        f"`{shown(place.sampler)}`",
+        f"`{without_grid(place.sampler)}`",
         f"{cost.p50(1):.1f}",
         f"{cost.p99(1):.1f}",
         _ratio(place.ratios[1]),
@@ -223,7 +223,7 @@ def _aim(one: Map, aim: Aim) -> list[str]:
     kept = place.kept
     return [
         one.task,
-        f"`{shown(place.sampler)}`",
+        f"`{without_grid(place.sampler)}`",
         _ratio(place.ratios[1]),
         _ratio(place.ratios[2]),
         f"{place.cost.rounds.mean:.1f}",

@@ -1,6 +1,5 @@
 """What each sampler costs and what it is worth, for the map of latency against fidelity."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from paradp.rollouts.evaluation.grid import cell_folder
 from paradp.rollouts.expert_histories import scattered_histories
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.sampler import SamplerChoice
+from paradp.scripts.families import without_grid
 from paradp.scripts.studies.bench import Bench
 from paradp.scripts.studies.turns import Ratio, time_in_turns
 
@@ -150,10 +150,5 @@ def steps_of(sampler: str) -> str:
 
 def samplers_for(fidelity: Fidelity) -> tuple[str, ...]:
     """What is measured of a policy: the samplers of all maps, and those on the grids that were fitted to it."""
-    fitted = [name for name in fidelity.steps if ":timesteps=" in name]
+    fitted = [name for name in fidelity.steps if without_grid(name) != name]
     return (*SAMPLERS, *(f"speculative-{name}:window={FITTED_WINDOW}" for name in fitted))
-
-
-def shown(sampler: str) -> str:
-    """Its name without the timesteps of a grid."""
-    return re.sub(r"timesteps=[\d-]+", "timesteps=fitted", sampler)

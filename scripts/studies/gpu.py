@@ -10,6 +10,7 @@ from paradp.policy.wording import counted
 from paradp.scripts.bench_plot import plot_bench
 from paradp.scripts.contenders import BenchRow
 from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.calls import INPUTS, REPLAYS, TIMES
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.registry import drawing, study
 
@@ -30,29 +31,29 @@ Measured on one {machine["gpu"]} (driver {machine["driver"]}, PyTorch {machine["
 Python {machine["python"]}) with
 `paradp bench {context.task} --checkpoint CHECKPOINT --data DEMOS --device cuda --engines auto`,
 one run for each table, all samplers in turns (`bash scripts/gpu.sh` does all of it); this page was put together from the
-recorded rows elsewhere. `usual` is
-diffusers' loop around the network in eager PyTorch, fp32. All others run on the cuda-graph engine: rounds and whole
-sequential solves are captured, the U-Net is computed by Triton's kernels. A plan's time begins with drawing its noise on the
-CPU and ends with the sample on the GPU. The larger network is the policy's own with every channel copied (`--widen`): plans
-and rounds are those of the policy. `distribution` is beside DDPM with 100 steps on the same network.
+recorded rows elsewhere. `usual` is diffusers' loop around the network in eager PyTorch, fp32. All others run on the
+cuda-graph engine: rounds and whole sequential solves are captured, the U-Net is computed by Triton's kernels. A plan's time
+begins with drawing its noise on the CPU and ends with the sample on the GPU. The larger network is the policy's own with
+every channel copied (`--widen`): plans and rounds are those of the policy. `distribution` is beside DDPM with 100 steps on
+the same network.
 
 {chr(10).join(f"- {_finding(rows)}" for rows in cases)}
 
 {sections}
 
-{_plans(folder / "plans-64m-batch-1.json")}
-
 ## A call of the network
 
-One call in a captured graph, the median of 7 times 20. `overlapped` kernels start while the one before still runs
-(programmatic dependent launch). The error is ‖out − PyTorch's fp32‖ ÷ ‖PyTorch's fp32‖, the largest of 10 random inputs.
+One call in a captured graph, the median of {TIMES} times {REPLAYS}. `overlapped` kernels start while the one before still
+runs (programmatic dependent launch). The error is ‖out − PyTorch's fp32‖ ÷ ‖PyTorch's fp32‖, the largest of {INPUTS} random
+inputs. These figures were printed by the script that `paradp study calls` was made of; the study itself has not run on a GPU
+yet.
 
 {_calls(folder / "calls.json")}
 
 ## What was not measured
 
-250 M parameters and 32 robots at once: the bench did not end within its minute there, most of which went into compiling and
-capturing. A plan of 64 M parameters for one robot from end to end: the table above has its parts.
+250 M parameters and 32 robots at once, and 64 M parameters for one robot: the bench did not end within its minute there,
+most of which went into compiling and capturing.
 
 ![latency of a plan]({page.with_suffix(".png").name})
 """
@@ -89,7 +90,17 @@ def _finding(rows: list[BenchRow]) -> str:
     return (
         f"{_case(best)}: {best.name} draws from exactly DDPM-100's distribution in {best.p50_ms:.2f} ms, "
         f"{times['ddpm']:.1f} times as fast as sequential DDPM-100, {times['ddim-10']:.2f} times as fast as DDIM-10 and "
-        f"{times['dpm-solver-15']:.2f} times as fast as DPM-Solver-15, all captured."
+        f"{times['dpm-solver-15']:.2f} times as fast as DPM-Solver-15, all captured.{_again(best, bf16['auto'])}"
+    )
+
+
+def _again(best: BenchRow, auto: BenchRow) -> str:
+    """How far the same sampler is from itself where it was measured twice: there are no intervals."""
+    if auto is best or auto.sampler != best.sampler:
+        return ""
+    return (
+        f" The same sampler, measured once more as what `auto` chose, took {auto.p50_ms:.2f} ms: differences of a few"
+        " percent mean nothing."
     )
 
 
@@ -106,22 +117,6 @@ def _cells(row: BenchRow, rows: list[BenchRow]) -> list[str]:
         str(row.plans),
         row.law,
     ]
-
-
-def _plans(path: Path) -> str:
-    """The parts of a plan of the 64 M network, measured before conditions were encoded in one product."""
-    found = json.loads(path.read_text())
-    rows = [
-        [one["sampler"], *(f"{one[part]:.2f}" for part in ("noise_ms", "encode_ms", "solve_ms")), str(one["rounds"])]
-        for one in found
-    ]
-    table = markdown_table(["sampler", "noise ms", "encoding ms", "solve ms", "rounds"], rows)
-    return f"""## 63.8 M parameters, one robot, by parts
-
-Medians of 30 plans at one observation, bf16, with the kernels as they were before the calls below could overlap and
-before the encoding became one product.
-
-{table}"""
 
 
 def _calls(path: Path) -> str:

@@ -222,6 +222,17 @@ def test_an_engine_of_tiles_agrees_with_the_network(tiled, trained, precision, m
     check_agreement(engine, EagerEngine(network, trained.spec, DEVICE), trained.spec, DEVICE, rows=2)
 
 
+def test_calls_are_measured_with_and_without_overlap(tiled, trained, monkeypatch):
+    from paradp.scripts.studies import calls
+
+    for name, value in {"ROWS": (1, 3), "INPUTS": 2, "TIMES": 1, "REPLAYS": 1}.items():
+        monkeypatch.setattr(calls, name, value)
+    policy = SimpleNamespace(network=trained.network.to(DEVICE), spec=trained.spec, device=DEVICE)
+    measured = list(calls.measure(policy, 2, "fp32"))
+    assert [(call.overlapped, call.rows) for call in measured] == [(False, 1), (False, 3), (True, 1), (True, 3)]
+    assert all(call.ms > 0 and call.error < TOLERANCE[torch.float32] for call in measured)
+
+
 on_gpu = pytest.mark.skipif(DEVICE.type != "cuda", reason="needs a GPU")
 
 
