@@ -14,6 +14,8 @@
 set -uo pipefail
 checkpoint=$(realpath "$1") demos=$(realpath "$2") out=$(realpath -m "$3") limit=${4:-90}
 task=$(python3 -c "import json, sys; print(json.load(open(sys.argv[1]))['spec']['task'])" "$checkpoint/config.json") || exit 2
+python3 -c "import sys, torch; sys.exit(not torch.cuda.is_available())" 2> /dev/null ||
+  { echo "gpu.sh needs a GPU of CUDA's, and a python3 with PyTorch for it" >&2; exit 2; }
 cd "$(dirname "$0")/.."
 mkdir -p "$out" build/paths/paradp
 for room in sampler policy envs rollouts checkpoints scripts; do ln -sfn "../../../$room" "build/paths/paradp/$room"; done
