@@ -1,18 +1,19 @@
 """A wider network that computes the same function: what larger policies cost, with the rounds of a trained one."""
 
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
-from paradp.policy.networks.unet import UnetConfig
+from paradp.policy.networks.unet import ConditionalUnet1D, UnetConfig
 from paradp.policy.spec import PolicySpec
 
 
 @torch.no_grad()
-def widened(network: ConditionalNetwork, spec: PolicySpec, factor: int) -> tuple[ConditionalNetwork, PolicySpec]:
+def widened(network: ConditionalNetwork, spec: PolicySpec, factor: int) -> tuple[ConditionalUnet1D, PolicySpec]:
     """A U-Net with `factor` times the channels and the same predictions, up to rounding, and what it is for.
 
     Every channel becomes `factor` equal ones side by side, which therefore stay in their group of the normalisation; what
@@ -29,7 +30,7 @@ def widened(network: ConditionalNetwork, spec: PolicySpec, factor: int) -> tuple
         raise ValueError(f"only a U-Net can be widened, and this policy's network is a {spec.network.kind}")
     channels = tuple(factor * size for size in spec.network.channels)
     spec = replace(spec, network=replace(spec.network, channels=channels))
-    wide = build_network(spec).to(next(network.parameters()).device)
+    wide = cast(ConditionalUnet1D, build_network(spec)).to(next(network.parameters()).device)
     for narrow, target in zip(network.modules(), wide.modules(), strict=True):
         for name, parameter in narrow.named_parameters(recurse=False):
             copies = getattr(target, name)
