@@ -18,11 +18,13 @@ from typing import Literal
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from torch import Tensor
 
 from paradp.checkpoints.drafts import read_draft
 from paradp.checkpoints.fidelity import candidates_for
 from paradp.checkpoints.finding import check_ours, find_checkpoint, old_name, put_back
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
+from paradp.policy.data.normalizer import ObservationNormalizer, statistics_size
 from paradp.policy.engines.autotune.candidates import EXACT
 from paradp.policy.files.formats import read_document
 from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
@@ -51,7 +53,7 @@ class CheckpointInfo:
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class _Statistics:
-    """`statistics.json`: offset and scale of every dimension, in the order of the spec."""
+    """`statistics.json`: offset and scale of every dimension and of every channel of images, in the order of the spec."""
 
     observation_offset: list[float]
     observation_scale: list[float]
@@ -263,18 +265,18 @@ def _check_device(device: str) -> None:
         raise ValueError(f"device {device!r} is not available; there is: {', '.join(there)}")
 
 
-def _read_statistics(path: Path, spec: PolicySpec) -> tuple[Normalizer, Normalizer]:
+def _read_statistics(path: Path, spec: PolicySpec) -> tuple[ObservationNormalizer, Normalizer]:
     s = read_validated(path / "statistics.json", STATISTICS_BYTES, _STATISTICS)
-    return (
-        _normalizer(path, "observation", s.observation_offset, s.observation_scale, spec.observation_size),
-        _normalizer(path, "action", s.action_offset, s.action_scale, spec.action_size),
-    )
+    size = statistics_size(spec.observed)
+    observation = _checked(path, "observation", s.observation_offset, s.observation_scale, size)
+    action = _checked(path, "action", s.action_offset, s.action_scale, spec.action_size)
+    return ObservationNormalizer.of(spec.observed, *observation), Normalizer(*action)
 
 
-def _normalizer(path: Path, what: str, offset: list[float], scale: list[float], size: int) -> Normalizer:
+def _checked(path: Path, what: str, offset: list[float], scale: list[float], size: int) -> tuple[Tensor, Tensor]:
     if len(offset) != size or len(scale) != size:
         raise ValueError(f"{path}/statistics.json: {what} has {len(offset)} and {len(scale)} dimensions, config.json {size}")
     tensors = torch.tensor(offset), torch.tensor(scale)
     if not all(torch.isfinite(t).all() for t in tensors) or (tensors[1] <= 0).any():
         raise ValueError(f"{path}/statistics.json: {what} statistics must be finite and scales positive")
-    return Normalizer(*tensors)
+    return tensors

@@ -1,6 +1,7 @@
 """What a task is to the rest of paradp, whatever simulates it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paradp.envs.disturbances import find_disturbance
@@ -19,8 +20,9 @@ class Task(ABC):
         conventions: what its actions may mean, see `paradp.envs.actions`; the first is the default.
         controller: gains of the low-level controller, which demonstrations depend on.
         entry_point: of the gymnasium environment. It is made with `task`, `action_convention`, `disturbance` and
-            `render_mode`; observations are a dict of float32 vectors, and `info["success"]` says whether the rule holds. If
-            it has a true `releases_gil`, its `step` lets go of Python's lock, and several are stepped at once in threads.
+            `render_mode`; observations are a dict of float32 vectors and uint8 images, and `info["success"]` says whether
+            the rule holds. If it has a true `releases_gil`, its `step` lets go of Python's lock, and several are stepped at
+            once in threads.
         simulator: which one it is, in words.
         packages: whose versions an episode depends on.
     """
@@ -37,8 +39,9 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def observation(self) -> dict[str, int]:
-        """The keys of an observation in their order, with the length of each vector."""
+    def observation(self) -> Mapping[str, int | tuple[int, int, int]]:
+        """The keys of an observation in their order: the length of each float32 vector, or height, width and channels
+        of each uint8 image."""
 
     @property
     @abstractmethod

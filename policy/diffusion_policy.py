@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from paradp.policy.data.normalizer import Normalizer
+from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.engines.autotune.profile import Planned
 from paradp.policy.engines.building import Engine
 from paradp.policy.engines.pytorch import EagerEngine
@@ -18,6 +18,7 @@ from paradp.policy.engines.timing import wait_for_results
 from paradp.policy.joining import Inpainting
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.draft import DraftNetwork
+from paradp.policy.observations import Observation
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Denoiser, NoisePath, Solver, SolverStats, Status
 
@@ -76,7 +77,7 @@ class DiffusionPolicy:
         self,
         spec: PolicySpec,
         network: ConditionalNetwork,
-        observation_normalizer: Normalizer,
+        observation_normalizer: ObservationNormalizer,
         action_normalizer: Normalizer,
         solver: Solver,
         device: str | torch.device = "cpu",
@@ -108,7 +109,7 @@ class DiffusionPolicy:
     @torch.no_grad()
     def plan(
         self,
-        histories: np.ndarray,
+        histories: Observation,
         generators: Sequence[torch.Generator],
         guesses: torch.Tensor | None = None,
         budget: float | None = None,
@@ -117,7 +118,8 @@ class DiffusionPolicy:
         """Plans for B environments at once.
 
         Args:
-            histories: `[B, To, O]`, the observed steps, oldest first, as `read_observation` returns them.
+            histories: the observed steps, oldest first, of every feature `[B, To, *shape]`, as `read_observation` returns
+                them.
             generators: B CPU generators; each environment's noise comes from its own.
             guesses: `[B, H, A]`, first guesses at the chunks, normalised units: a solver may be faster for them, but draws
                 from the same law. Without them a trained draft makes its own.
@@ -168,7 +170,8 @@ class DiffusionPolicy:
         where = f", from denoising step {step} (timestep {int(self.solver.table.timesteps[step])}) on" if step >= 0 else ""
         return f"the network's predictions are not finite for environments {rows} of the batch{where}"
 
-    def condition(self, histories: np.ndarray) -> torch.Tensor:
+    @torch.no_grad()
+    def condition(self, histories: Observation) -> torch.Tensor:
         """The encoded observations `[B, C]`, computed once a plan."""
-        observed = torch.from_numpy(histories).to(self.device)
-        return self._observation_normalizer.normalize(observed).flatten(1)
+        observed = {key: torch.from_numpy(values).to(self.device) for key, values in histories.items()}
+        return self.network.encode_observation(self._observation_normalizer.normalize(observed))

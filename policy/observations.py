@@ -1,33 +1,85 @@
-"""One control step's observation, from a dict at the boundary to the vector that policies are trained on."""
+"""Observations: dicts of arrays from the environment to the network, checked once where they come in.
 
-from collections.abc import Mapping
+One observation maps every feature of the policy's interface to an array of its shape. A history has the observed steps in
+front, `[To, …]`, and a batch of histories the robots, `[B, To, …]`; they are dicts of arrays all the same.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from paradp.policy.features import Feature
 from paradp.policy.spec import Interface
 from paradp.policy.values import numbers
 
 Observation = Mapping[str, np.ndarray]
+Index = int | slice | list[int] | np.ndarray
 
 
-def read_observation(spec: Interface, observation: Observation) -> np.ndarray:
-    """One environment's observation as the vector `[O]` float32 that a policy was trained on, in memory of its own.
+def read_observation(spec: Interface, observation: Observation) -> dict[str, np.ndarray]:
+    """One environment's observation as a policy was trained on it: its features in their order, in memory of their own.
 
     Raises:
-        ValueError: a key is missing, has the wrong shape, or holds what is not a finite real number.
+        ValueError: a key is missing, has the wrong shape, or holds what is not a finite real number; an image is not uint8.
     """
     if not isinstance(observation, Mapping):
         raise ValueError(f"an observation must map keys to arrays of numbers; this is a {type(observation).__name__}")
-    parts = []
-    for key, size in spec.observation.items():
+    read = {}
+    for key, feature in spec.observed.items():
         if key not in observation:
             raise ValueError(f"the observation lacks {key!r}; it has: {', '.join(map(str, observation)) or 'nothing'}")
-        part = numbers(repr(key), observation[key])
-        if part.shape != (size,):
-            raise ValueError(f"the observation's {key!r} has shape {part.shape}, the policy was trained with ({size},)")
-        parts.append(part)
-    vector = np.concatenate(parts)
-    if not np.isfinite(vector).all():
-        key, part = next(pair for pair in zip(spec.observation, parts, strict=True) if not np.isfinite(pair[1]).all())
-        raise ValueError(f"the observation's {key!r} is not finite: {part}")
-    return vector
+        read[key] = part = as_feature(key, feature, observation[key])
+        if part.shape != feature.shape:
+            raise ValueError(
+                f"the observation's {key!r} has shape {part.shape}, the policy was trained with {feature.shape}"
+            )
+    check_finite(read)
+    return read
+
+
+def as_feature(key: str, feature: Feature, value: object) -> np.ndarray:
+    """A value as an array of a feature's type, of any shape, in memory of its own.
+
+    Raises:
+        ValueError: it is no array of numbers, or an image is not uint8; names the key.
+    """
+    if feature.kind != "image":
+        return numbers(repr(key), value)
+    array = np.array(value)
+    if array.dtype != feature.dtype:
+        raise ValueError(f"{key!r} is an image and must be of dtype uint8, not {array.dtype}")
+    return array
+
+
+def check_finite(observation: Observation) -> None:
+    """Raises:
+    ValueError: a number is not finite; names its key.
+    """
+    for key, part in observation.items():
+        if part.dtype.kind == "f" and not np.isfinite(part).all():
+            raise ValueError(f"the observation's {key!r} is not finite: {part}")
+
+
+def stack(observations: Sequence[Observation]) -> dict[str, np.ndarray]:
+    """Several observations of the same features as one, with a first axis of their number."""
+    return {key: np.stack([one[key] for one in observations]) for key in observations[0]}
+
+
+def take(observations: Observation, index: Index) -> dict[str, np.ndarray]:
+    """Some of many, along the first axis."""
+    return {key: part[index] for key, part in observations.items()}
+
+
+def repeated(observations: Observation, times: int) -> dict[str, np.ndarray]:
+    """Every one of many so many times, one after the other."""
+    return {key: np.repeat(part, times, 0) for key, part in observations.items()}
+
+
+def how_many(observations: Observation) -> int:
+    """The length of the first axis."""
+    return len(next(iter(observations.values())))
+
+
+def blank(spec: Interface, *before: int) -> dict[str, np.ndarray]:
+    """Zeros in place of observations, with axes before those of the features."""
+    return {key: np.zeros((*before, *feature.shape), feature.dtype) for key, feature in spec.observed.items()}

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from paradp.policy.diffusion_policy import DiffusionPolicy, Plan, PlanTiming
+from paradp.policy.observations import Observation, stack
 from paradp.sampler.noise import noise_generator
 
 
@@ -15,7 +16,7 @@ class PlanRequest:
     """What a plan depends on besides the policy.
 
     Attributes:
-        history: `[To, O]`, the observed steps, oldest first, as `read_observation` returns them.
+        history: the observed steps, oldest first, of every feature `[To, *shape]`, as `read_observation` returns them.
         noise_seed: of the plan's own noise, from 0 to 2⁶³ − 1, see `noise_generator`.
         guess: `[H, A]`, a first guess at the chunk in normalised units, such as the rest of the last one; it changes what a
             plan costs, and neither its distribution nor whether there is one.
@@ -23,7 +24,7 @@ class PlanRequest:
         keep: `[H]` from 0 to 1, how much of its guess each step of a chunk must keep, see `Inpainting`; none if `None`.
     """
 
-    history: np.ndarray
+    history: Observation
     noise_seed: int
     guess: np.ndarray | None = None
     budget: float | None = None
@@ -73,7 +74,7 @@ def plan_together(policy: DiffusionPolicy, requests: Sequence[PlanRequest]) -> l
 
 def plan_each(
     policy: DiffusionPolicy,
-    histories: Sequence[np.ndarray],
+    histories: Sequence[Observation],
     generators: Sequence[torch.Generator],
     guesses: Sequence[np.ndarray | None],
     keeps: Sequence[np.ndarray | None],
@@ -87,7 +88,7 @@ def plan_each(
     horizon, size = policy.spec.horizons.predict, policy.spec.action_size
     kept = any(keep is not None for keep in keeps)
     plan = policy.plan(
-        np.stack(histories),
+        stack(histories),
         generators,
         _stacked(guesses, (horizon, size)).to(policy.device),
         budget=budget,

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from paradp.policy.errors import SettingError
-from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED, within
+from paradp.policy.features import Feature, Shape, action_features, observed_features
+from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED, MOST_VALUES, within
 from paradp.policy.networks.transformer import TransformerConfig
 from paradp.policy.networks.unet import UnetConfig
 from paradp.policy.quantities import check_quantities
@@ -83,7 +85,8 @@ class Interface:
 
     Attributes:
         task: the task's name.
-        observation: key → length, in the order that they are concatenated.
+        observation: key → length of a vector, or height, width and channels of an image, in the order that the network
+            sees them; `features` has them typed.
         action: quantity → length, in order.
         action_low, action_high: limits of every dimension; what a policy plans is clipped to them.
         action_convention: what those quantities mean to the environment.
@@ -94,7 +97,7 @@ class Interface:
     """
 
     task: str
-    observation: dict[str, int]
+    observation: dict[str, Shape]
     action: dict[str, int]
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
@@ -106,9 +109,20 @@ class Interface:
     def __post_init__(self) -> None:
         check_quantities(self.observation, self.action, self.action_low, self.action_high, self.control_hz, self.action_step)
 
+    @cached_property
+    def observed(self) -> dict[str, Feature]:
+        """The parts of an observation, in their order."""
+        return observed_features(self.observation)
+
+    @property
+    def features(self) -> dict[str, Feature]:
+        """The parts of an observation, then those of an action."""
+        return self.observed | action_features(self.action)
+
     @property
     def observation_size(self) -> int:
-        return sum(self.observation.values())
+        """Numbers in one observed step."""
+        return sum(feature.size for feature in self.observed.values())
 
     @property
     def action_size(self) -> int:
@@ -132,6 +146,11 @@ class PolicySpec(Interface):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.observation_size > MOST_VALUES:
+            raise ValueError(
+                f"the networks see images as plain numbers, at most {MOST_VALUES} of them a step; these observations have"
+                f" {self.observation_size}"
+            )
         if not all(map(math.isfinite, self.controller.values())):
             raise ValueError(f"the controller's gains must be finite: {self.controller}")
         if isinstance(self.network, UnetConfig) and self.horizons.predict % self.network.halvings:

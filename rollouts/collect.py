@@ -140,7 +140,7 @@ def describe(task: str, action_convention: str, disturbance: Disturbance, seed: 
     return DemonstrationInfo(
         task=task,
         action_convention=action_convention,
-        observation=entry.task.observation,
+        observation=dict(entry.task.observation),
         action=convention.parts,
         action_low=tuple(convention.low.tolist()),
         action_high=tuple(convention.high.tolist()),

@@ -7,29 +7,31 @@ import gymnasium
 import numpy as np
 
 from paradp.envs import find_task
-from paradp.policy.observations import read_observation
+from paradp.policy.observations import Observation, read_observation, stack
 from paradp.policy.spec import Interface
 
 
-def expert_histories(spec: Interface, number: int, seed: int, every: int = 13) -> np.ndarray:
-    """Histories `[number, To, O]` from the expert's episodes with seeds `seed`, `seed` + 1, …, one each `every` steps."""
-    histories: list[np.ndarray] = []
+def expert_histories(spec: Interface, number: int, seed: int, every: int = 13) -> Observation:
+    """Histories from the expert's episodes with seeds `seed`, `seed` + 1, …, one each `every` steps: of every feature
+    `[number, To, …]`."""
+    histories: list[Observation] = []
     for episode in _episodes(spec, seed):
         histories += episode[::every]
         if len(histories) >= number:
-            return np.stack(histories[:number])
+            return stack(histories[:number])
     raise AssertionError("the expert's episodes never end")
 
 
-def scattered_histories(spec: Interface, episodes: int, each: int, seed: int) -> np.ndarray:
-    """Histories `[episodes · each, To, O]`: of each of the expert's episodes from seed `seed` on, `each` random moments."""
+def scattered_histories(spec: Interface, episodes: int, each: int, seed: int) -> Observation:
+    """Histories at `each` random moments of each of the expert's episodes from seed `seed` on: of every feature
+    `[episodes · each, To, …]`."""
     rng = np.random.default_rng(seed)
     chosen = islice(_episodes(spec, seed), episodes)
-    return np.stack([episode[i] for episode in chosen for i in rng.choice(len(episode), each, replace=False)])
+    return stack([episode[i] for episode in chosen for i in rng.choice(len(episode), each, replace=False)])
 
 
-def _episodes(spec: Interface, seed: int) -> Iterator[list[np.ndarray]]:
-    """The history `[To, O]` of every control step of one episode of the expert after the other."""
+def _episodes(spec: Interface, seed: int) -> Iterator[list[Observation]]:
+    """The history of every control step of one episode of the expert after the other."""
     entry = find_task(spec.task)
     env = gymnasium.make(entry.task.env_id, action_convention=spec.action_convention)
     expert = entry.demonstrator(spec.action_convention)
@@ -37,10 +39,11 @@ def _episodes(spec: Interface, seed: int) -> Iterator[list[np.ndarray]]:
         for way in count(seed):
             observation, _ = env.reset(seed=way)
             expert.reset(way)
-            seen, histories, done = [read_observation(spec, observation)] * (spec.horizons.observe - 1), [], False
+            histories: list[Observation] = []
+            seen, done = [read_observation(spec, observation)] * (spec.horizons.observe - 1), False
             while not done:
                 seen.append(read_observation(spec, observation))
-                histories.append(np.stack(seen[-spec.horizons.observe :]))
+                histories.append(stack(seen[-spec.horizons.observe :]))
                 observation, _, terminated, truncated, _ = env.step(expert.act(observation).action)
                 done = terminated or truncated
             yield histories

@@ -20,11 +20,11 @@ from paradp.scripts.places import INSTEAD, check_device, check_file, check_folde
 from paradp.scripts.train import check_data
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from paradp.policy import DiffusionPolicy
     from paradp.policy.engines.autotune.candidates import Candidates
+    from paradp.policy.observations import Observation
     from paradp.sampler import SamplerChoice
     from paradp.scripts.contenders import BenchRow
 
@@ -146,8 +146,8 @@ def _write_rows(path: Path, rows: "list[BenchRow]") -> None:
     say(str(path))
 
 
-def _histories(policy: "DiffusionPolicy", data: Path | None) -> "np.ndarray":
-    """Observation histories `[OBSERVATIONS, To, O]`."""
+def _histories(policy: "DiffusionPolicy", data: Path | None) -> "Observation":
+    """`OBSERVATIONS` histories."""
     if data is None:
         from paradp.rollouts.expert_histories import expert_histories
 

@@ -167,9 +167,7 @@ def _parts(file: "RecordedFile") -> dict[str, int] | None:
 
 def _ours(there: "Demonstrations") -> tuple[np.ndarray, dict[str, np.ndarray]]:
     say(f"{there.path}: demonstrations of {there.info.task}, actions {there.info.action_convention}")
-    splits = np.cumsum(list(there.info.observation.values()))[:-1]
-    observations = np.split(there.observations(), splits, axis=1)
-    return there.episode_ends, {**dict(zip(there.info.observation, observations, strict=True)), "action": there.actions()}
+    return there.episode_ends, {**there.observations(), "action": there.actions()}
 
 
 def _recorded(file: "RecordedFile") -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -235,6 +233,10 @@ def _quantities(name: str, size: int, parts: Mapping[str, int] | None) -> list[s
 def _ranges(arrays: Mapping[str, np.ndarray], parts: Mapping[str, int] | None) -> Table:
     table = Table("array", "quantity", "least", "mean", "most", "")
     for name, values in arrays.items():
+        if values.ndim > 2:
+            least, mean, most = (f"{f(values):.3f}" for f in (np.min, np.mean, np.max))
+            table.add_row(name, f"image of {' × '.join(map(str, values.shape[1:]))}", least, mean, most, "")
+            continue
         quantities = _quantities(name, values.shape[1], parts)
         for column, quantity in enumerate(quantities):
             v = values[:, column]

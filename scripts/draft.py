@@ -12,9 +12,8 @@ from paradp.scripts.places import INSTEAD, check_device, check_folder, check_sim
 from paradp.scripts.train import check_data
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from paradp.policy import PolicySpec
+    from paradp.policy.observations import Observation
 
 # Observations to plan from, where no demonstrations are given: the expert's episodes from a seed that nothing else uses.
 _OBSERVATIONS, _EXPERT_SEED, _EVERY = 2000, 3_000_000, 5
@@ -50,6 +49,7 @@ def train(
         from paradp.checkpoints import checkpoint_digest, load_policy, write_draft
         from paradp.policy.learning.draft import train_draft
         from paradp.policy.networks.draft import draft_config, draft_cost, network_cost
+        from paradp.policy.observations import how_many
     digest = checkpoint_digest(path)
     loaded = load_policy(path, "ddpm", device, digest)
     spec, config = loaded.spec, draft_config(loaded.spec)
@@ -60,7 +60,7 @@ def train(
     else:
         histories = _of_demonstrations(data, spec)
     seconds = 60 * minutes
-    with progress(f"training a draft, {counted(len(histories), 'observation')}, seconds", round(seconds)) as report:
+    with progress(f"training a draft, {counted(how_many(histories), 'observation')}, seconds", round(seconds)) as report:
         draft, training = train_draft(
             loaded, histories, seconds, seed, lambda spent, note: report(round(spent), note), config
         )
@@ -73,7 +73,7 @@ def train(
     )
 
 
-def _of_expert(spec: "PolicySpec") -> "np.ndarray":
+def _of_expert(spec: "PolicySpec") -> "Observation":
     try:
         check_simulator(spec.task)
         from paradp.rollouts.expert_histories import expert_histories
@@ -83,8 +83,8 @@ def _of_expert(spec: "PolicySpec") -> "np.ndarray":
         raise ValueError(f"{error}; {INSTEAD}") from error
 
 
-def _of_demonstrations(path: Path, spec: "PolicySpec") -> "np.ndarray":
-    """Histories `[N, To, O]` from demonstrations of the policy's observations."""
+def _of_demonstrations(path: Path, spec: "PolicySpec") -> "Observation":
+    """Histories, of every feature `[N, To, …]`, from demonstrations of the policy's observations."""
     from paradp.policy.data.demonstrations import Demonstrations
     from paradp.policy.data.windows import cut_windows
 
@@ -93,4 +93,4 @@ def _of_demonstrations(path: Path, spec: "PolicySpec") -> "np.ndarray":
         there = ", ".join(demonstrations.info.observation)
         raise ValueError(f"{path} holds other observations than the policy takes: {there}")
     windows, _ = cut_windows(demonstrations, spec.horizons, len(demonstrations))
-    return windows.observations[windows.observed].numpy()
+    return {key: values[windows.observed].numpy() for key, values in windows.observations.items()}

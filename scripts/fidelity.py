@@ -133,12 +133,13 @@ def _recorded(data: Path, spec: "PolicySpec", number: int, seed: int) -> "Observ
 
 
 def _of_expert(spec: "PolicySpec", number: int, seed: int) -> "Observations":
+    from paradp.policy.observations import take
     from paradp.rollouts.evaluation.fidelity import Observations, fitted_at
     from paradp.rollouts.expert_histories import expert_histories
 
     with doing("driving the scripted expert, for observations"):
         histories = expert_histories(spec, number + fitted_at(number), seed, EVERY)
-    return Observations(histories[number:], histories[:number])
+    return Observations(take(histories, slice(number, None)), take(histories, slice(number)))
 
 
 def _measure(policy: "DiffusionPolicy", seen: "Observations", plans: int, seed: int) -> "dict[str, StepsFidelity]":

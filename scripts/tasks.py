@@ -5,7 +5,8 @@ import tyro
 from rich.table import Table
 
 from paradp.checkpoints.finding import pretrained
-from paradp.envs import ACTION_CONVENTIONS, all_tasks, find_task
+from paradp.envs import ACTION_CONVENTIONS, Task, all_tasks, find_task
+from paradp.policy.features import observed_features
 from paradp.scripts.console import console
 
 
@@ -26,12 +27,16 @@ def tasks(name: tyro.conf.Positional[str | None] = None) -> None:
         there = {"expert": entry.expert is not None, "weights": task in pretrained()}
         table.add_row(
             task,
-            f"{', '.join(entry.task.things)}: {sum(entry.task.observation.values())}",
+            f"{', '.join(entry.task.things)}: {_values(entry.task)}",
             "\n".join(f"{convention.name}: {sum(convention.parts.values())}" for convention in actions),
             entry.task.success_rule,
             "\n".join(name for name, comes in there.items() if comes) or "nothing",
         )
     console.print(table)
+
+
+def _values(task: Task) -> int:
+    return sum(feature.size for feature in observed_features(task.observation).values())
 
 
 def _tell(name: str) -> None:
@@ -45,8 +50,8 @@ def _tell(name: str) -> None:
     shipped = f"see paradp info --checkpoint {name}" if name in pretrained() else _without(name, entry.expert is not None)
     console.print(f"weights: {shipped}")
     observation = Table("observation", "values")
-    for key, size in task.observation.items():
-        observation.add_row(key, str(size))
+    for key, feature in observed_features(task.observation).items():
+        observation.add_row(key, " × ".join(map(str, feature.shape)))
     actions = Table("action convention", "quantity", "values", "least", "most")
     for convention in map(ACTION_CONVENTIONS.__getitem__, task.conventions):
         first = 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from vectors import scaled
 
 from paradp.policy import Normalizer, PolicySpec, UnetConfig
 from paradp.policy.data.demonstrations import Demonstrations
@@ -60,7 +61,7 @@ def trained(spec) -> TrainedPolicy:
     return TrainedPolicy(
         spec,
         network,
-        Normalizer(torch.zeros(spec.observation_size), torch.ones(spec.observation_size)),
+        scaled(spec),
         Normalizer(torch.zeros(spec.action_size), torch.ones(spec.action_size)),
     )
 

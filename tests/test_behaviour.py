@@ -12,9 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parent))  # `behaviour` is a program of the repository, not of the package
-
 from behaviour import fixtures
 from behaviour.checkouts import ROOT, TESTS
 from behaviour.comparing import Outcome, compare, equal

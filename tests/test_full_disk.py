@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
+from vectors import joined
 
 from paradp.checkpoints import load_trained, save_checkpoint
 from paradp.policy.data.demonstrations import Demonstrations
@@ -133,13 +134,13 @@ def test_demonstrations_keep_the_episodes_before(demonstrations, info):
         return DemonstrationEpisode({"position": actions, "constant": actions[:, :1]}, actions, actions, seed)
 
     path, kept = demonstrations.path, 6
-    before = demonstrations.observations()
+    before = joined(demonstrations.observations())
     demonstrations.close()
     for writes in itertools.count():
         writer = Demonstrations.open_or_create(path, info)
         full = fails(lambda writer=writer, n=writes: writer.append(episode(100 + n, 40)), writes)
         assert len(Demonstrations.open(path)) == kept + (not full)
-        assert np.array_equal(Demonstrations.open(path).observations()[: len(before)], before)
+        assert np.array_equal(joined(Demonstrations.open(path).observations())[: len(before)], before)
         if not full:
             break
         # The same writer goes on when there is room again, or another does.
@@ -150,7 +151,7 @@ def test_demonstrations_keep_the_episodes_before(demonstrations, info):
         kept += 1
         there = Demonstrations.open(path)
         assert there.seeds[-1] == writes and (there.actions()[-7:] == writes).all() and len(there) == kept
-        before = there.observations()
+        before = joined(there.observations())
         assert (before[-7:] == writes).all()
         writer.close()
     # Rows and length of six arrays.

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parent))  # `installing` is of the tests, not of the package
-
 from installing import ROOT, build_wheel, output, run
 
 # Everything that is exported, and a plan of a policy that is given as a directory, by every kind of solver.
@@ -22,7 +19,8 @@ for room in (paradp.sampler, paradp.policy, paradp.checkpoints):
         getattr(room, name)
 for sampler in ("ddim-5", "speculative-ddpm:window=8", "para-ddpm:tolerance=0"):
     policy = paradp.checkpoints.load_policy(sys.argv[1], sampler, engine="eager")
-    seen = np.zeros((1, policy.spec.horizons.observe, policy.spec.observation_size), np.float32)
+    before = (1, policy.spec.horizons.observe)
+    seen = {key: np.zeros((*before, *one.shape), one.dtype) for key, one in policy.spec.observed.items()}
     print(policy.plan(seen, [torch.Generator().manual_seed(0)]).actions.tolist())
 print(np.__version__)
 """

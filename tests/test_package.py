@@ -1,17 +1,13 @@
 """The wheel works outside the checkout."""
 
-import sys
 import sysconfig
 import venv
 import zipfile
 from functools import partial
 from pathlib import Path
 
-import pytest
-
-sys.path.append(str(Path(__file__).parent))  # `installing` is of the tests, not of the package
-
 import installing
+import pytest
 
 
 @pytest.mark.slow

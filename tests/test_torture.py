@@ -1,14 +1,9 @@
 """The program that attacks the package sees what it looks for: a controller that lets everything pass is found out."""
 
 import random
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parent))  # `torture` is a program of the repository, not of the package
-
 from torture import control
 from torture.amounts import Amounts
 from torture.tally import FAULTS, Tally

@@ -8,7 +8,7 @@ from paradp.policy.choices import Joining
 from paradp.policy.control.chunks import AtTheEnd, ChunkQueue
 from paradp.policy.control.controller import Command, Hold, Replan
 from paradp.policy.joining import soft_mask
-from paradp.policy.observations import Observation, read_observation
+from paradp.policy.observations import Observation, read_observation, stack
 from paradp.policy.requests import Chunk, carried_on
 from paradp.policy.spec import Interface
 
@@ -35,7 +35,7 @@ class ChunkFollower:
         self.spec = spec
         self._joining = joining
         self._hold = hold
-        self._history: deque[np.ndarray] = deque(maxlen=spec.horizons.observe)
+        self._history: deque[Observation] = deque(maxlen=spec.horizons.observe)
         self._queue = ChunkQueue(spec.horizons.with_execute(execute).execute, ahead, at_the_end, blend=joining == "blend")
         self._last_plan: tuple[np.ndarray, int] | None = None
         self._last: np.ndarray | None = None
@@ -47,13 +47,13 @@ class ChunkFollower:
         Raises:
             ValueError: it cannot be read.
         """
-        vector = read_observation(self.spec, observation)
-        self._history.extend([vector] * (1 if self._history else self.spec.horizons.observe))
+        read = read_observation(self.spec, observation)
+        self._history.extend([read] * (1 if self._history else self.spec.horizons.observe))
 
     @property
-    def history(self) -> np.ndarray:
-        """The observed steps `[To, O]`, oldest first."""
-        return np.stack(self._history)
+    def history(self) -> Observation:
+        """The observed steps, oldest first: of every feature `[To, *shape]`."""
+        return stack(self._history)
 
     @property
     def guess(self) -> np.ndarray | None:

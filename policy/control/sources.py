@@ -6,11 +6,11 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 
 from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.errors import described
+from paradp.policy.observations import blank
 from paradp.policy.processes import end_with_parent, spare_garbage_collection, spawning
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 from paradp.policy.spec import Interface
@@ -142,7 +142,7 @@ class InProcess:
 
 def blank_request(spec: Interface) -> PlanRequest:
     """A request to warm up with: nothing observed."""
-    return PlanRequest(np.zeros((spec.horizons.observe, spec.observation_size), np.float32), noise_seed=0)
+    return PlanRequest(blank(spec, spec.horizons.observe), noise_seed=0)
 
 
 def _plan(policy: DiffusionPolicy, request: PlanRequest) -> Chunk:

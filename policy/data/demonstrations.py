@@ -9,6 +9,7 @@ import numpy as np
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.data.layout import ACTIONS, ENDS, EXECUTED, NEWEST, SEEDS, Layout
 from paradp.policy.errors import SettingError
+from paradp.policy.features import observed_features
 from paradp.policy.files import OutputLock
 from paradp.policy.files.writing import link_target, naming_file
 from paradp.policy.files.zarr_store import StoredArray, append, check_store, create_store, open_store
@@ -115,7 +116,7 @@ class Demonstrations:
     def _append(self, episode: DemonstrationEpisode) -> None:
         steps = self.steps + len(episode.actions)
         for key in self.info.observation:
-            append(self._group, self._layout.place(key), episode.observations[key].astype(np.float32))
+            append(self._group, self._layout.place(key), episode.observations[key].astype(self._layout.dtype(key)))
         append(self._group, ACTIONS, episode.actions.astype(np.float32))
         append(self._group, EXECUTED, episode.executed.astype(np.float32))
         append(self._group, SEEDS, np.array([episode.seed]))
@@ -143,14 +144,13 @@ class Demonstrations:
         """How many whole episodes there are."""
         return len(self.episode_ends)
 
-    def observations(self) -> np.ndarray:
-        """All observations, concatenated in the order of `info.observation`: `[steps, O]`.
+    def observations(self) -> dict[str, np.ndarray]:
+        """All observations by feature, `[steps, *shape]` each, in the order of `info.observation`.
 
         Raises:
             ValueError: a chunk of them is damaged.
         """
-        places = [self._layout.place(key) for key in self.info.observation]
-        return np.concatenate([self._read(place, self.steps) for place in places], axis=-1)
+        return {key: self._read(self._layout.place(key), self.steps) for key in self.info.observation}
 
     def actions(self) -> np.ndarray:
         """All labels: `[steps, A]`; errors as of `observations`."""
@@ -158,8 +158,12 @@ class Demonstrations:
 
     def digest(self) -> str:
         """Of the content that training reads: observations and actions with their columns in order, and episodes' ends."""
-        content = {"observations": self.observations(), "actions": self.actions(), "episode_ends": self.episode_ends}
-        return digest(content)
+        observations, features = self.observations(), observed_features(self.info.observation)
+        vectors = [values for key, values in observations.items() if features[key].kind == "state"]
+        images = {f"image {key}": values for key, values in observations.items() if features[key].kind == "image"}
+        # Vectors side by side, as they were before there were images: a digest stays what it was.
+        together = {"observations": np.concatenate(vectors, axis=-1)} if vectors else {}
+        return digest({**together, **images, "actions": self.actions(), "episode_ends": self.episode_ends})
 
     def largest_step(self) -> np.ndarray:
         """How far, at most, each dimension of an action is from the one before in its episode: `[A]`."""
@@ -197,7 +201,7 @@ class Demonstrations:
 
     def _truncate(self) -> None:
         episodes, steps = len(self), self.steps
-        for name, size in self._layout.sizes.items():
-            self._group[name].resize((steps, size))  # type: ignore[union-attr]
+        for name, (row, _) in self._layout.rows.items():
+            self._group[name].resize((steps, *row))  # type: ignore[union-attr]
         for name in (SEEDS, ENDS):
             self._group[name].resize((episodes,))  # type: ignore[union-attr]

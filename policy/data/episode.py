@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from paradp.policy.features import Shape
 from paradp.policy.quantities import check_quantities
 
 
@@ -16,7 +17,8 @@ class DemonstrationInfo:
     Attributes:
         task: the task's name.
         action_convention: `"absolute"` or `"delta"`.
-        observation: key → length, in the order that a policy concatenates them.
+        observation: key → length of a vector, or height, width and channels of an image, in the order that a policy sees
+            them.
         action: quantity → length of the actions, in order.
         action_low, action_high: limits of every dimension of an action.
         control_hz: control steps per second.
@@ -29,7 +31,7 @@ class DemonstrationInfo:
 
     task: str
     action_convention: str
-    observation: dict[str, int]
+    observation: dict[str, Shape]
     action: dict[str, int]
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
@@ -43,7 +45,7 @@ class DemonstrationInfo:
 
 @dataclass(frozen=True)
 class DemonstrationEpisode:
-    """One episode: observations key → `[steps, size]`, labels and executed actions `[steps, A]`, and its seed."""
+    """One episode: observations key → `[steps, *shape]`, labels and executed actions `[steps, A]`, and its seed."""
 
     observations: Mapping[str, np.ndarray]
     actions: np.ndarray

@@ -1,6 +1,7 @@
 """How demonstrations lie in a zarr 3 group, and whether what lies there holds together.
 
-    data/obs/<key>      float32 [steps, size], every observation key
+    data/obs/<key>      float32 [steps, size], every vector that is observed
+    data/obs/<key>      uint8 [steps, height, width, channels], every image
     data/action         float32 [steps, A], what a policy should learn
     data/executed       float32 [steps, A], what the robot was given
     meta/episode_ends   int64 [episodes], cumulative steps
@@ -15,6 +16,7 @@ layout observations lay beside the actions, as `data/<key>`; such groups are rea
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import prod
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -22,6 +24,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from paradp.policy.data.episode import DemonstrationInfo
+from paradp.policy.features import observed_features
 from paradp.policy.files.formats import check_newest
 from paradp.policy.files.limits import CHUNK_STEPS, MOST_EPISODES
 from paradp.policy.files.reading import first_problem
@@ -34,6 +37,8 @@ NEWEST = 2
 ENDS, SEEDS, ACTIONS, EXECUTED = "meta/episode_ends", "meta/seeds", "data/action", "data/executed"
 _LAYOUT = "layout"
 _CHUNK_NUMBERS = 2**24
+# A shape and a kind of number.
+Row = tuple[tuple[int, ...], str]
 _INFO = TypeAdapter(DemonstrationInfo)
 
 
@@ -43,15 +48,16 @@ class Layout:
     Attributes:
         version: 1 or 2, as far as it is supported; what a group claims.
         info: what the demonstrations were made with.
-        sizes: every array of numbers, with its width.
+        rows: every array of a control step's numbers, with its shape in one step and the kind of number.
     """
 
     def __init__(self, version: Any, info: DemonstrationInfo):
         self.version = version
         self.info = info
         action = sum(info.action.values())
-        observations = {self.place(key): size for key, size in info.observation.items()}
-        self.sizes: dict[str, int] = {**observations, ACTIONS: action, EXECUTED: action}
+        observed = observed_features(info.observation)
+        observations = {self.place(key): (feature.shape, feature.dtype.name) for key, feature in observed.items()}
+        self.rows: dict[str, Row] = observations | {name: ((action,), "float32") for name in (ACTIONS, EXECUTED)}
 
     @classmethod
     def of(cls, group: "zarr.Group") -> "Layout":
@@ -70,16 +76,21 @@ class Layout:
         """What a group says of itself."""
         return {**asdict(self.info), _LAYOUT: self.version}
 
-    def arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
+    def arrays(self) -> dict[str, Row]:
         """Of every array the shape of a chunk and the kind of number."""
-        numbers: dict[str, tuple[tuple[int, ...], str]] = {
-            name: ((min(CHUNK_STEPS, _CHUNK_NUMBERS // size), size), "float32") for name, size in self.sizes.items()
+        numbers: dict[str, Row] = {
+            name: ((min(CHUNK_STEPS, max(1, _CHUNK_NUMBERS // prod(row))), *row), dtype)
+            for name, (row, dtype) in self.rows.items()
         }
         return numbers | {name: ((CHUNK_STEPS,), "int64") for name in (ENDS, SEEDS)}
 
     def place(self, key: str) -> str:
         """Where an observation lies."""
         return f"data/{key}" if self.version == 1 else f"data/obs/{quote(key, safe='').replace('.', '%2E')}"
+
+    def dtype(self, key: str) -> str:
+        """The kind of number of an observation."""
+        return self.rows[self.place(key)][1]
 
     def check(self, arrays: Mapping[str, StoredArray]) -> None:
         """Checks what a group claims of its arrays; none of them was decoded.
@@ -94,8 +105,8 @@ class Layout:
         hidden = {"action", "executed"} & self.info.observation.keys()
         if self.version == 1 and hidden:
             raise ValueError(f"the observation {min(hidden)!r} took the place of the actions; import or collect them again")
-        for name, size in self.sizes.items():
-            _check_kind(arrays, name, "float32", (size,))
+        for name, (row, dtype) in self.rows.items():
+            _check_kind(arrays, name, dtype, row)
         for name in (ENDS, SEEDS):
             _check_kind(arrays, name, "int64", ())
         if (episodes := arrays[ENDS].shape[0]) > MOST_EPISODES:
@@ -111,7 +122,7 @@ class Layout:
         if len(ends) and (ends[0] <= 0 or (ends[1:] <= ends[:-1]).any()):
             raise ValueError("they are damaged: the ends of the episodes do not increase")
         steps = int(ends[-1]) if len(ends) else 0
-        needed = {name: steps for name in self.sizes} | {name: len(ends) for name in (ENDS, SEEDS)}
+        needed = dict.fromkeys(self.rows, steps) | {name: len(ends) for name in (ENDS, SEEDS)}
         if short := [name for name, rows in needed.items() if arrays[name].shape[0] < rows]:
             raise ValueError(f"they are damaged: {', '.join(short)} end before the last episode does")
         # The first layout left out chunks of zeros.

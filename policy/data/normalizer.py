@@ -1,24 +1,26 @@
 """Scaling observations and actions to about [−1, 1] and back."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from paradp.policy.features import Feature
+
+# How a feature is scaled: by the limits of the data, by their mean and standard deviation, or not at all.
+Scaling = Literal["min-max", "mean-std", "identity"]
 # A quantity that varies by less than this over the whole data set is treated as constant.
 CONSTANT_RANGE = 1e-4
+# Of the numbers of an image.
+_BRIGHTEST = 255.0
 
 
 class Normalizer(nn.Module):
-    """An affine map per dimension, fitted to the limits of the data: `normalized = (value − offset) / scale`.
-
-    The dimensions of one quantity share a scale — the three of a position, the six of a rotation — so that its geometry is
-    kept and a direction in which the data hardly move is not blown up to the size of the others. A constant quantity keeps
-    scale 1: it maps to 0 and its deviations stay finite.
+    """An affine map per dimension, fitted to the data: `normalized = (value − offset) / scale`.
 
     Args:
-        offset: `[D]`, the middle of each dimension's limits.
-        scale: `[D]`, half the widest range of the dimension's quantity.
+        offset, scale: `[D]`, of every element of a vector, or of every channel of an image.
     """
 
     offset: Tensor
@@ -30,22 +32,29 @@ class Normalizer(nn.Module):
         self.register_buffer("scale", scale)
 
     @classmethod
-    def fit(cls, values: Tensor, parts: Mapping[str, int]) -> "Normalizer":
+    def fit(cls, values: Tensor, parts: Mapping[str, int], scaling: Scaling = "min-max") -> "Normalizer":
         """Fits to data `[N, D]` whose dimensions are the quantities `parts`: name → length, in order.
+
+        The dimensions of one quantity share a scale — the three of a position, the six of a rotation — so that its geometry
+        is kept and a direction in which the data hardly move is not blown up to the size of the others. A constant quantity
+        keeps scale 1: it maps to 0 and its deviations stay finite.
+
+        Args:
+            values, parts: see above.
+            scaling: `min-max` takes the middle of each dimension's limits, and half the widest range of the quantity;
+                `mean-std` the mean, and the largest standard deviation; `identity` leaves values as they are.
 
         Raises:
             ValueError: the parts do not add up to D, or a value is not finite (the message names the quantity).
         """
         if sum(parts.values()) != values.shape[-1]:
             raise ValueError(f"the quantities {dict(parts)} do not add up to {values.shape[-1]} dimensions")
-        offsets, scales = [], []
-        for (name, size), part in zip(parts.items(), values.split(list(parts.values()), dim=-1), strict=True):
+        fits = []
+        for (name, _), part in zip(parts.items(), values.split(list(parts.values()), dim=-1), strict=True):
             if not torch.isfinite(part).all():
                 raise ValueError(f"{name} holds values that are not finite")
-            low, high = part.amin(0), part.amax(0)
-            widest = (high - low).amax()
-            offsets.append((low + high) / 2)
-            scales.append(torch.ones(size) if widest < CONSTANT_RANGE else (widest / 2).expand(size))
+            fits.append(_fit_quantity(part, scaling))
+        offsets, scales = zip(*fits, strict=True)
         return cls(torch.cat(offsets), torch.cat(scales))
 
     def normalize(self, values: Tensor) -> Tensor:
@@ -55,3 +64,77 @@ class Normalizer(nn.Module):
     def denormalize(self, values: Tensor) -> Tensor:
         """About [−1, 1] `[…, D]` → data units."""
         return values * self.scale + self.offset
+
+
+class ObservationNormalizer(nn.Module):
+    """A `Normalizer` for every feature of an observation.
+
+    Args:
+        parts: by feature, in the order that the network sees them.
+    """
+
+    def __init__(self, parts: Mapping[str, Normalizer]):
+        super().__init__()
+        self._keys = tuple(parts)
+        # Not by key: a module's name may hold no dots.
+        self.parts = nn.ModuleList(parts.values())
+
+    @classmethod
+    def fit(
+        cls, observations: Mapping[str, Tensor], features: Mapping[str, Feature], scaling: Scaling = "min-max"
+    ) -> "ObservationNormalizer":
+        """Fits every feature to data `[N, …]`. By `min-max` an image is scaled from the range of its type.
+
+        Raises:
+            ValueError: a value is not finite; the message names the feature.
+        """
+        fits = {}
+        for key, feature in features.items():
+            channels, values = feature.channels, observations[key]
+            if feature.kind == "image" and scaling == "min-max":
+                middle = torch.full((channels,), _BRIGHTEST / 2)
+                fits[key] = Normalizer(middle, middle.clone())
+            else:
+                fits[key] = Normalizer.fit(values.reshape(-1, channels).float(), {key: channels}, scaling)
+        return cls(fits)
+
+    @classmethod
+    def of(cls, features: Mapping[str, Feature], offset: Tensor, scale: Tensor) -> "ObservationNormalizer":
+        """Of the numbers of all features, `[D]`, one after the other."""
+        channels = [feature.channels for feature in features.values()]
+        pieces = zip(features, offset.split(channels), scale.split(channels), strict=True)
+        return cls({key: Normalizer(some_offset, some_scale) for key, some_offset, some_scale in pieces})
+
+    @property
+    def offset(self) -> Tensor:
+        """Of all features, `[D]`, one after the other."""
+        return torch.cat([part.offset for part in self.parts])  # type: ignore[misc]
+
+    @property
+    def scale(self) -> Tensor:
+        """Of all features, `[D]`, one after the other."""
+        return torch.cat([part.scale for part in self.parts])  # type: ignore[misc]
+
+    def normalize(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Data units, `[…, *shape]` each → about [−1, 1], in the order that the network sees them."""
+        parts = zip(self._keys, self.parts, strict=True)
+        return {key: part.normalize(observations[key]) for key, part in parts}  # type: ignore[operator]
+
+
+def statistics_size(features: Mapping[str, Feature]) -> int:
+    """How many offsets and scales the features have together."""
+    return sum(feature.channels for feature in features.values())
+
+
+def _fit_quantity(values: Tensor, scaling: Scaling) -> tuple[Tensor, Tensor]:
+    """Offset and scale `[D]` of one quantity's values `[N, D]`."""
+    size = values.shape[-1]
+    if scaling == "identity":
+        return torch.zeros(size), torch.ones(size)
+    if scaling == "mean-std":
+        offset, spread = values.mean(0), 2 * values.std(0, correction=0)
+    else:
+        low, high = values.amin(0), values.amax(0)
+        offset, spread = (low + high) / 2, high - low
+    widest = spread.amax()
+    return offset, torch.ones(size) if widest < CONSTANT_RANGE else (widest / 2).expand(size)

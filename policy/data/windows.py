@@ -1,6 +1,6 @@
 """Training examples: windows of observations and actions cut from demonstrations."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,13 +16,13 @@ class Windows:
     """Every window of a set of episodes, in memory; rows are gathered when a batch is drawn.
 
     Attributes:
-        observations: `[steps, O]`, data units.
+        observations: by feature, `[steps, *shape]`, data units.
         actions: `[steps, A]`, data units.
         observed: `[windows, To]`, which rows of `observations` each window sees.
         predicted: `[windows, H]`, which rows of `actions` it predicts.
     """
 
-    observations: Tensor
+    observations: dict[str, Tensor]
     actions: Tensor
     observed: Tensor
     predicted: Tensor
@@ -37,11 +37,18 @@ class Windows:
 
     def to(self, device: torch.device) -> "Windows":
         """The same windows in a device's memory."""
-        return Windows(*(getattr(self, field.name).to(device) for field in fields(self)))
+        observations = {key: values.to(device) for key, values in self.observations.items()}
+        moved = {name: getattr(self, name).to(device) for name in ("actions", "observed", "predicted")}
+        return replace(self, observations=observations, **moved)
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Observations `[n, To, O]` and actions `[n, H, A]` of some windows."""
-        return self.observations[self.observed[index]], self.actions[self.predicted[index]]
+    @property
+    def device(self) -> torch.device:
+        return self.actions.device
+
+    def batch(self, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Observations, by feature `[n, To, *shape]`, and actions `[n, H, A]` of some windows."""
+        rows = self.observed[index]
+        return {key: values[rows] for key, values in self.observations.items()}, self.actions[self.predicted[index]]
 
 
 def cut_windows(demonstrations: Demonstrations, horizons: Horizons, validation_every: int) -> tuple[Windows, Windows]:
@@ -56,7 +63,7 @@ def cut_windows(demonstrations: Demonstrations, horizons: Horizons, validation_e
     if len(ends) < 2:
         raise ValueError(f"{demonstrations.path} has {counted(len(ends), 'episode')}; training needs at least 2")
     starts = np.concatenate([[0], ends[:-1]])
-    observations = torch.from_numpy(demonstrations.observations())
+    observations = {key: torch.from_numpy(values) for key, values in demonstrations.observations().items()}
     actions = torch.from_numpy(demonstrations.actions())
     held_out = np.arange(len(ends)) % validation_every == validation_every - 1
     if not held_out.any():

@@ -50,7 +50,9 @@ MOST_PAGES = 25_000  # of a table; a page has some 20 000 values
 LATENCIES_BYTES = 16 * MIB
 
 # Policies.
-MOST_VALUES = 2**14  # of one observed step, or of an action
+MOST_VALUES = 2**14  # of the vectors of one observed step, or of an action
+MOST_EDGE = 4096  # of an image, in pixels
+MOST_PIXELS = 2**22  # numbers of an image; 640 by 480 pixels in colour are a million
 MOST_KEYS = 256
 KEY_BYTES = 80  # it becomes part of a file's name, up to three times as long
 MOST_HORIZON = 1024  # 16 to 64 are usual

@@ -17,6 +17,7 @@ from paradp.policy.learning.config import DistillationConfig
 from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
 from paradp.policy.learning.training import check_made_for, spec_for
+from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import Diffusion
 from paradp.policy.spec import PolicySpec
 from paradp.sampler.schedules.consistency import boundary, jumps
@@ -120,9 +121,11 @@ class ConsistencyObjective:
         self._skip = skip
         self._boundary = torch.stack(boundary(spec.schedule)).to(device, torch.float32)
 
-    def __call__(self, network: nn.Module, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+    def __call__(
+        self, network: ConditionalNetwork, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor
+    ) -> Tensor:
         observations, actions = windows.batch(index)
-        condition = self._observation_normalizer.normalize(observations).flatten(1)
+        condition = network.encode_observation(self._observation_normalizer.normalize(observations))
         noisy = self._process.noised(self._action_normalizer.normalize(actions), noise, timestep)
         with torch.no_grad():
             further, target_timestep = self._follow(noisy, timestep, condition), timestep - self._skip

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import count
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.learning.ema import EMA
 from paradp.policy.learning.transfer import send
 from paradp.policy.networks.draft import DraftConfig, DraftNetwork, build_draft, draft_config
+from paradp.policy.observations import Observation
 from paradp.sampler import NoisePath, SamplerChoice, Speculative, rounds_of
 from paradp.sampler.draft_model import Levels
 from paradp.sampler.rounds.torch.drafts import Recalled, learned
@@ -110,7 +110,7 @@ class Table:
 
 def train_draft(
     policy: DiffusionPolicy,
-    histories: np.ndarray,
+    histories: Observation,
     seconds: float,
     seed: int = 0,
     on_progress: Callable[[float, str], None] = lambda spent, note: None,
@@ -121,7 +121,7 @@ def train_draft(
 
     Args:
         policy: whose predictions it learns to guess; its solver does not matter.
-        histories: `[N, To, O]`, observations to plan from, such as the demonstrations'.
+        histories: observations to plan from, of every feature `[N, To, …]`, such as the demonstrations'.
         seconds: how long.
         seed: of weights, noise and batches. How many plans are made depends on the machine.
         on_progress: called with the seconds spent, and rounds a plan in words.
@@ -191,7 +191,7 @@ def _set_levels(draft: DraftNetwork, average: DraftNetwork, solver: Speculative)
 class _Sampling:
     """Plans from one observation after the other, and from every observation twice: as a loop begins and as it goes on."""
 
-    def __init__(self, policy: DiffusionPolicy, histories: np.ndarray, seed: int):
+    def __init__(self, policy: DiffusionPolicy, histories: Observation, seed: int):
         self._policy = policy
         self._conditions = policy.condition(histories)
         self._generator = torch.Generator().manual_seed(seed)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from paradp.policy.data.normalizer import Normalizer
+from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.data.windows import Windows
 from paradp.policy.learning.transfer import send
 from paradp.policy.networks.conditional import ConditionalNetwork
@@ -24,7 +24,7 @@ class TrainedPolicy:
 
     spec: PolicySpec
     network: ConditionalNetwork
-    observation_normalizer: Normalizer
+    observation_normalizer: ObservationNormalizer
     action_normalizer: Normalizer
 
     def move(self, device: torch.device) -> None:
@@ -40,7 +40,9 @@ class Objective(Protocol):
         """A random batch, on the CPU; its shapes depend on the size alone."""
         ...
 
-    def __call__(self, network: nn.Module, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+    def __call__(
+        self, network: ConditionalNetwork, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor
+    ) -> Tensor:
         """The loss on a batch that lies where the windows do; without a branch that depends on values."""
         ...
 
@@ -64,17 +66,17 @@ class Lesson:
 
     @property
     def device(self) -> torch.device:
-        return self.training.observations.device
+        return self.training.device
 
     def batch(self, size: int, seed: int) -> Batch:
         """A random batch: drawn on the CPU, so that every device learns from the same ones."""
         return self._draw(self.training, size, seed)
 
-    def loss(self, network: nn.Module, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+    def loss(self, network: ConditionalNetwork, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
         return self.objective(network, self.training, index, timestep, noise)
 
     @torch.no_grad()
-    def validation_loss(self, network: nn.Module) -> float:
+    def validation_loss(self, network: ConditionalNetwork) -> float:
         """On held-out windows, with the same windows, timesteps and noise every time."""
         return float(self.objective(network, self.validation, *self._draw(self.validation, _VALIDATED, 0)))
 

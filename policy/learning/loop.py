@@ -92,16 +92,14 @@ def _identity(config: LearningConfig, demonstrations: Demonstrations, earlier: T
 
 def _arrays(policy: TrainedPolicy) -> dict[str, np.ndarray]:
     """Weights and normalisers."""
-    modules = {
-        "network": policy.network,
-        "observation": policy.observation_normalizer,
-        "action": policy.action_normalizer,
+    observation, action = policy.observation_normalizer, policy.action_normalizer
+    tensors = {f"network.{name}": tensor for name, tensor in policy.network.state_dict().items()} | {
+        "observation.offset": observation.offset,
+        "observation.scale": observation.scale,
+        "action.offset": action.offset,
+        "action.scale": action.scale,
     }
-    return {
-        f"{what}.{name}": tensor.detach().cpu().numpy()
-        for what, module in modules.items()
-        for name, tensor in module.state_dict().items()
-    }
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
 class _Run:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationInfo
-from paradp.policy.data.normalizer import Normalizer
+from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.data.windows import Windows, cut_windows
 from paradp.policy.identity import describe, differences
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
@@ -18,6 +18,7 @@ from paradp.policy.learning.config import TrainingConfig
 from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
 from paradp.policy.networks.building import build_network
+from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import process_of
 from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
 
@@ -85,7 +86,7 @@ def _random_start(spec: PolicySpec, training: Windows) -> TrainedPolicy:
     return TrainedPolicy(
         spec,
         build_network(spec),
-        Normalizer.fit(training.observations, spec.observation),
+        ObservationNormalizer.fit(training.observations, spec.observed),
         Normalizer.fit(training.actions, spec.action),
     )
 
@@ -109,14 +110,16 @@ def spec_for(info: DemonstrationInfo, network: NetworkConfig, schedule: Mapping[
 class DenoisingObjective:
     """The mean squared error of what a process asks a network to predict, on normalised windows."""
 
-    def __init__(self, spec: PolicySpec, observation_normalizer: Normalizer, action_normalizer: Normalizer):
+    def __init__(self, spec: PolicySpec, observation_normalizer: ObservationNormalizer, action_normalizer: Normalizer):
         self._process = process_of(spec.schedule)
         self._observation_normalizer = observation_normalizer
         self._action_normalizer = action_normalizer
 
-    def __call__(self, network: nn.Module, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+    def __call__(
+        self, network: ConditionalNetwork, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor
+    ) -> Tensor:
         observations, actions = windows.batch(index)
-        condition = self._observation_normalizer.normalize(observations).flatten(1)
+        condition = network.encode_observation(self._observation_normalizer.normalize(observations))
         clean = self._action_normalizer.normalize(actions)
         noisy = self._process.noised(clean, noise, timestep)
         target = self._process.target(clean, noise, timestep)

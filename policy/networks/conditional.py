@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,14 @@ class ConditionalNetwork(nn.Module, ABC):
     The timesteps are known beforehand and the observation is the same for all steps of a plan: what depends on them alone is
     encoded apart, so that an engine can tabulate the one and compute the other once a plan.
     """
+
+    def encode_observation(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """The conditions `[n, C]` for normalised observations, by feature `[n, To, *shape]`: computed once a plan.
+
+        Their numbers side by side, step by step: an image as its pixels. A network with an encoder of its own for images
+        overrides this.
+        """
+        return torch.cat([values.flatten(2) for values in observation.values()], 2).flatten(1)
 
     @abstractmethod
     def encode_timestep(self, timestep: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from paradp.policy.diffusion_policy import PlanTiming
+from paradp.policy.features import Shape
 from paradp.policy.requests import Chunk
 from paradp.policy.serving.wire import MOST_VALUE_BYTES
 from paradp.policy.spec import Horizons, Interface
@@ -31,7 +32,8 @@ def greeting(spec: Interface, sampler: str, most_bytes: int) -> dict[str, Any]:
     return {
         "task": spec.task,
         "observation": {
-            key: {"shape": [horizons.observe, size], "dtype": "float32"} for key, size in spec.observation.items()
+            key: {"shape": [horizons.observe, *feature.shape], "dtype": feature.dtype.name}
+            for key, feature in spec.observed.items()
         },
         "action": {"shape": [horizons.predict - horizons.observe + 1, spec.action_size], "dtype": "float32"},
         "action_parts": dict(spec.action),
@@ -100,7 +102,7 @@ def _interface(told: Mapping[str, Any]) -> Interface:
     horizons, size = told["horizons"], sum(action.values())
     interface = Interface(
         task=_text(told["task"]),
-        observation={_text(key): _length(key, value["shape"][-1]) for key, value in told["observation"].items()},
+        observation={_text(key): _shape(key, value["shape"]) for key, value in told["observation"].items()},
         action=action,
         action_low=_limits(told, "action_low", size),
         action_high=_limits(told, "action_high", size),
@@ -109,9 +111,10 @@ def _interface(told: Mapping[str, Any]) -> Interface:
         horizons=Horizons(**{name: _length(name, horizons[name]) for name in ("observe", "predict", "execute")}),
         action_step=None if told["action_step"] is None else _limits(told, "action_step", size),
     )
-    lengths = interface.horizons.observe * interface.observation_size, interface.horizons.predict * size
-    if (longest := max(lengths)) > MOST_VALUE_BYTES // 4:
-        raise ValueError(f"its observations or plans are {longest} numbers, more than fit into a message")
+    step = sum(feature.size * feature.dtype.itemsize for feature in interface.observed.values())
+    longest = max(interface.horizons.observe * step, interface.horizons.predict * 4 * size)
+    if longest > MOST_VALUE_BYTES:
+        raise ValueError(f"its observations or plans take {longest} bytes, more than fit into a message")
     return interface
 
 
@@ -136,6 +139,12 @@ def _text(value: object) -> str:
 
 def _length(name: str, value: object) -> int:
     return whole_number(name, value, 1, _MOST_LENGTH)
+
+
+def _shape(key: str, shape: list[Any]) -> Shape:
+    """Of one control step, as an interface has it: the axis of the observed steps stands before it."""
+    lengths = [_length(key, length) for length in shape[1:]]
+    return lengths[0] if len(lengths) == 1 else tuple(lengths)  # type: ignore[return-value]  # whose number is checked there
 
 
 def _number(name: str, value: object) -> float:

@@ -9,7 +9,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, WebSocketException
 from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection, connect
@@ -18,6 +17,7 @@ from paradp.policy.choices import Joining, Late
 from paradp.policy.control.asynchronous import AsyncController
 from paradp.policy.control.controller import Hold
 from paradp.policy.errors import described, printable
+from paradp.policy.observations import as_feature
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.serving.addresses import check_api_key, check_url
 from paradp.policy.serving.answers import MOST_ANSWER_BYTES, read_interface, read_plan
@@ -25,7 +25,6 @@ from paradp.policy.serving.sessions import BUDGET, GUESS, KEEP, NOISE_SEED
 from paradp.policy.serving.tls import client_context
 from paradp.policy.serving.wire import pack, unpack
 from paradp.policy.spec import Interface
-from paradp.policy.values import numbers
 
 RETRY_SECONDS = 0.2
 # A server is given so long to answer before it counts as gone.
@@ -151,11 +150,13 @@ class Remote:
         return not self._requests.empty() or future.cancelled() or self._closed.is_set()
 
     def _message(self, request: PlanRequest) -> bytes:
-        history, spec = numbers("the history", request.history), self.spec
-        if history.shape != (spec.horizons.observe, spec.observation_size):
-            raise ValueError(f"the history has shape {history.shape}, not {(spec.horizons.observe, spec.observation_size)}")
-        ends = np.cumsum(list(spec.observation.values()))[:-1]
-        message: dict[str, Any] = dict(zip(spec.observation, np.split(history, ends, axis=1), strict=True))
+        message: dict[str, Any] = {}
+        for key, feature in self.spec.observed.items():
+            if key not in request.history:
+                raise ValueError(f"the history lacks {key!r}")
+            message[key] = as_feature(key, feature, request.history[key])
+            if message[key].shape != (wanted := (self.spec.horizons.observe, *feature.shape)):
+                raise ValueError(f"the history's {key!r} has shape {message[key].shape}, not {wanted}")
         options = {NOISE_SEED: request.noise_seed, GUESS: request.guess, BUDGET: request.budget, KEEP: request.keep}
         return pack(message | {key: value for key, value in options.items() if value is not None})
 

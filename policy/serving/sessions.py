@@ -10,7 +10,7 @@ A message is a map with the observation's keys, and may have these besides:
 | `paradp/budget` | seconds for the solver |
 | `paradp/keep` | `[H]` from 0 to 1, how much of the guess each step of the chunk must keep |
 
-Each observation is either the observed steps `[To, n]`, oldest first, or the present one `[n]` alone, to be sent in every
+Each observation is either the observed steps `[To, …]`, oldest first, or the present one alone, to be sent in every
 control step: the session then remembers the steps before. It remembers those that were answered with a plan, and takes them
 for the control steps just before the present one. Other keys are ignored: pictures, text, whatever they are.
 """
@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from paradp.policy.observations import read_observation
+from paradp.policy.observations import Observation, as_feature, read_observation, stack, take
 from paradp.policy.requests import PlanRequest
 from paradp.policy.serving.wire import unpack
 from paradp.policy.spec import Interface
-from paradp.policy.values import finite_numbers, flag, numbers, positive_number, whole_number
+from paradp.policy.values import finite_numbers, flag, positive_number, whole_number
 
 RESET, NOISE_SEED, GUESS = "paradp/reset", "paradp/noise_seed", "paradp/guess"
 BUDGET, KEEP = "paradp/budget", "paradp/keep"
@@ -43,7 +43,7 @@ class Session:
         self._spec = spec
         self._keys = {*spec.observation, RESET, NOISE_SEED, GUESS, BUDGET, KEEP}
         self._seed = seed
-        self._history: deque[np.ndarray] = deque(maxlen=spec.horizons.observe)
+        self._history: deque[Observation] = deque(maxlen=spec.horizons.observe)
         self._begin()
 
     def read(self, data: bytes) -> PlanRequest:
@@ -70,29 +70,30 @@ class Session:
 
     def remember(self, request: PlanRequest) -> None:
         """Keeps the steps of a request that was answered: the next one follows them."""
-        self._history.extend(request.history)
+        self._history.extend(take(request.history, i) for i in range(self._spec.horizons.observe))
 
     def _begin(self) -> None:
         """An episode begins: nothing is observed yet."""
         self._history.clear()
         self._noise = np.random.default_rng(self._seed)
 
-    def _read_history(self, message: Mapping[str, Any]) -> np.ndarray:
-        observed = self._spec.horizons.observe
-        fields = {key: numbers(repr(key), message[key]) for key in self._spec.observation if key in message}
-        for key, size in self._spec.observation.items():
-            if key in fields and fields[key].shape not in ((size,), (observed, size)):
+    def _read_history(self, message: Mapping[str, Any]) -> Observation:
+        observed, features = self._spec.horizons.observe, self._spec.observed
+        fields = {key: as_feature(key, feature, message[key]) for key, feature in features.items() if key in message}
+        for key, value in fields.items():
+            shape = features[key].shape
+            if value.shape not in (shape, (observed, *shape)):
                 raise ValueError(
-                    f"the observation's {key!r} has shape {fields[key].shape}; it is ({observed}, {size}), or ({size},) in"
+                    f"the observation's {key!r} has shape {value.shape}; it is {(observed, *shape)}, or {shape} in"
                     " every control step"
                 )
-        if len({value.ndim for value in fields.values()}) > 1:
+        if len({value.ndim - len(features[key].shape) for key, value in fields.items()}) > 1:
             raise ValueError(f"some observations are of one step, others of {observed}: {', '.join(fields)}")
-        if all(value.ndim == 1 for value in fields.values()):
+        if all(value.shape == features[key].shape for key, value in fields.items()):
             present = read_observation(self._spec, fields)
             # The first step stands for those before it.
-            return np.stack([*(self._history or [present] * observed), present][-observed:])
-        return np.stack([read_observation(self._spec, {k: v[i] for k, v in fields.items()}) for i in range(observed)])
+            return stack([*(self._history or [present] * observed), present][-observed:])
+        return stack([read_observation(self._spec, take(fields, i)) for i in range(observed)])
 
     def _read_seed(self, message: Mapping[str, Any]) -> int:
         if (seed := message.get(NOISE_SEED)) is None:

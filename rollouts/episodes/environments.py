@@ -125,7 +125,7 @@ def check_fits(spec: PolicySpec, task: str) -> None:
     }
     for name, wanted in here.items():
         found = getattr(spec, name)
-        same = list(found.items()) == list(wanted.items()) if isinstance(wanted, dict) else found == wanted
+        same = list(found.items()) == list(wanted.items()) if isinstance(wanted, Mapping) else found == wanted
         if not same:  # also where only the order differs
             raise ValueError(f"the checkpoint does not fit the task {task!r}: its {name} is {found}, the task's is {wanted}")
     limits = np.array([spec.action_low, spec.action_high], np.float32)

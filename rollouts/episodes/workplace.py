@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 
 from paradp.checkpoints import build_solver, load_policy
 from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy, RecedingHorizon
+from paradp.policy.observations import blank
 from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.episodes.captions import Caption
 from paradp.rollouts.episodes.config import RolloutConfig
@@ -93,7 +93,7 @@ def _caption(config: RolloutConfig, policy: DiffusionPolicy, hz: int) -> Caption
 def warm_up(policy: DiffusionPolicy, envs: Environments) -> None:
     """Plans and steps for nobody, so that what comes once (compilation, old garbage) is not taken for latency."""
     batch = envs.num_envs
-    histories = np.zeros((batch, policy.spec.horizons.observe, policy.spec.observation_size), np.float32)
+    histories = blank(policy.spec, batch, policy.spec.horizons.observe)
     for _ in range(WARM_UP_PLANS):
         policy.plan(histories, [torch.Generator().manual_seed(i) for i in range(batch)])
     env = envs.envs[0].unwrapped

@@ -8,7 +8,9 @@ import torch
 
 from paradp.policy import DiffusionPolicy
 from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.features import Shape
 from paradp.policy.fidelity import Interval, StepsFidelity
+from paradp.policy.observations import Observation, how_many, repeated, take
 from paradp.policy.spec import PolicySpec
 from paradp.rollouts.evaluation.plans import Report, draw_plans, in_batches, plan_noise
 from paradp.rollouts.evaluation.two_sample import coverage, spread_ratio, two_sample_test
@@ -45,12 +47,12 @@ class Observations:
     """Where plans are made.
 
     Attributes:
-        fitting: `[n, To, O]`, the histories that grids are fitted at.
-        judging: `[m, To, O]`, other ones, that all steps are judged at.
+        fitting: n histories that grids are fitted at, of every feature `[n, To, …]`.
+        judging: other ones, that all steps are judged at.
     """
 
-    fitting: np.ndarray
-    judging: np.ndarray
+    fitting: Observation
+    judging: Observation
 
 
 def recorded_observations(demonstrations: Demonstrations, spec: PolicySpec, judging: int, seed: int) -> Observations:
@@ -77,8 +79,8 @@ def recorded_observations(demonstrations: Demonstrations, spec: PolicySpec, judg
     ends = demonstrations.episode_ends
     starts = np.concatenate([[0], ends[:-1]])[np.searchsorted(ends, moments, side="right")]
     observed = np.maximum(starts[:, None], moments[:, None] + np.arange(1 - spec.horizons.observe, 1))
-    histories = demonstrations.observations()[observed]
-    return Observations(histories[:fitting], histories[fitting:])
+    histories = take(demonstrations.observations(), observed)
+    return Observations(take(histories, slice(fitting)), take(histories, slice(fitting, None)))
 
 
 def fitted_at(judging: int) -> int:
@@ -95,11 +97,11 @@ def rows_of(observations: Observations, samplers: Sequence[str], plans: int, tra
         trained: timesteps of the training.
     """
     counts = [SamplerChoice.parse(name).steps or trained for name in (REFERENCE, *samplers)]
-    return len(observations.fitting) * TRAJECTORIES * trained + len(observations.judging) * plans * sum(counts)
+    return how_many(observations.fitting) * TRAJECTORIES * trained + how_many(observations.judging) * plans * sum(counts)
 
 
-def fit_grids(policy: DiffusionPolicy, histories: np.ndarray, most: int, seed: int, report: Report) -> list[list[int]]:
-    """For N = 1 … `most`, the N timesteps that keep most of DDPM's distribution at histories `[n, To, O]`.
+def fit_grids(policy: DiffusionPolicy, histories: Observation, most: int, seed: int, report: Report) -> list[list[int]]:
+    """For N = 1 … `most`, the N timesteps that keep most of DDPM's distribution at histories, of every feature `[n, To, …]`.
 
     Args:
         most: the largest N.
@@ -110,22 +112,22 @@ def fit_grids(policy: DiffusionPolicy, histories: np.ndarray, most: int, seed: i
     return [timesteps[grid].tolist() for grid in best_grids(costs, min(most, len(timesteps)))]
 
 
-def measure_costs(policy: DiffusionPolicy, histories: np.ndarray, seed: int, report: Report) -> np.ndarray:
+def measure_costs(policy: DiffusionPolicy, histories: Observation, seed: int, report: Report) -> np.ndarray:
     """What every coarse step loses, `[T+1, T+1]`, see `paradp.sampler.fitted_grids`.
 
     Args:
         policy: whose predictions count.
-        histories: `[n, To, O]`; `TRAJECTORIES` sequential trajectories are recorded at each.
+        histories: of every feature `[n, To, …]`; `TRAJECTORIES` sequential trajectories are recorded at each.
         seed: of their noise.
         report: given how many more rows the network has computed.
     """
     table = ddpm_table(policy.spec.schedule)
     recorded = []
-    for first, some in in_batches(np.repeat(histories, TRAJECTORIES, 0), seed):
-        noise = plan_noise(policy, first, len(some), table.steps)
+    for first, some in in_batches(repeated(histories, TRAJECTORIES), seed):
         condition = policy.engine.encode(policy.condition(some))
+        noise = plan_noise(policy, first, len(condition), table.steps)
         recorded.append(record_predictions(table, policy.engine, condition, noise))
-        report(len(some) * table.steps)
+        report(len(condition) * table.steps)
     return step_costs(mean_distances(torch.cat(recorded, 1)), step_weights(table))
 
 
@@ -135,9 +137,9 @@ def fitted_name(kind: str, grid: Sequence[int]) -> str:
 
 
 def measure_steps(
-    policy: DiffusionPolicy, samplers: Sequence[str], histories: np.ndarray, plans: int, seed: int, report: Report
+    policy: DiffusionPolicy, samplers: Sequence[str], histories: Observation, plans: int, seed: int, report: Report
 ) -> dict[str, StepsFidelity]:
-    """By sampler, its plans beside those of DDPM at the same histories `[m, To, O]`.
+    """By sampler, its plans beside those of DDPM at the same histories, of every feature `[m, To, …]`.
 
     Args:
         policy: whose plans.
@@ -147,7 +149,7 @@ def measure_steps(
         seed: from it all noise is drawn, and no plan's twice.
         report: given how many more rows the network has computed.
     """
-    each = len(histories) * plans
+    each = how_many(histories) * plans
     reference = draw_plans(policy, REFERENCE, histories, plans, seed, report).chunks
     return {
         name: compare(draw_plans(policy, name, histories, plans, seed + i * each, report).chunks, reference)
@@ -170,5 +172,5 @@ def _interval(estimate: Estimate) -> Interval:
     return Interval(estimate.mean, *estimate.ci95)
 
 
-def _listed(sizes: dict[str, int]) -> str:
+def _listed(sizes: dict[str, Shape]) -> str:
     return ", ".join(f"{key} ({size})" for key, size in sizes.items())

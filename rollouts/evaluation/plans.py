@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from paradp.policy import DiffusionPolicy
+from paradp.policy.observations import Observation, how_many, repeated, take
 from paradp.sampler import NoisePath, SamplerChoice
 from paradp.sampler.noise import noise_generator
 
@@ -33,12 +34,12 @@ class Drawn:
 def draw_plans(
     policy: DiffusionPolicy,
     sampler: str,
-    histories: np.ndarray,
+    histories: Observation,
     plans: int,
     first_seed: int,
     report: Report = lambda rows: None,
 ) -> Drawn:
-    """So many plans at each of the histories `[observations, To, O]`, without a first guess.
+    """So many plans at each of the histories, of every feature `[observations, To, …]`, without a first guess.
 
     Args:
         policy: whose network and engine are used.
@@ -51,14 +52,14 @@ def draw_plans(
     policy = policy.with_solver(SamplerChoice.parse(sampler).build(policy.spec.schedule))
     steps = policy.solver.table.steps
     chunks, rounds, evaluations = [], [], []
-    for seed, some in in_batches(np.repeat(histories, plans, 0), first_seed):
+    for seed, some in in_batches(repeated(histories, plans), first_seed):
         condition = policy.engine.encode(policy.condition(some))
-        solution = policy.solver.solve(policy.engine, condition, plan_noise(policy, seed, len(some), steps))
+        solution = policy.solver.solve(policy.engine, condition, plan_noise(policy, seed, len(condition), steps))
         chunks.append(solution.sample.flatten(1).cpu().numpy())
         rounds.append(solution.stats.rounds.cpu())
         evaluations.append(solution.stats.evaluations.cpu())
-        report(len(some) * steps)
-    each = np.concatenate(chunks).reshape(len(histories), plans, -1)
+        report(len(condition) * steps)
+    each = np.concatenate(chunks).reshape(how_many(histories), plans, -1)
     return Drawn(each, *(torch.cat(counts).double().mean().item() for counts in (rounds, evaluations)))
 
 
@@ -69,7 +70,7 @@ def plan_noise(policy: DiffusionPolicy, first_seed: int, count: int, steps: int)
     return NoisePath.draw(generators, steps, shape, policy.device)
 
 
-def in_batches(histories: np.ndarray, first_seed: int) -> Iterator[tuple[int, np.ndarray]]:
+def in_batches(histories: Observation, first_seed: int) -> Iterator[tuple[int, Observation]]:
     """Histories that are planned at together, with the seed of the first of them."""
-    for at in range(0, len(histories), ROWS):
-        yield first_seed + at, histories[at : at + ROWS]
+    for at in range(0, how_many(histories), ROWS):
+        yield first_seed + at, take(histories, slice(at, at + ROWS))

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
+from paradp.policy.features import Shape
 from paradp.policy.files import OutputLock
 from paradp.rollouts.imports.conventions import convention_of
 from paradp.rollouts.imports.defects import defects
@@ -182,12 +183,12 @@ class _FromFile:
         pass
 
 
-def _info(file: RecordedFile, task: str, action_convention: str, observation: dict[str, int]) -> DemonstrationInfo:
+def _info(file: RecordedFile, task: str, action_convention: str, observation: Mapping[str, Shape]) -> DemonstrationInfo:
     convention = ACTION_CONVENTIONS[action_convention]
     return DemonstrationInfo(
         task=task,
         action_convention=action_convention,
-        observation=observation,
+        observation=dict(observation),
         action=convention.parts,
         action_low=tuple(convention.low.tolist()),
         action_high=tuple(convention.high.tolist()),

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from paradp.policy import DiffusionPolicy
+from paradp.policy.observations import Observation, how_many
 from paradp.rollouts.expert_histories import expert_histories
 from paradp.sampler import NoisePath, SamplerChoice, Solution
 
@@ -46,7 +47,7 @@ class Bench:
         policy: what is sampled from.
         observations: how many, along the scripted expert's episodes.
         seed: of the first of those episodes.
-        histories: `[N, To, O]`, other observations than those.
+        histories: N of them, other observations than those.
     """
 
     def __init__(
@@ -54,11 +55,11 @@ class Bench:
         policy: DiffusionPolicy,
         observations: int = 64,
         seed: int = 20_000,
-        histories: np.ndarray | None = None,
+        histories: Observation | None = None,
     ):
         self.policy = policy
         self.histories = expert_histories(policy.spec, observations, seed) if histories is None else histories
-        self.observations = len(self.histories)
+        self.observations = how_many(self.histories)
         self.condition = policy.engine.encode(policy.condition(self.histories))
         self._solve = cache(self._solve_once)
 

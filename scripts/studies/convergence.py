@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from paradp.checkpoints import load_policy, read_info
 from paradp.policy import DiffusionPolicy
+from paradp.policy.observations import Observation
 from paradp.rollouts.expert_histories import expert_histories
 from paradp.rollouts.statistics import bootstrap, interval
 from paradp.sampler import NoisePath, Picard, SamplerChoice
@@ -111,7 +112,7 @@ def _predicts(policy: DiffusionPolicy) -> str:
 
 
 def _measure(
-    policy: DiffusionPolicy, histories: np.ndarray, iterations: int
+    policy: DiffusionPolicy, histories: Observation, iterations: int
 ) -> tuple[list[list[str]], list[Constants] | None]:
     """The rows of all samplers, and the norms along the whole trajectory of DDPM, where the policy has one."""
     rows, along = [], None
@@ -120,7 +121,7 @@ def _measure(
     shape = (policy.spec.horizons.predict, policy.spec.action_size)
     for name in SAMPLERS[policy.spec.process]:
         table = SamplerChoice.parse(name).build(policy.spec.schedule).table
-        noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(histories))], table.steps, shape)
+        noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(condition))], table.steps, shape)
         network = Network(table, policy.engine, condition, shape)
         trajectory = network.trajectory(noise)
         constants = network.constants(trajectory, iterations)

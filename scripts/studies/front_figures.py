@@ -10,6 +10,7 @@ import torch
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.policy import DiffusionPolicy
 from paradp.policy.fidelity import Fidelity
+from paradp.policy.observations import Observation
 from paradp.rollouts.evaluation.comparison import Compared, compare
 from paradp.rollouts.evaluation.grid import cell_folder
 from paradp.rollouts.expert_histories import scattered_histories
@@ -89,7 +90,7 @@ def measure_costs(task: str, samplers: Sequence[str]) -> dict[str, Cost]:
     return costs
 
 
-def _times(task: str, samplers: Sequence[str], histories: np.ndarray, threads: int) -> np.ndarray:
+def _times(task: str, samplers: Sequence[str], histories: Observation, threads: int) -> np.ndarray:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

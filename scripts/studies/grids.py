@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from paradp.checkpoints import load_policy, pretrained
 from paradp.policy import DiffusionPolicy
 from paradp.policy.fidelity import Bounds, Interval, StepsFidelity
+from paradp.policy.observations import Observation, take
 from paradp.rollouts.evaluation.fidelity import TRAJECTORIES, fitted_at, fitted_name, measure_costs, measure_steps
 from paradp.rollouts.evaluation.plans import draw_plans
 from paradp.rollouts.evaluation.two_sample import expected_coverage
@@ -40,7 +41,7 @@ class Observed:
     """A policy, the histories that its grids are judged at, and what its coarse steps lose at other ones."""
 
     policy: DiffusionPolicy
-    judging: np.ndarray
+    judging: Observation
     costs: np.ndarray
 
 
@@ -84,8 +85,8 @@ which draws from the same distribution: where the steps are dense at the end, mo
 def _observe(name: str, observations: int, seed: int) -> Observed:
     policy = load_policy(name, "ddpm")
     histories = expert_histories(policy.spec, observations + fitted_at(observations), seed, every=40)
-    costs = measure_costs(policy, histories[observations:], seed, lambda rows: None)
-    return Observed(policy, histories[:observations], costs)
+    costs = measure_costs(policy, take(histories, slice(observations, None)), seed, lambda rows: None)
+    return Observed(policy, take(histories, slice(observations)), costs)
 
 
 def _rows(name: str, one: Observed, others: np.ndarray, plans: int, seed: int) -> list[list[str]]:

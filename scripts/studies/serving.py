@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from paradp.checkpoints import find_checkpoint, read_info
+from paradp.policy.observations import Observation, how_many, take
 from paradp.policy.requests import PlanRequest
 from paradp.rollouts.expert_histories import expert_histories
 from paradp.rollouts.machine import cores
@@ -98,11 +99,13 @@ def _served(task: str) -> Iterator[str]:
         server.stdout.close()
 
 
-def _measure(uri: str, histories: np.ndarray, clients: int, period: float, seconds: float) -> Load:
+def _measure(uri: str, histories: Observation, clients: int, period: float, seconds: float) -> Load:
     counted = time.perf_counter() + WARM_UP_SECONDS
     with ThreadPoolExecutor(clients) as threads:
         asking = [
-            threads.submit(_ask, uri, histories[client::clients], period, counted, counted + seconds, client)
+            threads.submit(
+                _ask, uri, take(histories, slice(client, None, clients)), period, counted, counted + seconds, client
+            )
             for client in range(clients)
         ]
     taken = [answer for one in asking for answer in one.result()]
@@ -111,7 +114,7 @@ def _measure(uri: str, histories: np.ndarray, clients: int, period: float, secon
 
 
 def _ask(
-    uri: str, histories: np.ndarray, period: float, counted: float, until: float, client: int
+    uri: str, histories: Observation, period: float, counted: float, until: float, client: int
 ) -> list[tuple[float, int]]:
     """One client: asks every `period` seconds, or as soon as it may; how long it waited each time, and the plan's batch.
 
@@ -119,7 +122,7 @@ def _ask(
     """
     source, random, taken = remote(uri), np.random.default_rng(client), []
     due = time.perf_counter() + random.uniform(0, period)
-    for history in cycle(histories):
+    for history in cycle([take(histories, i) for i in range(how_many(histories))]):
         due = due if period else time.perf_counter()
         if due > until:
             break

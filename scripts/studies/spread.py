@@ -13,7 +13,7 @@ from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.envs.actions import AbsoluteAction, ActionConvention, PlaneAction
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix
 from paradp.policy import DiffusionPolicy
-from paradp.policy.observations import read_observation
+from paradp.policy.observations import read_observation, stack
 from paradp.rollouts.collect import DEFAULT_DISTURBANCE
 from paradp.rollouts.statistics import bootstrap
 from paradp.scripts.canvas import legend_below, panels, save
@@ -100,8 +100,8 @@ def _scene(policy: DiffusionPolicy, seed: int, plans: int) -> Scene:
     entry = find_task(policy.spec.task)
     env = gymnasium.make(entry.task.env_id, action_convention=policy.spec.action_convention)
     observation, _ = env.reset(seed=seed)
-    history = np.stack([read_observation(policy.spec, observation)] * policy.spec.horizons.observe)
-    planned = policy.plan(np.repeat(history[None], plans, 0), [torch.Generator().manual_seed(i) for i in range(plans)])
+    history = stack([read_observation(policy.spec, observation)] * policy.spec.horizons.observe)
+    planned = policy.plan(stack([history] * plans), [torch.Generator().manual_seed(i) for i in range(plans)])
     expert = entry.demonstrator(policy.spec.action_convention, DEFAULT_DISTURBANCE)
     chunks = []
     for i in range(plans):

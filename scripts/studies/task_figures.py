@@ -10,6 +10,7 @@ import torch
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.checkpoints.cards import Trained, read_trainings
 from paradp.policy import DiffusionPolicy, PolicySpec
+from paradp.policy.observations import Observation
 from paradp.rollouts.evaluation.comparison import Compared, Comparison, compare
 from paradp.rollouts.evaluation.grid import cell_folder
 from paradp.rollouts.expert_histories import scattered_histories
@@ -121,7 +122,7 @@ def measure(task: str, expert: ExpertFigures, evaluation: Comparison, others: Se
     )
 
 
-def _denoising(checkpoint: Path, histories: np.ndarray) -> Denoising:
+def _denoising(checkpoint: Path, histories: Observation) -> Denoising:
     policy = load_policy(checkpoint, "ddpm")
     bench = Bench(policy, histories=histories)
     return Denoising(

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from paradp.policy import DiffusionPolicy
+from paradp.policy.observations import Observation, how_many, take
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,20 @@ class Ratio:
         return cls(float(median), float(low), float(high))
 
 
-def time_in_turns(policies: Sequence[DiffusionPolicy], histories: np.ndarray, repeats: int) -> np.ndarray:
+def time_in_turns(policies: Sequence[DiffusionPolicy], histories: Observation, repeats: int) -> np.ndarray:
     """Milliseconds `[policies, repeats]` that a plan for one robot takes; one more repeat is for warm-up.
 
     Args:
         policies: who take turns; in each repeat all plan for the same observation with the same seed, and another is first.
             Each needs an engine of its own where the engine compiles for a policy's numbers of rows.
-        histories: `[N, To, O]`, one for each repeat; they are used again where there are fewer.
+        histories: N of them, one for each repeat; they are used again where there are fewer.
         repeats: plans of each.
     """
     for policy in policies:
         policy.prepare(1)
     times = np.empty((len(policies), repeats + 1))
     for repeat in range(repeats + 1):
-        history = histories[repeat % len(histories)][None]
+        history = take(histories, [repeat % how_many(histories)])
         for row in np.roll(np.arange(len(policies)), repeat):
             plan = policies[row].plan(history, [torch.Generator().manual_seed(repeat)])
             times[row, repeat] = 1000 * plan.seconds

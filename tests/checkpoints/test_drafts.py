@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from vectors import parted
 
 from paradp.checkpoints import (
     build_solver,
@@ -21,6 +22,7 @@ from paradp.checkpoints import (
 )
 from paradp.policy.learning.draft import DraftTraining, train_draft
 from paradp.policy.networks.draft import SHARE, DraftConfig, build_draft, draft_config, draft_cost, network_cost
+from paradp.policy.observations import take
 from paradp.sampler import NoisePath, SamplerChoice, Speculative
 
 TRAINED = "speculative-ddpm:window=20:draft=trained"
@@ -45,7 +47,7 @@ def with_draft(checkpoint, spec):
 
 
 def plan(policy, count=2):
-    histories = np.random.default_rng(0).normal(size=(count, 2, 3)).astype(np.float32)
+    histories = parted(policy.spec, np.random.default_rng(0).normal(size=(count, 2, 3)).astype(np.float32))
     return policy.plan(histories, [torch.Generator().manual_seed(i) for i in range(count)])
 
 
@@ -96,7 +98,7 @@ def test_without_a_last_plan_the_draft_makes_the_first_guess(with_draft, monkeyp
 
     monkeypatch.setattr(Speculative, "solve", watching)
     found = plan(policy)
-    histories = np.random.default_rng(0).normal(size=(2, 2, 3)).astype(np.float32)
+    histories = parted(policy.spec, np.random.default_rng(0).normal(size=(2, 2, 3)).astype(np.float32))
     expected = policy.solver.model.first_guess(policy.condition(histories))
     assert torch.equal(given[0].flatten(1), expected)
     policy.plan(histories, [torch.Generator().manual_seed(i) for i in range(2)], found.chunks)
@@ -192,14 +194,14 @@ def test_a_draft_that_costs_too_much_is_refused(checkpoint, spec):
 def test_training_makes_drafts_that_are_kept_more_often(checkpoint, spec):
     """Than before the training, already of a network of random weights, which has little to learn."""
     policy = load_policy(checkpoint, "ddpm", engine="eager")
-    histories = np.random.default_rng(0).normal(size=(200, 2, 3)).astype(np.float32)
+    histories = parted(policy.spec, np.random.default_rng(0).normal(size=(200, 2, 3)).astype(np.float32))
     seen = []
     ticks = itertools.count()
     draft, training = train_draft(
         policy, histories, 16.0, 0, lambda spent, note: seen.append(spent), clock=lambda: float(next(ticks))
     )
     assert seen == sorted(seen) and seen[-1] == 16.0 and training.plans == 8 * 64 and training.steps == 8 * 80
-    condition = policy.condition(histories[:32])
+    condition = policy.condition(take(histories, slice(32)))
     noise = NoisePath.draw([torch.Generator().manual_seed(10_000 + i) for i in range(32)], 100, (16, 2))
     guess = draft.first_guess(condition).unflatten(1, (16, 2))
 

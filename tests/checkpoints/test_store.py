@@ -22,6 +22,7 @@ from paradp.checkpoints import (
     save_checkpoint,
     store,
 )
+from paradp.policy.observations import blank
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def checkpoint(tmp_path, trained):
 
 
 def plan(policy):
-    size = policy.spec.observation_size
-    return policy.plan(np.full((1, 2, size), 0.3, np.float32), [torch.Generator().manual_seed(0)]).actions
+    histories = {key: values + np.float32(0.3) for key, values in blank(policy.spec, 1, 2).items()}
+    return policy.plan(histories, [torch.Generator().manual_seed(0)]).actions
 
 
 def test_a_loaded_policy_is_the_saved_one(checkpoint, trained):

@@ -7,6 +7,7 @@ import torch
 from paradp.policy import DiffusionPolicy
 from paradp.policy.engines.pytorch import EagerEngine
 from paradp.policy.joining import Inpainting, blended, soft_mask
+from paradp.policy.observations import blank
 from paradp.sampler import (
     NoisePath,
     Picard,
@@ -133,7 +134,7 @@ def test_a_policy_keeps_what_it_is_told_to(trained):
         trained.spec, trained.network, trained.observation_normalizer, trained.action_normalizer, solver
     )
     assert isinstance(policy.engine, EagerEngine)
-    histories, guess = np.zeros((2, 2, 3), np.float32), torch.full((2, 16, 2), 0.25)
+    histories, guess = blank(trained.spec, 2, 2), torch.full((2, 16, 2), 0.25)
     keep = torch.zeros(2, 16)
     keep[0, :6] = 1
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from vectors import joined
 
 from paradp.policy.errors import described
 from paradp.policy.observations import read_observation
@@ -41,8 +42,8 @@ def test_what_is_no_array_of_real_numbers_is_refused_and_not_converted(spec, val
 @pytest.mark.parametrize("value", [[1, -2], (1.0, -2.0), np.array([1, -2], np.int8), np.array([1, -2], np.float64),
                                    torch.tensor([1.0, -2.0]), np.float16([1, -2])], ids=str)  # fmt: skip
 def test_real_numbers_of_any_kind_are_read(spec, value):
-    vector = read_observation(spec, GOOD | {"position": value})
-    assert vector.dtype == np.float32 and vector.tolist() == [1, -2, 0]
+    read = read_observation(spec, GOOD | {"position": value})
+    assert joined(read).dtype == np.float32 and joined(read).tolist() == [1, -2, 0]
 
 
 @pytest.mark.filterwarnings("error")
@@ -60,9 +61,9 @@ def test_an_observation_is_a_mapping(spec, observation):
 
 def test_what_was_read_does_not_change_with_what_it_was_read_from(spec):
     position = np.array([0.5, -1.0], np.float32)
-    vector = read_observation(spec, GOOD | {"position": position})
+    read = read_observation(spec, GOOD | {"position": position})
     position[:] = 9
-    assert vector.tolist() == [0.5, -1.0, 0.0]
+    assert joined(read).tolist() == [0.5, -1.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from vectors import joined, parted
 
 from paradp.policy import DiffusionPolicy
+from paradp.policy.observations import blank, take
 from paradp.rollouts.evaluation import fidelity, plans
 from paradp.rollouts.evaluation.fidelity import (
     Observations,
@@ -29,10 +31,10 @@ def policy(trained) -> DiffusionPolicy:
 
 def test_recorded_observations_are_moments_with_their_own_past(demonstrations, spec):
     seen = recorded_observations(demonstrations, spec, 30, seed=0)
-    assert seen.judging.shape == (30, 2, 3) and seen.fitting.shape == (15, 2, 3)
-    recorded, ends = demonstrations.observations(), demonstrations.episode_ends
+    assert joined(seen.judging).shape == (30, 2, 3) and joined(seen.fitting).shape == (15, 2, 3)
+    recorded, ends = joined(demonstrations.observations()), demonstrations.episode_ends
     starts = {0, *ends[:-1].tolist()}
-    together = np.concatenate([seen.fitting, seen.judging])
+    together = np.concatenate([joined(seen.fitting), joined(seen.judging)])
     for before, now in together:
         steps = (recorded == now).all(1).nonzero()[0]  # every episode ends at the origin
         assert any((before == recorded[step if step in starts else step - 1]).all() for step in steps)
@@ -55,7 +57,8 @@ def test_steps_are_measured_and_rows_counted(policy, monkeypatch):
     monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
     monkeypatch.setattr(plans, "ROWS", 10)
     rng = np.random.default_rng(0)
-    seen = Observations(rng.normal(size=(2, 2, 3)).astype(np.float32), rng.normal(size=(3, 2, 3)).astype(np.float32))
+    drawn = (parted(policy.spec, rng.normal(size=(count, 2, 3)).astype(np.float32)) for count in (2, 3))
+    seen = Observations(*drawn)
     rows = []
     grids = fit_grids(policy, seen.fitting, 8, 0, rows.append)
     assert [len(grid) for grid in grids] == list(range(1, 9)) and all(grid[0] == 99 for grid in grids)
@@ -67,11 +70,13 @@ def test_steps_are_measured_and_rows_counted(policy, monkeypatch):
 
 
 def test_no_two_plans_have_the_same_noise(policy):
-    histories = np.zeros((2, 2, 3), np.float32)
+    histories = blank(policy.spec, 2, 2)
     drawn = draw_plans(policy, "ddim-5", histories, 4, first_seed=7)
     flat = drawn.chunks.reshape(8, -1)
     assert len(np.unique(flat.round(4), axis=0)) == 8
-    assert draw_plans(policy, "ddim-5", histories[:1], 4, first_seed=11).chunks[0] == pytest.approx(flat[4:], abs=1e-4)
+    assert draw_plans(policy, "ddim-5", take(histories, slice(1)), 4, first_seed=11).chunks[0] == pytest.approx(
+        flat[4:], abs=1e-4
+    )
     assert drawn.rounds == drawn.evaluations == 5
 
 
@@ -84,7 +89,7 @@ def test_other_plans_are_found_and_equal_ones_are_not():
 
 
 def test_grids_do_not_depend_on_threads_or_batches(policy, monkeypatch):
-    histories = np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float32)
+    histories = parted(policy.spec, np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float32))
     monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
     grids = []
     for rows in (3, 64):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from vectors import scaled
 
 from paradp.checkpoints import find_checkpoint, read_info, save_checkpoint
 from paradp.policy import Normalizer, UnetConfig
@@ -27,9 +28,8 @@ def checkpoint(tmp_path) -> Path:
     """A small policy of PushT with random weights."""
     torch.manual_seed(0)
     spec = replace(read_info(find_checkpoint("pusht")).spec, network=UnetConfig(channels=(8, 16), timestep_embedding=16))
-    middles = [
-        Normalizer(torch.full((n,), 256.0), torch.full((n,), 256.0)) for n in (spec.observation_size, spec.action_size)
-    ]
+    half = torch.full((spec.action_size,), 256.0)
+    middles = scaled(spec, 256.0, 256.0), Normalizer(half, half.clone())
     save_checkpoint(TrainedPolicy(spec, build_network(spec).eval(), *middles), tmp_path / "policy", "a card")
     return tmp_path / "policy"
 

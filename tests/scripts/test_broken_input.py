@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from vectors import scaled
 
 from paradp.checkpoints import find_checkpoint, read_info, save_checkpoint
 from paradp.policy import Normalizer, UnetConfig
@@ -41,7 +42,7 @@ def sound(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sound")
     spec = read_info(find_checkpoint("pusht")).spec
     spec = replace(spec, network=UnetConfig(channels=(8, 16), timestep_embedding=16))
-    scales = [Normalizer(torch.zeros(size), torch.ones(size)) for size in (spec.observation_size, spec.action_size)]
+    scales = scaled(spec), Normalizer(torch.zeros(spec.action_size), torch.ones(spec.action_size))
     save_checkpoint(TrainedPolicy(spec, build_network(spec).eval(), *scales), folder / "checkpoint", "a card")
     made = Demonstrations.open_or_create(folder / "demos.zarr", describe("pusht", "position", DEFAULT_DISTURBANCE, 0))
     for seed in range(2):

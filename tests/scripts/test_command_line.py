@@ -18,6 +18,7 @@ import imageio.v3 as iio
 import numpy as np
 import pandas as pd
 import pytest
+from vectors import joined
 
 from paradp.checkpoints import find_checkpoint
 from paradp.policy.data.demonstrations import Demonstrations
@@ -227,7 +228,7 @@ def test_a_killed_collection_continues_where_it_was(paradp, tmp_path):
     assert paradp("collect", "lift", "--episodes", "16", "--workers", "1", "--out", str(whole))[0] == 0
     killed, complete = Demonstrations.open(out), Demonstrations.open(whole)
     assert np.array_equal(killed.seeds, complete.seeds) and np.array_equal(killed.actions(), complete.actions())
-    assert np.array_equal(killed.observations(), complete.observations())
+    assert np.array_equal(joined(killed.observations()), joined(complete.observations()))
 
 
 def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from paradp.checkpoints import load_policy
+from paradp.policy.observations import blank
 from paradp.scripts.studies import turns
 
 
@@ -19,7 +20,7 @@ def test_everyone_plans_in_every_turn_and_another_is_first(monkeypatch):
     for i, policy in enumerate(policies):
         plan = policy.plan
         monkeypatch.setattr(policy, "plan", lambda *a, i=i, plan=plan: planned.append(i) or plan(*a))
-    histories = np.zeros((2, policies[0].spec.horizons.observe, 29), np.float32)
+    histories = blank(policies[0].spec, 2, policies[0].spec.horizons.observe)
     times = turns.time_in_turns(policies, histories, repeats=2)
     assert planned == [0, 1, 1, 0, 0, 1] and times.shape == (2, 2) and (times > 0).all()
 
@@ -28,5 +29,5 @@ def test_everyone_plans_in_every_turn_and_another_is_first(monkeypatch):
 def test_a_sequential_plan_is_computed_row_by_row_whoever_else_takes_turns():
     """An engine compiled for other numbers of rows would pad every step of it."""
     policies = [load_policy("lift", sampler) for sampler in ("ddpm", "para-ddpm")]
-    turns.time_in_turns(policies, np.zeros((1, 2, 29), np.float32), repeats=1)
+    turns.time_in_turns(policies, blank(policies[0].spec, 1, 2), repeats=1)
     assert sorted(policies[0].engine._compiled) == [1]

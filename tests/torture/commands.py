@@ -103,7 +103,7 @@ def _collected(out: Path) -> Outcome:
     from paradp.policy.data.demonstrations import Demonstrations
 
     there = Demonstrations.open(out)
-    both = np.concatenate([there.observations(), there.actions()], axis=1)
+    both = np.concatenate([*there.observations().values(), there.actions()], axis=1)
     parts = np.split(both, there.episode_ends[:-1])
     return {f"seed {seed}": _digest(part.tobytes()) for seed, part in zip(there.seeds, parts, strict=True)}
 

@@ -127,7 +127,7 @@ class _Source:
             return lambda future: future.set_exception(self._rng.choice(RAISED)())
         if self._rng.random() < FAULTY / 2:
             return lambda future: future.cancel()
-        chunk = self._chunk(request.history[-1][: self.spec.action_size])
+        chunk = self._chunk(np.concatenate([values[-1] for values in request.history.values()])[: self.spec.action_size])
         return lambda future: future.set_result(chunk)
 
     def _chunk(self, near: np.ndarray) -> Any:

@@ -69,4 +69,4 @@ def _ask(uri: str, number: int, expected: dict[int, np.ndarray], end: threading.
 
 def _request(seed: int) -> PlanRequest:
     seen = observation(seed)
-    return PlanRequest(np.concatenate([seen[key] for key in OBSERVED], axis=1), seed)
+    return PlanRequest({key: seen[key] for key in OBSERVED}, seed)

@@ -44,7 +44,7 @@ def _open_demonstrations(world: World, path: Path) -> list[np.ndarray]:
     from paradp.policy.data.demonstrations import Demonstrations
 
     there = Demonstrations.open(path)
-    return [there.observations(), there.actions(), there.seeds, there.largest_step()]
+    return [*there.observations().values(), there.actions(), there.seeds, there.largest_step()]
 
 
 def _make_recordings(world: World, path: Path) -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from vectors import joined
 
 from paradp.checkpoints import load_policy, save_checkpoint
 from paradp.policy import DiffusionPolicy
@@ -20,6 +21,7 @@ from paradp.policy.control.safety import SafeController
 from paradp.policy.control.sources import InProcess, InThread, NotLoaded
 from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.engines.autotune.profile import Planned
+from paradp.policy.observations import blank
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 
 
@@ -38,7 +40,7 @@ class Scripted:
         return self.futures[-1]
 
     def arrive(self, actions: np.ndarray | None = None, seconds: float = 0.0) -> None:
-        step = self.requests[-1].history[-1, 0]
+        step = self.requests[-1].history["position"][-1, 0]
         told = np.stack([np.full(15, step), np.arange(15) / 100], axis=1).astype(np.float32)
         whole = np.zeros((16, 2), np.float32)
         actions = told if actions is None else actions
@@ -211,7 +213,7 @@ def test_who_plans_does_not_matter(policy, load):
         actions.append(run_slowly(controller))
         controller.close()
     assert np.array_equal(*actions)
-    request = PlanRequest(np.zeros((2, 3), np.float32), noise_seed=5)
+    request = PlanRequest(blank(policy.spec, 2), noise_seed=5)
     alone, together = (plan_together(policy, [request] * count)[-1].actions for count in (1, 2))
     assert np.abs(alone - together).max() < 1e-4
 
@@ -384,10 +386,10 @@ def test_an_action_is_the_callers_and_an_observation_stays_the_callers(spec):
             if write:
                 action *= 0.001
                 observation["position"][:] = 99.0
-                source.requests[-1].history.flags.writeable = False
+                source.requests[-1].history["position"].flags.writeable = False
             if step == 5:
                 controller.take_back()
-        return told, [request.history.tolist() for request in source.requests]
+        return told, [joined(request.history).tolist() for request in source.requests]
 
     frozen = np.arange(30, dtype=np.float32).reshape(15, 2)
     frozen.flags.writeable = False  # as it comes from a server

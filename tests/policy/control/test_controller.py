@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from paradp.policy import DiffusionPolicy, Horizons, RecedingHorizon, act_together
+from paradp.policy.observations import blank
 from paradp.sampler import NoisePath, Picard, Sequential, Solution, SolverStats, Speculative, step_table
 
 
@@ -47,13 +48,13 @@ def test_actions_come_from_the_present_step_on_and_eight_are_executed(trained):
 def test_history_repeats_the_first_observation_and_then_slides(trained):
     controller = RecedingHorizon(make_policy(trained, Counting(trained.spec)))
     controller.act(observation(1.0))
-    assert controller.robot.history[:, 0].tolist() == [1.0, 1.0]
+    assert controller.robot.history["position"][:, 0].tolist() == [1.0, 1.0]
     controller.act(observation(2.0))
     controller.act(observation(3.0))
-    assert controller.robot.history[:, 0].tolist() == [2.0, 3.0]
+    assert controller.robot.history["position"][:, 0].tolist() == [2.0, 3.0]
     controller.reset()
     controller.act(observation(4.0))
-    assert controller.robot.history[:, 0].tolist() == [4.0, 4.0]
+    assert controller.robot.history["position"][:, 0].tolist() == [4.0, 4.0]
 
 
 def test_the_last_plan_shifted_by_what_was_executed_is_the_next_ones_first_guess(trained):
@@ -104,7 +105,7 @@ def test_actions_are_clipped_to_the_limits(trained):
     normalizer = trained.action_normalizer
     normalizer.scale.fill_(10.0)
     policy = make_policy(trained, Sequential(step_table(trained.spec.schedule)))
-    plan = policy.plan(np.zeros((1, 2, 3), np.float32), [torch.Generator().manual_seed(0)])
+    plan = policy.plan(blank(policy.spec, 1, 2), [torch.Generator().manual_seed(0)])
     assert plan.actions.shape == (1, 15, 2)
     assert plan.actions.min() == -1.0 or plan.actions.max() == 1.0
     assert np.abs(plan.actions).max() <= 1.0
@@ -133,7 +134,7 @@ def test_a_network_that_gives_nan_is_caught_before_the_robot(trained):
     with pytest.raises(
         ValueError, match=r"not finite for environments \[0, 1\] of the batch, from denoising step 0 \(timestep 99\) on"
     ):
-        policy.plan(np.zeros((2, 2, 3), np.float32), [torch.Generator().manual_seed(i) for i in range(2)])
+        policy.plan(blank(policy.spec, 2, 2), [torch.Generator().manual_seed(i) for i in range(2)])
 
 
 def test_controllers_of_different_policies_do_not_plan_together(trained):
@@ -173,7 +174,7 @@ def test_a_robot_that_waits_is_told_to_hold_and_goes_on_observing(trained):
     assert [t for t, c in enumerate(commands) if c.replan] == [0, 11]
     assert commands[0].replan.lateness == 3
     assert (commands[0].action == -7).all() and np.array_equal(commands[11].action, commands[10].action)
-    assert controller.robot.history[:, 0].tolist() == [13.0, 14.0]
+    assert controller.robot.history["position"][:, 0].tolist() == [13.0, 14.0]
 
 
 def test_a_chunk_planned_ahead_is_guessed_from_what_was_consumed_since(trained):
@@ -212,7 +213,7 @@ def test_a_prediction_that_is_not_finite_gives_no_plan_even_where_clipping_hides
 
     policy.engine = Broken(policy.network, policy.spec, policy.device)
     with pytest.raises(ValueError, match=r"not finite for environments \[0\] of the batch, from denoising step 60"):
-        policy.plan(np.zeros((1, 2, 3), np.float32), [torch.Generator().manual_seed(0)])
+        policy.plan(blank(policy.spec, 1, 2), [torch.Generator().manual_seed(0)])
 
 
 @pytest.mark.parametrize("joining", ["replace", "blend", "inpaint"])

@@ -6,13 +6,16 @@ import json
 import pytest
 import torch
 from torch import nn
+from vectors import staged
 
 from paradp.checkpoints import load_policy, load_trained, save_checkpoint
 from paradp.policy import Normalizer
+from paradp.policy.data.normalizer import ObservationNormalizer
 from paradp.policy.data.windows import cut_windows
 from paradp.policy.learning.config import DistillationConfig, TrainingConfig
 from paradp.policy.learning.distillation import ConsistencyObjective, distill, student_schedule
 from paradp.policy.learning.training import DenoisingObjective, spec_for, train
+from paradp.policy.observations import blank
 from paradp.policy.process import process_of
 from paradp.sampler.schedules.consistency import jumps
 
@@ -41,6 +44,9 @@ class ToTheEnd(nn.Module):
         super().__init__()
         self._teacher = teacher.network
         self._jumps, self._skip = jumps(teacher.spec.schedule, skip).to(torch.device("cpu"), torch.float32), skip
+
+    def encode_observation(self, observation):
+        return self._teacher.encode_observation(observation)
 
     def forward(self, x, t, condition):
         x, t = x.clone(), t.clone()
@@ -123,7 +129,7 @@ def test_what_cannot_be_distilled_is_refused(demonstrations, teacher, tmp_path):
 def test_each_policy_takes_its_own_samplers(demonstrations, teacher, tmp_path):
     distill(teacher, demonstrations, dataclasses.replace(CONFIG, steps=1), tmp_path / "student", keep)
     train(demonstrations, dataclasses.replace(FLOW, steps=1), tmp_path / "flow", keep)
-    history = torch.zeros(1, 2, 3).numpy()
+    history = blank(teacher.spec, 1, 2)
     for name, takes, refuses in (
         ("student", ("consistency-1", "speculative-consistency-4"), ("ddpm", "auto", "flow-4")),
         ("flow", ("flow-1", "flow-100", "para-flow-10"), ("ddim-10", "auto-fast", "consistency-1")),
@@ -140,13 +146,17 @@ def test_a_flow_learns_what_its_sampler_takes_a_prediction_for(demonstrations, i
     """A network that predicts the velocity itself is read by the step table as predicting the clean sample itself."""
     spec = spec_for(info, FLOW.network_config, FLOW.schedule)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
-    normalizers = Normalizer.fit(windows.observations, spec.observation), Normalizer.fit(windows.actions, spec.action)
+    normalizers = (
+        ObservationNormalizer.fit(windows.observations, spec.observed),
+        Normalizer.fit(windows.actions, spec.action),
+    )
     objective = DenoisingObjective(spec, *normalizers)
     index, timestep, noise = objective.draw(windows, 64, torch.Generator().manual_seed(0))
     clean = normalizers[1].normalize(windows.batch(index)[1])
     table = process_of(spec.schedule).table
     seen = []
 
+    @staged
     def network(noisy, t, condition):
         seen.append(noisy)
         return noise - clean

@@ -13,11 +13,13 @@ import torch
 import zarr
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from vectors import joined, staged
 
 from paradp.checkpoints import load_trained, save_checkpoint
 from paradp.policy import Horizons, Normalizer
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
+from paradp.policy.data.normalizer import ObservationNormalizer
 from paradp.policy.data.windows import cut_windows
 from paradp.policy.learning import training
 from paradp.policy.learning.arithmetic import Arithmetic, measure
@@ -47,8 +49,7 @@ def logged(out):
 def rewritten(demonstrations, path, info=None, change=lambda episode: episode):
     """The same episodes, written once more: with another description, or changed."""
     ends = demonstrations.episode_ends
-    split = np.cumsum(list(demonstrations.info.observation.values()))[:-1]
-    columns = dict(zip(demonstrations.info.observation, np.split(demonstrations.observations(), split, 1), strict=True))
+    columns = demonstrations.observations()
     written = Demonstrations.open_or_create(path, info or demonstrations.info)
     for seed, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
         observations = {key: values[start:end] for key, values in columns.items()}
@@ -61,27 +62,27 @@ def test_demonstrations_read_back(demonstrations, info):
     again = Demonstrations.open(demonstrations.path)
     assert again.info == info and len(again) == 6
     assert again.steps == sum(range(10, 16)) and again.seeds.tolist() == list(range(6))
-    assert again.observations().shape == (again.steps, 3) and again.actions().shape == (again.steps, 2)
-    assert again.observations()[0, 2] == 0.5
+    assert joined(again.observations()).shape == (again.steps, 3) and again.actions().shape == (again.steps, 2)
+    assert again.observations()["constant"][0] == 0.5
 
 
 def test_what_a_kill_left_half_written_is_cut_off(demonstrations, info):
-    before = demonstrations.observations()
+    before = joined(demonstrations.observations())
     group = zarr.open_group(demonstrations.path, mode="r+")
     group["data/obs/position"].append(np.ones((5, 2), np.float32))
     group["meta/seeds"].append(np.array([99]))
     continued = Demonstrations.open_or_create(demonstrations.path, info)
-    assert np.array_equal(continued.observations(), before) and continued.seeds.tolist() == list(range(6))
+    assert np.array_equal(joined(continued.observations()), before) and continued.seeds.tolist() == list(range(6))
 
 
 def test_an_end_that_was_never_filled_in_loses_nothing(demonstrations, info):
     """zarr first makes room for an entry and then writes it; a kill between the two leaves a zero."""
-    before = demonstrations.observations()
+    before = joined(demonstrations.observations())
     group = zarr.open_group(demonstrations.path, mode="r+")
     group["meta/episode_ends"].resize((7,))
     assert len(Demonstrations.open(demonstrations.path)) == 6
     continued = Demonstrations.open_or_create(demonstrations.path, info)
-    assert len(continued) == 6 and np.array_equal(continued.observations(), before)
+    assert len(continued) == 6 and np.array_equal(joined(continued.observations()), before)
 
 
 def test_other_demonstrations_are_not_mixed_in(demonstrations, info):
@@ -442,7 +443,10 @@ def test_what_is_learned_is_what_the_sampler_takes_a_prediction_for(demonstratio
     config = dataclasses.replace(CONFIG, prediction_type=prediction_type, beta_schedule=beta_schedule)
     spec = spec_for(demonstrations.info, config.network_config, config.schedule)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
-    normalizers = Normalizer.fit(windows.observations, spec.observation), Normalizer.fit(windows.actions, spec.action)
+    normalizers = (
+        ObservationNormalizer.fit(windows.observations, spec.observed),
+        Normalizer.fit(windows.actions, spec.action),
+    )
     objective = DenoisingObjective(spec, *normalizers)
     index, timestep, noise = objective.draw(windows, 32, torch.Generator().manual_seed(0))
     clean = normalizers[1].normalize(windows.batch(index)[1])
@@ -451,6 +455,7 @@ def test_what_is_learned_is_what_the_sampler_takes_a_prediction_for(demonstratio
     target = {"epsilon": noise, "sample": clean, "v_prediction": bar.sqrt() * noise - (1 - bar).sqrt() * clean}
     seen = []
 
+    @staged
     def network(noisy, t, condition):
         seen.append(noisy)
         return target[prediction_type]

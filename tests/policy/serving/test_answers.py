@@ -18,7 +18,7 @@ from paradp.policy.serving import Remote
 from paradp.policy.serving.answers import greeting, plan_message, read_interface, read_plan
 from paradp.policy.serving.wire import pack, unpack
 
-REQUEST = PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)
+REQUEST = PlanRequest({"position": np.zeros((2, 2), np.float32), "constant": np.zeros((2, 1), np.float32)}, noise_seed=1)
 LARGE = 2**22
 
 

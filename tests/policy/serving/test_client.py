@@ -16,6 +16,8 @@ from paradp.policy.requests import PlanRequest, plan_together
 from paradp.policy.serving import Remote, RemoteController
 from paradp.policy.serving import server as server_module
 
+ZEROS = {"position": np.zeros((2, 2), np.float32), "constant": np.zeros((2, 1), np.float32)}
+
 
 def hold(last, observation):
     return np.zeros(2, np.float32) if last is None else last
@@ -44,7 +46,7 @@ def test_a_remote_controller_does_what_a_local_one_does(serving, policy):
 def test_it_goes_on_by_itself_when_the_server_comes_back(policy, running):
     with running(policy) as first:
         remote = Remote(first.uri)
-        request = PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)
+        request = PlanRequest(ZEROS, noise_seed=1)
         before = remote.submit(request).result(120)
         first.stop()
         waiting = remote.submit(request)
@@ -74,15 +76,15 @@ def test_a_robot_meanwhile_holds(policy, running):
 def test_what_the_server_refuses_is_a_value_error(serving):
     remote = Remote(serving.uri)
     with pytest.raises(ValueError, match="'position' is not finite"):
-        remote.submit(PlanRequest(np.full((2, 3), np.nan, np.float32), noise_seed=1)).result(120)
-    assert remote.submit(PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)).result(120).converged
+        remote.submit(PlanRequest(ZEROS | {"position": np.full((2, 2), np.nan, np.float32)}, noise_seed=1)).result(120)
+    assert remote.submit(PlanRequest(ZEROS, noise_seed=1)).result(120).converged
     remote.close()
 
 
 def test_an_answer_that_is_not_finite_is_no_plan(policy, running, monkeypatch):
     real = server_module.plan_message
     with running(policy) as serving:
-        remote, request = Remote(serving.uri), PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)
+        remote, request = Remote(serving.uri), PlanRequest(ZEROS, noise_seed=1)
         for spoilt in ({"actions": np.full((15, 2), np.nan)}, {"actions": np.zeros((3, 2))}, {"paradp/whole": None}):
             with monkeypatch.context() as patched:
                 patched.setattr(server_module, "plan_message", lambda *a, spoilt=spoilt: real(*a) | spoilt)
@@ -96,7 +98,7 @@ def test_what_to_keep_travels(serving, policy):
     """Inpainting through the server is inpainting here."""
     random = np.random.default_rng(0)
     guess, keep = random.uniform(-0.5, 0.5, (16, 2)).astype(np.float32), np.linspace(1, 0, 16, dtype=np.float32)
-    request = PlanRequest(np.zeros((2, 3), np.float32), 1, guess, None, keep)
+    request = PlanRequest(ZEROS, 1, guess, None, keep)
     remote = Remote(serving.uri)
     there, here = remote.submit(request).result(120), plan_together(policy, [request])[0]
     assert np.array_equal(there.actions, here.actions)

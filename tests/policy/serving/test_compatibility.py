@@ -5,6 +5,7 @@ Written down once, with the policy of these tests: its metadata, a request of `R
 
 import numpy as np
 import pytest
+from vectors import joined
 from websockets.sync.client import connect
 
 from paradp.policy.requests import PlanRequest, plan_together
@@ -51,13 +52,16 @@ def request_before() -> PlanRequest:
     random = np.random.default_rng(0)
     history = random.uniform(-1, 1, (2, 3)).astype(np.float32)
     guess = random.uniform(-1, 1, (16, 2)).astype(np.float32)
-    return PlanRequest(history, 7, guess, 2.5, np.linspace(1, 0, 16, dtype=np.float32))
+    return PlanRequest(
+        {"position": history[:, :2], "constant": history[:, 2:]}, 7, guess, 2.5, np.linspace(1, 0, 16, dtype=np.float32)
+    )
 
 
 def test_our_server_reads_their_request(spec, request_before):
     read = Session(spec).read(REQUEST)
-    for name in ("history", "guess", "keep"):
+    for name in ("guess", "keep"):
         assert np.array_equal(getattr(read, name), getattr(request_before, name))
+    assert np.array_equal(joined(read.history), joined(request_before.history))
     assert (read.noise_seed, read.budget) == (7, 2.5)
 
 

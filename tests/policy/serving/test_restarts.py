@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from vectors import parted
 
 from paradp.checkpoints import load_policy
 from paradp.policy.requests import PlanRequest, plan_together
@@ -73,7 +74,7 @@ def ask_over_restarts(
 def some_requests(policy, count: int = 6) -> list[PlanRequest]:
     random, spec = np.random.default_rng(0), policy.spec
     shape = spec.horizons.observe, spec.observation_size
-    return [PlanRequest(random.uniform(-1, 1, shape).astype(np.float32), seed) for seed in range(count)]
+    return [PlanRequest(parted(spec, random.uniform(-1, 1, shape).astype(np.float32)), seed) for seed in range(count)]
 
 
 def check(policy, requests: Sequence[PlanRequest], came: Sequence[tuple[int, np.ndarray]], rounding: float) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from paradp.policy.observations import how_many
 from paradp.policy.requests import PlanRequest, plan_together
 from paradp.policy.serving import ServerConfig, connections
 from paradp.policy.serving.wire import pack
@@ -45,8 +46,7 @@ def test_a_client_is_told_what_the_policy_needs(serving, client, policy):
 
 def test_a_plan_is_the_one_that_is_made_here(serving, client, policy, message):
     answer = client(serving.uri).ask(message | {"paradp/noise_seed": 7})
-    history = np.concatenate([message["position"], message["constant"]], axis=1)
-    expected = plan_together(policy, [PlanRequest(history, noise_seed=7)])[0]
+    expected = plan_together(policy, [PlanRequest(message, noise_seed=7)])[0]
     assert np.array_equal(answer["actions"], expected.actions) and answer["actions"].dtype == np.float32
     assert np.array_equal(answer["paradp/whole"], expected.whole)
     assert (answer["paradp/rounds"], answer["paradp/batch"]) == (expected.rounds, 1)
@@ -195,7 +195,7 @@ class Gate:
         def gated(histories, *rest, **options):
             self.begun.release()
             assert self.opened.wait(120)
-            self.batches.append(len(histories))
+            self.batches.append(how_many(histories))
             return plan(histories, *rest, **options)
 
         monkeypatch.setattr(policy, "plan", gated)
@@ -238,7 +238,7 @@ def test_a_plan_that_is_not_finite_is_its_own_clients_alone(policy, running, cli
 
     def spoilt(histories, generators, *rest, **options):
         assert gate.wait(120)
-        if (histories[:, :, 0] > 5).any():
+        if (histories["position"] > 5).any():
             raise ValueError("the network's predictions are not finite")
         return plan(histories, generators, *rest, **options)
 

@@ -46,7 +46,7 @@ def secured(policy, running, files):
         yield serving
 
 
-REQUEST = PlanRequest(np.zeros((2, 3), np.float32), noise_seed=1)
+REQUEST = PlanRequest({"position": np.zeros((2, 2), np.float32), "constant": np.zeros((2, 1), np.float32)}, noise_seed=1)
 
 
 def test_a_plan_comes_over_tls(secured, files):
