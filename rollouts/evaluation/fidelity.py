@@ -22,13 +22,12 @@ from paradp.sampler.schedules import ddpm_table
 REFERENCE = "ddpm"
 # Without a grid of their own, and the numbers of timesteps that grids are fitted for.
 STEPS = (
-    "ddpm-32",
     "ddpm-25",
-    "ddpm-25:spacing=sine",
     "ddpm-20:spacing=sine",
     "ddpm-16:spacing=sine",
     "sde-dpm-solver-20",
     "sde-dpm-solver-16:spacing=sine",
+    *(f"sde-dpm-solver-{steps}:spacing=sine" for steps in (12, 10, 9, 8, 7, 6, 5)),
     "ddim-10",
     "ddim-25",
     "ddim-10:spacing=trailing",
@@ -36,7 +35,7 @@ STEPS = (
     "dpm-solver-10",
     "dpm-solver-15",
 )
-FITTED = (10, 12, 16, 20)
+FITTED = (8, 10, 12, 16)
 PERMUTATIONS = 1000
 # Recorded at each observation that grids are fitted at.
 TRAJECTORIES = 8

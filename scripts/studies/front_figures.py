@@ -30,12 +30,17 @@ SAMPLERS = (
     "speculative-ddpm:window=8",
     "speculative-ddpm:window=20",
     "speculative-ddpm:ahead=30:window=100",
-    "speculative-ddpm-32:window=4",
     "speculative-ddpm-25:window=4",
-    *(f"speculative-ddpm-{steps}:spacing=sine:window=4" for steps in (25, 20, 16)),
+    *(f"speculative-ddpm-{steps}:spacing=sine:window=4" for steps in (20, 16)),
     "speculative-ddpm-20:ahead=8:spacing=sine:window=20",
     "speculative-sde-dpm-solver-20:window=4",
     "speculative-sde-dpm-solver-16:spacing=sine:window=4",
+    "speculative-sde-dpm-solver-10:spacing=sine:window=10",
+    *(
+        f"{way}sde-dpm-solver-{steps}:spacing=sine{window}"
+        for steps in (10, 9, 8, 7, 6, 5)
+        for way, window in (("", ""), ("speculative-", ":window=2"))
+    ),
     USUAL,
     "ddim-10:spacing=trailing",
     "ddim-15:spacing=trailing",
@@ -43,8 +48,8 @@ SAMPLERS = (
     "dpm-solver-10",
     "dpm-solver-15",
 )
-# Of the samplers on grids that were fitted to the policy.
-FITTED_WINDOW = 4
+# Of the samplers on grids that were fitted to the policy: so few steps are taken one after the other.
+FITTED_WINDOW, FEW = 4, 10
 THREADS = (1, 2)
 EPISODES, EACH, SEED, REPEATS = 32, 2, 20_000, 40
 
@@ -152,4 +157,10 @@ def steps_of(sampler: str) -> str:
 def samplers_for(fidelity: Fidelity) -> tuple[str, ...]:
     """What is measured of a policy: the samplers of all maps, and those on the grids that were fitted to it."""
     fitted = [name for name in fidelity.steps if without_grid(name) != name]
-    return (*SAMPLERS, *(f"speculative-{name}:window={FITTED_WINDOW}" for name in fitted))
+    return (*SAMPLERS, *map(_taken, fitted))
+
+
+def _taken(fitted: str) -> str:
+    """By which way steps on a fitted grid are taken."""
+    few = (SamplerChoice.parse(fitted).steps or 0) <= FEW
+    return fitted if few else f"speculative-{fitted}:window={FITTED_WINDOW}"

@@ -65,7 +65,7 @@ def test_a_network_that_follows_the_teacher_to_the_end_has_no_loss(demonstration
     objective = ConsistencyObjective(teacher, spec, skip)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
     exact = ToTheEnd(teacher, skip)
-    late = nn.Module()
+    late = ToTheEnd(teacher, skip)
     late.forward = lambda x, t, condition: exact(x, t, condition) + 0.05 * (t > 50).reshape(-1, 1, 1)
     # A student leaves what has timestep 0 as it is, where the teacher would take one step more: from there and from `skip`,
     # whose step ends there, the two differ.
