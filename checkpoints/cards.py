@@ -133,7 +133,7 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
 ## Training
     {self.command}
 
-{_listed(_plain(self.config))}
+{_listed(self.config.settings())}
 
 {self.took}
 {f"Computed in {self.arithmetic}." if self.arithmetic else ""}
@@ -164,7 +164,3 @@ def describe_schedule(schedule: Mapping[str, Any]) -> str:
 
 def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items())
-
-
-def _plain(config: LearningConfig) -> dict[str, Any]:
-    return {key: getattr(config, key) for key in config.__dataclass_fields__}

@@ -18,7 +18,11 @@ _MOST = 4
 
 def describe(thing: Any) -> dict[str, Any]:
     """A dataclass as JSON holds it; where the order of keys carries meaning, as a list of pairs."""
-    values = asdict(thing)
+    return as_json(asdict(thing))
+
+
+def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as `describe` has them."""
     return json.loads(json.dumps({k: list(v.items()) if k in _ORDERED else v for k, v in values.items()}))
 
 

@@ -44,7 +44,7 @@ class Unchecked(Generic[Config]):
 
 @dataclass(frozen=True)
 class Flags(Unchecked[TrainingConfig], TrainingConfig):
-    channels: Annotated[tuple[int, ...], listed(int, "INT")] = TrainingConfig.channels
+    channels: Annotated[tuple[int, ...] | None, listed(int, "INT")] = None
     bf16: tyro.conf.Suppress[bool | None] = None  # the command's own flags --bf16 and --no-bf16
 
 
@@ -212,7 +212,7 @@ def run_digest(demonstrations: "Demonstrations", config: LearningConfig, init: P
     from paradp.checkpoints import checkpoint_digest
 
     start = None if init is None else checkpoint_digest(init)
-    described = repr((config, demonstrations.info, demonstrations.digest(), start))
+    described = repr((config.settings(), demonstrations.info, demonstrations.digest(), start))
     return hashlib.sha256(described.encode()).hexdigest()[:8]
 
 

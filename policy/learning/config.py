@@ -1,6 +1,8 @@
 """How to train, apart from training itself: read and checked before PyTorch is loaded."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from paradp.policy.errors import SettingError
@@ -9,6 +11,21 @@ if TYPE_CHECKING:
     from paradp.policy.learning.state import OptimiserSettings
     from paradp.policy.spec import NetworkConfig
 
+_LOG = logging.getLogger(__name__)
+DEFAULT_BETA_SCHEDULE = "squaredcos_cap_v2"
+# What each network and each process has settings for, with the defaults.
+_BETAS: dict[str, Any] = {"beta_start": 1e-3, "beta_end": 0.2}
+_NETWORKS: dict[str, dict[str, Any]] = {
+    "unet": {"channels": (64, 128, 256)},
+    "transformer": {"layers": 8, "embedding": 256},
+}
+_DIFFUSION: dict[str, Any] = {"prediction_type": "epsilon", "beta_schedule": DEFAULT_BETA_SCHEDULE, **_BETAS}
+_OWNERS = {
+    "channels": "the network unet",
+    **dict.fromkeys(("layers", "embedding"), "the network transformer"),
+    **dict.fromkeys(("prediction_type", "beta_schedule"), "the process diffusion"),
+    **dict.fromkeys(_BETAS, "a beta_schedule such as linear"),
+}
 # The least and the most of each number.
 _LIMITS: dict[str, tuple[float, float]] = {
     "steps": (1, 1e9),
@@ -58,6 +75,10 @@ class LearningConfig:
     def __post_init__(self) -> None:
         self.check_numbers()
 
+    def settings(self) -> dict[str, Any]:
+        """Every setting that counts, by name, with defaults filled in: what a run is known by, and a card lists."""
+        return asdict(self)
+
     @property
     def optimiser(self) -> "OptimiserSettings":
         from paradp.policy.learning.state import OptimiserSettings
@@ -70,7 +91,7 @@ class LearningConfig:
         """
         for name in [name for name in _LIMITS if hasattr(self, name)]:
             low, high = _LIMITS[name]
-            if not low <= (value := getattr(self, name)) <= high:  # not a number is within nothing
+            if (value := getattr(self, name)) is not None and not low <= value <= high:  # not a number is within nothing
                 raise SettingError(f"{name} must be from {low:g} to {high:.15g}, not {value}", name)
         if not self.learning_rate > 0:
             raise SettingError(f"learning_rate must be more than 0, not {self.learning_rate}", "learning_rate")
@@ -90,32 +111,41 @@ class DistillationConfig(LearningConfig):
 
 @dataclass(frozen=True)
 class TrainingConfig(LearningConfig):
-    """How to train.
+    """How to train. What is `None` has the default of the network or process that it is a setting of.
 
     Attributes:
         network: `unet` or `transformer`.
-        channels: of the U-Net.
-        layers: of the transformer.
-        embedding: length of the transformer's tokens.
-        prediction_type: what the network learns to predict: `epsilon`, `sample` or `v_prediction` of a diffusion policy;
-            `flow_prediction` trains a flow instead: the velocity along the straight line from noise to actions, which a few
-            steps of flow-N follow. A flow has no noise schedule: beta_schedule, beta_start and beta_end mean nothing to it.
-        beta_schedule: of the noise, by diffusers' names.
-        beta_start: of the schedules that have one, such as `linear`; the noise of 100 steps, ten times that of 1000.
-        beta_end: likewise.
+        process: `diffusion`, or `flow`: a network that predicts the velocity along the straight line from noise to actions,
+            which a few steps of flow-N follow.
+        channels: of the U-Net; 64 128 256 by default.
+        layers: of the transformer; 8 by default.
+        embedding: length of the transformer's tokens; 256 by default.
+        prediction_type: what a diffusion policy predicts: `epsilon` (the default), `sample` or `v_prediction`. An older
+            spelling, `flow_prediction`, stands for the process `flow`.
+        beta_schedule: of a diffusion's noise, by diffusers' names; squaredcos_cap_v2 by default.
+        beta_start: of the schedules that have one, such as `linear`: the noise of 100 steps, ten times that of 1000; by
+            default 0.001.
+        beta_end: likewise; 0.2 by default.
     """
 
     network: Literal["unet", "transformer"] = "unet"
-    channels: tuple[int, ...] = (64, 128, 256)
-    layers: int = 8
-    embedding: int = 256
-    prediction_type: Literal["epsilon", "sample", "v_prediction", "flow_prediction"] = "epsilon"
-    beta_schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear", "sigmoid"] = "squaredcos_cap_v2"
-    beta_start: float = 1e-3
-    beta_end: float = 0.2
+    process: Literal["diffusion", "flow"] = "diffusion"
+    channels: tuple[int, ...] | None = None
+    layers: int | None = None
+    embedding: int | None = None
+    prediction_type: Literal["epsilon", "sample", "v_prediction", "flow_prediction"] | None = None
+    beta_schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear", "sigmoid"] | None = None
+    beta_start: float | None = None
+    beta_end: float | None = None
 
     def __post_init__(self) -> None:
+        if self.prediction_type == "flow_prediction":
+            _LOG.warning("prediction_type flow_prediction is now process flow")
+            object.__setattr__(self, "process", "flow")
+            object.__setattr__(self, "prediction_type", None)
         self.check_numbers()
+        # Fails here rather than after the demonstrations were read.
+        _ = self.network_config
         from paradp.policy.process import process_of
 
         alpha_bar = process_of(self.schedule).table.alpha_bar[0]
@@ -125,34 +155,53 @@ class TrainingConfig(LearningConfig):
                 "which sampling starts from; choose a larger beta_end",
                 "beta_end",
             )
-        # Fails here rather than after the demonstrations were read.
-        _ = self.network_config
 
     @property
     def network_config(self) -> "NetworkConfig":
         from paradp.policy.networks.transformer import TransformerConfig
         from paradp.policy.networks.unet import UnetConfig
 
-        if self.network == "transformer":
-            return TransformerConfig(layers=self.layers, embedding=self.embedding)
-        return UnetConfig(channels=self.channels)
+        kind = TransformerConfig if self.network == "transformer" else UnetConfig
+        return kind(**self._network())
 
     @property
     def schedule(self) -> dict[str, Any]:
         """The diffusers scheduler config trained with."""
         from paradp.policy.spec import DEFAULT_SCHEDULE, FLOW_SCHEDULE
 
-        if self.prediction_type == "flow_prediction":
-            return dict(FLOW_SCHEDULE)
-        chosen = {key: getattr(self, key) for key in ("prediction_type", "beta_schedule")}
-        if self.beta_schedule != "squaredcos_cap_v2":
-            chosen |= {"beta_start": self.beta_start, "beta_end": self.beta_end}
-        return DEFAULT_SCHEDULE | chosen
+        return dict(FLOW_SCHEDULE) if self.process == "flow" else DEFAULT_SCHEDULE | self._process()
+
+    def settings(self) -> dict[str, Any]:
+        # A flow goes by the name that states of earlier versions hold.
+        process = self._process() or {"prediction_type": "flow_prediction"}
+        every = {name: value for name, value in super().settings().items() if name not in (*_OWNERS, "process")}
+        return every | self._network() | process
 
     def check_numbers(self) -> None:
         super().check_numbers()
-        if not self.channels or not all(size >= 1 for size in self.channels):
+        own = self._network() | self._process()
+        for name in _OWNERS:
+            if name not in own and getattr(self, name) is not None:
+                raise SettingError(f"{name} is a setting of {_OWNERS[name]}, which this training does not have", name)
+        if self.channels is not None and not (self.channels and all(size >= 1 for size in self.channels)):
             raise SettingError(f"channels must be positive numbers, not {self.channels}", "channels")
-        if not 0 < self.beta_start <= self.beta_end < 1:
-            said = f"0 < beta_start ≤ beta_end < 1 is needed, not {self.beta_start} and {self.beta_end}"
-            raise SettingError(said, "beta_start", "beta_end")
+        start, end = (self._chosen(_BETAS)[name] for name in _BETAS)
+        if not 0 < start <= end < 1:
+            raise SettingError(f"0 < beta_start ≤ beta_end < 1 is needed, not {start} and {end}", *_BETAS)
+
+    def _network(self) -> dict[str, Any]:
+        return self._chosen(_NETWORKS[self.network])
+
+    def _process(self) -> dict[str, Any]:
+        """A diffusion's settings, those that its schedule has; a flow has none."""
+        if self.process == "flow":
+            return {}
+        chosen = self._chosen(_DIFFUSION)
+        if chosen["beta_schedule"] == DEFAULT_BETA_SCHEDULE:
+            return {name: value for name, value in chosen.items() if name not in _BETAS}
+        return chosen
+
+    def _chosen(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as they were given, or by default."""
+        given = {name: getattr(self, name) for name in defaults}
+        return {name: default if given[name] is None else given[name] for name, default in defaults.items()}

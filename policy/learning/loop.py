@@ -11,7 +11,7 @@ import numpy as np
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock, refuse_filled
-from paradp.policy.identity import changed, describe, differences, digest
+from paradp.policy.identity import as_json, changed, describe, differences, digest
 from paradp.policy.learning.arithmetic import Arithmetic, Step, fast_products, step_on_a_copy
 from paradp.policy.learning.captured import CapturedStep
 from paradp.policy.learning.config import LearningConfig
@@ -84,7 +84,7 @@ def learn(
 
 def _identity(config: LearningConfig, demonstrations: Demonstrations, earlier: TrainedPolicy | None) -> dict[str, Any]:
     """What a run is of: a state is continued only under the same. What it computes in is noted apart."""
-    settings = {name: value for name, value in describe(config).items() if name != "bf16"}
+    settings = {name: value for name, value in as_json(config.settings()).items() if name != "bf16"}
     made_for = {name: value for name, value in describe(demonstrations.info).items() if name != "made_with"}
     start = None if earlier is None else digest(_arrays(earlier))
     return settings | made_for | {"data": demonstrations.digest(), "init": start}

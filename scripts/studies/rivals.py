@@ -142,7 +142,7 @@ def _rivals(context: Context) -> dict[str, Rival]:
     if not fitting:
         raise ValueError(
             f"{context.runs} holds no rivals; give the folder of `paradp distill {context.task} --out RUNS/distilled` and of"
-            f" `paradp train {context.task} --prediction-type flow_prediction --out RUNS/flow` with --runs"
+            f" `paradp train {context.task} --process flow --out RUNS/flow` with --runs"
         )
     place = find_checkpoint(context.task)
     shipped = Rival(load_policy(place, REFERENCE), place, context.runs)

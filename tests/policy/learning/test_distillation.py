@@ -21,7 +21,7 @@ from paradp.sampler.schedules.consistency import jumps
 
 CONFIG = DistillationConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, bf16=False)
 TRAINING = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, channels=(8, 16), bf16=False)
-FLOW = dataclasses.replace(TRAINING, prediction_type="flow_prediction")
+FLOW = dataclasses.replace(TRAINING, process="flow")
 
 
 def ignore(trained, path):

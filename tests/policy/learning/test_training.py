@@ -32,7 +32,7 @@ CONFIG = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, l
 VARIANTS = [
     {"prediction_type": "sample"},
     {"prediction_type": "v_prediction", "beta_schedule": "linear", "beta_start": 0.001, "beta_end": 0.2},
-    {"network": "transformer", "layers": 1, "embedding": 16},
+    {"network": "transformer", "channels": None, "layers": 1, "embedding": 16},
 ]
 
 
@@ -474,13 +474,35 @@ def test_what_is_learned_is_what_the_sampler_takes_a_prediction_for(demonstratio
         ({"beta_schedule": "linear", "beta_end": 2.0}, "0 < beta_start ≤ beta_end < 1"),
         ({"beta_schedule": "linear", "beta_start": 0.0}, "0 < beta_start"),
         ({"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}, "ends with ᾱ = 0.36 and not near 0"),
-        ({"network": "transformer", "embedding": 7}, "embedding must be"),
+        ({"network": "transformer", "channels": None, "embedding": 7}, "embedding must be"),
+        ({"network": "transformer"}, "channels is a setting of the network unet, which this training does not have"),
+        ({"layers": 2}, "layers is a setting of the network transformer, which"),
+        ({"process": "flow", "prediction_type": "sample"}, "prediction_type is a setting of the process diffusion, which"),
+        ({"process": "flow", "beta_end": 0.5}, "beta_end is a setting of a beta_schedule such as linear, which"),
+        ({"beta_start": 1e-4}, "beta_start is a setting of a beta_schedule such as linear, which"),
         ({"batch_size": 0}, "batch_size"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(CONFIG, **options)
+
+
+def test_the_older_spelling_of_a_flow_is_understood(caplog):
+    older = dataclasses.replace(CONFIG, prediction_type="flow_prediction")
+    assert older == dataclasses.replace(CONFIG, process="flow") and "is now process flow" in caplog.text
+    assert older.schedule["_class_name"] == "FlowMatchEulerDiscreteScheduler"
+
+
+def test_a_run_is_known_by_the_settings_that_count():
+    """Under the names that states of earlier versions hold, so that those are continued."""
+    plain = CONFIG.settings()
+    assert (plain["channels"], plain["prediction_type"], plain["beta_schedule"]) == ((8, 16), "epsilon", "squaredcos_cap_v2")
+    assert not plain.keys() & {"layers", "embedding", "beta_start", "beta_end", "process"}
+    assert dataclasses.replace(CONFIG, prediction_type="epsilon").settings() == plain
+    assert dataclasses.replace(CONFIG, process="flow").settings()["prediction_type"] == "flow_prediction"
+    transformer = dataclasses.replace(CONFIG, network="transformer", channels=None, beta_schedule="linear").settings()
+    assert (transformer["layers"], transformer["embedding"], transformer["beta_end"]) == (8, 256, 0.2)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(demonstrations, tmp_path, monkeypatch):
