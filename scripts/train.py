@@ -21,7 +21,7 @@ from paradp.scripts.lists import listed
 from paradp.scripts.places import check_device, check_folder
 
 if TYPE_CHECKING:
-    from paradp.policy.data.demonstrations import Demonstrations
+    from paradp.policy.data.dataset import Dataset
     from paradp.policy.learning.arithmetic import Arithmetic
     from paradp.policy.learning.training import TrainedPolicy
 
@@ -117,7 +117,7 @@ def asked_for(bf16: bool, no_bf16: bool) -> bool | None:
     return True if bf16 else False if no_bf16 else None
 
 
-def check_task(demonstrations: "Demonstrations", task: str) -> None:
+def check_task(demonstrations: "Dataset", task: str) -> None:
     """Raises:
     ValueError: the demonstrations are of another task.
     """
@@ -147,7 +147,7 @@ def check_data(path: Path, task: str) -> None:
 
 def follow(
     learn: "Callable[..., TrainedPolicy]",
-    demonstrations: "Demonstrations",
+    demonstrations: "Dataset",
     config: LearningConfig,
     out: Path,
     earlier: Path | None,
@@ -166,6 +166,7 @@ def follow(
         doing: what is done, in a word.
     """
     from paradp.checkpoints import ModelCard, read_card, save_checkpoint
+    from paradp.policy.data.dataset import step_count
     from paradp.policy.files.writing import naming_file
     from paradp.scripts.loss_plot import plot_losses
 
@@ -181,8 +182,8 @@ def follow(
         card = ModelCard(
             trained.spec,
             demonstrations.info,
-            len(demonstrations),
-            demonstrations.steps,
+            len(demonstrations.episode_ends),
+            step_count(demonstrations),
             replace(config, bf16=computes[0].bf16),
             command,
             _took(out / "metrics.jsonl", device),
@@ -207,7 +208,7 @@ def follow(
     say(f"checkpoint {out}/checkpoint · losses {out}/loss.png")
 
 
-def run_digest(demonstrations: "Demonstrations", config: LearningConfig, init: Path | None) -> str:
+def run_digest(demonstrations: "Dataset", config: LearningConfig, init: Path | None) -> str:
     """Of what a training depends on: the demonstrations' content, the settings, the weights that it starts from."""
     from paradp.checkpoints import checkpoint_digest
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Demonstrations:
-    """A zarr group of demonstrations, opened for reading or appending; `open` and `open_or_create` make one."""
+    """A zarr group of demonstrations, opened for reading or appending: a `Dataset`. `open` and `open_or_create` make one."""
 
     def __init__(self, group: "zarr.Group", path: Path, layout: Layout):
         self._group = group
@@ -164,14 +164,6 @@ class Demonstrations:
         # Vectors side by side, as they were before there were images: a digest stays what it was.
         together = {"observations": np.concatenate(vectors, axis=-1)} if vectors else {}
         return digest({**together, **images, "actions": self.actions(), "episode_ends": self.episode_ends})
-
-    def largest_step(self) -> np.ndarray:
-        """How far, at most, each dimension of an action is from the one before in its episode: `[A]`."""
-        actions, ends = self.actions(), self.episode_ends
-        steps = np.abs(np.diff(actions, axis=0))
-        within = np.ones(len(steps), bool)
-        within[ends[:-1] - 1] = False
-        return steps[within].max(0, initial=0.0)
 
     def _read(self, name: str, rows: int | None = None) -> np.ndarray:
         try:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.dataset import Dataset
 from paradp.policy.spec import Horizons
 from paradp.policy.wording import counted
 
@@ -51,7 +51,7 @@ class Windows:
         return {key: values[rows] for key, values in self.observations.items()}, self.actions[self.predicted[index]]
 
 
-def cut_windows(demonstrations: Demonstrations, horizons: Horizons, validation_every: int) -> tuple[Windows, Windows]:
+def cut_windows(demonstrations: Dataset, horizons: Horizons, validation_every: int) -> tuple[Windows, Windows]:
     """One window a control step, for training and for validation (every `validation_every`-th episode).
 
     A window that reaches over an end of its episode repeats the first or last step, as at the start of a rollout.

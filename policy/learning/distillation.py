@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.dataset import Dataset, largest_step
 from paradp.policy.data.windows import Windows, cut_windows
 from paradp.policy.errors import SettingError
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
@@ -31,7 +31,7 @@ _HUBER = 0.00054
 
 def distill(
     teacher: TrainedPolicy,
-    demonstrations: Demonstrations,
+    demonstrations: Dataset,
     config: DistillationConfig,
     out: Path,
     save: Callable[[TrainedPolicy, Path], None],
@@ -61,7 +61,7 @@ def distill(
     torch.manual_seed(config.seed)
     schedule = student_schedule(teacher.spec.schedule)
     spec = spec_for(demonstrations.info, teacher.spec.network, schedule)
-    spec = replace(spec, action_step=tuple(demonstrations.largest_step().tolist()))
+    spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
     check_made_for(replace(teacher.spec, schedule=schedule), spec)
     timesteps = schedule["num_train_timesteps"]
     if config.skip > timesteps:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.dataset import Dataset
 from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock, refuse_filled
 from paradp.policy.identity import as_json, changed, describe, differences, digest
@@ -24,7 +24,7 @@ from paradp.policy.learning.transfer import UnreadLosses
 
 def learn(
     lesson: Lesson,
-    demonstrations: Demonstrations,
+    demonstrations: Dataset,
     config: LearningConfig,
     out: Path,
     save: Callable[[TrainedPolicy, Path], None],
@@ -82,7 +82,7 @@ def learn(
     return trained
 
 
-def _identity(config: LearningConfig, demonstrations: Demonstrations, earlier: TrainedPolicy | None) -> dict[str, Any]:
+def _identity(config: LearningConfig, demonstrations: Dataset, earlier: TrainedPolicy | None) -> dict[str, Any]:
     """What a run is of: a state is continued only under the same. What it computes in is noted apart."""
     settings = {name: value for name, value in as_json(config.settings()).items() if name != "bf16"}
     made_for = {name: value for name, value in describe(demonstrations.info).items() if name != "made_with"}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.dataset import Dataset, largest_step
 from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.data.windows import Windows, cut_windows
@@ -24,7 +24,7 @@ from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
 
 
 def train(
-    demonstrations: Demonstrations,
+    demonstrations: Dataset,
     config: TrainingConfig,
     out: Path,
     save: Callable[[TrainedPolicy, Path], None],
@@ -59,7 +59,7 @@ def train(
     """
     torch.manual_seed(config.seed)
     spec = spec_for(demonstrations.info, config.network_config, config.schedule)
-    spec = replace(spec, action_step=tuple(demonstrations.largest_step().tolist()))
+    spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     start = init or _random_start(spec, training)
     check_made_for(start.spec, spec)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from paradp.policy import DiffusionPolicy
-from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.dataset import Dataset, step_count
 from paradp.policy.features import Shape
 from paradp.policy.fidelity import Interval, StepsFidelity
 from paradp.policy.observations import Observation, how_many, repeated, take
@@ -54,7 +54,7 @@ class Observations:
     judging: Observation
 
 
-def recorded_observations(demonstrations: Demonstrations, spec: PolicySpec, judging: int, seed: int) -> Observations:
+def recorded_observations(demonstrations: Dataset, spec: PolicySpec, judging: int, seed: int) -> Observations:
     """Random moments of demonstrations; no moment twice.
 
     Args:
@@ -72,9 +72,9 @@ def recorded_observations(demonstrations: Demonstrations, spec: PolicySpec, judg
     if list(info.observation.items()) != list(spec.observation.items()):
         raise ValueError(f"{path} observes {_listed(info.observation)}, and the policy {_listed(spec.observation)}")
     fitting = fitted_at(judging)
-    if demonstrations.steps < judging + fitting:
-        raise ValueError(f"{path} has {demonstrations.steps} steps; {judging + fitting} observations are needed")
-    moments = np.random.default_rng(seed).choice(demonstrations.steps, judging + fitting, replace=False)
+    if (steps := step_count(demonstrations)) < judging + fitting:
+        raise ValueError(f"{path} has {steps} steps; {judging + fitting} observations are needed")
+    moments = np.random.default_rng(seed).choice(steps, judging + fitting, replace=False)
     ends = demonstrations.episode_ends
     starts = np.concatenate([[0], ends[:-1]])[np.searchsorted(ends, moments, side="right")]
     observed = np.maximum(starts[:, None], moments[:, None] + np.arange(1 - spec.horizons.observe, 1))

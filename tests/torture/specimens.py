@@ -41,10 +41,11 @@ def _copied(source: Callable[[World], Path]) -> Callable[[World, Path], None]:
 
 
 def _open_demonstrations(world: World, path: Path) -> list[np.ndarray]:
+    from paradp.policy.data.dataset import largest_step
     from paradp.policy.data.demonstrations import Demonstrations
 
     there = Demonstrations.open(path)
-    return [*there.observations().values(), there.actions(), there.seeds, there.largest_step()]
+    return [*there.observations().values(), there.actions(), there.seeds, largest_step(there)]
 
 
 def _make_recordings(world: World, path: Path) -> None:

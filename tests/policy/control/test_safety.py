@@ -9,6 +9,7 @@ from paradp.policy import Command
 from paradp.policy.control.asynchronous import DeadInference, LatePlan
 from paradp.policy.control.limits import SafetyLimits, StopReason
 from paradp.policy.control.safety import SafeController
+from paradp.policy.data.dataset import largest_step
 
 LIMITS = SafetyLimits(
     np.array([-1, -1], np.float32), np.ones(2, np.float32), np.full(2, 0.25, np.float32), np.full(2, 1.1, np.float32), 3
@@ -198,9 +199,9 @@ def test_limits_come_from_the_demonstrations(spec):
 def test_demonstrations_know_their_largest_step(demonstrations):
     actions, ends = demonstrations.actions(), demonstrations.episode_ends
     steps = [np.abs(np.diff(part, axis=0)).max(0) for part in np.split(actions, ends[:-1])]
-    assert demonstrations.largest_step() == pytest.approx(np.max(steps, axis=0))
+    assert largest_step(demonstrations) == pytest.approx(np.max(steps, axis=0))
     # Between episodes there is no step.
-    assert (demonstrations.largest_step() < np.abs(np.diff(actions, axis=0)).max(0)).any()
+    assert (largest_step(demonstrations) < np.abs(np.diff(actions, axis=0)).max(0)).any()
 
 
 @pytest.mark.parametrize(

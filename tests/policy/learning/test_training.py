@@ -488,6 +488,34 @@ def test_what_cannot_be_trained_is_refused(options, message):
         dataclasses.replace(CONFIG, **options)
 
 
+class InMemory:
+    """Episodes that lie in no file."""
+
+    def __init__(self, demonstrations):
+        self.path, self.info, self.episode_ends = "memory", demonstrations.info, demonstrations.episode_ends
+        self._observations, self._actions = demonstrations.observations(), demonstrations.actions()
+
+    def observations(self):
+        return self._observations
+
+    def actions(self):
+        return self._actions
+
+    def digest(self):
+        return "of these"
+
+
+def test_anything_with_episodes_is_learned_from(demonstrations, tmp_path):
+    """What is learned is the same to the bit, wherever the numbers come from; a run goes on with its own data alone."""
+    dataset = InMemory(demonstrations)
+    trained, again = (train(data, CONFIG, tmp_path / out, ignore) for data, out in ((demonstrations, "a"), (dataset, "b")))
+    assert trained.spec == again.spec and logged(tmp_path / "a") == logged(tmp_path / "b")
+    for name, tensor in trained.network.state_dict().items():
+        assert torch.equal(again.network.state_dict()[name], tensor)
+    with pytest.raises(ValueError, match="data: "):
+        train(dataset, CONFIG, tmp_path / "a", ignore)
+
+
 def test_the_older_spelling_of_a_flow_is_understood(caplog):
     older = dataclasses.replace(CONFIG, prediction_type="flow_prediction")
     assert older == dataclasses.replace(CONFIG, process="flow") and "is now process flow" in caplog.text
