@@ -10,7 +10,7 @@ from paradp.checkpoints.finding import find_checkpoint
 from paradp.policy.learning.config import DistillationConfig
 from paradp.scripts.console import loading, say
 from paradp.scripts.places import check_device, check_folder
-from paradp.scripts.train import Flag, Unchecked, asked_for, check_data, check_task, follow, run_digest
+from paradp.scripts.train import Flag, Unchecked, asked_for, check_data, check_task, follow, let_the_first_speak, run_digest
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def distill(
         device: where to compute: cpu or cuda; a run may be continued on another.
         config: how to distill.
     """
+    let_the_first_speak()
     distilling = replace(config, bf16=asked_for(bf16, no_bf16)).checked(DistillationConfig)
     teacher_path = find_checkpoint(policy)
     check_device(device)

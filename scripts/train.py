@@ -13,10 +13,11 @@ import tyro
 
 from paradp.checkpoints.finding import find_checkpoint
 from paradp.policy.learning.config import LearningConfig, TrainingConfig
+from paradp.policy.learning.ranks import rank
 from paradp.policy.wording import counted
 from paradp.rollouts.machine import hardware
 from paradp.scripts.call import TaskName
-from paradp.scripts.console import loading, progress, say
+from paradp.scripts.console import console, loading, progress, say
 from paradp.scripts.lists import listed
 from paradp.scripts.places import check_device, check_folder
 
@@ -44,7 +45,7 @@ class Unchecked(Generic[Config]):
 
 @dataclass(frozen=True)
 class Flags(Unchecked[TrainingConfig], TrainingConfig):
-    channels: Annotated[tuple[int, ...] | None, listed(int, "INT")] = None
+    channels: Annotated[tuple[int, ...], listed(int, "INT")] | None = None
     bf16: tyro.conf.Suppress[bool | None] = None  # the command's own flags --bf16 and --no-bf16
 
 
@@ -65,7 +66,8 @@ def train(
 ) -> None:
     """Train a diffusion policy; the checkpoint in OUT/checkpoint is renewed as training goes on.
 
-    A training that was interrupted continues when the same command is given again.
+    A training that was interrupted continues when the same command is given again. Several processes share its batches if
+    `accelerate launch --num_processes N` starts them.
 
         paradp train square --data demos/square.zarr --out runs/train
         paradp rollout square --checkpoint runs/train/checkpoint
@@ -83,6 +85,7 @@ def train(
         device: where to compute: cpu or cuda; a run may be continued on another.
         config: how to train.
     """
+    let_the_first_speak()
     config = replace(config, bf16=asked_for(bf16, no_bf16))
     config.check_numbers()
     check_device(device)
@@ -104,6 +107,11 @@ def train(
 
     learn = partial(run, init=load_trained(start_from) if start_from else None)
     follow(learn, demonstrations, training, out, start_from, half, device)
+
+
+def let_the_first_speak() -> None:
+    """Of several processes that train together."""
+    console.quiet = rank() > 0
 
 
 def asked_for(bf16: bool, no_bf16: bool) -> bool | None:

@@ -16,6 +16,7 @@ from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import DistillationConfig
 from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
+from paradp.policy.learning.ranks import own_device
 from paradp.policy.learning.training import check_made_for, spec_for
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import Diffusion
@@ -67,7 +68,7 @@ def distill(
     if config.skip > timesteps:
         raise SettingError(f"skip must be at most {timesteps}, the timesteps of the teacher, not {config.skip}", "skip")
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
-    place = torch.device(device)
+    place = own_device(device)
     teacher.move(place)
     objective = ConsistencyObjective(teacher, spec, config.skip)
     start = replace(teacher, spec=spec, network=deepcopy(teacher.network))

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from paradp.policy.data.dataset import Dataset
 from paradp.policy.errors import SettingError
@@ -17,8 +18,9 @@ from paradp.policy.learning.captured import CapturedStep
 from paradp.policy.learning.config import LearningConfig
 from paradp.policy.learning.lesson import Lesson, TrainedPolicy
 from paradp.policy.learning.metrics_log import MetricsLog
+from paradp.policy.learning.ranks import Ranks, join
 from paradp.policy.learning.state import Noted, StateFile, TrainingState
-from paradp.policy.learning.steps import EagerStep
+from paradp.policy.learning.steps import EagerStep, Loss
 from paradp.policy.learning.transfer import UnreadLosses
 
 
@@ -44,42 +46,87 @@ def learn(
     def chosen() -> Arithmetic:
         return choose(step_on_a_copy(start.network, lesson.loss, lambda size: lesson.batch(size, 0)), config.batch_size)
 
-    run = _Run(out, _identity(config, demonstrations, lesson.earlier), config.bf16, chosen)
+    ranks = join(device)
+    ranks.check(config.batch_size)
+    run = _Run(out, _identity(config, demonstrations, lesson.earlier), config.bf16, chosen, ranks)
     with fast_products(device), run.opened(TrainingState(start.network, config.optimiser)) as state:
         on_arithmetic(run.arithmetic)
         on_start(state.step)
         trained = TrainedPolicy(start.spec, state.ema.network, start.observation_normalizer, start.action_normalizer)
-        log = MetricsLog(out / "metrics.jsonl", state.step)
-
-        unread = UnreadLosses(device)
-        step = (CapturedStep if device.type == "cuda" else EagerStep)(state, lesson.loss, run.arithmetic.bf16)
-
-        def save_all() -> None:
-            run.save(state)
-            save(trained, out / "checkpoint")
-
-        def read_losses() -> None:
-            losses = unread.read()
-            for number, loss in enumerate(losses, state.step - len(losses) + 1):
-                if not math.isfinite(loss):
-                    raise ValueError(f"the loss of step {number} is {loss}; {out} keeps the state of the last save")
-                state.losses.add(loss)
-                on_step(number, loss)
-
+        kept = _Kept(lesson, state, run, lambda: save(trained, out / "checkpoint"), on_step)
+        step = _step(state, lesson.loss, run.arithmetic.bf16, ranks)
         while state.step < config.steps:
             # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
-            unread.add(step(*lesson.batch(config.batch_size, config.seed * 1_000_003 + state.step)))
+            kept.add(step(*lesson.batch(config.batch_size, config.seed * 1_000_003 + state.step)))
             logs = state.step % config.log_every == 0 or state.step == config.steps
             saves = state.step % config.save_every == 0 and state.step < config.steps
-            if unread.due or logs or saves:
-                read_losses()
+            kept.read_losses(now=logs or saves)
             if logs:
-                validation_loss = lesson.validation_loss(state.ema.network)
-                log.write(state.step, state.losses.take(), validation_loss, state.learning_rate)
+                kept.log()
             if saves:
-                save_all()
-        save_all()
+                kept.save()
+        kept.save()
     return trained
+
+
+class _Kept:
+    """What is kept of a training as it goes on: losses, lines of the log, states and checkpoints.
+
+    Of several processes that train together the first one writes.
+
+    Args:
+        lesson, state, run: what is learned, how far it is, and where.
+        save: writes a checkpoint.
+        on_step: called with the number and the loss of every step.
+    """
+
+    def __init__(
+        self,
+        lesson: Lesson,
+        state: TrainingState,
+        run: "_Run",
+        save: Callable[[], None],
+        on_step: Callable[[int, float], None],
+    ):
+        self._lesson, self._state, self._run, self._save, self._on_step = lesson, state, run, save, on_step
+        self._log = MetricsLog(run.out / "metrics.jsonl", state.step) if run.ranks.first else None
+        self._unread = UnreadLosses(lesson.device)
+        self.add = self._unread.add
+
+    def read_losses(self, now: bool) -> None:
+        """Waits for the losses that are not read yet: if it must be now, or there are many.
+
+        Raises:
+            ValueError: one is not finite.
+        """
+        if not (now or self._unread.due):
+            return
+        losses = self._unread.read()
+        for number, loss in enumerate(losses, self._state.step - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise ValueError(f"the loss of step {number} is {loss}; {self._run.out} keeps the state of the last save")
+            self._state.losses.add(loss)
+            self._on_step(number, loss)
+
+    def log(self) -> None:
+        """Writes a line: the mean loss since the last one, and the validation loss."""
+        state, loss = self._state, self._state.losses.take()
+        if self._log is not None:
+            self._log.write(state.step, loss, self._lesson.validation_loss(state.ema.network), state.learning_rate)
+
+    def save(self) -> None:
+        """Writes the state and a checkpoint."""
+        if self._run.ranks.first:
+            self._run.save(self._state)
+            self._save()
+        self._run.ranks.wait()
+
+
+def _step(state: TrainingState, loss: Loss, bf16: bool, ranks: Ranks) -> Callable[..., Tensor]:
+    """Captured on a GPU, where one process trains."""
+    if state.device.type == "cuda" and ranks.size == 1:
+        return CapturedStep(state, loss, bf16)
+    return EagerStep(state, loss, bf16, ranks)
 
 
 def _identity(config: LearningConfig, demonstrations: Dataset, earlier: TrainedPolicy | None) -> dict[str, Any]:
@@ -110,13 +157,17 @@ class _Run:
         identity: what is to be trained.
         bf16: the arithmetic asked for; `None`: that of the run in the directory, or else `choose`'s.
         choose: the arithmetic of a run that begins.
+        ranks: the processes that train together; the first one holds the directory.
     """
 
-    def __init__(self, out: Path, identity: dict[str, Any], bf16: bool | None, choose: Callable[[], Arithmetic]):
-        self._out = out
+    def __init__(
+        self, out: Path, identity: dict[str, Any], bf16: bool | None, choose: Callable[[], Arithmetic], ranks: Ranks
+    ):
+        self.out = out
         self._identity = identity
         self._bf16 = bf16
         self._choose = choose
+        self.ranks = ranks
         self._file = StateFile(out / "state.safetensors")
 
     @contextmanager
@@ -128,14 +179,17 @@ class _Run:
         """
         # First without a lock: what is refused is not touched.
         self._check()
-        with OutputLock.inside(self._out):
-            noted = self._check()
+        with OutputLock.inside(self.out) if self.ranks.first else nullcontext():
+            noted = self.ranks.agree(self._check)
             if noted is not None:
                 self.arithmetic = noted.arithmetic
                 self._file.load(state)
             else:
-                self.arithmetic = self._choose() if self._bf16 is None else Arithmetic(self._bf16, "as asked for")
+                self.arithmetic = self.ranks.agree(self._begun)
             yield state
+
+    def _begun(self) -> Arithmetic:
+        return self._choose() if self._bf16 is None else Arithmetic(self._bf16, "as asked for")
 
     def save(self, state: TrainingState) -> None:
         self._file.save(state, self._identity, self.arithmetic)
@@ -144,14 +198,14 @@ class _Run:
         """What the directory holds of this run."""
         noted = self._file.noted()
         if noted is None:
-            if not (self._out / "metrics.jsonl").exists():
-                refuse_filled(self._out, "training")
+            if not (self.out / "metrics.jsonl").exists():
+                refuse_filled(self.out, "training")
             return None
         asked = self._identity | ({} if self._bf16 is None else {"bf16": self._bf16})
         there = noted.identity | {"bf16": noted.arithmetic.bf16}
         if differing := differences(there, asked):
             raise SettingError(
-                f"{self._out} holds a run with another configuration or other data ({differing}); choose another --out",
+                f"{self.out} holds a run with another configuration or other data ({differing}); choose another --out",
                 *changed(there, asked),
             )
         return noted

@@ -17,6 +17,7 @@ from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import TrainingConfig
 from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
+from paradp.policy.learning.ranks import own_device
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import process_of
@@ -64,7 +65,7 @@ def train(
     start = init or _random_start(spec, training)
     check_made_for(start.spec, spec)
     start = replace(start, spec=spec)
-    place = torch.device(device)
+    place = own_device(device)
     start.move(place)
     objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
     lesson = Lesson(start, objective, training.to(place), validation.to(place), init)

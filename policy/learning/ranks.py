@@ -1,0 +1,115 @@
+"""Several processes that train one network together, each on its part of every batch.
+
+`accelerate launch --num_processes 4 …` (or torchrun) starts them. Every process draws the whole batch, as one process would,
+and computes its part; the gradients are averaged. So the losses are those of one process with the same batch, to rounding.
+"""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from paradp.policy.errors import SettingError
+
+# Without PyTorch: the command asks whether it is the one that speaks before it loads anything.
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+    from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """Of this process, as its launcher has set it; 0 where it trains alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def own_device(device: "str | torch.device") -> "torch.device":
+    """The device that is asked for; of several processes with `cuda` each has a GPU of its own."""
+    import torch
+
+    asked = torch.device(device)
+    if asked.type == "cuda" and asked.index is None and (local := os.environ.get("LOCAL_RANK")):
+        return torch.device("cuda", int(local))
+    return asked
+
+
+def join(device: "torch.device") -> "Ranks":
+    """The processes that this one trains with, as its launcher has set them.
+
+    Raises:
+        ValueError: there are several, and the package accelerate is missing.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Ranks()
+    try:
+        from accelerate import Accelerator
+    except ImportError:
+        raise ValueError("several processes train together with the package accelerate; `pip install accelerate`") from None
+    return _Together(Accelerator(cpu=device.type == "cpu"))
+
+
+class Ranks:
+    """One process alone.
+
+    Attributes:
+        size: how many processes there are.
+        first: whether this one writes what they have learned, and speaks for them.
+    """
+
+    size = 1
+    first = True
+
+    def check(self, batch_size: int) -> None:
+        """Raises:
+        SettingError: a batch cannot be shared evenly.
+        """
+        if batch_size % self.size:
+            said = f"batch_size must be a multiple of the {self.size} processes that share a batch, not {batch_size}"
+            raise SettingError(said, "batch_size")
+
+    def part(self, batch: "tuple[Tensor, ...]") -> "tuple[Tensor, ...]":
+        """This process's rows of a batch."""
+        return batch
+
+    def average(self, network: "nn.Module") -> None:
+        """Gradients become their mean over the processes."""
+
+    def mean(self, loss: "Tensor") -> "Tensor":
+        """Of a loss, over the processes."""
+        return loss
+
+    def agree(self, decide: Callable[[], T]) -> T:
+        """What the first process decides, for all."""
+        return decide()
+
+    def wait(self) -> None:
+        """Until every process is here."""
+
+
+class _Together(Ranks):
+    def __init__(self, accelerator: "Accelerator"):
+        self._accelerator = accelerator
+        self.size, self.first = accelerator.num_processes, accelerator.is_main_process
+
+    def part(self, batch: "tuple[Tensor, ...]") -> "tuple[Tensor, ...]":
+        return tuple(rows[self._accelerator.process_index :: self.size] for rows in batch)
+
+    def average(self, network: "nn.Module") -> None:
+        import torch
+
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        together = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, mean in zip(gradients, together.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+    def mean(self, loss: "Tensor") -> "Tensor":
+        return self._accelerator.reduce(loss, reduction="mean")
+
+    def agree(self, decide: Callable[[], T]) -> T:
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([decide() if self.first else None])[0]
+
+    def wait(self) -> None:
+        self._accelerator.wait_for_everyone()
