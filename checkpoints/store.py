@@ -125,6 +125,7 @@ def _write(trained: TrainedPolicy, folder: Path, card: str, half: bool) -> None:
             (folder / name).write_bytes(content)
 
 
+# Long: half of it says what can be asked for; the rest is in the order in which mistakes are to be found.
 def load_policy(
     name_or_path: str | Path,
     sampler: str | SamplerChoice = DEFAULT_SAMPLER,

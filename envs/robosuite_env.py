@@ -63,11 +63,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     ):
         from paradp.envs.compiled.commands import bind_command  # imports simulator and compiler
 
-        if action_convention not in task.conventions:
-            known = ", ".join(task.conventions)
-            raise ValueError(f"unknown action convention {action_convention!r}; there are: {known}")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"unknown render mode {render_mode!r}; there is: rgb_array")
+        _check_modes(task, action_convention, render_mode)
         self._disturbance = None if disturbance is None else find_disturbance(disturbance)()
         self.task = task
         self.convention = HAND_CONVENTIONS[action_convention]
@@ -238,6 +234,17 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def _observe(self) -> dict[str, np.ndarray]:
         seen = self._look()
         return {key: seen[part] for key, part in self._slices.items()}
+
+
+def _check_modes(task: RobosuiteTask, action_convention: str, render_mode: str | None) -> None:
+    """Raises:
+    ValueError: one of them is unknown.
+    """
+    if action_convention not in task.conventions:
+        known = ", ".join(task.conventions)
+        raise ValueError(f"unknown action convention {action_convention!r}; there are: {known}")
+    if render_mode not in (None, "rgb_array"):
+        raise ValueError(f"unknown render mode {render_mode!r}; there is: rgb_array")
 
 
 def _slices(sizes: dict[str, int]) -> dict[str, slice]:

@@ -20,7 +20,7 @@ from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.draft import DraftNetwork
 from paradp.policy.observations import Observation
 from paradp.policy.spec import PolicySpec
-from paradp.sampler import Denoiser, NoisePath, Solver, SolverStats, Status
+from paradp.sampler import Denoiser, NoisePath, Solution, Solver, SolverStats, Status
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,7 @@ class DiffusionPolicy:
         solution = self.solver.solve(denoiser, condition, noise, guesses, deadline)
         wait_for_results(self.device)
         denoised = time.perf_counter()
-        chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
-        actions = np.clip(chunk[:, self.spec.horizons.observe - 1 :], self._low, self._high)
-        # Clipping hides predictions that are not finite: the solver's word counts, too.
-        if not np.isfinite(actions).all() or (solution.stats.status == Status.NOT_FINITE).any():
-            raise ValueError(self._broken(solution.stats))
+        actions = self._actions(solution)
         timing = PlanTiming(encoded - started, denoised - encoded, time.perf_counter() - denoised)
         return Plan(actions, solution.sample, solution.stats, timing)
 
@@ -158,6 +154,19 @@ class DiffusionPolicy:
         if keep is None or guesses is None:
             return self.engine, self.engine.encode(condition)
         return self._inpainting, self._inpainting.encode(condition, guesses, keep.to(self.device))
+
+    def _actions(self, solution: Solution) -> np.ndarray:
+        """Those of a sample, `[B, H − To + 1, A]`, in data units and within the limits.
+
+        Raises:
+            ValueError: they are not finite.
+        """
+        chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
+        actions: np.ndarray = np.clip(chunk[:, self.spec.horizons.observe - 1 :], self._low, self._high)
+        # Clipping hides predictions that are not finite: the solver's word counts, too.
+        if not np.isfinite(actions).all() or (solution.stats.status == Status.NOT_FINITE).any():
+            raise ValueError(self._broken(solution.stats))
+        return actions
 
     @cached_property
     def _inpainting(self) -> Inpainting:

@@ -38,12 +38,8 @@ def check_quantities(
     within("control_hz", control_hz, 1, MOST_CONTROL_HZ)
     size = sum(action.values())
     for name, values in (("action_low", action_low), ("action_high", action_high), ("action_step", action_step)):
-        if values is None:
-            continue
-        if len(values) != size:
-            raise ValueError(f"{name} has {counted(len(values), 'value')}, an action has {size}")
-        if not all(map(isfinite, values)):
-            raise ValueError(f"{name} must be finite: {tuple(values)}")
+        if values is not None:
+            _check_values(name, values, size)
     for i, (low, high) in enumerate(zip(action_low, action_high, strict=True)):
         if not low < high:
             raise ValueError(f"action_low must be below action_high; in dimension {i} they are {low} and {high}")
@@ -62,6 +58,13 @@ def _check_sizes(what: str, sizes: Mapping[str, int]) -> None:
     for key, size in sizes.items():
         within(f"the length of {key!r}", size, 1, MOST_VALUES)
     within(f"the length of an {what}", sum(sizes.values()), 0, MOST_VALUES)
+
+
+def _check_values(name: str, values: Sequence[float], size: int) -> None:
+    if len(values) != size:
+        raise ValueError(f"{name} has {counted(len(values), 'value')}, an action has {size}")
+    if not all(map(isfinite, values)):
+        raise ValueError(f"{name} must be finite: {tuple(values)}")
 
 
 def _check_image(key: str, shape: Sequence[int]) -> None:

@@ -2,7 +2,7 @@
 
 import json as json_format
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import asdict
 from functools import partial
@@ -38,6 +38,7 @@ Engines = Annotated[tuple[EngineName, ...], listed(one_of(EngineName), "NAME")]
 Repeats = Annotated[int, Within(2, 100_000)]
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def bench(
     task: TaskName,
     checkpoint: str | None = None,
@@ -101,10 +102,7 @@ def bench(
         torch.set_num_threads(threads)
     with doing("loading the policy, and observations"):
         policy = load_policy(weights, "ddpm", device, engine="eager")
-        fastest = fastest_engine(policy.device)
-        names = tuple(fastest if name == "auto" else name for name in engines or dict.fromkeys(("eager", fastest)))
-        if len(set(names)) < len(names):
-            raise ValueError(f"--engines names one twice: {', '.join(names)}")
+        names = _engines(engines, fastest_engine(policy.device))
         conditions = policy.condition(_histories(policy, data))
     digest = checkpoint_digest(weights)
     candidates = partial(candidates_for, path=weights, sha256=digest, schedule=policy.spec.schedule)
@@ -136,6 +134,18 @@ def _check_numbers(**options: tuple[int, ...]) -> None:
     for name, numbers in options.items():
         if not numbers or len(set(numbers)) < len(numbers):
             raise ValueError(f"--{name} must name one or several numbers, each once")
+
+
+def _engines(named: Sequence[EngineName], fastest: EngineName) -> tuple[EngineName, ...]:
+    """Those to measure.
+
+    Raises:
+        ValueError: one is named twice.
+    """
+    names = tuple(fastest if name == "auto" else name for name in named or dict.fromkeys(("eager", fastest)))
+    if len(set(names)) < len(names):
+        raise ValueError(f"--engines names one twice: {', '.join(names)}")
+    return names
 
 
 def _write_rows(path: Path, rows: "list[BenchRow]") -> None:

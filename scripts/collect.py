@@ -10,6 +10,7 @@ from paradp.scripts.console import loading, progress, say
 from paradp.scripts.places import check_folder, check_simulator
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def collect(
     task: TaskName,
     episodes: Count = 200,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +19,6 @@ from paradp.scripts.lists import Words
 from paradp.scripts.places import check_file, check_new
 
 if TYPE_CHECKING:
-    from paradp.policy.data.demonstrations import Demonstrations
     from paradp.rollouts.imports.recordings import RecordedFile
 
 ACTIONS = "actions"  # robomimic's and robosuite's name for them
@@ -29,6 +29,7 @@ RECORDED_PARTS = {
 }
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def import_(
     file: tyro.conf.Positional[Path],
     out: Path,
@@ -103,28 +104,16 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
     _check_source(path)
     if plot is not None:
         check_file(plot, "--plot")
-    parts: Mapping[str, int] | None
-    control_hz: float | None
-    if path.is_dir():
-        with loading("what reads demonstrations"):
-            from paradp.policy.data.demonstrations import Demonstrations
-        there = Demonstrations.open(path)
-        ends, arrays = _ours(there)
-        parts, control_hz = there.info.action, there.info.control_hz
-    else:
-        with loading("what reads HDF5"):
-            from paradp.rollouts.imports.recordings import read_file
-        file = read_file(path, actions)
-        ends, arrays = _recorded(file)
-        parts, control_hz = _parts(file), file.settings.control_hz
-    lengths = np.diff(ends, prepend=0)
+    found = _ours(path) if path.is_dir() else _recorded(path, actions)
+    arrays = found.arrays
+    lengths = np.diff(found.ends, prepend=0)
     if not len(lengths):
         raise ValueError(f"{path} holds no episodes")
     quartiles = "/".join(f"{length:.0f}" for length in np.percentile(lengths, (0, 50, 100)))
     console.print(
         f"{counted(len(lengths), 'episode')}, {counted(lengths.sum(), 'step')}; shortest/median/longest {quartiles} steps"
     )
-    console.print(_ranges(arrays, parts))
+    console.print(_ranges(arrays, found.parts))
     if plot is not None:
         drawn = arrays.get("action", arrays.get(ACTIONS))
         if drawn is None:
@@ -133,7 +122,7 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
         from paradp.scripts.action_plot import plot_actions
 
         with naming_file(plot):
-            plot_actions(np.split(drawn, ends[:-1])[:episodes], path.name, plot, parts, control_hz)
+            plot_actions(np.split(drawn, found.ends[:-1])[:episodes], path.name, plot, found.parts, found.control_hz)
         console.print(f"actions: {plot}")
 
 
@@ -165,12 +154,49 @@ def _parts(file: "RecordedFile") -> dict[str, int] | None:
     return RECORDED_PARTS.get(looks.pop() or "") if len(looks) == 1 else None
 
 
-def _ours(there: "Demonstrations") -> tuple[np.ndarray, dict[str, np.ndarray]]:
+@dataclass(frozen=True)
+class _Looked:
+    """Demonstrations, whoever wrote them.
+
+    Attributes:
+        ends: of the episodes, `[n]`.
+        arrays: what was recorded in every step, all episodes one after another.
+        parts: what an action consists of, where that is known: quantity → length.
+        control_hz: control steps a second, where the file says so.
+    """
+
+    ends: np.ndarray
+    arrays: dict[str, np.ndarray]
+    parts: Mapping[str, int] | None
+    control_hz: float | None
+
+
+def _ours(path: Path) -> _Looked:
+    with loading("what reads demonstrations"):
+        from paradp.policy.data.demonstrations import Demonstrations
+    there = Demonstrations.open(path)
     say(f"{there.path}: demonstrations of {there.info.task}, actions {there.info.action_convention}")
-    return there.episode_ends, {**there.observations(), "action": there.actions()}
+    arrays = {**there.observations(), "action": there.actions()}
+    return _Looked(there.episode_ends, arrays, there.info.action, there.info.control_hz)
 
 
-def _recorded(file: "RecordedFile") -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _recorded(path: Path, actions: str) -> _Looked:
+    with loading("what reads HDF5"):
+        from paradp.rollouts.imports.recordings import read_file
+    file = read_file(path, actions)
+    _tell_of_file(file)
+    ends = np.cumsum([len(recording) for recording in file.recordings])
+    everywhere = set.intersection(*(set(recording.arrays) for recording in file.recordings))
+    arrays = {
+        name: np.concatenate([recording.arrays[name] for recording in file.recordings])
+        for name, first in file.recordings[0].arrays.items()
+        if name in everywhere and len({recording.arrays[name].shape[1] for recording in file.recordings}) == 1
+    }
+    return _Looked(ends, arrays, _parts(file), file.settings.control_hz)
+
+
+def _tell_of_file(file: "RecordedFile") -> None:
+    """Who wrote it, what its actions are, and its defects."""
     from paradp.rollouts.imports.conventions import looks_like
     from paradp.rollouts.imports.defects import defects
 
@@ -186,14 +212,6 @@ def _recorded(file: "RecordedFile") -> tuple[np.ndarray, dict[str, np.ndarray]]:
         console.print(f"defect: {defect}", style="red")
     if not found:
         _tell_of_import(file)
-    ends = np.cumsum([len(recording) for recording in file.recordings])
-    everywhere = set.intersection(*(set(recording.arrays) for recording in file.recordings))
-    arrays = {
-        name: np.concatenate([recording.arrays[name] for recording in file.recordings])
-        for name, first in file.recordings[0].arrays.items()
-        if name in everywhere and len({recording.arrays[name].shape[1] for recording in file.recordings}) == 1
-    }
-    return ends, arrays
 
 
 def _tell_of_import(file: "RecordedFile") -> None:

@@ -21,6 +21,7 @@ class Flags(Unchecked[DistillationConfig], DistillationConfig):
 DEFAULT_CONFIG = Flags()
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def distill(
     policy: tyro.conf.Positional[str],
     data: Path | None = None,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _OBSERVATIONS, _EXPERT_SEED, _EVERY = 2000, 3_000_000, 5
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def train(
     policy: tyro.conf.Positional[str], data: Path | None = None, minutes: Positive = 5.0, seed: Seed = 0, device: str = "cpu"
 ) -> None:

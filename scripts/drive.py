@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from paradp.rollouts.realtime.robot import SimulatedRobot
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def drive(
     task: TaskName,
     minutes: Positive = 1.0,

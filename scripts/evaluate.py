@@ -36,6 +36,7 @@ Counts = Annotated[tuple[Count, ...], listed(int, "INT")]
 Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(ControllerName), "NAME")]
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def evaluate(
     task: TaskName,
     samplers: str = "ddpm,auto,ddim-10",

@@ -27,6 +27,7 @@ PolicyName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="POLICY"
 Number = Annotated[int, Within(2, 10_000)]
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def fidelity(
     policy: PolicyName,
     data: Path | None = None,

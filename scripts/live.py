@@ -3,13 +3,18 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
 from paradp.rollouts.realtime.timeline import Timeline
 from paradp.scripts.console import console
+
+if TYPE_CHECKING:
+    from paradp.rollouts import RolloutConfig
+    from paradp.rollouts.realtime.watcher import Watcher
 
 REDRAWN_SECONDS = 0.5
 
@@ -43,3 +48,17 @@ def count_table(counts: Mapping[str, int]) -> Table:
     for name, count in counts.items():
         table.add_row(name, str(count))
     return table
+
+
+def loop_tables(config: "RolloutConfig", watcher: "Watcher") -> Group:
+    """What a run's loop has done so far."""
+    counts = {
+        f"episodes of {config.episodes}": watcher.episodes,
+        "successes": watcher.successes,
+        "control steps": watcher.steps,
+        "over a control period": watcher.over,
+        "held": watcher.held,
+        "plans": watcher.plans,
+        "unconverged": watcher.unconverged,
+    }
+    return Group(f"{config.task} · {config.sampler}", timing_table(watcher.timeline), count_table(counts))

@@ -27,12 +27,11 @@ from paradp.scripts.places import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Group
-
     from paradp.rollouts import RolloutConfig
     from paradp.rollouts.realtime.watcher import Watcher
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def rollout(
     task: TaskName,
     sampler: SamplersText = "auto",
@@ -187,7 +186,9 @@ def _run(config: "RolloutConfig", workers: int, live: bool, trace: bool) -> None
     with _shown(live, config, watcher) as (report, alone):
         run(config, report, Local(workers) if workers > 1 else None, [watcher], alone)
     if live:
-        console.print(_tables(config, watcher))
+        from paradp.scripts.live import loop_tables
+
+        console.print(loop_tables(config, watcher))
     if trace and watcher.steps:
         watcher.timeline.write_trace(config.out / "trace.json")
         say(f"trace: {config.out / 'trace.json'}, to be opened at ui.perfetto.dev")
@@ -241,27 +242,10 @@ def _shown(
             what = f"{config.task} · {config.sampler}"
             yield (lambda done: phases.report(what, done, config.episodes)), partial(phases.report, ALONE)
             return
-        from paradp.scripts.live import live_view
+        from paradp.scripts.live import live_view, loop_tables
 
-        with live_view(lambda: _tables(config, watcher)) as watcher.on_change:
+        with live_view(lambda: loop_tables(config, watcher)) as watcher.on_change:
             yield (lambda done: None), (lambda done, total: say(f"{ALONE}: {done} of {total}"))
-
-
-def _tables(config: "RolloutConfig", watcher: "Watcher") -> "Group":
-    from rich.console import Group
-
-    from paradp.scripts.live import count_table, timing_table
-
-    counts = {
-        f"episodes of {config.episodes}": watcher.episodes,
-        "successes": watcher.successes,
-        "control steps": watcher.steps,
-        "over a control period": watcher.over,
-        "held": watcher.held,
-        "plans": watcher.plans,
-        "unconverged": watcher.unconverged,
-    }
-    return Group(f"{config.task} · {config.sampler}", timing_table(watcher.timeline), count_table(counts))
 
 
 def _check_parent(out: Path, runs: list[Path]) -> None:

@@ -29,6 +29,7 @@ PACKAGES = ("websockets", "msgpack", "prometheus_client")
 Port = Annotated[int, Within(0, MOST_PORT)]
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def serve(
     checkpoint: tyro.conf.Positional[str],
     port: Port = 8000,

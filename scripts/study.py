@@ -12,6 +12,7 @@ from paradp.scripts.console import console, doing, loading, say
 from paradp.scripts.places import check_folder
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def study(
     name: tyro.conf.Positional[str | None] = None,
     task: TaskName = "square",

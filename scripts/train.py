@@ -53,6 +53,7 @@ DEFAULT_CONFIG = Flags()
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def train(
     task: TaskName,
     data: Path | None = None,
@@ -153,6 +154,7 @@ def check_data(path: Path, task: str) -> None:
         raise ValueError(f"{path} holds no demonstrations: it is a file, not a zarr group of paradp")
 
 
+# Long: `begin` and `save` are called back, and read what it was called with.
 def follow(
     learn: "Callable[..., TrainedPolicy]",
     demonstrations: "Dataset",

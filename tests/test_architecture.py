@@ -1,9 +1,10 @@
-"""The house keeps its order: who may import whom, and what needs no simulator."""
+"""The house keeps its order: who may import whom, what needs no simulator, and how long files and functions may be."""
 
 import ast
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,43 @@ def test_a_library_logs_and_does_not_print(room):
     for path in (ROOT / room).rglob("*.py"):
         names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
         assert "print" not in names, path
+
+
+MOST_LINES, LONGEST_FUNCTION = 300, 40
+
+
+def long_functions(source: str) -> list[str]:
+    """Names of the functions that are too long, and of which no comment `# Long: …` right above says why."""
+    lines = source.splitlines()
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= LONGEST_FUNCTION:
+            first = min([node.lineno, *(mark.lineno for mark in node.decorator_list)])
+            above = list(takewhile(lambda line: line.lstrip().startswith("#"), reversed(lines[: first - 1])))
+            if not any(line.lstrip().startswith("# Long: ") for line in above):
+                found.append(node.name)
+    return found
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_files_and_functions_are_short(room):
+    for path in (ROOT / room).rglob("*.py"):
+        source = path.read_text()
+        assert len(source.splitlines()) < MOST_LINES, path
+        assert not long_functions(source), path
+
+
+@pytest.mark.parametrize(
+    ("before", "lines", "found"),
+    [
+        ("", 40, []),
+        ("", 41, ["f"]),
+        ("@cache\n", 40, []),
+        ("# Long: it is one table.\n", 41, []),
+        ("# Long: it is one table,\n# and its parts.\n@cache\n", 41, []),
+        ("# It is long.\n", 41, ["f"]),
+        ("# Long: it is one table.\n\n", 41, ["f"]),
+    ],
+)
+def test_a_long_function_needs_a_reason(before, lines, found):
+    assert long_functions(f"x = 1\n{before}def f():\n" + "    pass\n" * (lines - 1)) == found

@@ -24,6 +24,7 @@ def bind_observation(data: Any, site: int, fingers: Sequence[int], bodies: Seque
     return bind(observe, *hand, data.body_xpos, data.body_xmat, np.array(bodies, np.int64))
 
 
+# Long: half of it says what the arrays are; one call, for each costs more than what it computes.
 @compiled
 def observe(
     site_pos: np.ndarray,

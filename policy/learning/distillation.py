@@ -60,13 +60,7 @@ def distill(
         OSError: as `train`.
     """
     torch.manual_seed(config.seed)
-    schedule = student_schedule(teacher.spec.schedule)
-    spec = spec_for(demonstrations.info, teacher.spec.network, schedule)
-    spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
-    check_made_for(replace(teacher.spec, schedule=schedule), spec)
-    timesteps = schedule["num_train_timesteps"]
-    if config.skip > timesteps:
-        raise SettingError(f"skip must be at most {timesteps}, the timesteps of the teacher, not {config.skip}", "skip")
+    spec = _student_spec(teacher.spec, demonstrations, config.skip)
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     place = own_device(device)
     teacher.move(place)
@@ -74,6 +68,20 @@ def distill(
     start = replace(teacher, spec=spec, network=deepcopy(teacher.network))
     lesson = Lesson(start, objective, training.to(place), validation.to(place), teacher)
     return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
+
+
+def _student_spec(teacher: PolicySpec, demonstrations: Dataset, skip: int) -> PolicySpec:
+    """Raises:
+    ValueError: the teacher is no diffusion policy, made for other demonstrations, or has fewer timesteps than are skipped.
+    """
+    schedule = student_schedule(teacher.schedule)
+    spec = spec_for(demonstrations.info, teacher.network, schedule)
+    spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
+    check_made_for(replace(teacher, schedule=schedule), spec)
+    timesteps = schedule["num_train_timesteps"]
+    if skip > timesteps:
+        raise SettingError(f"skip must be at most {timesteps}, the timesteps of the teacher, not {skip}", "skip")
+    return spec
 
 
 def student_schedule(schedule: dict[str, Any]) -> dict[str, Any]:

@@ -108,6 +108,7 @@ class Table:
         return (apart.square().sum(1) + 1e-4).sqrt().mean()
 
 
+# Long: sampling and learning take turns, on the same drafts, tables and generators.
 def train_draft(
     policy: DiffusionPolicy,
     histories: Observation,

@@ -24,6 +24,7 @@ from paradp.policy.learning.steps import EagerStep, Loss
 from paradp.policy.learning.transfer import UnreadLosses
 
 
+# Long: when a step is taken, read, logged and saved decides what a killed run loses: the order stays in one place.
 def learn(
     lesson: Lesson,
     demonstrations: Dataset,

@@ -24,6 +24,7 @@ from paradp.policy.process import process_of
 from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
 
 
+# Long: three quarters are the arguments, and what they do, which the other trainings refer to.
 def train(
     demonstrations: Dataset,
     config: TrainingConfig,

@@ -129,6 +129,11 @@ class Summary:
 _SUMMARY = TypeAdapter(Summary)
 
 
+# What a summary says in the same words as `run.json`.
+_AS_IN_RUN = ("task", "sampler", "execute", "clock", "controller", "disturbance", "max_steps", "envs", "threads", "seed",
+              "hardware", "versions", "engine", "precision")  # fmt: skip
+
+
 def summarise(
     identity: dict[str, Any],
     sampler_batch1: SamplerUsed,
@@ -151,10 +156,8 @@ def summarise(
         ValueError: no plan was made in them.
     """
     success, reward = success_and_reward(episodes)
-    step_seconds = sum(e.seconds for e in alone) / sum(len(e.steps) for e in alone)
-    same = ("task", "sampler", "execute", "clock", "controller", "disturbance", "max_steps", "envs", "threads", "seed")
     return Summary(
-        **{name: identity[name] for name in (*same, "hardware", "versions", "engine", "precision")},
+        **{name: identity[name] for name in _AS_IN_RUN},
         episodes=len(episodes),
         success=success,
         reward=reward,
@@ -162,7 +165,7 @@ def summarise(
         latency_ms_batch1=latency(alone),
         solver=solver_cost(episodes),
         seconds_per_episode=mean_seconds(episodes),
-        seconds_per_episode_batch1=bootstrap([step_seconds * len(e.steps) for e in episodes]),
+        seconds_per_episode_batch1=bootstrap(_seconds_alone(episodes, alone)),
         sampler_batch1=sampler_batch1,
         plans_batch1=sum(s.replan is not None for e in alone for s in e.steps),
         throughput_steps_per_s=throughput(episodes),
@@ -210,6 +213,12 @@ def _replans(episodes: Sequence[Episode]) -> list[Replan]:
 
 def mean_seconds(episodes: Sequence[Episode]) -> float:
     return sum(e.seconds for e in episodes) / len(episodes)
+
+
+def _seconds_alone(episodes: Sequence[Episode], alone: Sequence[Episode]) -> list[float]:
+    """What each of the episodes would take one at a time, by the control steps of those that ran alone."""
+    step_seconds = sum(e.seconds for e in alone) / sum(len(e.steps) for e in alone)
+    return [step_seconds * len(e.steps) for e in episodes]
 
 
 def throughput(episodes: Sequence[Episode]) -> float:

@@ -67,22 +67,19 @@ def import_file(
     """
     task = task or task_of(file)
     _refuse_existing(out)
+    replayed = observations == "replayed"
     # What is not needed may have defects.
-    needed = file.keeping((HAND,) if observations == "replayed" else keys)
+    needed = file.keeping((HAND,) if replayed else keys)
     if found := defects(needed) or misfits(file, task):
         raise ValueError(f"{file.path}: {found[0]}" + f" (and {len(found) - 1} more)" * (len(found) > 1))
-    reader: _FromStates | _FromFile
-    if observations == "replayed":
-        reader = _FromStates(file, task, action_convention)
-    else:
-        reader = _FromFile(file, action_convention, keys)
+    reader = _reader(file, task, action_convention, keys, replayed)
     try:
         with OutputLock.beside(out):
             _refuse_existing(out)
             first_success, cut = _write(file, out, _info(file, task, action_convention, reader.sizes), reader, on_progress)
     finally:
         reader.close()
-    return Imported(Demonstrations.open(out), first_success if observations == "replayed" else [], cut)
+    return Imported(Demonstrations.open(out), first_success if replayed else [], cut)
 
 
 def _refuse_existing(out: Path) -> None:
@@ -126,6 +123,13 @@ class _Read:
     actions: np.ndarray
     success: int | None = None
     cut: int = 0
+
+
+def _reader(
+    file: RecordedFile, task: str, action_convention: str, keys: Sequence[str], replayed: bool
+) -> "_FromStates | _FromFile":
+    """What makes episodes of recordings."""
+    return _FromStates(file, task, action_convention) if replayed else _FromFile(file, action_convention, keys)
 
 
 class _FromStates:

@@ -51,6 +51,7 @@ class Driven:
         return [report.detail for report in self.safety if report.stopped]
 
 
+# Long: half of it says what it is called with; the other is a control step, whose order matters and is read as a whole.
 def drive(
     robot: SimulatedRobot,
     controller: SafeController,

@@ -6,6 +6,7 @@ from torch import Tensor
 from paradp.sampler.table import StepTable
 
 
+# Long: every column of a table is named in the signature, in the docstring and in the call, so that none is mistaken.
 def assembled(
     timesteps: Tensor,
     bar: Tensor,

@@ -87,6 +87,7 @@ def ddim_table(
     )
 
 
+# Long: half of it is options and the formulas that the other half computes, kept side by side.
 def dpm_solver_table(
     scheduler: Scheduler | Described,
     steps: int | None = None,

@@ -31,13 +31,10 @@ def flow_table(
         timesteps: the grid itself, decreasing from N at most to 1 at least, instead of `steps`.
     """
     settings = read_settings(FlowSettings, scheduler)
-    trained = settings.num_train_timesteps
-    if timesteps is None:
-        count = wanted(steps, trained)
-        timesteps = np.round(np.arange(count, 0, -1) * (trained / count)).astype(int).tolist()
-    elif steps is not None:
+    if timesteps is not None and steps is not None:
         raise ValueError("steps and timesteps cannot both be given: timesteps are the whole grid")
-    visited = decreasing(timesteps, 1, trained)
+    trained = settings.num_train_timesteps
+    visited = decreasing(_spread(steps, trained) if timesteps is None else timesteps, 1, trained)
     time = visited.double() / trained
     after = following(time, 0.0)
     # The size of a state on the line, and ᾱ of the same ratio of signal to noise.
@@ -54,3 +51,10 @@ def flow_table(
         sigma=torch.zeros_like(time),
         stretch=torch.cat([following(size, 1.0), size.new_ones(1)]),
     )
+
+
+def _spread(steps: int | None, trained: int) -> list[int]:
+    """Evenly, from the last timestep of the training on."""
+    count = wanted(steps, trained)
+    spread: list[int] = np.round(np.arange(count, 0, -1) * (trained / count)).astype(int).tolist()
+    return spread

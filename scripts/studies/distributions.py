@@ -93,9 +93,8 @@ def study_distributions(context: Context, observations: int = 32, plans: int = 3
     compared = {name: _compare(drawn, reference, modes) for name, drawn in zip(names, others, strict=True)}
     adjusted = dict(zip(compared, holm([one.test.p_value for one in compared.values()]), strict=True))
     narrowing = _least_narrowing_found(others[0], reference, LEVEL / len(compared))
+    header = HEADER + MODES_HEADER * (len(modes) >= LEAST_MODES)
     expected = expected_coverage(plans, plans)
-    low, middle, high = np.percentile(spread(reference) / reference.shape[2] ** 0.5, [10, 50, 90])
-    rows = [_row(name, one, adjusted[name]) for name, one in compared.items()]
     body = f"""
 {plans} chunks of the shipped {context.task} policy by each sampler at each of {observations} observations of the scripted
 expert's episodes (seeds from {seed}), every chunk with noise of its own, against {plans} of sequential DDPM. Chunks are
@@ -104,19 +103,12 @@ compared over the whole horizon, in normalised units. The network was computed b
 
 {_conclusion(adjusted, narrowing)}
 
-{markdown_table(HEADER + MODES_HEADER * (len(modes) >= LEAST_MODES), rows)}
+{markdown_table(header, [_row(name, one, adjusted[name]) for name, one in compared.items()])}
 
-*Inhomogeneity* is by which share of their distance plans of two samplers are further apart than plans of one (energy
-coefficient, Székely & Rizzo 2013; mean over the observations, each with scales of its own; 0 for equal laws, but for
-chance), and *p* how often exchanges of plans between the two samplers, within observations, give as much. All are compared
-with the same plans of DDPM, so the tests depend on each other; Holm's adjustment holds nevertheless. The *spread* is the
-median distance between two plans of a sampler, its ratio a geometric mean over the observations. A plan of DDPM is
-*covered* if the sampler drew one that is not further from it than the fifth nearest of DDPM's others (coverage, Naeem et al.
-2020): for equal laws {100 * expected:.1f} % are. The intervals are bootstrapped over the observations, each by itself.
+{_legend(expected)}
 {_modes_said(len(modes), observations)}
 
-How far two plans of DDPM itself are apart depends on the observation. Root mean square over a chunk's values it is
-{middle:.1e} at the median observation, at most {low:.1e} at one in ten and at least {high:.1e} at another one in ten.
+{_spread_said(reference)}
 
 {_losses(compared, expected)}
 
@@ -154,6 +146,26 @@ def _conclusion(adjusted: Mapping[str, float], narrowing: float | None) -> str:
     return f"""{control}With a chance of at most {100 * LEVEL:g} % that any is named wrongly, these draw from a law other
 than DDPM's: **{", ".join(different) or "none"}**. Not found different: {", ".join(same) or "none"}. How sharp the test
 is: plans of sequential DDPM itself, drawn by {100 * share:g} % towards their mean, {found}."""
+
+
+def _legend(expected: float) -> str:
+    """What the columns are."""
+    return f"""\
+*Inhomogeneity* is by which share of their distance plans of two samplers are further apart than plans of one (energy
+coefficient, Székely & Rizzo 2013; mean over the observations, each with scales of its own; 0 for equal laws, but for
+chance), and *p* how often exchanges of plans between the two samplers, within observations, give as much. All are compared
+with the same plans of DDPM, so the tests depend on each other; Holm's adjustment holds nevertheless. The *spread* is the
+median distance between two plans of a sampler, its ratio a geometric mean over the observations. A plan of DDPM is
+*covered* if the sampler drew one that is not further from it than the fifth nearest of DDPM's others (coverage, Naeem et al.
+2020): for equal laws {100 * expected:.1f} % are. The intervals are bootstrapped over the observations, each by itself."""
+
+
+def _spread_said(reference: np.ndarray) -> str:
+    """Of the reference's plans `[observations, plans, H·A]`."""
+    low, middle, high = np.percentile(spread(reference) / reference.shape[2] ** 0.5, [10, 50, 90])
+    return f"""\
+How far two plans of DDPM itself are apart depends on the observation. Root mean square over a chunk's values it is
+{middle:.1e} at the median observation, at most {low:.1e} at one in ten and at least {high:.1e} at another one in ten."""
 
 
 def _modes_said(found: int, observations: int) -> str:

@@ -47,44 +47,68 @@ SHOWN_PATHS = 4
 @study
 def study_mixture(context: Context) -> None:
     """Writes mixture.md and its two pictures; the same for every task."""
-    by_steps = {kind: [_measure(kind, n, window=n) for n in each(f"{kind}, steps", STEPS)] for kind in KINDS}
-    narrow = {kind: [_measure(kind, n, window=20) for n in each(f"{kind}, steps at window 20", STEPS)] for kind in KINDS}
-    by_tolerance = {
-        kind: [_measure(kind, 100, tolerance=t) for t in each(f"{kind}, tolerances", TOLERANCES)]
-        for kind in ("unit", "linear")
-    }
-    by_window = {kind: [_measure(kind, 100, window=w) for w in each(f"{kind}, windows", WINDOWS)] for kind in KINDS}
-    kinds = [*(f"{k}, window T" for k in KINDS), *(f"{k}, window 20" for k in KINDS)]
-    steps_rows = [
-        [str(steps), *(f"{by_steps[k][i][0]:.1f}" for k in KINDS), *(f"{narrow[k][i][0]:.1f}" for k in KINDS)]
-        for i, steps in enumerate(STEPS)
-    ]
-    tolerance_rows = [
-        [f"{t:g}", *(cell for kind in ("unit", "linear") for cell in _cells(*by_tolerance[kind][i]))]
-        for i, t in enumerate(TOLERANCES)
-    ]
-    window_rows = [[str(w), *(f"{by_window[k][i][0]:.1f}" for k in KINDS)] for i, w in enumerate(WINDOWS)]
-    body = f"""
+    sections = (
+        _SETTING,
+        _steps_section(),
+        _tolerance_section(),
+        _window_section(),
+        _budget_section(),
+        _TRAJECTORIES_SECTION,
+    )
+    page = context.out / "mixture.md"
+    write_report(page, "A Gaussian mixture in one dimension, sampled in parallel", "\n\n".join(sections))
+    draw(page)
+    draw_trajectories(page)
+
+
+_SETTING = f"""\
 Data at ±0.6, each half of the time, with standard deviation 0.15, in one dimension; the denoiser is the exact posterior
 mean. Cosine schedule, DDPM with T of 1000 timesteps, {PATHS} noise paths, float64. `unit` and `linear` are ParaDDPM's
-splits, τ = 0.1 unless said; `speculative` has no tolerance. All figures are means over the paths.
+splits, τ = 0.1 unless said; `speculative` has no tolerance. All figures are means over the paths."""
 
-## Rounds against T
 
-{markdown_table(["T", *kinds], steps_rows)}
+def _steps_section() -> str:
+    widest = {kind: [_measure(kind, n, window=n) for n in each(f"{kind}, steps", STEPS)] for kind in KINDS}
+    narrow = {kind: [_measure(kind, n, window=20) for n in each(f"{kind}, steps at window 20", STEPS)] for kind in KINDS}
+    header = ["T", *(f"{k}, window T" for k in KINDS), *(f"{k}, window 20" for k in KINDS)]
+    rows = [
+        [str(steps), *(f"{widest[k][i][0]:.1f}" for k in KINDS), *(f"{narrow[k][i][0]:.1f}" for k in KINDS)]
+        for i, steps in enumerate(STEPS)
+    ]
+    return f"## Rounds against T\n\n{markdown_table(header, rows)}"
 
+
+def _tolerance_section() -> str:
+    splits = ("unit", "linear")
+    measured = {
+        split: [_measure(split, 100, tolerance=t) for t in each(f"{split}, tolerances", TOLERANCES)] for split in splits
+    }
+    header = ["τ", *(f"{split}: {figure}" for split in splits for figure in ("rounds", "error"))]
+    rows = [
+        [f"{t:g}", *(cell for split in splits for cell in _cells(*measured[split][i]))] for i, t in enumerate(TOLERANCES)
+    ]
+    return f"""\
 ## Rounds and error against τ (T = 100, window 20)
 
 The error is the mean absolute difference to the sequential sample on the same noise.
 
-{markdown_table(["τ", "unit: rounds", "unit: error", "linear: rounds", "linear: error"], tolerance_rows)}
+{markdown_table(header, rows)}"""
 
+
+def _window_section() -> str:
+    measured = {kind: [_measure(kind, 100, window=w) for w in each(f"{kind}, windows", WINDOWS)] for kind in KINDS}
+    rows = [[str(w), *(f"{measured[k][i][0]:.1f}" for k in KINDS)] for i, w in enumerate(WINDOWS)]
+    return f"""\
 ## Rounds against the window (T = 100)
 
-{markdown_table(["window", *KINDS], window_rows)}
+{markdown_table(["window", *KINDS], rows)}
 
-![rounds against T, tolerance and window](mixture.png)
+![rounds against T, tolerance and window](mixture.png)"""
 
+
+def _budget_section() -> str:
+    header = ["rounds", "out of budget", "all samples", "only those done in time", "exact"]
+    return f"""\
 ## A budget of rounds
 
 Data at −0.6 in {100 * BELOW:g} % of the cases and at 0.6 otherwise; `speculative`, T = 100, window 20, {BUDGET_PATHS} noise
@@ -92,8 +116,10 @@ paths. This is the share of the samples in the lower mode, and its standard erro
 [Exactness](../exactness.md#with-a-deadline) proves the bound: all samples together differ from the exact ones by at most the
 share of those that are out of budget. Those that are done in time are not distributed as all are.
 
-{markdown_table(["rounds", "out of budget", "all samples", "only those done in time", "exact"], _budget_rows())}
+{markdown_table(header, _budget_rows())}"""
 
+
+_TRAJECTORIES_SECTION = f"""\
 ## Trajectories
 
 Trajectories after some rounds over all 100 steps at once, τ = 0; the broad grey line is the sequential sampler. The unit
@@ -101,12 +127,7 @@ split overshoots far out of the picture before it settles, late steps last; the 
 step exact, stays near from the first round on. That is why it needs fewer rounds, and why a window over all steps gains the
 unit split nothing over one of 50.
 
-![trajectories converging]({TRAJECTORIES})
-"""
-    page = context.out / "mixture.md"
-    write_report(page, "A Gaussian mixture in one dimension, sampled in parallel", body)
-    draw(page)
-    draw_trajectories(page)
+![trajectories converging]({TRAJECTORIES})"""
 
 
 def _cells(rounds: float, error: float) -> tuple[str, str]:

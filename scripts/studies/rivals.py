@@ -97,23 +97,11 @@ def study_rivals(context: Context, observations: int = 32, plans: int = 32, seed
         for (name, sampler), found in drawn.items()
     ]
     body = f"""
-What else gets by with few evaluations of a network, beside our samplers, on {context.task}: a **distilled** policy
-(consistency distillation, Song et al. 2023; for policies Prasad et al. 2024), sampled by multistep consistency sampling,
-and a **flow** (rectified flow, trained from the same demonstrations), sampled by Euler's method. {_trained(rivals)}
-
-{plans} chunks by each sampler at each of {observations} observations of the scripted expert's episodes (seeds from
-{seed}), every chunk with noise of its own, against {plans} of sequential DDPM-100 of the shipped policy, which is the
-distilled policy's teacher. The flow is another model of the same demonstrations: that its plans differ from the shipped
-policy's is not an error of its few steps, which the second table measures, against {MANY} of its own.
+{_setting(context.task, rivals, observations, plans, seed)}
 
 {markdown_table([*HEADER, SUCCESS], rows)}
 
-*Energy* is the energy coefficient of inhomogeneity (0 for equal distributions), *covered* the share of DDPM-100's plans
-that the sampler has one near to ({expected_coverage(plans, plans):.3f} for equal distributions), *spread* that of its
-plans over DDPM-100's, as in [the study of distributions]({context.task}-distributions.md). *Jerk* is the root mean square
-of the third difference along a chunk, in normalised units a step³, over DDPM-100's. *Success* is of rollouts found in
-`--runs`. *Rounds* are calls of the network that wait for one another, and *evaluations* rows, means over all plans;
-speculative samplers had no first guess. Intervals are bootstrapped over the observations.
+{_legend(context.task, plans)}
 
 {_parallel(drawn)}
 
@@ -124,6 +112,30 @@ speculative samplers had no first guess. Intervals are bootstrapped over the obs
     page = context.out / "rivals.md"
     write_report(page, f"{context.task}: a distilled policy and a flow beside diffusion", body)
     draw(page)
+
+
+def _setting(task: str, rivals: dict[str, Rival], observations: int, plans: int, seed: int) -> str:
+    """What was sampled from, and how often."""
+    return f"""\
+What else gets by with few evaluations of a network, beside our samplers, on {task}: a **distilled** policy
+(consistency distillation, Song et al. 2023; for policies Prasad et al. 2024), sampled by multistep consistency sampling,
+and a **flow** (rectified flow, trained from the same demonstrations), sampled by Euler's method. {_trained(rivals)}
+
+{plans} chunks by each sampler at each of {observations} observations of the scripted expert's episodes (seeds from
+{seed}), every chunk with noise of its own, against {plans} of sequential DDPM-100 of the shipped policy, which is the
+distilled policy's teacher. The flow is another model of the same demonstrations: that its plans differ from the shipped
+policy's is not an error of its few steps, which the second table measures, against {MANY} of its own."""
+
+
+def _legend(task: str, plans: int) -> str:
+    """What the columns are."""
+    return f"""\
+*Energy* is the energy coefficient of inhomogeneity (0 for equal distributions), *covered* the share of DDPM-100's plans
+that the sampler has one near to ({expected_coverage(plans, plans):.3f} for equal distributions), *spread* that of its
+plans over DDPM-100's, as in [the study of distributions]({task}-distributions.md). *Jerk* is the root mean square
+of the third difference along a chunk, in normalised units a step³, over DDPM-100's. *Success* is of rollouts found in
+`--runs`. *Rounds* are calls of the network that wait for one another, and *evaluations* rows, means over all plans;
+speculative samplers had no first guess. Intervals are bootstrapped over the observations."""
 
 
 def _samplers(kind: str) -> tuple[str, ...]:

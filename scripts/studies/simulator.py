@@ -101,11 +101,57 @@ def study_simulator(context: Context) -> None:
 
 
 def _page(figures: Figures) -> str:
-    speed = [
+    sections = (
+        _speed_section(figures.speed),
+        _threads_section(figures.threads),
+        _commands_section(figures.commands),
+        _equality_section(figures.equality),
+    )
+    return "\n\n".join(sections)
+
+
+_SPEED = ["task", "robosuite", "compiled", "MuJoCo alone", "compiled / robosuite", "compiled / MuJoCo alone"]
+
+
+def _speed_section(speed: dict[str, Speed]) -> str:
+    rows = [
         [name, f"{one.robosuite:.0f}", f"{one.ours:.0f}", f"{one.ceiling:.0f}", _text(one.ratio), _text(one.share)]
-        for name, one in figures.speed.items()
+        for name, one in speed.items()
     ]
-    equality = [
+    return f"""\
+**Speed.** Control steps a second of the whole environment (`env.step` with observation, reward and success) on one core, the
+same actions in turns: those of an expert's episode, at most {MOST_STEPS}, or random ones where there is no expert. Medians
+of {REPEATS} repeats; ratios with the middle half of the repeats. *MuJoCo alone* makes the same number of simulator steps
+from the same states, without a controller: no control step can be faster.
+
+{markdown_table(_SPEED, rows)}"""
+
+
+def _threads_section(together: Threads) -> str:
+    return f"""\
+{ENVIRONMENTS} environments of Square in one process, {STEPS_TOGETHER} control steps each: {together.one:.0f} control steps a
+second by one thread, {together.two:.0f} by two, ratio {_text(together.ratio)}."""
+
+
+_COMMANDS = ["command", "robosuite, s", "compiled, s", "ratio", "same length and success"]
+
+
+def _commands_section(commands: Sequence[Compared]) -> str:
+    rows = [
+        [f"`{one.command}`", f"{one.robosuite:.0f}", f"{one.ours:.0f}", _text(one.ratio), f"{one.same} of {one.outcomes}"]
+        for one in commands
+    ]
+    return f"""\
+**Whole commands**, wall-clock from start to end, medians of {COMMAND_REPEATS} runs in turns; both draw the same scenes.
+
+{markdown_table(_COMMANDS, rows)}"""
+
+
+_EQUALITY = ["task", "actions", "controller", "steps", "worst", "over", "unexplained", "free runs", "same end", "shaken"]
+
+
+def _equality_section(equality: dict[str, Equality]) -> str:
+    rows = [
         [
             *case.split(),
             f"{one.steps}",
@@ -116,31 +162,9 @@ def _page(figures: Figures) -> str:
             f"{one.same_end}",
             f"{one.same_end_shaken}",
         ]
-        for case, one in figures.equality.items()
+        for case, one in equality.items()
     ]
-    commands = [
-        [f"`{one.command}`", f"{one.robosuite:.0f}", f"{one.ours:.0f}", _text(one.ratio), f"{one.same} of {one.outcomes}"]
-        for one in figures.commands
-    ]
-    run = ["command", "robosuite, s", "compiled, s", "ratio", "same length and success"]
-    timed = ["task", "robosuite", "compiled", "MuJoCo alone", "compiled / robosuite", "compiled / MuJoCo alone"]
-    compared = ["task", "actions", "controller", "steps", "worst", "over", "unexplained", "free runs", "same end", "shaken"]
-    together = figures.threads
-    return f"""
-**Speed.** Control steps a second of the whole environment (`env.step` with observation, reward and success) on one core, the
-same actions in turns: those of an expert's episode, at most {MOST_STEPS}, or random ones where there is no expert. Medians
-of {REPEATS} repeats; ratios with the middle half of the repeats. *MuJoCo alone* makes the same number of simulator steps
-from the same states, without a controller: no control step can be faster.
-
-{markdown_table(timed, speed)}
-
-{ENVIRONMENTS} environments of Square in one process, {STEPS_TOGETHER} control steps each: {together.one:.0f} control steps a
-second by one thread, {together.two:.0f} by two, ratio {_text(together.ratio)}.
-
-**Whole commands**, wall-clock from start to end, medians of {COMMAND_REPEATS} runs in turns; both draw the same scenes.
-
-{markdown_table(run, commands)}
-
+    return f"""\
 **Equality.** {EPISODES} episodes each (seeds from {FIRST_SEED}) by the expert with the noise of `paradp collect`, by random
 goals ({RANDOM_STEPS} steps) and by the shipped policy (DDIM-10).
 
@@ -153,8 +177,7 @@ goals ({RANDOM_STEPS} steps) and by the shipped policy (DDIM-10).
   robosuite leaves itself in one of {SHAKES} runs in which it is shaken by {SHAKE:.0e} in every step.
 - *Same end*: how many have the same success and length; *shaken*: the same of the first of those runs.
 
-{markdown_table(compared, equality)}
-"""
+{markdown_table(_EQUALITY, rows)}"""
 
 
 def _speed(entry: TaskEntry) -> Speed:

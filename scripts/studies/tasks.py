@@ -1,6 +1,6 @@
 """Does what Square shows hold elsewhere? Every task with weights: its expert, its data, its success, the cost of a plan."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from paradp.checkpoints import read_info
 from paradp.checkpoints.cards import Trained
 from paradp.envs import all_tasks
 from paradp.policy.wording import counted
-from paradp.rollouts.evaluation.comparison import Compared
+from paradp.rollouts.evaluation.comparison import Compared, Comparison
 from paradp.rollouts.statistics import PairedLoss, bootstrap, interval
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
@@ -44,6 +44,19 @@ def study_tasks(context: Context) -> None:
         ValueError: experts were not measured, nothing was evaluated, or an evaluation is of something else.
     """
     experts = _experts(context.out)
+    evaluations = _evaluations(context, experts)
+    others = _other_trainings(context.runs / "trainings")
+    measured = {
+        task: measure(task, experts[task], evaluations[task], others.get(task, []))
+        for task in each("tasks", list(evaluations))
+    }
+    page = context.out / "tasks.md"
+    write_report(page, "Tasks: does what Square shows hold elsewhere?", _page(measured, context.out))
+    draw(page)
+
+
+def _evaluations(context: Context, experts: Mapping[str, ExpertFigures]) -> dict[str, Comparison]:
+    """By their task, each of which has an expert that was measured."""
     evaluations = {
         task: read_evaluation(context.runs / task, task) for task in all_tasks() if (context.runs / task).exists()
     }
@@ -54,53 +67,28 @@ def study_tasks(context: Context) -> None:
         )
     if unknown := evaluations.keys() - experts.keys():
         raise ValueError(f"{context.out}/experts.json does not tell of {min(unknown)}: run `paradp study experts` again")
-    others = _other_trainings(context.runs / "trainings")
-    measured = {
-        task: measure(task, experts[task], evaluations[task], others.get(task, []))
-        for task in each("tasks", list(evaluations))
-    }
-    first = next(iter(measured.values()))
-    shown = first.exact.summary
-    body = f"""
+    return evaluations
+
+
+def _page(measured: dict[str, TaskFigures], out: Path) -> str:
+    """The page; `out` is where it lies, beside those that it links to."""
+    return f"""
 {_finding(measured)}
 
-Where policies come from: experts over {EXPERT_EPISODES} fresh episodes, and *shaken* with the noise that demonstrations
-are collected with (see [experts](experts.md), also for the spread); networks trained on the experts' successes.
+{_origin_section(measured)}
 
-{markdown_table(_ORIGIN, [_origin(task, one) for task, one in measured.items()])}
-
-What they do: {counted(shown.episodes, "episode")} a cell, {shown.seeds}. *Lost*: paired,
-to sequential DDPM on the same seeds, and *at most*: one-sided 95 % bound; reward: the mean of the episodes' best, and its
-paired difference, where it is graded (elsewhere it is success); rounds (mean of the episodes' means, 95 %) and
-evaluations: of plans that have the last chunk as a first guess.
-
-{markdown_table(_OUTCOME, [row for task, one in measured.items() for row in _outcomes(task, one)])}
+{_outcome_section(measured)}
 
 {_pooled(measured)}
 
-What a plan costs one robot: {REPEATS} plans of each sampler in turns, without a first guess, each on an engine of its own,
-engine and threads by default; median time of sequential DDPM over that of the sampler, with the middle half of the repeats.
-`auto` is what the planner took here, of DDPM's own law.
+{_speed_section(measured)}
 
-{markdown_table(_SPEED, [_speed(task, one) for task, one in measured.items()])}
-
-Rounds of the exact sampler without a first guess against its window, over {EACH} random moments of each of {EPISODES}
-episodes of the expert (95 % over episodes). A window of 8 needs 13 rounds at least, whatever the task; with a window of 100
-every round but the last ends at a rejection, so that rejections a plan compare tasks. *Undecided*: standard
-deviation of {PLANS} plans of sequential DDPM for one observation, root mean square over the values of the chunk, normalised
-units. The shipped policy of each task comes first; what a task has below it is another training, on the same observations,
-such as the one that the shipped policy started from. Policies differ in training as well as in task, and {len(measured)} of
-them explain nothing yet.
-
-{markdown_table(_rounds_header(first.denoising), [row for task, one in measured.items() for row in _rounds(task, one)])}
+{_rounds_section(measured)}
 
 ![rounds, rejections and speed by task](tasks.png)
 
-ParaDiGMS' table for each task, and success against latency: {_links(context.out, measured)}.
+ParaDiGMS' table for each task, and success against latency: {_links(out, measured)}.
 """
-    page = context.out / "tasks.md"
-    write_report(page, "Tasks: does what Square shows hold elsewhere?", body)
-    draw(page)
 
 
 def _experts(out: Path) -> dict[str, ExpertFigures]:
@@ -111,6 +99,14 @@ def _experts(out: Path) -> dict[str, ExpertFigures]:
 
 
 _ORIGIN = ["task", "expert (95 %)", "shaken", "spread", "of a way of", "demonstrations", "network", "training"]
+
+
+def _origin_section(measured: dict[str, TaskFigures]) -> str:
+    return f"""\
+Where policies come from: experts over {EXPERT_EPISODES} fresh episodes, and *shaken* with the noise that demonstrations
+are collected with (see [experts](experts.md), also for the spread); networks trained on the experts' successes.
+
+{markdown_table(_ORIGIN, [_origin(task, one) for task, one in measured.items()])}"""
 
 
 def _origin(task: str, one: TaskFigures) -> list[str]:
@@ -129,6 +125,18 @@ def _origin(task: str, one: TaskFigures) -> list[str]:
 
 _OUTCOME = ["task", "sampler", "success (95 %)", "lost, paired (95 %)", "at most", "reward (95 %)", "more, paired",
             "rounds", "evaluations"]  # fmt: skip
+
+
+def _outcome_section(measured: dict[str, TaskFigures]) -> str:
+    shown = next(iter(measured.values())).exact.summary
+    rows = [row for task, one in measured.items() for row in _outcomes(task, one)]
+    return f"""\
+What they do: {counted(shown.episodes, "episode")} a cell, {shown.seeds}. *Lost*: paired,
+to sequential DDPM on the same seeds, and *at most*: one-sided 95 % bound; reward: the mean of the episodes' best, and its
+paired difference, where it is graded (elsewhere it is success); rounds (mean of the episodes' means, 95 %) and
+evaluations: of plans that have the last chunk as a first guess.
+
+{markdown_table(_OUTCOME, rows)}"""
 
 
 def _outcomes(task: str, one: TaskFigures) -> list[list[str]]:
@@ -152,9 +160,33 @@ def _outcome(run: Compared) -> list[str]:
 _SPEED = ["task", "ddpm, ms", "para-ddpm", f"`{EXACT}`", "auto", "which is"]
 
 
+def _speed_section(measured: dict[str, TaskFigures]) -> str:
+    return f"""\
+What a plan costs one robot: {REPEATS} plans of each sampler in turns, without a first guess, each on an engine of its own,
+engine and threads by default; median time of sequential DDPM over that of the sampler, with the middle half of the repeats.
+`auto` is what the planner took here, of DDPM's own law.
+
+{markdown_table(_SPEED, [_speed(task, one) for task, one in measured.items()])}"""
+
+
 def _speed(task: str, one: TaskFigures) -> list[str]:
     ratios = [f"{r.median:.2f} × ({r.low:.2f}–{r.high:.2f})" for r in one.speed.values()]
     return [task, f"{one.sequential_ms:.1f}", *ratios, f"`{one.chosen}`"]
+
+
+def _rounds_section(measured: dict[str, TaskFigures]) -> str:
+    header = _rounds_header(next(iter(measured.values())).denoising)
+    rows = [row for task, one in measured.items() for row in _rounds(task, one)]
+    return f"""\
+Rounds of the exact sampler without a first guess against its window, over {EACH} random moments of each of {EPISODES}
+episodes of the expert (95 % over episodes). A window of 8 needs 13 rounds at least, whatever the task; with a window of 100
+every round but the last ends at a rejection, so that rejections a plan compare tasks. *Undecided*: standard
+deviation of {PLANS} plans of sequential DDPM for one observation, root mean square over the values of the chunk, normalised
+units. The shipped policy of each task comes first; what a task has below it is another training, on the same observations,
+such as the one that the shipped policy started from. Policies differ in training as well as in task, and {len(measured)} of
+them explain nothing yet.
+
+{markdown_table(header, rows)}"""
 
 
 def _rounds_header(of: Denoising) -> list[str]:

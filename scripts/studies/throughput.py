@@ -39,34 +39,47 @@ def study_throughput(context: Context) -> None:
     for repeat in each(f"{context.task}, repeats", range(REPEATS)):
         for sampler, workers in taken:
             taken[sampler, workers].append(_measure(context.task, sampler, workers, 50_000 + 1000 * repeat))
-    rows = []
-    for sampler in SAMPLERS:
-        one, two = (_median(taken[sampler, workers]) for workers in WORKERS)
-        efficiency = two.steps_per_second / (2 * one.steps_per_second)
-        likely = min(efficiency, 1.0)  # more than twice as fast is noise
-        optimistic = FAR * one.steps_per_second * likely
-        pessimistic = FAR * one.steps_per_second * likely ** math.log2(FAR)
-        rows.append(
-            [
-                sampler,
-                f"{one.steps_per_second:.0f}",
-                f"{two.steps_per_second:.0f}",
-                f"{efficiency:.0%}",
-                f"{one.planning:.0%}",
-                f"{two.planning:.0%}",
-                f"{pessimistic:.0f} to {optimistic:.0f}",
-            ]
-        )
-    bare = measure_overhead(context.task).bare
-    header = ["sampler", "steps/s, 1 worker", "steps/s, 2 workers", "efficiency", "planning, 1 worker",
-              "planning, 2 workers", f"{FAR} cores"]  # fmt: skip
-    body = f"""
+    medians = {key: _median(measured) for key, measured in taken.items()}
+    rows = [_row(sampler, *(medians[sampler, workers] for workers in WORKERS)) for sampler in SAMPLERS]
+    page = _page(rows, measure_overhead(context.task).bare)
+    write_report(context.out / f"{context.task}-throughput.md", f"{context.task}: throughput of an evaluation", page)
+
+
+_HEADER = ["sampler", "steps/s, 1 worker", "steps/s, 2 workers", "efficiency", "planning, 1 worker", "planning, 2 workers",
+           f"{FAR} cores"]  # fmt: skip
+
+
+def _row(sampler: str, one: Measured, two: Measured) -> list[str]:
+    """Of a sampler, by one worker and by two, and what those say of `FAR`."""
+    efficiency = two.steps_per_second / (2 * one.steps_per_second)
+    likely = min(efficiency, 1.0)  # more than twice as fast is noise
+    optimistic = FAR * one.steps_per_second * likely
+    pessimistic = FAR * one.steps_per_second * likely ** math.log2(FAR)
+    return [
+        sampler,
+        f"{one.steps_per_second:.0f}",
+        f"{two.steps_per_second:.0f}",
+        f"{efficiency:.0%}",
+        f"{one.planning:.0%}",
+        f"{two.planning:.0%}",
+        f"{pessimistic:.0f} to {optimistic:.0f}",
+    ]
+
+
+def _page(rows: list[list[str]], bare: float) -> str:
+    """The page.
+
+    Args:
+        rows: of its table.
+        bare: control steps a second of the simulator alone.
+    """
+    return f"""
 Control steps a second over all workers, one thread each, {ENVS} environments planned together, {GROUPS} groups of them a
 worker, of which the first and the last are not counted (others are still loading, or have finished), {STEPS} steps an
 episode, on {cores()} cores; medians of {REPEATS} repeats in turns. *Planning*: the share of a worker's time inside the
 controller; the rest is the simulator, whose bare speed on one core is {bare:.0f} steps a second, and the loop.
 
-{markdown_table(header, rows)}
+{markdown_table(_HEADER, rows)}
 
 What limits it: a worker takes turns between simulating and planning and keeps one core busy with both; while one plans,
 others simulate. Within a worker the two do not overlap: the latency of a plan is measured without another group's work
@@ -78,7 +91,6 @@ figure takes the efficiency of two workers for that of {FAR}: memory and caches 
 The lower one loses as much again with every doubling, as on one chip whose memory does not grow. The driver is no limit in
 either: it receives one group of episodes after another, some hundred kilobytes each.
 """
-    write_report(context.out / f"{context.task}-throughput.md", f"{context.task}: throughput of an evaluation", body)
 
 
 def _measure(task: str, sampler: str, workers: int, seed: int) -> Measured:

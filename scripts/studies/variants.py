@@ -32,41 +32,43 @@ def study_variants(context: Context) -> None:
         bench = Bench(load_policy(training / "checkpoint", "ddpm"))
         measured[training.name] = [bench.measure(sampler) for sampler in SAMPLERS]
         described.append([training.name, *_description(training, bench), _success(training, bench)])
-    rows = [
+    costs = [
         [name, f"`{sampler}`", *one.cells()]
         for name, results in measured.items()
         for sampler, one in zip(SAMPLERS, results, strict=True)
     ]
-    header = [
-        "policy",
-        "network",
-        "schedule",
-        "predicts",
-        "optimiser steps",
-        "learning rate",
-        "minutes",
-        "validation loss",
-        _SUCCESS,
-    ]
-    body = f"""
-Policies for {context.task}, trained on the same demonstrations (the commands are in their checkpoints' cards), and
-{bench.describe()}
-
-{markdown_table(header, described)}
-
-(The losses of different prediction types are not comparable: each is of what is predicted. All were trained for minutes, to
-ask how samplers converge on them, not how well they can get.)
-
-{markdown_table(["policy", "sampler", *COST_HEADER], rows)}
-
-![rounds by policy and sampler]({context.task}-variants.png)
-"""
     page = context.out / f"{context.task}-variants.md"
+    body = _page(context.task, bench.describe(), described, costs)
     write_report(page, f"{context.task}: other schedules, predictions, networks", body)
     draw(page)
 
 
-_SUCCESS = "success of ddpm (95 %)"
+_TRAINED = ["policy", "network", "schedule", "predicts", "optimiser steps", "learning rate", "minutes", "validation loss",
+            "success of ddpm (95 %)"]  # fmt: skip
+_COST = ["policy", "sampler", *COST_HEADER]
+
+
+def _page(task: str, setting: str, described: list[list[str]], costs: list[list[str]]) -> str:
+    """The page.
+
+    Args:
+        task: of the policies.
+        setting: what they were measured on, in words.
+        described, costs: rows of the tables `_TRAINED` and `_COST`.
+    """
+    return f"""
+Policies for {task}, trained on the same demonstrations (the commands are in their checkpoints' cards), and
+{setting}
+
+{markdown_table(_TRAINED, described)}
+
+(The losses of different prediction types are not comparable: each is of what is predicted. All were trained for minutes, to
+ask how samplers converge on them, not how well they can get.)
+
+{markdown_table(_COST, costs)}
+
+![rounds by policy and sampler]({task}-variants.png)
+"""
 
 
 def _is_of(checkpoint: Path, task: str) -> bool:
@@ -103,7 +105,7 @@ def _success(training: Path, bench: Bench) -> str:
 @drawing()
 def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
-    rows = Page(path).table("policy", "sampler", *COST_HEADER)
+    rows = Page(path).table(*_COST)
     names, samplers = (list(dict.fromkeys(row[key] for row in rows)) for key in ("policy", "sampler"))
     figure, (left, right) = panels(2, 4.2)
     for i, sampler in enumerate(samplers):

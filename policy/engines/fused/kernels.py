@@ -9,6 +9,8 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 
+# Long: a kernel's parameters are its interface, one by one, for Triton takes no structures; half of it says what they are.
+# The rest is addresses, a loop and a store, which share them.
 @triton.jit
 def product(
     x,
@@ -102,6 +104,7 @@ def product(
     tl.store(out + (place[:, None] + at[None, :]), sums.to(out.dtype.element_ty), mask=valid)
 
 
+# Long: as `product`; and the order of its loads is what makes it fast, which helpers would hide.
 @triton.jit
 def finish(
     sums,

@@ -239,6 +239,8 @@ def read(states, furthest, n, env, steps, x):
         x[row] = states[b, min(steps[row], furthest[b])]
 
 
+# Long: a round is one pass over the rows; a window's running sums (new, drift, settled) would have to go in and out of a
+# helper for every row.
 @_compiled
 def iterate(
     table, scale, bound, linear, rolls, tolerance, width, states, held, base, furthest, rounds, evaluations, residual, noise,

@@ -53,6 +53,8 @@ def enter(
     tl.store(furthest + b, tl.zeros((), tl.int64) + end)
 
 
+# Long: one pass over the window, whose state stays in registers from step to step; each value would have to be handed to a
+# helper and returned, for a helper cannot assign to them.
 @triton.jit
 def iterate(
     table, scale, bounds, tolerance, states, held, base, furthest, rounds, evaluations, residual, noise, rows, predictions,

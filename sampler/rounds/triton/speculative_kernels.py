@@ -107,6 +107,8 @@ def made(
     return x, guess, drafted, prediction, tl.load(noise + k * SIZE + d, inside, 0.0), was, predicted
 
 
+# Long: one pass over the window that loads the next row before it decides this one, so that loads and sums overlap; all of
+# it stays in registers, and a helper would have to take and return every value.
 @triton.jit
 def settle(
     table, bounds, kept, evaluated, base, rounds, evaluations, exact, noise, log_u, unsound, rows, guesses, following,
