@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Where comparisons (`paradp rollout --sampler a b`) and evaluations keep their runs; how many of them a sentence names.
 _INNER = ("*/summary.json", "cells/*/summary.json")
 _MOST_NAMED = 6
+# Settings of a sampler that a card tells.
+_TOLD = ("spacing", "timesteps", "window")
 
 
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
@@ -85,8 +87,10 @@ def _check_finished(run: Path) -> None:
 
 def _result(summary: "Summary") -> str:
     graded = f", reward {_told(summary.reward)}" if summary.graded else ""
+    settings = summary.sampler["settings"]
+    told = "".join(f":{name}={settings[name]}" for name in _TOLD if settings.get(name) is not None)
     return (
-        f"- {summary.sampler['name']}: success {_told(summary.success)}{graded} over {counted(summary.episodes, 'episode')},"
+        f"- {summary.sampler['name']}{told}: success {_told(summary.success)}{graded} over {counted(summary.episodes, 'episode')},"
         f" {summary.seeds}; {summary.solver.rounds_mean:.1f} rounds and {summary.solver.evaluations_mean:.0f}"
         " evaluations a plan"
     )
