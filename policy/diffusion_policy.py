@@ -19,23 +19,9 @@ from paradp.policy.joining import Inpainting
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.draft import DraftNetwork
 from paradp.policy.observations import Observation
+from paradp.policy.plan_stats import PlanTiming
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Denoiser, NoisePath, Solver, SolverStats, Status
-
-
-@dataclass(frozen=True)
-class PlanTiming:
-    """Seconds of wall-clock time that a plan took: to draw its noise and encode the observation, to denoise (until the
-    device has finished), and to turn the sample into actions.
-    """
-
-    encode: float
-    denoise: float
-    decode: float
-
-    @property
-    def seconds(self) -> float:
-        return self.encode + self.denoise + self.decode
 
 
 @dataclass(frozen=True)
@@ -148,7 +134,7 @@ class DiffusionPolicy:
         # Clipping hides predictions that are not finite: the solver's word counts, too.
         if not np.isfinite(actions).all() or (solution.stats.status == Status.NOT_FINITE).any():
             raise ValueError(self._broken(solution.stats))
-        timing = PlanTiming(encoded - started, denoised - encoded, time.perf_counter() - denoised)
+        timing = PlanTiming.of_stages(encoded - started, denoised - encoded, time.perf_counter() - denoised)
         return Plan(actions, solution.sample, solution.stats, timing)
 
     def _denoiser(

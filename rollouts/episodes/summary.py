@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic reads that of `typing` from Python 3.12 on
 
-from paradp.policy import PolicySpec, Replan
+from paradp.policy import PolicySpec
 from paradp.policy.files import write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_validated
+from paradp.policy.plan_stats import PlanStats
 from paradp.rollouts.episodes.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import SamplerChoice, Solver
@@ -181,7 +182,7 @@ def latency(episodes: Sequence[Episode]) -> Latency:
     """
     steps = [step for episode in episodes for step in episode.steps]
     return Latency(
-        replan=Quantiles.of_seconds([replan.seconds for replan in _replans(episodes)]),
+        replan=Quantiles.of_seconds([plan.timing.seconds for plan in _plans(episodes)]),
         step=Quantiles.of_seconds([s.seconds for s in steps]),
     )
 
@@ -196,16 +197,16 @@ def success_and_reward(episodes: Sequence[Episode]) -> tuple[Estimate, Estimate]
 
 def solver_cost(episodes: Sequence[Episode]) -> SolverCost:
     """Errors as of `latency`."""
-    replans = _replans(episodes)
-    return SolverCost(sum(r.rounds for r in replans) / len(replans), sum(r.evaluations for r in replans) / len(replans))
+    plans = _plans(episodes)
+    return SolverCost(sum(p.rounds for p in plans) / len(plans), sum(p.evaluations for p in plans) / len(plans))
 
 
-def _replans(episodes: Sequence[Episode]) -> list[Replan]:
-    replans = [step.replan for episode in episodes for step in episode.steps if step.replan]
-    if not replans:
+def _plans(episodes: Sequence[Episode]) -> list[PlanStats]:
+    plans = [step.replan.stats for episode in episodes for step in episode.steps if step.replan]
+    if not plans:
         seeds = ", ".join(str(episode.seed) for episode in episodes[:4])
         raise ValueError(f"no plan was made in the episodes ({seeds}{', …' * (len(episodes) > 4)}): there is no latency")
-    return replans
+    return plans
 
 
 def mean_seconds(episodes: Sequence[Episode]) -> float:

@@ -12,6 +12,7 @@ import pytest
 
 from paradp.policy.control.controller import Replan
 from paradp.policy.files.limits import MOST_STEPS
+from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.rollouts.episodes.clocks import ClockChoice
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import RunDirectory
@@ -86,7 +87,7 @@ def test_an_episode_without_steps_is_named(run):
 
 def test_the_longest_episode_can_be_read_back(run):
     """A plan in every step, an action of two hands, all numbers in full."""
-    replan = Replan(1 / 3, 16, 100, 1600, 1 / 3, True, 3, 1 / 3, 1 / 3, 1 / 3)
+    replan = Replan(PlanStats(PlanTiming(1 / 3, 1 / 3, 1 / 3, 1 / 3), 16, 100, 1600, 1 / 3, True), 3)
     step = StepRecord(7999, 1 / 3, False, 1 / 3, replan, (-1 / 3,) * 10, False, 1e6 / 3, 1 / 3)
     longest = Episode(0, 1.0, True, 1e9 / 3, 1 / 3, [step] * MOST_STEPS)
     run.add(longest)

@@ -83,7 +83,7 @@ def test_our_client_reads_what_their_server_said(spec):
         assert getattr(interface, name) == getattr(spec, name)
     chunk, answer = read_plan(unpack(ANSWER), interface), unpack(ANSWER)
     assert np.array_equal(chunk.actions, answer["actions"]) and np.array_equal(chunk.whole, answer["paradp/whole"])
-    assert (chunk.rounds, chunk.evaluations, chunk.converged) == tuple(
+    assert (chunk.stats.rounds, chunk.stats.evaluations, chunk.stats.converged) == tuple(
         answer[f"paradp/{name}"] for name in ("rounds", "evaluations", "converged")
     )
 
