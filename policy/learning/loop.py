@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from paradp.policy.data.demonstrations import Demonstrations
-from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock, refuse_filled
-from paradp.policy.identity import changed, describe, differences, digest
+from paradp.policy.identity import check_same, describe, digest
 from paradp.policy.learning.arithmetic import Arithmetic, Step, fast_products, step_on_a_copy
 from paradp.policy.learning.captured import CapturedStep
 from paradp.policy.learning.config import LearningConfig
@@ -149,9 +148,5 @@ class _Run:
             return None
         asked = self._identity | ({} if self._bf16 is None else {"bf16": self._bf16})
         there = noted.identity | {"bf16": noted.arithmetic.bf16}
-        if differing := differences(there, asked):
-            raise SettingError(
-                f"{self._out} holds a run with another configuration or other data ({differing}); choose another --out",
-                *changed(there, asked),
-            )
+        check_same(there, asked, f"{self._out} holds a run with another configuration or other data")
         return noted

@@ -18,13 +18,12 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from paradp.policy import PolicySpec
-from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.formats import read_document, stamped
 from paradp.policy.files.limits import DOCUMENT_BYTES, EPISODE_BYTES
 from paradp.policy.files.reading import read_validated
 from paradp.policy.files.writing import remove_left_overs
-from paradp.policy.identity import changed, differences
+from paradp.policy.identity import check_same
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.plan_record import plan_columns
 from paradp.rollouts.episodes.records import Episode, StepRecord, jerk
@@ -56,7 +55,7 @@ class RunDirectory:
         """Checks that the directory is free, or holds this run.
 
         Args:
-            identity: everything that the numbers depend on.
+            identity: everything that the numbers depend on, as `describe` says it of a `RunIdentity`.
             seeds: of all its episodes.
 
         Raises:
@@ -67,9 +66,7 @@ class RunDirectory:
             refuse_filled(self.path, "run")
             return
         there = read_document(marker, DOCUMENT_BYTES)
-        here = json.loads(json.dumps(identity))
-        if differing := differences(there, here):
-            raise SettingError(f"{self.path} holds another run ({differing}); choose another --out", *changed(there, here))
+        check_same(there, identity, f"{self.path} holds another run")
         if (last := max(self.seeds(), default=-1)) >= seeds.stop:
             episodes = last + 1 - seeds.start
             raise ValueError(

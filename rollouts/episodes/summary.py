@@ -6,23 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from typing_extensions import TypedDict  # pydantic reads that of `typing` from Python 3.12 on
 
 from paradp.policy import PolicySpec
 from paradp.policy.files import write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_validated
 from paradp.policy.plan_stats import PlanStats
+from paradp.rollouts.episodes.identity import RunIdentity, SamplerUsed
 from paradp.rollouts.episodes.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import SamplerChoice, Solver
-
-
-class SamplerUsed(TypedDict):
-    """What denoised: its name, and all its settings, those by default included; of a measured one also what was `chosen`."""
-
-    name: str
-    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -131,7 +124,7 @@ _SUMMARY = TypeAdapter(Summary)
 
 
 def summarise(
-    identity: dict[str, Any],
+    identity: RunIdentity,
     sampler_batch1: SamplerUsed,
     spec: PolicySpec,
     checkpoint: str,
@@ -155,7 +148,7 @@ def summarise(
     step_seconds = sum(e.seconds for e in alone) / sum(len(e.steps) for e in alone)
     same = ("task", "sampler", "execute", "clock", "controller", "disturbance", "max_steps", "envs", "threads", "seed")
     return Summary(
-        **{name: identity[name] for name in (*same, "hardware", "versions", "engine", "precision")},
+        **{name: getattr(identity, name) for name in (*same, "hardware", "versions", "engine", "precision")},
         episodes=len(episodes),
         success=success,
         reward=reward,
@@ -170,7 +163,7 @@ def summarise(
         jerk=bootstrap([jerk(episode, spec) for episode in episodes]),
         steps_held=sum(s.held for e in episodes for s in e.steps) / sum(len(e.steps) for e in episodes),
         disturbed=sum(e.disturbed for e in episodes) / len(episodes),
-        checkpoint={"name": checkpoint, "sha256": identity["model_sha256"]},
+        checkpoint={"name": checkpoint, "sha256": identity.model_sha256},
     )
 
 
