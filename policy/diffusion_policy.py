@@ -19,23 +19,9 @@ from paradp.policy.joining import Inpainting
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.draft import DraftNetwork
 from paradp.policy.observations import Observation
+from paradp.policy.plan_stats import PlanTiming
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Denoiser, NoisePath, Solution, Solver, SolverStats, Status
-
-
-@dataclass(frozen=True)
-class PlanTiming:
-    """Seconds of wall-clock time that a plan took: to draw its noise and encode the observation, to denoise (until the
-    device has finished), and to turn the sample into actions.
-    """
-
-    encode: float
-    denoise: float
-    decode: float
-
-    @property
-    def seconds(self) -> float:
-        return self.encode + self.denoise + self.decode
 
 
 @dataclass(frozen=True)
@@ -144,7 +130,7 @@ class DiffusionPolicy:
         wait_for_results(self.device)
         denoised = time.perf_counter()
         actions = self._actions(solution)
-        timing = PlanTiming(encoded - started, denoised - encoded, time.perf_counter() - denoised)
+        timing = PlanTiming.of_stages(encoded - started, denoised - encoded, time.perf_counter() - denoised)
         return Plan(actions, solution.sample, solution.stats, timing)
 
     def _denoiser(

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from paradp.policy.errors import SettingError
+
 # In these the order of the keys is that of a vector's dimensions. Dictionaries are equal in any order, lists of pairs not.
 _ORDERED = ("observation", "action")
 _LONGEST = 80
@@ -38,7 +40,22 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], sides: tuple[
     return "; ".join(found[:_MOST]) + f"; and {len(found) - _MOST} more" * (len(found) > _MOST)
 
 
-def changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def check_same(there: Mapping[str, Any], here: Mapping[str, Any], holds: str, remedy: str = "choose another --out") -> None:
+    """Checks that what is on disk is what is asked for, so that it may be continued.
+
+    Args:
+        there, here: their descriptions.
+        holds: what is on disk if it is not the same, such as `runs/x holds another run`.
+        remedy: what to do then.
+
+    Raises:
+        SettingError: it is not; the message names the differences, the error the settings to blame.
+    """
+    if differing := differences(there, here):
+        raise SettingError(f"{holds} ({differing}); {remedy}", *_changed(there, here))
+
+
+def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Names of the values in which two descriptions differ, as `differences` compares them."""
     return list(dict.fromkeys(place[0] for place in _differing(there, here)))
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from paradp.policy.diffusion_policy import DiffusionPolicy, Plan, PlanTiming
+from paradp.policy.diffusion_policy import DiffusionPolicy, Plan
 from paradp.policy.observations import Observation, stack
+from paradp.policy.plan_stats import PlanStats
 from paradp.sampler.noise import noise_generator
 
 
@@ -38,19 +39,12 @@ class Chunk:
     Attributes:
         actions: `[H − To + 1, A]`, from the control step of the last observation on; data units, within the action limits.
         whole: `[H, A]`, as it was sampled, normalised units.
-        timing: what the plan took, with the `batch` robots that it was made for together.
-        rounds, evaluations, residual, converged: the solver's statistics. `converged` is for counting: plans must not be
-            kept or thrown away by it, see `SolverStats`.
+        stats: what the plan took.
     """
 
     actions: np.ndarray
     whole: np.ndarray
-    timing: PlanTiming
-    batch: int
-    rounds: int
-    evaluations: int
-    residual: float
-    converged: bool
+    stats: PlanStats
 
 
 def plan_together(policy: DiffusionPolicy, requests: Sequence[PlanRequest]) -> list[Chunk]:
@@ -104,18 +98,9 @@ def _stacked(arrays: Sequence[np.ndarray | None], shape: tuple[int, ...]) -> tor
 
 def _chunks_of(plan: Plan) -> list[Chunk]:
     """A plan for several robots, one by one."""
-    stats, wholes = plan.stats, plan.chunks.cpu().numpy()
+    wholes = plan.chunks.cpu().numpy()
     return [
-        Chunk(
-            actions,
-            whole,
-            plan.timing,
-            len(wholes),
-            int(stats.rounds[row]),
-            int(stats.evaluations[row]),
-            float(stats.residual[row]),
-            bool(stats.converged[row]),
-        )
+        Chunk(actions, whole, PlanStats.of_robot(row, plan.stats, plan.timing))
         for row, (actions, whole) in enumerate(zip(plan.actions, wholes, strict=True))
     ]
 

@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from paradp.checkpoints.finding import find_checkpoint, pretrained
-from paradp.policy.errors import SettingError
 from paradp.rollouts.machine import cuda_devices, hardware, versions
 
 NO_DISTURBANCE = "none"
@@ -155,13 +154,12 @@ def check_continues(out: Path, marker: str, wanted: Mapping[str, object]) -> Non
         return refuse_filled(out, kind)
     from paradp.policy.files.formats import read_document
     from paradp.policy.files.limits import DOCUMENT_BYTES
-    from paradp.policy.identity import changed, differences
+    from paradp.policy.identity import check_same
 
     there = read_document(out / marker, DOCUMENT_BYTES)
     if isinstance(sampler := there.get("sampler"), dict):
         there["sampler"] = sampler.get("name")
-    if differing := differences(there, wanted):
-        raise SettingError(f"{out} holds another {kind} ({differing}); choose another --out", *changed(there, wanted))
+    check_same(there, wanted, f"{out} holds another {kind}")
 
 
 def check_file(path: Path, option: str) -> None:

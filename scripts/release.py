@@ -90,8 +90,8 @@ def _result(summary: "Summary") -> str:
     settings = summary.sampler["settings"]
     told = "".join(f":{name}={settings[name]}" for name in _TOLD if settings.get(name) is not None)
     return (
-        f"- {summary.sampler['name']}{told}: success {_told(summary.success)}{graded} over {counted(summary.episodes, 'episode')},"
-        f" {summary.seeds}; {summary.solver.rounds_mean:.1f} rounds and {summary.solver.evaluations_mean:.0f}"
+        f"- {summary.sampler['name']}{told}: success {_told(summary.success)}{graded} over"
+        f" {counted(summary.episodes, 'episode')}, {summary.seeds}; {summary.solver.rounds_mean:.1f} rounds and {summary.solver.evaluations_mean:.0f}"
         " evaluations a plan"
     )
 

@@ -206,7 +206,7 @@ class AsyncController:
             self._robot.forget()
             raise
         chunk = future.result()
-        return Replan.of(chunk, self._robot.take(chunk))
+        return Replan(chunk.stats, self._robot.take(chunk))
 
     def _check_late(self) -> bool:
         """Whether a chunk is found to be late in this control step."""

@@ -1,50 +1,25 @@
 """What drives a robot: one observation a control step in, one command out."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from paradp.policy.observations import Observation
-from paradp.policy.requests import Chunk
+from paradp.policy.plan_stats import PlanStats
 
 
 @dataclass(frozen=True)
 class Replan:
-    """What the plan behind a command took, for the one environment.
+    """A plan behind a command.
 
     Attributes:
-        seconds: wall-clock time of the plan, shared with all environments planned together.
-        batch: how many environments that were.
-        rounds, evaluations, residual, converged: the solver's statistics for this environment.
+        stats: what it took.
         lateness: control steps from the observation until the chunk could be executed.
-        encode, denoise, decode: see `PlanTiming`.
     """
 
-    seconds: float
-    batch: int
-    rounds: int
-    evaluations: int
-    residual: float
-    converged: bool
+    stats: PlanStats
     lateness: int = 0
-    encode: float = 0.0
-    denoise: float = 0.0
-    decode: float = 0.0
-
-    @classmethod
-    def of(cls, chunk: Chunk, lateness: int) -> "Replan":
-        """Of a chunk that came so late."""
-        return cls(
-            chunk.timing.seconds,
-            chunk.batch,
-            chunk.rounds,
-            chunk.evaluations,
-            chunk.residual,
-            chunk.converged,
-            lateness,
-            *astuple(chunk.timing),
-        )
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,11 @@ class RecedingHorizon:
 
     def take(self, chunk: Chunk) -> Replan:
         """Takes a plan from the present observation; it arrives when the clock says."""
-        lateness = 0 if self._clock is None else self._clock.lateness(chunk.timing.seconds)
+        lateness = 0 if self._clock is None else self._clock.lateness(chunk.stats.timing.seconds)
         self.robot.ask()
         self._coming = chunk, self.robot.step + lateness
         self._take_arrived()
-        return Replan.of(chunk, lateness)
+        return Replan(chunk.stats, lateness)
 
     def _take_arrived(self) -> None:
         if self._coming is not None and self.robot.step >= self._coming[1]:

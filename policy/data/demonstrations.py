@@ -8,12 +8,11 @@ import numpy as np
 
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.data.layout import ACTIONS, ENDS, EXECUTED, NEWEST, SEEDS, Layout
-from paradp.policy.errors import SettingError
 from paradp.policy.features import observed_features
 from paradp.policy.files import OutputLock
 from paradp.policy.files.writing import link_target, naming_file
 from paradp.policy.files.zarr_store import StoredArray, append, check_store, create_store, open_store
-from paradp.policy.identity import changed, describe, differences, digest
+from paradp.policy.identity import check_same, describe, digest
 
 if TYPE_CHECKING:
     import zarr
@@ -78,10 +77,8 @@ class Demonstrations:
     @classmethod
     def _open_same(cls, path: Path, info: DemonstrationInfo, mode: Literal["r", "r+"]) -> "Demonstrations":
         demonstrations = cls.open(path, mode)
-        sides = describe(demonstrations.info), describe(info)
-        if differing := differences(*sides):
-            said = f"{path} holds other demonstrations ({differing}); choose another --out or remove it"
-            raise SettingError(said, *changed(*sides))
+        there, here = describe(demonstrations.info), describe(info)
+        check_same(there, here, f"{path} holds other demonstrations", "choose another --out or remove it")
         return demonstrations
 
     def close(self) -> None:

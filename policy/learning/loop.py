@@ -10,9 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from paradp.policy.data.dataset import Dataset
-from paradp.policy.errors import SettingError
 from paradp.policy.files import OutputLock, refuse_filled
-from paradp.policy.identity import as_json, changed, describe, differences, digest
+from paradp.policy.identity import as_json, check_same, describe, digest
 from paradp.policy.learning.arithmetic import Arithmetic, Step, fast_products, step_on_a_copy
 from paradp.policy.learning.captured import CapturedStep
 from paradp.policy.learning.config import LearningConfig
@@ -204,9 +203,5 @@ class _Run:
             return None
         asked = self._identity | ({} if self._bf16 is None else {"bf16": self._bf16})
         there = noted.identity | {"bf16": noted.arithmetic.bf16}
-        if differing := differences(there, asked):
-            raise SettingError(
-                f"{self.out} holds a run with another configuration or other data ({differing}); choose another --out",
-                *changed(there, asked),
-            )
+        check_same(there, asked, f"{self.out} holds a run with another configuration or other data")
         return noted

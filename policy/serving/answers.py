@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.features import Shape
+from paradp.policy.plan_stats import STAGES, PlanStats, PlanTiming
 from paradp.policy.requests import Chunk
 from paradp.policy.serving.wire import MOST_VALUE_BYTES
 from paradp.policy.spec import Horizons, Interface
@@ -23,7 +23,6 @@ MOST_ANSWER_BYTES = 2**20
 # Of a length, a horizon or a rate; and of a plan's counts.
 _MOST_LENGTH, _MOST_COUNT = 2**16, 2**31 - 1
 _COUNTS = ("batch", "rounds", "evaluations")
-_STAGES = ("encode", "denoise", "decode")
 
 
 def greeting(spec: Interface, sampler: str, most_bytes: int) -> dict[str, Any]:
@@ -70,16 +69,17 @@ def plan_message(chunk: Chunk, seconds: float, before: float) -> dict[str, Any]:
         seconds: from the message to this answer.
         before: the same of the session's last message, its sending included.
     """
+    stats = chunk.stats
     return {
         "actions": np.ascontiguousarray(chunk.actions),
-        "policy_timing": _milliseconds(infer=chunk.timing.seconds, **asdict(chunk.timing)),
+        "policy_timing": _milliseconds(infer=stats.timing.seconds, **stats.timing.stages),
         "server_timing": _milliseconds(infer=seconds, prev_total=before),
         "paradp/whole": np.ascontiguousarray(chunk.whole),
-        "paradp/batch": chunk.batch,
-        "paradp/rounds": chunk.rounds,
-        "paradp/evaluations": chunk.evaluations,
-        "paradp/residual": chunk.residual,
-        "paradp/converged": chunk.converged,
+        "paradp/batch": stats.batch,
+        "paradp/rounds": stats.rounds,
+        "paradp/evaluations": stats.evaluations,
+        "paradp/residual": stats.residual,
+        "paradp/converged": stats.converged,
     }
 
 
@@ -120,11 +120,18 @@ def _interface(told: Mapping[str, Any]) -> Interface:
 
 def _plan(answer: Mapping[str, Any], spec: Interface) -> Chunk:
     horizons, size = spec.horizons, spec.action_size
-    timing = answer["policy_timing"]
     return Chunk(
         actions=finite_numbers("actions", answer["actions"], (horizons.predict - horizons.observe + 1, size)),
         whole=finite_numbers("paradp/whole", answer["paradp/whole"], (horizons.predict, size)),
-        timing=PlanTiming(*(_number(f"{name}_ms", timing[f"{name}_ms"]) / 1000 for name in _STAGES)),
+        stats=_stats(answer),
+    )
+
+
+def _stats(answer: Mapping[str, Any]) -> PlanStats:
+    """What `plan_message` says of the plan's statistics."""
+    timing = answer["policy_timing"]
+    return PlanStats(
+        timing=PlanTiming.of_stages(**{name: _number(f"{name}_ms", timing[f"{name}_ms"]) / 1000 for name in STAGES}),
         **{name: whole_number(name, answer[f"paradp/{name}"], 0, _MOST_COUNT) for name in _COUNTS},
         residual=_number("paradp/residual", answer["paradp/residual"]),
         converged=flag("converged", answer["paradp/converged"]),

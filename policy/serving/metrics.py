@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from paradp.policy.requests import Chunk
+from paradp.policy.plan_stats import PlanStats
 
 _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 _COUNTS = (1, 2, 4, 8, 12, 16, 20, 26, 32, 50, 75, 100, 200)
@@ -28,10 +28,10 @@ class Metrics:
         self._batch.observe(size)
         self._waited.observe(waited)
 
-    def plan(self, chunk: Chunk) -> None:
-        self._plan.observe(chunk.timing.seconds)
-        self._rounds.observe(chunk.rounds)
-        self._unconverged.inc(not chunk.converged)
+    def plan(self, stats: PlanStats) -> None:
+        self._plan.observe(stats.timing.seconds)
+        self._rounds.observe(stats.rounds)
+        self._unconverged.inc(not stats.converged)
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

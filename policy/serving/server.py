@@ -196,7 +196,7 @@ class PolicyServer:
             return self._refused("failed", f"the plan failed: {type(error).__name__}")
         session.remember(asked)
         self.metrics.answers.labels("plan").inc()
-        self.metrics.plan(chunk)
+        self.metrics.plan(chunk.stats)
         return pack(plan_message(chunk, time.perf_counter() - began, before))
 
     def _refused(self, kind: str, why: str) -> str:

@@ -89,9 +89,10 @@ class Captions:
         seconds = (record.step + 1) / self._caption.control_hz
         pen.write(f"step {record.step + 1} · {seconds:.1f} s", below, left=True)
         if self._strip.replan is not None:
-            plan = self._strip.replan
-            late = f" · {counted(plan.lateness, 'step')} late" if plan.lateness else ""
-            pen.write(f"last plan {1000 * plan.seconds:.0f} ms · {counted(plan.rounds, 'round')}{late}", below, left=False)
+            stats, lateness = self._strip.replan.stats, self._strip.replan.lateness
+            late = f" · {counted(lateness, 'step')} late" if lateness else ""
+            took = f"{1000 * stats.timing.seconds:.0f} ms · {counted(stats.rounds, 'round')}"
+            pen.write(f"last plan {took}{late}", below, left=False)
         done = self._strip.next - self._strip.begun
         note = WAITS if record.held else f"chunk: {done} of {self._caption.execute}" if done else ""
         pen.chunk(list(self._boxes()), note, below + line, record.held)

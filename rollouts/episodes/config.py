@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -15,7 +14,8 @@ from paradp.policy.files.reading import first_problem
 from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.episodes.directory import RunDirectory
 from paradp.rollouts.episodes.environments import Scenery, check_fits
-from paradp.rollouts.episodes.summary import SamplerUsed, settings
+from paradp.rollouts.episodes.identity import RunIdentity, SamplerUsed
+from paradp.rollouts.episodes.summary import settings
 from paradp.rollouts.machine import cores, hardware, versions
 from paradp.sampler import SamplerChoice
 from paradp.sampler.streams import EPISODE_SEEDS, check_episode_seeds
@@ -201,7 +201,7 @@ class RolloutConfig:
             raise ValueError(f"{self.out}/run.json is damaged: its sampler: {problem}; choose another --out") from error
         return choice
 
-    def identity(self, policy: DiffusionPolicy, sha256: str) -> dict[str, Any]:
+    def identity(self, policy: DiffusionPolicy, sha256: str) -> RunIdentity:
         """Everything that the run's numbers depend on, but how many episodes there are.
 
         Args:
@@ -212,22 +212,22 @@ class RolloutConfig:
         if "model" in (made := settings(self.sampler, policy.solver)):
             # Two drafts give one distribution, and other samples.
             made["model"] = read_draft_info(self.checkpoint_path, sha256).weights_sha256
-        return {
-            "task": self.task,
-            "sampler": {"name": self.sampler.name, "settings": made | chosen},
-            "model_sha256": read_info(self.checkpoint_path).model_sha256,
-            "checkpoint_sha256": sha256,
-            "seed": self.seed,
-            "envs": self.envs,
-            "threads": self.threads or cores(),
-            "device": self.device,
-            "engine": policy.engine.name,
-            "precision": policy.engine.precision,
-            "execute": policy.spec.horizons.with_execute(self.execute).execute,
-            "clock": self.clock.identity,
-            "controller": self.controller,
-            "disturbance": self.disturbance,
-            "max_steps": self.max_steps or find_task(self.task).task.max_steps,
-            "hardware": hardware(self.device),
-            "versions": versions(),
-        }
+        return RunIdentity(
+            task=self.task,
+            sampler={"name": self.sampler.name, "settings": made | chosen},
+            model_sha256=read_info(self.checkpoint_path).model_sha256,
+            checkpoint_sha256=sha256,
+            seed=self.seed,
+            envs=self.envs,
+            threads=self.threads or cores(),
+            device=self.device,
+            engine=policy.engine.name,
+            precision=policy.engine.precision,
+            execute=policy.spec.horizons.with_execute(self.execute).execute,
+            clock=self.clock.identity,
+            controller=self.controller,
+            disturbance=self.disturbance,
+            max_steps=self.max_steps or find_task(self.task).task.max_steps,
+            hardware=hardware(self.device),
+            versions=versions(),
+        )

@@ -11,22 +11,21 @@ videos/                  the first episodes, if asked for
 
 import json
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pydantic import TypeAdapter
 
-from paradp.policy import PolicySpec, Replan
-from paradp.policy.errors import SettingError
+from paradp.policy import PolicySpec
 from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.formats import read_document, stamped
 from paradp.policy.files.limits import DOCUMENT_BYTES, EPISODE_BYTES
 from paradp.policy.files.reading import read_validated
 from paradp.policy.files.writing import remove_left_overs
-from paradp.policy.identity import changed, differences
+from paradp.policy.identity import check_same
 from paradp.policy.wording import counted
+from paradp.rollouts.episodes.plan_record import plan_columns
 from paradp.rollouts.episodes.records import Episode, StepRecord, jerk
 
 _EPISODE = TypeAdapter(Episode)
@@ -56,7 +55,7 @@ class RunDirectory:
         """Checks that the directory is free, or holds this run.
 
         Args:
-            identity: everything that the numbers depend on.
+            identity: everything that the numbers depend on, as `describe` says it of a `RunIdentity`.
             seeds: of all its episodes.
 
         Raises:
@@ -67,9 +66,7 @@ class RunDirectory:
             refuse_filled(self.path, "run")
             return
         there = read_document(marker, DOCUMENT_BYTES)
-        here = json.loads(json.dumps(identity))
-        if differing := differences(there, here):
-            raise SettingError(f"{self.path} holds another run ({differing}); choose another --out", *changed(there, here))
+        check_same(there, identity, f"{self.path} holds another run")
         if (last := max(self.seeds(), default=-1)) >= seeds.stop:
             episodes = last + 1 - seeds.start
             raise ValueError(
@@ -148,16 +145,16 @@ def steps_table(episodes: list[Episode]) -> pd.DataFrame:
 
 
 def _episode_row(episode: Episode, spec: PolicySpec) -> dict[str, Any]:
-    replans = [s.replan for s in episode.steps if s.replan]
+    plans = [s.replan.stats for s in episode.steps if s.replan]
     return {
         "seed": episode.seed,
         "success": episode.success,
         "reward": episode.reward,
         "steps": len(episode.steps),
         "seconds": episode.seconds,
-        "replans": len(replans),
-        "rounds_mean": sum(r.rounds for r in replans) / max(len(replans), 1),
-        "evaluations_mean": sum(r.evaluations for r in replans) / max(len(replans), 1),
+        "replans": len(plans),
+        "rounds_mean": sum(plan.rounds for plan in plans) / max(len(plans), 1),
+        "evaluations_mean": sum(plan.evaluations for plan in plans) / max(len(plans), 1),
         "steps_held": sum(s.held for s in episode.steps),
         "jerk": jerk(episode, spec),
         "disturbed": episode.disturbed,
@@ -166,5 +163,4 @@ def _episode_row(episode: Episode, spec: PolicySpec) -> dict[str, Any]:
 
 def _step_row(step: StepRecord) -> dict[str, Any]:
     row = vars(step).copy()
-    replan = row.pop("replan")
-    return row | {f"replan_{field.name}": getattr(replan, field.name, None) for field in fields(Replan)}
+    return row | plan_columns(row.pop("replan"))

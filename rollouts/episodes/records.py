@@ -8,6 +8,7 @@ from pydantic import Field
 
 from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy import PolicySpec, Replan
+from paradp.rollouts.episodes.plan_record import Flat
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class StepRecord:
     reward: float
     success: bool
     seconds: float
-    replan: Replan | None
+    replan: Annotated[Replan, Flat] | None
     action: tuple[float, ...] = ()
     held: bool = False
     began: float = 0.0

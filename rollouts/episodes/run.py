@@ -9,6 +9,7 @@ from typing import cast
 from paradp.checkpoints import checkpoint_digest
 from paradp.policy import EngineName
 from paradp.policy.files import OutputLock
+from paradp.policy.identity import describe
 from paradp.rollouts.episodes.backends import Backend, InProcess, Job
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import RunDirectory, steps_table, write_parquet
@@ -167,11 +168,11 @@ class _Run:
         self._spec = policy.spec
         self._identity = self.config.identity(policy, self._sha256)
         self._directory = RunDirectory(config.out)
-        self._directory.check(self._identity, config.seeds)
+        self._directory.check(describe(self._identity), config.seeds)
 
     def open(self) -> OutputLock:
         """Begins or goes on, and keeps others out."""
-        return self._directory.open(self._identity, self.config.seeds)
+        return self._directory.open(describe(self._identity), self.config.seeds)
 
     def missing(self) -> list[Job]:
         """The groups of which an episode is missing; they are run as a whole, for what is computed together matters."""
@@ -190,6 +191,6 @@ class _Run:
         self._directory.write_tables(episodes, self._spec)
         write_parquet(steps_table(by_itself), self.config.out / "alone.parquet")
         checkpoint = self.config.checkpoint_path.name
-        summary = summarise(self._identity, alone._identity["sampler"], self._spec, checkpoint, episodes, by_itself)
+        summary = summarise(self._identity, alone._identity.sampler, self._spec, checkpoint, episodes, by_itself)
         summary.write(self.config.out / "summary.json")
         return summary

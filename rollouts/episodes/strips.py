@@ -1,17 +1,16 @@
 """Film strips: frames of an episode, which is simulated again from the actions that were kept of it."""
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from paradp.envs import find_task
-from paradp.policy import Replan
 from paradp.rollouts.episodes.captions import WAITS, ChunkStrip, footed
 from paradp.rollouts.episodes.environments import Scenery
+from paradp.rollouts.episodes.plan_record import read_plan_columns
 from paradp.rollouts.episodes.records import StepRecord
 
 FRAMES = 8
@@ -51,10 +50,8 @@ def film_strip(scenery: Scenery, seed: int, steps: pd.DataFrame, execute: int) -
 
 def _records(steps: pd.DataFrame) -> Iterator[StepRecord]:
     for row in steps.to_dict("records"):
-        told: dict[str, Any] = {field.name: row.get(f"replan_{field.name}") for field in fields(Replan)}
-        replan = None if pd.isna(told["seconds"]) else Replan(**told)
         outcome = (row["reward"], row["success"], row["seconds"])
-        yield StepRecord(row["step"], *outcome, replan, tuple(row["action"]), row["held"])
+        yield StepRecord(row["step"], *outcome, read_plan_columns(row), tuple(row["action"]), row["held"])
 
 
 def _words(chunk: ChunkStrip, record: StepRecord, execute: int) -> tuple[str, str]:
@@ -62,7 +59,7 @@ def _words(chunk: ChunkStrip, record: StepRecord, execute: int) -> tuple[str, st
     if chunk.replan is None:
         return "", WAITS * record.held
     action = WAITS if record.held else f"action {chunk.next - chunk.begun} of {execute}"
-    return f"plan {1000 * chunk.replan.seconds:.0f} ms", action
+    return f"plan {1000 * chunk.replan.stats.timing.seconds:.0f} ms", action
 
 
 def _smaller(frame: np.ndarray) -> np.ndarray:

@@ -6,22 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from typing_extensions import TypedDict  # pydantic reads that of `typing` from Python 3.12 on
 
-from paradp.policy import PolicySpec, Replan
+from paradp.policy import PolicySpec
 from paradp.policy.files import write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_validated
+from paradp.policy.plan_stats import PlanStats
+from paradp.rollouts.episodes.identity import RunIdentity, SamplerUsed
 from paradp.rollouts.episodes.records import Episode, jerk
 from paradp.rollouts.statistics import Estimate, Quantiles, bootstrap, wilson
 from paradp.sampler import SamplerChoice, Solver
-
-
-class SamplerUsed(TypedDict):
-    """What denoised: its name, and all its settings, those by default included; of a measured one also what was `chosen`."""
-
-    name: str
-    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -135,7 +129,7 @@ _AS_IN_RUN = ("task", "sampler", "execute", "clock", "controller", "disturbance"
 
 
 def summarise(
-    identity: dict[str, Any],
+    identity: RunIdentity,
     sampler_batch1: SamplerUsed,
     spec: PolicySpec,
     checkpoint: str,
@@ -157,7 +151,7 @@ def summarise(
     """
     success, reward = success_and_reward(episodes)
     return Summary(
-        **{name: identity[name] for name in _AS_IN_RUN},
+        **{name: getattr(identity, name) for name in _AS_IN_RUN},
         episodes=len(episodes),
         success=success,
         reward=reward,
@@ -172,7 +166,7 @@ def summarise(
         jerk=bootstrap([jerk(episode, spec) for episode in episodes]),
         steps_held=sum(s.held for e in episodes for s in e.steps) / sum(len(e.steps) for e in episodes),
         disturbed=sum(e.disturbed for e in episodes) / len(episodes),
-        checkpoint={"name": checkpoint, "sha256": identity["model_sha256"]},
+        checkpoint={"name": checkpoint, "sha256": identity.model_sha256},
     )
 
 
@@ -184,7 +178,7 @@ def latency(episodes: Sequence[Episode]) -> Latency:
     """
     steps = [step for episode in episodes for step in episode.steps]
     return Latency(
-        replan=Quantiles.of_seconds([replan.seconds for replan in _replans(episodes)]),
+        replan=Quantiles.of_seconds([plan.timing.seconds for plan in _plans(episodes)]),
         step=Quantiles.of_seconds([s.seconds for s in steps]),
     )
 
@@ -199,16 +193,16 @@ def success_and_reward(episodes: Sequence[Episode]) -> tuple[Estimate, Estimate]
 
 def solver_cost(episodes: Sequence[Episode]) -> SolverCost:
     """Errors as of `latency`."""
-    replans = _replans(episodes)
-    return SolverCost(sum(r.rounds for r in replans) / len(replans), sum(r.evaluations for r in replans) / len(replans))
+    plans = _plans(episodes)
+    return SolverCost(sum(p.rounds for p in plans) / len(plans), sum(p.evaluations for p in plans) / len(plans))
 
 
-def _replans(episodes: Sequence[Episode]) -> list[Replan]:
-    replans = [step.replan for episode in episodes for step in episode.steps if step.replan]
-    if not replans:
+def _plans(episodes: Sequence[Episode]) -> list[PlanStats]:
+    plans = [step.replan.stats for episode in episodes for step in episode.steps if step.replan]
+    if not plans:
         seeds = ", ".join(str(episode.seed) for episode in episodes[:4])
         raise ValueError(f"no plan was made in the episodes ({seeds}{', …' * (len(episodes) > 4)}): there is no latency")
-    return replans
+    return plans
 
 
 def mean_seconds(episodes: Sequence[Episode]) -> float:

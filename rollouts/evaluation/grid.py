@@ -23,7 +23,7 @@ from paradp.policy.errors import SettingError, settings_in
 from paradp.policy.files import OutputLock, refuse_filled, write_whole
 from paradp.policy.files.formats import read_document, stamped
 from paradp.policy.files.limits import DOCUMENT_BYTES
-from paradp.policy.identity import changed, differences
+from paradp.policy.identity import check_same
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.backends import Backend
 from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice, ControllerName
@@ -197,8 +197,7 @@ def _check(out: Path, identity: dict[str, Any], episodes: int) -> None:
         refuse_filled(out, "evaluation")
         return
     there = read_document(marker, DOCUMENT_BYTES)
-    if differing := differences(there, identity):
-        raise SettingError(f"{out} holds another evaluation ({differing}); choose another --out", *changed(there, identity))
+    check_same(there, identity, f"{out} holds another evaluation")
     if type(held := there.get("episodes", 0)) is not int:
         raise ValueError(f"{marker} cannot be read: episodes should be a number, not {held!r:.40}")
     if held > episodes:

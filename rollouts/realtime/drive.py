@@ -111,9 +111,9 @@ def _step(driven: Driven, robot: SimulatedRobot, controller: SafeController, rep
     driven.late_plans += command.late
     if (replan := command.replan) is not None:
         driven.plans += 1
-        driven.unconverged += not replan.converged
+        driven.unconverged += not replan.stats.converged
         # The plan ended at some time in the last control step; its end is drawn where it was joined.
-        timeline.add_plan(tick, replan, received)
+        timeline.add_plan(tick, replan.stats, received)
     return command
 
 

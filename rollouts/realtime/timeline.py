@@ -10,8 +10,8 @@ from time import perf_counter
 
 import numpy as np
 
-from paradp.policy import Replan
 from paradp.policy.files import write_whole
+from paradp.policy.plan_stats import PlanStats
 
 LOOP, ROBOT, INFERENCE = "control loop", "robot", "inference"
 
@@ -100,11 +100,10 @@ class Timeline:
         kinds = list(self._kinds)
         return [Span(*kinds[int(kind)], began, seconds, int(tick)) for kind, began, seconds, tick in rows.tolist()]
 
-    def add_plan(self, tick: int, replan: Replan, ended: float) -> None:
+    def add_plan(self, tick: int, stats: PlanStats, ended: float) -> None:
         """Notes the stages of a plan."""
-        began = ended - replan.seconds
-        for stage in ("encode", "denoise", "decode"):
-            length = getattr(replan, stage)
+        began = ended - stats.timing.seconds
+        for stage, length in stats.timing.stages.items():
             self.add(stage, INFERENCE, tick, began, length)
             began += length
 

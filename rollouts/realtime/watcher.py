@@ -42,10 +42,11 @@ class Watcher:
         if record.began != self._began:
             self._note_together(record)
         if record.replan is not None:
+            stats = record.replan.stats
             self.plans += 1
-            self.unconverged += not record.replan.converged
+            self.unconverged += not stats.converged
             if not self._planned:
-                self.timeline.add_plan(self._tick, record.replan, record.began + record.seconds)
+                self.timeline.add_plan(self._tick, stats, record.began + record.seconds)
                 self._planned = True
         self.steps += 1
         self.held += record.held

@@ -47,7 +47,7 @@ def study_film(context: Context, seed: int = 50_000) -> None:
     chosen = np.linspace(0, len(recorder.frames) - 1, FRAMES).astype(int)
     shown = [_timed(recorder.frames[i], (i + 1) / policy.spec.control_hz) for i in chosen]
     out.mkdir(parents=True, exist_ok=True)
-    seconds = np.median([step.replan.seconds for step in episode.steps if step.replan])
+    seconds = np.median([step.replan.stats.timing.seconds for step in episode.steps if step.replan])
     title = f"{task} · {SAMPLER} · a plan {1000 * seconds:.0f} ms, {policy.spec.horizons.execute} actions of it executed"
     strip = headed(
         np.concatenate(shown, axis=1), title, f"seed {seed} · {'success' if episode.success else 'failure'}", LINE

@@ -142,15 +142,15 @@ class _Stack:
             "simulator": simulator,
             "loop, records, observations": total - plan - simulator,
         }
-        replans = [step.replan for episode in self._episodes for step in episode.steps if step.replan]
-        rounds = sum(r.rounds for r in replans)
-        rows = round(sum(r.evaluations for r in replans) / rounds)
+        plans = [step.replan.stats for episode in self._episodes for step in episode.steps if step.replan]
+        rounds = sum(plan.rounds for plan in plans)
+        rows = round(sum(plan.evaluations for plan in plans) / rounds)
         calls = rounds * time_call(self._computes, self.policy.spec, self.policy.device, rows) / steps
         chosen = f" ({self.policy.planned.sampler})" if self.policy.planned else ""
         return Cost(
             f"{self._sampler}{chosen}, {self._computes.name}",
             {name: seconds / steps for name, seconds in parts.items()},
-            1000 * median(r.seconds for r in replans),
+            1000 * median(plan.timing.seconds for plan in plans),
             1 / (1 / overhead.bare + calls),
         )
 

@@ -129,7 +129,7 @@ def _ask(
         time.sleep(max(due - time.perf_counter(), 0.0))
         chunk = source.submit(PlanRequest(history, int(random.integers(2**63)))).result()
         if due >= counted:
-            taken.append((time.perf_counter() - due, chunk.batch))
+            taken.append((time.perf_counter() - due, chunk.stats.batch))
         due += period
     source.close()
     return taken

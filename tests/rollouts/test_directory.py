@@ -11,10 +11,14 @@ import pandas as pd
 import pytest
 
 from paradp.policy.control.controller import Replan
+from paradp.policy.errors import SettingError
 from paradp.policy.files.limits import MOST_STEPS
+from paradp.policy.identity import describe
+from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.rollouts.episodes.clocks import ClockChoice
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import RunDirectory
+from paradp.rollouts.episodes.identity import RunIdentity
 from paradp.rollouts.episodes.records import Episode, StepRecord
 from paradp.rollouts.episodes.summary import Summary, latency, settings, solver_cost
 from paradp.rollouts.evaluation.comparison import compare
@@ -86,13 +90,26 @@ def test_an_episode_without_steps_is_named(run):
 
 def test_the_longest_episode_can_be_read_back(run):
     """A plan in every step, an action of two hands, all numbers in full."""
-    replan = Replan(1 / 3, 16, 100, 1600, 1 / 3, True, 3, 1 / 3, 1 / 3, 1 / 3)
+    replan = Replan(PlanStats(PlanTiming(1 / 3, 1 / 3, 1 / 3, 1 / 3), 16, 100, 1600, 1 / 3, True), 3)
     step = StepRecord(7999, 1 / 3, False, 1 / 3, replan, (-1 / 3,) * 10, False, 1e6 / 3, 1 / 3)
     longest = Episode(0, 1.0, True, 1e9 / 3, 1 / 3, [step] * MOST_STEPS)
     run.add(longest)
     assert run.episodes(range(1)) == [longest]
     with pytest.raises(ValueError, match="max_steps must be from 1 to 8000, not 8001"):
         RolloutConfig("lift", SamplerChoice.parse("ddim-3"), run.path, max_steps=MOST_STEPS + 1)
+
+
+def test_a_run_of_before_is_continued_only_as_itself(tmp_path):
+    """The fixture was written before a run's identity had a type."""
+    there = json.loads((Path(__file__).parents[1] / "data/behaviour/run/run.json").read_text())
+    write(tmp_path / "run.json", json.dumps(there))
+    same = RunIdentity(**there)
+    RunDirectory(tmp_path).check(describe(same), range(3))
+    for name in ("model_sha256", "checkpoint_sha256", "seed", "clock", "hardware"):
+        other = dataclasses.replace(same, **{name: "other"})
+        with pytest.raises(SettingError, match=rf"holds another run \({name}: .* there, other here\)") as refused:
+            RunDirectory(tmp_path).check(describe(other), range(3))
+        assert refused.value.settings == (name,)
 
 
 def test_other_files_among_the_episodes_are_not_episodes(run):

@@ -44,7 +44,7 @@ def test_what_is_planned_together_differs_by_rounding_alone(checkpoint, tmp_path
     place.close()
     for one, other in zip(alone, together, strict=True):
         assert (one.seed, one.success, len(one.steps)) == (other.seed, other.success, len(other.steps))
-        replans = [[step.replan for step in episode.steps if step.replan] for episode in (one, other)]
+        replans = [[step.replan.stats for step in episode.steps if step.replan] for episode in (one, other)]
         counted = [[(r.rounds, r.evaluations, r.converged) for r in of_one] for of_one in replans]
         assert counted[0] == counted[1]
         assert {r.batch for r in replans[0]} == {1} and {r.batch for r in replans[1]} == {4}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from paradp.policy import Replan
+from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.rollouts.episodes import strips
 from paradp.rollouts.episodes.captions import EXECUTED, LEFT, WAITING, Caption, Captions, ChunkStrip, footed, headed
 from paradp.rollouts.episodes.directory import steps_table
@@ -54,7 +55,7 @@ def test_a_film_that_cannot_be_written_is_named(tmp_path):
 
 def step(i: int, lateness: int | None = None, held: bool = False) -> StepRecord:
     """A control step; with a lateness it begins with a plan."""
-    replan = None if lateness is None else Replan(0.05, 1, 16, 116, 0.0, True, lateness)
+    replan = None if lateness is None else Replan(PlanStats(PlanTiming(0.05), 1, 16, 116, 0.0, True), lateness)
     return StepRecord(i, 0.0, False, 0.05, replan, (0.0,), held)
 
 

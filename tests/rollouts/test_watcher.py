@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from paradp.policy import Replan
+from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.rollouts import Episode, StepRecord
 from paradp.rollouts.realtime.watcher import Watcher
 
@@ -13,8 +14,8 @@ def record(step: int, began: float, seconds: float = 0.01, replan: Replan | None
 
 
 def test_environments_that_act_together_share_their_time():
-    plan = Replan(0.2, 2, 30, 90, 0.0, True, 0, 0.01, 0.18, 0.01)
-    unfinished = Replan(0.2, 2, 30, 90, 0.5, False, 0, 0.01, 0.18, 0.01)
+    timing = PlanTiming(0.2, 0.01, 0.18, 0.01)
+    plan, unfinished = (Replan(PlanStats(timing, 2, 30, 90, *ended)) for ended in ((0.0, True), (0.5, False)))
     changes = []
     watcher = Watcher(0.05, lambda: changes.append(1))
     for began, replans, seconds in ((1.0, (plan, unfinished), 0.21), (2.0, (None, None), 0.001), (3.0, (None, plan), 0.21)):

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from paradp.policy.errors import SettingError
-from paradp.policy.identity import changed, differences
+from paradp.policy.identity import check_same
 from paradp.policy.learning.config import _LIMITS, DistillationConfig, TrainingConfig
 from paradp.policy.serving import ServerConfig
 from paradp.policy.spec import Horizons
@@ -63,10 +63,13 @@ def test_settings_that_do_not_fit_each_other(said, typed, sentence):
 
 def test_a_description_that_differs_names_options():
     there, here = {"batch_size": 8, "seed": 0, "network": "unet"}, {"batch_size": 16, "seed": 1, "network": "unet"}
-    text = f"runs/seed/batch_size holds a run with another seed ({differences(there, here)}); choose another --out"
-    error = SettingError(text, *changed(there, here))
-    assert str(error) == text
-    assert call.as_typed(error, call.options(train)) == (
+    with pytest.raises(SettingError) as refused:
+        check_same(there, here, "runs/seed/batch_size holds a run with another seed")
+    assert str(refused.value) == (
+        "runs/seed/batch_size holds a run with another seed (batch_size: 8 there, 16 here; seed: 0 there, 1 here);"
+        " choose another --out"
+    )
+    assert call.as_typed(refused.value, call.options(train)) == (
         "runs/seed/batch_size holds a run with another seed (--batch-size: 8 there, 16 here; --seed: 0 there, 1 here);"
         " choose another --out"
     )

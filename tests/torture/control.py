@@ -16,7 +16,7 @@ from paradp.policy.control.asynchronous import AsyncController
 from paradp.policy.control.limits import SafetyLimits
 from paradp.policy.control.safety import SafeController
 from paradp.policy.control.sources import InProcess
-from paradp.policy.diffusion_policy import PlanTiming
+from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.policy.requests import Chunk
 from paradp.policy.spec import Horizons, Interface
 from torture.amounts import Amounts
@@ -144,7 +144,7 @@ class _Source:
             whole[rng.randrange(len(whole))] = np.nan
         if rng.random() < FAULTY:
             actions = _misshapen(actions, rng)
-        chunk = Chunk(actions, whole, PlanTiming(0, 0.01, 0), 1, 2, 2, 0.0, True)
+        chunk = Chunk(actions, whole, PlanStats(PlanTiming(0.01), 1, 2, 2, 0.0, True))
         return rng.choice([None, "a plan", 7, actions]) if rng.random() < FAULTY / 2 else chunk
 
 

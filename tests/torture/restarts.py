@@ -59,7 +59,7 @@ def _ask(uri: str, number: int, expected: dict[int, np.ndarray], end: threading.
             except (Exception, CancelledError) as error:
                 tally.fault("lost", f"a plan did not come over a restart: {type(error).__name__}: {error}")
                 continue
-            if chunk.batch == 1 and not np.array_equal(chunk.actions, expected[seed]):
+            if chunk.stats.batch == 1 and not np.array_equal(chunk.actions, expected[seed]):
                 tally.fault("lost", f"plan {seed} is another after a restart")
             elif np.abs(chunk.actions - expected[seed]).max() > ROUNDING:
                 tally.fault("lost", f"plan {seed}, made together with others, is another than alone")

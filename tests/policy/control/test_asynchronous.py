@@ -19,9 +19,9 @@ from paradp.policy.control.asynchronous import AsyncController, DeadInference, L
 from paradp.policy.control.limits import SafetyLimits, StopReason
 from paradp.policy.control.safety import SafeController
 from paradp.policy.control.sources import InProcess, InThread, NotLoaded
-from paradp.policy.diffusion_policy import PlanTiming
 from paradp.policy.engines.autotune.profile import Planned
 from paradp.policy.observations import blank
+from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 
 
@@ -44,7 +44,7 @@ class Scripted:
         told = np.stack([np.full(15, step), np.arange(15) / 100], axis=1).astype(np.float32)
         whole = np.zeros((16, 2), np.float32)
         actions = told if actions is None else actions
-        self.futures[-1].set_result(Chunk(actions, whole, PlanTiming(0, seconds, 0), 1, 10, 100, 0.0, True))
+        self.futures[-1].set_result(Chunk(actions, whole, PlanStats(PlanTiming(seconds), 1, 10, 100, 0.0, True)))
 
     def close(self) -> None:
         pass

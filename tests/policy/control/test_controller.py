@@ -78,7 +78,7 @@ def test_a_batch_plans_only_for_those_whose_chunk_is_used_up(trained):
     commands = [act_together([early, late], [observation()] * 2) for _ in range(10)]
     assert [bool(c[0].replan) for c in commands] == [t == 5 for t in range(10)]
     assert [bool(c[1].replan) for c in commands] == [t in (0, 8) for t in range(10)]
-    assert all(c.replan.batch == 1 for pair in commands for c in pair if c.replan)
+    assert all(c.replan.stats.batch == 1 for pair in commands for c in pair if c.replan)
 
 
 @pytest.mark.parametrize("solver", [Sequential, Picard])

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve
 
-from paradp.policy.diffusion_policy import PlanTiming
+from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.serving import Remote
 from paradp.policy.serving.answers import greeting, plan_message, read_interface, read_plan
@@ -25,7 +25,7 @@ LARGE = 2**22
 @pytest.fixture
 def chunk() -> Chunk:
     actions, whole = np.full((15, 2), 0.5, np.float32), np.full((16, 2), 0.25, np.float32)
-    return Chunk(actions, whole, PlanTiming(0.001, 0.002, 0.003), 1, 10, 30, 0.5, True)
+    return Chunk(actions, whole, PlanStats(PlanTiming.of_stages(0.001, 0.002, 0.003), 1, 10, 30, 0.5, True))
 
 
 @contextmanager
@@ -116,7 +116,7 @@ PLANS = {
 @pytest.mark.parametrize("path", PLANS)
 def test_an_answer_that_is_no_plan_is_a_sentence(spec, chunk, path):
     good = unpack(pack(plan_message(chunk, 0.1, 0.1)))
-    assert read_plan(good, spec).rounds == 10
+    assert read_plan(good, spec).stats == chunk.stats
     for value in PLANS[path]:
         with pytest.raises(ValueError, match="the server's answer cannot be read") as refused:
             read_plan(changed(good, path, value), spec)
@@ -210,7 +210,7 @@ def test_a_request_that_cannot_be_sent_is_refused_and_the_client_goes_on(serving
     remote = Remote(serving.uri)
     with pytest.raises(ValueError):
         remote.submit(replace(REQUEST, **wrong)).result(60)
-    assert remote.alive and remote.submit(REQUEST).result(120).converged
+    assert remote.alive and remote.submit(REQUEST).result(120).stats.converged
     remote.close()
 
 
@@ -219,7 +219,7 @@ def test_a_request_that_is_too_large_for_the_server_is_refused_and_the_client_go
         remote = Remote(serving.uri)
         with pytest.raises(ValueError, match=r"too large for the server: frame with \d+ bytes exceeds limit of 400 bytes"):
             remote.submit(PlanRequest(REQUEST.history, 1, guess=np.zeros((16, 2)))).result(60)
-        assert remote.alive and remote.submit(REQUEST).result(120).converged
+        assert remote.alive and remote.submit(REQUEST).result(120).stats.converged
         remote.close()
 
 

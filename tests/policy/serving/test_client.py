@@ -77,7 +77,7 @@ def test_what_the_server_refuses_is_a_value_error(serving):
     remote = Remote(serving.uri)
     with pytest.raises(ValueError, match="'position' is not finite"):
         remote.submit(PlanRequest(ZEROS | {"position": np.full((2, 2), np.nan, np.float32)}, noise_seed=1)).result(120)
-    assert remote.submit(PlanRequest(ZEROS, noise_seed=1)).result(120).converged
+    assert remote.submit(PlanRequest(ZEROS, noise_seed=1)).result(120).stats.converged
     remote.close()
 
 
@@ -90,7 +90,7 @@ def test_an_answer_that_is_not_finite_is_no_plan(policy, running, monkeypatch):
                 patched.setattr(server_module, "plan_message", lambda *a, spoilt=spoilt: real(*a) | spoilt)
                 with pytest.raises(ValueError, match="the server's answer cannot be read"):
                     remote.submit(request).result(120)
-        assert remote.submit(request).result(120).converged
+        assert remote.submit(request).result(120).stats.converged
         remote.close()
 
 

@@ -73,7 +73,8 @@ def test_our_server_says_all_that_theirs_did(serving, policy, request_before):
         answer = unpack(connection.recv(timeout=120))
     before = unpack(METADATA)
     assert {key: metadata[key] for key in before} == before
-    assert shapes(answer) == shapes(unpack(ANSWER))
+    assert shapes(answer) == shapes(unpack(ANSWER)) and list(answer) == list(unpack(ANSWER))
+    assert list(answer["policy_timing"]) == list(unpack(ANSWER)["policy_timing"])
     assert np.array_equal(answer["actions"], plan_together(policy, [request_before])[0].actions)
 
 
@@ -83,9 +84,11 @@ def test_our_client_reads_what_their_server_said(spec):
         assert getattr(interface, name) == getattr(spec, name)
     chunk, answer = read_plan(unpack(ANSWER), interface), unpack(ANSWER)
     assert np.array_equal(chunk.actions, answer["actions"]) and np.array_equal(chunk.whole, answer["paradp/whole"])
-    assert (chunk.rounds, chunk.evaluations, chunk.converged) == tuple(
-        answer[f"paradp/{name}"] for name in ("rounds", "evaluations", "converged")
-    )
+    for name in ("batch", "rounds", "evaluations", "residual", "converged"):
+        assert getattr(chunk.stats, name) == answer[f"paradp/{name}"]
+    for name, seconds in chunk.stats.timing.stages.items():
+        assert seconds == answer["policy_timing"][f"{name}_ms"] / 1000
+    assert chunk.stats.timing.seconds == sum(chunk.stats.timing.stages.values())
 
 
 def shapes(message: dict) -> dict:

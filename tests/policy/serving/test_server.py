@@ -49,7 +49,7 @@ def test_a_plan_is_the_one_that_is_made_here(serving, client, policy, message):
     expected = plan_together(policy, [PlanRequest(message, noise_seed=7)])[0]
     assert np.array_equal(answer["actions"], expected.actions) and answer["actions"].dtype == np.float32
     assert np.array_equal(answer["paradp/whole"], expected.whole)
-    assert (answer["paradp/rounds"], answer["paradp/batch"]) == (expected.rounds, 1)
+    assert (answer["paradp/rounds"], answer["paradp/batch"]) == (expected.stats.rounds, 1)
     assert 0 < answer["policy_timing"]["infer_ms"] <= answer["server_timing"]["infer_ms"]
 
 

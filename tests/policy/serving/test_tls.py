@@ -51,7 +51,7 @@ REQUEST = PlanRequest({"position": np.zeros((2, 2), np.float32), "constant": np.
 
 def test_a_plan_comes_over_tls(secured, files):
     remote = Remote(secured.uri, ca=files / "server.pem")
-    assert remote.submit(REQUEST).result(120).converged
+    assert remote.submit(REQUEST).result(120).stats.converged
     remote.close()
     trusting = ssl.create_default_context(cafile=str(files / "server.pem"))
     assert urllib.request.urlopen(f"https://127.0.0.1:{secured.port}/healthz", context=trusting).read() == b"OK\n"

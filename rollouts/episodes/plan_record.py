@@ -1,0 +1,75 @@
+"""A plan in an episode's file and in the tables of control steps: one flat row of numbers, the same in both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pandas as pd
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from paradp.policy import Replan
+from paradp.policy.plan_stats import PlanStats, PlanTiming
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """A `Replan` as it is written. Names and order are those of the files; the defaults are for files written before."""
+
+    seconds: float
+    batch: int
+    rounds: int
+    evaluations: int
+    residual: float
+    converged: bool
+    lateness: int = 0
+    encode: float = 0.0
+    denoise: float = 0.0
+    decode: float = 0.0
+
+    @classmethod
+    def of(cls, replan: Replan) -> "PlanRecord":
+        stats = replan.stats
+        return cls(
+            stats.timing.seconds,
+            stats.batch,
+            stats.rounds,
+            stats.evaluations,
+            stats.residual,
+            stats.converged,
+            replan.lateness,
+            **stats.timing.stages,
+        )
+
+    def replan(self) -> Replan:
+        timing = PlanTiming(self.seconds, self.encode, self.denoise, self.decode)
+        stats = PlanStats(timing, self.batch, self.rounds, self.evaluations, self.residual, self.converged)
+        return Replan(stats, self.lateness)
+
+
+class Flat:
+    """Of an annotated `Replan`: pydantic reads and writes it as a `PlanRecord`."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        record = handler(PlanRecord)
+        return core_schema.no_info_after_validator_function(
+            PlanRecord.replan,
+            record,
+            serialization=core_schema.plain_serializer_function_ser_schema(PlanRecord.of, return_schema=record),
+        )
+
+
+_COLUMNS = {field.name: f"replan_{field.name}" for field in fields(PlanRecord)}
+
+
+def plan_columns(replan: Replan | None) -> dict[str, Any]:
+    """Of a control step's row in a table; empty where it began with no plan."""
+    record = None if replan is None else PlanRecord.of(replan)
+    return {column: getattr(record, name, None) for name, column in _COLUMNS.items()}
+
+
+def read_plan_columns(row: Mapping[str, Any]) -> Replan | None:
+    """What `plan_columns` wrote."""
+    values: dict[str, Any] = {name: row.get(column) for name, column in _COLUMNS.items()}
+    return None if pd.isna(values["seconds"]) else PlanRecord(**values).replan()
