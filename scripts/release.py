@@ -1,4 +1,4 @@
-"""`paradp release`: a trained checkpoint becomes one that comes with the package, with what was measured of it."""
+"""`paradp release`: a trained checkpoint becomes one of the pretrained policies, with what was measured of it."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from paradp.checkpoints.finding import FILES, PRETRAINED, find_checkpoint
+from paradp.checkpoints.finding import FILES, IN_TREE, find_checkpoint
 from paradp.policy.wording import counted
 from paradp.scripts.console import loading, say
 
@@ -20,7 +20,7 @@ _MOST_NAMED = 6
 
 
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
-    """Copy a checkpoint to the pretrained ones and write the success that rollouts of it measured into its card.
+    """Copy a checkpoint to the pretrained ones of a clone; write the success that rollouts of it measured into its card.
 
     Its fidelity and its draft are copied where they were made.
 
@@ -31,6 +31,10 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
         checkpoint: the checkpoint's directory.
         runs: directories of finished rollouts of these very weights.
     """
+    if not IN_TREE.is_dir():
+        raise ValueError(
+            "`paradp release` writes to checkpoints/pretrained of a clone, and paradp is not installed from one"
+        )
     path = find_checkpoint(checkpoint)
     for run in runs:
         _check_finished(run)
@@ -49,7 +53,7 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     card = read_card(path)
     if UNMEASURED not in card:
         raise ValueError(f"{path}/README.md already says what was measured")
-    target = PRETRAINED / info.spec.task
+    target = IN_TREE / info.spec.task
     target.mkdir(parents=True, exist_ok=True)
     copy_checkpoint(path, target)
     write_whole(target / "README.md", card.replace(UNMEASURED, "\n".join(lines)).encode())
