@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ROOMS := sampler policy envs rollouts checkpoints scripts
 
-.PHONY: rollout test test-slow compare torture torture-short test-install lint types clean
+.PHONY: rollout test test-slow compare torture torture-short test-install test-install-peers lint types clean
 
 rollout: $(INSTALLED)
 	$(BIN)/paradp rollout square --sampler ddpm,auto --episodes 10 --out runs/demo
@@ -19,6 +19,10 @@ test-slow: $(INSTALLED)
 # Environments of their own for each Python there is, with what pip installs there.
 test-install: $(INSTALLED)
 	$(BIN)/pytest -q -m install
+
+# Beside LeRobot, and with every extra: some 10 GB to download, so CI leaves it out.
+test-install-peers: $(INSTALLED)
+	$(BIN)/pytest -q -m peers
 
 # Attacks the package and counts what must not happen: `make torture MINUTES=30 SEED=0`. The short one is for CI.
 SEED := 0

@@ -1,4 +1,4 @@
-"""Policies on disk: safetensors and JSON, never pickle; and the pretrained ones that come with the package."""
+"""Policies on disk: safetensors and JSON, never pickle; and where the pretrained ones lie."""
 
 from typing import TYPE_CHECKING
 

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from paradp.checkpoints.finding import PRETRAINED
+from paradp.checkpoints.finding import pretrained_folder
 from paradp.policy.cache import cache_folder
 from paradp.policy.engines.autotune.candidates import EXACT, GENERAL_RULE, Candidates, general, within
 from paradp.policy.fidelity import FILE, Bounds, Fidelity
@@ -37,7 +37,7 @@ def candidates_for(choice: SamplerChoice, path: Path, sha256: str, schedule: Map
     if choice.name != "auto-fast":
         return EXACT
     bounds = Bounds(**dict(choice.options))
-    name = path.name if path.parent == PRETRAINED else path
+    name = path.name if path.parent == pretrained_folder() else path
     try:
         fidelity = _read(path, sha256, schedule)
     except FileNotFoundError:

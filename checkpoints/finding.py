@@ -1,11 +1,17 @@
 """Where a checkpoint lies, by its name or directory. Needs no PyTorch: a wrong name is answered at once."""
 
 import os
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from paradp.sampler.lookup import unknown
 
-PRETRAINED = Path(__file__).parent / "pretrained"
+IN_TREE = Path(__file__).parent / "pretrained"  # of a checkout; the wheel of paradp has no such folder
+NOT_INSTALLED = (
+    "the pretrained policies are not installed: pip install paradp-weights "
+    "(in a clone of paradp: pip install ./checkpoints/pretrained)"
+)
 FILES = ("config.json", "model.safetensors", "statistics.json", "README.md")
 # What other programs save weights in.
 _OTHERS = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".safetensors", ".onnx", ".zip")
@@ -18,24 +24,45 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         ValueError: it is neither a directory nor a pretrained policy's name, or a checkpoint of another program; the message
             says which.
     """
-    names = pretrained()
+    folder = pretrained_folder()
+    names = _names(folder)
     path = Path(name_or_path)
     put_back(path)
     # A folder that happens to have a task's name does not hide the policy; ./square, or a Path, names the folder.
-    if str(name_or_path) in names and (isinstance(name_or_path, str) or not path.is_dir()):
-        return PRETRAINED / str(name_or_path)
+    if folder and str(name_or_path) in names and (isinstance(name_or_path, str) or not path.is_dir()):
+        return folder / str(name_or_path)
     if path.is_dir():
         check_ours(path)
         return path
     if path.is_file():
         raise ValueError(f"{path} is {_describe_file(path)}; a checkpoint of paradp is a directory made by `paradp train`")
+    if folder is None:
+        raise ValueError(f"no checkpoint {str(name_or_path)!r} here, and {NOT_INSTALLED}; or give a checkpoint's directory")
     said = unknown("no checkpoint", str(name_or_path), names, "Pretrained")
     raise ValueError(said.removesuffix(".") + "; or give a directory.")
 
 
 def pretrained() -> list[str]:
-    """Names of the policies that come with the package."""
-    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+    """Names of the pretrained policies, in the checkout's tree or installed; none where neither is there."""
+    return _names(pretrained_folder())
+
+
+def pretrained_folder() -> Path | None:
+    """Where the pretrained policies lie: in a checkout's tree, else in the package `paradp-weights`; `None` without either.
+
+    All come from one place: policies of a checkout do not mix with those of another version.
+    """
+    return next((folder for folder in (IN_TREE, *_installed()) if _names(folder)), None)
+
+
+def _names(folder: Path | None) -> list[str]:
+    return [] if folder is None else sorted(path.parent.name for path in folder.glob("*/config.json"))
+
+
+def _installed() -> Iterable[Path]:
+    """The folders of the package `paradp_weights`, which is found without being imported."""
+    spec = find_spec("paradp_weights")
+    return map(Path, (spec and spec.submodule_search_locations) or ())
 
 
 def old_name(path: Path) -> Path:

@@ -5,7 +5,7 @@ from typing import Literal
 import tyro
 from rich.table import Column, Table
 
-from paradp.checkpoints.finding import find_checkpoint, pretrained
+from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, pretrained
 from paradp.rollouts.machine import hardware, versions
 from paradp.sampler.families import CHOICES, SAMPLERS, typed
 from paradp.scripts.console import console, loading
@@ -34,7 +34,7 @@ def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpo
     console.print("timesteps is the grid itself, from noise to data: ddpm-4:timesteps=99-60-30-5.")
     if what == "samplers":
         return
-    console.print(f"policies: {', '.join(pretrained())}; tasks: see `paradp tasks`")
+    console.print(f"policies: {', '.join(pretrained()) or NOT_INSTALLED}; tasks: see `paradp tasks`")
     console.print(", ".join(f"{k} {v}" for k, v in versions().items()))
     console.print(", ".join(f"{k} {v}" for k, v in hardware().items()))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from paradp.checkpoints.finding import find_checkpoint, pretrained
+from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, pretrained, pretrained_folder
 from paradp.rollouts.machine import cuda_devices, hardware, versions
 
 NO_DISTURBANCE = "none"
@@ -69,7 +69,9 @@ def check_simulator(task: str, otherwise: str = "") -> None:
 
 
 def without_weights(task: str, expert: bool) -> str:
-    """What to do about a task that comes without a policy."""
+    """What to do about a task that comes without a policy, or whose policy is not installed."""
+    if pretrained_folder() is None:
+        return f"no policy of the task {task!r} here, and {NOT_INSTALLED}; or give a checkpoint's directory"
     data = f"demos/{task}.zarr"
     source = f"paradp collect {task}" if expert else f"paradp data import FILE --out {data}"
     but = "" if expert else " and without an expert"

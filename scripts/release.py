@@ -1,4 +1,4 @@
-"""`paradp release`: a trained checkpoint becomes one that comes with the package, with what was measured of it."""
+"""`paradp release`: a trained checkpoint becomes one of the pretrained policies, with what was measured of it."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from paradp.checkpoints.finding import FILES, PRETRAINED, find_checkpoint
+from paradp.checkpoints.finding import FILES, IN_TREE, find_checkpoint
 from paradp.policy.wording import counted
 from paradp.scripts.console import loading, say
 
@@ -22,7 +22,7 @@ _TOLD = ("spacing", "timesteps", "window")
 
 
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
-    """Copy a checkpoint to the pretrained ones and write the success that rollouts of it measured into its card.
+    """Copy a checkpoint to the pretrained ones of a clone; write the success that rollouts of it measured into its card.
 
     Its fidelity and its draft are copied where they were made.
 
@@ -33,6 +33,10 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
         checkpoint: the checkpoint's directory.
         runs: directories of finished rollouts of these very weights.
     """
+    if not IN_TREE.is_dir():
+        raise ValueError(
+            "`paradp release` writes to checkpoints/pretrained of a clone, and paradp is not installed from one"
+        )
     path = find_checkpoint(checkpoint)
     for run in runs:
         _check_finished(run)
@@ -51,7 +55,7 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     card = read_card(path)
     if UNMEASURED not in card:
         raise ValueError(f"{path}/README.md already says what was measured")
-    target = PRETRAINED / info.spec.task
+    target = IN_TREE / info.spec.task
     target.mkdir(parents=True, exist_ok=True)
     copy_checkpoint(path, target)
     write_whole(target / "README.md", card.replace(UNMEASURED, "\n".join(lines)).encode())
@@ -89,11 +93,10 @@ def _result(summary: "Summary") -> str:
     graded = f", reward {_told(summary.reward)}" if summary.graded else ""
     settings = summary.sampler["settings"]
     told = "".join(f":{name}={settings[name]}" for name in _TOLD if settings.get(name) is not None)
-    return (
-        f"- {summary.sampler['name']}{told}: success {_told(summary.success)}{graded} over"
-        f" {counted(summary.episodes, 'episode')}, {summary.seeds}; {summary.solver.rounds_mean:.1f} rounds and {summary.solver.evaluations_mean:.0f}"
-        " evaluations a plan"
-    )
+    success = f"success {_told(summary.success)}{graded} over {counted(summary.episodes, 'episode')}"
+    solver = summary.solver
+    cost = f"{solver.rounds_mean:.1f} rounds and {solver.evaluations_mean:.0f} evaluations a plan"
+    return f"- {summary.sampler['name']}{told}: {success}, {summary.seeds}; {cost}"
 
 
 def _told(estimate: "Estimate") -> str:

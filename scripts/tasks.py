@@ -4,7 +4,7 @@ import numpy as np
 import tyro
 from rich.table import Table
 
-from paradp.checkpoints.finding import pretrained
+from paradp.checkpoints.finding import NOT_INSTALLED, pretrained
 from paradp.envs import ACTION_CONVENTIONS, Task, all_tasks, find_task
 from paradp.policy.features import observed_features
 from paradp.scripts.console import console
@@ -47,8 +47,7 @@ def _tell(name: str) -> None:
     console.print(f"{task.control_hz} Hz, given up after {task.max_steps} control steps")
     expert = "nobody; see paradp data import" if entry.expert is None else entry.expert.__name__
     console.print(f"demonstrated by {expert}; disturbances: {', '.join(task.disturbances) or 'none'}")
-    shipped = f"see paradp info --checkpoint {name}" if name in pretrained() else _without(name, entry.expert is not None)
-    console.print(f"weights: {shipped}")
+    console.print(f"weights: {_weights(name, entry.expert is not None)}")
     observation = Table("observation", "values")
     for key, feature in observed_features(task.observation).items():
         observation.add_row(key, " × ".join(map(str, feature.shape)))
@@ -62,7 +61,12 @@ def _tell(name: str) -> None:
     console.print(observation, actions)
 
 
-def _without(name: str, expert: bool) -> str:
+def _weights(name: str, expert: bool) -> str:
+    known = pretrained()
+    if not known:
+        return NOT_INSTALLED
+    if name in known:
+        return f"see paradp info --checkpoint {name}"
     return f"none; see paradp {'collect' if expert else 'data import'} and paradp train"
 
 

@@ -1,4 +1,4 @@
-"""The wheel works outside the checkout."""
+"""The wheels work outside the checkout."""
 
 import sysconfig
 import venv
@@ -11,15 +11,17 @@ import pytest
 
 
 @pytest.mark.slow
-def test_an_installed_wheel_runs_square(tmp_path):
+def test_installed_wheels_run_square(tmp_path):
     run = partial(installing.output, cwd=tmp_path)
-    wheel = installing.build_wheel(tmp_path)
+    wheel = installing.build_wheel(installing.ROOT, tmp_path)
+    weights = installing.build_wheel(installing.WEIGHTS, tmp_path)
     shipped = zipfile.ZipFile(wheel).namelist()
+    assert not [name for name in shipped if Path(name).suffix not in (".py", ".typed") and ".dist-info/" not in name]
     for room in ("sampler", "policy", "checkpoints", "envs", "rollouts", "scripts"):
         assert f"paradp/{room}/py.typed" in shipped  # type checkers read our annotations
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv/bin/python"
-    run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel)
+    run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, weights)
     # The dependencies are taken from this environment; a .pth file in there (the checkout's own) is not followed.
     site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     (Path(site) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")

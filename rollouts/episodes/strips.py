@@ -51,7 +51,13 @@ def film_strip(scenery: Scenery, seed: int, steps: pd.DataFrame, execute: int) -
 def _records(steps: pd.DataFrame) -> Iterator[StepRecord]:
     for row in steps.to_dict("records"):
         outcome = (row["reward"], row["success"], row["seconds"])
-        yield StepRecord(row["step"], *outcome, read_plan_columns(row), tuple(row["action"]), row["held"])
+        yield StepRecord(
+            row["step"],
+            *outcome,
+            read_plan_columns({str(name): value for name, value in row.items()}),
+            tuple(row["action"]),
+            row["held"],
+        )
 
 
 def _words(chunk: ChunkStrip, record: StepRecord, execute: int) -> tuple[str, str]:

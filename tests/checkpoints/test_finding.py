@@ -1,8 +1,11 @@
 """Whatever is given as a checkpoint, the answer says what it is."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from paradp.checkpoints import find_checkpoint
+from paradp.checkpoints import find_checkpoint, finding, pretrained
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,52 @@ def test_what_is_no_checkpoint_of_ours_is_named(tmp_path, monkeypatch, files, gi
     with pytest.raises(ValueError) as refused:
         find_checkpoint(given)
     assert message in str(refused.value) and len(str(refused.value).splitlines()) == 1
+
+
+@pytest.fixture
+def no_tree(monkeypatch, tmp_path):
+    """As in an installed paradp, with no other `paradp_weights` than those that a test makes."""
+    monkeypatch.setattr(finding, "IN_TREE", tmp_path / "no tree")
+    monkeypatch.delitem(sys.modules, "paradp_weights", raising=False)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if not (Path(place) / "paradp_weights").exists()])
+
+
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
+    """A package `paradp_weights` with one policy, which must not be imported."""
+    package = tmp_path / "site/paradp_weights"
+    (package / "reach").mkdir(parents=True)
+    (package / "reach/config.json").write_text("{}")
+    (package / "__init__.py").write_text("raise RuntimeError('it was imported')")
+    monkeypatch.syspath_prepend(package.parent)
+    return package
+
+
+def test_policies_that_are_installed_are_found_where_there_is_no_tree(no_tree, installed):
+    assert pretrained() == ["reach"]
+    assert find_checkpoint("reach") == installed / "reach"
+    with pytest.raises(ValueError, match=r"no checkpoint 'reech' — did you mean 'reach'\? Pretrained: reach"):
+        find_checkpoint("reech")
+
+
+def test_a_package_without_code_is_found_too(no_tree, installed):
+    (installed / "__init__.py").unlink()
+    assert find_checkpoint("reach") == installed / "reach"
+
+
+def test_the_tree_of_a_checkout_comes_first_and_alone(installed):
+    assert "square" in pretrained() and "reach" not in pretrained()
+    assert find_checkpoint("square") == Path(finding.__file__).parent / "pretrained/square"
+
+
+@pytest.mark.parametrize("folder", ["no", "an empty one"])
+def test_what_is_missing_is_said_where_neither_is_there(no_tree, tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    if folder == "an empty one":
+        (tmp_path / "no tree").mkdir()
+    assert pretrained() == []
+    with pytest.raises(ValueError) as refused:
+        find_checkpoint("square")
+    said = str(refused.value)
+    assert "no checkpoint 'square'" in said and "pip install paradp-weights" in said and "directory" in said
+    assert len(said.splitlines()) == 1
