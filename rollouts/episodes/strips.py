@@ -51,13 +51,8 @@ def film_strip(scenery: Scenery, seed: int, steps: pd.DataFrame, execute: int) -
 def _records(steps: pd.DataFrame) -> Iterator[StepRecord]:
     for row in steps.to_dict("records"):
         outcome = (row["reward"], row["success"], row["seconds"])
-        yield StepRecord(
-            row["step"],
-            *outcome,
-            read_plan_columns({str(name): value for name, value in row.items()}),
-            tuple(row["action"]),
-            row["held"],
-        )
+        plan = read_plan_columns({str(name): value for name, value in row.items()})
+        yield StepRecord(row["step"], *outcome, plan, tuple(row["action"]), row["held"])
 
 
 def _words(chunk: ChunkStrip, record: StepRecord, execute: int) -> tuple[str, str]:

@@ -67,6 +67,7 @@ def test_our_server_reads_their_request(spec, request_before):
 
 def test_our_server_says_all_that_theirs_did(serving, policy, request_before):
     """In the same types, so that their client can read it; a client ignores keys that it does not know."""
+    plan_together(policy, [request_before])  # compiles what it needs: the request has a budget of seconds
     with connect(serving.uri, compression=None, max_size=None, proxy=None) as connection:
         metadata = unpack(connection.recv())
         connection.send(REQUEST)
