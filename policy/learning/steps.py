@@ -10,6 +10,7 @@ from paradp.policy.learning.state import TrainingState
 
 # Of a network and a batch.
 Loss = Callable[..., Tensor]
+_ALONE = Ranks()
 _LARGEST_NORM = 1.0  # of all gradients together; larger ones are scaled down
 
 
@@ -23,7 +24,7 @@ class EagerStep:
         ranks: the processes that share a batch.
     """
 
-    def __init__(self, state: TrainingState, loss: Loss, bf16: bool, ranks: Ranks):
+    def __init__(self, state: TrainingState, loss: Loss, bf16: bool, ranks: Ranks = _ALONE):
         self._state = state
         self._loss = loss
         self._bf16 = bf16

@@ -119,7 +119,7 @@ def test_making_room_for_moments_changes_nothing(trained, demonstrations):
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """The loop of a GPU, on a CPU: captured steps, and losses that are read some steps later."""
-    monkeypatch.setattr(loop, "EagerStep", CapturedStep)
+    monkeypatch.setattr(loop, "EagerStep", lambda state, loss, bf16, ranks: CapturedStep(state, loss, bf16))
     monkeypatch.setattr(loop, "UnreadLosses", lambda device: UnreadLosses(torch.device("cuda")))
 
 
