@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import pandas as pd
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
@@ -71,5 +70,7 @@ def plan_columns(replan: Replan | None) -> dict[str, Any]:
 
 def read_plan_columns(row: Mapping[str, Any]) -> Replan | None:
     """What `plan_columns` wrote."""
+    import pandas as pd  # reading a summary needs none
+
     values: dict[str, Any] = {name: row.get(column) for name, column in _COLUMNS.items()}
     return None if pd.isna(values["seconds"]) else PlanRecord(**values).replan()

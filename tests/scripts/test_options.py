@@ -53,7 +53,10 @@ def test_a_setting_of_a_training_is_named_as_its_option(said, name):
     ("typed", "sentence"),
     [
         (["--channels", "8", "-3"], "paradp: --channels must be positive numbers, not (8, -3)"),
-        (["--beta-end=2"], "paradp: 0 < --beta-start ≤ --beta-end < 1 is needed, not 0.001 and 2.0"),
+        (
+            ["--beta-schedule=linear", "--beta-end=2"],
+            "paradp: 0 < --beta-start ≤ --beta-end < 1 is needed, not 0.001 and 2.0",
+        ),
         (["--learning-rate=0"], "paradp: --learning-rate must be more than 0, not 0.0"),
     ],
 )
