@@ -45,7 +45,10 @@ def as_feature(key: str, feature: Feature, value: object) -> np.ndarray:
     """
     if feature.kind != "image":
         return numbers(repr(key), value)
-    array = np.array(value)
+    try:
+        array = np.array(value)
+    except (ValueError, TypeError, RuntimeError):  # a ragged list, or a tensor on another device
+        raise ValueError(f"{key!r} is an image and must be an array, not a {type(value).__name__}") from None
     if array.dtype != feature.dtype:
         raise ValueError(f"{key!r} is an image and must be of dtype uint8, not {array.dtype}")
     return array

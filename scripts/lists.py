@@ -23,7 +23,7 @@ FRONT_SAMPLERS = (
     *(f"speculative-ddpm-{steps}:spacing=sine:window=4" for steps in (20, 16)),
     "speculative-sde-dpm-solver-20:window=4",
     "speculative-sde-dpm-solver-16:spacing=sine:window=4",
-    *(f"sde-dpm-solver-{steps}:spacing=sine" for steps in (10, 9, 8, 7, 6, 5)),
+    *(f"sde-dpm-solver-{steps}:spacing=sine" for steps in (12, 10, 9, 8, 7, 6, 5)),
     "ddim-10",
     "ddim-10:spacing=trailing",
     "ddim-15:spacing=trailing",

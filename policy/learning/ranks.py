@@ -21,7 +21,12 @@ T = TypeVar("T")
 
 def rank() -> int:
     """Of this process, as its launcher has set it; 0 where it trains alone."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get("RANK", "0")) if _size() > 1 else 0
+
+
+def _size() -> int:
+    """How many processes the launcher has started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def own_device(device: "str | torch.device") -> "torch.device":
@@ -40,7 +45,7 @@ def join(device: "torch.device") -> "Ranks":
     Raises:
         ValueError: there are several, and the package accelerate is missing.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if _size() == 1:
         return Ranks()
     try:
         from accelerate import Accelerator

@@ -38,7 +38,7 @@ SAMPLERS = (
     "speculative-sde-dpm-solver-10:spacing=sine:window=10",
     *(
         f"{way}sde-dpm-solver-{steps}:spacing=sine{window}"
-        for steps in (10, 9, 8, 7, 6, 5)
+        for steps in (12, 10, 9, 8, 7, 6, 5)
         for way, window in (("", ""), ("speculative-", ":window=2"))
     ),
     USUAL,

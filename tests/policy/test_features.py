@@ -66,6 +66,8 @@ def test_an_observation_is_read_feature_by_feature(seeing):
         (np.zeros((4, 5, 3)), "'camera' is an image and must be of dtype uint8, not float64"),
         (np.zeros((5, 4, 3), np.uint8), r"'camera' has shape \(5, 4, 3\), the policy was trained with \(4, 5, 3\)"),
         ("a picture", "'camera' is an image and must be of dtype uint8, not <U9"),
+        ([[1, 2], [3]], "'camera' is an image and must be an array, not a list"),
+        (torch.zeros(4, 5, 3, requires_grad=True), "'camera' is an image and must be an array, not a Tensor"),
     ):
         with pytest.raises(ValueError, match=message):
             read_observation(seeing, seen() | {"camera": value})

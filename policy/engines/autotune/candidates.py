@@ -30,8 +30,8 @@ class Candidates:
 
 
 EXACT = Candidates((EXACT_STEPS,), {})
-# What `auto-fast` takes where nothing was measured of a checkpoint: within its bounds on every task that comes with paradp
-# (docs/results/front.md).
+# What `auto-fast` takes where nothing was measured of a checkpoint. docs/results/front.md says how near it comes: within the
+# bounds on Square; on Lift its plans are spread less.
 GENERAL_RULE = "sde-dpm-solver-10:spacing=sine"
 
 

@@ -108,6 +108,8 @@ def test_one_process_alone_shares_nothing(monkeypatch):
     batch = (torch.zeros(3),)
     assert type(ranks) is Ranks and ranks.part(batch) is batch and ranks.agree(lambda: 5) == 5 and rank() == 0
     ranks.check(7)
+    monkeypatch.setenv("RANK", "3")  # of something else than a training
+    assert rank() == 0
     with pytest.raises(SettingError, match="batch_size must be a multiple of the 2 processes that share a batch, not 7"):
         Shares(0).check(7)
 
