@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paradp.policy.control.chunks import ChunkQueue
 
@@ -154,3 +156,50 @@ def test_a_chunk_that_came_late_is_used_up_sooner_and_the_next_is_due_then():
         assert queue.give(chunk) == 8 and queue.left == left
     queue.ask()
     assert [queue.overdue for _ in range(8) if queue.next() is not None] == [False] * 6 + [True]
+
+
+CONTROL_STEP = st.tuples(
+    st.sampled_from(["executed", "executed", "executed", "not executed"]), st.sampled_from(["wait", "wait", "forget"])
+)
+
+
+@given(
+    execute=st.integers(1, LENGTH),
+    is_ahead=st.booleans(),
+    at_the_end=st.sampled_from(["hold", "continue-chunk"]),
+    latenesses=st.lists(st.integers(0, 2 * LENGTH), min_size=1, max_size=6),
+    steps=st.lists(CONTROL_STEP, min_size=40, max_size=120),
+)
+def test_whatever_happens_the_executed_action_is_the_one_meant_for_now(execute, is_ahead, at_the_end, latenesses, steps):
+    queue = ChunkQueue(execute, is_ahead, at_the_end)
+    executed = 0
+    asked = running = None  # (step, executed then, lateness)
+    since_join, asked_for = 0, 0
+    for step, (fate, patience) in enumerate(steps):
+        if asked is not None and patience == "forget":
+            queue.forget()
+            asked = None
+        spent = running is None or executed - running[1] >= LENGTH or since_join >= execute
+        if spent or not is_ahead:
+            assert queue.wants_chunk == (spent and asked is None)
+        if queue.wants_chunk:
+            assert asked is None
+            queue.ask()
+            asked = step, executed, latenesses[asked_for % len(latenesses)]
+            asked_for += 1
+        if asked is not None and step - asked[0] >= asked[2]:
+            assert queue.give(np.array([(asked[0], i) for i in range(LENGTH)])) == step - asked[0]
+            running, asked, since_join = asked, None, 0
+        action = queue.next()
+        if action is None:
+            # A robot holds still only before its first chunk, and where the present one is used up.
+            assert running is None or executed - running[1] >= LENGTH or since_join >= execute
+            continue
+        # Its number within the chunk is how many actions the robot has executed since the chunk's observation.
+        assert running is not None and action.tolist() == [running[0], executed - running[1]]
+        assert at_the_end == "continue-chunk" or since_join < execute
+        if fate == "not executed":
+            queue.take_back()
+        else:
+            executed, since_join = executed + 1, since_join + 1
+        assert queue.consumed == executed
