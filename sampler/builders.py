@@ -15,7 +15,7 @@ TABLES: Mapping[str, Callable[..., StepTable]] = {
     "ddpm": ddpm_table,
     "ddim": ddim_table,
     "dpm-solver": dpm_solver_table,
-    "sde-dpm-solver": partial(dpm_solver_table, algorithm="sde-dpmsolver++"),
+    "sde-dpm-solver": partial(dpm_solver_table, eta=1.0),
     "consistency": consistency_table,
     "flow": flow_table,
 }

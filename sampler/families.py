@@ -76,7 +76,7 @@ KINDS: Mapping[str, Kind] = {
     "ddpm": Kind("DDPM on all timesteps of the training, or on N of them", _GRID, "trailing", bare=True),
     "ddim": Kind("DDIM with N steps", {"eta": float, **_GRID}),
     "dpm-solver": Kind("DPM-Solver++(2M) with N steps", _GRID, noise=False),
-    "sde-dpm-solver": Kind("SDE-DPM-Solver++(2M), which adds noise, with N steps", _GRID, "trailing"),
+    "sde-dpm-solver": Kind("SDE-DPM-Solver++(2M), which adds noise, with N steps", {"eta": float, **_GRID}, "trailing"),
     "consistency": Kind("multistep consistency sampling of a distilled policy with N steps", _GRID, "trailing"),
     "flow": Kind("Euler's method along the flow of a flow policy with N steps", {"timesteps": Timesteps.read}, noise=False),
 }

@@ -18,6 +18,7 @@ from paradp.policy.engines.pytorch import tabulate
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_text
 from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.networks.stacked import condition_encoder
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Graphs
 
@@ -46,16 +47,13 @@ class OpenVINOEngine:
 
     def __init__(self, network: ConditionalNetwork, spec: PolicySpec, precision: Precision):
         self.precision = precision
-        self._network = network
+        self.encode = condition_encoder(network)
         self._core = ov.Core()
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             _LOG.warning("this CPU has no instructions for bf16: OpenVINO computes in fp32 all the same")
         self._model = self._read_or_convert(network, spec)
         self._compiled: dict[int, _Compiled] = {}
         self._lock = Lock()  # the compiled networks and their buffers are the same for all threads
-
-    def encode(self, condition: Tensor) -> Tensor:
-        return self._network.encode_condition(condition)
 
     def prepare(self, rows: Sequence[int]) -> None:
         with self._lock:

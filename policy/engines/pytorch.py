@@ -14,7 +14,7 @@ from paradp.policy.cache import cache_folder
 from paradp.policy.choices import Precision
 from paradp.policy.engines.fused import Denoise, fused_unet
 from paradp.policy.networks.conditional import ConditionalNetwork
-from paradp.policy.networks.stacked import stacked_conditions
+from paradp.policy.networks.stacked import condition_encoder
 from paradp.policy.networks.unet import ConditionalUnet1D
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Graphs
@@ -58,6 +58,7 @@ class CompiledEngine(EagerEngine):
 
     def __init__(self, network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision = "fp32"):
         super().__init__(network, spec, device, precision)
+        self.encode = condition_encoder(network)
         for name, variable in (("inductor", "TORCHINDUCTOR_CACHE_DIR"), ("triton", "TRITON_CACHE_DIR")):
             with suppress(OSError):  # without a place to write, PyTorch and Triton keep it where they like
                 folder = cache_folder() / name
@@ -100,7 +101,6 @@ class CudaGraphEngine(CompiledEngine):
                 self._denoise = fused_unet(network, self._type)
             elif device.type == "cuda":
                 _LOG.warning("%s: the network is computed by PyTorch's own kernels, which take longer", missing)
-            self.encode = stacked_conditions(network)
 
     def prepare(self, rows: Sequence[int]) -> None:
         """Forgets the rounds captured so far; the first solve of a shape captures its own."""

@@ -46,7 +46,7 @@ def step_table(
             all of the schedule's training steps.
         timesteps: the grid itself, decreasing, instead of `steps`.
         options: `spacing`, another `timestep_spacing` than the config's; for DDIM `eta` and `clipped_epsilon`, see
-            `ddim_table`; for DPM-Solver `clip` and `algorithm`, see `dpm_solver_table`.
+            `ddim_table`; for DPM-Solver `clip` and `eta`, see `dpm_solver_table`.
 
     Raises:
         ValueError: the scheduler or one of its settings is not supported, malformed or unknown, or the timesteps are not a

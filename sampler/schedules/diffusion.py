@@ -94,27 +94,30 @@ def dpm_solver_table(
     timesteps: Sequence[int] | None = None,
     clip: float | None = None,
     spacing: str | None = None,
-    algorithm: str | None = None,
+    eta: float | None = None,
 ) -> StepTable:
     """DPM-Solver++ of first order and 2M, as an ODE or an SDE solver (Lu et al. 2022b, eq. 9 and Algorithm 2).
 
     Follows the config's `solver_order` (1 or 2), `algorithm_type`, `solver_type`, `lower_order_final`, `euler_at_final`,
     `final_sigmas_type` and `lambda_min_clipped`. With λ = log √ᾱ − log √(1−ᾱ) and h the step in λ, the first order is
 
-        x_{k+1} = σ'/σ x_k + √ᾱ' (1 − e^{−h}) x̂0_k
+        x_{k+1} = σ'/σ e^{−ηh} x_k + √ᾱ' (1 − e^{−(1+η)h}) x̂0_k + σ' √(1 − e^{−2ηh}) ξ
 
     and the second adds the weight of the difference quotient (x̂0_k − x̂0_{k−1})/r, r = h_{k−1}/h_k.
 
     Args:
         clip: bound of |x̂0|, instead of the config's `clip_sample`, which diffusers' own DPM-Solver does not have.
-        algorithm: another `algorithm_type` than the config's. The SDE form adds noise at every step that does not end at a
-            clean sample; its first order is a = σ'/σ e^{−h}, c = √ᾱ' (1 − e^{−2h}), σ_k = σ' √(1 − e^{−2h}).
+        eta: η, how much noise, in units of DDPM's: 0 solves the ODE and 1 DDPM's SDE, the two that `algorithm_type` knows.
+            Many small steps have the same distribution with any η (Xue et al. 2023, "SA-Solver", eq. 6: τ²); a few large
+            ones err differently with each.
     """
     if clip is not None and not (math.isfinite(clip) and clip > 0):
         raise ValueError(f"clip must be positive, not {clip}")
-    settings = read_settings(
-        DPMSolverSettings, scheduler, **_spaced(spacing), **({} if algorithm is None else {"algorithm_type": algorithm})
-    )
+    if eta is not None and not 0 <= eta < math.inf:
+        raise ValueError(f"eta must be a number that is at least 0, not {eta}")
+    settings = read_settings(DPMSolverSettings, scheduler, **_spaced(spacing))
+    if eta is None:
+        eta = float(settings.algorithm_type == "sde-dpmsolver++")
     theirs = settings.build(DPMSolverMultistepScheduler, lambda_min_clipped=settings.lambda_min_clipped)
     visited, bar = grid(settings, theirs, steps, timesteps)
     last = theirs.alphas_cumprod.double()[0].item() if settings.final_sigmas_type == "sigma_min" else 1.0
@@ -122,18 +125,17 @@ def dpm_solver_table(
     step_in_lambda = _log_snr(after) - _log_snr(bar)
     decay = torch.exp(-step_in_lambda)
     a, noise_after = ((1 - after) / (1 - bar)).sqrt(), (1 - after).sqrt()
-    sde = settings.algorithm_type == "sde-dpmsolver++"
-    shrink = decay**2 if sde else decay
+    shrink = decay ** (1 + eta)
     weight = after.sqrt() * (1 - shrink)
-    second = _second_order_weight(settings, after, step_in_lambda, shrink, weight, sde)
+    second = _second_order_weight(settings, after, step_in_lambda, shrink, weight, eta)
     return _table(
         settings,
         visited,
         bar,
-        a=a * decay if sde else a,
+        a=a * decay**eta,
         c=weight + second,
         d=-second,
-        sigma=noise_after * (1 - shrink).sqrt() if sde else torch.zeros_like(bar),
+        sigma=noise_after * (1 - decay ** (2 * eta)).sqrt(),
         clip=settings.clip if clip is None else clip,
     )
 
@@ -144,7 +146,7 @@ def _spaced(spacing: str | None) -> dict[str, str]:
 
 
 def _second_order_weight(
-    settings: DPMSolverSettings, after: Tensor, h: Tensor, shrink: Tensor, weight: Tensor, sde: bool
+    settings: DPMSolverSettings, after: Tensor, h: Tensor, shrink: Tensor, weight: Tensor, eta: float
 ) -> Tensor:
     """What x̂0_k gains and x̂0_{k−1} loses by the second order; 0 at steps of first order."""
     steps = len(h)
@@ -157,8 +159,7 @@ def _second_order_weight(
     if settings.solver_type == "midpoint":
         quotient_weight = 0.5 * weight
     else:
-        rate = 2 * h if sde else h
-        quotient_weight = after.sqrt() * ((shrink - 1) / rate + 1)
+        quotient_weight = after.sqrt() * ((shrink - 1) / ((1 + eta) * h) + 1)
     ratio = torch.cat([torch.ones(1, dtype=h.dtype), h[:-1] / h[1:]])
     # Where λ does not move, or moves to infinity, the second order has nothing to extrapolate.
     return torch.where(second_order & torch.isfinite(h) & (h > 0), quotient_weight / ratio, 0.0)

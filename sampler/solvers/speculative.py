@@ -76,6 +76,6 @@ class Speculative(InRounds):
         silent = (self.table.sigma[:-1] <= 0).nonzero().flatten().tolist()
         if silent:
             raise ValueError(
-                f"speculative sampling needs noise at every step but the last, and step {silent[0]} has none: DDPM and"
-                " SDE-DPM-Solver++ have it, and DDIM with eta above 0"
+                f"speculative sampling needs noise at every step but the last, and step {silent[0]} has none: DDPM has"
+                " it, and SDE-DPM-Solver++ and DDIM with eta above 0"
             )

@@ -37,6 +37,7 @@ def test_para_ddpm_is_the_papers(config):
         ("sde-dpm-solver-20", Sequential, 20),
         ("para-sde-dpm-solver-20", Picard, 20),
         ("speculative-sde-dpm-solver-20:window=8", Speculative, 20),
+        ("sde-dpm-solver-6:eta=2.5:spacing=sine", Sequential, 6),
         ("speculative-ddim-16:eta=0.7", Speculative, 16),
     ],
 )
@@ -99,6 +100,7 @@ def test_as_many_steps_as_were_trained_are_ddpm_itself(config):
         ("speculative-ddim-15:eta=0.5", "ddim-15:eta=0.5:spacing=trailing"),
         ("speculative-sde-dpm-solver-3:timesteps=90-40-5", "sde-dpm-solver-3:timesteps=90-40-5"),
         ("speculative-sde-dpm-solver-20:spacing=linspace", "sde-dpm-solver-20:spacing=linspace"),
+        ("speculative-sde-dpm-solver-6:eta=2.5:spacing=sine:window=2", "sde-dpm-solver-6:eta=2.5:spacing=sine"),
         ("ddpm", "ddpm"),
     ],
 )
@@ -162,6 +164,10 @@ def test_values_out_of_range_are_refused(text, config):
         ("speculative-ddim-10", "needs noise at every step but the last, and step 0 has none: .* DDIM with eta above 0"),
         ("speculative-ddim-10:eta=0", "DDIM with eta above 0"),
         ("ddim-10:eta=2", "eta must be between 0 and 1"),
+        ("sde-dpm-solver-10:eta=-1", "eta must be a number that is at least 0, not -1"),
+        ("sde-dpm-solver-10:eta=nan", "eta must be a number that is at least 0, not nan"),
+        ("sde-dpm-solver-10:eta=inf", "eta must be a number that is at least 0, not inf"),
+        ("speculative-sde-dpm-solver-10:eta=0", "step 0 has none: .* SDE-DPM-Solver\\+\\+ and DDIM with eta above 0"),
         (
             "ddim-10:spacing=even",
             "timestep_spacing = 'even' is not supported: it must be 'leading', 'tr",

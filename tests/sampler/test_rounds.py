@@ -127,7 +127,7 @@ def test_compiled_loops_make_the_rounds_of_trained_drafts(config, make_denoiser,
             {"set_alpha_to_one": False, "timestep_spacing": "trailing"},
             {"eta": 0.8, "clipped_epsilon": True},
         ),
-        ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}, {"algorithm": "sde-dpmsolver++"}),
+        ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}, {"eta": 1.0}),
     ],
 )
 def test_a_last_step_that_does_nothing_or_adds_noise(config, make_denoiser, draw, scheduler, settings, options, clip):

@@ -155,6 +155,55 @@ def dpm_step(scheduler, k, t, prediction, x, noise):
         return scheduler.step(prediction, t, x, variance_noise=noise).prev_sample
 
 
+NOISY = {"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}
+
+
+@pytest.mark.parametrize("solver_type", ["midpoint", "heun"])
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0, 2.5])
+def test_dpm_solver_with_any_share_of_noise_is_the_plain_loop_in_states_without_decay(eta, solver_type):
+    """States y = x/√ᾱ with noise levels s = √(1−ᾱ)/√ᾱ, where the signal does not decay."""
+    steps, (condition, noise) = 20, paths(20)
+    config = NOISY | {"num_train_timesteps": 100, "solver_type": solver_type}
+    bar = DPMSolverMultistepScheduler.from_config(config).alphas_cumprod.double()
+    table = step_table(config, steps, eta=eta)
+    signal, level = bar.sqrt(), ((1 - bar) / bar).sqrt()
+
+    def theirs(condition, noise):
+        x, before, grid = noise.initial, None, table.timesteps.tolist()
+        y, last_h = x / signal[grid[0]], None
+        for k, t in enumerate(grid):
+            x = (y * signal[t]).to(noise.initial.dtype)
+            clean = (x - (1 - bar[t]).sqrt() * network(x, torch.full((len(x),), t), condition)) / signal[t]
+            if k == steps - 1:
+                return clean.to(noise.initial.dtype)
+            following = level[grid[k + 1]]
+            h = (level[t] / following).log()
+            gone = -torch.expm1(-(1 + eta) * h)
+            y = following / level[t] * torch.exp(-eta * h) * y + gone * clean
+            if before is not None:
+                second = gone / 2 if solver_type == "midpoint" else 1 - gone / ((1 + eta) * h)
+                y = y + second * h / last_h * (clean - before)
+            y = y + following * torch.sqrt(-torch.expm1(-2 * eta * h)) * noise.steps[:, k]
+            before, last_h = clean, h
+
+    assert_equal_samples(table, theirs, condition, noise)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 2.5])
+def test_with_any_share_of_noise_many_steps_sample_the_data(eta):
+    """Of normal data with deviation 0.3 the best prediction is linear: the samples' variance follows from the table."""
+    table, variance = step_table(NOISY | {"num_train_timesteps": 1000}, 1000, eta=eta), 0.3**2
+    # Of the state, and of the last x̂0.
+    covariance = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    for k in range(table.steps):
+        bar = table.alpha_bar[k]
+        gain = bar.sqrt() * variance / (bar * variance + 1 - bar)
+        moves = torch.tensor([[table.a[k] + table.c[k] * gain, table.d[k]], [gain, 0.0]], dtype=torch.float64)
+        covariance = moves @ covariance @ moves.T
+        covariance[0, 0] += table.sigma[k] ** 2
+    assert covariance[0, 0].item() == pytest.approx(variance, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "spacing", "steps"),
     [("dpmsolver++", "linspace", 15), ("sde-dpmsolver++", "trailing", 20), ("sde-dpmsolver++", "trailing", 13)],

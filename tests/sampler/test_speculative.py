@@ -33,6 +33,7 @@ TABLES = [
     "ddpm-25",
     "ddpm-6:timesteps=99-90-60-30-12-3",
     "sde-dpm-solver-20",
+    "sde-dpm-solver-8:eta=2.5:spacing=sine",
     "ddim-16:eta=0.5:spacing=trailing",
     "ddim-25:eta=1",
 ]

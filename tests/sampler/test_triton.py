@@ -49,12 +49,12 @@ GRID = [99, 80, 70, 55, 40, 20, 7, 0]
 # Kinds of step. Without an end at ᾱ = 1 the last step has a = 1 and nothing else; with `sigma_min` it adds noise.
 TABLES = {
     "ddpm": (DDPM, {}),
-    "sde-dpm-solver, looks back": (DDPM | {"_class_name": "DPMSolverMultistepScheduler"}, {"algorithm": "sde-dpmsolver++"}),
+    "sde-dpm-solver, looks back": (DDPM | {"_class_name": "DPMSolverMultistepScheduler"}, {"eta": 1.0}),
     "ddim, prediction also unclipped": (DDPM | {"_class_name": "DDIMScheduler"}, {"eta": 0.7}),
     "last step does nothing": (DDPM | {"_class_name": "DDIMScheduler", "set_alpha_to_one": False}, {"eta": 0.8}),
     "last step adds noise": (
         DDPM | {"_class_name": "DPMSolverMultistepScheduler", "final_sigmas_type": "sigma_min"},
-        {"algorithm": "sde-dpmsolver++"},
+        {"eta": 1.0},
     ),
     "predicts samples": (DDPM | {"prediction_type": "sample"}, {}),
 }

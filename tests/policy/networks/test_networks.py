@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from paradp.policy import ConditionalUnet1D, Normalizer, UnetConfig
-from paradp.policy.networks.stacked import stacked_conditions
+from paradp.policy.networks.stacked import condition_encoder
 from paradp.policy.networks.transformer import ConditionalTransformer, TransformerConfig
 
 
@@ -94,5 +94,5 @@ def test_a_normaliser_names_what_it_cannot_fit():
 def test_conditions_of_all_layers_are_one_product(trained):
     condition = torch.randn(5, trained.spec.condition_size)
     expected = trained.network.encode_condition(condition)
-    found = stacked_conditions(trained.network)(condition)
+    found = condition_encoder(trained.network)(condition)
     assert found.shape == expected.shape and (found - expected).abs().max() < 1e-5 * expected.abs().max()
