@@ -54,7 +54,8 @@ def fidelity(
             expert's episodes.
         out: the file to write; by default fidelity.json in the checkpoint's directory, or in the cache folder if that
             directory cannot be written.
-        observations: how many to plan at; at half as many more, grids of timesteps are fitted to the policy.
+        observations: how many to plan at; at half as many more, grids of timesteps and SDE-DPM-Solver's eta are fitted to
+            the policy.
         plans: of each sampler at each observation, every one with noise of its own.
         seed: of the first of the expert's episodes, or of the choice among the demonstrations; and of the noise.
         threads: of the network; all cores by default.
@@ -145,24 +146,37 @@ def _of_expert(spec: "PolicySpec", number: int, seed: int) -> "Observations":
 
 def _measure(policy: "DiffusionPolicy", seen: "Observations", plans: int, seed: int) -> "dict[str, StepsFidelity]":
     """By sampler; with a bar over the rows that the network computes."""
-    from paradp.rollouts.evaluation.fidelity import FITTED, STEPS, fit_grids, fitted_name, measure_steps, rows_of
+    from paradp.rollouts.evaluation.fidelity import (
+        FEW,
+        FITTED,
+        STEPS,
+        fit_grids,
+        fit_noise,
+        fitted_name,
+        measure_steps,
+        rows_of,
+    )
 
     trained = int(policy.spec.schedule["num_train_timesteps"])
-    numbers = [n for n in FITTED if n < trained]
+    numbers, few = ([n for n in these if n < trained] for these in (FITTED, FEW))
     plain = [name for name in STEPS if _count(name) < trained]
-    expected = plain + [f"ddpm-{n}" for n in numbers]
-    done = 0
-    with progress("plans", rows_of(seen, expected, plans, trained)) as report:
+    expected = plain + [f"ddpm-{n}" for n in numbers] + [f"sde-dpm-solver-{n}" for n in few]
+    done, rows = 0, rows_of(seen, expected, plans, trained, few)
+    with progress("plans", rows) as report:
 
-        def add(rows: int) -> None:
+        def add(more: int) -> None:
             nonlocal done
-            done += rows
+            done += more
             report(done)
 
         report(0)
         grids = fit_grids(policy, seen.fitting, max(numbers), seed, add)
-        samplers = plain + [fitted_name("ddpm", grids[n - 1]) for n in numbers]
-        return measure_steps(policy, samplers, seen.judging, plans, seed, add)
+        fitted = [fitted_name("ddpm", grids[n - 1]) for n in numbers]
+        fitted += fit_noise(policy, seen.fitting, few, plans, seed, add)
+        # Where η of 1 was the best, those steps are there already: some rows fewer than expected.
+        measured = measure_steps(policy, [*dict.fromkeys(plain + fitted)], seen.judging, plans, seed, add)
+        report(rows)
+        return measured
 
 
 def _count(name: str) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -9,11 +10,11 @@ import torch
 from paradp.policy import DiffusionPolicy
 from paradp.policy.data.dataset import Dataset, step_count
 from paradp.policy.features import Shape
-from paradp.policy.fidelity import Interval, StepsFidelity
+from paradp.policy.fidelity import Bounds, Interval, StepsFidelity
 from paradp.policy.observations import Observation, how_many, repeated, take
 from paradp.policy.spec import PolicySpec
 from paradp.rollouts.evaluation.plans import Report, draw_plans, in_batches, plan_noise
-from paradp.rollouts.evaluation.two_sample import coverage, spread_ratio, two_sample_test
+from paradp.rollouts.evaluation.two_sample import coverage, expected_coverage, spread_ratio, two_sample_test
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.sampler import SamplerChoice
 from paradp.sampler.fitted_grids import best_grids, mean_distances, record_predictions, step_costs, step_weights
@@ -36,6 +37,11 @@ STEPS = (
     "dpm-solver-15",
 )
 FITTED = (8, 10, 12, 16)
+# Numbers of steps so small that each η errs differently, and the η that are tried for them.
+FEW = (5, 6, 7, 8, 10)
+ETAS = (0.5, 1.0, 1.5, 2.5, 4.0)
+# Far enough from the seeds of the judged plans' noise.
+_FITTING_SEED = 2**24
 PERMUTATIONS = 1000
 # Recorded at each observation that grids are fitted at.
 TRAJECTORIES = 8
@@ -46,7 +52,7 @@ class Observations:
     """Where plans are made.
 
     Attributes:
-        fitting: n histories that grids are fitted at, of every feature `[n, To, …]`.
+        fitting: n histories that grids and shares of noise are fitted at, of every feature `[n, To, …]`.
         judging: other ones, that all steps are judged at.
     """
 
@@ -83,20 +89,23 @@ def recorded_observations(demonstrations: Dataset, spec: PolicySpec, judging: in
 
 
 def fitted_at(judging: int) -> int:
-    """How many observations grids are fitted at, beside so many that they are judged at."""
+    """How many observations steps are fitted at, beside so many that they are judged at."""
     return max(1, judging // 2)
 
 
-def rows_of(observations: Observations, samplers: Sequence[str], plans: int, trained: int) -> int:
-    """Rows of the network that `fit_grids` and `measure_steps` compute.
+def rows_of(observations: Observations, samplers: Sequence[str], plans: int, trained: int, few: Sequence[int] = ()) -> int:
+    """Rows of the network that `fit_grids`, `fit_noise` and `measure_steps` compute.
 
     Args:
         observations, plans: as theirs.
         samplers: sequential ones, without the reference.
         trained: timesteps of the training.
+        few: numbers of steps that `fit_noise` is given.
     """
-    counts = [SamplerChoice.parse(name).steps or trained for name in (REFERENCE, *samplers)]
-    return how_many(observations.fitting) * TRAJECTORIES * trained + how_many(observations.judging) * plans * sum(counts)
+    judged = sum(SamplerChoice.parse(name).steps or trained for name in (REFERENCE, *samplers))
+    tried = trained + len(ETAS) * sum(few) if few else 0
+    fitted = TRAJECTORIES * trained + plans * tried
+    return how_many(observations.fitting) * fitted + how_many(observations.judging) * plans * judged
 
 
 def fit_grids(policy: DiffusionPolicy, histories: Observation, most: int, seed: int, report: Report) -> list[list[int]]:
@@ -128,6 +137,26 @@ def measure_costs(policy: DiffusionPolicy, histories: Observation, seed: int, re
         recorded.append(record_predictions(table, policy.engine, condition, noise))
         report(len(condition) * table.steps)
     return step_costs(mean_distances(torch.cat(recorded, 1)), step_weights(table))
+
+
+def fit_noise(
+    policy: DiffusionPolicy, histories: Observation, few: Sequence[int], plans: int, seed: int, report: Report
+) -> list[str]:
+    """For numbers of steps, the sampler of SDE-DPM-Solver whose η brings its plans nearest to DDPM's, beside `Bounds`.
+
+    Args:
+        few: the numbers.
+        policy, histories, plans, seed, report: as of `measure_steps`.
+    """
+    tried = [[_noisy_name(steps, eta) for eta in ETAS] for steps in few]
+    measured = measure_steps(policy, [*chain(*tried)], histories, plans, seed + _FITTING_SEED, report)
+    bounds, expected = Bounds(), expected_coverage(plans, plans)
+    return [min(names, key=lambda name: bounds.excess(measured[name], expected)) for names in tried]
+
+
+def _noisy_name(steps: int, eta: float) -> str:
+    """Without a word of η where it is DDPM's."""
+    return f"sde-dpm-solver-{steps}:{'' if eta == 1 else f'eta={eta}:'}spacing=sine"
 
 
 def fitted_name(kind: str, grid: Sequence[int]) -> str:

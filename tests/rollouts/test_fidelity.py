@@ -8,18 +8,19 @@ import torch
 from vectors import joined, parted
 
 from paradp.policy import DiffusionPolicy
-from paradp.policy.observations import blank, take
+from paradp.policy.observations import blank, how_many, take
 from paradp.rollouts.evaluation import fidelity, plans
 from paradp.rollouts.evaluation.fidelity import (
     Observations,
     compare,
     fit_grids,
+    fit_noise,
     fitted_name,
     measure_steps,
     recorded_observations,
     rows_of,
 )
-from paradp.rollouts.evaluation.plans import draw_plans
+from paradp.rollouts.evaluation.plans import Drawn, draw_plans
 from paradp.sampler import SamplerChoice
 
 
@@ -67,6 +68,37 @@ def test_steps_are_measured_and_rows_counted(policy, monkeypatch):
     assert list(measured) == names and sum(rows) == rows_of(seen, names, 8, 100)
     for one in measured.values():
         assert one.energy.low <= one.energy.value <= one.energy.high and 0 < one.p_value <= 1
+
+
+def test_the_noise_of_a_few_steps_is_fitted_and_rows_are_counted(policy, monkeypatch):
+    monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
+    monkeypatch.setattr(fidelity, "ETAS", (0.5, 1.0, 2.5))
+    rng = np.random.default_rng(0)
+    drawn = (parted(policy.spec, rng.normal(size=(count, 2, 3)).astype(np.float32)) for count in (2, 3))
+    seen = Observations(*drawn)
+    rows = []
+    fit_grids(policy, seen.fitting, 2, 0, rows.append)
+    found = fit_noise(policy, seen.fitting, (2, 3), 8, 0, rows.append)
+    measure_steps(policy, found, seen.judging, 8, 0, rows.append)
+    assert sum(rows) == rows_of(seen, found, 8, 100, (2, 3))
+    assert [SamplerChoice.parse(name).steps for name in found] == [2, 3]
+    # It is the one that comes nearest to DDPM's plans, whichever that is.
+    monkeypatch.setattr(fidelity, "draw_plans", like_ddpm_with_eta(2.5))
+    assert fit_noise(policy, seen.fitting, (2,), 32, 0, rows.append) == ["sde-dpm-solver-2:eta=2.5:spacing=sine"]
+    monkeypatch.setattr(fidelity, "draw_plans", like_ddpm_with_eta(1.0))
+    assert fit_noise(policy, seen.fitting, (2,), 32, 0, rows.append) == ["sde-dpm-solver-2:spacing=sine"]
+
+
+def like_ddpm_with_eta(best):
+    """`draw_plans` of standard normal plans, too wide or too narrow but for DDPM and one η."""
+
+    def drawn(policy, sampler, histories, plans, first_seed, report):
+        eta = dict(SamplerChoice.parse(sampler).options).get("eta", 1.0)
+        width = 1.0 if sampler == "ddpm" else 1.0 + (best - eta) / 2
+        chunks = np.random.default_rng(first_seed).normal(size=(how_many(histories), plans, 6))
+        return Drawn(width * chunks, 0.0, 0.0)
+
+    return drawn
 
 
 def test_no_two_plans_have_the_same_noise(policy):

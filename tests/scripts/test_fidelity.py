@@ -37,6 +37,8 @@ def paradp(monkeypatch, capsys):
 def test_a_checkpoint_is_measured_at_demonstrations(paradp, checkpoint, demonstrations, monkeypatch):
     monkeypatch.setattr(fidelity, "STEPS", ("ddpm-8", "ddim-5", "ddpm-16:spacing=sine"))
     monkeypatch.setattr(fidelity, "FITTED", (3, 120))
+    monkeypatch.setattr(fidelity, "FEW", (2, 120))
+    monkeypatch.setattr(fidelity, "ETAS", (0.5, 2.5))
     monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
     small = ("--observations", 4, "--plans", 6, "--engine", "eager", "--threads", 1)
     code, printed = paradp("fidelity", checkpoint, "--data", demonstrations.path, *small)
@@ -46,7 +48,8 @@ def test_a_checkpoint_is_measured_at_demonstrations(paradp, checkpoint, demonstr
     )
     names = list(measured.steps)
     assert names[:3] == ["ddpm-8", "ddim-5", "ddpm-16:spacing=sine"] and names[3].startswith("ddpm-3:timesteps=99-")
-    assert (measured.observations, measured.plans, measured.seed) == (4, 6, 30_000) and len(names) == 4
+    assert names[4] in ("sde-dpm-solver-2:eta=0.5:spacing=sine", "sde-dpm-solver-2:eta=2.5:spacing=sine")
+    assert (measured.observations, measured.plans, measured.seed) == (4, 6, 30_000) and len(names) == 5
     assert measured.command.startswith(f"paradp fidelity {checkpoint} --data") and measured.source == "demonstrations"
     # The same command gives the same numbers.
     before = (checkpoint / "fidelity.json").read_bytes()

@@ -38,6 +38,7 @@ from paradp.scripts.main import main
 planner.TRIALS, planner.MOST_ROWS, draft._PLANS, draft._STEPS = 2, 2, 2, 1
 draft.SAMPLERS = ("speculative-ddpm-10:window=4:draft=trained",) * 2
 fidelity.STEPS, fidelity.FITTED, fidelity.TRAJECTORIES = ("ddim-5",), (3,), 1
+fidelity.FEW, fidelity.ETAS = (2,), (1.0, 2.5)
 planning_time.SAMPLERS, planning_time.SOME_SAMPLERS = ("ddpm", "auto", "auto-fast", "ddim-5"), ("ddpm",)
 planning_time.TAIL_PLANS = 2
 for line in sys.stdin:
