@@ -174,7 +174,7 @@ random moments of each of {EPISODES} of the expert's episodes. On a GPU a round 
 hundred: there rounds are the latency. *Energy, covered, spread*: of {fidelity.plans} plans at each of
 {fidelity.observations} observations, against as many of DDPM ([what they are](square-distributions.md); coverage expected of
 equal distributions: {fidelity.expected_coverage:.3f}); a speculative sampler has those of its steps. Grids that are *fitted*
-are those of `paradp fidelity`, which chose them at other observations. *Success, lost, jerk*:
+and every `eta` are those of `paradp fidelity`, which chose them at other observations. *Success, lost, jerk*:
 of episodes of the same distribution, on the same seeds as DDPM's; *lost at most*: one-sided 95 % bound, where the reward is
 graded the reward's, one-sided 97.5 %.
 

@@ -48,7 +48,7 @@ SAMPLERS = (
     "dpm-solver-10",
     "dpm-solver-15",
 )
-# Of the samplers on grids that were fitted to the policy: so few steps are taken one after the other.
+# Of the samplers that were fitted to the policy: so few steps are taken one after the other.
 FITTED_WINDOW, FEW = 4, 10
 THREADS = (1, 2)
 EPISODES, EACH, SEED, REPEATS = 32, 2, 20_000, 40
@@ -155,12 +155,12 @@ def steps_of(sampler: str) -> str:
 
 
 def samplers_for(fidelity: Fidelity) -> tuple[str, ...]:
-    """What is measured of a policy: the samplers of all maps, and those on the grids that were fitted to it."""
-    fitted = [name for name in fidelity.steps if without_grid(name) != name]
+    """What is measured of a policy: the samplers of all maps, and those whose grid or noise was fitted to it."""
+    fitted = [name for name in fidelity.steps if {"timesteps", "eta"} & {*SamplerChoice.parse(name).of_steps}]
     return (*SAMPLERS, *map(_taken, fitted))
 
 
 def _taken(fitted: str) -> str:
-    """By which way steps on a fitted grid are taken."""
+    """By which way fitted steps are taken."""
     few = (SamplerChoice.parse(fitted).steps or 0) <= FEW
     return fitted if few else f"speculative-{fitted}:window={FITTED_WINDOW}"
