@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _INNER = ("*/summary.json", "cells/*/summary.json")
 _MOST_NAMED = 6
 # Settings of a sampler that a card tells.
-_TOLD = ("spacing", "timesteps", "window")
+_TOLD = ("eta", "spacing", "timesteps", "window")
 
 
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:

@@ -16,7 +16,6 @@ from paradp.rollouts.evaluation.grid import cell_folder
 from paradp.rollouts.expert_histories import scattered_histories
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.sampler import SamplerChoice
-from paradp.scripts.families import without_grid
 from paradp.scripts.studies.bench import Bench
 from paradp.scripts.studies.turns import Ratio, time_in_turns
 
