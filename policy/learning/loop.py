@@ -49,7 +49,7 @@ def learn(
     ranks = join(device)
     ranks.check(config.batch_size)
     run = _Run(out, _identity(config, demonstrations, lesson.earlier), config.bf16, chosen, ranks)
-    with fast_products(device), run.opened(TrainingState(start.network, config.optimiser)) as state:
+    with fast_products(device), run.opened(TrainingState(start.network, config)) as state:
         on_arithmetic(run.arithmetic)
         on_start(state.step)
         trained = TrainedPolicy(start.spec, state.ema.network, start.observation_normalizer, start.action_normalizer)

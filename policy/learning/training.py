@@ -20,8 +20,9 @@ from paradp.policy.learning.loop import learn
 from paradp.policy.learning.ranks import own_device
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
-from paradp.policy.process import process_of
-from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
+from paradp.policy.networks.configs import NetworkConfig
+from paradp.policy.process import check_ends_in_noise, process_of
+from paradp.policy.spec import DEFAULT_SCHEDULE, PolicySpec
 
 
 # Long: three quarters are the arguments, and what they do, which the other trainings refer to.
@@ -60,7 +61,8 @@ def train(
         OSError: `out` cannot be written, such as on a full disk; what was saved before is kept.
     """
     torch.manual_seed(config.seed)
-    spec = spec_for(demonstrations.info, config.network_config, config.schedule)
+    check_ends_in_noise(process_of(config.process.schedule))
+    spec = spec_for(demonstrations.info, config.network, config.process.schedule)
     spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     start = init or _random_start(spec, training)
