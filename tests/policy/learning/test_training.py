@@ -207,6 +207,7 @@ def test_a_spoilt_log_is_refused_before_it_fills_the_memory(spoilt, demonstratio
         ({"learning_rate": 0.1}, r"another configuration or other data \(learning_rate: 0.001 there, 0.1 here\)"),
         ({"seed": 1, "batch_size": 8}, r"\(batch_size: 16 there, 8 here; seed: 0 there, 1 here\)"),
         ({"process": FlowConfig()}, r"\(prediction_type: epsilon there, flow_prediction here\)"),
+        ({"network": UnetConfig(channels=(8, 16), kernel_size=3)}, r"\(kernel_size: 5 there, 3 here\)"),
         ({"bf16": True}, r"\(bf16: False there, True here\)"),
     ],
 )
