@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from paradp.policy.choices import Scaling
 from paradp.policy.learning.optimiser import OptimiserSettings
 from paradp.policy.networks.configs import NetworkConfig
 from paradp.policy.networks.unet_config import UnetConfig
@@ -50,10 +51,14 @@ class TrainingConfig(LearningConfig):
         network: what is trained, and its sizes.
         process: what the network learns to undo: `diffusion`, or `flow`: the network predicts the velocity along the
             straight line from noise to actions, which a few steps of flow-N follow.
+        observation_scaling: how observed vectors are scaled: `min-max` by their limits in the demonstrations, `mean-std` by
+            mean and standard deviation, or `identity`, not at all. Images are scaled from the range of their type, and
+            actions by their limits, which samples are clipped to.
     """
 
     network: NetworkConfig = field(default=UnetConfig())
     process: ProcessConfig = field(default=DiffusionConfig())
+    observation_scaling: Scaling = setting("min-max", later=True)
 
     def settings(self) -> dict[str, Any]:
         own = {name: value for name, value in super().settings().items() if name not in ("network", "process")}

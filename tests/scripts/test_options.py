@@ -86,6 +86,7 @@ def typed(arguments: str, flags: type = Flags) -> object:
         ),
         ("--beta-schedule linear --beta-end 0.3", {"process": DiffusionConfig("epsilon", "linear", None, 0.3)}),
         ("--steps 7 --network unet --layers None", {"steps": 7}),
+        ("--observation-scaling mean-std", {"observation_scaling": "mean-std"}),
     ],
 )
 def test_options_make_the_parts_of_a_training(arguments, parts):

@@ -45,6 +45,7 @@ def test_a_stored_training_has_todays_identity():
         ({"init": "e" * 64}, "init: None there, eeeeeeeeeeee… here"),
         ({"data": "e" * 64}, "data: dddddddddddd… there, eeeeeeeeeeee… here"),
         ({"config": TrainingConfig(network=UnetConfig(groups=4))}, "groups: 8 there, 4 here"),
+        ({"config": TrainingConfig(observation_scaling="mean-std")}, "observation_scaling: min-max there, mean-std here"),
         ({"config": TrainingConfig(bf16=True)}, "bf16: False there, True here"),
     ],
 )

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from vectors import joined, staged
 
-from paradp.checkpoints import load_trained, save_checkpoint
+from paradp.checkpoints import load_policy, load_trained, save_checkpoint
 from paradp.policy import Horizons, Normalizer
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
@@ -500,6 +500,40 @@ def test_what_is_learned_is_what_the_sampler_takes_a_prediction_for(demonstratio
 def test_what_cannot_be_trained_is_refused(make, message):
     with pytest.raises(SettingError, match=message):
         make()
+
+
+def test_observations_are_scaled_as_asked_for_in_training_and_in_plans(demonstrations, tmp_path):
+    """`constant` has the standard deviation 0: it maps to 0, not to infinity."""
+    config = dataclasses.replace(CONFIG, steps=3, validation_every=6, observation_scaling="mean-std")
+    trained = train(demonstrations, config, tmp_path / "run", lambda t, path: save_checkpoint(t, path, "card"))
+    windows, _ = cut_windows(demonstrations, trained.spec.horizons, 6)
+    position = windows.observations["position"]
+    mean, deviation = position.mean(0), position.std(0, correction=0).max()
+    assert all(math.isfinite(line["train_loss"]) for line in logged(tmp_path / "run"))
+    # Actions keep the limits that samples are clipped to.
+    assert trained.action_normalizer.normalize(windows.actions).abs().max() == pytest.approx(1, abs=1e-5)
+
+    policy = load_policy(tmp_path / "run/checkpoint", "ddim-3", engine="eager")
+    histories = {key: values[None, :2] for key, values in demonstrations.observations().items()}
+    seen = policy.condition(histories).unflatten(1, (2, 3))[0]
+    expected = (torch.from_numpy(histories["position"][0]) - mean) / deviation
+    assert torch.allclose(seen[:, :2], expected, atol=1e-5) and torch.allclose(seen[:, 2], torch.zeros(2), atol=1e-6)
+    assert np.isfinite(policy.plan(histories, [torch.Generator().manual_seed(0)]).actions).all()
+
+
+def test_a_training_is_not_continued_with_another_scaling(demonstrations, tmp_path):
+    spread = dataclasses.replace(CONFIG, steps=2, observation_scaling="mean-std")
+    train(demonstrations, spread, tmp_path / "run", ignore)
+    with pytest.raises(SettingError, match=r"\(observation_scaling: mean-std there, min-max here\)"):
+        train(demonstrations, dataclasses.replace(CONFIG, steps=2), tmp_path / "run", ignore)
+
+
+def test_a_policy_to_start_from_brings_its_own_scaling(demonstrations, trained, tmp_path):
+    config = dataclasses.replace(CONFIG, network=trained.spec.network, steps=1)
+    train(demonstrations, config, tmp_path / "run", ignore, init=trained)
+    with pytest.raises(SettingError, match="observation_scaling must be left out"):
+        other = dataclasses.replace(config, observation_scaling="mean-std")
+        train(demonstrations, other, tmp_path / "other", ignore, init=trained)
 
 
 def test_a_schedule_that_does_not_end_in_noise_is_refused_before_anything_is_written(demonstrations, tmp_path):
