@@ -3,18 +3,18 @@
 A process that is listed in `ProcessConfig` can be trained, and `paradp train` has an option for every setting of it.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from paradp.policy.errors import SettingError
 from paradp.policy.settings import Settings, not_a_setting_here, setting
 
-_BETA_START, _BETA_END = 1e-3, 0.2  # the usual ones of 1000 steps, times ten
+_BETA_START, _BETA_END = 1e-3, 0.2
 _WITH_BETAS = "a beta_schedule such as linear"
 
 
-class Trainable(Settings):
+class Trainable(Settings, ABC):
     """A process that can be trained."""
 
     kind: ClassVar[str]
@@ -36,7 +36,7 @@ class DiffusionConfig(Trainable):
     Attributes:
         prediction_type: what the network predicts: the noise (`epsilon`), the clean actions (`sample`) or `v_prediction`.
         beta_schedule: how noise grows, by diffusers' names.
-        beta_start: noise of the first step, of the schedules that have one, such as `linear`.
+        beta_start: noise of the first of 100 steps, ten times that of 1000, in schedules that have one, such as `linear`.
         beta_end: likewise of the last step.
     """
 

@@ -65,6 +65,7 @@ def setting(default: T, limits: Limits | None = None, **notes: Any) -> T:
 
 
 def note_of(declared: Field) -> Note:
+    """What a field says of its setting; nothing special where it was not made by `setting`."""
     return declared.metadata.get("note", Note())
 
 
@@ -90,7 +91,8 @@ class Settings:
 
     def assumed(self) -> dict[str, Any]:
         """The settings that were added later, as a run has them that does not note them: by default."""
-        return {field.name: field.default for field in setting_fields(type(self)) if note_of(field).later}
+        later = [declared for declared in setting_fields(type(self)) if note_of(declared).later]
+        return {declared.name: declared.default for declared in later}
 
 
 def setting_fields(kind: type[Settings]) -> list[Field]:
@@ -99,7 +101,7 @@ def setting_fields(kind: type[Settings]) -> list[Field]:
 
 
 def kind_of(settings: Settings | type[Settings]) -> str:
-    """What a part goes by among those of its sort."""
+    """The name by which a part is chosen, such as `unet`."""
     return settings.kind  # type: ignore[union-attr, no-any-return]
 
 
