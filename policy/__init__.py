@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from paradp.policy.engines.autotune.planner import Planner
     from paradp.policy.engines.autotune.profile import Planned
     from paradp.policy.engines.building import Engine, build_engine, fastest_engine
-    from paradp.policy.networks.transformer import ConditionalTransformer, TransformerConfig
-    from paradp.policy.networks.unet import ConditionalUnet1D, UnetConfig
+    from paradp.policy.networks.transformer import ConditionalTransformer
+    from paradp.policy.networks.transformer_config import TransformerConfig
+    from paradp.policy.networks.unet import ConditionalUnet1D
+    from paradp.policy.networks.unet_config import UnetConfig
     from paradp.policy.processes import spare_garbage_collection
     from paradp.policy.spec import Horizons, PolicySpec
 else:
@@ -39,7 +41,9 @@ else:
             "control.sources": "InProcess InThread",
             "processes": "spare_garbage_collection",
             "spec": "Horizons PolicySpec",
-            "networks.transformer": "ConditionalTransformer TransformerConfig",
-            "networks.unet": "ConditionalUnet1D UnetConfig",
+            "networks.transformer": "ConditionalTransformer",
+            "networks.transformer_config": "TransformerConfig",
+            "networks.unet": "ConditionalUnet1D",
+            "networks.unet_config": "UnetConfig",
         },
     )

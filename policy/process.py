@@ -7,7 +7,8 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from paradp.policy.spec import FLOW_SCHEDULE
+from paradp.policy.errors import SettingError
+from paradp.policy.process_config import FlowConfig
 from paradp.sampler import StepTable, step_table
 
 
@@ -39,7 +40,22 @@ def process_of(schedule: Mapping[str, Any]) -> Process:
     Raises:
         ValueError: a setting of the schedule is malformed, not supported or unknown.
     """
-    return Flow(schedule) if schedule["_class_name"] == FLOW_SCHEDULE["_class_name"] else Diffusion(schedule)
+    return Flow(schedule) if schedule["_class_name"] == FlowConfig().schedule["_class_name"] else Diffusion(schedule)
+
+
+def check_ends_in_noise(process: Process) -> None:
+    """Checks that a process can be trained to sample from pure noise.
+
+    Raises:
+        SettingError: its noisiest chunks are not pure noise.
+    """
+    alpha_bar = process.table.alpha_bar[0]
+    if not alpha_bar < 0.05:
+        raise SettingError(
+            f"this noise schedule ends with ᾱ = {alpha_bar:.2f} and not near 0: its noisiest chunks are not pure noise, "
+            "which sampling starts from; choose a larger beta_end",
+            "beta_end",
+        )
 
 
 _TARGETS: dict[str, Callable[..., Tensor]] = {

@@ -11,27 +11,13 @@ from pydantic import Field
 from paradp.policy.errors import SettingError
 from paradp.policy.features import Feature, Shape, action_features, observed_features
 from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED, MOST_VALUES, within
-from paradp.policy.networks.transformer import TransformerConfig
-from paradp.policy.networks.unet import UnetConfig
+from paradp.policy.networks.configs import NetworkConfig
+from paradp.policy.networks.unet_config import UnetConfig
+from paradp.policy.process_config import DiffusionConfig
 from paradp.policy.quantities import check_quantities
 from paradp.sampler.options import MOST_TIMESTEPS, Process
 
-NetworkConfig = Annotated[UnetConfig | TransformerConfig, Field(discriminator="kind")]
-
-# Diffusion Policy's choice: Nichol & Dhariwal's cosine schedule over 100 steps, noise prediction, clipped samples.
-DEFAULT_SCHEDULE: dict[str, Any] = {
-    "_class_name": "DDPMScheduler",
-    "num_train_timesteps": 100,
-    "beta_schedule": "squaredcos_cap_v2",
-    "prediction_type": "epsilon",
-    "variance_type": "fixed_small",
-    "clip_sample": True,
-    "clip_sample_range": 1.0,
-}
-
-
-# Rectified flow over 100 timesteps.
-FLOW_SCHEDULE: dict[str, Any] = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100, "shift": 1.0}
+DEFAULT_SCHEDULE = DiffusionConfig().schedule
 # What a policy was trained for, by the class of its scheduler.
 _PROCESSES: dict[str, Process] = {
     "DDPMScheduler": "diffusion",
@@ -142,7 +128,7 @@ class PolicySpec(Interface):
 
     controller: dict[str, float]
     schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_SCHEDULE))
-    network: NetworkConfig = field(default_factory=UnetConfig)
+    network: Annotated[NetworkConfig, Field(discriminator="kind")] = field(default=UnetConfig())
 
     def __post_init__(self) -> None:
         super().__post_init__()

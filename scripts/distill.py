@@ -1,6 +1,6 @@
 """`paradp distill`: a diffusion policy becomes one that needs one to four evaluations a plan."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +10,13 @@ from paradp.checkpoints.finding import find_checkpoint
 from paradp.policy.learning.config import DistillationConfig
 from paradp.scripts.console import loading, say
 from paradp.scripts.places import check_device, check_folder
-from paradp.scripts.train import Flag, Unchecked, asked_for, check_data, check_task, follow, let_the_first_speak, run_digest
+from paradp.scripts.train import Flag, asked_for, check_data, check_task, follow, let_the_first_speak, run_digest
+from paradp.scripts.typed_settings import Typed, options_of
 
 
-@dataclass(frozen=True)
-class Flags(Unchecked[DistillationConfig], DistillationConfig):
-    bf16: tyro.conf.Suppress[bool | None] = None  # the command's own flags --bf16 and --no-bf16
+@options_of(DistillationConfig)
+class Flags(Typed[DistillationConfig]):
+    pass
 
 
 DEFAULT_CONFIG = Flags()
@@ -55,7 +56,7 @@ def distill(
         config: how to distill.
     """
     let_the_first_speak()
-    distilling = replace(config, bf16=asked_for(bf16, no_bf16)).checked(DistillationConfig)
+    distilling = replace(config, bf16=asked_for(bf16, no_bf16)).checked()
     teacher_path = find_checkpoint(policy)
     check_device(device)
     if out is not None:

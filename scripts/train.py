@@ -4,10 +4,10 @@ import hashlib
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -18,8 +18,8 @@ from paradp.policy.wording import counted
 from paradp.rollouts.machine import hardware
 from paradp.scripts.call import TaskName
 from paradp.scripts.console import console, loading, progress, say
-from paradp.scripts.lists import listed
 from paradp.scripts.places import check_device, check_folder
+from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
     from paradp.policy.data.dataset import Dataset
@@ -27,26 +27,9 @@ if TYPE_CHECKING:
     from paradp.policy.learning.training import TrainedPolicy
 
 
-Config = TypeVar("Config", bound=LearningConfig)
-
-
-class Unchecked(Generic[Config]):
-    """What was typed for a configuration, not checked yet: tyro would report a mistake in its own words."""
-
-    def __post_init__(self) -> None:
-        pass
-
-    def checked(self, config: type[Config]) -> Config:
-        """Raises:
-        ValueError: the configuration is impossible.
-        """
-        return config(**{field.name: getattr(self, field.name) for field in fields(config)})
-
-
-@dataclass(frozen=True)
-class Flags(Unchecked[TrainingConfig], TrainingConfig):
-    channels: Annotated[tuple[int, ...], listed(int, "INT")] | None = None
-    bf16: tyro.conf.Suppress[bool | None] = None  # the command's own flags --bf16 and --no-bf16
+@options_of(TrainingConfig)
+class Flags(Typed[TrainingConfig]):
+    pass
 
 
 DEFAULT_CONFIG = Flags()
@@ -87,8 +70,7 @@ def train(
         config: how to train.
     """
     let_the_first_speak()
-    config = replace(config, bf16=asked_for(bf16, no_bf16))
-    config.check_numbers()
+    training = replace(config, bf16=asked_for(bf16, no_bf16)).checked()
     check_device(device)
     path = data or Path(f"demos/{task}.zarr")
     check_data(path, task)
@@ -97,7 +79,6 @@ def train(
     start_from = None if init is None else find_checkpoint(init)
     with loading("PyTorch"):
         from paradp.policy.data.demonstrations import Demonstrations
-    training = config.checked(TrainingConfig)
     demonstrations = Demonstrations.open(path)
     check_task(demonstrations, task)
     if out is None:

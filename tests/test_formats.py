@@ -10,11 +10,12 @@ import torch
 from paradp.checkpoints import checkpoint_digest, read_draft, read_info, save_checkpoint, write_draft
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.fidelity import Fidelity
+from paradp.policy.identity import describe
 from paradp.policy.learning.draft import DraftTraining
 from paradp.policy.networks.draft import build_draft, draft_config
 from paradp.policy.spec import DEFAULT_SCHEDULE
 from paradp.rollouts.episodes.directory import RunDirectory
-from paradp.rollouts.evaluation.grid import MARKER, _check
+from paradp.rollouts.evaluation.identity import MARKER, GridIdentity, check_evaluation
 from paradp.scripts.places import check_continues
 
 
@@ -84,15 +85,20 @@ def test_a_checkpoint_from_before_there_were_formats_is_read(checkpoint):
     assert read_info(checkpoint) == info
 
 
-@pytest.mark.parametrize("continued", [_check, lambda out, identity, episodes: check_continues(out, MARKER, identity)])
+GRID = GridIdentity("lift", "weights", "c" * 64, 0, 2, None, ("ddpm",))
+
+
+@pytest.mark.parametrize(
+    "continued", [lambda out: check_evaluation(out, GRID, 3), lambda out: check_continues(out, MARKER, {"task": "lift"})]
+)
 def test_a_newer_evaluation_is_not_continued_and_an_old_one_is(tmp_path, continued):
     path = tmp_path / MARKER
     for old in ({}, {"format": 1}):
-        path.write_text(json.dumps({"task": "lift", "episodes": 3, **old}))
-        continued(tmp_path, {"task": "lift"}, 3)
-    path.write_text(json.dumps({"task": "lift", "episodes": 3, "format": 2}))
+        path.write_text(json.dumps(describe(GRID) | {"episodes": 3, **old}))
+        continued(tmp_path)
+    path.write_text(json.dumps(describe(GRID) | {"episodes": 3, "format": 2}))
     with pytest.raises(ValueError, match=r"evaluation\.json has the format 2, and this paradp reads up to 1: update paradp"):
-        continued(tmp_path, {"task": "lift"}, 3)
+        continued(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,12 @@ from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.files import tensor_writing
 from paradp.policy.learning.training import TrainingConfig, train
+from paradp.policy.networks.unet_config import UnetConfig
 from paradp.rollouts.episodes.directory import RunDirectory
 from paradp.rollouts.episodes.records import Episode, StepRecord
 
-CONFIG = TrainingConfig(steps=4, batch_size=8, warmup_steps=1, save_every=2, log_every=1, channels=(8, 16), bf16=False)
+SMALL = UnetConfig(channels=(8, 16))
+CONFIG = TrainingConfig(steps=4, batch_size=8, warmup_steps=1, save_every=2, log_every=1, network=SMALL, bf16=False)
 
 
 class FullDisk:

@@ -1,15 +1,14 @@
 """Scaling observations and actions to about [−1, 1] and back."""
 
 from collections.abc import Mapping
-from typing import Literal
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
+from paradp.policy.choices import Scaling
 from paradp.policy.features import Feature
 
-# How a feature is scaled: by the limits of the data, by their mean and standard deviation, or not at all.
-Scaling = Literal["min-max", "mean-std", "identity"]
 # A quantity that varies by less than this over the whole data set is treated as constant.
 CONSTANT_RANGE = 1e-4
 # Of the numbers of an image.
@@ -81,16 +80,24 @@ class ObservationNormalizer(nn.Module):
 
     @classmethod
     def fit(
-        cls, observations: Mapping[str, Tensor], features: Mapping[str, Feature], scaling: Scaling = "min-max"
+        cls,
+        observations: Mapping[str, Tensor],
+        features: Mapping[str, Feature],
+        scalings: Mapping[str, Scaling] = MappingProxyType({}),
     ) -> "ObservationNormalizer":
-        """Fits every feature to data `[N, …]`. By `min-max` an image is scaled from the range of its type.
+        """Fits every feature to data `[N, …]`.
+
+        Args:
+            observations: the data, by feature.
+            features: what to fit, in the order that the network sees them.
+            scalings: by feature; `min-max` where there is none, which scales an image from the range of its type.
 
         Raises:
             ValueError: a value is not finite; the message names the feature.
         """
         fits = {}
         for key, feature in features.items():
-            channels, values = feature.channels, observations[key]
+            channels, values, scaling = feature.channels, observations[key], scalings.get(key, "min-max")
             if feature.kind == "image" and scaling == "min-max":
                 middle = torch.full((channels,), _BRIGHTEST / 2)
                 fits[key] = Normalizer(middle, middle.clone())

@@ -4,17 +4,15 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from paradp.policy.data.dataset import Dataset
 from paradp.policy.files import OutputLock, refuse_filled
-from paradp.policy.identity import as_json, check_same, describe, digest
 from paradp.policy.learning.arithmetic import Arithmetic, Step, fast_products, step_on_a_copy
 from paradp.policy.learning.captured import CapturedStep
 from paradp.policy.learning.config import LearningConfig
+from paradp.policy.learning.identity import TrainingIdentity
 from paradp.policy.learning.lesson import Lesson, TrainedPolicy
 from paradp.policy.learning.metrics_log import MetricsLog
 from paradp.policy.learning.ranks import Ranks, join
@@ -48,8 +46,8 @@ def learn(
 
     ranks = join(device)
     ranks.check(config.batch_size)
-    run = _Run(out, _identity(config, demonstrations, lesson.earlier), config.bf16, chosen, ranks)
-    with fast_products(device), run.opened(TrainingState(start.network, config.optimiser)) as state:
+    run = _Run(out, TrainingIdentity.of(config, demonstrations, lesson.earlier), chosen, ranks)
+    with fast_products(device), run.opened(TrainingState(start.network, config)) as state:
         on_arithmetic(run.arithmetic)
         on_start(state.step)
         trained = TrainedPolicy(start.spec, state.ema.network, start.observation_normalizer, start.action_normalizer)
@@ -129,43 +127,19 @@ def _step(state: TrainingState, loss: Loss, bf16: bool, ranks: Ranks) -> Callabl
     return EagerStep(state, loss, bf16, ranks)
 
 
-def _identity(config: LearningConfig, demonstrations: Dataset, earlier: TrainedPolicy | None) -> dict[str, Any]:
-    """What a run is of: a state is continued only under the same. What it computes in is noted apart."""
-    settings = {name: value for name, value in as_json(config.settings()).items() if name != "bf16"}
-    made_for = {name: value for name, value in describe(demonstrations.info).items() if name != "made_with"}
-    start = None if earlier is None else digest(_arrays(earlier))
-    return settings | made_for | {"data": demonstrations.digest(), "init": start}
-
-
-def _arrays(policy: TrainedPolicy) -> dict[str, np.ndarray]:
-    """Weights and normalisers."""
-    observation, action = policy.observation_normalizer, policy.action_normalizer
-    tensors = {f"network.{name}": tensor for name, tensor in policy.network.state_dict().items()} | {
-        "observation.offset": observation.offset,
-        "observation.scale": observation.scale,
-        "action.offset": action.offset,
-        "action.scale": action.scale,
-    }
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-
-
 class _Run:
     """A training's directory.
 
     Args:
         out: the directory.
         identity: what is to be trained.
-        bf16: the arithmetic asked for; `None`: that of the run in the directory, or else `choose`'s.
-        choose: the arithmetic of a run that begins.
+        choose: the arithmetic of a run that begins, where none is asked for.
         ranks: the processes that train together; the first one holds the directory.
     """
 
-    def __init__(
-        self, out: Path, identity: dict[str, Any], bf16: bool | None, choose: Callable[[], Arithmetic], ranks: Ranks
-    ):
+    def __init__(self, out: Path, identity: TrainingIdentity, choose: Callable[[], Arithmetic], ranks: Ranks):
         self.out = out
         self._identity = identity
-        self._bf16 = bf16
         self._choose = choose
         self.ranks = ranks
         self._file = StateFile(out / "state.safetensors")
@@ -189,10 +163,11 @@ class _Run:
             yield state
 
     def _begun(self) -> Arithmetic:
-        return self._choose() if self._bf16 is None else Arithmetic(self._bf16, "as asked for")
+        bf16 = self._identity.config.bf16
+        return self._choose() if bf16 is None else Arithmetic(bf16, "as asked for")
 
     def save(self, state: TrainingState) -> None:
-        self._file.save(state, self._identity, self.arithmetic)
+        self._file.save(state, self._identity.document(), self.arithmetic)
 
     def _check(self) -> Noted | None:
         """What the directory holds of this run."""
@@ -201,7 +176,5 @@ class _Run:
             if not (self.out / "metrics.jsonl").exists():
                 refuse_filled(self.out, "training")
             return None
-        asked = self._identity | ({} if self._bf16 is None else {"bf16": self._bf16})
-        there = noted.identity | {"bf16": noted.arithmetic.bf16}
-        check_same(there, asked, f"{self.out} holds a run with another configuration or other data")
+        self._identity.check(noted, f"{self.out} holds a run with another configuration or other data")
         return noted

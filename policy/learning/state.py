@@ -1,6 +1,5 @@
 """What a training is at, in memory and on disk."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,24 +14,8 @@ from paradp.policy.files.tensor_writing import write_tensors
 from paradp.policy.files.tensors import TensorFile
 from paradp.policy.learning.arithmetic import Arithmetic
 from paradp.policy.learning.ema import EMA
+from paradp.policy.learning.optimiser import OptimiserSettings
 from paradp.policy.networks.conditional import ConditionalNetwork
-
-
-@dataclass(frozen=True)
-class OptimiserSettings:
-    """Of AdamW: the learning rate rises linearly over `warmup_steps`, then falls to zero in half a cosine until `steps`."""
-
-    steps: int
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-
-    def learning_rate_of(self, step: int) -> float:
-        """Of a step, counted from 0."""
-        warmup = min(self.warmup_steps, self.steps)
-        if step < warmup:
-            return self.learning_rate * (step + 1) / warmup
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(self.steps - warmup, 1)))
 
 
 @dataclass

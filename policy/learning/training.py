@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paradp.policy.choices import Scaling
 from paradp.policy.data.dataset import Dataset, largest_step
 from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.data.windows import Windows, cut_windows
+from paradp.policy.errors import SettingError
 from paradp.policy.identity import describe, differences
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import TrainingConfig
@@ -20,8 +22,9 @@ from paradp.policy.learning.loop import learn
 from paradp.policy.learning.ranks import own_device
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
-from paradp.policy.process import process_of
-from paradp.policy.spec import DEFAULT_SCHEDULE, NetworkConfig, PolicySpec
+from paradp.policy.networks.configs import NetworkConfig
+from paradp.policy.process import check_ends_in_noise, process_of
+from paradp.policy.spec import DEFAULT_SCHEDULE, PolicySpec
 
 
 # Long: three quarters are the arguments, and what they do, which the other trainings refer to.
@@ -60,17 +63,30 @@ def train(
         OSError: `out` cannot be written, such as on a full disk; what was saved before is kept.
     """
     torch.manual_seed(config.seed)
-    spec = spec_for(demonstrations.info, config.network_config, config.schedule)
+    check_ends_in_noise(process_of(config.process.schedule))
+    spec = spec_for(demonstrations.info, config.network, config.process.schedule)
     spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
-    start = init or _random_start(spec, training)
-    check_made_for(start.spec, spec)
-    start = replace(start, spec=spec)
+    if init is None:
+        start = _random_start(spec, training, config.observation_scaling)
+    else:
+        _check_start(init, spec, config)
+        start = replace(init, spec=spec)
     place = own_device(device)
     start.move(place)
     objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
     lesson = Lesson(start, objective, training.to(place), validation.to(place), init)
     return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
+
+
+def _check_start(init: TrainedPolicy, spec: PolicySpec, config: TrainingConfig) -> None:
+    """Raises:
+    ValueError: a policy to start from does not fit what is to be trained, or a setting would not count.
+    """
+    check_made_for(init.spec, spec)
+    if config.observation_scaling != TrainingConfig.observation_scaling:
+        said = "observation_scaling must be left out: the policy to start from brings its own scaling"
+        raise SettingError(said, "observation_scaling")
 
 
 def check_made_for(start: PolicySpec, spec: PolicySpec) -> None:
@@ -83,12 +99,13 @@ def check_made_for(start: PolicySpec, spec: PolicySpec) -> None:
         raise ValueError(f"the policy to start from was made for other observations, actions or network sizes ({differing})")
 
 
-def _random_start(spec: PolicySpec, training: Windows) -> TrainedPolicy:
-    """Random weights, and normalisers fitted to the data."""
+def _random_start(spec: PolicySpec, training: Windows, scaling: Scaling) -> TrainedPolicy:
+    """Random weights, and normalisers fitted to the data: `scaling` is that of observed vectors."""
+    scalings = {key: scaling for key, feature in spec.observed.items() if feature.kind == "state"}
     return TrainedPolicy(
         spec,
         build_network(spec),
-        ObservationNormalizer.fit(training.observations, spec.observed),
+        ObservationNormalizer.fit(training.observations, spec.observed, scalings),
         Normalizer.fit(training.actions, spec.action),
     )
 

@@ -1,21 +1,19 @@
 """From a policy's specification to its network."""
 
+from importlib import import_module
+from typing import cast
+
 import torch
 
 from paradp.policy.networks.conditional import ConditionalNetwork
-from paradp.policy.networks.transformer import ConditionalTransformer, TransformerConfig
-from paradp.policy.networks.unet import ConditionalUnet1D
 from paradp.policy.spec import PolicySpec
 
 
 def build_network(spec: PolicySpec) -> ConditionalNetwork:
     """The network that a specification describes, with random weights."""
-    if isinstance(spec.network, TransformerConfig):
-        horizons = spec.horizons
-        return ConditionalTransformer(
-            spec.action_size, spec.observation_size, horizons.predict, horizons.observe, spec.network
-        )
-    return ConditionalUnet1D(spec.action_size, spec.condition_size, spec.network)
+    # Of each kind, which are those of `NetworkConfig`, there is a module beside this one with a function `build`.
+    module = import_module(f"paradp.policy.networks.{spec.network.kind}")
+    return cast(ConditionalNetwork, module.build(spec, spec.network))
 
 
 def shapes_of(spec: PolicySpec) -> dict[str, tuple[int, ...]]:

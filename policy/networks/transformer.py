@@ -1,44 +1,17 @@
 """The transformer of Diffusion Policy: noisy actions attend to the timestep and the observations."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from paradp.policy.errors import SettingError
-from paradp.policy.files.limits import MOST_EMBEDDING, MOST_HEADS, MOST_LAYERS, within
 from paradp.policy.networks.conditional import ConditionalNetwork, SinusoidalEmbedding
-from paradp.policy.wording import counted
+from paradp.policy.networks.transformer_config import TransformerConfig
+from paradp.policy.spec import PolicySpec
 
 
-@dataclass(frozen=True)
-class TransformerConfig:
-    """Sizes of a `ConditionalTransformer`.
-
-    Attributes:
-        kind: tells a checkpoint's networks apart.
-        layers: of the decoder.
-        heads: of every attention; divides `embedding`.
-        embedding: length of every token.
-    """
-
-    kind: Literal["transformer"] = "transformer"
-    layers: int = 8
-    heads: int = 4
-    embedding: int = 256
-
-    def __post_init__(self) -> None:
-        within("layers", self.layers, 1, MOST_LAYERS)
-        within("heads", self.heads, 1, MOST_HEADS)
-        within("embedding", self.embedding, 4, MOST_EMBEDDING)
-        if self.embedding % 2 or self.embedding % self.heads:
-            said = f"embedding must be an even multiple of {self.heads} heads, not {self.embedding}"
-            raise SettingError(said, "embedding")
-
-    def describe(self) -> str:
-        """In a few words."""
-        return f"transformer, {counted(self.layers, 'layer')} of width {self.embedding}"
+def build(spec: PolicySpec, config: TransformerConfig) -> "ConditionalTransformer":
+    """For a policy's actions and observations, with random weights."""
+    horizons = spec.horizons
+    return ConditionalTransformer(spec.action_size, spec.observation_size, horizons.predict, horizons.observe, config)
 
 
 class ConditionalTransformer(ConditionalNetwork):

@@ -2,57 +2,19 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from paradp.policy.errors import SettingError
-from paradp.policy.files.limits import MOST_CHANNELS, MOST_EMBEDDING, MOST_KERNEL, MOST_LEVELS, within
 from paradp.policy.networks.conditional import ConditionalNetwork, SinusoidalEmbedding
+from paradp.policy.networks.unet_config import UnetConfig
+from paradp.policy.spec import PolicySpec
 
 
-@dataclass(frozen=True)
-class UnetConfig:
-    """Sizes of a `ConditionalUnet1D`.
-
-    Attributes:
-        kind: tells a checkpoint's networks apart.
-        channels: channels of each resolution; the horizon halves from one to the next.
-        kernel_size: of every convolution, odd.
-        groups: of every group normalisation; divides all channels.
-        timestep_embedding: length of the embedding of the diffusion timestep.
-    """
-
-    kind: Literal["unet"] = "unet"
-    channels: tuple[int, ...] = (64, 128, 256)
-    kernel_size: int = 5
-    groups: int = 8
-    timestep_embedding: int = 128
-
-    def __post_init__(self) -> None:
-        within("the number of channels", len(self.channels), 1, MOST_LEVELS)
-        for size in self.channels:
-            within("channels", size, 1, MOST_CHANNELS)
-        within("groups", self.groups, 1, MOST_CHANNELS)
-        within("kernel_size", self.kernel_size, 1, MOST_KERNEL)
-        within("timestep_embedding", self.timestep_embedding, 4, MOST_EMBEDDING)
-        if any(c % self.groups for c in self.channels):
-            raise SettingError(f"channels must be multiples of groups = {self.groups}, not {self.channels}", "channels")
-        if self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, not {self.kernel_size}")
-        if self.timestep_embedding % 2:
-            raise ValueError(f"timestep_embedding must be even, not {self.timestep_embedding}")
-
-    def describe(self) -> str:
-        """In a few words."""
-        return f"1-D U-Net, channels {'-'.join(map(str, self.channels))}"
-
-    @property
-    def halvings(self) -> int:
-        """What the horizon is divided by from the finest resolution to the coarsest."""
-        return 2 ** (len(self.channels) - 1)
+def build(spec: PolicySpec, config: UnetConfig) -> "ConditionalUnet1D":
+    """For a policy's actions and observations, with random weights."""
+    return ConditionalUnet1D(spec.action_size, spec.condition_size, config)
 
 
 class ConditionalUnet1D(ConditionalNetwork):

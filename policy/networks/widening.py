@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
-from paradp.policy.networks.unet import ConditionalUnet1D, UnetConfig
+from paradp.policy.networks.unet import ConditionalUnet1D
+from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.spec import PolicySpec
 
 

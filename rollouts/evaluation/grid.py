@@ -14,16 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pandas as pd
 
 from paradp.checkpoints import checkpoint_digest
 from paradp.policy.errors import SettingError, settings_in
-from paradp.policy.files import OutputLock, refuse_filled, write_whole
-from paradp.policy.files.formats import read_document, stamped
-from paradp.policy.files.limits import DOCUMENT_BYTES
-from paradp.policy.identity import check_same
+from paradp.policy.files import OutputLock, write_whole
+from paradp.policy.files.formats import stamped
+from paradp.policy.identity import describe
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.backends import Backend
 from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice, ControllerName
@@ -31,11 +30,10 @@ from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import write_parquet
 from paradp.rollouts.episodes.run import OnAlone, Runs
 from paradp.rollouts.evaluation.comparison import Comparison, compare
+from paradp.rollouts.evaluation.identity import MARKER, GridIdentity, check_evaluation
 from paradp.rollouts.machine import cores
 from paradp.rollouts.naming import short
 from paradp.sampler import SamplerChoice
-
-MARKER = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -126,10 +124,10 @@ def evaluate(
         raise ValueError(f"the baseline {baseline!r} is no cell; there are: {', '.join(cells)}")
     identity = _identity(grid, list(cells))
     # First without a lock: what is refused is not touched.
-    _check(out, identity, grid.base.episodes)
+    check_evaluation(out, identity, grid.base.episodes)
     with Runs(list(cells.values()), backend, _alone(out)) as runs, OutputLock.inside(out):
-        _check(out, identity, grid.base.episodes)
-        document = stamped({**identity, "episodes": grid.base.episodes})
+        check_evaluation(out, identity, grid.base.episodes)
+        document = stamped({**describe(identity), "episodes": grid.base.episodes})
         write_whole(out / MARKER, (json.dumps(document, indent=2) + "\n").encode())
         runs.run(on_progress, on_alone)
         comparison = compare({label: config.out for label, config in cells.items()}, baseline)
@@ -174,31 +172,14 @@ def _label(values: tuple[object, ...], axes: tuple[tuple[object, ...], ...]) -> 
     return ", ".join(str(part) for i, part in enumerate(parts) if i == 0 or len(axes[i]) > 1)
 
 
-def _identity(grid: Grid, labels: list[str]) -> dict[str, Any]:
-    """What an evaluation is of. Each cell's run.json says the rest."""
+def _identity(grid: Grid, labels: list[str]) -> GridIdentity:
     base = grid.base
-    return {
-        "task": base.task,
-        "checkpoint": base.checkpoint_path.name,
-        "checkpoint_sha256": checkpoint_digest(base.checkpoint_path),
-        "seed": base.seed,
-        "envs": base.envs,
-        "threads": base.threads,
-        "cells": labels,
-    }
-
-
-def _check(out: Path, identity: dict[str, Any], episodes: int) -> None:
-    """Raises:
-    ValueError: a directory holds another evaluation, more episodes, or something else.
-    """
-    marker = out / MARKER
-    if not marker.exists():
-        refuse_filled(out, "evaluation")
-        return
-    there = read_document(marker, DOCUMENT_BYTES)
-    check_same(there, identity, f"{out} holds another evaluation")
-    if type(held := there.get("episodes", 0)) is not int:
-        raise ValueError(f"{marker} cannot be read: episodes should be a number, not {held!r:.40}")
-    if held > episodes:
-        raise ValueError(f"{out} holds an evaluation of {counted(held, 'episode')} a cell; they can only become more")
+    return GridIdentity(
+        task=base.task,
+        checkpoint=base.checkpoint_path.name,
+        checkpoint_sha256=checkpoint_digest(base.checkpoint_path),
+        seed=base.seed,
+        envs=base.envs,
+        threads=base.threads,
+        cells=tuple(labels),
+    )

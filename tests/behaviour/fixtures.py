@@ -181,18 +181,17 @@ def make_policies() -> None:
     from paradp.policy.data.demonstrations import Demonstrations
     from paradp.policy.learning.config import TrainingConfig
     from paradp.policy.learning.training import train as run
+    from paradp.policy.process_config import DiffusionConfig, FlowConfig
 
     networks = {
         "unet": UnetConfig(channels=(4, 8), kernel_size=3, groups=4, timestep_embedding=8),
         "transformer": TransformerConfig(layers=1, heads=2, embedding=12),
     }
-
-    class Tiny(TrainingConfig):
-        network_config = property(lambda config: networks[config.network])
-
     for network, predictions in PREDICTIONS.items():
         for prediction in predictions:
-            config = Tiny(600, 64, 3e-3, 50, network=network, prediction_type=prediction, bf16=False, validation_every=3)
+            process = FlowConfig() if prediction == "flow_prediction" else DiffusionConfig(prediction)
+            parts = {"network": networks[network], "process": process}
+            config = TrainingConfig(600, 64, 3e-3, 50, bf16=False, validation_every=3, **parts)
             path = POLICIES / f"{network}-{prediction.removesuffix('_prediction')}"
             with tempfile.TemporaryDirectory() as folder:
                 trained = run(Demonstrations.open(STORE), config, Path(folder) / "training", lambda trained, path: None)

@@ -88,7 +88,7 @@ def test_every_scaling_is_what_it_says(seeing):
     data = {"camera": camera, "position": position}
 
     def scaled(scaling):
-        return ObservationNormalizer.fit(data, seeing.observed, scaling).normalize(data)
+        return ObservationNormalizer.fit(data, seeing.observed, dict.fromkeys(data, scaling)).normalize(data)
 
     limits = scaled("min-max")
     # An image is scaled from what it may hold, not from what it held.

@@ -23,6 +23,7 @@ from paradp.rollouts.episodes.records import Episode, StepRecord
 from paradp.rollouts.episodes.summary import Summary, latency, settings, solver_cost
 from paradp.rollouts.evaluation.comparison import compare
 from paradp.rollouts.evaluation.grid import folder
+from paradp.rollouts.evaluation.identity import GridIdentity, check_evaluation
 from paradp.sampler import SamplerChoice
 from paradp.scripts.rollout import run_folder
 
@@ -154,14 +155,44 @@ def test_a_damaged_summary_is_named(tmp_path, garbage):
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"episodes": "many"}'])
 def test_a_damaged_evaluation_is_named(tmp_path, content):
-    from paradp.rollouts.evaluation.grid import _check
-
-    there = {"task": "lift", "episodes": 3}
+    there = GRID | {"episodes": 3}
     (tmp_path / "evaluation.json").write_text(json.dumps(there))
-    _check(tmp_path, {"task": "lift"}, episodes=3)
+    check_evaluation(tmp_path, grid_identity(), episodes=3)
     write(tmp_path / "evaluation.json", json.dumps(there | json.loads(content)) if "many" in content else content)
     with pytest.raises(ValueError, match=r"evaluation\.json cannot be read"):
-        _check(tmp_path, {"task": "lift"}, episodes=3)
+        check_evaluation(tmp_path, grid_identity(), episodes=3)
+
+
+# As evaluations on disk have it.
+GRID = {
+    "task": "lift",
+    "checkpoint": "weights",
+    "checkpoint_sha256": "c" * 64,
+    "seed": 0,
+    "envs": 2,
+    "threads": None,
+    "cells": ["ddpm", "ddim-10"],
+}
+
+
+def grid_identity(**changed):
+    return GridIdentity(**(GRID | {"cells": ("ddpm", "ddim-10")} | changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [
+        ({"checkpoint_sha256": "d" * 64}, "checkpoint_sha256: cccccccccccc… there, dddddddddddd… here"),
+        ({"cells": ("ddim-10", "ddpm")}, r"cells: \['ddpm', 'ddim-10'\] there, \['ddim-10', 'ddpm'\] here"),
+        ({"seed": 1, "threads": 1}, "seed: 0 there, 1 here; threads: None there, 1 here"),
+    ],
+)
+def test_an_evaluation_is_only_continued_as_itself(tmp_path, changed, difference):
+    assert list(describe(grid_identity()).items()) == list(GRID.items())
+    (tmp_path / "evaluation.json").write_text(json.dumps(GRID | {"episodes": 3}))
+    check_evaluation(tmp_path, grid_identity(), episodes=3)
+    with pytest.raises(ValueError, match=rf"holds another evaluation \({difference}\)"):
+        check_evaluation(tmp_path, grid_identity(**changed), episodes=3)
 
 
 def test_a_damaged_table_is_named_where_runs_are_compared(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from paradp.checkpoints import find_checkpoint
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.files.lock import LOCK_NAME
 from paradp.policy.learning.training import TrainingConfig, train
+from paradp.policy.networks.unet_config import UnetConfig
 from paradp.rollouts import RolloutConfig, rollout
 from paradp.rollouts.collect import collect
 from paradp.rollouts.episodes.backends import InProcess, Local
@@ -30,7 +31,7 @@ with FileLock(sys.argv[1], blocking=False):
     sys.stdin.read()
 """
 HUMAN = Path(__file__).parents[1] / "data" / "robosuite_human"
-TRAINING = TrainingConfig(steps=2, batch_size=4, warmup_steps=1, channels=(8, 16), bf16=False)
+TRAINING = TrainingConfig(steps=2, batch_size=4, warmup_steps=1, network=UnetConfig(channels=(8, 16)), bf16=False)
 
 
 @contextmanager

@@ -2,15 +2,22 @@
 
 import inspect
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, field, make_dataclass
 from importlib import import_module
+from typing import Literal
 
 import pytest
+import tyro
 
 from paradp.policy.errors import SettingError
 from paradp.policy.identity import check_same
-from paradp.policy.learning.config import _LIMITS, DistillationConfig, TrainingConfig
+from paradp.policy.learning.config import DistillationConfig, TrainingConfig
+from paradp.policy.networks.configs import NetworkConfig
+from paradp.policy.networks.transformer_config import TransformerConfig
+from paradp.policy.networks.unet_config import UnetConfig
+from paradp.policy.process_config import DiffusionConfig, FlowConfig
 from paradp.policy.serving import ServerConfig
+from paradp.policy.settings import Limits, Settings, note_of, setting, setting_fields
 from paradp.policy.spec import Horizons
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.sampler import SamplerChoice
@@ -19,7 +26,8 @@ from paradp.scripts import main as entry
 from paradp.scripts.evaluate import evaluate
 from paradp.scripts.rollout import rollout
 from paradp.scripts.serve import serve
-from paradp.scripts.train import train
+from paradp.scripts.train import Flags, train
+from paradp.scripts.typed_settings import Typed, options_of
 
 NOT_NUMBERS = (float("nan"), float("inf"), -float("inf"), 2.5, "3", None)
 
@@ -39,14 +47,116 @@ def said(monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("name", _LIMITS)
-def test_a_setting_of_a_training_is_named_as_its_option(said, name):
+NUMBERS = [
+    (config, chosen, declared.name)
+    for config, chosen in {
+        DistillationConfig: ("distill", "lift"),
+        TrainingConfig: ("train", "lift"),
+        TransformerConfig: ("train", "lift", "--network", "transformer"),
+    }.items()
+    for declared in setting_fields(config)
+    if note_of(declared).limits and note_of(declared).option
+]
+
+
+@pytest.mark.parametrize(("config", "chosen", "name"), NUMBERS)
+def test_a_setting_of_a_training_is_named_as_its_option(said, config, chosen, name):
     option = f"--{name.replace('_', '-')}"
-    of_training = name in {field.name for field in fields(TrainingConfig)}
-    command = ("train", "lift") if of_training else ("distill", "lift")
-    assert said(*command, f"{option}=-1").startswith(f"paradp: {option} must be from ")
+    assert said(*chosen, f"{option}=-1").startswith(f"paradp: {option} must be from ")
     with pytest.raises(SettingError, match=f"^{name} must be from "):
-        (TrainingConfig if of_training else DistillationConfig)(**{name: -1})
+        config(**{name: -1})
+
+
+def typed(arguments: str, flags: type = Flags) -> object:
+    """The config of options as they are typed."""
+    return tyro.cli(flags, args=arguments.split()).checked()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ("", {}),
+        (
+            "--channels 8,16 --prediction-type sample",
+            {"network": UnetConfig(channels=(8, 16)), "process": DiffusionConfig("sample")},
+        ),
+        (
+            "--network transformer --layers 4 --process flow",
+            {"network": TransformerConfig(layers=4), "process": FlowConfig()},
+        ),
+        ("--beta-schedule linear --beta-end 0.3", {"process": DiffusionConfig("epsilon", "linear", None, 0.3)}),
+        ("--steps 7 --network unet --layers None", {"steps": 7}),
+        ("--observation-scaling mean-std", {"observation_scaling": "mean-std"}),
+    ],
+)
+def test_options_make_the_parts_of_a_training(arguments, parts):
+    assert typed(arguments) == TrainingConfig(**parts)
+
+
+def test_the_older_spelling_of_a_flow_is_understood(caplog):
+    assert typed("--prediction-type flow_prediction") == TrainingConfig(process=FlowConfig())
+    assert "prediction_type flow_prediction is now --process flow" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--network transformer --channels 8", "channels is a setting of the network unet"),
+        ("--layers 2", "layers is a setting of the network transformer"),
+        ("--process flow --prediction-type sample", "prediction_type is a setting of the process diffusion"),
+        ("--prediction-type flow_prediction --beta-schedule linear", "beta_schedule is a setting of the process diffusion"),
+        ("--process flow --beta-end 0.5", "beta_end is a setting of a beta_schedule such as linear"),
+        ("--beta-start 0.001", "beta_start is a setting of a beta_schedule such as linear"),
+    ],
+)
+def test_an_option_of_another_part_is_refused(arguments, sentence):
+    with pytest.raises(SettingError, match=f"^{sentence}, which this training does not have$"):
+        typed(arguments)
+
+
+@dataclass(frozen=True)
+class MixerConfig(Settings):
+    """A third network, of which nothing else is known.
+
+    Attributes:
+        width: how wide it is.
+        layers: how many there are.
+    """
+
+    kind: Literal["mixer"] = "mixer"
+    width: int = setting(32, Limits(1, 99))
+    layers: int = 2
+    hidden: int = setting(1, option=False)
+
+
+Mixing = make_dataclass(
+    "Mixing",
+    [("network", NetworkConfig | MixerConfig, field(default=UnetConfig()))],
+    bases=(TrainingConfig,),
+    frozen=True,
+)
+
+
+@options_of(Mixing)
+class MixingFlags(Typed[TrainingConfig]):
+    pass
+
+
+def test_the_settings_of_another_network_are_options_without_more(capsys):
+    with pytest.raises(SystemExit):
+        typed("--help", MixingFlags)
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--network {unet,transformer,mixer}" in shown
+    assert "how wide it is. (network mixer, default: 32)" in shown
+    assert "(network transformer, default: 8; network mixer, default: 2)" in shown and "--hidden" not in shown
+    assert typed("--network mixer --width 7 --layers 3", MixingFlags).network == MixerConfig(width=7, layers=3)
+    for arguments, sentence in {
+        "--width 7": "width is a setting of the network mixer, which this training does not have",
+        "--layers 7": "layers is a setting of the network transformer or mixer, which this training does not have",
+        "--network mixer --width 100": "width must be from 1 to 99, not 100",
+    }.items():
+        with pytest.raises(SettingError, match=f"^{sentence}$"):
+            typed(arguments, MixingFlags)
 
 
 @pytest.mark.parametrize(

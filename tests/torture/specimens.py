@@ -172,8 +172,10 @@ def _make_training(world: World, path: Path) -> None:
 
 def _training(steps: int) -> Any:
     from paradp.policy.learning.training import TrainingConfig
+    from paradp.policy.networks.unet_config import UnetConfig
 
-    return TrainingConfig(steps=steps, batch_size=8, channels=(8, 16), bf16=False, save_every=2, log_every=1)
+    small = UnetConfig(channels=(8, 16))
+    return TrainingConfig(steps=steps, batch_size=8, network=small, bf16=False, save_every=2, log_every=1)
 
 
 def _make_profile(world: World, path: Path) -> None:

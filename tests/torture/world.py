@@ -45,6 +45,7 @@ def build(root: Path) -> None:
     from paradp.checkpoints import save_checkpoint
     from paradp.policy.data.demonstrations import Demonstrations
     from paradp.policy.learning.training import TrainingConfig, train
+    from paradp.policy.networks.unet_config import UnetConfig
     from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
 
     world = World.at(root)
@@ -53,7 +54,7 @@ def build(root: Path) -> None:
     )
     for seed in range(4):
         there.append(straight_push(seed))
-    config = TrainingConfig(steps=2, batch_size=8, channels=(8, 16), bf16=False)
+    config = TrainingConfig(steps=2, batch_size=8, network=UnetConfig(channels=(8, 16)), bf16=False)
     train(there, config, world.checkpoint.parent, lambda trained, path: save_checkpoint(trained, path, "a small policy"))
 
 

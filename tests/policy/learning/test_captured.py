@@ -16,7 +16,8 @@ from paradp.policy.learning.captured import CapturedStep
 from paradp.policy.learning.config import DistillationConfig, TrainingConfig
 from paradp.policy.learning.distillation import ConsistencyObjective, distill, student_schedule
 from paradp.policy.learning.lesson import Lesson
-from paradp.policy.learning.state import OptimiserSettings, StateFile, TrainingState
+from paradp.policy.learning.optimiser import OptimiserSettings
+from paradp.policy.learning.state import StateFile, TrainingState
 from paradp.policy.learning.steps import EagerStep
 from paradp.policy.learning.training import DenoisingObjective, train
 from paradp.policy.learning.transfer import UnreadLosses
@@ -33,7 +34,8 @@ class Settings(OptimiserSettings):
 
 
 SETTINGS = Settings(STEPS, learning_rate=1e-3, warmup_steps=5, weight_decay=1e-3)
-CONFIG = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=5, channels=(16, 32), bf16=False)
+SMALL = UnetConfig(channels=(16, 32))
+CONFIG = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=5, network=SMALL, bf16=False)
 ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 DEVICES = ["cpu", pytest.param("cuda", marks=ON_CUDA)]
 

@@ -15,13 +15,16 @@ from paradp.policy.data.windows import cut_windows
 from paradp.policy.learning.config import DistillationConfig, TrainingConfig
 from paradp.policy.learning.distillation import ConsistencyObjective, distill, student_schedule
 from paradp.policy.learning.training import DenoisingObjective, spec_for, train
+from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.observations import blank
 from paradp.policy.process import process_of
+from paradp.policy.process_config import DiffusionConfig, FlowConfig
 from paradp.sampler.schedules.consistency import jumps
 
+SMALL = UnetConfig(channels=(8, 16))
 CONFIG = DistillationConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, bf16=False)
-TRAINING = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, channels=(8, 16), bf16=False)
-FLOW = dataclasses.replace(TRAINING, process="flow")
+TRAINING = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, network=SMALL, bf16=False)
+FLOW = dataclasses.replace(TRAINING, process=FlowConfig())
 
 
 def ignore(trained, path):
@@ -34,7 +37,8 @@ def keep(trained, path):
 
 @pytest.fixture
 def teacher(demonstrations, tmp_path):
-    return train(demonstrations, dataclasses.replace(TRAINING, prediction_type="sample"), tmp_path / "teacher", ignore)
+    config = dataclasses.replace(TRAINING, process=DiffusionConfig("sample"))
+    return train(demonstrations, config, tmp_path / "teacher", ignore)
 
 
 class ToTheEnd(nn.Module):
@@ -144,7 +148,7 @@ def test_each_policy_takes_its_own_samplers(demonstrations, teacher, tmp_path):
 
 def test_a_flow_learns_what_its_sampler_takes_a_prediction_for(demonstrations, info):
     """A network that predicts the velocity itself is read by the step table as predicting the clean sample itself."""
-    spec = spec_for(info, FLOW.network_config, FLOW.schedule)
+    spec = spec_for(info, FLOW.network, FLOW.process.schedule)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
     normalizers = (
         ObservationNormalizer.fit(windows.observations, spec.observed),

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from paradp.policy.learning.ema import EMA
-from paradp.policy.learning.state import OptimiserSettings, TrainingState
+from paradp.policy.learning.optimiser import OptimiserSettings
+from paradp.policy.learning.state import TrainingState
 from paradp.policy.learning.steps import EagerStep
 
 

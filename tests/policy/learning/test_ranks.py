@@ -125,7 +125,7 @@ def test_gradients_are_averaged_before_they_are_used(trained):
     from paradp.policy.learning.config import LearningConfig
     from paradp.policy.learning.state import TrainingState
 
-    state = TrainingState(trained.network, LearningConfig(steps=5).optimiser)
+    state = TrainingState(trained.network, LearningConfig(steps=5))
     before = [p.detach().clone() for p in state.network.parameters()]
 
     def none_left(network):

@@ -4,8 +4,11 @@ import dataclasses
 import json
 import math
 import os
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,24 +18,32 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from vectors import joined, staged
 
-from paradp.checkpoints import load_trained, save_checkpoint
+from paradp.checkpoints import load_policy, load_trained, save_checkpoint
 from paradp.policy import Horizons, Normalizer
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.data.normalizer import ObservationNormalizer
 from paradp.policy.data.windows import cut_windows
+from paradp.policy.errors import SettingError
 from paradp.policy.learning import training
 from paradp.policy.learning.arithmetic import Arithmetic, measure
 from paradp.policy.learning.training import DenoisingObjective, TrainingConfig, spec_for, train
+from paradp.policy.networks.transformer_config import TransformerConfig
+from paradp.policy.networks.unet import ConditionalUnet1D
+from paradp.policy.networks.unet_config import UnetConfig
+from paradp.policy.process_config import DiffusionConfig, FlowConfig
+from paradp.policy.settings import Limits, Settings, kinds_of, setting, setting_fields
 from paradp.sampler import step_table
 
-CONFIG = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, channels=(8, 16), bf16=False)
+SMALL = UnetConfig(channels=(8, 16))
+CONFIG = TrainingConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, network=SMALL, bf16=False)
 
 
 VARIANTS = [
-    {"prediction_type": "sample"},
-    {"prediction_type": "v_prediction", "beta_schedule": "linear", "beta_start": 0.001, "beta_end": 0.2},
-    {"network": "transformer", "channels": None, "layers": 1, "embedding": 16},
+    {"process": DiffusionConfig("sample")},
+    {"process": DiffusionConfig("v_prediction", "linear", beta_start=0.001, beta_end=0.2)},
+    {"network": TransformerConfig(layers=1, embedding=16)},
+    {"network": UnetConfig(channels=(8,), kernel_size=3, groups=4), "process": FlowConfig()},
 ]
 
 
@@ -120,7 +131,7 @@ def test_windows_stay_inside_their_episode(demonstrations):
 
 def test_training_learns(demonstrations, tmp_path):
     losses = []
-    config = TrainingConfig(steps=320, batch_size=32, learning_rate=3e-3, warmup_steps=5, channels=(8, 16), bf16=False)
+    config = TrainingConfig(steps=320, batch_size=32, learning_rate=3e-3, warmup_steps=5, network=SMALL, bf16=False)
     train(demonstrations, config, tmp_path / "run", ignore, lambda step, loss: losses.append(loss))
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
@@ -159,7 +170,7 @@ def test_training_goes_on_from_another_policy(demonstrations, tmp_path):
     second = train(demonstrations, config, tmp_path / "second", ignore, init=first)
     for a, b in zip(start, second.network.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
-    other = dataclasses.replace(config, channels=(16, 32))
+    other = dataclasses.replace(config, network=UnetConfig(channels=(16, 32)))
     with pytest.raises(ValueError, match="made for other observations, actions or network sizes"):
         train(demonstrations, other, tmp_path / "third", ignore, init=first)
 
@@ -195,6 +206,8 @@ def test_a_spoilt_log_is_refused_before_it_fills_the_memory(spoilt, demonstratio
     [
         ({"learning_rate": 0.1}, r"another configuration or other data \(learning_rate: 0.001 there, 0.1 here\)"),
         ({"seed": 1, "batch_size": 8}, r"\(batch_size: 16 there, 8 here; seed: 0 there, 1 here\)"),
+        ({"process": FlowConfig()}, r"\(prediction_type: epsilon there, flow_prediction here\)"),
+        ({"network": UnetConfig(channels=(8, 16), kernel_size=3)}, r"\(kernel_size: 5 there, 3 here\)"),
         ({"bf16": True}, r"\(bf16: False there, True here\)"),
     ],
 )
@@ -440,8 +453,7 @@ def test_other_networks_and_schedules_train_and_come_back(demonstrations, tmp_pa
 @pytest.mark.parametrize("beta_schedule", ["squaredcos_cap_v2", "linear"])
 def test_what_is_learned_is_what_the_sampler_takes_a_prediction_for(demonstrations, prediction_type, beta_schedule):
     """A network that predicts the target itself is read by the step table as predicting the clean sample itself."""
-    config = dataclasses.replace(CONFIG, prediction_type=prediction_type, beta_schedule=beta_schedule)
-    spec = spec_for(demonstrations.info, config.network_config, config.schedule)
+    spec = spec_for(demonstrations.info, CONFIG.network, DiffusionConfig(prediction_type, beta_schedule).schedule)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
     normalizers = (
         ObservationNormalizer.fit(windows.observations, spec.observed),
@@ -469,23 +481,66 @@ def test_what_is_learned_is_what_the_sampler_takes_a_prediction_for(demonstratio
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("make", "message"),
     [
-        ({"beta_schedule": "linear", "beta_end": 2.0}, "0 < beta_start ≤ beta_end < 1"),
-        ({"beta_schedule": "linear", "beta_start": 0.0}, "0 < beta_start"),
-        ({"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}, "ends with ᾱ = 0.36 and not near 0"),
-        ({"network": "transformer", "channels": None, "embedding": 7}, "embedding must be"),
-        ({"network": "transformer"}, "channels is a setting of the network unet, which this training does not have"),
-        ({"layers": 2}, "layers is a setting of the network transformer, which"),
-        ({"process": "flow", "prediction_type": "sample"}, "prediction_type is a setting of the process diffusion, which"),
-        ({"process": "flow", "beta_end": 0.5}, "beta_end is a setting of a beta_schedule such as linear, which"),
-        ({"beta_start": 1e-4}, "beta_start is a setting of a beta_schedule such as linear, which"),
-        ({"batch_size": 0}, "batch_size"),
+        (lambda: DiffusionConfig(beta_schedule="linear", beta_end=2.0), "0 < beta_start ≤ beta_end < 1"),
+        (lambda: DiffusionConfig(beta_schedule="linear", beta_start=0.0), "0 < beta_start"),
+        (lambda: DiffusionConfig(beta_start=1e-3), "beta_start is a setting of a beta_schedule such as linear, which"),
+        (
+            lambda: DiffusionConfig("flow_prediction"),
+            "prediction_type must be one of epsilon, sample, v_prediction, not 'fl",
+        ),
+        (lambda: TransformerConfig(embedding=7), "embedding must be"),
+        (lambda: TrainingConfig(batch_size=0), "batch_size must be from 1 to 1000000, not 0"),
+        (lambda: TrainingConfig(batch_size=2.5), "batch_size must be a whole number from 1 to 1000000, not 2.5"),
+        (lambda: TrainingConfig(learning_rate=0.0), "learning_rate must be more than 0"),
+        (lambda: TrainingConfig(network="unet"), "network must be one of UnetConfig, TransformerConfig, not 'unet'"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        dataclasses.replace(CONFIG, **options)
+def test_what_cannot_be_trained_is_refused(make, message):
+    with pytest.raises(SettingError, match=message):
+        make()
+
+
+def test_observations_are_scaled_as_asked_for_in_training_and_in_plans(demonstrations, tmp_path):
+    """`constant` has the standard deviation 0: it maps to 0, not to infinity."""
+    config = dataclasses.replace(CONFIG, steps=3, validation_every=6, observation_scaling="mean-std")
+    trained = train(demonstrations, config, tmp_path / "run", lambda t, path: save_checkpoint(t, path, "card"))
+    windows, _ = cut_windows(demonstrations, trained.spec.horizons, 6)
+    position = windows.observations["position"]
+    mean, deviation = position.mean(0), position.std(0, correction=0).max()
+    assert all(math.isfinite(line["train_loss"]) for line in logged(tmp_path / "run"))
+    # Actions keep the limits that samples are clipped to.
+    assert trained.action_normalizer.normalize(windows.actions).abs().max() == pytest.approx(1, abs=1e-5)
+
+    policy = load_policy(tmp_path / "run/checkpoint", "ddim-3", engine="eager")
+    histories = {key: values[None, :2] for key, values in demonstrations.observations().items()}
+    seen = policy.condition(histories).unflatten(1, (2, 3))[0]
+    expected = (torch.from_numpy(histories["position"][0]) - mean) / deviation
+    assert torch.allclose(seen[:, :2], expected, atol=1e-5) and torch.allclose(seen[:, 2], torch.zeros(2), atol=1e-6)
+    assert np.isfinite(policy.plan(histories, [torch.Generator().manual_seed(0)]).actions).all()
+
+
+def test_a_training_is_not_continued_with_another_scaling(demonstrations, tmp_path):
+    spread = dataclasses.replace(CONFIG, steps=2, observation_scaling="mean-std")
+    train(demonstrations, spread, tmp_path / "run", ignore)
+    with pytest.raises(SettingError, match=r"\(observation_scaling: mean-std there, min-max here\)"):
+        train(demonstrations, dataclasses.replace(CONFIG, steps=2), tmp_path / "run", ignore)
+
+
+def test_a_policy_to_start_from_brings_its_own_scaling(demonstrations, trained, tmp_path):
+    config = dataclasses.replace(CONFIG, network=trained.spec.network, steps=1)
+    train(demonstrations, config, tmp_path / "run", ignore, init=trained)
+    with pytest.raises(SettingError, match="observation_scaling must be left out"):
+        other = dataclasses.replace(config, observation_scaling="mean-std")
+        train(demonstrations, other, tmp_path / "other", ignore, init=trained)
+
+
+def test_a_schedule_that_does_not_end_in_noise_is_refused_before_anything_is_written(demonstrations, tmp_path):
+    config = dataclasses.replace(CONFIG, process=DiffusionConfig("epsilon", "linear", 1e-4, 0.02))
+    with pytest.raises(SettingError, match=r"ends with ᾱ = 0\.36 and not near 0"):
+        train(demonstrations, config, tmp_path / "run", ignore)
+    assert not (tmp_path / "run").exists()
 
 
 class InMemory:
@@ -516,21 +571,70 @@ def test_anything_with_episodes_is_learned_from(demonstrations, tmp_path):
         train(dataset, CONFIG, tmp_path / "a", ignore)
 
 
-def test_the_older_spelling_of_a_flow_is_understood(caplog):
-    older = dataclasses.replace(CONFIG, prediction_type="flow_prediction")
-    assert older == dataclasses.replace(CONFIG, process="flow") and "is now process flow" in caplog.text
-    assert older.schedule["_class_name"] == "FlowMatchEulerDiscreteScheduler"
+LEARNING = (
+    "{'steps': 20000, 'batch_size': 256, 'learning_rate': 0.001, 'warmup_steps': 500, 'weight_decay': 1e-06, 'bf16': None, "
+    "'validation_every': 50, 'log_every': 100, 'save_every': 1000, 'seed': 0, "
+)
 
 
-def test_a_run_is_known_by_the_settings_that_count():
-    """Under the names that states of earlier versions hold, so that those are continued."""
-    plain = CONFIG.settings()
-    assert (plain["channels"], plain["prediction_type"], plain["beta_schedule"]) == ((8, 16), "epsilon", "squaredcos_cap_v2")
-    assert not plain.keys() & {"layers", "embedding", "beta_start", "beta_end", "process"}
-    assert dataclasses.replace(CONFIG, prediction_type="epsilon").settings() == plain
-    assert dataclasses.replace(CONFIG, process="flow").settings()["prediction_type"] == "flow_prediction"
-    transformer = dataclasses.replace(CONFIG, network="transformer", channels=None, beta_schedule="linear").settings()
-    assert (transformer["layers"], transformer["embedding"], transformer["beta_end"]) == (8, 256, 0.2)
+@pytest.mark.parametrize(
+    ("parts", "noted"),
+    [
+        (
+            {},
+            "'network': 'unet', 'channels': (64, 128, 256), 'prediction_type': 'epsilon', "
+            "'beta_schedule': 'squaredcos_cap_v2'}",
+        ),
+        (
+            {"network": TransformerConfig(), "process": FlowConfig()},
+            "'network': 'transformer', 'layers': 8, 'embedding': 256, 'prediction_type': 'flow_prediction'}",
+        ),
+        (
+            {"network": TransformerConfig(heads=8), "process": DiffusionConfig("sample", "linear", beta_end=0.3)},
+            "'network': 'transformer', 'layers': 8, 'heads': 8, 'embedding': 256, 'prediction_type': 'sample', "
+            "'beta_schedule': 'linear', 'beta_start': 0.001, 'beta_end': 0.3}",
+        ),
+    ],
+)
+def test_a_training_is_known_by_the_settings_that_states_on_disk_have(parts, noted):
+    """Names, values and order: earlier versions' states are continued, in the directories that are named by their digest."""
+    assert repr(TrainingConfig(**parts).settings()) == LEARNING + noted
+
+
+def test_settings_of_a_training_have_different_names():
+    """Otherwise one would hide another, in a state and on the command line; of a part's kinds only one is ever there."""
+    names = []
+    for declared in setting_fields(TrainingConfig):
+        names += {declared.name, *(inner.name for kind in kinds_of(declared) for inner in setting_fields(kind))}
+    assert {"steps", "network", "channels", "layers", "beta_end"} < set(names) and len(names) == len(set(names))
+
+
+@dataclasses.dataclass(frozen=True)
+class MixerConfig(Settings):
+    """A network of which only these settings and the module of its kind are known."""
+
+    kind: Literal["mixer"] = "mixer"
+    width: int = setting(16, Limits(1, 99))
+
+
+def test_a_network_is_trained_by_its_settings_and_the_module_of_its_kind(demonstrations, tmp_path, monkeypatch):
+    def build(spec, config):
+        return ConditionalUnet1D(spec.action_size, spec.condition_size, UnetConfig(channels=(config.width,)))
+
+    monkeypatch.setitem(sys.modules, "paradp.policy.networks.mixer", SimpleNamespace(build=build))
+    mixing = dataclasses.make_dataclass(
+        "Mixing",
+        [("network", UnetConfig | MixerConfig, dataclasses.field(default=MixerConfig(width=24)))],
+        bases=(TrainingConfig,),
+        frozen=True,
+    )
+    config = mixing(steps=2, batch_size=8, warmup_steps=1, bf16=False)
+    assert {"network": "mixer", "width": 24}.items() <= config.settings().items()
+    assert train(demonstrations, config, tmp_path / "run", ignore).network.head[1].in_channels == 24
+    with pytest.raises(ValueError, match=r"\(width: 24 there, 32 here\)"):
+        train(demonstrations, dataclasses.replace(config, network=MixerConfig(width=32)), tmp_path / "run", ignore)
+    with pytest.raises(SettingError, match="width must be from 1 to 99, not 100"):
+        MixerConfig(width=100)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(demonstrations, tmp_path, monkeypatch):

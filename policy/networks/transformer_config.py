@@ -1,0 +1,36 @@
+"""The settings of a transformer."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from paradp.policy.errors import SettingError
+from paradp.policy.files.limits import MOST_EMBEDDING, MOST_HEADS, MOST_LAYERS
+from paradp.policy.settings import Limits, Settings, setting
+from paradp.policy.wording import counted
+
+
+@dataclass(frozen=True)
+class TransformerConfig(Settings):
+    """Sizes of a `ConditionalTransformer`.
+
+    Attributes:
+        kind: tells a checkpoint's networks apart.
+        layers: of the decoder.
+        heads: of every attention; divides `embedding`.
+        embedding: length of every token.
+    """
+
+    kind: Literal["transformer"] = "transformer"
+    layers: int = setting(8, Limits(1, MOST_LAYERS))
+    heads: int = setting(4, Limits(1, MOST_HEADS), option=False, later=True)
+    embedding: int = setting(256, Limits(4, MOST_EMBEDDING))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.embedding % 2 or self.embedding % self.heads:
+            said = f"embedding must be an even multiple of {self.heads} heads, not {self.embedding}"
+            raise SettingError(said, "embedding")
+
+    def describe(self) -> str:
+        """In a few words."""
+        return f"transformer, {counted(self.layers, 'layer')} of width {self.embedding}"

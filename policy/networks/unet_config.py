@@ -1,0 +1,48 @@
+"""The settings of a U-Net."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from paradp.policy.errors import SettingError
+from paradp.policy.files.limits import MOST_CHANNELS, MOST_EMBEDDING, MOST_KERNEL, MOST_LEVELS, within
+from paradp.policy.settings import Limits, Settings, setting
+
+
+@dataclass(frozen=True)
+class UnetConfig(Settings):
+    """Sizes of a `ConditionalUnet1D`.
+
+    Attributes:
+        kind: tells a checkpoint's networks apart.
+        channels: channels of each resolution; the horizon halves from one to the next.
+        kernel_size: of every convolution, odd.
+        groups: of every group normalisation; divides all channels.
+        timestep_embedding: length of the embedding of the diffusion timestep.
+    """
+
+    kind: Literal["unet"] = "unet"
+    channels: tuple[int, ...] = setting((64, 128, 256), Limits(1, MOST_CHANNELS))
+    kernel_size: int = setting(5, Limits(1, MOST_KERNEL), option=False, later=True)
+    groups: int = setting(8, Limits(1, MOST_CHANNELS), option=False, later=True)
+    timestep_embedding: int = setting(128, Limits(4, MOST_EMBEDDING), option=False, later=True)
+
+    def __post_init__(self) -> None:
+        if not (self.channels and all(size >= 1 for size in self.channels)):
+            raise SettingError(f"channels must be positive numbers, not {self.channels}", "channels")
+        within("the number of channels", len(self.channels), 1, MOST_LEVELS)
+        super().__post_init__()
+        if any(c % self.groups for c in self.channels):
+            raise SettingError(f"channels must be multiples of groups = {self.groups}, not {self.channels}", "channels")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, not {self.kernel_size}")
+        if self.timestep_embedding % 2:
+            raise ValueError(f"timestep_embedding must be even, not {self.timestep_embedding}")
+
+    def describe(self) -> str:
+        """In a few words."""
+        return f"1-D U-Net, channels {'-'.join(map(str, self.channels))}"
+
+    @property
+    def halvings(self) -> int:
+        """What the horizon is divided by from the finest resolution to the coarsest."""
+        return 2 ** (len(self.channels) - 1)

@@ -1,0 +1,97 @@
+"""What a network can learn to undo, by its settings; `paradp.policy.process` computes it.
+
+A process that is listed in `ProcessConfig` can be trained, and `paradp train` has an option for every setting of it.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from paradp.policy.errors import SettingError
+from paradp.policy.settings import Settings, not_a_setting_here, setting
+
+_BETA_START, _BETA_END = 1e-3, 0.2
+_WITH_BETAS = "a beta_schedule such as linear"
+
+
+class Trainable(Settings, ABC):
+    """A process that can be trained."""
+
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def schedule(self) -> dict[str, Any]:
+        """The diffusers scheduler config."""
+
+    def settings(self) -> dict[str, Any]:
+        return {"process": self.kind} | super().settings()
+
+
+# Diffusion and flow go by the names that states of earlier versions hold.
+@dataclass(frozen=True)
+class DiffusionConfig(Trainable):
+    """Diffusion over 100 timesteps, of clipped samples; by default that of Diffusion Policy (Nichol & Dhariwal's cosine).
+
+    Attributes:
+        prediction_type: what the network predicts: the noise (`epsilon`), the clean actions (`sample`) or `v_prediction`.
+        beta_schedule: how noise grows, by diffusers' names.
+        beta_start: noise of the first of 100 steps, ten times that of 1000, in schedules that have one, such as `linear`.
+        beta_end: likewise of the last step.
+    """
+
+    kind: ClassVar[str] = "diffusion"
+    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+    beta_schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear", "sigmoid"] = "squaredcos_cap_v2"
+    beta_start: float | None = setting(None, owner=_WITH_BETAS, in_force=_BETA_START)
+    beta_end: float | None = setting(None, owner=_WITH_BETAS, in_force=_BETA_END)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = {"beta_start": self.beta_start, "beta_end": self.beta_end}
+        for name, value in given.items():
+            if value is not None and not self.betas:
+                raise not_a_setting_here(name, _WITH_BETAS)
+        if self.betas and not 0 < self.betas["beta_start"] <= self.betas["beta_end"] < 1:
+            raise SettingError("0 < beta_start ≤ beta_end < 1 is needed, not {} and {}".format(*self.betas.values()), *given)
+
+    @property
+    def betas(self) -> dict[str, float]:
+        """`beta_start` and `beta_end` in force; empty where the schedule has none."""
+        if self.beta_schedule == "squaredcos_cap_v2":
+            return {}
+        start, end = self.beta_start, self.beta_end
+        return {"beta_start": _BETA_START if start is None else start, "beta_end": _BETA_END if end is None else end}
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        return {
+            "_class_name": "DDPMScheduler",
+            "num_train_timesteps": 100,
+            "beta_schedule": self.beta_schedule,
+            "prediction_type": self.prediction_type,
+            "variance_type": "fixed_small",
+            "clip_sample": True,
+            "clip_sample_range": 1.0,
+            **self.betas,
+        }
+
+    def settings(self) -> dict[str, Any]:
+        return {"prediction_type": self.prediction_type, "beta_schedule": self.beta_schedule, **self.betas}
+
+
+@dataclass(frozen=True)
+class FlowConfig(Trainable):
+    """Rectified flow over 100 timesteps; it has no settings."""
+
+    kind: ClassVar[str] = "flow"
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        return {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100, "shift": 1.0}
+
+    def settings(self) -> dict[str, Any]:
+        return {"prediction_type": "flow_prediction"}
+
+
+ProcessConfig = DiffusionConfig | FlowConfig

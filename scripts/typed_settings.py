@@ -1,0 +1,149 @@
+"""A training's options, made from the declarations of its settings and of its network's and its process's."""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, fields, make_dataclass
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast, get_args, get_origin
+
+import tyro
+
+from paradp.policy.learning.config import LearningConfig
+from paradp.policy.settings import Settings, kind_of, kinds_of, not_a_setting_here, note_of, setting_fields
+from paradp.scripts.lists import listed
+
+_LOG = logging.getLogger(__name__)
+Config = TypeVar("Config", bound=LearningConfig)
+T = TypeVar("T")
+# A setting's older value → the settings that it stands for.
+_OLDER: dict[tuple[str, str], dict[str, Any]] = {
+    ("prediction_type", "flow_prediction"): {"prediction_type": None, "process": "flow"}
+}
+
+
+@dataclass(frozen=True)
+class Typed(Generic[Config]):
+    """What was typed for a config, not checked yet: tyro would report a mistake in its own words.
+
+    Every setting is a field, those of the config's parts, too: they are `None` where they were not given.
+    """
+
+    config: ClassVar[type[LearningConfig]]
+    bf16: tyro.conf.Suppress[bool | None] = None  # the command's own flags --bf16 and --no-bf16
+
+    def checked(self) -> Config:
+        """Raises:
+        SettingError: the configuration is impossible, or has a setting of a part that it does not have.
+        """
+        typed = _in_todays_words({one.name: getattr(self, one.name) for one in fields(self)})
+        for part, kinds in _parts(self.config).items():
+            typed[part] = _chosen(part, kinds, typed)
+        return self.config(**typed)  # type: ignore[return-value]
+
+
+def options_of(config: type[Config]) -> Callable[[type[T]], type[T]]:
+    """Decorates a subclass of `Typed`: gives it a field for each setting of a config, documented as there."""
+
+    def complete(typed: type[T]) -> type[T]:
+        own = {one.name for one in fields(typed)}  # type: ignore[arg-type]
+        options = [option for option in _options(config) if option[0] not in own]
+        namespace = {"config": config, "__doc__": f"What was typed.\n\nAttributes:\n{_attributes(config)}"}
+        made = make_dataclass(typed.__name__, options, bases=(typed,), namespace=namespace, frozen=True)
+        made.__module__ = typed.__module__
+        return made
+
+    return complete
+
+
+def _options(config: type[LearningConfig]) -> Iterator[tuple[str, Any, Any]]:
+    """A dataclass's fields: name, type, default."""
+    parts = _parts(config)
+    for declared in setting_fields(config):
+        name = declared.name
+        if name not in parts:
+            yield name, _read_from_words(declared.type), declared.default
+            continue
+        yield name, Literal[tuple(parts[name])], kind_of(cast(Settings, declared.default))
+        for inner, owners in _owners(parts[name]).items():
+            yield _option_of_part(name, inner, owners)
+
+
+def _parts(config: type[LearningConfig]) -> dict[str, dict[str, type[Settings]]]:
+    """The fields of a config that hold one of several kinds of settings: name → kind → class."""
+    kinds = {declared.name: kinds_of(declared) for declared in setting_fields(config)}
+    return {name: {kind_of(kind): kind for kind in several} for name, several in kinds.items() if several}
+
+
+def _owners(kinds: Mapping[str, type[Settings]]) -> dict[str, dict[str, Field]]:
+    """The settings that are options: name → kind → how it is declared there."""
+    owners: dict[str, dict[str, Field]] = {}
+    for kind, settings in kinds.items():
+        for declared in setting_fields(settings):
+            if note_of(declared).option:
+                owners.setdefault(declared.name, {})[kind] = declared
+    return owners
+
+
+def _chosen(part: str, kinds: Mapping[str, type[Settings]], typed: dict[str, Any]) -> Settings:
+    """Takes the settings of a part out of what was typed, and makes the part."""
+    kind, given = typed[part], {}
+    for name, owners in _owners(kinds).items():
+        value = typed.pop(name)
+        if value is not None:
+            if kind not in owners:
+                raise not_a_setting_here(name, _owner(part, owners))
+            given[name] = value
+    return kinds[kind](**given)
+
+
+def _owner(part: str, owners: Mapping[str, Field]) -> str:
+    narrower = [note_of(declared).owner for declared in owners.values()]
+    return next(filter(None, narrower), f"the {part} {' or '.join(owners)}")
+
+
+def _option_of_part(part: str, name: str, owners: Mapping[str, Field]) -> tuple[str, Any, Any]:
+    """A dataclass's field for an option that may not be given; help says of what it is, and the defaults there."""
+    hint = reduce(or_, [_with_older(name, _read_from_words(declared.type)) for declared in owners.values()])
+    shown = [f"{part} {kind}, default: {_default(declared)}" for kind, declared in owners.items()]
+    shown += [f"{value} is now {_as_options(meant)}" for (setting, value), meant in _OLDER.items() if setting == name]
+    return name, Annotated[hint | None, tyro.conf.arg(help_behavior_hint=f"({'; '.join(shown)})")], None
+
+
+def _default(declared: Field) -> str:
+    value = note_of(declared).in_force if declared.default is None else declared.default
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _as_options(settings: Mapping[str, Any]) -> str:
+    return " ".join(f"--{name} {value}" for name, value in settings.items() if value is not None)
+
+
+def _read_from_words(hint: Any) -> Any:
+    """A type as tyro reads it: several values with commas or blanks between them."""
+    if get_origin(hint) is not tuple:
+        return hint
+    one = get_args(hint)[0]
+    return Annotated[hint, listed(one, one.__name__.upper())]
+
+
+def _with_older(name: str, hint: Any) -> Any:
+    older = tuple(value for setting, value in _OLDER if setting == name)
+    return Literal[(*get_args(hint), *older)] if older else hint
+
+
+def _in_todays_words(typed: dict[str, Any]) -> dict[str, Any]:
+    for (name, value), meant in _OLDER.items():
+        if typed.get(name) == value:
+            _LOG.warning(f"{name} {value} is now {_as_options(meant)}")
+            typed |= meant
+    return typed
+
+
+def _attributes(config: type[LearningConfig]) -> str:
+    """What the docstrings of a config and of its parts' kinds, and of those that they extend, say of attributes."""
+    described = [config, *(kind for kinds in _parts(config).values() for kind in kinds.values())]
+    bases = dict.fromkeys(base for kind in described for base in kind.__mro__ if issubclass(base, Settings))
+    sections = [inspect.cleandoc(base.__doc__ or "").partition("\nAttributes:\n")[2] for base in bases]
+    return "\n".join(section.rstrip() for section in sections if section)

@@ -1,0 +1,68 @@
+"""What a training is known by on disk, and when it is continued."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.errors import SettingError
+from paradp.policy.learning.arithmetic import Arithmetic
+from paradp.policy.learning.config import TrainingConfig
+from paradp.policy.learning.identity import TrainingIdentity
+from paradp.policy.learning.state import Noted, RunningMean, StateFile
+from paradp.policy.networks.transformer_config import TransformerConfig
+from paradp.policy.networks.unet_config import UnetConfig
+
+STORED = Path(__file__).parents[2] / "data" / "behaviour"
+
+
+def noted(identity: TrainingIdentity, bf16: bool = False) -> Noted:
+    """As a state on disk has it."""
+    return Noted(json.loads(json.dumps(identity.document())), Arithmetic(bf16, "as asked for"), 1, RunningMean())
+
+
+@pytest.fixture
+def identity(info) -> TrainingIdentity:
+    return TrainingIdentity(TrainingConfig(), info, "d" * 64, None)
+
+
+def test_a_stored_training_has_todays_identity():
+    config = TrainingConfig(
+        20, 8, log_every=1, save_every=10, validation_every=2, network=TransformerConfig(layers=1, embedding=8)
+    )
+    here = TrainingIdentity.of(config, Demonstrations.open(STORED / "demonstrations.zarr"), None)
+    there = StateFile(STORED / "training" / "state.safetensors").noted()
+    # That state notes settings of parts that it does not have, too.
+    assert here.document() == {name: there.identity[name] for name in here.document()}
+    here.check(there, "it is another")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"init": "e" * 64}, "init: None there, eeeeeeeeeeee… here"),
+        ({"data": "e" * 64}, "data: dddddddddddd… there, eeeeeeeeeeee… here"),
+        ({"config": TrainingConfig(network=UnetConfig(groups=4))}, "groups: 8 there, 4 here"),
+        ({"config": TrainingConfig(observation_scaling="mean-std")}, "observation_scaling: min-max there, mean-std here"),
+        ({"config": TrainingConfig(bf16=True)}, "bf16: False there, True here"),
+    ],
+)
+def test_another_training_is_refused(identity, change, message):
+    identity.check(noted(identity), "it is another")
+    with pytest.raises(SettingError, match=rf"^it is another \({message}\); choose another --out"):
+        replace(identity, **change).check(noted(identity), "it is another")
+
+
+def test_a_setting_that_is_noted_only_where_it_is_not_the_default_counts_both_ways(identity):
+    """What only a state holds would otherwise not be compared."""
+    other = replace(identity, config=TrainingConfig(network=UnetConfig(groups=4)))
+    assert "groups" not in identity.document() and other.document()["groups"] == 4
+    with pytest.raises(SettingError, match=r"\(groups: 4 there, 8 here\)"):
+        identity.check(noted(other), "it is another")
+
+
+def test_how_demonstrations_were_made_and_an_arithmetic_that_is_left_open_do_not_count(identity, info):
+    identity.check(noted(identity, bf16=True), "it is another")
+    replace(identity, demonstrations=replace(info, made_with={"copied": True})).check(noted(identity), "it is another")
