@@ -168,7 +168,8 @@ trained for. Up is better in every panel, left is faster; the grey line is the f
 
 {aims}
 
-*p50, p99*: latency of a plan for one robot, ms, on the default engine, {REPEATS} plans of each sampler in turns;
+*p50, p99*: latency of a plan for one robot, ms, on the default engine, {REPEATS} plans of each sampler in turns, each after
+one that is not timed (in use one sampler is alone in its process, and finds its weights in the processor's caches);
 *÷ {USUAL}*: the ratio within each repeat, median and middle half. *Rounds, evaluations*: without a first guess, at {EACH}
 random moments of each of {EPISODES} of the expert's episodes. On a GPU a round costs about the same for one row as for a
 hundred: there rounds are the latency. *Energy, covered, spread*: of {fidelity.plans} plans at each of

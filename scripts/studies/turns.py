@@ -28,6 +28,9 @@ class Ratio:
 def time_in_turns(policies: Sequence[DiffusionPolicy], histories: Observation, repeats: int) -> np.ndarray:
     """Milliseconds `[policies, repeats]` that a plan for one robot takes; one more repeat is for warm-up.
 
+    Before every plan that is timed the policy makes one that is not: in use it is alone in its process, and the weights of
+    all others would have driven its own from the processor's caches.
+
     Args:
         policies: who take turns; in each repeat all plan for the same observation with the same seed, and another is first.
             Each needs an engine of its own where the engine compiles for a policy's numbers of rows.
@@ -40,6 +43,7 @@ def time_in_turns(policies: Sequence[DiffusionPolicy], histories: Observation, r
     for repeat in range(repeats + 1):
         history = take(histories, [repeat % how_many(histories)])
         for row in np.roll(np.arange(len(policies)), repeat):
-            plan = policies[row].plan(history, [torch.Generator().manual_seed(repeat)])
+            for seed in (repeats + repeat, repeat):
+                plan = policies[row].plan(history, [torch.Generator().manual_seed(seed)])
             times[row, repeat] = 1000 * plan.seconds
     return times[:, 1:]
