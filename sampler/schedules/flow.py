@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
 
 from paradp.sampler.schedules.assembly import assembled, following
 from paradp.sampler.schedules.described import Described, Scheduler, grid_of
@@ -17,6 +18,7 @@ from paradp.sampler.table import StepTable
 _ROUNDING = 1e-3
 
 
+# Long: two thirds are its docstring, the formulas and where the grid is another than diffusers'.
 def flow_table(
     scheduler: Scheduler | Described,
     steps: int | None = None,
@@ -49,18 +51,13 @@ def flow_table(
     """
     described = Described.of(scheduler)
     settings = read_settings(FlowSettings, described)
-    trained = settings.num_train_timesteps
     if timesteps is None:
         if sigmas is not None:
             raise ValueError("sigmas are given without timesteps: they say what τ is at each of them")
         timesteps, sigmas = _spread(settings, described.set_shift, steps)
     elif steps is not None:
         raise ValueError("steps and timesteps cannot both be given: timesteps are the whole grid")
-    beyond = 0.0 if sigmas is None else _ROUNDING
-    visited = decreasing_times(timesteps, trained, beyond)
-    time = visited.double() / trained if sigmas is None else decreasing_times(sigmas, 1, beyond, "sigma").double()
-    if len(time) != len(visited):
-        raise ValueError(f"there are {len(time)} sigmas for {len(visited)} timesteps")
+    visited, time = _checked(timesteps, sigmas, settings.num_train_timesteps)
     after = following(time, 0.0)
     # The size of a state on the line, and ᾱ of the same ratio of signal to noise.
     size = ((1 - time) ** 2 + time**2).sqrt()
@@ -76,6 +73,17 @@ def flow_table(
         sigma=torch.zeros_like(time),
         stretch=torch.cat([following(size, 1.0), size.new_ones(1)]),
     )
+
+
+def _checked(timesteps: Sequence[float], sigmas: Sequence[float] | None, trained: int) -> tuple[Tensor, Tensor]:
+    """The timesteps of a grid, and τ at each of them, `[T]` each."""
+    if sigmas is None:
+        visited = decreasing_times(timesteps, trained)
+        return visited, visited.double() / trained
+    if len(sigmas) != len(timesteps):
+        raise ValueError(f"there are {len(sigmas)} sigmas for {len(timesteps)} timesteps")
+    visited = decreasing_times(timesteps, trained, beyond=_ROUNDING)
+    return visited, decreasing_times(sigmas, 1, beyond=_ROUNDING, name="sigma").double()
 
 
 def _spread(

@@ -53,7 +53,7 @@ def decreasing(timesteps: Sequence[int], low: int, high: int, so_spaced: str = "
     return _decreasing(found, "timesteps", so_spaced)
 
 
-def decreasing_times(times: Sequence[float], high: float, beyond: float, name: str = "timestep") -> Tensor:
+def decreasing_times(times: Sequence[float], high: float, beyond: float = 0.0, name: str = "timestep") -> Tensor:
     """A grid `[T]` of times above 0, checked: int64 where all are whole numbers, else float64.
 
     Args:

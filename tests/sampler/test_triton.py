@@ -3,6 +3,8 @@
 On a CPU by Triton's interpreter (`TRITON_INTERPRET=1 pytest tests/sampler/test_triton.py`), on a GPU as they are.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -155,7 +157,8 @@ def test_kernels_make_the_steps_of_both_other_backends(drawn):
 @pytest.mark.parametrize("make", [Sequential, lambda table: Picard(table, 4, 0.0), lambda table: Speculative(table, 4)])
 def test_kernels_give_the_network_timesteps_that_are_not_whole(make):
     flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100, "shift": 3.0}
-    table = step_table(flow, 7)
+    # With noise, which speculation needs and flows do not have.
+    table = replace(step_table(flow, 7), sigma=torch.full((7,), 0.1, dtype=torch.float64))
     noise = NoisePath.draw([noise_of(s) for s in range(2)], 7, (4, 2), dtype=torch.float64)
 
     def network(x, t, condition):
