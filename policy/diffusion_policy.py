@@ -57,6 +57,9 @@ class DiffusionPolicy:
         device: where to compute.
         engine: computes the network; eager PyTorch unless given.
         planned: how the solver was chosen, where it was by measuring.
+
+    Raises:
+        ValueError: the solver visits timesteps that are no whole numbers.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class DiffusionPolicy:
         planned: Planned | None = None,
     ):
         self.spec = spec
-        self.solver = solver
+        self.solver = _for_engines(solver)
         self.planned = planned
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
@@ -82,9 +85,13 @@ class DiffusionPolicy:
         self._high = np.array(spec.action_high, np.float32)
 
     def with_solver(self, solver: Solver) -> "DiffusionPolicy":
-        """The same policy on the same engine, denoised in another way."""
+        """The same policy on the same engine, denoised in another way.
+
+        Raises:
+            ValueError: as the class.
+        """
         other = copy(self)
-        other.solver, other.planned = solver, None
+        other.solver, other.planned = _for_engines(solver), None
         other.__dict__.pop("_inpainting", None)
         return other
 
@@ -170,3 +177,19 @@ class DiffusionPolicy:
         """The encoded observations `[B, C]`, computed once a plan."""
         observed = {key: torch.from_numpy(values).to(self.device) for key, values in histories.items()}
         return self.network.encode_observation(self._observation_normalizer.normalize(observed))
+
+
+def _for_engines(solver: Solver) -> Solver:
+    """The solver itself, checked: engines encode all whole timesteps beforehand, and look a row's up.
+
+    Raises:
+        ValueError: it visits others.
+    """
+    timesteps = solver.table.timesteps
+    if timesteps.is_floating_point():
+        step = int((timesteps != timesteps.round()).int().argmax())
+        raise ValueError(
+            f"step {step} is at timestep {timesteps[step].item():g}, and a policy's engine knows whole timesteps only: name"
+            " a grid of such (flow-N:timesteps=…), or give the policy a schedule whose shift is 1"
+        )
+    return solver

@@ -96,10 +96,15 @@ class Flow:
 
     Args:
         schedule: a config of `FlowMatchEulerDiscreteScheduler`.
+
+    Raises:
+        ValueError: it shifts the timesteps, so that they are no whole numbers.
     """
 
     def __init__(self, schedule: Mapping[str, Any]):
         self.table = step_table(schedule)
+        if self.table.timesteps.is_floating_point():
+            raise ValueError(f"a flow is trained at whole timesteps, so that shift must be 1, not {schedule['shift']}")
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
         time = torch.rand(size, generator=generator) ** (2 / 3)

@@ -13,7 +13,10 @@ from paradp.sampler.table import StepTable
 
 
 class Denoiser(Protocol):
-    """Any callable from noisy rows `[n, …]`, their timesteps `[n]` and conditions `[n, C]` to predictions `[n, …]`."""
+    """Any callable from noisy rows `[n, …]`, their timesteps `[n]` and conditions `[n, C]` to predictions `[n, …]`.
+
+    The timesteps are of the table's type, see `StepTable.timesteps`.
+    """
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor: ...
 
@@ -113,7 +116,7 @@ def predict(denoiser: Denoiser, x: Tensor, t: Tensor, condition: Tensor) -> Tens
 
 
 def _at(t: Tensor) -> str:
-    return "at timesteps " + ", ".join(str(int(one)) for one in t.unique().flip(0))
+    return "at timesteps " + ", ".join(f"{one:g}" for one in t.unique().flip(0).tolist())
 
 
 def check_inputs(table: StepTable, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> None:

@@ -35,7 +35,8 @@ class StepTable:
     order), of multistep consistency sampling (a = 0 but at timestep 0) and of Euler's method along a flow (σ = 0).
 
     Attributes:
-        timesteps: `[T]` int64, what the network is told at each step.
+        timesteps: `[T]`, what the network is given at each step: int64, but floating point where they are not all whole
+            numbers, as those of a shifted flow.
         alpha_bar: `[T]`, ᾱ at each timestep; of a flow, that of the same ratio of signal to noise.
         a, c, r, d, sigma: `[T]`, the step's coefficients.
         from_state, from_prediction: `[T]`, u and v: epsilon, sample and v prediction all reduce to x̂0.
@@ -66,8 +67,14 @@ class StepTable:
         if (device, dtype) not in self._copies:
             moved = {field.name: getattr(self, field.name) for field in fields(self)}
             floats = {name: value.to(device, dtype) for name, value in moved.items() if name not in ("timesteps", "clip")}
-            self._copies[device, dtype] = replace(self, timesteps=self.timesteps.to(device), **floats)
+            self._copies[device, dtype] = replace(self, timesteps=self._timesteps(device, dtype), **floats)
         return self._copies[device, dtype]
+
+    def _timesteps(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """For samples of that type; not whole ones in float32 at least, as half precision rounds them to whole ones."""
+        if not self.timesteps.is_floating_point():
+            return self.timesteps.to(device)
+        return self.timesteps.to(device, torch.promote_types(dtype, torch.float32))
 
     def bound(self, clean: Tensor) -> Tensor:
         """clip(x̂0)."""

@@ -34,7 +34,7 @@ _TABLES: dict[type[Settings], Callable[..., StepTable]] = {
 
 
 def step_table(
-    scheduler: Scheduler, steps: int | None = None, timesteps: Sequence[int] | None = None, **options: Any
+    scheduler: Scheduler, steps: int | None = None, timesteps: Sequence[float] | None = None, **options: Any
 ) -> StepTable:
     """The table of a diffusers scheduler, in float64 on the CPU.
 
@@ -44,15 +44,14 @@ def step_table(
             `scheduler_config.json` holds.
         steps: T, on the config's own spacing. Unless given: those that the scheduler was set to by its `set_timesteps`, else
             all of the schedule's training steps.
-        timesteps: the grid itself, decreasing, instead of `steps`.
+        timesteps: the grid itself, decreasing, instead of `steps`; of a flow any numbers N τ.
         options: `spacing`, another `timestep_spacing` than the config's; for DDIM `eta` and `clipped_epsilon`, see
-            `ddim_table`; for DPM-Solver `clip` and `eta`, see `dpm_solver_table`.
+            `ddim_table`; for DPM-Solver `clip` and `eta`, see `dpm_solver_table`; for a flow `sigmas`, see `flow_table`.
 
     Raises:
         ValueError: the scheduler or one of its settings is not supported, malformed or unknown, or the timesteps are not a
             decreasing grid inside the schedule; the message names the setting or the step.
     """
     described = Described.of(scheduler)
-    if steps is None and timesteps is None:
-        timesteps = described.timesteps
-    return _TABLES[KINDS[described.kind]](described, steps, timesteps, **options)
+    grid = {"timesteps": timesteps} if steps is not None or timesteps is not None else described.grid
+    return _TABLES[KINDS[described.kind]](described, steps, **(grid | options))

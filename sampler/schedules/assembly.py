@@ -53,9 +53,8 @@ def assembled(
     finite = table.columns.isfinite().all(1)
     if not finite.all():
         step = int((~finite).nonzero()[0])
-        raise ValueError(
-            f"step {step} (timestep {int(timesteps[step])}, ᾱ = {bar[step]:.1e}) has no finite coefficients with {predicts}"
-        )
+        where = f"step {step} (timestep {timesteps[step].item():g}, ᾱ = {bar[step]:.1e})"
+        raise ValueError(f"{where} has no finite coefficients with {predicts}")
     return table
 
 

@@ -5,7 +5,7 @@ diffusers ignores settings that a class does not know, and every one of its clas
 
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -53,12 +53,14 @@ class Described:
     Attributes:
         kind: its class.
         settings: those that were set.
-        timesteps: the grid that `set_timesteps` gave a scheduler object, else `None`.
+        grid: the one that `set_timesteps` gave a scheduler object, see `grid_of`; else empty.
+        set_shift: the shift that `set_shift` gave a flow's scheduler object, where it is not the config's; else `None`.
     """
 
     kind: Any
     settings: dict[str, Any]
-    timesteps: list[int] | None = None
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    set_shift: float | None = None
 
     @classmethod
     def of(cls, scheduler: "Scheduler | Described") -> "Described":
@@ -79,9 +81,28 @@ class Described:
         if type(scheduler) is not kind:
             raise ValueError(f"no step table for {kind.__name__} of {type(scheduler).__module__}: only for diffusers' own")
         chosen = getattr(scheduler, "num_inference_steps", None) is not None or getattr(scheduler, "custom_timesteps", False)
-        # A flow's are whole numbers held as floats.
-        grid = [whole(t) for t in scheduler.timesteps.tolist()] if chosen else None
-        return cls(kind, _settings_that_were_set(kind, config), grid)
+        shift = getattr(scheduler, "shift", None) if KINDS[kind].process == "flow" else None
+        return cls(
+            kind,
+            _settings_that_were_set(kind, config),
+            grid_of(scheduler) if chosen else {},
+            None if shift == config.get("shift") else shift,
+        )
+
+
+def grid_of(scheduler: Any) -> dict[str, list[Any]]:
+    """The grid that a scheduler object of diffusers is set to: its `timesteps`, and of a flow its `sigmas` too.
+
+    diffusers keeps a flow's numbers in float32. Where its timesteps t are whole, and its sigmas t/N but for that rounding,
+    the timesteps alone say the same exactly.
+    """
+    timesteps = [whole(t) for t in scheduler.timesteps.tolist()]
+    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        return {"timesteps": timesteps}
+    sigmas = scheduler.sigmas[: len(timesteps)].cpu()
+    exact = torch.tensor(timesteps).double() / scheduler.config["num_train_timesteps"]
+    rounded = all(isinstance(t, int) for t in timesteps) and torch.equal(exact.float(), sigmas.float())
+    return {"timesteps": timesteps} if rounded else {"timesteps": timesteps, "sigmas": sigmas.tolist()}
 
 
 def _class_named(name: Any) -> Any:

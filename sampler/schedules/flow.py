@@ -4,17 +4,26 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
 
 from paradp.sampler.schedules.assembly import assembled, following
-from paradp.sampler.schedules.described import Described, Scheduler
-from paradp.sampler.schedules.grids import decreasing, wanted
+from paradp.sampler.schedules.described import Described, Scheduler, grid_of
+from paradp.sampler.schedules.grids import decreasing_times, wanted
 from paradp.sampler.schedules.reading import read_settings
 from paradp.sampler.schedules.settings import FlowSettings
 from paradp.sampler.table import StepTable
 
+# diffusers computes sigmas in float32. That puts the first one, which is 1, beyond it, by 1e-7 / s² with shifts s below 1.
+_ROUNDING = 1e-3
 
+
+# Long: two thirds are its docstring, the formulas and where the grid is another than diffusers'.
 def flow_table(
-    scheduler: Scheduler | Described, steps: int | None = None, timesteps: Sequence[int] | None = None
+    scheduler: Scheduler | Described,
+    steps: int | None = None,
+    timesteps: Sequence[float] | None = None,
+    sigmas: Sequence[float] | None = None,
 ) -> StepTable:
     """Euler's steps of dx/dτ = v(x, τ) from τ = 1 to 0 (rectified flow, Liu et al. 2023; Lipman et al. 2023).
 
@@ -23,19 +32,32 @@ def flow_table(
 
         a = τ'/τ,   c = 1 − τ'/τ,   σ = 0
 
-    Nothing is clipped, as in diffusers' scheduler. The network is told the timestep N τ, from N to 1.
+    Nothing is clipped, as in diffusers' scheduler. The network is given the timestep N τ.
+
+    Without a shift, T steps visit timesteps that the network was trained with: τ = 1, 1 − 1/T, …, 1/T, rounded to k/N. Here
+    diffusers differs, whose τ go evenly from 1 to 1/N and are not rounded. With a shift s the grid is diffusers' own: from 1
+    to what 1/N is shifted to, evenly, and then shifted, τ → s τ / (1 + (s−1) τ); N τ is no whole number.
 
     Args:
         scheduler: a `FlowMatchEulerDiscreteScheduler` or its config.
-        steps: T: τ = 1, 1 − 1/T, …, 1/T, rounded to the timesteps of the training.
-        timesteps: the grid itself, decreasing from N at most to 1 at least, instead of `steps`.
+        steps: T; unless given, the N timesteps of the training, each of them shifted.
+        timesteps: the grid itself, N τ, instead of `steps`: any numbers that decrease from N at most to above 0. No shift
+            is applied to them.
+        sigmas: τ at each of `timesteps`, where it is not t/N: a network is then given other timesteps than N τ, as after
+            diffusers' `set_timesteps(sigmas=…, timesteps=…)`.
+
+    Raises:
+        ValueError: as `step_table`.
     """
-    settings = read_settings(FlowSettings, scheduler)
-    if timesteps is not None and steps is not None:
+    described = Described.of(scheduler)
+    settings = read_settings(FlowSettings, described)
+    if timesteps is None:
+        if sigmas is not None:
+            raise ValueError("sigmas are given without timesteps: they say what τ is at each of them")
+        timesteps, sigmas = _spread(settings, described.set_shift, steps)
+    elif steps is not None:
         raise ValueError("steps and timesteps cannot both be given: timesteps are the whole grid")
-    trained = settings.num_train_timesteps
-    visited = decreasing(_spread(steps, trained) if timesteps is None else timesteps, 1, trained)
-    time = visited.double() / trained
+    visited, time = _checked(timesteps, sigmas, settings.num_train_timesteps)
     after = following(time, 0.0)
     # The size of a state on the line, and ᾱ of the same ratio of signal to noise.
     size = ((1 - time) ** 2 + time**2).sqrt()
@@ -53,8 +75,30 @@ def flow_table(
     )
 
 
-def _spread(steps: int | None, trained: int) -> list[int]:
-    """Evenly, from the last timestep of the training on."""
+def _checked(timesteps: Sequence[float], sigmas: Sequence[float] | None, trained: int) -> tuple[Tensor, Tensor]:
+    """The timesteps of a grid, and τ at each of them, `[T]` each."""
+    if sigmas is None:
+        visited = decreasing_times(timesteps, trained)
+        return visited, visited.double() / trained
+    if len(sigmas) != len(timesteps):
+        raise ValueError(f"there are {len(sigmas)} sigmas for {len(timesteps)} timesteps")
+    visited = decreasing_times(timesteps, trained, beyond=_ROUNDING)
+    return visited, decreasing_times(sigmas, 1, beyond=_ROUNDING, name="sigma").double()
+
+
+def _spread(
+    settings: FlowSettings, set_shift: float | None, steps: int | None
+) -> tuple[Sequence[float], Sequence[float] | None]:
+    """The timesteps and sigmas of T steps, or of all that the network was trained with."""
+    trained = settings.num_train_timesteps
     count = wanted(steps, trained)
-    spread: list[int] = np.round(np.arange(count, 0, -1) * (trained / count)).astype(int).tolist()
-    return spread
+    # What `set_shift` says counts from the next `set_timesteps` on.
+    if settings.shift == 1 and (set_shift is None or steps is None):
+        return np.round(np.arange(count, 0, -1) * (trained / count)).astype(int).tolist(), None
+    theirs = FlowMatchEulerDiscreteScheduler(num_train_timesteps=trained, shift=settings.shift)
+    if set_shift is not None:
+        theirs.set_shift(set_shift)
+    if steps is not None:
+        theirs.set_timesteps(count)
+    grid = grid_of(theirs)
+    return grid["timesteps"], grid.get("sigmas")

@@ -3,12 +3,13 @@
 import math
 import numbers
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from paradp.sampler.schedules.settings import Schedule
+from paradp.sampler.schedules.settings import Schedule, whole
 
 
 def grid(settings: Schedule, scheduler: Any, steps: int | None, timesteps: Sequence[int] | None) -> tuple[Tensor, Tensor]:
@@ -46,14 +47,41 @@ def decreasing(timesteps: Sequence[int], low: int, high: int, so_spaced: str = "
         ValueError: there are none, or they do not decrease, or not from `high` to `low`; the message names the step.
     """
     found = [_whole(t, "a timestep") for t in timesteps]
-    if not found:
-        raise ValueError("the schedule has no timesteps")
     for step, t in enumerate(found):
         if not low <= t <= high:
             raise ValueError(f"{so_spaced}step {step} is at timestep {t}, outside {low} … {high}")
-        if step and t >= found[step - 1]:
-            raise ValueError(f"{so_spaced}timesteps must decrease, but step {step} goes from {found[step - 1]} to {t}")
-    return torch.tensor(found)
+    return _decreasing(found, "timesteps", so_spaced)
+
+
+def decreasing_times(times: Sequence[float], high: float, beyond: float = 0.0, name: str = "timestep") -> Tensor:
+    """A grid `[T]` of times above 0, checked: int64 where all are whole numbers, else float64.
+
+    Args:
+        times: from noise to data.
+        high: the most that a time can be.
+        beyond: by how much of it rounding may exceed that.
+        name: what an error calls a time.
+
+    Raises:
+        ValueError: there are none, or one is no number, or they do not decrease, or not from `high` to above 0; the message
+            names the step.
+    """
+    found = [_number(t, f"a {name}") for t in times]
+    for step, t in enumerate(found):
+        if not 0 < t <= high * (1 + beyond):
+            raise ValueError(f"step {step} is at {name} {t}: it must be above 0 and at most {high}")
+    if not all(isinstance(t, int) for t in found):
+        found = [float(t) for t in found]
+    return _decreasing(found, f"{name}s")
+
+
+def _decreasing(found: Sequence[float], name: str, so_spaced: str = "") -> Tensor:
+    if not found:
+        raise ValueError(f"the schedule has no {name}")
+    for step, (before, after) in enumerate(pairwise(found), start=1):
+        if after >= before:
+            raise ValueError(f"{so_spaced}{name} must decrease, but step {step} goes from {before} to {after}")
+    return torch.tensor(found, dtype=torch.int64 if isinstance(found[0], int) else torch.float64)
 
 
 def wanted(steps: int | None, trained: int) -> int:
@@ -99,7 +127,20 @@ def sine_grid(steps: int, trained: int) -> list[int]:
 
 def _whole(number: Any, name: str) -> int:
     """numpy's and torch's whole numbers as well."""
-    value = number.item() if isinstance(number, Tensor) and number.ndim == 0 else number
+    value = _plain(number)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(f"{name} must be a whole number, not {value!r}")
     return int(value)
+
+
+def _number(number: Any, name: str) -> float:
+    """Python's own for numpy's and torch's; an int where it is whole."""
+    value = _plain(number)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError(f"{name} must be a number, not {value!r}")
+    found: float = whole(int(value) if isinstance(value, numbers.Integral) else float(value))
+    return found
+
+
+def _plain(number: Any) -> Any:
+    return number.item() if isinstance(number, Tensor) and number.ndim == 0 else number

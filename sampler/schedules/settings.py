@@ -174,15 +174,16 @@ class ConsistencySettings(Schedule):
 
 
 class FlowSettings(Settings):
-    """Of `FlowMatchEulerDiscreteScheduler`, without shifts of its timesteps.
+    """Of `FlowMatchEulerDiscreteScheduler`, with a shift of its times that is the same for all samples.
 
     Attributes:
+        shift: s of τ → s τ / (1 + (s−1) τ). A smaller one than 0.01 is lost in diffusers' float32.
         base_shift, max_shift, base_image_seq_len, max_image_seq_len, time_shift_type: settings of dynamic shifting.
     """
 
     process: ClassVar[Process] = "flow"
 
-    shift: Annotated[float, Field(ge=1, le=1)] = 1.0
+    shift: Annotated[Number, Field(ge=0.01)] = 1.0
     use_dynamic_shifting: Literal[False] = False
     invert_sigmas: Literal[False] = False
     shift_terminal: None = None

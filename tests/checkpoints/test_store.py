@@ -23,6 +23,7 @@ from paradp.checkpoints import (
     store,
 )
 from paradp.policy.observations import blank
+from paradp.sampler import SamplerChoice
 
 
 @pytest.fixture
@@ -258,3 +259,16 @@ def test_a_file_of_a_checkpoint_lies_in_it(checkpoint, name):
     (checkpoint / name).symlink_to(checkpoint.parent / name)
     with pytest.raises(ValueError, match=f"{name} is a link that leads out of its folder"):
         load_policy(checkpoint), read_card(checkpoint)
+
+
+def test_timesteps_that_an_engine_has_not_tabulated_are_refused(trained, tmp_path):
+    schedule = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100, "shift": 3.0}
+    shifted = dataclasses.replace(trained, spec=dataclasses.replace(trained.spec, schedule=schedule))
+    save_checkpoint(shifted, tmp_path / "flow", "card")
+    refusal = r"step 1 is at timestep \d+\.\d+, and a policy's engine knows whole timesteps only"
+    with pytest.raises(ValueError, match=refusal):
+        load_policy(tmp_path / "flow", "flow-4", engine="eager")
+    policy = load_policy(tmp_path / "flow", "flow-3:timesteps=100-50-10", engine="eager")
+    for name in ("flow-4", "para-flow-4"):
+        with pytest.raises(ValueError, match=refusal):
+            policy.with_solver(SamplerChoice.parse(name).build(schedule))

@@ -1,13 +1,17 @@
 """Consistency models and flows: their tables equal diffusers' own schedulers and plain loops, in parallel too."""
 
+import copy
+import itertools
 from itertools import pairwise
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LCMScheduler
 
 from paradp.sampler import NoisePath, Picard, SamplerChoice, Sequential, Speculative, step_table
+from paradp.sampler.rounds.backends import only
 from paradp.sampler.schedules.consistency import boundary, jumps
 
 DISTILLED = {"_class_name": "LCMScheduler", "num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2"}
@@ -87,14 +91,149 @@ def test_a_flow_takes_the_grid_of_a_scheduler():
     for t in scheduler.timesteps:
         x = scheduler.step(network(x, t.expand(3), condition.float()), t, x).prev_sample
     assert (Sequential(table).solve(network, condition, noise).sample - x).abs().max() < 1e-5
-    scheduler.set_timesteps(7)
-    with pytest.raises(ValueError, match=r"a timestep must be a whole number, not 83\.5"):
-        step_table(scheduler)
+    scheduler.set_timesteps(7)  # 100, 83.5, …
+    assert_equal_to_diffusers(step_table(scheduler), scheduler)
 
 
-@pytest.mark.parametrize("setting", [{"shift": 3.0}, {"use_dynamic_shifting": True}, {"stochastic_sampling": True}])
-def test_settings_of_flows_that_change_the_samples_are_refused(setting):
-    with pytest.raises(ValueError, match=next(iter(setting))):
+def assert_equal_to_diffusers(table, scheduler):
+    """One after another and in parallel, to 1e-10 at diffusers' sigmas, and to rounding with its own steps in float32."""
+    scheduler = copy.copy(scheduler)  # it counts its steps
+    sigmas = scheduler.sigmas.double()
+    assert table.timesteps.dtype == torch.float64 and torch.equal(table.timesteps, scheduler.timesteps.double())
+    assert torch.equal(-table.from_prediction, sigmas[:-1])
+    condition, noise = paths(table.steps)
+    x, theirs = noise.initial, noise.initial.float()
+    for (now, after), t in zip(pairwise(sigmas), scheduler.timesteps, strict=True):
+        x = x + (after - now) * network(x, t.double().expand(3), condition)
+        theirs = scheduler.step(network(theirs, t.expand(3), condition.float()), t, theirs).prev_sample
+    ways = Sequential(table), Picard(table, 4, 0.0), Picard(table, 4, 0.0, split="linear"), Picard(table, 4, 0.0, anderson=2)
+    for solver, backend in itertools.product(ways, ("numba", "torch")):
+        with only(backend, "torch"):
+            sample = solver.solve(network, condition, noise).sample
+        assert (sample - x).abs().max() < 1e-10 and (sample - theirs).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("steps", [2, 7, 10, 60])
+# At 2.241 and 0.08 rounding puts diffusers' first sigma beyond 1.
+@pytest.mark.parametrize("shift", [0.08, 0.5, 2.241, 3.0, 6])
+def test_a_shifted_flow_equals_diffusers(shift, steps):
+    config = {**FLOW, "shift": shift}
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
+    assert torch.equal(step_table(scheduler).timesteps, scheduler.timesteps.double())
+    scheduler.set_timesteps(steps)
+    by_name = SamplerChoice.parse(f"flow-{steps}").build(config).table
+    assert_equal_to_diffusers(by_name, scheduler)
+    for other in (step_table(config, steps), step_table(scheduler, steps), step_table(scheduler)):
+        assert torch.equal(other.columns, by_name.columns) and torch.equal(other.timesteps, by_name.timesteps)
+
+
+def test_a_step_of_a_shifted_flow_is_that_of_one_without():
+    table = step_table({**FLOW, "shift": 3.0}, 1)
+    assert torch.equal(table.columns, step_table(FLOW, 1).columns) and table.timesteps.dtype == torch.int64
+
+
+def test_a_flow_takes_the_shift_that_was_set():
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(FLOW)
+    scheduler.set_shift(3.0)
+    assert torch.equal(step_table(scheduler).columns, step_table(FLOW).columns)
+    by_steps = step_table(scheduler, 6)
+    scheduler.set_timesteps(6)
+    for table in (by_steps, step_table(scheduler)):
+        assert_equal_to_diffusers(table, scheduler)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_a_flow_takes_sigmas_and_timesteps_that_were_set_apart(shift):
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config({**FLOW, "shift": shift})
+    scheduler.set_timesteps(sigmas=[0.9, 0.5, 0.2], timesteps=[95.5, 40, 10])
+    assert_equal_to_diffusers(step_table(scheduler), scheduler)
+    scheduler.set_timesteps(sigmas=[0.9, 0.5, 0.2], timesteps=[95, 40, 10])
+    table = step_table(scheduler)
+    assert table.timesteps.dtype == torch.int64 and table.timesteps.tolist() == [95, 40, 10]
+    assert torch.equal(-table.from_prediction, scheduler.sigmas[:-1].double())
+
+
+def test_a_flow_steps_along_any_grid_of_times():
+    grid = [100, 62.5, np.float32(33.25), torch.tensor(0.125)]
+    for shift in (1.0, 3.0):  # no shift is applied to a grid that is given
+        table = step_table({**FLOW, "shift": shift}, timesteps=grid)
+        assert table.timesteps.tolist() == [100, 62.5, 33.25, 0.125]
+        condition, noise = paths(4)
+        x = noise.initial
+        for now, after in pairwise([*table.timesteps, torch.tensor(0.0)]):
+            x = x + (after - now) / 100 * network(x, now.expand(3), condition)
+        assert (Sequential(table).solve(network, condition, noise).sample - x).abs().max() < 1e-12
+    whole = step_table(FLOW, timesteps=[100.0, 50, np.float64(7)])
+    assert whole.timesteps.dtype == torch.int64 and torch.equal(
+        whole.columns, step_table(FLOW, timesteps=[100, 50, 7]).columns
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"timesteps": [50, 62.5]}, r"timesteps must decrease, but step 1 goes from 50\.0 to 62\.5"),
+        ({"timesteps": [50.5, 50.5]}, "timesteps must decrease"),
+        ({"timesteps": [100.5, 50]}, r"step 0 is at timestep 100\.5: it must be above 0 and at most 100"),
+        ({"timesteps": [100, 0]}, "step 1 is at timestep 0: it must be above 0"),
+        ({"timesteps": [100, float("nan")]}, "step 1 is at timestep nan"),
+        ({"timesteps": [float("inf"), 2]}, "step 0 is at timestep inf"),
+        ({"timesteps": [True]}, "a timestep must be a number, not True"),
+        ({"timesteps": ["100"]}, "a timestep must be a number, not '100'"),
+        ({"timesteps": []}, "the schedule has no timesteps"),
+        ({"timesteps": [100, 50.5], "steps": 2}, "steps and timesteps cannot both be given"),
+        ({"timesteps": [100, 50.5], "sigmas": [1, 1]}, "sigmas must decrease"),
+        ({"timesteps": [100, 50.5], "sigmas": [1.1, 0.5]}, r"step 0 is at sigma 1\.1: it must be above 0 and at most 1"),
+        ({"timesteps": [100, 50.5], "sigmas": [1]}, "there are 1 sigmas for 2 timesteps"),
+        ({"sigmas": [1, 0.5]}, "sigmas are given without timesteps"),
+    ],
+    ids=str,
+)
+def test_grids_that_are_none_of_a_flow_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        step_table(FLOW, **given)
+
+
+def test_a_diffusion_model_is_given_whole_timesteps_alone():
+    with pytest.raises(ValueError, match=r"a timestep must be a whole number, not 62\.5"):
+        step_table({**DISTILLED, "_class_name": "DDPMScheduler"}, timesteps=[99, 62.5])
+
+
+@pytest.mark.parametrize(("dtype", "given"), [(torch.float64, torch.float64), (torch.bfloat16, torch.float32)])
+def test_timesteps_that_are_not_whole_are_not_rounded_to_the_type_of_samples(dtype, given):
+    seen = []
+
+    def denoiser(x, t, condition):
+        seen.append(t.clone())
+        return x
+
+    table = step_table({**FLOW, "num_train_timesteps": 1000, "shift": 3.0}, 5)
+    noise = NoisePath.draw([torch.Generator().manual_seed(0)], 5, (2, 2), dtype=dtype)
+    for solver in (Sequential(table), Picard(table, 3, 0.0)):
+        seen.clear()
+        solver.solve(denoiser, torch.zeros(1, 1), noise)
+        assert {t.dtype for t in seen} == {given} and torch.equal(torch.cat(seen).double().unique(), table.timesteps.flip(0))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"shift": 0.0},
+        {"shift": -3.0},
+        {"shift": float("nan")},
+        {"shift": "3"},
+        {"shift_terminal": 0.1},
+        {"invert_sigmas": True},
+        {"use_karras_sigmas": True},
+        {"use_exponential_sigmas": True},
+        {"use_beta_sigmas": True},
+        {"use_dynamic_shifting": True},
+        {"stochastic_sampling": True},
+    ],
+    ids=str,
+)
+def test_settings_of_flows_that_are_not_supported_are_refused(setting):
+    with pytest.raises(ValueError, match=f"^{next(iter(setting))} = "):
         step_table({**FLOW, **setting}, 5)
 
 

@@ -3,6 +3,8 @@
 On a CPU by Triton's interpreter (`TRITON_INTERPRET=1 pytest tests/sampler/test_triton.py`), on a GPU as they are.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -151,8 +153,24 @@ def test_kernels_make_the_steps_of_both_other_backends(drawn):
     assert_the_same_by_all(Sequential(table), inputs)
 
 
-def assert_the_same_by_all(solver, inputs):
-    denoiser = mixture_denoiser(solver.table)
+@interpreted
+@pytest.mark.parametrize("make", [Sequential, lambda table: Picard(table, 4, 0.0), lambda table: Speculative(table, 4)])
+def test_kernels_give_the_network_timesteps_that_are_not_whole(make):
+    flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100, "shift": 3.0}
+    # With noise, which speculation needs and flows do not have.
+    table = replace(step_table(flow, 7), sigma=torch.full((7,), 0.1, dtype=torch.float64))
+    noise = NoisePath.draw([noise_of(s) for s in range(2)], 7, (4, 2), dtype=torch.float64)
+
+    def network(x, t, condition):
+        assert torch.isin(t, table.timesteps).all()
+        return torch.tanh(x * (1 + t[:, None, None] / 100))
+
+    assert table.timesteps.is_floating_point()
+    assert_the_same_by_all(make(table), (torch.zeros(2, 1), noise, None), network)
+
+
+def assert_the_same_by_all(solver, inputs, denoiser=None):
+    denoiser = denoiser or mixture_denoiser(solver.table)
     found = by("triton", solver, denoiser, *inputs)
     assert_same(found, by("torch", solver, denoiser, *inputs))
     assert_same(by("triton", solver, Whole(denoiser), *inputs), found, 0)

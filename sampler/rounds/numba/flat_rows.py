@@ -24,12 +24,13 @@ class FlatRows:
     def __init__(self, rounds: WindowRounds, buffers: int):
         most = len(rounds.base) * rounds.width
         self._rounds = rounds
-        self._where = torch.zeros(3, most, dtype=torch.int64)
+        self._where = torch.zeros(2, most, dtype=torch.int64)
+        self._at = zeros((most,), rounds.table.timesteps)
         self._states = zeros((buffers, most, rounds.size), rounds.initial)
         self._views: dict[int, tuple[Tensor, ...]] = {}
         self._base, self._timesteps = arrays(rounds.base, rounds.table.timesteps)
         self._ends = np.full_like(self._base, rounds.table.steps)
-        self._env, self._step, self._t = arrays(*self._where)
+        self._env, self._step, self._t = arrays(*self._where, self._at)
         self.buffers = arrays(*self._states)
         (self.table,) = arrays(rounds.table.columns)
         self.bound = clip_bound(rounds.table)
@@ -43,7 +44,7 @@ class FlatRows:
     def predict(self, n: int) -> np.ndarray:
         """The network's predictions at the states of the first n rows, `[n, D]`."""
         if n not in self._views:
-            self._views[n] = self._states[0, :n].view(n, *self._rounds.shape[1:]), *self._where[::2, :n]
+            self._views[n] = self._states[0, :n].view(n, *self._rounds.shape[1:]), self._where[0, :n], self._at[:n]
         x, env, t = self._views[n]
         condition = self._rounds.condition
         each = gather(condition, env) if len(condition) > 1 else condition.expand(n, -1)

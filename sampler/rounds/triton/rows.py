@@ -49,7 +49,7 @@ class WholeRows:
         batch, like = len(rounds.base), rounds.initial
         self._rounds = rounds
         self.x = like.new_zeros(batch, rounds.width, rounds.size)
-        self.t = torch.zeros(batch, rounds.width, dtype=torch.int64, device=like.device)
+        self.t = rounds.table.timesteps.new_zeros(batch, rounds.width)
         self.bound = bound_of(rounds.table, like)
         condition = rounds.condition
         self._conditions = condition.new_empty(batch, rounds.width, *condition.shape[1:])

@@ -31,6 +31,7 @@ from paradp.policy.learning.training import DenoisingObjective, TrainingConfig, 
 from paradp.policy.networks.transformer_config import TransformerConfig
 from paradp.policy.networks.unet import ConditionalUnet1D
 from paradp.policy.networks.unet_config import UnetConfig
+from paradp.policy.process import process_of
 from paradp.policy.process_config import DiffusionConfig, FlowConfig
 from paradp.policy.settings import Limits, Settings, kinds_of, setting, setting_fields
 from paradp.sampler import step_table
@@ -647,3 +648,8 @@ def test_a_loss_that_is_not_finite_ends_the_training(demonstrations, tmp_path, m
     monkeypatch.setattr(training.DenoisingObjective, "draw", spoilt)
     with pytest.raises(ValueError, match="the loss of step 4 is nan"):
         train(demonstrations, CONFIG, tmp_path / "run", ignore)
+
+
+def test_a_flow_is_not_trained_at_shifted_timesteps():
+    with pytest.raises(ValueError, match=r"a flow is trained at whole timesteps, so that shift must be 1, not 3\.0"):
+        process_of(FlowConfig().schedule | {"shift": 3.0})
