@@ -144,7 +144,7 @@ def _check(declared: Field, value: Any) -> None:
         raise SettingError(f"{name} must be one of {', '.join(known)}, not {value!r:.40}", name)
     if (kinds := kinds_of(declared)) and not isinstance(value, kinds):
         raise SettingError(f"{name} must be one of {', '.join(kind.__name__ for kind in kinds)}, not {value!r:.40}", name)
-    if limits is None or value is None:
+    if limits is None or (value is None and type(None) in get_args(declared.type)):
         return
     for number in value if isinstance(value, tuple) else (value,):
         limits.check(name, number)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import Field, dataclass, fields, make_dataclass
 from functools import reduce
 from operator import or_
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast, get_args, get_origin
 
 import tyro
@@ -49,7 +50,10 @@ class Typed(Generic[Config]):
 
 
 def options_of(
-    config: type[Settings], without: Collection[str] = (), limits_first: bool = True
+    config: type[Settings],
+    without: Collection[str] = (),
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+    limits_first: bool = True,
 ) -> Callable[[type[T]], type[T]]:
     """Decorates a subclass of `Typed`: gives it a field for each setting of a config.
 
@@ -58,11 +62,16 @@ def options_of(
     Args:
         config: whose settings.
         without: the settings that are no options of this command.
+        defaults: of settings, where this command's are others than the config's.
         limits_first: whether numbers are checked before the command is called, and not by the config alone.
     """
 
     def complete(typed: type[T]) -> type[T]:
-        options = [option for option in _options(config, limits_first) if option[0] not in without]
+        options = [
+            (name, hint, defaults.get(name, default))
+            for name, hint, default in _options(config, limits_first)
+            if name not in without
+        ]
         namespace = {"config": config, "__doc__": f"What was typed.\n\nAttributes:\n{_attributes(config, typed)}"}
         made = make_dataclass(typed.__name__, options, bases=(typed,), namespace=namespace, frozen=True)
         made.__module__ = typed.__module__
