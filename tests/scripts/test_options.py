@@ -267,8 +267,10 @@ class Slower(Computing):
 
 @options_of(Slower, without=("engine",), defaults={"pause": 2.0})
 class SlowerFlags(Typed[Slower]):
-    """Attributes:
-    threads: as few as can be.
+    """What is typed.
+
+    Attributes:
+        threads: as few as can be.
     """
 
 
