@@ -6,7 +6,7 @@ from ssl import SSLContext
 from paradp.policy.serving.addresses import MOST_PORT, check_api_key, check_host
 from paradp.policy.settings import Limits, Settings, setting
 
-COUNTED = Limits(1, 1_000_000)
+COUNTED = Limits(1, 1_000_000)  # connections, requests
 
 
 @dataclass(frozen=True)
