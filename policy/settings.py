@@ -4,7 +4,8 @@ Checks, run identities, model cards and command-line options are made from these
 settings are declared, so that `--help` is quick.
 """
 
-from dataclasses import Field, dataclass, field, fields
+import math
+from dataclasses import MISSING, Field, dataclass, field, fields
 from numbers import Real
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
@@ -27,6 +28,16 @@ class Limits:
     most: float
     above: bool = False
 
+    def problem(self, value: float) -> str:
+        """What is wrong with a number, in words that follow its name; empty where nothing is."""
+        if not math.isfinite(value):
+            return "must be a finite number"
+        if self.above and value <= self.least:
+            return f"must be more than {self.least:g}"
+        if value < self.least:
+            return f"must be at least {self.least:g}"
+        return f"must be at most {self.most:.15g}" if value > self.most else ""
+
     def check(self, name: str, value: Any) -> None:
         """Raises:
         SettingError: the value is outside, or no number.
@@ -46,10 +57,11 @@ class Note:
 
     Attributes:
         limits: of the number, or of each of several.
-        option: whether the command line has an option for it.
+        option: whether an option of the command line is made of it.
         later: whether it was added after runs were written that must still be continued; see `Settings.settings`.
         owner: what it is a setting of, where that is less than its whole class.
         in_force: the default in force where the field's is `None`.
+        typed: what its option is called, where that is not the field's name.
     """
 
     limits: Limits | None = None
@@ -57,6 +69,7 @@ class Note:
     later: bool = False
     owner: str | None = None
     in_force: Any = None
+    typed: str | None = None
 
 
 def setting(default: T, limits: Limits | None = None, **notes: Any) -> T:
@@ -100,6 +113,15 @@ def setting_fields(kind: type[Settings]) -> list[Field]:
     return [declared for declared in fields(kind) if declared.name != "kind"]
 
 
+def option_fields(kind: type[Settings]) -> list[Field]:
+    """The declarations of the settings that can be options: what has no default is for the caller to give.
+
+    Keyword-only ones come last, as they do when an object is made.
+    """
+    given = [one for one in setting_fields(kind) if note_of(one).option and one.default is not MISSING]
+    return sorted(given, key=lambda declared: bool(declared.kw_only))
+
+
 def kind_of(settings: Settings | type[Settings]) -> str:
     """The name by which a part is chosen, such as `unet`."""
     return settings.kind  # type: ignore[union-attr, no-any-return]
@@ -122,7 +144,7 @@ def _check(declared: Field, value: Any) -> None:
         raise SettingError(f"{name} must be one of {', '.join(known)}, not {value!r:.40}", name)
     if (kinds := kinds_of(declared)) and not isinstance(value, kinds):
         raise SettingError(f"{name} must be one of {', '.join(kind.__name__ for kind in kinds)}, not {value!r:.40}", name)
-    if limits is None or value is None:
+    if limits is None or (value is None and type(None) in get_args(declared.type)):
         return
     for number in value if isinstance(value, tuple) else (value,):
         limits.check(name, number)

@@ -9,15 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import tyro
+
 from paradp.checkpoints.finding import find_checkpoint
 from paradp.policy.choices import EngineName
+from paradp.policy.computing import Computing
+from paradp.policy.settings import Limits
 from paradp.policy.wording import counted
 from paradp.scripts.bench_page import Part, bench_table, findings, write_page
-from paradp.scripts.call import Several, TaskName, Within
+from paradp.scripts.call import Several, TaskName
 from paradp.scripts.console import Phases, console, doing, loading, progress, say
 from paradp.scripts.lists import listed, one_of
 from paradp.scripts.places import INSTEAD, check_device, check_file, check_folder, check_simulator, checkpoint_of
 from paradp.scripts.train import check_data
+from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,22 +40,33 @@ REPEATS, LEAST_REPEATS, SECONDS = {"cpu": 40, "cuda": 100}, 8, {"cpu": 90.0, "cu
 
 Numbers = Annotated[tuple[Several, ...], listed(int, "INT")]
 Engines = Annotated[tuple[EngineName, ...], listed(one_of(EngineName), "NAME")]
-Repeats = Annotated[int, Within(2, 100_000)]
+Repeats = Annotated[int, Limits(2, 100_000)]
+
+
+@options_of(Computing, without=("engine", "precision"))
+class Flags(Typed[Computing]):
+    """Engines and arithmetics are what is compared.
+
+    Attributes:
+        threads: of PyTorch and of the engines; as many as there are cores by default.
+    """
+
+
+DEFAULT_COMPUTING = Flags()
 
 
 # Long: its parameters are the command's options, and its docstring is their help.
 def bench(
     task: TaskName,
     checkpoint: str | None = None,
-    device: str = "cpu",
     data: Path | None = None,
     batch: Numbers = (1,),
     widen: Numbers = (1,),
     repeats: Repeats | None = None,
     engines: Engines = (),
-    threads: Several | None = None,
     json: Path | None = None,
     out: Path | None = None,
+    computing: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_COMPUTING,
 ) -> None:
     """Measure the latency of a plan for every engine and sampler, in turns, beside what others run.
 
@@ -63,7 +79,6 @@ def bench(
     Args:
         task: the task's name.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
-        device: cpu or cuda.
         data: demonstrations of the task (a zarr group) to take the observations from; by default those of its scripted
             expert's episodes.
         batch: how many environments are planned together, one or several numbers.
@@ -74,11 +89,13 @@ def bench(
             repeats.
         engines: of auto, eager, compiled, openvino and cuda-graph; the last one named is measured with every sampler; by
             default eager and the device's fastest.
-        threads: of PyTorch and of the engines; as many as there are cores by default.
         json: a file for the rows: name, sampler, engine, precision, threads, batch, parameters, p50_ms, p95_ms,
             p99_ms, rounds, evaluations, network_share, memory_mb, plans, law, error_median.
         out: a folder for a page and its picture, DEVICE.md or DEVICE-N-threads.md.
+        computing: where the engines compute.
     """
+    how = computing.checked()
+    device, threads = how.device, how.threads
     # With a checkpoint and demonstrations no simulator is needed.
     weights = checkpoint_of(task, checkpoint) if checkpoint is None or data is None else find_checkpoint(checkpoint)
     check_device(device)

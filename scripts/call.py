@@ -2,51 +2,26 @@
 
 import functools
 import inspect
-import math
 import re
 import shutil
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import Field, dataclass, fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
 
 from paradp.policy.errors import SettingError
+from paradp.policy.settings import Limits
 from paradp.scripts.lists import joined
 
-
-@dataclass(frozen=True)
-class Within:
-    """A number's limits, as a note in the type of a command's argument.
-
-    Attributes:
-        low, high: the least and the most.
-        above: whether it must be more than `low`.
-    """
-
-    low: float
-    high: float
-    above: bool = False
-
-    def problem(self, value: float) -> str:
-        """What is wrong with a value; empty where nothing is."""
-        if not math.isfinite(value):
-            return "must be a finite number"
-        if self.above and value <= self.low:
-            return f"must be more than {self.low:g}"
-        if value < self.low:
-            return f"must be at least {self.low:g}"
-        return f"must be at most {self.high:.15g}" if value > self.high else ""
-
-
 TaskName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
-Count = Annotated[int, Within(1, 1_000_000)]
+Count = Annotated[int, Limits(1, 1_000_000)]
 # Processes, threads, environments: things that a machine holds.
-Several = Annotated[int, Within(1, 4096)]
-NoneOrMore = Annotated[int, Within(0, 1_000_000)]
-Seed = Annotated[int, Within(0, 2**32 - 1)]  # of an episode, see `paradp.sampler.streams`
-Positive = Annotated[float, Within(0, 1e6, above=True)]
+Several = Annotated[int, Limits(1, 4096)]
+NoneOrMore = Annotated[int, Limits(0, 1_000_000)]
+Seed = Annotated[int, Limits(0, 2**32 - 1)]  # of an episode, see `paradp.sampler.streams`
+Positive = Annotated[float, Limits(0, 1e6, above=True)]
 
 
 def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
@@ -142,8 +117,8 @@ def _check(name: str, value: Any, hint: Any) -> None:
             raise ValueError(f"--{name.replace('_', '-')} {problem}, not {number}")
 
 
-def _limits(hint: Any) -> Iterator[Within]:
+def _limits(hint: Any) -> Iterator[Limits]:
     """Those in a type: of `Count`, `Count | None`, `tuple[Count, ...]`."""
-    yield from (note for note in getattr(hint, "__metadata__", ()) if isinstance(note, Within))
+    yield from (note for note in getattr(hint, "__metadata__", ()) if isinstance(note, Limits))
     for inner in get_args(hint):
         yield from _limits(inner)

@@ -1,6 +1,5 @@
 """`paradp distill`: a diffusion policy becomes one that needs one to four evaluations a plan."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from paradp.scripts.train import Flag, asked_for, check_data, check_task, follow
 from paradp.scripts.typed_settings import Typed, options_of
 
 
-@options_of(DistillationConfig)
+@options_of(DistillationConfig, limits_first=False)
 class Flags(Typed[DistillationConfig]):
     pass
 
@@ -56,7 +55,7 @@ def distill(
         config: how to distill.
     """
     let_the_first_speak()
-    distilling = replace(config, bf16=asked_for(bf16, no_bf16)).checked()
+    distilling = config.checked(bf16=asked_for(bf16, no_bf16))
     teacher_path = find_checkpoint(policy)
     check_device(device)
     if out is not None:

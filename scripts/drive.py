@@ -9,15 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import tyro
+
 from paradp.envs import ACTION_CONVENTIONS, find_task
-from paradp.policy.choices import EngineName, Joining, Late, Precision
+from paradp.policy.choices import Joining, Late
+from paradp.policy.computing import Computing
 from paradp.rollouts.machine import cores, hardware, versions
 from paradp.sampler import SamplerChoice
-from paradp.scripts.call import Count, Positive, Seed, Several, TaskName
+from paradp.scripts.call import Count, Positive, Seed, TaskName
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import SamplerText
 from paradp.scripts.places import check_file, check_new, check_simulator, checkpoint_of, disturbance_of
 from paradp.scripts.serve import check_remote, remote
+from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -27,6 +31,14 @@ if TYPE_CHECKING:
     from paradp.policy.spec import Interface, PolicySpec
     from paradp.rollouts.realtime.drive import Driven
     from paradp.rollouts.realtime.robot import SimulatedRobot
+
+
+@options_of(Computing, without=("device",))
+class Flags(Typed[Computing]):
+    pass
+
+
+DEFAULT_COMPUTING = Flags()
 
 
 # Long: its parameters are the command's options, and its docstring is their help.
@@ -42,15 +54,13 @@ def drive(
     dead_after: Positive = 2.0,
     joining: Joining = "inpaint",
     execute: Count | None = None,
-    threads: Several | None = None,
     checkpoint: str | None = None,
-    engine: EngineName = "auto",
-    precision: Precision = "fp32",
     disturbance: str | None = None,
     seed: Seed = 100_000,
     live: bool = False,
     trace: Path | None = None,
     out: Path | None = None,
+    computing: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_COMPUTING,
 ) -> None:
     """Drive a simulated robot in real time: its control steps are made by the wall clock, and planned for while it moves.
 
@@ -78,18 +88,16 @@ def drive(
         dead_after: seconds without a plan after which none will come, and the robot is stopped.
         joining: how a chunk joins the last one: replace, blend (with what is left of it), or inpaint (denoised to agree).
         execute: actions of a chunk until the next should take over; the checkpoint's own number by default.
-        threads: of the network; all cores by default.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
-        engine: what computes the network.
-        precision: of its arithmetic.
         disturbance: what happens to the task's object meanwhile: none, push or belt; none by default.
         seed: of the first episode.
         live: show the loop's timing while it runs.
         trace: write a timeline to this file; open it at ui.perfetto.dev.
         out: a directory to write drive.json to, which must not hold one yet; nothing is written by default.
+        computing: how the policy is computed, where it is computed here.
     """
     find_task(task)
-    path = checkpoint_of(task, checkpoint)
+    path, how = checkpoint_of(task, checkpoint), computing.checked()
     measured = SamplerChoice.parse(sampler).measured
     disturbance = disturbance_of(task, disturbance)
     check_simulator(task)
@@ -104,13 +112,13 @@ def drive(
     spec = read_info(path).spec
     check_fits(spec, task)
     spec.horizons.with_execute(execute)
-    load = partial(load_policy, path, sampler, engine=engine, precision=precision)
+    load = partial(load_policy, path, sampler, engine=how.engine, precision=how.precision)
     driven = Driven()
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(OutputLock.inside(out))
         with doing(_preparing(server, plans, measured)) as tell:
-            source = _source(server, ca, plans, load, threads or cores())
+            source = _source(server, ca, plans, load, how.threads or cores())
             stack.callback(source.close)
             _check_same(source.spec, spec)
             hold = ACTION_CONVENTIONS[spec.action_convention].hold

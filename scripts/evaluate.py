@@ -1,15 +1,18 @@
 """`paradp evaluate`: reward against latency, over a grid."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import tyro
+
 from paradp.envs import find_task
-from paradp.policy.choices import EngineName, Precision
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.clocks import ClockChoice, ControllerName
+from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
-from paradp.scripts.call import Count, Seed, Several, TaskName
+from paradp.scripts.call import Count, Several, TaskName
 from paradp.scripts.console import ALONE, Phases, console, doing, loading, say
 from paradp.scripts.lists import SETS, Clocks, Words, listed, one_of, words
 from paradp.scripts.places import (
@@ -23,17 +26,34 @@ from paradp.scripts.places import (
     default_out,
     disturbance_of,
 )
+from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from paradp.rollouts import RolloutConfig
     from paradp.rollouts.episodes.backends import Backend
     from paradp.rollouts.evaluation.comparison import Comparison
     from paradp.rollouts.evaluation.grid import Grid
 
 Counts = Annotated[tuple[Count, ...], listed(int, "INT")]
 Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(ControllerName), "NAME")]
+
+
+@options_of(
+    RolloutConfig,
+    without=("threads", "videos", "execute", "clock", "controller", "disturbance", "max_steps"),
+    defaults={"episodes": 200, "seed": 100_000, "envs": 20},
+)
+class Flags(Typed[RolloutConfig]):
+    """What all cells have in common. Of most others there may be several, which are the axes of the grid.
+
+    Attributes:
+        episodes: of each cell; episode i has seed SEED + i in all of them.
+        envs: environments planned together; changes results by rounding, which --workers does not.
+    """
+
+
+DEFAULT_BASE = Flags()
 
 
 # Long: its parameters are the command's options, and its docstring is their help.
@@ -46,19 +66,13 @@ def evaluate(
     disturbance: Words = (NO_DISTURBANCE,),
     max_steps: Counts = (),
     baseline: str | None = None,
-    episodes: Count = 200,
-    seed: Seed = 100_000,
-    envs: Several = 20,
     threads: Several = 1,
     workers: Several | None = None,
     backend: Literal["local", "ray"] = "local",
     address: str | None = None,
-    checkpoint: str | None = None,
-    device: str = "cpu",
-    engine: EngineName = "auto",
-    precision: Precision = "fp32",
     out: Path | None = None,
     page: Path | None = None,
+    cells: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_BASE,
 ) -> None:
     """Run every combination of samplers, horizons, clocks, … on the same episodes and compare them with one of them.
 
@@ -90,28 +104,23 @@ def evaluate(
         disturbance: what happens to the task's object meanwhile, one or several of none, push and belt.
         max_steps: control steps until an episode is given up, one number or several; the task's own by default.
         baseline: the cell that all are compared with, as it is called in the table; the first one by default.
-        episodes: of each cell; episode i has seed SEED + i in all of them.
-        seed: of the first episode.
-        envs: environments planned together; changes results by rounding, which --workers does not.
         threads: of each worker: of its network, whose results may change by rounding, too, and of its simulators.
         workers: processes on this machine; by default as many as its cores allow, or one where a GPU computes.
         backend: local runs on this machine, ray on a Ray cluster.
         address: of the Ray cluster; a Ray on this machine by default.
-        checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
-        device: where the network computes: cpu or cuda.
-        engine: what computes it; auto takes the fastest for the device.
-        precision: of its arithmetic.
         out: the evaluation's directory; by default runs/evaluate/TASK-SAMPLERS-DIGEST. The digest is of all other
             settings, so that the same command continues its evaluation and another one never meets it.
         page: a markdown file to write the report to as well, its pictures and HTML beside it.
+        cells: what all cells have in common.
     """
     find_task(task)
-    weights = checkpoint_of(task, checkpoint)
-    check_device(device)
     names = [name for text in words(samplers) for name in SETS.get(text, (text,))]
     if not names:
         raise ValueError(f"--samplers must name one or several samplers, not {samplers!r}")
     choices = tuple(SamplerChoice.parse(name) for name in names)
+    base = cells.checked(task=task, sampler=choices[0], out=out or Path(), threads=threads)
+    weights = checkpoint_of(task, base.checkpoint)
+    check_device(base.device)
     clocks = tuple(ClockChoice.parse(text) for text in clock)
     disturbances = tuple(disturbance_of(task, name) for name in disturbance)
     check_simulator(task)
@@ -119,31 +128,19 @@ def evaluate(
         raise ValueError("--address is for --backend ray")
     if out is None:
         worlds = ([one.identity for one in clocks], controller, disturbances)
-        settings = {"settings": (worlds, execute, max_steps, seed, envs, threads, device, engine, precision)}
-        out = default_out("evaluate", task, names, weights, settings)
+        shared = (base.seed, base.envs, threads, base.device, base.engine, base.precision)
+        out = default_out("evaluate", task, names, weights, {"settings": (worlds, execute, max_steps, *shared)})
         say(f"writing to {out}")
+    base = replace(base, out=out)
     check_folder(out)
-    check_continues(out, "evaluation.json", {"task": task, "seed": seed, "envs": envs, "threads": threads})
+    asked = {"task": task, "seed": base.seed, "envs": base.envs, "threads": threads}
+    check_continues(out, "evaluation.json", asked)
     if page is not None:
         check_file(page, "--page")
     with loading():
-        from paradp.rollouts import RolloutConfig
         from paradp.rollouts.evaluation.grid import Grid
-    base = RolloutConfig(
-        task,
-        choices[0],
-        out,
-        checkpoint=checkpoint,
-        episodes=episodes,
-        seed=seed,
-        envs=envs,
-        threads=threads,
-        device=device,
-        engine=engine,
-        precision=precision,
-    )
     grid = Grid(base, choices, execute or (None,), clocks, controller, disturbances, max_steps or (None,))
-    comparison = _evaluate(grid, baseline, backend, workers or _workers(device, threads), address)
+    comparison = _evaluate(grid, baseline, backend, workers or _workers(base.device, threads), address)
     _tell(comparison, _convention(base.checkpoint_path), [out / "report.md", *([page] if page else [])])
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.table import Table
 
-from paradp.policy.choices import EngineName, Precision
+from paradp.policy.settings import Limits
 from paradp.rollouts.machine import cores, versions
-from paradp.scripts.call import Seed, Several, Within
+from paradp.scripts.call import Seed
+from paradp.scripts.computing import DEFAULT_COMPUTING, ComputingFlags
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.families import without_grid
 from paradp.scripts.places import INSTEAD, check_device, check_file, check_folder, check_simulator, checkpoint_named
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 # Control steps between two observations along an expert's episodes.
 EVERY = 40
 PolicyName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="POLICY")]
-Number = Annotated[int, Within(2, 10_000)]
+Number = Annotated[int, Limits(2, 10_000)]
 
 
 # Long: its parameters are the command's options, and its docstring is their help.
@@ -33,12 +34,9 @@ def fidelity(
     data: Path | None = None,
     out: Path | None = None,
     observations: Number = 32,
-    plans: Annotated[int, Within(6, 1000)] = 32,
+    plans: Annotated[int, Limits(6, 1000)] = 32,
     seed: Seed = 30_000,
-    threads: Several | None = None,
-    device: str = "cpu",
-    engine: EngineName = "auto",
-    precision: Precision = "fp32",
+    computing: tyro.conf.OmitArgPrefixes[ComputingFlags] = DEFAULT_COMPUTING,
 ) -> None:
     """Measure how near the plans of fewer steps come to DDPM's own; the sampler auto-fast goes by that.
 
@@ -58,13 +56,10 @@ def fidelity(
             the policy.
         plans: of each sampler at each observation, every one with noise of its own.
         seed: of the first of the expert's episodes, or of the choice among the demonstrations; and of the noise.
-        threads: of the network; all cores by default.
-        device: where the network computes: cpu or cuda.
-        engine: what computes it; auto takes the fastest that there is for the device.
-        precision: of its arithmetic.
+        computing: how the policy is computed.
     """
-    path = checkpoint_named(policy)
-    check_device(device)
+    path, how = checkpoint_named(policy), computing.checked()
+    check_device(how.device)
     if out is not None:
         check_file(out, "--out")
     with loading():
@@ -83,9 +78,9 @@ def fidelity(
         check_simulator(spec.task, INSTEAD)
     digest = checkpoint_digest(path)
     target = out or _target(path, digest)
-    torch.set_num_threads(threads or cores())
+    torch.set_num_threads(how.threads or cores())
     with doing("loading the policy"):
-        loaded = load_policy(path, "ddpm", device, digest, engine, precision)
+        loaded = load_policy(path, "ddpm", how.device, digest, how.engine, how.precision)
     seen = recorded or _of_expert(spec, observations, seed)
     steps = _measure(loaded, seen, plans, seed)
     measured = Fidelity(

@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import tyro
+
 from paradp.envs import find_task
-from paradp.policy.choices import EngineName, Precision
-from paradp.rollouts.episodes.clocks import ClockChoice, ControllerName
+from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.machine import cores
 from paradp.rollouts.naming import short
 from paradp.sampler import SAMPLERS, SamplerChoice
-from paradp.scripts.call import Count, NoneOrMore, Seed, Several, TaskName
+from paradp.scripts.call import Count, Several, TaskName
 from paradp.scripts.console import ALONE, Phases, console, doing, loading, say
 from paradp.scripts.lists import SamplersText, words
 from paradp.scripts.places import (
@@ -25,10 +26,19 @@ from paradp.scripts.places import (
     default_out,
     disturbance_of,
 )
+from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
-    from paradp.rollouts import RolloutConfig
     from paradp.rollouts.realtime.watcher import Watcher
+
+
+# Threads are shared out among the workers.
+@options_of(RolloutConfig, without=("threads",), defaults={"videos": 1})
+class Flags(Typed[RolloutConfig]):
+    pass
+
+
+DEFAULT_RUN = Flags()
 
 
 # Long: its parameters are the command's options, and its docstring is their help.
@@ -39,23 +49,11 @@ def rollout(
     tolerance: float | None = None,
     split: Literal["unit", "linear"] | None = None,
     max_rounds: Count | None = None,
-    execute: Count | None = None,
-    clock: str = "ideal",
-    controller: ControllerName = "sync",
-    disturbance: str | None = None,
-    max_steps: Count | None = None,
-    episodes: Count = 20,
-    seed: Seed = 0,
-    envs: Several = 1,
     workers: Several = 1,
-    videos: NoneOrMore = 1,
-    checkpoint: str | None = None,
-    device: str = "cpu",
-    engine: EngineName = "auto",
-    precision: Precision = "fp32",
     live: bool = False,
     trace: bool = False,
     out: Path | None = None,
+    run: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_RUN,
 ) -> None:
     """Run a policy in closed loop; measure success, reward and latency, film it, and write it all down.
 
@@ -73,76 +71,44 @@ def rollout(
         tolerance: accepted change in standard deviations of a step's noise, for every para- sampler named.
         split: what a round holds fixed, for every para- sampler named: unit (the paper's) or linear.
         max_rounds: budget of rounds a plan, for every para- and speculative sampler named.
-        execute: actions of a chunk that are executed before the next; the checkpoint's own number by default.
-        clock: what happens while the policy thinks. ideal: simulation waits. measured: time goes on as long as each plan
-            takes here. fixed:MS: so long for each. replay:FILE: as long as the plans in a run's alone.parquet took.
-        controller: sync asks for a chunk when the last one is used up, ahead while there are actions left; ahead-blend
-            blends each chunk with what is left of the last one, ahead-inpaint denoises it to agree with that.
-        disturbance: what happens to the task's object meanwhile: none, push or belt; none by default.
-        max_steps: control steps until an episode is given up; the task's own number by default.
-        episodes: how many; episode i has seed SEED + i.
-        seed: of the first episode's environment and noise.
-        envs: environments planned together as one batch, in each worker; episodes run in groups of so many.
         workers: processes; the cores are shared out among them.
-        videos: how many of the first episodes to film.
-        checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
-        device: where the network computes: cpu or cuda.
-        engine: what computes it; auto takes the fastest for the device.
-        precision: of its arithmetic; bf16 changes plans a little, and is faster on CPUs and GPUs with instructions for it.
         live: show the loop's timing while it runs; for one worker.
         trace: write when everything happened to trace.json, for ui.perfetto.dev; for one worker.
         out: the run's directory; by default runs/rollout/TASK-SAMPLERS-DIGEST. The digest is of all other settings, so
             that the same command continues its run and another one never meets it.
+        run: what to run.
     """
     find_task(task)
-    weights = checkpoint_of(task, checkpoint)
-    disturbance = disturbance_of(task, disturbance)
+    choices = _choices(sampler, {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds})
+    config = run.checked(task=task, sampler=choices[0], out=out or Path(), threads=max(1, cores() // workers))
+    weights = checkpoint_of(task, config.checkpoint)
+    config = replace(config, disturbance=disturbance_of(task, config.disturbance))
     check_simulator(task)
-    check_device(device)
+    check_device(config.device)
     if (live or trace) and workers > 1:
         raise ValueError("--live and --trace watch the loop of one process: leave out --workers")
-    choices = _choices(sampler, {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds})
-    threads = max(1, cores() // workers)
-    timing = ClockChoice.parse(clock)
     if out is None:
-        world = (execute, timing.identity, controller, disturbance, max_steps)
-        settings = {"settings": (seed, envs, threads, device, engine, precision, *world)}
-        out = default_out("rollout", task, list(map(str, choices)), weights, settings)
+        out = default_out("rollout", task, list(map(str, choices)), weights, {"settings": _digested(config)})
         say(f"writing to {out}")
-    asked = {"task": task, "seed": seed, "clock": timing.identity, "controller": controller, "disturbance": disturbance}
-    folders = _folders(out, choices, asked)
-    with loading():
-        from paradp.rollouts import RolloutConfig
-    config = RolloutConfig(
-        task,
-        choices[0],
-        out,
-        checkpoint=checkpoint,
-        episodes=episodes,
-        seed=seed,
-        envs=envs,
-        threads=threads,
-        videos=_filmed(task, videos),
-        device=device,
-        engine=engine,
-        precision=precision,
-        execute=execute,
-        clock=timing,
-        controller=controller,
-        disturbance=disturbance,
-        max_steps=max_steps,
-    )
+    folders = _folders(out, choices, config)
+    config = replace(config, videos=_filmed(task, config.videos))
     configs = [replace(config, sampler=choice, out=folder) for choice, folder in folders.items()]
     _run_all(configs, workers, live, trace)
     _compare(configs, out)
 
 
-def _folders(out: Path, choices: list[SamplerChoice], asked: dict[str, Any]) -> dict[SamplerChoice, Path]:
+def _digested(config: RolloutConfig) -> tuple[object, ...]:
+    """All settings that its numbers depend on, but those that its directory is named after."""
+    world = (config.execute, config.clock.identity, config.controller, config.disturbance, config.max_steps)
+    return config.seed, config.envs, config.threads, config.device, config.engine, config.precision, *world
+
+
+def _folders(out: Path, choices: list[SamplerChoice], config: RolloutConfig) -> dict[SamplerChoice, Path]:
     """Where each sampler's run goes.
 
     Args:
         out: the folder of all of them, or of the only one.
-        asked: what a run must be of that is continued there.
+        config: what is to be run there, and must be what a run that is continued is of.
 
     Raises:
         ValueError: one of the folders holds something else.
@@ -152,8 +118,9 @@ def _folders(out: Path, choices: list[SamplerChoice], asked: dict[str, Any]) -> 
     folders = {choice: out / run_folder(choice) if len(choices) > 1 else out for choice in choices}
     if len(choices) > 1:
         _check_parent(out, list(folders.values()))
+    asked = {"task": config.task, "seed": config.seed, "clock": config.clock.identity, "controller": config.controller}
     for choice, folder in folders.items():
-        check_continues(folder, "run.json", {**asked, "sampler": choice.name})
+        check_continues(folder, "run.json", {**asked, "disturbance": config.disturbance, "sampler": choice.name})
     return folders
 
 
@@ -165,19 +132,21 @@ def _filmed(task: str, videos: int) -> int:
     return videos
 
 
-def _run_all(configs: "list[RolloutConfig]", workers: int, live: bool, trace: bool) -> None:
+def _run_all(configs: list[RolloutConfig], workers: int, live: bool, trace: bool) -> None:
+    with loading():
+        from paradp.rollouts.episodes.resolving import check, settled
     # A mistake in the last sampler should not wait for the first one's episodes.
     for one in configs:
         with doing(f"loading {one.sampler}" + "; measuring what is fastest here" * one.sampler.measured):
-            one.check()
-            _, why = one.settled()
+            check(one)
+            _, why = settled(one)
         if why:
             say(f"{one.sampler} is {why}")
     for one in configs:
         _run(one, workers, live, trace)
 
 
-def _run(config: "RolloutConfig", workers: int, live: bool, trace: bool) -> None:
+def _run(config: RolloutConfig, workers: int, live: bool, trace: bool) -> None:
     from paradp.rollouts import rollout as run
     from paradp.rollouts.episodes.backends import Local
     from paradp.rollouts.realtime.watcher import Watcher
@@ -194,7 +163,7 @@ def _run(config: "RolloutConfig", workers: int, live: bool, trace: bool) -> None
         say(f"trace: {config.out / 'trace.json'}, to be opened at ui.perfetto.dev")
 
 
-def _compare(configs: "list[RolloutConfig]", out: Path) -> None:
+def _compare(configs: list[RolloutConfig], out: Path) -> None:
     """Shows and writes what the runs measured, side by side."""
     with doing("comparing"):
         from paradp.policy.files.writing import naming_file
@@ -219,7 +188,7 @@ def _compare(configs: "list[RolloutConfig]", out: Path) -> None:
         say(said)
 
 
-def _tell_of_films(configs: "list[RolloutConfig]", out: Path) -> None:
+def _tell_of_films(configs: list[RolloutConfig], out: Path) -> None:
     """Names the films, and puts those of the first seed side by side."""
     from paradp.rollouts.episodes.video import film_of, side_by_side
 
@@ -234,7 +203,7 @@ def _tell_of_films(configs: "list[RolloutConfig]", out: Path) -> None:
 
 @contextmanager
 def _shown(
-    live: bool, config: "RolloutConfig", watcher: "Watcher"
+    live: bool, config: RolloutConfig, watcher: "Watcher"
 ) -> Iterator[tuple[Callable[[int], None], Callable[[int, int], None]]]:
     """A live view of the loop, or a progress bar; yields what takes the progress of the run, and of one robot alone."""
     with Phases() as phases:

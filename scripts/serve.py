@@ -5,46 +5,47 @@ import os
 import signal
 from pathlib import Path
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import tyro
 
-from paradp.policy.choices import EngineName, Precision
-from paradp.policy.serving.addresses import MOST_PORT, check_api_key, check_url, listenable, urls
+from paradp.policy.serving.addresses import check_api_key, check_url, listenable, urls
 from paradp.policy.serving.config import ServerConfig
 from paradp.policy.serving.tls import client_context, server_context
 from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
-from paradp.scripts.call import Count, Several, Within
+from paradp.scripts.call import Count
+from paradp.scripts.computing import DEFAULT_COMPUTING, ComputingFlags
 from paradp.scripts.console import console, doing, loading, say
 from paradp.scripts.extras import check_installed
 from paradp.scripts.lists import SamplerText
 from paradp.scripts.places import check_device, checkpoint_named
+from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
     from paradp.policy.serving import PolicyServer, Remote
 
 API_KEY = "PARADP_API_KEY"
 PACKAGES = ("websockets", "msgpack", "prometheus_client")
-Port = Annotated[int, Within(0, MOST_PORT)]
+
+
+@options_of(ServerConfig)
+class Flags(Typed[ServerConfig]):
+    pass
+
+
+DEFAULT_SERVING = Flags()
 
 
 # Long: its parameters are the command's options, and its docstring is their help.
 def serve(
     checkpoint: tyro.conf.Positional[str],
-    port: Port = 8000,
-    host: str = "127.0.0.1",
     sampler: SamplerText = "auto",
-    together: Count = 8,
-    waiting: Count = 64,
-    clients: Count = 64,
-    threads: Several | None = None,
-    device: str = "cpu",
-    engine: EngineName = "auto",
-    precision: Precision = "fp32",
-    max_message_kib: Count = 2048,
+    max_message_kib: Count = ServerConfig.most_bytes // 1024,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    serving: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_SERVING,
+    computing: tyro.conf.OmitArgPrefixes[ComputingFlags] = DEFAULT_COMPUTING,
 ) -> None:
     """Serve a policy over websockets, as openpi's clients speak to one.
 
@@ -59,45 +60,29 @@ def serve(
 
     Args:
         checkpoint: a pretrained policy's name or a checkpoint's directory.
-        port: where to listen; 0 for any that is free.
-        host: whom to listen to; by default this machine alone, 0.0.0.0 for everyone.
-        together: clients that are planned for in one batch, at most.
-        waiting: requests that may wait; further ones are told that the server is busy.
-        clients: connections at a time.
-        threads: of the network; all cores by default.
-        device: where the network computes: cpu or cuda.
-        engine: what computes it; auto takes the fastest that there is for the device.
-        precision: of its arithmetic.
         max_message_kib: of a client's message, in KiB; pictures that clients send along count. Memory for three such
             messages may be needed for each client.
         tls_cert: a PEM file with the server's certificate and those that lead to its authority's; clients then connect to
             wss://HOST:PORT.
         tls_key: a PEM file with its private key.
+        serving: how to serve.
+        computing: how the policy is computed.
     """
     checkpoint_named(checkpoint)
-    measured = SamplerChoice.parse(sampler).measured
-    check_device(device)
+    measured, how = SamplerChoice.parse(sampler).measured, computing.checked()
+    check_device(how.device)
     check_installed(*PACKAGES)
-    config = ServerConfig(
-        host,
-        port,
-        os.environ.get(API_KEY),
-        clients,
-        together,
-        waiting,
-        1024 * max_message_kib,
-        _tls(tls_cert, tls_key),
-    )
-    listenable(config.host, port)
+    config = serving.checked(api_key=os.environ.get(API_KEY), most_bytes=1024 * max_message_kib, tls=_tls(tls_cert, tls_key))
+    listenable(config.host, config.port)
     with loading("PyTorch and the server"):
         import torch
 
         from paradp.checkpoints import load_policy
         from paradp.policy.processes import spare_garbage_collection
         from paradp.policy.serving import PolicyServer
-    torch.set_num_threads(threads or cores())
+    torch.set_num_threads(how.threads or cores())
     with doing(f"loading {checkpoint} and compiling it" + "; measuring what is fastest here" * measured):
-        policy = load_policy(checkpoint, sampler, device, engine=engine, precision=precision)
+        policy = load_policy(checkpoint, sampler, how.device, engine=how.engine, precision=how.precision)
         server = PolicyServer(policy, config, sampler)
         server.warm_up()
     if policy.planned is not None:

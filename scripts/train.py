@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from paradp.policy.learning.training import TrainedPolicy
 
 
-@options_of(TrainingConfig)
+@options_of(TrainingConfig, limits_first=False)
 class Flags(Typed[TrainingConfig]):
     pass
 
@@ -70,7 +70,7 @@ def train(
         config: how to train.
     """
     let_the_first_speak()
-    training = replace(config, bf16=asked_for(bf16, no_bf16)).checked()
+    training = config.checked(bf16=asked_for(bf16, no_bf16))
     check_device(device)
     path = data or Path(f"demos/{task}.zarr")
     check_data(path, task)

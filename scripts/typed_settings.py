@@ -1,21 +1,22 @@
-"""A training's options, made from the declarations of its settings and of its network's and its process's."""
+"""A command's options, made from the declarations of the settings that it takes; of a training, those of its parts, too."""
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import Field, dataclass, fields, make_dataclass
 from functools import reduce
 from operator import or_
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast, get_args, get_origin
 
 import tyro
 
-from paradp.policy.learning.config import LearningConfig
-from paradp.policy.settings import Settings, kind_of, kinds_of, not_a_setting_here, note_of, setting_fields
+from paradp.policy.settings import Settings, kind_of, kinds_of, not_a_setting_here, note_of, option_fields
 from paradp.scripts.lists import listed
 
 _LOG = logging.getLogger(__name__)
-Config = TypeVar("Config", bound=LearningConfig)
+Config = TypeVar("Config", bound=Settings)
 T = TypeVar("T")
 # A setting's older value → the settings that it stands for.
 _OLDER: dict[tuple[str, str], dict[str, Any]] = {
@@ -30,26 +31,48 @@ class Typed(Generic[Config]):
     Every setting is a field, those of the config's parts, too: they are `None` where they were not given.
     """
 
-    config: ClassVar[type[LearningConfig]]
-    bf16: tyro.conf.Suppress[bool | None] = None  # the command's own flags --bf16 and --no-bf16
+    config: ClassVar[type[Settings]]
 
-    def checked(self) -> Config:
-        """Raises:
-        SettingError: the configuration is impossible, or has a setting of a part that it does not have.
+    def checked(self, **others: Any) -> Config:
+        """The config of what was typed and of its other settings, which are no options.
+
+        Raises:
+            SettingError: the configuration is impossible, or has a setting of a part that it does not have.
+            ValueError: a text stands for nothing.
         """
         typed = _in_todays_words({one.name: getattr(self, one.name) for one in fields(self)})
         for part, kinds in _parts(self.config).items():
             typed[part] = _chosen(part, kinds, typed)
-        return self.config(**typed)  # type: ignore[return-value]
+        for declared in option_fields(self.config):
+            if (name := option_name(declared)) in typed:
+                others[declared.name] = _meant(declared, typed[name])
+        return self.config(**others)  # type: ignore[return-value]
 
 
-def options_of(config: type[Config]) -> Callable[[type[T]], type[T]]:
-    """Decorates a subclass of `Typed`: gives it a field for each setting of a config, documented as there."""
+def options_of(
+    config: type[Settings],
+    without: Collection[str] = (),
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+    limits_first: bool = True,
+) -> Callable[[type[T]], type[T]]:
+    """Decorates a subclass of `Typed`: gives it a field for each setting of a config.
+
+    Help describes it as the docstring of the subclass does, or else that of the config.
+
+    Args:
+        config: whose settings.
+        without: the settings that are no options of this command.
+        defaults: of settings, where this command's are others than the config's.
+        limits_first: whether numbers are checked before the command is called, and not by the config alone.
+    """
 
     def complete(typed: type[T]) -> type[T]:
-        own = {one.name for one in fields(typed)}  # type: ignore[arg-type]
-        options = [option for option in _options(config) if option[0] not in own]
-        namespace = {"config": config, "__doc__": f"What was typed.\n\nAttributes:\n{_attributes(config)}"}
+        options = [
+            (name, hint, defaults.get(name, default))
+            for name, hint, default in _options(config, limits_first)
+            if name not in without
+        ]
+        namespace = {"config": config, "__doc__": f"What was typed.\n\nAttributes:\n{_attributes(config, typed)}"}
         made = make_dataclass(typed.__name__, options, bases=(typed,), namespace=namespace, frozen=True)
         made.__module__ = typed.__module__
         return made
@@ -57,22 +80,44 @@ def options_of(config: type[Config]) -> Callable[[type[T]], type[T]]:
     return complete
 
 
-def _options(config: type[LearningConfig]) -> Iterator[tuple[str, Any, Any]]:
+def option_name(declared: Field) -> str:
+    """What the option of a setting is called, as Python writes it."""
+    return note_of(declared).typed or declared.name
+
+
+def _options(config: type[Settings], limits_first: bool) -> Iterator[tuple[str, Any, Any]]:
     """A dataclass's fields: name, type, default."""
     parts = _parts(config)
-    for declared in setting_fields(config):
-        name = declared.name
+    for declared in option_fields(config):
+        name = option_name(declared)
         if name not in parts:
-            yield name, _read_from_words(declared.type), declared.default
+            yield (name, *_option(declared, limits_first))
             continue
         yield name, Literal[tuple(parts[name])], kind_of(cast(Settings, declared.default))
         for inner, owners in _owners(parts[name]).items():
             yield _option_of_part(name, inner, owners)
 
 
-def _parts(config: type[LearningConfig]) -> dict[str, dict[str, type[Settings]]]:
+def _option(declared: Field, limits_first: bool) -> tuple[Any, Any]:
+    """Its type and its default."""
+    if _is_parsed(declared):
+        return str, str(declared.default)
+    hint, limits = _read_from_words(declared.type), note_of(declared).limits
+    return Annotated[hint, limits] if limits and limits_first else hint, declared.default
+
+
+def _is_parsed(declared: Field) -> bool:
+    """Whether it is typed as a text that its type has a `parse` for."""
+    return hasattr(declared.type, "parse")
+
+
+def _meant(declared: Field, typed: Any) -> Any:
+    return declared.type.parse(typed) if _is_parsed(declared) else typed  # type: ignore[union-attr]
+
+
+def _parts(config: type[Settings]) -> dict[str, dict[str, type[Settings]]]:
     """The fields of a config that hold one of several kinds of settings: name → kind → class."""
-    kinds = {declared.name: kinds_of(declared) for declared in setting_fields(config)}
+    kinds = {declared.name: kinds_of(declared) for declared in option_fields(config)}
     return {name: {kind_of(kind): kind for kind in several} for name, several in kinds.items() if several}
 
 
@@ -80,9 +125,8 @@ def _owners(kinds: Mapping[str, type[Settings]]) -> dict[str, dict[str, Field]]:
     """The settings that are options: name → kind → how it is declared there."""
     owners: dict[str, dict[str, Field]] = {}
     for kind, settings in kinds.items():
-        for declared in setting_fields(settings):
-            if note_of(declared).option:
-                owners.setdefault(declared.name, {})[kind] = declared
+        for declared in option_fields(settings):
+            owners.setdefault(declared.name, {})[kind] = declared
     return owners
 
 
@@ -141,9 +185,12 @@ def _in_todays_words(typed: dict[str, Any]) -> dict[str, Any]:
     return typed
 
 
-def _attributes(config: type[LearningConfig]) -> str:
-    """What the docstrings of a config and of its parts' kinds, and of those that they extend, say of attributes."""
+def _attributes(config: type[Settings], typed: type) -> str:
+    """What docstrings say of attributes: of bases before those that extend them, for tyro takes the last of two."""
     described = [config, *(kind for kinds in _parts(config).values() for kind in kinds.values())]
     bases = dict.fromkeys(base for kind in described for base in kind.__mro__ if issubclass(base, Settings))
-    sections = [inspect.cleandoc(base.__doc__ or "").partition("\nAttributes:\n")[2] for base in bases]
-    return "\n".join(section.rstrip() for section in sections if section)
+    sections = [inspect.cleandoc(base.__doc__ or "").partition("\nAttributes:\n")[2] for base in (*reversed(bases), typed)]
+    attributes = "\n".join(section.rstrip() for section in sections if section)
+    for declared in option_fields(config):
+        attributes = re.sub(rf"^( +){declared.name}:", rf"\1{option_name(declared)}:", attributes, flags=re.MULTILINE)
+    return attributes

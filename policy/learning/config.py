@@ -24,7 +24,7 @@ class LearningConfig(OptimiserSettings):
         seed: of the weights, the batches and the noise.
     """
 
-    bf16: bool | None = None
+    bf16: bool | None = setting(None, option=False)  # the two flags of `paradp train` are its own
     validation_every: int = setting(50, Limits(2, 10**9))
     log_every: int = setting(100, Limits(1, 10**9))
     save_every: int = setting(1000, Limits(1, 10**9))

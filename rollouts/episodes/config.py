@@ -1,90 +1,67 @@
-"""What to run: episodes of one policy under one sampler, and everything that their outcome depends on."""
+"""What to run: episodes of one policy under one sampler. Read and checked before PyTorch is loaded."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from pydantic import TypeAdapter, ValidationError
-
-from paradp.checkpoints import build_solver, find_checkpoint, load_policy, read_draft_info, read_info
-from paradp.envs import ACTION_CONVENTIONS, find_task
-from paradp.policy import DiffusionPolicy, EngineName, PolicySpec, Precision, RecedingHorizon
-from paradp.policy.files.limits import MOST_STEPS, within
-from paradp.policy.files.reading import first_problem
+from paradp.checkpoints.finding import find_checkpoint
+from paradp.policy.computing import Computing
+from paradp.policy.files.limits import MOST_STEPS
+from paradp.policy.settings import Limits, setting
 from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice, ControllerName
-from paradp.rollouts.episodes.directory import RunDirectory
-from paradp.rollouts.episodes.environments import Scenery, check_fits
-from paradp.rollouts.episodes.identity import RunIdentity, SamplerUsed
-from paradp.rollouts.episodes.summary import settings
-from paradp.rollouts.machine import cores, hardware, versions
+from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
 from paradp.sampler.streams import EPISODE_SEEDS, check_episode_seeds
 
-_SAMPLER = TypeAdapter(SamplerUsed)
-MOST_TOGETHER = 2**16  # environments or threads of one process
+MOST_EPISODES = 1_000_000
+MOST_TOGETHER = 4096  # environments of one process
 # Latency is measured with a single environment over the first episodes of a run, so many of them.
 EPISODES_ALONE = 5
-# The least and the most of each number.
-_LIMITS = {
-    "episodes": (1, EPISODE_SEEDS),
-    "seed": (0, EPISODE_SEEDS - 1),
-    "envs": (1, MOST_TOGETHER),
-    "threads": (1, MOST_TOGETHER),
-    "videos": (0, EPISODE_SEEDS),
-    "max_steps": (1, MOST_STEPS),  # a longer episode could not be read back
-}
 
 
 @dataclass(frozen=True)
-class RolloutConfig:
-    """What to run.
+class RolloutConfig(Computing):
+    """What to run: everything that its outcome depends on.
+
+    Threads are also how many environments step at once, where their steps release Python's lock. Of the two, only the
+    network's may change results, by rounding.
 
     Attributes:
         task: the task's name.
         sampler: how to denoise.
         out: the run's directory.
-        checkpoint: a pretrained policy's name or a directory; the task's own pretrained policy if `None`.
-        episodes: how many.
-        seed: of the first episode; episode i has seed + i.
-        envs: environments planned together. Episodes are run in groups of so many, from the first seed on, so that what is
-            computed together does not depend on who computes it.
-        threads: of the network, and how many environments step at once, where their steps release Python's lock; all cores
-            by default. Of the two, only the network's may change results, by rounding.
-        videos: how many of the first episodes are filmed.
-        device: where the network computes.
-        engine, precision: what computes it, and with which arithmetic.
-        execute: Ta, executed actions of a chunk; the checkpoint's own by default.
-        clock: what happens while the policy thinks.
-        controller: `sync` asks for a chunk when the last one is used up and waits for it; `ahead` asks while there are
-            actions left, and joins chunks as the rest of its name says (`paradp.policy.joining`).
-        disturbance: what happens to the task's object meanwhile; nothing by default.
-        max_steps: control steps until an episode is truncated; the task's own number by default.
-        chosen: what a measured sampler (`auto`) stands for here; see `settled`.
+        checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
+        episodes: how many; episode i has seed SEED + i.
+        seed: of the first episode's environment and noise.
+        envs: environments planned together as one batch, in each worker; episodes run in groups of so many, from the first
+            seed on, whoever computes them.
+        videos: how many of the first episodes to film.
+        execute: actions of a chunk that are executed before the next; the checkpoint's own number by default.
+        clock: what happens while the policy thinks. ideal: simulation waits. measured: time goes on as long as each plan
+            takes here. fixed:MS: so long for each. replay:FILE: as long as the plans in a run's alone.parquet took.
+        controller: sync asks for a chunk when the last one is used up, ahead while there are actions left; ahead-blend
+            blends each chunk with what is left of the last one, ahead-inpaint denoises it to agree with that.
+        disturbance: what happens to the task's object meanwhile: none, push or belt; none by default.
+        max_steps: control steps until an episode is given up; the task's own number by default.
+        chosen: what a measured sampler (`auto`) stands for here; see `paradp.rollouts.episodes.resolving.settled`.
     """
 
     task: str
     sampler: SamplerChoice
     out: Path
     checkpoint: str | None = None
-    episodes: int = 20
-    seed: int = 0
-    envs: int = 1
-    threads: int | None = None
-    videos: int = 0
-    device: str = "cpu"
-    engine: EngineName = "auto"
-    precision: Precision = "fp32"
-    execute: int | None = None
+    episodes: int = setting(20, Limits(1, MOST_EPISODES))
+    seed: int = setting(0, Limits(0, EPISODE_SEEDS - 1))
+    envs: int = setting(1, Limits(1, MOST_TOGETHER))
+    videos: int = setting(0, Limits(0, MOST_EPISODES))
+    execute: int | None = setting(None, Limits(1, 1_000_000))  # how many are predicted, only the checkpoint knows
     clock: ClockChoice = IDEAL
     controller: ControllerName = "sync"
     disturbance: str | None = None
-    max_steps: int | None = None
-    chosen: SamplerChoice | None = None
+    max_steps: int | None = setting(None, Limits(1, MOST_STEPS))  # a longer episode could not be read back
+    chosen: SamplerChoice | None = setting(None, option=False)
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _LIMITS.items():
-            if (value := getattr(self, name)) is not None:
-                within(name, value, least, most)
+        super().__post_init__()
         check_episode_seeds(self.seed, self.episodes)
         if self.clock.kind == "measured" and self.envs > 1:
             raise ValueError("the clock `measured` takes the latency of one robot: it needs 1 environment at a time")
@@ -101,9 +78,6 @@ class RolloutConfig:
     @property
     def checkpoint_path(self) -> Path:
         return find_checkpoint(self.checkpoint or self.task)
-
-    def scenery(self, spec: PolicySpec, render: bool = False) -> Scenery:
-        return Scenery(self.task, spec.action_convention, self.disturbance, self.max_steps, render)
 
     @property
     def denoises(self) -> SamplerChoice:
@@ -137,97 +111,3 @@ class RolloutConfig:
         """Whether the run itself is such a one."""
         same = replace(self.alone(self.out), episodes=self.episodes, videos=self.videos, chosen=self.chosen)
         return replace(self, threads=self.threads or cores()) == same
-
-    def check(self) -> None:
-        """Checks all that can be checked before anything runs.
-
-        Raises:
-            ValueError: task, disturbance, sampler, checkpoint, clock or horizon are unknown or do not fit each other.
-        """
-        task = find_task(self.task).task
-        if self.disturbance is not None:
-            task.check_disturbance(self.disturbance)
-        spec = read_info(self.checkpoint_path).spec
-        check_fits(spec, self.task)
-        spec.horizons.with_execute(self.execute)
-        build_solver(self.sampler, self.checkpoint_path)
-
-    def controllers(self, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
-        """For so many environments."""
-        hold = ACTION_CONVENTIONS[policy.spec.action_convention].hold
-        when, _, joining = self.controller.partition("-")
-        return [
-            RecedingHorizon(
-                policy,
-                execute=self.execute,
-                ahead=when == "ahead",
-                clock=self.clock.start(policy.spec.control_hz),
-                hold=hold,
-                joining=joining or "replace",  # type: ignore[arg-type]
-            )
-            for _ in range(count)
-        ]
-
-    def settled(self) -> tuple["RolloutConfig", str]:
-        """With what a measured sampler stands for, and why that; a run goes on with what it was begun with.
-
-        Raises:
-            ValueError: `run.json` does not say that in words of ours, or as `load_policy`.
-        """
-        if not self.sampler.measured:
-            return self, ""
-        if (begun := self._begun_with()) is not None:
-            return replace(self, chosen=begun), f"{begun}, as the run in {self.out} was begun"
-        torch.set_num_threads(self.threads or cores())
-        name = self.checkpoint or self.task
-        policy = load_policy(name, self.sampler, self.device, None, self.engine, self.precision, self.envs)
-        assert policy.planned is not None
-        return replace(self, chosen=SamplerChoice.parse(policy.planned.sampler)), policy.planned.describe()
-
-    def _begun_with(self) -> SamplerChoice | None:
-        """What the sampler stands for in the run that `out` holds; `None` if it holds none of this sampler."""
-        identity = RunDirectory(self.out).identity()
-        if "sampler" not in identity:
-            return None
-        try:
-            sampler = _SAMPLER.validate_python(identity["sampler"])
-            chosen = sampler["settings"].get("chosen")
-            if sampler["name"] != self.sampler.name or chosen is None:
-                return None
-            if not isinstance(chosen, str) or (choice := SamplerChoice.parse(chosen)).measured:
-                raise ValueError(f"chosen is {chosen!r:.40}, which is no sampler that denoises")
-        except ValueError as error:
-            problem = first_problem(error) if isinstance(error, ValidationError) else error
-            raise ValueError(f"{self.out}/run.json is damaged: its sampler: {problem}; choose another --out") from error
-        return choice
-
-    def identity(self, policy: DiffusionPolicy, sha256: str) -> RunIdentity:
-        """Everything that the run's numbers depend on, but how many episodes there are.
-
-        Args:
-            policy: what it is of.
-            sha256: `checkpoint_digest` of its checkpoint.
-        """
-        chosen = {} if self.chosen is None else {"chosen": str(self.chosen)}
-        if "model" in (made := settings(self.sampler, policy.solver)):
-            # Two drafts give one distribution, and other samples.
-            made["model"] = read_draft_info(self.checkpoint_path, sha256).weights_sha256
-        return RunIdentity(
-            task=self.task,
-            sampler={"name": self.sampler.name, "settings": made | chosen},
-            model_sha256=read_info(self.checkpoint_path).model_sha256,
-            checkpoint_sha256=sha256,
-            seed=self.seed,
-            envs=self.envs,
-            threads=self.threads or cores(),
-            device=self.device,
-            engine=policy.engine.name,
-            precision=policy.engine.precision,
-            execute=policy.spec.horizons.with_execute(self.execute).execute,
-            clock=self.clock.identity,
-            controller=self.controller,
-            disturbance=self.disturbance,
-            max_steps=self.max_steps or find_task(self.task).task.max_steps,
-            hardware=hardware(self.device),
-            versions=versions(),
-        )

@@ -14,6 +14,7 @@ from paradp.rollouts.episodes.backends import Backend, InProcess, Job
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import RunDirectory, steps_table, write_parquet
 from paradp.rollouts.episodes.records import Episode
+from paradp.rollouts.episodes.resolving import check, identity, settled
 from paradp.rollouts.episodes.runner import Subscriber
 from paradp.rollouts.episodes.summary import Summary, summarise
 from paradp.rollouts.episodes.workplace import Workplace
@@ -159,14 +160,14 @@ class _Run:
     """
 
     def __init__(self, config: RolloutConfig, workplace: Workplace):
-        config.check()
-        settled, _ = config.settled()
+        check(config)
+        chosen, _ = settled(config)
         self._sha256 = checkpoint_digest(config.checkpoint_path)
-        policy = workplace.policy(settled, self._sha256)
+        policy = workplace.policy(chosen, self._sha256)
         # Workers on other machines must not take another engine for the fastest.
-        self.config = replace(settled, engine=cast(EngineName, policy.engine.name))
+        self.config = replace(chosen, engine=cast(EngineName, policy.engine.name))
         self._spec = policy.spec
-        self._identity = self.config.identity(policy, self._sha256)
+        self._identity = identity(self.config, policy, self._sha256)
         self._directory = RunDirectory(config.out)
         self._directory.check(describe(self._identity), config.seeds)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from paradp.checkpoints import build_solver, load_policy
-from paradp.envs import find_task
+from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import DiffusionPolicy, RecedingHorizon
 from paradp.policy.observations import blank
 from paradp.policy.processes import spare_garbage_collection
@@ -63,12 +63,12 @@ class Workplace:
             hz = find_task(config.task).task.control_hz
             films = [VideoRecorder(config.out / "videos", filmed, hz, _caption(config, policy, hz))]
         count = min(config.envs, config.episodes)
-        envs = self._environments(config.scenery(policy.spec, bool(filmed)), count, config.threads or cores())
+        envs = self._environments(_scenery(config, policy, bool(filmed)), count, config.threads or cores())
         if self._warm != (policy, envs):
             policy.prepare(envs.num_envs)
             warm_up(policy, envs)
             self._warm = policy, envs
-        yield from run_episodes(envs, config.controllers(policy, envs.num_envs), seeds, [*films, *subscribers])
+        yield from run_episodes(envs, _controllers(config, policy, envs.num_envs), seeds, [*films, *subscribers])
 
     def close(self) -> None:
         """Gives the simulators back."""
@@ -82,6 +82,27 @@ class Workplace:
             self.close()
             self._envs = wanted, make_envs(*wanted)
         return self._envs[1]
+
+
+def _scenery(config: RolloutConfig, policy: DiffusionPolicy, render: bool) -> Scenery:
+    return Scenery(config.task, policy.spec.action_convention, config.disturbance, config.max_steps, render)
+
+
+def _controllers(config: RolloutConfig, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
+    """For so many environments."""
+    hold = ACTION_CONVENTIONS[policy.spec.action_convention].hold
+    when, _, joining = config.controller.partition("-")
+    return [
+        RecedingHorizon(
+            policy,
+            execute=config.execute,
+            ahead=when == "ahead",
+            clock=config.clock.start(policy.spec.control_hz),
+            hold=hold,
+            joining=joining or "replace",  # type: ignore[arg-type]
+        )
+        for _ in range(count)
+    ]
 
 
 def _caption(config: RolloutConfig, policy: DiffusionPolicy, hz: int) -> Caption:

@@ -28,6 +28,7 @@ from paradp.rollouts.episodes.backends import Backend
 from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import write_parquet
+from paradp.rollouts.episodes.resolving import check
 from paradp.rollouts.episodes.run import OnAlone, Runs
 from paradp.rollouts.evaluation.comparison import Comparison, compare
 from paradp.rollouts.evaluation.identity import MARKER, GridIdentity, check_evaluation
@@ -67,7 +68,7 @@ class Grid:
                 raise ValueError(f"the cell {label!r} is there twice")
             try:
                 cells[label] = self._cell(label, *values)
-                cells[label].check()
+                check(cells[label])
             except ValueError as error:
                 raise SettingError(f"cell {label!r} is impossible: {error}", *settings_in(error)) from error
         return cells

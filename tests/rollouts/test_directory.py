@@ -20,6 +20,7 @@ from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import RunDirectory
 from paradp.rollouts.episodes.identity import RunIdentity
 from paradp.rollouts.episodes.records import Episode, StepRecord
+from paradp.rollouts.episodes.resolving import settled
 from paradp.rollouts.episodes.summary import Summary, latency, settings, solver_cost
 from paradp.rollouts.evaluation.comparison import compare
 from paradp.rollouts.evaluation.grid import folder
@@ -288,9 +289,9 @@ def test_a_run_that_was_begun_with_no_sampler_is_named(run, sampler):
     write(run.path / "run.json", f'{{"sampler": {sampler}}}')
     config = RolloutConfig("pusht", SamplerChoice.parse("auto"), run.path)
     with pytest.raises(ValueError, match=r"run\.json is damaged: its sampler: .*; choose another --out"):
-        config.settled()
+        settled(config)
     write(run.path / "run.json", '{"sampler": {"name": "auto", "settings": {"chosen": "ddim-10"}}}')
-    assert config.settled()[0].chosen == SamplerChoice.parse("ddim-10")
+    assert settled(config)[0].chosen == SamplerChoice.parse("ddim-10")
 
 
 REPLAYS = {

@@ -2,13 +2,14 @@
 
 import inspect
 import sys
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from importlib import import_module
-from typing import Literal
+from typing import Literal, get_type_hints
 
 import pytest
 import tyro
 
+from paradp.policy.computing import Computing
 from paradp.policy.errors import SettingError
 from paradp.policy.identity import check_same
 from paradp.policy.learning.config import DistillationConfig, TrainingConfig
@@ -17,8 +18,9 @@ from paradp.policy.networks.transformer_config import TransformerConfig
 from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.process_config import DiffusionConfig, FlowConfig
 from paradp.policy.serving import ServerConfig
-from paradp.policy.settings import Limits, Settings, note_of, setting, setting_fields
+from paradp.policy.settings import Limits, Settings, note_of, option_fields, setting, setting_fields
 from paradp.policy.spec import Horizons
+from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.sampler import SamplerChoice
 from paradp.scripts import call
@@ -27,7 +29,7 @@ from paradp.scripts.evaluate import evaluate
 from paradp.scripts.rollout import rollout
 from paradp.scripts.serve import serve
 from paradp.scripts.train import Flags, train
-from paradp.scripts.typed_settings import Typed, options_of
+from paradp.scripts.typed_settings import Typed, option_name, options_of
 
 NOT_NUMBERS = (float("nan"), float("inf"), -float("inf"), 2.5, "3", None)
 
@@ -217,6 +219,85 @@ def test_whatever_a_command_raises_of_its_settings_is_translated(monkeypatch, co
     with pytest.raises(ValueError) as refused:
         call.checked(fails)(**required)
     assert str(refused.value) == "; ".join(f"{option} must be another" for option in known.values())
+
+
+# Config → a command that takes it, and the settings that it gives by itself, with the reason.
+TAKEN = {
+    ("train", TrainingConfig): set(),
+    ("distill", DistillationConfig): set(),
+    ("serve", ServerConfig): set(),
+    ("serve", Computing): set(),
+    ("fidelity", Computing): set(),
+    ("bench", Computing): {"engine", "precision"},  # of several, which are compared
+    ("drive", Computing): {"device"},  # a robot's policy is computed on the CPU, or by a server
+    ("rollout", RolloutConfig): {"threads"},  # the cores, shared out among the workers
+    ("evaluate", RolloutConfig): {"videos"},  # the report has film strips of its own
+}
+
+
+def options_typed(command: str) -> list[str]:
+    """The options of a command: each parameter, and each field of those that are dataclasses."""
+    function = getattr(import_module(f"paradp.scripts.{entry.COMMANDS[command].module}"), entry.COMMANDS[command].function)
+    found = []
+    for name, hint in get_type_hints(function).items():
+        found += [one.name for one in fields(hint)] if is_dataclass(hint) else [name]
+    return found
+
+
+@pytest.mark.parametrize(("command", "config"), TAKEN)
+def test_every_setting_of_a_config_is_one_option(command, config):
+    options, wanted = options_typed(command), [option_name(declared) for declared in option_fields(config)]
+    assert {name for name in wanted if name not in options} == TAKEN[command, config]
+    assert len(options) == len(set(options))
+
+
+@dataclass(frozen=True)
+class Slower(Computing):
+    """Computing in a hurry.
+
+    Attributes:
+        pause: seconds between two plans.
+    """
+
+    task: str
+    pause: float = setting(0.5, Limits(0.0, 9.0))
+    clock: ClockChoice = IDEAL
+    secret: int = setting(1, option=False)
+
+
+@options_of(Slower, without=("engine",), defaults={"pause": 2.0})
+class SlowerFlags(Typed[Slower]):
+    """What is typed.
+
+    Attributes:
+        threads: as few as can be.
+    """
+
+
+def test_options_are_made_of_any_config(capsys):
+    def slow(flags: tyro.conf.OmitArgPrefixes[SlowerFlags] = SlowerFlags()) -> None:  # noqa: B008
+        """Takes its time."""
+        made.append(flags.checked(task="lift", engine="eager"))
+
+    made: list[Slower] = []
+    call.call(slow, "slow", ["--threads", "3", "--clock", "fixed:200"])
+    call.call(slow, "slow", ["--pause", "1"])
+    assert made == [
+        Slower("lift", 2.0, ClockChoice.parse("fixed:200"), engine="eager", threads=3),
+        Slower("lift", 1.0, engine="eager"),
+    ]
+    for typed, sentence in {
+        "--pause=-1": "^--pause must be at least 0, not -1.0$",
+        "--threads=0": "^--threads must be at least 1, not 0$",
+        "--clock=late": "^unknown clock 'late'",
+    }.items():
+        with pytest.raises(ValueError, match=sentence):
+            call.call(slow, "slow", [typed])
+    with pytest.raises(SystemExit):
+        call.call(slow, "slow", ["--help"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "seconds between two plans. (default: 2.0)" in shown and "as few as can be. (default: None)" in shown
+    assert "--engine" not in shown and "--secret" not in shown and "--task" not in shown
 
 
 @pytest.mark.parametrize("value", NOT_NUMBERS)

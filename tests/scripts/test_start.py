@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -110,23 +112,33 @@ for arguments, code, word in {MISTAKES_AND_QUESTIONS!r}:
     assert [answer for answer in answers if answer[1:] != [True, True, []]] == []
 
 
+def typed_hints(name: str) -> dict[str, object]:
+    """Option → type: of a command's own, and of those made from a config."""
+    hints: dict[str, object] = {}
+    for flag, hint in get_type_hints(command(name), include_extras=True).items():
+        inner = get_args(hint)[0] if get_args(hint) else hint
+        hints |= get_type_hints(inner, include_extras=True) if is_dataclass(inner) else {flag: hint}
+    return hints
+
+
 NUMBERS = [
-    (name, flag)
-    for name in entry.COMMANDS
-    for flag, hint in inspect.get_annotations(command(name)).items()
-    if next(_limits(hint), None)
+    (name, flag, hint) for name in entry.COMMANDS for flag, hint in typed_hints(name).items() if next(_limits(hint), None)
 ]
 
 
-@pytest.mark.parametrize(("name", "flag"), NUMBERS)
+def test_limits_of_a_config_are_found_too():
+    assert {(name, flag) for name, flag, _ in NUMBERS} >= {("serve", "port"), ("serve", "threads"), ("bench", "batch")}
+
+
+@pytest.mark.parametrize(("name", "flag", "hint"), NUMBERS)
 @pytest.mark.parametrize("typed", ["least", "most", "nan"])
-def test_numbers_out_of_their_limits_are_refused(name, flag, typed, monkeypatch, capsys):
+def test_numbers_out_of_their_limits_are_refused(name, flag, hint, typed, monkeypatch, capsys):
     """Zero, negative, huge and not a number: one sentence, exit code 2, before a task is even looked up."""
-    limits = next(_limits(inspect.get_annotations(command(name))[flag]))
-    whole = "float" not in str(inspect.get_annotations(command(name))[flag])
+    limits = next(_limits(hint))
+    whole = "float" not in str(hint)
     if whole and typed == "nan":
         pytest.skip("not a whole number: tyro refuses it")
-    value = {"least": limits.low - (0 if limits.above else 1), "most": 10.0**30, "nan": float("nan")}[typed]
+    value = {"least": limits.least - (0 if limits.above else 1), "most": 10.0**30, "nan": float("nan")}[typed]
     shown = str(int(value)) if whole else str(value)
     option = f"--{flag.replace('_', '-')}={shown}"
     monkeypatch.setattr(sys, "argv", ["paradp", *name.split(), "no-such-thing", *_required(name), option])
@@ -143,13 +155,16 @@ def _required(name: str) -> list[str]:
 
 def test_every_number_has_limits():
     for name in entry.COMMANDS:
-        for flag, hint in inspect.get_annotations(command(name)).items():
+        for flag, hint in typed_hints(name).items():
             if {"int", "float"} & set(re.findall(r"\w+", str(hint).partition("_ArgConfig")[0])):
-                assert next(_limits(hint), None) or (name, flag) in UNLIMITED, f"{name} --{flag}"
+                known = next(_limits(hint), None) or (name, flag) in UNLIMITED or name in CHECKED_BY_THEIR_CONFIG
+                assert known, f"{name} --{flag}"
 
 
 # Checked where it is used, with a sentence of its own: a sampler's option.
 UNLIMITED = {("rollout", "tolerance")}
+# See test_options.py.
+CHECKED_BY_THEIR_CONFIG = {"train", "distill"}
 
 
 @pytest.mark.parametrize("width", [80, 120])

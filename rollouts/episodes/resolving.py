@@ -1,0 +1,103 @@
+"""What of a run depends on its checkpoint: whether it can be run, what `auto` stands for, and what it is known by."""
+
+from dataclasses import replace
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from paradp.checkpoints import build_solver, load_policy, read_draft_info, read_info
+from paradp.envs import find_task
+from paradp.policy import DiffusionPolicy
+from paradp.policy.files.reading import first_problem
+from paradp.rollouts.episodes.config import RolloutConfig
+from paradp.rollouts.episodes.directory import RunDirectory
+from paradp.rollouts.episodes.environments import check_fits
+from paradp.rollouts.episodes.identity import RunIdentity, SamplerUsed
+from paradp.rollouts.episodes.summary import settings
+from paradp.rollouts.machine import cores, hardware, versions
+from paradp.sampler import SamplerChoice
+
+_SAMPLER = TypeAdapter(SamplerUsed)
+
+
+def check(config: RolloutConfig) -> None:
+    """Checks all that can be checked before anything runs.
+
+    Raises:
+        ValueError: task, disturbance, sampler, checkpoint, clock or horizon are unknown or do not fit each other.
+    """
+    task = find_task(config.task).task
+    if config.disturbance is not None:
+        task.check_disturbance(config.disturbance)
+    spec = read_info(config.checkpoint_path).spec
+    check_fits(spec, config.task)
+    spec.horizons.with_execute(config.execute)
+    build_solver(config.sampler, config.checkpoint_path)
+
+
+def settled(config: RolloutConfig) -> tuple[RolloutConfig, str]:
+    """The config with what a measured sampler stands for, and why that; a run goes on with what it was begun with.
+
+    Raises:
+        ValueError: `run.json` does not say that in words of ours, or as `load_policy`.
+    """
+    if not config.sampler.measured:
+        return config, ""
+    if (begun := _begun_with(config)) is not None:
+        return replace(config, chosen=begun), f"{begun}, as the run in {config.out} was begun"
+    torch.set_num_threads(config.threads or cores())
+    name = config.checkpoint or config.task
+    policy = load_policy(name, config.sampler, config.device, None, config.engine, config.precision, config.envs)
+    assert policy.planned is not None
+    return replace(config, chosen=SamplerChoice.parse(policy.planned.sampler)), policy.planned.describe()
+
+
+def identity(config: RolloutConfig, policy: DiffusionPolicy, sha256: str) -> RunIdentity:
+    """Everything that the run's numbers depend on, but how many episodes there are.
+
+    Args:
+        config: of the run.
+        policy: what it is of.
+        sha256: `checkpoint_digest` of its checkpoint.
+    """
+    chosen = {} if config.chosen is None else {"chosen": str(config.chosen)}
+    if "model" in (made := settings(config.sampler, policy.solver)):
+        # Two drafts give one distribution, and other samples.
+        made["model"] = read_draft_info(config.checkpoint_path, sha256).weights_sha256
+    return RunIdentity(
+        task=config.task,
+        sampler={"name": config.sampler.name, "settings": made | chosen},
+        model_sha256=read_info(config.checkpoint_path).model_sha256,
+        checkpoint_sha256=sha256,
+        seed=config.seed,
+        envs=config.envs,
+        threads=config.threads or cores(),
+        device=config.device,
+        engine=policy.engine.name,
+        precision=policy.engine.precision,
+        execute=policy.spec.horizons.with_execute(config.execute).execute,
+        clock=config.clock.identity,
+        controller=config.controller,
+        disturbance=config.disturbance,
+        max_steps=config.max_steps or find_task(config.task).task.max_steps,
+        hardware=hardware(config.device),
+        versions=versions(),
+    )
+
+
+def _begun_with(config: RolloutConfig) -> SamplerChoice | None:
+    """What the sampler stands for in the run that `out` holds; `None` if it holds none of this sampler."""
+    noted = RunDirectory(config.out).identity()
+    if "sampler" not in noted:
+        return None
+    try:
+        sampler = _SAMPLER.validate_python(noted["sampler"])
+        chosen = sampler["settings"].get("chosen")
+        if sampler["name"] != config.sampler.name or chosen is None:
+            return None
+        if not isinstance(chosen, str) or (choice := SamplerChoice.parse(chosen)).measured:
+            raise ValueError(f"chosen is {chosen!r:.40}, which is no sampler that denoises")
+    except ValueError as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else error
+        raise ValueError(f"{config.out}/run.json is damaged: its sampler: {problem}; choose another --out") from error
+    return choice
