@@ -63,7 +63,7 @@ def bench(
     Args:
         task: the task's name.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
-        device: cpu or cuda.
+        device: cpu or cuda; over several, as in cuda:0,cuda:1, the rows of every call are spread.
         data: demonstrations of the task (a zarr group) to take the observations from; by default those of its scripted
             expert's episodes.
         batch: how many environments are planned together, one or several numbers.
@@ -110,7 +110,7 @@ def bench(
     for wide in (_widened(policy, factor) for factor in widen):
         rows = [row for size in batch for row in _measure(wide, conditions, size, repeats, names, candidates)]
         with doing("measuring the floor that the hardware sets"):
-            parts.append(Part(rows, measure_floor(wide, device)))
+            parts.append(Part(rows, measure_floor(wide, str(wide.device))))
     _tell(parts)
     if json is not None:
         _write_rows(json, [row for part in parts for row in part.rows])

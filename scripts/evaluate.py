@@ -98,7 +98,7 @@ def evaluate(
         backend: local runs on this machine, ray on a Ray cluster.
         address: of the Ray cluster; a Ray on this machine by default.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
-        device: where the network computes: cpu or cuda.
+        device: where the network computes: cpu or cuda; over several, as in cuda:0,cuda:1, the rows of its calls are spread.
         engine: what computes it; auto takes the fastest for the device.
         precision: of its arithmetic.
         out: the evaluation's directory; by default runs/evaluate/TASK-SAMPLERS-DIGEST. The digest is of all other

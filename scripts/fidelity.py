@@ -59,7 +59,7 @@ def fidelity(
         plans: of each sampler at each observation, every one with noise of its own.
         seed: of the first of the expert's episodes, or of the choice among the demonstrations; and of the noise.
         threads: of the network; all cores by default.
-        device: where the network computes: cpu or cuda.
+        device: where the network computes: cpu or cuda; over several, as in cuda:0,cuda:1, the rows of its calls are spread.
         engine: what computes it; auto takes the fastest that there is for the device.
         precision: of its arithmetic.
     """

@@ -86,7 +86,7 @@ def rollout(
         workers: processes; the cores are shared out among them.
         videos: how many of the first episodes to film.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
-        device: where the network computes: cpu or cuda.
+        device: where the network computes: cpu or cuda; over several, as in cuda:0,cuda:1, the rows of its calls are spread.
         engine: what computes it; auto takes the fastest for the device.
         precision: of its arithmetic; bf16 changes plans a little, and is faster on CPUs and GPUs with instructions for it.
         live: show the loop's timing while it runs; for one worker.

@@ -65,7 +65,7 @@ def serve(
         waiting: requests that may wait; further ones are told that the server is busy.
         clients: connections at a time.
         threads: of the network; all cores by default.
-        device: where the network computes: cpu or cuda.
+        device: where the network computes: cpu or cuda; over several, as in cuda:0,cuda:1, the rows of its calls are spread.
         engine: what computes it; auto takes the fastest that there is for the device.
         precision: of its arithmetic.
         max_message_kib: of a client's message, in KiB; pictures that clients send along count. Memory for three such
