@@ -152,8 +152,8 @@ counted.
 - **Assumed of GPUs**: {CARDS} in a machine, joined by NVLink ({NVLINK.bandwidth / 1e9:.0f} GB/s each way,
   {1e6 * NVLINK.latency:.0f} µs a message), machines joined by {8 * NETWORK.bandwidth / 1e9:.0f} Gb/s and
   {1e6 * NETWORK.latency:.0f} µs a message; every row leaves the first device and its answer comes back there. Rounds over
-  several devices are made by Python: a device costs {LAUNCHES} launches of {1e6 * LAUNCH:.0f} µs and the host's own time above,
-  one device after the other, and a round {1e6 * ROUND:.0f} µs more. `launches free` is a bound: as if one launch of no cost
+  several devices are made by Python: a device costs {LAUNCHES} launches of {1e6 * LAUNCH:.0f} µs and the host's own time
+  above, one device after the other, and a round {1e6 * ROUND:.0f} µs more. `launches free` is a bound: as if one launch of no cost
   started all devices. paradp spreads rows over the devices of one machine; more than {CARDS} would need code that it does
   not have.
 - **Assumed of CPUs**: each computes like this machine, shares nothing with the others but memory as fast as this one's, and
@@ -197,10 +197,8 @@ def _findings(predicted: Predictions, card: str) -> Iterator[str]:
         several = f"{gain:.2f} times as fast ({devices} devices)" if devices > 1 else "slower"
         alone = f"{1000 * plans[0].seconds:.2f} ms on one device"
         free = f"{bound:.2f} times with {most}" if most > 1 else "no faster either"
-        yield (
-            f"{card}, exact, {size} M parameters, {counted(int(robots), 'robot')}: {alone}; with several {several}. Were launches "
-            f"free: {free}."
-        )
+        of = f"{card}, exact, {size} M parameters, {counted(int(robots), 'robot')}"
+        yield f"{of}: {alone}; with several {several}. Were launches free: {free}."
 
 
 def largest_gain(plans: Sequence[Plan]) -> tuple[float, int]:

@@ -11,8 +11,10 @@ DEVICES = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True)
 class Calls:
-    """Seconds of a call on one device by its rows: on lines between those that were measured; beyond them on the steeper of the
-    last line and the one through the first and the last, for a call that is not yet in proportion to its rows becomes so.
+    """Seconds of a call on one device by its rows: on lines between those that were measured.
+
+    Beyond them it goes on as the steeper of the last line and the one through the first and the last: a few rows can cost
+    nothing more, many cannot.
 
     Attributes:
         seconds: by rows, of two numbers of rows at least.
