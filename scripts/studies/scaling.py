@@ -153,9 +153,9 @@ counted.
   {1e6 * NVLINK.latency:.0f} µs a message), machines joined by {8 * NETWORK.bandwidth / 1e9:.0f} Gb/s and
   {1e6 * NETWORK.latency:.0f} µs a message; every row leaves the first device and its answer comes back there. Rounds over
   several devices are made by Python: a device costs {LAUNCHES} launches of {1e6 * LAUNCH:.0f} µs and the host's own time
-  above, one device after the other, and a round {1e6 * ROUND:.0f} µs more. `launches free` is a bound: as if one launch of no cost
-  started all devices. paradp spreads rows over the devices of one machine; more than {CARDS} would need code that it does
-  not have.
+  above, one device after the other, and a round {1e6 * ROUND:.0f} µs more. `launches free` is a bound: as if one launch of
+  no cost started all devices. paradp spreads rows over the devices of one machine; more than {CARDS} would need code that it
+  does not have.
 - **Assumed of CPUs**: each computes like this machine, shares nothing with the others but memory as fast as this one's, and
   costs the host's own time above; of a plan only its rounds are counted.
 
