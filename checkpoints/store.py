@@ -25,6 +25,7 @@ from paradp.checkpoints.fidelity import candidates_for
 from paradp.checkpoints.finding import check_ours, find_checkpoint, old_name, put_back
 from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
 from paradp.policy.data.normalizer import ObservationNormalizer, statistics_size
+from paradp.policy.devices import available, check_devices
 from paradp.policy.engines.autotune.candidates import EXACT
 from paradp.policy.files.formats import read_document
 from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
@@ -142,7 +143,8 @@ def load_policy(
         sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`; `auto` and `auto-fast` measure what is fastest,
             once for each checkpoint, engine and batch: the logger `paradp.policy.engines.autotune` warns as it begins, and
             says at level INFO how far it is. `auto-fast` goes by what `paradp fidelity` measured.
-        device: where to compute.
+        device: where to compute: `cpu`, `cuda`, `cuda:1`; over several, as in `cuda:0,cuda:1`, the rows of every call of the
+            network are spread, and the rest runs on the first.
         sha256: `checkpoint_digest` that the checkpoint must have, where a run must not go on with another.
         engine, precision: what computes the network; `auto` is the fastest that there is for the device.
         batch: how many environments will be planned together: what is compiled beforehand, and what is measured.
@@ -152,19 +154,19 @@ def load_policy(
             are others than asked for, sampler, device, engine or precision are unknown, or bounds were given to `auto-fast`
             that nothing measured keeps.
     """
-    _check_device(device)
+    places = [torch.device(one) for one in check_devices(device, available(torch.cuda.device_count()))]
     choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
     path = find_checkpoint(name_or_path)
     trained = load_trained(path)
     # After the files were read, so that they are those of the digest.
     if sha256 is not None and checkpoint_digest(path) != sha256:
         raise ValueError(f"the checkpoint {path} has changed since the run began")
-    place = torch.device(device)
+    place = places[0]
     trained.network.to(place).eval()
     # Before an engine is built: what is wrong with the sampler or the schedule is said at once.
     solver = build_solver(choice, path, place)
     candidates = candidates_for(choice, path, checkpoint_digest(path), trained.spec.schedule) if choice.measured else EXACT
-    computes = build_engine(trained.network, trained.spec, place, engine, precision)
+    computes = build_engine(trained.network, trained.spec, places, engine, precision)
     planned = None
     if choice.measured:
         planned = Planner(computes, trained.network, trained.spec, place).choose(candidates, batch)
@@ -258,12 +260,6 @@ def checkpoint_digest(path: Path) -> str:
         content = read_bytes(path / name, most)
         found.update(f"{name} {len(content)}\n".encode() + content)
     return found.hexdigest()
-
-
-def _check_device(device: str) -> None:
-    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if device not in there and not (device == "cuda" and torch.cuda.is_available()):
-        raise ValueError(f"device {device!r} is not available; there is: {', '.join(there)}")
 
 
 def _read_statistics(path: Path, spec: PolicySpec) -> tuple[ObservationNormalizer, Normalizer]:

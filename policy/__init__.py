@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from paradp.policy.diffusion_policy import DiffusionPolicy, Plan
     from paradp.policy.engines.autotune.planner import Planner
     from paradp.policy.engines.autotune.profile import Planned
-    from paradp.policy.engines.building import Engine, build_engine, fastest_engine
+    from paradp.policy.engines.building import build_engine, fastest_engine
+    from paradp.policy.engines.engine import Engine
     from paradp.policy.networks.transformer import ConditionalTransformer
     from paradp.policy.networks.transformer_config import TransformerConfig
     from paradp.policy.networks.unet import ConditionalUnet1D
@@ -32,7 +33,8 @@ else:
             "control.controller": "Command Controller Hold Replan",
             "control.limits": "SafetyLimits SafetyReport StopReason",
             "diffusion_policy": "DiffusionPolicy Plan",
-            "engines.building": "Engine build_engine fastest_engine",
+            "engines.building": "build_engine fastest_engine",
+            "engines.engine": "Engine",
             "data.normalizer": "Normalizer",
             "engines.autotune.planner": "Planner",
             "engines.autotune.profile": "Planned",

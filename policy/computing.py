@@ -13,7 +13,7 @@ class Computing(Settings):
     """How a network is computed.
 
     Attributes:
-        device: where the network computes: cpu or cuda.
+        device: where the network computes: cpu or cuda; over several, as in cuda:0,cuda:1, the rows of its calls are spread.
         engine: what computes the network; auto takes the fastest for the device.
         precision: of the network's arithmetic; bf16 changes plans a little, and is faster on CPUs and GPUs with
             instructions for it.

@@ -12,8 +12,9 @@ import torch
 
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.engines.autotune.profile import Planned
-from paradp.policy.engines.building import Engine
+from paradp.policy.engines.engine import Engine
 from paradp.policy.engines.pytorch import EagerEngine
+from paradp.policy.engines.spread import devices_of
 from paradp.policy.engines.timing import wait_for_results
 from paradp.policy.joining import Inpainting
 from paradp.policy.networks.conditional import ConditionalNetwork
@@ -54,7 +55,7 @@ class DiffusionPolicy:
         network: predicts for noisy chunks `[n, H, A]`, timesteps `[n]`, conditions `[n, C]`.
         observation_normalizer, action_normalizer: fitted to the training data.
         solver: fills the denoising trajectory.
-        device: where to compute.
+        device: where to compute; the first one, where the engine spreads rows over several.
         engine: computes the network; eager PyTorch unless given.
         planned: how the solver was chosen, where it was by measuring.
 
@@ -83,6 +84,11 @@ class DiffusionPolicy:
         self._action_normalizer = action_normalizer.to(self.device)
         self._low = np.array(spec.action_low, np.float32)
         self._high = np.array(spec.action_high, np.float32)
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """All that the network is computed on; rounds and whatever comes before and after them on the first, `device`."""
+        return devices_of(self.engine, self.device)
 
     def with_solver(self, solver: Solver) -> "DiffusionPolicy":
         """The same policy on the same engine, denoised in another way.

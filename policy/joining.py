@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paradp.policy.engines.building import Engine
-from paradp.sampler import Graphs, StepTable
+from paradp.policy.engines.engine import Engine
+from paradp.sampler import StepTable
 
 
 def blended(old: Collection[np.ndarray], new: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ class Inpainting:
     """
 
     def __init__(self, engine: Engine, table: StepTable):
-        self.graphs = None if engine.graphs is None else Graphs()
+        self.graphs = None if engine.graphs is None else engine.graphs.another()
         self._engine = engine
         self._table = table
         # By timestep, as the network is told it.

@@ -4,10 +4,13 @@ import ctypes
 import math
 import os
 import platform
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from paradp.policy.devices import gpus, split_devices
 
 VERSIONED = ("paradp", "torch", "openvino", "numba", "numpy", "robosuite", "mujoco", "gym-pusht", "pymunk", "gymnasium",
              "diffusers")  # fmt: skip
@@ -24,7 +27,7 @@ def cores(cgroups: Path = _CGROUPS) -> int:
 def hardware(device: str = "cpu") -> dict[str, Any]:
     """The machine in words."""
     machine = {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()}
-    return machine | ({"gpu": _gpu_name(device)} if device.startswith("cuda") else {})
+    return machine | ({"gpu": _gpu_names(device)} if gpus(device) else {})
 
 
 def versions() -> dict[str, str]:
@@ -72,10 +75,12 @@ def _quota(cgroups: Path) -> float | None:
         return None
 
 
-def _gpu_name(device: str) -> str:
+def _gpu_names(device: str) -> str:
+    """Of the cards that are computed on, each kind once with how many there are of it."""
     import torch
 
-    return torch.cuda.get_device_name(device)
+    names = Counter(torch.cuda.get_device_name(one) for one in split_devices(device))
+    return ", ".join(name if count == 1 else f"{count} × {name}" for name, count in names.items())
 
 
 def _cpu_name() -> str:

@@ -127,7 +127,7 @@ def bench(
     for wide in (_widened(policy, factor) for factor in widen):
         rows = [row for size in batch for row in _measure(wide, conditions, size, repeats, names, candidates)]
         with doing("measuring the floor that the hardware sets"):
-            parts.append(Part(rows, measure_floor(wide, device)))
+            parts.append(Part(rows, measure_floor(wide, str(wide.device))))
     _tell(parts)
     if json is not None:
         _write_rows(json, [row for part in parts for row in part.rows])

@@ -30,7 +30,8 @@ class BenchRow:
         p50_ms, p95_ms, p99_ms: of a whole plan, conditioning and noise included.
         rounds, evaluations: means a plan and environment.
         network_share: of the time, inside the network.
-        memory_mb: what engine, compilation and first plan added to the process's resident memory (on a GPU, its peak).
+        memory_mb: what engine, compilation and first plan added to the process's resident memory (on GPUs, to the sum of
+            their peaks).
         plans: how many were timed.
         law: `exact`, `tolerance` or `other`, beside sequential DDPM with 100 steps on that engine's network.
         error_median: to the sequential sampler on the same noise, normalised units; `None` where there is none to equal.
@@ -95,9 +96,9 @@ class Contender:
     ):
         self.name, self._sampler, self._batch = name, sampler, batch
         self._solver, self._policy = solver, policy
-        before = _memory_in_use(policy.device)
+        before = _memory_in_use(policy.devices)
         self._engine = build()
-        self._memory = max(0.0, _memory_in_use(policy.device) - before)
+        self._memory = max(0.0, _memory_in_use(policy.devices) - before)
         # On a GPU the stopwatch would wait for the device in every round.
         self._timed = TimedEngine(self._engine) if policy.device.type == "cpu" else None
         self._seconds: list[float] = []
@@ -106,7 +107,7 @@ class Contender:
     def plan(self, condition: Tensor, seed: int, shape: tuple[int, int], warm_up: bool) -> None:
         """One plan for conditions `[B, C]`, timed from the first draw of noise; a first one to warm up."""
         device = condition.device
-        before = _memory_in_use(device)
+        before = _memory_in_use(self._policy.devices)
         # Captured rounds stay: to prepare would forget those of the others on the same engine.
         if warm_up and self._engine.graphs is None:
             self._engine.prepare(range(1, self._batch * self._solver.window + 1))
@@ -122,7 +123,7 @@ class Contender:
             self._seconds.append(seconds)
             self._solutions.append(solution)
             return
-        self._memory += max(0.0, _memory_in_use(device) - before)
+        self._memory += max(0.0, _memory_in_use(self._policy.devices) - before)
         if self._timed:
             self._timed.seconds = 0.0
 
@@ -179,11 +180,12 @@ class Contender:
         return (self._engine.name, self._engine.precision) == (engine, precision)
 
 
-def _memory_in_use(device: torch.device) -> float:
-    """Bytes: of the GPU the most since this was last asked, of the process what is resident."""
-    if device.type == "cuda":
-        most = torch.cuda.max_memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
+def _memory_in_use(devices: Sequence[torch.device]) -> float:
+    """Bytes: of the GPUs the most since this was last asked, of the process what is resident."""
+    if devices[0].type == "cuda":
+        most = sum(torch.cuda.max_memory_allocated(device) for device in devices)
+        for device in devices:
+            torch.cuda.reset_peak_memory_stats(device)
         return most
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096.0
 

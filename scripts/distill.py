@@ -57,7 +57,7 @@ def distill(
     let_the_first_speak()
     distilling = config.checked(bf16=asked_for(bf16, no_bf16))
     teacher_path = find_checkpoint(policy)
-    check_device(device)
+    check_device(device, several=False)
     if out is not None:
         check_folder(out)
     with loading("PyTorch"):

@@ -39,7 +39,7 @@ def train(
             shows some.
         minutes: how long to train, for a machine that does nothing else.
         seed: of weights, noise and batches.
-        device: where to compute: cpu or cuda.
+        device: where to compute: cpu or cuda; over several, as in cuda:0,cuda:1, the rows of the policy's calls are spread.
     """
     path = checkpoint_named(policy)
     check_device(device)

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, pretrained, pretrained_folder
+from paradp.policy.devices import available, check_devices, check_one
 from paradp.rollouts.machine import cuda_devices, hardware, versions
 
 NO_DISTURBANCE = "none"
@@ -103,15 +104,19 @@ def default_out(command: str, task: str, names: Iterable[str], weights: Path, se
     return Path("runs") / command / f"{readable}-{digest}"
 
 
-def check_device(device: str) -> None:
-    """Checks that there is a device to compute on, without PyTorch.
+def check_device(device: str, several: bool = True) -> None:
+    """Checks that there is a device to compute on, or several, without PyTorch.
+
+    Args:
+        device: as it was typed.
+        several: whether the command can spread its work over several.
 
     Raises:
-        ValueError: there is none of that name; names those that there are.
+        ValueError: there is none of that name, or several do not fit together; says which there are.
     """
-    there = ["cpu", *(f"cuda:{i}" for i in range(cuda_devices()))]
-    if device not in there and not (device == "cuda" and len(there) > 1):
-        raise ValueError(f"--device {device!r} is not available; there is: {', '.join(there)}")
+    check_devices(device, available(cuda_devices()), "--device")
+    if not several:
+        check_one(device, "--device")
 
 
 def check_folder(out: Path, option: str = "--out") -> None:

@@ -180,7 +180,7 @@ class Bench:
         """A new one, or the one that is shared where an engine captures rounds."""
         if (name, precision) in self._captured:
             return self._captured[name, precision]
-        engine = build_engine(self._network, self._policy.spec, self._conditions.device, name, precision)
+        engine = build_engine(self._network, self._policy.spec, self._policy.devices, name, precision)
         if engine.graphs is not None:
             self._captured[name, precision] = engine
         return engine
@@ -196,7 +196,7 @@ class Bench:
         if device.type != "cpu":
             return ""
         fp32, bf16 = (
-            time_call(build_engine(self._network, spec, device, self._engines[-1], precision), spec, device, self._batch)
+            time_call(self._engine(self._engines[-1], precision), spec, device, self._batch)
             for precision in ("fp32", "bf16")
         )
         return f"here it takes {bf16 / fp32:.1f} times as long as in fp32" if bf16 > SLOW_ARITHMETIC * fp32 else ""

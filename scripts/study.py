@@ -9,7 +9,7 @@ from rich.table import Table
 from paradp.envs import find_task
 from paradp.scripts.call import TaskName
 from paradp.scripts.console import console, doing, loading, say
-from paradp.scripts.places import check_folder
+from paradp.scripts.places import check_device, check_folder
 
 
 # Long: its parameters are the command's options, and its docstring is their help.
@@ -18,6 +18,7 @@ def study(
     task: TaskName = "square",
     out: Path = Path("docs/results"),
     runs: Path = Path("runs"),
+    device: str = "cpu",
 ) -> None:
     """Measure again what docs/results shows, with a task's pretrained policy; each study takes a few minutes.
 
@@ -35,6 +36,7 @@ def study(
             RUNS`), and engines compares them; variants and convergence compare the trainings found here (`paradp train
             --out RUNS/NAME`), tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8
             --out RUNS/TASK`), and front those of `--samplers front`.
+        device: where scaling measures calls of the network: cpu or cuda.
     """
     if find_spec("paradp.scripts.studies") is None:
         raise ValueError("studies come with the repository of paradp, and not with the package that is installed here")
@@ -46,12 +48,13 @@ def study(
     load = find_study(name)
     find_task(task)
     check_folder(out)
+    check_device(device)
     with loading():
         measure = load()
         from paradp.policy.files.writing import naming_file
         from paradp.scripts.studies.context import Context
     with doing(f"{name} on {task}"), naming_file(out, unless_named=True):
-        measure(Context(task, out, runs))
+        measure(Context(task, out, runs, device))
     for path in sorted([*out.glob(f"{task}-{name}*"), *out.glob(f"{name}*")]):
         say(str(path))
 

@@ -71,7 +71,7 @@ def train(
     """
     let_the_first_speak()
     training = config.checked(bf16=asked_for(bf16, no_bf16))
-    check_device(device)
+    check_device(device, several=False)
     path = data or Path(f"demos/{task}.zarr")
     check_data(path, task)
     if out is not None:

@@ -3,20 +3,21 @@
 An engine is a `Denoiser` whose conditions were encoded by it: `encode` once a plan, and then one call a round.
 """
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Protocol, get_args
+from typing import get_args
 
 import torch
-from torch import Tensor
 
 from paradp.policy.choices import EngineName, Precision
+from paradp.policy.engines.engine import Engine
 from paradp.policy.engines.pytorch import CompiledEngine, CudaGraphEngine, EagerEngine, compiles
+from paradp.policy.engines.spread import SpreadEngine
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.spec import PolicySpec
-from paradp.sampler import Graphs
 from paradp.sampler.lookup import unknown
 from paradp.sampler.rounds import launching
 
@@ -27,40 +28,20 @@ SLOWER = 1.3
 AGREEMENT: dict[Precision, float] = {"fp32": 1e-4, "bf16": 0.1}
 
 
-class Engine(Protocol):
-    """Computes one network.
-
-    Attributes:
-        name: what it is called on the command line.
-        precision: of its arithmetic.
-        graphs: the rounds that were captured with it, where its calls can be.
-    """
-
-    name: str
-    precision: Precision
-    graphs: Graphs | None
-
-    def encode(self, condition: Tensor, /) -> Tensor:
-        """What `__call__` takes for conditions `[B, C]`: `[B, G]`, computed once a plan."""
-        ...
-
-    def prepare(self, rows: Sequence[int]) -> None:
-        """Does now what calls with any of these numbers of rows would do at first, and forgets what others need."""
-        ...
-
-    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """Predictions `[n, H, A]` for chunks `[n, H, A]`, integer timesteps `[n]` and encoded conditions `[n, G]`."""
-        ...
-
-
 def build_engine(
     network: ConditionalNetwork,
     spec: PolicySpec,
-    device: torch.device,
+    device: torch.device | Sequence[torch.device],
     name: EngineName = "auto",
     precision: Precision = "fp32",
 ) -> Engine:
     """The engine of that name; `auto` takes the fastest that there is for the device.
+
+    Args:
+        network: on the device, or on the first.
+        spec: what the network is for.
+        device: where to compute. Over several of a kind the rows of every call are spread, each with a copy of the network.
+        name, precision: of the engine.
 
     Raises:
         ValueError: name, precision or device are unknown to the engine, its package is missing, or its predictions are not
@@ -69,6 +50,18 @@ def build_engine(
     for what, given, known in (("engine", name, get_args(EngineName)), ("precision", precision, get_args(Precision))):
         if given not in known:
             raise ValueError(unknown(f"unknown {what}", given, known))
+    if isinstance(device, torch.device):
+        return _build(network, spec, device, name, precision)
+    first, *others = device
+    engines = [_build(network, spec, first, name, precision)]
+    engines += [_build(copy.deepcopy(network).to(other), spec, other, name, precision) for other in others]
+    return SpreadEngine(engines, device) if others else engines[0]
+
+
+def _build(
+    network: ConditionalNetwork, spec: PolicySpec, device: torch.device, name: EngineName, precision: Precision
+) -> Engine:
+    """An engine on one device, held to PyTorch there."""
     if device.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # by default convolutions keep ten bits only
     engine = _BUILDERS[fastest_engine(device) if name == "auto" else name](network, spec, device, precision)

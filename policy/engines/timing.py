@@ -6,9 +6,9 @@ from statistics import median
 
 import torch
 
-from paradp.policy.engines.building import Engine
+from paradp.policy.engines.engine import Engine
 from paradp.policy.spec import PolicySpec
-from paradp.sampler.rounds.device import capture, wait_until_idle
+from paradp.sampler.rounds.device import wait_until_idle
 
 # In a plan, calls of one size follow each other, and the weights stay in the cache.
 WARM_UP_CALLS, TIMED_CALLS = 4, 12
@@ -26,7 +26,8 @@ def time_call(engine: Engine, spec: PolicySpec, device: torch.device, rows: int)
     def call() -> None:
         engine(x, t, condition)
 
-    work = capture(call, device) if engine.graphs is not None else call
+    queue = None if engine.graphs is None else engine.graphs.queue(device)
+    work = call if queue is None else queue.capture(call)
     return median([timed(work, device) for _ in range(WARM_UP_CALLS + TIMED_CALLS)][WARM_UP_CALLS:])
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from paradp.policy.devices import check_one
 from paradp.policy.errors import SettingError
 
 # Without PyTorch: the command asks whether it is the one that speaks before it loads anything.
@@ -30,8 +31,15 @@ def _size() -> int:
 
 
 def own_device(device: "str | torch.device") -> "torch.device":
-    """The device that is asked for; of several processes with `cuda` each has a GPU of its own."""
+    """The device that is asked for; of several processes with `cuda` each has a GPU of its own.
+
+    Raises:
+        ValueError: several devices are asked for.
+    """
     import torch
+
+    if isinstance(device, str):
+        check_one(device)
 
     asked = torch.device(device)
     if asked.type == "cuda" and asked.index is None and (local := os.environ.get("LOCAL_RANK")):

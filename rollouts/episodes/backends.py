@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
 
+from paradp.policy import devices
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.records import Episode
@@ -177,7 +178,7 @@ def _knock(address: str, seconds: float = 5) -> None:
 
 
 def _needs(config: RolloutConfig) -> dict[str, int]:
-    return {"num_cpus": config.threads or 1, "num_gpus": int(config.device.startswith("cuda"))}
+    return {"num_cpus": config.threads or 1, "num_gpus": devices.gpus(config.device)}
 
 
 def _counted(cpus: float, gpus: float, threads: str = "", device: str = "") -> str:

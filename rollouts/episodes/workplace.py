@@ -44,7 +44,7 @@ class Workplace:
             self._trained, self._policy = (wanted, loaded), None
         if self._policy is None or self._policy[0] != config.denoises:
             trained = self._trained[1]
-            solver = build_solver(config.denoises, config.checkpoint_path, config.device)
+            solver = build_solver(config.denoises, config.checkpoint_path, trained.device)
             self._policy = config.denoises, trained.with_solver(solver)
         return self._policy[1]
 

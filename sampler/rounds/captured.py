@@ -139,7 +139,7 @@ class Graphs:
     are. On a CPU, where nothing can be captured, the same rounds are made by Python.
 
     Args:
-        device: what the rounds of samples on a device are queued on; `None` where there is nothing to queue.
+        device: what the rounds of samples on a device are queued on; `None` where nothing is queued or captured.
     """
 
     def __init__(self, device: Callable[[torch.device], Device | None] | None = None) -> None:
@@ -147,6 +147,10 @@ class Graphs:
         self._device = device or _queued
         self._devices: dict[torch.device, Device | None] = {}
         self._kept: dict[Hashable, tuple[object, Rounds, Captured | None]] = {}
+
+    def another(self) -> "Graphs":
+        """Empty ones, for another denoiser on the same devices."""
+        return Graphs(self._device)
 
     def clear(self) -> None:
         """Forgets all of them, and gives their memory back; waits for a solve of another thread."""
@@ -161,7 +165,7 @@ class Graphs:
         if key not in self._kept:
             rounds = make()
             rounds.load(condition, noise, guess)
-            device = self._on(noise.initial.device)
+            device = self.queue(noise.initial.device)
             # The solver is kept so that no other can have its id.
             self._kept[key] = solver, rounds, None if device is None else Captured(rounds, device)
         _, rounds, captured = self._kept[key]
@@ -170,7 +174,8 @@ class Graphs:
             rounds.load(condition, noise, guess)
         return rounds, captured
 
-    def _on(self, device: torch.device) -> Device | None:
+    def queue(self, device: torch.device) -> Device | None:
+        """What rounds of samples there are queued on, and captured by; `None` where Python makes them."""
         if device not in self._devices:
             self._devices[device] = self._device(device)
         return self._devices[device]

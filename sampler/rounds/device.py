@@ -95,6 +95,38 @@ class CudaDevice:
         return [torch.empty(source.shape, dtype=source.dtype, pin_memory=True) for _ in range(count)]
 
 
+class HostStream:
+    """Work is done when it is launched, by the thread that launches it; so it is an event of its own, and always passed."""
+
+    def launch(self, work: Work) -> None:
+        work()
+
+    def record(self) -> "HostStream":
+        return self
+
+    def wait(self, event: Event) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+
+class HostDevice:
+    """A CPU, which does everything at once."""
+
+    def __init__(self) -> None:
+        self.own = HostStream()
+
+    def callers(self) -> HostStream:
+        return self.own
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        return work
+
+    def host_copies(self, source: Tensor, count: int) -> list[Tensor]:
+        return [torch.empty_like(source) for _ in range(count)]
+
+
 def capture(launch: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """A function's work on a GPU as a CUDA graph; the function itself on a CPU.
 

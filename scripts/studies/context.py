@@ -11,9 +11,11 @@ class Context:
     Attributes:
         task: the task's name.
         out: the folder for the page and its pictures.
+        device: where to compute, of studies that measure devices.
         runs: a folder of finished rollouts, and of trainings, that a study may show as well.
     """
 
     task: str
     out: Path
     runs: Path
+    device: str = "cpu"

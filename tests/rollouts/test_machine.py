@@ -4,9 +4,14 @@ import os
 from importlib.metadata import PackageNotFoundError
 
 import pytest
+import torch
 
-from paradp.rollouts import machine
+from paradp.policy.learning.ranks import own_device
+from paradp.rollouts import RolloutConfig, machine
+from paradp.rollouts.episodes import backends
 from paradp.rollouts.machine import cores
+from paradp.sampler import SamplerChoice
+from paradp.scripts import places
 from paradp.scripts.places import check_device
 
 
@@ -76,3 +81,33 @@ def test_devices_are_counted_without_pytorch(monkeypatch, driver, count):
     for device in {"cuda", "cuda:0", "cuda:1", "cuda:2", "abacus", "", "cuda:-1", "CPU"} - {*good}:
         with pytest.raises(ValueError, match=f"--device '{device}' is not available; there is: cpu"):
             check_device(device)
+
+
+def test_several_devices_are_checked_at_the_door_and_a_training_takes_one(monkeypatch):
+    monkeypatch.setattr(places, "cuda_devices", lambda: 2)
+    for device in ("cpu,cpu", "cuda:0,cuda:1"):
+        check_device(device)
+        with pytest.raises(ValueError, match=f"--device '{device}' names several devices, and a process trains on one"):
+            check_device(device, several=False)
+    with pytest.raises(
+        ValueError, match="'cuda:7' in --device 'cuda:0,cuda:7' is not available; there is: cpu, cuda:0, cuda:1"
+    ):
+        check_device("cuda:0,cuda:7")
+    with pytest.raises(ValueError, match="device 'cuda:0,cuda:1' names several devices, and a process trains on one"):
+        own_device("cuda:0,cuda:1")
+
+
+def test_a_worker_of_ray_asks_for_as_many_gpus_as_it_computes_on(tmp_path):
+    def config(device):
+        return RolloutConfig("square", SamplerChoice.parse("ddpm"), tmp_path, threads=2, device=device)
+
+    asked = [backends._needs(config(device))["num_gpus"] for device in ("cpu", "cpu,cpu", "cuda", "cuda:0,cuda:1")]
+    assert asked == [0, 0, 1, 2]
+
+
+def test_the_cards_of_a_run_are_named(monkeypatch):
+    names = {"cuda:0": "card A", "cuda:1": "card A", "cuda:2": "card B"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
+    assert "gpu" not in machine.hardware("cpu,cpu")
+    assert machine.hardware("cuda:2")["gpu"] == "card B"
+    assert machine.hardware("cuda:0,cuda:1,cuda:2")["gpu"] == "2 × card A, card B"

@@ -25,7 +25,8 @@ from paradp.policy.cache import cache_folder, digest
 from paradp.policy.engines.autotune.candidates import EXACT, Candidates, speculative
 from paradp.policy.engines.autotune.profile import SEQUENTIAL, Planned, Profile, Trial
 from paradp.policy.engines.autotune.progress import Progress
-from paradp.policy.engines.building import Engine
+from paradp.policy.engines.engine import Engine
+from paradp.policy.engines.spread import devices_of
 from paradp.policy.engines.timing import time_call, timed
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.spec import PolicySpec
@@ -51,13 +52,14 @@ class Planner:
     Args:
         engine: computes the network.
         network, spec: what it computes, and what that is for.
-        device: where.
+        device: where; the first one, where the engine spreads rows over several.
     """
 
     def __init__(self, engine: Engine, network: ConditionalNetwork, spec: PolicySpec, device: torch.device):
         self._engine, self._spec, self._device = engine, spec, device
         self._shape = (spec.horizons.predict, spec.action_size)
-        machine = torch.cuda.get_device_name(device) if device.type == "cuda" else counted(torch.get_num_threads(), "thread")
+        devices = devices_of(engine, device)
+        machine = [torch.cuda.get_device_name(one) for one in devices] if device.type == "cuda" else _threads(len(devices))
         packages = [f"{name} {version(name)}" for name in ("torch", "openvino", "numba") if find_spec(name)]
         settings = f"{engine.name} {engine.precision} {platform.node()} {machine} {packages}"
         sources = sorted(str(path) for home in (__file__, sampler.__file__) for path in Path(home).parent.rglob("*.py"))
@@ -180,6 +182,12 @@ class Planner:
 
     def _solver(self, name: str) -> Solver:
         return SamplerChoice.parse(name).build(self._spec.schedule)
+
+
+def _threads(copies: int) -> str:
+    """A CPU, by what it computes with."""
+    threads = counted(torch.get_num_threads(), "thread")
+    return threads if copies == 1 else f"{copies} × {threads}"
 
 
 def _tell_counted(progress: Progress, done: int, sets: int, windows: int) -> None:

@@ -1,0 +1,61 @@
+"""Where to compute, as a text: `cpu`, `cuda`, `cuda:1`, or several, `cuda:0,cuda:1`. Needs no PyTorch to be read."""
+
+from collections.abc import Sequence
+
+SEPARATOR = ","
+
+
+def available(cards: int) -> list[str]:
+    """The names of a machine's devices, of which so many are CUDA's."""
+    return ["cpu", *(f"cuda:{i}" for i in range(cards))]
+
+
+def split_devices(text: str) -> tuple[str, ...]:
+    """The devices of a text that was checked, the first of them first."""
+    return tuple(text.split(SEPARATOR))
+
+
+def gpus(text: str) -> int:
+    """How many CUDA devices a text names."""
+    return sum(one.startswith("cuda") for one in split_devices(text))
+
+
+def check_devices(text: str, there: Sequence[str], what: str = "device") -> tuple[str, ...]:
+    """The devices that a text names, each of which gets a copy of the network; several are of one kind.
+
+    Args:
+        text: names with commas between them. `cpu` may stand there several times, a card only once; `cuda` is the first.
+        there: those that the machine has.
+        what: what the text was given as, to begin a message.
+
+    Raises:
+        ValueError: a part is empty or no device of this machine, kinds are mixed, or a card is named twice.
+    """
+    parts = split_devices(text)
+    said = f"{what} {text!r}"
+    if len(parts) > 1 and not all(parts):
+        raise ValueError(f"{said} has an empty part; put one comma between two devices, as in cuda:0,cuda:1")
+    if {one.partition(":")[0] for one in parts} == {"cpu", "cuda"}:
+        raise ValueError(f"{said} mixes cpu and cuda; name devices of one kind, as in cuda:0,cuda:1")
+    for one in parts:
+        if one not in there and not (one == "cuda" and len(there) > 1):
+            named = said if len(parts) == 1 else f"{one!r} in {said}"
+            raise ValueError(f"{named} is not available; there is: {', '.join(there)}")
+    if len(parts) == 1:
+        return parts
+    cards = tuple("cuda:0" if one == "cuda" else one for one in parts)
+    for one in cards:
+        if one != "cpu" and cards.count(one) > 1:
+            raise ValueError(f"{said} names {one} twice; a second copy of the network gains nothing on the same card")
+    return cards
+
+
+def check_one(text: str, what: str = "device") -> None:
+    """Raises:
+    ValueError: a text names several devices, for a training.
+    """
+    if SEPARATOR in text:
+        raise ValueError(
+            f"{what} {text!r} names several devices, and a process trains on one; "
+            "`accelerate launch --num_processes N` trains on N GPUs, with --device cuda"
+        )

@@ -1,0 +1,149 @@
+"""The rows of a call spread over several devices, each of which has a copy of the network."""
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from paradp.policy.choices import Precision
+from paradp.policy.engines.engine import Engine
+from paradp.sampler import Graphs
+from paradp.sampler.rounds.device import CudaDevice, Device, Event, HostDevice
+
+Queue = Callable[[torch.device], Device]
+
+
+def queue_of(device: torch.device) -> Device:
+    """What work is launched on there."""
+    return CudaDevice(device) if device.type == "cuda" else HostDevice()
+
+
+class SpreadEngine:
+    """Computes each row of a call on one of several devices; all work before the first is waited for.
+
+        caller's stream, 1st device    ready ·                       all arrived · round goes on
+        own stream, 1st device               rows · call · answer ──┐
+        own stream, 2nd device               rows · call · answer ──┤
+        host                                 launches all, waits for none
+
+    Rounds run on the first device and are made by Python: no CUDA graph holds work of several devices here. What is captured
+    is each device's own call, where its engine can be captured, since the U-Net is some sixty kernels that the host would
+    otherwise launch one by one and for one device after the other. Such engines ask for whole rounds, whose calls have few
+    numbers of rows; each is captured for itself, without padding.
+
+    Args:
+        engines: the same network on each device, in the devices' order.
+        devices: where they are; the caller's tensors are on the first.
+        queue: makes what work is launched on.
+
+    Attributes:
+        devices: as given.
+    """
+
+    def __init__(self, engines: Sequence[Engine], devices: Sequence[torch.device], queue: Queue = queue_of):
+        first = engines[0]
+        self.name: str = first.name
+        self.precision: Precision = first.precision
+        self.devices = tuple(devices)
+        self.encode = first.encode
+        captured = first.graphs is not None
+        self.graphs = Graphs(_captures_nothing) if captured else None
+        self._shares = [_Share(e, d, queue(d), captured) for e, d in zip(engines, devices, strict=True)]
+        # Threads share the streams and what is captured: a call is launched as a whole, and streams order the rest.
+        self._lock = Lock()
+
+    def prepare(self, rows: Sequence[int]) -> None:
+        """As each device's engine, for its share of these rows."""
+        if self.graphs is not None:
+            self.graphs.clear()
+        divided = [shares(n, len(self._shares)) for n in rows]
+        with self._lock:
+            for i, share in enumerate(self._shares):
+                if numbers := sorted({sizes[i] for sizes in divided if len(sizes) > i}):
+                    share.prepare(numbers)
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        sizes = shares(len(x), len(self._shares))
+        found = x.new_empty(x.shape)
+        parts = zip(*(tensor.split(sizes) for tensor in (x, t, condition, found)), strict=True)
+        with self._lock:
+            callers = self._shares[0].device.callers()
+            ready = callers.record()
+            ends = [share.start(ready, *part) for share, part in zip(self._shares, parts, strict=False)]
+            for end in ends:
+                callers.wait(end)
+        return found
+
+
+def shares(rows: int, devices: int) -> list[int]:
+    """How many rows each device computes, as evenly as possible; fewer rows than devices use fewer devices."""
+    used = max(1, min(rows, devices))
+    return [rows // used + (i < rows % used) for i in range(used)]
+
+
+def devices_of(engine: Engine, device: torch.device) -> tuple[torch.device, ...]:
+    """All that an engine computes on: several where it spreads rows, else the device of its network."""
+    return engine.devices if isinstance(engine, SpreadEngine) else (device,)
+
+
+class _Share:
+    """One device's part of every call."""
+
+    def __init__(self, engine: Engine, place: torch.device, device: Device, captured: bool):
+        self.device = device
+        self._engine = engine
+        self._place = place
+        self._captured: dict[int, _CapturedCall] | None = {} if captured else None
+
+    def prepare(self, rows: Sequence[int]) -> None:
+        if self._captured is not None:
+            self.device.own.record().synchronize()  # a call may be under way in memory that is given back
+            self._captured.clear()
+        self._engine.prepare(rows)
+
+    def start(self, ready: Event, x: Tensor, t: Tensor, condition: Tensor, found: Tensor) -> Event:
+        """Launches the call for some rows, whose inputs are there after `ready`; returns after what `found` is filled."""
+        own = self.device.own
+        own.wait(ready)
+        own.launch(lambda: found.copy_(self._compute(x, t, condition), non_blocking=True))
+        return own.record()
+
+    def _compute(self, *inputs: Tensor) -> Tensor:
+        if self._captured is None:
+            return self._engine(*(tensor.to(self._place, non_blocking=True) for tensor in inputs))
+        rows = len(inputs[0])
+        if rows not in self._captured:
+            self._captured[rows] = _CapturedCall(self._engine, self._place, self.device, inputs)
+        return self._captured[rows](*inputs)
+
+
+class _CapturedCall:
+    """A device's call for one number of rows, on inputs of its own.
+
+    Args:
+        engine, place, device: of the share.
+        inputs: the first ones, for their shapes.
+    """
+
+    def __init__(self, engine: Engine, place: torch.device, device: Device, inputs: tuple[Tensor, ...]):
+        self._inputs = [torch.zeros(tensor.shape, dtype=tensor.dtype, device=place) for tensor in inputs]
+        self._engine = engine
+        self._found: Tensor | None = None
+        self._replay = device.capture(self._call)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The prediction, in memory that the next call writes."""
+        for own, given in zip(self._inputs, inputs, strict=True):
+            own.copy_(given, non_blocking=True)
+        self._replay()
+        assert self._found is not None
+        return self._found
+
+    def _call(self) -> None:
+        x, t, condition = self._inputs
+        self._found = self._engine(x, t, condition)
+
+
+def _captures_nothing(device: torch.device) -> None:
+    """Whole rounds on buffers that are used again, but made by Python."""
