@@ -202,7 +202,7 @@ def test_options_that_cannot_work_are_named(text, message, config):
         ("consistency-101", "consistency", "101 steps are too many: the network was trained with 100 timesteps"),
         ("flow-101", "flow", "101 steps are too many: the network was trained with 100 timesteps"),
         ("flow-0", "flow", "at least one step"),
-        ("flow-2:timesteps=100-0", "flow", "step 1 is at timestep 0, outside 1 … 100"),
+        ("flow-2:timesteps=100-0", "flow", "step 1 is at timestep 0: it must be above 0 and at most 100"),
         ("consistency-2:timesteps=100-50", "consistency", "step 0 is at timestep 100, outside 0 … 99"),
     ],
 )
