@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -92,8 +92,11 @@ def rounds_of(policy: DiffusionPolicy) -> Iterator[tuple[int, dict[int, list[int
 
 
 def _wider(spec: PolicySpec, factor: int) -> PolicySpec:
-    unet = cast(UnetConfig, spec.network)
-    return replace(spec, network=replace(unet, channels=tuple(factor * size for size in unet.channels)))
+    """With so many times the channels, as `widened` makes it."""
+    if not isinstance(spec.network, UnetConfig):
+        raise ValueError(f"only a U-Net can be widened, and this policy's network is a {spec.network.kind}")
+    channels = tuple(factor * size for size in spec.network.channels)
+    return replace(spec, network=replace(spec.network, channels=channels))
 
 
 def _sizes(spec: PolicySpec) -> tuple[int, int]:
