@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from paradp.policy import DiffusionPolicy, PolicySpec, build_engine
+from paradp.policy import DiffusionPolicy, PolicySpec, Precision, UnetConfig, build_engine
 from paradp.policy.engines.fused import overlapping_pays
 from paradp.policy.engines.spread import SpreadEngine
 from paradp.policy.engines.timing import time_call, timed
@@ -92,8 +92,11 @@ def rounds_of(policy: DiffusionPolicy) -> Iterator[tuple[int, dict[int, list[int
 
 
 def _wider(spec: PolicySpec, factor: int) -> PolicySpec:
-    channels = tuple(factor * size for size in spec.network.channels)  # type: ignore[union-attr]
-    return replace(spec, network=replace(spec.network, channels=channels))  # type: ignore[type-var]
+    """With so many times the channels, as `widened` makes it."""
+    if not isinstance(spec.network, UnetConfig):
+        raise ValueError(f"only a U-Net can be widened, and this policy's network is a {spec.network.kind}")
+    channels = tuple(factor * size for size in spec.network.channels)
+    return replace(spec, network=replace(spec.network, channels=channels))
 
 
 def _sizes(spec: PolicySpec) -> tuple[int, int]:
@@ -116,7 +119,8 @@ def measure_calls(policy: DiffusionPolicy, factor: int) -> Network:
 class _Nothing:
     """An engine that computes nothing."""
 
-    name, precision = "nothing", "fp32"
+    name = "nothing"
+    precision: Precision = "fp32"
     graphs: Graphs | None = None
 
     def encode(self, condition: torch.Tensor) -> torch.Tensor:
