@@ -64,6 +64,7 @@ class Local:
 @study
 def study_scaling(context: Context) -> None:
     """Writes scaling.md and its picture."""
+    torch.set_num_threads(1)  # a device of a CPU is one of its cores
     policy = load_policy(context.task, "ddpm", context.device)
     published = Published.read(context.out / "gpu", policy.spec)
     rounds = dict(rounds_of(policy))
