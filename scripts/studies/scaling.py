@@ -115,7 +115,7 @@ def draw_scaling(path: Path) -> Figure:
         axis.set_xticks(DEVICES, [*map(str, DEVICES)])
         axis.set_yticks((0.5, 1, 2, 4, 8, 16), ("½", "1", "2", "4", "8", "16"))
         axis.minorticks_off()
-        axis.legend(title="launches", title_fontsize=7, fontsize=7, handlelength=4)
+        axis.legend(title="launches", title_fontsize=8, fontsize=8, handlelength=4)
     save(figure, path.with_suffix(".png"))
     return figure
 
