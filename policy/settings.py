@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Limits:
-    """The least and the most of a number: of a whole one where they are whole.
+    """The least and the most that a number may be. Where both are whole numbers, so must it be.
 
     Attributes:
         least, most: see above.

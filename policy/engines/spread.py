@@ -103,7 +103,7 @@ class _Share:
         self._engine.prepare(rows)
 
     def start(self, ready: Event, x: Tensor, t: Tensor, condition: Tensor, found: Tensor) -> Event:
-        """Launches the call for some rows, whose inputs are there after `ready`; returns after what `found` is filled."""
+        """Launches the call for some rows, whose inputs are there after `ready`; returns when `found` is filled."""
         own = self.device.own
         own.wait(ready)
         own.launch(lambda: found.copy_(self._compute(x, t, condition), non_blocking=True))
@@ -146,4 +146,4 @@ class _CapturedCall:
 
 
 def _captures_nothing(device: torch.device) -> None:
-    """Whole rounds on buffers that are used again, but made by Python."""
+    """For `Graphs`: rounds keep their buffers, Python makes each of them, and none is captured."""

@@ -27,16 +27,21 @@ def widened(network: ConditionalNetwork, spec: PolicySpec, factor: int) -> tuple
     Raises:
         ValueError: the network is no U-Net, or the wider one would be larger than a U-Net may be.
     """
-    if not isinstance(spec.network, UnetConfig):
-        raise ValueError(f"only a U-Net can be widened, and this policy's network is a {spec.network.kind}")
-    channels = tuple(factor * size for size in spec.network.channels)
-    spec = replace(spec, network=replace(spec.network, channels=channels))
+    spec = widened_spec(spec, factor)
     wide = cast(ConditionalUnet1D, build_network(spec)).to(next(network.parameters()).device)
     for narrow, target in zip(network.modules(), wide.modules(), strict=True):
         for name, parameter in narrow.named_parameters(recurse=False):
             copies = getattr(target, name)
             copies.copy_(_stretched(parameter, copies.shape, _inputs(target) if name == "weight" else None))
     return wide.eval().requires_grad_(False), spec
+
+
+def widened_spec(spec: PolicySpec, factor: int) -> PolicySpec:
+    """What a U-Net with `factor` times the channels is for; the rest is as of `widened`."""
+    if not isinstance(spec.network, UnetConfig):
+        raise ValueError(f"only a U-Net can be widened, and this policy's network is a {spec.network.kind}")
+    channels = tuple(factor * size for size in spec.network.channels)
+    return replace(spec, network=replace(spec.network, channels=channels))
 
 
 def _inputs(module: nn.Module) -> int | None:

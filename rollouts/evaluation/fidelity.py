@@ -40,7 +40,7 @@ FITTED = (8, 10, 12, 16)
 # Numbers of steps so small that each η errs differently, and the η that are tried for them.
 FEW = (5, 6, 7, 8)
 ETAS = (1.0, 1.5, 2.5, 4.0)
-# Far enough from the seeds of the judged plans' noise.
+# From here on, apart from the seeds of the judged plans, which count up from the given one.
 _FITTING_SEED = 2**24
 PERMUTATIONS = 1000
 # Recorded at each observation that grids are fitted at.

@@ -3,20 +3,20 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
-from paradp.policy import DiffusionPolicy, PolicySpec, Precision, UnetConfig, build_engine
+from paradp.policy import DiffusionPolicy, PolicySpec, Precision, build_engine
 from paradp.policy.engines.fused import overlapping_pays
 from paradp.policy.engines.spread import SpreadEngine
 from paradp.policy.engines.timing import time_call, timed
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
-from paradp.policy.networks.widening import widened
+from paradp.policy.networks.widening import widened, widened_spec
 from paradp.sampler import Graphs
 from paradp.scripts.console import each
 from paradp.scripts.studies.bench import Bench
@@ -72,7 +72,7 @@ class Published:
 
 def _published(calls: list[dict[str, Any]], spec: PolicySpec, factor: int) -> Network:
     """A network with its calls, by the kind of kernels that the engine chooses."""
-    parameters, row_bytes = _sizes(_wider(spec, factor))
+    parameters, row_bytes = _sizes(widened_spec(spec, factor))
     taken = {
         one["rows"]: one["ms"] / 1000
         for one in calls
@@ -89,14 +89,6 @@ def rounds_of(policy: DiffusionPolicy) -> Iterator[tuple[int, dict[int, list[int
         for window in each(f"rounds, {steps} steps", windows):
             made[window] = bench.measure(f"{parallel}:window={window}").rounds.tolist()
         yield steps, made
-
-
-def _wider(spec: PolicySpec, factor: int) -> PolicySpec:
-    """With so many times the channels, as `widened` makes it."""
-    if not isinstance(spec.network, UnetConfig):
-        raise ValueError(f"only a U-Net can be widened, and this policy's network is a {spec.network.kind}")
-    channels = tuple(factor * size for size in spec.network.channels)
-    return replace(spec, network=replace(spec.network, channels=channels))
 
 
 def _sizes(spec: PolicySpec) -> tuple[int, int]:
