@@ -103,7 +103,7 @@ class _Share:
         self._engine.prepare(rows)
 
     def start(self, ready: Event, x: Tensor, t: Tensor, condition: Tensor, found: Tensor) -> Event:
-        """Launches the call for some rows, whose inputs are there after `ready`; returns when `found` is filled."""
+        """Launches the call for some rows, to begin after `ready`; the event returned comes once `found` is filled."""
         own = self.device.own
         own.wait(ready)
         own.launch(lambda: found.copy_(self._compute(x, t, condition), non_blocking=True))
