@@ -1,5 +1,6 @@
 """The picture of a bench: what a plan takes, by sampler and engine."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,10 @@ LOOKS = {
 }
 
 
+# Panels beside each other.
+COLUMNS = 3
+
+
 def plot_bench(rows: Sequence[BenchRow], path: Path) -> Figure:
     """A panel for each network and batch, a row for each sampler: p50 as a marker with its value, and a line to p99.
 
@@ -26,13 +31,17 @@ def plot_bench(rows: Sequence[BenchRow], path: Path) -> Figure:
     """
     cases = sorted({_case(row) for row in rows})
     order = _ordered([row for row in rows if _case(row) == cases[0]])
-    width = min(WIDTH, 4.4 + 3.2 * len(cases))
-    figure, axes_of = panels(len(cases), 1.2 + 0.19 * max(y for y, _ in order), width=width, sharey=True)
+    columns = min(len(cases), COLUMNS)
+    lines = math.ceil(len(cases) / columns)
+    width, height = min(WIDTH, 4.4 + 3.2 * columns), 1.2 + 0.19 * max(y for y, _ in order)
+    figure, axes_of = panels(columns, lines * height, rows=lines, width=width, sharey=True)
     sizes = {parameters for parameters, _ in cases}
-    for axes, (parameters, batch) in zip(axes_of, cases, strict=True):
+    for axes in axes_of[len(cases) :]:
+        axes.set_axis_off()
+    for axes, (parameters, batch) in zip(axes_of, cases, strict=False):
         _plot_case(axes, {_key(row): row for row in rows if _case(row) == (parameters, batch)}, order)
         robots = "one robot" if batch == 1 else f"{batch} robots in a batch"
-        axes.set_title(f"{parameters / 1e6:.1f} M parameters, {robots}" if len(sizes) > 1 else robots)
+        axes.set_title(f"{parameters / 1e6:.1f} M parameters\n{robots}" if len(sizes) > 1 else robots)
         axes.set_xlabel("a plan (ms): p50, line to p99")
     first = axes_of[0]
     first.set_yticks([y for y, _ in order], [name for _, (name, _) in order], fontsize=SMALL)
@@ -92,5 +101,5 @@ def _plot_case(axes: Axes, rows: dict[tuple[str, str], BenchRow], order: Sequenc
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 30 * low else (1.0, 3.0)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, labelsize=SMALL)
     axes.grid(visible=False, axis="y")

@@ -1,6 +1,7 @@
 """What a plan takes on a GPU: rows of `paradp bench --device cuda` and calls of the network, as recorded there."""
 
 import json
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -14,7 +15,21 @@ from paradp.scripts.studies.calls import INPUTS, REPLAYS, TIMES
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.registry import drawing, study
 
-HEADER = ["sampler", "precision", "p50 ms", "p99", "DDPM ÷ p50", "DDIM-10 ÷ p50", "rounds", "evals", "plans", "distribution"]
+HEADER = [
+    "sampler",
+    "precision",
+    "p50 ms",
+    "p99",
+    "DDPM ÷ p50",
+    "DDIM-10 ÷ p50",
+    "rounds",
+    "evals",
+    "network",
+    "floor ms",
+    "plans",
+    "distribution",
+]
+BYTES = {"fp32": 4, "bf16": 2}
 # Where the recorded files lie beside the page.
 FOLDER = "gpu"
 
@@ -24,18 +39,22 @@ def study_gpu(context: Context) -> None:
     """Writes the page from what OUT/gpu holds; nothing is measured."""
     folder, page = context.out / FOLDER, context.out / "gpu.md"
     machine = json.loads((folder / "machine.json").read_text())
+    memory = Memory(1e9 * machine["bandwidth_gb_s"], 1e6 * machine["cache_mb"])
     cases = [list(rows) for _, rows in groupby(_rows(folder), lambda row: (row.parameters, row.batch))]
-    sections = "\n\n".join(map(_bench, cases))
+    sections = "\n\n".join(_bench(rows, memory) for rows in cases)
     body = f"""
 Measured on one {machine["gpu"]} (driver {machine["driver"]}, PyTorch {machine["torch"]}, Triton {machine["triton"]},
 Python {machine["python"]}) with
 `paradp bench {context.task} --checkpoint CHECKPOINT --data DEMOS --device cuda --engines auto`,
 one run for each table, all samplers in turns (`bash scripts/gpu.sh` does all of it); this page was put together from the
-recorded rows elsewhere. `usual` is diffusers' loop around the network in eager PyTorch, fp32. All others run on the
-cuda-graph engine: rounds and whole sequential solves are captured, the U-Net is computed by Triton's kernels. A plan's time
-begins with drawing its noise on the CPU and ends with the sample on the GPU. The larger network is the policy's own with
+recorded rows elsewhere. {machine["when"]}
+`usual` is diffusers' loop around the network in eager PyTorch, fp32. All others run on the cuda-graph engine: rounds and
+whole sequential solves are captured, the U-Net is computed by Triton's kernels. A plan's time begins with drawing its noise
+on the CPU and ends with the sample on the GPU. The larger network is the policy's own with
 every channel copied (`--widen`): plans and rounds are those of the policy. `distribution` is beside DDPM with 100 steps on
-the same network.
+the same network. *Network*: the share of a plan that so many calls of the network take, each timed alone, which includes its
+launch. *Floor*: reading the weights in every round at {machine["bandwidth_gb_s"]} GB/s, which a copy of 256 MB reached, or
+once a plan where the {machine["cache_mb"]} MB of the last cache hold them.
 
 {chr(10).join(f"- {_finding(rows)}" for rows in cases)}
 
@@ -52,8 +71,8 @@ yet.
 
 ## What was not measured
 
-250 M parameters and 32 robots at once, and 64 M parameters for one robot: the bench did not end within its minute there,
-most of which went into compiling and capturing.
+Several cards, and `paradp study calls`. A bench of one network and batch takes about a minute with compiled kernels in the
+cache, and two or three without.
 
 ![latency of a plan]({page.with_suffix(".png").name})
 """
@@ -72,9 +91,27 @@ def _rows(folder: Path) -> list[BenchRow]:
     return sorted(rows, key=lambda row: (row.parameters, row.batch))
 
 
-def _bench(rows: list[BenchRow]) -> str:
+@dataclass(frozen=True)
+class Memory:
+    """Of a card.
+
+    Attributes:
+        bandwidth: bytes a second.
+        cache: bytes of the last-level cache.
+    """
+
+    bandwidth: float
+    cache: float
+
+    def floor_ms(self, row: BenchRow) -> float:
+        """What reading a network's weights takes a plan at least."""
+        weights = row.parameters * BYTES[row.precision]
+        return 1000 * weights / self.bandwidth * (1 if weights <= self.cache else row.rounds)
+
+
+def _bench(rows: list[BenchRow], memory: Memory) -> str:
     """One table: a network and a batch."""
-    return f"## {_case(rows[0])}\n\n{markdown_table(HEADER, [_cells(row, rows) for row in rows])}"
+    return f"## {_case(rows[0])}\n\n{markdown_table(HEADER, [_cells(row, rows, memory) for row in rows])}"
 
 
 def _case(row: BenchRow) -> str:
@@ -104,7 +141,7 @@ def _again(best: BenchRow, auto: BenchRow) -> str:
     )
 
 
-def _cells(row: BenchRow, rows: list[BenchRow]) -> list[str]:
+def _cells(row: BenchRow, rows: list[BenchRow], memory: Memory) -> list[str]:
     beside = {r.name: r.p50_ms for r in rows if (r.engine, r.precision) == (row.engine, row.precision)}
     return [
         row.name if row.name == row.sampler else f"{row.name} ({row.sampler})",
@@ -114,6 +151,8 @@ def _cells(row: BenchRow, rows: list[BenchRow]) -> list[str]:
         *(f"{beside[name] / row.p50_ms:.2f}" if name in beside else "" for name in ("ddpm", "ddim-10")),
         f"{row.rounds:.1f}",
         f"{row.evaluations:.0f}",
+        f"{min(row.network_share, 1):.0%}",
+        f"{memory.floor_ms(row):.2f}",
         str(row.plans),
         row.law,
     ]
