@@ -15,6 +15,7 @@ from paradp.scripts.console import each
 from paradp.scripts.families import without_grid
 from paradp.scripts.figures import periods
 from paradp.scripts.report import between, markdown_table, write_report
+from paradp.scripts.studies.by_task import Rows, merged
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.front_figures import (
     EACH,
@@ -110,7 +111,7 @@ AIMS = (
 
 @study
 def study_front(context: Context) -> None:
-    """Writes OUT/front.md and its picture, of the tasks evaluated in RUNS/TASK.
+    """Writes OUT/front.md and its picture: measures the tasks evaluated in RUNS/TASK, and keeps what the page has of others.
 
     Raises:
         ValueError: nothing was evaluated, a checkpoint's fidelity was not measured, or an evaluation is of other weights.
@@ -125,7 +126,8 @@ def study_front(context: Context) -> None:
     read = {task: _read(context.runs / task, task) for task in tasks}
     maps = [_map(task, *read[task]) for task in each("tasks", tasks)]
     page = context.out / "front.md"
-    write_report(page, "The front: latency of a plan against fidelity", _body(maps, read[tasks[0]][0]))
+    tables = merged(_tables(maps), page)
+    write_report(page, "The front: latency of a plan against fidelity", _body(tables, read[tasks[0]][0]))
     draw(page)
 
 
@@ -157,9 +159,17 @@ def _map(task: str, fidelity: Fidelity, outcomes: Outcomes) -> Map:
     return Map(task, places, fidelity.expected_coverage)
 
 
-def _body(maps: Sequence[Map], fidelity: Fidelity) -> str:
-    rows = [[one.task, *_row(place)] for one in maps for place in one.places]
-    aims = "\n\n".join(f"{aim.name}:\n\n{markdown_table(_AIM, [_aim(one, aim) for one in maps])}" for aim in AIMS)
+def _tables(maps: Sequence[Map]) -> list[Rows]:
+    """One for each of `AIMS`, and that of all samplers."""
+    return [
+        *([_aim(one, aim) for one in maps] for aim in AIMS),
+        [[one.task, *_row(place)] for one in maps for place in one.places],
+    ]
+
+
+def _body(tables: list[Rows], fidelity: Fidelity) -> str:
+    *aimed, rows = tables
+    aims = "\n\n".join(f"{aim.name}:\n\n{markdown_table(_AIM, of)}" for aim, of in zip(AIMS, aimed, strict=True))
     return f"""
 How long a plan takes, against how near its distribution is to that of DDPM with all its steps, which the policies were
 trained for. Up is better in every panel, left is faster; the grey line is the front: no sampler is both faster and better.
@@ -167,6 +177,8 @@ trained for. Up is better in every panel, left is faster; the grey line is the f
 ![latency of a plan against coverage, energy distance, success and jerk](front.png)
 
 {aims}
+
+Each task was measured by itself: compare samplers within a task.
 
 *p50, p99*: latency of a plan for one robot, ms, on the default engine, {REPEATS} plans of each sampler in turns, each after
 one that is not timed (in use one sampler is alone in its process, and finds its weights in the processor's caches);
