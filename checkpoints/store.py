@@ -23,7 +23,7 @@ from torch import Tensor
 from paradp.checkpoints.drafts import read_draft
 from paradp.checkpoints.fidelity import candidates_for
 from paradp.checkpoints.finding import check_ours, find_checkpoint, old_name, put_back
-from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
+from paradp.policy import Autotuner, DiffusionPolicy, EngineName, Normalizer, PolicySpec, Precision, build_engine
 from paradp.policy.data.normalizer import ObservationNormalizer, statistics_size
 from paradp.policy.devices import available, check_devices
 from paradp.policy.engines.autotune.candidates import EXACT
@@ -169,7 +169,7 @@ def load_policy(
     computes = build_engine(trained.network, trained.spec, places, engine, precision)
     planned = None
     if choice.measured:
-        planned = Planner(computes, trained.network, trained.spec, place).choose(candidates, batch)
+        planned = Autotuner(computes, trained.network, trained.spec, place).choose(candidates, batch)
         solver = SamplerChoice.parse(planned.sampler).build(trained.spec.schedule)
         _LOG.info("%s is %s", choice, planned.describe())
     policy = DiffusionPolicy(

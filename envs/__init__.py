@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from paradp.envs.actions import ACTION_CONVENTIONS
 from paradp.envs.disturbances import DISTURBANCES, find_disturbance
-from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
+from paradp.envs.experts.expert import ActionNoise, Expert, ExpertCommand
 from paradp.envs.experts.waypoints import ScriptedExpert, Variety
 from paradp.envs.registry import TASKS, all_tasks, find_task, register
 from paradp.envs.rendering import render_problem
@@ -28,7 +28,7 @@ __all__ = [
     "ACTION_CONVENTIONS",
     "DISTURBANCES",
     "TASKS",
-    "Disturbance",
+    "ActionNoise",
     "Expert",
     "ExpertCommand",
     "RobosuiteEnv",

@@ -96,7 +96,7 @@ class ObjectDisturbance(Protocol):
 
 
 @dataclass
-class Push:
+class PushDisturbance:
     """Knocks the object aside some moments after the hand has come near, and again and again for as long as it can.
 
     Directions are uniform among those that leave the object in the task's area. If the robot touches the object at the
@@ -138,7 +138,7 @@ class Push:
 
 
 @dataclass
-class Belt:
+class BeltDisturbance:
     """Carries the object sideways (along y) over the task's area, one way or the other, and turns round at its ends.
 
     It slips under an object that the robot touches, and ends where the area ends: what lies beyond stays there.
@@ -163,7 +163,7 @@ class Belt:
         self.acted = True
 
 
-DISTURBANCES: dict[str, Callable[[], ObjectDisturbance]] = {"push": Push, "belt": Belt}
+DISTURBANCES: dict[str, Callable[[], ObjectDisturbance]] = {"push": PushDisturbance, "belt": BeltDisturbance}
 
 
 def find_disturbance(name: str) -> Callable[[], ObjectDisturbance]:

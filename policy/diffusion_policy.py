@@ -16,7 +16,7 @@ from paradp.policy.engines.engine import Engine
 from paradp.policy.engines.pytorch import EagerEngine
 from paradp.policy.engines.spread import devices_of
 from paradp.policy.engines.timing import wait_for_results
-from paradp.policy.joining import Inpainting
+from paradp.policy.inpainting import Inpainting
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.draft import DraftNetwork
 from paradp.policy.observations import Observation

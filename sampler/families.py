@@ -10,7 +10,16 @@ from paradp.sampler.options import Draft, Extension, Spacing, Split, Start, Time
 Options = Mapping[str, Callable[[str], Any]]
 _GRID: Options = {"spacing": str, "timesteps": Timesteps.read}
 _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
-_SPECULATIVE: Options = {"window": int, "ahead": int, "draft": str, "gain": float, "start": str, "max-rounds": int}
+_SPECULATIVE: Options = {
+    "window": int,
+    "ahead": int,
+    "draft": str,
+    "data-variance": float,
+    "start": str,
+    "max-rounds": int,
+}
+# An option's older spelling → today's. The older one is still accepted, with a note.
+RENAMED_OPTIONS: Mapping[str, str] = {"gain": "data-variance"}
 # The values of the options that are a choice; the solvers check them.
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "split": get_args(Split),

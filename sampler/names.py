@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from paradp.sampler.families import KINDS, SAMPLERS, WAYS, read_bound, sampler_names
-from paradp.sampler.lookup import unknown
+from paradp.sampler.families import KINDS, RENAMED_OPTIONS, SAMPLERS, WAYS, read_bound, sampler_names
+from paradp.sampler.lookup import note_renamed, unknown
 from paradp.sampler.options import Timesteps
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class SamplerChoice:
         options: list[tuple[str, Any]] = []
         for setting in settings:
             key, _, value = setting.partition("=")
+            if RENAMED_OPTIONS.get(key) in readers:
+                note_renamed(f"the option {key} of {name}", now := RENAMED_OPTIONS[key])
+                key = now
             if key not in readers:
                 raise ValueError(unknown(f"{name} has no option", key, readers, "Its options"))
             if key in dict(options):

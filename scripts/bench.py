@@ -205,9 +205,9 @@ def _measure(
     candidates: "Callable[[SamplerChoice], Candidates]",
 ) -> "list[BenchRow]":
     """The rows of one batch, with a bar for building what is measured and one for measuring it."""
-    from paradp.scripts.planning_time import Bench
+    from paradp.scripts.planning_time import PlanningBench
 
-    bench = Bench(policy, conditions, batch, engines, candidates)
+    bench = PlanningBench(policy, conditions, batch, engines, candidates)
     with progress(f"building engines, batch {batch}", len(bench.wanted)) as report:
         report(0)
         for done, name in enumerate(bench.build()):

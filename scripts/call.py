@@ -5,7 +5,7 @@ import inspect
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -13,6 +13,7 @@ import tyro
 
 from paradp.policy.errors import SettingError
 from paradp.policy.settings import Limits
+from paradp.sampler.lookup import note_renamed
 from paradp.scripts.lists import joined
 
 TaskName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
@@ -24,15 +25,32 @@ Seed = Annotated[int, Limits(0, 2**32 - 1)]  # of an episode, see `paradp.sample
 Positive = Annotated[float, Limits(0, 1e6, above=True)]
 
 
+# A command's option in its older spelling → today's. The older one is still accepted, with a note.
+RENAMED_OPTIONS = {"--joining": "--blending"}
+
+
 def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
-    """Calls a command with the arguments typed.
+    """Parses the arguments and calls the command with them.
 
     Raises:
-        SystemExit: help was asked for, or tyro could not read the arguments.
-        ValueError: a number is out of its limits.
+        SystemExit: help was requested, or tyro could not parse the arguments.
+        ValueError: a number is outside its limits.
     """
     width = shutil.get_terminal_size().columns
-    tyro.cli(checked(command), prog=prog, args=joined(arguments), description=description(command, width))
+    arguments = _with_todays_options(joined(arguments), options(command).values())
+    tyro.cli(checked(command), prog=prog, args=arguments, description=description(command, width))
+
+
+def _with_todays_options(arguments: list[str], known: Collection[str]) -> list[str]:
+    """The arguments with older spellings of the command's options replaced; each is noted."""
+    found = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if (now := RENAMED_OPTIONS.get(option)) in known:
+            note_renamed(option, str(now))
+            argument = f"{now}{equals}{value}"
+        found.append(argument)
+    return found
 
 
 def description(command: Callable[..., None], width: int) -> str:

@@ -42,7 +42,7 @@ def collect(
     path = out or Path(f"demos/{task}.zarr")
     check_folder(path)
     with loading("the simulator and what writes demonstrations"):
-        from paradp.rollouts.collect import DEFAULT_DISTURBANCE
+        from paradp.rollouts.collect import DEFAULT_ACTION_NOISE
         from paradp.rollouts.collect import collect as run
     with progress(f"{task} demonstrations", episodes) as report:
         done = run(
@@ -50,7 +50,7 @@ def collect(
             episodes,
             path,
             convention,
-            DEFAULT_DISTURBANCE,
+            DEFAULT_ACTION_NOISE,
             seed,
             workers,
             lambda kept, tried: report(kept, f"{tried} tried"),

@@ -50,7 +50,7 @@ ALONE = "one robot alone, for its latency"
 T = TypeVar("T")
 
 
-class Report(Protocol):
+class ProgressReport(Protocol):
     """Tells a progress bar how much is done, and a note to show behind it."""
 
     def __call__(self, done: int, note: str = "") -> None: ...
@@ -87,7 +87,7 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Report]:
+def progress(description: str, total: int) -> Iterator[ProgressReport]:
     """How much of something is done, with the time left."""
     with (_bar if console.is_terminal else _lines)(description, total) as report:
         yield report
@@ -99,7 +99,7 @@ class Phases:
     def __init__(self) -> None:
         self._name = ""
         self._open = ExitStack()
-        self._report: Report
+        self._report: ProgressReport
 
     def __enter__(self) -> "Phases":
         return self
@@ -116,7 +116,7 @@ class Phases:
 
 
 @contextmanager
-def _bar(description: str, total: int) -> Iterator[Report]:
+def _bar(description: str, total: int) -> Iterator[ProgressReport]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -138,7 +138,7 @@ def _bar(description: str, total: int) -> Iterator[Report]:
 
 
 @contextmanager
-def _lines(description: str, total: int) -> Iterator[Report]:
+def _lines(description: str, total: int) -> Iterator[ProgressReport]:
     lines = Lines(description, total, say)
     over = threading.Event()
 
@@ -233,7 +233,7 @@ def each(description: str, items: Sequence[T]) -> Iterator[T]:
 
 
 class _Shown(logging.Handler):
-    """Shows what our packages log: all warnings, and how far the planner's measuring is."""
+    """Shows what our packages log: all warnings, and how far autotuning is."""
 
     def __init__(self) -> None:
         super().__init__()

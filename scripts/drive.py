@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from paradp.envs import ACTION_CONVENTIONS, find_task
-from paradp.policy.choices import Joining, Late
+from paradp.policy.choices import Blending, Late
 from paradp.policy.computing import Computing
 from paradp.rollouts.machine import cores, hardware, versions
 from paradp.sampler import SamplerChoice
@@ -52,7 +52,7 @@ def drive(
     late: Late = "continue-chunk",
     budget_ms: Positive | None = None,
     dead_after: Positive = 2.0,
-    joining: Joining = "inpaint",
+    blending: Blending = "inpaint",
     execute: Count | None = None,
     checkpoint: str | None = None,
     disturbance: str | None = None,
@@ -86,7 +86,8 @@ def drive(
         budget_ms: milliseconds for a plan's solver; one that would take longer is ended by then. A budget changes the
             distribution of all plans, by at most the share that misses it (docs/exactness.md).
         dead_after: seconds without a plan after which none will come, and the robot is stopped.
-        joining: how a chunk joins the last one: replace, blend (with what is left of it), or inpaint (denoised to agree).
+        blending: how a chunk takes over from the last one: replace it, blend with its remaining actions, or inpaint
+            (sampled so that it matches them).
         execute: actions of a chunk until the next should take over; the checkpoint's own number by default.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
         disturbance: what happens to the task's object meanwhile: none, push or belt; none by default.
@@ -106,7 +107,7 @@ def drive(
         from paradp.checkpoints import load_policy, read_info
         from paradp.policy.control.asynchronous import AsyncController
         from paradp.policy.files import OutputLock
-        from paradp.rollouts.episodes.environments import Scenery, check_fits
+        from paradp.rollouts.episodes.environments import EnvironmentConfig, check_fits
         from paradp.rollouts.realtime.drive import Driven
         from paradp.rollouts.realtime.robot import SimulatedRobot
     spec = read_info(path).spec
@@ -123,11 +124,11 @@ def drive(
             _check_same(source.spec, spec)
             hold = ACTION_CONVENTIONS[spec.action_convention].hold
             budget = None if budget_ms is None else budget_ms / 1000
-            controller = AsyncController(source, hold, late, execute, budget, dead_after, joining=joining)
+            controller = AsyncController(source, hold, late, execute, budget, dead_after, blending=blending)
             warm = controller.warm_up(on_wait=tell)
         _say_plans(source, sampler, warm)
         with doing("starting the robot"):
-            robot = SimulatedRobot(Scenery(task, spec.action_convention, disturbance), seed)
+            robot = SimulatedRobot(EnvironmentConfig(task, spec.action_convention, disturbance), seed)
             stack.callback(robot.close)
         _run(robot, controller, spec, 60 * minutes, live, driven)
     _tell(driven, trace, out)

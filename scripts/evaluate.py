@@ -31,7 +31,7 @@ from paradp.scripts.typed_settings import Typed, options_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from paradp.rollouts.episodes.backends import Backend
+    from paradp.rollouts.episodes.backends import EpisodeBackend
     from paradp.rollouts.evaluation.comparison import Comparison
     from paradp.rollouts.evaluation.grid import Grid
 
@@ -169,14 +169,14 @@ def _workers(device: str, threads: int) -> int:
     return 1 if device.startswith("cuda") else max(1, cores() // threads)
 
 
-def _backend(name: str, workers: int, address: str | None, cells: "Iterable[RolloutConfig]") -> "Backend":
-    from paradp.rollouts.episodes.backends import Local, RayCluster
+def _backend(name: str, workers: int, address: str | None, cells: "Iterable[RolloutConfig]") -> "EpisodeBackend":
+    from paradp.rollouts.episodes.backends import LocalProcesses, RayCluster
 
     if name == "ray":
         cluster = RayCluster(address)
         cluster.check(cells)
         return cluster
-    return Local(workers)
+    return LocalProcesses(workers)
 
 
 def _tell(comparison: "Comparison", action_convention: str, pages: list[Path]) -> None:

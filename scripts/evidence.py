@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paradp.policy.wording import counted
-from paradp.rollouts.evaluation.comparison import Compared, Comparison
+from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison
 from paradp.rollouts.statistics import detectable_difference
 
 # The episodes of `paradp evaluate`, unless told otherwise.
@@ -39,14 +39,14 @@ def evidence(comparison: Comparison, checkpoint: Path | str | None = None) -> st
     )
 
 
-def _would_show(others: Sequence[Compared], episodes: int) -> str:
+def _would_show(others: Sequence[ComparedRun], episodes: int) -> str:
     try:
         return f"only a loss of {100 * _detectable(others, episodes):.0f} % or more would have shown"
     except ValueError:
         return "no loss would have shown"
 
 
-def _detectable(others: Sequence[Compared], pairs: int) -> float:
+def _detectable(others: Sequence[ComparedRun], pairs: int) -> float:
     """The loss that so many pairs show with 80 % power, where samplers disagree as often as these do at most.
 
     Raises:

@@ -148,12 +148,12 @@ def _run_all(configs: list[RolloutConfig], workers: int, live: bool, trace: bool
 
 def _run(config: RolloutConfig, workers: int, live: bool, trace: bool) -> None:
     from paradp.rollouts import rollout as run
-    from paradp.rollouts.episodes.backends import Local
+    from paradp.rollouts.episodes.backends import LocalProcesses
     from paradp.rollouts.realtime.watcher import Watcher
 
     watcher = Watcher(1 / find_task(config.task).task.control_hz)
     with _shown(live, config, watcher) as (report, alone):
-        run(config, report, Local(workers) if workers > 1 else None, [watcher], alone)
+        run(config, report, LocalProcesses(workers) if workers > 1 else None, [watcher], alone)
     if live:
         from paradp.scripts.live import loop_tables
 

@@ -1,7 +1,6 @@
 """A command's options, made from the declarations of the settings that it takes; of a training, those of its parts, too."""
 
 import inspect
-import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import Field, dataclass, fields, make_dataclass
@@ -13,9 +12,9 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast, ge
 import tyro
 
 from paradp.policy.settings import Settings, kind_of, kinds_of, not_a_setting_here, note_of, option_fields
+from paradp.sampler.lookup import note_renamed
 from paradp.scripts.lists import listed
 
-_LOG = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Settings)
 T = TypeVar("T")
 # A setting's older value → the settings that it stands for.
@@ -180,7 +179,7 @@ def _with_older(name: str, hint: Any) -> Any:
 def _in_todays_words(typed: dict[str, Any]) -> dict[str, Any]:
     for (name, value), meant in _OLDER.items():
         if typed.get(name) == value:
-            _LOG.warning(f"{name} {value} is now {_as_options(meant)}")
+            note_renamed(f"{name} {value}", _as_options(meant))
             typed |= meant
     return typed
 

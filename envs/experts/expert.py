@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Disturbance:
+class ActionNoise:
     """Noise injected into what the robot executes, never into the label.
 
     DART (Laskey et al., CoRL 2017): demonstrations then contain states off the expert's path and the way back.
@@ -41,16 +41,16 @@ class Expert(ABC):
     Args:
         size: dimensions of the noise.
         tremor: standard deviation of the slow tremor, which is learned.
-        disturbance: what is added to the executed action and not learned; nothing by default.
+        action_noise: what is added to the executed action and not learned; nothing by default.
 
     Attributes:
         rng: of all its choices.
     """
 
-    def __init__(self, size: int, tremor: float, disturbance: Disturbance | None):
+    def __init__(self, size: int, tremor: float, action_noise: ActionNoise | None):
         self._size = size
         self._tremor_scale = tremor
-        self._disturbance = disturbance or Disturbance()
+        self._action_noise = action_noise or ActionNoise()
         self.reset(0)
 
     def reset(self, seed: int | None = None) -> None:
@@ -70,14 +70,14 @@ class Expert(ABC):
         self._tremor = 0.8 * self._tremor + 0.6 * self._tremor_scale * self.rng.standard_normal(self._size)
         return self._tremor
 
-    def draw_disturbance(self) -> np.ndarray:
+    def draw_action_noise(self) -> np.ndarray:
         """Of this control step, in normalised action units; call it once."""
-        if self._push_left == 0 and self.rng.random() < self._disturbance.push_chance:
-            self._push = self._disturbance.push * self.rng.standard_normal(self._size)
-            self._push_left = self._disturbance.push_steps
+        if self._push_left == 0 and self.rng.random() < self._action_noise.push_chance:
+            self._push = self._action_noise.push * self.rng.standard_normal(self._size)
+            self._push_left = self._action_noise.push_steps
         push = self._push if self._push_left else np.zeros(self._size)
         self._push_left = max(self._push_left - 1, 0)
-        return push + self._disturbance.noise * self.rng.standard_normal(self._size)
+        return push + self._action_noise.noise * self.rng.standard_normal(self._size)
 
 
 class MakesExpert(Protocol):
@@ -86,4 +86,4 @@ class MakesExpert(Protocol):
     @property
     def __name__(self) -> str: ...
 
-    def __call__(self, action_convention: str = ..., disturbance: Disturbance | None = ...) -> Expert: ...
+    def __call__(self, action_convention: str = ..., action_noise: ActionNoise | None = ...) -> Expert: ...

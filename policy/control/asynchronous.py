@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
 from typing import get_args
 
-from paradp.policy.choices import Joining, Late
+from paradp.policy.choices import Blending, Late
 from paradp.policy.control.chunks import AtTheEnd
 from paradp.policy.control.controller import Command, Hold, Replan
 from paradp.policy.control.follower import ChunkFollower
@@ -43,7 +43,7 @@ class AsyncController:
         late: what happens when a chunk is not there by then: the robot holds (`hold`), goes on with the rest of its chunk
             and holds at its end (`continue-chunk`), or `act` raises (`stop`).
         execute: Ta; the checkpoint's own by default.
-        joining: how a chunk joins the one before, see `paradp.policy.joining`; inpainted ones keep most success.
+        blending: how a chunk takes over from the one before, see `paradp.policy.control.blending`; `inpaint` succeeds most.
         budget: seconds for a plan's solver; a plan that would take longer is ended by then, not converged. See "With a
             deadline" in docs/exactness.md for what that does to the distribution of plans.
         dead_after: seconds after which a plan that does not come means that none will.
@@ -62,12 +62,12 @@ class AsyncController:
         budget: float | None = None,
         dead_after: float = 2.0,
         seed: int = 0,
-        joining: Joining = "inpaint",
+        blending: Blending = "inpaint",
     ):
         if late not in get_args(Late):
             raise ValueError(f"late must be one of {', '.join(get_args(Late))}, not {late!r}")
-        if joining not in get_args(Joining):
-            raise ValueError(f"joining must be one of {', '.join(get_args(Joining))}, not {joining!r}")
+        if blending not in get_args(Blending):
+            raise ValueError(f"blending must be one of {', '.join(get_args(Blending))}, not {blending!r}")
         self.spec = source.spec
         self._execute = execute
         self._source = source
@@ -75,7 +75,7 @@ class AsyncController:
         self._late = late
         self._budget = None if budget is None else positive_number("budget", budget, "seconds")
         self._dead_after = positive_number("dead_after", dead_after, "seconds")
-        self._joining = joining
+        self._blending = blending
         self._coming: tuple[Future[Chunk], float] | None = None
         self._warming: tuple[Future[Chunk], float] | None = None
         self.reset(seed)
@@ -92,7 +92,7 @@ class AsyncController:
             self._source.restart()
             self._warming = [self._submit(blank_request(self.spec)) for _ in range(WARM_UP_PLANS)][-1], time.perf_counter()
         at_the_end: AtTheEnd = "hold" if self._late == "hold" else "continue-chunk"
-        self._robot = ChunkFollower(self.spec, self._execute, True, at_the_end, self._joining, self._hold)
+        self._robot = ChunkFollower(self.spec, self._execute, True, at_the_end, self._blending, self._hold)
         if self._coming is not None:
             self._coming[0].cancel()
         self._coming = None

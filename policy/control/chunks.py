@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from paradp.policy.joining import blended
+from paradp.policy.control.blending import blended
 
 # What a robot does that has executed Ta actions and has no other chunk yet.
 AtTheEnd = Literal["hold", "continue-chunk"]

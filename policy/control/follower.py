@@ -4,10 +4,10 @@ from collections import deque
 
 import numpy as np
 
-from paradp.policy.choices import Joining
+from paradp.policy.choices import Blending
+from paradp.policy.control.blending import soft_mask
 from paradp.policy.control.chunks import AtTheEnd, ChunkQueue
 from paradp.policy.control.controller import Command, Hold, Replan
-from paradp.policy.joining import soft_mask
 from paradp.policy.observations import Observation, read_observation, stack
 from paradp.policy.requests import Chunk, carried_on
 from paradp.policy.spec import Interface
@@ -22,7 +22,7 @@ class ChunkFollower:
         spec: what the policy was trained for.
         execute: Ta; the checkpoint's own if `None`.
         ahead, at_the_end: see `ChunkQueue`.
-        joining: how a chunk joins the one before, see `paradp.policy.joining`.
+        blending: how a chunk takes over from the one before, see `paradp.policy.control.blending`.
         hold: what the robot is told where there is nothing to execute; not needed where every chunk is there at once.
 
     Raises:
@@ -30,13 +30,13 @@ class ChunkFollower:
     """
 
     def __init__(
-        self, spec: Interface, execute: int | None, ahead: bool, at_the_end: AtTheEnd, joining: Joining, hold: Hold | None
+        self, spec: Interface, execute: int | None, ahead: bool, at_the_end: AtTheEnd, blending: Blending, hold: Hold | None
     ):
         self.spec = spec
-        self._joining = joining
+        self._blending = blending
         self._hold = hold
         self._history: deque[Observation] = deque(maxlen=spec.horizons.observe)
-        self._queue = ChunkQueue(spec.horizons.with_execute(execute).execute, ahead, at_the_end, blend=joining == "blend")
+        self._queue = ChunkQueue(spec.horizons.with_execute(execute).execute, ahead, at_the_end, blend=blending == "blend")
         self._last_plan: tuple[np.ndarray, int] | None = None
         self._last: np.ndarray | None = None
         self._before: np.ndarray | None = None
@@ -66,7 +66,7 @@ class ChunkFollower:
     @property
     def keep(self) -> np.ndarray | None:
         """How much of the guess the next plan must keep, `[H]`; `None` for nothing."""
-        if self._joining != "inpaint" or self._last_plan is None:
+        if self._blending != "inpaint" or self._last_plan is None:
             return None
         horizons = self.spec.horizons
         return soft_mask(horizons.predict, horizons.observe - 1, self._queue.expected_lateness, self._queue.left)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from paradp.policy.choices import Joining
+from paradp.policy.choices import Blending
 from paradp.policy.control.controller import Command, Hold, Replan
 from paradp.policy.control.follower import ChunkFollower
 from paradp.policy.diffusion_policy import DiffusionPolicy
@@ -30,8 +30,8 @@ class RecedingHorizon:
         seed: of the policy's noise until `reset` gives another.
         execute: Ta; the checkpoint's own by default.
         ahead: ask for the next chunk before Ta actions are executed, as early as the last one was late.
-        joining: how a chunk joins the one before, see `paradp.policy.joining`; only an `ahead` one has something to
-            join.
+        blending: how a chunk takes over from the one before, see `paradp.policy.control.blending`. Only with `ahead` are
+            there old actions left to blend with.
         clock: how late a chunk is; never, by default.
         hold: what the robot is told while it waits for one; needed with a clock.
 
@@ -47,7 +47,7 @@ class RecedingHorizon:
         ahead: bool = False,
         clock: Clock | None = None,
         hold: Hold | None = None,
-        joining: Joining = "replace",
+        blending: Blending = "replace",
     ):
         if clock is not None and hold is None:
             raise ValueError("a robot that must wait for its chunks needs to be told what to do meanwhile: give `hold`")
@@ -56,7 +56,7 @@ class RecedingHorizon:
         self._ahead = ahead
         self._clock = clock
         self._hold = hold
-        self._joining = joining
+        self._blending = blending
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
@@ -70,7 +70,7 @@ class RecedingHorizon:
             self._execute,
             self._ahead,
             "continue-chunk" if self._ahead else "hold",
-            self._joining,
+            self._blending,
             self._hold,
         )
         self._coming: tuple[Chunk, int] | None = None

@@ -81,7 +81,7 @@ class Rows:
         return Rows(*(torch.cat([getattr(self, f.name), getattr(newer, f.name)])[-_KEPT:] for f in fields(self)))
 
 
-class Table:
+class DraftTable:
     """The rows of one table of steps, and how far guesses are from the truth there."""
 
     def __init__(self, solver: Speculative, device: torch.device):
@@ -138,9 +138,9 @@ def train_draft(
     average = EMA(draft, max_decay=0.995)
     solvers = [_speculative(name, policy, average.network) for name in SAMPLERS]
     sampling = _Sampling(policy, histories, seed)
-    tables: dict[int, Table] = {}
+    tables: dict[int, DraftTable] = {}
     for solver in solvers:
-        tables.setdefault(solver.table.steps, Table(solver, policy.device))
+        tables.setdefault(solver.table.steps, DraftTable(solver, policy.device))
     _set_levels(draft, average.network, solvers[0])
     optimiser = torch.optim.AdamW(draft.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     generator, started = torch.Generator().manual_seed(seed), clock()

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection, connect
 
-from paradp.policy.choices import Joining, Late
+from paradp.policy.choices import Blending, Late
 from paradp.policy.control.asynchronous import AsyncController
 from paradp.policy.control.controller import Hold
 from paradp.policy.errors import described, printable
@@ -209,7 +209,7 @@ class RemoteController(AsyncController):
 
     Args:
         uri, api_key, ca: of the server, see `Remote`.
-        hold, late, execute, budget, dead_after, seed, joining: see `AsyncController`.
+        hold, late, execute, budget, dead_after, seed, blending: see `AsyncController`.
     """
 
     def __init__(
@@ -222,10 +222,10 @@ class RemoteController(AsyncController):
         budget: float | None = None,
         dead_after: float = 2.0,
         seed: int = 0,
-        joining: Joining = "inpaint",
+        blending: Blending = "inpaint",
         ca: Path | None = None,
     ):
-        super().__init__(Remote(uri, api_key, ca=ca), hold, late, execute, budget, dead_after, seed, joining)
+        super().__init__(Remote(uri, api_key, ca=ca), hold, late, execute, budget, dead_after, seed, blending)
 
 
 def _fulfil(future: "Future[Chunk]", answer: str | bytes, spec: Interface) -> None:

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 from paradp.policy import devices
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.config import RolloutConfig
+from paradp.rollouts.episodes.group_runner import GroupRunner
 from paradp.rollouts.episodes.records import Episode
 from paradp.rollouts.episodes.runner import Subscriber
-from paradp.rollouts.episodes.workplace import Workplace
 from paradp.rollouts.machine import versions
 from paradp.rollouts.workers import Workers, check_workers, stopping
 
@@ -44,7 +44,7 @@ class Job:
 Finished = tuple[Job, list[Episode]]
 
 
-class Backend(Protocol):
+class EpisodeBackend(Protocol):
     """Runs jobs."""
 
     def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
@@ -57,24 +57,24 @@ class Backend(Protocol):
         ...
 
 
-class InProcess:
+class ThisProcess:
     """One job after another, here.
 
     Args:
-        workplace: where; to be closed when no more is to be run.
+        runner: where; to be closed when no more is to be run.
         subscribers: told of every step and every episode.
     """
 
-    def __init__(self, workplace: Workplace | None = None, subscribers: Sequence[Subscriber] = ()) -> None:
-        self._workplace = workplace or Workplace()
+    def __init__(self, runner: GroupRunner | None = None, subscribers: Sequence[Subscriber] = ()) -> None:
+        self._runner = runner or GroupRunner()
         self._subscribers = subscribers
 
     def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
         for job in jobs:
-            yield job, list(self._workplace.run(job.config, job.seeds, job.sha256, self._subscribers))
+            yield job, list(self._runner.run(job.config, job.seeds, job.sha256, self._subscribers))
 
 
-class Local:
+class LocalProcesses:
     """Processes on this machine. When one dies all are started anew, for it is not told which job it was at.
 
     Args:
@@ -203,7 +203,7 @@ def _finished(running: dict["Future[list[Episode]]", Job]) -> Iterator[Finished]
 
 
 # Of this process, where it is a worker.
-_workplace = Workplace()
+_runner = GroupRunner()
 
 
 def _run_job(job: Job) -> list[Episode]:
@@ -211,7 +211,7 @@ def _run_job(job: Job) -> list[Episode]:
     if others := [f"{name} {wanted}, here {here.get(name)}" for name, wanted in job.versions if here.get(name) != wanted]:
         raise ValueError(f"a worker has other packages than the run is of: {'; '.join(others)}")
     episodes = []
-    for episode in _workplace.run(job.config, job.seeds, job.sha256):
+    for episode in _runner.run(job.config, job.seeds, job.sha256):
         if stopping():
             break  # nobody waits for the rest
         episodes.append(episode)

@@ -68,7 +68,7 @@ class ClockChoice:
         """A clock for one robot; `None` where time stands still."""
         if self.kind == "ideal":
             return None
-        return Replayed(self.latencies, control_hz) if self.latencies else Measured(control_hz)
+        return ReplayedClock(self.latencies, control_hz) if self.latencies else MeasuredClock(control_hz)
 
     @property
     def identity(self) -> str:
@@ -82,7 +82,7 @@ class ClockChoice:
 IDEAL = ClockChoice()
 
 
-class Measured:
+class MeasuredClock:
     """A plan is as late as it took to make.
 
     Args:
@@ -99,7 +99,7 @@ class Measured:
         return _control_steps(seconds, self._hz)
 
 
-class Replayed:
+class ReplayedClock:
     """Replays recorded latencies cyclically; the seed's stream `clock` says where an episode begins.
 
     Args:

@@ -64,7 +64,7 @@ class Environments:
 
 
 @dataclass(frozen=True)
-class Scenery:
+class EnvironmentConfig:
     """Which environments.
 
     Attributes:
@@ -96,13 +96,13 @@ class Scenery:
         )
 
 
-def make_envs(scenery: Scenery, count: int, threads: int = 1) -> Environments:
+def make_envs(environment: EnvironmentConfig, count: int, threads: int = 1) -> Environments:
     """`count` environments in this process.
 
     Raises:
         ValueError: task or disturbance are unknown.
     """
-    return Environments([scenery.make() for _ in range(count)], threads)
+    return Environments([environment.make() for _ in range(count)], threads)
 
 
 def check_fits(spec: PolicySpec, task: str) -> None:

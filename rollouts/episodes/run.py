@@ -10,14 +10,14 @@ from paradp.checkpoints import checkpoint_digest
 from paradp.policy import EngineName
 from paradp.policy.files import OutputLock
 from paradp.policy.identity import describe
-from paradp.rollouts.episodes.backends import Backend, InProcess, Job
+from paradp.rollouts.episodes.backends import EpisodeBackend, Job, ThisProcess
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import RunDirectory, steps_table, write_parquet
+from paradp.rollouts.episodes.group_runner import GroupRunner
 from paradp.rollouts.episodes.records import Episode
 from paradp.rollouts.episodes.resolving import check, identity, settled
 from paradp.rollouts.episodes.runner import Subscriber
 from paradp.rollouts.episodes.summary import Summary, summarise
-from paradp.rollouts.episodes.workplace import Workplace
 from paradp.rollouts.machine import versions
 
 OnProgress = Callable[[int], None]
@@ -32,7 +32,7 @@ def _silent(done: int, total: int) -> None:
 def rollout(
     config: RolloutConfig,
     on_progress: OnProgress = lambda episodes: None,
-    backend: Backend | None = None,
+    backend: EpisodeBackend | None = None,
     subscribers: Sequence[Subscriber] = (),
     on_alone: OnAlone = _silent,
 ) -> Summary:
@@ -58,7 +58,7 @@ def rollout(
 def rollouts(
     configs: Sequence[RolloutConfig],
     on_progress: OnProgress = lambda episodes: None,
-    backend: Backend | None = None,
+    backend: EpisodeBackend | None = None,
     alone: Callable[[RolloutConfig], Path] = lambda config: config.out / "alone",
     subscribers: Sequence[Subscriber] = (),
     on_alone: OnAlone = _silent,
@@ -91,19 +91,19 @@ class Runs:
     def __init__(
         self,
         configs: Sequence[RolloutConfig],
-        backend: Backend | None = None,
+        backend: EpisodeBackend | None = None,
         alone: Callable[[RolloutConfig], Path] = lambda config: config.out / "alone",
         subscribers: Sequence[Subscriber] = (),
     ):
-        workplace = Workplace()
-        self._here = InProcess(workplace)
-        self._watched = InProcess(workplace, subscribers)
+        runner = GroupRunner()
+        self._here = ThisProcess(runner)
+        self._watched = ThisProcess(runner, subscribers)
         self._backend = backend or self._watched
         with ExitStack() as stack:
-            stack.callback(workplace.close)
-            self._runs = [_Run(config, workplace) for config in configs]
+            stack.callback(runner.close)
+            self._runs = [_OpenRun(config, runner) for config in configs]
             self._timings = [
-                run if backend is None and run.config.is_alone else _Run(config.alone(alone(config)), workplace)
+                run if backend is None and run.config.is_alone else _OpenRun(config.alone(alone(config)), runner)
                 for config, run in zip(configs, self._runs, strict=True)
             ]
             self._stack = stack.pop_all()
@@ -133,7 +133,7 @@ class Runs:
             _run_missing(alone, self._here, self._here, lambda done: on_alone(done, total))
 
 
-def _run_missing(runs: "Sequence[_Run]", backend: Backend, here: Backend, on_progress: OnProgress) -> None:
+def _run_missing(runs: "Sequence[_OpenRun]", backend: EpisodeBackend, here: EpisodeBackend, on_progress: OnProgress) -> None:
     jobs = {job: run for run in runs for job in run.missing()}
     done = sum(run.config.episodes for run in runs) - sum(len(job.seeds) for job in jobs)
     on_progress(done)
@@ -148,22 +148,22 @@ def _run_missing(runs: "Sequence[_Run]", backend: Backend, here: Backend, on_pro
                 on_progress(done)
 
 
-class _Run:
+class _OpenRun:
     """One run and its directory.
 
     Args:
         config: what to run.
-        workplace: loads the policy.
+        runner: loads the policy.
 
     Raises:
         ValueError: as `rollout`.
     """
 
-    def __init__(self, config: RolloutConfig, workplace: Workplace):
+    def __init__(self, config: RolloutConfig, runner: GroupRunner):
         check(config)
         chosen, _ = settled(config)
         self._sha256 = checkpoint_digest(config.checkpoint_path)
-        policy = workplace.policy(chosen, self._sha256)
+        policy = runner.policy(chosen, self._sha256)
         # Workers on other machines must not take another engine for the fastest.
         self.config = replace(chosen, engine=cast(EngineName, policy.engine.name))
         self._spec = policy.spec
@@ -186,7 +186,7 @@ class _Run:
         for episode in sorted(episodes, key=lambda episode: episode.seed):
             self._directory.add(episode)
 
-    def sum_up(self, alone: "_Run") -> Summary:
+    def sum_up(self, alone: "_OpenRun") -> Summary:
         """Writes tables and summary of what is finished, with the latencies of a robot alone."""
         episodes, by_itself = (run._directory.episodes(run.config.seeds) for run in (self, alone))
         self._directory.write_tables(episodes, self._spec)

@@ -225,9 +225,13 @@ def throughput(episodes: Sequence[Episode]) -> float:
     return sum(len(e.steps) for e in episodes) / busy
 
 
+# Solver settings that were renamed keep their first name in files, so that runs written before are still continued.
+_NAMES_ON_DISK = {"data_variance": "gain"}
+
+
 def settings(choice: SamplerChoice, solver: Solver) -> dict[str, Any]:
     """All settings of a solver, defaults included; of its table those that the choice's name does not say."""
     assert is_dataclass(solver)
-    values = {field.name: getattr(solver, field.name) for field in fields(solver)}
+    values = {_NAMES_ON_DISK.get(field.name, field.name): getattr(solver, field.name) for field in fields(solver)}
     of_steps = {name: list(value) if isinstance(value, tuple) else value for name, value in choice.of_steps.items()}
     return {name: value for name, value in values.items() if name != "table" and value is not None} | of_steps

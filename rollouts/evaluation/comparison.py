@@ -32,7 +32,7 @@ _OF_A_RUNS_STEP = {**_OF_A_STEP, "step": _WHOLE, "replan_lateness": _NUMBER}
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedRun:
     """One run beside the others.
 
     Attributes:
@@ -124,7 +124,7 @@ class Comparison:
     itself under the baseline's clock, all else equal. Where there is no such run, it is compared with the baseline.
     """
 
-    runs: list[Compared]
+    runs: list[ComparedRun]
     baseline: str
 
     @property
@@ -156,7 +156,7 @@ def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Compariso
     """
     baseline = baseline or next(iter(paths))
     runs = {
-        label: Compared(
+        label: ComparedRun(
             label,
             Summary.read(path / "summary.json"),
             _episodes(path / "episodes.parquet"),
@@ -200,7 +200,7 @@ def _read(path: Path, columns: Mapping[str, str], others: tuple[str, ...] = ()) 
     return table
 
 
-def _partner(run: Compared, runs: Mapping[str, Compared], baseline: str) -> Compared | None:
+def _partner(run: ComparedRun, runs: Mapping[str, ComparedRun], baseline: str) -> ComparedRun | None:
     """What a run is compared with; `None` for the baseline."""
     first = runs[baseline]
     if run is first:
@@ -212,7 +212,7 @@ def _partner(run: Compared, runs: Mapping[str, Compared], baseline: str) -> Comp
     return next(partners, first)
 
 
-def _against(run: Compared, other: Compared | None) -> Compared:
+def _against(run: ComparedRun, other: ComparedRun | None) -> ComparedRun:
     if other is None:
         return run
     loss = paired_loss(_by_seed(other.episodes), _by_seed(run.episodes))

@@ -24,7 +24,7 @@ from paradp.policy.files import OutputLock, write_whole
 from paradp.policy.files.formats import stamped
 from paradp.policy.identity import describe
 from paradp.policy.wording import counted
-from paradp.rollouts.episodes.backends import Backend
+from paradp.rollouts.episodes.backends import EpisodeBackend
 from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import write_parquet
@@ -102,7 +102,7 @@ def evaluate(
     grid: Grid,
     baseline: str | None = None,
     on_progress: Callable[[int], None] = lambda episodes: None,
-    backend: Backend | None = None,
+    backend: EpisodeBackend | None = None,
     on_alone: OnAlone = lambda done, total: None,
 ) -> Comparison:
     """Runs what is missing of all cells and compares them with one.

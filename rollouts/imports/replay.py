@@ -11,7 +11,7 @@ from paradp.envs.robosuite_env import RobosuiteEnv
 from paradp.envs.rotations import rotation_6d_to_matrix, rotvec_to_matrix
 from paradp.rollouts.imports.conventions import Convention
 from paradp.rollouts.imports.recordings import Recording
-from paradp.rollouts.imports.settings import Settings
+from paradp.rollouts.imports.settings import RecordingSettings
 
 WORLD = np.zeros(3), np.eye(3)
 # robomimic's name of the hand's position.
@@ -23,7 +23,7 @@ UNREACHABLE_M = 0.3
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayedRecording:
     """One recording, seen again.
 
     Attributes:
@@ -55,7 +55,7 @@ class Replay:
         self._env: RobosuiteEnv = gymnasium.make(find_task(task).task.env_id).unwrapped  # type: ignore[assignment]
         self._env.reset(seed=0)
 
-    def run(self, recording: Recording) -> Replayed:
+    def run(self, recording: Recording) -> ReplayedRecording:
         """Raises:
         ValueError: there are no states, or they are not of this task's scene.
         """
@@ -68,11 +68,15 @@ class Replay:
             observations, success = zip(*map(self._env.see, recording.states), strict=True)
         except ValueError as error:
             raise ValueError(f"{recording.name} is of another scene: {error}") from error
-        replayed = Replayed({key: np.stack([o[key] for o in observations]) for key in observations[0]}, np.array(success))
+        replayed = ReplayedRecording(
+            {key: np.stack([o[key] for o in observations]) for key in observations[0]}, np.array(success)
+        )
         _check_hand(recording, replayed)
         return replayed
 
-    def goals(self, recording: Recording, convention: Convention, settings: Settings, replayed: Replayed) -> list[Goal]:
+    def goals(
+        self, recording: Recording, convention: Convention, settings: RecordingSettings, replayed: ReplayedRecording
+    ) -> list[Goal]:
         """What recorded actions `[T, 7]` asked for.
 
         A delta is a step from the pose in which it was given; an absolute action is the goal itself, position and rotation
@@ -93,7 +97,7 @@ class Replay:
         self._env.close()
 
 
-def as_actions(goals: list[Goal], wanted: str, replayed: Replayed) -> tuple[np.ndarray, int]:
+def as_actions(goals: list[Goal], wanted: str, replayed: ReplayedRecording) -> tuple[np.ndarray, int]:
     """Goals in a convention of ours, `[T, A]`, and how many of them are further than it can say, and were cut."""
     convention, poses = HAND_CONVENTIONS[wanted], list(zip(*replayed.poses, strict=True))
     actions = np.stack([convention.from_goal(goal, *pose) for goal, pose in zip(goals, poses, strict=True)])
@@ -108,7 +112,7 @@ def as_recorded(actions: np.ndarray, recorded: Convention) -> np.ndarray:
     return np.stack([HAND_CONVENTIONS["absolute"].from_goal(_absolute(action, *WORLD), *WORLD) for action in actions])
 
 
-def _steps(actions: np.ndarray, replayed: Replayed, keeps_turn: bool) -> list[Goal]:
+def _steps(actions: np.ndarray, replayed: ReplayedRecording, keeps_turn: bool) -> list[Goal]:
     goals: list[Goal] = []
     for action, position, rotation in zip(actions, *replayed.poses, strict=True):
         turned = rotvec_to_matrix(MAX_STEP_RAD * action[3:6]) @ rotation
@@ -123,7 +127,7 @@ def _absolute(action: np.ndarray, position: np.ndarray, rotation: np.ndarray) ->
     return Goal(position + rotation @ action[:3], rotation @ rotvec_to_matrix(action[3:6]), float(action[6]))
 
 
-def _check_hand(recording: Recording, replayed: Replayed) -> None:
+def _check_hand(recording: Recording, replayed: ReplayedRecording) -> None:
     """The file's own word on where the hand was, if it has one, must be that of the replayed states."""
     told = recording.observations.get(HAND)
     if told is None or told.shape[1] != 3:
@@ -137,7 +141,7 @@ def _check_hand(recording: Recording, replayed: Replayed) -> None:
         )
 
 
-def _check_goals(recording: Recording, settings: Settings, goals: list[Goal], replayed: Replayed) -> None:
+def _check_goals(recording: Recording, settings: RecordingSettings, goals: list[Goal], replayed: ReplayedRecording) -> None:
     far = np.linalg.norm(np.stack([goal.position for goal in goals]) - replayed.poses[0], axis=1)
     if far.max() > UNREACHABLE_M:
         step = int(far.argmax())

@@ -16,7 +16,7 @@ Frame = Literal["base", "world"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class RecordingSettings:
     """How demonstrations were recorded, as far as their file says it.
 
     Attributes:
@@ -54,14 +54,14 @@ class Settings:
         return (int(found[1]), int(found[2])) if found else None
 
 
-def read_settings(data: "h5py.Group") -> Settings:
+def read_settings(data: "h5py.Group") -> RecordingSettings:
     """Of the file's group `data`.
 
     Raises:
         ValueError: the environment is not said, or what is said cannot be understood.
     """
     environment, version, arguments = _environment(data)
-    return Settings(
+    return RecordingSettings(
         environment,
         version,
         _rate(arguments.get("control_freq")),

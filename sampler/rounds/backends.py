@@ -19,7 +19,7 @@ BACKENDS = ("numba", "triton", "torch")
 _wanted: ContextVar[tuple[str, ...]] = ContextVar("wanted", default=BACKENDS)
 
 
-class Backend(Protocol):
+class RoundsBackend(Protocol):
     """What the package of a backend holds.
 
     Attributes:
@@ -71,6 +71,6 @@ def only(*names: str) -> Iterator[None]:
 
 
 @cache
-def _load(name: str) -> Backend | None:
+def _load(name: str) -> RoundsBackend | None:
     """A backend, or `None` where the package that it needs is not installed."""
     return None if find_spec(name) is None else import_module(f"paradp.sampler.rounds.{name}")  # type: ignore[return-value]

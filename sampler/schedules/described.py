@@ -26,7 +26,7 @@ from paradp.sampler.schedules.settings import (
     DDPMSettings,
     DPMSolverSettings,
     FlowSettings,
-    Settings,
+    SchedulerSettings,
     whole,
 )
 
@@ -34,7 +34,7 @@ from paradp.sampler.schedules.settings import (
 Scheduler = Any
 
 # diffusers' classes. The parallel ones are those that it made for ParaDiGMS: the same steps.
-KINDS: dict[Any, type[Settings]] = {
+KINDS: dict[Any, type[SchedulerSettings]] = {
     DDPMScheduler: DDPMSettings,
     DDIMScheduler: DDIMSettings,
     DPMSolverMultistepScheduler: DPMSolverSettings,

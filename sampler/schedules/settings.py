@@ -28,7 +28,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Betas = Annotated[tuple[Number, ...], Field(strict=False)]
 
 
-class Settings(BaseModel):
+class SchedulerSettings(BaseModel):
     """What is read of a scheduler's config, whatever its class.
 
     Attributes:
@@ -43,7 +43,7 @@ class Settings(BaseModel):
     num_train_timesteps: Annotated[Whole, Field(ge=1, le=MOST_TIMESTEPS)] = 1000
 
 
-class Schedule(Settings):
+class Schedule(SchedulerSettings):
     """The noise schedule that a network was trained with, and what every kind of table needs besides.
 
     Attributes:
@@ -173,7 +173,7 @@ class ConsistencySettings(Schedule):
     set_alpha_to_one: Any = None
 
 
-class FlowSettings(Settings):
+class FlowSettings(SchedulerSettings):
     """Of `FlowMatchEulerDiscreteScheduler`, with a shift of its times that is the same for all samples.
 
     Attributes:

@@ -41,7 +41,8 @@ class Speculative(InRounds):
         table: the steps, with noise at all of them but the last.
         window: p, how many steps are drafted at once.
         draft: `secant`, `picard`, `frozen` or `trained`.
-        gain: v, the variance of the Gaussian whose posterior mean has the gain J_j = √ᾱ v/(ᾱ v + 1 − ᾱ); 0 for none.
+        data_variance: v. The correction J_j is exact for Gaussian data with this variance: the posterior mean of x_0 then
+            changes with the state by J_j = √ᾱ v/(ᾱ v + 1 − ᾱ). 0 switches the correction off.
         start: `previous` takes the first guess that `solve` is given, `cold` does without.
         max_rounds: a budget, the same for every sample: what is not done by then is completed with a draft and marked
             `Status.OUT_OF_BUDGET`. How far that is from exact: docs/exactness.md, "With a deadline".
@@ -53,7 +54,7 @@ class Speculative(InRounds):
     table: StepTable
     window: int = 20
     draft: Draft = "secant"
-    gain: float = 0.003
+    data_variance: float = 0.003
     start: Start = "previous"
     max_rounds: int | None = None
     ahead: int | None = None
@@ -64,8 +65,8 @@ class Speculative(InRounds):
             raise ValueError(f"window must be at least 1, not {self.window}")
         if self.max_rounds is not None and self.max_rounds < 1:
             raise ValueError(f"max_rounds must be at least 1, not {self.max_rounds}")
-        if not 0 <= self.gain < math.inf:
-            raise ValueError(f"gain must be a finite number and at least 0, not {self.gain}")
+        if not 0 <= self.data_variance < math.inf:
+            raise ValueError(f"data_variance must be a finite number and at least 0, not {self.data_variance}")
         if self.ahead is not None and self.ahead < 1:
             raise ValueError(f"ahead must be at least 1, not {self.ahead}")
         for name, choices in (("draft", get_args(Draft)), ("start", get_args(Start))):

@@ -15,7 +15,7 @@ COST_HEADER = ["rounds a chunk", "most", "evaluations", "error, median", "99th p
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSampler:
     """One sampler over all observations.
 
     Attributes:
@@ -63,7 +63,7 @@ class Bench:
         self.condition = policy.engine.encode(policy.condition(self.histories))
         self._solve = cache(self._solve_once)
 
-    def measure(self, sampler: str) -> Measured:
+    def measure(self, sampler: str) -> MeasuredSampler:
         """Solves for all observations as one batch."""
         solution = self._solve(sampler)
         rounds, evaluations = solution.stats.rounds.numpy(), solution.stats.evaluations.numpy()
@@ -71,10 +71,10 @@ class Bench:
         choice = SamplerChoice.parse(sampler)
         if choice.exact:
             remark = "reference" if choice.family == choice.sequential.family else "exact law"
-            return Measured(rounds, evaluations, None, converged, remark)
+            return MeasuredSampler(rounds, evaluations, None, converged, remark)
         reference = self._solve(str(choice.sequential))
         error = (solution.sample - reference.sample).abs().amax((1, 2)).numpy()
-        return Measured(rounds, evaluations, error, converged)
+        return MeasuredSampler(rounds, evaluations, error, converged)
 
     def _solve_once(self, sampler: str) -> Solution:
         solver = SamplerChoice.parse(sampler).build(self.policy.spec.schedule)

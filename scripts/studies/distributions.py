@@ -59,7 +59,7 @@ NARROWED = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 
 
 @dataclass(frozen=True)
-class Compared:
+class PlansCompared:
     """One sampler's plans against the reference's.
 
     Attributes:
@@ -119,14 +119,14 @@ compared over the whole horizon, in normalised units. The network was computed b
     draw(page)
 
 
-def _compare(drawn: np.ndarray, reference: np.ndarray, modes: Mapping[int, Modes]) -> Compared:
+def _compare(drawn: np.ndarray, reference: np.ndarray, modes: Mapping[int, Modes]) -> PlansCompared:
     test = two_sample_test(drawn, reference)
     share = gained = None
     if len(modes) >= LEAST_MODES:
         shares, others = ([found.smaller_share(plans[i]) for i, found in modes.items()] for plans in (drawn, reference))
         share, gained = float(np.mean(shares)), paired_bootstrap(shares, others)
     inhomogeneity, covered = bootstrap(list(test.by_observation)), bootstrap(list(coverage(drawn, reference)))
-    return Compared(test, inhomogeneity, spread_ratio(drawn, reference), covered, share, gained)
+    return PlansCompared(test, inhomogeneity, spread_ratio(drawn, reference), covered, share, gained)
 
 
 def _least_narrowing_found(control: np.ndarray, reference: np.ndarray, level: float) -> float | None:
@@ -176,7 +176,7 @@ def _modes_said(found: int, observations: int) -> str:
 nearer to the mode that was the smaller one among those."""
 
 
-def _losses(compared: Mapping[str, Compared], expected: float) -> str:
+def _losses(compared: Mapping[str, PlansCompared], expected: float) -> str:
     """Those whose interval leaves out what it would be for DDPM's law."""
     narrower = [name for name, one in compared.items() if one.spread.ci95[1] < 1]
     wider = [name for name, one in compared.items() if one.spread.ci95[0] > 1]
@@ -189,7 +189,7 @@ def _losses(compared: Mapping[str, Compared], expected: float) -> str:
     return " ".join(f"{what}: {', '.join(names) or 'none'}." for what, names in said.items())
 
 
-def _row(name: str, one: Compared, adjusted: float) -> list[str]:
+def _row(name: str, one: PlansCompared, adjusted: float) -> list[str]:
     modes = [] if one.share is None or one.gained is None else [f"{one.share:.3f}", interval(one.gained)]
     return [
         f"`{name}`" if name != CONTROL else name,

@@ -16,7 +16,7 @@ from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page
 from paradp.scripts.studies.published_runs import EXECUTE, HEADING, late_runs, measured_runs, title_and_periods
 from paradp.scripts.studies.registry import drawings_of, study
-from paradp.scripts.trade_off import Measured, plot_trade_off
+from paradp.scripts.trade_off import TradeOffPoint, plot_trade_off
 
 
 @study
@@ -64,7 +64,7 @@ def _redraw_comparison(page: Path, picture: Path) -> Figure:
     return plot_trade_off(runs, title, periods(first["task"], EXECUTE), picture)
 
 
-def _measured(summary: dict) -> Measured:
+def _measured(summary: dict) -> TradeOffPoint:
     latency, success = summary["latency_ms_batch1"]["replan"], summary["success"]
     worth = {"success": Estimate(success["mean"], tuple(success["ci95"]))}
-    return Measured(summary["sampler"]["name"], worth, latency["p50"], latency["p95"], latency["p99"])
+    return TradeOffPoint(summary["sampler"]["name"], worth, latency["p50"], latency["p95"], latency["p99"])

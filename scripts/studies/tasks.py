@@ -10,7 +10,7 @@ from paradp.checkpoints import read_info
 from paradp.checkpoints.cards import Trained
 from paradp.envs import all_tasks
 from paradp.policy.wording import counted
-from paradp.rollouts.evaluation.comparison import Compared, Comparison
+from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison
 from paradp.rollouts.statistics import PairedLoss, bootstrap, interval
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
@@ -143,7 +143,7 @@ def _outcomes(task: str, one: TaskFigures) -> list[list[str]]:
     return [[task, *_outcome(run)] for run in one.evaluation.runs]
 
 
-def _outcome(run: Compared) -> list[str]:
+def _outcome(run: ComparedRun) -> list[str]:
     s, loss = run.summary, run.loss
     return [
         f"`{run.label}`",
@@ -164,7 +164,7 @@ def _speed_section(measured: dict[str, TaskFigures]) -> str:
     return f"""\
 What a plan costs one robot: {REPEATS} plans of each sampler in turns, without a first guess, each on an engine of its own,
 engine and threads by default; median time of sequential DDPM over that of the sampler, with the middle half of the repeats.
-`auto` is what the planner took here, of DDPM's own law.
+`auto` is what the autotuner chose here; it keeps the distribution of DDPM.
 
 {markdown_table(_SPEED, [_speed(task, one) for task, one in measured.items()])}"""
 

@@ -21,10 +21,10 @@ from paradp.sampler.table import Steps, StepTable
 
 ALPHA = 1e-6
 VARIANTS = [
-    {"draft": "frozen", "gain": 0.0},
-    {"draft": "picard", "gain": 0.0},
-    {"draft": "picard", "gain": 0.01},
-    {"draft": "secant", "gain": 0.01},
+    {"draft": "frozen", "data_variance": 0.0},
+    {"draft": "picard", "data_variance": 0.0},
+    {"draft": "picard", "data_variance": 0.01},
+    {"draft": "secant", "data_variance": 0.01},
 ]
 
 
@@ -242,7 +242,7 @@ def test_planted_faults_fail_the_projection_test_of_every_table(table_of, make_d
     table = table_of(name)
     condition, noise = draw(range(600), table)
     plant(monkeypatch, fault, name)
-    solver = Speculative(table, 8, draft="picard", gain=0.0)
+    solver = Speculative(table, 8, draft="picard", data_variance=0.0)
     assert law_p_value(projections(solver, make_denoiser(table), condition, noise, monkeypatch)) < ALPHA
 
 
@@ -402,7 +402,7 @@ def test_a_guess_of_another_shape_is_refused(table, denoiser, draw):
 def test_planted_faults_fail_the_projection_test(table, denoiser, draw, monkeypatch, fault):
     condition, noise = draw(range(400), table)
     plant(monkeypatch, fault)
-    solver = Speculative(table, 20, draft="picard", gain=0.0)
+    solver = Speculative(table, 20, draft="picard", data_variance=0.0)
     assert law_p_value(projections(solver, denoiser, condition, noise, monkeypatch)) < ALPHA
 
 
@@ -447,7 +447,7 @@ def test_planted_faults_fail_the_test_on_the_shipped_policy(square, monkeypatch,
     table = policy.solver.table
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(condition))], table.steps, (16, 10))
     plant(monkeypatch, fault)
-    solver = Speculative(table, draft="picard", gain=0.0)
+    solver = Speculative(table, draft="picard", data_variance=0.0)
     found = projections(solver, policy.network, condition, noise, monkeypatch, least=ROUNDING)
     assert law_p_value(found) < ALPHA
 
@@ -501,7 +501,7 @@ def test_planted_faults_fail_the_mixture_test(short_table, make_denoiser, monkey
     denoiser = make_denoiser(short_table)
     expected = mixture_samples(Sequential(short_table), denoiser, 100, 100_000, short_table)
     plant(monkeypatch, fault)
-    solver = Speculative(short_table, 10, draft="picard", gain=0.0)
+    solver = Speculative(short_table, 10, draft="picard", data_variance=0.0)
     with only("torch"):
         assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, short_table)) < ALPHA
 
@@ -524,7 +524,7 @@ def test_planted_faults_fail_the_mixture_test_of_other_solvers(table_of, make_de
     denoiser = make_denoiser(table)
     expected = mixture_samples(Sequential(table), denoiser, 100, 100_000, table)
     plant(monkeypatch, fault, name)
-    solver = Speculative(table, 8, draft="picard", gain=0.0)
+    solver = Speculative(table, 8, draft="picard", data_variance=0.0)
     with only("torch"):
         assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, table)) < ALPHA
 
@@ -564,7 +564,7 @@ def test_clipping_is_part_of_the_law(table, denoiser, draw, monkeypatch):
     """A solver that verifies against unclipped predictions draws from another law; the test must see it."""
     condition, noise = draw(range(400), table)
     condition += 0.6  # the modes lie near the clip
-    honest = projections(Speculative(table, 20, gain=0.0), denoiser, condition, noise, monkeypatch)
+    honest = projections(Speculative(table, 20, data_variance=0.0), denoiser, condition, noise, monkeypatch)
     assert law_p_value(honest) > ALPHA
     verify = Speculation._verify
 
@@ -573,7 +573,9 @@ def test_clipping_is_part_of_the_law(table, denoiser, draw, monkeypatch):
         return verify(self, free, *verified)
 
     monkeypatch.setattr(Speculation, "_verify", unclipped)
-    assert law_p_value(projections(Speculative(table, 20, gain=0.0), denoiser, condition, noise, monkeypatch)) < ALPHA
+    assert (
+        law_p_value(projections(Speculative(table, 20, data_variance=0.0), denoiser, condition, noise, monkeypatch)) < ALPHA
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -636,8 +638,8 @@ def test_the_gain_of_a_gaussian_makes_its_drafts_exact(table, draw):
 
     condition, noise = draw(range(64), table)
     frozen, picard, gained = (
-        Speculative(table, 20, draft=draft, gain=gain).solve(denoiser, condition, noise).stats.rounds.double().mean()
-        for draft, gain in (("frozen", 0.0), ("picard", 0.0), ("picard", variance))
+        Speculative(table, 20, draft=draft, data_variance=v).solve(denoiser, condition, noise).stats.rounds.double().mean()
+        for draft, v in (("frozen", 0.0), ("picard", 0.0), ("picard", variance))
     )
     assert gained < picard < frozen
 

@@ -2,6 +2,6 @@
 
 candidates.py   which steps may be taken, and which windows
 profile.py      what was measured of one engine, on disk, and what a plan should take by it
-planner.py      times the engine, counts rounds, and lets the best few race
+autotuner.py    times the engine, counts rounds, and lets the best few race
 progress.py     says how far it is
 """

@@ -13,7 +13,7 @@ from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status
 from paradp.sampler.solvers.speculative import Speculative
 
 
-class FusedSpeculation(Speculation):
+class TritonSpeculation(Speculation):
     """The same rounds on the same buffers, by kernels."""
 
     def __init__(self, solver: Speculative, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):

@@ -46,7 +46,7 @@ CONTENDERS, TURNS, PLANS, RACE_SECONDS = 2, 3, 3, 5.0
 _PARTS = {"calls": 0.25, "rounds": 0.4, "race": 0.35}
 
 
-class Planner:
+class Autotuner:
     """Chooses samplers for an engine.
 
     Args:
@@ -64,7 +64,7 @@ class Planner:
         settings = f"{engine.name} {engine.precision} {platform.node()} {machine} {packages}"
         sources = sorted(str(path) for home in (__file__, sampler.__file__) for path in Path(home).parent.rglob("*.py"))
         key = hashlib.sha256(f"{digest(network, spec, *sources)} {settings}".encode()).hexdigest()
-        self._path = cache_folder() / f"{key[:24]}-{engine.name}-planner.json"
+        self._path = cache_folder() / f"{key[:24]}-{engine.name}-autotune.json"
         if self._path not in _PROFILES:
             _PROFILES[self._path] = Profile.read(self._path)
         self._profile = _PROFILES[self._path]

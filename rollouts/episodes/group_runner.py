@@ -11,7 +11,7 @@ from paradp.policy.observations import blank
 from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.episodes.captions import Caption
 from paradp.rollouts.episodes.config import RolloutConfig
-from paradp.rollouts.episodes.environments import Environments, Scenery, make_envs
+from paradp.rollouts.episodes.environments import EnvironmentConfig, Environments, make_envs
 from paradp.rollouts.episodes.records import Episode
 from paradp.rollouts.episodes.runner import Subscriber, run_episodes
 from paradp.rollouts.episodes.video import VideoRecorder
@@ -20,7 +20,7 @@ from paradp.rollouts.machine import cores
 WARM_UP_PLANS = 2
 
 
-class Workplace:
+class GroupRunner:
     """Runs groups of episodes; loading, compiling and building are done again only where the next group needs others."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Workplace:
             hz = find_task(config.task).task.control_hz
             films = [VideoRecorder(config.out / "videos", filmed, hz, _caption(config, policy, hz))]
         count = min(config.envs, config.episodes)
-        envs = self._environments(_scenery(config, policy, bool(filmed)), count, config.threads or cores())
+        envs = self._environments(_environment(config, policy, bool(filmed)), count, config.threads or cores())
         if self._warm != (policy, envs):
             policy.prepare(envs.num_envs)
             warm_up(policy, envs)
@@ -76,22 +76,22 @@ class Workplace:
             self._envs[1].close()
         self._envs = self._warm = None
 
-    def _environments(self, scenery: Scenery, count: int, threads: int) -> Environments:
-        wanted = scenery, count, threads
+    def _environments(self, environment: EnvironmentConfig, count: int, threads: int) -> Environments:
+        wanted = environment, count, threads
         if self._envs is None or self._envs[0] != wanted:
             self.close()
             self._envs = wanted, make_envs(*wanted)
         return self._envs[1]
 
 
-def _scenery(config: RolloutConfig, policy: DiffusionPolicy, render: bool) -> Scenery:
-    return Scenery(config.task, policy.spec.action_convention, config.disturbance, config.max_steps, render)
+def _environment(config: RolloutConfig, policy: DiffusionPolicy, render: bool) -> EnvironmentConfig:
+    return EnvironmentConfig(config.task, policy.spec.action_convention, config.disturbance, config.max_steps, render)
 
 
 def _controllers(config: RolloutConfig, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
     """For so many environments."""
     hold = ACTION_CONVENTIONS[policy.spec.action_convention].hold
-    when, _, joining = config.controller.partition("-")
+    when, _, blending = config.controller.partition("-")
     return [
         RecedingHorizon(
             policy,
@@ -99,7 +99,7 @@ def _controllers(config: RolloutConfig, policy: DiffusionPolicy, count: int) -> 
             ahead=when == "ahead",
             clock=config.clock.start(policy.spec.control_hz),
             hold=hold,
-            joining=joining or "replace",  # type: ignore[arg-type]
+            blending=blending or "replace",  # type: ignore[arg-type]
         )
         for _ in range(count)
     ]
