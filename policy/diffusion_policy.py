@@ -102,7 +102,7 @@ class DiffusionPolicy:
         return other
 
     def prepare(self, batch: int) -> None:
-        """Compiles, where the engine does, all that plans for up to `batch` environments need."""
+        """Compiles the engine for plans of up to `batch` environments, if it is a compiling one."""
         self.engine.prepare(range(1, batch * self.solver.window + 1))
 
     @torch.no_grad()
@@ -120,12 +120,11 @@ class DiffusionPolicy:
             histories: the observed steps, oldest first, of every feature `[B, To, *shape]`, as `read_observation` returns
                 them.
             generators: B CPU generators; each environment's noise comes from its own.
-            guesses: `[B, H, A]`, first guesses at the chunks, normalised units: a solver may be faster for them, but draws
-                from the same law. Without them a trained draft makes its own.
-            keep: `[B, H]` from 0 to 1, how much of its guess each step of a chunk must keep, see `Inpainting`; nothing by
-                default.
-            budget: seconds after which the solver ends, converged or not, with what it has; see `Solver.solve` on what that
-                does to the distribution of plans.
+            guesses: `[B, H, A]`, first guesses at the chunks, in normalised units. They may make a solver faster, and do not
+                change the distribution of plans. Without them a trained draft makes its own.
+            keep: `[B, H]` from 0 to 1, the weight of the guess at each step of a chunk, see `Inpainting`; 0 by default.
+            budget: time limit in seconds, after which the solver returns its current iterate. For the effect on the
+                distribution of plans see `Solver.solve`.
 
         Raises:
             ValueError: the network gave a plan that is not finite.

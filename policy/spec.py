@@ -67,19 +67,19 @@ class Horizons:
 
 @dataclass(frozen=True)
 class Interface:
-    """What a policy is told and what it commands: all that a robot must know of it.
+    """A policy's inputs and outputs: everything that a robot needs to run it.
 
     Attributes:
         task: the task's name.
-        observation: key → length of a vector, or height, width and channels of an image, in the order that the network
-            sees them; `features` has them typed.
-        action: quantity → length, in order.
-        action_low, action_high: limits of every dimension; what a policy plans is clipped to them.
-        action_convention: what those quantities mean to the environment.
+        observation: key → length of a vector, or height, width and channels of an image, in the order of the
+            network's input; `observed` has them as typed features.
+        action: name → length of each part of an action, in order.
+        action_low, action_high: limits of each dimension; planned actions are clipped to them.
+        action_convention: how the environment interprets an action.
         control_hz: control steps per second.
         horizons: steps observed, predicted, executed.
-        action_step: how far, at most, each dimension of an action is from the one before in the demonstrations; `None` where
-            that was not kept. See `SafetyLimits`.
+        action_step: largest change of each dimension between consecutive actions of the demonstrations; `None` if unknown.
+            See `SafetyLimits`.
     """
 
     task: str

@@ -36,7 +36,7 @@ COMMANDS = {
     "draft train": Subcommand("draft", "train", "train a draft: fewer rounds for speculative samplers"),
     "release": Subcommand("release", "release", "make a trained checkpoint one that comes with the package"),
     "study": Subcommand("study", "study", "measure again what docs/results shows"),
-    "tasks": Subcommand("tasks", "tasks", "list the tasks, or tell all of one"),
+    "tasks": Subcommand("tasks", "tasks", "list the tasks, or describe one"),
     "info": Subcommand("info", "info", "list samplers, pretrained policies and versions"),
 }
 

@@ -52,8 +52,8 @@ def paper_rows(comparison: Comparison) -> list[list[str]]:
     published = PUBLISHED.get(comparison.runs[0].summary.task, {})
     rows = []
     for sequential, parallel in PAIRS:
-        rows.append([*_measured(runs[sequential], None), *_told(published, sequential, None)])
-        rows.append([*_measured(runs[parallel], runs[sequential]), *_told(published, parallel, sequential)])
+        rows.append([*_measured(runs[sequential], None), *_published_cells(published, sequential, None)])
+        rows.append([*_measured(runs[parallel], runs[sequential]), *_published_cells(published, parallel, sequential)])
     return rows
 
 
@@ -70,10 +70,10 @@ def paper_remark(comparison: Comparison) -> str:
     packages = ", ".join(f"{name} {first.versions[name]}" for name in task.packages if name in first.versions)
     shipped = first.checkpoint["sha256"] in {read_info(find_checkpoint(name)).model_sha256 for name in pretrained()}
     learned = "the policy learned from scripted demonstrations, not from people's; " if shipped else ""
-    told = " The paper's figures are quoted from memory." if first.task in PUBLISHED else " The paper has no such task."
+    source = " The paper's figures are quoted from memory." if first.task in PUBLISHED else " The paper has no such task."
     return (
         "ParaDiGMS' robotics table in its own columns: window 20, tolerance 0.1; time per episode of one robot, simulation"
-        f" included, by the steps of five episodes, one sampler after another; speed-up: of that time.{told} What differs:"
+        f" included, by the steps of five episodes, one sampler after another; speed-up: of that time.{source} What differs:"
         f" {learned}the simulator is {task.simulator} ({packages}); and it runs on {machine} with the engine"
         f" {first.engine} {first.precision}, where the paper has eager PyTorch on an A40 GPU: a GPU computes the rows of a"
         " round for little more than the price of one, a CPU does not."
@@ -95,7 +95,7 @@ def _measured(run: ComparedRun, sequential: ComparedRun | None) -> list[str]:
     ]
 
 
-def _told(published: dict[str, PublishedRow], name: str, sequential: str | None) -> list[str]:
+def _published_cells(published: dict[str, PublishedRow], name: str, sequential: str | None) -> list[str]:
     row = published.get(name)
     if row is None:
         return [""] * 4

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # Where comparisons (`paradp rollout --sampler a b`) and evaluations keep their runs; how many of them a sentence names.
 _INNER = ("*/summary.json", "cells/*/summary.json")
 _MOST_NAMED = 6
-# Settings of a sampler that a card tells.
-_TOLD = ("eta", "spacing", "timesteps", "window")
+# Settings of a sampler that a model card lists.
+_LISTED = ("eta", "spacing", "timesteps", "window")
 
 
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
@@ -90,15 +90,15 @@ def _check_finished(run: Path) -> None:
 
 
 def _result(summary: "Summary") -> str:
-    graded = f", reward {_told(summary.reward)}" if summary.graded else ""
+    graded = f", reward {_estimated(summary.reward)}" if summary.graded else ""
     settings = summary.sampler["settings"]
-    told = "".join(f":{name}={settings[name]}" for name in _TOLD if settings.get(name) is not None)
-    success = f"success {_told(summary.success)}{graded} over {counted(summary.episodes, 'episode')}"
+    listed = "".join(f":{name}={settings[name]}" for name in _LISTED if settings.get(name) is not None)
+    success = f"success {_estimated(summary.success)}{graded} over {counted(summary.episodes, 'episode')}"
     solver = summary.solver
     cost = f"{solver.rounds_mean:.1f} rounds and {solver.evaluations_mean:.0f} evaluations a plan"
-    return f"- {summary.sampler['name']}{told}: {success}, {summary.seeds}; {cost}"
+    return f"- {summary.sampler['name']}{listed}: {success}, {summary.seeds}; {cost}"
 
 
-def _told(estimate: "Estimate") -> str:
+def _estimated(estimate: "Estimate") -> str:
     low, high = estimate.ci95
     return f"{estimate.mean:.3f} (95 % {low:.3f}–{high:.3f})"

@@ -114,7 +114,7 @@ class OpenVINOEngine:
         chunk = torch.zeros(2, spec.horizons.predict, spec.action_size)
         example = (chunk, torch.zeros(2, dtype=torch.int64), condition)
         with warnings.catch_warnings():
-            # Tracing warns of every shape that PyTorch's own layers compare; `check_agreement` tells whether it matters.
+            # Tracing warns about every shape comparison in PyTorch's layers; `check_agreement` checks the result instead.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
             warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO reads this form of a network best
             traced = torch.jit.trace(_Denoise(network, spec), example, check_trace=False)

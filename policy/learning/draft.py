@@ -1,4 +1,4 @@
-"""Training a draft on the rounds that it makes: sample with it, keep what it was asked and what was true, learn, again."""
+"""Trains a draft on its own rounds: alternates sampling with the draft and learning from the network's predictions there."""
 
 import math
 import time
@@ -118,16 +118,16 @@ def train_draft(
     config: DraftConfig | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[DraftNetwork, DraftTraining]:
-    """Trains a draft for a policy, for so many seconds.
+    """Trains a draft for a policy within a time limit.
 
     Args:
-        policy: whose predictions it learns to guess; its solver does not matter.
-        histories: observations to plan from, of every feature `[N, To, …]`, such as the demonstrations'.
-        seconds: how long.
-        seed: of weights, noise and batches. How many plans are made depends on the machine.
-        on_progress: called with the seconds spent, and rounds a plan in words.
-        config: sizes; the largest that `draft_config` allows by default.
-        clock: tells the time, in seconds.
+        policy: the draft learns to guess its predictions; its solver is not used.
+        histories: observations to plan from, `[N, To, …]` for each feature, for example those of the demonstrations.
+        seconds: the time limit.
+        seed: for weights, noise and batches. The number of plans depends on the speed of the machine.
+        on_progress: called with the seconds spent and a message with the rounds per plan.
+        config: sizes; by default the largest that `draft_config` allows.
+        clock: returns the time in seconds.
 
     Raises:
         ValueError: the policy's network is too small, its schedule has no speculative form, or its predictions are not

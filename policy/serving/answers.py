@@ -97,19 +97,19 @@ def read_plan(answer: Mapping[str, Any], spec: Interface) -> Chunk:
         raise ValueError(f"the server's answer cannot be read: {error}") from error
 
 
-def _interface(told: Mapping[str, Any]) -> Interface:
-    action = {_text(key): _length(key, size) for key, size in told["action_parts"].items()}
-    horizons, size = told["horizons"], sum(action.values())
+def _interface(received: Mapping[str, Any]) -> Interface:
+    action = {_text(key): _length(key, size) for key, size in received["action_parts"].items()}
+    horizons, size = received["horizons"], sum(action.values())
     interface = Interface(
-        task=_text(told["task"]),
-        observation={_text(key): _shape(key, value["shape"]) for key, value in told["observation"].items()},
+        task=_text(received["task"]),
+        observation={_text(key): _shape(key, value["shape"]) for key, value in received["observation"].items()},
         action=action,
-        action_low=_limits(told, "action_low", size),
-        action_high=_limits(told, "action_high", size),
-        action_convention=_text(told["action_convention"]),
-        control_hz=_length("control_hz", told["control_hz"]),
+        action_low=_limits(received, "action_low", size),
+        action_high=_limits(received, "action_high", size),
+        action_convention=_text(received["action_convention"]),
+        control_hz=_length("control_hz", received["control_hz"]),
         horizons=Horizons(**{name: _length(name, horizons[name]) for name in ("observe", "predict", "execute")}),
-        action_step=None if told["action_step"] is None else _limits(told, "action_step", size),
+        action_step=None if received["action_step"] is None else _limits(received, "action_step", size),
     )
     step = sum(feature.size * feature.dtype.itemsize for feature in interface.observed.values())
     longest = max(interface.horizons.observe * step, interface.horizons.predict * 4 * size)
@@ -158,8 +158,8 @@ def _number(name: str, value: object) -> float:
     return float(finite_numbers(name, value, (), np.float64))
 
 
-def _limits(told: Mapping[str, Any], name: str, size: int) -> tuple[float, ...]:
-    return tuple(finite_numbers(name, told[name], (size,), np.float64).tolist())
+def _limits(received: Mapping[str, Any], name: str, size: int) -> tuple[float, ...]:
+    return tuple(finite_numbers(name, received[name], (size,), np.float64).tolist())
 
 
 def _milliseconds(**seconds: float) -> dict[str, float]:

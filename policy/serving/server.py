@@ -36,12 +36,12 @@ FINISH_SECONDS, CLOSE_SECONDS = 10.0, 3.0
 
 
 class PolicyServer:
-    """Serves a policy to many clients, whose requests are planned together.
+    """Serves a policy to several clients, and plans waiting requests in one batch.
 
     Args:
         policy: makes the plans.
-        config: how to serve.
-        sampler: its name, for the greeting; what a measured one stands for is added.
+        config: settings of the server.
+        sampler: its name for the greeting; for `auto` the chosen sampler is added.
     """
 
     def __init__(self, policy: DiffusionPolicy, config: ServerConfig, sampler: str):
@@ -61,20 +61,20 @@ class PolicyServer:
         self._idle = asyncio.Condition()
 
     def warm_up(self) -> None:
-        """Plans for every number of clients, so that the first of them does not wait for a compiler."""
+        """Makes a plan for every batch size, so that no client waits for compilation."""
         self._policy.prepare(self._config.most_together)
         for together in range(1, self._config.most_together + 1):
             plan_together(self._policy, [blank_request(self._policy.spec)] * together)
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[int], None] = lambda port: None) -> None:
-        """Serves until it is told to stop, and then finishes what it has accepted.
+        """Serves until `stop` is set, and then finishes the accepted requests.
 
         Args:
-            stop: ends it.
-            on_ready: told the port when clients can connect.
+            stop: ends the server.
+            on_ready: called with the port once clients can connect.
 
         Raises:
-            OSError: it cannot listen there.
+            OSError: the address cannot be used.
         """
         batches = self._batches = asyncio.create_task(self._batcher.run())
         try:
@@ -138,8 +138,8 @@ class PolicyServer:
     def _authorised(self, request: Request) -> bool:
         if self._config.api_key is None:
             return True
-        told = ", ".join(request.headers.get_all("Authorization"))
-        return hmac.compare_digest(told.encode(), f"Api-Key {self._config.api_key}".encode())
+        sent = ", ".join(request.headers.get_all("Authorization"))
+        return hmac.compare_digest(sent.encode(), f"Api-Key {self._config.api_key}".encode())
 
     async def _serve_client(self, connection: ServerConnection) -> None:
         session, before = Session(self._policy.spec), 0.0

@@ -1,4 +1,4 @@
-"""What one process keeps between groups of episodes: a policy with its engine, and environments."""
+"""Runs groups of episodes in one process, and keeps the policy and the simulators between groups."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +21,7 @@ WARM_UP_PLANS = 2
 
 
 class GroupRunner:
-    """Runs groups of episodes; loading, compiling and building are done again only where the next group needs others."""
+    """Runs groups of episodes. It reloads the policy or the simulators only if the next group needs different ones."""
 
     def __init__(self) -> None:
         self._trained: tuple[object, DiffusionPolicy] | None = None
@@ -33,7 +33,7 @@ class GroupRunner:
         """The policy of a run.
 
         Raises:
-            ValueError: as `load_policy`; the weights are others than those with that digest.
+            ValueError: as `load_policy`; or the weights do not have this digest.
         """
         threads = config.threads or cores()
         torch.set_num_threads(threads)
@@ -55,7 +55,7 @@ class GroupRunner:
         sha256: str | None = None,
         subscribers: Sequence[Subscriber] = (),
     ) -> Iterator[Episode]:
-        """Runs one group of episodes and yields each as it ends; subscribers are told of every step."""
+        """Runs one group of episodes and yields each as it ends; subscribers are called for every step."""
         policy = self.policy(config, sha256)
         filmed = set(config.seeds[: config.videos]) & set(seeds)
         films: list[Subscriber] = []
@@ -71,7 +71,7 @@ class GroupRunner:
         yield from run_episodes(envs, _controllers(config, policy, envs.num_envs), seeds, [*films, *subscribers])
 
     def close(self) -> None:
-        """Gives the simulators back."""
+        """Closes the simulators."""
         if self._envs is not None:
             self._envs[1].close()
         self._envs = self._warm = None
@@ -89,7 +89,7 @@ def _environment(config: RolloutConfig, policy: DiffusionPolicy, render: bool) -
 
 
 def _controllers(config: RolloutConfig, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
-    """For so many environments."""
+    """One controller per environment."""
     hold = ACTION_CONVENTIONS[policy.spec.action_convention].hold
     when, _, blending = config.controller.partition("-")
     return [
@@ -112,7 +112,7 @@ def _caption(config: RolloutConfig, policy: DiffusionPolicy, hz: int) -> Caption
 
 
 def warm_up(policy: DiffusionPolicy, envs: Environments) -> None:
-    """Plans and steps for nobody, so that what comes once (compilation, old garbage) is not taken for latency."""
+    """Makes some plans and steps before measuring, so that one-time costs (compilation, garbage) do not count as latency."""
     batch = envs.num_envs
     histories = blank(policy.spec, batch, policy.spec.horizons.observe)
     for _ in range(WARM_UP_PLANS):

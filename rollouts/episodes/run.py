@@ -36,14 +36,14 @@ def rollout(
     subscribers: Sequence[Subscriber] = (),
     on_alone: OnAlone = _silent,
 ) -> Summary:
-    """Runs the episodes that are still missing in `config.out`, and sums up all of them.
+    """Runs the missing episodes of `config.out`, and summarises all of them.
 
     Args:
         config: what to run.
-        on_progress: told how many episodes are finished.
-        backend: who runs them; this process by default.
-        subscribers: told of every step and every episode that this process runs.
-        on_alone: told how many of how many episodes of one robot alone are finished, which are run for their latency.
+        on_progress: called with the number of finished episodes.
+        backend: runs the episodes; this process by default.
+        subscribers: called for every step and every episode that this process runs.
+        on_alone: called with the finished and total number of single-robot episodes, which measure latency.
 
     Raises:
         ValueError: task, sampler or checkpoint are unknown or do not fit each other, `config.out` holds another run or one
@@ -63,15 +63,14 @@ def rollouts(
     subscribers: Sequence[Subscriber] = (),
     on_alone: OnAlone = _silent,
 ) -> list[Summary]:
-    """As `rollout`, for several runs whose episodes are dealt out together; all are checked before any is run.
+    """As `rollout`, for several runs that share the workers. All runs are checked before the first one starts.
 
     Args:
         configs: what to run.
-        on_progress: told how many episodes of all are finished.
-        backend: who runs them; this process by default.
-        alone: where the episodes of one environment at a time are kept that the latencies of a run are measured with.
-        subscribers: told of every step and every episode that this process runs, but of those that are run for their
-            latency alone.
+        on_progress: called with the number of finished episodes of all runs.
+        backend: runs the episodes; this process by default.
+        alone: run → directory of its single-robot episodes, which measure latency.
+        subscribers: called for every step and every episode that this process runs, except single-robot episodes.
         on_alone: as that of `rollout`.
     """
     with Runs(configs, backend, alone, subscribers) as runs:
@@ -79,13 +78,13 @@ def rollouts(
 
 
 class Runs:
-    """Several runs, checked; a context that keeps everybody else out of their directories until it is left.
+    """Several checked runs; a context manager that locks their directories.
 
     Args:
         configs, backend, alone, subscribers: as those of `rollouts`.
 
     Raises:
-        ValueError: as `rollout`; nothing was written then.
+        ValueError: as `rollout`; nothing has been written then.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class Runs:
         self._stack.close()
 
     def run(self, on_progress: OnProgress = lambda episodes: None, on_alone: OnAlone = _silent) -> list[Summary]:
-        """Runs what is missing, then with nothing beside it what latencies are measured with, and sums up.
+        """Runs the missing episodes, then the single-robot episodes with nothing else running, and writes the summaries.
 
         Raises:
             ValueError, ChildProcessError, OSError: as `rollout`.
@@ -137,10 +136,10 @@ def _run_missing(runs: "Sequence[_OpenRun]", backend: EpisodeBackend, here: Epis
     jobs = {job: run for run in runs for job in run.missing()}
     done = sum(run.config.episodes for run in runs) - sum(len(job.seeds) for job in jobs)
     on_progress(done)
-    # A clock that measures wants the machine to itself.
+    # Runs with a measured clock need the machine to themselves.
     timed = [job for job in jobs if job.config.clock.kind == "measured"]
     for who, what in ((backend, [job for job in jobs if job not in timed]), (here, timed)):
-        # Where an episode cannot be kept, nobody waits for the others.
+        # If an episode cannot be written, the remaining jobs are cancelled.
         with closing(who.run(what)) as finished:
             for job, episodes in finished:
                 jobs[job].keep(episodes)
@@ -172,22 +171,22 @@ class _OpenRun:
         self._directory.check(describe(self._identity), config.seeds)
 
     def open(self) -> OutputLock:
-        """Begins or goes on, and keeps others out."""
+        """Locks the directory, and starts or continues the run."""
         return self._directory.open(describe(self._identity), self.config.seeds)
 
     def missing(self) -> list[Job]:
-        """The groups of which an episode is missing; they are run as a whole, for what is computed together matters."""
+        """Groups with a missing episode. A group is always run as a whole, because its batch affects rounding."""
         finished, packages = self._directory.seeds(), tuple(versions().items())
         groups = [seeds for seeds in self.config.groups if not finished.issuperset(seeds)]
         return [Job(self.config, seeds, self._sha256, packages) for seeds in groups]
 
     def keep(self, episodes: list[Episode]) -> None:
-        """Writes a group's episodes, in the order of their seeds: while the last is missing, the group counts as missing."""
+        """Writes a group's episodes, in the order of their seeds; a group is complete once its last episode is written."""
         for episode in sorted(episodes, key=lambda episode: episode.seed):
             self._directory.add(episode)
 
     def sum_up(self, alone: "_OpenRun") -> Summary:
-        """Writes tables and summary of what is finished, with the latencies of a robot alone."""
+        """Writes tables and summary of the finished episodes, with the latencies of a single robot."""
         episodes, by_itself = (run._directory.episodes(run.config.seeds) for run in (self, alone))
         self._directory.write_tables(episodes, self._spec)
         write_parquet(steps_table(by_itself), self.config.out / "alone.parquet")

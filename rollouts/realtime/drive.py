@@ -63,9 +63,9 @@ def drive(
     """Drives a robot for some time.
 
     Args:
-        robot: says what it sees, and is told what to do.
+        robot: sends observations and receives commands.
         controller: decides; must not wait.
-        limits: what is told, and what is carried out, is checked once more, apart from the controller.
+        limits: a second check, independent of the controller, of the commands sent and of those carried out.
         seconds: of wall-clock time, from the first command on.
         driven: what comes of it is noted here, as it comes.
         on_step: called after every control step.
@@ -150,7 +150,7 @@ class _CarriedOut:
         if report.began:
             self._last = None
         action = self._sent.get(report.done)
-        self._sent = {tick: told for tick, told in self._sent.items() if tick >= report.done}
+        self._sent = {tick: action for tick, action in self._sent.items() if tick >= report.done}
         if action is None or report.began:
             return False
         before, self._last = self._last, action

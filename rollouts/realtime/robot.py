@@ -49,13 +49,13 @@ class TickReport:
 
 
 class SimulatedRobot:
-    """Steps a simulator at the control rate in wall-clock time, with the command for that step, or the last one again.
+    """Steps a simulator at the control rate in wall-clock time. A late command is replaced by the last one.
 
-    Episodes follow each other; while a scene is set up, and until its first command, time stands still.
+    Episodes follow each other; simulated time stops while a scene is set up, until its first command.
 
     Args:
-        environment: the environment.
-        seed: of the first episode; later ones count up.
+        environment: settings of the environment.
+        seed: of the first episode; the next episodes count up.
 
     Attributes:
         period: seconds of a control step.
@@ -137,11 +137,11 @@ def _live_episode(pipe: Connection, env, period: float, seed: int, tick: int, mi
         pipe.send(TickReport(tick, seed, False, observation, now, now - due, missed, done, success, ended))
         if ended:
             return tick + 1, missed
-        told = _command(pipe, tick, now + COMMAND_SHARE * period)
-        if told is None:
+        received = _command(pipe, tick, now + COMMAND_SHARE * period)
+        if received is None:
             missed += 1
         else:
-            action, done = told, tick
+            action, done = received, tick
         # A step that was late is not made up for.
         due = max(due, now) + period
 

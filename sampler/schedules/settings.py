@@ -126,8 +126,8 @@ class DDIMSettings(Schedule):
 class DPMSolverSettings(Schedule):
     """Of `DPMSolverMultistepScheduler`.
 
-    diffusers' class has no `clip_sample`. Where a config has it all the same, or is one of DDPM or DDIM, which clip unless
-    they are told not to, x̂0 is clipped: a network trained with clipping wants it from every sampler.
+    diffusers' class has no `clip_sample`. If a config has it nevertheless, or is a config of DDPM or DDIM, which clip by
+    default, x̂0 is clipped here too: a network trained with clipping needs it with every sampler.
 
     Attributes:
         flow_shift, time_shift_type: settings of flow schedules and of shifts that are given with the timesteps.

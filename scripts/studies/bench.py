@@ -21,7 +21,7 @@ class MeasuredSampler:
     Attributes:
         rounds, evaluations: `[n]`.
         error: `[n]`, largest absolute difference of a chunk to the sequential sample on the same noise, normalised units;
-            `None` for a sequential sampler itself, and for one that has the sequential law but not its samples.
+            `None` for a sequential sampler, and for one with the sequential distribution but other samples.
         converged: the share of chunks that the solver did not give up on.
         remark: stands where there is no error.
     """
@@ -70,7 +70,7 @@ class Bench:
         converged = float(solution.stats.converged.double().mean())
         choice = SamplerChoice.parse(sampler)
         if choice.exact:
-            remark = "reference" if choice.family == choice.sequential.family else "exact law"
+            remark = "reference" if choice.family == choice.sequential.family else "exact distribution"
             return MeasuredSampler(rounds, evaluations, None, converged, remark)
         reference = self._solve(str(choice.sequential))
         error = (solution.sample - reference.sample).abs().amax((1, 2)).numpy()

@@ -64,8 +64,8 @@ def study_experts(context: Context) -> None:
     kinds = ((seeds, None), (seeds, DEFAULT_ACTION_NOISE), (ways, None))
     names = [name for name, entry in all_tasks().items() if entry.expert is not None]
     with Workers(cores()) as pool:
-        told = {name: [pool.submit(_demonstrate_all, name, *kind) for kind in kinds] for name in names}
-        figures = {name: _figures(name, *(one.result() for one in told[name])) for name in each("experts", names)}
+        pending = {name: [pool.submit(_demonstrate_all, name, *kind) for kind in kinds] for name in names}
+        figures = {name: _figures(name, *(one.result() for one in pending[name])) for name in each("experts", names)}
     header = ["task", "success (95 %)", "steps, median (range)", "shaken: success", "steps", "spread", "of a way of"]
     rows = [
         [name, *one.calm.cells(), *one.shaken.cells(), f"{one.spread:.1f} {one.unit}", f"{one.way:.0f} {one.unit}"]

@@ -92,8 +92,8 @@ def study_simulator(context: Context) -> None:
         for controller in controllers(entry, convention)
     }
     with Workers(cores()) as pool:
-        told = {label: pool.submit(compare, *case) for label, case in cases.items()}
-        equality = {label: told[label].result() for label in each("equality", list(cases))}
+        pending = {label: pool.submit(compare, *case) for label, case in cases.items()}
+        equality = {label: pending[label].result() for label in each("equality", list(cases))}
     commands = [compare_command(name) for name in each("commands", list(COMMANDS))]
     figures = Figures(equality, speed, threads, commands)
     write_report(context.out / "simulator.md", "The compiled control step beside robosuite's", _page(figures))

@@ -1,4 +1,4 @@
-"""A task in figures: what a study of all of them needs to know of each."""
+"""The figures of one task, for the study of all tasks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ SAMPLERS = ("ddpm", "para-ddpm", EXACT)
 WINDOWS = (2, 4, 8, 20, 100)
 EPISODES, EACH, SEED = 32, 2, 20_000
 REPEATS = 40
-# Plans for one observation, which tell how much it leaves undecided.
+# Plans per observation; their spread measures how much the observation leaves undecided.
 PLANS = 8
 
 

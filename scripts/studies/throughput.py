@@ -119,7 +119,7 @@ def _speed(group: Sequence[Episode]) -> float:
 
 
 def _planning(group: Sequence[Episode]) -> float:
-    """Environments that act together are told the same seconds: the share of the longest episode's."""
+    """The share of planning in the longest episode; environments that act together record the same seconds."""
     longest = max(group, key=lambda episode: len(episode.steps))
     return sum(step.seconds for step in longest.steps) / longest.seconds
 

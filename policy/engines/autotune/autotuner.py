@@ -87,7 +87,7 @@ class Autotuner:
         """Times calls of 1, 2, 4 … rows, until the time is in proportion to them."""
         known, slow, rows = self._profile.seconds, 0, 1
         while rows <= MOST_ROWS and (rows <= 2 * batch or slow < 2):
-            progress.tell("calls", math.log2(rows) / math.log2(32 * batch))
+            progress.report("calls", math.log2(rows) / math.log2(32 * batch))
             if rows not in known:
                 known[rows] = time_call(self._engine, self._spec, self._device, rows)
             slow = slow + 1 if rows > 1 and known[rows] > PROPORTIONAL * known[rows // 2] else 0
@@ -102,17 +102,17 @@ class Autotuner:
         # Few steps first: what takes longer than those even if no draft is rejected need not be counted.
         ordered = sorted(candidates.steps, key=self._count)
         for i, steps in enumerate(ordered):
-            progress.tell("rounds", i / len(ordered))
-            tell = partial(_tell_counted, progress, i, len(ordered))
+            progress.report("rounds", i / len(ordered))
+            report = partial(_report_counted, progress, i, len(ordered))
             windows = speculative(steps)
             if found and self._profile.least(self._count(steps), tuple(windows), batch) > min(found.values()):
                 continue
             self._profile.trials[steps] = Trial([self._count(steps)], 1.0)
             found[steps] = self._profile.slow_plan(steps, batch, self._whole)
-            found |= self._climb(steps, windows, batch, tell)
+            found |= self._climb(steps, windows, batch, report)
         return sorted(found, key=found.__getitem__)
 
-    def _climb(self, steps: str, windows: dict[int, str], batch: int, tell: Callable[[int], None]) -> dict[str, float]:
+    def _climb(self, steps: str, windows: dict[int, str], batch: int, report: Callable[[int], None]) -> dict[str, float]:
         """Seconds of slow plans: of the window that should be best, and of its neighbours, as long as one is better."""
         widths, found = sorted(windows), dict[str, float]()
 
@@ -120,7 +120,7 @@ class Autotuner:
             if not 0 <= i < len(widths):
                 return math.inf
             name = windows[widths[i]]
-            tell(len(found))
+            report(len(found))
             if name not in self._profile.trials:
                 self._profile.trials[name] = self._try(name)
             found[name] = self._profile.slow_plan(name, batch, self._whole)
@@ -149,7 +149,7 @@ class Autotuner:
             if turn and time.monotonic() - began > RACE_SECONDS:
                 break
             for i, (name, solver) in enumerate(contenders.items()):
-                progress.tell("race", (turn + i / len(contenders)) / TURNS)
+                progress.report("race", (turn + i / len(contenders)) / TURNS)
                 self._engine.prepare(range(1, batch * solver.window + 1))
                 self._solve(solver, batch, turn)
                 for seed in range(PLANS):
@@ -190,9 +190,9 @@ def _threads(copies: int) -> str:
     return threads if copies == 1 else f"{copies} × {threads}"
 
 
-def _tell_counted(progress: Progress, done: int, sets: int, windows: int) -> None:
+def _report_counted(progress: Progress, done: int, sets: int, windows: int) -> None:
     """So many windows of one more set of steps are counted; a climb seldom takes more than five."""
-    progress.tell("rounds", (done + min(windows, 4) / 5) / sets)
+    progress.report("rounds", (done + min(windows, 4) / 5) / sets)
 
 
 # Of this process: a choice does not change under a user whose cache cannot be written.

@@ -22,7 +22,7 @@ class Progress:
         self._parts = parts
         _LOG.warning("measuring which sampler is fastest here; done once, and kept in %s", kept_in)
 
-    def tell(self, part: str, share: float) -> None:
+    def report(self, part: str, share: float) -> None:
         """So much of a part is done."""
         names = list(self._parts)
         before = sum(self._parts[name] for name in names[: names.index(part)])
