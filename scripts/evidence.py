@@ -35,7 +35,8 @@ def evidence(comparison: Comparison, checkpoint: Path | str | None = None) -> st
     weights = f" --checkpoint {checkpoint}" if checkpoint else ""
     return (
         f"{can} They cannot show differences in success between the samplers: {_would_show(others, episodes)};"
-        f" {ENOUGH} would show {100 * _detectable(others, ENOUGH):.0f} %: paradp evaluate {first.summary.task} --samplers {samplers}{weights}"
+        f" {ENOUGH} would show {100 * _detectable(others, ENOUGH):.0f} %: paradp evaluate {first.summary.task}"
+        f" --samplers {samplers}{weights}"
     )
 
 
