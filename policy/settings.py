@@ -39,8 +39,10 @@ class Limits:
         return f"must be at most {self.most:.15g}" if value > self.most else ""
 
     def check(self, name: str, value: Any) -> None:
-        """Raises:
-        SettingError: the value is outside, or no number.
+        """Checks a value.
+
+        Raises:
+            SettingError: it is not a number, or outside the limits.
         """
         if isinstance(self.least, int) and isinstance(self.most, int):
             within(name, value, self.least, self.most)
@@ -103,7 +105,7 @@ class Settings:
         return {name: value for name, value in values.items() if name not in assumed or value != assumed[name]}
 
     def assumed(self) -> dict[str, Any]:
-        """The settings that were added later, as a run has them that does not note them: by default."""
+        """The values of settings that were added later, for runs that do not store them: the defaults."""
         later = [declared for declared in setting_fields(type(self)) if note_of(declared).later]
         return {declared.name: declared.default for declared in later}
 
@@ -114,9 +116,9 @@ def setting_fields(kind: type[Settings]) -> list[Field]:
 
 
 def option_fields(kind: type[Settings]) -> list[Field]:
-    """The declarations of the settings that can be options: what has no default is for the caller to give.
+    """The declarations of the settings that are options; settings without a default are not.
 
-    Keyword-only ones come last, as they do when an object is made.
+    Keyword-only settings come last.
     """
     given = [one for one in setting_fields(kind) if note_of(one).option and one.default is not MISSING]
     return sorted(given, key=lambda declared: bool(declared.kw_only))
@@ -128,13 +130,13 @@ def kind_of(settings: Settings | type[Settings]) -> str:
 
 
 def kinds_of(declared: Field) -> tuple[type[Settings], ...]:
-    """The classes of settings that a field holds one of, as a config holds its parts; empty for a plain setting."""
+    """The alternative classes of a field that holds a part of a config; empty for a plain setting."""
     kinds = get_args(declared.type)
     return kinds if all(isinstance(kind, type) and issubclass(kind, Settings) for kind in kinds) else ()
 
 
 def not_a_setting_here(name: str, owner: str) -> SettingError:
-    """The error of a setting that was given although what it belongs to was not chosen."""
+    """The error for a setting of a part that was not chosen."""
     return SettingError(f"{name} is a setting of {owner}, which this training does not have", name)
 
 

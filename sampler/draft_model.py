@@ -16,10 +16,9 @@ class DraftModel(Protocol):
 
         ν = (Q_j x̃ − Q_i s − (S_j − S_i) D)/√S_j,    G = D + U diag(g) V ν/√S_j
 
-    ν is the innovation of a Kalman filter whose state is the clean sample: the information in x̃ beyond D. For Gaussian data
-        G is
-    exact if S_j U diag(g) V is the right posterior covariance. Before anything was predicted, D is the first guess and
-    S_i = Q_i = 0. An inaccurate model costs rounds, but does not change the distribution (docs/exactness.md).
+    ν is the innovation of a Kalman filter whose state is the clean sample: the information in x̃ beyond D. For Gaussian
+    data G is exact if S_j U diag(g) V is the right posterior covariance. Before anything was predicted, D is the first guess
+    and S_i = Q_i = 0. An inaccurate model costs rounds, but does not change the distribution (docs/exactness.md).
 
     Attributes:
         into: `[D, r]`, V transposed.
