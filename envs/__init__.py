@@ -1,7 +1,7 @@
 """Robot tasks as gymnasium environments, and scripted experts for them. Needs neither torch nor the rest of paradp.
 
-Importing this package needs no simulator either, nor gymnasium. Where gymnasium is imported too, before or after it, that
-knows `paradp/Square-v0`, `paradp/Lift-v0`, …:
+Importing this package needs neither a simulator nor gymnasium. It registers `paradp/Square-v0`, `paradp/Lift-v0`, … with
+gymnasium, whichever of the two is imported first:
 
     import gymnasium, paradp.envs
     env = gymnasium.make("paradp/Square-v0", action_convention="absolute", render_mode="rgb_array")

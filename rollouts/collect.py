@@ -1,4 +1,4 @@
-"""Collecting demonstrations: the expert acts in the simulator, on all cores, and whole successes are kept."""
+"""Collects demonstrations: the expert runs in the simulator on all cores, and successful episodes are kept."""
 
 from collections import deque
 from collections.abc import Callable, Generator
@@ -21,9 +21,9 @@ from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers, check_workers, died
 from paradp.sampler.streams import check_episode_seeds
 
-# Of one collection: an expert that never succeeds should not go on for ever.
+# Largest number of attempts, so that an expert that never succeeds does not run forever.
 MOST_TRIES = 1_000_000
-# Most demonstrations carry small noise; a push now and then shows the way back from further off.
+# Small noise in most steps; an occasional push demonstrates recovery from further away.
 DEFAULT_ACTION_NOISE = ActionNoise(noise=0.1, push_chance=0.01)
 
 
@@ -37,14 +37,14 @@ def collect(
     workers: int | None = None,
     on_progress: Callable[[int, int], None] = lambda kept, tried: None,
 ) -> Demonstrations:
-    """Appends successful episodes to `out` until it holds `episodes` of them, and returns it.
+    """Appends successful episodes to `out` until it contains `episodes` of them, and returns it.
 
-    Seeds count up from `seed` and episodes are kept in their order, so that the result does not depend on the number of
-    workers, and a collection that was killed continues where it was.
+    Seeds count up from `seed` and episodes are stored in this order. The result therefore does not depend on the number of
+    workers, and an interrupted collection continues where it stopped.
 
     Raises:
-        ValueError: unknown task, fewer than one episode or worker, or `out` holds demonstrations made otherwise, or another
-            process writes there.
+        ValueError: the task is unknown, episodes or workers are less than 1, `out` contains demonstrations with other
+            settings, or another process writes there.
         ChildProcessError: a worker died; what was collected is kept.
     """
     if not episodes >= 1:  # not a number is none
@@ -95,7 +95,7 @@ def _start_worker(task: str, action_convention: str, action_noise: ActionNoise) 
 
 
 def _demonstrate(seed: int) -> DemonstrationEpisode | None:
-    """One episode by the expert; `None` where it fails."""
+    """One episode by the expert; `None` if it fails."""
     env, expert = _worker
     attempt = demonstrate(env, expert, seed, seed)
     return attempt.episode if attempt.success else None
@@ -115,8 +115,8 @@ def demonstrate(env: gymnasium.Env, expert: Expert, scene: int, way: int) -> Att
     Args:
         env: a task's environment.
         expert: its demonstrator.
-        scene: the environment's seed.
-        way: the expert's, which decides how it goes about it.
+        scene: seed of the environment.
+        way: seed of the expert's choices.
     """
     observation, info = env.reset(seed=scene)
     expert.reset(way)
@@ -133,7 +133,7 @@ def demonstrate(env: gymnasium.Env, expert: Expert, scene: int, way: int) -> Att
 
 
 def describe(task: str, action_convention: str, action_noise: ActionNoise, seed: int) -> DemonstrationInfo:
-    """What demonstrations of a task, made so, carry with them."""
+    """The description that is stored with the demonstrations."""
     entry = find_task(task)
     known = {name: ACTION_CONVENTIONS[name] for name in entry.task.conventions}
     convention = find(known, action_convention, "action convention")

@@ -93,7 +93,7 @@ class ScriptedExpert(Expert):
 
     Args:
         action_convention: `"absolute"` or `"delta"`.
-        action_noise: what is added to the executed action; nothing by default.
+        action_noise: noise added to the executed action; none by default.
         variety: how demonstrations differ; `None` for the plain shortest motion.
     """
 

@@ -52,7 +52,7 @@ class PushTExpert(Expert):
 
     Args:
         action_convention: `"position"`.
-        action_noise: what is added to the executed action; nothing by default.
+        action_noise: noise added to the executed action; none by default.
         variety: how demonstrations differ; `None` for always the best push.
     """
 

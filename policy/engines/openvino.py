@@ -24,10 +24,10 @@ from paradp.sampler import Graphs
 
 _LOG = logging.getLogger(__name__)
 _PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
-# Every number of rows is compiled for itself: with the number left open the network takes twice as long. Each has its own
-# copy of the weights, so that going from one to another costs about as much as it saves, unless many rows are saved.
+# Each batch size is compiled separately: with a dynamic size the network takes twice as long. Every compiled network has its
+# own copy of the weights, so switching to another size only pays if that saves many rows.
 _FEW = 8
-# More rows are computed in turns.
+# Larger batches are computed in several calls.
 _MOST = 64
 
 
