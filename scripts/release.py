@@ -1,4 +1,4 @@
-"""`paradp release`: a trained checkpoint becomes one of the pretrained policies, with what was measured of it."""
+"""`paradp release`: adds a trained checkpoint to the pretrained policies, with its measured results."""
 
 import shutil
 from pathlib import Path
@@ -22,16 +22,16 @@ _LISTED = ("eta", "spacing", "timesteps", "window")
 
 
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
-    """Copy a checkpoint to the pretrained ones of a clone; write the success that rollouts of it measured into its card.
+    """Copy a checkpoint to the pretrained policies of a clone, and write the success of its rollouts into its card.
 
-    Its fidelity and its draft are copied where they were made.
+    Its fidelity and its draft are copied, too, if they exist.
 
         paradp release runs/train/checkpoint \\
             --runs runs/square-200/ddpm runs/square-200/para-ddpm
 
     Args:
         checkpoint: the checkpoint's directory.
-        runs: directories of finished rollouts of these very weights.
+        runs: directories of finished rollouts with these weights.
     """
     if not IN_TREE.is_dir():
         raise ValueError(
