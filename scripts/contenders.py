@@ -58,7 +58,7 @@ class BenchRow:
 
 
 class TimedEngine:
-    """An engine that knows how long it was busy; not for rounds that are captured."""
+    """An engine that measures its own time; not for captured rounds."""
 
     def __init__(self, engine: Engine):
         self._engine = engine
@@ -182,7 +182,7 @@ class Contender:
 
 
 def _memory_in_use(devices: Sequence[torch.device]) -> float:
-    """Bytes: of the GPUs the most since this was last asked, of the process what is resident."""
+    """Bytes of memory: the GPUs' peak since the last call, or the process's resident memory."""
     if devices[0].type == "cuda":
         most = sum(torch.cuda.max_memory_allocated(device) for device in devices)
         for device in devices:

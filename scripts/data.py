@@ -156,7 +156,7 @@ def _parts(file: "RecordedFile") -> dict[str, int] | None:
 
 @dataclass(frozen=True)
 class _Looked:
-    """Demonstrations, whoever wrote them.
+    """Demonstrations from any program.
 
     Attributes:
         ends: of the episodes, `[n]`.
@@ -215,7 +215,7 @@ def _tell_of_file(file: "RecordedFile") -> None:
 
 
 def _tell_of_import(file: "RecordedFile") -> None:
-    """Of a file without defects: which task it is of, and what one should know."""
+    """The task of a file without defects, and warnings."""
     from paradp.rollouts.imports.defects import remarks
     from paradp.rollouts.imports.fitting import misfits, task_of
 

@@ -44,7 +44,7 @@ def evaluation_report(comparison: Comparison, convention: str, strips: bool = Tr
 def recommend(comparison: Comparison) -> str:
     """Which cell to pick, in one sentence: the fastest of those that lose little success for sure.
 
-    Only cells in the baseline's world are there to be picked: nobody chooses the clock or the disturbance. Empty if there is
+    Only cells with the baseline's clock and disturbance are candidates, because users cannot choose these. Empty if there is
     no other.
     """
     baseline = next(run for run in comparison.runs if run.loss is None)
@@ -81,7 +81,7 @@ def _p50(run: ComparedRun) -> float:
 
 
 def _outcomes(comparison: Comparison) -> PageTable:
-    """What a reader wants to know first."""
+    """The main table: success and latency."""
     reward = ["reward (95 %)"] * comparison.graded
     header = ["cell", "success (95 %)", "lost at most", *reward, "plan p50 (ms)", "plan p99 (ms)", "rounds"]
     rows = []

@@ -144,7 +144,7 @@ def _check_writable(folder: Path, what: str) -> None:
 
 
 def check_continues(out: Path, marker: str, wanted: Mapping[str, object]) -> None:
-    """Compares what a directory says it holds with what is asked for, as far as that is known before anything is loaded.
+    """Compares the identity of a run in a directory with the requested one, as far as possible before loading anything.
 
     Args:
         out: the directory.

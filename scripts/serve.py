@@ -91,7 +91,7 @@ def serve(
 
 
 def check_remote(uri: str, ca: Path | None) -> None:
-    """Checks what is said of a server to plan there, as far as that can be known before it is asked.
+    """Checks address, certificate and key of a server, before connecting.
 
     Raises:
         ValueError: it is no address, a file is no certificate, or the key cannot be sent.

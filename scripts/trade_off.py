@@ -34,7 +34,7 @@ class TradeOffPoint:
         label: the sampler as typed, and after a comma what else its run had.
         worth: measure → mean with its interval: `success`, before it `reward` where the reward is graded.
         p50, p95, p99: latency of a plan for one robot, ms.
-        world: what nobody chooses, such as a disturbance; only runs in the same world are better or worse than each other.
+        world: the conditions, such as a disturbance; only runs under the same conditions are compared.
     """
 
     label: str

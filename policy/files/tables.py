@@ -60,7 +60,7 @@ def read_table(path: Path, columns: Sequence[str] = (), inside: bool = True) -> 
 
 
 class _Lacking(ValueError):
-    """The table can be read, and is not what is asked for."""
+    """The table is readable, but does not have the requested columns."""
 
 
 @contextmanager

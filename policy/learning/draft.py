@@ -54,7 +54,7 @@ class DraftTraining:
 
 @dataclass(frozen=True)
 class Rows:
-    """Decided steps, `[n, D]` each unless said otherwise: what a draft was asked there, and what was true.
+    """Decided steps, `[n, D]` each unless stated otherwise: the draft's inputs and the true predictions.
 
     Attributes:
         x, clean: the exact states, and the predictions there.

@@ -133,7 +133,7 @@ class _TrainingDirectory:
     Args:
         out: the directory.
         identity: what is to be trained.
-        choose: the arithmetic of a run that begins, where none is asked for.
+        choose: chooses the number format of a new run, if none is requested.
         ranks: the processes that train together; the first one holds the directory.
     """
 

@@ -70,7 +70,7 @@ class Batcher:
         return len(self._queue)
 
     async def submit(self, request: PlanRequest) -> Chunk:
-        """The plan for a request; whoever waits no longer cancels this.
+        """The plan for a request; cancel the call to give up.
 
         Raises:
             Busy: too many wait.

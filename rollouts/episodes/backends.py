@@ -27,7 +27,7 @@ ATTEMPTS = 3
 # Ray's name for a Ray that is started here. Without it Ray would join whatever cluster was started last on this machine.
 OWN_RAY = "local"
 # If it is 0 when Ray is imported, Ray's servers listen on loopback, as on Windows and macOS. By default they
-# listen on all addresses, and whoever reaches them can execute code.
+# listen on all addresses, and anyone who reaches them can execute code.
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
@@ -173,7 +173,7 @@ class RayCluster:
 
 
 def _knock(address: str, seconds: float = 5) -> None:
-    """Raises an OSError where nobody answers; Ray itself would try for minutes."""
+    """Raises an OSError if there is no server; Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
         socket.create_connection((host, int(port)), seconds).close()
@@ -215,6 +215,6 @@ def _run_job(job: Job) -> list[Episode]:
     episodes = []
     for episode in _runner.run(job.config, job.seeds, job.sha256):
         if stopping():
-            break  # nobody waits for the rest
+            break  # the remaining episodes are not needed
         episodes.append(episode)
     return episodes

@@ -53,7 +53,7 @@ class RolloutConfig(Computing):
     seed: int = setting(0, Limits(0, EPISODE_SEEDS - 1))
     envs: int = setting(1, Limits(1, MOST_TOGETHER))
     videos: int = setting(0, Limits(0, MOST_EPISODES))
-    execute: int | None = setting(None, Limits(1, 1_000_000))  # how many are predicted, only the checkpoint knows
+    execute: int | None = setting(None, Limits(1, 1_000_000))  # the checkpoint limits it further
     clock: ClockChoice = IDEAL
     controller: ControllerName = "sync"
     disturbance: str | None = None

@@ -61,12 +61,12 @@ class ComparedRun:
 
     @property
     def world(self) -> tuple[str, str | None, int]:
-        """What nobody chooses: the clock, the disturbance, the steps that there are."""
+        """The conditions: clock, disturbance and step limit."""
         return self.summary.clock, self.summary.disturbance, self.summary.max_steps
 
     @property
     def choice(self) -> tuple[str, str, int, str]:
-        """What one does choose: the sampler, when chunks are asked for, and how much of them is executed."""
+        """The method: sampler, controller, and number of executed actions."""
         sampler = self.summary.sampler
         return sampler["name"], json.dumps(sampler["settings"]), self.summary.execute, self.summary.controller
 

@@ -1,4 +1,4 @@
-"""What is wrong with recorded demonstrations, in sentences: what keeps them from an import, and what one should know."""
+"""Defects of recorded demonstrations that prevent an import, and warnings, as sentences."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def defects(file: RecordedFile) -> list[str]:
 
 
 def remarks(file: RecordedFile) -> list[str]:
-    """What one should know of a file that can be imported."""
+    """Warnings about a file that can be imported."""
     found = []
     if file.masks:
         listed = ", ".join(f"{key} ({len(names)})" for key, names in file.masks.items())

@@ -90,7 +90,7 @@ class Schedule(SchedulerSettings):
         return self.clip_sample_range if self.clip_sample else None
 
     def betas(self) -> list[float]:
-        """β of every timestep, before it is rescaled: by DDPM's class of diffusers, which knows every schedule."""
+        """β of every timestep before rescaling, from diffusers' DDPM class, which supports every schedule."""
         return DDPMScheduler(
             num_train_timesteps=self.num_train_timesteps,
             beta_start=self.beta_start,
