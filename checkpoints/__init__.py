@@ -1,4 +1,4 @@
-"""Policies on disk: safetensors and JSON, never pickle; and where the pretrained ones lie."""
+"""Checkpoints on disk (safetensors and JSON, never pickle), and the pretrained policies."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Model cards: what a checkpoint was trained on, how, and how well it does."""
+"""Model cards: a checkpoint's training data, training settings and results."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from paradp.policy.wording import counted
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a card calls a policy, and what it says of how to sample it."""
+    """A card's name for a kind of policy, and its advice on samplers."""
 
     name: str
     sampled: str = ""
@@ -31,19 +31,19 @@ _KINDS = {
     ),
     "flow": _Kind("flow policy", "\n\nIt was trained by flow matching: sample it with `flow-N`, such as `flow-10`."),
 }
-# What a card says until rollouts of these very weights have been released with it.
+# Text of a card until rollouts of these weights are released with it.
 UNMEASURED = "Not measured yet."
 MEASURED = "## Measured success"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a card says of one training.
+    """One training in a card.
 
     Attributes:
-        episodes, control_steps: of demonstrations.
+        episodes, control_steps: size of the demonstrations.
         steps, batch_size: of the optimiser.
-        took: how long, and on what; empty where that was not recorded.
+        took: duration and hardware; empty if not recorded.
     """
 
     episodes: int
@@ -53,15 +53,15 @@ class Trained:
     took: str
 
     def describe(self) -> str:
-        """In a few words."""
+        """A short description."""
         return f"{counted(self.steps, 'step')} of batch {self.batch_size}, {self.took or 'time not recorded'}"
 
 
 def read_trainings(checkpoint: Path) -> list[Trained]:
-    """Of the card in a checkpoint's directory: the last training, and before it those that it started from.
+    """Reads the trainings from a checkpoint's card: the last one first, then those that it started from.
 
     Raises:
-        ValueError: the card there was written by somebody else.
+        ValueError: the card was not written by paradp.
     """
     card = read_text(checkpoint / "README.md", CARD_BYTES)
     sections = re.split(r"^#+ Data$", card, flags=re.MULTILINE)[1:]
@@ -86,17 +86,17 @@ def _trained(section: str) -> Trained | None:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The facts of a model card; `render` writes them as markdown.
+    """The contents of a model card; `render` writes them as markdown.
 
     Attributes:
-        spec: what the policy is for.
-        info: what its demonstrations were made with.
-        episodes, steps: how many demonstrations.
-        config: how it was trained.
+        spec: specification of the policy.
+        info: description of its demonstrations.
+        episodes, steps: number of demonstrations.
+        config: settings of the training.
         command: the command that trained it.
-        took: how long that was, and on what.
-        earlier: the card of the policy that training started from, or that was distilled, if there was one.
-        arithmetic: what training computed in, and why.
+        took: duration and hardware of the training.
+        earlier: card of the policy that the training started from or distilled, if any.
+        arithmetic: number format of the training, and the reason for it.
     """
 
     spec: PolicySpec
@@ -143,11 +143,11 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
 """
 
     def _told_by(self) -> str:
-        """Whose they are; of imported ones all that is known follows."""
+        """The origin of the demonstrations."""
         return " of a scripted expert in simulation, not of people" if "expert" in self.info.made_with else ""
 
     def _started_from(self) -> str:
-        """Data and training of the earlier policy, one heading down."""
+        """Data and training of the earlier policy, one heading level lower."""
         if not self.earlier:
             return ""
         making = self.earlier[self.earlier.index("## Data") : self.earlier.index(MEASURED)]

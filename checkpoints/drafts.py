@@ -1,6 +1,6 @@
-"""A trained draft beside a checkpoint: two more files in its directory, bound to it by its digest.
+"""Trained drafts: two more files in the directory of a checkpoint, which contain its digest.
 
-draft.json          sizes, digests of the checkpoint and of the weights, and how it was trained
+draft.json          sizes, digests of the checkpoint and of the weights, training settings
 draft.safetensors   the weights
 """
 
@@ -55,12 +55,12 @@ _INFO = TypeAdapter(DraftInfo)
 
 
 def write_draft(draft: DraftNetwork, training: DraftTraining, path: Path, checkpoint_sha256: str) -> None:
-    """Puts a draft beside the checkpoint that it was trained for; one that was there is replaced.
+    """Writes a draft into the directory of its checkpoint, and replaces an earlier one.
 
-    A kill between the two files leaves a draft that `read_draft` refuses, with what to do.
+    If the process is killed between the two files, `read_draft` refuses the result and says what to do.
 
     Raises:
-        OSError: the directory cannot be written, such as on a full disk.
+        OSError: the directory cannot be written, for example on a full disk.
     """
     write_tensors(path / WEIGHTS, draft.state_dict())
     info = DraftInfo(draft.config, checkpoint_sha256, sha256(path / WEIGHTS, WEIGHTS_BYTES), training)
@@ -68,10 +68,10 @@ def write_draft(draft: DraftNetwork, training: DraftTraining, path: Path, checkp
 
 
 def read_draft_info(path: Path, checkpoint_sha256: str) -> DraftInfo:
-    """What is noted of the draft beside a checkpoint with that digest.
+    """Reads `draft.json` of a checkpoint with the given digest.
 
     Raises:
-        ValueError: there is none, it cannot be read, or it was trained for another checkpoint.
+        ValueError: there is no draft, it cannot be read, or it belongs to another checkpoint.
     """
     if not (path / DOCUMENT).exists():
         raise ValueError(f"{path} has no trained draft; {_train(path)}")
@@ -85,18 +85,18 @@ def read_draft_info(path: Path, checkpoint_sha256: str) -> DraftInfo:
 
 
 def read_draft(path: Path, spec: PolicySpec, checkpoint_sha256: str) -> DraftNetwork:
-    """The draft beside a checkpoint with that specification and digest.
+    """Reads the draft of a checkpoint with the given specification and digest.
 
     Raises:
-        ValueError: there is none, it is damaged, or it was trained for another checkpoint.
-        OSError: its weights are not there, or may not be read.
+        ValueError: there is no draft, it is damaged, or it belongs to another checkpoint.
+        OSError: its weights are missing or cannot be read.
     """
     config, weights = (info := read_draft_info(path, checkpoint_sha256)).config, path / WEIGHTS
     if sha256(weights, WEIGHTS_BYTES) != info.weights_sha256:
         raise ValueError(f"{weights} is not the file that {DOCUMENT} was written with; {_train(path)}")
     file = TensorFile.open(weights, WEIGHTS_BYTES)
     try:
-        # What the document asks for is compared with what is there before any of it is made.
+        # The declared sizes are compared with the file before any memory is allocated for them.
         file.check_shapes(draft_shapes(spec, config))
         draft = build_draft(spec, config)
         file.fill(draft.state_dict())

@@ -1,4 +1,4 @@
-"""The fidelity that was measured of a checkpoint: in the file beside it, else in the cache folder."""
+"""Reads and writes the measured fidelity of a checkpoint: in its directory, or otherwise in the cache."""
 
 import logging
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def cached_file(sha256: str) -> Path:
-    """Where the fidelity of a checkpoint is kept that cannot be written to.
+    """The file for the fidelity of a checkpoint whose directory is read-only.
 
     Args:
         sha256: its `checkpoint_digest`.
@@ -25,14 +25,14 @@ def cached_file(sha256: str) -> Path:
 
 
 def candidates_for(choice: SamplerChoice, path: Path, sha256: str, schedule: Mapping[str, Any]) -> Candidates:
-    """What `auto` or `auto-fast` chooses among for a checkpoint.
+    """The candidates of `auto` or `auto-fast` for a checkpoint.
 
     Args:
-        choice: the one or the other, with its bounds.
+        choice: `auto`, or `auto-fast` with its bounds.
         path, sha256, schedule: the checkpoint's directory, its `checkpoint_digest` and noise schedule.
 
     Raises:
-        ValueError: bounds were given that nothing measured keeps, or that cannot be checked.
+        ValueError: no measured sampler is within the given bounds, or there is no measurement.
     """
     if choice.name != "auto-fast":
         return EXACT
@@ -55,12 +55,12 @@ def candidates_for(choice: SamplerChoice, path: Path, sha256: str, schedule: Map
 
 @cache
 def _warn(message: str) -> None:
-    """Says something once in a process, however often its policy is loaded."""
+    """Logs a message once per process, even if a policy is loaded several times."""
     _LOG.warning(message)
 
 
 def _read(path: Path, sha256: str, schedule: Mapping[str, Any]) -> Fidelity:
-    """Beside the checkpoint, or where nothing is there, in the cache folder."""
+    """The fidelity file in the checkpoint's directory, or if there is none, in the cache."""
     try:
         return Fidelity.read(path / FILE, sha256, schedule)
     except FileNotFoundError:

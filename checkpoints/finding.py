@@ -1,4 +1,4 @@
-"""Where a checkpoint lies, by its name or directory. Needs no PyTorch: a wrong name is answered at once."""
+"""Finds checkpoints by name or directory. Needs no PyTorch, so that a wrong name is reported at once."""
 
 import os
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ NOT_INSTALLED = (
     "(in a clone of paradp: pip install ./checkpoints/pretrained)"
 )
 FILES = ("config.json", "model.safetensors", "statistics.json", "README.md")
-# What other programs save weights in.
+# File names and suffixes of other programs' checkpoints.
 _OTHERS = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".safetensors", ".onnx", ".zip")
 
 
@@ -21,14 +21,14 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     """The directory of a checkpoint.
 
     Raises:
-        ValueError: it is neither a directory nor a pretrained policy's name, or a checkpoint of another program; the message
-            says which.
+        ValueError: it is neither a directory nor the name of a pretrained policy, or it is another program's checkpoint; the
+            message says which.
     """
     folder = pretrained_folder()
     names = _names(folder)
     path = Path(name_or_path)
     put_back(path)
-    # A folder that happens to have a task's name does not hide the policy; ./square, or a Path, names the folder.
+    # The name of a pretrained policy wins over a folder of that name; ./square, or a Path, means the folder.
     if folder and str(name_or_path) in names and (isinstance(name_or_path, str) or not path.is_dir()):
         return folder / str(name_or_path)
     if path.is_dir():
@@ -43,14 +43,14 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 
 
 def pretrained() -> list[str]:
-    """Names of the pretrained policies, in the checkout's tree or installed; none where neither is there."""
+    """Names of the pretrained policies in the checkout or the installed package; empty without either."""
     return _names(pretrained_folder())
 
 
 def pretrained_folder() -> Path | None:
-    """Where the pretrained policies lie: in a checkout's tree, else in the package `paradp-weights`; `None` without either.
+    """The folder of the pretrained policies: in a checkout, else in the package `paradp-weights`; `None` without either.
 
-    All come from one place: policies of a checkout do not mix with those of another version.
+    Policies of a checkout and of an installed package are never mixed, as their versions may differ.
     """
     return next((folder for folder in (IN_TREE, *_installed()) if _names(folder)), None)
 
@@ -60,18 +60,18 @@ def _names(folder: Path | None) -> list[str]:
 
 
 def _installed() -> Iterable[Path]:
-    """The folders of the package `paradp_weights`, which is found without being imported."""
+    """The folders of the package `paradp_weights`, found without importing it."""
     spec = find_spec("paradp_weights")
     return map(Path, (spec and spec.submodule_search_locations) or ())
 
 
 def old_name(path: Path) -> Path:
-    """Where a checkpoint lies while a new one takes its place."""
+    """The temporary name of a checkpoint while it is replaced."""
     return path.with_name(f".{path.name}.old")
 
 
 def put_back(path: Path) -> None:
-    """Gives a checkpoint its name again where a kill in the midst of a save has left it under its old one alone.
+    """Restores a checkpoint that a killed process has left under its temporary name.
 
     Raises:
         OSError: the directory cannot be written.
@@ -83,17 +83,17 @@ def put_back(path: Path) -> None:
         try:
             old.rename(path)
         except OSError as error:
-            # The save goes on, or another process has put it back: either way it has its name again.
+            # The save has finished, or another process has restored it: either way it has its name again.
             if not path.is_dir():
                 problem = f"a save was interrupted; rename {old} to it ({error.strerror})"
                 raise OSError(error.errno, problem, str(path)) from error
 
 
 def check_ours(path: Path) -> None:
-    """Checks by their names that a directory has the files of a checkpoint.
+    """Checks that a directory contains the files of a checkpoint, by their names.
 
     Raises:
-        ValueError: files are missing; the message says which, or whose checkpoint it is instead.
+        ValueError: files are missing; the message names them, or the program whose checkpoint it is.
     """
     put_back(path)
     missing = [name for name in FILES if not (path / name).is_file()]
@@ -107,7 +107,7 @@ def check_ours(path: Path) -> None:
 
 
 def _whose(path: Path) -> str:
-    """Whose checkpoint a directory is, if not ours: in words."""
+    """The name of the other program whose checkpoint a directory contains."""
     if (path / "pretrained_model").is_dir() or (path / "train_config.json").is_file() or _is_lerobot(path / "config.json"):
         return "a policy of LeRobot"
     if (path / "model_index.json").is_file():

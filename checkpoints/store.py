@@ -1,11 +1,11 @@
-"""A checkpoint is a directory that is read without executing anything:
+"""Checkpoints: directories with these files. Reading them executes no code.
 
-config.json         what the policy is for: task, observation, actions, controller, horizons, schedule, network
+config.json         the specification: task, observation, actions, controller, horizons, schedule, network
 model.safetensors   the averaged weights
 statistics.json     the normalisers
 README.md           the model card
 
-and, where one was trained, its draft (`paradp.checkpoints.drafts`).
+and, if one was trained, a draft (`paradp.checkpoints.drafts`).
 """
 
 import errno
@@ -23,7 +23,7 @@ from torch import Tensor
 from paradp.checkpoints.drafts import read_draft
 from paradp.checkpoints.fidelity import candidates_for
 from paradp.checkpoints.finding import check_ours, find_checkpoint, old_name, put_back
-from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
+from paradp.policy import Autotuner, DiffusionPolicy, EngineName, Normalizer, PolicySpec, Precision, build_engine
 from paradp.policy.data.normalizer import ObservationNormalizer, statistics_size
 from paradp.policy.devices import available, check_devices
 from paradp.policy.engines.autotune.candidates import EXACT
@@ -44,7 +44,7 @@ _LOG = logging.getLogger(__name__)
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """`config.json`: the policy's specification, and the digest of the weights that belong to it."""
+    """`config.json`: the policy's specification and the digest of its weights."""
 
     spec: PolicySpec
     model_sha256: str
@@ -54,7 +54,7 @@ class CheckpointInfo:
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class _Statistics:
-    """`statistics.json`: offset and scale of every dimension and of every channel of images, in the order of the spec."""
+    """`statistics.json`: offset and scale of each dimension and image channel, in the order of the specification."""
 
     observation_offset: list[float]
     observation_scale: list[float]
@@ -67,16 +67,16 @@ _STATISTICS = TypeAdapter(_Statistics)
 
 
 def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = False) -> None:
-    """Writes a checkpoint; one that was there stays whole until the new one is.
+    """Writes a checkpoint. An existing one stays intact until the new one is complete.
 
     Args:
         trained: the averaged network and its normalisers.
         path: the directory.
         card: the model card, markdown.
-        half: store weights in half precision; they are computed with in float32 all the same.
+        half: store the weights in half precision; policies still compute in float32.
 
     Raises:
-        OSError: it cannot be written, such as on a full disk; the old one is kept.
+        OSError: it cannot be written, for example on a full disk; the old one is kept.
     """
     place = link_target(path)
     put_back(place)
@@ -94,7 +94,7 @@ def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = 
 
 
 def _replace(place: Path, partial: Path, old: Path) -> None:
-    """Puts the new checkpoint where the old one is: two renames, for not every file system replaces a directory in one."""
+    """Replaces the old checkpoint by the new one, with two renames: few file systems can replace a directory in one."""
     while True:
         if place.exists():
             place.rename(old)
@@ -102,7 +102,7 @@ def _replace(place: Path, partial: Path, old: Path) -> None:
             partial.rename(place)
             return
         except OSError as error:
-            # Between the two renames whoever loads the checkpoint takes the old one for left behind, and puts it back.
+            # Between the two renames, a process that loads the checkpoint may restore the old one.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
 
@@ -126,7 +126,7 @@ def _write(trained: TrainedPolicy, folder: Path, card: str, half: bool) -> None:
             (folder / name).write_bytes(content)
 
 
-# Long: half of it says what can be asked for; the rest is in the order in which mistakes are to be found.
+# Long: half of it is documentation; the order of the checks decides which error a user sees first.
 def load_policy(
     name_or_path: str | Path,
     sampler: str | SamplerChoice = DEFAULT_SAMPLER,
@@ -136,40 +136,39 @@ def load_policy(
     precision: Precision = "fp32",
     batch: int = 1,
 ) -> DiffusionPolicy:
-    """A policy, ready to plan.
+    """Loads a policy that is ready to plan.
 
     Args:
         name_or_path: a pretrained policy's name or a checkpoint's directory.
-        sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`; `auto` and `auto-fast` measure what is fastest,
-            once for each checkpoint, engine and batch: the logger `paradp.policy.engines.autotune` warns as it begins, and
-            says at level INFO how far it is. `auto-fast` goes by what `paradp fidelity` measured.
-        device: where to compute: `cpu`, `cuda`, `cuda:1`; over several, as in `cuda:0,cuda:1`, the rows of every call of the
-            network are spread, and the rest runs on the first.
-        sha256: `checkpoint_digest` that the checkpoint must have, where a run must not go on with another.
-        engine, precision: what computes the network; `auto` is the fastest that there is for the device.
-        batch: how many environments will be planned together: what is compiled beforehand, and what is measured.
+        sampler: the sampler, such as `"ddpm"` or `"para-ddpm:window=8"`. `auto` and `auto-fast` measure which one is
+            fastest, once for each checkpoint, engine and batch: the logger `paradp.policy.engines.autotune` warns at the
+            start, and reports progress at level INFO. `auto-fast` uses the measurements of `paradp fidelity`.
+        device: where to compute: `cpu`, `cuda`, `cuda:1`. Several devices, as in `cuda:0,cuda:1`, share the rows of each
+            network call; everything else runs on the first.
+        sha256: required `checkpoint_digest`, for runs that must not continue with another checkpoint.
+        engine, precision: software and number format of the network; `auto` is the fastest engine for the device.
+        batch: number of environments per batch, for compilation and autotuning.
 
     Raises:
-        ValueError: there is no such checkpoint, a file of it is missing, damaged or does not fit the others, the weights
-            are others than asked for, sampler, device, engine or precision are unknown, or bounds were given to `auto-fast`
-            that nothing measured keeps.
+        ValueError: there is no such checkpoint; a file is missing, damaged or inconsistent; the digest differs; sampler,
+            device, engine or precision are unknown; or no measured sampler is within the bounds of `auto-fast`.
     """
     places = [torch.device(one) for one in check_devices(device, available(torch.cuda.device_count()))]
     choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
     path = find_checkpoint(name_or_path)
     trained = load_trained(path)
-    # After the files were read, so that they are those of the digest.
+    # Checked after reading the files, so that the digest is that of the files read.
     if sha256 is not None and checkpoint_digest(path) != sha256:
         raise ValueError(f"the checkpoint {path} has changed since the run began")
     place = places[0]
     trained.network.to(place).eval()
-    # Before an engine is built: what is wrong with the sampler or the schedule is said at once.
+    # Before an engine is built, so that errors in the sampler or the schedule are reported at once.
     solver = build_solver(choice, path, place)
     candidates = candidates_for(choice, path, checkpoint_digest(path), trained.spec.schedule) if choice.measured else EXACT
     computes = build_engine(trained.network, trained.spec, places, engine, precision)
     planned = None
     if choice.measured:
-        planned = Planner(computes, trained.network, trained.spec, place).choose(candidates, batch)
+        planned = Autotuner(computes, trained.network, trained.spec, place).choose(candidates, batch)
         solver = SamplerChoice.parse(planned.sampler).build(trained.spec.schedule)
         _LOG.info("%s is %s", choice, planned.describe())
     policy = DiffusionPolicy(
@@ -187,23 +186,23 @@ def load_policy(
 
 
 def build_solver(choice: SamplerChoice, path: Path, device: torch.device | str = "cpu") -> Solver:
-    """The solver of a sampler for a checkpoint's directory, with the trained draft if the sampler says `draft=trained`.
+    """Builds the solver of a sampler for a checkpoint, with its trained draft for `draft=trained`.
 
-    Of a sampler that must be measured first it is that of the one it is measured against.
+    For `auto` and `auto-fast` it is the solver that they are compared with.
 
     Raises:
         ValueError: an option is out of range, the sampler does not fit the policy's schedule, or the draft is missing,
-            damaged, or another checkpoint's.
+            damaged, or of another checkpoint.
     """
     spec, wanted = read_info(path).spec, dict(choice.options).get("draft") == "trained"
     return choice.build_first(spec.schedule, read_draft(path, spec, checkpoint_digest(path)).to(device) if wanted else None)
 
 
 def load_trained(path: Path) -> TrainedPolicy:
-    """The network and normalisers of a checkpoint's directory.
+    """Reads the network and the normalisers of a checkpoint.
 
     Raises:
-        ValueError: a file is missing, damaged or does not fit the others.
+        ValueError: a file is missing, damaged or inconsistent with the others.
     """
     info = read_info(path)
     weights = path / "model.safetensors"
@@ -212,7 +211,7 @@ def load_trained(path: Path) -> TrainedPolicy:
     file = TensorFile.open(weights, WEIGHTS_BYTES)
     normalizers = _read_statistics(path, info.spec)
     try:
-        # What the configuration asks for is compared with what is there before any of it is made.
+        # The declared sizes are compared with the file before any memory is allocated for them.
         file.check_shapes(shapes_of(info.spec))
         network = build_network(info.spec)
         file.fill(network.state_dict())
@@ -222,14 +221,14 @@ def load_trained(path: Path) -> TrainedPolicy:
 
 
 def read_info(path: Path) -> CheckpointInfo:
-    """What a checkpoint is for, without its weights.
+    """Reads the specification of a checkpoint, without its weights.
 
     Raises:
         ValueError: a file is missing, or `config.json` cannot be read.
     """
     check_ours(path)
     content = read_document(path / "config.json", DOCUMENT_BYTES)
-    # Before there were other networks the U-Net's sizes stood alone.
+    # Checkpoints from before there were other networks only contain the U-Net's sizes.
     if isinstance(spec := content.get("spec"), dict) and isinstance(spec.get("unet"), dict):
         spec["network"] = {"kind": "unet"} | spec.pop("unet")
     try:
@@ -239,17 +238,17 @@ def read_info(path: Path) -> CheckpointInfo:
 
 
 def read_card(path: Path) -> str:
-    """A checkpoint's model card.
+    """Reads the model card of a checkpoint.
 
     Raises:
-        ValueError: it is not text, too large, or a link that leads elsewhere.
-        OSError: there is none, or it may not be read.
+        ValueError: it is not text, too large, or a link to another place.
+        OSError: it is missing or cannot be read.
     """
     return read_text(path / "README.md", CARD_BYTES)
 
 
 def checkpoint_digest(path: Path) -> str:
-    """Of all that a policy computes with: `config.json`, which holds the weights' digest, and the normalisers.
+    """The hash of everything that affects a policy's plans: the normalisers, and `config.json` with the weights' digest.
 
     Raises:
         ValueError: as `read_info`.

@@ -1,7 +1,7 @@
 """Robot tasks as gymnasium environments, and scripted experts for them. Needs neither torch nor the rest of paradp.
 
-Importing this package needs no simulator either, nor gymnasium. Where gymnasium is imported too, before or after it, that
-knows `paradp/Square-v0`, `paradp/Lift-v0`, …:
+Importing this package needs neither a simulator nor gymnasium. It registers `paradp/Square-v0`, `paradp/Lift-v0`, … with
+gymnasium, whichever of the two is imported first:
 
     import gymnasium, paradp.envs
     env = gymnasium.make("paradp/Square-v0", action_convention="absolute", render_mode="rgb_array")
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from paradp.envs.actions import ACTION_CONVENTIONS
 from paradp.envs.disturbances import DISTURBANCES, find_disturbance
-from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
+from paradp.envs.experts.expert import ActionNoise, Expert, ExpertCommand
 from paradp.envs.experts.waypoints import ScriptedExpert, Variety
 from paradp.envs.registry import TASKS, all_tasks, find_task, register
 from paradp.envs.rendering import render_problem
@@ -28,7 +28,7 @@ __all__ = [
     "ACTION_CONVENTIONS",
     "DISTURBANCES",
     "TASKS",
-    "Disturbance",
+    "ActionNoise",
     "Expert",
     "ExpertCommand",
     "RobosuiteEnv",

@@ -1,9 +1,9 @@
-"""Action conventions: how a vector that a policy emits becomes a goal of the robot's controller.
+"""Action conventions: the conversion of a policy's action vector to a goal of the robot's controller.
 
 | convention | size | meaning |
 | --- | --- | --- |
 | `absolute` | 10 | goal position (m, world), goal rotation_6d (world), gripper |
-| `delta` | 7 | goal relative to the present pose, 1.0 = 0.05 m and 0.5 rad, gripper |
+| `delta` | 7 | goal relative to the current pose, 1.0 = 0.05 m and 0.5 rad, gripper |
 | `position` | 2 | PushT's: goal of the pusher, pixels |
 
 The gripper closes for values above zero and opens for values below. Poses are those of the grip site.
@@ -33,35 +33,35 @@ CONTROLLER_KP = 150.0
 CONTROLLER_DAMPING_RATIO = 1.0
 CLOSE, OPEN = 1.0, -1.0
 
-# The volume a goal may lie in, metres in the world frame: the table and what the arm reaches above it.
+# Workspace limits of a goal, metres in the world frame: the table, and the arm's reach above it.
 WORKSPACE_LOW = np.array([-0.45, -0.45, 0.75], np.float32)
 WORKSPACE_HIGH = np.array([0.50, 0.50, 1.40], np.float32)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Where the hand should go: grip-site position `[3]` (m) and rotation `[3, 3]` in the world, gripper ±1."""
+    """A goal pose: position `[3]` (m) and rotation `[3, 3]` of the grip site in the world, gripper ±1."""
 
     position: np.ndarray
     rotation: np.ndarray
     gripper: float
 
     def step(self, position: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Way `[3]` and turn `[3]` to it from a pose, as shares of what one control step may ask for."""
+        """Translation `[3]` and rotation vector `[3]` from a pose to the goal, relative to the largest step."""
         return (self.position - position) / MAX_STEP_M, matrix_to_rotvec(self.rotation @ rotation.T) / MAX_STEP_RAD
 
     def is_far(self, position: np.ndarray, rotation: np.ndarray) -> bool:
-        """Whether one control step may not ask for it, seen from a pose."""
+        """Whether the goal is further from a pose than the largest step."""
         return bool(np.abs(np.concatenate(self.step(position, rotation))).max() > 1.0 + 1e-6)
 
     def limited(self, position: np.ndarray, rotation: np.ndarray) -> "Goal":
-        """The nearest goal that one control step may ask for, seen from the present pose."""
+        """The goal, limited to the largest step from the current pose."""
         step, turn = (np.clip(part, -1, 1) for part in self.step(position, rotation))
         return Goal(position + step * MAX_STEP_M, rotvec_to_matrix(turn * MAX_STEP_RAD) @ rotation, self.gripper)
 
 
 class ActionConvention(Protocol):
-    """What actions mean, as far as one need not know who carries them out."""
+    """An action convention, independent of the robot's controller."""
 
     name: str
     low: np.ndarray  # the least and the most of every value, float32
@@ -72,15 +72,15 @@ class ActionConvention(Protocol):
 
     @property
     def space(self) -> "spaces.Box":
-        """The limits as gymnasium has them."""
+        """The limits as a gymnasium space."""
         ...
 
     def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The action that keeps the robot where it is, after the action `last`; without one, where it is seen."""
+        """The action that holds the position after the action `last`, or without one, the observed position."""
         ...
 
     def path(self, actions: np.ndarray) -> np.ndarray:
-        """Where actions `[T, A]` send the robot, `[T, D]` in `unit`, up to a constant."""
+        """The commanded path of actions `[T, A]`, `[T, D]` in `unit`, up to a constant."""
         ...
 
 
@@ -90,10 +90,10 @@ class HandConvention(ActionConvention, Protocol):
     def controller_options(self) -> dict[str, object]: ...
 
     def to_robosuite(self, action: np.ndarray) -> np.ndarray:
-        """What robosuite's controller takes.
+        """The input of robosuite's controller.
 
         Raises:
-            ValueError: the action holds a rotation that is none.
+            ValueError: the action contains an invalid rotation.
         """
         ...
 
@@ -111,7 +111,7 @@ def check_action(convention: ActionConvention, action: np.ndarray) -> None:
 
 
 class _Limited:
-    """A convention with limits: plain numbers, for computers that only plan have no gymnasium."""
+    """Builds a convention with limits as plain numbers, because machines that only plan have no gymnasium."""
 
     low: np.ndarray
     high: np.ndarray

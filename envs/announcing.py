@@ -1,6 +1,6 @@
-"""Tells gymnasium of our tasks, whichever of the two is imported first, and without importing it.
+"""Registers our tasks with gymnasium, whichever is imported first, without importing gymnasium.
 
-Names, conventions and settings of tasks are needed where nothing is simulated, too, such as on a GPU node without gymnasium.
+Machines without a simulator or gymnasium, such as GPU nodes, also need the tasks' names, conventions and settings.
 """
 
 import sys
@@ -15,7 +15,7 @@ _GYMNASIUM = "gymnasium"
 
 
 def announce(task: Task) -> None:
-    """Registers a task's environment with gymnasium: now if that is imported, otherwise when it is."""
+    """Registers a task's environment with gymnasium: at once if gymnasium is imported, otherwise on its import."""
     if sys.modules.get(_GYMNASIUM):
         return _register(task)
     if _later not in sys.meta_path:
@@ -30,7 +30,7 @@ def _register(task: Task) -> None:
 
 
 class _Later(MetaPathFinder):
-    """Sees gymnasium being imported; it is found and loaded as without this."""
+    """An import hook that runs after gymnasium is imported; it does not change how gymnasium is found or loaded."""
 
     def __init__(self) -> None:
         self.tasks: list[Task] = []

@@ -1,12 +1,12 @@
-"""What happens to an object while the robot acts, so that a late reaction costs reward: it is pushed, or drifts on a belt.
+"""Disturbances: they push or move the task's first object during an episode, so that a late reaction costs reward.
 
-| disturbance | the task's first object |
+| disturbance | effect on the object |
 | --- | --- |
-| `push` | is knocked some centimetres aside a moment after the hand has come near it |
-| `belt` | drifts to and fro at a constant speed for as long as it lies on the table |
+| `push` | it is pushed aside by some centimetres shortly after the hand comes near |
+| `belt` | it moves back and forth at constant speed while it lies on the table |
 
-An object that the robot touches is left alone: what is grasped is not torn away, and a fast robot is rewarded.
-Both keep the object inside the task's `area`, so that a patient robot can always succeed.
+A disturbance does not act on an object that the robot touches, so a grasped object is safe and a fast robot has an
+advantage. The object stays inside the task's `area`, so that a slow robot can still succeed.
 """
 
 from collections.abc import Callable
@@ -23,12 +23,12 @@ Area = tuple[tuple[float, float], tuple[float, float]]
 
 
 class LooseObject:
-    """A body that moves freely, as a disturbance sees and moves it. Lengths in m, velocities in m/s, world frame.
+    """A freely moving body that a disturbance acts on. Lengths in m, velocities in m/s, world frame.
 
     Args:
         sim: robosuite's simulation.
-        body: the MuJoCo body's index.
-        area: where a disturbance may take it to.
+        body: index of the MuJoCo body.
+        area: limits of its position.
         control_seconds: length of a control step.
 
     Raises:
@@ -45,45 +45,45 @@ class LooseObject:
         self._body = body
         self._qpos, self._qvel = model.jnt_qposadr[joint], model.jnt_dofadr[joint]
         self._control_seconds = control_seconds
-        # Bodies welded to each other count as one; 0 is all that never moves.
+        # Bodies welded together count as one; index 0 means all fixed bodies.
         self._moves_as = model.body_weldid[model.geom_bodyid]
 
     @property
     def _data(self) -> Any:
-        # Not kept: whoever closes the simulator frees it.
+        # Not stored, because closing the simulator frees it.
         return self._sim.data
 
     @property
     def position(self) -> np.ndarray:
-        """Of its centre, `[3]`."""
+        """The position of its centre, `[3]`."""
         return self._data.qpos[self._qpos : self._qpos + 3].copy()
 
     @property
     def rests(self) -> bool:
-        """Whether it lies on something that never moves and touches nothing else, such as the robot."""
+        """Whether it lies on a fixed body, and touches nothing else, such as the robot."""
         pairs = self._moves_as[self._data.contact.geom]
-        # Of a pair that it is in, the sum less itself is the other one.
+        # In each contact pair that contains it, the sum minus its own index is the other body.
         partners = pairs[(pairs == self._body).any(1)].sum(1) - self._body
         return len(partners) > 0 and not partners.any()
 
     def inside(self, velocity: np.ndarray) -> bool:
-        """Whether it is in the area a control step from now, taken along at a velocity `[2]`."""
+        """Whether it will be in the area after a control step at a velocity `[2]`."""
         there = self.position[:2] + velocity * self._control_seconds
         return bool((self.low <= there).all() and (there <= self.high).all())
 
     def carry(self, velocity: np.ndarray) -> None:
-        """Takes it along horizontally for one control step, at a velocity `[2]`, as the ground beneath it would."""
+        """Moves it horizontally for one control step at a velocity `[2]`, like a moving floor."""
         self._data.qpos[self._qpos : self._qpos + 2] += velocity * self._control_seconds
 
     def knock(self, velocity: np.ndarray) -> None:
-        """Gives it a horizontal velocity `[2]`, from which friction brings it to rest."""
+        """Sets its horizontal velocity `[2]`; friction then stops it."""
         self._data.qvel[self._qvel : self._qvel + 2] = velocity
 
 
 class ObjectDisturbance(Protocol):
-    """Moves an object as it likes, with no randomness but its generator's.
+    """The interface of a disturbance. All its randomness comes from its generator.
 
-    `acted` says whether it has done so in this episode.
+    `acted` is true once it has acted in this episode.
     """
 
     acted: bool
@@ -96,16 +96,16 @@ class ObjectDisturbance(Protocol):
 
 
 @dataclass
-class Push:
-    """Knocks the object aside some moments after the hand has come near, and again and again for as long as it can.
+class PushDisturbance:
+    """Pushes the object aside some steps after the hand comes near; repeatedly, until the robot has grasped it.
 
-    Directions are uniform among those that leave the object in the task's area. If the robot touches the object at the
-    moment of a push, that push does not happen: a quick robot has grasped it by then.
+    Directions are uniform among those that keep the object in the task's area. There is no push if the robot touches the
+    object at that moment.
 
     Attributes:
-        near_m: how near the grip site must be to the object's centre.
-        delay_steps: control steps from then until the push, from … to; after a push it must be near anew.
-        distance_m: how far the object slides, from … to, at a friction coefficient of 1 (that of the tables here).
+        near_m: distance between grip site and object centre that triggers a push.
+        delay_steps: range of the delay in control steps; after a push the hand must come near again.
+        distance_m: range of the sliding distance, for the friction coefficient of 1 of the tables here.
     """
 
     near_m: float = 0.12
@@ -138,13 +138,13 @@ class Push:
 
 
 @dataclass
-class Belt:
-    """Carries the object sideways (along y) over the task's area, one way or the other, and turns round at its ends.
+class BeltDisturbance:
+    """Moves the object back and forth along y over the task's area, like a conveyor belt.
 
-    It slips under an object that the robot touches, and ends where the area ends: what lies beyond stays there.
+    It has no effect on an object that the robot touches, or that lies outside the area.
 
     Attributes:
-        speed: in m/s.
+        speed: speed in m/s.
     """
 
     speed: float = 0.04
@@ -163,13 +163,13 @@ class Belt:
         self.acted = True
 
 
-DISTURBANCES: dict[str, Callable[[], ObjectDisturbance]] = {"push": Push, "belt": Belt}
+DISTURBANCES: dict[str, Callable[[], ObjectDisturbance]] = {"push": PushDisturbance, "belt": BeltDisturbance}
 
 
 def find_disturbance(name: str) -> Callable[[], ObjectDisturbance]:
-    """What makes a disturbance of that name.
+    """The class of a disturbance by name.
 
     Raises:
-        ValueError: there is none; the message names those there are and the nearest.
+        ValueError: the name is unknown; the message lists all names and the closest one.
     """
     return find(DISTURBANCES, name, "disturbance")

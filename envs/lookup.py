@@ -1,4 +1,4 @@
-"""Things by their names, and what to say of a name that is none."""
+"""Looks things up by name, with an error message for unknown names."""
 
 import difflib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ def find(known: Mapping[str, T], name: str, what: str) -> T:
     """What has that name among `known`; `what` says what they are.
 
     Raises:
-        ValueError: there is none; the message names those there are and the nearest.
+        ValueError: the name is unknown; the message lists all names and the closest one.
     """
     if name in known:
         return known[name]

@@ -12,7 +12,7 @@ _NOT_COUNTED = 1
 
 
 class Board(PushTEnv):
-    """Advances the board and measures coverage as gym-pusht's `step` does, each when asked.
+    """Advances the board and measures coverage like gym-pusht's `step`, in separate calls.
 
     The physics is gym-pusht's to the bit. Coverage agrees to 1e-12, unless edges of T and goal are less than 1e-7 px apart,
     where gym-pusht's own is less exact. It is the same in every process: gym-pusht takes the T's two boxes from a set,

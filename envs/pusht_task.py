@@ -1,4 +1,4 @@
-"""What the task PushT is."""
+"""The description of the PushT task."""
 
 from dataclasses import dataclass, field
 

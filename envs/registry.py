@@ -1,4 +1,4 @@
-"""Tasks by their names: those that come with paradp, and those that other packages bring."""
+"""The registry of tasks: those of paradp, and those of other installed packages."""
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -7,17 +7,17 @@ from paradp.envs.announcing import announce
 from paradp.envs.lookup import find
 from paradp.envs.task import TaskEntry
 
-# Of Python packages that bring tasks; each entry point is a `TaskEntry`.
+# Entry point group for packages with tasks; each entry point is a `TaskEntry`.
 GROUP = "paradp.tasks"
 TASKS: dict[str, TaskEntry] = {}
 _brought: set[str] = set()
 
 
 def register(entry: TaskEntry) -> None:
-    """Makes a task known here, and to gymnasium as soon as that is imported.
+    """Registers a task here, and with gymnasium once that is imported.
 
     Raises:
-        ValueError: there is another one of that name.
+        ValueError: the name is already taken.
     """
     task = entry.task
     if task.name in TASKS:
@@ -30,7 +30,7 @@ def all_tasks() -> dict[str, TaskEntry]:
     """Every task by its name, those of installed packages too.
 
     Raises:
-        ValueError: an installed package's task cannot be had.
+        ValueError: a task of an installed package cannot be loaded.
     """
     for point in _points():
         if point.value not in _brought:
@@ -55,9 +55,9 @@ def _load(point: EntryPoint) -> TaskEntry:
 
 
 def find_task(name: str) -> TaskEntry:
-    """The task of that name.
+    """Finds a task by name.
 
     Raises:
-        ValueError: there is none; the message names those there are and the nearest.
+        ValueError: the name is unknown; the message lists all names and the closest one.
     """
     return TASKS[name] if name in TASKS else find(all_tasks(), name, "task")

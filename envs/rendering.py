@@ -1,7 +1,7 @@
 """Whether MuJoCo can draw frames here, and with which OpenGL: it reads MUJOCO_GL once, when it is first imported.
 
-A value that MuJoCo does not know, or whose library is missing, would end `import mujoco` in an error, and with it every
-simulation, filmed or not. So before that import such a value gives way to `disabled`: the simulation runs, without frames.
+With an unknown value, or a missing library, `import mujoco` fails, and with it every simulation, filmed or not. Before that
+import such a value is therefore replaced by `disabled`: the simulation runs, but without frames.
 """
 
 import ctypes.util
@@ -31,16 +31,16 @@ SECONDS = 60
 
 
 def render_problem() -> str | None:
-    """Why no frame can be drawn here, in words; `None` if frames can be drawn.
+    """Why no frame can be rendered here; `None` if frames can be rendered.
 
-    The first call draws one in a process of its own, so that a driver that crashes takes nothing along.
+    The first call renders one in another process, so that a crashing driver does no harm.
     """
     name = _asked()
     return _missing(name) or _probed(name or ("egl" if sys.platform == "linux" else ""))
 
 
 def choose_gl() -> None:
-    """Sets MUJOCO_GL to what can be imported here: call it before MuJoCo is imported for the first time."""
+    """Sets MUJOCO_GL to a value that works here. Call it before the first import of MuJoCo."""
     name = _asked()
     if _missing(name):
         os.environ[VARIABLE] = "disabled"
@@ -50,12 +50,12 @@ def choose_gl() -> None:
 
 @cache
 def _asked() -> str:
-    """What the user asked for; `choose_gl` may overwrite the variable."""
+    """The user's value of the variable, which `choose_gl` may overwrite."""
     return os.environ.get(VARIABLE, "").strip().lower()
 
 
 def _missing(name: str) -> str | None:
-    """What a renderer lacks, as far as one can tell without loading it."""
+    """The missing requirement of a renderer, checked without loading it."""
     if name in DISABLED:
         return f"{VARIABLE}={name} turns rendering off"
     if sys.platform != "linux":

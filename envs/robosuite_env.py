@@ -28,7 +28,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     The reward is robosuite's sparse one (1 at success); an episode terminates at success; `info["success"]` says so.
     `reset(seed=…)` makes the episode reproducible to the bit, whatever was simulated before.
 
-    Control steps are made by compiled code where it knows the robot and its controller, see `paradp.envs.simulators`.
+    Compiled code computes the control steps, if it supports the robot and its controller, see `paradp.envs.simulators`.
 
     With a disturbance the scene begins as without, and `info["disturbed"]` says whether it has acted in this episode.
 

@@ -1,4 +1,4 @@
-"""What a task of robosuite's is."""
+"""The description of a robosuite task."""
 
 from dataclasses import dataclass, field
 
@@ -17,10 +17,10 @@ class RobosuiteTask(Task):
         robosuite_name: robosuite's class.
         objects: name in the observation → name of the MuJoCo body; the first is the one that a disturbance moves.
         camera: the camera that shows the task best.
-        area: where on the table a disturbance may take the object (m, world); without it there are no disturbances.
-        replayable: whether a state of the simulator says where everything is.
-        success: robosuite's rule of success read from arrays, see `paradp.envs.success`; by default robosuite is asked.
-        recorded_as: other classes of robosuite whose recordings show this task's scene, and more.
+        area: limits of the object's position under disturbances (m, world); without it there are no disturbances.
+        replayable: whether a simulator state contains the whole scene.
+        success: fast check of robosuite's success rule, see `paradp.envs.success`; by default robosuite's own.
+        recorded_as: other robosuite classes whose recordings contain this task's scene.
     """
 
     robosuite_name: str

@@ -1,7 +1,7 @@
-"""Who makes a control step of robosuite's: robosuite itself, or compiled code of ours with the same physics.
+"""Two implementations of robosuite's control step: robosuite itself, and compiled code with the same physics.
 
-The compiled one is the default where it knows the robot, its controller and the versions; otherwise robosuite's own is taken
-and a line in the log says why. `PARADP_SIMULATOR=robosuite` takes it always.
+The compiled one is the default if it supports the robot, its controller and the versions. Otherwise robosuite's own is used,
+and the log gives the reason. `PARADP_SIMULATOR=robosuite` always uses robosuite's own.
 """
 
 import logging
@@ -23,8 +23,8 @@ class Simulator(NamedTuple):
     """A simulation that has been reset.
 
     Attributes:
-        step: makes one control step with an action `[7]` as robosuite takes it.
-        succeeds: whether the task's rule holds now.
+        step: makes one control step with a robosuite action `[7]`.
+        succeeds: whether the task's success rule holds now.
     """
 
     step: Callable[[np.ndarray], object]
@@ -32,10 +32,10 @@ class Simulator(NamedTuple):
 
 
 def asked_for(name: str | None = None) -> str:
-    """The simulator of that name; by default the one that the environment variable names, and else the compiled one.
+    """Finds a simulator by name; by default the one in the environment variable, otherwise the compiled one.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: the name is unknown.
     """
     wanted = name or os.environ.get(VARIABLE) or COMPILED
     if wanted not in (COMPILED, ORIGINAL):
@@ -58,7 +58,7 @@ def choose(env: Any, name: str | None = None) -> str:
 
 
 def begin(name: str, env: Any, check: MakesCheck) -> Simulator:
-    """To be called after every reset.
+    """Connects a simulator to an environment; call it after every reset.
 
     Args:
         name: from `choose`.

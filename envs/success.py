@@ -1,7 +1,7 @@
-"""robosuite's rules of success, read from the simulator's arrays: the same decisions without its bookkeeping.
+"""Fast versions of robosuite's success rules, which read the simulator's arrays directly.
 
-Each function takes robosuite's environment and returns a check of its present state, to be made anew after a reset. An
-array's `item` reads one number as a plain float, which is quicker than indexing it.
+Each function takes robosuite's environment and returns a check of its current state; call it again after each reset. `item`
+reads a number of an array as a plain float, which is faster than indexing.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a task is to the rest of paradp, whatever simulates it."""
+"""The description of a task, independent of its simulator."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ class Task(ABC):
     """A task.
 
     Attributes:
-        name: what a user types.
-        success_rule: the task's own rule in words.
-        max_steps: control steps until an episode is truncated.
-        control_hz: control steps a second.
-        conventions: what its actions may mean, see `paradp.envs.actions`; the first is the default.
+        name: the name on the command line.
+        success_rule: description of the success rule.
+        max_steps: length limit of an episode in control steps.
+        control_hz: control steps per second.
+        conventions: possible action conventions, see `paradp.envs.actions`; the first is the default.
         controller: gains of the low-level controller, which demonstrations depend on.
-        entry_point: of the gymnasium environment. It is made with `task`, `action_convention`, `disturbance` and
-            `render_mode`; observations are a dict of float32 vectors and uint8 images, and `info["success"]` says whether
-            the rule holds. If it has a true `releases_gil`, its `step` lets go of Python's lock, and several are stepped at
-            once in threads.
-        simulator: which one it is, in words.
-        packages: whose versions an episode depends on.
+        entry_point: entry point of the gymnasium environment. Its arguments are `task`, `action_convention`, `disturbance`
+            and `render_mode`. Observations are a dict of float32 vectors and uint8 images, and `info["success"]` is the
+            success rule. If `releases_gil` is true, its `step` releases Python's lock, and several environments are stepped
+            in parallel threads.
+        simulator: name of the simulator, for messages.
+        packages: packages whose versions affect an episode.
     """
 
     name: str
@@ -40,27 +40,28 @@ class Task(ABC):
     @property
     @abstractmethod
     def observation(self) -> Mapping[str, int | tuple[int, int, int]]:
-        """The keys of an observation in their order: the length of each float32 vector, or height, width and channels
-        of each uint8 image."""
+        """Key → length of a float32 vector, or height, width and channels of a uint8 image, in order."""
 
     @property
     @abstractmethod
     def things(self) -> tuple[str, ...]:
-        """What is observed, in words."""
+        """The observed things, for messages."""
 
     @property
     def render_problem(self) -> str | None:
-        """Why its environment cannot be filmed here, in words; `None` if it can."""
+        """Why its environment cannot be filmed here; `None` if it can."""
         return None
 
     @property
     def disturbances(self) -> tuple[str, ...]:
-        """What may happen to its object, see `paradp.envs.disturbances`."""
+        """Possible disturbances, see `paradp.envs.disturbances`."""
         return ()
 
     def check_disturbance(self, name: str) -> None:
-        """Raises:
-        ValueError: there is no such disturbance, or it is none of this task's.
+        """Checks a disturbance.
+
+        Raises:
+            ValueError: it is unknown, or not possible for this task.
         """
         find_disturbance(name)
         if name not in self.disturbances:
@@ -70,23 +71,23 @@ class Task(ABC):
 
     @property
     def env_id(self) -> str:
-        """Of its gymnasium environment."""
+        """The id of its gymnasium environment."""
         return f"paradp/{''.join(word.capitalize() for word in self.name.split('-'))}-v0"
 
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """A task and who demonstrates it, if anyone does."""
+    """A task and its scripted expert, if it has one."""
 
     task: Task
     expert: MakesExpert | None = None
 
     @property
     def demonstrator(self) -> MakesExpert:
-        """The expert.
+        """The class of the expert.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the task has none.
         """
         if self.expert is None:
             raise ValueError(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from paradp.policy.control.sources import InProcess, InThread
     from paradp.policy.data.normalizer import Normalizer
     from paradp.policy.diffusion_policy import DiffusionPolicy, Plan
-    from paradp.policy.engines.autotune.planner import Planner
+    from paradp.policy.engines.autotune.autotuner import Autotuner
     from paradp.policy.engines.autotune.profile import Planned
     from paradp.policy.engines.building import build_engine, fastest_engine
     from paradp.policy.engines.engine import Engine
@@ -36,7 +36,7 @@ else:
             "engines.building": "build_engine fastest_engine",
             "engines.engine": "Engine",
             "data.normalizer": "Normalizer",
-            "engines.autotune.planner": "Planner",
+            "engines.autotune.autotuner": "Autotuner",
             "engines.autotune.profile": "Planned",
             "control.receding_horizon": "Clock RecedingHorizon act_together",
             "control.safety": "SafeController",

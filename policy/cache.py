@@ -1,4 +1,4 @@
-"""What was slow to make or to measure is kept on disk; what is damaged there counts as not there."""
+"""The disk cache for results that are slow to compute or measure. Damaged entries are ignored and computed again."""
 
 import hashlib
 import inspect
@@ -10,12 +10,18 @@ from paradp.policy.spec import PolicySpec
 
 
 def cache_folder() -> Path:
-    """`PARADP_CACHE`, else `~/.cache/paradp`."""
+    """The cache directory: `PARADP_CACHE` if it is set, otherwise `~/.cache/paradp`."""
     return Path(os.environ.get("PARADP_CACHE") or Path.home() / ".cache/paradp")
 
 
 def digest(network: ConditionalNetwork, spec: PolicySpec, *sources: str) -> str:
-    """Of the weights, of the structure that they fill, of the code that computes it, and of more files with code."""
+    """A cache key: the hash of a network's weights, structure, specification and source code.
+
+    Args:
+        network: the network.
+        spec: what it was trained for.
+        sources: paths of further source files that the cached result depends on.
+    """
     found = hashlib.sha256(f"{network} {spec}".encode())
     for source in (inspect.getfile(type(network)), *sources):
         found.update(Path(source).read_bytes())
@@ -25,7 +31,7 @@ def digest(network: ConditionalNetwork, spec: PolicySpec, *sources: str) -> str:
 
 
 def sha256(*paths: Path) -> str:
-    """Of files, one after another."""
+    """The SHA-256 of the contents of several files, concatenated."""
     found = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

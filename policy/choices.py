@@ -1,13 +1,13 @@
-"""What a user chooses by name. Apart from what does it, so that names are read without PyTorch."""
+"""Options with a fixed set of names. They are declared apart from the code, so that reading them needs no PyTorch."""
 
 from typing import Literal
 
 EngineName = Literal["auto", "eager", "compiled", "openvino", "cuda-graph"]
-# Of a network's arithmetic.
+# The network's floating-point format.
 Precision = Literal["fp32", "bf16"]
 # How a feature is scaled: by the limits of the data, by their mean and standard deviation, or not at all.
 Scaling = Literal["min-max", "mean-std", "identity"]
-# How a chunk joins the one before it, see `paradp.policy.joining`.
-Joining = Literal["replace", "blend", "inpaint"]
-# What happens when a chunk is not there in time, see `paradp.policy.control.asynchronous`.
+# How a new chunk takes over from the one before it, see `paradp.policy.control.blending`.
+Blending = Literal["replace", "blend", "inpaint"]
+# What the robot does when a chunk is late, see `paradp.policy.control.asynchronous`.
 Late = Literal["hold", "continue-chunk", "stop"]

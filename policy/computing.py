@@ -13,11 +13,11 @@ class Computing(Settings):
     """How a network is computed.
 
     Attributes:
-        device: where the network computes: cpu or cuda; over several, as in cuda:0,cuda:1, the rows of its calls are spread.
-        engine: what computes the network; auto takes the fastest for the device.
-        precision: of the network's arithmetic; bf16 changes plans a little, and is faster on CPUs and GPUs with
+        device: device of the network: cpu, cuda, or several such as cuda:0,cuda:1, which share the rows of each call.
+        engine: software that computes the network; auto chooses the fastest for the device.
+        precision: number format of the network; bf16 changes plans slightly, and is faster on CPUs and GPUs with
             instructions for it.
-        threads: of the network; all cores by default.
+        threads: CPU threads of the network; all cores by default.
     """
 
     device: str = "cpu"

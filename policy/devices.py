@@ -1,4 +1,4 @@
-"""Where to compute, as a text: `cpu`, `cuda`, `cuda:1`, or several, `cuda:0,cuda:1`. Needs no PyTorch to be read."""
+"""Parses device names: `cpu`, `cuda`, `cuda:1`, or several, `cuda:0,cuda:1`. Needs no PyTorch."""
 
 from collections.abc import Sequence
 
@@ -6,30 +6,30 @@ SEPARATOR = ","
 
 
 def available(cards: int) -> list[str]:
-    """The names of a machine's devices, of which so many are CUDA's."""
+    """The device names of a machine with the given number of CUDA devices."""
     return ["cpu", *(f"cuda:{i}" for i in range(cards))]
 
 
 def split_devices(text: str) -> tuple[str, ...]:
-    """The devices of a text that was checked, the first of them first."""
+    """Splits a checked text into its devices, in order."""
     return tuple(text.split(SEPARATOR))
 
 
 def gpus(text: str) -> int:
-    """How many CUDA devices a text names."""
+    """The number of CUDA devices in a text."""
     return sum(one.startswith("cuda") for one in split_devices(text))
 
 
 def check_devices(text: str, there: Sequence[str], what: str = "device") -> tuple[str, ...]:
-    """The devices that a text names, each of which gets a copy of the network; several are of one kind.
+    """Parses a list of devices of one kind; each gets a copy of the network.
 
     Args:
-        text: names with commas between them. `cpu` may stand there several times, a card only once; `cuda` is the first.
-        there: those that the machine has.
-        what: what the text was given as, to begin a message.
+        text: names separated by commas. `cpu` may be repeated, a GPU may not; `cuda` means the first GPU.
+        there: the devices of the machine.
+        what: name of the option, for messages.
 
     Raises:
-        ValueError: a part is empty or no device of this machine, kinds are mixed, or a card is named twice.
+        ValueError: a part is empty or not a device of this machine, kinds are mixed, or a GPU is repeated.
     """
     parts = split_devices(text)
     said = f"{what} {text!r}"
@@ -51,8 +51,10 @@ def check_devices(text: str, there: Sequence[str], what: str = "device") -> tupl
 
 
 def check_one(text: str, what: str = "device") -> None:
-    """Raises:
-    ValueError: a text names several devices, for a training.
+    """Checks that a text names a single device, as training requires.
+
+    Raises:
+        ValueError: it names several.
     """
     if SEPARATOR in text:
         raise ValueError(

@@ -16,7 +16,7 @@ from paradp.policy.engines.engine import Engine
 from paradp.policy.engines.pytorch import EagerEngine
 from paradp.policy.engines.spread import devices_of
 from paradp.policy.engines.timing import wait_for_results
-from paradp.policy.joining import Inpainting
+from paradp.policy.inpainting import Inpainting
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.draft import DraftNetwork
 from paradp.policy.observations import Observation
@@ -30,11 +30,11 @@ class Plan:
     """Action chunks for B environments, planned together.
 
     Attributes:
-        actions: `[B, H − To + 1, A]` float32, data units, within the action limits: from the present control step on. Of
-            these the first Ta are meant to be executed.
-        chunks: `[B, H, A]`, the whole chunks as they were sampled, normalised units.
-        stats: what the solver did for each environment. Plans must not be kept or thrown away by `stats.converged`.
-        timing: what the whole plan took.
+        actions: `[B, H − To + 1, A]` float32, from the current control step on, in data units and within the action limits.
+            The first Ta of them are meant to be executed.
+        chunks: `[B, H, A]`, the whole chunks as sampled, in normalised units.
+        stats: the solver's statistics for each environment. Do not select plans by `stats.converged`.
+        timing: times of the plan.
     """
 
     actions: np.ndarray
@@ -54,13 +54,13 @@ class DiffusionPolicy:
         spec: what the policy was trained for.
         network: predicts for noisy chunks `[n, H, A]`, timesteps `[n]`, conditions `[n, C]`.
         observation_normalizer, action_normalizer: fitted to the training data.
-        solver: fills the denoising trajectory.
-        device: where to compute; the first one, where the engine spreads rows over several.
-        engine: computes the network; eager PyTorch unless given.
-        planned: how the solver was chosen, where it was by measuring.
+        solver: computes the denoising trajectory.
+        device: where to compute; the first one if the engine uses several.
+        engine: computes the network; eager PyTorch by default.
+        planned: the result of autotuning, if the solver was chosen by it.
 
     Raises:
-        ValueError: the solver visits timesteps that are no whole numbers.
+        ValueError: the solver visits timesteps that are not integers.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class DiffusionPolicy:
 
     @property
     def devices(self) -> tuple[torch.device, ...]:
-        """All that the network is computed on; rounds and whatever comes before and after them on the first, `device`."""
+        """All devices of the network. Everything else is computed on the first one, `device`."""
         return devices_of(self.engine, self.device)
 
     def with_solver(self, solver: Solver) -> "DiffusionPolicy":
-        """The same policy on the same engine, denoised in another way.
+        """The same policy on the same engine, with another solver.
 
         Raises:
             ValueError: as the class.
@@ -102,7 +102,7 @@ class DiffusionPolicy:
         return other
 
     def prepare(self, batch: int) -> None:
-        """Compiles, where the engine does, all that plans for up to `batch` environments need."""
+        """Compiles the engine for plans of up to `batch` environments, if it is a compiling one."""
         self.engine.prepare(range(1, batch * self.solver.window + 1))
 
     @torch.no_grad()
@@ -114,21 +114,20 @@ class DiffusionPolicy:
         budget: float | None = None,
         keep: torch.Tensor | None = None,
     ) -> Plan:
-        """Plans for B environments at once.
+        """Makes plans for B environments in one batch.
 
         Args:
-            histories: the observed steps, oldest first, of every feature `[B, To, *shape]`, as `read_observation` returns
-                them.
-            generators: B CPU generators; each environment's noise comes from its own.
-            guesses: `[B, H, A]`, first guesses at the chunks, normalised units: a solver may be faster for them, but draws
-                from the same law. Without them a trained draft makes its own.
-            keep: `[B, H]` from 0 to 1, how much of its guess each step of a chunk must keep, see `Inpainting`; nothing by
-                default.
-            budget: seconds after which the solver ends, converged or not, with what it has; see `Solver.solve` on what that
-                does to the distribution of plans.
+            histories: the last To observations, oldest first: `[B, To, *shape]` for each feature, as returned by
+                `read_observation`.
+            generators: B CPU generators, one for the noise of each environment.
+            guesses: `[B, H, A]`, first guesses at the chunks, in normalised units. They may make a solver faster, and do not
+                change the distribution of plans. Without them a trained draft makes its own.
+            keep: `[B, H]` from 0 to 1, the weight of the guess at each step of a chunk, see `Inpainting`; 0 by default.
+            budget: time limit in seconds, after which the solver returns its current iterate. For the effect on the
+                distribution of plans see `Solver.solve`.
 
         Raises:
-            ValueError: the network gave a plan that is not finite.
+            ValueError: the plan is not finite.
         """
         started = time.perf_counter()
         shape = (self.spec.horizons.predict, self.spec.action_size)
@@ -149,20 +148,20 @@ class DiffusionPolicy:
     def _denoiser(
         self, condition: torch.Tensor, guesses: torch.Tensor | None, keep: torch.Tensor | None
     ) -> tuple[Denoiser, torch.Tensor]:
-        """What the solver calls, and the encoded conditions that it calls it with."""
+        """The denoiser for the solver, and the encoded conditions."""
         if keep is None or guesses is None:
             return self.engine, self.engine.encode(condition)
         return self._inpainting, self._inpainting.encode(condition, guesses, keep.to(self.device))
 
     def _actions(self, solution: Solution) -> np.ndarray:
-        """Those of a sample, `[B, H − To + 1, A]`, in data units and within the limits.
+        """The actions of a sample, `[B, H − To + 1, A]`, in data units and within the limits.
 
         Raises:
             ValueError: they are not finite.
         """
         chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
         actions: np.ndarray = np.clip(chunk[:, self.spec.horizons.observe - 1 :], self._low, self._high)
-        # Clipping hides predictions that are not finite: the solver's word counts, too.
+        # Clipping may hide predictions that are not finite, so the solver's status is checked, too.
         if not np.isfinite(actions).all() or (solution.stats.status == Status.NOT_FINITE).any():
             raise ValueError(self._broken(solution.stats))
         return actions
@@ -172,7 +171,7 @@ class DiffusionPolicy:
         return Inpainting(self.engine, self.solver.table)
 
     def _broken(self, stats: SolverStats) -> str:
-        """Which environments have no plan, and from which step on."""
+        """A message with the environments that have no plan, and the first step that is not finite."""
         rows = (stats.status == Status.NOT_FINITE).nonzero().flatten().tolist()
         step = int(stats.broken[rows].min()) if rows else -1
         where = f", from denoising step {step} (timestep {int(self.solver.table.timesteps[step])}) on" if step >= 0 else ""
@@ -180,16 +179,16 @@ class DiffusionPolicy:
 
     @torch.no_grad()
     def condition(self, histories: Observation) -> torch.Tensor:
-        """The encoded observations `[B, C]`, computed once a plan."""
+        """The encoded observations `[B, C]`, computed once per plan."""
         observed = {key: torch.from_numpy(values).to(self.device) for key, values in histories.items()}
         return self.network.encode_observation(self._observation_normalizer.normalize(observed))
 
 
 def _for_engines(solver: Solver) -> Solver:
-    """The solver itself, checked: engines encode all whole timesteps beforehand, and look a row's up.
+    """Checks a solver's timesteps: engines tabulate the encodings of all integer timesteps.
 
     Raises:
-        ValueError: it visits others.
+        ValueError: a timestep is not an integer.
     """
     timesteps = solver.table.timesteps
     if timesteps.is_floating_point():

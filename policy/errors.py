@@ -1,12 +1,12 @@
-"""Errors in words, and words from outside that are fit to be shown."""
+"""Error messages, and untrusted text made safe to print."""
 
 
 class SettingError(ValueError):
-    """A setting that cannot be, or is not what it was before.
+    """A setting is invalid, or differs from that of an earlier run.
 
     Args:
-        text: a sentence that names settings as Python does, such as `batch_size`.
-        settings: those names. The command line puts its options in their place, such as `--batch-size`.
+        text: a sentence that names settings as in Python, such as `batch_size`.
+        settings: these names. The command line replaces them by its options, such as `--batch-size`.
     """
 
     def __init__(self, text: str, *settings: str):
@@ -15,12 +15,12 @@ class SettingError(ValueError):
 
 
 def settings_in(error: BaseException) -> tuple[str, ...]:
-    """Names of the settings that an error is about."""
+    """Names of the settings that caused an error."""
     return error.settings if isinstance(error, SettingError) else ()
 
 
 def described(error: BaseException) -> str:
-    """An error's text, never empty: with its type where the text is missing or says nothing by itself.
+    """An error's text, with its type if the text is empty or unclear without it.
 
     `str(error)` is empty for a `TimeoutError` of the standard library, and `'x'` for a missing key.
     """
@@ -31,10 +31,10 @@ def described(error: BaseException) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """A text with `?` for what a terminal would obey instead of showing: escape codes, changes of direction.
+    """Replaces characters that control a terminal, such as escape codes and changes of direction, by `?`.
 
     Args:
-        keep: signs of these kinds that may stay, such as line breaks.
+        keep: control characters to keep, such as line breaks.
     """
     if text.isprintable():
         return text

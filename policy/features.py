@@ -1,4 +1,4 @@
-"""What observations and actions are made of: named arrays of a kind and a shape."""
+"""Features: the named arrays that observations and actions consist of, each with a kind and a shape."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 Kind = Literal["state", "image", "action"]
-# As configurations write it: the length of a vector, or height, width and channels of an image.
+# A shape in configuration files: the length of a vector, or height, width and channels of an image.
 Shape = int | tuple[int, int, int]
 
 
@@ -26,22 +26,22 @@ class Feature:
 
     @classmethod
     def observed(cls, shape: Shape) -> "Feature":
-        """The part of an observation that a configuration writes so."""
+        """The feature for a shape in a configuration file."""
         return cls("state", (shape,)) if isinstance(shape, int) else cls("image", tuple(shape))
 
     @property
     def size(self) -> int:
-        """Numbers in one control step."""
+        """The number of values in one control step."""
         return prod(self.shape)
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the arrays that environments, demonstrations and messages hold."""
+        """Type of its arrays in environments, demonstrations and messages."""
         return np.dtype(np.uint8 if self.kind == "image" else np.float32)
 
     @property
     def channels(self) -> int:
-        """What a normaliser has numbers for: every element of a vector, every channel of an image."""
+        """Shape of its normaliser: one value per element of a vector, or per channel of an image."""
         return self.shape[-1]
 
 

@@ -1,7 +1,7 @@
-"""How near the plans of fewer steps come to DDPM's own: what `paradp fidelity` measured of a checkpoint, and bounds on it.
+"""Fidelity: how plans with few steps differ from DDPM's plans, as measured by `paradp fidelity`, and bounds on that.
 
-Fidelity belongs to the steps, not to the way through them: `speculative-` draws from exactly the distribution of its
-sequential twin. It is measured by a command and kept in `fidelity.json`, never while a policy is loaded.
+Fidelity is a property of the steps, not of the solver: a `speculative-` sampler has exactly the distribution of the
+sequential one. The command stores the measurement in `fidelity.json`; loading a policy never measures it.
 """
 
 import math
@@ -19,9 +19,9 @@ from paradp.policy.files.writing import write_whole
 from paradp.sampler import SamplerChoice
 
 FILE = "fidelity.json"
-# Of sets of steps; a measurement has some fifteen.
+# Largest number of samplers in a file; a measurement has about fifteen.
 MOST_SETS = 200
-# Of a sampler's name; one with a grid of all hundred timesteps has 300.
+# Longest name of a sampler; one that lists a hundred timesteps has about 300 characters.
 _NAME = Annotated[str, Field(max_length=4000)]
 _TEXT = Annotated[str, Field(max_length=4000)]
 _FORBID = with_config(ConfigDict(extra="forbid"))
@@ -40,13 +40,13 @@ class Interval:
 @_FORBID
 @dataclass(frozen=True)
 class StepsFidelity:
-    """Plans of some steps beside DDPM's at the same observations; `rollouts.evaluation.two_sample` defines the figures.
+    """A sampler's plans compared with DDPM's at the same observations; see `rollouts.evaluation.two_sample`.
 
     Attributes:
-        energy: the energy coefficient; 0 for equal distributions, but for chance.
-        p_value: how often chance gives as large a coefficient.
-        coverage: the share of DDPM's plans that have one of these nearby.
-        spread: the median distance between two of these plans, over that between two of DDPM's.
+        energy: the energy coefficient; 0 for equal distributions, except for chance.
+        p_value: probability of at least as large a coefficient by chance.
+        coverage: the share of DDPM's plans with one of the sampler's plans nearby.
+        spread: median distance between two of its plans, divided by that between two of DDPM's.
     """
 
     energy: Interval
@@ -55,23 +55,23 @@ class StepsFidelity:
     spread: Interval
 
     def describe(self) -> str:
-        """In a few words."""
+        """A short description."""
         return f"energy {self.energy.value:.4f}, coverage {self.coverage.value:.3f}, spread {self.spread.value:.3f}"
 
 
 @_FORBID
 @dataclass(frozen=True)
 class Fidelity:
-    """What was measured of one checkpoint.
+    """The fidelity measurements of one checkpoint.
 
     Attributes:
-        checkpoint_sha256: `checkpoint_digest` of that checkpoint.
-        command: that measured it.
-        source: where the observations are from.
-        observations, plans, seed: how many, how many plans of each sampler at each, and what the noise was drawn from.
-        expected_coverage: what coverage is, in the mean, for equal distributions and so many plans.
-        engine, versions: what computed.
-        steps: by sequential sampler, such as `ddpm-25`.
+        checkpoint_sha256: `checkpoint_digest` of the checkpoint.
+        command: the command that measured it.
+        source: origin of the observations.
+        observations, plans, seed: number of observations, number of plans per sampler and observation, seed of the noise.
+        expected_coverage: mean coverage for equal distributions with this number of plans.
+        engine, versions: software of the measurement.
+        steps: sequential sampler, such as `ddpm-25` → its fidelity.
     """
 
     checkpoint_sha256: str
@@ -88,15 +88,16 @@ class Fidelity:
 
     @classmethod
     def read(cls, path: Path, sha256: str, schedule: Mapping[str, Any]) -> "Fidelity":
-        """What a file says.
+        """Reads a file.
 
         Args:
             path: the file.
-            sha256: `checkpoint_digest` of the checkpoint that it must be of.
-            schedule: of that checkpoint: its steps must exist there.
+            sha256: `checkpoint_digest` of the checkpoint that it must belong to.
+            schedule: schedule of the checkpoint, which must contain the measured steps.
 
         Raises:
-            ValueError: it cannot be read, is of another checkpoint, or of steps that there are not; the message says which.
+            ValueError: the file is damaged, belongs to another checkpoint, or contains unknown steps; the message says
+                which.
             OSError: it is not there or may not be read.
         """
         content = read_document(path, DOCUMENT_BYTES)
@@ -160,7 +161,7 @@ class Bounds:
         return max(_ratio(value - 1e-12, getattr(self, name)) for name, value in lost.items())
 
     def describe(self, expected_coverage: float | None = None) -> str:
-        """In a few words."""
+        """A short description."""
         expected = "" if expected_coverage is None else f" = {expected_coverage - self.coverage:.3f}"
         return (
             f"energy ≤ {self.energy:g}, coverage ≥ expected − {self.coverage:g}{expected}, "

@@ -1,4 +1,4 @@
-"""Whether a run on disk is the one that is asked for: its description, and the content of its data and weights."""
+"""Compares the identity of a run on disk with the requested one: settings, and hashes of data and weights."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], sides: tuple[
 
 
 def check_same(there: Mapping[str, Any], here: Mapping[str, Any], holds: str, remedy: str = "choose another --out") -> None:
-    """Checks that what is on disk is what is asked for, so that it may be continued.
+    """Checks that a run on disk has the requested identity, so that it may be continued.
 
     Args:
         there, here: their descriptions.

@@ -1,4 +1,4 @@
-"""What a policy's network learns to undo: how data are noised, and what the network predicts of it."""
+"""Noising processes for training: how noise is added to data, and what the network must predict."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -13,10 +13,10 @@ from paradp.sampler import StepTable, step_table
 
 
 class Process(Protocol):
-    """Between data and noise.
+    """A process between data and noise.
 
     Attributes:
-        table: the sampler's steps over all timesteps of the training.
+        table: the sampling steps over all timesteps of the training.
     """
 
     table: StepTable
@@ -26,16 +26,16 @@ class Process(Protocol):
         ...
 
     def noised(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """Data `[n, …]` mixed with noise `[n, …]` as they are at timesteps `[n]`."""
+        """Adds noise `[n, …]` to data `[n, …]`, as much as at timesteps `[n]`."""
         ...
 
     def target(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """What the network has to predict there, `[n, …]`."""
+        """The target of the network's prediction, `[n, …]`."""
         ...
 
 
 def process_of(schedule: Mapping[str, Any]) -> Process:
-    """The process of a schedule that policies are trained with.
+    """The process for a policy's schedule.
 
     Raises:
         ValueError: a setting of the schedule is malformed, not supported or unknown.
@@ -68,7 +68,7 @@ _TARGETS: dict[str, Callable[..., Tensor]] = {
 class Diffusion:
     """x_t = √ᾱ x_0 + √(1−ᾱ) ε.
 
-    What is predicted is the noise (Ho et al. 2020, eq. 14), the clean sample, or v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho 2022).
+    The network predicts the noise (Ho et al. 2020, eq. 14), the clean sample, or v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho 2022).
 
     Args:
         schedule: a config of `DDPMScheduler`.
@@ -90,7 +90,7 @@ class Diffusion:
 
 
 class Flow:
-    """x_τ = (1−τ) x_0 + τ ε at timestep N τ, from 1 to N; what is predicted is the velocity ε − x_0 (Lipman et al. 2023).
+    """x_τ = (1−τ) x_0 + τ ε at timestep N τ, from 1 to N; the network predicts the velocity ε − x_0 (Lipman et al. 2023).
 
     Noisy timesteps are drawn more often, with density 1.5 √τ, as π0 does (Black et al. 2024, appendix B).
 
@@ -98,7 +98,7 @@ class Flow:
         schedule: a config of `FlowMatchEulerDiscreteScheduler`.
 
     Raises:
-        ValueError: it shifts the timesteps, so that they are no whole numbers.
+        ValueError: it shifts the timesteps, so that they are not integers.
     """
 
     def __init__(self, schedule: Mapping[str, Any]):

@@ -1,6 +1,6 @@
-"""What a network can learn to undo, by its settings; `paradp.policy.process` computes it.
+"""Settings of the noising processes; `paradp.policy.process` implements them.
 
-A process that is listed in `ProcessConfig` can be trained, and `paradp train` has an option for every setting of it.
+`ProcessConfig` lists the processes that can be trained. `paradp train` has an option for each of their settings.
 """
 
 from abc import ABC, abstractmethod
@@ -28,16 +28,17 @@ class Trainable(Settings, ABC):
         return {"process": self.kind} | super().settings()
 
 
-# Diffusion and flow go by the names that states of earlier versions hold.
+# These names are stored in training states, so they must not change.
 @dataclass(frozen=True)
 class DiffusionConfig(Trainable):
     """Diffusion over 100 timesteps, of clipped samples; by default that of Diffusion Policy (Nichol & Dhariwal's cosine).
 
     Attributes:
         prediction_type: what the network predicts: the noise (`epsilon`), the clean actions (`sample`) or `v_prediction`.
-        beta_schedule: how noise grows, by diffusers' names.
-        beta_start: noise of the first of 100 steps, ten times that of 1000, in schedules that have one, such as `linear`.
-        beta_end: likewise of the last step.
+        beta_schedule: diffusers' name of the noise schedule.
+        beta_start: noise of the first of 100 steps (ten times the usual value for 1000 steps), for schedules such as
+            `linear`.
+        beta_end: the same for the last step.
     """
 
     kind: ClassVar[str] = "diffusion"
@@ -57,7 +58,7 @@ class DiffusionConfig(Trainable):
 
     @property
     def betas(self) -> dict[str, float]:
-        """`beta_start` and `beta_end` in force; empty where the schedule has none."""
+        """`beta_start` and `beta_end` in effect; empty if the schedule has none."""
         if self.beta_schedule == "squaredcos_cap_v2":
             return {}
         start, end = self.beta_start, self.beta_end

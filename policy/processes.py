@@ -1,4 +1,4 @@
-"""What processes of a control loop need: they end with their parent, and the garbage collector leaves them alone."""
+"""Helpers for real-time processes: child processes that end with their parent, and fewer garbage collections."""
 
 import builtins
 import gc
@@ -41,15 +41,15 @@ class _SpawnContext(context.SpawnContext):
 
 
 def spawning() -> context.SpawnContext:
-    """For processes that end with their parent from the first moment on, even if it is killed, and ignore Ctrl-C.
+    """A multiprocessing context whose processes end with their parent, even if it is killed, and ignore Ctrl-C.
 
-    They are started anew (spawn). Those that a thread other than the main one starts must call `end_with_parent`.
+    It uses spawn. Processes started by a thread other than the main one must call `end_with_parent`.
     """
     return _SpawnContext()
 
 
 def end_with_parent() -> None:
-    """To be called in a child process: it ends when its parent does, whichever thread of that started it."""
+    """Call it in a child process, which then ends with its parent, whichever thread started it."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
@@ -61,11 +61,10 @@ def _wait_for_parent() -> None:
 
 
 def spare_garbage_collection() -> None:
-    """Lets the garbage collector look no more through what is there now.
+    """Excludes all current objects from later garbage collections (`gc.freeze`).
 
-    In a process that has imported PyTorch a full collection takes hundreds of milliseconds, and comes whenever enough new
-    objects have lived for long: in the middle of some control step. What was there at an earlier call and is not needed any
-    more is collected now.
+    With PyTorch imported, a full collection takes hundreds of milliseconds, and may happen in the middle of a control step.
+    Objects from an earlier call that are no longer needed are collected now.
     """
     gc.unfreeze()
     gc.collect()

@@ -1,4 +1,4 @@
-"""Observations and actions in numbers: which quantities, how long, within which limits."""
+"""Checks the sizes, order and limits of observations and actions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from math import isfinite, prod
@@ -16,17 +16,17 @@ def check_quantities(
     control_hz: int,
     action_step: Sequence[float] | None = None,
 ) -> None:
-    """Checks what policies and demonstrations say of observations and actions.
+    """Checks the declared observations and actions of a policy or of demonstrations.
 
     Args:
         observation: key → length, or height, width and channels of an image.
         action: quantity → length.
-        action_low, action_high: limits of every dimension of an action.
+        action_low, action_high: limits of each action dimension.
         control_hz: control steps per second.
-        action_step: the largest step of every dimension; 0 where it never moves.
+        action_step: largest step of each dimension; 0 if it never moves.
 
     Raises:
-        ValueError: something is missing, not finite, in the wrong order or of the wrong length, or beyond the limits.
+        ValueError: a value is missing, not finite, in the wrong order or of the wrong length, or outside the limits.
     """
     _check_keys("observation", observation)
     _check_sizes("observation", {key: shape for key, shape in observation.items() if isinstance(shape, int)})

@@ -1,4 +1,4 @@
-"""A plan as it is asked for and as it is made: values that travel between threads, processes and machines."""
+"""Plan requests and their results, which are sent between threads, processes and machines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from paradp.sampler.noise import noise_generator
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What a plan depends on besides the policy.
+    """The inputs of a plan.
 
     Attributes:
-        history: the observed steps, oldest first, of every feature `[To, *shape]`, as `read_observation` returns them.
-        noise_seed: of the plan's own noise, from 0 to 2⁶³ − 1, see `noise_generator`.
-        guess: `[H, A]`, a first guess at the chunk in normalised units, such as the rest of the last one; it changes what a
-            plan costs, and neither its distribution nor whether there is one.
-        budget: seconds for the solver, or none; see `Chunk` on what ends by it.
-        keep: `[H]` from 0 to 1, how much of its guess each step of a chunk must keep, see `Inpainting`; none if `None`.
+        history: the last To observations, oldest first: `[To, *shape]` for each feature, as `read_observation` returns them.
+        noise_seed: seed of the plan's noise, from 0 to 2⁶³ − 1, see `noise_generator`.
+        guess: `[H, A]`, a first guess at the chunk in normalised units, such as the rest of the last one. It changes the
+            cost of a plan, but not its distribution.
+        budget: time limit of the solver in seconds; `None` for no limit.
+        keep: `[H]` from 0 to 1, weight of the guess at each step, see `Inpainting`; `None` for 0.
     """
 
     history: Observation
@@ -38,8 +38,8 @@ class Chunk:
 
     Attributes:
         actions: `[H − To + 1, A]`, from the control step of the last observation on; data units, within the action limits.
-        whole: `[H, A]`, as it was sampled, normalised units.
-        stats: what the plan took.
+        whole: `[H, A]`, the chunk as sampled, in normalised units.
+        stats: cost of the plan.
     """
 
     actions: np.ndarray
@@ -48,10 +48,10 @@ class Chunk:
 
 
 def plan_together(policy: DiffusionPolicy, requests: Sequence[PlanRequest]) -> list[Chunk]:
-    """Plans for several robots at once, each with noise of its own.
+    """Makes plans for several robots in one batch, each with its own noise.
 
     Raises:
-        ValueError: the network gave a plan that is not finite, or the requests have different budgets.
+        ValueError: a plan is not finite, or the requests have different budgets.
     """
     (budget, *others) = {request.budget for request in requests}
     if others:
@@ -74,10 +74,10 @@ def plan_each(
     keeps: Sequence[np.ndarray | None],
     budget: float | None = None,
 ) -> list[Chunk]:
-    """Plans for several robots at once, with the noise of their generators; for the rest see `PlanRequest`.
+    """Makes plans for several robots in one batch, with noise from their generators; other arguments as in `PlanRequest`.
 
     Raises:
-        ValueError: the network gave a plan that is not finite.
+        ValueError: a plan is not finite.
     """
     horizon, size = policy.spec.horizons.predict, policy.spec.action_size
     kept = any(keep is not None for keep in keeps)
@@ -92,12 +92,12 @@ def plan_each(
 
 
 def _stacked(arrays: Sequence[np.ndarray | None], shape: tuple[int, ...]) -> torch.Tensor:
-    """One row for each robot, zeros where it has none."""
+    """One row per robot, with zeros for `None`."""
     return torch.from_numpy(np.stack([np.zeros(shape, np.float32) if array is None else array for array in arrays]))
 
 
 def _chunks_of(plan: Plan) -> list[Chunk]:
-    """A plan for several robots, one by one."""
+    """Splits a batch of plans into one chunk per robot."""
     wholes = plan.chunks.cpu().numpy()
     return [
         Chunk(actions, whole, PlanStats.of_robot(row, plan.stats, plan.timing))
@@ -106,6 +106,6 @@ def _chunks_of(plan: Plan) -> list[Chunk]:
 
 
 def carried_on(whole: np.ndarray, executed: int) -> np.ndarray:
-    """What a chunk `[H, A]` says of the time so many actions later, its end held: a guess at the next one."""
+    """A chunk `[H, A]` shifted by a number of actions and padded with its last one: a guess at the next chunk."""
     later = np.arange(len(whole)) + executed
     return whole[later.clip(max=len(whole) - 1)]

@@ -1,15 +1,15 @@
-"""Rotations in actions: two rows of a rotation matrix, which stand for one unless they are zero or parallel.
+"""Checks rotations in actions. A rotation is two rows of a matrix; it is invalid if they are zero or parallel.
 
-Environments refuse such an action in the same words (`paradp.envs.rotations`); a test holds the two to each other.
+Environments refuse such actions with the same message (`paradp.envs.rotations`); a test compares both.
 """
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-# Ends the name of such a quantity, and how long it is.
+# Suffix of the name of a rotation, and its number of values.
 SUFFIX, SIZE = "rot6d", 6
-# The least length of the first row, and of the second one across it: with less, rounding turns the rotation.
+# Least length of the first row, and of the second row's part orthogonal to it. Below that, rounding changes the rotation.
 LEAST_ROW = 1e-4
 
 
@@ -17,7 +17,7 @@ def rotations_in(action: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     """Name and first dimension of every rotation in an action.
 
     Args:
-        action: quantity → length, in order.
+        action: name → length of each part, in order.
     """
     first = 0
     for name, size in action.items():
@@ -30,7 +30,7 @@ def check_rotation(name: str, rows: np.ndarray) -> None:
     """Checks a rotation of an action, `[6]`.
 
     Raises:
-        ValueError: it is none; names it.
+        ValueError: it is invalid; the message names it.
     """
     first, second = np.asarray(rows, np.float64).reshape(2, 3)
     length = np.linalg.norm(first)

@@ -1,7 +1,7 @@
-"""Settings that are declared once: name, type, default and limits by a field, what it is by the docstring of its class.
+"""Settings, declared once: a dataclass field gives name, type, default and limits, and its docstring the description.
 
-Checks, run identities, model cards and command-line options are made from these declarations. No PyTorch here, nor where
-settings are declared, so that `--help` is quick.
+Checks, run identities, model cards and command-line options are generated from these declarations. Neither this module nor
+those with declarations import PyTorch, so that `--help` is fast.
 """
 
 import math
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Limits:
-    """The least and the most that a number may be. Where both are whole numbers, so must it be.
+    """The allowed range of a number. If both limits are integers, the number must be an integer, too.
 
     Attributes:
-        least, most: see above.
-        above: whether it must be more than `least`.
+        least, most: the limits.
+        above: whether the number must be strictly greater than `least`.
     """
 
     least: float
@@ -29,7 +29,7 @@ class Limits:
     above: bool = False
 
     def problem(self, value: float) -> str:
-        """What is wrong with a number, in words that follow its name; empty where nothing is."""
+        """Why a number is invalid, to be put after its name in a message; empty if it is valid."""
         if not math.isfinite(value):
             return "must be a finite number"
         if self.above and value <= self.least:
@@ -39,8 +39,10 @@ class Limits:
         return f"must be at most {self.most:.15g}" if value > self.most else ""
 
     def check(self, name: str, value: Any) -> None:
-        """Raises:
-        SettingError: the value is outside, or no number.
+        """Checks a value.
+
+        Raises:
+            SettingError: it is not a number, or outside the limits.
         """
         if isinstance(self.least, int) and isinstance(self.most, int):
             within(name, value, self.least, self.most)
@@ -53,15 +55,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Note:
-    """What a field of `Settings` says of its setting besides type and default.
+    """Metadata of a field of `Settings`.
 
     Attributes:
-        limits: of the number, or of each of several.
-        option: whether an option of the command line is made of it.
-        later: whether it was added after runs were written that must still be continued; see `Settings.settings`.
-        owner: what it is a setting of, where that is less than its whole class.
-        in_force: the default in force where the field's is `None`.
-        typed: what its option is called, where that is not the field's name.
+        limits: limits of the number, or of each number in a tuple.
+        option: whether the command line has an option for it.
+        later: whether it was added after runs were written that must remain continuable; see `Settings.settings`.
+        owner: the part that it is a setting of, if that is not the whole class.
+        in_force: the default in effect if the field's default is `None`.
+        typed: the name of its option, if it is not the field's name.
     """
 
     limits: Limits | None = None
@@ -73,20 +75,20 @@ class Note:
 
 
 def setting(default: T, limits: Limits | None = None, **notes: Any) -> T:
-    """A field of `Settings` with a `Note`, whose attributes are the arguments from the second on."""
+    """Declares a field of `Settings`; the arguments after the default become its `Note`."""
     return cast(T, field(default=default, metadata={"note": Note(limits, **notes)}))
 
 
 def note_of(declared: Field) -> Note:
-    """What a field says of its setting; nothing special where it was not made by `setting`."""
+    """The metadata of a field; the default `Note` if the field was not declared with `setting`."""
     return declared.metadata.get("note", Note())
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A base of dataclasses of settings.
+    """Base class of dataclasses with settings.
 
-    A field `kind` is none of them: it tells which of several such classes an object belongs to.
+    A field `kind` is not a setting: it names the class among several alternatives.
     """
 
     def __post_init__(self) -> None:
@@ -94,16 +96,16 @@ class Settings:
             _check(declared, getattr(self, declared.name))
 
     def settings(self) -> dict[str, Any]:
-        """The settings by name, in order: what a run is known by, and a card lists.
+        """The settings by name, in order, as run identities and model cards list them.
 
-        Those that were added later only where they differ from `assumed`.
+        Settings that were added later are included only if they differ from `assumed`.
         """
         assumed = self.assumed()
         values = {declared.name: getattr(self, declared.name) for declared in setting_fields(type(self))}
         return {name: value for name, value in values.items() if name not in assumed or value != assumed[name]}
 
     def assumed(self) -> dict[str, Any]:
-        """The settings that were added later, as a run has them that does not note them: by default."""
+        """The values of settings that were added later, for runs that do not store them: the defaults."""
         later = [declared for declared in setting_fields(type(self)) if note_of(declared).later]
         return {declared.name: declared.default for declared in later}
 
@@ -114,9 +116,9 @@ def setting_fields(kind: type[Settings]) -> list[Field]:
 
 
 def option_fields(kind: type[Settings]) -> list[Field]:
-    """The declarations of the settings that can be options: what has no default is for the caller to give.
+    """The declarations of the settings that are options; settings without a default are not.
 
-    Keyword-only ones come last, as they do when an object is made.
+    Keyword-only settings come last.
     """
     given = [one for one in setting_fields(kind) if note_of(one).option and one.default is not MISSING]
     return sorted(given, key=lambda declared: bool(declared.kw_only))
@@ -128,13 +130,13 @@ def kind_of(settings: Settings | type[Settings]) -> str:
 
 
 def kinds_of(declared: Field) -> tuple[type[Settings], ...]:
-    """The classes of settings that a field holds one of, as a config holds its parts; empty for a plain setting."""
+    """The alternative classes of a field that holds a part of a config; empty for a plain setting."""
     kinds = get_args(declared.type)
     return kinds if all(isinstance(kind, type) and issubclass(kind, Settings) for kind in kinds) else ()
 
 
 def not_a_setting_here(name: str, owner: str) -> SettingError:
-    """The error of a setting that was given although what it belongs to was not chosen."""
+    """The error for a setting of a part that was not chosen."""
     return SettingError(f"{name} is a setting of {owner}, which this training does not have", name)
 
 

@@ -1,4 +1,4 @@
-"""What a policy is made for and made of: everything but its weights."""
+"""The specification of a policy: everything except its weights."""
 
 import math
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from paradp.policy.quantities import check_quantities
 from paradp.sampler.options import MOST_TIMESTEPS, Process
 
 DEFAULT_SCHEDULE = DiffusionConfig().schedule
-# What a policy was trained for, by the class of its scheduler.
+# Class of the scheduler → kind of training.
 _PROCESSES: dict[str, Process] = {
     "DDPMScheduler": "diffusion",
     "LCMScheduler": "consistency",
@@ -28,7 +28,7 @@ _PROCESSES: dict[str, Process] = {
 
 @dataclass(frozen=True)
 class Horizons:
-    """How many steps a policy sees, predicts and executes (Chi et al. 2023, §3.1).
+    """The numbers of observed, predicted and executed steps (Chi et al. 2023, §3.1).
 
     At control step t, with the default horizons:
 
@@ -53,10 +53,10 @@ class Horizons:
         within("execute", self.execute, 1, MOST_HORIZON)
 
     def with_execute(self, execute: int | None) -> "Horizons":
-        """The same with another number of executed steps; `None` for these.
+        """A copy with another number of executed steps; unchanged for `None`.
 
         Raises:
-            SettingError: so many are not predicted.
+            SettingError: the number exceeds the predicted steps.
         """
         most = self.predict - self.observe + 1
         if execute is not None and not 1 <= execute <= most:
@@ -67,19 +67,19 @@ class Horizons:
 
 @dataclass(frozen=True)
 class Interface:
-    """What a policy is told and what it commands: all that a robot must know of it.
+    """A policy's inputs and outputs: everything that a robot needs to run it.
 
     Attributes:
         task: the task's name.
-        observation: key → length of a vector, or height, width and channels of an image, in the order that the network
-            sees them; `features` has them typed.
-        action: quantity → length, in order.
-        action_low, action_high: limits of every dimension; what a policy plans is clipped to them.
-        action_convention: what those quantities mean to the environment.
+        observation: key → length of a vector, or height, width and channels of an image, in the order of the
+            network's input; `observed` has them as typed features.
+        action: name → length of each part of an action, in order.
+        action_low, action_high: limits of each dimension; planned actions are clipped to them.
+        action_convention: how the environment interprets an action.
         control_hz: control steps per second.
         horizons: steps observed, predicted, executed.
-        action_step: how far, at most, each dimension of an action is from the one before in the demonstrations; `None` where
-            that was not kept. See `SafetyLimits`.
+        action_step: largest change of each dimension between consecutive actions of the demonstrations; `None` if unknown.
+            See `SafetyLimits`.
     """
 
     task: str
@@ -97,17 +97,17 @@ class Interface:
 
     @cached_property
     def observed(self) -> dict[str, Feature]:
-        """The parts of an observation, in their order."""
+        """The features of an observation, in order."""
         return observed_features(self.observation)
 
     @property
     def features(self) -> dict[str, Feature]:
-        """The parts of an observation, then those of an action."""
+        """The features of an observation, then those of an action."""
         return self.observed | action_features(self.action)
 
     @property
     def observation_size(self) -> int:
-        """Numbers in one observed step."""
+        """The number of values in one observed step."""
         return sum(feature.size for feature in self.observed.values())
 
     @property
@@ -117,12 +117,12 @@ class Interface:
 
 @dataclass(frozen=True)
 class PolicySpec(Interface):
-    """What a policy was trained for; a checkpoint stores it and a rollout checks it against the environment.
+    """The specification of a trained policy. Checkpoints store it, and rollouts check it against the environment.
 
     Attributes:
         controller: gains of the low-level controller.
-        schedule: a diffusers scheduler config: the noise schedule and prediction type trained with; of a policy that was
-            distilled LCMScheduler's, of a flow FlowMatchEulerDiscreteScheduler's.
+        schedule: a diffusers scheduler config with the noise schedule and prediction type of the training; for a distilled
+            policy that of LCMScheduler, for a flow that of FlowMatchEulerDiscreteScheduler.
         network: its kind and sizes.
     """
 
@@ -148,22 +148,22 @@ class PolicySpec(Interface):
 
     @property
     def process(self) -> Process:
-        """What the network was trained for: which samplers are for it."""
+        """The kind of training, which decides the possible samplers."""
         return _PROCESSES[self.schedule["_class_name"]]
 
     @property
     def timesteps(self) -> int:
-        """One more than the largest timestep that the network is given: N, and of a flow, whose last is N itself, N + 1."""
+        """One more than the largest input timestep: N, or N + 1 for a flow, whose largest timestep is N."""
         return self.schedule["num_train_timesteps"] + (self.process == "flow")
 
     @property
     def condition_size(self) -> int:
-        """Length of the encoded observation: the observed steps, side by side."""
+        """Length of the condition: all observed steps, concatenated."""
         return self.horizons.observe * self.observation_size
 
 
 def _check_sizes(schedule: Mapping[str, Any]) -> None:
-    """Before diffusers makes tensors of it; whether it can be used is for `step_table` to say."""
+    """Checks the size of the schedule before diffusers allocates tensors; `step_table` checks the rest."""
     timesteps, betas = schedule.get("num_train_timesteps", 1000), schedule.get("trained_betas")
     if type(timesteps) is not int or not 1 <= timesteps <= MOST_TIMESTEPS:
         raise ValueError(f"num_train_timesteps must be a whole number from 1 to {MOST_TIMESTEPS}, not {timesteps!r:.40}")

@@ -1,7 +1,7 @@
-"""Numbers from outside: what counts as one. Text, truth values, complex numbers and objects are refused, not converted.
+"""Checks numbers from untrusted sources. Text, booleans, complex numbers and objects are refused, not converted.
 
-numpy would parse text, count truth values and drop imaginary parts. A single number may be plain, a numpy scalar or an array
-without dimensions: clients of a server send all three.
+numpy would parse text, convert booleans and drop imaginary parts. A single number may be a Python number, a numpy scalar or
+a 0-dimensional array: clients send all three.
 """
 
 import math
@@ -13,10 +13,10 @@ from paradp.policy.errors import SettingError
 
 
 def whole_number(name: str, value: object, low: int, high: int) -> int:
-    """A whole number from `low` to `high`.
+    """An integer from `low` to `high`.
 
     Raises:
-        SettingError: it is none; names it.
+        SettingError: it is not; the message names it.
     """
     number = _plain(value)
     if type(number) is not int or not low <= number <= high:
@@ -29,7 +29,7 @@ def positive_number(name: str, value: object, unit: str) -> float:
     """A positive, finite number.
 
     Raises:
-        SettingError: it is none; names it.
+        SettingError: it is not; the message names it.
     """
     number = _plain(value)
     if type(number) not in (int, float) or not 0 < number < math.inf:  # type: ignore[operator]
@@ -38,10 +38,10 @@ def positive_number(name: str, value: object, unit: str) -> float:
 
 
 def flag(name: str, value: object) -> bool:
-    """True or false.
+    """A boolean.
 
     Raises:
-        ValueError: it is neither; names it.
+        ValueError: it is not a boolean; the message names it.
     """
     if type(truth := _plain(value)) is not bool:
         raise ValueError(f"{name} must be true or false, not {_short(truth)}")
@@ -49,12 +49,12 @@ def flag(name: str, value: object) -> bool:
 
 
 def numbers(name: str, value: object, dtype: type[np.floating] = np.float32) -> np.ndarray:
-    """An array (numpy's, or a tensor on the CPU), a list or a number as an array of that dtype, in memory of its own.
+    """Converts an array (numpy, or a CPU tensor), a list or a number to a new array of the dtype.
 
-    Numbers too large for the dtype are infinite.
+    Numbers too large for the dtype become infinite.
 
     Raises:
-        ValueError: there is something else in it; names it.
+        ValueError: it contains anything but numbers; the message names it.
     """
     array = _of_list(name, value) if isinstance(value, list | tuple) else _as_array(value)
     if array is None:
@@ -68,15 +68,15 @@ def numbers(name: str, value: object, dtype: type[np.floating] = np.float32) -> 
 
 
 def is_real(array: np.ndarray) -> bool:
-    """Whether its elements are integers or floating-point numbers: not truth values, complex numbers, text or objects."""
+    """Whether the elements are integers or floats: not booleans, complex numbers, text or objects."""
     return array.dtype.kind in "fiu"
 
 
 def finite_numbers(name: str, value: object, shape: tuple[int, ...], dtype: type[np.floating] = np.float32) -> np.ndarray:
-    """An array of finite numbers and of that shape.
+    """An array of finite numbers with the given shape.
 
     Raises:
-        ValueError: it is none; names it.
+        ValueError: it is not; the message names it.
     """
     array = numbers(name, value, dtype)
     if array.shape != shape or not np.isfinite(array).all():
@@ -85,14 +85,14 @@ def finite_numbers(name: str, value: object, shape: tuple[int, ...], dtype: type
 
 
 def _plain(value: Any) -> object:
-    """A number of numpy's as one of Python's; anything else as it is."""
+    """Converts a numpy number to a Python number; returns anything else unchanged."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return value.item()
     return value
 
 
 def _as_array(value: object) -> np.ndarray | None:
-    """What is an array or a number; `None` for anything else."""
+    """The value as an array if it is an array or a number, otherwise `None`."""
     if type(value) in (int, float):
         return np.asarray(value, float)
     if not hasattr(value, "__array__"):
@@ -104,7 +104,7 @@ def _as_array(value: object) -> np.ndarray | None:
 
 
 def _of_list(name: str, value: list | tuple) -> np.ndarray:
-    """A list, of lists and of arrays, as numpy would have it: but numpy takes "1" and True for numbers."""
+    """Converts nested lists and arrays like numpy, but refuses "1" and True, which numpy takes for numbers."""
     try:
         leaves = np.asarray(value, object)
     except ValueError:
@@ -115,7 +115,7 @@ def _of_list(name: str, value: list | tuple) -> np.ndarray:
 
 
 def _short(value: object) -> str:
-    """A value as a sentence shows it."""
+    """A value as shown in a message."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     if isinstance(value, str | int | float | None):
@@ -124,5 +124,5 @@ def _short(value: object) -> str:
 
 
 def _power(number: int) -> str:
-    """A bound: powers of two are easier to read than their digits."""
+    """Formats a bound; large powers of two as powers."""
     return f"2^{(number + 1).bit_length() - 1} - 1" if number >= 2**31 - 1 and not (number & (number + 1)) else str(number)

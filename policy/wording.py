@@ -1,12 +1,12 @@
-"""Numbers of things, in words."""
+"""Formats counts for messages."""
 
 
 def counted(number: int, one: str, several: str = "") -> str:
-    """So many of a thing: `1 episode`, `3 episodes`.
+    """A count with its noun: `1 episode`, `3 episodes`.
 
     Args:
-        number: how many.
-        one: what one of them is called.
-        several: what several are called; with an s, by default.
+        number: the count.
+        one: singular noun.
+        several: plural noun; by default the singular with an s.
     """
     return f"{number} {one if number == 1 else several or f'{one}s'}"

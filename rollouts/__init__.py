@@ -1,11 +1,11 @@
-"""Policies in closed loop.
+"""Closed-loop rollouts, evaluation and real-time control.
 
-episodes/     the loop, its records and films, runs that resume, and who computes them
-evaluation/   many runs and many plans compared
-realtime/     the loop by the wall clock
+episodes/     the control loop, records, videos, resumable runs, and the backends that run episodes
+evaluation/   comparison of runs and of plans
+realtime/     the control loop in wall-clock time
 imports/      demonstrations that others recorded
 
-and in the files beside them the collection of demonstrations, and what all share.
+The files in this folder collect demonstrations, and contain what all parts share.
 """
 
 from typing import TYPE_CHECKING

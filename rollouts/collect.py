@@ -1,4 +1,4 @@
-"""Collecting demonstrations: the expert acts in the simulator, on all cores, and whole successes are kept."""
+"""Collects demonstrations: the expert runs in the simulator on all cores, and successful episodes are kept."""
 
 from collections import deque
 from collections.abc import Callable, Generator
@@ -12,7 +12,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from paradp.envs import ACTION_CONVENTIONS, Disturbance, Expert, find_task
+from paradp.envs import ACTION_CONVENTIONS, ActionNoise, Expert, find_task
 from paradp.envs.lookup import find
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
@@ -21,10 +21,10 @@ from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers, check_workers, died
 from paradp.sampler.streams import check_episode_seeds
 
-# Of one collection: an expert that never succeeds should not go on for ever.
+# Largest number of attempts, so that an expert that never succeeds does not run forever.
 MOST_TRIES = 1_000_000
-# Most demonstrations carry small noise; a push now and then shows the way back from further off.
-DEFAULT_DISTURBANCE = Disturbance(noise=0.1, push_chance=0.01)
+# Small noise in most steps; an occasional push demonstrates recovery from further away.
+DEFAULT_ACTION_NOISE = ActionNoise(noise=0.1, push_chance=0.01)
 
 
 def collect(
@@ -32,19 +32,19 @@ def collect(
     episodes: int,
     out: Path,
     action_convention: str = "absolute",
-    disturbance: Disturbance = DEFAULT_DISTURBANCE,
+    action_noise: ActionNoise = DEFAULT_ACTION_NOISE,
     seed: int = 1_000_000,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] = lambda kept, tried: None,
 ) -> Demonstrations:
-    """Appends successful episodes to `out` until it holds `episodes` of them, and returns it.
+    """Appends successful episodes to `out` until it contains `episodes` of them, and returns it.
 
-    Seeds count up from `seed` and episodes are kept in their order, so that the result does not depend on the number of
-    workers, and a collection that was killed continues where it was.
+    Seeds count up from `seed` and episodes are stored in this order. The result therefore does not depend on the number of
+    workers, and an interrupted collection continues where it stopped.
 
     Raises:
-        ValueError: unknown task, fewer than one episode or worker, or `out` holds demonstrations made otherwise, or another
-            process writes there.
+        ValueError: the task is unknown, episodes or workers are less than 1, `out` contains demonstrations with other
+            settings, or another process writes there.
         ChildProcessError: a worker died; what was collected is kept.
     """
     if not episodes >= 1:  # not a number is none
@@ -52,13 +52,13 @@ def collect(
     check_episode_seeds(seed, MOST_TRIES)
     workers = cores() if workers is None else workers
     check_workers(workers)
-    demonstrations = Demonstrations.open_or_create(out, describe(task, action_convention, disturbance, seed))
+    demonstrations = Demonstrations.open_or_create(out, describe(task, action_convention, action_noise, seed))
     with closing(demonstrations):
         if len(demonstrations) >= episodes:
             return demonstrations
         on_progress(len(demonstrations), 0)
         first = int(demonstrations.seeds[-1]) + 1 if len(demonstrations) else seed
-        with closing(_episodes_in_order(task, action_convention, disturbance, first, workers)) as tries:
+        with closing(_episodes_in_order(task, action_convention, action_noise, first, workers)) as tries:
             for tried, episode in enumerate(tries, start=1):
                 if episode is not None:
                     demonstrations.append(episode)
@@ -69,11 +69,11 @@ def collect(
 
 
 def _episodes_in_order(
-    task: str, action_convention: str, disturbance: Disturbance, first_seed: int, workers: int
+    task: str, action_convention: str, action_noise: ActionNoise, first_seed: int, workers: int
 ) -> Generator[DemonstrationEpisode | None, None, None]:
     seeds = iter(range(first_seed, first_seed + MOST_TRIES))
     pending: deque[Future[DemonstrationEpisode | None]] = deque()
-    with Workers(workers, _start_worker, (task, action_convention, disturbance)) as pool:
+    with Workers(workers, _start_worker, (task, action_convention, action_noise)) as pool:
         while True:
             try:
                 while len(pending) < 4 * workers:
@@ -86,16 +86,16 @@ def _episodes_in_order(
 _worker: tuple = ()
 
 
-def _start_worker(task: str, action_convention: str, disturbance: Disturbance) -> None:
+def _start_worker(task: str, action_convention: str, action_noise: ActionNoise) -> None:
     global _worker
     entry = find_task(task)
     env = gymnasium.make(entry.task.env_id, action_convention=action_convention)
-    _worker = env, entry.demonstrator(action_convention, disturbance)
+    _worker = env, entry.demonstrator(action_convention, action_noise)
     spare_garbage_collection()
 
 
 def _demonstrate(seed: int) -> DemonstrationEpisode | None:
-    """One episode by the expert; `None` where it fails."""
+    """One episode by the expert; `None` if it fails."""
     env, expert = _worker
     attempt = demonstrate(env, expert, seed, seed)
     return attempt.episode if attempt.success else None
@@ -115,8 +115,8 @@ def demonstrate(env: gymnasium.Env, expert: Expert, scene: int, way: int) -> Att
     Args:
         env: a task's environment.
         expert: its demonstrator.
-        scene: the environment's seed.
-        way: the expert's, which decides how it goes about it.
+        scene: seed of the environment.
+        way: seed of the expert's choices.
     """
     observation, info = env.reset(seed=scene)
     expert.reset(way)
@@ -132,8 +132,8 @@ def demonstrate(env: gymnasium.Env, expert: Expert, scene: int, way: int) -> Att
     return Attempt(DemonstrationEpisode(stacked, np.stack(labels), np.stack(executed), scene), bool(info["success"]))
 
 
-def describe(task: str, action_convention: str, disturbance: Disturbance, seed: int) -> DemonstrationInfo:
-    """What demonstrations of a task, made so, carry with them."""
+def describe(task: str, action_convention: str, action_noise: ActionNoise, seed: int) -> DemonstrationInfo:
+    """The description that is stored with the demonstrations."""
     entry = find_task(task)
     known = {name: ACTION_CONVENTIONS[name] for name in entry.task.conventions}
     convention = find(known, action_convention, "action convention")
@@ -148,7 +148,7 @@ def describe(task: str, action_convention: str, disturbance: Disturbance, seed: 
         controller=entry.task.controller,
         made_with={
             "expert": entry.demonstrator.__name__,
-            "disturbance": asdict(disturbance),
+            "disturbance": asdict(action_noise),  # stores written before must stay continuable
             "first_seed": seed,
             "versions": {name: version(name) for name in (*entry.task.packages, "numpy")},
         },

@@ -1,4 +1,4 @@
-"""Observations to plan from: what the scripted expert sees on its way."""
+"""Observation histories from a scripted expert's episodes, as inputs for plans."""
 
 from collections.abc import Iterator
 from itertools import count, islice
@@ -12,8 +12,10 @@ from paradp.policy.spec import Interface
 
 
 def expert_histories(spec: Interface, number: int, seed: int, every: int = 13) -> Observation:
-    """Histories from the expert's episodes with seeds `seed`, `seed` + 1, …, one each `every` steps: of every feature
-    `[number, To, …]`."""
+    """Histories from expert episodes with seeds `seed`, `seed` + 1, …, one every `every` steps.
+
+    Each feature is `[number, To, …]`.
+    """
     histories: list[Observation] = []
     for episode in _episodes(spec, seed):
         histories += episode[::every]
@@ -23,8 +25,10 @@ def expert_histories(spec: Interface, number: int, seed: int, every: int = 13) -
 
 
 def scattered_histories(spec: Interface, episodes: int, each: int, seed: int) -> Observation:
-    """Histories at `each` random moments of each of the expert's episodes from seed `seed` on: of every feature
-    `[episodes · each, To, …]`."""
+    """Histories at `each` random steps of each expert episode, with seeds from `seed` on.
+
+    Each feature is `[episodes · each, To, …]`.
+    """
     rng = np.random.default_rng(seed)
     chosen = islice(_episodes(spec, seed), episodes)
     return stack([episode[i] for episode in chosen for i in rng.choice(len(episode), each, replace=False)])

@@ -50,7 +50,7 @@ def _version(name: str) -> str | None:
 
 
 def cuda_devices() -> int:
-    """How many CUDA devices the driver shows this process, asked without PyTorch; 0 without a driver."""
+    """How many CUDA devices the driver shows this process, found without PyTorch; 0 without a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""Worker processes that end with their parent, and stop soon when it wants them to."""
+"""Worker processes that end with their parent, and stop early on request."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -11,17 +11,17 @@ _stop: Event | None = None
 
 
 class Workers:
-    """A pool of spawned processes, as a context.
+    """A context manager with a pool of spawned processes.
 
-    Leaving it tells the workers to stop after what they are at (`stopping`), cancels what has not begun, and waits for them.
-    Leaving it by an exception, such as Ctrl-C, kills them.
+    On exit it requests the workers to stop after their current step (`stopping`), cancels waiting jobs, and waits for the
+    workers. An exception, such as Ctrl-C, kills them instead.
 
     Args:
-        count: processes.
-        initializer: called once in each with `initargs`.
+        count: number of processes.
+        initializer: called once in each process with `initargs`.
 
     Raises:
-        ValueError: there are none.
+        ValueError: `count` is less than 1.
     """
 
     def __init__(self, count: int, initializer: Callable[..., None] | None = None, initargs: tuple[Any, ...] = ()):
@@ -42,15 +42,17 @@ class Workers:
 
 
 def check_workers(count: int) -> None:
-    """Raises:
-    ValueError: there are no workers.
+    """Checks the number of workers.
+
+    Raises:
+        ValueError: it is less than 1.
     """
     if not count >= 1:  # not a number is none
         raise ValueError(f"workers must be at least 1, not {count}")
 
 
 def stopping() -> bool:
-    """In a worker: whether it should return as soon as it can."""
+    """In a worker: whether the parent has requested it to stop."""
     return _stop is not None and _stop.is_set()
 
 

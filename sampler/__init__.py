@@ -1,6 +1,6 @@
-"""From noise to sample: step tables, replayable noise, and the solvers that fill a trajectory.
+"""Diffusion sampling: step tables, replayable noise, and sequential and parallel solvers.
 
-A solver knows a callable, not a robot:
+A solver only needs a callable denoiser:
 
     table = step_table(scheduler)
     noise = NoisePath.draw(generators, table.steps, shape)

@@ -17,7 +17,7 @@ def mixture_denoiser(table: StepTable, centre: float = 0.6, deviation: float = 0
     checked to the last bit. The mean of a row's condition `[C]` moves its modes; a condition of zeros leaves them.
 
     Args:
-        table: of an epsilon-predicting schedule; the denoiser knows ᾱ at its timesteps only.
+        table: table of an epsilon-predicting schedule; the denoiser only works at its timesteps.
         centre: distance of the modes from zero.
         deviation: standard deviation around a mode.
         below: share of the elements in the mode below 0.

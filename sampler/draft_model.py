@@ -1,4 +1,4 @@
-"""A trained draft: what was learned beforehand of how a network's predictions follow their states."""
+"""The interface of a trained draft, which models how a network's predictions change with the state."""
 
 from typing import Protocol
 
@@ -9,16 +9,16 @@ from paradp.sampler.table import StepTable
 
 
 class DraftModel(Protocol):
-    """Corrects a held prediction by a matrix of low rank, U diag(g) V, whose gains g depend on what is held.
+    """Corrects an earlier prediction with a low-rank matrix U diag(g) V, whose gains g depend on that prediction.
 
     A prediction D was made at step i, at state s; the draft arrives at state x̃ of step j ≥ i. With the signal-to-noise ratio
     S = ᾱ/(1−ᾱ) and Q = √ᾱ/(1−ᾱ),
 
         ν = (Q_j x̃ − Q_i s − (S_j − S_i) D)/√S_j,    G = D + U diag(g) V ν/√S_j
 
-    ν is the innovation of a Kalman filter whose state is the clean sample: what x̃ says beyond D. For Gaussian data G is
-    exact if S_j U diag(g) V is the right posterior covariance. Before anything was predicted, D is the first guess and
-    S_i = Q_i = 0. A model may be wrong: that costs rounds, never the distribution (docs/exactness.md).
+    ν is the innovation of a Kalman filter whose state is the clean sample: the information in x̃ beyond D. For Gaussian
+    data G is exact if S_j U diag(g) V is the right posterior covariance. Before anything was predicted, D is the first guess
+    and S_i = Q_i = 0. An inaccurate model costs rounds, but does not change the distribution (docs/exactness.md).
 
     Attributes:
         into: `[D, r]`, V transposed.
@@ -32,7 +32,7 @@ class DraftModel(Protocol):
     def out(self) -> Tensor: ...
 
     def gains(self, held: Tensor, made_at: Tensor, snr: Tensor, snr_held: Tensor) -> Tensor:
-        """g `[n, r]`: rows must not influence each other, and nothing but these arguments may.
+        """The gains g `[n, r]`. Rows must be independent, and depend on these arguments only.
 
         Args:
             held, made_at: `[n, D]`, D (not clipped, not necessarily finite) and s.
@@ -41,12 +41,12 @@ class DraftModel(Protocol):
         ...
 
 
-# Where the noise hides all signal the correction would be divided by zero.
+# Avoids a division by zero where the state is pure noise.
 _LEAST_SNR = 1e-6
 
 
 class Levels:
-    """The noise levels of a table as a draft model sees them, `[T+1]` each; the last entry is that of a first guess.
+    """The noise levels of a table for a draft model, `[T+1]` each; the last entry is for the first guess.
 
     Attributes:
         snr: S.

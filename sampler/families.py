@@ -1,4 +1,4 @@
-"""The samplers there are: kinds of steps, and ways through them. Read without PyTorch."""
+"""The table of samplers: kinds of steps, and solvers that compute them. Needs no PyTorch."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,8 +10,17 @@ from paradp.sampler.options import Draft, Extension, Spacing, Split, Start, Time
 Options = Mapping[str, Callable[[str], Any]]
 _GRID: Options = {"spacing": str, "timesteps": Timesteps.read}
 _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
-_SPECULATIVE: Options = {"window": int, "ahead": int, "draft": str, "gain": float, "start": str, "max-rounds": int}
-# The values of the options that are a choice; the solvers check them.
+_SPECULATIVE: Options = {
+    "window": int,
+    "ahead": int,
+    "draft": str,
+    "data-variance": float,
+    "start": str,
+    "max-rounds": int,
+}
+# An option's older spelling → today's. The older one is still accepted, with a note.
+RENAMED_OPTIONS: Mapping[str, str] = {"gain": "data-variance"}
+# The allowed values of options; the solvers check them.
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "split": get_args(Split),
     "extension": get_args(Extension),
@@ -25,27 +34,27 @@ def read_bound(text: str) -> float:
     """Reads a bound of `auto-fast`.
 
     Raises:
-        ValueError: it is no number that is at least 0.
+        ValueError: it is not a number of at least 0.
     """
     if not 0 <= (bound := float(text)) < math.inf:
         raise ValueError("a bound is at least 0")
     return bound
 
 
-# How far `auto-fast` may be from DDPM's plans; `paradp.policy.fidelity.Bounds` has their meaning and defaults.
+# Bounds on the difference of `auto-fast` from DDPM's plans; for meaning and defaults see `paradp.policy.fidelity.Bounds`.
 _BOUNDS: Options = {"energy": read_bound, "coverage": read_bound, "spread": read_bound}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Steps of one kind; `paradp.sampler.builders` has the table that each stands for.
+    """A kind of steps; `paradp.sampler.builders` maps it to the function that builds its table.
 
     Attributes:
-        summary: what they are.
-        options: option → how to read its value.
-        spacing: of N timesteps, unless an option says otherwise; the scheduler's own where it is `None`.
-        bare: whether the name may stand without a number, for all timesteps of the training.
-        noise: whether they can add noise.
+        summary: a description for `--help`.
+        options: option → parser of its value.
+        spacing: default spacing of N timesteps; `None` for the scheduler's own.
+        bare: whether the name may be used without a number, for all timesteps of the training.
+        noise: whether the steps can add noise.
     """
 
     summary: str
@@ -57,12 +66,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class Way:
-    """A way through the steps; `paradp.sampler.builders` has the solver that each stands for.
+    """A way to compute the steps; `paradp.sampler.builders` maps it to its solver.
 
     Attributes:
-        summary, options, spacing: as of a `Kind`, whose spacing yields to this one.
-        keeps: the distribution of the same steps one after another, to rounding or within a tolerance.
-        needs_noise: whether only steps that add noise can be taken so.
+        summary, options, spacing: as in `Kind`; this spacing overrides that of the kind.
+        keeps: whether it has exactly the distribution of sequential sampling with the same steps, or within a tolerance.
+        needs_noise: whether the steps must add noise.
     """
 
     summary: str
@@ -80,7 +89,7 @@ KINDS: Mapping[str, Kind] = {
     "consistency": Kind("multistep consistency sampling of a distilled policy with N steps", _GRID, "trailing"),
     "flow": Kind("Euler's method along the flow of a flow policy with N steps", {"timesteps": Timesteps.read}, noise=False),
 }
-# By what the name of a sampler begins with.
+# Prefix of a sampler's name → way.
 WAYS: Mapping[str, Way] = {
     "": Way("one step after another"),
     "para-": Way(
@@ -100,9 +109,9 @@ class SamplerFamily:
     """A named way to sample.
 
     Attributes:
-        summary: what it is, for `--help` and errors.
-        kind, way: which steps, and how they are taken; neither for a family that is chosen by measuring.
-        bounds: options of a family that is chosen by measuring.
+        summary: a description, for `--help` and errors.
+        kind, way: the steps, and how they are computed; unused by `auto` and `auto-fast`.
+        bounds: options of `auto-fast`.
     """
 
     summary: str
@@ -112,23 +121,25 @@ class SamplerFamily:
 
     @property
     def measured(self) -> bool:
-        """Whether it stands for whichever sampler turns out to be fastest."""
+        """Whether autotuning chooses the sampler: true for `auto` and `auto-fast`."""
         return self.kind is None
 
     @property
     def exact(self) -> bool:
-        """Whether samples have exactly the distribution of those by the same steps one after another; of a measured family,
-        of DDPM's. Bounds allow other steps."""
+        """Whether samples have exactly the distribution of sequential sampling with the same steps; for `auto`, of DDPM.
+
+        False for `auto-fast`, which may take other steps.
+        """
         return not self.bounds and WAYS[self.way].keeps == "exactly"
 
     @property
     def options(self) -> Options:
-        """Option → how to read its value."""
+        """Option → parser of its value."""
         return self.bounds if self.kind is None else {**KINDS[self.kind].options, **WAYS[self.way].options}
 
     @property
     def bare(self) -> bool:
-        """Whether its name may stand without a number of steps."""
+        """Whether its name may be used without a number of steps."""
         return self.kind is None or KINDS[self.kind].bare
 
     @property
@@ -138,7 +149,7 @@ class SamplerFamily:
 
     @property
     def spacing(self) -> Spacing | None:
-        """Of N timesteps, unless an option says otherwise; the scheduler's own where it is `None`."""
+        """Default spacing of N timesteps; `None` for the scheduler's own."""
         return None if self.kind is None else WAYS[self.way].spacing or KINDS[self.kind].spacing
 
 
@@ -157,10 +168,10 @@ SAMPLERS: dict[str, SamplerFamily] = {
 
 
 def typed(family: str) -> list[str]:
-    """How a family is typed: `ddpm` and `ddpm-N`, `ddim-N`, `auto`."""
+    """The forms of a family's name: `ddpm` and `ddpm-N`, `ddim-N`, `auto`."""
     return [family] * SAMPLERS[family].bare + [f"{family}-N"] * SAMPLERS[family].numbered
 
 
 def sampler_names() -> list[str]:
-    """Every sampler as it is typed: `ddpm`, `ddpm-N`, `ddim-N`, …"""
+    """The names of all samplers: `ddpm`, `ddpm-N`, `ddim-N`, …"""
     return [name for family in SAMPLERS for name in typed(family)]

@@ -1,12 +1,12 @@
-"""Sampler names: `para-ddpm:window=8:tolerance=0.1`, `ddim-10`, `speculative-ddpm`. Read without PyTorch."""
+"""Parses sampler names such as `para-ddpm:window=8:tolerance=0.1`, `ddim-10`, `speculative-ddpm`. Needs no PyTorch."""
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from paradp.sampler.families import KINDS, SAMPLERS, WAYS, read_bound, sampler_names
-from paradp.sampler.lookup import unknown
+from paradp.sampler.families import KINDS, RENAMED_OPTIONS, SAMPLERS, WAYS, read_bound, sampler_names
+from paradp.sampler.lookup import note_renamed, unknown
 from paradp.sampler.options import Timesteps
 
 if TYPE_CHECKING:
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from paradp.sampler.schedules.described import Scheduler
     from paradp.sampler.solution import Solver
 
-# The sequential sampler that measured ones must beat.
+# The sequential sampler that `auto` must beat.
 MEASURED_AGAINST = "ddpm"
 
 
 @dataclass(frozen=True)
 class SamplerChoice:
-    """A sampler's family, steps and options; prints as the text it was read from."""
+    """A sampler's family, steps and options. `str` returns the name that it was parsed from."""
 
     family: str
     steps: int | None = None
@@ -28,10 +28,10 @@ class SamplerChoice:
 
     @classmethod
     def parse(cls, text: str) -> "SamplerChoice":
-        """Reads `name:option=value:…`.
+        """Parses `name:option=value:…`.
 
         Raises:
-            ValueError: the name or an option is unknown, or a value cannot be read; the message says what there is.
+            ValueError: the name or an option is unknown, or a value is invalid; the message lists the alternatives.
         """
         name, *settings = text.strip().split(":")
         family, steps = _split_name(name)
@@ -39,6 +39,9 @@ class SamplerChoice:
         options: list[tuple[str, Any]] = []
         for setting in settings:
             key, _, value = setting.partition("=")
+            if RENAMED_OPTIONS.get(key) in readers:
+                note_renamed(f"the option {key} of {name}", now := RENAMED_OPTIONS[key])
+                key = now
             if key not in readers:
                 raise ValueError(unknown(f"{name} has no option", key, readers, "Its options"))
             if key in dict(options):
@@ -52,20 +55,20 @@ class SamplerChoice:
 
     @property
     def name(self) -> str:
-        """Without the options: `ddim-10`."""
+        """The name without options: `ddim-10`."""
         return self.family if self.steps is None else f"{self.family}-{self.steps}"
 
     @property
     def measured(self) -> bool:
-        """Whether it stands for whichever sampler is measured to be fastest (`paradp.policy.engines.autotune`)."""
+        """Whether autotuning chooses the sampler (`paradp.policy.engines.autotune`)."""
         return SAMPLERS[self.family].measured
 
     @property
     def sequential(self) -> "SamplerChoice":
-        """The sampler that takes the same steps one after another.
+        """The sequential sampler with the same steps.
 
         Raises:
-            ValueError: it is a measured one, which has no steps of its own.
+            ValueError: it is `auto` or `auto-fast`, which have no steps of their own.
         """
         family = SAMPLERS[self.family]
         if family.kind is None:
@@ -77,25 +80,26 @@ class SamplerChoice:
 
     @property
     def exact(self) -> bool:
-        """Whether its samples have exactly the distribution of those of `sequential`, see `SamplerFamily`."""
+        """Whether its samples have exactly the distribution of `sequential`, see `SamplerFamily`."""
         return SAMPLERS[self.family].exact
 
     @property
     def of_steps(self) -> dict[str, Any]:
-        """The options that are of its steps: eta and the grid, where they are given."""
+        """The given options of the steps: eta and the grid."""
         kind = SAMPLERS[self.family].kind
         return {} if kind is None else {key: value for key, value in self.options if key in KINDS[kind].options}
 
     def build(self, scheduler: "Scheduler", model: "DraftModel | None" = None) -> "Solver":
-        """The solver for the noise schedule that a network was trained with.
+        """Builds the solver for the noise schedule that a network was trained with.
 
         Args:
-            scheduler: as for `step_table`, whatever its class: what it says of schedule, prediction and clipping is kept by
-                every sampler, as by diffusers' `from_config`, and what it says of steps by its own kind of sampler.
+            scheduler: as for `step_table`, of any class. Every sampler keeps its schedule, prediction type and clipping,
+                like diffusers' `from_config`; only its own kind of sampler keeps its settings for steps.
+            model: the trained draft for `draft=trained`.
 
         Raises:
-            ValueError: an option is out of range, a setting of the scheduler is not supported by this sampler, or the
-                sampler must be measured first.
+            ValueError: an option is out of range, this sampler does not support a setting of the scheduler, or the sampler
+                must be autotuned first.
         """
         from paradp.sampler.builders import SOLVERS, TABLES  # need PyTorch, which reading names does not
 
@@ -106,7 +110,7 @@ class SamplerChoice:
         if of_way.get("draft") == "trained":
             of_way["model"] = model
         of_steps = self._spacing | self.of_steps
-        # A grid that is given is the whole of it: the number of steps in the name says no more.
+        # Given timesteps are the whole grid; the number of steps in the name only repeats their number.
         count = None if "timesteps" in of_steps else self.steps
         try:
             return SOLVERS[family.way](TABLES[family.kind](scheduler, count, **of_steps), **of_way)
@@ -114,10 +118,10 @@ class SamplerChoice:
             raise ValueError(f"{self}: {error}") from error
 
     def build_first(self, scheduler: "Scheduler", model: "DraftModel | None" = None) -> "Solver":
-        """The solver to begin with: `build`'s, or of a sampler that must be measured the one that it is measured against.
+        """As `build`; for `auto` and `auto-fast` the solver that they are compared with, until autotuning.
 
         Raises:
-            ValueError: as `build`; a sampler that must be measured chooses among those of a diffusion model alone.
+            ValueError: as `build`; or it is `auto` or `auto-fast`, and the network is not a diffusion model.
         """
         if not self.measured:
             return self.build(scheduler, model)
@@ -128,7 +132,7 @@ class SamplerChoice:
 
     @property
     def _spacing(self) -> dict[str, Any]:
-        """The family's own spacing of N timesteps, unless they are given."""
+        """The family's default spacing of N timesteps, unless timesteps are given."""
         spacing = SAMPLERS[self.family].spacing
         own = spacing is None or self.steps is None or "timesteps" in dict(self.options)
         return {} if own else {"spacing": spacing}
@@ -138,7 +142,7 @@ class SamplerChoice:
 
 
 def _split_name(name: str) -> tuple[str, int | None]:
-    """The family and the number of steps of a name."""
+    """Splits a name into the family and the number of steps."""
     numbered = re.fullmatch(r"(.+)-(\d{1,9})", name)
     if numbered and (family := numbered[1]) in SAMPLERS and SAMPLERS[family].numbered:
         return family, int(numbered[2])
@@ -150,7 +154,7 @@ def _split_name(name: str) -> tuple[str, int | None]:
 
 
 def _check_grid(family: str, steps: int | None, options: Mapping[str, Any]) -> None:
-    """Whether what a text says of the grid goes together."""
+    """Checks that the options of the grid are consistent."""
     if (timesteps := options.get("timesteps")) is None:
         return
     if "spacing" in options:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from paradp.sampler.streams import seed_sequence
 
-# What `torch.Generator.manual_seed` looks at on a CPU: the lower 32 bits.
+# `torch.Generator.manual_seed` only uses the lower 32 bits of a seed on a CPU.
 _TORCH_SEEDS = 2**32
 # The state of torch's CPU generator as bytes: seed and counters, then the words of a Mersenne Twister, each in 64 bits.
 _WORDS = 624
@@ -19,12 +19,12 @@ _FIRST_WORD = 24
 
 @dataclass(frozen=True)
 class NoisePath:
-    """The starting noise and every step's noise: sequential and parallel solvers on one path must agree.
+    """The initial noise and the noise of every step. Sequential and parallel solvers must agree on the same path.
 
     Attributes:
         initial: `[B, …]`, x_0.
         steps: `[B, T, …]`, ξ_k of every step k.
-        uniforms: `[B, T]`, in (0, 1]: what a solver that accepts or rejects decides step k by.
+        uniforms: `[B, T]`, in (0, 1]: used by solvers that accept or reject step k.
     """
 
     initial: Tensor
@@ -42,10 +42,10 @@ class NoisePath:
     ) -> "NoisePath":
         """Draws a path of T = `steps` for samples of `shape`, from one CPU generator for each environment.
 
-        An environment's path depends on its own generator only, not on its neighbours nor on the device.
+        The path of an environment depends only on its own generator, not on other environments or the device.
         """
         batch, size = len(generators), math.prod(shape)
-        # In one piece of pinned memory, which a GPU copies at once and while the host goes on.
+        # One block of pinned memory: a GPU copies it in one transfer, while the host continues.
         on_gpu = device is not None and device.type == "cuda"
         drawn = torch.empty(batch, (steps + 1) * size + steps, dtype=dtype, pin_memory=on_gpu)
         paths, uniforms = cls._parts(drawn, steps, shape)
@@ -57,7 +57,7 @@ class NoisePath:
 
     @staticmethod
     def _parts(drawn: Tensor, steps: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Of what was drawn for each environment, the path `[B, T+1, …]` and the uniforms `[B, T]`."""
+        """Splits the drawn numbers into the path `[B, T+1, …]` and the uniforms `[B, T]`."""
         path, uniforms = drawn.split([drawn.shape[1] - steps, steps], dim=1)
         return path.unflatten(1, (steps + 1, *shape)), uniforms
 
@@ -67,10 +67,10 @@ class NoisePath:
 
 
 def noise_generator(seed: int) -> torch.Generator:
-    """A CPU generator for `NoisePath.draw` that depends on all bits of a seed.
+    """A CPU generator for `NoisePath.draw` that uses all bits of a seed.
 
-    Below 2³² it is `torch.Generator().manual_seed(seed)`. That takes the lower 32 bits of larger seeds only, so that 2³² + 1
-    would repeat 1: for those, the generator's whole state is made of the seed's stream `noise`.
+    For seeds below 2³² it is `torch.Generator().manual_seed(seed)`. PyTorch ignores the higher bits, so seed 2³² + 1 would
+    repeat seed 1. For such seeds the generator's state is drawn from the seed's stream `noise`.
 
     Raises:
         ValueError: the seed is negative.

@@ -1,4 +1,4 @@
-"""What goes into a solver and what comes out of it."""
+"""The inputs and outputs of a solver."""
 
 import math
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from paradp.sampler.table import StepTable
 class Denoiser(Protocol):
     """Any callable from noisy rows `[n, …]`, their timesteps `[n]` and conditions `[n, C]` to predictions `[n, …]`.
 
-    The timesteps are of the table's type, see `StepTable.timesteps`.
+    The timesteps have the type of `StepTable.timesteps`.
     """
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor: ...
 
 
 class Status(IntEnum):
-    """How a solve ended for one environment.
+    """How the solve of one environment ended.
 
-    `NOT_FINITE`: its sample, or a prediction that it rests on, is not finite. `OUT_OF_BUDGET`: rounds or time were spent
-    before it was done, and the sample was completed from what was known.
+    `NOT_FINITE`: the sample, or a prediction that it depends on, is not finite. `OUT_OF_BUDGET`: the limit on rounds or time
+    was reached first, and the rest of the trajectory was completed from the predictions so far.
     """
 
     CONVERGED = 0
@@ -35,15 +35,15 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class SolverStats:
-    """What a solve cost and how well it ended, for each of the B environments.
+    """Cost and outcome of a solve, for each of B environments.
 
     Attributes:
-        rounds: `[B]` int64, network calls that had to wait for one another.
-        evaluations: `[B]` int64, rows the network computed.
-        residual: `[B]`, the largest change, relative to the step's noise, that was accepted as converged.
-        status: `[B]` int64, a `Status`. Not for selecting samples: how many rounds one needs depends on the sample, so that
-            those that converge before a deadline are not distributed as all are. Count it, and use all samples.
-        broken: `[B]` int64, the first step whose prediction is not finite; −1 for none.
+        rounds: `[B]` int64, sequential network calls.
+        evaluations: `[B]` int64, rows that the network computed.
+        residual: `[B]`, the largest change that was accepted as converged, relative to the step's noise.
+        status: `[B]` int64, a `Status`. Do not select samples by it: the number of rounds depends on the sample, so samples
+            that converge before a deadline have another distribution than all samples. Report it, and use all samples.
+        broken: `[B]` int64, the first step with a prediction that is not finite; −1 for none.
     """
 
     rounds: Tensor
@@ -66,14 +66,14 @@ class Solution:
 
 
 class Solver(Protocol):
-    """Turns noise into samples: fills the trajectory of a `StepTable` in its own way."""
+    """Turns noise into samples by computing the trajectory of a `StepTable`."""
 
     @property
     def table(self) -> StepTable: ...
 
     @property
     def window(self) -> int:
-        """The most steps of one environment that a round evaluates."""
+        """The largest number of steps of one environment that a round evaluates."""
         ...
 
     def solve(
@@ -84,25 +84,25 @@ class Solver(Protocol):
         guess: Tensor | None = None,
         deadline: float = math.inf,
     ) -> Solution:
-        """Samples `[B, …]` for conditions `[B, C]` on a noise path.
+        """Draws samples `[B, …]` for conditions `[B, C]` on a noise path.
 
-        A guess `[B, …]` at the samples, made before the noise was drawn, is for solvers whose distribution does not depend
-        on it; to the others it means nothing. At the deadline, a time of `time.perf_counter()`, there is a sample whatever
-        it is worth: no round is begun that would end later, if it took as long as the longest before; the first one is made
-        in any case. What is not done by then is completed from what is known, and is `OUT_OF_BUDGET`.
+        Solvers whose distribution does not depend on it use a guess `[B, …]` at the samples, which must be made before the
+        noise is drawn; other solvers ignore it. The deadline is a time of `time.perf_counter()`. No round is started that
+        would end after it, assuming that it takes as long as the longest round so far; the first round is always made. At
+        the deadline, unfinished samples are completed from the predictions so far and marked `OUT_OF_BUDGET`.
 
-        A deadline changes the distribution of the samples, also of those that meet it, for easy samples need fewer rounds.
-        All samples together are within P(out of budget), in total variation, of those without a deadline; so use them all,
-        and choose a deadline that few miss. docs/exactness.md, "With a deadline", proves it.
+        A deadline changes the distribution of the samples, even of those that meet it, because easy samples need fewer
+        rounds. The total variation distance between all samples and those without a deadline is at most P(out of budget). So
+        use all samples, and choose a deadline that few exceed. Proof: docs/exactness.md, "With a deadline".
         """
         ...
 
 
 def predict(denoiser: Denoiser, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-    """One network call.
+    """Calls the network once, and checks its output.
 
     Raises:
-        ValueError: the prediction is no tensor of the shape and type of x; the message names the timesteps.
+        ValueError: the prediction is not a tensor with the shape and type of x; the message names the timesteps.
     """
     prediction = denoiser(x, t, condition)
     if not isinstance(prediction, Tensor):
@@ -133,11 +133,11 @@ def check_inputs(table: StepTable, condition: Tensor, noise: NoisePath, guess: T
 
 
 def outcome(sample: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-    """How a solve that ran to its end ended.
+    """The status of a solve that was not cut short.
 
     Args:
         sample: `[B, …]`.
-        clean: `[B, T, …]`, the predictions that it rests on.
+        clean: `[B, T, …]`, the predictions that it depends on.
 
     Returns:
         `SolverStats.status` and `SolverStats.broken`.

@@ -1,4 +1,4 @@
-"""One row a step: every solver's way from noise to sample is a table of coefficients."""
+"""Step tables: the coefficients of every sampling step, one row per step."""
 
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Column(IntEnum):
-    """What a step has numbers for, in the order in which `StepTable.columns` and `Steps` have them.
+    """The coefficients of a step, in the order of `StepTable.columns` and `Steps`.
 
     numba keeps the compiled loops of `paradp.sampler.rounds.numba.loops` until that file changes: touch it after a change
     here.
@@ -35,13 +35,13 @@ class StepTable:
     order), of multistep consistency sampling (a = 0 but at timestep 0) and of Euler's method along a flow (σ = 0).
 
     Attributes:
-        timesteps: `[T]`, what the network is given at each step: int64, but floating point where they are not all whole
-            numbers, as those of a shifted flow.
-        alpha_bar: `[T]`, ᾱ at each timestep; of a flow, that of the same ratio of signal to noise.
+        timesteps: `[T]`, the network's input at each step: int64, or floating point if some are not integers, as in a
+            shifted flow.
+        alpha_bar: `[T]`, ᾱ at each timestep; for a flow, the ᾱ with the same signal-to-noise ratio.
         a, c, r, d, sigma: `[T]`, the step's coefficients.
         from_state, from_prediction: `[T]`, u and v: epsilon, sample and v prediction all reduce to x̂0.
-        scale: `[T+1]`, the size that a change of x_j is measured against: DDPM's posterior standard deviation of the step
-            leaving x_j, also for solvers that add no noise; the smallest positive one where it is zero.
+        scale: `[T+1]`, the unit for changes of x_j: DDPM's posterior standard deviation of the step from x_j, also for
+            solvers without noise; where it is zero, the smallest positive one.
         clip: bound of |x̂0|, or `None`.
     """
 
@@ -59,11 +59,11 @@ class StepTable:
 
     @property
     def steps(self) -> int:
-        """T."""
+        """The number of steps, T."""
         return len(self.timesteps)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "StepTable":
-        """The same table where the samples live; made once."""
+        """The table on another device and in another type; cached."""
         if (device, dtype) not in self._copies:
             moved = {field.name: getattr(self, field.name) for field in fields(self)}
             floats = {name: value.to(device, dtype) for name, value in moved.items() if name not in ("timesteps", "clip")}
@@ -71,13 +71,13 @@ class StepTable:
         return self._copies[device, dtype]
 
     def _timesteps(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """For samples of that type; not whole ones in float32 at least, as half precision rounds them to whole ones."""
+        """The timesteps for samples of this type. Non-integers stay at least in float32: half precision rounds them."""
         if not self.timesteps.is_floating_point():
             return self.timesteps.to(device)
         return self.timesteps.to(device, torch.promote_types(dtype, torch.float32))
 
     def bound(self, clean: Tensor) -> Tensor:
-        """clip(x̂0)."""
+        """Clips x̂0, if the table has a bound."""
         return clean if self.clip is None else clean.clamp(-self.clip, self.clip)
 
     def at(self, step: Tensor) -> "Steps":
@@ -106,10 +106,10 @@ class StepTable:
 
 @dataclass(frozen=True)
 class Steps:
-    """Some steps of a table, gathered once for all that a round does there.
+    """Some steps of a table, gathered once for all computations of a round.
 
     Attributes:
-        table: whose steps these are.
+        table: the table of these steps.
         a, c, r, d, sigma, from_state, from_prediction: as in the table, `[…, 1]`, to go with flat samples `[…, D]`.
     """
 
@@ -123,24 +123,24 @@ class Steps:
     from_prediction: Tensor
 
     def clean(self, x: Tensor, prediction: Tensor) -> Tensor:
-        """x̂0, not clipped, of states x `[…, D]` from the network's predictions there."""
+        """x̂0 before clipping, for states x `[…, D]` and the network's predictions there."""
         return self.from_state * x + self.from_prediction * prediction
 
     def push(self, clean: Tensor, before: Tensor | None, noise: Tensor) -> Tensor:
-        """All of x_{k+1} but a_k x_k.
+        """x_{k+1} without the term a_k x_k.
 
         Args:
-            clean, before: `[…, D]`, x̂0_k and x̂0_{k−1}, neither clipped; the latter only where the table `looks_back`.
+            clean, before: `[…, D]`, x̂0_k and x̂0_{k−1} before clipping; the latter only if the table `looks_back`.
             noise: `[…, D]`, ξ_k.
         """
         return self._add_rest(self.c * self.table.bound(clean) + self.sigma * noise, clean, before)
 
     def mean(self, x: Tensor, clean: Tensor, before: Tensor | None) -> Tensor:
-        """m_k, which is x_{k+1} without its noise, for predictions as in `push`."""
+        """m_k, which is x_{k+1} without noise; arguments as in `push`."""
         return self._add_rest(self.a * x + self.c * self.table.bound(clean), clean, before)
 
     def difference(self, one: Tensor, other: Tensor, one_before: Tensor | None, other_before: Tensor | None) -> Tensor:
-        """How far apart two predictions put m_k from the same state; exactly 0 where they are equal."""
+        """The difference of m_k between two predictions at the same state; exactly 0 if they are equal."""
         bound = self.table.bound
         apart = self.c * (bound(one) - bound(other))
         if self.table.keeps_unclipped:
@@ -150,7 +150,7 @@ class Steps:
         return apart
 
     def _add_rest(self, total: Tensor, clean: Tensor, before: Tensor | None) -> Tensor:
-        """What not every table has: r_k x̂0_k and d_k clip(x̂0_{k−1})."""
+        """Adds the optional terms r_k x̂0_k and d_k clip(x̂0_{k−1})."""
         if self.table.keeps_unclipped:
             total = total + self.r * clean
         if before is not None:
@@ -161,8 +161,8 @@ class Steps:
 def roll(x: Tensor, a: Tensor, pushed: Tensor) -> Tensor:
     """The states `[B, p, D]` after each of p steps from x `[B, D]`, with all else that the steps add, `[B, p, D]`.
 
-    The arithmetic is that of the sequential solver, step by step, so that predictions that do not change any more give its
-    states to the last bit.
+    The arithmetic is the same as in the sequential solver, step by step. Once the predictions no longer change, the states
+    therefore equal its states bit for bit.
     """
     states = []
     for a_k, pushed_k in zip(a.unbind(1), pushed.unbind(1), strict=True):

@@ -1,4 +1,4 @@
-"""What others run, to measure beside: the usual denoising loop, and ParaDiGMS as it was published."""
+"""Baselines for benchmarks: the usual denoising loop, and ParaDiGMS as published."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from paradp.sampler import Denoiser, Graphs, NoisePath, Solution, SolverStats, S
 
 
 class PlainNetwork:
-    """The network as it is, with nothing tabulated or encoded beforehand: the usual loop's engine."""
+    """The engine of the usual loop: the plain network, with no tables or encodings computed in advance."""
 
     name = "eager"
     precision: Precision = "fp32"
@@ -28,14 +28,14 @@ class PlainNetwork:
         return condition
 
     def prepare(self, rows: Sequence[int]) -> None:
-        """Nothing: eager PyTorch compiles nothing."""
+        """Does nothing: eager PyTorch does not compile."""
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         return self._network(x, t, condition)
 
 
 class UsualLoop:
-    """diffusers' scheduler stepping over its timesteps: the loop of LeRobot and Diffusion Policy."""
+    """The loop of LeRobot and Diffusion Policy: diffusers' scheduler steps over its timesteps."""
 
     window = 1
 
@@ -53,7 +53,7 @@ class UsualLoop:
         guess: Tensor | None = None,
         deadline: float = math.inf,
     ) -> Solution:
-        """Samples; the steps' noise is drawn by the scheduler, as it is usual."""
+        """Draws samples; as usual, the scheduler draws the steps' noise."""
         x = noise.initial
         for t in self._scheduler.timesteps:
             x = self._scheduler.step(denoiser(x, t.expand(len(x)).to(x.device), condition), t, x).prev_sample
@@ -64,8 +64,9 @@ class UsualLoop:
 class PublishedParaDDPM:
     """ParaDDPM as its authors run it (arXiv 2305.16317, Algorithm 1): the whole batch shares one window.
 
-    The window moves as far as the slowest environment's states have settled, and the network sees it for all of them. Only
-    the last two steps differ from theirs: they divide by a variance of zero there, which costs them another round.
+    The window moves as far as the states of the slowest environment have converged, and the network evaluates it for all
+    environments. Only the last two steps differ from the original, which divides by a variance of zero there and needs
+    another round.
     """
 
     table: StepTable

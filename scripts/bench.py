@@ -1,4 +1,4 @@
-"""`paradp bench`: what a plan takes, beside the usual loop and few-step samplers, on each engine."""
+"""`paradp bench`: the latency of a plan on each engine, compared with the usual loop and few-step samplers."""
 
 import json as json_format
 import math
@@ -45,10 +45,10 @@ Repeats = Annotated[int, Limits(2, 100_000)]
 
 @options_of(Computing, without=("engine", "precision"))
 class Flags(Typed[Computing]):
-    """Engines and arithmetics are what is compared.
+    """The options of the computation, except engine and precision, which are compared.
 
     Attributes:
-        threads: of PyTorch and of the engines; as many as there are cores by default.
+        threads: threads of PyTorch and of the engines; by default as many as there are cores.
     """
 
 
@@ -68,7 +68,7 @@ def bench(
     out: Path | None = None,
     computing: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_COMPUTING,
 ) -> None:
-    """Measure the latency of a plan for every engine and sampler, in turns, beside what others run.
+    """Measure the latency of a plan for every engine and sampler, in turns, compared with the loops of other programs.
 
         paradp bench square
         paradp bench square --batch 1 4 16 --out docs/results \\
@@ -81,18 +81,18 @@ def bench(
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
         data: demonstrations of the task (a zarr group) to take the observations from; by default those of its scripted
             expert's episodes.
-        batch: how many environments are planned together, one or several numbers.
-        widen: measure the policy's U-Net with so many times its channels, one or several numbers: every channel is copied,
-            so that plans and rounds stay the same and only the cost is that of a larger network.
-        repeats: how often each is measured; they take turns, so that a slow moment of the machine is everyone's. By default
-            40 times (100 on a GPU), slow ones less often, and at least 8. Of larger batches as many plans, in fewer
-            repeats.
-        engines: of auto, eager, compiled, openvino and cuda-graph; the last one named is measured with every sampler; by
-            default eager and the device's fastest.
-        json: a file for the rows: name, sampler, engine, precision, threads, batch, parameters, p50_ms, p95_ms,
+        batch: environments per batch of plans, one or several numbers.
+        widen: measure the policy's U-Net with this many times its channels, one or several numbers. Every channel is
+            copied, so plans and rounds stay the same, and only the cost is that of a larger network.
+        repeats: measurements of each sampler and engine. They take turns, so that a slow period of the machine affects all
+            of them. By default 40 (100 on a GPU), slow ones less often, but at least 8. Larger batches need fewer repeats
+            for the same number of plans.
+        engines: one or several of auto, eager, compiled, openvino and cuda-graph. The last one is measured with every
+            sampler. By default eager and the fastest engine of the device.
+        json: write the rows to this file: name, sampler, engine, precision, threads, batch, parameters, p50_ms, p95_ms,
             p99_ms, rounds, evaluations, network_share, memory_mb, plans, law, error_median.
-        out: a folder for a page and its picture, DEVICE.md or DEVICE-N-threads.md.
-        computing: where the engines compute.
+        out: write a page with its picture to this folder, DEVICE.md or DEVICE-N-threads.md.
+        computing: how the engines compute.
     """
     how = computing.checked()
     device, threads = how.device, how.threads
@@ -205,9 +205,9 @@ def _measure(
     candidates: "Callable[[SamplerChoice], Candidates]",
 ) -> "list[BenchRow]":
     """The rows of one batch, with a bar for building what is measured and one for measuring it."""
-    from paradp.scripts.planning_time import Bench
+    from paradp.scripts.planning_time import PlanningBench
 
-    bench = Bench(policy, conditions, batch, engines, candidates)
+    bench = PlanningBench(policy, conditions, batch, engines, candidates)
     with progress(f"building engines, batch {batch}", len(bench.wanted)) as report:
         report(0)
         for done, name in enumerate(bench.build()):

@@ -30,7 +30,7 @@ class Part:
 
 _HEADER = [
     "batch", "sampler", "engine", "p50 ms", "p95", "p99", "usual ÷ p50", "rounds", "evals", "network", "÷ floor", "MB",
-    "law", "error",
+    "distribution", "error",
 ]  # fmt: skip
 
 
@@ -63,9 +63,9 @@ def _all_cells(rows: "list[BenchRow]", floor: "Floor") -> list[list[str]]:
 def bench_table(part: Part) -> Table:
     """What fits a terminal; the page and the JSON file have all of it."""
     table = Table(title=f"a plan, {counted(part.rows[0].threads, 'thread')}, {part.size}")
-    shown = [_HEADER.index(name) for name in ("batch", "sampler", "engine", "p50 ms", "p99", "usual ÷ p50", "law")]
+    shown = [_HEADER.index(name) for name in ("batch", "sampler", "engine", "p50 ms", "p99", "usual ÷ p50", "distribution")]
     for i in shown:
-        table.add_column(_HEADER[i], justify="left" if _HEADER[i] in ("sampler", "engine", "law") else "right")
+        table.add_column(_HEADER[i], justify="left" if _HEADER[i] in ("sampler", "engine", "distribution") else "right")
     for cells in _all_cells(part.rows, part.floor):
         table.add_row(*(cells[i] for i in shown))
     return table
@@ -110,11 +110,11 @@ def write_page(task: str, name: str, parts: "list[Part]", out: Path) -> None:
 One plan of the shipped {task} policy, {counted(rows[0].threads, "thread")}, {min(row.plans for row in rows)} measurements of
 each or more in turns, in one process. `usual` is diffusers' `DDPMScheduler.step` around the network in eager PyTorch, fp32,
 as LeRobot and Diffusion Policy run it. `{PUBLISHED}` is ParaDiGMS' loop written as its authors do, with one window
-for the whole batch. `law`: `exact` is that of sequential DDPM with 100 steps on that engine's network, `tolerance` is within
-one of it, `other` is another sampler's. The error is the median over the measurements of the largest absolute difference of
-a chunk to the sequential sampler of the same steps, engine and noise, normalised units. `network` is the share of the time
-that is spent in the network, `÷ floor` the time divided by the hardware's minimum time, `MB` what
-engine, compilation and first plan added to the process's memory.{wider}
+for the whole batch. `distribution` compares the plans with those of sequential DDPM (100 steps, same network and engine):
+`exact` means the same distribution, `tolerance` the same within a tolerance, `other` a different one. `error` is the median
+over the measurements of the largest absolute difference of a chunk to the sequential sampler with the same steps, engine and
+noise, in normalised units. `network` is the share of the time spent in the network, `÷ floor` the time divided by the
+hardware's minimum time, `MB` the memory that engine, compilation and first plan added to the process.{wider}
 
 {"".join(_section(part, picture) for part, picture in zip(parts, pictures, strict=True))}
 """

@@ -1,11 +1,11 @@
-"""A command is called with what was typed: read by tyro, numbers checked, before anything heavy is imported."""
+"""Calls a command: tyro parses the arguments and numbers are checked, before anything slow is imported."""
 
 import functools
 import inspect
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -13,6 +13,7 @@ import tyro
 
 from paradp.policy.errors import SettingError
 from paradp.policy.settings import Limits
+from paradp.sampler.lookup import note_renamed
 from paradp.scripts.lists import joined
 
 TaskName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
@@ -24,21 +25,38 @@ Seed = Annotated[int, Limits(0, 2**32 - 1)]  # of an episode, see `paradp.sample
 Positive = Annotated[float, Limits(0, 1e6, above=True)]
 
 
+# A command's option in its older spelling → today's. The older one is still accepted, with a note.
+RENAMED_OPTIONS = {"--joining": "--blending"}
+
+
 def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
-    """Calls a command with the arguments typed.
+    """Parses the arguments and calls the command with them.
 
     Raises:
-        SystemExit: help was asked for, or tyro could not read the arguments.
-        ValueError: a number is out of its limits.
+        SystemExit: help was requested, or tyro could not parse the arguments.
+        ValueError: a number is outside its limits.
     """
     width = shutil.get_terminal_size().columns
-    tyro.cli(checked(command), prog=prog, args=joined(arguments), description=description(command, width))
+    arguments = _with_todays_options(joined(arguments), options(command).values())
+    tyro.cli(checked(command), prog=prog, args=arguments, description=description(command, width))
+
+
+def _with_todays_options(arguments: list[str], known: Collection[str]) -> list[str]:
+    """The arguments with older spellings of the command's options replaced; each is noted."""
+    found = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if (now := RENAMED_OPTIONS.get(option)) in known:
+            note_renamed(option, str(now))
+            argument = f"{now}{equals}{value}"
+        found.append(argument)
+    return found
 
 
 def description(command: Callable[..., None], width: int) -> str:
-    """What a command's docstring says before its arguments, wrapped; examples keep their lines.
+    """The part of a command's docstring before its arguments, wrapped; examples keep their lines.
 
-    Every line begins with a blank, for tyro joins lines that begin with a letter, and wraps none.
+    Every line begins with a blank, because tyro joins lines that begin with a letter, and does not wrap.
     """
     text = inspect.cleandoc(command.__doc__ or "").partition("\nArgs:")[0].strip("\n")
     paragraphs = [
@@ -49,7 +67,7 @@ def description(command: Callable[..., None], width: int) -> str:
 
 
 def checked(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with the numbers that it is given checked against the limits in their types."""
+    """Wraps a command so that its numbers are checked against the limits in their types."""
 
     @functools.wraps(command)
     def check_and_run(*args: Any, **kwargs: Any) -> None:
@@ -69,7 +87,7 @@ def checked(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def options(command: Callable[..., None]) -> dict[str, str]:
-    """A command's settings, by the names that Python has for them, with the options that set them."""
+    """A command's settings: name in Python → option."""
     hints = get_type_hints(command, include_extras=True)
     named = [name for name, hint in hints.items() if name != "return" and not _is_positional(hint)]
     inner = [field.name for hint in hints.values() for field in _fields(hint)]
@@ -77,9 +95,9 @@ def options(command: Callable[..., None]) -> dict[str, str]:
 
 
 def as_typed(error: SettingError, known: Mapping[str, str]) -> str:
-    """An error's sentence, with its settings named as they are typed.
+    """An error message with the settings replaced by their options.
 
-    A name that is an everyday word, such as `steps`, stands for the setting where the sentence says what it must be or is.
+    A name that is an ordinary word, such as `steps`, is only replaced before " must" or ": ".
     """
     text = str(error)
     for name in error.settings:
@@ -94,13 +112,13 @@ def _is_positional(hint: Any) -> bool:
 
 
 def _fields(hint: Any) -> tuple[Field, ...]:
-    """Of a dataclass whose fields are options of their own."""
+    """The fields of a dataclass whose fields are options."""
     kind = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
     return fields(kind) if is_dataclass(kind) else ()
 
 
 def unbroken(docstring: str) -> str:
-    """A docstring with the lines that describe an argument made one: tyro keeps the breaks between them."""
+    """A docstring with one line per argument, because tyro keeps line breaks."""
     head, args, arguments = inspect.cleandoc(docstring).partition("\nArgs:\n")
     return head + args + re.sub(r"\n {8,}", " ", arguments)
 
@@ -118,7 +136,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
 
 
 def _limits(hint: Any) -> Iterator[Limits]:
-    """Those in a type: of `Count`, `Count | None`, `tuple[Count, ...]`."""
+    """The limits in a type such as `Count`, `Count | None`, `tuple[Count, ...]`."""
     yield from (note for note in getattr(hint, "__metadata__", ()) if isinstance(note, Limits))
     for inner in get_args(hint):
         yield from _limits(inner)

@@ -19,19 +19,19 @@ def collect(
     seed: Seed = 1_000_000,
     workers: Several | None = None,
 ) -> None:
-    """Collect demonstrations: the task's scripted expert acts on all cores, and its successes are kept.
+    """Collect demonstrations: the task's scripted expert runs on all cores, and successful episodes are kept.
 
-    A collection that was interrupted continues when the same command is given again.
+    The same command continues an interrupted collection.
 
         paradp collect square --episodes 200 --out demos/square.zarr
 
     Args:
         task: the task's name; `paradp tasks` lists them.
-        episodes: how many successes the file shall hold.
+        episodes: number of successful episodes.
         out: the zarr group; demos/TASK.zarr by default.
-        action_convention: what the actions mean; the task's first by default, `paradp tasks TASK` shows them.
-        seed: of the first episode tried; evaluations count up from 0, so that they see other episodes.
-        workers: processes; one for each core by default.
+        action_convention: meaning of the actions; the task's first by default, `paradp tasks TASK` lists them.
+        seed: seed of the first attempt. Evaluations count up from 0, so they use other episodes.
+        workers: processes; one per core by default.
     """
     entry = find_task(task)
     _ = entry.demonstrator  # raises where there is none
@@ -42,7 +42,7 @@ def collect(
     path = out or Path(f"demos/{task}.zarr")
     check_folder(path)
     with loading("the simulator and what writes demonstrations"):
-        from paradp.rollouts.collect import DEFAULT_DISTURBANCE
+        from paradp.rollouts.collect import DEFAULT_ACTION_NOISE
         from paradp.rollouts.collect import collect as run
     with progress(f"{task} demonstrations", episodes) as report:
         done = run(
@@ -50,7 +50,7 @@ def collect(
             episodes,
             path,
             convention,
-            DEFAULT_DISTURBANCE,
+            DEFAULT_ACTION_NOISE,
             seed,
             workers,
             lambda kept, tried: report(kept, f"{tried} tried"),

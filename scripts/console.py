@@ -50,8 +50,8 @@ ALONE = "one robot alone, for its latency"
 T = TypeVar("T")
 
 
-class Report(Protocol):
-    """Tells a progress bar how much is done, and a note to show behind it."""
+class ProgressReport(Protocol):
+    """Updates a progress bar: how much is done, and a note shown after the bar."""
 
     def __call__(self, done: int, note: str = "") -> None: ...
 
@@ -87,19 +87,19 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Report]:
-    """How much of something is done, with the time left."""
+def progress(description: str, total: int) -> Iterator[ProgressReport]:
+    """Shows the progress of some work, with the remaining time."""
     with (_bar if console.is_terminal else _lines)(description, total) as report:
         yield report
 
 
 class Phases:
-    """Work in several phases, each with a progress of its own; a context. The next phase ends the one before."""
+    """A context manager for work in several phases, each with its own progress bar. The next phase ends the last one."""
 
     def __init__(self) -> None:
         self._name = ""
         self._open = ExitStack()
-        self._report: Report
+        self._report: ProgressReport
 
     def __enter__(self) -> "Phases":
         return self
@@ -108,7 +108,7 @@ class Phases:
         self._open.close()
 
     def report(self, phase: str, done: int, total: int) -> None:
-        """So much of a phase is done; the first report of a phase begins it."""
+        """Shows that `done` of `total` in a phase are done; the first report of a phase starts it."""
         if phase != self._name:
             self._open.close()
             self._name, self._report = phase, self._open.enter_context(progress(phase, total))
@@ -116,7 +116,7 @@ class Phases:
 
 
 @contextmanager
-def _bar(description: str, total: int) -> Iterator[Report]:
+def _bar(description: str, total: int) -> Iterator[ProgressReport]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -126,7 +126,8 @@ def _bar(description: str, total: int) -> Iterator[Report]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    # Workers finish many episodes at once and then none for a minute. Drawn rarely: latencies are measured meanwhile.
+    # The speed is estimated over an hour, because workers finish many episodes at once and then none for a minute. The bar
+    # is drawn rarely, because latencies are measured at the same time.
     with Progress(*columns, console=console, speed_estimate_period=3600, refresh_per_second=2) as bar:
         task = bar.add_task(description, total=total, note="")
 
@@ -138,7 +139,7 @@ def _bar(description: str, total: int) -> Iterator[Report]:
 
 
 @contextmanager
-def _lines(description: str, total: int) -> Iterator[Report]:
+def _lines(description: str, total: int) -> Iterator[ProgressReport]:
     lines = Lines(description, total, say)
     over = threading.Event()
 
@@ -159,7 +160,7 @@ def _lines(description: str, total: int) -> Iterator[Report]:
 class Lines:
     """Plain lines of progress: at the beginning, for each tenth of the work, every twenty seconds, and at the end.
 
-    The first says how much is left to do, which the first report tells: work that is continued has been done in part.
+    The first line comes with the first report, which contains how much an earlier run has already done.
 
     Args:
         description: what is done.
@@ -233,7 +234,7 @@ def each(description: str, items: Sequence[T]) -> Iterator[T]:
 
 
 class _Shown(logging.Handler):
-    """Shows what our packages log: all warnings, and how far the planner's measuring is."""
+    """Shows what our packages log: all warnings, and how far autotuning is."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -33,7 +33,8 @@ class BenchRow:
         memory_mb: what engine, compilation and first plan added to the process's resident memory (on GPUs, to the sum of
             their peaks).
         plans: how many were timed.
-        law: `exact`, `tolerance` or `other`, beside sequential DDPM with 100 steps on that engine's network.
+        law: the distribution of the plans compared with sequential DDPM (100 steps, same network and engine): `exact`ly the
+            same, the same within a `tolerance`, or an`other`. The name is the key in JSON files.
         error_median: to the sequential sampler on the same noise, normalised units; `None` where there is none to equal.
     """
 
@@ -57,7 +58,7 @@ class BenchRow:
 
 
 class TimedEngine:
-    """An engine that knows how long it was busy; not for rounds that are captured."""
+    """An engine that measures its own time; not for captured rounds."""
 
     def __init__(self, engine: Engine):
         self._engine = engine
@@ -130,7 +131,7 @@ class Contender:
     def row(self, contenders: "Sequence[Contender]") -> BenchRow:
         p50, p95, p99 = np.percentile(1000 * np.array(self._seconds), [50, 95, 99])
         rounds = _mean([s.stats.rounds for s in self._solutions])
-        law = self._law()
+        law = self._distribution()
         return BenchRow(
             self.name,
             self._sampler,
@@ -151,7 +152,7 @@ class Contender:
             self._error(contenders) if law == "tolerance" else None,
         )
 
-    def _law(self) -> str:
+    def _distribution(self) -> str:
         """How near the samples are to those of DDPM on all timesteps of the training."""
         if self._sampler in (USUAL, PUBLISHED):
             return "exact" if self._sampler == USUAL else "tolerance"
@@ -181,7 +182,7 @@ class Contender:
 
 
 def _memory_in_use(devices: Sequence[torch.device]) -> float:
-    """Bytes: of the GPUs the most since this was last asked, of the process what is resident."""
+    """Bytes of memory: the GPUs' peak since the last call, or the process's resident memory."""
     if devices[0].type == "cuda":
         most = sum(torch.cuda.max_memory_allocated(device) for device in devices)
         for device in devices:

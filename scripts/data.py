@@ -1,4 +1,4 @@
-"""`paradp data`: demonstrations that others recorded, looked at and imported."""
+"""`paradp data`: inspects and imports recorded demonstrations."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def import_(
 ) -> None:
     """Import demonstrations: robomimic's HDF5 files, and those of robosuite's own collection script.
 
-    The file is read as data; nothing in it is run or unpickled, and a file with a defect is refused as a whole.
+    Nothing in the file is executed or unpickled. A file with a defect is refused as a whole.
 
         paradp data import low_dim_v15.hdf5 --out demos/square-human.zarr
         paradp train square --data demos/square-human.zarr --out runs/human
@@ -50,13 +50,13 @@ def import_(
     Args:
         file: the HDF5 file.
         out: the zarr group to make.
-        task: what the demonstrations are of; what the file says, by default.
-        action_convention: of the new demonstrations; recorded steps are made absolute goals where that is asked for.
-        observations: replayed: the simulator is put into each recorded state, and observations are those of the task, in
-            which a policy can then be run. recorded: the file's own, for training alone.
-        keys: which of the file's own, where those are taken; robomimic's low-dimensional ones by default.
-        mask: only the demonstrations that the file lists under this name, such as `train`; all by default.
-        actions: the array that holds a demonstration's actions: robomimic keeps absolute ones in `actions_abs`.
+        task: task of the demonstrations; by default the one named in the file.
+        action_convention: convention of the new demonstrations; recorded deltas can be converted to absolute goals.
+        observations: replayed: set the simulator to each recorded state, and read the task's observations there. A policy
+            trained on them can be run. recorded: take the file's own observations, for training only.
+        keys: which of the file's own observations to take; robomimic's low-dimensional ones by default.
+        mask: only take the demonstrations that the file lists under this name, such as `train`; all by default.
+        actions: the array with the actions; robomimic stores absolute ones in `actions_abs`.
     """
     _check_source(file)
     _check_file(file)
@@ -97,9 +97,9 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
 
     Args:
         path: an HDF5 file of robomimic or robosuite, or a zarr group of ours.
-        plot: a PNG to draw actions over time to.
-        episodes: how many of the first episodes it shows.
-        actions: of an HDF5 file, the array that holds a demonstration's actions.
+        plot: plot the actions over time to this PNG.
+        episodes: plot this many of the first episodes.
+        actions: the array with the actions in an HDF5 file.
     """
     _check_source(path)
     if plot is not None:
@@ -156,7 +156,7 @@ def _parts(file: "RecordedFile") -> dict[str, int] | None:
 
 @dataclass(frozen=True)
 class _Looked:
-    """Demonstrations, whoever wrote them.
+    """Demonstrations from any program.
 
     Attributes:
         ends: of the episodes, `[n]`.
@@ -215,7 +215,7 @@ def _tell_of_file(file: "RecordedFile") -> None:
 
 
 def _tell_of_import(file: "RecordedFile") -> None:
-    """Of a file without defects: which task it is of, and what one should know."""
+    """The task of a file without defects, and warnings."""
     from paradp.rollouts.imports.defects import remarks
     from paradp.rollouts.imports.fitting import misfits, task_of
 

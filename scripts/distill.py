@@ -1,4 +1,4 @@
-"""`paradp distill`: a diffusion policy becomes one that needs one to four evaluations a plan."""
+"""`paradp distill`: turns a diffusion policy into one that needs one to four evaluations per plan."""
 
 from functools import partial
 from pathlib import Path
@@ -32,11 +32,10 @@ def distill(
     device: str = "cpu",
     config: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_CONFIG,
 ) -> None:
-    """Distill a diffusion policy into a consistency model: one to four evaluations a plan instead of a hundred.
+    """Distill a diffusion policy into a consistency model: one to four evaluations per plan instead of a hundred.
 
-    The student is an ordinary checkpoint in OUT/checkpoint, renewed as distilling goes on, that says that it is distilled:
-    the samplers consistency-N are for it, and no others. A run that was interrupted continues when the same command is
-    given again.
+    The student is a checkpoint in OUT/checkpoint, which is updated during distillation. Only the samplers consistency-N
+    work with it. The same command continues an interrupted run.
 
         paradp distill square --data demos/square.zarr --steps 20000 \\
             --out runs/distilled
@@ -46,13 +45,13 @@ def distill(
     Args:
         policy: the teacher: a pretrained policy's name or a checkpoint's directory.
         data: the zarr group of demonstrations of its task; demos/TASK.zarr by default.
-        out: where state, metrics, loss plot and checkpoint go; by default runs/distill/TASK-DIGEST, the digest as of `paradp
-            train`.
+        out: directory of state, metrics, loss plot and checkpoint; by default runs/distill/TASK-DIGEST, with a digest as for
+            `paradp train`.
         half: store the checkpoint's weights in half precision.
-        bf16: compute in bfloat16; by default a step of each arithmetic is timed and the faster taken.
+        bf16: compute in bfloat16; by default both formats are timed, and the faster one is used.
         no_bf16: compute in float32.
-        device: where to compute: cpu or cuda; a run may be continued on another.
-        config: how to distill.
+        device: cpu or cuda; a run can be continued on another device.
+        config: settings of the distillation.
     """
     let_the_first_speak()
     distilling = config.checked(bf16=asked_for(bf16, no_bf16))

@@ -1,4 +1,4 @@
-"""`paradp draft`: the trained draft of a policy, with which speculative samplers need fewer rounds."""
+"""`paradp draft`: trains a draft for a policy, so that speculative samplers need fewer rounds."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +25,9 @@ def train(
 ) -> None:
     """Train a draft for a policy: speculative samplers with draft=trained then need fewer rounds.
 
-    The draft is a small network that corrects what speculative sampling guesses of the policy's own. It changes what a
-    plan costs and not its distribution. It is written beside the policy's weights, as draft.safetensors and draft.json, and
-    belongs to these weights only: a policy that is trained further needs another.
+    The draft is a small network that improves the guesses of speculative sampling. It changes the cost of a plan, but not
+    its distribution. It is written into the checkpoint's directory, as draft.safetensors and draft.json, and only works with
+    these weights: a policy that is trained further needs a new draft.
 
         paradp draft train runs/train/checkpoint --data demos/square.zarr
         paradp rollout square --checkpoint runs/train/checkpoint \\
@@ -35,11 +35,11 @@ def train(
 
     Args:
         policy: a pretrained policy's name or a checkpoint's directory.
-        data: the zarr group of demonstrations whose observations are planned from; without it, the task's scripted expert
-            shows some.
-        minutes: how long to train, for a machine that does nothing else.
-        seed: of weights, noise and batches.
-        device: where to compute: cpu or cuda; over several, as in cuda:0,cuda:1, the rows of the policy's calls are spread.
+        data: zarr group of demonstrations whose observations to plan from; by default observations of the task's scripted
+            expert.
+        minutes: duration of the training, on an otherwise idle machine.
+        seed: for weights, noise and batches.
+        device: cpu or cuda; several, as in cuda:0,cuda:1, share the rows of the policy's calls.
     """
     path = checkpoint_named(policy)
     check_device(device)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from paradp.envs import ACTION_CONVENTIONS, find_task
-from paradp.policy.choices import Joining, Late
+from paradp.policy.choices import Blending, Late
 from paradp.policy.computing import Computing
 from paradp.rollouts.machine import cores, hardware, versions
 from paradp.sampler import SamplerChoice
@@ -52,7 +52,7 @@ def drive(
     late: Late = "continue-chunk",
     budget_ms: Positive | None = None,
     dead_after: Positive = 2.0,
-    joining: Joining = "inpaint",
+    blending: Blending = "inpaint",
     execute: Count | None = None,
     checkpoint: str | None = None,
     disturbance: str | None = None,
@@ -62,39 +62,39 @@ def drive(
     out: Path | None = None,
     computing: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_COMPUTING,
 ) -> None:
-    """Drive a simulated robot in real time: its control steps are made by the wall clock, and planned for while it moves.
+    """Drive a simulated robot in real time: it moves by the wall clock, and the next chunk is planned while it moves.
 
-    The simulator runs in a process of its own and waits for nobody: a command that is not there when half of its control
-    step is over is missed, and the one before is carried out again. Every command passes safety checks before it reaches
-    the robot.
+    The simulator runs in another process and does not wait for commands. If a command arrives after half of its control
+    step, the robot repeats the last one, and the step counts as missed. Every command passes safety checks before it
+    reaches the robot.
 
         paradp drive square --live
         paradp drive square --minutes 10 --late hold --out runs/realtime \\
             --trace runs/realtime/trace.json
         paradp drive square --server ws://127.0.0.1:8000
 
-    A server with an API key is told the one in PARADP_API_KEY.
+    For a server with an API key, set PARADP_API_KEY.
 
     Args:
         task: the task's name.
-        minutes: of wall-clock time.
-        plans: whether chunks are planned in a process of their own or in a thread beside the loop.
-        server: a policy server that plans instead, ws://HOST:PORT, or wss://HOST:PORT with TLS.
+        minutes: wall-clock time.
+        plans: plan in another process, or in a thread of the control loop's process.
+        server: plan on a policy server, ws://HOST:PORT, or wss://HOST:PORT with TLS.
         ca: a PEM file with the certificates to trust, for wss; the system's by default.
-        late: when a chunk is not there in time: hold, continue-chunk (go on with the rest of the last one, then hold), or
-            stop.
-        budget_ms: milliseconds for a plan's solver; one that would take longer is ended by then. A budget changes the
-            distribution of all plans, by at most the share that misses it (docs/exactness.md).
-        dead_after: seconds without a plan after which none will come, and the robot is stopped.
-        joining: how a chunk joins the last one: replace, blend (with what is left of it), or inpaint (denoised to agree).
+        late: what to do if a chunk is late: hold, continue-chunk (execute the rest of the last one, then hold), or stop.
+        budget_ms: time limit for the solver of a plan, in milliseconds. A limit changes the distribution of plans, by at
+            most the share that exceeds it (docs/exactness.md).
+        dead_after: stop the robot after this many seconds without a plan.
+        blending: how a chunk takes over from the last one: replace it, blend with its remaining actions, or inpaint
+            (sampled so that it matches them).
         execute: actions of a chunk until the next should take over; the checkpoint's own number by default.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
-        disturbance: what happens to the task's object meanwhile: none, push or belt; none by default.
+        disturbance: what disturbs the task's object: none, push or belt; none by default.
         seed: of the first episode.
         live: show the loop's timing while it runs.
         trace: write a timeline to this file; open it at ui.perfetto.dev.
-        out: a directory to write drive.json to, which must not hold one yet; nothing is written by default.
-        computing: how the policy is computed, where it is computed here.
+        out: write drive.json to this directory, which must not contain one yet; by default nothing is written.
+        computing: how the policy is computed, if it is computed here.
     """
     find_task(task)
     path, how = checkpoint_of(task, checkpoint), computing.checked()
@@ -106,7 +106,7 @@ def drive(
         from paradp.checkpoints import load_policy, read_info
         from paradp.policy.control.asynchronous import AsyncController
         from paradp.policy.files import OutputLock
-        from paradp.rollouts.episodes.environments import Scenery, check_fits
+        from paradp.rollouts.episodes.environments import EnvironmentConfig, check_fits
         from paradp.rollouts.realtime.drive import Driven
         from paradp.rollouts.realtime.robot import SimulatedRobot
     spec = read_info(path).spec
@@ -117,20 +117,20 @@ def drive(
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(OutputLock.inside(out))
-        with doing(_preparing(server, plans, measured)) as tell:
+        with doing(_preparing(server, plans, measured)) as show:
             source = _source(server, ca, plans, load, how.threads or cores())
             stack.callback(source.close)
             _check_same(source.spec, spec)
             hold = ACTION_CONVENTIONS[spec.action_convention].hold
             budget = None if budget_ms is None else budget_ms / 1000
-            controller = AsyncController(source, hold, late, execute, budget, dead_after, joining=joining)
-            warm = controller.warm_up(on_wait=tell)
+            controller = AsyncController(source, hold, late, execute, budget, dead_after, blending=blending)
+            warm = controller.warm_up(on_wait=show)
         _say_plans(source, sampler, warm)
         with doing("starting the robot"):
-            robot = SimulatedRobot(Scenery(task, spec.action_convention, disturbance), seed)
+            robot = SimulatedRobot(EnvironmentConfig(task, spec.action_convention, disturbance), seed)
             stack.callback(robot.close)
         _run(robot, controller, spec, 60 * minutes, live, driven)
-    _tell(driven, trace, out)
+    _report(driven, trace, out)
 
 
 def _check_places(server: str | None, ca: Path | None, out: Path | None, trace: Path | None) -> None:
@@ -176,29 +176,31 @@ def _say_plans(source: "PlanSource", sampler: str, seconds: float) -> None:
     say(f"a plan takes {1000 * seconds:.0f} ms")
 
 
-def _check_same(told: "Interface", here: "Interface") -> None:
-    """Raises:
-    ValueError: a server serves a policy for something else.
+def _check_same(served: "Interface", here: "Interface") -> None:
+    """Checks that a server's policy has the same inputs and outputs as the one here.
+
+    Raises:
+        ValueError: they differ.
     """
     from paradp.policy.identity import describe, differences
     from paradp.policy.spec import Interface
 
     wanted = {name: value for name, value in describe(here).items() if name in Interface.__dataclass_fields__}
-    if differing := differences(describe(told), wanted):
+    if differing := differences(describe(served), wanted):
         raise ValueError(f"the server's policy differs from the one here ({differing})")
 
 
 def _run(
     robot: "SimulatedRobot", controller: "AsyncController", spec: "PolicySpec", seconds: float, live: bool, driven: "Driven"
 ) -> None:
-    """Drives for so long or until Ctrl-C, within the safety limits of the checkpoint."""
+    """Drives for the given time or until Ctrl-C, within the safety limits of the checkpoint."""
     from paradp.policy.control.limits import SafetyLimits
     from paradp.policy.control.safety import SafeController
     from paradp.rollouts.realtime.drive import drive as run
 
     limits = SafetyLimits.of(spec)
     if limits.rate is None:
-        say("rate and jump are not limited: the checkpoint does not know its demonstrations' largest step")
+        say("rate and jump are not limited: the checkpoint does not contain the largest step of its demonstrations")
     safe = SafeController(controller, limits, ACTION_CONVENTIONS[spec.action_convention].hold)
     with _shown(live, seconds, driven) as show:
         try:
@@ -207,8 +209,8 @@ def _run(
             say("interrupted")
 
 
-def _tell(driven: "Driven", trace: Path | None, out: Path | None) -> None:
-    """Shows what came of it, and writes it where it was asked for."""
+def _report(driven: "Driven", trace: Path | None, out: Path | None) -> None:
+    """Prints the results, and writes the requested files."""
     from paradp.policy.files import write_whole
 
     console.print(_tables(driven))

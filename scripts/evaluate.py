@@ -1,4 +1,4 @@
-"""`paradp evaluate`: reward against latency, over a grid."""
+"""`paradp evaluate`: compares samplers, clocks and controllers by success and latency."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from paradp.scripts.typed_settings import Typed, options_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from paradp.rollouts.episodes.backends import Backend
+    from paradp.rollouts.episodes.backends import EpisodeBackend
     from paradp.rollouts.evaluation.comparison import Comparison
     from paradp.rollouts.evaluation.grid import Grid
 
@@ -45,11 +45,11 @@ Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(ControllerName
     defaults={"episodes": 200, "seed": 100_000, "envs": 20},
 )
 class Flags(Typed[RolloutConfig]):
-    """What all cells have in common. Of most others there may be several, which are the axes of the grid.
+    """The settings that all cells share.
 
     Attributes:
-        episodes: of each cell; episode i has seed SEED + i in all of them.
-        envs: environments planned together; changes results by rounding, which --workers does not.
+        episodes: episodes of each cell; episode i has seed SEED + i in all cells.
+        envs: environments per batch of plans. It affects results by rounding; --workers does not.
     """
 
 
@@ -74,12 +74,12 @@ def evaluate(
     page: Path | None = None,
     cells: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_BASE,
 ) -> None:
-    """Run every combination of samplers, horizons, clocks, … on the same episodes and compare them with one of them.
+    """Run every combination of samplers, horizons, clocks, … on the same episodes, and compare each with a baseline.
 
     Success with intervals, paired losses, latencies, film strips and a plot of success against latency go to
     OUT/report.html (one file) and OUT/report.md, all measurements to OUT/cells.parquet, episodes.parquet and
-    steps.parquet. When the same command is given again, what is finished is not run again; --episodes may grow.
-    Where several values can be given, commas or blanks stand between them.
+    steps.parquet. The same command continues an interrupted evaluation, also with a larger --episodes.
+    Separate several values by commas or blanks.
 
         paradp evaluate square --samplers ddpm,auto,para-ddpm,ddim-10
         paradp evaluate square --samplers auto --out runs/late \\
@@ -90,28 +90,26 @@ def evaluate(
 
     Args:
         task: the task's name; `paradp tasks` lists them.
-        samplers: how to denoise, one or several: auto, ddpm, ddim-10, para-ddpm:window=8, …; `paradp info samplers` lists
-            all, with their options. `paper` stands for those of ParaDiGMS' robotics table, which the report then holds, too,
-            `front` for one of each set of steps on the map of latency against fidelity.
-        execute: actions of a chunk that are executed before the next, one number or several; the checkpoint's own by
-            default.
-        clock: what happens while the policy thinks, one or several of ideal (simulation waits), measured (time goes on as
-            long as each plan takes here; such cells run one robot at a time, after all others), fixed:MS, and replay:FILE
-            (a run's alone.parquet).
-        controller: one or several of sync, ahead, ahead-blend and ahead-inpaint. sync asks for a chunk when the last one is
-            used up, ahead while there are actions left; ahead-blend blends each chunk with what is left of the last one,
-            ahead-inpaint denoises it to agree with that.
-        disturbance: what happens to the task's object meanwhile, one or several of none, push and belt.
-        max_steps: control steps until an episode is given up, one number or several; the task's own by default.
-        baseline: the cell that all are compared with, as it is called in the table; the first one by default.
-        threads: of each worker: of its network, whose results may change by rounding, too, and of its simulators.
-        workers: processes on this machine; by default as many as its cores allow, or one where a GPU computes.
-        backend: local runs on this machine, ray on a Ray cluster.
-        address: of the Ray cluster; a Ray on this machine by default.
-        out: the evaluation's directory; by default runs/evaluate/TASK-SAMPLERS-DIGEST. The digest is of all other
-            settings, so that the same command continues its evaluation and another one never meets it.
-        page: a markdown file to write the report to as well, its pictures and HTML beside it.
-        cells: what all cells have in common.
+        samplers: one or several samplers: auto, ddpm, ddim-10, para-ddpm:window=8, …; `paradp info samplers` lists all, with
+            their options. `paper` means those of ParaDiGMS' robotics table, which the report then contains, `front` one
+            sampler for each set of steps on the map of latency against fidelity.
+        execute: actions executed before the next chunk, one or several numbers; the checkpoint's own by default.
+        clock: simulated time of a plan, one or several of ideal (none, the simulation waits), measured (as long as the plan
+            takes here; such cells run a single robot, after all others), fixed:MS, and replay:FILE (a run's alone.parquet).
+        controller: one or several of sync, ahead, ahead-blend and ahead-inpaint. sync requests a chunk when the last one is
+            used up, ahead before that. ahead-blend blends each chunk with the remaining actions of the last one;
+            ahead-inpaint samples it so that it matches them.
+        disturbance: what disturbs the task's object, one or several of none, push and belt.
+        max_steps: length limit of an episode in control steps, one or several numbers; the task's own by default.
+        baseline: label of the cell that all others are compared with; the first one by default.
+        threads: threads of each worker's network, which may affect results by rounding, and of its simulators.
+        workers: processes on this machine; by default as many as its cores allow, or one with a GPU.
+        backend: local for this machine, ray for a Ray cluster.
+        address: address of the Ray cluster; by default a Ray on this machine.
+        out: the evaluation's directory; by default runs/evaluate/TASK-SAMPLERS-DIGEST. The digest depends on all other
+            settings, so the same command continues its evaluation, and other commands use another directory.
+        page: also write the report to this markdown file, with its pictures and HTML beside it.
+        cells: settings that all cells share.
     """
     find_task(task)
     names = [name for text in words(samplers) for name in SETS.get(text, (text,))]
@@ -169,14 +167,14 @@ def _workers(device: str, threads: int) -> int:
     return 1 if device.startswith("cuda") else max(1, cores() // threads)
 
 
-def _backend(name: str, workers: int, address: str | None, cells: "Iterable[RolloutConfig]") -> "Backend":
-    from paradp.rollouts.episodes.backends import Local, RayCluster
+def _backend(name: str, workers: int, address: str | None, cells: "Iterable[RolloutConfig]") -> "EpisodeBackend":
+    from paradp.rollouts.episodes.backends import LocalProcesses, RayCluster
 
     if name == "ray":
         cluster = RayCluster(address)
         cluster.check(cells)
         return cluster
-    return Local(workers)
+    return LocalProcesses(workers)
 
 
 def _tell(comparison: "Comparison", action_convention: str, pages: list[Path]) -> None:

@@ -7,19 +7,19 @@ import imageio.v2 as imageio
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.captions import headed
-from paradp.rollouts.episodes.environments import Scenery
+from paradp.rollouts.episodes.environments import EnvironmentConfig
 from paradp.rollouts.episodes.strips import HEADLINE, film_strip
-from paradp.rollouts.evaluation.comparison import Compared, Comparison
+from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison
 from paradp.rollouts.statistics import interval
 from paradp.scripts.figures import plot_clocks, plot_reward_against_latency
-from paradp.scripts.pages import Picture, Report, Table
+from paradp.scripts.pages import PageTable, Picture, ReportPage
 from paradp.scripts.paper_table import HEADER, paper_remark, paper_rows
 
 # A sampler is recommended if, with 95 % confidence, it loses less success than this.
 TOLERATED_LOSS = 0.05
 
 
-def evaluation_report(comparison: Comparison, convention: str, strips: bool = True) -> Report:
+def evaluation_report(comparison: Comparison, convention: str, strips: bool = True) -> ReportPage:
     """Everything that an evaluation found.
 
     Args:
@@ -29,8 +29,8 @@ def evaluation_report(comparison: Comparison, convention: str, strips: bool = Tr
     """
     details = [_paired(comparison), _motion(comparison), _latencies(comparison), _cost(comparison)]
     if rows := paper_rows(comparison):
-        details.append(Table("ParaDiGMS' table", HEADER, rows, paper_remark(comparison)))
-    return Report(
+        details.append(PageTable("ParaDiGMS' table", HEADER, rows, paper_remark(comparison)))
+    return ReportPage(
         f"{comparison.title} a cell",
         recommend(comparison),
         _plots(comparison),
@@ -44,7 +44,7 @@ def evaluation_report(comparison: Comparison, convention: str, strips: bool = Tr
 def recommend(comparison: Comparison) -> str:
     """Which cell to pick, in one sentence: the fastest of those that lose little success for sure.
 
-    Only cells in the baseline's world are there to be picked: nobody chooses the clock or the disturbance. Empty if there is
+    Only cells with the baseline's clock and disturbance are candidates, because users cannot choose these. Empty if there is
     no other.
     """
     baseline = next(run for run in comparison.runs if run.loss is None)
@@ -72,16 +72,16 @@ def recommend(comparison: Comparison) -> str:
     )
 
 
-def _latency_and_loss(run: Compared) -> tuple[float, float]:
+def _latency_and_loss(run: ComparedRun) -> tuple[float, float]:
     return _p50(run), run.loss.loss if run.loss else 0.0
 
 
-def _p50(run: Compared) -> float:
+def _p50(run: ComparedRun) -> float:
     return run.summary.latency_ms_batch1.replan.p50
 
 
-def _outcomes(comparison: Comparison) -> Table:
-    """What a reader wants to know first."""
+def _outcomes(comparison: Comparison) -> PageTable:
+    """The main table: success and latency."""
     reward = ["reward (95 %)"] * comparison.graded
     header = ["cell", "success (95 %)", "lost at most", *reward, "plan p50 (ms)", "plan p99 (ms)", "rounds"]
     rows = []
@@ -102,10 +102,10 @@ def _outcomes(comparison: Comparison) -> Table:
         "Success with Wilson's interval. Lost at most: the one-sided 95 % bound on the success lost on the same seeds."
         " Plan: one robot at a time. Rounds: a plan's, mean over all episodes."
     )
-    return Table("Success and latency", header, rows, remark)
+    return PageTable("Success and latency", header, rows, remark)
 
 
-def _paired(comparison: Comparison) -> Table:
+def _paired(comparison: Comparison) -> PageTable:
     reward = ["reward: difference"] * comparison.graded
     header = ["cell", "against", "success lost, paired (95 %)", "lost at most", "would have shown", *reward]
     rows = [
@@ -127,10 +127,10 @@ def _paired(comparison: Comparison) -> Table:
         " (Bonett & Price 2012). Would have shown: the loss that so many seeds show with 80 % power at 5 %, given how often"
         " the two disagreed. Difference: paired, bootstrapped."
     )
-    return Table("Differences on the same seeds", header, rows, remark)
+    return PageTable("Differences on the same seeds", header, rows, remark)
 
 
-def _motion(comparison: Comparison) -> Table:
+def _motion(comparison: Comparison) -> PageTable:
     """How the robot moved; of disturbances and waiting only where there were any."""
     task = find_task(comparison.runs[0].summary.task).task
     unit = ACTION_CONVENTIONS[task.conventions[0]].unit
@@ -152,10 +152,10 @@ def _motion(comparison: Comparison) -> Table:
         " Late by: control steps from an observation until its chunk can be executed. Waiting: share of control steps"
         " without an action to execute."
     ) * late
-    return Table("How the robot moved", header, rows, remark)
+    return PageTable("How the robot moved", header, rows, remark)
 
 
-def _latencies(comparison: Comparison) -> Table:
+def _latencies(comparison: Comparison) -> PageTable:
     header = ["cell", "plan p50", "plan p95", "plan p99", "plan max", "jitter", "step p50", "step p99", "step max", "plans"]
     rows = []
     for name, run in _numbered(comparison):
@@ -167,10 +167,10 @@ def _latencies(comparison: Comparison) -> Table:
         f"Milliseconds, one robot at a time with all cores, engine {first.engine} {first.precision}, without clock or"
         " disturbance, over so many plans; step: a control step; jitter: standard deviation of a plan's latency."
     )
-    return Table("Latency", header, rows, remark)
+    return PageTable("Latency", header, rows, remark)
 
 
-def _cost(comparison: Comparison) -> Table:
+def _cost(comparison: Comparison) -> PageTable:
     header = ["cell", "rounds", "evaluations", "s an episode (95 %)", "denoised by"]
     rows = []
     for name, run in _numbered(comparison):
@@ -181,10 +181,10 @@ def _cost(comparison: Comparison) -> Table:
         "Rounds and evaluations: means over all plans of all episodes; s an episode: wall-clock time with one robot,"
         " simulation included: the steps of all episodes by the time of a step."
     )
-    return Table("What a plan takes", header, rows, remark)
+    return PageTable("What a plan takes", header, rows, remark)
 
 
-def _numbered(comparison: Comparison) -> list[tuple[str, Compared]]:
+def _numbered(comparison: Comparison) -> list[tuple[str, ComparedRun]]:
     return [(f"{i}. {run.label}", run) for i, run in enumerate(comparison.runs, 1)]
 
 
@@ -193,7 +193,7 @@ def _number(comparison: Comparison, label: str | None) -> str:
     return next((str(i) for i, run in enumerate(comparison.runs, 1) if run.label == label), "")
 
 
-def _denoised_by(run: Compared) -> str:
+def _denoised_by(run: ComparedRun) -> str:
     """What a measured sampler stood for, in the episodes and for one robot alone."""
     samplers = (run.summary.sampler, run.summary.sampler_batch1)
     batch, alone = (sampler["settings"].get("chosen", sampler["name"]) for sampler in samplers)
@@ -236,11 +236,11 @@ def _strips(comparison: Comparison, convention: str) -> list[Picture]:
     pictures = []
     for i, run in enumerate(comparison.runs):
         summary = run.summary
-        scenery = Scenery(summary.task, convention, summary.disturbance, summary.max_steps)
+        environment = EnvironmentConfig(summary.task, convention, summary.disturbance, summary.max_steps)
         for outcome, name in ((True, "success"), (False, "failure")):
             seeds = run.episodes.loc[run.episodes["success"] == outcome, "seed"]
             if len(seeds):
-                strip = film_strip(scenery, int(seeds.iloc[0]), run.steps, summary.execute)
+                strip = film_strip(environment, int(seeds.iloc[0]), run.steps, summary.execute)
                 right = f"seed {seeds.iloc[0]} · {name} · {strip_latency(summary.clock, _p50(run))}"
                 strip = headed(strip, f"{summary.task} · {run.label}", right, HEADLINE)
                 png = imageio.imwrite("<bytes>", strip, format="png")

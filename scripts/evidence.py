@@ -1,18 +1,18 @@
-"""What so many episodes can show, and what they cannot."""
+"""Says what a number of episodes can show about success, and what not."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from paradp.policy.wording import counted
-from paradp.rollouts.evaluation.comparison import Compared, Comparison
+from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison
 from paradp.rollouts.statistics import detectable_difference
 
-# The episodes of `paradp evaluate`, unless told otherwise.
+# The default number of episodes of `paradp evaluate`.
 ENOUGH = 200
 
 
 def evidence(comparison: Comparison, checkpoint: Path | str | None = None) -> str | None:
-    """What the episodes of a comparison say of success, and what they leave open; `None` where they are `ENOUGH`.
+    """A sentence on what a comparison can show with its episodes; `None` if there are at least `ENOUGH`.
 
     Args:
         comparison: finished runs.
@@ -34,23 +34,24 @@ def evidence(comparison: Comparison, checkpoint: Path | str | None = None) -> st
     samplers = ",".join(run.label for run in comparison.runs)
     weights = f" --checkpoint {checkpoint}" if checkpoint else ""
     return (
-        f"{can} They cannot tell the samplers' success apart: {_would_show(others, episodes)}; {ENOUGH} would show"
-        f" {100 * _detectable(others, ENOUGH):.0f} %: paradp evaluate {first.summary.task} --samplers {samplers}{weights}"
+        f"{can} They cannot show differences in success between the samplers: {_would_show(others, episodes)};"
+        f" {ENOUGH} would show {100 * _detectable(others, ENOUGH):.0f} %: paradp evaluate {first.summary.task}"
+        f" --samplers {samplers}{weights}"
     )
 
 
-def _would_show(others: Sequence[Compared], episodes: int) -> str:
+def _would_show(others: Sequence[ComparedRun], episodes: int) -> str:
     try:
         return f"only a loss of {100 * _detectable(others, episodes):.0f} % or more would have shown"
     except ValueError:
         return "no loss would have shown"
 
 
-def _detectable(others: Sequence[Compared], pairs: int) -> float:
-    """The loss that so many pairs show with 80 % power, where samplers disagree as often as these do at most.
+def _detectable(others: Sequence[ComparedRun], pairs: int) -> float:
+    """The loss that this many pairs detect with 80 % power, assuming the largest rate of disagreement seen here.
 
     Raises:
-        ValueError: the pairs are too few to show any.
+        ValueError: the pairs are too few to detect any loss.
     """
     losses = [run.loss for run in others if run.loss]
     return detectable_difference(pairs, max((loss.lost + loss.won) / loss.pairs for loss in losses))

@@ -1,12 +1,12 @@
-"""Sampler families and their look, the same in every picture.
+"""Colours and markers of sampler families, the same in every picture.
 
-Colours are of Okabe & Ito's palette, which colour-blind readers tell apart; markers say the same once more.
+The colours are Okabe & Ito's palette, which colour-blind readers can distinguish; the markers carry the same information.
 """
 
 import re
 from dataclasses import dataclass
 
-# Of what are no families, in order; Okabe & Ito's.
+# Colours of other series, in order (Okabe & Ito).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 
 
@@ -15,9 +15,9 @@ class Family:
     """Samplers that share a colour and a marker.
 
     Attributes:
-        name: as legends say it.
-        prefix: what the names of its samplers begin with.
-        colour, marker: matplotlib's.
+        name: text of the legend.
+        prefix: prefixes of the names of its samplers.
+        colour, marker: for matplotlib.
     """
 
     name: str
@@ -38,7 +38,7 @@ OTHER = Family("other", ("",), "#56B4E9", "v")
 
 
 def family_of(label: str) -> Family:
-    """The family of the sampler that a label begins with: the one of the longest prefix, for `ddpm-25` is none of `ddpm`."""
+    """The family of a label's sampler: the one with the longest matching prefix, because `ddpm-25` is not of `ddpm`'s."""
     matches = [(len(prefix), family) for family in FAMILIES for prefix in family.prefix if label.startswith(prefix)]
     return max(matches, key=lambda match: match[0], default=(0, OTHER))[1]
 

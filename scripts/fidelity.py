@@ -1,4 +1,4 @@
-"""`paradp fidelity`: how near the plans of fewer steps come to DDPM's, which `auto-fast` goes by."""
+"""`paradp fidelity`: measures how plans with fewer steps differ from DDPM's, for `auto-fast`."""
 
 import shlex
 import sys
@@ -38,10 +38,10 @@ def fidelity(
     seed: Seed = 30_000,
     computing: tyro.conf.OmitArgPrefixes[ComputingFlags] = DEFAULT_COMPUTING,
 ) -> None:
-    """Measure how near the plans of fewer steps come to DDPM's own; the sampler auto-fast goes by that.
+    """Measure how plans with fewer steps differ from DDPM's; the sampler auto-fast uses the result.
 
-    Takes some minutes, and writes fidelity.json beside the checkpoint. Figures are of sequential samplers: speculative-
-    ones draw from exactly the same distribution.
+    It takes some minutes, and writes fidelity.json into the checkpoint's directory. Only sequential samplers are measured:
+    speculative- ones have exactly the same distribution.
 
         paradp fidelity square
         paradp fidelity runs/train/checkpoint --data demos/square.zarr
@@ -52,10 +52,10 @@ def fidelity(
             expert's episodes.
         out: the file to write; by default fidelity.json in the checkpoint's directory, or in the cache folder if that
             directory cannot be written.
-        observations: how many to plan at; at half as many more, grids of timesteps and SDE-DPM-Solver's eta are fitted to
-            the policy.
-        plans: of each sampler at each observation, every one with noise of its own.
-        seed: of the first of the expert's episodes, or of the choice among the demonstrations; and of the noise.
+        observations: number of observations to plan from. Half as many more are used to fit grids of timesteps, and
+            SDE-DPM-Solver's eta, to the policy.
+        plans: plans per sampler and observation, each with its own noise.
+        seed: seed of the first expert episode, or of the choice among the demonstrations; and of the noise.
         computing: how the policy is computed.
     """
     path, how = checkpoint_named(policy), computing.checked()

@@ -10,11 +10,11 @@ from typing import Any, BinaryIO
 from matplotlib.figure import Figure
 
 from paradp.envs import find_task
-from paradp.rollouts.evaluation.comparison import Compared, Comparison
+from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison
 from paradp.rollouts.statistics import Estimate
 from paradp.scripts.canvas import WIDTH, legend_below, panels, save
 from paradp.scripts.families import COLOURS
-from paradp.scripts.trade_off import Measured, Period, plot_trade_off
+from paradp.scripts.trade_off import Period, TradeOffPoint, plot_trade_off
 
 MARKERS = "osD^vP*X<>p"
 # Where a latency of zero is drawn on an axis of logarithms.
@@ -42,10 +42,10 @@ def periods(task: str, execute: int | None) -> list[Period]:
     return [step, Period(f"chunk, {execute * control_ms:g} ms: a plan must fit", execute * control_ms)]
 
 
-def _measured(run: Compared, graded: bool) -> Measured:
+def _measured(run: ComparedRun, graded: bool) -> TradeOffPoint:
     latency = run.summary.latency_ms_batch1.replan
     reward = {"reward": run.summary.reward} if graded else {}
-    return Measured(
+    return TradeOffPoint(
         run.label, reward | {"success": run.summary.success}, latency.p50, latency.p95, latency.p99, str(run.world)
     )
 
@@ -102,7 +102,7 @@ def plot_late(points: Sequence[Late], task: str, path: Path | BinaryIO) -> Figur
     return figure
 
 
-def _late(run: Compared) -> Late | None:
+def _late(run: ComparedRun) -> Late | None:
     return late_run(run.label, run.summary.clock, run.summary.disturbance or "undisturbed", run.summary.success)
 
 

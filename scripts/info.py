@@ -12,15 +12,15 @@ from paradp.scripts.console import console, loading
 
 
 def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpoint: str | None = None) -> None:
-    """List samplers, pretrained policies and versions; or show one checkpoint.
+    """List samplers, pretrained policies and versions, or show one checkpoint.
 
         paradp info
         paradp info samplers
         paradp info --checkpoint square
 
     Args:
-        what: samplers lists these alone, with their options.
-        checkpoint: a pretrained policy's name or a checkpoint's directory: shows its model card.
+        what: with `samplers`, only list the samplers with their options.
+        checkpoint: show the model card of this pretrained policy or checkpoint directory.
     """
     if checkpoint is not None:
         return _show(checkpoint)

@@ -1,4 +1,4 @@
-"""Arguments that are several values: with commas, blanks or both between them."""
+"""Parses arguments with several values, separated by commas, blanks or both."""
 
 import re
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def listed(read: Callable[[str], Any], metavar: str, split: Callable[[str], list
     """How tyro reads such an argument.
 
     Args:
-        read: a word → its value; raises a ValueError for one that it does not know.
+        read: a word → its value; raises a ValueError for an unknown one.
         metavar: what `--help` calls a word.
         split: takes a text apart.
     """

@@ -13,7 +13,7 @@ DESCRIPTION = "Diffusion policies denoised in parallel in time, in closed loop."
 
 
 @dataclass(frozen=True)
-class Command:
+class Subcommand:
     """A command: the module of `paradp.scripts` and the function in it, and what it does in a line."""
 
     module: str
@@ -22,22 +22,22 @@ class Command:
 
 
 COMMANDS = {
-    "rollout": Command("rollout", "rollout", "run a policy in closed loop: success, reward, latency, films"),
-    "evaluate": Command("evaluate", "evaluate", "compare samplers, clocks, … on the same episodes, in one report"),
-    "drive": Command("drive", "drive", "drive a simulated robot in real time, planning while it moves"),
-    "serve": Command("serve", "serve", "serve a policy to robots on the network"),
-    "bench": Command("bench", "bench", "measure the latency of a plan for every engine and sampler"),
-    "collect": Command("collect", "collect", "collect demonstrations by a task's scripted expert"),
-    "data import": Command("data", "import_", "import demonstrations that others recorded"),
-    "data inspect": Command("data", "inspect", "look at demonstrations before training"),
-    "train": Command("train", "train", "train a policy on demonstrations"),
-    "fidelity": Command("fidelity", "fidelity", "measure how near the plans of fewer steps come to DDPM's"),
-    "distill": Command("distill", "distill", "distill a policy into one that needs one to four evaluations"),
-    "draft train": Command("draft", "train", "train a draft: fewer rounds for speculative samplers"),
-    "release": Command("release", "release", "make a trained checkpoint one that comes with the package"),
-    "study": Command("study", "study", "measure again what docs/results shows"),
-    "tasks": Command("tasks", "tasks", "list the tasks, or tell all of one"),
-    "info": Command("info", "info", "list samplers, pretrained policies and versions"),
+    "rollout": Subcommand("rollout", "rollout", "run a policy in closed loop: success, reward, latency, films"),
+    "evaluate": Subcommand("evaluate", "evaluate", "compare samplers, clocks, … on the same episodes, in one report"),
+    "drive": Subcommand("drive", "drive", "drive a simulated robot in real time, planning while it moves"),
+    "serve": Subcommand("serve", "serve", "serve a policy to robots on the network"),
+    "bench": Subcommand("bench", "bench", "measure the latency of a plan for every engine and sampler"),
+    "collect": Subcommand("collect", "collect", "collect demonstrations by a task's scripted expert"),
+    "data import": Subcommand("data", "import_", "import demonstrations that others recorded"),
+    "data inspect": Subcommand("data", "inspect", "look at demonstrations before training"),
+    "train": Subcommand("train", "train", "train a policy on demonstrations"),
+    "fidelity": Subcommand("fidelity", "fidelity", "measure how near the plans of fewer steps come to DDPM's"),
+    "distill": Subcommand("distill", "distill", "distill a policy into one that needs one to four evaluations"),
+    "draft train": Subcommand("draft", "train", "train a draft: fewer rounds for speculative samplers"),
+    "release": Subcommand("release", "release", "make a trained checkpoint one that comes with the package"),
+    "study": Subcommand("study", "study", "measure again what docs/results shows"),
+    "tasks": Subcommand("tasks", "tasks", "list the tasks, or describe one"),
+    "info": Subcommand("info", "info", "list samplers, pretrained policies and versions"),
 }
 
 

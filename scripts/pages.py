@@ -26,7 +26,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """What a table is of, what it says, and what its columns mean; no two of them have one name."""
 
     title: str
@@ -36,7 +36,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportPage:
     """What was found, as far as most readers go, and then all else.
 
     Attributes:
@@ -52,9 +52,9 @@ class Report:
     title: str
     verdict: str
     pictures: list[Picture]
-    main: Table
+    main: PageTable
     remarks: str
-    details: list[Table]
+    details: list[PageTable]
     episodes: list[Picture]
 
     def write(self, page: Path) -> Path:
@@ -68,7 +68,7 @@ class Report:
         return page.with_suffix(".html")
 
     def _markdown(self, page: Path) -> str:
-        def table(shown: Table) -> list[str]:
+        def table(shown: PageTable) -> list[str]:
             return [markdown_table(shown.header, shown.rows), shown.remark]
 
         def picture(shown: Picture) -> str:
@@ -109,7 +109,7 @@ def _figure(picture: Picture) -> str:
     return f"<figure>{image}{_element('figcaption', picture.caption)}</figure>"
 
 
-def _html_table(table: Table) -> list[str]:
+def _html_table(table: PageTable) -> list[str]:
     lines = [_row("th", table.header), *(_row("td", row) for row in table.rows)]
     return [f"<table>{''.join(lines)}</table>", f'<p class="remark">{html.escape(table.remark)}</p>']
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from paradp.checkpoints import find_checkpoint, pretrained, read_info
 from paradp.envs import find_task
 from paradp.policy.wording import counted
-from paradp.rollouts.evaluation.comparison import Compared, Comparison
+from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison
 from paradp.rollouts.statistics import interval
 from paradp.scripts.lists import PAIRS, PAPER_SAMPLERS
 
@@ -14,7 +14,7 @@ HEADER = ["sampler", "model evals", "parallel iters", "reward (95 %)", "time per
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedRow:
     """A row of the paper; what is not known of it is `None`."""
 
     seconds: float
@@ -26,20 +26,20 @@ class Published:
 # 200 episodes, window 20, tolerance 0.1, on an A40. Written down from memory of the paper, not copied from its table.
 PUBLISHED = {
     "square": {
-        "ddpm": Published(37.0, 0.85, 100),
-        "para-ddpm": Published(10.0, 0.85, 392, 25),
-        "ddim-15": Published(5.72),
-        "para-ddim-15": Published(3.58),
-        "dpm-solver-15": Published(5.80),
-        "para-dpm-solver-15": Published(3.28),
+        "ddpm": PublishedRow(37.0, 0.85, 100),
+        "para-ddpm": PublishedRow(10.0, 0.85, 392, 25),
+        "ddim-15": PublishedRow(5.72),
+        "para-ddim-15": PublishedRow(3.58),
+        "dpm-solver-15": PublishedRow(5.80),
+        "para-dpm-solver-15": PublishedRow(3.28),
     },
     "pusht": {
-        "ddpm": Published(32.3, 0.81, 100),
-        "para-ddpm": Published(8.33, 0.83, 386, 24),
-        "ddim-15": Published(4.22),
-        "para-ddim-15": Published(2.54),
-        "dpm-solver-15": Published(4.22),
-        "para-dpm-solver-15": Published(2.15),
+        "ddpm": PublishedRow(32.3, 0.81, 100),
+        "para-ddpm": PublishedRow(8.33, 0.83, 386, 24),
+        "ddim-15": PublishedRow(4.22),
+        "para-ddim-15": PublishedRow(2.54),
+        "dpm-solver-15": PublishedRow(4.22),
+        "para-dpm-solver-15": PublishedRow(2.15),
     },
 }
 
@@ -52,12 +52,12 @@ def paper_rows(comparison: Comparison) -> list[list[str]]:
     published = PUBLISHED.get(comparison.runs[0].summary.task, {})
     rows = []
     for sequential, parallel in PAIRS:
-        rows.append([*_measured(runs[sequential], None), *_told(published, sequential, None)])
-        rows.append([*_measured(runs[parallel], runs[sequential]), *_told(published, parallel, sequential)])
+        rows.append([*_measured(runs[sequential], None), *_published_cells(published, sequential, None)])
+        rows.append([*_measured(runs[parallel], runs[sequential]), *_published_cells(published, parallel, sequential)])
     return rows
 
 
-def _as_in_the_paper(run: Compared) -> bool:
+def _as_in_the_paper(run: ComparedRun) -> bool:
     """Whether simulation waits and nothing disturbs."""
     return (run.summary.clock, run.summary.disturbance, run.summary.controller) == ("ideal", None, "sync")
 
@@ -70,17 +70,17 @@ def paper_remark(comparison: Comparison) -> str:
     packages = ", ".join(f"{name} {first.versions[name]}" for name in task.packages if name in first.versions)
     shipped = first.checkpoint["sha256"] in {read_info(find_checkpoint(name)).model_sha256 for name in pretrained()}
     learned = "the policy learned from scripted demonstrations, not from people's; " if shipped else ""
-    told = " The paper's figures are quoted from memory." if first.task in PUBLISHED else " The paper has no such task."
+    source = " The paper's figures are quoted from memory." if first.task in PUBLISHED else " The paper has no such task."
     return (
         "ParaDiGMS' robotics table in its own columns: window 20, tolerance 0.1; time per episode of one robot, simulation"
-        f" included, by the steps of five episodes, one sampler after another; speed-up: of that time.{told} What differs:"
+        f" included, by the steps of five episodes, one sampler after another; speed-up: of that time.{source} What differs:"
         f" {learned}the simulator is {task.simulator} ({packages}); and it runs on {machine} with the engine"
         f" {first.engine} {first.precision}, where the paper has eager PyTorch on an A40 GPU: a GPU computes the rows of a"
         " round for little more than the price of one, a CPU does not."
     )
 
 
-def _measured(run: Compared, sequential: Compared | None) -> list[str]:
+def _measured(run: ComparedRun, sequential: ComparedRun | None) -> list[str]:
     s = run.summary
     seconds = s.seconds_per_episode_batch1.mean
     faster = f"{sequential.summary.seconds_per_episode_batch1.mean / seconds:.1f}×" if sequential else ""
@@ -95,7 +95,7 @@ def _measured(run: Compared, sequential: Compared | None) -> list[str]:
     ]
 
 
-def _told(published: dict[str, Published], name: str, sequential: str | None) -> list[str]:
+def _published_cells(published: dict[str, PublishedRow], name: str, sequential: str | None) -> list[str]:
     row = published.get(name)
     if row is None:
         return [""] * 4

@@ -1,4 +1,4 @@
-"""Where a command reads and writes: checked before anything is loaded, and chosen so that two runs never meet."""
+"""Checks and chooses a command's input and output paths, before anything slow is loaded."""
 
 import hashlib
 import json
@@ -83,23 +83,23 @@ def without_weights(task: str, expert: bool) -> str:
 
 
 def default_out(command: str, task: str, names: Iterable[str], weights: Path, settings: Mapping[str, object]) -> Path:
-    """`runs/COMMAND/TASK-NAMES-DIGEST`.
+    """The default output directory, `runs/COMMAND/TASK-NAMES-DIGEST`.
 
-    The digest is of everything else that the numbers depend on: the same command continues its own run, and another command,
-    other weights or another installation never meet it.
+    The digest is a hash of everything else that the results depend on. The same command therefore continues its own run;
+    another command, other weights or another installation get another directory.
 
     Args:
-        command: which command writes there.
+        command: the command.
         task: the task's name.
-        names: what is compared, such as samplers.
+        names: the compared variants, such as samplers.
         weights: the checkpoint's directory.
-        settings: all other arguments that the outcome depends on.
+        settings: all other arguments that the results depend on.
     """
     from paradp.policy.files.limits import DOCUMENT_BYTES
     from paradp.policy.files.reading import read_text
 
-    told = {**settings, "weights": read_text(weights / "config.json", DOCUMENT_BYTES), "on": [hardware(), versions()]}
-    digest = hashlib.sha256(json.dumps([task, *names, told], sort_keys=True, default=str).encode()).hexdigest()[:8]
+    depends_on = {**settings, "weights": read_text(weights / "config.json", DOCUMENT_BYTES), "on": [hardware(), versions()]}
+    digest = hashlib.sha256(json.dumps([task, *names, depends_on], sort_keys=True, default=str).encode()).hexdigest()[:8]
     readable = re.sub(r"[^\w.+-]+", "_", f"{task}-{'+'.join(names)}")[:_LONGEST]
     return Path("runs") / command / f"{readable}-{digest}"
 
@@ -144,7 +144,7 @@ def _check_writable(folder: Path, what: str) -> None:
 
 
 def check_continues(out: Path, marker: str, wanted: Mapping[str, object]) -> None:
-    """Compares what a directory says it holds with what is asked for, as far as that is known before anything is loaded.
+    """Compares the identity of a run in a directory with the requested one, as far as possible before loading anything.
 
     Args:
         out: the directory.

@@ -10,7 +10,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from paradp.policy import DiffusionPolicy, Engine, EngineName, Planner, Precision, build_engine
+from paradp.policy import Autotuner, DiffusionPolicy, Engine, EngineName, Precision, build_engine
 from paradp.policy.engines.autotune.candidates import Candidates, by_rule
 from paradp.policy.engines.timing import time_call
 from paradp.sampler import SamplerChoice
@@ -62,7 +62,7 @@ class Wanted:
     precision: Precision = "fp32"
 
 
-class Bench:
+class PlanningBench:
     """Times plans; all contenders take turns. Call `build`, `warm_up`, `measure` and `rows`, in that order.
 
     Args:
@@ -172,7 +172,7 @@ class Bench:
             return Contender(wanted.name, wanted.name, build, PublishedParaDDPM(ddpm), self._policy, self._batch)
         choice = SamplerChoice.parse(wanted.name)
         if choice.measured:
-            planned = Planner(build(), self._network, spec, device).choose(self._candidates(choice), self._batch)
+            planned = Autotuner(build(), self._network, spec, device).choose(self._candidates(choice), self._batch)
             choice = SamplerChoice.parse(planned.sampler)
         return Contender(wanted.name, str(choice), build, choice.build(spec.schedule), self._policy, self._batch)
 

@@ -1,4 +1,4 @@
-"""`paradp release`: a trained checkpoint becomes one of the pretrained policies, with what was measured of it."""
+"""`paradp release`: adds a trained checkpoint to the pretrained policies, with its measured results."""
 
 import shutil
 from pathlib import Path
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 # Where comparisons (`paradp rollout --sampler a b`) and evaluations keep their runs; how many of them a sentence names.
 _INNER = ("*/summary.json", "cells/*/summary.json")
 _MOST_NAMED = 6
-# Settings of a sampler that a card tells.
-_TOLD = ("eta", "spacing", "timesteps", "window")
+# Settings of a sampler that a model card lists.
+_LISTED = ("eta", "spacing", "timesteps", "window")
 
 
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
-    """Copy a checkpoint to the pretrained ones of a clone; write the success that rollouts of it measured into its card.
+    """Copy a checkpoint to the pretrained policies of a clone, and write the success of its rollouts into its card.
 
-    Its fidelity and its draft are copied where they were made.
+    Its fidelity and its draft are copied, too, if they exist.
 
         paradp release runs/train/checkpoint \\
             --runs runs/square-200/ddpm runs/square-200/para-ddpm
 
     Args:
         checkpoint: the checkpoint's directory.
-        runs: directories of finished rollouts of these very weights.
+        runs: directories of finished rollouts with these weights.
     """
     if not IN_TREE.is_dir():
         raise ValueError(
@@ -90,15 +90,15 @@ def _check_finished(run: Path) -> None:
 
 
 def _result(summary: "Summary") -> str:
-    graded = f", reward {_told(summary.reward)}" if summary.graded else ""
+    graded = f", reward {_estimated(summary.reward)}" if summary.graded else ""
     settings = summary.sampler["settings"]
-    told = "".join(f":{name}={settings[name]}" for name in _TOLD if settings.get(name) is not None)
-    success = f"success {_told(summary.success)}{graded} over {counted(summary.episodes, 'episode')}"
+    listed = "".join(f":{name}={settings[name]}" for name in _LISTED if settings.get(name) is not None)
+    success = f"success {_estimated(summary.success)}{graded} over {counted(summary.episodes, 'episode')}"
     solver = summary.solver
     cost = f"{solver.rounds_mean:.1f} rounds and {solver.evaluations_mean:.0f} evaluations a plan"
-    return f"- {summary.sampler['name']}{told}: {success}, {summary.seeds}; {cost}"
+    return f"- {summary.sampler['name']}{listed}: {success}, {summary.seeds}; {cost}"
 
 
-def _told(estimate: "Estimate") -> str:
+def _estimated(estimate: "Estimate") -> str:
     low, high = estimate.ci95
     return f"{estimate.mean:.3f} (95 % {low:.3f}–{high:.3f})"

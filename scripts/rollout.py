@@ -55,10 +55,10 @@ def rollout(
     out: Path | None = None,
     run: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_RUN,
 ) -> None:
-    """Run a policy in closed loop; measure success, reward and latency, film it, and write it all down.
+    """Run a policy in closed loop, and record success, reward, latency and videos.
 
-    Several samplers run on the same seeds, each into a folder of its own under --out, and are compared with the first.
-    A run that was interrupted continues when the same command is given again.
+    Several samplers run on the same seeds, each with its own folder in --out, and are compared with the first.
+    The same command continues an interrupted run.
 
         paradp rollout square --episodes 20 --out runs/demo
         paradp rollout square --live --trace
@@ -67,16 +67,16 @@ def rollout(
 
     Args:
         task: the task's name; `paradp tasks` lists them.
-        window: steps evaluated at once, for every parallel sampler named.
-        tolerance: accepted change in standard deviations of a step's noise, for every para- sampler named.
-        split: what a round holds fixed, for every para- sampler named: unit (the paper's) or linear.
-        max_rounds: budget of rounds a plan, for every para- and speculative sampler named.
-        workers: processes; the cores are shared out among them.
-        live: show the loop's timing while it runs; for one worker.
-        trace: write when everything happened to trace.json, for ui.perfetto.dev; for one worker.
-        out: the run's directory; by default runs/rollout/TASK-SAMPLERS-DIGEST. The digest is of all other settings, so
-            that the same command continues its run and another one never meets it.
-        run: what to run.
+        window: steps evaluated at once, for all parallel samplers.
+        tolerance: accepted change in standard deviations of a step's noise, for all para- samplers.
+        split: the linear part that a round keeps exact, for all para- samplers: unit (the paper's) or linear.
+        max_rounds: limit on the rounds of a plan, for all para- and speculative samplers.
+        workers: processes, which share the cores.
+        live: show the loop's timing while it runs; only with one worker.
+        trace: write a timeline to trace.json, for ui.perfetto.dev; only with one worker.
+        out: the run's directory; by default runs/rollout/TASK-SAMPLERS-DIGEST. The digest depends on all other settings,
+            so the same command continues its run, and other commands use another directory.
+        run: settings of the run.
     """
     find_task(task)
     choices = _choices(sampler, {"window": window, "tolerance": tolerance, "split": split, "max-rounds": max_rounds})
@@ -148,12 +148,12 @@ def _run_all(configs: list[RolloutConfig], workers: int, live: bool, trace: bool
 
 def _run(config: RolloutConfig, workers: int, live: bool, trace: bool) -> None:
     from paradp.rollouts import rollout as run
-    from paradp.rollouts.episodes.backends import Local
+    from paradp.rollouts.episodes.backends import LocalProcesses
     from paradp.rollouts.realtime.watcher import Watcher
 
     watcher = Watcher(1 / find_task(config.task).task.control_hz)
     with _shown(live, config, watcher) as (report, alone):
-        run(config, report, Local(workers) if workers > 1 else None, [watcher], alone)
+        run(config, report, LocalProcesses(workers) if workers > 1 else None, [watcher], alone)
     if live:
         from paradp.scripts.live import loop_tables
 
@@ -227,10 +227,10 @@ def _check_parent(out: Path, runs: list[Path]) -> None:
 
 
 def _choices(text: str, flags: dict[str, Any]) -> list[SamplerChoice]:
-    """The samplers named, with the flags that they know.
+    """Parses the samplers, and adds the flags that they support.
 
     Raises:
-        ValueError: one is unknown or named twice, or a flag is for none of them.
+        ValueError: a sampler is unknown or repeated, or no sampler supports a flag.
     """
     choices = [SamplerChoice.parse(word) for word in words(text)]
     for flag, value in flags.items():
@@ -243,7 +243,7 @@ def _choices(text: str, flags: dict[str, Any]) -> list[SamplerChoice]:
 
 
 def _with_flags(choice: SamplerChoice, flags: dict[str, Any]) -> SamplerChoice:
-    """The choice with the flags added that its sampler knows; options in its own text win."""
+    """Adds the flags that a sampler supports; options in its name take precedence."""
     given = {k: v for k, v in flags.items() if v is not None and k in SAMPLERS[choice.family].options}
     return replace(choice, options=tuple(sorted((given | dict(choice.options)).items())))
 

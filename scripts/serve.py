@@ -1,4 +1,4 @@
-"""`paradp serve`: a policy for robots on the network."""
+"""`paradp serve`: serves a policy to robots on the network."""
 
 import asyncio
 import os
@@ -47,10 +47,10 @@ def serve(
     serving: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_SERVING,
     computing: tyro.conf.OmitArgPrefixes[ComputingFlags] = DEFAULT_COMPUTING,
 ) -> None:
-    """Serve a policy over websockets, as openpi's clients speak to one.
+    """Serve a policy over websockets, with openpi's protocol.
 
-    With PARADP_API_KEY set, clients must know it. /healthz says OK, /metrics is for Prometheus. Ctrl-C or SIGTERM end it
-    after the answers to what it has accepted.
+    If PARADP_API_KEY is set, clients must send it. /healthz returns OK, /metrics is for Prometheus. On Ctrl-C or SIGTERM the
+    server answers the accepted requests and ends.
 
         paradp serve square
         PARADP_API_KEY=secret paradp serve runs/train/checkpoint \\
@@ -60,12 +60,11 @@ def serve(
 
     Args:
         checkpoint: a pretrained policy's name or a checkpoint's directory.
-        max_message_kib: of a client's message, in KiB; pictures that clients send along count. Memory for three such
-            messages may be needed for each client.
-        tls_cert: a PEM file with the server's certificate and those that lead to its authority's; clients then connect to
-            wss://HOST:PORT.
+        max_message_kib: largest message of a client in KiB, including pictures. Each client may need memory for three such
+            messages.
+        tls_cert: a PEM file with the server's certificate and its chain; clients then connect to wss://HOST:PORT.
         tls_key: a PEM file with its private key.
-        serving: how to serve.
+        serving: settings of the server.
         computing: how the policy is computed.
     """
     checkpoint_named(checkpoint)
@@ -92,7 +91,7 @@ def serve(
 
 
 def check_remote(uri: str, ca: Path | None) -> None:
-    """Checks what is said of a server to plan there, as far as that can be known before it is asked.
+    """Checks address, certificate and key of a server, before connecting.
 
     Raises:
         ValueError: it is no address, a file is no certificate, or the key cannot be sent.

@@ -1,4 +1,4 @@
-"""`paradp study`: rerun what docs/results shows."""
+"""`paradp study`: repeats the measurements of docs/results."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,18 +20,18 @@ def study(
     runs: Path = Path("runs"),
     device: str = "cpu",
 ) -> None:
-    """Measure again what docs/results shows, with a task's pretrained policy; each study takes a few minutes.
+    """Repeat the measurements of docs/results with a task's pretrained policy; each study takes a few minutes.
 
         paradp study
         paradp study agreement square
         paradp study solvers square --runs runs/square-samplers
 
-    Studies come with the repository and not with the installed package.
+    Studies are part of the repository, but not of the installed package.
 
     Args:
-        name: which one; without a name, all are listed.
+        name: the study; without a name, all are listed.
         task: the task's name.
-        out: where the page and its picture go.
+        out: directory of the page and its picture.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out
             RUNS`), and engines compares them; variants and convergence compare the trainings found here (`paradp train
             --out RUNS/NAME`), tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8

@@ -1,4 +1,4 @@
-"""`paradp tasks`: what there is to do."""
+"""`paradp tasks`: lists and describes the tasks."""
 
 import numpy as np
 import tyro
@@ -11,16 +11,16 @@ from paradp.scripts.console import console
 
 
 def tasks(name: tyro.conf.Positional[str | None] = None) -> None:
-    """List the tasks; or tell all of one.
+    """List the tasks, or describe one.
 
         paradp tasks
         paradp tasks square
 
     Args:
-        name: the task to tell of.
+        name: the task to describe.
     """
     if name is not None:
-        return _tell(name)
+        return _describe(name)
     table = Table("task", "observes: values", "acts by: values", "succeeds when", "comes with", show_lines=True)
     for task, entry in all_tasks().items():
         actions = [ACTION_CONVENTIONS[name] for name in entry.task.conventions]
@@ -39,7 +39,7 @@ def _values(task: Task) -> int:
     return sum(feature.size for feature in observed_features(task.observation).values())
 
 
-def _tell(name: str) -> None:
+def _describe(name: str) -> None:
     entry = find_task(name)
     task = entry.task
     console.print(f"{name}: {task.simulator}, gymnasium's {task.env_id}", highlight=False)

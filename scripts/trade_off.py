@@ -27,14 +27,14 @@ GREY = "#666666"
 
 
 @dataclass(frozen=True)
-class Measured:
+class TradeOffPoint:
     """A sampler and what was measured of it.
 
     Attributes:
         label: the sampler as typed, and after a comma what else its run had.
         worth: measure → mean with its interval: `success`, before it `reward` where the reward is graded.
         p50, p95, p99: latency of a plan for one robot, ms.
-        world: what nobody chooses, such as a disturbance; only runs in the same world are better or worse than each other.
+        world: the conditions, such as a disturbance; only runs under the same conditions are compared.
     """
 
     label: str
@@ -57,7 +57,7 @@ class Period:
     ms: float
 
 
-def plot_trade_off(runs: Sequence[Measured], title: str, periods: Sequence[Period], path: Path | BinaryIO) -> Figure:
+def plot_trade_off(runs: Sequence[TradeOffPoint], title: str, periods: Sequence[Period], path: Path | BinaryIO) -> Figure:
     """Left: worth against latency, one panel for each measure. Right: the latencies, fastest first.
 
     Returns the figure, closed.
@@ -89,13 +89,13 @@ def plot_trade_off(runs: Sequence[Measured], title: str, periods: Sequence[Perio
     return figure
 
 
-def pareto_front(runs: Sequence[Measured], measure: str) -> list[Measured]:
+def pareto_front(runs: Sequence[TradeOffPoint], measure: str) -> list[TradeOffPoint]:
     """Runs than which none in their world is both as fast and better, by p50 and mean; world by world, the fastest first."""
     return [run for world in dict.fromkeys(run.world for run in runs) for run in _front(runs, measure, world)]
 
 
-def _front(runs: Sequence[Measured], measure: str, world: str) -> list[Measured]:
-    front: list[Measured] = []
+def _front(runs: Sequence[TradeOffPoint], measure: str, world: str) -> list[TradeOffPoint]:
+    front: list[TradeOffPoint] = []
     sign = -1 if measure in LESS else 1
     there = [run for run in runs if run.world == world]
     for run in sorted(there, key=lambda run: (run.p50, -sign * run.worth[measure].mean)):
@@ -112,7 +112,7 @@ def _heights(measures: int, lines: int) -> tuple[list[float], float]:
     return (panels if gap < 1 else [*panels, gap]), max(rows, sum(panels)) + 0.6
 
 
-def _plot_worth(axes: Axes, runs: Sequence[Measured], measure: str) -> None:
+def _plot_worth(axes: Axes, runs: Sequence[TradeOffPoint], measure: str) -> None:
     slowest = max(run.p99 for run in runs)
     for world in {run.world for run in runs}:
         best = _front(runs, measure, world)
@@ -141,14 +141,14 @@ def _plot_worth(axes: Axes, runs: Sequence[Measured], measure: str) -> None:
     axes.grid(alpha=0.25)
 
 
-def _downwards(runs: Sequence[Measured], measure: str) -> tuple[float, float]:
+def _downwards(runs: Sequence[TradeOffPoint], measure: str) -> tuple[float, float]:
     """The ends of an axis on which less is higher."""
     ends = [end for run in runs for end in run.worth[measure].ci95]
     margin = 0.05 * (max(ends) - min(ends))
     return max(ends) + margin, min(ends) - margin
 
 
-def _plot_latencies(axes: Axes, rows: Sequence[tuple[Measured, str]]) -> None:
+def _plot_latencies(axes: Axes, rows: Sequence[tuple[TradeOffPoint, str]]) -> None:
     for y, (run, _) in enumerate(rows):
         colour = run.family.colour
         axes.plot([run.p50, run.p99], [y, y], lw=1, color=colour)
@@ -166,7 +166,7 @@ def _plot_latencies(axes: Axes, rows: Sequence[tuple[Measured, str]]) -> None:
     axes.grid(alpha=0.25, axis="x")
 
 
-def _limits(runs: Sequence[Measured], periods: Sequence[Period]) -> tuple[float, float]:
+def _limits(runs: Sequence[TradeOffPoint], periods: Sequence[Period]) -> tuple[float, float]:
     """Of the time axis: all latencies, and the periods that are not far from them."""
     low, high = min(run.p50 for run in runs), max(run.p99 for run in runs)
     for period in periods:
@@ -192,7 +192,7 @@ def _name_period(axes: Axes, period: Period) -> None:
         )  # fmt: skip
 
 
-def _names(runs: Sequence[Measured], measure: str, numbers: Mapping[str, str]) -> list[Named]:
+def _names(runs: Sequence[TradeOffPoint], measure: str, numbers: Mapping[str, str]) -> list[Named]:
     """The front's first, then the others; crowded points get the number of their row."""
     front = pareto_front(runs, measure)
     named = []
@@ -203,7 +203,7 @@ def _names(runs: Sequence[Measured], measure: str, numbers: Mapping[str, str]) -
     return named
 
 
-def _lines(axes: Axes, runs: Sequence[Measured], measure: str, periods: Sequence[Period]) -> list[Bbox]:
+def _lines(axes: Axes, runs: Sequence[TradeOffPoint], measure: str, periods: Sequence[Period]) -> list[Bbox]:
     """Boxes around all lines, which names should leave free."""
     upright = [Bbox.from_extents(run.p50, run.worth[measure].ci95[0], run.p50, run.worth[measure].ci95[1]) for run in runs]
     lying = [Bbox.from_extents(run.p50, run.worth[measure].mean, run.p99, run.worth[measure].mean) for run in runs]
@@ -211,7 +211,7 @@ def _lines(axes: Axes, runs: Sequence[Measured], measure: str, periods: Sequence
     return [*upright, *lying, *ends]
 
 
-def _legend(runs: Sequence[Measured]) -> list[Line2D]:
+def _legend(runs: Sequence[TradeOffPoint]) -> list[Line2D]:
     present = [family for family in (*FAMILIES, OTHER) if any(run.family is family for run in runs)]
     families = [Line2D([], [], marker=f.marker, color=f.colour, ls="", label=f.name) for f in present]
     front = Line2D([], [], color="#999999", lw=4, alpha=0.35, label="Pareto front (filled)")

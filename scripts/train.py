@@ -1,4 +1,4 @@
-"""`paradp train`: a diffusion policy from demonstrations."""
+"""`paradp train`: trains a policy on demonstrations."""
 
 import hashlib
 import shlex
@@ -48,26 +48,26 @@ def train(
     device: str = "cpu",
     config: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_CONFIG,
 ) -> None:
-    """Train a diffusion policy; the checkpoint in OUT/checkpoint is renewed as training goes on.
+    """Train a diffusion policy; OUT/checkpoint is updated during training.
 
-    A training that was interrupted continues when the same command is given again. Several processes share its batches if
-    `accelerate launch --num_processes N` starts them.
+    The same command continues an interrupted training. Several processes share its batches if they are started with
+    `accelerate launch --num_processes N`.
 
         paradp train square --data demos/square.zarr --out runs/train
         paradp rollout square --checkpoint runs/train/checkpoint
 
     Args:
-        task: the task that the demonstrations are of.
+        task: task of the demonstrations.
         data: the zarr group of demonstrations; demos/TASK.zarr by default.
-        out: where state, metrics, loss plot and checkpoint go; by default runs/train/TASK-DIGEST. The digest is of the
-            demonstrations and of all settings, so that the same command continues its training and another one never
-            meets it.
-        init: a checkpoint's directory to start from instead of random weights.
+        out: directory of state, metrics, loss plot and checkpoint; by default runs/train/TASK-DIGEST. The digest depends on
+            the demonstrations and all settings, so the same command continues its training, and other commands use
+            another directory.
+        init: start from the weights of this checkpoint directory instead of random ones.
         half: store the checkpoint's weights in half precision.
-        bf16: compute in bfloat16; by default a step of each arithmetic is timed and the faster taken.
+        bf16: compute in bfloat16; by default both formats are timed, and the faster one is used.
         no_bf16: compute in float32.
-        device: where to compute: cpu or cuda; a run may be continued on another.
-        config: how to train.
+        device: cpu or cuda; a run can be continued on another device.
+        config: settings of the training.
     """
     let_the_first_speak()
     training = config.checked(bf16=asked_for(bf16, no_bf16))

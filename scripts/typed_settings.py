@@ -1,7 +1,6 @@
-"""A command's options, made from the declarations of the settings that it takes; of a training, those of its parts, too."""
+"""Generates a command's options from the declarations of its settings, including those of the parts of a training."""
 
 import inspect
-import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import Field, dataclass, fields, make_dataclass
@@ -13,12 +12,12 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast, ge
 import tyro
 
 from paradp.policy.settings import Settings, kind_of, kinds_of, not_a_setting_here, note_of, option_fields
+from paradp.sampler.lookup import note_renamed
 from paradp.scripts.lists import listed
 
-_LOG = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Settings)
 T = TypeVar("T")
-# A setting's older value → the settings that it stands for.
+# Setting and its older value → today's settings. The older value is still accepted, with a note.
 _OLDER: dict[tuple[str, str], dict[str, Any]] = {
     ("prediction_type", "flow_prediction"): {"prediction_type": None, "process": "flow"}
 }
@@ -26,19 +25,19 @@ _OLDER: dict[tuple[str, str], dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Typed(Generic[Config]):
-    """What was typed for a config, not checked yet: tyro would report a mistake in its own words.
+    """The parsed options of a config before validation, so that we and not tyro write the error messages.
 
-    Every setting is a field, those of the config's parts, too: they are `None` where they were not given.
+    Every setting is a field, including those of the config's parts, which are `None` if not given.
     """
 
     config: ClassVar[type[Settings]]
 
     def checked(self, **others: Any) -> Config:
-        """The config of what was typed and of its other settings, which are no options.
+        """Builds the config from the options, and from `others`, its settings that are not options.
 
         Raises:
-            SettingError: the configuration is impossible, or has a setting of a part that it does not have.
-            ValueError: a text stands for nothing.
+            SettingError: the configuration is impossible, or a setting belongs to a part that was not chosen.
+            ValueError: a value cannot be parsed.
         """
         typed = _in_todays_words({one.name: getattr(self, one.name) for one in fields(self)})
         for part, kinds in _parts(self.config).items():
@@ -180,7 +179,7 @@ def _with_older(name: str, hint: Any) -> Any:
 def _in_todays_words(typed: dict[str, Any]) -> dict[str, Any]:
     for (name, value), meant in _OLDER.items():
         if typed.get(name) == value:
-            _LOG.warning(f"{name} {value} is now {_as_options(meant)}")
+            note_renamed(f"{name} {value}", _as_options(meant))
             typed |= meant
     return typed
 

@@ -65,12 +65,12 @@ class SpotTask(Task):
 class SpotExpert(Expert):
     """Goes to the middle, wherever it is."""
 
-    def __init__(self, action_convention: str = "position", disturbance=None):
-        super().__init__(2, 0.0, disturbance)
+    def __init__(self, action_convention: str = "position", action_noise=None):
+        super().__init__(2, 0.0, action_noise)
 
     def act(self, observation: Mapping[str, np.ndarray]) -> ExpertCommand:
         label = MIDDLE.astype(np.float32)
-        return ExpertCommand(np.clip(label + 10 * self.draw_disturbance(), 0, EDGE).astype(np.float32), label)
+        return ExpertCommand(np.clip(label + 10 * self.draw_action_noise(), 0, EDGE).astype(np.float32), label)
 
 
 SPOT = TaskEntry(SpotTask(), SpotExpert)

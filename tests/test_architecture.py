@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from graphlib import TopologicalSorter
 from itertools import takewhile
 from pathlib import Path
@@ -183,6 +184,18 @@ def test_a_library_logs_and_does_not_print(room):
     for path in (ROOT / room).rglob("*.py"):
         names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
         assert "print" not in names, path
+
+
+def test_a_class_name_exists_once():
+    """But for `Flags`, of which every command has one."""
+    names = Counter(
+        node.name
+        for room in MAY_IMPORT
+        for path in (ROOT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, times in names.items() if times > 1] == ["Flags"]
 
 
 MOST_LINES, LONGEST_FUNCTION = 300, 40

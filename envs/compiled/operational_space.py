@@ -148,7 +148,7 @@ def _drive(sim, gripper, grip):
 
 @compiled
 def _goal(sim, arm, action):
-    """Position `[3]` and rotation `[3, 3]` in the world that an action asks for at the present pose."""
+    """Position `[3]` and rotation `[3, 3]` in the world of an action's goal at the current pose."""
     if not arm.relative:
         return action[:3].copy(), np.array(quaternion_rows(*rotvec_quaternion(action[3], action[4], action[5])))
     step = np.empty(6)

@@ -1,4 +1,4 @@
-"""The plain functions of `paradp.envs.rotations` for compiled code, which calls them as Python does."""
+"""The scalar functions of `paradp.envs.rotations`, compiled by numba for use in other compiled functions."""
 
 from numba.extending import register_jitable
 

@@ -1,4 +1,4 @@
-"""Takes over robosuite's control step where its robot and controller are those that the compiled one knows."""
+"""Replaces robosuite's control step by the compiled one, if that supports the robot and its controller."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who demonstrates a task: a controller (`reset(seed)`, then `act(observation)`) that reads nothing but the observation."""
+"""Base class of scripted experts: controllers (`reset(seed)`, `act(observation)`) that only use the observation."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Disturbance:
-    """Noise injected into what the robot executes, never into the label.
+class ActionNoise:
+    """Noise that is added to the executed action, but not to the label.
 
-    DART (Laskey et al., CoRL 2017): demonstrations then contain states off the expert's path and the way back.
+    As in DART (Laskey et al., CoRL 2017), demonstrations then contain states off the expert's path, and recoveries.
 
     Attributes:
         noise: standard deviation of independent noise, in normalised action units (1.0 = 0.05 m, 0.5 rad).
@@ -29,33 +29,33 @@ class Disturbance:
 
 @dataclass(frozen=True)
 class ExpertCommand:
-    """What the robot is to execute, and the undisturbed action that a policy should learn here."""
+    """The action to execute, and the action without noise that a policy should learn."""
 
     action: np.ndarray
     label: np.ndarray
 
 
 class Expert(ABC):
-    """What experts have in common: noise, of the hand and from outside, that belongs to the episode's seed.
+    """Base class of experts, with reproducible noise.
 
     Args:
         size: dimensions of the noise.
-        tremor: standard deviation of the slow tremor, which is learned.
-        disturbance: what is added to the executed action and not learned; nothing by default.
+        tremor: standard deviation of the slow tremor, which is part of the label.
+        action_noise: noise added to the executed action only; none by default.
 
     Attributes:
-        rng: of all its choices.
+        rng: random generator of all its choices.
     """
 
-    def __init__(self, size: int, tremor: float, disturbance: Disturbance | None):
+    def __init__(self, size: int, tremor: float, action_noise: ActionNoise | None):
         self._size = size
         self._tremor_scale = tremor
-        self._disturbance = disturbance or Disturbance()
+        self._action_noise = action_noise or ActionNoise()
         self.reset(0)
 
     def reset(self, seed: int | None = None) -> None:
-        """Forgets the episode. The same seed repeats the same choices and the same noise."""
-        # A stream of its own: drawn like the environment's, the expert's choices would be written into the first scene.
+        """Begins an episode. The same seed gives the same choices and the same noise."""
+        # A separate random stream: with the environment's stream, the choices would depend on the scene.
         self.rng = np.random.default_rng(None if seed is None else [seed, 1])
         self._tremor = np.zeros(self._size)
         self._push = np.zeros(self._size)
@@ -66,24 +66,24 @@ class Expert(ABC):
         """The next action for one environment."""
 
     def draw_tremor(self) -> np.ndarray:
-        """Of this control step; call it once."""
+        """The tremor of this control step; call it once per step."""
         self._tremor = 0.8 * self._tremor + 0.6 * self._tremor_scale * self.rng.standard_normal(self._size)
         return self._tremor
 
-    def draw_disturbance(self) -> np.ndarray:
-        """Of this control step, in normalised action units; call it once."""
-        if self._push_left == 0 and self.rng.random() < self._disturbance.push_chance:
-            self._push = self._disturbance.push * self.rng.standard_normal(self._size)
-            self._push_left = self._disturbance.push_steps
+    def draw_action_noise(self) -> np.ndarray:
+        """The action noise of this control step, in normalised action units; call it once per step."""
+        if self._push_left == 0 and self.rng.random() < self._action_noise.push_chance:
+            self._push = self._action_noise.push * self.rng.standard_normal(self._size)
+            self._push_left = self._action_noise.push_steps
         push = self._push if self._push_left else np.zeros(self._size)
         self._push_left = max(self._push_left - 1, 0)
-        return push + self._disturbance.noise * self.rng.standard_normal(self._size)
+        return push + self._action_noise.noise * self.rng.standard_normal(self._size)
 
 
 class MakesExpert(Protocol):
-    """An expert's class: all of them are made alike."""
+    """The class of an expert; all classes have the same constructor."""
 
     @property
     def __name__(self) -> str: ...
 
-    def __call__(self, action_convention: str = ..., disturbance: Disturbance | None = ...) -> Expert: ...
+    def __call__(self, action_convention: str = ..., action_noise: ActionNoise | None = ...) -> Expert: ...

@@ -35,7 +35,7 @@ class BlockPose:
 
 
 @dataclass(frozen=True)
-class Push:
+class StraightPush:
     """A straight push.
 
     Attributes:
@@ -91,7 +91,7 @@ class PushPlanner:
     def outline(self, pose: BlockPose) -> shapely.Polygon:
         return shapely.Polygon(pose.to_world(self._outline))
 
-    def pushes(self, pose: BlockPose, speed: float) -> list[Push]:
+    def pushes(self, pose: BlockPose, speed: float) -> list[StraightPush]:
         """All that can be begun, each as long as is best for it.
 
         Args:
@@ -137,18 +137,18 @@ class PushPlanner:
             place = before[place]
         return way[::-1]
 
-    def _try(self, pose: BlockPose, start: np.ndarray, direction: np.ndarray, speed: float) -> Push:
+    def _try(self, pose: BlockPose, start: np.ndarray, direction: np.ndarray, speed: float) -> StraightPush:
         self._put(pose, start)
         best, steps = np.inf, 1
         for step in range(1, LONGEST + 1):
-            self._board.advance(Push(start, direction, speed, step, 0.0).goal(step).clip(0.0, 512.0).tolist())
+            self._board.advance(StraightPush(start, direction, speed, step, 0.0).goal(step).clip(0.0, 512.0).tolist())
             block = self._board.block
             error = self.error(BlockPose(np.array(block.position), block.angle))
             if error < best - 1e-3:
                 best, steps = error, step
             elif step > steps + 3:
                 break
-        return Push(start, direction, speed, steps, best)
+        return StraightPush(start, direction, speed, steps, best)
 
     def _put(self, pose: BlockPose, agent: np.ndarray) -> None:
         board = self._board

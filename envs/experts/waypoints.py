@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from paradp.envs.actions import CLOSE, HAND_CONVENTIONS, MAX_STEP_M, MAX_STEP_RAD, OPEN, Goal
-from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
+from paradp.envs.experts.expert import ActionNoise, Expert, ExpertCommand
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix, rotvec_to_matrix
 
 # The hand pointing straight down in the Panda's rest pose: fingers open along world y.
@@ -93,7 +93,7 @@ class ScriptedExpert(Expert):
 
     Args:
         action_convention: `"absolute"` or `"delta"`.
-        disturbance: what is added to the executed action; nothing by default.
+        action_noise: noise added to the executed action; none by default.
         variety: how demonstrations differ; `None` for the plain shortest motion.
     """
 
@@ -102,12 +102,12 @@ class ScriptedExpert(Expert):
     def __init__(
         self,
         action_convention: str = "absolute",
-        disturbance: Disturbance | None = None,
+        action_noise: ActionNoise | None = None,
         variety: Variety | None = Variety(),
     ):
         self._convention = HAND_CONVENTIONS[action_convention]
         self._variety = variety or Variety(0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0, 0.0)
-        super().__init__(6, self._variety.tremor, disturbance)
+        super().__init__(6, self._variety.tremor, action_noise)
 
     def reset(self, seed: int | None = None) -> None:
         super().reset(seed)
@@ -119,7 +119,7 @@ class ScriptedExpert(Expert):
         scene = Scene.from_observation(observation, self.objects)
         self._advance(scene)
         intended = _shifted(self._goal.limited(scene.eef_pos, scene.eef_rotation), self.draw_tremor())
-        executed = _shifted(intended, self.draw_disturbance())
+        executed = _shifted(intended, self.draw_action_noise())
         here = scene.eef_pos, scene.eef_rotation
         return ExpertCommand(self._convention.from_goal(executed, *here), self._convention.from_goal(intended, *here))
 

@@ -1,4 +1,4 @@
-"""The tasks that come with paradp, a file each: what it is, and who demonstrates it."""
+"""The tasks of paradp, one file each: description and scripted expert."""
 
 from paradp.envs.tasks.can import CAN
 from paradp.envs.tasks.door import DOOR

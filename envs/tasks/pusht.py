@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paradp.envs.actions import PlaneAction
-from paradp.envs.experts.expert import Disturbance, Expert, ExpertCommand
+from paradp.envs.experts.expert import ActionNoise, Expert, ExpertCommand
 from paradp.envs.pusht_task import PushTTask
 from paradp.envs.task import TaskEntry
 
 if TYPE_CHECKING:
-    from paradp.envs.experts.push_planner import BlockPose, Push
+    from paradp.envs.experts.push_planner import BlockPose, StraightPush
 
 # What noise of 1.0 is (px): as far ahead of the disc as its goal is while it travels.
 UNIT_PX = 40.0
@@ -52,21 +52,21 @@ class PushTExpert(Expert):
 
     Args:
         action_convention: `"position"`.
-        disturbance: what is added to the executed action; nothing by default.
+        action_noise: noise added to the executed action; none by default.
         variety: how demonstrations differ; `None` for always the best push.
     """
 
     def __init__(
         self,
         action_convention: str = PlaneAction.name,
-        disturbance: Disturbance | None = None,
+        action_noise: ActionNoise | None = None,
         variety: PushVariety | None = PushVariety(),
     ):
         from paradp.envs.experts.push_planner import PushPlanner  # imports the simulator
 
         self._variety = variety or PushVariety((9.0, 9.0), 0.0, (110.0, 110.0), (UNIT_PX, UNIT_PX), 0.0, 1, 0.0)
         self._planner = PushPlanner()
-        super().__init__(2, self._variety.tremor, disturbance)
+        super().__init__(2, self._variety.tremor, action_noise)
 
     def reset(self, seed: int | None = None) -> None:
         super().reset(seed)
@@ -79,7 +79,7 @@ class PushTExpert(Expert):
         else:
             goal = self._running.send(observation)
         label = goal + self.draw_tremor()
-        return ExpertCommand(_on_board(label + UNIT_PX * self.draw_disturbance()), _on_board(label))
+        return ExpertCommand(_on_board(label + UNIT_PX * self.draw_action_noise()), _on_board(label))
 
     def _script(self, seen: Observation) -> Script:
         while True:
@@ -92,7 +92,7 @@ class PushTExpert(Expert):
             for step in range(1, push.steps + 1):
                 seen = yield push.goal(step)
 
-    def _choose(self, pose: "BlockPose", agent: np.ndarray, speed: float) -> "tuple[Push, list[np.ndarray]]":
+    def _choose(self, pose: "BlockPose", agent: np.ndarray, speed: float) -> "tuple[StraightPush, list[np.ndarray]]":
         """The best push whose beginning can be reached, and the way there."""
         pushes, now = self._planner.pushes(pose, speed), self._planner.error(pose)
         # Close to the goal a slow push is a fine one.

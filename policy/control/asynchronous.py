@@ -1,11 +1,11 @@
-"""Control in real time: one chunk is executed while the next is planned elsewhere."""
+"""Asynchronous control: the robot executes one chunk while the next one is planned in another thread or process."""
 
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
 from typing import get_args
 
-from paradp.policy.choices import Joining, Late
+from paradp.policy.choices import Blending, Late
 from paradp.policy.control.chunks import AtTheEnd
 from paradp.policy.control.controller import Command, Hold, Replan
 from paradp.policy.control.follower import ChunkFollower
@@ -17,40 +17,40 @@ from paradp.policy.values import positive_number
 from paradp.sampler.streams import stream
 
 _SEEDS = 2**63
-# To load a policy elsewhere, measure samplers where `auto` finds nothing in the cache, and compile: a minute on an idle
-# machine, many times that on one that computes something else as well.
+# Time to load and compile a policy in another process, and to autotune if the cache has no result: about a minute on an idle
+# machine, and many times that on a busy one.
 WARM_UP_SECONDS = 900.0
 WARM_UP_PLANS = 3
 
 
 class LatePlan(TimeoutError):
-    """A chunk was not there when it was due, and that was declared to stop the robot."""
+    """A chunk was late, and `late="stop"` was set."""
 
 
 class DeadInference(ConnectionError):
-    """No plans come any more."""
+    """The source of plans has died, or no longer answers."""
 
 
 class AsyncController:
     """A `Controller` whose `act` never waits for the policy.
 
-    The next chunk is asked for so early that, if it takes as long as any of the last eight, it is there when Ta actions of
-    the present one are executed. It is joined by what was executed in between, which is counted, never estimated.
+    It requests the next chunk early enough for the worst latency of the last eight plans, so that it arrives before Ta
+    actions of the current one are executed. It counts the actions executed in between and drops as many of the new ones.
 
     Args:
-        source: where plans are made.
-        hold: what the robot is told while there is nothing to execute.
-        late: what happens when a chunk is not there by then: the robot holds (`hold`), goes on with the rest of its chunk
-            and holds at its end (`continue-chunk`), or `act` raises (`stop`).
+        source: makes the plans.
+        hold: returns the command for control steps without an action to execute.
+        late: what to do if a chunk is late: hold the position (`hold`), execute the rest of the current chunk and then hold
+            (`continue-chunk`), or raise an error in `act` (`stop`).
         execute: Ta; the checkpoint's own by default.
-        joining: how a chunk joins the one before, see `paradp.policy.joining`; inpainted ones keep most success.
-        budget: seconds for a plan's solver; a plan that would take longer is ended by then, not converged. See "With a
-            deadline" in docs/exactness.md for what that does to the distribution of plans.
-        dead_after: seconds after which a plan that does not come means that none will.
-        seed: of the plans' noise until `reset` gives another.
+        blending: how a chunk takes over from the one before, see `paradp.policy.control.blending`; `inpaint` succeeds most.
+        budget: time limit in seconds for the solver of a plan; the solver then returns its current iterate, unconverged. For
+            the effect on the distribution of plans see "With a deadline" in docs/exactness.md.
+        dead_after: seconds without an answer after which the source counts as dead.
+        seed: for the plans' noise, until `reset` sets another.
 
     Raises:
-        ValueError: `execute` is not among the predicted steps, or another setting is none that there is.
+        ValueError: `execute` exceeds the predicted steps, or another setting is invalid.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class AsyncController:
         budget: float | None = None,
         dead_after: float = 2.0,
         seed: int = 0,
-        joining: Joining = "inpaint",
+        blending: Blending = "inpaint",
     ):
         if late not in get_args(Late):
             raise ValueError(f"late must be one of {', '.join(get_args(Late))}, not {late!r}")
-        if joining not in get_args(Joining):
-            raise ValueError(f"joining must be one of {', '.join(get_args(Joining))}, not {joining!r}")
+        if blending not in get_args(Blending):
+            raise ValueError(f"blending must be one of {', '.join(get_args(Blending))}, not {blending!r}")
         self.spec = source.spec
         self._execute = execute
         self._source = source
@@ -75,16 +75,16 @@ class AsyncController:
         self._late = late
         self._budget = None if budget is None else positive_number("budget", budget, "seconds")
         self._dead_after = positive_number("dead_after", dead_after, "seconds")
-        self._joining = joining
+        self._blending = blending
         self._coming: tuple[Future[Chunk], float] | None = None
         self._warming: tuple[Future[Chunk], float] | None = None
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
-        """Forgets the episode. With a seed, its noise is that seed's; without one, the noise goes on.
+        """Begins an episode. A seed restarts the noise; without one, the random stream continues.
 
-        A source that has died or hangs is started again, where it can be (`InProcess`). That does not wait: until its policy
-        is loaded, `act` holds the robot.
+        Restarts a source that has died or hangs, if it can be restarted (`InProcess`). The call does not wait for it: `act`
+        holds the robot until the policy is loaded.
         """
         if seed is not None:
             self._noise = stream(seed, "noise")
@@ -92,7 +92,7 @@ class AsyncController:
             self._source.restart()
             self._warming = [self._submit(blank_request(self.spec)) for _ in range(WARM_UP_PLANS)][-1], time.perf_counter()
         at_the_end: AtTheEnd = "hold" if self._late == "hold" else "continue-chunk"
-        self._robot = ChunkFollower(self.spec, self._execute, True, at_the_end, self._joining, self._hold)
+        self._robot = ChunkFollower(self.spec, self._execute, True, at_the_end, self._blending, self._hold)
         if self._coming is not None:
             self._coming[0].cancel()
         self._coming = None
@@ -104,16 +104,16 @@ class AsyncController:
         patience: float = WARM_UP_SECONDS,
         on_wait: Callable[[str], None] = lambda words: None,
     ) -> float:
-        """Plans a few times before the first control step; returns the seconds that the last plan took.
+        """Makes some plans before the first control step; returns the seconds of the last one.
 
         Args:
-            plans: how many; the first loads and compiles what is needed.
-            patience: seconds for all of them.
-            on_wait: called about once a second with what is waited for, in words.
+            plans: how many; the first one loads and compiles the policy.
+            patience: seconds for all of them together.
+            on_wait: called about once a second with a progress message.
 
         Raises:
-            ValueError: there is no plan.
-            DeadInference: the source is dead, or there are no plans within `patience`.
+            ValueError: the policy cannot make a plan.
+            DeadInference: the source is dead, or takes longer than `patience`.
         """
         began_all = began = time.perf_counter()
         for number in range(1, plans + 1):
@@ -133,9 +133,9 @@ class AsyncController:
         """The action of this control step.
 
         Raises:
-            ValueError: the observation cannot be read, or the policy gave a plan that is not finite.
-            LatePlan: a chunk was not there when it was due, and `late` is `stop`.
-            DeadInference: the source is dead, or silent for `dead_after`.
+            ValueError: the observation is invalid, or the policy made a plan that is not finite.
+            LatePlan: a chunk is late, and `late` is `stop`.
+            DeadInference: the source is dead, or has not answered for `dead_after` seconds.
         """
         self._robot.observe(observation)
         if self._still_warming():
@@ -145,17 +145,19 @@ class AsyncController:
             raise DeadInference("what makes the plans has died")
         if self._robot.wants_chunk:
             self._ask()
-            # What plans without delay, such as a test's source, is there at once.
+            # A source without delay, as in tests, has the plan at once.
             replan = self._join_arrived() or replan
         return self._robot.next(observation, replan, self._check_late())
 
     def take_back(self) -> None:
-        """To be called before `act` where the last command came too late for the robot, which repeated the one before:
-        its action was not consumed, and is the next one again."""
+        """Undoes the last command, so that its action comes again next.
+
+        Call it before `act` if that command came too late and the robot repeated the one before.
+        """
         self._robot.take_back()
 
     def close(self) -> None:
-        """Ends the source."""
+        """Closes the source."""
         self._source.close()
 
     def _ask(self) -> None:
@@ -172,7 +174,7 @@ class AsyncController:
             raise DeadInference(f"no plan can be begun: {described(error)}") from error
 
     def _is_dead(self) -> bool:
-        """Whether nothing can be expected of the source any more: it has died, or hangs."""
+        """Whether the source has died or hangs."""
         if not self._source.alive:
             return True
         pending = [(self._coming, self._dead_after), (self._warming, WARM_UP_SECONDS)]
@@ -180,7 +182,7 @@ class AsyncController:
         return any(asked and not asked[0].done() and now - asked[1] > patience for asked, patience in pending)
 
     def _still_warming(self) -> bool:
-        """Whether a source that was started again has yet to make its first plans.
+        """Whether a restarted source has not made its first plans yet.
 
         Raises:
             DeadInference: it has died again, or takes longer than `WARM_UP_SECONDS`.
@@ -209,7 +211,7 @@ class AsyncController:
         return Replan(chunk.stats, self._robot.take(chunk))
 
     def _check_late(self) -> bool:
-        """Whether a chunk is found to be late in this control step."""
+        """Whether a chunk has become late in this control step."""
         if self._coming is None:
             return False
         silent = time.perf_counter() - self._coming[1]
@@ -224,11 +226,11 @@ class AsyncController:
 
 
 def _raise_if_failed(future: "Future[Chunk]", what: str) -> None:
-    """Of a plan that is done.
+    """Raises the error of a finished request, if it failed.
 
     Raises:
-        ValueError: there is no plan for its request.
-        DeadInference: there are none any more; the message begins with `what`.
+        ValueError: the request cannot be planned.
+        DeadInference: the source has failed; the message begins with `what`.
     """
     error = CancelledError() if future.cancelled() else future.exception()
     if isinstance(error, ValueError):

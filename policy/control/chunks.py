@@ -1,34 +1,33 @@
-"""Which action is executed when: chunks that arrive some control steps after they were asked for."""
+"""The queue of actions to execute, for chunks that arrive some control steps after they were requested."""
 
 from collections import deque
 from typing import Literal
 
 import numpy as np
 
-from paradp.policy.joining import blended
+from paradp.policy.control.blending import blended
 
-# What a robot does that has executed Ta actions and has no other chunk yet.
+# What the robot does if Ta actions are executed and the next chunk has not arrived.
 AtTheEnd = Literal["hold", "continue-chunk"]
-# Chunks whose lateness says how early the next is asked for.
+# How many recent latencies decide how early the next chunk is requested.
 REMEMBERED = 8
 
 
 class ChunkQueue:
-    """Joins each chunk to what the robot has done since the observation that it was planned from.
+    """Executes chunks one after another, and drops the actions of a new chunk that are already in the past.
 
-    A chunk begins with the action for its own observation. What was executed in between is counted, never estimated: that
-    many of its actions are past and are dropped. A robot that held still has not moved along, and gets the chunk from its
-    first action on.
+    A chunk starts with the action for the observation it was planned from. The queue counts the actions that were executed
+    since that observation, and drops as many from the new chunk. While the robot holds its position no action is executed,
+    so none is dropped.
 
-    In a control step: `give` a chunk that has arrived, `ask` for one if `wants_chunk`, then `next`.
+    In each control step call `give` if a chunk has arrived, `ask` if `wants_chunk`, and then `next`.
 
     Args:
-        execute: Ta, actions of a chunk until the next should take over.
-        ahead: ask early enough that the next chunk, if it is as late as the latest of the last `REMEMBERED`, arrives after
-            Ta actions. Otherwise a chunk is asked for when Ta actions are executed.
-        at_the_end: where that was not early enough, the rest of the chunk is executed as far as it goes
-            (`continue-chunk`), or the robot waits (`hold`).
-        blend: begin a chunk with what is left of the last one, whose weight falls; otherwise it takes over at once.
+        execute: Ta, the number of actions after which the next chunk should take over.
+        ahead: request early enough for the worst of the last 8 latencies (`REMEMBERED`), so that the chunk arrives after Ta
+            actions. Otherwise request a chunk once Ta actions are executed.
+        at_the_end: if a chunk is late, execute the rest of the current one (`continue-chunk`), or wait (`hold`).
+        blend: blend the start of a chunk with the remaining actions of the last one; otherwise it takes over at once.
     """
 
     def __init__(self, execute: int, ahead: bool, at_the_end: AtTheEnd = "hold", blend: bool = False):
@@ -48,7 +47,7 @@ class ChunkQueue:
 
     @property
     def expected_lateness(self) -> int:
-        """Control steps that the next chunk may take: as many as any of the last ones."""
+        """The expected latency of the next chunk in control steps: the largest of the last ones."""
         return max(self._latenesses, default=0)
 
     @property
@@ -57,26 +56,26 @@ class ChunkQueue:
 
     @property
     def overdue(self) -> bool:
-        """Whether Ta actions of a chunk, or all that it had left, are executed, and the one asked for is not there."""
+        """Whether the requested chunk is late: Ta actions of the current one, or all it had, are executed."""
         return self._asked is not None and self._due is not None and self._since_join >= self._due
 
     @property
     def left(self) -> int:
-        """Actions of the present chunk that are still there."""
+        """The number of remaining actions of the current chunk."""
         return len(self._actions)
 
     @property
     def asked_at(self) -> int:
-        """How many actions had been executed when the chunk under way was asked for."""
+        """The number of actions executed before the pending chunk was requested."""
         assert self._asked is not None
         return self._asked[1]
 
     def ask(self) -> None:
-        """Notes that a chunk is asked for from the present observation."""
+        """Records that a chunk was requested for the current observation."""
         self._asked = self.step, self.consumed
 
     def give(self, actions: np.ndarray) -> int:
-        """Goes over to the chunk `[K, A]` that was asked for; returns how many control steps ago that was."""
+        """Switches to the requested chunk `[K, A]`; returns the number of control steps since the request."""
         assert self._asked is not None
         lateness, executed = self.step - self._asked[0], self.consumed - self._asked[1]
         rest = blended(self._actions, actions[executed:]) if self._blend else actions[executed:]
@@ -89,7 +88,7 @@ class ChunkQueue:
         return lateness
 
     def forget(self) -> None:
-        """Gives up the chunk that was asked for."""
+        """Cancels the request for a chunk."""
         self._asked = None
 
     def next(self) -> np.ndarray | None:
@@ -102,7 +101,7 @@ class ChunkQueue:
         return self._taken
 
     def take_back(self) -> None:
-        """The action that `next` gave was not executed: it is the next one again."""
+        """Puts back the last action of `next`, which the robot did not execute."""
         if self._taken is not None:
             self._actions.appendleft(self._taken)
             self.consumed -= 1

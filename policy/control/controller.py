@@ -1,4 +1,4 @@
-"""What drives a robot: one observation a control step in, one command out."""
+"""The controller interface: one observation in, one command out, per control step."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,10 +11,10 @@ from paradp.policy.plan_stats import PlanStats
 
 @dataclass(frozen=True)
 class Replan:
-    """A plan behind a command.
+    """The plan that was made in a control step.
 
     Attributes:
-        stats: what it took.
+        stats: its cost.
         lateness: control steps from the observation until the chunk could be executed.
     """
 
@@ -27,10 +27,10 @@ class Command:
     """An action `[A]` for one control step.
 
     Attributes:
-        action: what the robot should do: a copy, which the caller may keep and write to.
-        replan: what was planned from this step's observation, if anything was.
-        held: there was no action to execute, and the robot is told to stay.
-        late: Ta actions of a chunk are executed since the last control step, and the next one is not there.
+        action: the action to execute; a copy, which the caller may modify.
+        replan: the plan made from this step's observation, if any.
+        held: there was no action to execute, so the command holds the robot's position.
+        late: in this step the next chunk was due (Ta actions of the last one were executed), and had not arrived.
     """
 
     action: np.ndarray
@@ -39,13 +39,13 @@ class Command:
     late: bool = False
 
     def __post_init__(self) -> None:
-        # What a controller remembers must not change when the caller converts units in place; a plan that came from a
-        # server or from a tensor may be read-only.
+        # A copy: callers may convert units in place, which must not change the controller's own array; and arrays from a
+        # server or a tensor may be read-only.
         object.__setattr__(self, "action", np.array(self.action))
 
 
 class HasAction(Protocol):
-    """What the loop needs of a command."""
+    """The part of a command that the control loop needs."""
 
     @property
     def action(self) -> np.ndarray: ...
@@ -60,6 +60,6 @@ class Controller(Protocol):
 
 
 class Hold(Protocol):
-    """The action that keeps a robot where it is, from the last action `[A]` it was given (`None` at first)."""
+    """Returns the action that holds the robot's position, given the last action `[A]` (`None` before the first)."""
 
     def __call__(self, last: np.ndarray | None, observation: Observation) -> np.ndarray: ...

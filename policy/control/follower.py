@@ -1,63 +1,63 @@
-"""What every controller over a receding horizon has in common: what a robot has seen, and the chunks that it executes."""
+"""The state of one robot under receding-horizon control: its recent observations and the chunk in execution."""
 
 from collections import deque
 
 import numpy as np
 
-from paradp.policy.choices import Joining
+from paradp.policy.choices import Blending
+from paradp.policy.control.blending import soft_mask
 from paradp.policy.control.chunks import AtTheEnd, ChunkQueue
 from paradp.policy.control.controller import Command, Hold, Replan
-from paradp.policy.joining import soft_mask
 from paradp.policy.observations import Observation, read_observation, stack
 from paradp.policy.requests import Chunk, carried_on
 from paradp.policy.spec import Interface
 
 
 class ChunkFollower:
-    """One robot's: the observed steps, the chunk in execution, and what the next plan should know of it.
+    """Keeps one robot's recent observations and its chunk, and prepares the inputs of the next plan.
 
-    In a control step: `observe`, `take` a chunk that has arrived, `ask` for one if `wants_chunk`, then `next`.
+    In each control step call `observe`, `take` if a chunk has arrived, `ask` if `wants_chunk`, and then `next`.
 
     Args:
         spec: what the policy was trained for.
         execute: Ta; the checkpoint's own if `None`.
         ahead, at_the_end: see `ChunkQueue`.
-        joining: how a chunk joins the one before, see `paradp.policy.joining`.
-        hold: what the robot is told where there is nothing to execute; not needed where every chunk is there at once.
+        blending: how a chunk takes over from the one before, see `paradp.policy.control.blending`.
+        hold: returns the command for steps without an action; not needed if plans take no time.
 
     Raises:
-        ValueError: `execute` is not among the predicted steps.
+        ValueError: `execute` exceeds the predicted steps.
     """
 
     def __init__(
-        self, spec: Interface, execute: int | None, ahead: bool, at_the_end: AtTheEnd, joining: Joining, hold: Hold | None
+        self, spec: Interface, execute: int | None, ahead: bool, at_the_end: AtTheEnd, blending: Blending, hold: Hold | None
     ):
         self.spec = spec
-        self._joining = joining
+        self._blending = blending
         self._hold = hold
         self._history: deque[Observation] = deque(maxlen=spec.horizons.observe)
-        self._queue = ChunkQueue(spec.horizons.with_execute(execute).execute, ahead, at_the_end, blend=joining == "blend")
+        self._queue = ChunkQueue(spec.horizons.with_execute(execute).execute, ahead, at_the_end, blend=blending == "blend")
         self._last_plan: tuple[np.ndarray, int] | None = None
         self._last: np.ndarray | None = None
         self._before: np.ndarray | None = None
 
     def observe(self, observation: Observation) -> None:
-        """Takes in the observation of a control step; the first of an episode also stands for those before it.
+        """Records the observation of a control step. The first one of an episode also fills the history before it.
 
         Raises:
-            ValueError: it cannot be read.
+            ValueError: the observation is invalid.
         """
         read = read_observation(self.spec, observation)
         self._history.extend([read] * (1 if self._history else self.spec.horizons.observe))
 
     @property
     def history(self) -> Observation:
-        """The observed steps, oldest first: of every feature `[To, *shape]`."""
+        """The last To observations, oldest first: `[To, *shape]` for each feature."""
         return stack(self._history)
 
     @property
     def guess(self) -> np.ndarray | None:
-        """What the last plan says of the time that the next one is for, its end held, `[H, A]`; `None` without a plan."""
+        """The last plan, shifted to the start of the next one and padded with its last action, `[H, A]`; `None` if none."""
         if self._last_plan is None:
             return None
         whole, consumed = self._last_plan
@@ -65,8 +65,8 @@ class ChunkFollower:
 
     @property
     def keep(self) -> np.ndarray | None:
-        """How much of the guess the next plan must keep, `[H]`; `None` for nothing."""
-        if self._joining != "inpaint" or self._last_plan is None:
+        """The weight of the guess in the next plan at each step, `[H]`, see `soft_mask`; `None` for no constraint."""
+        if self._blending != "inpaint" or self._last_plan is None:
             return None
         horizons = self.spec.horizons
         return soft_mask(horizons.predict, horizons.observe - 1, self._queue.expected_lateness, self._queue.left)
@@ -82,35 +82,35 @@ class ChunkFollower:
 
     @property
     def overdue(self) -> bool:
-        """Whether a chunk should have taken over and is not there, see `ChunkQueue`."""
+        """Whether the next chunk is late, see `ChunkQueue`."""
         return self._queue.overdue
 
     def ask(self) -> None:
-        """Notes that a chunk is asked for from the present observation."""
+        """Records that a chunk was requested for the current observation."""
         self._queue.ask()
 
     def forget(self) -> None:
-        """Gives up the chunk that was asked for."""
+        """Cancels the request for a chunk."""
         self._queue.forget()
 
     def take(self, chunk: Chunk) -> int:
-        """Goes over to the chunk that was asked for; returns how many control steps ago that was."""
-        # Copies: whoever made the chunk may use its memory again.
+        """Switches to the requested chunk; returns the number of control steps since the request."""
+        # Copies: the source may reuse the memory of the chunk.
         self._last_plan = chunk.whole.copy(), self._queue.asked_at
         return self._queue.give(chunk.actions.copy())
 
     def next(self, observation: Observation, replan: Replan | None, late: bool = False) -> Command:
-        """What the robot does in this control step."""
+        """The command for this control step."""
         action = self._queue.next()
         held = action is None
         if action is None:
             assert self._hold is not None
-            # Copies both ways: `hold` may write to what it is given, or return part of the observation.
+            # Copies both ways: `hold` may modify its argument, or return a view of the observation.
             action = np.array(self._hold(None if self._last is None else self._last.copy(), observation))
         self._before, self._last = self._last, action
         return Command(action, replan, held, late)
 
     def take_back(self) -> None:
-        """The last command was not carried out: its action is the next one again."""
+        """Undoes the last command, which the robot did not execute: its action comes again next."""
         self._queue.take_back()
         self._last = self._before

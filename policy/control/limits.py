@@ -1,4 +1,4 @@
-"""What a robot may be told, and what stops it."""
+"""Limits on a robot's commands, and the reasons to stop it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ from paradp.policy.rotations import SIZE, check_rotation, rotations_in
 from paradp.policy.spec import Interface
 from paradp.policy.values import is_real, positive_number
 
-# Of the range of an action.
+# Least step of a dimension, as a share of its range.
 LEAST_STEP = 1e-3
 
 
@@ -17,13 +17,13 @@ class StopReason(StrEnum):
     """Why a robot was stopped."""
 
     NOT_FINITE = "the command is not finite"
-    NO_ROTATION = "the command's rotation is none"
+    NO_ROTATION = "the command's rotation is invalid"
     JUMP = "the command jumps"
     STALE = "the observation is frozen"
     LATE = "a plan is late"
     DEAD = "inference is dead"
     FAULT = "the controller failed"
-    OUTSIDE = "it was told to"
+    OUTSIDE = "stop() was called"
 
 
 class Unsafe(ValueError):
@@ -36,15 +36,15 @@ class Unsafe(ValueError):
 
 @dataclass(frozen=True)
 class SafetyLimits:
-    """What a robot may be told. The arrays are copied and cannot be written to.
+    """Limits on the commands that are sent to a robot. The arrays are copied and read-only.
 
     Attributes:
-        low, high: `[A]`, of an action.
-        rate: `[A]`, how far an action may be from the last one; no limit without it.
-        jump: `[A]`, from where on such a distance is no movement but a fault; no limit without it.
-        frozen_steps: how many control steps in a row an observation may be the same to the bit; those in which the robot was
-            told to stay do not count, for one that stays may see the same.
-        rotations: name and first dimension of every rotation_6d in an action; its two rows must not be zero or parallel.
+        low, high: `[A]`, action limits.
+        rate: `[A]`, largest change from one action to the next; a larger change is slowed down. `None` for no limit.
+        jump: `[A]`, a change larger than this is a fault and stops the robot. `None` for no limit.
+        frozen_steps: how many control steps in a row an observation may be identical, bit for bit. Steps in which the robot
+            was commanded to hold do not count, because a robot at rest may observe the same twice.
+        rotations: name and first dimension of each rotation_6d in an action; its two rows must not be zero or parallel.
     """
 
     low: np.ndarray
@@ -74,16 +74,16 @@ class SafetyLimits:
 
     @classmethod
     def of(cls, spec: Interface, rate: float = 1.5, jump: float = 4.0) -> "SafetyLimits":
-        """The policy's own action limits, and multiples of the largest step that its demonstrations make.
+        """The policy's action limits; rate and jump are multiples of the largest step in its demonstrations.
 
-        Where a checkpoint does not know that step, rate and jump are not limited.
+        Rate and jump are not limited if the checkpoint does not contain that step.
         """
         low, high = (np.array(limit, np.float32) for limit in (spec.action_low, spec.action_high))
         rate, jump = positive_number("rate", rate, "steps"), positive_number("jump", jump, "steps")
         rotations = tuple(rotations_in(spec.action))
         if spec.action_step is None:
             return cls(low, high, rotations=rotations)
-        # What the demonstrations never move may move a little.
+        # Dimensions that never move in the demonstrations may move a little.
         step = np.maximum(np.array(spec.action_step, np.float32), LEAST_STEP * (high - low))
         return cls(low, high, rate * step, jump * step, rotations=rotations)
 
@@ -91,7 +91,7 @@ class SafetyLimits:
         """The nearest action within the limits, a copy.
 
         Raises:
-            Unsafe: it has another shape or type, is not finite, or its rotation is none.
+            Unsafe: it has another shape or type, is not finite, or contains an invalid rotation.
         """
         action = np.asarray(action)
         if action.shape != self.low.shape:
@@ -106,7 +106,7 @@ class SafetyLimits:
         """The nearest action within `low` and `high`, a copy.
 
         Raises:
-            Unsafe: its rotation is none, or has become none.
+            Unsafe: a rotation is invalid, or clipping has made it so.
         """
         limited = action.clip(self.low, self.high)
         for name, first in self.rotations:
@@ -117,10 +117,10 @@ class SafetyLimits:
         return limited
 
     def near(self, action: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """The action, or one on the way to it from the last.
+        """The action, or the part of the way from the last action that the rate limit allows.
 
         Raises:
-            Unsafe: it is so far away that this is no movement.
+            Unsafe: the change exceeds the jump limit.
         """
         away = action - last
         if self.jump is not None and (np.abs(away) > self.jump).any():
@@ -133,12 +133,15 @@ class SafetyLimits:
 
 @dataclass
 class SafetyReport:
-    """What was done since the last reset: in how many control steps a command was limited or slowed, and why it ended.
+    """What the safety checks did since the last reset.
 
     Attributes:
-        stopped: the reason, `None` while the robot may move.
-        detail: of it, one sentence.
-        stopped_at: the first control step that was told to stay for it, counted from 0.
+        steps: control steps.
+        limited: steps whose command was clipped to the action limits.
+        slowed: steps whose command was slowed to the rate limit.
+        stopped: the reason of the stop; `None` while the robot may move.
+        detail: the reason in one sentence.
+        stopped_at: the first control step in which the robot was commanded to hold after the stop, counted from 0.
     """
 
     steps: int = 0

@@ -1,9 +1,9 @@
-"""Receding horizon: a loop that plans as its robot needs it, several robots together."""
+"""Receding-horizon control: a new plan whenever a robot needs one, for several robots in one batch."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from paradp.policy.choices import Joining
+from paradp.policy.choices import Blending
 from paradp.policy.control.controller import Command, Hold, Replan
 from paradp.policy.control.follower import ChunkFollower
 from paradp.policy.diffusion_policy import DiffusionPolicy
@@ -13,12 +13,12 @@ from paradp.sampler.noise import noise_generator
 
 
 class Clock(Protocol):
-    """Says how late a chunk is; a loop whose time stands still while the policy thinks needs none."""
+    """Simulates the latency of plans. Not needed if the simulation waits for each plan."""
 
     def reset(self, seed: int | None) -> None: ...
 
     def lateness(self, seconds: float) -> int:
-        """Control steps that pass while a plan of so many seconds is made."""
+        """The number of control steps that pass during a plan of this many seconds."""
         ...
 
 
@@ -27,16 +27,16 @@ class RecedingHorizon:
 
     Args:
         policy: plans the chunks; several controllers may share it.
-        seed: of the policy's noise until `reset` gives another.
+        seed: for the policy's noise, until `reset` sets another.
         execute: Ta; the checkpoint's own by default.
-        ahead: ask for the next chunk before Ta actions are executed, as early as the last one was late.
-        joining: how a chunk joins the one before, see `paradp.policy.joining`; only an `ahead` one has something to
-            join.
-        clock: how late a chunk is; never, by default.
-        hold: what the robot is told while it waits for one; needed with a clock.
+        ahead: request the next chunk before Ta actions are executed, early enough for the latencies of the last plans.
+        blending: how a chunk takes over from the one before, see `paradp.policy.control.blending`. Only with `ahead` are
+            there old actions left to blend with.
+        clock: simulates the latency of plans; by default they take no simulated time.
+        hold: returns the command while the robot waits for a chunk; required with a clock.
 
     Raises:
-        ValueError: `execute` is not among the predicted steps, or there is a clock and no `hold`.
+        ValueError: `execute` exceeds the predicted steps, or there is a clock but no `hold`.
     """
 
     def __init__(
@@ -47,20 +47,20 @@ class RecedingHorizon:
         ahead: bool = False,
         clock: Clock | None = None,
         hold: Hold | None = None,
-        joining: Joining = "replace",
+        blending: Blending = "replace",
     ):
         if clock is not None and hold is None:
-            raise ValueError("a robot that must wait for its chunks needs to be told what to do meanwhile: give `hold`")
+            raise ValueError("with a clock the robot may have to wait for a chunk: give `hold`, the command while it waits")
         self.policy = policy
         self._execute = execute
         self._ahead = ahead
         self._clock = clock
         self._hold = hold
-        self._joining = joining
+        self._blending = blending
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
-        """Forgets the episode. With a seed, its noise is that seed's; without one, the noise goes on."""
+        """Begins an episode. A seed restarts the noise; without one, the random stream continues."""
         if seed is not None:
             self.generator = noise_generator(seed)
         if self._clock is not None:
@@ -70,22 +70,22 @@ class RecedingHorizon:
             self._execute,
             self._ahead,
             "continue-chunk" if self._ahead else "hold",
-            self._joining,
+            self._blending,
             self._hold,
         )
         self._coming: tuple[Chunk, int] | None = None
 
     def act(self, observation: Observation) -> Command:
-        """The next action, planning first if a chunk is wanted."""
+        """The next action; makes a plan first if a new chunk is needed."""
         return act_together([self], [observation])[0]
 
     def observe(self, observation: Observation) -> None:
-        """Takes in the observation of a control step, and a chunk that arrives in it."""
+        """Records the observation of a control step, and starts a chunk that arrives in it."""
         self.robot.observe(observation)
         self._take_arrived()
 
     def take(self, chunk: Chunk) -> Replan:
-        """Takes a plan from the present observation; it arrives when the clock says."""
+        """Accepts a plan made from the current observation; it arrives after the latency that the clock gives."""
         lateness = 0 if self._clock is None else self._clock.lateness(chunk.stats.timing.seconds)
         self.robot.ask()
         self._coming = chunk, self.robot.step + lateness
@@ -99,7 +99,7 @@ class RecedingHorizon:
 
 
 def act_together(controllers: Sequence[RecedingHorizon], observations: Sequence[Observation]) -> list[Command]:
-    """One control step of several environments; those that want a chunk are planned in one batch.
+    """One control step of several environments. All plans that are needed are made in one batch.
 
     Raises:
         ValueError: the controllers do not share one policy.

@@ -1,11 +1,11 @@
-"""Between a policy and a robot: no command leaves that is not finite, within limits, and from a loop that is alive.
+"""Safety checks between a policy and a robot: every command that passes is finite, within limits and from a live loop.
 
-| what is found | what is done |
+| condition | reaction |
 | --- | --- |
-| a command outside the action limits | the nearest one inside |
-| a command further from the last one than the rate limit | one on the way there, as far as the limit goes |
-| a command further away than the jump limit, not finite, or with a rotation that is none | stop |
-| an observation that has been the same, to the bit, for too many control steps in which the robot was sent about | stop |
+| a command outside the action limits | clipped to the limits |
+| a change from the last command above the rate limit | slowed down to the rate limit |
+| a change above the jump limit, a command that is not finite, an invalid rotation | stop |
+| an identical observation, bit for bit, for too many control steps in which the robot was commanded to move | stop |
 | the controller raises: late plan, dead inference, unreadable or non-finite observation, anything | stop |
 | `stop()`, from any thread | stop |
 
@@ -13,12 +13,12 @@ A `SafeController` is in one of two states:
 
     moving ── a fault, or stop() ──▶ stopped ── reset() ──▶ moving
 
-In `moving`, commands come from the controller behind it; `take_back` says that the last one was not carried out. In
-`stopped`, every control step gets the same command, to the bit: to stay where the robot is. Nothing but `reset` ends that;
-`take_back` does nothing, and the controller behind is not asked. The command to stay is within the limits, but not slowed:
-how to stay is for `hold` to say, and for a robot that is commanded by velocities it is 0 at once.
+While `moving`, commands come from the wrapped controller; call `take_back` if the robot did not execute the last one. While
+`stopped`, every control step returns the same command: hold the current position. Only `reset` ends a stop; `take_back` then
+has no effect, and the wrapped controller is not called. The holding command is clipped to the limits, but not slowed down:
+it comes from `hold`, and for a robot with velocity commands it is 0 at once.
 
-The first command of an episode is compared with the one to stay where the robot is seen.
+The first command of an episode is compared with the command that holds the observed position.
 """
 
 import logging
@@ -41,13 +41,13 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Told:
-    """A command that the robot was given.
+class _Sent:
+    """A command that was sent to the robot.
 
     Attributes:
         action: `[A]`.
-        resting: `[A]`, how to stay after it.
-        held: whether it was to stay.
+        resting: `[A]`, the command that holds the position after it.
+        held: whether it was a holding command.
     """
 
     action: np.ndarray
@@ -57,32 +57,32 @@ class _Told:
 
 @runtime_checkable
 class CanTakeBack(Protocol):
-    """A controller that can be told that its last command was not carried out."""
+    """A controller that can undo its last command, if the robot did not execute it."""
 
     def take_back(self) -> None: ...
 
 
 class SafeController:
-    """A `Controller` whose commands a robot may be given whatever the one behind it does.
+    """A `Controller` that wraps another one and only returns safe commands.
 
-    `act`, `take_back` and `reset` are for one thread at a time: a second one gets a `RuntimeError`, and the first goes on
-    undisturbed. `stop` may be called from any thread, and from a signal handler, at any time.
+    Only one thread at a time may use `act`, `take_back` and `reset`: a second thread gets a `RuntimeError`, and the first is
+    not affected. `stop` may be called at any time from any thread or signal handler.
 
     Args:
-        controller: asked for a command in every control step, until there is a stop.
-        limits: what it may command.
-        hold: the command that keeps the robot where it is.
+        controller: computes the commands until a stop.
+        limits: limits on its commands.
+        hold: returns the command that holds the robot's position.
     """
 
     def __init__(self, controller: Controller, limits: SafetyLimits, hold: Hold):
         self._controller = controller
         self._limits = limits
         self._hold = hold
-        # The one call that is under way, if any.
+        # The call in progress, if any.
         self._users: dict[str, list[str]] = {}
-        self._last: _Told | None
-        self._before: _Told | None
-        # How to stay, once stopped.
+        self._last: _Sent | None
+        self._before: _Sent | None
+        # The holding command after a stop.
         self._stopped_with: np.ndarray | None
         self._seen: bytes | None
         self._forget()
@@ -92,7 +92,7 @@ class SafeController:
 
         Raises:
             RuntimeError: another thread uses this controller.
-            Exception: the controller behind it cannot be reset; the robot is stopped then.
+            Exception: the wrapped controller cannot be reset; the robot is then stopped.
         """
         with self._alone("reset"):
             self._forget()
@@ -105,20 +105,20 @@ class SafeController:
     def act(self, observation: Observation) -> Command:
         """The command for this control step.
 
-        Whatever the controller behind raises stops the robot, `SystemExit` and `CancelledError` too, and this returns the
-        command to stay. Only `KeyboardInterrupt` is raised again, after the stop is latched, so that Ctrl-C ends a program:
-        whoever catches it and goes on gets the command to stay after the last command that was returned.
+        An exception of the wrapped controller stops the robot, even `SystemExit` and `CancelledError`; the method then
+        returns the holding command. Only `KeyboardInterrupt` is raised again after the stop, so that Ctrl-C ends a program.
+        A program that catches it and continues gets holding commands.
 
         Raises:
-            RuntimeError: in an episode's first control step, when it is not known how to stay; or another thread uses this
-                controller.
+            RuntimeError: `hold` fails in the first control step of an episode; or another thread uses this controller.
         """
-        with self._alone("act"), self._not_told_if_interrupted():
+        with self._alone("act"), self._unsent_if_interrupted():
             return self._next(observation)
 
     def take_back(self) -> None:
-        """Call it before `act` if the last command came too late for the robot, which repeated the one before: what comes
-        next is compared with that one. After a stop it does nothing.
+        """Undoes the last command. Call it before `act` if that command came too late and the robot repeated the one before.
+
+        The next command is then compared with the repeated one. After a stop it has no effect.
 
         Raises:
             RuntimeError: another thread uses this controller.
@@ -133,19 +133,19 @@ class SafeController:
                     self._controller.take_back()
 
     def stop(self, why: str) -> None:
-        """Stops the robot until `reset`, from any thread and at any time; it does not wait for whoever is in `act`.
+        """Stops the robot until `reset`. Call it from any thread at any time; it does not wait for `act`.
 
-        An `act` that is under way returns the command to stay, unless it is already about to return. A stop that comes
-        during a `reset` outlasts it. Of several stops the first is reported.
+        A call of `act` in progress returns the holding command, unless it is already about to return. A stop during `reset`
+        stays in force after it. The report contains the first of several stops.
         """
         self._latch(StopReason.OUTSIDE, RuntimeError(why))
 
     @contextmanager
     def _alone(self, doing: str) -> Iterator[None]:
-        """Refuses a second thread rather than letting it wait: two loops that drive one robot are a mistake.
+        """Raises an error in a second thread, instead of letting it wait: two loops that drive one robot are a mistake.
 
-        Ctrl-C stops the robot wherever in a call it comes, even between two lines of this. Hence who is in is one entry,
-        made in one step, and each call removes only its own.
+        Ctrl-C may come between any two lines and must still stop the robot. The current user is therefore one dictionary
+        entry, set in one atomic step, and each call removes only its own entry.
         """
         name = threading.current_thread().name
         me = [f"{doing} in thread {name!r}"]
@@ -164,18 +164,18 @@ class SafeController:
                 del self._users["user"]
 
     @contextmanager
-    def _not_told_if_interrupted(self) -> Iterator[None]:
-        """A command that Ctrl-C keeps from being returned does not reach the robot: the one before is the last."""
-        told = self._last, self._before
+    def _unsent_if_interrupted(self) -> Iterator[None]:
+        """Restores the last command if Ctrl-C prevents a new one from being returned, and so from reaching the robot."""
+        sent = self._last, self._before
         try:
             yield
         except KeyboardInterrupt:
-            self._last, self._before = told
+            self._last, self._before = sent
             raise
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
-        """Whatever is raised stops the robot; only Ctrl-C goes on to the caller."""
+        """Stops the robot on any exception; only Ctrl-C is raised again."""
         try:
             yield
         except BaseException as error:
@@ -184,7 +184,7 @@ class SafeController:
                 raise
 
     def _forget(self) -> None:
-        # First of all: whoever calls `stop` from now on stops the new episode.
+        # This comes first: a call of `stop` from here on stops the new episode.
         self.report = SafetyReport()
         self._last = self._before = None
         self._stopped_with = None
@@ -192,10 +192,10 @@ class SafeController:
         self._frozen = 0
 
     def _next(self, observation: Observation) -> Command:
-        """The command for this control step, as `act` promises it."""
+        """The command for this control step, see `act`."""
         if self._last is None:
             position = self._position(observation)
-            self._last = _Told(position, position)
+            self._last = _Sent(position, position)
         command = None
         if self.report.stopped is None:
             with self._stopping():
@@ -206,7 +206,7 @@ class SafeController:
         return command
 
     def _position(self, observation: Observation) -> np.ndarray:
-        """The command to stay for a robot that has not been given any."""
+        """The holding command before any other command was sent."""
         try:
             return self._limits.checked(self._hold(None, observation))
         except KeyboardInterrupt:
@@ -215,7 +215,7 @@ class SafeController:
             raise RuntimeError(f"it is not known how to stay: {described(error)}") from error
 
     def _safe_command(self, observation: Observation) -> Command | None:
-        """The next command of the controller behind, made safe; `None` if `stop` was called meanwhile.
+        """The next command of the wrapped controller within the limits; `None` if `stop` was called during the call.
 
         Raises:
             BaseException: the robot must be stopped.
@@ -228,7 +228,7 @@ class SafeController:
         command = Command(action, **said)
         if self.report.stopped is not None:
             return None
-        self._before, self._last = self._last, _Told(action, resting, command.held)
+        self._before, self._last = self._last, _Sent(action, resting, command.held)
         return command
 
     def _stay(self, observation: Observation) -> Command:
@@ -238,7 +238,7 @@ class SafeController:
         return Command(self._stopped_with, held=True)
 
     def _staying(self, last: np.ndarray, observation: Observation) -> np.ndarray:
-        """How to stay after a command; where that cannot be found out, as it was a control step ago."""
+        """The holding command after an action; if `hold` fails, the holding command of the step before."""
         assert self._last is not None
         try:
             return self._limits.checked(self._hold(last.copy(), observation))
@@ -256,27 +256,27 @@ class SafeController:
             raise Unsafe(StopReason.STALE, f"the observation has not changed for {counted(self._frozen, 'control step')}")
 
     def _was_held(self) -> bool:
-        """Whether the robot was told to stay by the last command."""
+        """Whether the last command was a holding command."""
         return self._last is not None and self._last.held
 
     def _permitted(self, command: HasAction) -> np.ndarray:
-        """Its action, or the nearest one that the limits allow after the last."""
+        """The command's action, clipped to the limits and slowed to the rate limit."""
         wanted = np.asarray(command.action)
         action = self._limits.checked(wanted)
         self.report.limited += bool((action != wanted).any())
         assert self._last is not None
         slowed = self._limits.near(action, self._last.action)
         self.report.slowed += slowed is not action
-        # On the way from one action within limits to another all are, but for rounding.
+        # Between two actions within the limits every action is, except for rounding.
         return self._limits.within(slowed)
 
     def _latch(self, reason: StopReason, error: BaseException) -> None:
-        """Notes a stop, unless there is one. Without a lock: a signal handler may call it in the midst of `act`."""
+        """Records a stop, unless there is one. It takes no lock, because a signal handler may call it during `act`."""
         while (report := self.report).stopped is None:
             report.stopped_at, report.detail = report.steps, f"{reason}: {described(error)}"
             report.stopped = reason
             _LOG.error("stopped in control step %d: %s", report.stopped_at, report.detail)
-            # A reset may have begun a new report meanwhile: then that one is stopped as well.
+            # If a reset has started a new report in between, the loop stops that one as well.
 
 
 def _reason(error: BaseException) -> StopReason:

@@ -1,1 +1,1 @@
-"""Demonstrations as training sees them."""
+"""Demonstrations and their conversion to training examples."""

@@ -1,4 +1,4 @@
-"""What policies learn from, wherever it comes from."""
+"""The interface of training data."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -11,12 +11,12 @@ from paradp.policy.data.episode import DemonstrationInfo
 class Dataset(Protocol):
     """Episodes of observations and actions.
 
-    `Demonstrations` is one, in a zarr store. Whatever else has these attributes can be trained on, distilled on and measured
-    at all the same; `paradp.policy.data.windows` cuts it into examples.
+    `Demonstrations` implements it with a zarr store. Training, distillation and fidelity accept any object with these
+    attributes; `paradp.policy.data.windows` cuts it into examples.
 
     Attributes:
-        path: where it came from, for messages.
-        info: the features, and what they mean to the robot.
+        path: its source, for messages.
+        info: description of the features and the robot.
         episode_ends: `[episodes]`, cumulative control steps.
     """
 
@@ -30,25 +30,25 @@ class Dataset(Protocol):
     def episode_ends(self) -> np.ndarray: ...
 
     def observations(self) -> Mapping[str, np.ndarray]:
-        """By feature, in the order of `info.observation`: `[steps, *shape]`, of all episodes one after the other."""
+        """Feature → `[steps, *shape]` of all episodes, concatenated; in the order of `info.observation`."""
         ...
 
     def actions(self) -> np.ndarray:
-        """What a policy should learn, `[steps, A]`."""
+        """The actions to learn, `[steps, A]`."""
         ...
 
     def digest(self) -> str:
-        """Of the content: a run goes on only with the same."""
+        """Hash of the data; a run is only continued with the same data."""
         ...
 
 
 def step_count(dataset: Dataset) -> int:
-    """Control steps of all episodes."""
+    """Number of control steps of all episodes."""
     return int(dataset.episode_ends[-1]) if len(dataset.episode_ends) else 0
 
 
 def largest_step(dataset: Dataset) -> np.ndarray:
-    """How far, at most, each dimension of an action is from the one before in its episode: `[A]`."""
+    """Largest change of each dimension between consecutive actions of an episode, `[A]`."""
     actions, ends = dataset.actions(), dataset.episode_ends
     steps = np.abs(np.diff(actions, axis=0))
     within = np.ones(len(steps), bool)

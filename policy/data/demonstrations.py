@@ -51,7 +51,7 @@ class Demonstrations:
 
     @classmethod
     def open_or_create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
-        """Continues demonstrations of the same making, or starts them; nobody else can append to them until `close`.
+        """Continues demonstrations with the same description, or starts them, and locks them until `close`.
 
         Raises:
             ValueError: the path holds demonstrations that were made otherwise, or somebody else appends to them.
@@ -88,7 +88,7 @@ class Demonstrations:
 
     @classmethod
     def create(cls, path: Path, info: DemonstrationInfo) -> "Demonstrations":
-        """Begins demonstrations at a path where there are none and nobody else writes."""
+        """Creates demonstrations; the path must be free and locked."""
         place = link_target(path)
         partial = place.with_name(f".{place.name}.partial")
         layout = Layout(NEWEST, info)
@@ -170,7 +170,7 @@ class Demonstrations:
             raise ValueError(f"{self.path} is damaged: {name} cannot be read: {error}") from error
 
     def _check_snapshot(self, arrays: Mapping[str, StoredArray]) -> None:
-        """As `_check`, for a reader, who keeps to the episodes that it found: somebody may append to them meanwhile."""
+        """As `_check`, for a reader, which keeps to the episodes at opening: another process may append more."""
         try:
             self._check(arrays, keep=True)
         except ValueError:

@@ -1,4 +1,4 @@
-"""What demonstrations are: one episode, and what all of a set have in common."""
+"""Data types of demonstrations: one episode, and the description that all episodes of a set share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from paradp.policy.quantities import check_quantities
 
 @dataclass(frozen=True)
 class DemonstrationInfo:
-    """What a set of demonstrations was made with.
+    """Describes a set of demonstrations: task, shapes, units and how it was recorded.
 
     Attributes:
         task: the task's name.
         action_convention: `"absolute"` or `"delta"`.
-        observation: key → length of a vector, or height, width and channels of an image, in the order that a policy sees
-            them.
-        action: quantity → length of the actions, in order.
-        action_low, action_high: limits of every dimension of an action.
+        observation: key → length of a vector, or height, width and channels of an image, in the order of the
+            policy's input.
+        action: name → length of each part of an action, in order.
+        action_low, action_high: limits of each action dimension.
         control_hz: control steps per second.
         controller: gains of the low-level controller.
-        made_with: how the demonstrations were produced: expert, disturbance, versions.
+        made_with: how the demonstrations were made: expert, action noise, package versions.
 
     Raises:
         ValueError: as `paradp.policy.quantities.check_quantities`.
@@ -45,7 +45,14 @@ class DemonstrationInfo:
 
 @dataclass(frozen=True)
 class DemonstrationEpisode:
-    """One episode: observations key → `[steps, *shape]`, labels and executed actions `[steps, A]`, and its seed."""
+    """One demonstrated episode.
+
+    Attributes:
+        observations: key → `[steps, *shape]`.
+        actions: `[steps, A]`, the actions to learn.
+        executed: `[steps, A]`, the actions with injected noise that the robot executed.
+        seed: of the environment.
+    """
 
     observations: Mapping[str, np.ndarray]
     actions: np.ndarray

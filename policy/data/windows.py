@@ -13,13 +13,13 @@ from paradp.policy.wording import counted
 
 @dataclass(frozen=True)
 class Windows:
-    """Every window of a set of episodes, in memory; rows are gathered when a batch is drawn.
+    """All windows of a set of episodes in memory, as indices into the data.
 
     Attributes:
         observations: by feature, `[steps, *shape]`, data units.
         actions: `[steps, A]`, data units.
-        observed: `[windows, To]`, which rows of `observations` each window sees.
-        predicted: `[windows, H]`, which rows of `actions` it predicts.
+        observed: `[windows, To]`, rows of `observations` in each window.
+        predicted: `[windows, H]`, rows of `actions` in each window.
     """
 
     observations: dict[str, Tensor]
@@ -52,9 +52,9 @@ class Windows:
 
 
 def cut_windows(demonstrations: Dataset, horizons: Horizons, validation_every: int) -> tuple[Windows, Windows]:
-    """One window a control step, for training and for validation (every `validation_every`-th episode).
+    """One window per control step, for training and for validation (every `validation_every`-th episode).
 
-    A window that reaches over an end of its episode repeats the first or last step, as at the start of a rollout.
+    Windows that extend beyond their episode repeat its first or last step, as at the start of a rollout.
 
     Raises:
         ValueError: there are no episodes to train on.

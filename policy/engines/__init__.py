@@ -1,1 +1,1 @@
-"""Engines: what computes a network, and which sampler is fastest on one."""
+"""Engines, which compute the network, and the autotuner, which finds the fastest sampler on an engine."""

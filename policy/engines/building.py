@@ -1,6 +1,6 @@
-"""Engines compute a policy's network: PyTorch as it is, or compiled for the device at hand.
+"""Builds engines, which compute a policy's network: eager PyTorch, or compiled for the device.
 
-An engine is a `Denoiser` whose conditions were encoded by it: `encode` once a plan, and then one call a round.
+An engine is a `Denoiser` with its own encoding of conditions: call `encode` once per plan, and the engine once per round.
 """
 
 import copy
@@ -22,9 +22,9 @@ from paradp.sampler.lookup import unknown
 from paradp.sampler.rounds import launching
 
 _LOG = logging.getLogger(__name__)
-# By how much bf16 may be slower than fp32 without a warning.
+# bf16 may be slower than fp32 by this factor without a warning.
 SLOWER = 1.3
-# How far an engine's predictions may be from eager PyTorch's, in units of the largest: rounding through some sixty layers.
+# Tolerance between an engine's predictions and eager PyTorch's, relative to the largest: rounding in about sixty layers.
 AGREEMENT: dict[Precision, float] = {"fp32": 1e-4, "bf16": 0.1}
 
 
@@ -35,17 +35,17 @@ def build_engine(
     name: EngineName = "auto",
     precision: Precision = "fp32",
 ) -> Engine:
-    """The engine of that name; `auto` takes the fastest that there is for the device.
+    """Builds an engine by name; `auto` chooses the fastest available one for the device.
 
     Args:
-        network: on the device, or on the first.
-        spec: what the network is for.
-        device: where to compute. Over several of a kind the rows of every call are spread, each with a copy of the network.
-        name, precision: of the engine.
+        network: the network, on the (first) device.
+        spec: specification of the policy.
+        device: where to compute. Several devices of one kind share the rows of each call, each with a copy of the network.
+        name, precision: engine and number format.
 
     Raises:
-        ValueError: name, precision or device are unknown to the engine, its package is missing, or its predictions are not
-            those of the network.
+        ValueError: the engine does not support name, precision or device, its package is missing, or its predictions differ
+            from those of the network.
     """
     for what, given, known in (("engine", name, get_args(EngineName)), ("precision", precision, get_args(Precision))):
         if given not in known:
@@ -61,14 +61,14 @@ def build_engine(
 def _build(
     network: ConditionalNetwork, spec: PolicySpec, device: torch.device, name: EngineName, precision: Precision
 ) -> Engine:
-    """An engine on one device, held to PyTorch there."""
+    """Builds an engine on one device, and compares it with PyTorch there."""
     if device.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # by default convolutions keep ten bits only
     engine = _BUILDERS[fastest_engine(device) if name == "auto" else name](network, spec, device, precision)
     if (engine.name, precision) != ("eager", "fp32"):
         eager = EagerEngine(network, spec, device)
         check_agreement(engine, eager, spec, device)
-        # OpenVINO knows by itself what the CPU can do.
+        # OpenVINO chooses instructions by itself.
         if precision == "bf16" and device.type == "cpu" and engine.name != "openvino":
             warn_if_slower(engine, eager, spec)
     return engine
@@ -76,7 +76,7 @@ def _build(
 
 @torch.no_grad()
 def warn_if_slower(engine: Engine, eager: Engine, spec: PolicySpec, rows: int = 4) -> None:
-    """Warns where bf16 takes longer than eager PyTorch in fp32: on a CPU without instructions for it, many times as long."""
+    """Warns if bf16 is slower than eager PyTorch in fp32, as on CPUs without bf16 instructions."""
     x, t = torch.zeros(rows, spec.horizons.predict, spec.action_size), torch.zeros(rows, dtype=torch.int64)
     seconds = []
     for one in (eager, engine):
@@ -91,7 +91,7 @@ def warn_if_slower(engine: Engine, eager: Engine, spec: PolicySpec, rows: int = 
 
 
 def fastest_engine(device: torch.device) -> EngineName:
-    """What `auto` stands for."""
+    """The engine that `auto` chooses."""
     if device.type == "cuda":
         return "cuda-graph"
     return "openvino" if device.type == "cpu" and find_spec("openvino") else "eager"
@@ -136,7 +136,7 @@ def check_agreement(engine: Engine, eager: Engine, spec: PolicySpec, device: tor
     """Compares an engine with eager PyTorch on random rows.
 
     Raises:
-        ValueError: they differ by more than the precision explains.
+        ValueError: they differ by more than the precision allows.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(rows, spec.horizons.predict, spec.action_size, generator=generator).to(device)

@@ -1,4 +1,4 @@
-"""What every engine offers."""
+"""The engine interface."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,9 +13,9 @@ class Engine(Protocol):
     """Computes one network.
 
     Attributes:
-        name: what it is called on the command line.
-        precision: of its arithmetic.
-        graphs: the rounds that were captured with it, where its calls can be.
+        name: name on the command line.
+        precision: number format.
+        graphs: captured CUDA graphs of whole rounds; `None` if its calls cannot be captured.
     """
 
     name: str
@@ -23,11 +23,11 @@ class Engine(Protocol):
     graphs: Graphs | None
 
     def encode(self, condition: Tensor, /) -> Tensor:
-        """What `__call__` takes for conditions `[B, C]`: `[B, G]`, computed once a plan."""
+        """Encodes conditions `[B, C]` for `__call__`: `[B, G]`, computed once per plan."""
         ...
 
     def prepare(self, rows: Sequence[int]) -> None:
-        """Does now what calls with any of these numbers of rows would do at first, and forgets what others need."""
+        """Compiles ahead for these batch sizes, and releases what was compiled for all others."""
         ...
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:

@@ -24,22 +24,22 @@ from paradp.sampler import Graphs
 
 _LOG = logging.getLogger(__name__)
 _PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
-# Every number of rows is compiled for itself: with the number left open the network takes twice as long. Each has its own
-# copy of the weights, so that going from one to another costs about as much as it saves, unless many rows are saved.
+# Each batch size is compiled separately: with a dynamic size the network takes twice as long. Every compiled network has its
+# own copy of the weights, so switching to another size only pays if that saves many rows.
 _FEW = 8
-# More rows are computed in turns.
+# Larger batches are computed in several calls.
 _MOST = 64
 
 
 class OpenVINOEngine:
-    """OpenVINO on the CPU, one compiled network for each number of rows.
+    """OpenVINO on the CPU, with one compiled network per batch size.
 
-    The converted network is kept in the cache folder; a file there that is damaged, or of other code, is made anew.
+    The converted network is cached on disk. A cache file that is damaged, or from other code, is replaced.
 
     Args:
-        network: computes in PyTorch what is compiled here.
-        spec: what the network is for.
-        precision: of the arithmetic; inputs and outputs are float32.
+        network: the network to compile.
+        spec: specification of the policy.
+        precision: number format; inputs and outputs are float32.
     """
 
     name = "openvino"
@@ -53,7 +53,7 @@ class OpenVINOEngine:
             _LOG.warning("this CPU has no instructions for bf16: OpenVINO computes in fp32 all the same")
         self._model = self._read_or_convert(network, spec)
         self._compiled: dict[int, _Compiled] = {}
-        self._lock = Lock()  # the compiled networks and their buffers are the same for all threads
+        self._lock = Lock()  # all threads share the compiled networks and their buffers
 
     def prepare(self, rows: Sequence[int]) -> None:
         with self._lock:
@@ -75,13 +75,13 @@ class OpenVINOEngine:
         compiled = self._fitting(rows)
         if compiled is None:
             compiled = self._compiled[rows] = self._compile(rows)
-        # By numpy: PyTorch copies with threads, which then wait in a loop on the cores that OpenVINO's need.
+        # Copied with numpy: PyTorch's copying threads would keep busy the cores that OpenVINO needs.
         for buffer, given in zip(compiled.inputs, inputs, strict=True):
             np.copyto(buffer[:rows], given.numpy())
         return torch.from_numpy(compiled.infer()[:rows].copy())
 
     def _fitting(self, rows: int) -> "_Compiled | None":
-        """The compiled network for these rows, or for some more."""
+        """The compiled network for this batch size, or a slightly larger one."""
         fitting = [n for n in self._compiled if rows <= n <= max(_FEW, 2 * rows)]
         return self._compiled[min(fitting)] if fitting else None
 
@@ -114,7 +114,7 @@ class OpenVINOEngine:
         chunk = torch.zeros(2, spec.horizons.predict, spec.action_size)
         example = (chunk, torch.zeros(2, dtype=torch.int64), condition)
         with warnings.catch_warnings():
-            # Tracing warns of every shape that PyTorch's own layers compare; `check_agreement` tells whether it matters.
+            # Tracing warns about every shape comparison in PyTorch's layers; `check_agreement` checks the result instead.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
             warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO reads this form of a network best
             traced = torch.jit.trace(_Denoise(network, spec), example, check_trace=False)
@@ -124,10 +124,10 @@ class OpenVINOEngine:
 
 
 class _Compiled:
-    """A compiled network whose inputs and output lie in arrays of their own.
+    """A compiled network with its input and output arrays.
 
     Attributes:
-        inputs: to be filled before `infer`; zeros at first.
+        inputs: fill them before `infer`; initially zeros.
     """
 
     def __init__(self, model: ov.CompiledModel):
@@ -139,14 +139,14 @@ class _Compiled:
         self._request.set_output_tensor(0, ov.Tensor(self._output, shared_memory=True))
 
     def infer(self) -> np.ndarray:
-        """The output, until the next call."""
+        """The output, valid until the next call."""
         self._request.start_async()
         self._request.wait()
         return self._output
 
 
 class _Denoise(nn.Module):
-    """The part of a network that is computed for every row; the timesteps' encoding is a table in it."""
+    """The part of a network that is computed per row, with a table of the timesteps' encodings."""
 
     timesteps: Tensor
 
@@ -160,7 +160,7 @@ class _Denoise(nn.Module):
 
 
 class _CachedModel:
-    """A converted network on disk; what is damaged there counts as not there."""
+    """The disk cache of a converted network. Damaged files are ignored."""
 
     def __init__(self, network: ConditionalNetwork, spec: PolicySpec):
         name = f"{digest(network, spec, __file__)}-openvino-{ov.__version__.split('-')[0]}.xml"
@@ -175,10 +175,10 @@ class _CachedModel:
             return None
 
     def write(self, model: ov.Model) -> None:
-        """Keeps a model; one that cannot be kept costs two seconds the next time, no more.
+        """Writes a model to the cache. If that fails, the conversion of two seconds is repeated next time.
 
-        Other processes may have the old files open: they are replaced, not written over. Without a seal that fits, the next
-        reader makes them anew.
+        Files are replaced, not overwritten, because other processes may have them open. Without a matching checksum the next
+        reader converts the network again.
         """
         partial = self._path.with_name(f"{os.getpid()}-{self._path.name}")
         try:

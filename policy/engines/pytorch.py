@@ -25,13 +25,13 @@ _TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 
 class EagerEngine:
-    """PyTorch as it is, with the timesteps' encoding tabulated.
+    """Eager PyTorch, with a table of the timesteps' encodings.
 
     Args:
-        network: on the device; bf16 computes with a copy.
-        spec: what the network is for.
-        device: where it is.
-        precision: of weights and arithmetic; inputs and outputs are float32.
+        network: the network on the device; bf16 uses a copy.
+        spec: specification of the policy.
+        device: device of the network.
+        precision: number format of weights and arithmetic; inputs and outputs are float32.
     """
 
     name = "eager"
@@ -45,14 +45,14 @@ class EagerEngine:
         self._denoise = casting(network if precision == "fp32" else copy.deepcopy(network).to(self._type), self._type)
 
     def prepare(self, rows: Sequence[int]) -> None:
-        """Nothing: eager PyTorch compiles nothing."""
+        """Does nothing: eager PyTorch does not compile."""
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         return self._denoise(x, self._timesteps[t], condition)
 
 
 class CompiledEngine(EagerEngine):
-    """PyTorch's compiler, once for one row and once for any other number; what it made is kept in the cache folder."""
+    """PyTorch's compiler: one program for a single row and one for any other batch size, both cached on disk."""
 
     name = "compiled"
 
@@ -80,10 +80,10 @@ class CompiledEngine(EagerEngine):
 
 
 class CudaGraphEngine(CompiledEngine):
-    """Whole rounds of a solver captured in CUDA graphs, one for each solver and batch.
+    """Captures whole rounds of a solver in CUDA graphs, one per solver and batch size.
 
-    Triton's kernels compute a U-Net where Triton is installed and the GPU is no older than Ampere; PyTorch's compiler
-    computes all else.
+    Triton kernels compute a U-Net if Triton is installed and the GPU is Ampere or newer; PyTorch's compiler computes
+    everything else.
 
     Args:
         network, spec, device, precision: as of an `EagerEngine`.
@@ -103,18 +103,18 @@ class CudaGraphEngine(CompiledEngine):
                 _LOG.warning("%s: the network is computed by PyTorch's own kernels, which take longer", missing)
 
     def prepare(self, rows: Sequence[int]) -> None:
-        """Forgets the rounds captured so far; the first solve of a shape captures its own."""
+        """Releases all captured rounds; the next solve of each shape captures again."""
         assert self.graphs is not None
         self.graphs.clear()
 
 
 def compiles(device: torch.device) -> bool:
-    """Whether PyTorch's compiler has what it needs there: a C++ compiler, or Triton for a GPU."""
+    """Whether PyTorch can compile for the device: it needs a C++ compiler, or Triton for a GPU."""
     return launching.lacking() is None if device.type == "cuda" else bool(shutil.which(os.environ.get("CXX", "g++")))
 
 
 def lacking(device: torch.device) -> str | None:
-    """What the U-Net's own kernels would need there and do not find, in a few words."""
+    """The missing requirement of the U-Net's Triton kernels, in a few words."""
     if device.type != "cuda":
         return "no GPU of CUDA's"
     if missing := launching.lacking():
@@ -125,7 +125,7 @@ def lacking(device: torch.device) -> str | None:
 
 
 def casting(network: ConditionalNetwork, dtype: torch.dtype) -> Denoise:
-    """A network's `denoise`, computed in the network's type for inputs of another."""
+    """A network's `denoise` with inputs converted to the network's type."""
 
     def denoise(x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         return network.denoise(x.to(dtype), timestep, condition.to(dtype)).to(x.dtype)
@@ -135,5 +135,5 @@ def casting(network: ConditionalNetwork, dtype: torch.dtype) -> Denoise:
 
 @torch.no_grad()
 def tabulate(network: ConditionalNetwork, spec: PolicySpec, device: torch.device) -> Tensor:
-    """The encoding of every timestep that the policy was trained with, `[T, F]`."""
+    """The encodings of all timesteps of the training, `[T, F]`."""
     return network.encode_timestep(torch.arange(spec.timesteps, device=device))

@@ -1,4 +1,4 @@
-"""The rows of a call spread over several devices, each of which has a copy of the network."""
+"""Data parallelism: the rows of each call are split over several devices, each with a copy of the network."""
 
 from collections.abc import Callable, Sequence
 from threading import Lock
@@ -20,25 +20,25 @@ def queue_of(device: torch.device) -> Device:
 
 
 class SpreadEngine:
-    """Computes each row of a call on one of several devices; all work before the first is waited for.
+    """Splits the rows of each call over several devices, and waits for all results.
 
         caller's stream, 1st device    ready ·                       all arrived · round goes on
         own stream, 1st device               rows · call · answer ──┐
         own stream, 2nd device               rows · call · answer ──┤
         host                                 launches all, waits for none
 
-    Rounds run on the first device and are made by Python: no CUDA graph holds work of several devices here. What is captured
-    is each device's own call, where its engine can be captured, since the U-Net is some sixty kernels that the host would
-    otherwise launch one by one and for one device after the other. Such engines ask for whole rounds, whose calls have few
-    numbers of rows; each is captured for itself, without padding.
+    Python runs the rounds on the first device: no CUDA graph contains work of several devices. Instead, the call on each
+    device is captured, if its engine allows that. A U-Net has about sixty kernels, which the host would otherwise launch one
+    by one for each device in turn. Such engines compute whole rounds, which have only a few batch sizes; each batch size is
+    captured separately, without padding.
 
     Args:
         engines: the same network on each device, in the devices' order.
-        devices: where they are; the caller's tensors are on the first.
-        queue: makes what work is launched on.
+        devices: the devices; the caller's tensors are on the first.
+        queue: creates the queue of a device.
 
     Attributes:
-        devices: as given.
+        devices: the devices.
     """
 
     def __init__(self, engines: Sequence[Engine], devices: Sequence[torch.device], queue: Queue = queue_of):
@@ -50,7 +50,7 @@ class SpreadEngine:
         captured = first.graphs is not None
         self.graphs = Graphs(_captures_nothing) if captured else None
         self._shares = [_Share(e, d, queue(d), captured) for e, d in zip(engines, devices, strict=True)]
-        # Threads share the streams and what is captured: a call is launched as a whole, and streams order the rest.
+        # Threads share the streams and captured calls. The lock makes each launch atomic; the streams order the rest.
         self._lock = Lock()
 
     def prepare(self, rows: Sequence[int]) -> None:
@@ -77,13 +77,13 @@ class SpreadEngine:
 
 
 def shares(rows: int, devices: int) -> list[int]:
-    """How many rows each device computes, as evenly as possible; fewer rows than devices use fewer devices."""
+    """Splits rows evenly over the devices; with fewer rows than devices, some get none."""
     used = max(1, min(rows, devices))
     return [rows // used + (i < rows % used) for i in range(used)]
 
 
 def devices_of(engine: Engine, device: torch.device) -> tuple[torch.device, ...]:
-    """All that an engine computes on: several where it spreads rows, else the device of its network."""
+    """All devices of an engine: several if it splits rows, otherwise that of its network."""
     return engine.devices if isinstance(engine, SpreadEngine) else (device,)
 
 
@@ -103,7 +103,7 @@ class _Share:
         self._engine.prepare(rows)
 
     def start(self, ready: Event, x: Tensor, t: Tensor, condition: Tensor, found: Tensor) -> Event:
-        """Launches the call for some rows, to begin after `ready`; the event returned comes once `found` is filled."""
+        """Launches the call for some rows after `ready`; the returned event is reached once `found` is filled."""
         own = self.device.own
         own.wait(ready)
         own.launch(lambda: found.copy_(self._compute(x, t, condition), non_blocking=True))
@@ -119,7 +119,7 @@ class _Share:
 
 
 class _CapturedCall:
-    """A device's call for one number of rows, on inputs of its own.
+    """A captured call of one device for one batch size, with its own inputs.
 
     Args:
         engine, place, device: of the share.
@@ -133,7 +133,7 @@ class _CapturedCall:
         self._replay = device.capture(self._call)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """The prediction, in memory that the next call writes."""
+        """The prediction, valid until the next call."""
         for own, given in zip(self._inputs, inputs, strict=True):
             own.copy_(given, non_blocking=True)
         self._replay()
@@ -146,4 +146,4 @@ class _CapturedCall:
 
 
 def _captures_nothing(device: torch.device) -> None:
-    """For `Graphs`: rounds keep their buffers, Python makes each of them, and none is captured."""
+    """For `Graphs`: rounds keep their buffers, but Python runs them without capturing."""

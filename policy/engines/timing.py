@@ -10,13 +10,13 @@ from paradp.policy.engines.engine import Engine
 from paradp.policy.spec import PolicySpec
 from paradp.sampler.rounds.device import wait_until_idle
 
-# In a plan, calls of one size follow each other, and the weights stay in the cache.
+# As in a plan, calls of one size are repeated, so that the weights stay in the cache.
 WARM_UP_CALLS, TIMED_CALLS = 4, 12
 
 
 @torch.no_grad()
 def time_call(engine: Engine, spec: PolicySpec, device: torch.device, rows: int) -> float:
-    """Seconds that an engine takes for so many rows, median; captured where the engine's rounds are."""
+    """Median seconds of an engine's call for a batch size; captured in a graph if the engine captures its rounds."""
     engine.prepare([rows])
     x = torch.zeros(rows, spec.horizons.predict, spec.action_size, device=device)
     t = torch.zeros(rows, dtype=torch.int64, device=device)
@@ -32,7 +32,7 @@ def time_call(engine: Engine, spec: PolicySpec, device: torch.device, rows: int)
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of some work, until its results are there."""
+    """Seconds of some work, including the wait for its results."""
     wait_until_idle(device)
     started = time.perf_counter()
     work()
@@ -41,9 +41,9 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def wait_for_results(device: torch.device) -> None:
-    """Waits for what the caller has launched: for a sample, and not for the round too many that may still be under way.
+    """Waits for the work that the caller has launched, but not for a superfluous last round.
 
-    `paradp.sampler.rounds.captured` says why there is one.
+    For that round see `paradp.sampler.rounds.captured`.
     """
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()

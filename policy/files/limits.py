@@ -1,7 +1,7 @@
 """How large a file from outside may be, and what it may claim to hold. Every limit stands here, with its reason.
 
 A file is compared with these before memory is set aside for what it claims. They are far above anything that the package
-writes or that is published for robots' low-dimensional data; whoever needs more changes a number here.
+writes or that is published for robots' low-dimensional data; if you need more, change a number here.
 """
 
 from numbers import Integral

@@ -1,9 +1,9 @@
-"""One writer for each output.
+"""Locks, so that each output has at most one writer.
 
-The lock is the kernel's (`flock`, by the package `filelock`): it ends with the process that holds it, even if that is
-killed. The file that carries it says who holds it, and is removed before the lock is released: `filelock` takes no lock on a
-file that was removed meanwhile, so that two processes never hold two files of the same name. A killed process leaves its
-file behind, which does no harm.
+A lock is a kernel file lock (`flock`, through the package `filelock`). The kernel releases it when its process ends, even
+when the process is killed. The lock file contains the holder's process id, host and start time. It is deleted before the
+lock is released. `filelock` refuses a deleted file, so two processes never hold two files of the same name. A killed process
+leaves its lock file behind; that is harmless.
 """
 
 import contextlib
@@ -21,26 +21,26 @@ from filelock import FileLock, Timeout
 
 from paradp.policy.files.writing import remove_left_overs
 
-# Inside of a directory. Its dot keeps it out of the checks that a directory is empty.
+# Name of the lock file in a locked directory. `refuse_filled` ignores it, because it begins with a dot.
 LOCK_NAME = ".paradp.lock"
-# What file systems answer that have no locks: some network file systems, and FUSE.
+# Error codes of file systems that do not support locks: some network file systems, and FUSE.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 _LOG = logging.getLogger(__name__)
 
 
 class OutputLock:
-    """Makes this thread the only writer of an output, until `release`; a context manager, too.
+    """Makes this thread the only writer of an output until `release` is called; also a context manager.
 
-    The thread that holds an output may lock it again, and holds it until the last lock is released. A lock that is garbage
-    collected is released.
+    A thread may lock the same output several times; the output stays locked until the last of these locks is released.
+    Garbage collection releases a lock, too.
 
     Args:
-        output: what is written; named in errors.
-        file: carries the lock; its directory must exist.
+        output: the file or directory to write; error messages name it.
+        file: the lock file; its directory must exist.
 
     Raises:
-        ValueError: another process or thread writes there; the message says which.
-        OSError: the file cannot be made, such as in a read-only directory.
+        ValueError: another process or thread is writing the output; the message names it.
+        OSError: the lock file cannot be created, for example in a read-only directory.
     """
 
     def __init__(self, output: Path, file: Path):
@@ -49,9 +49,9 @@ class OutputLock:
 
     @classmethod
     def inside(cls, directory: Path) -> "OutputLock":
-        """Locks a directory, which is made if there is none, and clears it of what killed processes were writing there.
+        """Locks a directory, with the lock file in it.
 
-        The file lies in it.
+        Creates the directory if needed, and deletes temporary files that killed processes left there.
         """
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -63,9 +63,9 @@ class OutputLock:
 
     @classmethod
     def beside(cls, output: Path) -> "OutputLock":
-        """Locks what need not exist yet, or whose inside is another format's; the file lies beside it.
+        """Locks a file or directory, with the lock file beside it. The output need not exist yet.
 
-        A link is locked as what it leads to, so that an output has one lock under all its names.
+        Symbolic links are resolved first, so that all names of an output share one lock.
         """
         place = Path(os.path.realpath(output))
         try:
@@ -82,10 +82,14 @@ class OutputLock:
 
 
 def refuse_filled(directory: Path, kind: str) -> None:
-    """Refuses a directory with something in it, where none of our outputs of that kind is. Hidden files do not count.
+    """Checks that a directory is empty or does not exist. Hidden files do not count.
+
+    Args:
+        directory: where a command wants to write.
+        kind: the kind of output that was not found there, for the message.
 
     Raises:
-        ValueError: it is not empty, or a file.
+        ValueError: the directory contains files, or the path is a file.
     """
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"{directory} is a file; choose another --out")
@@ -97,12 +101,14 @@ def refuse_filled(directory: Path, kind: str) -> None:
 
 @dataclass
 class _Held:
-    """A lock of this process.
+    """A lock that this process holds.
 
     Attributes:
-        key: the real path of its file, when it was taken.
-        lock: `None` where the file system has none.
-        file: device and inode of its file: the output may be moved meanwhile, and another one locked under its name.
+        key: real path of the lock file at the time of locking.
+        lock: the kernel lock; `None` where the file system does not support locks.
+        file: device and inode of the lock file. They detect that the output was moved, and that a new one has its name.
+        process, thread: the holder.
+        count: how many times the holder has locked it.
     """
 
     key: str
@@ -114,7 +120,7 @@ class _Held:
 
     @property
     def in_place(self) -> bool:
-        """Whether its file still has its name; where there are no locks, nothing says otherwise."""
+        """Whether the path still leads to this lock file; always true on file systems without locks."""
         return self.file is None or _inode(self.key) == self.file
 
 
@@ -126,7 +132,7 @@ _guard = threading.RLock()
 def _take(key: str, output: Path, file: Path) -> _Held:
     with _guard:
         held = _held.get(key)
-        # A forked process inherits what is noted here, and holds none of it.
+        # A forked process inherits this table, but not the locks.
         if held is None or held.process != os.getpid() or not held.in_place:
             _held[key] = held = _acquire(key, output, file)
         elif held.thread != threading.get_ident():
@@ -169,14 +175,14 @@ def _acquire(key: str, output: Path, file: Path) -> _Held:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise _unwritable(output, error) from error
-        # A lock of another kind would outlive a killed process.
+        # No fallback to another kind of lock: it would outlive a killed process.
         _LOG.warning("%s lies on a file system without locks: make sure that nothing else writes there", output)
         return _Held(key, None, None, os.getpid(), threading.get_ident())
     return _Held(key, lock, files[-1], os.getpid(), threading.get_ident())
 
 
 def _inode(path: str) -> tuple[int, int] | None:
-    """Device and inode of a file; `None` where there is none."""
+    """Device and inode of a file; `None` if it does not exist."""
     try:
         found = os.stat(path)
     except OSError:
@@ -185,7 +191,7 @@ def _inode(path: str) -> tuple[int, int] | None:
 
 
 def _sign(descriptor: int) -> None:
-    """Says in the file who holds it. On a full disk it stays empty, and the lock holds all the same."""
+    """Writes the holder into the lock file. On a full disk the file stays empty; the lock works all the same."""
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()} {datetime.now():%Y-%m-%d %H:%M:%S}\n".encode(), 0)

@@ -15,7 +15,7 @@ _one_at_a_time = threading.Lock()
 def at_most(more_bytes: int) -> Iterator[None]:
     """While it lasts, this process gets no more than so many bytes of memory beyond what it has.
 
-    Whoever asks for more in one piece is refused by the system, before a page of it is touched; h5py then raises an OSError.
+    The system refuses larger allocations before any page is touched; h5py then raises an OSError.
     Other threads are bounded, too: it should be short, and leave them room. Without Linux's `/proc` it bounds nothing.
 
     Raises:

@@ -25,7 +25,7 @@ _COUNTED = {0: 5, 2: 7, 3: 8}  # kind of page → field whose first field is its
 
 
 @dataclass(frozen=True)
-class Page:
+class ParquetPage:
     """What a page's header says.
 
     Attributes:
@@ -39,7 +39,7 @@ class Page:
     bytes: int
 
 
-def pages(file: BinaryIO, begin: int, end: int) -> Iterator[Page]:
+def pages(file: BinaryIO, begin: int, end: int) -> Iterator[ParquetPage]:
     """The pages between two places of a file.
 
     Raises:
@@ -55,7 +55,7 @@ def pages(file: BinaryIO, begin: int, end: int) -> Iterator[Page]:
         if place > end:
             raise ValueError("a page goes beyond the end of its column")
         counted = fields.get(_COUNTED.get(kind, 0))
-        yield Page(kind == _DICTIONARY, _whole(counted.get(1)) if isinstance(counted, dict) else 0, unpacked)
+        yield ParquetPage(kind == _DICTIONARY, _whole(counted.get(1)) if isinstance(counted, dict) else 0, unpacked)
 
 
 def _whole(value: object) -> int:

@@ -97,7 +97,7 @@ def _next_data(number: int, at: int, size: int) -> tuple[int, int]:
     except OSError as error:
         if error.errno == errno.ENXIO:  # nothing but a hole up to the end
             return size, size
-        return at, size  # a file system that does not tell
+        return at, size  # a file system without this information
 
 
 def parse_json(content: str | bytes, constants: bool = False) -> Any:

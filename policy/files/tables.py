@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from paradp.policy.files.limits import MOST_CELLS, MOST_PAGES, TABLE_BYTES, TABLE_FOOTER_BYTES, check_expansion
-from paradp.policy.files.parquet_pages import Page, pages
+from paradp.policy.files.parquet_pages import ParquetPage, pages
 from paradp.policy.files.reading import open_regular
 from paradp.policy.wording import counted
 
@@ -60,7 +60,7 @@ def read_table(path: Path, columns: Sequence[str] = (), inside: bool = True) -> 
 
 
 class _Lacking(ValueError):
-    """The table can be read, and is not what is asked for."""
+    """The table is readable, but does not have the requested columns."""
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def _check_size(table: "pq.ParquetFile", file: BinaryIO, size: int) -> None:
     check_expansion(unpacked, size)
 
 
-def _check_pages(chunk: "pq.ColumnChunkMetaData", file: BinaryIO, size: int, most: int) -> list[Page]:
+def _check_pages(chunk: "pq.ColumnChunkMetaData", file: BinaryIO, size: int, most: int) -> list[ParquetPage]:
     """The pages of a column, which hold as many values as the footer says: with the last of them a reader ends."""
     begin = min(place for place in (chunk.dictionary_page_offset, chunk.data_page_offset) if place)
     end = begin + chunk.total_compressed_size

@@ -1,29 +1,29 @@
-"""The frame of a zstd file (RFC 8878, §3.1.1), walked through without decompressing it.
+"""Checks the structure of a zstd frame (RFC 8878, §3.1.1) without decompressing it.
 
-A decoder sets aside whatever the frame's header claims, and goes on with further frames: a few kilobytes can claim
-terabytes. So a chunk must be one frame that says its size, and end where the frame ends.
+A decoder allocates the size that the frame's header declares, and continues with any further frames: a file of a few
+kilobytes can claim terabytes. A chunk must therefore be a single frame that declares its size.
 """
 
 import os
 from typing import BinaryIO
 
 MAGIC = b"\x28\xb5\x2f\xfd"
-# By the header's flags: bytes of the field that holds the content's size, and what is added to it.
+# Header flag → length in bytes of the content-size field, and the offset to add to its value.
 _SIZE_FIELDS = {0: (0, 0), 1: (2, 256), 2: (4, 0), 3: (8, 0)}
-LEAST_BLOCK = 256  # bytes of content, on average; encoders take thousands
-_REPEATED = 1  # the kind of block that is one byte, to be repeated
+LEAST_BLOCK = 256  # least average bytes of content per block; encoders use thousands
+_REPEATED = 1  # block type: one byte, repeated
 
 
 def check_frame(file: BinaryIO, size: int, content: int) -> None:
-    """Checks that a file is a single frame of so many bytes of content.
+    """Checks that a file is a single zstd frame with the expected content size.
 
     Args:
-        file: at its beginning.
-        size: bytes of the file.
-        content: bytes that it should decompress to.
+        file: open at its beginning.
+        size: length of the file in bytes.
+        content: expected length of the decompressed content in bytes.
 
     Raises:
-        ValueError: it is something else, cut short, or followed by more.
+        ValueError: the file is not such a frame, is truncated, or has data after the frame.
     """
     claimed, checksum = _read_header(file)
     if claimed != content:
@@ -43,7 +43,7 @@ def check_frame(file: BinaryIO, size: int, content: int) -> None:
 
 
 def _read_header(file: BinaryIO) -> tuple[int | None, bool]:
-    """The content's size, `None` where it is not said, and whether a checksum ends the frame."""
+    """The declared content size (`None` if not declared), and whether the frame ends with a checksum."""
     if _read(file, 4) != MAGIC:
         raise ValueError("it is no zstd frame")
     (flags,) = _read(file, 1)

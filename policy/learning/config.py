@@ -1,4 +1,4 @@
-"""How to train, apart from training itself: read and checked before PyTorch is loaded."""
+"""Settings of trainings, checked before PyTorch is loaded."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,15 +13,15 @@ from paradp.policy.settings import Limits, setting
 
 @dataclass(frozen=True)
 class LearningConfig(OptimiserSettings):
-    """How long and how fast to learn, whatever is learned.
+    """Settings that all trainings share.
 
     Attributes:
-        bf16: compute in bfloat16 under autocast; weights and optimiser stay float32. By default a step of each is timed
-            and the faster taken: on processors without bf16 instructions that is float32, by far.
-        validation_every: every that-many-th episode is held out.
+        bf16: compute in bfloat16 under autocast; weights and optimiser stay float32. By default both are timed, and the
+            faster one is used; without bf16 instructions that is float32.
+        validation_every: hold out every n-th episode for validation.
         log_every: steps between entries of the metrics log.
         save_every: steps between checkpoints and resumable states.
-        seed: of the weights, the batches and the noise.
+        seed: for the weights, the batches and the noise.
     """
 
     bf16: bool | None = setting(None, option=False)  # the two flags of `paradp train` are its own
@@ -33,11 +33,11 @@ class LearningConfig(OptimiserSettings):
 
 @dataclass(frozen=True)
 class DistillationConfig(LearningConfig):
-    """How to distill a diffusion policy.
+    """Settings of the distillation of a diffusion policy.
 
     Attributes:
-        skip: how many timesteps one step of the teacher covers: fewer follow its trajectory more closely, more carry what is
-            learned near the data to the noise faster.
+        skip: timesteps in one step of the teacher. Small steps follow its trajectory more closely; large ones propagate what
+            is learned near the data to high noise faster.
     """
 
     skip: int = setting(5, Limits(1, 10_000))
@@ -45,15 +45,15 @@ class DistillationConfig(LearningConfig):
 
 @dataclass(frozen=True)
 class TrainingConfig(LearningConfig):
-    """How to train.
+    """Settings of the training of a policy.
 
     Attributes:
-        network: what is trained, and its sizes.
-        process: what the network learns to undo: `diffusion`, or `flow`: the network predicts the velocity along the
-            straight line from noise to actions, which a few steps of flow-N follow.
-        observation_scaling: how observed vectors are scaled: `min-max` by their limits in the demonstrations, `mean-std` by
-            mean and standard deviation, or `identity`, not at all. Images are scaled from the range of their type, and
-            actions by their limits, which samples are clipped to.
+        network: the type of network, with its sizes.
+        process: the noising process: `diffusion`, or `flow`, where the network predicts the velocity along the straight line
+            from noise to actions, which flow-N follows in a few steps.
+        observation_scaling: scaling of observed vectors: `min-max` by their limits in the demonstrations, `mean-std` by mean
+            and standard deviation, or `identity` for none. Images are scaled by the range of their type, and actions by
+            their limits, to which samples are clipped.
     """
 
     network: NetworkConfig = field(default=UnetConfig())

@@ -1,4 +1,4 @@
-"""Training a draft on the rounds that it makes: sample with it, keep what it was asked and what was true, learn, again."""
+"""Trains a draft on its own rounds: alternates sampling with the draft and learning from the network's predictions there."""
 
 import math
 import time
@@ -54,7 +54,7 @@ class DraftTraining:
 
 @dataclass(frozen=True)
 class Rows:
-    """Decided steps, `[n, D]` each unless said otherwise: what a draft was asked there, and what was true.
+    """Decided steps, `[n, D]` each unless stated otherwise: the draft's inputs and the true predictions.
 
     Attributes:
         x, clean: the exact states, and the predictions there.
@@ -81,7 +81,7 @@ class Rows:
         return Rows(*(torch.cat([getattr(self, f.name), getattr(newer, f.name)])[-_KEPT:] for f in fields(self)))
 
 
-class Table:
+class DraftTable:
     """The rows of one table of steps, and how far guesses are from the truth there."""
 
     def __init__(self, solver: Speculative, device: torch.device):
@@ -118,16 +118,16 @@ def train_draft(
     config: DraftConfig | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[DraftNetwork, DraftTraining]:
-    """Trains a draft for a policy, for so many seconds.
+    """Trains a draft for a policy within a time limit.
 
     Args:
-        policy: whose predictions it learns to guess; its solver does not matter.
-        histories: observations to plan from, of every feature `[N, To, …]`, such as the demonstrations'.
-        seconds: how long.
-        seed: of weights, noise and batches. How many plans are made depends on the machine.
-        on_progress: called with the seconds spent, and rounds a plan in words.
-        config: sizes; the largest that `draft_config` allows by default.
-        clock: tells the time, in seconds.
+        policy: the draft learns to guess its predictions; its solver is not used.
+        histories: observations to plan from, `[N, To, …]` for each feature, for example those of the demonstrations.
+        seconds: the time limit.
+        seed: for weights, noise and batches. The number of plans depends on the speed of the machine.
+        on_progress: called with the seconds spent and a message with the rounds per plan.
+        config: sizes; by default the largest that `draft_config` allows.
+        clock: returns the time in seconds.
 
     Raises:
         ValueError: the policy's network is too small, its schedule has no speculative form, or its predictions are not
@@ -138,9 +138,9 @@ def train_draft(
     average = EMA(draft, max_decay=0.995)
     solvers = [_speculative(name, policy, average.network) for name in SAMPLERS]
     sampling = _Sampling(policy, histories, seed)
-    tables: dict[int, Table] = {}
+    tables: dict[int, DraftTable] = {}
     for solver in solvers:
-        tables.setdefault(solver.table.steps, Table(solver, policy.device))
+        tables.setdefault(solver.table.steps, DraftTable(solver, policy.device))
     _set_levels(draft, average.network, solvers[0])
     optimiser = torch.optim.AdamW(draft.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     generator, started = torch.Generator().manual_seed(seed), clock()

@@ -49,7 +49,7 @@ class TrainingIdentity:
             holds: as in `check_same`.
 
         Raises:
-            SettingError: it is of another, or in another arithmetic than is asked for.
+            SettingError: the state belongs to another training, or to another number format than requested.
         """
         assumed, bf16 = as_json(self.config.assumed()), self.config.bf16
         asked = self.document() | ({} if bf16 is None else {"bf16": bf16})

@@ -46,7 +46,7 @@ def learn(
 
     ranks = join(device)
     ranks.check(config.batch_size)
-    run = _Run(out, TrainingIdentity.of(config, demonstrations, lesson.earlier), chosen, ranks)
+    run = _TrainingDirectory(out, TrainingIdentity.of(config, demonstrations, lesson.earlier), chosen, ranks)
     with fast_products(device), run.opened(TrainingState(start.network, config)) as state:
         on_arithmetic(run.arithmetic)
         on_start(state.step)
@@ -82,7 +82,7 @@ class _Kept:
         self,
         lesson: Lesson,
         state: TrainingState,
-        run: "_Run",
+        run: "_TrainingDirectory",
         save: Callable[[], None],
         on_step: Callable[[int, float], None],
     ):
@@ -127,13 +127,13 @@ def _step(state: TrainingState, loss: Loss, bf16: bool, ranks: Ranks) -> Callabl
     return EagerStep(state, loss, bf16, ranks)
 
 
-class _Run:
+class _TrainingDirectory:
     """A training's directory.
 
     Args:
         out: the directory.
         identity: what is to be trained.
-        choose: the arithmetic of a run that begins, where none is asked for.
+        choose: chooses the number format of a new run, if none is requested.
         ranks: the processes that train together; the first one holds the directory.
     """
 

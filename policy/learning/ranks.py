@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from paradp.policy.devices import check_one
 from paradp.policy.errors import SettingError
 
-# Without PyTorch: the command asks whether it is the one that speaks before it loads anything.
+# Needs no PyTorch: the command checks whether it is the first process before it loads anything.
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
@@ -31,10 +31,10 @@ def _size() -> int:
 
 
 def own_device(device: "str | torch.device") -> "torch.device":
-    """The device that is asked for; of several processes with `cuda` each has a GPU of its own.
+    """The requested device; with `cuda`, each of several processes gets its own GPU.
 
     Raises:
-        ValueError: several devices are asked for.
+        ValueError: several devices are requested.
     """
     import torch
 

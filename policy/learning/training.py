@@ -1,4 +1,4 @@
-"""Training a policy on demonstrations: a diffusion policy, or a flow."""
+"""Trains a diffusion or flow policy on demonstrations."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -42,25 +42,25 @@ def train(
 ) -> TrainedPolicy:
     """Trains a policy; writes `metrics.jsonl`, `state.safetensors` and, through `save`, `checkpoint/` into `out`.
 
-    A run found in `out` is continued from its last state; the result is the same as without the interruption.
+    An existing run in `out` is continued from its last state, with the same result as without the interruption.
 
     Args:
-        demonstrations: what to learn from.
-        config: how.
+        demonstrations: the training data.
+        config: settings of the training.
         out: the run's directory.
         save: writes a checkpoint of the averaged network into a directory.
         on_step: called with the number of steps taken and the last loss, in order; on a GPU for some steps together.
-        init: where to start from, its normalisers included, instead of random weights.
+        init: a policy to start from, with its normalisers, instead of random weights.
         on_arithmetic: called once, before the first step.
-        choose: decides on the arithmetic where the configuration leaves it open; called with a step to try, and the batch
-            size.
-        on_start: called once, before the first step, with the number of steps that were taken before.
-        device: where to compute; a run may be continued on another. The policy handed to `save` and returned lies there.
+        choose: chooses the number format if the configuration does not; called with a step to try, and the batch size.
+        on_start: called once, before the first step, with the number of steps of an earlier process.
+        device: where to compute; a run can be continued on another device. The policy passed to `save` and returned is
+            there.
 
     Raises:
-        ValueError: the demonstrations cannot be trained on, `init` is for others, `out` holds another run or something
-            else, or another process trains there.
-        OSError: `out` cannot be written, such as on a full disk; what was saved before is kept.
+        ValueError: the demonstrations are unusable, `init` does not fit them, `out` contains another run or other files, or
+            another process trains there.
+        OSError: `out` cannot be written, for example on a full disk; earlier saves are kept.
     """
     torch.manual_seed(config.seed)
     check_ends_in_noise(process_of(config.process.schedule))
@@ -127,7 +127,7 @@ def spec_for(info: DemonstrationInfo, network: NetworkConfig, schedule: Mapping[
 
 
 class DenoisingObjective:
-    """The mean squared error of what a process asks a network to predict, on normalised windows."""
+    """The mean squared error of the network's prediction, on normalised windows."""
 
     def __init__(self, spec: PolicySpec, observation_normalizer: ObservationNormalizer, action_normalizer: Normalizer):
         self._process = process_of(spec.schedule)

@@ -14,7 +14,7 @@ class TransformerConfig(Settings):
     """Sizes of a `ConditionalTransformer`.
 
     Attributes:
-        kind: tells a checkpoint's networks apart.
+        kind: the type of network, as stored in checkpoints.
         layers: of the decoder.
         heads: of every attention; divides `embedding`.
         embedding: length of every token.

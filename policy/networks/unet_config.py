@@ -13,7 +13,7 @@ class UnetConfig(Settings):
     """Sizes of a `ConditionalUnet1D`.
 
     Attributes:
-        kind: tells a checkpoint's networks apart.
+        kind: the type of network, as stored in checkpoints.
         channels: channels of each resolution; the horizon halves from one to the next.
         kernel_size: of every convolution, odd.
         groups: of every group normalisation; divides all channels.

@@ -1,4 +1,4 @@
-"""A policy on a server, and a controller that asks it. Needs `pip install paradp[serve]`."""
+"""A policy server, and a controller that requests plans from it. Needs `pip install paradp[serve]`."""
 
 from typing import TYPE_CHECKING
 

@@ -6,7 +6,7 @@ import socket
 from urllib.parse import urlsplit
 
 MOST_PORT = 2**16 - 1
-# Leaves of an address that stand for all addresses of a machine: nobody can connect to them.
+# Leaves of an address that stand for all addresses of a machine: clients cannot connect to them.
 _EVERYWHERE = {"0.0.0.0", "::", "0", "::0"}
 # What one cannot bind to because the machine has no such address.
 _ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}

@@ -1,7 +1,6 @@
-"""What a server says, as it is written there and as a client reads it: a greeting, and then a plan for each message.
+"""Messages of a server: the greeting, and a plan for each request. The server writes them, and the client reads them.
 
-A client believes nothing of it: a number that is none, a length that does not fit or a limit that is not finite is a
-`ValueError`, and no plan.
+A client validates everything: an invalid number, a wrong length or a limit that is not finite is a `ValueError`.
 """
 
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ _COUNTS = ("batch", "rounds", "evaluations")
 
 
 def greeting(spec: Interface, sampler: str, most_bytes: int) -> dict[str, Any]:
-    """What a client gets on connecting: the policy's interface, and how large a message may be."""
+    """The first message to a client: the policy's interface, and the size limit of messages."""
     horizons = spec.horizons
     return {
         "task": spec.task,
@@ -48,10 +47,10 @@ def greeting(spec: Interface, sampler: str, most_bytes: int) -> dict[str, Any]:
 
 
 def read_interface(greeting: Mapping[str, Any]) -> Interface:
-    """The policy's interface, from a server's greeting.
+    """Reads the policy's interface from a server's greeting.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is invalid.
     """
     try:
         return _interface(greeting)
@@ -66,8 +65,8 @@ def plan_message(chunk: Chunk, seconds: float, before: float) -> dict[str, Any]:
 
     Args:
         chunk: the plan.
-        seconds: from the message to this answer.
-        before: the same of the session's last message, its sending included.
+        seconds: time from the request to this answer.
+        before: the same for the session's last request, including sending.
     """
     stats = chunk.stats
     return {
@@ -84,10 +83,10 @@ def plan_message(chunk: Chunk, seconds: float, before: float) -> dict[str, Any]:
 
 
 def read_plan(answer: Mapping[str, Any], spec: Interface) -> Chunk:
-    """The plan in a server's answer.
+    """Reads the plan in a server's answer.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is invalid.
     """
     try:
         return _plan(answer, spec)
@@ -97,19 +96,19 @@ def read_plan(answer: Mapping[str, Any], spec: Interface) -> Chunk:
         raise ValueError(f"the server's answer cannot be read: {error}") from error
 
 
-def _interface(told: Mapping[str, Any]) -> Interface:
-    action = {_text(key): _length(key, size) for key, size in told["action_parts"].items()}
-    horizons, size = told["horizons"], sum(action.values())
+def _interface(received: Mapping[str, Any]) -> Interface:
+    action = {_text(key): _length(key, size) for key, size in received["action_parts"].items()}
+    horizons, size = received["horizons"], sum(action.values())
     interface = Interface(
-        task=_text(told["task"]),
-        observation={_text(key): _shape(key, value["shape"]) for key, value in told["observation"].items()},
+        task=_text(received["task"]),
+        observation={_text(key): _shape(key, value["shape"]) for key, value in received["observation"].items()},
         action=action,
-        action_low=_limits(told, "action_low", size),
-        action_high=_limits(told, "action_high", size),
-        action_convention=_text(told["action_convention"]),
-        control_hz=_length("control_hz", told["control_hz"]),
+        action_low=_limits(received, "action_low", size),
+        action_high=_limits(received, "action_high", size),
+        action_convention=_text(received["action_convention"]),
+        control_hz=_length("control_hz", received["control_hz"]),
         horizons=Horizons(**{name: _length(name, horizons[name]) for name in ("observe", "predict", "execute")}),
-        action_step=None if told["action_step"] is None else _limits(told, "action_step", size),
+        action_step=None if received["action_step"] is None else _limits(received, "action_step", size),
     )
     step = sum(feature.size * feature.dtype.itemsize for feature in interface.observed.values())
     longest = max(interface.horizons.observe * step, interface.horizons.predict * 4 * size)
@@ -128,7 +127,7 @@ def _plan(answer: Mapping[str, Any], spec: Interface) -> Chunk:
 
 
 def _stats(answer: Mapping[str, Any]) -> PlanStats:
-    """What `plan_message` says of the plan's statistics."""
+    """Reads the plan's statistics, as `plan_message` writes them."""
     timing = answer["policy_timing"]
     return PlanStats(
         timing=PlanTiming.of_stages(**{name: _number(f"{name}_ms", timing[f"{name}_ms"]) / 1000 for name in STAGES}),
@@ -158,8 +157,8 @@ def _number(name: str, value: object) -> float:
     return float(finite_numbers(name, value, (), np.float64))
 
 
-def _limits(told: Mapping[str, Any], name: str, size: int) -> tuple[float, ...]:
-    return tuple(finite_numbers(name, told[name], (size,), np.float64).tolist())
+def _limits(received: Mapping[str, Any], name: str, size: int) -> tuple[float, ...]:
+    return tuple(finite_numbers(name, received[name], (size,), np.float64).tolist())
 
 
 def _milliseconds(**seconds: float) -> dict[str, float]:

@@ -27,7 +27,7 @@ class Waiting:
     answer: "asyncio.Future[Chunk]"
 
     def request_now(self) -> PlanRequest:
-        """What is left of it: a budget counts from when the request came."""
+        """The request with its remaining time limit, which counts from the arrival of the request."""
         if self.request.budget is None:
             return self.request
         left = self.request.budget - (time.perf_counter() - self.since)
@@ -35,16 +35,17 @@ class Waiting:
 
 
 class Batcher:
-    """Makes plans in a thread of its own: what waits when the network is free is one batch.
+    """Makes plans in a separate thread, in batches of all requests that wait when the network becomes free.
 
-    Clients do not notice each other but by time: noise is each request's own, one whose plan fails fails alone, and one with
-    a budget, which ends a whole solve, is planned for by itself. Predictions may differ with the batch in their last bits.
+    Clients affect each other's latency, but not each other's plans: each request has its own noise, and a request whose plan
+    fails does not affect the others. A request with a time limit is planned alone, because the limit ends the whole solve.
+    Predictions may differ in the last bits with the size of the batch.
 
     Args:
         plan: makes the plans of a batch.
-        most_together: clients in a batch.
-        most_waiting: requests that may wait for the next batches; more are refused.
-        on_batch: told of every batch: how many plans it has, and the seconds that the first of them waited.
+        most_together: largest number of requests in a batch.
+        most_waiting: largest number of waiting requests; further ones are refused.
+        on_batch: called for each batch with the number of plans, and the seconds that its first request waited.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Batcher:
         return len(self._queue)
 
     async def submit(self, request: PlanRequest) -> Chunk:
-        """The plan for a request; whoever waits no longer cancels this.
+        """The plan for a request; cancel the call to give up.
 
         Raises:
             Busy: too many wait.

@@ -1,4 +1,4 @@
-"""Plans from a server: our own client, which goes on by itself when the server comes back."""
+"""The client of a policy server, which reconnects automatically."""
 
 import queue
 import ssl
@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection, connect
 
-from paradp.policy.choices import Joining, Late
+from paradp.policy.choices import Blending, Late
 from paradp.policy.control.asynchronous import AsyncController
 from paradp.policy.control.controller import Hold
 from paradp.policy.errors import described, printable
@@ -34,19 +34,19 @@ _MOST_WORDS = 300
 
 
 class Remote:
-    """A `PlanSource` on a server. While it cannot be reached, it is tried again and again for the last request.
+    """A `PlanSource` that requests plans from a server. If the server cannot be reached, the last request is retried.
 
-    Every request carries all observed steps, so that the server has nothing to remember between episodes.
+    Every request contains all observed steps, so the server needs no state between requests.
 
     Args:
         uri: `ws://HOST:PORT`, or `wss://HOST:PORT` for a server that speaks TLS.
-        api_key: if the server wants one.
-        connect_seconds: how long the server may take to be there at first.
+        api_key: the server's API key, if it requires one.
+        connect_seconds: time limit of the first connection.
         ca: a PEM file with the certificates to trust, for `wss`; the system's by default, or those of `SSL_CERT_FILE`.
 
     Raises:
-        ValueError: the address, the key or the file is none.
-        ConnectionError: the server cannot be reached or trusted, does not let us in, or is no such server.
+        ValueError: the address, the key or the file is invalid.
+        ConnectionError: the server cannot be reached or trusted, refuses the key, or is not a policy server.
     """
 
     def __init__(self, uri: str, api_key: str | None = None, connect_seconds: float = 10.0, ca: Path | None = None):
@@ -66,18 +66,18 @@ class Remote:
         self._thread.start()
 
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
-        """Begins a plan; one that is still tried for is given up."""
+        """Requests a plan; cancels a pending request."""
         future: Future[Chunk] = Future()
         self._requests.put((request, future))
         return future
 
     @property
     def alive(self) -> bool:
-        """Whether plans may still come: a server may come back."""
+        """Whether plans are possible; true while disconnected, because the server may come back."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._closed.set()
         self._requests.put(None)
         self._thread.join(timeout=10)
@@ -205,11 +205,11 @@ class Remote:
 
 
 class RemoteController(AsyncController):
-    """A `Controller` whose plans a server makes.
+    """A `Controller` that gets its plans from a server.
 
     Args:
-        uri, api_key, ca: of the server, see `Remote`.
-        hold, late, execute, budget, dead_after, seed, joining: see `AsyncController`.
+        uri, api_key, ca: see `Remote`.
+        hold, late, execute, budget, dead_after, seed, blending: see `AsyncController`.
     """
 
     def __init__(
@@ -222,10 +222,10 @@ class RemoteController(AsyncController):
         budget: float | None = None,
         dead_after: float = 2.0,
         seed: int = 0,
-        joining: Joining = "inpaint",
+        blending: Blending = "inpaint",
         ca: Path | None = None,
     ):
-        super().__init__(Remote(uri, api_key, ca=ca), hold, late, execute, budget, dead_after, seed, joining)
+        super().__init__(Remote(uri, api_key, ca=ca), hold, late, execute, budget, dead_after, seed, blending)
 
 
 def _fulfil(future: "Future[Chunk]", answer: str | bytes, spec: Interface) -> None:
@@ -247,7 +247,7 @@ def _reject(future: "Future[Chunk]", error: Exception) -> None:
 
 
 def _too_big(error: ConnectionClosed) -> str | None:
-    """What to say where a message ended the connection because of its size; to send it again would be of no use."""
+    """The error message if a connection was closed because of a message's size; such a message is not sent again."""
     for close, what in ((error.rcvd, "the request is too large for the server"), (error.sent, "the answer is too large")):
         if close is not None and close.code == CloseCode.MESSAGE_TOO_BIG:
             return f"{what}: {_words(close.reason)}"
@@ -255,5 +255,5 @@ def _too_big(error: ConnectionClosed) -> str | None:
 
 
 def _words(said: str) -> str:
-    """What a server said, fit to be shown: one line, no control characters, not long."""
+    """A server's text, made safe to print: one short line without control characters."""
     return printable(" ".join(said[: 2 * _MOST_WORDS].split()))[:_MOST_WORDS]

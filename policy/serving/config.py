@@ -11,21 +11,21 @@ COUNTED = Limits(1, 1_000_000)  # connections, requests
 
 @dataclass(frozen=True)
 class ServerConfig(Settings):
-    """How to serve.
+    """Settings of a policy server.
 
     Attributes:
-        host: whom to listen to; by default this machine alone, 0.0.0.0 for everyone.
-        port: where to listen; 0 for any that is free.
-        api_key: what clients must know, if anything.
-        most_clients: connections at a time.
-        most_together: clients that are planned for in one batch, at most.
-        most_waiting: requests that may wait; further ones are told that the server is busy.
-        most_bytes: of a message; the default lets pictures pass, which openpi's clients send along. Each client can make the
-            server keep three times as much.
-        tls: certificate and key of a server that speaks TLS, see `tls.server_context`.
+        host: address to listen on; by default only this machine can connect, with 0.0.0.0 every machine can.
+        port: port to listen on; 0 for any free port.
+        api_key: key that clients must send; none is required by default.
+        most_clients: largest number of connections.
+        most_together: largest number of clients in one batch of plans.
+        most_waiting: largest number of waiting requests; further ones are answered with "busy".
+        most_bytes: largest size of a message. The default is enough for the pictures that openpi's clients send. The server
+            may buffer three times as much per client.
+        tls: certificate and key for TLS, see `tls.server_context`.
 
     Raises:
-        ValueError: a number is no whole number or out of its limits, or host or key are none.
+        ValueError: a number is not an integer or exceeds its limits, or host or key are invalid.
     """
 
     host: str = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Clients that do not read, or have gone: nobody waits for them, and nothing piles up."""
+"""Handles clients that do not read or have disconnected, so that they block nothing."""
 
 import asyncio
 from collections.abc import Coroutine

@@ -1,4 +1,4 @@
-"""What a server counts, in Prometheus' text format."""
+"""The metrics of a server, in Prometheus' text format."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -34,5 +34,5 @@ class Metrics:
         self._unconverged.inc(not stats.converged)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,7 +1,8 @@
-"""A policy on a websocket, as openpi's clients speak to it.
+"""A websocket server for a policy, with openpi's protocol.
 
-On connecting a client is sent the metadata, and then gets an answer to each of its messages: a map with `actions`, or a text
-that says what was wrong, after which the session goes on.
+It sends the metadata to a new client, and then answers each message: with a map that contains `actions`, or with an error
+    text,
+after which the session continues.
 """
 
 import asyncio
@@ -31,17 +32,17 @@ from paradp.policy.serving.sessions import Session
 from paradp.policy.serving.wire import pack
 
 _LOG = logging.getLogger(__name__)
-# For the answers to what was accepted before a shutdown, and then for the clients to go.
+# At shutdown: time to answer accepted requests, and time for clients to disconnect.
 FINISH_SECONDS, CLOSE_SECONDS = 10.0, 3.0
 
 
 class PolicyServer:
-    """Serves a policy to many clients, whose requests are planned together.
+    """Serves a policy to several clients, and plans waiting requests in one batch.
 
     Args:
         policy: makes the plans.
-        config: how to serve.
-        sampler: its name, for the greeting; what a measured one stands for is added.
+        config: settings of the server.
+        sampler: its name for the greeting; for `auto` the chosen sampler is added.
     """
 
     def __init__(self, policy: DiffusionPolicy, config: ServerConfig, sampler: str):
@@ -61,20 +62,20 @@ class PolicyServer:
         self._idle = asyncio.Condition()
 
     def warm_up(self) -> None:
-        """Plans for every number of clients, so that the first of them does not wait for a compiler."""
+        """Makes a plan for every batch size, so that no client waits for compilation."""
         self._policy.prepare(self._config.most_together)
         for together in range(1, self._config.most_together + 1):
             plan_together(self._policy, [blank_request(self._policy.spec)] * together)
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[int], None] = lambda port: None) -> None:
-        """Serves until it is told to stop, and then finishes what it has accepted.
+        """Serves until `stop` is set, and then finishes the accepted requests.
 
         Args:
-            stop: ends it.
-            on_ready: told the port when clients can connect.
+            stop: ends the server.
+            on_ready: called with the port once clients can connect.
 
         Raises:
-            OSError: it cannot listen there.
+            OSError: the address cannot be used.
         """
         batches = self._batches = asyncio.create_task(self._batcher.run())
         try:
@@ -106,7 +107,7 @@ class PolicyServer:
             raise cannot_listen(config.host, config.port, error) from error
 
     async def _shut_down(self, server: Server) -> None:
-        """Accepts nothing more, answers what was accepted, and goes."""
+        """Stops accepting requests, answers the accepted ones, and closes."""
         self._closing.set()
         server.close(close_connections=False)
         with suppress(TimeoutError):  # a client that does not read its answer
@@ -120,7 +121,7 @@ class PolicyServer:
             connection.transport.abort()
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answers what is no websocket, and refuses who must not come in."""
+        """Answers plain HTTP requests, and refuses clients without a valid key."""
         if request.path == "/healthz":
             if self._batches is None or self._batches.done():
                 return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "no plans are made any more\n")
@@ -138,8 +139,8 @@ class PolicyServer:
     def _authorised(self, request: Request) -> bool:
         if self._config.api_key is None:
             return True
-        told = ", ".join(request.headers.get_all("Authorization"))
-        return hmac.compare_digest(told.encode(), f"Api-Key {self._config.api_key}".encode())
+        sent = ", ".join(request.headers.get_all("Authorization"))
+        return hmac.compare_digest(sent.encode(), f"Api-Key {self._config.api_key}".encode())
 
     async def _serve_client(self, connection: ServerConnection) -> None:
         session, before = Session(self._policy.spec), 0.0
@@ -167,7 +168,7 @@ class PolicyServer:
 
     @asynccontextmanager
     async def _accepted(self) -> AsyncIterator[None]:
-        """Counts the messages that are being answered: a server that shuts down waits for them."""
+        """Counts the messages in progress, which a shutdown waits for."""
         self._answering += 1
         try:
             yield
@@ -179,7 +180,7 @@ class PolicyServer:
     async def _answer(
         self, connection: ServerConnection, session: Session, asked: PlanRequest | ValueError, before: float
     ) -> str | bytes:
-        """The plan, or in words why there is none."""
+        """The plan, or the error text."""
         began = time.perf_counter()
         try:
             if isinstance(asked, ValueError):
@@ -205,7 +206,7 @@ class PolicyServer:
 
 
 def _read(session: Session, message: str | bytes) -> PlanRequest | ValueError:
-    """What a client asks for, or what is wrong with its message."""
+    """The request in a client's message, or the error text."""
     try:
         if isinstance(message, str):
             raise ValueError("a message must be msgpack in a binary frame, not text")

@@ -1,18 +1,18 @@
-"""What one client has said: from its messages to requests for plans.
+"""Converts a client's messages to plan requests.
 
-A message is a map with the observation's keys, and may have these besides:
+A message is a map with the observation's keys. It may also have these keys:
 
 | key | meaning |
 | --- | --- |
-| `paradp/reset` | true in an episode's first control step: the steps before are forgotten, and the noise begins anew |
-| `paradp/noise_seed` | of this plan's noise; drawn by the server otherwise |
+| `paradp/reset` | true in an episode's first control step: clears the history, and restarts the noise |
+| `paradp/noise_seed` | seed of this plan's noise; by default the server draws it |
 | `paradp/guess` | `[H, A]`, a first guess at the chunk, normalised units |
-| `paradp/budget` | seconds for the solver |
-| `paradp/keep` | `[H]` from 0 to 1, how much of the guess each step of the chunk must keep |
+| `paradp/budget` | time limit of the solver in seconds |
+| `paradp/keep` | `[H]` from 0 to 1, weight of the guess at each step of the chunk |
 
-Each observation is either the observed steps `[To, …]`, oldest first, or the present one alone, to be sent in every
-control step: the session then remembers the steps before. It remembers those that were answered with a plan, and takes them
-for the control steps just before the present one. Other keys are ignored: pictures, text, whatever they are.
+An observation is either the last To steps `[To, …]`, oldest first, or only the current step. In the second case the client
+must send every control step, because the session keeps the history: the steps that were answered with a plan count as those
+just before the current one. Other keys are ignored.
 """
 
 from collections import deque
@@ -32,11 +32,11 @@ BUDGET, KEEP = "paradp/budget", "paradp/keep"
 
 
 class Session:
-    """One client's.
+    """The state of one client's connection.
 
     Args:
-        spec: what the policy was trained for.
-        seed: of the noise that the client does not choose; drawn from the system otherwise.
+        spec: specification of the policy.
+        seed: for noise that the client does not choose; by default from the system's entropy.
     """
 
     def __init__(self, spec: Interface, seed: int | None = None):
@@ -47,11 +47,11 @@ class Session:
         self._begin()
 
     def read(self, data: bytes) -> PlanRequest:
-        """A request for a plan, from a message. Until it is remembered the session is as it was, but for a reset: an episode
-        that is over is forgotten even where the first message of the next one is refused.
+        """Converts a message to a plan request. The history does not change, except by a reset, which takes effect even if
+        the message is refused.
 
         Raises:
-            ValueError: a field is missing, or is not what it should be; the message names it.
+            ValueError: a field is missing or invalid; the error names it.
         """
         message = unpack(data, self._keys)
         if _is_reset(message):
@@ -69,11 +69,11 @@ class Session:
         return request
 
     def remember(self, request: PlanRequest) -> None:
-        """Keeps the steps of a request that was answered: the next one follows them."""
+        """Adds the steps of an answered request to the history."""
         self._history.extend(take(request.history, i) for i in range(self._spec.horizons.observe))
 
     def _begin(self) -> None:
-        """An episode begins: nothing is observed yet."""
+        """Begins an episode with an empty history."""
         self._history.clear()
         self._noise = np.random.default_rng(self._seed)
 

@@ -67,7 +67,7 @@ def _check(path: Path, what: str) -> None:
 
 
 class _Encrypted(Exception):
-    """A key needs a password. OpenSSL itself would ask for it on the terminal."""
+    """A key needs a password, which OpenSSL would otherwise request on the terminal."""
 
 
 def _refuse() -> str:

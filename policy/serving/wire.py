@@ -1,4 +1,4 @@
-"""Arrays in msgpack, as openpi's client and server speak it. Reading executes nothing, and nothing is pickled."""
+"""Messages with arrays as msgpack, in the format of openpi's client and server. No pickle: reading executes no code."""
 
 import math
 import re
@@ -13,33 +13,33 @@ from paradp.policy.wording import counted
 # Booleans, whole numbers and floats of at most eight bytes; never objects, strings, records.
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 _MOST_DIMENSIONS = 8
-# Of a list or map; arrays have their own way to be sent.
+# Largest length of a list or map. Arrays are encoded separately, and may be longer.
 _MOST_VALUES = 4096
-# Of a key, and of a value that is read: a hostile value can take up seventy times its bytes once it is unpacked.
+# Largest size of a key, and of a value. A malicious value can need seventy times its size in memory once unpacked.
 _MOST_NAME_BYTES = 1024
 MOST_VALUE_BYTES = 2**18
-# Of all that is read of a message, lists in lists included: each becomes an object of its own, and takes time.
+# Largest number of values in a message, nested lists included: each becomes a Python object, which takes time.
 _MOST_VALUES_IN_ALL = 2**15
 
 
 def pack(message: dict[str, Any]) -> bytes:
-    """A message as bytes.
+    """Encodes a message.
 
     Raises:
-        TypeError: it holds what is neither number, text, bytes, list, dict nor an array of numbers.
+        TypeError: a value is not a number, text, bytes, list, dict or numeric array.
     """
     return msgpack.packb(message, default=_pack_array)
 
 
 def unpack(data: bytes, wanted: Container[str] | None = None) -> dict[str, Any]:
-    """A message from bytes that anyone may have sent.
+    """Decodes a message. The bytes may come from an untrusted sender.
 
     Args:
         data: the bytes.
-        wanted: the keys to read, all by default. Values of other keys are skipped and never unpacked, whatever they are.
+        wanted: the keys to decode, all by default. Values of other keys are skipped without unpacking them.
 
     Raises:
-        ValueError: it is no message, or a wanted value cannot be read; says what is wrong.
+        ValueError: the bytes are not a message, or a wanted value cannot be decoded; the message gives the reason.
     """
     try:
         return _read_map(memoryview(data), wanted)
@@ -50,11 +50,11 @@ def unpack(data: bytes, wanted: Container[str] | None = None) -> dict[str, Any]:
 
 
 class _Unreadable(Exception):
-    """Says what is wrong in a sentence of its own."""
+    """An error whose text is a complete message for the user."""
 
 
 def _why(error: Exception) -> str:
-    """What is wrong, in words: msgpack's own errors have none."""
+    """The reason for an error. msgpack's own exceptions have no text."""
     match error:
         case msgpack.StackError():
             return "lists or maps in it are nested too deeply"
@@ -66,7 +66,7 @@ def _why(error: Exception) -> str:
 
 
 class _Allowance:
-    """How many values may still be unpacked of a message."""
+    """Counts the values that may still be unpacked from a message."""
 
     def __init__(self) -> None:
         self._left = _MOST_VALUES_IN_ALL
@@ -104,7 +104,7 @@ def _read_map(data: memoryview, wanted: Container[str] | None) -> dict[str, Any]
 
 
 def _read_header(reader: msgpack.Unpacker, data: memoryview) -> int:
-    """How many keys a message has."""
+    """The number of keys in a message."""
     try:
         count = reader.read_map_header()
     except ValueError as error:
@@ -116,14 +116,14 @@ def _read_header(reader: msgpack.Unpacker, data: memoryview) -> int:
 
 
 def _skip(reader: msgpack.Unpacker, data: memoryview) -> memoryview:
-    """The bytes of what comes next, not unpacked."""
+    """The bytes of the next value, without unpacking it."""
     start = reader.tell()
     reader.skip()
     return data[start : reader.tell()]
 
 
 def _name(data: memoryview) -> str | None:
-    """A key, if it is text."""
+    """Decodes a key; `None` if it is not text, or too long."""
     if len(data) > _MOST_NAME_BYTES:
         return None
     try:
@@ -146,7 +146,7 @@ def _value(name: str, data: memoryview, allowance: _Allowance) -> Any:
             max_map_len=_MOST_VALUES,
         )
         if not isinstance(value, np.ndarray):
-            # Whoever reads a list of arrays looks at every number in them.
+            # Readers of a list of arrays check every number in them, so these numbers count as well.
             allowance.take(allowance.in_arrays)
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise _Unreadable(f"{name!r} cannot be read: {_why(error)}") from error
@@ -177,7 +177,7 @@ def _dtype(value: dict[Any, Any]) -> np.dtype:
 
 
 def _number(data: object, dtype: np.dtype) -> np.generic:
-    """A number that is one of its dtype: nothing is rounded to a whole number, wraps around or becomes true."""
+    """Converts a number to its dtype, and refuses values that would be rounded to integers, overflow or become booleans."""
     allowed = {"b": bool, "f": int | float}.get(dtype.kind, int)
     if not isinstance(data, allowed) or isinstance(data, bool) != (dtype.kind == "b"):
         raise ValueError(f"a number's data is a {type(data).__name__}, its dtype {dtype.str}")

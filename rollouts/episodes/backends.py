@@ -1,7 +1,7 @@
-"""Who runs the episodes: this process, processes beside it, or a Ray cluster. What they find does not depend on it.
+"""Backends that run episodes: this process, local worker processes, or a Ray cluster. Results do not depend on the choice.
 
-A job is one group of episodes, computed together from start to end by one process; the processes are told everything that
-matters. A process that dies takes nothing along but the jobs it was at, and those are run again.
+A job is one group of episodes, computed together by one process; it contains all settings that its results depend on. If a
+process dies, only its current jobs are lost, and they run again.
 """
 
 import os
@@ -16,24 +16,24 @@ from typing import Any, Protocol
 from paradp.policy import devices
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.config import RolloutConfig
+from paradp.rollouts.episodes.group_runner import GroupRunner
 from paradp.rollouts.episodes.records import Episode
 from paradp.rollouts.episodes.runner import Subscriber
-from paradp.rollouts.episodes.workplace import Workplace
 from paradp.rollouts.machine import versions
 from paradp.rollouts.workers import Workers, check_workers, stopping
 
-# How often a job is begun whose workers die.
+# How often a job is started if its workers keep dying.
 ATTEMPTS = 3
 # Ray's name for a Ray that is started here. Without it Ray would join whatever cluster was started last on this machine.
 OWN_RAY = "local"
 # If it is 0 when Ray is imported, Ray's servers listen on loopback, as on Windows and macOS. By default they
-# listen on all addresses, and whoever reaches them can execute code.
+# listen on all addresses, and anyone who reaches them can execute code.
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A group of episodes of one run, with the weights that it must find, and the versions of packages."""
+    """A group of episodes of one run, with the required hash of the weights and the required package versions."""
 
     config: RolloutConfig
     seeds: range
@@ -44,44 +44,44 @@ class Job:
 Finished = tuple[Job, list[Episode]]
 
 
-class Backend(Protocol):
+class EpisodeBackend(Protocol):
     """Runs jobs."""
 
     def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
         """Yields each job with its episodes when it is finished, in any order.
 
         Raises:
-            ValueError: a worker has other weights or packages than the job is of.
+            ValueError: a worker has other weights or package versions than the job requires.
             ChildProcessError: workers keep dying.
         """
         ...
 
 
-class InProcess:
-    """One job after another, here.
+class ThisProcess:
+    """Runs the jobs in this process, one after another.
 
     Args:
-        workplace: where; to be closed when no more is to be run.
-        subscribers: told of every step and every episode.
+        runner: runs the groups; the caller closes it.
+        subscribers: called for every step and every episode.
     """
 
-    def __init__(self, workplace: Workplace | None = None, subscribers: Sequence[Subscriber] = ()) -> None:
-        self._workplace = workplace or Workplace()
+    def __init__(self, runner: GroupRunner | None = None, subscribers: Sequence[Subscriber] = ()) -> None:
+        self._runner = runner or GroupRunner()
         self._subscribers = subscribers
 
     def run(self, jobs: Sequence[Job]) -> Generator[Finished, None, None]:
         for job in jobs:
-            yield job, list(self._workplace.run(job.config, job.seeds, job.sha256, self._subscribers))
+            yield job, list(self._runner.run(job.config, job.seeds, job.sha256, self._subscribers))
 
 
-class Local:
-    """Processes on this machine. When one dies all are started anew, for it is not told which job it was at.
+class LocalProcesses:
+    """Worker processes on this machine. If one dies all are restarted, because the pool does not report whose job failed.
 
     Args:
-        workers: how many.
+        workers: number of processes.
 
     Raises:
-        ValueError: there are none.
+        ValueError: `workers` is less than 1.
     """
 
     def __init__(self, workers: int):
@@ -105,11 +105,11 @@ class Local:
 
 
 class RayCluster:
-    """Workers of a Ray cluster, each with the cores that its job's threads need. paradp must be installed on every node.
+    """Workers of a Ray cluster, each with as many cores as its job has threads. Every node needs paradp installed.
 
     Args:
-        address: of the cluster; by default that of `RAY_ADDRESS`, or a Ray of its own on this machine, whose servers
-            listen to this machine alone.
+        address: address of the cluster; by default `RAY_ADDRESS`, otherwise a new Ray on this machine that only accepts
+            connections from this machine.
 
     Raises:
         ValueError: Ray is not installed, or the cluster cannot be reached.
@@ -136,8 +136,10 @@ class RayCluster:
             raise ValueError(f"Ray would listen to other machines, for it was imported before: set {_CLUSTERS}=0 first")
 
     def check(self, configs: Iterable[RolloutConfig]) -> None:
-        """Raises:
-        ValueError: a run needs more than any node has; Ray would wait for such a node for ever, without a word.
+        """Checks that some node has enough resources for each run. Ray itself would wait forever, without a message.
+
+        Raises:
+            ValueError: a run needs more than any node has.
         """
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         for cpus, gpus in {tuple(_needs(config).values()) for config in configs}:
@@ -171,7 +173,7 @@ class RayCluster:
 
 
 def _knock(address: str, seconds: float = 5) -> None:
-    """Raises an OSError where nobody answers; Ray itself would try for minutes."""
+    """Raises an OSError if there is no server; Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
         socket.create_connection((host, int(port)), seconds).close()
@@ -202,8 +204,8 @@ def _finished(running: dict["Future[list[Episode]]", Job]) -> Iterator[Finished]
             yield running[future], future.result()
 
 
-# Of this process, where it is a worker.
-_workplace = Workplace()
+# Used if this process is a worker.
+_runner = GroupRunner()
 
 
 def _run_job(job: Job) -> list[Episode]:
@@ -211,8 +213,8 @@ def _run_job(job: Job) -> list[Episode]:
     if others := [f"{name} {wanted}, here {here.get(name)}" for name, wanted in job.versions if here.get(name) != wanted]:
         raise ValueError(f"a worker has other packages than the run is of: {'; '.join(others)}")
     episodes = []
-    for episode in _workplace.run(job.config, job.seeds, job.sha256):
+    for episode in _runner.run(job.config, job.seeds, job.sha256):
         if stopping():
-            break  # nobody waits for the rest
+            break  # the remaining episodes are not needed
         episodes.append(episode)
     return episodes

@@ -1,11 +1,11 @@
-"""Clocks: what happens while the policy thinks. Simulated time can stand still, or go on as time does for a robot.
+"""Clocks: the simulated time that a plan takes. The simulation can wait for plans, or continue as a real robot would.
 
-| clock | a plan takes |
+| clock | simulated time of a plan |
 | --- | --- |
-| `ideal` | no time: simulation waits for the policy |
-| `measured` | what it took on this machine, each plan for itself |
-| `fixed:MS` | so many milliseconds |
-| `replay:FILE` | what plans took in another run, in their order |
+| `ideal` | none: the simulation waits for the policy |
+| `measured` | the time that the plan took on this machine |
+| `fixed:MS` | always MS milliseconds |
+| `replay:FILE` | the recorded times of another run's plans, in order |
 
 A chunk planned from control step k's observation can be executed from step k + ⌊latency · control rate⌋ on.
 """
@@ -22,20 +22,20 @@ from paradp.sampler.streams import stream
 if TYPE_CHECKING:
     from paradp.policy import Clock
 
-# sync asks for a chunk when the last one is used up; ahead while there are actions left, joined as the name says.
+# sync requests a chunk when the last one is used up; ahead before that, with the blending in its name.
 ControllerName = Literal["sync", "ahead", "ahead-blend", "ahead-inpaint"]
 Kind = Literal["ideal", "measured", "fixed", "replay"]
 
 
 @dataclass(frozen=True)
 class ClockChoice:
-    """A clock as a user names it.
+    """A clock as typed by the user.
 
     Attributes:
         kind: see the table above.
         value: milliseconds of a fixed latency, or the file to replay: a run's `alone.parquet` (or another table of its
-            control steps), or a text file with a number of milliseconds in each line.
-        latencies: seconds, what a fixed or replayed clock goes by; a file is read once.
+            control steps), or a text file with one number of milliseconds per line.
+        latencies: latencies of a fixed or replayed clock in seconds.
     """
 
     kind: Kind = "ideal"
@@ -44,10 +44,10 @@ class ClockChoice:
 
     @classmethod
     def parse(cls, text: str) -> "ClockChoice":
-        """Reads `ideal`, `measured`, `fixed:200` or `replay:FILE`.
+        """Parses `ideal`, `measured`, `fixed:200` or `replay:FILE`.
 
         Raises:
-            ValueError: there is no such clock, its latency is no number of milliseconds, or its file cannot be used.
+            ValueError: the clock is unknown, its latency is not a number of milliseconds, or its file is unusable.
         """
         kind, _, value = text.partition(":")
         if kind not in get_args(Kind):
@@ -65,25 +65,25 @@ class ClockChoice:
         return f"{self.kind}:{self.value}" if self.value else self.kind
 
     def start(self, control_hz: int) -> "Clock | None":
-        """A clock for one robot; `None` where time stands still."""
+        """A clock for one robot; `None` if the simulation waits."""
         if self.kind == "ideal":
             return None
-        return Replayed(self.latencies, control_hz) if self.latencies else Measured(control_hz)
+        return ReplayedClock(self.latencies, control_hz) if self.latencies else MeasuredClock(control_hz)
 
     @property
     def identity(self) -> str:
-        """What a run under it depends on: of a file its content, not its name."""
+        """The clock in a run's identity; a file is identified by its contents."""
         if self.kind != "replay":
             return str(self)
-        # Earlier versions drew from another stream where an episode begins: their runs cannot be continued.
+        # Earlier versions drew the start index from another random stream, so their runs cannot be continued.
         return f"replay:{hashlib.sha256(repr(('clock', self.latencies)).encode()).hexdigest()[:16]}"
 
 
 IDEAL = ClockChoice()
 
 
-class Measured:
-    """A plan is as late as it took to make.
+class MeasuredClock:
+    """The latency of a plan is the time that it took.
 
     Args:
         control_hz: control steps a second.
@@ -99,8 +99,8 @@ class Measured:
         return _control_steps(seconds, self._hz)
 
 
-class Replayed:
-    """Replays recorded latencies cyclically; the seed's stream `clock` says where an episode begins.
+class ReplayedClock:
+    """Replays recorded latencies cyclically; the seed's stream `clock` chooses the start index of an episode.
 
     Args:
         latencies: seconds.
@@ -121,7 +121,7 @@ class Replayed:
 
 
 def _control_steps(seconds: float, control_hz: int) -> int:
-    # 0.15 · 20 is 3 also where the product is rounded down.
+    # The tolerance makes 0.15 · 20 equal 3, although the product is rounded down.
     return math.floor(seconds * control_hz + 1e-9)
 
 

@@ -1,4 +1,4 @@
-"""What to run: episodes of one policy under one sampler. Read and checked before PyTorch is loaded."""
+"""The configuration of a run: episodes of one policy with one sampler. Checked before PyTorch is loaded."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,35 +14,35 @@ from paradp.sampler.streams import EPISODE_SEEDS, check_episode_seeds
 
 MOST_EPISODES = 1_000_000
 MOST_TOGETHER = 4096  # environments of one process
-# Latency is measured with a single environment over the first episodes of a run, so many of them.
+# Latency is measured with a single environment, over this many first episodes of a run.
 EPISODES_ALONE = 5
 
 
 @dataclass(frozen=True)
 class RolloutConfig(Computing):
-    """What to run: everything that its outcome depends on.
+    """The configuration of a run: everything that its results depend on.
 
-    Threads are also how many environments step at once, where their steps release Python's lock. Of the two, only the
-    network's may change results, by rounding.
+    `threads` is also the number of environments that step in parallel, if their steps release Python's lock. That does not
+    change results; the threads of the network may, by rounding.
 
     Attributes:
         task: the task's name.
-        sampler: how to denoise.
+        sampler: the sampler.
         out: the run's directory.
         checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
-        episodes: how many; episode i has seed SEED + i.
-        seed: of the first episode's environment and noise.
-        envs: environments planned together as one batch, in each worker; episodes run in groups of so many, from the first
-            seed on, whoever computes them.
-        videos: how many of the first episodes to film.
+        episodes: number of episodes; episode i has seed SEED + i.
+        seed: seed of the first episode's environment and noise.
+        envs: environments per batch of plans, in each worker. Episodes always run in groups of this size, in the order of
+            their seeds.
+        videos: film this many of the first episodes.
         execute: actions of a chunk that are executed before the next; the checkpoint's own number by default.
-        clock: what happens while the policy thinks. ideal: simulation waits. measured: time goes on as long as each plan
-            takes here. fixed:MS: so long for each. replay:FILE: as long as the plans in a run's alone.parquet took.
-        controller: sync asks for a chunk when the last one is used up, ahead while there are actions left; ahead-blend
-            blends each chunk with what is left of the last one, ahead-inpaint denoises it to agree with that.
-        disturbance: what happens to the task's object meanwhile: none, push or belt; none by default.
-        max_steps: control steps until an episode is given up; the task's own number by default.
-        chosen: what a measured sampler (`auto`) stands for here; see `paradp.rollouts.episodes.resolving.settled`.
+        clock: the simulated time of a plan. ideal: none, the simulation waits. measured: as long as the plan takes here.
+            fixed:MS: always MS milliseconds. replay:FILE: as long as the plans in a run's alone.parquet took.
+        controller: sync requests a chunk when the last one is used up, ahead before that. ahead-blend blends each chunk
+            with the remaining actions of the last one; ahead-inpaint samples it so that it matches them.
+        disturbance: what disturbs the task's object: none, push or belt; none by default.
+        max_steps: length limit of an episode in control steps; the task's own by default.
+        chosen: the sampler that `auto` has chosen; see `paradp.rollouts.episodes.resolving.settled`.
     """
 
     task: str
@@ -53,7 +53,7 @@ class RolloutConfig(Computing):
     seed: int = setting(0, Limits(0, EPISODE_SEEDS - 1))
     envs: int = setting(1, Limits(1, MOST_TOGETHER))
     videos: int = setting(0, Limits(0, MOST_EPISODES))
-    execute: int | None = setting(None, Limits(1, 1_000_000))  # how many are predicted, only the checkpoint knows
+    execute: int | None = setting(None, Limits(1, 1_000_000))  # the checkpoint limits it further
     clock: ClockChoice = IDEAL
     controller: ControllerName = "sync"
     disturbance: str | None = None
@@ -72,7 +72,7 @@ class RolloutConfig(Computing):
 
     @property
     def groups(self) -> list[range]:
-        """Seeds of the episodes that are run together."""
+        """Seeds of each group of episodes that share batches."""
         return [self.seeds[i : i + self.envs] for i in range(0, self.episodes, self.envs)]
 
     @property
@@ -81,17 +81,17 @@ class RolloutConfig(Computing):
 
     @property
     def denoises(self) -> SamplerChoice:
-        """What is computed in the end.
+        """The sampler that is used; for `auto` the chosen one.
 
         Raises:
-            ValueError: the sampler is yet to be measured.
+            ValueError: `auto` has not chosen yet.
         """
         if self.chosen is None and self.sampler.measured:
             raise ValueError(f"{self.sampler} is not settled yet")
         return self.chosen or self.sampler
 
     def alone(self, out: Path) -> "RolloutConfig":
-        """The first episodes, one environment at a time with all cores and nothing else: what latency is measured with."""
+        """The run that measures latency: the first episodes, with a single environment and all cores."""
         return RolloutConfig(
             self.task,
             self.sampler,
@@ -108,6 +108,6 @@ class RolloutConfig(Computing):
 
     @property
     def is_alone(self) -> bool:
-        """Whether the run itself is such a one."""
+        """Whether the run itself has these settings."""
         same = replace(self.alone(self.out), episodes=self.episodes, videos=self.videos, chosen=self.chosen)
         return replace(self, threads=self.threads or cores()) == same

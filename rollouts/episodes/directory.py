@@ -1,12 +1,12 @@
-"""A run's directory: what the run is, one file an episode, and nothing written half.
+"""The directory of a run. Every file is written atomically.
 
-run.json                 what the run is of; a run is only continued as itself
+run.json                 identity of the run; only a run with the same identity continues it
 episodes/<seed>.json     each finished episode with its steps
-episodes.parquet         one row an episode
-steps.parquet            one row a control step
-alone.parquet            the same of one robot alone, for its latency; its episodes are in alone/, if there are others
-summary.json             the contract with other programs
-videos/                  the first episodes, if asked for
+episodes.parquet         one row per episode
+steps.parquet            one row per control step
+alone.parquet            control steps of a single robot, which measure latency; their episodes may be in alone/
+summary.json             results, for other programs
+videos/                  films of the first episodes, if requested
 """
 
 import json
@@ -29,12 +29,12 @@ from paradp.rollouts.episodes.plan_record import plan_columns
 from paradp.rollouts.episodes.records import Episode, StepRecord, jerk
 
 _EPISODE = TypeAdapter(Episode)
-PARTIAL_FILM = ".partial.mp4"  # ends the name of a film that is not finished
+PARTIAL_FILM = ".partial.mp4"  # suffix of an unfinished film
 _SEED = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 class RunDirectory:
-    """Where a run keeps what it has done.
+    """Reads and writes the directory of a run.
 
     Args:
         path: the directory.
@@ -45,21 +45,21 @@ class RunDirectory:
         self._episodes = path / "episodes"
 
     def identity(self) -> dict[str, Any]:
-        """Of the run that the directory holds; empty if it holds none that can be read."""
+        """The identity of the run in the directory; empty if there is none or it cannot be read."""
         try:
             return read_document(self.path / "run.json", DOCUMENT_BYTES)
         except (OSError, ValueError):
             return {}
 
     def check(self, identity: dict[str, Any], seeds: range) -> None:
-        """Checks that the directory is free, or holds this run.
+        """Checks that the directory is empty or contains this run.
 
         Args:
-            identity: everything that the numbers depend on, as `describe` says it of a `RunIdentity`.
-            seeds: of all its episodes.
+            identity: a `RunIdentity`, converted with `describe`.
+            seeds: seeds of all episodes.
 
         Raises:
-            ValueError: the directory holds another run, more episodes, or something else.
+            ValueError: the directory contains another run, more episodes, or other files.
         """
         marker = self.path / "run.json"
         if not marker.exists():
@@ -75,10 +75,10 @@ class RunDirectory:
             )
 
     def open(self, identity: dict[str, Any], seeds: range) -> OutputLock:
-        """Starts a run, or continues it; nobody else can until the lock is released. Half-written files are removed.
+        """Starts or continues a run, and locks the directory. Unfinished files are deleted.
 
         Args:
-            identity, seeds: as those of `check`.
+            identity, seeds: as in `check`.
 
         Raises:
             ValueError: as `check`, or another process writes there.
@@ -99,19 +99,19 @@ class RunDirectory:
         return lock
 
     def add(self, episode: Episode) -> None:
-        """Keeps a finished episode."""
+        """Writes a finished episode."""
         write_whole(self._episodes / f"{episode.seed}.json", _EPISODE.dump_json(episode))
 
     def seeds(self) -> set[int]:
-        """Seeds of the finished episodes; files that are not named by a seed are not ours."""
+        """Seeds of the finished episodes; files with other names are ignored."""
         names = (path.stem for path in self._episodes.glob("*.json"))
         return {int(name) for name in names if _SEED.fullmatch(name)}
 
     def episodes(self, seeds: range) -> list[Episode]:
-        """The finished episodes of these seeds, in order.
+        """Reads the episodes with these seeds, in order.
 
         Raises:
-            ValueError: one of their files is damaged, or holds another seed's episode.
+            ValueError: a file is damaged, or contains an episode with another seed.
         """
         finished = self.seeds()
         return [self._read(self._episodes / f"{seed}.json", seed) for seed in seeds if seed in finished]
@@ -140,7 +140,7 @@ def write_parquet(table: pd.DataFrame, path: Path) -> None:
 
 
 def steps_table(episodes: list[Episode]) -> pd.DataFrame:
-    """A row a control step."""
+    """One row per control step."""
     return pd.DataFrame([{"seed": e.seed, **_step_row(s)} for e in episodes for s in e.steps])
 
 

@@ -1,4 +1,4 @@
-"""The environments of a loop, each in its place."""
+"""The environments of a control loop."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -12,20 +12,20 @@ from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy import PolicySpec
 
 Observation = dict[str, np.ndarray]
-# As gymnasium's `step` returns it: observation, reward, terminated, truncated, info.
+# The result of gymnasium's `step`: observation, reward, terminated, truncated, info.
 Outcome = tuple[Observation, Any, bool, bool, dict[str, Any]]
 
 
 class Environments:
-    """Environments in places 0, 1, …, of which those that are named are reset and stepped.
+    """Environments with indices 0, 1, …, which are reset and stepped individually.
 
-    gymnasium's vector envs would step all of theirs, also where fewer episodes are left, and copy what they observe into one
-    array a key, which nobody here needs.
+    gymnasium's vector environments always step all environments, even if fewer episodes are left, and copy the observations
+    into one array per key.
 
     Args:
-        envs: one a place.
-        threads: how many step at once, where their `step` releases Python's lock: environments say so with a true
-            `releases_gil`. An episode does not depend on it.
+        envs: the environments.
+        threads: how many step in parallel, if their `step` releases Python's lock (attribute `releases_gil`). It does not
+            affect results.
     """
 
     def __init__(self, envs: Sequence[gymnasium.Env], threads: int = 1):
@@ -40,18 +40,18 @@ class Environments:
         return len(self.envs)
 
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
-        """Begins an episode of that seed in each of these places; returns what is observed there."""
+        """Begins episodes: index → seed. Returns index → first observation."""
         return {place: self.envs[place].reset(seed=seed)[0] for place, seed in seeds.items()}
 
     def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, Outcome]:
-        """One control step in each of these places."""
+        """One control step: index → action. Returns index → outcome."""
         if self._pool is None:
             return {place: self._step(place, action) for place, action in actions.items()}
         futures = {place: self._pool.submit(self._step, place, action) for place, action in actions.items()}
         try:
             return {place: future.result() for place, future in futures.items()}
         finally:
-            wait(futures.values())  # whoever closes an environment after an error must not find it at work
+            wait(futures.values())  # after an error the caller may close environments, so none may still be stepping
 
     def close(self) -> None:
         if self._pool is not None:
@@ -64,15 +64,15 @@ class Environments:
 
 
 @dataclass(frozen=True)
-class Scenery:
-    """Which environments.
+class EnvironmentConfig:
+    """The settings of an environment.
 
     Attributes:
         task: the task's name.
         action_convention: what actions mean, see `paradp.envs.actions`.
-        disturbance: what happens to the task's object meanwhile, see `paradp.envs.disturbances`.
-        max_steps: control steps until an episode is truncated; the task's own number by default.
-        render: whether they can be filmed.
+        disturbance: what disturbs the task's object, see `paradp.envs.disturbances`; `None` for nothing.
+        max_steps: length limit of an episode in control steps; the task's own by default.
+        render: whether it can be filmed.
     """
 
     task: str
@@ -82,10 +82,10 @@ class Scenery:
     render: bool = False
 
     def make(self) -> gymnasium.Env:
-        """One environment.
+        """Creates an environment.
 
         Raises:
-            ValueError: task or disturbance are unknown.
+            ValueError: the task or the disturbance is unknown.
         """
         return gymnasium.make(
             find_task(self.task).task.env_id,
@@ -96,20 +96,20 @@ class Scenery:
         )
 
 
-def make_envs(scenery: Scenery, count: int, threads: int = 1) -> Environments:
-    """`count` environments in this process.
+def make_envs(environment: EnvironmentConfig, count: int, threads: int = 1) -> Environments:
+    """Creates `count` environments in this process.
 
     Raises:
-        ValueError: task or disturbance are unknown.
+        ValueError: the task or the disturbance is unknown.
     """
-    return Environments([scenery.make() for _ in range(count)], threads)
+    return Environments([environment.make() for _ in range(count)], threads)
 
 
 def check_fits(spec: PolicySpec, task: str) -> None:
-    """Checks that a policy was trained for a task as it is here.
+    """Checks that a policy was trained for this version of a task.
 
     Raises:
-        ValueError: the task, its observation, its actions, its control rate or its controller differ; the message says how.
+        ValueError: task, observation, actions, control rate or controller differ; the message says how.
     """
     wanted_task = find_task(task).task
     if spec.action_convention not in wanted_task.conventions:

@@ -1,4 +1,4 @@
-"""What a run is of: settings, content of its policy, machine. `run.json` holds it, and a run is only continued as itself."""
+"""The identity of a run: settings, policy and machine, stored in `run.json`. A run is only continued with the same one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ from typing_extensions import TypedDict  # pydantic reads that of `typing` from 
 
 
 class SamplerUsed(TypedDict):
-    """What denoised: its name, and all its settings, those by default included; of a measured one also what was `chosen`."""
+    """The sampler's name and all its settings, defaults included; for `auto` also the `chosen` sampler."""
 
     name: str
     settings: dict[str, Any]
@@ -15,15 +15,15 @@ class SamplerUsed(TypedDict):
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """Everything that a run's numbers depend on, but how many episodes there are.
+    """Everything that a run's numbers depend on, except the number of episodes.
 
-    Names and values are those of `run.json`; differences are told in this order.
+    Names and values are those of `run.json`; error messages list differences in this order.
 
     Attributes:
         task, sampler, seed, envs, threads, device, engine, precision, clock, controller, disturbance: see `RolloutConfig`.
-        model_sha256, checkpoint_sha256: content of the weights, and of the whole checkpoint.
-        execute, max_steps: as they are in force.
-        hardware, versions: what it runs on.
+        model_sha256, checkpoint_sha256: hashes of the weights and of the whole checkpoint.
+        execute, max_steps: the values in effect.
+        hardware, versions: the machine and the package versions.
     """
 
     task: str

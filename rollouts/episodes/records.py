@@ -1,4 +1,4 @@
-"""What a control step and an episode leave behind."""
+"""Records of control steps and episodes."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,14 +16,14 @@ class StepRecord:
     """One control step of one environment.
 
     Attributes:
-        step: counted from 0 in its episode.
+        step: index in the episode, from 0.
         reward: of this step.
-        success: the task's own rule, after this step.
+        success: whether the task's success rule holds after this step.
         seconds: wall-clock time of the controller, shared with all environments that acted together.
-        replan: what the plan took, if this step began with one.
-        action: what the robot was told.
-        held: it was told to stay, for want of an action.
-        began: when the controller was asked, as `time.perf_counter` says; 0 if unknown.
+        replan: the cost of the plan, if one was made in this step.
+        action: the command to the robot.
+        held: there was no action to execute, so the robot was commanded to hold.
+        began: when the controller was called, by `time.perf_counter`; 0 if unknown.
         simulation: wall-clock seconds of the simulator's step, shared with all environments of the batch; 0 if unknown.
     """
 
@@ -64,11 +64,9 @@ class Episode:
 
 
 def jerk(episode: Episode, spec: PolicySpec) -> float:
-    """How roughly the robot was sent about: root mean square of the third derivative of where it was told to go.
+    """The roughness of the commands: root mean square of the third derivative of the commanded path.
 
-    In the unit of the action convention per s³, such as m/s³.
-
-    0 for an episode of fewer than four steps.
+    In the unit of the action convention per s³, such as m/s³; 0 for an episode of fewer than four steps.
     """
     path = ACTION_CONVENTIONS[spec.action_convention].path(np.array([step.action for step in episode.steps]))
     third = np.diff(path, 3, axis=0) * spec.control_hz**3

@@ -1,4 +1,4 @@
-"""What of a run depends on its checkpoint: whether it can be run, what `auto` stands for, and what it is known by."""
+"""The parts of a run that depend on its checkpoint: validity, the choice of `auto`, and the run's identity."""
 
 from dataclasses import replace
 
@@ -21,10 +21,10 @@ _SAMPLER = TypeAdapter(SamplerUsed)
 
 
 def check(config: RolloutConfig) -> None:
-    """Checks all that can be checked before anything runs.
+    """Checks a configuration before anything runs.
 
     Raises:
-        ValueError: task, disturbance, sampler, checkpoint, clock or horizon are unknown or do not fit each other.
+        ValueError: task, disturbance, sampler, checkpoint, clock or horizon is unknown, or they do not fit together.
     """
     task = find_task(config.task).task
     if config.disturbance is not None:
@@ -36,10 +36,10 @@ def check(config: RolloutConfig) -> None:
 
 
 def settled(config: RolloutConfig) -> tuple[RolloutConfig, str]:
-    """The config with what a measured sampler stands for, and why that; a run goes on with what it was begun with.
+    """The config with the sampler chosen for `auto`, and the reason. A continued run keeps its choice.
 
     Raises:
-        ValueError: `run.json` does not say that in words of ours, or as `load_policy`.
+        ValueError: the choice in `run.json` is invalid, or as `load_policy`.
     """
     if not config.sampler.measured:
         return config, ""
@@ -53,16 +53,16 @@ def settled(config: RolloutConfig) -> tuple[RolloutConfig, str]:
 
 
 def identity(config: RolloutConfig, policy: DiffusionPolicy, sha256: str) -> RunIdentity:
-    """Everything that the run's numbers depend on, but how many episodes there are.
+    """The identity of a run.
 
     Args:
-        config: of the run.
-        policy: what it is of.
+        config: configuration of the run.
+        policy: its policy.
         sha256: `checkpoint_digest` of its checkpoint.
     """
     chosen = {} if config.chosen is None else {"chosen": str(config.chosen)}
     if "model" in (made := settings(config.sampler, policy.solver)):
-        # Two drafts give one distribution, and other samples.
+        # Another trained draft gives the same distribution, but other samples.
         made["model"] = read_draft_info(config.checkpoint_path, sha256).weights_sha256
     return RunIdentity(
         task=config.task,
@@ -86,7 +86,7 @@ def identity(config: RolloutConfig, policy: DiffusionPolicy, sha256: str) -> Run
 
 
 def _begun_with(config: RolloutConfig) -> SamplerChoice | None:
-    """What the sampler stands for in the run that `out` holds; `None` if it holds none of this sampler."""
+    """The choice of `auto` in an existing run; `None` if `out` contains no run of this sampler."""
     noted = RunDirectory(config.out).identity()
     if "sampler" not in noted:
         return None

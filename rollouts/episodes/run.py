@@ -10,14 +10,14 @@ from paradp.checkpoints import checkpoint_digest
 from paradp.policy import EngineName
 from paradp.policy.files import OutputLock
 from paradp.policy.identity import describe
-from paradp.rollouts.episodes.backends import Backend, InProcess, Job
+from paradp.rollouts.episodes.backends import EpisodeBackend, Job, ThisProcess
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import RunDirectory, steps_table, write_parquet
+from paradp.rollouts.episodes.group_runner import GroupRunner
 from paradp.rollouts.episodes.records import Episode
 from paradp.rollouts.episodes.resolving import check, identity, settled
 from paradp.rollouts.episodes.runner import Subscriber
 from paradp.rollouts.episodes.summary import Summary, summarise
-from paradp.rollouts.episodes.workplace import Workplace
 from paradp.rollouts.machine import versions
 
 OnProgress = Callable[[int], None]
@@ -32,18 +32,18 @@ def _silent(done: int, total: int) -> None:
 def rollout(
     config: RolloutConfig,
     on_progress: OnProgress = lambda episodes: None,
-    backend: Backend | None = None,
+    backend: EpisodeBackend | None = None,
     subscribers: Sequence[Subscriber] = (),
     on_alone: OnAlone = _silent,
 ) -> Summary:
-    """Runs the episodes that are still missing in `config.out`, and sums up all of them.
+    """Runs the missing episodes of `config.out`, and summarises all of them.
 
     Args:
         config: what to run.
-        on_progress: told how many episodes are finished.
-        backend: who runs them; this process by default.
-        subscribers: told of every step and every episode that this process runs.
-        on_alone: told how many of how many episodes of one robot alone are finished, which are run for their latency.
+        on_progress: called with the number of finished episodes.
+        backend: runs the episodes; this process by default.
+        subscribers: called for every step and every episode that this process runs.
+        on_alone: called with the finished and total number of single-robot episodes, which measure latency.
 
     Raises:
         ValueError: task, sampler or checkpoint are unknown or do not fit each other, `config.out` holds another run or one
@@ -58,20 +58,19 @@ def rollout(
 def rollouts(
     configs: Sequence[RolloutConfig],
     on_progress: OnProgress = lambda episodes: None,
-    backend: Backend | None = None,
+    backend: EpisodeBackend | None = None,
     alone: Callable[[RolloutConfig], Path] = lambda config: config.out / "alone",
     subscribers: Sequence[Subscriber] = (),
     on_alone: OnAlone = _silent,
 ) -> list[Summary]:
-    """As `rollout`, for several runs whose episodes are dealt out together; all are checked before any is run.
+    """As `rollout`, for several runs that share the workers. All runs are checked before the first one starts.
 
     Args:
         configs: what to run.
-        on_progress: told how many episodes of all are finished.
-        backend: who runs them; this process by default.
-        alone: where the episodes of one environment at a time are kept that the latencies of a run are measured with.
-        subscribers: told of every step and every episode that this process runs, but of those that are run for their
-            latency alone.
+        on_progress: called with the number of finished episodes of all runs.
+        backend: runs the episodes; this process by default.
+        alone: run → directory of its single-robot episodes, which measure latency.
+        subscribers: called for every step and every episode that this process runs, except single-robot episodes.
         on_alone: as that of `rollout`.
     """
     with Runs(configs, backend, alone, subscribers) as runs:
@@ -79,31 +78,31 @@ def rollouts(
 
 
 class Runs:
-    """Several runs, checked; a context that keeps everybody else out of their directories until it is left.
+    """Several checked runs; a context manager that locks their directories.
 
     Args:
         configs, backend, alone, subscribers: as those of `rollouts`.
 
     Raises:
-        ValueError: as `rollout`; nothing was written then.
+        ValueError: as `rollout`; nothing has been written then.
     """
 
     def __init__(
         self,
         configs: Sequence[RolloutConfig],
-        backend: Backend | None = None,
+        backend: EpisodeBackend | None = None,
         alone: Callable[[RolloutConfig], Path] = lambda config: config.out / "alone",
         subscribers: Sequence[Subscriber] = (),
     ):
-        workplace = Workplace()
-        self._here = InProcess(workplace)
-        self._watched = InProcess(workplace, subscribers)
+        runner = GroupRunner()
+        self._here = ThisProcess(runner)
+        self._watched = ThisProcess(runner, subscribers)
         self._backend = backend or self._watched
         with ExitStack() as stack:
-            stack.callback(workplace.close)
-            self._runs = [_Run(config, workplace) for config in configs]
+            stack.callback(runner.close)
+            self._runs = [_OpenRun(config, runner) for config in configs]
             self._timings = [
-                run if backend is None and run.config.is_alone else _Run(config.alone(alone(config)), workplace)
+                run if backend is None and run.config.is_alone else _OpenRun(config.alone(alone(config)), runner)
                 for config, run in zip(configs, self._runs, strict=True)
             ]
             self._stack = stack.pop_all()
@@ -115,7 +114,7 @@ class Runs:
         self._stack.close()
 
     def run(self, on_progress: OnProgress = lambda episodes: None, on_alone: OnAlone = _silent) -> list[Summary]:
-        """Runs what is missing, then with nothing beside it what latencies are measured with, and sums up.
+        """Runs the missing episodes, then the single-robot episodes with nothing else running, and writes the summaries.
 
         Raises:
             ValueError, ChildProcessError, OSError: as `rollout`.
@@ -133,14 +132,14 @@ class Runs:
             _run_missing(alone, self._here, self._here, lambda done: on_alone(done, total))
 
 
-def _run_missing(runs: "Sequence[_Run]", backend: Backend, here: Backend, on_progress: OnProgress) -> None:
+def _run_missing(runs: "Sequence[_OpenRun]", backend: EpisodeBackend, here: EpisodeBackend, on_progress: OnProgress) -> None:
     jobs = {job: run for run in runs for job in run.missing()}
     done = sum(run.config.episodes for run in runs) - sum(len(job.seeds) for job in jobs)
     on_progress(done)
-    # A clock that measures wants the machine to itself.
+    # Runs with a measured clock need the machine to themselves.
     timed = [job for job in jobs if job.config.clock.kind == "measured"]
     for who, what in ((backend, [job for job in jobs if job not in timed]), (here, timed)):
-        # Where an episode cannot be kept, nobody waits for the others.
+        # If an episode cannot be written, the remaining jobs are cancelled.
         with closing(who.run(what)) as finished:
             for job, episodes in finished:
                 jobs[job].keep(episodes)
@@ -148,22 +147,22 @@ def _run_missing(runs: "Sequence[_Run]", backend: Backend, here: Backend, on_pro
                 on_progress(done)
 
 
-class _Run:
+class _OpenRun:
     """One run and its directory.
 
     Args:
         config: what to run.
-        workplace: loads the policy.
+        runner: loads the policy.
 
     Raises:
         ValueError: as `rollout`.
     """
 
-    def __init__(self, config: RolloutConfig, workplace: Workplace):
+    def __init__(self, config: RolloutConfig, runner: GroupRunner):
         check(config)
         chosen, _ = settled(config)
         self._sha256 = checkpoint_digest(config.checkpoint_path)
-        policy = workplace.policy(chosen, self._sha256)
+        policy = runner.policy(chosen, self._sha256)
         # Workers on other machines must not take another engine for the fastest.
         self.config = replace(chosen, engine=cast(EngineName, policy.engine.name))
         self._spec = policy.spec
@@ -172,22 +171,22 @@ class _Run:
         self._directory.check(describe(self._identity), config.seeds)
 
     def open(self) -> OutputLock:
-        """Begins or goes on, and keeps others out."""
+        """Locks the directory, and starts or continues the run."""
         return self._directory.open(describe(self._identity), self.config.seeds)
 
     def missing(self) -> list[Job]:
-        """The groups of which an episode is missing; they are run as a whole, for what is computed together matters."""
+        """Groups with a missing episode. A group is always run as a whole, because its batch affects rounding."""
         finished, packages = self._directory.seeds(), tuple(versions().items())
         groups = [seeds for seeds in self.config.groups if not finished.issuperset(seeds)]
         return [Job(self.config, seeds, self._sha256, packages) for seeds in groups]
 
     def keep(self, episodes: list[Episode]) -> None:
-        """Writes a group's episodes, in the order of their seeds: while the last is missing, the group counts as missing."""
+        """Writes a group's episodes, in the order of their seeds; a group is complete once its last episode is written."""
         for episode in sorted(episodes, key=lambda episode: episode.seed):
             self._directory.add(episode)
 
-    def sum_up(self, alone: "_Run") -> Summary:
-        """Writes tables and summary of what is finished, with the latencies of a robot alone."""
+    def sum_up(self, alone: "_OpenRun") -> Summary:
+        """Writes tables and summary of the finished episodes, with the latencies of a single robot."""
         episodes, by_itself = (run._directory.episodes(run.config.seeds) for run in (self, alone))
         self._directory.write_tables(episodes, self._spec)
         write_parquet(steps_table(by_itself), self.config.out / "alone.parquet")

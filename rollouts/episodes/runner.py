@@ -13,14 +13,14 @@ from paradp.policy.control.controller import HasAction
 from paradp.rollouts.episodes.environments import Environments, Observation
 from paradp.rollouts.episodes.records import Episode, StepRecord
 
-# The date is read once: a clock that is set while episodes run must neither part nor overlap them.
+# Read once: setting the machine's clock during a run must not move episodes apart or make them overlap.
 _EPOCH = time.time() - time.perf_counter()
 
 
 class Subscriber(Protocol):
-    """Watches the loop; what it is told it may keep, but not change.
+    """Receives every step and episode of the loop. It may keep the records, but must not modify them.
 
-    `render` returns the environment's picture `[height, width, 3]`.
+    `render` returns the environment's image `[height, width, 3]`.
     """
 
     def on_step(self, seed: int, record: StepRecord, render: Callable[[], np.ndarray]) -> None: ...
@@ -67,7 +67,7 @@ def run_episodes(
         envs: from `make_envs`.
         controllers: one for each environment.
         seeds: of the episodes: environment and controller are both reset with it.
-        subscribers: told of every step and every episode.
+        subscribers: called for every step and every episode.
     """
     waiting = deque(seeds)
     running: dict[int, _Running] = {}
@@ -85,7 +85,7 @@ def run_episodes(
             return
         ended = _step(envs, act, running)
         if subscribers:
-            watched += _tell_step(subscribers, envs, running)
+            watched += _call_subscribers(subscribers, envs, running)
         for place in ended:
             episode = running.pop(place).finish(watched)
             for subscriber in subscribers:
@@ -124,7 +124,7 @@ def _step(envs: Environments, act: _Act, running: dict[int, _Running]) -> list[i
     return ended
 
 
-def _tell_step(subscribers: Sequence[Subscriber], envs: Environments, running: dict[int, _Running]) -> float:
+def _call_subscribers(subscribers: Sequence[Subscriber], envs: Environments, running: dict[int, _Running]) -> float:
     """Tells the subscribers of the step that was just made; returns the seconds they took."""
     began = time.perf_counter()
     for subscriber in subscribers:

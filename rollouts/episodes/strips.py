@@ -9,7 +9,7 @@ from PIL import Image
 
 from paradp.envs import find_task
 from paradp.rollouts.episodes.captions import WAITS, ChunkStrip, footed
-from paradp.rollouts.episodes.environments import Scenery
+from paradp.rollouts.episodes.environments import EnvironmentConfig
 from paradp.rollouts.episodes.plan_record import read_plan_columns
 from paradp.rollouts.episodes.records import StepRecord
 
@@ -20,22 +20,22 @@ LINE = 18
 HEADLINE = 22
 
 
-def film_strip(scenery: Scenery, seed: int, steps: pd.DataFrame, execute: int) -> np.ndarray:
+def film_strip(environment: EnvironmentConfig, seed: int, steps: pd.DataFrame, execute: int) -> np.ndarray:
     """Some frames side by side, evenly spread from the first control step to the last, `[height, width · FRAMES, 3]`.
 
     Below each frame: when it was, what its plan took, and which action of the chunk it shows. An episode is its seed and its
     actions: simulated again, it is the same to the bit.
 
     Args:
-        scenery: as in the run.
+        environment: as in the run.
         seed: of the episode.
         steps: the run's table of control steps.
         execute: Ta, how many actions of a chunk are executed.
     """
     records = list(_records(steps[steps["seed"] == seed].sort_values("step")))
     shown = set(np.linspace(0, len(records) - 1, FRAMES).round().astype(int).tolist())
-    control_hz = find_task(scenery.task).task.control_hz
-    env = replace(scenery, render=True).make()
+    control_hz = find_task(environment.task).task.control_hz
+    env = replace(environment, render=True).make()
     env.reset(seed=seed)
     frames, chunk = [], ChunkStrip()
     for i, record in enumerate(records):

@@ -1,4 +1,4 @@
-"""`summary.json`: what a run measured, in one page that other programs read."""
+"""`summary.json`: the results of a run, for other programs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -20,7 +20,7 @@ from paradp.sampler import SamplerChoice, Solver
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of a plan, and of a control step (which holds a plan once in Ta steps)."""
+    """Milliseconds of a plan, and of a control step (which includes a plan once in Ta steps)."""
 
     replan: Quantiles
     step: Quantiles
@@ -41,31 +41,31 @@ class Summary:
     Attributes:
         task: its name.
         sampler: `name` and `settings`.
-        episodes: how many; episode i has seed `seed` + i.
-        success: rate, with Wilson's interval.
+        episodes: number of episodes; episode i has seed `seed` + i.
+        success: success rate, with Wilson's interval.
         reward: mean of the episodes' maximal rewards, with a bootstrap interval.
-        latency_ms: around the controller, with up to `envs` environments planned together, after warm-up.
-        latency_ms_batch1: the same with one environment alone, over the run's first seeds, without clock or disturbance.
-        solver: rounds and evaluations a plan.
-        seconds_per_episode: wall-clock time from reset to end, with `envs` environments taking turns; films not counted.
-        seconds_per_episode_batch1: the same with one environment alone, as the ParaDiGMS paper reports it: an episode's
-            steps, times the time of a step of one environment alone; with a bootstrap interval over the episodes.
-        sampler_batch1: what one environment alone was sampled with: of `auto`, what is fastest for one.
-        plans_batch1: how many plans `latency_ms_batch1` is of.
-        throughput_steps_per_s: control steps a second over all environments and workers, while any of them ran.
+        latency_ms: latency of the controller with up to `envs` environments per batch, after warm-up.
+        latency_ms_batch1: the same for a single environment, over the run's first seeds, without clock or disturbance.
+        solver: rounds and evaluations per plan.
+        seconds_per_episode: wall-clock time from reset to end, with `envs` environments in turns; without filming.
+        seconds_per_episode_batch1: the same for a single environment, as in the ParaDiGMS paper: the steps of an episode,
+            times the time of a step with a single environment; with a bootstrap interval over the episodes.
+        sampler_batch1: sampler for a single environment; for `auto`, the fastest one for a single environment.
+        plans_batch1: number of plans in `latency_ms_batch1`.
+        throughput_steps_per_s: control steps per second of all environments and workers, while any of them ran.
         execute: Ta, executed actions of a chunk.
-        clock: what happens while the policy thinks (`paradp.rollouts.episodes.clocks`), and `controller`: when it is asked.
-        disturbance: what happened to the task's object (`paradp.envs.disturbances`).
-        max_steps: control steps until an episode was truncated.
-        jerk: of where the robot was sent, m/s³ (PushT: px/s³), mean over episodes of the root mean square, with a bootstrap
+        clock, controller: simulated time of a plan, and when plans are requested (`paradp.rollouts.episodes.clocks`).
+        disturbance: disturbance of the task's object (`paradp.envs.disturbances`).
+        max_steps: length limit of an episode in control steps.
+        jerk: of the commanded path, m/s³ (PushT: px/s³), mean over episodes of the root mean square, with a bootstrap
             interval.
         steps_held: share of control steps in which the robot waited for a chunk.
         disturbed: share of episodes in which the disturbance acted.
         checkpoint: `name` and `sha256` of the weights.
-        envs, threads: environments in a batch, threads of the network.
-        engine, precision: what computed the network, and with which arithmetic.
-        seed: of the first episode.
-        hardware, versions: what it ran on.
+        envs, threads: environments per batch, threads of the network.
+        engine, precision: software and number format of the network.
+        seed: seed of the first episode.
+        hardware, versions: the machine and the package versions.
     """
 
     task: str
@@ -100,12 +100,12 @@ class Summary:
 
     @property
     def graded(self) -> bool:
-        """Whether the reward says more than success."""
+        """Whether the reward has values other than 0 and 1."""
         return self.reward != self.success
 
     @property
     def seeds(self) -> str:
-        """Those of its episodes, in words."""
+        """The seeds of the episodes, as text."""
         return f"seed {self.seed}" if self.episodes == 1 else f"seeds {self.seed} to {self.seed + self.episodes - 1}"
 
     def write(self, path: Path) -> None:
@@ -113,9 +113,11 @@ class Summary:
 
     @classmethod
     def read(cls, path: Path) -> "Summary":
-        """Raises:
-        ValueError: it is damaged, or of another version.
-        OSError: there is none, or it may not be read.
+        """Reads a file.
+
+        Raises:
+            ValueError: it is damaged, or of another version.
+            OSError: it is missing or cannot be read.
         """
         return read_validated(path, DOCUMENT_BYTES, _SUMMARY)
 
@@ -123,7 +125,7 @@ class Summary:
 _SUMMARY = TypeAdapter(Summary)
 
 
-# What a summary says in the same words as `run.json`.
+# Values that a summary copies from `run.json`.
 _AS_IN_RUN = ("task", "sampler", "execute", "clock", "controller", "disturbance", "max_steps", "envs", "threads", "seed",
               "hardware", "versions", "engine", "precision")  # fmt: skip
 
@@ -136,18 +138,18 @@ def summarise(
     episodes: Sequence[Episode],
     alone: Sequence[Episode],
 ) -> Summary:
-    """What a run measured.
+    """Summarises a run.
 
     Args:
-        identity: of the run.
-        sampler_batch1: what the episodes of one environment at a time were sampled with.
-        spec: of its policy.
-        checkpoint: its name.
-        episodes: all of them.
-        alone: episodes of one environment at a time, for their latency.
+        identity: identity of the run.
+        sampler_batch1: sampler of the single-robot episodes.
+        spec: specification of the policy.
+        checkpoint: name of the checkpoint.
+        episodes: all episodes.
+        alone: single-robot episodes, which measure latency.
 
     Raises:
-        ValueError: no plan was made in them.
+        ValueError: the episodes contain no plan.
     """
     success, reward = success_and_reward(episodes)
     return Summary(
@@ -174,7 +176,7 @@ def latency(episodes: Sequence[Episode]) -> Latency:
     """Latencies over all steps and plans of some episodes.
 
     Raises:
-        ValueError: no plan was made in them.
+        ValueError: the episodes contain no plan.
     """
     steps = [step for episode in episodes for step in episode.steps]
     return Latency(
@@ -184,7 +186,7 @@ def latency(episodes: Sequence[Episode]) -> Latency:
 
 
 def success_and_reward(episodes: Sequence[Episode]) -> tuple[Estimate, Estimate]:
-    """Success rate and mean reward; a reward that is 0 or 1 is a rate too, and gets a rate's interval."""
+    """Success rate and mean reward. A reward of 0 or 1 is a rate, too, and gets the interval of a rate."""
     rewards = [e.reward for e in episodes]
     binary = set(rewards) <= {0.0, 1.0}
     reward = wilson(int(sum(rewards)), len(rewards)) if binary else bootstrap(rewards)
@@ -192,7 +194,7 @@ def success_and_reward(episodes: Sequence[Episode]) -> tuple[Estimate, Estimate]
 
 
 def solver_cost(episodes: Sequence[Episode]) -> SolverCost:
-    """Errors as of `latency`."""
+    """All plans of some episodes; errors as in `latency`."""
     plans = _plans(episodes)
     return SolverCost(sum(p.rounds for p in plans) / len(plans), sum(p.evaluations for p in plans) / len(plans))
 
@@ -210,24 +212,28 @@ def mean_seconds(episodes: Sequence[Episode]) -> float:
 
 
 def _seconds_alone(episodes: Sequence[Episode], alone: Sequence[Episode]) -> list[float]:
-    """What each of the episodes would take one at a time, by the control steps of those that ran alone."""
+    """Estimated seconds of each episode with a single robot, from the mean time of a single-robot control step."""
     step_seconds = sum(e.seconds for e in alone) / sum(len(e.steps) for e in alone)
     return [step_seconds * len(e.steps) for e in episodes]
 
 
 def throughput(episodes: Sequence[Episode]) -> float:
-    """Control steps a second over the time in which any of the episodes ran."""
+    """Control steps per second, over the time in which at least one episode ran."""
     busy, until = 0.0, 0.0
     for episode in sorted(episodes, key=lambda e: e.started):
-        # Only the overlap is a difference of clock times: seconds since 1970 resolve no better than 0.24 us.
+        # Clock times are only used for the overlap, because seconds since 1970 have a resolution of 0.24 us.
         busy += max(0.0, episode.seconds - max(0.0, until - episode.started))
         until = max(until, episode.started + episode.seconds)
     return sum(len(e.steps) for e in episodes) / busy
 
 
+# Renamed solver settings keep their first name in files, so that older runs can still be continued.
+_NAMES_ON_DISK = {"data_variance": "gain"}
+
+
 def settings(choice: SamplerChoice, solver: Solver) -> dict[str, Any]:
-    """All settings of a solver, defaults included; of its table those that the choice's name does not say."""
+    """All settings of a solver, defaults included, and those of its steps that the sampler's name does not contain."""
     assert is_dataclass(solver)
-    values = {field.name: getattr(solver, field.name) for field in fields(solver)}
+    values = {_NAMES_ON_DISK.get(field.name, field.name): getattr(solver, field.name) for field in fields(solver)}
     of_steps = {name: list(value) if isinstance(value, tuple) else value for name, value in choice.of_steps.items()}
     return {name: value for name, value in values.items() if name != "table" and value is not None} | of_steps

@@ -17,7 +17,7 @@ from paradp.rollouts.episodes.records import Episode, StepRecord
 WIDEST = 2560
 
 
-class Film:
+class VideoFile:
     """An mp4 that is being written (H.264, read by browsers and slides), by FFmpeg in this process.
 
     imageio would start a process of FFmpeg's own by a fork that copies the address space (it sets a `preexec_fn`), and
@@ -78,7 +78,7 @@ class VideoRecorder:
             return
         if seed not in self._films:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._films[seed] = _Filming(Film(self._partial(seed), self._fps), Captions(self._caption, seed))
+            self._films[seed] = _Filming(VideoFile(self._partial(seed), self._fps), Captions(self._caption, seed))
         self._films[seed].step(render(), record)
 
     def on_episode(self, episode: Episode) -> None:
@@ -94,7 +94,7 @@ class VideoRecorder:
 class _Filming:
     """An episode that is being filmed; its last frame waits, for only then it is known how the episode ended."""
 
-    def __init__(self, film: Film, captions: Captions):
+    def __init__(self, film: VideoFile, captions: Captions):
         self._film = film
         self._captions = captions
         self._last: np.ndarray | None = None
@@ -132,7 +132,7 @@ def side_by_side(films: Sequence[Path], path: Path) -> None:
     with ExitStack() as stack:
         opened = [stack.enter_context(av.open(str(film))) for film in films]
         rate = opened[0].streams.video[0].average_rate
-        whole = Film(partial, round(float(rate or 20)))
+        whole = VideoFile(partial, round(float(rate or 20)))
         size = (opened[0].streams.video[0].width, opened[0].streams.video[0].height)
         shrink = max(1.0, columns * size[0] / WIDEST)
         pane = (round(size[0] / shrink), round(size[1] / shrink))

@@ -32,17 +32,17 @@ _OF_A_RUNS_STEP = {**_OF_A_STEP, "step": _WHOLE, "replan_lateness": _NUMBER}
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One run beside the others.
+class ComparedRun:
+    """One run of a comparison.
 
     Attributes:
-        label: its name among them.
-        summary: what it measured.
-        episodes, steps: its tables, a row an episode and a row a control step.
-        alone: control steps of one robot alone.
-        against: the label of the run that it is compared with; `None` for the baseline.
-        loss: success lost against that; `None` for the baseline.
-        differences: from that on the same seeds, by column of `episodes`.
+        label: its label.
+        summary: its summary.
+        episodes, steps: its tables, with one row per episode and per control step.
+        alone: control steps of a single robot.
+        against: label of the run that it is compared with; `None` for the baseline.
+        loss: lost success compared with that run; `None` for the baseline.
+        differences: column of `episodes` → mean difference to that run on the same seeds.
     """
 
     label: str
@@ -56,17 +56,17 @@ class Compared:
 
     @property
     def sampler(self) -> str:
-        """As it was typed; labels begin with it."""
+        """The sampler as typed, with which the label begins."""
         return self.label.partition(",")[0]
 
     @property
     def world(self) -> tuple[str, str | None, int]:
-        """What nobody chooses: the clock, the disturbance, the steps that there are."""
+        """The conditions: clock, disturbance and step limit."""
         return self.summary.clock, self.summary.disturbance, self.summary.max_steps
 
     @property
     def choice(self) -> tuple[str, str, int, str]:
-        """What one does choose: the sampler, when chunks are asked for, and how much of them is executed."""
+        """The method: sampler, controller, and number of executed actions."""
         sampler = self.summary.sampler
         return sampler["name"], json.dumps(sampler["settings"]), self.summary.execute, self.summary.controller
 
@@ -101,7 +101,7 @@ class Compared:
             return None
 
     def row(self) -> dict[str, Any]:
-        """All of it as columns of a table."""
+        """Everything as one row of a table."""
         summary = asdict(self.summary)
         samplers = {name: summary.pop(name) for name in ("sampler", "sampler_batch1")}
         loss = {} if self.loss is None else {name: getattr(self.loss, name) for name in ("loss", "upper95", "ci95", "pairs")}
@@ -120,11 +120,11 @@ class Compared:
 class Comparison:
     """Runs of one task on the same seeds, one of them the baseline.
 
-    Another choice is compared with the baseline's choice in the same world; the baseline's choice under another clock with
-    itself under the baseline's clock, all else equal. Where there is no such run, it is compared with the baseline.
+    Each run is compared with the baseline method under the same clock and disturbance. The baseline method under other
+    clocks is compared with its own run under the baseline clock. If there is no such run, it is compared with the baseline.
     """
 
-    runs: list[Compared]
+    runs: list[ComparedRun]
     baseline: str
 
     @property
@@ -134,29 +134,29 @@ class Comparison:
 
     @property
     def graded(self) -> bool:
-        """Whether the reward says more than success."""
+        """Whether the reward has values other than 0 and 1."""
         return any(run.summary.graded for run in self.runs)
 
     def rows(self) -> list[list[str]]:
-        """A row a measurement: its name, then its value in every run."""
+        """One row per measurement: its name, and its value in each run."""
         columns = [run.measurements() for run in self.runs]
         return [[name, *(column[name] for column in columns)] for name in columns[0]]
 
     def table(self) -> pd.DataFrame:
-        """A row a run, everything that was measured of it."""
+        """One row per run, with all its measurements."""
         return pd.DataFrame([run.row() for run in self.runs])
 
 
 def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Comparison:
-    """Reads finished runs: label → directory. The first is the baseline unless another is named.
+    """Reads and compares finished runs, label → directory. The first one is the baseline by default.
 
     Raises:
-        ValueError: a file of them is damaged, or two have no seed in common.
-        OSError: a file is missing, or may not be read.
+        ValueError: a file is damaged, or two runs have no seed in common.
+        OSError: a file is missing or cannot be read.
     """
     baseline = baseline or next(iter(paths))
     runs = {
-        label: Compared(
+        label: ComparedRun(
             label,
             Summary.read(path / "summary.json"),
             _episodes(path / "episodes.parquet"),
@@ -189,7 +189,7 @@ def _steps(path: Path) -> pd.DataFrame:
 
 
 def _read(path: Path, columns: Mapping[str, str], others: tuple[str, ...] = ()) -> pd.DataFrame:
-    """A table with these columns: name → kinds of numbers, as numpy writes them; and with others, of any kind."""
+    """Reads a table with numeric columns (name → allowed numpy kinds), and other columns of any kind."""
     table = read_table(path, (*columns, *others))
     for name, kinds in columns.items():
         if list(table.columns).count(name) != 1:
@@ -200,8 +200,8 @@ def _read(path: Path, columns: Mapping[str, str], others: tuple[str, ...] = ()) 
     return table
 
 
-def _partner(run: Compared, runs: Mapping[str, Compared], baseline: str) -> Compared | None:
-    """What a run is compared with; `None` for the baseline."""
+def _partner(run: ComparedRun, runs: Mapping[str, ComparedRun], baseline: str) -> ComparedRun | None:
+    """The run that a run is compared with; `None` for the baseline."""
     first = runs[baseline]
     if run is first:
         return None
@@ -212,7 +212,7 @@ def _partner(run: Compared, runs: Mapping[str, Compared], baseline: str) -> Comp
     return next(partners, first)
 
 
-def _against(run: Compared, other: Compared | None) -> Compared:
+def _against(run: ComparedRun, other: ComparedRun | None) -> ComparedRun:
     if other is None:
         return run
     loss = paired_loss(_by_seed(other.episodes), _by_seed(run.episodes))

@@ -24,7 +24,7 @@ from paradp.policy.files import OutputLock, write_whole
 from paradp.policy.files.formats import stamped
 from paradp.policy.identity import describe
 from paradp.policy.wording import counted
-from paradp.rollouts.episodes.backends import Backend
+from paradp.rollouts.episodes.backends import EpisodeBackend
 from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice, ControllerName
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import write_parquet
@@ -39,10 +39,10 @@ from paradp.sampler import SamplerChoice
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of some samplers and of the world that they are tried in.
+    """Every combination of samplers, clocks, controllers, disturbances and limits; each one is a cell.
 
     Attributes:
-        base: what all cells have in common; its `out` is the evaluation's directory.
+        base: the settings that all cells share; its `out` is the evaluation's directory.
         samplers, executes, clocks, controllers, disturbances, max_steps: see `RolloutConfig`.
     """
 
@@ -55,10 +55,10 @@ class Grid:
     max_steps: tuple[int | None, ...] = (None,)
 
     def cells(self) -> dict[str, RolloutConfig]:
-        """Label → what to run. A label names what differs between cells.
+        """Label → configuration of each cell. A label contains the settings that differ between cells.
 
         Raises:
-            ValueError: a cell is impossible, or there twice; the message says which and why.
+            ValueError: a cell is impossible or exists twice; the message names it and the reason.
         """
         axes = (self.samplers, self.executes, self.clocks, self.controllers, self.disturbances, self.max_steps)
         cells: dict[str, RolloutConfig] = {}
@@ -87,7 +87,7 @@ class Grid:
             self.base,
             sampler=sampler,
             out=cell_folder(self.base.out, label),
-            # As a robot alone would have it.
+            # A measured clock needs the latency of a single robot.
             envs=1 if clock.kind == "measured" else self.base.envs,
             threads=cores() if clock.kind == "measured" else self.base.threads,
             execute=execute,
@@ -102,21 +102,21 @@ def evaluate(
     grid: Grid,
     baseline: str | None = None,
     on_progress: Callable[[int], None] = lambda episodes: None,
-    backend: Backend | None = None,
+    backend: EpisodeBackend | None = None,
     on_alone: OnAlone = lambda done, total: None,
 ) -> Comparison:
-    """Runs what is missing of all cells and compares them with one.
+    """Runs the missing episodes of all cells, and compares the cells with a baseline.
 
     Args:
         grid: the cells.
-        baseline: a cell's label; the first cell by default.
-        on_progress: told how many episodes of all cells are finished.
-        backend: who runs them; this process by default.
-        on_alone: told how many of how many episodes of one robot alone are finished, which are run for their latency.
+        baseline: label of the cell to compare with; the first cell by default.
+        on_progress: called with the number of finished episodes of all cells.
+        backend: runs the episodes; this process by default.
+        on_alone: called with the finished and total number of single-robot episodes, which measure latency.
 
     Raises:
-        ValueError: a cell is impossible, the baseline is no cell, the directory holds another evaluation, or another process
-            writes there or into a cell.
+        ValueError: a cell is impossible, the baseline is not a cell, the directory contains another evaluation, or another
+            process writes there or into a cell.
         ChildProcessError, OSError: as `paradp.rollouts.rollout`.
     """
     cells, out = grid.cells(), grid.base.out

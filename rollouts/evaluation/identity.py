@@ -1,4 +1,4 @@
-"""What an evaluation is of. `evaluation.json` holds it, and an evaluation is only continued as itself."""
+"""The identity of an evaluation, stored in `evaluation.json`. An evaluation is only continued with the same identity."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,15 @@ MARKER = "evaluation.json"
 
 @dataclass(frozen=True)
 class GridIdentity:
-    """What all cells of an evaluation have in common, and which they are; each cell's `run.json` says the rest.
+    """The settings that all cells of an evaluation share, and the labels of the cells; `run.json` of a cell has the rest.
 
-    Names and values are those of `evaluation.json`; differences are told in this order.
+    Names and values are those of `evaluation.json`; error messages list differences in this order.
 
     Attributes:
-        task, seed, envs, threads: see `RolloutConfig`; a cell with a measured clock has an environment alone.
+        task, seed, envs, threads: see `RolloutConfig`; a cell with a measured clock always has a single environment.
         checkpoint: the name of its directory.
-        checkpoint_sha256: content of the whole checkpoint.
-        cells: their labels, in order.
+        checkpoint_sha256: hash of the whole checkpoint.
+        cells: the labels, in order.
     """
 
     task: str
@@ -35,15 +35,15 @@ class GridIdentity:
 
 
 def check_evaluation(out: Path, identity: GridIdentity, episodes: int) -> None:
-    """Checks that a directory is free, or holds this evaluation.
+    """Checks that a directory is empty or contains this evaluation.
 
     Args:
         out: the directory.
-        identity: of the evaluation.
-        episodes: of every cell.
+        identity: identity of the evaluation.
+        episodes: number of episodes per cell.
 
     Raises:
-        ValueError: it holds another evaluation, more episodes, or something else.
+        ValueError: the directory contains another evaluation, more episodes, or other files.
     """
     marker = out / MARKER
     if not marker.exists():

@@ -1,4 +1,4 @@
-"""Do two samplers draw plans from one law? A permutation test over observations; spread, coverage and modes of plans."""
+"""Compares the plans of two samplers: a permutation test for equal distributions; spread, coverage and modes."""
 
 from dataclasses import dataclass
 
@@ -13,16 +13,16 @@ RESOLUTION = 1e-3
 
 @dataclass(frozen=True)
 class TwoSample:
-    """How far apart two samplers' laws are, and whether chance explains it.
+    """The result of a two-sample test: the distance between two samplers' distributions, and its p-value.
 
     Attributes:
-        statistic: the energy coefficient of inhomogeneity, mean over the observations: by which share of their distance
-            plans of different samplers are further apart than plans of the same sampler. 1 at most; 0 for equal laws, but
-            for chance, which may make it negative.
-        p_value: how often permuted plans give as large a statistic.
-        chance99: what the statistic stays below in 99 % of the permutations.
-        permutations: how many there were.
-        by_observation: `[observations]`, the coefficients that the statistic is the mean of.
+        statistic: the energy coefficient of inhomogeneity, mean over the observations: how much further apart plans of
+            different samplers are than plans of the same sampler, as a share of their distance. At most 1; for equal
+            distributions 0 except for chance, which may make it negative.
+        p_value: share of permutations with at least as large a statistic.
+        chance99: the 99 % quantile of the permutations' statistics.
+        permutations: number of permutations.
+        by_observation: `[observations]`, the coefficient at each observation; the statistic is their mean.
     """
 
     statistic: float
@@ -35,14 +35,14 @@ class TwoSample:
 def two_sample_test(
     first: np.ndarray, second: np.ndarray, permutations: int = 5000, seed: int = 0, resolution: float = RESOLUTION
 ) -> TwoSample:
-    """Tests whether two samplers draw from the same law at every observation (Székely & Rizzo 2013, energy distance).
+    """Tests whether two samplers have the same distribution at every observation (energy distance, Székely & Rizzo 2013).
 
-    At each observation every coordinate is divided by the standard deviation that it has among all plans there. Its unit and
-    range then do not matter; an observation where the plans lie close together counts as much as one where they lie far
-    apart; and where there are two modes, what separates them is most of the distance, so that a lost mode is seen. There is
-    no whitening: along directions in which plans hardly vary, it would compare noise. The coefficient is a ratio of
-    distances, so that each observation has the same weight in the mean. Plans are exchanged between the samplers within
-    each observation only; the test is exact whatever the laws are, as the scale does not know which sampler a plan is from.
+    At each observation every coordinate is divided by its standard deviation over all plans there. The unit and range of a
+    coordinate then do not matter. An observation with similar plans counts as much as one with very different plans. Where
+    there are two modes, the distance between them dominates, so a lost mode is detected. The plans are not whitened, because
+    directions in which they hardly vary would then contribute noise. The coefficient is a ratio of distances, so each
+    observation has the same weight in the mean. Plans are only permuted within an observation. The test is exact for any
+    distributions, because the scaling does not depend on which sampler a plan comes from.
 
     Args:
         first: `[observations, plans, D]`, the first sampler's chunks, flat, normalised units; independent at an observation.
@@ -101,7 +101,7 @@ def coverage(plans: np.ndarray, reference: np.ndarray, neighbours: int = 5, reso
     """The share, `[observations]`, of the reference's plans that have one of the sampler's nearby (Naeem et al. 2020).
 
     Nearby is not further than the `neighbours`-th of the reference's other plans, in the scales of `two_sample_test`. A mode
-    that the sampler never draws is not covered. For equal laws the mean is `expected_coverage`.
+    that the sampler never draws is not covered. For equal distributions the mean is `expected_coverage`.
 
     Args:
         plans, reference: `[observations, plans, D]`, at the same observations, normalised units.
@@ -124,7 +124,7 @@ def coverage(plans: np.ndarray, reference: np.ndarray, neighbours: int = 5, reso
 
 
 def expected_coverage(plans: int, reference: int, neighbours: int = 5) -> float:
-    """What `coverage` is in the mean where both samplers have the same law, whatever it is (Naeem et al. 2020, eq. 9)."""
+    """The mean of `coverage` for two samplers with the same distribution, whatever it is (Naeem et al. 2020, eq. 9)."""
     nearer = np.arange(1, neighbours + 1)
     return float(1 - np.prod((reference - nearer) / (plans + reference - nearer)))
 
@@ -150,8 +150,8 @@ def find_modes(plans: np.ndarray, least_share: float = 0.1, stray: float = 0.02)
     """Two modes, where there clearly are two; otherwise `None`.
 
     Plans are split in two along their first principal component, so that the sum of squares within both is least. The split
-    is clear if hardly any plan lies in the middle third between the two means: of a normal law 21 % do, of a uniform one
-    17 %. As the modes fit the plans that they were found in, shares are to be compared on other plans.
+    is clear if hardly any plan lies in the middle third between the two means; of a normal distribution 21 % do, of a
+    uniform one 17 %. The modes are fitted to these plans, so compare their shares on other plans.
 
     Args:
         plans: `[n, D]`, independent, of one sampler at one observation, normalised units.
@@ -200,7 +200,7 @@ def _scale(plans: np.ndarray, resolution: float) -> np.ndarray:
 def _inhomogeneity(distances: np.ndarray, in_first: np.ndarray) -> np.ndarray:
     """1 − mean distance within / mean distance between, `[k]`, for k partitions `[k, plans of both]` into two samples.
 
-    The distances within leave out those of plans to themselves, so that equal laws are at 0 and not at 1/n.
+    The distances within a sample exclude those of plans to themselves, so that equal distributions give 0 and not 1/n.
     """
     first = in_first.astype(float)
     n, m = int(in_first[0].sum()), int((~in_first[0]).sum())

@@ -1,4 +1,4 @@
-"""What recorded actions mean: as they look, and as the file says it."""
+"""The convention of recorded actions: guessed from the numbers, and declared by the file."""
 
 from typing import Literal
 
@@ -28,8 +28,8 @@ def convention_of(file: RecordedFile) -> Convention:
     return convention
 
 
-def told(file: RecordedFile) -> Convention | None:
-    """What the controller's configuration says; robosuite renamed it in 1.5."""
+def declared(file: RecordedFile) -> Convention | None:
+    """The convention in the controller's configuration; robosuite 1.5 renamed the key."""
     arm = file.settings.controller
     if "control_delta" in arm:
         return "delta" if arm["control_delta"] else "absolute"

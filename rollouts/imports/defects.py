@@ -1,11 +1,11 @@
-"""What is wrong with recorded demonstrations, in sentences: what keeps them from an import, and what one should know."""
+"""Defects of recorded demonstrations that prevent an import, and warnings, as sentences."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from paradp.policy.wording import counted
-from paradp.rollouts.imports.conventions import looks_like, told
+from paradp.rollouts.imports.conventions import declared, looks_like
 from paradp.rollouts.imports.recordings import RecordedFile, Recording
 
 
@@ -18,7 +18,7 @@ def defects(file: RecordedFile) -> list[str]:
 
 
 def remarks(file: RecordedFile) -> list[str]:
-    """What one should know of a file that can be imported."""
+    """Warnings about a file that can be imported."""
     found = []
     if file.masks:
         listed = ", ".join(f"{key} ({len(names)})" for key, names in file.masks.items())
@@ -27,7 +27,7 @@ def remarks(file: RecordedFile) -> list[str]:
         found.append(f"{', '.join(file.other_actions)} is there too and was not read; --actions names what to read")
     for key, reason in file.unread.items():
         found.append(f"the observation {key} was not read: {reason}")
-    if (looks_like(file.recordings[0]), told(file)) == ("absolute", "delta"):
+    if (looks_like(file.recordings[0]), declared(file)) == ("absolute", "delta"):
         # As in Diffusion Policy's low_dim_abs.hdf5: its conversion leaves the controller's configuration as it was.
         found.append("the file says that its actions are delta, but they look absolute, and are taken for that")
     for what in file.recordings[0].arrays:
@@ -69,7 +69,7 @@ def _conventions(file: RecordedFile) -> Iterator[str]:
     for name, guess in others:
         if None not in (look, guess) and guess != look:
             yield f"action conventions are mixed: {first} looks {look}, {name} looks {guess}"
-    if (look, told(file)) == ("delta", "absolute"):
+    if (look, declared(file)) == ("delta", "absolute"):
         yield "the file says that its actions are absolute, but they look delta"
 
 

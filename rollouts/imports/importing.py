@@ -49,17 +49,17 @@ def import_file(
     keys: Sequence[str] = LOW_DIM_KEYS,
     on_progress: Callable[[int], None] = lambda episodes: None,
 ) -> Imported:
-    """Makes demonstrations of a file; `out` appears when all of it is written.
+    """Converts a file to demonstrations. `out` appears once all of it is written.
 
     Args:
         file: from `read_file`.
         out: the zarr group to make.
-        task: what the demonstrations are of; what the file says, by default.
+        task: the task of the demonstrations; by default the one named in the file.
         action_convention: of the new demonstrations, see `paradp.envs.actions`.
         observations: `replayed`: the simulator is put into each recorded state, and observations are those of the task's
             environment, in which a policy can then be run. `recorded`: the file's own, for training alone.
         keys: which of the file's own.
-        on_progress: told how many episodes are done.
+        on_progress: called with the number of finished episodes.
 
     Raises:
         ValueError: the file has defects, or is not of the task as it is here, or another process writes `out`; nothing is

@@ -23,7 +23,7 @@ from paradp.envs.lookup import find
 from paradp.policy.files import hdf5
 from paradp.policy.files.reading import digest
 from paradp.policy.wording import counted
-from paradp.rollouts.imports.settings import Settings, read_settings
+from paradp.rollouts.imports.settings import RecordingSettings, read_settings
 
 if TYPE_CHECKING:
     import h5py
@@ -75,7 +75,7 @@ class RecordedFile:
 
     path: Path
     sha256: str
-    settings: Settings
+    settings: RecordingSettings
     recordings: list[Recording]
     masks: dict[str, list[str]]
     other_actions: list[str]

@@ -1,4 +1,4 @@
-"""Observations rebuilt: the simulator is put into every recorded state, and says what our policies would have seen."""
+"""Rebuilds observations: sets the simulator to each recorded state and reads the observation of our task there."""
 
 from dataclasses import dataclass
 
@@ -11,24 +11,24 @@ from paradp.envs.robosuite_env import RobosuiteEnv
 from paradp.envs.rotations import rotation_6d_to_matrix, rotvec_to_matrix
 from paradp.rollouts.imports.conventions import Convention
 from paradp.rollouts.imports.recordings import Recording
-from paradp.rollouts.imports.settings import Settings
+from paradp.rollouts.imports.settings import RecordingSettings
 
 WORLD = np.zeros(3), np.eye(3)
 # robomimic's name of the hand's position.
 HAND = "robot0_eef_pos"
-# What simulators of different versions may disagree by is less, what another robot or table makes is more.
+# Tolerance of the hand's position. Simulator versions differ by less; another robot or table differs by more.
 ELSEWHERE_M = 0.02
-# No controller is given a goal so far from the hand, and the frames of base and world are further apart.
+# No goal of a controller is this far from the hand. A goal in the wrong frame is: base and world are further apart.
 UNREACHABLE_M = 0.3
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """One recording, seen again.
+class ReplayedRecording:
+    """The rebuilt observations of one recording.
 
     Attributes:
         observations: key → `[T, n]`, as the task's environment gives them.
-        success: `[T]`, the task's own rule in every state.
+        success: `[T]`, whether the task's success rule holds in each state.
     """
 
     observations: dict[str, np.ndarray]
@@ -36,28 +36,30 @@ class Replayed:
 
     @property
     def poses(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of the hand: positions `[T, 3]` and rotations `[T, 3, 3]`."""
+        """Positions `[T, 3]` and rotations `[T, 3, 3]` of the hand."""
         rotations = rotation_6d_to_matrix(self.observations["eef_rot6d"].astype(np.float64))
         return self.observations["eef_pos"].astype(np.float64), rotations
 
 
 class Replay:
-    """Sees recorded states as a task of ours.
+    """Rebuilds the observations of one task from recorded simulator states.
 
     Args:
         task: the task's name.
 
     Raises:
-        ValueError: it is unknown.
+        ValueError: there is no task of this name.
     """
 
     def __init__(self, task: str):
         self._env: RobosuiteEnv = gymnasium.make(find_task(task).task.env_id).unwrapped  # type: ignore[assignment]
         self._env.reset(seed=0)
 
-    def run(self, recording: Recording) -> Replayed:
-        """Raises:
-        ValueError: there are no states, or they are not of this task's scene.
+    def run(self, recording: Recording) -> ReplayedRecording:
+        """Rebuilds the observations of a recording.
+
+        Raises:
+            ValueError: the recording has no states, or they are from another scene.
         """
         if recording.states is None:
             raise ValueError(
@@ -68,18 +70,22 @@ class Replay:
             observations, success = zip(*map(self._env.see, recording.states), strict=True)
         except ValueError as error:
             raise ValueError(f"{recording.name} is of another scene: {error}") from error
-        replayed = Replayed({key: np.stack([o[key] for o in observations]) for key in observations[0]}, np.array(success))
+        replayed = ReplayedRecording(
+            {key: np.stack([o[key] for o in observations]) for key in observations[0]}, np.array(success)
+        )
         _check_hand(recording, replayed)
         return replayed
 
-    def goals(self, recording: Recording, convention: Convention, settings: Settings, replayed: Replayed) -> list[Goal]:
-        """What recorded actions `[T, 7]` asked for.
+    def goals(
+        self, recording: Recording, convention: Convention, settings: RecordingSettings, replayed: ReplayedRecording
+    ) -> list[Goal]:
+        """The goal poses of recorded actions `[T, 7]`.
 
-        A delta is a step from the pose in which it was given; an absolute action is the goal itself, position and rotation
-        vector in the world or in the frame of the robot's base.
+        A delta action is added to the hand's pose at that step. An absolute action is the goal itself: position and rotation
+        vector, in the world frame or in the frame of the robot's base.
 
         Raises:
-            ValueError: a goal is further from the hand than any can be.
+            ValueError: a goal is too far from the hand, so the frame must be wrong.
         """
         if convention == "delta":
             return _steps(recording.actions, replayed, settings.keeps_turn)
@@ -89,12 +95,12 @@ class Replay:
         return goals
 
     def close(self) -> None:
-        """Gives the simulator back."""
+        """Closes the simulator."""
         self._env.close()
 
 
-def as_actions(goals: list[Goal], wanted: str, replayed: Replayed) -> tuple[np.ndarray, int]:
-    """Goals in a convention of ours, `[T, A]`, and how many of them are further than it can say, and were cut."""
+def as_actions(goals: list[Goal], wanted: str, replayed: ReplayedRecording) -> tuple[np.ndarray, int]:
+    """Converts goals to actions `[T, A]` of one of our conventions; also returns how many were too far and were clipped."""
     convention, poses = HAND_CONVENTIONS[wanted], list(zip(*replayed.poses, strict=True))
     actions = np.stack([convention.from_goal(goal, *pose) for goal, pose in zip(goals, poses, strict=True)])
     cut = sum(goal.is_far(*pose) for goal, pose in zip(goals, poses, strict=True)) if wanted == "delta" else 0
@@ -102,13 +108,13 @@ def as_actions(goals: list[Goal], wanted: str, replayed: Replayed) -> tuple[np.n
 
 
 def as_recorded(actions: np.ndarray, recorded: Convention) -> np.ndarray:
-    """Recorded actions `[T, 7]` in our convention of the same name."""
+    """Converts recorded actions `[T, 7]` to our convention of the same name."""
     if recorded == "delta":
         return actions.astype(np.float32)
     return np.stack([HAND_CONVENTIONS["absolute"].from_goal(_absolute(action, *WORLD), *WORLD) for action in actions])
 
 
-def _steps(actions: np.ndarray, replayed: Replayed, keeps_turn: bool) -> list[Goal]:
+def _steps(actions: np.ndarray, replayed: ReplayedRecording, keeps_turn: bool) -> list[Goal]:
     goals: list[Goal] = []
     for action, position, rotation in zip(actions, *replayed.poses, strict=True):
         turned = rotvec_to_matrix(MAX_STEP_RAD * action[3:6]) @ rotation
@@ -119,16 +125,16 @@ def _steps(actions: np.ndarray, replayed: Replayed, keeps_turn: bool) -> list[Go
 
 
 def _absolute(action: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> Goal:
-    """An absolute action in a frame of that position and rotation."""
+    """The goal of an absolute action, given in the frame at this position and rotation."""
     return Goal(position + rotation @ action[:3], rotation @ rotvec_to_matrix(action[3:6]), float(action[6]))
 
 
-def _check_hand(recording: Recording, replayed: Replayed) -> None:
-    """The file's own word on where the hand was, if it has one, must be that of the replayed states."""
-    told = recording.observations.get(HAND)
-    if told is None or told.shape[1] != 3:
+def _check_hand(recording: Recording, replayed: ReplayedRecording) -> None:
+    """Checks the rebuilt hand positions against those in the file, if it has any."""
+    recorded = recording.observations.get(HAND)
+    if recorded is None or recorded.shape[1] != 3:
         return
-    miss = np.linalg.norm(told - replayed.observations["eef_pos"], axis=1)
+    miss = np.linalg.norm(recorded - replayed.observations["eef_pos"], axis=1)
     if miss.max() > ELSEWHERE_M:
         step = int(miss.argmax())
         raise ValueError(
@@ -137,7 +143,7 @@ def _check_hand(recording: Recording, replayed: Replayed) -> None:
         )
 
 
-def _check_goals(recording: Recording, settings: Settings, goals: list[Goal], replayed: Replayed) -> None:
+def _check_goals(recording: Recording, settings: RecordingSettings, goals: list[Goal], replayed: ReplayedRecording) -> None:
     far = np.linalg.norm(np.stack([goal.position for goal in goals]) - replayed.poses[0], axis=1)
     if far.max() > UNREACHABLE_M:
         step = int(far.argmax())

@@ -16,7 +16,7 @@ Frame = Literal["base", "world"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class RecordingSettings:
     """How demonstrations were recorded, as far as their file says it.
 
     Attributes:
@@ -35,9 +35,9 @@ class Settings:
 
     @property
     def frame(self) -> Frame:
-        """Of absolute goals: since robosuite 1.5 that of the robot's base unless the controller says another."""
-        told: Frame = "base" if (numbers := self._numbers) and numbers >= (1, 5) else "world"
-        return self.controller.get("input_ref_frame", told)
+        """The frame of absolute goals: by default the world, and since robosuite 1.5 the robot's base."""
+        default: Frame = "base" if (numbers := self._numbers) and numbers >= (1, 5) else "world"
+        return self.controller.get("input_ref_frame", default)
 
     @property
     def keeps_turn(self) -> bool:
@@ -54,14 +54,14 @@ class Settings:
         return (int(found[1]), int(found[2])) if found else None
 
 
-def read_settings(data: "h5py.Group") -> Settings:
+def read_settings(data: "h5py.Group") -> RecordingSettings:
     """Of the file's group `data`.
 
     Raises:
         ValueError: the environment is not said, or what is said cannot be understood.
     """
     environment, version, arguments = _environment(data)
-    return Settings(
+    return RecordingSettings(
         environment,
         version,
         _rate(arguments.get("control_freq")),
@@ -75,8 +75,8 @@ def _environment(data: "h5py.Group") -> tuple[str, str, dict[str, Any]]:
     try:
         version = hdf5.text(data, "repository_version") or ""
         if (text := hdf5.text(data, "env_args")) is not None:
-            told = parse_json(text, constants=True)
-            return str(told["env_name"]), str(told.get("env_version") or version), dict(told.get("env_kwargs") or {})
+            found = parse_json(text, constants=True)
+            return str(found["env_name"]), str(found.get("env_version") or version), dict(found.get("env_kwargs") or {})
         if (environment := hdf5.text(data, "env")) is not None:
             return environment, version, dict(parse_json(hdf5.text(data, "env_info") or "{}", constants=True))
     except (TypeError, KeyError, ValueError, AttributeError) as error:

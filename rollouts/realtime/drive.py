@@ -10,7 +10,7 @@ from paradp.policy import Command
 from paradp.policy.control.limits import SafetyLimits, SafetyReport
 from paradp.policy.control.safety import SafeController
 from paradp.policy.processes import spare_garbage_collection
-from paradp.rollouts.realtime.robot import Report, SimulatedRobot
+from paradp.rollouts.realtime.robot import SimulatedRobot, TickReport
 from paradp.rollouts.realtime.timeline import LOOP, ROBOT, Timeline
 
 
@@ -63,9 +63,9 @@ def drive(
     """Drives a robot for some time.
 
     Args:
-        robot: says what it sees, and is told what to do.
+        robot: sends observations and receives commands.
         controller: decides; must not wait.
-        limits: what is told, and what is carried out, is checked once more, apart from the controller.
+        limits: a second check, independent of the controller, of the commands sent and of those carried out.
         seconds: of wall-clock time, from the first command on.
         driven: what comes of it is noted here, as it comes.
         on_step: called after every control step.
@@ -99,7 +99,7 @@ def drive(
         on_step()
 
 
-def _step(driven: Driven, robot: SimulatedRobot, controller: SafeController, report: Report, received: float) -> Command:
+def _step(driven: Driven, robot: SimulatedRobot, controller: SafeController, report: TickReport, received: float) -> Command:
     timeline, tick = driven.timeline, report.tick
     timeline.add("observe", LOOP, tick, report.at, received - report.at)
     with timeline.span("act", LOOP, tick):
@@ -117,7 +117,7 @@ def _step(driven: Driven, robot: SimulatedRobot, controller: SafeController, rep
     return command
 
 
-def _note_robot(driven: Driven, report: Report, steps: int, period: float) -> None:
+def _note_robot(driven: Driven, report: TickReport, steps: int, period: float) -> None:
     driven.ticks += steps
     driven.missed = report.missed
     driven.late_steps += report.late > period / 10
@@ -145,12 +145,12 @@ class _CarriedOut:
     def sent(self, tick: int, action: np.ndarray) -> None:
         self._sent[tick] = action
 
-    def is_unsafe(self, report: Report) -> bool:
+    def is_unsafe(self, report: TickReport) -> bool:
         """Whether what was carried out since the last report jumped."""
         if report.began:
             self._last = None
         action = self._sent.get(report.done)
-        self._sent = {tick: told for tick, told in self._sent.items() if tick >= report.done}
+        self._sent = {tick: action for tick, action in self._sent.items() if tick >= report.done}
         if action is None or report.began:
             return False
         before, self._last = self._last, action

@@ -10,7 +10,7 @@ import numpy as np
 from paradp.envs import find_task
 from paradp.policy.observations import Observation
 from paradp.policy.processes import end_with_parent, spare_garbage_collection, spawning
-from paradp.rollouts.episodes.environments import Scenery
+from paradp.rollouts.episodes.environments import EnvironmentConfig
 
 # A command that is not there after this share of a control step comes too late for it: the simulator needs the rest.
 COMMAND_SHARE = 0.5
@@ -20,7 +20,7 @@ DEAD = "the robot's process has died"
 
 
 @dataclass(frozen=True)
-class Report:
+class TickReport:
     """What a robot says as a control step begins.
 
     Attributes:
@@ -49,27 +49,27 @@ class Report:
 
 
 class SimulatedRobot:
-    """Steps a simulator at the control rate in wall-clock time, with the command for that step, or the last one again.
+    """Steps a simulator at the control rate in wall-clock time. A late command is replaced by the last one.
 
-    Episodes follow each other; while a scene is set up, and until its first command, time stands still.
+    Episodes follow each other; simulated time stops while a scene is set up, until its first command.
 
     Args:
-        scenery: the environment.
-        seed: of the first episode; later ones count up.
+        environment: settings of the environment.
+        seed: of the first episode; the next episodes count up.
 
     Attributes:
         period: seconds of a control step.
     """
 
-    def __init__(self, scenery: Scenery, seed: int):
-        self.period = _period(scenery)
+    def __init__(self, environment: EnvironmentConfig, seed: int):
+        self.period = _period(environment)
         context = spawning()
         self._pipe, there = context.Pipe()
-        self._process = context.Process(target=_live, args=(there, scenery, seed), daemon=True)
+        self._process = context.Process(target=_live, args=(there, environment, seed), daemon=True)
         self._process.start()
         there.close()
 
-    def reports(self) -> Iterator[Report]:
+    def reports(self) -> Iterator[TickReport]:
         """What the robot says, a report for every control step; of several that wait, the newest.
 
         Raises:
@@ -104,18 +104,18 @@ class SimulatedRobot:
         self._pipe.close()
 
 
-def _period(scenery: Scenery) -> float:
-    return 1 / find_task(scenery.task).task.control_hz
+def _period(environment: EnvironmentConfig) -> float:
+    return 1 / find_task(environment.task).task.control_hz
 
 
-def _live(pipe: Connection, scenery: Scenery, seed: int) -> None:
+def _live(pipe: Connection, environment: EnvironmentConfig, seed: int) -> None:
     end_with_parent()
-    env = scenery.make()
+    env = environment.make()
     spare_garbage_collection()
     tick = missed = 0
     try:
         while True:
-            tick, missed = _live_episode(pipe, env, _period(scenery), seed, tick, missed)
+            tick, missed = _live_episode(pipe, env, _period(environment), seed, tick, missed)
             seed += 1
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
@@ -124,7 +124,7 @@ def _live(pipe: Connection, scenery: Scenery, seed: int) -> None:
 def _live_episode(pipe: Connection, env, period: float, seed: int, tick: int, missed: int) -> tuple[int, int]:
     """One episode; returns the number of the control step that the next one begins with, and how many were missed."""
     observation, _ = env.reset(seed=seed)
-    pipe.send(Report(tick, seed, True, observation, time.perf_counter(), missed=missed))
+    pipe.send(TickReport(tick, seed, True, observation, time.perf_counter(), missed=missed))
     action = _command(pipe, tick, time.perf_counter() + PATIENCE_SECONDS)
     if action is None:
         raise EOFError("nobody commands the robot")
@@ -134,14 +134,14 @@ def _live_episode(pipe: Connection, env, period: float, seed: int, tick: int, mi
         observation, _, terminated, truncated, info = env.step(action)
         success, ended, tick = success or bool(info["success"]), terminated or truncated, tick + 1
         now = _sleep_until(due)
-        pipe.send(Report(tick, seed, False, observation, now, now - due, missed, done, success, ended))
+        pipe.send(TickReport(tick, seed, False, observation, now, now - due, missed, done, success, ended))
         if ended:
             return tick + 1, missed
-        told = _command(pipe, tick, now + COMMAND_SHARE * period)
-        if told is None:
+        received = _command(pipe, tick, now + COMMAND_SHARE * period)
+        if received is None:
             missed += 1
         else:
-            action, done = told, tick
+            action, done = received, tick
         # A step that was late is not made up for.
         due = max(due, now) + period
 

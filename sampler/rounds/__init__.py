@@ -1,12 +1,12 @@
-"""How the rounds of a solve are computed.
+"""Computes the rounds of a solve.
 
-base.py       what a solve is made of: buffers, rounds that advance them, a clock
-run.py        a solve as a sequence of rounds
-captured.py   the same, captured in CUDA graphs and launched without waiting
-device.py     the queues of a device that captured rounds need
-windows.py    where the windows of all environments stand
-backends.py   the one place that chooses a backend
-torch/        by PyTorch's operations, on any device
-numba/        on the same buffers by compiled loops, on a CPU
-triton/       on the same buffers by kernels with a program for each environment, on a GPU
+base.py       base classes: rounds on buffers, and a clock for deadlines
+run.py        runs the rounds of a solve one by one
+captured.py   the same with rounds captured in CUDA graphs, launched without waiting
+device.py     streams and graphs of a device, for captured rounds
+windows.py    the windows of all environments
+backends.py   chooses a backend
+torch/        PyTorch operations, on any device
+numba/        compiled loops on the same buffers, on a CPU
+triton/       kernels on the same buffers with one program per environment, on a GPU
 """

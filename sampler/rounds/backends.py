@@ -1,4 +1,4 @@
-"""Which code computes a solver's rounds."""
+"""Chooses the backend that computes a solver's rounds."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,34 +14,34 @@ from paradp.sampler.noise import NoisePath
 from paradp.sampler.rounds.base import Rounds
 from paradp.sampler.solution import Denoiser, Solver
 
-# In the order of preference; each is a package beside this file, and needs the package of its name.
+# In order of preference. Each is a package in this folder, and requires the Python package of the same name.
 BACKENDS = ("numba", "triton", "torch")
 _wanted: ContextVar[tuple[str, ...]] = ContextVar("wanted", default=BACKENDS)
 
 
-class Backend(Protocol):
-    """What the package of a backend holds.
+class RoundsBackend(Protocol):
+    """The contents of a backend's package.
 
     Attributes:
-        ROUNDS: by class of solver, its subclasses included, the class that computes its rounds; called as `make_rounds` is.
+        ROUNDS: class of a solver (or a base class) → class that computes its rounds, called like `make_rounds`.
     """
 
     ROUNDS: Mapping[type, Callable[..., Rounds]]
 
     def computes(self, solver: Any, noise: NoisePath, whole: bool) -> bool:
-        """Whether it can make the rounds of a solver in `ROUNDS` on such noise; arguments as of `make_rounds`."""
+        """Whether it supports the solver and the noise; arguments as in `make_rounds`."""
         ...
 
 
 def make_rounds(solver: Solver, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool) -> Rounds:
-    """The rounds of a solve, by the first backend that can compute them.
+    """Creates the rounds of a solve with the first backend that supports it.
 
     Args:
-        solver, denoiser, condition, noise: of the solve.
+        solver, denoiser, condition, noise: the inputs of the solve.
         whole: as in `Rounds`.
 
     Raises:
-        ValueError: no backend can.
+        ValueError: no backend supports it.
     """
     for name in _wanted.get():
         backend = _load(name)
@@ -55,7 +55,7 @@ def make_rounds(solver: Solver, denoiser: Denoiser, condition: Tensor, noise: No
 
 @contextmanager
 def only(*names: str) -> Iterator[None]:
-    """Solves in this block take these backends alone, as in tests that hold one to another.
+    """A context in which solves only use these backends, for tests that compare backends.
 
     Raises:
         ValueError: a name is unknown.
@@ -71,6 +71,6 @@ def only(*names: str) -> Iterator[None]:
 
 
 @cache
-def _load(name: str) -> Backend | None:
-    """A backend, or `None` where the package that it needs is not installed."""
+def _load(name: str) -> RoundsBackend | None:
+    """Imports a backend; `None` if the package that it requires is not installed."""
     return None if find_spec(name) is None else import_module(f"paradp.sampler.rounds.{name}")  # type: ignore[return-value]

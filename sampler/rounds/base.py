@@ -1,4 +1,4 @@
-"""What a solve is made of: buffers, rounds that advance them, and a clock."""
+"""Base classes of a solve in rounds: rounds on buffers, and a clock for deadlines."""
 
 import math
 import time
@@ -15,22 +15,21 @@ from paradp.sampler.table import StepTable
 
 
 class Rounds(ABC):
-    """A solve on buffers of its own, B environments at once.
+    """A solve of B environments on its own buffers.
 
-    A round has no shape and no branch that depends on data as long as `whole` is set, so that it can be captured in a CUDA
-    graph: the inputs of every solve are copied into the same buffers. The same holds for `begin`, and for `result` of a
-    solve that is done. A round decides at least one step of every environment that has not arrived; after all have, it
-    changes nothing.
+    With `whole`, no shape and no branch of a round depends on data, so that a round can be captured in a CUDA graph: the
+    inputs of every solve are copied into the same buffers. The same is true of `begin`, and of `result` for a finished
+    solve. A round decides at least one step of each unfinished environment; once all are finished, it changes nothing.
 
     Args:
         table: the steps.
-        denoiser, condition, noise: as in `Solver.solve`; of the tensors only shapes, types and device count here.
-        whole: whether rows that are no steps are evaluated too: where they cost nothing, and shapes must not change.
+        denoiser, condition, noise: as in `Solver.solve`; only shapes, types and devices of the tensors matter here.
+        whole: also evaluate padding rows, so that shapes stay constant (for CUDA graphs).
 
     Attributes:
-        least, most: how many rounds there are at least and at most.
-        enough: after how many rounds all environments have arrived whatever the values are.
-        deadline: of this solve, see `Solver.solve`.
+        least, most: least and largest number of rounds.
+        enough: number of rounds that always suffices.
+        deadline: deadline of this solve, see `Solver.solve`.
     """
 
     least: int = 1
@@ -49,10 +48,10 @@ class Rounds(ABC):
     @property
     @abstractmethod
     def decided(self) -> Tensor:
-        """`[B]` int64, how many steps of each environment are decided; T once it has arrived."""
+        """`[B]` int64, the number of decided steps of each environment; T once it is finished."""
 
     def load(self, condition: Tensor, noise: NoisePath, guess: Tensor | None) -> None:
-        """Begins a solve with these inputs, on buffers that are new or cleared."""
+        """Begins a solve with these inputs; the buffers must be new or cleared."""
         self.take(condition, noise, guess)
         self.begin()
 
@@ -62,34 +61,34 @@ class Rounds(ABC):
         copy(self.initial, noise.initial)
 
     def begin(self) -> None:  # noqa: B027
-        """Prepares the first round from the copied inputs; most need nothing else."""
+        """Prepares the first round from the copied inputs; does nothing by default."""
 
     @abstractmethod
     def clear(self) -> None:
-        """Forgets the last solve."""
+        """Clears the buffers after a solve."""
 
     @abstractmethod
     def advance(self) -> None:
-        """Makes a round."""
+        """Computes a round."""
 
     def arrived(self) -> bool:
-        """Whether all environments have their sample; waits for the device."""
+        """Whether all environments are finished; waits for the device."""
         return not bool((self.decided < self.table.steps).any())
 
     @abstractmethod
     def result(self, done: bool) -> Solution:
-        """What came of it, in tensors of its own.
+        """The solution, in new tensors.
 
         Args:
-            done: whether all environments have arrived.
+            done: whether all environments are finished.
         """
 
 
 class Watch:
-    """Says when there is no time for another piece of work as long as the longest so far.
+    """Decides whether there is time for another round, assuming it takes as long as the longest so far.
 
     Args:
-        deadline: a time of `time.perf_counter()`; with none, no time is taken.
+        deadline: a time of `time.perf_counter()`; infinity for no limit.
     """
 
     def __init__(self, deadline: float):
@@ -98,7 +97,7 @@ class Watch:
         self._began: float | None = None
 
     def over(self, wait: Callable[[], object] | None = None) -> bool:
-        """To be asked before each piece; `wait` waits until a device has done the last one. Never before the first."""
+        """Whether time is up; call it before each round. `wait` waits for the device's last round."""
         if self._deadline == math.inf:
             return False
         if wait is not None:

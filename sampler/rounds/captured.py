@@ -1,4 +1,4 @@
-"""Solves whose rounds are launched without Python, and the host a round ahead of the device."""
+"""Solves with rounds captured in CUDA graphs; the host launches one round ahead of the device."""
 
 import math
 import weakref
@@ -17,12 +17,12 @@ MakeRounds = Callable[[], Rounds]
 
 
 class Captured:
-    """Rounds on the same buffers for every solve, captured: what prepares them, a round, and what comes of them.
+    """Captured preparation, round and result of a solve, on the same buffers for every solve.
 
-    Whether all environments have arrived is on the device. The host learns it a round late: it launches the next round, and
-    waits for the last one meanwhile, so that the device never waits for the host. The round too many changes nothing, and
-    runs on a stream of its own: the sample does not wait for it, only the next solve does. There is none where the round
-    before the last left a single step.
+    The device computes whether all environments are finished. The host reads this one round late: it launches the next round
+    before it waits for the last one, so that the device never waits for the host. The superfluous last round changes
+    nothing. It runs on a separate stream, so the sample does not wait for it, only the next solve does. It is omitted if the
+    round before it left only a single step.
 
         rounds' stream    load · begin · round 1 · round 2 · … · round r · round r+1 (changes nothing)
         host                     launches 2 · waits for 1, launches 3 · … · waits for r: arrived
@@ -46,7 +46,7 @@ class Captured:
         weakref.finalize(self, _wait_for, device.own)  # a round may still be under way in memory that is given back
 
     def solve(self, condition: Tensor, noise: NoisePath, guess: Tensor | None, deadline: float) -> Solution:
-        """As `Solver.solve`."""
+        """See `Solver.solve`."""
         own, callers = self._device.own, self._device.callers()
         own.wait(callers.record())
         own.wait(self._read)  # the last solve may have been read on another stream
@@ -60,7 +60,7 @@ class Captured:
         return _solution(copies)
 
     def _ahead(self) -> tuple[Event, bool]:
-        """Makes rounds, each launched before the host knows of the last; returns after which all are done, and whether."""
+        """Launches rounds one ahead of the host; returns the event of the last one needed, and whether all are finished."""
         rounds, events = self._rounds, []
         for made in range(rounds.most):
             events.append(self._launch(made))
@@ -70,7 +70,7 @@ class Captured:
         return events[-1], done
 
     def _until(self, deadline: float) -> tuple[Event, bool]:
-        """Makes rounds one by one, as many as fit."""
+        """Runs rounds one by one, until the deadline."""
         watch, made = Watch(deadline), 0
         event = self._device.own.record()
         while made < self._rounds.most and not watch.over(wait=event.synchronize):
@@ -81,7 +81,7 @@ class Captured:
         return event, made >= self._rounds.enough or self._arrived(made - 1, event)
 
     def _launch(self, made: int) -> Event:
-        """Launches a round after so many others."""
+        """Launches the round with this index."""
         target = self._decided[made % 2]
 
         def work() -> None:
@@ -92,11 +92,11 @@ class Captured:
         return self._device.own.record()
 
     def _arrived(self, made: int, event: Event) -> bool:
-        """Whether all environments had their sample after the round that was launched after so many others."""
+        """Whether all environments were finished after the round with this index."""
         return self._left(made, event) <= 0
 
     def _left(self, made: int, event: Event) -> int:
-        """How many steps the slowest environment lacked after that round."""
+        """The number of undecided steps of the slowest environment after that round."""
         event.synchronize()
         return self._rounds.table.steps - int(self._decided[made % 2].min())
 
@@ -108,7 +108,7 @@ class Captured:
         self._found = _tensors(self._rounds.result(done=True))
 
     def _copy_result(self, copies: tuple[Tensor, ...], done: bool) -> None:
-        """What came of a solve, in the caller's tensors."""
+        """Copies the solution to the caller's tensors."""
         if done:
             self._conclude()
         found = self._found if done else _tensors(self._rounds.result(done=False))
@@ -133,13 +133,13 @@ def _solution(tensors: tuple[Tensor, ...]) -> Solution:
 
 
 class Graphs:
-    """The captured rounds of a denoiser, which holds them as its attribute `graphs`.
+    """The captured rounds of a denoiser, stored in its attribute `graphs`.
 
-    A denoiser with that attribute promises that its calls can be captured: they launch the same work whatever the values
-    are. On a CPU, where nothing can be captured, the same rounds are made by Python.
+    A denoiser with this attribute must be capturable: its calls launch the same work for any values. On a CPU, which cannot
+    capture, Python runs the same rounds.
 
     Args:
-        device: what the rounds of samples on a device are queued on; `None` where nothing is queued or captured.
+        device: torch device → streams and graphs for its rounds; `None` for no queue and no capture.
     """
 
     def __init__(self, device: Callable[[torch.device], Device | None] | None = None) -> None:
@@ -149,18 +149,18 @@ class Graphs:
         self._kept: dict[Hashable, tuple[object, Rounds, Captured | None]] = {}
 
     def another(self) -> "Graphs":
-        """Empty ones, for another denoiser on the same devices."""
+        """An empty copy, for another denoiser on the same devices."""
         return Graphs(self._device)
 
     def clear(self) -> None:
-        """Forgets all of them, and gives their memory back; waits for a solve of another thread."""
+        """Releases all graphs and their memory; waits for solves of other threads."""
         with self.lock:
             self._kept.clear()
 
     def load(
         self, solver: object, make: MakeRounds, condition: Tensor, noise: NoisePath, guess: Tensor | None
     ) -> tuple[Rounds, Captured | None]:
-        """A solver's rounds, made and captured the first time that these shapes are met; loaded where none are captured."""
+        """The rounds of a solver, created and captured at the first use of these shapes; loaded if nothing is captured."""
         key = (id(solver), condition.shape, noise.initial.shape, noise.initial.dtype, noise.initial.device)
         if key not in self._kept:
             rounds = make()

@@ -11,7 +11,7 @@ OLDEST = (3, 3)
 
 
 def lacking() -> str | None:
-    """What this machine needs and does not have, in a few words; whether there is a GPU is not asked."""
+    """The missing requirement of this machine, in a few words. It does not check for a GPU."""
     if not find_spec("triton"):
         return "the package triton"
     import triton

@@ -1,4 +1,4 @@
-"""A solve as a sequence of rounds, which a device may repeat without Python."""
+"""Runs a solve as a sequence of rounds."""
 
 import math
 from collections.abc import Callable
@@ -20,11 +20,11 @@ def run(
     guess: Tensor | None = None,
     deadline: float = math.inf,
 ) -> Solution:
-    """Makes rounds until all environments have their sample, or no other fits before the deadline.
+    """Runs rounds until all environments are finished, or another round would exceed the deadline.
 
     Args:
-        solver: whose rounds these are.
-        make: makes them for these inputs, whole or not.
+        solver: the solver.
+        make: creates its rounds for these inputs.
         denoiser, condition, noise, guess, deadline: as in `Solver.solve`.
     """
     graphs: Graphs | None = getattr(denoiser, "graphs", None)
@@ -40,7 +40,7 @@ def run(
 
 
 def _finish(rounds: Rounds, deadline: float) -> Solution:
-    """Makes rounds one by one, and asks after each whether all environments have arrived."""
+    """Runs rounds one by one, and checks after each whether all environments are finished."""
     rounds.deadline = deadline
     watch = Watch(deadline)
     for made in range(rounds.most):

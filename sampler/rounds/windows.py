@@ -1,4 +1,4 @@
-"""Where the windows of all environments stand, and what is kept for every step of their trajectories."""
+"""Windows of all environments, and per-step storage along their trajectories."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ from paradp.sampler.table import Steps, StepTable
 
 @dataclass(frozen=True)
 class Window:
-    """The steps that one round looks at.
+    """The steps of one round.
 
     Attributes:
-        step: `[B, p]`, which steps; those past the last are kept at the last.
-        inside: `[B, p]`, which of them are steps at all; none of an environment that has arrived.
-        width: `[B]`, how many are.
+        step: `[B, p]`, step indices; padding has the index of the last step.
+        inside: `[B, p]`, false for padding; all false for a finished environment.
+        width: `[B]`, the number of steps without padding.
         table: the coefficients of these steps.
     """
 
@@ -30,7 +30,7 @@ class Window:
 
 
 class PerStep:
-    """Values `[…]` for each of n steps of B environments; what belongs to no step goes to a spare row.
+    """Values `[…]` for each of n steps of B environments, with a spare row for padding.
 
     Attributes:
         all: `[B, n, …]`.
@@ -47,17 +47,17 @@ class PerStep:
         return self._rows[self._first + step]
 
     def put(self, window: Window, values: Tensor, after: int = 0) -> None:
-        """Keeps values `[B, p, …]` at a window's steps, or so many after them."""
+        """Stores values `[B, p, …]` at a window's steps, or with an offset."""
         self._rows[torch.where(window.inside, self._first + window.step + after, self._spare)] = values
 
 
 class WindowRounds(Rounds):
-    """Rounds that evaluate a window of up to p steps for every environment, each where it stands.
+    """Rounds that evaluate a window of up to p steps for every environment, each at its own position.
 
-    All of it lives on the device: a round needs no word from the host.
+    All state is on the device, so a round needs no input from the host.
 
     Attributes:
-        base: `[B]`, each window's first step; T once the environment has arrived.
+        base: `[B]`, each window's first step; T once the environment is finished.
         rounds, evaluations: `[B]`, as in `SolverStats`.
         noise: `[B, T, D]`, ξ.
         width: p.
@@ -88,7 +88,7 @@ class WindowRounds(Rounds):
             counter.zero_()
 
     def window(self, first: Tensor, width: int | None = None, limit: Tensor | None = None) -> Window:
-        """The next p steps from `first` `[B]` on, or as many as `width` says; those from `limit` `[B]` on are left out."""
+        """The next p (or `width`) steps from `first` `[B]` on, up to `limit` `[B]`."""
         step = first[:, None] + self._ahead[: width or self.width]
         inside = step < self.table.steps
         if limit is not None:
@@ -97,7 +97,7 @@ class WindowRounds(Rounds):
         return Window(step, inside, inside.sum(1), self.table.at(step))
 
     def evaluate(self, window: Window, x: Tensor) -> Tensor:
-        """The predictions x̂0, not clipped, at states x `[B, p, D]` in one call, `[B, p, D]`; without meaning outside."""
+        """The predictions x̂0, not clipped, at states x `[B, p, D]` in one call, `[B, p, D]`; undefined for padding."""
         rows = x.reshape(-1, *self.shape[1:])
         t = self.table.timesteps[window.step].flatten()
         condition = self.condition.repeat_interleave(x.shape[1], 0)
@@ -110,10 +110,10 @@ class WindowRounds(Rounds):
         return window.table.clean(x, prediction.reshape(x.shape))
 
     def move(self, window: Window, settled: Tensor) -> Tensor:
-        """Ends a round: windows move past their leading steps that are `settled` `[B, p]`, and past the one after.
+        """Ends a round: each window moves past its leading `settled` steps `[B, p]`, and past the next one.
 
         Returns:
-            By how many steps each window moved, `[B]`.
+            The number of steps that each window moved, `[B]`.
         """
         moved = torch.minimum((settled & window.inside).long().cumprod(1).sum(1) + 1, window.width)
         self.base += moved
@@ -123,6 +123,6 @@ class WindowRounds(Rounds):
 
 
 def after(width: Tensor, following: Tensor, otherwise: Tensor) -> Tensor:
-    """The last of the first `width` `[B]` states `[B, p, D]`, or `otherwise` `[B, D]` where that is 0."""
+    """The last state within `width` `[B]` of states `[B, p, D]`, or `otherwise` `[B, D]` for width 0."""
     last = (width - 1).clamp_(min=0)[:, None, None].expand(-1, 1, following.shape[2])
     return torch.where(width[:, None] > 0, following.gather(1, last).squeeze(1), otherwise)

@@ -20,11 +20,11 @@ from paradp.sampler.schedules.settings import (
     DDPMSettings,
     DPMSolverSettings,
     FlowSettings,
-    Settings,
+    SchedulerSettings,
 )
 from paradp.sampler.table import StepTable
 
-_TABLES: dict[type[Settings], Callable[..., StepTable]] = {
+_TABLES: dict[type[SchedulerSettings], Callable[..., StepTable]] = {
     DDPMSettings: ddpm_table,
     DDIMSettings: ddim_table,
     DPMSolverSettings: dpm_solver_table,

@@ -1,6 +1,6 @@
 """diffusers schedulers as their own classes understand them: which class it is, and what was set.
 
-diffusers ignores settings that a class does not know, and every one of its classes has defaults of its own.
+diffusers ignores settings that a class does not have, and each class has its own defaults.
 """
 
 import reprlib
@@ -26,7 +26,7 @@ from paradp.sampler.schedules.settings import (
     DDPMSettings,
     DPMSolverSettings,
     FlowSettings,
-    Settings,
+    SchedulerSettings,
     whole,
 )
 
@@ -34,7 +34,7 @@ from paradp.sampler.schedules.settings import (
 Scheduler = Any
 
 # diffusers' classes. The parallel ones are those that it made for ParaDiGMS: the same steps.
-KINDS: dict[Any, type[Settings]] = {
+KINDS: dict[Any, type[SchedulerSettings]] = {
     DDPMScheduler: DDPMSettings,
     DDIMScheduler: DDIMSettings,
     DPMSolverMultistepScheduler: DPMSolverSettings,
@@ -125,7 +125,7 @@ def _class_with_exactly(config: Mapping[str, Any]) -> Any:
 
 
 def _settings_that_were_set(kind: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Without defaults that nobody chose (for another class of scheduler, its own defaults count)."""
+    """Removes defaults that were not set explicitly, because another class of scheduler has other defaults."""
     settings = _public(config)
     defaults = _public(kind().config)
     noted = config.get("_use_default_values")

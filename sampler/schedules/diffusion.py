@@ -107,7 +107,7 @@ def dpm_solver_table(
 
     Args:
         clip: bound of |x̂0|, instead of the config's `clip_sample`, which diffusers' own DPM-Solver does not have.
-        eta: η, how much noise, in units of DDPM's: 0 solves the ODE and 1 DDPM's SDE, the two that `algorithm_type` knows.
+        eta: η, how much noise, in units of DDPM's: 0 solves the ODE and 1 DDPM's SDE, the two values of `algorithm_type`.
             Many small steps have the same distribution with any η (Xue et al. 2023, "SA-Solver": its τ²); a few large
             ones err differently with each.
     """

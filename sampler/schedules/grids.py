@@ -85,7 +85,7 @@ def _decreasing(found: Sequence[float], name: str, so_spaced: str = "") -> Tenso
 
 
 def wanted(steps: int | None, trained: int) -> int:
-    """The number of steps that is asked for; all of the training's timesteps unless given.
+    """The requested number of steps; by default all timesteps of the training.
 
     Raises:
         ValueError: there are more steps than trained timesteps, or fewer than one.

@@ -1,7 +1,7 @@
 """A scheduler's config, read and checked: every setting is used, known not to matter, or refused by name.
 
 A setting that is ignored would change the samples without a word. So a config is first read as what its own class makes of
-it (`Described`), and then into the settings that a table uses (`Settings` and its kinds).
+it (`Described`), and then into the settings that a table uses (`SchedulerSettings` and its kinds).
 """
 
 import reprlib
@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from paradp.sampler.options import Process
 from paradp.sampler.schedules.described import KINDS, Described, Scheduler
-from paradp.sampler.schedules.settings import Settings
+from paradp.sampler.schedules.settings import SchedulerSettings
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=SchedulerSettings)
 
 # What a network was trained for → how an error says it, and what to sample it with.
 _MADE: dict[Process, tuple[str, str]] = {

@@ -28,7 +28,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Betas = Annotated[tuple[Number, ...], Field(strict=False)]
 
 
-class Settings(BaseModel):
+class SchedulerSettings(BaseModel):
     """What is read of a scheduler's config, whatever its class.
 
     Attributes:
@@ -43,7 +43,7 @@ class Settings(BaseModel):
     num_train_timesteps: Annotated[Whole, Field(ge=1, le=MOST_TIMESTEPS)] = 1000
 
 
-class Schedule(Settings):
+class Schedule(SchedulerSettings):
     """The noise schedule that a network was trained with, and what every kind of table needs besides.
 
     Attributes:
@@ -90,7 +90,7 @@ class Schedule(Settings):
         return self.clip_sample_range if self.clip_sample else None
 
     def betas(self) -> list[float]:
-        """β of every timestep, before it is rescaled: by DDPM's class of diffusers, which knows every schedule."""
+        """β of every timestep before rescaling, from diffusers' DDPM class, which supports every schedule."""
         return DDPMScheduler(
             num_train_timesteps=self.num_train_timesteps,
             beta_start=self.beta_start,
@@ -126,8 +126,8 @@ class DDIMSettings(Schedule):
 class DPMSolverSettings(Schedule):
     """Of `DPMSolverMultistepScheduler`.
 
-    diffusers' class has no `clip_sample`. Where a config has it all the same, or is one of DDPM or DDIM, which clip unless
-    they are told not to, x̂0 is clipped: a network trained with clipping wants it from every sampler.
+    diffusers' class has no `clip_sample`. If a config has it nevertheless, or is a config of DDPM or DDIM, which clip by
+    default, x̂0 is clipped here too: a network trained with clipping needs it with every sampler.
 
     Attributes:
         flow_shift, time_shift_type: settings of flow schedules and of shifts that are given with the timesteps.
@@ -173,7 +173,7 @@ class ConsistencySettings(Schedule):
     set_alpha_to_one: Any = None
 
 
-class FlowSettings(Settings):
+class FlowSettings(SchedulerSettings):
     """Of `FlowMatchEulerDiscreteScheduler`, with a shift of its times that is the same for all samples.
 
     Attributes:

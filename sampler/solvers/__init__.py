@@ -1,1 +1,1 @@
-"""How a table's trajectory is filled: each solver's settings; `paradp.sampler.rounds` computes them."""
+"""The solvers' settings, one file per solver; `paradp.sampler.rounds` contains the computation."""

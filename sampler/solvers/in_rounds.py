@@ -15,14 +15,14 @@ from paradp.sampler.table import StepTable
 
 
 class InRounds(ABC):
-    """The settings of a `Solver`: `paradp.sampler.rounds` has the rounds that go with them, once for every backend."""
+    """Base class of the solvers' settings. `paradp.sampler.rounds` computes the rounds, with several backends."""
 
     table: StepTable
 
     @property
     @abstractmethod
     def window(self) -> int:
-        """The most steps of one environment that a round evaluates."""
+        """The largest number of steps of one environment that a round evaluates."""
 
     @torch.no_grad()
     def solve(
@@ -33,10 +33,10 @@ class InRounds(ABC):
         guess: Tensor | None = None,
         deadline: float = math.inf,
     ) -> Solution:
-        """Samples `[B, …]` for conditions `[B, C]` on a noise path, as `Solver.solve` says.
+        """Draws samples `[B, …]` for conditions `[B, C]` on a noise path, see `Solver.solve`.
 
         Raises:
-            ValueError: noise, conditions or guess are for another number of environments or steps, or of another shape.
+            ValueError: noise, conditions or guess have the wrong number of environments or steps, or another shape.
         """
         check_inputs(self.table, condition, noise, guess)
         make = partial(make_rounds, self, denoiser, condition, noise)

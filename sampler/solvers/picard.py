@@ -1,4 +1,4 @@
-"""Picard iteration over a sliding window of steps, one window for each environment: ParaDiGMS and what goes beyond it."""
+"""Picard iteration over a sliding window of steps, with one window per environment: ParaDiGMS, with extensions."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from paradp.sampler.table import StepTable
 
 @dataclass(frozen=True)
 class Picard(InRounds):
-    """Fills the trajectory of a table in parallel (Shih et al., "Parallel Sampling of Diffusion Models", Algorithm 1).
+    """Computes the trajectory of a table in parallel (Shih et al., "Parallel Sampling of Diffusion Models", Algorithm 1).
 
     A round evaluates the network at all states x_b … x_{b+p−1} of a window in one call and replaces the states after them.
     With the paper's `unit` split, and y_k all of x_{k+1} but a_k x_k (`Steps.push`),
@@ -23,24 +23,24 @@ class Picard(InRounds):
         x_{j+1} ← a_j x_j + y_j,    one after another from x_b.
 
     Then the window moves past every leading state that hardly changed, ‖Δx_j‖² / D ≤ τ² s_j², and past the one after: it was
-    computed from unchanged states. So a window moves by at least one a round, and T rounds suffice. Both splits have the
-    sequential trajectory as their fixed point; the same τ does not mean the same error in both.
+    computed from unchanged states. So a window moves by at least one step per round, and T rounds suffice. Both splits have
+    the sequential trajectory as their fixed point; the same τ does not mean the same error in both.
 
-    A first guess is not used: within a loose tolerance a state that starts near it passes for converged, at the wrong mode.
+    A first guess is not used: with a loose tolerance, a state near the guess could count as converged at the wrong mode.
 
-    Unlike the original, which waits for the slowest of a batch, every environment has its own window; the network sees the
-    rows of all windows as one flat batch, and an environment that has arrived at x_T leaves it.
+    The original waits for the slowest sample of a batch. Here every environment has its own window, the network evaluates
+    the rows of all windows as one flat batch, and an environment that has reached x_T leaves the batch.
 
     Attributes:
         table: the steps.
-        window: p, how many steps are evaluated at once.
-        tolerance: τ, in standard deviations of each step's noise; at 0 the result is that of `Sequential`.
+        window: p, the number of steps evaluated at once.
+        tolerance: τ, in standard deviations of each step's noise; with 0 the result equals `Sequential`.
         split: `unit` or `linear`.
-        extension: what a state that enters the window is guessed to be: the last state (`copy`, the paper's), or that state
-            carried on by the known noise and the last prediction (`roll`). The split's own unless given.
-        anderson: m, how many former rounds a triangular Anderson step looks back at (Tang et al., ParaTAA); 0 for none.
-        max_rounds: a budget; a sample that is not there by then is completed from its last converged state, with the
-            prediction there held, and is marked `Status.OUT_OF_BUDGET`.
+        extension: initial guess for a state that enters the window: the last state (`copy`, as in the paper), or the last
+            state advanced with the known noise and the last prediction (`roll`). The default depends on the split.
+        anderson: m, the number of previous rounds in a triangular Anderson step (Tang et al., ParaTAA); 0 for none.
+        max_rounds: limit on the rounds. An unfinished sample is completed from its last converged state with the prediction
+            held constant, and is marked `Status.OUT_OF_BUDGET`.
     """
 
     table: StepTable

@@ -1,4 +1,4 @@
-"""One step after another: the reference that every parallel solver must equal."""
+"""Sequential sampling: the reference for every parallel solver."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from paradp.sampler.table import StepTable
 
 @dataclass(frozen=True)
 class Sequential(InRounds):
-    """Sampling along a table: T rounds of one evaluation for each environment.
+    """Sequential sampling: T rounds with one evaluation per environment.
 
-    All steps captured as one CUDA graph cannot be cut short: such a solve ends when it ends.
+    If all steps are captured in one CUDA graph, a deadline has no effect.
     """
 
     table: StepTable
 
     @property
     def window(self) -> int:
-        """One step a round."""
+        """One step per round."""
         return 1

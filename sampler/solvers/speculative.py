@@ -1,4 +1,4 @@
-"""Exact parallel sampling: drafts are accepted or reflected, so that the distribution is that of the sequential sampler."""
+"""Exact parallel sampling: drafts are accepted or reflected, so that the distribution equals the sequential sampler's."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from paradp.sampler.table import StepTable
 
 @dataclass(frozen=True)
 class Speculative(InRounds):
-    """Samples with exactly the distribution of `Sequential` on the same table, several steps a round, without any tolerance.
+    """Samples from exactly the distribution of `Sequential` on the same table, with several steps per round.
 
     From the last exact state x_b a round drafts a window with guesses G_j of the predictions and the path's own noise,
 
@@ -21,39 +21,38 @@ class Speculative(InRounds):
     evaluates the network at all drafts in one call, and verifies them in order. m_j is m̂_j with the predictions x̂0_j and
     x̂0_{j−1} in place of the guesses. With Δ_j = (m̂_j − m_j)/σ_j the reflection-maximal coupling of N(m̂_j, σ_j²) and
     N(m_j, σ_j²) keeps x̃_{j+1} if log u_j ≤ −z_j·Δ_j − ½‖Δ_j‖², and otherwise reflects the noise along e = Δ_j/‖Δ_j‖,
-    x_{j+1} = m_j + σ_j (z_j − 2 (e·z_j) e), and goes on from there.
+    x_{j+1} = m_j + σ_j (z_j − 2 (e·z_j) e), and continues from there.
 
     Frozen drafts (autospeculation, arXiv 2505.03983, with the coupling of arXiv 2501.05370) hold the last exact prediction
-    for the whole window. Picard drafts hold, for every step, the last prediction that any round made there, also beyond a
-    rejection: between rejections they converge as Picard iteration with the linear split does. A scalar gain J_j corrects
-    them for the distance of the draft from the state they were made at; secant drafts replace it, along the line between the
-    last two states that a step was evaluated at, by the slope that was seen there (Broyden's update). Trained drafts do so
-    beside a learned matrix in place of the gain, see `DraftModel`. A first guess at the sample, such as the last plan, can
-    stand in before anything is predicted. docs/exactness.md proves that the distribution
-    is exact all the same: a guess G_j is a function of noise before step j only.
+    for the whole window. Picard drafts hold the last prediction at each step, also beyond a rejection: between
+    rejections they converge like Picard iteration with the linear split. A scalar slope J_j corrects a held prediction for
+    the distance of the draft from the state of that prediction. Secant drafts use a measured slope instead, along the line
+    between the last two states at which the step was evaluated (Broyden's update). Trained drafts use a learned matrix
+    instead of J_j, see `DraftModel`. Before the first prediction, a first guess at the sample, such as the last plan, can
+    take its place. docs/exactness.md proves that the distribution is exact: a guess G_j depends only on noise before step j.
 
-    A first guess that was made before the noise was drawn, and independently of it, changes the cost and not the
-    distribution. What the deadline or `max_rounds` cuts short ends with a draft of all its remaining steps. Then the samples
-    no longer have the table's distribution, and neither do those that were done in time, taken by themselves: see
-    `Solver.solve`.
+    A first guess that is independent of the noise changes the cost, but not the distribution. If the deadline or
+    `max_rounds` is reached, the remaining steps are completed with a draft. The samples then no longer have exactly the
+    table's distribution, and neither have the finished ones alone: see `Solver.solve`.
 
     Attributes:
-        table: the steps, with noise at all of them but the last.
-        window: p, how many steps are drafted at once.
+        table: the steps; all but the last must add noise.
+        window: p, the number of steps drafted at once.
         draft: `secant`, `picard`, `frozen` or `trained`.
-        gain: v, the variance of the Gaussian whose posterior mean has the gain J_j = √ᾱ v/(ᾱ v + 1 − ᾱ); 0 for none.
-        start: `previous` takes the first guess that `solve` is given, `cold` does without.
-        max_rounds: a budget, the same for every sample: what is not done by then is completed with a draft and marked
-            `Status.OUT_OF_BUDGET`. How far that is from exact: docs/exactness.md, "With a deadline".
-        model: what trained drafts have learned; other drafts take none.
-        ahead: how many steps a round may go beyond those that earlier rounds evaluated; a whole window unless given. Drafts
-            far beyond are seldom kept, and a prediction made at one is a worse guess for later rounds than a held one.
+        data_variance: v. The correction J_j is exact for Gaussian data with this variance: the posterior mean of x_0 then
+            changes with the state by J_j = √ᾱ v/(ᾱ v + 1 − ᾱ). 0 switches the correction off.
+        start: `previous` uses the first guess given to `solve`, `cold` ignores it.
+        max_rounds: limit on the rounds of every sample. Unfinished samples are completed with a draft and marked
+            `Status.OUT_OF_BUDGET`. For the error see docs/exactness.md, "With a deadline".
+        model: the model of trained drafts; `None` for other drafts.
+        ahead: how many steps a round may draft beyond the steps evaluated so far; the whole window by default. Drafts far
+            beyond are seldom accepted, and predictions at them are worse guesses for later rounds than held ones.
     """
 
     table: StepTable
     window: int = 20
     draft: Draft = "secant"
-    gain: float = 0.003
+    data_variance: float = 0.003
     start: Start = "previous"
     max_rounds: int | None = None
     ahead: int | None = None
@@ -64,8 +63,8 @@ class Speculative(InRounds):
             raise ValueError(f"window must be at least 1, not {self.window}")
         if self.max_rounds is not None and self.max_rounds < 1:
             raise ValueError(f"max_rounds must be at least 1, not {self.max_rounds}")
-        if not 0 <= self.gain < math.inf:
-            raise ValueError(f"gain must be a finite number and at least 0, not {self.gain}")
+        if not 0 <= self.data_variance < math.inf:
+            raise ValueError(f"data_variance must be a finite number and at least 0, not {self.data_variance}")
         if self.ahead is not None and self.ahead < 1:
             raise ValueError(f"ahead must be at least 1, not {self.ahead}")
         for name, choices in (("draft", get_args(Draft)), ("start", get_args(Start))):

@@ -15,13 +15,13 @@ COST_HEADER = ["rounds a chunk", "most", "evaluations", "error, median", "99th p
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSampler:
     """One sampler over all observations.
 
     Attributes:
         rounds, evaluations: `[n]`.
         error: `[n]`, largest absolute difference of a chunk to the sequential sample on the same noise, normalised units;
-            `None` for a sequential sampler itself, and for one that has the sequential law but not its samples.
+            `None` for a sequential sampler, and for one with the sequential distribution but other samples.
         converged: the share of chunks that the solver did not give up on.
         remark: stands where there is no error.
     """
@@ -63,18 +63,18 @@ class Bench:
         self.condition = policy.engine.encode(policy.condition(self.histories))
         self._solve = cache(self._solve_once)
 
-    def measure(self, sampler: str) -> Measured:
+    def measure(self, sampler: str) -> MeasuredSampler:
         """Solves for all observations as one batch."""
         solution = self._solve(sampler)
         rounds, evaluations = solution.stats.rounds.numpy(), solution.stats.evaluations.numpy()
         converged = float(solution.stats.converged.double().mean())
         choice = SamplerChoice.parse(sampler)
         if choice.exact:
-            remark = "reference" if choice.family == choice.sequential.family else "exact law"
-            return Measured(rounds, evaluations, None, converged, remark)
+            remark = "reference" if choice.family == choice.sequential.family else "exact distribution"
+            return MeasuredSampler(rounds, evaluations, None, converged, remark)
         reference = self._solve(str(choice.sequential))
         error = (solution.sample - reference.sample).abs().amax((1, 2)).numpy()
-        return Measured(rounds, evaluations, error, converged)
+        return MeasuredSampler(rounds, evaluations, error, converged)
 
     def _solve_once(self, sampler: str) -> Solution:
         solver = SamplerChoice.parse(sampler).build(self.policy.spec.schedule)

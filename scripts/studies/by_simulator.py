@@ -26,7 +26,7 @@ REPEATS = 3
 
 
 @dataclass(frozen=True)
-class Compared:
+class CommandCompared:
     """A command, run with either control step in turns.
 
     Attributes:
@@ -45,13 +45,13 @@ class Compared:
     same: int
 
 
-def compare_command(name: str) -> Compared:
+def compare_command(name: str) -> CommandCompared:
     """Runs a command with both, `REPEATS` times in turns."""
     with tempfile.TemporaryDirectory() as folder:
         outs = [{which: Path(folder) / f"{which}-{i}" for which in (ORIGINAL, COMPILED)} for i in range(REPEATS)]
         times = np.array([[_run(COMMANDS[name], out, which) for which, out in pair.items()] for pair in outs])
         theirs, ours = (_outcomes(name, outs[0][which]) for which in (ORIGINAL, COMPILED))
-    return Compared(
+    return CommandCompared(
         command=" ".join(("paradp", *COMMANDS[name])),
         robosuite=median(times[:, 0]),
         ours=median(times[:, 1]),

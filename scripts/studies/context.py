@@ -1,4 +1,4 @@
-"""What every study is told."""
+"""The arguments that every study gets."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -21,7 +21,7 @@ from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
-from paradp.scripts.studies.lipschitz import Constants, Network, bound_on_rounds, contraction
+from paradp.scripts.studies.lipschitz import Constants, NetworkOnTable, bound_on_rounds, contraction
 from paradp.scripts.studies.published import Page, estimate
 from paradp.scripts.studies.registry import drawing, study
 
@@ -39,7 +39,7 @@ NORMS_HEADER = ["policy", "steps of para-ddpm", "clip(x̂0)", "linear split", "u
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredConvergence:
     """One sampler on one policy, `[B]` each.
 
     Attributes:
@@ -122,7 +122,7 @@ def _measure(
     for name in SAMPLERS[policy.spec.process]:
         table = SamplerChoice.parse(name).build(policy.spec.schedule).table
         noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(condition))], table.steps, shape)
-        network = Network(table, policy.engine, condition, shape)
+        network = NetworkOnTable(table, policy.engine, condition, shape)
         trajectory = network.trajectory(noise)
         constants = network.constants(trajectory, iterations)
         if name == "para-ddpm":

@@ -1,4 +1,4 @@
-"""Do samplers draw their plans from the law of sequential DDPM? And if not, how do the plans differ?"""
+"""Tests whether samplers draw plans from the distribution of sequential DDPM, and measures how their plans differ."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,23 +47,23 @@ SAMPLERS = (
     "dpm-solver-10",
     "dpm-solver-15",
 )
-# The reference against itself: must not be found different.
+# The reference with other noise; the test must not find it different.
 CONTROL = "ddpm, other noise"
 LEVEL = 0.01
 # From how many observations with two modes on their shares are compared.
 LEAST_MODES = 3
 HEADER = ["sampler", "inhomogeneity (95 %)", "p", "p, Holm", "spread ÷ ddpm's (95 %)", "ddpm's plans covered (95 %)"]
 MODES_HEADER = ["smaller mode's share", "less ddpm's (95 %)"]
-# By how much the control's plans are drawn towards their mean, to see what the test would have found.
+# Shares by which the control's plans are moved towards their mean, to measure the sensitivity of the test.
 NARROWED = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 
 
 @dataclass(frozen=True)
-class Compared:
+class PlansCompared:
     """One sampler's plans against the reference's.
 
     Attributes:
-        test: of equal laws.
+        test: the test for equal distributions.
         inhomogeneity: its statistic, with an interval over the observations.
         spread: the ratio to the reference's.
         covered: the share of the reference's plans that have one of the sampler's nearby.
@@ -119,14 +119,14 @@ compared over the whole horizon, in normalised units. The network was computed b
     draw(page)
 
 
-def _compare(drawn: np.ndarray, reference: np.ndarray, modes: Mapping[int, Modes]) -> Compared:
+def _compare(drawn: np.ndarray, reference: np.ndarray, modes: Mapping[int, Modes]) -> PlansCompared:
     test = two_sample_test(drawn, reference)
     share = gained = None
     if len(modes) >= LEAST_MODES:
         shares, others = ([found.smaller_share(plans[i]) for i, found in modes.items()] for plans in (drawn, reference))
         share, gained = float(np.mean(shares)), paired_bootstrap(shares, others)
     inhomogeneity, covered = bootstrap(list(test.by_observation)), bootstrap(list(coverage(drawn, reference)))
-    return Compared(test, inhomogeneity, spread_ratio(drawn, reference), covered, share, gained)
+    return PlansCompared(test, inhomogeneity, spread_ratio(drawn, reference), covered, share, gained)
 
 
 def _least_narrowing_found(control: np.ndarray, reference: np.ndarray, level: float) -> float | None:
@@ -143,21 +143,22 @@ def _conclusion(adjusted: Mapping[str, float], narrowing: float | None) -> str:
     same = [name for name, p in adjusted.items() if p > LEVEL]
     control = "**The control is found different: this measurement is not to be trusted.** " if CONTROL in different else ""
     share, found = (NARROWED[-1], "are not found") if narrowing is None else (narrowing, "are found")
-    return f"""{control}With a chance of at most {100 * LEVEL:g} % that any is named wrongly, these draw from a law other
-than DDPM's: **{", ".join(different) or "none"}**. Not found different: {", ".join(same) or "none"}. How sharp the test
-is: plans of sequential DDPM itself, drawn by {100 * share:g} % towards their mean, {found}."""
+    return f"""{control}With a probability of at most {100 * LEVEL:g} % that any is named wrongly, these draw from a
+distribution other than DDPM's: **{", ".join(different) or "none"}**. Not found different: {", ".join(same) or "none"}. The
+sensitivity of the test: plans of sequential DDPM itself, moved by {100 * share:g} % towards their mean, {found}."""
 
 
 def _legend(expected: float) -> str:
-    """What the columns are."""
+    """The paragraph that explains the columns."""
     return f"""\
-*Inhomogeneity* is by which share of their distance plans of two samplers are further apart than plans of one (energy
-coefficient, Székely & Rizzo 2013; mean over the observations, each with scales of its own; 0 for equal laws, but for
-chance), and *p* how often exchanges of plans between the two samplers, within observations, give as much. All are compared
-with the same plans of DDPM, so the tests depend on each other; Holm's adjustment holds nevertheless. The *spread* is the
-median distance between two plans of a sampler, its ratio a geometric mean over the observations. A plan of DDPM is
-*covered* if the sampler drew one that is not further from it than the fifth nearest of DDPM's others (coverage, Naeem et al.
-2020): for equal laws {100 * expected:.1f} % are. The intervals are bootstrapped over the observations, each by itself."""
+*Inhomogeneity* is the energy coefficient (Székely & Rizzo 2013): how much further apart plans of two samplers are than plans
+of one, as a share of their distance; a mean over the observations, each scaled by its own standard deviations, and 0 for
+equal distributions except for chance. *p* is the share of permutations of plans between the two samplers, within
+observations, with a value at least as large. All samplers are compared with the same plans of DDPM, so the tests are
+dependent; Holm's adjustment remains valid. *Spread* is the median distance between two plans of a sampler; its ratio is a
+geometric mean over the observations. A plan of DDPM is *covered* if one of the sampler's plans is at most as far from it as
+its fifth nearest plan of DDPM (coverage, Naeem et al. 2020); for equal distributions {100 * expected:.1f} % are. Intervals
+are bootstrapped over the observations, separately for each sampler."""
 
 
 def _spread_said(reference: np.ndarray) -> str:
@@ -176,20 +177,24 @@ def _modes_said(found: int, observations: int) -> str:
 nearer to the mode that was the smaller one among those."""
 
 
-def _losses(compared: Mapping[str, Compared], expected: float) -> str:
-    """Those whose interval leaves out what it would be for DDPM's law."""
+def _losses(compared: Mapping[str, PlansCompared], expected: float) -> str:
+    """The samplers whose interval excludes the value for DDPM's distribution."""
     narrower = [name for name, one in compared.items() if one.spread.ci95[1] < 1]
     wider = [name for name, one in compared.items() if one.spread.ci95[0] > 1]
     uncovered = [name for name, one in compared.items() if one.covered.ci95[1] < expected]
     less = [name for name, one in compared.items() if one.gained and one.gained.ci95[1] < 0]
     more = [name for name, one in compared.items() if one.gained and one.gained.ci95[0] > 0]
-    said = {"Narrower than DDPM": narrower, "Wider": wider, "Cover less of DDPM's plans than its own law would": uncovered}
+    said = {
+        "Narrower than DDPM": narrower,
+        "Wider": wider,
+        "Cover less of DDPM's plans than its own distribution would": uncovered,
+    }
     if any(one.gained for one in compared.values()):
         said |= {"Draw the smaller mode less often": less, "More often": more}
     return " ".join(f"{what}: {', '.join(names) or 'none'}." for what, names in said.items())
 
 
-def _row(name: str, one: Compared, adjusted: float) -> list[str]:
+def _row(name: str, one: PlansCompared, adjusted: float) -> list[str]:
     modes = [] if one.share is None or one.gained is None else [f"{one.share:.3f}", interval(one.gained)]
     return [
         f"`{name}`" if name != CONTROL else name,

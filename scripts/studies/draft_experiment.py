@@ -24,7 +24,7 @@ DRAFTS = (FROZEN, PICARD, SECANT, KALMAN, JACOBIAN, GUESSED, TRAINED)
 
 
 @dataclass(frozen=True)
-class Cost:
+class DraftCost:
     """What the plans of all observations cost.
 
     Attributes:
@@ -41,7 +41,7 @@ class Followed(Guesses):
     """Guesses that follow their state by a matrix which a function gives for each window."""
 
     def __init__(self, guesses: Guesses, solver: Speculative, like: Tensor, follows: "Callable[[Window, Recalled], Guess]"):
-        super().__init__(solver.table.to(like.device, like.dtype), solver.gain, solver.draft, like)
+        super().__init__(solver.table.to(like.device, like.dtype), solver.data_variance, solver.draft, like)
         self._follows = follows
 
     def guesses_at(self, window: Window, recalled: Recalled) -> Guess:
@@ -59,14 +59,14 @@ class Experiment:
         self._fitted: dict[int, Tensor] = {}
 
     @torch.no_grad()
-    def cost(self, sampler: str, name: str) -> Cost:
+    def cost(self, sampler: str, name: str) -> DraftCost:
         """What a sampler's plans cost with one kind of draft."""
         chosen = {FROZEN: "frozen", PICARD: "picard", TRAINED: "trained"}.get(name, "secant")
         choice = SamplerChoice.parse(f"{sampler}:draft={chosen}")
         solver = choice.build(self.policy.spec.schedule, self.draft if name == TRAINED else None)
         assert isinstance(solver, Speculative)
         if name == FROZEN:
-            solver = replace(solver, gain=0.0)
+            solver = replace(solver, data_variance=0.0)
         noise = self._noise(OBSERVATIONS, solver.table.steps, SEED)
         run = Speculation(solver, self.policy.engine, self.condition, noise, whole=False)
         follows = {KALMAN: self._kalman, JACOBIAN: self._jacobian}.get(name)
@@ -82,7 +82,7 @@ class Experiment:
             rejected = (one.drafts.following[rows, last] != run.exact).any(1) & (one.moved > 0)
             np.add.at(rejections, one.window.step[rows, last][rejected].numpy(), 1 / OBSERVATIONS)
         rejections[-1] = 0  # without noise, nothing is drafted there
-        return Cost(run.rounds.numpy(), run.evaluations.numpy(), rejections)
+        return DraftCost(run.rounds.numpy(), run.evaluations.numpy(), rejections)
 
     def _noise(self, count: int, steps: int, seed: int) -> NoisePath:
         return NoisePath.draw([torch.Generator().manual_seed(seed + i) for i in range(count)], steps, self.shape)

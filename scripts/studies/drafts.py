@@ -24,7 +24,7 @@ from paradp.scripts.studies.draft_experiment import (
     OBSERVATIONS,
     SECANT,
     SEED,
-    Cost,
+    DraftCost,
     Experiment,
 )
 from paradp.scripts.studies.published import Page
@@ -41,7 +41,7 @@ SAMPLERS = (
 BOUNDED = SAMPLERS[1:3]  # with which the oracle is run, which takes as long as all others together
 HEADER = ["sampler", "draft", "rounds", "± 95 %", "most", "evaluations", "± 95 % of those", "rounds ÷ secant's"]
 TENTHS = [f"{10 * i}–{10 * i + 9}" for i in range(10)]
-Costs = Mapping[tuple[str, str], Cost]  # by sampler and draft
+Costs = Mapping[tuple[str, str], DraftCost]  # by sampler and draft
 
 
 @study
@@ -116,7 +116,7 @@ def _along(rejections: np.ndarray) -> list[str]:
     return [f"{one:.2f}" for one in (*rejections.reshape(10, -1).sum(1), rejections.sum())]
 
 
-def _cells(cost: Cost) -> list[str]:
+def _cells(cost: DraftCost) -> list[str]:
     return [
         f"{cost.rounds.mean():.2f}",
         f"{_interval(cost.rounds):.2f}",

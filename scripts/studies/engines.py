@@ -20,9 +20,9 @@ HEADER = ["engine", "precision", "success (95 %)", "lost to eager fp32 (95 %)", 
 @study
 def study_engines(context: Context) -> None:
     """Writes OUT/TASK-engines.md from all runs in RUNS."""
-    runs: dict[tuple[str, str], _Run] = {}
+    runs: dict[tuple[str, str], _StoredRun] = {}
     for path in sorted(context.runs.glob("*/summary.json")):
-        run = _Run(path.parent)
+        run = _StoredRun(path.parent)
         if (other := runs.setdefault(run.engine, run)) is not run:
             raise ValueError(f"{run.path} and {other.path} are both runs of {' '.join(run.engine)}; keep one of them")
     if BASELINE not in runs:
@@ -52,7 +52,7 @@ those where it was the other way round.
     write_report(context.out / f"{context.task}-engines.md", f"{context.task}: engines and success", body)
 
 
-class _Run:
+class _StoredRun:
     """A rollout in its folder."""
 
     def __init__(self, path: Path):
@@ -62,7 +62,7 @@ class _Run:
         self.summary = Summary.read(path / "summary.json")
         self.success = success_by_seed(read_table(path / "episodes.parquet", ("seed", "success")))
 
-    def difference(self, other: "_Run") -> str | None:
+    def difference(self, other: "_StoredRun") -> str | None:
         """What else than the engine differs."""
         for key, value in self.identity.items():
             if key not in ("engine", "precision", "versions", "hardware") and other.identity.get(key) != value:

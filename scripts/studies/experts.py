@@ -7,9 +7,9 @@ import gymnasium
 import numpy as np
 from pydantic import TypeAdapter
 
-from paradp.envs import ACTION_CONVENTIONS, Disturbance, all_tasks, find_task
+from paradp.envs import ACTION_CONVENTIONS, ActionNoise, all_tasks, find_task
 from paradp.policy.files import write_whole
-from paradp.rollouts.collect import DEFAULT_DISTURBANCE, Attempt, demonstrate
+from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, Attempt, demonstrate
 from paradp.rollouts.machine import cores
 from paradp.rollouts.statistics import Estimate, wilson
 from paradp.rollouts.workers import Workers
@@ -61,11 +61,11 @@ def study_experts(context: Context) -> None:
     """Writes OUT/experts.md and experts.json, of every task that has an expert."""
     seeds = [(seed, seed) for seed in range(FIRST_SEED, FIRST_SEED + EPISODES)]
     ways = [(FIRST_SEED + scene, way) for scene in range(SCENES) for way in range(WAYS)]
-    kinds = ((seeds, None), (seeds, DEFAULT_DISTURBANCE), (ways, None))
+    kinds = ((seeds, None), (seeds, DEFAULT_ACTION_NOISE), (ways, None))
     names = [name for name, entry in all_tasks().items() if entry.expert is not None]
     with Workers(cores()) as pool:
-        told = {name: [pool.submit(_demonstrate_all, name, *kind) for kind in kinds] for name in names}
-        figures = {name: _figures(name, *(one.result() for one in told[name])) for name in each("experts", names)}
+        pending = {name: [pool.submit(_demonstrate_all, name, *kind) for kind in kinds] for name in names}
+        figures = {name: _figures(name, *(one.result() for one in pending[name])) for name in each("experts", names)}
     header = ["task", "success (95 %)", "steps, median (range)", "shaken: success", "steps", "spread", "of a way of"]
     rows = [
         [name, *one.calm.cells(), *one.shaken.cells(), f"{one.spread:.1f} {one.unit}", f"{one.way:.0f} {one.unit}"]
@@ -74,7 +74,7 @@ def study_experts(context: Context) -> None:
     body = f"""
 {EPISODES} fresh episodes each (seeds from {FIRST_SEED}; demonstrations are collected from 1000000 on), without noise and
 with that of `paradp collect`, which is injected into what the robot executes and not into what is learned (in every control
-step {DEFAULT_DISTURBANCE.noise} of a normalised action, and a push now and then). *Spread*: {WAYS} demonstrations of a
+step {DEFAULT_ACTION_NOISE.noise} of a normalised action, and a push now and then). *Spread*: {WAYS} demonstrations of a
 scene, {SCENES} scenes: how far apart they send the robot at the same share of their time, standard deviation, mean over time
 and scenes, so that other timing counts as well as other ways; beside it, how long the way is on which they send it.
 
@@ -111,11 +111,11 @@ def _resampled(path: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(wanted, there, column) for column in path.T], axis=1)
 
 
-def _demonstrate_all(task: str, seeds: Sequence[tuple[int, int]], disturbance: Disturbance | None) -> list[Attempt]:
+def _demonstrate_all(task: str, seeds: Sequence[tuple[int, int]], action_noise: ActionNoise | None) -> list[Attempt]:
     """An episode for each seed of the scene and of the expert."""
     entry = all_tasks()[task]
     convention = entry.task.conventions[0]
-    env, expert = gymnasium.make(entry.task.env_id), entry.demonstrator(convention, disturbance)
+    env, expert = gymnasium.make(entry.task.env_id), entry.demonstrator(convention, action_noise)
     attempts = [demonstrate(env, expert, scene, way) for scene, way in seeds]
     env.close()
     return attempts

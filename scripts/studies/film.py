@@ -8,7 +8,7 @@ from paradp.checkpoints import load_policy
 from paradp.policy import RecedingHorizon
 from paradp.rollouts import StepRecord, run_episodes
 from paradp.rollouts.episodes.captions import headed
-from paradp.rollouts.episodes.environments import Scenery, make_envs
+from paradp.rollouts.episodes.environments import EnvironmentConfig, make_envs
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.registry import study
 
@@ -38,7 +38,7 @@ def study_film(context: Context, seed: int = 50_000) -> None:
     """Writes OUT/TASK-film.png: one episode of the pretrained policy under ParaDDPM, evenly spaced in time."""
     task, out = context.task, context.out
     policy = load_policy(task, SAMPLER)
-    envs = make_envs(Scenery(task, policy.spec.action_convention, render=True), 1)
+    envs = make_envs(EnvironmentConfig(task, policy.spec.action_convention, render=True), 1)
     recorder = _Frames()
     try:
         [episode] = run_episodes(envs, [RecedingHorizon(policy)], [seed], [recorder])

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from paradp.checkpoints import checkpoint_digest, find_checkpoint, read_info
 from paradp.envs import all_tasks
 from paradp.policy.fidelity import FILE, Bounds, Fidelity, StepsFidelity
-from paradp.rollouts.evaluation.comparison import Compared
+from paradp.rollouts.evaluation.comparison import ComparedRun
 from paradp.rollouts.statistics import Estimate, bootstrap, interval
 from paradp.scripts.console import each
 from paradp.scripts.families import without_grid
@@ -23,8 +23,8 @@ from paradp.scripts.studies.front_figures import (
     REPEATS,
     THREADS,
     USUAL,
-    Cost,
     Outcomes,
+    PlanCost,
     measure_costs,
     samplers_for,
     steps_of,
@@ -32,7 +32,7 @@ from paradp.scripts.studies.front_figures import (
 from paradp.scripts.studies.published import Page, estimate
 from paradp.scripts.studies.registry import drawing, study
 from paradp.scripts.studies.turns import Ratio
-from paradp.scripts.trade_off import LESS, Measured, plot_trade_off
+from paradp.scripts.trade_off import LESS, TradeOffPoint, plot_trade_off
 
 # Whose map is drawn.
 SHOWN = "square"
@@ -55,10 +55,10 @@ class Place:
     """
 
     sampler: str
-    cost: Cost
+    cost: PlanCost
     ratios: Mapping[int, Ratio]
     kept: StepsFidelity | None
-    run: Compared | None
+    run: ComparedRun | None
 
 
 @dataclass(frozen=True)
@@ -251,14 +251,14 @@ def _ratio(ratio: Ratio) -> str:
     return f"{ratio.median:.2f} ({ratio.low:.2f}–{ratio.high:.2f})"
 
 
-def _lost(run: Compared) -> str:
+def _lost(run: ComparedRun) -> str:
     """Of the reward where it is graded, for that is what such a task is judged by; otherwise of success."""
     if run.loss is None:
         return "baseline"
     return f"{run.loss.upper95:+.3f}" if not run.summary.graded else f"{-run.differences['reward'].ci95[0]:+.3f} reward"
 
 
-def _jerk(run: Compared) -> Estimate:
+def _jerk(run: ComparedRun) -> Estimate:
     """The mean over episodes, beside the reference's mean."""
     if run.loss is None:
         return Estimate(1.0, (1.0, 1.0))
@@ -274,7 +274,7 @@ def draw(path: Path) -> Figure:
     rows = [row for row in page.table(*HEADER) if row["task"] == SHOWN]
     complete = [row for row in rows if row["energy (95 %)"] and row["success (95 %)"]]
     runs = [
-        Measured(
+        TradeOffPoint(
             row["sampler"],
             {
                 COVERED: estimate(row["covered (95 %)"]),

@@ -11,7 +11,7 @@ from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.policy import DiffusionPolicy
 from paradp.policy.fidelity import Fidelity
 from paradp.policy.observations import Observation
-from paradp.rollouts.evaluation.comparison import Compared, compare
+from paradp.rollouts.evaluation.comparison import ComparedRun, compare
 from paradp.rollouts.evaluation.grid import cell_folder
 from paradp.rollouts.expert_histories import scattered_histories
 from paradp.rollouts.statistics import Estimate, bootstrap
@@ -54,7 +54,7 @@ EPISODES, EACH, SEED, REPEATS = 32, 2, 20_000, 40
 
 
 @dataclass(frozen=True)
-class Cost:
+class PlanCost:
     """What a plan takes.
 
     Attributes:
@@ -72,12 +72,12 @@ class Cost:
     def p99(self, threads: int) -> float:
         return float(np.percentile(self.ms[threads], 99))
 
-    def over(self, other: "Cost", threads: int) -> Ratio:
+    def over(self, other: "PlanCost", threads: int) -> Ratio:
         """Its latency over another's, repeat by repeat."""
         return Ratio.of(self.ms[threads], other.ms[threads])
 
 
-def measure_costs(task: str, samplers: Sequence[str]) -> dict[str, Cost]:
+def measure_costs(task: str, samplers: Sequence[str]) -> dict[str, PlanCost]:
     """Times and counts the plans of each sampler by the shipped policy, on the default engine."""
     policy = load_policy(task, REFERENCE)
     histories = scattered_histories(policy.spec, EPISODES, EACH, SEED)
@@ -86,7 +86,7 @@ def measure_costs(task: str, samplers: Sequence[str]) -> dict[str, Cost]:
     costs = {}
     for row, sampler in enumerate(samplers):
         counted = bench.measure(sampler)
-        costs[sampler] = Cost(
+        costs[sampler] = PlanCost(
             {threads: taken[row] for threads, taken in times.items()},
             _over_episodes(counted.rounds),
             _over_episodes(counted.evaluations),
@@ -116,7 +116,7 @@ class Outcomes:
     A speculative sampler has exactly the distribution of the sequential one: episodes of either are episodes of both.
     """
 
-    runs: Mapping[str, Compared]
+    runs: Mapping[str, ComparedRun]
 
     @classmethod
     def read(cls, folder: Path, task: str, samplers: Sequence[str]) -> "Outcomes":
@@ -143,7 +143,7 @@ class Outcomes:
         # Of several with the same distribution the first counts, which the reference is.
         return cls({steps_of(run.label): run for run in reversed(runs)})
 
-    def of(self, sampler: str) -> Compared | None:
+    def of(self, sampler: str) -> ComparedRun | None:
         return self.runs.get(steps_of(sampler))
 
 

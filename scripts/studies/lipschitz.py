@@ -43,7 +43,7 @@ class Constants:
     drift: np.ndarray
 
 
-class Network:
+class NetworkOnTable:
     """A network along a table's steps, as functions of flat states.
 
     Args:

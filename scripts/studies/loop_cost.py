@@ -12,9 +12,9 @@ from paradp.checkpoints import load_policy
 from paradp.policy import DiffusionPolicy, EngineName, RecedingHorizon
 from paradp.policy.engines.timing import time_call
 from paradp.rollouts import run_episodes
-from paradp.rollouts.episodes.environments import Scenery, make_envs
+from paradp.rollouts.episodes.environments import EnvironmentConfig, make_envs
+from paradp.rollouts.episodes.group_runner import warm_up
 from paradp.rollouts.episodes.records import Episode
-from paradp.rollouts.episodes.workplace import warm_up
 from paradp.scripts.baselines import PlainNetwork, UsualLoop
 from paradp.scripts.console import each
 from paradp.scripts.contenders import USUAL, TimedEngine
@@ -52,7 +52,7 @@ STACKS: tuple[tuple[str, EngineName], ...] = (
 
 
 @dataclass(frozen=True)
-class Cost:
+class StepCost:
     """Seconds a control step, by part, of one stack in closed loop.
 
     Attributes:
@@ -121,7 +121,7 @@ class _Stack:
     def __init__(self, task: str, sampler: str, engine: EngineName):
         policy = self.policy = _policy(task, sampler, engine)
         self._sampler, self._computes = sampler, policy.engine
-        self._envs = make_envs(Scenery(task, policy.spec.action_convention), 1)
+        self._envs = make_envs(EnvironmentConfig(task, policy.spec.action_convention), 1)
         warm_up(policy, self._envs)
         policy.engine = self._network = TimedEngine(policy.engine)
         policy.plan = self._plan = Stopwatch(policy.plan)  # type: ignore[method-assign]
@@ -132,7 +132,7 @@ class _Stack:
     def run(self, seed: int) -> None:
         self._episodes += run_episodes(self._envs, [RecedingHorizon(self.policy)], [seed])
 
-    def cost(self, overhead: Overhead) -> Cost:
+    def cost(self, overhead: Overhead) -> StepCost:
         self._envs.close()
         total, steps = sum(e.seconds for e in self._episodes), sum(len(e.steps) for e in self._episodes)
         network, plan, simulator = self._network.seconds, self._plan.seconds, self._simulator.seconds
@@ -147,7 +147,7 @@ class _Stack:
         rows = round(sum(plan.evaluations for plan in plans) / rounds)
         calls = rounds * time_call(self._computes, self.policy.spec, self.policy.device, rows) / steps
         chosen = f" ({self.policy.planned.sampler})" if self.policy.planned else ""
-        return Cost(
+        return StepCost(
             f"{self._sampler}{chosen}, {self._computes.name}",
             {name: seconds / steps for name, seconds in parts.items()},
             1000 * median(plan.timing.seconds for plan in plans),

@@ -8,7 +8,7 @@ from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task
 from paradp.policy.control.controller import Command
 from paradp.policy.observations import Observation
 from paradp.policy.processes import spare_garbage_collection
-from paradp.rollouts.episodes.environments import Scenery, make_envs
+from paradp.rollouts.episodes.environments import EnvironmentConfig, make_envs
 from paradp.rollouts.episodes.runner import run_episodes
 
 
@@ -29,7 +29,7 @@ class Overhead:
         return self.looped / self.bare
 
 
-class Hold:
+class HoldingController:
     """A controller of no cost: holds the pose of the first observation."""
 
     def __init__(self) -> None:
@@ -57,18 +57,18 @@ def measure_overhead(task: str, steps: int = 400, repeats: int = 5) -> Overhead:
     """
     if not isinstance(find_task(task).task, RobosuiteTask):
         raise ValueError(f"the loop is measured beside robosuite, and the task {task!r} is none of its")
-    envs = make_envs(Scenery(task), 1)
+    envs = make_envs(EnvironmentConfig(task), 1)
     spare_garbage_collection()
     bare, looped = [], []
     for seed in range(repeats):
         env = envs.envs[0].unwrapped
         observation, _ = env.reset(seed=seed)
-        action = env.convention.to_robosuite(Hold().act(observation).action)  # type: ignore[attr-defined]
+        action = env.convention.to_robosuite(HoldingController().act(observation).action)  # type: ignore[attr-defined]
         started = time.perf_counter()
         for _ in range(steps):
             env.simulate(action)  # type: ignore[attr-defined]
         bare.append(steps / (time.perf_counter() - started))
-        [episode] = run_episodes(envs, [Hold()], [seed])
+        [episode] = run_episodes(envs, [HoldingController()], [seed])
         looped.append(len(episode.steps) / episode.seconds)
     envs.close()
     return Overhead(median(bare), median(looped))

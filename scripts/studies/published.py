@@ -14,7 +14,7 @@ class Page:
     """A page of results.
 
     Raises:
-        ValueError: a table that is asked for is not there.
+        ValueError: a requested table does not exist.
     """
 
     def __init__(self, path: Path):

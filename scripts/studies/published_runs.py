@@ -4,7 +4,7 @@ import re
 
 from paradp.scripts.figures import Late, late_run, periods
 from paradp.scripts.studies.published import Page, Row, estimate
-from paradp.scripts.trade_off import Measured, Period
+from paradp.scripts.trade_off import Period, TradeOffPoint
 
 LATENCIES = ("cell", "plan p50", "plan p95", "plan p99")
 OUTCOMES = ("cell", "success (95 %)")
@@ -15,14 +15,14 @@ DISTURBANCES = ("push", "belt")
 EXECUTE = 8
 
 
-def measured_runs(page: Page) -> list[Measured]:
+def measured_runs(page: Page) -> list[TradeOffPoint]:
     """What `plot_trade_off` draws."""
     outcomes, latencies = page.table(*OUTCOMES), page.table(*LATENCIES)
     graded = any(row.get("reward (95 %)", row["success (95 %)"]) != row["success (95 %)"] for row in outcomes)
     return [_measured(*rows, graded) for rows in zip(outcomes, latencies, strict=True)]
 
 
-def _measured(outcome: Row, latency: Row, graded: bool) -> Measured:
+def _measured(outcome: Row, latency: Row, graded: bool) -> TradeOffPoint:
     label = _label(outcome)
     if label != _label(latency):
         raise ValueError(f"rows of different runs: {label} and {_label(latency)}")
@@ -30,7 +30,7 @@ def _measured(outcome: Row, latency: Row, graded: bool) -> Measured:
     reward = {"reward": estimate(outcome["reward (95 %)"])} if graded else {}
     p50, p95, p99 = (float(latency[name]) for name in LATENCIES[1:])
     # Whoever chose a sampler did not choose what else its label says: clock and disturbance.
-    return Measured(label, reward | success, p50, p95, p99, world=", ".join(label.split(", ")[1:]))
+    return TradeOffPoint(label, reward | success, p50, p95, p99, world=", ".join(label.split(", ")[1:]))
 
 
 def late_runs(page: Page) -> list[Late]:

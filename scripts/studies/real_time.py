@@ -34,13 +34,13 @@ class Drive:
     """What `paradp drive` wrote."""
 
     name: str
-    told: dict[str, Any]
+    result: dict[str, Any]
     spans: list[dict[str, Any]]
 
     @classmethod
     def read(cls, name: str, folder: Path) -> "Drive":
-        told = json.loads((folder / "drive.json").read_text())
-        return cls(name, told, json.loads((folder / "trace.json").read_text())["traceEvents"])
+        result = json.loads((folder / "drive.json").read_text())
+        return cls(name, result, json.loads((folder / "trace.json").read_text())["traceEvents"])
 
     def milliseconds(self, span: str) -> list[float]:
         return [event["dur"] / 1000 for event in self.spans if event["ph"] == "X" and event["name"] == span]
@@ -105,34 +105,36 @@ def _share(part: int, whole: int) -> str:
 
 
 def _slowed(drive: Drive) -> int:
-    return sum(report["slowed"] for report in drive.told["safety"])
+    return sum(report["slowed"] for report in drive.result["safety"])
 
 
 def _stops(drive: Drive) -> str:
-    details = [report["detail"] for report in drive.told["safety"] if report["stopped"]]
+    details = [report["detail"] for report in drive.result["safety"] if report["stopped"]]
     return "; ".join([str(len(details)), *details])
 
 
 _HEADER = ["ms", "", "p50", "p95", "p99", "p99.9", "max", "jitter"]
 _COUNTS = {
-    "control steps": lambda d: str(d.told["ticks"]),
-    "missed": lambda d: _share(d.told["missed"], d.told["ticks"]),
-    "begun late": lambda d: _share(d.told["late_steps"], d.told["ticks"]),
-    "plans": lambda d: str(d.told["plans"]),
-    "late plans": lambda d: _share(d.told["late_plans"], d.told["plans"]),
-    "held": lambda d: _share(d.told["held"], d.told["ticks"]),
-    "unsafe": lambda d: str(d.told["unsafe"]),
-    "slowed": lambda d: _share(_slowed(d), d.told["ticks"]),
+    "control steps": lambda d: str(d.result["ticks"]),
+    "missed": lambda d: _share(d.result["missed"], d.result["ticks"]),
+    "begun late": lambda d: _share(d.result["late_steps"], d.result["ticks"]),
+    "plans": lambda d: str(d.result["plans"]),
+    "late plans": lambda d: _share(d.result["late_plans"], d.result["plans"]),
+    "held": lambda d: _share(d.result["held"], d.result["ticks"]),
+    "unsafe": lambda d: str(d.result["unsafe"]),
+    "slowed": lambda d: _share(_slowed(d), d.result["ticks"]),
     "stops": _stops,
-    "successes of episodes": lambda d: f"{d.told['successes']} of {d.told['episodes']}",
+    "successes of episodes": lambda d: f"{d.result['successes']} of {d.result['episodes']}",
 }
 
 
 def _times(span: str, drives: list[Drive]) -> list[list[str]]:
     rows = []
     for drive in drives:
-        told = drive.told["milliseconds"][span]
-        rows.append([span, drive.name, *(f"{told[name]:.1f}" for name in ("p50", "p95", "p99", "p99_9", "max", "jitter"))])
+        measured = drive.result["milliseconds"][span]
+        rows.append(
+            [span, drive.name, *(f"{measured[name]:.1f}" for name in ("p50", "p95", "p99", "p99_9", "max", "jitter"))]
+        )
     return rows
 
 

@@ -16,12 +16,12 @@ from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page
 from paradp.scripts.studies.published_runs import EXECUTE, HEADING, late_runs, measured_runs, title_and_periods
 from paradp.scripts.studies.registry import drawings_of, study
-from paradp.scripts.trade_off import Measured, plot_trade_off
+from paradp.scripts.trade_off import TradeOffPoint, plot_trade_off
 
 
 @study
 def study_redraw(context: Context) -> None:
-    """Draws the pictures of OUT again that its pages and JSON files tell enough of; leaves all others."""
+    """Redraws the pictures of OUT whose data are in its pages and JSON files; leaves all others as they are."""
     for page in sorted(context.out.glob("**/*.md")):
         for path, _ in redraw(page):
             say(str(path))
@@ -43,28 +43,28 @@ def redraw(page: Path) -> Iterator[tuple[Path, Figure]]:
 
 
 def _redraw_evaluation(page: Path, picture: Path) -> Iterator[tuple[Path, Figure]]:
-    told, clocks = Page(page), page.with_name(f"{page.stem}-clocks.png")
-    if not re.match(HEADING, told.text):
+    found, clocks = Page(page), page.with_name(f"{page.stem}-clocks.png")
+    if not re.match(HEADING, found.text):
         return
-    title, periods = title_and_periods(told)
+    title, periods = title_and_periods(found)
     if picture.exists():
-        yield picture, plot_trade_off(measured_runs(told), title, periods, picture)
+        yield picture, plot_trade_off(measured_runs(found), title, periods, picture)
     if clocks.exists():
-        yield clocks, plot_late(late_runs(told), title.split(",")[0], clocks)
+        yield clocks, plot_late(late_runs(found), title.split(",")[0], clocks)
 
 
 def _redraw_comparison(page: Path, picture: Path) -> Figure:
     """Of `paradp rollout`, from the summaries beside it."""
     names = list(Page(page).tables[0][0])[1:]
     files = [path for name in names if (path := page.parent / f"{name}.json").exists()]
-    told = [json.loads(path.read_text()) for path in files]
-    runs = [_measured(summary) for summary in told]
-    first = told[0]
+    summaries = [json.loads(path.read_text()) for path in files]
+    runs = [_measured(summary) for summary in summaries]
+    first = summaries[0]
     title = f"{first['task']}, {first['episodes']} episodes each"
     return plot_trade_off(runs, title, periods(first["task"], EXECUTE), picture)
 
 
-def _measured(summary: dict) -> Measured:
+def _measured(summary: dict) -> TradeOffPoint:
     latency, success = summary["latency_ms_batch1"]["replan"], summary["success"]
     worth = {"success": Estimate(success["mean"], tuple(success["ci95"]))}
-    return Measured(summary["sampler"]["name"], worth, latency["p50"], latency["p95"], latency["p99"])
+    return TradeOffPoint(summary["sampler"]["name"], worth, latency["p50"], latency["p95"], latency["p99"])

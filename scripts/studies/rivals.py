@@ -1,4 +1,4 @@
-"""A distilled policy and a flow beside the samplers of the shipped policy: distribution, rounds, smoothness, success."""
+"""Compares a distilled policy and a flow policy with the shipped one: distribution, rounds, smoothness, success."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from paradp.scripts.studies.registry import drawing, study
 
 SHIPPED = "shipped"
 REFERENCE = "ddpm"
-# By what a policy was trained for.
+# Kind of training → samplers to measure.
 SAMPLERS = {
     "diffusion": (
         "ddpm-25",
@@ -50,7 +50,7 @@ SAMPLERS = {
     ),
     "flow": ("flow-1", "flow-2", "flow-4", "para-flow-4", "flow-10", "para-flow-10", "para-flow-10:split=linear"),
 }
-# The many steps that few steps of a flow stand for.
+# The reference for a flow's few steps: its own sampler with many.
 MANY = "flow-100"
 HEADER = ["policy", "sampler", "rounds", "evaluations", "energy (95 %)", "covered (95 %)", "spread (95 %)", "jerk (95 %)"]
 SUCCESS = "success (95 %)"
@@ -59,11 +59,12 @@ OWN_HEADER = ["sampler", "energy to flow-100 (95 %)", "covered of flow-100 (95 %
 
 @dataclass(frozen=True)
 class Rival:
-    """A policy, and where rollouts of it are looked for.
+    """A policy to compare.
 
     Attributes:
+        policy: the loaded policy.
         checkpoint: its directory.
-        runs: the folder of rollouts.
+        runs: the folder to search for rollouts of it.
     """
 
     policy: DiffusionPolicy
@@ -75,7 +76,7 @@ class Rival:
         return self.policy.spec.process
 
     def success(self, sampler: str) -> str:
-        """Of `paradp rollout --sampler …`, where it was run."""
+        """Its success rate in `paradp rollout --sampler …`; empty if no such run is found."""
         found = ClosedLoops(self.runs, self.policy, read_info(self.checkpoint).model_sha256).find(sampler)
         return success_rate(found.success) if found else ""
 
@@ -115,27 +116,27 @@ def study_rivals(context: Context, observations: int = 32, plans: int = 32, seed
 
 
 def _setting(task: str, rivals: dict[str, Rival], observations: int, plans: int, seed: int) -> str:
-    """What was sampled from, and how often."""
+    """The paragraph that describes the policies and the number of samples."""
     return f"""\
-What else gets by with few evaluations of a network, beside our samplers, on {task}: a **distilled** policy
+Other ways to plan with few network evaluations, compared with our samplers on {task}: a **distilled** policy
 (consistency distillation, Song et al. 2023; for policies Prasad et al. 2024), sampled by multistep consistency sampling,
 and a **flow** (rectified flow, trained from the same demonstrations), sampled by Euler's method. {_trained(rivals)}
 
 {plans} chunks by each sampler at each of {observations} observations of the scripted expert's episodes (seeds from
-{seed}), every chunk with noise of its own, against {plans} of sequential DDPM-100 of the shipped policy, which is the
-distilled policy's teacher. The flow is another model of the same demonstrations: that its plans differ from the shipped
-policy's is not an error of its few steps, which the second table measures, against {MANY} of its own."""
+{seed}), each with independent noise, compared with {plans} chunks by sequential DDPM-100 of the shipped policy, which is
+the teacher of the distilled policy. The flow is another model of the same demonstrations, so its plans may differ from the
+shipped policy's for that reason alone. The second table measures the error of its few steps, against its own {MANY}."""
 
 
 def _legend(task: str, plans: int) -> str:
-    """What the columns are."""
+    """The paragraph that explains the columns."""
     return f"""\
-*Energy* is the energy coefficient of inhomogeneity (0 for equal distributions), *covered* the share of DDPM-100's plans
-that the sampler has one near to ({expected_coverage(plans, plans):.3f} for equal distributions), *spread* that of its
-plans over DDPM-100's, as in [the study of distributions]({task}-distributions.md). *Jerk* is the root mean square
-of the third difference along a chunk, in normalised units a step³, over DDPM-100's. *Success* is of rollouts found in
-`--runs`. *Rounds* are calls of the network that wait for one another, and *evaluations* rows, means over all plans;
-speculative samplers had no first guess. Intervals are bootstrapped over the observations."""
+*Energy* is the energy coefficient of inhomogeneity (0 for equal distributions). *Covered* is the share of DDPM-100's plans
+with a plan of the sampler nearby ({expected_coverage(plans, plans):.3f} for equal distributions). *Spread* is the ratio of
+the spread of its plans to that of DDPM-100's; see [the study of distributions]({task}-distributions.md). *Jerk* is the root
+mean square third difference along a chunk (normalised units per step³), divided by DDPM-100's. *Success* comes from the
+rollouts in `--runs`. *Rounds* are sequential calls of the network and *evaluations* the rows in them, as means over all
+plans; speculative samplers had no first guess. Intervals are bootstrapped over the observations."""
 
 
 def _samplers(kind: str) -> tuple[str, ...]:
@@ -143,10 +144,10 @@ def _samplers(kind: str) -> tuple[str, ...]:
 
 
 def _rivals(context: Context) -> dict[str, Rival]:
-    """The shipped policy, and the distilled ones and flows in the folder of runs.
+    """The shipped policy, and the distilled and flow policies in the folder of runs.
 
     Raises:
-        ValueError: there is none of them.
+        ValueError: the folder contains no distilled or flow policy for this task.
     """
     first = {"consistency": "consistency-1", "flow": "flow-1"}
     specs = {path: read_info(path).spec for path in sorted(context.runs.glob("*/checkpoint"))}
@@ -164,7 +165,7 @@ def _rivals(context: Context) -> dict[str, Rival]:
 
 
 def _trained(rivals: dict[str, Rival]) -> str:
-    """What each policy was trained with, and how far it got."""
+    """A sentence with the training settings of each policy and the number of steps completed."""
     said = []
     for name, rival in rivals.items():
         trained = read_trainings(rival.checkpoint)[0]
@@ -195,7 +196,7 @@ def _jerk(chunks: np.ndarray, policy: DiffusionPolicy) -> np.ndarray:
 
 
 def _parallel(drawn: dict[tuple[str, str], Drawn]) -> str:
-    """Whether parallel iteration saves rounds of few-step policies."""
+    """Rounds of parallel samplers with few steps, beside the number of sequential steps."""
     said = []
     for (name, sampler), found in drawn.items():
         way, _, steps = sampler.partition(":")[0].rpartition("-")

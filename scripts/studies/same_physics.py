@@ -13,7 +13,7 @@ from paradp.checkpoints import load_policy
 from paradp.envs import TaskEntry, all_tasks
 from paradp.envs.simulators import COMPILED, ORIGINAL
 from paradp.policy import RecedingHorizon
-from paradp.rollouts.collect import DEFAULT_DISTURBANCE
+from paradp.rollouts.collect import DEFAULT_ACTION_NOISE
 
 FIRST_SEED, EPISODES, RANDOM_STEPS = 300_000, 10, 100
 # Of positions and velocities (m, rad, and per second).
@@ -87,7 +87,7 @@ def controllers(entry: TaskEntry, convention: str) -> Iterator[str]:
 def make_controller(entry: TaskEntry, convention: str, name: str) -> Any:
     """One of them: `reset(seed)`, then `act(observation).action`."""
     if name == "expert":
-        return entry.demonstrator(convention, DEFAULT_DISTURBANCE)
+        return entry.demonstrator(convention, DEFAULT_ACTION_NOISE)
     return RecedingHorizon(load_policy(entry.task.name, "ddim-10")) if name == "policy" else RandomGoals(convention)
 
 
@@ -197,7 +197,7 @@ def _from_the_same_states(envs: Sequence[Any], actor: Any, seed: int, length: in
 
 
 @dataclass(frozen=True)
-class _Run:
+class _FreeRun:
     states: np.ndarray
     success: bool
 
@@ -206,7 +206,7 @@ class _Run:
         return self.success, len(self.states)
 
 
-def _free_runs(envs: Sequence[Any], actor: Any, seed: int, length: int) -> tuple[_Run, _Run, list[_Run]]:
+def _free_runs(envs: Sequence[Any], actor: Any, seed: int, length: int) -> tuple[_FreeRun, _FreeRun, list[_FreeRun]]:
     """The episode by robosuite, by the compiled step, and by robosuite shaken, until one explains how the second departs."""
     original, ours, shaken = envs
     rng = np.random.default_rng(seed)
@@ -217,7 +217,7 @@ def _free_runs(envs: Sequence[Any], actor: Any, seed: int, length: int) -> tuple
     return theirs, mine, moved
 
 
-def _free_run(env: Any, actor: Any, seed: int, length: int, shaken_by: np.random.Generator | None = None) -> _Run:
+def _free_run(env: Any, actor: Any, seed: int, length: int, shaken_by: np.random.Generator | None = None) -> _FreeRun:
     success = False
     states: list[np.ndarray] = []
     observation, _ = env.reset(seed=seed)
@@ -227,16 +227,16 @@ def _free_run(env: Any, actor: Any, seed: int, length: int, shaken_by: np.random
             _shake(env, shaken_by)
         observation, _, success, *_ = env.step(actor.act(observation).action)
         states.append(state(env))
-    return _Run(np.array(states), success)
+    return _FreeRun(np.array(states), success)
 
 
-def _apart(one: _Run, other: _Run) -> np.ndarray:
+def _apart(one: _FreeRun, other: _FreeRun) -> np.ndarray:
     """The difference by control step, as long as both run."""
     together = min(len(one.states), len(other.states))
     return np.abs(one.states[:together] - other.states[:together]).max(1)
 
 
-def _is_explained(theirs: _Run, mine: _Run, shaken: _Run) -> bool:
+def _is_explained(theirs: _FreeRun, mine: _FreeRun, shaken: _FreeRun) -> bool:
     """Whether robosuite, shaken, has departed as far whenever the compiled run has."""
     farthest = np.maximum.accumulate(_apart(shaken, theirs))
     reached = farthest[np.minimum(np.arange(len(mine.states)) + WITHIN, len(farthest) - 1)]

@@ -22,13 +22,21 @@ from paradp.scripts.studies.scaling_inputs import (
     SAMPLERS,
     SEED,
     WIDER,
-    Published,
+    PublishedGpu,
     copied_bytes,
     host_seconds,
     measure_calls,
     rounds_of,
 )
-from paradp.scripts.studies.scaling_model import DEVICES, Cluster, Link, Network, Plan, best_plan, rounds_of_batch
+from paradp.scripts.studies.scaling_model import (
+    DEVICES,
+    Cluster,
+    Link,
+    NetworkTimes,
+    PredictedPlan,
+    best_plan,
+    rounds_of_batch,
+)
 
 # Assumed of GPUs, not measured: NVLink of an H100 or H200, 450 GB/s each way; 400 Gb/s between machines of eight. The host
 # takes 5 µs for each copy, event or graph that it launches, eight a device: wait, three inputs, graph, answer, event, wait.
@@ -39,12 +47,12 @@ GAIN_HEADER = ["computed on", "M parameters", "robots", "steps", "launches", *ma
 # Whether the host's time for launching is.
 COUNTED, FREE = "counted", "free"
 
-Predictions = Mapping[tuple[str, ...], list[Plan]]
+Predictions = Mapping[tuple[str, ...], list[PredictedPlan]]
 Rounds = Mapping[int, Mapping[int, Sequence[int]]]
 
 
 @dataclass(frozen=True)
-class Local:
+class ThisMachine:
     """What was measured on the machine at hand.
 
     Attributes:
@@ -56,7 +64,7 @@ class Local:
 
     name: str
     engine: str
-    networks: list[Network]
+    networks: list[NetworkTimes]
     host: float
     copied: float
 
@@ -66,18 +74,18 @@ def study_scaling(context: Context) -> None:
     """Writes scaling.md and its picture."""
     torch.set_num_threads(1)  # a device of a CPU is one of its cores
     policy = load_policy(context.task, "ddpm", context.device)
-    published = Published.read(context.out / "gpu", policy.spec)
+    published = PublishedGpu.read(context.out / "gpu", policy.spec)
     rounds = dict(rounds_of(policy))
     name = hardware(context.device).get("gpu", hardware()["cpu"]).replace("(R)", "")
     engine = "eager" if policy.device.type == "cpu" else "cuda-graph"
     networks = [measure_calls(policy, factor) for factor in each("calls of the network", WIDER[policy.device.type])]
-    local = Local(name, engine, networks, host_seconds(policy), copied_bytes(policy.device))
+    local = ThisMachine(name, engine, networks, host_seconds(policy), copied_bytes(policy.device))
     page = context.out / "scaling.md"
     write_report(page, "What several devices should gain", _body(context.task, published, local, rounds))
     draw_scaling(page)
 
 
-def _predicted(published: Published, local: Local, rounds: Rounds) -> Predictions:
+def _predicted(published: PublishedGpu, local: ThisMachine, rounds: Rounds) -> Predictions:
     """By machine, size, robots, steps and whether launches are counted: a plan for each number of devices."""
     cards = Cluster(NVLINK, NETWORK, CARDS, ROUND, LAUNCHES * LAUNCH + local.host)
     copies = Link(0.0, local.copied)
@@ -86,7 +94,7 @@ def _predicted(published: Published, local: Local, rounds: Rounds) -> Prediction
         (published.card, network, cards, batch, published.own[batch]) for network in published.networks for batch in BATCHES
     ]
     machines += [(local.name, network, processors, BATCHES[0], 0.0) for network in local.networks]
-    found: dict[tuple[str, ...], list[Plan]] = {}
+    found: dict[tuple[str, ...], list[PredictedPlan]] = {}
     for steps, by_window in rounds.items():
         for name, network, cluster, batch, own in machines:
             for launches, of in ((COUNTED, cluster), (FREE, replace(cluster, round=0.0, launch=0.0))):
@@ -121,7 +129,7 @@ def draw_scaling(path: Path) -> Figure:
 
 
 # Long: the page, which is read as a whole.
-def _body(task: str, published: Published, local: Local, rounds: Rounds) -> str:
+def _body(task: str, published: PublishedGpu, local: ThisMachine, rounds: Rounds) -> str:
     predicted = _predicted(published, local, rounds)
     gains = [[*key, *(f"{plans[0].seconds / plan.seconds:.2f}" for plan in plans)] for key, plans in predicted.items()]
     times = [[*key, *(f"{1000 * plan.seconds:.2f} ({plan.window})" for plan in plans)] for key, plans in predicted.items()]
@@ -202,13 +210,13 @@ def _findings(predicted: Predictions, card: str) -> Iterator[str]:
         yield f"{of}: {alone}; with several {several}. Were launches free: {free}."
 
 
-def largest_gain(plans: Sequence[Plan]) -> tuple[float, int]:
+def largest_gain(plans: Sequence[PredictedPlan]) -> tuple[float, int]:
     """How many times as fast several devices are at best, and the fewest of them that come within 2 % of that."""
     gains = [plans[0].seconds / plan.seconds for plan in plans]
     return next((gain, devices) for gain, devices in zip(gains, DEVICES, strict=True) if gain >= 0.98 * max(gains))
 
 
-def _size(network: Network) -> str:
+def _size(network: NetworkTimes) -> str:
     return f"{network.parameters / 1e6:.1f}"
 
 
@@ -220,13 +228,13 @@ def _rounds_rows(rounds: Rounds) -> list[list[str]]:
     ]
 
 
-def _calls(name: str, networks: list[Network]) -> Iterator[list[str]]:
+def _calls(name: str, networks: list[NetworkTimes]) -> Iterator[list[str]]:
     for network in networks:
         taken = ", ".join(f"{1000 * seconds:.3g} ({rows})" for rows, seconds in network.calls.seconds.items())
         yield [name, _size(network), str(network.row_bytes), taken]
 
 
-def _checked(published: Published, rounds: Mapping[int, Sequence[int]]) -> Iterator[list[str]]:
+def _checked(published: PublishedGpu, rounds: Mapping[int, Sequence[int]]) -> Iterator[list[str]]:
     """Published plans whose window was counted here, beside the model."""
     alone = Cluster(NVLINK, NETWORK, CARDS, 0.0, 0.0)
     for row in published.plans:

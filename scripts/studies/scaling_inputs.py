@@ -20,7 +20,7 @@ from paradp.policy.networks.widening import widened, widened_spec
 from paradp.sampler import Graphs
 from paradp.scripts.console import each
 from paradp.scripts.studies.bench import Bench
-from paradp.scripts.studies.scaling_model import Calls, Network
+from paradp.scripts.studies.scaling_model import Calls, NetworkTimes
 
 OBSERVATIONS, SEED = 16, 20_000
 # By steps of the solver: the parallel sampler, and its windows.
@@ -35,7 +35,7 @@ BATCHES = (1, 8)
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedGpu:
     """What the page on a GPU holds.
 
     Attributes:
@@ -46,12 +46,12 @@ class Published:
     """
 
     card: str
-    networks: list[Network]
+    networks: list[NetworkTimes]
     own: dict[int, float]
     plans: list[dict[str, Any]]
 
     @classmethod
-    def read(cls, folder: Path, spec: PolicySpec) -> "Published":
+    def read(cls, folder: Path, spec: PolicySpec) -> "PublishedGpu":
         """From the data beside the page; the networks are a policy's with every channel copied.
 
         Raises:
@@ -70,7 +70,7 @@ class Published:
         return cls(json.loads((folder / "machine.json").read_text())["gpu"], networks, own, plans)
 
 
-def _published(calls: list[dict[str, Any]], spec: PolicySpec, factor: int) -> Network:
+def _published(calls: list[dict[str, Any]], spec: PolicySpec, factor: int) -> NetworkTimes:
     """A network with its calls, by the kind of kernels that the engine chooses."""
     parameters, row_bytes = _sizes(widened_spec(spec, factor))
     taken = {
@@ -78,7 +78,7 @@ def _published(calls: list[dict[str, Any]], spec: PolicySpec, factor: int) -> Ne
         for one in calls
         if one["widen"] == factor and one["overlapped"] == overlapping_pays(one["rows"], parameters, torch.bfloat16)
     }
-    return Network(parameters, row_bytes, Calls(dict(sorted(taken.items()))))
+    return NetworkTimes(parameters, row_bytes, Calls(dict(sorted(taken.items()))))
 
 
 def rounds_of(policy: DiffusionPolicy) -> Iterator[tuple[int, dict[int, list[int]]]]:
@@ -100,12 +100,12 @@ def _sizes(spec: PolicySpec) -> tuple[int, int]:
     return sum(p.numel() for p in network.parameters()), 4 * (2 * chunk + encoded) + 8
 
 
-def measure_calls(policy: DiffusionPolicy, factor: int) -> Network:
+def measure_calls(policy: DiffusionPolicy, factor: int) -> NetworkTimes:
     """The calls of a wider network on the machine at hand."""
     device = policy.device
     network, spec = widened(policy.network, policy.spec, factor)
     engine = build_engine(network, spec, device, "eager" if device.type == "cpu" else "auto")
-    return Network(*_sizes(spec), Calls({n: time_call(engine, spec, device, n) for n in ROWS[device.type]}))
+    return NetworkTimes(*_sizes(spec), Calls({n: time_call(engine, spec, device, n) for n in ROWS[device.type]}))
 
 
 class _Nothing:

@@ -32,7 +32,7 @@ class Calls:
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkTimes:
     """A network on a kind of device.
 
     Attributes:
@@ -73,7 +73,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PredictedPlan:
     """What a plan should take.
 
     Attributes:
@@ -87,7 +87,7 @@ class Plan:
     share: int
 
 
-def transfer(network: Network, cluster: Cluster, devices: int, rows: int) -> float:
+def transfer(network: NetworkTimes, cluster: Cluster, devices: int, rows: int) -> float:
     """Seconds a round: rows leave the first device and their answers come back, on the links of the first.
 
     The same links carry the rows of all the others; the first device keeps its own share.
@@ -102,7 +102,7 @@ def transfer(network: Network, cluster: Cluster, devices: int, rows: int) -> flo
     return seconds + 2 * cluster.far.latency + network.row_bytes * rows * outside / devices / cluster.far.bandwidth
 
 
-def round_seconds(network: Network, cluster: Cluster, devices: int, rows: int) -> float:
+def round_seconds(network: NetworkTimes, cluster: Cluster, devices: int, rows: int) -> float:
     """Of a round with so many rows; fewer rows than devices use fewer devices."""
     used = min(devices, rows)
     seconds = network.calls(math.ceil(rows / used)) + transfer(network, cluster, used, rows)
@@ -116,8 +116,8 @@ def rounds_of_batch(made: Sequence[int], batch: int) -> float:
 
 
 def best_plan(
-    network: Network, cluster: Cluster, rounds: Mapping[int, Sequence[int]], own: float, batch: int, devices: int
-) -> Plan:
+    network: NetworkTimes, cluster: Cluster, rounds: Mapping[int, Sequence[int]], own: float, batch: int, devices: int
+) -> PredictedPlan:
     """With the window that is fastest for that many devices.
 
     Args:
@@ -128,7 +128,7 @@ def best_plan(
         devices: how many.
     """
     plans = [
-        Plan(
+        PredictedPlan(
             window,
             own + rounds_of_batch(made, batch) * round_seconds(network, cluster, devices, batch * window),
             math.ceil(batch * window / min(devices, batch * window)),

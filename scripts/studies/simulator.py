@@ -12,12 +12,12 @@ from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, TaskEntry, all_tasks
 from paradp.envs.compiled.operational_space import mujoco_steps
 from paradp.envs.simulators import COMPILED, ORIGINAL
 from paradp.policy.files import write_whole
-from paradp.rollouts.episodes.environments import Environments, Scenery, make_envs
+from paradp.rollouts.episodes.environments import EnvironmentConfig, Environments, make_envs
 from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
-from paradp.scripts.studies.by_simulator import COMMANDS, Compared, compare_command
+from paradp.scripts.studies.by_simulator import COMMANDS, CommandCompared, compare_command
 from paradp.scripts.studies.by_simulator import REPEATS as COMMAND_REPEATS
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.registry import study
@@ -76,7 +76,7 @@ class Figures:
     equality: dict[str, Equality]
     speed: dict[str, Speed]
     threads: Threads
-    commands: list[Compared]
+    commands: list[CommandCompared]
 
 
 @study
@@ -92,8 +92,8 @@ def study_simulator(context: Context) -> None:
         for controller in controllers(entry, convention)
     }
     with Workers(cores()) as pool:
-        told = {label: pool.submit(compare, *case) for label, case in cases.items()}
-        equality = {label: told[label].result() for label in each("equality", list(cases))}
+        pending = {label: pool.submit(compare, *case) for label, case in cases.items()}
+        equality = {label: pending[label].result() for label in each("equality", list(cases))}
     commands = [compare_command(name) for name in each("commands", list(COMMANDS))]
     figures = Figures(equality, speed, threads, commands)
     write_report(context.out / "simulator.md", "The compiled control step beside robosuite's", _page(figures))
@@ -136,7 +136,7 @@ second by one thread, {together.two:.0f} by two, ratio {_text(together.ratio)}."
 _COMMANDS = ["command", "robosuite, s", "compiled, s", "ratio", "same length and success"]
 
 
-def _commands_section(commands: Sequence[Compared]) -> str:
+def _commands_section(commands: Sequence[CommandCompared]) -> str:
     rows = [
         [f"`{one.command}`", f"{one.robosuite:.0f}", f"{one.ours:.0f}", _text(one.ratio), f"{one.same} of {one.outcomes}"]
         for one in commands
@@ -196,7 +196,7 @@ def _speed(entry: TaskEntry) -> Speed:
 
 
 def _threads() -> Threads:
-    places = [make_envs(Scenery("square"), ENVIRONMENTS, threads) for threads in (1, 2)]
+    places = [make_envs(EnvironmentConfig("square"), ENVIRONMENTS, threads) for threads in (1, 2)]
     one, two = np.array([[_together(envs) for envs in places] for _ in range(REPEATS)]).T
     for envs in places:
         envs.close()

@@ -26,8 +26,8 @@ SAMPLERS = (
     "dpm-solver-15",
     "para-dpm-solver-15",
     "para-dpm-solver-15:tolerance=0.001",
-    "speculative-ddpm:draft=frozen:gain=0",
-    "speculative-ddpm:draft=picard:gain=0",
+    "speculative-ddpm:draft=frozen:data-variance=0",
+    "speculative-ddpm:draft=picard:data-variance=0",
     "speculative-ddpm:draft=picard",
     "speculative-ddpm:window=4",
     "speculative-ddpm:window=10",
@@ -50,8 +50,8 @@ def study_solvers(context: Context) -> None:
         rows.append([f"`{name}`", *measured.cells(), *(f"{ratio:.2f}" for ratio in ratios), *loops.cells(name)])
     header = ["sampler", *COST_HEADER, "rounds ÷ para-ddpm's", "evaluations ÷ para-ddpm's", *LOOP_HEADER]
     body = f"""
-The shipped {context.task} policy. The columns up to the ratios are of {bench.describe()} Speculative sampling has the law of
-sequential DDPM and not its samples.
+The shipped {context.task} policy. The columns up to the ratios are of {bench.describe()} Speculative sampling has the
+distribution of sequential DDPM, but other samples.
 
 The other columns are of closed-loop episodes on the same seeds for all samplers (`paradp rollout {context.task} --sampler …
 --episodes 200 --seed 100000 --envs 20`, ideal clock), where they were run. There a speculative sampler takes the last plan,

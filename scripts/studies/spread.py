@@ -14,7 +14,7 @@ from paradp.envs.actions import AbsoluteAction, ActionConvention, PlaneAction
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix
 from paradp.policy import DiffusionPolicy
 from paradp.policy.observations import read_observation, stack
-from paradp.rollouts.collect import DEFAULT_DISTURBANCE
+from paradp.rollouts.collect import DEFAULT_ACTION_NOISE
 from paradp.rollouts.statistics import bootstrap
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
@@ -28,7 +28,7 @@ SHOWN = {"m": ("mm", 1000.0), "px": ("px", 1.0)}
 
 
 @dataclass(frozen=True)
-class Scene:
+class ChunksOfScene:
     """Chunks `[plans, Ta, A]` of the policy and of the expert from one first observation."""
 
     seed: int
@@ -96,13 +96,13 @@ def _ratios(spreads: dict[str, np.ndarray]) -> str:
     return ", ".join(f"{name} {e.mean:.2f} ({e.ci95[0]:.2f}–{e.ci95[1]:.2f})" for name, e in estimates.items())
 
 
-def _scene(policy: DiffusionPolicy, seed: int, plans: int) -> Scene:
+def _scene(policy: DiffusionPolicy, seed: int, plans: int) -> ChunksOfScene:
     entry = find_task(policy.spec.task)
     env = gymnasium.make(entry.task.env_id, action_convention=policy.spec.action_convention)
     observation, _ = env.reset(seed=seed)
     history = stack([read_observation(policy.spec, observation)] * policy.spec.horizons.observe)
     planned = policy.plan(stack([history] * plans), [torch.Generator().manual_seed(i) for i in range(plans)])
-    expert = entry.demonstrator(policy.spec.action_convention, DEFAULT_DISTURBANCE)
+    expert = entry.demonstrator(policy.spec.action_convention, DEFAULT_ACTION_NOISE)
     chunks = []
     for i in range(plans):
         observation, _ = env.reset(seed=seed)
@@ -114,7 +114,7 @@ def _scene(policy: DiffusionPolicy, seed: int, plans: int) -> Scene:
             observation, *_ = env.step(command.action)
         chunks.append(np.stack(labels))
     env.close()
-    return Scene(seed, planned.actions[:, : policy.spec.horizons.execute], np.stack(chunks))
+    return ChunksOfScene(seed, planned.actions[:, : policy.spec.horizons.execute], np.stack(chunks))
 
 
 def _position_spread(convention: ActionConvention, chunks: np.ndarray) -> float:
@@ -129,7 +129,7 @@ def _turn_spread(chunks: np.ndarray) -> float:
     return float(np.degrees(np.sqrt(np.mean(np.square(angles)))))
 
 
-def _plot(scenes: list[Scene], convention: ActionConvention, plans: int, path: Path) -> None:
+def _plot(scenes: list[ChunksOfScene], convention: ActionConvention, plans: int, path: Path) -> None:
     unit, scale = SHOWN[convention.unit]
     figure, axes_of = panels(3, 7.5, rows=2)
     for axes, scene in zip(axes_of, scenes, strict=True):

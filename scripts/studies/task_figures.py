@@ -1,4 +1,4 @@
-"""A task in figures: what a study of all of them needs to know of each."""
+"""The figures of one task, for the study of all tasks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.checkpoints.cards import Trained, read_trainings
 from paradp.policy import DiffusionPolicy, PolicySpec
 from paradp.policy.observations import Observation
-from paradp.rollouts.evaluation.comparison import Compared, Comparison, compare
+from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison, compare
 from paradp.rollouts.evaluation.grid import cell_folder
 from paradp.rollouts.expert_histories import scattered_histories
 from paradp.rollouts.statistics import Estimate, bootstrap
@@ -27,7 +27,7 @@ SAMPLERS = ("ddpm", "para-ddpm", EXACT)
 WINDOWS = (2, 4, 8, 20, 100)
 EPISODES, EACH, SEED = 32, 2, 20_000
 REPEATS = 40
-# Plans for one observation, which tell how much it leaves undecided.
+# Plans per observation; their spread measures how much the observation leaves undecided.
 PLANS = 8
 
 
@@ -76,7 +76,7 @@ class TaskFigures:
     sequential_ms: float
 
     @property
-    def exact(self) -> Compared:
+    def exact(self) -> ComparedRun:
         return next(run for run in self.evaluation.runs if run.label == EXACT)
 
 
@@ -105,18 +105,18 @@ def read_evaluation(folder: Path, task: str) -> Comparison:
 
 def measure(task: str, expert: ExpertFigures, evaluation: Comparison, others: Sequence[Path]) -> TaskFigures:
     """Times and counts what a plan takes; `others` are checkpoints of the same task."""
-    planner = load_policy(task)
-    assert planner.planned is not None
-    histories = scattered_histories(planner.spec, EPISODES, EACH, SEED)
-    policies = {name: load_policy(task, name) for name in SAMPLERS} | {"auto": planner}
+    autotuned = load_policy(task)
+    assert autotuned.planned is not None
+    histories = scattered_histories(autotuned.spec, EPISODES, EACH, SEED)
+    policies = {name: load_policy(task, name) for name in SAMPLERS} | {"auto": autotuned}
     times = dict(zip(policies, time_in_turns(list(policies.values()), histories, REPEATS), strict=True))
     return TaskFigures(
-        planner.spec,
+        autotuned.spec,
         expert,
         evaluation,
         _denoising(find_checkpoint(task), histories),
         [_denoising(other, histories) for other in others],
-        planner.planned.sampler,
+        autotuned.planned.sampler,
         {name: Ratio.of(times["ddpm"], taken) for name, taken in times.items() if name != "ddpm"},
         float(np.median(times["ddpm"])),
     )

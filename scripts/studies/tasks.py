@@ -10,7 +10,7 @@ from paradp.checkpoints import read_info
 from paradp.checkpoints.cards import Trained
 from paradp.envs import all_tasks
 from paradp.policy.wording import counted
-from paradp.rollouts.evaluation.comparison import Compared, Comparison
+from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison
 from paradp.rollouts.statistics import PairedLoss, bootstrap, interval
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
@@ -38,7 +38,7 @@ from paradp.scripts.studies.task_figures import (
 def study_tasks(context: Context) -> None:
     """Writes OUT/tasks.md and its picture, of the tasks evaluated in RUNS/TASK.
 
-    What training does to rounds is told by the policies trained in RUNS/trainings/NAME, if there are any.
+    The effect of training on rounds is measured on the policies in RUNS/trainings/NAME, if there are any.
 
     Raises:
         ValueError: experts were not measured, nothing was evaluated, or an evaluation is of something else.
@@ -66,7 +66,7 @@ def _evaluations(context: Context, experts: Mapping[str, ExpertFigures]) -> dict
             f"`paradp evaluate TASK --samplers paper,{EXACT} --out {context.runs}/TASK`"
         )
     if unknown := evaluations.keys() - experts.keys():
-        raise ValueError(f"{context.out}/experts.json does not tell of {min(unknown)}: run `paradp study experts` again")
+        raise ValueError(f"{context.out}/experts.json does not contain {min(unknown)}: run `paradp study experts` again")
     return evaluations
 
 
@@ -143,7 +143,7 @@ def _outcomes(task: str, one: TaskFigures) -> list[list[str]]:
     return [[task, *_outcome(run)] for run in one.evaluation.runs]
 
 
-def _outcome(run: Compared) -> list[str]:
+def _outcome(run: ComparedRun) -> list[str]:
     s, loss = run.summary, run.loss
     return [
         f"`{run.label}`",
@@ -164,7 +164,7 @@ def _speed_section(measured: dict[str, TaskFigures]) -> str:
     return f"""\
 What a plan costs one robot: {REPEATS} plans of each sampler in turns, without a first guess, each on an engine of its own,
 engine and threads by default; median time of sequential DDPM over that of the sampler, with the middle half of the repeats.
-`auto` is what the planner took here, of DDPM's own law.
+`auto` is what the autotuner chose here; it keeps the distribution of DDPM.
 
 {markdown_table(_SPEED, [_speed(task, one) for task, one in measured.items()])}"""
 
@@ -213,13 +213,13 @@ def _budget(trainings: Sequence[Trained]) -> str:
 
 def _finding(measured: dict[str, TaskFigures]) -> str:
     """What the exact sampler does, task by task."""
-    told = [
+    by_task = [
         f"{task} {one.exact.summary.solver.rounds_mean:.1f} rounds, {one.speed[EXACT].median:.2f} ×"
         for task, one in measured.items()
     ]
     return (
         f"**Rounds that the exact sampler (window 8) takes instead of 100 in the episodes, and how many times as fast as"
-        f" sequential DDPM its plans are on the same engine: {'; '.join(told)}.**"
+        f" sequential DDPM its plans are on the same engine: {'; '.join(by_task)}.**"
     )
 
 
@@ -233,8 +233,8 @@ def _pooled(measured: dict[str, TaskFigures]) -> str:
     return (
         f"Over all {pooled.pairs} pairs of all tasks the exact sampler loses {pooled.loss:+.4f} success ({low:+.4f} to"
         f" {high:+.4f}; at most {pooled.upper95:+.4f}); of the {pooled.lost + pooled.won} pairs that differ,"
-        f" {of[most].lost + of[most].won} are {most}'s. Its law is sequential DDPM's by [proof](../exactness.md): this"
-        " checks the program."
+        f" {of[most].lost + of[most].won} are {most}'s. Its distribution is sequential DDPM's by [proof](../exactness.md):"
+        " this checks the program."
     )
 
 

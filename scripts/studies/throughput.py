@@ -9,7 +9,7 @@ from statistics import median
 
 from paradp.checkpoints import checkpoint_digest
 from paradp.rollouts import Episode, RolloutConfig
-from paradp.rollouts.episodes.backends import Job, Local
+from paradp.rollouts.episodes.backends import Job, LocalProcesses
 from paradp.rollouts.machine import cores, versions
 from paradp.sampler import SamplerChoice
 from paradp.scripts.console import each
@@ -25,7 +25,7 @@ FAR = 64
 
 
 @dataclass(frozen=True)
-class Measured:
+class Throughput:
     """Control steps a second of all workers together, and the share of a worker's time inside the controller."""
 
     steps_per_second: float
@@ -35,7 +35,7 @@ class Measured:
 @study
 def study_throughput(context: Context) -> None:
     """Writes OUT/TASK-throughput.md."""
-    taken: dict[tuple[str, int], list[Measured]] = {(s, w): [] for s in SAMPLERS for w in WORKERS}
+    taken: dict[tuple[str, int], list[Throughput]] = {(s, w): [] for s in SAMPLERS for w in WORKERS}
     for repeat in each(f"{context.task}, repeats", range(REPEATS)):
         for sampler, workers in taken:
             taken[sampler, workers].append(_measure(context.task, sampler, workers, 50_000 + 1000 * repeat))
@@ -49,7 +49,7 @@ _HEADER = ["sampler", "steps/s, 1 worker", "steps/s, 2 workers", "efficiency", "
            f"{FAR} cores"]  # fmt: skip
 
 
-def _row(sampler: str, one: Measured, two: Measured) -> list[str]:
+def _row(sampler: str, one: Throughput, two: Throughput) -> list[str]:
     """Of a sampler, by one worker and by two, and what those say of `FAR`."""
     efficiency = two.steps_per_second / (2 * one.steps_per_second)
     likely = min(efficiency, 1.0)  # more than twice as fast is noise
@@ -93,7 +93,7 @@ either: it receives one group of episodes after another, some hundred kilobytes 
 """
 
 
-def _measure(task: str, sampler: str, workers: int, seed: int) -> Measured:
+def _measure(task: str, sampler: str, workers: int, seed: int) -> Throughput:
     config = RolloutConfig(
         task,
         SamplerChoice.parse(sampler),
@@ -107,11 +107,11 @@ def _measure(task: str, sampler: str, workers: int, seed: int) -> Measured:
     sha256 = checkpoint_digest(config.checkpoint_path)
     groups: dict[int, list[Episode]] = {}
     packages = tuple(versions().items())
-    for job, episodes in Local(workers).run([Job(config, seeds, sha256, packages) for seeds in config.groups]):
+    for job, episodes in LocalProcesses(workers).run([Job(config, seeds, sha256, packages) for seeds in config.groups]):
         groups[job.seeds.start] = episodes
     # Of each worker the first group starts while others load, and the last may end alone.
     counted = sorted(groups.values(), key=lambda group: group[0].started)[workers:-workers]
-    return Measured(sum(_speed(group) for group in counted) / (len(counted) / workers), median(map(_planning, counted)))
+    return Throughput(sum(_speed(group) for group in counted) / (len(counted) / workers), median(map(_planning, counted)))
 
 
 def _speed(group: Sequence[Episode]) -> float:
@@ -119,10 +119,10 @@ def _speed(group: Sequence[Episode]) -> float:
 
 
 def _planning(group: Sequence[Episode]) -> float:
-    """Environments that act together are told the same seconds: the share of the longest episode's."""
+    """The share of planning in the longest episode; environments that act together record the same seconds."""
     longest = max(group, key=lambda episode: len(episode.steps))
     return sum(step.seconds for step in longest.steps) / longest.seconds
 
 
-def _median(taken: list[Measured]) -> Measured:
-    return Measured(median(m.steps_per_second for m in taken), median(m.planning for m in taken))
+def _median(taken: list[Throughput]) -> Throughput:
+    return Throughput(median(m.steps_per_second for m in taken), median(m.planning for m in taken))

@@ -13,7 +13,7 @@ from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
-from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
+from paradp.scripts.studies.bench import COST_HEADER, Bench, MeasuredSampler
 from paradp.scripts.studies.closed_loop import LOOP_HEADER, ClosedLoops
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page, Row
@@ -68,14 +68,14 @@ def _named(tolerance: str) -> str:
     return "para-ddpm" if tolerance == "0.1" else f"para-ddpm:tolerance={tolerance}"
 
 
-def _budget_rows(budgets: dict[str, list[Measured]]) -> list[list[str]]:
+def _budget_rows(budgets: dict[str, list[MeasuredSampler]]) -> list[list[str]]:
     return [
         [str(budget), *(cell for split in SPLITS for cell in _budget_cells(budgets[split][i]))]
         for i, budget in enumerate(BUDGETS)
     ]
 
 
-def _budget_cells(measured: Measured) -> list[str]:
+def _budget_cells(measured: MeasuredSampler) -> list[str]:
     assert measured.error is not None
     median, high = np.percentile(measured.error, [50, 99])
     return [f"{measured.converged:.0%}", f"{median:.1e}", f"{high:.1e}", f"{measured.evaluations.mean():.0f}"]

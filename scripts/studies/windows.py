@@ -14,7 +14,7 @@ from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.families import family_of
 from paradp.scripts.report import markdown_table, write_report
-from paradp.scripts.studies.bench import COST_HEADER, Bench, Measured
+from paradp.scripts.studies.bench import COST_HEADER, Bench, MeasuredSampler
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.published import Page
 from paradp.scripts.studies.registry import drawing, study
@@ -28,7 +28,7 @@ BATCHES = (1, 20)
 def study_windows(context: Context) -> None:
     """Writes TASK-windows.md and its picture."""
     bench = Bench(load_policy(context.task, "ddpm"))
-    measured: dict[str, list[Measured]] = {sampler: [] for sampler in SAMPLERS}
+    measured: dict[str, list[MeasuredSampler]] = {sampler: [] for sampler in SAMPLERS}
     memory: dict[int, list[float]] = {batch: [] for batch in BATCHES}
     for window in each(f"{context.task}, windows", WINDOWS):
         for sampler in SAMPLERS:

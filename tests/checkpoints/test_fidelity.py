@@ -6,7 +6,7 @@ import pytest
 
 from paradp.checkpoints import checkpoint_digest, load_policy, save_checkpoint
 from paradp.checkpoints.fidelity import cached_file, candidates_for
-from paradp.policy.engines.autotune import candidates, planner
+from paradp.policy.engines.autotune import autotuner, candidates
 from paradp.policy.engines.autotune.candidates import EXACT, GENERAL_RULE
 from paradp.policy.fidelity import Fidelity, Interval, StepsFidelity
 from paradp.sampler import SamplerChoice
@@ -63,7 +63,7 @@ def test_without_it_the_general_rule_is_taken_and_a_line_says_so(checkpoint, mea
 
 def test_bounds_that_nothing_keeps_are_refused_before_anything_is_measured(checkpoint, measured, monkeypatch):
     measured.write(checkpoint / "fidelity.json")
-    monkeypatch.setattr(planner.Planner, "choose", None)
+    monkeypatch.setattr(autotuner.Autotuner, "choose", None)
     with pytest.raises(ValueError, match=r"no fewer steps than DDPM's own are within energy ≤ 0\.0001"):
         load_policy(checkpoint, "auto-fast:energy=0.0001", engine="eager")
 
@@ -72,8 +72,8 @@ def test_a_policy_is_loaded_with_what_is_within_bounds(checkpoint, measured, mon
     measured.write(checkpoint / "fidelity.json")
     monkeypatch.setattr(candidates, "WINDOWS", (4,))
     for name in ("TURNS", "PLANS", "TRIALS"):
-        monkeypatch.setattr(planner, name, 1)
-    monkeypatch.setattr(planner, "MOST_ROWS", 4)
+        monkeypatch.setattr(autotuner, name, 1)
+    monkeypatch.setattr(autotuner, "MOST_ROWS", 4)
     with caplog.at_level("INFO", "paradp"):
         policy = load_policy(checkpoint, "auto-fast:spread=0.1", engine="eager")
     assert policy.planned is not None and policy.solver.table.steps in (5, 8)

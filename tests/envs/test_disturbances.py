@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 from paradp.envs import DISTURBANCES, TASKS, find_disturbance
 from paradp.envs.actions import CLOSE, OPEN
-from paradp.envs.disturbances import Belt, Push
+from paradp.envs.disturbances import BeltDisturbance, PushDisturbance
 from paradp.envs.tasks.lift import LiftExpert
 
 HAND_DOWN = [0, 1, 0, 1, 0, 0]
@@ -113,9 +113,9 @@ def test_a_push_moves_the_object_some_centimetres(make, task):
         before = int(acted.argmax()) - 1
         assert 0 < before < 85
         path, hand = object_path(observations), observations[before, :3]
-        assert np.linalg.norm(hand - path[before]) < Push.near_m + 0.03  # the hand is near
+        assert np.linalg.norm(hand - path[before]) < PushDisturbance.near_m + 0.03  # the hand is near
         way = path[before + 4] - path[before]
-        assert Push.distance_m[0] - 0.005 < np.linalg.norm(way[:2]) < Push.distance_m[1] + 0.005
+        assert PushDisturbance.distance_m[0] - 0.005 < np.linalg.norm(way[:2]) < PushDisturbance.distance_m[1] + 0.005
         assert abs(way[2]) < 0.003
         directions.append(np.arctan2(way[1], way[0]))
     assert np.ptp(directions) > 0.5
@@ -135,7 +135,7 @@ def test_the_belt_runs_at_its_speed_turns_round_and_keeps_to_the_area(make, task
     env = make(task, "belt")
     path = object_path(episode(env, 0, stay, 400)[0])[SETTLED:]
     step = np.diff(path[:, 1])
-    assert np.allclose(np.abs(step), Belt.speed / 20, atol=2e-5)
+    assert np.allclose(np.abs(step), BeltDisturbance.speed / 20, atol=2e-5)
     assert (step > 0).any() and (step < 0).any()
     assert np.ptp(path[:, 0]) < 0.002
     assert_stays(path, task, slack=0.0)

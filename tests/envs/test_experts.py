@@ -4,15 +4,15 @@ import gymnasium
 import numpy as np
 import pytest
 
-from paradp.envs import TASKS, Disturbance
+from paradp.envs import TASKS, ActionNoise
 
 SEEDS = range(500, 504)
 
 
-def drive(task: str, convention: str, seed: int, disturbance: Disturbance | None = None) -> tuple[bool, list]:
+def drive(task: str, convention: str, seed: int, action_noise: ActionNoise | None = None) -> tuple[bool, list]:
     entry = TASKS[task]
     env = gymnasium.make(entry.task.env_id, action_convention=convention)
-    expert = entry.expert(convention, disturbance)
+    expert = entry.expert(convention, action_noise)
     observation, info = env.reset(seed=seed)
     expert.reset(seed)
     commands, done = [], False
@@ -46,11 +46,11 @@ def test_the_same_seed_repeats_the_demonstration_and_another_differs():
     env.close()
 
 
-def test_disturbance_moves_the_robot_but_not_the_label():
+def test_action_noise_moves_the_robot_but_not_the_label():
     entry = TASKS["lift"]
     env = gymnasium.make(entry.task.env_id)
     observation, _ = env.reset(seed=0)
-    calm, shaken = entry.expert(), entry.expert(disturbance=Disturbance(noise=0.3))
+    calm, shaken = entry.expert(), entry.expert(action_noise=ActionNoise(noise=0.3))
     for expert in (calm, shaken):
         expert.reset(0)
     quiet, noisy = calm.act(observation), shaken.act(observation)
@@ -62,4 +62,4 @@ def test_disturbance_moves_the_robot_but_not_the_label():
 
 
 def test_an_expert_recovers_from_pushes():
-    assert sum(drive("lift", "absolute", s, Disturbance(noise=0.1, push_chance=0.1))[0] for s in SEEDS) >= 3
+    assert sum(drive("lift", "absolute", s, ActionNoise(noise=0.1, push_chance=0.1))[0] for s in SEEDS) >= 3

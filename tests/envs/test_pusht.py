@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paradp.envs import TASKS, Disturbance
+from paradp.envs import TASKS, ActionNoise
 from paradp.envs.experts.push_planner import BlockPose, PushPlanner
 from paradp.envs.pusht_env import PushTEnv, make_board
 
@@ -26,9 +26,9 @@ def equal(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
 
 
-def drive(kind: str, seed: int, disturbance: Disturbance | None = None) -> tuple[bool, float, int]:
+def drive(kind: str, seed: int, action_noise: ActionNoise | None = None) -> tuple[bool, float, int]:
     """The expert's episode: success, the most of the goal that was covered, control steps."""
-    env, expert = make(kind), TASKS[kind].expert(disturbance=disturbance)
+    env, expert = make(kind), TASKS[kind].expert(action_noise=action_noise)
     observation, info = env.reset(seed=seed)
     expert.reset(seed)
     rewards, done = [], False
@@ -287,5 +287,5 @@ def test_the_expert_pushes_the_t_home(kind):
 
 @pytest.mark.slow
 def test_the_expert_succeeds_shaken_too():
-    shaken = Disturbance(noise=0.1, push_chance=0.01)
+    shaken = ActionNoise(noise=0.1, push_chance=0.01)
     assert sum(drive("pusht", seed, shaken)[0] for seed in range(510, 516)) >= 5

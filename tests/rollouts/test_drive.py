@@ -12,7 +12,7 @@ from paradp.envs import ACTION_CONVENTIONS
 from paradp.policy import Command
 from paradp.policy.control.limits import SafetyLimits, StopReason
 from paradp.policy.control.safety import SafeController
-from paradp.rollouts.episodes.environments import Scenery
+from paradp.rollouts.episodes.environments import EnvironmentConfig
 from paradp.rollouts.realtime.drive import Driven, drive
 from paradp.rollouts.realtime.robot import COMMAND_SHARE, SimulatedRobot
 
@@ -47,7 +47,7 @@ class Sleepy:
 @pytest.fixture
 def robot(request):
     """Its episodes are long enough for a test, unless it wants several."""
-    robot = SimulatedRobot(Scenery("lift", max_steps=getattr(request, "param", 400)), seed=5)
+    robot = SimulatedRobot(EnvironmentConfig("lift", max_steps=getattr(request, "param", 400)), seed=5)
     yield robot
     robot.close()
 

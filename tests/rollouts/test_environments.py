@@ -10,7 +10,7 @@ import pytest
 
 from paradp.envs.pusht_env import PushTEnv
 from paradp.rollouts import run_episodes
-from paradp.rollouts.episodes.environments import Environments, Scenery, make_envs
+from paradp.rollouts.episodes.environments import EnvironmentConfig, Environments, make_envs
 
 ACTIONS = {0: np.zeros(1), 1: np.zeros(1)}
 
@@ -76,7 +76,7 @@ class Wandering:
 
 def episodes(threads: int):
     """Seven episodes of PushT in three places, but for what was measured."""
-    envs = make_envs(Scenery("pusht", "position", max_steps=20), 3, threads)
+    envs = make_envs(EnvironmentConfig("pusht", "position", max_steps=20), 3, threads)
     ran = list(run_episodes(envs, [Wandering() for _ in range(3)], range(7)))
     envs.close()
     return [

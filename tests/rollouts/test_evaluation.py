@@ -13,7 +13,7 @@ from rich.console import Console
 
 from paradp.envs import find_task
 from paradp.rollouts import RolloutConfig
-from paradp.rollouts.episodes.backends import InProcess, Local
+from paradp.rollouts.episodes.backends import LocalProcesses, ThisProcess
 from paradp.rollouts.episodes.clocks import ClockChoice
 from paradp.rollouts.episodes.directory import RunDirectory
 from paradp.rollouts.evaluation.comparison import compare
@@ -51,12 +51,12 @@ def finished(tmp_path_factory):
     """Two samplers under two clocks, run by this process."""
     out = tmp_path_factory.mktemp("evaluation") / "here"
     clocks = (ClockChoice(), ClockChoice.parse("fixed:200"))
-    return out, evaluate(grid(out, clocks=clocks), backend=InProcess()), clocks
+    return out, evaluate(grid(out, clocks=clocks), backend=ThisProcess()), clocks
 
 
 def test_what_is_found_does_not_depend_on_who_runs_it(finished, tmp_path):
     out, _, clocks = finished
-    evaluate(grid(tmp_path / "workers", clocks=clocks), backend=Local(2))
+    evaluate(grid(tmp_path / "workers", clocks=clocks), backend=LocalProcesses(2))
     assert actions(tmp_path / "workers") == actions(out)
 
 
@@ -89,10 +89,10 @@ def test_what_is_finished_is_not_run_again_and_more_episodes_go_on(finished, tmp
     again = evaluate(grid(out, clocks=clocks), backend=Nobody())
     assert again.table().equals(comparison.table())
     first = grid(tmp_path, "ddim-5")
-    evaluate(first, backend=InProcess())
+    evaluate(first, backend=ThisProcess())
     kept = actions(tmp_path)
     more = replace(first, base=replace(first.base, episodes=4))
-    evaluate(more, backend=InProcess())
+    evaluate(more, backend=ThisProcess())
     grown = actions(tmp_path)
     # Seed 502 ran alone in its group; with 503 beside it only the rounding of the network may change.
     assert {key: grown[key] for key in kept if key[1] < 502} == {key: kept[key] for key in kept if key[1] < 502}
@@ -112,7 +112,7 @@ def test_a_group_of_which_an_episode_is_missing_is_run_as_a_whole(finished):
     (out / "cells" / "ddim-5_ideal" / "episodes" / "500.json").unlink()
     asked = []
 
-    class Watching(InProcess):
+    class Watching(ThisProcess):
         def run(self, jobs):
             asked.extend(job.seeds for job in jobs)
             yield from super().run(jobs)
@@ -174,7 +174,7 @@ def test_a_full_disk_stops_and_keeps_what_was_finished(tmp_path, monkeypatch):
 
     monkeypatch.setattr(RunDirectory, "add", full)
     with pytest.raises(OSError, match="No space left"):
-        evaluate(grid(tmp_path, "ddim-5"), backend=InProcess())
+        evaluate(grid(tmp_path, "ddim-5"), backend=ThisProcess())
     monkeypatch.undo()
     assert RunDirectory(tmp_path / "cells/ddim-5").seeds() == set(kept)
     told: list[tuple] = []
@@ -182,7 +182,7 @@ def test_a_full_disk_stops_and_keeps_what_was_finished(tmp_path, monkeypatch):
         grid(tmp_path, "ddim-5"),
         None,
         lambda done: told.append(("cells", done)),
-        InProcess(),
+        ThisProcess(),
         lambda done, total: told.append(("alone", done, total)),
     )
     assert again.runs[0].summary.episodes == EPISODES and again.title == "lift: 3 episodes, seeds 500 to 502"
@@ -292,11 +292,11 @@ def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):
 
 def test_an_episode_filmed_again_is_the_same_episode(finished):
     """A strip is rendered from the kept actions: they lead to the same success at the same step."""
-    from paradp.rollouts.episodes.environments import Scenery
+    from paradp.rollouts.episodes.environments import EnvironmentConfig
 
     _, comparison, _ = finished
     run = comparison.runs[1]
-    env = Scenery("lift").make()
+    env = EnvironmentConfig("lift").make()
     for seed, steps in run.steps.groupby("seed"):
         env.reset(seed=int(seed))
         told = [env.step(np.array(action, np.float32))[4]["success"] for action in steps["action"]]
@@ -306,7 +306,7 @@ def test_an_episode_filmed_again_is_the_same_episode(finished):
 
 def test_step_limits_are_the_tasks_unless_given(tmp_path):
     cell = grid(tmp_path, "ddim-5", max_steps=(6,))
-    [run] = evaluate(cell, backend=InProcess()).runs
+    [run] = evaluate(cell, backend=ThisProcess()).runs
     assert (run.episodes["steps"] == 6).all() and run.summary.max_steps == 6
     assert find_task("lift").task.max_steps == 400
 
@@ -324,7 +324,7 @@ def test_all_axes_together(tmp_path):
     latencies.write_text("60\n110\n")
     clocks = (ClockChoice.parse("measured"), ClockChoice.parse(f"replay:{latencies}"))
     axes = {"controllers": ("sync", "ahead"), "disturbances": ("push",), "executes": (12,), "max_steps": (40,)}
-    comparison = evaluate(grid(tmp_path / "out", "ddim-5", clocks=clocks, **axes), backend=InProcess())
+    comparison = evaluate(grid(tmp_path / "out", "ddim-5", clocks=clocks, **axes), backend=ThisProcess())
     held = {}
     for run in comparison.runs:
         summary = run.summary

@@ -15,7 +15,7 @@ from paradp.policy import Normalizer, UnetConfig
 from paradp.policy.learning.training import TrainedPolicy
 from paradp.policy.networks.building import build_network
 from paradp.rollouts import RolloutConfig
-from paradp.rollouts.episodes.workplace import Workplace
+from paradp.rollouts.episodes.group_runner import GroupRunner
 from paradp.sampler import SamplerChoice
 
 STEPS = 16
@@ -38,7 +38,7 @@ def test_what_is_planned_together_differs_by_rounding_alone(checkpoint, tmp_path
     config = RolloutConfig(
         "pusht", SamplerChoice.parse("ddim-3"), tmp_path, str(checkpoint), 4, threads=1, engine="eager", max_steps=STEPS
     )
-    place = Workplace()
+    place = GroupRunner()
     alone = [episode for seed in config.seeds for episode in place.run(config, [seed])]
     together = sorted(place.run(replace(config, envs=4), config.seeds), key=lambda episode: episode.seed)
     place.close()

@@ -10,7 +10,7 @@ import pytest
 
 from paradp.envs import TASKS
 from paradp.rollouts import run_episodes
-from paradp.rollouts.episodes.environments import Scenery, check_fits, make_envs
+from paradp.rollouts.episodes.environments import EnvironmentConfig, check_fits, make_envs
 from paradp.rollouts.episodes.summary import throughput
 from paradp.rollouts.episodes.video import VideoRecorder
 
@@ -35,7 +35,7 @@ def experts(count: int):
 def run():
     """Five episodes of Lift in two places."""
     observer = Observer([], [])
-    envs = make_envs(Scenery("lift"), 2)
+    envs = make_envs(EnvironmentConfig("lift"), 2)
     episodes = list(run_episodes(envs, experts(2), range(40, 45), [observer]))
     envs.close()
     return episodes, observer
@@ -55,7 +55,7 @@ def test_every_seed_is_one_episode(run):
 
 def test_an_episode_does_not_depend_on_its_neighbours(run):
     episodes, _ = run
-    envs = make_envs(Scenery("lift"), 1)
+    envs = make_envs(EnvironmentConfig("lift"), 1)
     [alone] = run_episodes(envs, experts(1), [43])
     envs.close()
     among = next(e for e in episodes if e.seed == 43)
@@ -63,7 +63,7 @@ def test_an_episode_does_not_depend_on_its_neighbours(run):
 
 
 def test_a_place_without_an_episode_is_not_simulated():
-    envs = make_envs(Scenery("lift"), 3)
+    envs = make_envs(EnvironmentConfig("lift"), 3)
     stepped = [0, 0, 0]
     for i, env in enumerate(envs.envs):
         inner = env.unwrapped
@@ -81,7 +81,7 @@ def test_a_place_without_an_episode_is_not_simulated():
 def test_films_have_a_frame_a_step_and_say_how_it_ended(tmp_path):
     import imageio.v3 as iio
 
-    envs = make_envs(Scenery("lift", render=True), 1)
+    envs = make_envs(EnvironmentConfig("lift", render=True), 1)
     recorder = VideoRecorder(tmp_path, {41}, fps=20)
     episodes = list(run_episodes(envs, experts(1), [40, 41], [recorder]))
     envs.close()
@@ -94,7 +94,7 @@ def test_films_have_a_frame_a_step_and_say_how_it_ended(tmp_path):
 
 def test_the_loop_steps_each_simulator_once_a_control_step(monkeypatch):
     """What the loop costs in seconds is for `paradp study loop-cost` to say; that it does nothing twice, for a test."""
-    envs = make_envs(Scenery("lift"), 2)
+    envs = make_envs(EnvironmentConfig("lift"), 2)
     calls = [0, 0]
     for i, env in enumerate(envs.envs):
 
@@ -129,9 +129,9 @@ def test_a_mismatch_is_named(change, message):
     from dataclasses import replace
 
     from paradp.policy import PolicySpec
-    from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
+    from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, describe
 
-    info = describe("lift", "absolute", DEFAULT_DISTURBANCE, 0)
+    info = describe("lift", "absolute", DEFAULT_ACTION_NOISE, 0)
     names = ("task", "observation", "action", "action_low", "action_high", "action_convention", "control_hz", "controller")
     fitting = PolicySpec(**{name: getattr(info, name) for name in names})
     check_fits(fitting, "lift")
@@ -157,7 +157,7 @@ def test_a_clock_that_is_set_while_episodes_run_changes_no_time(monkeypatch):
     """The machine's date goes back an hour whenever it is asked for."""
     hours, now = itertools.count(), time.time()
     monkeypatch.setattr(time, "time", lambda: now - 3600 * next(hours))
-    envs = make_envs(Scenery("lift", max_steps=5), 1)
+    envs = make_envs(EnvironmentConfig("lift", max_steps=5), 1)
     began = time.perf_counter()
     first, second = run_episodes(envs, experts(1), range(2))
     passed = time.perf_counter() - began

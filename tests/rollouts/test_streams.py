@@ -7,7 +7,7 @@ import pytest
 from paradp.envs import TASKS
 from paradp.policy.control.asynchronous import AsyncController
 from paradp.rollouts.episodes.clocks import ClockChoice
-from paradp.rollouts.episodes.environments import Scenery
+from paradp.rollouts.episodes.environments import EnvironmentConfig
 from paradp.sampler.streams import stream
 
 
@@ -29,7 +29,7 @@ def scene_generator(env: gymnasium.Env) -> np.random.Generator:
 
 @pytest.mark.parametrize("task", ["lift", "pusht"])
 def test_a_scene_is_drawn_from_the_seeds_environment_stream(task):
-    env = Scenery(task, TASKS[task].task.conventions[0]).make()
+    env = EnvironmentConfig(task, TASKS[task].task.conventions[0]).make()
     env.reset(seed=7)
     drawn = draws(scene_generator(env))
     env.close()
@@ -40,7 +40,7 @@ def test_experts_and_disturbances_draw_from_their_own_streams():
     expert = TASKS["lift"].expert()
     expert.reset(7)
     assert draws(expert.rng) == draws(stream(7, "expert"))
-    env = Scenery("lift", disturbance="push").make()
+    env = EnvironmentConfig("lift", disturbance="push").make()
     env.reset(seed=7)
     drawn = draws(env.unwrapped._disturbance_rng)
     env.close()

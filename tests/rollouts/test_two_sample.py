@@ -29,7 +29,7 @@ def chunks(rng, width=1.0, smaller=0.0, observations=OBSERVATIONS, plans=PLANS):
     return np.concatenate([(scale * lines).reshape(observations, plans, -1), 1 + rounding], -1)
 
 
-def test_equal_laws_are_found_different_as_often_as_the_level_says():
+def test_equal_distributions_are_found_different_as_often_as_the_level_says():
     rng = np.random.default_rng(0)
     trials = 300
     tests = [two_sample_test(chunks(rng), chunks(rng), permutations=99, seed=i) for i in range(trials)]
@@ -41,7 +41,7 @@ def test_equal_laws_are_found_different_as_often_as_the_level_says():
 
 
 @pytest.mark.parametrize("fault", ["shift", "narrow", "lost mode", "lost correlation"])
-def test_other_laws_are_found(fault):
+def test_other_distributions_are_found(fault):
     rng = np.random.default_rng(1)
     first = chunks(rng, smaller=0.3 if fault == "lost mode" else 0.0)
     second = chunks(rng, width=0.6 if fault == "narrow" else 1.0)
@@ -110,7 +110,7 @@ def test_the_interval_of_a_spread_ratio_covers_it():
     assert ratio.mean == pytest.approx(0.8, abs=0.06) and ratio.ci95[0] < 0.8 < ratio.ci95[1] < 1
 
 
-def test_equal_laws_cover_each_other_as_much_as_theory_says():
+def test_equal_distributions_cover_each_other_as_much_as_theory_says():
     rng = np.random.default_rng(9)
     for own, others, neighbours in ((24, 24, 5), (10, 30, 2)):
         shares = coverage(chunks(rng, observations=600, plans=own), chunks(rng, observations=600, plans=others), neighbours)
@@ -135,16 +135,16 @@ def test_modes_are_found_where_there_are_two_and_shares_are_theirs():
     assert 0.2 < elsewhere.mean() < 0.4
 
 
-@pytest.mark.parametrize("law", ["normal", "uniform", "line", "outlier"])
-def test_no_modes_are_found_where_there_is_one(law):
+@pytest.mark.parametrize("distribution", ["normal", "uniform", "line", "outlier"])
+def test_no_modes_are_found_where_there_is_one(distribution):
     rng = np.random.default_rng(8)
     for _ in range(200):
         plans = rng.normal(size=(64, 30))
-        if law == "uniform":
+        if distribution == "uniform":
             plans = rng.uniform(-1, 1, (64, 30))
-        if law == "line":
+        if distribution == "line":
             plans = rng.uniform(-1, 1, (64, 1)) * np.linspace(0, 1, 30)
-        if law == "outlier":
+        if distribution == "outlier":
             plans[0] += 100
         assert find_modes(plans) is None
 

@@ -13,9 +13,9 @@ from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.rollouts.episodes import strips
 from paradp.rollouts.episodes.captions import EXECUTED, LEFT, WAITING, Caption, Captions, ChunkStrip, footed, headed
 from paradp.rollouts.episodes.directory import steps_table
-from paradp.rollouts.episodes.environments import Scenery
+from paradp.rollouts.episodes.environments import EnvironmentConfig
 from paradp.rollouts.episodes.records import Episode, StepRecord
-from paradp.rollouts.episodes.video import Film, VideoRecorder, film_of, side_by_side
+from paradp.rollouts.episodes.video import VideoFile, VideoRecorder, film_of, side_by_side
 
 
 def frames(height: int, width: int, count: int) -> np.ndarray:
@@ -29,7 +29,7 @@ def frames(height: int, width: int, count: int) -> np.ndarray:
 @pytest.mark.parametrize(("height", "width"), [(96, 128), (97, 128), (96, 127), (97, 127)])
 def test_a_film_shows_what_was_seen(tmp_path, height, width):
     seen, path = frames(height, width, 30), tmp_path / "film.mp4"
-    film = Film(path, fps=20)
+    film = VideoFile(path, fps=20)
     for frame in seen:
         film.add(frame)
     film.close()
@@ -43,7 +43,7 @@ def test_a_film_shows_what_was_seen(tmp_path, height, width):
 
 def test_a_film_that_cannot_be_written_is_named(tmp_path):
     path, noise = tmp_path / "film.mp4", np.random.default_rng(0)
-    film, limit = Film(path, fps=20), resource.getrlimit(resource.RLIMIT_FSIZE)
+    film, limit = VideoFile(path, fps=20), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
     try:
         with pytest.raises(OSError, match=f"too large.*{path}"):
@@ -118,7 +118,7 @@ def test_the_last_frame_says_how_it_ended(tmp_path):
 def test_films_side_by_side_last_as_long_as_the_longest(tmp_path):
     lengths, films = (8, 3, 5), []
     for i, length in enumerate(lengths):
-        film = Film(tmp_path / f"{i}.mp4", fps=20)
+        film = VideoFile(tmp_path / f"{i}.mp4", fps=20)
         for k in range(length):
             film.add(np.full((64, 96, 3), 20 + 25 * k + 3 * i, np.uint8))
         film.close()
@@ -137,7 +137,7 @@ def test_films_side_by_side_last_as_long_as_the_longest(tmp_path):
 
 
 @dataclass(frozen=True)
-class Greys(Scenery):
+class Greys(EnvironmentConfig):
     """A simulator whose pictures get brighter with every step."""
 
     def make(self):

@@ -16,7 +16,7 @@ from paradp.policy.learning.training import TrainingConfig, train
 from paradp.policy.networks.unet_config import UnetConfig
 from paradp.rollouts import RolloutConfig, rollout
 from paradp.rollouts.collect import collect
-from paradp.rollouts.episodes.backends import InProcess, Local
+from paradp.rollouts.episodes.backends import LocalProcesses, ThisProcess
 from paradp.rollouts.evaluation.grid import Grid, evaluate
 from paradp.rollouts.imports.importing import import_file
 from paradp.rollouts.imports.recordings import read_file
@@ -70,7 +70,7 @@ def rolls_out(out, report):
 
 def evaluates(out, report):
     base = config(out)
-    evaluate(Grid(base, (base.sampler,)), on_progress=lambda *_: report(), backend=InProcess())
+    evaluate(Grid(base, (base.sampler,)), on_progress=lambda *_: report(), backend=ThisProcess())
 
 
 def trains(out, report, demonstrations):
@@ -134,7 +134,7 @@ def test_no_workers_and_no_episodes_are_refused(count, tmp_path):
     out = tmp_path / "out.zarr"
     for call in (
         lambda: Workers(count),
-        lambda: Local(count),
+        lambda: LocalProcesses(count),
         lambda: collect("pusht", 1, out, "position", workers=count),
         lambda: collect("pusht", count, out, "position", workers=1),
     ):
@@ -162,12 +162,12 @@ def test_a_run_is_of_one_checkpoint_its_normalisers_included(tmp_path):
     mine = replace(config(tmp_path / "out"), checkpoint=str(checkpoint))
     grid = Grid(replace(mine, out=tmp_path / "grid"), (mine.sampler,))
     rollout(mine)
-    evaluate(grid, backend=InProcess())
+    evaluate(grid, backend=ThisProcess())
     (checkpoint / "README.md").write_text("described better")
-    evaluate(grid, backend=InProcess())
+    evaluate(grid, backend=ThisProcess())
     statistics = (checkpoint / "statistics.json").read_text()
     (checkpoint / "statistics.json").write_text(statistics.replace("[", "[ ", 1))
-    for again in (lambda: rollout(mine), lambda: evaluate(grid, backend=InProcess())):
+    for again in (lambda: rollout(mine), lambda: evaluate(grid, backend=ThisProcess())):
         with pytest.raises(ValueError, match=r"\(checkpoint_sha256: [0-9a-f]{12}… there, [0-9a-f]{12}… here\)"):
             again()
 

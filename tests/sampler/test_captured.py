@@ -19,7 +19,7 @@ SOLVERS = {
     "linear, copied": lambda table: Picard(table, 5, 0.0, split="linear", extension="copy"),
     "speculative": lambda table: Speculative(table, 8),
     "speculative, not far ahead": lambda table: Speculative(table, 8, ahead=3),
-    "speculative, frozen": lambda table: Speculative(table, 8, draft="frozen", gain=0.0),
+    "speculative, frozen": lambda table: Speculative(table, 8, draft="frozen", data_variance=0.0),
     "speculative, budget": lambda table: Speculative(table, 8, max_rounds=6),
 }
 IN_ROUNDS = [name for name in SOLVERS if name != "sequential"]

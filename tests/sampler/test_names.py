@@ -3,6 +3,7 @@
 import pytest
 
 from paradp.sampler import SAMPLERS, Picard, SamplerChoice, Sequential, Speculative, sampler_names
+from paradp.sampler.lookup import note_renamed
 
 
 def test_a_name_with_options_builds_its_solver(config):
@@ -116,6 +117,18 @@ def test_what_is_printed_reads_back(text):
     assert str(SamplerChoice.parse(text)) == text
 
 
+def test_an_older_spelling_of_an_option_is_accepted_with_a_note(config, caplog):
+    note_renamed.cache_clear()
+    older = [SamplerChoice.parse("speculative-ddpm:gain=0.01:window=4") for _ in range(2)]
+    now = SamplerChoice.parse("speculative-ddpm:data-variance=0.01:window=4")
+    assert older == [now, now] and older[0].build(config).data_variance == 0.01
+    assert caplog.messages == ["the option gain of speculative-ddpm is now data-variance"]
+    with pytest.raises(ValueError, match="is given data-variance twice"):
+        SamplerChoice.parse("speculative-ddpm:gain=0.01:data-variance=0.01")
+    with pytest.raises(ValueError, match="no option 'gain'"):
+        SamplerChoice.parse("para-ddpm:gain=0.01")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -177,7 +190,7 @@ def test_values_out_of_range_are_refused(text, config):
         ("speculative-ddpm:max-rounds=0", "max_rounds must be at least 1"),
         ("speculative-ddpm:draft=wild", "draft must be one of secant, picard, frozen"),
         ("speculative-ddpm:ahead=0", "ahead must be at least 1"),
-        ("speculative-ddpm:gain=-1", "gain must be a finite number and at least 0"),
+        ("speculative-ddpm:data-variance=-1", "data_variance must be a finite number and at least 0"),
     ],
 )
 def test_options_that_cannot_work_are_named(text, message, config):

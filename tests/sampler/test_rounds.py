@@ -24,7 +24,7 @@ SOLVERS = {
 DRAFTS = [
     {"draft": "secant"},
     {"draft": "picard"},
-    {"draft": "frozen", "gain": 0.0},
+    {"draft": "frozen", "data_variance": 0.0},
     {"start": "cold"},
     {"max_rounds": 5},
     {"ahead": 2},

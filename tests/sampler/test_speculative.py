@@ -21,10 +21,10 @@ from paradp.sampler.table import Steps, StepTable
 
 ALPHA = 1e-6
 VARIANTS = [
-    {"draft": "frozen", "gain": 0.0},
-    {"draft": "picard", "gain": 0.0},
-    {"draft": "picard", "gain": 0.01},
-    {"draft": "secant", "gain": 0.01},
+    {"draft": "frozen", "data_variance": 0.0},
+    {"draft": "picard", "data_variance": 0.0},
+    {"draft": "picard", "data_variance": 0.01},
+    {"draft": "secant", "data_variance": 0.01},
 ]
 
 
@@ -127,7 +127,7 @@ def projections(solver, denoiser, condition, noise, monkeypatch, guess=None, lea
     return found
 
 
-def law_p_value(found: dict[int, torch.Tensor]) -> float:
+def distribution_p_value(found: dict[int, torch.Tensor]) -> float:
     """The smallest p value of all tests, corrected for their number: pooled, and at each step, of shape and of variance."""
     pooled = torch.cat([values for k, values in found.items() if k >= 0]).numpy()
     p_values = [stats.kstest(pooled, "norm").pvalue, _variance_p(pooled)]
@@ -198,7 +198,7 @@ def test_every_decided_step_is_standard_normal_along_the_known_direction(
     condition, noise = draw(range(400), table)
     found = projections(Speculative(table, window, **options), denoiser, condition, noise, monkeypatch)
     assert drafted(found) > 30_000 and len(found[CONTESTED]) > 10_000
-    assert law_p_value(found) > ALPHA
+    assert distribution_p_value(found) > ALPHA
 
 
 @pytest.mark.parametrize("options", [VARIANTS[0], VARIANTS[-1], {"ahead": 3}])
@@ -208,7 +208,7 @@ def test_every_table_with_noise_is_sampled_by_its_distribution(table_of, make_de
     condition, noise = draw(range(600), table)
     found = projections(Speculative(table, 8, **options), make_denoiser(table), condition, noise, monkeypatch)
     assert drafted(found) > 300 * (table.steps - 1) and len(found[CONTESTED]) > 1500
-    assert law_p_value(found) > ALPHA
+    assert distribution_p_value(found) > ALPHA
 
 
 # A draft that learned nothing: one that is wrong, and one so wrong that hardly a draft is kept.
@@ -226,7 +226,7 @@ def test_the_worst_trained_draft_leaves_the_distribution_as_it_is(
     solver = Speculative(table, 8, draft="trained", model=random_draft(8, scale))
     found = projections(solver, make_denoiser(table), condition, noise, monkeypatch, guess)
     assert drafted(found) > 300 * (table.steps - 1) and len(found[CONTESTED]) > 1500
-    assert law_p_value(found) > ALPHA
+    assert distribution_p_value(found) > ALPHA
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -234,7 +234,7 @@ def test_planted_faults_of_a_trained_draft_fail_the_projection_test(table, denoi
     condition, noise = draw(range(400), table)
     plant(monkeypatch, fault)
     solver = Speculative(table, 20, draft="trained", model=random_draft(8, 0.05))
-    assert law_p_value(projections(solver, denoiser, condition, noise, monkeypatch)) < ALPHA
+    assert distribution_p_value(projections(solver, denoiser, condition, noise, monkeypatch)) < ALPHA
 
 
 @pytest.mark.parametrize(("name", "fault"), PLANTED)
@@ -242,8 +242,8 @@ def test_planted_faults_fail_the_projection_test_of_every_table(table_of, make_d
     table = table_of(name)
     condition, noise = draw(range(600), table)
     plant(monkeypatch, fault, name)
-    solver = Speculative(table, 8, draft="picard", gain=0.0)
-    assert law_p_value(projections(solver, make_denoiser(table), condition, noise, monkeypatch)) < ALPHA
+    solver = Speculative(table, 8, draft="picard", data_variance=0.0)
+    assert distribution_p_value(projections(solver, make_denoiser(table), condition, noise, monkeypatch)) < ALPHA
 
 
 def decisions(solver, denoiser, condition, noise, guess, monkeypatch) -> list[tuple]:
@@ -381,12 +381,12 @@ def test_the_right_posterior_makes_trained_drafts_exact(table, draw):
     assert (Speculative(unclipped, 20).solve(denoiser, condition, noise).stats.rounds > 5).all()
 
 
-def test_a_first_guess_changes_the_cost_and_not_the_law(table, denoiser, draw, monkeypatch):
+def test_a_first_guess_changes_the_cost_and_not_the_distribution(table, denoiser, draw, monkeypatch):
     condition, noise = draw(range(400), table)
     guess = Sequential(table).solve(denoiser, *draw(range(1000, 1400), table)).sample
     warm, cold = Speculative(table, 100), Speculative(table, 100, start="cold")
     found = projections(warm, denoiser, condition, noise, monkeypatch, guess)
-    assert law_p_value(found) > ALPHA and len(found[CONTESTED]) > 10_000
+    assert distribution_p_value(found) > ALPHA and len(found[CONTESTED]) > 10_000
     costs = [solver.solve(denoiser, condition, noise, guess).stats.rounds for solver in (warm, cold)]
     assert not torch.equal(*costs)
     without = warm.solve(denoiser, condition, noise)
@@ -402,8 +402,8 @@ def test_a_guess_of_another_shape_is_refused(table, denoiser, draw):
 def test_planted_faults_fail_the_projection_test(table, denoiser, draw, monkeypatch, fault):
     condition, noise = draw(range(400), table)
     plant(monkeypatch, fault)
-    solver = Speculative(table, 20, draft="picard", gain=0.0)
-    assert law_p_value(projections(solver, denoiser, condition, noise, monkeypatch)) < ALPHA
+    solver = Speculative(table, 20, draft="picard", data_variance=0.0)
+    assert distribution_p_value(projections(solver, denoiser, condition, noise, monkeypatch)) < ALPHA
 
 
 @pytest.fixture(scope="module")
@@ -419,25 +419,25 @@ ROUNDING = 1e-3
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", VARIANTS[1:])
-def test_the_shipped_policy_is_sampled_by_its_law(square, monkeypatch, options):
+def test_the_shipped_policy_is_sampled_by_its_distribution(square, monkeypatch, options):
     policy, condition = square
     table = policy.solver.table
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(condition))], table.steps, (16, 10))
     guess = torch.zeros_like(noise.initial) + condition[:, :1, None].clamp(-1, 1)
     found = projections(Speculative(table, **options), policy.network, condition, noise, monkeypatch, guess, ROUNDING)
     assert drafted(found) > 3000 and len(found[CONTESTED]) > 500
-    assert law_p_value(found) > ALPHA
+    assert distribution_p_value(found) > ALPHA
 
 
 @pytest.mark.slow
-def test_the_shipped_policy_with_a_random_draft_is_sampled_by_its_law(square, random_draft, monkeypatch):
+def test_the_shipped_policy_with_a_random_draft_is_sampled_by_its_distribution(square, random_draft, monkeypatch):
     policy, condition = square
     table = policy.solver.table
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(condition))], table.steps, (16, 10))
     solver = Speculative(table, draft="trained", model=random_draft(160, 0.003))
     found = projections(solver, policy.network, condition, noise, monkeypatch, least=ROUNDING)
     assert drafted(found) > 3000 and len(found[CONTESTED]) > 500
-    assert law_p_value(found) > ALPHA
+    assert distribution_p_value(found) > ALPHA
 
 
 @pytest.mark.slow
@@ -447,9 +447,9 @@ def test_planted_faults_fail_the_test_on_the_shipped_policy(square, monkeypatch,
     table = policy.solver.table
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(condition))], table.steps, (16, 10))
     plant(monkeypatch, fault)
-    solver = Speculative(table, draft="picard", gain=0.0)
+    solver = Speculative(table, draft="picard", data_variance=0.0)
     found = projections(solver, policy.network, condition, noise, monkeypatch, least=ROUNDING)
-    assert law_p_value(found) < ALPHA
+    assert distribution_p_value(found) < ALPHA
 
 
 def mixture_samples(solver, denoiser, seed: int, count: int, table) -> torch.Tensor:
@@ -479,7 +479,7 @@ def short_table(config):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("options", VARIANTS)
-def test_samples_of_a_mixture_have_the_sequential_law(short_table, make_denoiser, options, seed):
+def test_samples_of_a_mixture_have_the_sequential_distribution(short_table, make_denoiser, options, seed):
     denoiser = make_denoiser(short_table)
     expected = mixture_samples(Sequential(short_table), denoiser, 100 + seed, 100_000, short_table)
     found = mixture_samples(Speculative(short_table, 10, **options), denoiser, seed, 100_000, short_table)
@@ -488,7 +488,7 @@ def test_samples_of_a_mixture_have_the_sequential_law(short_table, make_denoiser
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
-def test_samples_by_a_random_draft_have_the_sequential_law(short_table, make_denoiser, random_draft, scale):
+def test_samples_by_a_random_draft_have_the_sequential_distribution(short_table, make_denoiser, random_draft, scale):
     denoiser = make_denoiser(short_table)
     expected = mixture_samples(Sequential(short_table), denoiser, 100, 100_000, short_table)
     solver = Speculative(short_table, 10, draft="trained", model=random_draft(2, scale))
@@ -501,7 +501,7 @@ def test_planted_faults_fail_the_mixture_test(short_table, make_denoiser, monkey
     denoiser = make_denoiser(short_table)
     expected = mixture_samples(Sequential(short_table), denoiser, 100, 100_000, short_table)
     plant(monkeypatch, fault)
-    solver = Speculative(short_table, 10, draft="picard", gain=0.0)
+    solver = Speculative(short_table, 10, draft="picard", data_variance=0.0)
     with only("torch"):
         assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, short_table)) < ALPHA
 
@@ -524,7 +524,7 @@ def test_planted_faults_fail_the_mixture_test_of_other_solvers(table_of, make_de
     denoiser = make_denoiser(table)
     expected = mixture_samples(Sequential(table), denoiser, 100, 100_000, table)
     plant(monkeypatch, fault, name)
-    solver = Speculative(table, 8, draft="picard", gain=0.0)
+    solver = Speculative(table, 8, draft="picard", data_variance=0.0)
     with only("torch"):
         assert two_sample_p_value(expected, mixture_samples(solver, denoiser, 0, 100_000, table)) < ALPHA
 
@@ -560,12 +560,12 @@ def test_drafts_of_a_network_that_does_not_change_are_all_kept(table, draw):
         assert (solution.sample - sequential).abs().max() < 1e-12
 
 
-def test_clipping_is_part_of_the_law(table, denoiser, draw, monkeypatch):
-    """A solver that verifies against unclipped predictions draws from another law; the test must see it."""
+def test_clipping_is_part_of_the_distribution(table, denoiser, draw, monkeypatch):
+    """A solver that verifies against unclipped predictions draws from another distribution; the test must detect it."""
     condition, noise = draw(range(400), table)
     condition += 0.6  # the modes lie near the clip
-    honest = projections(Speculative(table, 20, gain=0.0), denoiser, condition, noise, monkeypatch)
-    assert law_p_value(honest) > ALPHA
+    honest = projections(Speculative(table, 20, data_variance=0.0), denoiser, condition, noise, monkeypatch)
+    assert distribution_p_value(honest) > ALPHA
     verify = Speculation._verify
 
     def unclipped(self, window, *verified):
@@ -573,7 +573,10 @@ def test_clipping_is_part_of_the_law(table, denoiser, draw, monkeypatch):
         return verify(self, free, *verified)
 
     monkeypatch.setattr(Speculation, "_verify", unclipped)
-    assert law_p_value(projections(Speculative(table, 20, gain=0.0), denoiser, condition, noise, monkeypatch)) < ALPHA
+    assert (
+        distribution_p_value(projections(Speculative(table, 20, data_variance=0.0), denoiser, condition, noise, monkeypatch))
+        < ALPHA
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -636,8 +639,8 @@ def test_the_gain_of_a_gaussian_makes_its_drafts_exact(table, draw):
 
     condition, noise = draw(range(64), table)
     frozen, picard, gained = (
-        Speculative(table, 20, draft=draft, gain=gain).solve(denoiser, condition, noise).stats.rounds.double().mean()
-        for draft, gain in (("frozen", 0.0), ("picard", 0.0), ("picard", variance))
+        Speculative(table, 20, draft=draft, data_variance=v).solve(denoiser, condition, noise).stats.rounds.double().mean()
+        for draft, v in (("frozen", 0.0), ("picard", 0.0), ("picard", variance))
     )
     assert gained < picard < frozen
 

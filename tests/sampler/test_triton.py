@@ -67,7 +67,7 @@ WITHOUT_NOISE = {
 DRAFTS = st.fixed_dictionaries(
     {
         "draft": st.sampled_from(["secant", "picard", "frozen"]),
-        "gain": st.sampled_from([0.0, 0.01, 0.3]),
+        "data_variance": st.sampled_from([0.0, 0.01, 0.3]),
         "start": st.sampled_from(["previous", "cold"]),
         "max_rounds": st.sampled_from([None, 1, 3]),
         "ahead": st.sampled_from([None, 1, 2, 5]),

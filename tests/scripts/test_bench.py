@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from paradp.policy import DiffusionPolicy
-from paradp.policy.engines.autotune import candidates, planner
+from paradp.policy.engines.autotune import autotuner, candidates
 from paradp.policy.engines.pytorch import EagerEngine
 from paradp.sampler import NoisePath, Picard, Sequential, step_table
 from paradp.scripts import floor as floors
 from paradp.scripts.baselines import PlainNetwork, PublishedParaDDPM, UsualLoop
 from paradp.scripts.contenders import PUBLISHED, USUAL
 from paradp.scripts.floor import measure_floor
-from paradp.scripts.planning_time import SAMPLERS, SOME_SAMPLERS, Bench
+from paradp.scripts.planning_time import SAMPLERS, SOME_SAMPLERS, PlanningBench
 
 
 @pytest.fixture
@@ -23,10 +23,10 @@ def policy(trained) -> DiffusionPolicy:
 
 
 def test_every_contender_is_measured_and_labelled(policy, monkeypatch):
-    monkeypatch.setattr(planner, "TRIALS", 4)
-    monkeypatch.setattr(planner, "MOST_ROWS", 32)
+    monkeypatch.setattr(autotuner, "TRIALS", 4)
+    monkeypatch.setattr(autotuner, "MOST_ROWS", 32)
     conditions = torch.randn(4, policy.spec.condition_size)
-    bench = Bench(policy, conditions, 2, ("eager", "openvino"))
+    bench = PlanningBench(policy, conditions, 2, ("eager", "openvino"))
     monkeypatch.setattr(bench, "_why_not_bf16", lambda: "")  # whatever this CPU is good at
     assert len(list(bench.build())) == len(bench.wanted) == 1 + 2 * len(SOME_SAMPLERS) + len(SAMPLERS)
     bench.warm_up()
@@ -128,7 +128,7 @@ def test_caches_are_read_in_any_unit(tmp_path):
 
 
 def test_arithmetic_that_is_slow_here_is_left_out_with_a_reason(policy, monkeypatch):
-    bench = Bench(policy, torch.randn(4, policy.spec.condition_size), 1, ("eager",))
+    bench = PlanningBench(policy, torch.randn(4, policy.spec.condition_size), 1, ("eager",))
     bench.wanted = [wanted for wanted in bench.wanted if wanted.name in (USUAL, "ddpm")]
     times = iter([1.0, 5.0])
     monkeypatch.setattr("paradp.scripts.planning_time.time_call", lambda *_: next(times))
@@ -138,7 +138,7 @@ def test_arithmetic_that_is_slow_here_is_left_out_with_a_reason(policy, monkeypa
 
 
 def test_slow_contenders_are_measured_less_often(policy):
-    bench = Bench(policy, torch.randn(4, policy.spec.condition_size), 4, ("eager",))
+    bench = PlanningBench(policy, torch.randn(4, policy.spec.condition_size), 4, ("eager",))
     bench.wanted = [wanted for wanted in bench.wanted if wanted.precision == "fp32" and wanted.name in (USUAL, "ddim-5")]
     list(bench.build())
     bench.warm_up()

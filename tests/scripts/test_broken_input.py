@@ -25,7 +25,7 @@ from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.learning.training import TrainedPolicy
 from paradp.policy.networks.building import build_network
-from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
+from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, describe
 from paradp.scripts.main import main
 
 DEEP = "[" * 100_000
@@ -44,7 +44,7 @@ def sound(tmp_path_factory) -> Path:
     spec = replace(spec, network=UnetConfig(channels=(8, 16), timestep_embedding=16))
     scales = scaled(spec), Normalizer(torch.zeros(spec.action_size), torch.ones(spec.action_size))
     save_checkpoint(TrainedPolicy(spec, build_network(spec).eval(), *scales), folder / "checkpoint", "a card")
-    made = Demonstrations.open_or_create(folder / "demos.zarr", describe("pusht", "position", DEFAULT_DISTURBANCE, 0))
+    made = Demonstrations.open_or_create(folder / "demos.zarr", describe("pusht", "position", DEFAULT_ACTION_NOISE, 0))
     for seed in range(2):
         values = np.full((20, 2), seed, np.float32)
         observed = {"agent_pos": values, "block_keypoints": np.zeros((20, 16), np.float32)}

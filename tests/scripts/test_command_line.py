@@ -22,7 +22,7 @@ from vectors import joined
 
 from paradp.checkpoints import find_checkpoint
 from paradp.policy.data.demonstrations import Demonstrations
-from paradp.policy.engines.autotune import candidates, planner
+from paradp.policy.engines.autotune import autotuner, candidates
 from paradp.rollouts import Summary
 from paradp.sampler import sampler_names
 from paradp.scripts.main import main
@@ -322,7 +322,7 @@ def test_a_damaged_checkpoint_is_named(paradp, lift_checkpoint, tmp_path):
 
 def test_the_default_sampler_is_measured_and_says_what_it_is(paradp, tmp_path, monkeypatch):
     monkeypatch.setattr(candidates, "WINDOWS", (5, 6))
-    monkeypatch.setattr(planner, "TRIALS", 4)
+    monkeypatch.setattr(autotuner, "TRIALS", 4)
     arguments = ["rollout", "lift", "--videos", "0", "--episodes", "2", "--envs", "2", "--out", str(tmp_path / "run")]
     code, printed, _ = paradp(*arguments)
     said = re.search(r"auto is (ddpm|speculative-ddpm:window=[56]): [\d.]+ ms a plan of 2", " ".join(printed.split()))

@@ -8,7 +8,7 @@ import torch
 
 from paradp.sampler import NoisePath, Picard, SamplerChoice, iterates_of
 from paradp.scripts.studies.convergence import HEADER, NORMS_HEADER, draw
-from paradp.scripts.studies.lipschitz import Network, bound_on_rounds, contraction, operator_norms, window_matrix
+from paradp.scripts.studies.lipschitz import NetworkOnTable, bound_on_rounds, contraction, operator_norms, window_matrix
 
 SAMPLERS = ("para-ddpm-20", "para-ddim-12", "para-dpm-solver-12", "para-ddpm-30")
 ENVIRONMENTS = 3
@@ -41,7 +41,7 @@ def measured(config, sampler, denoiser, iterations=40):
     table = SamplerChoice.parse(sampler).build(config).table
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(ENVIRONMENTS)], table.steps, SHAPE)
     condition = torch.linspace(-0.5, 0.5, ENVIRONMENTS)[:, None]
-    network = Network(table, denoiser, condition, SHAPE)
+    network = NetworkOnTable(table, denoiser, condition, SHAPE)
     trajectory = network.trajectory(noise)
     return table, noise, condition, network, trajectory, network.constants(trajectory, iterations)
 

@@ -22,7 +22,8 @@ def comparison(episodes: int, *successes: int, lost: int = 0):
 def test_ten_episodes_say_that_samplers_work_and_not_which_succeeds_more_often():
     assert evidence(comparison(10, 10, 10)) == (
         "10 episodes can show how long plans take, and that every sampler succeeds in 72 % to 100 % of episodes (95 %)."
-        " They cannot tell the samplers' success apart: only a loss of 50 % or more would have shown; 200 would show 3 %:"
+        " They cannot show differences in success between the samplers: only a loss of 50 % or more would have shown;"
+        " 200 would show 3 %:"
         " paradp evaluate square --samplers a,b"
     )
     assert str(evidence(comparison(10, 10, 10), "runs/own/checkpoint")).endswith(

@@ -12,7 +12,7 @@ from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.learning.config import TrainingConfig
-from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
+from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, describe
 from paradp.scripts.console import console
 from paradp.scripts.drive import _preparing
 from paradp.scripts.main import main
@@ -67,7 +67,7 @@ def test_demonstrations_are_shown_by_quantity_and_one_is_singular(typed, tmp_pat
 
 def describe_any(task, convention):
     """As `describe`, for tasks without an expert too."""
-    made, known = describe("pusht", "position", DEFAULT_DISTURBANCE, 0), ACTION_CONVENTIONS[convention]
+    made, known = describe("pusht", "position", DEFAULT_ACTION_NOISE, 0), ACTION_CONVENTIONS[convention]
     limits = {"action_low": tuple(known.space.low.tolist()), "action_high": tuple(known.space.high.tolist())}
     observation = find_task(task).task.observation
     return replace(made, task=task, action_convention=convention, observation=observation, action=known.parts, **limits)

@@ -23,8 +23,10 @@ from paradp.policy.spec import Horizons
 from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.sampler import SamplerChoice
+from paradp.sampler.lookup import note_renamed
 from paradp.scripts import call
 from paradp.scripts import main as entry
+from paradp.scripts.drive import drive
 from paradp.scripts.evaluate import evaluate
 from paradp.scripts.rollout import rollout
 from paradp.scripts.serve import serve
@@ -95,7 +97,28 @@ def test_options_make_the_parts_of_a_training(arguments, parts):
     assert typed(arguments) == TrainingConfig(**parts)
 
 
+def test_an_older_option_is_accepted_with_a_note(caplog):
+    note_renamed.cache_clear()
+
+    def command(blending: str = "replace", count: int = 1) -> None:
+        given.append(blending)
+
+    given: list[str] = []
+    for arguments in (["--joining", "blend"], ["--joining=inpaint"], ["--blending", "blend"]):
+        call.call(command, "paradp", arguments)
+    assert given == ["blend", "inpaint", "blend"] and caplog.messages == ["--joining is now --blending"]
+    assert "--blending" in call.options(drive).values()
+
+
+def test_an_older_option_is_unknown_to_other_commands():
+    def command(count: int = 1) -> None: ...
+
+    with pytest.raises(SystemExit):
+        call.call(command, "paradp", ["--joining", "blend"])
+
+
 def test_the_older_spelling_of_a_flow_is_understood(caplog):
+    note_renamed.cache_clear()
     assert typed("--prediction-type flow_prediction") == TrainingConfig(process=FlowConfig())
     assert "prediction_type flow_prediction is now --process flow" in caplog.text
 

@@ -24,15 +24,15 @@ from paradp.scripts.figures import Late, periods, plot_late
 from paradp.scripts.studies.published import Page, estimate
 from paradp.scripts.studies.published_runs import measured_runs
 from paradp.scripts.studies.redraw import redraw
-from paradp.scripts.trade_off import Measured, pareto_front, plot_trade_off
+from paradp.scripts.trade_off import TradeOffPoint, pareto_front, plot_trade_off
 
 LONG = "para-ddpm:split=linear:tolerance=0.1:window=10"
 NAMES = ("ddpm", "ddim-5", "ddim-10", "para-ddpm", LONG, "speculative-ddpm:window=8", "auto", "dpm-solver-15")
 
 
-def measured(label: str, successes: int, ms: float, reward: float | None = None, world: str = "") -> Measured:
+def measured(label: str, successes: int, ms: float, reward: float | None = None, world: str = "") -> TradeOffPoint:
     graded = {} if reward is None else {"reward": Estimate(reward, (reward - 0.02, reward + 0.01))}
-    return Measured(label, graded | {"success": wilson(successes, 200)}, ms, 1.3 * ms, 1.6 * ms, world)
+    return TradeOffPoint(label, graded | {"success": wilson(successes, 200)}, ms, 1.3 * ms, 1.6 * ms, world)
 
 
 def texts(axes) -> list[str]:

@@ -7,20 +7,20 @@ import pytest
 from paradp.checkpoints import find_checkpoint, read_info
 from paradp.scripts.studies import scaling
 from paradp.scripts.studies.published import Page
-from paradp.scripts.studies.scaling_inputs import Published
+from paradp.scripts.studies.scaling_inputs import PublishedGpu
 from paradp.scripts.studies.scaling_model import (
     DEVICES,
     Calls,
     Cluster,
     Link,
-    Network,
+    NetworkTimes,
     best_plan,
     round_seconds,
     rounds_of_batch,
     transfer,
 )
 
-PROPORTIONAL = Network(1_000_000, 1000, Calls({1: 1.0, 2: 2.0}))
+PROPORTIONAL = NetworkTimes(1_000_000, 1000, Calls({1: 1.0, 2: 2.0}))
 FREE = Cluster(Link(0.0, 1e30), Link(0.0, 1e30), 8, 0.0, 0.0)
 COSTLY = Cluster(Link(0.5, 1000.0), Link(3.0, 100.0), 8, 7.0, 0.25)
 
@@ -71,11 +71,11 @@ def test_the_fewest_devices_that_gain_most_are_named():
 
 
 def test_the_page_says_that_it_predicts_and_its_picture_is_drawn_from_it(tmp_path):
-    published = Published.read(Path("docs/results/gpu"), read_info(find_checkpoint("square")).spec)
+    published = PublishedGpu.read(Path("docs/results/gpu"), read_info(find_checkpoint("square")).spec)
     assert [round(network.parameters / 1e6) for network in published.networks] == [5, 64, 249]
     assert all(sorted(network.calls.seconds) == [1, 20, 50] for network in published.networks)
     rounds = {100: {1: [100], 20: [8, 9], 50: [6, 7]}, 20: {1: [20], 6: [6, 7]}}
-    local = scaling.Local("a processor", "eager", [PROPORTIONAL], 1e-5, 5e9)
+    local = scaling.ThisMachine("a processor", "eager", [PROPORTIONAL], 1e-5, 5e9)
     page = tmp_path / "scaling.md"
     page.write_text(f"# Title\n{scaling._body('square', published, local, rounds)}")
     assert "**A prediction: no machine with several GPUs was at hand.**" in page.read_text()
@@ -91,4 +91,4 @@ def test_the_page_says_that_it_predicts_and_its_picture_is_drawn_from_it(tmp_pat
 
 def test_without_the_recorded_calls_it_says_where_they_lie(tmp_path):
     with pytest.raises(ValueError, match=r"calls.json is missing; it lies in docs/results/gpu: use --out docs/results"):
-        Published.read(tmp_path / "gpu", read_info(find_checkpoint("square")).spec)
+        PublishedGpu.read(tmp_path / "gpu", read_info(find_checkpoint("square")).spec)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from paradp.checkpoints import load_policy
-from paradp.policy import Planner
+from paradp.policy import Autotuner
 from paradp.sampler import Picard
 from paradp.scripts.studies.bench import Bench
 
@@ -37,7 +37,7 @@ def test_exact_sampling_takes_less_than_half_of_paraddpm(bench, usual, options, 
 
 
 def test_every_better_draft_saves_rounds(bench):
-    drafts = [":draft=frozen:gain=0", ":draft=picard:gain=0", ":draft=picard", ""]
+    drafts = [":draft=frozen:data-variance=0", ":draft=picard:data-variance=0", ":draft=picard", ""]
     rounds = [bench.measure(f"speculative-ddpm{draft}").rounds.mean() for draft in drafts]
     assert rounds == sorted(rounds, reverse=True)
 
@@ -75,7 +75,7 @@ def test_a_bigger_budget_is_never_much_worse(bench):
 def test_the_planner_counts_the_rounds_of_real_observations(bench):
     """Its observations are drawn at random; the rounds hardly depend on them."""
     policy = bench.policy
-    counts = Planner(policy.engine, policy.network, policy.spec, policy.device)
+    counts = Autotuner(policy.engine, policy.network, policy.spec, policy.device)
     for sampler in ("speculative-ddpm:window=3", "speculative-ddpm:window=8", "speculative-ddpm-25:window=8"):
         trial = counts._try(sampler)
         assert np.mean(trial.rounds) == pytest.approx(bench.measure(sampler).rounds.mean(), rel=0.15)

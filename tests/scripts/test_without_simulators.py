@@ -31,11 +31,11 @@ PathFinder.find_spec = classmethod(find_spec)
 # Little is measured, and all of it is one process: PyTorch is imported once.
 SHORT = """
 import sys
-import paradp.policy.engines.autotune.planner as planner, paradp.policy.learning.draft as draft
+import paradp.policy.engines.autotune.autotuner as autotuner, paradp.policy.learning.draft as draft
 import paradp.rollouts.evaluation.fidelity as fidelity, paradp.scripts.planning_time as planning_time
 from paradp.scripts.main import main
 
-planner.TRIALS, planner.MOST_ROWS, draft._PLANS, draft._STEPS = 2, 2, 2, 1
+autotuner.TRIALS, autotuner.MOST_ROWS, draft._PLANS, draft._STEPS = 2, 2, 2, 1
 draft.SAMPLERS = ("speculative-ddpm-10:window=4:draft=trained",) * 2
 fidelity.STEPS, fidelity.FITTED, fidelity.TRAJECTORIES = ("ddim-5",), (3,), 1
 fidelity.FEW, fidelity.ETAS = (2,), (1.0, 2.5)

@@ -188,7 +188,7 @@ class _Episode:
             self._hold,
             self._rng.choice(["hold", "continue-chunk", "stop"]),
             dead_after=self._rng.choice([0.5, 2.0]),
-            joining=self._rng.choice(["replace", "blend", "inpaint"]),
+            blending=self._rng.choice(["replace", "blend", "inpaint"]),
         )
         source.sound = False
         safe = SafeController(inner, self._limits, self._hold)

@@ -89,10 +89,10 @@ def _make_evaluation(world: World, path: Path) -> None:
     """A finished one; made once, then copied."""
     sample = world.folder / "evaluation"
     if not sample.exists():
-        from paradp.rollouts.episodes.backends import InProcess
+        from paradp.rollouts.episodes.backends import ThisProcess
         from paradp.rollouts.evaluation.grid import evaluate
 
-        evaluate(_grid(world, sample), backend=InProcess())
+        evaluate(_grid(world, sample), backend=ThisProcess())
     shutil.copytree(sample, path)
 
 
@@ -231,6 +231,6 @@ KINDS: dict[str, Kind] = {
     "latencies.parquet": Kind(_make_latencies, _open_latencies),
     "latencies.txt": Kind(_make_lines, _open_latencies),
     "summary.json": Kind(_make_summary, _open_summary),
-    "planner.json": Kind(_make_profile, _open_profile),
+    "autotune.json": Kind(_make_profile, _open_profile),
     "fidelity.json": Kind(_make_fidelity, _open_fidelity),
 }

@@ -46,11 +46,11 @@ def build(root: Path) -> None:
     from paradp.policy.data.demonstrations import Demonstrations
     from paradp.policy.learning.training import TrainingConfig, train
     from paradp.policy.networks.unet_config import UnetConfig
-    from paradp.rollouts.collect import DEFAULT_DISTURBANCE, describe
+    from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, describe
 
     world = World.at(root)
     there = Demonstrations.open_or_create(
-        world.demonstrations, describe("pusht", "position", DEFAULT_DISTURBANCE, 1_000_000)
+        world.demonstrations, describe("pusht", "position", DEFAULT_ACTION_NOISE, 1_000_000)
     )
     for seed in range(4):
         there.append(straight_push(seed))

@@ -1,7 +1,7 @@
-"""What `auto` and `auto-fast` stand for on a machine: candidates, what is measured of them, and what is kept of that.
+"""Autotuning: finds the fastest sampler on a machine, for `auto` and `auto-fast`.
 
-candidates.py   which steps may be taken, and which windows
-profile.py      what was measured of one engine, on disk, and what a plan should take by it
-planner.py      times the engine, counts rounds, and lets the best few race
-progress.py     says how far it is
+candidates.py   the samplers to choose from: steps and windows
+profile.py      measurements of an engine, stored on disk, and the predicted time of a plan
+autotuner.py    times the engine, counts rounds, and times the best candidates
+progress.py     reports progress
 """

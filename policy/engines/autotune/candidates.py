@@ -1,4 +1,4 @@
-"""What `auto` and `auto-fast` choose among: sets of steps, each taken one after another or speculatively."""
+"""The candidates of `auto` and `auto-fast`: sets of steps, each sampled sequentially or speculatively."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from paradp.sampler import SamplerChoice
 from paradp.sampler.families import SAMPLERS
 
 WINDOWS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 50)
-# On a GPU the widest window can win, if it goes only so far beyond what is predicted; narrower ones need no such limit.
+# On a GPU the widest window can be best, if `ahead` limits it; narrower windows need no such limit.
 WIDEST, AHEAD = 100, 30
 EXACT_STEPS = "ddpm"
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Steps to choose among.
+    """The candidates.
 
     Attributes:
-        steps: sequential samplers; each may be taken speculatively, too, where its steps add noise.
-        reasons: why they may be chosen, for those whose distribution is not DDPM's.
+        steps: sequential samplers; those whose steps add noise may also be sampled speculatively.
+        reasons: sampler → why it may be chosen although its distribution is not DDPM's.
     """
 
     steps: tuple[str, ...]
@@ -30,13 +30,13 @@ class Candidates:
 
 
 EXACT = Candidates((EXACT_STEPS,), {})
-# What `auto-fast` takes where nothing was measured of a checkpoint. docs/results/front.md says how near it comes: within the
-# bounds on Square; on Lift its plans are spread less.
+# The choice of `auto-fast` for a checkpoint without measurements. For its fidelity see docs/results/front.md: within the
+# bounds on Square; on Lift its plans have less spread.
 GENERAL_RULE = "sde-dpm-solver-10:spacing=sine"
 
 
 def speculative(steps: str) -> dict[int, str]:
-    """By window, the samplers that draw from exactly the distribution of these steps; none where the steps add no noise."""
+    """Window → speculative sampler with exactly the distribution of these steps; empty if the steps add no noise."""
     choice = SamplerChoice.parse(steps)
     # DDIM's noise is an option, and its speculative form has another spacing by default.
     if f"speculative-{choice.family}" not in SAMPLERS or choice.family == "ddim":
@@ -48,25 +48,25 @@ def speculative(steps: str) -> dict[int, str]:
 
 
 def general(why: str) -> Candidates:
-    """Without a measurement, for the reason given."""
+    """The candidates without a measurement, with the reason."""
     return Candidates((GENERAL_RULE, EXACT_STEPS), {GENERAL_RULE: f"by the general rule: {why}"})
 
 
 def by_rule(choice: SamplerChoice) -> Candidates:
-    """For `auto` or `auto-fast`, where there is no checkpoint that anything was measured of."""
+    """The candidates of `auto` or `auto-fast` without a checkpoint."""
     return EXACT if choice.name == "auto" else general("nothing was measured")
 
 
 def within(fidelity: Fidelity, bounds: Bounds, given: bool) -> Candidates:
-    """Of every kind the fewest steps whose fidelity is within bounds, and DDPM itself.
+    """For each kind of steps the smallest number within the bounds, and DDPM itself.
 
     Args:
-        fidelity: what was measured.
-        bounds: to be kept.
-        given: whether the user gave them: then it is a mistake if nothing but DDPM itself keeps them.
+        fidelity: the measurements.
+        bounds: the bounds on fidelity.
+        given: whether the user gave the bounds; it is then an error if only DDPM itself is within them.
 
     Raises:
-        ValueError: no steps do, and they were given.
+        ValueError: the user gave bounds that no steps satisfy.
     """
     said = bounds.describe(fidelity.expected_coverage)
     found = fewest_steps(fidelity, bounds)

@@ -1,4 +1,4 @@
-"""What was measured of one engine, kept on disk; and what a plan should take by it."""
+"""Measurements of one engine, stored on disk, and the predicted time of a plan."""
 
 import math
 import os
@@ -14,17 +14,17 @@ from paradp.sampler import SamplerChoice
 from paradp.sampler.options import MOST_TIMESTEPS
 
 SEQUENTIAL = "ddpm"
-# Of the names in a file; the longest hold a grid.
+# Longest name in a file; the longest ones list timesteps.
 _NAME_LENGTH = 4000
 
 
 @dataclass
 class Trial:
-    """What a sampler did for some random observations.
+    """The rounds of a sampler for some random observations.
 
     Attributes:
-        rounds: of each.
-        width: rows a round and environment, on average.
+        rounds: rounds for each observation.
+        width: mean number of rows per round and environment.
     """
 
     rounds: list[int]
@@ -33,13 +33,13 @@ class Trial:
 
 @dataclass
 class Planned:
-    """A choice, and what speaks for it.
+    """The result of autotuning.
 
     Attributes:
-        sampler: what was chosen.
-        batch: for how many environments planned together.
-        seconds: that a plan took, the median of some: by sampler, sequential DDPM among them.
-        reason: which bounds it keeps, and by how much; empty where it draws from exactly DDPM's distribution.
+        sampler: the chosen sampler.
+        batch: number of environments per batch.
+        seconds: sampler → median time of a plan, including sequential DDPM.
+        reason: measured fidelity and bounds; empty if it has exactly DDPM's distribution.
     """
 
     sampler: str
@@ -48,7 +48,7 @@ class Planned:
     reason: str = ""
 
     def describe(self) -> str:
-        """The choice with its milliseconds, those of the alternative, and the reason."""
+        """A sentence with the choice, its time, the time of the alternative, and the reason."""
         ms = {name: 1000 * seconds for name, seconds in self.seconds.items()}
         chosen = f"{self.sampler}: {ms[self.sampler]:.1f} ms a plan of {self.batch}"
         others = {name: time for name, time in ms.items() if name != SEQUENTIAL}
@@ -62,12 +62,12 @@ class Planned:
 
 @dataclass
 class Profile:
-    """What was measured of one engine.
+    """The measurements of one engine.
 
     Attributes:
-        seconds: of a call, by its rows.
-        trials: by sampler.
-        planned: by what was to be chosen and the batch, as in `auto, batch 4`.
+        seconds: number of rows → time of a call.
+        trials: sampler → its rounds.
+        planned: candidates and batch → result, for example `auto, batch 4`.
     """
 
     seconds: dict[int, float] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Profile:
 
     @classmethod
     def read(cls, path: Path) -> "Profile":
-        """What is kept there; nothing if it is not there, or damaged."""
+        """Reads a file; returns an empty profile if it is missing or damaged."""
         try:
             kept = read_validated(path, DOCUMENT_BYTES, _PROFILE)
         except (OSError, ValueError):
@@ -85,7 +85,7 @@ class Profile:
 
     @property
     def _sound(self) -> bool:
-        """Whether it can have been measured."""
+        """Whether the values are possible measurements."""
         trials = all(t.rounds and all(1 <= r <= MOST_TIMESTEPS for r in t.rounds) for t in self.trials.values())
         planned = all({p.sampler, SEQUENTIAL} <= p.seconds.keys() for p in self.planned.values())
         seconds = [*self.seconds.items(), *((p.batch, s) for p in self.planned.values() for s in p.seconds.values())]
@@ -94,7 +94,7 @@ class Profile:
         return trials and planned and timed and all(map(_is_sampler, names))
 
     def write(self, path: Path) -> None:
-        """Keeps it; what cannot be kept is measured again the next time."""
+        """Writes the file; if that fails, everything is measured again next time."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(f".{os.getpid()}.partial")
@@ -104,35 +104,35 @@ class Profile:
             pass
 
     def call(self, rows: np.ndarray) -> np.ndarray:
-        """Seconds of a call, between the numbers of rows that were measured and in proportion beyond them."""
+        """Seconds of a call, interpolated between the measured numbers of rows, and proportional beyond them."""
         known = sorted(self.seconds)
         within = np.interp(rows, known, [self.seconds[n] for n in known])
         return within * np.maximum(1, np.asarray(rows) / known[-1])
 
     def plan(self, sampler: str, batch: int, whole: bool = False) -> float:
-        """Seconds that a plan for so many environments should take, inside the network.
+        """Predicted seconds of a plan inside the network.
 
         Args:
-            sampler, batch: what is planned with, and for how many.
-            whole: whether rows of no use are computed too, as captured rounds do.
+            sampler, batch: sampler, and number of environments.
+            whole: whether padding rows are computed too, as in captured rounds.
         """
         reached, seconds = self._rounds(sampler, batch, whole)
         return float((reached * seconds).sum())
 
     def slow_plan(self, sampler: str, batch: int, whole: bool = False) -> float:
-        """The same for a plan that makes as many rounds as any trial did: a control loop must have time for that, too."""
+        """The same for a plan with the most rounds of any trial, which a control loop must have time for."""
         _, seconds = self._rounds(sampler, batch, whole)
         return float(seconds.sum())
 
     def least(self, steps: int, windows: tuple[int, ...], batch: int) -> float:
-        """Seconds that a plan of so many steps takes at least, whatever its drafts: every step is evaluated once."""
+        """Lower bound on the seconds of a plan: every step is evaluated once."""
         return min(float(self.call(np.array(batch * p))) * math.ceil(steps / p) for p in (1, *windows))
 
     def _rounds(self, sampler: str, batch: int, whole: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Of every round: how likely a plan is to get there, and what it then takes."""
+        """For each round: the probability that a plan needs it, and its time."""
         trial = self.trials[sampler]
         made = np.array(trial.rounds)[:, None] > np.arange(max(trial.rounds))
-        share = made.mean(0)  # of the environments that are under way
+        share = made.mean(0)  # share of the environments still running
         reached = 1 - (1 - share) ** batch
         window = dict(SamplerChoice.parse(sampler).options).get("window", 1)
         rows = np.full_like(share, batch * window) if whole else batch * share / reached * trial.width

@@ -1,20 +1,20 @@
-"""Says that something is measured, and how far it is: lines of a logger, which a command may show as a bar."""
+"""Logs the progress of autotuning; commands may show it as a progress bar."""
 
 import logging
 import time
 from pathlib import Path
 
-# Between lines of how far the measuring is.
+# Seconds between two log lines.
 LOG_SECONDS = 1.0
 _LOG = logging.getLogger("paradp.policy.engines.autotune")
 
 
 class Progress:
-    """How far a measurement is. A record of the logger has it as its attribute `share`, from 0 to 1.
+    """Logs progress. Each log record has the attribute `share`, from 0 to 1.
 
     Args:
-        kept_in: where the result will be kept.
-        parts: the parts of the work in order, and the share of the time that each takes.
+        kept_in: directory of the result.
+        parts: the parts of the work in order → share of the total time.
     """
 
     def __init__(self, kept_in: Path, parts: dict[str, float]):
@@ -22,8 +22,8 @@ class Progress:
         self._parts = parts
         _LOG.warning("measuring which sampler is fastest here; done once, and kept in %s", kept_in)
 
-    def tell(self, part: str, share: float) -> None:
-        """So much of a part is done."""
+    def report(self, part: str, share: float) -> None:
+        """Reports that a share of a part is done."""
         names = list(self._parts)
         before = sum(self._parts[name] for name in names[: names.index(part)])
         done, now = (before + min(share, 1.0) * self._parts[part]) / sum(self._parts.values()), time.monotonic()

@@ -26,7 +26,7 @@ class Sums(NamedTuple):
     steps: int
 
 
-class Film(NamedTuple):
+class FilmInput(NamedTuple):
     """The encoded timesteps and conditions `[n, F]`, and where a block's scales and biases begin."""
 
     timestep: Tensor
@@ -83,7 +83,7 @@ class TiledUnet:
     def _block(self, block: Block[Tiled], x: Features, film: tuple[Tensor, Tensor]) -> Tensor:
         first, second = block.first.convolution, block.second.convolution
         begun = self._convolve(first, x)
-        h = self._finish(first, begun, block.first.norm, film=Film(*film, block.film))
+        h = self._finish(first, begun, block.first.norm, film=FilmInput(*film, block.film))
         ended = self._convolve(second, (h,))
         return self._finish(second, ended, block.second.norm, residual=self._residual(first, x, begun))
 
@@ -163,7 +163,7 @@ class TiledUnet:
         convolution: Tiled,
         sums: Sums,
         norm: Normalisation | None = None,
-        film: Film | None = None,
+        film: FilmInput | None = None,
         residual: Residual | None = None,
     ) -> Tensor:
         """Bias, then normalisation, Mish, FiLM and residual as far as they are given."""

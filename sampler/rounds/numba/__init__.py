@@ -8,14 +8,14 @@ from typing import Any
 
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.rounds.memory import shared
-from paradp.sampler.rounds.numba.picard import FusedIteration
-from paradp.sampler.rounds.numba.sequential import FusedPass
-from paradp.sampler.rounds.numba.speculative import FusedSpeculation
+from paradp.sampler.rounds.numba.picard import NumbaIteration
+from paradp.sampler.rounds.numba.sequential import NumbaPass
+from paradp.sampler.rounds.numba.speculative import NumbaSpeculation
 from paradp.sampler.solvers.picard import Picard
 from paradp.sampler.solvers.sequential import Sequential
 from paradp.sampler.solvers.speculative import Speculative
 
-ROUNDS = {Sequential: FusedPass, Picard: FusedIteration, Speculative: FusedSpeculation}
+ROUNDS = {Sequential: NumbaPass, Picard: NumbaIteration, Speculative: NumbaSpeculation}
 
 
 def computes(solver: Any, noise: NoisePath, whole: bool) -> bool:

@@ -10,7 +10,7 @@ from paradp.sampler.solution import Denoiser
 from paradp.sampler.solvers.picard import Picard
 
 
-class FusedIteration(Iteration):
+class NumbaIteration(Iteration):
     """The same rounds on the same buffers, by compiled loops."""
 
     def __init__(self, solver: Picard, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):

@@ -8,7 +8,7 @@ from paradp.sampler.rounds.torch.sequential import Pass
 from paradp.sampler.solution import predict
 
 
-class FusedPass(Pass):
+class NumbaPass(Pass):
     """The same steps, by compiled loops."""
 
     def advance(self) -> None:

@@ -14,7 +14,7 @@ from paradp.sampler.solution import Denoiser
 from paradp.sampler.solvers.speculative import Speculative
 
 
-class FusedSpeculation(Speculation):
+class NumbaSpeculation(Speculation):
     """The same rounds on the same buffers, by compiled loops."""
 
     def __init__(self, solver: Speculative, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):

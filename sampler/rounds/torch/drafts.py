@@ -68,7 +68,7 @@ class Guesses:
 
     Args:
         table: the steps.
-        gain: v of `Speculative`.
+        data_variance: v of `Speculative`.
         draft: as in `Speculative`.
         like: `[B, D]`, flat samples.
         model: for trained drafts.
@@ -79,11 +79,11 @@ class Guesses:
         slope: `[T, 1]`, J_j: how far a prediction follows its state.
     """
 
-    def __init__(self, table: StepTable, gain: float, draft: Draft, like: Tensor, model: DraftModel | None = None):
+    def __init__(self, table: StepTable, data_variance: float, draft: Draft, like: Tensor, model: DraftModel | None = None):
         batch, size = like.shape
         bar = table.alpha_bar
         self._table = table
-        self.slope = (bar.sqrt() * gain / (bar * gain + 1 - bar))[:, None]
+        self.slope = (bar.sqrt() * data_variance / (bar * data_variance + 1 - bar))[:, None]
         self._draft = draft
         self._model = model
         self.kept = PerStep(batch, table.steps, 4, size, like=like)

@@ -74,7 +74,7 @@ class Speculation(WindowRounds):
         self.uniforms = torch.empty_like(noise.uniforms)
         self.log_u = PerStep(len(noise.initial), self.table.steps, like=noise.initial)
         self.exact = torch.empty_like(noise.initial.flatten(1))
-        self.guesses = Guesses(self.table, solver.gain, solver.draft, self.exact, solver.model)
+        self.guesses = Guesses(self.table, solver.data_variance, solver.draft, self.exact, solver.model)
         self.first = torch.zeros_like(self.exact)
 
     def take(self, condition: Tensor, noise: NoisePath, guess: Tensor | None) -> None:

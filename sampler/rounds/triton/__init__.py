@@ -15,14 +15,14 @@ from triton.runtime import JITFunction
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.rounds import launching
 from paradp.sampler.rounds.triton import speculative_kernels
-from paradp.sampler.rounds.triton.picard import FusedIteration
-from paradp.sampler.rounds.triton.sequential import FusedPass
-from paradp.sampler.rounds.triton.speculative import FusedSpeculation
+from paradp.sampler.rounds.triton.picard import TritonIteration
+from paradp.sampler.rounds.triton.sequential import TritonPass
+from paradp.sampler.rounds.triton.speculative import TritonSpeculation
 from paradp.sampler.solvers.picard import Picard
 from paradp.sampler.solvers.sequential import Sequential
 from paradp.sampler.solvers.speculative import Speculative
 
-ROUNDS = {Sequential: FusedPass, Picard: FusedIteration, Speculative: FusedSpeculation}
+ROUNDS = {Sequential: TritonPass, Picard: TritonIteration, Speculative: TritonSpeculation}
 
 # A vector of more elements would not fit into the registers of a program.
 MOST_ELEMENTS = 4096

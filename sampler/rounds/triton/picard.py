@@ -11,7 +11,7 @@ from paradp.sampler.solution import Denoiser
 from paradp.sampler.solvers.picard import Picard
 
 
-class FusedIteration(Iteration):
+class TritonIteration(Iteration):
     """The same rounds on the same buffers, by kernels."""
 
     def __init__(self, solver: Picard, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):

@@ -37,7 +37,7 @@ def take_step(
     tl.store(x + b * SIZE + d, tl.load(step + A) * state + pushed, real)
 
 
-class FusedPass(Pass):
+class TritonPass(Pass):
     """The same steps, by a kernel."""
 
     def __init__(self, solver: Sequential, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):

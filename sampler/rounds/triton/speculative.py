@@ -1,4 +1,4 @@
-"""The rounds of speculative sampling, by two kernels and the network's call."""
+"""Speculative sampling on a GPU: each round is a kernel that drafts, the network's call, and a kernel that verifies."""
 
 import torch
 import triton
@@ -13,15 +13,15 @@ from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status
 from paradp.sampler.solvers.speculative import Speculative
 
 
-class FusedSpeculation(Speculation):
-    """The same rounds on the same buffers, by kernels."""
+class TritonSpeculation(Speculation):
+    """Computes the same rounds as `Speculation`, on the same buffers, with Triton kernels."""
 
     def __init__(self, solver: Speculative, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
         super().__init__(solver, denoiser, condition, noise, whole)
         self._rows = WholeRows(self)
         self._guess, self._following = torch.zeros_like(self._rows.x), torch.zeros_like(self._rows.x)
         self._window = (self.table.steps, self.width, solver.ahead or self.table.steps)
-        # Of every step, whether its prediction is not finite.
+        # For each step: 1 if the network's prediction there was not finite.
         self._unsound = torch.zeros(len(self.base), self.table.steps, dtype=torch.int8, device=self.base.device)
         self._slope = self.guesses.slope.contiguous()
 

@@ -1,4 +1,4 @@
-"""The arithmetic of one step, for kernels: samples of D elements are vectors, padded with zeros to `BLOCK`."""
+"""The arithmetic of one solver step for Triton kernels. A sample of D elements is a vector, padded with zeros to `BLOCK`."""
 
 import triton
 import triton.language as tl
@@ -13,19 +13,19 @@ FROM_STATE, FROM_PREDICTION = tl.constexpr(Column.FROM_STATE.value), tl.constexp
 
 @triton.jit
 def clip(value, bound):
-    """What is not a number stays so."""
+    """Clips to ±bound; NaN stays NaN."""
     return tl.where(value > bound, bound, tl.where(value < -bound, -bound, value))
 
 
 @triton.jit
 def predict_clean(step, x, prediction):
-    """x̂0, not clipped; `step` points to a row of `StepTable.columns`."""
+    """x̂0 before clipping; `step` points to a row of `StepTable.columns`."""
     return tl.load(step + FROM_STATE) * x + tl.load(step + FROM_PREDICTION) * prediction
 
 
 @triton.jit
 def mean(step, bound, x, clean, before, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr):
-    """`Steps.mean`."""
+    """Same as `Steps.mean`."""
     found = tl.load(step + A) * x + tl.load(step + C) * clip(clean, bound)
     if KEEPS_UNCLIPPED:
         found += tl.load(step + R) * clean
@@ -36,7 +36,7 @@ def mean(step, bound, x, clean, before, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BAC
 
 @triton.jit
 def push(step, bound, clean, before, noise, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr):
-    """`Steps.push`."""
+    """Same as `Steps.push`."""
     found = tl.load(step + C) * clip(clean, bound) + tl.load(step + SIGMA) * noise
     if KEEPS_UNCLIPPED:
         found += tl.load(step + R) * clean
@@ -49,7 +49,7 @@ def push(step, bound, clean, before, noise, KEEPS_UNCLIPPED: tl.constexpr, LOOKS
 def difference(
     step, bound, one, other, one_before, other_before, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr
 ):  # fmt: skip
-    """`Steps.difference`."""
+    """Same as `Steps.difference`."""
     apart = tl.load(step + C) * (clip(one, bound) - clip(other, bound))
     if KEEPS_UNCLIPPED:
         apart += tl.load(step + R) * (one - other)
@@ -60,5 +60,5 @@ def difference(
 
 @triton.jit
 def window_end(first, known, steps, width, ahead):
-    """The step after a window's last one."""
+    """The first step after a window."""
     return tl.minimum(tl.minimum(first + width, steps), known + ahead)

@@ -119,7 +119,7 @@ def test_a_robot_holds_at_the_end_of_its_chunk(spec):
 
 def test_a_request_says_all_that_a_plan_depends_on(spec):
     source = Scripted(spec)
-    controller = AsyncController(source, hold, budget=0.05, joining="inpaint")
+    controller = AsyncController(source, hold, budget=0.05, blending="inpaint")
     drive(controller, source, 20, 2)
     first, second, *_ = source.requests
     assert first.budget == second.budget == 0.05 and first.keep is None and first.guess is None

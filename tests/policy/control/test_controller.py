@@ -216,11 +216,11 @@ def test_a_prediction_that_is_not_finite_gives_no_plan_even_where_clipping_hides
         policy.plan(blank(policy.spec, 1, 2), [torch.Generator().manual_seed(0)])
 
 
-@pytest.mark.parametrize("joining", ["replace", "blend", "inpaint"])
-def test_chunks_join_as_they_are_told_to(trained, joining):
+@pytest.mark.parametrize("blending", ["replace", "blend", "inpaint"])
+def test_chunks_join_as_they_are_told_to(trained, blending):
     policy = make_policy(trained, Sequential(step_table(trained.spec.schedule, 20)))
 
-    controller = RecedingHorizon(policy, ahead=True, clock=Late(3), hold=hold, joining=joining)
+    controller = RecedingHorizon(policy, ahead=True, clock=Late(3), hold=hold, blending=blending)
     chunks, plan = [], policy.plan
 
     def noted(histories, generators, guesses, budget, keep):
@@ -233,11 +233,11 @@ def test_chunks_join_as_they_are_told_to(trained, joining):
     # The first is there in step 3 and asks for the next after 5 actions, in step 8; that comes in step 11.
     assert nothing is None and np.array_equal(actions[3:11], first.actions[0, :8])
     old, new = first.actions[0, 8], second.actions[0, 3]
-    if joining == "blend":
+    if blending == "blend":
         assert actions[11] == pytest.approx(old * 7 / 8 + new / 8, abs=1e-6)
         return
     assert np.array_equal(actions[11], new)
-    if joining == "inpaint":
+    if blending == "inpaint":
         # What is executed meanwhile is kept: the past step and three more.
         assert keep[0, :4].tolist() == [1] * 4 and 0 < keep[0, 4] < 1
         assert (second.chunks[0, :4] - guess[0, :4]).abs().max() < 1e-5

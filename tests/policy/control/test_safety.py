@@ -138,7 +138,7 @@ def test_a_robot_can_be_stopped_by_hand():
     commands(controller, 1)
     controller.stop("the cell's door is open")
     assert commands(controller, 1) == [pytest.approx([0.1, 0])]
-    assert controller.report.detail == "it was told to: the cell's door is open"
+    assert controller.report.detail == "stop() was called: the cell's door is open"
     controller.stop("the key is turned")
     assert controller.report.stopped is StopReason.OUTSIDE and "door" in controller.report.detail
 

@@ -332,7 +332,7 @@ def test_a_stop_from_another_thread_wins_over_the_act_under_way():
     inner.go_on.set()
     command = result()
     assert command.held and command.action.tolist() == [0, 0] and safe.report.stopped_at == 0
-    assert safe.report.detail == "it was told to: the button"
+    assert safe.report.detail == "stop() was called: the button"
 
 
 def test_a_stop_from_another_thread_outlasts_the_reset_under_way():

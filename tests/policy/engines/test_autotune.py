@@ -1,4 +1,4 @@
-"""The planner on engines whose cost is known: its clock is moved by their calls alone."""
+"""The autotuner on engines whose cost is known: its clock is moved by their calls alone."""
 
 import json
 from dataclasses import replace
@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from paradp.policy import Planned, Planner
+from paradp.policy import Autotuner, Planned
 from paradp.policy.engines import timing
-from paradp.policy.engines.autotune import candidates, planner, profile, progress
+from paradp.policy.engines.autotune import autotuner, candidates, profile, progress
 from paradp.policy.engines.autotune.candidates import EXACT, Candidates, speculative, within
 from paradp.policy.engines.pytorch import EagerEngine
 from paradp.policy.fidelity import Bounds, Fidelity, Interval, StepsFidelity
@@ -48,25 +48,25 @@ def short(trained):
 
 @pytest.fixture
 def plan(short, monkeypatch, tmp_path):
-    """Makes a planner for an engine that takes so long: `plan(seconds)`."""
+    """Makes an autotuner for an engine that takes so long: `plan(seconds)`."""
     monkeypatch.setenv("PARADP_CACHE", str(tmp_path))
     monkeypatch.setattr(candidates, "WINDOWS", (3, 8, 20))
     fewer = (
-        (planner, "TRIALS", 4),
-        (planner, "MOST_ROWS", 64),
+        (autotuner, "TRIALS", 4),
+        (autotuner, "MOST_ROWS", 64),
         (timing, "WARM_UP_CALLS", 1),
         (timing, "TIMED_CALLS", 1),
-        (planner, "TURNS", 1),
-        (planner, "PLANS", 1),
+        (autotuner, "TURNS", 1),
+        (autotuner, "PLANS", 1),
     )
     for module, name, number in fewer:
         monkeypatch.setattr(module, name, number)
 
-    def make(seconds) -> tuple[Planner, Clocked]:
-        planner._PROFILES.clear()  # as in another process
+    def make(seconds) -> tuple[Autotuner, Clocked]:
+        autotuner._PROFILES.clear()  # as in another process
         engine = Clocked(short, seconds)
         monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: engine.now))
-        return Planner(engine, short.network, short.spec, CPU), engine
+        return Autotuner(engine, short.network, short.spec, CPU), engine
 
     return make
 
@@ -136,7 +136,7 @@ def test_the_times_of_calls_are_taken_until_they_are_in_proportion(plan):
     free, _ = plan(lambda rows: 1.0)
     free._profile.seconds.clear()
     free.choose(Candidates(("ddpm-5", "ddpm"), {}))
-    assert max(free._profile.seconds) == planner.MOST_ROWS
+    assert max(free._profile.seconds) == autotuner.MOST_ROWS
 
 
 def interval(value):
@@ -250,7 +250,7 @@ def test_a_cache_that_cannot_be_written_does_no_harm(plan, short, tmp_path, monk
     planned, calls = maker.choose(), engine.calls
     assert planned.sampler != "ddpm"
     # In one process a choice stays what it is.
-    assert Planner(engine, short.network, short.spec, CPU).choose() == planned and engine.calls == calls
+    assert Autotuner(engine, short.network, short.spec, CPU).choose() == planned and engine.calls == calls
 
 
 def test_measuring_says_so_and_how_far_it_is(plan, monkeypatch, caplog, tmp_path):

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from late import LateDevice, LateStream
 
 from paradp.checkpoints import load_policy, save_checkpoint
-from paradp.policy import Planner, build_engine
+from paradp.policy import Autotuner, build_engine
 from paradp.policy.devices import available, check_devices, gpus
 from paradp.policy.engines.pytorch import EagerEngine
 from paradp.policy.engines.spread import SpreadEngine, shares
 from paradp.policy.engines.timing import time_call
-from paradp.policy.joining import Inpainting
+from paradp.policy.inpainting import Inpainting
 from paradp.policy.observations import blank
 from paradp.sampler import Graphs, NoisePath, Picard, Sequential, Speculative, step_table
 
@@ -192,12 +192,12 @@ def test_no_graph_holds_the_work_of_several_devices(trained):
     assert Recording.captures == 4
 
 
-def test_a_planner_does_not_take_one_device_s_times_for_several(trained):
-    planners = [
-        Planner(build_engine(trained.network, trained.spec, on, "eager"), trained.network, trained.spec, CPU)
+def test_an_autotuner_does_not_take_one_device_s_times_for_several(trained):
+    autotuners = [
+        Autotuner(build_engine(trained.network, trained.spec, on, "eager"), trained.network, trained.spec, CPU)
         for on in (CPU, [CPU, CPU])
     ]
-    assert planners[0]._path != planners[1]._path
+    assert autotuners[0]._path != autotuners[1]._path
 
 
 THERE = available(2)

@@ -1,12 +1,11 @@
-"""Joining chunks: blended, or denoised to agree with what is already committed to."""
+"""Inpainting: a chunk is sampled so that it matches known actions."""
 
-import numpy as np
 import pytest
 import torch
 
 from paradp.policy import DiffusionPolicy
 from paradp.policy.engines.pytorch import EagerEngine
-from paradp.policy.joining import Inpainting, blended, soft_mask
+from paradp.policy.inpainting import Inpainting
 from paradp.policy.observations import blank
 from paradp.sampler import (
     NoisePath,
@@ -18,30 +17,6 @@ from paradp.sampler import (
     mixture_denoiser,
     step_table,
 )
-
-
-def test_a_blend_goes_from_the_old_to_the_new():
-    old, new = [np.zeros(1)] * 3, np.full((6, 1), 4.0)
-    assert blended(old, new)[:, 0].tolist() == pytest.approx([1, 2, 3, 4, 4, 4])
-    assert blended([], new) is new and np.array_equal(new, np.full((6, 1), 4.0))
-    assert blended([np.zeros(1)] * 9, new[:2])[:, 0].tolist() == pytest.approx([4 / 3, 8 / 3])
-
-
-def test_the_mask_keeps_what_will_be_executed_and_fades():
-    mask = soft_mask(16, past=1, late=4, left=11)
-    assert mask[:5].tolist() == [1] * 5 and mask[12:].tolist() == [0] * 4
-    assert (np.diff(mask[4:13]) < 0).all() and 0 < mask[11] < 0.1
-    assert soft_mask(16, past=1, late=9, left=3).tolist() == [1] * 4 + [0] * 12
-    assert soft_mask(16, past=1, late=0, left=0).tolist() == [1] + [0] * 15
-
-
-def test_the_mask_is_a_number_also_where_a_chunk_is_later_than_the_old_one_is_long():
-    with np.errstate(all="raise"):
-        for late in range(20):
-            for left in range(16):
-                mask = soft_mask(16, past=1, late=late, left=left)
-                assert mask[: 1 + min(late, left)].tolist() == [1] * (1 + min(late, left)) and not mask[1 + left :].any()
-                assert ((mask >= 0) & (mask <= 1)).all() and (np.diff(mask) <= 0).all()
 
 
 class Analytic:
@@ -128,7 +103,7 @@ def test_the_held_part_follows_the_path_of_diffusion(table):
     assert x.var() / (1 - bar) == pytest.approx(1.0, abs=5 * (2 / len(x)) ** 0.5)
 
 
-def test_a_policy_keeps_what_it_is_told_to(trained):
+def test_a_plan_matches_the_actions_to_keep(trained):
     solver = SamplerChoice.parse("ddim-10").build(trained.spec.schedule)
     policy = DiffusionPolicy(
         trained.spec, trained.network, trained.observation_normalizer, trained.action_normalizer, solver

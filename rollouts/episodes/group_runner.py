@@ -1,4 +1,4 @@
-"""What one process keeps between groups of episodes: a policy with its engine, and environments."""
+"""Runs groups of episodes in one process, and keeps the policy and the simulators between groups."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from paradp.policy.observations import blank
 from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.episodes.captions import Caption
 from paradp.rollouts.episodes.config import RolloutConfig
-from paradp.rollouts.episodes.environments import Environments, Scenery, make_envs
+from paradp.rollouts.episodes.environments import EnvironmentConfig, Environments, make_envs
 from paradp.rollouts.episodes.records import Episode
 from paradp.rollouts.episodes.runner import Subscriber, run_episodes
 from paradp.rollouts.episodes.video import VideoRecorder
@@ -20,8 +20,8 @@ from paradp.rollouts.machine import cores
 WARM_UP_PLANS = 2
 
 
-class Workplace:
-    """Runs groups of episodes; loading, compiling and building are done again only where the next group needs others."""
+class GroupRunner:
+    """Runs groups of episodes. It reloads the policy or the simulators only if the next group needs different ones."""
 
     def __init__(self) -> None:
         self._trained: tuple[object, DiffusionPolicy] | None = None
@@ -33,7 +33,7 @@ class Workplace:
         """The policy of a run.
 
         Raises:
-            ValueError: as `load_policy`; the weights are others than those with that digest.
+            ValueError: as `load_policy`; or the weights do not have this digest.
         """
         threads = config.threads or cores()
         torch.set_num_threads(threads)
@@ -55,7 +55,7 @@ class Workplace:
         sha256: str | None = None,
         subscribers: Sequence[Subscriber] = (),
     ) -> Iterator[Episode]:
-        """Runs one group of episodes and yields each as it ends; subscribers are told of every step."""
+        """Runs one group of episodes and yields each as it ends; subscribers are called for every step."""
         policy = self.policy(config, sha256)
         filmed = set(config.seeds[: config.videos]) & set(seeds)
         films: list[Subscriber] = []
@@ -63,7 +63,7 @@ class Workplace:
             hz = find_task(config.task).task.control_hz
             films = [VideoRecorder(config.out / "videos", filmed, hz, _caption(config, policy, hz))]
         count = min(config.envs, config.episodes)
-        envs = self._environments(_scenery(config, policy, bool(filmed)), count, config.threads or cores())
+        envs = self._environments(_environment(config, policy, bool(filmed)), count, config.threads or cores())
         if self._warm != (policy, envs):
             policy.prepare(envs.num_envs)
             warm_up(policy, envs)
@@ -71,27 +71,27 @@ class Workplace:
         yield from run_episodes(envs, _controllers(config, policy, envs.num_envs), seeds, [*films, *subscribers])
 
     def close(self) -> None:
-        """Gives the simulators back."""
+        """Closes the simulators."""
         if self._envs is not None:
             self._envs[1].close()
         self._envs = self._warm = None
 
-    def _environments(self, scenery: Scenery, count: int, threads: int) -> Environments:
-        wanted = scenery, count, threads
+    def _environments(self, environment: EnvironmentConfig, count: int, threads: int) -> Environments:
+        wanted = environment, count, threads
         if self._envs is None or self._envs[0] != wanted:
             self.close()
             self._envs = wanted, make_envs(*wanted)
         return self._envs[1]
 
 
-def _scenery(config: RolloutConfig, policy: DiffusionPolicy, render: bool) -> Scenery:
-    return Scenery(config.task, policy.spec.action_convention, config.disturbance, config.max_steps, render)
+def _environment(config: RolloutConfig, policy: DiffusionPolicy, render: bool) -> EnvironmentConfig:
+    return EnvironmentConfig(config.task, policy.spec.action_convention, config.disturbance, config.max_steps, render)
 
 
 def _controllers(config: RolloutConfig, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
-    """For so many environments."""
+    """One controller per environment."""
     hold = ACTION_CONVENTIONS[policy.spec.action_convention].hold
-    when, _, joining = config.controller.partition("-")
+    when, _, blending = config.controller.partition("-")
     return [
         RecedingHorizon(
             policy,
@@ -99,7 +99,7 @@ def _controllers(config: RolloutConfig, policy: DiffusionPolicy, count: int) -> 
             ahead=when == "ahead",
             clock=config.clock.start(policy.spec.control_hz),
             hold=hold,
-            joining=joining or "replace",  # type: ignore[arg-type]
+            blending=blending or "replace",  # type: ignore[arg-type]
         )
         for _ in range(count)
     ]
@@ -112,7 +112,7 @@ def _caption(config: RolloutConfig, policy: DiffusionPolicy, hz: int) -> Caption
 
 
 def warm_up(policy: DiffusionPolicy, envs: Environments) -> None:
-    """Plans and steps for nobody, so that what comes once (compilation, old garbage) is not taken for latency."""
+    """Makes some plans and steps before measuring, so that one-time costs (compilation, garbage) do not count as latency."""
     batch = envs.num_envs
     histories = blank(policy.spec, batch, policy.spec.horizons.observe)
     for _ in range(WARM_UP_PLANS):

@@ -1,8 +1,9 @@
-"""Which sampler is fastest here: what an engine takes for so many rows, together with how many rounds each solver makes.
+"""Finds the fastest sampler on this machine, from the engine's time per batch size and each solver's number of rounds.
 
-A round evaluates several steps at once. That pays where an engine computes n rows in less than n times the time of one: much
-on a GPU, less on a CPU, and less the more environments share a batch. So nothing is assumed: the engine is timed once, the
-rounds of the windows that should be best are counted, and the best few are timed as a whole beside sequential DDPM.
+A round evaluates several steps at once. That pays if an engine computes n rows in less than n times the time of one: the
+gain is large on a GPU, smaller on a CPU, and smaller with more environments in a batch. So everything is measured: the
+engine is timed once, the rounds of the most promising windows are counted, and the best few samplers are timed against
+sequential DDPM.
 """
 
 import hashlib
@@ -33,26 +34,27 @@ from paradp.policy.spec import PolicySpec
 from paradp.policy.wording import counted
 from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver
 
-# Observations that rounds are counted for.
+# Number of observations for counting rounds.
 TRIALS = 16
-# More rows than this are taken to need time in proportion; so are more, once twice the rows took this many times as long.
+# Beyond MOST_ROWS the time is assumed proportional to the rows; also once doubling the rows takes PROPORTIONAL times as
+# long.
 MOST_ROWS, PROPORTIONAL = 512, 1.8
-# Rounds that a window makes beyond T / p, by which the first one to be counted is chosen.
+# Assumed number of rounds beyond T / p, to choose the first window for counting.
 REJECTIONS = 3
-# A sampler must beat the sequential one by this factor to be preferred to it.
+# A sampler must be faster than the sequential one by this factor to be chosen.
 MARGIN = 1.03
-# The race: of so many of the best, in so many turns of so many plans each; no further turn after so many seconds.
+# Final timing: number of samplers, turns, plans per turn, and the seconds after which no further turn starts.
 CONTENDERS, TURNS, PLANS, RACE_SECONDS = 2, 3, 3, 5.0
 _PARTS = {"calls": 0.25, "rounds": 0.4, "race": 0.35}
 
 
-class Planner:
-    """Chooses samplers for an engine.
+class Autotuner:
+    """Chooses the fastest sampler for an engine.
 
     Args:
-        engine: computes the network.
-        network, spec: what it computes, and what that is for.
-        device: where; the first one, where the engine spreads rows over several.
+        engine: the engine to measure.
+        network, spec: network and specification of the policy.
+        device: the (first) device of the engine.
     """
 
     def __init__(self, engine: Engine, network: ConditionalNetwork, spec: PolicySpec, device: torch.device):
@@ -64,15 +66,15 @@ class Planner:
         settings = f"{engine.name} {engine.precision} {platform.node()} {machine} {packages}"
         sources = sorted(str(path) for home in (__file__, sampler.__file__) for path in Path(home).parent.rglob("*.py"))
         key = hashlib.sha256(f"{digest(network, spec, *sources)} {settings}".encode()).hexdigest()
-        self._path = cache_folder() / f"{key[:24]}-{engine.name}-planner.json"
+        self._path = cache_folder() / f"{key[:24]}-{engine.name}-autotune.json"
         if self._path not in _PROFILES:
             _PROFILES[self._path] = Profile.read(self._path)
         self._profile = _PROFILES[self._path]
 
     def choose(self, candidates: Candidates = EXACT, batch: int = 1) -> Planned:
-        """The fastest way through the candidates' steps for `batch` environments planned together; measured once.
+        """The fastest candidate for plans of `batch` environments; measured once and cached.
 
-        Measuring takes some seconds: a warning says so as it begins, and log lines say how far it is.
+        Measuring takes some seconds: it logs a warning at the start, and its progress.
         """
         key = f"{' '.join(candidates.steps)}, batch {batch}"
         if key not in self._profile.planned:
@@ -84,43 +86,43 @@ class Planner:
         return Planned(planned.sampler, batch, planned.seconds, candidates.reason(planned.sampler))
 
     def _time_calls(self, batch: int, progress: Progress) -> None:
-        """Times calls of 1, 2, 4 … rows, until the time is in proportion to them."""
+        """Times calls of 1, 2, 4, … rows, until the time becomes proportional to them."""
         known, slow, rows = self._profile.seconds, 0, 1
         while rows <= MOST_ROWS and (rows <= 2 * batch or slow < 2):
-            progress.tell("calls", math.log2(rows) / math.log2(32 * batch))
+            progress.report("calls", math.log2(rows) / math.log2(32 * batch))
             if rows not in known:
                 known[rows] = time_call(self._engine, self._spec, self._device, rows)
             slow = slow + 1 if rows > 1 and known[rows] > PROPORTIONAL * known[rows // 2] else 0
             rows *= 2
 
     def _best(self, candidates: Candidates, batch: int, progress: Progress) -> list[str]:
-        """The samplers that should be fastest, best first, by the time of their slow plans.
+        """The most promising samplers, best first, by the predicted time of their slowest plans.
 
-        On average several windows are nearly equal, and the wider ones vary more.
+        Mean times of several windows are nearly equal, but wide windows vary more.
         """
         found: dict[str, float] = {}
-        # Few steps first: what takes longer than those even if no draft is rejected need not be counted.
+        # Few steps first: larger sets are skipped if they are slower even without a single rejected draft.
         ordered = sorted(candidates.steps, key=self._count)
         for i, steps in enumerate(ordered):
-            progress.tell("rounds", i / len(ordered))
-            tell = partial(_tell_counted, progress, i, len(ordered))
+            progress.report("rounds", i / len(ordered))
+            report = partial(_report_counted, progress, i, len(ordered))
             windows = speculative(steps)
             if found and self._profile.least(self._count(steps), tuple(windows), batch) > min(found.values()):
                 continue
             self._profile.trials[steps] = Trial([self._count(steps)], 1.0)
             found[steps] = self._profile.slow_plan(steps, batch, self._whole)
-            found |= self._climb(steps, windows, batch, tell)
+            found |= self._climb(steps, windows, batch, report)
         return sorted(found, key=found.__getitem__)
 
-    def _climb(self, steps: str, windows: dict[int, str], batch: int, tell: Callable[[int], None]) -> dict[str, float]:
-        """Seconds of slow plans: of the window that should be best, and of its neighbours, as long as one is better."""
+    def _climb(self, steps: str, windows: dict[int, str], batch: int, report: Callable[[int], None]) -> dict[str, float]:
+        """Seconds of slow plans, by hill climbing: starts at the most promising window and moves to better neighbours."""
         widths, found = sorted(windows), dict[str, float]()
 
         def seconds(i: int) -> float:
             if not 0 <= i < len(widths):
                 return math.inf
             name = windows[widths[i]]
-            tell(len(found))
+            report(len(found))
             if name not in self._profile.trials:
                 self._profile.trials[name] = self._try(name)
             found[name] = self._profile.slow_plan(name, batch, self._whole)
@@ -140,7 +142,7 @@ class Planner:
         return Trial(made.tolist(), float(stats.evaluations.cpu().sum() / made.sum()))
 
     def _race(self, best: list[str], batch: int, progress: Progress) -> Planned:
-        """Times sequential DDPM and the best of the others, in turns."""
+        """Times sequential DDPM and the best other samplers, in turns."""
         others = [name for name in best if name != SEQUENTIAL][:CONTENDERS]
         contenders = {name: self._solver(name) for name in (SEQUENTIAL, *others)}
         taken: dict[str, list[float]] = {name: [] for name in contenders}
@@ -149,12 +151,12 @@ class Planner:
             if turn and time.monotonic() - began > RACE_SECONDS:
                 break
             for i, (name, solver) in enumerate(contenders.items()):
-                progress.tell("race", (turn + i / len(contenders)) / TURNS)
+                progress.report("race", (turn + i / len(contenders)) / TURNS)
                 self._engine.prepare(range(1, batch * solver.window + 1))
                 self._solve(solver, batch, turn)
                 for seed in range(PLANS):
                     taken[name].append(timed(partial(self._solve, solver, batch, seed), self._device))
-        # Plan beside plan of the same turn: a slow minute of the machine then counts for neither.
+        # Ratios within a turn: a slow period of the machine then affects both samplers alike.
         shares = {name: median(np.divide(times, taken[SEQUENTIAL])) for name, times in taken.items()}
         fastest = min(shares, key=shares.__getitem__)
         seconds = {name: median(times) for name, times in taken.items()}
@@ -162,11 +164,11 @@ class Planner:
 
     @property
     def _whole(self) -> bool:
-        """Whether rows of no use are computed too, as captured rounds do."""
+        """Whether padding rows are computed too, as in captured rounds."""
         return self._engine.graphs is not None
 
     def _count(self, steps: str) -> int:
-        """T."""
+        """The number of steps, T."""
         return SamplerChoice.parse(steps).steps or int(self._spec.schedule.get("num_train_timesteps", 1000))
 
     @torch.no_grad()
@@ -176,7 +178,7 @@ class Planner:
         return solver.solve(self._engine, self._engine.encode(self._observe(batch)), noise)
 
     def _observe(self, count: int) -> Tensor:
-        """Observations of the size of normalised ones; a test holds the rounds there to those along an expert's episodes."""
+        """Random observations on the scale of normalised ones; a test compares their rounds with those in real episodes."""
         seen = 0.5 * torch.randn(count, self._spec.observation_size, generator=torch.Generator().manual_seed(0))
         return seen.repeat(1, self._spec.horizons.observe).to(self._device)
 
@@ -185,15 +187,15 @@ class Planner:
 
 
 def _threads(copies: int) -> str:
-    """A CPU, by what it computes with."""
+    """The number of threads of a CPU, as text."""
     threads = counted(torch.get_num_threads(), "thread")
     return threads if copies == 1 else f"{copies} × {threads}"
 
 
-def _tell_counted(progress: Progress, done: int, sets: int, windows: int) -> None:
-    """So many windows of one more set of steps are counted; a climb seldom takes more than five."""
-    progress.tell("rounds", (done + min(windows, 4) / 5) / sets)
+def _report_counted(progress: Progress, done: int, sets: int, windows: int) -> None:
+    """Reports the progress of a climb, which seldom counts more than five windows."""
+    progress.report("rounds", (done + min(windows, 4) / 5) / sets)
 
 
-# Of this process: a choice does not change under a user whose cache cannot be written.
+# Profiles of this process, so that the choice stays the same if the disk cache cannot be written.
 _PROFILES: dict[Path, Profile] = {}
