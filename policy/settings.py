@@ -5,6 +5,7 @@ settings are declared, so that `--help` is quick.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from numbers import Real
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
@@ -62,6 +63,8 @@ class Note:
         owner: what it is a setting of, where that is less than its whole class.
         in_force: the default in force where the field's is `None`.
         typed: what its option is called, where that is not the field's name.
+        names: the values that it may have, where installed packages add to them.
+        kinds: likewise the classes of settings that it may hold one of, as a config holds its parts.
     """
 
     limits: Limits | None = None
@@ -70,6 +73,8 @@ class Note:
     owner: str | None = None
     in_force: Any = None
     typed: str | None = None
+    names: Callable[[], tuple[str, ...]] | None = None
+    kinds: "Callable[[], tuple[type[Settings], ...]] | None" = None
 
 
 def setting(default: T, limits: Limits | None = None, **notes: Any) -> T:
@@ -129,8 +134,17 @@ def kind_of(settings: Settings | type[Settings]) -> str:
 
 def kinds_of(declared: Field) -> tuple[type[Settings], ...]:
     """The classes of settings that a field holds one of, as a config holds its parts; empty for a plain setting."""
+    if (known := note_of(declared).kinds) is not None:
+        return known()
     kinds = get_args(declared.type)
     return kinds if all(isinstance(kind, type) and issubclass(kind, Settings) for kind in kinds) else ()
+
+
+def names_of(declared: Field) -> tuple[str, ...]:
+    """The values of a setting that is a choice of names; empty for any other."""
+    if (known := note_of(declared).names) is not None:
+        return known()
+    return get_args(declared.type) if get_origin(declared.type) is Literal else ()
 
 
 def not_a_setting_here(name: str, owner: str) -> SettingError:
@@ -140,7 +154,7 @@ def not_a_setting_here(name: str, owner: str) -> SettingError:
 
 def _check(declared: Field, value: Any) -> None:
     name, limits = declared.name, note_of(declared).limits
-    if get_origin(declared.type) is Literal and value not in (known := get_args(declared.type)):
+    if (known := names_of(declared)) and value not in known:
         raise SettingError(f"{name} must be one of {', '.join(known)}, not {value!r:.40}", name)
     if (kinds := kinds_of(declared)) and not isinstance(value, kinds):
         raise SettingError(f"{name} must be one of {', '.join(kind.__name__ for kind in kinds)}, not {value!r:.40}", name)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from paradp.sampler.families import KINDS, SAMPLERS, WAYS, read_bound, sampler_names
+from paradp.sampler.families import KINDS, SAMPLERS, WAYS, SamplerFamily, find_family, read_bound, sampler_names
 from paradp.sampler.lookup import unknown
 from paradp.sampler.options import Timesteps
 
@@ -58,7 +58,7 @@ class SamplerChoice:
     @property
     def measured(self) -> bool:
         """Whether it stands for whichever sampler is measured to be fastest (`paradp.policy.engines.autotune`)."""
-        return SAMPLERS[self.family].measured
+        return self._family.measured
 
     @property
     def sequential(self) -> "SamplerChoice":
@@ -67,7 +67,7 @@ class SamplerChoice:
         Raises:
             ValueError: it is a measured one, which has no steps of its own.
         """
-        family = SAMPLERS[self.family]
+        family = self._family
         if family.kind is None:
             raise ValueError(f"{self.name} is chosen by measuring: it has no steps of its own")
         options = self._spacing | self.of_steps
@@ -78,12 +78,12 @@ class SamplerChoice:
     @property
     def exact(self) -> bool:
         """Whether its samples have exactly the distribution of those of `sequential`, see `SamplerFamily`."""
-        return SAMPLERS[self.family].exact
+        return self._family.exact
 
     @property
     def of_steps(self) -> dict[str, Any]:
         """The options that are of its steps: eta and the grid, where they are given."""
-        kind = SAMPLERS[self.family].kind
+        kind = self._family.kind
         return {} if kind is None else {key: value for key, value in self.options if key in KINDS[kind].options}
 
     def build(self, scheduler: "Scheduler", model: "DraftModel | None" = None) -> "Solver":
@@ -99,7 +99,7 @@ class SamplerChoice:
         """
         from paradp.sampler.builders import SOLVERS, TABLES  # need PyTorch, which reading names does not
 
-        family = SAMPLERS[self.family]
+        family = self._family
         if family.kind is None:
             raise ValueError(f"{self.name} is chosen by measuring an engine: load_policy(…, sampler={self.name!r}) does")
         of_way = {key.replace("-", "_"): value for key, value in self.options if key in WAYS[family.way].options}
@@ -108,8 +108,9 @@ class SamplerChoice:
         of_steps = self._spacing | self.of_steps
         # A grid that is given is the whole of it: the number of steps in the name says no more.
         count = None if "timesteps" in of_steps else self.steps
+        solver = WAYS[family.way].solver or SOLVERS[family.way]
         try:
-            return SOLVERS[family.way](TABLES[family.kind](scheduler, count, **of_steps), **of_way)
+            return solver(TABLES[family.kind](scheduler, count, **of_steps), **of_way)
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from error
 
@@ -127,9 +128,15 @@ class SamplerChoice:
             raise ValueError(str(error).replace(MEASURED_AGAINST, self.name, 1)) from error
 
     @property
+    def _family(self) -> SamplerFamily:
+        found = find_family(self.family)  # a solver of another package is imported anew in each process
+        assert found is not None
+        return found
+
+    @property
     def _spacing(self) -> dict[str, Any]:
         """The family's own spacing of N timesteps, unless they are given."""
-        spacing = SAMPLERS[self.family].spacing
+        spacing = self._family.spacing
         own = spacing is None or self.steps is None or "timesteps" in dict(self.options)
         return {} if own else {"spacing": spacing}
 
@@ -140,11 +147,11 @@ class SamplerChoice:
 def _split_name(name: str) -> tuple[str, int | None]:
     """The family and the number of steps of a name."""
     numbered = re.fullmatch(r"(.+)-(\d{1,9})", name)
-    if numbered and (family := numbered[1]) in SAMPLERS and SAMPLERS[family].numbered:
-        return family, int(numbered[2])
-    if name in SAMPLERS and SAMPLERS[name].bare:
-        return name, None
-    if name in SAMPLERS:
+    if numbered and (family := find_family(numbered[1])) and family.numbered:
+        return numbered[1], int(numbered[2])
+    if family := find_family(name):
+        if family.bare:
+            return name, None
         raise ValueError(f"{name} needs a number of steps, such as {name}-10")
     raise ValueError(unknown("unknown sampler", name, sampler_names()))
 
@@ -166,4 +173,4 @@ def _kind(reader: Callable[[str], Any]) -> str:
         read_bound: "a number that is at least 0",
         Timesteps.read: "timesteps from high to low, such as 99-66-33",
     }
-    return kinds[reader]
+    return kinds.get(reader, "a value that its solver takes")
