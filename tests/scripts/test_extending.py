@@ -172,13 +172,26 @@ def test_the_commands_list_them(installed):
 
 @pytest.mark.slow
 def test_they_work_in_closed_loop(installed):
-    short = ["--episodes", "2", "--max-steps", "10", "--videos", "0"]
+    short = ["--episodes", "2", "--max-steps", "10"]
     both = ["--sampler", "jacobi-ddim-5", "--engine", "exported"]
-    assert "jacobi-ddim-5" in run(installed, "rollout", "lift", *both, *short, "--out", "out")
+    assert "jacobi-ddim-5" in run(installed, "rollout", "lift", *both, *short, "--videos", "0", "--out", "out")
     run(installed, "evaluate", "lift", "--samplers", "ddim-5,jacobi-ddim-5", *short, "--workers", "2", "--out", "grid")
     run(installed, "collect", "lift", "--episodes", "4", "--out", "lift.zarr")
     run(installed, "train", "lift", "--data", "lift.zarr", "--network", "mlp", "--steps", "20", "--out", "mlp")
-    run(installed, "rollout", "lift", "--checkpoint", "mlp/checkpoint", "--sampler", "ddim-5", *short, "--out", "mlp-out")
+    run(
+        installed,
+        "rollout",
+        "lift",
+        "--checkpoint",
+        "mlp/checkpoint",
+        "--sampler",
+        "ddim-5",
+        *short,
+        "--videos",
+        "0",
+        "--out",
+        "mlp-out",
+    )
 
 
 def test_a_study_writes_its_page(tmp_path, monkeypatch):
