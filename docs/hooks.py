@@ -4,25 +4,35 @@ Links from a page to a file outside this folder, such as a test, become the file
 """
 
 import ast
+import io
+import os
 import re
+import sys
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from paradp.scripts import main
+
+os.environ["COLUMNS"] = "100"  # of the terminal that help is printed for
+
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 PACKAGES = ("sampler", "policy", "policy.serving", "checkpoints", "envs", "rollouts")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# Of what stands outside of fenced code: links without a scheme or an anchor, and images that are no link yet.
+FENCE = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#:\s]+)\)")
-# Every image stands alone and can be opened in full.
 IMAGE = re.compile(r"(?<!\[)(!\[[^\]]*\]\(([^)\s]+)\))")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are made here."""
     pages = {
-        "index.md": without_docs((ROOT / "README.md").read_text()),
+        "index.md": "---\nhide: [navigation]\n---\n" + without_docs((ROOT / "README.md").read_text()),
         "contributing.md": without_docs((ROOT / "CONTRIBUTING.md").read_text()),
         "changelog.md": without_docs((ROOT / "CHANGELOG.md").read_text()),
         "api/commands.md": commands(),
@@ -34,55 +44,68 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links to folders and to files outside of docs become text."""
+    """Links to folders and to files outside of docs become text; every image opens in full."""
     folder = (DOCS / page.file.src_uri).parent
 
     def written(link: re.Match) -> str:
-        text, target = link[1], folder / link[2]
-        inside = files.get_file_from_path(str(Path(page.file.src_uri).parent / link[2])) or link[2].endswith(".md")
-        if inside and not target.is_dir() and target.resolve().is_relative_to(DOCS):
+        text, target = link[1], (folder / link[2]).resolve()
+        if not target.exists() or (target.is_file() and target.is_relative_to(DOCS)):
             return link[0]
-        path = target.resolve().relative_to(ROOT).as_posix()
+        path = target.relative_to(ROOT).as_posix()
         return f"`{path}`" if text.strip("`") in path else f"{text} (`{path}`)"
 
-    return IMAGE.sub(r"[\1](\2)", LINK.sub(written, markdown))
+    parts = FENCE.split(markdown)
+    parts[::2] = [IMAGE.sub(r"[\1](\2)", LINK.sub(written, part)) for part in parts[::2]]
+    return "".join(parts)
 
 
 def without_docs(text: str) -> str:
     """A page of the repository's root as one of this folder."""
-    return (
-        text.replace("](docs/", "](").replace("](CONTRIBUTING.md", "](contributing.md").replace("](README.md", "](index.md")
-    )
+    for name, page in (("docs/", ""), ("CONTRIBUTING.md", "contributing.md"), ("CHANGELOG.md", "changelog.md")):
+        text = text.replace(f"]({name}", f"]({page}")
+    return text
+
+
+def entry(name: str, **options: str | bool) -> str:
+    """What mkdocstrings reads: an object, and how it is shown."""
+    shown = "".join(f"\n      {key}: {str(value).lower()}" for key, value in options.items())
+    return f"::: {name}\n" + (f"    options:{shown}\n" if shown else "")
 
 
 def reference(package: str) -> str:
     """What a package exports, in the order of its `__init__.py`."""
-    init = ROOT / package.replace(".", "/") / "__init__.py"
-    tree = ast.parse(init.read_text())
+    tree = ast.parse((ROOT / package.replace(".", "/") / "__init__.py").read_text())
     found = [
-        (node.module, alias.name)
+        f"{node.module}.{alias.name}"
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"paradp.{package}.")
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith(f"paradp.{package}.")
+        and not (node.module or "").endswith(".lazy")
         for alias in node.names
-        if not alias.name.startswith("_")
     ]
-    objects = "\n\n".join(f"::: {module}.{name}" for module, name in found)
-    summary = f"::: paradp.{package}\n    options:\n      members: false\n      show_root_heading: false\n      show_root_toc_entry: false"
-    return f"# paradp.{package}\n\n{summary}\n\n{objects}\n"
+    summary = entry(f"paradp.{package}", members=False, show_root_heading=False, show_root_toc_entry=False)
+    return "\n".join([f"# paradp.{package}\n", summary, *map(entry, found)])
 
 
 def commands() -> str:
-    """Every command of `paradp` by its docstring."""
-    tree = ast.parse((ROOT / "scripts/main.py").read_text())
-    [table] = [node for node in ast.walk(tree) if isinstance(node, ast.Dict) and len(node.keys) > 5]
-    found = []
-    for name, command in zip(table.keys, table.values, strict=True):
-        module, function = (argument.value for argument in command.args[:2])
-        options = (
-            f"    options:\n      heading: paradp {name.value}\n      toc_label: {name.value}\n      show_signature: false"
-        )
-        found.append(f"::: paradp.scripts.{module}.{function}\n{options}\n      show_symbol_type_heading: false")
-    about = (
-        "Every command shows all its options with `--help`, their defaults and those of how a network is computed included."
-    )
-    return f"# Commands\n\n{about}\n\n" + "\n\n".join(found) + "\n"
+    """What every command of `paradp` prints for `--help`."""
+    found = ["# Commands", "A mistake ends in one sentence and exit code 2. `PARADP_TRACEBACK=1` shows a traceback."]
+    for name, command in main.COMMANDS.items():
+        found += [
+            f"## paradp {name}",
+            f"{command.summary[0].upper()}{command.summary[1:]}.",
+            f"```text\n{help_of(name)}\n```",
+        ]
+    return "\n\n".join(found) + "\n"
+
+
+def help_of(name: str) -> str:
+    """As printed on a terminal without colours."""
+    printed, before = io.StringIO(), sys.argv
+    sys.argv = ["paradp", *name.split(), "--help"]
+    try:
+        with redirect_stdout(printed), suppress(SystemExit):
+            main.main()
+    finally:
+        sys.argv = before
+    return ANSI.sub("", printed.getvalue()).strip()
