@@ -17,7 +17,7 @@ from mkdocs.structure.pages import Page
 
 from paradp.scripts import main
 
-os.environ["COLUMNS"] = "100"  # of the terminal that help is printed for
+os.environ["COLUMNS"] = "88"  # of the terminal that help is printed for
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent

@@ -39,7 +39,7 @@ OBSERVATIONS, SEED = 64, 20_000
 REPEATS, LEAST_REPEATS, SECONDS = {"cpu": 40, "cuda": 100}, 8, {"cpu": 90.0, "cuda": 10.0}
 
 Numbers = Annotated[tuple[Several, ...], listed(int, "INT")]
-Engines = Annotated[tuple[EngineName, ...], listed(one_of(engine_names), "NAME")]
+Engines = Annotated[tuple[EngineName, ...], listed(one_of(engine_names()), "NAME")]
 Repeats = Annotated[int, Limits(2, 100_000)]
 
 

@@ -56,11 +56,10 @@ def listed(read: Callable[[str], Any], metavar: str, split: Callable[[str], list
     )
 
 
-def one_of(names: Callable[[], tuple[str, ...]]) -> Callable[[str], str]:
+def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
     """Reads one of these names."""
 
     def read(word: str) -> str:
-        known = names()
         if word not in known:
             raise ValueError(f"{word!r} is none of {', '.join(known)}")
         return word
