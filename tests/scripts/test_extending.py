@@ -31,17 +31,20 @@ GROUPS = {"paradp.solvers", "paradp.engines", "paradp.networks"}
 @pytest.fixture
 def installed(tmp_path):
     """What `pip install` makes of the page: every file, and an entry point for each."""
+    package, *entries = blocks(PAGE, "toml")
     about = tmp_path / "extending-0.1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: extending\nVersion: 0.1\n")
     lines = []
-    for file, line in zip(FILES, blocks(PAGE, "toml"), strict=True):
+    for file, line in zip(FILES, entries, strict=True):
         [(group, points)] = tomllib.loads(line.text)["project"]["entry-points"].items()
         [(name, value)] = points.items()
         (tmp_path / f"{value.partition(':')[0]}.py").write_text(file.text)
         lines += [f"[{group}]", f"{name} = {value}"]
     (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
     assert {line[1:-1] for line in lines[::2]} == GROUPS
+    modules = tomllib.loads(package.text)["tool"]["setuptools"]["py-modules"]
+    assert {f"{module}.py" for module in modules} == {path.name for path in tmp_path.glob("*.py")}
     return tmp_path
 
 
