@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ROOMS := sampler policy envs rollouts checkpoints scripts
 
-.PHONY: rollout test test-slow compare torture torture-short test-install test-install-peers lint types clean
+.PHONY: rollout test test-slow compare torture torture-short test-install test-install-peers lint types docs clean
 
 rollout: $(INSTALLED)
 	$(BIN)/paradp rollout square --sampler ddpm,auto --episodes 10 --out runs/demo
@@ -44,11 +44,17 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy does not see the mapping of the rooms to paradp.<room>: it gets a tree of links.
+# mypy and mkdocs do not see the mapping of the rooms to paradp.<room>: they get a tree of links.
+LINKED := mkdir -p build/types/paradp && for room in $(ROOMS); do ln -sfn ../../../$$room build/types/paradp/$$room; done
+
 types: $(INSTALLED)
-	mkdir -p build/types/paradp
-	for room in $(ROOMS); do ln -sfn ../../../$$room build/types/paradp/$$room; done
+	$(LINKED)
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml $(ROOMS:%=-p paradp.%)
+
+# The site, in build/site; a broken link or a docstring that cannot be read is an error.
+docs: $(INSTALLED)
+	$(LINKED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # Said at once: on other versions pip builds packages from source, for an hour or without end.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))

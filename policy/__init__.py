@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from paradp.policy.diffusion_policy import DiffusionPolicy, Plan
     from paradp.policy.engines.autotune.autotuner import Autotuner
     from paradp.policy.engines.autotune.profile import Planned
-    from paradp.policy.engines.building import build_engine, fastest_engine
+    from paradp.policy.engines.building import build_engine, fastest_engine, register_engine
     from paradp.policy.engines.engine import Engine
+    from paradp.policy.networks.conditional import ConditionalNetwork, SinusoidalEmbedding
+    from paradp.policy.networks.configs import register_network
+    from paradp.policy.networks.network_config import NetworkConfig
     from paradp.policy.networks.transformer import ConditionalTransformer
     from paradp.policy.networks.transformer_config import TransformerConfig
     from paradp.policy.networks.unet import ConditionalUnet1D
     from paradp.policy.networks.unet_config import UnetConfig
     from paradp.policy.processes import spare_garbage_collection
+    from paradp.policy.settings import Limits, setting
     from paradp.policy.spec import Horizons, PolicySpec
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
@@ -33,7 +37,7 @@ else:
             "control.controller": "Command Controller Hold Replan",
             "control.limits": "SafetyLimits SafetyReport StopReason",
             "diffusion_policy": "DiffusionPolicy Plan",
-            "engines.building": "build_engine fastest_engine",
+            "engines.building": "build_engine fastest_engine register_engine",
             "engines.engine": "Engine",
             "data.normalizer": "Normalizer",
             "engines.autotune.autotuner": "Autotuner",
@@ -47,5 +51,9 @@ else:
             "networks.transformer_config": "TransformerConfig",
             "networks.unet": "ConditionalUnet1D",
             "networks.unet_config": "UnetConfig",
+            "networks.conditional": "ConditionalNetwork SinusoidalEmbedding",
+            "networks.network_config": "NetworkConfig",
+            "networks.configs": "register_network",
+            "settings": "Limits setting",
         },
     )

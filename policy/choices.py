@@ -2,7 +2,13 @@
 
 from typing import Literal
 
-EngineName = Literal["auto", "eager", "compiled", "openvino", "cuda-graph"]
+from paradp.sampler.plugins import plugins
+
+# The engines of paradp and those registered here; `engine_names` adds those of installed packages.
+ENGINES = ["auto", "eager", "compiled", "openvino", "cuda-graph"]
+EngineName = str
+# The entry points of other packages' engines: each builds one, see `Builder` in `paradp.policy.engines.building`.
+ENGINE_GROUP = "paradp.engines"
 # The network's floating-point format.
 Precision = Literal["fp32", "bf16"]
 # How a feature is scaled: by the limits of the data, by their mean and standard deviation, or not at all.
@@ -11,3 +17,8 @@ Scaling = Literal["min-max", "mean-std", "identity"]
 Blending = Literal["replace", "blend", "inpaint"]
 # What the robot does when a chunk is late, see `paradp.policy.control.asynchronous`.
 Late = Literal["hold", "continue-chunk", "stop"]
+
+
+def engine_names() -> tuple[str, ...]:
+    """Every engine that can be chosen, those of installed packages too."""
+    return tuple(dict.fromkeys((*ENGINES, *plugins(ENGINE_GROUP))))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from paradp.policy.choices import EngineName, Precision
+from paradp.policy.choices import EngineName, Precision, engine_names
 from paradp.policy.settings import Limits, Settings, setting
 
 MOST_THREADS = 4096
@@ -21,6 +21,6 @@ class Computing(Settings):
     """
 
     device: str = "cpu"
-    engine: EngineName = "auto"
+    engine: EngineName = setting("auto", names=engine_names)
     precision: Precision = "fp32"
     threads: int | None = setting(None, Limits(1, MOST_THREADS))

@@ -5,6 +5,7 @@ those with declarations import PyTorch, so that `--help` is fast.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from numbers import Real
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
@@ -64,6 +65,8 @@ class Note:
         owner: the part that it is a setting of, if that is not the whole class.
         in_force: the default in effect if the field's default is `None`.
         typed: the name of its option, if it is not the field's name.
+        names: its values, if installed packages may add to them.
+        kinds: the classes of settings that it may hold one of, if installed packages may add to them.
     """
 
     limits: Limits | None = None
@@ -72,6 +75,8 @@ class Note:
     owner: str | None = None
     in_force: Any = None
     typed: str | None = None
+    names: Callable[[], tuple[str, ...]] | None = None
+    kinds: "Callable[[], tuple[type[Settings], ...]] | None" = None
 
 
 def setting(default: T, limits: Limits | None = None, **notes: Any) -> T:
@@ -131,8 +136,17 @@ def kind_of(settings: Settings | type[Settings]) -> str:
 
 def kinds_of(declared: Field) -> tuple[type[Settings], ...]:
     """The alternative classes of a field that holds a part of a config; empty for a plain setting."""
+    if (known := note_of(declared).kinds) is not None:
+        return known()
     kinds = get_args(declared.type)
     return kinds if all(isinstance(kind, type) and issubclass(kind, Settings) for kind in kinds) else ()
+
+
+def names_of(declared: Field) -> tuple[str, ...]:
+    """The values of a setting that is a choice of names; empty for any other."""
+    if (known := note_of(declared).names) is not None:
+        return known()
+    return get_args(declared.type) if get_origin(declared.type) is Literal else ()
 
 
 def not_a_setting_here(name: str, owner: str) -> SettingError:
@@ -142,7 +156,7 @@ def not_a_setting_here(name: str, owner: str) -> SettingError:
 
 def _check(declared: Field, value: Any) -> None:
     name, limits = declared.name, note_of(declared).limits
-    if get_origin(declared.type) is Literal and value not in (known := get_args(declared.type)):
+    if (known := names_of(declared)) and value not in known:
         raise SettingError(f"{name} must be one of {', '.join(known)}, not {value!r:.40}", name)
     if (kinds := kinds_of(declared)) and not isinstance(value, kinds):
         raise SettingError(f"{name} must be one of {', '.join(kind.__name__ for kind in kinds)}, not {value!r:.40}", name)

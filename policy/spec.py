@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter, ValidationError
 
 from paradp.policy.errors import SettingError
 from paradp.policy.features import Feature, Shape, action_features, observed_features
 from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED, MOST_VALUES, within
-from paradp.policy.networks.configs import NetworkConfig
+from paradp.policy.files.reading import first_problem
+from paradp.policy.networks.configs import find_network
+from paradp.policy.networks.network_config import NetworkConfig
 from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.process_config import DiffusionConfig
 from paradp.policy.quantities import check_quantities
@@ -115,6 +117,22 @@ class Interface:
         return sum(self.action.values())
 
 
+def _read_network(value: Any) -> NetworkConfig:
+    """The settings of a network as `config.json` has them.
+
+    Raises:
+        ValueError: no network has that `kind`, or the settings are impossible.
+    """
+    if isinstance(value, NetworkConfig):
+        return value
+    kind = value.get("kind") if isinstance(value, dict) else None
+    config = find_network(kind if isinstance(kind, str) else repr(kind))
+    try:
+        return TypeAdapter(config).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{kind}: {first_problem(error)}") from error
+
+
 @dataclass(frozen=True)
 class PolicySpec(Interface):
     """The specification of a trained policy. Checkpoints store it, and rollouts check it against the environment.
@@ -128,7 +146,7 @@ class PolicySpec(Interface):
 
     controller: dict[str, float]
     schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_SCHEDULE))
-    network: Annotated[NetworkConfig, Field(discriminator="kind")] = field(default=UnetConfig())
+    network: Annotated[NetworkConfig, PlainValidator(_read_network), PlainSerializer(asdict)] = field(default=UnetConfig())
 
     def __post_init__(self) -> None:
         super().__post_init__()

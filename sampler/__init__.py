@@ -14,7 +14,7 @@ from paradp.sampler.lazy import lazy_exports
 if TYPE_CHECKING:
     from paradp.sampler.analytic import mixture_denoiser
     from paradp.sampler.draft_model import DraftModel
-    from paradp.sampler.families import SAMPLERS, sampler_names
+    from paradp.sampler.families import SAMPLERS, Way, register_solver, sampler_names
     from paradp.sampler.names import SamplerChoice
     from paradp.sampler.noise import NoisePath
     from paradp.sampler.rounds.captured import Graphs
@@ -32,7 +32,7 @@ else:
         {
             "analytic": "mixture_denoiser",
             "draft_model": "DraftModel",
-            "families": "SAMPLERS sampler_names",
+            "families": "SAMPLERS Way register_solver sampler_names",
             "names": "SamplerChoice",
             "noise": "NoisePath",
             "rounds.captured": "Graphs",

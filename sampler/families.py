@@ -3,10 +3,16 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from paradp.sampler.options import Draft, Extension, Spacing, Split, Start, Timesteps
+from paradp.sampler.plugins import load_plugin, plugins
 
+if TYPE_CHECKING:
+    from paradp.sampler.solution import Solver
+
+# The entry points of other packages' solvers: each is a `Way`, and its name is what samplers' names begin with.
+GROUP = "paradp.solvers"
 Options = Mapping[str, Callable[[str], Any]]
 _GRID: Options = {"spacing": str, "timesteps": Timesteps.read}
 _PICARD: Options = {"window": int, "tolerance": float, "split": str, "extension": str, "anderson": int, "max-rounds": int}
@@ -66,12 +72,13 @@ class Kind:
 
 @dataclass(frozen=True)
 class Way:
-    """A way to compute the steps; `paradp.sampler.builders` maps it to its solver.
+    """A way to compute the steps; `paradp.sampler.builders` maps those of paradp to their solvers.
 
     Attributes:
         summary, options, spacing: as in `Kind`; this spacing overrides that of the kind.
         keeps: whether it has exactly the distribution of sequential sampling with the same steps, or within a tolerance.
         needs_noise: whether the steps must add noise.
+        solver: makes the solver from a step table and the options as keyword arguments; for a way of your own.
     """
 
     summary: str
@@ -79,6 +86,7 @@ class Way:
     spacing: Spacing | None = None
     keeps: Literal["exactly", "within a tolerance"] = "exactly"
     needs_noise: bool = False
+    solver: "Callable[..., Solver] | None" = None
 
 
 KINDS: Mapping[str, Kind] = {
@@ -90,7 +98,7 @@ KINDS: Mapping[str, Kind] = {
     "flow": Kind("Euler's method along the flow of a flow policy with N steps", {"timesteps": Timesteps.read}, noise=False),
 }
 # Prefix of a sampler's name → way.
-WAYS: Mapping[str, Way] = {
+WAYS: dict[str, Way] = {
     "": Way("one step after another"),
     "para-": Way(
         "in parallel, within a tolerance (as ParaDiGMS: window 20, tolerance 0.1)", _PICARD, keeps="within a tolerance"
@@ -158,13 +166,55 @@ SAMPLERS: dict[str, SamplerFamily] = {
     "auto-fast": SamplerFamily(
         "the fastest here whose plans were measured to be within bounds of DDPM's (`paradp fidelity`)", bounds=_BOUNDS
     ),
-    **{
-        prefix + name: SamplerFamily(f"{kind.summary}, {way.summary}", name, prefix)
-        for prefix, way in WAYS.items()
-        for name, kind in KINDS.items()
-        if kind.noise or not way.needs_noise
-    },
 }
+
+
+def register_solver(name: str, way: Way) -> None:
+    """Adds the samplers `NAME-ddpm`, `NAME-ddim-N`, …: every kind of steps, solved in a way of your own.
+
+    In this process; an entry point of the group `paradp.solvers` does it in every process.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if f"{name}-" in WAYS:
+        raise ValueError(f"there are two solvers of the name {name!r}")
+    _add(f"{name}-", way)
+
+
+def _add(prefix: str, way: Way) -> None:
+    WAYS[prefix] = way
+    for name, kind in KINDS.items():
+        if kind.noise or not way.needs_noise:
+            SAMPLERS[prefix + name] = SamplerFamily(f"{kind.summary}, {way.summary}", name, prefix)
+
+
+for _prefix, _way in dict(WAYS).items():
+    _add(_prefix, _way)
+
+
+def find_family(name: str) -> SamplerFamily | None:
+    """The family of that name, of an installed package's solver too; `None` if there is none.
+
+    Raises:
+        ValueError: an installed package's solver cannot be imported.
+    """
+    if name not in SAMPLERS:
+        for solver in plugins(GROUP):
+            if name.startswith(f"{solver}-") and f"{solver}-" not in WAYS:
+                register_solver(solver, load_plugin(GROUP, solver, Way))
+    return SAMPLERS.get(name)
+
+
+def all_samplers() -> dict[str, SamplerFamily]:
+    """Every family by its name, those of installed packages' solvers too.
+
+    Raises:
+        ValueError: an installed package's solver cannot be imported.
+    """
+    for solver in plugins(GROUP):
+        find_family(f"{solver}-")
+    return SAMPLERS
 
 
 def typed(family: str) -> list[str]:
@@ -174,4 +224,4 @@ def typed(family: str) -> list[str]:
 
 def sampler_names() -> list[str]:
     """The names of all samplers: `ddpm`, `ddpm-N`, `ddim-N`, …"""
-    return [name for family in SAMPLERS for name in typed(family)]
+    return [name for family in all_samplers() for name in typed(family)]

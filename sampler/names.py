@@ -5,7 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from paradp.sampler.families import KINDS, RENAMED_OPTIONS, SAMPLERS, WAYS, read_bound, sampler_names
+from paradp.sampler.families import (
+    KINDS,
+    RENAMED_OPTIONS,
+    SAMPLERS,
+    WAYS,
+    SamplerFamily,
+    find_family,
+    read_bound,
+    sampler_names,
+)
 from paradp.sampler.lookup import note_renamed, unknown
 from paradp.sampler.options import Timesteps
 
@@ -61,7 +70,7 @@ class SamplerChoice:
     @property
     def measured(self) -> bool:
         """Whether autotuning chooses the sampler (`paradp.policy.engines.autotune`)."""
-        return SAMPLERS[self.family].measured
+        return self._family.measured
 
     @property
     def sequential(self) -> "SamplerChoice":
@@ -70,7 +79,7 @@ class SamplerChoice:
         Raises:
             ValueError: it is `auto` or `auto-fast`, which have no steps of their own.
         """
-        family = SAMPLERS[self.family]
+        family = self._family
         if family.kind is None:
             raise ValueError(f"{self.name} is chosen by measuring: it has no steps of its own")
         options = self._spacing | self.of_steps
@@ -81,12 +90,12 @@ class SamplerChoice:
     @property
     def exact(self) -> bool:
         """Whether its samples have exactly the distribution of `sequential`, see `SamplerFamily`."""
-        return SAMPLERS[self.family].exact
+        return self._family.exact
 
     @property
     def of_steps(self) -> dict[str, Any]:
         """The given options of the steps: eta and the grid."""
-        kind = SAMPLERS[self.family].kind
+        kind = self._family.kind
         return {} if kind is None else {key: value for key, value in self.options if key in KINDS[kind].options}
 
     def build(self, scheduler: "Scheduler", model: "DraftModel | None" = None) -> "Solver":
@@ -103,7 +112,7 @@ class SamplerChoice:
         """
         from paradp.sampler.builders import SOLVERS, TABLES  # need PyTorch, which reading names does not
 
-        family = SAMPLERS[self.family]
+        family = self._family
         if family.kind is None:
             raise ValueError(f"{self.name} is chosen by measuring an engine: load_policy(…, sampler={self.name!r}) does")
         of_way = {key.replace("-", "_"): value for key, value in self.options if key in WAYS[family.way].options}
@@ -112,8 +121,9 @@ class SamplerChoice:
         of_steps = self._spacing | self.of_steps
         # Given timesteps are the whole grid; the number of steps in the name only repeats their number.
         count = None if "timesteps" in of_steps else self.steps
+        solver = WAYS[family.way].solver or SOLVERS[family.way]
         try:
-            return SOLVERS[family.way](TABLES[family.kind](scheduler, count, **of_steps), **of_way)
+            return solver(TABLES[family.kind](scheduler, count, **of_steps), **of_way)
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from error
 
@@ -131,9 +141,15 @@ class SamplerChoice:
             raise ValueError(str(error).replace(MEASURED_AGAINST, self.name, 1)) from error
 
     @property
+    def _family(self) -> SamplerFamily:
+        found = find_family(self.family)  # a solver of another package is imported anew in each process
+        assert found is not None
+        return found
+
+    @property
     def _spacing(self) -> dict[str, Any]:
         """The family's default spacing of N timesteps, unless timesteps are given."""
-        spacing = SAMPLERS[self.family].spacing
+        spacing = self._family.spacing
         own = spacing is None or self.steps is None or "timesteps" in dict(self.options)
         return {} if own else {"spacing": spacing}
 
@@ -144,11 +160,11 @@ class SamplerChoice:
 def _split_name(name: str) -> tuple[str, int | None]:
     """Splits a name into the family and the number of steps."""
     numbered = re.fullmatch(r"(.+)-(\d{1,9})", name)
-    if numbered and (family := numbered[1]) in SAMPLERS and SAMPLERS[family].numbered:
-        return family, int(numbered[2])
-    if name in SAMPLERS and SAMPLERS[name].bare:
-        return name, None
-    if name in SAMPLERS:
+    if numbered and (family := find_family(numbered[1])) and family.numbered:
+        return numbered[1], int(numbered[2])
+    if family := find_family(name):
+        if family.bare:
+            return name, None
         raise ValueError(f"{name} needs a number of steps, such as {name}-10")
     raise ValueError(unknown("unknown sampler", name, sampler_names()))
 
@@ -170,4 +186,4 @@ def _kind(reader: Callable[[str], Any]) -> str:
         read_bound: "a number that is at least 0",
         Timesteps.read: "timesteps from high to low, such as 99-66-33",
     }
-    return kinds[reader]
+    return kinds.get(reader, "a value that its solver takes")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from paradp.checkpoints.finding import find_checkpoint
-from paradp.policy.choices import EngineName
+from paradp.policy.choices import EngineName, engine_names
 from paradp.policy.computing import Computing
 from paradp.policy.settings import Limits
 from paradp.policy.wording import counted
@@ -39,7 +39,7 @@ OBSERVATIONS, SEED = 64, 20_000
 REPEATS, LEAST_REPEATS, SECONDS = {"cpu": 40, "cuda": 100}, 8, {"cpu": 90.0, "cuda": 10.0}
 
 Numbers = Annotated[tuple[Several, ...], listed(int, "INT")]
-Engines = Annotated[tuple[EngineName, ...], listed(one_of(EngineName), "NAME")]
+Engines = Annotated[tuple[EngineName, ...], listed(one_of(engine_names()), "NAME")]
 Repeats = Annotated[int, Limits(2, 100_000)]
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import tyro
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from paradp.rollouts.evaluation.grid import Grid
 
 Counts = Annotated[tuple[Count, ...], listed(int, "INT")]
-Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(ControllerName), "NAME")]
+Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(get_args(ControllerName)), "NAME")]
 
 
 @options_of(

@@ -7,7 +7,7 @@ from rich.table import Column, Table
 
 from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, pretrained
 from paradp.rollouts.machine import hardware, versions
-from paradp.sampler.families import CHOICES, SAMPLERS, typed
+from paradp.sampler.families import CHOICES, all_samplers, typed
 from paradp.scripts.console import console, loading
 
 
@@ -25,7 +25,7 @@ def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpo
     if checkpoint is not None:
         return _show(checkpoint)
     samplers = Table(Column("sampler", no_wrap=True), "what it is", "options", title="samplers")
-    for name, family in SAMPLERS.items():
+    for name, family in all_samplers().items():
         samplers.add_row("\n".join(typed(name)), family.summary, ", ".join(family.options))
     console.print(samplers)
     console.print("An option follows its sampler: para-ddpm:window=8:tolerance=0.1; N is a number of steps: ddim-10.")

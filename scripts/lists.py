@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from paradp.sampler.families import SAMPLERS
+from paradp.sampler.families import find_family
 
 T = TypeVar("T")
 # What stands for the samplers of ParaDiGMS' robotics table: each sequential one and its parallel form.
@@ -56,9 +56,8 @@ def listed(read: Callable[[str], Any], metavar: str, split: Callable[[str], list
     )
 
 
-def one_of(literal: Any) -> Callable[[str], str]:
-    """Reads one of a `Literal`'s values."""
-    known = get_args(literal)
+def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
+    """Reads one of these names."""
 
     def read(word: str) -> str:
         if word not in known:
@@ -98,7 +97,7 @@ def _takes_samplers(before: list[str]) -> bool:
 
 def _is_sampler(argument: str) -> bool:
     name = next(iter(words(argument)), "").partition(":")[0]
-    return name in (*SAMPLERS, *SETS) or re.sub(r"-\d+$", "", name) in SAMPLERS
+    return name in SETS or any(find_family(one) for one in (name, re.sub(r"-\d+$", "", name)))
 
 
 SamplerText = Annotated[

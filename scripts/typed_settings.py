@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast, ge
 
 import tyro
 
-from paradp.policy.settings import Settings, kind_of, kinds_of, not_a_setting_here, note_of, option_fields
+from paradp.policy.settings import Settings, kind_of, kinds_of, names_of, not_a_setting_here, note_of, option_fields
 from paradp.sampler.lookup import note_renamed
 from paradp.scripts.lists import listed
 
@@ -101,8 +101,12 @@ def _option(declared: Field, limits_first: bool) -> tuple[Any, Any]:
     """Its type and its default."""
     if _is_parsed(declared):
         return str, str(declared.default)
-    hint, limits = _read_from_words(declared.type), note_of(declared).limits
+    hint, limits = _read_from_words(_hint(declared)), note_of(declared).limits
     return Annotated[hint, limits] if limits and limits_first else hint, declared.default
+
+
+def _hint(declared: Field) -> Any:
+    return Literal[names_of(declared)] if note_of(declared).names else declared.type  # type: ignore[misc]
 
 
 def _is_parsed(declared: Field) -> bool:
@@ -148,7 +152,7 @@ def _owner(part: str, owners: Mapping[str, Field]) -> str:
 
 def _option_of_part(part: str, name: str, owners: Mapping[str, Field]) -> tuple[str, Any, Any]:
     """A dataclass's field for an option that may not be given; help says of what it is, and the defaults there."""
-    hint = reduce(or_, [_with_older(name, _read_from_words(declared.type)) for declared in owners.values()])
+    hint = reduce(or_, [_with_older(name, _read_from_words(_hint(declared))) for declared in owners.values()])
     shown = [f"{part} {kind}, default: {_default(declared)}" for kind, declared in owners.items()]
     shown += [f"{value} is now {_as_options(meant)}" for (setting, value), meant in _OLDER.items() if setting == name]
     return name, Annotated[hint | None, tyro.conf.arg(help_behavior_hint=f"({'; '.join(shown)})")], None

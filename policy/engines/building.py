@@ -12,13 +12,14 @@ from typing import get_args
 
 import torch
 
-from paradp.policy.choices import EngineName, Precision
+from paradp.policy.choices import ENGINE_GROUP, ENGINES, EngineName, Precision, engine_names
 from paradp.policy.engines.engine import Engine
 from paradp.policy.engines.pytorch import CompiledEngine, CudaGraphEngine, EagerEngine, compiles
 from paradp.policy.engines.spread import SpreadEngine
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.spec import PolicySpec
 from paradp.sampler.lookup import unknown
+from paradp.sampler.plugins import load_plugin
 from paradp.sampler.rounds import launching
 
 _LOG = logging.getLogger(__name__)
@@ -26,6 +27,9 @@ _LOG = logging.getLogger(__name__)
 SLOWER = 1.3
 # Tolerance between an engine's predictions and eager PyTorch's, relative to the largest: rounding in about sixty layers.
 AGREEMENT: dict[Precision, float] = {"fp32": 1e-4, "bf16": 0.1}
+
+# A network, what it is for, one device and the precision → the engine; a class with such a constructor is one.
+Builder = Callable[[ConditionalNetwork, PolicySpec, torch.device, Precision], Engine]
 
 
 def build_engine(
@@ -47,7 +51,10 @@ def build_engine(
         ValueError: the engine does not support name, precision or device, its package is missing, or its predictions differ
             from those of the network.
     """
-    for what, given, known in (("engine", name, get_args(EngineName)), ("precision", precision, get_args(Precision))):
+    for what, given, known in (
+        ("engine", name, (*engine_names(), *_BUILDERS)),
+        ("precision", precision, get_args(Precision)),
+    ):
         if given not in known:
             raise ValueError(unknown(f"unknown {what}", given, known))
     if isinstance(device, torch.device):
@@ -64,7 +71,7 @@ def _build(
     """Builds an engine on one device, and compares it with PyTorch there."""
     if device.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # by default convolutions keep ten bits only
-    engine = _BUILDERS[fastest_engine(device) if name == "auto" else name](network, spec, device, precision)
+    engine = _builder(fastest_engine(device) if name == "auto" else name)(network, spec, device, precision)
     if (engine.name, precision) != ("eager", "fp32"):
         eager = EagerEngine(network, spec, device)
         check_agreement(engine, eager, spec, device)
@@ -72,6 +79,22 @@ def _build(
         if precision == "bf16" and device.type == "cpu" and engine.name != "openvino":
             warn_if_slower(engine, eager, spec)
     return engine
+
+
+def _builder(name: EngineName) -> Builder:
+    return _BUILDERS.get(name) or load_plugin(ENGINE_GROUP, name, Callable)  # type: ignore[arg-type]
+
+
+def register_engine(name: EngineName, build: Builder) -> None:
+    """Adds an engine in this process; an entry point of the group `paradp.engines` does it in every process.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in engine_names():
+        raise ValueError(f"there are two engines of the name {name!r}")
+    ENGINES.append(name)
+    _BUILDERS[name] = build
 
 
 @torch.no_grad()
@@ -95,9 +118,6 @@ def fastest_engine(device: torch.device) -> EngineName:
     if device.type == "cuda":
         return "cuda-graph"
     return "openvino" if device.type == "cpu" and find_spec("openvino") else "eager"
-
-
-Builder = Callable[[ConditionalNetwork, PolicySpec, torch.device, Precision], Engine]
 
 
 def _compiled(network: ConditionalNetwork, spec: PolicySpec, device: torch.device, precision: Precision) -> Engine:

@@ -5,7 +5,8 @@ from typing import Any
 
 from paradp.policy.choices import Scaling
 from paradp.policy.learning.optimiser import OptimiserSettings
-from paradp.policy.networks.configs import NetworkConfig
+from paradp.policy.networks.configs import all_networks
+from paradp.policy.networks.network_config import NetworkConfig
 from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.process_config import DiffusionConfig, ProcessConfig
 from paradp.policy.settings import Limits, setting
@@ -56,7 +57,7 @@ class TrainingConfig(LearningConfig):
             their limits, to which samples are clipped.
     """
 
-    network: NetworkConfig = field(default=UnetConfig())
+    network: NetworkConfig = setting(UnetConfig(), kinds=all_networks)
     process: ProcessConfig = field(default=DiffusionConfig())
     observation_scaling: Scaling = setting("min-max", later=True)
 

@@ -22,7 +22,7 @@ from paradp.policy.learning.loop import learn
 from paradp.policy.learning.ranks import own_device
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
-from paradp.policy.networks.configs import NetworkConfig
+from paradp.policy.networks.network_config import NetworkConfig
 from paradp.policy.process import check_ends_in_noise, process_of
 from paradp.policy.spec import DEFAULT_SCHEDULE, PolicySpec
 

@@ -1,8 +1,5 @@
 """From a policy's specification to its network."""
 
-from importlib import import_module
-from typing import cast
-
 import torch
 
 from paradp.policy.networks.conditional import ConditionalNetwork
@@ -10,10 +7,15 @@ from paradp.policy.spec import PolicySpec
 
 
 def build_network(spec: PolicySpec) -> ConditionalNetwork:
-    """The network that a specification describes, with random weights."""
-    # Of each kind, which are those of `NetworkConfig`, there is a module beside this one with a function `build`.
-    module = import_module(f"paradp.policy.networks.{spec.network.kind}")
-    return cast(ConditionalNetwork, module.build(spec, spec.network))
+    """The network that a specification describes, with random weights.
+
+    Raises:
+        ValueError: its settings build something else than a `ConditionalNetwork`.
+    """
+    network = spec.network.build(spec)
+    if not isinstance(network, ConditionalNetwork):
+        raise ValueError(f"the network {spec.network.kind!r} is a {type(network).__name__}, not a ConditionalNetwork")
+    return network
 
 
 def shapes_of(spec: PolicySpec) -> dict[str, tuple[int, ...]]:

@@ -1,16 +1,18 @@
 """The settings of a transformer."""
 
 from dataclasses import dataclass
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 from paradp.policy.errors import SettingError
 from paradp.policy.files.limits import MOST_EMBEDDING, MOST_HEADS, MOST_LAYERS
-from paradp.policy.settings import Limits, Settings, setting
+from paradp.policy.networks.network_config import NetworkConfig
+from paradp.policy.settings import Limits, setting
 from paradp.policy.wording import counted
 
 
 @dataclass(frozen=True)
-class TransformerConfig(Settings):
+class TransformerConfig(NetworkConfig):
     """Sizes of a `ConditionalTransformer`.
 
     Attributes:
@@ -34,3 +36,6 @@ class TransformerConfig(Settings):
     def describe(self) -> str:
         """In a few words."""
         return f"transformer, {counted(self.layers, 'layer')} of width {self.embedding}"
+
+    def build(self, spec: Any) -> Any:
+        return import_module("paradp.policy.networks.transformer").build(spec, self)

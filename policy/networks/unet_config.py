@@ -1,15 +1,17 @@
 """The settings of a U-Net."""
 
 from dataclasses import dataclass
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 from paradp.policy.errors import SettingError
 from paradp.policy.files.limits import MOST_CHANNELS, MOST_EMBEDDING, MOST_KERNEL, MOST_LEVELS, within
-from paradp.policy.settings import Limits, Settings, setting
+from paradp.policy.networks.network_config import NetworkConfig
+from paradp.policy.settings import Limits, setting
 
 
 @dataclass(frozen=True)
-class UnetConfig(Settings):
+class UnetConfig(NetworkConfig):
     """Sizes of a `ConditionalUnet1D`.
 
     Attributes:
@@ -41,6 +43,9 @@ class UnetConfig(Settings):
     def describe(self) -> str:
         """In a few words."""
         return f"1-D U-Net, channels {'-'.join(map(str, self.channels))}"
+
+    def build(self, spec: Any) -> Any:
+        return import_module("paradp.policy.networks.unet").build(spec, self)
 
     @property
     def halvings(self) -> int:

@@ -1,39 +1,20 @@
 """README.md and the guides in docs: every snippet runs as printed, every command can be read, every link leads somewhere."""
 
-import importlib
-import inspect
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
 import venv
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from documented import FENCE, PAGES, ROOT, blocks, commands, read
 
-from paradp.scripts import main
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Its commands are of what it adds; tests/scripts/test_extending.py reads them where that is installed.
+EXTENDING = ROOT / "docs/extend.md"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-IN_PROSE = re.compile(r"`(paradp [^`…]+)`")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of a page, such as the second one in Python."""
-
-    page: Path
-    language: str
-    number: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page.name}-{self.language}-{self.number}"
 
 
 @dataclass(frozen=True)
@@ -49,7 +30,8 @@ class Expected:
 # Snippets that are not listed run, too.
 EXPECTED = {
     "README.md-python-1": Expected(r"success: True\n"),
-    "README.md-python-2": Expected(r"torch\.Size\(\[4, 16, 10\]\) .*True, True, True, True"),
+    "evaluate.md-python-1": Expected(r"success [\d.]+, 5\.0 rounds a plan,\n[\d.]+ ms a plan on \w+\n", slow=True),
+    "start.md-python-1": Expected(r"'lift'.* 20 Hz Horizons"),
     "any-model.md-python-1": Expected(
         r"(torch\.Size\(\[2, 3, 8, 8\]\) \[\d+, \d+\] rounds instead of 1000\n){2}", slow=True
     ),
@@ -59,17 +41,6 @@ EXPECTED = {
         r"\(15, 10\)", server=True, slow=True, packages=("openpi-client==0.1.2", "typing_extensions")
     ),
 }
-
-
-def blocks(page: Path, *languages: str) -> list[Block]:
-    found = FENCE.findall(page.read_text())
-    counts = dict.fromkeys(languages, 0)
-    chosen = []
-    for language, text in found:
-        if language in counts:
-            counts[language] += 1
-            chosen.append(Block(page, language, counts[language], text))
-    return chosen
 
 
 def snippets() -> list:
@@ -106,68 +77,27 @@ def test_what_is_expected_is_of_snippets_that_are_there():
     assert EXPECTED.keys() <= {param.id for param in snippets()}
 
 
-def commands() -> list:
-    """The lines of blocks that call `paradp` or `make`, and the calls in running text."""
-    found = []
-    for page in PAGES:
-        text = page.read_text()
-        for line in (line for block in blocks(page, "sh", "") for line in block.text.splitlines()):
-            words = shlex.split(line, comments=True)
-            while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
-                words.pop(0)
-            if words[:1] in (["paradp"], ["make"]):
-                found.append(pytest.param(words, False, id=f"{page.name}: {' '.join(words)}"))
-        for call in IN_PROSE.findall(FENCE.sub("", text)):
-            found.append(pytest.param(call.split(), True, id=f"{page.name}, in prose: {call}"))
-    return list({param.id: param for param in found}.values())
+def every_command() -> list:
+    found = {}
+    for page in (page for page in PAGES if page != EXTENDING):
+        for words, in_prose in commands(page):
+            name = f"{page.name}{', in prose' * in_prose}: {' '.join(words)}"
+            found[name] = pytest.param(words, in_prose, id=name)
+    return list(found.values())
 
 
-@contextmanager
-def read_but_not_run(function):
-    """The command line reads what was typed for a command as ever; the command does nothing."""
-    signature, code = inspect.signature(function), function.__code__
-    function.__signature__, function.__code__ = signature, (lambda *_, **__: None).__code__
+@pytest.mark.parametrize(("words", "in_prose"), every_command())
+def test_a_command_is_read(words, in_prose, capsys):
     try:
-        yield
-    finally:
-        function.__code__ = code
-        del function.__signature__
-
-
-def command_of(words: list[str]):
-    """The function behind `rollout …` or `data import …`."""
-    command = main.COMMANDS[name_of(words)]
-    return getattr(importlib.import_module(f"paradp.scripts.{command.module}"), command.function)
-
-
-def name_of(words):
-    """A command's name, of one word or two, such as `data import`."""
-    return next(name for name in (" ".join(words[:2]), words[0]) if name in main.COMMANDS)
-
-
-@pytest.mark.parametrize(("words", "in_prose"), commands())
-def test_a_command_is_read(words, in_prose, monkeypatch, capsys):
-    program, *arguments = words
-    if program == "make":
-        assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        return
-    command = command_of(arguments)
-    if in_prose and arguments == name_of(arguments).split():
-        return  # its name alone
-    monkeypatch.setattr(sys, "argv", words)
-    try:
-        with read_but_not_run(command):
-            main.main()
+        read(words, in_prose)
     except SystemExit as end:
         pytest.fail(f"{' '.join(words)} ends with {end.code}: {capsys.readouterr().err}")
 
 
 def test_a_command_that_is_not_there_is_noticed():
-    for words in (["paradp", "rollout", "square", "--smplr", "ddpm"], ["paradp", "train", "square", "--steps", "many"]):
-        with pytest.raises((SystemExit, pytest.fail.Exception)), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", words)
-            with read_but_not_run(command_of(words[1:])):
-                main.main()
+    for words in ("paradp rollout square --smplr ddpm", "paradp train square --steps many", "make sandwiches"):
+        with pytest.raises((SystemExit, AssertionError)):
+            read(words.split())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

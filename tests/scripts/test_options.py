@@ -13,7 +13,6 @@ from paradp.policy.computing import Computing
 from paradp.policy.errors import SettingError
 from paradp.policy.identity import check_same
 from paradp.policy.learning.config import DistillationConfig, TrainingConfig
-from paradp.policy.networks.configs import NetworkConfig
 from paradp.policy.networks.transformer_config import TransformerConfig
 from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.process_config import DiffusionConfig, FlowConfig
@@ -156,7 +155,7 @@ class MixerConfig(Settings):
 
 Mixing = make_dataclass(
     "Mixing",
-    [("network", NetworkConfig | MixerConfig, field(default=UnetConfig()))],
+    [("network", UnetConfig | TransformerConfig | MixerConfig, field(default=UnetConfig()))],
     bases=(TrainingConfig,),
     frozen=True,
 )
