@@ -33,7 +33,7 @@ def test_ten_episodes_say_that_samplers_work_and_not_which_succeeds_more_often()
 
 @pytest.mark.parametrize(("episodes", "lost", "said"), [(1, 0, "no loss"), (2, 1, "no loss"), (20, 0, "a loss of 28 %")])
 def test_what_would_have_shown_follows_the_number_of_pairs(episodes, lost, said):
-    assert f"apart: {'only ' * (said != 'no loss')}{said}" in str(
+    assert f"between the samplers: {'only ' * (said != 'no loss')}{said}" in str(
         evidence(comparison(episodes, episodes, episodes - lost, lost=lost))
     )
 
