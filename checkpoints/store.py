@@ -54,12 +54,17 @@ class CheckpointInfo:
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class _Statistics:
-    """`statistics.json`: offset and scale of every dimension and of every channel of images, in the order of the spec."""
+    """`statistics.json`: offset and scale of every dimension and of every channel of images, in the order of the spec.
+
+    A shift is there only where there is one: in policies that came from other programs.
+    """
 
     observation_offset: list[float]
     observation_scale: list[float]
     action_offset: list[float]
     action_scale: list[float]
+    observation_shift: list[float] | None = None
+    action_shift: list[float] | None = None
 
 
 _INFO = TypeAdapter(CheckpointInfo)
@@ -114,11 +119,16 @@ def _write(trained: TrainedPolicy, folder: Path, card: str, half: bool) -> None:
     info = CheckpointInfo(trained.spec, sha256(folder / "model.safetensors", WEIGHTS_BYTES))
     observation, action = trained.observation_normalizer, trained.action_normalizer
     statistics = _Statistics(
-        observation.offset.tolist(), observation.scale.tolist(), action.offset.tolist(), action.scale.tolist()
+        observation.offset.tolist(),
+        observation.scale.tolist(),
+        action.offset.tolist(),
+        action.scale.tolist(),
+        observation.shift.tolist() if observation.shift.any() else None,
+        action.shift.tolist() if action.shift.any() else None,
     )
     documents = {
         "config.json": _INFO.dump_json(info, indent=2),
-        "statistics.json": _STATISTICS.dump_json(statistics, indent=2),
+        "statistics.json": _STATISTICS.dump_json(statistics, indent=2, exclude_none=True),
         "README.md": card.encode(),
     }
     for name, content in documents.items():
@@ -265,15 +275,18 @@ def checkpoint_digest(path: Path) -> str:
 def _read_statistics(path: Path, spec: PolicySpec) -> tuple[ObservationNormalizer, Normalizer]:
     s = read_validated(path / "statistics.json", STATISTICS_BYTES, _STATISTICS)
     size = statistics_size(spec.observed)
-    observation = _checked(path, "observation", s.observation_offset, s.observation_scale, size)
-    action = _checked(path, "action", s.action_offset, s.action_scale, spec.action_size)
+    observation = _checked(path, "observation", s.observation_offset, s.observation_scale, s.observation_shift, size)
+    action = _checked(path, "action", s.action_offset, s.action_scale, s.action_shift, spec.action_size)
     return ObservationNormalizer.of(spec.observed, *observation), Normalizer(*action)
 
 
-def _checked(path: Path, what: str, offset: list[float], scale: list[float], size: int) -> tuple[Tensor, Tensor]:
-    if len(offset) != size or len(scale) != size:
+def _checked(
+    path: Path, what: str, offset: list[float], scale: list[float], shift: list[float] | None, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    shift = [0.0] * size if shift is None else shift
+    if not len(offset) == len(scale) == len(shift) == size:
         raise ValueError(f"{path}/statistics.json: {what} has {len(offset)} and {len(scale)} dimensions, config.json {size}")
-    tensors = torch.tensor(offset), torch.tensor(scale)
+    tensors = torch.tensor(offset), torch.tensor(scale), torch.tensor(shift)
     if not all(torch.isfinite(t).all() for t in tensors) or (tensors[1] <= 0).any():
         raise ValueError(f"{path}/statistics.json: {what} statistics must be finite and scales positive")
     return tensors

@@ -6,6 +6,7 @@ from typing import cast
 import torch
 
 from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.networks.vision.encoder import VisionEncoder
 from paradp.policy.spec import PolicySpec
 
 
@@ -13,7 +14,10 @@ def build_network(spec: PolicySpec) -> ConditionalNetwork:
     """The network that a specification describes, with random weights."""
     # Of each kind, which are those of `NetworkConfig`, there is a module beside this one with a function `build`.
     module = import_module(f"paradp.policy.networks.{spec.network.kind}")
-    return cast(ConditionalNetwork, module.build(spec, spec.network))
+    network = cast(ConditionalNetwork, module.build(spec, spec.network))
+    if spec.vision is not None:
+        network.vision = VisionEncoder(spec.vision, spec.observed)
+    return network
 
 
 def shapes_of(spec: PolicySpec) -> dict[str, tuple[int, ...]]:

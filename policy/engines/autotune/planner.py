@@ -177,7 +177,7 @@ class Planner:
 
     def _observe(self, count: int) -> Tensor:
         """Observations of the size of normalised ones; a test holds the rounds there to those along an expert's episodes."""
-        seen = 0.5 * torch.randn(count, self._spec.observation_size, generator=torch.Generator().manual_seed(0))
+        seen = 0.5 * torch.randn(count, self._spec.encoded_size, generator=torch.Generator().manual_seed(0))
         return seen.repeat(1, self._spec.horizons.observe).to(self._device)
 
     def _solver(self, name: str) -> Solver:
