@@ -48,7 +48,8 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	mkdir -p build/types/paradp
 	for room in $(ROOMS); do ln -sfn ../../../$$room build/types/paradp/$$room; done
-	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml $(ROOMS:%=-p paradp.%)
+	ln -sfn ../../../checkpoints/bridges build/types/paradp/bridges
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml $(ROOMS:%=-p paradp.%) -p paradp.bridges
 
 # Said at once: on other versions pip builds packages from source, for an hour or without end.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))

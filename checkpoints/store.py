@@ -14,22 +14,23 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-from torch import Tensor
 
+from paradp.bridges.facts import Given
+from paradp.bridges.lerobot import lerobot_digest, read_lerobot, read_lerobot_spec, weights_digest
 from paradp.checkpoints.drafts import read_draft
 from paradp.checkpoints.fidelity import candidates_for
-from paradp.checkpoints.finding import check_ours, find_checkpoint, old_name, put_back
-from paradp.policy import DiffusionPolicy, EngineName, Normalizer, Planner, PolicySpec, Precision, build_engine
-from paradp.policy.data.normalizer import ObservationNormalizer, statistics_size
+from paradp.checkpoints.finding import check_ours, find_checkpoint, is_theirs, old_name, put_back
+from paradp.checkpoints.statistics import read_statistics, written_statistics
+from paradp.policy import DiffusionPolicy, EngineName, Planner, PolicySpec, Precision, build_engine
 from paradp.policy.devices import available, check_devices
 from paradp.policy.engines.autotune.candidates import EXACT
 from paradp.policy.files.formats import read_document
 from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
-from paradp.policy.files.reading import first_problem, read_bytes, read_text, read_validated, sha256
+from paradp.policy.files.reading import first_problem, read_bytes, read_text, sha256
 from paradp.policy.files.tensor_writing import write_tensors
 from paradp.policy.files.tensors import TensorFile
 from paradp.policy.files.writing import link_target, naming_file
@@ -51,24 +52,7 @@ class CheckpointInfo:
     format: Literal[1] = 1
 
 
-@with_config(ConfigDict(extra="forbid"))
-@dataclass(frozen=True)
-class _Statistics:
-    """`statistics.json`: offset and scale of every dimension and of every channel of images, in the order of the spec.
-
-    A shift is there only where there is one: in policies that came from other programs.
-    """
-
-    observation_offset: list[float]
-    observation_scale: list[float]
-    action_offset: list[float]
-    action_scale: list[float]
-    observation_shift: list[float] | None = None
-    action_shift: list[float] | None = None
-
-
 _INFO = TypeAdapter(CheckpointInfo)
-_STATISTICS = TypeAdapter(_Statistics)
 
 
 def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = False) -> None:
@@ -117,18 +101,9 @@ def _write(trained: TrainedPolicy, folder: Path, card: str, half: bool) -> None:
     weights = {name: tensor.to(dtype) for name, tensor in trained.network.state_dict().items()}
     write_tensors(folder / "model.safetensors", weights)
     info = CheckpointInfo(trained.spec, sha256(folder / "model.safetensors", WEIGHTS_BYTES))
-    observation, action = trained.observation_normalizer, trained.action_normalizer
-    statistics = _Statistics(
-        observation.offset.tolist(),
-        observation.scale.tolist(),
-        action.offset.tolist(),
-        action.scale.tolist(),
-        observation.shift.tolist() if observation.shift.any() else None,
-        action.shift.tolist() if action.shift.any() else None,
-    )
     documents = {
         "config.json": _INFO.dump_json(info, indent=2),
-        "statistics.json": _STATISTICS.dump_json(statistics, indent=2, exclude_none=True),
+        "statistics.json": written_statistics(trained),
         "README.md": card.encode(),
     }
     for name, content in documents.items():
@@ -145,11 +120,12 @@ def load_policy(
     engine: EngineName = "auto",
     precision: Precision = "fp32",
     batch: int = 1,
+    **facts: Unpack[Given],
 ) -> DiffusionPolicy:
     """A policy, ready to plan.
 
     Args:
-        name_or_path: a pretrained policy's name or a checkpoint's directory.
+        name_or_path: a pretrained policy's name or a checkpoint's directory; one of LeRobot's diffusion policy, too.
         sampler: how to denoise, such as `"ddpm"` or `"para-ddpm:window=8"`; `auto` and `auto-fast` measure what is fastest,
             once for each checkpoint, engine and batch: the logger `paradp.policy.engines.autotune` warns as it begins, and
             says at level INFO how far it is. `auto-fast` goes by what `paradp fidelity` measured.
@@ -158,23 +134,24 @@ def load_policy(
         sha256: `checkpoint_digest` that the checkpoint must have, where a run must not go on with another.
         engine, precision: what computes the network; `auto` is the fastest that there is for the device.
         batch: how many environments will be planned together: what is compiled beforehand, and what is measured.
+        facts: what another program's checkpoint does not say, see `paradp.bridges.Facts`.
 
     Raises:
         ValueError: there is no such checkpoint, a file of it is missing, damaged or does not fit the others, the weights
             are others than asked for, sampler, device, engine or precision are unknown, or bounds were given to `auto-fast`
-            that nothing measured keeps.
+            that nothing measured keeps; facts are missing, or are given of a checkpoint that says them itself.
     """
     places = [torch.device(one) for one in check_devices(device, available(torch.cuda.device_count()))]
     choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
     path = find_checkpoint(name_or_path)
-    trained = load_trained(path)
+    trained = load_trained(path, facts)
     # After the files were read, so that they are those of the digest.
     if sha256 is not None and checkpoint_digest(path) != sha256:
         raise ValueError(f"the checkpoint {path} has changed since the run began")
     place = places[0]
     trained.network.to(place).eval()
     # Before an engine is built: what is wrong with the sampler or the schedule is said at once.
-    solver = build_solver(choice, path, place)
+    solver = _solver(choice, path, trained.spec, place)
     candidates = candidates_for(choice, path, checkpoint_digest(path), trained.spec.schedule) if choice.measured else EXACT
     computes = build_engine(trained.network, trained.spec, places, engine, precision)
     planned = None
@@ -205,22 +182,30 @@ def build_solver(choice: SamplerChoice, path: Path, device: torch.device | str =
         ValueError: an option is out of range, the sampler does not fit the policy's schedule, or the draft is missing,
             damaged, or another checkpoint's.
     """
-    spec, wanted = read_info(path).spec, dict(choice.options).get("draft") == "trained"
+    return _solver(choice, path, read_info(path).spec, device)
+
+
+def _solver(choice: SamplerChoice, path: Path, spec: PolicySpec, device: torch.device | str) -> Solver:
+    wanted = dict(choice.options).get("draft") == "trained"
     return choice.build_first(spec.schedule, read_draft(path, spec, checkpoint_digest(path)).to(device) if wanted else None)
 
 
-def load_trained(path: Path) -> TrainedPolicy:
-    """The network and normalisers of a checkpoint's directory.
+def load_trained(path: Path, facts: Given | None = None) -> TrainedPolicy:
+    """The network and normalisers of a checkpoint's directory, with the facts that another program's does not say.
 
     Raises:
-        ValueError: a file is missing, damaged or does not fit the others.
+        ValueError: a file is missing, damaged or does not fit the others, or the facts are missing or not needed.
     """
+    if is_theirs(path):
+        return read_lerobot(path, facts)
+    if facts:
+        raise ValueError(f"{path} is a checkpoint of paradp and says itself what it is for: leave out {', '.join(facts)}")
     info = read_info(path)
     weights = path / "model.safetensors"
     if sha256(weights, WEIGHTS_BYTES) != info.model_sha256:
         raise ValueError(f"{weights} is not the file that config.json was written with: truncated or replaced")
     file = TensorFile.open(weights, WEIGHTS_BYTES)
-    normalizers = _read_statistics(path, info.spec)
+    normalizers = read_statistics(path, info.spec)
     try:
         # What the configuration asks for is compared with what is there before any of it is made.
         file.check_shapes(shapes_of(info.spec))
@@ -237,6 +222,8 @@ def read_info(path: Path) -> CheckpointInfo:
     Raises:
         ValueError: a file is missing, or `config.json` cannot be read.
     """
+    if is_theirs(path):
+        return CheckpointInfo(read_lerobot_spec(path), weights_digest(path))
     check_ours(path)
     content = read_document(path / "config.json", DOCUMENT_BYTES)
     # Before there were other networks the U-Net's sizes stood alone.
@@ -264,29 +251,11 @@ def checkpoint_digest(path: Path) -> str:
     Raises:
         ValueError: as `read_info`.
     """
+    if is_theirs(path):
+        return lerobot_digest(path)
     read_info(path)
     found = hashlib.sha256()
     for name, most in (("config.json", DOCUMENT_BYTES), ("statistics.json", STATISTICS_BYTES)):
         content = read_bytes(path / name, most)
         found.update(f"{name} {len(content)}\n".encode() + content)
     return found.hexdigest()
-
-
-def _read_statistics(path: Path, spec: PolicySpec) -> tuple[ObservationNormalizer, Normalizer]:
-    s = read_validated(path / "statistics.json", STATISTICS_BYTES, _STATISTICS)
-    size = statistics_size(spec.observed)
-    observation = _checked(path, "observation", s.observation_offset, s.observation_scale, s.observation_shift, size)
-    action = _checked(path, "action", s.action_offset, s.action_scale, s.action_shift, spec.action_size)
-    return ObservationNormalizer.of(spec.observed, *observation), Normalizer(*action)
-
-
-def _checked(
-    path: Path, what: str, offset: list[float], scale: list[float], shift: list[float] | None, size: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    shift = [0.0] * size if shift is None else shift
-    if not len(offset) == len(scale) == len(shift) == size:
-        raise ValueError(f"{path}/statistics.json: {what} has {len(offset)} and {len(scale)} dimensions, config.json {size}")
-    tensors = torch.tensor(offset), torch.tensor(scale), torch.tensor(shift)
-    if not all(torch.isfinite(t).all() for t in tensors) or (tensors[1] <= 0).any():
-        raise ValueError(f"{path}/statistics.json: {what} statistics must be finite and scales positive")
-    return tensors

@@ -57,7 +57,7 @@ class ConditionalUnet1D(ConditionalNetwork):
         )
         self.head = nn.Sequential(
             ConvBlock(sizes[1], sizes[1], config.kernel_size, config.head_groups or config.groups),
-            nn.Conv1d(sizes[1], action_size, 1)
+            nn.Conv1d(sizes[1], action_size, 1),
         )
 
     def encode_timestep(self, timestep: Tensor) -> Tensor:

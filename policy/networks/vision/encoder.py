@@ -65,7 +65,7 @@ class ImageEncoder(nn.Module):
 
 
 class SpatialSoftmax(nn.Module):
-    """Where in each of some maps the most is: the mean place under a softmax over the map (Finn et al. 2016, arXiv 1509.06113).
+    """Where in each of some maps there is most: the mean place under a softmax over it (Finn et al. 2016, arXiv 1509.06113).
 
     Args:
         channels, height, width: of the maps that come in.
