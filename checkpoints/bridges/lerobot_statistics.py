@@ -110,10 +110,10 @@ def read_scales(folder: Path, config: TheirConfig, weights: TensorFile) -> Scale
         return Scales(before, _read_side(folder, AFTER, "unnormalizer_processor"))
     if not any(name.startswith(IN_MODEL) for name in weights.tensors):
         raise ValueError(f"{folder} has no statistics: neither {BEFORE} is there, nor do the weights hold any")
-    before = _from_weights(weights, "normalize_inputs.", config.seen)
-    after = _from_weights(weights, "unnormalize_outputs.", {ACTION: config.action})
+    inputs = _from_weights(weights, "normalize_inputs.", config.seen)
+    outputs = _from_weights(weights, "unnormalize_outputs.", {ACTION: config.action})
     modes = config.normalization_mapping
-    return Scales(Side(weights.path, modes, before), Side(weights.path, modes, after))
+    return Scales(Side(weights.path, modes, inputs), Side(weights.path, modes, outputs))
 
 
 def _read_side(folder: Path, name: str, scaling: str) -> Side:
@@ -191,7 +191,7 @@ def _read_statistics(folder: Path, name: Any, said_in: Path) -> dict[str, Tensor
 
 def _from_weights(weights: TensorFile, module: str, features: Mapping[str, TheirFeature]) -> dict[str, Tensor]:
     """Those of the older form, by the names that the newer one has for them."""
-    names = {}
+    names: dict[str, str] = {}
     for key in features:
         buffer = f"{module}buffer_{key.replace('.', '_')}."
         names |= {name: f"{key}.{name[len(buffer) :]}" for name in weights.tensors if name.startswith(buffer)}
