@@ -21,6 +21,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from paradp.bridges.facts import Given
 from paradp.bridges.lerobot import lerobot_digest, read_lerobot, read_lerobot_spec, weights_digest
+from paradp.bridges.lerobot_card import lerobot_card
 from paradp.checkpoints.drafts import read_draft
 from paradp.checkpoints.fidelity import candidates_for
 from paradp.checkpoints.finding import check_ours, find_checkpoint, is_theirs, old_name, put_back
@@ -236,13 +237,13 @@ def read_info(path: Path) -> CheckpointInfo:
 
 
 def read_card(path: Path) -> str:
-    """A checkpoint's model card.
+    """A checkpoint's model card; of another program's checkpoint what is known of it.
 
     Raises:
         ValueError: it is not text, too large, or a link that leads elsewhere.
         OSError: there is none, or it may not be read.
     """
-    return read_text(path / "README.md", CARD_BYTES)
+    return lerobot_card(path) if is_theirs(path) else read_text(path / "README.md", CARD_BYTES)
 
 
 def checkpoint_digest(path: Path) -> str:

@@ -5,7 +5,7 @@ from typing import Literal
 import tyro
 from rich.table import Column, Table
 
-from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, pretrained
+from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, is_theirs, pretrained
 from paradp.rollouts.machine import hardware, versions
 from paradp.sampler.families import CHOICES, SAMPLERS, typed
 from paradp.scripts.console import console, loading
@@ -20,7 +20,7 @@ def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpo
 
     Args:
         what: samplers lists these alone, with their options.
-        checkpoint: a pretrained policy's name or a checkpoint's directory: shows its model card.
+        checkpoint: a pretrained policy's name or a checkpoint's directory, also LeRobot's: shows its model card.
     """
     if checkpoint is not None:
         return _show(checkpoint)
@@ -43,5 +43,8 @@ def _show(checkpoint: str) -> None:
     path = find_checkpoint(checkpoint)
     with loading("PyTorch, to check the checkpoint"):
         from paradp.checkpoints import read_card, read_info
-    read_info(path)
+    if not (theirs := is_theirs(path)):
+        read_info(path)
     console.print(read_card(path), highlight=False)
+    if theirs:  # what it does not say comes last
+        read_info(path)

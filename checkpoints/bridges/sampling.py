@@ -105,19 +105,19 @@ class Sampling:
             ValueError: the network's predictions are not finite, or the noise has another shape.
         """
         network, kind = self._network, self._network.device.type
-        condition = torch.zeros(batch_size, 0, device=network.device) if global_cond is None else global_cond.float()
+        given = torch.zeros(batch_size, 0, device=network.device) if global_cond is None else global_cond.float()
         mixed, type_of_mixed = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
-        def denoiser(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        def denoiser(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
             with torch.autocast(kind, type_of_mixed, enabled=mixed):
-                return network(x, t, c)
+                return network(x, t, condition)
 
         # What a solver keeps from call to call was made in this mode: it always computes in it, whatever the caller's is.
         # Where the caller mixes precisions, the network is computed so, and the rounds are not.
         with torch.inference_mode(), torch.autocast(kind, enabled=False):
-            self.solver = self._chooser.solver(denoiser, condition, self._shape)
+            self.solver = self._chooser.solver(denoiser, given, self._shape)
             path = self._draw(batch_size, self.solver.table.steps, generator, noise)
-            solution = self._solve(self.solver, denoiser, condition, path)
+            solution = self._solve(self.solver, denoiser, given, path)
             sample = solution.sample.to(network.dtype)
         self.stats = solution.stats
         if (solution.stats.status == Status.NOT_FINITE).any():
