@@ -47,7 +47,18 @@ def test_info_shows_what_is_known_and_asks_for_the_rest(checkpoint, paradp):
 
 
 def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, paradp, tmp_path):
-    arguments = ("rollout", "pusht", "--checkpoint", checkpoint, "--sampler", "ddim-2", "--out", tmp_path / "run")
+    arguments = (
+        "rollout",
+        "pusht",
+        "--checkpoint",
+        checkpoint,
+        "--sampler",
+        "ddim-2",
+        "--engine",
+        "eager",
+        "--out",
+        tmp_path / "run",
+    )
     assert "does not say its task" in paradp(*arguments, refused=True)
     for line, other, said in (
         ("control_hz: 10", "control_hz: 20", "does not fit the task 'pusht': its control_hz is 20, the task's is 10"),
@@ -66,16 +77,20 @@ def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, parad
     paradp(*arguments, "--episodes", 1, "--max-steps", 3)
 
 
-def test_rollout_and_bench_take_it(checkpoint, paradp, tmp_path):
+def test_a_rollout_samples_it_in_rounds(checkpoint, paradp, tmp_path):
     (checkpoint / "paradp.yaml").write_text(PUSHT)
-    where = ("--checkpoint", checkpoint)
-    paradp(
-        "rollout", "pusht", *where, "--sampler", "para-ddpm", "--episodes", 1, "--max-steps", 9, "--out", tmp_path / "run"
-    )
-    summary = json.loads((tmp_path / "run/summary.json").read_text())
-    assert summary["solver"]["rounds_mean"] < 100
-    paradp("bench", "pusht", *where, "--engines", "eager", "--repeats", 1, "--json", tmp_path / "rows.json")
-    assert {row["engine"] for row in json.loads((tmp_path / "rows.json").read_text())} >= {"eager"}
+    out = tmp_path / "run"
+    how = ("--sampler", "para-ddpm", "--engine", "eager", "--episodes", 1, "--max-steps", 3, "--out", out)
+    paradp("rollout", "pusht", "--checkpoint", checkpoint, *how)
+    assert json.loads((out / "summary.json").read_text())["solver"]["rounds_mean"] < 100
+
+
+@pytest.mark.slow
+def test_bench_measures_it(checkpoint, paradp, tmp_path):
+    (checkpoint / "paradp.yaml").write_text(PUSHT)
+    rows, how = tmp_path / "rows.json", ("--engines", "eager", "--repeats", 1)
+    paradp("bench", "pusht", "--checkpoint", checkpoint, *how, "--json", rows)
+    assert {row["engine"] for row in json.loads(rows.read_text())} >= {"eager"}
 
 
 def test_it_is_served(checkpoint):
