@@ -45,6 +45,18 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     raise ValueError(said.removesuffix(".") + "; or give a directory.")
 
 
+def find_own(name_or_path: str | Path) -> Path:
+    """As `find_checkpoint`, where a checkpoint of another program will not do: one to be learned from, or released.
+
+    Raises:
+        ValueError: as there, or it is one of another program.
+    """
+    path = find_checkpoint(name_or_path)
+    if is_theirs(path):
+        raise ValueError(f"{path} is a policy of LeRobot; this takes checkpoints of paradp only")
+    return path
+
+
 def pretrained() -> list[str]:
     """Names of the pretrained policies, in the checkout's tree or installed; none where neither is there."""
     return _names(pretrained_folder())

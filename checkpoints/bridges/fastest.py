@@ -14,8 +14,11 @@ from paradp.sampler import Denoiser, SamplerChoice, Solver
 from paradp.sampler.schedules.described import Scheduler
 
 _LOG = logging.getLogger(__name__)
-# Calls of one size that are timed, after one that is not.
-CALLS = 3
+# Windows to choose among; of each so many calls are timed, the first left out, or fewer where they take long.
+WINDOWS = (2, 4, 8, 12, 20, 50)
+CALLS, ENOUGH_SECONDS = 4, 0.2
+# A window beyond the best one that is worse by this factor ends the search.
+PAST_THE_BEST = 1.3
 
 
 class Fastest:
@@ -58,13 +61,12 @@ class Fastest:
         steps, rows = self._built(self.sequential).table.steps, len(condition)
         alone = steps * _seconds(denoiser, condition, shape, 1)
         found = {self.sequential: alone}
-        for window, name in sorted(speculative(self.sequential).items()):
-            if "ahead" in dict(SamplerChoice.parse(name).options):
-                continue  # for GPUs with rounds that are captured
-            call = _seconds(denoiser, condition, shape, window)
-            found[name] = (steps / window + REJECTIONS) * call
-            if call > 2 * min(found.values()):
-                break  # a single call of a wider window takes longer
+        names = speculative(self.sequential)
+        for window in (window for window in WINDOWS if window in names):
+            expected = (steps / window + REJECTIONS) * _seconds(denoiser, condition, shape, window)
+            found[names[window]] = expected
+            if expected > PAST_THE_BEST * min(found.values()):
+                break
         best = min(found, key=found.__getitem__)
         _LOG.info("%d rows: %s should take %.3g s, %s %.3g s", rows, best, found[best], self.sequential, alone)
         return best, alone
@@ -96,4 +98,7 @@ def _seconds(denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...], wind
     rows = condition.repeat_interleave(window, 0)
     x = torch.zeros(len(rows), *shape, device=rows.device)
     t = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
-    return median([timed(lambda: denoiser(x, t, rows), rows.device) for _ in range(1 + CALLS)][1:])
+    times: list[float] = []
+    while len(times) < CALLS and sum(times) < ENOUGH_SECONDS:
+        times.append(timed(lambda: denoiser(x, t, rows), rows.device))
+    return median(times[1:] or times)

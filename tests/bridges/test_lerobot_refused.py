@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from paradp.bridges import read_lerobot
 from paradp.checkpoints import find_checkpoint, load_policy
+from paradp.checkpoints.finding import find_own
 
 CONFIG, BEFORE, AFTER, WEIGHTS = "config.json", "policy_preprocessor.json", "policy_postprocessor.json", "model.safetensors"
 STATISTICS = "policy_preprocessor_step_3_normalizer_processor.safetensors"
@@ -252,6 +253,11 @@ def test_a_file_of_facts_that_is_none(lerobot, content, message):
     (path / "paradp.yaml").write_text(content)
     with pytest.raises(ValueError, match=f"paradp.yaml.*{message}"):
         read_lerobot(path, FACTS)
+
+
+def test_learning_starts_from_checkpoints_of_ours(lerobot):
+    with pytest.raises(ValueError, match=r"is a policy of LeRobot; this takes checkpoints of paradp only"):
+        find_own(lerobot("min_max"))
 
 
 def test_finding_needs_no_weights_and_says_what_is_not_read(lerobot):
