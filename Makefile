@@ -45,11 +45,12 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 
 # mypy and mkdocs do not see the mapping of the rooms to paradp.<room>: they get a tree of links.
-LINKED := mkdir -p build/types/paradp && for room in $(ROOMS); do ln -sfn ../../../$$room build/types/paradp/$$room; done
+LINKED := mkdir -p build/types/paradp && for room in $(ROOMS); do ln -sfn ../../../$$room build/types/paradp/$$room; done && \
+  ln -sfn ../../../checkpoints/bridges build/types/paradp/bridges
 
 types: $(INSTALLED)
 	$(LINKED)
-	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml $(ROOMS:%=-p paradp.%)
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml $(ROOMS:%=-p paradp.%) -p paradp.bridges
 
 # The site, in build/site; a broken link or a docstring that cannot be read is an error.
 docs: $(INSTALLED)

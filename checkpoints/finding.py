@@ -20,6 +20,8 @@ _OTHERS = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".safetensors", ".onnx", ".zi
 def find_checkpoint(name_or_path: str | Path) -> Path:
     """The directory of a checkpoint.
 
+    A diffusion policy of LeRobot is one, too, as its `save_pretrained` wrote it.
+
     Raises:
         ValueError: it is neither a directory nor the name of a pretrained policy, or it is another program's checkpoint; the
             message says which.
@@ -32,7 +34,8 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     if folder and str(name_or_path) in names and (isinstance(name_or_path, str) or not path.is_dir()):
         return folder / str(name_or_path)
     if path.is_dir():
-        check_ours(path)
+        if not is_theirs(path):
+            check_ours(path)
         return path
     if path.is_file():
         raise ValueError(f"{path} is {_describe_file(path)}; a checkpoint of paradp is a directory made by `paradp train`")
@@ -40,6 +43,18 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         raise ValueError(f"no checkpoint {str(name_or_path)!r} here, and {NOT_INSTALLED}; or give a checkpoint's directory")
     said = unknown("no checkpoint", str(name_or_path), names, "Pretrained")
     raise ValueError(said.removesuffix(".") + "; or give a directory.")
+
+
+def find_own(name_or_path: str | Path) -> Path:
+    """As `find_checkpoint`, where a checkpoint of another program will not do: one to be learned from, or released.
+
+    Raises:
+        ValueError: as there, or it is one of another program.
+    """
+    path = find_checkpoint(name_or_path)
+    if is_theirs(path):
+        raise ValueError(f"{path} is a policy of LeRobot; this takes checkpoints of paradp only")
+    return path
 
 
 def pretrained() -> list[str]:
@@ -89,6 +104,20 @@ def put_back(path: Path) -> None:
                 raise OSError(error.errno, problem, str(path)) from error
 
 
+def is_theirs(path: Path) -> bool:
+    """Whether a directory is a checkpoint of another program that `paradp.bridges` reads.
+
+    Raises:
+        ValueError: it is another program's policy, of a type that is not read, or its `config.json` is damaged.
+    """
+    if (path / FILES[2]).is_file() or not _is_lerobot(path / "config.json"):
+        return False
+    from paradp.bridges.lerobot_config import read_config  # no PyTorch, but pydantic, which names are answered without
+
+    read_config(path)
+    return True
+
+
 def check_ours(path: Path) -> None:
     """Checks that a directory contains the files of a checkpoint, by their names.
 
@@ -101,6 +130,8 @@ def check_ours(path: Path) -> None:
         return
     if (path / "checkpoint" / "config.json").is_file():
         raise ValueError(f"{path} is the directory of a training; its checkpoint is {path}/checkpoint")
+    if (path / "pretrained_model" / "config.json").is_file():
+        raise ValueError(f"{path} is of a training of LeRobot; its checkpoint is {path}/pretrained_model")
     if whose := _whose(path):
         raise ValueError(f"{path} is {whose}; paradp cannot read it, only checkpoints made by `paradp train`")
     raise ValueError(f"the checkpoint {path} lacks {', '.join(missing)}")
@@ -108,8 +139,8 @@ def check_ours(path: Path) -> None:
 
 def _whose(path: Path) -> str:
     """The name of the other program whose checkpoint a directory contains."""
-    if (path / "pretrained_model").is_dir() or (path / "train_config.json").is_file() or _is_lerobot(path / "config.json"):
-        return "a policy of LeRobot"
+    if (path / "pretrained_model").is_dir() or (path / "train_config.json").is_file():
+        return "of a training of LeRobot"
     if (path / "model_index.json").is_file():
         return "a pipeline of diffusers"
     if (path / "meta" / "info.json").is_file():

@@ -14,22 +14,24 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-from torch import Tensor
 
+from paradp.bridges.facts import Given
+from paradp.bridges.lerobot import lerobot_digest, read_lerobot, read_lerobot_spec, weights_digest
+from paradp.bridges.lerobot_card import lerobot_card
 from paradp.checkpoints.drafts import read_draft
 from paradp.checkpoints.fidelity import candidates_for
-from paradp.checkpoints.finding import check_ours, find_checkpoint, old_name, put_back
-from paradp.policy import Autotuner, DiffusionPolicy, EngineName, Normalizer, PolicySpec, Precision, build_engine
-from paradp.policy.data.normalizer import ObservationNormalizer, statistics_size
+from paradp.checkpoints.finding import check_ours, find_checkpoint, is_theirs, old_name, put_back
+from paradp.checkpoints.statistics import read_statistics, written_statistics
+from paradp.policy import Autotuner, DiffusionPolicy, EngineName, PolicySpec, Precision, build_engine
 from paradp.policy.devices import available, check_devices
 from paradp.policy.engines.autotune.candidates import EXACT
 from paradp.policy.files.formats import read_document
 from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
-from paradp.policy.files.reading import first_problem, read_bytes, read_text, read_validated, sha256
+from paradp.policy.files.reading import first_problem, read_bytes, read_text, sha256
 from paradp.policy.files.tensor_writing import write_tensors
 from paradp.policy.files.tensors import TensorFile
 from paradp.policy.files.writing import link_target, naming_file
@@ -51,19 +53,7 @@ class CheckpointInfo:
     format: Literal[1] = 1
 
 
-@with_config(ConfigDict(extra="forbid"))
-@dataclass(frozen=True)
-class _Statistics:
-    """`statistics.json`: offset and scale of each dimension and image channel, in the order of the specification."""
-
-    observation_offset: list[float]
-    observation_scale: list[float]
-    action_offset: list[float]
-    action_scale: list[float]
-
-
 _INFO = TypeAdapter(CheckpointInfo)
-_STATISTICS = TypeAdapter(_Statistics)
 
 
 def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = False) -> None:
@@ -112,13 +102,9 @@ def _write(trained: TrainedPolicy, folder: Path, card: str, half: bool) -> None:
     weights = {name: tensor.to(dtype) for name, tensor in trained.network.state_dict().items()}
     write_tensors(folder / "model.safetensors", weights)
     info = CheckpointInfo(trained.spec, sha256(folder / "model.safetensors", WEIGHTS_BYTES))
-    observation, action = trained.observation_normalizer, trained.action_normalizer
-    statistics = _Statistics(
-        observation.offset.tolist(), observation.scale.tolist(), action.offset.tolist(), action.scale.tolist()
-    )
     documents = {
         "config.json": _INFO.dump_json(info, indent=2),
-        "statistics.json": _STATISTICS.dump_json(statistics, indent=2),
+        "statistics.json": written_statistics(trained),
         "README.md": card.encode(),
     }
     for name, content in documents.items():
@@ -135,11 +121,12 @@ def load_policy(
     engine: EngineName = "auto",
     precision: Precision = "fp32",
     batch: int = 1,
+    **facts: Unpack[Given],
 ) -> DiffusionPolicy:
     """Loads a policy that is ready to plan.
 
     Args:
-        name_or_path: a pretrained policy's name or a checkpoint's directory.
+        name_or_path: a pretrained policy's name or a checkpoint's directory, also that of a diffusion policy of LeRobot.
         sampler: the sampler, such as `"ddpm"` or `"para-ddpm:window=8"`. `auto` and `auto-fast` measure which one is
             fastest, once for each checkpoint, engine and batch: the logger `paradp.policy.engines.autotune` warns at the
             start, and reports progress at level INFO. `auto-fast` uses the measurements of `paradp fidelity`.
@@ -148,22 +135,24 @@ def load_policy(
         sha256: required `checkpoint_digest`, for runs that must not continue with another checkpoint.
         engine, precision: software and number format of the network; `auto` is the fastest engine for the device.
         batch: number of environments per batch, for compilation and autotuning.
+        facts: what another program's checkpoint does not contain, see `paradp.bridges.Facts`.
 
     Raises:
         ValueError: there is no such checkpoint; a file is missing, damaged or inconsistent; the digest differs; sampler,
-            device, engine or precision are unknown; or no measured sampler is within the bounds of `auto-fast`.
+            device, engine or precision are unknown; or no measured sampler is within the bounds of `auto-fast`;
+            or facts are missing, or given for a checkpoint that contains them.
     """
     places = [torch.device(one) for one in check_devices(device, available(torch.cuda.device_count()))]
     choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)
     path = find_checkpoint(name_or_path)
-    trained = load_trained(path)
+    trained = load_trained(path, facts)
     # Checked after reading the files, so that the digest is that of the files read.
     if sha256 is not None and checkpoint_digest(path) != sha256:
         raise ValueError(f"the checkpoint {path} has changed since the run began")
     place = places[0]
     trained.network.to(place).eval()
     # Before an engine is built, so that errors in the sampler or the schedule are reported at once.
-    solver = build_solver(choice, path, place)
+    solver = _solver(choice, path, trained.spec, place)
     candidates = candidates_for(choice, path, checkpoint_digest(path), trained.spec.schedule) if choice.measured else EXACT
     computes = build_engine(trained.network, trained.spec, places, engine, precision)
     planned = None
@@ -194,22 +183,34 @@ def build_solver(choice: SamplerChoice, path: Path, device: torch.device | str =
         ValueError: an option is out of range, the sampler does not fit the policy's schedule, or the draft is missing,
             damaged, or of another checkpoint.
     """
-    spec, wanted = read_info(path).spec, dict(choice.options).get("draft") == "trained"
+    return _solver(choice, path, read_info(path).spec, device)
+
+
+def _solver(choice: SamplerChoice, path: Path, spec: PolicySpec, device: torch.device | str) -> Solver:
+    wanted = dict(choice.options).get("draft") == "trained"
     return choice.build_first(spec.schedule, read_draft(path, spec, checkpoint_digest(path)).to(device) if wanted else None)
 
 
-def load_trained(path: Path) -> TrainedPolicy:
+def load_trained(path: Path, facts: Given | None = None) -> TrainedPolicy:
     """Reads the network and the normalisers of a checkpoint.
 
+    Args:
+        path: its directory.
+        facts: what another program's checkpoint does not contain.
+
     Raises:
-        ValueError: a file is missing, damaged or inconsistent with the others.
+        ValueError: a file is missing, damaged or inconsistent with the others, or the facts are missing or not needed.
     """
+    if is_theirs(path):
+        return read_lerobot(path, facts)
+    if facts:
+        raise ValueError(f"{path} is a checkpoint of paradp and says itself what it is for: leave out {', '.join(facts)}")
     info = read_info(path)
     weights = path / "model.safetensors"
     if sha256(weights, WEIGHTS_BYTES) != info.model_sha256:
         raise ValueError(f"{weights} is not the file that config.json was written with: truncated or replaced")
     file = TensorFile.open(weights, WEIGHTS_BYTES)
-    normalizers = _read_statistics(path, info.spec)
+    normalizers = read_statistics(path, info.spec)
     try:
         # The declared sizes are compared with the file before any memory is allocated for them.
         file.check_shapes(shapes_of(info.spec))
@@ -226,6 +227,8 @@ def read_info(path: Path) -> CheckpointInfo:
     Raises:
         ValueError: a file is missing, or `config.json` cannot be read.
     """
+    if is_theirs(path):
+        return CheckpointInfo(read_lerobot_spec(path), weights_digest(path))
     check_ours(path)
     content = read_document(path / "config.json", DOCUMENT_BYTES)
     # Checkpoints from before there were other networks only contain the U-Net's sizes.
@@ -238,13 +241,13 @@ def read_info(path: Path) -> CheckpointInfo:
 
 
 def read_card(path: Path) -> str:
-    """Reads the model card of a checkpoint.
+    """Reads the model card of a checkpoint; for another program's checkpoint, writes what is known of it.
 
     Raises:
         ValueError: it is not text, too large, or a link to another place.
         OSError: it is missing or cannot be read.
     """
-    return read_text(path / "README.md", CARD_BYTES)
+    return lerobot_card(path) if is_theirs(path) else read_text(path / "README.md", CARD_BYTES)
 
 
 def checkpoint_digest(path: Path) -> str:
@@ -253,26 +256,11 @@ def checkpoint_digest(path: Path) -> str:
     Raises:
         ValueError: as `read_info`.
     """
+    if is_theirs(path):
+        return lerobot_digest(path)
     read_info(path)
     found = hashlib.sha256()
     for name, most in (("config.json", DOCUMENT_BYTES), ("statistics.json", STATISTICS_BYTES)):
         content = read_bytes(path / name, most)
         found.update(f"{name} {len(content)}\n".encode() + content)
     return found.hexdigest()
-
-
-def _read_statistics(path: Path, spec: PolicySpec) -> tuple[ObservationNormalizer, Normalizer]:
-    s = read_validated(path / "statistics.json", STATISTICS_BYTES, _STATISTICS)
-    size = statistics_size(spec.observed)
-    observation = _checked(path, "observation", s.observation_offset, s.observation_scale, size)
-    action = _checked(path, "action", s.action_offset, s.action_scale, spec.action_size)
-    return ObservationNormalizer.of(spec.observed, *observation), Normalizer(*action)
-
-
-def _checked(path: Path, what: str, offset: list[float], scale: list[float], size: int) -> tuple[Tensor, Tensor]:
-    if len(offset) != size or len(scale) != size:
-        raise ValueError(f"{path}/statistics.json: {what} has {len(offset)} and {len(scale)} dimensions, config.json {size}")
-    tensors = torch.tensor(offset), torch.tensor(scale)
-    if not all(torch.isfinite(t).all() for t in tensors) or (tensors[1] <= 0).any():
-        raise ValueError(f"{path}/statistics.json: {what} statistics must be finite and scales positive")
-    return tensors

@@ -15,6 +15,7 @@ from paradp.policy.files.reading import first_problem
 from paradp.policy.networks.configs import find_network
 from paradp.policy.networks.network_config import NetworkConfig
 from paradp.policy.networks.unet_config import UnetConfig
+from paradp.policy.networks.vision.config import VisionConfig
 from paradp.policy.process_config import DiffusionConfig
 from paradp.policy.quantities import check_quantities
 from paradp.sampler.options import MOST_TIMESTEPS, Process
@@ -142,18 +143,22 @@ class PolicySpec(Interface):
         schedule: a diffusers scheduler config with the noise schedule and prediction type of the training; for a distilled
             policy that of LCMScheduler, for a flow that of FlowMatchEulerDiscreteScheduler.
         network: its kind and sizes.
+        vision: the encoder of images; without one the network sees them as plain numbers.
     """
 
     controller: dict[str, float]
     schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_SCHEDULE))
     network: Annotated[NetworkConfig, PlainValidator(_read_network), PlainSerializer(asdict)] = field(default=UnetConfig())
+    vision: VisionConfig | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.observation_size > MOST_VALUES:
+        if self.vision is not None:
+            self.vision.check(self.observed)
+        if self.encoded_size > MOST_VALUES:
             raise ValueError(
-                f"the networks see images as plain numbers, at most {MOST_VALUES} of them a step; these observations have"
-                f" {self.observation_size}"
+                f"without an encoder the networks see images as plain numbers, at most {MOST_VALUES} of them a step; these"
+                f" observations have {self.encoded_size}"
             )
         if not all(map(math.isfinite, self.controller.values())):
             raise ValueError(f"the controller's gains must be finite: {self.controller}")
@@ -176,8 +181,15 @@ class PolicySpec(Interface):
 
     @property
     def condition_size(self) -> int:
-        """Length of the condition: all observed steps, concatenated."""
-        return self.horizons.observe * self.observation_size
+        """Length of the condition: all observed steps, encoded and concatenated."""
+        return self.horizons.observe * self.encoded_size
+
+    @property
+    def encoded_size(self) -> int:
+        """Numbers that the network sees of one observed step."""
+        if self.vision is None:
+            return self.observation_size
+        return sum(self.vision.size if one.kind == "image" else one.size for one in self.observed.values())
 
 
 def _check_sizes(schedule: Mapping[str, Any]) -> None:

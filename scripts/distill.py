@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from paradp.checkpoints.finding import find_checkpoint
+from paradp.checkpoints.finding import find_own
 from paradp.policy.learning.config import DistillationConfig
 from paradp.scripts.console import loading, say
 from paradp.scripts.places import check_device, check_folder
@@ -55,7 +55,7 @@ def distill(
     """
     let_the_first_speak()
     distilling = config.checked(bf16=asked_for(bf16, no_bf16))
-    teacher_path = find_checkpoint(policy)
+    teacher_path = find_own(policy)
     check_device(device, several=False)
     if out is not None:
         check_folder(out)

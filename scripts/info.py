@@ -5,7 +5,7 @@ from typing import Literal
 import tyro
 from rich.table import Column, Table
 
-from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, pretrained
+from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, is_theirs, pretrained
 from paradp.rollouts.machine import hardware, versions
 from paradp.sampler.families import CHOICES, all_samplers, typed
 from paradp.scripts.console import console, loading
@@ -20,7 +20,7 @@ def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpo
 
     Args:
         what: with `samplers`, only list the samplers with their options.
-        checkpoint: show the model card of this pretrained policy or checkpoint directory.
+        checkpoint: show the model card of this pretrained policy or checkpoint directory, also of LeRobot's.
     """
     if checkpoint is not None:
         return _show(checkpoint)
@@ -43,5 +43,8 @@ def _show(checkpoint: str) -> None:
     path = find_checkpoint(checkpoint)
     with loading("PyTorch, to check the checkpoint"):
         from paradp.checkpoints import read_card, read_info
-    read_info(path)
+    if not (theirs := is_theirs(path)):
+        read_info(path)
     console.print(read_card(path), highlight=False)
+    if theirs:  # what it does not say comes last
+        read_info(path)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from paradp.checkpoints.finding import FILES, IN_TREE, find_checkpoint
+from paradp.checkpoints.finding import FILES, IN_TREE, find_own
 from paradp.policy.wording import counted
 from paradp.scripts.console import loading, say
 
@@ -37,7 +37,7 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
         raise ValueError(
             "`paradp release` writes to checkpoints/pretrained of a clone, and paradp is not installed from one"
         )
-    path = find_checkpoint(checkpoint)
+    path = find_own(checkpoint)
     for run in runs:
         _check_finished(run)
     with loading("PyTorch, to check the checkpoint"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from paradp.checkpoints.finding import find_checkpoint
+from paradp.checkpoints.finding import find_own
 from paradp.policy.learning.config import LearningConfig, TrainingConfig
 from paradp.policy.learning.ranks import rank
 from paradp.policy.wording import counted
@@ -76,7 +76,7 @@ def train(
     check_data(path, task)
     if out is not None:
         check_folder(out)
-    start_from = None if init is None else find_checkpoint(init)
+    start_from = None if init is None else find_own(init)
     with loading("PyTorch"):
         from paradp.policy.data.demonstrations import Demonstrations
     demonstrations = Demonstrations.open(path)

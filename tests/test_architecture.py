@@ -14,12 +14,25 @@ ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
     "sampler": set(),
     "policy": {"sampler"},
-    "checkpoints": {"sampler", "policy"},
+    "bridges": {"sampler", "policy"},
+    "checkpoints": {"sampler", "policy", "bridges"},
     "envs": set(),
     "rollouts": {"sampler", "policy", "checkpoints", "envs"},
-    "scripts": {"sampler", "policy", "checkpoints", "envs", "rollouts"},
+    "scripts": {"sampler", "policy", "bridges", "checkpoints", "envs", "rollouts"},
 }
+# Where a room lies, if not in the directory of its name.
+PLACES = {"bridges": "checkpoints/bridges"}
 SIMULATORS = {"robosuite", "mujoco", "gymnasium"}
+
+
+def files_of(room: str) -> list[Path]:
+    """Those of a room, without those of others that lie in it."""
+    others = {ROOT / place for name, place in PLACES.items() if name != room}
+    return [path for path in place_of(room).rglob("*.py") if not others & set(path.parents)]
+
+
+def place_of(room: str) -> Path:
+    return ROOT / PLACES.get(room, room)
 
 
 def imported(path: Path) -> set[str]:
@@ -36,7 +49,7 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_imports_point_one_way(room):
-    for path in (ROOT / room).rglob("*.py"):
+    for path in files_of(room):
         names = imported(path)
         rooms = {name.split(".")[1] for name in names if name.startswith("paradp.")}
         assert rooms - {room} <= MAY_IMPORT[room], path
@@ -118,7 +131,7 @@ def test_wings_of_rollouts_import_those_below_them(wing):
 def module_graph(room: str) -> dict[str, set[str]]:
     """Of every module of a room the others of it that it imports, wherever in it."""
     names = {
-        f"paradp.{'.'.join(path.relative_to(ROOT).with_suffix('').parts)}": path for path in (ROOT / room).rglob("*.py")
+        ".".join(("paradp", room, *path.relative_to(place_of(room)).with_suffix("").parts)): path for path in files_of(room)
     }
     return {name: {other for other in imported(path) if other in names} for name, path in names.items()}
 
@@ -130,7 +143,7 @@ def test_no_module_imports_itself_by_way_of_others(room):
     tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the modules
 
 
-@pytest.mark.parametrize("room", ["sampler", "policy", "checkpoints"])
+@pytest.mark.parametrize("room", ["sampler", "policy", "bridges", "checkpoints"])
 def test_thinking_needs_no_simulator(room):
     """With robosuite, mujoco and gymnasium out of reach, as on a robot or a GPU node."""
     program = (
@@ -156,16 +169,17 @@ def test_every_package_is_shipped():
 
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     there = {
-        "paradp." + ".".join(path.parent.relative_to(ROOT).parts)
+        ".".join(("paradp", room, *path.parent.relative_to(place_of(room)).parts))
         for room in MAY_IMPORT
-        for path in (ROOT / room).rglob("__init__.py")
+        for path in files_of(room)
+        if path.name == "__init__.py"
     }
     assert listed == there - {"paradp.scripts.studies"}  # they are for the repository's own pages
 
 
 def test_nothing_is_pickled():
     for room in MAY_IMPORT:
-        for path in (ROOT / room).rglob("*.py"):
+        for path in files_of(room):
             names = {name.split(".")[0] for name in imported(path)}
             assert not names & {"pickle", "dill", "cloudpickle", "joblib", "shelve"}, path
             assert "torch.load" not in path.read_text() and "allow_pickle" not in path.read_text(), path
@@ -175,13 +189,13 @@ def test_nothing_is_pickled():
 def test_type_checkers_read_the_annotations(room):
     import tomllib
 
-    assert (ROOT / room / "py.typed").is_file()
+    assert (place_of(room) / "py.typed").is_file()
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"] == ["py.typed"]
 
 
 @pytest.mark.parametrize("room", sorted(MAY_IMPORT.keys() - {"scripts"}))
 def test_a_library_logs_and_does_not_print(room):
-    for path in (ROOT / room).rglob("*.py"):
+    for path in files_of(room):
         names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
         assert "print" not in names, path
 
@@ -216,7 +230,7 @@ def long_functions(source: str) -> list[str]:
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_files_and_functions_are_short(room):
-    for path in (ROOT / room).rglob("*.py"):
+    for path in files_of(room):
         source = path.read_text()
         assert len(source.splitlines()) < MOST_LINES, path
         assert not long_functions(source), path

@@ -24,6 +24,14 @@ def test_the_core_samples_beside_lerobot(tmp_path):
 
 
 @pytest.mark.peers
+def test_lerobots_own_policies_are_sampled_in_place(tmp_path):
+    bin = new_environment("3.12", tmp_path)
+    install(bin, "lerobot[diffusion]", build_wheel(ROOT, tmp_path))
+    printed = output(bin / "python", ROOT / "tests/lerobot_in_place.py", cwd=tmp_path)
+    assert printed.splitlines()[-1] == "as LeRobot's own"
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize("version", ["3.11", "3.12"])
 def test_every_extra_together_runs_the_rollout_of_the_makefile(tmp_path, version):
     bin = new_environment(version, tmp_path)

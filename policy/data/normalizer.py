@@ -16,19 +16,23 @@ _BRIGHTEST = 255.0
 
 
 class Normalizer(nn.Module):
-    """An affine map per dimension, fitted to the data: `normalized = (value − offset) / scale`.
+    """An affine map per dimension, fitted to the data: `normalized = (value − offset) / scale + shift`.
 
     Args:
         offset, scale: `[D]`, of every element of a vector, or of every channel of an image.
+        shift: `[D]`, what the offset becomes; 0 by default. Other programs map the least to −1 so, where a constant's scale
+            is too small for an offset in the middle.
     """
 
     offset: Tensor
     scale: Tensor
+    shift: Tensor
 
-    def __init__(self, offset: Tensor, scale: Tensor):
+    def __init__(self, offset: Tensor, scale: Tensor, shift: Tensor | None = None):
         super().__init__()
         self.register_buffer("offset", offset)
         self.register_buffer("scale", scale)
+        self.register_buffer("shift", torch.zeros_like(offset) if shift is None else shift)
 
     @classmethod
     def fit(cls, values: Tensor, parts: Mapping[str, int], scaling: Scaling = "min-max") -> "Normalizer":
@@ -58,11 +62,11 @@ class Normalizer(nn.Module):
 
     def normalize(self, values: Tensor) -> Tensor:
         """Data units `[…, D]` → about [−1, 1]."""
-        return (values - self.offset) / self.scale
+        return (values - self.offset) / self.scale + self.shift
 
     def denormalize(self, values: Tensor) -> Tensor:
         """About [−1, 1] `[…, D]` → data units."""
-        return values * self.scale + self.offset
+        return (values - self.shift) * self.scale + self.offset
 
 
 class ObservationNormalizer(nn.Module):
@@ -106,11 +110,14 @@ class ObservationNormalizer(nn.Module):
         return cls(fits)
 
     @classmethod
-    def of(cls, features: Mapping[str, Feature], offset: Tensor, scale: Tensor) -> "ObservationNormalizer":
-        """Of the numbers of all features, `[D]`, one after the other."""
+    def of(
+        cls, features: Mapping[str, Feature], offset: Tensor, scale: Tensor, shift: Tensor | None = None
+    ) -> "ObservationNormalizer":
+        """Of the numbers of all features, `[D]`, one after the other; `shift` is 0 by default."""
         channels = [feature.channels for feature in features.values()]
-        pieces = zip(features, offset.split(channels), scale.split(channels), strict=True)
-        return cls({key: Normalizer(some_offset, some_scale) for key, some_offset, some_scale in pieces})
+        numbers = (offset, scale, torch.zeros_like(offset) if shift is None else shift)
+        pieces = zip(features, *(some.split(channels) for some in numbers), strict=True)
+        return cls({key: Normalizer(*some) for key, *some in pieces})
 
     @property
     def offset(self) -> Tensor:
@@ -121,6 +128,11 @@ class ObservationNormalizer(nn.Module):
     def scale(self) -> Tensor:
         """Of all features, `[D]`, one after the other."""
         return torch.cat([part.scale for part in self.parts])  # type: ignore[misc]
+
+    @property
+    def shift(self) -> Tensor:
+        """Of all features, `[D]`, one after the other."""
+        return torch.cat([part.shift for part in self.parts])  # type: ignore[misc]
 
     def normalize(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Data units, `[…, *shape]` each → about [−1, 1], in the order that the network sees them."""

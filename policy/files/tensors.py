@@ -93,13 +93,18 @@ class TensorFile:
             raise ValueError(f"nothing takes its tensor {extra!r:.80}")
 
     @torch.no_grad()
-    def fill(self, targets: Mapping[str, Tensor]) -> None:
+    def fill(self, targets: Mapping[str, Tensor], partly: bool = False) -> None:
         """Copies the stored values into tensors of the same names and shapes, whatever their types.
+
+        Args:
+            targets: by name.
+            partly: the file may hold more tensors than these.
 
         Raises:
             ValueError: names or shapes differ, or the file cannot be read, such as one that was changed meanwhile.
         """
-        self.check_shapes({name: tuple(target.shape) for name, target in targets.items()})
+        others = {name: one.shape for name, one in self.tensors.items() if name not in targets} if partly else {}
+        self.check_shapes(others | {name: tuple(target.shape) for name, target in targets.items()})
         try:
             with safe_open(self.path, "pt") as file:
                 for name, target in targets.items():

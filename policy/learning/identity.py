@@ -66,4 +66,7 @@ def _arrays(policy: TrainedPolicy) -> dict[str, np.ndarray]:
         "action.offset": action.offset,
         "action.scale": action.scale,
     }
+    for name, shift in (("observation.shift", observation.shift), ("action.shift", action.shift)):
+        if shift.any():  # a normaliser of ours has none
+            tensors[name] = shift
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}

@@ -3,6 +3,7 @@
 import torch
 
 from paradp.policy.networks.conditional import ConditionalNetwork
+from paradp.policy.networks.vision.encoder import VisionEncoder
 from paradp.policy.spec import PolicySpec
 
 
@@ -15,6 +16,8 @@ def build_network(spec: PolicySpec) -> ConditionalNetwork:
     network = spec.network.build(spec)
     if not isinstance(network, ConditionalNetwork):
         raise ValueError(f"the network {spec.network.kind!r} is a {type(network).__name__}, not a ConditionalNetwork")
+    if spec.vision is not None:
+        network.vision = VisionEncoder(spec.vision, spec.observed)
     return network
 
 

@@ -7,20 +7,30 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from paradp.policy.networks.vision.encoder import VisionEncoder
+
 
 class ConditionalNetwork(nn.Module, ABC):
     """Predicts noise (or the sample, or v) for noisy action chunks.
 
     The timesteps are known beforehand and the observation is the same for all steps of a plan: what depends on them alone is
     encoded apart, so that an engine can tabulate the one and compute the other once a plan.
+
+    Attributes:
+        vision: encodes the images; without it they are seen as their pixels.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vision: VisionEncoder | None = None
 
     def encode_observation(self, observation: Mapping[str, Tensor]) -> Tensor:
         """The conditions `[n, C]` for normalised observations, by feature `[n, To, *shape]`: computed once a plan.
 
-        Their numbers side by side, step by step: an image as its pixels. A network with an encoder of its own for images
-        overrides this.
+        Their numbers side by side, step by step: an image as its pixels, or as what `vision` says of it.
         """
+        if self.vision is not None:
+            observation = self.vision(observation)
         return torch.cat([values.flatten(2) for values in observation.values()], 2).flatten(1)
 
     @abstractmethod

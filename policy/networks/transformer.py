@@ -11,7 +11,7 @@ from paradp.policy.spec import PolicySpec
 def build(spec: PolicySpec, config: TransformerConfig) -> "ConditionalTransformer":
     """For a policy's actions and observations, with random weights."""
     horizons = spec.horizons
-    return ConditionalTransformer(spec.action_size, spec.observation_size, horizons.predict, horizons.observe, config)
+    return ConditionalTransformer(spec.action_size, spec.encoded_size, horizons.predict, horizons.observe, config)
 
 
 class ConditionalTransformer(ConditionalNetwork):

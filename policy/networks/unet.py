@@ -56,7 +56,8 @@ class ConditionalUnet1D(ConditionalNetwork):
             Stage(block(2 * b, a), block(a, a), nn.ConvTranspose1d(a, a, 4, 2, 1)) for a, b in reversed(pairs[1:])
         )
         self.head = nn.Sequential(
-            ConvBlock(sizes[1], sizes[1], config.kernel_size, config.groups), nn.Conv1d(sizes[1], action_size, 1)
+            ConvBlock(sizes[1], sizes[1], config.kernel_size, config.head_groups or config.groups),
+            nn.Conv1d(sizes[1], action_size, 1),
         )
 
     def encode_timestep(self, timestep: Tensor) -> Tensor:

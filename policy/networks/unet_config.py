@@ -19,6 +19,7 @@ class UnetConfig(NetworkConfig):
         channels: channels of each resolution; the horizon halves from one to the next.
         kernel_size: of every convolution, odd.
         groups: of every group normalisation; divides all channels.
+        head_groups: of the last one, where that has another number.
         timestep_embedding: length of the embedding of the diffusion timestep.
     """
 
@@ -26,6 +27,7 @@ class UnetConfig(NetworkConfig):
     channels: tuple[int, ...] = setting((64, 128, 256), Limits(1, MOST_CHANNELS))
     kernel_size: int = setting(5, Limits(1, MOST_KERNEL), option=False, later=True)
     groups: int = setting(8, Limits(1, MOST_CHANNELS), option=False, later=True)
+    head_groups: int | None = setting(None, Limits(1, MOST_CHANNELS), option=False, later=True)
     timestep_embedding: int = setting(128, Limits(4, MOST_EMBEDDING), option=False, later=True)
 
     def __post_init__(self) -> None:
@@ -35,6 +37,9 @@ class UnetConfig(NetworkConfig):
         super().__post_init__()
         if any(c % self.groups for c in self.channels):
             raise SettingError(f"channels must be multiples of groups = {self.groups}, not {self.channels}", "channels")
+        if self.head_groups is not None and self.channels[0] % self.head_groups:
+            said = f"the first of channels must be a multiple of head_groups = {self.head_groups}, not {self.channels[0]}"
+            raise SettingError(said, "channels")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, not {self.kernel_size}")
         if self.timestep_embedding % 2:

@@ -29,6 +29,7 @@ def widened(network: ConditionalNetwork, spec: PolicySpec, factor: int) -> tuple
     """
     spec = widened_spec(spec, factor)
     wide = cast(ConditionalUnet1D, build_network(spec)).to(next(network.parameters()).device)
+    wide.vision = network.vision
     for narrow, target in zip(network.modules(), wide.modules(), strict=True):
         for name, parameter in narrow.named_parameters(recurse=False):
             copies = getattr(target, name)

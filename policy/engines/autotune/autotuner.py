@@ -179,7 +179,7 @@ class Autotuner:
 
     def _observe(self, count: int) -> Tensor:
         """Random observations on the scale of normalised ones; a test compares their rounds with those in real episodes."""
-        seen = 0.5 * torch.randn(count, self._spec.observation_size, generator=torch.Generator().manual_seed(0))
+        seen = 0.5 * torch.randn(count, self._spec.encoded_size, generator=torch.Generator().manual_seed(0))
         return seen.repeat(1, self._spec.horizons.observe).to(self._device)
 
     def _solver(self, name: str) -> Solver:

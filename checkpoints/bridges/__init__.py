@@ -1,0 +1,19 @@
+"""Policies of other programs, sampled by the solvers of this one; none of those programs is imported."""
+
+from typing import TYPE_CHECKING
+
+from paradp.sampler.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from paradp.bridges.facts import Facts, Given
+    from paradp.bridges.in_place import parallelize, sampling_of, undo
+    from paradp.bridges.lerobot import read_lerobot
+else:
+    __getattr__, __dir__, __all__ = lazy_exports(
+        __name__,
+        {
+            "facts": "Facts Given",
+            "in_place": "parallelize sampling_of undo",
+            "lerobot": "read_lerobot",
+        },
+    )

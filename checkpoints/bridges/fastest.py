@@ -1,0 +1,104 @@
+"""Which way through a policy's own steps is fastest: one after another, or several at once, with the same distribution."""
+
+import logging
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paradp.policy.engines.autotune.autotuner import REJECTIONS
+from paradp.policy.engines.autotune.candidates import speculative
+from paradp.policy.engines.timing import timed
+from paradp.sampler import Denoiser, SamplerChoice, Solver
+from paradp.sampler.schedules.described import Scheduler
+
+_LOG = logging.getLogger(__name__)
+# Windows to choose among; of each so many calls are timed, the first left out, or fewer where they take long.
+WINDOWS = (2, 4, 8, 12, 20, 50)
+CALLS, ENOUGH_SECONDS = 4, 0.2
+# A window beyond the best one that is worse by this factor ends the search.
+PAST_THE_BEST = 1.3
+
+
+class Fastest:
+    """Chooses among samplers that draw from exactly the distribution that a scheduler's own steps have.
+
+    Calls of the network are timed with the rows that each window would ask for. Of T steps a window of p takes about T / p
+    rounds and some for what is rejected. How much is, only sampling shows: a choice that then takes longer than the steps
+    one after another would have is given up.
+
+    Args:
+        scheduler: diffusers' scheduler.
+        steps: how many it takes; all timesteps of the training where that is `None`.
+
+    Raises:
+        ValueError: its steps are not known here.
+    """
+
+    def __init__(self, scheduler: Scheduler, steps: int | None):
+        self._scheduler = scheduler
+        self.sequential = str(own_sampler(scheduler, steps))
+        self._solvers: dict[str, Solver] = {self.sequential: SamplerChoice.parse(self.sequential).build(scheduler)}
+        # By rows: name of the sampler, and seconds of all steps one after another.
+        self._chosen: dict[int, tuple[str, float]] = {}
+
+    def solver(self, denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...]) -> Solver:
+        """For conditions `[B, C]`; measured when B is new."""
+        rows = len(condition)
+        if rows not in self._chosen:
+            self._chosen[rows] = self._measure(denoiser, condition, shape)
+        return self._built(self._chosen[rows][0])
+
+    def took(self, rows: int, seconds: float) -> None:
+        """What a call for so many rows took: where it was longer than without rounds, there are none from now on."""
+        name, alone = self._chosen[rows]
+        if name != self.sequential and seconds > alone:
+            _LOG.info("%s took %.3g s for %d rows; %s takes %.3g s", name, seconds, rows, self.sequential, alone)
+            self._chosen[rows] = self.sequential, alone
+
+    def _measure(self, denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...]) -> tuple[str, float]:
+        steps, rows = self._built(self.sequential).table.steps, len(condition)
+        alone = steps * _seconds(denoiser, condition, shape, 1)
+        found = {self.sequential: alone}
+        names = speculative(self.sequential)
+        for window in (window for window in WINDOWS if window in names):
+            expected = (steps / window + REJECTIONS) * _seconds(denoiser, condition, shape, window)
+            found[names[window]] = expected
+            if expected > PAST_THE_BEST * min(found.values()):
+                break
+        best = min(found, key=found.__getitem__)
+        _LOG.info("%d rows: %s should take %.3g s, %s %.3g s", rows, best, found[best], self.sequential, alone)
+        return best, alone
+
+    def _built(self, name: str) -> Solver:
+        if name not in self._solvers:
+            self._solvers[name] = SamplerChoice.parse(name).build(self._scheduler)
+        return self._solvers[name]
+
+
+def own_sampler(scheduler: Any, steps: int | None) -> SamplerChoice:
+    """The sampler that takes the very steps of a scheduler.
+
+    Raises:
+        ValueError: it is of another class than LeRobot's.
+    """
+    kinds = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim"}
+    if (name := type(scheduler).__name__) not in kinds:
+        raise ValueError(f"auto knows the steps of {', '.join(kinds)}, not of {name}: name a sampler, such as ddim-10")
+    kind, trained = kinds[name], scheduler.config.num_train_timesteps
+    if kind == "ddpm" and steps in (None, trained):
+        return SamplerChoice.parse(kind)
+    spacing = f":spacing={scheduler.config.timestep_spacing}" if kind == "ddpm" else ""
+    return SamplerChoice.parse(f"{kind}-{steps or trained}{spacing}")
+
+
+def _seconds(denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...], window: int) -> float:
+    """Of a call for all rows, so many steps of each."""
+    rows = condition.repeat_interleave(window, 0)
+    x = torch.zeros(len(rows), *shape, device=rows.device)
+    t = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+    times: list[float] = []
+    while len(times) < CALLS and sum(times) < ENOUGH_SECONDS:
+        times.append(timed(lambda: denoiser(x, t, rows), rows.device))
+    return median(times[1:] or times)

@@ -1,0 +1,186 @@
+"""Checkpoints of LeRobot's diffusion policy: read as they are, without LeRobot, nothing in them executed.
+
+config.json                       what the policy is
+model.safetensors                 its weights; up to LeRobot 0.3 the statistics, too
+policy_preprocessor.json          how observations are normalised, with a safetensors file of statistics
+policy_postprocessor.json         how actions are denormalised, likewise
+paradp.yaml                       what LeRobot's files do not say, see `paradp.bridges.facts`
+"""
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from paradp.bridges.facts import AS_RECORDED, FILE, Facts, read_facts
+from paradp.bridges.lerobot_config import TheirConfig, TheirFeature, read_config
+from paradp.bridges.lerobot_names import fill, their_shapes
+from paradp.bridges.lerobot_statistics import IN_MODEL, Scales, Side, read_scales
+from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
+from paradp.policy.features import Shape
+from paradp.policy.files.limits import DOCUMENT_BYTES, WEIGHTS_BYTES
+from paradp.policy.files.reading import sha256
+from paradp.policy.files.tensors import TensorFile
+from paradp.policy.learning.lesson import TrainedPolicy
+from paradp.policy.networks.building import build_network, shapes_of
+from paradp.policy.networks.unet_config import UnetConfig
+from paradp.policy.networks.vision.config import VisionConfig
+from paradp.policy.spec import Horizons, PolicySpec
+
+WEIGHTS = "model.safetensors"
+# LeRobot's last normalisation has so many groups, whatever n_groups says.
+_HEAD_GROUPS = 8
+
+
+def read_lerobot(path: Path | str, facts: Mapping[str, Any] | None = None) -> TrainedPolicy:
+    """The network and normalisers of a checkpoint that LeRobot's `save_pretrained` wrote.
+
+    Args:
+        path: the folder.
+        facts: what the checkpoint does not say, see `Facts`; what is not given is looked up in its `paradp.yaml`.
+
+    Raises:
+        ValueError: a fact is missing, or the checkpoint is another policy's, damaged, or holds what is not supported; the
+            message names it.
+        OSError: a file is not there or may not be read.
+    """
+    folder = Path(path)
+    config, weights = read_config(folder), TensorFile.open(folder / WEIGHTS, WEIGHTS_BYTES)
+    scales = read_scales(folder, config, weights)
+    spec = _spec(folder, config, scales, read_facts(folder, facts))
+    try:
+        # What the configuration asks for is compared with what is there before any of it is made.
+        _check_shapes(weights, their_shapes(shapes_of(spec), config, weights))
+        network = build_network(spec)
+        fill(network.state_dict(), config, weights)
+    except ValueError as error:
+        raise ValueError(f"{weights.path} does not fit its config.json: {error}") from error
+    return TrainedPolicy(spec, network.eval(), *_normalizers(config, scales, spec))
+
+
+def read_lerobot_spec(path: Path | str, facts: Mapping[str, Any] | None = None) -> PolicySpec:
+    """What a policy is for, without its weights; arguments and errors as of `read_lerobot`."""
+    folder = Path(path)
+    config = read_config(folder)
+    scales = read_scales(folder, config, TensorFile.open(folder / WEIGHTS, WEIGHTS_BYTES))
+    return _spec(folder, config, scales, read_facts(folder, facts))
+
+
+def lerobot_files(folder: Path) -> list[Path]:
+    """All that a policy is read from but its weights: documents, statistics and facts, in an order that stays."""
+    found = [folder / "config.json", folder / FILE, *sorted(folder.glob("policy_*"))]
+    return [path for path in found if path.exists()]
+
+
+def lerobot_digest(folder: Path) -> str:
+    """Of all that a policy computes with."""
+    found = hashlib.sha256(f"{WEIGHTS} {weights_digest(folder)}\n".encode())
+    for path in lerobot_files(folder):
+        found.update(f"{path.name} {sha256(path, DOCUMENT_BYTES)}\n".encode())
+    return found.hexdigest()
+
+
+def weights_digest(folder: Path) -> str:
+    """Of the weights alone, which may be a gigabyte: computed once, while they stay as they are."""
+    found = (folder / WEIGHTS).stat()
+    return _weights_digest(folder, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _weights_digest(folder: Path, *as_it_is: int) -> str:
+    return sha256(folder / WEIGHTS, WEIGHTS_BYTES)
+
+
+def _spec(folder: Path, config: TheirConfig, scales: Scales, facts: Facts) -> PolicySpec:
+    facts.needed(folder, config.action.shape[0])
+    # For the type checker: `needed` has seen to it.
+    assert facts.task is not None and facts.control_hz is not None
+    assert facts.action_low is not None and facts.action_high is not None
+    try:
+        return PolicySpec(
+            task=facts.task,
+            observation=_observed(config, scales.before, facts),
+            action=_parts("action", config.action, (facts.action or {"action": config.action.shape[0]})),
+            action_low=facts.action_low,
+            action_high=facts.action_high,
+            action_convention=facts.action_convention or AS_RECORDED,
+            control_hz=facts.control_hz,
+            horizons=Horizons(config.n_obs_steps, config.horizon, config.n_action_steps),
+            controller=facts.controller or {},
+            schedule=config.schedule,
+            network=_network(config),
+            vision=_vision(config),
+        )
+    except ValueError as error:
+        raise ValueError(f"{folder} cannot be used: {error}") from error
+
+
+def _network(config: TheirConfig) -> UnetConfig:
+    return UnetConfig(
+        channels=config.down_dims,
+        kernel_size=config.kernel_size,
+        groups=config.n_groups,
+        head_groups=None if config.n_groups == _HEAD_GROUPS else _HEAD_GROUPS,
+        timestep_embedding=config.diffusion_step_embed_dim,
+    )
+
+
+def _vision(config: TheirConfig) -> VisionConfig | None:
+    if not any(feature.type == "VISUAL" for feature in config.seen.values()):
+        return None
+    return VisionConfig(
+        backbone=config.vision_backbone,  # type: ignore[arg-type]  # the class refuses what it does not know
+        norm="group" if config.use_group_norm else "batch",
+        keypoints=config.spatial_softmax_num_keypoints,
+        resize=config.resize_shape,
+        crop=config.crop,
+        separate=config.use_separate_rgb_encoder_per_camera,
+    )
+
+
+def _named(config: TheirConfig, side: Side, facts: Facts) -> dict[str, tuple[TheirFeature, str | dict[str, int]]]:
+    """By the policy's keys in the network's order: the feature, and the name or the parts that robots have for it."""
+    given, comes_from = dict(facts.observation or {}), {ours: key for key, ours in (side.renamed or {}).items()}
+    named: dict[str, tuple[TheirFeature, str | dict[str, int]]] = {}
+    for key, feature in config.seen.items():
+        outside = comes_from.get(key, key)
+        named[key] = feature, given.pop(outside, outside)
+    if given:
+        raise ValueError(f"observation names {min(given)!r:.80}, which the policy does not see; it sees {', '.join(named)}")
+    return named
+
+
+def _observed(config: TheirConfig, side: Side, facts: Facts) -> dict[str, Shape]:
+    found: dict[str, Shape] = {}
+    for key, (feature, said) in _named(config, side, facts).items():
+        if feature.type == "VISUAL":
+            channels, height, width = feature.shape
+            if not isinstance(said, str):
+                raise ValueError(f"observation: {key!r} is an image, which has one name and no parts")
+            parts: dict[str, Shape] = {said: (height, width, channels)}
+        else:
+            parts = dict(_parts(key, feature, {said: feature.shape[0]} if isinstance(said, str) else said))
+        if doubled := found.keys() & parts.keys():
+            raise ValueError(f"observation names {min(doubled)!r:.80} twice")
+        found |= parts
+    return found
+
+
+def _parts(key: str, feature: TheirFeature, parts: Mapping[str, int]) -> dict[str, int]:
+    if sum(parts.values()) != feature.shape[0]:
+        raise ValueError(f"the parts of {key!r}, {dict(parts)}, must have {feature.shape[0]} numbers together")
+    return dict(parts)
+
+
+def _normalizers(config: TheirConfig, scales: Scales, spec: PolicySpec) -> tuple[ObservationNormalizer, Normalizer]:
+    # What is one vector for LeRobot may be several here: all numbers side by side, and cut anew.
+    every = [scales.before.normalizer(key, feature) for key, feature in config.seen.items()]
+    side_by_side = ObservationNormalizer({str(i): one for i, one in enumerate(every)})
+    observation = ObservationNormalizer.of(spec.observed, side_by_side.offset, side_by_side.scale, side_by_side.shift)
+    return observation, scales.after.normalizer("action", config.action, inverse=True)
+
+
+def _check_shapes(weights: TensorFile, expected: Mapping[str, tuple[int, ...]]) -> None:
+    held = {name: weights.tensors[name].shape for name in weights.tensors if name.startswith(IN_MODEL)}
+    weights.check_shapes({**expected, **held})

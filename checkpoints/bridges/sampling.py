@@ -1,0 +1,143 @@
+"""A function that samples as LeRobot's `conditional_sample` does, by one of our solvers."""
+
+import time
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from paradp.policy.engines.timing import wait_for_results
+from paradp.sampler import Denoiser, NoisePath, Solution, Solver, SolverStats, Status
+from paradp.sampler.noise import noise_generator
+
+_SEEDS = 2**62
+
+
+class Network:
+    """A network as solvers call it: float32 outside, and inside the type of its weights.
+
+    Args:
+        network: called as `network(sample, timestep, global_cond=…)`.
+    """
+
+    def __init__(self, network: nn.Module):
+        self._network = network
+
+    @property
+    def device(self) -> torch.device:
+        return self._parameter.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self._parameter.dtype
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """Predictions for samples `[n, …]`, timesteps `[n]` and conditions `[n, C]`; C is 0 where there are none."""
+        given = condition.to(self.dtype) if condition.shape[1] else None
+        prediction: Tensor = self._network(x.to(self.dtype), t, global_cond=given)
+        return prediction.to(x.dtype)
+
+    @property
+    def _parameter(self) -> Tensor:
+        return next(self._network.parameters())
+
+
+class Chooser(Protocol):
+    """Chooses a solver for so many samples together."""
+
+    def solver(self, denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...]) -> Solver:
+        """For conditions `[B, C]` and samples of that shape."""
+        ...
+
+    def took(self, rows: int, seconds: float) -> None:
+        """What it took for B = `rows`."""
+        ...
+
+
+class Always:
+    """One solver, whatever it takes."""
+
+    def __init__(self, solver: Solver):
+        self._solver = solver
+
+    def solver(self, denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...]) -> Solver:
+        return self._solver
+
+    def took(self, rows: int, seconds: float) -> None:
+        """Nothing follows from it."""
+
+
+class Sampling:
+    """Takes the place of a function `conditional_sample`.
+
+    Args:
+        network: what predicts.
+        chooser: says which solver samples.
+        shape: of one sample.
+
+    Attributes:
+        solver: what sampled last; `None` before.
+        stats: of the last call, one row for each sample; `None` before.
+    """
+
+    def __init__(self, network: Network, chooser: Chooser, shape: tuple[int, ...]):
+        self._network, self._chooser, self._shape = network, chooser, shape
+        self.solver: Solver | None = None
+        self.stats: SolverStats | None = None
+
+    def __call__(
+        self,
+        batch_size: int,
+        global_cond: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """Samples `[B, …]` in the weights' type, on their device.
+
+        Args:
+            batch_size: B.
+            global_cond: conditions `[B, C]`, if the network has any.
+            generator: what all randomness comes from; by default torch's own.
+            noise: the starting noise `[B, …]`, instead of drawn one.
+
+        Raises:
+            ValueError: the network's predictions are not finite, or the noise has another shape.
+        """
+        network, kind = self._network, self._network.device.type
+        given = torch.zeros(batch_size, 0, device=network.device) if global_cond is None else global_cond.float()
+        mixed, type_of_mixed = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+        def denoiser(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+            with torch.autocast(kind, type_of_mixed, enabled=mixed):
+                return network(x, t, condition)
+
+        # What a solver keeps from call to call was made in this mode: it always computes in it, whatever the caller's is.
+        # Where the caller mixes precisions, the network is computed so, and the rounds are not.
+        with torch.inference_mode(), torch.autocast(kind, enabled=False):
+            self.solver = self._chooser.solver(denoiser, given, self._shape)
+            path = self._draw(batch_size, self.solver.table.steps, generator, noise)
+            solution = self._solve(self.solver, denoiser, given, path)
+            sample = solution.sample.to(network.dtype)
+        self.stats = solution.stats
+        if (solution.stats.status == Status.NOT_FINITE).any():
+            raise ValueError("the network's predictions are not finite")
+        return sample.clone()  # outside that mode it is a tensor like any other
+
+    def _solve(self, solver: Solver, denoiser: Denoiser, condition: Tensor, path: NoisePath) -> Solution:
+        started = time.perf_counter()
+        solution = solver.solve(denoiser, condition, path)
+        wait_for_results(self._network.device)
+        self._chooser.took(len(condition), time.perf_counter() - started)
+        return solution
+
+    def _draw(self, batch: int, steps: int, generator: torch.Generator | None, noise: Tensor | None) -> NoisePath:
+        """Every sample's noise from a stream of its own, seeded from the caller's."""
+        device = "cpu" if generator is None else generator.device
+        seeds = torch.randint(_SEEDS, (batch,), generator=generator, device=device).tolist()
+        path = NoisePath.draw([noise_generator(seed) for seed in seeds], steps, self._shape, self._network.device)
+        if noise is None:
+            return path
+        if tuple(noise.shape) != (batch, *self._shape):
+            raise ValueError(f"the noise has shape {tuple(noise.shape)}, {batch} samples have {(batch, *self._shape)}")
+        return NoisePath(noise.float(), path.steps, path.uniforms)

@@ -1,0 +1,96 @@
+"""Encoders of images: resized, cropped, seen by a ResNet, and said in places (as in Diffusion Policy and LeRobot)."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from paradp.policy.features import Feature
+from paradp.policy.networks.vision.config import VisionConfig
+from paradp.policy.networks.vision.resnet import map_shape, resnet
+
+
+class VisionEncoder(nn.Module):
+    """Replaces the images of an observation by what the policy's network sees of them.
+
+    Args:
+        config: settings.
+        observed: the features of an observation.
+
+    Raises:
+        ValueError: the settings do not fit the images.
+    """
+
+    def __init__(self, config: VisionConfig, observed: Mapping[str, Feature]):
+        super().__init__()
+        config.check(observed)
+        self._cameras = [key for key, feature in observed.items() if feature.kind == "image"]
+        cameras = self._cameras if config.separate else self._cameras[:1]
+        self.encoders = nn.ModuleList(ImageEncoder(config, *observed[key].shape[:2]) for key in cameras)
+
+    def forward(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Normalised observations, by feature `[n, To, *shape]` → the same, images as `[n, To, F]`."""
+        encoders = dict(zip(self._cameras, self._each(), strict=True))
+        return {key: encoders[key](values) if key in encoders else values for key, values in observation.items()}
+
+    def _each(self) -> "list[ImageEncoder]":
+        """One for every camera."""
+        encoders = cast("list[ImageEncoder]", list(self.encoders))
+        return encoders if len(encoders) == len(self._cameras) else encoders * len(self._cameras)
+
+
+class ImageEncoder(nn.Module):
+    """From images to the places of keypoints in them, and from these to features.
+
+    Args:
+        config: settings.
+        height, width: of the images.
+    """
+
+    def __init__(self, config: VisionConfig, height: int, width: int):
+        super().__init__()
+        self._resize, self._crop = config.resize, config.seen((height, width))
+        self.backbone = resnet(config)
+        self.pool = SpatialSoftmax(*map_shape(config, *self._crop), config.keypoints)
+        self.out = nn.Linear(config.size, config.size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images `[n, To, h, w, 3]` → `[n, To, F]`."""
+        x = images.flatten(0, 1).permute(0, 3, 1, 2).contiguous()
+        if self._resize is not None:
+            x = nn.functional.interpolate(x, self._resize, mode="bilinear", antialias=True)
+        places = self.pool(self.backbone(_middle(x, *self._crop)))
+        return self.out(places.flatten(1)).relu().unflatten(0, images.shape[:2])
+
+
+class SpatialSoftmax(nn.Module):
+    """Where in each of some maps there is most: the mean place under a softmax over it (Finn et al. 2016, arXiv 1509.06113).
+
+    Args:
+        channels, height, width: of the maps that come in.
+        keypoints: K, how many maps are made of them.
+    """
+
+    places: Tensor
+
+    def __init__(self, channels: int, height: int, width: int, keypoints: int):
+        super().__init__()
+        self.maps = nn.Conv2d(channels, keypoints, 1)
+        y, x = torch.meshgrid(_spread(height), _spread(width), indexing="ij")
+        self.register_buffer("places", torch.stack([x.flatten(), y.flatten()], 1).float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `[n, C, h, w]` → x and y, each from −1 to 1, of every keypoint `[n, K, 2]`."""
+        return self.maps(x).flatten(2).softmax(-1) @ self.places
+
+
+def _spread(count: int) -> Tensor:
+    """Numbers from −1 to 1; one alone is −1, as numpy has it."""
+    return torch.linspace(-1, 1, count, dtype=torch.float64)
+
+
+def _middle(x: Tensor, height: int, width: int) -> Tensor:
+    """The middle of images `[n, 3, h, w]`; what is odd goes as Python rounds it, to the even side."""
+    top, left = round((x.shape[2] - height) / 2), round((x.shape[3] - width) / 2)
+    return x[..., top : top + height, left : left + width]

@@ -1,0 +1,13 @@
+"""Checkpoints of other programs in folders of their own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lerobot_fixtures import put_together
+
+
+@pytest.fixture
+def lerobot(tmp_path: Path) -> Callable[[str], Path]:
+    """Puts a fixture of LeRobot's into a folder, by its name."""
+    return lambda name: put_together(name, tmp_path / name)

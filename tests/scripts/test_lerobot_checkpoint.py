@@ -1,0 +1,99 @@
+"""A folder of LeRobot's wherever a command names a checkpoint."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lerobot_fixtures import PUSHT, for_pusht
+
+from paradp.scripts.main import main
+
+PARADP = Path(sys.executable).with_name("paradp")
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    return for_pusht(tmp_path / "theirs")
+
+
+@pytest.fixture
+def paradp(monkeypatch, capsys):
+    """Runs a command; returns what it prints."""
+
+    def run(*arguments: object, refused: bool = False) -> str:
+        monkeypatch.setattr(sys, "argv", ["paradp", *map(str, arguments)])
+        if refused:
+            with pytest.raises(SystemExit) as ended:
+                main()
+            assert ended.value.code == 2
+        else:
+            main()
+        said = capsys.readouterr()
+        return " ".join((said.err if refused else said.out).split())
+
+    return run
+
+
+def test_info_shows_what_is_known_and_asks_for_the_rest(checkpoint, paradp):
+    said = paradp("info", "--checkpoint", checkpoint, refused=True)
+    assert "does not say its task, control_hz, action_low, action_high: write them into" in said
+    (checkpoint / "paradp.yaml").write_text(PUSHT)
+    said = paradp("info", "--checkpoint", checkpoint)
+    assert "diffusion policy of LeRobot" in said and "1-D U-Net, channels 16-24" in said
+    assert "observation.state 2, observation.environment_state 16" in said and "sampler | ddpm |" in said
+
+
+def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, paradp, tmp_path):
+    arguments = (
+        "rollout",
+        "pusht",
+        "--checkpoint",
+        checkpoint,
+        "--sampler",
+        "ddim-2",
+        "--engine",
+        "eager",
+        "--out",
+        tmp_path / "run",
+    )
+    assert "does not say its task" in paradp(*arguments, refused=True)
+    for line, other, said in (
+        ("control_hz: 10", "control_hz: 20", "does not fit the task 'pusht': its control_hz is 20, the task's is 10"),
+        (
+            "action_convention: position\n",
+            "",
+            "the checkpoint's actions are 'as recorded'; the task 'pusht' knows: position",
+        ),
+        ("{agent_pos: 2}", "agent_pos", ""),
+    ):
+        assert line in PUSHT
+        (checkpoint / "paradp.yaml").write_text(PUSHT.replace(line, other))
+        if said:
+            assert said in paradp(*arguments, refused=True)
+    # A vector of one part may be given by its name alone.
+    paradp(*arguments, "--episodes", 1, "--max-steps", 3)
+    assert json.loads((tmp_path / "run/summary.json").read_text())["episodes"] == 1
+
+
+@pytest.mark.slow
+def test_bench_measures_it(checkpoint, paradp, tmp_path):
+    (checkpoint / "paradp.yaml").write_text(PUSHT)
+    rows, how = tmp_path / "rows.json", ("--engines", "eager", "--repeats", 1)
+    paradp("bench", "pusht", "--checkpoint", checkpoint, *how, "--json", rows)
+    assert {row["engine"] for row in json.loads(rows.read_text())} >= {"eager"}
+
+
+def test_it_is_served(checkpoint):
+    (checkpoint / "paradp.yaml").write_text(PUSHT)
+    command = [PARADP, "serve", checkpoint, "--port", "0", "--sampler", "ddim-2", "--engine", "eager"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        line = next(line for line in server.stdout if "serving at" in line)
+        assert re.search(r"ws://[\d.:]+", line)
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
