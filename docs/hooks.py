@@ -21,7 +21,7 @@ os.environ["COLUMNS"] = "88"  # of the terminal that help is printed for
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
-PACKAGES = ("sampler", "policy", "policy.serving", "checkpoints", "envs", "rollouts")
+PACKAGES = ("sampler", "policy", "policy.serving", "bridges", "checkpoints", "envs", "rollouts")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # Of what stands outside of fenced code: links without a scheme or an anchor, and images that are no link yet.
 FENCE = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
