@@ -21,6 +21,8 @@ os.environ["COLUMNS"] = "88"  # of the terminal that help is printed for
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+# Every room at the place that it installs to, see the Makefile.
+LINKED = ROOT / "build" / "types" / "paradp"
 PACKAGES = ("sampler", "policy", "policy.serving", "bridges", "checkpoints", "envs", "rollouts")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # Of what stands outside of fenced code: links without a scheme or an anchor, and images that are no link yet.
@@ -74,7 +76,7 @@ def entry(name: str, **options: str | bool) -> str:
 
 def reference(package: str) -> str:
     """What a package exports, in the order of its `__init__.py`."""
-    tree = ast.parse((ROOT / package.replace(".", "/") / "__init__.py").read_text())
+    tree = ast.parse((LINKED / package.replace(".", "/") / "__init__.py").read_text())
     found = [
         f"{node.module}.{alias.name}"
         for node in ast.walk(tree)
