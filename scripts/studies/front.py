@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from paradp.checkpoints import checkpoint_digest, find_checkpoint, read_info
 from paradp.envs import all_tasks
 from paradp.policy.fidelity import FILE, Bounds, Fidelity, StepsFidelity
+from paradp.policy.wording import counted
 from paradp.rollouts.evaluation.comparison import ComparedRun
+from paradp.rollouts.machine import hardware
 from paradp.rollouts.statistics import Estimate, bootstrap, interval
 from paradp.scripts.console import each
 from paradp.scripts.families import without_grid
@@ -160,15 +162,17 @@ def _map(task: str, fidelity: Fidelity, outcomes: Outcomes) -> Map:
 
 
 def _tables(maps: Sequence[Map]) -> list[Rows]:
-    """One for each of `AIMS`, and that of all samplers."""
+    """One for each of `AIMS`, that of the machines, and that of all samplers."""
+    machine = hardware("cpu")
     return [
         *([_aim(one, aim) for one in maps] for aim in AIMS),
+        [[one.task, f"{machine['cpu']}, {counted(machine['cores'], 'core')}"] for one in maps],
         [[one.task, *_row(place)] for one in maps for place in one.places],
     ]
 
 
 def _body(tables: list[Rows], fidelity: Fidelity) -> str:
-    *aimed, rows = tables
+    *aimed, machines, rows = tables
     aims = "\n\n".join(f"{aim.name}:\n\n{markdown_table(_AIM, of)}" for aim, of in zip(AIMS, aimed, strict=True))
     return f"""
 How long a plan takes, against how near its distribution is to that of DDPM with all its steps, which the policies were
@@ -178,7 +182,9 @@ trained for. Up is better in every panel, left is faster; the grey line is the f
 
 {aims}
 
-Each task was measured by itself: compare samplers within a task.
+Each task was measured by itself: compare samplers within a task, and not milliseconds between tasks.
+
+{markdown_table(["task", "latencies measured on"], machines)}
 
 *p50, p99*: latency of a plan for one robot, ms, on the default engine, {REPEATS} plans of each sampler in turns, each after
 one that is not timed (in use one sampler is alone in its process, and finds its weights in the processor's caches);
