@@ -34,6 +34,7 @@ BYTES = {"fp32": 4, "bf16": 2}
 FOLDER = "gpu"
 
 
+# Long: the page is one text.
 @study
 def study_gpu(context: Context) -> None:
     """Writes the page from what OUT/gpu holds; nothing is measured."""

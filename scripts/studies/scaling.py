@@ -241,8 +241,8 @@ def _checked(published: PublishedGpu, rounds: Mapping[int, Sequence[int]]) -> It
         sampler, _, option = row["sampler"].partition(":window=")
         window = int(option or 20)  # the default
         network = next((one for one in published.networks if one.parameters == row["parameters"]), None)
-        if sampler == "speculative-ddpm" and window in rounds and network is not None:
-            batch = row["batch"]
+        batch = row["batch"]
+        if sampler == "speculative-ddpm" and window in rounds and network is not None and batch in published.own:
             plan = best_plan(network, alone, {window: rounds[window]}, published.own[batch], batch, 1)
             modelled, measured = f"{1000 * plan.seconds:.2f}", f"{row['p50_ms']:.2f}"
             yield [row["name"], _size(network), str(batch), str(window), modelled, measured]

@@ -202,7 +202,7 @@ def test_the_lines_of_an_argument_are_joined(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         entry.main()
     printed = capsys.readouterr().out
-    assert "TASK" in printed and "as long as each plan takes here. fixed:MS: so long for each." in printed
+    assert "TASK" in printed and "as long as the plan takes here. fixed:MS: always MS milliseconds." in printed
 
 
 def test_the_exports_of_lazy_packages_are_those_of_their_type_checked_imports():

@@ -54,17 +54,17 @@ class Bottleneck(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _Stages:
     """Which blocks, and how many at each of the four resolutions."""
 
     block: type[BasicBlock] | type[Bottleneck]
     depths: tuple[int, int, int, int]
 
 
-_KINDS: dict[Backbone, _Kind] = {
-    "resnet18": _Kind(BasicBlock, (2, 2, 2, 2)),
-    "resnet34": _Kind(BasicBlock, (3, 4, 6, 3)),
-    "resnet50": _Kind(Bottleneck, (3, 4, 6, 3)),
+_KINDS: dict[Backbone, _Stages] = {
+    "resnet18": _Stages(BasicBlock, (2, 2, 2, 2)),
+    "resnet34": _Stages(BasicBlock, (3, 4, 6, 3)),
+    "resnet50": _Stages(Bottleneck, (3, 4, 6, 3)),
 }
 
 

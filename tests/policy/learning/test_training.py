@@ -4,10 +4,8 @@ import dataclasses
 import json
 import math
 import os
-import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -28,12 +26,14 @@ from paradp.policy.errors import SettingError
 from paradp.policy.learning import training
 from paradp.policy.learning.arithmetic import Arithmetic, measure
 from paradp.policy.learning.training import DenoisingObjective, TrainingConfig, spec_for, train
+from paradp.policy.networks.configs import NETWORKS
+from paradp.policy.networks.network_config import NetworkConfig
 from paradp.policy.networks.transformer_config import TransformerConfig
 from paradp.policy.networks.unet import ConditionalUnet1D
 from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.process import process_of
 from paradp.policy.process_config import DiffusionConfig, FlowConfig
-from paradp.policy.settings import Limits, Settings, kinds_of, setting, setting_fields
+from paradp.policy.settings import Limits, kinds_of, setting, setting_fields
 from paradp.sampler import step_table
 
 SMALL = UnetConfig(channels=(8, 16))
@@ -611,25 +611,22 @@ def test_settings_of_a_training_have_different_names():
 
 
 @dataclasses.dataclass(frozen=True)
-class MixerConfig(Settings):
-    """A network of which only these settings and the module of its kind are known."""
+class MixerConfig(NetworkConfig):
+    """A network of which only these settings are known."""
 
     kind: Literal["mixer"] = "mixer"
     width: int = setting(16, Limits(1, 99))
 
+    def describe(self):
+        return f"mixer of width {self.width}"
 
-def test_a_network_is_trained_by_its_settings_and_the_module_of_its_kind(demonstrations, tmp_path, monkeypatch):
-    def build(spec, config):
-        return ConditionalUnet1D(spec.action_size, spec.condition_size, UnetConfig(channels=(config.width,)))
+    def build(self, spec):
+        return ConditionalUnet1D(spec.action_size, spec.condition_size, UnetConfig(channels=(self.width,)))
 
-    monkeypatch.setitem(sys.modules, "paradp.policy.networks.mixer", SimpleNamespace(build=build))
-    mixing = dataclasses.make_dataclass(
-        "Mixing",
-        [("network", UnetConfig | MixerConfig, dataclasses.field(default=MixerConfig(width=24)))],
-        bases=(TrainingConfig,),
-        frozen=True,
-    )
-    config = mixing(steps=2, batch_size=8, warmup_steps=1, bf16=False)
+
+def test_a_network_is_trained_by_its_settings_which_build_it(demonstrations, tmp_path, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "mixer", MixerConfig)
+    config = TrainingConfig(steps=2, batch_size=8, warmup_steps=1, bf16=False, network=MixerConfig(width=24))
     assert {"network": "mixer", "width": 24}.items() <= config.settings().items()
     assert train(demonstrations, config, tmp_path / "run", ignore).network.head[1].in_channels == 24
     with pytest.raises(ValueError, match=r"\(width: 24 there, 32 here\)"):
