@@ -81,7 +81,7 @@ def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, parad
 @pytest.mark.slow
 def test_bench_measures_it(checkpoint, paradp, tmp_path):
     (checkpoint / "paradp.yaml").write_text(PUSHT)
-    rows, how = tmp_path / "rows.json", ("--engines", "eager", "--repeats", 1)
+    rows, how = tmp_path / "rows.json", ("--engines", "eager", "--repeats", 2)
     paradp("bench", "pusht", "--checkpoint", checkpoint, *how, "--json", rows)
     assert {row["engine"] for row in json.loads(rows.read_text())} >= {"eager"}
 
