@@ -1,10 +1,10 @@
 """Pages that hold several tasks and are measured task by task: what is new replaces a task's rows, and all others stay."""
 
-import re
 from pathlib import Path
 
 from paradp.envs import all_tasks
 from paradp.policy.wording import counted
+from paradp.scripts.studies.published import cells_of
 
 # Of a table: cells as they are written, of which the first is the task.
 Rows = list[list[str]]
@@ -22,7 +22,7 @@ def merged(tables: list[Rows], page: Path) -> list[Rows]:
     """
     if not page.exists():
         return tables
-    earlier = _tables(page.read_text())
+    earlier = [rows for _, *rows in cells_of(page.read_text())]
     if len(earlier) != len(tables):
         raise ValueError(
             f"{page} has {counted(len(earlier), 'table')} where {len(tables)} belong: it is of another version; remove it"
@@ -33,9 +33,3 @@ def merged(tables: list[Rows], page: Path) -> list[Rows]:
         sorted(new + [row for row in old if row[0] not in measured], key=lambda row: order.index(row[0]))
         for new, old in zip(tables, earlier, strict=True)
     ]
-
-
-def _tables(text: str) -> list[Rows]:
-    """All tables of a page."""
-    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    return [[[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()[2:]] for block in blocks]

@@ -51,12 +51,18 @@ def estimate(cell: str) -> Estimate:
     return Estimate(mean, (low, high))
 
 
+def cells_of(text: str) -> list[list[list[str]]]:
+    """All tables: their lines as cells, the header's first, without the line below it."""
+    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    tables = [[[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()] for block in blocks]
+    return [[header, *rows] for header, _, *rows in tables]
+
+
 def _tables(text: str) -> list[list[Row]]:
     """All tables with rows, as rows of column → cell; columns that have no name are called by their number."""
     tables = []
-    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
-        header, _, *rows = ([cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in block.splitlines())
-        names = [name or str(i) for i, name in enumerate(header)]
+    for header, *rows in cells_of(text):
+        names = [name.strip("`") or str(i) for i, name in enumerate(header)]
         if rows:
-            tables.append([dict(zip(names, row, strict=True)) for row in rows])
+            tables.append([dict(zip(names, (cell.strip("`") for cell in row), strict=True)) for row in rows])
     return tables
