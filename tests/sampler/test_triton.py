@@ -291,15 +291,15 @@ def test_kernels_compile_for_a_gpu_without_one(size, kind, ones):
 
     whole = {"counts", "timesteps", "evaluated", "base", "furthest", "rounds", "evaluations", "t"}
     picard = (picard_kernels.read, picard_kernels.enter, picard_kernels.iterate, picard_kernels.complete)
-    for kernel in (kernels.draft, kernels.settle, kernels.conclude, *picard, take_step):
+    for kernel in (kernels.draft, kernels.verify, kernels.move, kernels.conclude, *picard, take_step):
         for flags in (False, True):
             values = {name: flags for name in kernel.arg_names if name.isupper()}
             values |= {"SIZE": size, "BLOCK": 1 << (size - 1).bit_length()}
-            values |= {"STEPS": 128, "OUT_OF_BUDGET": 2, "NOT_FINITE": 1, "CONVERGED": 0}
+            values |= {"STEPS": 128, "WIDTH": 32, "OUT_OF_BUDGET": 2, "NOT_FINITE": 1, "CONVERGED": 0}
             values = {name: value for name, value in values.items() if name in kernel.arg_names}
             kinds = {name: "*i64" if name in whole else kind for name in kernel.arg_names}
             counts = [name for name in ("steps", "width", "ahead", "batch", "k") if name in kinds]
-            kinds |= {name: "i32" for name in counts} | {name: "*i8" for name in ("unsound",) if name in kinds}
+            kinds |= {name: "i32" for name in counts} | {name: "*i8" for name in ("unsound", "holds") if name in kinds}
             values |= {name: 1 for name in counts if ones and name != "k"}
             kinds |= {name: "constexpr" for name in values}
             constants = {(kernel.arg_names.index(name),): value for name, value in values.items()}

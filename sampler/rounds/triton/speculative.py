@@ -1,4 +1,4 @@
-"""Speculative sampling on a GPU: each round is a kernel that drafts, the network's call, and a kernel that verifies."""
+"""Speculative sampling on a GPU: each round is a kernel that drafts, the network's call, two kernels that verify."""
 
 import torch
 import triton
@@ -20,6 +20,7 @@ class TritonSpeculation(Speculation):
         super().__init__(solver, denoiser, condition, noise, whole)
         self._rows = WholeRows(self)
         self._guess, self._following = torch.zeros_like(self._rows.x), torch.zeros_like(self._rows.x)
+        self._holds = torch.zeros(self._rows.x.shape[:2], dtype=torch.int8, device=self.base.device)
         self._window = (self.table.steps, self.width, solver.ahead or self.table.steps)
         # For each step: 1 if the network's prediction there was not finite.
         self._unsound = torch.zeros(len(self.base), self.table.steps, dtype=torch.int8, device=self.base.device)
@@ -44,10 +45,15 @@ class TritonSpeculation(Speculation):
         ends = None if self.solver.ahead is None else guesses.evaluated[:, 0] + self.solver.ahead
         prediction = rows.predict(ends)
         rows.launch(
-            kernels.settle,
-            table.columns, rows.bound, *memory, self.rounds, self.evaluations, self.exact, self.noise.all, self.log_u.all,
-            self._unsound, rows.x, self._guess, self._following, prediction, *self._window,
-            SECANT=self.solver.draft in SECANTS,
+            kernels.verify,
+            table.columns, rows.bound, *memory, self.noise.all, self.log_u.all, self._unsound, rows.x, self._guess,
+            self._following, prediction, self._holds, *self._window,
+            programs=self.width, SECANT=self.solver.draft in SECANTS,
+        )  # fmt: skip
+        rows.launch(
+            kernels.move,
+            guesses.evaluated, self.base, self.rounds, self.evaluations, self.exact, self._following, self._holds,
+            *self._window, WIDTH=triton.next_power_of_2(self.width),
         )  # fmt: skip
 
     def result(self, done: bool) -> Solution:

@@ -1,8 +1,11 @@
-"""The kernels of speculative rounds: a program for each environment, which walks through its window step by step.
+"""The kernels of speculative rounds.
+
+Drafts follow from one another: a program for each environment walks through its window, and what one step hands to the next
+stays in registers. Each is verified on its own: a program for each step.
 
 B environments, T steps, windows of p steps, samples of SIZE elements. The buffers are those of
 `paradp.sampler.rounds.torch.speculative`; beside them are the window's rows, `[B, p, SIZE]` each: drafts x, guesses there
-and the states after them. What one step hands to the next stays in registers.
+and the states after them.
 """
 
 import triton
@@ -89,86 +92,85 @@ def draft(
 
 
 @triton.jit
-def made(
-    rows, guesses, following, predictions, noise, kept, k, end, known, d, real, SIZE: tl.constexpr, SECANT: tl.constexpr
-):  # fmt: skip
-    """What a round made of step k before `end`, and what was kept there before; read a step ahead, as by `recall`.
-
-    The first four point to that step's row.
-    """
-    inside = real & (k < end)
-    again = inside & (k < known)
-    memory = kept + k * (PARTS * SIZE) + d
-    x, guess = tl.load(rows, inside, 0.0), tl.load(guesses, inside, 0.0)
-    drafted, prediction = tl.load(following, inside, 0.0), tl.load(predictions, inside, 0.0)
-    was, predicted = x, x
-    if SECANT:
-        was, predicted = tl.load(memory + STATE * SIZE, again, 0.0), tl.load(memory + PREDICTION * SIZE, again, 0.0)
-    return x, guess, drafted, prediction, tl.load(noise + k * SIZE + d, inside, 0.0), was, predicted
+def evaluated_row(step, rows, guesses, predictions, at, d, real, SIZE: tl.constexpr):
+    """Of a row of the window: its state, the guess there, and the network's x̂0."""
+    x = tl.load(rows + at * SIZE + d, real, 0.0)
+    guess = tl.load(guesses + at * SIZE + d, real, 0.0)
+    return x, guess, predict_clean(step, x, tl.load(predictions + at * SIZE + d, real, 0.0))
 
 
-# Long: one pass over the window that loads the next row before it decides this one, so that loads and sums overlap; all of
-# it stays in registers, and a helper would have to take and return every value.
 @triton.jit
-def settle(
-    table, bounds, kept, evaluated, base, rounds, evaluations, exact, noise, log_u, unsound, rows, guesses, following,
-    predictions, steps, width, ahead,
+def remember(memory, x, clean, again, real, SIZE: tl.constexpr, SECANT: tl.constexpr):
+    """Keeps a prediction and its state; of a step that was evaluated before, also how both changed."""
+    if SECANT:
+        was = tl.load(memory + STATE * SIZE, real & again, 0.0)
+        predicted = tl.load(memory + PREDICTION * SIZE, real & again, 0.0)
+        tl.debug_barrier()  # all threads have read what is overwritten
+        tl.store(memory + MOVED * SIZE, tl.where(again, x - was, 0.0), real)
+        tl.store(memory + CHANGED * SIZE, tl.where(again, clean - predicted, 0.0), real)
+    tl.store(memory + STATE * SIZE, x, real)
+    tl.store(memory + PREDICTION * SIZE, clean, real)
+
+
+@triton.jit
+def verify(
+    table, bounds, kept, evaluated, base, noise, log_u, unsound, rows, guesses, following, predictions, holds,
+    steps, width, ahead,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, SECANT: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
 ):  # fmt: skip
-    """Ends a round: keeps the predictions, verifies the drafts in order, and moves the windows."""
-    b = tl.program_id(0).to(tl.int64)
+    """Keeps the prediction of one step of a window, and verifies its draft as if the steps before it were decided.
+
+    A program for every step: none needs the outcome of another. `holds` says whether the draft is kept; where it is not,
+    `following` becomes the state that takes its place.
+    """
+    b, i = tl.program_id(0).to(tl.int64), tl.program_id(1)
     d = tl.arange(0, BLOCK)
     real = d < SIZE
-    bound = tl.load(bounds)
+    first, known = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
+    k = first + i
+    if k < window_end(first, known, steps, width, ahead):
+        bound, step, at = tl.load(bounds), table + k * COLUMNS, b * width + i
+        kept += b * steps * (PARTS * SIZE)
+        x, guess, clean = evaluated_row(step, rows, guesses, predictions, at, d, real, SIZE)
+        guess_before, before = guess, clean
+        if LOOKS_BACK:  # only then does the step before matter
+            if i > 0:
+                _, guess_before, before = evaluated_row(step - COLUMNS, rows, guesses, predictions, at - 1, d, real, SIZE)
+            else:
+                before = tl.load(kept + tl.maximum(k - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
+                guess_before = before
+        remember(kept + k * (PARTS * SIZE) + d, x, clean, k < known, real, SIZE, SECANT)
+        # Zero times what is not finite is not a number.
+        tl.store(unsound + b * steps + k, (tl.sum(clean * 0.0) != 0).to(tl.int8))
+
+        sigma, z = tl.load(step + SIGMA), tl.load(noise + (b * steps + k) * SIZE + d, real, 0.0)
+        apart = difference(step, bound, guess, clean, guess_before, before, KEEPS_UNCLIPPED, LOOKS_BACK)
+        delta = apart / tl.where(sigma > 0, sigma, 1.0)
+        squared, along = tl.sum(delta * delta), tl.sum(z * delta)
+        kept_draft = (sigma > 0) & (tl.load(log_u + b * steps + k) <= -along - 0.5 * squared)
+        reflected = z - 2 * (along / tl.maximum(squared, TINY)) * delta
+        other = mean(step, bound, x, clean, before, KEEPS_UNCLIPPED, LOOKS_BACK) + sigma * reflected
+        tl.store(following + at * SIZE + d, other, real & (kept_draft == 0))
+        tl.store(holds + at, kept_draft.to(tl.int8))
+
+
+@triton.jit
+def move(
+    evaluated, base, rounds, evaluations, exact, following, holds, steps, width, ahead,
+    SIZE: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
+):  # fmt: skip
+    """Ends a round: every window moves past its leading drafts that hold, and past the next step."""
+    b = tl.program_id(0).to(tl.int64)
+    d = tl.arange(0, BLOCK)
     first, known = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
     end = window_end(first, known, steps, width, ahead)
-    kept += b * steps * (PARTS * SIZE)
-    noise += b * steps * SIZE
-    log_u += b * steps
-    unsound += b * steps
-    window = b * width * SIZE
-
-    before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
-    guess_before, state = before, tl.zeros_like(before)
-    deciding, moved = first < end, 0
-    row = window + d
-    x, guess, drafted, prediction, z, was, predicted = made(
-        rows + row, guesses + row, following + row, predictions + row, noise, kept, first, end, known, d, real, SIZE, SECANT
-    )
-    for k in range(first, end):
-        step = table + k * COLUMNS
-        clean = predict_clean(step, x, prediction)
-        memory = kept + k * (PARTS * SIZE) + d
-        if SECANT:
-            tl.debug_barrier()  # all threads have read what is overwritten
-            again = k < known
-            tl.store(memory + MOVED * SIZE, tl.where(again, x - was, 0.0), real)
-            tl.store(memory + CHANGED * SIZE, tl.where(again, clean - predicted, 0.0), real)
-        tl.store(memory + STATE * SIZE, x, real)
-        tl.store(memory + PREDICTION * SIZE, clean, real)
-        # Zero times what is not finite is not a number.
-        tl.store(unsound + k, (tl.sum(clean * 0.0) != 0).to(tl.int8))
-        here, guess_here, drafted_here, noise_here = x, guess, drafted, z
-        row += SIZE
-        x, guess, drafted, prediction, z, was, predicted = made(
-            rows + row, guesses + row, following + row, predictions + row, noise, kept, k + 1, end, known, d, real, SIZE,
-            SECANT,
-        )  # fmt: skip
-        if deciding:
-            sigma = tl.load(step + SIGMA)
-            apart = difference(step, bound, guess_here, clean, guess_before, before, KEEPS_UNCLIPPED, LOOKS_BACK)
-            delta = apart / tl.where(sigma > 0, sigma, 1.0)
-            squared, along = tl.sum(delta * delta), tl.sum(noise_here * delta)
-            deciding = (sigma > 0) & (tl.load(log_u + k) <= -along - 0.5 * squared)
-            reflected = noise_here - 2 * (along / tl.maximum(squared, TINY)) * delta
-            other = mean(step, bound, here, clean, before, KEEPS_UNCLIPPED, LOOKS_BACK) + sigma * reflected
-            state = tl.where(deciding, drafted_here, other)
-            moved += 1
-        before, guess_before = clean, guess_here
-
+    i = tl.arange(0, WIDTH)
+    fails = tl.load(holds + b * width + i, i < end - first, 0) == 0
+    moved = tl.minimum(tl.min(tl.where(fails, i, WIDTH)) + 1, end - first)
     tl.debug_barrier()  # all threads have read where the window stood
     if first < end:
-        tl.store(exact + b * SIZE + d, state, real)
+        state = tl.load(following + (b * width + moved - 1) * SIZE + d, d < SIZE, 0.0)
+        tl.store(exact + b * SIZE + d, state, d < SIZE)
         tl.store(base + b, (first + moved).to(tl.int64))
         tl.store(evaluated + b, tl.maximum(known, end).to(tl.int64))
         tl.store(rounds + b, tl.load(rounds + b) + 1)
