@@ -3,6 +3,7 @@
 import math
 import weakref
 from collections.abc import Callable, Hashable
+from functools import partial
 from threading import Lock
 
 import torch
@@ -37,11 +38,11 @@ class Captured:
         self._rounds = rounds
         self._device = device
         self._begin = device.capture(self._prepare)
-        self._advance = device.capture(rounds.advance)
-        self._found: tuple[Tensor, ...] = ()  # what the captured work leaves behind, in the same memory every time
-        self._conclude = device.capture(self._find)
         # Two, as the device may write the next one while the host reads the last.
         self._decided = device.host_copies(rounds.decided, 2)
+        self._rounds_and_copies = [device.capture(partial(self._advance, decided)) for decided in self._decided]
+        self._found: tuple[Tensor, ...] = ()  # what the captured work leaves behind, in the same memory every time
+        self._conclude = device.capture(self._find)
         self._read = device.callers().record()
         weakref.finalize(self, _wait_for, device.own)  # a round may still be under way in memory that is given back
 
@@ -82,13 +83,7 @@ class Captured:
 
     def _launch(self, made: int) -> Event:
         """Launches the round with this index."""
-        target = self._decided[made % 2]
-
-        def work() -> None:
-            self._advance()
-            target.copy_(self._rounds.decided, non_blocking=True)
-
-        self._device.own.launch(work)
+        self._device.own.launch(self._rounds_and_copies[made % 2])
         return self._device.own.record()
 
     def _arrived(self, made: int, event: Event) -> bool:
@@ -99,6 +94,11 @@ class Captured:
         """The number of undecided steps of the slowest environment after that round."""
         event.synchronize()
         return self._rounds.table.steps - int(self._decided[made % 2].min())
+
+    def _advance(self, decided: Tensor) -> None:
+        """A round, and how far it came."""
+        self._rounds.advance()
+        decided.copy_(self._rounds.decided, non_blocking=True)
 
     def _prepare(self) -> None:
         self._rounds.clear()

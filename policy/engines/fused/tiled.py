@@ -10,8 +10,6 @@ from paradp.policy.engines.fused import kernels
 from paradp.policy.engines.fused.packing import Block, Layers, Level, Normalisation
 from paradp.policy.engines.fused.tiles import Tiled
 
-# Blocks that are loaded ahead.
-STAGES = {torch.bfloat16: 4, torch.float32: 3}
 # Where nothing is to be done with the sums but to add the bias, so many blocks are no slower in one program than in several
 # and a second kernel.
 MOST_BLOCKS_AT_ONCE = 16
@@ -154,7 +152,7 @@ class TiledUnet:
             FETCH=self._hopper,
             OVERLAP=self._overlapped,
             num_warps=warps,
-            num_stages=STAGES[self._type],
+            num_stages=convolution.stages(rows),
             **self._launch(not entry),
         )
 

@@ -9,10 +9,9 @@ from torch.nn import functional
 
 from paradp.policy.engines.fused.packing import Convolution, Section
 
-# A product is split among no more programs than a large GPU has multiprocessors; without matrix units four of them share a
-# multiprocessor. None has fewer blocks of the inner dimension than these: below, writing and adding the parts takes longer
-# than what is saved.
-PROGRAMS = {torch.bfloat16: 132, torch.float32: 528}
+# Of a large GPU. A product is split among no more programs than its multiprocessors hold at a time.
+MULTIPROCESSORS = 132
+# No part has fewer blocks of the inner dimension: below, writing and adding the parts takes longer than what is saved.
 LEAST_BLOCKS = 4
 MOST_SPLITS = 16
 
@@ -59,16 +58,27 @@ class Tiled:
     def block_m(self, rows: int) -> int:
         """How many of so many rows a program computes."""
         if self.weight.dtype == torch.bfloat16:
-            # Rows too many cost nothing: where one block holds all, each weight is read once.
-            large = rows <= 128 or -(-rows // 128) * self.tiles >= PROGRAMS[torch.bfloat16]
-            return min(128 if large else 64, _power_of_two(rows))
+            return 128 if -(-rows // 128) * self.tiles >= MULTIPROCESSORS else min(64, _power_of_two(rows))
         return min(32 if 0 < rows % 64 <= 32 else 64, _power_of_two(rows))
 
     def splits(self, rows: int) -> int:
         """Into how many parts the sums are split, for so many rows."""
         longest = self.blocks(self.taps[0])
         work = -(-rows // self.block_m(rows)) * self.tiles // self.sections * self.blocks(sum(self.taps))
-        return max(1, min(PROGRAMS[self.weight.dtype] * longest // work, longest // LEAST_BLOCKS, MOST_SPLITS))
+        return max(1, min(self._programs(rows) * longest // work, longest // LEAST_BLOCKS, MOST_SPLITS))
+
+    def stages(self, rows: int) -> int:
+        """How many blocks are loaded ahead, for so many rows."""
+        if self.weight.dtype == torch.bfloat16:
+            return 4 if self.block_m(rows) == 128 else 5
+        return 3
+
+    def _programs(self, rows: int) -> int:
+        """How many a GPU holds at a time: of blocks of 128 rows one a multiprocessor, of smaller ones two, and four of those
+        that do without matrix units."""
+        if self.weight.dtype == torch.bfloat16:
+            return MULTIPROCESSORS if self.block_m(rows) == 128 else 2 * MULTIPROCESSORS
+        return 4 * MULTIPROCESSORS
 
 
 def block_of_columns(columns: int) -> int:

@@ -11,7 +11,20 @@ and the states after them.
 import triton
 import triton.language as tl
 
-from paradp.sampler.rounds.triton.steps import COLUMNS, SIGMA, clip, difference, mean, predict_clean, window_end
+from paradp.sampler.rounds.triton.steps import (
+    COLUMNS,
+    SIGMA,
+    A,
+    C,
+    D,
+    R,
+    clip,
+    combine,
+    difference,
+    mean,
+    predict_clean,
+    window_end,
+)
 
 # Of what is kept for a step, `Guesses.kept`.
 PREDICTION, STATE, MOVED, CHANGED, PARTS = (tl.constexpr(i) for i in range(5))
@@ -20,10 +33,11 @@ TINY = tl.constexpr(2.0**-126)
 
 
 @triton.jit
-def recall(slope, kept, noise, k, end, known, stands, d, real, SIZE: tl.constexpr):
-    """What is known for step k before `end`: D, s, how both changed, J, and the noise; 0 from `end` on.
+def recall(table, slope, kept, noise, k, end, known, stands, d, real, SIZE: tl.constexpr):
+    """What is known for step k before `end`, 0 from there on: D, s, s'/‖s'‖², D' − J s', J, σξ, and the coefficients.
 
-    It does not depend on the state there, so that it is read a step ahead, while the step before is computed.
+    s' and D' are how both changed. None of it depends on the state there, so that it is read a step ahead, while the step
+    before is computed.
     """
     source = tl.maximum(tl.minimum(k, stands - 1), 0)
     own = (source == k) & (k < known)
@@ -34,22 +48,26 @@ def recall(slope, kept, noise, k, end, known, stands, d, real, SIZE: tl.constexp
     moved = tl.load(memory + MOVED * SIZE, inside & own, 0.0)
     changed = tl.load(memory + CHANGED * SIZE, inside & own, 0.0)
     follows = tl.load(slope + k, own & (k < end), 0.0)
-    return held, made_at, moved, changed, follows, tl.load(noise + k * SIZE + d, inside, 0.0)
+    step = table + k * COLUMNS
+    pushed = tl.load(step + SIGMA, k < end, 0.0) * tl.load(noise + k * SIZE + d, inside, 0.0)
+    a, c = tl.load(step + A, k < end, 0.0), tl.load(step + C, k < end, 0.0)
+    r, back = tl.load(step + R, k < end, 0.0), tl.load(step + D, k < end, 0.0)
+    along = moved / tl.maximum(tl.sum(moved * moved), TINY)
+    return held, made_at, along, changed - follows * moved, follows, pushed, a, c, r, back
 
 
 @triton.jit
 def draft_step(
-    step, bound, x, before, held, made_at, moved, changed, follows, z,
+    bound, x, before, held, made_at, along, bends, follows, pushed, a, c, r, back,
     KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
 ):  # fmt: skip
     """The guess at a step's prediction for a state x there, and the drafted state that follows."""
     away = x - made_at
     # Beyond the last change itself the secant would extrapolate.
-    share = clip(tl.sum(moved * away) / tl.maximum(tl.sum(moved * moved), TINY), 1.0)
-    guess = held + follows * away + share * (changed - follows * moved)
+    guess = held + follows * away + clip(tl.sum(along * away), 1.0) * bends
     # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
     guess = tl.where(tl.abs(guess) < float("inf"), guess, 0.0)
-    return guess, mean(step, bound, x, guess, before, KEEPS_UNCLIPPED, LOOKS_BACK) + tl.load(step + SIGMA) * z
+    return guess, combine(a, c, r, back, bound, x, guess, before, KEEPS_UNCLIPPED, LOOKS_BACK) + pushed
 
 
 @triton.jit
@@ -76,14 +94,18 @@ def draft(
     x = tl.load(exact + b * SIZE + d, real, 0.0)
     # The prediction at the exact state before the window: a step is not evaluated again once it is decided.
     before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
-    held, made_at, moved, changed, follows, z = recall(slope, kept, noise, first, end, known, stands, d, real, SIZE)
+    held, made_at, along, bends, follows, pushed, a, c, r, back = recall(
+        table, slope, kept, noise, first, end, known, stands, d, real, SIZE
+    )
     for k in range(first, end):
         row = window + (k - first) * SIZE + d
         tl.store(t + (k - first), tl.load(timesteps + k))
         tl.store(rows + row, x, real)
-        last = held, made_at, moved, changed, follows, z
-        held, made_at, moved, changed, follows, z = recall(slope, kept, noise, k + 1, end, known, stands, d, real, SIZE)
-        before, x = draft_step(table + k * COLUMNS, bound, x, before, *last, KEEPS_UNCLIPPED, LOOKS_BACK)
+        last = held, made_at, along, bends, follows, pushed, a, c, r, back
+        held, made_at, along, bends, follows, pushed, a, c, r, back = recall(
+            table, slope, kept, noise, k + 1, end, known, stands, d, real, SIZE
+        )
+        before, x = draft_step(bound, x, before, *last, KEEPS_UNCLIPPED, LOOKS_BACK)
         tl.store(guesses + row, before, real)
         tl.store(following + row, x, real)
     for i in range(end - first, width):
@@ -197,8 +219,8 @@ def conclude(
     x = tl.load(exact + b * SIZE + d, real, 0.0)
     before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
     for k in range(first, steps):
-        known_there = recall(slope, kept, noise, k, steps, known, stands, d, real, SIZE)
-        before, x = draft_step(table + k * COLUMNS, bound, x, before, *known_there, KEEPS_UNCLIPPED, LOOKS_BACK)
+        known_there = recall(table, slope, kept, noise, k, steps, known, stands, d, real, SIZE)
+        before, x = draft_step(bound, x, before, *known_there, KEEPS_UNCLIPPED, LOOKS_BACK)
     tl.store(samples + b * SIZE + d, x, real)
 
     at = tl.arange(0, STEPS)

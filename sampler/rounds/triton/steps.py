@@ -26,11 +26,18 @@ def predict_clean(step, x, prediction):
 @triton.jit
 def mean(step, bound, x, clean, before, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr):
     """Same as `Steps.mean`."""
-    found = tl.load(step + A) * x + tl.load(step + C) * clip(clean, bound)
+    a, c, r, d = tl.load(step + A), tl.load(step + C), tl.load(step + R), tl.load(step + D)
+    return combine(a, c, r, d, bound, x, clean, before, KEEPS_UNCLIPPED, LOOKS_BACK)
+
+
+@triton.jit
+def combine(a, c, r, d, bound, x, clean, before, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr):
+    """`mean` with a step's coefficients as they were loaded."""
+    found = a * x + c * clip(clean, bound)
     if KEEPS_UNCLIPPED:
-        found += tl.load(step + R) * clean
+        found += r * clean
     if LOOKS_BACK:
-        found += tl.load(step + D) * clip(before, bound)
+        found += d * clip(before, bound)
     return found
 
 
