@@ -6,6 +6,7 @@ they are the solver's memory, not the state.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,7 +40,8 @@ class Picture:
         self._size = width, height
         self._screen = pygame.Surface((EDGE, EDGE), depth=32)
         # The screen's own memory: blue, green, red, and one byte that means nothing.
-        self._pixels = np.frombuffer(memoryview(self._screen.get_buffer()), np.uint8).reshape(EDGE, EDGE, 4)
+        memory: Any = self._screen.get_buffer()
+        self._pixels = np.frombuffer(memory, np.uint8).reshape(EDGE, EDGE, 4)
         self._screen.fill(WHITE)
         for box in goal:
             pygame.draw.polygon(self._screen, GOAL, _places(box))

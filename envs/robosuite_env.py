@@ -253,7 +253,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return {"success": success, **disturbed}
 
     def _observe(self) -> dict[str, np.ndarray]:
-        return self._see(self._features) | (self._cameras.draw(self._features) if self.drawn else {})
+        return self._see(self._features) | (self.draw() if self.drawn else {})
 
     def _see(self, features: Features) -> dict[str, np.ndarray]:
         """The vectors among some features."""
