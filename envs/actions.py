@@ -20,8 +20,10 @@ from paradp.envs.rotations import (
     check_rotation_6d,
     matrix_to_rotation_6d,
     matrix_to_rotvec,
+    quaternion_rows,
     rotation_6d_to_rotvec,
     rotvec_to_matrix,
+    yaw_matrix,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ MAX_STEP_RAD = 0.5
 CONTROLLER_KP = 150.0
 CONTROLLER_DAMPING_RATIO = 1.0
 CLOSE, OPEN = 1.0, -1.0
+# The grip site's rotation in the frame of the hand's body, of which robosuite observes a quaternion.
+GRIP_IN_HAND = yaw_matrix(-np.pi / 2)
 
 # Workspace limits of a goal, metres in the world frame: the table, and the arm's reach above it.
 WORKSPACE_LOW = np.array([-0.45, -0.45, 0.75], np.float32)
@@ -146,7 +150,11 @@ class AbsoluteAction(_Limited):
     def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         if last is not None:
             return last
-        return np.concatenate([observation["eef_pos"], observation["eef_rot6d"], [OPEN]]).astype(np.float32)
+        if "eef_pos" in observation:
+            return np.concatenate([observation["eef_pos"], observation["eef_rot6d"], [OPEN]]).astype(np.float32)
+        hand = np.array(quaternion_rows(*observation["robot0_eef_quat"].tolist()))
+        rotation = matrix_to_rotation_6d(hand @ GRIP_IN_HAND)
+        return np.concatenate([observation["robot0_eef_pos"], rotation, [OPEN]]).astype(np.float32)
 
     def path(self, actions: np.ndarray) -> np.ndarray:
         return actions[:, :3]

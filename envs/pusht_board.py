@@ -22,6 +22,7 @@ class Board(PushTEnv):
     """
 
     block: Any
+    goal_corners: np.ndarray  # of the goal's boxes, [2, 4, 2] (px)
     _corners: np.ndarray
 
     def advance(self, target: Sequence[float]) -> None:
@@ -60,6 +61,7 @@ class Board(PushTEnv):
         self._goal_pose.setflags(write=False)
         goal = self.get_goal_pose_body(self._goal_pose)
         boxes = [[goal.local_to_world(corner) for corner in shape.get_vertices()] for shape in self._block_shapes]
+        self.goal_corners = np.array(boxes)
         self._goal = shapely.polygons(boxes)
         self._goal_area = shapely.area(self._goal).sum()
 

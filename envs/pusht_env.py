@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from paradp.envs.actions import ACTION_CONVENTIONS, PlaneAction, check_action
+from paradp.envs.observing import space_of
 from paradp.envs.pusht_task import PushTTask
+from paradp.envs.task import STATE, Features, images
 
 # Bound of an observation (px): nothing leaves the board by more.
 FARTHEST = 1024.0
@@ -26,6 +27,8 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         render_mode: `None` or `"rgb_array"`.
         render_size: height and width of a frame in pixels.
         disturbance: `None`; there are none.
+        observation: `"state"`, or `"image"` for a picture and the place of the disc.
+        drawn: whether observations have their pictures; otherwise only `draw` draws one.
 
     Raises:
         ValueError: one of these is unknown, or an action is not finite.
@@ -40,6 +43,8 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         render_mode: str | None = None,
         render_size: tuple[int, int] = (512, 512),
         disturbance: str | None = None,
+        observation: str = STATE,
+        drawn: bool = True,
     ):
         if action_convention not in task.conventions:
             raise ValueError(f"unknown action convention {action_convention!r}; there are: {', '.join(task.conventions)}")
@@ -52,9 +57,10 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "render_fps": task.control_hz}  # type: ignore[misc]
         self.action_space = self.convention.space
-        self.observation_space = spaces.Dict(
-            {key: spaces.Box(-FARTHEST, FARTHEST, (size,), np.float32) for key, size in task.observation.items()}
-        )
+        self.drawn = drawn
+        self._features = task.observed(observation)
+        self.observation_space = space_of(self._features, FARTHEST, drawn)
+        self._picture: Any = None
         self._board = make_board(*render_size)
         self._board.control_hz = task.control_hz
         self._board.k_p, self._board.k_v = task.controller["kp"], task.controller["kv"]
@@ -79,14 +85,38 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def close(self) -> None:
         self._board.close()
 
+    def observe(self, kind: str) -> dict[str, np.ndarray]:
+        """What is seen now in one kind of observation, images included.
+
+        Raises:
+            ValueError: there is no such kind.
+        """
+        features = self.task.observed(kind)
+        return self._see(features) | self._draw(features)
+
+    def draw(self) -> dict[str, np.ndarray]:
+        """The images of an observation, of what is there now."""
+        return self._draw(self._features)
+
     def _observe(self) -> dict[str, np.ndarray]:
+        return self._see(self._features) | (self.draw() if self.drawn else {})
+
+    def _see(self, features: Features) -> dict[str, np.ndarray]:
         block = self._board.block
         seen: dict[str, Any] = {"agent_pos": self._board.agent.position}
-        if self.task.keypoints:
+        if "block_keypoints" in features:
             seen["block_keypoints"] = self._board.corners.ravel()
-        else:
+        elif "block_pos" in features:
             seen |= {"block_pos": block.position, "block_angle": (np.cos(block.angle), np.sin(block.angle))}
         return {key: np.asarray(value, np.float32) for key, value in seen.items()}
+
+    def _draw(self, features: Features) -> dict[str, np.ndarray]:
+        if not (keys := images(features)):
+            return {}
+        if self._picture is None:
+            self._picture = make_picture(self._board, self.task.image_size)
+        picture = self._picture.draw(self._board.agent.position, self._board.corners.reshape(2, 4, 2))
+        return dict.fromkeys(keys, picture)
 
 
 def make_board(height: int = 512, width: int = 512) -> Any:
@@ -101,3 +131,10 @@ def make_board(height: int = 512, width: int = 512) -> Any:
         visualization_width=width,
         visualization_height=height,
     )
+
+
+def make_picture(board: Any, size: int) -> Any:
+    """What draws a board's observed picture, so many pixels high and wide, see `paradp.envs.pusht_picture`."""
+    from paradp.envs.pusht_picture import Picture
+
+    return Picture(board.goal_corners, size, size)

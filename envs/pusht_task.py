@@ -1,22 +1,27 @@
 """The description of the PushT task."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from paradp.envs.actions import PlaneAction
-from paradp.envs.task import Task
+from paradp.envs.task import IMAGE, STATE, Features, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class PushTTask(Task):
-    """PushT (Florence et al. 2021, as in Chi et al. 2023) with low-dimensional observations.
+    """PushT (Florence et al. 2021, as in Chi et al. 2023) with low-dimensional observations, or by a picture.
 
     Attributes:
         keypoints: the T is observed by its eight corners (px), as gym-pusht has it (Diffusion Policy's own low-dimensional
             PushT has nine places on the T, and another order); otherwise by its position (px) and the cosine and sine of
             its angle.
+        image_size: height and width of the picture, as Diffusion Policy has it.
     """
 
+    draws_when_asked = True
+
     keypoints: bool
+    image_size: int = 96
     success_rule: str = "the T covers more than 95 % of its goal"
     max_steps: int = 300
     control_hz: int = 10
@@ -31,6 +36,13 @@ class PushTTask(Task):
         if self.keypoints:
             return {"agent_pos": 2, "block_keypoints": 16}
         return {"agent_pos": 2, "block_pos": 2, "block_angle": 2}
+
+    @property
+    def observations(self) -> Mapping[str, Features]:
+        return {
+            STATE: self.observation,
+            IMAGE: {"image": (self.image_size, self.image_size, 3), "agent_pos": 2},
+        }
 
     @property
     def things(self) -> tuple[str, ...]:

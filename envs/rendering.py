@@ -9,8 +9,11 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 from functools import cache
 from typing import Any
+
+import numpy as np
 
 VARIABLE = "MUJOCO_GL"
 DISABLED = ("disable", "disabled", "off", "false", "0")
@@ -90,6 +93,40 @@ def _probed(name: str) -> str | None:
 def _draws_nothing(name: str, why: str) -> str:
     other = "" if name in ("", "egl") else f"; unset {VARIABLE} to use EGL"
     return f"{VARIABLE}={name} draws no frame here ({why}){other}"
+
+
+class Frames:
+    """Draws frames of one size of a MuJoCo model, in any thread.
+
+    An OpenGL context can be current in one thread at a time, so every thread that draws gets a renderer of its own.
+
+    Args:
+        model: MuJoCo's.
+        height, width: of a frame, pixels.
+    """
+
+    def __init__(self, model: Any, height: int, width: int):
+        self._model = model
+        self._size = height, width
+        self._renderers: dict[int, tuple[Any, Any]] = {}
+
+    def draw(self, data: Any, camera: str) -> np.ndarray:
+        """An RGB frame `[height, width, 3]` uint8 of what a camera sees.
+
+        Raises:
+            OSError: frames cannot be drawn here; the message says why.
+        """
+        thread = threading.get_ident()
+        if thread not in self._renderers:
+            self._renderers[thread] = make_renderer(self._model, *self._size)
+        renderer, options = self._renderers[thread]
+        renderer.update_scene(data, camera=camera, scene_option=options)
+        return renderer.render()
+
+    def close(self) -> None:
+        """Frees the renderers; no thread may be drawing."""
+        while self._renderers:
+            self._renderers.popitem()[1][0].close()
 
 
 def make_renderer(model: Any, height: int, width: int) -> tuple[Any, Any]:

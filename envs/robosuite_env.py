@@ -1,18 +1,20 @@
-"""Robosuite tasks as gymnasium environments: seeded, correct from the first observation, low-dimensional."""
+"""Robosuite tasks as gymnasium environments: seeded, correct from the first observation, of states or of images."""
 
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError
 
 from paradp.envs import simulators
 from paradp.envs.actions import HAND_CONVENTIONS, check_action
 from paradp.envs.disturbances import LooseObject, find_disturbance
-from paradp.envs.rendering import make_renderer
-from paradp.envs.robosuite_import import import_robosuite
+from paradp.envs.observing import space_of
+from paradp.envs.rendering import Frames
+from paradp.envs.robosuite_cameras import Cameras
+from paradp.envs.robosuite_import import make_robosuite
 from paradp.envs.robosuite_task import RobosuiteTask
+from paradp.envs.task import STATE, Features, images
 
 # Bound of an observation: no pose in the scene is farther (m), no rotation's entry larger.
 FARTHEST = 10.0
@@ -23,7 +25,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     Observations are a dict of float32 vectors read from the simulator: the grip site's position (m), rotation_6d and
     finger positions (m), and every object's pose in the world and in the frame of the grip site. The grip site, not
-    the hand's body, is what the controller moves; rotation_6d has no arbitrary sign as a quaternion has.
+    the hand's body, is what the controller moves; rotation_6d has no arbitrary sign as a quaternion has. With
+    `observation="image"` they are the task's cameras instead, and the robot's own state under robosuite's names.
 
     The reward is robosuite's sparse one (1 at success); an episode terminates at success; `info["success"]` says so.
     `reset(seed=…)` makes the episode reproducible to the bit, whatever was simulated before.
@@ -39,6 +42,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         render_size: height and width of a frame in pixels.
         disturbance: `None`, `"push"` or `"belt"`, see `paradp.envs.disturbances`.
         simulator: `"compiled"` or `"robosuite"`; by default what `PARADP_SIMULATOR` says, and else `"compiled"`.
+        observation: `"state"` or `"image"`, see `RobosuiteTask`.
+        drawn: whether observations have their images; otherwise only `draw` draws them.
 
     Attributes:
         simulator: which of them makes the control steps.
@@ -48,6 +53,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         ValueError: the action convention, render mode, disturbance or simulator is unknown, the task's first object cannot
             be disturbed, or an action is not finite or holds a rotation that is none (two rows that are zero or parallel).
         ClosedEnvironmentError: it is used after `close`.
+        OSError: it should observe images, and none can be drawn here; the message says why.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
@@ -60,6 +66,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         render_size: tuple[int, int] = (512, 512),
         disturbance: str | None = None,
         simulator: str | None = None,
+        observation: str = STATE,
+        drawn: bool = True,
     ):
         from paradp.envs.compiled.commands import bind_command  # imports simulator and compiler
 
@@ -70,10 +78,11 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "render_fps": task.control_hz}  # type: ignore[misc]
         self.action_space = self.convention.space
-        self.observation_space = spaces.Dict(
-            {key: spaces.Box(-FARTHEST, FARTHEST, (size,), np.float32) for key, size in task.observation.items()}
-        )
-        self._robosuite = _make_robosuite(task, self.convention.controller_options())
+        self.drawn = drawn
+        self._features = task.observed(observation)
+        self.observation_space = space_of(self._features, FARTHEST, drawn)
+        task.check_drawn(observation)
+        self._robosuite = make_robosuite(task, self.convention.controller_options())
         # Lift draws the size of its cube when it is built, so all instances are built from one seed.
         self._seed(None)
         self.simulator = simulators.choose(self._robosuite, simulator)
@@ -88,7 +97,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._grip_position: Any = None
         self._look: Any = None
         self._disturbed: Any = None
-        self._renderer: Any = None
+        self._cameras: Any = None
+        self._film: Frames | None = None
         self._render_size = render_size
         self._bind()
 
@@ -148,6 +158,21 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._sim.forward()
         return self._observe(), self._simulator.succeeds()
 
+    def observe(self, kind: str) -> dict[str, np.ndarray]:
+        """What is seen now in one kind of observation, images included.
+
+        Raises:
+            ValueError: there is no such kind.
+        """
+        self._check_open()
+        features = self.task.observed(kind)
+        return self._see(features) | self._cameras.draw(features)
+
+    def draw(self) -> dict[str, np.ndarray]:
+        """The images of an observation, of what is there now."""
+        self._check_open()
+        return self._cameras.draw(self._features)
+
     @property
     def arm_origin(self) -> tuple[np.ndarray, np.ndarray]:
         """Of the frame of robosuite's controller: position `[3]` (m) and rotation `[3, 3]` in the world."""
@@ -160,22 +185,18 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             OSError: frames cannot be drawn here; the message says why (`paradp.envs.rendering`).
         """
         self._check_open()
-        if self._renderer is None:
-            self._renderer = make_renderer(self._sim.model._model, *self._render_size)
-        renderer, options = self._renderer
-        renderer.update_scene(self._sim.data._data, camera=self.task.camera, scene_option=options)
-        return renderer.render()
+        if self._film is None:
+            self._film = Frames(self._sim.model._model, *self._render_size)
+        return self._film.draw(self._sim.data._data, self.task.camera)
 
     def close(self) -> None:
         """Frees the renderer and the simulator: MuJoCo reserves over a gigabyte of address space for each of robosuite's."""
         try:
-            if self._renderer is not None:
-                self._renderer[0].close()
-                self._renderer = None
+            self._free_renderers()
         finally:
             self._robosuite.close()
             # What points into the memory that was just freed.
-            self._sim = self._simulator = self._look = self._grip_position = self._disturbed = None
+            self._sim = self._simulator = self._look = self._grip_position = self._disturbed = self._cameras = None
 
     def _command(self, action: np.ndarray) -> np.ndarray:
         """The action as robosuite takes it, `[7]`; raises what it is refused for, before anything moves."""
@@ -198,9 +219,9 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         """Finds the robot and the objects in the simulation, which a hard reset builds anew."""
         from paradp.envs.compiled.observation import bind_observation
 
-        if self._renderer is not None and self._sim is not self._robosuite.sim:
-            self._renderer[0].close()
-            self._renderer = None
+        if self._sim is not self._robosuite.sim:
+            self._free_renderers()
+            self._cameras = Cameras(self.task, self._robosuite)
         self._sim = self._robosuite.sim
         robot, model, data = self._robosuite.robots[0], self._sim.model, self._sim.data
         self._simulator = simulators.begin(self.simulator, self._robosuite, self.task.success)
@@ -232,8 +253,20 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return {"success": success, **disturbed}
 
     def _observe(self) -> dict[str, np.ndarray]:
+        return self._see(self._features) | (self.draw() if self.drawn else {})
+
+    def _see(self, features: Features) -> dict[str, np.ndarray]:
+        """The vectors among some features."""
+        if images(features):
+            return self._cameras.see()
         seen = self._look()
         return {key: seen[part] for key, part in self._slices.items()}
+
+    def _free_renderers(self) -> None:
+        for renderer in (self._film, self._cameras):
+            if renderer is not None:
+                renderer.close()
+        self._film = None
 
 
 def _check_modes(task: RobosuiteTask, action_convention: str, render_mode: str | None) -> None:
@@ -251,25 +284,3 @@ def _slices(sizes: dict[str, int]) -> dict[str, slice]:
     """Where each key's values are in a vector of all of them."""
     ends = np.cumsum([*sizes.values()]).tolist()
     return {key: slice(end - size, end) for (key, size), end in zip(sizes.items(), ends, strict=True)}
-
-
-def _make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) -> Any:
-    robosuite = import_robosuite()
-    config = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
-    config["body_parts"]["right"] |= {
-        **task.controller,
-        **controller_options,
-    }
-    return robosuite.make(
-        task.robosuite_name,
-        robots="Panda",
-        controller_configs=config,
-        control_freq=task.control_hz,
-        has_renderer=False,
-        has_offscreen_renderer=False,
-        use_camera_obs=False,
-        hard_reset=False,
-        ignore_done=True,
-        reward_shaping=False,
-        seed=0,
-    )

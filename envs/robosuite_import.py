@@ -1,9 +1,10 @@
-"""Imports robosuite quietly, with an OpenGL that exists here. All of this package imports it so."""
+"""Imports robosuite quietly, with an OpenGL that exists here, and makes its environments. All of this package does it so."""
 
 import logging
 from typing import Any
 
 from paradp.envs.rendering import choose_gl
+from paradp.envs.robosuite_task import RobosuiteTask
 
 
 def import_robosuite() -> Any:
@@ -20,3 +21,31 @@ def import_robosuite() -> Any:
 
 def _only_errors(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
+
+
+def make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) -> Any:
+    """robosuite's own environment of a task, without anything of its own to observe or draw by.
+
+    Args:
+        task: the task's definition.
+        controller_options: of the controller, beside its gains.
+    """
+    robosuite = import_robosuite()
+    config = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
+    config["body_parts"]["right"] |= {
+        **task.controller,
+        **controller_options,
+    }
+    return robosuite.make(
+        task.robosuite_name,
+        robots="Panda",
+        controller_configs=config,
+        control_freq=task.control_hz,
+        has_renderer=False,
+        has_offscreen_renderer=False,
+        use_camera_obs=False,
+        hard_reset=False,
+        ignore_done=True,
+        reward_shaping=False,
+        seed=0,
+    )

@@ -3,9 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from paradp.envs.disturbances import find_disturbance
 from paradp.envs.experts.expert import MakesExpert
+from paradp.envs.lookup import find
+
+# Key → length of a float32 vector, or height, width and channels of a uint8 image, in order.
+Features = Mapping[str, int | tuple[int, int, int]]
+STATE, IMAGE = "state", "image"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +28,15 @@ class Task(ABC):
         entry_point: entry point of the gymnasium environment. Its arguments are `task`, `action_convention`, `disturbance`
             and `render_mode`. Observations are a dict of float32 vectors and uint8 images, and `info["success"]` is the
             success rule. If `releases_gil` is true, its `step` releases Python's lock, and several environments are stepped
-            in parallel threads.
+            in parallel threads. If there are several kinds of observations, it takes the name of one as `observation`,
+            keeps `task`, and its `observe` returns what is seen now in any of them.
         simulator: name of the simulator, for messages.
         packages: packages whose versions affect an episode.
+        draws_when_asked: whether its environment takes `drawn=False`: observations then lack their images, and `draw`
+            returns those of the present moment, when somebody looks.
     """
+
+    draws_when_asked: ClassVar[bool] = False
 
     name: str
     success_rule: str
@@ -39,8 +50,33 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def observation(self) -> Mapping[str, int | tuple[int, int, int]]:
-        """Key → length of a float32 vector, or height, width and channels of a uint8 image, in order."""
+    def observation(self) -> Features:
+        """What its environment observes, if nothing else is asked of it."""
+
+    @property
+    def observations(self) -> Mapping[str, Features]:
+        """Every kind of observation by its name: the first is `observation`, which its expert acts by."""
+        return {IMAGE if images(self.observation) else STATE: self.observation}
+
+    def observed(self, kind: str | None) -> Features:
+        """What is observed in one of the kinds; in the first for `None`.
+
+        Raises:
+            ValueError: the task has no observation of this name.
+        """
+        if kind is None:
+            return self.observation
+        return find(dict(self.observations), kind, "observation")
+
+    def check_drawn(self, kind: str | None) -> None:
+        """Checks that the images of an observation can be drawn on this machine.
+
+        Raises:
+            ValueError: the task has no observation of this name.
+            OSError: they cannot be drawn; the message says what is missing.
+        """
+        if images(self.observed(kind)) and (problem := self.render_problem):
+            raise OSError(f"the task {self.name!r} cannot be seen by cameras: {problem}")
 
     @property
     @abstractmethod
@@ -49,7 +85,7 @@ class Task(ABC):
 
     @property
     def render_problem(self) -> str | None:
-        """Why its environment cannot be filmed here; `None` if it can."""
+        """Why its environment can neither be filmed nor seen through cameras here; `None` if it can."""
         return None
 
     @property
@@ -73,6 +109,11 @@ class Task(ABC):
     def env_id(self) -> str:
         """The id of its gymnasium environment."""
         return f"paradp/{''.join(word.capitalize() for word in self.name.split('-'))}-v0"
+
+
+def images(features: Features) -> tuple[str, ...]:
+    """Those that are images."""
+    return tuple(key for key, shape in features.items() if not isinstance(shape, int))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from paradp.envs import ACTION_CONVENTIONS, ActionNoise, Expert, find_task
 from paradp.envs.lookup import find
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
+from paradp.policy.observations import Observation
 from paradp.policy.processes import spare_garbage_collection
+from paradp.rollouts.episodes.environments import EnvironmentConfig
 from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers, check_workers, died
 from paradp.sampler.streams import check_episode_seeds
@@ -36,29 +38,35 @@ def collect(
     seed: int = 1_000_000,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] = lambda kept, tried: None,
+    observation: str | None = None,
 ) -> Demonstrations:
     """Appends successful episodes to `out` until it contains `episodes` of them, and returns it.
 
     Seeds count up from `seed` and episodes are stored in this order. The result therefore does not depend on the number of
     workers, and an interrupted collection continues where it stopped.
 
+    The expert acts by the task's first kind of observation, whichever is kept: episodes are the same.
+
     Raises:
-        ValueError: the task is unknown, episodes or workers are less than 1, `out` contains demonstrations with other
-            settings, or another process writes there.
+        ValueError: the task or its observation is unknown, episodes or workers are less than 1, `out` contains
+            demonstrations with other settings, or another process writes there.
         ChildProcessError: a worker died; what was collected is kept.
+        OSError: images should be kept, and none can be drawn here.
     """
     if not episodes >= 1:  # not a number is none
         raise ValueError(f"episodes must be at least 1, not {episodes}")
     check_episode_seeds(seed, MOST_TRIES)
     workers = cores() if workers is None else workers
     check_workers(workers)
-    demonstrations = Demonstrations.open_or_create(out, describe(task, action_convention, action_noise, seed))
+    description = describe(task, action_convention, action_noise, seed, observation)
+    demonstrations = Demonstrations.open_or_create(out, description)
     with closing(demonstrations):
         if len(demonstrations) >= episodes:
             return demonstrations
         on_progress(len(demonstrations), 0)
         first = int(demonstrations.seeds[-1]) + 1 if len(demonstrations) else seed
-        with closing(_episodes_in_order(task, action_convention, action_noise, first, workers)) as tries:
+        environment = EnvironmentConfig(task, action_convention, observation=observation)
+        with closing(_episodes_in_order(environment, action_noise, first, workers)) as tries:
             for tried, episode in enumerate(tries, start=1):
                 if episode is not None:
                     demonstrations.append(episode)
@@ -69,11 +77,11 @@ def collect(
 
 
 def _episodes_in_order(
-    task: str, action_convention: str, action_noise: ActionNoise, first_seed: int, workers: int
+    environment: EnvironmentConfig, action_noise: ActionNoise, first_seed: int, workers: int
 ) -> Generator[DemonstrationEpisode | None, None, None]:
     seeds = iter(range(first_seed, first_seed + MOST_TRIES))
     pending: deque[Future[DemonstrationEpisode | None]] = deque()
-    with Workers(workers, _start_worker, (task, action_convention, action_noise)) as pool:
+    with Workers(workers, _start_worker, (environment, action_noise)) as pool:
         while True:
             try:
                 while len(pending) < 4 * workers:
@@ -86,11 +94,10 @@ def _episodes_in_order(
 _worker: tuple = ()
 
 
-def _start_worker(task: str, action_convention: str, action_noise: ActionNoise) -> None:
+def _start_worker(environment: EnvironmentConfig, action_noise: ActionNoise) -> None:
     global _worker
-    entry = find_task(task)
-    env = gymnasium.make(entry.task.env_id, action_convention=action_convention)
-    _worker = env, entry.demonstrator(action_convention, action_noise)
+    expert = find_task(environment.task).demonstrator(environment.action_convention, action_noise)
+    _worker = environment.make(), expert
     spare_garbage_collection()
 
 
@@ -122,7 +129,7 @@ def demonstrate(env: gymnasium.Env, expert: Expert, scene: int, way: int) -> Att
     expert.reset(way)
     observations, labels, executed, done = [], [], [], False
     while not done:
-        command = expert.act(observation)
+        command = expert.act(for_expert(env, observation))
         observations.append(observation)
         labels.append(command.label)
         executed.append(command.action)
@@ -132,7 +139,17 @@ def demonstrate(env: gymnasium.Env, expert: Expert, scene: int, way: int) -> Att
     return Attempt(DemonstrationEpisode(stacked, np.stack(labels), np.stack(executed), scene), bool(info["success"]))
 
 
-def describe(task: str, action_convention: str, action_noise: ActionNoise, seed: int) -> DemonstrationInfo:
+def for_expert(env: gymnasium.Env, observation: Observation) -> Observation:
+    """What an expert acts by: the task's first kind of observation, which is not that of an environment of images."""
+    task = getattr(env.unwrapped, "task", None)
+    if task is None or observation.keys() == task.observation.keys():
+        return observation
+    return env.unwrapped.observe(next(iter(task.observations)))  # type: ignore[attr-defined]
+
+
+def describe(
+    task: str, action_convention: str, action_noise: ActionNoise, seed: int, observation: str | None = None
+) -> DemonstrationInfo:
     """The description that is stored with the demonstrations."""
     entry = find_task(task)
     known = {name: ACTION_CONVENTIONS[name] for name in entry.task.conventions}
@@ -140,7 +157,7 @@ def describe(task: str, action_convention: str, action_noise: ActionNoise, seed:
     return DemonstrationInfo(
         task=task,
         action_convention=action_convention,
-        observation=dict(entry.task.observation),
+        observation=dict(entry.task.observed(observation)),
         action=convention.parts,
         action_low=tuple(convention.low.tolist()),
         action_high=tuple(convention.high.tolist()),

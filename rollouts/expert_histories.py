@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from itertools import count, islice
 
-import gymnasium
 import numpy as np
 
 from paradp.envs import find_task
 from paradp.policy.observations import Observation, read_observation, stack
 from paradp.policy.spec import Interface
+from paradp.rollouts.collect import for_expert
+from paradp.rollouts.episodes.environments import EnvironmentConfig, observed_by
 
 
 def expert_histories(spec: Interface, number: int, seed: int, every: int = 13) -> Observation:
@@ -37,7 +38,7 @@ def scattered_histories(spec: Interface, episodes: int, each: int, seed: int) ->
 def _episodes(spec: Interface, seed: int) -> Iterator[list[Observation]]:
     """The history of every control step of one episode of the expert after the other."""
     entry = find_task(spec.task)
-    env = gymnasium.make(entry.task.env_id, action_convention=spec.action_convention)
+    env = EnvironmentConfig(spec.task, spec.action_convention, observation=observed_by(spec, entry.task)).make()
     expert = entry.demonstrator(spec.action_convention)
     try:
         for way in count(seed):
@@ -48,7 +49,7 @@ def _episodes(spec: Interface, seed: int) -> Iterator[list[Observation]]:
             while not done:
                 seen.append(read_observation(spec, observation))
                 histories.append(stack(seen[-spec.horizons.observe :]))
-                observation, _, terminated, truncated, _ = env.step(expert.act(observation).action)
+                observation, _, terminated, truncated, _ = env.step(expert.act(for_expert(env, observation)).action)
                 done = terminated or truncated
             yield histories
     finally:

@@ -18,20 +18,24 @@ def collect(
     action_convention: str | None = None,
     seed: Seed = 1_000_000,
     workers: Several | None = None,
+    observation: str | None = None,
 ) -> None:
     """Collect demonstrations: the task's scripted expert runs on all cores, and successful episodes are kept.
 
     The same command continues an interrupted collection.
 
         paradp collect square --episodes 200 --out demos/square.zarr
+        paradp collect pusht --observation image --episodes 300
 
     Args:
         task: the task's name; `paradp tasks` lists them.
         episodes: number of successful episodes.
-        out: the zarr group; demos/TASK.zarr by default.
+        out: the zarr group; demos/TASK.zarr by default, or demos/TASK-OBSERVATION.zarr.
         action_convention: meaning of the actions; the task's first by default, `paradp tasks TASK` lists them.
         seed: seed of the first attempt. Evaluations count up from 0, so they use other episodes.
         workers: processes; one per core by default.
+        observation: what is kept of what is seen, such as image; the task's first by default, `paradp tasks TASK` lists
+            them. Episodes are the same whichever it is.
     """
     entry = find_task(task)
     _ = entry.demonstrator  # raises where there is none
@@ -39,7 +43,8 @@ def collect(
     convention = action_convention or entry.task.conventions[0]
     find(conventions, convention, "action convention")
     check_simulator(task)
-    path = out or Path(f"demos/{task}.zarr")
+    entry.task.check_drawn(observation)
+    path = out or Path("demos", f"{task}-{observation}.zarr" if observation else f"{task}.zarr")
     check_folder(path)
     with loading("the simulator and what writes demonstrations"):
         from paradp.rollouts.collect import DEFAULT_ACTION_NOISE
@@ -54,5 +59,6 @@ def collect(
             seed,
             workers,
             lambda kept, tried: report(kept, f"{tried} tried"),
+            observation,
         )
     say(f"{counted(len(done), 'episode')}, {counted(done.steps, 'step')} in {path}")

@@ -106,7 +106,7 @@ def drive(
         from paradp.checkpoints import load_policy, read_info
         from paradp.policy.control.asynchronous import AsyncController
         from paradp.policy.files import OutputLock
-        from paradp.rollouts.episodes.environments import EnvironmentConfig, check_fits
+        from paradp.rollouts.episodes.environments import EnvironmentConfig, check_fits, observed_by
         from paradp.rollouts.realtime.drive import Driven
         from paradp.rollouts.realtime.robot import SimulatedRobot
     spec = read_info(path).spec
@@ -127,7 +127,9 @@ def drive(
             warm = controller.warm_up(on_wait=show)
         _say_plans(source, sampler, warm)
         with doing("starting the robot"):
-            robot = SimulatedRobot(EnvironmentConfig(task, spec.action_convention, disturbance), seed)
+            observation = observed_by(spec, find_task(task).task)
+            environment = EnvironmentConfig(task, spec.action_convention, disturbance, observation=observation)
+            robot = SimulatedRobot(environment, seed)
             stack.callback(robot.close)
         _run(robot, controller, spec, 60 * minutes, live, driven)
     _report(driven, trace, out)

@@ -27,12 +27,17 @@ def tasks(name: tyro.conf.Positional[str | None] = None) -> None:
         there = {"expert": entry.expert is not None, "weights": task in pretrained()}
         table.add_row(
             task,
-            f"{', '.join(entry.task.things)}: {_values(entry.task)}",
+            "\n".join([f"{', '.join(entry.task.things)}: {_values(entry.task)}", *_others(entry.task)]),
             "\n".join(f"{convention.name}: {sum(convention.parts.values())}" for convention in actions),
             entry.task.success_rule,
             "\n".join(name for name, comes in there.items() if comes) or "nothing",
         )
     console.print(table)
+
+
+def _others(task: Task) -> list[str]:
+    """The kinds of observations beside the first."""
+    return [f"or {kind}" for kind in list(task.observations)[1:]]
 
 
 def _values(task: Task) -> int:
@@ -48,9 +53,10 @@ def _describe(name: str) -> None:
     expert = "nobody; see paradp data import" if entry.expert is None else entry.expert.__name__
     console.print(f"demonstrated by {expert}; disturbances: {', '.join(task.disturbances) or 'none'}")
     console.print(f"weights: {_weights(name, entry.expert is not None)}")
-    observation = Table("observation", "values")
-    for key, feature in observed_features(task.observation).items():
-        observation.add_row(key, " × ".join(map(str, feature.shape)))
+    observation = Table("observation", "of", "values")
+    for kind, features in task.observations.items():
+        for i, (key, feature) in enumerate(observed_features(features).items()):
+            observation.add_row(kind if i == 0 else "", key, " × ".join(map(str, feature.shape)))
     actions = Table("action convention", "quantity", "values", "least", "most")
     for convention in map(ACTION_CONVENTIONS.__getitem__, task.conventions):
         first = 0

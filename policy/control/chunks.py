@@ -52,7 +52,14 @@ class ChunkQueue:
 
     @property
     def wants_chunk(self) -> bool:
-        return self._asked is None and (not self._actions or self._since_join >= self._ask_after)
+        return self._asked is None and self.soonest == 0
+
+    @property
+    def soonest(self) -> int:
+        """The fewest control steps until the next chunk may be wanted; 0 while one is requested, for it may come late."""
+        if self._asked is not None:
+            return 0
+        return max(0, min(self._ask_after - self._since_join, len(self._actions)))
 
     @property
     def overdue(self) -> bool:

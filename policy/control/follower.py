@@ -35,7 +35,8 @@ class ChunkFollower:
         self.spec = spec
         self._blending = blending
         self._hold = hold
-        self._history: deque[Observation] = deque(maxlen=spec.horizons.observe)
+        self._images = {key for key, feature in spec.observed.items() if feature.kind == "image"}
+        self._history: deque[Observation | None] = deque(maxlen=spec.horizons.observe)
         self._queue = ChunkQueue(spec.horizons.with_execute(execute).execute, ahead, at_the_end, blend=blending == "blend")
         self._last_plan: tuple[np.ndarray, int] | None = None
         self._last: np.ndarray | None = None
@@ -44,16 +45,26 @@ class ChunkFollower:
     def observe(self, observation: Observation) -> None:
         """Records the observation of a control step. The first one of an episode also fills the history before it.
 
+        Images may be left out of an observation that no plan `looks` at.
+
         Raises:
             ValueError: the observation is invalid.
         """
-        read = read_observation(self.spec, observation)
+        blind = not self.looks and self._images.isdisjoint(observation)
+        read = None if self._images and blind else read_observation(self.spec, observation)
         self._history.extend([read] * (1 if self._history else self.spec.horizons.observe))
 
     @property
     def history(self) -> Observation:
         """The last To observations, oldest first: `[To, *shape]` for each feature."""
-        return stack(self._history)
+        seen = [observation for observation in self._history if observation is not None]
+        assert len(seen) == self.spec.horizons.observe, "a plan looks at an observation without its images"
+        return stack(seen)
+
+    @property
+    def looks(self) -> bool:
+        """Whether the next observation may be one that a plan is made from."""
+        return self._queue.soonest < self.spec.horizons.observe
 
     @property
     def guess(self) -> np.ndarray | None:

@@ -75,6 +75,11 @@ class RecedingHorizon:
         )
         self._coming: tuple[Chunk, int] | None = None
 
+    @property
+    def looks(self) -> bool:
+        """Whether a plan may be made from the next observation; images may be left out of one that it is not made from."""
+        return self.robot.looks
+
     def act(self, observation: Observation) -> Command:
         """The next action; makes a plan first if a new chunk is needed."""
         return act_together([self], [observation])[0]

@@ -8,14 +8,22 @@ imported here alone.
 import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
-from paradp.policy.files.limits import CHUNK_BYTES, CHUNK_STEPS, DOCUMENT_BYTES, MOST_FILES, check_expansion, check_numbers
+from paradp.policy.files.limits import (
+    CHUNK_BYTES,
+    CHUNK_STEPS,
+    DOCUMENT_BYTES,
+    MOST_FILES,
+    check_expansion,
+    check_image_bytes,
+    check_numbers,
+)
 from paradp.policy.files.reading import open_regular, read_validated
 from paradp.policy.files.zstd import check_frame
 
@@ -53,6 +61,11 @@ class StoredArray:
     present: set[tuple[int, ...]] = field(default_factory=set)
 
     @property
+    def is_images(self) -> bool:
+        """Whether it is what a camera saw: uint8 `[steps, height, width, channels]`."""
+        return self.dtype == "uint8" and len(self.shape) == 4
+
+    @property
     def chunk_bytes(self) -> int:
         return math.prod(self.chunks) * ITEM_BYTES[self.dtype]
 
@@ -68,7 +81,7 @@ class StoredArray:
             raise ValueError(f"the codecs {', '.join(self.codecs)} do not make numbers of bytes")
         if len(self.shape) != len(self.chunks) or not self.shape:
             raise ValueError(f"shape {list(self.shape)} and chunks {list(self.chunks)} do not fit each other")
-        check_numbers(math.prod(self.shape))
+        _check_sizes([self])
         if self.chunk_bytes > CHUNK_BYTES:
             raise ValueError(f"a chunk of it takes {self.chunk_bytes} bytes; at most {CHUNK_BYTES} are read")
         # Every chunk is decoded in full, several at a time, however little of it belongs to the array.
@@ -110,11 +123,20 @@ def check_store(path: Path) -> dict[str, StoredArray]:
     for name, array in arrays.items():
         _find_chunks(path / name, array)
     try:
-        check_numbers(sum(math.prod(array.shape) for array in arrays.values()))
+        _check_sizes(arrays.values())
         check_expansion(sum(math.prod(array.shape) * ITEM_BYTES[array.dtype] for array in arrays.values()), stored)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return arrays
+
+
+def _check_sizes(arrays: Iterable[StoredArray]) -> None:
+    """Raises:
+    ValueError: they claim more numbers, or more bytes of images, than are read.
+    """
+    sizes = [(array.is_images, math.prod(array.shape)) for array in arrays]
+    check_image_bytes(sum(size for is_images, size in sizes if is_images))
+    check_numbers(sum(size for is_images, size in sizes if not is_images))
 
 
 def open_store(path: Path, mode: Literal["r", "r+"]) -> "tuple[zarr.Group, dict[str, StoredArray]]":

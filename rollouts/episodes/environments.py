@@ -1,19 +1,23 @@
 """The environments of a control loop."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
 
-from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.envs import ACTION_CONVENTIONS, Task, find_task
+from paradp.envs.task import images
 from paradp.policy import PolicySpec
+from paradp.policy.spec import Interface
 
 Observation = dict[str, np.ndarray]
 # The result of gymnasium's `step`: observation, reward, terminated, truncated, info.
 Outcome = tuple[Observation, Any, bool, bool, dict[str, Any]]
+T = TypeVar("T")
 
 
 class Environments:
@@ -21,6 +25,9 @@ class Environments:
 
     gymnasium's vector environments always step all environments, even if fewer episodes are left, and copy the observations
     into one array per key.
+
+    Images of environments that draw when asked (attribute `drawn` is false) are drawn here, of the steps that somebody looks
+    at. Each of these environments stays in one thread, to which its renderer belongs.
 
     Args:
         envs: the environments.
@@ -31,9 +38,12 @@ class Environments:
     def __init__(self, envs: Sequence[gymnasium.Env], threads: int = 1):
         self.envs = list(envs)
         self._dtypes = [env.action_space.dtype for env in self.envs]
+        self._asks = [not getattr(env.unwrapped, "drawn", True) for env in self.envs]
         free = all(getattr(env.unwrapped, "releases_gil", False) for env in self.envs)
         threads = min(threads, len(self.envs)) if free else 1
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._bound = threads > 1 and any(self._asks)
+        sizes = [1] * threads if self._bound else [threads] * (threads > 1)
+        self._pools = [ThreadPoolExecutor(size) for size in sizes]
 
     @property
     def num_envs(self) -> int:
@@ -41,26 +51,51 @@ class Environments:
 
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
         """Begins episodes: index → seed. Returns index → first observation."""
-        return {place: self.envs[place].reset(seed=seed)[0] for place, seed in seeds.items()}
+        resets = {place: partial(self._reset, place, seed) for place, seed in seeds.items()}
+        return self._each(resets) if self._bound else {place: reset() for place, reset in resets.items()}
 
-    def step(self, actions: Mapping[int, np.ndarray]) -> dict[int, Outcome]:
-        """One control step: index → action. Returns index → outcome."""
-        if self._pool is None:
-            return {place: self._step(place, action) for place, action in actions.items()}
-        futures = {place: self._pool.submit(self._step, place, action) for place, action in actions.items()}
+    def step(self, actions: Mapping[int, np.ndarray], unseen: Collection[int] = ()) -> dict[int, Outcome]:
+        """One control step: index → action. Returns index → outcome.
+
+        Args:
+            actions: by index.
+            unseen: environments whose images nobody looks at after this step; those that draw when asked leave them out.
+        """
+        return self._each({place: partial(self._step, place, action, place in unseen) for place, action in actions.items()})
+
+    def _each(self, calls: Mapping[int, Callable[[], T]]) -> dict[int, T]:
+        """Makes calls of several environments, each in its thread."""
+        if not self._pools:
+            return {place: call() for place, call in calls.items()}
+        futures = {place: self._pools[place % len(self._pools)].submit(call) for place, call in calls.items()}
         try:
             return {place: future.result() for place, future in futures.items()}
         finally:
             wait(futures.values())  # after an error the caller may close environments, so none may still be stepping
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-        for env in self.envs:
-            env.close()
+        closes = {place: env.close for place, env in enumerate(self.envs)}
+        if self._bound:
+            self._each(closes)
+        for pool in self._pools:
+            pool.shutdown()
+        if not self._bound:
+            for close in closes.values():
+                close()
 
-    def _step(self, place: int, action: np.ndarray) -> Outcome:
-        return self.envs[place].step(action.astype(self._dtypes[place]))
+    def _reset(self, place: int, seed: int) -> Observation:
+        return self._drawn(place, self.envs[place].reset(seed=seed)[0])
+
+    def _step(self, place: int, action: np.ndarray, unseen: bool) -> Outcome:
+        observation, reward, terminated, truncated, info = self.envs[place].step(action.astype(self._dtypes[place]))
+        if not (unseen or terminated or truncated):
+            observation = self._drawn(place, observation)
+        return observation, reward, terminated, truncated, info
+
+    def _drawn(self, place: int, observation: Observation) -> Observation:
+        if not self._asks[place]:
+            return observation
+        return observation | self.envs[place].unwrapped.draw()  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -73,6 +108,9 @@ class EnvironmentConfig:
         disturbance: what disturbs the task's object, see `paradp.envs.disturbances`; `None` for nothing.
         max_steps: length limit of an episode in control steps; the task's own by default.
         render: whether it can be filmed.
+        observation: what is observed, one of the task's kinds; the first by default.
+        drawn: whether every observation has its images; otherwise `Environments` draws those that are looked at. Of a task
+            that cannot draw when asked every one is drawn.
     """
 
     task: str
@@ -80,19 +118,29 @@ class EnvironmentConfig:
     disturbance: str | None = None
     max_steps: int | None = None
     render: bool = False
+    observation: str | None = None
+    drawn: bool = True
 
     def make(self) -> gymnasium.Env:
         """Creates an environment.
 
         Raises:
-            ValueError: the task or the disturbance is unknown.
+            ValueError: the task, the observation or the disturbance is unknown.
+            OSError: it observes images, and none can be drawn here.
         """
+        task = find_task(self.task).task
+        features = task.observed(self.observation)
+        # Environments of other people's tasks may know no such settings.
+        asked: dict[str, Any] = {} if features == task.observation else {"observation": self.observation}
+        if not self.drawn and task.draws_when_asked and images(features):
+            asked["drawn"] = False
         return gymnasium.make(
-            find_task(self.task).task.env_id,
+            task.env_id,
             max_episode_steps=self.max_steps,
             action_convention=self.action_convention,
             disturbance=self.disturbance,
             render_mode="rgb_array" if self.render else None,
+            **asked,
         )
 
 
@@ -105,11 +153,33 @@ def make_envs(environment: EnvironmentConfig, count: int, threads: int = 1) -> E
     return Environments([environment.make() for _ in range(count)], threads)
 
 
+def observed_by(spec: Interface, task: Task) -> str:
+    """Which of a task's kinds of observations a policy was trained on.
+
+    Raises:
+        ValueError: none of them; the message says what differs.
+    """
+    for kind, features in task.observations.items():
+        if list(spec.observation.items()) == list(features.items()):  # not where only the order differs
+            return kind
+    fitting = f"the checkpoint does not fit the task {task.name!r}: its"
+    offered = {key: shape for features in task.observations.values() for key, shape in features.items()}
+    for key in images(spec.observation):
+        if key not in offered:
+            cameras = ", ".join(images(offered)) or "none"
+            raise ValueError(f"{fitting} observation has the image {key!r}, and the task's images are: {cameras}")
+        if spec.observation[key] != offered[key]:
+            raise ValueError(f"{fitting} {key!r} has shape {spec.observation[key]}, the task's {offered[key]}")
+    nearest = max(task.observations.values(), key=lambda features: len(features.keys() & spec.observation.keys()))
+    raise ValueError(f"{fitting} observation is {spec.observation}, the task's is {nearest}")
+
+
 def check_fits(spec: PolicySpec, task: str) -> None:
     """Checks that a policy was trained for this version of a task.
 
     Raises:
         ValueError: task, observation, actions, control rate or controller differ; the message says how.
+        OSError: it looks at images, and none can be drawn here.
     """
     wanted_task = find_task(task).task
     if spec.action_convention not in wanted_task.conventions:
@@ -118,7 +188,6 @@ def check_fits(spec: PolicySpec, task: str) -> None:
     convention = ACTION_CONVENTIONS[spec.action_convention]
     here = {
         "task": task,
-        "observation": wanted_task.observation,
         "action": convention.parts,
         "control_hz": wanted_task.control_hz,
         "controller": wanted_task.controller,
@@ -128,6 +197,7 @@ def check_fits(spec: PolicySpec, task: str) -> None:
         same = list(found.items()) == list(wanted.items()) if isinstance(wanted, Mapping) else found == wanted
         if not same:  # also where only the order differs
             raise ValueError(f"the checkpoint does not fit the task {task!r}: its {name} is {found}, the task's is {wanted}")
+    wanted_task.check_drawn(observed_by(spec, wanted_task))
     limits = np.array([spec.action_low, spec.action_high], np.float32)
     if not np.array_equal(limits, [convention.low, convention.high]):
         raise ValueError(f"the checkpoint does not fit the task {task!r}: its action limits differ from the environment's")

@@ -11,7 +11,7 @@ from paradp.policy.observations import blank
 from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.episodes.captions import Caption
 from paradp.rollouts.episodes.config import RolloutConfig
-from paradp.rollouts.episodes.environments import EnvironmentConfig, Environments, make_envs
+from paradp.rollouts.episodes.environments import EnvironmentConfig, Environments, make_envs, observed_by
 from paradp.rollouts.episodes.records import Episode
 from paradp.rollouts.episodes.runner import Subscriber, run_episodes
 from paradp.rollouts.episodes.video import VideoRecorder
@@ -85,7 +85,15 @@ class GroupRunner:
 
 
 def _environment(config: RolloutConfig, policy: DiffusionPolicy, render: bool) -> EnvironmentConfig:
-    return EnvironmentConfig(config.task, policy.spec.action_convention, config.disturbance, config.max_steps, render)
+    return EnvironmentConfig(
+        config.task,
+        policy.spec.action_convention,
+        config.disturbance,
+        config.max_steps,
+        render,
+        observed_by(policy.spec, find_task(config.task).task),
+        drawn=False,
+    )
 
 
 def _controllers(config: RolloutConfig, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
@@ -117,9 +125,10 @@ def warm_up(policy: DiffusionPolicy, envs: Environments) -> None:
     histories = blank(policy.spec, batch, policy.spec.horizons.observe)
     for _ in range(WARM_UP_PLANS):
         policy.plan(histories, [torch.Generator().manual_seed(i) for i in range(batch)])
-    env = envs.envs[0].unwrapped
-    observation, _ = env.reset(seed=0)
+    observation = envs.reset({0: 0})[0]
     controller = RecedingHorizon(policy)
     for _ in range(policy.spec.horizons.execute):
-        observation, *_ = env.step(controller.act(observation).action)
+        observation, _, terminated, truncated, _ = envs.step({0: controller.act(observation).action})[0]
+        if terminated or truncated:
+            break
     spare_garbage_collection()

@@ -99,7 +99,8 @@ def _step(envs: Environments, act: _Act, running: dict[int, _Running]) -> list[i
     began = time.perf_counter()
     commands = act(running.values())
     acted = time.perf_counter()
-    outcomes = envs.step({place: command.action for place, command in zip(running, commands, strict=True)})
+    unseen = {place for place, episode in running.items() if not getattr(episode.controller, "looks", True)}
+    outcomes = envs.step({place: command.action for place, command in zip(running, commands, strict=True)}, unseen)
     simulation = time.perf_counter() - acted
     ended = []
     for command, (place, outcome) in zip(commands, outcomes.items(), strict=True):

@@ -1,0 +1,148 @@
+"""Environments that are seen through cameras: the field's pictures, of the same episodes."""
+
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gym_pusht.envs.pymunk_override import DrawOptions
+from gymnasium.utils.env_checker import check_env
+
+from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task, render_problem
+from paradp.envs.pusht_env import make_board, make_picture
+from paradp.envs.robosuite_task import ROBOT
+from paradp.envs.task import images
+
+HAND = "absolute"
+sees = pytest.mark.skipif(render_problem() is not None, reason="no renderer here")
+TASKS = ["pusht", *(pytest.param(name, marks=sees) for name in ("lift", "square"))]
+
+
+def make(task: str, observation: str = "image", **options):
+    return gymnasium.make(find_task(task).task.env_id, observation=observation, **options)
+
+
+def walk(env, steps: int = 6, seed: int = 0):
+    """Observations of a wandering that depends on nothing that is seen."""
+    seen, _ = env.reset(seed=seed)
+    convention, rng = env.unwrapped.convention, np.random.default_rng(seed)
+    first = convention.hold(None, seen) if env.unwrapped.task.simulator == "robosuite" else None
+    yield seen
+    for _ in range(steps):
+        action = rng.uniform(0, 512, 2) if first is None else first + np.r_[rng.uniform(-0.1, 0.1, 3), np.zeros(7)]
+        yield env.step(action.clip(convention.low, convention.high).astype(np.float32))[0]
+
+
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("drawn", [True, False])
+def test_gymnasium_finds_nothing_wrong(task, drawn):
+    env = make(task, drawn=drawn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*symmetric and normalized.*")
+        warnings.filterwarnings("ignore", ".*minimum value.*|.*maximum value.*")
+        check_env(env.unwrapped, skip_render_check=True)
+    env.close()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_image_is_drawn_whenever_it_is_asked_for(task):
+    """Drawn with every step, or only after it, or seen from an environment of states: the same, to the pixel."""
+    every, asked, states = make(task), make(task, drawn=False), make(task, "state")
+    for whole, blind, state in zip(walk(every), walk(asked), walk(states), strict=True):
+        assert blind.keys() == {key for key in whole if whole[key].ndim == 1}
+        assert equal(whole, blind | asked.unwrapped.draw())
+        assert equal(whole, states.unwrapped.observe("image"))
+        assert equal(state, every.unwrapped.observe("state"))
+    pictures = [seen[key] for seen in walk(every) for key in images(every.unwrapped.task.observed("image"))]
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures)  # and whoever holds one keeps it
+    for env in (every, asked, states):
+        env.close()
+
+
+def test_pusht_is_drawn_as_gym_pusht_draws_it(monkeypatch):
+    """But for the dots where shapes touch, which come from the solver's memory."""
+    monkeypatch.setattr(DrawOptions, "draw_dot", lambda *_: None)
+    monkeypatch.setattr(DrawOptions, "draw_segment", lambda *_: None)
+    board, rng = make_board(), np.random.default_rng(0)
+    board.reset(seed=0)
+    picture = make_picture(board, 96)
+    for seed in range(12):
+        board.reset(seed=seed)
+        for _ in range(15):
+            towards = np.array(board.block.position) if seed % 2 else rng.uniform(0, 512, 2)
+            board.advance((towards + rng.normal(0, 20, 2)).tolist())
+            drawn = picture.draw(board.agent.position, board.corners.reshape(2, 4, 2))
+            assert np.array_equal(drawn, board._render())
+    assert drawn.shape == (96, 96, 3) and drawn.dtype == np.uint8
+
+
+def test_pushts_picture_follows_from_recorded_states():
+    """Frames can be drawn later, of demonstrations without any."""
+    env = make("pusht")
+    picture = make_picture(env.unwrapped._board, 96)
+    for seen in walk(env, 40):
+        state = env.unwrapped.observe("state")
+        later = picture.draw(state["agent_pos"], state["block_keypoints"].reshape(2, 4, 2))
+        assert np.array_equal(later, seen["image"])
+
+
+@sees
+def test_the_robots_own_state_is_robosuites():
+    env = make("lift", drawn=False)
+    for seen in walk(env):
+        robosuite = env.unwrapped._robosuite
+        for observable in robosuite._observables.values():
+            observable.set_enabled(True)
+        theirs = robosuite._get_observations(force_update=True)
+        assert seen.keys() == ROBOT.keys()
+        assert all(np.abs(seen[key] - theirs[key]).max() < 1e-6 for key in ROBOT)
+    env.close()
+
+
+@sees
+def test_cameras_see_the_cube_and_it_moves():
+    env = make("lift")
+    env.reset(seed=0)
+    red = []
+    for seed in range(2):
+        seen, _ = env.reset(seed=seed)
+        for key in ("agentview_image", "robot0_eye_in_hand_image"):
+            picture = seen[key].astype(int)
+            assert picture.shape == (84, 84, 3)
+            red.append(picture[..., 0] > picture[..., 1:].max(-1) + 60)
+    assert all(20 < places.sum() < 400 for places in red)
+    assert (red[0] != red[2]).any() and (red[1] != red[3]).any()
+    # Upright: from the front the robot stands behind the cube, at the top of the picture.
+    assert np.argwhere(red[0]).mean(0)[0] > 35
+    env.close()
+
+
+@sees
+def test_a_robot_holds_still_by_what_it_sees_of_itself():
+    env = make("lift", drawn=False)
+    seen, _ = env.reset(seed=0)
+    hold = ACTION_CONVENTIONS[HAND].hold
+    assert np.abs(hold(None, seen) - hold(None, env.unwrapped.observe("state"))).max() < 1e-6
+    env.close()
+
+
+@pytest.mark.parametrize("task", ["pusht", "lift"])
+def test_an_unknown_observation_is_named(task):
+    with pytest.raises(ValueError, match=r"unknown observation 'pixels'\. There are: state, image"):
+        make(task, "pixels")
+
+
+def test_every_task_with_a_simulator_of_ours_offers_images():
+    from paradp.envs import TASKS
+
+    for entry in TASKS.values():
+        assert list(entry.task.observations) == ["state", "image"]
+        assert entry.task.observed(None) == entry.task.observation == entry.task.observed("state")
+        assert images(entry.task.observed("image")) and not images(entry.task.observation)
+        if isinstance(entry.task, RobosuiteTask):
+            assert images(entry.task.observed("image")) == tuple(entry.task.cameras)

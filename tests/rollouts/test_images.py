@@ -1,0 +1,194 @@
+"""Episodes of a policy that looks through cameras: drawn where a plan looks, they are those with every frame drawn."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from paradp.checkpoints import save_checkpoint
+from paradp.envs import find_task, render_problem
+from paradp.policy import DiffusionPolicy, Normalizer, PolicySpec, RecedingHorizon, UnetConfig
+from paradp.policy.data.normalizer import ObservationNormalizer
+from paradp.policy.learning.training import TrainedPolicy, spec_for
+from paradp.policy.networks.building import build_network
+from paradp.policy.networks.vision.config import VisionConfig
+from paradp.rollouts import RolloutConfig, rollout, run_episodes
+from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, describe
+from paradp.rollouts.episodes.backends import LocalProcesses
+from paradp.rollouts.episodes.environments import EnvironmentConfig, Environments, check_fits, make_envs, observed_by
+from paradp.sampler import SamplerChoice
+
+CONVENTIONS = {"pusht": "position", "lift": "absolute"}
+sees_lift = pytest.param("lift", marks=pytest.mark.skipif(render_problem() is not None, reason="no renderer here"))
+TASKS = ["pusht", sees_lift]
+
+
+def spec_of(task: str) -> PolicySpec:
+    info = describe(task, CONVENTIONS[task], DEFAULT_ACTION_NOISE, 0, "image")
+    names = ("task", "observation", "action", "action_low", "action_high", "action_convention", "control_hz", "controller")
+    network = UnetConfig(channels=(8, 16), timestep_embedding=16)
+    vision = VisionConfig(resize=(32, 32), keypoints=4, separate=False)
+    return PolicySpec(**{name: getattr(info, name) for name in names}, network=network, vision=vision)
+
+
+@cache
+def policy_of(task: str) -> DiffusionPolicy:
+    """Random weights: what it does depends on what it sees."""
+    spec = spec_of(task)
+    torch.manual_seed(0)
+    network = build_network(spec).eval()
+    reach = {"pusht": 512.0, "lift": 1.0}[task]
+    far = {key: torch.full(feature.shape, reach) for key, feature in spec.observed.items()}
+    seen = {key: torch.stack([-value, value]) for key, value in far.items()}
+    low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
+    actions = Normalizer((low + high) / 2, (high - low) / 2)
+    solver = SamplerChoice.parse("ddim-2").build_first(spec.schedule, None)
+    return DiffusionPolicy(spec, network, ObservationNormalizer.fit(seen, spec.observed), actions, solver)
+
+
+class Counted:
+    """Counts what the environments of a loop draw."""
+
+    def __init__(self, envs: Environments, monkeypatch):
+        self.frames = 0
+        for env in envs.envs:
+            monkeypatch.setattr(env.unwrapped, "draw", lambda draw=env.unwrapped.draw: self._count(draw))
+
+    def _count(self, draw):
+        self.frames += 1
+        return draw()
+
+
+def ran(task: str, monkeypatch, drawn: bool = False, threads: int = 1, count: int = 2, **controller):
+    """Three episodes of twenty steps without their times, and how many observations were drawn."""
+    policy = policy_of(task)
+    envs = make_envs(EnvironmentConfig(task, CONVENTIONS[task], None, 20, observation="image", drawn=drawn), count, threads)
+    counted = Counted(envs, monkeypatch)
+    controllers = [RecedingHorizon(policy, **controller) for _ in range(count)]
+    episodes = list(run_episodes(envs, controllers, range(3)))
+    envs.close()
+    untimed = [
+        (e.seed, e.reward, [replace(s, seconds=0, began=0, simulation=0, replan=None) for s in e.steps])
+        for e in sorted(episodes, key=lambda e: e.seed)
+    ]
+    return untimed, counted.frames
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_episodes_are_those_with_every_frame_drawn(task, monkeypatch):
+    every, _ = ran(task, monkeypatch, drawn=True)
+    lazy, frames = ran(task, monkeypatch)
+    assert lazy == every
+    assert len({step.action for _, _, steps in every for step in steps}) > 50
+    # Of 20 steps plans are made in 0, 8 and 16, from two observations each but the first.
+    assert frames == 3 * (1 + 2 + 2)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_policy_does_what_it_sees(task, monkeypatch):
+    """Otherwise equal episodes would prove nothing."""
+    every, _ = ran(task, monkeypatch, drawn=True)
+    kind = type(make_envs(EnvironmentConfig(task, CONVENTIONS[task]), 1).envs[0].unwrapped)
+    draw = kind.draw
+    monkeypatch.setattr(kind, "draw", lambda env: {key: 255 - frame for key, frame in draw(env).items()})
+    other, _ = ran(task, monkeypatch)
+    assert other[0][2][0].action != every[0][2][0].action and other[0][2][8].action != every[0][2][8].action
+
+
+@pytest.mark.parametrize("task", [sees_lift])
+def test_environments_that_draw_in_threads_see_the_same(task, monkeypatch):
+    """Each draws in the thread that it is stepped in, and may be filmed by another besides."""
+    alone = ran(task, monkeypatch, count=1)[0]
+    assert ran(task, monkeypatch, threads=2, count=3)[0] == ran(task, monkeypatch, threads=1, count=3)[0]
+    assert [seed for seed, _, _ in alone] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_takes_its_environment_from_the_checkpoint_here_and_in_workers(task, tmp_path):
+    policy = policy_of(task)
+    trained = TrainedPolicy(policy.spec, policy.network, policy.observation_normalizer, policy.action_normalizer)
+    save_checkpoint(trained, tmp_path / "seeing", "card")
+    config = RolloutConfig(
+        task,
+        SamplerChoice.parse("ddim-2"),
+        tmp_path / "here",
+        str(tmp_path / "seeing"),
+        episodes=2,
+        videos=1,
+        engine="eager",
+        threads=1,
+        max_steps=12,
+    )
+    here = rollout(config)
+    there = rollout(replace(config, out=tmp_path / "there"), backend=LocalProcesses(2))
+    assert here.reward == there.reward and here.jerk == there.jerk and here.jerk.mean > 0
+    for out in ("here", "there"):
+        [film] = (tmp_path / out / "videos").glob("0-*.mp4")
+        assert film.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("execute", [1, 2, 5])
+def test_whatever_is_executed_of_a_chunk_its_plans_see_their_frames(execute, monkeypatch):
+    every, _ = ran("pusht", monkeypatch, drawn=True, execute=execute)
+    assert ran("pusht", monkeypatch, execute=execute)[0] == every
+
+
+def test_chunks_that_are_asked_for_ahead_or_come_late_see_their_frames(monkeypatch):
+    class Late:
+        def reset(self, seed): ...
+
+        def lateness(self, seconds):
+            return 3
+
+    hold = {"clock": Late(), "hold": lambda last, seen: np.asarray(seen["agent_pos"] if last is None else last)}
+    for ahead in (False, True):
+        every, _ = ran("pusht", monkeypatch, drawn=True, ahead=ahead, **hold)
+        lazy, frames = ran("pusht", monkeypatch, ahead=ahead, **hold)
+        assert lazy == every and frames < 60
+
+
+def test_an_observation_without_its_images_is_refused_where_a_plan_looks():
+    policy = policy_of("pusht")
+    controller = RecedingHorizon(policy)
+    blind = {"agent_pos": np.full(2, 256.0, np.float32)}
+    assert controller.looks
+    with pytest.raises(ValueError, match="the observation lacks 'image'; it has: agent_pos"):
+        controller.act(blind)
+    seen = {**blind, "image": np.zeros((96, 96, 3), np.uint8)}
+    controller.reset(0)
+    controller.act(seen)
+    for _ in range(6):
+        assert not controller.looks
+        controller.act(blind)
+    assert controller.looks
+    with pytest.raises(ValueError, match="the observation lacks 'image'"):
+        controller.act(blind)
+
+
+@pytest.mark.parametrize(
+    ("observation", "message"),
+    [
+        ({"image": (64, 64, 3), "agent_pos": 2}, r"its 'image' has shape \(64, 64, 3\), the task's \(96, 96, 3\)"),
+        ({"front": (96, 96, 3), "agent_pos": 2}, "has the image 'front', and the task's images are: image"),
+        ({"agent_pos": 2, "image": (96, 96, 3)}, "its observation is {'agent_pos': 2, 'image'"),
+    ],
+)
+def test_a_checkpoint_with_other_images_is_refused(observation, message):
+    with pytest.raises(ValueError, match=f"does not fit the task 'pusht': its.*{message}"):
+        check_fits(replace(spec_of("pusht"), observation=observation), "pusht")
+
+
+def test_a_checkpoint_says_what_its_environment_observes():
+    assert observed_by(spec_of("pusht"), find_task("pusht").task) == "image"
+    state = spec_for(describe("pusht", "position", DEFAULT_ACTION_NOISE, 0), UnetConfig())
+    assert observed_by(state, find_task("pusht").task) == "state"
+
+
+def test_where_nothing_can_be_drawn_a_policy_with_cameras_is_refused(monkeypatch):
+    monkeypatch.setattr("paradp.envs.robosuite_task.render_problem", lambda: "rendering needs EGL")
+    with pytest.raises(OSError, match="the task 'lift' cannot be seen by cameras: rendering needs EGL"):
+        check_fits(spec_of("lift"), "lift")
+    with pytest.raises(OSError, match="cannot be seen by cameras"):
+        EnvironmentConfig("lift", observation="image").make()
