@@ -61,6 +61,7 @@ MOST_STEPS = 8_000  # control steps of an episode in a closed loop; 300 and 400 
 MOST_CONTROL_HZ = 10_000
 MOST_LEVELS = 8  # of a U-Net; 3 or 4 are usual
 MOST_CHANNELS = 4096  # 2048 are usual in the largest
+MOST_STEM = 256  # of an encoder of images; 64 are usual, and its maps have 8 or 32 times as many
 MOST_KERNEL = 63
 MOST_LAYERS = 64  # of a transformer; 8 to 12 are usual
 MOST_HEADS = 128
