@@ -26,6 +26,7 @@ STATE_BYTES = 20 * GIB  # network, average and the optimiser's two moments
 
 # Demonstrations.
 MOST_NUMBERS = 2**28  # the largest of robomimic's low-dimensional files, machine-generated ones, may hold a hundred million
+MOST_IMAGE_BYTES = 64 * GIB  # of all images of a store: 2.5 million of 96 × 96 pixels; whether they fit in memory is checked
 MOST_EPISODES = 2**20
 MOST_FILES = 100_000  # of a store: a chunk of 4096 steps each
 CHUNK_BYTES = 64 * MIB  # 64 KiB to 1 MiB are usual
@@ -91,6 +92,18 @@ def check_numbers(claimed: int, what: str = "it") -> None:
     """
     if claimed > MOST_NUMBERS:
         raise ValueError(f"{what} claims to hold {claimed:.2g} numbers, more than the {MOST_NUMBERS:.2g} that are read")
+
+
+def check_image_bytes(claimed: int) -> None:
+    """Checks how many bytes of images demonstrations claim to hold.
+
+    Raises:
+        ValueError: they are too many.
+    """
+    if claimed > MOST_IMAGE_BYTES:
+        raise ValueError(
+            f"it claims to hold {claimed:.2g} bytes of images, more than the {MOST_IMAGE_BYTES:.2g} that are read"
+        )
 
 
 def check_expansion(claimed: int, stored: int) -> None:

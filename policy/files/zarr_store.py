@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
-from paradp.policy.files.limits import CHUNK_BYTES, CHUNK_STEPS, DOCUMENT_BYTES, MOST_FILES, check_expansion, check_numbers
+from paradp.policy.files.limits import (
+    CHUNK_BYTES,
+    CHUNK_STEPS,
+    DOCUMENT_BYTES,
+    MOST_FILES,
+    check_expansion,
+    check_image_bytes,
+    check_numbers,
+)
 from paradp.policy.files.reading import open_regular, read_validated
 from paradp.policy.files.zstd import check_frame
 
@@ -53,6 +61,15 @@ class StoredArray:
     present: set[tuple[int, ...]] = field(default_factory=set)
 
     @property
+    def numbers(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether it holds a picture a row."""
+        return self.dtype == "uint8" and len(self.shape) == 4
+
+    @property
     def chunk_bytes(self) -> int:
         return math.prod(self.chunks) * ITEM_BYTES[self.dtype]
 
@@ -68,7 +85,7 @@ class StoredArray:
             raise ValueError(f"the codecs {', '.join(self.codecs)} do not make numbers of bytes")
         if len(self.shape) != len(self.chunks) or not self.shape:
             raise ValueError(f"shape {list(self.shape)} and chunks {list(self.chunks)} do not fit each other")
-        check_numbers(math.prod(self.shape))
+        (check_image_bytes if self.is_of_images else check_numbers)(self.numbers)
         if self.chunk_bytes > CHUNK_BYTES:
             raise ValueError(f"a chunk of it takes {self.chunk_bytes} bytes; at most {CHUNK_BYTES} are read")
         # Every chunk is decoded in full, several at a time, however little of it belongs to the array.
@@ -76,7 +93,7 @@ class StoredArray:
         if any(chunk > max(n, 1) for chunk, n in zip(self.chunks, fitting, strict=True)):
             raise ValueError(f"chunks of {list(self.chunks)} are larger than the array, of {list(self.shape)}")
         padded = math.prod(self.grid(self.shape[0])) * self.chunk_bytes
-        if padded > math.prod(self.shape) * ITEM_BYTES[self.dtype] + self.chunk_bytes:
+        if padded > self.numbers * ITEM_BYTES[self.dtype] + self.chunk_bytes:
             raise ValueError(f"chunks of {list(self.chunks)} do not fill the array, of {list(self.shape)}")
 
     def grid(self, rows: int) -> list[int]:
@@ -110,8 +127,9 @@ def check_store(path: Path) -> dict[str, StoredArray]:
     for name, array in arrays.items():
         _find_chunks(path / name, array)
     try:
-        check_numbers(sum(math.prod(array.shape) for array in arrays.values()))
-        check_expansion(sum(math.prod(array.shape) * ITEM_BYTES[array.dtype] for array in arrays.values()), stored)
+        check_numbers(sum(array.numbers for array in arrays.values() if not array.is_of_images))
+        check_image_bytes(sum(array.numbers for array in arrays.values() if array.is_of_images))
+        check_expansion(sum(array.numbers * ITEM_BYTES[array.dtype] for array in arrays.values()), stored)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return arrays

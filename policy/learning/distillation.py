@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paradp.policy.data.dataset import Dataset, largest_step
-from paradp.policy.data.windows import Windows, cut_windows
+from paradp.policy.data.windows import Windows, cut_windows, send_windows
 from paradp.policy.errors import SettingError
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import DistillationConfig
@@ -63,10 +63,11 @@ def distill(
     spec = _student_spec(teacher.spec, demonstrations, config.skip)
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     place = own_device(device)
+    training, validation = send_windows(place, training, validation)
     teacher.move(place)
     objective = ConsistencyObjective(teacher, spec, config.skip)
     start = replace(teacher, spec=spec, network=deepcopy(teacher.network))
-    lesson = Lesson(start, objective, training.to(place), validation.to(place), teacher)
+    lesson = Lesson(start, objective, training, validation, teacher)
     return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
 
 

@@ -12,7 +12,7 @@ from paradp.policy.choices import Scaling
 from paradp.policy.data.dataset import Dataset, largest_step
 from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
-from paradp.policy.data.windows import Windows, cut_windows
+from paradp.policy.data.windows import Windows, cut_windows, send_windows
 from paradp.policy.errors import SettingError
 from paradp.policy.features import observed_features
 from paradp.policy.identity import describe, differences
@@ -76,9 +76,10 @@ def train(
         _check_start(init, spec, config)
         start = replace(init, spec=spec)
     place = own_device(device)
+    training, validation = send_windows(place, training, validation)
     start.move(place)
     objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
-    lesson = Lesson(start, objective, training.to(place), validation.to(place), init)
+    lesson = Lesson(start, objective, training, validation, init)
     return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
 
 
