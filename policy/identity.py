@@ -3,8 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -60,12 +60,27 @@ def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(place[0] for place in _differing(there, here)))
 
 
-def digest(arrays: Mapping[str, np.ndarray]) -> str:
+@dataclass(frozen=True)
+class Pieces:
+    """An array that is too large to be read twice, as its pieces along its first axis.
+
+    Attributes:
+        dtype, shape: of the whole array.
+        pieces: in order.
+    """
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    pieces: Iterable[np.ndarray]
+
+
+def digest(arrays: "Mapping[str, np.ndarray | Pieces]") -> str:
     """Of arrays with their names, in their order, types and shapes."""
     found = hashlib.sha256()
     for name, values in arrays.items():
         found.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
-        found.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+        for piece in values.pieces if isinstance(values, Pieces) else (values,):
+            found.update(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 

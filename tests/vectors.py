@@ -28,5 +28,7 @@ def scaled(spec: Interface, offset: float = 0.0, scale: float = 1.0) -> Observat
 
 def staged(denoise):
     """A function `(x, timesteps, conditions)` in the place of a network, for a training's objective."""
-    denoise.encode_observation = lambda observation: torch.cat([v.flatten(2) for v in observation.values()], 2).flatten(1)
+    denoise.encode_observation = lambda observation, places=None: torch.cat(
+        [v.flatten(2) for v in observation.values()], 2
+    ).flatten(1)
     return denoise

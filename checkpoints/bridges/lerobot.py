@@ -31,6 +31,8 @@ from paradp.policy.spec import Horizons, PolicySpec
 WEIGHTS = "model.safetensors"
 # LeRobot's last normalisation has so many groups, whatever n_groups says.
 _HEAD_GROUPS = 8
+# The ResNets are torchvision's.
+_STEM = 64
 
 
 def read_lerobot(path: Path | str, facts: Mapping[str, Any] | None = None) -> TrainedPolicy:
@@ -131,6 +133,7 @@ def _vision(config: TheirConfig) -> VisionConfig | None:
         return None
     return VisionConfig(
         backbone=config.vision_backbone,  # type: ignore[arg-type]  # the class refuses what it does not know
+        stem=_STEM,
         norm="group" if config.use_group_norm else "batch",
         keypoints=config.spatial_softmax_num_keypoints,
         resize=config.resize_shape,

@@ -1,5 +1,6 @@
 """Demonstrations on disk that can be appended to, killed and read back; `layout.py` says how they lie there."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,9 +11,10 @@ from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.data.layout import ACTIONS, ENDS, EXECUTED, NEWEST, SEEDS, Layout
 from paradp.policy.features import observed_features
 from paradp.policy.files import OutputLock
+from paradp.policy.files.memory import check_fits
 from paradp.policy.files.writing import link_target, naming_file
 from paradp.policy.files.zarr_store import StoredArray, append, check_store, create_store, open_store
-from paradp.policy.identity import check_same, describe, digest
+from paradp.policy.identity import Pieces, check_same, describe, digest
 
 if TYPE_CHECKING:
     import zarr
@@ -145,8 +147,11 @@ class Demonstrations:
         """All observations by feature, `[steps, *shape]` each, in the order of `info.observation`.
 
         Raises:
-            ValueError: a chunk of them is damaged.
+            ValueError: a chunk of them is damaged, or the memory does not suffice for them.
         """
+        observed = observed_features(self.info.observation)
+        needed = self.steps * sum(feature.size * feature.dtype.itemsize for feature in observed.values())
+        check_fits(needed, f"the observations of {self.path}")
         return {key: self._read(self._layout.place(key), self.steps) for key in self.info.observation}
 
     def actions(self) -> np.ndarray:
@@ -155,16 +160,25 @@ class Demonstrations:
 
     def digest(self) -> str:
         """Of the content that training reads: observations and actions with their columns in order, and episodes' ends."""
-        observations, features = self.observations(), observed_features(self.info.observation)
-        vectors = [values for key, values in observations.items() if features[key].kind == "state"]
-        images = {f"image {key}": values for key, values in observations.items() if features[key].kind == "image"}
+        places = {key: self._layout.place(key) for key in self.info.observation}
+        images = [key for key, feature in observed_features(self.info.observation).items() if feature.kind == "image"]
+        vectors = [self._read(place, self.steps) for key, place in places.items() if key not in images]
         # Vectors side by side, as they were before there were images: a digest stays what it was.
         together = {"observations": np.concatenate(vectors, axis=-1)} if vectors else {}
-        return digest({**together, **images, "actions": self.actions(), "episode_ends": self.episode_ends})
+        seen = {f"image {key}": self._pieces(places[key]) for key in images}
+        return digest({**together, **seen, "actions": self.actions(), "episode_ends": self.episode_ends})
 
-    def _read(self, name: str, rows: int | None = None) -> np.ndarray:
+    def _pieces(self, name: str) -> Pieces:
+        """An array a chunk at a time."""
+        row, dtype = self._layout.rows[name]
+        length = self._layout.arrays()[name][0][0]
+        bounds = [*range(0, self.steps, length), self.steps]
+        pieces = (self._read(name, end, start) for start, end in itertools.pairwise(bounds))
+        return Pieces(np.dtype(dtype), (self.steps, *row), pieces)
+
+    def _read(self, name: str, end: int | None = None, start: int = 0) -> np.ndarray:
         try:
-            return np.asarray(self._group[name][:rows])  # type: ignore[index]
+            return np.asarray(self._group[name][start:end])  # type: ignore[index]
         # What decoders say of bytes that are not theirs.
         except (RuntimeError, ValueError, TypeError, OSError, KeyError) as error:
             raise ValueError(f"{self.path} is damaged: {name} cannot be read: {error}") from error

@@ -1,19 +1,20 @@
 """Training examples: windows of observations and actions cut from demonstrations."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from paradp.policy.data.dataset import Dataset
+from paradp.policy.files.memory import check_fits
 from paradp.policy.spec import Horizons
 from paradp.policy.wording import counted
 
 
 @dataclass(frozen=True)
 class Windows:
-    """All windows of a set of episodes in memory, as indices into the data.
+    """All windows of a set of episodes in memory, as indices into the data: an image is there once, in bytes.
 
     Attributes:
         observations: by feature, `[steps, *shape]`, data units.
@@ -35,11 +36,10 @@ class Windows:
         """H and A."""
         return self.predicted.shape[1], self.actions.shape[1]
 
-    def to(self, device: torch.device) -> "Windows":
-        """The same windows in a device's memory."""
-        observations = {key: values.to(device) for key, values in self.observations.items()}
-        moved = {name: getattr(self, name).to(device) for name in ("actions", "observed", "predicted")}
-        return replace(self, observations=observations, **moved)
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of its parts."""
+        return (*self.observations.values(), self.actions, self.observed, self.predicted)
 
     @property
     def device(self) -> torch.device:
@@ -49,6 +49,26 @@ class Windows:
         """Observations, by feature `[n, To, *shape]`, and actions `[n, H, A]` of some windows."""
         rows = self.observed[index]
         return {key: values[rows] for key, values in self.observations.items()}, self.actions[self.predicted[index]]
+
+
+def send_windows(device: torch.device, *sets: Windows) -> tuple[Windows, ...]:
+    """The same windows in a device's memory; what several sets share is there once.
+
+    Raises:
+        ValueError: the device has not that much memory.
+    """
+    parts = {id(part): part for one in sets for part in one.tensors}
+    if device.type == "cuda":
+        needed = sum(part.nbytes for part in parts.values() if part.device != device)
+        check_fits(needed, "the demonstrations", torch.cuda.mem_get_info(device)[0], str(device))
+    there = {key: part.to(device) for key, part in parts.items()}
+    return tuple(
+        Windows(
+            {key: there[id(values)] for key, values in one.observations.items()},
+            *(there[id(part)] for part in (one.actions, one.observed, one.predicted)),
+        )
+        for one in sets
+    )
 
 
 def cut_windows(demonstrations: Dataset, horizons: Horizons, validation_every: int) -> tuple[Windows, Windows]:

@@ -8,6 +8,7 @@ from paradp.policy.learning.optimiser import OptimiserSettings
 from paradp.policy.networks.configs import all_networks
 from paradp.policy.networks.network_config import NetworkConfig
 from paradp.policy.networks.unet_config import UnetConfig
+from paradp.policy.networks.vision.config import Vision, VisionConfig
 from paradp.policy.process_config import DiffusionConfig, ProcessConfig
 from paradp.policy.settings import Limits, setting
 
@@ -52,6 +53,7 @@ class TrainingConfig(LearningConfig):
         network: the type of network, with its sizes.
         process: the noising process: `diffusion`, or `flow`, where the network predicts the velocity along the straight line
             from noise to actions, which flow-N follows in a few steps.
+        vision: what the network sees of images: the features that a `resnet` finds in them, or their plain `pixels`.
         observation_scaling: scaling of observed vectors: `min-max` by their limits in the demonstrations, `mean-std` by mean
             and standard deviation, or `identity` for none. Images are scaled by the range of their type, and actions by
             their limits, to which samples are clipped.
@@ -59,11 +61,15 @@ class TrainingConfig(LearningConfig):
 
     network: NetworkConfig = setting(UnetConfig(), kinds=all_networks)
     process: ProcessConfig = field(default=DiffusionConfig())
+    vision: Vision = setting(VisionConfig(), later=True)
     observation_scaling: Scaling = setting("min-max", later=True)
 
     def settings(self) -> dict[str, Any]:
-        own = {name: value for name, value in super().settings().items() if name not in ("network", "process")}
-        return own | {"network": self.network.kind} | self.network.settings() | self.process.settings()
+        own = {name: value for name, value in super().settings().items() if name not in ("network", "process", "vision")}
+        seen = {} if self.vision.kind == VisionConfig.kind else {"vision": self.vision.kind}
+        parts = self.network.settings() | self.process.settings() | seen | self.vision.settings()
+        return own | {"network": self.network.kind} | parts
 
     def assumed(self) -> dict[str, Any]:
-        return super().assumed() | self.network.assumed() | self.process.assumed()
+        vision = VisionConfig().assumed() | {"vision": VisionConfig.kind}
+        return super().assumed() | self.network.assumed() | self.process.assumed() | vision

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paradp.policy.data.dataset import Dataset, largest_step
-from paradp.policy.data.windows import Windows, cut_windows
+from paradp.policy.data.windows import Windows, cut_windows, send_windows
 from paradp.policy.errors import SettingError
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import DistillationConfig
@@ -63,10 +63,11 @@ def distill(
     spec = _student_spec(teacher.spec, demonstrations, config.skip)
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     place = own_device(device)
+    training, validation = send_windows(place, training, validation)
     teacher.move(place)
     objective = ConsistencyObjective(teacher, spec, config.skip)
     start = replace(teacher, spec=spec, network=deepcopy(teacher.network))
-    lesson = Lesson(start, objective, training.to(place), validation.to(place), teacher)
+    lesson = Lesson(start, objective, training, validation, teacher)
     return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
 
 
@@ -75,7 +76,7 @@ def _student_spec(teacher: PolicySpec, demonstrations: Dataset, skip: int) -> Po
     ValueError: the teacher is no diffusion policy, made for other demonstrations, or has fewer timesteps than are skipped.
     """
     schedule = student_schedule(teacher.schedule)
-    spec = spec_for(demonstrations.info, teacher.network, schedule)
+    spec = spec_for(demonstrations.info, teacher.network, schedule, teacher.vision)
     spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
     check_made_for(replace(teacher, schedule=schedule), spec)
     timesteps = schedule["num_train_timesteps"]
@@ -131,13 +132,22 @@ class ConsistencyObjective:
         self._boundary = torch.stack(boundary(spec.schedule)).to(device, torch.float32)
 
     def __call__(
-        self, network: ConditionalNetwork, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor
+        self,
+        network: ConditionalNetwork,
+        windows: Windows,
+        index: Tensor,
+        timestep: Tensor,
+        noise: Tensor,
+        places: Tensor | None = None,
     ) -> Tensor:
         observations, actions = windows.batch(index)
-        condition = network.encode_observation(self._observation_normalizer.normalize(observations))
+        seen = self._observation_normalizer.normalize(observations)
+        condition = network.encode_observation(seen, places)
         noisy = self._process.noised(self._action_normalizer.normalize(actions), noise, timestep)
         with torch.no_grad():
-            further, target_timestep = self._follow(noisy, timestep, condition), timestep - self._skip
+            # The teacher looks with its own encoder of images.
+            taught = self._teacher.encode_observation(seen, places)
+            further, target_timestep = self._follow(noisy, timestep, taught), timestep - self._skip
             jumped = self._jump(network, further, target_timestep.clamp(min=0), condition)
             target = torch.where(target_timestep.reshape(-1, 1, 1) < 0, further, jumped)
         difference = (self._jump(network, noisy, timestep, condition) - target).flatten(1)

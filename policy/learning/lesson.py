@@ -13,9 +13,11 @@ from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import Process
 from paradp.policy.spec import PolicySpec
 
-# Windows `[n]`, timesteps `[n]` and noise `[n, H, A]`.
-Batch = tuple[Tensor, Tensor, Tensor]
-_VALIDATED = 1024  # windows of a validation loss
+# Windows `[n]`, timesteps `[n]` and noise `[n, H, A]`; then the places of images' crops, `[n, cameras, 2]`, if an encoder
+# sees them.
+Batch = tuple[Tensor, ...]
+# Windows of a validation loss; an encoder of images takes so long for each that there are fewer.
+_VALIDATED, _VALIDATED_WITH_IMAGES = 1024, 256
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,22 @@ class Objective(Protocol):
     """What a training makes small."""
 
     def draw(self, windows: Windows, size: int, generator: torch.Generator) -> Batch:
-        """A random batch, on the CPU; its shapes depend on the size alone."""
+        """A random batch without places, on the CPU; its shapes depend on the size alone."""
         ...
 
     def __call__(
-        self, network: ConditionalNetwork, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor
+        self,
+        network: ConditionalNetwork,
+        windows: Windows,
+        index: Tensor,
+        timestep: Tensor,
+        noise: Tensor,
+        places: Tensor | None = None,
     ) -> Tensor:
-        """The loss on a batch that lies where the windows do; without a branch that depends on values."""
+        """The loss on a batch that lies where the windows do; without a branch that depends on values.
+
+        Images are cropped in the middle where there are no places.
+        """
         ...
 
 
@@ -70,19 +81,23 @@ class Lesson:
 
     def batch(self, size: int, seed: int) -> Batch:
         """A random batch: drawn on the CPU, so that every device learns from the same ones."""
-        return self._draw(self.training, size, seed)
+        generator = torch.Generator().manual_seed(seed)
+        drawn = self.objective.draw(self.training, size, generator)
+        vision = self.start.network.vision
+        return self._sent(drawn if vision is None else (*drawn, vision.draw_places(size, generator)))
 
-    def loss(self, network: ConditionalNetwork, index: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
-        return self.objective(network, self.training, index, timestep, noise)
+    def loss(self, network: ConditionalNetwork, *batch: Tensor) -> Tensor:
+        return self.objective(network, self.training, *batch)
 
     @torch.no_grad()
     def validation_loss(self, network: ConditionalNetwork) -> float:
-        """On held-out windows, with the same windows, timesteps and noise every time."""
-        return float(self.objective(network, self.validation, *self._draw(self.validation, _VALIDATED, 0)))
+        """On held-out windows, with the same windows, timesteps and noise every time, and images' middles."""
+        size = _VALIDATED if network.vision is None else _VALIDATED_WITH_IMAGES
+        drawn = self.objective.draw(self.validation, size, torch.Generator().manual_seed(0))
+        return float(self.objective(network, self.validation, *self._sent(drawn)))
 
-    def _draw(self, windows: Windows, size: int, seed: int) -> Batch:
-        index, timestep, noise = self.objective.draw(windows, size, torch.Generator().manual_seed(seed))
-        return send(index, self.device), send(timestep, self.device), send(noise, self.device)
+    def _sent(self, batch: Batch) -> Batch:
+        return tuple(send(part, self.device) for part in batch)
 
 
 def draw_batch(process: Process, windows: Windows, size: int, generator: torch.Generator) -> Batch:

@@ -19,6 +19,7 @@ from paradp.policy.learning.ranks import Ranks, join
 from paradp.policy.learning.state import Noted, StateFile, TrainingState
 from paradp.policy.learning.steps import EagerStep, Loss
 from paradp.policy.learning.transfer import UnreadLosses
+from paradp.policy.spec import PolicySpec
 
 
 # Long: when a step is taken, read, logged and saved decides what a killed run loses: the order stays in one place.
@@ -40,6 +41,7 @@ def learn(
         demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start: as in `train`.
     """
     start, device = lesson.start, lesson.device
+    _check_normalisation(start.spec)
 
     def chosen() -> Arithmetic:
         return choose(step_on_a_copy(start.network, lesson.loss, lambda size: lesson.batch(size, 0)), config.batch_size)
@@ -65,6 +67,17 @@ def learn(
                 kept.save()
         kept.save()
     return trained
+
+
+def _check_normalisation(spec: PolicySpec) -> None:
+    """Raises:
+    ValueError: batches are normalised by their own statistics, which neither the average of the weights nor the state has.
+    """
+    if spec.vision is not None and spec.vision.norm == "batch":
+        raise ValueError(
+            "an encoder with batch normalisation cannot be trained: what is saved is an average of the weights, which the"
+            " statistics of the batches do not fit. Train one with group normalisation, from random weights"
+        )
 
 
 class _Kept:

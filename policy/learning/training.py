@@ -12,8 +12,9 @@ from paradp.policy.choices import Scaling
 from paradp.policy.data.dataset import Dataset, largest_step
 from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
-from paradp.policy.data.windows import Windows, cut_windows
+from paradp.policy.data.windows import Windows, cut_windows, send_windows
 from paradp.policy.errors import SettingError
+from paradp.policy.features import observed_features
 from paradp.policy.identity import describe, differences
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import TrainingConfig
@@ -23,6 +24,7 @@ from paradp.policy.learning.ranks import own_device
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.network_config import NetworkConfig
+from paradp.policy.networks.vision.config import VisionConfig
 from paradp.policy.process import check_ends_in_noise, process_of
 from paradp.policy.spec import DEFAULT_SCHEDULE, PolicySpec
 
@@ -64,7 +66,8 @@ def train(
     """
     torch.manual_seed(config.seed)
     check_ends_in_noise(process_of(config.process.schedule))
-    spec = spec_for(demonstrations.info, config.network, config.process.schedule)
+    vision = config.vision.fitted(observed_features(demonstrations.info.observation))
+    spec = spec_for(demonstrations.info, config.network, config.process.schedule, vision)
     spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
     training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
     if init is None:
@@ -73,9 +76,10 @@ def train(
         _check_start(init, spec, config)
         start = replace(init, spec=spec)
     place = own_device(device)
+    training, validation = send_windows(place, training, validation)
     start.move(place)
     objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
-    lesson = Lesson(start, objective, training.to(place), validation.to(place), init)
+    lesson = Lesson(start, objective, training, validation, init)
     return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
 
 
@@ -110,7 +114,12 @@ def _random_start(spec: PolicySpec, training: Windows, scaling: Scaling) -> Trai
     )
 
 
-def spec_for(info: DemonstrationInfo, network: NetworkConfig, schedule: Mapping[str, Any] = DEFAULT_SCHEDULE) -> PolicySpec:
+def spec_for(
+    info: DemonstrationInfo,
+    network: NetworkConfig,
+    schedule: Mapping[str, Any] = DEFAULT_SCHEDULE,
+    vision: VisionConfig | None = None,
+) -> PolicySpec:
     """The policy that fits such demonstrations, with the default horizons."""
     return PolicySpec(
         task=info.task,
@@ -123,6 +132,7 @@ def spec_for(info: DemonstrationInfo, network: NetworkConfig, schedule: Mapping[
         controller=info.controller,
         schedule=dict(schedule),
         network=network,
+        vision=vision,
     )
 
 
@@ -135,10 +145,16 @@ class DenoisingObjective:
         self._action_normalizer = action_normalizer
 
     def __call__(
-        self, network: ConditionalNetwork, windows: Windows, index: Tensor, timestep: Tensor, noise: Tensor
+        self,
+        network: ConditionalNetwork,
+        windows: Windows,
+        index: Tensor,
+        timestep: Tensor,
+        noise: Tensor,
+        places: Tensor | None = None,
     ) -> Tensor:
         observations, actions = windows.batch(index)
-        condition = network.encode_observation(self._observation_normalizer.normalize(observations))
+        condition = network.encode_observation(self._observation_normalizer.normalize(observations), places)
         clean = self._action_normalizer.normalize(actions)
         noisy = self._process.noised(clean, noise, timestep)
         target = self._process.target(clean, noise, timestep)

@@ -24,13 +24,17 @@ class ConditionalNetwork(nn.Module, ABC):
         super().__init__()
         self.vision: VisionEncoder | None = None
 
-    def encode_observation(self, observation: Mapping[str, Tensor]) -> Tensor:
+    def encode_observation(self, observation: Mapping[str, Tensor], places: Tensor | None = None) -> Tensor:
         """The conditions `[n, C]` for normalised observations, by feature `[n, To, *shape]`: computed once a plan.
 
         Their numbers side by side, step by step: an image as its pixels, or as what `vision` says of it.
+
+        Args:
+            observation: see above.
+            places: where `vision` crops the images, see `VisionEncoder`; in training they are random.
         """
         if self.vision is not None:
-            observation = self.vision(observation)
+            observation = self.vision(observation, places)
         return torch.cat([values.flatten(2) for values in observation.values()], 2).flatten(1)
 
     @abstractmethod

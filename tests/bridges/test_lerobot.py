@@ -89,7 +89,7 @@ def test_a_checkpoint_says_what_its_policy_is(lerobot):
     assert spec.action == {"action": 3} and spec.horizons == Horizons(2, 16, 8)
     assert spec.network == UnetConfig(channels=(16, 24), timestep_embedding=16)
     # 0.9 of 48 × 56, whatever crop_shape says.
-    assert spec.vision == VisionConfig(keypoints=4, resize=(48, 56), crop=(43, 50))
+    assert spec.vision == VisionConfig(stem=64, norm="batch", keypoints=4, resize=(48, 56), crop=(43, 50))
     assert spec.condition_size == 2 * (3 + 2 * 8) and spec.action_convention == "as recorded"
     assert read_lerobot(lerobot("bias_film"), FACTS).spec.network.head_groups == 8
 

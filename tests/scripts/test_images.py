@@ -19,7 +19,8 @@ from paradp.policy.requests import PlanRequest, plan_together
 from paradp.policy.serving import Remote
 
 PARADP = Path(sys.executable).with_name("paradp")
-TRAIN = ("--data", "spot.zarr", "--out", "spot", "--steps", "20", "--batch-size", "32", "--channels", "16", "32")
+TRAIN = ("--data", "spot.zarr", "--out", "spot", "--steps", "20", "--batch-size", "32", "--vision", "pixels")
+LEARN = (*TRAIN, "--channels", "16", "32")
 ROLL = ("--checkpoint", "spot/checkpoint", "--sampler", "ddim-5", "--episodes", "1", "--max-steps", "20", "--videos", "0")
 SERVE = ("serve", "spot/checkpoint", "--sampler", "ddim-5", "--engine", "eager", "--port", "0")
 
@@ -34,7 +35,7 @@ def folder(tmp_path_factory) -> Path:
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: spot-task\nVersion: 0.1\n")
     (about / "entry_points.txt").write_text("[paradp.tasks]\nspot = spot_task:SPOT\n")
     collect = ("--episodes", "4", "--workers", "1", "--action-convention", "position", "--out", "spot.zarr")
-    for arguments in (("collect", "spot", *collect), ("train", "spot", *TRAIN)):
+    for arguments in (("collect", "spot", *collect), ("train", "spot", *LEARN)):
         done = subprocess.run([PARADP, *arguments], **settings(folder), capture_output=True, timeout=300)
         assert done.returncode == 0, done.stderr
     return folder

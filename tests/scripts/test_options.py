@@ -15,6 +15,7 @@ from paradp.policy.identity import check_same
 from paradp.policy.learning.config import DistillationConfig, TrainingConfig
 from paradp.policy.networks.transformer_config import TransformerConfig
 from paradp.policy.networks.unet_config import UnetConfig
+from paradp.policy.networks.vision.config import PixelsConfig, VisionConfig
 from paradp.policy.process_config import DiffusionConfig, FlowConfig
 from paradp.policy.serving import ServerConfig
 from paradp.policy.settings import Limits, Settings, note_of, option_fields, setting, setting_fields
@@ -56,9 +57,10 @@ NUMBERS = [
         DistillationConfig: ("distill", "lift"),
         TrainingConfig: ("train", "lift"),
         TransformerConfig: ("train", "lift", "--network", "transformer"),
+        VisionConfig: ("train", "lift"),
     }.items()
     for declared in setting_fields(config)
-    if note_of(declared).limits and note_of(declared).option
+    if note_of(declared).limits and note_of(declared).option and declared.default is not None  # None: of two numbers
 ]
 
 
@@ -90,6 +92,11 @@ def typed(arguments: str, flags: type = Flags) -> object:
         ("--beta-schedule linear --beta-end 0.3", {"process": DiffusionConfig("epsilon", "linear", None, 0.3)}),
         ("--steps 7 --network unet --layers None", {"steps": 7}),
         ("--observation-scaling mean-std", {"observation_scaling": "mean-std"}),
+        ("--vision pixels", {"vision": PixelsConfig()}),
+        (
+            "--backbone resnet34 --stem 16 --crop 84 80 --resize 96 90 --separate False",
+            {"vision": VisionConfig("resnet", "resnet34", 16, crop=(84, 80), resize=(96, 90), separate=False)},
+        ),
     ],
 )
 def test_options_make_the_parts_of_a_training(arguments, parts):
@@ -126,6 +133,7 @@ def test_the_older_spelling_of_a_flow_is_understood(caplog):
     ("arguments", "sentence"),
     [
         ("--network transformer --channels 8", "channels is a setting of the network unet"),
+        ("--vision pixels --stem 16", "stem is a setting of the vision resnet"),
         ("--layers 2", "layers is a setting of the network transformer"),
         ("--process flow --prediction-type sample", "prediction_type is a setting of the process diffusion"),
         ("--prediction-type flow_prediction --beta-schedule linear", "beta_schedule is a setting of the process diffusion"),
@@ -191,6 +199,8 @@ def test_the_settings_of_another_network_are_options_without_more(capsys):
             ["--beta-schedule=linear", "--beta-end=2"],
             "paradp: 0 < --beta-start ≤ --beta-end < 1 is needed, not 0.001 and 2.0",
         ),
+        (["--stem=24"], "paradp: --stem must be a multiple of 16, not 24"),
+        (["--crop", "84", "0"], "paradp: --crop must be from 1 to 4096, not 0"),
         (["--learning-rate=0"], "paradp: --learning-rate must be more than 0, not 0.0"),
     ],
 )

@@ -1,15 +1,31 @@
 """The settings of an encoder of images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from paradp.policy.errors import SettingError
 from paradp.policy.features import Feature
-from paradp.policy.files.limits import MOST_CHANNELS, MOST_EDGE
+from paradp.policy.files.limits import MOST_CHANNELS, MOST_EDGE, MOST_STEM
 from paradp.policy.settings import Limits, Settings, setting
 
 Backbone = Literal["resnet18", "resnet34", "resnet50"]
 _PIXELS = Limits(1, MOST_EDGE)
+
+
+# Channels of one group of a group normalisation.
+GROUP_CHANNELS = 16
+_KEPT = 0.9  # of an image's height and width, where a training is not asked for another crop
+
+
+@dataclass(frozen=True)
+class PixelsConfig(Settings):
+    """Images without an encoder: a network sees the plain numbers of their pixels. It has no settings."""
+
+    kind: Literal["pixels"] = "pixels"
+
+    def fitted(self, observed: Mapping[str, Feature]) -> None:
+        """As `VisionConfig.fitted`: there is no encoder."""
 
 
 @dataclass(frozen=True)
@@ -17,20 +33,35 @@ class VisionConfig(Settings):
     """How a policy's images become numbers, see `paradp.policy.networks.vision.encoder`.
 
     Attributes:
-        backbone: which ResNet.
-        norm: its normalisation: `batch`, or `group` with 16 channels a group.
-        keypoints: places that it finds in an image; it says two numbers of each.
+        kind: the type of encoder.
+        backbone: which ResNet sees the images.
+        stem: channels of its first convolution, of which all others are multiples; 64 are usual, and fewer are faster.
+        norm: its normalisation: `group` with 16 channels a group, or `batch`, which cannot be trained here.
+        keypoints: places that are found in an image; each becomes two numbers.
         resize: height and width that images are scaled to; `None` leaves them as they are.
-        crop: height and width of the middle that is kept of that; `None` keeps all.
+        crop: height and width of the part that is kept of that: anywhere in training, the middle in use. `None` keeps all;
+            a training takes nine tenths by default.
         separate: whether every camera has an encoder of its own.
     """
 
-    backbone: Backbone = setting("resnet18")
-    norm: Literal["batch", "group"] = setting("batch")
-    keypoints: int = setting(32, Limits(1, MOST_CHANNELS))
-    resize: tuple[int, int] | None = setting(None, _PIXELS)
-    crop: tuple[int, int] | None = setting(None, _PIXELS)
-    separate: bool = setting(True)
+    kind: Literal["resnet"] = "resnet"
+    backbone: Backbone = setting("resnet18", later=True)
+    stem: int = setting(32, Limits(GROUP_CHANNELS, MOST_STEM), later=True)
+    norm: Literal["batch", "group"] = setting("group", option=False, later=True)
+    keypoints: int = setting(32, Limits(1, MOST_CHANNELS), later=True)
+    resize: tuple[int, int] | None = setting(None, _PIXELS, later=True)
+    crop: tuple[int, int] | None = setting(None, _PIXELS, later=True, in_force="nine tenths")
+    separate: bool = setting(True, later=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stem % GROUP_CHANNELS:
+            raise SettingError(f"stem must be a multiple of {GROUP_CHANNELS}, not {self.stem}", "stem")
+
+    def describe(self) -> str:
+        """In a few words."""
+        cameras = "one for every camera" if self.separate else "one for all cameras"
+        return f"{self.backbone.replace('resnet', 'ResNet-')}, stem {self.stem}, {self.keypoints} keypoints, {cameras}"
 
     @property
     def size(self) -> int:
@@ -46,8 +77,34 @@ class VisionConfig(Settings):
         height, width = self.resize or shape[:2]
         crop = self.crop or (height, width)
         if crop[0] > height or crop[1] > width:
-            raise ValueError(f"a crop of {crop[0]} × {crop[1]} pixels does not fit into images of {height} × {width}")
+            said = f"a crop of {crop[0]} × {crop[1]} pixels does not fit into images of {height} × {width}"
+            raise SettingError(f"crop: {said}", "crop")
         return crop
+
+    def fitted(self, observed: Mapping[str, Feature]) -> "VisionConfig | None":
+        """As a training uses it on these features: with a crop; `None` where there are no images to encode.
+
+        Raises:
+            ValueError: it cannot encode them.
+        """
+        sizes = {(self.resize or feature.shape[:2]) for feature in observed.values() if feature.kind == "image"}
+        if not sizes:
+            self._check_unused()
+            return None
+        if self.crop is not None:
+            return self
+        if len(sizes) > 1:
+            raise SettingError(f"crop must be given: the cameras have images of several sizes, {sorted(sizes)}", "crop")
+        height, width = sizes.pop()
+        return replace(self, crop=(max(1, round(_KEPT * height)), max(1, round(_KEPT * width))))
+
+    def _check_unused(self) -> None:
+        """Raises:
+        SettingError: a setting was given that has no effect.
+        """
+        if given := self.settings():
+            name = next(iter(given))
+            raise SettingError(f"{name} must be left out: the demonstrations have no images", name)
 
     def check(self, observed: Mapping[str, Feature]) -> None:
         """Checks that it can encode the images among the features of an observation.
@@ -61,7 +118,12 @@ class VisionConfig(Settings):
             raise ValueError("an encoder of images needs images, and the observation has none")
         for key, shape in images.items():
             if shape[2] != 3:
-                raise ValueError(f"{key!r} must have 3 channels, not {shape[2]}: a ResNet sees colours")
+                said = f"{key!r} has {shape[2]}: give the network its pixels with vision pixels, or record it in colour"
+                raise SettingError(f"vision: a ResNet sees images of 3 channels, and {said}", "vision")
             self.seen(shape)
         if not self.separate and len(set(images.values())) > 1:
             raise ValueError(f"cameras that share an encoder must have images of one size; they have {images}")
+
+
+# What a network may see of images.
+Vision = VisionConfig | PixelsConfig

@@ -14,6 +14,8 @@ from paradp.policy.networks.vision.resnet import map_shape, resnet
 class VisionEncoder(nn.Module):
     """Replaces the images of an observation by what the policy's network sees of them.
 
+    Cameras are encoded in the observation's order, each once a plan.
+
     Args:
         config: settings.
         observed: the features of an observation.
@@ -29,10 +31,26 @@ class VisionEncoder(nn.Module):
         cameras = self._cameras if config.separate else self._cameras[:1]
         self.encoders = nn.ModuleList(ImageEncoder(config, *observed[key].shape[:2]) for key in cameras)
 
-    def forward(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Normalised observations, by feature `[n, To, *shape]` → the same, images as `[n, To, F]`."""
-        encoders = dict(zip(self._cameras, self._each(), strict=True))
-        return {key: encoders[key](values) if key in encoders else values for key, values in observation.items()}
+    def forward(self, observation: Mapping[str, Tensor], places: Tensor | None = None) -> dict[str, Tensor]:
+        """Normalised observations, by feature `[n, To, *shape]` → the same, images as `[n, To, F]`.
+
+        Args:
+            observation: see above.
+            places: `[n, cameras, 2]`, where the images are cropped, as `draw_places` has it; in the middle by default.
+        """
+        encoded = dict(observation)
+        for i, (key, encoder) in enumerate(zip(self._cameras, self._each(), strict=True)):
+            encoded[key] = encoder(observation[key], None if places is None else places[:, i])
+        return encoded
+
+    def draw_places(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random places of the crops of some windows, `[count, cameras, 2]`: rows above and columns left of each.
+
+        All observed steps of a window are cropped alike, so that what moves between them is what moved.
+        """
+        spare = [size for encoder in self._each() for size in encoder.spare]
+        drawn = [torch.randint(size + 1, (count,), generator=generator) for size in spare]
+        return torch.stack(drawn, 1).unflatten(1, (-1, 2))
 
     def _each(self) -> "list[ImageEncoder]":
         """One for every camera."""
@@ -46,22 +64,30 @@ class ImageEncoder(nn.Module):
     Args:
         config: settings.
         height, width: of the images.
+
+    Attributes:
+        spare: rows and columns of an image that a crop leaves out.
     """
 
     def __init__(self, config: VisionConfig, height: int, width: int):
         super().__init__()
         self._resize, self._crop = config.resize, config.seen((height, width))
+        whole = config.resize or (height, width)
+        self.spare = tuple(size - kept for size, kept in zip(whole, self._crop, strict=True))
         self.backbone = resnet(config)
         self.pool = SpatialSoftmax(*map_shape(config, *self._crop), config.keypoints)
         self.out = nn.Linear(config.size, config.size)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalised images `[n, To, h, w, 3]` → `[n, To, F]`."""
-        x = images.flatten(0, 1).permute(0, 3, 1, 2).contiguous()
+    def forward(self, images: Tensor, places: Tensor | None = None) -> Tensor:
+        """Normalised images `[n, To, h, w, 3]`, and where they are cropped, `[n, 2]` → `[n, To, F]`."""
+        n, observed = images.shape[:2]
+        x = images.flatten(0, 1)
         if self._resize is not None:
-            x = nn.functional.interpolate(x, self._resize, mode="bilinear", antialias=True)
-        places = self.pool(self.backbone(_middle(x, *self._crop)))
-        return self.out(places.flatten(1)).relu().unflatten(0, images.shape[:2])
+            x = nn.functional.interpolate(x.movedim(3, 1), self._resize, mode="bilinear", antialias=True).movedim(1, 3)
+        x = _middle(x, *self._crop) if places is None else _cropped(x, places.repeat_interleave(observed, 0), *self._crop)
+        # A view with the channels last, which is also how a CPU computes convolutions fastest.
+        found = self.pool(self.backbone(x.movedim(3, 1)))
+        return self.out(found.flatten(1)).relu().unflatten(0, (n, observed))
 
 
 class SpatialSoftmax(nn.Module):
@@ -91,6 +117,14 @@ def _spread(count: int) -> Tensor:
 
 
 def _middle(x: Tensor, height: int, width: int) -> Tensor:
-    """The middle of images `[n, 3, h, w]`; what is odd goes as Python rounds it, to the even side."""
-    top, left = round((x.shape[2] - height) / 2), round((x.shape[3] - width) / 2)
-    return x[..., top : top + height, left : left + width]
+    """The middle of images `[n, h, w, 3]`; what is odd goes as Python rounds it, to the even side."""
+    top, left = round((x.shape[1] - height) / 2), round((x.shape[2] - width) / 2)
+    return x[:, top : top + height, left : left + width]
+
+
+def _cropped(x: Tensor, places: Tensor, height: int, width: int) -> Tensor:
+    """Of each of some images `[n, h, w, 3]` the part below and right of its place `[n, 2]`; waits for no device."""
+    rows = places[:, :1] + torch.arange(height, device=x.device)
+    columns = places[:, 1:] + torch.arange(width, device=x.device)
+    image = torch.arange(len(x), device=x.device)
+    return x[image[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from paradp.policy.networks.vision.config import Backbone, VisionConfig
+from paradp.policy.networks.vision.config import GROUP_CHANNELS, Backbone, VisionConfig
 
 Norm = Callable[[int], nn.Module]
-GROUP_CHANNELS = 16
-_STEM = 64
-_WIDTHS = (64, 128, 256, 512)
+# Channels of the four resolutions, over those of the stem.
+_WIDTHS = (1, 2, 4, 8)
 
 
 class BasicBlock(nn.Module):
@@ -72,14 +71,14 @@ def resnet(config: VisionConfig) -> nn.Sequential:
     """From images `[n, 3, h, w]` to maps `[n, C, h', w']`, with random weights."""
     kind, norm = _KINDS[config.backbone], _NORMS[config.norm]
     layers: list[nn.Module] = [
-        nn.Conv2d(3, _STEM, 7, 2, 3, bias=False),
-        norm(_STEM),
+        nn.Conv2d(3, config.stem, 7, 2, 3, bias=False),
+        norm(config.stem),
         nn.ReLU(),
         nn.MaxPool2d(3, 2, 1),
     ]
-    size = _STEM
-    for level, (width, depth) in enumerate(zip(_WIDTHS, kind.depths, strict=True)):
-        blocks = []
+    size = config.stem
+    for level, (times, depth) in enumerate(zip(_WIDTHS, kind.depths, strict=True)):
+        blocks, width = [], times * config.stem
         for i in range(depth):
             blocks.append(kind.block(size, width, 2 if level and not i else 1, norm))
             size = kind.block.expansion * width
@@ -92,7 +91,7 @@ def map_shape(config: VisionConfig, height: int, width: int) -> tuple[int, int, 
     halvings = 2 + len(_WIDTHS) - 1
     for _ in range(halvings):
         height, width = (height + 1) // 2, (width + 1) // 2
-    return _KINDS[config.backbone].block.expansion * _WIDTHS[-1], height, width
+    return _KINDS[config.backbone].block.expansion * _WIDTHS[-1] * config.stem, height, width
 
 
 def _group_norm(channels: int) -> nn.Module:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from paradp.policy import UnetConfig
-from paradp.policy.data.windows import cut_windows
+from paradp.policy.data.windows import cut_windows, send_windows
 from paradp.policy.learning import loop
 from paradp.policy.learning.arithmetic import Arithmetic, fast_products
 from paradp.policy.learning.captured import CapturedStep
@@ -45,7 +45,7 @@ def ignore(trained, path):
 
 
 def lesson_of(kind, trained, demonstrations, device):
-    windows = [part.to(device) for part in cut_windows(demonstrations, trained.spec.horizons, 3)]
+    windows = send_windows(device, *cut_windows(demonstrations, trained.spec.horizons, 3))
     # With one channel a group the gradients of some biases are nothing but rounding, which AdamW makes large.
     spec = dataclasses.replace(trained.spec, network=UnetConfig(channels=(16, 32), timestep_embedding=16))
     policy = copy.deepcopy(dataclasses.replace(trained, spec=spec, network=build_network(spec)))

@@ -49,8 +49,8 @@ class ToTheEnd(nn.Module):
         self._teacher = teacher.network
         self._jumps, self._skip = jumps(teacher.spec.schedule, skip).to(torch.device("cpu"), torch.float32), skip
 
-    def encode_observation(self, observation):
-        return self._teacher.encode_observation(observation)
+    def encode_observation(self, observation, places=None):
+        return self._teacher.encode_observation(observation, places)
 
     def forward(self, x, t, condition):
         x, t = x.clone(), t.clone()
