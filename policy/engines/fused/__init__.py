@@ -11,9 +11,9 @@ from paradp.policy.engines.fused.tiles import tile
 from paradp.policy.networks.unet import ConditionalUnet1D
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
-# Rows · parameters below which overlapped kernels are faster in bf16: on an H200 still at 50 rows of 64 million parameters,
-# 3.2e9. Where the kernels fill the card without it, as those of fp32 do, it takes time.
-MOST_OVERLAPPED = 5e9
+# Rows · parameters below which overlapped kernels are faster in bf16: on an H200 (docs/results/gpu.md) still at 100 rows of
+# 249 million parameters, 2.5e10, by 3 %. Where the kernels fill the card without it, as those of fp32 do, it takes time.
+MOST_OVERLAPPED = 3e10
 
 
 def fused_unet(network: ConditionalUnet1D, dtype: torch.dtype) -> Denoise:
