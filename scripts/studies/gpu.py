@@ -66,8 +66,8 @@ once a plan where the {machine["cache_mb"]} MB of the last cache hold them.
 One call in a captured graph, the median of {TIMES} times {REPLAYS}. `overlapped` kernels start while the one before still
 runs (programmatic dependent launch). The error is ‖out − PyTorch's fp32‖ ÷ ‖PyTorch's fp32‖, the largest of {INPUTS} random
 inputs. The figures with an error were printed by the script that `paradp study calls` was made of, with the kernels of an
-earlier occasion; those without (the median of 5 times 60) by one that compared sizes of tiles, on the occasion of the tables of
-one robot. The study itself has not run on a GPU yet.
+earlier occasion; those without (the median of 5 times 60) by one that compared sizes of tiles, on the occasion of the tables
+of one robot. The study itself has not run on a GPU yet.
 
 {_calls(folder / "calls.json")}
 
