@@ -29,7 +29,7 @@ def spec_of(task: str) -> PolicySpec:
     info = describe(task, CONVENTIONS[task], DEFAULT_ACTION_NOISE, 0, "image")
     names = ("task", "observation", "action", "action_low", "action_high", "action_convention", "control_hz", "controller")
     network = UnetConfig(channels=(8, 16), timestep_embedding=16)
-    vision = VisionConfig(resize=(32, 32), keypoints=4, separate=False)
+    vision = VisionConfig(keypoints=4, separate=False)
     return PolicySpec(**{name: getattr(info, name) for name in names}, network=network, vision=vision)
 
 
@@ -39,6 +39,8 @@ def policy_of(task: str) -> DiffusionPolicy:
     spec = spec_of(task)
     torch.manual_seed(0)
     network = build_network(spec).eval()
+    with torch.no_grad():
+        network.vision.encoders[0].pool.maps.weight *= 1000  # keypoints of untrained weights would all lie in the middle
     reach = {"pusht": 512.0, "lift": 1.0}[task]
     far = {key: torch.full(feature.shape, reach) for key, feature in spec.observed.items()}
     seen = {key: torch.stack([-value, value]) for key, value in far.items()}
@@ -171,12 +173,12 @@ def test_an_observation_without_its_images_is_refused_where_a_plan_looks():
     ("observation", "message"),
     [
         ({"image": (64, 64, 3), "agent_pos": 2}, r"its 'image' has shape \(64, 64, 3\), the task's \(96, 96, 3\)"),
-        ({"front": (96, 96, 3), "agent_pos": 2}, "has the image 'front', and the task's images are: image"),
+        ({"front": (96, 96, 3), "agent_pos": 2}, "its observation has the image 'front', and the task's images are: image"),
         ({"agent_pos": 2, "image": (96, 96, 3)}, "its observation is {'agent_pos': 2, 'image'"),
     ],
 )
 def test_a_checkpoint_with_other_images_is_refused(observation, message):
-    with pytest.raises(ValueError, match=f"does not fit the task 'pusht': its.*{message}"):
+    with pytest.raises(ValueError, match=f"does not fit the task 'pusht': {message}"):
         check_fits(replace(spec_of("pusht"), observation=observation), "pusht")
 
 
