@@ -92,8 +92,8 @@ of its own picture.
 {markdown_table(["task", "images", "frames a second"], frames)}
 
 **In the loop**: control steps a second of an episode of {STEPS} steps in which the robot holds still, without plans, which
-come on top; in turns, ratio with the middle half of the repeats. *Looked at*: the {horizons.observe} of every {horizons.execute}
-control steps that a plan is made from; episodes are the same.
+come on top; in turns, ratio with the middle half of the repeats. *Looked at*: the {horizons.observe} of every
+{horizons.execute} control steps that a plan is made from; episodes are the same.
 
 {markdown_table(["task", "no images", "every frame", "frames looked at", "looked at / every"], loops)}"""
 

@@ -34,7 +34,7 @@ def spec_of(task: str) -> PolicySpec:
 
 
 @cache
-def policy_of(task: str) -> DiffusionPolicy:
+def trained_of(task: str) -> TrainedPolicy:
     """Random weights: what it does depends on what it sees."""
     spec = spec_of(task)
     torch.manual_seed(0)
@@ -46,8 +46,13 @@ def policy_of(task: str) -> DiffusionPolicy:
     seen = {key: torch.stack([-value, value]) for key, value in far.items()}
     low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
     actions = Normalizer((low + high) / 2, (high - low) / 2)
-    solver = SamplerChoice.parse("ddim-2").build_first(spec.schedule, None)
-    return DiffusionPolicy(spec, network, ObservationNormalizer.fit(seen, spec.observed), actions, solver)
+    return TrainedPolicy(spec, network, ObservationNormalizer.fit(seen, spec.observed), actions)
+
+
+def policy_of(task: str) -> DiffusionPolicy:
+    trained = trained_of(task)
+    solver = SamplerChoice.parse("ddim-2").build_first(trained.spec.schedule, None)
+    return DiffusionPolicy(trained.spec, trained.network, trained.observation_normalizer, trained.action_normalizer, solver)
 
 
 class Counted:
@@ -109,9 +114,7 @@ def test_environments_that_draw_in_threads_see_the_same(task, monkeypatch):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_takes_its_environment_from_the_checkpoint_here_and_in_workers(task, tmp_path):
-    policy = policy_of(task)
-    trained = TrainedPolicy(policy.spec, policy.network, policy.observation_normalizer, policy.action_normalizer)
-    save_checkpoint(trained, tmp_path / "seeing", "card")
+    save_checkpoint(trained_of(task), tmp_path / "seeing", "card")
     config = RolloutConfig(
         task,
         SamplerChoice.parse("ddim-2"),
