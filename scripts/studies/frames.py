@@ -22,7 +22,7 @@ from paradp.scripts.studies.registry import study
 from paradp.scripts.studies.turns import Ratio
 
 TASKS = ("pusht", "lift", "square")
-REPEATS, FRAMES, STEPS = 7, 20, 80
+REPEATS, FRAMES, STEPS = 7, 20, 40
 
 
 @dataclass(frozen=True)
