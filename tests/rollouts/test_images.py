@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from paradp.policy.learning.training import TrainedPolicy, spec_for
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.vision.config import VisionConfig
 from paradp.rollouts import RolloutConfig, rollout, run_episodes
-from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, describe
+from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, collect, describe
 from paradp.rollouts.episodes.backends import LocalProcesses
 from paradp.rollouts.episodes.environments import EnvironmentConfig, Environments, check_fits, make_envs, observed_by
+from paradp.rollouts.expert_histories import expert_histories
 from paradp.sampler import SamplerChoice
 
 CONVENTIONS = {"pusht": "position", "lift": "absolute"}
@@ -134,6 +136,30 @@ def test_a_run_takes_its_environment_from_the_checkpoint_here_and_in_workers(tas
         assert film.stat().st_size > 1000
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_demonstrations_are_the_same_episodes_seen_otherwise(task, tmp_path):
+    settings = {"episodes": 2, "action_convention": CONVENTIONS[task], "seed": 0}
+    states = collect(task, out=tmp_path / "states.zarr", workers=1, **settings)
+    seen = collect(task, out=tmp_path / "seen.zarr", workers=2, observation="image", **settings)
+    assert np.array_equal(seen.seeds, states.seeds) and np.array_equal(seen.episode_ends, states.episode_ends)
+    assert np.array_equal(seen.actions(), states.actions())
+    known = {"pusht": ("agent_pos", "agent_pos"), "lift": ("robot0_eef_pos", "eef_pos")}[task]
+    assert np.array_equal(seen.observations()[known[0]], states.observations()[known[1]])
+    for key, shape in seen.info.observation.items():
+        if not isinstance(shape, int):
+            pictures = seen.observations()[key]
+            assert pictures.shape == (seen.steps, *shape) and pictures.dtype == np.uint8
+            assert len(np.unique(pictures.reshape(len(pictures), -1), axis=0)) > 0.8 * len(pictures)
+    with pytest.raises(ValueError, match="holds other demonstrations"):
+        collect(task, out=tmp_path / "seen.zarr", workers=1, **settings)
+
+
+def test_an_experts_histories_have_what_the_policy_sees():
+    histories = expert_histories(spec_of("pusht"), 3, seed=0)
+    assert histories["image"].shape == (3, 2, 96, 96, 3) and histories["agent_pos"].shape == (3, 2, 2)
+    assert len({picture.tobytes() for picture in histories["image"][:, 1]}) == 3
+
+
 @pytest.mark.parametrize("execute", [1, 2, 5])
 def test_whatever_is_executed_of_a_chunk_its_plans_see_their_frames(execute, monkeypatch):
     every, _ = ran("pusht", monkeypatch, drawn=True, execute=execute)
@@ -193,6 +219,9 @@ def test_a_checkpoint_says_what_its_environment_observes():
 
 def test_where_nothing_can_be_drawn_a_policy_with_cameras_is_refused(monkeypatch):
     monkeypatch.setattr("paradp.envs.robosuite_task.render_problem", lambda: "rendering needs EGL")
+    with pytest.raises(OSError, match="cannot be seen by cameras"):
+        collect("lift", 1, Path("nowhere.zarr"), observation="image")
+    assert not Path("nowhere.zarr").exists()
     with pytest.raises(OSError, match="the task 'lift' cannot be seen by cameras: rendering needs EGL"):
         check_fits(spec_of("lift"), "lift")
     with pytest.raises(OSError, match="cannot be seen by cameras"):
