@@ -58,6 +58,7 @@ def collect(
     check_episode_seeds(seed, MOST_TRIES)
     workers = cores() if workers is None else workers
     check_workers(workers)
+    find_task(task).task.check_drawn(observation)
     description = describe(task, action_convention, action_noise, seed, observation)
     demonstrations = Demonstrations.open_or_create(out, description)
     with closing(demonstrations):

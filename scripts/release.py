@@ -11,6 +11,7 @@ from paradp.policy.wording import counted
 from paradp.scripts.console import loading, say
 
 if TYPE_CHECKING:
+    from paradp.policy import PolicySpec
     from paradp.rollouts.episodes.summary import Summary
     from paradp.rollouts.statistics import Estimate
 
@@ -24,7 +25,7 @@ _LISTED = ("eta", "spacing", "timesteps", "window")
 def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     """Copy a checkpoint to the pretrained policies of a clone, and write the success of its rollouts into its card.
 
-    Its fidelity and its draft are copied, too, if they exist.
+    Its fidelity and its draft are copied, too, if they exist. It gets the task's name, or TASK-image if it looks at images.
 
         paradp release runs/train/checkpoint \\
             --runs runs/square-200/ddpm runs/square-200/para-ddpm
@@ -55,11 +56,18 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     card = read_card(path)
     if UNMEASURED not in card:
         raise ValueError(f"{path}/README.md already says what was measured")
-    target = IN_TREE / info.spec.task
+    name = name_of(info.spec)
+    target = IN_TREE / name
     target.mkdir(parents=True, exist_ok=True)
     copy_checkpoint(path, target)
     write_whole(target / "README.md", card.replace(UNMEASURED, "\n".join(lines)).encode())
-    say(f"{info.spec.task}: {target}")
+    say(f"{name}: {target}")
+
+
+def name_of(spec: "PolicySpec") -> str:
+    """What a policy is called among the pretrained ones."""
+    sees = any(feature.kind == "image" for feature in spec.observed.values())
+    return f"{spec.task}-image" if sees else spec.task
 
 
 def copy_checkpoint(path: Path, target: Path) -> None:

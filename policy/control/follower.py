@@ -42,16 +42,18 @@ class ChunkFollower:
         self._last: np.ndarray | None = None
         self._before: np.ndarray | None = None
 
-    def observe(self, observation: Observation) -> None:
+    def observe(self, observation: Observation, may_be_blind: bool = False) -> None:
         """Records the observation of a control step. The first one of an episode also fills the history before it.
 
-        Images may be left out of an observation that no plan `looks` at.
+        Args:
+            observation: what is seen.
+            may_be_blind: whether its images may be missing where no plan `looks` at it.
 
         Raises:
             ValueError: the observation is invalid.
         """
-        blind = not self.looks and self._images.isdisjoint(observation)
-        read = None if self._images and blind else read_observation(self.spec, observation)
+        blind = may_be_blind and not self.looks and self._images and self._images.isdisjoint(observation)
+        read = None if blind else read_observation(self.spec, observation)
         self._history.extend([read] * (1 if self._history else self.spec.horizons.observe))
 
     @property

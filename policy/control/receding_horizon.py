@@ -85,8 +85,8 @@ class RecedingHorizon:
         return act_together([self], [observation])[0]
 
     def observe(self, observation: Observation) -> None:
-        """Records the observation of a control step, and starts a chunk that arrives in it."""
-        self.robot.observe(observation)
+        """Records the observation of a control step, and starts a chunk that arrives in it; see `looks`."""
+        self.robot.observe(observation, may_be_blind=True)
         self._take_arrived()
 
     def take(self, chunk: Chunk) -> Replan:

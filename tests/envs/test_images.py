@@ -26,7 +26,7 @@ def walk(env, steps: int = 6, seed: int = 0):
     """Observations of a wandering that depends on nothing that is seen."""
     seen, _ = env.reset(seed=seed)
     convention, rng = env.unwrapped.convention, np.random.default_rng(seed)
-    first = convention.hold(None, seen) if env.unwrapped.task.simulator == "robosuite" else None
+    first = convention.hold(None, env.unwrapped.observe("state")) if env.unwrapped.task.name != "pusht" else None
     yield seen
     for _ in range(steps):
         action = rng.uniform(0, 512, 2) if first is None else first + np.r_[rng.uniform(-0.1, 0.1, 3), np.zeros(7)]
@@ -84,6 +84,7 @@ def test_pusht_is_drawn_as_gym_pusht_draws_it(monkeypatch):
 def test_pushts_picture_follows_from_recorded_states():
     """Frames can be drawn later, of demonstrations without any."""
     env = make("pusht")
+    env.reset(seed=0)
     picture = make_picture(env.unwrapped._board, 96)
     for seen in walk(env, 40):
         state = env.unwrapped.observe("state")

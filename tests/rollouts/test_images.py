@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from paradp.policy.learning.training import TrainedPolicy, spec_for
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.vision.config import VisionConfig
 from paradp.rollouts import RolloutConfig, rollout, run_episodes
-from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, describe
+from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, collect, describe
 from paradp.rollouts.episodes.backends import LocalProcesses
 from paradp.rollouts.episodes.environments import EnvironmentConfig, Environments, check_fits, make_envs, observed_by
+from paradp.rollouts.expert_histories import expert_histories
 from paradp.sampler import SamplerChoice
 
 CONVENTIONS = {"pusht": "position", "lift": "absolute"}
@@ -29,23 +31,30 @@ def spec_of(task: str) -> PolicySpec:
     info = describe(task, CONVENTIONS[task], DEFAULT_ACTION_NOISE, 0, "image")
     names = ("task", "observation", "action", "action_low", "action_high", "action_convention", "control_hz", "controller")
     network = UnetConfig(channels=(8, 16), timestep_embedding=16)
-    vision = VisionConfig(resize=(32, 32), keypoints=4, separate=False)
+    vision = VisionConfig(keypoints=4, separate=False)
     return PolicySpec(**{name: getattr(info, name) for name in names}, network=network, vision=vision)
 
 
 @cache
-def policy_of(task: str) -> DiffusionPolicy:
+def trained_of(task: str) -> TrainedPolicy:
     """Random weights: what it does depends on what it sees."""
     spec = spec_of(task)
     torch.manual_seed(0)
     network = build_network(spec).eval()
+    with torch.no_grad():
+        network.vision.encoders[0].pool.maps.weight *= 1000  # keypoints of untrained weights would all lie in the middle
     reach = {"pusht": 512.0, "lift": 1.0}[task]
     far = {key: torch.full(feature.shape, reach) for key, feature in spec.observed.items()}
     seen = {key: torch.stack([-value, value]) for key, value in far.items()}
     low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
     actions = Normalizer((low + high) / 2, (high - low) / 2)
-    solver = SamplerChoice.parse("ddim-2").build_first(spec.schedule, None)
-    return DiffusionPolicy(spec, network, ObservationNormalizer.fit(seen, spec.observed), actions, solver)
+    return TrainedPolicy(spec, network, ObservationNormalizer.fit(seen, spec.observed), actions)
+
+
+def policy_of(task: str) -> DiffusionPolicy:
+    trained = trained_of(task)
+    solver = SamplerChoice.parse("ddim-2").build_first(trained.spec.schedule, None)
+    return DiffusionPolicy(trained.spec, trained.network, trained.observation_normalizer, trained.action_normalizer, solver)
 
 
 class Counted:
@@ -107,9 +116,7 @@ def test_environments_that_draw_in_threads_see_the_same(task, monkeypatch):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_takes_its_environment_from_the_checkpoint_here_and_in_workers(task, tmp_path):
-    policy = policy_of(task)
-    trained = TrainedPolicy(policy.spec, policy.network, policy.observation_normalizer, policy.action_normalizer)
-    save_checkpoint(trained, tmp_path / "seeing", "card")
+    save_checkpoint(trained_of(task), tmp_path / "seeing", "card")
     config = RolloutConfig(
         task,
         SamplerChoice.parse("ddim-2"),
@@ -127,6 +134,30 @@ def test_a_run_takes_its_environment_from_the_checkpoint_here_and_in_workers(tas
     for out in ("here", "there"):
         [film] = (tmp_path / out / "videos").glob("0-*.mp4")
         assert film.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_demonstrations_are_the_same_episodes_seen_otherwise(task, tmp_path):
+    settings = {"episodes": 2, "action_convention": CONVENTIONS[task], "seed": 0}
+    states = collect(task, out=tmp_path / "states.zarr", workers=1, **settings)
+    seen = collect(task, out=tmp_path / "seen.zarr", workers=2, observation="image", **settings)
+    assert np.array_equal(seen.seeds, states.seeds) and np.array_equal(seen.episode_ends, states.episode_ends)
+    assert np.array_equal(seen.actions(), states.actions())
+    known = {"pusht": ("agent_pos", "agent_pos"), "lift": ("robot0_eef_pos", "eef_pos")}[task]
+    assert np.array_equal(seen.observations()[known[0]], states.observations()[known[1]])
+    for key, shape in seen.info.observation.items():
+        if not isinstance(shape, int):
+            pictures = seen.observations()[key]
+            assert pictures.shape == (seen.steps, *shape) and pictures.dtype == np.uint8
+            assert len(np.unique(pictures.reshape(len(pictures), -1), axis=0)) > 0.8 * len(pictures)
+    with pytest.raises(ValueError, match="holds other demonstrations"):
+        collect(task, out=tmp_path / "seen.zarr", workers=1, **settings)
+
+
+def test_an_experts_histories_have_what_the_policy_sees():
+    histories = expert_histories(spec_of("pusht"), 3, seed=0)
+    assert histories["image"].shape == (3, 2, 96, 96, 3) and histories["agent_pos"].shape == (3, 2, 2)
+    assert len({picture.tobytes() for picture in histories["image"][:, 1]}) == 3
 
 
 @pytest.mark.parametrize("execute", [1, 2, 5])
@@ -171,12 +202,12 @@ def test_an_observation_without_its_images_is_refused_where_a_plan_looks():
     ("observation", "message"),
     [
         ({"image": (64, 64, 3), "agent_pos": 2}, r"its 'image' has shape \(64, 64, 3\), the task's \(96, 96, 3\)"),
-        ({"front": (96, 96, 3), "agent_pos": 2}, "has the image 'front', and the task's images are: image"),
+        ({"front": (96, 96, 3), "agent_pos": 2}, "its observation has the image 'front', and the task's images are: image"),
         ({"agent_pos": 2, "image": (96, 96, 3)}, "its observation is {'agent_pos': 2, 'image'"),
     ],
 )
 def test_a_checkpoint_with_other_images_is_refused(observation, message):
-    with pytest.raises(ValueError, match=f"does not fit the task 'pusht': its.*{message}"):
+    with pytest.raises(ValueError, match=f"does not fit the task 'pusht': {message}"):
         check_fits(replace(spec_of("pusht"), observation=observation), "pusht")
 
 
@@ -188,6 +219,9 @@ def test_a_checkpoint_says_what_its_environment_observes():
 
 def test_where_nothing_can_be_drawn_a_policy_with_cameras_is_refused(monkeypatch):
     monkeypatch.setattr("paradp.envs.robosuite_task.render_problem", lambda: "rendering needs EGL")
+    with pytest.raises(OSError, match="cannot be seen by cameras"):
+        collect("lift", 1, Path("nowhere.zarr"), observation="image")
+    assert not Path("nowhere.zarr").exists()
     with pytest.raises(OSError, match="the task 'lift' cannot be seen by cameras: rendering needs EGL"):
         check_fits(spec_of("lift"), "lift")
     with pytest.raises(OSError, match="cannot be seen by cameras"):

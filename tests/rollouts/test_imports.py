@@ -101,9 +101,9 @@ def test_replayed_states_are_seen_as_the_simulator_sees_them(human_lift):
     first_row = np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], axis=1)
     assert np.allclose(seen["cube_rot6d"][:, :3], first_row, atol=1e-5)
     # The hand's pose is the robot's own observable's, of a simulator that nobody prepared.
-    from paradp.envs.robosuite_env import _make_robosuite
+    from paradp.envs.robosuite_import import make_robosuite
 
-    simulator = _make_robosuite(TASKS["lift"].task, {"input_type": "delta", "input_ref_frame": "base"})
+    simulator = make_robosuite(TASKS["lift"].task, {"input_type": "delta", "input_ref_frame": "base"})
     simulator.reset()
     for step in (0, 200, 411):
         simulator.sim.set_state_from_flattened(states[step])

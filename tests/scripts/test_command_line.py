@@ -280,6 +280,7 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
             "the checkpoint's actions are 'absolute'; the task 'pusht' knows: position",
         ),
         (["collect", "door"], "the task 'door' has no expert"),
+        (["collect", "lift", "--observation", "pictures"], "unknown observation 'pictures'. There are: state, image."),
         (["collect", "pusht", "--action-convention", "delta"], "unknown action convention 'delta'. There are: position."),
         (["drive", "lift", "--disturbance", "belt", "--minutes", "-1"], "--minutes must be more than 0, not -1"),
         (["drive", "lift", "--sampler", "para-dpm"], "unknown sampler 'para-dpm' — did you mean 'para-ddpm'?"),
@@ -384,6 +385,7 @@ def test_tasks_are_listed_and_told_of(paradp):
     assert code == 0 and all(w in printed for w in ("square", "nut", "absolute: 10", "expert", "weights", "cube_b"))
     code, printed, _ = paradp("tasks", "stack")
     assert code == 0 and all(word in printed for word in ("StackExpert", "cube_b_in_eef_rot6d", "goal_rot6d", "0.75"))
+    assert all(word in printed for word in ("agentview_image", "robot0_eye_in_hand_image", "84 × 84 × 3"))
     code, _, complaint = paradp("tasks", "stak")
     assert code == 2 and "did you mean 'stack'" in complaint
 

@@ -1,7 +1,9 @@
 """What is released is one checkpoint and what belongs to it."""
 
+from dataclasses import replace
+
 from paradp.checkpoints.finding import FILES
-from paradp.scripts.release import copy_checkpoint
+from paradp.scripts.release import copy_checkpoint, name_of
 
 OPTIONAL = ("fidelity.json", "draft.json", "draft.safetensors")
 
@@ -16,3 +18,8 @@ def test_what_was_measured_of_a_checkpoint_goes_with_it(tmp_path):
     assert {path.name: path.read_text() for path in old.iterdir()} == {
         name: f"{name} of new" for name in (*FILES, OPTIONAL[0])
     }
+
+
+def test_a_policy_of_images_does_not_take_the_place_of_the_tasks_own(spec):
+    assert name_of(spec) == "reach"
+    assert name_of(replace(spec, observation={"camera": (6, 6, 1), "position": 2})) == "reach-image"
