@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 NEWEST = 2
 ENDS, SEEDS, ACTIONS, EXECUTED = "meta/episode_ends", "meta/seeds", "data/action", "data/executed"
 _LAYOUT = "layout"
-_CHUNK_NUMBERS = 2**24
+_CHUNK_NUMBERS = 2**21  # of images: about a hundred of 84 × 84 pixels, which are read and written together
 # A shape and a kind of number.
 Row = tuple[tuple[int, ...], str]
 _INFO = TypeAdapter(DemonstrationInfo)

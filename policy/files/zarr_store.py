@@ -8,7 +8,7 @@ imported here alone.
 import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -61,12 +61,8 @@ class StoredArray:
     present: set[tuple[int, ...]] = field(default_factory=set)
 
     @property
-    def numbers(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def is_of_images(self) -> bool:
-        """Whether it holds a picture a row."""
+    def is_images(self) -> bool:
+        """Whether it is what a camera saw: uint8 `[steps, height, width, channels]`."""
         return self.dtype == "uint8" and len(self.shape) == 4
 
     @property
@@ -85,7 +81,7 @@ class StoredArray:
             raise ValueError(f"the codecs {', '.join(self.codecs)} do not make numbers of bytes")
         if len(self.shape) != len(self.chunks) or not self.shape:
             raise ValueError(f"shape {list(self.shape)} and chunks {list(self.chunks)} do not fit each other")
-        (check_image_bytes if self.is_of_images else check_numbers)(self.numbers)
+        _check_sizes([self])
         if self.chunk_bytes > CHUNK_BYTES:
             raise ValueError(f"a chunk of it takes {self.chunk_bytes} bytes; at most {CHUNK_BYTES} are read")
         # Every chunk is decoded in full, several at a time, however little of it belongs to the array.
@@ -93,7 +89,7 @@ class StoredArray:
         if any(chunk > max(n, 1) for chunk, n in zip(self.chunks, fitting, strict=True)):
             raise ValueError(f"chunks of {list(self.chunks)} are larger than the array, of {list(self.shape)}")
         padded = math.prod(self.grid(self.shape[0])) * self.chunk_bytes
-        if padded > self.numbers * ITEM_BYTES[self.dtype] + self.chunk_bytes:
+        if padded > math.prod(self.shape) * ITEM_BYTES[self.dtype] + self.chunk_bytes:
             raise ValueError(f"chunks of {list(self.chunks)} do not fill the array, of {list(self.shape)}")
 
     def grid(self, rows: int) -> list[int]:
@@ -127,12 +123,20 @@ def check_store(path: Path) -> dict[str, StoredArray]:
     for name, array in arrays.items():
         _find_chunks(path / name, array)
     try:
-        check_numbers(sum(array.numbers for array in arrays.values() if not array.is_of_images))
-        check_image_bytes(sum(array.numbers for array in arrays.values() if array.is_of_images))
-        check_expansion(sum(array.numbers * ITEM_BYTES[array.dtype] for array in arrays.values()), stored)
+        _check_sizes(arrays.values())
+        check_expansion(sum(math.prod(array.shape) * ITEM_BYTES[array.dtype] for array in arrays.values()), stored)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return arrays
+
+
+def _check_sizes(arrays: Iterable[StoredArray]) -> None:
+    """Raises:
+    ValueError: they claim more numbers, or more bytes of images, than are read.
+    """
+    sizes = [(array.is_images, math.prod(array.shape)) for array in arrays]
+    check_image_bytes(sum(size for is_images, size in sizes if is_images))
+    check_numbers(sum(size for is_images, size in sizes if not is_images))
 
 
 def open_store(path: Path, mode: Literal["r", "r+"]) -> "tuple[zarr.Group, dict[str, StoredArray]]":
