@@ -103,6 +103,17 @@ class DiffusionPolicy:
         other.__dict__.pop("_inpainting", None)
         return other
 
+    def with_engine(self, engine: Engine) -> "DiffusionPolicy":
+        """The same policy with another engine of its network, on the same device.
+
+        Raises:
+            ValueError: as the class.
+        """
+        other = copy(self)
+        other.engine, other._encoder = engine, build_encoder(self.network, self.spec, engine, self.device)
+        other.__dict__.pop("_inpainting", None)
+        return other
+
     def prepare(self, batch: int) -> None:
         """Compiles the engine for plans of up to `batch` environments, if it is a compiling one."""
         self.engine.prepare(range(1, batch * self.solver.window + 1))
