@@ -112,10 +112,11 @@ class ModelCard:
     def render(self) -> str:
         spec = self.spec
         kind = _KINDS[spec.process]
+        more = kind.sampled + self._seen()
         return f"""# {spec.task}: {kind.name}
 
 A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} actions from
-{spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.{kind.sampled}{self._seen()}
+{spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.{more}
 
 | | |
 | --- | --- |
