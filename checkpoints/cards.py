@@ -112,10 +112,11 @@ class ModelCard:
     def render(self) -> str:
         spec = self.spec
         kind = _KINDS[spec.process]
+        more = kind.sampled + self._seen()
         return f"""# {spec.task}: {kind.name}
 
 A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} actions from
-{spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.{kind.sampled}
+{spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.{more}
 
 | | |
 | --- | --- |
@@ -141,6 +142,14 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
 {self._started_from()}{MEASURED}
 {UNMEASURED}
 """
+
+    def _seen(self) -> str:
+        """How images are encoded."""
+        vision = self.spec.vision
+        if vision is None:
+            return ""
+        crop = "" if vision.crop is None else f", in crops of {vision.crop[0]} × {vision.crop[1]} pixels"
+        return f"\n\nImages are encoded by a {vision.describe()}{crop}."
 
     def _told_by(self) -> str:
         """The origin of the demonstrations."""

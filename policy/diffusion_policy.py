@@ -12,6 +12,7 @@ import torch
 
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.engines.autotune.profile import Planned
+from paradp.policy.engines.encoding import build_encoder
 from paradp.policy.engines.engine import Engine
 from paradp.policy.engines.pytorch import EagerEngine
 from paradp.policy.engines.spread import devices_of
@@ -60,7 +61,7 @@ class DiffusionPolicy:
         planned: the result of autotuning, if the solver was chosen by it.
 
     Raises:
-        ValueError: the solver visits timesteps that are not integers.
+        ValueError: the solver visits timesteps that are not integers, or the engine encodes images differently from PyTorch.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class DiffusionPolicy:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
         self.engine = engine or EagerEngine(self.network, spec, self.device)
+        self._encoder = build_encoder(self.network, spec, self.engine, self.device)
         self._observation_normalizer = observation_normalizer.to(self.device)
         self._action_normalizer = action_normalizer.to(self.device)
         self._low = np.array(spec.action_low, np.float32)
@@ -101,9 +103,21 @@ class DiffusionPolicy:
         other.__dict__.pop("_inpainting", None)
         return other
 
+    def with_engine(self, engine: Engine) -> "DiffusionPolicy":
+        """The same policy with another engine of its network, on the same device.
+
+        Raises:
+            ValueError: as the class.
+        """
+        other = copy(self)
+        other.engine, other._encoder = engine, build_encoder(self.network, self.spec, engine, self.device)
+        other.__dict__.pop("_inpainting", None)
+        return other
+
     def prepare(self, batch: int) -> None:
         """Compiles the engine for plans of up to `batch` environments, if it is a compiling one."""
         self.engine.prepare(range(1, batch * self.solver.window + 1))
+        self._encoder.prepare(batch)
 
     @torch.no_grad()
     def plan(
@@ -181,7 +195,10 @@ class DiffusionPolicy:
     def condition(self, histories: Observation) -> torch.Tensor:
         """The encoded observations `[B, C]`, computed once per plan."""
         observed = {key: torch.from_numpy(values).to(self.device) for key, values in histories.items()}
-        return self.network.encode_observation(self._observation_normalizer.normalize(observed))
+        condition = self._encoder(self._observation_normalizer.normalize(observed))
+        if self.network.vision is not None:
+            wait_for_results(self.device)  # so that its time is known apart from the denoising's
+        return condition
 
 
 def _for_engines(solver: Solver) -> Solver:

@@ -25,8 +25,6 @@ from paradp.scripts.train import check_data
 from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from paradp.policy import DiffusionPolicy
     from paradp.policy.engines.autotune.candidates import Candidates
     from paradp.policy.observations import Observation
@@ -90,7 +88,7 @@ def bench(
         engines: one or several of auto, eager, compiled, openvino and cuda-graph. The last one is measured with every
             sampler. By default eager and the fastest engine of the device.
         json: write the rows to this file: name, sampler, engine, precision, threads, batch, parameters, p50_ms, p95_ms,
-            p99_ms, rounds, evaluations, network_share, memory_mb, plans, law, error_median.
+            p99_ms, rounds, evaluations, network_share, memory_mb, plans, law, error_median, encode_ms.
         out: write a page with its picture to this folder, DEVICE.md or DEVICE-N-threads.md.
         computing: how the engines compute.
     """
@@ -120,12 +118,12 @@ def bench(
     with doing("loading the policy, and observations"):
         policy = load_policy(weights, "ddpm", device, engine="eager")
         names = _engines(engines, fastest_engine(policy.device))
-        conditions = policy.condition(_histories(policy, data))
+        histories = _histories(policy, data)
     digest = checkpoint_digest(weights)
     candidates = partial(candidates_for, path=weights, sha256=digest, schedule=policy.spec.schedule)
     parts = []
     for wide in (_widened(policy, factor) for factor in widen):
-        rows = [row for size in batch for row in _measure(wide, conditions, size, repeats, names, candidates)]
+        rows = [row for size in batch for row in _measure(wide, histories, size, repeats, names, candidates)]
         with doing("measuring the floor that the hardware sets"):
             parts.append(Part(rows, measure_floor(wide, str(wide.device))))
     _tell(parts)
@@ -198,7 +196,7 @@ def _widened(policy: "DiffusionPolicy", factor: int) -> "DiffusionPolicy":
 
 def _measure(
     policy: "DiffusionPolicy",
-    conditions: "Tensor",
+    histories: "Observation",
     batch: int,
     repeats: int | None,
     engines: "tuple[EngineName, ...]",
@@ -207,7 +205,7 @@ def _measure(
     """The rows of one batch, with a bar for building what is measured and one for measuring it."""
     from paradp.scripts.planning_time import PlanningBench
 
-    bench = PlanningBench(policy, conditions, batch, engines, candidates)
+    bench = PlanningBench(policy, histories, batch, engines, candidates)
     with progress(f"building engines, batch {batch}", len(bench.wanted)) as report:
         report(0)
         for done, name in enumerate(bench.build()):

@@ -72,8 +72,18 @@ def bench_table(part: Part) -> Table:
 
 
 def findings(rows: "list[BenchRow]") -> list[str]:
-    """What the default sampler makes of it, for every batch."""
-    return [_finding([row for row in rows if row.batch == size]) for size in sorted({row.batch for row in rows})]
+    """What the default sampler makes of it, for every batch, and what images cost."""
+    batches = [[row for row in rows if row.batch == size] for size in sorted({row.batch for row in rows})]
+    return [*map(_finding, batches), *filter(None, map(_about_images, batches))]
+
+
+def _about_images(rows: "list[BenchRow]") -> str:
+    """What is encoded before the rounds; empty for a policy without images."""
+    taken = {row.engine: row.encode_ms for row in rows if row.encode_ms is not None}
+    if not taken:
+        return ""
+    each = ", ".join(f"{_ms(ms)} ms on {engine}" for engine, ms in taken.items())
+    return f"Batch {rows[0].batch}: before that, once a plan, encoding the images takes {each} (median, in fp32)."
 
 
 def _finding(rows: "list[BenchRow]") -> str:

@@ -13,6 +13,7 @@ from paradp.policy import DiffusionPolicy, Engine, Precision
 from paradp.policy.engines.timing import time_call, wait_for_results
 from paradp.sampler import NoisePath, SamplerChoice, Solution, Solver
 from paradp.sampler.rounds.device import wait_until_idle
+from paradp.scripts.encoding_time import EncodingTime
 
 USUAL, PUBLISHED = "usual", "para-ddpm as published"
 
@@ -36,6 +37,7 @@ class BenchRow:
         law: the distribution of the plans compared with sequential DDPM (100 steps, same network and engine): `exact`ly the
             same, the same within a `tolerance`, or an`other`. The name is the key in JSON files.
         error_median: to the sequential sampler on the same noise, normalised units; `None` where there is none to equal.
+        encode_ms: to encode the images, once a plan and before all that is measured here; `None` where there are none.
     """
 
     name: str
@@ -55,6 +57,7 @@ class BenchRow:
     plans: int
     law: str
     error_median: float | None
+    encode_ms: float | None = None
 
 
 class TimedEngine:
@@ -128,7 +131,7 @@ class Contender:
         if self._timed:
             self._timed.seconds = 0.0
 
-    def row(self, contenders: "Sequence[Contender]") -> BenchRow:
+    def row(self, contenders: "Sequence[Contender]", encoding: EncodingTime) -> BenchRow:
         p50, p95, p99 = np.percentile(1000 * np.array(self._seconds), [50, 95, 99])
         rounds = _mean([s.stats.rounds for s in self._solutions])
         law = self._distribution()
@@ -150,6 +153,7 @@ class Contender:
             len(self._seconds),
             law,
             self._error(contenders) if law == "tolerance" else None,
+            encoding.p50_ms(self._engine),
         )
 
     def _distribution(self) -> str:

@@ -8,14 +8,15 @@ from functools import partial
 from typing import get_args
 
 import torch
-from torch import Tensor
 
 from paradp.policy import Autotuner, DiffusionPolicy, Engine, EngineName, Precision, build_engine
 from paradp.policy.engines.autotune.candidates import Candidates, by_rule
 from paradp.policy.engines.timing import time_call
+from paradp.policy.observations import Observation
 from paradp.sampler import SamplerChoice
 from paradp.scripts.baselines import PlainNetwork, PublishedParaDDPM, UsualLoop
 from paradp.scripts.contenders import PUBLISHED, USUAL, BenchRow, Contender
+from paradp.scripts.encoding_time import EncodingTime
 
 FEW_STEPS = ("ddim-5", "ddim-10", "ddim-15", "ddim-16", "ddim-25", "dpm-solver-15")
 # What each engine is measured with; the device's fastest with everything.
@@ -67,7 +68,7 @@ class PlanningBench:
 
     Args:
         policy: whose network and schedule; its own solver and engine are not used.
-        conditions: `[N, C]`, normalised, on the device to measure; every turn plans for the next `batch` of them.
+        histories: observations, `[N, To, *shape]` by feature; every turn plans for the next `batch` of them.
         batch: environments planned together.
         engines: which, the one measured with all samplers last: in fp32 on a CPU, in bf16 on a GPU, and with some in the
             other precision.
@@ -81,19 +82,20 @@ class PlanningBench:
     def __init__(
         self,
         policy: DiffusionPolicy,
-        conditions: Tensor,
+        histories: Observation,
         batch: int,
         engines: Sequence[EngineName],
         candidates: Callable[[SamplerChoice], Candidates] = by_rule,
     ):
         self._candidates = candidates
-        self._policy, self._conditions, self._batch, self._engines = policy, conditions, batch, engines
-        self._network = policy.network.to(conditions.device).eval()
+        self._policy, self._conditions, self._batch, self._engines = policy, policy.condition(histories), batch, engines
+        self._encoding = EncodingTime(policy, histories, batch)
+        self._network = policy.network
         self._contenders: list[Contender] = []
         self._captured: dict[tuple[EngineName, Precision], Engine] = {}
         self._expected: dict[Contender, float] = {}
         self.left_out: list[str] = []
-        gpu = conditions.device.type == "cuda"
+        gpu = policy.device.type == "cuda"
         every, some = (GPU_SAMPLERS, SOME_GPU_SAMPLERS) if gpu else (SAMPLERS, SOME_SAMPLERS)
         self._main, other = get_args(Precision)[:: -1 if gpu else 1]
         self.wanted = [
@@ -153,7 +155,7 @@ class PlanningBench:
 
     def rows(self) -> list[BenchRow]:
         """What was measured."""
-        return [contender.row(self._contenders) for contender in self._contenders]
+        return [contender.row(self._contenders, self._encoding) for contender in self._contenders]
 
     def _turn(self, turn: int, contenders: "Sequence[Contender]", warm_up: bool = False) -> None:
         rows = (torch.arange(self._batch) + turn * self._batch) % len(self._conditions)

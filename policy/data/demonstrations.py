@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,8 @@ from paradp.policy.identity import Pieces, check_same, describe, digest
 
 if TYPE_CHECKING:
     import zarr
+
+_PIECE_BYTES = 2**26  # of images that are looked at once
 
 
 class Demonstrations:
@@ -169,9 +172,10 @@ class Demonstrations:
         return digest({**together, **seen, "actions": self.actions(), "episode_ends": self.episode_ends})
 
     def _pieces(self, name: str) -> Pieces:
-        """An array a chunk at a time."""
+        """An array some chunks at a time."""
         row, dtype = self._layout.rows[name]
-        length = self._layout.arrays()[name][0][0]
+        length: int = self._group[name].chunks[0]  # type: ignore[union-attr]
+        length *= max(1, _PIECE_BYTES // (length * prod(row)))
         bounds = [*range(0, self.steps, length), self.steps]
         pieces = (self._read(name, end, start) for start, end in itertools.pairwise(bounds))
         return Pieces(np.dtype(dtype), (self.steps, *row), pieces)

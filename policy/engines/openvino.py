@@ -1,34 +1,27 @@
 """A network compiled by OpenVINO for the CPU."""
 
+import copy
 import logging
-import os
-import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from threading import Lock
 
-import numpy as np
 import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from paradp.policy.cache import cache_folder, digest, sha256
 from paradp.policy.choices import Precision
+from paradp.policy.engines.openvino_models import CachedModel, CompiledSizes, converted
 from paradp.policy.engines.pytorch import tabulate
-from paradp.policy.files.limits import DOCUMENT_BYTES
-from paradp.policy.files.reading import read_text
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.stacked import condition_encoder
+from paradp.policy.networks.vision import encoder, resnet
+from paradp.policy.networks.vision.encoder import VisionEncoder
 from paradp.policy.spec import PolicySpec
 from paradp.sampler import Graphs
 
 _LOG = logging.getLogger(__name__)
-_PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
-# Each batch size is compiled separately: with a dynamic size the network takes twice as long. Every compiled network has its
-# own copy of the weights, so switching to another size only pays if that saves many rows.
-_FEW = 8
-# Larger batches are computed in several calls.
-_MOST = 64
+# Larger batches are computed in several calls: rows of chunks, and robots whose images are encoded.
+_MOST, _MOST_SEEN = 64, 8
 
 
 class OpenVINOEngine:
@@ -48,101 +41,33 @@ class OpenVINOEngine:
     def __init__(self, network: ConditionalNetwork, spec: PolicySpec, precision: Precision):
         self.precision = precision
         self.encode = condition_encoder(network)
-        self._core = ov.Core()
-        if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        core = ov.Core()
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             _LOG.warning("this CPU has no instructions for bf16: OpenVINO computes in fp32 all the same")
-        self._model = self._read_or_convert(network, spec)
-        self._compiled: dict[int, _Compiled] = {}
+        self._sizes = CompiledSizes(core, _read_or_convert(core, network, spec), precision)
         self._lock = Lock()  # all threads share the compiled networks and their buffers
 
     def prepare(self, rows: Sequence[int]) -> None:
         with self._lock:
-            kept, self._compiled = self._compiled, {}
-            for n in sorted({*rows}, reverse=True):
-                for part in (min(n, _MOST), n % _MOST if n > _MOST else 0):
-                    if part and not self._fitting(part):
-                        self._compiled[part] = kept.get(part) or self._compile(part)
+            self._sizes.prepare([part for n in rows for part in (min(n, _MOST), n % _MOST if n > _MOST else 0) if part])
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         with self._lock:
             if len(x) <= _MOST:
-                return self._infer(x, t, condition)
+                return self._sizes.infer(x, t, condition)
             parts = zip(x.split(_MOST), t.split(_MOST), condition.split(_MOST), strict=True)
-            return torch.cat([self._infer(*part) for part in parts])
+            return torch.cat([self._sizes.infer(*part) for part in parts])
 
-    def _infer(self, *inputs: Tensor) -> Tensor:
-        rows = len(inputs[0])
-        compiled = self._fitting(rows)
-        if compiled is None:
-            compiled = self._compiled[rows] = self._compile(rows)
-        # Copied with numpy: PyTorch's copying threads would keep busy the cores that OpenVINO needs.
-        for buffer, given in zip(compiled.inputs, inputs, strict=True):
-            np.copyto(buffer[:rows], given.numpy())
-        return torch.from_numpy(compiled.infer()[:rows].copy())
 
-    def _fitting(self, rows: int) -> "_Compiled | None":
-        """The compiled network for this batch size, or a slightly larger one."""
-        fitting = [n for n in self._compiled if rows <= n <= max(_FEW, 2 * rows)]
-        return self._compiled[min(fitting)] if fitting else None
-
-    def _compile(self, rows: int) -> "_Compiled":
-        model = self._model.clone()
-        model.reshape({i: [rows, *port.partial_shape[1:]] for i, port in enumerate(model.inputs)})
-        options = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[self.precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads() if rows > 1 else 1,  # one row is too little to share
-            # Pinned, the first threads of all processes would share a core.
-            "ENABLE_CPU_PINNING": False,
-        }
-        try:
-            return _Compiled(self._core.compile_model(model, "CPU", options))
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise ValueError(f"OpenVINO cannot compile the network in {self.precision} on this CPU: {reason}") from error
-
-    def _read_or_convert(self, network: ConditionalNetwork, spec: PolicySpec) -> ov.Model:
-        cached = _CachedModel(network, spec)
-        model = cached.read(self._core)
-        if model is None:
-            model = self._convert(network, spec)
-            cached.write(model)
-        return model
-
-    def _convert(self, network: ConditionalNetwork, spec: PolicySpec) -> ov.Model:
+def _read_or_convert(core: ov.Core, network: ConditionalNetwork, spec: PolicySpec) -> ov.Model:
+    cached = CachedModel(network, spec, "", __file__)
+    model = cached.read(core)
+    if model is None:
         condition = network.encode_condition(torch.zeros(2, spec.condition_size))
         chunk = torch.zeros(2, spec.horizons.predict, spec.action_size)
-        example = (chunk, torch.zeros(2, dtype=torch.int64), condition)
-        with warnings.catch_warnings():
-            # Tracing warns about every shape comparison in PyTorch's layers; `check_agreement` checks the result instead.
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO reads this form of a network best
-            traced = torch.jit.trace(_Denoise(network, spec), example, check_trace=False)
-            model = ov.convert_model(traced, example_input=example)
-        model.reshape({i: [-1, *one.shape[1:]] for i, one in enumerate(example)})
-        return model
-
-
-class _Compiled:
-    """A compiled network with its input and output arrays.
-
-    Attributes:
-        inputs: fill them before `infer`; initially zeros.
-    """
-
-    def __init__(self, model: ov.CompiledModel):
-        self._request = model.create_infer_request()
-        self.inputs = [np.zeros(port.shape, port.element_type.to_dtype()) for port in model.inputs]
-        for i, array in enumerate(self.inputs):
-            self._request.set_input_tensor(i, ov.Tensor(array, shared_memory=True))
-        self._output = np.zeros(model.output(0).shape, np.float32)
-        self._request.set_output_tensor(0, ov.Tensor(self._output, shared_memory=True))
-
-    def infer(self) -> np.ndarray:
-        """The output, valid until the next call."""
-        self._request.start_async()
-        self._request.wait()
-        return self._output
+        model = converted(_Denoise(network, spec), (chunk, torch.zeros(2, dtype=torch.int64), condition))
+        cached.write(model)
+    return model
 
 
 class _Denoise(nn.Module):
@@ -159,36 +84,71 @@ class _Denoise(nn.Module):
         return self.network.denoise(x, self.timesteps[t], condition)
 
 
-class _CachedModel:
-    """The disk cache of a converted network. Damaged files are ignored."""
+class OpenVINOEncoder:
+    """Encodes images with OpenVINO, in fp32 whatever the engine's precision; cached on disk as the network is.
+
+    Args:
+        network: has an encoder of images.
+        spec: specification of the policy.
+    """
 
     def __init__(self, network: ConditionalNetwork, spec: PolicySpec):
-        name = f"{digest(network, spec, __file__)}-openvino-{ov.__version__.split('-')[0]}.xml"
-        self._path = cache_folder() / name
-        self._weights, self._seal = self._path.with_suffix(".bin"), self._path.with_suffix(".sha256")
+        assert network.vision is not None
+        self._join, self._cameras = network.join, network.vision.cameras
+        core = ov.Core()
+        cached = CachedModel(network, spec, "-encoder", __file__, encoder.__file__, resnet.__file__)
+        model = cached.read(core)
+        if model is None:
+            shapes = [(2, spec.horizons.observe, *spec.observed[key].shape) for key in self._cameras]
+            model = converted(_See(network.vision), tuple(torch.zeros(shape) for shape in shapes))
+            cached.write(model)
+        self._sizes, self._lock = CompiledSizes(core, model, "fp32", shared=True), Lock()
 
-    def read(self, core: ov.Core) -> ov.Model | None:
-        try:
-            sealed = read_text(self._seal, DOCUMENT_BYTES) == sha256(self._path, self._weights)
-            return core.read_model(self._path) if sealed else None
-        except (OSError, ValueError, RuntimeError):  # a seal that is no text is a ValueError
-            return None
+    def prepare(self, batch: int) -> None:
+        """Compiles for so many robots."""
+        with self._lock:
+            self._sizes.prepare([min(batch, _MOST_SEEN)])
 
-    def write(self, model: ov.Model) -> None:
-        """Writes a model to the cache. If that fails, the conversion of two seconds is repeated next time.
+    def __call__(self, observation: Mapping[str, Tensor]) -> Tensor:
+        images = zip(*(observation[key].split(_MOST_SEEN) for key in self._cameras), strict=True)
+        with self._lock:
+            found = torch.cat([self._sizes.infer(*part) for part in images])
+        parts = found.chunk(len(self._cameras), dim=2)
+        return self._join({**observation, **dict(zip(self._cameras, parts, strict=True))})
 
-        Files are replaced, not overwritten, because other processes may have them open. Without a matching checksum the next
-        reader converts the network again.
-        """
-        partial = self._path.with_name(f"{os.getpid()}-{self._path.name}")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            ov.save_model(model, partial, compress_to_fp16=False)
-            seal = sha256(partial, partial.with_suffix(".bin"))
-            partial.with_suffix(".sha256").write_text(seal)
-            for mine, kept in ((".bin", self._weights), (".xml", self._path), (".sha256", self._seal)):
-                partial.with_suffix(mine).replace(kept)
-        except (OSError, RuntimeError):
-            for suffix in (".bin", ".xml", ".sha256"):
-                with suppress(OSError):
-                    partial.with_suffix(suffix).unlink(missing_ok=True)
+
+class _See(nn.Module):
+    """An encoder of images by their order, whose features of all cameras lie side by side."""
+
+    def __init__(self, vision: VisionEncoder):
+        super().__init__()
+        self.vision = copy.deepcopy(vision)
+        for module in [*self.vision.modules()]:
+            for name, inner in module.named_children():
+                if isinstance(inner, nn.GroupNorm):
+                    setattr(module, name, _GroupNorm(inner))
+
+    def forward(self, *images: Tensor) -> Tensor:
+        seen = self.vision(dict(zip(self.vision.cameras, images, strict=True)))
+        return torch.cat([seen[key] for key in self.vision.cameras], 2)
+
+
+class _GroupNorm(nn.Module):
+    """A group normalisation in single operations: with its own OpenVINO 2026.4 crashes, as it compiles a ResNet in fp32."""
+
+    def __init__(self, norm: nn.GroupNorm):
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        apart = x - self._of_channels(self._of_groups(x))
+        scale = (self._of_groups(apart.square()) + self.norm.eps).rsqrt()
+        return apart * (self._of_channels(scale) * self.norm.weight[:, None, None]) + self.norm.bias[:, None, None]
+
+    def _of_groups(self, x: Tensor) -> Tensor:
+        """Means over the groups of maps `[n, C, h, w]`: `[n, groups, 1]`."""
+        return x.mean((2, 3)).unflatten(1, (self.norm.num_groups, -1)).mean(-1, keepdim=True)
+
+    def _of_channels(self, groups: Tensor) -> Tensor:
+        """Each group's number for all of its channels, `[n, C, 1, 1]`."""
+        return groups.expand(-1, -1, self.norm.num_channels // self.norm.num_groups).flatten(1)[:, :, None, None]

@@ -26,7 +26,7 @@ STATE_BYTES = 20 * GIB  # network, average and the optimiser's two moments
 
 # Demonstrations.
 MOST_NUMBERS = 2**28  # the largest of robomimic's low-dimensional files, machine-generated ones, may hold a hundred million
-MOST_IMAGE_BYTES = 64 * GIB  # of all images of a store: 2.5 million of 96 × 96 pixels; whether they fit in memory is checked
+MOST_IMAGE_BYTES = 8 * GIB  # of all images together: two cameras of 84 × 84 pixels for 200 000 steps
 MOST_EPISODES = 2**20
 MOST_FILES = 100_000  # of a store: a chunk of 4096 steps each
 CHUNK_BYTES = 64 * MIB  # 64 KiB to 1 MiB are usual
@@ -101,9 +101,7 @@ def check_image_bytes(claimed: int) -> None:
         ValueError: they are too many.
     """
     if claimed > MOST_IMAGE_BYTES:
-        raise ValueError(
-            f"it claims to hold {claimed:.2g} bytes of images, more than the {MOST_IMAGE_BYTES:.2g} that are read"
-        )
+        raise ValueError(f"it claims {claimed:.2g} bytes of images, more than the {MOST_IMAGE_BYTES:.2g} that are read")
 
 
 def check_expansion(claimed: int, stored: int) -> None:

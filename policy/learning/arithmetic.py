@@ -12,7 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from paradp.sampler.rounds.device import capture
+from paradp.policy.learning.transfer import captured_or_launched
 
 # Windows of a first measurement, so small that even the slow arithmetic takes seconds at most.
 FEW = 16
@@ -92,7 +92,7 @@ def step_on_a_copy(network: nn.Module, loss: Callable[..., Tensor], draw: Callab
             trial.zero_grad()
             value.backward()
 
-        return capture(launch, device)
+        return captured_or_launched(launch, device)
 
     def step(bf16: bool, windows: int) -> None:
         with torch.random.fork_rng(devices=[]):

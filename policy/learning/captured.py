@@ -7,15 +7,15 @@ from torch import Tensor
 
 from paradp.policy.learning.state import TrainingState
 from paradp.policy.learning.steps import Loss, descend
-from paradp.sampler.rounds.device import capture
+from paradp.policy.learning.transfer import captured_or_launched
 
 
 class CapturedStep:
     """Takes optimiser steps by replaying one that was captured: loss, gradients, clipping, AdamW and the running average.
 
     What differs from step to step lies in tensors that the graph reads: the batch, the learning rate, and the weight of the
-    running average. The graph also keeps its gradients: backward writes them anew in every replay. On a CPU, where nothing
-    can be captured, the same work is launched by Python.
+    running average. The graph also keeps its gradients: backward writes them anew in every replay. On a CPU, or where
+    something cannot be captured, the same work is launched by Python.
 
     Args:
         state: is changed by every step.
@@ -53,7 +53,7 @@ class CapturedStep:
         """Capturing takes some steps to warm up: the state is put back to before them."""
         tensors = self._state.tensors()
         before = {name: tensor.clone() for name, tensor in tensors.items()}
-        replay = capture(self._launch, self._state.device)
+        replay = captured_or_launched(self._launch, self._state.device)
         for name, tensor in tensors.items():
             tensor.copy_(before[name])
         return replay

@@ -1,7 +1,14 @@
 """Between the host and the device that computes, without waiting at every step."""
 
+import logging
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+from paradp.sampler.rounds.device import capture
+
+_LOG = logging.getLogger(__name__)
 
 # Steps whose losses a GPU keeps: so many are launched before the host waits for them.
 _KEPT = 50
@@ -13,6 +20,18 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
         return tensor
     # From other memory the host would wait. PyTorch does not reuse pinned memory before the copy is done.
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def captured_or_launched(launch: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """A function's work on a GPU as a CUDA graph; where it cannot be captured, the function itself, with a warning."""
+    try:
+        return capture(launch, device)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        _LOG.warning("a step cannot be captured as a CUDA graph, and takes longer: %s", reason)
+        return launch
 
 
 class UnreadLosses:

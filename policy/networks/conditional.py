@@ -35,6 +35,11 @@ class ConditionalNetwork(nn.Module, ABC):
         """
         if self.vision is not None:
             observation = self.vision(observation, places)
+        return self.join(observation)
+
+    @staticmethod
+    def join(observation: Mapping[str, Tensor]) -> Tensor:
+        """The conditions `[n, C]` of observations whose images are encoded, if they are to be."""
         return torch.cat([values.flatten(2) for values in observation.values()], 2).flatten(1)
 
     @abstractmethod

@@ -2,15 +2,20 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from paradp.policy import DiffusionPolicy
+from paradp.policy.data.normalizer import ObservationNormalizer
 from paradp.policy.engines.autotune import autotuner, candidates
 from paradp.policy.engines.pytorch import EagerEngine
+from paradp.policy.networks.building import build_network
+from paradp.policy.networks.vision.config import VisionConfig
 from paradp.sampler import NoisePath, Picard, Sequential, step_table
 from paradp.scripts import floor as floors
 from paradp.scripts.baselines import PlainNetwork, PublishedParaDDPM, UsualLoop
+from paradp.scripts.bench_page import _about_images
 from paradp.scripts.contenders import PUBLISHED, USUAL
 from paradp.scripts.floor import measure_floor
 from paradp.scripts.planning_time import SAMPLERS, SOME_SAMPLERS, PlanningBench
@@ -22,11 +27,15 @@ def policy(trained) -> DiffusionPolicy:
     return DiffusionPolicy(trained.spec, trained.network, trained.observation_normalizer, trained.action_normalizer, solver)
 
 
+def histories(policy):
+    torch.manual_seed(0)
+    return {key: torch.randn(4, 2, *feature.shape).numpy() for key, feature in policy.spec.observed.items()}
+
+
 def test_every_contender_is_measured_and_labelled(policy, monkeypatch):
     monkeypatch.setattr(autotuner, "TRIALS", 4)
     monkeypatch.setattr(autotuner, "MOST_ROWS", 32)
-    conditions = torch.randn(4, policy.spec.condition_size)
-    bench = PlanningBench(policy, conditions, 2, ("eager", "openvino"))
+    bench = PlanningBench(policy, histories(policy), 2, ("eager", "openvino"))
     monkeypatch.setattr(bench, "_why_not_bf16", lambda: "")  # whatever this CPU is good at
     assert len(list(bench.build())) == len(bench.wanted) == 1 + 2 * len(SOME_SAMPLERS) + len(SAMPLERS)
     bench.warm_up()
@@ -40,6 +49,7 @@ def test_every_contender_is_measured_and_labelled(policy, monkeypatch):
         assert row.plans == (
             50 if row.name in ("ddpm", "auto") and (row.engine, row.precision) == ("openvino", "fp32") else 2
         )
+        assert row.encode_ms is None  # nothing to encode
         assert 0 < row.p50_ms <= row.p95_ms <= row.p99_ms and 0 < row.network_share <= 1 and row.batch == 2
         assert (row.error_median is not None) == (row.law == "tolerance")
         if row.name in ("usual", "ddpm"):
@@ -128,7 +138,7 @@ def test_caches_are_read_in_any_unit(tmp_path):
 
 
 def test_arithmetic_that_is_slow_here_is_left_out_with_a_reason(policy, monkeypatch):
-    bench = PlanningBench(policy, torch.randn(4, policy.spec.condition_size), 1, ("eager",))
+    bench = PlanningBench(policy, histories(policy), 1, ("eager",))
     bench.wanted = [wanted for wanted in bench.wanted if wanted.name in (USUAL, "ddpm")]
     times = iter([1.0, 5.0])
     monkeypatch.setattr("paradp.scripts.planning_time.time_call", lambda *_: next(times))
@@ -138,7 +148,7 @@ def test_arithmetic_that_is_slow_here_is_left_out_with_a_reason(policy, monkeypa
 
 
 def test_slow_contenders_are_measured_less_often(policy):
-    bench = PlanningBench(policy, torch.randn(4, policy.spec.condition_size), 4, ("eager",))
+    bench = PlanningBench(policy, histories(policy), 4, ("eager",))
     bench.wanted = [wanted for wanted in bench.wanted if wanted.precision == "fp32" and wanted.name in (USUAL, "ddim-5")]
     list(bench.build())
     bench.warm_up()
@@ -146,3 +156,22 @@ def test_slow_contenders_are_measured_less_often(policy):
     bench._expected = {usual: 1.0, fast: 1e-6}
     list(bench.measure(6, least=2, seconds=3.0))
     assert (len(usual._seconds), len(fast._seconds)) == (2, 6)
+
+
+def test_encoding_images_is_measured_apart_on_every_engine(trained):
+    spec = replace(trained.spec, observation={"front": (36, 36, 3)}, vision=VisionConfig(stem=16, keypoints=2))
+    torch.manual_seed(0)
+    observations = ObservationNormalizer.fit({"front": torch.zeros(1, 36, 36, 3)}, spec.observed)
+    solver = Sequential(step_table(spec.schedule))
+    policy = DiffusionPolicy(spec, build_network(spec), observations, trained.action_normalizer, solver)
+    seen = {"front": np.random.default_rng(0).integers(0, 256, (4, 2, 36, 36, 3), dtype=np.uint8)}
+    bench = PlanningBench(policy, seen, 2, ("eager", "openvino"))
+    bench.wanted = [wanted for wanted in bench.wanted if wanted.name in (USUAL, "ddim-10") and wanted.precision == "fp32"]
+    list(bench.build())
+    bench.warm_up()
+    list(bench.measure(2))
+    rows = bench.rows()
+    assert {row.engine for row in rows} == {"eager", "openvino"} and all(0 < row.encode_ms < 1000 for row in rows)
+    assert len({row.encode_ms for row in rows}) == 2
+    said = _about_images(rows)
+    assert said.startswith("Batch 2: before that, once a plan, encoding the images takes ") and " ms on openvino" in said

@@ -31,4 +31,4 @@ def test_a_sequential_plan_is_computed_row_by_row_whoever_else_takes_turns():
     """An engine compiled for other numbers of rows would pad every step of it."""
     policies = [load_policy("lift", sampler) for sampler in ("ddpm", "para-ddpm")]
     turns.time_in_turns(policies, blank(policies[0].spec, 1, 2), repeats=1)
-    assert sorted(policies[0].engine._compiled) == [1]
+    assert sorted(policies[0].engine._sizes.compiled) == [1]

@@ -20,6 +20,9 @@ class VisionEncoder(nn.Module):
         config: settings.
         observed: the features of an observation.
 
+    Attributes:
+        cameras: the images' names, in order.
+
     Raises:
         ValueError: the settings do not fit the images.
     """
@@ -27,8 +30,8 @@ class VisionEncoder(nn.Module):
     def __init__(self, config: VisionConfig, observed: Mapping[str, Feature]):
         super().__init__()
         config.check(observed)
-        self._cameras = [key for key, feature in observed.items() if feature.kind == "image"]
-        cameras = self._cameras if config.separate else self._cameras[:1]
+        self.cameras = [key for key, feature in observed.items() if feature.kind == "image"]
+        cameras = self.cameras if config.separate else self.cameras[:1]
         self.encoders = nn.ModuleList(ImageEncoder(config, *observed[key].shape[:2]) for key in cameras)
 
     def forward(self, observation: Mapping[str, Tensor], places: Tensor | None = None) -> dict[str, Tensor]:
@@ -39,7 +42,7 @@ class VisionEncoder(nn.Module):
             places: `[n, cameras, 2]`, where the images are cropped, as `draw_places` has it; in the middle by default.
         """
         encoded = dict(observation)
-        for i, (key, encoder) in enumerate(zip(self._cameras, self._each(), strict=True)):
+        for i, (key, encoder) in enumerate(zip(self.cameras, self._each(), strict=True)):
             encoded[key] = encoder(observation[key], None if places is None else places[:, i])
         return encoded
 
@@ -55,7 +58,7 @@ class VisionEncoder(nn.Module):
     def _each(self) -> "list[ImageEncoder]":
         """One for every camera."""
         encoders = cast("list[ImageEncoder]", list(self.encoders))
-        return encoders if len(encoders) == len(self._cameras) else encoders * len(self._cameras)
+        return encoders if len(encoders) == len(self.cameras) else encoders * len(self.cameras)
 
 
 class ImageEncoder(nn.Module):
@@ -84,10 +87,21 @@ class ImageEncoder(nn.Module):
         x = images.flatten(0, 1)
         if self._resize is not None:
             x = nn.functional.interpolate(x.movedim(3, 1), self._resize, mode="bilinear", antialias=True).movedim(1, 3)
-        x = _middle(x, *self._crop) if places is None else _cropped(x, places.repeat_interleave(observed, 0), *self._crop)
+        if places is None:
+            x = self._middle(x)
+        else:
+            x = _cropped(x, places[:, None].expand(-1, observed, -1).flatten(0, 1), *self._crop)
         # A view with the channels last, which is also how a CPU computes convolutions fastest.
-        found = self.pool(self.backbone(x.movedim(3, 1)))
-        return self.out(found.flatten(1)).relu().unflatten(0, (n, observed))
+        maps = self.backbone(x.movedim(3, 1))
+        # Whatever a training computes in: to bfloat16 a place is known to a third of a pixel only.
+        with torch.autocast(images.device.type, enabled=False):
+            features = self.out(self.pool(maps.float()).flatten(1)).relu()
+        return features.unflatten(0, (n, observed))
+
+    def _middle(self, x: Tensor) -> Tensor:
+        """Of images `[n, h, w, 3]`; what is odd goes as Python rounds it, to the even side."""
+        (top, left), (height, width) = (round(size / 2) for size in self.spare), self._crop
+        return x[:, top : top + height, left : left + width]
 
 
 class SpatialSoftmax(nn.Module):
@@ -114,12 +128,6 @@ class SpatialSoftmax(nn.Module):
 def _spread(count: int) -> Tensor:
     """Numbers from −1 to 1; one alone is −1, as numpy has it."""
     return torch.linspace(-1, 1, count, dtype=torch.float64)
-
-
-def _middle(x: Tensor, height: int, width: int) -> Tensor:
-    """The middle of images `[n, h, w, 3]`; what is odd goes as Python rounds it, to the even side."""
-    top, left = round((x.shape[1] - height) / 2), round((x.shape[2] - width) / 2)
-    return x[:, top : top + height, left : left + width]
 
 
 def _cropped(x: Tensor, places: Tensor, height: int, width: int) -> Tensor:

@@ -107,14 +107,14 @@ def test_the_graphs_of_an_engine_are_its_solves(trained, monkeypatch):
 def test_rows_are_compiled_once_for_what_fits(trained):
     engine = build_engine(trained.network, trained.spec, CPU, "openvino")
     engine.prepare(range(1, 25))
-    compiled = set(engine._compiled)
+    compiled = set(engine._sizes.compiled)
     assert max(compiled) == 24 and len(compiled) <= 4
     for rows in range(1, 25):
         draws = draw(trained.spec, rows)
         assert torch.allclose(predict(engine, *draws), trained.network(*draws), atol=1e-5)
-    assert set(engine._compiled) == compiled
+    assert set(engine._sizes.compiled) == compiled
     engine.prepare([1])
-    assert set(engine._compiled) == {1}
+    assert set(engine._sizes.compiled) == {1}
 
 
 def test_solvers_give_the_same_samples_on_every_engine(trained):

@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 
 from paradp.checkpoints import load_policy, load_trained, save_checkpoint
 from paradp.policy import Horizons, RecedingHorizon, UnetConfig
+from paradp.policy.data import demonstrations, layout
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
-from paradp.policy.data.layout import Layout
 from paradp.policy.data.windows import cut_windows, send_windows
 from paradp.policy.files import memory
 from paradp.policy.identity import digest
-from paradp.policy.learning import loop
+from paradp.policy.learning import loop, transfer
 from paradp.policy.learning.captured import CapturedStep
 from paradp.policy.learning.config import DistillationConfig, TrainingConfig
 from paradp.policy.learning.distillation import distill
@@ -50,8 +50,9 @@ def ignore(trained, path):
 
 
 @pytest.fixture
-def seen(tmp_path, info) -> Demonstrations:
-    """A bright square in a dark picture, which goes to the middle, from two cameras."""
+def seen(tmp_path, info, monkeypatch) -> Demonstrations:
+    """A bright square in a dark picture, which goes to the middle, from two cameras; some steps a chunk."""
+    monkeypatch.setattr(layout, "_CHUNK_NUMBERS", 7 * 36 * 40 * 3)
     described = dataclasses.replace(info, observation={"front": (36, 40, 3), "wrist": (36, 40, 3), "position": 2})
     written = Demonstrations.open_or_create(tmp_path / "seen.zarr", described)
     generator = np.random.default_rng(0)
@@ -140,6 +141,31 @@ def test_captured_steps_are_the_eager_ones(lesson):
         assert "maps.bias" in name or torch.allclose(parameter, other[name], atol=1e-4), name
 
 
+def test_a_step_that_cannot_be_captured_is_launched(lesson, monkeypatch, caplog):
+    """After a failure in the middle of it, from the state before; but want of memory is not hidden."""
+
+    def fails(launch, device):
+        launch()
+        raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
+
+    losses = []
+    for way in (transfer.capture, fails):
+        monkeypatch.setattr(transfer, "capture", way)
+        state = TrainingState(copy.deepcopy(lesson.start.network), CONFIG)
+        step = CapturedStep(state, lesson.loss, False)
+        losses.append([float(step(*lesson.batch(8, seed))) for seed in range(3)])
+    assert losses[0] == losses[1]
+    [said] = caplog.messages
+    assert said.endswith("takes longer: operation not permitted when stream is capturing")
+
+    def exhausted(launch, device):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(transfer, "capture", exhausted)
+    with pytest.raises(torch.OutOfMemoryError):
+        CapturedStep(state, lesson.loss, False)(*lesson.batch(8, 0))
+
+
 def test_pixels_are_seen_as_they_are_if_asked_for(seen, tmp_path):
     config = dataclasses.replace(CONFIG, vision=PixelsConfig(), steps=1)
     trained = train(seen, config, tmp_path / "run", ignore)
@@ -206,8 +232,7 @@ def test_the_digest_reads_a_piece_at_a_time(seen, monkeypatch):
         "episode_ends": seen.episode_ends,
     }
     assert seen.digest() == digest(whole)
-    arrays = Layout.arrays
-    monkeypatch.setattr(Layout, "arrays", lambda self: {k: ((7, *s[1:]), d) for k, (s, d) in arrays(self).items()})
+    monkeypatch.setattr(demonstrations, "_PIECE_BYTES", 1)
     monkeypatch.setattr(Demonstrations, "observations", lambda self: pytest.fail("was read whole"))
     assert seen.digest() == digest(whole)
 
