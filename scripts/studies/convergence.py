@@ -1,4 +1,4 @@
-"""How fast must Picard iteration converge? Bounds from measured Lipschitz constants, beside the rounds that it needs."""
+"""Compares the rounds of Picard iteration with bounds from measured Lipschitz constants."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,11 +40,11 @@ NORMS_HEADER = ["policy", "steps of para-ddpm", "clip(x̂0)", "linear split", "u
 
 @dataclass(frozen=True)
 class MeasuredConvergence:
-    """One sampler on one policy, `[B]` each.
+    """The measurements of one sampler on one policy, `[B]` each.
 
     Attributes:
-        contraction: of the window that shrinks errors least, half of the windows being better or worse than the median one.
-        rounds, linearised, bound: that it needed, that it needs on the network's tangent, and that it can need at most.
+        contraction: bound on the factor by which a round changes errors, for the median window.
+        rounds, linearised, bound: the rounds needed, the rounds needed with the linearised network, and their upper bound.
     """
 
     contraction: np.ndarray
@@ -76,10 +76,10 @@ the eager network in fp32; power iteration comes from below. Intervals are boots
 
 {markdown_table(HEADER, rows)}
 
-*Contraction* is q of the median window: what a round multiplies the largest error by at most, in units of each state's
-noise. Above 1 nothing follows from one round, only from as many as the window is long. *Rounds* is what the solver needed,
-*linearised* what it needs where the network is replaced by its tangent along the exact trajectory, *bound* what the norms
-guarantee; *steps* is what Picard iteration needs at most on any network.
+*Contraction* is q of the median window: a bound on the factor by which a round changes the largest error, in units of each
+state's noise. If it is above 1, a single round guarantees nothing, only as many rounds as the window has steps. *Rounds* is
+the number that the solver needed; *linearised* the number with the network linearised along the exact trajectory; *bound*
+the upper bound from the norms; *steps* the upper bound for any network.
 
 ![norms along the trajectory, and rounds](convergence.png)
 
@@ -95,7 +95,7 @@ Norms by tenths of the trajectory, from noise to data, median over observations 
 
 
 def _trainings(context: Context) -> dict[str, DiffusionPolicy]:
-    """The policies for the task in the folder of runs, by the names of their folders."""
+    """Folder name → policy, for the task's trainings in the folder of runs."""
     paths = {path.parent.name: path for path in sorted(context.runs.glob("*/checkpoint"))}
     kinds = {name: read_info(path).spec for name, path in paths.items()}
     first = {"diffusion": "ddpm", "flow": "flow-10", "consistency": "consistency-4"}
@@ -114,7 +114,7 @@ def _predicts(policy: DiffusionPolicy) -> str:
 def _measure(
     policy: DiffusionPolicy, histories: Observation, iterations: int
 ) -> tuple[list[list[str]], list[Constants] | None]:
-    """The rows of all samplers, and the norms along the whole trajectory of DDPM, where the policy has one."""
+    """The rows of all samplers, and the norms along DDPM's trajectory; `None` if the policy has no DDPM sampler."""
     rows, along = [], None
     with torch.no_grad():
         condition = policy.engine.encode(policy.condition(histories))
@@ -158,7 +158,7 @@ def _mean(values: np.ndarray, digits: int) -> str:
 
 
 def _said(rows: Sequence[Sequence[str]]) -> str:
-    """How loose the bound is, from the rows."""
+    """The paragraph on how loose the bound is, from the rows."""
     found = [dict(zip(HEADER, row, strict=True)) for row in rows]
     loose = [estimate(row["bound"]).mean / estimate(row["rounds"]).mean for row in found]
     trivial = [row for row in found if estimate(row["bound"]).mean > 0.9 * float(row["steps"])]
