@@ -86,7 +86,7 @@ class Solver(Protocol):
     ) -> Solution:
         """Draws samples `[B, …]` for conditions `[B, C]` on a noise path.
 
-        Solvers whose distribution does not depend on it use a guess `[B, …]` at the samples, which must be made before the
+        Solvers whose distribution does not depend on it use a guess `[B, …]` at the samples, which must be chosen before the
         noise is drawn; other solvers ignore it. The deadline is a time of `time.perf_counter()`. No round is started that
         would end after it, assuming that it takes as long as the longest round so far; the first round is always run. At
         the deadline, unfinished samples are completed from the predictions so far and marked `OUT_OF_BUDGET`.

@@ -44,8 +44,8 @@ def study_engines(context: Context) -> None:
     sampler = eager.identity["sampler"]
     body = f"""
 {context.task}, {sampler["name"]} ({", ".join(f"{k} {v}" for k, v in sampler["settings"].items())}), seeds from
-{eager.identity["seed"]}, the same for all. Losses are paired: seeds where the baseline succeeded and the other did not, less
-those where it was the other way round.
+{eager.identity["seed"]}, the same for all. Losses are paired: the share of seeds where only the baseline succeeded minus the
+share where only the other engine succeeded.
 
 {markdown_table(HEADER, rows)}
 """

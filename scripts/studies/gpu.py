@@ -65,15 +65,15 @@ as a share of the plan. *Floor*: the time for reading the weights, in every roun
 
 One call in a captured graph, the median of {TIMES} times {REPLAYS}. `overlapped` kernels start while the one before still
 runs (programmatic dependent launch). The error is ‖out − PyTorch's fp32‖ ÷ ‖PyTorch's fp32‖, the largest of {INPUTS} random
-inputs. These figures were printed by the script that `paradp study calls` was made of; the study itself has not run on a GPU
-yet.
+inputs. These figures were printed by an earlier script, which became `paradp study calls`; the study itself has not run on a
+GPU yet.
 
 {_calls(folder / "calls.json")}
 
 ## What was not measured
 
-Several cards, and `paradp study calls`. A bench of one network and batch takes about a minute with compiled kernels in the
-cache, and two or three without.
+Several GPUs, and `paradp study calls`. A bench of one network and batch takes about a minute with compiled kernels in the
+cache, and two or three minutes without.
 
 ![latency of a plan]({page.with_suffix(".png").name})
 """

@@ -180,7 +180,7 @@ counted.
 
 {markdown_table(["on", *GAIN_HEADER[1:]], times)}
 
-## What went in
+## Inputs
 
 Mean rounds; a window of 1 is sequential sampling:
 
@@ -222,9 +222,9 @@ def _size(network: NetworkTimes) -> str:
 
 def _rounds_rows(rounds: Rounds) -> list[list[str]]:
     return [
-        [str(steps), str(window), *(f"{rounds_of_batch(made, batch):.1f}" for batch in BATCHES)]
+        [str(steps), str(window), *(f"{rounds_of_batch(counts, batch):.1f}" for batch in BATCHES)]
         for steps, by_window in rounds.items()
-        for window, made in by_window.items()
+        for window, counts in by_window.items()
     ]
 
 

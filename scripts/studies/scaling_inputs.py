@@ -85,10 +85,10 @@ def rounds_of(policy: DiffusionPolicy) -> Iterator[tuple[int, dict[int, list[int
     """Yields the number of steps, and window → rounds of each observation; window 1 is sequential sampling."""
     bench = Bench(policy, OBSERVATIONS, SEED)
     for steps, (parallel, windows) in SAMPLERS.items():
-        made = {1: [steps]}
+        counts = {1: [steps]}
         for window in each(f"rounds, {steps} steps", windows):
-            made[window] = bench.measure(f"{parallel}:window={window}").rounds.tolist()
-        yield steps, made
+            counts[window] = bench.measure(f"{parallel}:window={window}").rounds.tolist()
+        yield steps, counts
 
 
 def _sizes(spec: PolicySpec) -> tuple[int, int]:

@@ -109,9 +109,9 @@ def round_seconds(network: NetworkTimes, cluster: Cluster, devices: int, rows: i
     return seconds if used == 1 else seconds + cluster.round + used * cluster.launch
 
 
-def rounds_of_batch(made: Sequence[int], batch: int) -> float:
+def rounds_of_batch(counts: Sequence[int], batch: int) -> float:
     """Expected rounds of the slowest of `batch` robots, from the rounds of single plans."""
-    share = np.array(made)[:, None] > np.arange(max(made))
+    share = np.array(counts)[:, None] > np.arange(max(counts))
     return float((1 - (1 - share.mean(0)) ** batch).sum())
 
 
@@ -130,9 +130,9 @@ def best_plan(
     plans = [
         PredictedPlan(
             window,
-            own + rounds_of_batch(made, batch) * round_seconds(network, cluster, devices, batch * window),
+            own + rounds_of_batch(counts, batch) * round_seconds(network, cluster, devices, batch * window),
             math.ceil(batch * window / min(devices, batch * window)),
         )
-        for window, made in rounds.items()
+        for window, counts in rounds.items()
     ]
     return min(plans, key=lambda plan: plan.seconds)
