@@ -67,12 +67,12 @@ def read_trainings(checkpoint: Path) -> list[Trained]:
     sections = re.split(r"^#+ Data$", card, flags=re.MULTILINE)[1:]
     trainings = [trained for section in sections if (trained := _trained(section))]
     if not sections or len(trainings) < len(sections):
-        raise ValueError(f"{checkpoint / 'README.md'} does not say what the policy learned from")
+        raise ValueError(f"{checkpoint / 'README.md'} does not list the policy's training data")
     return trainings
 
 
 def _trained(section: str) -> Trained | None:
-    """From the heading of the data on."""
+    """Reads a training from the text after a heading `Data`; `None` if the text has another form."""
     data = re.search(r"^(\d+) (?:successful )?episodes? \((\d+) control steps?\)", section, re.MULTILINE)
     steps = re.search(r"^steps (\d+), batch_size (\d+)", section, re.MULTILINE)
     if data is None or steps is None:
@@ -128,7 +128,7 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
 | noise schedule | {describe_schedule(spec.schedule)} |
 
 ## Data
-{counted(self.episodes, "episode")} ({counted(self.steps, "control step")}){self._told_by()}.
+{counted(self.episodes, "episode")} ({counted(self.steps, "control step")}){self._origin()}.
 {_listed(self.info.made_with)}
 
 ## Training
@@ -151,7 +151,7 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
         crop = "" if vision.crop is None else f", in crops of {vision.crop[0]} × {vision.crop[1]} pixels"
         return f"\n\nImages are encoded by a {vision.describe()}{crop}."
 
-    def _told_by(self) -> str:
+    def _origin(self) -> str:
         """The origin of the demonstrations."""
         return " of a scripted expert in simulation, not of people" if "expert" in self.info.made_with else ""
 
@@ -165,7 +165,7 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
 
 
 def describe_schedule(schedule: Mapping[str, Any]) -> str:
-    """Noise, number of timesteps and what is predicted, in a few words."""
+    """Noise schedule, number of timesteps and prediction type, in a few words."""
     noise = schedule.get("beta_schedule", "straight lines")
     predicts = schedule.get("prediction_type", "velocity")
     return f"{noise}, {schedule['num_train_timesteps']} steps, {predicts}"

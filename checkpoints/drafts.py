@@ -38,10 +38,10 @@ class DraftInfo:
     """`draft.json`.
 
     Attributes:
-        config: sizes.
+        config: sizes of the draft network.
         checkpoint_sha256: `checkpoint_digest` of the checkpoint whose predictions it was trained on.
         weights_sha256: of `draft.safetensors`.
-        training: what was done.
+        training: settings of its training.
     """
 
     config: DraftConfig

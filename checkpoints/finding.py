@@ -46,10 +46,10 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 
 
 def find_own(name_or_path: str | Path) -> Path:
-    """As `find_checkpoint`, where a checkpoint of another program will not do: one to be learned from, or released.
+    """Like `find_checkpoint`, but refuses checkpoints of other programs, for training and releasing.
 
     Raises:
-        ValueError: as there, or it is one of another program.
+        ValueError: as `find_checkpoint`, or it is another program's checkpoint.
     """
     path = find_checkpoint(name_or_path)
     if is_theirs(path):
@@ -108,11 +108,11 @@ def is_theirs(path: Path) -> bool:
     """Whether a directory is a checkpoint of another program that `paradp.bridges` reads.
 
     Raises:
-        ValueError: it is another program's policy, of a type that is not read, or its `config.json` is damaged.
+        ValueError: it is another program's policy of an unsupported type, or its `config.json` is damaged.
     """
     if (path / FILES[2]).is_file() or not _is_lerobot(path / "config.json"):
         return False
-    from paradp.bridges.lerobot_config import read_config  # no PyTorch, but pydantic, which names are answered without
+    from paradp.bridges.lerobot_config import read_config  # imports pydantic, which finding a name does not need
 
     read_config(path)
     return True

@@ -19,7 +19,7 @@ from paradp.policy.learning.lesson import TrainedPolicy
 class _Statistics:
     """`statistics.json`: offset and scale of every dimension and of every channel of images, in the order of the spec.
 
-    A shift is there only where there is one: in policies that came from other programs.
+    The shifts are only present if they are not zero, in policies that were converted from other programs.
     """
 
     observation_offset: list[float]
@@ -34,7 +34,7 @@ _STATISTICS = TypeAdapter(_Statistics)
 
 
 def written_statistics(trained: TrainedPolicy) -> bytes:
-    """The document of a policy."""
+    """The content of `statistics.json` for a policy."""
     observation, action = trained.observation_normalizer, trained.action_normalizer
     statistics = _Statistics(
         observation.offset.tolist(),
@@ -52,7 +52,7 @@ def read_statistics(path: Path, spec: PolicySpec) -> tuple[ObservationNormalizer
 
     Raises:
         ValueError: the file cannot be read, or its numbers do not fit the specification or cannot scale.
-        OSError: it is not there or may not be read.
+        OSError: the file is missing or cannot be read.
     """
     s = read_validated(path / "statistics.json", STATISTICS_BYTES, _STATISTICS)
     size = statistics_size(spec.observed)

@@ -204,7 +204,7 @@ def load_trained(path: Path, facts: Given | None = None) -> TrainedPolicy:
     if is_theirs(path):
         return read_lerobot(path, facts)
     if facts:
-        raise ValueError(f"{path} is a checkpoint of paradp and says itself what it is for: leave out {', '.join(facts)}")
+        raise ValueError(f"{path} is a checkpoint of paradp, which contains this information: leave out {', '.join(facts)}")
     info = read_info(path)
     weights = path / "model.safetensors"
     if sha256(weights, WEIGHTS_BYTES) != info.model_sha256:
@@ -241,7 +241,7 @@ def read_info(path: Path) -> CheckpointInfo:
 
 
 def read_card(path: Path) -> str:
-    """Reads the model card of a checkpoint; for another program's checkpoint, writes what is known of it.
+    """Reads the model card of a checkpoint; for another program's checkpoint, writes one from its config.
 
     Raises:
         ValueError: it is not text, too large, or a link to another place.

@@ -1,4 +1,4 @@
-"""What the names of samplers stand for: which table of steps, and which solver."""
+"""The functions behind sampler names: kind of steps → step table, and way of computing them → solver."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,7 +10,7 @@ from paradp.sampler.solvers.sequential import Sequential
 from paradp.sampler.solvers.speculative import Speculative
 from paradp.sampler.table import StepTable
 
-# A scheduler or its config, the number of steps or `None`, and options of the steps → their table.
+# Each is called with a scheduler or its config, the number of steps or `None`, and the options of the steps.
 TABLES: Mapping[str, Callable[..., StepTable]] = {
     "ddpm": ddpm_table,
     "ddim": ddim_table,
@@ -19,5 +19,5 @@ TABLES: Mapping[str, Callable[..., StepTable]] = {
     "consistency": consistency_table,
     "flow": flow_table,
 }
-# A table and options of the way → a solver.
+# Each is called with a table and the options of the way.
 SOLVERS: Mapping[str, Callable[..., Solver]] = {"": Sequential, "para-": Picard, "speculative-": Speculative}

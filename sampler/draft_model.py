@@ -11,7 +11,7 @@ from paradp.sampler.table import StepTable
 class DraftModel(Protocol):
     """Corrects an earlier prediction with a low-rank matrix U diag(g) V, whose gains g depend on that prediction.
 
-    A prediction D was made at step i, at state s; the draft arrives at state x̃ of step j ≥ i. With the signal-to-noise ratio
+    D is a prediction at step i and state s; the draft has reached state x̃ of step j ≥ i. With the signal-to-noise ratio
     S = ᾱ/(1−ᾱ) and Q = √ᾱ/(1−ᾱ),
 
         ν = (Q_j x̃ − Q_i s − (S_j − S_i) D)/√S_j,    G = D + U diag(g) V ν/√S_j

@@ -55,9 +55,8 @@ def mean_distances(predictions: Tensor) -> np.ndarray:
 def step_weights(table: StepTable) -> np.ndarray:
     """w_k = c_k² / 2σ_k², `[T]`.
 
-    The last step adds no noise: any other prediction there is infinitely far. It counts as if it added as much as the one
-    before, the least that a step of the chain adds (`StepTable.scale`): what is smaller than that is below the chain's own
-    resolution.
+    The last step adds no noise, so its weight would be infinite. Instead, its noise is set to that of the step before, the
+    smallest in the chain (`StepTable.scale`): smaller differences are below the resolution of the chain.
     """
     deviation = torch.where(table.sigma > 0, table.sigma, table.scale[:-1])
     return (0.5 * (table.c / deviation) ** 2).double().cpu().numpy()
@@ -67,8 +66,8 @@ def step_costs(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """cost[i, j] of going from step i straight to j, `[T+1, T+1]`; infinite where j ≤ i.
 
     Args:
-        distances: `[T, T]`, as of `mean_distances`.
-        weights: `[T]`, as of `step_weights`.
+        distances: `[T, T]`, from `mean_distances`.
+        weights: `[T]`, from `step_weights`.
     """
     steps = len(weights)
     costs = np.full((steps + 1, steps + 1), np.inf)
@@ -78,12 +77,12 @@ def step_costs(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def grid_cost(costs: np.ndarray, grid: Sequence[int]) -> float:
-    """What a grid of steps loses: the sum of its costs, and of the last step's to the end."""
+    """The loss of a grid of steps: the sum of the costs between its steps, and from its last step to the end."""
     return float(costs[list(grid), [*grid[1:], len(costs) - 1]].sum())
 
 
 def best_grids(costs: np.ndarray, most: int) -> list[list[int]]:
-    """For N = 1 … `most`: the N steps, beginning with step 0, whose sum of costs to the end is least.
+    """For N = 1 … `most`: the grid of N steps, beginning with step 0, with the smallest `grid_cost`.
 
     Raises:
         ValueError: there are fewer steps than `most`.
@@ -91,7 +90,7 @@ def best_grids(costs: np.ndarray, most: int) -> list[list[int]]:
     steps = len(costs) - 1
     if not 1 <= most <= steps:
         raise ValueError(f"grids of 1 to {steps} of the {steps} steps can be chosen, not of {most}")
-    least = np.where(np.arange(steps + 1) == 0, 0.0, np.inf)  # to reach each step, with the steps so far
+    least = np.where(np.arange(steps + 1) == 0, 0.0, np.inf)  # smallest cost to reach each step with the grid steps so far
     origins: list[np.ndarray] = []
     for _ in range(most):
         through = least[:, None] + costs
@@ -101,7 +100,7 @@ def best_grids(costs: np.ndarray, most: int) -> list[list[int]]:
 
 
 def _backwards(origins: Sequence[np.ndarray], end: int) -> list[int]:
-    """The steps on the way to the end, of where each was best reached from."""
+    """The steps of the best path to `end`, from the best predecessor of each step."""
     way: list[int] = []
     for origin in reversed(origins):
         end = int(origin[end])

@@ -1,4 +1,4 @@
-"""Packages that import what they export when it is first used: listing samplers or tasks should not wait for PyTorch."""
+"""Lazy exports of a package, imported at their first use, so that listing samplers or tasks does not wait for PyTorch."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -9,12 +9,12 @@ from typing import Any
 def lazy_exports(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """`__getattr__`, `__dir__` and `__all__` of a package (PEP 562).
 
-    The package writes the same imports under `if TYPE_CHECKING:`, for type checkers and readers; a test holds the two to
-    each other.
+    The package repeats the imports under `if TYPE_CHECKING:`, for type checkers and readers. A test checks that the two
+    lists are equal.
 
     Args:
         package: its `__name__`.
-        homes: module below the package → the names that it defines, with blanks between them.
+        homes: module of the package → the names that it exports, separated by blanks.
     """
     modules = {name: module for module, names in homes.items() for name in names.split()}
 
@@ -22,7 +22,7 @@ def lazy_exports(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str]
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(f"{package}.{modules[name]}"), name)
-        setattr(sys.modules[package], name, value)  # looked up once
+        setattr(sys.modules[package], name, value)  # so that the next use does not call `get`
         return value
 
     def names() -> list[str]:

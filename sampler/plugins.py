@@ -1,4 +1,4 @@
-"""Solvers, engines and networks of other packages, found by entry points and imported when they are first asked for."""
+"""Solvers, engines and networks of other packages, found by entry points and imported at their first use."""
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -17,12 +17,12 @@ def load_plugin(group: str, name: str, kind: type[T]) -> T:
     """Imports the object that an entry point names.
 
     Args:
-        group: of entry points, such as `paradp.solvers`.
-        name: of the entry point; `plugins` has it.
-        kind: what the object must be: an instance of this class.
+        group: the group of entry points, such as `paradp.solvers`.
+        name: the name of an entry point in `plugins(group)`.
+        kind: the class that the object must be an instance of.
 
     Raises:
-        ValueError: it cannot be imported, or is something else.
+        ValueError: the object cannot be imported, or is not an instance of `kind`.
     """
     point = plugins(group)[name]
     try:

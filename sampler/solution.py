@@ -86,9 +86,9 @@ class Solver(Protocol):
     ) -> Solution:
         """Draws samples `[B, …]` for conditions `[B, C]` on a noise path.
 
-        Solvers whose distribution does not depend on it use a guess `[B, …]` at the samples, which must be made before the
+        Solvers whose distribution does not depend on it use a guess `[B, …]` at the samples, which must be chosen before the
         noise is drawn; other solvers ignore it. The deadline is a time of `time.perf_counter()`. No round is started that
-        would end after it, assuming that it takes as long as the longest round so far; the first round is always made. At
+        would end after it, assuming that it takes as long as the longest round so far; the first round is always run. At
         the deadline, unfinished samples are completed from the predictions so far and marked `OUT_OF_BUDGET`.
 
         A deadline changes the distribution of the samples, even of those that meet it, because easy samples need fewer
@@ -120,9 +120,11 @@ def _at(t: Tensor) -> str:
 
 
 def check_inputs(table: StepTable, condition: Tensor, noise: NoisePath, guess: Tensor | None = None) -> None:
-    """Raises:
-    ValueError: the noise path is for another number of steps, the conditions are for another number of environments, or
-        the guess is of another shape than the samples.
+    """Checks the shapes of a solve's inputs.
+
+    Raises:
+        ValueError: the noise path is for another number of steps, the conditions are for another number of environments, or
+            the guess is of another shape than the samples.
     """
     if noise.steps.shape[1] != table.steps:
         raise ValueError(f"the noise path has {noise.steps.shape[1]} steps, the table {table.steps}")
@@ -133,11 +135,11 @@ def check_inputs(table: StepTable, condition: Tensor, noise: NoisePath, guess: T
 
 
 def outcome(sample: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-    """The status of a solve that was not cut short.
+    """The status of a solve that ran to its end.
 
     Args:
         sample: `[B, …]`.
-        clean: `[B, T, …]`, the predictions that it depends on.
+        clean: `[B, T, …]`, the predictions that the sample depends on.
 
     Returns:
         `SolverStats.status` and `SolverStats.broken`.

@@ -1,18 +1,18 @@
-"""Random numbers by name: what an episode's seed means to each of those that draw from it.
+"""Named random streams: the independent random numbers of an episode, all derived from its seed.
 
-| name | what draws from it |
+| name | used for |
 | --- | --- |
 | `environment` | the scene: robosuite's and gymnasium's generators |
 | `expert` | a scripted expert's choices, tremor and noise |
-| `disturbance` | when and how the task's object is disturbed |
-| `noise` | what plans begin with: the seeds of single plans, and their noise (`noise_generator`) |
-| `clock` | where in a file of recorded latencies an episode begins |
+| `disturbance` | time and kind of the disturbance of the task's object |
+| `noise` | sampling: the seeds of single plans, and their noise (`noise_generator`) |
+| `clock` | start index in a file of recorded latencies |
 
-The first three have been drawn in these ways since the first published results, and stay as they are; environments make
-them by themselves, and a test holds both to each other. All others are children of the seed, which no other seed below 2¹²⁸
-can repeat. Something new gets a name, and the next number, here.
+The first three are derived as in the first published results, and must not change. Environments derive theirs without this
+file; a test compares the two. All others are children of the seed (`SeedSequence` spawn keys), which no other seed below
+2¹²⁸ can repeat. To add a stream, add its name and the next number here.
 
-Episodes have seeds below 2³²: from there on, a scene's numbers would be those of an expert with a smaller seed.
+Episodes must have seeds below 2³²: with larger ones, a scene would get the numbers of an expert with a smaller seed.
 """
 
 from typing import Literal
@@ -22,23 +22,23 @@ import numpy as np
 EPISODE_SEEDS = 2**32
 Name = Literal["environment", "expert", "disturbance", "noise", "clock"]
 
-# After the seed as part of the entropy, or after it as its child.
+# Streams whose number follows the seed in the entropy, and streams whose number is a spawn key of the seed.
 _BESIDE: dict[str, tuple[int, ...]] = {"environment": (), "expert": (1,), "disturbance": (2,)}
 _CHILDREN: dict[str, int] = {"noise": 3, "clock": 4}
 
 
 def check_episode_seeds(first: int, episodes: int) -> None:
-    """Checks the seeds of episodes that count up from the first.
+    """Checks the seeds first, first + 1, … of the given number of episodes.
 
     Raises:
-        ValueError: one is negative, or not below 2³².
+        ValueError: a seed is negative, or not below 2³².
     """
     if first < 0 or first + episodes > EPISODE_SEEDS:
         raise ValueError(f"episodes have seeds from 0 to 2^32 - 1: seed {first} and {episodes} episodes do not fit")
 
 
 def seed_sequence(seed: int | None, name: Name) -> np.random.SeedSequence:
-    """Where a named stream comes from; without a seed, from the system's entropy.
+    """The seed sequence of a named stream; without a seed, from the system's entropy.
 
     Raises:
         ValueError: the seed is negative, or the name unknown.
@@ -53,7 +53,7 @@ def seed_sequence(seed: int | None, name: Name) -> np.random.SeedSequence:
 
 
 def stream(seed: int | None, name: Name) -> np.random.Generator:
-    """The generator of a named stream; without a seed, one that is new every time.
+    """The generator of a named stream; without a seed, a different one in every call.
 
     Raises:
         ValueError: as `seed_sequence`.

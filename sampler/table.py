@@ -31,8 +31,8 @@ class StepTable:
         x_{k+1} = a_k x_k + c_k clip(x̂0_k) + r_k x̂0_k + d_k clip(x̂0_{k−1}) + σ_k ξ_k,     x̂0_k = u_k x_k + v_k prediction
 
     where x̂0_k is the clean sample that the network predicts at (x_k, t_k). `paradp.sampler.schedules` builds the tables of
-    DDPM (r = d = 0), DDIM (r ≠ 0 where the noise direction is kept unclipped) and DPM-Solver++ (d ≠ 0 where it is of second
-    order), of multistep consistency sampling (a = 0 but at timestep 0) and of Euler's method along a flow (σ = 0).
+    DDPM (r = d = 0), DDIM (r ≠ 0 if the noise direction is not clipped), DPM-Solver++ (d ≠ 0 at second-order steps),
+    multistep consistency sampling (a = 0 except at timestep 0), and Euler's method along a flow (σ = 0).
 
     Attributes:
         timesteps: `[T]`, the network's input at each step: int64, or floating point if some are not integers, as in a

@@ -1,16 +1,18 @@
-"""Files: read what comes from outside without running it, write so that nothing is lost, and one writer for each output.
+"""Files: reading untrusted files without executing code, atomic writing, and one writer for each output.
 
-limits.py       how large a file may be, and what it may claim to hold
-reading.py      small files: JSON, text, digests
-formats.py      the version of a document's format
-tensors.py      safetensors
-zarr_store.py   zarr 3, whose chunks zstd.py looks through
-hdf5.py         HDF5
-memory.py       a bound on what a library may allocate
-tables.py       parquet, whose pages parquet_pages.py walks through
-writing.py      whole files, through no link that leads out of its folder
+limits.py           largest file sizes, and largest contents that a file may declare
+reading.py          small files: JSON, text, digests
+formats.py          the format version of a document
+tensors.py          safetensors, reading
+tensor_writing.py   safetensors, writing
+zarr_store.py       zarr 3; zstd.py checks its chunks
+hdf5.py             HDF5
+memory.py           a memory limit for calls into a library
+tables.py           parquet; parquet_pages.py checks its pages
+writing.py          atomic writes that never follow a link out of its folder
+lock.py             locks on outputs
 
-Nothing here is of robots or policies. h5py, zarr and pyarrow are imported where they are used.
+Nothing here depends on robots or policies. h5py, zarr and pyarrow are imported where they are used.
 """
 
 from paradp.policy.files.lock import OutputLock, refuse_filled

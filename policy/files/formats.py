@@ -1,4 +1,4 @@
-"""The version of a document's format: a number in every JSON document of ours, so that a newer one is not misread."""
+"""The format version in each of our JSON documents, so that an older paradp refuses a newer document."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,16 +11,16 @@ FORMAT = 1
 
 
 def stamped(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a document says, with the version of its format."""
+    """The content of a document with the format version added."""
     return {KEY: FORMAT, **content}
 
 
 def read_document(path: Path, most_bytes: int) -> dict[str, Any]:
-    """What a document says; one without a version was written before there were any, in format 1.
+    """The content of a document. A document without a version has format 1: early ones were written without it.
 
     Raises:
-        ValueError: as `read_object`, or its format is newer than what is read here.
-        OSError: it is not there or may not be read.
+        ValueError: as `read_object`, or the format is newer than this paradp supports.
+        OSError: the file is missing or cannot be read.
     """
     content = read_object(path, most_bytes)
     found = content.get(KEY, 1)
@@ -31,8 +31,15 @@ def read_document(path: Path, most_bytes: int) -> dict[str, Any]:
 
 
 def check_newest(what: str, found: int, newest: int) -> None:
-    """Raises:
-    ValueError: a version is newer than the newest that is read here.
+    """Checks a format version.
+
+    Args:
+        what: the start of the error message, up to the number.
+        found: the version in the file.
+        newest: the newest version that this paradp reads.
+
+    Raises:
+        ValueError: `found` is newer than `newest`.
     """
     if found > newest:
         raise ValueError(f"{what} {found}, and this paradp reads up to {newest}: update paradp")

@@ -1,6 +1,6 @@
-"""HDF5 files, read as data: no link is followed, no plug-in loaded, no object made, nothing read before its size is known.
+"""Reads HDF5 files as plain data: no links, no plug-ins, no Python objects, and sizes are checked before reading.
 
-h5py is imported here alone. What is read must lie in the file itself, in full, behind filters that HDF5 brings with it.
+Only this file imports h5py. Arrays must be stored completely in the file itself, with filters that are built into HDF5.
 """
 
 import math
@@ -31,8 +31,8 @@ from paradp.policy.wording import counted
 if TYPE_CHECKING:
     import h5py
 
-# Compression and checksums that are built in: deflate, shuffle, Fletcher's checksum, szip, and h5py's own lzf. For any other
-# HDF5 would look for a library and load it.
+# Built-in compression and checksums: deflate, shuffle, Fletcher's checksum, szip, and h5py's own lzf. For any other filter,
+# HDF5 would search for a library and load it.
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"}
 
 
@@ -41,8 +41,8 @@ def open_hdf5(path: Path) -> "Iterator[h5py.File]":
     """Opens a file that the user named, for reading.
 
     Raises:
-        ValueError: it is no such file, is cut short, or what is done with it meanwhile meets something damaged; the message
-            names the file.
+        ValueError: the file is not HDF5, is truncated, or is found to be damaged inside the `with` block; the message names
+            the file.
     """
     import h5py
 
@@ -55,15 +55,15 @@ def open_hdf5(path: Path) -> "Iterator[h5py.File]":
             yield file
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    except (OSError, KeyError, RuntimeError, TypeError, AttributeError, OverflowError) as error:  # h5py's, of damaged files
+    except (OSError, KeyError, RuntimeError, TypeError, AttributeError, OverflowError) as error:  # h5py, on damaged files
         raise ValueError(f"{path} is no HDF5 file that can be read, or is cut short: {error}") from error
 
 
 def group(parent: "h5py.Group", name: str) -> "h5py.Group":
-    """A group that lies in another.
+    """A subgroup.
 
     Raises:
-        ValueError: it is missing, lies elsewhere, or is no group.
+        ValueError: it is missing, is a link to another place, or is not a group.
     """
     import h5py
 
@@ -74,10 +74,11 @@ def group(parent: "h5py.Group", name: str) -> "h5py.Group":
 
 
 def numbers(parent: "h5py.Group", name: str, where: str) -> "h5py.Dataset":
-    """An array of numbers `[T, n]` that can be read as it is; nothing of it is read yet.
+    """An array of numbers `[T, n]`, checked but not yet read.
 
     Raises:
-        ValueError: it is missing, lies elsewhere, is something else, or claims more than is stored; the message says where.
+        ValueError: it is missing, is a link to another place, is not such an array, or is not stored completely; the message
+            has its path.
     """
     found = _dataset(parent, name, where)
     if found.dtype.kind not in "fiu" or found.dtype.itemsize > 8:
@@ -90,10 +91,10 @@ def numbers(parent: "h5py.Group", name: str, where: str) -> "h5py.Dataset":
 
 
 def check_size(arrays: "list[h5py.Dataset]") -> None:
-    """Checks what is about to be read, all together; each array is another one (`check_places`).
+    """Checks the total size of the arrays to read. They must be different arrays, see `check_places`.
 
     Raises:
-        ValueError: it is more than the limits allow, or far more than is stored.
+        ValueError: they exceed the limits, or far exceed the bytes on disk.
     """
     claimed, stored = sum(array.size for array in arrays), sum(array.id.get_storage_size() for array in arrays)
     check_numbers(claimed)
@@ -101,10 +102,11 @@ def check_size(arrays: "list[h5py.Dataset]") -> None:
 
 
 def check_places(parent: "h5py.Group", groups: Collection[str], inner: str) -> None:
-    """Checks what lies in some groups of a group, and in the group `inner` of each, opening nothing else.
+    """Checks the entries of some subgroups, and of the group `inner` in each; opens nothing else.
 
     Raises:
-        ValueError: it is too much, or something stands in several places: a small file could then hold any number of arrays.
+        ValueError: there are too many entries, or an object is stored under several names. With such hard links, a small
+            file could declare any number of arrays.
     """
     import h5py
 
@@ -117,7 +119,7 @@ def check_places(parent: "h5py.Group", groups: Collection[str], inner: str) -> N
             link = found.id.links.get_info(name.encode(errors="surrogateescape"))
             if link.type == h5py.h5l.TYPE_HARD:
                 if link.u in places:
-                    raise ValueError(f"{found.name}/{name} stands in another place too; each must have its own")
+                    raise ValueError(f"{found.name}/{name} is the same object as another entry; each must have its own")
                 places.add(link.u)
 
     enter(parent, groups)
@@ -133,7 +135,7 @@ def name_lists(parent: "h5py.Group") -> dict[str, list[str]]:
     """All lists of names in a group, such as the masks of a file.
 
     Raises:
-        ValueError: one is something else, lies elsewhere, or all together are too long.
+        ValueError: an entry is not a list of names, is a link to another place, or the lists are too long together.
     """
     import h5py
 
@@ -164,7 +166,7 @@ def _raw_names(found: "h5py.Dataset") -> Iterator[bytes]:
     if h5py.check_string_dtype(found.dtype).length is not None:  # type: ignore[union-attr]
         yield from found[:].tolist()
     else:
-        # One by one: a thousand names can all point to the same long text.
+        # One by one, because a thousand names can all point to the same long text.
         for index in range(len(found)):
             with _short_texts(found.name.removeprefix("/")):
                 name = found[index]
@@ -173,10 +175,10 @@ def _raw_names(found: "h5py.Dataset") -> Iterator[bytes]:
 
 @contextmanager
 def _short_texts(what: str) -> Iterator[None]:
-    """While it lasts, a text of open length can be read, and HDF5 gets no memory for a long one.
+    """Within this context, a variable-length text can be read, and a long one fails for lack of memory.
 
-    How long it is stands in the file twice, where h5py does not show it; HDF5 sets aside what the first place claims, up to
-    four gigabytes, before it compares the two.
+    The file stores the length twice, and h5py reports neither. HDF5 allocates the first length, up to four gigabytes, before
+    it compares the two.
     """
     try:
         with at_most(HDF5_TEXT_MEMORY):
@@ -186,10 +188,10 @@ def _short_texts(what: str) -> Iterator[None]:
 
 
 def text(parent: "h5py.Group", name: str) -> str | None:
-    """A text that is an attribute; `None` where there is none.
+    """A text attribute; `None` if it does not exist.
 
     Raises:
-        ValueError: it is something else, or too long.
+        ValueError: the attribute is not a text, or is too long.
     """
     import h5py
 
@@ -232,7 +234,7 @@ def _check_place(parent: "h5py.Group", name: str, lacking: str) -> None:
 
 
 def _check_stored(found: "h5py.Dataset", where: str) -> None:
-    """All of it must be there: HDF5 fills with zeros what was never written."""
+    """Checks that an array is stored completely, because HDF5 returns zeros for data that were never written."""
     properties = found.id.get_create_plist()
     filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
     if unknown := [number for number in filters if number not in FILTERS]:
@@ -242,7 +244,7 @@ def _check_stored(found: "h5py.Dataset", where: str) -> None:
     if found.chunks is None:
         missing = found.id.get_storage_size() < found.size * found.dtype.itemsize
     else:
-        # A chunk is decoded in full, however little of it belongs to the array.
+        # HDF5 decodes whole chunks, even if only a small part belongs to the array.
         most = min(CHUNK_BYTES, max(SMALL_CHUNK_BYTES, found.size * found.dtype.itemsize))
         if math.prod(found.chunks) * found.dtype.itemsize > most:
             raise ValueError(f"a chunk of {where} is larger than {most} bytes")

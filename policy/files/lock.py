@@ -176,7 +176,7 @@ def _acquire(key: str, output: Path, file: Path) -> _Held:
         if error.errno not in _NO_LOCKS:
             raise _unwritable(output, error) from error
         # No fallback to another kind of lock: it would outlive a killed process.
-        _LOG.warning("%s lies on a file system without locks: make sure that nothing else writes there", output)
+        _LOG.warning("%s is on a file system without locks: make sure that nothing else writes there", output)
         return _Held(key, None, None, os.getpid(), threading.get_ident())
     return _Held(key, lock, files[-1], os.getpid(), threading.get_ident())
 

@@ -12,18 +12,19 @@ _STATUS = Path("/proc/self/statm")
 _MACHINE = Path("/proc/meminfo")
 _CONTAINER = Path("/sys/fs/cgroup")
 # The limit is the whole process's: two threads must not restore each other's.
+# The limit applies to the whole process, so only one thread at a time may set and restore it.
 _one_at_a_time = threading.Lock()
 
 
 @contextmanager
 def at_most(more_bytes: int) -> Iterator[None]:
-    """While it lasts, this process gets no more than so many bytes of memory beyond what it has.
+    """Within this context, the process can allocate at most `more_bytes` bytes in addition to its present memory.
 
-    The system refuses larger allocations before any page is touched; h5py then raises an OSError.
-    Other threads are bounded, too: it should be short, and leave them room. Without Linux's `/proc` it bounds nothing.
+    The system refuses larger allocations before any page is touched; h5py then raises an OSError. The limit also applies to
+    other threads: keep the context short, and the limit large enough for them. Without Linux's `/proc` there is no limit.
 
     Raises:
-        ValueError: Python itself found no memory.
+        ValueError: Python itself could not allocate memory.
     """
     with _one_at_a_time:
         before = resource.getrlimit(resource.RLIMIT_AS)
@@ -76,7 +77,7 @@ def available() -> int | None:
 
 
 def _address_space() -> int | None:
-    """Bytes that this process has reserved; `None` where the system does not say."""
+    """The size of this process's address space in bytes; `None` if the system does not report it."""
     try:
         return int(_STATUS.read_text().split()[0]) * resource.getpagesize()
     except (OSError, ValueError):

@@ -1,12 +1,12 @@
-"""The pages of a parquet file, walked by their headers without decoding them.
+"""Reads the page headers of a parquet file, without decoding the pages.
 
-A reader believes each page's own header, not the footer: a page of a few bytes can claim two thousand million values of a
-list, or a dictionary of so many, and memory is set aside for them. So what the pages claim is added up first.
+A parquet reader uses each page's own header, not the footer. A page of a few bytes can declare a list or a dictionary of two
+thousand million values, for which the reader allocates memory. So we add up the declared sizes first.
 
-A header is a struct of Apache Thrift's compact protocol (parquet.thrift, `PageHeader`). Of it these fields count:
+A header is a struct in Apache Thrift's compact protocol (parquet.thrift, `PageHeader`). These fields are used:
 
     1        the kind of page
-    2, 3     bytes of its content, unpacked and in the file
+    2, 3     size of its content in bytes, uncompressed and in the file
     5, 7, 8  header of a data page, a dictionary, a data page of the second version: its field 1 is the number of values
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-HEADER_BYTES = 64 * 1024  # statistics are in it: the least and the most value, which a writer cuts to some kilobytes
+HEADER_BYTES = 64 * 1024  # includes the least and the largest value, which writers truncate to some kilobytes
 DEEPEST = 8
 # Thrift's compact types, and the header's fields.
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
@@ -26,12 +26,12 @@ _COUNTED = {0: 5, 2: 7, 3: 8}  # kind of page → field whose first field is its
 
 @dataclass(frozen=True)
 class ParquetPage:
-    """What a page's header says.
+    """A page header.
 
     Attributes:
-        dictionary: whether its values are those that other pages point to.
-        values: how many it claims.
-        bytes: of its content, unpacked.
+        dictionary: whether it is a dictionary page, to whose values other pages refer.
+        values: declared number of values.
+        bytes: declared size of the uncompressed content.
     """
 
     dictionary: bool
@@ -40,10 +40,10 @@ class ParquetPage:
 
 
 def pages(file: BinaryIO, begin: int, end: int) -> Iterator[ParquetPage]:
-    """The pages between two places of a file.
+    """The pages between two offsets of a file.
 
     Raises:
-        ValueError: a header is no header, or a page goes beyond the end.
+        ValueError: a header is invalid, or a page extends beyond the end.
     """
     place = begin
     while place < end:
@@ -65,14 +65,14 @@ def _whole(value: object) -> int:
 
 
 class _Header:
-    """Reads a struct of Thrift's compact protocol; `place` is behind what was read."""
+    """Reads a struct in Thrift's compact protocol; `place` is the offset after the bytes read so far."""
 
     def __init__(self, content: bytes):
         self._content = content
         self.place = 0
 
     def struct(self, depth: int = 0) -> dict[int, object]:
-        """Field → a number, or a struct again; other fields are skipped."""
+        """Field → a number or a nested struct; skips fields of other types."""
         if depth > DEEPEST:
             raise ValueError("a page's header is nested too deep")
         found: dict[int, object] = {}
@@ -92,7 +92,7 @@ class _Header:
         if kind in (_LIST, _SET):
             self._skip_list(depth)
         elif kind in (_TRUE, _FALSE):
-            self._skip(in_list)  # a field's truth value is in its kind
+            self._skip(in_list)  # outside lists, the type itself encodes the boolean
         elif kind in (_BYTE, _DOUBLE):
             self._skip(1 if kind == _BYTE else 8)
         elif kind == _BINARY:
@@ -106,7 +106,7 @@ class _Header:
         count = head >> 4 if head >> 4 < 15 else self._varint()
         if depth > DEEPEST:
             raise ValueError("a page's header is nested too deep")
-        for _ in range(count):  # each takes a byte at least, but for none that could be
+        for _ in range(count):  # ends soon even if the count is forged, because each entry takes at least a byte
             self._value(head & 15, depth + 1, in_list=True)
 
     def _byte(self) -> int:

@@ -1,4 +1,4 @@
-"""Reading small files from outside: a regular file, no larger than it may be, and JSON that is nothing but JSON."""
+"""Reads small untrusted files: only regular files up to a size limit, and only strictly valid JSON."""
 
 import errno
 import hashlib
@@ -23,24 +23,24 @@ T = TypeVar("T")
 
 @contextmanager
 def open_regular(path: Path, most_bytes: int, inside: bool = True) -> Iterator[tuple[BufferedReader, int]]:
-    """Opens a file from outside: the file and its size in bytes.
+    """Opens an untrusted file; yields the file and its size in bytes.
 
     Args:
         path: the file.
-        most_bytes: how large it may be.
-        inside: the file is part of a folder from outside, and must not be a link that leads out of it. A file that the user
-            named may be a link.
+        most_bytes: size limit.
+        inside: refuse a link that leads out of the file's folder. False only for a file that the user named, which may be a
+            link.
 
     Raises:
-        ValueError: it is no regular file (but a folder, a pipe, a device), leads out of its folder, or is too large.
-        OSError: it is not there or may not be read.
+        ValueError: it is not a regular file (but a folder, pipe or device), leads out of its folder, or is too large.
+        OSError: the file is missing or cannot be read.
     """
     try:
         if inside and not path.resolve().is_relative_to(path.parent.resolve()):
             raise ValueError(f"{path} is a link that leads out of its folder; put the file itself there")
-        # Without O_NONBLOCK a pipe would be waited for.
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    except (IsADirectoryError, RuntimeError):  # the second: links in a circle
+    except (IsADirectoryError, RuntimeError):  # RuntimeError: links in a circle
         raise ValueError(f"{path} is not a regular file") from None
     with file:
         found = os.fstat(file.fileno())
@@ -52,13 +52,13 @@ def open_regular(path: Path, most_bytes: int, inside: bool = True) -> Iterator[t
 
 
 def read_bytes(path: Path, most_bytes: int, inside: bool = True) -> bytes:
-    """The content of a file; arguments and errors as of `open_regular`."""
+    """The content of a file; arguments and errors as in `open_regular`."""
     with open_regular(path, most_bytes, inside) as (file, size):
         return file.read(size)
 
 
 def read_text(path: Path, most_bytes: int, inside: bool = True) -> str:
-    """The content of a text file; arguments and errors as of `open_regular`, and a ValueError if it is not UTF-8."""
+    """The content of a text file; arguments and errors as in `open_regular`, and a ValueError if it is not UTF-8."""
     try:
         return read_bytes(path, most_bytes, inside).decode()
     except UnicodeDecodeError as error:
@@ -66,13 +66,13 @@ def read_text(path: Path, most_bytes: int, inside: bool = True) -> str:
 
 
 def sha256(path: Path, most_bytes: int) -> str:
-    """The digest of a file, read piece by piece; errors as of `open_regular`."""
+    """The SHA-256 of a file, read in pieces; errors as in `open_regular`."""
     with open_regular(path, most_bytes) as (file, _):
         return digest(file)
 
 
 def digest(file: BufferedReader) -> str:
-    """The SHA-256 of an open file. Holes are not read: a sparse file may claim any length and take no place."""
+    """The SHA-256 of an open file. Skips holes, because a sparse file can be very long at no cost on disk."""
     found, number = hashlib.sha256(), file.fileno()
     size, at = os.fstat(number).st_size, 0
     while at < size:
@@ -88,29 +88,29 @@ def digest(file: BufferedReader) -> str:
 
 
 def _next_data(number: int, at: int, size: int) -> tuple[int, int]:
-    """Where the next bytes that are stored begin and end, from a place on; both are `size` where none are left."""
+    """Begin and end of the next stored bytes at or after offset `at`; both are `size` if there are none."""
     if not hasattr(os, "SEEK_DATA"):
         return at, size
     try:
         begin = os.lseek(number, at, os.SEEK_DATA)
         return begin, os.lseek(number, begin, os.SEEK_HOLE)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+        if error.errno == errno.ENXIO:  # the rest of the file is a hole
             return size, size
-        return at, size  # a file system without this information
+        return at, size  # the file system does not report holes
 
 
 def parse_json(content: str | bytes, constants: bool = False) -> Any:
-    """JSON by the letter of its standard: UTF-8, no NaN or Infinity, no key twice; and neither deep nor of too many values.
+    """Parses strict JSON: UTF-8, no NaN or Infinity, no duplicate keys, limited depth and number of values.
 
-    Numbers fit into 64 bits: a larger one would be read as infinite, or fit into no array.
+    Numbers must fit into 64 bits: a larger float would become infinite, and a larger integer fits into no array.
 
     Args:
         content: the text.
-        constants: read NaN and Infinity all the same, which Python's own writer puts there.
+        constants: accept NaN and Infinity, which Python's `json` writes.
 
     Raises:
-        ValueError: it is not that.
+        ValueError: the text is not such JSON.
     """
     text = content.decode() if isinstance(content, bytes) else content
     if sum(map(text.count, ",[{")) > JSON_VALUES:
@@ -127,17 +127,17 @@ def parse_json(content: str | bytes, constants: bool = False) -> Any:
         raise ValueError(f"it is nested more than {JSON_DEPTH} deep") from None
     _check_depth(value)
     if "\\ud" in text.lower():
-        # Half a character can be escaped, and neither be printed nor be part of a file's name.
+        # Raises on an escaped half of a surrogate pair, which can be neither printed nor part of a file name.
         json.dumps(value, ensure_ascii=False).encode()
     return value
 
 
 def read_json(path: Path, most_bytes: int) -> Any:
-    """What a JSON file says.
+    """The content of a JSON file.
 
     Raises:
-        ValueError: the file or what it holds is not as it should be; the message names the file.
-        OSError: it is not there or may not be read.
+        ValueError: the file is invalid, see `open_regular` and `parse_json`; the message names it.
+        OSError: the file is missing or cannot be read.
     """
     content = read_bytes(path, most_bytes)
     try:
@@ -147,7 +147,7 @@ def read_json(path: Path, most_bytes: int) -> Any:
 
 
 def read_object(path: Path, most_bytes: int) -> dict[str, Any]:
-    """What a JSON file says that should hold an object; errors as of `read_json`."""
+    """The content of a JSON file that must be an object; errors as in `read_json`."""
     value = read_json(path, most_bytes)
     if not isinstance(value, dict):
         raise ValueError(f"{path} cannot be read: it holds {_kind(value)}, not an object")
@@ -155,7 +155,7 @@ def read_object(path: Path, most_bytes: int) -> dict[str, Any]:
 
 
 def read_validated(path: Path, most_bytes: int, adapter: TypeAdapter[T]) -> T:
-    """What a JSON file says, as the type of `adapter`; errors as of `read_json`."""
+    """The content of a JSON file, validated as the type of `adapter`; errors as in `read_json`."""
     value = read_json(path, most_bytes)
     try:
         return adapter.validate_python(value)
@@ -164,7 +164,7 @@ def read_validated(path: Path, most_bytes: int, adapter: TypeAdapter[T]) -> T:
 
 
 def first_problem(error: ValidationError) -> str:
-    """One line on what a file got wrong: where and what."""
+    """The first validation error in one line: the key and the problem."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
@@ -172,7 +172,7 @@ def first_problem(error: ValidationError) -> str:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Readers disagree on which of two equal keys counts: a file could be checked as one thing and used as another."""
+    """An object; refuses duplicate keys, because parsers disagree on which of them counts."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -188,7 +188,7 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    # The length first: a number of many digits takes long to read.
+    # The length is checked first, because converting many digits is slow.
     if len(text) > 20 or not -(2**63) <= (value := int(text)) < 2**64:
         raise ValueError(f"the number {text:.20} is too large")
     return value

@@ -1,6 +1,6 @@
-"""Tables of numbers (parquet): what a file claims is checked in its footer and pages before a column is read.
+"""Reads tables of numbers (parquet): checks the sizes in the footer and the page headers before reading a column.
 
-Texts are never read: one long text can be claimed by every row, at the cost of a bit each. Our tables of runs hold none.
+Text columns are never read: every row can refer to the same long text at the cost of one bit. Our tables have no texts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 NUMBER_BYTES = 8
-LIST_BYTES = 128  # an array of numpy's in each row
-# Snappy, which our tables are compressed with, expands its input at most some twenty times. Others, such as zstd, have no
-# such bound, and nothing holds them to the size that the footer claims.
+LIST_BYTES = 128  # a numpy array in each row
+# Our tables are compressed with snappy, which expands its input at most about twenty times. Other codecs, such as zstd, have
+# no such bound, and their decoders do not check the size in the footer.
 COMPRESSION = ("UNCOMPRESSED", "SNAPPY")
 
 
 def column_names(path: Path, inside: bool = True) -> list[str]:
-    """Names of a table's columns, of those too that are not read; arguments and errors as of `read_table`."""
+    """Names of all columns, also of those that `read_table` skips; arguments and errors as there."""
     with _open(path, inside) as (table, _, _):
         return table.schema_arrow.names
 
 
 def read_table(path: Path, columns: Sequence[str] = (), inside: bool = True) -> "pd.DataFrame":
-    """The columns of a table that hold numbers, truth values or lists of them; others are left out.
+    """The columns of a table with numbers, booleans or lists of them; skips other columns.
 
     Args:
         path: the file.
-        columns: those that it must have.
+        columns: required columns.
         inside: see `open_regular`.
 
     Raises:
-        ValueError: it is no such file, is cut short, too large, or lacks columns; the message names the file and those.
-        OSError: it is not there or may not be read.
+        ValueError: the file is not parquet, is truncated, too large, or lacks columns; the message names the file and them.
+        OSError: the file is missing or cannot be read.
     """
     with _open(path, inside) as (table, file, size):
         names = table.schema_arrow.names
@@ -90,8 +90,10 @@ def _is_number(kind: "pa.DataType") -> bool:
 
 
 def _check_size(table: "pq.ParquetFile", file: BinaryIO, size: int) -> None:
-    """Rows times columns as well as the values that are claimed, by the footer and by each page: a list holds several in a
-    row."""
+    """Checks the declared sizes: rows times columns, and the numbers of values in the footer and in each page.
+
+    The two differ in columns of lists, which have several values in a row.
+    """
     footer = table.metadata
     if footer.num_rows * footer.num_columns > MOST_CELLS:
         raise ValueError(f"it claims {counted(footer.num_rows, 'row')} of {counted(footer.num_columns, 'column')}")
@@ -110,7 +112,7 @@ def _check_size(table: "pq.ParquetFile", file: BinaryIO, size: int) -> None:
 
 
 def _check_pages(chunk: "pq.ColumnChunkMetaData", file: BinaryIO, size: int, most: int) -> list[ParquetPage]:
-    """The pages of a column, which hold as many values as the footer says: with the last of them a reader ends."""
+    """The pages of a column; checks that together they have as many values as the footer declares, where a reader stops."""
     begin = min(place for place in (chunk.dictionary_page_offset, chunk.data_page_offset) if place)
     end = begin + chunk.total_compressed_size
     if not 0 <= begin <= end <= size:

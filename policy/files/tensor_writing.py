@@ -1,4 +1,4 @@
-"""Writing tensors whole."""
+"""Writes safetensors files atomically."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +11,10 @@ from paradp.policy.files.writing import written_whole
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a safetensors file so that a reader sees the old one or the new one.
+    """Writes a safetensors file atomically: a reader opens either the old file or the new one.
 
     Raises:
-        OSError: the file cannot be written, such as on a full disk; the old one is kept.
+        OSError: the file cannot be written, for example on a full disk; the old one is kept.
     """
     with written_whole(path) as partial:
         try:

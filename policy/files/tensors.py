@@ -1,4 +1,4 @@
-"""safetensors files: the header is checked against the file's size and the limits before a tensor is made."""
+"""Reads safetensors files: checks the header against the file size and the limits before creating a tensor."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from torch import Tensor
 from paradp.policy.files.limits import HEADER_BYTES
 from paradp.policy.files.reading import first_problem, open_regular, parse_json
 
-# Bytes of a value. Quantised types are not ours.
+# Bytes of a value. Quantised types are not supported.
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 METADATA = "__metadata__"
 Count = Annotated[int, Field(ge=0, strict=True)]
@@ -27,8 +27,8 @@ class StoredTensor:
     """One entry of a header.
 
     Attributes:
-        dtype: by the format's names, such as `F32`.
-        shape: of the tensor.
+        dtype: the format's name of the type, such as `F32`.
+        shape: shape of the tensor.
         data_offsets: its first byte and the one after its last, counted from the end of the header.
     """
 
@@ -43,12 +43,12 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A safetensors file whose header is sound.
+    """A safetensors file with a valid header.
 
     Attributes:
         path: the file.
-        tensors: name → what is stored.
-        metadata: text by name; empty where the file has none.
+        tensors: name → header entry.
+        metadata: name → text; empty if the file has none.
     """
 
     path: Path
@@ -57,11 +57,11 @@ class TensorFile:
 
     @classmethod
     def open(cls, path: Path, most_bytes: int) -> "TensorFile":
-        """Reads the header alone.
+        """Reads the header only.
 
         Raises:
-            ValueError: it is no such file, is cut short, too large, or its header does not hold together.
-            OSError: it is not there or may not be read.
+            ValueError: the file is not safetensors, is truncated or too large, or its header is inconsistent.
+            OSError: the file is missing or cannot be read.
         """
         with open_regular(path, most_bytes) as (file, size):
             length = int.from_bytes(file.read(8), "little")
@@ -79,10 +79,10 @@ class TensorFile:
         return cls(path, tensors, metadata)
 
     def check_shapes(self, expected: Mapping[str, Shape]) -> None:
-        """Compares names and shapes with those of the tensors that will be filled, before these are made.
+        """Compares names and shapes with the expected ones, before any tensor is allocated.
 
         Raises:
-            ValueError: one is missing, too many, or of another shape; the message names the first.
+            ValueError: a tensor is missing, unexpected, or has another shape; the message names the first one.
         """
         for name, shape in expected.items():
             if name not in self.tensors:
@@ -90,18 +90,18 @@ class TensorFile:
             if (stored := self.tensors[name].shape) != tuple(shape):
                 raise ValueError(f"the tensor {name!r} has shape {list(stored)}, not {list(shape)}")
         if extra := next((name for name in self.tensors if name not in expected), None):
-            raise ValueError(f"nothing takes its tensor {extra!r:.80}")
+            raise ValueError(f"the tensor {extra!r:.80} is not expected")
 
     @torch.no_grad()
     def fill(self, targets: Mapping[str, Tensor], partly: bool = False) -> None:
-        """Copies the stored values into tensors of the same names and shapes, whatever their types.
+        """Copies the stored values into tensors of the same names and shapes, and converts their types.
 
         Args:
-            targets: by name.
-            partly: the file may hold more tensors than these.
+            targets: name → tensor.
+            partly: the file may contain further tensors.
 
         Raises:
-            ValueError: names or shapes differ, or the file cannot be read, such as one that was changed meanwhile.
+            ValueError: names or shapes differ, or the file cannot be read, for example because it was changed meanwhile.
         """
         others = {name: one.shape for name, one in self.tensors.items() if name not in targets} if partly else {}
         self.check_shapes(others | {name: tuple(target.shape) for name, target in targets.items()})
@@ -124,12 +124,12 @@ def _known(name: Any) -> Any:
 
 
 def _check_layout(tensors: Mapping[str, StoredTensor], size: int) -> None:
-    """The tensors must fill the rest of the file, one after another."""
+    """Checks that the tensors fill the rest of the file without gaps or overlaps."""
     place = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1].data_offsets):
         begin, end = tensor.data_offsets
         if begin != place or end - begin != tensor.bytes:
-            raise ValueError(f"the tensor {name!r:.80} is not as long as its shape, or not where it should be")
+            raise ValueError(f"the tensor {name!r:.80} has a length that does not fit its shape, or a wrong offset")
         place = end
     if place != size:
         raise ValueError(f"its tensors take {place} bytes, and {size} are there: cut short")

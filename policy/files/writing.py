@@ -1,4 +1,4 @@
-"""Writing files whole."""
+"""Writes files atomically."""
 
 import contextlib
 import errno
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees the old content or the new one, even if the process is killed meanwhile.
+    """Writes a file atomically: a reader gets the old content or the new one, even if the process is killed meanwhile.
 
-    A link is followed as `file_place` says.
+    For links see `file_place`.
 
     Raises:
-        OSError: the file cannot be written, such as on a full disk; the old one is kept.
+        OSError: the file cannot be written, for example on a full disk; the old one is kept.
     """
     with written_whole(path) as partial:
         partial.write_bytes(content)
@@ -22,12 +22,12 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Gives another name beside the file to write to, which takes its place at the end; after an error the old file is kept.
+    """Yields a temporary path beside the file, and renames it to the file at the end; after an error the old file is kept.
 
-    A link is followed as `file_place` says.
+    For links see `file_place`.
 
     Raises:
-        OSError: what writing raised, in the name of `path`.
+        OSError: the error of the write, with `path` as its file name.
     """
     with naming_file(path):
         place = file_place(path)
@@ -41,10 +41,10 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def file_place(path: Path) -> Path:
-    """What is written under the name of a file: for a link the file that it leads to, if that lies in the link's own folder.
+    """The path to write: for a link its target, if that is in the link's own folder.
 
-    Any other link gives way to the new file, and what it leads to is not touched: a folder from somebody else may hold a
-    link to a file of the user's, or to a device.
+    Any other link is replaced by the new file, and its target is not touched: a folder from somebody else may contain a link
+    to one of the user's files, or to a device.
     """
     place, folder = Path(os.path.realpath(path)), path.parent.resolve()
     ours = place.is_relative_to(folder) and not place.is_symlink() and (place.is_file() or not place.exists())
@@ -52,10 +52,10 @@ def file_place(path: Path) -> Path:
 
 
 def link_target(path: Path) -> Path:
-    """The folder that is written under a name that the user typed: for a link, what it leads to, which need not exist yet.
+    """The folder to write for a path that the user typed: for a link its target, which need not exist yet.
 
     Raises:
-        OSError: the link leads in a circle.
+        OSError: the links form a circle.
     """
     place = Path(os.path.realpath(path))
     if place.is_symlink():
@@ -65,11 +65,11 @@ def link_target(path: Path) -> Path:
 
 @contextmanager
 def naming_file(path: Path, unless_named: bool = False) -> Iterator[None]:
-    """Names a file in what the system says of it: of a write it says only that the disk is full.
+    """Adds a file name to system errors: a failed write reports only that the disk is full, not which file it was.
 
     Args:
         path: the file.
-        unless_named: keep the name of another file, where the system gives one.
+        unless_named: keep a name that the error has already.
     """
     try:
         yield
@@ -80,7 +80,7 @@ def naming_file(path: Path, unless_named: bool = False) -> Iterator[None]:
 
 
 def remove_left_overs(folder: Path) -> None:
-    """Removes files that killed processes were writing in a folder. Whoever calls it holds the folder's lock."""
+    """Removes temporary files that killed processes left in a folder. The caller must hold the folder's lock."""
     for path in folder.glob(".*.partial-*"):
         process = path.name.rpartition("-")[2]
         if process.isdecimal() and not _runs(int(process)):

@@ -1,8 +1,7 @@
-"""Stores of arrays (zarr 3), looked through before zarr opens them: kinds of files, metadata, codecs, sizes of chunks.
+"""Stores of arrays (zarr 3), checked before zarr opens them: types of files, metadata, codecs, sizes of chunks.
 
-zarr can decode with whatever codecs are installed, one of which unpickles; it follows links; and it sets aside what the
-metadata claim and what a compressed chunk claims. So the whole store is checked first, and only then given to zarr, which is
-imported here alone.
+zarr uses any installed codec, and one of them unpickles. It follows links, and it allocates the sizes that metadata and
+compressed chunks declare. So the whole store is checked before zarr opens it. Only this file imports zarr.
 """
 
 import itertools
@@ -32,26 +31,26 @@ if TYPE_CHECKING:
 
 METADATA = "zarr.json"
 DEEPEST = 8
-# Kinds of numbers, with the bytes of one. Neither objects nor text are read from any store.
+# Types of numbers → bytes of one. Objects and text are never read from a store.
 ITEM_BYTES = {
     **{"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2},
     **{"int32": 4, "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8},
 }
-# What makes bytes of numbers, and what may compress them: zarr's own default for numbers. It must be known what a compressed
-# chunk takes before it is decoded; another compressor needs a check as `check_frame` is one of zstd.
+# The supported codecs, which are zarr's default for numbers. The decompressed size of a chunk must be known before decoding:
+# another compressor needs a check like `check_frame` for zstd.
 SERIALIZER, COMPRESSOR = "bytes", "zstd"
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """What a store claims of one array; whatever the version of its format, it is checked by the same rules.
+    """The metadata of one array in a store.
 
     Attributes:
-        shape: of the array.
-        chunks: shape of a chunk; every chunk takes as much memory as a whole one.
-        dtype: kind of its numbers.
-        codecs: names of what a chunk's numbers went through, in order.
-        present: indices of the chunks that are stored.
+        shape: shape of the array.
+        chunks: shape of a chunk; a chunk at the edge of the array takes as much memory as any other.
+        dtype: type of its numbers.
+        codecs: names of the codecs, in the order of encoding.
+        present: indices of the stored chunks.
     """
 
     shape: tuple[int, ...]
@@ -70,21 +69,23 @@ class StoredArray:
         return math.prod(self.chunks) * ITEM_BYTES[self.dtype]
 
     def check(self) -> None:
-        """Raises:
-        ValueError: the claim does not hold together, or is beyond the limits.
+        """Checks the metadata.
+
+        Raises:
+            ValueError: they are inconsistent, or exceed the limits.
         """
         if self.dtype not in ITEM_BYTES:
             raise ValueError(f"{self.dtype!r:.40} is no kind of number; there are: {', '.join(ITEM_BYTES)}")
         if odd := [name for name in self.codecs if name not in (SERIALIZER, COMPRESSOR)]:
             raise ValueError(f"the codec {odd[0]!r:.40} is not read; there are: {SERIALIZER}, {COMPRESSOR}")
         if self.codecs not in ((SERIALIZER,), (SERIALIZER, COMPRESSOR)):
-            raise ValueError(f"the codecs {', '.join(self.codecs)} do not make numbers of bytes")
+            raise ValueError(f"the codecs {', '.join(self.codecs)} do not turn bytes into numbers")
         if len(self.shape) != len(self.chunks) or not self.shape:
             raise ValueError(f"shape {list(self.shape)} and chunks {list(self.chunks)} do not fit each other")
         _check_sizes([self])
         if self.chunk_bytes > CHUNK_BYTES:
             raise ValueError(f"a chunk of it takes {self.chunk_bytes} bytes; at most {CHUNK_BYTES} are read")
-        # Every chunk is decoded in full, several at a time, however little of it belongs to the array.
+        # zarr decodes whole chunks, several at a time, even if only a small part belongs to the array.
         fitting = (max(self.shape[0], CHUNK_STEPS), *self.shape[1:])
         if any(chunk > max(n, 1) for chunk, n in zip(self.chunks, fitting, strict=True)):
             raise ValueError(f"chunks of {list(self.chunks)} are larger than the array, of {list(self.shape)}")
@@ -93,20 +94,20 @@ class StoredArray:
             raise ValueError(f"chunks of {list(self.chunks)} do not fill the array, of {list(self.shape)}")
 
     def grid(self, rows: int) -> list[int]:
-        """How many chunks the first `rows` rows have along each axis."""
+        """Number of chunks of the first `rows` rows along each axis."""
         return [math.ceil(n / chunk) for n, chunk in zip((rows, *self.shape[1:]), self.chunks, strict=True)]
 
     def lacks(self, rows: int) -> bool:
-        """Whether a chunk of the first `rows` rows is not stored."""
+        """Whether a chunk of the first `rows` rows is missing."""
         return any(index not in self.present for index in itertools.product(*map(range, self.grid(rows))))
 
 
 def check_store(path: Path) -> dict[str, StoredArray]:
-    """Looks through a whole store, decoding nothing: its arrays by their place in it, such as `data/action`.
+    """Checks a whole store without decoding it; returns its arrays by their path in the store, such as `data/action`.
 
     Raises:
-        ValueError: there is something in it that is not read: a link, a pipe, another version of the format, a codec or type
-            of number that is not on the list, a size beyond the limits; the message names the file.
+        ValueError: the store contains a link or pipe, has another format version, an unsupported codec or type, or exceeds
+            the limits; the message names the file.
     """
     if not (path / METADATA).is_file():
         old = " It is a zarr 2 store." * any((path / name).exists() for name in (".zgroup", ".zarray"))
@@ -140,9 +141,9 @@ def _check_sizes(arrays: Iterable[StoredArray]) -> None:
 
 
 def open_store(path: Path, mode: Literal["r", "r+"]) -> "tuple[zarr.Group, dict[str, StoredArray]]":
-    """A store's group, and the arrays in it; errors as of `check_store`.
+    """Opens a store: its root group and the metadata of its arrays; errors as in `check_store`.
 
-    zarr's copies of the metadata in the root are not used: what was checked is what is read.
+    zarr's consolidated metadata in the root are not used, because only the arrays' own metadata were checked.
     """
     import zarr
 
@@ -151,14 +152,14 @@ def open_store(path: Path, mode: Literal["r", "r+"]) -> "tuple[zarr.Group, dict[
 
 
 def create_store(path: Path, arrays: Mapping[str, tuple[tuple[int, ...], str]], attributes: Mapping[str, Any]) -> None:
-    """Makes a store of empty arrays that grow along their first axis, in place of whatever is there.
+    """Creates a store of empty arrays that grow along their first axis; replaces an existing one.
 
-    Chunks carry a checksum: a damaged one does not decode to other numbers.
+    Each chunk has a checksum, so that a damaged one is detected.
 
     Args:
         path: the folder.
-        arrays: place → shape of a chunk and type of its numbers.
-        attributes: of the root, JSON.
+        arrays: path in the store → shape of a chunk and type of its numbers.
+        attributes: JSON attributes of the root.
     """
     import zarr
     from zarr.codecs import ZstdCodec
@@ -170,7 +171,7 @@ def create_store(path: Path, arrays: Mapping[str, tuple[tuple[int, ...], str]], 
 
 
 def append(group: "zarr.Group", name: str, rows: Any) -> None:
-    """Adds rows to an array. Chunks of zeros are stored too: one that is missing is then known to be lost."""
+    """Appends rows to an array. Also stores chunks of zeros, so that a missing chunk is always an error."""
     import zarr
 
     with zarr.config.set({"array.write_empty_chunks": True}):
@@ -183,7 +184,7 @@ class _Strict(BaseModel):
 
 class _Codec(_Strict):
     name: str
-    configuration: dict[str, bool | int | str] = {}  # none that holds other codecs
+    configuration: dict[str, bool | int | str] = {}  # no nested codecs
 
 
 class _Shape(_Strict):
@@ -207,7 +208,7 @@ class _Group(_Strict):
 
 
 def _check_fill(value: float) -> float:
-    """Another value could stand for what was never written, or not fit the array's kind of number."""
+    """Only 0: another fill value could replace chunks that were never written, or not fit the array's type."""
     if value != 0:
         raise ValueError(f"must be 0, not {value!r:.40}")
     return value
@@ -241,7 +242,7 @@ def _claim(folder: Path, node: _Array) -> StoredArray:
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, dict[str, int]]]:
-    """Every folder with the names and sizes of its files. Links are not followed but refused."""
+    """Yields every folder with the names and sizes of its files; refuses links."""
     folders, count = [(root, 0)], 0
     while folders:
         folder, depth = folders.pop()
@@ -263,12 +264,12 @@ def _walk(root: Path) -> Iterator[tuple[Path, dict[str, int]]]:
 
 
 def _find_chunks(folder: Path, array: StoredArray) -> None:
-    """Checks every chunk that zarr could read, and notes which there are."""
+    """Checks every chunk that zarr could read, and records its index."""
     grid = array.grid(array.shape[0])
     for path in _chunk_files(folder / "c", len(grid)):
         index = _index(path.relative_to(folder / "c").parts)
         if index is None or any(i >= n for i, n in zip(index, grid, strict=True)):
-            continue  # not of this grid: zarr does not read it
+            continue  # outside the grid; zarr does not read it
         _check_chunk(path, array)
         array.present.add(index)
 
@@ -283,13 +284,13 @@ def _chunk_files(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _index(names: Sequence[str]) -> tuple[int, ...] | None:
-    """The index of a chunk by its file's place; `None` where zarr looks for it under another name, such as 0 for 00."""
+    """The index of a chunk from its path; `None` for names that zarr does not use, such as 00 for 0."""
     written = all(name.isascii() and name.isdecimal() and str(int(name)) == name for name in names)
     return tuple(map(int, names)) if written else None
 
 
 def _check_chunk(path: Path, array: StoredArray) -> None:
-    # What cannot be compressed becomes a little longer.
+    # Incompressible data become slightly longer.
     with open_regular(path, 2 * array.chunk_bytes + 1024) as (file, size):
         try:
             if COMPRESSOR in array.codecs:

@@ -27,7 +27,7 @@ def check_frame(file: BinaryIO, size: int, content: int) -> None:
     """
     claimed, checksum = _read_header(file)
     if claimed != content:
-        raise ValueError(f"it says that it decompresses to {claimed} bytes, not {content}")
+        raise ValueError(f"it declares a content of {claimed} bytes, not {content}")
     last, left = False, content // LEAST_BLOCK + 64
     while not last:
         if (left := left - 1) < 0:

@@ -30,8 +30,8 @@ class Captured:
         caller's stream                                                    result ·
 
     Args:
-        rounds: whole, and loaded once.
-        device: where they are.
+        rounds: rounds with `whole`, loaded once.
+        device: the device of their buffers.
     """
 
     def __init__(self, rounds: Rounds, device: Device):
@@ -41,10 +41,10 @@ class Captured:
         # Two, as the device may write the next one while the host reads the last.
         self._decided = device.host_copies(rounds.decided, 2)
         self._rounds_and_copies = [device.capture(partial(self._advance, decided)) for decided in self._decided]
-        self._found: tuple[Tensor, ...] = ()  # what the captured work leaves behind, in the same memory every time
+        self._found: tuple[Tensor, ...] = ()  # the result of the captured work, in the same memory every time
         self._conclude = device.capture(self._find)
         self._read = device.callers().record()
-        weakref.finalize(self, _wait_for, device.own)  # a round may still be under way in memory that is given back
+        weakref.finalize(self, _wait_for, device.own)  # a round may still use memory that is about to be released
 
     def solve(self, condition: Tensor, noise: NoisePath, guess: Tensor | None, deadline: float) -> Solution:
         """See `Solver.solve`."""
@@ -63,37 +63,37 @@ class Captured:
     def _ahead(self) -> tuple[Event, bool]:
         """Launches rounds one ahead of the host; returns the event of the last one needed, and whether all are finished."""
         rounds, events = self._rounds, []
-        for made in range(rounds.most):
-            events.append(self._launch(made))
-            if made >= rounds.least and (left := self._left(made - 1, events[-2])) <= 1:
+        for index in range(rounds.most):
+            events.append(self._launch(index))
+            if index >= rounds.least and (left := self._left(index - 1, events[-2])) <= 1:
                 return events[-1 if left else -2], True  # a round decides a step: the one under way is the last
         done = rounds.most >= rounds.enough or self._arrived(rounds.most - 1, events[-1])
         return events[-1], done
 
     def _until(self, deadline: float) -> tuple[Event, bool]:
         """Runs rounds one by one, until the deadline."""
-        watch, made = Watch(deadline), 0
+        watch, launched = Watch(deadline), 0
         event = self._device.own.record()
-        while made < self._rounds.most and not watch.over(wait=event.synchronize):
-            event = self._launch(made)
-            made += 1
-            if made >= self._rounds.least and self._arrived(made - 1, event):
+        while launched < self._rounds.most and not watch.over(wait=event.synchronize):
+            event = self._launch(launched)
+            launched += 1
+            if launched >= self._rounds.least and self._arrived(launched - 1, event):
                 return event, True
-        return event, made >= self._rounds.enough or self._arrived(made - 1, event)
+        return event, launched >= self._rounds.enough or self._arrived(launched - 1, event)
 
-    def _launch(self, made: int) -> Event:
+    def _launch(self, index: int) -> Event:
         """Launches the round with this index."""
-        self._device.own.launch(self._rounds_and_copies[made % 2])
+        self._device.own.launch(self._rounds_and_copies[index % 2])
         return self._device.own.record()
 
-    def _arrived(self, made: int, event: Event) -> bool:
+    def _arrived(self, index: int, event: Event) -> bool:
         """Whether all environments were finished after the round with this index."""
-        return self._left(made, event) <= 0
+        return self._left(index, event) <= 0
 
-    def _left(self, made: int, event: Event) -> int:
+    def _left(self, index: int, event: Event) -> int:
         """The number of undecided steps of the slowest environment after that round."""
         event.synchronize()
-        return self._rounds.table.steps - int(self._decided[made % 2].min())
+        return self._rounds.table.steps - int(self._decided[index % 2].min())
 
     def _advance(self, decided: Tensor) -> None:
         """A round, and how far it came."""
@@ -175,7 +175,7 @@ class Graphs:
         return rounds, captured
 
     def queue(self, device: torch.device) -> Device | None:
-        """What rounds of samples there are queued on, and captured by; `None` where Python makes them."""
+        """The streams and graphs for rounds on a torch device; `None` if Python runs the rounds one by one."""
         if device not in self._devices:
             self._devices[device] = self._device(device)
         return self._devices[device]

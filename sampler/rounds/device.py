@@ -1,4 +1,4 @@
-"""A device works through queues while the host goes on."""
+"""Streams, events and graphs of a device: it works through queues while the host continues."""
 
 import gc
 import warnings
@@ -11,57 +11,57 @@ import torch
 from torch import Tensor
 
 Work = Callable[[], object]
-# Of the process: a capture fails when another thread captures, or waits for the whole device, at the same time.
+# One lock for the process: a capture fails if another thread captures, or waits for the whole device, at the same time.
 _CAPTURES = Lock()
 
 
 class Event(Protocol):
-    """A place in a stream."""
+    """A position in a stream."""
 
     def synchronize(self) -> None:
-        """The host waits until the device has come that far."""
+        """Blocks the host until the device has reached this position."""
         ...
 
 
 class Stream(Protocol):
-    """Work that a device does one piece after another; between streams only `wait` orders anything."""
+    """A queue of work that a device does in order. Work in different streams is only ordered by `wait`."""
 
     def launch(self, work: Work) -> None:
-        """Queues what `work` launches, and returns at once."""
+        """Queues the work that calling `work` launches, and returns at once."""
         ...
 
     def record(self) -> Event:
-        """Marks the end of what is queued so far."""
+        """The present end of the queue, as an event."""
         ...
 
     def wait(self, event: Event) -> None:
-        """What is queued from here on is not begun before the device has passed an event of another stream."""
+        """Delays all work queued from now on until the device has reached an event of another stream."""
         ...
 
 
 class Device(Protocol):
-    """What captured rounds need of a device."""
+    """The operations of a device that captured rounds use."""
 
     @property
     def own(self) -> Stream:
-        """A stream for the rounds alone."""
+        """The stream of the rounds."""
         ...
 
     def callers(self) -> Stream:
-        """The stream that the caller's tensors are made and read on."""
+        """The stream on which the caller computes its inputs and reads the result."""
         ...
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """The same work, whose launch costs the host little."""
+        """Captures work, so that launching it costs the host little time."""
         ...
 
     def host_copies(self, source: Tensor, count: int) -> list[Tensor]:
-        """Tensors like `source` on the host, which a stream can copy to while the host goes on."""
+        """Tensors like `source` on the host, to which a stream can copy without blocking the host."""
         ...
 
 
 class CudaStream:
-    """A `Stream` of PyTorch's."""
+    """A CUDA stream of PyTorch."""
 
     def __init__(self, stream: torch.cuda.Stream):
         self._stream = stream
@@ -96,7 +96,7 @@ class CudaDevice:
 
 
 class HostStream:
-    """Work is done when it is launched, by the thread that launches it; so it is an event of its own, and always passed."""
+    """A stream that does work at once, in the calling thread. It is also its own event, which is always reached."""
 
     def launch(self, work: Work) -> None:
         work()
@@ -112,7 +112,7 @@ class HostStream:
 
 
 class HostDevice:
-    """A CPU, which does everything at once."""
+    """A CPU as a device without queues: work is done at once."""
 
     def __init__(self) -> None:
         self.own = HostStream()
@@ -128,9 +128,12 @@ class HostDevice:
 
 
 def capture(launch: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """A function's work on a GPU as a CUDA graph; the function itself on a CPU.
+    """Captures the work of a function in a CUDA graph; on a CPU returns the function itself.
 
     One thread captures at a time; others may launch work, allocate, and wait for streams and events meanwhile.
+
+    Returns:
+        A function that launches the graph.
     """
     if device.type != "cuda":
         return launch
@@ -145,14 +148,15 @@ def capture(launch: Callable[[], None], device: torch.device) -> Callable[[], No
         with warnings.catch_warnings(), _no_collection():
             # Some solvers have nothing to prepare.
             warnings.filterwarnings("ignore", "The CUDA Graph is empty")
-            # PyTorch's own stream is on the first device that captured anything. Other threads may allocate meanwhile.
+            # An explicit stream, because PyTorch's default one belongs to the first device that captured anything.
+            # thread_local: other threads may allocate meanwhile.
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 launch()
     return graph.replay
 
 
 def wait_until_idle(device: torch.device) -> None:
-    """Waits until a device has nothing to do, on whatever stream, and for captures under way; returns at once for a CPU."""
+    """Waits until all streams of a device are idle and no capture is under way; returns at once for a CPU."""
     if device.type == "cuda":
         with _CAPTURES:
             torch.cuda.synchronize(device)
@@ -160,7 +164,7 @@ def wait_until_idle(device: torch.device) -> None:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keeps Python from freeing captured rounds that are no longer used: they wait for an event, which a capture forbids."""
+    """Pauses garbage collection: freeing unused captured rounds waits for an event, which fails during a capture."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What it takes to launch Triton's kernels."""
+"""The requirements for launching Triton kernels."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 
-# The first that compiles ours.
+# The first version of Triton that compiles our kernels.
 OLDEST = (3, 3)
 
 
@@ -16,7 +16,7 @@ def lacking() -> str | None:
         return "the package triton"
     import triton
 
-    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as Triton looks for them
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # where Triton looks for the headers
     if tuple(int(part) for part in triton.__version__.split(".")[:2]) < OLDEST:
         return "Triton " + ".".join(map(str, OLDEST)) + " or later"
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):

@@ -1,7 +1,7 @@
-"""Filling and copying buffers without waking PyTorch's threads.
+"""Fills and copies CPU buffers with numpy, which does not use PyTorch's threads.
 
-On a CPU PyTorch shares out whatever has more than some ten thousand numbers, and its threads then wait for more in a loop,
-for milliseconds, on the cores that an engine's own threads need: a network of OpenVINO's took up to twice the time for it.
+PyTorch uses several threads for tensors of more than about ten thousand numbers. Afterwards the threads busy-wait for some
+milliseconds, on cores that the engine's own threads need: a network in OpenVINO took up to twice the time.
 """
 
 import numpy as np
@@ -12,17 +12,17 @@ _TYPES = {torch.float32: np.float32, torch.float64: np.float64, torch.int64: np.
 
 
 def shared(*tensors: Tensor) -> bool:
-    """Whether numpy can work on the memory of these tensors."""
+    """Whether numpy can use the memory of these tensors."""
     return all(tensor.device.type == "cpu" and tensor.dtype in _TYPES for tensor in tensors)
 
 
 def zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Zeros of another tensor's type, where that is."""
+    """Zeros with the type and device of another tensor."""
     return torch.from_numpy(np.zeros(shape, _TYPES[like.dtype])) if shared(like) else like.new_zeros(shape)
 
 
 def copy(target: Tensor, source: Tensor) -> None:
-    """Copies a tensor of the same device."""
+    """Copies a tensor on the same device."""
     if shared(target, source):
         np.copyto(target.numpy(), source.detach().numpy())
     else:

@@ -43,8 +43,8 @@ def _finish(rounds: Rounds, deadline: float) -> Solution:
     """Runs rounds one by one, and checks after each whether all environments are finished."""
     rounds.deadline = deadline
     watch = Watch(deadline)
-    for made in range(rounds.most):
-        if made >= rounds.least and rounds.arrived():
+    for index in range(rounds.most):
+        if index >= rounds.least and rounds.arrived():
             return rounds.result(done=True)
         if watch.over(wait=rounds.arrived):
             break

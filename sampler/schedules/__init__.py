@@ -4,7 +4,8 @@ diffusion.py     DDPM, DDIM, DPM-Solver++
 consistency.py   multistep consistency sampling of a distilled network (diffusers' LCMScheduler)
 flow.py          Euler's steps along a flow (diffusers' FlowMatchEulerDiscreteScheduler)
 
-A config is read as its own class understands it (described.py), and then into what a table uses (reading.py, settings.py).
+A config is first read as its own class reads it (described.py), and then converted to a table's settings (reading.py,
+settings.py).
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What the tables of all processes are made of."""
+"""Functions that the step tables of all processes share."""
 
 import torch
 from torch import Tensor
@@ -22,13 +22,13 @@ def assembled(
     d: Tensor | None = None,
     stretch: Tensor | None = None,
 ) -> StepTable:
-    """A table of these coefficients, `[T]` each.
+    """Assembles a table from its coefficients, `[T]` each.
 
     Args:
         timesteps, clip, from_state, from_prediction, a, c, r, d, sigma: as in `StepTable`; r and d are 0 unless given.
         bar: ᾱ.
         predicts: what the network predicts, for errors.
-        stretch: `[T+1]`, how many times as large as the variance-preserving state each state is; 1 unless given.
+        stretch: `[T+1]`, the ratio of each state to the variance-preserving state; 1 by default.
 
     Raises:
         ValueError: a coefficient is not finite; the message names the step.
@@ -59,10 +59,10 @@ def assembled(
 
 
 def following(values: Tensor, last: float) -> Tensor:
-    """Of each step, the value at the next timestep of the grid, and `last` at the end."""
+    """For each step, the value at the next timestep of the grid; `last` for the last step."""
     return torch.cat([values[1:], values.new_tensor([last])])
 
 
 def posterior_deviation(bar: Tensor, after: Tensor) -> Tensor:
-    """DDPM's, of the steps from ᾱ to ᾱ'."""
+    """The standard deviation of DDPM's posterior for steps from ᾱ to ᾱ'."""
     return ((1 - bar / after) * (1 - after) / (1 - bar)).sqrt()

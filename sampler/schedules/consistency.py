@@ -31,7 +31,7 @@ def consistency_table(
     A step noises the predicted sample anew, so that but for c_skip, which is 0 nearly everywhere, a = 0.
     """
     settings = read_settings(ConsistencySettings, scheduler, **({} if spacing is None else {"timestep_spacing": spacing}))
-    # LCMScheduler has a grid of its own, which takes no spacing.
+    # LCMScheduler has only one grid of its own, and no setting for the spacing.
     visited, bar = grid(settings, settings.build(DDIMScheduler), steps, timesteps)
     after = following(bar, 1.0)
     skip, out = _boundary(settings, visited)
@@ -50,7 +50,7 @@ def consistency_table(
 
 
 def boundary(scheduler: Scheduler) -> tuple[Tensor, Tensor]:
-    """c_skip and c_out at all timesteps of the training, `[N]` each: f(x, 0) = x, whatever the network predicts there."""
+    """c_skip and c_out at all timesteps of the training, `[N]` each. At t = 0 they are 1 and 0, so that f(x, 0) = x."""
     settings = read_settings(ConsistencySettings, scheduler)
     return _boundary(settings, torch.arange(settings.num_train_timesteps))
 
@@ -58,7 +58,7 @@ def boundary(scheduler: Scheduler) -> tuple[Tensor, Tensor]:
 def jumps(scheduler: Scheduler, skip: int) -> StepTable:
     """DDIM's steps from every timestep t of the training to t − skip, or to the clean sample where that is below 0.
 
-    Row t begins at timestep t. The rows are no trajectory: each stands for itself.
+    Row t begins at timestep t. The rows are independent steps, not a trajectory.
     """
     settings = read_settings(DDIMSettings, scheduler)
     rows = [

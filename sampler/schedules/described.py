@@ -1,4 +1,4 @@
-"""diffusers schedulers as their own classes understand them: which class it is, and what was set.
+"""Reads a diffusers scheduler as its own class does: its class, and the settings that were set explicitly.
 
 diffusers ignores settings that a class does not have, and each class has its own defaults.
 """
@@ -30,10 +30,10 @@ from paradp.sampler.schedules.settings import (
     whole,
 )
 
-# A diffusers scheduler, or its config: `scheduler.config`, or what `scheduler_config.json` holds.
+# A diffusers scheduler or its config: `scheduler.config`, or the content of `scheduler_config.json`.
 Scheduler = Any
 
-# diffusers' classes. The parallel ones are those that it made for ParaDiGMS: the same steps.
+# diffusers' classes. The parallel ones were added for ParaDiGMS, and have the same steps.
 KINDS: dict[Any, type[SchedulerSettings]] = {
     DDPMScheduler: DDPMSettings,
     DDIMScheduler: DDIMSettings,
@@ -48,13 +48,13 @@ _BY_NAME = {kind.__name__: kind for kind in KINDS}
 
 @dataclass(frozen=True)
 class Described:
-    """A scheduler as its own class understands it.
+    """A scheduler, read as its own class reads it.
 
     Attributes:
         kind: its class.
-        settings: those that were set.
-        grid: the one that `set_timesteps` gave a scheduler object, see `grid_of`; else empty.
-        set_shift: the shift that `set_shift` gave a flow's scheduler object, where it is not the config's; else `None`.
+        settings: the settings that were set explicitly.
+        grid: for a scheduler object after `set_timesteps`, its grid, see `grid_of`; else empty.
+        set_shift: for a flow's scheduler object after `set_shift`, its shift if it differs from the config's; else `None`.
     """
 
     kind: Any
@@ -64,10 +64,10 @@ class Described:
 
     @classmethod
     def of(cls, scheduler: "Scheduler | Described") -> "Described":
-        """Of a scheduler object or a config.
+        """Reads a scheduler object or a config.
 
         Raises:
-            ValueError: it is neither, or of a class that has no table.
+            ValueError: it is neither, or its class is not supported.
         """
         if isinstance(scheduler, Described):
             return scheduler
@@ -91,10 +91,10 @@ class Described:
 
 
 def grid_of(scheduler: Any) -> dict[str, list[Any]]:
-    """The grid that a scheduler object of diffusers is set to: its `timesteps`, and of a flow its `sigmas` too.
+    """The grid of a scheduler object of diffusers: its `timesteps`, and for a flow also its `sigmas`.
 
-    diffusers keeps a flow's numbers in float32. Where its timesteps t are whole, and its sigmas t/N but for that rounding,
-    the timesteps alone say the same exactly.
+    diffusers stores a flow's grid in float32. If its timesteps t are integers and its sigmas equal t/N up to that rounding,
+    the sigmas are left out, because the timesteps determine them exactly.
     """
     timesteps = [whole(t) for t in scheduler.timesteps.tolist()]
     if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
@@ -114,12 +114,12 @@ def _class_named(name: Any) -> Any:
 def _class_with_exactly(config: Mapping[str, Any]) -> Any:
     """The class of `scheduler.config`, which has every setting of its class, but not the class's name."""
     settings = _public(config).keys()
-    # diffusers' TCDScheduler, which steps otherwise, has the settings of LCMScheduler.
+    # LCMScheduler is left out: diffusers' TCDScheduler has the same settings, but other steps.
     for kind in [kind for kind in KINDS if kind is not LCMScheduler]:
         if settings == _public(kind().config).keys():
             return kind
     raise ValueError(
-        "the scheduler config does not say of which class it is (_class_name), and its settings are not those of one class:"
+        "the scheduler config does not contain its class (_class_name), and its settings are not those of one class:"
         " pass the scheduler itself, or add _class_name"
     )
 
@@ -130,7 +130,7 @@ def _settings_that_were_set(kind: Any, config: Mapping[str, Any]) -> dict[str, A
     defaults = _public(kind().config)
     noted = config.get("_use_default_values")
     unchosen = noted if isinstance(noted, list | tuple) else ()
-    # A setting that a later diffusers brought is off by default: it changes nothing then.
+    # A setting of a later diffusers is off by default, and then changes nothing.
     idle = {key for key in settings if key in unchosen or key not in KINDS[kind].model_fields}
     return {
         key: value for key, value in settings.items() if not (key in idle and key in defaults and value == defaults[key])
@@ -138,10 +138,10 @@ def _settings_that_were_set(kind: Any, config: Mapping[str, Any]) -> dict[str, A
 
 
 def _public(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings alone: keys with an underscore are diffusers' notes to itself."""
+    """The settings without diffusers' internal keys, which begin with an underscore."""
     return {str(key): _plain(value) for key, value in config.items() if not str(key).startswith("_")}
 
 
 def _plain(value: Any) -> Any:
-    """Python's own numbers and lists for numpy's and torch's."""
+    """Converts arrays and scalars of numpy and torch to Python's lists and numbers."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic | torch.Tensor) else value

@@ -30,7 +30,7 @@ def ddpm_table(
 
         a = √α (1−ᾱ')/(1−ᾱ),   c = √ᾱ' β/(1−ᾱ),   σ² = β (1−ᾱ')/(1−ᾱ)
 
-    On fewer timesteps than the training's it is DDPM all the same: a coarser discretisation, with more noise a step.
+    With fewer timesteps than in training it is still DDPM: a coarser discretisation, with more noise per step.
     """
     settings = read_settings(DDPMSettings, scheduler, **_spaced(spacing))
     visited, bar = grid(settings, settings.build(DDPMScheduler), steps, timesteps)
@@ -87,7 +87,7 @@ def ddim_table(
     )
 
 
-# Long: half of it is options and the formulas that the other half computes, kept side by side.
+# Long: half of it is documentation, so that the formulas stand beside the code that computes them.
 def dpm_solver_table(
     scheduler: Scheduler | Described,
     steps: int | None = None,
@@ -107,7 +107,7 @@ def dpm_solver_table(
 
     Args:
         clip: bound of |x̂0|, instead of the config's `clip_sample`, which diffusers' own DPM-Solver does not have.
-        eta: η, how much noise, in units of DDPM's: 0 solves the ODE and 1 DDPM's SDE, the two values of `algorithm_type`.
+        eta: η, the noise in units of DDPM's: 0 solves the ODE and 1 DDPM's SDE, the two values of `algorithm_type`.
             Many small steps have the same distribution with any η (Xue et al. 2023, "SA-Solver": its τ²); a few large
             ones err differently with each.
     """
@@ -148,7 +148,7 @@ def _spaced(spacing: str | None) -> dict[str, str]:
 def _second_order_weight(
     settings: DPMSolverSettings, after: Tensor, h: Tensor, shrink: Tensor, weight: Tensor, eta: float
 ) -> Tensor:
-    """What x̂0_k gains and x̂0_{k−1} loses by the second order; 0 at steps of first order."""
+    """The second-order correction: added to the weight of x̂0_k, subtracted from that of x̂0_{k−1}; 0 at first-order steps."""
     steps = len(h)
     second_order = torch.arange(steps) > 0
     if settings.solver_order == 1:
@@ -161,7 +161,7 @@ def _second_order_weight(
     else:
         quotient_weight = after.sqrt() * ((shrink - 1) / ((1 + eta) * h) + 1)
     ratio = torch.cat([torch.ones(1, dtype=h.dtype), h[:-1] / h[1:]])
-    # Where λ does not move, or moves to infinity, the second order has nothing to extrapolate.
+    # No second order where λ does not change, or changes to infinity: there is no slope to extrapolate.
     return torch.where(second_order & torch.isfinite(h) & (h > 0), quotient_weight / ratio, 0.0)
 
 

@@ -14,11 +14,11 @@ from paradp.sampler.schedules.reading import read_settings
 from paradp.sampler.schedules.settings import FlowSettings
 from paradp.sampler.table import StepTable
 
-# diffusers computes sigmas in float32. That puts the first one, which is 1, beyond it, by 1e-7 / s² with shifts s below 1.
+# diffusers computes sigmas in float32. With a shift s below 1, the first sigma then exceeds 1, by up to 1e-7 / s².
 _ROUNDING = 1e-3
 
 
-# Long: two thirds are its docstring, the formulas and where the grid is another than diffusers'.
+# Long: two thirds are documentation: the formulas, and how the grid differs from diffusers'.
 def flow_table(
     scheduler: Scheduler | Described,
     steps: int | None = None,
@@ -27,24 +27,23 @@ def flow_table(
 ) -> StepTable:
     """Euler's steps of dx/dτ = v(x, τ) from τ = 1 to 0 (rectified flow, Liu et al. 2023; Lipman et al. 2023).
 
-    On the line x = (1−τ) x_0 + τ ε the velocity is v = ε − x_0, so that the network predicts the clean sample
-    x̂0 = x − τ v; and x + (τ'−τ) v is, written with it,
+    On the line x = (1−τ) x_0 + τ ε the velocity is v = ε − x_0, so the network predicts the clean sample x̂0 = x − τ v.
+    Written with x̂0, Euler's step x + (τ'−τ) v has the coefficients
 
         a = τ'/τ,   c = 1 − τ'/τ,   σ = 0
 
-    Nothing is clipped, as in diffusers' scheduler. The network is given the timestep N τ.
+    Nothing is clipped, as in diffusers' scheduler. The network's input is the timestep N τ.
 
-    Without a shift, T steps visit timesteps that the network was trained with: τ = 1, 1 − 1/T, …, 1/T, rounded to k/N. Here
-    diffusers differs, whose τ go evenly from 1 to 1/N and are not rounded. With a shift s the grid is diffusers' own: from 1
-    to what 1/N is shifted to, evenly, and then shifted, τ → s τ / (1 + (s−1) τ); N τ is no whole number.
+    Without a shift, T steps use timesteps of the training: τ = 1, 1 − 1/T, …, 1/T, rounded to k/N. diffusers instead spreads
+    τ evenly from 1 to 1/N, without rounding. With a shift s the grid is that of diffusers: evenly spread from 1 to the
+    shifted 1/N, and then shifted, τ → s τ / (1 + (s−1) τ). There N τ is not an integer.
 
     Args:
         scheduler: a `FlowMatchEulerDiscreteScheduler` or its config.
-        steps: T; unless given, the N timesteps of the training, each of them shifted.
-        timesteps: the grid itself, N τ, instead of `steps`: any numbers that decrease from N at most to above 0. No shift
-            is applied to them.
-        sigmas: τ at each of `timesteps`, where it is not t/N: a network is then given other timesteps than N τ, as after
-            diffusers' `set_timesteps(sigmas=…, timesteps=…)`.
+        steps: T; by default the N timesteps of the training, shifted.
+        timesteps: the grid itself, N τ, instead of `steps`: decreasing numbers, at most N and above 0. They are not shifted.
+        sigmas: τ at each of `timesteps`, if it is not t/N. The network's inputs are then not N τ, as after diffusers'
+            `set_timesteps(sigmas=…, timesteps=…)`.
 
     Raises:
         ValueError: as `step_table`.
@@ -92,7 +91,7 @@ def _spread(
     """The timesteps and sigmas of T steps, or of all that the network was trained with."""
     trained = settings.num_train_timesteps
     count = wanted(steps, trained)
-    # What `set_shift` says counts from the next `set_timesteps` on.
+    # In diffusers, `set_shift` takes effect at the next `set_timesteps`.
     if settings.shift == 1 and (set_shift is None or steps is None):
         return np.round(np.arange(count, 0, -1) * (trained / count)).astype(int).tolist(), None
     theirs = FlowMatchEulerDiscreteScheduler(num_train_timesteps=trained, shift=settings.shift)

@@ -1,4 +1,4 @@
-"""Which of the training's timesteps a table visits: so many of them, evenly spread, or those that are given."""
+"""Grids of timesteps: T of the training's timesteps by a spacing, or given ones."""
 
 import math
 import numbers
@@ -17,7 +17,7 @@ def grid(settings: Schedule, scheduler: Any, steps: int | None, timesteps: Seque
 
     Args:
         settings: the schedule, with its `timestep_spacing`.
-        scheduler: diffusers' own of the same settings, which spreads the timesteps.
+        scheduler: diffusers' scheduler with the same settings, which spreads the timesteps.
         steps: T; all of the training's timesteps unless given.
         timesteps: the grid itself, instead of `steps`.
 
@@ -40,8 +40,8 @@ def decreasing(timesteps: Sequence[int], low: int, high: int, so_spaced: str = "
 
     Args:
         timesteps: from noise to data.
-        low, high: the least and the most that a timestep can be.
-        so_spaced: how an error begins.
+        low, high: smallest and largest allowed timestep.
+        so_spaced: the start of error messages.
 
     Raises:
         ValueError: there are none, or they do not decrease, or not from `high` to `low`; the message names the step.
@@ -58,12 +58,12 @@ def decreasing_times(times: Sequence[float], high: float, beyond: float = 0.0, n
 
     Args:
         times: from noise to data.
-        high: the most that a time can be.
-        beyond: by how much of it rounding may exceed that.
-        name: what an error calls a time.
+        high: largest allowed time.
+        beyond: relative tolerance above `high`, for rounding.
+        name: the name of a time in error messages.
 
     Raises:
-        ValueError: there are none, or one is no number, or they do not decrease, or not from `high` to above 0; the message
+        ValueError: there are none, one is not a number, or they do not decrease from at most `high` to above 0; the message
             names the step.
     """
     found = [_number(t, f"a {name}") for t in times]
@@ -99,22 +99,22 @@ def wanted(steps: int | None, trained: int) -> int:
 
 
 def _spread(settings: Schedule, scheduler: Any, steps: int | None) -> tuple[list[int], str]:
-    """T timesteps by the schedule's spacing, and how an error about them begins."""
+    """T timesteps by the schedule's spacing, and the start of an error message about them."""
     trained = settings.num_train_timesteps
     count = wanted(steps, trained)
     if settings.timestep_spacing == "sine":
         return sine_grid(count, trained), ""
     scheduler.set_timesteps(count)
     offset = f" (steps_offset = {settings.steps_offset})" if settings.steps_offset else ""
-    # Where T does not divide N, rounding can give diffusers' `trailing` grids one entry too many, −1 (29 of 100 are so).
+    # If T does not divide N, diffusers' `trailing` grid can have one entry too many, −1, by rounding (T = 29 of N = 100).
     return scheduler.timesteps.tolist()[:count], f"{count} steps are too many for {trained} timesteps so spaced{offset}: "
 
 
 def sine_grid(steps: int, trained: int) -> list[int]:
-    """T of N timesteps at (N − 1) sin⁴(πu/2) with u evenly from 1 to 0; where they meet, neighbours move apart.
+    """T of N timesteps at (N − 1) sin⁴(πu/2) with u evenly from 1 to 0; equal neighbours are moved apart.
 
-    A rule in place of grids that are fitted to each policy (`paradp.sampler.fitted_grids`): `paradp study grids` compares
-    the two, and both with even spacing.
+    A fixed rule instead of grids that are fitted to each policy (`paradp.sampler.fitted_grids`). `paradp study grids`
+    compares both with each other and with even spacing.
     """
     if steps == 1:
         return [trained - 1]
@@ -126,7 +126,7 @@ def sine_grid(steps: int, trained: int) -> list[int]:
 
 
 def _whole(number: Any, name: str) -> int:
-    """numpy's and torch's whole numbers as well."""
+    """Converts an integer of Python, numpy or torch."""
     value = _plain(number)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(f"{name} must be a whole number, not {value!r}")
@@ -134,7 +134,7 @@ def _whole(number: Any, name: str) -> int:
 
 
 def _number(number: Any, name: str) -> float:
-    """Python's own for numpy's and torch's; an int where it is whole."""
+    """Converts a number of Python, numpy or torch; to an int if it is whole."""
     value = _plain(number)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ValueError(f"{name} must be a number, not {value!r}")

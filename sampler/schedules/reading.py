@@ -1,7 +1,7 @@
-"""A scheduler's config, read and checked: every setting is used, known not to matter, or refused by name.
+"""Reads and checks a scheduler's config: every setting is used, known to have no effect, or refused by name.
 
-A setting that is ignored would change the samples without a word. So a config is first read as what its own class makes of
-it (`Described`), and then into the settings that a table uses (`SchedulerSettings` and its kinds).
+Ignoring a setting could change the samples silently. So a config is first read as its own class reads it (`Described`), and
+then converted to the settings that a table uses (`SchedulerSettings` and its subclasses).
 """
 
 import reprlib
@@ -15,14 +15,14 @@ from paradp.sampler.schedules.settings import SchedulerSettings
 
 S = TypeVar("S", bound=SchedulerSettings)
 
-# What a network was trained for → how an error says it, and what to sample it with.
-_MADE: dict[Process, tuple[str, str]] = {
+# Process of a network's training → its description in errors, and the samplers to use.
+_TRAINED: dict[Process, tuple[str, str]] = {
     "diffusion": ("is a diffusion model, not distilled and no flow", "a sampler such as ddpm, ddim-10 or speculative-ddpm"),
     "consistency": ("was distilled into a consistency model", "consistency-N, such as consistency-2"),
     "flow": ("was trained by flow matching", "flow-N, such as flow-10"),
 }
-# What other schedulers of diffusers read (PNDM, UniPC, Euler, EDM, DPM-Solver SDE, Heun) and none of `KINDS`: it comes
-# along in configs that were converted, such as those of Stable Diffusion, and means nothing to these classes.
+# Settings of other diffusers schedulers (PNDM, UniPC, Euler, EDM, DPM-Solver SDE, Heun), which no class in `KINDS` reads.
+# Converted configs, such as those of Stable Diffusion, contain them; they have no effect on these classes.
 OF_OTHER_SCHEDULERS = frozenset(
     {
         "disable_corrector",
@@ -43,19 +43,19 @@ _KNOWN = OF_OTHER_SCHEDULERS.union(*(settings.model_fields for settings in KINDS
 
 
 def read_settings(settings: type[S], scheduler: Scheduler | Described, **changes: Any) -> S:
-    """The settings of a scheduler, as diffusers' class of that kind would take them over, with changes.
+    """Converts the settings of a scheduler to another kind, like `from_config` of diffusers' class, and applies changes.
 
     Raises:
-        ValueError: the network was trained for another process; or a setting is malformed, not supported or unknown,
-            and the message names it.
+        ValueError: the network was trained for another process, or a setting is malformed, not supported or unknown; the
+            message names it.
     """
     described = Described.of(scheduler)
     own = KINDS[described.kind]
     if own.process != settings.process:
-        is_so, sampler = _MADE[own.process]
+        is_so, sampler = _TRAINED[own.process]
         raise ValueError(f"the network {is_so}; use {sampler}")
     chosen = ({} if own is settings else dict(settings.converted)) | described.settings | changes
-    # Settings that only other classes have mean nothing to this one, to diffusers neither.
+    # Settings that only other classes have are ignored, as in diffusers.
     meaningless = _KNOWN - settings.model_fields.keys()
     try:
         return settings(**{key: value for key, value in chosen.items() if key not in meaningless})
@@ -64,7 +64,7 @@ def read_settings(settings: type[S], scheduler: Scheduler | Described, **changes
 
 
 def _sentence(error: ValidationError) -> str:
-    """Of the first thing that is wrong."""
+    """The first validation error as a sentence."""
     wrong = error.errors(include_url=False)[0]
     if not wrong["loc"]:
         return wrong["msg"].removeprefix("Value error, ")

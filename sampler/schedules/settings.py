@@ -29,11 +29,11 @@ Betas = Annotated[tuple[Number, ...], Field(strict=False)]
 
 
 class SchedulerSettings(BaseModel):
-    """What is read of a scheduler's config, whatever its class.
+    """The settings that all kinds of schedulers share.
 
     Attributes:
-        process: what a network with such a config was trained for.
-        converted: settings that the config of another class has unless it says otherwise.
+        process: the process that a network with such a config was trained for.
+        converted: defaults for settings that are missing in the config of another class.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -44,12 +44,12 @@ class SchedulerSettings(BaseModel):
 
 
 class Schedule(SchedulerSettings):
-    """The noise schedule that a network was trained with, and what every kind of table needs besides.
+    """The noise schedule that a network was trained with, and the settings that all diffusion tables share.
 
     Attributes:
-        variance_type: DDPM's alone; but a network that learned a variance predicts twice as many channels, which no table
-            reads.
-        dynamic_thresholding_ratio, sample_max_value: settings of thresholding, which is refused.
+        variance_type: only DDPM uses it. Learned variances are refused for every table, because such a network predicts
+            twice as many channels.
+        dynamic_thresholding_ratio, sample_max_value: settings of thresholding, which is not supported; they are ignored.
     """
 
     process: ClassVar[Process] = "diffusion"
@@ -112,25 +112,25 @@ class Schedule(SchedulerSettings):
 
 
 class DDPMSettings(Schedule):
-    """Of `DDPMScheduler`. Without a variance type it takes the small one."""
+    """Settings of `DDPMScheduler`. Its default variance is the small one."""
 
     variance_type: Literal["fixed_small", None] = "fixed_small"  # type: ignore[assignment]
 
 
 class DDIMSettings(Schedule):
-    """Of `DDIMScheduler`."""
+    """Settings of `DDIMScheduler`."""
 
     set_alpha_to_one: bool = True
 
 
 class DPMSolverSettings(Schedule):
-    """Of `DPMSolverMultistepScheduler`.
+    """Settings of `DPMSolverMultistepScheduler`.
 
     diffusers' class has no `clip_sample`. If a config has it nevertheless, or is a config of DDPM or DDIM, which clip by
     default, x̂0 is clipped here too: a network trained with clipping needs it with every sampler.
 
     Attributes:
-        flow_shift, time_shift_type: settings of flow schedules and of shifts that are given with the timesteps.
+        flow_shift, time_shift_type: settings of flow schedules and dynamic shifting, which are not supported; ignored.
     """
 
     converted: ClassVar[Mapping[str, Any]] = {"clip_sample": True}
@@ -155,11 +155,11 @@ class DPMSolverSettings(Schedule):
 
 
 class ConsistencySettings(Schedule):
-    """Of `LCMScheduler`: a network that was distilled from one of the schedule.
+    """Settings of `LCMScheduler`, for a network that was distilled from a diffusion model with this schedule.
 
     Attributes:
-        timestep_scaling: how fast c_skip falls from 1 at timestep 0.
-        original_inference_steps, set_alpha_to_one: choose and end grids of diffusers' own; our grids are given.
+        timestep_scaling: how fast c_skip decreases from 1 at timestep 0.
+        original_inference_steps, set_alpha_to_one: settings of diffusers' own grid; ignored, as our grids are given.
     """
 
     process: ClassVar[Process] = "consistency"
@@ -174,11 +174,12 @@ class ConsistencySettings(Schedule):
 
 
 class FlowSettings(SchedulerSettings):
-    """Of `FlowMatchEulerDiscreteScheduler`, with a shift of its times that is the same for all samples.
+    """Settings of `FlowMatchEulerDiscreteScheduler` with a constant shift.
 
     Attributes:
-        shift: s of τ → s τ / (1 + (s−1) τ). A smaller one than 0.01 is lost in diffusers' float32.
-        base_shift, max_shift, base_image_seq_len, max_image_seq_len, time_shift_type: settings of dynamic shifting.
+        shift: s of τ → s τ / (1 + (s−1) τ). Below 0.01, diffusers' float32 is not accurate enough.
+        base_shift, max_shift, base_image_seq_len, max_image_seq_len, time_shift_type: settings of dynamic shifting, which is
+            not supported; ignored.
     """
 
     process: ClassVar[Process] = "flow"

@@ -1,1 +1,1 @@
-"""Studies: measurements that anyone can rerun, each of which writes a page with a picture into docs/results."""
+"""Studies: reproducible measurements. Each writes a page with a picture to docs/results."""

@@ -1,4 +1,4 @@
-"""How ParaDDPM on a trained policy compares with sequential DDPM on the same noise: rounds, error, time."""
+"""Compares ParaDDPM with sequential DDPM on a trained policy and the same noise: rounds, error, time."""
 
 from pathlib import Path
 
@@ -42,13 +42,14 @@ def study_agreement(context: Context, observations: int = 64, seed: int = 20_000
     header = ["tolerance τ", *COST_HEADER, "largest"]
     body = f"""
 ParaDDPM (unit split, window {WINDOW}) on the shipped {task} policy, {table.steps} steps, {observations} observations of the
-scripted expert's episodes (seeds from {seed}), each with a noise path of its own. The error of a chunk is the largest
-absolute difference to the sequential sample on the same noise, over the whole horizon, in normalised units.
+scripted expert's episodes (seeds from {seed}), each with its own noise path. The error of a chunk is the largest absolute
+difference to the sequential sample on the same noise, over the whole horizon, in normalised units.
 
 {markdown_table(header, rows)}
 
-Replacing one environment's observation changes the samples of the others by at most {neighbours:.1e} (the number of rows
-in a matrix product changes its rounding; with an element-wise denoiser the change is exactly 0, which the tests check).
+Replacing one environment's observation changes the samples of the others by at most {neighbours:.1e}. It can differ
+from 0, because the rounding of a matrix product depends on its number of rows; with an element-wise denoiser it is exactly
+0, which the tests check.
 
 One plan at batch 1, PyTorch eager, {counted(torch.get_num_threads(), "thread")}, {repeats} interleaved repeats: sequential
 {sequential_ms:.0f} ms, ParaDDPM {parallel_ms:.0f} ms (medians); sequential takes **{ratio.median:.2f}** times as long

@@ -1,4 +1,4 @@
-"""Samplers on one policy, the same observations and the same noise: what they cost and how far they are off."""
+"""Measures cost and error of samplers on one policy, with the same observations and noise for all."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -16,14 +16,14 @@ COST_HEADER = ["rounds a chunk", "most", "evaluations", "error, median", "99th p
 
 @dataclass(frozen=True)
 class MeasuredSampler:
-    """One sampler over all observations.
+    """The results of one sampler over n observations.
 
     Attributes:
         rounds, evaluations: `[n]`.
         error: `[n]`, largest absolute difference of a chunk to the sequential sample on the same noise, normalised units;
             `None` for a sequential sampler, and for one with the sequential distribution but other samples.
-        converged: the share of chunks that the solver did not give up on.
-        remark: stands where there is no error.
+        converged: the share of converged chunks.
+        remark: printed instead of the error, if there is none.
     """
 
     rounds: np.ndarray
@@ -41,13 +41,13 @@ class MeasuredSampler:
 
 
 class Bench:
-    """A policy's observations and noise, the same for every sampler.
+    """A policy with observations and noise that are the same for every sampler.
 
     Args:
-        policy: what is sampled from.
-        observations: how many, along the scripted expert's episodes.
-        seed: of the first of those episodes.
-        histories: N of them, other observations than those.
+        policy: the policy to sample from.
+        observations: number of observations, along the scripted expert's episodes.
+        seed: seed of the first of those episodes.
+        histories: N observation histories to use instead.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Bench:
         return solver.solve(self.policy.engine, self.condition, self.noise(solver.table.steps))
 
     def noise(self, steps: int) -> NoisePath:
-        """The observations' noise paths, for trajectories of so many steps."""
+        """The noise paths of the observations, for trajectories with this number of steps."""
         generators = [torch.Generator().manual_seed(i) for i in range(self.observations)]
         return NoisePath.draw(generators, steps, (self.policy.spec.horizons.predict, self.policy.spec.action_size))
 

@@ -1,4 +1,4 @@
-"""Whole commands with robosuite's own control step and with the compiled one: seconds, and whether outcomes differ."""
+"""Compares whole commands with robosuite's own control step and with the compiled one: time and outcomes."""
 
 import os
 import subprocess
@@ -27,14 +27,14 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class CommandCompared:
-    """A command, run with either control step in turns.
+    """A command, run with both control steps in turns.
 
     Attributes:
-        command: what was typed, without its output.
-        robosuite, ours: wall-clock seconds, medians, from the start of the process to its end.
-        ratio: robosuite's over ours.
-        outcomes: how many episodes there are.
-        same: of which so many have the same length and success.
+        command: the command line, without `--out`.
+        robosuite, ours: wall-clock seconds from the start of the process to its end, medians.
+        ratio: robosuite's time over ours.
+        outcomes: number of episodes.
+        same: number of episodes with the same length and success in both.
     """
 
     command: str
@@ -46,7 +46,7 @@ class CommandCompared:
 
 
 def compare_command(name: str) -> CommandCompared:
-    """Runs a command with both, `REPEATS` times in turns."""
+    """Runs a command with both control steps, `REPEATS` times in turns."""
     with tempfile.TemporaryDirectory() as folder:
         outs = [{which: Path(folder) / f"{which}-{i}" for which in (ORIGINAL, COMPILED)} for i in range(REPEATS)]
         times = np.array([[_run(COMMANDS[name], out, which) for which, out in pair.items()] for pair in outs])
@@ -62,7 +62,7 @@ def compare_command(name: str) -> CommandCompared:
 
 
 def _run(command: Sequence[str], out: Path, simulator: str) -> float:
-    """Seconds that a command takes in a process of its own."""
+    """Runs a command in another process; returns its duration in seconds."""
     started = time.perf_counter()
     subprocess.run(
         [sys.executable, "-c", "from paradp.scripts.main import main; main()", *command, "--out", str(out)],

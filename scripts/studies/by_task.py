@@ -1,4 +1,4 @@
-"""Pages that hold several tasks and are measured task by task: what is new replaces a task's rows, and all others stay."""
+"""Pages about several tasks that are measured one at a time: new results replace the rows of their task only."""
 
 from pathlib import Path
 
@@ -6,19 +6,19 @@ from paradp.envs import all_tasks
 from paradp.policy.wording import counted
 from paradp.scripts.studies.published import cells_of
 
-# Of a table: cells as they are written, of which the first is the task.
+# The rows of a table: lists of cells as printed, beginning with the task.
 Rows = list[list[str]]
 
 
 def merged(tables: list[Rows], page: Path) -> list[Rows]:
-    """New tables, and the rows that a page has of other tasks, in the order of the tasks.
+    """Merges new tables with the rows of other tasks on an existing page, in the order of the tasks.
 
     Args:
-        tables: of the tasks measured now, in the order of the page's.
-        page: where they will be; nothing is kept where it does not exist yet.
+        tables: tables of the tasks measured now, in the same order as on the page.
+        page: the page; it need not exist yet.
 
     Raises:
-        ValueError: the page has another number of tables, as one of an earlier version may.
+        ValueError: the page has another number of tables, for example because an earlier version of paradp wrote it.
     """
     if not page.exists():
         return tables

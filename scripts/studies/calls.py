@@ -1,4 +1,4 @@
-"""What a call of the network takes on a GPU: by number of rows, with kernels that overlap and with kernels that do not."""
+"""Measures the time of a network call on a GPU by its number of rows, with and without overlapping kernels."""
 
 import json
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ from paradp.sampler.rounds.device import capture
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.registry import study
 
-# How many times its channels a network has, and in what it computes.
+# Factor of the network's channels, and precision.
 CASES: tuple[tuple[int, Precision], ...] = ((4, "bf16"), (1, "bf16"), (8, "bf16"), (4, "fp32"))
 ROWS = (1, 20, 50)
-# An error is the largest of so many inputs, a time the median of so many, each of so many calls one after another.
+# An error is the largest over INPUTS inputs. A time is the median of TIMES measurements, each of REPLAYS calls in a row.
 INPUTS, TIMES, REPLAYS = 10, 7, 20
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -35,11 +35,11 @@ class Call:
     """Calls of one network with one number of rows.
 
     Attributes:
-        widen: how many times its channels the network has.
-        precision: of the products.
-        overlapped: whether a kernel may begin before the one before it has ended.
-        rows: how many.
-        ms: of a captured call.
+        widen: factor of the network's channels.
+        precision: precision of the matrix products.
+        overlapped: whether a kernel may start before the last one has ended.
+        rows: number of rows.
+        ms: time of a captured call in milliseconds.
         error: ‖out − PyTorch's in fp32‖ ÷ ‖PyTorch's in fp32‖.
     """
 
@@ -56,11 +56,11 @@ def study_calls(context: Context) -> None:
     """Writes OUT/gpu/calls.json, which `paradp study gpu` shows.
 
     Raises:
-        ValueError: there is no GPU, or it lacks what the kernels need.
+        ValueError: there is no GPU, or it does not meet the requirements of the kernels.
     """
     if missing := lacking(torch.device("cuda" if torch.cuda.is_available() else "cpu")):
         raise ValueError(f"calls cannot be measured here: {missing}")
-    torch.backends.cudnn.allow_tf32 = False  # in what they are compared with
+    torch.backends.cudnn.allow_tf32 = False  # for the reference, which is fp32
     policy = load_policy(context.task, "ddpm", "cuda", engine="eager")
     calls = [asdict(call) for widen, precision in CASES for call in measure(policy, widen, precision)]
     folder = context.out / "gpu"
@@ -70,7 +70,7 @@ def study_calls(context: Context) -> None:
 
 @torch.no_grad()
 def measure(policy: DiffusionPolicy, widen: int, precision: Precision) -> Iterator[Call]:
-    """Of a policy's network with more channels, without and with overlap."""
+    """Measures a policy's network with its channels multiplied by `widen`, without and with overlap."""
     from paradp.policy.engines.fused.tiled import TiledUnet  # only where Triton is installed
 
     network, spec = widened(policy.network, policy.spec, widen)
@@ -87,13 +87,13 @@ def measure(policy: DiffusionPolicy, widen: int, precision: Precision) -> Iterat
 
 
 def _measured(compute: Denoise, expect: Denoise, x: Tensor, t: Tensor, condition: Tensor) -> tuple[float, float]:
-    """Milliseconds of a captured call, and its error."""
+    """Time of a captured call in milliseconds, and its error."""
     found = torch.empty_like(x)
     replay = capture(lambda: _into(found, compute(x, t, condition)), x.device)
     errors = []
     for _ in range(INPUTS):
         x.normal_()
-        found.fill_(torch.nan)  # what is not written shows
+        found.fill_(torch.nan)  # so that elements that are not written are noticed
         replay()
         expected = expect(x, t, condition)
         errors.append(float((found - expected).norm() / expected.norm()))

@@ -1,4 +1,4 @@
-"""What finished rollouts say of a sampler, for the studies that show success beside cost."""
+"""Reads the results of a sampler from finished rollouts, for studies that show success beside cost."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +38,11 @@ class ClosedLoop:
 
 
 class ClosedLoops:
-    """The runs in a folder, as `paradp rollout --sampler a,b --out FOLDER` leaves them.
+    """The runs in a folder, written by `paradp rollout --sampler a,b --out FOLDER`.
 
     Args:
         folder: the folder.
-        policy: whose runs they must be.
+        policy, model_sha256: the policy and the digest of its weights, which must be those of the runs.
     """
 
     def __init__(self, folder: Path, policy: DiffusionPolicy, model_sha256: str):
@@ -54,7 +54,7 @@ class ClosedLoops:
         """The run of a sampler, if there is one.
 
         Raises:
-            ValueError: the folder of that name holds a run of something else.
+            ValueError: the sampler's folder contains a run of another task, policy or sampler.
         """
         choice = SamplerChoice.parse(sampler)
         run = self._folder / run_folder(choice)
@@ -68,7 +68,7 @@ class ClosedLoops:
         )
 
     def cells(self, sampler: str) -> list[str]:
-        """The columns of `LOOP_HEADER`, empty where there is no run."""
+        """The columns of `LOOP_HEADER`; empty if there is no run."""
         found = self.find(sampler)
         if found is None:
             return ["", "", "", ""]
@@ -100,21 +100,21 @@ class ClosedLoops:
 
 
 def success_by_seed(episodes: pd.DataFrame) -> dict[int, bool]:
-    """Of the table that a rollout leaves."""
+    """Seed → success, from the table `episodes` of a rollout."""
     return {int(s): bool(ok) for s, ok in zip(episodes["seed"], episodes["success"], strict=True)}
 
 
 def success_rate(success: dict[int, bool]) -> str:
-    """The rate and Wilson's interval."""
+    """The success rate with Wilson's interval."""
     rate = wilson(sum(success.values()), len(success))
     return f"{rate.mean:.3f} ({rate.ci95[0]:.3f}–{rate.ci95[1]:.3f}), n={len(success)}"
 
 
 def describe_loss(loss: PairedLoss) -> str:
-    """The paired loss, its interval and the one-sided bound."""
+    """The paired loss with its interval and the one-sided bound."""
     return f"{loss.loss:+.3f} ({loss.ci95[0]:+.3f} to {loss.ci95[1]:+.3f}; one-sided {loss.upper95:+.3f}), n={loss.pairs}"
 
 
 def _own(sampler: str) -> str:
-    """The sequential sampler whose steps a parallel one takes."""
+    """The sequential sampler with the same steps."""
     return str(SamplerChoice.parse(sampler).sequential)

@@ -1,4 +1,4 @@
-"""The arguments that every study gets."""
+"""The arguments of every study."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Context:
-    """Where a study reads and writes.
+    """Inputs and outputs of a study.
 
     Attributes:
         task: the task's name.
         out: the folder for the page and its pictures.
-        device: where to compute, of studies that measure devices.
-        runs: a folder of finished rollouts, and of trainings, that a study may show as well.
+        runs: a folder with finished rollouts and trainings, which some studies include.
+        device: where to compute; only for studies that measure devices.
     """
 
     task: str

@@ -1,4 +1,4 @@
-"""How fast must Picard iteration converge? Bounds from measured Lipschitz constants, beside the rounds that it needs."""
+"""Compares the rounds of Picard iteration with bounds from measured Lipschitz constants."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,11 +40,11 @@ NORMS_HEADER = ["policy", "steps of para-ddpm", "clip(x̂0)", "linear split", "u
 
 @dataclass(frozen=True)
 class MeasuredConvergence:
-    """One sampler on one policy, `[B]` each.
+    """The measurements of one sampler on one policy, `[B]` each.
 
     Attributes:
-        contraction: of the window that shrinks errors least, half of the windows being better or worse than the median one.
-        rounds, linearised, bound: that it needed, that it needs on the network's tangent, and that it can need at most.
+        contraction: bound on the factor by which a round changes errors, for the median window.
+        rounds, linearised, bound: the rounds needed, the rounds needed with the linearised network, and their upper bound.
     """
 
     contraction: np.ndarray
@@ -76,10 +76,10 @@ the eager network in fp32; power iteration comes from below. Intervals are boots
 
 {markdown_table(HEADER, rows)}
 
-*Contraction* is q of the median window: what a round multiplies the largest error by at most, in units of each state's
-noise. Above 1 nothing follows from one round, only from as many as the window is long. *Rounds* is what the solver needed,
-*linearised* what it needs where the network is replaced by its tangent along the exact trajectory, *bound* what the norms
-guarantee; *steps* is what Picard iteration needs at most on any network.
+*Contraction* is q of the median window: a bound on the factor by which a round changes the largest error, in units of each
+state's noise. If it is above 1, a single round guarantees nothing, only as many rounds as the window has steps. *Rounds* is
+the number that the solver needed; *linearised* the number with the network linearised along the exact trajectory; *bound*
+the upper bound from the norms; *steps* the upper bound for any network.
 
 ![norms along the trajectory, and rounds](convergence.png)
 
@@ -95,7 +95,7 @@ Norms by tenths of the trajectory, from noise to data, median over observations 
 
 
 def _trainings(context: Context) -> dict[str, DiffusionPolicy]:
-    """The policies for the task in the folder of runs, by the names of their folders."""
+    """Folder name → policy, for the task's trainings in the folder of runs."""
     paths = {path.parent.name: path for path in sorted(context.runs.glob("*/checkpoint"))}
     kinds = {name: read_info(path).spec for name, path in paths.items()}
     first = {"diffusion": "ddpm", "flow": "flow-10", "consistency": "consistency-4"}
@@ -114,7 +114,7 @@ def _predicts(policy: DiffusionPolicy) -> str:
 def _measure(
     policy: DiffusionPolicy, histories: Observation, iterations: int
 ) -> tuple[list[list[str]], list[Constants] | None]:
-    """The rows of all samplers, and the norms along the whole trajectory of DDPM, where the policy has one."""
+    """The rows of all samplers, and the norms along DDPM's trajectory; `None` if the policy has no DDPM sampler."""
     rows, along = [], None
     with torch.no_grad():
         condition = policy.engine.encode(policy.condition(histories))
@@ -158,40 +158,39 @@ def _mean(values: np.ndarray, digits: int) -> str:
 
 
 def _said(rows: Sequence[Sequence[str]]) -> str:
-    """How loose the bound is, from the rows."""
+    """The paragraph on how loose the bound is, from the rows."""
     found = [dict(zip(HEADER, row, strict=True)) for row in rows]
     loose = [estimate(row["bound"]).mean / estimate(row["rounds"]).mean for row in found]
     trivial = [row for row in found if estimate(row["bound"]).mean > 0.9 * float(row["steps"])]
     tangent = [estimate(row["linearised"]).mean / estimate(row["rounds"]).mean for row in found]
     below = sum(estimate(row["contraction"]).mean < 1 for row in found)
     return f"""**How loose the bound is.** It allows {min(loose):.1f} to {max(loose):.1f} times the rounds that were
-needed; in {len(trivial)} of {len(found)} rows it is within a tenth of the number of steps, which is certain without any
-measurement. In {below} of them a round shrinks errors for certain (contraction below 1). The tangent needs
-{min(tangent):.2f} to {max(tangent):.2f} times the observed rounds: where that is near 1, the linear iteration explains the
-rounds, and what is loose is to bound it by norms. A norm is reached in one direction of the chunk, at every step another
-one. The errors that an iteration has point elsewhere and turn from step to step; the bound adds them up as if they were
-all aligned."""
+needed. In {len(trivial)} of {len(found)} rows it is within a tenth of the number of steps, a bound that needs no
+measurement. In {below} of them a round is guaranteed to shrink errors (contraction below 1). The linearised network needs
+{min(tangent):.2f} to {max(tangent):.2f} times the observed rounds. Where that is near 1, the linear iteration explains the
+rounds, and the bound is loose because it uses norms. A norm is reached in a single direction of the chunk, another one at
+every step. The errors of an iteration have other directions, which change from step to step; the bound adds them up as if
+they were all aligned."""
 
 
 _MATHEMATICS = """
 Picard iteration on a window x_b … x_{b+p} has the exact trajectory x* as its fixed point. Let e_j be the length of the error
-of x_j, with e_b = 0, and y_k(x) = c_k clip(x̂0_k(x)) + r_k x̂0_k(x) what step k adds to a_k x besides its noise. After a
-round
+of x_j, with e_b = 0. Besides a_k x and the noise, step k adds y_k(x) = c_k clip(x̂0_k(x)) + r_k x̂0_k(x). After a round
 
 - of the linear split, x_{j+1} ← a_j x_j + y_j(x_j) with a_j x_j of the same round: e'_{j+1} ≤ a_j e'_j + ‖∂y_j‖ e_j, and so
   e'_{j+1} ≤ Σ_{i≤j} (∏_{i<k≤j} a_k) ‖∂y_i‖ e_i;
 - of the unit split, x_{j+1} ← x_b + Σ_{k≤j} [(a_k − 1) x_k + y_k(x_k)]: e'_{j+1} ≤ Σ_{i≤j} ‖(a_i − 1) I + ∂y_i‖ e_i.
 
-Where a solver looks back, |d_j| ‖∂clip(x̂0_{j−1})‖ e_{j−1} is added. All this is e' ≤ M e with a matrix M ≥ 0 that is
-strictly lower triangular: a state depends on those before it. Two things follow. M^p = 0, so that p rounds suffice for a
-window, whatever the network is. And in units of the tolerance, with s_j the noise that a change of x_j is measured
-against, a round multiplies the largest e_j/s_j by q = max_j Σ_i M_{ji} s_i/s_j at most. Between the two lies Picard's and
-Lindelöf's ‖M^r‖ ≤ C (pμ)^r/r! for norms up to μ: slow at first, and faster than any q^r in the end.
+If the table looks back, |d_j| ‖∂clip(x̂0_{j−1})‖ e_{j−1} is added. Together this is e' ≤ M e with a matrix M ≥ 0 that is
+strictly lower triangular, because a state depends only on those before it. Two bounds follow. M^p = 0, so p rounds suffice
+for a window with any network. And a round multiplies the largest e_j/s_j by at most q = max_j Σ_i M_{ji} s_i/s_j, where s_j
+is the unit of the tolerance, the noise with which a change of x_j is compared. Between the two is the bound of Picard and
+Lindelöf, ‖M^r‖ ≤ C (pμ)^r/r! for norms up to μ: slow at first, and faster than any q^r in the end.
 
-The bound on rounds carries e ≤ M e through the rounds of the solver itself: its sliding window; its tolerance, where a
-change is at most the error before and the error after; and states that enter the window as copies (unit split) or rolled
-on (linear). States that are passed count as exact, as the solver takes them. Norms are those at the exact states. That
-they are no larger on the way there is assumed and not proven: the bound is one for small errors.
+The bound on rounds propagates e' ≤ M e through the rounds of the solver itself. It includes the sliding window; the
+tolerance, as a change is at most the sum of the errors before and after; and states that enter the window as copies (unit
+split) or rolled forward (linear split). States behind the window count as exact, as in the solver. The norms are those at
+the exact states. That they are not larger along the iterates is assumed, not proven, so the bound holds for small errors.
 """
 
 
@@ -228,7 +227,7 @@ def draw(path: Path) -> Figure:
     right.set_yticks(range(len(rows)), labels, fontsize=7)
     right.set_ylim(len(rows) - 0.5, -0.5)
     handles = [Line2D([], [], color=colour, marker=marker, label=_NAMES[key]) for key, colour, marker in looks]
-    handles.append(Line2D([], [], color="0.4", marker="|", ls="", label="steps: what is certain in any case"))
+    handles.append(Line2D([], [], color="0.4", marker="|", ls="", label="steps: upper bound for any network"))
     legend_below(figure, columns=4, handles=handles)
     save(figure, path.with_suffix(".png"))
     return figure

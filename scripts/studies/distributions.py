@@ -50,7 +50,7 @@ SAMPLERS = (
 # The reference with other noise; the test must not find it different.
 CONTROL = "ddpm, other noise"
 LEVEL = 0.01
-# From how many observations with two modes on their shares are compared.
+# Least number of observations with two modes for comparing the modes' shares.
 LEAST_MODES = 3
 HEADER = ["sampler", "inhomogeneity (95 %)", "p", "p, Holm", "spread ÷ ddpm's (95 %)", "ddpm's plans covered (95 %)"]
 MODES_HEADER = ["smaller mode's share", "less ddpm's (95 %)"]
@@ -67,8 +67,8 @@ class PlansCompared:
         inhomogeneity: its statistic, with an interval over the observations.
         spread: the ratio to the reference's.
         covered: the share of the reference's plans that have one of the sampler's nearby.
-        share: of the smaller mode, mean over the observations with two modes; `None` where there are too few of those.
-        gained: that share less the reference's.
+        share: share of the smaller mode, mean over the observations with two modes; `None` if there are too few of those.
+        gained: that share minus the reference's.
     """
 
     test: TwoSample
@@ -97,7 +97,7 @@ def study_distributions(context: Context, observations: int = 32, plans: int = 3
     expected = expected_coverage(plans, plans)
     body = f"""
 {plans} chunks of the shipped {context.task} policy by each sampler at each of {observations} observations of the scripted
-expert's episodes (seeds from {seed}), every chunk with noise of its own, against {plans} of sequential DDPM. Chunks are
+expert's episodes (seeds from {seed}), every chunk with independent noise, against {plans} of sequential DDPM. Chunks are
 compared over the whole horizon, in normalised units. The network was computed by the {policy.engine.name} engine in
 {policy.engine.precision}; speculative sampling had no first guess.
 
@@ -130,7 +130,7 @@ def _compare(drawn: np.ndarray, reference: np.ndarray, modes: Mapping[int, Modes
 
 
 def _least_narrowing_found(control: np.ndarray, reference: np.ndarray, level: float) -> float | None:
-    """The least of `NARROWED` that the test finds in the control's plans, drawn towards their mean by that share."""
+    """The smallest entry of `NARROWED` that the test detects if the control's plans are moved towards their mean by it."""
     mean = control.mean(1, keepdims=True)
     for share in NARROWED:
         if two_sample_test(mean + (1 - share) * (control - mean), reference).p_value <= level:
@@ -162,19 +162,19 @@ are bootstrapped over the observations, separately for each sampler."""
 
 
 def _spread_said(reference: np.ndarray) -> str:
-    """Of the reference's plans `[observations, plans, H·A]`."""
+    """The paragraph on the spread of the reference's plans `[observations, plans, H·A]`."""
     low, middle, high = np.percentile(spread(reference) / reference.shape[2] ** 0.5, [10, 50, 90])
     return f"""\
-How far two plans of DDPM itself are apart depends on the observation. Root mean square over a chunk's values it is
-{middle:.1e} at the median observation, at most {low:.1e} at one in ten and at least {high:.1e} at another one in ten."""
+The distance of two plans of DDPM itself depends on the observation. As a root mean square over a chunk's values, its median
+over the observations is {middle:.1e}, with 10th and 90th percentiles of {low:.1e} and {high:.1e}."""
 
 
 def _modes_said(found: int, observations: int) -> str:
     said = f"DDPM's plans fall clearly into two modes at {found} of the {observations} observations"
     if found < LEAST_MODES:
         return f"{said}: too few to compare the modes' shares."
-    return f"""{said}; these were found on further plans of DDPM, and the last columns are of the share of plans that are
-nearer to the mode that was the smaller one among those."""
+    return f"""{said}. The modes were found with a separate set of DDPM's plans. The last columns show the share of plans
+that are nearer to the mode that was smaller in that set."""
 
 
 def _losses(compared: Mapping[str, PlansCompared], expected: float) -> str:

@@ -1,4 +1,4 @@
-"""What speculative sampling costs with each kind of draft, on the same observations and the same noise."""
+"""Measures the cost of speculative sampling with each kind of draft, on the same observations and noise."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from paradp.sampler.rounds.torch.speculative import Speculation
 from paradp.sampler.rounds.windows import Window
 
 OBSERVATIONS, SEED = 64, 960_000
-# Of the trajectories that the Kalman draft is fitted to, and of the observations that a draft is trained on.
+# Number of trajectories that the Kalman draft is fitted to, and first seed of these and of the draft's training.
 FITTED, FITTED_SEED = 512, 3_000_000
 FROZEN, PICARD, SECANT, KALMAN = "frozen", "picard", "secant", "Kalman"
 JACOBIAN, GUESSED, TRAINED = "network's Jacobian", "secant, first guess trained", "trained"
@@ -25,11 +25,11 @@ DRAFTS = (FROZEN, PICARD, SECANT, KALMAN, JACOBIAN, GUESSED, TRAINED)
 
 @dataclass(frozen=True)
 class DraftCost:
-    """What the plans of all observations cost.
+    """The cost of the plans at n observations.
 
     Attributes:
         rounds, evaluations: `[n]`.
-        rejections: `[T]`, of each step, a plan.
+        rejections: `[T]`, mean number of rejections per plan at each step.
     """
 
     rounds: np.ndarray
@@ -38,7 +38,7 @@ class DraftCost:
 
 
 class Followed(Guesses):
-    """Guesses that follow their state by a matrix which a function gives for each window."""
+    """Guesses corrected by a matrix, which a function returns for each window."""
 
     def __init__(self, guesses: Guesses, solver: Speculative, like: Tensor, follows: "Callable[[Window, Recalled], Guess]"):
         super().__init__(solver.table.to(like.device, like.dtype), solver.data_variance, solver.draft, like)
@@ -49,7 +49,7 @@ class Followed(Guesses):
 
 
 class Experiment:
-    """One policy, some observations and their noise, the same for every draft."""
+    """A policy with observations and noise that are the same for every draft."""
 
     def __init__(self, policy: DiffusionPolicy, draft: DraftNetwork):
         self.policy, self.draft = policy, draft
@@ -60,7 +60,7 @@ class Experiment:
 
     @torch.no_grad()
     def cost(self, sampler: str, name: str) -> DraftCost:
-        """What a sampler's plans cost with one kind of draft."""
+        """The cost of a sampler's plans with one kind of draft."""
         chosen = {FROZEN: "frozen", PICARD: "picard", TRAINED: "trained"}.get(name, "secant")
         choice = SamplerChoice.parse(f"{sampler}:draft={chosen}")
         solver = choice.build(self.policy.spec.schedule, self.draft if name == TRAINED else None)
@@ -81,14 +81,14 @@ class Experiment:
             rows = torch.arange(OBSERVATIONS)
             rejected = (one.drafts.following[rows, last] != run.exact).any(1) & (one.moved > 0)
             np.add.at(rejections, one.window.step[rows, last][rejected].numpy(), 1 / OBSERVATIONS)
-        rejections[-1] = 0  # without noise, nothing is drafted there
+        rejections[-1] = 0  # the last step adds no noise, so it has no draft
         return DraftCost(run.rounds.numpy(), run.evaluations.numpy(), rejections)
 
     def _noise(self, count: int, steps: int, seed: int) -> NoisePath:
         return NoisePath.draw([torch.Generator().manual_seed(seed + i) for i in range(count)], steps, self.shape)
 
     def _jacobian(self, solver: Speculative) -> Callable[[Window, Recalled], Guess]:
-        """The oracle: the policy's own Jacobian where what is held was made, which by Tweedie's formula is the covariance.
+        """The oracle: the network's Jacobian at the state of the held prediction (Tweedie: a posterior covariance).
 
         It costs as much as the network itself, at every drafted state.
         """
@@ -114,7 +114,7 @@ class Experiment:
         return follows
 
     def _kalman(self, solver: Speculative) -> Callable[[Window, Recalled], Guess]:
-        """One matrix a step, the mean posterior covariance, fitted to sequential trajectories."""
+        """One matrix for each step: the mean posterior covariance, fitted to sequential trajectories."""
         steps = solver.table.steps
         if steps not in self._fitted:
             self._fitted[steps] = self._fit(solver)

@@ -1,4 +1,4 @@
-"""How good a guess at the network's predictions can be: rounds of speculative sampling by draft, and what bounds them."""
+"""Compares the drafts of speculative sampling by rounds, with an oracle that bounds linear corrections."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +38,7 @@ SAMPLERS = (
     "speculative-ddpm:ahead=30:window=100",
     "speculative-ddpm-25:window=8",
 )
-BOUNDED = SAMPLERS[1:3]  # with which the oracle is run, which takes as long as all others together
+BOUNDED = SAMPLERS[1:3]  # samplers for the oracle, which takes as long as all other drafts together
 HEADER = ["sampler", "draft", "rounds", "± 95 %", "most", "evaluations", "± 95 % of those", "rounds ÷ secant's"]
 TENTHS = [f"{10 * i}–{10 * i + 9}" for i in range(10)]
 Costs = Mapping[tuple[str, str], DraftCost]  # by sampler and draft
@@ -62,8 +62,9 @@ def study_drafts(context: Context) -> None:
     }
     body = f"""
 The shipped {context.task} policy, {OBSERVATIONS} observations along the scripted expert's episodes from seed {SEED}, each
-with the same noise for all drafts, and no plan before to begin from. Every sampler has exactly the distribution of its
-sequential one, whatever the draft. The network was computed by the {policy.engine.name} engine in {policy.engine.precision}.
+with the same noise for all drafts, and without a previous plan as first guess. With any draft, a sampler has exactly the
+distribution of its sequential sampler. The network was computed by the {policy.engine.name} engine in
+{policy.engine.precision}.
 
 {_drafts_section(policy.spec, draft.config, training)}
 
@@ -79,18 +80,18 @@ sequential one, whatever the draft. The network was computed by the {policy.engi
 
 
 def _drafts_section(spec: PolicySpec, config: DraftConfig, training: DraftTraining) -> str:
-    """What the drafts are."""
+    """The section that describes the drafts."""
     cost = draft_cost(spec, config)
     return f"""\
 - **frozen**, **picard**, **secant**: as in [the proof](../exactness.md); secant is the default.
 - **Kalman**: a matrix for each step, the mean posterior covariance, fitted to {FITTED} sequential trajectories; with the
   secant.
-- **network's Jacobian**: the oracle for corrections that are linear in the state: the policy's own Jacobian where what is
-  held was made, with the secant. It costs as much as the network at every drafted state.
-- **secant, first guess trained**: the secant draft, begun from the trained draft's first guess.
-- **trained**: a correction of rank {config.rank} whose gains a small network computes from what is held, and its first
-  guess. {cost:,} multiply-adds a row, {cost / network_cost(spec):.1%} of the policy's network, trained on
-  {training.plans:,} plans of its own in {training.seconds / 60:.0f} minutes ({training.steps:,} steps of the optimiser)."""
+- **network's Jacobian**: the oracle for corrections that are linear in the state: the network's Jacobian at the state of the
+  held prediction, with the secant. It costs as much as the network at every drafted state.
+- **secant, first guess trained**: the secant draft, started from the trained draft's first guess.
+- **trained**: a correction of rank {config.rank} whose gains a small network computes from the held prediction, and a
+  trained first guess. {cost:,} multiply-adds per row, {cost / network_cost(spec):.1%} of the policy's network, trained on
+  {training.plans:,} plans of the policy in {training.seconds / 60:.0f} minutes ({training.steps:,} optimiser steps)."""
 
 
 def _costs_section(costs: Costs) -> str:
@@ -105,14 +106,14 @@ def _rejections_section(costs: Costs) -> str:
     wide = SAMPLERS[2]
     rows = [[name, *_along(costs[wide, name].rejections)] for name in DRAFTS]
     return f"""\
-Rejections a plan at `{wide}`, by tenths of the trajectory, from noise to data. A plan needs one round and one more for each
-rejection, and one for each whole window.
+Rejections per plan with `{wide}`, by tenths of the trajectory, from noise to data. A plan needs one round, one more for each
+rejection, and one more for each full window.
 
 {markdown_table(["draft", *TENTHS, "all"], rows)}"""
 
 
 def _along(rejections: np.ndarray) -> list[str]:
-    """By tenths of the trajectory, and all."""
+    """Rejections in each tenth of the trajectory, and in all."""
     return [f"{one:.2f}" for one in (*rejections.reshape(10, -1).sum(1), rejections.sum())]
 
 
@@ -127,7 +128,7 @@ def _cells(cost: DraftCost) -> list[str]:
 
 
 def _interval(values: np.ndarray) -> float:
-    """Half of the mean's 95 % interval."""
+    """Half the width of the mean's 95 % interval."""
     return float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
 
 

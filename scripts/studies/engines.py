@@ -1,4 +1,4 @@
-"""Whether an engine or a precision costs success: rollouts that differ in nothing else, on the same seeds."""
+"""Measures whether an engine or a precision reduces success, with rollouts that are otherwise equal, on the same seeds."""
 
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ def study_engines(context: Context) -> None:
     sampler = eager.identity["sampler"]
     body = f"""
 {context.task}, {sampler["name"]} ({", ".join(f"{k} {v}" for k, v in sampler["settings"].items())}), seeds from
-{eager.identity["seed"]}, the same for all. Losses are paired: seeds where the baseline succeeded and the other did not, less
-those where it was the other way round.
+{eager.identity["seed"]}, the same for all. Losses are paired: the share of seeds where only the baseline succeeded minus the
+share where only the other engine succeeded.
 
 {markdown_table(HEADER, rows)}
 """
@@ -53,7 +53,7 @@ those where it was the other way round.
 
 
 class _StoredRun:
-    """A rollout in its folder."""
+    """A finished rollout, read from its folder."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -63,7 +63,7 @@ class _StoredRun:
         self.success = success_by_seed(read_table(path / "episodes.parquet", ("seed", "success")))
 
     def difference(self, other: "_StoredRun") -> str | None:
-        """What else than the engine differs."""
+        """The first setting other than the engine that differs, if any."""
         for key, value in self.identity.items():
             if key not in ("engine", "precision", "versions", "hardware") and other.identity.get(key) != value:
                 return key

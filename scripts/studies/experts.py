@@ -1,4 +1,4 @@
-"""Do the experts solve their tasks, and do they do it in more than one way?"""
+"""Measures whether the scripted experts solve their tasks, and how much their demonstrations vary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ MOMENTS = 50
 
 @dataclass(frozen=True)
 class Performance:
-    """How an expert does: its success, and the control steps that it takes (median, least, most)."""
+    """The performance of an expert: success rate, and control steps (median, least, most)."""
 
     success: Estimate
     steps: tuple[float, int, int]
@@ -38,12 +38,13 @@ class Performance:
 
 @dataclass(frozen=True)
 class ExpertFigures:
-    """What was measured of a task's expert.
+    """The measurements of a task's expert.
 
     Attributes:
-        calm, shaken: without noise, and with that of `paradp collect`.
-        spread: how far apart demonstrations of a scene send the robot, in `unit`.
-        way: how long their way is, in `unit`.
+        calm, shaken: performance without noise, and with the noise of `paradp collect`.
+        spread: standard deviation of the commanded positions over demonstrations of one scene, in `unit`.
+        way: mean length of the commanded path, in `unit`.
+        unit: unit of length.
     """
 
     calm: Performance
@@ -58,7 +59,7 @@ FIGURES = TypeAdapter(dict[str, ExpertFigures])
 
 @study
 def study_experts(context: Context) -> None:
-    """Writes OUT/experts.md and experts.json, of every task that has an expert."""
+    """Writes OUT/experts.md and experts.json, for every task with an expert."""
     seeds = [(seed, seed) for seed in range(FIRST_SEED, FIRST_SEED + EPISODES)]
     ways = [(FIRST_SEED + scene, way) for scene in range(SCENES) for way in range(WAYS)]
     kinds = ((seeds, None), (seeds, DEFAULT_ACTION_NOISE), (ways, None))
@@ -72,11 +73,11 @@ def study_experts(context: Context) -> None:
         for name, one in figures.items()
     ]
     body = f"""
-{EPISODES} fresh episodes each (seeds from {FIRST_SEED}; demonstrations are collected from 1000000 on), without noise and
-with that of `paradp collect`, which is injected into what the robot executes and not into what is learned (in every control
-step {DEFAULT_ACTION_NOISE.noise} of a normalised action, and a push now and then). *Spread*: {WAYS} demonstrations of a
-scene, {SCENES} scenes: how far apart they send the robot at the same share of their time, standard deviation, mean over time
-and scenes, so that other timing counts as well as other ways; beside it, how long the way is on which they send it.
+{EPISODES} new episodes each (seeds from {FIRST_SEED}; demonstrations are collected from seed 1000000 on), without noise and
+with the noise of `paradp collect`. That noise is added to the executed actions, but not to the labels for learning (in every
+control step {DEFAULT_ACTION_NOISE.noise} of a normalised action, and an occasional push). *Spread*: standard deviation of
+the commanded position over {WAYS} demonstrations of a scene at the same fraction of their duration, as a mean over time and
+{SCENES} scenes; it includes differences in timing and in the path. Beside it is the length of the commanded path.
 
 {markdown_table(header, rows)}
 """
@@ -106,13 +107,13 @@ def _performance(attempts: Sequence[Attempt]) -> Performance:
 
 
 def _resampled(path: np.ndarray) -> np.ndarray:
-    """At as many moments as any other, `[MOMENTS, D]`."""
+    """The path at `MOMENTS` evenly spaced times, `[MOMENTS, D]`."""
     there, wanted = np.linspace(0, 1, len(path)), np.linspace(0, 1, MOMENTS)
     return np.stack([np.interp(wanted, there, column) for column in path.T], axis=1)
 
 
 def _demonstrate_all(task: str, seeds: Sequence[tuple[int, int]], action_noise: ActionNoise | None) -> list[Attempt]:
-    """An episode for each seed of the scene and of the expert."""
+    """Demonstrates an episode for each pair of a scene's seed and an expert's seed."""
     entry = all_tasks()[task]
     convention = entry.task.conventions[0]
     env, expert = gymnasium.make(entry.task.env_id), entry.demonstrator(convention, action_noise)

@@ -1,4 +1,4 @@
-"""An episode at a glance: a strip of frames."""
+"""One episode as a strip of frames."""
 
 import imageio.v3 as iio
 import numpy as np
@@ -13,15 +13,15 @@ from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.registry import study
 
 FRAMES = 6
-# Of a frame, pixels.
+# Width and height of a frame, in pixels.
 SIZE = 320
-# Of a line of text, pixels.
+# Height of a line of text, in pixels.
 LINE = 34
 SAMPLER = "para-ddpm"
 
 
 class _Frames:
-    """Keeps every picture of the loop."""
+    """Records a picture of every control step."""
 
     def __init__(self) -> None:
         self.frames: list[np.ndarray] = []
@@ -56,7 +56,7 @@ def study_film(context: Context, seed: int = 50_000) -> None:
 
 
 def _timed(frame: np.ndarray, seconds: float) -> np.ndarray:
-    """A smaller frame with the time below it."""
+    """A frame, scaled down, with the time below it."""
     picture = Image.new("RGB", (SIZE, SIZE + 30), "white")
     picture.paste(Image.fromarray(frame).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
     ImageDraw.Draw(picture).text((SIZE / 2, SIZE + 15), f"{seconds:.1f} s", "black", ImageFont.load_default(22), anchor="mm")

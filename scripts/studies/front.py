@@ -1,4 +1,4 @@
-"""The map: how long a plan takes against how near its distribution is to DDPM's, and which samplers are the best of both."""
+"""The map of samplers: latency of a plan against fidelity to DDPM's distribution, and the best samplers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ from paradp.scripts.studies.registry import drawing, study
 from paradp.scripts.studies.turns import Ratio
 from paradp.scripts.trade_off import LESS, TradeOffPoint, plot_trade_off
 
-# Whose map is drawn.
+# The task in the picture.
 SHOWN = "square"
 EXECUTED = 8
 ENERGY, JERK = LESS
 COVERED = "DDPM's plans covered"
-# What fewer steps may lose of the plans, in the second aim.
+# Allowed loss of coverage in the second aim.
 LOOSE = 0.03
 
 
@@ -50,10 +50,10 @@ class Place:
     """One sampler on the map.
 
     Attributes:
-        cost: of a plan.
-        ratios: number of threads → its latency over `USUAL`'s, repeat by repeat.
-        kept: what its steps keep of DDPM's distribution; `None` where that was not measured.
-        run: episodes of its distribution; `None` where there are none.
+        cost: cost of a plan.
+        ratios: number of threads → its latency over that of `USUAL`, for each repeat.
+        kept: fidelity of its steps to DDPM's distribution; `None` if not measured.
+        run: episodes with its distribution; `None` if there are none.
     """
 
     sampler: str
@@ -65,26 +65,26 @@ class Place:
 
 @dataclass(frozen=True)
 class Map:
-    """A task's samplers, and what coverage is expected of equal distributions."""
+    """The samplers of a task, and the expected coverage for equal distributions."""
 
     task: str
     places: Sequence[Place]
     expected_coverage: float
 
     def best(self, aim: "Aim") -> Place | None:
-        """The cheapest sampler whose steps are near enough to DDPM's."""
+        """The cheapest sampler that meets an aim."""
         near = [place for place in self.places if place.kept and aim.meets(place.kept, self.expected_coverage)]
         return min(near, key=aim.cost, default=None)
 
 
 @dataclass(frozen=True)
 class Aim:
-    """What a sampler is looked for.
+    """A criterion for choosing a sampler.
 
     Attributes:
-        name: in words.
-        meets: whether what steps keep of DDPM's distribution will do, given the coverage expected of equal distributions.
-        cost: what is to be least.
+        name: description on the page.
+        meets: whether a fidelity is sufficient, given the expected coverage for equal distributions.
+        cost: the quantity to minimise.
     """
 
     name: str
@@ -113,10 +113,10 @@ AIMS = (
 
 @study
 def study_front(context: Context) -> None:
-    """Writes OUT/front.md and its picture: measures the tasks evaluated in RUNS/TASK, and keeps what the page has of others.
+    """Writes OUT/front.md and its picture: measures the tasks evaluated in RUNS/TASK, and keeps the page's rows of others.
 
     Raises:
-        ValueError: nothing was evaluated, a checkpoint's fidelity was not measured, or an evaluation is of other weights.
+        ValueError: no task was evaluated, a checkpoint's fidelity was not measured, or an evaluation is of other weights.
     """
     tasks = [task for task in all_tasks() if (context.runs / task).exists()]
     if not tasks:
@@ -124,7 +124,7 @@ def study_front(context: Context) -> None:
             f"{context.runs} holds no evaluation of a task; make them with"
             f" `paradp evaluate TASK --samplers front --out {context.runs}/TASK`"
         )
-    # What is missing is said before anything is measured.
+    # Everything is read first, so that missing input is reported before the measurement.
     read = {task: _read(context.runs / task, task) for task in tasks}
     maps = [_map(task, *read[task]) for task in each("tasks", tasks)]
     page = context.out / "front.md"
@@ -162,7 +162,7 @@ def _map(task: str, fidelity: Fidelity, outcomes: Outcomes) -> Map:
 
 
 def _tables(maps: Sequence[Map]) -> list[Rows]:
-    """One for each of `AIMS`, that of the machines, and that of all samplers."""
+    """The tables of the page: one for each of `AIMS`, the machines, and all samplers."""
     machine = hardware("cpu")
     return [
         *([_aim(one, aim) for one in maps] for aim in AIMS),
@@ -175,27 +175,28 @@ def _body(tables: list[Rows], fidelity: Fidelity) -> str:
     *aimed, machines, rows = tables
     aims = "\n\n".join(f"{aim.name}:\n\n{markdown_table(_AIM, of)}" for aim, of in zip(AIMS, aimed, strict=True))
     return f"""
-How long a plan takes, against how near its distribution is to that of DDPM with all its steps, which the policies were
-trained for. Up is better in every panel, left is faster; the grey line is the front: no sampler is both faster and better.
+Latency of a plan against the fidelity of its distribution to that of DDPM with all steps, for which the policies were
+trained. In every panel up is better and left is faster. The grey line is the front: no sampler is both faster and better.
 
 ![latency of a plan against coverage, energy distance, success and jerk](front.png)
 
 {aims}
 
-Each task was measured by itself: compare samplers within a task, and not milliseconds between tasks.
+Each task was measured separately: compare samplers within a task, not milliseconds between tasks.
 
 {markdown_table(["task", "latencies measured on"], machines)}
 
-*p50, p99*: latency of a plan for one robot, ms, on the default engine, {REPEATS} plans of each sampler in turns, each after
-one that is not timed (in use one sampler is alone in its process, and finds its weights in the processor's caches);
-*÷ {USUAL}*: the ratio within each repeat, median and middle half. *Rounds, evaluations*: without a first guess, at {EACH}
-random moments of each of {EPISODES} of the expert's episodes. On a GPU a round costs about the same for one row as for a
-hundred: there rounds are the latency. *Energy, covered, spread*: of {fidelity.plans} plans at each of
-{fidelity.observations} observations, against as many of DDPM ([what they are](square-distributions.md); coverage expected of
-equal distributions: {fidelity.expected_coverage:.3f}); a speculative sampler has those of its steps. Grids that are *fitted*
-and every `eta` are those of `paradp fidelity`, which chose them at other observations. *Success, lost, jerk*:
-of episodes of the same distribution, on the same seeds as DDPM's; *lost at most*: one-sided 95 % bound, where the reward is
-graded the reward's, one-sided 97.5 %.
+*p50, p99*: latency of a plan for one robot in ms, on the default engine, {REPEATS} plans of each sampler in turns. Each
+timed plan follows one that is not timed, because in use a sampler is alone in its process, with its weights in the
+processor's caches. *÷ {USUAL}*: the ratio within each repeat, median and middle half. *Rounds, evaluations*: without a
+first guess, at {EACH} random moments of each of {EPISODES} of the expert's episodes. On a GPU a round takes about the same
+time for one row as for a hundred, so the rounds determine the latency. *Energy, covered, spread*: from {fidelity.plans}
+plans at each of {fidelity.observations} observations, compared with as many of DDPM
+([definitions](square-distributions.md); expected coverage for equal distributions: {fidelity.expected_coverage:.3f}). A
+speculative sampler has the values of its steps. *Fitted* grids and every `eta` come from `paradp fidelity`, which chose
+them at other observations. *Success, lost, jerk*: from episodes with the same distribution, on the same seeds as DDPM's;
+*lost at most*: one-sided 95 % bound of the loss of success, or for tasks with a graded reward, one-sided 97.5 % bound of
+the loss of reward.
 
 {markdown_table(HEADER, rows)}
 """
@@ -258,14 +259,14 @@ def _ratio(ratio: Ratio) -> str:
 
 
 def _lost(run: ComparedRun) -> str:
-    """Of the reward where it is graded, for that is what such a task is judged by; otherwise of success."""
+    """The bound on the loss of reward for tasks with a graded reward, otherwise of success."""
     if run.loss is None:
         return "baseline"
     return f"{run.loss.upper95:+.3f}" if not run.summary.graded else f"{-run.differences['reward'].ci95[0]:+.3f} reward"
 
 
 def _jerk(run: ComparedRun) -> Estimate:
-    """The mean over episodes, beside the reference's mean."""
+    """The ratio of its mean jerk over episodes to the reference's."""
     if run.loss is None:
         return Estimate(1.0, (1.0, 1.0))
     own, more = bootstrap(list(run.episodes["jerk"])).mean, run.differences["jerk"]

@@ -1,4 +1,4 @@
-"""What each sampler costs and what it is worth, for the map of latency against fidelity."""
+"""Measures the cost of each sampler and reads its outcomes, for the map of latency against fidelity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from paradp.sampler import SamplerChoice
 from paradp.scripts.studies.bench import Bench
 from paradp.scripts.studies.turns import Ratio, time_in_turns
 
-# Latencies are ratios to this one's, in the same run.
+# Latencies are divided by that of this sampler in the same run.
 USUAL = "ddim-10"
 REFERENCE = "ddpm"
 SAMPLERS = (
@@ -47,7 +47,7 @@ SAMPLERS = (
     "dpm-solver-10",
     "dpm-solver-15",
 )
-# Of the samplers that were fitted to the policy: so few steps are taken one after the other.
+# For samplers with fitted steps: the window, and the largest number of steps that is sampled sequentially.
 FITTED_WINDOW, FEW = 4, 10
 THREADS = (1, 2)
 EPISODES, EACH, SEED, REPEATS = 32, 2, 20_000, 40
@@ -55,11 +55,11 @@ EPISODES, EACH, SEED, REPEATS = 32, 2, 20_000, 40
 
 @dataclass(frozen=True)
 class PlanCost:
-    """What a plan takes.
+    """The cost of a plan.
 
     Attributes:
-        ms: number of threads → latency, `[REPEATS]`, in turns with all others.
-        rounds, evaluations: without a first guess, over `EPISODES` of the expert.
+        ms: number of threads → latencies in ms, `[REPEATS]`, measured in turns with all other samplers.
+        rounds, evaluations: cost without a first guess, over `EPISODES` episodes of the expert.
     """
 
     ms: Mapping[int, np.ndarray]
@@ -73,12 +73,12 @@ class PlanCost:
         return float(np.percentile(self.ms[threads], 99))
 
     def over(self, other: "PlanCost", threads: int) -> Ratio:
-        """Its latency over another's, repeat by repeat."""
+        """The ratio of its latency to another's, for each repeat."""
         return Ratio.of(self.ms[threads], other.ms[threads])
 
 
 def measure_costs(task: str, samplers: Sequence[str]) -> dict[str, PlanCost]:
-    """Times and counts the plans of each sampler by the shipped policy, on the default engine."""
+    """Measures latency, rounds and evaluations of each sampler with the shipped policy, on the default engine."""
     policy = load_policy(task, REFERENCE)
     histories = scattered_histories(policy.spec, EPISODES, EACH, SEED)
     bench = Bench(policy, histories=histories)
@@ -105,29 +105,29 @@ def _times(task: str, samplers: Sequence[str], histories: Observation, threads: 
 
 
 def _over_episodes(values: np.ndarray) -> Estimate:
-    """Of values `[EPISODES · EACH]`: moments of one episode are not independent, episodes are."""
+    """The mean of values `[EPISODES · EACH]`, bootstrapped over episodes, as moments of one episode are not independent."""
     return bootstrap(list(values.reshape(-1, EACH).mean(1)))
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The episodes of an evaluation of the shipped weights, by what was sampled.
+    """The episodes of an evaluation of the shipped weights, by the steps of the sampler.
 
-    A speculative sampler has exactly the distribution of the sequential one: episodes of either are episodes of both.
+    A speculative sampler has exactly the distribution of the sequential one, so both share their episodes.
     """
 
     runs: Mapping[str, ComparedRun]
 
     @classmethod
     def read(cls, folder: Path, task: str, samplers: Sequence[str]) -> "Outcomes":
-        """Reads `paradp evaluate TASK --samplers ddpm,… --out FOLDER`, simulation waiting and nothing disturbed.
+        """Reads the output of `paradp evaluate TASK --samplers ddpm,… --out FOLDER`, with the ideal clock, undisturbed.
 
         Args:
             folder, task: see above.
-            samplers: whose episodes are looked for.
+            samplers: the samplers whose episodes to read, if there are any.
 
         Raises:
-            ValueError: it evaluated other weights, or does not hold the reference.
+            ValueError: the evaluation is of other weights or conditions, or has no episodes of the reference.
         """
         known = dict.fromkeys(name for sampler in samplers for name in (sampler, steps_of(sampler)))
         cells = {name: cell for name in known if ((cell := cell_folder(folder, name)) / "summary.json").exists()}
@@ -140,7 +140,7 @@ class Outcomes:
                 raise ValueError(f"{folder} evaluated other weights than those shipped for {task}")
             if (run.summary.clock, run.summary.disturbance, run.summary.controller) != ("ideal", None, "sync"):
                 raise ValueError(f"{folder}: the cell {run.label} is disturbed, or is of another clock or controller")
-        # Of several with the same distribution the first counts, which the reference is.
+        # The first of several runs with the same distribution is used; the reference comes first.
         return cls({steps_of(run.label): run for run in reversed(runs)})
 
     def of(self, sampler: str) -> ComparedRun | None:
@@ -148,18 +148,18 @@ class Outcomes:
 
 
 def steps_of(sampler: str) -> str:
-    """What decides the distribution of its plans: its steps where it is exact, otherwise all of it."""
+    """The sampler that determines its distribution: the sequential one with its steps if it is exact, else itself."""
     choice = SamplerChoice.parse(sampler)
     return str(choice.sequential if choice.exact else choice)
 
 
 def samplers_for(fidelity: Fidelity) -> tuple[str, ...]:
-    """What is measured of a policy: the samplers of all maps, and those whose grid or noise was fitted to it."""
+    """The samplers to measure with a policy: those of all maps, and those whose grid or noise was fitted to the policy."""
     fitted = [name for name in fidelity.steps if {"timesteps", "eta"} & {*SamplerChoice.parse(name).of_steps}]
     return (*SAMPLERS, *map(_taken, fitted))
 
 
 def _taken(fitted: str) -> str:
-    """By which way fitted steps are taken."""
+    """The sampler for fitted steps: sequential for few steps, otherwise speculative."""
     few = (SamplerChoice.parse(fitted).steps or 0) <= FEW
     return fitted if few else f"speculative-{fitted}:window={FITTED_WINDOW}"

@@ -1,4 +1,4 @@
-"""What a plan takes on a GPU: rows of `paradp bench --device cuda` and calls of the network, as recorded there."""
+"""The latency of a plan on a GPU, from recorded results of `paradp bench --device cuda` and `paradp study calls`."""
 
 import json
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ HEADER = [
     "distribution",
 ]
 BYTES = {"fp32": 4, "bf16": 2}
-# Where the recorded files lie beside the page.
+# The folder of the recorded files, beside the page.
 FOLDER = "gpu"
 
 
 # Long: the page is one text.
 @study
 def study_gpu(context: Context) -> None:
-    """Writes the page from what OUT/gpu holds; nothing is measured."""
+    """Writes the page from the files in OUT/gpu, without measuring."""
     folder, page = context.out / FOLDER, context.out / "gpu.md"
     machine = json.loads((folder / "machine.json").read_text())
     memory = Memory(1e9 * machine["bandwidth_gb_s"], 1e6 * machine["cache_mb"])
@@ -47,15 +47,15 @@ def study_gpu(context: Context) -> None:
 Measured on one {machine["gpu"]} (driver {machine["driver"]}, PyTorch {machine["torch"]}, Triton {machine["triton"]},
 Python {machine["python"]}) with
 `paradp bench {context.task} --checkpoint CHECKPOINT --data DEMOS --device cuda --engines auto`,
-one run for each table, all samplers in turns (`bash scripts/gpu.sh` does all of it); this page was put together from the
-recorded rows elsewhere. {machine["when"]}
-`usual` is diffusers' loop around the network in eager PyTorch, fp32. All others run on the cuda-graph engine: rounds and
-whole sequential solves are captured, the U-Net is computed by Triton's kernels. A plan's time begins with drawing its noise
-on the CPU and ends with the sample on the GPU. The larger network is the policy's own with
-every channel copied (`--widen`): plans and rounds are those of the policy. `distribution` is beside DDPM with 100 steps on
-the same network. *Network*: the share of a plan that so many calls of the network take, each timed alone, which includes its
-launch. *Floor*: reading the weights in every round at {machine["bandwidth_gb_s"]} GB/s, which a copy of 256 MB reached, or
-once a plan where the {machine["cache_mb"]} MB of the last cache hold them.
+one run for each table, all samplers in turns (`bash scripts/gpu.sh` does all of it). This page was written on another
+machine from the recorded rows. {machine["when"]}
+`usual` is diffusers' loop around the network in eager PyTorch, fp32. All others use the cuda-graph engine: rounds and whole
+sequential solves are captured, and Triton kernels compute the U-Net. A plan's time begins with drawing its noise
+on the CPU and ends with the sample on the GPU. The larger networks are the policy's own with
+every channel copied (`--widen`), so plans and rounds are those of the policy. `distribution` compares with DDPM with 100
+steps on the same network. *Network*: the number of network calls times the duration of one call alone, including its launch,
+as a share of the plan. *Floor*: the time for reading the weights, in every round, at {machine["bandwidth_gb_s"]} GB/s
+(measured with a copy of 256 MB), or once per plan if the weights fit into the last-level cache of {machine["cache_mb"]} MB.
 
 {chr(10).join(f"- {_finding(rows)}" for rows in cases)}
 
@@ -73,8 +73,8 @@ of one robot. The study itself has not run on a GPU yet.
 
 ## What was not measured
 
-Several cards, and `paradp study calls`. A bench of one network and batch takes about a minute with compiled kernels in the
-cache, and two or three without.
+Several GPUs, and `paradp study calls`. A bench of one network and batch takes about a minute with compiled kernels in the
+cache, and two or three minutes without.
 
 ![latency of a plan]({page.with_suffix(".png").name})
 """
@@ -88,31 +88,31 @@ def draw_gpu(page: Path) -> Figure:
 
 
 def _rows(folder: Path) -> list[BenchRow]:
-    """Of all recorded benches, the smallest network first."""
+    """The rows of all recorded benches, smallest network first."""
     rows = [BenchRow(**row) for path in folder.glob("bench-*.json") for row in json.loads(path.read_text())]
     return sorted(rows, key=lambda row: (row.parameters, row.batch))
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a card.
+    """The memory of a GPU.
 
     Attributes:
-        bandwidth: bytes a second.
-        cache: bytes of the last-level cache.
+        bandwidth: bytes per second.
+        cache: size of the last-level cache in bytes.
     """
 
     bandwidth: float
     cache: float
 
     def floor_ms(self, row: BenchRow) -> float:
-        """What reading a network's weights takes a plan at least."""
+        """The least time of a plan in ms: reads the weights in every round, or once if they fit into the cache."""
         weights = row.parameters * BYTES[row.precision]
         return 1000 * weights / self.bandwidth * (1 if weights <= self.cache else row.rounds)
 
 
 def _bench(rows: list[BenchRow], memory: Memory) -> str:
-    """One table: a network and a batch."""
+    """The section for one network and batch size."""
     return f"## {_case(rows[0])}\n\n{markdown_table(HEADER, [_cells(row, rows, memory) for row in rows])}"
 
 
@@ -122,7 +122,7 @@ def _case(row: BenchRow) -> str:
 
 
 def _finding(rows: list[BenchRow]) -> str:
-    """What the fastest exact parallel sampler makes of it in bf16."""
+    """A sentence on the fastest exact parallel sampler in bf16."""
     bf16 = {row.name: row for row in rows if row.precision == "bf16"}
     best = min((row for row in bf16.values() if row.law == "exact" and row.name != "ddpm"), key=lambda row: row.p50_ms)
     times = {name: bf16[name].p50_ms / best.p50_ms for name in ("ddpm", "ddim-10", "dpm-solver-15")}
@@ -134,7 +134,7 @@ def _finding(rows: list[BenchRow]) -> str:
 
 
 def _again(best: BenchRow, auto: BenchRow) -> str:
-    """How far the same sampler is from itself where it was measured twice: there are no intervals."""
+    """A sentence on the sampler's second measurement, if `auto` chose it, as a measure of noise; there are no intervals."""
     if auto is best or auto.sampler != best.sampler:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""Fewer timesteps: evenly spread, by a rule, and fitted to each policy. What does DDPM on them keep of DDPM's plans?"""
+"""Compares grids of fewer timesteps (evenly spread, by a rule, fitted to each policy) by their fidelity to DDPM's plans."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from paradp.scripts.studies.published import Page, estimate
 from paradp.scripts.studies.registry import drawing, study
 
 NUMBERS = (10, 12, 16, 20, 25, 32)
-# A grid in words: even, by the rule that is a spacing, fitted to the policy itself, and fitted to all the other policies.
+# Names of the grids: evenly spread, by the rule `sine`, fitted to the policy itself, and fitted to all other policies.
 TRAILING, SINE, OWN, OTHERS = GRIDS = ("trailing", "sine", "fitted", "fitted to the others")
 WINDOW = 4
 HEADER = ["policy", "N", "grid", "divergence", "energy (95 %)", "p", "covered (95 %)", "spread ÷ ddpm's (95 %)"]
@@ -38,7 +38,7 @@ ROUNDS = f"rounds / evaluations, window {WINDOW}"
 
 @dataclass(frozen=True)
 class Observed:
-    """A policy, the histories that its grids are judged at, and what its coarse steps lose at other ones."""
+    """A policy, the observations for evaluating its grids, and the costs of coarse steps at other observations."""
 
     policy: DiffusionPolicy
     judging: Observation
@@ -56,12 +56,12 @@ def study_grids(context: Context, observations: int = 32, plans: int = 32, seed:
     expected = expected_coverage(plans, plans)
     engine = next(iter(observed.values())).policy.engine
     body = f"""
-A step of DDPM from one timestep to a much earlier one holds the prediction that it began with. What that loses adds up
-over the steps of a grid (a Kullback-Leibler divergence, `paradp.sampler.fitted_grids`), so the grid of N timesteps
-that loses least can be computed from recorded trajectories. Grids were *fitted* at {fitted_at(observations)}
-observations of the scripted expert's episodes, by {TRAJECTORIES} trajectories of sequential DDPM at each, and judged
-at {observations} others: {plans} plans of sequential DDPM on the grid at each, every one with noise of its own, beside
-{plans} on all timesteps. *fitted to the others* is the best grid for the mean of the other policies' losses.
+A large step of DDPM keeps its first prediction constant. The resulting loss adds up over the steps of a grid (a
+Kullback-Leibler divergence, `paradp.sampler.fitted_grids`), so the grid of N timesteps with the smallest loss can be
+computed from recorded trajectories. Grids were *fitted* at {fitted_at(observations)}
+observations of the scripted expert's episodes, with {TRAJECTORIES} trajectories of sequential DDPM at each. They were
+evaluated at {observations} others: {plans} plans of sequential DDPM on the grid at each, all with independent noise,
+compared with {plans} on all timesteps. *fitted to the others* is the best grid for the mean of the other policies' losses.
 `trailing` spreads the timesteps evenly; `sine` is the rule t = (T − 1) sin⁴(πu/2), u evenly from 1 to 0, which was
 chosen on square and pusht. The network was computed by the {engine.name} engine in {engine.precision}; seeds from
 {seed}.
@@ -70,10 +70,10 @@ chosen on square and pusht. The network was computed by the {engine.name} engine
 
 {markdown_table([*HEADER, ROUNDS], rows)}
 
-*Divergence* is that loss in nats, at the fitting observations. *Energy*, *p*, *covered* and *spread* are those of
+*Divergence* is the loss in nats, at the fitting observations. *Energy*, *p*, *covered* and *spread* are defined in
 [distributions](square-distributions.md): equal distributions have 0, a large p, {expected:.3f} and 1. The intervals are
-bootstrapped over the observations. The last column is of `speculative-ddpm-N` with a window of {WINDOW} on the same grid,
-which draws from the same distribution: where the steps are dense at the end, more drafts are rejected.
+bootstrapped over the observations. The last column is for `speculative-ddpm-N` with a window of {WINDOW} on the same grid,
+which has the same distribution. On grids that are dense at the end, more drafts are rejected.
 
 ![energy, coverage and spread](grids.png)
 """
@@ -121,7 +121,7 @@ def _rounds(one: Observed, sampler: str) -> str:
 
 
 def _conclusion(rows: list[list[str]], expected: float) -> str:
-    """For each N and grid the mean energy over the policies, and how many policies are within the bounds of `auto-fast`."""
+    """A table with, for each N and grid, the mean energy and the number of policies within the bounds of `auto-fast`."""
     header = ["N", *(f"{grid}: energy, within bounds" for grid in GRIDS)]
     table = []
     for number in NUMBERS:

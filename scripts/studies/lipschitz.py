@@ -1,4 +1,4 @@
-"""How fast Picard iteration must converge, by the Lipschitz constants of a network along an exact trajectory."""
+"""Bounds on the convergence of Picard iteration, from Lipschitz constants of a network along an exact trajectory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 from paradp.sampler import Denoiser, NoisePath, Picard, StepTable, iterates_of
 from paradp.sampler.table import Steps
 
-# Rows of a call: more need more memory, and are no faster on a CPU.
+# Rows of a call. More rows need more memory, and are not faster on a CPU.
 _ROWS = 128
 
 
@@ -33,9 +33,9 @@ class Constants:
     """Operator norms of the Jacobians at the exact states of one environment, `[T]` each.
 
     Attributes:
-        clean: of clip(x̂0).
-        pushed: of all of x_{k+1} but a_k x_k, as a function of x_k: what the linear split iterates on.
-        drift: of that plus (a_k − 1) x_k: what the unit split iterates on.
+        clean: norm for clip(x̂0).
+        pushed: norm for x_{k+1} − a_k x_k, as a function of x_k, on which the linear split iterates.
+        drift: norm for x_{k+1} − x_k, on which the unit split iterates.
     """
 
     clean: np.ndarray
@@ -44,12 +44,12 @@ class Constants:
 
 
 class NetworkOnTable:
-    """A network along a table's steps, as functions of flat states.
+    """A network at the steps of a table, as functions of flat states.
 
     Args:
         table: the steps.
         denoiser, condition: as for a solver; the denoiser must be differentiable.
-        shape: of a sample.
+        shape: shape of a sample.
     """
 
     def __init__(self, table: StepTable, denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...]):
@@ -57,12 +57,12 @@ class NetworkOnTable:
         self._denoiser, self._condition, self._shape = denoiser, condition, shape
 
     def clean(self, x: Tensor, step: Tensor, environment: Tensor) -> Tensor:
-        """x̂0, not clipped, at states `[n, D]` of steps and environments `[n]`."""
+        """x̂0, not clipped, at states `[n, D]` with steps and environments `[n]`."""
         prediction = self._denoiser(x.reshape(-1, *self._shape), self.table.timesteps[step], self._condition[environment])
         return self.table.at(step).clean(x, prediction.flatten(1))
 
     def trajectory(self, noise: NoisePath) -> Trajectory:
-        """By `Picard` with a window of one step, which is sequential sampling."""
+        """The exact trajectory, by `Picard` with a window of one step, which is sequential sampling."""
         solver = Picard(self.table, window=1, tolerance=0.0)
         *_, states = iterates_of(solver, self._denoiser, self._condition, noise)
         flat = states.flatten(2)
@@ -73,7 +73,7 @@ class NetworkOnTable:
         return Trajectory(flat, clean.unflatten(0, (len(flat), -1)))
 
     def constants(self, trajectory: Trajectory, iterations: int) -> list[Constants]:
-        """Of each environment, by power iteration."""
+        """The constants of each environment, by power iteration."""
         batch = len(trajectory.states)
         environment, step = self._every(batch)
         found = []
@@ -94,7 +94,7 @@ class NetworkOnTable:
         return of(self.table.at(step), x, self.clean(x, step, environment))
 
     def linearised(self, trajectory: Trajectory) -> tuple[Denoiser, Tensor]:
-        """A denoiser that is this one's tangent at the exact states, and the conditions that it takes."""
+        """The denoiser linearised at the exact states, and the conditions for it."""
         order = torch.zeros(int(self.table.timesteps.max()) + 1, dtype=torch.int64)
         order[self.table.timesteps] = torch.arange(self.table.steps)
 
@@ -111,7 +111,7 @@ class NetworkOnTable:
         return denoise, torch.arange(len(trajectory.states))[:, None].float()
 
     def _every(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Environment and step of every exact state before the last, `[B · T]` each."""
+        """Environment and step of every exact state except the last, `[B · T]` each."""
         steps = torch.arange(self.table.steps)
         return torch.arange(batch).repeat_interleave(len(steps)), steps.repeat(batch)
 
@@ -129,11 +129,12 @@ def _drift(step: Steps, x: Tensor, clean: Tensor) -> Tensor:
 
 
 def operator_norms(function: Callable[[Tensor], Tensor], x: Tensor, iterations: int) -> Tensor:
-    """The largest singular value of every row's Jacobian, `[n]`, by power iteration on JᵀJ: a bound from below.
+    """The largest singular value of every row's Jacobian, `[n]`, by power iteration on JᵀJ, which converges from below.
 
     Args:
-        function: from rows `[n, D]` to rows, each for itself.
-        x: where, `[n, D]`.
+        function: from rows `[n, D]` to rows; the rows must be independent.
+        x: `[n, D]`, where to take the Jacobian.
+        iterations: number of power iterations.
     """
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(x.shape, generator=generator, dtype=x.dtype)
@@ -149,16 +150,16 @@ def operator_norms(function: Callable[[Tensor], Tensor], x: Tensor, iterations: 
 
 
 def window_matrix(table: StepTable, constants: Constants, first: int, width: int, split: str) -> np.ndarray:
-    """M of E' ≤ M E, `[p+1, p+1]`: bounds of the errors of x_b … x_{b+p} after a round from those before it.
+    """The matrix M `[p+1, p+1]` of e' ≤ M e, which bounds the errors of x_b … x_{b+p} after a round by those before it.
 
-    Entry (j, i) is how much of the error of x_{b+i} can be in x_{b+j} a round later; x_b itself is exact.
+    Entry (j, i) bounds the share of the error of x_{b+i} that can reach x_{b+j} in a round; x_b is exact.
     """
     a, d = table.a.double().numpy(), np.abs(table.d.double().numpy())
     own = constants.pushed if split == "linear" else constants.drift
     last = min(first + width, table.steps)
     matrix = np.zeros((last - first + 1, last - first + 1))
     for j, k in enumerate(range(first, last)):
-        # What is added to x_{k+1} depends on x_k, and on x_{k−1} where the table looks back.
+        # The change of x_{k+1} depends on x_k, and on x_{k−1} if the table looks back.
         matrix[j + 1] = (a[k] if split == "linear" else 1.0) * matrix[j]
         matrix[j + 1, j] += own[k]
         if k > first:
@@ -167,17 +168,17 @@ def window_matrix(table: StepTable, constants: Constants, first: int, width: int
 
 
 def contraction(table: StepTable, constants: Constants, first: int, width: int, split: str) -> float:
-    """By what factor a round shrinks the largest error of a window at least, in units of each state's noise."""
+    """A bound on the factor by which a round changes the largest error of a window, in units of each state's noise."""
     matrix = window_matrix(table, constants, first, width, split)[1:, 1:]
     scale = table.scale.double().numpy()[first + 1 : first + 1 + len(matrix)]
     return float((matrix * scale / scale[:, None]).sum(1).max())
 
 
 def bound_on_rounds(table: StepTable, constants: Constants, trajectory: Trajectory, solver: Picard, environment: int) -> int:
-    """After how many rounds `Picard` must have arrived, if nowhere on its way a Jacobian is larger than on the trajectory.
+    """An upper bound on `Picard`'s rounds, if no Jacobian along its iterates is larger than on the exact trajectory.
 
-    Carries a bound of every state's error through the solver's own rounds. A change is at most the error before and the
-    error after; states that are passed count as exact, as the solver takes them.
+    Propagates a bound on every state's error through the rounds of the solver. A change is at most the sum of the errors
+    before and after. States behind the window count as exact, as in the solver.
     """
     bounds = _Bounds(table, constants, trajectory, solver, environment)
     rounds = 0
@@ -188,7 +189,7 @@ def bound_on_rounds(table: StepTable, constants: Constants, trajectory: Trajecto
 
 
 class _Bounds:
-    """The errors that guesses at the states of one environment can have at most."""
+    """Upper bounds on the errors of one environment's states."""
 
     def __init__(self, table: StepTable, constants: Constants, trajectory: Trajectory, solver: Picard, environment: int):
         self.base = 0
@@ -200,7 +201,7 @@ class _Bounds:
         self._enter(0, min(solver.window, table.steps))
 
     def advance(self) -> None:
-        """One round."""
+        """Propagates the bounds through one round."""
         first, last = self.base, min(self.base + self._solver.window, self._table.steps)
         matrix = window_matrix(self._table, self._constants, first, self._solver.window, self._solver.split)
         old = self._errors[first : last + 1]
@@ -214,7 +215,7 @@ class _Bounds:
         self._enter(last, min(self.base + self._solver.window, self._table.steps))
 
     def _enter(self, last: int, end: int) -> None:
-        """States beyond x_last enter the window: copies of it, or rolled on with the last prediction."""
+        """Adds states beyond x_last to the window: copies of x_last, or states rolled forward with the last prediction."""
         a, c, r, d = (getattr(self._table, name).double().numpy() for name in "acrd")
         for k in range(last, end):
             if not self._rolls:

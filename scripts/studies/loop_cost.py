@@ -1,4 +1,4 @@
-"""Where the time of a control step goes."""
+"""Measures the parts of a control step's time: simulator, network, sampler and loop."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from paradp.scripts.studies.registry import study
 
 
 class Stopwatch:
-    """Adds up the time spent inside a function."""
+    """Sums the time spent inside a function."""
 
     def __init__(self, function: Callable[..., Any]):
         self._function = function
@@ -53,13 +53,13 @@ STACKS: tuple[tuple[str, EngineName], ...] = (
 
 @dataclass(frozen=True)
 class StepCost:
-    """Seconds a control step, by part, of one stack in closed loop.
+    """The time of a control step of one stack in closed loop.
 
     Attributes:
         name: sampler and engine.
-        parts: what they went to.
-        plan_ms: p50 of a plan.
-        ceiling: control steps a second if there were nothing but the bare simulator and the network's calls.
+        parts: part → seconds per control step.
+        plan_ms: median latency of a plan.
+        ceiling: control steps per second of the simulator and the network calls alone.
     """
 
     name: str
@@ -101,22 +101,22 @@ def study_loop_cost(context: Context, episodes: int = 3, seed: int = 40_000, rep
         for name, seconds in cost.parts.items()
     ]
     body = f"""
-{episodes} episodes of {task} (seeds from {seed}) of each in turns, one environment, one thread. `usual` is diffusers'
-`DDPMScheduler.step` around the network in eager PyTorch. The ceiling has nothing but the bare simulator and the network's
-calls, each taking what it takes alone.
+{episodes} episodes of {task} (seeds from {seed}) with each in turns, one environment, one thread. `usual` is diffusers'
+`DDPMScheduler.step` around the network in eager PyTorch. The ceiling consists only of the simulator and the network calls,
+each timed alone.
 
 {markdown_table(["sampler, engine", "steps a second and core", "× usual", "ceiling", "of it", "plan p50 ms"], speed)}
 
 {markdown_table(["sampler, engine", "part", "ms a control step", "share"], parts)}
 
-With a controller of no cost the loop runs at {overhead.looped:.0f} control steps a second, the bare simulator at
-{overhead.bare:.0f} (medians of {repeats} measurements in turns, one core): **{overhead.ratio:.1%}**.
+With a controller that takes no time, the loop runs at {overhead.looped:.0f} control steps per second, and the simulator
+alone at {overhead.bare:.0f} (medians of {repeats} measurements in turns, one core): **{overhead.ratio:.1%}**.
 """
     write_report(out / f"{task}-loop-cost.md", f"{task}: where the time of a control step goes", body)
 
 
 class _Stack:
-    """A policy in closed loop, with stopwatches inside."""
+    """A policy in closed loop, with stopwatches around its parts."""
 
     def __init__(self, task: str, sampler: str, engine: EngineName):
         policy = self.policy = _policy(task, sampler, engine)

@@ -35,7 +35,7 @@ TOLERANCES = (0.0, 1e-3, 1e-2, 0.1, 0.3, 1.0)
 WINDOWS = (1, 2, 5, 10, 20, 50, 100)
 PATHS = 256
 KINDS = ("unit", "linear", "speculative")
-# Of the mixture whose modes differ in weight.
+# Weight of the lower mode, in the mixture with unequal weights.
 BELOW = 0.8
 BUDGETS = (5, 6, 7, 8, 9, 10, 12)
 BUDGET_PATHS = 20_000
@@ -46,7 +46,7 @@ SHOWN_PATHS = 4
 
 @study
 def study_mixture(context: Context) -> None:
-    """Writes mixture.md and its two pictures; the same for every task."""
+    """Writes mixture.md and its two pictures; they do not depend on the task."""
     sections = (
         _SETTING,
         _steps_section(),
@@ -62,9 +62,9 @@ def study_mixture(context: Context) -> None:
 
 
 _SETTING = f"""\
-Data at ±0.6, each half of the time, with standard deviation 0.15, in one dimension; the denoiser is the exact posterior
+One-dimensional data around ±0.6 with equal probability and standard deviation 0.15; the denoiser is the exact posterior
 mean. Cosine schedule, DDPM with T of 1000 timesteps, {PATHS} noise paths, float64. `unit` and `linear` are ParaDDPM's
-splits, τ = 0.1 unless said; `speculative` has no tolerance. All figures are means over the paths."""
+splits, with τ = 0.1 unless noted; `speculative` has no tolerance. All figures are means over the paths."""
 
 
 def _steps_section() -> str:
@@ -111,10 +111,10 @@ def _budget_section() -> str:
     return f"""\
 ## A budget of rounds
 
-Data at −0.6 in {100 * BELOW:g} % of the cases and at 0.6 otherwise; `speculative`, T = 100, window 20, {BUDGET_PATHS} noise
-paths. This is the share of the samples in the lower mode, and its standard error.
-[Exactness](../exactness.md#with-a-deadline) proves the bound: all samples together differ from the exact ones by at most the
-share of those that are out of budget. Those that are done in time are not distributed as all are.
+Data around −0.6 with probability {100 * BELOW:g} % and around 0.6 otherwise; `speculative`, T = 100, window 20,
+{BUDGET_PATHS} noise paths. The table shows the share of the samples in the lower mode, and its standard error.
+[Exactness](../exactness.md#with-a-deadline) proves the bound: the distribution of all samples differs from the exact one by
+at most the share of samples out of budget. The samples that are done in time have another distribution than all samples.
 
 {markdown_table(header, _budget_rows())}"""
 
@@ -122,10 +122,10 @@ share of those that are out of budget. Those that are done in time are not distr
 _TRAJECTORIES_SECTION = f"""\
 ## Trajectories
 
-Trajectories after some rounds over all 100 steps at once, τ = 0; the broad grey line is the sequential sampler. The unit
-split overshoots far out of the picture before it settles, late steps last; the linear split, which keeps the known part of a
-step exact, stays near from the first round on. That is why it needs fewer rounds, and why a window over all steps gains the
-unit split nothing over one of 50.
+Trajectories after some rounds over all 100 steps at once, τ = 0; the wide grey line is the sequential sampler. The unit
+split overshoots far beyond the plot before it converges, and late steps converge last. The linear split keeps the known part
+of a step exact, and stays near the solution from the first round on. So it needs fewer rounds, while the unit split gains
+nothing from a window over all steps compared with a window of 50.
 
 ![trajectories converging]({TRAJECTORIES})"""
 
@@ -140,7 +140,7 @@ def _paths(table: StepTable, count: int) -> NoisePath:
 
 
 def _measure(kind: str, steps: int, window: int = 20, tolerance: float = 0.1) -> tuple[float, float]:
-    """Mean rounds, and mean error to the sequential sample."""
+    """Mean rounds, and mean absolute difference to the sequential sample."""
     table = step_table(SCHEDULE, steps)
     solver: Solver = Speculative(table, window) if kind == "speculative" else Picard(table, window, tolerance, kind)  # type: ignore[arg-type]
     denoiser, condition, noise = mixture_denoiser(table), torch.zeros(PATHS, 1), _paths(table, PATHS)
@@ -150,7 +150,7 @@ def _measure(kind: str, steps: int, window: int = 20, tolerance: float = 0.1) ->
 
 
 def _budget_rows() -> list[list[str]]:
-    """How a budget of rounds changes the weights of two modes, for all samples and for those that are done in time."""
+    """The effect of a budget of rounds on the weights of two modes, for all samples and for those that are done in time."""
     table = step_table(SCHEDULE, 100)
     denoiser, condition, noise = (
         mixture_denoiser(table, below=BELOW),
@@ -167,7 +167,7 @@ def _budget_rows() -> list[list[str]]:
 
 
 def _share(samples: torch.Tensor) -> str:
-    """In the lower mode."""
+    """The share of samples in the lower mode, with its standard error."""
     share = float((samples < 0).double().mean())
     return f"{share:.1%} ± {math.sqrt(share * (1 - share) / len(samples)):.1%}"
 
@@ -189,7 +189,7 @@ def draw(path: Path) -> Figure:
         left.plot(*_column(by_steps, "T", f"{kind}, window 20"), "--", **style)
         right.plot(*_column(by_window, "window", kind), "-", **style)
         if f"{kind}: rounds" in by_tolerance[0]:
-            # The first row's tolerance is 0, which is not on an axis of logarithms.
+            # Without the first row, whose tolerance is 0: the axis is logarithmic.
             middle.plot(*_column(by_tolerance[1:], "τ", f"{kind}: rounds"), "--", **style)
     left.set(xscale="log", yscale="log", xlabel="steps T", title="against the steps")
     middle.set(xscale="log", xlabel="tolerance τ", ylim=(0, None), title="against the tolerance (T = 100)")

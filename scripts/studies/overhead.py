@@ -1,4 +1,4 @@
-"""What the loop itself costs, beside simulation and network."""
+"""Measures the overhead of the control loop, without simulation and network."""
 
 import time
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Overhead:
     """Control steps a second on one core.
 
     Attributes:
-        bare: the simulator's control step alone, with the same actions: nothing is observed, judged or recorded.
-        looped: the loop with a controller that costs nothing.
+        bare: only the simulator's control steps, with the same actions, without observations, reward, success or records.
+        looped: the whole loop with a controller that takes no time.
     """
 
     bare: float
@@ -30,7 +30,7 @@ class Overhead:
 
 
 class HoldingController:
-    """A controller of no cost: holds the pose of the first observation."""
+    """A controller that takes no time: holds the pose of the first observation."""
 
     def __init__(self) -> None:
         self.reset()
@@ -45,18 +45,18 @@ class HoldingController:
 
 
 def measure_overhead(task: str, steps: int = 400, repeats: int = 5) -> Overhead:
-    """Times a robosuite task's simulator alone, and the loop over its environment, in turns; medians of `repeats`.
+    """Times the simulator of a robosuite task alone and the loop over its environment, in turns; medians of `repeats`.
 
     Args:
         task: the task's name.
-        steps: control steps of each measurement, at most an episode's.
-        repeats: of both.
+        steps: control steps of each measurement, at most those of an episode.
+        repeats: number of measurements of each.
 
     Raises:
-        ValueError: the task is none of robosuite's.
+        ValueError: the task is not one of robosuite's.
     """
     if not isinstance(find_task(task).task, RobosuiteTask):
-        raise ValueError(f"the loop is measured beside robosuite, and the task {task!r} is none of its")
+        raise ValueError(f"the loop is compared with robosuite's simulator, but {task!r} is not a task of robosuite")
     envs = make_envs(EnvironmentConfig(task), 1)
     spare_garbage_collection()
     bare, looped = [], []

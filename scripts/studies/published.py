@@ -1,4 +1,4 @@
-"""What pages of docs/results say, read from their tables: their pictures can be drawn again without measuring again."""
+"""Reads the tables of pages in docs/results, so that pictures can be drawn again without measuring again."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ class Page:
         self.tables = _tables(self.text)
 
     def table(self, *columns: str) -> list[Row]:
-        """The first table that has all these columns."""
+        """The first table with all these columns."""
         asked = {column.strip("`") for column in columns}
         found = next((rows for rows in self.tables if rows[0].keys() >= asked), None)
         if found is None:
@@ -31,18 +31,18 @@ class Page:
         return found
 
     def number(self, pattern: str) -> float:
-        """The number that a group of a regular expression finds in the text."""
+        """The number in the first group of a regular expression, from its first match in the text."""
         found = re.search(pattern, self.text)
         if found is None:
-            raise ValueError(f"{self._path} does not say {pattern!r}")
+            raise ValueError(f"{self._path} does not contain {pattern!r}")
         return float(found[1])
 
 
 def estimate(cell: str) -> Estimate:
-    """Of `0.950 (0.910–0.973)`, `0.0003 (-0.0026 to 0.0037)` or `1.17 × (1.01–1.35)`.
+    """Reads a cell such as `0.950 (0.910–0.973)`, `0.0003 (-0.0026 to 0.0037)` or `1.17 × (1.01–1.35)`.
 
     Raises:
-        ValueError: the cell reads otherwise.
+        ValueError: the cell has another form.
     """
     found = ESTIMATE.match(cell)
     if found is None:
@@ -52,14 +52,14 @@ def estimate(cell: str) -> Estimate:
 
 
 def cells_of(text: str) -> list[list[list[str]]]:
-    """All tables: their lines as cells, the header's first, without the line below it."""
+    """All tables as lists of rows of cells. The first row is the header; the separator below it is left out."""
     blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
     tables = [[[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()] for block in blocks]
     return [[header, *rows] for header, _, *rows in tables]
 
 
 def _tables(text: str) -> list[list[Row]]:
-    """All tables with rows, as rows of column → cell; columns that have no name are called by their number."""
+    """All non-empty tables, as rows of column → cell. A column without a name is named by its index."""
     tables = []
     for header, *rows in cells_of(text):
         names = [name.strip("`") or str(i) for i, name in enumerate(header)]

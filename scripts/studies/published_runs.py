@@ -1,4 +1,4 @@
-"""Pages of evaluations, read back: what is drawn of them."""
+"""Reads the data for pictures back from pages of evaluations."""
 
 import re
 
@@ -9,14 +9,14 @@ from paradp.scripts.trade_off import Period, TradeOffPoint
 LATENCIES = ("cell", "plan p50", "plan p95", "plan p99")
 OUTCOMES = ("cell", "success (95 %)")
 HEADING = r"# (\w+): (\d+) episodes, seeds \d+ to \d+ a cell"
-# As labels say them.
+# Names of disturbances in the labels of runs.
 DISTURBANCES = ("push", "belt")
-# Ta of the shipped policies.
+# Ta of the shipped policies, in control steps.
 EXECUTE = 8
 
 
 def measured_runs(page: Page) -> list[TradeOffPoint]:
-    """What `plot_trade_off` draws."""
+    """The points for `plot_trade_off`."""
     outcomes, latencies = page.table(*OUTCOMES), page.table(*LATENCIES)
     graded = any(row.get("reward (95 %)", row["success (95 %)"]) != row["success (95 %)"] for row in outcomes)
     return [_measured(*rows, graded) for rows in zip(outcomes, latencies, strict=True)]
@@ -29,12 +29,12 @@ def _measured(outcome: Row, latency: Row, graded: bool) -> TradeOffPoint:
     success = {"success": estimate(outcome["success (95 %)"])}
     reward = {"reward": estimate(outcome["reward (95 %)"])} if graded else {}
     p50, p95, p99 = (float(latency[name]) for name in LATENCIES[1:])
-    # Whoever chose a sampler did not choose what else its label says: clock and disturbance.
+    # A label is the sampler, then the clock and the disturbance. These two are conditions of the run, not of the method.
     return TradeOffPoint(label, reward | success, p50, p95, p99, world=", ".join(label.split(", ")[1:]))
 
 
 def late_runs(page: Page) -> list[Late]:
-    """What `plot_late` draws: runs under clocks that gave every plan the same latency."""
+    """The data for `plot_late`: the runs with a constant latency of plans."""
     found = []
     for row in page.table(*OUTCOMES):
         parts = _label(row).split(", ")
@@ -46,7 +46,7 @@ def late_runs(page: Page) -> list[Late]:
 
 
 def title_and_periods(page: Page) -> tuple[str, list[Period]]:
-    """Task and number of episodes, by the heading; what a plan may have to fit into, by the command that made the page."""
+    """The title, from the page's heading; and the time limits for a plan, from the command that wrote the page."""
     heading = re.match(HEADING, page.text)
     if heading is None:
         raise ValueError("the page does not begin with its task and its number of episodes")

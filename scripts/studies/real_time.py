@@ -1,4 +1,4 @@
-"""Twenty control steps a second for ten minutes, with the machine to itself and with a program beside that eats a core."""
+"""Measures ten minutes of real-time control at 20 Hz, on an idle machine and beside a program that uses one core."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ SPANS = ("observation to command", "act", "encode", "denoise", "decode", "contro
 
 @dataclass(frozen=True)
 class Drive:
-    """What `paradp drive` wrote."""
+    """The output of `paradp drive`."""
 
     name: str
     result: dict[str, Any]
@@ -48,7 +48,7 @@ class Drive:
 
 @study
 def study_real_time(context: Context) -> None:
-    """Writes OUT/TASK-real-time.md and its picture; the drives themselves are kept in RUNS/TASK-real-time."""
+    """Writes OUT/TASK-real-time.md and its picture; the output of the drives is in RUNS/TASK-real-time."""
     drives = []
     for name, hogs in BESIDE.items():
         folder = context.runs / f"{context.task}-real-time" / name.replace(" ", "-")
@@ -58,20 +58,20 @@ def study_real_time(context: Context) -> None:
     page = context.out / f"{context.task}-real-time.md"
     hz = find_task(context.task).task.control_hz
     body = f"""
-`paradp drive {context.task} --minutes {MINUTES}`: the simulator as the robot, in a process of its own, at {hz} Hz of
-wall-clock time; chunks planned in another process by the default sampler and engine; {cores()} cores for all. The hog
-is a Python process that counts for ever. Time stands still only while an episode's scene is set up. A command counts as
-missed if it is not there {1000 * COMMAND_SHARE / hz:.0f} ms after the observation, for the simulator needs the rest of the
-period; the command before is then carried out again. A late plan is one that is not there when Ta actions of the last are
-executed: `continue-chunk` goes on with the rest of that one, and holds at its end.
+`paradp drive {context.task} --minutes {MINUTES}`: the simulator plays the robot, in its own process, at {hz} Hz of
+wall-clock time. Chunks are planned in another process with the default sampler and engine. All share {cores()} cores. The
+hog is a Python process with an endless loop. Time only stops while the scene of an episode is set up. A command counts as
+missed if it is not there {1000 * COMMAND_SHARE / hz:.0f} ms after the observation, because the simulator needs the rest of
+the period; the last command is then repeated. A plan is late if it has not arrived when Ta actions of the last one are
+executed. `continue-chunk` then executes the rest of the last chunk, and holds the position at its end.
 
 {markdown_table(["", *BESIDE], [[what, *(count(d) for d in drives)] for what, count in _COUNTS.items()])}
 
-*Unsafe*: commands that were not finite or outside the action limits, or, of those carried out, further from the one before
-than the rate limit: checked once more, apart from the safety checks.
-*Held*: there was no action to execute; so it is at the beginning of every episode, until its first plan has come.
-*Slowed*: commands that the rate limit shortened. *Begun late*: control steps that the robot itself began more than
-{100 / hz:.0f} ms late, because the simulator or its process was not given the time.
+*Unsafe*: commands that were not finite or outside the action limits, and executed commands that changed by more than the
+rate limit. These are counted by a second check, independent of the safety checks.
+*Held*: there was no action to execute, as at the start of every episode until the first plan has arrived.
+*Slowed*: commands that the rate limit reduced. *Begun late*: control steps that the robot itself started more than
+{100 / hz:.0f} ms late, because the simulator was slow or its process was not scheduled.
 
 {markdown_table(_HEADER, [row for span in SPANS for row in _times(span, drives)])}
 
@@ -138,13 +138,13 @@ def _times(span: str, drives: list[Drive]) -> list[list[str]]:
     return rows
 
 
-# Percentile columns, and the share of times that are longer.
+# Column of a percentile → share of times that are longer.
 LONGER = {"p50": 0.5, "p95": 0.05, "p99": 0.01, "p99.9": 0.001}
 
 
 @drawing()
 def draw(path: Path) -> Figure:
-    """Draws the picture of a page from its tables: the share of times that are longer than so long."""
+    """Draws the picture of a page from its tables: the share of times that exceed a value, against the value."""
     page = Page(path)
     times, counts = page.table("ms", "p50", "max"), {row["0"]: row for row in page.table("0", *BESIDE)}
     deadline = page.number(r"not there (\d+) ms after")

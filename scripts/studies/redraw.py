@@ -1,4 +1,4 @@
-"""The pictures of docs/results once more, from what is published there: nothing is measured."""
+"""Redraws the pictures in docs/results from the published pages and JSON files, without measuring."""
 
 import json
 import re
@@ -21,14 +21,14 @@ from paradp.scripts.trade_off import TradeOffPoint, plot_trade_off
 
 @study
 def study_redraw(context: Context) -> None:
-    """Redraws the pictures of OUT whose data are in its pages and JSON files; leaves all others as they are."""
+    """Redraws the pictures in OUT whose data are in its pages and JSON files; leaves all others unchanged."""
     for page in sorted(context.out.glob("**/*.md")):
         for path, _ in redraw(page):
             say(str(path))
 
 
 def redraw(page: Path) -> Iterator[tuple[Path, Figure]]:
-    """The pictures of one page, one by one: where they were written, and the figure, closed."""
+    """Draws the pictures of one page; yields the path and the closed figure of each."""
     picture, drawings = page.with_suffix(".png"), drawings_of(page)
     if drawings:
         for drawing in drawings:
@@ -54,7 +54,7 @@ def _redraw_evaluation(page: Path, picture: Path) -> Iterator[tuple[Path, Figure
 
 
 def _redraw_comparison(page: Path, picture: Path) -> Figure:
-    """Of `paradp rollout`, from the summaries beside it."""
+    """Draws the comparison of `paradp rollout` from the summaries beside the page."""
     names = list(Page(page).tables[0][0])[1:]
     files = [path for name in names if (path := page.parent / f"{name}.json").exists()]
     summaries = [json.loads(path.read_text()) for path in files]

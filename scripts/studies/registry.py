@@ -1,10 +1,10 @@
-"""The studies by name. A study is one file in this folder, with a function that is marked as one:
+"""The registry of studies. A study is one file in this folder with a decorated function:
 
     @study
     def study_windows(context: Context) -> None: ...
 
-Its name is the file's, with hyphens; the first line of the file says in the list of studies what it measures. `@drawing()`
-marks what draws the page's picture from its tables, for `paradp study redraw`.
+The study's name is the file's name with hyphens. The first line of the file is its description in the list of studies. The
+decorator `@drawing()` registers the function that draws the page's picture from its tables, for `paradp study redraw`.
 """
 
 import ast
@@ -30,8 +30,8 @@ class Drawing:
     """A picture of a study's page.
 
     Attributes:
-        draw: draws and writes it, from the page.
-        file: its name beside the page; the page's own with `.png` unless given.
+        draw: draws the picture from the page, and writes it.
+        file: name of the picture's file beside the page; by default the page's name with `.png`.
     """
 
     draw: "Callable[[Path], Figure]"
@@ -48,13 +48,13 @@ _Draw = TypeVar("_Draw", bound="Callable[[Path], Figure]")
 
 
 def study(measure: _Measure) -> _Measure:
-    """Marks a function as the study of its file."""
+    """Registers a function as the study of its file."""
     _STUDIES[_name(measure)] = measure
     return measure
 
 
 def drawing(file: str | None = None) -> Callable[[_Draw], _Draw]:
-    """Marks a function as one that draws a picture of its file's page."""
+    """Registers a function that draws a picture of its file's page."""
 
     def mark(draw: _Draw) -> _Draw:
         _DRAWINGS.setdefault(_name(draw), []).append(Drawing(draw, file))
@@ -64,23 +64,23 @@ def drawing(file: str | None = None) -> Callable[[_Draw], _Draw]:
 
 
 def find_study(name: str) -> Callable[[], Measure]:
-    """What imports the study of that name, which takes seconds, and returns it.
+    """A function that imports the study with this name, which takes seconds, and returns it.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no study has this name.
     """
     find(catalogue(), name, "study")
     return partial(_import, name)
 
 
 def drawings_of(page: Path) -> list[Drawing]:
-    """What draws the pictures of a page, by the study whose name the page's ends with; all studies are imported."""
+    """The drawings of a page: those of the study whose name ends the page's name. Imports all studies."""
     _import_all()
     return next((found for name, found in _DRAWINGS.items() if page.stem.endswith(name)), [])
 
 
 def catalogue() -> dict[str, str]:
-    """By name what each study measures, in a sentence; read from the files of this package without importing them."""
+    """Name of each study → its description, read from the files of this package without importing them."""
     found = {}
     for path in sorted(path for folder in studies.__path__ for path in Path(folder).glob("*.py")):
         tree = ast.parse(path.read_text())

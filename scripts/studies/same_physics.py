@@ -1,4 +1,4 @@
-"""How near the compiled control step stays to robosuite's own, from every state and in free runs."""
+"""Compares the compiled control step with robosuite's own, from the same states and in free runs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,27 +16,27 @@ from paradp.policy import RecedingHorizon
 from paradp.rollouts.collect import DEFAULT_ACTION_NOISE
 
 FIRST_SEED, EPISODES, RANDOM_STEPS = 300_000, 10, 100
-# Of positions and velocities (m, rad, and per second).
+# Largest difference that counts as equal, and size of a perturbation; of positions and velocities (m, rad, and per second).
 EQUAL, SHAKE = 1e-10, 1e-15
-# A departure is robosuite's own where robosuite, shaken, departs by this share of it within some control steps, in one of so
-# many directions that are tried.
+# A difference is explained by robosuite's own sensitivity if robosuite, perturbed, differs by SHARE of it within WITHIN
+# control steps, for one of SHAKES random directions.
 SHARE, WITHIN, SHAKES = 0.01, 5, 16
 
 
 @dataclass(frozen=True)
 class Equality:
-    """How near the compiled step stays, of one task, convention and controller.
+    """The differences of the compiled step for one task, action convention and controller.
 
     Attributes:
-        steps: control steps, each begun from robosuite's own state.
-        worst: largest difference after one of them.
-        departed: how many ended more than `EQUAL` away.
-        unexplained: how many of these are not robosuite's own doing.
-        episodes: free runs.
-        equal: of which so many stayed within `EQUAL` to their end.
-        explained: of which so many departed where robosuite itself does.
-        same_end: of which so many had the same success and length.
-        same_end_shaken: the same of robosuite, shaken.
+        steps: number of control steps, each started from robosuite's own state.
+        worst: largest difference after a step.
+        departed: number of steps with a difference above `EQUAL`.
+        unexplained: number of these that robosuite's own sensitivity does not explain.
+        episodes: number of free runs.
+        equal: free runs that stayed within `EQUAL` to their end.
+        explained: free runs that did not, but only where a perturbed robosuite did not, either.
+        same_end: free runs with the same success and length.
+        same_end_shaken: the same number for the first run of a perturbed robosuite.
     """
 
     steps: int
@@ -51,7 +51,7 @@ class Equality:
 
 
 def compare(task: str, convention: str, controller: str) -> Equality:
-    """Of a task, an action convention and a controller, see `controllers`."""
+    """Compares both control steps for a task, an action convention and a controller (see `controllers`)."""
     entry = all_tasks()[task]
     actor = make_controller(entry, convention, controller)
     length = RANDOM_STEPS if controller == "random" else entry.task.max_steps
@@ -76,7 +76,7 @@ def compare(task: str, convention: str, controller: str) -> Equality:
 
 
 def controllers(entry: TaskEntry, convention: str) -> Iterator[str]:
-    """Names of those that there are for a task and an action convention."""
+    """The names of the controllers for a task and an action convention."""
     yield "random"
     if entry.expert is not None:
         yield "expert"
@@ -85,14 +85,14 @@ def controllers(entry: TaskEntry, convention: str) -> Iterator[str]:
 
 
 def make_controller(entry: TaskEntry, convention: str, name: str) -> Any:
-    """One of them: `reset(seed)`, then `act(observation).action`."""
+    """Creates a controller; call `reset(seed)`, then `act(observation).action`."""
     if name == "expert":
         return entry.demonstrator(convention, DEFAULT_ACTION_NOISE)
     return RecedingHorizon(load_policy(entry.task.name, "ddim-10")) if name == "policy" else RandomGoals(convention)
 
 
 class RandomGoals:
-    """Goals anywhere in the workspace, walked to; turns, and a gripper that opens and closes at random."""
+    """Moves to random goals in the workspace, with random rotations and a gripper that opens and closes at random."""
 
     def __init__(self, convention: str):
         self._delta = convention == "delta"
@@ -125,7 +125,7 @@ def environments(entry: TaskEntry, convention: str, simulators: Sequence[str]) -
     """The task's environment, once with each simulator.
 
     Raises:
-        ValueError: a simulator does not apply here.
+        ValueError: the task does not support a simulator on this machine.
     """
     envs: list[Any] = []
     try:
@@ -142,7 +142,7 @@ def environments(entry: TaskEntry, convention: str, simulators: Sequence[str]) -
 
 @dataclass(frozen=True)
 class Moment:
-    """All that MuJoCo and the gripper keep of a simulation."""
+    """The complete state of a simulation: MuJoCo's data and the gripper's action."""
 
     data: Any
     grip: np.ndarray
@@ -152,7 +152,7 @@ class Moment:
         return cls(copy(env._sim.data._data), _gripper(env).current_action.copy())
 
     def put(self, env: Any) -> None:
-        """Puts an environment of the same task there."""
+        """Sets an environment of the same task to this state."""
         import mujoco  # after paradp has chosen its OpenGL
 
         mujoco.mj_copyData(env._sim.data._data, env._sim.model._model, self.data)
@@ -169,7 +169,7 @@ def _seeds() -> range:
 
 
 def _from_the_same_states(envs: Sequence[Any], actor: Any, seed: int, length: int) -> np.ndarray:
-    """How far the compiled step, and robosuite's from a state aside, end from robosuite's: `[steps, 2]`."""
+    """For each step, the difference of the compiled step and of a perturbed robosuite step to robosuite's: `[steps, 2]`."""
     original, ours, shaken = envs
     rng, found = np.random.default_rng(seed), []
     observation, *_ = [env.reset(seed=seed)[0] for env in envs]
@@ -179,7 +179,7 @@ def _from_the_same_states(envs: Sequence[Any], actor: Any, seed: int, length: in
         observation, _, ended, *_ = original.step(action)
         if step:
             before.put(ours)
-        else:  # robosuite's first step after a reset goes by what it read in the reset
+        else:  # robosuite's first step after a reset uses values that it read in the reset
             shaken.step(action)
         ours.step(action)
         difference, own = np.abs(state(ours) - state(original)).max(), 0.0
@@ -207,7 +207,7 @@ class _FreeRun:
 
 
 def _free_runs(envs: Sequence[Any], actor: Any, seed: int, length: int) -> tuple[_FreeRun, _FreeRun, list[_FreeRun]]:
-    """The episode by robosuite, by the compiled step, and by robosuite shaken, until one explains how the second departs."""
+    """Runs by robosuite, by the compiled step, and by a perturbed robosuite until one explains the difference."""
     original, ours, shaken = envs
     rng = np.random.default_rng(seed)
     theirs, mine = (_free_run(env, actor, seed, length) for env in (original, ours))
@@ -231,13 +231,13 @@ def _free_run(env: Any, actor: Any, seed: int, length: int, shaken_by: np.random
 
 
 def _apart(one: _FreeRun, other: _FreeRun) -> np.ndarray:
-    """The difference by control step, as long as both run."""
+    """The difference after each control step, while both run."""
     together = min(len(one.states), len(other.states))
     return np.abs(one.states[:together] - other.states[:together]).max(1)
 
 
 def _is_explained(theirs: _FreeRun, mine: _FreeRun, shaken: _FreeRun) -> bool:
-    """Whether robosuite, shaken, has departed as far whenever the compiled run has."""
+    """Whether the perturbed run reaches `SHARE` of the compiled run's difference within `WITHIN` steps, always."""
     farthest = np.maximum.accumulate(_apart(shaken, theirs))
     reached = farthest[np.minimum(np.arange(len(mine.states)) + WITHIN, len(farthest) - 1)]
     ours = _apart(mine, theirs)

@@ -1,4 +1,4 @@
-"""What several devices should gain: a prediction for 1 to 32 of them, by measured calls and rounds."""
+"""Predicts the gain of 1 to 32 devices from measured network calls and rounds."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,13 +38,13 @@ from paradp.scripts.studies.scaling_model import (
     rounds_of_batch,
 )
 
-# Assumed of GPUs, not measured: NVLink of an H100 or H200, 450 GB/s each way; 400 Gb/s between machines of eight. The host
-# takes 5 µs for each copy, event or graph that it launches, eight a device: wait, three inputs, graph, answer, event, wait.
-# A round beside that is two kernels, and the host waits until it knows who has arrived.
+# Assumptions about GPUs, not measured: NVLink of an H100 or H200, 450 GB/s each way; 400 Gb/s between machines of eight. The
+# host takes 5 µs for each copy, event or graph that it launches. There are eight for each device: wait, three inputs, graph,
+# answer, event, wait. In addition, a round launches two kernels, and the host waits for the number of finished environments.
 NVLINK, NETWORK, CARDS = Link(5e-6, 450e9), Link(20e-6, 50e9), 8
 LAUNCH, LAUNCHES, ROUND = 5e-6, 8, 30e-6
 GAIN_HEADER = ["computed on", "M parameters", "robots", "steps", "launches", *map(str, DEVICES)]
-# Whether the host's time for launching is.
+# Values of the column `launches`: whether the host's time for launching is counted.
 COUNTED, FREE = "counted", "free"
 
 Predictions = Mapping[tuple[str, ...], list[PredictedPlan]]
@@ -53,13 +53,13 @@ Rounds = Mapping[int, Mapping[int, Sequence[int]]]
 
 @dataclass(frozen=True)
 class ThisMachine:
-    """What was measured on the machine at hand.
+    """The measurements on this machine.
 
     Attributes:
-        name, engine: what computed.
-        networks: smallest first.
-        host: seconds that a spread call costs a device.
-        copied: bytes a second of a copy in memory.
+        name, engine: the processor or GPU, and the engine.
+        networks: network times, smallest network first.
+        host: the host's time in seconds for spreading a call, per device.
+        copied: bytes per second of a copy in memory.
     """
 
     name: str
@@ -72,7 +72,7 @@ class ThisMachine:
 @study
 def study_scaling(context: Context) -> None:
     """Writes scaling.md and its picture."""
-    torch.set_num_threads(1)  # a device of a CPU is one of its cores
+    torch.set_num_threads(1)  # on a CPU, each core counts as a device
     policy = load_policy(context.task, "ddpm", context.device)
     published = PublishedGpu.read(context.out / "gpu", policy.spec)
     rounds = dict(rounds_of(policy))
@@ -86,7 +86,7 @@ def study_scaling(context: Context) -> None:
 
 
 def _predicted(published: PublishedGpu, local: ThisMachine, rounds: Rounds) -> Predictions:
-    """By machine, size, robots, steps and whether launches are counted: a plan for each number of devices."""
+    """(machine, size, robots, steps, launches) → the predicted plan for each number of devices."""
     cards = Cluster(NVLINK, NETWORK, CARDS, ROUND, LAUNCHES * LAUNCH + local.host)
     copies = Link(0.0, local.copied)
     processors = Cluster(copies, copies, max(DEVICES), 0.0, local.host)
@@ -128,7 +128,7 @@ def draw_scaling(path: Path) -> Figure:
     return figure
 
 
-# Long: the page, which is read as a whole.
+# Long: the text of the page, which is easier to read in one piece.
 def _body(task: str, published: PublishedGpu, local: ThisMachine, rounds: Rounds) -> str:
     predicted = _predicted(published, local, rounds)
     gains = [[*key, *(f"{plans[0].seconds / plan.seconds:.2f}" for plan in plans)] for key, plans in predicted.items()]
@@ -139,40 +139,40 @@ def _body(task: str, published: PublishedGpu, local: ThisMachine, rounds: Rounds
     card, threads = published.card, counted(torch.get_num_threads(), "thread")
     return f"""
 **A prediction: no machine with several GPUs was at hand.** `--device cuda:0,cuda:1` spreads the rows of every call over
-devices, and tests hold the samples to those of one device, on CPUs. What it gains on GPUs has not been measured. This page
-puts together what was: calls of the network on one {card} ([gpu](gpu.md)) and on this machine, and rounds by window.
+devices. Tests on CPUs compare the samples with those of one device. The gain on GPUs has not been measured. This page
+predicts it from measurements of network calls on one {card} ([gpu](gpu.md)) and on this machine, and of rounds by window.
 
 {chr(10).join(f"- {line}" for line in _findings(predicted, card))}
 
 ## Assumptions
 
 A plan takes its own cost + rounds(window) × (t(⌈rows ÷ devices⌉) + transfer + launches), with rows = robots × window, and
-the window that is fastest for that number of devices. One device makes its rounds in a captured graph: no launches are
+the window that is fastest for that number of devices. On one device the rounds run in a captured graph, so no launches are
 counted.
 
-- **Measured on one {card}**, bf16: t(rows), with the kernels that the engine chooses, on lines between 1, 20 and 50 rows;
-  beyond, on the steeper of the last line and the one through 1 and 50. A plan's own cost, the median of what is outside the
-  network in plans of 100 steps: {beside}.
+- **Measured on one {card}**, bf16: t(rows), with the kernels that the engine chooses, interpolated linearly between 1, 20
+  and 50 rows, and extrapolated with the steeper of the slopes from 20 to 50 and from 1 to 50. A plan's own cost, the
+  median time outside the network in plans of 100 steps: {beside}.
 - **Measured here** ({local.name}, {threads}): rounds of the shipped {task} policy, {OBSERVATIONS} observations along the
   scripted expert's episodes from seed {SEED}, one noise path each; for several robots the expected rounds of the slowest.
-  Larger networks are the policy's with every channel copied, so that their rounds are the same. t(rows) by the
-  {local.engine} engine, a median. The host's own time for spreading a call: {1e6 * local.host:.0f} µs a device. A copy in
+  Larger networks are the policy's with every channel copied, so that their rounds are the same. t(rows) with the
+  {local.engine} engine, a median. The host's own time for spreading a call: {1e6 * local.host:.0f} µs per device. A copy in
   memory: {local.copied / 1e9:.1f} GB/s.
-- **Assumed of GPUs**: {CARDS} in a machine, joined by NVLink ({NVLINK.bandwidth / 1e9:.0f} GB/s each way,
-  {1e6 * NVLINK.latency:.0f} µs a message), machines joined by {8 * NETWORK.bandwidth / 1e9:.0f} Gb/s and
-  {1e6 * NETWORK.latency:.0f} µs a message; every row leaves the first device and its answer comes back there. Rounds over
-  several devices are made by Python: a device costs {LAUNCHES} launches of {1e6 * LAUNCH:.0f} µs and the host's own time
-  above, one device after the other, and a round {1e6 * ROUND:.0f} µs more. `launches free` is a bound: as if one launch of
-  no cost started all devices. paradp spreads rows over the devices of one machine; more than {CARDS} would need code that it
-  does not have.
-- **Assumed of CPUs**: each computes like this machine, shares nothing with the others but memory as fast as this one's, and
-  costs the host's own time above; of a plan only its rounds are counted.
+- **Assumed for GPUs**: {CARDS} in a machine, connected by NVLink ({NVLINK.bandwidth / 1e9:.0f} GB/s each way,
+  {1e6 * NVLINK.latency:.0f} µs per message), machines connected by {8 * NETWORK.bandwidth / 1e9:.0f} Gb/s and
+  {1e6 * NETWORK.latency:.0f} µs per message; rows go from the first device to the others, and predictions come back. Python
+  runs the rounds over several devices: a device costs {LAUNCHES} launches of {1e6 * LAUNCH:.0f} µs and the host's own time
+  above, one device after the other, and a round {1e6 * ROUND:.0f} µs more. `launches free` is a bound: as if a single launch
+  without cost started all devices. paradp spreads rows over the devices of one machine only; more than {CARDS} would need
+  new code.
+- **Assumed for CPUs**: each computes as fast as this machine, shares nothing with the others except memory as fast as this
+  machine's, and costs the host's own time above. Only the rounds of a plan are counted.
 
 ## Times as fast as one device
 
 {markdown_table(GAIN_HEADER, gains)}
 
-100 steps draw from exactly DDPM-100's distribution; 20 steps from that of DDPM with 20 steps, `{SAMPLERS[20][0]}`.
+100 steps sample exactly DDPM-100's distribution; 20 steps that of DDPM with 20 steps, `{SAMPLERS[20][0]}`.
 
 ![what several devices should gain, 100 steps](scaling.png)
 
@@ -180,24 +180,24 @@ counted.
 
 {markdown_table(["on", *GAIN_HEADER[1:]], times)}
 
-## What went in
+## Inputs
 
-Rounds, mean; a window of 1 is one step after another:
+Mean rounds; a window of 1 is sequential sampling:
 
 {markdown_table(["steps", "window", "rounds, 1 robot", f"rounds, slowest of {BATCHES[-1]}"], _rounds_rows(rounds))}
 
-Calls, and the bytes that a row sends and gets back:
+Calls, and the bytes sent and received for a row:
 
 {markdown_table(["calls on", "M parameters", "bytes a row", "ms (rows)"], calls)}
 
-The model for one device beside the p50 that was measured on one {card}, 100 steps:
+The model for one device compared with the p50 measured on one {card}, 100 steps:
 
 {markdown_table(["sampler", "M parameters", "robots", "window", "model, ms", "measured, ms"], checked)}
 """
 
 
 def _findings(predicted: Predictions, card: str) -> Iterator[str]:
-    """Of exact sampling on GPUs: the largest gain, by network and robots."""
+    """Sentences with the largest gain of exact sampling on GPUs, for each network and number of robots."""
     for (machine, size, robots, steps, launches), plans in predicted.items():
         if (machine, steps, launches) != (card, "100", COUNTED):
             continue
@@ -211,7 +211,7 @@ def _findings(predicted: Predictions, card: str) -> Iterator[str]:
 
 
 def largest_gain(plans: Sequence[PredictedPlan]) -> tuple[float, int]:
-    """How many times as fast several devices are at best, and the fewest of them that come within 2 % of that."""
+    """The largest gain of several devices, and the smallest number of devices that comes within 2 % of it."""
     gains = [plans[0].seconds / plan.seconds for plan in plans]
     return next((gain, devices) for gain, devices in zip(gains, DEVICES, strict=True) if gain >= 0.98 * max(gains))
 
@@ -222,9 +222,9 @@ def _size(network: NetworkTimes) -> str:
 
 def _rounds_rows(rounds: Rounds) -> list[list[str]]:
     return [
-        [str(steps), str(window), *(f"{rounds_of_batch(made, batch):.1f}" for batch in BATCHES)]
+        [str(steps), str(window), *(f"{rounds_of_batch(counts, batch):.1f}" for batch in BATCHES)]
         for steps, by_window in rounds.items()
-        for window, made in by_window.items()
+        for window, counts in by_window.items()
     ]
 
 
@@ -235,7 +235,7 @@ def _calls(name: str, networks: list[NetworkTimes]) -> Iterator[list[str]]:
 
 
 def _checked(published: PublishedGpu, rounds: Mapping[int, Sequence[int]]) -> Iterator[list[str]]:
-    """Published plans whose window was counted here, beside the model."""
+    """Rows that compare published plans with the model, for windows whose rounds were measured."""
     alone = Cluster(NVLINK, NETWORK, CARDS, 0.0, 0.0)
     for row in published.plans:
         sampler, _, option = row["sampler"].partition(":window=")

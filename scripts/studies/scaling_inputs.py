@@ -1,4 +1,4 @@
-"""What the prediction for several devices is made of: rounds, calls of the network, and the host's time."""
+"""The inputs of the prediction for several devices: rounds, network calls, and the host's time."""
 
 import json
 import time
@@ -23,26 +23,26 @@ from paradp.scripts.studies.bench import Bench
 from paradp.scripts.studies.scaling_model import Calls, NetworkTimes
 
 OBSERVATIONS, SEED = 16, 20_000
-# By steps of the solver: the parallel sampler, and its windows.
+# Number of steps → the parallel sampler, and its windows.
 SAMPLERS: dict[int, tuple[str, tuple[int, ...]]] = {
     100: ("speculative-ddpm", (2, 3, 5, 8, 12, 20, 30, 50, 100)),
     20: ("speculative-ddpm-20:spacing=sine", (2, 3, 4, 6, 10, 20)),
 }
-# How many times the channels, and the rows, of what is measured on the machine at hand.
+# For measurements on this machine, by type of device: factors of the network's channels, and numbers of rows.
 WIDER, ROWS = {"cpu": (1, 2, 4), "cuda": (1, 2, 4, 8)}, {"cpu": (1, 2, 4, 8), "cuda": (1, 2, 4, 8, 16, 32, 64, 100)}
-# Robots planned together, as in the recorded benches.
+# Numbers of robots planned together, as in the recorded benches.
 BATCHES = (1, 8)
 
 
 @dataclass(frozen=True)
 class PublishedGpu:
-    """What the page on a GPU holds.
+    """The published measurements on a GPU.
 
     Attributes:
-        card: its name.
-        networks: smallest first.
-        own: seconds of a plan outside the network, by batch: the median.
-        plans: recorded ones of parallel samplers with DDPM-100's distribution, in bf16.
+        card: name of the GPU.
+        networks: network times, smallest network first.
+        own: batch → median seconds of a plan outside the network.
+        plans: recorded plans of parallel samplers with DDPM-100's distribution, in bf16.
     """
 
     card: str
@@ -52,10 +52,10 @@ class PublishedGpu:
 
     @classmethod
     def read(cls, folder: Path, spec: PolicySpec) -> "PublishedGpu":
-        """From the data beside the page; the networks are a policy's with every channel copied.
+        """Reads the data beside the page; the networks are a policy's with every channel copied.
 
         Raises:
-            ValueError: the data are not there.
+            ValueError: the data are missing.
         """
         if not (folder / "calls.json").is_file():
             raise ValueError(f"{folder}/calls.json is missing; it lies in docs/results/gpu: use --out docs/results")
@@ -71,7 +71,7 @@ class PublishedGpu:
 
 
 def _published(calls: list[dict[str, Any]], spec: PolicySpec, factor: int) -> NetworkTimes:
-    """A network with its calls, by the kind of kernels that the engine chooses."""
+    """A network's published times, with the kernels that the engine would choose (overlapping or not)."""
     parameters, row_bytes = _sizes(widened_spec(spec, factor))
     taken = {
         one["rows"]: one["ms"] / 1000
@@ -82,17 +82,17 @@ def _published(calls: list[dict[str, Any]], spec: PolicySpec, factor: int) -> Ne
 
 
 def rounds_of(policy: DiffusionPolicy) -> Iterator[tuple[int, dict[int, list[int]]]]:
-    """By steps and window, of each observation; a window of 1 is one step after another."""
+    """Yields the number of steps, and window → rounds of each observation; window 1 is sequential sampling."""
     bench = Bench(policy, OBSERVATIONS, SEED)
     for steps, (parallel, windows) in SAMPLERS.items():
-        made = {1: [steps]}
+        counts = {1: [steps]}
         for window in each(f"rounds, {steps} steps", windows):
-            made[window] = bench.measure(f"{parallel}:window={window}").rounds.tolist()
-        yield steps, made
+            counts[window] = bench.measure(f"{parallel}:window={window}").rounds.tolist()
+        yield steps, counts
 
 
 def _sizes(spec: PolicySpec) -> tuple[int, int]:
-    """A network's parameters, and the bytes that a row sends and gets back: chunks, a timestep, the encoded observation."""
+    """A network's number of parameters, and the bytes sent and received for a row: chunks, timestep, encoded observation."""
     with torch.device("meta"):
         network: ConditionalNetwork = build_network(spec)
         encoded = network.encode_condition(torch.zeros(1, spec.condition_size)).shape[1]
@@ -101,7 +101,7 @@ def _sizes(spec: PolicySpec) -> tuple[int, int]:
 
 
 def measure_calls(policy: DiffusionPolicy, factor: int) -> NetworkTimes:
-    """The calls of a wider network on the machine at hand."""
+    """Times the calls of a network with `factor` times the channels on this machine."""
     device = policy.device
     network, spec = widened(policy.network, policy.spec, factor)
     engine = build_engine(network, spec, device, "eager" if device.type == "cpu" else "auto")
@@ -126,7 +126,7 @@ class _Nothing:
 
 
 def host_seconds(policy: DiffusionPolicy, rows: int = 100, devices: int = 8, times: int = 200) -> float:
-    """What a spread call costs the host a device, in Python and PyTorch, on a CPU and with engines that compute nothing."""
+    """The host's time for spreading a call, per device: Python and PyTorch, on a CPU, with engines that compute nothing."""
     engine = SpreadEngine([_Nothing()] * devices, [torch.device("cpu")] * devices)
     spec = policy.spec
     x, t = torch.zeros(rows, spec.horizons.predict, spec.action_size), torch.zeros(rows, dtype=torch.int64)
@@ -139,7 +139,7 @@ def host_seconds(policy: DiffusionPolicy, rows: int = 100, devices: int = 8, tim
 
 
 def copied_bytes(device: torch.device) -> float:
-    """Bytes a second of a copy of 64 MB within a device's memory."""
+    """Bytes per second of a copy of 64 MB within a device's memory."""
     source = torch.ones(16 * 2**20, device=device)
     target = torch.empty_like(source)
     return 4 * source.numel() / min(timed(lambda: target.copy_(source), device) for _ in range(5))

@@ -1,4 +1,4 @@
-"""What a plan should take on several devices: a model of rounds, calls of the network, transfers and launches."""
+"""A model of a plan's latency on several devices, from rounds, network calls, transfers and launches."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ DEVICES = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True)
 class Calls:
-    """Seconds of a call on one device by its rows: on lines between those that were measured.
+    """Duration of a call on one device by its number of rows, interpolated linearly between measurements.
 
-    Beyond them it goes on as the steeper of the last line and the one through the first and the last: a few rows can cost
-    nothing more, many cannot.
+    Beyond the last measurement it is extrapolated with the steeper slope of two lines: through the last two measurements,
+    and through the first and the last. A few more rows may cost nothing, but many more rows cannot.
 
     Attributes:
-        seconds: by rows, of two numbers of rows at least.
+        seconds: number of rows → seconds, with at least two entries.
     """
 
     seconds: Mapping[int, float]
@@ -36,9 +36,9 @@ class NetworkTimes:
     """A network on a kind of device.
 
     Attributes:
-        parameters: how many.
-        row_bytes: that a row sends to another device and back.
-        calls: what a call takes there.
+        parameters: number of parameters.
+        row_bytes: bytes that are sent to another device and back for each row.
+        calls: duration of a call.
     """
 
     parameters: int
@@ -48,7 +48,7 @@ class NetworkTimes:
 
 @dataclass(frozen=True)
 class Link:
-    """Seconds that a message takes at least, and bytes a second from then on."""
+    """A connection between devices: least seconds of a message, and bytes per second."""
 
     latency: float
     bandwidth: float
@@ -56,13 +56,13 @@ class Link:
 
 @dataclass(frozen=True)
 class Cluster:
-    """How devices are joined, and what goes on beside the network.
+    """Connections of the devices, and the host's time.
 
     Attributes:
-        near, far: within a machine, and to the devices of other machines.
-        machine: devices of a machine.
-        round: seconds of a round that several devices share, beside calls and transfers: made by Python, not captured.
-        launch: seconds of the host a round and device, one device after the other.
+        near, far: connections within a machine, and to the devices of other machines.
+        machine: number of devices in a machine.
+        round: seconds of a round on several devices besides calls and transfers, because Python runs it without capture.
+        launch: seconds of the host for each round and device, one device after the other.
     """
 
     near: Link
@@ -74,12 +74,12 @@ class Cluster:
 
 @dataclass(frozen=True)
 class PredictedPlan:
-    """What a plan should take.
+    """The predicted latency of a plan.
 
     Attributes:
-        window: steps a round and robot; 1 is one step after another.
-        seconds: of a plan.
-        share: rows of the device that has most.
+        window: steps per round and robot; 1 is sequential sampling.
+        seconds: latency of a plan.
+        share: rows of the device with the most rows.
     """
 
     window: int
@@ -88,9 +88,9 @@ class PredictedPlan:
 
 
 def transfer(network: NetworkTimes, cluster: Cluster, devices: int, rows: int) -> float:
-    """Seconds a round: rows leave the first device and their answers come back, on the links of the first.
+    """Seconds of the transfers in a round: rows go from the first device to the others, and predictions come back.
 
-    The same links carry the rows of all the others; the first device keeps its own share.
+    All of them share the links of the first device, which keeps its own share of the rows.
     """
     if devices == 1:
         return 0.0
@@ -103,36 +103,36 @@ def transfer(network: NetworkTimes, cluster: Cluster, devices: int, rows: int) -
 
 
 def round_seconds(network: NetworkTimes, cluster: Cluster, devices: int, rows: int) -> float:
-    """Of a round with so many rows; fewer rows than devices use fewer devices."""
+    """Seconds of a round with this number of rows; fewer rows than devices use fewer devices."""
     used = min(devices, rows)
     seconds = network.calls(math.ceil(rows / used)) + transfer(network, cluster, used, rows)
     return seconds if used == 1 else seconds + cluster.round + used * cluster.launch
 
 
-def rounds_of_batch(made: Sequence[int], batch: int) -> float:
-    """Expected rounds of the slowest of so many robots, from the rounds of some plans."""
-    share = np.array(made)[:, None] > np.arange(max(made))
+def rounds_of_batch(counts: Sequence[int], batch: int) -> float:
+    """Expected rounds of the slowest of `batch` robots, from the rounds of single plans."""
+    share = np.array(counts)[:, None] > np.arange(max(counts))
     return float((1 - (1 - share.mean(0)) ** batch).sum())
 
 
 def best_plan(
     network: NetworkTimes, cluster: Cluster, rounds: Mapping[int, Sequence[int]], own: float, batch: int, devices: int
 ) -> PredictedPlan:
-    """With the window that is fastest for that many devices.
+    """The predicted plan with the fastest window for this number of devices.
 
     Args:
-        network, cluster: what computes.
-        rounds: of some plans, by window.
-        own: seconds of a plan beside its rounds.
-        batch: robots planned together; a call has `batch` times window rows.
-        devices: how many.
+        network, cluster: the network and the devices.
+        rounds: window → rounds of single plans.
+        own: seconds of a plan besides its rounds.
+        batch: robots planned together; a call has `batch` × window rows.
+        devices: number of devices.
     """
     plans = [
         PredictedPlan(
             window,
-            own + rounds_of_batch(made, batch) * round_seconds(network, cluster, devices, batch * window),
+            own + rounds_of_batch(counts, batch) * round_seconds(network, cluster, devices, batch * window),
             math.ceil(batch * window / min(devices, batch * window)),
         )
-        for window, made in rounds.items()
+        for window, counts in rounds.items()
     ]
     return min(plans, key=lambda plan: plan.seconds)

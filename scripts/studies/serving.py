@@ -1,4 +1,4 @@
-"""One server, one to eight robots: plans a second, and how long a robot waits for one."""
+"""Measures one policy server with one to eight robots: plans per second, and the wait of a robot for a plan."""
 
 import re
 import subprocess
@@ -26,14 +26,21 @@ from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.registry import study
 
 CLIENTS = (1, 2, 4, 8)
-# The rarer the requests, the longer one must look.
+# Requests at the pace of a robot are rarer, so they are measured for longer.
 SECONDS, PACED_SECONDS = 30.0, 60.0
 WARM_UP_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Load:
-    """What so many clients saw: milliseconds from request to chunk, chunks a second together, chunks a batch."""
+    """The measurements of a number of clients.
+
+    Attributes:
+        clients: number of clients.
+        waits: milliseconds from request to chunk.
+        per_second: chunks per second of all clients together.
+        batch: mean number of chunks in a batch.
+    """
 
     clients: int
     waits: Distribution
@@ -52,16 +59,16 @@ def study_serving(context: Context) -> None:
         paced = [_measure(uri, histories, clients, period, PACED_SECONDS) for clients in each("clients, paced", CLIENTS)]
     header = ["clients", "plans a second", "× 1 client", "p50 ms", "p95", "p99", "max", "p99 × 1 client", "plans a batch"]
     body = f"""
-`paradp serve {context.task}` with its default sampler and engine, and clients of our own (`Remote`) in a thread each of
-another process, all on {cores()} cores. Observations are of the expert's episodes. The wait is what a client sees, from when
-it is to ask until it has the chunk; the first {WARM_UP_SECONDS:.0f} s are not counted.
+`paradp serve {context.task}` with its default sampler and engine. The clients (`Remote`) are threads of another process; all
+run on {cores()} cores. Observations are from the expert's episodes. The wait is measured by a client, from the time when its
+request is due until it has the chunk; the first {WARM_UP_SECONDS:.0f} s are not counted.
 
-Each client asks again as soon as it has its chunk, {SECONDS:.0f} s for each number of clients:
+Each client requests the next chunk as soon as it has the last one, {SECONDS:.0f} s for each number of clients:
 
 {markdown_table(header, _rows(eager))}
 
-Each asks as a robot does, every {1000 * period:.0f} ms ({spec.horizons.execute} actions at {spec.control_hz} Hz), at a time
-of its own; {PACED_SECONDS:.0f} s each:
+Each client requests chunks like a robot, every {1000 * period:.0f} ms ({spec.horizons.execute} actions at
+{spec.control_hz} Hz), with a random phase; {PACED_SECONDS:.0f} s each:
 
 {markdown_table(header, _rows(paced))}
 """
@@ -116,9 +123,12 @@ def _measure(uri: str, histories: Observation, clients: int, period: float, seco
 def _ask(
     uri: str, histories: Observation, period: float, counted: float, until: float, client: int
 ) -> list[tuple[float, int]]:
-    """One client: asks every `period` seconds, or as soon as it may; how long it waited each time, and the plan's batch.
+    """Runs one client, which requests a chunk every `period` seconds, or back to back if it is 0.
 
-    A request counts from when it was due: a client that is kept waiting for one is late with the next, too.
+    A wait begins when the request was due, so a long wait also delays the next request, and counts there, too.
+
+    Returns:
+        For each request, its wait in seconds and the size of the plan's batch.
     """
     source, random, taken = remote(uri), np.random.default_rng(client), []
     due = time.perf_counter() + random.uniform(0, period)

@@ -1,4 +1,4 @@
-"""Is the compiled control step robosuite's own, and how much faster is it?"""
+"""Compares the compiled control step with robosuite's: equality and speed."""
 
 import time
 from collections.abc import Sequence
@@ -43,12 +43,12 @@ ENVIRONMENTS, STEPS_TOGETHER = 10, 60
 
 @dataclass(frozen=True)
 class Speed:
-    """Control steps a second on one core, medians.
+    """Control steps per second on one core, medians.
 
     Attributes:
-        robosuite: the whole environment's step, with robosuite's control step and rule.
-        ours: with the compiled one.
-        ceiling: MuJoCo's steps alone, from the same states.
+        robosuite: the environment's whole step, with robosuite's control step and success rule.
+        ours: the same with the compiled control step.
+        ceiling: MuJoCo's simulator steps alone, from the same states.
         ratio: ours over robosuite's.
         share: ours over the ceiling.
     """
@@ -62,7 +62,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Threads:
-    """Control steps a second of `ENVIRONMENTS` environments together, stepped by one thread and by two; medians."""
+    """Control steps per second of `ENVIRONMENTS` environments together, stepped by one thread and by two; medians."""
 
     one: float
     two: float
@@ -71,7 +71,7 @@ class Threads:
 
 @dataclass(frozen=True)
 class Figures:
-    """Equality by task, convention and controller; speed by task; environments in threads; whole commands."""
+    """All results: equality by task, convention and controller; speed by task; threads; whole commands."""
 
     equality: dict[str, Equality]
     speed: dict[str, Speed]
@@ -81,7 +81,7 @@ class Figures:
 
 @study
 def study_simulator(context: Context) -> None:
-    """Writes OUT/simulator.md and simulator.json, of every task of robosuite's."""
+    """Writes OUT/simulator.md and simulator.json, for all tasks of robosuite."""
     entries = {name: entry for name, entry in all_tasks().items() if isinstance(entry.task, RobosuiteTask)}
     speed = {name: _speed(entries[name]) for name in each("speed", list(entries))}
     threads = _threads()
@@ -119,10 +119,10 @@ def _speed_section(speed: dict[str, Speed]) -> str:
         for name, one in speed.items()
     ]
     return f"""\
-**Speed.** Control steps a second of the whole environment (`env.step` with observation, reward and success) on one core, the
-same actions in turns: those of an expert's episode, at most {MOST_STEPS}, or random ones where there is no expert. Medians
-of {REPEATS} repeats; ratios with the middle half of the repeats. *MuJoCo alone* makes the same number of simulator steps
-from the same states, without a controller: no control step can be faster.
+**Speed.** Control steps per second of the whole environment (`env.step` with observation, reward and success) on one core,
+measured in turns with the same actions: those of an expert's episode, at most {MOST_STEPS}, or random ones for tasks without
+an expert. Medians of {REPEATS} repeats; ratios with the middle half of the repeats. *MuJoCo alone* runs the same number of
+simulator steps from the same states, without a controller: no control step can be faster.
 
 {markdown_table(_SPEED, rows)}"""
 
@@ -168,14 +168,14 @@ def _equality_section(equality: dict[str, Equality]) -> str:
 **Equality.** {EPISODES} episodes each (seeds from {FIRST_SEED}) by the expert with the noise of `paradp collect`, by random
 goals ({RANDOM_STEPS} steps) and by the shipped policy (DDIM-10).
 
-- *Steps*: control steps, each begun from robosuite's own state. *Worst*: the largest difference of a position or velocity
-  after one (m, rad, and per second). *Over*: how many differ by more than {EQUAL:.0e}. Contacts amplify: a step in which a
-  finger begins to slip multiplies the last bit by a billion.
-- *Unexplained*: how many of those differ by over {1 / SHARE:.0f} times what robosuite's own step departs by when it begins
-  {SHAKE:.0e} aside, in any of {SHAKES} directions.
-- *Free runs*: how many stay within {EQUAL:.0e} to their end, and how many more leave it no earlier and no further than
-  robosuite leaves itself in one of {SHAKES} runs in which it is shaken by {SHAKE:.0e} in every step.
-- *Same end*: how many have the same success and length; *shaken*: the same of the first of those runs.
+- *Steps*: control steps, each started from robosuite's own state. *Worst*: the largest difference of a position or velocity
+  after a step (m, rad, and per second). *Over*: number of steps with a difference above {EQUAL:.0e}. Contacts amplify
+  rounding: in a step where a finger begins to slip, a difference in the last bit grows by a factor of a billion.
+- *Unexplained*: number of those whose difference is more than {1 / SHARE:.0f} times that of robosuite's own step from a
+  state perturbed by {SHAKE:.0e}, for all of {SHAKES} directions.
+- *Free runs*: number of runs that stay within {EQUAL:.0e} to their end, plus the number of runs that differ no earlier and
+  no further than robosuite itself does in one of {SHAKES} runs with a perturbation of {SHAKE:.0e} in every step.
+- *Same end*: number of runs with the same success and length; *shaken*: the same for the first of the perturbed runs.
 
 {markdown_table(_EQUALITY, rows)}"""
 
@@ -205,7 +205,7 @@ def _threads() -> Threads:
 
 
 def _together(envs: Environments) -> float:
-    """Seconds in which all environments hold still for `STEPS_TOGETHER` control steps."""
+    """Steps all environments `STEPS_TOGETHER` times with holding commands; returns the seconds."""
     observations = envs.reset({place: FIRST_SEED + place for place in range(ENVIRONMENTS)})
     actions = {place: ACTION_CONVENTIONS["absolute"].hold(None, seen) for place, seen in observations.items()}
     started = time.perf_counter()
@@ -215,7 +215,7 @@ def _together(envs: Environments) -> float:
 
 
 def _rate(steps: int, seconds: np.ndarray) -> float:
-    """Control steps a second, by the median of repeats."""
+    """Control steps per second, from the median of the repeats."""
     return steps / float(np.median(seconds))
 
 
@@ -224,7 +224,7 @@ def _text(ratio: Ratio) -> str:
 
 
 def _actions(entry: TaskEntry, env: Any) -> list[np.ndarray]:
-    """What the expert does in an episode, or random goals where there is no expert."""
+    """The actions of an expert's episode, or random goals for tasks without an expert."""
     actor = make_controller(entry, entry.task.conventions[0], "random" if entry.expert is None else "expert")
     observation, _ = env.reset(seed=FIRST_SEED)
     actor.reset(FIRST_SEED)
@@ -246,7 +246,7 @@ def _timed(env: Any, actions: Sequence[np.ndarray]) -> float:
 
 
 def _bare(env: Any, actions: Sequence[np.ndarray]) -> float:
-    """Seconds of MuJoCo's steps alone, each control step's from the state that it begins in."""
+    """The seconds of MuJoCo's simulator steps alone, from the state at the beginning of each control step."""
     import mujoco  # after paradp has chosen its OpenGL
 
     model, data = env._sim.model._model, env._sim.data._data

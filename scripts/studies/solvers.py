@@ -1,4 +1,4 @@
-"""Every parallel sampler on one policy: rounds, evaluations, error on the same noise, and success where it was run."""
+"""Compares all parallel samplers on one policy: rounds, evaluations, error on the same noise, and success if it was run."""
 
 from paradp.checkpoints import find_checkpoint, load_policy, read_info
 from paradp.scripts.console import each
@@ -50,13 +50,14 @@ def study_solvers(context: Context) -> None:
         rows.append([f"`{name}`", *measured.cells(), *(f"{ratio:.2f}" for ratio in ratios), *loops.cells(name)])
     header = ["sampler", *COST_HEADER, "rounds ÷ para-ddpm's", "evaluations ÷ para-ddpm's", *LOOP_HEADER]
     body = f"""
-The shipped {context.task} policy. The columns up to the ratios are of {bench.describe()} Speculative sampling has the
+The shipped {context.task} policy. The columns up to the ratios are for {bench.describe()} Speculative sampling has the
 distribution of sequential DDPM, but other samples.
 
-The other columns are of closed-loop episodes on the same seeds for all samplers (`paradp rollout {context.task} --sampler …
---episodes 200 --seed 100000 --envs 20`, ideal clock), where they were run. There a speculative sampler takes the last plan,
-shifted by the executed actions, for its first guess; on the left it has none. What is lost to a baseline is a paired
-difference in success on the same seeds, with its 95 % interval and the one-sided 95 % bound.
+The other columns are for closed-loop episodes on the same seeds for all samplers (`paradp rollout {context.task} --sampler …
+--episodes 200 --seed 100000 --envs 20`, ideal clock); they are empty if these were not run. In closed loop, a speculative
+sampler uses the last plan, shifted by the executed actions, as its first guess; in the columns on the left it has no first
+guess. The loss to a baseline is a paired difference in success on the same seeds, with its 95 % interval and the one-sided
+95 % bound.
 
 {markdown_table(header, rows)}
 """

@@ -1,4 +1,4 @@
-"""Is the policy a distribution, or one memorised path? Its plans beside the expert's, from the same scenes."""
+"""Checks that a policy is a distribution and not one memorised path: compares its plans with the expert's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class ChunksOfScene:
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something whose spread is measured: its name, its unit, and what makes a spread of chunks `[plans, Ta, A]`."""
+    """A quantity whose spread is measured: name, unit, and the function from chunks `[plans, Ta, A]` to the spread."""
 
     name: str
     unit: str
@@ -60,14 +60,14 @@ def study_spread(context: Context, observations: int = 12, plans: int = 64, seed
         for i, scene in enumerate(scenes)
     ]
     body = f"""
-{plans} chunks of the shipped {task} policy (sequential DDPM, noise of its own each) and {plans} of the scripted expert (a
-seed of its own each, with the disturbance of the demonstrations) from the first observation of {observations} episodes. The
-spread is the root mean square distance to the mean chunk at the last executed step, of where the robot is sent.
+{plans} chunks of the shipped {task} policy (sequential DDPM, each with its own noise) and {plans} of the scripted expert
+(each with its own seed, and with the noise of the demonstrations) from the first observation of {observations} episodes. The
+spread is the root mean square distance of the robot's goal at the last executed step to its mean.
 
 {markdown_table(header, rows)}
 
-Policy over expert, mean over the observations with a 95 % bootstrap interval: {_ratios(spreads)}. A policy that had
-memorised one path would be near 0.
+Policy over expert, mean over the observations with a 95 % bootstrap interval: {_ratios(spreads)}. For a policy that has
+memorised one path it would be near 0.
 
 ![goal paths of expert and policy]({task}-spread.png)
 """
@@ -76,10 +76,10 @@ memorised one path would be near 0.
 
 
 def _quantities(convention: ActionConvention) -> list[Quantity]:
-    """Of an action that says where to go.
+    """The quantities of an action convention with goal positions.
 
     Raises:
-        ValueError: it says something else.
+        ValueError: the actions of the convention are not goals.
     """
     unit, scale = SHOWN[convention.unit]
     position = Quantity("position", unit, lambda chunks: scale * _position_spread(convention, chunks))
@@ -87,11 +87,11 @@ def _quantities(convention: ActionConvention) -> list[Quantity]:
         return [position]
     if convention.name == AbsoluteAction.name:
         return [position, Quantity("rotation", "degrees", _turn_spread)]
-    raise ValueError(f"the spread is measured on goals: it needs a policy whose actions are those, not {convention.name}")
+    raise ValueError(f"the spread is measured on goal positions: it needs a policy with such actions, not {convention.name}")
 
 
 def _ratios(spreads: dict[str, np.ndarray]) -> str:
-    """Policy over expert, of every quantity; its spreads are `[scenes, (expert, policy)]`."""
+    """The ratio of policy to expert for every quantity, from spreads `[scenes, (expert, policy)]`."""
     estimates = {name: bootstrap(list(of[:, 1] / of[:, 0])) for name, of in spreads.items()}
     return ", ".join(f"{name} {e.mean:.2f} ({e.ci95[0]:.2f}–{e.ci95[1]:.2f})" for name, e in estimates.items())
 

@@ -1,4 +1,4 @@
-"""The figures of one task, for the study of all tasks."""
+"""Measures the figures of one task, for the study of all tasks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,22 +23,22 @@ from paradp.scripts.studies.turns import Ratio, time_in_turns
 
 EXACT = "speculative-ddpm:window=8"
 SAMPLERS = ("ddpm", "para-ddpm", EXACT)
-# The widest is as wide as the trajectory: there, every round but the last ends at a rejection.
+# The widest window covers the whole trajectory: there every round except the last ends at a rejection.
 WINDOWS = (2, 4, 8, 20, 100)
 EPISODES, EACH, SEED = 32, 2, 20_000
 REPEATS = 40
-# Plans per observation; their spread measures how much the observation leaves undecided.
+# Plans for each observation. Their spread measures how much the observation leaves undecided.
 PLANS = 8
 
 
 @dataclass(frozen=True)
 class Denoising:
-    """What the plans of one policy take, from observations along the expert's way.
+    """The cost of one policy's plans at observations from the expert's episodes.
 
     Attributes:
-        trainings: of the policy, the last first.
-        rounds: window → rounds of the exact sampler without a first guess, over `EPISODES` of the expert.
-        undecided: spread of plans for one observation, root mean square of a value in normalised units, likewise.
+        trainings: trainings of the policy, the last one first.
+        rounds: window → rounds of the exact sampler without a first guess, over `EPISODES` episodes of the expert.
+        undecided: spread of plans for one observation (root mean square over values, normalised units), over the same.
     """
 
     trainings: list[Trained]
@@ -47,23 +47,24 @@ class Denoising:
 
     @property
     def rejections(self) -> Estimate:
-        """Of a plan without a first guess."""
+        """Rejections per plan without a first guess."""
         widest = self.rounds[max(self.rounds)]
         return Estimate(widest.mean - 1, (widest.ci95[0] - 1, widest.ci95[1] - 1))
 
 
 @dataclass(frozen=True)
 class TaskFigures:
-    """A task and its shipped policy.
+    """The figures of a task and its shipped policy.
 
     Attributes:
-        expert: what the study of experts found.
-        evaluation: episodes of `SAMPLERS`, and of the paper's other ones where there are any.
-        denoising: by the shipped policy.
-        otherwise: by policies that were trained otherwise.
-        chosen: what `auto` stands for.
-        speed: sampler → how often its plan fits into that of sequential DDPM.
-        sequential_ms: that of sequential DDPM, median.
+        spec: specification of the policy.
+        expert: results of the study of experts.
+        evaluation: episodes of `SAMPLERS`, and of the paper's other samplers if they were run.
+        denoising: figures of the shipped policy.
+        otherwise: figures of policies from other trainings.
+        chosen: the sampler that `auto` chose.
+        speed: sampler → latency of sequential DDPM over that of the sampler.
+        sequential_ms: median latency of sequential DDPM in ms.
     """
 
     spec: PolicySpec
@@ -81,10 +82,10 @@ class TaskFigures:
 
 
 def read_evaluation(folder: Path, task: str) -> Comparison:
-    """The cells of an evaluation of the shipped weights, in which simulation waits and nothing disturbs.
+    """Reads an evaluation of the shipped weights, with the ideal clock and without disturbances.
 
     Raises:
-        ValueError: a cell is missing, or is of something else.
+        ValueError: a cell is missing, or has other weights or conditions.
     """
     cells = {sampler: cell_folder(folder, sampler) for sampler in (*PAPER_SAMPLERS, EXACT)}
     there = {sampler: cell for sampler, cell in cells.items() if (cell / "summary.json").exists()}
@@ -104,7 +105,7 @@ def read_evaluation(folder: Path, task: str) -> Comparison:
 
 
 def measure(task: str, expert: ExpertFigures, evaluation: Comparison, others: Sequence[Path]) -> TaskFigures:
-    """Times and counts what a plan takes; `others` are checkpoints of the same task."""
+    """Measures the latency and rounds of plans; `others` are checkpoints of the same task."""
     autotuned = load_policy(task)
     assert autotuned.planned is not None
     histories = scattered_histories(autotuned.spec, EPISODES, EACH, SEED)
@@ -133,12 +134,12 @@ def _denoising(checkpoint: Path, histories: Observation) -> Denoising:
 
 
 def _over_episodes(values: np.ndarray) -> Estimate:
-    """Of values `[EPISODES · EACH]`: moments of one episode are not independent, episodes are."""
+    """The mean of values `[EPISODES · EACH]`, bootstrapped over episodes, as moments of one episode are not independent."""
     return bootstrap(list(values.reshape(-1, EACH).mean(1)))
 
 
 def _undecided(policy: DiffusionPolicy, bench: Bench) -> np.ndarray:
-    """For each observation the spread of plans."""
+    """The spread of plans for each observation."""
     generators = [torch.Generator().manual_seed(i) for i in range(PLANS * bench.observations)]
     shape = (policy.spec.horizons.predict, policy.spec.action_size)
     noise = NoisePath.draw(generators, policy.solver.table.steps, shape)

@@ -1,4 +1,4 @@
-"""Does what Square shows hold elsewhere? Every task with weights: its expert, its data, its success, the cost of a plan."""
+"""Checks whether the results on Square hold for all tasks with weights: expert, data, success, cost of a plan."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,12 +36,12 @@ from paradp.scripts.studies.task_figures import (
 
 @study
 def study_tasks(context: Context) -> None:
-    """Writes OUT/tasks.md and its picture, of the tasks evaluated in RUNS/TASK.
+    """Writes OUT/tasks.md and its picture, for the tasks evaluated in RUNS/TASK.
 
     The effect of training on rounds is measured on the policies in RUNS/trainings/NAME, if there are any.
 
     Raises:
-        ValueError: experts were not measured, nothing was evaluated, or an evaluation is of something else.
+        ValueError: experts were not measured, no task was evaluated, or an evaluation has other weights or conditions.
     """
     experts = _experts(context.out)
     evaluations = _evaluations(context, experts)
@@ -56,7 +56,7 @@ def study_tasks(context: Context) -> None:
 
 
 def _evaluations(context: Context, experts: Mapping[str, ExpertFigures]) -> dict[str, Comparison]:
-    """By their task, each of which has an expert that was measured."""
+    """Task → evaluation; checks that the task's expert was measured."""
     evaluations = {
         task: read_evaluation(context.runs / task, task) for task in all_tasks() if (context.runs / task).exists()
     }
@@ -71,7 +71,7 @@ def _evaluations(context: Context, experts: Mapping[str, ExpertFigures]) -> dict
 
 
 def _page(measured: dict[str, TaskFigures], out: Path) -> str:
-    """The page; `out` is where it lies, beside those that it links to."""
+    """The text of the page; `out` is its folder, which also has the pages that it links to."""
     return f"""
 {_finding(measured)}
 
@@ -103,8 +103,8 @@ _ORIGIN = ["task", "expert (95 %)", "shaken", "spread", "of a way of", "demonstr
 
 def _origin_section(measured: dict[str, TaskFigures]) -> str:
     return f"""\
-Where policies come from: experts over {EXPERT_EPISODES} fresh episodes, and *shaken* with the noise that demonstrations
-are collected with (see [experts](experts.md), also for the spread); networks trained on the experts' successes.
+Origin of the policies: success of the experts over {EXPERT_EPISODES} new episodes, and *shaken*, with the noise of the
+collected demonstrations (see [experts](experts.md), also for the spread); networks trained on the experts' successes.
 
 {markdown_table(_ORIGIN, [_origin(task, one) for task, one in measured.items()])}"""
 
@@ -131,10 +131,10 @@ def _outcome_section(measured: dict[str, TaskFigures]) -> str:
     shown = next(iter(measured.values())).exact.summary
     rows = [row for task, one in measured.items() for row in _outcomes(task, one)]
     return f"""\
-What they do: {counted(shown.episodes, "episode")} a cell, {shown.seeds}. *Lost*: paired,
-to sequential DDPM on the same seeds, and *at most*: one-sided 95 % bound; reward: the mean of the episodes' best, and its
-paired difference, where it is graded (elsewhere it is success); rounds (mean of the episodes' means, 95 %) and
-evaluations: of plans that have the last chunk as a first guess.
+Results: {counted(shown.episodes, "episode")} per cell, {shown.seeds}. *Lost*: paired loss of success to sequential DDPM on
+the same seeds; *at most*: its one-sided 95 % bound. *Reward*: mean of the best reward in each episode, and its paired
+difference, for tasks with a graded reward (for others it equals success). *Rounds* (mean of the episodes' means, 95 %) and
+*evaluations* are for plans with the last chunk as first guess.
 
 {markdown_table(_OUTCOME, rows)}"""
 
@@ -162,9 +162,9 @@ _SPEED = ["task", "ddpm, ms", "para-ddpm", f"`{EXACT}`", "auto", "which is"]
 
 def _speed_section(measured: dict[str, TaskFigures]) -> str:
     return f"""\
-What a plan costs one robot: {REPEATS} plans of each sampler in turns, without a first guess, each on an engine of its own,
-engine and threads by default; median time of sequential DDPM over that of the sampler, with the middle half of the repeats.
-`auto` is what the autotuner chose here; it keeps the distribution of DDPM.
+Latency of a plan for one robot: {REPEATS} plans of each sampler in turns, without a first guess, each with its own engine,
+default engine and threads. Median ratio of the time of sequential DDPM to that of the sampler, with the middle half of the
+repeats. `auto` is the sampler that the autotuner chose on this machine; it has the distribution of DDPM.
 
 {markdown_table(_SPEED, [_speed(task, one) for task, one in measured.items()])}"""
 
@@ -179,12 +179,12 @@ def _rounds_section(measured: dict[str, TaskFigures]) -> str:
     rows = [row for task, one in measured.items() for row in _rounds(task, one)]
     return f"""\
 Rounds of the exact sampler without a first guess against its window, over {EACH} random moments of each of {EPISODES}
-episodes of the expert (95 % over episodes). A window of 8 needs 13 rounds at least, whatever the task; with a window of 100
-every round but the last ends at a rejection, so that rejections a plan compare tasks. *Undecided*: standard
+episodes of the expert (95 % over episodes). A window of 8 needs at least 13 rounds on any task. With a window of 100 every
+round except the last ends at a rejection, so the rejections per plan compare the tasks. *Undecided*: standard
 deviation of {PLANS} plans of sequential DDPM for one observation, root mean square over the values of the chunk, normalised
-units. The shipped policy of each task comes first; what a task has below it is another training, on the same observations,
-such as the one that the shipped policy started from. Policies differ in training as well as in task, and {len(measured)} of
-them explain nothing yet.
+units. The first row of each task is the shipped policy; further rows are other trainings on the same observations,
+such as the one from which the shipped policy started. Policies differ in training as well as in task, and {len(measured)} of
+them are too few to explain the differences.
 
 {markdown_table(header, rows)}"""
 
@@ -205,14 +205,14 @@ def _cells(of: Denoising) -> list[str]:
 
 
 def _budget(trainings: Sequence[Trained]) -> str:
-    """How much a policy learned, from how many episodes."""
+    """The optimiser steps and episodes of a policy's trainings."""
     return ", then ".join(
         f"{counted(trained.steps, 'step')}, {counted(trained.episodes, 'episode')}" for trained in reversed(trainings)
     )
 
 
 def _finding(measured: dict[str, TaskFigures]) -> str:
-    """What the exact sampler does, task by task."""
+    """A sentence with the rounds and the speed of the exact sampler for each task."""
     by_task = [
         f"{task} {one.exact.summary.solver.rounds_mean:.1f} rounds, {one.speed[EXACT].median:.2f} ×"
         for task, one in measured.items()
@@ -224,7 +224,7 @@ def _finding(measured: dict[str, TaskFigures]) -> str:
 
 
 def _pooled(measured: dict[str, TaskFigures]) -> str:
-    """The exact sampler's losses over all tasks together, and whose they are."""
+    """The losses of the exact sampler over all tasks together, and the task with the most differing pairs."""
     of = {task: one.exact.loss for task, one in measured.items() if one.exact.loss is not None}
     losses = of.values()
     most = max(of, key=lambda task: of[task].lost + of[task].won)
@@ -239,7 +239,7 @@ def _pooled(measured: dict[str, TaskFigures]) -> str:
 
 
 def _other_trainings(folder: Path) -> dict[str, list[Path]]:
-    """Checkpoints in `folder`, by their task."""
+    """Task → checkpoints in `folder`."""
     found: dict[str, list[Path]] = {}
     for checkpoint in sorted(folder.glob("*/checkpoint")):
         found.setdefault(read_info(checkpoint).spec.task, []).append(checkpoint)
@@ -256,7 +256,7 @@ MARKERS = "os^DvP*X"
 
 @drawing()
 def draw(path: Path) -> Figure:
-    """Draws the picture of a page from its tables; of each task its shipped policy, which comes first."""
+    """Draws the picture of a page from its tables, with the first row of each task, its shipped policy."""
     page = Page(path)
     rows = {row["task"]: row for row in reversed(page.table("task", "training", "rejections (95 %)"))}
     speed = page.table(*_SPEED)

@@ -1,4 +1,4 @@
-"""How many episodes an hour: one worker, two workers, what limits them, and what 64 cores should do."""
+"""Measures the throughput of an evaluation with one and two workers, and projects it to 64 cores."""
 
 import math
 import os
@@ -26,7 +26,7 @@ FAR = 64
 
 @dataclass(frozen=True)
 class Throughput:
-    """Control steps a second of all workers together, and the share of a worker's time inside the controller."""
+    """Control steps per second of all workers together, and the share of a worker's time inside the controller."""
 
     steps_per_second: float
     planning: float
@@ -50,7 +50,7 @@ _HEADER = ["sampler", "steps/s, 1 worker", "steps/s, 2 workers", "efficiency", "
 
 
 def _row(sampler: str, one: Throughput, two: Throughput) -> list[str]:
-    """Of a sampler, by one worker and by two, and what those say of `FAR`."""
+    """A sampler's row: one worker, two workers, and the projection to `FAR` cores."""
     efficiency = two.steps_per_second / (2 * one.steps_per_second)
     likely = min(efficiency, 1.0)  # more than twice as fast is noise
     optimistic = FAR * one.steps_per_second * likely
@@ -67,29 +67,30 @@ def _row(sampler: str, one: Throughput, two: Throughput) -> list[str]:
 
 
 def _page(rows: list[list[str]], bare: float) -> str:
-    """The page.
+    """The text of the page.
 
     Args:
-        rows: of its table.
-        bare: control steps a second of the simulator alone.
+        rows: rows of its table.
+        bare: control steps per second of the simulator alone.
     """
     return f"""
-Control steps a second over all workers, one thread each, {ENVS} environments planned together, {GROUPS} groups of them a
-worker, of which the first and the last are not counted (others are still loading, or have finished), {STEPS} steps an
-episode, on {cores()} cores; medians of {REPEATS} repeats in turns. *Planning*: the share of a worker's time inside the
-controller; the rest is the simulator, whose bare speed on one core is {bare:.0f} steps a second, and the loop.
+Control steps per second of all workers together, with one thread each, on {cores()} cores; medians of {REPEATS} repeats in
+turns. A worker plans for {ENVS} environments in a batch, and runs {GROUPS} such groups with {STEPS} steps per episode. The
+first and the last group are not counted, because other workers are then still loading, or have finished. *Planning* is the
+share of a worker's time inside the controller. The rest is the loop and the simulator, whose speed alone on one core is
+{bare:.0f} steps per second.
 
 {markdown_table(_HEADER, rows)}
 
-What limits it: a worker takes turns between simulating and planning and keeps one core busy with both; while one plans,
-others simulate. Within a worker the two do not overlap: the latency of a plan is measured without another group's work
-beside it. Workers share nothing but the machine — memory, caches, clock — so that what two lose against twice one is the
-machine's.
+Limits: a worker alternates between simulating and planning, and keeps one core busy. While one worker plans, others
+simulate. Within a worker the two do not overlap, so that the latency of a plan is measured without other work at the same
+time. Workers only share the machine: memory, caches and clock frequency. So the efficiency of two workers is limited by the
+machine alone.
 
-The last column is a projection, not a measurement. It assumes {FAR} workers of one thread on cores like these. The higher
-figure takes the efficiency of two workers for that of {FAR}: memory and caches grow with the cores, as in a cluster's nodes.
-The lower one loses as much again with every doubling, as on one chip whose memory does not grow. The driver is no limit in
-either: it receives one group of episodes after another, some hundred kilobytes each.
+The last column is a projection, not a measurement. It assumes {FAR} workers with one thread each, on cores like these. The
+higher figure assumes that {FAR} workers have the efficiency of two: memory and caches grow with the number of cores, as in
+the nodes of a cluster. The lower figure assumes the same relative loss at every doubling, as on one chip with a fixed memory
+bandwidth. The driver limits neither: it receives one group of episodes after another, some hundred kilobytes each.
 """
 
 
@@ -109,7 +110,7 @@ def _measure(task: str, sampler: str, workers: int, seed: int) -> Throughput:
     packages = tuple(versions().items())
     for job, episodes in LocalProcesses(workers).run([Job(config, seeds, sha256, packages) for seeds in config.groups]):
         groups[job.seeds.start] = episodes
-    # Of each worker the first group starts while others load, and the last may end alone.
+    # The first group of a worker starts while others load, and the last may run alone.
     counted = sorted(groups.values(), key=lambda group: group[0].started)[workers:-workers]
     return Throughput(sum(_speed(group) for group in counted) / (len(counted) / workers), median(map(_planning, counted)))
 
@@ -119,7 +120,7 @@ def _speed(group: Sequence[Episode]) -> float:
 
 
 def _planning(group: Sequence[Episode]) -> float:
-    """The share of planning in the longest episode; environments that act together record the same seconds."""
+    """The share of planning in the longest episode. Environments planned in one batch record the same seconds."""
     longest = max(group, key=lambda episode: len(episode.steps))
     return sum(step.seconds for step in longest.steps) / longest.seconds
 

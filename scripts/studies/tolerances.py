@@ -1,4 +1,4 @@
-"""What the tolerance buys and costs: rounds, evaluations, error, success; and the error if a budget ends the rounds."""
+"""Effect of the tolerance on rounds, evaluations, error and success; and the error if a budget ends the rounds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,13 +43,13 @@ ParaDDPM, window 20, on the shipped {context.task} policy, {bench.describe()}
 
 {markdown_table(["split, tolerance τ", *COST_HEADER, *LOOP_HEADER], rows)}
 
-The right columns are of closed-loop episodes with the unit split (`paradp rollout {context.task} --sampler
-para-ddpm:tolerance=… --seed 100000 --envs 20`), on the seeds that the run shares with sequential DDPM's.
+The right columns are for closed-loop episodes with the unit split (`paradp rollout {context.task} --sampler
+para-ddpm:tolerance=… --seed 100000 --envs 20`), on the seeds that the run shares with that of sequential DDPM.
 
 ## Error against a budget of rounds
 
-`max-rounds` ends a solve early, here at τ = 0.1: a sample that is not there by then is completed from its last converged
-state with the prediction there held, and is marked as not converged.
+`max-rounds` ends a solve early, here at τ = 0.1. An unfinished sample is completed from its last converged state, with the
+prediction there held constant, and is marked as not converged.
 
 {markdown_table(["rounds", *(f"{split}: {what}" for split in SPLITS for what in _BUDGET_COLUMNS)], _budget_rows(budgets))}
 
@@ -64,7 +64,7 @@ _BUDGET_COLUMNS = ("converged", "error, median", "99th percentile", "evaluations
 
 
 def _named(tolerance: str) -> str:
-    """The sampler as it is run; 0.1 is the default."""
+    """The sampler's name in rollouts, where the default tolerance, 0.1, is left out."""
     return "para-ddpm" if tolerance == "0.1" else f"para-ddpm:tolerance={tolerance}"
 
 

@@ -1,4 +1,4 @@
-"""Plans by several policies in turns, so that a slow moment of the machine is everyone's."""
+"""Times several policies in turns, so that a slow moment of the machine affects all of them alike."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from paradp.policy.observations import Observation, how_many, take
 
 @dataclass(frozen=True)
 class Ratio:
-    """How often one time fits into another: the median over the repeats, and the middle half of them."""
+    """The ratio of two times: the median over the repeats, with the 25th and 75th percentiles."""
 
     median: float
     low: float
@@ -20,22 +20,22 @@ class Ratio:
 
     @classmethod
     def of(cls, slower: np.ndarray, faster: np.ndarray) -> "Ratio":
-        """Of times `[repeats]` taken in turns."""
+        """The ratio of two arrays of times `[repeats]`, measured in turns."""
         low, median, high = np.percentile(slower / faster, [25, 50, 75])
         return cls(float(median), float(low), float(high))
 
 
 def time_in_turns(policies: Sequence[DiffusionPolicy], histories: Observation, repeats: int) -> np.ndarray:
-    """Milliseconds `[policies, repeats]` that a plan for one robot takes; one more repeat is for warm-up.
+    """Latencies of plans for one robot in ms, `[policies, repeats]`. One more repeat is for warm-up.
 
-    Before every plan that is timed the policy makes one that is not: in use it is alone in its process, and the weights of
-    all others would have driven its own from the processor's caches.
+    Before each timed plan the policy makes one that is not timed. In use a policy is alone in its process; here the weights
+    of the other policies have replaced its own in the processor's caches.
 
     Args:
-        policies: who take turns; in each repeat all plan for the same observation with the same seed, and another is first.
-            Each needs an engine of its own where the engine compiles for a policy's numbers of rows.
-        histories: N of them, one for each repeat; they are used again where there are fewer.
-        repeats: plans of each.
+        policies: the policies. In each repeat all plan for the same observation with the same seed, in rotating order. Each
+            needs its own engine if the engine compiles for the policy's batch sizes.
+        histories: N observation histories, one for each repeat; repeated from the start if there are fewer than repeats.
+        repeats: number of timed plans of each policy.
     """
     for policy in policies:
         policy.prepare(1)

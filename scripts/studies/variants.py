@@ -1,4 +1,4 @@
-"""Does convergence depend on what was trained? The same task, other schedules, prediction types and networks."""
+"""Compares convergence on policies for the same task with other noise schedules, prediction types and networks."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ SAMPLERS = ("para-ddpm", "para-ddpm:split=linear:tolerance=0.03", "para-ddim-15"
 
 @study
 def study_variants(context: Context) -> None:
-    """Writes TASK-variants.md and its picture, of every training in the folder of runs."""
+    """Writes TASK-variants.md and its picture, for all trainings in the folder of runs."""
     trainings = [path.parent for path in sorted(context.runs.glob("*/checkpoint")) if _is_of(path, context.task)]
     if not trainings:
         raise ValueError(f"{context.runs} holds no trainings; give the folder of several `paradp train --out` with --runs")
@@ -49,11 +49,11 @@ _COST = ["policy", "sampler", *COST_HEADER]
 
 
 def _page(task: str, setting: str, described: list[list[str]], costs: list[list[str]]) -> str:
-    """The page.
+    """The text of the page.
 
     Args:
-        task: of the policies.
-        setting: what they were measured on, in words.
+        task: the task of the policies.
+        setting: description of the observations and the measurement.
         described, costs: rows of the tables `_TRAINED` and `_COST`.
     """
     return f"""
@@ -62,8 +62,8 @@ Policies for {task}, trained on the same demonstrations (the commands are in the
 
 {markdown_table(_TRAINED, described)}
 
-(The losses of different prediction types are not comparable: each is of what is predicted. All were trained for minutes, to
-ask how samplers converge on them, not how well they can get.)
+(The losses of different prediction types are not comparable. All policies were trained for a few minutes only, to study how
+samplers converge on them, not how good they can become.)
 
 {markdown_table(_COST, costs)}
 
@@ -72,7 +72,7 @@ ask how samplers converge on them, not how well they can get.)
 
 
 def _is_of(checkpoint: Path, task: str) -> bool:
-    """Whether it is a diffusion policy for the task."""
+    """Whether a checkpoint is a diffusion policy for the task."""
     spec = read_info(checkpoint).spec
     return spec.task == task and spec.process == "diffusion"
 
@@ -97,7 +97,7 @@ def _description(training: Path, bench: Bench) -> list[str]:
 
 
 def _success(training: Path, bench: Bench) -> str:
-    """Of `paradp rollout --checkpoint TRAINING/checkpoint --sampler ddpm --out TRAINING/ddpm`, if it was run."""
+    """Success of `paradp rollout --checkpoint TRAINING/checkpoint --sampler ddpm --out TRAINING/ddpm`; empty if not run."""
     found = ClosedLoops(training, bench.policy, read_info(training / "checkpoint").model_sha256).find("ddpm")
     return success_rate(found.success) if found else ""
 

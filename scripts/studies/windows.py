@@ -1,4 +1,4 @@
-"""How wide a window pays: rounds, evaluations, and memory."""
+"""Effect of the window's width on rounds, evaluations and memory."""
 
 import multiprocessing
 from pathlib import Path
@@ -46,9 +46,8 @@ The shipped {context.task} policy, {bench.describe()}
 
 {markdown_table(["sampler", "window", *COST_HEADER], rows)}
 
-Memory that a ParaDDPM solve adds to the process at its peak, PyTorch eager on the CPU: the largest resident size during the
-solve less the size before it, each in a fresh process. It is almost all activations of the network, for window times
-environments rows.
+Peak memory of a ParaDDPM solve in eager PyTorch on the CPU: the largest resident size of the process during the solve minus
+the size before it, each in a new process. Almost all of it is activations of the network, for window × environments rows.
 
 {markdown_table(["window", *(f"{counted(b, 'environment')}, MiB" for b in BATCHES)], memory_rows)}
 
@@ -60,7 +59,7 @@ environments rows.
 
 
 def _peak_memory(task: str, window: int, batch: int) -> float:
-    """MiB, measured in a process of its own: what one solve freed another would not have to ask for."""
+    """The memory added by a solve in MiB, measured in a new process, because a later solve would reuse freed memory."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_added_memory, (task, window, batch))
 
@@ -71,9 +70,9 @@ def _added_memory(task: str, window: int, batch: int) -> float:
     shape = (policy.spec.horizons.predict, policy.spec.action_size)
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(batch)], policy.solver.table.steps, shape)
     condition = torch.zeros(batch, policy.spec.condition_size)
-    # A solve of one row at a time first, so that what is loaded and compiled once is not counted.
+    # A solve with one row at a time first, so that one-time loading and compilation are not counted.
     Picard(policy.solver.table, window=1).solve(policy.network, condition[:1], noise[:1])
-    # The kernel's peak is inherited by a new process; from here on it is this solve's.
+    # Resets the kernel's peak, which a new process inherits.
     Path("/proc/self/clear_refs").write_text("5")
     before = _memory("VmRSS")
     policy.solver.solve(policy.network, condition, noise)
@@ -84,7 +83,7 @@ def _added_memory(task: str, window: int, batch: int) -> float:
 
 
 def _memory(key: str) -> float:
-    """MiB, by proc(5): `VmRSS` is the resident size, `VmHWM` its peak."""
+    """A value from `/proc/self/status` in MiB, see proc(5): `VmRSS` is the resident size, `VmHWM` its peak."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
     return int(line.split()[1]) / 1024
 

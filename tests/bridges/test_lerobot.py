@@ -146,7 +146,7 @@ def test_a_policy_of_lerobot_is_stored_as_one_of_ours(lerobot, tmp_path):
         ]
     assert torch.equal(*conditions)
     assert torch.equal(trained.action_normalizer.shift, again.action_normalizer.shift)
-    with pytest.raises(ValueError, match="says itself what it is for: leave out task"):
+    with pytest.raises(ValueError, match="which contains this information: leave out task"):
         load_policy(tmp_path / "ours", "ddpm", task="reach")
 
 

@@ -21,7 +21,7 @@ def test_the_card_of_every_shipped_policy_tells_data_training_and_success(name):
 
 def test_somebody_elses_card_is_named(tmp_path):
     (tmp_path / "README.md").write_text("# A policy\nIt works.\n")
-    with pytest.raises(ValueError, match=r"README\.md does not say what the policy learned from"):
+    with pytest.raises(ValueError, match=r"README\.md does not list the policy"):
         read_trainings(tmp_path)
 
 

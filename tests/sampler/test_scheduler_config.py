@@ -322,7 +322,7 @@ def test_a_change_of_a_default_counts():
 @pytest.mark.parametrize(
     ("scheduler", "message"),
     [
-        ({}, "does not say of which class it is"),
+        ({}, "does not contain its class"),
         ({"num_train_timesteps": 20}, "pass the scheduler itself, or add _class_name"),
         ({"_class_name": "EulerDiscreteScheduler"}, "no step table for the scheduler 'EulerDiscreteScheduler'"),
         ({"_class_name": ["DDPMScheduler"]}, r"no step table for the scheduler \['DDPMScheduler'\]"),

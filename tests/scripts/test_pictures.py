@@ -252,7 +252,7 @@ def test_pages_are_read_back(tmp_path):
     assert page.table("`a`") == page.tables[0] and page.number(r"(\d+) episodes") == 20
     with pytest.raises(ValueError, match=r"page\.md has no table with the columns a, c"):
         page.table("a", "c")
-    with pytest.raises(ValueError, match=r"page\.md does not say"):
+    with pytest.raises(ValueError, match=r"page\.md does not contain"):
         page.number(r"(\d+) plans")
 
 

@@ -1,7 +1,7 @@
-"""Rounds by compiled loops on a CPU.
+"""Rounds as compiled loops on a CPU.
 
-A round of PyTorch's operations, each on a few hundred numbers, takes as long as the network on a good engine; as loops it
-takes a tenth. Buffers and formulas are those of `paradp.sampler.rounds.torch`; tests hold both to each other.
+The operations of a round are on a few hundred numbers each. In PyTorch they take as long as the network on a fast engine; as
+compiled loops they take a tenth. Buffers and formulas are those of `paradp.sampler.rounds.torch`; tests compare the two.
 """
 
 from typing import Any
@@ -19,5 +19,5 @@ ROUNDS = {Sequential: NumbaPass, Picard: NumbaIteration, Speculative: NumbaSpecu
 
 
 def computes(solver: Any, noise: NoisePath, whole: bool) -> bool:
-    """Samples on the CPU, windows without gaps, and no Anderson steps."""
+    """Supports samples on the CPU, without `whole`, and without Anderson steps."""
     return shared(noise.initial) and not whole and not getattr(solver, "anderson", 0)

@@ -1,4 +1,4 @@
-"""The rows of all windows without gaps, in arrays that share their memory with tensors."""
+"""The rows of all windows without padding, in arrays that share memory with tensors."""
 
 import math
 
@@ -14,11 +14,11 @@ from paradp.sampler.table import StepTable
 
 
 class FlatRows:
-    """The rows of all windows without gaps, for `loops`: its arrays share their memory with tensors.
+    """The rows of all windows without padding, for `loops`, in arrays that share memory with tensors.
 
     Args:
-        rounds: whose windows these are.
-        buffers: how many buffers `[n, D]` there are; the first is for the states.
+        rounds: the rounds with these windows.
+        buffers: number of buffers `[n, D]`; the first is for the states.
     """
 
     def __init__(self, rounds: WindowRounds, buffers: int):
@@ -36,7 +36,7 @@ class FlatRows:
         self.bound = clip_bound(rounds.table)
 
     def look(self, limit: np.ndarray | None = None) -> tuple[int, np.ndarray, np.ndarray]:
-        """How many rows the next round has, their environments and their steps; those from `limit` `[B]` on are left out."""
+        """The number of rows in the next round, their environments and their steps; without steps from `limit` `[B]` on."""
         ends = self._ends if limit is None else limit
         n = loops.look(self._base, ends, self._timesteps, self._rounds.width, self._env, self._step, self._t)
         return n, self._env, self._step
@@ -52,10 +52,10 @@ class FlatRows:
 
 
 def arrays(*tensors: Tensor) -> list[np.ndarray]:
-    """Tensors as arrays that share their memory."""
+    """Arrays that share memory with these tensors."""
     return [tensor.numpy() for tensor in tensors]
 
 
 def clip_bound(table: StepTable) -> np.generic:
-    """The bound of |x̂0| as the loops take it."""
+    """The bound of |x̂0| in the samples' type."""
     return table.columns.numpy().dtype.type(math.inf if table.clip is None else table.clip)

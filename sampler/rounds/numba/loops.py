@@ -1,7 +1,7 @@
 """The arithmetic of a round, compiled for the CPU.
 
-B environments, T steps, windows of p steps, samples of D elements. The rows of all windows lie one after another, `[n, D]`,
-without gaps. `table` is `StepTable.columns`.
+B environments, T steps, windows of p steps, samples of D elements. The rows of all windows are stored one after another,
+`[n, D]`, without padding. `table` is `StepTable.columns`.
 """
 
 import math
@@ -13,12 +13,12 @@ from paradp.sampler.table import Column
 
 A, C, R, D = (column.value for column in (Column.A, Column.C, Column.R, Column.D))
 SIGMA, FROM_STATE, FROM_PREDICTION = (column.value for column in (Column.SIGMA, Column.FROM_STATE, Column.FROM_PREDICTION))
-# Of what is kept for a step.
+# Indices into `Guesses.kept`, for each step.
 PREDICTION, STATE, MOVED, CHANGED = range(4)
 
 
 def _compiled(function):
-    """Compiled at its first call, and kept on disk where there is a place to write."""
+    """Compiles a function at its first call; caches the result on disk if there is a writable folder."""
     try:
         return njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:
@@ -63,7 +63,7 @@ def step(table, k, bound, x, prediction, before, noise, clean):
 
 @_compiled
 def look(base, limit, timesteps, width, env, steps, t):
-    """Lays out the rows of all windows, before `limit` `[B]`: fills their environments, steps and timesteps, returns n."""
+    """Fills the environments, steps and timesteps of all windows' rows before `limit` `[B]`; returns their number n."""
     n = 0
     for b in range(len(base)):
         for k in range(base[b], min(base[b] + width, limit[b], len(timesteps))):
@@ -100,7 +100,7 @@ def draft(
         else:
             secant_guess(slope[k] if own else x.dtype.type(0), share, memory, x[row], guess[row])
         for d in range(size):
-            # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
+            # A prediction at a draft far from any exact state may not be finite; it must not spread to exact states.
             if not math.isfinite(guess[row, d]):
                 guess[row, d] = 0
         before = kept[b, max(k - 1, 0), PREDICTION] if first else guess[row - 1]
@@ -111,7 +111,7 @@ def draft(
 
 @_compiled
 def seen_before(memory, x):
-    """w: how far a state lies along the last change; beyond that change itself the secant would extrapolate."""
+    """w: the position of a state along the last change of the state, clipped to ±1, beyond which the secant extrapolates."""
     along, squared = 0.0, np.finfo(np.float32).tiny
     for d in range(len(x)):
         along += memory[MOVED, d] * (x[d] - memory[STATE, d])
@@ -121,7 +121,7 @@ def seen_before(memory, x):
 
 @_compiled
 def secant_guess(slope, share, memory, x, guess):
-    """A prediction that follows its state by a scalar, and as was seen along the line of the last two predictions."""
+    """The held prediction, corrected by a scalar slope, and by the measured slope along the line of the last two states."""
     for d in range(len(x)):
         kink = memory[CHANGED, d] - slope * memory[MOVED, d]
         guess[d] = memory[PREDICTION, d] + slope * (x[d] - memory[STATE, d]) + share * kink
@@ -129,7 +129,7 @@ def secant_guess(slope, share, memory, x, guess):
 
 @_compiled
 def learned_guess(levels, into, out, gains, k, source, share, memory, x, innovation, inner, guess):
-    """A prediction that follows its state as a `DraftModel` says, and as was seen along that line."""
+    """The held prediction, corrected by a `DraftModel`, and by the measured change along the line of the last two states."""
     snr, follows, root = levels[0], levels[1], levels[2]
     for d in range(len(x)):
         since = follows[source] * memory[STATE, d] + (snr[k] - snr[source]) * memory[PREDICTION, d]
@@ -209,7 +209,7 @@ def settle(
             k = steps[row]
             predict_clean(table, k, x[row], prediction[row], clean)
             if deciding:
-                # What is kept for the step before was made at the state before this one, in this round or an earlier one.
+                # The kept prediction of the step before belongs to the state before this one, from this or an earlier round.
                 before = kept[b, max(k - 1, 0), PREDICTION]
                 guess_before = before if row == start else guess[row - 1]
                 deciding = verify(
@@ -233,14 +233,14 @@ def settle(
 
 @_compiled
 def read(states, furthest, n, env, steps, x):
-    """The states of all rows as far as they were computed, the furthest one beyond."""
+    """Fills the states of all rows; beyond the furthest state computed so far, with that one."""
     for row in range(n):
         b = env[row]
         x[row] = states[b, min(steps[row], furthest[b])]
 
 
-# Long: a round is one pass over the rows; a window's running sums (new, drift, settled) would have to go in and out of a
-# helper for every row.
+# Long: a round is one pass over the rows. A helper would need a window's running sums (new, drift, settled) as arguments and
+# results for every row.
 @_compiled
 def iterate(
     table, scale, bound, linear, rolls, tolerance, width, states, held, base, furthest, rounds, evaluations, residual, noise,
@@ -258,7 +258,7 @@ def iterate(
             k = steps[row]
             predict_clean(table, k, x[row], prediction[row], held[b, k])
             push(table, k, bound, held[b, k], held[b, max(k - 1, 0)], noise[b, k], pushed)
-            # The state that was guessed to follow: beyond the furthest one all are equal to it.
+            # The earlier guess at the next state: beyond the furthest state, a copy of that one.
             old = states[b, k + 1] if k < last else x[row]
             change = 0.0
             for d in range(size):

@@ -1,4 +1,4 @@
-"""The rounds of Picard iteration, by compiled loops."""
+"""The rounds of Picard iteration as compiled loops."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from paradp.sampler.solvers.picard import Picard
 
 
 class NumbaIteration(Iteration):
-    """The same rounds on the same buffers, by compiled loops."""
+    """Computes the same rounds as `Iteration`, on the same buffers, with compiled loops."""
 
     def __init__(self, solver: Picard, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
         super().__init__(solver, denoiser, condition, noise, whole)

@@ -1,4 +1,4 @@
-"""All steps of a sequential solve, by compiled loops."""
+"""All steps of a sequential solve as compiled loops."""
 
 from paradp.sampler.rounds.base import Watch
 from paradp.sampler.rounds.memory import copy, zeros
@@ -9,7 +9,7 @@ from paradp.sampler.solution import predict
 
 
 class NumbaPass(Pass):
-    """The same steps, by compiled loops."""
+    """Computes the same steps as `Pass`, on the same buffers, with compiled loops."""
 
     def advance(self) -> None:
         (table,), noise, bound = arrays(self.table.columns), self.noise.numpy(), clip_bound(self.table)

@@ -1,4 +1,4 @@
-"""The rounds of speculative sampling, by compiled loops."""
+"""The rounds of speculative sampling as compiled loops."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from paradp.sampler.solvers.speculative import Speculative
 
 
 class NumbaSpeculation(Speculation):
-    """The same rounds on the same buffers, by compiled loops."""
+    """Computes the same rounds as `Speculation`, on the same buffers, with compiled loops."""
 
     def __init__(self, solver: Speculative, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
         super().__init__(solver, denoiser, condition, noise, whole)
@@ -42,7 +42,7 @@ class NumbaSpeculation(Speculation):
         )  # fmt: skip
 
     def _learned(self) -> list[np.ndarray]:
-        """The table's noise levels and the model's matrices in the samples' type; empty where there is no model."""
+        """The table's noise levels and the model's matrices in the samples' type; empty without a model."""
         model, like = self.solver.model, self.exact
         if model is None:
             return arrays(like.new_zeros(3, 0), like.new_zeros(self.size, 0), like.new_zeros(0, self.size))

@@ -1,4 +1,4 @@
-"""Rounds by PyTorch's operations, which any device computes and a GPU captures: the reference of the other backends."""
+"""Rounds as PyTorch operations, on any device, capturable on a GPU: the reference for the other backends."""
 
 from typing import Any
 
@@ -14,5 +14,5 @@ ROUNDS = {Sequential: Pass, Picard: Iteration, Speculative: Speculation}
 
 
 def computes(solver: Any, noise: NoisePath, whole: bool) -> bool:
-    """Always."""
+    """Supports everything."""
     return True

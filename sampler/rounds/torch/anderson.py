@@ -5,33 +5,33 @@ from torch import Tensor
 
 from paradp.sampler.rounds.windows import PerStep, Window
 
-# Keeps the small systems solvable, relative to their size.
+# λ, relative to the largest diagonal element. Keeps the small systems solvable.
 REGULARISATION = 1e-6
 
 
 class Anderson:
-    """Improves the rows of a window by what the last m rounds taught (Tang et al., ParaTAA, arXiv 2402.09970, §4).
+    """Improves the states of a window with the history of the last m rounds (Tang et al., ParaTAA, arXiv 2402.09970, §4).
 
     With ΔX and ΔR the last m differences of states and of residuals R = G(X) − X, and sums over rows no later than j:
 
         γ_j = (Σ ΔRᵀΔR + λI)⁻¹ Σ ΔRᵀR,        x_j ← x_j + R_j − (ΔX_j + ΔR_j) γ_j
 
-    A row that has no history yet contributes nothing; a row that would not be finite takes the plain update.
+    A row without history contributes nothing. A row whose result is not finite keeps the plain update.
 
     Args:
         memory: m.
         batch, steps, size: B environments, T steps and D elements of a sample.
-        like: of the samples' type, where they live.
+        like: a tensor with the samples' type and device.
     """
 
     def __init__(self, memory: int, batch: int, steps: int, size: int, like: Tensor):
-        # Of every state, in each of the last m + 1 rounds, the latest first: itself, its residual, whether they are known.
+        # For every state, the last m + 1 rounds, latest first: the state, its residual, and whether they are known.
         self._states, self._residuals, self._known = (
             [PerStep(batch, steps + 1, n, like=like) for _ in range(memory + 1)] for n in (size, size, 1)
         )
 
     def clear(self) -> None:
-        """Forgets the last solve."""
+        """Clears the history of the last solve."""
         for known in self._known:
             known.all.zero_()
 
@@ -41,7 +41,7 @@ class Anderson:
         Args:
             window: the steps that lead to these states.
             old, new: `[B, p, D]`, the states and their plain update.
-            moved: `[B]`, how many of them the window moves past: these keep the plain update, whose fixed point they are.
+            moved: `[B]`, the number of states that the window moves past. They have converged, and keep the plain update.
         """
         residual = new - old
         self._remember(window, old, residual)
@@ -61,7 +61,7 @@ class Anderson:
         return torch.where(take[..., None], corrected, new)
 
     def _remember(self, window: Window, old: Tensor, residual: Tensor) -> None:
-        """Shifts the history by one round and puts the present in front."""
+        """Shifts the history by one round, and stores the present round first."""
         for history in (self._states, self._residuals, self._known):
             for later, earlier in zip(history[:0:-1], history[-2::-1], strict=True):
                 later.all.copy_(earlier.all)

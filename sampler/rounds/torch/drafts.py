@@ -1,4 +1,4 @@
-"""Guesses at predictions that have not been made yet, and the drafts of states that follow from them."""
+"""Guesses at the network's next predictions, and the draft states computed from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from paradp.sampler.table import StepTable
 
 @dataclass(frozen=True)
 class Recalled:
-    """What a window's drafts start from, `[B, p, D]` each.
+    """The earlier predictions from which a window's drafts are computed, `[B, p, D]` each.
 
     Attributes:
-        held: D, the last prediction at each step, or the one that stands in for it.
-        made_at: s, the state that it was made at.
-        moved, changed: how both differ from the prediction before; 0 where the step had no two of its own.
-        own: `[B, p, 1]`, whether it was made at this step.
-        source: `[B, p]`, which step it was made at; T for the first guess.
+        held: D, the last prediction at each step, or another step's prediction in its place.
+        made_at: s, the state at which the network predicted D.
+        moved, changed: changes of s and D since the step's previous prediction; 0 if the step had fewer than two.
+        own: `[B, p, 1]`, whether D is the step's own prediction.
+        source: `[B, p]`, the step of D; T for the first guess.
     """
 
     held: Tensor
@@ -33,19 +33,19 @@ class Recalled:
     source: Tensor
 
 
-# The guess at the window's i-th prediction, `[B, D]`, for a draft of its state, `[B, D]`.
+# From i and a draft of the window's i-th state `[B, D]` to the guess at the prediction there, `[B, D]`.
 Guess = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Drafts:
-    """What a round drafts, `[B, p, D]` each unless said otherwise.
+    """The drafts of a round, `[B, p, D]` each unless noted.
 
     Attributes:
         x: the states x̃_j.
-        guess: G_j, what the network is guessed to predict there, not clipped but finite.
+        guess: G_j, the guesses at the predictions there, not clipped but finite.
         following: the states x̃_{j+1}.
-        before: `[B, D]`, the prediction at the exact state before the window; `None` where the table does not look back.
+        before: `[B, D]`, the prediction at the exact state before the window; `None` if the table does not look back.
     """
 
     x: Tensor
@@ -59,12 +59,12 @@ class Drafts:
 
 
 class Guesses:
-    """What a draft takes the network to predict at step j: a function of x_0 and of noise before step j, nothing else.
+    """Guesses at the network's prediction at each step j. They depend on x_0 and the noise before step j only.
 
-    Every step keeps its last prediction D_j (not clipped), the state s_j that it was made at, and, for secant drafts, how
-    both changed since the prediction before. A step that was never evaluated is taken to have the prediction of the furthest
-    one that was; before any, that is the first guess, or 0. Nothing here may look at a later step: docs/exactness.md says
-    why.
+    For every step this stores its last prediction D_j (not clipped), the state s_j of that prediction, and, for secant
+    drafts, the changes of both since the step's previous prediction. A step that was never evaluated uses the prediction of
+    the furthest evaluated step; before the first evaluation, the first guess, or 0. A guess must never use the noise of its
+    own or a later step: docs/exactness.md explains why.
 
     Args:
         table: the steps.
@@ -74,9 +74,9 @@ class Guesses:
         model: for trained drafts.
 
     Attributes:
-        kept: `[B, T, 4, D]`, of every step: D_j, s_j, and how they changed.
-        evaluated: `[B, 1]`, how many steps were evaluated.
-        slope: `[T, 1]`, J_j: how far a prediction follows its state.
+        kept: `[B, T, 4, D]`, for every step: D_j, s_j, the change of s_j and the change of D_j.
+        evaluated: `[B, 1]`, number of evaluated steps.
+        slope: `[T, 1]`, J_j, the scalar slope of a prediction with respect to its state.
     """
 
     def __init__(self, table: StepTable, data_variance: float, draft: Draft, like: Tensor, model: DraftModel | None = None):
@@ -96,20 +96,20 @@ class Guesses:
 
     @cached_property
     def levels(self) -> Levels:
-        """Of the table, for trained drafts."""
+        """The table's noise levels, for trained drafts."""
         return Levels(self._table)
 
     def start(self, first: Tensor) -> None:
-        """Takes a first guess `[B, D]` at the sample."""
+        """Stores a first guess `[B, D]` at the sample."""
         self.kept.all[:, 0, 0] = first
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Clears all predictions."""
         self.kept.all.zero_()
         self.evaluated.zero_()
 
     def recall(self, window: Window, base: Tensor) -> Recalled:
-        """What is known for a window, of windows that stand at `base` `[B]`."""
+        """The earlier predictions for the steps of a window; `base` `[B]` is the first undecided step."""
         source = self._source(window, base)
         own = ((source == window.step) & (window.step < self.evaluated))[..., None]
         held, made_at, moved, changed = self.kept[source].unbind(2)
@@ -117,27 +117,27 @@ class Guesses:
         return Recalled(held, made_at, torch.where(own, moved, 0), torch.where(own, changed, 0), own, source)
 
     def before(self, base: Tensor) -> Tensor | None:
-        """x̂0_{b−1} `[B, D]` of windows that stand at b = `base` `[B]`; `None` where the table does not look back.
+        """x̂0_{b−1} `[B, D]` for windows that begin at b = `base` `[B]`; `None` if the table does not look back.
 
-        It was made at an exact state: a step is not evaluated again once it is decided.
+        It is the prediction at an exact state, because a decided step is not evaluated again.
         """
         return self.kept[(base[:, None] - 1).clamp_(min=0)][:, 0, 0] if self._table.looks_back else None
 
     def draft(self, window: Window, recalled: Recalled, first: Tensor, before: Tensor | None, noise: Tensor) -> Drafts:
-        """Rolls exact states `[B, D]` forward through a window, by guessed predictions and known noise `[B, p, D]`.
+        """Rolls exact states `[B, D]` forward through a window, with guessed predictions and the path's noise.
 
         Args:
-            window, recalled: which steps, and what is known there.
-            first: the exact states.
-            before: the predictions at the exact states before, as `before` gives them.
-            noise: ξ of the window's steps.
+            window, recalled: the steps, and the earlier predictions there.
+            first: the exact states at the windows' first steps.
+            before: result of the method `before`.
+            noise: `[B, p, D]`, ξ of the window's steps.
         """
         guess_at = self.guesses_at(window, recalled)
         step = window.table
         known = (step.a, step.c, step.r, step.d, step.sigma * noise)
         x, states, guesses, last = first, [first], [], before
         for i, (a, c, r, d, pushed) in enumerate(zip(*(k.unbind(1) for k in known), strict=True)):
-            # A prediction at a draft far from any exact state may fail to be finite; an exact state must not inherit that.
+            # A prediction at a draft far from any exact state may not be finite; it must not spread to exact states.
             guess = guess_at(i, x).nan_to_num_(0, 0, 0)
             x = torch.addcmul(pushed, a, x).addcmul_(c, self._table.bound(guess))
             if self._table.keeps_unclipped:
@@ -151,13 +151,13 @@ class Guesses:
         return Drafts(path[:, :-1], torch.stack(guesses, 1), path[:, 1:], before)
 
     def guesses_at(self, window: Window, recalled: Recalled) -> Guess:
-        """The guesses at a window's predictions, as functions of their states."""
+        """The guesses at a window's predictions, as a function of their states."""
         if self._model is None:
             return self._secant(window, recalled)
         return learned(self._model, self.levels, window.step, recalled)
 
     def _secant(self, window: Window, recalled: Recalled) -> Guess:
-        """Guesses that follow their state by a scalar, and as was seen along the line of the last two predictions."""
+        """Held predictions, corrected by a scalar slope, and by the measured slope along the line of the last two states."""
         slope = self.slope[window.step] * recalled.own
         kink = recalled.changed - slope * recalled.moved
         parts = (recalled.held, recalled.made_at, slope, _per_length(recalled.moved), kink)
@@ -170,7 +170,7 @@ class Guesses:
         return guess
 
     def keep(self, window: Window, recalled: Recalled, x: Tensor, clean: Tensor) -> None:
-        """Takes predictions x̂0 `[B, p, D]` that the network made at states x `[B, p, D]`."""
+        """Stores the network's predictions x̂0 `[B, p, D]` at states x `[B, p, D]`."""
         if self._draft in SECANTS:
             moved = torch.where(recalled.own, x - recalled.made_at, 0)
             changed = torch.where(recalled.own, clean - recalled.held, 0)
@@ -181,13 +181,13 @@ class Guesses:
         torch.maximum(self.evaluated, reached, out=self.evaluated)
 
     def _source(self, window: Window, base: Tensor) -> Tensor:
-        """Whose prediction stands in at each step of the window, `[B, p]`: never a later step's."""
+        """The step whose prediction each step of the window uses, `[B, p]`: its own or an earlier one, never a later one."""
         known = base[:, None] if self._draft == "frozen" else self.evaluated
         return torch.minimum(window.step, known - 1).clamp_(min=0)
 
 
 def learned(model: DraftModel, levels: Levels, step: Tensor, recalled: Recalled) -> Guess:
-    """Guesses corrected by a model; arguments as of `corrected`."""
+    """Guesses corrected by a model; arguments as in `corrected`."""
     snr, snr_held = levels.snr[step][..., None], levels.snr[recalled.source][..., None]
     gains = gains_of(model, recalled.held, recalled.made_at, snr, snr_held)
     into, out = (matrix.to(gains.dtype) for matrix in (model.into, model.out))
@@ -196,12 +196,12 @@ def learned(model: DraftModel, levels: Levels, step: Tensor, recalled: Recalled)
 
 
 def corrected(levels: Levels, step: Tensor, recalled: Recalled, follow: Guess) -> Guess:
-    """Guesses that follow their state by a matrix, and along the line of the last two predictions as was seen there.
+    """Held predictions, corrected by a matrix, and by the measured change along the line of the last two states.
 
     Args:
-        levels: of the table.
+        levels: the table's noise levels.
         step: `[B, p]`, the window's steps.
-        recalled: what is known there.
+        recalled: the earlier predictions there.
         follow: √S times the correction at the window's i-th step, for an innovation ν `[B, D]` as in `DraftModel`; linear.
     """
     source = recalled.source
@@ -229,16 +229,16 @@ def corrected(levels: Levels, step: Tensor, recalled: Recalled, follow: Guess) -
 
 
 def gains_of(model: DraftModel, held: Tensor, made_at: Tensor, snr: Tensor, snr_held: Tensor) -> Tensor:
-    """A model's gains for predictions `[…, D]`, computed in its own type and given in that of the samples."""
+    """A model's gains for predictions `[…, D]`, computed in the model's type and converted to that of the samples."""
     rows = (part.reshape(-1, part.shape[-1]).to(model.into.dtype) for part in (held, made_at, snr, snr_held))
     return model.gains(*rows).to(held.dtype).unflatten(0, held.shape[:-1])
 
 
 def _per_length(moved: Tensor) -> Tensor:
-    """s'/‖s'‖², 0 where nothing moved."""
+    """s'/‖s'‖²; 0 where s' is 0."""
     return moved / moved.square().sum(-1, keepdim=True).clamp_(min=torch.finfo(moved.dtype).tiny)
 
 
 def _share(along: Tensor, away: Tensor) -> Tensor:
-    """w `[B, 1]`: how far a state lies along the last change; beyond that change itself the secant would extrapolate."""
+    """w `[B, 1]`: the position of a state along the last change, clipped to ±1, beyond which the secant extrapolates."""
     return (along * away).sum(-1, keepdim=True).clamp_(-1, 1)

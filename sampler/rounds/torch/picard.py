@@ -16,7 +16,7 @@ from paradp.sampler.table import roll
 
 @torch.no_grad()
 def iterates_of(solver: Picard, denoiser: Denoiser, condition: Tensor, noise: NoisePath) -> Iterator[Tensor]:
-    """The states `[B, T+1, …]` after every round of a solve, to look at how they converge."""
+    """Yields the states `[B, T+1, …]` after every round of a solve, to study its convergence."""
     iteration = Iteration(solver, denoiser, condition, noise, whole=False)
     iteration.load(condition, noise, None)
     for _ in range(iteration.most):
@@ -27,7 +27,7 @@ def iterates_of(solver: Picard, denoiser: Denoiser, condition: Tensor, noise: No
 
 
 class Iteration(WindowRounds):
-    """The states of all environments as far as they were computed, and the predictions held along them."""
+    """Picard rounds: the states of all environments computed so far, and the last predictions at them."""
 
     def __init__(self, solver: Picard, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
         super().__init__(solver.table, solver.window, denoiser, condition, noise, whole)
@@ -76,10 +76,10 @@ class Iteration(WindowRounds):
             self._roll_into_window()
 
     def result(self, done: bool) -> Solution:
-        """The samples; those that were not reached are completed by the last prediction at a converged state.
+        """The samples; unfinished ones are completed with the last prediction at a converged state.
 
-        Later predictions were made at states that had not converged: with the unit split those overshoot, worst just before
-        they settle, and a sample completed by them would get worse with a larger budget.
+        Later predictions are at states that had not converged. With the unit split these overshoot, most of all just before
+        they converge, so a sample completed with them could become worse with a larger budget.
         """
         sample = (self.states.all[:, -1].clone() if done else self._complete()).reshape(self.shape)
         passed = torch.arange(self.table.steps, device=self.base.device) < self.base[:, None]
@@ -90,7 +90,7 @@ class Iteration(WindowRounds):
         return Solution(sample, stats)
 
     def guessed_states(self) -> Tensor:
-        """All states; those beyond the furthest one computed equal it."""
+        """All states; those beyond the furthest computed state are copies of it."""
         step = torch.arange(self.table.steps + 1, device=self.base.device).expand(len(self.base), -1)
         return self._read(step).unflatten(2, self.shape[1:])
 
@@ -107,7 +107,7 @@ class Iteration(WindowRounds):
         return x[:, :1] + torch.where(window.inside[..., None], drift, 0).cumsum(1)
 
     def _roll_into_window(self) -> None:
-        """Carries the furthest state on to the end of the next window by the known noise and the last prediction."""
+        """Extends the states to the end of the next window, with the known noise and the last prediction."""
         window = self.window(self.furthest)
         wanted = window.inside & (window.step < self.base[:, None] + self.solver.window)
         states = self._rolled(window, self.furthest)
@@ -121,6 +121,6 @@ class Iteration(WindowRounds):
         return roll(self.states[first[:, None]].squeeze(1), window.table.a, pushed)
 
     def _complete(self) -> Tensor:
-        """The samples `[B, D]`, rolled on from each window's first state where it has not arrived."""
+        """The samples `[B, D]`; unfinished ones are rolled forward from their window's first state."""
         rest = self.window(self.base, self.table.steps)
         return after(rest.width, self._rolled(rest, self.base), self.states.all[:, -1])

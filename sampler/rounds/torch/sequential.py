@@ -14,7 +14,7 @@ from paradp.sampler.table import Steps
 
 
 class Pass(Rounds):
-    """All steps: one piece of work for a device."""
+    """All steps of a sequential solve, as a single round."""
 
     def __init__(self, solver: Sequential, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
         super().__init__(solver.table, denoiser, condition, noise, whole)
@@ -39,7 +39,7 @@ class Pass(Rounds):
         copy(self.noise, noise.steps.flatten(2))
 
     def clear(self) -> None:
-        """Nothing: every step overwrites what the last solve left."""
+        """Does nothing, because every step overwrites the buffers of the last solve."""
 
     def advance(self) -> None:
         x = self.initial.flatten(1)

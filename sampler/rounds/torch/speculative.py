@@ -18,7 +18,7 @@ from paradp.sampler.solvers.speculative import Speculative
 def rounds_of(
     solver: Speculative, denoiser: Denoiser, condition: Tensor, noise: NoisePath, guess: Tensor | None = None
 ) -> "Iterator[Round]":
-    """A solve, one round after the other; arguments as of `Speculative.solve`."""
+    """Yields the rounds of a solve; arguments as in `Speculative.solve`."""
     speculation = Speculation(solver, denoiser, condition, noise, whole=False)
     speculation.load(condition, noise, guess)
     while not speculation.arrived():
@@ -33,7 +33,7 @@ def couple(z: Tensor, delta: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
         log_u: `[…]`, logarithms of uniforms.
 
     Returns:
-        Whether the draft is kept, `[…]`, and the noise from m where it is not, `[…, D]`. P(kept) = 2Φ(−‖Δ‖/2).
+        Whether the draft is kept, `[…]`, with P(kept) = 2Φ(−‖Δ‖/2); and the noise relative to m if it is not, `[…, D]`.
     """
     squared = delta.square().sum(-1)
     along = (z * delta).sum(-1)
@@ -44,12 +44,12 @@ def couple(z: Tensor, delta: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Round:
-    """What one round did, for those who learn from it.
+    """The inputs and results of one round, for training drafts and for tests.
 
     Attributes:
-        window, recalled, drafts: which steps, what was known there, and what was drafted.
-        clean: `[B, p, D]`, the predictions there, not clipped.
-        moved: `[B]`, how many steps of each window were decided.
+        window, recalled, drafts: the steps, the earlier predictions there, and the drafts.
+        clean: `[B, p, D]`, the new predictions, not clipped.
+        moved: `[B]`, number of decided steps of each window.
     """
 
     window: Window
@@ -60,12 +60,12 @@ class Round:
 
     @property
     def decided(self) -> Tensor:
-        """`[B, p]`, which steps were decided: their drafted states are exact."""
+        """`[B, p]`, whether each step was decided, so that its drafted state is exact."""
         return torch.arange(self.window.step.shape[1], device=self.moved.device) < self.moved[:, None]
 
 
 class Speculation(WindowRounds):
-    """The exact state of every environment at its window's first step, and the guesses at what lies beyond it."""
+    """Speculative rounds: the exact state at the first step of each window, and guesses for the steps after it."""
 
     def __init__(self, solver: Speculative, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
         super().__init__(solver.table, solver.window, denoiser, condition, noise, whole)
@@ -120,7 +120,7 @@ class Speculation(WindowRounds):
         return Solution(sample, SolverStats(self.rounds.clone(), self.evaluations.clone(), residual, status, broken))
 
     def _complete(self) -> Tensor:
-        """The samples `[B, D]`, drafted from each window's exact state where it has not arrived."""
+        """The samples `[B, D]`; unfinished ones are drafted from their window's exact state."""
         rest = self.window(self.base, self.table.steps)
         recalled = self.guesses.recall(rest, self.base)
         drafts = self.guesses.draft(rest, recalled, self.exact, self.guesses.before(self.base), self.noise[rest.step])

@@ -1,8 +1,8 @@
-"""Rounds by kernels on a GPU, a program for each environment.
+"""Rounds as Triton kernels on a GPU, with one program for each environment.
 
-A round of PyTorch's operations is some fifty kernels of a few hundred numbers each: more than the network of a small policy.
-Here it is two beside the network. Buffers and formulas are those of `paradp.sampler.rounds.torch`; tests hold both to each
-other, on a CPU by Triton's interpreter.
+In PyTorch a round is about fifty kernels of a few hundred numbers each, which take longer than the network of a small
+policy. Here it is two or three kernels besides the network. Buffers and formulas are those of `paradp.sampler.rounds.torch`;
+tests compare the two, also on a CPU with Triton's interpreter.
 """
 
 import logging
@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def computes(solver: Any, noise: NoisePath, whole: bool) -> bool:
-    """Samples on a GPU, or on a CPU where Triton's interpreter is on, and neither trained drafts nor Anderson steps."""
+    """Supports samples on a GPU (or a CPU with Triton's interpreter), without trained drafts and Anderson steps."""
     sample = noise.initial[0]
     interprets = not isinstance(speculative_kernels.draft, JITFunction)
     fits = sample.dtype in (torch.float32, torch.float64) and sample.numel() <= MOST_ELEMENTS
@@ -41,7 +41,7 @@ def computes(solver: Any, noise: NoisePath, whole: bool) -> bool:
 
 @cache
 def lacking() -> str | None:
-    """What it takes to launch the kernels and this machine does not have; says so once."""
+    """The missing requirement of this machine, which is logged once; `None` if the kernels can be launched."""
     missing = launching.lacking()
     if missing is not None:
         _LOG.warning("the kernels of the samplers' rounds need %s: PyTorch computes the rounds instead, slower", missing)

@@ -1,4 +1,4 @@
-"""The rounds of Picard iteration, by two kernels and the network's call."""
+"""The rounds of Picard iteration on a GPU: each is two kernels and one call of the network."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from paradp.sampler.solvers.picard import Picard
 
 
 class TritonIteration(Iteration):
-    """The same rounds on the same buffers, by kernels."""
+    """Computes the same rounds as `Iteration`, on the same buffers, with Triton kernels."""
 
     def __init__(self, solver: Picard, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
         super().__init__(solver, denoiser, condition, noise, whole)

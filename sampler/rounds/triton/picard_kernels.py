@@ -11,7 +11,7 @@ def read(
     timesteps, states, base, furthest, rows, t, steps, width,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
 ):  # fmt: skip
-    """Fills the rows of every window, a program for each: its state as far as they were computed, the furthest beyond."""
+    """Fills a window's rows, with a program for each row; rows beyond the furthest computed state get that state."""
     b, i = tl.program_id(0).to(tl.int64), tl.program_id(1)
     d = tl.arange(0, BLOCK)
     real = d < SIZE
@@ -26,7 +26,7 @@ def carry_on(
     table, bound, noise, states, x, held, first, end, d, real,
     SIZE: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
 ):  # fmt: skip
-    """Rolls a state on by the known noise and a prediction that is held, and keeps the states on the way."""
+    """Rolls a state forward with the known noise and a constant prediction, and stores the states on the way."""
     for k in range(first, end):
         step = table + k * COLUMNS
         z = tl.load(noise + k * SIZE + d, real, 0.0)
@@ -39,7 +39,7 @@ def enter(
     table, bounds, states, clean, furthest, noise, steps, width,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
 ):  # fmt: skip
-    """Rolls the first states through the first window: nothing is predicted yet."""
+    """Rolls the first states through the first window, without a prediction."""
     b = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK)
     real = d < SIZE
@@ -53,8 +53,8 @@ def enter(
     tl.store(furthest + b, tl.zeros((), tl.int64) + end)
 
 
-# Long: one pass over the window, whose state stays in registers from step to step; each value would have to be handed to a
-# helper and returned, for a helper cannot assign to them.
+# Long: one pass over the window, whose state stays in registers from step to step. A helper would need each value as an
+# argument and a result, because it cannot assign to them.
 @triton.jit
 def iterate(
     table, scale, bounds, tolerance, states, held, base, furthest, rounds, evaluations, residual, noise, rows, predictions,
@@ -62,7 +62,7 @@ def iterate(
     SIZE: tl.constexpr, BLOCK: tl.constexpr, LINEAR: tl.constexpr, ROLLS: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr,
     LOOKS_BACK: tl.constexpr,
 ):  # fmt: skip
-    """Ends a round: replaces the states after a window's, and moves the window."""
+    """Ends a round: replaces the states after those of the window, and moves the window."""
     b = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK)
     real = d < SIZE
@@ -85,7 +85,7 @@ def iterate(
         row = (k - first) * SIZE + d
         before = clean
         x = tl.load(rows + row, real, 0.0)
-        # The state that was guessed to follow: beyond the furthest one all are equal to it.
+        # The earlier guess at the next state: beyond the furthest state, a copy of that one.
         old = tl.where(k < last, tl.load(states + (k + 1) * SIZE + d, real, 0.0), x)
         clean = predict_clean(step, x, tl.load(predictions + row, real, 0.0))
         z = tl.load(noise + k * SIZE + d, real, 0.0)
@@ -99,7 +99,7 @@ def iterate(
         settling = settling & (change <= enough)
         settled += settling.to(tl.int32)
         largest = tl.where(settling, tl.maximum(largest, change), largest)
-        tl.debug_barrier()  # all threads have read what is overwritten
+        tl.debug_barrier()  # all threads have read the memory that is overwritten next
         tl.store(held + k * SIZE + d, clean, real)
         tl.store(states + (k + 1) * SIZE + d, new, real)
 
@@ -121,7 +121,7 @@ def complete(
     table, bounds, states, clean, base, noise, samples, steps,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
 ):  # fmt: skip
-    """The samples, rolled on from each window's first state where it has not arrived."""
+    """The samples; unfinished ones are rolled forward from their window's first state."""
     b = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK)
     real = d < SIZE

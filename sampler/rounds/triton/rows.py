@@ -1,4 +1,4 @@
-"""The rows of whole windows, and how kernels are launched for them."""
+"""The rows of all windows with padding, and the launch of kernels on them."""
 
 import math
 from typing import Any
@@ -11,18 +11,18 @@ from paradp.sampler.rounds.windows import WindowRounds
 from paradp.sampler.solution import predict
 from paradp.sampler.table import StepTable
 
-# A warp's threads hold so many elements of a vector each, as far as there are warps.
+# Elements of a vector for each thread, unless that needs more than `MOST_WARPS` warps.
 ELEMENTS_PER_THREAD = 8
 MOST_WARPS = 16
 
 
 def bound_of(table: StepTable, like: Tensor) -> Tensor:
-    """The bound of |x̂0| as kernels take it: in the samples' type, and infinite where nothing is clipped."""
+    """The bound of |x̂0| in the samples' type; infinite without clipping."""
     return like.new_tensor(math.inf if table.clip is None else table.clip)
 
 
 def options_of(table: StepTable, size: int) -> dict[str, Any]:
-    """What kernels are compiled for: samples of `size` elements, and what the table's steps use."""
+    """Compile-time options of the kernels: size of a sample, optional terms of the table's steps, number of warps."""
     block = triton.next_power_of_2(size)
     return {
         "SIZE": size,
@@ -34,15 +34,15 @@ def options_of(table: StepTable, size: int) -> dict[str, Any]:
 
 
 class WholeRows:
-    """The rows of all windows, p for each environment, whether they are steps or not.
+    """The rows of all windows, p for each environment, including padding.
 
     Args:
-        rounds: whose windows these are.
+        rounds: the rounds with these windows.
 
     Attributes:
         x: `[B, p, D]`, states for the network.
         t: `[B, p]`, their timesteps.
-        bound: as `bound_of` gives it.
+        bound: see `bound_of`.
     """
 
     def __init__(self, rounds: WindowRounds):
@@ -60,15 +60,15 @@ class WholeRows:
         self._conditions.copy_(self._rounds.condition[:, None].expand_as(self._conditions))
 
     def launch(self, kernel: Any, *arguments: Any, programs: int = 1, **options: int) -> None:
-        """Launches a kernel with so many programs for each environment."""
+        """Launches a kernel with the given number of programs for each environment."""
         with torch.cuda.device_of(self.x):
             kernel[(len(self.x), programs)](*arguments, **self._options, **options)
 
     def predict(self, ends: Tensor | None) -> Tensor:
-        """The network's predictions at all rows, `[B · p, …]`; those that are no steps have no meaning.
+        """The network's predictions at all rows, `[B · p, …]`; undefined for padding.
 
         Args:
-            ends: `[B]`, the steps before which windows end at the latest.
+            ends: `[B]`, upper limits of the windows' steps (exclusive).
         """
         rounds = self._rounds
         x, t = self.x.view(-1, *rounds.shape[1:]), self.t.flatten()

@@ -1,4 +1,4 @@
-"""All steps of a sequential solve, by a kernel and the network's call each."""
+"""All steps of a sequential solve on a GPU: each is one kernel and one call of the network."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def take_step(
 
 
 class TritonPass(Pass):
-    """The same steps, by a kernel."""
+    """Computes the same steps as `Pass`, on the same buffers, with a Triton kernel."""
 
     def __init__(self, solver: Sequential, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
         super().__init__(solver, denoiser, condition, noise, whole)

@@ -1,11 +1,11 @@
 """The kernels of speculative rounds.
 
-Drafts follow from one another: a program for each environment walks through its window, and what one step hands to the next
-stays in registers. Each is verified on its own: a program for each step.
+Each draft depends on the one before: one program for each environment goes through its window, and keeps the state in
+registers from step to step. Verification is independent for each step: one program for each step.
 
 B environments, T steps, windows of p steps, samples of SIZE elements. The buffers are those of
-`paradp.sampler.rounds.torch.speculative`; beside them are the window's rows, `[B, p, SIZE]` each: drafts x, guesses there
-and the states after them.
+`paradp.sampler.rounds.torch.speculative`, and the window's rows, `[B, p, SIZE]` each: drafts x, guesses there, and the
+states after them.
 """
 
 import triton
@@ -26,9 +26,9 @@ from paradp.sampler.rounds.triton.steps import (
     window_end,
 )
 
-# Of what is kept for a step, `Guesses.kept`.
+# Indices into `Guesses.kept`, for each step.
 PREDICTION, STATE, MOVED, CHANGED, PARTS = (tl.constexpr(i) for i in range(5))
-# The smallest normal number of float32: keeps divisors from 0.
+# The smallest normal number of float32. Avoids divisions by 0.
 TINY = tl.constexpr(2.0**-126)
 
 
@@ -76,7 +76,7 @@ def draft(
     steps, width, ahead,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, FROZEN: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
 ):  # fmt: skip
-    """`Guesses.draft`: fills the rows of every window, and their timesteps; rows that are no steps are 0."""
+    """Same as `Guesses.draft`: fills the rows of every window, and their timesteps; padding is 0."""
     b = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK)
     real = d < SIZE
@@ -92,7 +92,7 @@ def draft(
     window = b * width * SIZE
 
     x = tl.load(exact + b * SIZE + d, real, 0.0)
-    # The prediction at the exact state before the window: a step is not evaluated again once it is decided.
+    # The prediction at the exact state before the window, because a decided step is not evaluated again.
     before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
     held, made_at, along, bends, follows, pushed, a, c, r, back = recall(
         table, slope, kept, noise, first, end, known, stands, d, real, SIZE
@@ -115,7 +115,7 @@ def draft(
 
 @triton.jit
 def evaluated_row(step, rows, guesses, predictions, at, d, real, SIZE: tl.constexpr):
-    """Of a row of the window: its state, the guess there, and the network's x̂0."""
+    """The state of a row, the guess there, and the network's x̂0."""
     x = tl.load(rows + at * SIZE + d, real, 0.0)
     guess = tl.load(guesses + at * SIZE + d, real, 0.0)
     return x, guess, predict_clean(step, x, tl.load(predictions + at * SIZE + d, real, 0.0))
@@ -123,11 +123,11 @@ def evaluated_row(step, rows, guesses, predictions, at, d, real, SIZE: tl.conste
 
 @triton.jit
 def remember(memory, x, clean, again, real, SIZE: tl.constexpr, SECANT: tl.constexpr):
-    """Keeps a prediction and its state; of a step that was evaluated before, also how both changed."""
+    """Stores a prediction and its state, and the changes of both if the step was evaluated before."""
     if SECANT:
         was = tl.load(memory + STATE * SIZE, real & again, 0.0)
         predicted = tl.load(memory + PREDICTION * SIZE, real & again, 0.0)
-        tl.debug_barrier()  # all threads have read what is overwritten
+        tl.debug_barrier()  # all threads have read the memory that is overwritten next
         tl.store(memory + MOVED * SIZE, tl.where(again, x - was, 0.0), real)
         tl.store(memory + CHANGED * SIZE, tl.where(again, clean - predicted, 0.0), real)
     tl.store(memory + STATE * SIZE, x, real)
@@ -140,10 +140,10 @@ def verify(
     steps, width, ahead,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, SECANT: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
 ):  # fmt: skip
-    """Keeps the prediction of one step of a window, and verifies its draft as if the steps before it were decided.
+    """Stores the prediction of one step of a window, and verifies its draft as if the steps before it were decided.
 
-    A program for every step: none needs the outcome of another. `holds` says whether the draft is kept; where it is not,
-    `following` becomes the state that takes its place.
+    There is one program for each step, as none needs the outcome of another. `holds` is set if the draft is kept; if not,
+    `following` is replaced by the state from the coupling.
     """
     b, i = tl.program_id(0).to(tl.int64), tl.program_id(1)
     d = tl.arange(0, BLOCK)
@@ -162,7 +162,7 @@ def verify(
                 before = tl.load(kept + tl.maximum(k - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
                 guess_before = before
         remember(kept + k * (PARTS * SIZE) + d, x, clean, k < known, real, SIZE, SECANT)
-        # Zero times what is not finite is not a number.
+        # 0 times a number that is not finite is NaN, which makes the sum NaN.
         tl.store(unsound + b * steps + k, (tl.sum(clean * 0.0) != 0).to(tl.int8))
 
         sigma, z = tl.load(step + SIGMA), tl.load(noise + (b * steps + k) * SIZE + d, real, 0.0)
@@ -181,7 +181,7 @@ def move(
     evaluated, base, rounds, evaluations, exact, following, holds, steps, width, ahead,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr, LOOKS_BACK: tl.constexpr,
 ):  # fmt: skip
-    """Ends a round: every window moves past its leading drafts that hold, and past the next step."""
+    """Ends a round: every window moves past its leading accepted drafts, and past the next step."""
     b = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK)
     first, known = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
@@ -189,7 +189,7 @@ def move(
     i = tl.arange(0, WIDTH)
     fails = tl.load(holds + b * width + i, i < end - first, 0) == 0
     moved = tl.minimum(tl.min(tl.where(fails, i, WIDTH)) + 1, end - first)
-    tl.debug_barrier()  # all threads have read where the window stood
+    tl.debug_barrier()  # all threads have read the window's position
     if first < end:
         state = tl.load(following + (b * width + moved - 1) * SIZE + d, d < SIZE, 0.0)
         tl.store(exact + b * SIZE + d, state, d < SIZE)
@@ -205,7 +205,7 @@ def conclude(
     SIZE: tl.constexpr, BLOCK: tl.constexpr, STEPS: tl.constexpr, FROZEN: tl.constexpr, KEEPS_UNCLIPPED: tl.constexpr,
     LOOKS_BACK: tl.constexpr, OUT_OF_BUDGET: tl.constexpr, NOT_FINITE: tl.constexpr, CONVERGED: tl.constexpr,
 ):  # fmt: skip
-    """The samples, drafted from each window's exact state where it has not arrived, and the counts of `SolverStats`."""
+    """The samples (unfinished ones are drafted from their window's exact state), and the counts of `SolverStats`."""
     b = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK)
     real = d < SIZE
@@ -226,7 +226,7 @@ def conclude(
     at = tl.arange(0, STEPS)
     wrong = tl.load(unsound + b * steps + at, at < steps, 0) != 0
     broken = tl.min(tl.where(wrong, at, STEPS))
-    # Zero times what is not finite is not a number.
+    # 0 times a number that is not finite is NaN, which makes the sum NaN.
     finite = (tl.sum(tl.where(real, x * 0.0, 0.0)) == 0) & (broken == STEPS)
     status = tl.where(finite, tl.where(first < steps, OUT_OF_BUDGET, CONVERGED), NOT_FINITE)
     tl.store(counts + b, tl.load(rounds + b))

@@ -418,7 +418,7 @@ def test_a_resumed_training_keeps_its_arithmetic(demonstrations, tmp_path):
     [
         (lambda tensors, metadata: (dict(list(tensors.items())[1:]), metadata), "is damaged: the tensor .* is missing"),
         (lambda tensors, metadata: ({k: v.flatten() for k, v in tensors.items()}, metadata), "has shape"),
-        (lambda tensors, metadata: (tensors | {"more": torch.ones(1)}, metadata), "nothing takes its tensor 'more'"),
+        (lambda tensors, metadata: (tensors | {"more": torch.ones(1)}, metadata), "the tensor 'more' is not expected"),
     ],
 )
 def test_a_state_of_something_else_is_refused(demonstrations, tmp_path, change, message):
