@@ -4,10 +4,14 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lerobot_weights import weights
 from safetensors.torch import load_file
 from torch import Tensor
+
+from paradp.bridges.configuration import Configuration
+from paradp.bridges.torch_file import SavedTensor, TorchFile
 
 FIXTURES = Path(__file__).parent / "data/diffusion_policy"
 NAMES = sorted(path.parent.name for path in FIXTURES.glob("*/reference.safetensors"))
@@ -34,3 +38,23 @@ def put_together(name: str, folder: Path) -> Path:
 def answers(name: str) -> Mapping[str, Tensor]:
     """What the policy was asked, and what it answered."""
     return load_file(FIXTURES / name / "reference.safetensors")
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """All that a checkpoint of either program holds, as plain values and tensors: to be changed, and saved by torch.save."""
+    file = TorchFile.open(path)
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, SavedTensor):
+            return file.values(value, 10**8).to(value.storage.dtype)
+        if isinstance(value, dict):
+            return {key: plain(one) for key, one in value.items()}
+        return [plain(one) for one in value] if isinstance(value, list) else value
+
+    content = dict(file.content)
+    if "cfg" in content:
+        content["cfg"], content["pickles"] = Configuration(content["cfg"])._values, {}
+        content["state_dicts"] = {name: one for name, one in content["state_dicts"].items() if name != "optimizer"}
+    else:
+        content["model"] = {name: content["model"][name] for name in ("nets", "ema")}
+    return plain(content)

@@ -182,7 +182,7 @@ class _DiffusionPolicyFile:
         length = shape if isinstance(shape, int) else shape[2]
         if len(scale) != len(offset) or len(scale) not in ((1, length) if isinstance(shape, int) else (1,)):
             raise ValueError(f"{self.file.path}: the statistics of {key!r:.80} are not of {length} numbers")
-        if not (torch.isfinite(offset).all() and torch.isfinite(1 / scale).all() and (scale > 0).all()):
+        if not (torch.isfinite(torch.stack([scale, 1 / scale, offset])).all() and (scale > 0).all()):
             raise ValueError(f"{self.file.path}: the statistics of {key!r:.80} are not finite, or leave no range")
         unit = 1.0 if isinstance(shape, int) else _BRIGHTEST
         return Normalizer(torch.zeros(length), (unit / scale).expand(length).clone(), offset.expand(length).clone())

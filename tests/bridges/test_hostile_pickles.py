@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusion_policy_fixtures import content_of
 from hostile_files import TWO, Reduces, canary, in_zip, refused, text, touch
 
 from paradp.bridges import read_diffusion_policy
-from paradp.bridges.configuration import Configuration
 from paradp.bridges.pickled import MOST_INSTRUCTIONS, PICKLE_BYTES
-from paradp.bridges.torch_file import SavedTensor, TorchFile
 from paradp.checkpoints import load_policy
 
 
@@ -222,21 +221,11 @@ def test_an_expression_is_not_evaluated(tmp_path):
 
 def test_pickles_are_not_opened(saved, tmp_path):
     """Dill's bytes inside of a sound checkpoint are let go: what is in them does not matter."""
-    content = torch_content(saved("unet"))
+    content = content_of(saved("unet"))
     content["pickles"] = {"global_step": pickle.dumps(Reduces(touch(tmp_path)), 2)}
     torch.save(content, tmp_path / "other.ckpt")
     assert "does not say its task" in refused(tmp_path / "other.ckpt")
     assert not canary(tmp_path).exists()
-
-
-def torch_content(path: Path) -> dict:
-    """Of a fixture, with its configuration as plain dicts: OmegaConf is not here to read it."""
-    file = TorchFile.open(path)
-    states = {
-        which: {name: file.values(one, 10**6) for name, one in state.items() if isinstance(one, SavedTensor)}
-        for which, state in file.content["state_dicts"].items()
-    }
-    return {"cfg": Configuration(file.content["cfg"])._values, "state_dicts": states, "pickles": {}}
 
 
 def test_a_sound_file_that_is_cut_short_or_changed_anywhere(saved, tmp_path):
