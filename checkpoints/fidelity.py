@@ -40,7 +40,7 @@ def candidates_for(choice: SamplerChoice, path: Path, sha256: str, schedule: Map
     name = path.name if path.parent == pretrained_folder() else path
     try:
         fidelity = _read(path, sha256, schedule)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # another program's checkpoint may be a file
         why = f"no fidelity is stored for {name}"
     except (ValueError, OSError) as error:
         why = f"its fidelity is not usable: {error}"
@@ -63,5 +63,5 @@ def _read(path: Path, sha256: str, schedule: Mapping[str, Any]) -> Fidelity:
     """The fidelity file in the checkpoint's directory, or if there is none, in the cache."""
     try:
         return Fidelity.read(path / FILE, sha256, schedule)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # another program's checkpoint may be a file
         return Fidelity.read(cached_file(sha256), sha256, schedule)

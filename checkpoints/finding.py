@@ -12,6 +12,8 @@ NOT_INSTALLED = (
     "the pretrained policies are not installed: pip install paradp-weights "
     "(in a clone of paradp: pip install ./checkpoints/pretrained)"
 )
+# Of Diffusion Policy's and of robomimic's checkpoints.
+SINGLE_FILES = (".ckpt", ".pth")
 FILES = ("config.json", "model.safetensors", "statistics.json", "README.md")
 # File names and suffixes of other programs' checkpoints.
 _OTHERS = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".safetensors", ".onnx", ".zip")
@@ -20,7 +22,8 @@ _OTHERS = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".safetensors", ".onnx", ".zi
 def find_checkpoint(name_or_path: str | Path) -> Path:
     """The directory of a checkpoint.
 
-    A diffusion policy of LeRobot is one, too, as its `save_pretrained` wrote it.
+    A diffusion policy of LeRobot is one, too, as its `save_pretrained` wrote it, and so is a file of Diffusion Policy or
+    robomimic.
 
     Raises:
         ValueError: it is neither a directory nor the name of a pretrained policy, or it is another program's checkpoint; the
@@ -36,6 +39,8 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     if path.is_dir():
         if not is_theirs(path):
             check_ours(path)
+        return path
+    if path.is_file() and is_theirs(path):
         return path
     if path.is_file():
         raise ValueError(f"{path} is {_describe_file(path)}; a checkpoint of paradp is a directory made by `paradp train`")
@@ -53,7 +58,7 @@ def find_own(name_or_path: str | Path) -> Path:
     """
     path = find_checkpoint(name_or_path)
     if is_theirs(path):
-        raise ValueError(f"{path} is a policy of LeRobot; this takes checkpoints of paradp only")
+        raise ValueError(f"{path} is a policy of {_program(path)}; this takes checkpoints of paradp only")
     return path
 
 
@@ -105,11 +110,13 @@ def put_back(path: Path) -> None:
 
 
 def is_theirs(path: Path) -> bool:
-    """Whether a directory is a checkpoint of another program that `paradp.bridges` reads.
+    """Whether a directory or a file is a checkpoint of another program that `paradp.bridges` reads.
 
     Raises:
         ValueError: it is another program's policy of an unsupported type, or its `config.json` is damaged.
     """
+    if path.is_file():
+        return path.suffix in SINGLE_FILES and _begins_as_zip(path)
     if (path / FILES[2]).is_file() or not _is_lerobot(path / "config.json"):
         return False
     from paradp.bridges.lerobot_config import read_config  # imports pydantic, which finding a name does not need
@@ -132,6 +139,8 @@ def check_ours(path: Path) -> None:
         raise ValueError(f"{path} is the directory of a training; its checkpoint is {path}/checkpoint")
     if (path / "pretrained_model" / "config.json").is_file():
         raise ValueError(f"{path} is of a training of LeRobot; its checkpoint is {path}/pretrained_model")
+    if files := sorted((*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt"), *path.glob("models/*.pth"))):
+        raise ValueError(f"{path} is the directory of another program's training; its checkpoints are files, as {files[-1]}")
     if whose := _whose(path):
         raise ValueError(f"{path} is {whose}; paradp cannot read it, only checkpoints made by `paradp train`")
     raise ValueError(f"the checkpoint {path} lacks {', '.join(missing)}")
@@ -147,8 +156,6 @@ def _whose(path: Path) -> str:
         return "a data set of LeRobot, not a policy"
     if (path / "zarr.json").is_file() or (path / ".zgroup").is_file():
         return "a store of demonstrations, not a policy"
-    if any(path.glob("*.ckpt")) or any(path.glob("checkpoints/*.ckpt")):
-        return "a training of Diffusion Policy or PyTorch Lightning"
     return ""
 
 
@@ -161,9 +168,18 @@ def _is_lerobot(config: Path) -> bool:
     return b'"spec"' not in head and any(key in head for key in theirs)
 
 
+def _begins_as_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\3\4"
+
+
+def _program(path: Path) -> str:
+    return "LeRobot" if path.is_dir() else "Diffusion Policy or robomimic"
+
+
 def _describe_file(path: Path) -> str:
-    if path.suffix == ".ckpt":
-        return "a checkpoint of PyTorch Lightning or Diffusion Policy, which paradp cannot read (it would run code in it)"
+    if path.suffix in SINGLE_FILES:
+        return "no file that torch.save wrote since PyTorch 1.6, as checkpoints of Diffusion Policy and robomimic are"
     if path.suffix in _OTHERS:
         return "a file of weights from another program, which paradp cannot read"
     return "a file"

@@ -20,8 +20,7 @@ import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from paradp.bridges.facts import Given
-from paradp.bridges.lerobot import lerobot_digest, read_lerobot, read_lerobot_spec, weights_digest
-from paradp.bridges.lerobot_card import lerobot_card
+from paradp.bridges.theirs import read_their_spec, read_theirs, their_card, their_digest, weights_digest
 from paradp.checkpoints.drafts import read_draft
 from paradp.checkpoints.fidelity import candidates_for
 from paradp.checkpoints.finding import check_ours, find_checkpoint, is_theirs, old_name, put_back
@@ -126,7 +125,8 @@ def load_policy(
     """Loads a policy that is ready to plan.
 
     Args:
-        name_or_path: a pretrained policy's name or a checkpoint's directory, also that of a diffusion policy of LeRobot.
+        name_or_path: a pretrained policy's name or a checkpoint's directory, also that of a diffusion policy of LeRobot; or
+            a file of Diffusion Policy's or robomimic's.
         sampler: the sampler, such as `"ddpm"` or `"para-ddpm:window=8"`. `auto` and `auto-fast` measure which one is
             fastest, once for each checkpoint, engine and batch: the logger `paradp.policy.engines.autotune` warns at the
             start, and reports progress at level INFO. `auto-fast` uses the measurements of `paradp fidelity`.
@@ -195,14 +195,14 @@ def load_trained(path: Path, facts: Given | None = None) -> TrainedPolicy:
     """Reads the network and the normalisers of a checkpoint.
 
     Args:
-        path: its directory.
+        path: its directory, or another program's file.
         facts: what another program's checkpoint does not contain.
 
     Raises:
         ValueError: a file is missing, damaged or inconsistent with the others, or the facts are missing or not needed.
     """
     if is_theirs(path):
-        return read_lerobot(path, facts)
+        return read_theirs(path, facts)
     if facts:
         raise ValueError(f"{path} is a checkpoint of paradp, which contains this information: leave out {', '.join(facts)}")
     info = read_info(path)
@@ -228,7 +228,7 @@ def read_info(path: Path) -> CheckpointInfo:
         ValueError: a file is missing, or `config.json` cannot be read.
     """
     if is_theirs(path):
-        return CheckpointInfo(read_lerobot_spec(path), weights_digest(path))
+        return CheckpointInfo(read_their_spec(path), weights_digest(path))
     check_ours(path)
     content = read_document(path / "config.json", DOCUMENT_BYTES)
     # Checkpoints from before there were other networks only contain the U-Net's sizes.
@@ -247,7 +247,7 @@ def read_card(path: Path) -> str:
         ValueError: it is not text, too large, or a link to another place.
         OSError: it is missing or cannot be read.
     """
-    return lerobot_card(path) if is_theirs(path) else read_text(path / "README.md", CARD_BYTES)
+    return their_card(path) if is_theirs(path) else read_text(path / "README.md", CARD_BYTES)
 
 
 def checkpoint_digest(path: Path) -> str:
@@ -257,7 +257,7 @@ def checkpoint_digest(path: Path) -> str:
         ValueError: as `read_info`.
     """
     if is_theirs(path):
-        return lerobot_digest(path)
+        return their_digest(path)
     read_info(path)
     found = hashlib.sha256()
     for name, most in (("config.json", DOCUMENT_BYTES), ("statistics.json", STATISTICS_BYTES)):

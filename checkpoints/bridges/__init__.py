@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from paradp.bridges.facts import Facts, Given
     from paradp.bridges.in_place import parallelize, sampling_of, undo
     from paradp.bridges.lerobot import read_lerobot
+    from paradp.bridges.single_file import read_diffusion_policy
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
@@ -15,5 +16,6 @@ else:
             "facts": "Facts Given",
             "in_place": "parallelize sampling_of undo",
             "lerobot": "read_lerobot",
+            "single_file": "read_diffusion_policy",
         },
     )

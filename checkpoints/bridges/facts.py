@@ -67,7 +67,7 @@ class Facts:
         needed = ("task", "control_hz", "action_low", "action_high")
         if missing := [name for name in needed if getattr(self, name) is None]:
             raise ValueError(
-                f"{checkpoint} does not say its {', '.join(missing)}: write them into {checkpoint / FILE}, such as "
+                f"{checkpoint} does not say its {', '.join(missing)}: write them into {facts_file(checkpoint)}, such as "
                 f'"task: pusht", "control_hz: 10", "action_low: {[0.0] * actions}", or give them to load_policy'
             )
 
@@ -80,13 +80,21 @@ class Facts:
 _FACTS = TypeAdapter(Facts)
 
 
-def read_facts(folder: Path, given: Mapping[str, Any] | None = None) -> Facts:
-    """The facts of a checkpoint: those given, and for the rest the file `paradp.yaml` in its folder.
+def facts_file(checkpoint: Path) -> Path:
+    """Where the facts of a checkpoint stand: `paradp.yaml` in its folder; of a file `NAME.paradp.yaml` beside it, if any."""
+    if checkpoint.is_dir():
+        return checkpoint / FILE
+    own = checkpoint.with_name(f"{checkpoint.name}.{FILE}")
+    return own if own.exists() else checkpoint.with_name(FILE)
+
+
+def read_facts(checkpoint: Path, given: Mapping[str, Any] | None = None) -> Facts:
+    """The facts of a checkpoint, a folder or a file: those given, and for the rest the file of facts that is there.
 
     Raises:
         ValueError: the file cannot be read, or what it says or what is given are no facts.
     """
-    path = folder / FILE
+    path = facts_file(checkpoint)
     stored = _read(path) if path.exists() else {}
     return _validated("the facts given", given or {}).filled(_validated(f"{path}", stored))
 

@@ -81,7 +81,7 @@ def own_sampler(scheduler: Any, steps: int | None) -> SamplerChoice:
     """The sampler that takes the very steps of a scheduler.
 
     Raises:
-        ValueError: it is of another class than LeRobot's.
+        ValueError: it is of another class than these programs'.
     """
     kinds = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim"}
     if (name := type(scheduler).__name__) not in kinds:
@@ -89,7 +89,8 @@ def own_sampler(scheduler: Any, steps: int | None) -> SamplerChoice:
     kind, trained = kinds[name], scheduler.config.num_train_timesteps
     if kind == "ddpm" and steps in (None, trained):
         return SamplerChoice.parse(kind)
-    spacing = f":spacing={scheduler.config.timestep_spacing}" if kind == "ddpm" else ""
+    # Before 2023 diffusers knew no other spacing.
+    spacing = f":spacing={getattr(scheduler.config, 'timestep_spacing', 'leading')}" if kind == "ddpm" else ""
     return SamplerChoice.parse(f"{kind}-{steps or trained}{spacing}")
 
 

@@ -4,8 +4,9 @@
     parallelize(policy)
     action = policy.select_action(batch)
 
-Nothing of the policy is changed but its function `conditional_sample`, and `undo` gives that back. Observations, queues,
-normalisation, weights and their device stay the policy's own.
+Nothing of the policy is changed but the function that samples, `conditional_sample` (robomimic's is called
+`_get_action_trajectory`), and `undo` gives that back. Observations, queues, normalisation, weights and their device stay the
+policy's own.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,12 @@ from typing import Any, TypeVar
 from torch import nn
 
 from paradp.bridges.fastest import Fastest
+from paradp.bridges.live import NAME, Live, find_live
 from paradp.bridges.sampling import Always, Chooser, Network, Sampling
 from paradp.sampler import SamplerChoice
 from paradp.sampler.schedules.described import Scheduler
 
-P = TypeVar("P", bound=nn.Module)
-NAME = "conditional_sample"
+P = TypeVar("P")
 
 
 # Long: two thirds say what it does to which objects.
@@ -29,7 +30,8 @@ def parallelize(
     """Samples a live policy by our solvers, in place.
 
     Args:
-        policy: a diffusion policy of LeRobot; or a network that is called as `network(sample, timestep, global_cond=…)`
+        policy: a diffusion policy of LeRobot; one of Diffusion Policy or robomimic whose observations are a global condition
+            (or of a transformer, `obs_as_cond`); or a network that is called as `network(sample, timestep, global_cond=…)`
             with `[n, …]`, `[n]` and `[n, C]`. A network gets a function `conditional_sample(batch_size, global_cond,
             generator, noise)`, which is the one that LeRobot's policies have.
         sampler: how to denoise, such as `para-ddpm:window=8`. `auto` draws from exactly the distribution that the policy
@@ -45,29 +47,27 @@ def parallelize(
         ValueError: it is neither a policy that is known nor a network with scheduler and shape, or the sampler is unknown
             or does not fit the scheduler.
     """
-    model = _model(policy)
-    if model is not None:
+    live = find_live(policy)
+    if live is not None:
         if scheduler is not None or shape is not None:
             raise ValueError("scheduler and shape are for a network alone: this policy has its own")
-        network: nn.Module = model.unet
-        scheduler, steps = model.noise_scheduler, model.num_inference_steps
-        shape = (model.config.horizon, model.config.action_feature.shape[0])
-    elif scheduler is None or shape is None:
+    elif scheduler is None or shape is None or not isinstance(policy, nn.Module):
         raise ValueError(
-            f"{type(policy).__name__} is no diffusion policy of LeRobot; a network that predicts noise needs scheduler and"
-            " shape: parallelize(network, scheduler=DDPMScheduler(…), shape=(16, 2))"
+            f"{type(policy).__name__} is no diffusion policy of LeRobot, Diffusion Policy or robomimic; a network that"
+            " predicts noise needs scheduler and shape: parallelize(network, scheduler=DDPMScheduler(…), shape=(16, 2))"
         )
     else:
-        network, steps = policy, getattr(scheduler, "num_inference_steps", None)
+        steps = getattr(scheduler, "num_inference_steps", None)
+        live = Live(policy, NAME, Network(policy), scheduler, steps, tuple(shape), lambda sampling: sampling)
     choice = SamplerChoice.parse(sampler)
     if choice.measured and choice.name != "auto":
         raise ValueError(
             f"{choice.name} goes by what was measured of a checkpoint: load_policy takes it, parallelize does not"
         )
-    chooser: Chooser = Fastest(scheduler, steps) if choice.measured else Always(choice.build(scheduler))
-    target = policy if model is None else model
+    own = live.scheduler
+    chooser: Chooser = Fastest(own, live.steps) if choice.measured else Always(choice.build(own))
     undo(policy, missing_ok=True)
-    setattr(target, NAME, Sampling(Network(network), chooser, tuple(shape)))
+    setattr(live.target, live.name, live.function(Sampling(live.network, chooser, live.shape)))
     return policy
 
 
@@ -84,31 +84,34 @@ def undo(policy: P, missing_ok: bool = False) -> P:
     Raises:
         ValueError: it samples in its own way already.
     """
-    target = _model(policy) or policy
-    if not isinstance(vars(target).get(NAME), Sampling):
+    target, name = _place(policy)
+    if _sampling(target, name) is None:
         if missing_ok:
             return policy
         raise ValueError(f"this {type(policy).__name__} samples in its own way: parallelize did not change it")
-    delattr(target, NAME)
+    delattr(target, name)
     return policy
 
 
-def sampling_of(policy: nn.Module) -> Sampling:
+def sampling_of(policy: Any) -> Sampling:
     """What samples a policy in place: its sampler, and the statistics of its last samples.
 
     Raises:
         ValueError: it samples in its own way.
     """
-    found = vars(_model(policy) or policy).get(NAME)
-    if not isinstance(found, Sampling):
+    found = _sampling(*_place(policy))
+    if found is None:
         raise ValueError(f"this {type(policy).__name__} samples in its own way: parallelize did not change it")
     return found
 
 
-def _model(policy: nn.Module) -> Any:
-    """The model in a policy of LeRobot, or that itself; `None` of anything else."""
-    parts = ("unet", "noise_scheduler", "num_inference_steps", "config", NAME)
-    for one in (policy, getattr(policy, "diffusion", None)):
-        if isinstance(one, nn.Module) and all(hasattr(one, part) for part in parts):
-            return one
-    return None
+def _place(policy: Any) -> tuple[Any, str]:
+    """The object that has the function that samples, and the function's name."""
+    live = find_live(policy)
+    return (policy, NAME) if live is None else (live.target, live.name)
+
+
+def _sampling(target: Any, name: str) -> Sampling | None:
+    found = vars(target).get(name)
+    found = getattr(found, "sampling", found)
+    return found if isinstance(found, Sampling) else None

@@ -7,9 +7,7 @@ policy_postprocessor.json         how actions are denormalised, likewise
 paradp.yaml                       what LeRobot's files do not say, see `paradp.bridges.facts`
 """
 
-import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,10 @@ from paradp.bridges.facts import AS_RECORDED, FILE, Facts, read_facts
 from paradp.bridges.lerobot_config import TheirConfig, TheirFeature, read_config
 from paradp.bridges.lerobot_names import fill, their_shapes
 from paradp.bridges.lerobot_statistics import IN_MODEL, Scales, Side, read_scales
+from paradp.bridges.naming import observed_as, parts_of
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.features import Shape
-from paradp.policy.files.limits import DOCUMENT_BYTES, WEIGHTS_BYTES
-from paradp.policy.files.reading import sha256
+from paradp.policy.files.limits import WEIGHTS_BYTES
 from paradp.policy.files.tensors import TensorFile
 from paradp.policy.learning.lesson import TrainedPolicy
 from paradp.policy.networks.building import build_network, shapes_of
@@ -75,25 +73,6 @@ def lerobot_files(folder: Path) -> list[Path]:
     return [path for path in found if path.exists()]
 
 
-def lerobot_digest(folder: Path) -> str:
-    """Of all that a policy computes with."""
-    found = hashlib.sha256(f"{WEIGHTS} {weights_digest(folder)}\n".encode())
-    for path in lerobot_files(folder):
-        found.update(f"{path.name} {sha256(path, DOCUMENT_BYTES)}\n".encode())
-    return found.hexdigest()
-
-
-def weights_digest(folder: Path) -> str:
-    """Of the weights alone, which may be a gigabyte: computed once, while they stay as they are."""
-    found = (folder / WEIGHTS).stat()
-    return _weights_digest(folder, found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _weights_digest(folder: Path, *as_it_is: int) -> str:
-    return sha256(folder / WEIGHTS, WEIGHTS_BYTES)
-
-
 def _spec(folder: Path, config: TheirConfig, scales: Scales, facts: Facts) -> PolicySpec:
     facts.needed(folder, config.action.shape[0])
     # For the type checker: `needed` has seen to it.
@@ -103,7 +82,7 @@ def _spec(folder: Path, config: TheirConfig, scales: Scales, facts: Facts) -> Po
         return PolicySpec(
             task=facts.task,
             observation=_observed(config, scales.before, facts),
-            action=_parts("action", config.action, (facts.action or {"action": config.action.shape[0]})),
+            action=parts_of("action", config.action.shape[0], facts.action or {"action": config.action.shape[0]}),
             action_low=facts.action_low,
             action_high=facts.action_high,
             action_convention=facts.action_convention or AS_RECORDED,
@@ -142,38 +121,18 @@ def _vision(config: TheirConfig) -> VisionConfig | None:
     )
 
 
-def _named(config: TheirConfig, side: Side, facts: Facts) -> dict[str, tuple[TheirFeature, str | dict[str, int]]]:
-    """By the policy's keys in the network's order: the feature, and the name or the parts that robots have for it."""
-    given, comes_from = dict(facts.observation or {}), {ours: key for key, ours in (side.renamed or {}).items()}
-    named: dict[str, tuple[TheirFeature, str | dict[str, int]]] = {}
-    for key, feature in config.seen.items():
-        outside = comes_from.get(key, key)
-        named[key] = feature, given.pop(outside, outside)
-    if given:
-        raise ValueError(f"observation names {min(given)!r:.80}, which the policy does not see; it sees {', '.join(named)}")
-    return named
-
-
 def _observed(config: TheirConfig, side: Side, facts: Facts) -> dict[str, Shape]:
-    found: dict[str, Shape] = {}
-    for key, (feature, said) in _named(config, side, facts).items():
-        if feature.type == "VISUAL":
-            channels, height, width = feature.shape
-            if not isinstance(said, str):
-                raise ValueError(f"observation: {key!r} is an image, which has one name and no parts")
-            parts: dict[str, Shape] = {said: (height, width, channels)}
-        else:
-            parts = dict(_parts(key, feature, {said: feature.shape[0]} if isinstance(said, str) else said))
-        if doubled := found.keys() & parts.keys():
-            raise ValueError(f"observation names {min(doubled)!r:.80} twice")
-        found |= parts
-    return found
+    """In the network's order, by the names that observations come in with."""
+    comes_from = {ours: key for key, ours in (side.renamed or {}).items()}
+    seen = {comes_from.get(key, key): _shape(feature) for key, feature in config.seen.items()}
+    return observed_as(seen, facts.observation or {})
 
 
-def _parts(key: str, feature: TheirFeature, parts: Mapping[str, int]) -> dict[str, int]:
-    if sum(parts.values()) != feature.shape[0]:
-        raise ValueError(f"the parts of {key!r}, {dict(parts)}, must have {feature.shape[0]} numbers together")
-    return dict(parts)
+def _shape(feature: TheirFeature) -> Shape:
+    if feature.type != "VISUAL":
+        return feature.shape[0]
+    channels, height, width = feature.shape
+    return height, width, channels
 
 
 def _normalizers(config: TheirConfig, scales: Scales, spec: PolicySpec) -> tuple[ObservationNormalizer, Normalizer]:

@@ -1,4 +1,4 @@
-"""Bounds on memory: what a library may allocate where it believes a file's claim, and what there is to load data into."""
+"""Memory limits: for a library that allocates a declared size before we can check it, and for data to be loaded."""
 
 import resource
 import threading
@@ -11,7 +11,6 @@ from paradp.policy.files.limits import GIB, KIB
 _STATUS = Path("/proc/self/statm")
 _MACHINE = Path("/proc/meminfo")
 _CONTAINER = Path("/sys/fs/cgroup")
-# The limit is the whole process's: two threads must not restore each other's.
 # The limit applies to the whole process, so only one thread at a time may set and restore it.
 _one_at_a_time = threading.Lock()
 

@@ -65,9 +65,9 @@ def read_text(path: Path, most_bytes: int, inside: bool = True) -> str:
         raise ValueError(f"{path} is not text: {error}") from error
 
 
-def sha256(path: Path, most_bytes: int) -> str:
-    """The SHA-256 of a file, read in pieces; errors as in `open_regular`."""
-    with open_regular(path, most_bytes) as (file, _):
+def sha256(path: Path, most_bytes: int, inside: bool = True) -> str:
+    """The digest of a file, read piece by piece; arguments and errors as of `open_regular`."""
+    with open_regular(path, most_bytes, inside) as (file, _):
         return digest(file)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import diffusion_policy_fixtures
 import pytest
 from lerobot_fixtures import put_together
 
@@ -11,3 +12,9 @@ from lerobot_fixtures import put_together
 def lerobot(tmp_path: Path) -> Callable[[str], Path]:
     """Puts a fixture of LeRobot's into a folder, by its name."""
     return lambda name: put_together(name, tmp_path / name)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[[str], Path]:
+    """Puts a fixture of Diffusion Policy's or robomimic's into a file, by its name."""
+    return lambda name: diffusion_policy_fixtures.put_together(name, tmp_path)

@@ -1,0 +1,216 @@
+"""Files that `torch.save` wrote: what they hold, and tensors that are read when they are asked for. Nothing is executed."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paradp.bridges.archive import Archive
+from paradp.bridges.pickled import PICKLE_BYTES, Inert, Maker, Named, read_pickle
+from paradp.policy.files.limits import STATE_BYTES
+from paradp.policy.files.reading import open_regular
+
+_TYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+_MOST_DIMENSIONS = 8
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where the values of tensors lie.
+
+    Attributes:
+        member: of the archive.
+        dtype: of the values.
+        count: how many.
+    """
+
+    member: str
+    dtype: torch.dtype
+    count: int
+
+
+@dataclass(frozen=True)
+class SavedTensor:
+    """A tensor that is not read yet: `count` values in order, from `offset` on.
+
+    Attributes:
+        storage: where they lie.
+        offset: the first.
+        shape: of the tensor.
+    """
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.storage.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class TorchFile:
+    """A file whose table of contents and pickle are sound.
+
+    Attributes:
+        path: the file.
+        content: what it holds.
+    """
+
+    path: Path
+    content: Any
+    _archive: Archive
+
+    @classmethod
+    def open(cls, path: Path) -> "TorchFile":
+        """Reads everything but the tensors.
+
+        Raises:
+            ValueError: it is not a file that `torch.save` wrote with plain data in it; the message says what is wrong.
+            OSError: it is not there or may not be read.
+        """
+        with open_regular(path, STATE_BYTES, inside=False) as (file, size):
+            try:
+                archive = Archive.read(file, size)
+                if "byteorder" in archive.members and archive.read_member(file, "byteorder", 16) != b"little":
+                    raise ValueError("its numbers have their bytes in another order")
+                raw = archive.read_member(file, "data.pkl", PICKLE_BYTES)
+                content = read_pickle(raw, _KNOWN, lambda said: _storage(said, archive))
+            except ValueError as error:
+                raise ValueError(f"{path} cannot be read: {error}") from error
+        return cls(path, content, archive)
+
+    @torch.no_grad()
+    def fill(self, targets: Iterable[tuple[SavedTensor, Tensor]]) -> None:
+        """Copies saved values into tensors of the same shapes, whatever their types.
+
+        Raises:
+            ValueError: a shape differs, or the file cannot be read, such as one that was changed meanwhile.
+        """
+        with open_regular(self.path, STATE_BYTES, inside=False) as (file, _):
+            for saved, target in targets:
+                if tuple(target.shape) != saved.shape:
+                    raise ValueError(f"a tensor has shape {list(saved.shape)}, not {list(target.shape)}")
+                if not target.numel():
+                    continue
+                begin, _ = self._archive.place(file, saved.storage.member)
+                file.seek(begin + saved.offset * saved.storage.dtype.itemsize)
+                values = bytearray(saved.bytes)
+                if file.readinto(values) < len(values):
+                    raise ValueError(f"{self.path} cannot be read: it ends in the middle: cut short")
+                target.copy_(torch.frombuffer(values, dtype=saved.storage.dtype).view(saved.shape))
+
+    def values(self, saved: SavedTensor, most: int) -> Tensor:
+        """A small tensor's values.
+
+        Raises:
+            ValueError: it has more than `most` values, or as `fill`.
+        """
+        if math.prod(saved.shape) > most:
+            raise ValueError(f"{self.path}: a tensor has shape {list(saved.shape)}, more than {most} values")
+        found = torch.zeros(saved.shape)
+        self.fill([(saved, found)])
+        return found
+
+
+def _storage(said: Any, archive: Archive) -> Storage:
+    """What a persistent id of `torch.save` says: ("storage", type, key, where it was, number of values)."""
+    if not isinstance(said, tuple) or len(said) != 5 or said[0] != "storage":
+        raise ValueError("its pickle refers to what is no storage of a tensor")
+    _, kind, key, _, count = said
+    dtype = _TYPES.get(kind.name) if isinstance(kind, Named) and kind.module == "torch" else None
+    if dtype is None or not isinstance(key, str) or not key.isdecimal():
+        raise ValueError("its pickle refers to a storage of a type that is not known here")
+    if type(count) is not int or count < 0:
+        raise ValueError(f"the storage {key!r:.40} cannot have {count!r:.40} values")
+    if (member := archive.members.get(f"data/{key}")) is None:
+        raise ValueError(f"the storage {key!r:.40} is missing: cut short")
+    if member.size != count * dtype.itemsize:
+        raise ValueError(f"the storage {key!r:.40} claims {count} values and has {member.size} bytes")
+    return Storage(f"data/{key}", dtype, count)
+
+
+def _tensor(arguments: tuple[Any, ...]) -> SavedTensor:
+    """Of `torch._utils._rebuild_tensor_v2`: storage, offset, size, stride, and what is of no matter."""
+    if len(arguments) not in (6, 7) or not isinstance(arguments[0], Storage):
+        raise ValueError("it has a tensor that is none")
+    storage, offset, shape, strides = arguments[:4]
+    if not (_counts(shape) and _counts(strides) and len(shape) == len(strides) and _counts((offset,))):
+        raise ValueError("it has a tensor of a size that is none")
+    expected, values = [], 1
+    for length in reversed(shape):
+        expected.append(values)
+        values *= length
+    # Others could claim many values by few bytes: a stride of 0 repeats one for ever.
+    plain = all(stride == due or length == 1 for stride, due, length in zip(strides, reversed(expected), shape, strict=True))
+    if values and not plain:
+        raise ValueError(f"it has a tensor of shape {list(shape)} whose values do not lie in order")
+    if offset + values > storage.count:
+        raise ValueError(f"it has a tensor of shape {list(shape)} in a storage of {storage.count} values")
+    return SavedTensor(storage, offset, shape)
+
+
+def _counts(found: Any) -> bool:
+    whole = isinstance(found, tuple) and len(found) <= _MOST_DIMENSIONS
+    return whole and all(type(one) is int and 0 <= one < 2**48 for one in found)
+
+
+def _parameter(arguments: tuple[Any, ...]) -> SavedTensor:
+    if len(arguments) != 3 or not isinstance(arguments[0], SavedTensor):
+        raise ValueError("it has a parameter that is none")
+    return arguments[0]
+
+
+def _dict(arguments: tuple[Any, ...]) -> dict[Any, Any]:
+    """An ordered dict, a counter, or one with a default, which was given a type; filled by what follows."""
+    if any(not isinstance(one, Named | Inert) for one in arguments):
+        raise ValueError("it has a dict that is none")
+    return {}
+
+
+def _bytes(arguments: tuple[Any, ...]) -> Inert:
+    """Bytes, which protocol 2 writes as a text. No policy needs them: what is in them is let go."""
+    if len(arguments) != 2 or not isinstance(arguments[0], str) or arguments[1] != "latin1":
+        raise ValueError("it has bytes that are none")
+    return Inert(_ENCODE, ())
+
+
+_ENCODE = Named("_codecs", "encode")
+_KNOWN: Mapping[Named, Maker | None] = {
+    Named("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    Named("torch._utils", "_rebuild_parameter"): _parameter,
+    _ENCODE: _bytes,
+    **{Named("collections", name): _dict for name in ("OrderedDict", "defaultdict", "Counter")},
+    **{Named("torch", name): None for name in (*_TYPES, "device")},
+    # A type, by its name.
+    Named("dill._dill", "_load_type"): None,
+    **{Named("__builtin__", name): None for name in ("dict", "list", "int", "float", "str", "unicode", "bool", "tuple")},
+    **{Named("typing", name): None for name in ("Any", "Dict", "List", "Tuple", "Union", "Optional")},
+    **{Named("pathlib", name): None for name in ("Path", "PosixPath", "PurePosixPath", "WindowsPath")},
+    # Configurations.
+    Named("omegaconf.dictconfig", "DictConfig"): None,
+    Named("omegaconf.listconfig", "ListConfig"): None,
+    **{Named("omegaconf.base", name): None for name in ("Metadata", "ContainerMetadata")},
+    **{
+        Named("omegaconf.nodes", f"{name}Node"): None
+        for name in ("Any", "Integer", "Float", "String", "Boolean", "Bytes", "Path", "InterpolationResult")
+    },
+    # Numbers of numpy's, which trainings write down besides.
+    **{Named(f"numpy.{core}.multiarray", "scalar"): None for core in ("core", "_core")},
+    Named("numpy", "dtype"): None,
+}

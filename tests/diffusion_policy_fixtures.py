@@ -1,0 +1,60 @@
+"""Checkpoints of Diffusion Policy and robomimic, and what these compute; see `tests/data/diffusion_policy/make.py`."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lerobot_weights import weights
+from safetensors.torch import load_file
+from torch import Tensor
+
+from paradp.bridges.configuration import Configuration
+from paradp.bridges.torch_file import SavedTensor, TorchFile
+
+FIXTURES = Path(__file__).parent / "data/diffusion_policy"
+NAMES = sorted(path.parent.name for path in FIXTURES.glob("*/reference.safetensors"))
+# In all of them an action has three dimensions, and chunks are not clipped by such limits.
+FACTS = {"task": "reach", "control_hz": 10, "action_low": (-1e6,) * 3, "action_high": (1e6,) * 3}
+
+
+def put_together(name: str, folder: Path) -> Path:
+    """A fixture as its program wrote it, with the weights of its encoders of images."""
+    source = next((FIXTURES / name).glob("checkpoint.*"))
+    target = folder / f"{name}{source.suffix}"
+    if not (FIXTURES / name / "left_out.json").exists():
+        target.write_bytes(source.read_bytes())
+        return target
+    left_out = json.loads((FIXTURES / name / "left_out.json").read_text())
+    with zipfile.ZipFile(source) as stored, zipfile.ZipFile(target, "w") as whole:
+        for member in stored.namelist():
+            whole.writestr(member, stored.read(member))
+        for member, (key, shape) in left_out.items():
+            whole.writestr(member, weights(key, shape).tobytes())
+    return target
+
+
+def answers(name: str) -> Mapping[str, Tensor]:
+    """What the policy was asked, and what it answered."""
+    return load_file(FIXTURES / name / "reference.safetensors")
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """All that a checkpoint of either program holds, as plain values and tensors: to be changed, and saved by torch.save."""
+    file = TorchFile.open(path)
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, SavedTensor):
+            return file.values(value, 10**8).to(value.storage.dtype)
+        if isinstance(value, dict):
+            return {key: plain(one) for key, one in value.items()}
+        return [plain(one) for one in value] if isinstance(value, list) else value
+
+    content = dict(file.content)
+    if "cfg" in content:
+        content["cfg"], content["pickles"] = Configuration(content["cfg"])._values, {}
+        content["state_dicts"] = {name: one for name, one in content["state_dicts"].items() if name != "optimizer"}
+    else:
+        content["model"] = {name: content["model"][name] for name in ("nets", "ema")}
+    return plain(content)
