@@ -27,6 +27,7 @@ class Given(TypedDict, total=False):
     controller: dict[str, float]
     observation: dict[str, str | dict[str, int]]
     action: dict[str, int]
+    action_step: tuple[float, ...]
 
 
 @with_config(ConfigDict(extra="forbid", strict=False))
@@ -37,12 +38,14 @@ class Facts:
     Attributes:
         task: what the policy does; where it is to run here, a task's name.
         control_hz: control steps per second.
-        action_low, action_high: limits of every dimension of an action; what a policy plans is clipped to them.
+        action_low: least value of every dimension of an action; what a policy plans is clipped to it.
+        action_high: likewise the largest.
         action_convention: what actions mean to the environment.
         controller: gains of the low-level controller.
         observation: by the checkpoint's keys, what stands in them: the names and lengths of the parts of a vector, in order,
             or an image's name. A key that is not here keeps its name.
         action: likewise of the action.
+        action_step: largest change of each dimension between consecutive actions, for limits of safety.
     """
 
     task: str | None = None
@@ -53,6 +56,7 @@ class Facts:
     controller: dict[str, float] | None = None
     observation: dict[str, str | dict[str, int]] | None = None
     action: dict[str, int] | None = None
+    action_step: tuple[float, ...] | None = None
 
     def needed(self, checkpoint: Path, actions: int) -> None:
         """Checks that all is there without which there is no policy.

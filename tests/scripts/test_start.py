@@ -150,7 +150,7 @@ def test_numbers_out_of_their_limits_are_refused(name, flag, hint, typed, monkey
 
 
 def _required(name: str) -> list[str]:
-    return {"data import": ["--out", "x"], "release": ["--runs", "x"]}.get(name, [])
+    return {"data import": ["--out", "x"], "convert": ["--out", "x"], "release": ["--runs", "x"]}.get(name, [])
 
 
 def test_every_number_has_limits():
