@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from paradp.bridges.facts import Facts, Given
+from paradp.bridges.fact_fields import Facts, Given
 from paradp.policy.settings import Limits
 from paradp.scripts.call import Count
 

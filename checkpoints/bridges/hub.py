@@ -5,6 +5,8 @@ keeps them in its own cache, where they are found without a network, too; HF_END
 Its cache holds links, and none is followed out of a checkpoint's folder: each commit gets a folder of ours with its files.
 """
 
+import io
+import logging
 import os
 import re
 import shutil
@@ -41,22 +43,31 @@ def downloaded(name: str, check: Callable[[Path], None], report: Report | None =
         return found
     if not (parts := _NAME.fullmatch(name)):
         raise ValueError(f"{name!r:.200} is no name on the Hub; those are hf:owner/name or hf:owner/name@revision")
-    snapshot = _snapshot(name, parts["repo"], parts["revision"], _DOCUMENTS, None)
-    # From here on by the commit: a branch may move meanwhile.
-    commit = snapshot.name
-    place = cache_folder() / "hub" / f"{parts['repo'].replace('/', '--')}@{commit}"
-    if not place.is_dir():
-        try:
-            with written_folder(place) as partial:
-                _link(snapshot, partial)
-                _check(name, check, partial)
-                _link(_snapshot(name, parts["repo"], commit, (*_DOCUMENTS, *_WEIGHTS), report), partial)
-                _check_complete(name, partial)
-        except OSError:
-            if not place.is_dir():  # otherwise another process was faster
-                raise
+    repo, revision = parts["repo"], parts["revision"]
+    if revision is None or not (place := _place(repo, revision)).is_dir():  # otherwise it is a commit that is here already
+        snapshot = _snapshot(name, repo, revision, _DOCUMENTS, None)
+        # From here on by the commit: a branch may move meanwhile.
+        commit = snapshot.name
+        if not (place := _place(repo, commit)).is_dir():
+            _fill(place, name, check, snapshot, lambda: _snapshot(name, repo, commit, (*_DOCUMENTS, *_WEIGHTS), report))
     _FOUND[name] = place
     return place
+
+
+def _place(repo: str, commit: str) -> Path:
+    return cache_folder() / "hub" / f"{repo}@{commit}".replace("/", "--")
+
+
+def _fill(place: Path, name: str, check: Callable[[Path], None], documents: Path, download: Callable[[], Path]) -> None:
+    try:
+        with written_folder(place) as partial:
+            _link(documents, partial)
+            _check(name, check, partial)
+            _link(download(), partial)
+            _check_complete(name, partial)
+    except OSError:
+        if not place.is_dir():  # otherwise another process was faster
+            raise
 
 
 def _check(name: str, check: Callable[[Path], None], folder: Path) -> None:
@@ -84,6 +95,9 @@ def _snapshot(name: str, repo: str, revision: str | None, patterns: Sequence[str
         RevisionNotFoundError,
     )
 
+    logger = logging.getLogger("huggingface_hub")  # what it warns of is said here
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         found = snapshot_download(
             repo,
@@ -91,6 +105,7 @@ def _snapshot(name: str, repo: str, revision: str | None, patterns: Sequence[str
             allow_patterns=list(patterns),
             ignore_patterns=["*/*"],  # of a training's other checkpoints
             tqdm_class=_bar(report),
+            endpoint=os.environ.get("HF_ENDPOINT"),  # as it is now, and not as it was when huggingface_hub was imported
         )
     except HFValidationError as error:
         raise ValueError(f"{name!r:.200} is no name on the Hub: {_sentence(error)}") from error
@@ -106,6 +121,8 @@ def _snapshot(name: str, repo: str, revision: str | None, patterns: Sequence[str
         raise
     except Exception as error:  # of the client for HTTP, of which huggingface_hub's versions have different ones
         raise OSError(f"{name} cannot be downloaded: {_sentence(error)}") from error
+    finally:
+        logger.setLevel(level)
     return Path(found)
 
 
@@ -115,7 +132,7 @@ def _sentence(error: Exception) -> str:
 
 def _link(snapshot: Path, folder: Path) -> None:
     """Puts the files of a snapshot into a folder; they are not stored twice where the file system can do without."""
-    for path in snapshot.iterdir():
+    for path in snapshot.glob("*"):  # there is no such folder where no file was wanted
         if path.is_file() and not (folder / path.name).exists():
             try:
                 os.link(path.resolve(), folder / path.name)
@@ -127,14 +144,18 @@ def _bar(report: Report | None) -> Any:
     """What huggingface_hub takes for a progress bar: it shows nothing and reports."""
     from tqdm import tqdm
 
-    class Reporting(tqdm):  # type: ignore[type-arg]
+    units: set[str] = set()
+
+    class Reporting(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any):
             kwargs.pop("name", None)
-            super().__init__(*args, **kwargs | {"file": open(os.devnull, "w")})  # noqa: SIM115
+            super().__init__(*args, **kwargs | {"file": io.StringIO()})
+            units.add(self.unit)
 
-        def update(self, n: float | None = 1) -> bool | None:
+        def update(self, n: float | None = 1) -> Any:
             shown = super().update(n)
-            if report is not None and self.total:
+            # Of files only where there are no bytes, as in older versions.
+            if report is not None and self.total and (self.unit == "B" or "B" not in units):
                 report(int(self.n), int(self.total))
             return shown
 

@@ -24,7 +24,7 @@ def hub(tmp_path, monkeypatch):
     import huggingface_hub.constants as constants
 
     with serving() as found:
-        monkeypatch.setattr(constants, "ENDPOINT", found.endpoint)
+        monkeypatch.setenv("HF_ENDPOINT", found.endpoint)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
         monkeypatch.setenv("PARADP_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(names, "_FOUND", {})
@@ -69,16 +69,13 @@ def test_a_revision_is_what_it_was_and_a_branch_moves(hub: LocalHub, tmp_path, m
 
 
 def test_without_a_network_the_cache_will_do(hub: LocalHub, monkeypatch):
-    import huggingface_hub.constants as constants
-
     hub.put("someone/policy", PRETRAINED / "pusht")
     folder = find_checkpoint(NAME)
     forget(monkeypatch)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert find_checkpoint(NAME) == folder
-    for name in ("hf:someone/other", f"{NAME}@{'e' * 40}"):
-        with pytest.raises(OSError, match=f"^{name} is not in the cache, and the Hub cannot be reached$"):
-            find_checkpoint(name)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert find_checkpoint(NAME) == find_checkpoint(f"{NAME}@{COMMIT}") == folder
+    with pytest.raises(OSError, match=r"^hf:someone/other is not in the cache, and the Hub cannot be reached$"):
+        find_checkpoint("hf:someone/other")
 
 
 def write(folder: Path, **files: str) -> Path:
