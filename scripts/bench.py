@@ -77,7 +77,7 @@ def bench(
 
     Args:
         task: the task's name.
-        checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
+        checkpoint: a pretrained policy's name, a checkpoint's directory or hf:owner/name; by default the task's policy.
         data: demonstrations of the task (a zarr group) to take the observations from; by default those of its scripted
             expert's episodes.
         batch: environments per batch of plans, one or several numbers.

@@ -44,8 +44,10 @@ def found(name: str) -> Path:
     """
     if not is_on_hub(name):
         return find_checkpoint(name)
+    from paradp.bridges.hub import read_name
     from paradp.scripts.console import Phases, say
 
+    read_name(name)
     say(f"asking the Hub for {name} …")
     lock = threading.Lock()  # files come in several threads
     with Phases() as phases:

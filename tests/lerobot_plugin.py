@@ -26,15 +26,25 @@ SEEN = {
     "observation.state": PolicyFeature(FeatureType.STATE, (2,)),
     "observation.environment_state": PolicyFeature(FeatureType.ENV, (16,)),
 }
+SEEN_BY_CAMERA = {
+    "observation.state": PolicyFeature(FeatureType.STATE, (2,)),
+    "observation.image": PolicyFeature(FeatureType.VISUAL, (3, 48, 48)),
+}
+CAMERA = dict(spatial_softmax_num_keypoints=4, pretrained_backbone_weights=None, use_group_norm=True)
 EVALUATION = ("--env.type=pusht", "--env.obs_type=environment_state_agent_pos", "--env.episode_length=40", "--seed=7")
 
 
-def saved(folder: Path, **settings: Any) -> DiffusionPolicy:
+def saved(folder: Path, camera: bool = False, **settings: Any) -> DiffusionPolicy:
     """A policy for PushT as LeRobot saves it."""
     torch.manual_seed(0)
+    settings |= CAMERA if camera else {}
     action = {"action": PolicyFeature(FeatureType.ACTION, (2,))}
     config = DiffusionConfig(
-        input_features=SEEN, output_features=action, device="cpu", push_to_hub=False, **(SIZES | settings)
+        input_features=SEEN_BY_CAMERA if camera else SEEN,
+        output_features=action,
+        device="cpu",
+        push_to_hub=False,
+        **(SIZES | settings),
     )
     policy = DiffusionPolicy(config).eval()
     policy.save_pretrained(folder)
@@ -45,14 +55,14 @@ def saved(folder: Path, **settings: Any) -> DiffusionPolicy:
     return policy
 
 
-def observation(seed: int, rows: int = 1) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {key: 2 * torch.rand(rows, *one.shape, generator=generator) - 1 for key, one in SEEN.items()}
+def observation(seed: int, rows: int = 1, camera: bool = False) -> dict[str, torch.Tensor]:
+    generator, seen = torch.Generator().manual_seed(seed), SEEN_BY_CAMERA if camera else SEEN
+    return {key: 2 * torch.rand(rows, *one.shape, generator=generator) - 1 for key, one in seen.items()}
 
 
-def check_the_same_actions(folder: Path) -> None:
+def check_the_same_actions(folder: Path, camera: bool) -> None:
     """With steps that draw no noise, and the same starting noise: those of LeRobot; saved and loaded again, too."""
-    theirs = saved(folder, noise_scheduler_type="DDIM", num_inference_steps=10)
+    theirs = saved(folder, camera, noise_scheduler_type="DDIM", num_inference_steps=10)
     ours = get_policy_class("paradp").from_pretrained(folder)
     assert ours.config.horizon == 16 and ours.config.down_dims == (16, 24)  # the checkpoint's, not the defaults
     ours.config.sampler = "para-ddim-10:tolerance=0"
@@ -63,15 +73,22 @@ def check_the_same_actions(folder: Path) -> None:
     for policy in (theirs, ours, again):
         policy.reset()
     for step in range(10):
-        seen, noise = observation(step), torch.randn(1, 16, 2, generator=torch.Generator().manual_seed(step))
+        seen, noise = observation(step, 1, camera), torch.randn(1, 16, 2, generator=torch.Generator().manual_seed(step))
         wanted = theirs.select_action(dict(seen), noise=noise)
         for policy in (ours, again):
             assert (policy.select_action(dict(seen), noise=noise) - wanted).abs().max() < 1e-5
     assert sampling_of(again).stats is not None
+    again.reset()
+    chunk = again.predict_action_chunk(observation(0, 2, camera), inference_delay=1, prev_chunk_left_over=None)
+    assert chunk.shape == (2, 15, 2)
+
+
+def check_other_policies_are_refused(folder: Path) -> None:
+    config = make_policy_config("act", device="cpu", input_features=SEEN)
+    folder.mkdir()
+    config._save_pretrained(folder)
     try:
-        other = make_policy_config("act", device="cpu", input_features=SEEN, output_features=theirs.config.output_features)
-        other._save_pretrained((folder / "act").mkdir() or folder / "act")
-        get_policy_class("paradp").from_pretrained(folder / "act")
+        get_policy_class("paradp").from_pretrained(folder)
     except ValueError as error:
         assert "a policy of type 'act'" in str(error)
     else:
@@ -134,7 +151,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     register_third_party_plugins()
     place = Path(sys.argv[1]).resolve()
-    check_the_same_actions(place / "same")
+    for camera in (False, True):
+        check_the_same_actions(place / f"same-{camera}", camera)
+    check_other_policies_are_refused(place / "act")
     check_real_time_chunking(place / "rtc")
     check_evaluation(place / "evaluation")
     print("the plugin works")

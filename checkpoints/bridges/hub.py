@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from paradp.policy.cache import cache_folder
 from paradp.policy.files.writing import written_folder
 
 PREFIX = "hf:"
@@ -41,9 +40,7 @@ def downloaded(name: str, check: Callable[[Path], None], report: Report | None =
     """
     if (found := _FOUND.get(name)) is not None and found.is_dir():
         return found
-    if not (parts := _NAME.fullmatch(name)):
-        raise ValueError(f"{name!r:.200} is no name on the Hub; those are hf:owner/name or hf:owner/name@revision")
-    repo, revision = parts["repo"], parts["revision"]
+    repo, revision = read_name(name)
     if revision is None or not (place := _place(repo, revision)).is_dir():  # otherwise it is a commit that is here already
         snapshot = _snapshot(name, repo, revision, _DOCUMENTS, None)
         # From here on by the commit: a branch may move meanwhile.
@@ -54,7 +51,20 @@ def downloaded(name: str, check: Callable[[Path], None], report: Report | None =
     return place
 
 
+def read_name(name: str) -> tuple[str, str | None]:
+    """The repository and the revision that a name says.
+
+    Raises:
+        ValueError: it is no such name.
+    """
+    if not (parts := _NAME.fullmatch(name)):
+        raise ValueError(f"{name!r:.200} is no name on the Hub; those are hf:owner/name or hf:owner/name@revision")
+    return parts["repo"], parts["revision"]
+
+
 def _place(repo: str, commit: str) -> Path:
+    from paradp.policy.cache import cache_folder  # with PyTorch, which a name that does not exist need not wait for
+
     return cache_folder() / "hub" / f"{repo}@{commit}".replace("/", "--")
 
 
