@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ROOMS := sampler policy envs rollouts checkpoints scripts
 
-.PHONY: rollout test test-slow compare torture torture-short test-install test-install-peers lint types docs clean
+.PHONY: rollout test test-slow compare torture torture-short test-install test-install-peers test-lerobot lint types docs clean
 
 rollout: $(INSTALLED)
 	$(BIN)/paradp rollout square --sampler ddpm,auto --episodes 10 --out runs/demo
@@ -23,6 +23,10 @@ test-install: $(INSTALLED)
 # Beside LeRobot, and with every extra: some 10 GB to download, so CI leaves it out.
 test-install-peers: $(INSTALLED)
 	$(BIN)/pytest -q -m peers
+
+# LeRobot alone: an environment with it, the core and the plugin `lerobot_policy_paradp`, and `lerobot-eval` in there.
+test-lerobot: $(INSTALLED)
+	$(BIN)/pytest -q -m peers tests/test_install_lerobot.py
 
 # Attacks the package and counts what must not happen: `make torture MINUTES=30 SEED=0`. The short one is for CI.
 SEED := 0
@@ -46,11 +50,12 @@ lint: $(INSTALLED)
 
 # mypy and mkdocs do not see the mapping of the rooms to paradp.<room>: they get a tree of links.
 LINKED := mkdir -p build/types/paradp && for room in $(ROOMS); do ln -sfn ../../../$$room build/types/paradp/$$room; done && \
-  ln -sfn ../../../checkpoints/bridges build/types/paradp/bridges
+  ln -sfn ../../../checkpoints/bridges build/types/paradp/bridges && \
+  ln -sfn ../../checkpoints/bridges/lerobot_policy_paradp build/types/lerobot_policy_paradp
 
 types: $(INSTALLED)
 	$(LINKED)
-	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml $(ROOMS:%=-p paradp.%) -p paradp.bridges
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml $(ROOMS:%=-p paradp.%) -p paradp.bridges -p lerobot_policy_paradp
 
 # The site, in build/site; a broken link or a docstring that cannot be read is an error.
 docs: $(INSTALLED)

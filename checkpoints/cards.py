@@ -118,14 +118,7 @@ class ModelCard:
 A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} actions from
 {spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.{more}
 
-| | |
-| --- | --- |
-| task | {spec.task} |
-| observation | {_listed(spec.observation)} |
-| action | {spec.action_convention}: {_listed(spec.action)} |
-| control rate | {spec.control_hz} Hz |
-| controller | {_listed(spec.controller)} |
-| noise schedule | {describe_schedule(spec.schedule)} |
+{_table(spec)}
 
 ## Data
 {counted(self.episodes, "episode")} ({counted(self.steps, "control step")}){self._origin()}.
@@ -162,6 +155,38 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
         making = self.earlier[self.earlier.index("## Data") : self.earlier.index(MEASURED)]
         how = "Distilled" if self.spec.process == "consistency" else "Started"
         return f"## {how} from an earlier policy\n" + making.replace("## ", "### ")
+
+
+def converted_card(spec: PolicySpec, source: str) -> str:
+    """The card of a policy that another program trained: what is known of it.
+
+    Args:
+        spec: specification of the policy.
+        source: where it comes from.
+    """
+    return f"""# {spec.task}: {_KINDS[spec.process].name}
+
+A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} actions from
+{spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.
+
+{_table(spec)}
+
+Converted from {source} by `paradp convert`; another program trained it.
+
+{MEASURED}
+{UNMEASURED}
+"""
+
+
+def _table(spec: PolicySpec) -> str:
+    return f"""| | |
+| --- | --- |
+| task | {spec.task} |
+| observation | {_listed(spec.observation)} |
+| action | {spec.action_convention}: {_listed(spec.action)} |
+| control rate | {spec.control_hz} Hz |
+| controller | {_listed(spec.controller)} |
+| noise schedule | {describe_schedule(spec.schedule)} |"""
 
 
 def describe_schedule(schedule: Mapping[str, Any]) -> str:

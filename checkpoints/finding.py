@@ -1,7 +1,7 @@
 """Finds checkpoints by name or directory. Needs no PyTorch, so that a wrong name is reported at once."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,20 +15,31 @@ NOT_INSTALLED = (
 # Of Diffusion Policy's and of robomimic's checkpoints.
 SINGLE_FILES = (".ckpt", ".pth")
 FILES = ("config.json", "model.safetensors", "statistics.json", "README.md")
+_WEIGHTS = "model.safetensors"
 # File names and suffixes of other programs' checkpoints.
 _OTHERS = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".safetensors", ".onnx", ".zip")
 
 
-def find_checkpoint(name_or_path: str | Path) -> Path:
+def find_checkpoint(name_or_path: str | Path, report: Callable[[int, int], None] | None = None) -> Path:
     """The directory of a checkpoint.
 
     A diffusion policy of LeRobot is one, too, as its `save_pretrained` wrote it, and so is a file of Diffusion Policy or
     robomimic.
 
+    Args:
+        name_or_path: a pretrained policy's name, a directory, or a name on the Hub, such as `hf:owner/name@revision`, which
+            is downloaded.
+        report: takes the progress of a download: what is there, and all.
+
     Raises:
         ValueError: it is neither a directory nor the name of a pretrained policy, or it is another program's checkpoint; the
             message says which.
+        OSError: the Hub cannot be reached.
     """
+    if is_on_hub(name_or_path):
+        from paradp.bridges.hub import downloaded
+
+        return downloaded(str(name_or_path), _check_documents, report)
     folder = pretrained_folder()
     names = _names(folder)
     path = Path(name_or_path)
@@ -48,6 +59,21 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         raise ValueError(f"no checkpoint {str(name_or_path)!r} here, and {NOT_INSTALLED}; or give a checkpoint's directory")
     said = unknown("no checkpoint", str(name_or_path), names, "Pretrained")
     raise ValueError(said.removesuffix(".") + "; or give a directory.")
+
+
+def is_on_hub(name_or_path: str | Path) -> bool:
+    """Whether it is a name on the Hub."""
+    return str(name_or_path).startswith("hf:")
+
+
+def _check_documents(path: Path) -> None:
+    """Checks what is known of a directory before its weights are there.
+
+    Raises:
+        ValueError: it is no checkpoint.
+    """
+    if not is_theirs(path) and (missing := [name for name in FILES if name != _WEIGHTS and not (path / name).is_file()]):
+        raise ValueError(_whose(path) or f"it lacks {', '.join(missing)}")
 
 
 def find_own(name_or_path: str | Path) -> Path:

@@ -125,8 +125,8 @@ def load_policy(
     """Loads a policy that is ready to plan.
 
     Args:
-        name_or_path: a pretrained policy's name or a checkpoint's directory, also that of a diffusion policy of LeRobot; or
-            a file of Diffusion Policy's or robomimic's.
+        name_or_path: a pretrained policy's name, a checkpoint's directory, also that of a diffusion policy of LeRobot, a
+            file of Diffusion Policy's or robomimic's, or a name on the Hub, such as `hf:owner/name@revision`.
         sampler: the sampler, such as `"ddpm"` or `"para-ddpm:window=8"`. `auto` and `auto-fast` measure which one is
             fastest, once for each checkpoint, engine and batch: the logger `paradp.policy.engines.autotune` warns at the
             start, and reports progress at level INFO. `auto-fast` uses the measurements of `paradp fidelity`.
@@ -141,6 +141,7 @@ def load_policy(
         ValueError: there is no such checkpoint; a file is missing, damaged or inconsistent; the digest differs; sampler,
             device, engine or precision are unknown; or no measured sampler is within the bounds of `auto-fast`;
             or facts are missing, or given for a checkpoint that contains them.
+        OSError: the Hub cannot be reached.
     """
     places = [torch.device(one) for one in check_devices(device, available(torch.cuda.device_count()))]
     choice = sampler if isinstance(sampler, SamplerChoice) else SamplerChoice.parse(sampler)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from paradp.checkpoints.finding import find_checkpoint
 from paradp.policy.choices import EngineName, engine_names
 from paradp.policy.computing import Computing
 from paradp.policy.settings import Limits
@@ -20,7 +19,7 @@ from paradp.scripts.bench_page import Part, bench_table, findings, write_page
 from paradp.scripts.call import Several, TaskName
 from paradp.scripts.console import Phases, console, doing, loading, progress, say
 from paradp.scripts.lists import listed, one_of
-from paradp.scripts.places import INSTEAD, check_device, check_file, check_folder, check_simulator, checkpoint_of
+from paradp.scripts.places import INSTEAD, check_device, check_file, check_folder, check_simulator, checkpoint_of, found
 from paradp.scripts.train import check_data
 from paradp.scripts.typed_settings import Typed, options_of
 
@@ -76,7 +75,7 @@ def bench(
 
     Args:
         task: the task's name.
-        checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
+        checkpoint: a pretrained policy's name, a checkpoint's directory or hf:owner/name; by default the task's policy.
         data: demonstrations of the task (a zarr group) to take the observations from; by default those of its scripted
             expert's episodes.
         batch: environments per batch of plans, one or several numbers.
@@ -95,7 +94,7 @@ def bench(
     how = computing.checked()
     device, threads = how.device, how.threads
     # With a checkpoint and demonstrations no simulator is needed.
-    weights = checkpoint_of(task, checkpoint) if checkpoint is None or data is None else find_checkpoint(checkpoint)
+    weights = checkpoint_of(task, checkpoint) if checkpoint is None or data is None else found(checkpoint)
     check_device(device)
     _check_numbers(batch=batch, widen=widen)
     if data is None:

@@ -88,7 +88,7 @@ def drive(
         blending: how a chunk takes over from the last one: replace it, blend with its remaining actions, or inpaint
             (sampled so that it matches them).
         execute: actions of a chunk until the next should take over; the checkpoint's own number by default.
-        checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
+        checkpoint: a pretrained policy's name, a checkpoint's directory or hf:owner/name; by default the task's policy.
         disturbance: what disturbs the task's object: none, push or belt; none by default.
         seed: of the first episode.
         live: show the loop's timing while it runs.

@@ -5,10 +5,11 @@ from typing import Literal
 import tyro
 from rich.table import Column, Table
 
-from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, is_theirs, pretrained
+from paradp.checkpoints.finding import NOT_INSTALLED, is_theirs, pretrained
 from paradp.rollouts.machine import hardware, versions
 from paradp.sampler.families import CHOICES, all_samplers, typed
 from paradp.scripts.console import console, loading
+from paradp.scripts.places import found
 
 
 def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpoint: str | None = None) -> None:
@@ -20,7 +21,8 @@ def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpo
 
     Args:
         what: with `samplers`, only list the samplers with their options.
-        checkpoint: show the model card of this pretrained policy or checkpoint directory, also of LeRobot's.
+        checkpoint: show the model card of this pretrained policy, checkpoint directory or name on the Hub
+            (hf:owner/name), also of LeRobot's.
     """
     if checkpoint is not None:
         return _show(checkpoint)
@@ -40,7 +42,7 @@ def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpo
 
 
 def _show(checkpoint: str) -> None:
-    path = find_checkpoint(checkpoint)
+    path = found(checkpoint)
     with loading("PyTorch, to check the checkpoint"):
         from paradp.checkpoints import read_card, read_info
     if not (theirs := is_theirs(path)):

@@ -34,6 +34,7 @@ COMMANDS = {
     "fidelity": Subcommand("fidelity", "fidelity", "measure how near the plans of fewer steps come to DDPM's"),
     "distill": Subcommand("distill", "distill", "distill a policy into one that needs one to four evaluations"),
     "draft train": Subcommand("draft", "train", "train a draft: fewer rounds for speculative samplers"),
+    "convert": Subcommand("convert", "convert", "convert checkpoints of LeRobot to paradp's format, and back"),
     "release": Subcommand("release", "release", "make a trained checkpoint one that comes with the package"),
     "study": Subcommand("study", "study", "measure again what docs/results shows"),
     "tasks": Subcommand("tasks", "tasks", "list the tasks, or describe one"),

@@ -5,11 +5,12 @@ import json
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, pretrained, pretrained_folder
+from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, is_on_hub, pretrained, pretrained_folder
 from paradp.policy.devices import available, check_devices, check_one
 from paradp.rollouts.machine import cuda_devices, hardware, versions
 
@@ -29,10 +30,33 @@ def checkpoint_of(task: str, checkpoint: str | None) -> Path:
 
     entry = find_task(task)
     if checkpoint is not None:
-        return find_checkpoint(checkpoint)
+        return found(checkpoint)
     if task not in pretrained():
         raise ValueError(without_weights(task, entry.expert is not None))
     return find_checkpoint(task)
+
+
+def found(name: str) -> Path:
+    """As `find_checkpoint`; a download from the Hub shows how far it is.
+
+    Raises:
+        ValueError, OSError: as there.
+    """
+    if not is_on_hub(name):
+        return find_checkpoint(name)
+    from paradp.bridges.hub import read_name
+    from paradp.scripts.console import Phases, say
+
+    read_name(name)
+    say(f"asking the Hub for {name} …")
+    lock = threading.Lock()  # files come in several threads
+    with Phases() as phases:
+
+        def report(done: int, total: int) -> None:
+            with lock:
+                phases.report(f"downloading {name}, in %", 100 * done // total, 100)
+
+        return find_checkpoint(name, report)
 
 
 def checkpoint_named(name: str) -> Path:
@@ -46,7 +70,7 @@ def checkpoint_named(name: str) -> Path:
 
         if name in (tasks := all_tasks()):
             raise ValueError(without_weights(name, tasks[name].expert is not None))
-    return find_checkpoint(name)
+    return found(name)
 
 
 def check_simulator(task: str, otherwise: str = "") -> None:

@@ -59,7 +59,7 @@ def serve(
             --tls-cert server.pem --tls-key server.key
 
     Args:
-        checkpoint: a pretrained policy's name or a checkpoint's directory.
+        checkpoint: a pretrained policy's name, a checkpoint's directory or hf:owner/name.
         max_message_kib: largest message of a client in KiB, including pictures. Each client may need memory for three such
             messages.
         tls_cert: a PEM file with the server's certificate and its chain; clients then connect to wss://HOST:PORT.

@@ -22,12 +22,14 @@ MAY_IMPORT = {
 }
 # Where a room lies, if not in the directory of its name.
 PLACES = {"bridges": "checkpoints/bridges"}
+# A distribution of its own, beside LeRobot: it imports that, and none of ours imports it.
+PLUGIN = ROOT / "checkpoints/bridges/lerobot_policy_paradp"
 SIMULATORS = {"robosuite", "mujoco", "gymnasium"}
 
 
 def files_of(room: str) -> list[Path]:
     """Those of a room, without those of others that lie in it."""
-    others = {ROOT / place for name, place in PLACES.items() if name != room}
+    others = {ROOT / place for name, place in PLACES.items() if name != room} | {PLUGIN}
     return [path for path in place_of(room).rglob("*.py") if not others & set(path.parents)]
 
 
@@ -59,6 +61,16 @@ def test_imports_point_one_way(room):
             assert not top & SIMULATORS, path
         if room == "envs":
             assert "torch" not in top, path
+
+
+def test_the_plugin_of_lerobot_stands_on_the_bridges():
+    for path in PLUGIN.rglob("*.py"):
+        rooms = {name.split(".")[1] for name in imported(path) if name.startswith("paradp.")}
+        assert rooms <= {"bridges", "sampler"}, path
+        source = path.read_text()
+        assert len(source.splitlines()) < MOST_LINES and not long_functions(source), path
+    imports = {name.split(".")[0] for room in MAY_IMPORT for path in files_of(room) for name in imported(path)}
+    assert not imports & {"lerobot", PLUGIN.name}
 
 
 # Of the files of sampler/ by their wings: settings know no rounds, and the backends are found by their names alone.

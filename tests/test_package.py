@@ -17,6 +17,7 @@ def test_installed_wheels_run_square(tmp_path):
     weights = installing.build_wheel(installing.WEIGHTS, tmp_path)
     shipped = zipfile.ZipFile(wheel).namelist()
     assert not [name for name in shipped if Path(name).suffix not in (".py", ".typed") and ".dist-info/" not in name]
+    assert not [name for name in shipped if "lerobot_policy" in name]  # a distribution of its own
     for room in ("sampler", "policy", "bridges", "checkpoints", "envs", "rollouts", "scripts"):
         assert f"paradp/{room}/py.typed" in shipped  # type checkers read our annotations
     venv.create(tmp_path / "venv", with_pip=True)

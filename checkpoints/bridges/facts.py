@@ -1,91 +1,19 @@
-"""What checkpoints of other programs do not say of a policy, though a robot must know it: given, and never guessed."""
+"""Reads what checkpoints of other programs do not say: from what the caller gives, and from a file beside the weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import TypeAdapter, ValidationError
 
+from paradp.bridges.fact_fields import AS_RECORDED, FILE, Facts, Given, facts_file
 from paradp.policy.files.reading import first_problem, read_text
 
-FILE = "paradp.yaml"
+__all__ = ["AS_RECORDED", "FILE", "Facts", "Given", "facts_file", "read_facts"]
+
 FACTS_BYTES = 64 * 1024  # a few lines
-# LeRobot's actions mean what they meant to whoever recorded them.
-AS_RECORDED = "as recorded"
-
-
-class Given(TypedDict, total=False):
-    """Facts as keyword arguments, see `Facts`."""
-
-    task: str
-    control_hz: int
-    action_low: tuple[float, ...]
-    action_high: tuple[float, ...]
-    action_convention: str
-    controller: dict[str, float]
-    observation: dict[str, str | dict[str, int]]
-    action: dict[str, int]
-
-
-@with_config(ConfigDict(extra="forbid", strict=False))
-@dataclass(frozen=True)
-class Facts:
-    """What a checkpoint of another program lacks; `None` where nobody has said it.
-
-    Attributes:
-        task: what the policy does; where it is to run here, a task's name.
-        control_hz: control steps per second.
-        action_low, action_high: limits of every dimension of an action; what a policy plans is clipped to them.
-        action_convention: what actions mean to the environment.
-        controller: gains of the low-level controller.
-        observation: by the checkpoint's keys, what stands in them: the names and lengths of the parts of a vector, in order,
-            or an image's name. A key that is not here keeps its name.
-        action: likewise of the action.
-    """
-
-    task: str | None = None
-    control_hz: int | None = None
-    action_low: tuple[float, ...] | None = None
-    action_high: tuple[float, ...] | None = None
-    action_convention: str | None = None
-    controller: dict[str, float] | None = None
-    observation: dict[str, str | dict[str, int]] | None = None
-    action: dict[str, int] | None = None
-
-    def needed(self, checkpoint: Path, actions: int) -> None:
-        """Checks that all is there without which there is no policy.
-
-        Args:
-            checkpoint: whose facts these are.
-            actions: length of an action.
-
-        Raises:
-            ValueError: something is missing; the message names it, and says where it can be given.
-        """
-        needed = ("task", "control_hz", "action_low", "action_high")
-        if missing := [name for name in needed if getattr(self, name) is None]:
-            raise ValueError(
-                f"{checkpoint} does not say its {', '.join(missing)}: write them into {facts_file(checkpoint)}, such as "
-                f'"task: pusht", "control_hz: 10", "action_low: {[0.0] * actions}", or give them to load_policy'
-            )
-
-    def filled(self, others: "Facts") -> "Facts":
-        """These, and where one is missing, that of the others."""
-        own = {one.name: getattr(self, one.name) for one in fields(self)}
-        return Facts(**{name: getattr(others, name) if value is None else value for name, value in own.items()})
-
-
 _FACTS = TypeAdapter(Facts)
-
-
-def facts_file(checkpoint: Path) -> Path:
-    """Where the facts of a checkpoint stand: `paradp.yaml` in its folder; of a file `NAME.paradp.yaml` beside it, if any."""
-    if checkpoint.is_dir():
-        return checkpoint / FILE
-    own = checkpoint.with_name(f"{checkpoint.name}.{FILE}")
-    return own if own.exists() else checkpoint.with_name(FILE)
 
 
 def read_facts(checkpoint: Path, given: Mapping[str, Any] | None = None) -> Facts:

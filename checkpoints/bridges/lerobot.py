@@ -88,6 +88,7 @@ def _spec(folder: Path, config: TheirConfig, scales: Scales, facts: Facts) -> Po
             action_convention=facts.action_convention or AS_RECORDED,
             control_hz=facts.control_hz,
             horizons=Horizons(config.n_obs_steps, config.horizon, config.n_action_steps),
+            action_step=facts.action_step,
             controller=facts.controller or {},
             schedule=config.schedule,
             network=_network(config),

@@ -10,6 +10,8 @@ from paradp.policy.files.limits import DOCUMENT_BYTES, MOST_KEYS
 from paradp.policy.files.reading import first_problem, read_object
 
 STATE, ACTION = "observation.state", "action"
+# The type of the same policies with our plugin, `lerobot_policy_paradp`.
+PLUGIN = "paradp"
 Mode = Literal["IDENTITY", "MEAN_STD", "MIN_MAX", "QUANTILES", "QUANTILE10"]
 Kind = Literal["STATE", "VISUAL", "ENV", "ACTION", "REWARD", "LANGUAGE"]
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -131,7 +133,10 @@ def read_config(folder: Path) -> TheirConfig:
     content = read_object(path, DOCUMENT_BYTES)
     if "input_shapes" in content:
         raise ValueError(f"{path} was written before 2025, with input_shapes, which LeRobot itself no longer reads")
-    if (kind := content.pop("type", None)) != "diffusion":
+    kind = content.pop("type", None)
+    if kind == PLUGIN:
+        content.pop("sampler", None)  # how LeRobot samples it with our plugin
+    elif kind != "diffusion":
         raise ValueError(f"{folder} is a policy of LeRobot of type {kind!r:.40}; of LeRobot's, diffusion policies are read")
     own = {k: v for k, v in content.items() if k not in _OF_NO_MATTER and not k.startswith(_OF_TRAINING)}
     try:

@@ -1,13 +1,16 @@
 """A function that samples as LeRobot's `conditional_sample` does, by one of our solvers."""
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from paradp.policy.choices import Precision
 from paradp.policy.engines.timing import wait_for_results
-from paradp.sampler import Denoiser, NoisePath, Solution, Solver, SolverStats, Status
+from paradp.policy.inpainting import Inpainting
+from paradp.sampler import Denoiser, Graphs, NoisePath, Solution, Solver, SolverStats, Status
 from paradp.sampler.noise import noise_generator
 
 _SEEDS = 2**62
@@ -68,6 +71,36 @@ class Always:
         """Nothing follows from it."""
 
 
+class _AsEngine:
+    """A denoiser as `Inpainting` computes it."""
+
+    name = "eager"
+    precision: Precision = "fp32"
+    graphs: Graphs | None = None
+
+    def __init__(self, denoiser: Denoiser):
+        self._denoiser = denoiser
+
+    def encode(self, condition: Tensor, /) -> Tensor:
+        return condition
+
+    def prepare(self, rows: Sequence[int]) -> None:
+        """Nothing is compiled."""
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        return self._denoiser(x, t, condition)
+
+
+def _matching(
+    denoiser: Denoiser, condition: Tensor, solver: Solver, known: tuple[Tensor, Tensor] | None
+) -> tuple[Denoiser, Tensor]:
+    """What a solver calls, and with which conditions, so that samples match what is known of them."""
+    if known is None:
+        return denoiser, condition
+    inpainting = Inpainting(_AsEngine(denoiser), solver.table)
+    return inpainting, inpainting.encode(condition, *known)
+
+
 class Sampling:
     """Takes the place of a function `conditional_sample`.
 
@@ -92,6 +125,7 @@ class Sampling:
         global_cond: Tensor | None = None,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
+        known: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Samples `[B, …]` in the weights' type, on their device.
 
@@ -100,6 +134,7 @@ class Sampling:
             global_cond: conditions `[B, C]`, if the network has any.
             generator: what all randomness comes from; by default torch's own.
             noise: the starting noise `[B, …]`, instead of drawn one.
+            known: chunks `[B, H, A]` to match, and weights `[B, H]` of their steps, see `Inpainting`.
 
         Raises:
             ValueError: the network's predictions are not finite, or the noise has another shape.
@@ -117,7 +152,7 @@ class Sampling:
         with torch.inference_mode(), torch.autocast(kind, enabled=False):
             self.solver = self._chooser.solver(denoiser, given, self._shape)
             path = self._draw(batch_size, self.solver.table.steps, generator, noise)
-            solution = self._solve(self.solver, denoiser, given, path)
+            solution = self._solve(self.solver, *_matching(denoiser, given, self.solver, known), path)
             sample = solution.sample.to(network.dtype)
         self.stats = solution.stats
         if (solution.stats.status == Status.NOT_FINITE).any():

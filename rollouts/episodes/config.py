@@ -29,7 +29,7 @@ class RolloutConfig(Computing):
         task: the task's name.
         sampler: the sampler.
         out: the run's directory.
-        checkpoint: a pretrained policy's name or a checkpoint's directory; the task's own pretrained policy by default.
+        checkpoint: a pretrained policy's name, a checkpoint's directory or hf:owner/name; by default the task's policy.
         episodes: number of episodes; episode i has seed SEED + i.
         seed: seed of the first episode's environment and noise.
         envs: environments per batch of plans, in each worker. Episodes always run in groups of this size, in the order of

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from paradp.bridges import parallelize, sampling_of, undo
 from paradp.bridges.fastest import Fastest, own_sampler
+from paradp.bridges.left_over import from_left_over
 from paradp.sampler import SamplerChoice, Speculative
 
 SHAPE = (16, 2)
@@ -255,3 +256,28 @@ def test_what_cannot_be_is_named(ask, message):
 def test_the_samplers_of_schedulers():
     assert own_sampler(DDPMScheduler(**TRAINED), 100) == SamplerChoice.parse("ddpm")
     assert own_sampler(DDIMScheduler(**TRAINED), None) == SamplerChoice.parse("ddim-100")
+
+
+def test_what_is_left_of_a_chunk_is_kept_and_the_rest_goes_on_from_it():
+    theirs = policy()
+    left_over = torch.linspace(0.4, 0.6, 6)[:, None].expand(6, 2)
+    filled = torch.cat([left_over, torch.zeros(4, 2)])  # as LeRobot fills up what is short
+    for sampler, within in (("ddpm", 1e-5), ("speculative-ddpm", 1e-5), ("para-ddpm", 0.1), ("ddim-10", 1e-5)):
+        parallelize(theirs, sampler)
+        known, weight = from_left_over(filled, 3, (64, *SHAPE), 1)
+        assert weight[0].tolist()[:4] == [0, 1, 1, 1] and weight[0, 7:].eq(0).all() and known[:, 7:].eq(0).all()
+        sample = sampling_of(theirs)(64, torch.zeros(64, 2), known=(known, weight))
+        assert (sample[:, 1:4] - left_over[:3]).abs().max() < within, sampler
+        # Beyond it there is the policy's own distribution, and between them something between.
+        free = sampling_of(theirs)(64, torch.zeros(64, 2))[:, 8:]
+        assert abs(sample[:, 8:].std() / free.std() - 1) < 0.1 and abs(sample[:, 8:].mean()) < 0.05
+        assert sample[:, 4].mean() > 0.1
+
+
+def test_one_robots_left_over_is_for_all_rows_and_may_be_short_or_long():
+    known, weight = from_left_over(torch.ones(40, 2), 99, (3, *SHAPE), 1)
+    assert known.shape == (3, 16, 2) and weight[:, 1:].eq(1).all() and weight[:, 0].eq(0).all()
+    known, weight = from_left_over(torch.zeros(2, 10, 2), 4, (2, *SHAPE), 1)
+    assert weight.eq(0).all()
+    with pytest.raises(ValueError, match=r"shape \[10, 3\], an action of the policy 2 numbers"):
+        from_left_over(torch.zeros(10, 3), 4, (2, *SHAPE), 1)

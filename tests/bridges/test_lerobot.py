@@ -1,5 +1,6 @@
 """Checkpoints of LeRobot's diffusion policy: the same conditions, samples and actions as LeRobot's own."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -180,3 +181,12 @@ def test_the_folder_is_named_wherever_one_is(lerobot, tmp_path):
     with pytest.raises(ValueError, match=f"is of a training of LeRobot; its checkpoint is {training}/pretrained_model"):
         load_policy(training, "ddpm")
     assert load_policy(Path(training / "pretrained_model"), "ddim-5", engine="eager", **FACTS).spec.task == "reach"
+
+
+def test_a_policy_of_our_plugin_is_one_of_lerobots(lerobot):
+    path = lerobot("min_max")
+    before = load_policy(path, "ddim-5", engine="eager", **FACTS)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"type": "paradp", "sampler": "para-ddpm"}))
+    after = load_policy(path, "ddim-5", engine="eager", **FACTS)
+    assert after.spec == before.spec

@@ -246,6 +246,7 @@ TAKES_A_POLICY = {
 }
 TAKES_A_DESCRIPTION = TAKES_A_POLICY | {
     "info": f"info --checkpoint {NAME}",
+    "convert": f"convert {NAME} --to lerobot --out out",
     "release": f"release {NAME} --runs {NAME}",
 }
 TAKES_DEMONSTRATIONS = {
@@ -270,6 +271,7 @@ WRITES_A_FOLDER = {
     "drive": f"drive pusht {DRIVE} --checkpoint {{sound}}/checkpoint --out {{out}}",
     "bench": "bench pusht --checkpoint {sound}/checkpoint --engines eager --repeats 2 --out {out}",
     "study": "study experts pusht --out {out}",
+    "convert": "convert {sound}/checkpoint --to lerobot --out {out}",
 }
 WRITES_A_FILE = {
     "bench --json": "bench pusht --checkpoint {sound}/checkpoint --engines eager --repeats 2 --json {out}",

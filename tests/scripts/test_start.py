@@ -57,6 +57,7 @@ UNWRITABLE = (
     "study spread lift --out",
     "collect lift --out",
     "data import pyproject.toml --out",
+    "convert lift --to lerobot --out",
 )
 MISTAKES_AND_QUESTIONS = [
     ([], 2, "rollout"),
@@ -83,6 +84,7 @@ MISTAKES_AND_QUESTIONS = [
     (["serve", "lift", "--host", "192.0.2.77"], 2, "cannot listen on 192.0.2.77"),
     (["drive", "lift", "--server", "http://127.0.0.1"], 2, "is no policy server"),
     (["drive", "lift", "--server", "wss://127.0.0.1", "--ca", "no.pem"], 2, "there is no certificate no.pem"),
+    (["serve", "hf:lift"], 2, "'hf:lift' is no name on the Hub; those are hf:owner/name or hf:owner/name@revision"),
     (["drive", "lift", "--ca", "no.pem"], 2, "--ca is for --server"),
     *(([*words.split(), "/proc/out"], 2, "cannot write there") for words in UNWRITABLE),
     *(([*name.split(), "--help"], 0, f"paradp {name}") for name in entry.COMMANDS),
@@ -150,7 +152,7 @@ def test_numbers_out_of_their_limits_are_refused(name, flag, hint, typed, monkey
 
 
 def _required(name: str) -> list[str]:
-    return {"data import": ["--out", "x"], "release": ["--runs", "x"]}.get(name, [])
+    return {"data import": ["--out", "x"], "convert": ["--out", "x"], "release": ["--runs", "x"]}.get(name, [])
 
 
 def test_every_number_has_limits():

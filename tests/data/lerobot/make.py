@@ -211,7 +211,7 @@ def reference(policy: Any, inputs: Any, processors: Any, rng: np.random.RandomSt
     """What LeRobot makes of two observations and noise."""
     config, model = policy.config, policy.diffusion
     seen = [observation(inputs, rng) for _ in range(config.n_obs_steps)]
-    shape = (config.horizon, 3)
+    shape = (config.horizon, config.action_feature.shape[0])
     initial = torch.from_numpy(rng.standard_normal((BATCH, *shape)).astype(np.float32))
     steps = torch.from_numpy(rng.standard_normal((BATCH, STEPS, *shape)).astype(np.float32))
     before, after = processors or (lambda seen: seen, lambda action: action)

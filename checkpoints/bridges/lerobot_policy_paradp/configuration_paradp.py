@@ -1,0 +1,24 @@
+"""Settings: those of LeRobot's diffusion policy, and how to sample it."""
+
+from dataclasses import dataclass
+
+from lerobot.configs import PreTrainedConfig
+from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
+
+from paradp.sampler import SamplerChoice
+
+
+@PreTrainedConfig.register_subclass("paradp")
+@dataclass
+class ParadpConfig(DiffusionConfig):  # type: ignore[misc]  # LeRobot is not there where types are checked
+    """LeRobot's diffusion policy, sampled by paradp.
+
+    Attributes:
+        sampler: how to denoise, such as `para-ddpm:window=8`. `auto` keeps the distribution of the policy's own steps.
+    """
+
+    sampler: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        SamplerChoice.parse(self.sampler)

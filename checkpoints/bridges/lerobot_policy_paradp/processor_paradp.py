@@ -1,0 +1,10 @@
+"""Processors: those of LeRobot's diffusion policy, which LeRobot looks for under this name."""
+
+from typing import Any
+
+from lerobot.policies.diffusion.processor_diffusion import make_diffusion_pre_post_processors
+
+
+def make_paradp_pre_post_processors(config: Any, dataset_stats: Any = None) -> Any:
+    """The pipelines before and after the policy, for data with these statistics."""
+    return make_diffusion_pre_post_processors(config, dataset_stats)

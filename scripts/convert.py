@@ -1,0 +1,59 @@
+"""`paradp convert`: checkpoints of other programs as ours, and ours as LeRobot's."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from paradp.checkpoints.finding import is_theirs
+from paradp.scripts.console import doing, loading, say
+from paradp.scripts.facts_flags import FactsFlags, given
+from paradp.scripts.places import check_new, found
+
+NOTHING = FactsFlags()
+
+
+def convert(
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")],
+    out: Path,
+    to: Literal["paradp", "lerobot"] = "paradp",
+    sampler: str = "ddpm",
+    facts: tyro.conf.OmitArgPrefixes[FactsFlags] = NOTHING,
+) -> None:
+    """Convert a checkpoint of LeRobot to paradp's format, or one to LeRobot's.
+
+    What the source does not say is given by the options below, or in a file paradp.yaml in its folder.
+
+        paradp convert my_policy --out ours --task pusht --control-hz 10 \\
+            --action-low 0 0 --action-high 512 512
+        paradp convert square --to lerobot --out square_lerobot
+
+    Args:
+        source: the checkpoint's folder, a pretrained policy's name, or a name on the Hub such as hf:owner/name@revision.
+        out: the new folder.
+        to: whose format; lerobot is what LeRobot 0.6 saves and loads.
+        sampler: with --to lerobot, what LeRobot itself samples with: ddpm, ddpm-N:spacing=leading or ddim-N.
+        facts: what the source does not say.
+    """
+    path, said = found(source), given(facts)
+    check_new(out, "--out")
+    if to == "paradp":
+        if not is_theirs(path):
+            raise ValueError(f"{path} is a checkpoint of paradp already; --to lerobot makes LeRobot's of it")
+        if sampler != "ddpm":
+            raise ValueError("--sampler is for --to lerobot; with paradp's format it is chosen when the policy is loaded")
+    with loading("PyTorch, to read the checkpoint"):
+        from paradp.checkpoints import load_trained, read_card, save_checkpoint
+        from paradp.checkpoints.cards import converted_card
+    with doing("converting"):
+        observation = None if is_theirs(path) else said.pop("observation", None)
+        trained = load_trained(path, said)
+        if to == "paradp":
+            save_checkpoint(trained, out, converted_card(trained.spec, str(source)))
+        else:
+            from paradp.bridges.to_lerobot import write_lerobot
+            from paradp.policy.files.writing import written_folder
+
+            with written_folder(out) as partial:
+                write_lerobot(trained, partial, read_card(path), sampler, observation or said.get("observation"))
+    say(f"{source} → {out}, in the format of {'LeRobot' if to == 'lerobot' else 'paradp'}")

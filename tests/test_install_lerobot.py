@@ -1,0 +1,49 @@
+"""The wheels beside LeRobot, and the plugin in its commands. Needs gigabytes from a package index: `make test-lerobot`."""
+
+import json
+
+import pytest
+from installing import EVERY_SOLVER, PROGRAM, ROOT, WEIGHTS, build_wheel, install, new_environment, output
+
+PLUGIN = ROOT / "checkpoints/bridges/lerobot_policy_paradp"
+# LeRobot's own diffusion policy in the process that plans with ours.
+BESIDE_LEROBOT = "from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy\n" + PROGRAM
+
+
+@pytest.fixture(scope="module")
+def bin(tmp_path_factory):
+    """Of an environment with LeRobot, gym-pusht, the core, the pretrained policies and the plugin."""
+    folder = tmp_path_factory.mktemp("lerobot")
+    programs = new_environment("3.12", folder)
+    wheels = [build_wheel(source, folder) for source in (ROOT, WEIGHTS, PLUGIN)]
+    # In one go, so that pip finds versions that suit all: LeRobot's torch and numpy, none of our constraints.
+    install(programs, "lerobot[diffusion,pusht]", *wheels)
+    output(programs / "pip", "check")
+    return programs
+
+
+@pytest.mark.peers
+def test_the_core_samples_beside_lerobot(bin, tmp_path):
+    printed = output(bin / "python", "-c", BESIDE_LEROBOT, "square", *EVERY_SOLVER, cwd=tmp_path).splitlines()
+    assert printed[-1].startswith("2.")  # numpy
+    plans = [json.loads(line) for line in printed[-1 - len(EVERY_SOLVER) : -1]]
+    alone = output(bin / "python", "-c", PROGRAM, "square", *EVERY_SOLVER, cwd=tmp_path).splitlines()
+    assert plans == [json.loads(line) for line in alone[:-1]]
+
+
+@pytest.mark.peers
+def test_lerobots_own_policies_are_sampled_in_place(bin, tmp_path):
+    printed = output(bin / "python", ROOT / "tests/lerobot_in_place.py", cwd=tmp_path)
+    assert printed.splitlines()[-1] == "as LeRobot's own"
+
+
+@pytest.mark.peers
+def test_the_plugin_samples_lerobots_policies_in_its_own_commands(bin, tmp_path):
+    printed = output(bin / "python", ROOT / "tests/lerobot_plugin.py", tmp_path, cwd=tmp_path)
+    assert printed.splitlines()[-1] == "the plugin works"
+
+
+@pytest.mark.peers
+def test_lerobot_samples_what_is_converted_to_its_format(bin, tmp_path):
+    printed = output(bin / "python", ROOT / "tests/lerobot_convert.py", tmp_path, cwd=tmp_path)
+    assert printed.splitlines()[-1] == "as paradp's own"
