@@ -52,4 +52,6 @@ def export(
     for key, name in columns.images.items():
         console.print(f"{key}: {name}")
     if not columns.images and len(columns.vectors) == 2:
-        console.print("remark: LeRobot's diffusion policy needs an image or observation.environment_state; name less in --state")
+        console.print(
+            "remark: LeRobot's diffusion policy needs an image or observation.environment_state; name less in --state"
+        )

@@ -8,6 +8,7 @@ zarr_store.py   zarr 3, whose chunks zstd.py looks through
 hdf5.py         HDF5
 memory.py       a bound on what a library may allocate
 tables.py       parquet, whose pages parquet_pages.py walks through
+columns.py      columns of large parquet files as arrays
 writing.py      whole files, through no link that leads out of its folder
 
 Nothing here is of robots or policies. h5py, zarr and pyarrow are imported where they are used.

@@ -26,6 +26,7 @@ STATE_BYTES = 20 * GIB  # network, average and the optimiser's two moments
 
 # Demonstrations.
 MOST_NUMBERS = 2**28  # the largest of robomimic's low-dimensional files, machine-generated ones, may hold a hundred million
+MOST_IMAGE_BYTES = 64 * GIB  # of all images of a store: 2.5 million of 96 × 96 pixels; whether they fit in memory is checked
 MOST_EPISODES = 2**20
 MOST_FILES = 100_000  # of a store: a chunk of 4096 steps each
 CHUNK_BYTES = 64 * MIB  # 64 KiB to 1 MiB are usual
@@ -49,6 +50,15 @@ MOST_CELLS = 50_000_000  # rows times columns: a thousand episodes of a thousand
 MOST_PAGES = 25_000  # of a table; a page has some 20 000 values
 LATENCIES_BYTES = 16 * MIB
 
+# Data sets of LeRobot.
+FRAMES_BYTES = 1 * GIB  # a file of frames; LeRobot begins another one after 100 MiB
+FRAMES_FOOTER_BYTES = 64 * MIB  # some 2 KB an episode
+FRAMES_PAGES = 500_000  # some ten columns, an episode is a page of each
+CELL_PAGE_BYTES = 64 * MIB  # images come in pages of a megabyte, and a larger one in a page of its own
+PICTURE_BYTES = 16 * MIB  # a PNG
+CELLS_MEMORY = 256 * MIB  # so much the images take that are held at once
+VIDEO_BYTES = 8 * GIB  # LeRobot begins another one after 200 MB
+
 # Policies.
 MOST_VALUES = 2**14  # of the vectors of one observed step, or of an action
 MOST_EDGE = 4096  # of an image, in pixels
@@ -61,6 +71,7 @@ MOST_STEPS = 8_000  # control steps of an episode in a closed loop; 300 and 400 
 MOST_CONTROL_HZ = 10_000
 MOST_LEVELS = 8  # of a U-Net; 3 or 4 are usual
 MOST_CHANNELS = 4096  # 2048 are usual in the largest
+MOST_STEM = 256  # of an encoder of images; 64 are usual, and its maps have 8 or 32 times as many
 MOST_KERNEL = 63
 MOST_LAYERS = 64  # of a transformer; 8 to 12 are usual
 MOST_HEADS = 128
@@ -90,6 +101,18 @@ def check_numbers(claimed: int, what: str = "it") -> None:
     """
     if claimed > MOST_NUMBERS:
         raise ValueError(f"{what} claims to hold {claimed:.2g} numbers, more than the {MOST_NUMBERS:.2g} that are read")
+
+
+def check_image_bytes(claimed: int) -> None:
+    """Checks how many bytes of images demonstrations claim to hold.
+
+    Raises:
+        ValueError: they are too many.
+    """
+    if claimed > MOST_IMAGE_BYTES:
+        raise ValueError(
+            f"it claims to hold {claimed:.2g} bytes of images, more than the {MOST_IMAGE_BYTES:.2g} that are read"
+        )
 
 
 def check_expansion(claimed: int, stored: int) -> None:

@@ -1,7 +1,12 @@
-"""LeRobotDataset v3: demonstrations written for LeRobot.
+"""LeRobotDataset v3: demonstrations read from and written for LeRobot.
 
-layout.py       where everything lies in such a folder, and what its info.json says
+layout.py       where everything lies in such a folder
+description.py  what its info.json says
+episodes.py     where each episode lies
+pictures.py     images from cells and videos
+reading.py      all of it as training data
 columns.py      which of our quantities become which of LeRobot's features
 statistics.py   of every feature, of an episode and of all
+tables.py       the tables that are written
 writing.py      a whole data set: written beside, then renamed
 """
