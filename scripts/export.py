@@ -7,6 +7,7 @@ import tyro
 
 from paradp.policy.wording import counted
 from paradp.scripts.console import console, loading, progress
+from paradp.scripts.datasets import is_lerobot
 from paradp.scripts.extras import check_installed
 from paradp.scripts.lists import Words
 from paradp.scripts.places import check_new
@@ -33,7 +34,7 @@ def export(
             whose names begin like a robot's, such as eef_pos, gripper_qpos, agent_pos.
         instruction: the task in words; by default its name.
     """
-    if (data / "meta" / "info.json").is_file():
+    if is_lerobot(data):
         raise ValueError(f"{data} is a data set of LeRobot already")
     check_new(out, "--out")
     check_installed("pyarrow", "PIL")

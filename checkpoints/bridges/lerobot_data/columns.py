@@ -1,7 +1,8 @@
 """Which of our quantities become which of LeRobot's features.
 
 LeRobot's policies know one vector of the robot, `observation.state`, one of its surroundings,
-`observation.environment_state`, images and an action. Ours have a name for each quantity: they stand in those vectors side by side.
+`observation.environment_state`, images and an action. Ours have a name for each quantity: they stand in those vectors side
+by side.
 """
 
 from collections.abc import Collection, Mapping
