@@ -1,10 +1,14 @@
 """A data set that LeRobot wrote, see `tests/data/lerobot_dataset/make.py`, and small demonstrations of ours."""
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 
+from paradp.bridges.lerobot_data.columns import Columns
+from paradp.bridges.lerobot_data.writing import export_lerobot
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 
@@ -58,3 +62,27 @@ def demonstrations(
         there.append(DemonstrationEpisode(observed, actions, actions, seed))
     there.close()
     return Demonstrations.open(path)
+
+
+def check_that_lerobot_reads(python: Path, folder: Path) -> None:
+    """Exports demonstrations, and compares with them what LeRobot's own class reads.
+
+    Args:
+        python: the interpreter of an environment with LeRobot.
+        folder: where to write.
+    """
+    ours = demonstrations(folder / "demos.zarr")
+    columns = export_lerobot(ours, folder / "made", instruction="lift the cube")
+    program = Path(__file__).parent / "lerobot_reads.py"
+    alone = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache"), "PYTHONPATH": ""}
+    subprocess.run([python, program, folder / "made", folder / "read.npz"], check=True, env=os.environ | alone)
+    read, seen = np.load(folder / "read.npz"), ours.observations()
+    expected = {key: columns.side_by_side(key, seen) for key in columns.vectors if key != "action"}
+    expected |= {"action": ours.actions(), **{key: seen[name] for key, name in columns.images.items()}}
+    for key, values in expected.items():
+        assert np.array_equal(read[key], values), key
+    assert columns == Columns.of(INFO.observation, INFO.action)
+    assert list(read["episode_index"]) == [0] * 6 + [1] + [2] * 9
+    assert (list(read["task"]), list(read["fps"]), list(read["padded"])) == (["lift the cube"], [20], [True, False])
+    assert np.allclose(read["stats action max"], ours.actions().max(0))
+    assert read["stats observation.images.camera mean"].shape == (3, 1, 1)
