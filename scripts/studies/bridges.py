@@ -34,9 +34,10 @@ from paradp.scripts.studies.registry import study
 CHECKPOINT = "checkpoint"  # in the folder of runs
 BASELINE = "ddpm"
 THEIRS = (BASELINE, "ddim-10")
+OURS = ("speculative-ddpm:window=8", "sde-dpm-solver-7:spacing=sine")
+# Timed alone: their distributions are those of the samplers above that have their steps.
 IN_PLACE = ("in place: auto",)
-OURS = ("ddpm", "speculative-ddpm:window=8", "ddim-10", "sde-dpm-solver-7:spacing=sine")
-TIMED_ONLY = ("auto",)
+TIMED_ONLY = ("ddpm", "auto", "ddim-10")
 EPISODES_HEADER = [
     "who samples",
     "sampler",
@@ -89,7 +90,7 @@ def study_bridges(
     seeds = range(seed, seed + episodes)
     with LeRobotPeer(python, _job(context.task, checkpoint)) as peer:
         closed = {(ENGINE, name): _ours(context, name, seeds, together) for name in OURS}
-        for way in each("LeRobot's episodes", [*THEIRS, *IN_PLACE]):
+        for way in each("LeRobot's episodes", list(THEIRS)):
             closed[_named(way)] = _theirs(peer, context.runs, way, seeds, together)
         timed = _time(context, peer, repeats, plans)
         software = ", ".join(f"{name} {number}" for name, number in peer.versions().items())
@@ -196,7 +197,7 @@ def _plans(policy: DiffusionPolicy, histories: list[Observation]) -> dict[str, l
 
 def _episodes_page(closed: dict[tuple[str, str], Closed], seeds: range, together: int) -> str:
     base = closed[LEROBOT, BASELINE]
-    rows = []
+    rows: list[list[str]] = []
     for (who, sampler), found in closed.items():
         success, reward = [found.success[one] for one in seeds], [found.reward[one] for one in seeds]
         row = [who, f"`{sampler}`", interval(wilson(sum(success), len(success))), interval(bootstrap(reward))]

@@ -83,7 +83,9 @@ class Peer:
             self._act(policy, [last])
             seconds.append(time.perf_counter() - started)
             if way.startswith(IN_PLACE):
-                rounds.append(float(sampling_of(policy).stats.rounds[0]))
+                stats = sampling_of(policy).stats
+                assert stats is not None  # it has just sampled
+                rounds.append(float(stats.rounds[0]))
         return {"seconds": seconds, "rounds": rounds}
 
     def _act(self, policy: DiffusionPolicy, seen: list[dict[str, Any]]) -> np.ndarray:

@@ -51,7 +51,9 @@ def read_episodes(described: Description) -> list[Place]:
     tables = [read_columns(file, needed) for file in files]
     table = {name: np.concatenate([one[name] for one in tables]) for name in needed}
     _check(described, table)
-    return [_place(folder, {name: column[i] for name, column in table.items()}, videos) for i in range(described.episodes)]
+    return [
+        _place(folder, {name: column[i].item() for name, column in table.items()}, videos) for i in range(described.episodes)
+    ]
 
 
 def _check(described: Description, table: dict[str, np.ndarray]) -> None:
@@ -76,7 +78,7 @@ def _check(described: Description, table: dict[str, np.ndarray]) -> None:
         raise ValueError(f"{folder}: its episodes have {ends[-1]} frames, and {layout.INFO} says {described.frames}")
 
 
-def _place(folder: Path, row: dict[str, np.generic], videos: list[str]) -> Place:
+def _place(folder: Path, row: dict[str, float], videos: list[str]) -> Place:
     def file(pattern: str, prefix: str, **names: str) -> Path:
         chunk, number = (int(row[f"{prefix}/{name}"]) for name in _FILE)
         return folder / pattern.format(chunk_index=chunk, file_index=number, **names)

@@ -63,6 +63,7 @@ class Video:
             self._stream = self._container.streams.video[0]
         except (av.FFmpegError, IndexError, ValueError) as error:
             raise ValueError(f"{path} is no video that can be read: {error}") from error
+        self._tick = Fraction(self._stream.time_base or 0)  # a stream without a unit of time has no frames to be found
         found = self._stream.codec_context.height, self._stream.codec_context.width
         if found != shape[:2]:
             self._container.close()
@@ -94,14 +95,14 @@ class Video:
 
     def _seek(self, begin: float) -> None:
         # Half a frame before: a key frame that begins at the very time may lie a rounding behind it.
-        place = max(Fraction(begin) - Fraction(1, 2 * self._fps), Fraction(0)) / self._stream.time_base
+        place = max(Fraction(begin) - Fraction(1, 2 * self._fps), Fraction(0)) / (self._tick or 1)
         self._container.seek(int(place), stream=self._stream, backward=True)
         self._next = self._container.decode(self._stream)
 
     def _at(self, when: float) -> np.ndarray:
         margin = TOLERANCE / self._fps
         for frame in self._next:
-            shown = float(frame.pts * self._stream.time_base)
+            shown = float((frame.pts or 0) * self._tick)
             if shown < when - margin:
                 continue
             self._passed = shown
