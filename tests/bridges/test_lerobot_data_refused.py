@@ -116,6 +116,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "a vast vector": (feature("observation.state", shape=[10**9]), r"length of observation\.state must be from 1 to"),
     "a vast picture": (feature(WRIST, shape=[4000, 4000, 3]), r"size of observation\.images\.wrist must be from 1 to"),
     "pictures of two channels": (feature(WRIST, shape=[64, 80, 2]), "has 2 channels"),
+    "depths": (feature("observation.images.top", info={"is_depth_map": True}), "holds depths, which are not read"),
     "another length": (feature("observation.state", shape=[4]), r"does not have 4 numbers a frame, as meta/info\.json says"),
     "channels first": (
         feature(WRIST, shape=[64, 3, 80], names=["height", "channels", "width"]),

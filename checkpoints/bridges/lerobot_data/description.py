@@ -13,6 +13,9 @@ from paradp.policy.files.reading import read_object
 OBSERVED = "observation."
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool")
 
+# Of a camera, in either of which it may be said that its images are depths.
+_INFO = ("info", "video_info")
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -106,6 +109,8 @@ def _feature(key: str, one: Any) -> Stored:
         raise ValueError(f"{key:.100} has the shape {shape!s:.60}")
     dtype = one.get("dtype")
     if dtype in ("image", "video"):
+        if _is_depth(one):
+            raise ValueError(f"{key:.100} holds depths, which are not read")
         return Stored(dtype, _image_shape(key, shape, one.get("names")))
     if dtype not in _NUMBERS:
         raise ValueError(f"{key:.100} holds {dtype!s:.20}, which is not read")
@@ -113,6 +118,11 @@ def _feature(key: str, one: Any) -> Stored:
         raise ValueError(f"{key:.100} is no vector: its shape is {shape}")
     within(f"the length of {key:.100}", shape[0], 1, MOST_VALUES)
     return Stored("vector", (shape[0],))
+
+
+def _is_depth(one: Mapping[str, Any]) -> bool:
+    told = [info for name in _INFO if isinstance(info := one.get(name), Mapping)]
+    return any(name.endswith("is_depth_map") and bool(said) for info in told for name, said in info.items())
 
 
 def _image_shape(key: str, shape: list[int], names: Any) -> tuple[int, int, int]:
