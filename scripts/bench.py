@@ -18,6 +18,7 @@ from paradp.policy.wording import counted
 from paradp.scripts.bench_page import Part, bench_table, findings, write_page
 from paradp.scripts.call import Several, TaskName
 from paradp.scripts.console import Phases, console, doing, loading, progress, say
+from paradp.scripts.datasets import open_data
 from paradp.scripts.lists import listed, one_of
 from paradp.scripts.places import INSTEAD, check_device, check_file, check_folder, check_simulator, checkpoint_of, found
 from paradp.scripts.train import check_data
@@ -176,10 +177,9 @@ def _histories(policy: "DiffusionPolicy", data: Path | None) -> "Observation":
         from paradp.rollouts.expert_histories import expert_histories
 
         return expert_histories(policy.spec, OBSERVATIONS, SEED)
-    from paradp.policy.data.demonstrations import Demonstrations
     from paradp.rollouts.evaluation.fidelity import recorded_observations
 
-    return recorded_observations(Demonstrations.open(data), policy.spec, OBSERVATIONS, SEED).judging
+    return recorded_observations(open_data(data, policy.spec.task), policy.spec, OBSERVATIONS, SEED).judging
 
 
 def _widened(policy: "DiffusionPolicy", factor: int) -> "DiffusionPolicy":

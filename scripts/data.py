@@ -1,4 +1,4 @@
-"""`paradp data`: inspects and imports recorded demonstrations."""
+"""`paradp data`: inspects and imports recorded demonstrations; `export` is in export.py."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +14,9 @@ from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy.wording import counted
 from paradp.scripts.call import Count
 from paradp.scripts.console import console, loading, progress, say
+from paradp.scripts.datasets import is_lerobot
 from paradp.scripts.dimensions import dimension_names
+from paradp.scripts.lerobot_data import import_data, look
 from paradp.scripts.lists import Words
 from paradp.scripts.places import check_file, check_new
 
@@ -40,7 +42,7 @@ def import_(
     mask: str | None = None,
     actions: str = ACTIONS,
 ) -> None:
-    """Import demonstrations: robomimic's HDF5 files, and those of robosuite's own collection script.
+    """Import demonstrations: robomimic's HDF5 files, those of robosuite's own collection script, LeRobotDataset v3.
 
     Nothing in the file is executed or unpickled. A file with a defect is refused as a whole.
 
@@ -48,7 +50,7 @@ def import_(
         paradp train square --data demos/square-human.zarr --out runs/human
 
     Args:
-        file: the HDF5 file.
+        file: the HDF5 file, or the folder of a LeRobotDataset, for which only --out and --task count.
         out: the zarr group to make.
         task: task of the demonstrations; by default the one named in the file.
         action_convention: convention of the new demonstrations; recorded deltas can be converted to absolute goals.
@@ -63,6 +65,8 @@ def import_(
     check_new(out, "--out")
     if task is not None:
         find_task(task)
+    if is_lerobot(file):
+        return import_data(file, out, task)
     with loading("the simulator and what reads HDF5"):
         from paradp.rollouts.imports.defects import remarks
         from paradp.rollouts.imports.importing import import_file
@@ -96,7 +100,7 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
         paradp data inspect demos/square.zarr
 
     Args:
-        path: an HDF5 file of robomimic or robosuite, or a zarr group of ours.
+        path: an HDF5 file of robomimic or robosuite, a zarr group of ours, or the folder of a LeRobotDataset.
         plot: plot the actions over time to this PNG.
         episodes: plot this many of the first episodes.
         actions: the array with the actions in an HDF5 file.
@@ -104,7 +108,7 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
     _check_source(path)
     if plot is not None:
         check_file(plot, "--plot")
-    found = _ours(path) if path.is_dir() else _recorded(path, actions)
+    found = _Looked(*look(path)) if is_lerobot(path) else _ours(path) if path.is_dir() else _recorded(path, actions)
     arrays = found.arrays
     lengths = np.diff(found.ends, prepend=0)
     if not len(lengths):
@@ -136,14 +140,10 @@ def _check_file(path: Path) -> None:
 
 def _check_source(path: Path) -> None:
     """Raises:
-    ValueError: there is nothing of that name, or something that is known and cannot be read.
+    ValueError: there is nothing of that name.
     """
     if not path.exists():
         raise ValueError(f"there is no file {path}")
-    if (path / "meta" / "info.json").is_file():
-        raise ValueError(
-            f"{path} is a data set of LeRobot, which cannot be imported; robomimic's and robosuite's HDF5 files can"
-        )
 
 
 def _parts(file: "RecordedFile") -> dict[str, int] | None:
@@ -204,8 +204,8 @@ def _tell_of_file(file: "RecordedFile") -> None:
     version = f" {settings.version}" if settings.version else ""
     rate = f", {settings.control_hz} Hz" if settings.control_hz else ""
     console.print(f"{file.path}: {settings.environment}, robosuite{version}{rate}")
-    for look, count in looks.items():
-        described = f"look {look}" if look else "are in no convention that is known here"
+    for kind, count in looks.items():
+        described = f"look {kind}" if kind else "are in no convention that is known here"
         console.print(f"actions {described}" + f" in {count} of {len(file.recordings)} episodes" * (len(looks) > 1))
     found = defects(file)
     for defect in found:

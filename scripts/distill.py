@@ -8,6 +8,7 @@ import tyro
 from paradp.checkpoints.finding import find_own
 from paradp.policy.learning.config import DistillationConfig
 from paradp.scripts.console import loading, say
+from paradp.scripts.datasets import open_data
 from paradp.scripts.places import check_device, check_folder
 from paradp.scripts.train import Flag, asked_for, check_data, check_task, follow, let_the_first_speak, run_digest
 from paradp.scripts.typed_settings import Typed, options_of
@@ -61,7 +62,6 @@ def distill(
         check_folder(out)
     with loading("PyTorch"):
         from paradp.checkpoints import load_trained
-        from paradp.policy.data.demonstrations import Demonstrations
         from paradp.policy.learning.distillation import distill as run
         from paradp.policy.learning.distillation import student_schedule
     teacher = load_trained(teacher_path)
@@ -72,7 +72,7 @@ def distill(
     task = teacher.spec.task
     path = data or Path(f"demos/{task}.zarr")
     check_data(path, task)
-    demonstrations = Demonstrations.open(path)
+    demonstrations = open_data(path, task)
     check_task(demonstrations, task)
     if out is None:
         out = Path("runs/distill") / f"{task}-{run_digest(demonstrations, distilling, teacher_path)}"

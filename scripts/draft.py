@@ -8,6 +8,7 @@ import tyro
 from paradp.policy.wording import counted
 from paradp.scripts.call import Positive, Seed
 from paradp.scripts.console import doing, loading, progress, say
+from paradp.scripts.datasets import open_data
 from paradp.scripts.places import INSTEAD, check_device, check_folder, check_simulator, checkpoint_named
 from paradp.scripts.train import check_data
 
@@ -86,12 +87,11 @@ def _of_expert(spec: "PolicySpec") -> "Observation":
 
 def _of_demonstrations(path: Path, spec: "PolicySpec") -> "Observation":
     """Histories, of every feature `[N, To, …]`, from demonstrations of the policy's observations."""
-    from paradp.policy.data.demonstrations import Demonstrations
     from paradp.policy.data.windows import cut_windows
 
-    demonstrations = Demonstrations.open(path)
+    demonstrations = open_data(path, spec.task)
     if list(demonstrations.info.observation.items()) != list(spec.observation.items()):
         there = ", ".join(demonstrations.info.observation)
         raise ValueError(f"{path} holds other observations than the policy takes: {there}")
-    windows, _ = cut_windows(demonstrations, spec.horizons, len(demonstrations))
+    windows, _ = cut_windows(demonstrations, spec.horizons, len(demonstrations.episode_ends))
     return {key: values[windows.observed].numpy() for key, values in windows.observations.items()}

@@ -121,12 +121,12 @@ def _target(path: Path, digest: str) -> Path:
 
 
 def _recorded(data: Path, spec: "PolicySpec", number: int, seed: int) -> "Observations":
-    from paradp.policy.data.demonstrations import Demonstrations
     from paradp.rollouts.evaluation.fidelity import recorded_observations
+    from paradp.scripts.datasets import open_data
     from paradp.scripts.train import check_data
 
     check_data(data, spec.task)
-    return recorded_observations(Demonstrations.open(data), spec, number, seed)
+    return recorded_observations(open_data(data, spec.task), spec, number, seed)
 
 
 def _of_expert(spec: "PolicySpec", number: int, seed: int) -> "Observations":

@@ -29,6 +29,7 @@ COMMANDS = {
     "bench": Subcommand("bench", "bench", "measure the latency of a plan for every engine and sampler"),
     "collect": Subcommand("collect", "collect", "collect demonstrations by a task's scripted expert"),
     "data import": Subcommand("data", "import_", "import demonstrations that others recorded"),
+    "data export": Subcommand("export", "export", "export demonstrations for LeRobot"),
     "data inspect": Subcommand("data", "inspect", "look at demonstrations before training"),
     "train": Subcommand("train", "train", "train a policy on demonstrations"),
     "fidelity": Subcommand("fidelity", "fidelity", "measure how near the plans of fewer steps come to DDPM's"),

@@ -19,6 +19,7 @@ def study(
     out: Path = Path("docs/results"),
     runs: Path = Path("runs"),
     device: str = "cpu",
+    lerobot_python: Path | None = None,
 ) -> None:
     """Repeat the measurements of docs/results with a task's pretrained policy; each study takes a few minutes.
 
@@ -37,6 +38,8 @@ def study(
             --out RUNS/NAME`), tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8
             --out RUNS/TASK`), and front those of `--samplers front`.
         device: where scaling measures calls of the network: cpu or cuda.
+        lerobot_python: the interpreter of an environment with LeRobot and the task's simulator, for bridges; the policy is
+            RUNS/checkpoint.
     """
     if find_spec("paradp.scripts.studies") is None:
         raise ValueError("studies come with the repository of paradp, and not with the package that is installed here")
@@ -54,7 +57,7 @@ def study(
         from paradp.policy.files.writing import naming_file
         from paradp.scripts.studies.context import Context
     with doing(f"{name} on {task}"), naming_file(out, unless_named=True):
-        measure(Context(task, out, runs, device))
+        measure(Context(task, out, runs, device, lerobot_python))
     for path in sorted([*out.glob(f"{task}-{name}*"), *out.glob(f"{name}*")]):
         say(str(path))
 

@@ -18,6 +18,7 @@ from paradp.policy.wording import counted
 from paradp.rollouts.machine import hardware
 from paradp.scripts.call import TaskName
 from paradp.scripts.console import console, loading, progress, say
+from paradp.scripts.datasets import open_data
 from paradp.scripts.places import check_device, check_folder
 from paradp.scripts.typed_settings import Typed, options_of
 
@@ -58,7 +59,7 @@ def train(
 
     Args:
         task: task of the demonstrations.
-        data: the zarr group of demonstrations; demos/TASK.zarr by default.
+        data: the demonstrations: a zarr group, or the folder of a LeRobotDataset v3; demos/TASK.zarr by default.
         out: directory of state, metrics, loss plot and checkpoint; by default runs/train/TASK-DIGEST. The digest depends on
             the demonstrations and all settings, so the same command continues its training, and other commands use
             another directory.
@@ -78,14 +79,13 @@ def train(
         check_folder(out)
     start_from = None if init is None else find_own(init)
     with loading("PyTorch"):
-        from paradp.policy.data.demonstrations import Demonstrations
-    demonstrations = Demonstrations.open(path)
+        from paradp.policy.learning.training import train as run
+    demonstrations = open_data(path, task)
     check_task(demonstrations, task)
     if out is None:
         out = Path("runs/train") / f"{task}-{run_digest(demonstrations, training, start_from)}"
         say(f"writing to {out}")
     from paradp.checkpoints import load_trained
-    from paradp.policy.learning.training import train as run
 
     learn = partial(run, init=load_trained(start_from) if start_from else None)
     follow(learn, demonstrations, training, out, start_from, half, device)
@@ -116,7 +116,7 @@ def check_task(demonstrations: "Dataset", task: str) -> None:
 
 
 def check_data(path: Path, task: str) -> None:
-    """Checks by its name that there may be demonstrations of ours.
+    """Checks by its name that there may be demonstrations.
 
     Raises:
         ValueError: there are none; the message says how to get them.
@@ -127,12 +127,8 @@ def check_data(path: Path, task: str) -> None:
         raise ValueError(
             f"{path} holds no demonstrations: collect them (paradp collect {task} --out {path}), or import recorded ones"
         )
-    if (path / "meta" / "info.json").is_file():
-        raise ValueError(
-            f"{path} is a data set of LeRobot, which cannot be read; robomimic's and robosuite's HDF5 files can"
-        )
     if not path.is_dir():
-        raise ValueError(f"{path} holds no demonstrations: it is a file, not a zarr group of paradp")
+        raise ValueError(f"{path} holds no demonstrations: it is a file, and no zarr group or data set of LeRobot")
 
 
 # Long: `begin` and `save` are called back, and read what it was called with.

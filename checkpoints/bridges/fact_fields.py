@@ -69,6 +69,10 @@ class Facts:
                 f'"task: pusht", "control_hz: 10", "action_low: {[0.0] * actions}", or give them to load_policy'
             )
 
+    def lacking(self) -> list[str]:
+        """Required facts that are missing for training; the control rate comes from the data."""
+        return [name for name in ("task", "action_low", "action_high") if getattr(self, name) is None]
+
     def filled(self, others: "Facts") -> "Facts":
         """These, and where one is missing, that of the others."""
         own = {one.name: getattr(self, one.name) for one in fields(self)}

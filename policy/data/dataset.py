@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 
 from paradp.policy.data.episode import DemonstrationInfo
+from paradp.policy.features import observed_features
+from paradp.policy.identity import digest
 
 
 class Dataset(Protocol):
@@ -54,3 +56,13 @@ def largest_step(dataset: Dataset) -> np.ndarray:
     within = np.ones(len(steps), bool)
     within[ends[:-1] - 1] = False
     return steps[within].max(0, initial=0.0)
+
+
+def content_digest(dataset: Dataset) -> str:
+    """Of what training reads: observations and actions with their columns in order, and the ends of the episodes."""
+    observations, features = dataset.observations(), observed_features(dataset.info.observation)
+    vectors = [values for key, values in observations.items() if features[key].kind == "state"]
+    images = {f"image {key}": values for key, values in observations.items() if features[key].kind == "image"}
+    # Vectors side by side, as they were before there were images: a digest stays what it was.
+    together = {"observations": np.concatenate(vectors, axis=-1)} if vectors else {}
+    return digest({**together, **images, "actions": dataset.actions(), "episode_ends": dataset.episode_ends})

@@ -9,6 +9,7 @@ zarr_store.py       zarr 3; zstd.py checks its chunks
 hdf5.py             HDF5
 memory.py           a memory limit for calls into a library
 tables.py           parquet; parquet_pages.py checks its pages
+columns.py          columns of large parquet files as arrays
 writing.py          atomic writes that never follow a link out of its folder
 lock.py             locks on outputs
 

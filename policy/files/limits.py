@@ -50,6 +50,15 @@ MOST_CELLS = 50_000_000  # rows times columns: enough for a thousand episodes of
 MOST_PAGES = 25_000  # in a table; a page has about 20 000 values
 LATENCIES_BYTES = 16 * MIB
 
+# Data sets of LeRobot.
+FRAMES_BYTES = 1 * GIB  # a file of frames; LeRobot begins another one after 100 MiB
+FRAMES_FOOTER_BYTES = 64 * MIB  # some 2 KB an episode
+FRAMES_PAGES = 500_000  # some ten columns, an episode is a page of each
+CELL_PAGE_BYTES = 64 * MIB  # images come in pages of a megabyte, and a larger one in a page of its own
+PICTURE_BYTES = 16 * MIB  # a PNG
+CELLS_MEMORY = 256 * MIB  # so much the images take that are held at once
+VIDEO_BYTES = 8 * GIB  # LeRobot begins another one after 200 MB
+
 # Policies.
 MOST_VALUES = 2**14  # numbers in all vectors of one observed step, or in an action
 MOST_EDGE = 4096  # height or width of an image, in pixels

@@ -5,6 +5,7 @@ Text columns are never read: every row can refer to the same long text at the co
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+
+@dataclass(frozen=True)
+class TableLimits:
+    """How large a table may be: bytes of the file and of its footer, and the number of its pages."""
+
+    bytes: int = TABLE_BYTES
+    footer: int = TABLE_FOOTER_BYTES
+    pages: int = MOST_PAGES
+
+
+OURS = TableLimits()
 NUMBER_BYTES = 8
 LIST_BYTES = 128  # a numpy array in each row
 # Our tables are compressed with snappy, which expands its input at most about twenty times. Other codecs, such as zstd, have
@@ -27,8 +39,8 @@ COMPRESSION = ("UNCOMPRESSED", "SNAPPY")
 
 
 def column_names(path: Path, inside: bool = True) -> list[str]:
-    """Names of all columns, also of those that `read_table` skips; arguments and errors as there."""
-    with _open(path, inside) as (table, _, _):
+    """Names of a table's columns, of those too that are not read; arguments and errors as of `read_table`."""
+    with open_table(path, inside) as (table, _, _):
         return table.schema_arrow.names
 
 
@@ -44,39 +56,45 @@ def read_table(path: Path, columns: Sequence[str] = (), inside: bool = True) -> 
         ValueError: the file is not parquet, is truncated, too large, or lacks columns; the message names the file and them.
         OSError: the file is missing or cannot be read.
     """
-    with _open(path, inside) as (table, file, size):
+    with open_table(path, inside) as (table, file, size):
         names = table.schema_arrow.names
         read = [field.name for field in table.schema_arrow if _is_number(field.type)]
         if lacking := [name for name in columns if name not in names]:
-            raise _Lacking(
+            raise LackingColumns(
                 f"{path} lacks the {'column' if len(lacking) == 1 else 'columns'} {', '.join(map(repr, lacking))}"
             )
         if others := [name for name in columns if name not in read]:
-            raise _Lacking(f"{path} has a column {others[0]!r} that holds no numbers")
+            raise LackingColumns(f"{path} has a column {others[0]!r} that holds no numbers")
         if len(set(names)) < len(names):
             raise ValueError("two columns have the same name")
-        _check_size(table, file, size)
+        check_size(table, file, size)
         return table.read(read, use_threads=False).to_pandas(ignore_metadata=True)
 
 
-class _Lacking(ValueError):
+class LackingColumns(ValueError):
     """The table is readable, but does not have the requested columns."""
 
 
 @contextmanager
-def _open(path: Path, inside: bool) -> "Iterator[tuple[pq.ParquetFile, BinaryIO, int]]":
-    """A table, its file, and the file's size."""
+def open_table(
+    path: Path, inside: bool = True, limits: TableLimits = OURS
+) -> "Iterator[tuple[pq.ParquetFile, BinaryIO, int]]":
+    """A table, its file, and the file's size; nothing of it was checked but its length and its footer's.
+
+    Raises:
+        ValueError, OSError: as of `read_table`, of whatever is done with it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with open_regular(path, TABLE_BYTES, inside) as (file, size):
+    with open_regular(path, limits.bytes, inside) as (file, size):
         try:
             file.seek(max(size - 8, 0))
-            if int.from_bytes(file.read(4), "little") > TABLE_FOOTER_BYTES:
-                raise ValueError(f"its footer is longer than {TABLE_FOOTER_BYTES} bytes")
+            if int.from_bytes(file.read(4), "little") > limits.footer:
+                raise ValueError(f"its footer is longer than {limits.footer} bytes")
             file.seek(0)
             yield pq.ParquetFile(file), file, size
-        except _Lacking:
+        except LackingColumns:
             raise
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"{path} is no table that can be read, or is cut short: {error}") from error
@@ -89,10 +107,12 @@ def _is_number(kind: "pa.DataType") -> bool:
     return any(is_one(kind) for is_one in (types.is_integer, types.is_floating, types.is_boolean, types.is_null))
 
 
-def _check_size(table: "pq.ParquetFile", file: BinaryIO, size: int) -> None:
-    """Checks the declared sizes: rows times columns, and the numbers of values in the footer and in each page.
+def check_size(table: "pq.ParquetFile", file: BinaryIO, size: int, limits: TableLimits = OURS) -> None:
+    """Checks rows times columns as well as the values that are claimed, by the footer and by each page: a list holds several
+    in a row.
 
-    The two differ in columns of lists, which have several values in a row.
+    Raises:
+        ValueError: it claims more than there can be.
     """
     footer = table.metadata
     if footer.num_rows * footer.num_columns > MOST_CELLS:
@@ -104,22 +124,26 @@ def _check_size(table: "pq.ParquetFile", file: BinaryIO, size: int) -> None:
     values = max(sum(chunk.num_values for chunk in chunks), footer.num_rows * footer.num_columns)
     lists = sum(table.schema.column(i).max_repetition_level > 0 for i in range(footer.num_columns))
     check_expansion(NUMBER_BYTES * values + LIST_BYTES * lists * footer.num_rows, size)
-    left, unpacked = MOST_PAGES, 0
+    left, unpacked = limits.pages, 0
     for chunk in chunks:
-        found = _check_pages(chunk, file, size, left)
+        found = check_pages(chunk, file, size, left)
         left, unpacked = left - len(found), unpacked + sum(page.bytes for page in found)
     check_expansion(unpacked, size)
 
 
-def _check_pages(chunk: "pq.ColumnChunkMetaData", file: BinaryIO, size: int, most: int) -> list[ParquetPage]:
-    """The pages of a column; checks that together they have as many values as the footer declares, where a reader stops."""
+def check_pages(chunk: "pq.ColumnChunkMetaData", file: BinaryIO, size: int, most: int) -> list[ParquetPage]:
+    """The pages of a column, which hold as many values as the footer says: with the last of them a reader ends.
+
+    Raises:
+        ValueError: they do not, or lie elsewhere than in the file, or are too many.
+    """
     begin = min(place for place in (chunk.dictionary_page_offset, chunk.data_page_offset) if place)
     end = begin + chunk.total_compressed_size
     if not 0 <= begin <= end <= size:
         raise ValueError(f"the column {chunk.path_in_schema!r} is not in the file")
     found = list(islice(pages(file, begin, end), most + 1))
     if len(found) > most:
-        raise ValueError(f"it has more than {MOST_PAGES} pages")
+        raise ValueError("it has too many pages")
     if sum(page.values for page in found if not page.dictionary) != chunk.num_values:
         raise ValueError(f"the pages of {chunk.path_in_schema!r} claim another number of values than the footer")
     if any(page.values > page.bytes for page in found if page.dictionary):  # each takes a byte at least

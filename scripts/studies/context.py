@@ -13,9 +13,11 @@ class Context:
         out: the folder for the page and its pictures.
         runs: a folder with finished rollouts and trainings, which some studies include.
         device: where to compute; only for studies that measure devices.
+        lerobot_python: the interpreter of an environment that has LeRobot.
     """
 
     task: str
     out: Path
     runs: Path
     device: str = "cpu"
+    lerobot_python: Path | None = None

@@ -252,6 +252,7 @@ TAKES_A_DESCRIPTION = TAKES_A_POLICY | {
 TAKES_DEMONSTRATIONS = {
     "train": f"train pusht --data {NAME} {TRAIN} --out out",
     "data inspect": f"data inspect {NAME}",
+    "data export": f"data export {NAME} --out out",
     "draft train": f"draft train {{sound}}/checkpoint --data {NAME} --minutes 0.001",
 }
 TAKES_A_RECORDING = {
@@ -268,6 +269,7 @@ WRITES_A_FOLDER = {
     "collect": "collect pusht --episodes 1 --workers 1 --out {out}",
     "train": f"train pusht --data {{sound}}/demos.zarr {TRAIN} --out {{out}}",
     "data import": "data import {sound}/recorded.hdf5 --out {out}",
+    "data export": "data export {sound}/demos.zarr --out {out}",
     "drive": f"drive pusht {DRIVE} --checkpoint {{sound}}/checkpoint --out {{out}}",
     "bench": "bench pusht --checkpoint {sound}/checkpoint --engines eager --repeats 2 --out {out}",
     "study": "study experts pusht --out {out}",
@@ -281,7 +283,7 @@ WRITES_A_FILE = {
 }
 WRITES = WRITES_A_FOLDER | WRITES_A_FILE
 # Of these --out is continued only where it is this very work.
-CONTINUES = ("rollout", "evaluate", "collect", "data import")
+CONTINUES = ("rollout", "evaluate", "collect", "data import", "data export")
 
 # --- what must hold ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,152 @@
+"""What a LeRobotDataset says of itself in `meta/info.json`, checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+from paradp.bridges.lerobot_data import layout
+from paradp.policy.files.limits import DOCUMENT_BYTES, MOST_CONTROL_HZ, MOST_EDGE, MOST_PIXELS, MOST_VALUES, within
+from paradp.policy.files.reading import read_object
+
+OBSERVED = "observation."
+_NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool")
+
+# Of a camera, in either of which it may be said that its images are depths.
+_INFO = ("info", "video_info")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A feature of an observation, or the action.
+
+    Attributes:
+        kind: whether it stands in the frames' table as numbers or as images, or in videos.
+        shape: `(n,)`, or height, width and channels.
+    """
+
+    kind: Literal["vector", "image", "video"]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Description:
+    """A data set.
+
+    Attributes:
+        folder: where it lies.
+        fps: frames a second.
+        features: what is observed, and the action; others, such as rewards and texts, are left out.
+        episodes, frames: how many.
+    """
+
+    folder: Path
+    fps: int
+    features: dict[str, Stored]
+    episodes: int
+    frames: int
+
+    @classmethod
+    def read(cls, folder: Path) -> "Description":
+        """Reads it.
+
+        Raises:
+            ValueError: it is no such description, of another version, or has what is not supported; the message names it.
+            OSError: it is not there or may not be read.
+        """
+        path = folder / layout.INFO
+        found = read_object(path, DOCUMENT_BYTES)
+        try:
+            _check_version(found.get("codebase_version"))
+            if found.get("data_path") != layout.DATA or found.get("video_path") not in (None, layout.VIDEOS):
+                raise ValueError("its files have other names than LeRobot gives them")
+            features = _features(found.get("features"))
+            numbers = [_whole(found, name) for name in ("total_episodes", "total_frames")]
+            return cls(folder, _rate(found.get("fps")), features, *numbers)
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
+
+    @property
+    def observed(self) -> dict[str, Stored]:
+        """The features of an observation."""
+        return {key: feature for key, feature in self.features.items() if key != layout.ACTION}
+
+
+def is_lerobot(path: Path) -> bool:
+    """Whether a folder looks like a data set of LeRobot's."""
+    return (path / layout.INFO).is_file()
+
+
+def _check_version(version: Any) -> None:
+    if not isinstance(version, str):
+        raise ValueError("it does not say its codebase_version")
+    if version.startswith(("v2.", "v1.")):
+        raise ValueError(
+            f"it is a data set of version {version:.20}; versions from v3.0 are read, and LeRobot converts older ones"
+            " (lerobot.scripts.convert_dataset_v21_to_v30)"
+        )
+    if not version.startswith("v3."):
+        raise ValueError(f"it is a data set of version {version:.20}; v3 is read")
+
+
+def _features(described: Any) -> dict[str, Stored]:
+    if not isinstance(described, dict):
+        raise ValueError("it describes no features")
+    wanted = {key: one for key, one in described.items() if key.startswith(OBSERVED) or key == layout.ACTION}
+    found = {key: _feature(key, one) for key, one in wanted.items()}
+    if layout.ACTION not in found or found[layout.ACTION].kind != "vector":
+        raise ValueError("it has no action that is a vector")
+    if len(found) < 2:
+        raise ValueError("it has no feature whose name begins with observation.")
+    return found
+
+
+def _feature(key: str, one: Any) -> Stored:
+    if not isinstance(one, Mapping) or not isinstance(shape := one.get("shape"), list):
+        raise ValueError(f"{key:.100} has no shape")
+    if any(type(edge) is not int or edge < 1 for edge in shape):
+        raise ValueError(f"{key:.100} has the shape {shape!s:.60}")
+    dtype = one.get("dtype")
+    if dtype in ("image", "video"):
+        if _is_depth(one):
+            raise ValueError(f"{key:.100} holds depths, which are not read")
+        return Stored(dtype, _image_shape(key, shape, one.get("names")))
+    if dtype not in _NUMBERS:
+        raise ValueError(f"{key:.100} holds {dtype!s:.20}, which is not read")
+    if len(shape) != 1:
+        raise ValueError(f"{key:.100} is no vector: its shape is {shape}")
+    within(f"the length of {key:.100}", shape[0], 1, MOST_VALUES)
+    return Stored("vector", (shape[0],))
+
+
+def _is_depth(one: Mapping[str, Any]) -> bool:
+    told = [info for name in _INFO if isinstance(info := one.get(name), Mapping)]
+    return any(name.endswith("is_depth_map") and bool(said) for info in told for name, said in info.items())
+
+
+def _image_shape(key: str, shape: list[int], names: Any) -> tuple[int, int, int]:
+    """Height, width and channels, wherever the names say that they stand."""
+    if len(shape) != 3:
+        raise ValueError(f"{key:.100} is no image: its shape is {shape}")
+    channels_first = isinstance(names, list) and str(names[0]).startswith("channel") if names else shape[0] in (1, 3)
+    height, width, channels = (*shape[1:], shape[0]) if channels_first else shape
+    if channels not in (1, 3):
+        raise ValueError(f"{key:.100} has {channels} channels (shape {shape}, names {names!s:.60}); 1 and 3 are read")
+    for edge in (height, width):
+        within(f"an edge of {key:.100}", edge, 1, MOST_EDGE)
+    within(f"the size of {key:.100}", height * width * channels, 1, MOST_PIXELS)
+    return height, width, channels
+
+
+def _rate(fps: Any) -> int:
+    if type(fps) not in (int, float) or not isfinite(fps) or fps != int(fps):
+        raise ValueError(f"its rate must be a whole number of frames a second, not {fps!s:.20}")
+    within("fps", int(fps), 1, MOST_CONTROL_HZ)
+    return int(fps)
+
+
+def _whole(found: Mapping[str, Any], name: str) -> int:
+    if type(value := found.get(name)) is not int or value < 1:
+        raise ValueError(f"its {name} is {value!s:.20}")
+    return value

@@ -1,0 +1,34 @@
+"""Where everything lies in a LeRobotDataset v3.
+
+meta/info.json                                 features, rate, numbers of episodes and frames
+meta/stats.json                                statistics of all frames
+meta/tasks.parquet                             what was to be done, in words
+meta/episodes/chunk-000/file-000.parquet       one row an episode: where it begins and ends, its statistics
+data/chunk-000/file-000.parquet                one row a frame; several episodes share a file
+videos/KEY/chunk-000/file-000.mp4              where images are videos
+paradp.yaml                                    written by paradp: what LeRobot's files do not say, see `paradp.bridges.Facts`
+"""
+
+VERSION = "v3.0"
+INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
+PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
+EPISODES = f"meta/episodes/{PLACE}.parquet"
+DATA = f"data/{PLACE}.parquet"
+VIDEOS = f"videos/{{video_key}}/{PLACE}.mp4"
+# LeRobot's own sizes.
+FILES_A_CHUNK, DATA_MB, VIDEO_MB = 1000, 100, 200
+
+STATE, ENVIRONMENT, IMAGES, ACTION = "observation.state", "observation.environment_state", "observation.images.", "action"
+# Every data set has them, one number a frame.
+COUNTERS = {
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}
+
+
+def place(pattern: str, number: int) -> str:
+    """The name of a file, counted from 0 over all chunks."""
+    return pattern.format(chunk_index=number // FILES_A_CHUNK, file_index=number % FILES_A_CHUNK)

@@ -1,0 +1,31 @@
+"""Opens training data, whoever wrote it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paradp.policy.data.dataset import Dataset
+
+
+def is_lerobot(path: Path) -> bool:
+    """Whether a folder looks like a data set of LeRobot's."""
+    return (path / "meta" / "info.json").is_file()
+
+
+def open_data(path: Path, task: str) -> "Dataset":
+    """Demonstrations in a zarr group of ours, or a LeRobotDataset v3.
+
+    Args:
+        path: the folder.
+        task: what they are of, where they do not say it.
+
+    Raises:
+        ValueError: they cannot be read.
+    """
+    if is_lerobot(path):
+        from paradp.bridges.lerobot_data.reading import LeRobotData
+
+        return LeRobotData.open(path, task=task)
+    from paradp.policy.data.demonstrations import Demonstrations
+
+    return Demonstrations.open(path)

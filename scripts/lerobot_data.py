@@ -1,0 +1,44 @@
+"""`paradp data` for data sets of LeRobot."""
+
+from pathlib import Path
+
+import numpy as np
+
+from paradp.policy.wording import counted
+from paradp.scripts.console import console, loading, progress
+
+
+def import_data(folder: Path, out: Path, task: str | None) -> None:
+    """Imports a LeRobotDataset v3 as demonstrations.
+
+    Raises:
+        ValueError: it cannot be read, or lacks a fact; nothing is written.
+    """
+    with loading("what reads LeRobot's data sets"):
+        from paradp.bridges.lerobot_data.converting import import_lerobot
+        from paradp.bridges.lerobot_data.reading import LeRobotData
+    data = LeRobotData.open(folder, {} if task is None else {"task": task})
+    with progress(f"importing {folder.name}", len(data.episode_ends)) as report:
+        report(0)
+        there = import_lerobot(data, out, report)
+    console.print(f"{counted(len(there), 'episode')}, {counted(there.steps, 'step')} of {there.info.task} in {out}")
+
+
+def look(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, int] | None, float]:
+    """The ends of the episodes, all arrays, the parts of an action where they are known, and the frames a second.
+
+    Says what the data set is, and what it lacks for training.
+    """
+    with loading("what reads LeRobot's data sets"):
+        from paradp.bridges.facts import FILE, read_facts
+        from paradp.bridges.lerobot_data.frames import LeRobotFrames
+        from paradp.bridges.lerobot_data.remarks import remarks
+    facts = read_facts(folder)
+    frames = LeRobotFrames.open(folder, facts)
+    kinds = ", ".join(f"{key} ({feature.kind})" for key, feature in frames.described.features.items())
+    console.print(f"{folder}: LeRobotDataset v3, {frames.described.fps} frames a second; {kinds}")
+    for remark in remarks(frames):
+        console.print(f"remark: {remark}")
+    if lacking := facts.lacking():
+        console.print(f"before training, {folder / FILE} must say its {', '.join(lacking)}")
+    return frames.episode_ends, {**frames.observations(), "action": frames.actions()}, facts.action, frames.described.fps

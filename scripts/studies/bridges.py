@@ -1,0 +1,240 @@
+"""Compares LeRobot's own sampling of a checkpoint that LeRobot trained with ours: success, reward, latency of a plan."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from paradp.bridges.facts import read_facts
+from paradp.bridges.lerobot_config import read_config
+from paradp.checkpoints import load_policy
+from paradp.envs import find_task
+from paradp.policy import DiffusionPolicy
+from paradp.policy.files import write_whole
+from paradp.policy.files.tables import read_table
+from paradp.policy.observations import Observation
+from paradp.rollouts import rollout
+from paradp.rollouts.episodes.config import RolloutConfig
+from paradp.rollouts.expert_histories import expert_histories
+from paradp.rollouts.statistics import bootstrap, interval, paired_bootstrap, paired_loss, wilson
+from paradp.sampler import SamplerChoice
+from paradp.sampler.noise import noise_generator
+from paradp.scripts.console import each
+from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.closed_loop import describe_loss
+from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.lerobot_peer import LeRobotPeer
+from paradp.scripts.studies.registry import study
+
+CHECKPOINT = "checkpoint"  # in the folder of runs
+BASELINE = "ddpm"
+THEIRS = (BASELINE, "ddim-10")
+OURS = ("speculative-ddpm:window=8", "sde-dpm-solver-7:spacing=sine")
+# Timed alone: their distributions are those of the samplers above that have their steps.
+IN_PLACE = ("in place: auto",)
+TIMED_ONLY = ("ddpm", "auto", "ddim-10")
+EPISODES_HEADER = [
+    "who samples",
+    "sampler",
+    "success (95 %)",
+    "reward (95 %)",
+    "success lost (95 %)",
+    "reward − LeRobot's (95 %)",
+]
+LATENCY_HEADER = ["who samples", "sampler", "rounds", "ms a plan", "LeRobot's DDPM ÷ this", "LeRobot's DDIM-10 ÷ this"]
+LEROBOT, PLACE, ENGINE = "LeRobot", "LeRobot's policy, `parallelize`", "paradp"
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Episodes of one way to sample, by seed."""
+
+    success: dict[int, bool]
+    reward: dict[int, float]
+
+
+@dataclass
+class Timed:
+    """Plans of one way to sample.
+
+    Attributes:
+        repeats: of each the median seconds of a plan.
+        rounds: of every plan, where they are counted.
+    """
+
+    repeats: list[float] = field(default_factory=list)
+    rounds: list[float] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return median(self.repeats)
+
+
+@study
+def study_bridges(
+    context: Context, episodes: int = 200, seed: int = 100_000, together: int = 25, repeats: int = 7, plans: int = 6
+) -> None:
+    """Writes OUT/bridges.md."""
+    checkpoint, python = context.runs / CHECKPOINT, context.lerobot_python
+    if python is None or not checkpoint.is_dir():
+        raise ValueError(
+            f"a policy that LeRobot trained is needed in {checkpoint}, with its paradp.yaml, and with --lerobot-python the"
+            " interpreter of an environment that has LeRobot and the simulator"
+        )
+    torch.set_num_threads(1)
+    seeds = range(seed, seed + episodes)
+    with LeRobotPeer(python, _job(context.task, checkpoint)) as peer:
+        closed = {(ENGINE, name): _ours(context, name, seeds, together) for name in OURS}
+        for way in each("LeRobot's episodes", list(THEIRS)):
+            closed[_named(way)] = _theirs(peer, context.runs, way, seeds, together)
+        timed = _time(context, peer, repeats, plans)
+        software = ", ".join(f"{name} {number}" for name, number in peer.versions().items())
+    channels = ", ".join(map(str, read_config(checkpoint).down_dims))
+    body = f"""
+One checkpoint, trained by LeRobot's own trainer on demonstrations that `paradp data export` wrote ({context.task};
+U-Net with {channels} channels, DDPM with 100 steps), sampled by LeRobot's own `select_action`, by LeRobot's policy after
+`parallelize(policy)`, and by paradp from the same files.
+
+{_episodes_page(closed, seeds, together)}
+
+{_latency_page(timed, repeats, plans)}
+
+LeRobot's half: {software}.
+"""
+    write_report(context.out / "bridges.md", "A policy that LeRobot trained, sampled by LeRobot and by paradp", body)
+
+
+def _job(task: str, checkpoint: Path) -> dict[str, object]:
+    facts, config = read_facts(checkpoint), read_config(checkpoint)
+    if facts.task != task:
+        raise ValueError(f"{checkpoint} is a policy of {facts.task}, and the study is of {task}")
+    said = {key: (facts.observation or {}).get(key, key) for key in config.seen}
+    parts = {key: [one] if isinstance(one, str) else list(one) for key, one in said.items()}
+    steps = find_task(task).task.max_steps
+    return {"checkpoint": str(checkpoint.resolve()), "task": task, "observation": parts, "steps": steps}
+
+
+def _named(way: str) -> tuple[str, str]:
+    return (PLACE, way.removeprefix("in place: ")) if way in IN_PLACE else (LEROBOT, way)
+
+
+def _ours(context: Context, sampler: str, seeds: range, together: int) -> Closed:
+    """The episodes of `paradp rollout`, which continues what was interrupted."""
+    out = context.runs / f"paradp-{sampler.replace(':', '_')}"
+    choice = SamplerChoice.parse(sampler)
+    checkpoint = str(context.runs / CHECKPOINT)
+    rollout(RolloutConfig(context.task, choice, out, checkpoint, len(seeds), seeds.start, together, threads=1))
+    table = read_table(out / "episodes.parquet", ("seed", "success", "reward"))
+    numbers = [int(one) for one in table["seed"]]
+    return Closed(
+        dict(zip(numbers, map(bool, table["success"]), strict=True)),
+        dict(zip(numbers, map(float, table["reward"]), strict=True)),
+    )
+
+
+def _theirs(peer: LeRobotPeer, runs: Path, way: str, seeds: range, together: int) -> Closed:
+    """LeRobot's own; what is finished is kept beside ours."""
+    path = runs / f"lerobot-{way.replace(': ', '-')}.json"
+    rows = json.loads(path.read_text()) if path.exists() else []
+    for group in (seeds[i : i + together] for i in range(0, len(seeds), together)):
+        if not {row["seed"] for row in rows}.issuperset(group):
+            rows += peer.episodes(way, group)
+            write_whole(path, json.dumps(rows).encode())
+    kept = [row for row in rows if row["seed"] in seeds]
+    return Closed({row["seed"]: row["success"] for row in kept}, {row["seed"]: row["reward"] for row in kept})
+
+
+def _time(context: Context, peer: LeRobotPeer, repeats: int, plans: int) -> dict[tuple[str, str], Timed]:
+    """Plans for one robot in turns, each of a way's blocks after one that is not timed."""
+    samplers = dict.fromkeys((*OURS, *TIMED_ONLY))
+    policies = {name: load_policy(context.runs / CHECKPOINT, name) for name in each("samplers", list(samplers))}
+    spec = next(iter(policies.values())).spec
+    every = expert_histories(spec, plans * repeats, seed=30_000, every=40)
+    histories = [{key: values[i] for key, values in every.items()} for i in range(plans * repeats)]
+    ways: dict[tuple[str, str], Callable[[list[Observation]], dict[str, list[float]]]] = {}
+    for way in (*THEIRS, *IN_PLACE):
+        ways[_named(way)] = lambda seen, way=way: peer.plans(way, seen)  # type: ignore[misc]
+    for name, policy in policies.items():
+        ways[ENGINE, _called(name, policy)] = lambda seen, policy=policy: _plans(policy, seen)  # type: ignore[misc]
+    timed = {name: Timed() for name in ways}
+    for turn in each("turns", list(range(repeats))):
+        seen = histories[turn * plans : (turn + 1) * plans]
+        for name, plan in _turned(ways, turn):
+            plan(seen[:1])
+            found = plan(seen)
+            timed[name].repeats.append(median(found["seconds"]))
+            timed[name].rounds += found["rounds"]
+    return timed
+
+
+def _turned(ways: dict, turn: int) -> Iterator[tuple]:
+    """Each time beginning with another one: what comes first is not always the same."""
+    names = list(ways)
+    for i in range(len(names)):
+        name = names[(i + turn) % len(names)]
+        yield name, ways[name]
+
+
+def _called(name: str, policy: DiffusionPolicy) -> str:
+    """A sampler's name, of `auto` with what it chose."""
+    return name if policy.planned is None else f"{name}: {policy.planned.sampler}"
+
+
+def _plans(policy: DiffusionPolicy, histories: list[Observation]) -> dict[str, list[float]]:
+    seconds, rounds = [], []
+    for i, seen in enumerate(histories):
+        started = time.perf_counter()
+        plan = policy.plan({key: values[None] for key, values in seen.items()}, [noise_generator(i)])
+        seconds.append(time.perf_counter() - started)
+        rounds.append(float(plan.stats.rounds[0]))
+    return {"seconds": seconds, "rounds": rounds}
+
+
+def _episodes_page(closed: dict[tuple[str, str], Closed], seeds: range, together: int) -> str:
+    base = closed[LEROBOT, BASELINE]
+    rows: list[list[str]] = []
+    for (who, sampler), found in closed.items():
+        success, reward = [found.success[one] for one in seeds], [found.reward[one] for one in seeds]
+        row = [who, f"`{sampler}`", interval(wilson(sum(success), len(success))), interval(bootstrap(reward))]
+        if found is base:
+            rows.insert(0, [*row, "baseline", "baseline"])
+            continue
+        lost = describe_loss(paired_loss(base.success, found.success)).partition(", n=")[0]
+        difference = paired_bootstrap(reward, [base.reward[one] for one in seeds])
+        rows.append([*row, lost, interval(difference)])
+    return f"""\
+## Episodes
+
+{len(seeds)} episodes of each, on the same seeds ({seeds.start} to {seeds[-1]}), {together} side by side; noise is drawn
+independently. *Success lost* is against LeRobot's own DDPM on the same seeds, with its interval and one-sided 95 % bound.
+
+{markdown_table(EPISODES_HEADER, rows)}"""
+
+
+def _latency_page(timed: dict[tuple[str, str], Timed], repeats: int, plans: int) -> str:
+    rows = []
+    for (who, sampler), found in timed.items():
+        rounds = f"{np.mean(found.rounds):.1f}" if found.rounds else ""
+        rows.append(
+            [who, f"`{sampler}`", rounds, f"{1000 * found.seconds:.1f}"]
+            + [_ratio(timed[LEROBOT, way], found) for way in THEIRS]
+        )
+    return f"""\
+## Latency of a plan
+
+One robot, one thread, from the observation to the actions, normalising included; all took turns in one run. A figure is the
+median of {repeats} turns, each the median of {plans} plans after one that is not counted; a ratio is that of the same turn,
+median and least to most. *Rounds* are calls of the network one after another. LeRobot's is eager PyTorch, as is the policy
+sampled in place; paradp has its own engine.
+
+{markdown_table(LATENCY_HEADER, rows)}"""
+
+
+def _ratio(theirs: Timed, found: Timed) -> str:
+    ratios = [one / other for one, other in zip(theirs.repeats, found.repeats, strict=True)]
+    return f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"

@@ -1,0 +1,129 @@
+"""LeRobot's half of the study `bridges`: run by an interpreter that has LeRobot, and told what to do by the study.
+
+A line of JSON comes in, a line of JSON goes out. What LeRobot's policy does here it does by its own calls: processors,
+`select_action`, queue.
+"""
+
+import json
+import os
+import sys
+import time
+from contextlib import redirect_stdout
+from importlib.metadata import version
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
+from lerobot.policies.factory import make_pre_post_processors
+
+from paradp.bridges import parallelize, sampling_of
+from paradp.envs import find_task
+
+# "ddpm": as the checkpoint samples by itself; "ddim-10": its own other scheduler; "in place: SAMPLER": by `parallelize`.
+IN_PLACE = "in place: "
+
+
+class Peer:
+    """A checkpoint in LeRobot's hands.
+
+    Args:
+        job: `checkpoint`, its folder; `task`, where it acts; `observation`, what stands in its features: by key the names of
+            the quantities; `steps`, the length limit of an episode.
+    """
+
+    def __init__(self, job: dict[str, Any]):
+        self._job = job
+        self._policies: dict[str, DiffusionPolicy] = {}
+        path = job["checkpoint"]
+        plain = DiffusionPolicy.from_pretrained(path)
+        self._before, self._after = make_pre_post_processors(plain.config, pretrained_path=path)
+
+    def versions(self) -> dict[str, str]:
+        """Of what computes here."""
+        return {name: version(name) for name in ("lerobot", "torch", "numpy", "diffusers", "gym-pusht", "pymunk", "shapely")}
+
+    def episodes(self, way: str, seeds: list[int]) -> list[dict[str, Any]]:
+        """Some episodes side by side; noise comes from torch's generator, seeded with the first of their seeds."""
+        policy = self._policy(way)
+        entry = find_task(self._job["task"]).task
+        envs = [gymnasium.make(entry.env_id) for _ in seeds]
+        seen = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)]
+        first = [np.concatenate([one[key] for key in sorted(one)]).tolist() for one in seen]
+        rewards, success, done = np.zeros(len(seeds)), np.zeros(len(seeds), bool), np.zeros(len(seeds), bool)
+        torch.manual_seed(seeds[0])
+        policy.reset()
+        for _ in range(self._job["steps"]):
+            actions = self._act(policy, seen)
+            for i in np.flatnonzero(~done):
+                low, high = envs[i].action_space.low, envs[i].action_space.high
+                seen[i], reward, terminated, truncated, info = envs[i].step(np.clip(actions[i], low, high))
+                rewards[i] = max(rewards[i], reward)
+                success[i] |= info["success"]
+                done[i] = terminated or truncated
+            if done.all():
+                break
+        for env in envs:
+            env.close()
+        rows = zip(seeds, rewards.tolist(), success.tolist(), first, strict=True)
+        return [{"seed": seed, "reward": reward, "success": ok, "first": start} for seed, reward, ok, start in rows]
+
+    def plans(self, way: str, histories: list[list[dict[str, list[float]]]]) -> dict[str, Any]:
+        """Seconds of a plan at each history, from the last observation to the action, processors included."""
+        policy = self._policy(way)
+        seconds, rounds = [], []
+        for i, (*earlier, last) in enumerate(histories):
+            torch.manual_seed(i)
+            policy.reset()
+            for one in earlier:
+                self._act(policy, [one])
+                policy._queues["action"].clear()
+            started = time.perf_counter()
+            self._act(policy, [last])
+            seconds.append(time.perf_counter() - started)
+            if way.startswith(IN_PLACE):
+                stats = sampling_of(policy).stats
+                assert stats is not None  # it has just sampled
+                rounds.append(float(stats.rounds[0]))
+        return {"seconds": seconds, "rounds": rounds}
+
+    def _act(self, policy: DiffusionPolicy, seen: list[dict[str, Any]]) -> np.ndarray:
+        batch = {
+            key: torch.from_numpy(
+                np.stack([np.concatenate([one[name] for name in names]) for one in seen]).astype(np.float32)
+            )
+            for key, names in self._job["observation"].items()
+        }
+        with torch.inference_mode():
+            found: np.ndarray = self._after(policy.select_action(self._before(batch))).numpy()
+        return found
+
+    def _policy(self, way: str) -> DiffusionPolicy:
+        if way not in self._policies:
+            policy = DiffusionPolicy.from_pretrained(self._job["checkpoint"])
+            if way == "ddim-10":
+                config = policy.config
+                config.noise_scheduler_type, config.num_inference_steps = "DDIM", 10
+                policy = DiffusionPolicy.from_pretrained(self._job["checkpoint"], config=config)
+            elif way.startswith(IN_PLACE):
+                parallelize(policy, way.removeprefix(IN_PLACE))
+            self._policies[way] = policy.eval()
+        return self._policies[way]
+
+
+def main() -> None:
+    """Answers until there is nothing more to answer."""
+    torch.set_num_threads(1)
+    # What libraries print must not stand between the answers.
+    with os.fdopen(os.dup(1), "w") as answers, redirect_stdout(sys.stderr):
+        os.dup2(2, 1)
+        peer = Peer(json.loads(sys.stdin.readline()))
+        for line in sys.stdin:
+            asked = json.loads(line)
+            answers.write(json.dumps(getattr(peer, asked.pop("do"))(**asked)) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Starts LeRobot's half of the study `bridges` in its own interpreter, and asks it."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from paradp.policy.observations import Observation
+
+# What the other half imports of paradp; its other rooms need packages that LeRobot's environment does not have.
+ROOMS = ("sampler", "policy", "bridges", "envs")
+
+
+class LeRobotPeer:
+    """A process that has LeRobot; a context manager.
+
+    Args:
+        python: its interpreter.
+        job: see `paradp.scripts.studies.lerobot_half`.
+    """
+
+    def __init__(self, python: Path, job: dict[str, Any]):
+        self._rooms = tempfile.TemporaryDirectory()
+        package = Path(self._rooms.name) / "paradp"
+        package.mkdir()
+        for room in ROOMS:
+            [place] = import_module(f"paradp.{room}").__path__
+            (package / room).symlink_to(Path(place).resolve())
+        environment = os.environ | {"PYTHONPATH": self._rooms.name, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        self._process = subprocess.Popen(
+            [python, Path(__file__).with_name("lerobot_half.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self._send(job)
+
+    def __enter__(self) -> "LeRobotPeer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._rooms.cleanup()
+
+    def versions(self) -> dict[str, str]:
+        """Of what computes there."""
+        found: dict[str, str] = self._ask("versions")
+        return found
+
+    def episodes(self, way: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
+        """Seed, reward, success and first observation of episodes that run side by side."""
+        found: list[dict[str, Any]] = self._ask("episodes", way=way, seeds=list(seeds))
+        return found
+
+    def plans(self, way: str, histories: list[Observation]) -> dict[str, list[float]]:
+        """`seconds` of a plan at each history, and its `rounds` if it was sampled in place."""
+        steps = [
+            [{key: values[t].tolist() for key, values in one.items()} for t in range(len(next(iter(one.values()))))]
+            for one in histories
+        ]
+        found: dict[str, list[float]] = self._ask("plans", way=way, histories=steps)
+        return found
+
+    def _ask(self, what: str, **asked: Any) -> Any:
+        self._send({"do": what, **asked})
+        assert self._process.stdout is not None
+        if not (answer := self._process.stdout.readline()):
+            raise ValueError(f"LeRobot's half ended with code {self._process.wait()}; what it said stands above")
+        return json.loads(answer)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            print(file=sys.stderr)
+            raise ValueError(f"LeRobot's half ended with code {self._process.wait()}; what it said stands above") from None

@@ -1,0 +1,218 @@
+"""LeRobotDataset v3: what LeRobot wrote is read as LeRobot reads it, and what is written here is read back to the bit."""
+
+import json
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from lerobot_data_fixtures import FACTS, LENGTHS, READ, THEIRS, copied, demonstrations
+
+from paradp.bridges.facts import read_facts
+from paradp.bridges.lerobot_data.columns import Columns
+from paradp.bridges.lerobot_data.converting import import_lerobot
+from paradp.bridges.lerobot_data.frames import LeRobotFrames
+from paradp.bridges.lerobot_data.reading import LeRobotData
+from paradp.bridges.lerobot_data.remarks import remarks
+from paradp.bridges.lerobot_data.statistics import counted_levels, of_images, of_vectors
+from paradp.bridges.lerobot_data.writing import export_lerobot
+from paradp.policy.data.demonstrations import Demonstrations
+from paradp.policy.data.windows import cut_windows
+from paradp.policy.spec import Horizons
+
+# Of a video's values: decoders agree, and what makes RGB of them may round otherwise.
+ROUNDING = 1
+
+
+def test_every_frame_is_what_lerobot_reads():
+    read, theirs = LeRobotData.open(THEIRS, FACTS), np.load(READ)
+    assert list(np.diff(read.episode_ends, prepend=0)) == list(LENGTHS)
+    assert np.array_equal(np.repeat(np.arange(len(LENGTHS)), LENGTHS), theirs["episode_index"])
+    found = {**read.observations(), "action": read.actions()}
+    for key, values in found.items():
+        expected = theirs[key]
+        if values.ndim == 2:
+            assert np.array_equal(values, expected.reshape(values.shape).astype(np.float32)), key
+            continue
+        assert values.shape[1:] == read.info.observation[key] == (64, 80, 3)
+        difference = np.abs(values[:, ::4, ::4].astype(int) - expected)
+        assert difference.max() <= (ROUNDING if key.endswith("top") else 0), key
+    assert read.info.control_hz == 10 and read.info.action_convention == "as recorded"
+
+
+def test_vectors_take_the_names_that_they_are_given():
+    named = {"observation.state": {"hand": 2, "grip": 1}, "observation.images.top": "camera"}
+    read = LeRobotData.open(THEIRS, {**FACTS, "observation": named, "action": {"dx": 1, "dy": 1}})
+    assert list(read.info.observation) == ["hand", "grip", "observation.force", "observation.images.wrist", "camera"]
+    assert read.info.action == {"dx": 1, "dy": 1}
+    plain = LeRobotData.open(THEIRS, FACTS).observations()["observation.state"]
+    found = read.observations()
+    assert np.array_equal(np.concatenate([found["hand"], found["grip"]], 1), plain)
+    assert found["hand"].flags.c_contiguous
+
+
+def test_windows_for_training_are_cut_of_it():
+    training, validation = cut_windows(LeRobotData.open(THEIRS, FACTS), Horizons(2, 4, 2), 4)
+    assert len(training) + len(validation) == sum(LENGTHS)
+
+
+def test_it_becomes_demonstrations_of_ours_episode_by_episode(tmp_path):
+    read, done = LeRobotData.open(THEIRS, FACTS), []
+    made = import_lerobot(read, tmp_path / "demos.zarr", done.append)
+    assert done == [1, 2, 3, 4]
+    assert made.digest() == read.digest()
+    with pytest.raises(ValueError, match="exists"):
+        import_lerobot(read, tmp_path / "demos.zarr")
+
+
+def test_a_damaged_one_leaves_nothing_behind(tmp_path):
+    folder = copied(tmp_path)
+    (folder / "videos/observation.images.top/chunk-000/file-002.mp4").unlink()
+    with pytest.raises(FileNotFoundError, match=r"file-002\.mp4"):
+        import_lerobot(LeRobotData.open(folder, FACTS), tmp_path / "demos.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_what_is_written_is_read_back_to_the_bit(tmp_path):
+    ours = demonstrations(tmp_path / "demos.zarr")
+    export_lerobot(ours, tmp_path / "theirs", instruction="push it")
+    again = LeRobotData.open(tmp_path / "theirs")
+    assert again.digest() == ours.digest()
+    for key, values in ours.observations().items():
+        assert np.array_equal(again.observations()[key], values) and again.observations()[key].dtype == values.dtype
+    kept = ("task", "action_convention", "observation", "action", "action_low", "action_high", "control_hz", "controller")
+    assert all(getattr(again.info, name) == getattr(ours.info, name) for name in kept)
+    assert not remarks(LeRobotFrames.open(tmp_path / "theirs"))
+
+
+def test_the_files_are_those_that_lerobot_writes(tmp_path):
+    """Every column has LeRobot's type, and `info.json` its keys."""
+    export_lerobot(demonstrations(tmp_path / "demos.zarr"), tmp_path / "made")
+    ours, theirs = (json.loads((folder / "meta/info.json").read_text()) for folder in (tmp_path / "made", THEIRS))
+    assert ours.keys() == theirs.keys()
+    for name in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
+        assert ours["features"][name] == theirs["features"][name]
+    for name in ("data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet", "meta/tasks.parquet"):
+        mine, other = (pq.read_schema(folder / name) for folder in (tmp_path / "made", THEIRS))
+        shared = [field for field in other if field.name in mine.names and not field.name.startswith("stats/")]
+        assert len(shared) >= 2
+        for field in shared:
+            kind = mine.field(field.name).type
+            assert kind == field.type or (kind.value_type, field.type.value_type) == ("float",) * 2, field.name
+    picture = pq.read_schema(tmp_path / "made/data/chunk-000/file-000.parquet").field("observation.images.camera").type
+    assert picture == pq.read_schema(THEIRS / "data/chunk-000/file-000.parquet").field("observation.images.wrist").type
+
+
+def test_facts_beside_the_data_are_those_of_a_checkpoint(tmp_path):
+    columns = export_lerobot(demonstrations(tmp_path / "demos.zarr"), tmp_path / "made")
+    facts = read_facts(tmp_path / "made")
+    assert (
+        facts.observation
+        == columns.observed()
+        == {
+            "observation.state": {"eef_pos": 3, "gripper": 1},
+            "observation.environment_state": {"cube": 4},
+            "observation.images.camera": "camera",
+        }
+    )
+    facts.needed(tmp_path, 3)
+
+
+def test_which_quantities_are_the_robots_can_be_said():
+    observation = {"a": 2, "b": 3, "c": (8, 8, 3)}
+    columns = Columns.of(observation, {"go": 2}, ["b"])
+    assert columns.vectors == {"observation.state": {"b": 3}, "observation.environment_state": {"a": 2}, "action": {"go": 2}}
+    with pytest.raises(ValueError, match="say which of the observations it is made of; there are a, b"):
+        Columns.of(observation, {"go": 2})
+    for wrong in ("c", "d"):
+        with pytest.raises(ValueError, match=f"'{wrong}' is no observed vector; there are a, b"):
+            Columns.of(observation, {"go": 2}, [wrong])
+
+
+def test_statistics_are_exact():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(1000, 2)).astype(np.float32)
+    found = of_vectors(values)
+    assert np.array_equal(found["min"], values.min(0)) and np.allclose(found["std"], values.astype(float).std(0))
+    assert found["count"] == [1000]
+    images = rng.integers(3, 200, (20, 6, 5, 3), np.uint8)
+    images[..., 1] = 7
+    exact, found = images / 255, of_images(counted_levels(images), 20)
+    for name, function in {"min": np.min, "max": np.max, "mean": np.mean, "std": np.std}.items():
+        assert np.allclose(found[name][:, 0, 0], function(exact, axis=(0, 1, 2))), name
+    for name, quantile in {"q10": 0.1, "q50": 0.5, "q99": 0.99}.items():
+        expected = np.quantile(exact.reshape(-1, 3), quantile, axis=0, method="inverted_cdf")
+        assert np.allclose(found[name][:, 0, 0], expected), name
+
+
+def test_a_long_one_is_spread_over_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("paradp.bridges.lerobot_data.layout.DATA_MB", 0.01)
+    monkeypatch.setattr("paradp.bridges.lerobot_data.layout.FILES_A_CHUNK", 2)
+    ours = demonstrations(tmp_path / "demos.zarr", (30, 3, 40, 2, 50))
+    export_lerobot(ours, tmp_path / "made")
+    files = sorted(str(path.relative_to(tmp_path / "made/data")) for path in (tmp_path / "made/data").rglob("*.parquet"))
+    assert files == ["chunk-000/file-000.parquet", "chunk-000/file-001.parquet", "chunk-001/file-000.parquet"]
+    assert LeRobotData.open(tmp_path / "made").digest() == ours.digest()
+
+
+def test_nothing_is_left_of_an_export_that_fails(tmp_path, monkeypatch):
+    ours = demonstrations(tmp_path / "demos.zarr")
+
+    def full(path, tasks):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["paradp.bridges.lerobot_data.writing"], "write_tasks", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*made'"):
+            export_lerobot(ours, tmp_path / "made")
+    assert [path.name for path in tmp_path.iterdir()] == ["demos.zarr"]
+    (tmp_path / "made").mkdir()
+    with pytest.raises(ValueError, match="exists; choose another --out"):
+        export_lerobot(ours, tmp_path / "made")
+
+
+def test_what_is_not_finite_is_not_exported(tmp_path):
+    ours = demonstrations(tmp_path / "demos.zarr", spoilt=True)
+    with pytest.raises(ValueError, match=r"observation.state holds numbers that are not finite"):
+        export_lerobot(ours, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+def test_empty_demonstrations_are_not_exported(tmp_path):
+    with pytest.raises(ValueError, match="holds no episodes"):
+        export_lerobot(demonstrations(tmp_path / "demos.zarr", ()), tmp_path / "made")
+
+
+def test_statistics_that_are_wrong_are_remarked_on(tmp_path):
+    folder = copied(tmp_path)
+    stored = json.loads((folder / "meta/stats.json").read_text())
+    stored["observation.state"]["max"][1] += 1
+    (folder / "meta/stats.json").write_text(json.dumps(stored))
+    assert remarks(LeRobotFrames.open(folder)) == [
+        "meta/stats.json gives another max of observation.state than its frames have"
+    ]
+    (folder / "meta/stats.json").unlink()
+    assert remarks(LeRobotFrames.open(folder)) == ["there is no meta/stats.json, which LeRobot normalises with"]
+
+
+def test_cameras_that_see_nothing_are_remarked_on(tmp_path):
+    export_lerobot(demonstrations(tmp_path / "demos.zarr", (4, 3), frozen=True), tmp_path / "made")
+    found = remarks(LeRobotFrames.open(tmp_path / "made"))
+    assert found == ["camera: 3 of 7 frames are black", "camera: the camera stands still in 2 of 2 episodes"]
+
+
+def test_the_episodes_may_be_in_several_tables(tmp_path):
+    folder = copied(tmp_path)
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, 3), path)
+    pq.write_table(table.slice(3), path.with_name("file-001.parquet"))
+    assert LeRobotData.open(folder, FACTS).digest() == LeRobotData.open(THEIRS, FACTS).digest()
+
+
+def test_demonstrations_are_as_they_were(tmp_path):
+    """Exported and imported again, but for the actions that were executed, which LeRobot has no place for."""
+    ours = demonstrations(tmp_path / "demos.zarr")
+    export_lerobot(ours, tmp_path / "made")
+    again = import_lerobot(LeRobotData.open(tmp_path / "made"), tmp_path / "again.zarr")
+    assert isinstance(again, Demonstrations) and again.digest() == ours.digest()

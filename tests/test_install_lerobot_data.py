@@ -1,0 +1,12 @@
+"""LeRobot's own class reads what is exported for it. Needs gigabytes from a package index: `make test-install-peers`."""
+
+import pytest
+from installing import install, new_environment
+from lerobot_data_fixtures import check_that_lerobot_reads
+
+
+@pytest.mark.peers
+def test_lerobot_reads_what_is_exported_for_it(tmp_path):
+    bin = new_environment("3.12", tmp_path)
+    install(bin, "lerobot[dataset]")
+    check_that_lerobot_reads(bin / "python", tmp_path)
