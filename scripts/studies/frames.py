@@ -21,7 +21,7 @@ from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.registry import study
 from paradp.scripts.studies.turns import Ratio
 
-TASKS = ("pusht", "lift", "square")
+TASKS = ("pusht", "lift")
 REPEATS, FRAMES, STEPS = 7, 20, 40
 
 
@@ -69,7 +69,7 @@ class _Still:
 
 @study
 def study_frames(context: Context) -> None:
-    """Writes OUT/frames.md and frames.json, of PushT, Lift and Square."""
+    """Writes OUT/frames.md and frames.json, of PushT and Lift."""
     speeds = {name: _speed(name) for name in each("frames", list(TASKS))}
     board = make_board()
     board.reset(seed=0)

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from paradp.checkpoints import save_checkpoint
+from paradp.checkpoints import checkpoint_digest, save_checkpoint
 from paradp.envs import find_task, render_problem
 from paradp.policy import DiffusionPolicy, Normalizer, PolicySpec, RecedingHorizon, UnetConfig
 from paradp.policy.data.normalizer import ObservationNormalizer
 from paradp.policy.learning.training import TrainedPolicy, spec_for
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.vision.config import VisionConfig
-from paradp.rollouts import RolloutConfig, rollout, run_episodes
+from paradp.rollouts import RolloutConfig, run_episodes
 from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, collect, describe
-from paradp.rollouts.episodes.backends import LocalProcesses
+from paradp.rollouts.episodes.backends import Job, LocalProcesses, ThisProcess
 from paradp.rollouts.episodes.environments import EnvironmentConfig, Environments, check_fits, make_envs, observed_by
 from paradp.rollouts.expert_histories import expert_histories
+from paradp.rollouts.machine import versions
 from paradp.sampler import SamplerChoice
 
 CONVENTIONS = {"pusht": "position", "lift": "absolute"}
@@ -117,7 +118,7 @@ def test_environments_that_draw_in_threads_see_the_same(task, monkeypatch):
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_takes_its_environment_from_the_checkpoint_here_and_in_workers(task, tmp_path):
     save_checkpoint(trained_of(task), tmp_path / "seeing", "card")
-    config = RolloutConfig(
+    here = RolloutConfig(
         task,
         SamplerChoice.parse("ddim-2"),
         tmp_path / "here",
@@ -126,14 +127,17 @@ def test_a_run_takes_its_environment_from_the_checkpoint_here_and_in_workers(tas
         videos=1,
         engine="eager",
         threads=1,
-        max_steps=12,
+        max_steps=10,
     )
-    here = rollout(config)
-    there = rollout(replace(config, out=tmp_path / "there"), backend=LocalProcesses(2))
-    assert here.reward == there.reward and here.jerk == there.jerk and here.jerk.mean > 0
-    for out in ("here", "there"):
-        [film] = (tmp_path / out / "videos").glob("0-*.mp4")
+    actions = []
+    for config, backend in ((here, ThisProcess()), (replace(here, out=tmp_path / "there"), LocalProcesses(2))):
+        digest, packages = checkpoint_digest(config.checkpoint_path), tuple(versions().items())
+        jobs = [Job(config, range(seed, seed + 1), digest, packages) for seed in config.seeds]
+        done = {job.seeds.start: episodes for job, episodes in backend.run(jobs)}
+        actions.append([[step.action for step in episode.steps] for seed in config.seeds for episode in done[seed]])
+        [film] = (config.out / "videos").glob("0-*.mp4")
         assert film.stat().st_size > 1000
+    assert actions[0] == actions[1] and [len(steps) for steps in actions[0]] == [10, 10]
 
 
 @pytest.mark.parametrize("task", TASKS)

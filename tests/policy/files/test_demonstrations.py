@@ -19,6 +19,7 @@ from paradp.policy.data import demonstrations
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.data.windows import cut_windows
+from paradp.policy.files.zarr_store import StoredArray
 from paradp.policy.spec import Horizons
 
 KEYS = [
@@ -219,3 +220,12 @@ def test_an_episode_that_is_appended_while_a_reader_opens_is_no_damage(tmp_path,
     monkeypatch.setattr(demonstrations, "open_store", look_and_be_overtaken)
     read = Demonstrations.open(tmp_path / "d.zarr")
     assert len(read) == 4 and joined(read.observations())[-1].tolist() == [1.0] * joined(read.observations()).shape[1]
+
+
+def test_images_may_take_more_than_vectors_and_not_without_end():
+    def claimed(steps: int) -> StoredArray:
+        return StoredArray((steps, 84, 84, 3), (99, 84, 84, 3), "uint8", ("bytes", "zstd"))
+
+    claimed(100_000).check()
+    with pytest.raises(ValueError, match=r"it claims 2\.1e\+10 bytes of images, more than the 8\.6e\+09 that are read"):
+        claimed(1_000_000).check()
