@@ -88,11 +88,10 @@ class ImageEncoder(nn.Module):
         if self._resize is not None:
             x = nn.functional.interpolate(x.movedim(3, 1), self._resize, mode="bilinear", antialias=True).movedim(1, 3)
         if places is None:
-            x = self._middle(x)
-        else:
-            x = _cropped(x, places[:, None].expand(-1, observed, -1).flatten(0, 1), *self._crop)
-        # A view with the channels last, which is also how a CPU computes convolutions fastest.
-        maps = self.backbone(x.movedim(3, 1))
+            x = self._middle(x).movedim(3, 1).contiguous()
+        else:  # a view with the channels last, with which a CPU trains nearly twice as fast
+            x = _cropped(x, places[:, None].expand(-1, observed, -1).flatten(0, 1), *self._crop).movedim(3, 1)
+        maps = self.backbone(x)
         # Whatever a training computes in: to bfloat16 a place is known to a third of a pixel only.
         with torch.autocast(images.device.type, enabled=False):
             features = self.out(self.pool(maps.float()).flatten(1)).relu()

@@ -26,12 +26,13 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(params=CONFIGS)
+@pytest.fixture
 def policy_of(request, spec):
     """A policy with two cameras, on an engine and with a sampler."""
+    config = CONFIGS[getattr(request, "param", "two groups")]
     observation = {"front": SIZE, "position": 2, "wrist": SIZE}
     network = UnetConfig(channels=(16, 32), timestep_embedding=16)
-    seeing = dataclasses.replace(spec, observation=observation, network=network, vision=CONFIGS[request.param])
+    seeing = dataclasses.replace(spec, observation=observation, network=network, vision=config)
     torch.manual_seed(0)
     module = build_network(seeing).eval()
     data = {"front": torch.zeros(1, *SIZE), "position": torch.rand(9, 2), "wrist": torch.zeros(1, *SIZE)}
@@ -62,15 +63,16 @@ def built(name):
 ENGINES = {"eager": built("eager"), "openvino": built("openvino"), "cuda-graph": graphs}
 
 
-@pytest.mark.parametrize("robots", [1, 3, 11])
-def test_openvino_encodes_as_pytorch_does(policy_of, robots):
+@pytest.mark.parametrize("policy_of", CONFIGS, indirect=True)
+def test_openvino_encodes_as_pytorch_does(policy_of):
+    """Whatever the number of robots, compiled ahead or not."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     eager, compiled = policy_of(built("eager")), policy_of(built("openvino"))
-    expected, found = eager.condition(seen(robots)), compiled.condition(seen(robots))
-    assert found.shape == (robots, eager.spec.condition_size)
-    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
-    compiled.prepare(3)
-    assert torch.allclose(compiled.condition(seen(robots)), found, atol=1e-5)
+    for robots in (11, 1):
+        expected, found = eager.condition(seen(robots)), compiled.condition(seen(robots))
+        assert found.shape == (robots, eager.spec.condition_size)
+        assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+        compiled.prepare(1)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

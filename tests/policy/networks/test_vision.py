@@ -79,9 +79,9 @@ def test_in_use_images_are_cropped_in_the_middle_whatever_the_mode():
     for mode in (encoder.train(), encoder.eval()):
         found, expected = mode(seen), mode(seen, middle)
         assert list(found) == list(seen) and torch.equal(found["position"], seen["position"])
-        assert all(torch.equal(found[key], expected[key]) for key in seen)
+        assert all(torch.allclose(found[key], expected[key], atol=1e-5) for key in seen)  # convolved in another order
     elsewhere = encoder(seen, torch.zeros(2, 2, 2, dtype=torch.int64))
-    assert not torch.allclose(elsewhere["front"], found["front"])
+    assert not torch.allclose(elsewhere["front"], found["front"], atol=1e-3)
 
 
 def test_all_observed_steps_of_a_window_are_cropped_alike():
