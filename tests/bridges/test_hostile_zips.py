@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 
@@ -92,6 +93,35 @@ def test_zip_files_that_lie_are_refused(name, tmp_path):
     path = changed(in_zip(tmp_path / "it.ckpt", TWO + b"}."), at, shift, value)
     said = refused(path)
     assert any(part in said for part in message.split("|")), said
+
+
+def large(path: Path, **claims: int) -> Path:
+    """A file with the second end record, which PyTorch writes beyond 4 GB."""
+    raw = path.read_bytes()
+    _, _, _, _, count, length, begin, _ = struct.unpack("<4s4H2LH", raw[-22:])
+    said = {"count": count, "length": length, "begin": begin, "where": len(raw) - 22} | claims
+    record = struct.pack(
+        "<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, said["count"], said["count"], said["length"], said["begin"]
+    )
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, said["where"], 1)
+    absent = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 2**16 - 1, 2**16 - 1, 2**32 - 1, 2**32 - 1, 0)
+    path.write_bytes(raw[:-22] + record + locator + absent)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ({}, "is no checkpoint of Diffusion Policy or robomimic"),  # which it is: the zip is read
+        ({"count": 2**60}, "it claims 1152921504606846976 members"),
+        ({"length": 2**60}, "it claims 2 members in 1152921504606846976 bytes"),
+        ({"begin": 2**60}, "lies outside of the file"),
+        ({"where": 2**60}, "its end record is damaged"),
+        ({"where": 0}, "its end record is damaged"),
+    ],
+)
+def test_large_zip_files(tmp_path, claims, message):
+    assert message in refused(large(in_zip(tmp_path / "it.ckpt", TWO + b"}."), **claims))
 
 
 def test_what_is_no_zip_is_named(tmp_path):
