@@ -135,6 +135,6 @@ def make_board(height: int = 512, width: int = 512) -> Any:
 
 def make_picture(board: Any, size: int) -> Any:
     """What draws a board's observed picture, so many pixels high and wide, see `paradp.envs.pusht_picture`."""
-    from paradp.envs.pusht_picture import Picture
+    from paradp.envs.pusht_picture import BoardPicture
 
-    return Picture(board.goal_corners, size, size)
+    return BoardPicture(board.goal_corners, size, size)

@@ -28,7 +28,7 @@ WALLS = (((5, 506), (5, 5)), ((5, 5), (506, 5)), ((506, 5), (506, 506)), ((5, 50
 LINE, RADIUS, INSIDE = 2, 15, 11
 
 
-class Picture:
+class BoardPicture:
     """Draws the board.
 
     Args:

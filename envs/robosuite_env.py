@@ -57,6 +57,14 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+    # Bound to the simulation by `_bind`, and to nothing once that is freed.
+    _sim: Any = None
+    _simulator: Any = None
+    _grip_position: Any = None
+    _look: Any = None
+    _disturbed: Any = None
+    _cameras: Any = None
+    _film: Frames | None = None
 
     def __init__(
         self,
@@ -91,14 +99,6 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._action_shape = self.action_space.shape
         self._to_command = bind_command(self.convention)
         self._disturbance_rng = np.random.default_rng()
-        # Bound to the simulation by `_bind`, and to nothing once that is freed.
-        self._sim: Any = None
-        self._simulator: Any = None
-        self._grip_position: Any = None
-        self._look: Any = None
-        self._disturbed: Any = None
-        self._cameras: Any = None
-        self._film: Frames | None = None
         self._render_size = render_size
         self._bind()
 

@@ -29,6 +29,7 @@ MOST_TRIES = 1_000_000
 DEFAULT_ACTION_NOISE = ActionNoise(noise=0.1, push_chance=0.01)
 
 
+# Long: most of it says what it takes and raises.
 def collect(
     task: str,
     episodes: int,

@@ -26,7 +26,7 @@ REPEATS, FRAMES, STEPS = 7, 20, 40
 
 
 @dataclass(frozen=True)
-class Speed:
+class FrameSpeed:
     """Of one environment on one core, medians.
 
     Attributes:
@@ -75,10 +75,10 @@ def study_frames(context: Context) -> None:
     board.reset(seed=0)
     gym_pusht = FRAMES / _seconds(board._render)
     write_report(context.out / "frames.md", "Frames of cameras", _page(speeds, gym_pusht))
-    write_whole(context.out / "frames.json", TypeAdapter(dict[str, Speed]).dump_json(speeds, indent=2) + b"\n")
+    write_whole(context.out / "frames.json", TypeAdapter(dict[str, FrameSpeed]).dump_json(speeds, indent=2) + b"\n")
 
 
-def _page(speeds: dict[str, Speed], gym_pusht: float) -> str:
+def _page(speeds: dict[str, FrameSpeed], gym_pusht: float) -> str:
     horizons = Horizons()
     frames = [[name, one.images, f"{one.frames:.0f}"] for name, one in speeds.items()]
     loops = [
@@ -102,7 +102,7 @@ def _text(ratio: Ratio) -> str:
     return f"{ratio.median:.2f} ({ratio.low:.2f}–{ratio.high:.2f})"
 
 
-def _speed(task: str) -> Speed:
+def _speed(task: str) -> FrameSpeed:
     convention = find_task(task).task.conventions[0]
     kinds = [{}, {"observation": IMAGE, "drawn": False}, {"observation": IMAGE}]
     loops = [make_envs(EnvironmentConfig(task, convention, max_steps=STEPS, **kind), 1) for kind in kinds]  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ def _speed(task: str) -> Speed:
     for envs in loops:
         envs.close()
     rates = [STEPS / float(np.median(times)) for times in (state, looked_at, every)]
-    return Speed(*frames, rates[0], rates[1], rates[2], Ratio.of(every, looked_at))
+    return FrameSpeed(*frames, rates[0], rates[1], rates[2], Ratio.of(every, looked_at))
 
 
 def _frames(envs: Environments) -> tuple[str, float]:
