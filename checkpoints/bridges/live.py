@@ -86,7 +86,7 @@ class Stepwise(nn.Module):
         return cast(Tensor, self.network(sample, timestep, global_cond.unflatten(1, (self.steps, -1))))
 
 
-class Trajectory:
+class ActionTrajectory:
     """Takes the place of `_get_action_trajectory` of robomimic.
 
     Args:
@@ -166,7 +166,7 @@ def _robomimic(algo: Any) -> Live:
         scheduler=algo.noise_scheduler,
         steps=steps,
         shape=(horizon.prediction_horizon, algo.ac_dim),
-        function=lambda sampling: Trajectory(
+        function=lambda sampling: ActionTrajectory(
             sampling, nets["obs_encoder"], dict(algo.obs_shapes), horizon.observation_horizon - 1, horizon.action_horizon
         ),
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-# A policy with images and its optimiser's state takes 400 kB, 80 000 instructions and some 20 nested values.
+# A policy with two encoders of images, but without its optimiser's state, takes 132 kB, 26 000 instructions and 15 nested marks.
 PICKLE_BYTES = 8 * 2**20
 MOST_INSTRUCTIONS = 1_000_000
 MOST_NESTED = 200
@@ -26,7 +26,7 @@ Maker = Callable[[tuple[Any, ...]], Any]
 
 
 @dataclass(frozen=True)
-class Named:
+class PickledName:
     """A class or a function, by its name alone."""
 
     module: str
@@ -46,13 +46,13 @@ class Inert:
         state: what it would have been filled with.
     """
 
-    of: Named
+    of: PickledName
     arguments: tuple[Any, ...]
     state: Any = None
 
 
-def read_pickle(raw: bytes, known: Mapping[Named, Maker | None], stored: Callable[[Any], Any]) -> Any:
-    """What a pickle holds, of None, truth values, numbers, texts, lists, tuples, dicts, `Named` and `Inert`.
+def read_pickle(raw: bytes, known: Mapping[PickledName, Maker | None], stored: Callable[[Any], Any]) -> Any:
+    """What a pickle holds, of None, truth values, numbers, texts, lists, tuples, dicts, `PickledName` and `Inert`.
 
     Args:
         raw: the pickle.
@@ -71,7 +71,7 @@ def read_pickle(raw: bytes, known: Mapping[Named, Maker | None], stored: Callabl
 class _Interpreter:
     """One pickle; the letters and what they mean are those of Python's module `pickletools`."""
 
-    def __init__(self, raw: bytes, known: Mapping[Named, Maker | None], stored: Callable[[Any], Any]):
+    def __init__(self, raw: bytes, known: Mapping[PickledName, Maker | None], stored: Callable[[Any], Any]):
         self._raw, self._known, self._stored = raw, known, stored
         self._at = 0
         self._stack: list[Any] = []
@@ -189,7 +189,7 @@ class _Interpreter:
         self._push(self._memo[number])
 
     def name(self) -> None:
-        found = Named(self._line(), self._line())
+        found = PickledName(self._line(), self._line())
         if found not in self._known:
             raise ValueError(
                 f"it names {str(found)!r:.120}, which no policy needs that is read: refused before anything ran"
@@ -199,7 +199,7 @@ class _Interpreter:
     def make(self) -> None:
         """An object of a class, or a call: for an interpreter that does neither they are the same."""
         arguments, of = self._pop(), self._pop()
-        if not isinstance(of, Named) or not isinstance(arguments, tuple):
+        if not isinstance(of, PickledName) or not isinstance(arguments, tuple):
             _refuse("calls what is no function")
         maker = self._known[of]
         self._push(Inert(of, arguments) if maker is None else maker(arguments))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from paradp.bridges.archive import Archive
-from paradp.bridges.pickled import PICKLE_BYTES, Inert, Maker, Named, read_pickle
+from paradp.bridges.pickled import PICKLE_BYTES, Inert, Maker, PickledName, read_pickle
 from paradp.policy.files.limits import STATE_BYTES
 from paradp.policy.files.reading import open_regular
 
@@ -133,7 +133,7 @@ def _storage(said: Any, archive: Archive) -> Storage:
     if not isinstance(said, tuple) or len(said) != 5 or said[0] != "storage":
         raise ValueError("its pickle refers to what is no storage of a tensor")
     _, kind, key, _, count = said
-    dtype = _TYPES.get(kind.name) if isinstance(kind, Named) and kind.module == "torch" else None
+    dtype = _TYPES.get(kind.name) if isinstance(kind, PickledName) and kind.module == "torch" else None
     if dtype is None or not isinstance(key, str) or not key.isdecimal():
         raise ValueError("its pickle refers to a storage of a type that is not known here")
     if type(count) is not int or count < 0:
@@ -178,7 +178,7 @@ def _parameter(arguments: tuple[Any, ...]) -> SavedTensor:
 
 def _dict(arguments: tuple[Any, ...]) -> dict[Any, Any]:
     """An ordered dict, a counter, or one with a default, which was given a type; filled by what follows."""
-    if any(not isinstance(one, Named | Inert) for one in arguments):
+    if any(not isinstance(one, PickledName | Inert) for one in arguments):
         raise ValueError("it has a dict that is none")
     return {}
 
@@ -190,27 +190,30 @@ def _bytes(arguments: tuple[Any, ...]) -> Inert:
     return Inert(_ENCODE, ())
 
 
-_ENCODE = Named("_codecs", "encode")
-_KNOWN: Mapping[Named, Maker | None] = {
-    Named("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    Named("torch._utils", "_rebuild_parameter"): _parameter,
+_ENCODE = PickledName("_codecs", "encode")
+_KNOWN: Mapping[PickledName, Maker | None] = {
+    PickledName("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    PickledName("torch._utils", "_rebuild_parameter"): _parameter,
     _ENCODE: _bytes,
-    **{Named("collections", name): _dict for name in ("OrderedDict", "defaultdict", "Counter")},
-    **{Named("torch", name): None for name in (*_TYPES, "device")},
+    **{PickledName("collections", name): _dict for name in ("OrderedDict", "defaultdict", "Counter")},
+    **{PickledName("torch", name): None for name in (*_TYPES, "device")},
     # A type, by its name.
-    Named("dill._dill", "_load_type"): None,
-    **{Named("__builtin__", name): None for name in ("dict", "list", "int", "float", "str", "unicode", "bool", "tuple")},
-    **{Named("typing", name): None for name in ("Any", "Dict", "List", "Tuple", "Union", "Optional")},
-    **{Named("pathlib", name): None for name in ("Path", "PosixPath", "PurePosixPath", "WindowsPath")},
-    # Configurations.
-    Named("omegaconf.dictconfig", "DictConfig"): None,
-    Named("omegaconf.listconfig", "ListConfig"): None,
-    **{Named("omegaconf.base", name): None for name in ("Metadata", "ContainerMetadata")},
+    PickledName("dill._dill", "_load_type"): None,
     **{
-        Named("omegaconf.nodes", f"{name}Node"): None
+        PickledName("__builtin__", name): None
+        for name in ("dict", "list", "int", "float", "str", "unicode", "bool", "tuple")
+    },
+    **{PickledName("typing", name): None for name in ("Any", "Dict", "List", "Tuple", "Union", "Optional")},
+    **{PickledName("pathlib", name): None for name in ("Path", "PosixPath", "PurePosixPath", "WindowsPath")},
+    # Configurations.
+    PickledName("omegaconf.dictconfig", "DictConfig"): None,
+    PickledName("omegaconf.listconfig", "ListConfig"): None,
+    **{PickledName("omegaconf.base", name): None for name in ("Metadata", "ContainerMetadata")},
+    **{
+        PickledName("omegaconf.nodes", f"{name}Node"): None
         for name in ("Any", "Integer", "Float", "String", "Boolean", "Bytes", "Path", "InterpolationResult")
     },
     # Numbers of numpy's, which trainings write down besides.
-    **{Named(f"numpy.{core}.multiarray", "scalar"): None for core in ("core", "_core")},
-    Named("numpy", "dtype"): None,
+    **{PickledName(f"numpy.{core}.multiarray", "scalar"): None for core in ("core", "_core")},
+    PickledName("numpy", "dtype"): None,
 }
