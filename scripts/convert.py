@@ -13,6 +13,7 @@ from paradp.scripts.places import check_new, found
 NOTHING = FactsFlags()
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def convert(
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")],
     out: Path,

@@ -57,7 +57,7 @@ def check_samples(name: str, folder: Path) -> None:
 
 
 def check_cameras(name: str, folder: Path) -> None:
-    """One of LeRobot's with images, to ours and back: the same weights and statistics to the bit, in LeRobot."""
+    """One of LeRobot's with images, to ours and back: in LeRobot the same weights to the bit, and statistics to rounding."""
     before = put_together(name, folder / "before")
     (after := folder / "after").mkdir()
     write_lerobot(read_lerobot(before, FACTS), after, "# a card")
@@ -67,7 +67,7 @@ def check_cameras(name: str, folder: Path) -> None:
     for which, processor in enumerate(sides):
         kept = {key: tensor for step in processor.steps for key, tensor in step.state_dict().items()}
         found = {key: tensor for step in other_sides[which].steps for key, tensor in step.state_dict().items()}
-        assert found and all(torch.equal(kept[key], tensor) for key, tensor in found.items()), name
+        assert found and all(torch.allclose(kept[key], tensor, 1e-6, 1e-6) for key, tensor in found.items()), name
     print(name, "came back", flush=True)
 
 

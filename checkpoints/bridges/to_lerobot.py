@@ -78,15 +78,15 @@ def write_lerobot(
     spec = trained.spec
     keys = _check_keys(spec, observation) if observation else _own_keys(spec)
     config, sides = _described(trained, keys, sampler)
-    weights = {their_name(name, config): tensor.float() for name, tensor in trained.network.state_dict().items()}
-    write_tensors(folder / "model.safetensors", weights)
+    weights = {their_name(name, config): tensor for name, tensor in trained.network.state_dict().items()}
+    floats = {name: tensor.float() for name, tensor in weights.items() if tensor.is_floating_point()}
+    write_tensors(folder / "model.safetensors", weights | floats)
     content = {"type": "diffusion"} | asdict(config) | _BESIDES
     content["drop_n_last_frames"] = config.horizon - config.n_action_steps - config.n_obs_steps + 1
-    features = {"input_features": config.input_features, "output_features": config.output_features}
     _write(folder / "config.json", json.dumps(content, indent=4))
     for name, side in zip((BEFORE, AFTER), sides, strict=True):
-        both = features["input_features"] | features["output_features"] if name == BEFORE else features["output_features"]
-        _write_processor(folder, name, config, side, {key: asdict(one) for key, one in both.items()})
+        features = config.input_features | config.output_features if name == BEFORE else config.output_features
+        _write_processor(folder, name, config, side, {key: asdict(one) for key, one in features.items()})
     _write(folder / FILE, yaml.safe_dump(_facts(spec, keys), sort_keys=False, width=120))
     _write(folder / "README.md", card)
 
