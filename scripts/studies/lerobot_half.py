@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from contextlib import redirect_stdout
 from importlib.metadata import version
 from typing import Any
@@ -51,19 +52,23 @@ class Peer:
         envs = [gymnasium.make(entry.env_id) for _ in seeds]
         seen = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)]
         first = [np.concatenate([one[key] for key in sorted(one)]).tolist() for one in seen]
-        rewards, success, done = np.zeros(len(seeds)), np.zeros(len(seeds), bool), np.zeros(len(seeds), bool)
+        rewards, success, runs = np.zeros(len(seeds)), np.zeros(len(seeds), bool), np.arange(len(seeds))
         torch.manual_seed(seeds[0])
         policy.reset()
         for _ in range(self._job["steps"]):
-            actions = self._act(policy, seen)
-            for i in np.flatnonzero(~done):
+            actions, ended = self._act(policy, [seen[i] for i in runs]), np.zeros(len(runs), bool)
+            for row, i in enumerate(runs):
                 low, high = envs[i].action_space.low, envs[i].action_space.high
-                seen[i], reward, terminated, truncated, info = envs[i].step(np.clip(actions[i], low, high))
+                seen[i], reward, terminated, truncated, info = envs[i].step(np.clip(actions[row], low, high))
                 rewards[i] = max(rewards[i], reward)
                 success[i] |= info["success"]
-                done[i] = terminated or truncated
-            if done.all():
+                ended[row] = terminated or truncated
+            runs = runs[~ended]
+            if not len(runs):
                 break
+            for name, queue in policy._queues.items():
+                # What has ended is planned for no more.
+                policy._queues[name] = deque((one[torch.from_numpy(~ended)] for one in queue), maxlen=queue.maxlen)
         for env in envs:
             env.close()
         rows = zip(seeds, rewards.tolist(), success.tolist(), first, strict=True)
