@@ -25,6 +25,7 @@ from paradp.sampler import SamplerChoice
 
 CONVENTIONS = {"pusht": "position", "lift": "absolute"}
 sees_lift = pytest.param("lift", marks=pytest.mark.skipif(render_problem() is not None, reason="no renderer here"))
+slowly_lift = pytest.param("lift", marks=[*sees_lift.marks, pytest.mark.slow])
 TASKS = ["pusht", sees_lift]
 
 
@@ -115,7 +116,7 @@ def test_environments_that_draw_in_threads_see_the_same(task, monkeypatch):
     assert [seed for seed, _, _ in alone] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["pusht", slowly_lift])
 def test_a_run_takes_its_environment_from_the_checkpoint_here_and_in_workers(task, tmp_path):
     save_checkpoint(trained_of(task), tmp_path / "seeing", "card")
     here = RolloutConfig(
@@ -140,7 +141,7 @@ def test_a_run_takes_its_environment_from_the_checkpoint_here_and_in_workers(tas
     assert actions[0] == actions[1] and [len(steps) for steps in actions[0]] == [10, 10]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["pusht", slowly_lift])
 def test_demonstrations_are_the_same_episodes_seen_otherwise(task, tmp_path):
     settings = {"episodes": 2, "action_convention": CONVENTIONS[task], "seed": 0}
     states = collect(task, out=tmp_path / "states.zarr", workers=1, **settings)
