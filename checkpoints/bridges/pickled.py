@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-# A policy with two encoders of images, but without its optimiser's state, takes 132 kB, 26 000 instructions and 15 nested marks.
+# A policy with two encoders of images, without its optimiser's state, takes 132 kB, 26 000 instructions, 15 nested marks.
 PICKLE_BYTES = 8 * 2**20
 MOST_INSTRUCTIONS = 1_000_000
 MOST_NESTED = 200

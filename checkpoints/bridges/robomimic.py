@@ -47,8 +47,10 @@ class _RobomimicFile:
 
     def __init__(self, file: TorchFile):
         self.file, content = file, file.content
-        if content["algo_name"] != "diffusion_policy":
-            raise ValueError(f"it is a policy of robomimic of type {content['algo_name']!r:.40}; diffusion_policy is read")
+        # All but the weights, as plain values of which there are not too many.
+        self.said = Configuration({name: one for name, one in content.items() if name != "model"})
+        if (name := self.said.get("algo_name")) != "diffusion_policy":
+            raise ValueError(f"it is a policy of robomimic of type {name!r:.40}; diffusion_policy is read")
         if not isinstance(content["config"], str) or len(content["config"]) > DOCUMENT_BYTES:
             raise ValueError("its config is no text of JSON")
         self.config = Configuration(parse_json(content["config"]))
@@ -98,16 +100,15 @@ class _RobomimicFile:
 
     def _seen(self) -> dict[str, Shape]:
         """In the network's order."""
-        metadata = self.file.content["shape_metadata"]
-        shapes = metadata.get("all_shapes") if isinstance(metadata, dict) else None
+        shapes = self.said.get("shape_metadata.all_shapes", None)
         if not isinstance(shapes, dict) or not 0 < len(shapes) <= MOST_KEYS:
             raise ValueError("its shape_metadata says nothing of observations")
         modalities = self.config.object("observation.modalities.obs")
-        kinds = {key: kind for kind, keys in modalities.items() if isinstance(keys, list) for key in keys}
+        kinds = {str(key): kind for kind, keys in modalities.items() if isinstance(keys, list) for key in keys}
         return {key: self._shape(key, kinds[key], shape) for key, shape in shapes.items() if key in kinds}
 
     def _shape(self, key: str, kind: str, shape: Any) -> Shape:
-        if isinstance(shape, list | tuple) and all(type(one) is int and one > 0 for one in shape):
+        if isinstance(shape, list) and all(type(one) is int and one > 0 for one in shape):
             if kind == "low_dim" and len(shape) == 1:
                 return int(shape[0])
             if kind == "rgb" and len(shape) == 3:
@@ -134,7 +135,7 @@ class _RobomimicFile:
     def _normalizer(self, key: str, shape: Shape) -> Normalizer:
         """Theirs, `(value − offset) / scale`, if the training made statistics; images become numbers from 0 to 1."""
         length = shape if isinstance(shape, int) else shape[2]
-        every = self.file.content.get("obs_normalization_stats")
+        every = self.said.get("obs_normalization_stats", None)
         if every is None:
             return Normalizer(torch.zeros(length), torch.full((length,), 1.0 if isinstance(shape, int) else _BRIGHTEST))
         if not isinstance(shape, int):
@@ -143,7 +144,7 @@ class _RobomimicFile:
 
     def _actions(self, length: int) -> Normalizer:
         """Of the parts of an action, side by side."""
-        every = self.file.content.get("action_normalization_stats")
+        every = self.said.get("action_normalization_stats", None)
         if every is None:
             return Normalizer(torch.zeros(length), torch.ones(length))
         keys = self.config.get("train.action_keys")

@@ -137,7 +137,7 @@ def _storage(said: Any, archive: Archive) -> Storage:
     if dtype is None or not isinstance(key, str) or not key.isdecimal():
         raise ValueError("its pickle refers to a storage of a type that is not known here")
     if type(count) is not int or count < 0:
-        raise ValueError(f"the storage {key!r:.40} cannot have {count!r:.40} values")
+        raise ValueError(f"the storage {key!r:.40} has a number of values that is none")
     if (member := archive.members.get(f"data/{key}")) is None:
         raise ValueError(f"the storage {key!r:.40} is missing: cut short")
     if member.size != count * dtype.itemsize:
