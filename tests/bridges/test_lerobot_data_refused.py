@@ -92,6 +92,14 @@ def swapped(folder: Path) -> None:
     (videos / "file-001.mp4").write_bytes((videos / "file-000.mp4").read_bytes())
 
 
+def blind(folder: Path) -> None:
+    """Its cameras are not described, and so not read."""
+    path = folder / "meta/info.json"
+    content = json.loads(path.read_text())
+    content["features"] = {key: one for key, one in content["features"].items() if "images" not in key}
+    path.write_text(json.dumps(content))
+
+
 def first(value) -> Callable[[list], list]:
     """The first row is something else."""
     return lambda values: [value, *values[1:]]
@@ -233,6 +241,7 @@ def test_a_frame_that_is_missing_is_named(tmp_path):
 def test_a_command_ends_in_one_sentence_and_writes_nothing(command, tmp_path, monkeypatch, capsys):
     folder = copied(tmp_path)
     (folder / "paradp.yaml").write_text("task: pusht\naction_low: [-1, -1]\naction_high: [1, 1]\n")
+    blind(folder)
     cut(DATA)(folder)
     arguments = {
         "import": ["data", "import", str(folder), "--out", str(tmp_path / "made.zarr")],
