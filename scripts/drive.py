@@ -1,4 +1,4 @@
-"""`paradp drive`: a control loop in real time, with the simulator as the robot."""
+"""`paradp drive`: a control loop in real time, with a robot of LeRobot's or the simulator as the robot."""
 
 import json
 import time
@@ -7,19 +7,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy.choices import Blending, Late
 from paradp.policy.computing import Computing
 from paradp.rollouts.machine import cores, hardware, versions
 from paradp.sampler import SamplerChoice
-from paradp.scripts.call import Count, Positive, Seed, TaskName
+from paradp.scripts.call import Count, Positive, Seed
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import SamplerText
-from paradp.scripts.places import check_file, check_new, check_simulator, checkpoint_of, disturbance_of
+from paradp.scripts.places import check_file, check_new
+from paradp.scripts.robots import body_of
 from paradp.scripts.serve import check_remote, remote
 from paradp.scripts.typed_settings import Typed, options_of
 
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from paradp.policy.control.asynchronous import AsyncController
+    from paradp.policy.control.controller import Hold
     from paradp.policy.control.sources import PlanSource
     from paradp.policy.spec import Interface, PolicySpec
     from paradp.rollouts.realtime.drive import Driven
-    from paradp.rollouts.realtime.robot import SimulatedRobot
+    from paradp.rollouts.realtime.reports import Robot
 
 
 @options_of(Computing, without=("device",))
@@ -43,7 +44,8 @@ DEFAULT_COMPUTING = Flags()
 
 # Long: its parameters are the command's options, and its docstring is their help.
 def drive(
-    task: TaskName,
+    task: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TASK")] = None,
+    robot: str | None = None,
     minutes: Positive = 1.0,
     sampler: SamplerText = "auto",
     plans: Literal["process", "thread"] = "process",
@@ -62,13 +64,16 @@ def drive(
     out: Path | None = None,
     computing: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_COMPUTING,
 ) -> None:
-    """Drive a simulated robot in real time: it moves by the wall clock, and the next chunk is planned while it moves.
+    """Drive a robot in real time: it moves by the wall clock, and the next chunk is planned while it moves.
 
-    The simulator runs in another process and does not wait for commands. If a command arrives after half of its control
-    step, the robot repeats the last one, and the step counts as missed. Every command passes safety checks before it
-    reaches the robot.
+    Without --robot it is a task's simulated robot, in another process that does not wait for commands. If a command arrives
+    after half of its control step (nine tenths with --robot), the robot repeats the last one, and the step counts as missed.
+    Every command passes safety checks before it reaches the robot. On Ctrl-C a robot is commanded to hold still, and is
+    disconnected.
 
         paradp drive square --live
+        paradp drive --robot so101_follower:port=/dev/ttyACM0,id=blue \\
+            --checkpoint my_policy --minutes 2
         paradp drive square --minutes 10 --late hold --out runs/realtime \\
             --trace runs/realtime/trace.json
         paradp drive square --server ws://127.0.0.1:8000
@@ -76,7 +81,9 @@ def drive(
     For a server with an API key, set PARADP_API_KEY.
 
     Args:
-        task: the task's name.
+        task: the task of the simulated robot.
+        robot: a robot of LeRobot's: TYPE, TYPE:key=value,… or TYPE:{key: value, …}, with the settings of LeRobot's
+            --robot.type and --robot.key; LeRobot must be installed, and the robot calibrated.
         minutes: wall-clock time.
         plans: plan in another process, or in a thread of the control loop's process.
         server: plan on a policy server, ws://HOST:PORT, or wss://HOST:PORT with TLS.
@@ -90,29 +97,25 @@ def drive(
         execute: actions of a chunk until the next should take over; the checkpoint's own number by default.
         checkpoint: a pretrained policy's name, a checkpoint's directory or hf:owner/name; by default the task's policy.
         disturbance: what disturbs the task's object: none, push or belt; none by default.
-        seed: of the first episode.
+        seed: of the first episode; with --robot of the plans' noise.
         live: show the loop's timing while it runs.
         trace: write a timeline to this file; open it at ui.perfetto.dev.
         out: write drive.json to this directory, which must not contain one yet; by default nothing is written.
         computing: how the policy is computed, if it is computed here.
     """
-    find_task(task)
-    path, how = checkpoint_of(task, checkpoint), computing.checked()
+    body, how = body_of(robot, task, checkpoint, disturbance, seed), computing.checked()
     measured = SamplerChoice.parse(sampler).measured
-    disturbance = disturbance_of(task, disturbance)
-    check_simulator(task)
     _check_places(server, ca, out, trace)
-    with loading():
+    with loading(body.packages):
         from paradp.checkpoints import load_policy, read_info
         from paradp.policy.control.asynchronous import AsyncController
         from paradp.policy.files import OutputLock
-        from paradp.rollouts.episodes.environments import EnvironmentConfig, check_fits, observed_by
         from paradp.rollouts.realtime.drive import Driven
-        from paradp.rollouts.realtime.robot import SimulatedRobot
-    spec = read_info(path).spec
-    check_fits(spec, task)
+
+        spec = read_info(body.checkpoint).spec
+        hold = body.prepare(spec)
     spec.horizons.with_execute(execute)
-    load = partial(load_policy, path, sampler, engine=how.engine, precision=how.precision)
+    load = partial(load_policy, body.checkpoint, sampler, engine=how.engine, precision=how.precision)
     driven = Driven()
     with ExitStack() as stack:
         if out is not None:
@@ -121,18 +124,17 @@ def drive(
             source = _source(server, ca, plans, load, how.threads or cores())
             stack.callback(source.close)
             _check_same(source.spec, spec)
-            hold = ACTION_CONVENTIONS[spec.action_convention].hold
             budget = None if budget_ms is None else budget_ms / 1000
             controller = AsyncController(source, hold, late, execute, budget, dead_after, blending=blending)
             warm = controller.warm_up(on_wait=show)
         _say_plans(source, sampler, warm)
         with doing("starting the robot"):
-            observation = observed_by(spec, find_task(task).task)
-            environment = EnvironmentConfig(task, spec.action_convention, disturbance, observation=observation)
-            robot = SimulatedRobot(environment, seed)
-            stack.callback(robot.close)
-        _run(robot, controller, spec, 60 * minutes, live, driven)
+            moving = body.start()
+            stack.callback(moving.close)
+        failure = _run(moving, controller, hold, spec, 60 * minutes, live, driven)
     _report(driven, trace, out)
+    if failure is not None:
+        raise failure
 
 
 def _check_places(server: str | None, ca: Path | None, out: Path | None, trace: Path | None) -> None:
@@ -193,9 +195,15 @@ def _check_same(served: "Interface", here: "Interface") -> None:
 
 
 def _run(
-    robot: "SimulatedRobot", controller: "AsyncController", spec: "PolicySpec", seconds: float, live: bool, driven: "Driven"
-) -> None:
-    """Drives for the given time or until Ctrl-C, within the safety limits of the checkpoint."""
+    robot: "Robot",
+    controller: "AsyncController",
+    hold: "Hold",
+    spec: "PolicySpec",
+    seconds: float,
+    live: bool,
+    driven: "Driven",
+) -> ConnectionError | None:
+    """Drives for the given time or until Ctrl-C, within the safety limits of the checkpoint; returns the robot's failure."""
     from paradp.policy.control.limits import SafetyLimits
     from paradp.policy.control.safety import SafeController
     from paradp.rollouts.realtime.drive import drive as run
@@ -203,12 +211,15 @@ def _run(
     limits = SafetyLimits.of(spec)
     if limits.rate is None:
         say("rate and jump are not limited: the checkpoint does not contain the largest step of its demonstrations")
-    safe = SafeController(controller, limits, ACTION_CONVENTIONS[spec.action_convention].hold)
+    safe = SafeController(controller, limits, hold)
     with _shown(live, seconds, driven) as show:
         try:
             run(robot, safe, limits, seconds, driven, show)
         except KeyboardInterrupt:
             say("interrupted")
+        except ConnectionError as failure:
+            return failure
+    return None
 
 
 def _report(driven: "Driven", trace: Path | None, out: Path | None) -> None:
@@ -246,6 +257,7 @@ def _tables(driven: "Driven") -> "Group":
     counts = {
         "control steps": driven.ticks,
         "missed": driven.missed,
+        "late": driven.late_steps,
         "held": driven.held,
         "plans": driven.plans,
         "late plans": driven.late_plans,

@@ -24,7 +24,7 @@ class Subcommand:
 COMMANDS = {
     "rollout": Subcommand("rollout", "rollout", "run a policy in closed loop: success, reward, latency, films"),
     "evaluate": Subcommand("evaluate", "evaluate", "compare samplers, clocks, … on the same episodes, in one report"),
-    "drive": Subcommand("drive", "drive", "drive a simulated robot in real time, planning while it moves"),
+    "drive": Subcommand("drive", "drive", "drive a robot in real time, planning while it moves"),
     "serve": Subcommand("serve", "serve", "serve a policy to robots on the network"),
     "bench": Subcommand("bench", "bench", "measure the latency of a plan for every engine and sampler"),
     "collect": Subcommand("collect", "collect", "collect demonstrations by a task's scripted expert"),

@@ -24,6 +24,8 @@ MAY_IMPORT = {
 PLACES = {"bridges": "checkpoints/bridges"}
 # A distribution of its own, beside LeRobot: it imports that, and none of ours imports it.
 PLUGIN = ROOT / "checkpoints/bridges/lerobot_policy_paradp"
+# Makes robots by LeRobot when one is asked for; all else knows them by their interface.
+LEROBOT = ROOT / "rollouts/realtime/lerobot_devices.py"
 SIMULATORS = {"robosuite", "mujoco", "gymnasium"}
 
 
@@ -69,8 +71,29 @@ def test_the_plugin_of_lerobot_stands_on_the_bridges():
         assert rooms <= {"bridges", "sampler"}, path
         source = path.read_text()
         assert len(source.splitlines()) < MOST_LINES and not long_functions(source), path
-    imports = {name.split(".")[0] for room in MAY_IMPORT for path in files_of(room) for name in imported(path)}
-    assert not imports & {"lerobot", PLUGIN.name}
+    imports = {path: {name.split(".")[0] for name in imported(path)} for room in MAY_IMPORT for path in files_of(room)}
+    assert [path for path, names in imports.items() if "lerobot" in names] == [LEROBOT]
+    assert not any(PLUGIN.name in names for names in imports.values())
+
+
+def test_lerobot_is_imported_only_to_make_a_robot():
+    import_at_the_top = [
+        node for node in ast.parse(LEROBOT.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    names = {getattr(node, "module", None) or node.names[0].name for node in import_at_the_top}
+    assert not {name.split(".")[0] for name in names} & {"lerobot", "draccus"}
+
+
+def test_a_robot_of_lerobots_needs_no_simulator():
+    modules = ("drive", "reports", "wiring", "lerobot_robot", "lerobot_devices")
+    program = (
+        "import sys\n"
+        "for name in ('robosuite', 'mujoco', 'gymnasium', 'lerobot', 'draccus'): sys.modules[name] = None\n"
+        + "".join(f"import paradp.rollouts.realtime.{name}\n" for name in modules)
+        + "print('ok')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "ok\n", done.stderr
 
 
 # Of the files of sampler/ by their wings: settings know no rounds, and the backends are found by their names alone.

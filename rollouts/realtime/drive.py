@@ -10,7 +10,7 @@ from paradp.policy import Command
 from paradp.policy.control.limits import SafetyLimits, SafetyReport
 from paradp.policy.control.safety import SafeController
 from paradp.policy.processes import spare_garbage_collection
-from paradp.rollouts.realtime.robot import SimulatedRobot, TickReport
+from paradp.rollouts.realtime.reports import Robot, TickReport
 from paradp.rollouts.realtime.timeline import LOOP, ROBOT, Timeline
 
 
@@ -53,7 +53,7 @@ class Driven:
 
 # Long: half of it says what it is called with; the other is a control step, whose order matters and is read as a whole.
 def drive(
-    robot: SimulatedRobot,
+    robot: Robot,
     controller: SafeController,
     limits: SafetyLimits,
     seconds: float,
@@ -71,7 +71,7 @@ def drive(
         on_step: called after every control step.
 
     Raises:
-        ConnectionError: the robot's process has died.
+        ConnectionError: the robot has failed.
     """
     spare_garbage_collection()
     until, tick, carried_out = None, 0, _CarriedOut(limits)
@@ -99,7 +99,7 @@ def drive(
         on_step()
 
 
-def _step(driven: Driven, robot: SimulatedRobot, controller: SafeController, report: TickReport, received: float) -> Command:
+def _step(driven: Driven, robot: Robot, controller: SafeController, report: TickReport, received: float) -> Command:
     timeline, tick = driven.timeline, report.tick
     timeline.add("observe", LOOP, tick, report.at, received - report.at)
     with timeline.span("act", LOOP, tick):

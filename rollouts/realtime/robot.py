@@ -2,50 +2,20 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import numpy as np
 
 from paradp.envs import find_task
-from paradp.policy.observations import Observation
 from paradp.policy.processes import end_with_parent, spare_garbage_collection, spawning
 from paradp.rollouts.episodes.environments import EnvironmentConfig
+from paradp.rollouts.realtime.reports import TickReport
 
 # A command that is not there after this share of a control step comes too late for it: the simulator needs the rest.
 COMMAND_SHARE = 0.5
 # For the simulator to be built, and for a new episode's scene.
 PATIENCE_SECONDS = 120.0
 DEAD = "the robot's process has died"
-
-
-@dataclass(frozen=True)
-class TickReport:
-    """What a robot says as a control step begins.
-
-    Attributes:
-        tick: the control step, counted from 0.
-        seed: of the episode.
-        began: whether the episode begins with this control step.
-        observation: what is seen.
-        at: when, as `time.perf_counter` says, which is one clock for all processes of a machine on Linux.
-        late: seconds by which the control step begins too late.
-        missed: control steps so far that had no command in time, so that the last one was carried out again.
-        done: the latest control step whose own command was carried out; -1 before the first.
-        success: the task's own rule has held in this episode.
-        ended: the episode is over, and this control step needs no command.
-    """
-
-    tick: int
-    seed: int
-    began: bool
-    observation: Observation
-    at: float
-    late: float = 0.0
-    missed: int = 0
-    done: int = -1
-    success: bool = False
-    ended: bool = False
 
 
 class SimulatedRobot:

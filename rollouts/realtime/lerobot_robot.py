@@ -1,0 +1,215 @@
+"""A robot of LeRobot's in a control loop by the wall clock: a thread of its own reads it and commands it."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
+
+import numpy as np
+
+from paradp.policy.errors import described
+from paradp.policy.observations import Observation, read_observation
+from paradp.policy.spec import Interface
+from paradp.rollouts.realtime.reports import TickReport
+from paradp.rollouts.realtime.wiring import NOTHING, Renamed, Wiring
+
+# A command that is not there after this share of a control step comes too late for it: the rest is for sending it.
+COMMAND_SHARE = 0.9
+# For motors and cameras to be connected, and for the first command.
+PATIENCE_SECONDS = 120.0
+# For an observation of a robot that is connected: a camera that hangs, a cable that is out.
+SILENCE_SECONDS = 10.0
+# For what is being read or sent, when the robot is to end.
+CLOSE_SECONDS = 5.0
+_LOG = logging.getLogger(__name__)
+
+
+class LeRobotDevice(Protocol):
+    """What is used of `lerobot.robots.Robot`."""
+
+    @property
+    def observation_features(self) -> Mapping[str, Any]: ...
+
+    @property
+    def action_features(self) -> Mapping[str, Any]: ...
+
+    @property
+    def is_connected(self) -> bool: ...
+
+    @property
+    def is_calibrated(self) -> bool: ...
+
+    def connect(self, calibrate: bool = True) -> None: ...
+
+    def get_observation(self) -> Mapping[str, Any]: ...
+
+    def send_action(self, action: dict[str, float]) -> Any: ...
+
+    def disconnect(self) -> None: ...
+
+
+class LeRobotRobot:
+    """Runs a robot at a policy's control rate; a late command is replaced by the last one, which is sent again.
+
+    Only one thread uses the device, from connecting to disconnecting, so that Ctrl-C never cuts off what is said to a motor.
+    When it ends, for whatever reason, the robot is commanded to hold still and disconnected.
+
+    Args:
+        device: the robot, not connected yet.
+        spec: what the policy sees and commands, and its control rate.
+        renamed: the policy's names for LeRobot's.
+        seed: for the noise of the plans.
+
+    Raises:
+        ValueError: robot and policy do not fit; the message says what differs.
+
+    Attributes:
+        period: seconds of a control step.
+    """
+
+    def __init__(self, device: LeRobotDevice, spec: Interface, renamed: Renamed = NOTHING, seed: int = 0):
+        self.period = 1 / spec.control_hz
+        self._device, self._spec, self._seed = device, spec, seed
+        self._wiring = Wiring.of(spec, device.observation_features, device.action_features, renamed)
+        self._values: Mapping[str, Any] = {}
+        self._sent: np.ndarray | None = None
+        self._said: SimpleQueue[TickReport | Exception] = SimpleQueue()
+        self._commands: SimpleQueue[tuple[int, np.ndarray | None]] = SimpleQueue()
+        self._ready: Future[None] = Future()
+        self._going, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._live, name="robot", daemon=True)
+
+    def hold(self, last: np.ndarray | None, observation: Observation) -> np.ndarray:
+        """A `Hold`: goals of positions stay as they are, velocities are 0."""
+        return self._wiring.hold(last, self._values)
+
+    def connect(self) -> None:
+        """Connects motors and cameras, and observes once; nothing moves yet.
+
+        Raises:
+            ConnectionError: it cannot be connected, is not calibrated, or does not observe what it says.
+        """
+        self._thread.start()
+        try:
+            self._ready.result(PATIENCE_SECONDS)
+        except Exception as error:
+            raise ConnectionError(f"the robot cannot be started: {described(error)}") from error
+
+    def reports(self) -> Iterator[TickReport]:
+        """See `reports.Robot`; the robot is connected before, and its first control step begins now."""
+        self._going.set()
+        while True:
+            report = self._next()
+            while not (report.began or self._said.empty()):
+                report = self._next()
+            yield report
+
+    def command(self, tick: int, action: np.ndarray) -> None:
+        """Tells the robot what to do in a control step; a failure shows in the next report."""
+        self._commands.put((tick, action))
+
+    def close(self) -> None:
+        """Commands the robot to hold still, and disconnects it."""
+        self._closing.set()
+        self._going.set()
+        self._commands.put((-1, None))
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_SECONDS)
+            if self._thread.is_alive():
+                _LOG.warning("the robot does not answer, and could not be disconnected")
+
+    def _next(self) -> TickReport:
+        """What the robot says next.
+
+        Raises:
+            ConnectionError: it has failed, or says nothing.
+        """
+        try:
+            said = self._said.get(timeout=SILENCE_SECONDS)
+        except Empty:
+            raise ConnectionError(f"the robot has said nothing for {SILENCE_SECONDS:.0f} s") from None
+        if isinstance(said, Exception):
+            raise ConnectionError(f"the robot has failed: {described(said)}") from said
+        return said
+
+    def _live(self) -> None:
+        failure = None
+        try:
+            self._device.connect(calibrate=False)  # calibrating asks questions
+            if not self._device.is_calibrated:
+                raise ValueError("it is not calibrated; lerobot-calibrate does it")
+            read_observation(self._spec, self._observe())
+            self._ready.set_result(None)
+            self._going.wait()
+            self._move()
+        except Exception as error:
+            failure = error
+        self._leave()
+        if failure is not None:
+            if self._ready.done():
+                self._said.put(failure)
+            else:
+                self._ready.set_exception(failure)
+
+    def _move(self) -> None:
+        began = time.perf_counter()
+        self._said.put(TickReport(0, self._seed, True, self._observe(), began))
+        action = self._command(0, time.perf_counter() + PATIENCE_SECONDS)
+        if action is None:
+            return
+        tick = done = missed = 0
+        due = time.perf_counter()
+        while not self._closing.is_set():
+            self._send(action)
+            tick, due = tick + 1, due + self.period
+            now = _sleep_until(due)
+            self._said.put(TickReport(tick, self._seed, False, self._observe(), now, now - due, missed, done))
+            due = max(due, now)  # a step that was late is not made up for
+            rest = (1 - COMMAND_SHARE) * self.period  # also where reading the robot has taken too long
+            received = self._command(tick, max(due + self.period, time.perf_counter() + 2 * rest) - rest)
+            if received is None:
+                missed += 1
+            else:
+                action, done = received, tick
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        self._values = self._device.get_observation()
+        return self._wiring.observation(self._values)
+
+    def _send(self, action: np.ndarray) -> None:
+        self._sent = action
+        self._device.send_action(self._wiring.commands(action))
+
+    def _command(self, tick: int, until: float) -> np.ndarray | None:
+        """The command for a control step, if it comes in time and the robot is not to end; earlier ones came too late."""
+        while not self._closing.is_set():
+            try:
+                for_tick, action = self._commands.get(timeout=max(until - time.perf_counter(), 0.0))
+            except Empty:
+                return None
+            if for_tick == tick:
+                return action
+        return None
+
+    def _leave(self) -> None:
+        """Each in its own right: motors may still obey where a camera has failed."""
+        try:
+            if self._sent is not None:
+                self._send(self._wiring.hold(self._sent, self._values))
+        except Exception as error:
+            _LOG.warning("the robot could not be commanded to hold still: %s", described(error))
+        try:
+            if self._device.is_connected:
+                self._device.disconnect()
+        except Exception as error:
+            _LOG.warning("the robot could not be disconnected: %s", described(error))
+
+
+def _sleep_until(due: float) -> float:
+    """The time when it is over."""
+    if (left := due - time.perf_counter()) > 0:
+        time.sleep(left)
+    return time.perf_counter()
