@@ -13,7 +13,7 @@ import numpy as np
 import pygame
 
 Colour = tuple[int, int, int]
-Place = tuple[int, int]
+Pixel = tuple[int, int]
 
 EDGE = 512  # of the screen, px
 WHITE: Colour = (255, 255, 255)
@@ -67,7 +67,7 @@ class BoardPicture:
             self._line(WALL, a, b)
         return np.ascontiguousarray(cv2.resize(self._pixels, self._size)[..., 2::-1])
 
-    def _line(self, colour: Colour, a: Place, b: Place) -> None:
+    def _line(self, colour: Colour, a: Pixel, b: Pixel) -> None:
         """A thick line with round ends."""
         pygame.draw.lines(self._screen, colour, False, [a, b], 2 * LINE)
         across = abs(b[1] - a[1]), abs(b[0] - a[0])
@@ -79,5 +79,5 @@ class BoardPicture:
         pygame.draw.circle(self._screen, colour, b, LINE)
 
 
-def _places(points: Sequence[Sequence[float]] | np.ndarray) -> list[Place]:
+def _places(points: Sequence[Sequence[float]] | np.ndarray) -> list[Pixel]:
     return [(round(x), round(y)) for x, y in np.asarray(points).tolist()]
