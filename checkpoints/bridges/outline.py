@@ -87,6 +87,7 @@ class Outline:
                 control_hz=facts.control_hz,
                 horizons=self.horizons,
                 controller=facts.controller or {},
+                action_step=facts.action_step,
                 schedule=self.schedule,
                 network=self.network,
                 vision=self.vision,
