@@ -131,9 +131,7 @@ def check_store(path: Path) -> dict[str, StoredArray]:
 
 
 def _check_sizes(arrays: Iterable[StoredArray]) -> None:
-    """Raises:
-    ValueError: they claim more numbers, or more bytes of images, than are read.
-    """
+    """Raises a ValueError if they claim more numbers, or more bytes of images, than are read."""
     sizes = [(array.is_images, math.prod(array.shape)) for array in arrays]
     check_image_bytes(sum(size for is_images, size in sizes if is_images))
     check_numbers(sum(size for is_images, size in sizes if not is_images))
