@@ -66,7 +66,8 @@ class Facts:
         if missing := [name for name in needed if getattr(self, name) is None]:
             raise ValueError(
                 f"{checkpoint} does not say its {', '.join(missing)}: write them into {facts_file(checkpoint)}, such as "
-                f'"task: pusht", "control_hz: 10", "action_low: {[0.0] * actions}", or give them to load_policy'
+                f'"task: pusht", "control_hz: 10", "action_low: {[0.0] * actions}", or give them to '
+                "load_policy or `paradp convert`"
             )
 
     def lacking(self) -> list[str]:
