@@ -16,6 +16,8 @@ from paradp.checkpoints import load_policy
 from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy
 from paradp.policy.files import write_whole
+from paradp.policy.files.limits import DOCUMENT_BYTES
+from paradp.policy.files.reading import read_object
 from paradp.policy.files.tables import read_table
 from paradp.policy.observations import Observation
 from paradp.rollouts import rollout
@@ -97,7 +99,7 @@ def study_bridges(
     channels = ", ".join(map(str, read_config(checkpoint).down_dims))
     body = f"""
 One checkpoint, trained by LeRobot's own trainer on demonstrations that `paradp data export` wrote ({context.task};
-U-Net with {channels} channels, DDPM with 100 steps), sampled by LeRobot's own `select_action`, by LeRobot's policy after
+U-Net with {channels} channels, DDPM with 100 steps; {_trained(checkpoint)}), sampled by LeRobot's own `select_action`, by LeRobot's policy after
 `parallelize(policy)`, and by paradp from the same files.
 
 {_episodes_page(closed, seeds, together)}
@@ -107,6 +109,16 @@ U-Net with {channels} channels, DDPM with 100 steps), sampled by LeRobot's own `
 LeRobot's half: {software}.
 """
     write_report(context.out / "bridges.md", "A policy that LeRobot trained, sampled by LeRobot and by paradp", body)
+
+
+def _trained(checkpoint: Path) -> str:
+    """As LeRobot's trainer wrote it down."""
+    path = checkpoint / "train_config.json"
+    if not path.exists():
+        return "no record of the training"
+    said = read_object(path, DOCUMENT_BYTES)
+    steps, batch, rate = said.get("steps"), said.get("batch_size"), (said.get("optimizer") or {}).get("lr")
+    return f"{steps} steps of batch {batch}, learning rate {rate}"
 
 
 def _job(task: str, checkpoint: Path) -> dict[str, object]:

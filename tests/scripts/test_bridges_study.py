@@ -44,6 +44,12 @@ def test_lerobots_half_is_told_what_stands_in_its_features(runs):
     assert job["steps"] == 300
 
 
+def test_the_training_is_as_lerobot_wrote_it_down(tmp_path):
+    assert bridges._trained(tmp_path) == "no record of the training"
+    (tmp_path / "train_config.json").write_text('{"steps": 7000, "batch_size": 64, "optimizer": {"lr": 0.0005}}')
+    assert bridges._trained(tmp_path) == "7000 steps of batch 64, learning rate 0.0005"
+
+
 def test_finished_episodes_are_not_run_again(tmp_path):
     peer = Peer()
     for count in (4, 6):
