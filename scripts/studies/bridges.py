@@ -99,8 +99,8 @@ def study_bridges(
     channels = ", ".join(map(str, read_config(checkpoint).down_dims))
     body = f"""
 One checkpoint, trained by LeRobot's own trainer on demonstrations that `paradp data export` wrote ({context.task};
-U-Net with {channels} channels, DDPM with 100 steps; {_trained(checkpoint)}), sampled by LeRobot's own `select_action`, by LeRobot's policy after
-`parallelize(policy)`, and by paradp from the same files.
+U-Net with {channels} channels, DDPM with 100 steps; {_trained(checkpoint)}). It is sampled by
+LeRobot's own `select_action`, by LeRobot's policy after `parallelize(policy)`, and by paradp from the same files.
 
 {_episodes_page(closed, seeds, together)}
 
