@@ -13,6 +13,7 @@ from paradp.scripts.lists import Words
 from paradp.scripts.places import check_new
 
 
+# Long: its parameters are the command's options, and its docstring is their help.
 def export(
     data: tyro.conf.Positional[Path],
     out: Path,
