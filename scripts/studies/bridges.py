@@ -53,7 +53,7 @@ LEROBOT, PLACE, ENGINE = "LeRobot", "LeRobot's policy, `parallelize`", "paradp"
 
 
 @dataclass(frozen=True)
-class Closed:
+class ClosedEpisodes:
     """Episodes of one way to sample, by seed."""
 
     success: dict[int, bool]
@@ -99,8 +99,8 @@ def study_bridges(
     channels = ", ".join(map(str, read_config(checkpoint).down_dims))
     body = f"""
 One checkpoint, trained by LeRobot's own trainer on demonstrations that `paradp data export` wrote ({context.task};
-U-Net with {channels} channels, DDPM with 100 steps; {_trained(checkpoint)}), sampled by LeRobot's own `select_action`, by LeRobot's policy after
-`parallelize(policy)`, and by paradp from the same files.
+U-Net with {channels} channels, DDPM with 100 steps; {_trained(checkpoint)}). It is sampled by
+LeRobot's own `select_action`, by LeRobot's policy after `parallelize(policy)`, and by paradp from the same files.
 
 {_episodes_page(closed, seeds, together)}
 
@@ -135,7 +135,7 @@ def _named(way: str) -> tuple[str, str]:
     return (PLACE, way.removeprefix("in place: ")) if way in IN_PLACE else (LEROBOT, way)
 
 
-def _ours(context: Context, sampler: str, seeds: range, together: int) -> Closed:
+def _ours(context: Context, sampler: str, seeds: range, together: int) -> ClosedEpisodes:
     """The episodes of `paradp rollout`, which continues what was interrupted."""
     out = context.runs / f"paradp-{sampler.replace(':', '_')}"
     choice = SamplerChoice.parse(sampler)
@@ -143,13 +143,13 @@ def _ours(context: Context, sampler: str, seeds: range, together: int) -> Closed
     rollout(RolloutConfig(context.task, choice, out, checkpoint, len(seeds), seeds.start, together, threads=1))
     table = read_table(out / "episodes.parquet", ("seed", "success", "reward"))
     numbers = [int(one) for one in table["seed"]]
-    return Closed(
+    return ClosedEpisodes(
         dict(zip(numbers, map(bool, table["success"]), strict=True)),
         dict(zip(numbers, map(float, table["reward"]), strict=True)),
     )
 
 
-def _theirs(peer: LeRobotPeer, runs: Path, way: str, seeds: range, together: int) -> Closed:
+def _theirs(peer: LeRobotPeer, runs: Path, way: str, seeds: range, together: int) -> ClosedEpisodes:
     """LeRobot's own; what is finished is kept beside ours."""
     path = runs / f"lerobot-{way.replace(': ', '-')}.json"
     rows = json.loads(path.read_text()) if path.exists() else []
@@ -158,7 +158,7 @@ def _theirs(peer: LeRobotPeer, runs: Path, way: str, seeds: range, together: int
             rows += peer.episodes(way, group)
             write_whole(path, json.dumps(rows).encode())
     kept = [row for row in rows if row["seed"] in seeds]
-    return Closed({row["seed"]: row["success"] for row in kept}, {row["seed"]: row["reward"] for row in kept})
+    return ClosedEpisodes({row["seed"]: row["success"] for row in kept}, {row["seed"]: row["reward"] for row in kept})
 
 
 def _time(context: Context, peer: LeRobotPeer, repeats: int, plans: int) -> dict[tuple[str, str], Timed]:
@@ -207,7 +207,7 @@ def _plans(policy: DiffusionPolicy, histories: list[Observation]) -> dict[str, l
     return {"seconds": seconds, "rounds": rounds}
 
 
-def _episodes_page(closed: dict[tuple[str, str], Closed], seeds: range, together: int) -> str:
+def _episodes_page(closed: dict[tuple[str, str], ClosedEpisodes], seeds: range, together: int) -> str:
     base = closed[LEROBOT, BASELINE]
     rows: list[list[str]] = []
     for (who, sampler), found in closed.items():

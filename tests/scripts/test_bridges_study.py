@@ -6,7 +6,7 @@ import pytest
 from lerobot_fixtures import for_pusht
 
 from paradp.scripts.studies import bridges
-from paradp.scripts.studies.bridges import ENGINE, LEROBOT, PLACE, Closed, Timed
+from paradp.scripts.studies.bridges import ENGINE, LEROBOT, PLACE, ClosedEpisodes, Timed
 from paradp.scripts.studies.context import Context
 
 FACTS = "task: pusht\ncontrol_hz: 10\naction_low: [0, 0]\naction_high: [512, 512]\nobservation:\n"
@@ -55,14 +55,14 @@ def test_finished_episodes_are_not_run_again(tmp_path):
     for count in (4, 6):
         closed = bridges._theirs(peer, tmp_path, "ddim-10", range(10, 10 + count), 2)
     assert peer.asked == [("ddim-10", [10, 11]), ("ddim-10", [12, 13]), ("ddim-10", [14, 15])]
-    assert closed == Closed({i: i % 2 == 1 for i in range(10, 16)}, {i: 0.5 + 0.5 * (i % 2) for i in range(10, 16)})
+    assert closed == ClosedEpisodes({i: i % 2 == 1 for i in range(10, 16)}, {i: 0.5 + 0.5 * (i % 2) for i in range(10, 16)})
     assert len(json.loads((tmp_path / "lerobot-ddim-10.json").read_text())) == 6
 
 
 def test_episodes_are_compared_with_lerobots_own_on_the_same_seeds():
     seeds = range(100)
-    base = Closed({i: i < 80 for i in seeds}, {i: float(i < 80) for i in seeds})
-    other = Closed({i: i < 75 for i in seeds}, {i: 0.5 * (i < 75) for i in seeds})
+    base = ClosedEpisodes({i: i < 80 for i in seeds}, {i: float(i < 80) for i in seeds})
+    other = ClosedEpisodes({i: i < 75 for i in seeds}, {i: 0.5 * (i < 75) for i in seeds})
     page = bridges._episodes_page({(ENGINE, "ddpm"): other, (LEROBOT, "ddpm"): base}, seeds, 25)
     first, second = page.splitlines()[-2:]
     assert first.startswith("| LeRobot | `ddpm` | 0.800 (") and first.endswith("| baseline | baseline |")

@@ -16,8 +16,8 @@ _FILE = ("chunk_index", "file_index")
 
 
 @dataclass(frozen=True)
-class EpisodeSpan:
-    """Where one episode is stored.
+class EpisodePlace:
+    """One episode.
 
     Attributes:
         index: its number.
@@ -33,7 +33,7 @@ class EpisodeSpan:
     videos: dict[str, tuple[Path, float]]
 
 
-def read_episodes(described: Description) -> list[EpisodeSpan]:
+def read_episodes(described: Description) -> list[EpisodePlace]:
     """All episodes, in order.
 
     Raises:
@@ -78,7 +78,7 @@ def _check(described: Description, table: dict[str, np.ndarray]) -> None:
         raise ValueError(f"{folder}: its episodes have {ends[-1]} frames, and {layout.INFO} says {described.frames}")
 
 
-def _place(folder: Path, row: dict[str, float], videos: list[str]) -> EpisodeSpan:
+def _place(folder: Path, row: dict[str, float], videos: list[str]) -> EpisodePlace:
     def file(pattern: str, prefix: str, **names: str) -> Path:
         chunk, number = (int(row[f"{prefix}/{name}"]) for name in _FILE)
         return folder / pattern.format(chunk_index=chunk, file_index=number, **names)
@@ -88,4 +88,4 @@ def _place(folder: Path, row: dict[str, float], videos: list[str]) -> EpisodeSpa
         key: (file(layout.VIDEOS, f"videos/{key}", video_key=key), float(row[f"videos/{key}/from_timestamp"]))
         for key in videos
     }
-    return EpisodeSpan(int(row["episode_index"]), begin, end, file(layout.DATA, "data"), seen)
+    return EpisodePlace(int(row["episode_index"]), begin, end, file(layout.DATA, "data"), seen)

@@ -9,7 +9,7 @@ import numpy as np
 
 from paradp.bridges.facts import FILE, Facts, read_facts
 from paradp.bridges.lerobot_data.description import Description, Stored
-from paradp.bridges.lerobot_data.episodes import EpisodeSpan, read_episodes
+from paradp.bridges.lerobot_data.episodes import EpisodePlace, read_episodes
 from paradp.bridges.lerobot_data.layout import ACTION
 from paradp.bridges.lerobot_data.pictures import Video, decoded
 from paradp.policy.data.episode import DemonstrationEpisode
@@ -37,7 +37,7 @@ class LeRobotFrames:
         ValueError: the facts do not fit it.
     """
 
-    def __init__(self, described: Description, places: list[EpisodeSpan], facts: Facts):
+    def __init__(self, described: Description, places: list[EpisodePlace], facts: Facts):
         self.path = described.folder
         self.described = described
         self.parts = _parts(described, facts)
@@ -105,7 +105,7 @@ class LeRobotFrames:
             at = end
         return observations, actions
 
-    def _of_file(self, file: Path, places: list[EpisodeSpan], videos: dict[str, Video]) -> Iterator[DemonstrationEpisode]:
+    def _of_file(self, file: Path, places: list[EpisodePlace], videos: dict[str, Video]) -> Iterator[DemonstrationEpisode]:
         features = self.described.features
         vectors = [key for key, feature in features.items() if feature.kind == "vector"]
         table = read_columns(file, [*_COUNTERS, *vectors])
@@ -164,7 +164,7 @@ def _parts(described: Description, facts: Facts) -> dict[str, str | dict[str, in
     return parts
 
 
-def _check_frames(file: Path, places: list[EpisodeSpan], table: Mapping[str, np.ndarray], described: Description) -> None:
+def _check_frames(file: Path, places: list[EpisodePlace], table: Mapping[str, np.ndarray], described: Description) -> None:
     """Checks that the rows of a file are the frames of its episodes, and that they came at the rate that is said."""
     begin, end = places[0].begin, places[-1].end
     if len(table["index"]) != end - begin:
@@ -179,7 +179,7 @@ def _check_frames(file: Path, places: list[EpisodeSpan], table: Mapping[str, np.
         raise ValueError(f"{file}: its frames did not come {described.fps} times a second: see the column timestamp")
 
 
-def _vector(file: Path, key: str, values: np.ndarray, place: EpisodeSpan, feature: Stored) -> np.ndarray:
+def _vector(file: Path, key: str, values: np.ndarray, place: EpisodePlace, feature: Stored) -> np.ndarray:
     if (values.shape[1] if values.ndim > 1 else 1) != feature.shape[0]:
         raise ValueError(f"{file}: {key} does not have {feature.shape[0]} numbers a frame, as meta/info.json says")
     found = values.reshape(len(values), feature.shape[0]).astype(np.float32)
@@ -188,7 +188,7 @@ def _vector(file: Path, key: str, values: np.ndarray, place: EpisodeSpan, featur
     return found
 
 
-def _pictures(file: Path, key: str, cells: Iterator[bytes], place: EpisodeSpan, feature: Stored) -> np.ndarray:
+def _pictures(file: Path, key: str, cells: Iterator[bytes], place: EpisodePlace, feature: Stored) -> np.ndarray:
     found = np.empty((place.end - place.begin, *feature.shape), np.uint8)
     for i in range(len(found)):
         try:
