@@ -4,18 +4,21 @@ import json
 
 import pytest
 from installing import EVERY_SOLVER, PROGRAM, ROOT, WEIGHTS, build_wheel, install, new_environment, output
+from lerobot_fixtures import put_together
 
 PLUGIN = ROOT / "checkpoints/bridges/lerobot_policy_paradp"
+ROBOT = ROOT / "tests/lerobot_robot_dials"
+FACTS = "task: reach\ncontrol_hz: 10\naction_low: [-1000, -1000, -1000]\naction_high: [1000, 1000, 1000]\n"
 # LeRobot's own diffusion policy in the process that plans with ours.
 BESIDE_LEROBOT = "from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy\n" + PROGRAM
 
 
 @pytest.fixture(scope="module")
 def bin(tmp_path_factory):
-    """Of an environment with LeRobot, gym-pusht, the core, the pretrained policies and the plugin."""
+    """Of an environment with LeRobot, gym-pusht, the core, the pretrained policies, the plugin and a robot for tests."""
     folder = tmp_path_factory.mktemp("lerobot")
     programs = new_environment("3.12", folder)
-    wheels = [build_wheel(source, folder) for source in (ROOT, WEIGHTS, PLUGIN)]
+    wheels = [build_wheel(source, folder) for source in (ROOT, WEIGHTS, PLUGIN, ROBOT)]
     # In one go, so that pip finds versions that suit all: LeRobot's torch and numpy, none of our constraints.
     install(programs, "lerobot[diffusion,pusht]", *wheels)
     output(programs / "pip", "check")
@@ -47,3 +50,10 @@ def test_the_plugin_samples_lerobots_policies_in_its_own_commands(bin, tmp_path)
 def test_lerobot_samples_what_is_converted_to_its_format(bin, tmp_path):
     printed = output(bin / "python", ROOT / "tests/lerobot_convert.py", tmp_path, cwd=tmp_path)
     assert printed.splitlines()[-1] == "as paradp's own"
+
+
+@pytest.mark.peers
+def test_a_robot_of_lerobots_is_driven(bin, tmp_path):
+    (put_together("shared_encoder", tmp_path / "policy") / "paradp.yaml").write_text(FACTS)
+    printed = output(bin / "python", ROOT / "tests/lerobot_robot.py", tmp_path, cwd=tmp_path)
+    assert printed.splitlines()[-1] == "the robot was driven"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paradp.bridges.facts import AS_RECORDED, FILE, Facts, read_facts
-from paradp.bridges.lerobot_config import TheirConfig, TheirFeature, read_config
+from paradp.bridges.lerobot_config import STEM, TheirConfig, TheirFeature, read_config
 from paradp.bridges.lerobot_names import fill, their_shapes
 from paradp.bridges.lerobot_statistics import IN_MODEL, Scales, Side, read_scales
 from paradp.bridges.naming import observed_as, parts_of
@@ -29,8 +29,6 @@ from paradp.policy.spec import Horizons, PolicySpec
 WEIGHTS = "model.safetensors"
 # LeRobot's last normalisation has so many groups, whatever n_groups says.
 _HEAD_GROUPS = 8
-# The ResNets are torchvision's.
-_STEM = 64
 
 
 def read_lerobot(path: Path | str, facts: Mapping[str, Any] | None = None) -> TrainedPolicy:
@@ -113,7 +111,7 @@ def _vision(config: TheirConfig) -> VisionConfig | None:
         return None
     return VisionConfig(
         backbone=config.vision_backbone,  # type: ignore[arg-type]  # the class refuses what it does not know
-        stem=_STEM,
+        stem=STEM,
         norm="group" if config.use_group_norm else "batch",
         keypoints=config.spatial_softmax_num_keypoints,
         resize=config.resize_shape,

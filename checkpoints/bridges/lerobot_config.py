@@ -10,6 +10,8 @@ from paradp.policy.files.limits import DOCUMENT_BYTES, MOST_KEYS
 from paradp.policy.files.reading import first_problem, read_object
 
 STATE, ACTION = "observation.state", "action"
+# Channels of the first convolution of its ResNets, which are torchvision's.
+STEM = 64
 # The type of the same policies with our plugin, `lerobot_policy_paradp`.
 PLUGIN = "paradp"
 Mode = Literal["IDENTITY", "MEAN_STD", "MIN_MAX", "QUANTILES", "QUANTILE10"]

@@ -153,6 +153,7 @@ def _encoder(tensors: Tensors, key: str, crop: tuple[int, int] | None) -> Vision
         )
     return VisionConfig(
         backbone=_backbone(tensors),
+        stem=_shape(tensors, "nets.0.nets.0.weight", 4)[0],
         norm="batch" if "nets.0.nets.1.running_mean" in tensors else "group",
         keypoints=keypoints,
         crop=crop,

@@ -9,7 +9,7 @@ from typing import Any, cast
 import yaml
 
 from paradp.bridges.facts import FILE
-from paradp.bridges.lerobot_config import ACTION, STATE, TheirConfig, TheirFeature
+from paradp.bridges.lerobot_config import ACTION, STATE, STEM, TheirConfig, TheirFeature
 from paradp.bridges.lerobot_names import their_name
 from paradp.bridges.lerobot_statistics import AFTER, BEFORE
 from paradp.bridges.to_lerobot_statistics import Scaled, scaled
@@ -151,6 +151,10 @@ def _vision(spec: PolicySpec) -> dict[str, Any]:
             "spatial_softmax_num_keypoints": 32,
             "use_separate_rgb_encoder_per_camera": True,
         }
+    if vision.stem != STEM:
+        raise ValueError(
+            f"LeRobot's ResNets begin with {STEM} channels, and this policy's with {vision.stem}: it cannot be converted"
+        )
     ratio = 1.0 if vision.resize is None or vision.crop is None else _ratio(vision.resize, vision.crop)
     return {
         "vision_backbone": vision.backbone,

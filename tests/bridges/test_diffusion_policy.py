@@ -81,7 +81,7 @@ def test_a_file_says_what_its_policy_is(saved):
     spec = read_diffusion_policy(saved("hybrid"), FACTS).spec
     assert spec.observation == {"camera": (40, 44, 3), "gripper": 1, "eef_pos": 3}
     assert spec.network == UnetConfig(channels=(8, 16), timestep_embedding=16) and spec.horizons == Horizons(2, 16, 8)
-    assert spec.vision == VisionConfig(norm="group", crop=(36, 38)) and spec.condition_size == 2 * (64 + 4)
+    assert spec.vision == VisionConfig(stem=64, norm="group", crop=(36, 38)) and spec.condition_size == 2 * (64 + 4)
     spec = read_diffusion_policy(saved("transformer"), FACTS).spec
     assert spec.network == TransformerConfig(layers=2, heads=2, embedding=16) and spec.observation == {"obs": 5}
     # Two numbers of its configuration that Diffusion Policy adds by an expression: it is recognised, and not evaluated.

@@ -114,20 +114,24 @@ FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps":
             "besides it images or observation.environment_state; this one sees",
         ),
         (
-            {"observation": {"top": (48, 48, 3), "agent_pos": 18}, "vision": VisionConfig()},
+            {"observation": {"top": (48, 48, 3), "agent_pos": 18}, "vision": VisionConfig(stem=64)},
             "LeRobot's diffusion policy sees",
         ),
         (
-            {"observation": {"a": 2, "top": (48, 48, 3), "b": 2, "front": (48, 48, 3)}, "vision": VisionConfig()},
+            {"observation": {"a": 2, "top": (48, 48, 3), "b": 2, "front": (48, 48, 3)}, "vision": VisionConfig(stem=64)},
             "that would be a, top, front, b; this one sees a, top, b, front",
+        ),
+        (
+            {"observation": {"a": 2, "top": (48, 48, 3)}, "vision": VisionConfig(stem=32)},
+            "ResNets begin with 64 channels, and this policy's with 32",
         ),
         ({"observation": {"a": 2, "top": (4, 4, 3)}}, "encodes images; this one sees top as plain numbers"),
         (
-            {"observation": {"a": 2, "top": (48, 48, 3), "front": (48, 64, 3)}, "vision": VisionConfig()},
+            {"observation": {"a": 2, "top": (48, 48, 3), "front": (48, 64, 3)}, "vision": VisionConfig(stem=64)},
             "cameras of LeRobot's diffusion policy have images of one size",
         ),
         (
-            {"observation": {"a": 2, "top": (48, 48, 3)}, "vision": VisionConfig(resize=(40, 40), crop=(30, 20))},
+            {"observation": {"a": 2, "top": (48, 48, 3)}, "vision": VisionConfig(stem=64, resize=(40, 40), crop=(30, 20))},
             r"keeps one share of height and width; a crop of \(30, 20\) from \(40, 40\) is none",
         ),
     ],
