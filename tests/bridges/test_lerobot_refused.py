@@ -92,7 +92,7 @@ def test_cameras_that_a_resnet_cannot_see(lerobot):
     path = lerobot("shared_encoder")
     features = json.loads((path / CONFIG).read_text())["input_features"]
     for shape, message in (
-        ([1, 64, 72], "'observation.images.camera1' must have 3 channels, not 1"),
+        ([1, 64, 72], "a ResNet sees images of 3 channels, and 'observation.images.camera1' has 1"),
         ([3, 70, 72], "cameras that share an encoder must have images of one size"),
         ([3, 64], "observation.images.camera1 cannot be of type VISUAL and shape"),
         ([3, 100_000, 72], "the height of 'observation.images.camera1' must be from 1 to 4096"),

@@ -67,7 +67,7 @@ def test_there_and_back(convert, tmp_path):
     ("arguments", "said"),
     [
         ("pusht --out ours", "is a checkpoint of paradp already; --to lerobot makes LeRobot's of it"),
-        ("pusht --to lerobot --out theirs --task lift", "says itself what it is for: leave out task"),
+        ("pusht --to lerobot --out theirs --task lift", "which contains this information: leave out task"),
         ("pusht --to lerobot --out theirs --sampler para-ddpm", "LeRobot samples by ddpm, ddpm-N:spacing=leading or ddim-N"),
         ("nothing --out ours", "no checkpoint 'nothing'"),
         ("pusht --to lerobot --out full", "full exists; choose another --out or remove it"),

@@ -15,7 +15,7 @@ import pytest
 DATA = Path(__file__).parents[1] / "data/behaviour"
 STORE = DATA / "demonstrations.zarr"
 SIMULATORS = ("robosuite", "mujoco", "gym_pusht", "pymunk", "shapely", "av")
-OTHERS = ("gymnasium", "scipy", "h5py", "pandas", "pyarrow", "imageio", "ray")
+OTHERS = ("gymnasium", "scipy", "h5py", "pandas", "imageio", "ray")
 COMPILERS = ("numba", "llvmlite", "openvino")  # absent always: what they compile takes a while
 ABSENT = {"everything": SIMULATORS + COMPILERS + OTHERS, "gymnasium is there": SIMULATORS + COMPILERS}
 SITE = """
