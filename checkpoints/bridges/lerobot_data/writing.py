@@ -50,14 +50,20 @@ def export_lerobot(
     columns = Columns.of(dataset.info.observation, dataset.info.action, state)
     if not len(dataset.episode_ends):
         raise ValueError(f"{dataset.path} holds no episodes")
-    with _whole(out) as folder:
+    with whole_folder(out) as folder:
+        folder.mkdir()
         _Writer(dataset, folder, columns, instruction or dataset.info.task).write(on_episode)
     return columns
 
 
 @contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A folder beside, which takes the place of `out` at the end, and is removed after an error."""
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yields a path beside `out` for a new folder, and renames it to `out` at the end; after an error nothing is left.
+
+    Raises:
+        ValueError: something is at `out` already, or another process writes it.
+        OSError: it cannot be written; the error names `out`. Errors of what is read stay as they are.
+    """
     where = link_target(out)
     partial = where.with_name(f".{where.name}.partial")
     with OutputLock.beside(out):
@@ -65,12 +71,11 @@ def _whole(out: Path) -> Iterator[Path]:
             raise ValueError(f"{out} exists; choose another --out or remove it")
         shutil.rmtree(partial, ignore_errors=True)  # of a killed process
         try:
-            partial.mkdir()
             yield partial
             partial.rename(where)
         except OSError as error:
-            if error.errno is None:
-                raise
+            if error.errno is None or not (error.filename is None or Path(error.filename).is_relative_to(partial)):
+                raise  # of what is read
             raise OSError(error.errno, error.strerror, str(out)) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
