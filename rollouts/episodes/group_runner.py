@@ -40,8 +40,8 @@ class GroupRunner:
         wanted = (config.checkpoint_path, sha256, config.device, config.engine, config.precision, threads)
         if self._trained is None or self._trained[0] != wanted:
             name = config.checkpoint or config.task
-            loaded = load_policy(name, "ddpm", config.device, sha256, config.engine, config.precision)
-            self._trained, self._policy = (wanted, loaded), None
+            loaded = load_policy(name, config.denoises, config.device, sha256, config.engine, config.precision)
+            self._trained, self._policy = (wanted, loaded), (config.denoises, loaded)
         if self._policy is None or self._policy[0] != config.denoises:
             trained = self._trained[1]
             solver = build_solver(config.denoises, config.checkpoint_path, trained.device)

@@ -1,4 +1,4 @@
-"""Episodes that are planned together (`envs`) differ from those planned alone by the rounding of the network alone.
+"""Groups of episodes run with any kind of policy; batches change a plan by the network's rounding alone.
 
 That an evaluation is the same to the bit whoever runs it is held by test_evaluation.py and test_ray.py."""
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from vectors import scaled
 
-from paradp.checkpoints import find_checkpoint, read_info, save_checkpoint
+from paradp.checkpoints import find_checkpoint, load_trained, read_info, save_checkpoint
 from paradp.policy import Normalizer, UnetConfig
 from paradp.policy.learning.training import TrainedPolicy
 from paradp.policy.networks.building import build_network
@@ -50,3 +50,21 @@ def test_what_is_planned_together_differs_by_rounding_alone(checkpoint, tmp_path
         assert {r.batch for r in replans[0]} == {1} and {r.batch for r in replans[1]} == {4}
         actions, others = (np.array([step.action for step in episode.steps]) for episode in (one, other))
         assert np.ptp(actions) > 1 and np.abs(actions - others).max() < ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "sampler"), [("FlowMatchEulerDiscreteScheduler", "flow-2"), ("LCMScheduler", "consistency-2")]
+)
+def test_flows_and_distilled_policies_run_with_their_own_samplers(checkpoint, tmp_path, scheduler, sampler):
+    trained = load_trained(checkpoint)
+    schedule = {"_class_name": scheduler, "num_train_timesteps": 100}
+    if scheduler == "LCMScheduler":
+        schedule = trained.spec.schedule | schedule
+    save_checkpoint(replace(trained, spec=replace(trained.spec, schedule=schedule)), tmp_path / "other", "a card")
+    choice = SamplerChoice.parse(sampler)
+    config = RolloutConfig("pusht", choice, tmp_path, str(tmp_path / "other"), 1, threads=1, engine="eager", max_steps=STEPS)
+    runner = GroupRunner()
+    (episode,) = runner.run(config, [config.seed])
+    runner.close()
+    assert len(episode.steps) == STEPS
+    assert {step.replan.stats.evaluations for step in episode.steps if step.replan} == {2}
