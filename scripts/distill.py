@@ -9,8 +9,20 @@ from paradp.checkpoints.finding import find_own
 from paradp.policy.learning.config import DistillationConfig
 from paradp.scripts.console import loading, say
 from paradp.scripts.datasets import open_data
+from paradp.scripts.following import Following, follow
 from paradp.scripts.places import check_device, check_folder
-from paradp.scripts.train import Flag, asked_for, check_data, check_task, follow, let_the_first_speak, run_digest
+from paradp.scripts.train import (
+    DEFAULT_EVALUATING,
+    EvaluatingFlags,
+    Flag,
+    asked_for,
+    check_data,
+    check_followed,
+    check_task,
+    let_the_first_speak,
+    run_digest,
+)
+from paradp.scripts.training_rollouts import TrainingRollouts
 from paradp.scripts.typed_settings import Typed, options_of
 
 
@@ -31,6 +43,8 @@ def distill(
     bf16: Flag = False,
     no_bf16: Flag = False,
     device: str = "cpu",
+    tensorboard: Flag = False,
+    evaluating: tyro.conf.OmitArgPrefixes[EvaluatingFlags] = DEFAULT_EVALUATING,
     config: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_CONFIG,
 ) -> None:
     """Distill a diffusion policy into a consistency model: one to four evaluations per plan instead of a hundred.
@@ -52,10 +66,13 @@ def distill(
         bf16: compute in bfloat16; by default both formats are timed, and the faster one is used.
         no_bf16: compute in float32.
         device: cpu or cuda; a run can be continued on another device.
+        tensorboard: also write losses and success to OUT/tensorboard, for `tensorboard --logdir OUT`.
+        evaluating: rollouts of the student while it is trained.
         config: settings of the distillation.
     """
     let_the_first_speak()
     distilling = config.checked(bf16=asked_for(bf16, no_bf16))
+    rollouts = evaluating.checked()
     teacher_path = find_own(policy)
     check_device(device, several=False)
     if out is not None:
@@ -70,6 +87,7 @@ def distill(
     except ValueError as error:
         raise ValueError(f"{policy} cannot be distilled: {error}") from error
     task = teacher.spec.task
+    check_followed(task, rollouts, distilling.save_every, tensorboard)
     path = data or Path(f"demos/{task}.zarr")
     check_data(path, task)
     demonstrations = open_data(path, task)
@@ -77,4 +95,6 @@ def distill(
     if out is None:
         out = Path("runs/distill") / f"{task}-{run_digest(demonstrations, distilling, teacher_path)}"
         say(f"writing to {out}")
-    follow(partial(run, teacher), demonstrations, distilling, out, teacher_path, half, device, "distilling")
+    tried = TrainingRollouts(task, "consistency", out, rollouts, device)
+    what = Following(demonstrations, distilling, out, teacher_path, half, device, tried, tensorboard, "distilling")
+    follow(partial(run, teacher), what)

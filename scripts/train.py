@@ -1,10 +1,6 @@
 """`paradp train`: trains a policy on demonstrations."""
 
 import hashlib
-import shlex
-import sys
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,18 +10,17 @@ import tyro
 from paradp.checkpoints.finding import find_own
 from paradp.policy.learning.config import LearningConfig, TrainingConfig
 from paradp.policy.learning.ranks import rank
-from paradp.policy.wording import counted
-from paradp.rollouts.machine import hardware
 from paradp.scripts.call import TaskName
-from paradp.scripts.console import console, loading, progress, say
+from paradp.scripts.console import console, loading, say
 from paradp.scripts.datasets import open_data
-from paradp.scripts.places import check_device, check_folder
+from paradp.scripts.extras import check_installed
+from paradp.scripts.following import Following, follow
+from paradp.scripts.places import check_device, check_folder, check_simulator
+from paradp.scripts.training_rollouts import Evaluating, TrainingRollouts
 from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
     from paradp.policy.data.dataset import Dataset
-    from paradp.policy.learning.arithmetic import Arithmetic
-    from paradp.policy.learning.training import TrainedPolicy
 
 
 @options_of(TrainingConfig, limits_first=False)
@@ -33,7 +28,13 @@ class Flags(Typed[TrainingConfig]):
     pass
 
 
+@options_of(Evaluating)
+class EvaluatingFlags(Typed[Evaluating]):
+    pass
+
+
 DEFAULT_CONFIG = Flags()
+DEFAULT_EVALUATING = EvaluatingFlags()
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 
 
@@ -47,6 +48,8 @@ def train(
     bf16: Flag = False,
     no_bf16: Flag = False,
     device: str = "cpu",
+    tensorboard: Flag = False,
+    evaluating: tyro.conf.OmitArgPrefixes[EvaluatingFlags] = DEFAULT_EVALUATING,
     config: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_CONFIG,
 ) -> None:
     """Train a diffusion policy; OUT/checkpoint is updated during training.
@@ -55,6 +58,7 @@ def train(
     `accelerate launch --num_processes N`.
 
         paradp train square --data demos/square.zarr --out runs/train
+        paradp train square --out runs/train --evaluate-every 5000
         paradp rollout square --checkpoint runs/train/checkpoint
 
     Args:
@@ -68,10 +72,14 @@ def train(
         bf16: compute in bfloat16; by default both formats are timed, and the faster one is used.
         no_bf16: compute in float32.
         device: cpu or cuda; a run can be continued on another device.
+        tensorboard: also write losses and success to OUT/tensorboard, for `tensorboard --logdir OUT`.
+        evaluating: rollouts of the policy while it is trained.
         config: settings of the training.
     """
     let_the_first_speak()
     training = config.checked(bf16=asked_for(bf16, no_bf16))
+    rollouts = evaluating.checked()
+    check_followed(task, rollouts, training.save_every, tensorboard)
     check_device(device, several=False)
     path = data or Path(f"demos/{task}.zarr")
     check_data(path, task)
@@ -88,7 +96,23 @@ def train(
     from paradp.checkpoints import load_trained
 
     learn = partial(run, init=load_trained(start_from) if start_from else None)
-    follow(learn, demonstrations, training, out, start_from, half, device)
+    tried = TrainingRollouts(task, training.process.kind, out, rollouts, device)
+    follow(learn, Following(demonstrations, training, out, start_from, half, device, tried, tensorboard))
+
+
+def check_followed(task: str, rollouts: Evaluating, save_every: int, tensorboard: bool) -> None:
+    """Checks what is to be seen of a training.
+
+    Raises:
+        SettingError: policies would be tried where no checkpoint is saved.
+        ValueError: the simulator is missing.
+        ModuleNotFoundError: TensorBoard is.
+    """
+    rollouts.check(save_every)
+    if rollouts.evaluate_every:
+        check_simulator(task)
+    if tensorboard:
+        check_installed("tensorboard")
 
 
 def let_the_first_speak() -> None:
@@ -131,70 +155,6 @@ def check_data(path: Path, task: str) -> None:
         raise ValueError(f"{path} holds no demonstrations: it is a file, and no zarr group or data set of LeRobot")
 
 
-# Long: `begin` and `save` are called back, and read what it was called with.
-def follow(
-    learn: "Callable[..., TrainedPolicy]",
-    demonstrations: "Dataset",
-    config: LearningConfig,
-    out: Path,
-    earlier: Path | None,
-    half: bool,
-    device: str,
-    doing: str = "training",
-) -> None:
-    """Carries out a training and says how far it is; writes its card and its picture with every checkpoint.
-
-    Args:
-        learn: `paradp.policy.learning.training.train` or one like it.
-        demonstrations, config, out: what `learn` is called with.
-        earlier: the checkpoint that training starts from, or that is distilled.
-        half: store weights in half precision.
-        device: where `learn` computes.
-        doing: what is done, in a word.
-    """
-    from paradp.checkpoints import ModelCard, read_card, save_checkpoint
-    from paradp.policy.data.dataset import step_count
-    from paradp.policy.files.writing import naming_file
-    from paradp.scripts.loss_plot import plot_losses
-
-    command = shlex.join(["paradp", *sys.argv[1:]])
-    card_before = read_card(earlier) if earlier else ""
-    computes: list[Arithmetic] = []
-
-    def begin(arithmetic: "Arithmetic") -> None:
-        computes.append(arithmetic)
-        say(f"training in {arithmetic}")
-
-    def save(trained: "TrainedPolicy", path: Path) -> None:
-        card = ModelCard(
-            trained.spec,
-            demonstrations.info,
-            len(demonstrations.episode_ends),
-            step_count(demonstrations),
-            replace(config, bf16=computes[0].bf16),
-            command,
-            _took(out / "metrics.jsonl", device),
-            card_before,
-            str(computes[0]),
-        )
-        save_checkpoint(trained, path, card.render(), half)
-        with naming_file(out / "loss.png"):
-            plot_losses(out / "metrics.jsonl", out / "loss.png")
-
-    with progress(f"{doing} {demonstrations.info.task}", config.steps) as report:
-        learn(
-            demonstrations,
-            config,
-            out,
-            save,
-            on_step=lambda step, loss: report(step, f"loss {loss:.4f}"),
-            on_arithmetic=begin,
-            on_start=report,
-            device=device,
-        )
-    say(f"checkpoint {out}/checkpoint · losses {out}/loss.png")
-
-
 def run_digest(demonstrations: "Dataset", config: LearningConfig, init: Path | None) -> str:
     """Of what a training depends on: the demonstrations' content, the settings, the weights that it starts from."""
     from paradp.checkpoints import checkpoint_digest
@@ -202,20 +162,3 @@ def run_digest(demonstrations: "Dataset", config: LearningConfig, init: Path | N
     start = None if init is None else checkpoint_digest(init)
     described = repr((config.settings(), demonstrations.info, demonstrations.digest(), start))
     return hashlib.sha256(described.encode()).hexdigest()[:8]
-
-
-def _took(metrics: Path, device: str) -> str:
-    """How long the training took up to its last log, over all of its processes, and on what."""
-    import torch
-
-    from paradp.policy.learning.metrics_log import read_metrics
-
-    logged = read_metrics(metrics)
-    if not logged:
-        return ""
-
-    machine, threads = hardware(device), torch.get_num_threads()
-    minutes = counted(round(logged[-1].seconds / 60), "minute")
-    if gpu := machine.get("gpu"):
-        return f"Took {minutes} on {gpu}."
-    return f"Took {minutes} on {counted(threads, 'thread')} of {machine['cpu']} ({counted(machine['cores'], 'core')})."

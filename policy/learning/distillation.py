@@ -16,6 +16,7 @@ from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import DistillationConfig
 from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
+from paradp.policy.learning.metrics_log import TrainingMetrics
 from paradp.policy.learning.ranks import own_device
 from paradp.policy.learning.training import check_made_for, spec_for
 from paradp.policy.networks.conditional import ConditionalNetwork
@@ -40,6 +41,7 @@ def distill(
     on_arithmetic: Callable[[Arithmetic], None] = lambda arithmetic: None,
     choose: Callable[[Step, int], Arithmetic] = measure,
     on_start: Callable[[int], None] = lambda step: None,
+    on_metrics: Callable[[TrainingMetrics], None] = lambda metrics: None,
     device: torch.device | str = "cpu",
 ) -> TrainedPolicy:
     """Consistency distillation (Song et al. 2023, Algorithm 2) of a diffusion policy.
@@ -52,8 +54,8 @@ def distill(
         teacher: the policy.
         demonstrations: of the teacher's task; their noisy actions are where trajectories begin.
         config: how.
-        out, save, on_step, on_arithmetic, choose, on_start, device: as in `train`, and a run found in `out` is continued as
-            there.
+        out, save, on_step, on_arithmetic, choose, on_start, on_metrics, device: as in `train`, which also says how a run
+            in `out` is continued.
 
     Raises:
         ValueError: the teacher is no diffusion policy or made for other demonstrations; and as `train`.
@@ -68,7 +70,7 @@ def distill(
     objective = ConsistencyObjective(teacher, spec, config.skip)
     start = replace(teacher, spec=spec, network=deepcopy(teacher.network))
     lesson = Lesson(start, objective, training, validation, teacher)
-    return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
+    return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics)
 
 
 def _student_spec(teacher: PolicySpec, demonstrations: Dataset, skip: int) -> PolicySpec:

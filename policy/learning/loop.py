@@ -14,7 +14,7 @@ from paradp.policy.learning.captured import CapturedStep
 from paradp.policy.learning.config import LearningConfig
 from paradp.policy.learning.identity import TrainingIdentity
 from paradp.policy.learning.lesson import Lesson, TrainedPolicy
-from paradp.policy.learning.metrics_log import MetricsLog
+from paradp.policy.learning.metrics_log import MetricsLog, TrainingMetrics
 from paradp.policy.learning.ranks import Ranks, join
 from paradp.policy.learning.state import Noted, StateFile, TrainingState
 from paradp.policy.learning.steps import EagerStep, Loss
@@ -33,12 +33,13 @@ def learn(
     on_arithmetic: Callable[[Arithmetic], None],
     choose: Callable[[Step, int], Arithmetic],
     on_start: Callable[[int], None],
+    on_metrics: Callable[[TrainingMetrics], None],
 ) -> TrainedPolicy:
     """Makes an objective small; `paradp.policy.learning.training.train` says what is written, and when.
 
     Args:
         lesson: what is learned.
-        demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start: as in `train`.
+        demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics: as in `train`.
     """
     start, device = lesson.start, lesson.device
     _check_normalisation(start.spec)
@@ -53,7 +54,7 @@ def learn(
         on_arithmetic(run.arithmetic)
         on_start(state.step)
         trained = TrainedPolicy(start.spec, state.ema.network, start.observation_normalizer, start.action_normalizer)
-        kept = _Kept(lesson, state, run, lambda: save(trained, out / "checkpoint"), on_step)
+        kept = _Kept(lesson, state, run, lambda: save(trained, out / "checkpoint"), on_step, on_metrics)
         step = _step(state, lesson.loss, run.arithmetic.bf16, ranks)
         while state.step < config.steps:
             # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
@@ -89,6 +90,7 @@ class _Kept:
         lesson, state, run: what is learned, how far it is, and where.
         save: writes a checkpoint.
         on_step: called with the number and the loss of every step.
+        on_metrics: called with every line of the log.
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class _Kept:
         run: "_TrainingDirectory",
         save: Callable[[], None],
         on_step: Callable[[int, float], None],
+        on_metrics: Callable[[TrainingMetrics], None],
     ):
-        self._lesson, self._state, self._run, self._save, self._on_step = lesson, state, run, save, on_step
+        self._lesson, self._state, self._run = lesson, state, run
+        self._save, self._on_step, self._on_metrics = save, on_step, on_metrics
         self._log = MetricsLog(run.out / "metrics.jsonl", state.step) if run.ranks.first else None
         self._unread = UnreadLosses(lesson.device)
         self.add = self._unread.add
@@ -123,7 +127,8 @@ class _Kept:
         """Writes a line: the mean loss since the last one, and the validation loss."""
         state, loss = self._state, self._state.losses.take()
         if self._log is not None:
-            self._log.write(state.step, loss, self._lesson.validation_loss(state.ema.network), state.learning_rate)
+            validation = self._lesson.validation_loss(state.ema.network)
+            self._on_metrics(self._log.write(state.step, loss, validation, state.learning_rate))
 
     def save(self) -> None:
         """Writes the state and a checkpoint."""

@@ -48,11 +48,12 @@ class MetricsLog:
         self._seconds_before = kept[-1].seconds if kept else 0.0
         self._started = time.perf_counter()
 
-    def write(self, step: int, train_loss: float, validation_loss: float, learning_rate: float) -> None:
+    def write(self, step: int, train_loss: float, validation_loss: float, learning_rate: float) -> TrainingMetrics:
         seconds = self._seconds_before + time.perf_counter() - self._started
         metrics = TrainingMetrics(step, train_loss, validation_loss, learning_rate, seconds)
         with naming_file(self._path), self._path.open("a") as file:
             file.write(_line(metrics))
+        return metrics
 
 
 def read_metrics(path: Path) -> list[TrainingMetrics]:

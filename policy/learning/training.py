@@ -20,6 +20,7 @@ from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import TrainingConfig
 from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
+from paradp.policy.learning.metrics_log import TrainingMetrics
 from paradp.policy.learning.ranks import own_device
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
@@ -40,6 +41,7 @@ def train(
     on_arithmetic: Callable[[Arithmetic], None] = lambda arithmetic: None,
     choose: Callable[[Step, int], Arithmetic] = measure,
     on_start: Callable[[int], None] = lambda step: None,
+    on_metrics: Callable[[TrainingMetrics], None] = lambda metrics: None,
     device: torch.device | str = "cpu",
 ) -> TrainedPolicy:
     """Trains a policy; writes `metrics.jsonl`, `state.safetensors` and, through `save`, `checkpoint/` into `out`.
@@ -56,6 +58,7 @@ def train(
         on_arithmetic: called once, before the first step.
         choose: chooses the number format if the configuration does not; called with a step to try, and the batch size.
         on_start: called once, before the first step, with the number of steps of an earlier process.
+        on_metrics: called with every line of `metrics.jsonl`, once it is written.
         device: where to compute; a run can be continued on another device. The policy passed to `save` and returned is
             there.
 
@@ -80,7 +83,7 @@ def train(
     start.move(place)
     objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
     lesson = Lesson(start, objective, training, validation, init)
-    return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start)
+    return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics)
 
 
 def _check_start(init: TrainedPolicy, spec: PolicySpec, config: TrainingConfig) -> None:

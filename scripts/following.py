@@ -1,0 +1,168 @@
+"""Carries out a training; shows and writes what becomes of it."""
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paradp.policy.learning.config import LearningConfig
+from paradp.policy.learning.ranks import rank
+from paradp.policy.wording import counted
+from paradp.rollouts.machine import hardware
+from paradp.scripts.console import ProgressReport, progress, say
+from paradp.scripts.tensorboard import TensorBoard
+from paradp.scripts.training_rollouts import TrainingRollouts
+
+if TYPE_CHECKING:
+    from paradp.policy.data.dataset import Dataset
+    from paradp.policy.learning.arithmetic import Arithmetic
+    from paradp.policy.learning.metrics_log import TrainingMetrics
+    from paradp.policy.learning.training import TrainedPolicy
+
+
+@dataclass(frozen=True)
+class Following:
+    """What is trained, and what is to be seen of it.
+
+    Attributes:
+        demonstrations, config, out, device: what the training is called with.
+        earlier: the checkpoint that training starts from, or that is distilled.
+        half: store weights in half precision.
+        rollouts: of the policy while it is trained.
+        tensorboard: also write the metrics for TensorBoard.
+        doing: what is done, in a word.
+    """
+
+    demonstrations: "Dataset"
+    config: LearningConfig
+    out: Path
+    earlier: Path | None
+    half: bool
+    device: str
+    rollouts: TrainingRollouts
+    tensorboard: bool
+    doing: str = "training"
+
+
+def follow(learn: "Callable[..., TrainedPolicy]", what: Following) -> None:
+    """Carries out a training with progress on the screen; every checkpoint gets a card and a picture of the losses.
+
+    Args:
+        learn: `paradp.policy.learning.training.train` or one like it.
+        what: its arguments, and what is to be seen.
+    """
+    with progress(f"{what.doing} {what.demonstrations.info.task}", what.config.steps) as report:
+        follower = _Follower(what, report)
+        try:
+            learn(
+                what.demonstrations,
+                what.config,
+                what.out,
+                follower.save,
+                on_step=follower.on_step,
+                on_arithmetic=follower.on_arithmetic,
+                on_start=follower.on_start,
+                on_metrics=follower.on_metrics,
+                device=what.device,
+            )
+        finally:
+            follower.close()
+    say(f"checkpoint {what.out}/checkpoint · losses {what.out}/loss.png")
+
+
+class _Follower:
+    """What a training calls back."""
+
+    def __init__(self, what: Following, report: ProgressReport):
+        from paradp.checkpoints import read_card
+
+        self._what, self._report = what, report
+        self._command = shlex.join(["paradp", *sys.argv[1:]])
+        self._card_before = read_card(what.earlier) if what.earlier else ""
+        self._board: TensorBoard | None = None
+        self._step = 0
+
+    def on_arithmetic(self, arithmetic: "Arithmetic") -> None:
+        self._arithmetic = arithmetic
+        say(f"training in {arithmetic}")
+
+    def on_start(self, step: int) -> None:
+        self._report(step)
+        if self._what.tensorboard and rank() == 0:
+            self._board = TensorBoard(self._what.out, step, self._what.config.settings())
+
+    def on_step(self, step: int, loss: float) -> None:
+        self._step = step
+        self._report(step, f"loss {loss:.4f}")
+
+    def on_metrics(self, metrics: "TrainingMetrics") -> None:
+        losses = {"loss/training": metrics.train_loss, "loss/validation": metrics.validation_loss}
+        self._log(metrics.step, losses | {"learning_rate": metrics.learning_rate})
+
+    def save(self, trained: "TrainedPolicy", path: Path) -> None:
+        """Writes a checkpoint, tries it if it is time, and draws the picture."""
+        from paradp.checkpoints import save_checkpoint
+        from paradp.policy.files.writing import naming_file
+        from paradp.scripts.loss_plot import plot_training
+
+        save_checkpoint(trained, path, self._card(trained), self._what.half)
+        if self._what.rollouts.due(self._step):
+            self._try()
+        picture = self._what.out / "loss.png"
+        with naming_file(picture):
+            plot_training(self._what.out, picture)
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def _try(self) -> None:
+        """Runs episodes with the checkpoint. If they fail, the training goes on."""
+        say(f"trying the policy: {counted(self._what.rollouts.settings.evaluate_episodes, 'episode')} …")
+        try:
+            found = self._what.rollouts.run(self._step)
+        except ValueError as error:
+            say(str(error))
+            return
+        say(str(found))
+        self._log(found.step, {"rollouts/success": found.success, "rollouts/reward": found.reward})
+
+    def _log(self, step: int, values: Mapping[str, float]) -> None:
+        if self._board is not None:
+            self._board.log(step, values)
+
+    def _card(self, trained: "TrainedPolicy") -> str:
+        from paradp.checkpoints import ModelCard
+        from paradp.policy.data.dataset import step_count
+
+        what, data = self._what, self._what.demonstrations
+        return ModelCard(
+            trained.spec,
+            data.info,
+            len(data.episode_ends),
+            step_count(data),
+            replace(what.config, bf16=self._arithmetic.bf16),
+            self._command,
+            _took(what.out / "metrics.jsonl", what.device),
+            self._card_before,
+            str(self._arithmetic),
+        ).render()
+
+
+def _took(metrics: Path, device: str) -> str:
+    """How long the training took up to its last log, over all of its processes, and on what."""
+    import torch
+
+    from paradp.policy.learning.metrics_log import read_metrics
+
+    logged = read_metrics(metrics)
+    if not logged:
+        return ""
+
+    machine, threads = hardware(device), torch.get_num_threads()
+    minutes = counted(round(logged[-1].seconds / 60), "minute")
+    if gpu := machine.get("gpu"):
+        return f"Took {minutes} on {gpu}."
+    return f"Took {minutes} on {counted(threads, 'thread')} of {machine['cpu']} ({counted(machine['cores'], 'core')})."
