@@ -61,7 +61,8 @@ class DiffusionPolicy:
         planned: the result of autotuning, if the solver was chosen by it.
 
     Raises:
-        ValueError: the solver visits timesteps that are not integers, or the engine encodes images differently from PyTorch.
+        ValueError: the solver visits timesteps that are not integers or beyond the policy's schedule, or the engine
+            encodes images differently from PyTorch.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class DiffusionPolicy:
         planned: Planned | None = None,
     ):
         self.spec = spec
-        self.solver = _for_engines(solver)
+        self.solver = _for_engines(solver, spec)
         self.planned = planned
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
@@ -99,7 +100,7 @@ class DiffusionPolicy:
             ValueError: as the class.
         """
         other = copy(self)
-        other.solver, other.planned = _for_engines(solver), None
+        other.solver, other.planned = _for_engines(solver, self.spec), None
         other.__dict__.pop("_inpainting", None)
         return other
 
@@ -201,17 +202,22 @@ class DiffusionPolicy:
         return condition
 
 
-def _for_engines(solver: Solver) -> Solver:
-    """Checks a solver's timesteps: engines tabulate the encodings of all integer timesteps.
+def _for_engines(solver: Solver, spec: PolicySpec) -> Solver:
+    """Checks a solver's timesteps: engines tabulate the encodings of all timesteps of the policy's schedule.
 
     Raises:
-        ValueError: a timestep is not an integer.
+        ValueError: a timestep is not an integer, or beyond the policy's schedule.
     """
-    timesteps = solver.table.timesteps
+    timesteps, known = solver.table.timesteps, spec.timesteps
     if timesteps.is_floating_point():
         step = int((timesteps != timesteps.round()).int().argmax())
         raise ValueError(
             f"step {step} is at timestep {timesteps[step].item():g}, and a policy's engine knows whole timesteps only: name"
             " a grid of such (flow-N:timesteps=…), or give the policy a schedule whose shift is 1"
+        )
+    if timesteps.min() < 0 or timesteps.max() >= known:
+        raise ValueError(
+            f"the solver visits timesteps {int(timesteps.min())} to {int(timesteps.max())}, but the policy knows"
+            f" 0 to {known - 1}: build the solver for the policy's own schedule (SamplerChoice.build(policy.spec.schedule))"
         )
     return solver

@@ -272,3 +272,10 @@ def test_timesteps_that_an_engine_has_not_tabulated_are_refused(trained, tmp_pat
     for name in ("flow-4", "para-flow-4"):
         with pytest.raises(ValueError, match=refusal):
             policy.with_solver(SamplerChoice.parse(name).build(schedule))
+
+
+def test_a_solver_of_a_longer_schedule_is_refused(checkpoint, trained):
+    policy = load_policy(checkpoint, "ddim-5", engine="eager")
+    longer = trained.spec.schedule | {"num_train_timesteps": 1000}
+    with pytest.raises(ValueError, match=r"visits timesteps 0 to 999, but the policy knows 0 to 99: build the solver for"):
+        policy.with_solver(SamplerChoice.parse("ddpm").build(longer))
