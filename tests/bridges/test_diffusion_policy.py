@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusion_policy_fixtures import FACTS, NAMES, answers
 from lerobot_fixtures import seen
-from torch import Tensor
+from peer_answers import LOOSE, THEIRS, difference, path_of
 
 from paradp.bridges import read_diffusion_policy
 from paradp.bridges.single_file import outline_of
@@ -15,28 +15,6 @@ from paradp.policy import Horizons, UnetConfig
 from paradp.policy.networks.transformer_config import TransformerConfig
 from paradp.policy.networks.vision.config import VisionConfig
 from paradp.sampler import NoisePath, SamplerChoice
-
-# What they sampled, with diffusers' schedulers.
-THEIRS = {
-    "ddpm": "ddpm-100",
-    "ddpm-10:spacing=leading": "ddpm-10",
-    "ddim-10": "ddim-10",
-    "para-ddpm:tolerance=0": "ddpm-100",
-    "para-ddim-10:tolerance=0": "ddim-10",
-}
-# A hundred steps without noise from random weights: the first ones make much of rounding.
-LOOSE = {"ddim-100": "ddim-100"}
-
-
-def path_of(answer, steps: int) -> NoisePath:
-    """The noise that they were given, step by step."""
-    noise = answer["steps"][:, :steps]
-    return NoisePath(answer["initial"], noise, torch.full(noise.shape[:2], 0.5))
-
-
-def difference(found: Tensor, theirs: Tensor) -> float:
-    """The largest, of numbers that are about 1, or of the largest of them."""
-    return float((found - theirs).abs().max() / theirs.abs().max().clamp(min=1))
 
 
 @pytest.mark.parametrize("name", NAMES)

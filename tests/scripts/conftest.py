@@ -1,4 +1,4 @@
-"""A policy server as a user starts it."""
+"""Commands as a user runs them, in this process, and a policy server in its own."""
 
 import os
 import re
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from paradp.scripts.main import main
 
 PARADP = Path(sys.executable).with_name("paradp")
 
@@ -30,3 +32,31 @@ def served():
             server.stdout.close()
 
     return serve
+
+
+@pytest.fixture
+def paradp(monkeypatch, capsys):
+    """Runs a command; returns its exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["paradp", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def printed_by(paradp):
+    """Runs a command that succeeds, or is refused; returns what it prints, or its error, on one line."""
+
+    def run(*arguments: object, refused: bool = False) -> str:
+        code, out, err = paradp(*arguments)
+        assert code == (2 if refused else 0), err
+        return " ".join((err if refused else out).split())
+
+    return run

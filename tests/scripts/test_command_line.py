@@ -25,26 +25,8 @@ from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.engines.autotune import autotuner, candidates
 from paradp.rollouts import Summary
 from paradp.sampler import sampler_names
-from paradp.scripts.main import main
 
 PARADP = [sys.executable, "-c", "from paradp.scripts.main import main; main()"]
-
-
-@pytest.fixture
-def paradp(monkeypatch, capsys):
-    """Runs a command in this process; returns exit code, standard output and standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["paradp", *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
 """`paradp convert`: from LeRobot's format to ours and back."""
 
-import sys
-
 import pytest
 from lerobot_fixtures import PUSHT, for_pusht
 
 from paradp.checkpoints import read_card, read_info
-from paradp.scripts.main import main
 
 FLAGS = """--task pusht --control-hz 10 --action-low 0 0 --action-high 512 512 --action-convention position
     --controller kp=100 kv=20 --observation observation.state=agent_pos:2 observation.environment_state=block_keypoints:16
@@ -14,20 +11,14 @@ FLAGS = """--task pusht --control-hz 10 --action-low 0 0 --action-high 512 512 -
 
 
 @pytest.fixture
-def convert(monkeypatch, capsys, tmp_path):
-    """Runs the command; returns what it prints."""
+def convert(paradp, monkeypatch, tmp_path):
+    """Runs the command; returns what it prints, or its error."""
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, refused: bool = False) -> str:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["paradp", "convert", *map(str, arguments)])
-        if refused:
-            with pytest.raises(SystemExit) as ended:
-                main()
-            assert ended.value.code == 2
-        else:
-            main()
-        said = capsys.readouterr()
-        return said.err if refused else said.out
+        code, out, err = paradp("convert", *arguments)
+        assert code == (2 if refused else 0), err
+        return err if refused else out
 
     return run
 

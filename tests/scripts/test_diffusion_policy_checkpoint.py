@@ -1,13 +1,10 @@
 """A file of Diffusion Policy's wherever a command names a checkpoint."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from diffusion_policy_fixtures import PUSHT, for_pusht
-
-from paradp.scripts.main import main
 
 
 @pytest.fixture
@@ -15,51 +12,33 @@ def checkpoint(tmp_path) -> Path:
     return for_pusht(tmp_path / "latest.ckpt")
 
 
-@pytest.fixture
-def paradp(monkeypatch, capsys):
-    """Runs a command; returns what it prints."""
-
-    def run(*arguments: object, refused: bool = False) -> str:
-        monkeypatch.setattr(sys, "argv", ["paradp", *map(str, arguments)])
-        if refused:
-            with pytest.raises(SystemExit) as ended:
-                main()
-            assert ended.value.code == 2
-        else:
-            main()
-        said = capsys.readouterr()
-        return " ".join((said.err if refused else said.out).split())
-
-    return run
-
-
-def test_info_shows_what_is_known_and_asks_for_the_rest(checkpoint, paradp):
-    said = paradp("info", "--checkpoint", checkpoint, refused=True)
+def test_info_shows_what_is_known_and_asks_for_the_rest(checkpoint, printed_by):
+    said = printed_by("info", "--checkpoint", checkpoint, refused=True)
     assert "does not say its task, control_hz, action_low, action_high: write them into" in said
     (checkpoint.parent / "paradp.yaml").write_text(PUSHT)
-    said = paradp("info", "--checkpoint", checkpoint)
+    said = printed_by("info", "--checkpoint", checkpoint)
     assert "diffusion policy of Diffusion Policy" in said and "1-D U-Net, channels 16-24" in said
     assert "| observation | obs 18 |" in said and "own sampler | ddpm |" in said
 
 
-def test_a_rollout_without_facts_names_them(checkpoint, paradp, tmp_path):
+def test_a_rollout_without_facts_names_them(checkpoint, printed_by, tmp_path):
     how = ("--checkpoint", checkpoint, "--engine", "eager", "--episodes", 1, "--max-steps", 3)
     rollout = ("rollout", "pusht", *how, "--sampler", "ddim-2", "--out", tmp_path / "run")
-    assert "does not say its task" in paradp(*rollout, refused=True)
+    assert "does not say its task" in printed_by(*rollout, refused=True)
     checkpoint.with_name("latest.ckpt.paradp.yaml").write_text(PUSHT)
-    paradp(*rollout)
+    printed_by(*rollout)
     assert json.loads((tmp_path / "run/summary.json").read_text())["episodes"] == 1
 
 
-def test_what_is_no_checkpoint_is_refused_at_once(paradp, tmp_path):
+def test_what_is_no_checkpoint_is_refused_at_once(printed_by, tmp_path):
     (tmp_path / "it.ckpt").write_bytes(b"hello")
-    said = paradp("rollout", "pusht", "--checkpoint", tmp_path / "it.ckpt", "--out", tmp_path / "run", refused=True)
+    said = printed_by("rollout", "pusht", "--checkpoint", tmp_path / "it.ckpt", "--out", tmp_path / "run", refused=True)
     assert "it.ckpt is no file that torch.save wrote since PyTorch 1.6" in said and not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_bench_measures_it(checkpoint, paradp, tmp_path):
+def test_bench_measures_it(checkpoint, printed_by, tmp_path):
     checkpoint.with_name("paradp.yaml").write_text(PUSHT)
     rows, how = tmp_path / "rows.json", ("--engines", "eager", "--repeats", 2)
-    paradp("bench", "pusht", "--checkpoint", checkpoint, *how, "--json", rows)
+    printed_by("bench", "pusht", "--checkpoint", checkpoint, *how, "--json", rows)
     assert {row["engine"] for row in json.loads(rows.read_text())} >= {"eager"}

@@ -1,14 +1,12 @@
 """`paradp fidelity` measures a checkpoint at a user's own demonstrations, and refuses what it cannot in a sentence."""
 
 import json
-import sys
 
 import pytest
 
 from paradp.checkpoints import checkpoint_digest, read_info, save_checkpoint
 from paradp.policy.fidelity import Fidelity
 from paradp.rollouts.evaluation import fidelity
-from paradp.scripts.main import main
 
 
 @pytest.fixture
@@ -17,32 +15,15 @@ def checkpoint(trained, tmp_path):
     return tmp_path / "checkpoint"
 
 
-@pytest.fixture
-def paradp(monkeypatch, capsys):
-    """Runs a command: its exit code, and what it printed."""
-
-    def run(*arguments) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["paradp", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        printed = capsys.readouterr()
-        return code, " ".join((printed.out + printed.err).split())
-
-    return run
-
-
-def test_a_checkpoint_is_measured_at_demonstrations(paradp, checkpoint, demonstrations, monkeypatch):
+def test_a_checkpoint_is_measured_at_demonstrations(printed_by, checkpoint, demonstrations, monkeypatch):
     monkeypatch.setattr(fidelity, "STEPS", ("ddpm-8", "ddim-5", "ddpm-16:spacing=sine"))
     monkeypatch.setattr(fidelity, "FITTED", (3, 120))
     monkeypatch.setattr(fidelity, "FEW", (2, 120))
     monkeypatch.setattr(fidelity, "ETAS", (0.5, 2.5))
     monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
     small = ("--observations", 4, "--plans", 6, "--engine", "eager", "--threads", 1)
-    code, printed = paradp("fidelity", checkpoint, "--data", demonstrations.path, *small)
-    assert code == 0 and "plans: " in printed and "fidelity.json" in printed
+    printed = printed_by("fidelity", checkpoint, "--data", demonstrations.path, *small)
+    assert "plans: " in printed and "fidelity.json" in printed
     measured = Fidelity.read(
         checkpoint / "fidelity.json", checkpoint_digest(checkpoint), read_info(checkpoint).spec.schedule
     )
@@ -53,12 +34,12 @@ def test_a_checkpoint_is_measured_at_demonstrations(paradp, checkpoint, demonstr
     assert measured.command.startswith(f"paradp fidelity {checkpoint} --data") and measured.source == "demonstrations"
     # The same command gives the same numbers.
     before = (checkpoint / "fidelity.json").read_bytes()
-    assert paradp("fidelity", checkpoint, "--data", demonstrations.path, *small)[0] == 0
+    printed_by("fidelity", checkpoint, "--data", demonstrations.path, *small)
     after = (checkpoint / "fidelity.json").read_bytes()
     assert json.loads(after)["steps"] == json.loads(before)["steps"]
 
 
-def test_what_cannot_be_measured_is_said_in_a_sentence(paradp, checkpoint, demonstrations, tmp_path):
+def test_what_cannot_be_measured_is_said_in_a_sentence(printed_by, checkpoint, demonstrations, tmp_path):
     for arguments, said in (
         (["nonsense"], "no checkpoint 'nonsense'"),
         ([checkpoint], "unknown task 'reach'"),
@@ -69,6 +50,5 @@ def test_what_cannot_be_measured_is_said_in_a_sentence(paradp, checkpoint, demon
         ([checkpoint, "--data", demonstrations.path, "--out", tmp_path], "is a directory; name a file"),
     ):
         extra = ["--observations", 60] if said == "75 steps" else []
-        code, printed = paradp("fidelity", *arguments, *extra)
-        assert code == 2 and said in printed, printed
+        assert said in printed_by("fidelity", *arguments, *extra, refused=True)
     assert not (checkpoint / "fidelity.json").exists()

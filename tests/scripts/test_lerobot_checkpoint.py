@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from lerobot_fixtures import PUSHT, for_pusht
 
-from paradp.scripts.main import main
-
 PARADP = Path(sys.executable).with_name("paradp")
 
 
@@ -19,34 +17,16 @@ def checkpoint(tmp_path) -> Path:
     return for_pusht(tmp_path / "theirs")
 
 
-@pytest.fixture
-def paradp(monkeypatch, capsys):
-    """Runs a command; returns what it prints."""
-
-    def run(*arguments: object, refused: bool = False) -> str:
-        monkeypatch.setattr(sys, "argv", ["paradp", *map(str, arguments)])
-        if refused:
-            with pytest.raises(SystemExit) as ended:
-                main()
-            assert ended.value.code == 2
-        else:
-            main()
-        said = capsys.readouterr()
-        return " ".join((said.err if refused else said.out).split())
-
-    return run
-
-
-def test_info_shows_what_is_known_and_asks_for_the_rest(checkpoint, paradp):
-    said = paradp("info", "--checkpoint", checkpoint, refused=True)
+def test_info_shows_what_is_known_and_asks_for_the_rest(checkpoint, printed_by):
+    said = printed_by("info", "--checkpoint", checkpoint, refused=True)
     assert "does not say its task, control_hz, action_low, action_high: write them into" in said
     (checkpoint / "paradp.yaml").write_text(PUSHT)
-    said = paradp("info", "--checkpoint", checkpoint)
+    said = printed_by("info", "--checkpoint", checkpoint)
     assert "diffusion policy of LeRobot" in said and "1-D U-Net, channels 16-24" in said
     assert "observation.state 2, observation.environment_state 16" in said and "sampler | ddpm |" in said
 
 
-def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, paradp, tmp_path):
+def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, printed_by, tmp_path):
     arguments = (
         "rollout",
         "pusht",
@@ -59,7 +39,7 @@ def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, parad
         "--out",
         tmp_path / "run",
     )
-    assert "does not say its task" in paradp(*arguments, refused=True)
+    assert "does not say its task" in printed_by(*arguments, refused=True)
     for line, other, said in (
         ("control_hz: 10", "control_hz: 20", "does not fit the task 'pusht': its control_hz is 20, the task's is 10"),
         (
@@ -72,17 +52,17 @@ def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, parad
         assert line in PUSHT
         (checkpoint / "paradp.yaml").write_text(PUSHT.replace(line, other))
         if said:
-            assert said in paradp(*arguments, refused=True)
+            assert said in printed_by(*arguments, refused=True)
     # A vector of one part may be given by its name alone.
-    paradp(*arguments, "--episodes", 1, "--max-steps", 3)
+    printed_by(*arguments, "--episodes", 1, "--max-steps", 3)
     assert json.loads((tmp_path / "run/summary.json").read_text())["episodes"] == 1
 
 
 @pytest.mark.slow
-def test_bench_measures_it(checkpoint, paradp, tmp_path):
+def test_bench_measures_it(checkpoint, printed_by, tmp_path):
     (checkpoint / "paradp.yaml").write_text(PUSHT)
     rows, how = tmp_path / "rows.json", ("--engines", "eager", "--repeats", 2)
-    paradp("bench", "pusht", "--checkpoint", checkpoint, *how, "--json", rows)
+    printed_by("bench", "pusht", "--checkpoint", checkpoint, *how, "--json", rows)
     assert {row["engine"] for row in json.loads(rows.read_text())} >= {"eager"}
 
 

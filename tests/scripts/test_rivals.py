@@ -1,13 +1,11 @@
 """The study of rivals and the command that distils, at the door."""
 
 import dataclasses
-import sys
 
 import numpy as np
 import pytest
 
 from paradp.checkpoints import save_checkpoint
-from paradp.scripts.main import main
 from paradp.scripts.studies import rivals
 from paradp.scripts.studies.context import Context
 
@@ -41,19 +39,6 @@ def test_the_picture_is_drawn_from_the_table(tmp_path):
     assert [text.get_text() for text in figure.axes[0].texts] == ["ddpm-25", "consistency-4"]
 
 
-@pytest.fixture
-def paradp(monkeypatch, capsys):
-    """Runs a command in this process; returns its exit code and what it said of an error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["paradp", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        return exit_.value.code, capsys.readouterr().err
-
-    return run
-
-
 def test_what_cannot_be_distilled_ends_in_a_sentence(paradp, trained, tmp_path):
     flow = dataclasses.replace(
         trained.spec, schedule={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100}
@@ -65,8 +50,8 @@ def test_what_cannot_be_distilled_ends_in_a_sentence(paradp, trained, tmp_path):
         (["square", "--data", str(tmp_path / "none.zarr")], "none.zarr holds no demonstrations"),
         (["sqare"], "sqare"),
     ):
-        code, said = paradp("distill", *words, "--out", str(tmp_path / "out"))
+        code, _, said = paradp("distill", *words, "--out", str(tmp_path / "out"))
         assert code == 2 and sentence in said and "Traceback" not in said
     assert not (tmp_path / "out").exists()
-    code, said = paradp("rollout", "square", "--sampler", "consistency-2", "--out", str(tmp_path / "out"))
+    code, _, said = paradp("rollout", "square", "--sampler", "consistency-2", "--out", str(tmp_path / "out"))
     assert code == 2 and "consistency-2: the network is a diffusion model, not distilled and no flow" in said

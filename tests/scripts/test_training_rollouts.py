@@ -1,12 +1,10 @@
 """A policy is tried while it is trained (`--evaluate-every`), and its metrics go to TensorBoard, without changing it."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from paradp.checkpoints import checkpoint_digest
-from paradp.scripts.main import main
 from paradp.scripts.training_rollouts import Evaluated, Evaluating, TrainingRollouts, read_evaluations
 
 STORE = Path(__file__).parent.parent / "data" / "behaviour" / "demonstrations.zarr"
@@ -27,20 +25,12 @@ LITTLE = (
 
 
 @pytest.fixture
-def train(monkeypatch, capsys):
+def train(paradp):
     """Trains on a few demonstrations of PushT; returns the exit code and what was said."""
 
     def run(out, *arguments):
-        monkeypatch.setattr(
-            sys, "argv", ["paradp", "train", "pusht", "--data", str(STORE), "--out", str(out), *LITTLE, *arguments]
-        )
-        code = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = exit_.code
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        code, said, err = paradp("train", "pusht", "--data", STORE, "--out", out, *LITTLE, *arguments)
+        return code, said + err
 
     return run
 
