@@ -1,8 +1,9 @@
 """The plugin in LeRobot's own calls and commands. Runs where LeRobot, gym-pusht, paradp and the plugin are installed.
 
-python tests/lerobot_plugin.py FOLDER            # prints "the plugin works" at its end
+python tests/lerobot_plugin.py FOLDER PYTHON     # prints "the plugin works" at its end
 
-Makes a small diffusion policy of LeRobot's for PushT with random weights in FOLDER, and runs it as it is and by the plugin.
+Makes small diffusion policies of LeRobot's with random weights in FOLDER, and runs them as they are and by the plugin.
+PYTHON is an interpreter that has paradp's simulators.
 """
 
 import json
@@ -11,8 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lerobot.configs.types import FeatureType, PolicyFeature
+from lerobot.envs.factory import make_env, make_env_config
+from lerobot.envs.utils import env_to_policy_features, preprocess_observation
 from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
 from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
@@ -31,25 +35,30 @@ SEEN_BY_CAMERA = {
     "observation.image": PolicyFeature(FeatureType.VISUAL, (3, 48, 48)),
 }
 CAMERA = dict(spatial_softmax_num_keypoints=4, pretrained_backbone_weights=None, use_group_norm=True)
-EVALUATION = ("--env.type=pusht", "--env.obs_type=environment_state_agent_pos", "--env.episode_length=40", "--seed=7")
+OF_SQUARE = {
+    "observation.state": PolicyFeature(FeatureType.STATE, (11,)),
+    "observation.environment_state": PolicyFeature(FeatureType.ENV, (18,)),
+}
+OWN_PUSHT = ("--env.type=pusht", "--env.obs_type=environment_state_agent_pos", "--env.episode_length=40")
 
 
-def saved(folder: Path, camera: bool = False, **settings: Any) -> DiffusionPolicy:
-    """A policy for PushT as LeRobot saves it."""
+def saved(folder: Path, camera: bool = False, seen: dict[str, PolicyFeature] = SEEN, **settings: Any) -> DiffusionPolicy:
+    """A policy for PushT, or for what is seen elsewhere, as LeRobot saves it."""
     torch.manual_seed(0)
     settings |= CAMERA if camera else {}
-    action = {"action": PolicyFeature(FeatureType.ACTION, (2,))}
+    actions = 10 if seen is OF_SQUARE else 2
     config = DiffusionConfig(
-        input_features=SEEN_BY_CAMERA if camera else SEEN,
-        output_features=action,
+        input_features=SEEN_BY_CAMERA if camera else seen,
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (actions,))},
         device="cpu",
         push_to_hub=False,
         **(SIZES | settings),
     )
     policy = DiffusionPolicy(config).eval()
     policy.save_pretrained(folder)
-    sizes = {"observation.state": 2, "observation.environment_state": 16, "action": 2}
-    stats = {key: {"min": torch.zeros(size), "max": torch.full((size,), 512.0)} for key, size in sizes.items()}
+    sizes = {key: one.shape[0] for key, one in seen.items()} | {"action": actions}
+    low, high = (-1.0, 1.0) if seen is OF_SQUARE else (0.0, 512.0)
+    stats = {key: {"min": torch.full((size,), low), "max": torch.full((size,), high)} for key, size in sizes.items()}
     for processor in make_pre_post_processors(config, dataset_stats=stats):
         processor.save_pretrained(folder)
     return policy
@@ -121,12 +130,12 @@ def check_real_time_chunking(folder: Path) -> None:
 
 def evaluated(folder: Path, out: Path, *arguments: str) -> dict[str, Any]:
     """What `lerobot-eval` reports of two episodes."""
-    command = [Path(sys.executable).with_name("lerobot-eval"), *arguments, *EVALUATION]
+    command = [Path(sys.executable).with_name("lerobot-eval"), *arguments]
     settings = (
         "--eval.n_episodes=2",
         "--eval.batch_size=2",
-        "--eval.use_async_envs=false",
         "--policy.device=cpu",
+        "--seed=7",
         f"--output_dir={out}",
     )
     done = subprocess.run([*map(str, command), *settings], capture_output=True, text=True, cwd=folder)
@@ -140,11 +149,73 @@ def check_evaluation(folder: Path) -> None:
     """As it is, by `--policy.type`, and by the type in `config.json`."""
     saved(folder / "theirs")
     config = folder / "theirs/config.json"
-    evaluated(folder, folder / "own", f"--policy.path={folder / 'theirs'}")
+    own = (*OWN_PUSHT, "--eval.use_async_envs=false")
+    evaluated(folder, folder / "own", f"--policy.path={folder / 'theirs'}", *own)
     by_type = (f"--policy.pretrained_path={folder / 'theirs'}", "--policy.type=paradp", "--policy.sampler=para-ddpm")
-    assert evaluated(folder, folder / "by-type", *by_type)["n_episodes"] == 2
+    assert evaluated(folder, folder / "by-type", *by_type, *own)["n_episodes"] == 2
     config.write_text(config.read_text().replace('"type": "diffusion"', '"type": "paradp"'))
-    assert evaluated(folder, folder / "by-path", f"--policy.path={folder / 'theirs'}")["n_episodes"] == 2
+    assert evaluated(folder, folder / "by-path", f"--policy.path={folder / 'theirs'}", *own)["n_episodes"] == 2
+
+
+def check_environments(folder: Path, python: str) -> None:
+    """paradp's own, in one process or in several the same, by LeRobot's interpreter or by one that has robosuite."""
+    saved(folder / "pusht", noise_scheduler_type="DDIM", num_inference_steps=5)
+    saved(folder / "square", seen=OF_SQUARE, noise_scheduler_type="DDIM", num_inference_steps=5)
+    pusht = (f"--policy.path={folder / 'pusht'}", "--env.type=paradp", "--env.task=pusht", "--env.episode_length=30")
+    square = (f"--policy.path={folder / 'square'}", "--env.type=paradp", "--env.episode_length=20", f"--env.python={python}")
+    for name, one in (("pusht", pusht), ("square", (*square, "--env.video=false"))):
+        processes = [
+            evaluated(folder, folder / f"{name}-{several}", *one, f"--eval.use_async_envs={several}")
+            for several in ("false", "true")
+        ]
+        for found in processes:
+            assert found["n_episodes"] == 2 and len(found["video_paths"]) == 2
+        assert processes[0]["avg_sum_reward"] == processes[1]["avg_sum_reward"] >= 0
+    check_that_features_are_those_of_exports()
+    check_that_processes_make_no_difference()
+    for wrong, said in (({"task": "squar"}, "did you mean 'square'"), ({"state": ["nut_pos"]}, "'nut_pos' is no observed")):
+        try:
+            make_env(make_env_config("paradp", **({"task": "pusht", "python": python} | wrong)))
+        except ValueError as error:
+            assert said in str(error), error
+        else:
+            raise AssertionError(f"{wrong} was taken")
+
+
+def check_that_features_are_those_of_exports() -> None:
+    """A camera and the robot's own vectors."""
+    config = make_env_config("paradp", task="pusht", observation="image")
+    envs = make_env(config, n_envs=3, use_async_envs=True)["paradp"][0]
+    seen, _ = envs.reset(seed=[3, 4, 5])
+    policy = env_to_policy_features(config)
+    assert {key: one.shape for key, one in policy.items()} == {
+        "action": (2,),
+        "observation.state": (2,),
+        "observation.images.image": (3, 96, 96),
+    }
+    read = preprocess_observation(seen)
+    assert read["observation.images.image"].shape == (3, 3, 96, 96) and read["observation.state"].shape == (3, 2)
+    again, _ = envs.reset(seed=[5, 5, 5])
+    assert (again["pixels"]["image"] == seen["pixels"]["image"][2]).all()
+    envs.close()
+
+
+def check_that_processes_make_no_difference() -> None:
+    """Three environments in one process or in several; an episode that has ended stands still."""
+    played = []
+    for several in (False, True):
+        config = make_env_config("paradp", task="pusht", episode_length=2, video=False)
+        envs = make_env(config, n_envs=3, use_async_envs=several)["paradp"][0]
+        actions = np.random.default_rng(0).uniform(-50, 600, (4, 3, 2)).astype(np.float32)
+        first = envs.reset(seed=[3, 4, 5])[0]
+        steps = [envs.step(one) for one in actions]
+        assert envs.call("_max_episode_steps") == (2, 2, 2) and not any(frame.any() for frame in envs.call("render"))
+        envs.close()
+        played.append([first, *(step[0] for step in steps)])
+        assert [step[3].all() for step in steps] == [False, True, True, True] and not steps[2][1].any()
+        assert (steps[0][0]["agent_pos"] != steps[1][0]["agent_pos"]).any()
+        assert all((steps[1][0][key] == steps[3][0][key]).all() for key in first)
+    assert all((one[key] == other[key]).all() for one, other in zip(*played, strict=True) for key in one)
 
 
 if __name__ == "__main__":
@@ -156,4 +227,5 @@ if __name__ == "__main__":
     check_other_policies_are_refused(place / "act")
     check_real_time_chunking(place / "rtc")
     check_evaluation(place / "evaluation")
+    check_environments(place / "environments", sys.argv[2])
     print("the plugin works")

@@ -65,10 +65,10 @@ def test_imports_point_one_way(room):
             assert "torch" not in top, path
 
 
-def test_the_plugin_of_lerobot_stands_on_the_bridges():
+def test_the_plugin_of_lerobot_stands_on_bridges_and_environments():
     for path in PLUGIN.rglob("*.py"):
         rooms = {name.split(".")[1] for name in imported(path) if name.startswith("paradp.")}
-        assert rooms <= {"bridges", "sampler"}, path
+        assert rooms <= {"bridges", "sampler", "envs"}, path
         source = path.read_text()
         assert len(source.splitlines()) < MOST_LINES and not long_functions(source), path
     imports = {path: {name.split(".")[0] for name in imported(path)} for room in MAY_IMPORT for path in files_of(room)}

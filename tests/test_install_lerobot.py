@@ -1,6 +1,8 @@
 """The wheels beside LeRobot, and the plugin in its commands. Needs gigabytes from a package index: `make test-lerobot`."""
 
 import json
+import os
+import sys
 
 import pytest
 from installing import EVERY_SOLVER, PROGRAM, ROOT, WEIGHTS, build_wheel, install, new_environment, output
@@ -42,7 +44,11 @@ def test_lerobots_own_policies_are_sampled_in_place(bin, tmp_path):
 
 @pytest.mark.peers
 def test_the_plugin_samples_lerobots_policies_in_its_own_commands(bin, tmp_path):
-    printed = output(bin / "python", ROOT / "tests/lerobot_plugin.py", tmp_path, cwd=tmp_path)
+    # The environment of these tests has the simulators.
+    python = tmp_path / "python-with-simulators"
+    python.write_text(f"#!/bin/sh\nPYTHONPATH='{os.environ.get('PYTHONPATH', '')}' exec {sys.executable} \"$@\"\n")
+    python.chmod(0o755)
+    printed = output(bin / "python", ROOT / "tests/lerobot_plugin.py", tmp_path, python, cwd=tmp_path)
     assert printed.splitlines()[-1] == "the plugin works"
 
 

@@ -1,0 +1,106 @@
+"""Messages between a process and its simulator: a JSON object and arrays of numbers, through pipes. Nothing is unpickled.
+
+magic      4 bytes
+document   length in 4 bytes, then a JSON object; its entry "arrays" lists name, type and shape of each array
+arrays     length of all in 8 bytes, then the numbers of one after the other
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from struct import Struct
+from typing import IO, Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+MAGIC = b"pde1"
+_HEADER = Struct("<4sIQ")
+_TYPES = ("bool", "float32", "float64", "uint8")
+MOST_DOCUMENT_BYTES, MOST_ARRAY_BYTES = 2**20, 2**31
+_MOST_DIMENSIONS = 8
+_LISTED = "arrays"
+
+
+def write(pipe: IO[bytes], document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Sends a message.
+
+    Raises:
+        ValueError: an array is of another type than booleans, floats and bytes, or the message is too large.
+        OSError: nobody reads any more.
+    """
+    for name, array in arrays.items():
+        if array.dtype.name not in _TYPES:
+            raise ValueError(f"{name!r} is an array of {array.dtype}; there can be: {', '.join(_TYPES)}")
+    listed = [[name, array.dtype.name, list(array.shape)] for name, array in arrays.items()]
+    said = json.dumps({**document, _LISTED: listed}).encode()
+    numbers = b"".join(array.tobytes() for array in arrays.values())
+    _check_sizes(len(said), len(numbers))
+    pipe.write(_HEADER.pack(MAGIC, len(said), len(numbers)) + said + numbers)
+    pipe.flush()
+
+
+def read(pipe: IO[bytes]) -> tuple[dict[str, Any], Arrays] | None:
+    """Receives a message; `None` at the end, when nobody sends any more.
+
+    Raises:
+        ValueError: it is no message, is cut short, or is too large; sizes are checked before memory is taken.
+    """
+    header = pipe.read(_HEADER.size)
+    if not header:
+        return None
+    if len(header) < _HEADER.size or header[:4] != MAGIC:
+        raise ValueError(f"this is no message of a simulator: it begins with {header[:4]!r}")
+    _, said, numbers = _HEADER.unpack(header)
+    _check_sizes(said, numbers)
+    document = _document(_exactly(pipe, said))
+    return document, _arrays(document.pop(_LISTED, None), _exactly(pipe, numbers))
+
+
+def _check_sizes(said: int, numbers: int) -> None:
+    if said > MOST_DOCUMENT_BYTES or numbers > MOST_ARRAY_BYTES:
+        raise ValueError(
+            f"a message has {said} bytes of text and {numbers} of numbers; at most {MOST_DOCUMENT_BYTES} and"
+            f" {MOST_ARRAY_BYTES} are sent"
+        )
+
+
+def _exactly(pipe: IO[bytes], count: int) -> bytes:
+    found = pipe.read(count)
+    if len(found) < count:
+        raise ValueError(f"a message is cut short: {len(found)} of {count} bytes came")
+    return found
+
+
+def _document(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"a message is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError("a message is no JSON object")
+    return found
+
+
+def _arrays(listed: Any, data: bytes) -> Arrays:
+    if not isinstance(listed, list):
+        raise ValueError("a message does not list its arrays")
+    found, start = {}, 0
+    for one in listed:
+        name, dtype, shape = _described(one)
+        size = math.prod(shape) * dtype.itemsize
+        if start + size > len(data):
+            raise ValueError(f"the array {name!r} is longer than the message")
+        found[name] = np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)
+        start += size
+    if start != len(data):
+        raise ValueError(f"after its arrays a message has {len(data) - start} more bytes")
+    return found
+
+
+def _described(one: Any) -> tuple[str, np.dtype, tuple[int, ...]]:
+    match one:
+        case [str(name), str(kind), list(shape)] if kind in _TYPES and len(shape) <= _MOST_DIMENSIONS:
+            if all(type(length) is int and length >= 0 for length in shape):
+                return name, np.dtype(kind), tuple(shape)
+    raise ValueError(f"a message describes an array as {str(one)[:80]}")
