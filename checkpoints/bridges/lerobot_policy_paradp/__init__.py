@@ -1,3 +1,3 @@
-"""LeRobot's diffusion policy with the samplers of paradp, as a policy of type `paradp` that LeRobot finds by itself."""
+"""A plugin for LeRobot: its diffusion policy with the samplers of paradp, as the policy type `paradp`."""
 
 from lerobot_policy_paradp.configuration_paradp import ParadpConfig
