@@ -184,7 +184,7 @@ class LeRobotRobot:
         self._device.send_action(self._wiring.commands(action))
 
     def _command(self, tick: int, until: float) -> np.ndarray | None:
-        """Returns the command for a control step if it arrives in time and the loop goes on; drops those for earlier steps."""
+        """Returns the command for a control step if it arrives in time; drops late ones. `None` also when the loop ends."""
         while not self._closing.is_set():
             try:
                 for_tick, action = self._commands.get(timeout=max(until - time.perf_counter(), 0.0))
