@@ -92,15 +92,15 @@ def train(
 
 
 def let_the_first_speak() -> None:
-    """Of several processes that train together."""
+    """Silences all but the first of several processes that train together."""
     console.quiet = rank() > 0
 
 
 def asked_for(bf16: bool, no_bf16: bool) -> bool | None:
-    """Whether to compute in bf16; `None` where neither flag is given.
+    """Whether to compute in bf16; `None` if neither flag is given.
 
     Raises:
-        ValueError: both are.
+        ValueError: both flags are given.
     """
     if bf16 and no_bf16:
         raise ValueError("--bf16 and --no-bf16 exclude each other")
@@ -116,10 +116,10 @@ def check_task(demonstrations: "Dataset", task: str) -> None:
 
 
 def check_data(path: Path, task: str) -> None:
-    """Checks by its name that there may be demonstrations.
+    """Checks whether a path can be demonstrations, by its name.
 
     Raises:
-        ValueError: there are none; the message says how to get them.
+        ValueError: it cannot; the message explains how to get some.
     """
     if path.suffix in (".hdf5", ".h5"):
         raise ValueError(f"{path} must be imported first: paradp data import {path} --out demos/{task}.zarr")
@@ -128,10 +128,10 @@ def check_data(path: Path, task: str) -> None:
             f"{path} holds no demonstrations: collect them (paradp collect {task} --out {path}), or import recorded ones"
         )
     if not path.is_dir():
-        raise ValueError(f"{path} holds no demonstrations: it is a file, and no zarr group or data set of LeRobot")
+        raise ValueError(f"{path} holds no demonstrations: it is a file, not a zarr group or a data set of LeRobot")
 
 
-# Long: `begin` and `save` are called back, and read what it was called with.
+# Long: the callbacks `begin` and `save` use its arguments.
 def follow(
     learn: "Callable[..., TrainedPolicy]",
     demonstrations: "Dataset",
@@ -142,15 +142,15 @@ def follow(
     device: str,
     doing: str = "training",
 ) -> None:
-    """Carries out a training and says how far it is; writes its card and its picture with every checkpoint.
+    """Runs a training with a progress bar; writes the card and the plot with every checkpoint.
 
     Args:
-        learn: `paradp.policy.learning.training.train` or one like it.
-        demonstrations, config, out: what `learn` is called with.
-        earlier: the checkpoint that training starts from, or that is distilled.
+        learn: `paradp.policy.learning.training.train`, or a function like it.
+        demonstrations, config, out: arguments of `learn`.
+        earlier: the checkpoint that the training starts from, or distils.
         half: store weights in half precision.
-        device: where `learn` computes.
-        doing: what is done, in a word.
+        device: device of `learn`.
+        doing: the activity in one word.
     """
     from paradp.checkpoints import ModelCard, read_card, save_checkpoint
     from paradp.policy.data.dataset import step_count
@@ -196,7 +196,7 @@ def follow(
 
 
 def run_digest(demonstrations: "Dataset", config: LearningConfig, init: Path | None) -> str:
-    """Of what a training depends on: the demonstrations' content, the settings, the weights that it starts from."""
+    """The hash of everything that a training depends on: the demonstrations' content, the settings, the initial weights."""
     from paradp.checkpoints import checkpoint_digest
 
     start = None if init is None else checkpoint_digest(init)
@@ -205,7 +205,7 @@ def run_digest(demonstrations: "Dataset", config: LearningConfig, init: Path | N
 
 
 def _took(metrics: Path, device: str) -> str:
-    """How long the training took up to its last log, over all of its processes, and on what."""
+    """The duration of the training up to its last log, including earlier processes, and its hardware."""
     import torch
 
     from paradp.policy.learning.metrics_log import read_metrics
