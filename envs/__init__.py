@@ -49,7 +49,7 @@ for _entry in ENTRIES:
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when it is first used: it is a class of gymnasium's."""
+    """Imports the class at its first use, because it needs gymnasium."""
     if name != "RobosuiteEnv":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from paradp.envs.robosuite_env import RobosuiteEnv

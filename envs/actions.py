@@ -34,7 +34,7 @@ MAX_STEP_RAD = 0.5
 CONTROLLER_KP = 150.0
 CONTROLLER_DAMPING_RATIO = 1.0
 CLOSE, OPEN = 1.0, -1.0
-# The grip site's rotation in the frame of the hand's body, of which robosuite observes a quaternion.
+# The grip site's rotation in the frame of the hand's body, whose quaternion robosuite observes.
 GRIP_IN_HAND = yaw_matrix(-np.pi / 2)
 
 # Workspace limits of a goal, metres in the world frame: the table, and the arm's reach above it.
@@ -68,11 +68,11 @@ class ActionConvention(Protocol):
     """An action convention, independent of the robot's controller."""
 
     name: str
-    low: np.ndarray  # the least and the most of every value, float32
+    low: np.ndarray  # limits of each value, float32
     high: np.ndarray
     parts: dict[str, int]  # quantity → length, in order
     units: dict[str, str]  # quantity → unit; none for entries of a rotation matrix
-    unit: str  # of lengths
+    unit: str  # unit of lengths
 
     @property
     def space(self) -> "spaces.Box":
@@ -191,7 +191,7 @@ class DeltaAction(_Limited):
 
 
 class PlaneAction(_Limited):
-    """PushT's: where the pusher should go on the plane, in pixels of its 512 × 512 board."""
+    """PushT's convention: the pusher's goal position on the plane, in pixels of the 512 × 512 board."""
 
     name = "position"
     unit = "px"

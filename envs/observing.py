@@ -1,4 +1,4 @@
-"""The space of what an environment observes."""
+"""Observation spaces."""
 
 import numpy as np
 from gymnasium import spaces
@@ -11,7 +11,7 @@ def space_of(features: Features, farthest: float, drawn: bool = True) -> spaces.
 
     Args:
         features: key → length of a vector, or height, width and channels of an image.
-        farthest: bound of every number of a vector.
+        farthest: bound of the absolute value of each number in a vector.
         drawn: whether observations have their images.
     """
     boxes = {}

@@ -1,4 +1,4 @@
-"""gym-pusht's own environment: the same physics and reward, without what a control step does not need."""
+"""gym-pusht's environment with the same physics and reward, but only the computations that a control step needs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import shapely
 from gym_pusht.envs.pusht import PushTEnv
 
-# Any other than 0, pymunk's default, whose collisions gym-pusht counts.
+# Any type except 0, pymunk's default, for which gym-pusht counts collisions.
 _NOT_COUNTED = 1
 
 
@@ -22,12 +22,12 @@ class Board(PushTEnv):
     """
 
     block: Any
-    goal_corners: np.ndarray  # of the goal's boxes, [2, 4, 2] (px)
+    goal_corners: np.ndarray  # corners of the goal's boxes, [2, 4, 2] (px)
     _corners: np.ndarray
 
     def advance(self, target: Sequence[float]) -> None:
-        """Moves the disc towards a place (px) for one control step."""
-        self._last_action = target  # frames show it
+        """Moves the disc towards a goal position (px) for one control step."""
+        self._last_action = target  # shown in frames
         (target_x, target_y), agent, dt = target, self.agent, self.dt
         vx, vy = agent.velocity  # which no contact changes
         for _ in range(int(1 / (dt * self.control_hz))):
@@ -39,20 +39,20 @@ class Board(PushTEnv):
 
     @property
     def corners(self) -> np.ndarray:
-        """Of the T's boxes, four each, `[8, 2]` (px), in gym-pusht's order."""
+        """The corners of the T's boxes, four each, `[8, 2]` (px), in gym-pusht's order."""
         (x, y), (cos, sin), (right, down) = self._corners, self.block.rotation_vector, self.block.position
         return np.array([x * cos - y * sin + right, x * sin + y * cos + down]).T
 
     @property
     def coverage(self) -> float:
         """The share of the goal that the T covers."""
-        # Box by box, for those of one T do not overlap.
+        # Summed over pairs of boxes, because the boxes of one T do not overlap.
         boxes = shapely.polygons(self.corners.reshape(2, 4, 2))
         return float(shapely.area(shapely.intersection(self._goal[:, None], boxes)).sum() / self._goal_area)
 
     @property
     def goal_pose(self) -> np.ndarray:
-        """Of the T on its goal: x, y (px) and angle (rad); cannot be written to, but replaced."""
+        """Pose of the T at its goal: x, y (px) and angle (rad). A read-only array, which may be replaced by another."""
         return self._goal_pose
 
     @goal_pose.setter

@@ -1,4 +1,4 @@
-"""PushT as a gymnasium environment of our conventions, over gym-pusht: a disc pushes a T onto its goal."""
+"""PushT, in which a disc pushes a T onto its goal, as a gymnasium environment with our conventions, based on gym-pusht."""
 
 import os
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from paradp.envs.observing import space_of
 from paradp.envs.pusht_task import PushTTask
 from paradp.envs.task import STATE, Features, images
 
-# Bound of an observation (px): nothing leaves the board by more.
+# Bound of an observation (px): nothing leaves the board by more than its size.
 FARTHEST = 1024.0
 
 
@@ -23,11 +23,11 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     Args:
         task: the task's definition.
-        action_convention: `"position"`: where the disc should go (px).
+        action_convention: `"position"`: goal position of the disc (px).
         render_mode: `None` or `"rgb_array"`.
         render_size: height and width of a frame in pixels.
         disturbance: `None`; there are none.
-        observation: `"state"`, or `"image"` for a picture and the place of the disc.
+        observation: `"state"`, or `"image"` for a picture and the position of the disc.
         drawn: whether observations have their pictures; otherwise only `draw` draws one.
 
     Raises:
@@ -86,7 +86,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._board.close()
 
     def observe(self, kind: str) -> dict[str, np.ndarray]:
-        """What is seen now in one kind of observation, images included.
+        """Returns the current observation of one kind, including images.
 
         Raises:
             ValueError: there is no such kind.
@@ -95,7 +95,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._see(features) | self._draw(features)
 
     def draw(self) -> dict[str, np.ndarray]:
-        """The images of an observation, of what is there now."""
+        """Renders the images of an observation of the current state."""
         return self._draw(self._features)
 
     def _observe(self) -> dict[str, np.ndarray]:
@@ -120,7 +120,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
 
 def make_board(height: int = 512, width: int = 512) -> Any:
-    """gym-pusht's own environment, see `paradp.envs.pusht_board`, with frames of so many pixels."""
+    """Makes gym-pusht's own environment, see `paradp.envs.pusht_board`, with frames of the given size in pixels."""
     # Otherwise pygame advertises itself on every import.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     from paradp.envs.pusht_board import Board
@@ -134,7 +134,7 @@ def make_board(height: int = 512, width: int = 512) -> Any:
 
 
 def make_picture(board: Any, size: int) -> Any:
-    """What draws a board's observed picture, so many pixels high and wide, see `paradp.envs.pusht_picture`."""
+    """Makes the renderer of a board's observed picture of the given height and width, see `paradp.envs.pusht_picture`."""
     from paradp.envs.pusht_picture import BoardPicture
 
     return BoardPicture(board.goal_corners, size, size)

@@ -1,8 +1,8 @@
-"""PushT's picture: the pixels of gym-pusht's own, drawn from the poses alone, in about a tenth of the time.
+"""Renders PushT's picture with the same pixels as gym-pusht, from the poses alone, in about a tenth of the time.
 
-gym-pusht draws on a new screen, with a callback for every shape, and turns all of that before it shrinks it. Here the same
-strokes are made on one screen, which is shrunk in place. The red dots that gym-pusht puts where shapes touch are left out:
-they are the solver's memory, not the state.
+gym-pusht draws on a new surface, with a callback for every shape, and rotates the large picture before it scales it down.
+Here the same shapes are drawn on one surface, which is scaled down in place. gym-pusht's red dots at contacts are left out,
+because they depend on the contact solver's history and not only on the state.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import pygame
 Colour = tuple[int, int, int]
 Pixel = tuple[int, int]
 
-EDGE = 512  # of the screen, px
+EDGE = 512  # size of the surface, px
 WHITE: Colour = (255, 255, 255)
 GOAL: Colour = (144, 238, 144)
 WALL: Colour = (211, 211, 211)
@@ -24,22 +24,22 @@ BLOCK_INSIDE: Colour = (143, 163, 184)
 AGENT: Colour = (65, 105, 225)
 AGENT_INSIDE: Colour = (78, 126, 255)
 WALLS = (((5, 506), (5, 5)), ((5, 5), (506, 5)), ((506, 5), (506, 506)), ((5, 506), (506, 506)))
-# Half the width of lines, of the disc, and of what is lighter in it.
+# Half the width of lines, and the radii of the disc and of its lighter centre.
 LINE, RADIUS, INSIDE = 2, 15, 11
 
 
 class BoardPicture:
-    """Draws the board.
+    """Renders the board.
 
     Args:
         goal: corners of the goal's boxes, `[2, 4, 2]` (px).
-        height, width: of a picture, px.
+        height, width: size of a picture, px.
     """
 
     def __init__(self, goal: np.ndarray, height: int, width: int):
         self._size = width, height
         self._screen = pygame.Surface((EDGE, EDGE), depth=32)
-        # The screen's own memory: blue, green, red, and one byte that means nothing.
+        # The surface's own memory: blue, green, red, and an unused byte.
         memory: Any = self._screen.get_buffer()
         self._pixels = np.frombuffer(memory, np.uint8).reshape(EDGE, EDGE, 4)
         self._screen.fill(WHITE)
@@ -48,10 +48,10 @@ class BoardPicture:
         self._empty = self._pixels.copy()
 
     def draw(self, agent: Sequence[float], block: np.ndarray) -> np.ndarray:
-        """The picture, RGB, `[height, width, 3]` uint8.
+        """Returns the picture, RGB, `[height, width, 3]` uint8.
 
         Args:
-            agent: where the disc is (px).
+            agent: position of the disc (px).
             block: corners of the T's boxes, `[2, 4, 2]` (px).
         """
         self._pixels[:] = self._empty

@@ -9,13 +9,13 @@ from paradp.envs.task import IMAGE, STATE, Features, Task
 
 @dataclass(frozen=True, kw_only=True)
 class PushTTask(Task):
-    """PushT (Florence et al. 2021, as in Chi et al. 2023) with low-dimensional observations, or by a picture.
+    """PushT (Florence et al. 2021, as in Chi et al. 2023), observed as low-dimensional state or as a picture.
 
     Attributes:
-        keypoints: the T is observed by its eight corners (px), as gym-pusht has it (Diffusion Policy's own low-dimensional
-            PushT has nine places on the T, and another order); otherwise by its position (px) and the cosine and sine of
-            its angle.
-        image_size: height and width of the picture, as Diffusion Policy has it.
+        keypoints: whether the T is observed by its eight corners (px), as in gym-pusht (Diffusion Policy's low-dimensional
+            PushT has nine points on the T, in another order); otherwise by its position (px) and the cosine and sine of its
+            angle.
+        image_size: height and width of the picture, as in Diffusion Policy.
     """
 
     draws_when_asked = True

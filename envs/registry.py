@@ -48,7 +48,7 @@ def _load(point: EntryPoint) -> TaskEntry:
     try:
         entry = point.load()
     except Exception as error:
-        raise ValueError(f"the task {point.name!r} of {point.value} cannot be had: {error}") from error
+        raise ValueError(f"the task {point.name!r} of {point.value} cannot be loaded: {error}") from error
     if not isinstance(entry, TaskEntry):
         raise ValueError(f"the task {point.name!r} of {point.value} is a {type(entry).__name__}, not a TaskEntry")
     return entry

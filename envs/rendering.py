@@ -1,4 +1,4 @@
-"""Whether MuJoCo can draw frames here, and with which OpenGL: it reads MUJOCO_GL once, when it is first imported.
+"""Finds out whether and with which OpenGL MuJoCo can render here. It reads MUJOCO_GL once, at its first import.
 
 With an unknown value, or a missing library, `import mujoco` fails, and with it every simulation, filmed or not. Before that
 import such a value is therefore replaced by `disabled`: the simulation runs, but without frames.
@@ -96,13 +96,13 @@ def _draws_nothing(name: str, why: str) -> str:
 
 
 class Frames:
-    """Draws frames of one size of a MuJoCo model, in any thread.
+    """Renders frames of one size of a MuJoCo model, in any thread.
 
-    An OpenGL context can be current in one thread at a time, so every thread that draws gets a renderer of its own.
+    An OpenGL context can be current in one thread at a time, so every thread that renders gets its own renderer.
 
     Args:
-        model: MuJoCo's.
-        height, width: of a frame, pixels.
+        model: MuJoCo's model.
+        height, width: size of a frame in pixels.
     """
 
     def __init__(self, model: Any, height: int, width: int):
@@ -111,7 +111,7 @@ class Frames:
         self._renderers: dict[int, tuple[Any, Any]] = {}
 
     def draw(self, data: Any, camera: str) -> np.ndarray:
-        """An RGB frame `[height, width, 3]` uint8 of what a camera sees.
+        """Renders a camera's RGB frame `[height, width, 3]` uint8.
 
         Raises:
             OSError: frames cannot be drawn here; the message says why.
@@ -124,13 +124,13 @@ class Frames:
         return renderer.render()
 
     def close(self) -> None:
-        """Frees the renderers; no thread may be drawing."""
+        """Frees the renderers; no thread may be rendering."""
         while self._renderers:
             self._renderers.popitem()[1][0].close()
 
 
 def make_renderer(model: Any, height: int, width: int) -> tuple[Any, Any]:
-    """MuJoCo's renderer of frames of that size, and what it should show of a model.
+    """Makes MuJoCo's renderer for frames of this size, and its visualisation options.
 
     Raises:
         OSError: frames cannot be drawn here; the message says why.

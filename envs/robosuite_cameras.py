@@ -1,4 +1,4 @@
-"""What cameras see of a robosuite scene, and the robot's own state under robosuite's names."""
+"""Camera images of a robosuite scene, and the robot's own state under robosuite's names."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from paradp.envs.task import Features, images
 
 
 class Cameras:
-    """Draws the images of an observation, and reads what a robot knows of itself.
+    """Renders the images of an observation, and reads the robot's own state.
 
     Args:
-        task: says which camera belongs to which image.
-        robosuite: robosuite's environment, in whose simulation it is.
+        task: the task, with the camera of each image.
+        robosuite: robosuite's environment, with its simulation.
     """
 
     def __init__(self, task: RobosuiteTask, robosuite: Any):
@@ -27,17 +27,17 @@ class Cameras:
         self._frames = Frames(self._sim.model._model, task.image_size, task.image_size)
 
     def see(self) -> dict[str, np.ndarray]:
-        """The robot's own state."""
+        """Returns the robot's own state."""
         data = self._sim.data
         seen = {
             "robot0_eef_pos": data.site_xpos[self._site],
-            "robot0_eef_quat": data.body_xquat[self._hand][[1, 2, 3, 0]],  # MuJoCo's begins with w
+            "robot0_eef_quat": data.body_xquat[self._hand][[1, 2, 3, 0]],  # MuJoCo's quaternions begin with w
             "robot0_gripper_qpos": data.qpos[self._fingers],
         }
         return {key: value.astype(np.float32) for key, value in seen.items()}
 
     def draw(self, features: Features) -> dict[str, np.ndarray]:
-        """The images among some features.
+        """Renders the images among some features.
 
         Raises:
             OSError: frames cannot be drawn here; the message says why.

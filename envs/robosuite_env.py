@@ -16,7 +16,7 @@ from paradp.envs.robosuite_import import make_robosuite
 from paradp.envs.robosuite_task import RobosuiteTask
 from paradp.envs.task import STATE, Features, images
 
-# Bound of an observation: no pose in the scene is farther (m), no rotation's entry larger.
+# Bound of an observation: all positions in the scene (m) and entries of rotations are smaller.
 FARTHEST = 10.0
 
 
@@ -26,7 +26,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     Observations are a dict of float32 vectors read from the simulator: the grip site's position (m), rotation_6d and
     finger positions (m), and every object's pose in the world and in the frame of the grip site. The grip site, not
     the hand's body, is what the controller moves; rotation_6d has no arbitrary sign as a quaternion has. With
-    `observation="image"` they are the task's cameras instead, and the robot's own state under robosuite's names.
+    `observation="image"` they are the task's camera images instead, and the robot's own state under robosuite's names.
 
     The reward is robosuite's sparse one (1 at success); an episode terminates at success; `info["success"]` says so.
     `reset(seed=…)` makes the episode reproducible to the bit, whatever was simulated before.
@@ -41,23 +41,23 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         render_mode: `None` or `"rgb_array"`.
         render_size: height and width of a frame in pixels.
         disturbance: `None`, `"push"` or `"belt"`, see `paradp.envs.disturbances`.
-        simulator: `"compiled"` or `"robosuite"`; by default what `PARADP_SIMULATOR` says, and else `"compiled"`.
+        simulator: `"compiled"` or `"robosuite"`; by default the value of `PARADP_SIMULATOR`, or else `"compiled"`.
         observation: `"state"` or `"image"`, see `RobosuiteTask`.
         drawn: whether observations have their images; otherwise only `draw` draws them.
 
     Attributes:
-        simulator: which of them makes the control steps.
+        simulator: the one in use.
         releases_gil: whether steps of several environments may overlap in threads.
 
     Raises:
         ValueError: the action convention, render mode, disturbance or simulator is unknown, the task's first object cannot
-            be disturbed, or an action is not finite or holds a rotation that is none (two rows that are zero or parallel).
+            be disturbed, or an action is not finite or has an invalid rotation (two rows that are zero or parallel).
         ClosedEnvironmentError: it is used after `close`.
-        OSError: it should observe images, and none can be drawn here; the message says why.
+        OSError: it should observe images, and this machine cannot render them; the message names the reason.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
-    # Bound to the simulation by `_bind`, and to nothing once that is freed.
+    # Set by `_bind`, and removed when the simulation is freed.
     _sim: Any = None
     _simulator: Any = None
     _grip_position: Any = None
@@ -91,7 +91,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.observation_space = space_of(self._features, FARTHEST, drawn)
         task.check_drawn(observation)
         self._robosuite = make_robosuite(task, self.convention.controller_options())
-        # Lift draws the size of its cube when it is built, so all instances are built from one seed.
+        # Lift chooses the size of its cube randomly at construction, so all instances are constructed with one seed.
         self._seed(None)
         self.simulator = simulators.choose(self._robosuite, simulator)
         self.releases_gil = self.simulator == simulators.COMPILED
@@ -114,7 +114,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             observable.set_enabled(False)
         if self._disturbance is not None:
             if seed is not None:
-                # A stream of its own, so that the scene is the same without; 1 is the experts'.
+                # A separate random stream, so that it does not change the scene; stream 1 belongs to the experts.
                 self._disturbance_rng = np.random.default_rng([seed, 2])
             self._disturbance.reset(self._disturbance_rng)
         return self._observe(), self._info(False)
@@ -129,17 +129,17 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._observe(), float(success), success, False, self._info(success)
 
     def simulate(self, command: np.ndarray) -> None:
-        """One control step of the simulator alone; nothing is observed or judged.
+        """Makes one control step of the simulator only, without observation and reward.
 
         Args:
-            command: robosuite's own action, `[7]`, in double precision and in one piece of memory.
+            command: robosuite's own action, `[7]`, double precision, contiguous.
         """
         self._simulator.step(command)
 
     def see(self, state: np.ndarray) -> tuple[dict[str, np.ndarray], bool]:
-        """What is observed in a recorded state of the simulator, and whether the task's rule holds there.
+        """Returns the observation in a recorded state of the simulator, and whether the task's success rule holds there.
 
-        What else the recorded scene had, such as a second nut, stays where this task keeps it, out of the way.
+        Further objects of the recorded scene, such as a second nut, stay at their place in this task's scene, out of reach.
 
         Args:
             state: `[1 + nq + nv]`: time, positions, velocities, as robosuite flattens them.
@@ -159,7 +159,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._observe(), self._simulator.succeeds()
 
     def observe(self, kind: str) -> dict[str, np.ndarray]:
-        """What is seen now in one kind of observation, images included.
+        """Returns the current observation of one kind, including images.
 
         Raises:
             ValueError: there is no such kind.
@@ -169,13 +169,13 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._see(features) | self._cameras.draw(features)
 
     def draw(self) -> dict[str, np.ndarray]:
-        """The images of an observation, of what is there now."""
+        """Renders the images of an observation of the current state."""
         self._check_open()
         return self._cameras.draw(self._features)
 
     @property
     def arm_origin(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of the frame of robosuite's controller: position `[3]` (m) and rotation `[3, 3]` in the world."""
+        """Pose of the frame of robosuite's controller: position `[3]` (m) and rotation `[3, 3]` in the world."""
         return self._robosuite.robots[0].composite_controller.get_controller_base_pose("right")
 
     def render(self) -> np.ndarray:
@@ -190,16 +190,16 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._film.draw(self._sim.data._data, self.task.camera)
 
     def close(self) -> None:
-        """Frees the renderer and the simulator: MuJoCo reserves over a gigabyte of address space for each of robosuite's."""
+        """Frees the renderer and the simulator, for which MuJoCo reserves over a gigabyte of address space."""
         try:
             self._free_renderers()
         finally:
             self._robosuite.close()
-            # What points into the memory that was just freed.
+            # These refer to the memory that was just freed.
             self._sim = self._simulator = self._look = self._grip_position = self._disturbed = self._cameras = None
 
     def _command(self, action: np.ndarray) -> np.ndarray:
-        """The action as robosuite takes it, `[7]`; raises what it is refused for, before anything moves."""
+        """Converts the action to robosuite's form, `[7]`; raises an error for an invalid one, before anything moves."""
         values = np.array(action, np.float64, order="C")
         command = self._to_command(values) if values.shape == self._action_shape else None
         if command is None:
@@ -216,7 +216,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._robosuite.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
     def _bind(self) -> None:
-        """Finds the robot and the objects in the simulation, which a hard reset builds anew."""
+        """Finds the robot and the objects in the simulation, which a hard reset creates again."""
         from paradp.envs.compiled.observation import bind_observation
 
         if self._sim is not self._robosuite.sim:
@@ -240,7 +240,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return LooseObject(self._sim, body, self.task.area, 1 / self.task.control_hz)
 
     def _entries_of_others(self) -> np.ndarray:
-        """Which values of a flattened state belong to bodies that move freely and are not the task's own."""
+        """Indices of the values in a flattened state that belong to freely moving bodies other than the task's objects."""
         model, entries = self._sim.model, []
         for joint in range(model.njnt):
             if model.jnt_type[joint] == 0 and model.jnt_bodyid[joint] not in self._bodies.values():  # mjJNT_FREE
@@ -256,7 +256,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._see(self._features) | (self.draw() if self.drawn else {})
 
     def _see(self, features: Features) -> dict[str, np.ndarray]:
-        """The vectors among some features."""
+        """Returns the vectors among some features."""
         if images(features):
             return self._cameras.see()
         seen = self._look()
@@ -281,6 +281,6 @@ def _check_modes(task: RobosuiteTask, action_convention: str, render_mode: str |
 
 
 def _slices(sizes: dict[str, int]) -> dict[str, slice]:
-    """Where each key's values are in a vector of all of them."""
+    """The slice of each key's values in the concatenated vector."""
     ends = np.cumsum([*sizes.values()]).tolist()
     return {key: slice(end - size, end) for (key, size), end in zip(sizes.items(), ends, strict=True)}

@@ -1,4 +1,4 @@
-"""Imports robosuite quietly, with an OpenGL that exists here, and makes its environments. All of this package does it so."""
+"""Imports robosuite quietly, with an OpenGL that works here, and makes its environments; used by the whole package."""
 
 import logging
 from typing import Any
@@ -8,7 +8,7 @@ from paradp.envs.robosuite_task import RobosuiteTask
 
 
 def import_robosuite() -> Any:
-    """The module."""
+    """Imports robosuite and returns the module."""
     # MuJoCo reads its variable when it is imported, and robosuite overwrites it.
     choose_gl()
     # robosuite logs an advertisement on import and its configuration on every construction.
@@ -24,11 +24,11 @@ def _only_errors(record: logging.LogRecord) -> bool:
 
 
 def make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) -> Any:
-    """robosuite's own environment of a task, without anything of its own to observe or draw by.
+    """Makes robosuite's own environment of a task, without its observations and renderers.
 
     Args:
         task: the task's definition.
-        controller_options: of the controller, beside its gains.
+        controller_options: settings of the controller besides its gains.
     """
     robosuite = import_robosuite()
     config = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")

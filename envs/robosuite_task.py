@@ -9,20 +9,20 @@ from paradp.envs.rendering import render_problem
 from paradp.envs.success import MakesCheck, by_robosuite
 from paradp.envs.task import IMAGE, STATE, Features, Task
 
-# The robot's own state as robosuite names it: grip site (m), hand (quaternion x, y, z, w), fingers (m).
+# The robot's own state under robosuite's names: grip site (m), hand (quaternion x, y, z, w), fingers (m).
 ROBOT: Features = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
-# Image → camera, in the names and the size of robomimic's data.
+# Image → camera, with the names and the size of robomimic's data.
 CAMERAS = {"agentview_image": "agentview", "robot0_eye_in_hand_image": "robot0_eye_in_hand"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobosuiteTask(Task):
-    """A task of a Panda's in robosuite. The observation `image` has cameras and the robot's own state, but no object's.
+    """A task of robosuite's Panda. The observation `image` has camera images and the robot's own state, but no objects.
 
     Attributes:
         robosuite_name: robosuite's class.
         objects: name in the observation → name of the MuJoCo body; the first is the one that a disturbance moves.
-        camera: the camera that shows the task best, in films.
+        camera: the camera for videos.
         cameras: images of the observation `image`: name → camera.
         image_size: their height and width in pixels.
         area: limits of the object's position under disturbances (m, world); without it there are no disturbances.

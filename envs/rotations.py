@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# The least length of the first row, and of the second one across it: with less, rounding turns the rotation.
+# Smallest length of the first row, and of the second one's component across it: below, rounding changes the rotation.
 LEAST_ROW = 1e-4
 Row = tuple[float, float, float]
 
@@ -20,7 +20,7 @@ def matrix_to_rotation_6d(matrix: np.ndarray) -> np.ndarray:
 
 
 def rotation_6d_to_matrix(rotation_6d: np.ndarray) -> np.ndarray:
-    """Rotation matrices `[..., 3, 3]` of any vectors `[..., 6]`, by Gram-Schmidt: a network's output need not be exact."""
+    """Rotation matrices `[..., 3, 3]` of any vectors `[..., 6]`, by Gram-Schmidt: a network's output is not exact."""
     rows = [orthonormal_rows(*values) for values in rotation_6d.reshape(-1, 6).tolist()]
     return np.array(rows, rotation_6d.dtype).reshape(*rotation_6d.shape[:-1], 3, 3)
 
@@ -31,14 +31,14 @@ def rotation_6d_to_rotvec(rotation_6d: np.ndarray) -> np.ndarray:
 
 
 def check_rotation_6d(name: str, rotation_6d: np.ndarray) -> None:
-    """Checks that vectors `[6]` of an action stand for a rotation.
+    """Checks that a vector `[6]` of an action represents a rotation.
 
     Args:
-        name: of the quantity.
+        name: name of the quantity.
         rotation_6d: its values.
 
     Raises:
-        ValueError: they stand for none; names the quantity.
+        ValueError: it does not; the message names the quantity.
     """
     if not is_rotation(*rotation_6d.tolist()):
         raise ValueError(f"the action's {name} {rotation_6d} is no rotation: its two rows must not be zero or parallel")
@@ -65,18 +65,18 @@ def wrap_angle(angle: float) -> float:
     return float((angle + np.pi) % (2 * np.pi) - np.pi)
 
 
-# In plain floats from here on: for so few numbers each of numpy's calls takes longer than all of this. Compiled code calls
-# these functions, too (`paradp.envs.compiled.rotations`).
+# From here on with plain floats: for so few numbers a single call of numpy takes longer than a whole function. Compiled
+# code calls these functions, too (`paradp.envs.compiled.rotations`).
 
 
 def is_rotation(a: float, b: float, c: float, d: float, e: float, f: float) -> bool:
-    """Whether two rows stand for a rotation: neither is zero, and they are not parallel."""
+    """Whether two rows represent a rotation: neither is zero, and they are not parallel."""
     first = length(a, b, c)
     return first >= LEAST_ROW and length(*cross((a, b, c), (d, e, f))) >= LEAST_ROW * first
 
 
 def orthonormal_rows(a: float, b: float, c: float, d: float, e: float, f: float) -> tuple[Row, Row, Row]:
-    """The rows of a rotation matrix, from two rows that need be neither of unit length nor at right angles."""
+    """The rows of a rotation matrix from two rows, which need not have unit length or be orthogonal."""
     x = unit(a, b, c)
     along = x[0] * d + x[1] * e + x[2] * f
     y = unit(d - along * x[0], e - along * x[1], f - along * x[2])
@@ -100,8 +100,8 @@ def cross(u: Row, v: Row) -> Row:
 def rows_rotvec(rows: Sequence[Sequence[float]]) -> Row:
     """Axis times angle in radians of the rotation matrix with these rows.
 
-    Over the unit quaternion, from its largest component (Shepperd, "Quaternion from Rotation Matrix", 1978), so exact to
-    rounding for every angle.
+    Computed from the unit quaternion, starting with its largest component (Shepperd, "Quaternion from Rotation Matrix",
+    1978), and therefore exact up to rounding for every angle.
     """
     (a, b, c), (d, e, f), (g, h, i) = rows
     # Four times the quaternion's products with each of its components.

@@ -45,7 +45,7 @@ def asked_for(name: str | None = None) -> str:
 
 
 def choose(env: Any, name: str | None = None) -> str:
-    """The name of the simulator for a robosuite environment; `asked_for` says what `name` means, and what is raised."""
+    """Chooses the simulator for a robosuite environment; argument and errors as for `asked_for`."""
     if asked_for(name) == ORIGINAL:
         return ORIGINAL
     from paradp.envs.compiled.step import find_problem, prepare
@@ -74,4 +74,4 @@ def begin(name: str, env: Any, check: MakesCheck) -> Simulator:
 
 @cache
 def _tell(problem: str) -> None:
-    _LOG.warning("the compiled control step does not apply: %s; robosuite's own is taken, which is slower", problem)
+    _LOG.warning("the compiled control step cannot be used: %s; using robosuite's own, which is slower", problem)

@@ -12,7 +12,7 @@ import numpy as np
 
 Check = Callable[[], bool]
 MakesCheck = Callable[[Any], Check]
-# Half the width of the square in which a nut's centre counts as on its peg, and how high above the table (m).
+# A nut is on its peg if its centre is in a square of this half width and below this height above the table (m).
 PEG_HALF_M, PEG_HEIGHT_M = 0.03, 0.05
 BIN_HEIGHT_M = 0.1
 LIFTED_M = 0.04
@@ -25,14 +25,14 @@ def by_robosuite(env: Any) -> Check:
 
 
 def cube_is_lifted(env: Any) -> Check:
-    """Of Lift."""
+    """The rule of Lift."""
     position, cube = env.sim.data.body_xpos.item, env.cube_body_id
     above = float(env.model.mujoco_arena.table_offset[2]) + LIFTED_M
     return lambda: position(cube, 2) > above
 
 
 def nut_is_on_peg(env: Any) -> Check:
-    """Of the tasks of nuts: any nut is on its peg, and the hand is away from it."""
+    """The rule of the tasks with nuts: any nut is on its peg, and the hand is away from it."""
     position, is_away = env.sim.data.body_xpos.item, _is_away(env)
     below = float(env.table_offset[2]) + PEG_HEIGHT_M
     pegs = [env.peg1_body_id] + [env.peg2_body_id] * (len(env.nuts) - 1)
@@ -47,7 +47,7 @@ def nut_is_on_peg(env: Any) -> Check:
 
 
 def object_is_in_bin(env: Any) -> Check:
-    """Of the tasks of picking one object and placing it: any object is in its quarter of the second bin."""
+    """The rule of the pick-and-place tasks: any object is in its quarter of the second bin."""
     position, is_away = env.sim.data.body_xpos.item, _is_away(env)
     places = [(env.obj_body_id[thing.name], *_bin(env, i)) for i, thing in enumerate(env.objects)]
     floor = float(env.bin2_pos[2])
@@ -61,12 +61,12 @@ def object_is_in_bin(env: Any) -> Check:
 
 
 def cubes_are_stacked(env: Any) -> Check:
-    """Of Stack: the first cube is lifted, touches the second one, and is not between the fingers."""
+    """The rule of Stack: the first cube is lifted, touches the second one, and is not between the fingers."""
     data, cube = env.sim.data, env.cubeA_body_id
     position, above = data.body_xpos.item, float(env.table_offset[2]) + LIFTED_M
     pads = env.robots[0].gripper["right"].important_geoms
     groups = [env.cubeA.contact_geoms, env.cubeB.contact_geoms, pads["left_fingerpad"], pads["right_fingerpad"]]
-    # One bit for each group, so that the bits of a pair say which groups touch.
+    # One bit for each group, so that the combined bits of a contact pair show which groups touch.
     bits = np.zeros(env.sim.model.ngeom, np.int64)
     for i, names in enumerate(groups):
         bits[[env.sim.model.geom_name2id(name) for name in names]] = 1 << i
@@ -83,13 +83,13 @@ def cubes_are_stacked(env: Any) -> Check:
 
 
 def door_is_open(env: Any) -> Check:
-    """Of Door."""
+    """The rule of Door."""
     joint, hinge = env.sim.data.qpos.item, env.hinge_qpos_addr
     return lambda: joint(hinge) > OPEN_RAD
 
 
 def _is_away(env: Any) -> Callable[[int], bool]:
-    """Whether the hand is 4.2 cm away from a body or more, in robosuite's words."""
+    """Whether the hand is at least 4.2 cm away from a body, computed as in robosuite."""
     data = env.sim.data
     hand, positions = data.site_xpos[env.robots[0].eef_site_id["right"]], data.body_xpos
     return lambda body: 1 - tanh(10 * dist(hand.tolist(), positions[body].tolist())) < 0.6

@@ -28,12 +28,12 @@ class Task(ABC):
         entry_point: entry point of the gymnasium environment. Its arguments are `task`, `action_convention`, `disturbance`
             and `render_mode`. Observations are a dict of float32 vectors and uint8 images, and `info["success"]` is the
             success rule. If `releases_gil` is true, its `step` releases Python's lock, and several environments are stepped
-            in parallel threads. If there are several kinds of observations, it takes the name of one as `observation`,
-            keeps `task`, and its `observe` returns what is seen now in any of them.
+            in parallel threads. If there are several kinds of observations, it takes the name of one as `observation`, has
+            an attribute `task`, and its `observe` returns the current observation of any kind.
         simulator: name of the simulator, for messages.
         packages: packages whose versions affect an episode.
         draws_when_asked: whether its environment takes `drawn=False`: observations then lack their images, and `draw`
-            returns those of the present moment, when somebody looks.
+            renders those of the current state on request.
     """
 
     draws_when_asked: ClassVar[bool] = False
@@ -51,15 +51,15 @@ class Task(ABC):
     @property
     @abstractmethod
     def observation(self) -> Features:
-        """What its environment observes, if nothing else is asked of it."""
+        """The features of the default observation."""
 
     @property
     def observations(self) -> Mapping[str, Features]:
-        """Every kind of observation by its name: the first is `observation`, which its expert acts by."""
+        """All kinds of observations by name. The first is `observation`, on which the expert acts."""
         return {IMAGE if images(self.observation) else STATE: self.observation}
 
     def observed(self, kind: str | None) -> Features:
-        """What is observed in one of the kinds; in the first for `None`.
+        """Returns the features of one kind of observation; `None` means the first.
 
         Raises:
             ValueError: the task has no observation of this name.
@@ -76,7 +76,7 @@ class Task(ABC):
             OSError: they cannot be drawn; the message says what is missing.
         """
         if images(self.observed(kind)) and (problem := self.render_problem):
-            raise OSError(f"the task {self.name!r} cannot be seen by cameras: {problem}")
+            raise OSError(f"the cameras of the task {self.name!r} cannot be rendered: {problem}")
 
     @property
     @abstractmethod
@@ -85,7 +85,7 @@ class Task(ABC):
 
     @property
     def render_problem(self) -> str | None:
-        """Why its environment can neither be filmed nor seen through cameras here; `None` if it can."""
+        """The reason why this machine cannot render its environment; `None` if it can."""
         return None
 
     @property

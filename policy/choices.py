@@ -7,11 +7,11 @@ from paradp.sampler.plugins import plugins
 # The engines of paradp and those registered here; `engine_names` adds those of installed packages.
 ENGINES = ["auto", "eager", "compiled", "openvino", "cuda-graph"]
 EngineName = str
-# The entry points of other packages' engines: each builds one, see `Builder` in `paradp.policy.engines.building`.
+# Entry point group for engines of other packages; each entry point is a `Builder`, see `paradp.policy.engines.building`.
 ENGINE_GROUP = "paradp.engines"
 # The network's floating-point format.
 Precision = Literal["fp32", "bf16"]
-# How a feature is scaled: by the limits of the data, by their mean and standard deviation, or not at all.
+# Scaling of a feature: by the limits of the data, by their mean and standard deviation, or none.
 Scaling = Literal["min-max", "mean-std", "identity"]
 # How a new chunk takes over from the one before it, see `paradp.policy.control.blending`.
 Blending = Literal["replace", "blend", "inpaint"]
@@ -20,5 +20,5 @@ Late = Literal["hold", "continue-chunk", "stop"]
 
 
 def engine_names() -> tuple[str, ...]:
-    """Every engine that can be chosen, those of installed packages too."""
+    """The names of all engines, including those of installed packages."""
     return tuple(dict.fromkeys((*ENGINES, *plugins(ENGINE_GROUP))))

@@ -98,7 +98,7 @@ class Fidelity:
         Raises:
             ValueError: the file is damaged, belongs to another checkpoint, or contains unknown steps; the message says
                 which.
-            OSError: it is not there or may not be read.
+            OSError: it is missing or cannot be read.
         """
         content = read_document(path, DOCUMENT_BYTES)
         try:
@@ -132,9 +132,9 @@ class Bounds:
     """How far plans may be from DDPM's; the options of `auto-fast`.
 
     Attributes:
-        energy: the most that the energy coefficient may be.
-        coverage: how far coverage may lie below that of equal distributions.
-        spread: how far the ratio of spreads may be from 1.
+        energy: largest energy coefficient.
+        coverage: largest difference of the coverage below that of equal distributions.
+        spread: largest difference of the ratio of spreads from 1.
     """
 
     energy: float = 0.010
@@ -147,17 +147,17 @@ class Bounds:
                 raise ValueError(f"the bound on {bound.name} must be a number that is at least 0, not {value}")
 
     def allow(self, steps: StepsFidelity, expected_coverage: float) -> bool:
-        """Whether steps are within."""
+        """Whether a measurement is within the bounds."""
         return self.excess(steps, expected_coverage) <= 1
 
     def excess(self, steps: StepsFidelity, expected_coverage: float) -> float:
-        """How many times the bound the figure that is worst beside its bound is: at most 1 where all are within."""
+        """The largest ratio of a value to its bound: at most 1 if all are within."""
         lost = {
             "energy": steps.energy.value,
             "coverage": expected_coverage - steps.coverage.value,
             "spread": abs(steps.spread.value - 1),
         }
-        # Rounding must not decide whether a figure is within a bound that it is equal to.
+        # Rounding must not decide about a value equal to its bound.
         return max(_ratio(value - 1e-12, getattr(self, name)) for name, value in lost.items())
 
     def describe(self, expected_coverage: float | None = None) -> str:
@@ -176,7 +176,7 @@ def _ratio(value: float, bound: float) -> float:
 
 
 def fewest_steps(fidelity: Fidelity, bounds: Bounds) -> list[str]:
-    """Of every kind of steps those within bounds that are fewest; of equally few, those with the least energy."""
+    """For each kind of steps, the smallest number within the bounds; of equal numbers, the one with the lowest energy."""
     best: dict[str, tuple[int, float, str]] = {}
     for name, steps in fidelity.steps.items():
         choice = SamplerChoice.parse(name)
@@ -188,6 +188,6 @@ def fewest_steps(fidelity: Fidelity, bounds: Bounds) -> list[str]:
 
 
 def nearest_steps(fidelity: Fidelity, bounds: Bounds) -> str | None:
-    """The steps nearest to being within bounds, where none are."""
+    """The steps that are closest to the bounds, if none are within them."""
     steps = {name: one for name, one in fidelity.steps.items() if SamplerChoice.parse(name).steps is not None}
     return min(steps, key=lambda name: bounds.excess(steps[name], fidelity.expected_coverage), default=None)

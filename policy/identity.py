@@ -11,27 +11,27 @@ import numpy as np
 
 from paradp.policy.errors import SettingError
 
-# In these the order of the keys is that of a vector's dimensions. Dictionaries are equal in any order, lists of pairs not.
+# Dictionaries whose order of keys matters, because it is that of a vector's dimensions. They are compared as lists of pairs.
 _ORDERED = ("observation", "action")
 _LONGEST = 80
-# A sentence names so many differences.
+# Largest number of differences in a message.
 _MOST = 4
 
 
 def describe(thing: Any) -> dict[str, Any]:
-    """A dataclass as JSON holds it; where the order of keys carries meaning, as a list of pairs."""
+    """Converts a dataclass to JSON values; dictionaries whose order matters become lists of pairs."""
     return as_json(asdict(thing))
 
 
 def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as `describe` has them."""
+    """Converts values as `describe` does."""
     return json.loads(json.dumps({k: list(v.items()) if k in _ORDERED else v for k, v in values.items()}))
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], sides: tuple[str, str] = ("there", "here")) -> str:
-    """In which values two descriptions differ, with both values and whose they are; empty where in none.
+    """Describes the values in which two descriptions differ; empty if there are none.
 
-    What only `there` holds does not count, but in the dictionaries that both hold.
+    Top-level entries that only `there` has are ignored; within dictionaries that both have, they count.
     """
     found = [
         f"{'.'.join(place)}: {_said(there, place, sides[0])}, {_said(here, place, sides[1])}"
@@ -45,28 +45,28 @@ def check_same(there: Mapping[str, Any], here: Mapping[str, Any], holds: str, re
 
     Args:
         there, here: their descriptions.
-        holds: what is on disk if it is not the same, such as `runs/x holds another run`.
-        remedy: what to do then.
+        holds: start of the error message, such as `runs/x holds another run`.
+        remedy: advice in the error message.
 
     Raises:
-        SettingError: it is not; the message names the differences, the error the settings to blame.
+        SettingError: it has not; the message contains the differences, and the error the names of the settings.
     """
     if differing := differences(there, here):
         raise SettingError(f"{holds} ({differing}); {remedy}", *_changed(there, here))
 
 
 def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Names of the values in which two descriptions differ, as `differences` compares them."""
+    """The names of the values in which two descriptions differ, compared as in `differences`."""
     return list(dict.fromkeys(place[0] for place in _differing(there, here)))
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """An array that is too large to be read twice, as its pieces along its first axis.
+    """An array that is too large to be read at once, in pieces along its first axis.
 
     Attributes:
-        dtype, shape: of the whole array.
-        pieces: in order.
+        dtype, shape: those of the whole array.
+        pieces: the pieces in order.
     """
 
     dtype: np.dtype
@@ -75,7 +75,7 @@ class Pieces:
 
 
 def digest(arrays: "Mapping[str, np.ndarray | Pieces]") -> str:
-    """Of arrays with their names, in their order, types and shapes."""
+    """The hash of arrays with their names, order, types and shapes."""
     found = hashlib.sha256()
     for name, values in arrays.items():
         found.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
@@ -85,7 +85,7 @@ def digest(arrays: "Mapping[str, np.ndarray | Pieces]") -> str:
 
 
 def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Places of values: their names, behind those of the dictionaries around them."""
+    """Yields the paths of differing values: their keys after those of the enclosing dictionaries."""
     for name, value in here.items():
         inner = there.get(name)
         if isinstance(value, dict) and isinstance(inner, dict):

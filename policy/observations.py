@@ -1,7 +1,7 @@
-"""Observations: dicts of arrays from the environment to the network, checked once where they come in.
+"""Observations: dicts of arrays from the environment to the network, checked once on entry.
 
-One observation maps every feature of the policy's interface to an array of its shape. A history has the observed steps in
-front, `[To, …]`, and a batch of histories the robots, `[B, To, …]`; they are dicts of arrays all the same.
+An observation maps each feature of the policy's interface to an array of its shape. Histories, `[To, …]`, and batches of
+histories, `[B, To, …]`, are dicts of arrays with further axes in front.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ Index = int | slice | list[int] | np.ndarray
 
 
 def read_observation(spec: Interface, observation: Observation) -> dict[str, np.ndarray]:
-    """One environment's observation as a policy was trained on it: its features in their order, in memory of their own.
+    """Reads an environment's observation for a policy: its features in order, as copies.
 
     Raises:
-        ValueError: a key is missing, has the wrong shape, or holds what is not a finite real number; an image is not uint8.
+        ValueError: a key is missing, has the wrong shape, or values that are not finite real numbers; an image is not uint8.
     """
     if not isinstance(observation, Mapping):
         raise ValueError(f"an observation must map keys to arrays of numbers; this is a {type(observation).__name__}")
@@ -38,10 +38,10 @@ def read_observation(spec: Interface, observation: Observation) -> dict[str, np.
 
 
 def as_feature(key: str, feature: Feature, value: object) -> np.ndarray:
-    """A value as an array of a feature's type, of any shape, in memory of its own.
+    """Converts a value to an array of a feature's dtype, of any shape, as a copy.
 
     Raises:
-        ValueError: it is no array of numbers, or an image is not uint8; names the key.
+        ValueError: it is not an array of numbers, or an image is not uint8; the message names the key.
     """
     if feature.kind != "image":
         return numbers(repr(key), value)
@@ -56,7 +56,7 @@ def as_feature(key: str, feature: Feature, value: object) -> np.ndarray:
 
 def check_finite(observation: Observation) -> None:
     """Raises:
-    ValueError: a number is not finite; names its key.
+    ValueError: a number is not finite; the message names its key.
     """
     for key, part in observation.items():
         if part.dtype.kind == "f" and not np.isfinite(part).all():
@@ -64,17 +64,17 @@ def check_finite(observation: Observation) -> None:
 
 
 def stack(observations: Sequence[Observation]) -> dict[str, np.ndarray]:
-    """Several observations of the same features as one, with a first axis of their number."""
+    """Stacks observations of the same features along a new first axis."""
     return {key: np.stack([one[key] for one in observations]) for key in observations[0]}
 
 
 def take(observations: Observation, index: Index) -> dict[str, np.ndarray]:
-    """Some of many, along the first axis."""
+    """Selects some along the first axis."""
     return {key: part[index] for key, part in observations.items()}
 
 
 def repeated(observations: Observation, times: int) -> dict[str, np.ndarray]:
-    """Every one of many so many times, one after the other."""
+    """Repeats each several times along the first axis."""
     return {key: np.repeat(part, times, 0) for key, part in observations.items()}
 
 
@@ -84,5 +84,5 @@ def how_many(observations: Observation) -> int:
 
 
 def blank(spec: Interface, *before: int) -> dict[str, np.ndarray]:
-    """Zeros in place of observations, with axes before those of the features."""
+    """Makes observations of zeros, with the given axes before those of the features."""
     return {key: np.zeros((*before, *feature.shape), feature.dtype) for key, feature in spec.observed.items()}

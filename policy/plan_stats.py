@@ -1,24 +1,24 @@
-"""What a plan took: its statistics, as they travel from the solver to controllers, records, traces and the wire."""
+"""Statistics of a plan, which are passed from the solver to controllers, records, traces and messages."""
 
 from dataclasses import dataclass
 
 from paradp.sampler import SolverStats
 
-# In the order in which they follow each other.
+# The stages in order.
 STAGES = ("encode", "denoise", "decode")
 
 
 @dataclass(frozen=True)
 class PlanTiming:
-    """Seconds of wall-clock time that a plan took.
+    """Wall-clock times of a plan in seconds.
 
     Attributes:
-        seconds: of the whole plan.
-        encode: to draw its noise and encode the observation.
-        denoise: until the device has finished.
-        decode: to turn the sample into actions.
+        seconds: the whole plan.
+        encode: drawing its noise and encoding the observation.
+        denoise: denoising, until the device has finished.
+        decode: converting the sample to actions.
 
-    Plans recorded before their stages were have 0 for each stage.
+    Records of versions that did not measure the stages have 0 for each.
     """
 
     seconds: float
@@ -28,7 +28,7 @@ class PlanTiming:
 
     @classmethod
     def of_stages(cls, encode: float, denoise: float, decode: float) -> "PlanTiming":
-        """Of stages that make up the whole plan."""
+        """Makes it from the stages, whose sum is the whole plan."""
         return cls(encode + denoise + decode, encode, denoise, decode)
 
     @property
@@ -39,14 +39,14 @@ class PlanTiming:
 
 @dataclass(frozen=True)
 class PlanStats:
-    """What a plan for one robot took.
+    """The cost of a plan for one robot.
 
     Attributes:
-        timing: of the plan, shared with all robots that it was made for.
-        batch: how many robots those are.
+        timing: times of the plan, shared by all robots of its batch.
+        batch: number of robots in the batch.
         rounds, evaluations, residual: as in `SolverStats`, for this robot.
-        converged: the solver finished within its budget. For counting only: plans must not be kept or thrown away by it,
-            see `SolverStats.status`.
+        converged: the solver finished within its budget. For counting only: do not select plans by it, see
+            `SolverStats.status`.
     """
 
     timing: PlanTiming
@@ -58,7 +58,7 @@ class PlanStats:
 
     @classmethod
     def of_robot(cls, row: int, stats: SolverStats, timing: PlanTiming) -> "PlanStats":
-        """Of one row of a batch that was planned together."""
+        """Makes the statistics of one row of a batch."""
         return cls(
             timing,
             len(stats.rounds),

@@ -22,11 +22,11 @@ class Process(Protocol):
     table: StepTable
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
-        """Random timesteps `[size]` to train at."""
+        """Draws random timesteps `[size]` for training."""
         ...
 
     def noised(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """Adds noise `[n, …]` to data `[n, …]`, as much as at timesteps `[n]`."""
+        """Adds noise `[n, …]` to data `[n, …]`, with the noise levels of timesteps `[n]`."""
         ...
 
     def target(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:

@@ -119,10 +119,10 @@ class Interface:
 
 
 def _read_network(value: Any) -> NetworkConfig:
-    """The settings of a network as `config.json` has them.
+    """Reads the settings of a network in `config.json`.
 
     Raises:
-        ValueError: no network has that `kind`, or the settings are impossible.
+        ValueError: the `kind` is unknown, or the settings are invalid.
     """
     if isinstance(value, NetworkConfig):
         return value
@@ -143,7 +143,7 @@ class PolicySpec(Interface):
         schedule: a diffusers scheduler config with the noise schedule and prediction type of the training; for a distilled
             policy that of LCMScheduler, for a flow that of FlowMatchEulerDiscreteScheduler.
         network: its kind and sizes.
-        vision: the encoder of images; without one the network sees them as plain numbers.
+        vision: the image encoder; without one the network's inputs are the pixels.
     """
 
     controller: dict[str, float]
@@ -186,7 +186,7 @@ class PolicySpec(Interface):
 
     @property
     def encoded_size(self) -> int:
-        """Numbers that the network sees of one observed step."""
+        """The number of the network's inputs for one observed step."""
         if self.vision is None:
             return self.observation_size
         return sum(self.vision.size if one.kind == "image" else one.size for one in self.observed.values())

@@ -3,9 +3,9 @@
 episodes/     the control loop, records, videos, resumable runs, and the backends that run episodes
 evaluation/   comparison of runs and of plans
 realtime/     the control loop in wall-clock time
-imports/      demonstrations that others recorded
+imports/      demonstrations recorded with other programs
 
-The files in this folder collect demonstrations, and contain what all parts share.
+The files in this folder collect demonstrations, and contain code that all parts share.
 """
 
 from typing import TYPE_CHECKING

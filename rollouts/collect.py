@@ -29,7 +29,7 @@ MOST_TRIES = 1_000_000
 DEFAULT_ACTION_NOISE = ActionNoise(noise=0.1, push_chance=0.01)
 
 
-# Long: most of it says what it takes and raises.
+# Long: most of it is documentation.
 def collect(
     task: str,
     episodes: int,
@@ -46,15 +46,15 @@ def collect(
     Seeds count up from `seed` and episodes are stored in this order. The result therefore does not depend on the number of
     workers, and an interrupted collection continues where it stopped.
 
-    The expert acts by the task's first kind of observation, whichever is kept: episodes are the same.
+    The expert always acts on the task's first kind of observation, so the episodes do not depend on the kind that is stored.
 
     Raises:
         ValueError: the task or its observation is unknown, episodes or workers are less than 1, `out` contains
             demonstrations with other settings, or another process writes there.
         ChildProcessError: a worker died; what was collected is kept.
-        OSError: images should be kept, and none can be drawn here.
+        OSError: images are to be stored, and this machine cannot render them.
     """
-    if not episodes >= 1:  # not a number is none
+    if not episodes >= 1:  # also refuses NaN
         raise ValueError(f"episodes must be at least 1, not {episodes}")
     check_episode_seeds(seed, MOST_TRIES)
     workers = cores() if workers is None else workers
@@ -104,7 +104,7 @@ def _start_worker(environment: EnvironmentConfig, action_noise: ActionNoise) -> 
 
 
 def _demonstrate(seed: int) -> DemonstrationEpisode | None:
-    """One episode by the expert; `None` if it fails."""
+    """Runs one episode of the expert; `None` if it fails."""
     env, expert = _worker
     attempt = demonstrate(env, expert, seed, seed)
     return attempt.episode if attempt.success else None
@@ -119,7 +119,7 @@ class Attempt:
 
 
 def demonstrate(env: gymnasium.Env, expert: Expert, scene: int, way: int) -> Attempt:
-    """One episode by an expert.
+    """Runs one episode of an expert.
 
     Args:
         env: a task's environment.
@@ -142,7 +142,7 @@ def demonstrate(env: gymnasium.Env, expert: Expert, scene: int, way: int) -> Att
 
 
 def for_expert(env: gymnasium.Env, observation: Observation) -> Observation:
-    """What an expert acts by: the task's first kind of observation, which is not that of an environment of images."""
+    """Returns the observation for an expert: the task's first kind, even if the environment observes images."""
     task = getattr(env.unwrapped, "task", None)
     if task is None or observation.keys() == task.observation.keys():
         return observation

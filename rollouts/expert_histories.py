@@ -36,7 +36,7 @@ def scattered_histories(spec: Interface, episodes: int, each: int, seed: int) ->
 
 
 def _episodes(spec: Interface, seed: int) -> Iterator[list[Observation]]:
-    """The history of every control step of one episode of the expert after the other."""
+    """Yields, for each episode of the expert, the histories of all its control steps."""
     entry = find_task(spec.task)
     env = EnvironmentConfig(spec.task, spec.action_convention, observation=observed_by(spec, entry.task)).make()
     expert = entry.demonstrator(spec.action_convention)

@@ -1,4 +1,4 @@
-"""The machine that things run on: its cores, its name, the versions of what computes. Needs no PyTorch to be said."""
+"""Describes the machine: its cores, its name and package versions. Does not import PyTorch."""
 
 import ctypes
 import math
@@ -18,23 +18,23 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def cores(cgroups: Path = _CGROUPS) -> int:
-    """How many cores this process may use: those of its affinity, and of a container's share of the machine's time."""
+    """The number of cores that this process may use, by its affinity and by a container's CPU quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroups)
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 
 def hardware(device: str = "cpu") -> dict[str, Any]:
-    """The machine in words."""
+    """Describes the machine in words."""
     machine = {"cpu": _cpu_name(), "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()}
     return machine | ({"gpu": _gpu_names(device)} if gpus(device) else {})
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that a run's numbers depend on, and who makes robosuite's control steps (`paradp.envs.simulators`)."""
+    """Versions of the packages that a run's numbers depend on, and robosuite's simulator (`paradp.envs.simulators`)."""
     installed = {name: _version(name) for name in VERSIONED if find_spec(name.replace("-", "_"))}
     packages = {name: number for name, number in installed.items() if number}
-    if "gymnasium" not in packages:  # a computer that only plans
+    if "gymnasium" not in packages:  # for example on a computer that only plans
         return packages
     from paradp.envs.simulators import asked_for
 
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def _version(name: str) -> str | None:
-    """`None` for a package that is not installed but lies on the path, as a source tree does."""
+    """The version of a package; `None` if it is not installed but only on the path, such as a source tree."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -50,7 +50,7 @@ def _version(name: str) -> str | None:
 
 
 def cuda_devices() -> int:
-    """How many CUDA devices the driver shows this process, found without PyTorch; 0 without a driver."""
+    """The number of CUDA devices visible to this process, found without PyTorch; 0 without a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -61,7 +61,7 @@ def cuda_devices() -> int:
 
 
 def _quota(cgroups: Path) -> float | None:
-    """How many cores' time a container is given; `None` without a limit."""
+    """The CPU quota of a container in cores; `None` without a limit."""
     try:  # version 2: "max 100000" or "150000 100000"
         quota, period = (cgroups / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -76,7 +76,7 @@ def _quota(cgroups: Path) -> float | None:
 
 
 def _gpu_names(device: str) -> str:
-    """Of the cards that are computed on, each kind once with how many there are of it."""
+    """The GPUs in use: each model once, with its number."""
     import torch
 
     names = Counter(torch.cuda.get_device_name(one) for one in split_devices(device))

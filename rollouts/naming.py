@@ -1,13 +1,13 @@
-"""Names of directories that are made of what was typed."""
+"""Names of directories made from what the user typed."""
 
 import hashlib
 
-# Below what file systems take, 255 bytes, with room for endings.
+# Less than the 255 bytes that file systems allow, to leave space for suffixes.
 _LONGEST = 160
 
 
 def short(name: str) -> str:
-    """The name itself, or the beginning of a long one and a digest of the whole: a sampler's grid can be long."""
+    """Returns a short name itself, or the beginning of a long one and its hash: a sampler with a grid can be long."""
     if len(name) <= _LONGEST:
         return name
     return f"{name[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

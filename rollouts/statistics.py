@@ -1,4 +1,4 @@
-"""Intervals and quantiles: how sure a number is."""
+"""Confidence intervals, quantiles and tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Estimate:
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
-    """A mean with its 95 % interval, in words."""
+    """Formats a mean with its 95 % interval."""
     mean, low, high = (f"{value:.{digits}f}" for value in (estimate.mean, *estimate.ci95))
     return f"{mean} ({low}{' to ' if '-' in low + high else '–'}{high})"
 
@@ -59,7 +59,7 @@ def bootstrap(values: Sequence[float], resamples: int = 10_000) -> Estimate:
 
 @dataclass(frozen=True)
 class PairedLoss:
-    """How much success is lost against a baseline on the same seeds.
+    """The loss of success compared with a baseline on the same seeds.
 
     Attributes:
         pairs: seeds that both ran.
@@ -99,7 +99,7 @@ class PairedLoss:
 
 
 def paired_loss(baseline: dict[int, bool], candidate: dict[int, bool]) -> PairedLoss:
-    """The paired loss over the seeds that both have.
+    """The paired loss over the seeds that both runs have.
 
     Raises:
         ValueError: they have no seed in common.
@@ -115,7 +115,7 @@ def paired_loss(baseline: dict[int, bool], candidate: dict[int, bool]) -> Paired
 def paired_bootstrap(candidate: Sequence[float], baseline: Sequence[float], resamples: int = 10_000) -> Estimate:
     """The mean of candidate − baseline over pairs, such as episodes of the same seeds, with its bootstrap interval.
 
-    Pairs are drawn again as pairs; the same values always give the same interval.
+    Pairs are resampled together; the same values always give the same interval.
 
     Raises:
         ValueError: the sequences are empty or not equally long.
@@ -126,7 +126,7 @@ def paired_bootstrap(candidate: Sequence[float], baseline: Sequence[float], resa
 
 
 def detectable_difference(pairs: int, discordant: float, power: float = 0.8, level: float = 0.05) -> float:
-    """The smallest paired difference in success that so many seeds would have shown: "no difference found" says no more.
+    """The smallest paired difference in success that a test with this many seeds detects with the given power.
 
     The one-sided McNemar test finds a difference δ at a share ψ of discordant pairs with the power asked for if
     n δ² = (z_level √ψ + z_power √(ψ − δ²))² (Miettinen 1968, Connor 1987: the normal approximation). A difference needs at
@@ -135,15 +135,15 @@ def detectable_difference(pairs: int, discordant: float, power: float = 0.8, lev
     Args:
         pairs: n, seeds that both ran.
         discordant: ψ, the share of them where exactly one of the two succeeded.
-        power: the chance to find the difference.
-        level: the one-sided chance to find one where there is none.
+        power: the probability to detect the difference.
+        level: the one-sided probability to detect one where there is none.
 
     Raises:
         ValueError: a share is out of range, or the pairs are too few to show any difference.
     """
     if not (0 <= discordant <= 1 and 0.5 <= power < 1 and 0 < level < 0.5):
         raise ValueError(f"discordant = {discordant}, power = {power} or level = {level} is out of range")
-    from scipy.optimize import brentq  # comes with the simulators, and only runs in them are compared so
+    from scipy.optimize import brentq  # installed with the simulators, which the compared runs need as well
 
     z_level, z_power = NormalDist().inv_cdf(1 - level), NormalDist().inv_cdf(power)
 
@@ -157,10 +157,10 @@ def detectable_difference(pairs: int, discordant: float, power: float = 0.8, lev
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for how many there are (Holm 1979).
+    """Adjusts p-values for their number (Holm 1979).
 
-    The chance that any true hypothesis has an adjusted value of at most α is at most α, however the tests depend on each
-    other: they may be comparisons with one and the same baseline.
+    The probability that any true hypothesis has an adjusted value of at most α is at most α, however the tests depend on
+    each other, as comparisons with the same baseline do.
     """
     order = np.argsort(p_values, kind="stable")
     stepped = np.asarray(p_values, float)[order] * np.arange(len(order), 0, -1)

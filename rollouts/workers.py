@@ -47,7 +47,7 @@ def check_workers(count: int) -> None:
     Raises:
         ValueError: it is less than 1.
     """
-    if not count >= 1:  # not a number is none
+    if not count >= 1:  # also refuses NaN
         raise ValueError(f"workers must be at least 1, not {count}")
 
 

@@ -1,4 +1,4 @@
-"""`python -m paradp.scripts`: the command line where the command `paradp` is not installed, as from a checkout."""
+"""`python -m paradp.scripts`: the command line if the command `paradp` is not installed, as in a checkout."""
 
 from paradp.scripts.main import main
 

@@ -1,4 +1,4 @@
-"""Actions over time, to be looked at before anything is trained on them."""
+"""Plots actions over time, for inspection before training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,14 +17,14 @@ def plot_actions(
     parts: Mapping[str, int] | None = None,
     control_hz: float | None = None,
 ) -> Figure:
-    """One panel for each dimension of the actions `[T, A]` of several episodes; returns the figure, closed.
+    """Plots the actions `[T, A]` of several episodes, with one panel for each dimension; returns the figure, closed.
 
     Args:
         episodes: the actions.
-        title: what they are of.
+        title: source of the actions.
         path: the PNG.
-        parts: quantity → length, in order, to name the dimensions; they are numbered without.
-        control_hz: control steps a second, if known.
+        parts: quantity → length, in order, to name the dimensions; without it they are numbered.
+        control_hz: control steps per second, if known.
     """
     size = episodes[0].shape[1]
     names = dimension_names(parts) if parts and sum(parts.values()) == size else [f"action {i}" for i in range(size)]

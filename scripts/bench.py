@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from paradp.sampler import SamplerChoice
     from paradp.scripts.contenders import BenchRow
 
-# Along the expert's episodes, or of demonstrations.
+# Number of observations, from the expert's episodes or from demonstrations.
 OBSERVATIONS, SEED = 64, 20_000
-# How often each is measured by default; slow ones less often, so that all turns take about so many seconds.
+# Default number of measurements; slow contenders have fewer, so that all turns take about the given seconds.
 REPEATS, LEAST_REPEATS, SECONDS = {"cpu": 40, "cuda": 100}, 8, {"cpu": 90.0, "cuda": 10.0}
 
 Numbers = Annotated[tuple[Several, ...], listed(int, "INT")]
@@ -46,7 +46,7 @@ class Flags(Typed[Computing]):
     """The options of the computation, except engine and precision, which are compared.
 
     Attributes:
-        threads: threads of PyTorch and of the engines; by default as many as there are cores.
+        threads: threads of PyTorch and of the engines; all cores by default.
     """
 
 
@@ -94,7 +94,7 @@ def bench(
     """
     how = computing.checked()
     device, threads = how.device, how.threads
-    # With a checkpoint and demonstrations no simulator is needed.
+    # A checkpoint and demonstrations need no simulator.
     weights = checkpoint_of(task, checkpoint) if checkpoint is None or data is None else found(checkpoint)
     check_device(device)
     _check_numbers(batch=batch, widen=widen)
@@ -124,7 +124,7 @@ def bench(
     parts = []
     for wide in (_widened(policy, factor) for factor in widen):
         rows = [row for size in batch for row in _measure(wide, histories, size, repeats, names, candidates)]
-        with doing("measuring the floor that the hardware sets"):
+        with doing("measuring the hardware's minimum time"):
             parts.append(Part(rows, measure_floor(wide, str(wide.device))))
     _tell(parts)
     if json is not None:
@@ -144,7 +144,7 @@ def _tell(parts: list[Part]) -> None:
 
 def _check_numbers(**options: tuple[int, ...]) -> None:
     """Raises:
-    ValueError: an option has no numbers, or one twice.
+    ValueError: an option has no numbers, or a number twice.
     """
     for name, numbers in options.items():
         if not numbers or len(set(numbers)) < len(numbers):
@@ -152,10 +152,10 @@ def _check_numbers(**options: tuple[int, ...]) -> None:
 
 
 def _engines(named: Sequence[EngineName], fastest: EngineName) -> tuple[EngineName, ...]:
-    """Those to measure.
+    """Parses the engines to measure.
 
     Raises:
-        ValueError: one is named twice.
+        ValueError: an engine is named twice.
     """
     names = tuple(fastest if name == "auto" else name for name in named or dict.fromkeys(("eager", fastest)))
     if len(set(names)) < len(names):
@@ -172,7 +172,7 @@ def _write_rows(path: Path, rows: "list[BenchRow]") -> None:
 
 
 def _histories(policy: "DiffusionPolicy", data: Path | None) -> "Observation":
-    """`OBSERVATIONS` histories."""
+    """Collects `OBSERVATIONS` histories."""
     if data is None:
         from paradp.rollouts.expert_histories import expert_histories
 
@@ -183,7 +183,7 @@ def _histories(policy: "DiffusionPolicy", data: Path | None) -> "Observation":
 
 
 def _widened(policy: "DiffusionPolicy", factor: int) -> "DiffusionPolicy":
-    """The same policy with a wider network."""
+    """Returns the same policy with a wider network."""
     from paradp.policy.networks.widening import widened
 
     if factor == 1:
@@ -201,7 +201,7 @@ def _measure(
     engines: "tuple[EngineName, ...]",
     candidates: "Callable[[SamplerChoice], Candidates]",
 ) -> "list[BenchRow]":
-    """The rows of one batch, with a bar for building what is measured and one for measuring it."""
+    """Measures the rows of one batch, with progress bars for building and for measuring."""
     from paradp.scripts.planning_time import PlanningBench
 
     bench = PlanningBench(policy, histories, batch, engines, candidates)
@@ -216,7 +216,7 @@ def _measure(
     turns = max(min(wanted, LEAST_REPEATS), wanted // batch)
     with progress(f"measuring, batch {batch}", bench.turns(turns)) as report:
         report(0)
-        # Only what was asked for is done whatever it takes.
+        # Slow contenders are only measured in full if the user set the number of repeats.
         least, seconds = (None, math.inf) if repeats else (min(turns, LEAST_REPEATS), SECONDS[kind])
         for done, _ in enumerate(bench.measure(turns, least, seconds)):
             report(done + 1)

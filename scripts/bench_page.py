@@ -1,4 +1,4 @@
-"""What `paradp bench` shows: a table that fits a terminal, and a page with all of it."""
+"""The results of `paradp bench`: a table for the terminal, and a page with everything."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,14 @@ USUAL = "usual"
 
 @dataclass(frozen=True)
 class Part:
-    """What was measured with one size of the network."""
+    """The measurements with one size of the network."""
 
     rows: "list[BenchRow]"
     floor: "Floor"
 
     @property
     def size(self) -> str:
-        """In words."""
+        """The size in words."""
         return f"{self.rows[0].parameters / 1e6:.1f} M parameters"
 
 
@@ -61,7 +61,7 @@ def _all_cells(rows: "list[BenchRow]", floor: "Floor") -> list[list[str]]:
 
 
 def bench_table(part: Part) -> Table:
-    """What fits a terminal; the page and the JSON file have all of it."""
+    """The table for a terminal; the page and the JSON file contain everything."""
     table = Table(title=f"a plan, {counted(part.rows[0].threads, 'thread')}, {part.size}")
     shown = [_HEADER.index(name) for name in ("batch", "sampler", "engine", "p50 ms", "p99", "usual ÷ p50", "distribution")]
     for i in shown:
@@ -72,13 +72,13 @@ def bench_table(part: Part) -> Table:
 
 
 def findings(rows: "list[BenchRow]") -> list[str]:
-    """What the default sampler makes of it, for every batch, and what images cost."""
+    """Sentences on the default sampler for each batch, and on the cost of images."""
     batches = [[row for row in rows if row.batch == size] for size in sorted({row.batch for row in rows})]
     return [*map(_finding, batches), *filter(None, map(_about_images, batches))]
 
 
 def _about_images(rows: "list[BenchRow]") -> str:
-    """What is encoded before the rounds; empty for a policy without images."""
+    """A sentence on the time for encoding images; empty for a policy without images."""
     taken = {row.engine: row.encode_ms for row in rows if row.encode_ms is not None}
     if not taken:
         return ""
@@ -135,7 +135,7 @@ hardware's minimum time, `MB` the memory that engine, compilation and first plan
 
 
 def _section(part: Part, picture: str) -> str:
-    """Of a page: what was measured with one size of the network."""
+    """A section of the page: the measurements with one size of the network."""
     from paradp.scripts.report import markdown_table
 
     found = "\n".join(f"- {finding}" for finding in findings(part.rows))
@@ -153,5 +153,5 @@ def _section(part: Part, picture: str) -> str:
 
 
 def _short(part: Part) -> str:
-    """Of a file's name."""
+    """Shortens a size for a file's name."""
     return f"{part.rows[0].parameters / 1e6:.0f}m"

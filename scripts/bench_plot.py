@@ -1,4 +1,4 @@
-"""The picture of a bench: what a plan takes, by sampler and engine."""
+"""The picture of a benchmark: the latency of a plan, by sampler and engine."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from paradp.scripts.canvas import SMALL, WIDTH, legend_below, panels, save
 from paradp.scripts.contenders import BenchRow
 
-# What is sampled: colour (Okabe & Ito's) and marker.
+# Distribution of the samples → colour (Okabe & Ito's), marker and text.
 LOOKS = {
     "exact": ("#009E73", "o", "DDPM's distribution, exactly"),
     "tolerance": ("#0072B2", "^", "DDPM's within a tolerance"),
@@ -20,12 +20,12 @@ LOOKS = {
 }
 
 
-# Panels beside each other.
+# Number of panels in a row.
 COLUMNS = 3
 
 
 def plot_bench(rows: Sequence[BenchRow], path: Path) -> Figure:
-    """A panel for each network and batch, a row for each sampler: p50 as a marker with its value, and a line to p99.
+    """Plots a panel for each network and batch, with a row for each sampler: a marker at p50, and a line to p99.
 
     Rows are grouped by engine, the fastest of the first panel on top. Returns the figure, closed.
     """
@@ -66,7 +66,7 @@ def _key(row: BenchRow) -> tuple[str, str]:
 
 
 def _ordered(rows: Sequence[BenchRow]) -> list[tuple[int, tuple[str, str]]]:
-    """Height and key of every row: by engine in the order measured, within it the fastest first, a gap between engines."""
+    """Height and key of each row: grouped by engine in the order of measurement, the fastest first, with gaps in between."""
     placed: list[tuple[int, tuple[str, str]]] = []
     y = 0
     for engine in dict.fromkeys(_key(row)[1] for row in rows):

@@ -18,14 +18,14 @@ from paradp.scripts.lists import joined
 
 TaskName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
 Count = Annotated[int, Limits(1, 1_000_000)]
-# Processes, threads, environments: things that a machine holds.
+# Largest number of processes, threads or environments.
 Several = Annotated[int, Limits(1, 4096)]
 NoneOrMore = Annotated[int, Limits(0, 1_000_000)]
-Seed = Annotated[int, Limits(0, 2**32 - 1)]  # of an episode, see `paradp.sampler.streams`
+Seed = Annotated[int, Limits(0, 2**32 - 1)]  # seed of an episode, see `paradp.sampler.streams`
 Positive = Annotated[float, Limits(0, 1e6, above=True)]
 
 
-# A command's option in its older spelling → today's. The older one is still accepted, with a note.
+# A command's old option → its present name. The old one is still accepted, with a note.
 RENAMED_OPTIONS = {"--joining": "--blending"}
 
 
@@ -42,7 +42,7 @@ def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
 
 
 def _with_todays_options(arguments: list[str], known: Collection[str]) -> list[str]:
-    """The arguments with older spellings of the command's options replaced; each is noted."""
+    """Replaces old names of the command's options in the arguments, with a note for each."""
     found = []
     for argument in arguments:
         option, equals, value = argument.partition("=")
@@ -79,7 +79,7 @@ def checked(command: Callable[..., None]) -> Callable[..., None]:
         except SettingError as error:
             raise ValueError(as_typed(error, options(command))) from error
 
-    # tyro looks behind a wrapper for its docstring and signature.
+    # tyro reads docstring and signature of the wrapped function.
     del check_and_run.__wrapped__  # type: ignore[attr-defined]
     check_and_run.__signature__ = inspect.signature(command)  # type: ignore[attr-defined]
     check_and_run.__doc__ = unbroken(command.__doc__ or "")

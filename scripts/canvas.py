@@ -1,4 +1,4 @@
-"""The size of every picture: legible on a page that shows it 1000 pixels wide."""
+"""Creates and saves pictures in a size that is legible on a page that shows them 1000 pixels wide."""
 
 from pathlib import Path
 from typing import Any, BinaryIO

@@ -1,4 +1,4 @@
-"""The options of how a network is computed, of commands that take all of them."""
+"""The options of a network's computation, for commands that have all of them."""
 
 from paradp.policy.computing import Computing
 from paradp.scripts.typed_settings import Typed, options_of

@@ -1,6 +1,6 @@
-"""What the commands say: what they are at and how far, and one sentence for a user's mistake.
+"""The output of the commands: the current activity and its progress, and one sentence for a user's mistake.
 
-On a terminal that is a line which changes; elsewhere (a file, a pipe, a log) plain lines, few and at once.
+On a terminal, progress is a line that changes; in a file, pipe or log it is a few plain lines, written immediately.
 """
 
 import logging
@@ -20,17 +20,17 @@ from paradp.scripts.interrupts import leave_at_once
 
 
 class _Verbatim(Console):
-    """Shows text as it is: names in files of others are neither markup nor orders to the terminal."""
+    """Shows text verbatim: names from untrusted files are not interpreted as markup or control sequences."""
 
     def __init__(self, stderr: bool = False):
         super().__init__(stderr=stderr, markup=False, emoji=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Before it is measured, for the width of a table's columns."""
+        """Makes text printable before its width is measured for a table's columns."""
         return super().render_str(printable(text, keep="\n\t"), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """All text comes through here, that of progress bars too; rich's own codes are apart from it."""
+        """Makes all text printable, also that of progress bars; rich's own control codes do not pass through here."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text, keep="\n"), segment.style)
 
@@ -38,13 +38,13 @@ class _Verbatim(Console):
 console = _Verbatim()
 errors = _Verbatim(stderr=True)
 
-# Where lines do not change: one for each tenth of the work, but not more often than this, and one after so long at least.
+# Plain lines: one for each tenth of the work, at least this many seconds apart, and one after this time in any case.
 SELDOM_SECONDS, OFTEN_SECONDS = 1.0, 20.0
 
-# Signs of a bar that stands in a line.
+# Characters of a progress bar within a line.
 BAR_WIDTH = 20
 
-# What the episodes are called that are run for their latency.
+# Name of the episodes that measure latency.
 ALONE = "one robot alone, for its latency"
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class ProgressReport(Protocol):
 
 @contextmanager
 def doing(what: str) -> Iterator[Callable[[str], None]]:
-    """Says what is being done, with what packages of ours log of it; yields what shows a message beside that."""
+    """Shows the current activity and our packages' log; yields a function that shows a message beside it."""
     if console.is_terminal:
         with console.status(Text(f"{what} …")) as status:
 
@@ -76,7 +76,7 @@ def doing(what: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def loading(what: str = "PyTorch and the simulator") -> Iterator[None]:
-    """While heavy packages are imported: says so, and lets Ctrl-C end it at once."""
+    """Shows that heavy packages are being imported, and makes Ctrl-C end the process at once meanwhile."""
     with leave_at_once(), doing(f"loading {what}"):
         yield
 
@@ -108,7 +108,7 @@ class Phases:
         self._open.close()
 
     def report(self, phase: str, done: int, total: int) -> None:
-        """Shows that `done` of `total` in a phase are done; the first report of a phase starts it."""
+        """Updates a phase: `done` of `total`. The first report of a phase starts it."""
         if phase != self._name:
             self._open.close()
             self._name, self._report = phase, self._open.enter_context(progress(phase, total))
@@ -158,15 +158,15 @@ def _lines(description: str, total: int) -> Iterator[ProgressReport]:
 
 
 class Lines:
-    """Plain lines of progress: at the beginning, for each tenth of the work, every twenty seconds, and at the end.
+    """Progress as plain lines: at the start, for each tenth of the work, every twenty seconds, and at the end.
 
     The first line comes with the first report, which contains how much an earlier run has already done.
 
     Args:
-        description: what is done.
-        total: how much there is of it.
-        write: takes a line.
-        clock: seconds.
+        description: the activity.
+        total: the amount of work.
+        write: writes a line.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Lines:
         self._waited = False
 
     def report(self, done: int, note: str = "") -> None:
-        """So much is done now."""
+        """Updates the amount of finished work."""
         with self._lock:
             self._done, self._note = done, note
             if self._began is None:
@@ -191,7 +191,7 @@ class Lines:
                 self._tell()
 
     def tick(self) -> None:
-        """Time has passed."""
+        """Writes a line if enough time has passed."""
         with self._lock:
             if self._began is None:
                 if not self._waited and self._clock() - self._said_at >= SELDOM_SECONDS:
@@ -218,14 +218,14 @@ class Lines:
 
 
 def duration(seconds: float) -> str:
-    """In words: `40 s`, `3 min`, `2.5 h`."""
+    """Formats a duration: `40 s`, `3 min`, `2.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def each(description: str, items: Sequence[T]) -> Iterator[T]:
-    """The items one after another, with a progress bar that says which it is at."""
+    """Yields the items, with a progress bar that shows the current one."""
     with progress(description, len(items)) as report:
         for done, item in enumerate(items):
             report(done, str(item))
@@ -234,7 +234,7 @@ def each(description: str, items: Sequence[T]) -> Iterator[T]:
 
 
 class _Shown(logging.Handler):
-    """Shows what our packages log: all warnings, and how far autotuning is."""
+    """Shows our packages' log: all warnings, and the progress of autotuning."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,7 +248,7 @@ class _Shown(logging.Handler):
 
 
 def _with_bar(record: logging.LogRecord) -> str:
-    """A line of the log; one that says how far something is, on a terminal as a bar."""
+    """Formats a log record; on a terminal, a record with progress becomes a bar."""
     message, share = record.getMessage(), getattr(record, "share", None)
     if share is None or not console.is_terminal:
         return message
@@ -257,7 +257,7 @@ def _with_bar(record: logging.LogRecord) -> str:
 
 
 class _Seldom:
-    """Writes a line if the last one is not too recent."""
+    """Writes a line unless the last one is too recent."""
 
     def __init__(self, write: Callable[[str], None]):
         self._write, self._at = write, time.monotonic()
@@ -273,7 +273,7 @@ _shown = _Shown()
 
 @contextmanager
 def _logs(show: Callable[[str], None]) -> Iterator[None]:
-    """While it lasts, takes what our packages log."""
+    """Within this context, handles our packages' log."""
     logger = logging.getLogger("paradp")
     if _shown not in logger.handlers:
         logger.addHandler(_shown)

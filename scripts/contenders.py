@@ -1,4 +1,4 @@
-"""A sampler on an engine, whose plans are timed: a row of what `paradp bench` measures."""
+"""A sampler on an engine whose plans are timed: one row of `paradp bench`."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,21 +23,22 @@ class BenchRow:
     """One sampler on one engine.
 
     Attributes:
-        name: of the sampler, `usual`, or ParaDDPM as published.
-        sampler: what was measured where the name stands for the fastest.
-        engine, precision, threads: what computed.
+        name: name of the sampler, `usual`, or ParaDDPM as published.
+        sampler: the measured sampler, if the name stands for the fastest.
+        engine, precision, threads: software, number format and threads of the network.
         batch: environments planned together.
-        parameters: of the network.
-        p50_ms, p95_ms, p99_ms: of a whole plan, conditioning and noise included.
-        rounds, evaluations: means a plan and environment.
-        network_share: of the time, inside the network.
-        memory_mb: what engine, compilation and first plan added to the process's resident memory (on GPUs, to the sum of
-            their peaks).
-        plans: how many were timed.
+        parameters: number of the network's parameters.
+        p50_ms, p95_ms, p99_ms: times of a whole plan, including conditioning and noise.
+        rounds, evaluations: means per plan and environment.
+        network_share: share of the time inside the network.
+        memory_mb: memory that engine, compilation and first plan added to the process's resident memory (on GPUs, to the
+            sum of their peaks).
+        plans: number of timed plans.
         law: the distribution of the plans compared with sequential DDPM (100 steps, same network and engine): `exact`ly the
             same, the same within a `tolerance`, or an`other`. The name is the key in JSON files.
-        error_median: to the sequential sampler on the same noise, normalised units; `None` where there is none to equal.
-        encode_ms: to encode the images, once a plan and before all that is measured here; `None` where there are none.
+        error_median: error relative to the sequential sampler with the same noise, normalised units; `None` if it should not
+            be equal.
+        encode_ms: time to encode the images, once per plan and not included in the other times; `None` without images.
     """
 
     name: str
@@ -87,7 +88,7 @@ class TimedEngine:
 
 
 class Contender:
-    """A sampler on an engine, and what its plans took: one row in the making."""
+    """A sampler on an engine, and the times of its plans, from which a row is made."""
 
     def __init__(
         self,
@@ -103,16 +104,16 @@ class Contender:
         before = _memory_in_use(policy.devices)
         self._engine = build()
         self._memory = max(0.0, _memory_in_use(policy.devices) - before)
-        # On a GPU the stopwatch would wait for the device in every round.
+        # On a GPU, timing calls would wait for the device in every round.
         self._timed = TimedEngine(self._engine) if policy.device.type == "cpu" else None
         self._seconds: list[float] = []
         self._solutions: list[Solution] = []
 
     def plan(self, condition: Tensor, seed: int, shape: tuple[int, int], warm_up: bool) -> None:
-        """One plan for conditions `[B, C]`, timed from the first draw of noise; a first one to warm up."""
+        """Makes and times one plan for conditions `[B, C]`, from the first draw of noise on; the first plan warms up."""
         device = condition.device
         before = _memory_in_use(self._policy.devices)
-        # Captured rounds stay: to prepare would forget those of the others on the same engine.
+        # Not for captured rounds: `prepare` would release those of other contenders on the same engine.
         if warm_up and self._engine.graphs is None:
             self._engine.prepare(range(1, self._batch * self._solver.window + 1))
         wait_until_idle(device)
@@ -157,7 +158,7 @@ class Contender:
         )
 
     def _distribution(self) -> str:
-        """How near the samples are to those of DDPM on all timesteps of the training."""
+        """The relation of the distribution to that of DDPM on all timesteps of the training."""
         if self._sampler in (USUAL, PUBLISHED):
             return "exact" if self._sampler == USUAL else "tolerance"
         choice = SamplerChoice.parse(self._sampler)
@@ -166,14 +167,14 @@ class Contender:
         return "exact" if choice.exact else "tolerance"
 
     def _network_seconds(self) -> float:
-        """Of all plans together; on a GPU a call by itself stands for those in the plans."""
+        """Time in the network, of all plans together; on a GPU estimated from single calls."""
         if self._timed:
             return self._timed.seconds
         call = time_call(self._engine, self._policy.spec, self._policy.device, self._batch * self._solver.window)
         return call * sum(float(solution.stats.rounds.max()) for solution in self._solutions)
 
     def _error(self, contenders: "Sequence[Contender]") -> float:
-        """Median over chunks of the largest difference to sequential DDPM on the same engine and noise."""
+        """Median over chunks of the largest difference from sequential DDPM with the same engine and noise."""
         (reference,) = (
             c for c in contenders if c.name == "ddpm" and c.computes_as(self._engine.name, self._engine.precision)
         )
@@ -181,7 +182,7 @@ class Contender:
         return float(torch.cat([(one.sample - other.sample).abs().amax((1, 2)) for one, other in pairs]).median())
 
     def computes_as(self, engine: str, precision: Precision) -> bool:
-        """Whether it is that engine's."""
+        """Whether it has this engine and precision."""
         return (self._engine.name, self._engine.precision) == (engine, precision)
 
 

@@ -1,4 +1,4 @@
-"""`paradp convert`: checkpoints of other programs as ours, and ours as LeRobot's."""
+"""`paradp convert`: converts other programs' checkpoints to paradp's format, and paradp's to LeRobot's."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,20 +21,21 @@ def convert(
     sampler: str = "ddpm",
     facts: tyro.conf.OmitArgPrefixes[FactsFlags] = NOTHING,
 ) -> None:
-    """Convert a checkpoint of LeRobot to paradp's format, or one to LeRobot's.
+    """Convert a checkpoint of another program to paradp's format, or any to LeRobot's.
 
-    What the source does not say is given by the options below, or in a file paradp.yaml in its folder.
+    Facts that the source lacks are given by the options below, or in a file paradp.yaml in its folder.
 
         paradp convert my_policy --out ours --task pusht --control-hz 10 \\
             --action-low 0 0 --action-high 512 512
         paradp convert square --to lerobot --out square_lerobot
 
     Args:
-        source: the checkpoint's folder, a pretrained policy's name, or a name on the Hub such as hf:owner/name@revision.
+        source: the checkpoint's folder or file (of LeRobot, Diffusion Policy or robomimic), a pretrained policy's name, or a
+        name on the Hub such as hf:owner/name@revision.
         out: the new folder.
-        to: whose format; lerobot is what LeRobot 0.6 saves and loads.
-        sampler: with --to lerobot, what LeRobot itself samples with: ddpm, ddpm-N:spacing=leading or ddim-N.
-        facts: what the source does not say.
+        to: the format of the new checkpoint; lerobot is the format of LeRobot 0.6.
+        sampler: with --to lerobot, the sampler for LeRobot itself: ddpm, ddpm-N:spacing=leading or ddim-N.
+        facts: facts that the source lacks.
     """
     path, said = found(source), given(facts)
     check_new(out, "--out")

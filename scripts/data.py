@@ -23,8 +23,8 @@ from paradp.scripts.places import check_file, check_new
 if TYPE_CHECKING:
     from paradp.rollouts.imports.recordings import RecordedFile
 
-ACTIONS = "actions"  # robomimic's and robosuite's name for them
-# Recorded absolute goals have rotation vectors, which an import makes six numbers of.
+ACTIONS = "actions"  # the file suffix of robomimic and robosuite
+# Recorded absolute goals have rotation vectors, which an import converts to rotation_6d.
 RECORDED_PARTS = {
     "delta": ACTION_CONVENTIONS["delta"].parts,
     "absolute": {"goal_pos": 3, "goal_rotvec": 3, "gripper": 1},
@@ -67,7 +67,7 @@ def import_(
         find_task(task)
     if is_lerobot(file):
         return import_data(file, out, task)
-    with loading("the simulator and what reads HDF5"):
+    with loading("the simulator and the HDF5 reader"):
         from paradp.rollouts.imports.defects import remarks
         from paradp.rollouts.imports.importing import import_file
         from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, read_file
@@ -84,13 +84,13 @@ def import_(
         console.print(f"{succeeded} of them succeed by the task's own rule")
     if imported.cut:
         share = imported.cut / there.steps
-        console.print(f"{share:.1%} of the goals are further from the hand than a delta can say, and were cut")
+        console.print(f"{share:.1%} of the goals are too far from the hand for a delta action, and were clipped")
     for remark in [*remarks(recorded), *_untold(recorded, there.info.task)]:
         console.print(f"remark: {remark}")
     low, high = np.array(there.info.action_low), np.array(there.info.action_high)
     outside = float(((there.actions() < low) | (there.actions() > high)).any(1).mean())
     if outside:
-        console.print(f"{outside:.1%} of the actions lie outside the environment's limits: a policy's will be cut there")
+        console.print(f"{outside:.1%} of the actions are outside the environment's limits: a policy's are clipped to them")
 
 
 def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes: Count = 5, actions: str = ACTIONS) -> None:
@@ -132,7 +132,7 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
 
 def _check_file(path: Path) -> None:
     """Raises:
-    ValueError: it is a store of demonstrations already.
+    ValueError: it is already a store of demonstrations.
     """
     if (path / "zarr.json").is_file():
         raise ValueError(f"{path} holds demonstrations of paradp already: train on it (paradp train TASK --data {path})")
@@ -140,14 +140,14 @@ def _check_file(path: Path) -> None:
 
 def _check_source(path: Path) -> None:
     """Raises:
-    ValueError: there is nothing of that name.
+    ValueError: the path does not exist.
     """
     if not path.exists():
         raise ValueError(f"there is no file {path}")
 
 
 def _parts(file: "RecordedFile") -> dict[str, int] | None:
-    """What a recorded action consists of, if all episodes look to be in one convention of robosuite's."""
+    """The parts of a recorded action, if all episodes seem to have the same convention of robosuite."""
     from paradp.rollouts.imports.conventions import looks_like
 
     looks = {looks_like(recording) for recording in file.recordings}
@@ -159,10 +159,10 @@ class _Looked:
     """Demonstrations from any program.
 
     Attributes:
-        ends: of the episodes, `[n]`.
-        arrays: what was recorded in every step, all episodes one after another.
-        parts: what an action consists of, where that is known: quantity → length.
-        control_hz: control steps a second, where the file says so.
+        ends: ends of the episodes, `[n]`.
+        arrays: the arrays recorded in each step, of all episodes concatenated.
+        parts: the parts of an action, if known: quantity → length.
+        control_hz: control steps per second, if the file contains it.
     """
 
     ends: np.ndarray
@@ -172,7 +172,7 @@ class _Looked:
 
 
 def _ours(path: Path) -> _Looked:
-    with loading("what reads demonstrations"):
+    with loading("the reader of demonstrations"):
         from paradp.policy.data.demonstrations import Demonstrations
     there = Demonstrations.open(path)
     say(f"{there.path}: demonstrations of {there.info.task}, actions {there.info.action_convention}")
@@ -181,7 +181,7 @@ def _ours(path: Path) -> _Looked:
 
 
 def _recorded(path: Path, actions: str) -> _Looked:
-    with loading("what reads HDF5"):
+    with loading("the HDF5 reader"):
         from paradp.rollouts.imports.recordings import read_file
     file = read_file(path, actions)
     _tell_of_file(file)
@@ -196,7 +196,7 @@ def _recorded(path: Path, actions: str) -> _Looked:
 
 
 def _tell_of_file(file: "RecordedFile") -> None:
-    """Who wrote it, what its actions are, and its defects."""
+    """Prints the file's origin, its actions, and its defects."""
     from paradp.rollouts.imports.conventions import looks_like
     from paradp.rollouts.imports.defects import defects
 
@@ -205,7 +205,7 @@ def _tell_of_file(file: "RecordedFile") -> None:
     rate = f", {settings.control_hz} Hz" if settings.control_hz else ""
     console.print(f"{file.path}: {settings.environment}, robosuite{version}{rate}")
     for kind, count in looks.items():
-        described = f"look {kind}" if kind else "are in no convention that is known here"
+        described = f"look {kind}" if kind else "have an unknown convention"
         console.print(f"actions {described}" + f" in {count} of {len(file.recordings)} episodes" * (len(looks) > 1))
     found = defects(file)
     for defect in found:
@@ -215,7 +215,7 @@ def _tell_of_file(file: "RecordedFile") -> None:
 
 
 def _tell_of_import(file: "RecordedFile") -> None:
-    """The task of a file without defects, and warnings."""
+    """Prints the task of a file without defects, and warnings."""
     from paradp.rollouts.imports.defects import remarks
     from paradp.rollouts.imports.fitting import misfits, task_of
 
@@ -238,11 +238,11 @@ def _untold(file: "RecordedFile", task: str) -> list[str]:
     from paradp.rollouts.imports.fitting import untold
 
     missing = untold(file, task)
-    return [f"the file does not say, and is taken to have: {', '.join(missing)}"] if missing else []
+    return [f"not in the file, and assumed: {', '.join(missing)}"] if missing else []
 
 
 def _quantities(name: str, size: int, parts: Mapping[str, int] | None) -> list[str]:
-    """What the columns of an array are: of actions the quantities that they consist of, where those are known."""
+    """Describes the columns of an array; for actions the quantities, if known."""
     if parts is not None and name in ("action", ACTIONS) and sum(parts.values()) == size:
         return [described.replace("\n", " ") for described in dimension_names(parts)]
     return dimension_names({name: size})

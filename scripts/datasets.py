@@ -1,4 +1,4 @@
-"""Opens training data, whoever wrote it."""
+"""Opens training data of any supported format."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,16 +8,16 @@ if TYPE_CHECKING:
 
 
 def is_lerobot(path: Path) -> bool:
-    """Whether a folder looks like a data set of LeRobot's."""
+    """Whether a folder looks like a LeRobotDataset."""
     return (path / "meta" / "info.json").is_file()
 
 
 def open_data(path: Path, task: str) -> "Dataset":
-    """Demonstrations in a zarr group of ours, or a LeRobotDataset v3.
+    """Opens demonstrations in paradp's zarr format, or a LeRobotDataset v3.
 
     Args:
         path: the folder.
-        task: what they are of, where they do not say it.
+        task: name of the task, if the data do not contain it.
 
     Raises:
         ValueError: they cannot be read.

@@ -1,15 +1,15 @@
-"""What the dimensions of an action or an observation are called."""
+"""Names of the dimensions of actions and observations."""
 
 from collections.abc import Mapping
 
 from paradp.envs import ACTION_CONVENTIONS
 
-# Names of a quantity's entries, by how many there are; of others they are numbered.
+# Number of a quantity's entries → their names; other entries are numbered.
 ENTRIES = {1: ("",), 2: ("x", "y"), 3: ("x", "y", "z")}
 
 
 def dimension_names(parts: Mapping[str, int]) -> list[str]:
-    """Every dimension by name, with its unit where a known action convention gives one: `goal_pos x (m)`."""
+    """Names each dimension, with its unit if the action convention has one: `goal_pos x (m)`."""
     units = {part: unit for convention in ACTION_CONVENTIONS.values() for part, unit in convention.units.items()}
     names = []
     for part, length in parts.items():

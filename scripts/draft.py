@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from paradp.policy import PolicySpec
     from paradp.policy.observations import Observation
 
-# Observations to plan from, where no demonstrations are given: the expert's episodes from a seed that nothing else uses.
+# Observations to plan from if no demonstrations are given: the expert's episodes, from a seed that nothing else uses.
 _OBSERVATIONS, _EXPERT_SEED, _EVERY = 2000, 3_000_000, 5
 
 
@@ -57,7 +57,7 @@ def train(
     spec, config = loaded.spec, draft_config(loaded.spec)
     say(f"a draft of {draft_cost(spec, config) / network_cost(spec):.1%} of the policy's multiply-adds a row")
     if data is None:
-        with doing(f"watching the expert of {spec.task}"):
+        with doing(f"running the expert of {spec.task}"):
             histories = _of_expert(spec)
     else:
         histories = _of_demonstrations(data, spec)
@@ -67,10 +67,10 @@ def train(
             loaded, histories, seconds, seed, lambda spent, note: report(round(spent), note), config
         )
     if checkpoint_digest(path) != digest:
-        raise ValueError(f"the checkpoint {path} was changed meanwhile; train its draft again")
+        raise ValueError(f"the checkpoint {path} has changed during the training; train its draft again")
     write_draft(draft, training, path, digest)
     say(
-        f"{path / 'draft.safetensors'}: {training.rounds:.1f} rounds a plan where {training.rounds_before:.1f} were needed,"
+        f"{path / 'draft.safetensors'}: {training.rounds:.1f} rounds per plan instead of {training.rounds_before:.1f},"
         f" at window 50; use it as speculative-ddpm:window=50:draft=trained"
     )
 
@@ -86,12 +86,12 @@ def _of_expert(spec: "PolicySpec") -> "Observation":
 
 
 def _of_demonstrations(path: Path, spec: "PolicySpec") -> "Observation":
-    """Histories, of every feature `[N, To, …]`, from demonstrations of the policy's observations."""
+    """Returns histories, for each feature `[N, To, …]`, from demonstrations with the policy's observations."""
     from paradp.policy.data.windows import cut_windows
 
     demonstrations = open_data(path, spec.task)
     if list(demonstrations.info.observation.items()) != list(spec.observation.items()):
         there = ", ".join(demonstrations.info.observation)
-        raise ValueError(f"{path} holds other observations than the policy takes: {there}")
+        raise ValueError(f"{path} has other observations than the policy: {there}")
     windows, _ = cut_windows(demonstrations, spec.horizons, len(demonstrations.episode_ends))
     return {key: values[windows.observed].numpy() for key, values in windows.observations.items()}

@@ -1,4 +1,4 @@
-"""`paradp drive`: a control loop in real time, with a robot of LeRobot's or the simulator as the robot."""
+"""`paradp drive`: a control loop in real time, with a robot of LeRobot or a simulated one."""
 
 import json
 import time
@@ -64,12 +64,12 @@ def drive(
     out: Path | None = None,
     computing: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_COMPUTING,
 ) -> None:
-    """Drive a robot in real time: it moves by the wall clock, and the next chunk is planned while it moves.
+    """Drive a robot in real time: the next chunk is planned while the robot moves.
 
-    Without --robot it is a task's simulated robot, in another process that does not wait for commands. If a command arrives
-    after half of its control step (nine tenths with --robot), the robot repeats the last one, and the step counts as missed.
-    Every command passes safety checks before it reaches the robot. On Ctrl-C a robot is commanded to hold still, and is
-    disconnected.
+    Without --robot, it drives a task's simulated robot, in another process that does not wait for commands. If a command
+    arrives after half of its control step (nine tenths with --robot), the robot repeats the last one, and the step counts
+    as missed. Every command passes safety checks before it reaches the robot. On Ctrl-C the robot is commanded to hold
+    still, and is disconnected.
 
         paradp drive square --live
         paradp drive --robot so101_follower:port=/dev/ttyACM0,id=blue \\
@@ -82,7 +82,7 @@ def drive(
 
     Args:
         task: the task of the simulated robot.
-        robot: a robot of LeRobot's: TYPE, TYPE:key=value,… or TYPE:{key: value, …}, with the settings of LeRobot's
+        robot: a robot of LeRobot: TYPE, TYPE:key=value,… or TYPE:{key: value, …}, with the settings of LeRobot's
             --robot.type and --robot.key; LeRobot must be installed, and the robot calibrated.
         minutes: wall-clock time.
         plans: plan in another process, or in a thread of the control loop's process.
@@ -97,7 +97,7 @@ def drive(
         execute: actions of a chunk until the next should take over; the checkpoint's own number by default.
         checkpoint: a pretrained policy's name, a checkpoint's directory or hf:owner/name; by default the task's policy.
         disturbance: what disturbs the task's object: none, push or belt; none by default.
-        seed: of the first episode; with --robot of the plans' noise.
+        seed: seed of the first episode; with --robot, of the plans' noise.
         live: show the loop's timing while it runs.
         trace: write a timeline to this file; open it at ui.perfetto.dev.
         out: write drive.json to this directory, which must not contain one yet; by default nothing is written.
@@ -138,10 +138,10 @@ def drive(
 
 
 def _check_places(server: str | None, ca: Path | None, out: Path | None, trace: Path | None) -> None:
-    """Checks where plans come from, and where figures and timeline go.
+    """Checks the source of plans and the output paths.
 
     Raises:
-        ValueError, OSError: one of the places cannot be used.
+        ValueError, OSError: one of them cannot be used.
     """
     if server is not None:
         check_remote(server, ca)
@@ -154,11 +154,11 @@ def _check_places(server: str | None, ca: Path | None, out: Path | None, trace: 
 
 
 def _preparing(server: str | None, plans: str, measured: bool) -> str:
-    """What is done before the robot starts, in words."""
+    """Describes the work before the robot starts."""
     if server is not None:
-        return f"asking {server} for first plans"
-    process = " in a process of its own" * (plans == "process")
-    return f"loading the policy{process}" + "; measuring what is fastest here" * measured
+        return f"requesting first plans from {server}"
+    process = " in a separate process" * (plans == "process")
+    return f"loading the policy{process}" + "; measuring which sampler is fastest here" * measured
 
 
 def _source(server: str | None, ca: Path | None, plans: str, load: Callable, threads: int) -> "PlanSource":

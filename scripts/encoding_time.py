@@ -1,4 +1,4 @@
-"""How long it takes to encode what a robot sees, which a plan does once, before the rounds that `paradp bench` measures."""
+"""Times the encoding of observations, once per plan, which `paradp bench` measures separately from the rounds."""
 
 import time
 from statistics import median
@@ -14,7 +14,7 @@ class EncodingTime:
     """Times the encoding of images, for each kind of engine once.
 
     Args:
-        policy: whose encoder; its own engine is not used.
+        policy: the policy with the encoder; its own engine is not used.
         histories: observations, `[N, To, *shape]` by feature.
         batch: robots whose observations are encoded together.
     """
@@ -25,7 +25,7 @@ class EncodingTime:
         self._found: dict[str, float] = {}
 
     def p50_ms(self, engine: Engine) -> float | None:
-        """Median milliseconds, from observations to conditions; `None` for a policy without an encoder of images."""
+        """Median milliseconds from observations to conditions; `None` for a policy without an image encoder."""
         if self._policy.network.vision is None:
             return None
         if engine.name not in self._found:

@@ -1,4 +1,4 @@
-"""What an evaluation found: which sampler to pick, tables, and pictures."""
+"""The report of an evaluation: a recommended sampler, tables, and pictures."""
 
 import io
 
@@ -20,12 +20,12 @@ TOLERATED_LOSS = 0.05
 
 
 def evaluation_report(comparison: Comparison, convention: str, strips: bool = True) -> ReportPage:
-    """Everything that an evaluation found.
+    """Makes the report of an evaluation.
 
     Args:
         comparison: the cells.
-        convention: what the policy's actions mean, to film episodes.
-        strips: whether to film a success and a failure of every cell.
+        convention: the policy's action convention, for film strips.
+        strips: whether to add film strips of a success and a failure of each cell.
     """
     details = [_paired(comparison), _motion(comparison), _latencies(comparison), _cost(comparison)]
     if rows := paper_rows(comparison):
@@ -42,7 +42,7 @@ def evaluation_report(comparison: Comparison, convention: str, strips: bool = Tr
 
 
 def recommend(comparison: Comparison) -> str:
-    """Which cell to pick, in one sentence: the fastest of those that lose little success for sure.
+    """Recommends a cell in one sentence: the fastest of those whose loss of success is surely small.
 
     Only cells with the baseline's clock and disturbance are candidates, because users cannot choose these. Empty if there is
     no other.
@@ -51,10 +51,10 @@ def recommend(comparison: Comparison) -> str:
     others = [run for run in comparison.runs if run.world == baseline.world and run.loss is not None]
     if not others:
         return ""
-    # Bonferroni: of many cells one would pass by chance.
+    # Bonferroni's correction, because among many cells one would pass by chance.
     confidence = 1 - 0.05 / len(others)
     safe = {run.label for run in others if run.loss and run.loss.upper(confidence) <= TOLERATED_LOSS}
-    # Controllers of one sampler share its latency; of them the one that loses least.
+    # Controllers of one sampler share its latency: take the one with the smallest loss.
     pick = min((run for run in (baseline, *others) if run is baseline or run.label in safe), key=_latency_and_loss)
     if pick is baseline:
         return (
@@ -131,7 +131,7 @@ def _paired(comparison: Comparison) -> PageTable:
 
 
 def _motion(comparison: Comparison) -> PageTable:
-    """How the robot moved; of disturbances and waiting only where there were any."""
+    """The motion of the robot; columns for disturbances and waiting only if there were any."""
     task = find_task(comparison.runs[0].summary.task).task
     unit = ACTION_CONVENTIONS[task.conventions[0]].unit
     runs = comparison.runs
@@ -189,12 +189,12 @@ def _numbered(comparison: Comparison) -> list[tuple[str, ComparedRun]]:
 
 
 def _number(comparison: Comparison, label: str | None) -> str:
-    """Of a row."""
+    """The value of a row."""
     return next((str(i) for i, run in enumerate(comparison.runs, 1) if run.label == label), "")
 
 
 def _denoised_by(run: ComparedRun) -> str:
-    """What a measured sampler stood for, in the episodes and for one robot alone."""
+    """The samplers that `auto` chose, in the episodes and for a single robot."""
     samplers = (run.summary.sampler, run.summary.sampler_batch1)
     batch, alone = (sampler["settings"].get("chosen", sampler["name"]) for sampler in samplers)
     return batch if batch == alone else f"{batch}; alone {alone}"
@@ -226,13 +226,13 @@ def _plots(comparison: Comparison) -> list[Picture]:
 
 
 def strip_latency(clock: str, p50_ms: float) -> str:
-    """How long the plans of an episode took: what a clock gave them, else as measured."""
+    """The latency of an episode's plans: the clock's, or else as measured."""
     kind, _, ms = clock.partition(":")
     return f"every plan {float(ms):g} ms" if kind == "fixed" else f"plan p50 {p50_ms:.1f} ms"
 
 
 def _strips(comparison: Comparison, convention: str) -> list[Picture]:
-    """A success and a failure of every cell, where it has them."""
+    """Film strips of a success and a failure of each cell, if it has them."""
     pictures = []
     for i, run in enumerate(comparison.runs):
         summary = run.summary

@@ -1,4 +1,4 @@
-"""`paradp data export`: demonstrations in the format of another program."""
+"""`paradp data export`: writes demonstrations in another program's format."""
 
 from pathlib import Path
 from typing import Literal
@@ -25,21 +25,21 @@ def export(
 
         paradp data export demos/square.zarr --out square_lerobot
 
-    A policy that LeRobot trains on it runs here, once the file paradp.yaml of the data set lies beside its weights.
+    A policy that LeRobot trains on it runs in paradp if you copy the data set's file paradp.yaml beside its weights.
 
     Args:
         data: the zarr group of demonstrations.
-        out: the folder to make.
-        format: whose format.
+        out: the new folder.
+        format: the format.
         state: observations that become `observation.state`, the others `observation.environment_state`; by default those
             whose names begin like a robot's, such as eef_pos, gripper_qpos, agent_pos.
         instruction: the task in words; by default its name.
     """
     if is_lerobot(data):
-        raise ValueError(f"{data} is a data set of LeRobot already")
+        raise ValueError(f"{data} is already a data set of LeRobot")
     check_new(out, "--out")
     check_installed("pyarrow", "PIL")
-    with loading("what reads and writes demonstrations"):
+    with loading("the reader and writer of demonstrations"):
         from paradp.bridges.lerobot_data.writing import export_lerobot
         from paradp.policy.data.dataset import step_count
         from paradp.policy.data.demonstrations import Demonstrations
@@ -55,5 +55,5 @@ def export(
         console.print(f"{key}: {name}")
     if not columns.images and len(columns.vectors) == 2:
         console.print(
-            "remark: LeRobot's diffusion policy needs an image or observation.environment_state; name less in --state"
+            "remark: LeRobot's diffusion policy needs an image or observation.environment_state; name fewer keys in --state"
         )

@@ -1,22 +1,22 @@
-"""Which extra of paradp brings a package that is not installed."""
+"""Finds the extra of paradp that installs a missing package."""
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
 
-# Where the module has another name than its package.
+# Modules whose package has another name.
 _PACKAGES = {"PIL": "pillow"}
-# Among the extras that bring a package, these say least of what is missing.
+# Extras that are named last, because they install much more than the missing package.
 _COLLECTIONS = ("all", "dev")
 _NEEDED = re.compile(r"(?P<package>[\w.-]+).*\bextra == ['\"](?P<extra>\w+)['\"]")
 
 
 def check_installed(*modules: str) -> None:
-    """Checks, importing nothing, that these modules can be imported.
+    """Checks that modules are installed, without importing them.
 
     Raises:
-        ModuleNotFoundError: one is not installed; `missing_extra` says what to install.
+        ModuleNotFoundError: one is not installed; `missing_extra` makes a message of it.
     """
     for module in modules:
         if find_spec(module) is None:
@@ -24,12 +24,12 @@ def check_installed(*modules: str) -> None:
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """What to install where a command could not import a package; `None` where no extra brings it: then it is a bug."""
+    """The message for a failed import; `None` if no extra installs the package, which is a bug then."""
     return what_to_install((error.name or "").partition(".")[0])
 
 
 def what_to_install(module: str) -> str | None:
-    """What to install for the sake of a module that is not there, in a sentence; `None` where no extra brings it."""
+    """A sentence on how to install a missing module; `None` if no extra installs it."""
     package = _normalised(_PACKAGES.get(module, module))
     found = filter(None, map(_NEEDED.match, _requirements()))
     extras = [one["extra"] for one in found if _normalised(one["package"]) == package and one["extra"] not in _COLLECTIONS]
@@ -40,10 +40,10 @@ def what_to_install(module: str) -> str | None:
 
 
 def _requirements() -> list[str]:
-    """Of paradp, with the extras that they belong to."""
+    """The requirements of paradp, with their extras."""
     try:
         return requires("paradp") or []
-    except PackageNotFoundError:  # a source tree that is not installed
+    except PackageNotFoundError:  # in a source tree that is not installed
         return _declared(Path(__file__).resolve().parents[1] / "pyproject.toml")
 
 

@@ -1,4 +1,4 @@
-"""Options for what a checkpoint of another program does not say: those of `paradp.bridges.Facts`, one for each field."""
+"""Options for the facts that another program's checkpoint lacks, one for each field of `paradp.bridges.Facts`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, make_dataclass
@@ -13,7 +13,7 @@ from paradp.scripts.call import Count
 
 
 def _sizes(text: str) -> dict[str, int]:
-    """`goal_pos:3,gripper:1` by name."""
+    """Parses `goal_pos:3,gripper:1` as name → length."""
     found = {}
     for part in text.split(","):
         name, _, size = part.partition(":")
@@ -24,7 +24,7 @@ def _sizes(text: str) -> dict[str, int]:
 
 
 def _observed(word: str) -> tuple[str, str | dict[str, int]]:
-    """`observation.state=eef_pos:3,gripper:1` or `observation.images.top=camera`."""
+    """Parses `observation.state=eef_pos:3,gripper:1` or `observation.images.top=camera`."""
     key, _, said = word.partition("=")
     if not key or not said:
         raise ValueError(f"{word!r} is no KEY=NAME or KEY=NAME:LENGTH,…")
@@ -50,7 +50,7 @@ def _pairs(value: Any) -> list[str]:
     return [f"{name}={said}" for name, said in value.items()]
 
 
-# What is not read as its type says.
+# Fields that need a parser of their own.
 _READ: dict[str, PrimitiveConstructorSpec] = {
     "controller": _words("GAIN=VALUE …", lambda words: dict(map(_gain, words)), _pairs),
     "observation": _words("KEY=NAME:LENGTH,… …", lambda words: dict(map(_observed, words)), _pairs),
@@ -87,6 +87,6 @@ else:
 
 
 def given(flags: FactsFlags) -> Given:
-    """The facts that were given, as `load_policy` takes them."""
+    """The given facts, as arguments for `load_policy`."""
     said = {one.name: value for one in fields(flags) if (value := getattr(flags, one.name)) is not None}
     return cast(Given, said)

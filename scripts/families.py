@@ -44,7 +44,7 @@ def family_of(label: str) -> Family:
 
 
 def wrapped(label: str, width: int) -> str:
-    """A label in lines of so many characters, broken behind blanks, and behind colons where a word is longer than a line."""
+    """Wraps a label to lines of at most `width` characters, at blanks, and at colons within longer words."""
     lines = [""]
     for word in label.split():
         pieces = [word] if len(word) <= width else re.split(r"(?<=:)", word)
@@ -58,5 +58,5 @@ def wrapped(label: str, width: int) -> str:
 
 
 def without_grid(sampler: str) -> str:
-    """A sampler's name that says of a grid of timesteps only that it was fitted to the policy, for tables and pictures."""
+    """A sampler's name for tables and pictures: a fitted grid of timesteps is named, but not listed."""
     return re.sub(r":timesteps=[\d-]+", ", fitted", sampler)

@@ -69,7 +69,7 @@ def fidelity(
         from paradp.policy.fidelity import Fidelity
         from paradp.rollouts.evaluation.two_sample import expected_coverage
     spec = read_info(path).spec
-    # What is wrong with them is said before anything is measured.
+    # Checked before anything is measured.
     recorded = None if data is None else _recorded(data, spec, observations, seed)
     if data is None:
         from paradp.envs import find_task
@@ -99,7 +99,7 @@ def fidelity(
 
 
 def _tell(measured: "Fidelity", target: Path) -> None:
-    """Writes and shows it."""
+    """Writes and prints the measurement."""
     target.parent.mkdir(parents=True, exist_ok=True)
     measured.write(target)
     console.print(_table(measured))
@@ -108,7 +108,7 @@ def _tell(measured: "Fidelity", target: Path) -> None:
 
 
 def _target(path: Path, digest: str) -> Path:
-    """Beside the checkpoint, or in the cache folder if nothing can be written there."""
+    """The file in the checkpoint's directory, or in the cache folder if that directory cannot be written."""
     from paradp.checkpoints.fidelity import cached_file
     from paradp.policy.fidelity import FILE
 
@@ -134,13 +134,13 @@ def _of_expert(spec: "PolicySpec", number: int, seed: int) -> "Observations":
     from paradp.rollouts.evaluation.fidelity import Observations, fitted_at
     from paradp.rollouts.expert_histories import expert_histories
 
-    with doing("driving the scripted expert, for observations"):
+    with doing("running the scripted expert, for observations"):
         histories = expert_histories(spec, number + fitted_at(number), seed, EVERY)
     return Observations(take(histories, slice(number, None)), take(histories, slice(number)))
 
 
 def _measure(policy: "DiffusionPolicy", seen: "Observations", plans: int, seed: int) -> "dict[str, StepsFidelity]":
-    """By sampler; with a bar over the rows that the network computes."""
+    """Measures each sampler, with a progress bar over the network's rows."""
     from paradp.rollouts.evaluation.fidelity import (
         FEW,
         FITTED,
@@ -168,7 +168,7 @@ def _measure(policy: "DiffusionPolicy", seen: "Observations", plans: int, seed: 
         grids = fit_grids(policy, seen.fitting, max(numbers), seed, add)
         fitted = [fitted_name("ddpm", grids[n - 1]) for n in numbers]
         fitted += fit_noise(policy, seen.fitting, few, plans, seed, add)
-        # Where η of 1 was the best, those steps are there already: some rows fewer than expected.
+        # If η = 1 was best, those steps are measured already, so there are fewer rows than expected.
         measured = measure_steps(policy, [*dict.fromkeys(plain + fitted)], seen.judging, plans, seed, add)
         report(rows)
         return measured
@@ -192,7 +192,7 @@ def _table(measured: "Fidelity") -> Table:
 
 
 def _conclusion(measured: "Fidelity") -> str:
-    """What `auto-fast` may take by it."""
+    """A sentence on the samplers that `auto-fast` may use."""
     from paradp.policy.fidelity import Bounds, fewest_steps
 
     bounds = Bounds()

@@ -17,7 +17,7 @@ from paradp.scripts.families import COLOURS
 from paradp.scripts.trade_off import Period, TradeOffPoint, plot_trade_off
 
 MARKERS = "osD^vP*X<>p"
-# Where a latency of zero is drawn on an axis of logarithms.
+# Position of a latency of zero on a logarithmic axis.
 IDEAL_MS = 10.0
 
 
@@ -34,7 +34,7 @@ def plot_reward_against_latency(comparison: Comparison, path: Path | BinaryIO) -
 
 
 def periods(task: str, execute: int | None) -> list[Period]:
-    """What a plan may have to fit into: a control step, and the actions executed of a chunk, where their number is one."""
+    """The periods that a plan may have to fit into: a control step, and the executed actions of a chunk, if given."""
     control_ms = 1000 / find_task(task).task.control_hz
     step = Period(f"control step, {control_ms:g} ms", control_ms)
     if execute is None:
@@ -56,7 +56,7 @@ class Late:
 
     Attributes:
         label: the policy, without clock and world.
-        ms: what every plan took.
+        ms: latency of every plan.
         world: the disturbance, or `undisturbed`.
         success: with its interval.
     """
@@ -77,7 +77,7 @@ def plot_clocks(comparison: Comparison, path: Path | BinaryIO) -> bool:
 
 
 def plot_late(points: Sequence[Late], task: str, path: Path | BinaryIO) -> Figure:
-    """A panel for each world, a line for each label: success against the latency of every plan; `ideal` is drawn at 0.
+    """Plots success against the plans' latency: a panel for each world, a line for each label; `ideal` is drawn at 0.
 
     Returns the figure, closed.
     """
@@ -107,7 +107,7 @@ def _late(run: ComparedRun) -> Late | None:
 
 
 def late_run(label: str, clock: str, world: str, success: Estimate) -> Late | None:
-    """A run whose clock gave every plan the same latency; of others `None`."""
+    """The point of a run whose clock gives every plan the same latency; `None` for others."""
     fixed = re.fullmatch(r"ideal|fixed:(.+)", clock)
     if fixed is None:
         return None

@@ -1,4 +1,4 @@
-"""The floor that the hardware sets to the time of a plan."""
+"""The minimum time of a plan on the hardware."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from paradp.policy.engines.timing import timed
 
 @dataclass(frozen=True)
 class Floor:
-    """What the hardware allows, measured: the network's weights at its bandwidth, its arithmetic at its peak.
+    """Measured limits of the hardware: the bandwidth for the network's weights, and the peak of its arithmetic.
 
     Attributes:
-        parameters: of the network.
-        flops: of one row.
-        bandwidth: bytes a second that a copy reads and writes.
-        cache: bytes of the last-level cache: weights that it holds need not be read again in every round.
-        peak: precision → floating point operations a second of a large matrix product.
+        parameters: number of the network's parameters.
+        flops: floating-point operations of one row.
+        bandwidth: bytes per second that a copy reads and writes.
+        cache: bytes of the last-level cache; weights that fit into it are not read again in every round.
+        peak: precision → floating-point operations per second of a large matrix product.
     """
 
     parameters: int
@@ -31,15 +31,15 @@ class Floor:
     peak: dict[Precision, float]
 
     def weights_ms(self, precision: Precision) -> float:
-        """What reading the weights once takes."""
+        """Milliseconds for reading the weights once."""
         return 1000 * self.parameters * _BYTES[precision] / self.bandwidth
 
     def arithmetic_ms(self, evaluations: float, precision: Precision) -> float:
-        """What so many rows of the network take at the machine's peak."""
+        """Milliseconds of the network's arithmetic for a number of rows at the machine's peak."""
         return 1000 * evaluations * self.flops / self.peak[precision]
 
     def plan_ms(self, rounds: float, evaluations: float, precision: Precision) -> float:
-        """What a plan takes at least."""
+        """The minimum milliseconds of a plan."""
         cached = self.parameters * _BYTES[precision] <= self.cache
         return max(self.arithmetic_ms(evaluations, precision), (1 if cached else rounds) * self.weights_ms(precision))
 
@@ -55,15 +55,17 @@ class Floor:
 
 
 _BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2}
-# Orders of the matrix products that show the peak, and how long one may take.
+# Orders of the matrix products that measure the peak, and the time limit of one.
 SMALLEST, LARGEST, QUICK_SECONDS = 128, 2048, 0.5
 _TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @torch.no_grad()
 def measure_floor(policy: DiffusionPolicy, device: str) -> Floor:
-    """Bandwidth by a copy of 256 MB, peak by a matrix product of order 2048 or as large as is quick, in PyTorch; the best of
-    some."""
+    """Measures bandwidth and peak in PyTorch; takes the best of several measurements.
+
+    The bandwidth is that of a copy of 256 MB, the peak that of a matrix product of order 2048, or less if that is slow.
+    """
     place, spec = torch.device(device), policy.spec
     network = policy.network.to(place)
     x = torch.zeros(1, spec.horizons.predict, spec.action_size, device=place)
@@ -82,7 +84,7 @@ def measure_floor(policy: DiffusionPolicy, device: str) -> Floor:
 
 
 def _peak(kind: torch.dtype, device: torch.device) -> float:
-    """Of a product as large as 2048, where that is quick: without instructions for bf16 one of 2048 may take a minute."""
+    """The peak from a product of order 2048, or less if that is slow: without bf16 instructions it may take a minute."""
     order = SMALLEST
     while True:
         square = torch.ones(order, order, device=device, dtype=kind)
@@ -94,7 +96,7 @@ def _peak(kind: torch.dtype, device: torch.device) -> float:
 
 
 def _best(work: Callable[[], object], device: torch.device) -> float:
-    """The least of up to ten times, in a second or little more."""
+    """The shortest of up to ten times, measured for about a second."""
     times = [timed(work, device)]
     while len(times) < 10 and sum(times) < 1:
         times.append(timed(work, device))
@@ -102,14 +104,14 @@ def _best(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _last_cache(device: torch.device, caches: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> float:
-    """Bytes of the largest cache; 0 where the machine does not say."""
+    """Bytes of the largest cache; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).L2_cache_size
     return max((_bytes(path.read_text().strip()) for path in caches.glob("index*/size")), default=0.0)
 
 
 def _bytes(size: str) -> float:
-    """Of `32K`, `16M`; 0 of what cannot be read."""
+    """Parses `32K` or `16M`; 0 if that fails."""
     unit = {"K": 2**10, "M": 2**20, "G": 2**30}.get(size[-1:], 1)
     digits = size.rstrip("KMG")
     return float(digits) * unit if digits.isdecimal() else 0.0

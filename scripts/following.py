@@ -152,7 +152,7 @@ class _Follower:
 
 
 def _took(metrics: Path, device: str) -> str:
-    """How long the training took up to its last log, over all of its processes, and on what."""
+    """The duration of the training up to its last log, including earlier processes, and its hardware."""
     import torch
 
     from paradp.policy.learning.metrics_log import read_metrics

@@ -48,5 +48,5 @@ def _show(checkpoint: str) -> None:
     if not (theirs := is_theirs(path)):
         read_info(path)
     console.print(read_card(path), highlight=False)
-    if theirs:  # what it does not say comes last
+    if theirs:  # missing facts are reported last
         read_info(path)

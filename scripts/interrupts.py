@@ -1,4 +1,4 @@
-"""Ctrl-C while modules are imported."""
+"""Handles Ctrl-C while modules are imported."""
 
 import os
 import signal
@@ -12,10 +12,10 @@ EXIT_CODE = 130
 
 @contextmanager
 def leave_at_once() -> Iterator[None]:
-    """While it lasts, Ctrl-C ends the process with one sentence.
+    """Within this context, Ctrl-C ends the process with one sentence.
 
-    Packages turn a KeyboardInterrupt that meets them at import into errors of their own, or print tracebacks of callbacks.
-    Nothing has been begun then, so that nothing needs to be put away.
+    A KeyboardInterrupt during an import becomes another error in some packages, or a traceback from a callback. Nothing has
+    started yet, so nothing needs to be cleaned up.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""Names beside the points of a plot: they cover neither each other nor a point, and the lines to them do not cross."""
+"""Places names beside the points of a plot, without overlaps and without crossings of the lines to them."""
 
 import math
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-# From a point to the nearest edge of its name, in points (1/72 inch); a name further off than the first has a thin line.
+# Distances from a point to the nearest edge of its name, in points (1/72 inch); names beyond the first have a thin line.
 DISTANCES = (6, 10, 16, 23, 32, 43, 58, 75, 98)
-# Half the width of a marker, points.
+# Half the width of a marker, in points.
 MARKER = 3.6
 # Right and left first, then above and below, then what lies between.
 DEGREES = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200, 65, 295, 115, 245)
-# What a place costs beside its distance: another point almost as near, a line of the plot covered, the short name, no name
+# Costs of a place besides its distance: another point almost as near, a covered line of the plot, the short name, no name
 # at all, a conflict.
 AMBIGUOUS, COVERED, SHORT, UNNAMED, CONFLICT = 50.0, 15.0, 150.0, 1_000.0, 50_000.0
-# So many places are considered for each of a point's names.
+# Number of places considered for each of a point's names.
 CONSIDERED = 90
 
 
 @dataclass(frozen=True)
 class Named:
-    """A point that wants a name; where there is no room for `text`, it gets the shorter `key`."""
+    """A point with a name; if there is no space for `text`, it gets the shorter `key`."""
 
     x: float
     y: float
@@ -37,17 +37,17 @@ class Named:
 
 
 def place_names(axes: Axes, points: Sequence[Named], lines: Sequence[Bbox], fontsize: float = 8) -> list[Annotation]:
-    """Writes a name beside every point for which there is room.
+    """Writes a name beside every point for which there is space.
 
-    A name covers no point, no text of the axes and no other name, and no line where that can be had. The line from a point
-    to its name crosses no other such line, and no name. A point for which no such place is left gets no name. The layout of
-    the figure must be final: boxes are measured in pixels.
+    A name covers no point, no text of the axes and no other name, and if possible no line. The line from a point to its
+    name crosses no other such line and no name. A point without such a place gets no name. The layout of the figure must be
+    final, because boxes are measured in pixels.
 
     Args:
-        axes: with the points and other texts drawn.
-        points: what is named.
+        axes: the axes, with points and other texts already drawn.
+        points: the points to name.
         lines: boxes around lines, in data coordinates.
-        fontsize: of the names.
+        fontsize: size of the names.
 
     Returns:
         The names, in the order of the points.
@@ -62,14 +62,14 @@ def place_names(axes: Axes, points: Sequence[Named], lines: Sequence[Bbox], font
 
 @dataclass(frozen=True)
 class _Places:
-    """Where a point's name may stand; the last place is none.
+    """The possible places of a point's name; the last one means no name.
 
     Attributes:
-        point: `[2]`, pixels, as all that follows.
+        point: `[2]`, in pixels, like all that follows.
         boxes: `[places, 4]`, left, bottom, right, top.
         ends: `[places, 2]`, where the line from the point meets the name.
         costs: `[places]`.
-        texts: what is written in each.
+        texts: the text for each place.
     """
 
     point: np.ndarray
@@ -82,7 +82,7 @@ class _Places:
 def _places(
     axes: Axes, points: Sequence[Named], i: int, markers: np.ndarray, texts: np.ndarray, lines: np.ndarray, fontsize: float
 ) -> _Places:
-    """Places inside the axes that cover no point and no text, and whose line runs through no other point."""
+    """The places inside the axes that cover no point and no text, and whose line passes through no other point."""
     point, frame = points[i], axes.bbox.extents
     at = np.asarray(axes.transData.transform((point.x, point.y)))
     boxes, costs, written = [], [], []
@@ -110,7 +110,7 @@ def _places(
 
 
 def _nearer(boxes: np.ndarray, at: np.ndarray, markers: np.ndarray) -> np.ndarray:
-    """`[boxes]`: whether a marker is about as near as the point itself."""
+    """For each box, whether another marker is about as near as the point itself."""
     middles = (markers[:, :2] + markers[:, 2:]) / 2
     own, others = (
         np.hypot(*np.moveaxis(np.clip(points, boxes[:, None, :2], boxes[:, None, 2:]) - points, -1, 0))
@@ -120,7 +120,7 @@ def _nearer(boxes: np.ndarray, at: np.ndarray, markers: np.ndarray) -> np.ndarra
 
 
 def _around(at: np.ndarray, size: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes of that size around a point, and what their distances cost; `scale`: pixels of a point of 1/72 inch."""
+    """Boxes of this size around a point, and the costs of their distances; `scale` is the pixels per point (1/72 inch)."""
     around = [(distance, k, math.radians(angle)) for distance in DISTANCES for k, angle in enumerate(DEGREES)]
     middles = [at + np.array([math.cos(a), math.sin(a)]) * (scale * distance + size / 2) for distance, _, a in around]
     boxes = np.array([np.concatenate([middle - size / 2, middle + size / 2]) for middle in middles])
@@ -128,7 +128,7 @@ def _around(at: np.ndarray, size: np.ndarray, scale: float) -> tuple[np.ndarray,
 
 
 def _pixels(axes: Axes) -> float:
-    """Of a point of 1/72 inch."""
+    """Pixels per point (1/72 inch)."""
     return axes.figure.dpi / 72
 
 
@@ -140,14 +140,14 @@ def _size(axes: Axes, text: str, fontsize: float) -> np.ndarray:
 
 
 def _choose(places: Sequence[_Places]) -> list[int]:
-    """A place for each: no two are in conflict, and no change of one or two places at once makes all cheaper."""
+    """Chooses places without conflicts, such that no change of one or two places lowers the total cost."""
     pairs = list(combinations(range(len(places)), 2))
     conflicts = {(i, j): _conflicts(places[i], places[j]) for i, j in pairs}
     conflicts |= {(j, i): conflicts[i, j].T for i, j in pairs}
     chosen = [len(of.costs) - 1 for of in places]
 
     def costs(i: int, without: int | None = None) -> np.ndarray:
-        """Of every place of name i while the others stay, one of them left out."""
+        """The costs of each place of name i while the others stay, except one that is ignored."""
         others = (k for k in range(len(places)) if k not in (i, without))
         return places[i].costs + CONFLICT * sum(conflicts[i, k][:, chosen[k]] for k in others)
 
@@ -165,19 +165,19 @@ def _choose(places: Sequence[_Places]) -> list[int]:
 
 
 def _conflicts(a: _Places, b: _Places) -> np.ndarray:
-    """`[places of a, places of b]`: names that overlap, lines that cross, lines through the other's name."""
+    """`[places of a, places of b]`: whether names overlap, lines cross, or a line passes through the other name."""
     through = _hits(a.point, a.ends, b.boxes) | _hits(b.point, b.ends, a.boxes).T
     return _overlap(a.boxes, b.boxes) | _cross(a.point, a.ends, b.point, b.ends) | through
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Boxes `[A, 4]` with boxes `[B, 4]`: `[A, B]`."""
+    """Whether boxes `[A, 4]` and boxes `[B, 4]` overlap: `[A, B]`."""
     first, second = a[:, None], b[None]
     return ((first[..., :2] < second[..., 2:]) & (second[..., :2] < first[..., 2:])).all(-1)
 
 
 def _hits(begin: np.ndarray, ends: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Segments from a point to `[A, 2]` with boxes `[B, 4]`: `[A, B]`; no axis separates the two."""
+    """Whether segments from a point to `[A, 2]` meet boxes `[B, 4]`: `[A, B]`, by the separating axis test."""
     half = (ends - begin)[:, None] / 2
     between = begin + half - (boxes[None, :, :2] + boxes[None, :, 2:]) / 2
     extent = (boxes[None, :, 2:] - boxes[None, :, :2]) / 2
@@ -188,7 +188,7 @@ def _hits(begin: np.ndarray, ends: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _cross(a: np.ndarray, a_ends: np.ndarray, b: np.ndarray, b_ends: np.ndarray) -> np.ndarray:
-    """Segments from a to `[A, 2]` with segments from b to `[B, 2]`: `[A, B]`."""
+    """Whether segments from a to `[A, 2]` cross segments from b to `[B, 2]`: `[A, B]`."""
     along_a, along_b = (a_ends - a)[:, None], (b_ends - b)[None]
     sides_of_a = _turn(along_a, b - a) * _turn(along_a, b_ends[None] - a)
     sides_of_b = _turn(along_b, a - b) * _turn(along_b, a_ends[:, None] - b)
@@ -196,7 +196,7 @@ def _cross(a: np.ndarray, a_ends: np.ndarray, b: np.ndarray, b_ends: np.ndarray)
 
 
 def _turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Positive where b points to the left of a."""
+    """The cross product: positive if b points to the left of a."""
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
@@ -222,6 +222,6 @@ def _write(axes: Axes, point: Named, places: _Places, i: int, fontsize: float) -
 
 
 def _grown(axes: Axes, points: Any, by: float) -> np.ndarray:
-    """The box around points in data coordinates, in pixels and larger by so many on every side."""
+    """The box around points in data coordinates, in pixels, enlarged on each side."""
     pixels = axes.transData.transform(points)
     return np.concatenate([pixels.min(0) - by, pixels.max(0) + by])

@@ -1,4 +1,4 @@
-"""`paradp data` for data sets of LeRobot."""
+"""The commands `paradp data …` for data sets of LeRobot."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ def import_data(folder: Path, out: Path, task: str | None) -> None:
     """Imports a LeRobotDataset v3 as demonstrations.
 
     Raises:
-        ValueError: it cannot be read, or lacks a fact; nothing is written.
+        ValueError: it cannot be read, or a fact is missing; nothing is written.
     """
-    with loading("what reads LeRobot's data sets"):
+    with loading("the reader of LeRobot's data sets"):
         from paradp.bridges.lerobot_data.converting import import_lerobot
         from paradp.bridges.lerobot_data.reading import LeRobotData
     data = LeRobotData.open(folder, {} if task is None else {"task": task})
@@ -25,11 +25,11 @@ def import_data(folder: Path, out: Path, task: str | None) -> None:
 
 
 def look(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, int] | None, float]:
-    """The ends of the episodes, all arrays, the parts of an action where they are known, and the frames a second.
+    """Returns the ends of the episodes, all arrays, the parts of an action if known, and the frames per second.
 
-    Says what the data set is, and what it lacks for training.
+    Prints a description of the data set, and the facts that are missing for training.
     """
-    with loading("what reads LeRobot's data sets"):
+    with loading("the reader of LeRobot's data sets"):
         from paradp.bridges.facts import FILE, read_facts
         from paradp.bridges.lerobot_data.frames import LeRobotFrames
         from paradp.bridges.lerobot_data.remarks import remarks

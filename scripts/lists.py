@@ -10,11 +10,11 @@ from tyro.constructors import PrimitiveConstructorSpec
 from paradp.sampler.families import find_family
 
 T = TypeVar("T")
-# What stands for the samplers of ParaDiGMS' robotics table: each sequential one and its parallel form.
+# Abbreviation for the samplers of ParaDiGMS' robotics table: each sequential one and its parallel form.
 PAPER = "paper"
 PAIRS = (("ddpm", "para-ddpm"), ("ddim-15", "para-ddim-15"), ("dpm-solver-15", "para-dpm-solver-15"))
 PAPER_SAMPLERS = tuple(name for pair in PAIRS for name in pair)
-# What stands for one sampler of each set of steps on the map of latency against fidelity, each by a fast way through them.
+# Abbreviation for one fast sampler of each set of steps on the map of latency against fidelity.
 FRONT = "front"
 FRONT_SAMPLERS = (
     "ddpm",
@@ -35,17 +35,17 @@ SETS = {PAPER: PAPER_SAMPLERS, FRONT: FRONT_SAMPLERS}
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, with commas or blanks between them."""
+    """Splits a text into words at commas or blanks."""
     return [word for word in re.split(r"[,\s]+", text) if word]
 
 
 def listed(read: Callable[[str], Any], metavar: str, split: Callable[[str], list[str]] = words) -> PrimitiveConstructorSpec:
-    """How tyro reads such an argument.
+    """Makes tyro's parser of such an argument.
 
     Args:
-        read: a word → its value; raises a ValueError for an unknown one.
-        metavar: what `--help` calls a word.
-        split: takes a text apart.
+        read: a word → its value; raises ValueError for an unknown one.
+        metavar: placeholder of a word in `--help`.
+        split: splits a text into words.
     """
     return PrimitiveConstructorSpec(
         nargs="*",
@@ -57,7 +57,7 @@ def listed(read: Callable[[str], Any], metavar: str, split: Callable[[str], list
 
 
 def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
-    """Reads one of these names."""
+    """Makes a parser of one of these names."""
 
     def read(word: str) -> str:
         if word not in known:
@@ -68,7 +68,7 @@ def one_of(known: tuple[str, ...]) -> Callable[[str], str]:
 
 
 def clocks(text: str) -> list[str]:
-    """The clocks of a text: a file's name may have commas and blanks in it."""
+    """Splits a text into clocks; a file's name may contain commas and blanks."""
     return [clock.strip() for clock in re.split(r"[,\s]+(?=ideal\b|measured\b|fixed:|replay:)", text) if clock.strip()]
 
 
@@ -77,9 +77,9 @@ Clocks = Annotated[tuple[str, ...], listed(str, "CLOCK", clocks)]
 
 
 def joined(arguments: list[str]) -> list[str]:
-    """The arguments with several samplers that have blanks between them made one word, with commas.
+    """Joins several samplers separated by blanks into one word, with commas.
 
-    Of `--sampler` and `--samplers` tyro takes one word: a task may stand behind it.
+    tyro reads only one word after `--sampler` and `--samplers`, because a task may follow.
     """
     found: list[str] = []
     for argument in arguments:

@@ -1,4 +1,4 @@
-"""What a control loop does, on the screen while it runs."""
+"""A live view of a control loop on the screen."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ REDRAWN_SECONDS = 0.5
 
 @contextmanager
 def live_view(draw: Callable[[], RenderableType]) -> Iterator[Callable[[], None]]:
-    """A view that is drawn anew when something has happened, twice a second at most, and goes away at the end."""
+    """Shows a view that is updated after changes, at most twice a second, and removed at the end."""
     drawn = -REDRAWN_SECONDS
     with Live(console=console, refresh_per_second=4, transient=True) as view:
 
@@ -35,7 +35,7 @@ def live_view(draw: Callable[[], RenderableType]) -> Iterator[Callable[[], None]
 
 
 def timing_table(timeline: Timeline) -> Table:
-    """How long everything takes."""
+    """The table of durations."""
     table = Table("ms", "p50", "p95", "p99", "p99.9", "max", "jitter", "count")
     for name, d in timeline.distributions().items():
         table.add_row(name, *(f"{t:.1f}" for t in (d.p50, d.p95, d.p99, d.p99_9, d.max, d.jitter)), str(d.count))
@@ -43,7 +43,7 @@ def timing_table(timeline: Timeline) -> Table:
 
 
 def count_table(counts: Mapping[str, int]) -> Table:
-    """How often everything happened."""
+    """The table of counts."""
     table = Table("of the loop", "count")
     for name, count in counts.items():
         table.add_row(name, str(count))
@@ -51,7 +51,7 @@ def count_table(counts: Mapping[str, int]) -> Table:
 
 
 def loop_tables(config: "RolloutConfig", watcher: "Watcher") -> Group:
-    """What a run's loop has done so far."""
+    """The tables of a run's loop so far."""
     counts = {
         f"episodes of {config.episodes}": watcher.episodes,
         "successes": watcher.successes,

@@ -1,4 +1,4 @@
-"""`paradp`: the entry point. Commands are known by a table, and only the one that is called is imported."""
+"""`paradp`: the entry point. Commands are listed in a table, and only the called one is imported."""
 
 import atexit
 import os
@@ -14,7 +14,7 @@ DESCRIPTION = "Diffusion policies denoised in parallel in time, in closed loop."
 
 @dataclass(frozen=True)
 class Subcommand:
-    """A command: the module of `paradp.scripts` and the function in it, and what it does in a line."""
+    """A command: its module in `paradp.scripts`, its function, and a one-line description."""
 
     module: str
     function: str
@@ -28,16 +28,16 @@ COMMANDS = {
     "serve": Subcommand("serve", "serve", "serve a policy to robots on the network"),
     "bench": Subcommand("bench", "bench", "measure the latency of a plan for every engine and sampler"),
     "collect": Subcommand("collect", "collect", "collect demonstrations by a task's scripted expert"),
-    "data import": Subcommand("data", "import_", "import demonstrations that others recorded"),
+    "data import": Subcommand("data", "import_", "import demonstrations recorded with other programs"),
     "data export": Subcommand("export", "export", "export demonstrations for LeRobot"),
     "data inspect": Subcommand("data", "inspect", "look at demonstrations before training"),
     "train": Subcommand("train", "train", "train a policy on demonstrations"),
-    "fidelity": Subcommand("fidelity", "fidelity", "measure how near the plans of fewer steps come to DDPM's"),
+    "fidelity": Subcommand("fidelity", "fidelity", "measure how plans with fewer steps differ from DDPM's"),
     "distill": Subcommand("distill", "distill", "distill a policy into one that needs one to four evaluations"),
     "draft train": Subcommand("draft", "train", "train a draft: fewer rounds for speculative samplers"),
-    "convert": Subcommand("convert", "convert", "convert checkpoints of LeRobot to paradp's format, and back"),
-    "release": Subcommand("release", "release", "make a trained checkpoint one that comes with the package"),
-    "study": Subcommand("study", "study", "measure again what docs/results shows"),
+    "convert": Subcommand("convert", "convert", "convert checkpoints between paradp and other programs"),
+    "release": Subcommand("release", "release", "add a trained checkpoint to the pretrained policies"),
+    "study": Subcommand("study", "study", "repeat the measurements of docs/results"),
     "tasks": Subcommand("tasks", "tasks", "list the tasks, or describe one"),
     "info": Subcommand("info", "info", "list samplers, pretrained policies and versions"),
 }
@@ -60,7 +60,7 @@ def main() -> None:
             raise
         _end(f"paradp: {error}", 2)
     finally:
-        # While Python shuts down there is nothing left to interrupt: the outcome stands, and so must the exit code.
+        # During Python's shutdown nothing is left to interrupt: the result stands, and so must the exit code.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
@@ -87,7 +87,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def _group(arguments: list[str]) -> str:
-    """The first word where commands have two, such as `data import`."""
+    """The first word of a command with two words, such as `data import`."""
     first = next(iter(arguments), "")
     return first if any(name.startswith(f"{first} ") for name in COMMANDS) else ""
 
@@ -97,7 +97,7 @@ def _overview(group: str) -> str:
     width = max(map(len, shown)) + 2
     rows = [f"  {name:{width}}{command.summary}" for name, command in shown.items()]
     usage = f"usage: paradp {group} COMMAND".replace("  ", " ")
-    return "\n".join([usage, "", DESCRIPTION, "", *rows, "", "A command explains itself: paradp COMMAND --help"])
+    return "\n".join([usage, "", DESCRIPTION, "", *rows, "", "Help for a command: paradp COMMAND --help"])
 
 
 def _unknown(name: str, group: str) -> str:
@@ -108,7 +108,7 @@ def _unknown(name: str, group: str) -> str:
 
 
 def _end(sentence: str, code: int) -> None:
-    """Ends with a sentence; a message of several lines is made one."""
+    """Ends with a message, in one line."""
     from paradp.scripts.console import errors
 
     errors.print(" ".join(sentence.split()), style="red" if code == 2 else None, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A report: a page of markdown with its pictures beside it, and the same in one file of HTML."""
+"""Reports: a markdown page with separate pictures, and the same as one HTML file."""
 
 import base64
 import html
@@ -18,7 +18,7 @@ img{max-width:100%}figure{margin:1rem 0}figcaption,footer,.remark{color:#555;fon
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, what it shows, and what its file's name adds to the page's: `-strips/0.png` of page.md is page-strips/0.png."""
+    """A PNG, its description, and its file's suffix to the page's name: `-strips/0.png` for page.md is page-strips/0.png."""
 
     suffix: str
     caption: str
@@ -27,7 +27,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class PageTable:
-    """What a table is of, what it says, and what its columns mean; no two of them have one name."""
+    """A table: its title, its cells, and an explanation of its columns, whose names are unique."""
 
     title: str
     header: list[str]
@@ -37,14 +37,14 @@ class PageTable:
 
 @dataclass(frozen=True)
 class ReportPage:
-    """What was found, as far as most readers go, and then all else.
+    """A report: first the main results, then the details.
 
     Attributes:
-        title: of the page.
+        title: title of the page.
         verdict: one sentence; may be empty.
         pictures: shown first.
-        main: the table that comes next.
-        remarks: what holds for all of it.
+        main: the main table, which follows.
+        remarks: remarks on all results.
         details: further tables.
         episodes: pictures of single episodes.
     """

@@ -1,4 +1,4 @@
-"""ParaDiGMS' robotics table (Shih et al., NeurIPS 2023), rerun: the paper's columns and beside them the paper's figures."""
+"""Repeats ParaDiGMS' robotics table (Shih et al., NeurIPS 2023), with the paper's figures for comparison."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ HEADER = ["sampler", "model evals", "parallel iters", "reward (95 %)", "time per
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row of the paper; what is not known of it is `None`."""
+    """A row of the paper; unknown values are `None`."""
 
     seconds: float
     reward: float | None = None
@@ -23,7 +23,7 @@ class PublishedRow:
     rounds: int | None = None
 
 
-# 200 episodes, window 20, tolerance 0.1, on an A40. Written down from memory of the paper, not copied from its table.
+# 200 episodes, window 20, tolerance 0.1, on an A40. Quoted from memory, not copied from the paper's table.
 PUBLISHED = {
     "square": {
         "ddpm": PublishedRow(37.0, 0.85, 100),
@@ -58,12 +58,12 @@ def paper_rows(comparison: Comparison) -> list[list[str]]:
 
 
 def _as_in_the_paper(run: ComparedRun) -> bool:
-    """Whether simulation waits and nothing disturbs."""
+    """Whether the simulation waits and there is no disturbance."""
     return (run.summary.clock, run.summary.disturbance, run.summary.controller) == ("ideal", None, "sync")
 
 
 def paper_remark(comparison: Comparison) -> str:
-    """What differs from the paper."""
+    """A remark on the differences from the paper."""
     first = comparison.runs[0].summary
     machine = f"{first.hardware['cpu']}, {counted(first.hardware['cores'], 'core')}"
     task = find_task(first.task).task

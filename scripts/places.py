@@ -15,16 +15,16 @@ from paradp.policy.devices import available, check_devices, check_one
 from paradp.rollouts.machine import cuda_devices, hardware, versions
 
 NO_DISTURBANCE = "none"
-# What ends a message where observations cannot be had from a scripted expert.
+# End of a message if there is no scripted expert to provide observations.
 INSTEAD = "give demonstrations with --data"
-_LONGEST = 60  # of the readable part of a directory's name
+_LONGEST = 60  # length of the readable part of a directory's name
 
 
 def checkpoint_of(task: str, checkpoint: str | None) -> Path:
-    """The checkpoint given, else the task's pretrained one.
+    """Returns the given checkpoint, or else the task's pretrained one.
 
     Raises:
-        ValueError: there is no such task or checkpoint, or the task comes without weights; the message says what to do.
+        ValueError: there is no such task or checkpoint, or the task has no pretrained policy; the message contains a remedy.
     """
     from paradp.envs import find_task
 
@@ -37,10 +37,10 @@ def checkpoint_of(task: str, checkpoint: str | None) -> Path:
 
 
 def found(name: str) -> Path:
-    """As `find_checkpoint`; a download from the Hub shows how far it is.
+    """Like `find_checkpoint`, but shows the progress of a download from the Hub.
 
     Raises:
-        ValueError, OSError: as there.
+        ValueError, OSError: as `find_checkpoint`.
     """
     if not is_on_hub(name):
         return find_checkpoint(name)
@@ -49,7 +49,7 @@ def found(name: str) -> Path:
 
     read_name(name)
     say(f"asking the Hub for {name} …")
-    lock = threading.Lock()  # files come in several threads
+    lock = threading.Lock()  # called from several threads
     with Phases() as phases:
 
         def report(done: int, total: int) -> None:
@@ -60,10 +60,10 @@ def found(name: str) -> Path:
 
 
 def checkpoint_named(name: str) -> Path:
-    """A checkpoint by its name or directory, where no task is given.
+    """Finds a checkpoint by its name or directory, for commands without a task.
 
     Raises:
-        ValueError: there is none; the message says what to do if a task has that name.
+        ValueError: it does not exist; if a task has this name, the message contains a remedy.
     """
     if name not in pretrained() and not Path(name).exists():
         from paradp.envs import all_tasks
@@ -74,27 +74,27 @@ def checkpoint_named(name: str) -> Path:
 
 
 def check_simulator(task: str, otherwise: str = "") -> None:
-    """Checks that what simulates a task is installed, without importing it.
+    """Checks that a task's simulator is installed, without importing it.
 
     Args:
         task: its name.
-        otherwise: what else may be done, to end the message.
+        otherwise: an alternative, for the end of the message.
 
     Raises:
-        ValueError: there is no such task, or a package is missing; the message says which extra brings it.
+        ValueError: there is no such task, or a package is missing; the message names the extra that installs it.
     """
     from paradp.envs import find_task
     from paradp.scripts.extras import what_to_install
 
     for package in (*find_task(task).task.packages, "gymnasium"):
         module = package.replace("-", "_")
-        # Of packages that other people's tasks need, the modules' names are not known.
+        # For tasks of other packages the names of the modules are unknown.
         if (sentence := what_to_install(module)) and find_spec(module) is None:
             raise ValueError(sentence + f"; {otherwise}" * bool(otherwise))
 
 
 def without_weights(task: str, expert: bool) -> str:
-    """What to do about a task that comes without a policy, or whose policy is not installed."""
+    """The message for a task without a pretrained policy, or whose policy is not installed."""
     if pretrained_folder() is None:
         return f"no policy of the task {task!r} here, and {NOT_INSTALLED}; or give a checkpoint's directory"
     data = f"demos/{task}.zarr"
@@ -129,14 +129,14 @@ def default_out(command: str, task: str, names: Iterable[str], weights: Path, se
 
 
 def check_device(device: str, several: bool = True) -> None:
-    """Checks that there is a device to compute on, or several, without PyTorch.
+    """Checks that one or several devices exist, without PyTorch.
 
     Args:
-        device: as it was typed.
-        several: whether the command can spread its work over several.
+        device: the text as typed.
+        several: whether the command can use several devices.
 
     Raises:
-        ValueError: there is none of that name, or several do not fit together; says which there are.
+        ValueError: there is no such device, or several do not fit together; the message lists the existing ones.
     """
     check_devices(device, available(cuda_devices()), "--device")
     if not several:
@@ -144,13 +144,13 @@ def check_device(device: str, several: bool = True) -> None:
 
 
 def check_folder(out: Path, option: str = "--out") -> None:
-    """Checks that a directory can be made or used, and written to.
+    """Checks that a directory exists or can be created, and can be written.
 
     Raises:
-        ValueError: it, or what it should lie in, is a file.
+        ValueError: it, or a parent, is a file.
         OSError: nothing can be written there.
     """
-    place = Path(os.path.realpath(out)) if out.is_symlink() else out  # a link may lead to where nothing is yet
+    place = Path(os.path.realpath(out)) if out.is_symlink() else out  # the target of a link may not exist yet
     for path in (place, *place.parents):
         if path.exists():
             if not path.is_dir():
@@ -159,7 +159,7 @@ def check_folder(out: Path, option: str = "--out") -> None:
 
 
 def _check_writable(folder: Path, what: str) -> None:
-    """Tries it with a file that has no name: rights alone do not say whether a file system takes files."""
+    """Tries to write a file without a name, because permissions alone do not show whether a file system is writable."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -172,11 +172,11 @@ def check_continues(out: Path, marker: str, wanted: Mapping[str, object]) -> Non
 
     Args:
         out: the directory.
-        marker: the file in it that says so, such as `run.json`.
-        wanted: values by name; those of inner dictionaries by their `name` in it.
+        marker: the file with the identity, such as `run.json`.
+        wanted: values by name; for inner dictionaries their entry `name`.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: the directory holds something else.
     """
     from paradp.policy.files import refuse_filled
 
@@ -197,7 +197,7 @@ def check_file(path: Path, option: str) -> None:
     """Checks that a file can be written.
 
     Raises:
-        ValueError: it is a directory, or what it should lie in is a file.
+        ValueError: it is a directory, or a parent is a file.
         OSError: nothing can be written there.
     """
     if path.is_dir():
@@ -206,10 +206,10 @@ def check_file(path: Path, option: str) -> None:
 
 
 def check_new(path: Path, option: str) -> None:
-    """Checks that nothing is there yet.
+    """Checks that a path does not exist yet.
 
     Raises:
-        ValueError: something is.
+        ValueError: it exists.
         OSError: nothing can be written there.
     """
     if path.exists():
@@ -218,10 +218,10 @@ def check_new(path: Path, option: str) -> None:
 
 
 def disturbance_of(task: str, name: str | None) -> str | None:
-    """The disturbance of that name; `None` for `none`.
+    """Checks the name of a disturbance; returns `None` for `none`.
 
     Raises:
-        ValueError: there is none, or it is none of this task's.
+        ValueError: it is unknown, or the task does not have it.
     """
     if name is None or name == NO_DISTURBANCE:
         return None

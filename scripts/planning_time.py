@@ -1,4 +1,4 @@
-"""How long a plan takes: samplers and engines in turns, beside what others run, and the floor that the hardware sets."""
+"""Measures the latency of a plan: samplers and engines in turns, with other programs' loops for comparison."""
 
 import math
 import time
@@ -19,7 +19,7 @@ from paradp.scripts.contenders import PUBLISHED, USUAL, BenchRow, Contender
 from paradp.scripts.encoding_time import EncodingTime
 
 FEW_STEPS = ("ddim-5", "ddim-10", "ddim-15", "ddim-16", "ddim-25", "dpm-solver-15")
-# What each engine is measured with; the device's fastest with everything.
+# Samplers for each engine; the device's fastest engine is measured with all.
 SAMPLERS = (
     "ddpm",
     "auto",
@@ -33,7 +33,7 @@ SAMPLERS = (
     *FEW_STEPS,
 )
 SOME_SAMPLERS = ("ddpm", "speculative-ddpm:window=8", PUBLISHED, "ddim-10")
-# On a GPU a round of many rows takes little longer than one of few.
+# On a GPU, a round of many rows takes little longer than one of few.
 GPU_SAMPLERS = (
     "ddpm",
     "auto",
@@ -50,13 +50,13 @@ GPU_SAMPLERS = (
 )
 SOME_GPU_SAMPLERS = ("ddpm", "speculative-ddpm:window=50", "ddim-10")
 TAILS, TAIL_PLANS = ("ddpm", "auto"), 100
-# Arithmetic that takes longer than this many times what fp32 takes is not worth minutes of measuring.
+# A number format slower than fp32 by this factor is not measured, which would take minutes.
 SLOW_ARITHMETIC = 1.5
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A contender to be built: a sampler on an engine."""
+    """A contender to build: a sampler on an engine."""
 
     name: str
     engine: EngineName | None
@@ -67,16 +67,16 @@ class PlanningBench:
     """Times plans; all contenders take turns. Call `build`, `warm_up`, `measure` and `rows`, in that order.
 
     Args:
-        policy: whose network and schedule; its own solver and engine are not used.
+        policy: the policy with network and schedule; its own solver and engine are not used.
         histories: observations, `[N, To, *shape]` by feature; every turn plans for the next `batch` of them.
         batch: environments planned together.
-        engines: which, the one measured with all samplers last: in fp32 on a CPU, in bf16 on a GPU, and with some in the
-            other precision.
-        candidates: what `auto` and `auto-fast` choose among.
+        engines: the engines. The last one is measured with all samplers, in fp32 on a CPU and in bf16 on a GPU, and with
+            some samplers in the other precision.
+        candidates: candidates of `auto` and `auto-fast`.
 
     Attributes:
-        wanted: what is built, in order.
-        left_out: what was not measured after all, and why, in sentences.
+        wanted: the contenders to build, in order.
+        left_out: sentences on contenders that were not measured, with the reason.
     """
 
     def __init__(
@@ -106,8 +106,8 @@ class PlanningBench:
         ]
 
     def build(self) -> Iterator[str]:
-        """Builds the contenders, each with an engine of its own, compiled for its numbers of rows, but for engines that
-        capture rounds, which all of a precision share; yields their names."""
+        """Builds the contenders and yields their names. Each has its own engine, compiled for its batch sizes; contenders of
+        engines that capture rounds share one per precision."""
         try:
             reason = self._why_not_bf16()
         except ValueError as error:
@@ -120,10 +120,10 @@ class PlanningBench:
             self.left_out.append(f"{self._engines[-1]} in bf16 is left out: {reason}")
 
     def warm_up(self, report: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Two plans of each contender: the first compiles what is needed, and the second says how long one takes.
+        """Makes two plans of each contender: the first one compiles, the second one is timed for the number of repeats.
 
         Args:
-            report: called with how many of how many plans are done.
+            report: called with the finished and the total number of plans.
         """
         total = 2 * len(self._contenders)
         for done, contender in enumerate(2 * self._contenders):
@@ -134,17 +134,16 @@ class PlanningBench:
         report(total, total)
 
     def turns(self, repeats: int) -> int:
-        """How many turns `measure` takes: for the tail of their latencies, the default sampler and the sequential one take
-        more, as far as `TAIL_PLANS` environments."""
+        """The number of turns of `measure`. The default sampler and the sequential one have more, up to `TAIL_PLANS`
+        environments, to measure the tail of their latencies."""
         return max(repeats, TAIL_PLANS // self._batch)
 
     def measure(self, repeats: int, least: int | None = None, seconds: float = math.inf) -> Iterator[None]:
-        """Measures so many plans of each; yields after every turn.
+        """Measures plans of each contender in turns; yields after every turn.
 
         Args:
-            repeats: how many.
-            least, seconds: slow contenders make fewer, as many as fit into their share of so many seconds, and at least
-                `least`.
+            repeats: number of plans of each.
+            least, seconds: slow contenders make fewer, as many as fit into their share of the seconds, but at least `least`.
         """
         tails = [c for c in self._contenders if c.name in TAILS and c.computes_as(self._engines[-1], self._main)]
         share = seconds / len(self._contenders)
@@ -154,7 +153,7 @@ class PlanningBench:
             yield
 
     def rows(self) -> list[BenchRow]:
-        """What was measured."""
+        """The measurements."""
         return [contender.row(self._contenders, self._encoding) for contender in self._contenders]
 
     def _turn(self, turn: int, contenders: "Sequence[Contender]", warm_up: bool = False) -> None:
@@ -179,7 +178,7 @@ class PlanningBench:
         return Contender(wanted.name, str(choice), build, choice.build(spec.schedule), self._policy, self._batch)
 
     def _engine(self, name: EngineName, precision: Precision) -> Engine:
-        """A new one, or the one that is shared where an engine captures rounds."""
+        """Builds a new engine, or returns the shared one if it captures rounds."""
         if (name, precision) in self._captured:
             return self._captured[name, precision]
         engine = build_engine(self._network, self._policy.spec, self._policy.devices, name, precision)
@@ -188,8 +187,8 @@ class PlanningBench:
         return engine
 
     def _why_not_bf16(self) -> str:
-        """Why the last engine is not measured in bf16: it is much slower than in fp32, as on a CPU it may be; empty where
-        it is not.
+        """The reason for not measuring the last engine in bf16: much slower than fp32, as on some CPUs; empty if it is
+        measured.
 
         Raises:
             ValueError: it cannot be built.

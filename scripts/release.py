@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from paradp.rollouts.episodes.summary import Summary
     from paradp.rollouts.statistics import Estimate
 
-# Where comparisons (`paradp rollout --sampler a b`) and evaluations keep their runs; how many of them a sentence names.
+# Patterns of the runs in comparisons (`paradp rollout --sampler a b`) and evaluations, and how many a message names.
 _INNER = ("*/summary.json", "cells/*/summary.json")
 _MOST_NAMED = 6
 # Settings of a sampler that a model card lists.
@@ -65,13 +65,13 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
 
 
 def name_of(spec: "PolicySpec") -> str:
-    """What a policy is called among the pretrained ones."""
+    """The name of a policy among the pretrained ones."""
     sees = any(feature.kind == "image" for feature in spec.observed.values())
     return f"{spec.task}-image" if sees else spec.task
 
 
 def copy_checkpoint(path: Path, target: Path) -> None:
-    """Copies a checkpoint's files over another one's; its fidelity and its draft go with it, those of the other one go."""
+    """Replaces a checkpoint's files by another one's, including fidelity and draft."""
     from paradp.checkpoints.drafts import DOCUMENT, WEIGHTS
     from paradp.policy.fidelity import FILE
 
@@ -86,7 +86,7 @@ def copy_checkpoint(path: Path, target: Path) -> None:
 
 def _check_finished(run: Path) -> None:
     """Raises:
-    ValueError: it is no run, or one that is not finished; where it holds runs, the message names those.
+    ValueError: it is not a finished run; if it is a directory of runs, the message names those.
     """
     if (run / "summary.json").is_file():
         return

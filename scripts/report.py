@@ -1,4 +1,4 @@
-"""A results page: what was measured, by which command, on what."""
+"""Writes pages of results, with the command and the machine that made them."""
 
 import shlex
 import sys
@@ -11,7 +11,7 @@ from paradp.rollouts.statistics import Estimate, interval
 
 
 def write_report(path: Path, title: str, body: str) -> None:
-    """Writes a markdown page that ends with the command that made it, the machine and the versions."""
+    """Writes a markdown page that ends with the command, the machine and the package versions."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, f"# {title}\n\n{body.strip()}\n\n---\n{made_by()}\n".encode())
 
@@ -25,11 +25,11 @@ def made_by() -> str:
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A markdown table."""
+    """Formats a markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def between(found: Interval, digits: int = 3) -> str:
-    """A figure of fidelity with its 95 % interval."""
+    """Formats a fidelity value with its 95 % interval."""
     return interval(Estimate(found.value, (found.low, found.high)), digits)

@@ -1,4 +1,4 @@
-"""The robot of `paradp drive`: a simulated one, or one that LeRobot runs."""
+"""The robot of `paradp drive`: a simulated one, or one of LeRobot."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
 
 
 class Body(Protocol):
-    """A robot that can be started once the policy plans.
+    """A robot that is started when the policy is ready to plan.
 
     Attributes:
-        checkpoint: of the policy that drives it.
-        packages: what is loaded for it, in words.
+        checkpoint: checkpoint of the policy.
+        packages: names of the packages that it needs, for messages.
     """
 
     checkpoint: Path
     packages: str
 
     def prepare(self, spec: "PolicySpec") -> "Hold":
-        """Checks that the policy fits; returns the command that holds the robot still. Nothing moves.
+        """Checks that the policy fits; returns the function for holding the robot still. Nothing moves.
 
         Raises:
-            ValueError, OSError: it does not fit, or the robot cannot be made.
+            ValueError, OSError: the policy does not fit, or the robot cannot be created.
         """
         ...
 
     def start(self) -> "Robot":
-        """Starts it; it moves from its first command on.
+        """Starts the robot; it moves from its first command on.
 
         Raises:
-            ValueError, OSError: it cannot be started.
+            ValueError, OSError: the robot cannot be started.
         """
         ...
 
 
 class Simulated:
-    """A task's simulator."""
+    """A simulated robot."""
 
     packages = "PyTorch and the simulator"
 
@@ -69,14 +69,14 @@ class Simulated:
 
 
 class ByLeRobot:
-    """A robot that LeRobot runs."""
+    """A robot of LeRobot."""
 
     packages = "PyTorch and LeRobot"
 
     def __init__(self, robot: str, checkpoint: str | None, seed: int):
         self._choice, self._seed = RobotChoice.parse(robot), seed
         if find_spec("lerobot") is None or find_spec("draccus") is None:
-            raise ValueError("--robot needs LeRobot, which is not installed here: pip install lerobot (from Python 3.12 on)")
+            raise ValueError("--robot needs LeRobot, which is not installed: pip install lerobot (from Python 3.12 on)")
         if checkpoint is None:
             raise ValueError("--robot needs the policy that drives it: --checkpoint")
         self.checkpoint = found(checkpoint)
@@ -103,7 +103,7 @@ class ByLeRobot:
 
 @dataclass(frozen=True)
 class RobotChoice:
-    """A robot of LeRobot's as typed by the user.
+    """A robot of LeRobot, as typed by the user.
 
     Attributes:
         kind: LeRobot's `--robot.type`.
@@ -118,7 +118,7 @@ class RobotChoice:
         """Parses `TYPE`, `TYPE:key=value,key=value` or `TYPE:{key: value, key: {key: value}}`; values are YAML.
 
         Raises:
-            ValueError: it does not read so.
+            ValueError: the text has another form.
         """
         import yaml
 
@@ -138,16 +138,14 @@ class RobotChoice:
 
 
 def body_of(robot: str | None, task: str | None, checkpoint: str | None, disturbance: str | None, seed: int) -> Body:
-    """The robot that the options of `paradp drive` name.
+    """Returns the robot chosen by the options of `paradp drive`.
 
     Raises:
-        ValueError, OSError: they name none, or one that does not exist here.
+        ValueError, OSError: the options name no robot, or one that does not exist.
     """
     if robot is None:
         if task is None:
-            raise ValueError(
-                "name a task, whose robot is simulated, or a robot of LeRobot's: --robot TYPE --checkpoint NAME"
-            )
+            raise ValueError("name a task, whose robot is simulated, or a robot of LeRobot: --robot TYPE --checkpoint NAME")
         return Simulated(task, checkpoint, disturbance, seed)
     if task is not None:
         raise ValueError(f"the task {task!r} has a simulated robot; with --robot, give the policy with --checkpoint")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from paradp.rollouts.realtime.watcher import Watcher
 
 
-# Threads are shared out among the workers.
+# The workers share the threads.
 @options_of(RolloutConfig, without=("threads",), defaults={"videos": 1})
 class Flags(Typed[RolloutConfig]):
     pass
@@ -86,7 +86,7 @@ def rollout(
     check_simulator(task)
     check_device(config.device)
     if (live or trace) and workers > 1:
-        raise ValueError("--live and --trace watch the loop of one process: leave out --workers")
+        raise ValueError("--live and --trace show the loop of one process: leave out --workers")
     if out is None:
         out = default_out("rollout", task, list(map(str, choices)), weights, {"settings": _digested(config)})
         say(f"writing to {out}")
@@ -98,17 +98,17 @@ def rollout(
 
 
 def _digested(config: RolloutConfig) -> tuple[object, ...]:
-    """All settings that its numbers depend on, but those that its directory is named after."""
+    """The settings that results depend on, except those in the directory's name."""
     world = (config.execute, config.clock.identity, config.controller, config.disturbance, config.max_steps)
     return config.seed, config.envs, config.threads, config.device, config.engine, config.precision, *world
 
 
 def _folders(out: Path, choices: list[SamplerChoice], config: RolloutConfig) -> dict[SamplerChoice, Path]:
-    """Where each sampler's run goes.
+    """The folder of each sampler's run.
 
     Args:
-        out: the folder of all of them, or of the only one.
-        config: what is to be run there, and must be what a run that is continued is of.
+        out: the folder of all runs, or of a single one.
+        config: settings of the run, which must be those of an existing run there.
 
     Raises:
         ValueError: one of the folders holds something else.
@@ -125,7 +125,7 @@ def _folders(out: Path, choices: list[SamplerChoice], config: RolloutConfig) -> 
 
 
 def _filmed(task: str, videos: int) -> int:
-    """How many episodes can be filmed of those that should be."""
+    """The number of episodes to film; 0 if frames cannot be rendered."""
     if videos and (problem := find_task(task).task.render_problem):
         say(f"no films: {problem}")
         return 0
@@ -137,7 +137,7 @@ def _run_all(configs: list[RolloutConfig], workers: int, live: bool, trace: bool
         from paradp.rollouts.episodes.resolving import check, settled
     # A mistake in the last sampler should not wait for the first one's episodes.
     for one in configs:
-        with doing(f"loading {one.sampler}" + "; measuring what is fastest here" * one.sampler.measured):
+        with doing(f"loading {one.sampler}" + "; measuring which sampler is fastest here" * one.sampler.measured):
             check(one)
             _, why = settled(one)
         if why:
@@ -164,7 +164,7 @@ def _run(config: RolloutConfig, workers: int, live: bool, trace: bool) -> None:
 
 
 def _compare(configs: list[RolloutConfig], out: Path) -> None:
-    """Shows and writes what the runs measured, side by side."""
+    """Prints and writes the comparison of the runs."""
     with doing("comparing"):
         from paradp.policy.files.writing import naming_file
         from paradp.rollouts.evaluation.comparison import compare
@@ -189,7 +189,7 @@ def _compare(configs: list[RolloutConfig], out: Path) -> None:
 
 
 def _tell_of_films(configs: list[RolloutConfig], out: Path) -> None:
-    """Names the films, and puts those of the first seed side by side."""
+    """Prints the videos' names, and joins those of the first seed side by side."""
     from paradp.rollouts.episodes.video import film_of, side_by_side
 
     for film in sorted(out.glob("**/videos/*.mp4")):
@@ -205,7 +205,7 @@ def _tell_of_films(configs: list[RolloutConfig], out: Path) -> None:
 def _shown(
     live: bool, config: RolloutConfig, watcher: "Watcher"
 ) -> Iterator[tuple[Callable[[int], None], Callable[[int, int], None]]]:
-    """A live view of the loop, or a progress bar; yields what takes the progress of the run, and of one robot alone."""
+    """Shows a live view or a progress bar; yields functions for the progress of the run, and of single-robot episodes."""
     with Phases() as phases:
         if not live:
             what = f"{config.task} · {config.sampler}"
@@ -218,7 +218,7 @@ def _shown(
 
 
 def _check_parent(out: Path, runs: list[Path]) -> None:
-    """Several runs go into folders of `out`: it must not be a run itself, nor hold anything but runs."""
+    """Checks the folder of several runs: it must not be a run itself, and contain only runs."""
     if (out / "run.json").exists():
         raise ValueError(f"{out} holds a run of one sampler; choose another --out for several")
     others = {p for p in out.iterdir() if p.is_dir()} - set(runs) if out.exists() else set()
@@ -235,7 +235,7 @@ def _choices(text: str, flags: dict[str, Any]) -> list[SamplerChoice]:
     choices = [SamplerChoice.parse(word) for word in words(text)]
     for flag, value in flags.items():
         if value is not None and not any(flag in SAMPLERS[choice.family].options for choice in choices):
-            raise ValueError(f"--{flag} is for none of the samplers named: {', '.join(map(str, choices))}")
+            raise ValueError(f"--{flag} is supported by none of these samplers: {', '.join(map(str, choices))}")
     choices = [_with_flags(choice, flags) for choice in choices]
     if not choices or len(set(choices)) < len(choices):
         raise ValueError(f"--sampler must name one or several different samplers, not {text!r}")

@@ -80,7 +80,7 @@ def serve(
         from paradp.policy.processes import spare_garbage_collection
         from paradp.policy.serving import PolicyServer
     torch.set_num_threads(how.threads or cores())
-    with doing(f"loading {checkpoint} and compiling it" + "; measuring what is fastest here" * measured):
+    with doing(f"loading {checkpoint} and compiling it" + "; measuring which sampler is fastest here" * measured):
         policy = load_policy(checkpoint, sampler, how.device, engine=how.engine, precision=how.precision)
         server = PolicyServer(policy, config, sampler)
         server.warm_up()
@@ -94,7 +94,7 @@ def check_remote(uri: str, ca: Path | None) -> None:
     """Checks address, certificate and key of a server, before connecting.
 
     Raises:
-        ValueError: it is no address, a file is no certificate, or the key cannot be sent.
+        ValueError: it is not an address, a file is not a certificate, or the key cannot be sent.
         ModuleNotFoundError: a package is missing that serving needs.
     """
     check_installed(*PACKAGES)
@@ -105,7 +105,7 @@ def check_remote(uri: str, ca: Path | None) -> None:
 
 
 def remote(uri: str, ca: Path | None = None) -> "Remote":
-    """Plans from a server."""
+    """Makes a source of plans on a server."""
     from paradp.policy.serving import Remote
 
     return Remote(uri, os.environ.get(API_KEY), ca=ca)

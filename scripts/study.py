@@ -42,7 +42,7 @@ def study(
             RUNS/checkpoint.
     """
     if find_spec("paradp.scripts.studies") is None:
-        raise ValueError("studies come with the repository of paradp, and not with the package that is installed here")
+        raise ValueError("studies are part of paradp's repository, not of the installed package")
     from paradp.scripts.studies.registry import catalogue, find_study
 
     if name is None:

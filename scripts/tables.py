@@ -1,4 +1,4 @@
-"""Tables that fit a terminal."""
+"""Tables for the terminal."""
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -7,12 +7,12 @@ from paradp.rollouts.evaluation.comparison import Comparison
 from paradp.rollouts.statistics import interval
 from paradp.scripts.families import wrapped
 
-# Of so many runs every measurement fits beside the others in 80 columns.
+# Largest number of runs whose measurements fit side by side into 80 columns.
 BESIDE = 3
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """One column a run, one row a measurement; of many runs as `evaluation_table`."""
+    """A table with one column per run and one row per measurement; for many runs, `evaluation_table`."""
     if len(comparison.runs) > BESIDE:
         return evaluation_table(comparison)
     table = Table(title=comparison.title)
@@ -25,7 +25,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def evaluation_table(comparison: Comparison) -> Table:
-    """One row a cell, the columns that fit a terminal of 80 columns; long names go on in the next line."""
+    """A table with one row per cell, and columns that fit into 80 characters; long names continue in the next line."""
     caption = f"lost ≤: success lost against {comparison.baseline} is less, 95 %; plans of one robot, ms"
     table = Table(title=comparison.title, caption=caption, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("cell", no_wrap=True)

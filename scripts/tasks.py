@@ -36,7 +36,7 @@ def tasks(name: tyro.conf.Positional[str | None] = None) -> None:
 
 
 def _others(task: Task) -> list[str]:
-    """The kinds of observations beside the first."""
+    """The kinds of observations besides the first."""
     return [f"or {kind}" for kind in list(task.observations)[1:]]
 
 
@@ -77,5 +77,5 @@ def _weights(name: str, expert: bool) -> str:
 
 
 def _brief(limits: np.ndarray) -> str:
-    """One number where all are the same."""
+    """Abbreviates equal numbers to one."""
     return ", ".join(f"{limit:g}" for limit in (limits[:1] if np.ptp(limits) == 0 else limits))

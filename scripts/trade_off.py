@@ -1,4 +1,4 @@
-"""The picture of a choice: how fast each sampler plans, and what it costs in success."""
+"""The plot of success against latency, for choosing a sampler."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,21 +17,21 @@ from paradp.scripts.canvas import SMALL, blank, legend_below, save
 from paradp.scripts.families import FAMILIES, OTHER, Family, family_of, wrapped
 from paradp.scripts.label_placement import Named, place_names
 
-# Characters of a line of a name.
+# Characters per line of a name.
 WIDTH = 26
-# Of how many runs all are named beside their points, where there is room; of more, those of the front.
+# Up to this number of runs, all are named beside their points if there is space; with more, only those of the front.
 NAMED = 16
-# Measures of which less is better, as they are called on the axis; that of their panels points down, so that up is better.
+# Measures of which less is better → name on the axis, which is reversed, so that up is better.
 LESS = ("energy distance to DDPM", "jerk ÷ DDPM's")
 GREY = "#666666"
 
 
 @dataclass(frozen=True)
 class TradeOffPoint:
-    """A sampler and what was measured of it.
+    """A sampler and its measurements.
 
     Attributes:
-        label: the sampler as typed, and after a comma what else its run had.
+        label: the sampler as typed, and after a comma further settings of its run.
         worth: measure → mean with its interval: `success`, before it `reward` where the reward is graded.
         p50, p95, p99: latency of a plan for one robot, ms.
         world: the conditions, such as a disturbance; only runs under the same conditions are compared.
@@ -51,14 +51,14 @@ class TradeOffPoint:
 
 @dataclass(frozen=True)
 class Period:
-    """A time that a plan may have to fit into, ms."""
+    """A period that a plan may have to fit into, in ms."""
 
     name: str
     ms: float
 
 
 def plot_trade_off(runs: Sequence[TradeOffPoint], title: str, periods: Sequence[Period], path: Path | BinaryIO) -> Figure:
-    """Left: worth against latency, one panel for each measure. Right: the latencies, fastest first.
+    """Plots on the left the worth against the latency, with one panel per measure, and on the right the latencies, sorted.
 
     Returns the figure, closed.
     """
@@ -90,7 +90,7 @@ def plot_trade_off(runs: Sequence[TradeOffPoint], title: str, periods: Sequence[
 
 
 def pareto_front(runs: Sequence[TradeOffPoint], measure: str) -> list[TradeOffPoint]:
-    """Runs than which none in their world is both as fast and better, by p50 and mean; world by world, the fastest first."""
+    """The Pareto front of each world, by p50 and mean: runs for which no other is both as fast and better; fastest first."""
     return [run for world in dict.fromkeys(run.world for run in runs) for run in _front(runs, measure, world)]
 
 
@@ -105,7 +105,7 @@ def _front(runs: Sequence[TradeOffPoint], measure: str, world: str) -> list[Trad
 
 
 def _heights(measures: int, lines: int) -> tuple[list[float], float]:
-    """Of the panels on the left, and of the figure, inches; many rows leave a gap there, or the panels would be columns."""
+    """Heights of the panels on the left, and of the figure, in inches; with many rows there is empty space on the left."""
     panels = [4.4 if measures == 1 else 3.2] * measures
     rows = 1.5 + 0.22 * lines
     gap = rows - sum(panels)
@@ -117,7 +117,7 @@ def _plot_worth(axes: Axes, runs: Sequence[TradeOffPoint], measure: str) -> None
     for world in {run.world for run in runs}:
         best = _front(runs, measure, world)
         means = [run.worth[measure].mean for run in best]
-        # Beyond the last of the front nothing better was found, however long it takes.
+        # After its last point the front continues horizontally: slower samplers were not better.
         reached, means = [*(run.p50 for run in best), slowest], [*means, means[-1]]
         axes.step(reached, means, where="post", color="#999999", lw=4, alpha=0.35, clip_on=False)
     front = pareto_front(runs, measure)
@@ -131,9 +131,9 @@ def _plot_worth(axes: Axes, runs: Sequence[TradeOffPoint], measure: str) -> None
         axes.plot(run.p50, mean, run.family.marker, ms=7, mfc=fill, zorder=4, **{**style, "alpha": 1.0})
     lowest = min(run.worth[measure].ci95[0] for run in runs)
     highest = max(run.worth[measure].ci95[1] for run in runs)
-    # A rate ends at 1; a reward of some other scale where it ends.
+    # A rate ends at 1; a reward with another scale at its largest value.
     top = 1.0 if highest <= 1.0 else 1.05 * highest
-    # Not nearer than a tenth: differences that are none should not look large.
+    # At least a tenth of the scale, so that insignificant differences do not look large.
     bottom = min(math.floor(20 * (lowest - 0.03)) / 20, top - 0.1)
     limits = max(bottom, 0.0) if lowest >= 0 else bottom, top
     axes.set_ylim(limits if measure not in LESS else _downwards(runs, measure))
@@ -142,7 +142,7 @@ def _plot_worth(axes: Axes, runs: Sequence[TradeOffPoint], measure: str) -> None
 
 
 def _downwards(runs: Sequence[TradeOffPoint], measure: str) -> tuple[float, float]:
-    """The ends of an axis on which less is higher."""
+    """The limits of a reversed axis."""
     ends = [end for run in runs for end in run.worth[measure].ci95]
     margin = 0.05 * (max(ends) - min(ends))
     return max(ends) + margin, min(ends) - margin
@@ -167,7 +167,7 @@ def _plot_latencies(axes: Axes, rows: Sequence[tuple[TradeOffPoint, str]]) -> No
 
 
 def _limits(runs: Sequence[TradeOffPoint], periods: Sequence[Period]) -> tuple[float, float]:
-    """Of the time axis: all latencies, and the periods that are not far from them."""
+    """The limits of the time axis: all latencies, and the periods that are not far from them."""
     low, high = min(run.p50 for run in runs), max(run.p99 for run in runs)
     for period in periods:
         if low / 12 < period.ms < 12 * high:
@@ -193,7 +193,7 @@ def _name_period(axes: Axes, period: Period) -> None:
 
 
 def _names(runs: Sequence[TradeOffPoint], measure: str, numbers: Mapping[str, str]) -> list[Named]:
-    """The front's first, then the others; crowded points get the number of their row."""
+    """Places the names, those of the front first; points without space get the number of their row."""
     front = pareto_front(runs, measure)
     named = []
     for run in [*front, *(run for run in runs if run not in front)]:
@@ -204,7 +204,7 @@ def _names(runs: Sequence[TradeOffPoint], measure: str, numbers: Mapping[str, st
 
 
 def _lines(axes: Axes, runs: Sequence[TradeOffPoint], measure: str, periods: Sequence[Period]) -> list[Bbox]:
-    """Boxes around all lines, which names should leave free."""
+    """Boxes around all lines, which names should not cover."""
     upright = [Bbox.from_extents(run.p50, run.worth[measure].ci95[0], run.p50, run.worth[measure].ci95[1]) for run in runs]
     lying = [Bbox.from_extents(run.p50, run.worth[measure].mean, run.p99, run.worth[measure].mean) for run in runs]
     ends = [Bbox.from_extents(period.ms, axes.get_ylim()[0], period.ms, axes.get_ylim()[1]) for period in periods]

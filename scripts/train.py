@@ -116,15 +116,15 @@ def check_followed(task: str, rollouts: Evaluating, save_every: int, tensorboard
 
 
 def let_the_first_speak() -> None:
-    """Of several processes that train together."""
+    """Silences all but the first of several processes that train together."""
     console.quiet = rank() > 0
 
 
 def asked_for(bf16: bool, no_bf16: bool) -> bool | None:
-    """Whether to compute in bf16; `None` where neither flag is given.
+    """Whether to compute in bf16; `None` if neither flag is given.
 
     Raises:
-        ValueError: both are.
+        ValueError: both flags are given.
     """
     if bf16 and no_bf16:
         raise ValueError("--bf16 and --no-bf16 exclude each other")
@@ -140,10 +140,10 @@ def check_task(demonstrations: "Dataset", task: str) -> None:
 
 
 def check_data(path: Path, task: str) -> None:
-    """Checks by its name that there may be demonstrations.
+    """Checks whether a path can be demonstrations, by its name.
 
     Raises:
-        ValueError: there are none; the message says how to get them.
+        ValueError: it cannot; the message explains how to get some.
     """
     if path.suffix in (".hdf5", ".h5"):
         raise ValueError(f"{path} must be imported first: paradp data import {path} --out demos/{task}.zarr")
@@ -152,11 +152,11 @@ def check_data(path: Path, task: str) -> None:
             f"{path} holds no demonstrations: collect them (paradp collect {task} --out {path}), or import recorded ones"
         )
     if not path.is_dir():
-        raise ValueError(f"{path} holds no demonstrations: it is a file, and no zarr group or data set of LeRobot")
+        raise ValueError(f"{path} holds no demonstrations: it is a file, not a zarr group or a data set of LeRobot")
 
 
 def run_digest(demonstrations: "Dataset", config: LearningConfig, init: Path | None) -> str:
-    """Of what a training depends on: the demonstrations' content, the settings, the weights that it starts from."""
+    """The hash of everything that a training depends on: the demonstrations' content, the settings, the initial weights."""
     from paradp.checkpoints import checkpoint_digest
 
     start = None if init is None else checkpoint_digest(init)

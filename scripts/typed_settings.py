@@ -17,7 +17,7 @@ from paradp.scripts.lists import listed
 
 Config = TypeVar("Config", bound=Settings)
 T = TypeVar("T")
-# Setting and its older value → today's settings. The older value is still accepted, with a note.
+# Setting and old value → present settings. The old value is still accepted, with a note.
 _OLDER: dict[tuple[str, str], dict[str, Any]] = {
     ("prediction_type", "flow_prediction"): {"prediction_type": None, "process": "flow"}
 }
@@ -54,15 +54,15 @@ def options_of(
     defaults: Mapping[str, Any] = MappingProxyType({}),
     limits_first: bool = True,
 ) -> Callable[[type[T]], type[T]]:
-    """Decorates a subclass of `Typed`: gives it a field for each setting of a config.
+    """Decorates a subclass of `Typed`: adds a field for each setting of a config.
 
-    Help describes it as the docstring of the subclass does, or else that of the config.
+    The help text is from the docstring of the subclass, or else from that of the config.
 
     Args:
-        config: whose settings.
-        without: the settings that are no options of this command.
-        defaults: of settings, where this command's are others than the config's.
-        limits_first: whether numbers are checked before the command is called, and not by the config alone.
+        config: the class of the config.
+        without: settings that are not options of this command.
+        defaults: defaults of this command that differ from the config's.
+        limits_first: whether numbers are checked before the command is called, and not only by the config.
     """
 
     def complete(typed: type[T]) -> type[T]:
@@ -80,12 +80,12 @@ def options_of(
 
 
 def option_name(declared: Field) -> str:
-    """What the option of a setting is called, as Python writes it."""
+    """The name of a setting's option, as a Python name."""
     return note_of(declared).typed or declared.name
 
 
 def _options(config: type[Settings], limits_first: bool) -> Iterator[tuple[str, Any, Any]]:
-    """A dataclass's fields: name, type, default."""
+    """The fields of the new dataclass: name, type, default."""
     parts = _parts(config)
     for declared in option_fields(config):
         name = option_name(declared)
@@ -98,7 +98,7 @@ def _options(config: type[Settings], limits_first: bool) -> Iterator[tuple[str, 
 
 
 def _option(declared: Field, limits_first: bool) -> tuple[Any, Any]:
-    """Its type and its default."""
+    """The type and the default of an option."""
     if _is_parsed(declared):
         return str, str(declared.default)
     hint, limits = _read_from_words(_hint(declared)), note_of(declared).limits
@@ -110,7 +110,7 @@ def _hint(declared: Field) -> Any:
 
 
 def _is_parsed(declared: Field) -> bool:
-    """Whether it is typed as a text that its type has a `parse` for."""
+    """Whether it is typed as text, which its type parses with `parse`."""
     return hasattr(declared.type, "parse")
 
 
@@ -119,13 +119,13 @@ def _meant(declared: Field, typed: Any) -> Any:
 
 
 def _parts(config: type[Settings]) -> dict[str, dict[str, type[Settings]]]:
-    """The fields of a config that hold one of several kinds of settings: name → kind → class."""
+    """The fields of a config with alternative kinds of settings: name → kind → class."""
     kinds = {declared.name: kinds_of(declared) for declared in option_fields(config)}
     return {name: {kind_of(kind): kind for kind in several} for name, several in kinds.items() if several}
 
 
 def _owners(kinds: Mapping[str, type[Settings]]) -> dict[str, dict[str, Field]]:
-    """The settings that are options: name → kind → how it is declared there."""
+    """The settings of parts that are options: name → kind → its declaration there."""
     owners: dict[str, dict[str, Field]] = {}
     for kind, settings in kinds.items():
         for declared in option_fields(settings):
@@ -134,7 +134,7 @@ def _owners(kinds: Mapping[str, type[Settings]]) -> dict[str, dict[str, Field]]:
 
 
 def _chosen(part: str, kinds: Mapping[str, type[Settings]], typed: dict[str, Any]) -> Settings:
-    """Takes the settings of a part out of what was typed, and makes the part."""
+    """Removes the settings of a part from the typed options, and makes the part."""
     kind, given = typed[part], {}
     for name, owners in _owners(kinds).items():
         value = typed.pop(name)
@@ -151,7 +151,7 @@ def _owner(part: str, owners: Mapping[str, Field]) -> str:
 
 
 def _option_of_part(part: str, name: str, owners: Mapping[str, Field]) -> tuple[str, Any, Any]:
-    """A dataclass's field for an option that may not be given; help says of what it is, and the defaults there."""
+    """The field of an optional option of a part; the help text names the parts that have it, with their defaults."""
     hint = reduce(or_, [_with_older(name, _read_from_words(_hint(declared))) for declared in owners.values()])
     shown = [f"{part} {kind}, default: {_default(declared)}" for kind, declared in owners.items()]
     shown += [f"{value} is now {_as_options(meant)}" for (setting, value), meant in _OLDER.items() if setting == name]
@@ -168,7 +168,7 @@ def _as_options(settings: Mapping[str, Any]) -> str:
 
 
 def _read_from_words(hint: Any) -> Any:
-    """A type as tyro reads it: several values with commas or blanks between them."""
+    """Adapts a type for tyro: several values separated by commas or blanks."""
     if get_origin(hint) is not tuple:
         return hint
     one = get_args(hint)[0]
@@ -189,7 +189,7 @@ def _in_todays_words(typed: dict[str, Any]) -> dict[str, Any]:
 
 
 def _attributes(config: type[Settings], typed: type) -> str:
-    """What docstrings say of attributes: of bases before those that extend them, for tyro takes the last of two."""
+    """The attributes' documentation in docstrings, base classes first, because tyro uses the last of two entries."""
     described = [config, *(kind for kinds in _parts(config).values() for kind in kinds.values())]
     bases = dict.fromkeys(base for kind in described for base in kind.__mro__ if issubclass(base, Settings))
     sections = [inspect.cleandoc(base.__doc__ or "").partition("\nAttributes:\n")[2] for base in (*reversed(bases), typed)]

@@ -29,6 +29,6 @@ def test_installed_wheels_run_square(tmp_path):
     where = run(python, "-c", "import paradp.sampler; print(paradp.sampler.__file__)").strip()
     assert where.startswith(site)
     refused = installing.run(tmp_path / "venv/bin/paradp", "study", cwd=tmp_path)
-    assert refused.returncode == 2 and "studies come with the repository of paradp" in refused.stderr
+    assert refused.returncode == 2 and "studies are part of paradp's repository" in refused.stderr
     printed = run(tmp_path / "venv/bin/paradp", "rollout", "square", "--episodes", "1", "--out", tmp_path / "run")
     assert "success (95 %)" in printed and (tmp_path / "run/summary.json").is_file()

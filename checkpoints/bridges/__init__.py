@@ -1,4 +1,4 @@
-"""Policies of other programs, sampled by the solvers of this one; none of those programs is imported."""
+"""Reads policies of LeRobot, Diffusion Policy and robomimic without importing these, and samples them with our solvers."""
 
 from typing import TYPE_CHECKING
 

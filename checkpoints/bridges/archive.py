@@ -1,6 +1,6 @@
-"""The zip files that PyTorch saves in: only their table of contents is read; nothing is unpacked.
+"""Reads the table of contents of the zip files that `torch.save` writes; unpacks nothing.
 
-PyTorch stores every tensor as a member of its own, uncompressed. So a member's bytes lie in the file as they are, and what a
+PyTorch stores every tensor as a separate, uncompressed member. So its bytes can be read in place, and a file cannot claim to
 file claims to hold cannot be more than the file itself.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import PurePosixPath
 
-# Of one member some 110 bytes. A U-Net with its average and the state of its optimiser has 774 members.
+# One member takes about 110 bytes. A U-Net with its averaged copy and the optimiser's state has 774 members.
 CONTENTS_BYTES = 16 * 2**20
 MOST_MEMBERS = 100_000
 
@@ -28,8 +28,8 @@ class Member:
     """One file in an archive.
 
     Attributes:
-        header: where its own header begins.
-        size: its bytes.
+        header: offset of the member's own header in the file.
+        size: in bytes.
     """
 
     header: int
@@ -38,21 +38,21 @@ class Member:
 
 @dataclass(frozen=True)
 class Archive:
-    """A sound table of contents.
+    """A table of contents that passed all checks.
 
     Attributes:
-        members: by name, without the folder that all of them lie in.
+        members: by name, without the folder that contains them all.
     """
 
     members: dict[str, Member]
 
     @classmethod
     def read(cls, file: BufferedReader, size: int) -> "Archive":
-        """Of an open file of that size.
+        """Reads the table of contents of an open file of that size.
 
         Raises:
-            ValueError: it is no zip file that PyTorch wrote: cut short, compressed, encrypted, with a name twice or one that
-                leads elsewhere, with members that overlap, or larger than the file.
+            ValueError: PyTorch did not write this zip file: it is truncated, compressed or encrypted, has a name twice or a
+                name that leads out of the archive, or its members overlap or are larger than the file.
         """
         begin, length, count = _contents(file, size)
         if count > MOST_MEMBERS or length > min(CONTENTS_BYTES, size):
@@ -69,10 +69,10 @@ class Archive:
         return cls(_inside(found))
 
     def place(self, file: BufferedReader, name: str) -> tuple[int, int]:
-        """First byte and size of a member.
+        """Returns the offset of a member's first byte, and its size.
 
         Raises:
-            ValueError: there is none of that name, or its own header does not fit the table of contents.
+            ValueError: there is no member of that name, or its own header contradicts the table of contents.
         """
         if (member := self.members.get(name)) is None:
             raise ValueError(f"it has no member {name!r:.80}")
@@ -82,7 +82,7 @@ class Archive:
         return member.header + _LOCAL.size + named + extra, member.size
 
     def read_member(self, file: BufferedReader, name: str, most: int) -> bytes:
-        """All of a small member.
+        """Returns the content of a small member.
 
         Raises:
             ValueError: as `place`, or it is larger than `most`.
@@ -102,7 +102,7 @@ def _exactly(file: BufferedReader, size: int) -> bytes:
 
 
 def _contents(file: BufferedReader, size: int) -> tuple[int, int, int]:
-    """Where the table of contents begins, its bytes, and how many members it has."""
+    """Returns the offset of the table of contents, its size in bytes and its number of members."""
     if size < _END.size:
         raise ValueError("it is no zip file")
     file.seek(size - _END.size)
@@ -114,7 +114,7 @@ def _contents(file: BufferedReader, size: int) -> tuple[int, int, int]:
         if (disk, first, here) != (0, 0, count):
             raise ValueError("it is a part of an archive")
         return begin, length, count
-    # Archives beyond 4 GB say it in a second record.
+    # Archives larger than 4 GB have these numbers in a second record.
     at = size - _END.size - _LOCATOR_64.size
     file.seek(max(at, 0))
     mark, _, where, _ = _LOCATOR_64.unpack(_exactly(file, _LOCATOR_64.size))
@@ -167,7 +167,7 @@ def _name(raw: bytes) -> str:
 
 
 def _large(name: str, extra: bytes, *numbers: int) -> tuple[int, ...]:
-    """Sizes and places that do not fit into 32 bits stand in an extra field, in the same order."""
+    """Reads the sizes and offsets that do not fit into 32 bits from an extra field, where they have the same order."""
     if _ABSENT_32 not in numbers:
         return numbers
     while len(extra) >= 4:
@@ -181,7 +181,7 @@ def _large(name: str, extra: bytes, *numbers: int) -> tuple[int, ...]:
 
 
 def _check_places(members: dict[str, Member], end: int) -> None:
-    """Every byte belongs to one member: the file is at least as large as all that it claims to hold."""
+    """Checks that no members overlap or lie outside the file, so that their sizes sum to at most the file's size."""
     place = 0
     for name, member in sorted(members.items(), key=lambda item: item[1].header):
         if member.header < place:

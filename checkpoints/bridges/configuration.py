@@ -1,4 +1,4 @@
-"""The configuration in a checkpoint of Diffusion Policy: OmegaConf's and Hydra's, of which only data are taken."""
+"""The configuration in a checkpoint of Diffusion Policy, written by OmegaConf and Hydra; expressions are not evaluated."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -7,11 +7,11 @@ from typing import Any
 from paradp.bridges.pickled import Inert
 from paradp.policy.files.limits import JSON_DEPTH
 
-MOST_VALUES = 20_000  # theirs have some 300
+MOST_VALUES = 20_000  # Diffusion Policy's have about 300
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
-_MOST_FOLLOWED = 200  # of all values together; a circle ends there
+_MOST_FOLLOWED = 200  # over all values; also ends circular references
 _MISSING = object()
-# The only expression that a number which matters stands in; it is recognised, and not computed.
+# The only expression that a needed number is written as; it is recognised, not evaluated.
 _WITH_LATENCY = re.compile(r"\$\{eval:'?\$\{n_action_steps\}\s*\+\s*\$\{n_latency_steps\}'?\}")
 
 
@@ -30,10 +30,10 @@ class Configuration:
         self._values = self._plain(content, 0)
 
     def get(self, name: str, default: Any = _MISSING) -> Any:
-        """A value, with the references in it followed.
+        """Returns a value, with its references resolved.
 
         Raises:
-            ValueError: it is missing and there is no default, or it is an expression.
+            ValueError: the value is missing and has no default, or it is an expression.
         """
         found = self._follow(self._look_up(name))
         if found is _MISSING:
@@ -47,10 +47,10 @@ class Configuration:
         return found
 
     def count(self, name: str, default: Any = _MISSING, least: int = 1) -> int:
-        """A whole number.
+        """Returns a whole number.
 
         Raises:
-            ValueError: as `get`, or it is none.
+            ValueError: as `get`, or the value is not a whole number.
         """
         found = self.get(name, default)
         if type(found) is not int or not least <= found < 2**31:
@@ -58,21 +58,21 @@ class Configuration:
         return found
 
     def flag(self, name: str, default: Any = _MISSING) -> bool:
-        """A truth value; errors as of `count`."""
+        """Returns a boolean; raises as `count`."""
         found = self.get(name, default)
         if type(found) is not bool:
             raise ValueError(f"its configuration: {name} must be true or false, not {found!r:.40}")
         return found
 
     def object(self, name: str) -> dict[str, Any]:
-        """Several values by name, the references in which are followed; errors as of `count`."""
+        """Returns several values by name, with their references resolved; raises as `count`."""
         return {key: self.get(f"{name}.{key}") for key in self._object(name)}
 
     def only(self, name: str, known: Collection[str]) -> None:
-        """Checks that no other value stands under a name.
+        """Checks that a group of values has no other names than these.
 
         Raises:
-            ValueError: one does; the message names it.
+            ValueError: it has another; the message names it.
         """
         if unknown := sorted(map(str, self._object(name).keys() - set(known))):
             raise ValueError(f"its configuration: {name}.{unknown[0]:.80} is not known here")
@@ -86,7 +86,7 @@ class Configuration:
     def _look_up(self, name: str) -> Any:
         found = self._values
         for part in name.split("."):
-            found = self._follow(found)  # what it lies in may be a reference itself
+            found = self._follow(found)  # the parent may be a reference itself
             found = found.get(part, _MISSING) if isinstance(found, Mapping) else _MISSING
         return found
 

@@ -1,8 +1,8 @@
 """Checkpoints of Diffusion Policy (real-stanford): `.ckpt` files of its workspaces, read without it.
 
-cfg            the configuration of its training, OmegaConf's
-state_dicts    of the policy, of its average (`ema_model`), and of what trained it
-pickles        never opened
+cfg            the configuration of the training, written by OmegaConf
+state_dicts    weights of the policy, their average (`ema_model`), and the optimiser's state
+pickles        other objects of the workspace; never read
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from paradp.policy.networks.vision.config import VisionConfig
 from paradp.policy.spec import Horizons
 
 _NETWORK, _ENCODER, _SCALING = "model.", "obs_encoder.", "normalizer.params_dict."
-# Of their transformer, what it computes from its sizes; and of every module, what is of no matter.
+# Tensors that we do not need: masks that the transformer computes from its sizes, and a module's dummy variable.
 _BUFFERS = ("mask", "memory_mask", "_dummy_variable")
 _BRIGHTEST = 255.0
 
@@ -31,7 +31,7 @@ _VECTORS = _COMMON | {"model", "obs_dim", "action_dim", "pred_action_steps_only"
 _IMAGES = _COMMON | {"shape_meta", "crop_shape", "obs_encoder_group_norm", "eval_fixed_crop"}
 _UNET = {"diffusion_step_embed_dim", "down_dims", "kernel_size", "n_groups", "cond_predict_scale", "obs_as_global_cond"}
 _ATTENTION = {"n_layer", "n_cond_layers", "n_head", "n_emb", "p_drop_emb", "p_drop_attn", "causal_attn", "time_as_cond"}
-# What a policy may be set to, by the class of policies that has the setting: in another way it is not ours.
+# The only supported value of each setting, for the policy classes that have it.
 _MUST_BE = {"obs_as_global_cond": True, "obs_as_cond": True, "time_as_cond": True}
 _MUST_BE |= {"obs_as_local_cond": False, "pred_action_steps_only": False, "oa_step_convention": True}
 
@@ -43,8 +43,8 @@ class _PolicyClass:
     Attributes:
         attends: its network is a transformer, not a U-Net.
         sees: it has an encoder of images.
-        settings: of its configuration.
-        defaults: settings that matter, where the configuration leaves them out.
+        settings: names of the settings in its configuration.
+        defaults: values of settings that the configuration may leave out.
     """
 
     attends: bool
@@ -76,16 +76,16 @@ def is_diffusion_policy(content: Any) -> bool:
 
 
 def diffusion_policy_outline(file: TorchFile) -> Outline:
-    """What such a file says of its policy.
+    """Reads the description of the policy in a checkpoint of Diffusion Policy.
 
     Raises:
-        ValueError: it is a policy of another kind, or has what is not supported; the message names it.
+        ValueError: it is a policy of another kind, or has unsupported settings; the message names them.
     """
     return _DiffusionPolicyFile(file).outline()
 
 
 class _DiffusionPolicyFile:
-    """One of theirs."""
+    """Reads one checkpoint of Diffusion Policy."""
 
     def __init__(self, file: TorchFile):
         self.file, self.config = file, Configuration(file.content["cfg"])
@@ -124,7 +124,7 @@ class _DiffusionPolicyFile:
         )
 
     def _state(self) -> Any:
-        """Of the average of the weights, if the training made one: it is what Diffusion Policy itself runs."""
+        """Returns the averaged weights if the training made them, otherwise the last ones, as Diffusion Policy does."""
         states = self.file.content["state_dicts"]
         if not isinstance(states, dict):
             raise ValueError("it has no weights of a policy")
@@ -139,7 +139,7 @@ class _DiffusionPolicyFile:
         return unet_sizes(network, self.config.count(f"{self.model}.n_groups", 8))
 
     def _seen(self, sizes: Sizes) -> dict[str, Shape]:
-        """In the network's order."""
+        """Returns the shapes of the observations, in the network's order."""
         if not self.kind.sees:
             steps = 1 if self.kind.attends else self.config.count("policy.n_obs_steps")
             return {"obs": sizes.condition // steps}
@@ -172,7 +172,7 @@ class _DiffusionPolicyFile:
         return vision_config(self.file, below(self.tensors, _ENCODER), seen, (crop[0], crop[1]))
 
     def _normalizer(self, key: str, shape: Shape) -> Normalizer:
-        """Their formula, `value · scale + offset`; of an image it takes numbers from 0 to 1, of which we have bytes."""
+        """Diffusion Policy's formula, `value · scale + offset`; there images have values in [0, 1], here bytes."""
         found = []
         for part in ("scale", "offset"):
             if (saved := self.tensors.get(name := f"{_SCALING}{key}.{part}")) is None:

@@ -1,11 +1,11 @@
-"""What checkpoints of other programs do not say of a policy, though a robot must know it: given, and never guessed."""
+"""Facts about a policy that a robot needs and that other programs' checkpoints lack. They are given, never guessed."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, TypedDict
 
 FILE = "paradp.yaml"
-# LeRobot's actions mean what they meant to whoever recorded them.
+# LeRobot does not record what the actions of a data set mean.
 AS_RECORDED = "as recorded"
 
 
@@ -25,19 +25,19 @@ class Given(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a checkpoint of another program lacks; `None` where nobody has said it.
+    """Information that another program's checkpoint lacks; `None` where it is not given.
 
     Attributes:
-        task: what the policy does; where it is to run here, a task's name.
+        task: what the policy does; to run it in simulation, the name of a task of paradp.
         control_hz: control steps per second.
-        action_low: least value of every dimension of an action; what a policy plans is clipped to it.
-        action_high: likewise the largest.
+        action_low: smallest value of each dimension of an action; planned actions are clipped to it.
+        action_high: largest value of each dimension, likewise.
         action_convention: what actions mean to the environment.
         controller: gains of the low-level controller.
-        observation: by the checkpoint's keys, what stands in them: the names and lengths of the parts of a vector, in order,
-            or an image's name. A key that is not here keeps its name.
-        action: likewise of the action.
-        action_step: largest change of each dimension between consecutive actions, for limits of safety.
+        observation: for each key of the checkpoint, its content: the names and lengths of the parts of a vector, in order,
+            or the name of an image. Keys that are left out keep their names.
+        action: the names and lengths of the parts of the action, in order.
+        action_step: largest change of each dimension between consecutive actions, for the safety limits.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "strict": False}  # as files are read

@@ -1,4 +1,4 @@
-"""Reads what checkpoints of other programs do not say: from what the caller gives, and from a file beside the weights."""
+"""Collects the facts that other programs' checkpoints lack, from the caller and from a file beside the weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ _FACTS = TypeAdapter(Facts)
 
 
 def read_facts(checkpoint: Path, given: Mapping[str, Any] | None = None) -> Facts:
-    """The facts of a checkpoint, a folder or a file: those given, and for the rest the file of facts that is there.
+    """Returns the facts for a checkpoint (folder or file): those given, the others from its file of facts, if there is one.
 
     Raises:
         ValueError: the file cannot be read, or what it says or what is given are no facts.

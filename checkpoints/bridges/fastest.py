@@ -1,4 +1,7 @@
-"""Which way through a policy's own steps is fastest: one after another, or several at once, with the same distribution."""
+"""Finds the fastest way to compute a policy's own denoising steps without changing the distribution of its samples.
+
+Either one step after another, or several at once with a speculative sampler.
+"""
 
 import logging
 from statistics import median
@@ -14,44 +17,44 @@ from paradp.sampler import Denoiser, SamplerChoice, Solver
 from paradp.sampler.schedules.described import Scheduler
 
 _LOG = logging.getLogger(__name__)
-# Windows to choose among; of each so many calls are timed, the first left out, or fewer where they take long.
+# Windows to choose from. For each, this many calls are timed after a warm-up call, or fewer where they take long.
 WINDOWS = (2, 4, 8, 12, 20, 50)
 CALLS, ENOUGH_SECONDS = 4, 0.2
-# A window beyond the best one that is worse by this factor ends the search.
+# The search ends at the first window beyond the best one that is slower by this factor.
 PAST_THE_BEST = 1.3
 
 
 class Fastest:
-    """Chooses among samplers that draw from exactly the distribution that a scheduler's own steps have.
+    """Chooses among samplers that all draw from exactly the distribution of a scheduler's own steps.
 
-    Calls of the network are timed with the rows that each window would ask for. Of T steps a window of p takes about T / p
-    rounds and some for what is rejected. How much is, only sampling shows: a choice that then takes longer than the steps
-    one after another would have is given up.
+    Network calls are timed at the batch size of each window. A window of p needs about T / p rounds for T steps, and some
+    more for rejected steps. The number of rejections is known only after sampling: if a sampler then takes longer than
+    the sequential steps would have taken, the sequential steps are used from then on.
 
     Args:
         scheduler: diffusers' scheduler.
-        steps: how many it takes; all timesteps of the training where that is `None`.
+        steps: number of denoising steps; `None` for all timesteps of the training.
 
     Raises:
-        ValueError: its steps are not known here.
+        ValueError: the class of the scheduler is not supported.
     """
 
     def __init__(self, scheduler: Scheduler, steps: int | None):
         self._scheduler = scheduler
         self.sequential = str(own_sampler(scheduler, steps))
         self._solvers: dict[str, Solver] = {self.sequential: SamplerChoice.parse(self.sequential).build(scheduler)}
-        # By rows: name of the sampler, and seconds of all steps one after another.
+        # For each batch size: the chosen sampler, and the seconds that all sequential steps take.
         self._chosen: dict[int, tuple[str, float]] = {}
 
     def solver(self, denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...]) -> Solver:
-        """For conditions `[B, C]`; measured when B is new."""
+        """Returns the solver for conditions `[B, C]`; measures once for each B."""
         rows = len(condition)
         if rows not in self._chosen:
             self._chosen[rows] = self._measure(denoiser, condition, shape)
         return self._built(self._chosen[rows][0])
 
     def took(self, rows: int, seconds: float) -> None:
-        """What a call for so many rows took: where it was longer than without rounds, there are none from now on."""
+        """Records the time of a call; if it was longer than sequential steps take, those are used from now on."""
         name, alone = self._chosen[rows]
         if name != self.sequential and seconds > alone:
             _LOG.info("%s took %.3g s for %d rows; %s takes %.3g s", name, seconds, rows, self.sequential, alone)
@@ -78,10 +81,10 @@ class Fastest:
 
 
 def own_sampler(scheduler: Any, steps: int | None) -> SamplerChoice:
-    """The sampler that takes the very steps of a scheduler.
+    """Returns the sampler that takes exactly the steps of a scheduler.
 
     Raises:
-        ValueError: it is of another class than these programs'.
+        ValueError: the class of the scheduler is not supported.
     """
     kinds = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim"}
     if (name := type(scheduler).__name__) not in kinds:
@@ -89,7 +92,7 @@ def own_sampler(scheduler: Any, steps: int | None) -> SamplerChoice:
     kind, trained = kinds[name], scheduler.config.num_train_timesteps
     if kind == "ddpm" and steps in (None, trained):
         return SamplerChoice.parse(kind)
-    # Before 2023 diffusers knew no other spacing.
+    # Before 2023 diffusers had no other spacing.
     spacing = f":spacing={getattr(scheduler.config, 'timestep_spacing', 'leading')}" if kind == "ddpm" else ""
     return SamplerChoice.parse(f"{kind}-{steps or trained}{spacing}")
 

@@ -1,8 +1,8 @@
 """Checkpoints on the Hugging Face Hub, by the names `hf:owner/name` and `hf:owner/name@revision`.
 
-Only files that hold data are downloaded: documents first, and weights when those say that it is a policy. huggingface_hub
-keeps them in its own cache, where they are found without a network, too; HF_ENDPOINT and HF_HUB_OFFLINE are its settings.
-Its cache holds links, and none is followed out of a checkpoint's folder: each commit gets a folder of ours with its files.
+Only data files are downloaded: first the documents, and the weights only if the documents are those of a policy.
+huggingface_hub keeps them in its cache, also for use offline; its settings are HF_ENDPOINT and HF_HUB_OFFLINE. That cache
+contains links, and we follow no link out of a checkpoint's folder; so each commit gets a folder with the files themselves.
 """
 
 import io
@@ -20,30 +20,30 @@ PREFIX = "hf:"
 _NAME = re.compile(r"hf:(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
 _DOCUMENTS, _WEIGHTS = ("*.json", "*.yaml", "README.md"), ("*.safetensors",)
 _NEEDED = ("config.json", "model.safetensors")
-# In one process a name stays the commit that it first was.
+# Within one process a name always means the same commit.
 _FOUND: dict[str, Path] = {}
-# Bytes or files that are there, and all of them.
+# Called with the downloaded and the total number of bytes or files.
 Report = Callable[[int, int], None]
 
 
 def downloaded(name: str, check: Callable[[Path], None], report: Report | None = None) -> Path:
-    """The folder of a checkpoint on the Hub, downloaded if it is not there yet.
+    """Returns the folder of a checkpoint on the Hub; downloads it if necessary.
 
     Args:
         name: `hf:owner/name` or `hf:owner/name@revision`.
-        check: raises a ValueError if a folder's documents are not those of a policy; called before weights are downloaded.
-        report: takes the progress.
+        check: raises ValueError if a folder's documents are not those of a policy; called before weights are downloaded.
+        report: called with the progress.
 
     Raises:
-        ValueError: it is no such name, there is no such repository or revision, or it holds no policy.
+        ValueError: the name has another form, the repository or revision does not exist, or it contains no policy.
         OSError: the Hub cannot be reached and nothing is in the cache, or the disk is full.
     """
     if (found := _FOUND.get(name)) is not None and found.is_dir():
         return found
     repo, revision = read_name(name)
-    if revision is None or not (place := _place(repo, revision)).is_dir():  # otherwise it is a commit that is here already
+    if revision is None or not (place := _place(repo, revision)).is_dir():  # otherwise the commit is downloaded
         snapshot = _snapshot(name, repo, revision, _DOCUMENTS, None)
-        # From here on by the commit: a branch may move meanwhile.
+        # From here on use the commit, as a branch may move during the download.
         commit = snapshot.name
         if not (place := _place(repo, commit)).is_dir():
             _fill(place, name, check, snapshot, lambda: _snapshot(name, repo, commit, (*_DOCUMENTS, *_WEIGHTS), report))
@@ -52,10 +52,10 @@ def downloaded(name: str, check: Callable[[Path], None], report: Report | None =
 
 
 def read_name(name: str) -> tuple[str, str | None]:
-    """The repository and the revision that a name says.
+    """Splits a name into repository and revision.
 
     Raises:
-        ValueError: it is no such name.
+        ValueError: the name has another form.
     """
     if not (parts := _NAME.fullmatch(name)):
         raise ValueError(f"{name!r:.200} is no name on the Hub; those are hf:owner/name or hf:owner/name@revision")
@@ -63,7 +63,7 @@ def read_name(name: str) -> tuple[str, str | None]:
 
 
 def _place(repo: str, commit: str) -> Path:
-    from paradp.policy.cache import cache_folder  # with PyTorch, which a name that does not exist need not wait for
+    from paradp.policy.cache import cache_folder  # imports PyTorch, which an error in the name should not wait for
 
     return cache_folder() / "hub" / f"{repo}@{commit}".replace("/", "--")
 
@@ -94,7 +94,7 @@ def _check_complete(name: str, folder: Path) -> None:
         raise ValueError(f"{name} holds no policy: it has no {', '.join(missing)}")
 
 
-# Long: every way in which it can fail gets a sentence.
+# Long: each kind of failure has its own message.
 def _snapshot(name: str, repo: str, revision: str | None, patterns: Sequence[str], report: Report | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import (
@@ -105,7 +105,7 @@ def _snapshot(name: str, repo: str, revision: str | None, patterns: Sequence[str
         RevisionNotFoundError,
     )
 
-    logger = logging.getLogger("huggingface_hub")  # what it warns of is said here
+    logger = logging.getLogger("huggingface_hub")  # its warnings are replaced by our messages
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
@@ -113,9 +113,9 @@ def _snapshot(name: str, repo: str, revision: str | None, patterns: Sequence[str
             repo,
             revision=revision,
             allow_patterns=list(patterns),
-            ignore_patterns=["*/*"],  # of a training's other checkpoints
+            ignore_patterns=["*/*"],  # other checkpoints of the same training
             tqdm_class=_bar(report),
-            endpoint=os.environ.get("HF_ENDPOINT"),  # as it is now, and not as it was when huggingface_hub was imported
+            endpoint=os.environ.get("HF_ENDPOINT"),  # the current value, not the one at the import of huggingface_hub
         )
     except HFValidationError as error:
         raise ValueError(f"{name!r:.200} is no name on the Hub: {_sentence(error)}") from error
@@ -129,7 +129,7 @@ def _snapshot(name: str, repo: str, revision: str | None, patterns: Sequence[str
         raise OSError(f"{name} is not in the cache, and the Hub cannot be reached") from error
     except OSError:
         raise
-    except Exception as error:  # of the client for HTTP, of which huggingface_hub's versions have different ones
+    except Exception as error:  # from the HTTP client, which differs between versions of huggingface_hub
         raise OSError(f"{name} cannot be downloaded: {_sentence(error)}") from error
     finally:
         logger.setLevel(level)
@@ -141,8 +141,8 @@ def _sentence(error: Exception) -> str:
 
 
 def _link(snapshot: Path, folder: Path) -> None:
-    """Puts the files of a snapshot into a folder; they are not stored twice where the file system can do without."""
-    for path in snapshot.glob("*"):  # there is no such folder where no file was wanted
+    """Puts the files of a snapshot into a folder, as hard links where the file system supports them."""
+    for path in snapshot.glob("*"):  # the folder does not exist if no file matched
         if path.is_file() and not (folder / path.name).exists():
             try:
                 os.link(path.resolve(), folder / path.name)
@@ -151,7 +151,7 @@ def _link(snapshot: Path, folder: Path) -> None:
 
 
 def _bar(report: Report | None) -> Any:
-    """What huggingface_hub takes for a progress bar: it shows nothing and reports."""
+    """A progress bar for huggingface_hub that prints nothing and calls `report` instead."""
     from tqdm import tqdm
 
     units: set[str] = set()
@@ -164,7 +164,7 @@ def _bar(report: Report | None) -> Any:
 
         def update(self, n: float | None = 1) -> Any:
             shown = super().update(n)
-            # Of files only where there are no bytes, as in older versions.
+            # Older versions count no bytes; then count files.
             if report is not None and self.total and (self.unit == "B" or "B" not in units):
                 report(int(self.n), int(self.total))
             return shown

@@ -1,12 +1,11 @@
-"""Somebody else's policy, in their own process, sampled by our solvers: the same object, the same call.
+"""Samples a live policy of another program with our solvers: the object and its calls stay the same.
 
     policy = DiffusionPolicy.from_pretrained(…)   # LeRobot's, in their own script
     parallelize(policy)
     action = policy.select_action(batch)
 
-Nothing of the policy is changed but the function that samples, `conditional_sample` (robomimic's is called
-`_get_action_trajectory`), and `undo` gives that back. Observations, queues, normalisation, weights and their device stay the
-policy's own.
+Only the policy's sampling function is replaced: `conditional_sample`, or `_get_action_trajectory` in robomimic. `undo`
+restores it. Observations, queues, normalisation, weights and their device stay as they are.
 """
 
 from collections.abc import Sequence
@@ -23,29 +22,28 @@ from paradp.sampler.schedules.described import Scheduler
 P = TypeVar("P")
 
 
-# Long: two thirds say what it does to which objects.
+# Long: two thirds are documentation.
 def parallelize(
     policy: P, sampler: str = "auto", scheduler: Scheduler | None = None, shape: Sequence[int] | None = None
 ) -> P:
-    """Samples a live policy by our solvers, in place.
+    """Makes a live policy sample with our solvers, in place.
 
     Args:
         policy: a diffusion policy of LeRobot; one of Diffusion Policy or robomimic whose observations are a global condition
-            (or of a transformer, `obs_as_cond`); or a network that is called as `network(sample, timestep, global_cond=…)`
+            (for a transformer, `obs_as_cond`); or a network that is called as `network(sample, timestep, global_cond=…)`
             with `[n, …]`, `[n]` and `[n, C]`. A network gets a function `conditional_sample(batch_size, global_cond,
-            generator, noise)`, which is the one that LeRobot's policies have.
-        sampler: how to denoise, such as `para-ddpm:window=8`. `auto` draws from exactly the distribution that the policy
-            samples by itself, with whichever way through the same steps is fastest here: measured in the first call for
-            a number of rows.
-        scheduler: of a network: diffusers' scheduler, which says how it was trained, and with how many steps `auto` samples.
-        shape: of a network: that of one sample, such as `(16, 2)`.
+            generator, noise)`, like the one of LeRobot's policies.
+        sampler: how to denoise, such as `para-ddpm:window=8`. `auto` draws from exactly the distribution of the policy's
+            own steps, in the way that is fastest on this machine: it measures at the first call for each batch size.
+        scheduler: for a network only: diffusers' scheduler of its training, also with the number of steps for `auto`.
+        shape: for a network only: the shape of one sample, such as `(16, 2)`.
 
     Returns:
-        The same object. What its scheduler and number of steps are is read now: after changing them, call this again.
+        The same object. Its scheduler and number of steps are read now: call this again after changing them.
 
     Raises:
-        ValueError: it is neither a policy that is known nor a network with scheduler and shape, or the sampler is unknown
-            or does not fit the scheduler.
+        ValueError: the object is neither a supported policy nor a network with scheduler and shape, or the sampler is
+            unknown or does not fit the scheduler.
     """
     live = find_live(policy)
     if live is not None:
@@ -72,11 +70,11 @@ def parallelize(
 
 
 def undo(policy: P, missing_ok: bool = False) -> P:
-    """Gives a policy back the way in which it sampled before `parallelize`.
+    """Restores the sampling function that a policy had before `parallelize`.
 
     Args:
         policy: the object.
-        missing_ok: whether it may never have been changed.
+        missing_ok: do not raise if the policy was not changed.
 
     Returns:
         The same object.
@@ -94,10 +92,10 @@ def undo(policy: P, missing_ok: bool = False) -> P:
 
 
 def sampling_of(policy: Any) -> Sampling:
-    """What samples a policy in place: its sampler, and the statistics of its last samples.
+    """Returns the `Sampling` that `parallelize` installed, with its sampler and the statistics of the last call.
 
     Raises:
-        ValueError: it samples in its own way.
+        ValueError: the policy was not changed by `parallelize`.
     """
     found = _sampling(*_place(policy))
     if found is None:
@@ -106,7 +104,7 @@ def sampling_of(policy: Any) -> Sampling:
 
 
 def _place(policy: Any) -> tuple[Any, str]:
-    """The object that has the function that samples, and the function's name."""
+    """Returns the object whose sampling function was replaced, and the function's name."""
     live = find_live(policy)
     return (policy, NAME) if live is None else (live.target, live.name)
 

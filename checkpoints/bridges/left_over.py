@@ -1,4 +1,4 @@
-"""Real-time chunking in LeRobot's terms: what is left of the last chunk, as the known part of the next one."""
+"""LeRobot's real-time chunking: the unexecuted rest of the last chunk becomes the known part of the next one."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,15 @@ from paradp.policy.control.blending import soft_mask
 
 
 def from_left_over(left_over: Tensor, delay: int, shape: tuple[int, int, int], past: int) -> tuple[Tensor, Tensor]:
-    """The known part of the next chunk, and how much it counts at each step.
+    """Returns the known part of the next chunk and its weight at each step.
 
-    The actions that will be executed before the next chunk is there are kept; those after them count less and less, see
-    `soft_mask`. Predicted steps that lie in the past are free.
+    Actions that will be executed before the next chunk arrives have full weight, later ones less and less, see
+    `soft_mask`. Predicted steps in the past have weight 0.
 
     Args:
-        left_over: the actions that are left, `[T, A]` or `[B, T, A]`, in the network's units. LeRobot fills up short ones
-            with zeros, which are no actions: zeros at the end are left out.
-        delay: how many of them will be executed before the next chunk is there.
+        left_over: the unexecuted actions, `[T, A]` or `[B, T, A]`, in the network's units. LeRobot pads them with zeros at
+            the end; these are ignored.
+        delay: number of them that will be executed before the next chunk arrives.
         shape: B, H, A.
         past: To − 1.
 
@@ -23,7 +23,7 @@ def from_left_over(left_over: Tensor, delay: int, shape: tuple[int, int, int], p
         Known chunks `[B, H, A]` and weights `[B, H]`, for `Inpainting`.
 
     Raises:
-        ValueError: the actions have another length than the policy's.
+        ValueError: the length of an action differs from the policy's.
     """
     rows, horizon, size = shape
     if left_over.ndim not in (2, 3) or left_over.shape[-1] != size:

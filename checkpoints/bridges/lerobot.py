@@ -1,10 +1,10 @@
-"""Checkpoints of LeRobot's diffusion policy: read as they are, without LeRobot, nothing in them executed.
+"""Reads checkpoints of LeRobot's diffusion policy as they are, without LeRobot and without executing code from them.
 
-config.json                       what the policy is
-model.safetensors                 its weights; up to LeRobot 0.3 the statistics, too
-policy_preprocessor.json          how observations are normalised, with a safetensors file of statistics
-policy_postprocessor.json         how actions are denormalised, likewise
-paradp.yaml                       what LeRobot's files do not say, see `paradp.bridges.facts`
+config.json                       the policy's settings
+model.safetensors                 its weights; up to LeRobot 0.3 also the statistics
+policy_preprocessor.json          normalisation of observations, with a safetensors file of statistics
+policy_postprocessor.json         denormalisation of actions, likewise
+paradp.yaml                       facts that LeRobot's files lack, see `paradp.bridges.facts`
 """
 
 from collections.abc import Mapping
@@ -27,28 +27,28 @@ from paradp.policy.networks.vision.config import VisionConfig
 from paradp.policy.spec import Horizons, PolicySpec
 
 WEIGHTS = "model.safetensors"
-# LeRobot's last normalisation has so many groups, whatever n_groups says.
+# LeRobot's last normalisation always has this many groups, regardless of n_groups.
 _HEAD_GROUPS = 8
 
 
 def read_lerobot(path: Path | str, facts: Mapping[str, Any] | None = None) -> TrainedPolicy:
-    """The network and normalisers of a checkpoint that LeRobot's `save_pretrained` wrote.
+    """Reads network and normalisers of a checkpoint that LeRobot's `save_pretrained` wrote.
 
     Args:
         path: the folder.
-        facts: what the checkpoint does not say, see `Facts`; what is not given is looked up in its `paradp.yaml`.
+        facts: facts that the checkpoint lacks, see `Facts`; those not given are read from its `paradp.yaml`.
 
     Raises:
-        ValueError: a fact is missing, or the checkpoint is another policy's, damaged, or holds what is not supported; the
-            message names it.
-        OSError: a file is not there or may not be read.
+        ValueError: a fact is missing, or the checkpoint is damaged, of another kind of policy, or has unsupported settings;
+            the message names the reason.
+        OSError: a file is missing or cannot be read.
     """
     folder = Path(path)
     config, weights = read_config(folder), TensorFile.open(folder / WEIGHTS, WEIGHTS_BYTES)
     scales = read_scales(folder, config, weights)
     spec = _spec(folder, config, scales, read_facts(folder, facts))
     try:
-        # What the configuration asks for is compared with what is there before any of it is made.
+        # The declared sizes are compared with the file before any memory is allocated for them.
         _check_shapes(weights, their_shapes(shapes_of(spec), config, weights))
         network = build_network(spec)
         fill(network.state_dict(), config, weights)
@@ -58,7 +58,7 @@ def read_lerobot(path: Path | str, facts: Mapping[str, Any] | None = None) -> Tr
 
 
 def read_lerobot_spec(path: Path | str, facts: Mapping[str, Any] | None = None) -> PolicySpec:
-    """What a policy is for, without its weights; arguments and errors as of `read_lerobot`."""
+    """Reads a policy's specification, without its weights; arguments and errors as for `read_lerobot`."""
     folder = Path(path)
     config = read_config(folder)
     scales = read_scales(folder, config, TensorFile.open(folder / WEIGHTS, WEIGHTS_BYTES))
@@ -66,14 +66,14 @@ def read_lerobot_spec(path: Path | str, facts: Mapping[str, Any] | None = None) 
 
 
 def lerobot_files(folder: Path) -> list[Path]:
-    """All that a policy is read from but its weights: documents, statistics and facts, in an order that stays."""
+    """Lists the files that a policy is read from, without its weights, in a fixed order."""
     found = [folder / "config.json", folder / FILE, *sorted(folder.glob("policy_*"))]
     return [path for path in found if path.exists()]
 
 
 def _spec(folder: Path, config: TheirConfig, scales: Scales, facts: Facts) -> PolicySpec:
     facts.needed(folder, config.action.shape[0])
-    # For the type checker: `needed` has seen to it.
+    # For the type checker: `needed` has checked it.
     assert facts.task is not None and facts.control_hz is not None
     assert facts.action_low is not None and facts.action_high is not None
     try:
@@ -110,7 +110,7 @@ def _vision(config: TheirConfig) -> VisionConfig | None:
     if not any(feature.type == "VISUAL" for feature in config.seen.values()):
         return None
     return VisionConfig(
-        backbone=config.vision_backbone,  # type: ignore[arg-type]  # the class refuses what it does not know
+        backbone=config.vision_backbone,  # type: ignore[arg-type]  # the class refuses unknown names
         stem=STEM,
         norm="group" if config.use_group_norm else "batch",
         keypoints=config.spatial_softmax_num_keypoints,
@@ -121,7 +121,7 @@ def _vision(config: TheirConfig) -> VisionConfig | None:
 
 
 def _observed(config: TheirConfig, side: Side, facts: Facts) -> dict[str, Shape]:
-    """In the network's order, by the names that observations come in with."""
+    """Returns the observed features in the network's order, by the names that they have before LeRobot's renaming."""
     comes_from = {ours: key for key, ours in (side.renamed or {}).items()}
     seen = {comes_from.get(key, key): _shape(feature) for key, feature in config.seen.items()}
     return observed_as(seen, facts.observation or {})
@@ -135,7 +135,7 @@ def _shape(feature: TheirFeature) -> Shape:
 
 
 def _normalizers(config: TheirConfig, scales: Scales, spec: PolicySpec) -> tuple[ObservationNormalizer, Normalizer]:
-    # What is one vector for LeRobot may be several here: all numbers side by side, and cut anew.
+    # One vector of LeRobot's may be several observations here: join the statistics, and split them at our parts.
     every = [scales.before.normalizer(key, feature) for key, feature in config.seen.items()]
     side_by_side = ObservationNormalizer({str(i): one for i, one in enumerate(every)})
     observation = ObservationNormalizer.of(spec.observed, side_by_side.offset, side_by_side.scale, side_by_side.shift)

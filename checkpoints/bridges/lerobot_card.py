@@ -1,4 +1,4 @@
-"""What is known of a LeRobot checkpoint, in a page: it comes without a card of ours."""
+"""A model card for a LeRobot checkpoint, which has none of ours."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from paradp.bridges.lerobot_config import TheirConfig, TheirFeature, read_config
 
 
 def lerobot_card(folder: Path) -> str:
-    """Markdown; needs no facts, which are asked for by what needs them.
+    """Writes the card as markdown; works without the facts that LeRobot's files lack.
 
     Raises:
         ValueError, OSError: as `read_config`.

@@ -1,4 +1,4 @@
-"""`config.json` of LeRobot's diffusion policy: every field that its samples depend on."""
+"""`config.json` of LeRobot's diffusion policy: all fields that affect its samples."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +10,16 @@ from paradp.policy.files.limits import DOCUMENT_BYTES, MOST_KEYS
 from paradp.policy.files.reading import first_problem, read_object
 
 STATE, ACTION = "observation.state", "action"
-# Channels of the first convolution of its ResNets, which are torchvision's.
+# Channels of the first convolution of its ResNets, which come from torchvision.
 STEM = 64
-# The type of the same policies with our plugin, `lerobot_policy_paradp`.
+# The type of the same policies when they use our plugin, `lerobot_policy_paradp`.
 PLUGIN = "paradp"
 Mode = Literal["IDENTITY", "MEAN_STD", "MIN_MAX", "QUANTILES", "QUANTILE10"]
 Kind = Literal["STATE", "VISUAL", "ENV", "ACTION", "REWARD", "LANGUAGE"]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Pair = tuple[Count, Count]
 
-# Of training, or of where and how it was computed: samples do not depend on them.
+# Fields of the training or of its hardware, which do not affect samples.
 _OF_NO_MATTER = {
     *("crop_is_random", "pretrained_backbone_weights", "gradient_checkpointing", "compile_model", "compile_mode"),
     *("do_mask_loss_for_padding", "drop_n_last_frames", "device", "use_amp", "push_to_hub", "repo_id", "private", "tags"),
@@ -31,7 +31,7 @@ _OF_TRAINING = ("optimizer_", "scheduler_")
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class TheirFeature:
-    """Type and shape of one input or output; an image's is channels, height, width."""
+    """Type and shape of one input or output; the shape of an image is channels, height, width."""
 
     type: Kind
     shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
@@ -43,7 +43,7 @@ Features = Annotated[dict[str, TheirFeature], Field(max_length=MOST_KEYS)]
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class TheirConfig:
-    """The fields of LeRobot's `DiffusionConfig`, by its names. Its defaults changed from version to version: none here."""
+    """The fields of LeRobot's `DiffusionConfig`, by its names. No defaults, because LeRobot's changed between versions."""
 
     n_obs_steps: Count
     horizon: Count
@@ -70,7 +70,7 @@ class TheirConfig:
     clip_sample: bool
     clip_sample_range: float
     num_inference_steps: Count | None
-    # Earlier versions had no such thing.
+    # Fields that earlier versions lack.
     resize_shape: Pair | None = None
     crop_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
     use_peft: Literal[False] = False
@@ -86,7 +86,7 @@ class TheirConfig:
 
     @property
     def seen(self) -> dict[str, TheirFeature]:
-        """What the network sees, in its order: the state, the cameras, the environment's state; it sees nothing else."""
+        """Keys of the observed features in the network's order: the state, the cameras, the environment's state."""
         kinds = {key: feature.type for key, feature in self.input_features.items()}
         cameras = [key for key, kind in kinds.items() if kind == "VISUAL"]
         environment = [key for key, kind in kinds.items() if kind == "ENV"][:1]
@@ -98,7 +98,7 @@ class TheirConfig:
 
     @property
     def crop(self) -> tuple[int, int] | None:
-        """Of resized images it is a share of their size, whatever `crop_shape` says."""
+        """Height and width of the crop; of resized images it is a share of their size, regardless of `crop_shape`."""
         if self.resize_shape is None:
             return self.crop_shape
         height, width = self.resize_shape
@@ -106,14 +106,14 @@ class TheirConfig:
 
     @property
     def schedule(self) -> dict[str, Any]:
-        """A config of diffusers' `DDPMScheduler`, which LeRobot trains with whatever it samples with."""
+        """A config of diffusers' `DDPMScheduler`, with which LeRobot trains, regardless of its sampler."""
         names = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "clip_sample", "clip_sample_range")
         own = {name: getattr(self, name) for name in (*names, "prediction_type")}
         return {"_class_name": "DDPMScheduler", "variance_type": "fixed_small", **own}
 
     @property
     def sampler(self) -> str:
-        """What LeRobot itself samples it with."""
+        """The sampler that LeRobot itself uses for the policy."""
         kind, all_steps = self.noise_scheduler_type.lower(), self.num_train_timesteps
         steps = self.num_inference_steps or all_steps
         if kind == "ddpm":
@@ -125,11 +125,11 @@ _CONFIG = TypeAdapter(TheirConfig)
 
 
 def read_config(folder: Path) -> TheirConfig:
-    """What the `config.json` of a diffusion policy says.
+    """Reads the `config.json` of a diffusion policy.
 
     Raises:
-        ValueError: it is another policy's, or a field is missing, unknown or not supported; the message names it.
-        OSError: it is not there or may not be read.
+        ValueError: it is of another kind of policy, or a field is missing, unknown or not supported; the message names it.
+        OSError: it is missing or cannot be read.
     """
     path = folder / "config.json"
     content = read_object(path, DOCUMENT_BYTES)
@@ -137,7 +137,7 @@ def read_config(folder: Path) -> TheirConfig:
         raise ValueError(f"{path} was written before 2025, with input_shapes, which LeRobot itself no longer reads")
     kind = content.pop("type", None)
     if kind == PLUGIN:
-        content.pop("sampler", None)  # how LeRobot samples it with our plugin
+        content.pop("sampler", None)  # the setting of our plugin for LeRobot
     elif kind != "diffusion":
         raise ValueError(f"{folder} is a policy of LeRobot of type {kind!r:.40}; of LeRobot's, diffusion policies are read")
     own = {k: v for k, v in content.items() if k not in _OF_NO_MATTER and not k.startswith(_OF_TRAINING)}

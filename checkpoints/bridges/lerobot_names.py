@@ -1,4 +1,4 @@
-"""The tensors of LeRobot's diffusion policy by the names that they have here."""
+"""Maps the names of our network's tensors to those of LeRobot's diffusion policy."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ _COMPILED = "_orig_mod."
 
 
 def their_name(name: str, config: TheirConfig) -> str:
-    """LeRobot's name of one of our network's tensors."""
+    """Returns LeRobot's name of one of our network's tensors."""
     head, *rest = name.split(".")
     if head == "vision":
         _, number, *inside = rest
@@ -42,7 +42,7 @@ def _inside_block(parts: list[str]) -> list[str]:
 
 
 def their_shapes(shapes: Mapping[str, tuple[int, ...]], config: TheirConfig, file: TensorFile) -> dict[str, tuple[int, ...]]:
-    """LeRobot's names and shapes of all tensors of our network, as its file must hold them."""
+    """Returns LeRobot's names and shapes of all tensors of our network, which its file must contain."""
     names = _names(shapes, config, file)
     return {names[name]: _half(shape) if _is_doubled(name, config) else shape for name, shape in shapes.items()}
 
@@ -51,7 +51,7 @@ def their_shapes(shapes: Mapping[str, tuple[int, ...]], config: TheirConfig, fil
 def fill(state: Mapping[str, Tensor], config: TheirConfig, file: TensorFile) -> None:
     """Reads our network's tensors from LeRobot's file.
 
-    Without scales in its FiLM the network learned biases alone: ours gets scales that are always 1.
+    If LeRobot's FiLM has only biases, the scales of ours are set to 1.
     """
     names, targets = _names(state, config, file), {}
     for name, tensor in state.items():
@@ -63,7 +63,7 @@ def fill(state: Mapping[str, Tensor], config: TheirConfig, file: TensorFile) -> 
 
 
 def _names(ours: Mapping[str, object], config: TheirConfig, file: TensorFile) -> dict[str, str]:
-    # PyTorch's compiler leaves its own name in those of the module that it compiled.
+    # PyTorch's compiler adds a prefix to the names of a compiled module's tensors.
     compiled = any(name.startswith(f"diffusion.unet.{_COMPILED}") for name in file.tensors)
     names = {name: their_name(name, config) for name in ours}
     if not compiled:

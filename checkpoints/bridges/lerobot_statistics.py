@@ -1,4 +1,4 @@
-"""How LeRobot normalises: its processors, and the older form with the statistics among the weights."""
+"""Reads LeRobot's normalisation: from its processors, or in older checkpoints from the statistics among the weights."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from paradp.policy.files.reading import read_object
 from paradp.policy.files.tensors import TensorFile
 
 BEFORE, AFTER = "policy_preprocessor.json", "policy_postprocessor.json"
-# Of each mode the two statistics that it takes.
+# The two statistics that each mode uses.
 _TAKES: dict[Mode, tuple[str, str]] = {
     "MEAN_STD": ("mean", "std"),
     "MIN_MAX": ("min", "max"),
     "QUANTILES": ("q01", "q99"),
     "QUANTILE10": ("q10", "q90"),
 }
-# Steps that change no number, besides the one that normalises.
+# Processor steps that do not change numbers.
 _HARMLESS = ("rename_observations_processor", "to_batch_processor", "device_processor")
 _BRIGHTEST = 255.0
 _EPSILON = 1e-8
@@ -32,15 +32,15 @@ IN_MODEL = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 
 @dataclass(frozen=True)
 class Side:
-    """How one pipeline scales: what comes in, or the actions that go out.
+    """The scaling of one pipeline: of the observations, or of the actions.
 
     Attributes:
-        path: the file that says so.
-        modes: by type of feature; what is not here stays as it is.
-        scaled: keys of the features that are scaled at all; all where it is `None`.
+        path: the file that describes it.
+        modes: for each type of feature; other types are not scaled.
+        scaled: keys of the features that are scaled; `None` for all.
         statistics: by feature and name, such as `observation.state.min`.
-        epsilon: what stands for a range of 0, and is added to a standard deviation.
-        renamed: key that comes in → key that the policy has for it.
+        epsilon: replaces a range of 0, and is added to a standard deviation.
+        renamed: key of an incoming observation → the policy's key for it.
     """
 
     path: Path
@@ -51,14 +51,15 @@ class Side:
     renamed: Mapping[str, str] | None = None
 
     def normalizer(self, key: str, feature: TheirFeature, inverse: bool = False) -> Normalizer:
-        """LeRobot's own formula for a feature, as an affine map.
+        """Returns LeRobot's formula for a feature as an affine map.
 
-        A mean goes to 0, a least to −1, and so does a constant. Of an image the map takes bytes, of which LeRobot makes
-        numbers from 0 to 1 beforehand.
+        It maps a mean to 0, and a minimum or a constant to −1. For images the map takes bytes, which LeRobot converts to
+        [0, 1] beforehand.
 
         Args:
             key, feature: which.
-            inverse: made to be undone, as that of actions; LeRobot adds ε to a standard deviation in one direction only.
+            inverse: whether the map will be inverted, as for actions: LeRobot adds ε to a standard deviation only
+                when it normalises.
 
         Raises:
             ValueError: a statistic is missing, of another length, or not finite.
@@ -92,18 +93,18 @@ class Side:
 
 @dataclass(frozen=True)
 class Scales:
-    """Of observations that come in, and of actions that go out."""
+    """The scaling before the policy, of observations, and after it, of actions."""
 
     before: Side
     after: Side
 
 
 def read_scales(folder: Path, config: TheirConfig, weights: TensorFile) -> Scales:
-    """How a checkpoint's policy is fed and what becomes of its actions.
+    """Reads the scaling of a checkpoint's observations and actions.
 
     Raises:
-        ValueError: there are no statistics, a processor has a step that is not known here, or a file cannot be read.
-        OSError: a file is not there or may not be read.
+        ValueError: there are no statistics, a processor has an unknown step, or a file cannot be read.
+        OSError: a file is missing or cannot be read.
     """
     if (folder / BEFORE).exists() or (folder / AFTER).exists():
         before = _read_side(folder, BEFORE, "normalizer_processor")
@@ -179,18 +180,18 @@ def _renamed(path: Path, names: Any) -> dict[str, str]:
 
 
 def _read_statistics(folder: Path, name: Any, said_in: Path) -> dict[str, Tensor]:
-    # LeRobot's own names: so that all files that a policy is read from are known by theirs.
+    # Only names that LeRobot uses, so that the list of files that a policy is read from is complete.
     if not isinstance(name, str) or name != Path(name).name or not name.startswith("policy_"):
         raise ValueError(f"{said_in} names no file of statistics beside it")
     file = TensorFile.open(folder / name, STATISTICS_BYTES)
-    # No larger than the file, which is small.
+    # No larger than the file, whose size was limited.
     found = {key: torch.zeros(stored.shape) for key, stored in file.tensors.items()}
     file.fill(found)
     return found
 
 
 def _from_weights(weights: TensorFile, module: str, features: Mapping[str, TheirFeature]) -> dict[str, Tensor]:
-    """Those of the older form, by the names that the newer one has for them."""
+    """Reads the statistics of the older form, under the names of the newer one."""
     names: dict[str, str] = {}
     for key in features:
         buffer = f"{module}buffer_{key.replace('.', '_')}."

@@ -1,4 +1,4 @@
-"""Live policies of other programs: which function of theirs samples, and with what."""
+"""Finds the sampling function of a live policy of another program, its network and its scheduler."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ _CONDITIONS = ("obs_as_global_cond", "obs_as_cond")
 
 @dataclass(frozen=True)
 class Live:
-    """What of a live policy is replaced.
+    """The sampling function of a live policy.
 
     Attributes:
         target: the object that has the function.
-        name: of the function.
-        network: what predicts noise.
-        scheduler: diffusers'.
-        steps: how many it takes; all where it is `None`.
-        shape: of one sample.
-        function: from what samples to what takes the function's place.
+        name: name of the function.
+        network: the network that predicts noise.
+        scheduler: diffusers' scheduler.
+        steps: number of denoising steps; `None` for all of the training.
+        shape: shape of one sample.
+        function: makes the replacement of the function from a `Sampling`.
     """
 
     target: Any
@@ -41,10 +41,10 @@ class Live:
 
 
 class Masked:
-    """Takes the place of `conditional_sample` of Diffusion Policy, which is given what stays fixed in a sample.
+    """Replaces `conditional_sample` of Diffusion Policy, which also takes a mask of fixed parts of the sample.
 
     Args:
-        sampling: what samples.
+        sampling: draws the samples.
     """
 
     def __init__(self, sampling: Sampling):
@@ -59,10 +59,10 @@ class Masked:
         cond: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Samples of the shape of `condition_data`, `[B, T, A]`.
+        """Draws samples of the shape of `condition_data`, `[B, T, A]`.
 
         Raises:
-            ValueError: something stays fixed, or there are local conditions, or as `Sampling`.
+            ValueError: a part of the sample is fixed, there are local conditions, or as `Sampling`.
         """
         if local_cond is not None or condition_mask.any():
             raise ValueError("this policy is conditioned by parts of the sample or step by step, which is not supported")
@@ -71,7 +71,7 @@ class Masked:
 
 
 class Stepwise(nn.Module):
-    """A transformer of Diffusion Policy's, called as its U-Net is: conditions of all steps side by side.
+    """A transformer of Diffusion Policy with the interface of its U-Net: the conditions of all steps are concatenated.
 
     Args:
         network: called as `network(sample, timestep, cond)` with conditions `[n, To, C]`.
@@ -87,13 +87,13 @@ class Stepwise(nn.Module):
 
 
 class ActionTrajectory:
-    """Takes the place of `_get_action_trajectory` of robomimic.
+    """Replaces `_get_action_trajectory` of robomimic.
 
     Args:
-        sampling: what samples.
-        encoder: of observations, robomimic's.
-        shapes: of these, without batch and steps.
-        first, count: the actions that are handed out.
+        sampling: draws the samples.
+        encoder: robomimic's encoder of observations.
+        shapes: shapes of the observations, without batch and steps.
+        first, count: index of the first returned action, and their number.
     """
 
     def __init__(self, sampling: Sampling, encoder: nn.Module, shapes: dict[str, Sequence[int]], first: int, count: int):
@@ -101,7 +101,7 @@ class ActionTrajectory:
         self._encoder, self._shapes, self._first, self._count = encoder, shapes, first, count
 
     def __call__(self, obs_dict: dict[str, Tensor], goal_dict: dict[str, Tensor] | None = None) -> Tensor:
-        """Actions `[B, count, A]` from observations, by their names `[B, To, …]`.
+        """Returns actions `[B, count, A]` for observations, key → `[B, To, …]`.
 
         Raises:
             ValueError: as `Sampling`.
@@ -115,10 +115,10 @@ class ActionTrajectory:
 
 
 def find_live(policy: Any) -> Live | None:
-    """What of a policy samples; `None` of an object that is no policy of a program that is known.
+    """Finds the sampling function of a policy; `None` if the object is not a policy of a supported program.
 
     Raises:
-        ValueError: it is one of Diffusion Policy whose conditions are not supported.
+        ValueError: it is a policy of Diffusion Policy with unsupported conditions.
     """
     for one in (policy, getattr(policy, "diffusion", None)):
         if isinstance(one, nn.Module) and _has(one, _LEROBOT):
@@ -146,7 +146,9 @@ def _diffusion_policy(policy: Any) -> Live:
     conditions = [name for name in _CONDITIONS if hasattr(policy, name)]
     if not conditions or not getattr(policy, conditions[0]):
         said = conditions[0] if conditions else _CONDITIONS[0]
-        raise ValueError(f"this {type(policy).__name__} has no {said}, without which its samples are no actions alone")
+        raise ValueError(
+            f"this {type(policy).__name__} has no {said}: its samples contain more than actions, which is not supported"
+        )
     if getattr(policy, "kwargs", None):
         raise ValueError(f"this {type(policy).__name__} gives its scheduler {', '.join(policy.kwargs)}: not supported")
     steps = policy.n_action_steps if getattr(policy, "pred_action_steps_only", False) else policy.horizon

@@ -1,4 +1,4 @@
-"""From the features of another program's policy to the names and parts that robots have for them."""
+"""Translates the features of another program's policy to the names and parts that the robot uses."""
 
 from collections.abc import Mapping
 
@@ -6,10 +6,10 @@ from paradp.policy.features import Shape
 
 
 def parts_of(key: str, size: int, parts: Mapping[str, int]) -> dict[str, int]:
-    """A vector's parts, in order.
+    """Returns a vector's parts, in order.
 
     Raises:
-        ValueError: they have another length together.
+        ValueError: their lengths do not sum to the vector's.
     """
     if sum(parts.values()) != size:
         raise ValueError(f"the parts of {key!r}, {dict(parts)}, must have {size} numbers together")
@@ -17,14 +17,15 @@ def parts_of(key: str, size: int, parts: Mapping[str, int]) -> dict[str, int]:
 
 
 def observed_as(seen: Mapping[str, Shape], said: Mapping[str, str | Mapping[str, int]]) -> dict[str, Shape]:
-    """The observation of a policy as robots have it.
+    """Returns the observation of a policy under the robot's names.
 
     Args:
-        seen: what the policy sees, in its order.
-        said: for some of that the name, or of a vector the parts; what is not here keeps its name.
+        seen: the policy's observed features, in its order.
+        said: for each key the new name, or the parts of a vector; other features keep their names.
 
     Raises:
-        ValueError: a name is not of the policy, or there twice; an image has parts; or a vector's have another length.
+        ValueError: the policy has no such feature, a name occurs twice, an image has parts, or a vector's parts have
+            another length.
     """
     if strange := said.keys() - seen.keys():
         raise ValueError(f"observation names {min(strange)!r:.80}, which the policy does not see; it sees {', '.join(seen)}")

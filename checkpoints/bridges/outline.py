@@ -1,4 +1,4 @@
-"""What a policy in a single file is, whoever's it is; and from that a policy of ours."""
+"""Describes a policy stored in a single file, of whichever program, and converts it to a policy of paradp."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class Weights:
     """The tensors of a policy, by its program's names.
 
     Attributes:
-        tensors: those that our networks have, too.
-        network: what the names of the denoising network's begin with.
-        encoder: likewise of the encoder of images.
+        tensors: those that our networks have as well.
+        network: prefix of the denoising network's names.
+        encoder: prefix of the image encoder's names.
         scales: whether the U-Net's FiLM has scales besides biases.
     """
 
@@ -43,14 +43,14 @@ class Outline:
     """A policy as its file describes it.
 
     Attributes:
-        file: where it is from.
-        whose: the program.
-        seen: its observation, in the network's order.
+        file: the file.
+        whose: name of the program.
+        seen: shapes of the observed features, in the network's order.
         actions: length of an action.
-        horizons, schedule, network, vision: as `PolicySpec` has them.
-        sampler: what the program itself samples it with.
+        horizons, schedule, network, vision: as in `PolicySpec`.
+        sampler: the sampler that the program itself uses.
         weights: its tensors.
-        normalizer: of one of what is seen, by its key; or of `action`.
+        normalizer: returns the normaliser of an observed feature, or of `action`.
     """
 
     file: TorchFile
@@ -66,14 +66,14 @@ class Outline:
     normalizer: Callable[[str], Normalizer]
 
     def spec(self, facts: Facts) -> PolicySpec:
-        """What the policy is for.
+        """Returns the policy's specification.
 
         Raises:
             ValueError: a fact is missing or does not fit.
         """
         path = self.file.path
         facts.needed(path, self.actions)
-        # For the type checker: `needed` has seen to it.
+        # For the type checker: `needed` has checked it.
         assert facts.task is not None and facts.control_hz is not None
         assert facts.action_low is not None and facts.action_high is not None
         try:
@@ -96,28 +96,28 @@ class Outline:
             raise ValueError(f"{path} cannot be used: {error}") from error
 
     def read(self, facts: Facts) -> TrainedPolicy:
-        """The policy itself.
+        """Reads the policy with its weights.
 
         Raises:
-            ValueError: as `spec`, or its tensors are not those of such a network.
+            ValueError: as `spec`, or its tensors do not fit the network.
         """
         spec = self.spec(facts)
         try:
-            # What the file claims is compared with what is there before any of it is made.
+            # The declared sizes are compared with the file before any memory is allocated for them.
             self._check(shapes_of(spec))
             network = build_network(spec)
             self._fill(network.state_dict())
         except ValueError as error:
             raise ValueError(f"{self.file.path} cannot be read: {error}") from error
         normalizers = ObservationNormalizer({key: self.normalizer(key) for key in self.seen})
-        # What is one vector for them may be several here: all numbers side by side, and cut anew.
+        # One vector of the file may be several observations here: join the statistics, and split them at our parts.
         numbers = normalizers.offset, normalizers.scale, normalizers.shift
         return TrainedPolicy(
             spec, network.eval(), ObservationNormalizer.of(spec.observed, *numbers), self.normalizer("action")
         )
 
     def _check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Every tensor of ours is there, and every one that is there is known; two that share their values count once."""
+        """Checks that the file has exactly the tensors of our network; tensors that share a storage count once."""
         tensors, taken = self.weights.tensors, 0
         named = {name: self._their_name(name) for name in shapes if COMPUTED not in name}
         for name, theirs in named.items():
@@ -135,7 +135,7 @@ class Outline:
 
     @torch.no_grad()
     def _fill(self, state: Mapping[str, Tensor]) -> None:
-        """Without scales in its FiLM a network learned biases alone: ours gets scales that are always 1."""
+        """Reads the tensors. If the file's FiLM has only biases, the scales of ours are set to 1."""
         pairs = []
         for name, tensor in state.items():
             if COMPUTED in name:

@@ -1,13 +1,12 @@
-"""Reads what a pickle of protocol 2 says, without doing what it says: an interpreter of its own.
+"""Reads the data in a pickle of protocol 2 without executing it, by an interpreter that calls nothing.
 
-Python's `Unpickler` can be kept from foreign functions, too, by a `find_class` that refuses. It still calls what it was
-given, sets attributes, hashes whatever a file makes a key of, knows some seventy opcodes up to protocol 5, and sets aside
-memory for a length before it has seen the bytes. So that it is safe, every class that is let through must be safe with any
-arguments and any state. Here nothing is called at all: what is no plain value stays a name with arguments and a state, to be
-looked at; the thirty opcodes that `torch.save` writes are the only ones; and every length is compared with the bytes that
-are there first.
+Python's `Unpickler` can also be restricted, with a `find_class` that refuses names. But it still calls the allowed classes,
+sets attributes, hashes any object that a file uses as a key, accepts about seventy opcodes up to protocol 5, and allocates
+memory for a declared length before it has read the bytes. It is safe only if each allowed class is safe with any arguments
+and any state. This interpreter calls nothing: an object stays a name with arguments and a state, to be inspected; only the
+thirty opcodes that `torch.save` writes are accepted; and each length is first compared with the bytes that remain.
 
-Names of classes and functions that are not on a list are refused as soon as they occur, used or not.
+Names of classes and functions that are not in a list are refused as soon as they occur, whether they are used or not.
 """
 
 import struct
@@ -15,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-# A policy with two encoders of images, without its optimiser's state, takes 132 kB, 26 000 instructions, 15 nested marks.
+# A policy with two image encoders, without the optimiser's state, takes 132 kB, 26 000 instructions and 15 nested marks.
 PICKLE_BYTES = 8 * 2**20
 MOST_INSTRUCTIONS = 1_000_000
 MOST_NESTED = 200
@@ -27,7 +26,7 @@ Maker = Callable[[tuple[Any, ...]], Any]
 
 @dataclass(frozen=True)
 class PickledName:
-    """A class or a function, by its name alone."""
+    """The name of a class or function, which is never looked up."""
 
     module: str
     name: str
@@ -38,12 +37,12 @@ class PickledName:
 
 @dataclass(eq=False)
 class Inert:
-    """What would have been an object: nothing of it exists but what the file says of it.
+    """The description of an object that was not created.
 
     Attributes:
         of: its class, or the function that would have made it.
-        arguments: that this would have been given.
-        state: what it would have been filled with.
+        arguments: the arguments of that call.
+        state: the state that would have been set.
     """
 
     of: PickledName
@@ -52,16 +51,16 @@ class Inert:
 
 
 def read_pickle(raw: bytes, known: Mapping[PickledName, Maker | None], stored: Callable[[Any], Any]) -> Any:
-    """What a pickle holds, of None, truth values, numbers, texts, lists, tuples, dicts, `PickledName` and `Inert`.
+    """Reads a pickle as None, booleans, numbers, strings, lists, tuples, dicts, `PickledName` and `Inert`.
 
     Args:
         raw: the pickle.
-        known: the names that may occur. A value makes something of a tuple of arguments, whatever they are, or raises
-            ValueError; `None` leaves an `Inert`.
-        stored: gives what the file keeps elsewhere, from whatever it says of that.
+        known: the allowed names. Each has a function of our own that makes a value from any tuple of arguments, or raises
+            ValueError; with `None` the result is an `Inert`.
+        stored: returns the value for a persistent id, which refers to data outside the pickle.
 
     Raises:
-        ValueError: an instruction, a name or a value is not one of these, or there is too much of it, or it is cut short.
+        ValueError: an instruction, name or value is not allowed, the pickle is too large, or it is truncated.
     """
     if len(raw) > PICKLE_BYTES:
         raise ValueError(f"its pickle has {len(raw)} bytes; at most {PICKLE_BYTES} are read")
@@ -69,7 +68,7 @@ def read_pickle(raw: bytes, known: Mapping[PickledName, Maker | None], stored: C
 
 
 class _Interpreter:
-    """One pickle; the letters and what they mean are those of Python's module `pickletools`."""
+    """Interprets one pickle; the opcodes are those of Python's module `pickletools`."""
 
     def __init__(self, raw: bytes, known: Mapping[PickledName, Maker | None], stored: Callable[[Any], Any]):
         self._raw, self._known, self._stored = raw, known, stored
@@ -161,7 +160,7 @@ class _Interpreter:
         self._list().extend(values)
 
     def _list(self) -> list[Any]:
-        return self._top() if isinstance(self._top(), list) else _refuse("adds to what is no list")
+        return self._top() if isinstance(self._top(), list) else _refuse("appends to something that is not a list")
 
     def set_item(self) -> None:
         value, key = self._pop(), self._pop()
@@ -171,11 +170,11 @@ class _Interpreter:
         self._set(self._since_mark())
 
     def _set(self, pairs: list[Any]) -> None:
-        target = self._top() if isinstance(self._top(), dict) else _refuse("gives keys to what is no dict")
+        target = self._top() if isinstance(self._top(), dict) else _refuse("sets keys of something that is not a dict")
         if len(pairs) % 2:
             _refuse("has a key without a value")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            # Others can be made to take forever: a tuple of two that are the same tuple of two, and so on.
+            # Hashing other keys can take forever, such as tuples nested so that each contains the next one twice.
             if type(key) not in (str, int):
                 _refuse(f"has a key that is neither text nor whole number, but {type(key).__name__}")
             target[key] = value
@@ -185,22 +184,20 @@ class _Interpreter:
 
     def get(self, form: str) -> None:
         if (number := self._number(form)) not in self._memo:
-            _refuse("recalls what it did not keep")
+            _refuse("reads a memo entry that it did not write")
         self._push(self._memo[number])
 
     def name(self) -> None:
         found = PickledName(self._line(), self._line())
         if found not in self._known:
-            raise ValueError(
-                f"it names {str(found)!r:.120}, which no policy needs that is read: refused before anything ran"
-            )
+            raise ValueError(f"it names {str(found)!r:.120}, which no supported policy needs: refused before anything ran")
         self._push(found)
 
     def make(self) -> None:
-        """An object of a class, or a call: for an interpreter that does neither they are the same."""
+        """Handles a new object or a call, which are the same for an interpreter that does neither."""
         arguments, of = self._pop(), self._pop()
         if not isinstance(of, PickledName) or not isinstance(arguments, tuple):
-            _refuse("calls what is no function")
+            _refuse("calls something that is not a function")
         maker = self._known[of]
         self._push(Inert(of, arguments) if maker is None else maker(arguments))
 
@@ -208,8 +205,8 @@ class _Interpreter:
         state, target = self._pop(), self._top()
         if isinstance(target, Inert) and target.state is None:
             target.state = state
-        elif not isinstance(target, dict):  # an ordered dict of weights has the versions of modules for attributes
-            _refuse("fills what is no object")
+        elif not isinstance(target, dict):  # an ordered dict of weights has the modules' versions as an attribute
+            _refuse("sets the state of something that is not an object")
 
     def elsewhere(self) -> None:
         self._push(self._stored(self._pop()))
@@ -253,7 +250,7 @@ def _text(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        raise ValueError("its pickle has a text that is none") from None
+        raise ValueError("its pickle has invalid text") from None
 
 
 def _refuse(what: str) -> NoReturn:

@@ -1,8 +1,8 @@
-"""Checkpoints of robomimic's diffusion policy: `.pth` files, read without it.
+"""Reads checkpoints of robomimic's diffusion policy, `.pth` files, without robomimic.
 
-model           nets and ema, the averaged ones, in one state dict each
-config          its configuration, as a text of JSON
-shape_metadata  what it sees, in the network's order
+model           state dicts: the weights (nets) and their average (ema)
+config          its configuration, as JSON text
+shape_metadata  shapes of the observations, in the network's order
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from paradp.policy.spec import Horizons
 
 _NETWORK, _ENCODER = "policy.noise_pred_net.", "policy.obs_encoder.nets.obs."
 _BRIGHTEST = 255.0
-# Its own code builds U-Nets with so many groups, whatever its configuration says; forks of it heed that.
+# robomimic builds U-Nets with this many groups and ignores its configuration; forks of it use the configuration.
 _GROUPS = 8
 
 
@@ -34,20 +34,20 @@ def is_robomimic(content: Any) -> bool:
 
 
 def robomimic_outline(file: TorchFile) -> Outline:
-    """What such a file says of its policy.
+    """Reads the description of the policy in a checkpoint of robomimic.
 
     Raises:
-        ValueError: it is a policy of another kind, or has what is not supported; the message names it.
+        ValueError: it is a policy of another kind, or has unsupported settings; the message names them.
     """
     return _RobomimicFile(file).outline()
 
 
 class _RobomimicFile:
-    """One of theirs."""
+    """Reads one checkpoint of robomimic."""
 
     def __init__(self, file: TorchFile):
         self.file, content = file, file.content
-        # All but the weights, as plain values of which there are not too many.
+        # Everything except the weights, checked to be plain values of limited number.
         self.said = Configuration({name: one for name, one in content.items() if name != "model"})
         if (name := self.said.get("algo_name")) != "diffusion_policy":
             raise ValueError(f"it is a policy of robomimic of type {name!r:.40}; diffusion_policy is read")
@@ -90,7 +90,7 @@ class _RobomimicFile:
         return model.get("nets")
 
     def _schedule(self) -> tuple[dict[str, Any], str]:
-        """Of the first that is enabled, as there."""
+        """Returns the schedule and sampler of the first scheduler that is enabled, as robomimic does."""
         for name, kind in (("ddpm", "DDPMScheduler"), ("ddim", "DDIMScheduler")):
             if self.config.flag(f"algo.{name}.enabled", False):
                 settings = self.config.object(f"algo.{name}")
@@ -99,7 +99,7 @@ class _RobomimicFile:
         raise ValueError("neither its ddpm nor its ddim is enabled")
 
     def _seen(self) -> dict[str, Shape]:
-        """In the network's order."""
+        """Returns the shapes of the observations, in the network's order."""
         shapes = self.said.get("shape_metadata.all_shapes", None)
         if not isinstance(shapes, dict) or not 0 < len(shapes) <= MOST_KEYS:
             raise ValueError("its shape_metadata says nothing of observations")
@@ -127,13 +127,13 @@ class _RobomimicFile:
             if self.config.flag(f"{settings}.pos_enc", False):
                 raise ValueError("its CropRandomizer adds channels (pos_enc), which is not supported")
             crop = (self.config.count(f"{settings}.crop_height"), self.config.count(f"{settings}.crop_width"))
-            # Of a margin that is odd they leave out the smaller half first, and we the even one.
+            # Of an odd margin, robomimic removes the smaller half first, and we the even half.
             if any((edge - kept) % 4 == 3 for shape in images for edge, kept in zip(shape, crop, strict=False)):
                 raise ValueError(f"its crop of {crop[0]} × {crop[1]} pixels is not where ours would be: not supported")
         return vision_config(self.file, below(self.tensors, _ENCODER), seen, crop)
 
     def _normalizer(self, key: str, shape: Shape) -> Normalizer:
-        """Theirs, `(value − offset) / scale`, if the training made statistics; images become numbers from 0 to 1."""
+        """robomimic's formula, `(value − offset) / scale`, if the file has statistics; images are scaled to [0, 1]."""
         length = shape if isinstance(shape, int) else shape[2]
         every = self.said.get("obs_normalization_stats", None)
         if every is None:
@@ -143,7 +143,7 @@ class _RobomimicFile:
         return self._statistics(every, key, length)
 
     def _actions(self, length: int) -> Normalizer:
-        """Of the parts of an action, side by side."""
+        """Returns the normaliser of an action, joined from those of its parts."""
         every = self.said.get("action_normalization_stats", None)
         if every is None:
             return Normalizer(torch.zeros(length), torch.ones(length))
@@ -170,7 +170,7 @@ class _RobomimicFile:
 
 
 def _numbers(said: Any) -> list[float] | None:
-    """A list of numbers, as one row of a table of one."""
+    """Returns the numbers of a list that is nested as `[[…]]`; `None` if it is not."""
     row = said[0] if isinstance(said, list) and len(said) == 1 and isinstance(said[0], list) else None
     numbers = row is not None and 0 < len(row) <= MOST_VALUES and all(type(one) in (int, float) for one in row)
     return row if numbers else None

@@ -1,4 +1,4 @@
-"""A function that samples as LeRobot's `conditional_sample` does, by one of our solvers."""
+"""A replacement for LeRobot's `conditional_sample` that samples with one of our solvers."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _SEEDS = 2**62
 
 
 class Network:
-    """A network as solvers call it: float32 outside, and inside the type of its weights.
+    """A network with the interface that solvers call: float32 outside, the dtype of its weights inside.
 
     Args:
         network: called as `network(sample, timestep, global_cond=…)`.
@@ -32,11 +32,11 @@ class Network:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """The dtype of the weights."""
         return self._parameter.dtype
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """Predictions for samples `[n, …]`, timesteps `[n]` and conditions `[n, C]`; C is 0 where there are none."""
+        """Returns predictions for samples `[n, …]`, timesteps `[n]` and conditions `[n, C]`; C may be 0."""
         given = condition.to(self.dtype) if condition.shape[1] else None
         prediction: Tensor = self._network(x.to(self.dtype), t, global_cond=given)
         return prediction.to(x.dtype)
@@ -47,19 +47,19 @@ class Network:
 
 
 class Chooser(Protocol):
-    """Chooses a solver for so many samples together."""
+    """Chooses a solver for each batch size."""
 
     def solver(self, denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...]) -> Solver:
-        """For conditions `[B, C]` and samples of that shape."""
+        """Returns the solver for conditions `[B, C]` and samples of that shape."""
         ...
 
     def took(self, rows: int, seconds: float) -> None:
-        """What it took for B = `rows`."""
+        """Records the time of a call with B = `rows`."""
         ...
 
 
 class Always:
-    """One solver, whatever it takes."""
+    """Always chooses the same solver."""
 
     def __init__(self, solver: Solver):
         self._solver = solver
@@ -68,11 +68,11 @@ class Always:
         return self._solver
 
     def took(self, rows: int, seconds: float) -> None:
-        """Nothing follows from it."""
+        """Ignores the time."""
 
 
 class _AsEngine:
-    """A denoiser as `Inpainting` computes it."""
+    """A denoiser with the interface of an engine, for `Inpainting`."""
 
     name = "eager"
     precision: Precision = "fp32"
@@ -85,7 +85,7 @@ class _AsEngine:
         return condition
 
     def prepare(self, rows: Sequence[int]) -> None:
-        """Nothing is compiled."""
+        """Does nothing: there is nothing to compile."""
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         return self._denoiser(x, t, condition)
@@ -94,7 +94,7 @@ class _AsEngine:
 def _matching(
     denoiser: Denoiser, condition: Tensor, solver: Solver, known: tuple[Tensor, Tensor] | None
 ) -> tuple[Denoiser, Tensor]:
-    """What a solver calls, and with which conditions, so that samples match what is known of them."""
+    """Returns the denoiser and conditions with which a solver draws samples that match their known parts."""
     if known is None:
         return denoiser, condition
     inpainting = Inpainting(_AsEngine(denoiser), solver.table)
@@ -102,16 +102,16 @@ def _matching(
 
 
 class Sampling:
-    """Takes the place of a function `conditional_sample`.
+    """Replaces a function `conditional_sample`.
 
     Args:
-        network: what predicts.
-        chooser: says which solver samples.
-        shape: of one sample.
+        network: the denoising network.
+        chooser: chooses the solver.
+        shape: shape of one sample.
 
     Attributes:
-        solver: what sampled last; `None` before.
-        stats: of the last call, one row for each sample; `None` before.
+        solver: the solver of the last call; `None` before the first.
+        stats: statistics of the last call, one row for each sample; `None` before the first.
     """
 
     def __init__(self, network: Network, chooser: Chooser, shape: tuple[int, ...]):
@@ -127,13 +127,13 @@ class Sampling:
         noise: Tensor | None = None,
         known: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Samples `[B, …]` in the weights' type, on their device.
+        """Draws samples `[B, …]` with the weights' dtype, on their device.
 
         Args:
             batch_size: B.
             global_cond: conditions `[B, C]`, if the network has any.
-            generator: what all randomness comes from; by default torch's own.
-            noise: the starting noise `[B, …]`, instead of drawn one.
+            generator: source of all random numbers; by default torch's global one.
+            noise: the starting noise `[B, …]`; by default it is drawn.
             known: chunks `[B, H, A]` to match, and weights `[B, H]` of their steps, see `Inpainting`.
 
         Raises:
@@ -147,8 +147,8 @@ class Sampling:
             with torch.autocast(kind, type_of_mixed, enabled=mixed):
                 return network(x, t, condition)
 
-        # What a solver keeps from call to call was made in this mode: it always computes in it, whatever the caller's is.
-        # Where the caller mixes precisions, the network is computed so, and the rounds are not.
+        # Solvers keep inference tensors between calls, so they always run in inference mode, whatever the caller's mode.
+        # The caller's autocast applies to the network, but not to the rounds of the solver.
         with torch.inference_mode(), torch.autocast(kind, enabled=False):
             self.solver = self._chooser.solver(denoiser, given, self._shape)
             path = self._draw(batch_size, self.solver.table.steps, generator, noise)
@@ -157,7 +157,7 @@ class Sampling:
         self.stats = solution.stats
         if (solution.stats.status == Status.NOT_FINITE).any():
             raise ValueError("the network's predictions are not finite")
-        return sample.clone()  # outside that mode it is a tensor like any other
+        return sample.clone()  # a normal tensor, not an inference tensor
 
     def _solve(self, solver: Solver, denoiser: Denoiser, condition: Tensor, path: NoisePath) -> Solution:
         started = time.perf_counter()
@@ -167,7 +167,7 @@ class Sampling:
         return solution
 
     def _draw(self, batch: int, steps: int, generator: torch.Generator | None, noise: Tensor | None) -> NoisePath:
-        """Every sample's noise from a stream of its own, seeded from the caller's."""
+        """Draws the noise of each sample from a separate generator, seeded from the caller's."""
         device = "cpu" if generator is None else generator.device
         seeds = torch.randint(_SEEDS, (batch,), generator=generator, device=device).tolist()
         path = NoisePath.draw([noise_generator(seed) for seed in seeds], steps, self._shape, self._network.device)

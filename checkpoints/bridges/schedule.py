@@ -1,25 +1,25 @@
-"""From the settings of a scheduler of diffusers, as another program's configuration has them, to a policy's schedule."""
+"""Converts the scheduler settings in another program's configuration to a policy's noise schedule."""
 
 from collections.abc import Mapping
 from typing import Any
 
 _SHARED = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "clip_sample", "clip_sample_range")
 _NEEDED = ("num_train_timesteps", "beta_schedule", "prediction_type")
-# What diffusers' DDIM can do besides, and how it must be set.
+# Further settings of diffusers' DDIM, and their only supported values.
 _FIXED: dict[str, Any] = {"set_alpha_to_one": True, "steps_offset": 0}
 _KINDS = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim"}
 
 
 def read_schedule(kind: str, settings: Mapping[str, Any], steps: int | None) -> tuple[dict[str, Any], str]:
-    """The config of a `DDPMScheduler`, in which policies are trained whatever they are sampled with, and their own sampler.
+    """Returns the config of a `DDPMScheduler`, with which all these policies are trained, and the policy's own sampler.
 
     Args:
         kind: the class of the scheduler.
         settings: its arguments.
-        steps: how many it samples with; all where it is `None`.
+        steps: number of denoising steps; `None` for all of the training.
 
     Raises:
-        ValueError: a setting is missing, or not supported; the message names it.
+        ValueError: a setting is missing or not supported; the message names it.
     """
     if kind not in _KINDS:
         raise ValueError(f"its scheduler is {kind!r:.60}; {', '.join(_KINDS)} are read")

@@ -1,4 +1,4 @@
-"""Policies in a single file that `torch.save` wrote: Diffusion Policy's `.ckpt` and robomimic's `.pth`."""
+"""Reads policies from a single file written by `torch.save`: Diffusion Policy's `.ckpt` and robomimic's `.pth`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,25 +15,25 @@ from paradp.policy.networks.vision.config import VisionConfig
 
 
 def read_diffusion_policy(path: Path | str, facts: Mapping[str, Any] | None = None) -> TrainedPolicy:
-    """The network and normalisers of a checkpoint of Diffusion Policy (real-stanford) or robomimic.
+    """Reads network and normalisers of a checkpoint of Diffusion Policy (real-stanford) or robomimic.
 
-    Nothing in it is executed, see `paradp.bridges.pickled`.
+    Executes no code from it, see `paradp.bridges.pickled`.
 
     Args:
         path: the file.
-        facts: what it does not say, see `Facts`; what is not given is looked up in `NAME.paradp.yaml` or `paradp.yaml`
+        facts: information that it lacks, see `Facts`; facts not given are read from `NAME.paradp.yaml` or `paradp.yaml`
             beside it.
 
     Raises:
-        ValueError: a fact is missing, or it is another policy's, damaged, or holds what is not supported; the message names
-            it.
-        OSError: it is not there or may not be read.
+        ValueError: a fact is missing, or the file is damaged, of another kind of policy, or has unsupported settings; the
+            message names the reason.
+        OSError: it is missing or cannot be read.
     """
     return outline_of(Path(path)).read(read_facts(Path(path), facts))
 
 
 def outline_of(path: Path) -> Outline:
-    """What a file says of its policy; errors as of `read_diffusion_policy`."""
+    """Reads the description of the policy in a file; errors as of `read_diffusion_policy`."""
     file = TorchFile.open(path)
     for found, outline in ((is_diffusion_policy, diffusion_policy_outline), (is_robomimic, robomimic_outline)):
         if found(file.content):
@@ -45,7 +45,7 @@ def outline_of(path: Path) -> Outline:
 
 
 def file_card(path: Path) -> str:
-    """What a file says of its policy, in a page; needs no facts, which are asked for by what needs them.
+    """Writes a model card for a file, as markdown; works without the facts that the file lacks.
 
     Raises:
         ValueError, OSError: as `read_diffusion_policy`.

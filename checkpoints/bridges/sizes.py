@@ -1,4 +1,4 @@
-"""The sizes of Diffusion Policy's and robomimic's networks, from the tensors that they have."""
+"""Infers the sizes of Diffusion Policy's and robomimic's networks from their tensors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from paradp.policy.networks.vision.config import Backbone, VisionConfig
 from paradp.policy.networks.vision.resnet import map_shape
 
 Tensors = Mapping[str, SavedTensor]
-# Their last normalisation has so many groups, whatever n_groups says.
+# Their last normalisation always has this many groups, regardless of n_groups.
 _HEAD_GROUPS = 8
-# Of an encoder of images: constants, and its parts under a second name.
+# Tensors of image encoders that are not read: constants, and parts stored under a second name.
 _CONSTANTS = (".temperature", ".pos_x", ".pos_y")
 _SECOND_NAMES = (".backbone.", ".pool.")
 
 
 def tensors_of(state: Any, what: str) -> dict[str, SavedTensor]:
-    """The tensors of a state dict.
+    """Returns the tensors of a state dict.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a state dict.
     """
     if not isinstance(state, dict) or not state:
         raise ValueError(f"it has no weights of {what}")
@@ -35,18 +35,18 @@ def tensors_of(state: Any, what: str) -> dict[str, SavedTensor]:
 
 
 def below(tensors: Tensors, prefix: str) -> dict[str, SavedTensor]:
-    """Those whose names begin so, without that."""
+    """Returns the tensors with a prefix in their names, and removes the prefix."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a denoising network.
+    """The sizes of a denoising network.
 
     Attributes:
         network: its settings.
         actions: length of an action.
-        condition: numbers that it sees of an observation: of all steps a U-Net, of one a transformer.
+        condition: length of its condition: of all observed steps for a U-Net, of one step for a transformer.
         scales: whether a U-Net's FiLM has scales besides biases.
     """
 
@@ -57,14 +57,14 @@ class Sizes:
 
 
 def unet_sizes(tensors: Tensors, groups: int) -> Sizes:
-    """Of a U-Net with global conditions.
+    """Infers the sizes of a U-Net with global conditions.
 
     Args:
-        tensors: by the names inside it.
-        groups: of its normalisation, which tensors do not show.
+        tensors: by their names inside the U-Net.
+        groups: groups of its normalisation, which cannot be inferred from tensors.
 
     Raises:
-        ValueError: it is none, or one with local conditions.
+        ValueError: these are not the tensors of a U-Net, or it has local conditions.
     """
     if any(name.startswith("local_cond_encoder.") for name in tensors):
         raise ValueError("its U-Net has local conditions (obs_as_local_cond), which ours has not")
@@ -87,10 +87,12 @@ def unet_sizes(tensors: Tensors, groups: int) -> Sizes:
 
 
 def transformer_sizes(tensors: Tensors, heads: int) -> Sizes:
-    """Of a transformer that decodes actions, and attends to the timestep and observations; arguments as of `unet_sizes`.
+    """Infers the sizes of a transformer that decodes actions with cross-attention to the timestep and observations.
+
+    Arguments as of `unet_sizes`.
 
     Raises:
-        ValueError: it is none, or one whose attention or conditions are others.
+        ValueError: these are not the tensors of such a transformer.
     """
     if "mask" not in tensors or "memory_mask" not in tensors:
         raise ValueError("its transformer attends to later actions (causal_attn), which ours does not")
@@ -107,16 +109,16 @@ def transformer_sizes(tensors: Tensors, heads: int) -> Sizes:
 def vision_config(
     file: TorchFile, tensors: Tensors, seen: Mapping[str, Shape], crop: tuple[int, int] | None
 ) -> VisionConfig:
-    """Of robomimic's encoder of images, which Diffusion Policy takes, too.
+    """Infers the settings of robomimic's image encoder, which Diffusion Policy uses as well.
 
     Args:
-        file: where the tensors lie.
-        tensors: by the names inside it.
-        seen: the observation.
-        crop: height and width of the middle that it sees.
+        file: the file with the tensors.
+        tensors: by their names inside the encoder.
+        seen: shapes of the observations.
+        crop: height and width of the centre crop.
 
     Raises:
-        ValueError: it is another encoder; the message says in what.
+        ValueError: it is another encoder; the message names the difference.
     """
     images = {key: shape for key, shape in seen.items() if not isinstance(shape, int)}
     configs = {key: _encoder(below(tensors, f"obs_nets.{key}."), key, crop) for key in images}
@@ -134,7 +136,7 @@ def vision_config(
 
 
 def encoder_tensors(tensors: Tensors) -> dict[str, SavedTensor]:
-    """Those of an encoder of images that ours has, too."""
+    """Returns the tensors of an image encoder that ours has as well."""
     return {
         name: tensor
         for name, tensor in tensors.items()

@@ -1,4 +1,4 @@
-"""The tensors of our networks by the names that Diffusion Policy and robomimic have for them."""
+"""Maps the names of our networks' tensors to those of Diffusion Policy and robomimic."""
 
 from collections.abc import Sequence
 
@@ -18,14 +18,14 @@ _TRANSFORMER = {
     "condition_position": "cond_pos_emb",
     "decoder.norm": "ln_f",
 }
-# Of an encoder of images robomimic has: backbone, spatial softmax, a layer without weights, and a linear one.
+# robomimic's image encoder: backbone, spatial softmax, a layer without weights, and a linear layer.
 _ENCODER = {"backbone": "nets.0.nets", "pool.maps": "nets.1.nets", "out": "nets.3"}
-# Ours computes where the places of a map are.
+# Coordinates in a feature map, which our encoder computes and does not store.
 COMPUTED = "pool.places"
 
 
 def unet_name(name: str) -> str:
-    """Their name of a tensor of our U-Net."""
+    """Returns the other program's name of a tensor of our U-Net."""
     head, *rest = name.split(".")
     if head == "head":
         inside = [rest[0], *(["block"] if rest[0] == "0" else []), *rest[1:]]
@@ -39,7 +39,7 @@ def unet_name(name: str) -> str:
 
 
 def transformer_name(name: str) -> str:
-    """Their name of a tensor of our transformer."""
+    """Returns the other program's name of a tensor of our transformer."""
     for ours, theirs in _TRANSFORMER.items():
         if name == ours or name.startswith(f"{ours}."):
             return theirs + name.removeprefix(ours)
@@ -47,7 +47,7 @@ def transformer_name(name: str) -> str:
 
 
 def encoder_name(name: str, cameras: Sequence[str]) -> str:
-    """Their name of a tensor of our encoders of images, `encoders.N.…`, of cameras in that order."""
+    """Returns the other program's name of a tensor `encoders.N.…` of our image encoders, N counting the cameras."""
     _, number, inner = name.split(".", 2)
     for ours, theirs in _ENCODER.items():
         if inner.startswith(f"{ours}."):

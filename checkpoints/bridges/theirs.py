@@ -1,4 +1,4 @@
-"""Checkpoints of other programs, whichever: LeRobot's are folders, Diffusion Policy's and robomimic's are files."""
+"""Reads checkpoints of any supported program: LeRobot's are folders, Diffusion Policy's and robomimic's are files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,22 +17,22 @@ from paradp.policy.spec import PolicySpec
 
 
 def read_theirs(path: Path, facts: Mapping[str, Any] | None = None) -> TrainedPolicy:
-    """The network and normalisers of a checkpoint; errors as of `read_lerobot` and `read_diffusion_policy`."""
+    """Reads the network and normalisers of a checkpoint; errors as of `read_lerobot` and `read_diffusion_policy`."""
     return read_lerobot(path, facts) if path.is_dir() else read_diffusion_policy(path, facts)
 
 
 def read_their_spec(path: Path) -> PolicySpec:
-    """What a policy is for, without its weights; errors as of `read_theirs`."""
+    """Reads a policy's specification, without its weights; errors as of `read_theirs`."""
     return read_lerobot_spec(path) if path.is_dir() else outline_of(path).spec(read_facts(path))
 
 
 def their_card(path: Path) -> str:
-    """What is known of a checkpoint, in a page; errors as of `read_theirs`."""
+    """Writes a model card for a checkpoint; errors as of `read_theirs`."""
     return lerobot_card(path) if path.is_dir() else file_card(path)
 
 
 def their_digest(path: Path) -> str:
-    """Of all that a policy computes with."""
+    """The hash of everything that affects a policy's plans: weights, documents and facts."""
     found = hashlib.sha256(f"{WEIGHTS} {weights_digest(path)}\n".encode())
     facts = facts_file(path)
     for one in lerobot_files(path) if path.is_dir() else [facts] if facts.exists() else []:
@@ -41,7 +41,7 @@ def their_digest(path: Path) -> str:
 
 
 def weights_digest(path: Path) -> str:
-    """Of the weights alone, which may be gigabytes: computed once, while they stay as they are."""
+    """The hash of the weights. As they may be gigabytes, it is cached until the file changes."""
     weights = path / WEIGHTS if path.is_dir() else path
     found = weights.stat()
     return _weights_digest(weights, path.is_dir(), found.st_ino, found.st_size, found.st_mtime_ns)

@@ -1,4 +1,4 @@
-"""Policies of ours as LeRobot's diffusion policy: the files that its `save_pretrained` writes, without LeRobot."""
+"""Writes policies of paradp as LeRobot's diffusion policy: the files of its `save_pretrained`, without LeRobot."""
 
 import json
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ from paradp.policy.spec import PolicySpec
 from paradp.sampler import SamplerChoice
 
 ENVIRONMENT, IMAGES = "observation.environment_state", "observation.images."
-# By LeRobot's keys: the names and lengths of our quantities in a vector, or an image's name.
+# For each of LeRobot's keys: the names and lengths of our quantities in a vector, or an image's name.
 Keys = Mapping[str, str | dict[str, int]]
 
 _HEAD_GROUPS = 8
-# What LeRobot can say of a schedule, with diffusers' values where ours says nothing; and what it leaves at diffusers'.
+# Settings of a schedule that LeRobot stores, with diffusers' defaults, and settings that LeRobot leaves at these values.
 _SCHEDULE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.0001,
@@ -44,7 +44,7 @@ _LEFT = {
     "steps_offset": 0,
     "rescale_betas_zero_snr": False,
 }
-# Fields that LeRobot writes besides; those of the training at its defaults.
+# Further fields that LeRobot writes; those of the training at its defaults.
 _BESIDES: dict[str, Any] = {
     "device": "cpu",
     "use_amp": False,
@@ -61,18 +61,18 @@ _BESIDES: dict[str, Any] = {
 def write_lerobot(
     trained: TrainedPolicy, folder: Path, card: str, sampler: str = "ddpm", observation: Keys | None = None
 ) -> None:
-    """Writes a policy into an empty folder as LeRobot 0.6 does, with what LeRobot cannot say in `paradp.yaml`.
+    """Writes a policy into an empty folder as LeRobot 0.6 does, with the facts that its files lack in `paradp.yaml`.
 
     Args:
         trained: network and normalisers.
-        folder: where to.
+        folder: the empty folder.
         card: the model card, markdown.
-        sampler: what LeRobot itself is to sample it with: `ddpm`, `ddpm-N:spacing=leading` or `ddim-N`.
-        observation: by LeRobot's keys, what stands in them, as in `Facts`; by default the first quantity is the robot's
-            state, and vectors behind it the environment's.
+        sampler: the sampler for LeRobot itself: `ddpm`, `ddpm-N:spacing=leading` or `ddim-N`.
+        observation: the content of each of LeRobot's keys, as in `Facts`; by default the first quantity is the robot's
+            state, and the vectors after it the environment's.
 
     Raises:
-        ValueError: LeRobot's policy cannot express it; the message says what.
+        ValueError: LeRobot's policy cannot represent this one; the message names the reason.
         OSError: it cannot be written.
     """
     spec = trained.spec
@@ -99,7 +99,7 @@ def _described(trained: TrainedPolicy, keys: Keys, sampler: str) -> tuple[TheirC
     parts = dict(zip(spec.observed, every, strict=True))
     inside = {key: [parts[name] for name in _names(said)] for key, said in keys.items()}
     before, after = scaled(seen, inside), scaled(done, {ACTION: [trained.action_normalizer]}, inverse=True)
-    # In training LeRobot normalises actions, too.
+    # LeRobot's training also normalises actions.
     before = before.with_more(scaled(done, {ACTION: [trained.action_normalizer]}))
     kind, steps = _sampled(sampler)
     config = TheirConfig(
@@ -168,7 +168,7 @@ def _vision(spec: PolicySpec) -> dict[str, Any]:
 
 
 def _ratio(size: tuple[int, int], crop: tuple[int, int]) -> float:
-    """The share of resized images that is kept: LeRobot knows one for height and width."""
+    """The share of resized images that a crop keeps; LeRobot has one number for height and width."""
     pairs = list(zip(crop, size, strict=True))
     least, below = max(kept / edge for kept, edge in pairs), min(1.0, *((kept + 1) / edge for kept, edge in pairs))
     ratio = (least + below) / 2
@@ -192,7 +192,7 @@ def _schedule(spec: PolicySpec) -> dict[str, Any]:
 
 
 def _sampled(sampler: str) -> tuple[str, int | None]:
-    """LeRobot's scheduler and its number of steps."""
+    """Returns LeRobot's scheduler and its number of steps."""
     choice = SamplerChoice.parse(sampler)
     spacing = {"spacing": "leading"} if choice.family == "ddpm" and choice.steps else {}
     if choice.family not in ("ddpm", "ddim") or dict(choice.options) != spacing:
@@ -201,7 +201,7 @@ def _sampled(sampler: str) -> tuple[str, int | None]:
 
 
 def _own_keys(spec: PolicySpec) -> dict[str, str | dict[str, int]]:
-    """The names that LeRobot has for what a policy sees, in the order of its network."""
+    """Returns LeRobot's keys for a policy's observations, in the order of its network."""
     kinds = {name: one.kind for name, one in spec.observed.items()}
     images = [name for name, kind in kinds.items() if kind == "image"]
     vectors = [name for name in kinds if name not in images]
@@ -215,10 +215,10 @@ def _own_keys(spec: PolicySpec) -> dict[str, str | dict[str, int]]:
 
 
 def _check_keys(spec: PolicySpec, keys: Keys) -> dict[str, str | dict[str, int]]:
-    """The keys in the order in which LeRobot's network sees them, which must be that of ours.
+    """Sorts the keys in the order of LeRobot's network, which must be the order of ours.
 
     Raises:
-        ValueError: it is not, or LeRobot's policy does not see such a thing.
+        ValueError: the orders differ, or LeRobot's policy has no such input.
     """
     images = [key for key, said in keys.items() if _is_image(spec, said)]
     vectors = [key for key in keys if key not in images and key != STATE]
@@ -253,7 +253,7 @@ def _feature(spec: PolicySpec, key: str, said: str | dict[str, int]) -> TheirFea
 
 
 def _facts(spec: PolicySpec, keys: Keys) -> dict[str, Any]:
-    """What LeRobot's files do not say, as `paradp.yaml` has it."""
+    """Returns the facts that LeRobot's files lack, for `paradp.yaml`."""
     facts = {
         "task": spec.task,
         "control_hz": spec.control_hz,

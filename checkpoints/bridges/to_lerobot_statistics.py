@@ -1,4 +1,4 @@
-"""Our normalisers as LeRobot's statistics, so that its formula makes the same numbers of them to the bit."""
+"""Converts our normalisers to LeRobot's statistics, such that LeRobot's formula computes the same numbers bit by bit."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from paradp.bridges.lerobot_config import Mode, TheirFeature
 from paradp.policy.data.normalizer import Normalizer
 
 _BRIGHTEST, _EPSILON = 255.0, 1e-8
-_NEIGHBOURS = 4  # on either side of a guess
+_NEIGHBOURS = 4  # on each side of the first guess
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class Scaled:
     statistics: Mapping[str, Tensor]
 
     def with_more(self, others: "Scaled") -> "Scaled":
-        """With those of other features."""
+        """Merges it with that of other features."""
         return Scaled({**self.modes, **others.modes}, {**self.statistics, **others.statistics})
 
 
 def scaled(features: Mapping[str, TheirFeature], parts: Mapping[str, Sequence[Normalizer]], inverse: bool = False) -> Scaled:
-    """LeRobot's way to scale features as our normalisers do.
+    """Returns the modes and statistics with which LeRobot scales features as our normalisers do.
 
     Args:
         features: by LeRobot's keys.
-        parts: by LeRobot's keys, the normalisers of the quantities in them, in order.
-        inverse: as they are undone: LeRobot adds ε to a standard deviation in one direction only.
+        parts: for each of LeRobot's keys, the normalisers of its quantities, in order.
+        inverse: whether they are inverted: LeRobot adds ε to a standard deviation only when it normalises.
     """
     joined = {
         key: Normalizer(*(torch.cat([getattr(one, what) for one in parts[key]]) for what in ("offset", "scale", "shift")))
@@ -50,7 +50,7 @@ def scaled(features: Mapping[str, TheirFeature], parts: Mapping[str, Sequence[No
 
 
 def _unit(feature: TheirFeature) -> float:
-    """LeRobot's images are numbers from 0 to 1, ours bytes."""
+    """Our value for LeRobot's value of 1: LeRobot's images have values in [0, 1], ours are bytes."""
     return _BRIGHTEST if feature.type == "VISUAL" else 1.0
 
 
@@ -71,14 +71,14 @@ def _statistics(normalizer: Normalizer, mode: Mode, unit: float, epsilon: float)
             return unit * (torch.where(span == 0, torch.tensor(_EPSILON), span) / 2)
 
         return {"min": low, "max": _solved(half, low + 2 * scale / unit, scale, low)}
-    # One that is neither of the least nor of the middle: its offset is that of a middle.
+    # A normaliser whose offset is neither the minimum nor the middle: convert the offset to the middle's.
     middle = torch.where(shift == 0, offset, offset - shift * scale)
     mean = _solved(lambda value: unit * value, middle / unit, middle)
     return {"mean": mean, "std": _solved(lambda value: unit * (value + epsilon), scale / unit - epsilon, scale)}
 
 
 def _solved(compute: Callable[[Tensor], Tensor], guess: Tensor, wanted: Tensor, *others: Tensor) -> Tensor:
-    """The number at or beside a guess, or another one, of which what is wanted is computed; else the nearest to that."""
+    """Searches the guess, its floating-point neighbours and others for the value whose result is nearest to `wanted`."""
     candidates = [*others, guess]
     for end in (torch.inf, -torch.inf):
         near = guess

@@ -1,4 +1,4 @@
-"""Files that `torch.save` wrote: what they hold, and tensors that are read when they are asked for. Nothing is executed."""
+"""Reads files written by `torch.save` without executing code from them; tensors are read when they are needed."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -31,12 +31,12 @@ _MOST_DIMENSIONS = 8
 
 @dataclass(frozen=True)
 class Storage:
-    """Where the values of tensors lie.
+    """A stored array that one or more tensors use.
 
     Attributes:
-        member: of the archive.
-        dtype: of the values.
-        count: how many.
+        member: name of the archive's member.
+        dtype: type of the values.
+        count: number of values.
     """
 
     member: str
@@ -46,12 +46,12 @@ class Storage:
 
 @dataclass(frozen=True)
 class SavedTensor:
-    """A tensor that is not read yet: `count` values in order, from `offset` on.
+    """A tensor whose values are not read yet: consecutive values of a storage.
 
     Attributes:
-        storage: where they lie.
-        offset: the first.
-        shape: of the tensor.
+        storage: the storage.
+        offset: index of its first value there.
+        shape: its shape.
     """
 
     storage: Storage
@@ -65,11 +65,11 @@ class SavedTensor:
 
 @dataclass(frozen=True)
 class TorchFile:
-    """A file whose table of contents and pickle are sound.
+    """An open file whose table of contents and pickle passed all checks.
 
     Attributes:
         path: the file.
-        content: what it holds.
+        content: the data of its pickle, with a `SavedTensor` for each tensor.
     """
 
     path: Path
@@ -78,11 +78,12 @@ class TorchFile:
 
     @classmethod
     def open(cls, path: Path) -> "TorchFile":
-        """Reads everything but the tensors.
+        """Reads everything except the tensors' values.
 
         Raises:
-            ValueError: it is not a file that `torch.save` wrote with plain data in it; the message says what is wrong.
-            OSError: it is not there or may not be read.
+            ValueError: `torch.save` did not write this file, or it contains more than plain data; the message names the
+                reason.
+            OSError: it is missing or cannot be read.
         """
         with open_regular(path, STATE_BYTES, inside=False) as (file, size):
             try:
@@ -97,10 +98,10 @@ class TorchFile:
 
     @torch.no_grad()
     def fill(self, targets: Iterable[tuple[SavedTensor, Tensor]]) -> None:
-        """Copies saved values into tensors of the same shapes, whatever their types.
+        """Copies saved values into tensors of the same shapes, and converts their types.
 
         Raises:
-            ValueError: a shape differs, or the file cannot be read, such as one that was changed meanwhile.
+            ValueError: a shape differs, or the file cannot be read, for example because it has changed.
         """
         with open_regular(self.path, STATE_BYTES, inside=False) as (file, _):
             for saved, target in targets:
@@ -116,7 +117,7 @@ class TorchFile:
                 target.copy_(torch.frombuffer(values, dtype=saved.storage.dtype).view(saved.shape))
 
     def values(self, saved: SavedTensor, most: int) -> Tensor:
-        """A small tensor's values.
+        """Reads the values of a small tensor.
 
         Raises:
             ValueError: it has more than `most` values, or as `fill`.
@@ -129,15 +130,15 @@ class TorchFile:
 
 
 def _storage(said: Any, archive: Archive) -> Storage:
-    """What a persistent id of `torch.save` says: ("storage", type, key, where it was, number of values)."""
+    """Finds the storage for a persistent id of `torch.save`: ("storage", type, key, device, number of values)."""
     if not isinstance(said, tuple) or len(said) != 5 or said[0] != "storage":
-        raise ValueError("its pickle refers to what is no storage of a tensor")
+        raise ValueError("its pickle refers to something that is not a tensor's storage")
     _, kind, key, _, count = said
     dtype = _TYPES.get(kind.name) if isinstance(kind, PickledName) and kind.module == "torch" else None
     if dtype is None or not isinstance(key, str) or not key.isdecimal():
         raise ValueError("its pickle refers to a storage of a type that is not known here")
     if type(count) is not int or count < 0:
-        raise ValueError(f"the storage {key!r:.40} has a number of values that is none")
+        raise ValueError(f"the storage {key!r:.40} has an invalid number of values")
     if (member := archive.members.get(f"data/{key}")) is None:
         raise ValueError(f"the storage {key!r:.40} is missing: cut short")
     if member.size != count * dtype.itemsize:
@@ -146,17 +147,17 @@ def _storage(said: Any, archive: Archive) -> Storage:
 
 
 def _tensor(arguments: tuple[Any, ...]) -> SavedTensor:
-    """Of `torch._utils._rebuild_tensor_v2`: storage, offset, size, stride, and what is of no matter."""
+    """Handles the arguments of `torch._utils._rebuild_tensor_v2`: storage, offset, size, stride, and others not needed."""
     if len(arguments) not in (6, 7) or not isinstance(arguments[0], Storage):
-        raise ValueError("it has a tensor that is none")
+        raise ValueError("it has an invalid tensor")
     storage, offset, shape, strides = arguments[:4]
     if not (_counts(shape) and _counts(strides) and len(shape) == len(strides) and _counts((offset,))):
-        raise ValueError("it has a tensor of a size that is none")
+        raise ValueError("it has a tensor of an invalid size")
     expected, values = [], 1
     for length in reversed(shape):
         expected.append(values)
         values *= length
-    # Others could claim many values by few bytes: a stride of 0 repeats one for ever.
+    # Other strides could make few bytes into many values: a stride of 0 repeats one value.
     plain = all(stride == due or length == 1 for stride, due, length in zip(strides, reversed(expected), shape, strict=True))
     if values and not plain:
         raise ValueError(f"it has a tensor of shape {list(shape)} whose values do not lie in order")
@@ -172,21 +173,21 @@ def _counts(found: Any) -> bool:
 
 def _parameter(arguments: tuple[Any, ...]) -> SavedTensor:
     if len(arguments) != 3 or not isinstance(arguments[0], SavedTensor):
-        raise ValueError("it has a parameter that is none")
+        raise ValueError("it has an invalid parameter")
     return arguments[0]
 
 
 def _dict(arguments: tuple[Any, ...]) -> dict[Any, Any]:
-    """An ordered dict, a counter, or one with a default, which was given a type; filled by what follows."""
+    """Makes a dict for an OrderedDict, Counter or defaultdict; later instructions fill it."""
     if any(not isinstance(one, PickledName | Inert) for one in arguments):
-        raise ValueError("it has a dict that is none")
+        raise ValueError("it has an invalid dict")
     return {}
 
 
 def _bytes(arguments: tuple[Any, ...]) -> Inert:
-    """Bytes, which protocol 2 writes as a text. No policy needs them: what is in them is let go."""
+    """Handles bytes, which protocol 2 writes as text. No policy needs them, so the content is dropped."""
     if len(arguments) != 2 or not isinstance(arguments[0], str) or arguments[1] != "latin1":
-        raise ValueError("it has bytes that are none")
+        raise ValueError("it has invalid bytes")
     return Inert(_ENCODE, ())
 
 
@@ -197,7 +198,7 @@ _KNOWN: Mapping[PickledName, Maker | None] = {
     _ENCODE: _bytes,
     **{PickledName("collections", name): _dict for name in ("OrderedDict", "defaultdict", "Counter")},
     **{PickledName("torch", name): None for name in (*_TYPES, "device")},
-    # A type, by its name.
+    # Types, by their names.
     PickledName("dill._dill", "_load_type"): None,
     **{
         PickledName("__builtin__", name): None
@@ -213,7 +214,7 @@ _KNOWN: Mapping[PickledName, Maker | None] = {
         PickledName("omegaconf.nodes", f"{name}Node"): None
         for name in ("Any", "Integer", "Float", "String", "Boolean", "Bytes", "Path", "InterpolationResult")
     },
-    # Numbers of numpy's, which trainings write down besides.
+    # numpy's numbers, which some trainings also store.
     **{PickledName(f"numpy.{core}.multiarray", "scalar"): None for core in ("core", "_core")},
     PickledName("numpy", "dtype"): None,
 }

@@ -1,4 +1,4 @@
-"""Actions as commands of robosuite's controller, checked and converted by one compiled call."""
+"""Checks actions and converts them to commands of robosuite's controller, in one compiled call."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ from paradp.envs.compiled.rotations import is_rotation, orthonormal_rows, rows_r
 
 
 def bind_command(convention: HandConvention) -> Callable[[np.ndarray], np.ndarray | None]:
-    """`to_robosuite` of a convention, in double precision; `None` for an action that is not finite or holds no rotation.
+    """Compiles `to_robosuite` of a convention, in double precision; it returns `None` for an invalid action.
 
-    It takes actions of the right size that lie in one piece.
+    An action is invalid if it is not finite or its rotation is degenerate. Its array must be contiguous, of the right size.
     """
     return bind(_COMMANDS[convention.name], then=(np.empty(convention.low.shape),))
 

@@ -1,7 +1,7 @@
-"""How functions are compiled, and called without numba's looking at their arguments every time.
+"""Compiles functions with numba, and calls them without numba's inspection of the arguments at every call.
 
-numba compiles a function anew when its own file changes, not when one that it calls does: whoever edits that one removes the
-`*.nbi` in `__pycache__`.
+numba compiles a function again if its own file changes, but not if a function that it calls changes: after editing that
+one, remove the `*.nbi` files in `__pycache__`.
 """
 
 from collections.abc import Callable
@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 from numba import njit, typeof
 
-# Kept on disk, and with C's divisions.
+# Cached on disk; division by zero as in C, without an exception.
 compiled = njit(cache=True, error_model="numpy")
-# Without the interpreter's lock, too: what takes so long that other threads can use the time.
+# Also without the interpreter's lock, for functions so long that other threads can run meanwhile.
 unlocked = njit(cache=True, error_model="numpy", nogil=True)
-# Code by function and kinds of its arguments.
+# Compiled code, by function and types of its arguments.
 _ready: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
 def bind(function: Any, *first: Any, then: tuple[Any, ...] = ()) -> Callable[..., Any]:
-    """A compiled function with its first arguments given; compiles it, or reads it from the disk.
+    """Returns a compiled function with its first arguments fixed; compiles it, or reads it from the cache.
 
-    numba's own call finds the types of all arguments, which takes longer than a short function. Here they are found once:
-    the caller must pass further arguments of the same types, and arrays that lie in one piece.
+    numba itself finds the types of all arguments at each call, which takes longer than a short function. Here they are
+    found once: the caller must pass arguments of the same types, and contiguous arrays.
 
     Args:
         function: decorated by `compiled` or `unlocked`.
         first: its first arguments.
-        then: the further ones of every call, by example.
+        then: examples of the arguments of each call.
     """
     arguments = *first, *then
     kind = function, *map(_kind, arguments)
@@ -38,7 +38,7 @@ def bind(function: Any, *first: Any, then: tuple[Any, ...] = ()) -> Callable[...
 
 
 def _kind(value: Any) -> Any:
-    """What decides a value's type of numba's, found sooner than that."""
+    """A key for a value's numba type that is faster to compute than the type."""
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.ndim, value.flags.num
     return (type(value), *map(_kind, value)) if isinstance(value, tuple) else type(value)

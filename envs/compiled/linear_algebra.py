@@ -1,10 +1,10 @@
-"""Linear algebra of matrices too small for LAPACK's calls, compiled."""
+"""Compiled linear algebra for matrices so small that calls of LAPACK would cost more."""
 
 import numpy as np
 
 from paradp.envs.compiled.compiling import compiled
 
-# Below this ratio of pivots a matrix counts as singular, and robosuite's pseudo-inverse is taken instead.
+# Below this ratio of pivots a matrix counts as singular, and the pseudo-inverse is used instead, as in robosuite.
 SINGULAR = 1e-12
 
 
@@ -50,7 +50,7 @@ def backward(factor: np.ndarray, vector: np.ndarray) -> None:
 
 @compiled
 def solve(matrix: np.ndarray, vector: np.ndarray, factor: np.ndarray) -> None:
-    """Replaces a vector `[n]` by `matrix⁻¹ vector`, of a symmetric matrix; `factor` is room `[n, n]` for its factor."""
+    """Replaces a vector `[n]` by `matrix⁻¹ vector`, of a symmetric matrix; `factor` is a buffer `[n, n]` for its factor."""
     if cholesky(matrix, factor):
         forward(factor, vector)
         backward(factor, vector)

@@ -1,4 +1,4 @@
-"""The hand and the objects of a scene as a policy sees them, read from the simulator's arrays by one compiled call."""
+"""The observation of hand and objects, read from the simulator's arrays in one compiled call."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,19 +12,19 @@ HAND_SIZE, OBJECT_SIZE = 11, 18
 
 
 def bind_observation(data: Any, site: int, fingers: Sequence[int], bodies: Sequence[int]) -> Callable[[], np.ndarray]:
-    """`observe` of a simulation.
+    """Compiles `observe` for a simulation.
 
     Args:
         data: MuJoCo's data.
         site: the grip site.
-        fingers: places of the fingers' joints in `qpos`, two.
+        fingers: indices of the two finger joints in `qpos`.
         bodies: the objects.
     """
     hand = data.site_xpos[site], data.site_xmat[site], data.qpos, np.array(fingers, np.int64)
     return bind(observe, *hand, data.body_xpos, data.body_xmat, np.array(bodies, np.int64))
 
 
-# Long: half of it says what the arrays are; one call, for each costs more than what it computes.
+# Long: half is documentation. One call, because each call costs more than its computation.
 @compiled
 def observe(
     site_pos: np.ndarray,
@@ -37,17 +37,17 @@ def observe(
 ) -> np.ndarray:
     """Returns one vector, `[11 + 18 n]` in single precision.
 
-    Of the hand: position (m), rotation_6d, joints of the fingers (m). Of each object: position (m) and rotation_6d in the
-    world, position (m) and rotation_6d in the frame of the hand.
+    For the hand: position (m), rotation_6d, finger joints (m). For each object: position (m) and rotation_6d in the world
+    frame, position (m) and rotation_6d in the frame of the hand.
 
     Args:
         site_pos: of the grip site, `[3]`.
         site_rot: its rotation, `[9]`.
         qpos: of all joints.
-        fingers: places of the fingers' joints in it, `[2]`.
+        fingers: indices of the finger joints in it, `[2]`.
         body_pos: of all bodies, `[b, 3]`.
         body_rot: of all bodies, `[b, 9]`.
-        bodies: which of them are the objects, `[n]`.
+        bodies: indices of the objects' bodies, `[n]`.
     """
     seen = np.empty(HAND_SIZE + OBJECT_SIZE * len(bodies), np.float32)
     for i in range(3):

@@ -5,7 +5,7 @@ motion and force control of robot manipulators", 1987), for an arm on a base tha
 
     τ = Jᵀ Λ (Kp e − Kd J q̇) + Nᵀ M (k (q₀ − q) − 2 √k q̇) + bias,    Λ = (J M⁻¹ Jᵀ)⁻¹,    N = 1 − M⁻¹ Jᵀ Λ J
 
-with Λ of the position and of the rotation alone where the two are uncoupled. robosuite forms inverses; here factors of
+with separate Λ for position and rotation if the two are uncoupled. robosuite forms inverses; here factors of
 M and of J M⁻¹ Jᵀ are enough, because Nᵀ M a = M a − Jᵀ Λ J a.
 """
 
@@ -19,12 +19,12 @@ from paradp.envs.compiled.linear_algebra import cholesky, forward, solve
 from paradp.envs.compiled.mujoco_functions import mj_fullM, mj_jacSite, mj_step1, mj_step2
 from paradp.envs.compiled.rotations import quaternion_rows, rotvec_quaternion
 
-# Of the torques that draw the arm back to its first pose (robosuite's `nullspace_torques`).
+# Stiffness of the torques that pull the arm back to its first pose (robosuite's `nullspace_torques`).
 NULLSPACE_KP = 10.0
 
 
 class Simulation(NamedTuple):
-    """MuJoCo's model and data by their addresses, and the arrays of the data that are read and written."""
+    """The addresses of MuJoCo's model and data, and the arrays of the data that are read and written."""
 
     model: int
     data: int
@@ -40,25 +40,25 @@ class Simulation(NamedTuple):
 class Arm(NamedTuple):
     """An arm of n joints and its controller.
 
-    An action is clipped to `input_low` and `input_high` and scaled, and is then a step and a turn from the present pose, in
-    the frame of the base; or, where goals are not `relative`, it is taken as it is for a pose in the world.
+    A `relative` action is clipped to `input_low` and `input_high`, scaled, and added to the current pose as a translation
+    and a rotation in the frame of the base. Another action is a pose in the world frame, used as it is.
 
     Attributes:
-        joints: their places in `qpos`, `[n]`.
-        dofs: their places in `qvel`, `[n]`.
-        actuators: their places in `ctrl`, `[n]`.
-        low: least torques, `[n]` (Nm).
-        high: greatest torques, `[n]` (Nm).
-        rest: the pose that the null space draws to, `[n]` (rad).
+        joints: indices of the joints in `qpos`, `[n]`.
+        dofs: indices in `qvel`, `[n]`.
+        actuators: indices in `ctrl`, `[n]`.
+        low: smallest torques, `[n]` (Nm).
+        high: largest torques, `[n]` (Nm).
+        rest: the joint positions that the null-space torques pull to, `[n]` (rad).
         kp: stiffness, of position and rotation, `[6]`.
         kd: damping, `[6]`.
-        uncoupled: position and rotation have inertia matrices of their own.
-        site: what the controller moves.
+        uncoupled: whether position and rotation have separate inertia matrices.
+        site: index of the site that is controlled.
         base: rotation of the base in the world, `[3, 3]`.
-        relative: goals are steps.
-        input_low: least action, `[6]`.
-        input_high: greatest action, `[6]`.
-        scale: of actions, `[6]`.
+        relative: whether goals are relative to the current pose.
+        input_low: smallest action, `[6]`.
+        input_high: largest action, `[6]`.
+        scale: scale of actions, `[6]`.
         input_centre: action that is mapped to `output_centre`, `[6]`.
         output_centre: `[6]` (m and rad).
     """
@@ -86,11 +86,11 @@ class Gripper(NamedTuple):
     """Panda's gripper: two fingers, driven to positions at a constant speed.
 
     Attributes:
-        actuators: their places in `ctrl`, `[2]`.
-        command: where the fingers are driven, `[2]`, from −1 to 1; robosuite's own array.
-        speed: how far that moves in a control step.
-        low: least controls, `[2]`.
-        high: greatest controls, `[2]`.
+        actuators: indices in `ctrl`, `[2]`.
+        command: commanded positions of the fingers, `[2]`, from −1 to 1; robosuite's own array.
+        speed: change of `command` in a control step.
+        low: smallest controls, `[2]`.
+        high: largest controls, `[2]`.
     """
 
     actuators: np.ndarray
@@ -102,14 +102,14 @@ class Gripper(NamedTuple):
 
 @unlocked
 def control_step(sim: Simulation, arm: Arm, gripper: Gripper, substeps: int, action: np.ndarray) -> None:
-    """Moves the simulation on by a control step.
+    """Advances the simulation by a control step.
 
     Args:
-        sim: at the beginning of the step.
-        arm: what is moved.
-        gripper: at its end.
-        substeps: steps of the simulator.
-        action: as robosuite takes it, `[7]`: position or step, axis-angle, gripper.
+        sim: the simulation at the start of the step.
+        arm: the arm and its controller.
+        gripper: its gripper.
+        substeps: number of steps of the simulator.
+        action: in robosuite's form, `[7]`: position or translation, axis-angle, gripper.
     """
     _drive(sim, gripper, action[6])
     mj_step1(sim.model, sim.data)
@@ -121,7 +121,7 @@ def control_step(sim: Simulation, arm: Arm, gripper: Gripper, substeps: int, act
 
 @unlocked
 def follow(sim: Simulation, arm: Arm, substeps: int, position: np.ndarray, rotation: np.ndarray) -> None:
-    """Moves the simulation on, towards a goal in the world: position `[3]` (m) and rotation `[3, 3]`."""
+    """Advances the simulation with a goal in the world frame: position `[3]` (m) and rotation `[3, 3]`."""
     for _ in range(substeps):
         mj_step1(sim.model, sim.data)
         _actuate(sim, arm, position, rotation)
@@ -130,7 +130,7 @@ def follow(sim: Simulation, arm: Arm, substeps: int, position: np.ndarray, rotat
 
 @unlocked
 def mujoco_steps(model: int, data: int, steps: int) -> None:
-    """Moves a simulation on without any controller: the bound of every control step's speed."""
+    """Advances a simulation without any controller: the upper bound of a control step's speed."""
     for _ in range(steps):
         mj_step1(model, data)
         mj_step2(model, data)
@@ -148,14 +148,14 @@ def _drive(sim, gripper, grip):
 
 @compiled
 def _goal(sim, arm, action):
-    """Position `[3]` and rotation `[3, 3]` in the world of an action's goal at the current pose."""
+    """Returns an action's goal at the current pose: position `[3]` and rotation `[3, 3]` in the world frame."""
     if not arm.relative:
         return action[:3].copy(), np.array(quaternion_rows(*rotvec_quaternion(action[3], action[4], action[5])))
     step = np.empty(6)
     for i in range(6):
         clipped = min(max(action[i], arm.input_low[i]), arm.input_high[i])
         step[i] = (clipped - arm.input_centre[i]) * arm.scale[i] + arm.output_centre[i]
-    # robosuite's own conversion, for it is of single precision.
+    # As in robosuite, whose conversion has single precision.
     turn = quat2mat(np.array(rotvec_quaternion(step[3], step[4], step[5])))
     present = np.dot(arm.base.T, sim.site_xmat[arm.site].copy().reshape(3, 3))
     return sim.site_xpos[arm.site] + np.dot(arm.base, step[:3]), np.dot(arm.base, np.dot(turn, present))
@@ -172,7 +172,7 @@ def _actuate(sim, arm, goal_pos, goal_rot):
 
 @compiled
 def _dynamics(sim, arm):
-    """Mass matrix `[n, n]` of the arm, and Jacobian `[6, n]` of its site."""
+    """Computes the mass matrix `[n, n]` of the arm, and the Jacobian `[6, n]` of its site."""
     n, nv = len(arm.dofs), len(sim.qvel)
     full, jac_pos, jac_rot = np.empty((nv, nv)), np.empty((3, nv)), np.empty((3, nv))
     mj_fullM(sim.model, full.ctypes.data, sim.mass.ctypes.data)
@@ -188,10 +188,10 @@ def _dynamics(sim, arm):
 
 @compiled
 def _torques(sim, arm, mass, jacobian, goal_pos, goal_rot):
-    """Of the arm's joints, `[n]` (Nm), before they are limited."""
+    """Computes the torques of the arm's joints, `[n]` (Nm), before they are limited."""
     n = len(mass)
     velocities = np.empty(n)
-    # The acceleration that draws the arm to its rest.
+    # The acceleration that pulls the arm to its rest pose.
     restoring = np.empty(n)
     for i in range(n):
         velocities[i] = sim.qvel[arm.dofs[i]]
@@ -215,7 +215,7 @@ def _torques(sim, arm, mass, jacobian, goal_pos, goal_rot):
 
 @compiled
 def _task_inertia_inverse(mass, jacobian):
-    """J M⁻¹ Jᵀ, `[6, 6]`."""
+    """Computes J M⁻¹ Jᵀ, `[6, 6]`."""
     factor, whitened = np.empty_like(mass), jacobian.copy()
     cholesky(mass, factor)
     for row in whitened:
@@ -225,7 +225,7 @@ def _task_inertia_inverse(mass, jacobian):
 
 @compiled
 def _desired(sim, arm, velocity, goal_pos, goal_rot):
-    """The acceleration that the site is to have, of position and rotation, `[6]`."""
+    """Computes the desired acceleration of the site, of position and rotation, `[6]`."""
     wanted, present = np.empty(6), sim.site_xmat[arm.site]
     for i in range(3):
         j, k = (i + 1) % 3, (i + 2) % 3

@@ -17,17 +17,17 @@ from robosuite.robots.fixed_base_robot import FixedBaseRobot
 from paradp.envs.compiled.compiling import bind
 from paradp.envs.compiled.operational_space import Arm, Gripper, Simulation, control_step, follow
 
-# Whose source the compiled step was written from, and with which its equality is tested.
+# Versions of robosuite from whose source the compiled step was written, and with which it is tested to be equal.
 ROBOSUITE = ("1.5.2",)
-# From, and up to but without: the layout of MuJoCo's mass matrix changes in 3.10.
+# First supported version, and first unsupported one: the layout of MuJoCo's mass matrix changes in 3.10.
 MUJOCO = ((3, 3), (3, 10))
 
 
 class CompiledStep:
-    """robosuite's `step` without its reward and its observations. To be made anew after every reset.
+    """robosuite's `step` without its reward and its observations. Make a new one after every reset.
 
     Args:
-        env: robosuite's environment, just reset, in which `find_problem` finds none.
+        env: robosuite's environment after a reset, for which `find_problem` returns `None`.
     """
 
     def __init__(self, env: Any):
@@ -39,8 +39,8 @@ class CompiledStep:
         """One control step.
 
         Args:
-            action: as robosuite takes it, `[7]`: pose or step, axis-angle, gripper; in double precision and in one piece of
-                memory, for nothing converts it.
+            action: in robosuite's form, `[7]`: position or translation, axis-angle, gripper; double precision, contiguous,
+                because it is not converted.
         """
         if self._step is None:
             self._begin(action)
@@ -50,9 +50,9 @@ class CompiledStep:
         self._env.cur_time += self._env.control_timestep
 
     def _begin(self, action: np.ndarray) -> None:
-        """The first control step after a reset.
+        """Makes the first control step after a reset.
 
-        robosuite itself makes its first substep: there its controller still goes by what it read when it was made, before
+        robosuite itself computes its first substep: there its controller still uses the state from its construction, before
         the fingers and the objects were placed.
         """
         env = self._env
@@ -70,19 +70,19 @@ class CompiledStep:
 
 
 def find_problem(env: Any) -> str | None:
-    """Why robosuite's own step must be taken for an environment, in words; `None` if it need not."""
+    """The reason why an environment needs robosuite's own step, as a sentence; `None` if the compiled one supports it."""
     if robosuite.__version__ not in ROBOSUITE:
-        return f"it knows robosuite {' and '.join(ROBOSUITE)}, not {robosuite.__version__}"
+        return f"it supports robosuite {' and '.join(ROBOSUITE)}, not {robosuite.__version__}"
     if not MUJOCO[0] <= _release(mujoco.__version__) < MUJOCO[1]:
         known = " to below ".join(".".join(map(str, release)) for release in MUJOCO)
-        return f"it knows MuJoCo {known}, not {mujoco.__version__}"
+        return f"it supports MuJoCo {known}, not {mujoco.__version__}"
     if type(env).step is not MujocoEnv.step or type(env)._pre_action is not RobotEnv._pre_action or not env.lite_physics:
-        return f"{type(env).__name__} makes its control steps in a way of its own"
+        return f"{type(env).__name__} makes its control steps differently"
     [robot, *others] = env.robots
     if others or type(robot) is not FixedBaseRobot or type(robot.composite_controller) is not CompositeController:
-        return "it knows one robot on a fixed base with robosuite's basic controller"
+        return "it supports one robot on a fixed base with robosuite's basic controller"
     if set(robot.part_controllers) != {"right", "right_gripper"} or type(robot.gripper["right"]) is not PandaGripper:
-        return f"it knows an arm with Panda's gripper, not the parts {', '.join(robot.part_controllers)}"
+        return f"it supports an arm with Panda's gripper, not the parts {', '.join(robot.part_controllers)}"
     return _arm_problem(env.sim.model, robot.part_controllers["right"]) or _gripper_problem(
         robot.part_controllers["right_gripper"]
     )
@@ -90,20 +90,20 @@ def find_problem(env: Any) -> str | None:
 
 def _arm_problem(model: Any, controller: Any) -> str | None:
     if type(controller) is not OperationalSpaceController or not controller.use_ori:
-        return f"it knows the controller OSC_POSE, not {controller.name}"
+        return f"it supports the controller OSC_POSE, not {controller.name}"
     if controller.impedance_mode != "fixed":
-        return f"it knows the impedance mode fixed, not {controller.impedance_mode}"
+        return f"it supports the impedance mode fixed, not {controller.impedance_mode}"
     if controller.interpolator_pos is not None or controller.interpolator_ori is not None:
         return "it does not interpolate goals"
     if controller.position_limits is not None or controller.orientation_limits is not None:
-        return "it knows no limits of goals"
+        return "it does not limit goals"
     frame = controller.input_type, controller.input_ref_frame
     if frame not in (("absolute", "world"), ("delta", "base")) or controller._goal_update_mode != "achieved":
-        return f"it knows absolute goals in the world and deltas in the base, not {' in the '.join(frame)}"
+        return f"it supports absolute goals in the world and deltas in the base, not {' in the '.join(frame)}"
     if not controller.lite_physics or any(
         model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_HINGE for joint in controller.joint_index
     ):
-        return "it knows an arm of hinges"
+        return "it supports an arm of hinge joints"
     if model.body_weldid[model.site_bodyid[_base_site(model, controller)]] != 0:
         return "the robot's base moves"
     return None
@@ -113,12 +113,12 @@ def _gripper_problem(controller: Any) -> str | None:
     ranges = (controller.input_min, controller.input_max, controller.output_min, controller.output_max)
     plain = all(np.array_equal(values, np.full(2, bound)) for values, bound in zip(ranges, (-1, 1, -1, 1), strict=True))
     if type(controller) is not SimpleGripController or controller.interpolator is not None or not plain:
-        return "it knows a gripper that is driven by robosuite's GRIP controller"
-    return None if controller.use_action_scaling else "it knows a gripper whose actions are scaled"
+        return "it supports a gripper that is driven by robosuite's GRIP controller"
+    return None if controller.use_action_scaling else "it supports a gripper whose actions are scaled"
 
 
 def prepare(env: Any) -> None:
-    """Compiles the control step, or reads it from the disk, so that no episode's time counts it."""
+    """Compiles the control step, or reads it from the cache, so that no episode's time includes it."""
     simulation, arm, gripper = _parts(env)
     _bind_step(simulation, arm, gripper, 1)
     _bind_follow(simulation, arm, 1)

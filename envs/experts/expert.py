@@ -16,9 +16,9 @@ class ActionNoise:
 
     Attributes:
         noise: standard deviation of independent noise, in normalised action units (1.0 = 0.05 m, 0.5 rad).
-        push_chance: chance per control step that a push begins.
+        push_chance: probability per control step that a push begins.
         push: standard deviation of a push, constant for `push_steps` control steps.
-        push_steps: how long a push lasts.
+        push_steps: duration of a push in control steps.
     """
 
     noise: float = 0.0

@@ -1,6 +1,6 @@
-"""Which push next: every push that could be begun now is tried in a simulation. And the way to where it begins.
+"""Plans PushT's next push by trying all possible ones in a simulation, and plans the path to its start.
 
-The board's damping is total, so that nothing slides on: poses alone say how a push will go.
+The board's damping is total, so that nothing slides on: the result of a push depends only on poses.
 """
 
 from collections.abc import Mapping
@@ -13,23 +13,23 @@ from scipy.sparse.csgraph import shortest_path
 
 from paradp.envs.pusht_env import make_board
 
-RADIUS = 15.0  # of the disc, px
-GAP = 6.0  # between disc and T where a push begins
-SPACING = 16.0  # between the places where pushes are tried
+RADIUS = 15.0  # radius of the disc, px
+GAP = 6.0  # distance between disc and T at the start of a push
+SPACING = 16.0  # distance between tried starts of pushes
 SLANTS = np.deg2rad([-30.0, 0.0, 30.0])
-LONGEST = 14  # control steps of a push
+LONGEST = 14  # largest number of control steps of a push
 LOW, HIGH = 5.0 + 2.0 + RADIUS, 506.0 - 2.0 - RADIUS  # the walls
 
 
 @dataclass(frozen=True)
 class BlockPose:
-    """Of the T: its origin `[2]` (px), and its angle (rad)."""
+    """The pose of the T: its origin `[2]` (px), and its angle (rad)."""
 
     position: np.ndarray
     angle: float
 
     def to_world(self, points: np.ndarray) -> np.ndarray:
-        """Points `[n, 2]` of the T's own frame."""
+        """Converts points `[n, 2]` from the T's frame to the board's."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         return points @ np.array([[cos, sin], [-sin, cos]]) + self.position
 
@@ -39,11 +39,11 @@ class StraightPush:
     """A straight push.
 
     Attributes:
-        start: where it begins (px).
+        start: start position of the disc (px).
         direction: a unit vector.
-        speed: px a control step.
-        steps: control steps.
-        error: how far off the T is then (px).
+        speed: px per control step.
+        steps: number of control steps.
+        error: distance of the T from its goal after the push (px).
     """
 
     start: np.ndarray
@@ -53,12 +53,12 @@ class StraightPush:
     error: float
 
     def goal(self, step: int) -> np.ndarray:
-        """Where the disc should go in a control step, counted from 1 (px)."""
+        """Goal position of the disc in a control step, counted from 1 (px)."""
         return self.start + self.speed * step * self.direction
 
 
 class PushPlanner:
-    """Tries pushes on a board of its own."""
+    """Tries pushes on a separate board."""
 
     def __init__(self) -> None:
         self._board = make_board()
@@ -71,34 +71,34 @@ class PushPlanner:
         self._places, self._normals = _along(self._outline)
 
     def pose(self, corners: np.ndarray) -> BlockPose:
-        """The pose that has these corners `[8, 2]` (Kabsch's algorithm in the plane)."""
+        """Computes the pose from corners `[8, 2]` (Kabsch's algorithm in the plane)."""
         centre, own_centre = corners.mean(0), self.corners.mean(0)
         own, seen = self.corners - own_centre, corners - centre
         angle = float(np.arctan2((own[:, 0] * seen[:, 1] - own[:, 1] * seen[:, 0]).sum(), (own * seen).sum()))
         return BlockPose(centre - BlockPose(np.zeros(2), angle).to_world(own_centre[None])[0], angle)
 
     def seen(self, observation: Mapping[str, np.ndarray]) -> BlockPose:
-        """The pose in an observation, by corners or by position and angle."""
+        """Reads the pose from an observation, of corners or of position and angle."""
         if "block_keypoints" in observation:
             return self.pose(observation["block_keypoints"].astype(np.float64).reshape(-1, 2))
         cos, sin = observation["block_angle"].astype(np.float64)
         return BlockPose(observation["block_pos"].astype(np.float64), float(np.arctan2(sin, cos)))
 
     def error(self, pose: BlockPose) -> float:
-        """Mean distance of the T's corners from where they should be (px)."""
+        """Mean distance of the T's corners from their goals (px)."""
         return float(np.linalg.norm(pose.to_world(self.corners) - self._goal_corners, axis=1).mean())
 
     def outline(self, pose: BlockPose) -> shapely.Polygon:
         return shapely.Polygon(pose.to_world(self._outline))
 
     def pushes(self, pose: BlockPose, speed: float) -> list[StraightPush]:
-        """All that can be begun, each as long as is best for it.
+        """Returns all possible pushes, each with its best number of control steps.
 
         Args:
-            pose: of the T.
-            speed: px a control step.
+            pose: pose of the T.
+            speed: px per control step.
         """
-        # What was tried before would be remembered by the solver of contacts.
+        # Otherwise the contact solver would reuse contacts of earlier tries.
         self._board.reset(seed=0)
         turned = BlockPose(np.zeros(2), pose.angle)
         starts = pose.to_world(self._places) + (RADIUS + GAP) * turned.to_world(self._normals)
@@ -112,13 +112,13 @@ class PushPlanner:
         return tried
 
     def way(self, pose: BlockPose, agent: np.ndarray, there: np.ndarray, ring: np.ndarray) -> list[np.ndarray]:
-        """Corners of the shortest way of the disc that does not touch the T; none if there is no way.
+        """Returns the corners of the disc's shortest path that does not touch the T; none if there is no path.
 
         Args:
-            pose: of the T.
-            agent: where the disc is (px).
-            there: where it should go (px); the way's last corner.
-            ring: `[n, 2]`, the places where the way may turn, from the T's centre (px).
+            pose: pose of the T.
+            agent: position of the disc (px).
+            there: its goal (px), which is the path's last corner.
+            ring: `[n, 2]`, the points where the path may turn, relative to the T's centre (px).
         """
         outline = self.outline(pose)
         # The disc may leave what it touches.
@@ -153,7 +153,7 @@ class PushPlanner:
     def _put(self, pose: BlockPose, agent: np.ndarray) -> None:
         board = self._board
         board.agent.position, board.agent.velocity = tuple(agent), (0.0, 0.0)
-        # Turning is about the centre of gravity, which is not the origin: first the angle, then the place.
+        # Rotation is about the centre of gravity, which is not the origin: set the angle before the position.
         board.block.angle = pose.angle
         board.block.position = tuple(pose.position)
         board.block.velocity, board.block.angular_velocity = (0.0, 0.0), 0.0
@@ -162,7 +162,7 @@ class PushPlanner:
 
 
 def _along(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places on the edges of an outline `[n + 1, 2]`, and the normals there that point outwards, `[m, 2]` each."""
+    """Returns points on the edges of an outline `[n + 1, 2]`, and the outward normals there, `[m, 2]` each."""
     polygon, places, normals = shapely.Polygon(outline), [], []
     for a, b in pairwise(outline):
         length = np.linalg.norm(b - a)

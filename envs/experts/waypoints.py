@@ -1,4 +1,4 @@
-"""A scripted expert: a generator that yields goals and is sent what the robot sees, with human-like variety."""
+"""Base class of scripted experts: a generator that yields goals and receives observations, with human-like variety."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix, rotve
 
 # The hand pointing straight down in the Panda's rest pose: fingers open along world y.
 HAND_DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
-# How far joint 7 lets the hand turn from HAND_DOWN about the vertical, with a margin (rad).
+# Largest rotation of the hand from HAND_DOWN about the vertical that joint 7 allows, with a margin (rad).
 HAND_YAW_RANGE = (-1.95, 2.6)
 
 
 @dataclass(frozen=True)
 class Thing:
-    """Where an object is in the world frame (m), and how it is turned."""
+    """An object's position in the world frame (m), and its rotation."""
 
     position: np.ndarray
     rotation: np.ndarray
@@ -30,7 +30,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """An observation, read: poses in the world frame (m), finger opening (m, 0.08 is wide open), objects by their names."""
+    """An observation as poses in the world frame (m), finger opening (m, 0.08 is wide open), and objects by their names."""
 
     eef_pos: np.ndarray
     eef_rotation: np.ndarray
@@ -59,21 +59,21 @@ Script = Generator[Goal, Scene, Scene]
 
 
 class PoseOf(Protocol):
-    """Where the hand should be, given what it sees now: a target that follows the object."""
+    """Computes the hand's goal from the current scene, so that the goal follows the object."""
 
     def __call__(self, scene: Scene) -> Pose: ...
 
 
 @dataclass(frozen=True)
 class Variety:
-    """How one demonstration differs from the next.
+    """The random variation between demonstrations.
 
     Attributes:
         via_m: spread of the detour on the way to a grasp and to the goal (m).
-        speed: range of the fraction of full speed that a segment is driven at.
-        grasp_m: spread of where the object is held (m).
-        whim_rad: spread of the preference between ways round that cost about the same turning (rad).
-        pause_chance: chance of hesitating before a segment, for 1 to `pause_steps` control steps.
+        speed: range of a segment's speed, as a fraction of full speed.
+        grasp_m: spread of the grasp point on the object (m).
+        whim_rad: spread of the random preference between grasps that need about the same rotation (rad).
+        pause_chance: probability of a pause before a segment, for 1 to `pause_steps` control steps.
         pause_steps: longest hesitation.
         tremor: standard deviation of the hand's slow tremor, in normalised action units.
     """
@@ -88,8 +88,7 @@ class Variety:
 
 
 class ScriptedExpert(Expert):
-    """Drives one robot through `script`; subclasses say what to do and which objects they look at, this class
-    how it is commanded.
+    """Executes `script` on one robot. Subclasses define the script and its objects; this class computes the commands.
 
     Args:
         action_convention: `"absolute"` or `"delta"`.
@@ -138,7 +137,7 @@ class ScriptedExpert(Expert):
         timeout: int = 60,
         lost: Callable[[Scene], bool] = lambda scene: False,
     ) -> Script:
-        """Goes where `pose_of` points, at a speed of its own, perhaps after a moment's hesitation; ends early if `lost`."""
+        """Moves to the pose of `pose_of`, at a random speed, perhaps after a pause; ends early if `lost`."""
         speed *= self.rng.uniform(*self._variety.speed)
         if self.rng.random() < self._variety.pause_chance:
             scene = yield from self.hold(scene, gripper, int(self.rng.integers(1, self._variety.pause_steps + 1)))
@@ -165,16 +164,16 @@ class ScriptedExpert(Expert):
         close_steps: int,
         timeout: int = 25,
     ) -> Script:
-        """Comes down on something by way of a detour, and closes the gripper.
+        """Approaches an object from above by a detour, and closes the gripper.
 
         Args:
-            scene: now.
-            at: the hand's pose so far (m) above where it grasps; it follows the object.
-            heights: at which the hand passes above it, is brought into line, and grasps (m).
-            near_m: how exactly it is brought into line; 0.1 rad for each cm.
-            there_m: how exactly it is brought to where it grasps.
-            close_steps: control steps that the gripper is given to close.
-            timeout: control steps for the last way down.
+            scene: the current scene.
+            at: the hand's pose at a height (m) above the grasp pose; it follows the object.
+            heights: heights of passing above the object, of alignment, and of the grasp (m).
+            near_m: tolerance of the alignment (m), and 0.1 rad for each cm.
+            there_m: tolerance of the grasp position (m).
+            close_steps: control steps for closing the gripper.
+            timeout: control steps for the last descent.
         """
         above, near, there = heights
         detour = self.spread(self._variety.via_m)
@@ -197,7 +196,7 @@ class ScriptedExpert(Expert):
         return scene
 
     def spread(self, scale: float, size: int = 3) -> np.ndarray:
-        """A random offset of that standard deviation, cut at two of them."""
+        """A random offset with this standard deviation, limited to twice that."""
         return scale * np.clip(self.rng.standard_normal(size), -2, 2)
 
     def _advance(self, scene: Scene) -> None:

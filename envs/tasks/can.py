@@ -9,19 +9,19 @@ from paradp.envs.rotations import yaw_matrix
 from paradp.envs.success import object_is_in_bin
 from paradp.envs.task import TaskEntry
 
-# Well inside the can's quarter of the bin; its centre is out of the arm's reach.
+# Well inside the can's quarter of the bin, whose centre is out of the arm's reach.
 GOAL_XY = np.array([0.15, 0.34])
 CARRY_Z, RELEASE_Z = 1.05, 0.93
-# A can is round: the hand may come from any side that it can turn to.
+# A can is round: the hand may grasp it from any side that it can reach.
 LARGEST_YAW = 0.8
 
 
 class CanExpert(ScriptedExpert):
-    """For a can, or for something else that may be held from any side.
+    """The expert for a can, or for another object that can be grasped from any side.
 
     Attributes:
-        objects: it.
-        goal_xy: where in the bins it is let go (m).
+        objects: the object.
+        goal_xy: position in the bins where it is released (m).
     """
 
     objects = ("can",)
@@ -58,7 +58,7 @@ class CanExpert(ScriptedExpert):
         return (yield from self.move(scene, lambda now: (down, rotation), CLOSE, 0.02, 0.5, timeout=30, lost=self._lost))
 
     def _lost(self, scene: Scene) -> bool:
-        """The fingers closed on nothing, or the can is not between them."""
+        """Whether the fingers closed on nothing, or the can is not between them."""
         away = float(np.linalg.norm(scene.objects[self.objects[0]].position - scene.eef_pos))
         return scene.opening < 0.02 or away > 0.06
 

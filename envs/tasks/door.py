@@ -1,4 +1,4 @@
-"""Door: pull the door open. Nobody demonstrates it."""
+"""Door: pull the door open. It has no scripted expert."""
 
 from paradp.envs.robosuite_task import RobosuiteTask
 from paradp.envs.success import door_is_open
@@ -11,6 +11,6 @@ DOOR = TaskEntry(
         objects={"door": "Door_door", "latch": "Door_latch"},
         success=door_is_open,
         success_rule="the door stands open by more than 0.3 rad",
-        replayable=False,  # where the door is hung is not in the state
+        replayable=False,  # the state does not contain the door's position
     )
 )

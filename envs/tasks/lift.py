@@ -28,7 +28,7 @@ class LiftExpert(ScriptedExpert):
             scene = yield from self.hold(scene, OPEN, 3)
 
     def _grasp(self, scene: Scene) -> Script:
-        # Four ways round look the same to the hand; the nearest wins, with some whim where two are as near.
+        # Four rotations of the hand are equivalent; take the nearest, with a random preference between almost equal ones.
         yaw = wrap_angle(4 * (scene.objects["cube"].yaw + self.spread(self._variety.whim_rad, 1)[0])) / 4
         nearest = round((yaw - scene.objects["cube"].yaw) / (np.pi / 2)) * np.pi / 2 + scene.objects["cube"].yaw
         rotation = yaw_matrix(nearest) @ HAND_DOWN

@@ -1,4 +1,4 @@
-"""PushT. Its expert makes, again and again, the push that helps most, and the way round the T to where it begins."""
+"""PushT. Its expert repeats two phases: move the disc around the T to the start of the best push, and push."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from paradp.envs.task import TaskEntry
 if TYPE_CHECKING:
     from paradp.envs.experts.push_planner import BlockPose, StraightPush
 
-# What noise of 1.0 is (px): as far ahead of the disc as its goal is while it travels.
+# Unit of the noise (px): the distance from the disc to its goal while it travels.
 UNIT_PX = 40.0
-# The disc is there, at a corner of its way and at its end.
+# Distances at which the disc has reached a corner of its path, and the end.
 PASSED_PX, ARRIVED_PX = 14.0, 3.0
-# A way of so many px costs as much as all the error that there is.
+# A path of this length (px) costs as much as the whole remaining error.
 FAR_PX = 1500.0
 
 Observation = Mapping[str, np.ndarray]
@@ -27,14 +27,14 @@ Script = Generator[np.ndarray, Observation, Observation]
 
 @dataclass(frozen=True)
 class PushVariety:
-    """How one demonstration differs from the next.
+    """The random variation between demonstrations.
 
     Attributes:
-        speed: range of a push's speed, px a control step.
-        whim: spread of the preference between pushes, as a share of what the best one gains.
-        ring: range of how far from the T's centre the disc goes round it (px).
-        reach: range of how far ahead of the disc its goal is while it travels (px).
-        pause_chance: chance of hesitating before a push, for 1 to `pause_steps` control steps.
+        speed: range of a push's speed, px per control step.
+        whim: spread of the random preference between pushes, as a share of the best one's gain.
+        ring: range of the disc's distance from the T's centre on its way around it (px).
+        reach: range of the distance from the disc to its goal while it travels (px).
+        pause_chance: probability of a pause before a push, for 1 to `pause_steps` control steps.
         tremor: standard deviation of the disc's slow tremor (px).
     """
 
@@ -48,7 +48,7 @@ class PushVariety:
 
 
 class PushTExpert(Expert):
-    """Drives the disc; reads nothing but the observation, of either kind.
+    """Moves the disc, using only the observation, of either kind.
 
     Args:
         action_convention: `"position"`.
@@ -93,9 +93,9 @@ class PushTExpert(Expert):
                 seen = yield push.goal(step)
 
     def _choose(self, pose: "BlockPose", agent: np.ndarray, speed: float) -> "tuple[StraightPush, list[np.ndarray]]":
-        """The best push whose beginning can be reached, and the way there."""
+        """Chooses the best push whose start can be reached, and the path to it."""
         pushes, now = self._planner.pushes(pose, speed), self._planner.error(pose)
-        # Close to the goal a slow push is a fine one.
+        # Close to the goal a slow push is more precise.
         if now < 4 * speed:
             pushes += self._planner.pushes(pose, max(2.0, now / 4))
         costs = np.array([push.error + now * np.linalg.norm(push.start - agent) / FAR_PX for push in pushes])
@@ -107,7 +107,7 @@ class PushTExpert(Expert):
         return pushes[int(best[0])], [pushes[int(best[0])].start]
 
     def _go(self, seen: Observation, way: list[np.ndarray]) -> Script:
-        """From corner to corner of a way."""
+        """Moves along the corners of a path."""
         reach = self.rng.uniform(*self._variety.reach)
         for place in way:
             near = ARRIVED_PX if place is way[-1] else PASSED_PX
@@ -119,7 +119,7 @@ class PushTExpert(Expert):
         return seen
 
     def _way(self, pose: "BlockPose", agent: np.ndarray, there: np.ndarray) -> list[np.ndarray]:
-        """Corners of a way over a ring of places about the T; none if there is no way."""
+        """The corners of a path over a ring of points around the T; none if there is no path."""
         angles = self.rng.uniform(0, 2 * np.pi) + np.linspace(0, 2 * np.pi, 16, endpoint=False)
         ring = self.rng.uniform(*self._variety.ring) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
         return self._planner.way(pose, agent, there, ring)

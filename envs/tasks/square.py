@@ -31,10 +31,10 @@ class SquareExpert(ScriptedExpert):
             scene = yield from self.hold(scene, OPEN, 3)
 
     def _choose_yaws(self, scene: Scene) -> tuple[float, float]:
-        """Which way round to grasp the handle, and how far to turn the nut then to be square to the peg.
+        """Chooses the hand's rotation for grasping the handle, and the nut's rotation for the peg.
 
-        Both ways round and several quarter turns work; the least turning wins, with some whim. A handle that points
-        away from the robot over the peg is out of the arm's reach.
+        Two grasps and several quarter turns are possible; the smallest rotation wins, with a random preference between
+        almost equal ones. A handle that points away from the robot over the peg is out of the arm's reach.
         """
         nut_yaw = scene.objects["nut"].yaw
         options = [
@@ -57,7 +57,7 @@ class SquareExpert(ScriptedExpert):
         return (yield from self.grasp(scene, handle, (0.08, 0.05, -0.002), near_m=0.012, there_m=0.006, close_steps=7))
 
     def _carry(self, scene: Scene, nut_yaw: float) -> Script:
-        """Lifts the nut and turns it where there is room."""
+        """Lifts the nut and rotates it where there is space."""
         height = PEG_TOP_Z + 0.05 + abs(self.spread(self._variety.via_m, 1)[0])
         via = np.append(np.array([TURN_X - 0.04, 0.12]) + self.spread(self._variety.via_m, 2), height)
         scene = yield from self.move(scene, _lifted(scene, height), CLOSE, tolerance_m=0.04, tolerance_rad=0.5, lost=_lost)
@@ -65,7 +65,7 @@ class SquareExpert(ScriptedExpert):
 
 
 def _onto_peg(yaw: float) -> PoseOf:
-    """Above the peg until the nut is square to it, then down; up again wherever it catches and slips aside."""
+    """Holds the nut above the peg until it is aligned, then lowers it; lifts it again if it catches and slips aside."""
 
     def pose_of(scene: Scene) -> Pose:
         aside = float(np.abs(scene.objects["nut"].position[:2] - PEG_XY).max())
@@ -82,7 +82,7 @@ def _reachable(hand_yaw: float) -> bool:
 
 
 def _lost(scene: Scene) -> bool:
-    """The fingers closed on nothing, or the nut's handle is not between them."""
+    """Whether the fingers closed on nothing, or the nut's handle is not between them."""
     handle = scene.objects["nut"].position + scene.objects["nut"].rotation[:, 0] * HANDLE_M
     return scene.opening < 0.02 or float(np.linalg.norm(handle - scene.eef_pos)) > 0.03
 
@@ -93,7 +93,7 @@ def _lifted(start: Scene, height: float) -> PoseOf:
 
 
 def _nut_at(position: np.ndarray, yaw: float) -> PoseOf:
-    """The hand's pose that brings the held nut to a place, level and at a yaw, however it sits in the hand."""
+    """The hand's pose that brings the held nut to a position, level and at a yaw, however it lies in the hand."""
 
     def pose_of(scene: Scene) -> Pose:
         correction = yaw_matrix(yaw) @ scene.objects["nut"].rotation.T
@@ -110,7 +110,7 @@ SQUARE = TaskEntry(
         objects={"nut": "SquareNut_main"},
         success=nut_is_on_peg,
         success_rule="the square nut is on its peg: within 3 cm sideways of it, below z = 0.87 m, the hand 4.2 cm away",
-        # About where nuts are placed: x −0.115 to −0.11, y 0.11 to 0.225.
+        # Around the initial positions of nuts: x −0.115 to −0.11, y 0.11 to 0.225.
         area=((-0.16, 0.10), (-0.065, 0.235)),
     ),
     SquareExpert,

@@ -9,10 +9,10 @@ from paradp.envs.rotations import wrap_angle, yaw_matrix
 from paradp.envs.success import cubes_are_stacked
 from paradp.envs.task import TaskEntry
 
-# Between the centres of the cubes, one on the other.
+# Distance between the centres of the stacked cubes.
 STACKED_M = 0.045
 CARRY_Z = 0.98
-# From the cube to where an open finger comes down.
+# Distance from the cube to an open finger.
 FINGER_M = 0.05
 
 
@@ -29,7 +29,7 @@ class StackExpert(ScriptedExpert):
             scene = yield from self.move(scene, lambda now, above=above: above, OPEN, tolerance_m=0.03, timeout=20)
 
     def _choose_yaw(self, scene: Scene) -> float:
-        """Of the hand: square to the cube, with the fingers clear of the other one; least turning wins, with some whim."""
+        """Chooses the hand's yaw: square to the cube, with the fingers clear of the other one, and with little rotation."""
         cube, other = scene.objects["cube_a"], scene.objects["cube_b"]
         yaws = [yaw for yaw in wrap_angle(cube.yaw) + np.arange(-4, 5) * np.pi / 2 if _reachable(yaw)]
         whim = self.spread(5 * self._variety.whim_rad, len(yaws))
@@ -58,7 +58,7 @@ class StackExpert(ScriptedExpert):
         scene = yield from self.move(scene, lambda now: (up, rotation), CLOSE, 0.03, 0.5, timeout=30, lost=_lost)
 
         def over(now: Scene, height: float) -> Pose:
-            """Where the hand brings the cube above the other one, however it sits in the hand."""
+            """The hand's pose that brings the cube above the other one, however it lies in the hand."""
             held = now.eef_pos - now.objects["cube_a"].position
             return now.objects["cube_b"].position + held + off + [0, 0, STACKED_M + height], rotation
 
@@ -71,7 +71,7 @@ def _reachable(yaw: float) -> bool:
 
 
 def _lost(scene: Scene) -> bool:
-    """The fingers closed on nothing, or the cube is not between them."""
+    """Whether the fingers closed on nothing, or the cube is not between them."""
     return scene.opening < 0.02 or float(np.linalg.norm(scene.objects["cube_a"].position - scene.eef_pos)) > 0.04
 
 

@@ -1,1 +1,1 @@
-"""From plans to commands: controllers that wait and that do not, chunks, safety."""
+"""Turns plans into commands: synchronous and asynchronous controllers, queues of chunks, safety."""

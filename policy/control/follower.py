@@ -46,8 +46,8 @@ class ChunkFollower:
         """Records the observation of a control step. The first one of an episode also fills the history before it.
 
         Args:
-            observation: what is seen.
-            may_be_blind: whether its images may be missing where no plan `looks` at it.
+            observation: the observation.
+            may_be_blind: whether images may be missing in an observation that no plan `looks` at.
 
         Raises:
             ValueError: the observation is invalid.
@@ -60,12 +60,12 @@ class ChunkFollower:
     def history(self) -> Observation:
         """The last To observations, oldest first: `[To, *shape]` for each feature."""
         seen = [observation for observation in self._history if observation is not None]
-        assert len(seen) == self.spec.horizons.observe, "a plan looks at an observation without its images"
+        assert len(seen) == self.spec.horizons.observe, "a plan needs an observation whose images are missing"
         return stack(seen)
 
     @property
     def looks(self) -> bool:
-        """Whether the next observation may be one that a plan is made from."""
+        """Whether a plan may be made from the next observation."""
         return self._queue.soonest < self.spec.horizons.observe
 
     @property

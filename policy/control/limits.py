@@ -9,7 +9,7 @@ from paradp.policy.rotations import SIZE, check_rotation, rotations_in
 from paradp.policy.spec import Interface
 from paradp.policy.values import is_real, positive_number
 
-# Least step of a dimension, as a share of its range.
+# Smallest step of a dimension, as a share of its range.
 LEAST_STEP = 1e-3
 
 

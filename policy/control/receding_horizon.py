@@ -77,7 +77,7 @@ class RecedingHorizon:
 
     @property
     def looks(self) -> bool:
-        """Whether a plan may be made from the next observation; images may be left out of one that it is not made from."""
+        """Whether a plan may be made from the next observation; if not, its images may be left out."""
         return self.robot.looks
 
     def act(self, observation: Observation) -> Command:

@@ -1,4 +1,4 @@
-"""Where plans are made: beside the control loop in a thread, or in a process of its own."""
+"""Sources of plans beside the control loop: in a thread, or in a separate process."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -15,7 +15,7 @@ from paradp.policy.processes import end_with_parent, spare_garbage_collection, s
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 from paradp.policy.spec import Interface
 
-# For a plan under way, when its process should end.
+# Time limit for a plan in progress when its process ends.
 CLOSE_SECONDS = 1.0
 
 
@@ -27,16 +27,16 @@ class PlanSource(Protocol):
 
     @property
     def spec(self) -> Interface:
-        """What its policy was trained for."""
+        """The specification of its policy."""
         ...
 
     @property
     def alive(self) -> bool:
-        """Whether plans can still come from it."""
+        """Whether it can still make plans."""
         ...
 
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
-        """Begins a plan; one that was begun before is not wanted any more."""
+        """Starts a plan; cancels an earlier one."""
         ...
 
     def close(self) -> None: ...
@@ -44,19 +44,19 @@ class PlanSource(Protocol):
 
 @runtime_checkable
 class CanRestart(Protocol):
-    """A source that can begin anew after it has died or hangs."""
+    """A source that can be restarted after it has died or hangs."""
 
     def restart(self) -> None:
-        """Ends what makes the plans, at once, and starts it again without waiting for it."""
+        """Kills the planning process and starts a new one, without waiting for it."""
         ...
 
 
 class NotLoaded(RuntimeError):
-    """The policy could not be loaded where plans are made."""
+    """The planning process could not load the policy."""
 
 
 class InThread:
-    """Plans in a thread of this process: at hand at once, but the loop and the network share an interpreter.
+    """Plans in a thread of this process. It needs no start-up time, but the loop and the network share an interpreter.
 
     Args:
         policy: makes the plans.
@@ -72,7 +72,7 @@ class InThread:
         return self._executor.submit(_plan, self._policy, request)
 
     def chosen(self) -> str | None:
-        """What was measured to be fastest here, in words; `None` where nothing was measured."""
+        """The result of autotuning, in words; `None` if nothing was measured."""
         return _chosen(self._policy)
 
     def close(self) -> None:
@@ -80,14 +80,14 @@ class InThread:
 
 
 class InProcess:
-    """Plans in a process of its own, which is started anew (spawn) and loads the policy there.
+    """Plans in a separate process, which is spawned and loads the policy itself.
 
-    A process that was killed is noticed at once; `restart` starts another.
+    If the process is killed, `alive` becomes false at once; `restart` starts another.
 
     Args:
-        spec: what the policy was trained for.
+        spec: the policy's specification.
         load: makes the policy; must be picklable, such as `partial(load_policy, "square")`.
-        threads: of the network there; PyTorch's own number by default.
+        threads: threads of the network there; by default PyTorch's own number.
     """
 
     def __init__(self, spec: Interface, load: Callable[[], DiffusionPolicy], threads: int | None = None):
@@ -98,7 +98,7 @@ class InProcess:
 
     @property
     def alive(self) -> bool:
-        # Not by `is_alive`, which for a moment says yes of a process that another thread has just waited for.
+        # Not `is_alive`, which is true for a moment after another thread has waited for the process.
         return not self._not_loaded and not any(wait([process.sentinel], 0) for process in self._processes)
 
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
@@ -108,7 +108,7 @@ class InProcess:
         return future
 
     def chosen(self) -> str | None:
-        """As of `InThread`; waits until the policy is loaded.
+        """As for `InThread`; waits until the policy is loaded.
 
         Raises:
             NotLoaded: it could not be loaded.
@@ -116,12 +116,12 @@ class InProcess:
         return self._executor.submit(_chosen_there).result()
 
     def restart(self) -> None:
-        """Kills the process, also one that hangs; the next plan starts another, which loads the policy again."""
+        """Kills the process, even if it hangs; the next plan starts another, which loads the policy again."""
         self._end(0.0)
         self._start()
 
     def close(self) -> None:
-        """Ends the process, in its own time or not."""
+        """Ends the process; kills it if it does not end in time."""
         self._end(CLOSE_SECONDS)
 
     def _start(self) -> None:
@@ -141,7 +141,7 @@ class InProcess:
 
 
 def blank_request(spec: Interface) -> PlanRequest:
-    """A request to warm up with: nothing observed."""
+    """A request for warming up, with zeros as observations."""
     return PlanRequest(blank(spec, spec.horizons.observe), noise_seed=0)
 
 
@@ -153,7 +153,7 @@ def _chosen(policy: DiffusionPolicy) -> str | None:
     return None if policy.planned is None else policy.planned.describe()
 
 
-# The policy of a process that makes plans for another, or why there is none.
+# In the planning process: the policy, or the error of loading it.
 _LOADED: DiffusionPolicy | str | None = None
 
 

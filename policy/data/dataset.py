@@ -59,10 +59,10 @@ def largest_step(dataset: Dataset) -> np.ndarray:
 
 
 def content_digest(dataset: Dataset) -> str:
-    """Of what training reads: observations and actions with their columns in order, and the ends of the episodes."""
+    """The hash of what training reads: observations and actions, in the order of their columns, and episode ends."""
     observations, features = dataset.observations(), observed_features(dataset.info.observation)
     vectors = [values for key, values in observations.items() if features[key].kind == "state"]
     images = {f"image {key}": values for key, values in observations.items() if features[key].kind == "image"}
-    # Vectors side by side, as they were before there were images: a digest stays what it was.
+    # Vectors are concatenated, as before images were supported, so that digests of older data stay the same.
     together = {"observations": np.concatenate(vectors, axis=-1)} if vectors else {}
     return digest({**together, **images, "actions": dataset.actions(), "episode_ends": dataset.episode_ends})

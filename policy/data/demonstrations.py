@@ -1,4 +1,4 @@
-"""Demonstrations on disk that can be appended to, killed and read back; `layout.py` says how they lie there."""
+"""Demonstrations on disk. Episodes can be appended, and a killed append does no harm; for the format see `layout.py`."""
 
 import itertools
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ from paradp.policy.identity import Pieces, check_same, describe, digest
 if TYPE_CHECKING:
     import zarr
 
-_PIECE_BYTES = 2**26  # of images that are looked at once
+_PIECE_BYTES = 2**26  # bytes of images that are read at once
 
 
 class Demonstrations:
-    """A zarr group of demonstrations, opened for reading or appending: a `Dataset`. `open` and `open_or_create` make one."""
+    """A zarr group of demonstrations, opened for reading or appending: a `Dataset`. Made by `open` or `open_or_create`."""
 
     def __init__(self, group: "zarr.Group", path: Path, layout: Layout):
         self._group = group
@@ -37,11 +37,11 @@ class Demonstrations:
 
     @classmethod
     def open(cls, path: Path, mode: Literal["r", "r+"] = "r") -> "Demonstrations":
-        """Opens what is there, after all of it was checked but for the numbers themselves.
+        """Opens demonstrations for reading, after checking everything except the numbers themselves.
 
         Raises:
-            ValueError: the path holds no demonstrations, they are damaged, or they hold what is not read from outside; the
-                message names what.
+            ValueError: the path holds no demonstrations, or they are damaged or have something unsupported, which the
+                message names.
         """
         try:
             group, arrays = open_store(path, mode)
@@ -59,10 +59,10 @@ class Demonstrations:
         """Continues demonstrations with the same description, or starts them, and locks them until `close`.
 
         Raises:
-            ValueError: the path holds demonstrations that were made otherwise, or somebody else appends to them.
+            ValueError: the path holds demonstrations with another description, or another process appends to them.
         """
         if path.exists():
-            cls._open_same(path, info, "r")  # what is refused is not touched
+            cls._open_same(path, info, "r")  # before locking, so that a refused folder is not touched
         lock = OutputLock.beside(path)
         try:
             demonstrations = cls._continue(path, info) if path.exists() else cls.create(path, info)
@@ -87,7 +87,7 @@ class Demonstrations:
         return demonstrations
 
     def close(self) -> None:
-        """Lets others append. What was read here can be read on."""
+        """Releases the lock, so that others can append. Reading remains possible."""
         if self._lock is not None:
             self._lock.release()
 
@@ -103,7 +103,7 @@ class Demonstrations:
         return cls.open(path, "r+")
 
     def append(self, episode: DemonstrationEpisode) -> None:
-        """Adds one episode; it counts only once all of it is written.
+        """Adds one episode; it counts only when it is completely written.
 
         Raises:
             OSError: it cannot be written, such as on a full disk; those before it are kept.
@@ -126,11 +126,11 @@ class Demonstrations:
 
     @property
     def episode_ends(self) -> np.ndarray:
-        """Cumulative steps of the whole episodes, `[episodes]`; a reader's are those that were there when it opened them."""
+        """Cumulative steps of the complete episodes, `[episodes]`; for a reader, of those that existed at opening."""
         if self._ends is not None:
             return self._ends.copy()
         ends = self._read(ENDS)
-        # An append that was cut short may have left a last entry that was never filled in.
+        # An interrupted append may have left an unfilled last entry.
         return ends[:-1] if len(ends) and ends[-1] == 0 else ends
 
     @property
@@ -143,14 +143,14 @@ class Demonstrations:
         return int(ends[-1]) if len(ends) else 0
 
     def __len__(self) -> int:
-        """How many whole episodes there are."""
+        """The number of complete episodes."""
         return len(self.episode_ends)
 
     def observations(self) -> dict[str, np.ndarray]:
         """All observations by feature, `[steps, *shape]` each, in the order of `info.observation`.
 
         Raises:
-            ValueError: a chunk of them is damaged, or the memory does not suffice for them.
+            ValueError: a chunk is damaged, or they do not fit into memory.
         """
         observed = observed_features(self.info.observation)
         needed = self.steps * sum(feature.size * feature.dtype.itemsize for feature in observed.values())
@@ -158,21 +158,21 @@ class Demonstrations:
         return {key: self._read(self._layout.place(key), self.steps) for key in self.info.observation}
 
     def actions(self) -> np.ndarray:
-        """All labels: `[steps, A]`; errors as of `observations`."""
+        """The actions to learn: `[steps, A]`; errors as of `observations`."""
         return self._read(ACTIONS, self.steps)
 
     def digest(self) -> str:
-        """Of the content that training reads: observations and actions with their columns in order, and episodes' ends."""
+        """The hash of what training reads: observations and actions, in the order of their columns, and episode ends."""
         places = {key: self._layout.place(key) for key in self.info.observation}
         images = [key for key, feature in observed_features(self.info.observation).items() if feature.kind == "image"]
         vectors = [self._read(place, self.steps) for key, place in places.items() if key not in images]
-        # Vectors side by side, as they were before there were images: a digest stays what it was.
+        # Vectors are concatenated, as before images were supported, so that digests of older data stay the same.
         together = {"observations": np.concatenate(vectors, axis=-1)} if vectors else {}
         seen = {f"image {key}": self._pieces(places[key]) for key in images}
         return digest({**together, **seen, "actions": self.actions(), "episode_ends": self.episode_ends})
 
     def _pieces(self, name: str) -> Pieces:
-        """An array some chunks at a time."""
+        """Yields an array in pieces of some chunks."""
         row, dtype = self._layout.rows[name]
         length: int = self._group[name].chunks[0]  # type: ignore[union-attr]
         length *= max(1, _PIECE_BYTES // (length * prod(row)))
@@ -183,22 +183,22 @@ class Demonstrations:
     def _read(self, name: str, end: int | None = None, start: int = 0) -> np.ndarray:
         try:
             return np.asarray(self._group[name][start:end])  # type: ignore[index]
-        # What decoders say of bytes that are not theirs.
+        # Errors of decoders for invalid data.
         except (RuntimeError, ValueError, TypeError, OSError, KeyError) as error:
             raise ValueError(f"{self.path} is damaged: {name} cannot be read: {error}") from error
 
     def _check_snapshot(self, arrays: Mapping[str, StoredArray]) -> None:
-        """As `_check`, for a reader, which keeps to the episodes at opening: another process may append more."""
+        """Like `_check`, for a reader, which uses only the episodes at opening: another process may append more."""
         try:
             self._check(arrays, keep=True)
         except ValueError:
-            # An episode may have been appended after the arrays were looked at, and before the ends were read. Ends are
-            # written last: the arrays are long enough for them now.
+            # An episode may have been appended between reading the arrays' sizes and reading the ends. Ends are written
+            # last, so now the arrays are long enough for them.
             self._check(check_store(self.path))
 
     def _check(self, arrays: Mapping[str, StoredArray], keep: bool = False) -> None:
         """Raises:
-        ValueError: an array is missing, or not as the attributes say; nothing but the episodes' ends was decoded.
+        ValueError: an array is missing, or does not match the attributes. Decodes only the episodes' ends.
         """
         self._layout.check(arrays)
         ends = self.episode_ends

@@ -1,17 +1,17 @@
-"""How demonstrations lie in a zarr 3 group, and whether what lies there holds together.
+"""The format of demonstrations in a zarr 3 group, and its checks.
 
-    data/obs/<key>      float32 [steps, size], every vector that is observed
-    data/obs/<key>      uint8 [steps, height, width, channels], every image
-    data/action         float32 [steps, A], what a policy should learn
-    data/executed       float32 [steps, A], what the robot was given
+    data/obs/<key>      float32 [steps, size], for each observed vector
+    data/obs/<key>      uint8 [steps, height, width, channels], for each image
+    data/action         float32 [steps, A], the actions to learn
+    data/executed       float32 [steps, A], the actions that the robot executed
     meta/episode_ends   int64 [episodes], cumulative steps
     meta/seeds          int64 [episodes]
 
-The attributes say which task, action convention and controller the numbers belong to. `episode_ends` is written last,
-so that whatever an interrupted append left behind is cut off when the group is next opened.
+The attributes contain the task, the action convention and the controller. `episode_ends` is written last, so that the rest
+of an interrupted append is cut off when the group is opened the next time.
 
-A key is whatever its environment calls it: characters that a file's name should not have are percent-encoded. In the first
-layout observations lay beside the actions, as `data/<key>`; such groups are read and continued as they are.
+Keys are the environment's names of observations; characters that are unsafe in file names are percent-encoded. In the first
+version of this format observations were stored beside the actions, as `data/<key>`; such groups can be read and continued.
 """
 
 from collections.abc import Mapping
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 NEWEST = 2
 ENDS, SEEDS, ACTIONS, EXECUTED = "meta/episode_ends", "meta/seeds", "data/action", "data/executed"
 _LAYOUT = "layout"
-_CHUNK_NUMBERS = 2**21  # of images: about a hundred of 84 × 84 pixels, which are read and written together
-# A shape and a kind of number.
+_CHUNK_NUMBERS = 2**21  # chunk size of images: about a hundred of 84 × 84 pixels, which are read and written together
+# A shape and a dtype.
 Row = tuple[tuple[int, ...], str]
 _INFO = TypeAdapter(DemonstrationInfo)
 
 
 class Layout:
-    """Where the numbers of demonstrations lie.
+    """The arrays of a group of demonstrations.
 
     Attributes:
-        version: 1 or 2, as far as it is supported; what a group claims.
-        info: what the demonstrations were made with.
-        rows: every array of a control step's numbers, with its shape in one step and the kind of number.
+        version: version of the format, 1 or 2; a group may claim others.
+        info: description of the demonstrations.
+        rows: path of each array with one row per control step → shape of a row and dtype.
     """
 
     def __init__(self, version: Any, info: DemonstrationInfo):
@@ -61,7 +61,7 @@ class Layout:
 
     @classmethod
     def of(cls, group: "zarr.Group") -> "Layout":
-        """As a group's attributes say.
+        """Reads the layout from a group's attributes.
 
         Raises:
             ValueError: they do not describe demonstrations.
@@ -73,11 +73,11 @@ class Layout:
         return cls(group.attrs.get(_LAYOUT, 1), info)
 
     def attributes(self) -> dict[str, Any]:
-        """What a group says of itself."""
+        """The attributes of a group."""
         return {**asdict(self.info), _LAYOUT: self.version}
 
     def arrays(self) -> dict[str, Row]:
-        """Of every array the shape of a chunk and the kind of number."""
+        """For each array the shape of a chunk and the dtype."""
         numbers: dict[str, Row] = {
             name: ((min(CHUNK_STEPS, max(1, _CHUNK_NUMBERS // prod(row))), *row), dtype)
             for name, (row, dtype) in self.rows.items()
@@ -85,18 +85,18 @@ class Layout:
         return numbers | {name: ((CHUNK_STEPS,), "int64") for name in (ENDS, SEEDS)}
 
     def place(self, key: str) -> str:
-        """Where an observation lies."""
+        """The path of an observation."""
         return f"data/{key}" if self.version == 1 else f"data/obs/{quote(key, safe='').replace('.', '%2E')}"
 
     def dtype(self, key: str) -> str:
-        """The kind of number of an observation."""
+        """The dtype of an observation."""
         return self.rows[self.place(key)][1]
 
     def check(self, arrays: Mapping[str, StoredArray]) -> None:
-        """Checks what a group claims of its arrays; none of them was decoded.
+        """Checks the declared shapes and types of a group's arrays, without decoding them.
 
         Raises:
-            ValueError: an array is missing, or not as the attributes say.
+            ValueError: an array is missing, or does not match the attributes.
         """
         if self.version not in (1, NEWEST):
             if type(self.version) is int:
@@ -116,7 +116,7 @@ class Layout:
         """Checks that all steps of the episodes with these ends are stored.
 
         Raises:
-            ValueError: the ends do not increase, or an array is shorter than they say or lacks a chunk.
+            ValueError: the ends do not increase, or an array is too short for them or lacks a chunk.
         """
         # Compared, not subtracted: a difference of 64-bit numbers can wrap around.
         if len(ends) and (ends[0] <= 0 or (ends[1:] <= ends[:-1]).any()):
@@ -125,7 +125,7 @@ class Layout:
         needed = dict.fromkeys(self.rows, steps) | {name: len(ends) for name in (ENDS, SEEDS)}
         if short := [name for name, rows in needed.items() if arrays[name].shape[0] < rows]:
             raise ValueError(f"they are damaged: {', '.join(short)} end before the last episode does")
-        # The first layout left out chunks of zeros.
+        # The first version left out chunks of zeros.
         if self.version > 1 and (lost := [name for name, rows in needed.items() if arrays[name].lacks(rows)]):
             raise ValueError(f"they are damaged: chunks of {', '.join(lost)} are missing")
 

@@ -1,4 +1,4 @@
-"""Scaling observations and actions to about [−1, 1] and back."""
+"""Scales observations and actions to about [−1, 1] and back."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from paradp.policy.features import Feature
 
 # A quantity that varies by less than this over the whole data set is treated as constant.
 CONSTANT_RANGE = 1e-4
-# Of the numbers of an image.
+# Limits of an image's numbers.
 _BRIGHTEST = 255.0
 
 
@@ -19,9 +19,9 @@ class Normalizer(nn.Module):
     """An affine map per dimension, fitted to the data: `normalized = (value − offset) / scale + shift`.
 
     Args:
-        offset, scale: `[D]`, of every element of a vector, or of every channel of an image.
-        shift: `[D]`, what the offset becomes; 0 by default. Other programs map the least to −1 so, where a constant's scale
-            is too small for an offset in the middle.
+        offset, scale: `[D]`, for each element of a vector, or each channel of an image.
+        shift: `[D]`, the normalised value of the offset; 0 by default. For policies of other programs, which map the minimum
+            to −1 and have tiny scales for constants, for which an offset in the middle is not precise enough.
     """
 
     offset: Tensor
@@ -39,13 +39,13 @@ class Normalizer(nn.Module):
         """Fits to data `[N, D]` whose dimensions are the quantities `parts`: name → length, in order.
 
         The dimensions of one quantity share a scale — the three of a position, the six of a rotation — so that its geometry
-        is kept and a direction in which the data hardly move is not blown up to the size of the others. A constant quantity
-        keeps scale 1: it maps to 0 and its deviations stay finite.
+        is kept and a direction in which the data hardly vary is not enlarged to the size of the others. A constant quantity
+        has scale 1: it maps to 0 and its deviations stay finite.
 
         Args:
             values, parts: see above.
-            scaling: `min-max` takes the middle of each dimension's limits, and half the widest range of the quantity;
-                `mean-std` the mean, and the largest standard deviation; `identity` leaves values as they are.
+            scaling: `min-max` uses the middle of each dimension's limits as offset, and half the quantity's widest range as
+                scale; `mean-std` the mean, and the largest standard deviation; `identity` leaves values as they are.
 
         Raises:
             ValueError: the parts do not add up to D, or a value is not finite (the message names the quantity).
@@ -70,16 +70,16 @@ class Normalizer(nn.Module):
 
 
 class ObservationNormalizer(nn.Module):
-    """A `Normalizer` for every feature of an observation.
+    """A `Normalizer` for each feature of an observation.
 
     Args:
-        parts: by feature, in the order that the network sees them.
+        parts: normalisers by feature, in the order of the network's input.
     """
 
     def __init__(self, parts: Mapping[str, Normalizer]):
         super().__init__()
         self._keys = tuple(parts)
-        # Not by key: a module's name may hold no dots.
+        # Not by key, because names of modules must not contain dots.
         self.parts = nn.ModuleList(parts.values())
 
     @classmethod
@@ -89,12 +89,12 @@ class ObservationNormalizer(nn.Module):
         features: Mapping[str, Feature],
         scalings: Mapping[str, Scaling] = MappingProxyType({}),
     ) -> "ObservationNormalizer":
-        """Fits every feature to data `[N, …]`.
+        """Fits each feature to data `[N, …]`.
 
         Args:
             observations: the data, by feature.
-            features: what to fit, in the order that the network sees them.
-            scalings: by feature; `min-max` where there is none, which scales an image from the range of its type.
+            features: the features, in the order of the network's input.
+            scalings: scaling by feature; by default `min-max`, which for an image means the range of its type.
 
         Raises:
             ValueError: a value is not finite; the message names the feature.
@@ -113,7 +113,7 @@ class ObservationNormalizer(nn.Module):
     def of(
         cls, features: Mapping[str, Feature], offset: Tensor, scale: Tensor, shift: Tensor | None = None
     ) -> "ObservationNormalizer":
-        """Of the numbers of all features, `[D]`, one after the other; `shift` is 0 by default."""
+        """Makes it from the concatenated numbers of all features, `[D]`; `shift` is 0 by default."""
         channels = [feature.channels for feature in features.values()]
         numbers = (offset, scale, torch.zeros_like(offset) if shift is None else shift)
         pieces = zip(features, *(some.split(channels) for some in numbers), strict=True)
@@ -135,18 +135,18 @@ class ObservationNormalizer(nn.Module):
         return torch.cat([part.shift for part in self.parts])  # type: ignore[misc]
 
     def normalize(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Data units, `[…, *shape]` each → about [−1, 1], in the order that the network sees them."""
+        """Data units, `[…, *shape]` each → about [−1, 1], in the order of the network's input."""
         parts = zip(self._keys, self.parts, strict=True)
         return {key: part.normalize(observations[key]) for key, part in parts}  # type: ignore[operator]
 
 
 def statistics_size(features: Mapping[str, Feature]) -> int:
-    """How many offsets and scales the features have together."""
+    """The number of offsets, and of scales, of all features."""
     return sum(feature.channels for feature in features.values())
 
 
 def _fit_quantity(values: Tensor, scaling: Scaling) -> tuple[Tensor, Tensor]:
-    """Offset and scale `[D]` of one quantity's values `[N, D]`."""
+    """Computes offset and scale `[D]` of one quantity's values `[N, D]`."""
     size = values.shape[-1]
     if scaling == "identity":
         return torch.zeros(size), torch.ones(size)

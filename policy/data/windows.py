@@ -14,7 +14,7 @@ from paradp.policy.wording import counted
 
 @dataclass(frozen=True)
 class Windows:
-    """All windows of a set of episodes in memory, as indices into the data: an image is there once, in bytes.
+    """All windows of a set of episodes in memory, as indices into the data, so that each image is stored once, as bytes.
 
     Attributes:
         observations: by feature, `[steps, *shape]`, data units.
@@ -38,7 +38,7 @@ class Windows:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All of its parts."""
+        """All tensors of the windows."""
         return (*self.observations.values(), self.actions, self.observed, self.predicted)
 
     @property
@@ -46,16 +46,16 @@ class Windows:
         return self.actions.device
 
     def batch(self, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Observations, by feature `[n, To, *shape]`, and actions `[n, H, A]` of some windows."""
+        """Returns the observations, by feature `[n, To, *shape]`, and actions `[n, H, A]` of some windows."""
         rows = self.observed[index]
         return {key: values[rows] for key, values in self.observations.items()}, self.actions[self.predicted[index]]
 
 
 def send_windows(device: torch.device, *sets: Windows) -> tuple[Windows, ...]:
-    """The same windows in a device's memory; what several sets share is there once.
+    """Copies windows to a device's memory; data that several sets share are copied once.
 
     Raises:
-        ValueError: the device has not that much memory.
+        ValueError: the device has too little memory.
     """
     parts = {id(part): part for one in sets for part in one.tensors}
     if device.type == "cuda":
@@ -72,7 +72,7 @@ def send_windows(device: torch.device, *sets: Windows) -> tuple[Windows, ...]:
 
 
 def cut_windows(demonstrations: Dataset, horizons: Horizons, validation_every: int) -> tuple[Windows, Windows]:
-    """One window per control step, for training and for validation (every `validation_every`-th episode).
+    """Cuts one window per control step, for training and for validation (every `validation_every`-th episode).
 
     Windows that extend beyond their episode repeat its first or last step, as at the start of a rollout.
 
@@ -104,5 +104,5 @@ def cut_windows(demonstrations: Dataset, horizons: Horizons, validation_every: i
 
 
 def _window_rows(start: int, end: int, offsets: np.ndarray) -> np.ndarray:
-    """Rows `[end − start, len(offsets)]` around every step of one episode, kept inside it."""
+    """The rows `[end − start, len(offsets)]` around each step of one episode, limited to the episode."""
     return np.clip(np.arange(start, end)[:, None] + offsets, start, end - 1)

@@ -1,4 +1,4 @@
-"""Encodes a policy's observations, once a plan, with what its engine computes with."""
+"""Encoders of a policy's observations, run once per plan with the software of its engine."""
 
 from collections.abc import Mapping
 from threading import Lock
@@ -15,19 +15,19 @@ from paradp.sampler.rounds.device import capture
 
 
 class Encoder(Protocol):
-    """Computes `ConditionalNetwork.encode_observation`, in fp32 on every engine."""
+    """Computes `ConditionalNetwork.encode_observation`, on every engine in fp32."""
 
     def prepare(self, batch: int, /) -> None:
-        """Compiles ahead for so many robots, if it compiles."""
+        """Compiles ahead for this batch size, if it is a compiling encoder."""
         ...
 
     def __call__(self, observation: Mapping[str, Tensor], /) -> Tensor:
-        """The conditions `[n, C]` of normalised observations, by feature `[n, To, *shape]`."""
+        """Returns the conditions `[n, C]` of normalised observations, by feature `[n, To, *shape]`."""
         ...
 
 
 class PlainEncoder:
-    """PyTorch, operation by operation."""
+    """Eager PyTorch."""
 
     def __init__(self, network: ConditionalNetwork):
         self._network = network
@@ -40,7 +40,7 @@ class PlainEncoder:
 
 
 class CapturedEncoder:
-    """PyTorch, captured on a GPU for each number of robots: a ResNet has some sixty operations to launch."""
+    """PyTorch in a CUDA graph for each batch size, because a ResNet has about sixty operations to launch."""
 
     def __init__(self, network: ConditionalNetwork):
         self._network = network
@@ -48,7 +48,7 @@ class CapturedEncoder:
         self._lock = Lock()  # all threads share the buffers
 
     def prepare(self, batch: int) -> None:
-        """Releases what was captured for other numbers of robots."""
+        """Releases the graphs for other batch sizes."""
         with self._lock:
             self._captured = {n: one for n, one in self._captured.items() if n == batch}
 
@@ -61,7 +61,7 @@ class CapturedEncoder:
 
 
 class _Captured:
-    """For one number of robots, with its own inputs."""
+    """The graph for one batch size, with its own inputs."""
 
     def __init__(self, network: ConditionalNetwork, observation: Mapping[str, Tensor]):
         self._network = network
@@ -82,7 +82,7 @@ class _Captured:
 
 
 def build_encoder(network: ConditionalNetwork, spec: PolicySpec, engine: Engine, device: torch.device) -> Encoder:
-    """The encoder that goes with an engine: OpenVINO's with OpenVINO, captured with engines that capture, or PyTorch.
+    """Builds the encoder for an engine: OpenVINO for OpenVINO, CUDA graphs for engines that capture, otherwise PyTorch.
 
     Raises:
         ValueError: its conditions differ from those of the network.

@@ -20,7 +20,7 @@ from paradp.policy.spec import PolicySpec
 from paradp.sampler import Graphs
 
 _LOG = logging.getLogger(__name__)
-# Larger batches are computed in several calls: rows of chunks, and robots whose images are encoded.
+# Limits of a call, in rows of chunks and in robots whose images are encoded; larger batches need several calls.
 _MOST, _MOST_SEEN = 64, 8
 
 
@@ -43,7 +43,7 @@ class OpenVINOEngine:
         self.encode = condition_encoder(network)
         core = ov.Core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            _LOG.warning("this CPU has no instructions for bf16: OpenVINO computes in fp32 all the same")
+            _LOG.warning("this CPU has no instructions for bf16: OpenVINO computes in fp32 instead")
         self._sizes = CompiledSizes(core, _read_or_convert(core, network, spec), precision)
         self._lock = Lock()  # all threads share the compiled networks and their buffers
 
@@ -85,10 +85,10 @@ class _Denoise(nn.Module):
 
 
 class OpenVINOEncoder:
-    """Encodes images with OpenVINO, in fp32 whatever the engine's precision; cached on disk as the network is.
+    """Encodes images with OpenVINO, always in fp32; the converted model is cached on disk like the network.
 
     Args:
-        network: has an encoder of images.
+        network: a network with an image encoder.
         spec: specification of the policy.
     """
 
@@ -105,7 +105,7 @@ class OpenVINOEncoder:
         self._sizes, self._lock = CompiledSizes(core, model, "fp32", shared=True), Lock()
 
     def prepare(self, batch: int) -> None:
-        """Compiles for so many robots."""
+        """Compiles for this batch size."""
         with self._lock:
             self._sizes.prepare([min(batch, _MOST_SEEN)])
 
@@ -118,7 +118,7 @@ class OpenVINOEncoder:
 
 
 class _See(nn.Module):
-    """An encoder of images by their order, whose features of all cameras lie side by side."""
+    """An image encoder with positional inputs, and the concatenated features of all cameras as output."""
 
     def __init__(self, vision: VisionEncoder):
         super().__init__()
@@ -134,7 +134,7 @@ class _See(nn.Module):
 
 
 class _GroupNorm(nn.Module):
-    """A group normalisation in single operations: with its own OpenVINO 2026.4 crashes, as it compiles a ResNet in fp32."""
+    """A group normalisation in single operations: with OpenVINO's own, version 2026.4 crashes compiling a ResNet in fp32."""
 
     def __init__(self, norm: nn.GroupNorm):
         super().__init__()
@@ -146,9 +146,9 @@ class _GroupNorm(nn.Module):
         return apart * (self._of_channels(scale) * self.norm.weight[:, None, None]) + self.norm.bias[:, None, None]
 
     def _of_groups(self, x: Tensor) -> Tensor:
-        """Means over the groups of maps `[n, C, h, w]`: `[n, groups, 1]`."""
+        """Computes the means over the groups of maps `[n, C, h, w]`: `[n, groups, 1]`."""
         return x.mean((2, 3)).unflatten(1, (self.norm.num_groups, -1)).mean(-1, keepdim=True)
 
     def _of_channels(self, groups: Tensor) -> Tensor:
-        """Each group's number for all of its channels, `[n, C, 1, 1]`."""
+        """Expands each group's number to all of its channels, `[n, C, 1, 1]`."""
         return groups.expand(-1, -1, self.norm.num_channels // self.norm.num_groups).flatten(1)[:, :, None, None]

@@ -27,9 +27,9 @@ class CompiledSizes:
     """A model with one compiled network per batch size; not for several threads at a time.
 
     Args:
-        core, model: what is compiled; the first axis of every input is the batch.
+        core, model: OpenVINO's core and the model to compile; the first axis of every input is the batch.
         precision: number format; inputs and outputs are float32.
-        shared: whether even one row is shared among the threads.
+        shared: whether all threads compute even a single row.
 
     Attributes:
         compiled: rows → network.
@@ -47,7 +47,7 @@ class CompiledSizes:
                 self.compiled[n] = kept.get(n) or self._compile(n)
 
     def infer(self, *inputs: Tensor) -> Tensor:
-        """The output for inputs with the same number of rows."""
+        """Computes the output for inputs with the same number of rows."""
         rows = len(inputs[0])
         compiled = self._fitting(rows)
         if compiled is None:
@@ -68,7 +68,7 @@ class CompiledSizes:
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _PRECISIONS[self._precision],
-            # One row of a U-Net is too little to share.
+            # One row of a U-Net is too little work for several threads.
             "INFERENCE_NUM_THREADS": torch.get_num_threads() if rows > 1 or self._shared else 1,
             # Pinned, the first threads of all processes would share a core.
             "ENABLE_CPU_PINNING": False,
@@ -81,11 +81,11 @@ class CompiledSizes:
 
 
 def converted(module: nn.Module, example: tuple[Tensor, ...]) -> ov.Model:
-    """A module as OpenVINO has it, for any number of rows of such inputs."""
+    """Converts a module to an OpenVINO model with a dynamic batch size."""
     with warnings.catch_warnings():
         # Tracing warns about every shape comparison in PyTorch's layers; the result is compared with PyTorch's instead.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO reads this form of a network best
+        warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO supports this form of a network best
         traced = torch.jit.trace(module, example, check_trace=False)
         model = ov.convert_model(traced, example_input=example)
     model.reshape({i: [-1, *one.shape[1:]] for i, one in enumerate(example)})
@@ -119,7 +119,7 @@ class CachedModel:
 
     Args:
         network, spec: as in `digest`.
-        part: of the network, in a word; nothing for its denoising.
+        part: name of the network's part; empty for denoising.
         sources: paths of the source files that converted it.
     """
 
@@ -133,7 +133,7 @@ class CachedModel:
         try:
             sealed = read_text(self._seal, DOCUMENT_BYTES) == sha256(self._path, self._weights)
             return core.read_model(self._path) if sealed else None
-        except (OSError, ValueError, RuntimeError):  # a seal that is no text is a ValueError
+        except (OSError, ValueError, RuntimeError):  # a checksum file that is not text raises ValueError
             return None
 
     def write(self, model: ov.Model) -> None:

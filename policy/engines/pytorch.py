@@ -60,7 +60,7 @@ class CompiledEngine(EagerEngine):
         super().__init__(network, spec, device, precision)
         self.encode = condition_encoder(network)
         for name, variable in (("inductor", "TORCHINDUCTOR_CACHE_DIR"), ("triton", "TRITON_CACHE_DIR")):
-            with suppress(OSError):  # without a place to write, PyTorch and Triton keep it where they like
+            with suppress(OSError):  # without a writable folder, PyTorch and Triton use their defaults
                 folder = cache_folder() / name
                 folder.mkdir(parents=True, exist_ok=True)
                 os.environ.setdefault(variable, str(folder))
@@ -86,7 +86,7 @@ class CudaGraphEngine(CompiledEngine):
     everything else.
 
     Args:
-        network, spec, device, precision: as of an `EagerEngine`.
+        network, spec, device, precision: as for `EagerEngine`.
     """
 
     name = "cuda-graph"
@@ -100,7 +100,7 @@ class CudaGraphEngine(CompiledEngine):
             if missing is None:
                 self._denoise = fused_unet(network, self._type)
             elif device.type == "cuda":
-                _LOG.warning("%s: the network is computed by PyTorch's own kernels, which take longer", missing)
+                _LOG.warning("%s: the network is computed with PyTorch's own kernels, which are slower", missing)
 
     def prepare(self, rows: Sequence[int]) -> None:
         """Releases all captured rounds; the next solve of each shape captures again."""
@@ -116,7 +116,7 @@ def compiles(device: torch.device) -> bool:
 def lacking(device: torch.device) -> str | None:
     """The missing requirement of the U-Net's Triton kernels, in a few words."""
     if device.type != "cuda":
-        return "no GPU of CUDA's"
+        return "not a CUDA GPU"
     if missing := launching.lacking():
         return f"the U-Net's kernels need {missing}"
     if torch.cuda.get_device_capability(device) < (8, 0):

@@ -15,7 +15,7 @@ Queue = Callable[[torch.device], Device]
 
 
 def queue_of(device: torch.device) -> Device:
-    """What work is launched on there."""
+    """The queue on which work for a device is launched."""
     return CudaDevice(device) if device.type == "cuda" else HostDevice()
 
 
@@ -98,7 +98,7 @@ class _Share:
 
     def prepare(self, rows: Sequence[int]) -> None:
         if self._captured is not None:
-            self.device.own.record().synchronize()  # a call may be under way in memory that is given back
+            self.device.own.record().synchronize()  # a call in progress may still use the memory that is released
             self._captured.clear()
         self._engine.prepare(rows)
 

@@ -1,7 +1,7 @@
-"""Columns of large tables (parquet) as arrays: numbers, lists of equally many, and small files that stand in cells.
+"""Reads columns of large tables (parquet) as arrays: numbers, lists of equal length, and small files in cells.
 
-As in tables.py, what a file claims is checked in its footer and its pages first. Cells are read a few at a time: a
-dictionary can make every row a copy of the largest one.
+As in tables.py, the declared sizes in footer and pages are checked first. Cells are read a few at a time, because with a
+dictionary every row can refer to the largest one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,12 +28,12 @@ LARGE = TableLimits(FRAMES_BYTES, FRAMES_FOOTER_BYTES, FRAMES_PAGES)
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
-    """Columns of numbers: `[rows]`, or `[rows, n]` where each cell is a list of n numbers.
+    """Reads columns of numbers: `[rows]`, or `[rows, n]` if each cell is a list of n numbers.
 
     Raises:
-        ValueError: the file is no such table, cut short or too large, lacks a column, or one holds something else or has
-            empty cells; the message names the file and the column.
-        OSError: it is not there or may not be read.
+        ValueError: the file is not such a table, is truncated or too large, lacks a column, or a column has other contents
+            or empty cells; the message names the file and the column.
+        OSError: it is missing or cannot be read.
     """
     with open_table(path, limits=LARGE) as (table, file, size):
         if lacking := [name for name in columns if name not in table.schema_arrow.names]:
@@ -44,11 +44,11 @@ def read_columns(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def read_cells(path: Path, column: str) -> Iterator[bytes]:
-    """The files that stand in the cells of a column, as the package `datasets` stores images: `{"bytes": …, "path": …}`.
+    """Reads the files in the cells of a column, in the form of the package `datasets`: `{"bytes": …, "path": …}`.
 
     Raises:
         ValueError: as of `read_columns`, or a cell is empty or too large.
-        OSError: it is not there or may not be read.
+        OSError: it is missing or cannot be read.
     """
     with open_table(path, limits=LARGE) as (table, file, size):
         leaf = f"{column}.bytes"
@@ -93,7 +93,7 @@ def _is_cell(kind: "pa.DataType") -> bool:
 
 
 def _rows_at_once(chunk: "pq.ColumnChunkMetaData", file: BinaryIO, size: int) -> int:
-    """So many that they fit, even if each is a copy of all that the dictionary holds."""
+    """The number of rows that fit into memory even if each has the size of the whole dictionary."""
     found = check_pages(chunk, file, size, FRAMES_PAGES)
     if max(page.bytes for page in found) > CELL_PAGE_BYTES:
         raise ValueError(f"a page of images has more than {CELL_PAGE_BYTES} bytes")

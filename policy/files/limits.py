@@ -26,7 +26,7 @@ STATE_BYTES = 20 * GIB  # the network, its average, and the optimiser's two mome
 
 # Demonstrations.
 MOST_NUMBERS = 2**28  # robomimic's largest low-dimensional files (machine-generated) may have a hundred million
-MOST_IMAGE_BYTES = 64 * GIB  # of all images of a store; whether they fit in memory is checked as well
+MOST_IMAGE_BYTES = 64 * GIB  # all images of a store; whether they fit into memory is checked as well
 MOST_EPISODES = 2**20
 MOST_FILES = 100_000  # in a store; each file is a chunk of 4096 steps
 CHUNK_BYTES = 64 * MIB  # 64 KiB to 1 MiB are usual
@@ -51,13 +51,13 @@ MOST_PAGES = 25_000  # in a table; a page has about 20 000 values
 LATENCIES_BYTES = 16 * MIB
 
 # Data sets of LeRobot.
-FRAMES_BYTES = 1 * GIB  # a file of frames; LeRobot begins another one after 100 MiB
-FRAMES_FOOTER_BYTES = 64 * MIB  # some 2 KB an episode
-FRAMES_PAGES = 500_000  # some ten columns, an episode is a page of each
+FRAMES_BYTES = 1 * GIB  # a file of frames; LeRobot starts a new one after 100 MiB
+FRAMES_FOOTER_BYTES = 64 * MIB  # about 2 KB per episode
+FRAMES_PAGES = 500_000  # about ten columns, with a page for each episode
 CELL_PAGE_BYTES = 64 * MIB  # images come in pages of a megabyte, and a larger one in a page of its own
 PICTURE_BYTES = 16 * MIB  # a PNG
-CELLS_MEMORY = 256 * MIB  # so much the images take that are held at once
-VIDEO_BYTES = 8 * GIB  # LeRobot begins another one after 200 MB
+CELLS_MEMORY = 256 * MIB  # memory for images that are held at once
+VIDEO_BYTES = 8 * GIB  # LeRobot starts a new one after 200 MB
 
 # Policies.
 MOST_VALUES = 2**14  # numbers in all vectors of one observed step, or in an action
@@ -104,10 +104,10 @@ def check_numbers(claimed: int, what: str = "it") -> None:
 
 
 def check_image_bytes(claimed: int) -> None:
-    """Checks how many bytes of images demonstrations claim to hold.
+    """Checks the declared size of the images in demonstrations.
 
     Raises:
-        ValueError: they are too many.
+        ValueError: it is too large.
     """
     if claimed > MOST_IMAGE_BYTES:
         raise ValueError(f"it claims {claimed:.2g} bytes of images, more than the {MOST_IMAGE_BYTES:.2g} that are read")

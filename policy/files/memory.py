@@ -40,16 +40,16 @@ def at_most(more_bytes: int) -> Iterator[None]:
 
 
 def check_fits(needed: int, what: str, free: int | None = None, where: str = "this machine") -> None:
-    """Checks, before it is taken, that there is memory for something.
+    """Checks that there is enough memory before it is allocated.
 
     Args:
-        needed: bytes.
-        what: needs them, in the plural.
-        free: bytes; by default those of this machine, if the system says.
-        where: they are free.
+        needed: required bytes.
+        what: what needs them, in the plural, for the message.
+        free: available bytes; by default those of this machine, if the system reports them.
+        where: what has the available bytes, for the message.
 
     Raises:
-        ValueError: there is not.
+        ValueError: there is not enough.
     """
     free = available() if free is None else free
     if free is not None and needed > free:
@@ -60,14 +60,14 @@ def check_fits(needed: int, what: str, free: int | None = None, where: str = "th
 
 
 def available() -> int | None:
-    """Bytes that this process can take without swapping, in its container too; `None` where the system does not say."""
+    """Bytes that this process can allocate without swapping, also in a container; `None` if unknown."""
     try:
         lines = dict(line.split(":", 1) for line in _MACHINE.read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * KIB
     except (OSError, ValueError, KeyError):
         return None
     try:
-        # What files are cached in is given back when it is needed.
+        # The system releases its file cache when memory is needed.
         most, taken = (int((_CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
         cached = dict(line.split() for line in (_CONTAINER / "memory.stat").read_text().splitlines())["inactive_file"]
         return min(free, most - taken + int(cached))

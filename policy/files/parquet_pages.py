@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-HEADER_BYTES = 64 * 1024  # includes the least and the largest value, which writers truncate to some kilobytes
+HEADER_BYTES = 64 * 1024  # includes the smallest and the largest value, which writers truncate to some kilobytes
 DEEPEST = 8
 # Thrift's compact types, and the header's fields.
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12

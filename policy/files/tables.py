@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableLimits:
-    """How large a table may be: bytes of the file and of its footer, and the number of its pages."""
+    """Limits of a table: bytes of the file and of its footer, and number of pages."""
 
     bytes: int = TABLE_BYTES
     footer: int = TABLE_FOOTER_BYTES
@@ -39,7 +39,7 @@ COMPRESSION = ("UNCOMPRESSED", "SNAPPY")
 
 
 def column_names(path: Path, inside: bool = True) -> list[str]:
-    """Names of a table's columns, of those too that are not read; arguments and errors as of `read_table`."""
+    """The names of all columns of a table, including those that are not read; arguments and errors as of `read_table`."""
     with open_table(path, inside) as (table, _, _):
         return table.schema_arrow.names
 
@@ -79,10 +79,10 @@ class LackingColumns(ValueError):
 def open_table(
     path: Path, inside: bool = True, limits: TableLimits = OURS
 ) -> "Iterator[tuple[pq.ParquetFile, BinaryIO, int]]":
-    """A table, its file, and the file's size; nothing of it was checked but its length and its footer's.
+    """Opens a table; yields it, its file and the file's size. Only the sizes of file and footer are checked.
 
     Raises:
-        ValueError, OSError: as of `read_table`, of whatever is done with it.
+        ValueError, OSError: as `read_table`, also for errors inside the `with` block.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -108,11 +108,10 @@ def _is_number(kind: "pa.DataType") -> bool:
 
 
 def check_size(table: "pq.ParquetFile", file: BinaryIO, size: int, limits: TableLimits = OURS) -> None:
-    """Checks rows times columns as well as the values that are claimed, by the footer and by each page: a list holds several
-    in a row.
+    """Checks the declared number of rows times columns, and of values in footer and pages: a list has several per row.
 
     Raises:
-        ValueError: it claims more than there can be.
+        ValueError: a declared number is too large.
     """
     footer = table.metadata
     if footer.num_rows * footer.num_columns > MOST_CELLS:
@@ -132,10 +131,10 @@ def check_size(table: "pq.ParquetFile", file: BinaryIO, size: int, limits: Table
 
 
 def check_pages(chunk: "pq.ColumnChunkMetaData", file: BinaryIO, size: int, most: int) -> list[ParquetPage]:
-    """The pages of a column, which hold as many values as the footer says: with the last of them a reader ends.
+    """Returns the pages of a column, after checking that they have as many values as the footer declares.
 
     Raises:
-        ValueError: they do not, or lie elsewhere than in the file, or are too many.
+        ValueError: the numbers differ, the pages are not inside the file, or there are too many.
     """
     begin = min(place for place in (chunk.dictionary_page_offset, chunk.data_page_offset) if place)
     end = begin + chunk.total_compressed_size

@@ -43,10 +43,10 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def written_folder(path: Path) -> Iterator[Path]:
-    """Gives a new folder to fill, which is renamed to `path` at the end; after an error nothing is there.
+    """Yields a new temporary folder, and renames it to `path` at the end; removes it after an error.
 
     Raises:
-        OSError: it cannot be made, or something is there already.
+        OSError: it cannot be created, or `path` exists.
     """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)

@@ -61,7 +61,7 @@ class StoredArray:
 
     @property
     def is_images(self) -> bool:
-        """Whether it is what a camera saw: uint8 `[steps, height, width, channels]`."""
+        """Whether it has images: uint8 `[steps, height, width, channels]`."""
         return self.dtype == "uint8" and len(self.shape) == 4
 
     @property
@@ -132,7 +132,7 @@ def check_store(path: Path) -> dict[str, StoredArray]:
 
 
 def _check_sizes(arrays: Iterable[StoredArray]) -> None:
-    """Raises a ValueError if they claim more numbers, or more bytes of images, than are read."""
+    """Checks the declared total size of numbers and of images."""
     sizes = [(array.is_images, math.prod(array.shape)) for array in arrays]
     check_image_bytes(sum(size for is_images, size in sizes if is_images))
     check_numbers(sum(size for is_images, size in sizes if not is_images))

@@ -10,7 +10,7 @@ from typing import BinaryIO
 MAGIC = b"\x28\xb5\x2f\xfd"
 # Header flag → length in bytes of the content-size field, and the offset to add to its value.
 _SIZE_FIELDS = {0: (0, 0), 1: (2, 256), 2: (4, 0), 3: (8, 0)}
-LEAST_BLOCK = 256  # least average bytes of content per block; encoders use thousands
+LEAST_BLOCK = 256  # smallest average of content bytes per block; encoders use thousands
 _REPEATED = 1  # block type: one byte, repeated
 
 

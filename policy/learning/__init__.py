@@ -1,1 +1,1 @@
-"""Training: of policies, flows, distilled policies and drafts."""
+"""Training of diffusion and flow policies, distilled policies, and drafts."""

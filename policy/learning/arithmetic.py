@@ -1,5 +1,5 @@
-"""Which arithmetic to train in: bf16 is twice as fast where the processor has instructions for it, and forty times as slow
-where it has not."""
+"""Chooses the number format of a training: bf16 is twice as fast on processors with instructions for it, and forty times
+slower on others."""
 
 import copy
 import math
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 
 from paradp.policy.learning.transfer import captured_or_launched
 
-# Windows of a first measurement, so small that even the slow arithmetic takes seconds at most.
+# Batch size of a first measurement, so small that even the slow format takes seconds at most.
 FEW = 16
-# So much slower at few windows that more of them need not be tried.
+# Ratio of times at that batch size beyond which the full batch is not measured.
 HOPELESS = 3.0
 REPEATS = 3
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What a training computes in.
+    """The number format of a training.
 
     Attributes:
         bf16: matrix products in bfloat16 under autocast, or everything in float32; weights are float32 in both.
-        why: in words.
+        why: the reason, in words.
     """
 
     bf16: bool
@@ -37,12 +37,12 @@ class Arithmetic:
         return f"{'bf16' if self.bf16 else 'fp32'}: {self.why}"
 
 
-# Forward and backward, in bf16 or not, of so many windows.
+# Runs forward and backward pass: whether in bf16, and the batch size.
 Step = Callable[[bool, int], None]
 
 
 def measure(step: Step, batch_size: int, clock: Callable[[], float] = time.perf_counter) -> Arithmetic:
-    """Takes the faster of the two, by a few steps of each in turns, so that a slow moment of the machine is everyone's."""
+    """Chooses the faster format. Times a few steps of each in turns, so that a slow period of the machine affects both."""
     few = min(batch_size, FEW)
     seconds = _seconds(step, few, clock)
     if few < batch_size and seconds[True] < HOPELESS * seconds[False]:
@@ -53,12 +53,12 @@ def measure(step: Step, batch_size: int, clock: Callable[[], float] = time.perf_
 
 
 def _milliseconds(seconds: float) -> str:
-    """A GPU takes one or two."""
+    """Formats a time in milliseconds, with decimals for the few that a GPU takes."""
     return f"{1000 * seconds:.{0 if seconds >= 0.01 else 2}f} ms"
 
 
 def _seconds(step: Step, windows: int, clock: Callable[[], float]) -> dict[bool, float]:
-    """The fastest step of each, after one that does not count."""
+    """Times the fastest step of each format, after a warm-up step."""
     found = {False: math.inf, True: math.inf}
     for turn in range(REPEATS + 1):
         for bf16 in found:
@@ -70,14 +70,14 @@ def _seconds(step: Step, windows: int, clock: Callable[[], float]) -> dict[bool,
 
 
 def step_on_a_copy(network: nn.Module, loss: Callable[..., Tensor], draw: Callable[[int], tuple[Tensor, ...]]) -> Step:
-    """A step that leaves a network, and everybody's random numbers, as they were; it ends when the device is done.
+    """Returns a step on a copy of a network that changes no random state, and waits for the device.
 
-    On a GPU it is captured when it is first taken, as training's own step is.
+    On a GPU its first call captures it, as in training.
 
     Args:
-        network: is copied.
-        loss: of a network and a batch.
-        draw: a batch of so many windows, where the network is.
+        network: the network to copy.
+        loss: computes the loss of a network on a batch.
+        draw: draws a batch of the given size on the network's device.
     """
     trial = copy.deepcopy(network)
     device = next(trial.parameters()).device
@@ -98,14 +98,14 @@ def step_on_a_copy(network: nn.Module, loss: Callable[..., Tensor], draw: Callab
         with torch.random.fork_rng(devices=[]):
             prepared(bf16, windows)()
         if device.type == "cuda":
-            torch.cuda.current_stream(device).synchronize()  # and not the whole device, where another thread may capture
+            torch.cuda.current_stream(device).synchronize()  # not the whole device, because another thread may be capturing
 
     return step
 
 
 @contextmanager
 def fast_products(device: torch.device) -> Iterator[None]:
-    """Lets a GPU compute float32 products in TF32, and try which convolutions are the fastest, until the context ends."""
+    """Within this context, a GPU computes float32 products in TF32, and searches for the fastest convolution algorithms."""
     if device.type != "cuda":
         yield
         return

@@ -1,4 +1,4 @@
-"""A step of the optimiser as one CUDA graph: networks of this size wait for launches, not for arithmetic."""
+"""A step of the optimiser as one CUDA graph, because networks of this size are limited by launches, not by arithmetic."""
 
 from collections.abc import Callable
 
@@ -11,15 +11,15 @@ from paradp.policy.learning.transfer import captured_or_launched
 
 
 class CapturedStep:
-    """Takes optimiser steps by replaying one that was captured: loss, gradients, clipping, AdamW and the running average.
+    """Makes optimiser steps by replaying a captured one: loss, gradients, clipping, AdamW and the running average.
 
-    What differs from step to step lies in tensors that the graph reads: the batch, the learning rate, and the weight of the
-    running average. The graph also keeps its gradients: backward writes them anew in every replay. On a CPU, or where
-    something cannot be captured, the same work is launched by Python.
+    Values that change from step to step are in tensors that the graph reads: the batch, the learning rate, and the weight
+    of the running average. The graph also owns its gradients, which backward overwrites in every replay. On a CPU, or if
+    something cannot be captured, Python launches the same work.
 
     Args:
-        state: is changed by every step.
-        loss: of the network and a batch; launches the same work whatever the values are.
+        state: changed by every step.
+        loss: computes the loss of the network on a batch; its launched work must not depend on values.
         bf16: whether matrix products are in bfloat16 under autocast.
     """
 
@@ -36,7 +36,7 @@ class CapturedStep:
             group.update(lr=self._rate, capturable=True)
 
     def __call__(self, *batch: Tensor) -> Tensor:
-        """One step on a batch with the shapes of the first; its loss, `[]`, on the device."""
+        """Makes one step on a batch with the shapes of the first; returns its loss, `[]`, on the device."""
         state = self._state
         if self._replay is None:
             self._batch = tuple(part.clone() for part in batch)
@@ -50,7 +50,7 @@ class CapturedStep:
         return self._loss.clone()
 
     def _captured(self) -> Callable[[], None]:
-        """Capturing takes some steps to warm up: the state is put back to before them."""
+        """Captures a step. This needs some warm-up steps; the state before them is restored."""
         tensors = self._state.tensors()
         before = {name: tensor.clone() for name, tensor in tensors.items()}
         replay = captured_or_launched(self._launch, self._state.device)

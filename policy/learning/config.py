@@ -23,10 +23,10 @@ class LearningConfig(OptimiserSettings):
         validation_every: hold out every n-th episode for validation.
         log_every: steps between entries of the metrics log.
         save_every: steps between checkpoints and resumable states.
-        seed: for the weights, the batches and the noise.
+        seed: seed of the weights, the batches and the noise.
     """
 
-    bf16: bool | None = setting(None, option=False)  # the two flags of `paradp train` are its own
+    bf16: bool | None = setting(None, option=False)  # `paradp train` defines the two flags itself
     validation_every: int = setting(50, Limits(2, 10**9))
     log_every: int = setting(100, Limits(1, 10**9))
     save_every: int = setting(1000, Limits(1, 10**9))
@@ -53,7 +53,7 @@ class TrainingConfig(LearningConfig):
         network: the type of network, with its sizes.
         process: the noising process: `diffusion`, or `flow`, where the network predicts the velocity along the straight line
             from noise to actions, which flow-N follows in a few steps.
-        vision: what the network sees of images: the features that a `resnet` finds in them, or their plain `pixels`.
+        vision: the network's input from images: features of a `resnet`, or their plain `pixels`.
         observation_scaling: scaling of observed vectors: `min-max` by their limits in the demonstrations, `mean-std` by mean
             and standard deviation, or `identity` for none. Images are scaled by the range of their type, and actions by
             their limits, to which samples are clipped.

@@ -1,4 +1,4 @@
-"""Distilling a diffusion policy into a consistency model, which jumps to the end of a trajectory in one evaluation."""
+"""Distils a diffusion policy into a consistency model, which jumps to the end of a trajectory in one evaluation."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -27,7 +27,7 @@ from paradp.sampler.schedules.reading import read_settings
 from paradp.sampler.schedules.settings import DDPMSettings
 from paradp.sampler.table import StepTable
 
-# Of the pseudo-Huber loss, over the square root of a sample's size (Song & Dhariwal 2024, §3.3).
+# δ of the pseudo-Huber loss, divided by the square root of a sample's size (Song & Dhariwal 2024, §3.3).
 _HUBER = 0.00054
 
 
@@ -46,19 +46,19 @@ def distill(
 ) -> TrainedPolicy:
     """Consistency distillation (Song et al. 2023, Algorithm 2) of a diffusion policy.
 
-    The student has the teacher's network and begins with its weights, but predicts the clean sample whatever the teacher
-    predicts: near pure noise nothing else is well conditioned. From a teacher that predicts the sample, too, it begins as
-    good as that is in one step.
+    The student has the teacher's network and starts with its weights, but always predicts the clean sample, because near
+    pure noise other predictions are ill-conditioned. If the teacher also predicts the sample, the student starts with the
+    quality of the teacher's single step.
 
     Args:
         teacher: the policy.
-        demonstrations: of the teacher's task; their noisy actions are where trajectories begin.
-        config: how.
+        demonstrations: of the teacher's task; trajectories start at their noisy actions.
+        config: settings of the distillation.
         out, save, on_step, on_arithmetic, choose, on_start, on_metrics, device: as in `train`, which also says how a run
             in `out` is continued.
 
     Raises:
-        ValueError: the teacher is no diffusion policy or made for other demonstrations; and as `train`.
+        ValueError: the teacher is not a diffusion policy, or does not fit the demonstrations; and as `train`.
         OSError: as `train`.
     """
     torch.manual_seed(config.seed)
@@ -75,7 +75,7 @@ def distill(
 
 def _student_spec(teacher: PolicySpec, demonstrations: Dataset, skip: int) -> PolicySpec:
     """Raises:
-    ValueError: the teacher is no diffusion policy, made for other demonstrations, or has fewer timesteps than are skipped.
+    ValueError: the teacher is not a diffusion policy, does not fit the demonstrations, or has fewer timesteps than `skip`.
     """
     schedule = student_schedule(teacher.schedule)
     spec = spec_for(demonstrations.info, teacher.network, schedule, teacher.vision)
@@ -88,7 +88,7 @@ def _student_spec(teacher: PolicySpec, demonstrations: Dataset, skip: int) -> Po
 
 
 def student_schedule(schedule: dict[str, Any]) -> dict[str, Any]:
-    """The scheduler config of a student: diffusers' LCMScheduler on the teacher's noise, for a predicted sample.
+    """The scheduler config of a student: diffusers' LCMScheduler with the teacher's noise, predicting the sample.
 
     Raises:
         ValueError: the teacher was not trained as a diffusion model.
@@ -108,19 +108,19 @@ def student_schedule(schedule: dict[str, Any]) -> dict[str, Any]:
 
 
 class ConsistencyObjective:
-    """How far a network's jump from x_t is from its own jump from a point further along the same trajectory.
+    """The distance between a network's jump from x_t and its jump from a later point of the same trajectory.
 
     With f = c_skip x + c_out network(x, t), s = t − skip and x_s one DDIM step of the teacher from x_t,
 
         loss = E √(‖f(x_t, t) − f⁻(x_s, s)‖² + δ²) − δ,    δ = 0.00054 √D
 
-    f⁻ is f without a gradient. (An average of the weights in its place, as Song et al. 2023 take, only carries what is
-    learned near the data to the noise more slowly: Song & Dhariwal 2024, §3.2. What is saved is the average.) Where s
-    would be below 0 the teacher steps to the clean sample, which f⁻ leaves as it is: that is what anchors all the others.
+    f⁻ is f without a gradient. (Song et al. 2023 use an average of the weights there, which only slows down the propagation
+    from the data to the noise: Song & Dhariwal 2024, §3.2. The saved weights are the average.) If s would be below 0, the
+    teacher steps to the clean sample, which f⁻ leaves unchanged: this anchors all other jumps.
 
     Args:
         teacher: the policy whose trajectories are followed.
-        spec: the student's.
+        spec: the student's specification.
         skip: timesteps from t to s.
     """
 
@@ -147,7 +147,7 @@ class ConsistencyObjective:
         condition = network.encode_observation(seen, places)
         noisy = self._process.noised(self._action_normalizer.normalize(actions), noise, timestep)
         with torch.no_grad():
-            # The teacher looks with its own encoder of images.
+            # The teacher uses its own image encoder.
             taught = self._teacher.encode_observation(seen, places)
             further, target_timestep = self._follow(noisy, timestep, taught), timestep - self._skip
             jumped = self._jump(network, further, target_timestep.clamp(min=0), condition)
@@ -160,13 +160,13 @@ class ConsistencyObjective:
         return draw_batch(self._process, windows, size, generator)
 
     def _follow(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        """One DDIM step of the teacher's."""
+        """Makes one DDIM step of the teacher."""
         step = self._jumps.at(timestep)
         flat = x.flatten(1)
         clean = step.clean(flat, self._teacher(x, timestep, condition).float().flatten(1))
         return step.mean(flat, clean, None).reshape(x.shape)
 
     def _jump(self, network: nn.Module, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        """f."""
+        """Computes f."""
         skip, out = self._boundary[:, timestep].reshape(2, -1, 1, 1)
         return skip * x + out * network(x, timestep, condition).float()

@@ -1,4 +1,4 @@
-"""Trains a draft on its own rounds: alternates sampling with the draft and learning from the network's predictions there."""
+"""Trains a draft on its own rounds: alternates sampling with the draft, and learning from the network's predictions."""
 
 import math
 import time
@@ -18,31 +18,31 @@ from paradp.sampler import NoisePath, SamplerChoice, Speculative, rounds_of
 from paradp.sampler.draft_model import Levels
 from paradp.sampler.rounds.torch.drafts import Recalled, learned
 
-# Whose rounds are learned from, one after the other: narrow and wide windows, all steps and few.
+# Samplers whose rounds are used in turn: narrow and wide windows, all steps and few.
 SAMPLERS = (
     "speculative-ddpm:window=20:draft=trained",
     "speculative-ddpm:window=50:draft=trained",
     "speculative-ddpm:window=100:ahead=30:draft=trained",
     "speculative-ddpm-25:window=8:draft=trained",
 )
-_PLANS = 64  # made together
-_BATCH, _STEPS = 1024, 80  # of the optimiser, after every 64 plans
-_KEPT = 60_000  # rows of each table, at some 4 KB each
+_PLANS = 64  # plans per batch
+_BATCH, _STEPS = 1024, 80  # optimiser steps after every 64 plans
+_KEPT = 60_000  # rows of each table, at about 4 KB each
 _RATE = 4e-3
-_WARM_UP = 0.03  # the share of the time in which the learning rate grows
-_LEAST_RATE = 0.1  # of the rate, in its first turn
+_WARM_UP = 0.03  # share of the time in which the learning rate grows
+_LEAST_RATE = 0.1  # share of the rate in the first turn
 _LONGEST = 1.0  # gradients are clipped to this norm
 
 
 @dataclass(frozen=True)
 class DraftTraining:
-    """What a training did.
+    """The result of a training.
 
     Attributes:
-        plans: how many were sampled for it.
-        steps: of the optimiser.
-        seconds: what it took.
-        rounds: a plan with `SAMPLERS[1]`, by the last that were sampled, and by the first, when the draft knew nothing.
+        plans: number of sampled plans.
+        steps: number of optimiser steps.
+        seconds: duration.
+        rounds: rounds per plan with `SAMPLERS[1]`: of the last plans, and of the first ones, with the untrained draft.
     """
 
     plans: int
@@ -59,8 +59,8 @@ class Rows:
     Attributes:
         x, clean: the exact states, and the predictions there.
         held, made_at, moved, changed: as in `Recalled`.
-        step, source: `[n]`, which steps, and where what is held was made.
-        own: `[n, 1]`, whether that is the same step.
+        step, source: `[n]`, index of the step, and of the step at which the held prediction was made.
+        own: `[n, 1]`, whether both are the same.
     """
 
     x: Tensor
@@ -77,12 +77,12 @@ class Rows:
         return Rows(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def and_then(self, newer: "Rows") -> "Rows":
-        """The newest `_KEPT` of both."""
+        """Appends rows, and keeps the newest `_KEPT`."""
         return Rows(*(torch.cat([getattr(self, f.name), getattr(newer, f.name)])[-_KEPT:] for f in fields(self)))
 
 
 class DraftTable:
-    """The rows of one table of steps, and how far guesses are from the truth there."""
+    """The rows of one table of steps, and the error of the draft's guesses there."""
 
     def __init__(self, solver: Speculative, device: torch.device):
         self._table = solver.table.to(device, torch.float32)
@@ -92,12 +92,12 @@ class DraftTable:
         self.rows: Rows | None = None
 
     def add(self, rows: Rows) -> None:
-        """Takes new rows; those of steps without noise are left out, for nothing is drafted there."""
+        """Adds rows, except those of steps without noise, which are not drafted."""
         rows = rows[self._noisy[rows.step]]
         self.rows = rows if self.rows is None else self.rows.and_then(rows)
 
     def loss(self, draft: DraftNetwork, size: int, generator: torch.Generator) -> Tensor:
-        """The mean of ‖Δ‖, of which the chance of a rejection is nearly linear, on a random batch."""
+        """The mean of ‖Δ‖ on a random batch; the probability of a rejection is nearly linear in it."""
         assert self.rows is not None
         batch = self.rows[send(torch.randint(len(self.rows.step), (size,), generator=generator), self.rows.step.device)]
         known = Recalled(
@@ -145,7 +145,7 @@ def train_draft(
     optimiser = torch.optim.AdamW(draft.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     generator, started = torch.Generator().manual_seed(seed), clock()
     rounds: list[float] = []
-    # Every sampler from a first guess, and then from the plans that came of it; once at least, however short the time.
+    # Each sampler runs with a first guess, and then with the resulting plans as guesses; at least once, even if time is up.
     turns = 2 * len(solvers)
     while (spent := clock() - started) < seconds or len(rounds) < turns:
         turn = len(rounds)
@@ -167,7 +167,7 @@ def train_draft(
         wide = rounds[2::turns]
         on_progress(min(clock() - started, seconds), f"{wide[-1]:.1f} rounds a plan" if wide else "")
     if not all(bool(tensor.isfinite().all()) for tensor in average.network.state_dict().values()):
-        raise ValueError("the draft's weights are not finite: the policy's predictions are not, or far too large")
+        raise ValueError("the draft's weights are not finite: the policy's predictions are not finite, or far too large")
     made = len(rounds)
     return average.network, DraftTraining(_PLANS * made, _STEPS * made, clock() - started, wide[-1], wide[0])
 
@@ -179,7 +179,7 @@ def _speculative(sampler: str, policy: DiffusionPolicy, draft: DraftNetwork) -> 
 
 
 def _schedule(share: float) -> float:
-    """The learning rate over its largest, after a share of the time."""
+    """The learning rate as a share of its maximum, after a share of the time."""
     return min(1.0, _LEAST_RATE + share / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
@@ -190,7 +190,7 @@ def _set_levels(draft: DraftNetwork, average: DraftNetwork, solver: Speculative)
 
 
 class _Sampling:
-    """Plans from one observation after the other, and from every observation twice: as a loop begins and as it goes on."""
+    """Plans at one observation after the other, twice at each: with the draft's first guess, then with the last plan."""
 
     def __init__(self, policy: DiffusionPolicy, histories: Observation, seed: int):
         self._policy = policy
@@ -202,7 +202,7 @@ class _Sampling:
 
     @torch.no_grad()
     def rows(self, solver: Speculative, draft: DraftNetwork) -> tuple[Rows, float]:
-        """The decided steps of some plans, and how many rounds one of them needed."""
+        """Returns the decided steps of some plans, and the rounds per plan."""
         spec, engine = self._policy.spec, self._policy.engine
         shape = (spec.horizons.predict, spec.action_size)
         if self._again is None:
@@ -226,12 +226,12 @@ class _Sampling:
             active = one.window.inside[:, 0]
             last[active] = one.clean[torch.arange(_PLANS), (one.moved - 1).clamp(min=0)][active]
             rounds += active.cpu()
-        # The last prediction of all is the plan: the last step keeps nothing else.
+        # The last prediction is the plan itself, because the last step uses nothing else.
         self._again = (condition, last) if self._again is None else None
         return _joined(found), float(rounds.mean())
 
     def first_loss(self, draft: DraftNetwork, generator: torch.Generator) -> Tensor:
-        """How far first guesses are from the first predictions, a mean square."""
+        """The mean squared error between first guesses and the first predictions."""
         condition, clean = self._firsts[int(torch.randint(len(self._firsts), (), generator=generator))]
         return (draft.first_guess(condition) - clean.clamp(-1, 1)).square().mean()
 

@@ -12,8 +12,8 @@ Network = TypeVar("Network", bound=nn.Module)
 class EMA(Generic[Network]):
     """Keeps an averaged copy whose memory grows with training, as in Diffusion Policy and diffusers.
 
-    After step k the decay is `min(1 − (1 + k)^−power, max_decay)`: an average over about the last k/2 steps at first, over
-    thousands in the end.
+    After step k the decay is `min(1 − (1 + k)^−power, max_decay)`: first an average over about the last k/2 steps,
+    finally over thousands.
     """
 
     def __init__(self, network: Network, power: float = 0.75, max_decay: float = 0.9995):
@@ -35,5 +35,5 @@ class EMA(Generic[Network]):
         torch._foreach_add_(average, taken)
 
     def weight_of(self, step: int) -> float:
-        """How much of the network is taken after a step, counted from 0."""
+        """The weight of the network in the average after a step, counted from 0."""
         return 1 - min(1 - (1 + step) ** -self._power, self._max_decay)

@@ -1,4 +1,4 @@
-"""What a training is of: settings, data, policy to start from. Its state notes it, and it is continued only as itself."""
+"""The identity of a training: settings, data, initial policy. It is stored in its state; only the same one is continued."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +15,13 @@ from paradp.policy.learning.state import Noted
 
 @dataclass(frozen=True)
 class TrainingIdentity:
-    """Everything that a training's weights depend on, but the arithmetic, which is noted apart.
+    """Everything that a training's weights depend on, except the number format, which is stored separately.
 
     Attributes:
-        config: how it learns.
-        demonstrations: what its data are of; how they were made does not count.
+        config: settings of the training.
+        demonstrations: description of its data, without how they were made.
         data: digest of their content.
-        init: digest of weights and normalisers of the policy that it starts from, or distills; `None` without one.
+        init: digest of weights and normalisers of the policy that it starts from, or distils; `None` without one.
     """
 
     config: LearningConfig
@@ -31,21 +31,21 @@ class TrainingIdentity:
 
     @classmethod
     def of(cls, config: LearningConfig, demonstrations: Dataset, earlier: TrainedPolicy | None) -> "TrainingIdentity":
-        """Reads all data and weights for their digests."""
+        """Makes the identity; reads all data and weights for their digests."""
         start = None if earlier is None else digest(_arrays(earlier))
         return cls(config, demonstrations.info, demonstrations.digest(), start)
 
     def document(self) -> dict[str, Any]:
-        """As a state has it, in JSON: settings and description side by side."""
+        """The identity as JSON values in the state, with settings and description on one level."""
         settings = {name: value for name, value in as_json(self.config.settings()).items() if name != "bf16"}
         made_for = {name: value for name, value in describe(self.demonstrations).items() if name != "made_with"}
         return settings | made_for | {"data": self.data, "init": self.init}
 
     def check(self, noted: Noted, holds: str) -> None:
-        """Checks that a state is of this training.
+        """Checks that a state belongs to this training.
 
         Args:
-            noted: what the state says.
+            noted: the description in the state.
             holds: as in `check_same`.
 
         Raises:
@@ -58,7 +58,7 @@ class TrainingIdentity:
 
 
 def _arrays(policy: TrainedPolicy) -> dict[str, np.ndarray]:
-    """Weights and normalisers."""
+    """Yields weights and normalisers."""
     observation, action = policy.observation_normalizer, policy.action_normalizer
     tensors = {f"network.{name}": tensor for name, tensor in policy.network.state_dict().items()} | {
         "observation.offset": observation.offset,
@@ -67,6 +67,6 @@ def _arrays(policy: TrainedPolicy) -> dict[str, np.ndarray]:
         "action.scale": action.scale,
     }
     for name, shift in (("observation.shift", observation.shift), ("action.shift", action.shift)):
-        if shift.any():  # a normaliser of ours has none
+        if shift.any():  # zero for normalisers that paradp fitted
             tensors[name] = shift
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""What a training learns: a policy, an objective and windows of demonstrations, on the device that computes."""
+"""The parts of a training: a policy, an objective and windows of demonstrations, on the device that computes."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,16 +13,15 @@ from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import Process
 from paradp.policy.spec import PolicySpec
 
-# Windows `[n]`, timesteps `[n]` and noise `[n, H, A]`; then the places of images' crops, `[n, cameras, 2]`, if an encoder
-# sees them.
+# Windows `[n]`, timesteps `[n]` and noise `[n, H, A]`; with an image encoder also the positions of crops, `[n, cameras, 2]`.
 Batch = tuple[Tensor, ...]
-# Windows of a validation loss; an encoder of images takes so long for each that there are fewer.
+# Number of windows for a validation loss; fewer with an image encoder, which takes longer.
 _VALIDATED, _VALIDATED_WITH_IMAGES = 1024, 256
 
 
 @dataclass(frozen=True)
 class TrainedPolicy:
-    """What training hands to `save`: the averaged network, and what is needed to use it."""
+    """A trained policy as passed to `save`: the averaged network, its specification and its normalisers."""
 
     spec: PolicySpec
     network: ConditionalNetwork
@@ -30,16 +29,16 @@ class TrainedPolicy:
     action_normalizer: Normalizer
 
     def move(self, device: torch.device) -> None:
-        """Puts network and normalisers on a device."""
+        """Moves network and normalisers to a device."""
         for module in (self.network, self.observation_normalizer, self.action_normalizer):
             module.to(device)
 
 
 class Objective(Protocol):
-    """What a training makes small."""
+    """A loss that a training minimises."""
 
     def draw(self, windows: Windows, size: int, generator: torch.Generator) -> Batch:
-        """A random batch without places, on the CPU; its shapes depend on the size alone."""
+        """Draws a random batch without positions of crops, on the CPU; its shapes depend only on the size."""
         ...
 
     def __call__(
@@ -51,22 +50,22 @@ class Objective(Protocol):
         noise: Tensor,
         places: Tensor | None = None,
     ) -> Tensor:
-        """The loss on a batch that lies where the windows do; without a branch that depends on values.
+        """Computes the loss on a batch on the windows' device; no branch depends on values.
 
-        Images are cropped in the middle where there are no places.
+        Without positions of crops, images are cropped in the middle.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is learned; everything lies on one device.
+    """The parts of a training, all on one device.
 
     Attributes:
-        start: the policy as training begins; its network is trained in place.
-        objective: of a batch of windows.
+        start: the policy at the start; its network is trained in place.
+        objective: computes the loss of a batch of windows.
         training, validation: windows of the demonstrations.
-        earlier: the policy that the run depends on besides demonstrations and settings: where it starts, or its teacher.
+        earlier: the policy that the training starts from, or its teacher, if any.
     """
 
     start: TrainedPolicy
@@ -80,7 +79,7 @@ class Lesson:
         return self.training.device
 
     def batch(self, size: int, seed: int) -> Batch:
-        """A random batch: drawn on the CPU, so that every device learns from the same ones."""
+        """Draws a random batch on the CPU, so that it is the same for every device."""
         generator = torch.Generator().manual_seed(seed)
         drawn = self.objective.draw(self.training, size, generator)
         vision = self.start.network.vision
@@ -91,7 +90,7 @@ class Lesson:
 
     @torch.no_grad()
     def validation_loss(self, network: ConditionalNetwork) -> float:
-        """On held-out windows, with the same windows, timesteps and noise every time, and images' middles."""
+        """The loss on held-out windows, always with the same timesteps and noise, and with images cropped in the middle."""
         size = _VALIDATED if network.vision is None else _VALIDATED_WITH_IMAGES
         drawn = self.objective.draw(self.validation, size, torch.Generator().manual_seed(0))
         return float(self.objective(network, self.validation, *self._sent(drawn)))
@@ -101,7 +100,7 @@ class Lesson:
 
 
 def draw_batch(process: Process, windows: Windows, size: int, generator: torch.Generator) -> Batch:
-    """Random windows, timesteps of the process, and noise."""
+    """Draws random windows, timesteps of the process, and noise."""
     index = torch.randint(len(windows), (size,), generator=generator)
     timestep = process.draw(size, generator)
     return index, timestep, torch.randn(size, *windows.chunk, generator=generator)

@@ -1,4 +1,4 @@
-"""The loop of every training: autocast, AdamW, cosine decay, EMA, on a CPU or a GPU; a killed run resumes."""
+"""The loop of all trainings: autocast, AdamW, cosine decay, EMA, on a CPU or a GPU; a killed run can be resumed."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from paradp.policy.learning.transfer import UnreadLosses
 from paradp.policy.spec import PolicySpec
 
 
-# Long: when a step is taken, read, logged and saved decides what a killed run loses: the order stays in one place.
+# Long: the order of stepping, reading losses, logging and saving decides what a killed run loses, so it stays in one place.
 def learn(
     lesson: Lesson,
     demonstrations: Dataset,
@@ -35,10 +35,10 @@ def learn(
     on_start: Callable[[int], None],
     on_metrics: Callable[[TrainingMetrics], None],
 ) -> TrainedPolicy:
-    """Makes an objective small; `paradp.policy.learning.training.train` says what is written, and when.
+    """Minimises an objective; for the files that it writes see `paradp.policy.learning.training.train`.
 
     Args:
-        lesson: what is learned.
+        lesson: the parts of the training.
         demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics: as in `train`.
     """
     start, device = lesson.start, lesson.device
@@ -57,7 +57,7 @@ def learn(
         kept = _Kept(lesson, state, run, lambda: save(trained, out / "checkpoint"), on_step, on_metrics)
         step = _step(state, lesson.loss, run.arithmetic.bf16, ranks)
         while state.step < config.steps:
-            # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
+            # With a separate generator for each step, a resumed run draws the same batches as an uninterrupted one.
             kept.add(step(*lesson.batch(config.batch_size, config.seed * 1_000_003 + state.step)))
             logs = state.step % config.log_every == 0 or state.step == config.steps
             saves = state.step % config.save_every == 0 and state.step < config.steps
@@ -72,7 +72,7 @@ def learn(
 
 def _check_normalisation(spec: PolicySpec) -> None:
     """Raises:
-    ValueError: batches are normalised by their own statistics, which neither the average of the weights nor the state has.
+    ValueError: the network has batch normalisation, whose statistics are neither in the averaged weights nor in the state.
     """
     if spec.vision is not None and spec.vision.norm == "batch":
         raise ValueError(
@@ -82,12 +82,12 @@ def _check_normalisation(spec: PolicySpec) -> None:
 
 
 class _Kept:
-    """What is kept of a training as it goes on: losses, lines of the log, states and checkpoints.
+    """Writes the records of a training: losses, lines of the log, states and checkpoints.
 
-    Of several processes that train together the first one writes.
+    If several processes train together, only the first one writes.
 
     Args:
-        lesson, state, run: what is learned, how far it is, and where.
+        lesson, state, run: the parts of the training, its state, and its directory.
         save: writes a checkpoint.
         on_step: called with the number and the loss of every step.
         on_metrics: called with every line of the log.
@@ -109,7 +109,7 @@ class _Kept:
         self.add = self._unread.add
 
     def read_losses(self, now: bool) -> None:
-        """Waits for the losses that are not read yet: if it must be now, or there are many.
+        """Reads the pending losses, which waits for the device: if `now`, or if there are many.
 
         Raises:
             ValueError: one is not finite.
@@ -139,7 +139,7 @@ class _Kept:
 
 
 def _step(state: TrainingState, loss: Loss, bf16: bool, ranks: Ranks) -> Callable[..., Tensor]:
-    """Captured on a GPU, where one process trains."""
+    """Makes the step: captured on a GPU if a single process trains, otherwise eager."""
     if state.device.type == "cuda" and ranks.size == 1:
         return CapturedStep(state, loss, bf16)
     return EagerStep(state, loss, bf16, ranks)
@@ -150,9 +150,9 @@ class _TrainingDirectory:
 
     Args:
         out: the directory.
-        identity: what is to be trained.
+        identity: identity of the training.
         choose: chooses the number format of a new run, if none is requested.
-        ranks: the processes that train together; the first one holds the directory.
+        ranks: the processes that train together; the first one locks the directory.
     """
 
     def __init__(self, out: Path, identity: TrainingIdentity, choose: Callable[[], Arithmetic], ranks: Ranks):
@@ -164,12 +164,12 @@ class _TrainingDirectory:
 
     @contextmanager
     def opened(self, state: TrainingState) -> Iterator[TrainingState]:
-        """Locks the directory, and puts a state to where the run there is.
+        """Locks the directory, and loads the state of the run in it, if any.
 
         Raises:
             ValueError: the directory holds another run or something else, or another process writes there.
         """
-        # First without a lock: what is refused is not touched.
+        # Checked before locking, so that a refused directory is not touched.
         self._check()
         with OutputLock.inside(self.out) if self.ranks.first else nullcontext():
             noted = self.ranks.agree(self._check)
@@ -188,7 +188,7 @@ class _TrainingDirectory:
         self._file.save(state, self._identity.document(), self.arithmetic)
 
     def _check(self) -> Noted | None:
-        """What the directory holds of this run."""
+        """Reads and checks the run in the directory."""
         noted = self._file.noted()
         if noted is None:
             if not (self.out / "metrics.jsonl").exists():

@@ -1,4 +1,4 @@
-"""The log of a training: a line every some steps, the same lines whether the training was interrupted or not."""
+"""The metrics log of a training: a line after every few steps, without gaps or repetitions after an interruption."""
 
 import json
 import time
@@ -16,14 +16,14 @@ from paradp.policy.files.writing import naming_file
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class TrainingMetrics:
-    """One line of the metrics log: losses are mean squared errors of what is predicted, per element.
+    """One line of the metrics log. Losses are mean squared errors of the prediction, per element.
 
     Attributes:
         step: optimiser steps taken.
         train_loss: mean since the line before.
-        validation_loss: of the averaged network on the held-out episodes.
-        learning_rate: of the next step.
-        seconds: wall-clock time of the training so far, over all of its processes.
+        validation_loss: loss of the averaged network on the held-out episodes.
+        learning_rate: learning rate of the next step.
+        seconds: wall-clock time of the training so far, summed over its interruptions.
     """
 
     step: int
@@ -57,15 +57,15 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[TrainingMetrics]:
-    """What a metrics log says, but for a last line that a kill or a full disk cut short.
+    """Reads a metrics log, except for a last line that a kill or a full disk truncated.
 
     Raises:
-        ValueError: the file holds something else, is too large or no regular file.
-        OSError: it is not there or may not be read.
+        ValueError: the file is not a metrics log, is too large, or is not a regular file.
+        OSError: it is missing or cannot be read.
     """
     lines = read_text(path, METRICS_BYTES).splitlines(keepends=True)
     try:
-        # A training whose validation loss was infinite may have gone on all the same.
+        # A training may have continued with an infinite validation loss.
         return [_METRICS.validate_python(parse_json(line, constants=True)) for line in lines if line.endswith("\n")]
     except ValidationError as error:
         raise ValueError(f"{path} is damaged: {first_problem(error)}; remove it to go on without it") from error

@@ -8,14 +8,14 @@ from paradp.policy.settings import Limits, Settings, setting
 
 @dataclass(frozen=True)
 class OptimiserSettings(Settings):
-    """Of AdamW: the learning rate rises linearly over `warmup_steps`, then falls to zero in half a cosine until `steps`.
+    """Settings of AdamW. The learning rate rises linearly for `warmup_steps`, then falls to 0 as half a cosine.
 
     Attributes:
-        steps: optimiser steps in all; the learning rate decays to zero over them.
-        batch_size: windows a step.
+        steps: total number of optimiser steps; the learning rate decays to zero over them.
+        batch_size: windows per step.
         learning_rate: peak, after the warm-up.
         warmup_steps: steps of linear warm-up.
-        weight_decay: of AdamW.
+        weight_decay: weight decay of AdamW.
     """
 
     steps: int = setting(20_000, Limits(1, 10**9))
@@ -25,7 +25,7 @@ class OptimiserSettings(Settings):
     weight_decay: float = setting(1e-6, Limits(0.0, 1e3))
 
     def learning_rate_of(self, step: int) -> float:
-        """Of a step, counted from 0."""
+        """The learning rate of a step, counted from 0."""
         warmup = min(self.warmup_steps, self.steps)
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup

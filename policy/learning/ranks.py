@@ -1,7 +1,8 @@
-"""Several processes that train one network together, each on its part of every batch.
+"""Data-parallel training: several processes train one network together, each on its part of every batch.
 
 `accelerate launch --num_processes 4 …` (or torchrun) starts them. Every process draws the whole batch, as one process would,
-and computes its part; the gradients are averaged. So the losses are those of one process with the same batch, to rounding.
+and computes its part; the gradients are averaged. So the losses equal those of one process with the same batch, up to
+rounding.
 """
 
 import os
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from paradp.policy.devices import check_one
 from paradp.policy.errors import SettingError
 
-# Needs no PyTorch: the command checks whether it is the first process before it loads anything.
+# Works without PyTorch: the command checks whether it is the first process before it loads anything.
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
@@ -21,12 +22,12 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """Of this process, as its launcher has set it; 0 where it trains alone."""
+    """The rank of this process, as set by its launcher; 0 if it trains alone."""
     return int(os.environ.get("RANK", "0")) if _size() > 1 else 0
 
 
 def _size() -> int:
-    """How many processes the launcher has started."""
+    """The number of processes that the launcher has started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -48,7 +49,7 @@ def own_device(device: "str | torch.device") -> "torch.device":
 
 
 def join(device: "torch.device") -> "Ranks":
-    """The processes that this one trains with, as its launcher has set them.
+    """Joins the processes that train together, as set by the launcher.
 
     Raises:
         ValueError: there are several, and the package accelerate is missing.
@@ -58,7 +59,7 @@ def join(device: "torch.device") -> "Ranks":
     try:
         from accelerate import Accelerator
     except ImportError:
-        raise ValueError("several processes train together with the package accelerate; `pip install accelerate`") from None
+        raise ValueError("training with several processes needs the package accelerate: `pip install accelerate`") from None
     return _Together(Accelerator(cpu=device.type == "cpu"))
 
 
@@ -66,8 +67,8 @@ class Ranks:
     """One process alone.
 
     Attributes:
-        size: how many processes there are.
-        first: whether this one writes what they have learned, and speaks for them.
+        size: number of processes.
+        first: whether this process writes the results and the messages.
     """
 
     size = 1
@@ -86,18 +87,18 @@ class Ranks:
         return batch
 
     def average(self, network: "nn.Module") -> None:
-        """Gradients become their mean over the processes."""
+        """Replaces the gradients by their mean over the processes."""
 
     def mean(self, loss: "Tensor") -> "Tensor":
-        """Of a loss, over the processes."""
+        """The mean of a loss over the processes."""
         return loss
 
     def agree(self, decide: Callable[[], T]) -> T:
-        """What the first process decides, for all."""
+        """Returns the first process's decision to all."""
         return decide()
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Waits until every process has called it."""
 
 
 class _Together(Ranks):

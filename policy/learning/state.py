@@ -1,4 +1,4 @@
-"""What a training is at, in memory and on disk."""
+"""The state of a training, in memory and on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from paradp.policy.networks.conditional import ConditionalNetwork
 
 @dataclass
 class RunningMean:
-    """Of numbers added one after another; it can be stopped, stored and continued without a difference."""
+    """A running mean of numbers, which can be stored and continued with the same result."""
 
     total: float = 0.0
     count: Annotated[int, Field(ge=0)] = 0
@@ -30,21 +30,21 @@ class RunningMean:
         self.count += 1
 
     def take(self) -> float:
-        """The mean so far; the next begins."""
+        """Returns the mean so far, and starts the next one."""
         mean = self.total / self.count
         self.total, self.count = 0.0, 0
         return mean
 
 
 class TrainingState:
-    """What changes from step to step.
+    """Everything that changes from step to step.
 
     Attributes:
-        network: is trained.
+        network: the network that is trained.
         ema: its running average.
-        optimiser: of the network's weights.
-        step: steps taken.
-        losses: of the steps since the last line of the log.
+        optimiser: the optimiser of its weights.
+        step: number of steps taken.
+        losses: losses of the steps since the last line of the log.
     """
 
     def __init__(self, network: ConditionalNetwork, settings: OptimiserSettings):
@@ -63,7 +63,7 @@ class TrainingState:
 
     @property
     def learning_rate(self) -> float:
-        """Of the step about to be taken."""
+        """The learning rate of the next step."""
         return self._settings.learning_rate_of(self.step)
 
     @property
@@ -71,7 +71,7 @@ class TrainingState:
         return next(self.network.parameters()).device
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a later process needs to continue, but `step` and `losses`."""
+        """All tensors that a later process needs to continue; `step` and `losses` are stored separately."""
         tensors = {f"network.{name}": p.data for name, p in self.network.named_parameters()}
         tensors |= {f"ema.{name}": p.data for name, p in self.ema.network.named_parameters()}
         for i, state in self.optimiser.state_dict()["state"].items():
@@ -79,7 +79,7 @@ class TrainingState:
         return tensors
 
     def create_moments(self) -> None:
-        """AdamW creates its moments at its first step: one with zero gradients and rate, which is not counted."""
+        """Makes AdamW create its moments, which it does at its first step: an uncounted one with zero gradients and rate."""
         for group in self.optimiser.param_groups:
             group["lr"] = 0.0
         for parameter in self.network.parameters():
@@ -91,12 +91,12 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Noted:
-    """What a state on disk says of its training.
+    """The description of a training in its state on disk.
 
     Attributes:
-        identity: what it is of: settings, data, start; see `paradp.policy.learning.training`.
-        arithmetic: what it computes in.
-        step, losses: as those of `TrainingState`.
+        identity: its settings, data and initial policy, see `paradp.policy.learning.identity`.
+        arithmetic: its number format.
+        step, losses: as in `TrainingState`.
     """
 
     identity: dict[str, Any]
@@ -112,14 +112,14 @@ class StateFile:
     """`state.safetensors` of a training.
 
     Args:
-        path: where; the file need not exist.
+        path: the file, which need not exist.
     """
 
     def __init__(self, path: Path):
         self.path = path
 
     def noted(self) -> Noted | None:
-        """What the file says of its training; `None` where there is no file.
+        """Reads the description of the training; `None` if there is no file.
 
         Raises:
             ValueError: it is damaged, or of an earlier version of paradp.
@@ -129,10 +129,10 @@ class StateFile:
         return self._noted(self._open())
 
     def load(self, state: TrainingState) -> None:
-        """Puts a state to where the file's was.
+        """Loads the file into a state.
 
         Raises:
-            ValueError: the file is damaged, or of another network.
+            ValueError: the file is damaged, or belongs to another network.
         """
         file = self._open()
         noted = self._noted(file)
@@ -144,10 +144,10 @@ class StateFile:
         state.step, state.losses = noted.step, noted.losses
 
     def save(self, state: TrainingState, identity: dict[str, Any], arithmetic: Arithmetic) -> None:
-        """Writes a state; the old file stays until the new one is whole.
+        """Writes a state; the old file stays until the new one is complete.
 
         Raises:
-            OSError: it cannot be written, such as on a full disk; the old one is kept.
+            OSError: it cannot be written, for example on a full disk; the old one is kept.
         """
         noted = Noted(identity, arithmetic, state.step, state.losses)
         write_tensors(self.path, state.tensors(), {"training": _NOTED.dump_json(noted).decode()})
@@ -166,7 +166,7 @@ class StateFile:
                 " that it cannot be shown to go on with the same data; choose another --out"
             )
         if "training" not in metadata:
-            raise ValueError(f"{self.path} is damaged: it does not say what training it is of; {self._remove}")
+            raise ValueError(f"{self.path} is damaged: it does not describe its training; {self._remove}")
         try:
             return _NOTED.validate_python(parse_json(metadata["training"]))
         except ValidationError as error:

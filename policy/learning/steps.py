@@ -1,4 +1,4 @@
-"""A step of the optimiser, launched by Python operation by operation."""
+"""A step of the optimiser in eager PyTorch."""
 
 from collections.abc import Callable
 
@@ -8,18 +8,18 @@ from torch import Tensor, nn
 from paradp.policy.learning.ranks import Ranks
 from paradp.policy.learning.state import TrainingState
 
-# Of a network and a batch.
+# The loss of a network on a batch.
 Loss = Callable[..., Tensor]
 _ALONE = Ranks()
-_LARGEST_NORM = 1.0  # of all gradients together; larger ones are scaled down
+_LARGEST_NORM = 1.0  # norm of all gradients together; larger ones are scaled down
 
 
 class EagerStep:
-    """Takes optimiser steps one operation after another.
+    """Makes optimiser steps in eager PyTorch.
 
     Args:
-        state: is changed by every step.
-        loss: of the network and a batch.
+        state: changed by every step.
+        loss: computes the loss of the network on a batch.
         bf16: whether matrix products are in bfloat16 under autocast.
         ranks: the processes that share a batch.
     """
@@ -31,7 +31,7 @@ class EagerStep:
         self._ranks = ranks
 
     def __call__(self, *batch: Tensor) -> Tensor:
-        """One step on a whole batch; its loss, `[]`, on the device."""
+        """Makes one step on a whole batch; returns its loss, `[]`, on the device."""
         state = self._state
         for group in state.optimiser.param_groups:
             group["lr"] = state.learning_rate
@@ -48,7 +48,7 @@ def descend(
     bf16: bool,
     on_gradients: Callable[[nn.Module], None] = lambda network: None,
 ) -> Tensor:
-    """Loss, gradients and AdamW's step with the learning rate that it has; waits for no device."""
+    """Computes loss, gradients and AdamW's step with its current learning rate; does not wait for the device."""
     with torch.autocast(state.device.type, torch.bfloat16, enabled=bf16):
         loss = loss_of(state.network, *batch)
     state.optimiser.zero_grad()

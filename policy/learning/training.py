@@ -30,7 +30,7 @@ from paradp.policy.process import check_ends_in_noise, process_of
 from paradp.policy.spec import DEFAULT_SCHEDULE, PolicySpec
 
 
-# Long: three quarters are the arguments, and what they do, which the other trainings refer to.
+# Long: three quarters are the arguments and their documentation, which the other trainings refer to.
 def train(
     demonstrations: Dataset,
     config: TrainingConfig,
@@ -88,26 +88,26 @@ def train(
 
 def _check_start(init: TrainedPolicy, spec: PolicySpec, config: TrainingConfig) -> None:
     """Raises:
-    ValueError: a policy to start from does not fit what is to be trained, or a setting would not count.
+    ValueError: a policy to start from does not fit the demonstrations and settings, or a setting would have no effect.
     """
     check_made_for(init.spec, spec)
     if config.observation_scaling != TrainingConfig.observation_scaling:
-        said = "observation_scaling must be left out: the policy to start from brings its own scaling"
+        said = "observation_scaling must be left out: the policy to start from has its own scaling"
         raise SettingError(said, "observation_scaling")
 
 
 def check_made_for(start: PolicySpec, spec: PolicySpec) -> None:
     """Raises:
-    ValueError: a policy to start from does not fit what is to be trained.
+    ValueError: a policy to start from does not fit the demonstrations and settings.
     """
-    # How far actions step is a fact of the data.
+    # The steps of actions depend on the data.
     sides = "in the policy", "in the demonstrations and settings"
     if differing := differences(describe(replace(start, action_step=spec.action_step)), describe(spec), sides):
         raise ValueError(f"the policy to start from was made for other observations, actions or network sizes ({differing})")
 
 
 def _random_start(spec: PolicySpec, training: Windows, scaling: Scaling) -> TrainedPolicy:
-    """Random weights, and normalisers fitted to the data: `scaling` is that of observed vectors."""
+    """Makes a policy with random weights, and normalisers fitted to the data; `scaling` is that of observed vectors."""
     scalings = {key: scaling for key, feature in spec.observed.items() if feature.kind == "state"}
     return TrainedPolicy(
         spec,
@@ -123,7 +123,7 @@ def spec_for(
     schedule: Mapping[str, Any] = DEFAULT_SCHEDULE,
     vision: VisionConfig | None = None,
 ) -> PolicySpec:
-    """The policy that fits such demonstrations, with the default horizons."""
+    """Makes the specification of a policy for these demonstrations, with the default horizons."""
     return PolicySpec(
         task=info.task,
         observation=info.observation,

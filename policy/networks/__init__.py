@@ -1,1 +1,1 @@
-"""Networks: what predicts, and what its sizes are."""
+"""Networks and their settings."""

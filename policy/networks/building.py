@@ -1,4 +1,4 @@
-"""From a policy's specification to its network."""
+"""Builds the network of a policy's specification."""
 
 import torch
 
@@ -8,10 +8,10 @@ from paradp.policy.spec import PolicySpec
 
 
 def build_network(spec: PolicySpec) -> ConditionalNetwork:
-    """The network that a specification describes, with random weights.
+    """Builds the network of a specification, with random weights.
 
     Raises:
-        ValueError: its settings build something else than a `ConditionalNetwork`.
+        ValueError: its settings build something other than a `ConditionalNetwork`.
     """
     network = spec.network.build(spec)
     if not isinstance(network, ConditionalNetwork):
@@ -22,6 +22,6 @@ def build_network(spec: PolicySpec) -> ConditionalNetwork:
 
 
 def shapes_of(spec: PolicySpec) -> dict[str, tuple[int, ...]]:
-    """Name → shape of every tensor of that network's state, without making any of them."""
+    """Name → shape of each tensor in that network's state, without allocating them."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in build_network(spec).state_dict().items()}

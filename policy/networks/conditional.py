@@ -1,4 +1,4 @@
-"""What all denoising networks have in common: timestep and observation are encoded apart from the noisy chunk."""
+"""Base class of denoising networks, which encode timestep and observation separately from the noisy chunk."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,11 +13,11 @@ from paradp.policy.networks.vision.encoder import VisionEncoder
 class ConditionalNetwork(nn.Module, ABC):
     """Predicts noise (or the sample, or v) for noisy action chunks.
 
-    The timesteps are known beforehand and the observation is the same for all steps of a plan: what depends on them alone is
-    encoded apart, so that an engine can tabulate the one and compute the other once a plan.
+    The timesteps are known in advance, and the observation is the same for all steps of a plan. Their encodings are
+    separate, so that an engine can tabulate the first, and compute the second once per plan.
 
     Attributes:
-        vision: encodes the images; without it they are seen as their pixels.
+        vision: encodes the images; without it the network's inputs are their pixels.
     """
 
     def __init__(self) -> None:
@@ -25,13 +25,13 @@ class ConditionalNetwork(nn.Module, ABC):
         self.vision: VisionEncoder | None = None
 
     def encode_observation(self, observation: Mapping[str, Tensor], places: Tensor | None = None) -> Tensor:
-        """The conditions `[n, C]` for normalised observations, by feature `[n, To, *shape]`: computed once a plan.
+        """Computes the conditions `[n, C]` for normalised observations, by feature `[n, To, *shape]`, once per plan.
 
-        Their numbers side by side, step by step: an image as its pixels, or as what `vision` says of it.
+        They are the concatenated numbers of each step; an image gives its pixels, or the features of `vision`.
 
         Args:
             observation: see above.
-            places: where `vision` crops the images, see `VisionEncoder`; in training they are random.
+            places: positions of the images' crops, see `VisionEncoder`; random in training.
         """
         if self.vision is not None:
             observation = self.vision(observation, places)
@@ -39,23 +39,23 @@ class ConditionalNetwork(nn.Module, ABC):
 
     @staticmethod
     def join(observation: Mapping[str, Tensor]) -> Tensor:
-        """The conditions `[n, C]` of observations whose images are encoded, if they are to be."""
+        """Concatenates observations, whose images are already encoded, to conditions `[n, C]`."""
         return torch.cat([values.flatten(2) for values in observation.values()], 2).flatten(1)
 
     @abstractmethod
     def encode_timestep(self, timestep: Tensor) -> Tensor:
-        """What `denoise` needs of integer timesteps `[n]`: `[n, F]`."""
+        """Encodes integer timesteps `[n]` for `denoise`: `[n, F]`."""
 
     @abstractmethod
     def encode_condition(self, condition: Tensor) -> Tensor:
-        """What `denoise` needs of conditions `[n, C]`: `[n, G]`."""
+        """Encodes conditions `[n, C]` for `denoise`: `[n, G]`."""
 
     @abstractmethod
     def denoise(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        """The prediction `[n, H, A]` for chunks `[n, H, A]`, encoded timesteps `[n, F]` and encoded conditions `[n, G]`."""
+        """Predictions `[n, H, A]` for chunks `[n, H, A]`, encoded timesteps `[n, F]` and encoded conditions `[n, G]`."""
 
     def forward(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        """The prediction `[n, H, A]` for chunks `[n, H, A]`, integer timesteps `[n]` and conditions `[n, C]`."""
+        """Computes predictions `[n, H, A]` for chunks `[n, H, A]`, integer timesteps `[n]` and conditions `[n, C]`."""
         return self.denoise(x, self.encode_timestep(timestep), self.encode_condition(condition))
 
 

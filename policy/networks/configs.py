@@ -1,6 +1,6 @@
-"""Which networks there are, by their settings.
+"""The registry of networks, by the classes of their settings.
 
-A network that is listed here can be trained and stored, and `paradp train` has an option for every setting of it.
+A registered network can be trained and stored, and `paradp train` has an option for each of its settings.
 """
 
 from paradp.policy.networks.network_config import NetworkConfig
@@ -10,7 +10,7 @@ from paradp.policy.settings import kind_of
 from paradp.sampler.lookup import unknown
 from paradp.sampler.plugins import load_plugin, plugins
 
-# The entry points of other packages' networks: each is the class of a network's settings, and its name is their `kind`.
+# Entry point group for networks of other packages: each entry point is the class of the settings, and its name their `kind`.
 GROUP = "paradp.networks"
 NETWORKS: dict[str, type[NetworkConfig]] = {"unet": UnetConfig, "transformer": TransformerConfig}
 
@@ -26,10 +26,10 @@ def register_network(config: type[NetworkConfig]) -> None:
 
 
 def find_network(kind: str) -> type[NetworkConfig]:
-    """The class of a network's settings, of an installed package's network too.
+    """Finds the class of a network's settings by its kind, also in installed packages.
 
     Raises:
-        ValueError: there is none; the message names those there are and the nearest.
+        ValueError: the kind is unknown; the message lists all kinds and the closest one.
     """
     if kind not in NETWORKS and kind in plugins(GROUP):
         register_network(load_plugin(GROUP, kind, type))
@@ -39,7 +39,7 @@ def find_network(kind: str) -> type[NetworkConfig]:
 
 
 def all_networks() -> tuple[type[NetworkConfig], ...]:
-    """The settings of every network, of installed packages' networks too.
+    """The classes of settings of all networks, including those of installed packages.
 
     Raises:
         ValueError: an installed package's network cannot be imported.

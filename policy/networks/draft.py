@@ -1,4 +1,4 @@
-"""The network of a trained draft: a small one that says how a large one's predictions follow their states."""
+"""The network of a trained draft: a small network that estimates how a large one's predictions change with their states."""
 
 import math
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from paradp.policy.files.limits import MOST_CHANNELS, within
 from paradp.policy.networks.building import build_network
 from paradp.policy.spec import PolicySpec
 
-# Of the multiply-adds of the policy's network, for a row: so many a draft may have.
+# Largest number of a draft's multiply-adds per row, as a share of the policy's network.
 SHARE = 0.02
-# The sizes that are tried, from the largest: more than the first overfit minutes of training.
+# Sizes to choose from, largest first; larger ones overfit within minutes of training.
 SIZES = (128, 96, 64, 48, 32, 16, 8)
 _BUMPS = 12
-# What is held is clipped by the step, and at most this far beyond 1 it says more than that it is clipped.
+# Steps clip held predictions to 1; beyond this value a prediction carries no more information than "clipped".
 _MOST_HELD = 1.5
 _MOST_LAG = 5.0
 
@@ -27,8 +27,8 @@ class DraftConfig:
     """Sizes of a `DraftNetwork`.
 
     Attributes:
-        rank: r, of the correction.
-        hidden: width of the layers that compute its gains.
+        rank: r, the rank of the correction.
+        hidden: width of the layers that compute the gains.
     """
 
     rank: int
@@ -40,10 +40,10 @@ class DraftConfig:
 
 
 class DraftNetwork(nn.Module):
-    """A `paradp.sampler.DraftModel`, and a first guess at the sample.
+    """A `paradp.sampler.DraftModel` with a first guess at the sample.
 
-    The gains depend on the held prediction, which says where the plan goes, on the state that it was made at, on the noise
-    level, and on how long ago it was made. At first they are 0: such a draft holds predictions as they are.
+    The gains depend on the held prediction, which estimates the plan, on the state where it was made, on the noise level,
+    and on its age in steps. Initially they are 0: such a draft keeps predictions as they are.
 
     Args:
         size: D, the elements of a chunk.
@@ -56,7 +56,7 @@ class DraftNetwork(nn.Module):
     def __init__(self, size: int, condition_size: int, config: DraftConfig):
         super().__init__()
         self.config = config
-        # The logarithms of the lowest and highest signal-to-noise ratio that it was trained at.
+        # Logarithms of the lowest and highest signal-to-noise ratio in training.
         self.register_buffer("levels", torch.tensor([-10.0, 10.0]))
         self.into = nn.Parameter(nn.init.orthogonal_(torch.empty(size, config.rank)))
         self.out = nn.Parameter(self.into.detach().T.clone())
@@ -77,31 +77,31 @@ class DraftNetwork(nn.Module):
         return self.gain(h)
 
     def first_guess(self, condition: Tensor) -> Tensor:
-        """A first guess at the samples, `[B, D]`, for conditions `[B, C]`."""
+        """Returns a first guess at the samples, `[B, D]`, for conditions `[B, C]`."""
         return self.guess(condition)
 
     def _bumps(self, level: Tensor) -> Tensor:
-        """A noise level `[n, 1]` as `[n, 12]` smooth bumps over the levels of the training."""
+        """Encodes a noise level `[n, 1]` as `[n, 12]` smooth bumps over the levels of the training."""
         place = (level - self.levels[0]) / (self.levels[1] - self.levels[0]) * (_BUMPS - 1)
         return (-0.5 * (place.clamp(-1, _BUMPS) - torch.arange(_BUMPS, device=level.device)) ** 2).exp()
 
 
 def build_draft(spec: PolicySpec, config: DraftConfig) -> DraftNetwork:
-    """A draft for a policy, with random weights."""
+    """Builds a draft for a policy, with random weights."""
     return DraftNetwork(spec.horizons.predict * spec.action_size, spec.condition_size, config)
 
 
 def draft_shapes(spec: PolicySpec, config: DraftConfig) -> dict[str, tuple[int, ...]]:
-    """Name → shape of every tensor of its state, without making any of them."""
+    """Name → shape of each tensor in its state, without allocating them."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in build_draft(spec, config).state_dict().items()}
 
 
 def draft_config(spec: PolicySpec) -> DraftConfig:
-    """The largest draft within its share of the policy's network.
+    """Chooses the largest draft within `SHARE` of the policy's network.
 
     Raises:
-        ValueError: the policy's network is so small that none is.
+        ValueError: the policy's network is too small for any draft.
     """
     most = SHARE * network_cost(spec)
     for size in SIZES:
@@ -111,7 +111,7 @@ def draft_config(spec: PolicySpec) -> DraftConfig:
 
 
 def network_cost(spec: PolicySpec) -> int:
-    """The multiply-adds of the policy's network for a row, without what is computed once a plan."""
+    """The multiply-adds of the policy's network for a row, without those that are computed once per plan."""
     with torch.device("meta"):
         network = build_network(spec)
         x = torch.zeros(1, spec.horizons.predict, spec.action_size)
@@ -121,7 +121,7 @@ def network_cost(spec: PolicySpec) -> int:
 
 
 def draft_cost(spec: PolicySpec, config: DraftConfig) -> int:
-    """The multiply-adds of a draft for a row: its gains, and the correction with them."""
+    """The multiply-adds of a draft for a row: its gains and its correction."""
     with torch.device("meta"):
         draft, level = build_draft(spec, config), torch.ones(1, 1)
         row = torch.zeros(1, len(draft.into))

@@ -1,4 +1,4 @@
-"""What the settings of every network have in common."""
+"""Base class of networks' settings."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from paradp.policy.settings import Settings
 
 @dataclass(frozen=True)
 class NetworkConfig(Settings, ABC):
-    """The settings of a network, and how it is built. A subclass makes `paradp train` know the network and its options.
+    """The settings of a network, and the method that builds it. `paradp train` has options for each subclass's settings.
 
     Attributes:
         kind: the network's name; a subclass declares it as `Literal["mlp"] = "mlp"`.
@@ -21,11 +21,11 @@ class NetworkConfig(Settings, ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """In a few words, for model cards."""
+        """Describes the network in a few words, for model cards."""
 
     @abstractmethod
     def build(self, spec: Any) -> Any:
-        """The `ConditionalNetwork` for a `PolicySpec`, with random weights.
+        """Builds the `ConditionalNetwork` for a `PolicySpec`, with random weights.
 
-        PyTorch is imported here and not by the module, where that is possible: settings are read without it.
+        Import PyTorch here and not at the top of the module, because settings are also read without it.
         """

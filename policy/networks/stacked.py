@@ -1,4 +1,4 @@
-"""The observation's part of all layers as one matrix product."""
+"""Computes the observation's part of all layers in one matrix product."""
 
 from collections.abc import Callable
 from typing import cast
@@ -12,9 +12,9 @@ from paradp.policy.networks.unet import ConditionalUnet1D
 
 @torch.no_grad()
 def condition_encoder(network: ConditionalNetwork) -> Callable[[Tensor], Tensor]:
-    """`network.encode_condition` up to rounding: of a U-Net two operations, not two for each layer.
+    """Returns a function equal to `network.encode_condition` up to rounding; for a U-Net with two operations in all.
 
-    Its layers' weights are copied into one matrix `[F, C]`: later changes of the network do not show.
+    It copies the layers' weights into one matrix `[F, C]`, so later changes of the network have no effect.
     """
     if not isinstance(network, ConditionalUnet1D):
         return network.encode_condition

@@ -9,7 +9,7 @@ from paradp.policy.spec import PolicySpec
 
 
 def build(spec: PolicySpec, config: TransformerConfig) -> "ConditionalTransformer":
-    """For a policy's actions and observations, with random weights."""
+    """Builds the network for a policy's actions and observations, with random weights."""
     horizons = spec.horizons
     return ConditionalTransformer(spec.action_size, spec.encoded_size, horizons.predict, horizons.observe, config)
 
@@ -57,24 +57,24 @@ class ConditionalTransformer(ConditionalNetwork):
             nn.init.normal_(position, std=0.02)
 
     def encode_timestep(self, timestep: Tensor) -> Tensor:
-        """The timestep's token, `[n, E]`."""
+        """Computes the timestep's token, `[n, E]`."""
         return self.encoder(self.embed_timestep(timestep) + self.condition_position[0])
 
     def encode_condition(self, condition: Tensor) -> Tensor:
-        """The observations' tokens, `[n, To·E]`, of conditions `[n, To·O]`."""
+        """Computes the observations' tokens, `[n, To·E]`, from conditions `[n, To·O]`."""
         observations = self.embed_observation(condition.unflatten(1, (self.observed, -1)))
         return self.encoder(observations + self.condition_position[1:]).flatten(1)
 
     def denoise(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         memory = torch.cat([timestep[:, None], condition.unflatten(1, (self.observed, -1))], 1)
         actions = self.embed_action(x) + self.action_position
-        # Otherwise every call compares the mask with a causal one, and a GPU waits for the answer.
+        # Otherwise every call compares the mask with a causal one, and waits for the GPU.
         decoded = self.decoder(actions, memory, self.causal, self.seen, tgt_is_causal=True)
         return self.head(decoded)
 
 
 def _initialise(module: nn.Module) -> None:
-    """Small normal weights and no biases, as in GPT-2 and the original."""
+    """Initialises with small normal weights and zero biases, as in GPT-2 and the original."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

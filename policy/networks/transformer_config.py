@@ -17,9 +17,9 @@ class TransformerConfig(NetworkConfig):
 
     Attributes:
         kind: the type of network, as stored in checkpoints.
-        layers: of the decoder.
-        heads: of every attention; divides `embedding`.
-        embedding: length of every token.
+        layers: number of layers of the decoder.
+        heads: number of heads of each attention; divides `embedding`.
+        embedding: length of each token.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -34,7 +34,7 @@ class TransformerConfig(NetworkConfig):
             raise SettingError(said, "embedding")
 
     def describe(self) -> str:
-        """In a few words."""
+        """Describes the network in a few words."""
         return f"transformer, {counted(self.layers, 'layer')} of width {self.embedding}"
 
     def build(self, spec: Any) -> Any:

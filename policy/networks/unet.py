@@ -13,7 +13,7 @@ from paradp.policy.spec import PolicySpec
 
 
 def build(spec: PolicySpec, config: UnetConfig) -> "ConditionalUnet1D":
-    """For a policy's actions and observations, with random weights."""
+    """Builds the network for a policy's actions and observations, with random weights."""
     return ConditionalUnet1D(spec.action_size, spec.condition_size, config)
 
 
@@ -61,16 +61,16 @@ class ConditionalUnet1D(ConditionalNetwork):
         )
 
     def encode_timestep(self, timestep: Tensor) -> Tensor:
-        """The timestep's part of all scales and biases, `[n, F]`, of integer timesteps `[n]`."""
+        """Computes the timestep's part of all scales and biases, `[n, F]`, for integer timesteps `[n]`."""
         embedding = self.timestep_encoder(timestep)
         return torch.cat([block.film_of_timestep(embedding) for block in self.blocks()], dim=1)
 
     def encode_condition(self, condition: Tensor) -> Tensor:
-        """The observation's part of all scales and biases, `[n, F]`, of conditions `[n, C]`."""
+        """Computes the observation's part of all scales and biases, `[n, F]`, for conditions `[n, C]`."""
         return torch.cat([block.film_of_condition(condition) for block in self.blocks()], dim=1)
 
     def denoise(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        """The prediction `[n, H, A]` for chunks `[n, H, A]`, encoded timesteps and encoded conditions, `[n, F]` each."""
+        """Predictions `[n, H, A]` for chunks `[n, H, A]`, encoded timesteps and encoded conditions, `[n, F]` each."""
         film = iter((timestep + condition).split([2 * block.size for block in self.blocks()], dim=1))
         h = x.transpose(1, 2)
         skips = []
@@ -83,13 +83,13 @@ class ConditionalUnet1D(ConditionalNetwork):
         return self.head(h).transpose(1, 2)
 
     def blocks(self) -> "list[ResidualBlock]":
-        """In the order of computation."""
+        """All residual blocks, in the order of computation."""
         stages = [*self.down, self.middle, *self.up]
         return [block for stage in cast(Iterable[Stage], stages) for block in (stage.first, stage.second)]
 
 
 class Stage(nn.Module):
-    """Two residual blocks at one resolution, and the way to the next resolution."""
+    """Two residual blocks at one resolution, and the resampling to the next resolution."""
 
     resample: nn.Module
 
@@ -106,7 +106,7 @@ class Stage(nn.Module):
 class ResidualBlock(nn.Module):
     """Two convolutions with a residual; FiLM modulates between them.
 
-    Scale and bias are linear in what the timestep and the observation say, each on its own: they are encoded apart.
+    Scale and bias are sums of a linear function of the timestep's encoding and one of the observation's.
     """
 
     def __init__(self, size_in: int, size_out: int, film_size: int, kernel_size: int, groups: int):
@@ -118,12 +118,12 @@ class ResidualBlock(nn.Module):
         self.residual = nn.Conv1d(size_in, size_out, 1) if size_in != size_out else nn.Identity()
 
     def film_of_timestep(self, embedding: Tensor) -> Tensor:
-        """The part of scale and bias `[n, 2·size]` that is the timestep's, the constant included."""
+        """The timestep's part of scale and bias `[n, 2·size]`, including the constant."""
         linear = cast(nn.Linear, self.film[1])
         return nn.functional.linear(self.film[0](embedding), linear.weight[:, : embedding.shape[1]], linear.bias)
 
     def film_of_condition(self, condition: Tensor) -> Tensor:
-        """The part of scale and bias `[n, 2·size]` that is the observation's."""
+        """The observation's part of scale and bias `[n, 2·size]`."""
         linear = cast(nn.Linear, self.film[1])
         return nn.functional.linear(self.film[0](condition), linear.weight[:, -condition.shape[1] :])
 

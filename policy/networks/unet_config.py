@@ -17,9 +17,9 @@ class UnetConfig(NetworkConfig):
     Attributes:
         kind: the type of network, as stored in checkpoints.
         channels: channels of each resolution; the horizon halves from one to the next.
-        kernel_size: of every convolution, odd.
-        groups: of every group normalisation; divides all channels.
-        head_groups: of the last one, where that has another number.
+        kernel_size: kernel size of every convolution; odd.
+        groups: number of groups of every group normalisation; divides all channels.
+        head_groups: number of groups of the last normalisation, if it differs.
         timestep_embedding: length of the embedding of the diffusion timestep.
     """
 
@@ -46,7 +46,7 @@ class UnetConfig(NetworkConfig):
             raise ValueError(f"timestep_embedding must be even, not {self.timestep_embedding}")
 
     def describe(self) -> str:
-        """In a few words."""
+        """Describes the network in a few words."""
         return f"1-D U-Net, channels {'-'.join(map(str, self.channels))}"
 
     def build(self, spec: Any) -> Any:
@@ -54,5 +54,5 @@ class UnetConfig(NetworkConfig):
 
     @property
     def halvings(self) -> int:
-        """What the horizon is divided by from the finest resolution to the coarsest."""
+        """The factor between the horizons of the finest and the coarsest resolution."""
         return 2 ** (len(self.channels) - 1)

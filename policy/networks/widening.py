@@ -1,4 +1,4 @@
-"""A wider network that computes the same function: what larger policies cost, with the rounds of a trained one."""
+"""Widens a network without changing its function, to measure larger policies with the rounds of a trained one."""
 
 from dataclasses import replace
 from typing import cast
@@ -15,17 +15,17 @@ from paradp.policy.spec import PolicySpec
 
 @torch.no_grad()
 def widened(network: ConditionalNetwork, spec: PolicySpec, factor: int) -> tuple[ConditionalUnet1D, PolicySpec]:
-    """A U-Net with `factor` times the channels and the same predictions, up to rounding, and what it is for.
+    """Returns a U-Net with `factor` times the channels and the same predictions, up to rounding, and its specification.
 
-    Every channel becomes `factor` equal ones side by side, which therefore stay in their group of the normalisation; what
-    reads them takes their mean (Net2Net, arXiv 1511.05641, §2.2). The chunk and the timestep's embedding keep their sizes.
+    Every channel becomes `factor` equal adjacent ones, which stay in the same group of the normalisation; the next layer
+    uses their mean (Net2Net, arXiv 1511.05641, §2.2). The chunk and the timestep's embedding keep their sizes.
 
     Args:
-        network, spec: a policy's; they stay as they are.
+        network, spec: network and specification of a policy; they are not changed.
         factor: at least 1.
 
     Raises:
-        ValueError: the network is no U-Net, or the wider one would be larger than a U-Net may be.
+        ValueError: the network is not a U-Net, or the wider one would exceed the limits of a U-Net.
     """
     spec = widened_spec(spec, factor)
     wide = cast(ConditionalUnet1D, build_network(spec)).to(next(network.parameters()).device)
@@ -38,7 +38,7 @@ def widened(network: ConditionalNetwork, spec: PolicySpec, factor: int) -> tuple
 
 
 def widened_spec(spec: PolicySpec, factor: int) -> PolicySpec:
-    """What a U-Net with `factor` times the channels is for; the rest is as of `widened`."""
+    """The specification of a U-Net with `factor` times the channels; arguments and errors as of `widened`."""
     if not isinstance(spec.network, UnetConfig):
         raise ValueError(f"only a U-Net can be widened, and this policy's network is a {spec.network.kind}")
     channels = tuple(factor * size for size in spec.network.channels)
@@ -46,14 +46,14 @@ def widened_spec(spec: PolicySpec, factor: int) -> PolicySpec:
 
 
 def _inputs(module: nn.Module) -> int | None:
-    """Which dimension of a module's weight runs over its inputs."""
+    """The dimension of a module's weight that runs over its inputs."""
     if isinstance(module, nn.ConvTranspose1d):
         return 0
     return 1 if isinstance(module, nn.Conv1d | nn.Linear) else None
 
 
 def _stretched(weight: Tensor, shape: torch.Size, inputs: int | None) -> Tensor:
-    """A weight of another shape, whose elements are repeated, and divided by how often along the inputs."""
+    """Repeats a weight's elements to another shape, and divides them by the number of repetitions along the inputs."""
     for dimension, size in enumerate(shape):
         times = size // weight.shape[dimension]
         weight = weight.repeat_interleave(times, dimension) / (times if dimension == inputs else 1)

@@ -1,4 +1,4 @@
-"""Where a server listens, how a client reaches it, and the key that lets it in: as printed, or not at all."""
+"""Addresses to listen on and to connect to, and API keys; invalid ones are refused and never altered."""
 
 import errno
 import re
@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 MOST_PORT = 2**16 - 1
 # Leaves of an address that stand for all addresses of a machine: clients cannot connect to them.
 _EVERYWHERE = {"0.0.0.0", "::", "0", "::0"}
-# What one cannot bind to because the machine has no such address.
+# Error codes of binding to an address that the machine does not have.
 _ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
-# It travels in an HTTP header: what is in it arrives as it was sent, and nothing can be appended to it.
+# Characters that an HTTP header transmits unchanged, and with which nothing can be appended to it.
 _API_KEY = re.compile(r"[!-~](?:[ -~]{0,510}[!-~])?")
 
 
@@ -27,10 +27,10 @@ def check_api_key(key: str) -> None:
 
 
 def check_host(host: str) -> str:
-    """A host as sockets take it: an IPv6 address loses its brackets.
+    """Converts a host to the form for sockets, an IPv6 address without brackets.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a host.
     """
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not re.fullmatch(r"[\w.:%-]+", bare) or (":" in bare and bare.count(":") < 2):
@@ -39,12 +39,12 @@ def check_host(host: str) -> str:
 
 
 def url(host: str, port: int, tls: bool) -> str:
-    """What a client connects to."""
+    """The URL for clients."""
     return f"{'wss' if tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def urls(host: str, port: int, tls: bool) -> list[str]:
-    """What clients can connect to, if the server listens on that host: this machine's address first."""
+    """The URLs for clients if the server listens on this host; this machine's address comes first."""
     if host not in _EVERYWHERE:
         return [url(host, port, tls)]
     family, here = (socket.AF_INET6, "::1") if ":" in host else (socket.AF_INET, "127.0.0.1")
@@ -53,7 +53,7 @@ def urls(host: str, port: int, tls: bool) -> list[str]:
 
 def check_url(uri: str) -> None:
     """Raises:
-    ValueError: it is no address of a policy server.
+    ValueError: it is not an address of a policy server.
     """
     try:
         parts = urlsplit(uri)
@@ -65,11 +65,11 @@ def check_url(uri: str) -> None:
 
 
 def listenable(host: str, port: int) -> list[str]:
-    """The addresses behind a host, after a look whether one can listen there. A name may also stand for an IPv6 address on a
-    machine without IPv6; that one is left out.
+    """Returns the addresses of a host, after checking that one can listen there. An IPv6 address of a name is left out on a
+    machine without IPv6.
 
     Raises:
-        OSError: one cannot listen there; says why, and what to do.
+        OSError: one cannot listen there; the message contains the reason and the remedy.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -85,7 +85,7 @@ def listenable(host: str, port: int) -> list[str]:
 
 
 def cannot_listen(host: str, port: int, error: Exception) -> OSError:
-    """The same error as a sentence: where, why, and what to do."""
+    """Returns the error with a message of place, reason and remedy."""
     where = f"cannot listen on {host}, port {port}: "
     match getattr(error, "errno", None):
         case errno.EADDRINUSE:
@@ -112,8 +112,8 @@ def _bind(family: int, address: tuple) -> OSError | None:
 
 
 def _outward_address(family: socket.AddressFamily) -> str:
-    """This machine's address towards others, or its name where it has none. Nothing is sent."""
-    elsewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # reserved for examples
+    """This machine's address for others, or its name if it has none. Sends nothing."""
+    elsewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # an address reserved for documentation
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((elsewhere, 9))

@@ -17,9 +17,9 @@ from paradp.policy.spec import Horizons, Interface
 from paradp.policy.values import finite_numbers, flag, whole_number
 
 MOST_BYTES = "paradp/max_message_bytes"
-# A client reads no longer answer or greeting than this.
+# Longest answer or greeting that a client reads.
 MOST_ANSWER_BYTES = 2**20
-# Of a length, a horizon or a rate; and of a plan's counts.
+# Largest length, horizon or rate; and largest count in a plan.
 _MOST_LENGTH, _MOST_COUNT = 2**16, 2**31 - 1
 _COUNTS = ("batch", "rounds", "evaluations")
 
@@ -148,9 +148,9 @@ def _length(name: str, value: object) -> int:
 
 
 def _shape(key: str, shape: list[Any]) -> Shape:
-    """Of one control step, as an interface has it: the axis of the observed steps stands before it."""
+    """Returns the shape of one control step, without the first axis of observed steps."""
     lengths = [_length(key, length) for length in shape[1:]]
-    return lengths[0] if len(lengths) == 1 else tuple(lengths)  # type: ignore[return-value]  # whose number is checked there
+    return lengths[0] if len(lengths) == 1 else tuple(lengths)  # type: ignore[return-value]  # checked by the caller
 
 
 def _number(name: str, value: object) -> float:

@@ -1,4 +1,4 @@
-"""Plans for several clients at once, beside the event loop."""
+"""Makes plans for several clients in one batch, in a thread beside the event loop."""
 
 import asyncio
 import time
@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from paradp.policy.requests import Chunk, PlanRequest
 
 PlanAll = Callable[[Sequence[PlanRequest]], list[Chunk]]
-# Of a budget that was used up by waiting: the solver makes one round all the same.
+# Budget of a request that waited longer than its own; the solver still makes one round.
 LEAST_BUDGET = 1e-6
 
 
 class Busy(Exception):
-    """As many requests wait as there may."""
+    """The queue of requests is full."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A request, when it came, and who waits for its chunk."""
+    """A request, its arrival time, and the future for its chunk."""
 
     request: PlanRequest
     since: float
@@ -65,16 +65,16 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Requests that no batch has taken yet; of clients that have gone, none."""
+        """Number of requests that are in no batch yet, without those of disconnected clients."""
         self._queue = deque(waiting for waiting in self._queue if not waiting.answer.done())
         return len(self._queue)
 
     async def submit(self, request: PlanRequest) -> Chunk:
-        """The plan for a request; cancel the call to give up.
+        """Makes the plan for a request; cancel the call to give it up.
 
         Raises:
-            Busy: too many wait.
-            ValueError: there is no plan that is finite.
+            Busy: too many requests wait.
+            ValueError: the plan is not finite.
         """
         if self.waiting >= self._most_waiting:
             raise Busy(f"{self._most_waiting} requests are waiting; try again later")
@@ -98,11 +98,11 @@ class Batcher:
                 self._arrived.clear()
 
     def close(self) -> None:
-        """Ends the thread, after the batch it is at."""
+        """Ends the thread after its current batch."""
         self._thread.shutdown(wait=True)
 
     def _next_batch(self) -> list[Waiting]:
-        """The request that has waited longest, with others that can be planned for in the same solve."""
+        """Returns the request that has waited longest, with others that can share its solve."""
         if not self.waiting:
             return []
         head = self._queue.popleft()
@@ -114,7 +114,7 @@ class Batcher:
         return batch
 
     def _plans(self, requests: Sequence[PlanRequest]) -> "list[Chunk | Exception]":
-        """A chunk or what was wrong for each request; where a batch fails, each is tried alone."""
+        """Returns a chunk or an error for each request; if the batch fails, plans each request alone."""
         try:
             return list(self._plan(requests))
         except Exception as error:

@@ -27,9 +27,9 @@ from paradp.policy.serving.wire import pack, unpack
 from paradp.policy.spec import Interface
 
 RETRY_SECONDS = 0.2
-# A server is given so long to answer before it counts as gone.
+# Seconds without an answer after which the server counts as gone.
 ANSWER_SECONDS = 30.0
-# Of what a server says in words.
+# Longest text of a server that is shown.
 _MOST_WORDS = 300
 
 
@@ -105,7 +105,7 @@ class Remote:
                 raise ConnectionError(f"{self._uri} is no policy server: {_words(described(error))}") from error
 
     def _connect(self) -> tuple[ClientConnection, dict[str, Any]]:
-        """A connection, and the metadata that it begins with."""
+        """Connects; returns the connection and the server's metadata."""
         opening = connect(
             self._uri,
             ssl=self._tls,
@@ -146,7 +146,7 @@ class Remote:
         self._hang_up()
 
     def _given_up(self, future: "Future[Chunk]") -> bool:
-        """A newer request, or the end, waits behind this one."""
+        """Whether a newer request, or the end, is waiting."""
         return not self._requests.empty() or future.cancelled() or self._closed.is_set()
 
     def _message(self, request: PlanRequest) -> bytes:
@@ -161,7 +161,7 @@ class Remote:
         return pack(message | {key: value for key, value in options.items() if value is not None})
 
     def _try(self, message: bytes, future: "Future[Chunk]") -> bool:
-        """Whether the request is done with; without an answer the connection is made anew, where it can be."""
+        """Tries a request; returns whether it is finished. Reconnects if there is no answer."""
         if self._connection is None and not self._connect_again(future):
             return future.done()
         try:
@@ -179,7 +179,7 @@ class Remote:
         return True
 
     def _connect_again(self, future: "Future[Chunk]") -> bool:
-        """Whether there is a connection to the same policy; a request is refused where there is another policy."""
+        """Reconnects; returns whether that succeeded. Fails the request if the server has another policy now."""
         with suppress(WebSocketException, OSError, ValueError):
             connection, metadata = self._connect()
             if read_interface(metadata) == self.spec:
@@ -190,10 +190,10 @@ class Remote:
         return False
 
     def _ask(self, message: bytes, future: "Future[Chunk]") -> str | bytes:
-        """An answer.
+        """Sends a request and returns the answer.
 
         Raises:
-            TimeoutError: there is none in time, or the request was given up.
+            TimeoutError: there is no answer in time, or the request was given up.
         """
         assert self._connection is not None
         self._connection.send(message)
@@ -237,7 +237,7 @@ def _fulfil(future: "Future[Chunk]", answer: str | bytes, spec: Interface) -> No
         future.set_result(read_plan(unpack(answer), spec))
     except ValueError as error:
         future.set_exception(error)
-    except Exception as error:  # whatever a server sends: the thread goes on, and the request ends
+    except Exception as error:  # for any answer of a server: only the request fails, the thread continues
         future.set_exception(ValueError(f"the server's answer cannot be read: {error!r}"))
 
 

@@ -1,4 +1,4 @@
-"""How a policy is served."""
+"""Settings of a policy server."""
 
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -6,7 +6,7 @@ from ssl import SSLContext
 from paradp.policy.serving.addresses import MOST_PORT, check_api_key, check_host
 from paradp.policy.settings import Limits, Settings, setting
 
-COUNTED = Limits(1, 1_000_000)  # connections, requests
+COUNTED = Limits(1, 1_000_000)  # largest allowed numbers of connections, and of waiting requests
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from websockets.exceptions import ConnectionClosedError
 
 from paradp.policy.requests import Chunk
 
-# A client that has not read an answer after so long, or lets so much pile up, is cut off.
+# A client that does not read an answer for this time, or has this many unread bytes, is disconnected.
 READ_SECONDS, MOST_UNREAD_BYTES = 5.0, 2**20
 
 
 async def send(connection: ServerConnection, message: str | bytes) -> None:
-    """Sends, and cuts off a client that does not read.
+    """Sends an answer; disconnects a client that does not read it.
 
     Raises:
-        TimeoutError: it did not.
+        TimeoutError: the client did not read it in time.
     """
     try:
         async with asyncio.timeout(READ_SECONDS):
@@ -28,10 +28,10 @@ async def send(connection: ServerConnection, message: str | bytes) -> None:
 
 
 async def while_connected(connection: ServerConnection, plan: Coroutine[Any, Any, Chunk]) -> Chunk:
-    """A plan, as long as there is somebody to have it.
+    """Waits for a plan while the client is connected.
 
     Raises:
-        ConnectionClosed: the client has gone, and its request with it.
+        ConnectionClosed: the client has disconnected; its request is cancelled.
     """
     making, gone = asyncio.create_task(plan), asyncio.create_task(connection.wait_closed())
     try:
@@ -45,7 +45,7 @@ async def while_connected(connection: ServerConnection, plan: Coroutine[Any, Any
 
 
 async def cut_off_who_does_not_read(server: Server) -> None:
-    """Answers to pings are written without waiting for anyone to read them."""
+    """Disconnects a client with too many unread answers to pings, which are written without waiting."""
     while True:
         await asyncio.sleep(1.0)
         for connection in server.connections:

@@ -97,10 +97,10 @@ class PolicyServer:
                 listenable(config.host, config.port),  # type: ignore[arg-type]  # asyncio takes several
                 config.port,
                 process_request=self._process_request,
-                origins=[None],  # a browser always has one: no web page may use a server of this machine
+                origins=[None],  # browsers always send this header: no web page may use a server on this machine
                 compression=None,
                 max_size=config.most_bytes,
-                max_queue=0,  # no message is taken in before the last one is read
+                max_queue=0,  # do not receive a message before the last one was read
                 ssl=config.tls,
             )
         except OSError as error:
@@ -149,10 +149,10 @@ class PolicyServer:
         try:
             await send(connection, self._greeting)
             while True:
-                # The message itself, which may hold pictures, is not kept while its plan is made.
+                # The message, which may contain images, is not kept in memory during planning.
                 asked = _read(session, await connection.recv())
                 if self._closing.is_set():
-                    break  # not answered in words: our own client asks again, where the server is started anew
+                    break  # closed without an error text, so that our client retries after a restart of the server
                 began = time.perf_counter()
                 async with self._accepted():
                     await send(connection, await self._answer(connection, session, asked, before))

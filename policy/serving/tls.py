@@ -1,21 +1,21 @@
-"""TLS for a server and its clients, with errors that say which file is wrong."""
+"""TLS for a server and its clients, with error messages that name the wrong file."""
 
 import ssl
 from pathlib import Path
 
-# A certificate with all of its chain has some kilobytes.
+# Size limit of a file; a certificate with its whole chain has some kilobytes.
 _MOST_BYTES = 2**20
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """What a server needs to speak TLS.
+    """Makes the TLS context of a server.
 
     Args:
         certificate: a PEM file with the server's certificate, then those that lead to its authority's.
         key: a PEM file with its private key, not encrypted.
 
     Raises:
-        ValueError: a file is missing, is no such thing, or the two do not belong together.
+        ValueError: a file is missing or not a certificate or key, or the two do not match.
     """
     for path, what in ((certificate, "certificate"), (key, "private key")):
         _check(path, what)
@@ -37,7 +37,7 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 def client_context(authority: Path | None = None) -> ssl.SSLContext:
-    """What a client needs to check a server's certificate.
+    """Makes the TLS context with which a client checks a server's certificate.
 
     Args:
         authority: a PEM file with the certificates to trust; those of the system by default, or of `SSL_CERT_FILE`.

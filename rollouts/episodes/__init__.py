@@ -1,1 +1,1 @@
-"""Episodes in closed loop: the loop, its records and films, runs that resume, and who computes them."""
+"""Episodes in closed loop: the loop, its records and videos, runs that can be resumed, and backends that compute them."""

@@ -98,7 +98,7 @@ class LocalProcesses:
                         del tries[job]
                         yield job, episodes
                 except BrokenProcessPool:
-                    for job in list(tries)[: self._workers]:  # those that were begun
+                    for job in list(tries)[: self._workers]:  # those that had started
                         tries[job] += 1
             if given_up := [job for job, n in tries.items() if n >= ATTEMPTS]:
                 raise _dying(given_up[0])

@@ -1,4 +1,4 @@
-"""What is written on the frames of a film: who acts, what the last plan took, and how far its chunk is executed."""
+"""Captions on the frames of a video: the sampler, the last plan's latency, and the progress of its chunk."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from paradp.policy import Replan
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.records import StepRecord
 
-# Frames narrower than that are enlarged by a whole factor, so that the text fits.
+# Narrower frames are enlarged by a whole factor, so that the text fits.
 LEAST_WIDTH = 384
 BACKGROUND, TEXT, FAINT = (24, 26, 30), (240, 240, 240), (110, 114, 122)
 EXECUTED, LEFT, WAITING = (0, 158, 115), (86, 180, 233), (230, 159, 0)
@@ -20,13 +20,13 @@ ENDINGS = {True: ("success", (0, 158, 115)), False: ("failure", (213, 94, 0))}
 
 @dataclass(frozen=True)
 class Caption:
-    """What all frames of a film have in common.
+    """The settings of a caption that are the same in all frames of a video.
 
     Attributes:
         task: the task's name.
-        sampler: as typed; empty where nothing plans.
-        control_hz: control steps a second.
-        execute: Ta, executed actions of a chunk, and `planned`: actions that a chunk has; without both there is no strip.
+        sampler: as typed; empty for a controller without plans.
+        control_hz: control steps per second.
+        execute, planned: Ta, the executed actions of a chunk, and all its actions; without them no chunk is drawn.
     """
 
     task: str = ""
@@ -37,7 +37,7 @@ class Caption:
 
 
 class ChunkStrip:
-    """Which action of which chunk a film is at, counted from the steps as `paradp.policy.control.chunks` counts them."""
+    """The position in the current chunk, counted from control steps as in `paradp.policy.control.chunks`."""
 
     def __init__(self) -> None:
         self.replan: Replan | None = None
@@ -46,12 +46,12 @@ class ChunkStrip:
         self._consumed = 0
 
     def step(self, record: StepRecord) -> None:
-        """Takes in a control step."""
+        """Advances by a control step."""
         if record.replan is not None:
             self._coming = record.replan, record.step + record.replan.lateness, self._consumed
         if self._coming is not None and record.step >= self._coming[1]:
             self.replan, _, asked_at = self._coming
-            # What was executed since the observation of the plan is past.
+            # Actions between the plan's observation and now are in the past.
             self.begun = self.next = self._consumed - asked_at
             self._coming = None
         if not record.held:
@@ -60,11 +60,11 @@ class ChunkStrip:
 
 
 class Captions:
-    """Writes on the frames of one episode.
+    """Draws the captions of one episode.
 
     Args:
-        caption: what all frames have in common.
-        seed: of the episode.
+        caption: the settings.
+        seed: seed of the episode.
     """
 
     def __init__(self, caption: Caption, seed: int):
@@ -73,7 +73,7 @@ class Captions:
         self._strip = ChunkStrip()
 
     def draw(self, frame: np.ndarray, record: StepRecord) -> np.ndarray:
-        """The frame `[height, width, 3]` of a control step, with a line above it and two below."""
+        """Returns the frame `[height, width, 3]` of a control step, with a line of text above and two below."""
         self._strip.step(record)
         scale = -(-LEAST_WIDTH // frame.shape[1])
         frame = frame.repeat(scale, 0).repeat(scale, 1)
@@ -99,14 +99,14 @@ class Captions:
         return np.asarray(picture)
 
     def end(self, frame: np.ndarray, success: bool) -> np.ndarray:
-        """The last frame, as `draw` made it, with how the episode ended."""
+        """Returns the last frame made by `draw`, with the outcome of the episode."""
         picture = Image.fromarray(frame)
         text, colour = ENDINGS[success]
         _Pen(picture, round(picture.width / 18)).stamp(text, colour)
         return np.asarray(picture)
 
     def _boxes(self) -> Iterator[str]:
-        """Every action of the chunk: past when it arrived, executed, left, or planned and not to be executed."""
+        """Returns the state of each action of the chunk: past on arrival, executed, remaining, or not to be executed."""
         strip, execute = self._strip, self._caption.execute
         if strip.replan is None:
             return
@@ -120,7 +120,7 @@ class Captions:
 
 
 def headed(picture: np.ndarray, left: str, right: str, line: int) -> np.ndarray:
-    """The picture below a line of text of so many pixels."""
+    """Returns the picture below a line of text of the given height in pixels."""
     height, width = picture.shape[:2]
     whole = Image.new("RGB", (width, height + line), BACKGROUND)
     whole.paste(Image.fromarray(picture), (0, line))
@@ -131,7 +131,7 @@ def headed(picture: np.ndarray, left: str, right: str, line: int) -> np.ndarray:
 
 
 def footed(picture: np.ndarray, lines: Sequence[str], line: int) -> np.ndarray:
-    """The picture above lines of text of so many pixels each."""
+    """Returns the picture above lines of text, each of the given height in pixels."""
     height, width = picture.shape[:2]
     whole = Image.new("RGB", (width, height + line * len(lines)), BACKGROUND)
     whole.paste(Image.fromarray(picture))
@@ -149,7 +149,7 @@ class _Pen:
         self._margin = line // 3
 
     def write(self, text: str, top: int, left: bool, room: float = 1.0) -> None:
-        """One line of text, shortened to a share of the width."""
+        """Writes one line of text, shortened to a share of the width."""
         font = ImageFont.load_default(size=0.62 * self._line)
         while len(text) > 4 and font.getlength(text) > room * self._width - 2 * self._margin:
             text = text[:-2].rstrip("…") + "…"
@@ -157,7 +157,7 @@ class _Pen:
         self._draw.text((x, top + self._line / 2), text, TEXT, font, anchor="lm" if left else "rm")
 
     def chunk(self, boxes: list[str], note: str, top: int, held: bool) -> None:
-        """A box for each action of the chunk; what is executed is filled."""
+        """Draws a box for each action of the chunk; executed ones are filled."""
         font = ImageFont.load_default(size=0.5 * self._line)
         self._draw.text((self._margin, top + 0.6 * self._line), note, WAITING if held else TEXT, font, anchor="lm")
         begin = self._margin + font.getlength(WAITS) + self._margin
@@ -173,7 +173,7 @@ class _Pen:
                 self._draw.line((area[0], area[3], area[2], area[3]), FAINT, max(1, self._line // 14))
 
     def stamp(self, text: str, colour: tuple[int, int, int]) -> None:
-        """A word on a plate over the picture's upper edge."""
+        """Writes a word in a coloured box at the picture's upper edge."""
         font = ImageFont.load_default(size=1.2 * self._line)
         half, middle = font.getlength(text) / 2 + self._line / 2, self._width / 2
         self._draw.rectangle((middle - half, 1.4 * self._line, middle + half, 3.2 * self._line), colour)

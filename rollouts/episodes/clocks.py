@@ -104,7 +104,7 @@ class ReplayedClock:
 
     Args:
         latencies: seconds.
-        control_hz: control steps a second.
+        control_hz: control steps per second.
     """
 
     def __init__(self, latencies: Sequence[float], control_hz: int):

@@ -36,8 +36,8 @@ class RolloutConfig(Computing):
             their seeds.
         videos: film this many of the first episodes.
         execute: actions of a chunk that are executed before the next; the checkpoint's own number by default.
-        clock: the simulated time of a plan. ideal: none, the simulation waits. measured: as long as the plan takes here.
-            fixed:MS: always MS milliseconds. replay:FILE: as long as the plans in a run's alone.parquet took.
+        clock: the simulated time of a plan. ideal: none, the simulation waits. measured: the time that the plan takes on
+            this machine. fixed:MS: always MS milliseconds. replay:FILE: the times of the plans in a run's alone.parquet.
         controller: sync requests a chunk when the last one is used up, ahead before that. ahead-blend blends each chunk
             with the remaining actions of the last one; ahead-inpaint samples it so that it matches them.
         disturbance: what disturbs the task's object: none, push or belt; none by default.

@@ -26,8 +26,8 @@ class Environments:
     gymnasium's vector environments always step all environments, even if fewer episodes are left, and copy the observations
     into one array per key.
 
-    Images of environments that draw when asked (attribute `drawn` is false) are drawn here, of the steps that somebody looks
-    at. Each of these environments stays in one thread, to which its renderer belongs.
+    If an environment renders images only on request (attribute `drawn` is false), they are rendered here, for the steps
+    whose images are used. Each of these environments stays in one thread, to which its renderer belongs.
 
     Args:
         envs: the environments.
@@ -50,16 +50,16 @@ class Environments:
         return len(self.envs)
 
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
-        """Begins episodes: index → seed. Returns index → first observation."""
+        """Starts episodes: index → seed. Returns index → first observation."""
         resets = {place: partial(self._reset, place, seed) for place, seed in seeds.items()}
         return self._each(resets) if self._bound else {place: reset() for place, reset in resets.items()}
 
     def step(self, actions: Mapping[int, np.ndarray], unseen: Collection[int] = ()) -> dict[int, Outcome]:
-        """One control step: index → action. Returns index → outcome.
+        """Makes one control step: index → action. Returns index → outcome.
 
         Args:
             actions: by index.
-            unseen: environments whose images nobody looks at after this step; those that draw when asked leave them out.
+            unseen: environments whose images are not used after this step; those that render on request skip them.
         """
         return self._each({place: partial(self._step, place, action, place in unseen) for place, action in actions.items()})
 
@@ -109,8 +109,8 @@ class EnvironmentConfig:
         max_steps: length limit of an episode in control steps; the task's own by default.
         render: whether it can be filmed.
         observation: what is observed, one of the task's kinds; the first by default.
-        drawn: whether every observation has its images; otherwise `Environments` draws those that are looked at. Of a task
-            that cannot draw when asked every one is drawn.
+        drawn: whether every observation has its images; otherwise `Environments` renders only those that are used. Tasks
+            that cannot render on request always render them.
     """
 
     task: str
@@ -126,11 +126,11 @@ class EnvironmentConfig:
 
         Raises:
             ValueError: the task, the observation or the disturbance is unknown.
-            OSError: it observes images, and none can be drawn here.
+            OSError: it observes images, and this machine cannot render them.
         """
         task = find_task(self.task).task
         features = task.observed(self.observation)
-        # Environments of other people's tasks may know no such settings.
+        # Environments of tasks in other packages may not have these settings.
         asked: dict[str, Any] = {} if features == task.observation else {"observation": self.observation}
         if not self.drawn and task.draws_when_asked and images(features):
             asked["drawn"] = False
@@ -154,13 +154,13 @@ def make_envs(environment: EnvironmentConfig, count: int, threads: int = 1) -> E
 
 
 def observed_by(spec: Interface, task: Task) -> str:
-    """Which of a task's kinds of observations a policy was trained on.
+    """Finds the kind of the task's observations that a policy was trained on.
 
     Raises:
-        ValueError: none of them; the message says what differs.
+        ValueError: it is none of them; the message names the difference.
     """
     for kind, features in task.observations.items():
-        if list(spec.observation.items()) == list(features.items()):  # not where only the order differs
+        if list(spec.observation.items()) == list(features.items()):  # a different order is an error, too
             return kind
     fitting = f"the checkpoint does not fit the task {task.name!r}: its"
     offered = {key: shape for features in task.observations.values() for key, shape in features.items()}
@@ -179,7 +179,7 @@ def check_fits(spec: PolicySpec, task: str) -> None:
 
     Raises:
         ValueError: task, observation, actions, control rate or controller differ; the message says how.
-        OSError: it looks at images, and none can be drawn here.
+        OSError: it observes images, and this machine cannot render them.
     """
     wanted_task = find_task(task).task
     if spec.action_convention not in wanted_task.conventions:
@@ -195,7 +195,7 @@ def check_fits(spec: PolicySpec, task: str) -> None:
     for name, wanted in here.items():
         found = getattr(spec, name)
         same = list(found.items()) == list(wanted.items()) if isinstance(wanted, Mapping) else found == wanted
-        if not same:  # also where only the order differs
+        if not same:  # also if only the order differs
             raise ValueError(f"the checkpoint does not fit the task {task!r}: its {name} is {found}, the task's is {wanted}")
     wanted_task.check_drawn(observed_by(spec, wanted_task))
     limits = np.array([spec.action_low, spec.action_high], np.float32)

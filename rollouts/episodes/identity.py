@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from typing_extensions import TypedDict  # pydantic reads that of `typing` from Python 3.12 on
+from typing_extensions import TypedDict  # pydantic supports the one of `typing` only from Python 3.12 on
 
 
 class SamplerUsed(TypedDict):

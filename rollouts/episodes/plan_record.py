@@ -1,4 +1,4 @@
-"""A plan in an episode's file and in the tables of control steps: one flat row of numbers, the same in both."""
+"""A plan as a flat row of numbers, for the episode's file and the tables of control steps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ from paradp.policy.plan_stats import PlanStats, PlanTiming
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """A `Replan` as it is written. Names and order are those of the files; the defaults are for files written before."""
+    """A `Replan` as it is stored. Names and order are those of the files; the defaults are for files of older versions."""
 
     seconds: float
     batch: int
@@ -47,7 +47,7 @@ class PlanRecord:
 
 
 class Flat:
-    """Of an annotated `Replan`: pydantic reads and writes it as a `PlanRecord`."""
+    """An annotation for `Replan`: pydantic reads and writes it as a `PlanRecord`."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -63,14 +63,14 @@ _COLUMNS = {field.name: f"replan_{field.name}" for field in fields(PlanRecord)}
 
 
 def plan_columns(replan: Replan | None) -> dict[str, Any]:
-    """Of a control step's row in a table; empty where it began with no plan."""
+    """Returns the columns of a plan in a table of control steps; empty if the step began without a plan."""
     record = None if replan is None else PlanRecord.of(replan)
     return {column: getattr(record, name, None) for name, column in _COLUMNS.items()}
 
 
 def read_plan_columns(row: Mapping[str, Any]) -> Replan | None:
-    """What `plan_columns` wrote."""
-    import pandas as pd  # reading a summary needs none
+    """Reads the columns that `plan_columns` wrote."""
+    import pandas as pd  # not needed for reading a summary
 
     values: dict[str, Any] = {name: row.get(column) for name, column in _COLUMNS.items()}
     return None if pd.isna(values["seconds"]) else PlanRecord(**values).replan()

@@ -43,11 +43,11 @@ class Episode:
     """One episode.
 
     Attributes:
-        seed: of the environment and of the policy's noise.
+        seed: seed of the environment and of the policy's noise.
         reward: the maximum over its steps.
         success: the task's own rule held at any step.
-        started: when, in seconds since the epoch, by the date that its process began with: differences are exact, also where
-            the machine's clock was set meanwhile.
+        started: seconds since the epoch. A process reads the date once and then counts, so that differences are exact even
+            if the machine's clock is set meanwhile.
         seconds: wall-clock time from reset to end; other environments of the batch take their share of it, subscribers
             (films) do not.
         steps: every control step.

@@ -96,7 +96,7 @@ def _begun_with(config: RolloutConfig) -> SamplerChoice | None:
         if sampler["name"] != config.sampler.name or chosen is None:
             return None
         if not isinstance(chosen, str) or (choice := SamplerChoice.parse(chosen)).measured:
-            raise ValueError(f"chosen is {chosen!r:.40}, which is no sampler that denoises")
+            raise ValueError(f"chosen is {chosen!r:.40}, which is not a sampler that denoises")
     except ValueError as error:
         problem = first_problem(error) if isinstance(error, ValidationError) else error
         raise ValueError(f"{config.out}/run.json is damaged: its sampler: {problem}; choose another --out") from error

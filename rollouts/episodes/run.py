@@ -1,4 +1,4 @@
-"""Running: episodes that are still missing are run, kept group by group, and summed up."""
+"""Runs the missing episodes of a run, stores them group by group, and writes the summary."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -21,7 +21,7 @@ from paradp.rollouts.episodes.summary import Summary, summarise
 from paradp.rollouts.machine import versions
 
 OnProgress = Callable[[int], None]
-# Called with how many of how many episodes of one robot alone are finished.
+# Called with the finished and the total number of single-robot episodes.
 OnAlone = Callable[[int, int], None]
 
 
@@ -39,7 +39,7 @@ def rollout(
     """Runs the missing episodes of `config.out`, and summarises all of them.
 
     Args:
-        config: what to run.
+        config: the run.
         on_progress: called with the number of finished episodes.
         backend: runs the episodes; this process by default.
         subscribers: called for every step and every episode that this process runs.
@@ -66,7 +66,7 @@ def rollouts(
     """As `rollout`, for several runs that share the workers. All runs are checked before the first one starts.
 
     Args:
-        configs: what to run.
+        configs: the runs.
         on_progress: called with the number of finished episodes of all runs.
         backend: runs the episodes; this process by default.
         alone: run → directory of its single-robot episodes, which measure latency.
@@ -151,7 +151,7 @@ class _OpenRun:
     """One run and its directory.
 
     Args:
-        config: what to run.
+        config: the run.
         runner: loads the policy.
 
     Raises:

@@ -13,7 +13,7 @@ from paradp.policy.control.controller import HasAction
 from paradp.rollouts.episodes.environments import Environments, Observation
 from paradp.rollouts.episodes.records import Episode, StepRecord
 
-# Read once: setting the machine's clock during a run must not move episodes apart or make them overlap.
+# The date is read once, so that setting the machine's clock during a run does not change the order of episodes.
 _EPOCH = time.time() - time.perf_counter()
 
 
@@ -95,7 +95,7 @@ def run_episodes(
 
 
 def _step(envs: Environments, act: _Act, running: dict[int, _Running]) -> list[int]:
-    """One control step of all running episodes; returns the places of those that ended."""
+    """Makes one control step of all running episodes; returns the indices of those that ended."""
     began = time.perf_counter()
     commands = act(running.values())
     acted = time.perf_counter()
@@ -126,7 +126,7 @@ def _step(envs: Environments, act: _Act, running: dict[int, _Running]) -> list[i
 
 
 def _call_subscribers(subscribers: Sequence[Subscriber], envs: Environments, running: dict[int, _Running]) -> float:
-    """Tells the subscribers of the step that was just made; returns the seconds they took."""
+    """Calls the subscribers with the last step; returns the seconds they took."""
     began = time.perf_counter()
     for subscriber in subscribers:
         for i, episode in running.items():
@@ -135,11 +135,11 @@ def _call_subscribers(subscribers: Sequence[Subscriber], envs: Environments, run
 
 
 def _plan_together(episodes: Collection[_Running]) -> Sequence[HasAction]:
-    """Policies: those that want a chunk are planned in one batch."""
+    """Acts with policies: all that need a chunk are planned in one batch."""
     observations = [episode.observation for episode in episodes]
     return act_together([episode.controller for episode in episodes], observations)  # type: ignore[misc]
 
 
 def _act_alone(episodes: Collection[_Running]) -> Sequence[HasAction]:
-    """Other controllers, one after another."""
+    """Acts with other controllers, one after another."""
     return [episode.controller.act(episode.observation) for episode in episodes]

@@ -1,4 +1,4 @@
-"""Film strips: frames of an episode, which is simulated again from the actions that were kept of it."""
+"""Film strips: frames of an episode, which is simulated again from its stored actions."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,17 +14,17 @@ from paradp.rollouts.episodes.plan_record import read_plan_columns
 from paradp.rollouts.episodes.records import StepRecord
 
 FRAMES = 8
-# Of a frame in a strip, of a line of text below it, and of the line above the strip, pixels.
+# Height of a frame in a strip, of a line of text below it, and of the line above the strip, in pixels.
 HEIGHT = 128
 LINE = 18
 HEADLINE = 22
 
 
 def film_strip(environment: EnvironmentConfig, seed: int, steps: pd.DataFrame, execute: int) -> np.ndarray:
-    """Some frames side by side, evenly spread from the first control step to the last, `[height, width · FRAMES, 3]`.
+    """Returns frames side by side, evenly spaced from the first control step to the last, `[height, width · FRAMES, 3]`.
 
-    Below each frame: when it was, what its plan took, and which action of the chunk it shows. An episode is its seed and its
-    actions: simulated again, it is the same to the bit.
+    Below each frame are its time, the latency of its plan, and the index of its action in the chunk. Seed and actions
+    determine an episode: the repeated simulation is the same to the bit.
 
     Args:
         environment: as in the run.
@@ -56,7 +56,7 @@ def _records(steps: pd.DataFrame) -> Iterator[StepRecord]:
 
 
 def _words(chunk: ChunkStrip, record: StepRecord, execute: int) -> tuple[str, str]:
-    """The last plan's latency, and how far its chunk is executed."""
+    """Describes the last plan's latency and the progress of its chunk."""
     if chunk.replan is None:
         return "", WAITS * record.held
     action = WAITS if record.held else f"action {chunk.next - chunk.begun} of {execute}"

@@ -1,4 +1,4 @@
-"""A subscriber that films episodes, and films side by side."""
+"""A subscriber that records videos of episodes, and a function that joins videos side by side."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from paradp.rollouts.episodes.captions import Caption, Captions
 from paradp.rollouts.episodes.directory import PARTIAL_FILM
 from paradp.rollouts.episodes.records import Episode, StepRecord
 
-# Pixels of films side by side; what is wider is made smaller.
+# Largest width of joined videos in pixels; wider ones are scaled down.
 WIDEST = 2560
 
 
@@ -24,8 +24,8 @@ class VideoFile:
     Linux refuses to copy more than the machine has memory: each of twenty simulators reserves over a gigabyte.
 
     Args:
-        path: where.
-        fps: frames a second.
+        path: the file.
+        fps: frames per second.
     """
 
     def __init__(self, path: Path, fps: int):
@@ -34,18 +34,18 @@ class VideoFile:
         self._stream.pix_fmt = "yuv420p"
 
     def add(self, frame: np.ndarray) -> None:
-        """One frame: RGB, `[height, width, 3]` uint8, all of one size.
+        """Appends a frame: RGB, `[height, width, 3]` uint8, of the same size as the others.
 
         Raises:
-            OSError: it cannot be written; the message says why and where.
+            OSError: it cannot be written; the message names the file and the reason.
         """
-        even = np.pad(frame, [(0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)], "edge")  # colour is halved
+        even = np.pad(frame, [(0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)], "edge")  # for half-size colour
         if not self._stream.codec_context.is_open:
             self._stream.height, self._stream.width = even.shape[:2]
         self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
 
     def close(self) -> None:
-        """Writes what is left.
+        """Writes the remaining frames and closes the file.
 
         Raises:
             OSError: as `add`.
@@ -57,13 +57,13 @@ class VideoFile:
 class VideoRecorder:
     """Writes `<seed>-success.mp4` or `<seed>-failure.mp4` for the given seeds, at the control rate.
 
-    Frames say who acts, what the last plan took, how far its chunk is executed, and at the end whether it succeeded.
+    Frames show the sampler, the last plan's latency, the progress of its chunk, and at the end the outcome.
 
     Args:
-        directory: where the films go.
-        seeds: which episodes are filmed.
-        fps: frames a second; the control rate makes the film real time.
-        caption: what to write on the frames beside the seed.
+        directory: the directory for the videos.
+        seeds: seeds of the episodes to record.
+        fps: frames per second; with the control rate the video plays in real time.
+        caption: text on the frames beside the seed.
     """
 
     def __init__(self, directory: Path, seeds: set[int], fps: int, caption: Caption | None = None):
@@ -92,7 +92,7 @@ class VideoRecorder:
 
 
 class _Filming:
-    """An episode that is being filmed; its last frame waits, for only then it is known how the episode ended."""
+    """An episode that is being recorded. Its latest frame is held back, because the last one shows the outcome."""
 
     def __init__(self, film: VideoFile, captions: Captions):
         self._film = film
@@ -111,18 +111,18 @@ class _Filming:
 
 
 def film_of(directory: Path, seed: int) -> Path | None:
-    """The film of an episode that `VideoRecorder` wrote, the newest if it was filmed twice."""
+    """Returns the video of an episode that `VideoRecorder` wrote, the newest if there are two."""
     return max(directory.glob(f"{seed}-*.mp4"), key=lambda path: path.stat().st_mtime, default=None)
 
 
 def side_by_side(films: Sequence[Path], path: Path) -> None:
-    """Films at the same time in one, as long as the longest: each holds its last frame when it has ended.
+    """Joins videos into one that plays them at the same time; a shorter one holds its last frame.
 
-    Up to four stand in a row; more are laid out in rows, and made smaller where the whole would be wider than `WIDEST`.
+    Up to four are in one row, more in several rows. The result is scaled down to a width of at most `WIDEST`.
 
     Raises:
-        ValueError: there is no film.
-        OSError: a film cannot be read, or the new one not be written.
+        ValueError: there is no video.
+        OSError: a video cannot be read, or the new one cannot be written.
     """
     if not films:
         raise ValueError("there is no film to show")
@@ -150,7 +150,7 @@ def _frames(container: av.container.InputContainer, size: tuple[int, int]) -> It
 
 
 def _together(films: Sequence[Iterator[np.ndarray]]) -> Iterator[list[np.ndarray]]:
-    """A frame of each, until all have ended; one that has ended keeps its last."""
+    """Yields a frame of each video until all have ended; one that has ended repeats its last."""
     shown = [next(film, None) for film in films]
     while True:
         yield [frame for frame in shown if frame is not None]

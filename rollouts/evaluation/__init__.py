@@ -1,1 +1,1 @@
-"""Many runs and many plans compared: grids of runs, differences between them, how near one distribution is to another."""
+"""Comparisons of many runs or many plans: grids of runs, paired differences, and distances between distributions."""

@@ -1,4 +1,4 @@
-"""Runs side by side on the same seeds: what each measured, and its differences from one of them."""
+"""Compares runs on the same seeds: the measurements of each, and paired differences from a baseline."""
 
 import json
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ from paradp.rollouts.statistics import (
     paired_loss,
 )
 
-# Of an episode: in which of them runs are compared beside success.
+# Columns of the table of episodes that are compared besides success.
 COMPARED = ("reward", "steps", "jerk")
-# Kinds of numbers, as numpy writes them.
+# Kinds of numbers, by numpy's letters.
 _WHOLE, _TRUTH, _NUMBER = "iu", "b", "iuf"
 _KINDS = {_WHOLE: "whole numbers", _TRUTH: "truth values", _NUMBER: "numbers"}
 _OF_AN_EPISODE = {"seed": _WHOLE, "success": _TRUTH, **dict.fromkeys(COMPARED, _NUMBER)}
@@ -71,7 +71,7 @@ class ComparedRun:
         return sampler["name"], json.dumps(sampler["settings"]), self.summary.execute, self.summary.controller
 
     def measurements(self) -> dict[str, str]:
-        """What a table shows of the run: name → value."""
+        """The measurements in the table: name → value."""
         s, loss = self.summary, self.loss
         alone, batch = s.latency_ms_batch1, s.latency_ms
         together = counted(s.envs, "environment")

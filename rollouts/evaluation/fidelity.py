@@ -1,4 +1,4 @@
-"""Measures how near the plans of fewer steps come to DDPM's own, at observations of the task."""
+"""Measures how close the plans of samplers with fewer steps are to DDPM's, at observations of the task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from paradp.sampler.fitted_grids import best_grids, mean_distances, record_predi
 from paradp.sampler.schedules import ddpm_table
 
 REFERENCE = "ddpm"
-# Without a grid of their own, and the numbers of timesteps that grids are fitted for.
+# Samplers without a fitted grid, and the numbers of timesteps for which grids are fitted.
 STEPS = (
     "ddpm-25",
     "ddpm-20:spacing=sine",
@@ -37,23 +37,23 @@ STEPS = (
     "dpm-solver-15",
 )
 FITTED = (8, 10, 12, 16)
-# Numbers of steps so small that each η errs differently, and the η that are tried for them.
+# Numbers of steps so small that the error depends on η, and the values of η that are tried for them.
 FEW = (5, 6, 7, 8)
 ETAS = (1.0, 1.5, 2.5, 4.0)
-# From here on, apart from the seeds of the judged plans, which count up from the given one.
+# First seed for fitting, far from those of the judged plans, which count up from the given seed.
 _FITTING_SEED = 2**24
 PERMUTATIONS = 1000
-# Recorded at each observation that grids are fitted at.
+# Trajectories recorded at each observation for fitting.
 TRAJECTORIES = 8
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Where plans are made.
+    """Observation histories at which plans are compared.
 
     Attributes:
-        fitting: n histories that grids and shares of noise are fitted at, of every feature `[n, To, …]`.
-        judging: other ones, that all steps are judged at.
+        fitting: n histories for fitting grids and values of η, for each feature `[n, To, …]`.
+        judging: other histories, on which all samplers are judged.
     """
 
     fitting: Observation
@@ -61,16 +61,16 @@ class Observations:
 
 
 def recorded_observations(demonstrations: Dataset, spec: PolicySpec, judging: int, seed: int) -> Observations:
-    """Random moments of demonstrations; no moment twice.
+    """Draws random control steps of demonstrations, without repetition.
 
     Args:
-        demonstrations: of the policy's task.
-        spec: the policy's.
-        judging: how many to judge at; half as many are fitted at.
-        seed: chooses them.
+        demonstrations: demonstrations of the policy's task.
+        spec: the policy's specification.
+        judging: number of histories for judging; half as many are used for fitting.
+        seed: seed of the random choice.
 
     Raises:
-        ValueError: they are of another task, observe other things, or have too few steps.
+        ValueError: the demonstrations are of another task, have other observations, or too few steps.
     """
     info, path = demonstrations.info, demonstrations.path
     if info.task != spec.task:
@@ -89,18 +89,18 @@ def recorded_observations(demonstrations: Dataset, spec: PolicySpec, judging: in
 
 
 def fitted_at(judging: int) -> int:
-    """How many observations steps are fitted at, beside so many that they are judged at."""
+    """The number of observations for fitting, for a number of observations for judging."""
     return max(1, judging // 2)
 
 
 def rows_of(observations: Observations, samplers: Sequence[str], plans: int, trained: int, few: Sequence[int] = ()) -> int:
-    """Rows of the network that `fit_grids`, `fit_noise` and `measure_steps` compute.
+    """The number of rows of the network that `fit_grids`, `fit_noise` and `measure_steps` compute.
 
     Args:
-        observations, plans: as theirs.
-        samplers: sequential ones, without the reference.
+        observations, plans: as for these functions.
+        samplers: sequential samplers, without the reference.
         trained: timesteps of the training.
-        few: numbers of steps that `fit_noise` is given.
+        few: numbers of steps for `fit_noise`.
     """
     judged = sum(SamplerChoice.parse(name).steps or trained for name in (REFERENCE, *samplers))
     tried = trained + len(ETAS) * sum(few) if few else 0
@@ -109,11 +109,11 @@ def rows_of(observations: Observations, samplers: Sequence[str], plans: int, tra
 
 
 def fit_grids(policy: DiffusionPolicy, histories: Observation, most: int, seed: int, report: Report) -> list[list[int]]:
-    """For N = 1 … `most`, the N timesteps that keep most of DDPM's distribution at histories, of every feature `[n, To, …]`.
+    """Finds, for N = 1 … `most`, the N timesteps whose samples are closest to DDPM's distribution.
 
     Args:
         most: the largest N.
-        policy, histories, seed, report: as of `measure_costs`.
+        policy, histories, seed, report: as for `measure_costs`.
     """
     costs = measure_costs(policy, histories, seed, report)
     timesteps = ddpm_table(policy.spec.schedule).timesteps
@@ -121,13 +121,13 @@ def fit_grids(policy: DiffusionPolicy, histories: Observation, most: int, seed: 
 
 
 def measure_costs(policy: DiffusionPolicy, histories: Observation, seed: int, report: Report) -> np.ndarray:
-    """What every coarse step loses, `[T+1, T+1]`, see `paradp.sampler.fitted_grids`.
+    """Measures the loss of every coarse step, `[T+1, T+1]`, see `paradp.sampler.fitted_grids`.
 
     Args:
-        policy: whose predictions count.
-        histories: of every feature `[n, To, …]`; `TRAJECTORIES` sequential trajectories are recorded at each.
-        seed: of their noise.
-        report: given how many more rows the network has computed.
+        policy: the policy that predicts.
+        histories: for each feature `[n, To, …]`; `TRAJECTORIES` sequential trajectories are recorded at each.
+        seed: seed of their noise.
+        report: called with the number of newly computed rows of the network.
     """
     table = ddpm_table(policy.spec.schedule)
     recorded = []
@@ -142,11 +142,11 @@ def measure_costs(policy: DiffusionPolicy, histories: Observation, seed: int, re
 def fit_noise(
     policy: DiffusionPolicy, histories: Observation, few: Sequence[int], plans: int, seed: int, report: Report
 ) -> list[str]:
-    """For numbers of steps, the sampler of SDE-DPM-Solver with the η of the least energy coefficient beside DDPM's plans.
+    """Finds, for each number of steps, SDE-DPM-Solver's η with the smallest energy coefficient to DDPM's plans.
 
     Args:
-        few: the numbers.
-        policy, histories, plans, seed, report: as of `measure_steps`.
+        few: the numbers of steps.
+        policy, histories, plans, seed, report: as for `measure_steps`.
     """
     tried = [[_noisy_name(steps, eta) for eta in ETAS] for steps in few]
     measured = measure_steps(policy, [*chain(*tried)], histories, plans, seed + _FITTING_SEED, report)
@@ -154,27 +154,27 @@ def fit_noise(
 
 
 def _noisy_name(steps: int, eta: float) -> str:
-    """Without a word of η where it is DDPM's."""
+    """The sampler's name; leaves η out where it is DDPM's."""
     return f"sde-dpm-solver-{steps}:{'' if eta == 1 else f'eta={eta}:'}spacing=sine"
 
 
 def fitted_name(kind: str, grid: Sequence[int]) -> str:
-    """The sampler of some kind of steps on a grid."""
+    """The name of the sampler with these steps on a grid."""
     return f"{kind}-{len(grid)}:timesteps={'-'.join(map(str, grid))}"
 
 
 def measure_steps(
     policy: DiffusionPolicy, samplers: Sequence[str], histories: Observation, plans: int, seed: int, report: Report
 ) -> dict[str, StepsFidelity]:
-    """By sampler, its plans beside those of DDPM at the same histories, of every feature `[m, To, …]`.
+    """Compares the plans of each sampler with DDPM's at the same histories.
 
     Args:
-        policy: whose plans.
-        samplers: sequential ones.
-        histories: where.
-        plans: of each sampler at each.
-        seed: from it all noise is drawn, and no plan's twice.
-        report: given how many more rows the network has computed.
+        policy: the policy that plans.
+        samplers: names of sequential samplers.
+        histories: for each feature `[m, To, …]`.
+        plans: number of plans of each sampler at each history.
+        seed: seed of all noise; each plan has different noise.
+        report: called with the number of newly computed rows of the network.
     """
     each = how_many(histories) * plans
     reference = draw_plans(policy, REFERENCE, histories, plans, seed, report).chunks
@@ -185,7 +185,7 @@ def measure_steps(
 
 
 def compare(drawn: np.ndarray, reference: np.ndarray) -> StepsFidelity:
-    """Plans beside the reference's, both `[observations, plans, H·A]`."""
+    """Compares plans with the reference's, both `[observations, plans, H·A]`."""
     test = two_sample_test(drawn, reference, PERMUTATIONS)
     return StepsFidelity(
         energy=_interval(bootstrap(list(test.by_observation))),

@@ -1,11 +1,11 @@
 """An evaluation: a grid of runs over the same seeds, kept in one directory.
 
 evaluation.json          the grid; an evaluation is only continued as itself, with as many episodes or more
-cells/<cell>/            a run each
+cells/<cell>/            the run of each cell
 alone/<sampler>/         each sampler with one robot at a time, for its latency
-cells.parquet            one row a cell
-episodes.parquet         one row an episode
-steps.parquet            one row a control step
+cells.parquet            one row per cell
+episodes.parquet         one row per episode
+steps.parquet            one row per control step
 """
 
 import json
@@ -124,7 +124,7 @@ def evaluate(
     if baseline not in cells:
         raise ValueError(f"the baseline {baseline!r} is no cell; there are: {', '.join(cells)}")
     identity = _identity(grid, list(cells))
-    # First without a lock: what is refused is not touched.
+    # Checked before locking, so that a refused directory is not touched.
     check_evaluation(out, identity, grid.base.episodes)
     with Runs(list(cells.values()), backend, _alone(out)) as runs, OutputLock.inside(out):
         check_evaluation(out, identity, grid.base.episodes)
@@ -140,7 +140,7 @@ def evaluate(
 
 
 def _alone(out: Path) -> Callable[[RolloutConfig], Path]:
-    """Where latencies are kept: what they depend on is the sampler, and how often it plans."""
+    """The directory of a cell's latencies, which depend only on the sampler and on how often it plans."""
 
     def place(config: RolloutConfig) -> Path:
         execute = "" if config.execute is None else f", execute {config.execute}"
@@ -150,7 +150,7 @@ def _alone(out: Path) -> Callable[[RolloutConfig], Path]:
 
 
 def cell_folder(out: Path, label: str) -> Path:
-    """Where an evaluation keeps the run of a cell."""
+    """The directory of a cell's run."""
     return out / "cells" / folder(label)
 
 
@@ -160,7 +160,7 @@ def folder(label: str) -> str:
 
 
 def _label(values: tuple[object, ...], axes: tuple[tuple[object, ...], ...]) -> str:
-    """The sampler, and of everything else what not all cells have in common."""
+    """The label of a cell: the sampler, and the settings that differ between cells."""
     sampler, execute, clock, controller, disturbance, max_steps = values
     parts = (
         sampler,

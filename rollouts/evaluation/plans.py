@@ -1,4 +1,4 @@
-"""Many plans of one sampler at the same observations."""
+"""Draws many plans of one sampler at the same observations."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from paradp.sampler.noise import noise_generator
 
 # Plans computed together.
 ROWS = 64
-# Counts rows of the network as they are computed.
+# Called with the number of newly computed rows of the network.
 Report = Callable[[int], None]
 
 
@@ -23,7 +23,7 @@ class Drawn:
 
     Attributes:
         chunks: `[observations, plans, H·A]`, normalised units.
-        rounds, evaluations: means over all of them.
+        rounds, evaluations: means over all plans.
     """
 
     chunks: np.ndarray
@@ -39,15 +39,15 @@ def draw_plans(
     first_seed: int,
     report: Report = lambda rows: None,
 ) -> Drawn:
-    """So many plans at each of the histories, of every feature `[observations, To, …]`, without a first guess.
+    """Draws several plans at each history, without a first guess.
 
     Args:
-        policy: whose network and engine are used.
-        sampler: by its name with options.
-        histories: where.
-        plans: at each of them.
-        first_seed: every plan has noise of its own, with seeds from here on.
-        report: given how many more of the rows are computed that a sequential solve would have.
+        policy: the policy whose network and engine are used.
+        sampler: its name with options.
+        histories: for each feature `[observations, To, …]`.
+        plans: number of plans at each history.
+        first_seed: first seed of the noise; seeds count up over the plans.
+        report: called with the number of newly finished rows, counted as in a sequential solve.
     """
     policy = policy.with_solver(SamplerChoice.parse(sampler).build(policy.spec.schedule))
     steps = policy.solver.table.steps
@@ -71,6 +71,6 @@ def plan_noise(policy: DiffusionPolicy, first_seed: int, count: int, steps: int)
 
 
 def in_batches(histories: Observation, first_seed: int) -> Iterator[tuple[int, Observation]]:
-    """Histories that are planned at together, with the seed of the first of them."""
+    """Yields the histories of each batch, with the seed of the first of them."""
     for at in range(0, how_many(histories), ROWS):
         yield first_seed + at, take(histories, slice(at, at + ROWS))

@@ -1,1 +1,1 @@
-"""Demonstrations that others recorded: read, checked, and turned into ours."""
+"""Imports demonstrations recorded with robomimic or robosuite: reads, checks and converts them."""

@@ -1,4 +1,4 @@
-"""The convention of recorded actions: guessed from the numbers, and declared by the file."""
+"""Finds the convention of recorded actions: guessed from the numbers, and declared in the file."""
 
 from typing import Literal
 
@@ -7,12 +7,12 @@ import numpy as np
 from paradp.rollouts.imports.recordings import RecordedFile, Recording
 
 Convention = Literal["delta", "absolute"]
-# A hand that points down is turned by about π from the world's axes; no single step turns it so far.
+# A hand that points down is rotated by about π from the world's axes; no single step rotates it so far.
 TURNED_RAD = 2.0
 
 
 def looks_like(recording: Recording) -> Convention | None:
-    """A guess from the numbers: deltas are normalised, absolute rotations are those of a hand that points down."""
+    """Guesses from the numbers: deltas lie in [-1, 1], absolute rotations are those of a hand that points down."""
     actions = recording.actions
     if actions.shape[1] != 7 or not len(actions):
         return None
@@ -22,14 +22,14 @@ def looks_like(recording: Recording) -> Convention | None:
 
 
 def convention_of(file: RecordedFile) -> Convention:
-    """The convention of a file without defects."""
+    """Returns the convention of a file without defects."""
     convention = looks_like(file.recordings[0])
     assert convention is not None
     return convention
 
 
 def declared(file: RecordedFile) -> Convention | None:
-    """The convention in the controller's configuration; robosuite 1.5 renamed the key."""
+    """Returns the convention in the controller's configuration; robosuite 1.5 renamed the key."""
     arm = file.settings.controller
     if "control_delta" in arm:
         return "delta" if arm["control_delta"] else "absolute"

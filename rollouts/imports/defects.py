@@ -1,4 +1,4 @@
-"""Defects of recorded demonstrations that prevent an import, and warnings, as sentences."""
+"""Lists defects of recorded demonstrations that prevent an import, and warnings, as sentences."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from paradp.rollouts.imports.recordings import RecordedFile, Recording
 
 
 def defects(file: RecordedFile) -> list[str]:
-    """What must be mended before a file can be imported; empty if nothing."""
+    """Returns the defects that must be repaired before a file can be imported; empty if there are none."""
     found = [defect for recording in file.recordings for defect in _of(recording)]
     if found:
         return found
@@ -18,7 +18,7 @@ def defects(file: RecordedFile) -> list[str]:
 
 
 def remarks(file: RecordedFile) -> list[str]:
-    """Warnings about a file that can be imported."""
+    """Returns warnings about a file that can be imported."""
     found = []
     if file.masks:
         listed = ", ".join(f"{key} ({len(names)})" for key, names in file.masks.items())
@@ -28,7 +28,7 @@ def remarks(file: RecordedFile) -> list[str]:
     for key, reason in file.unread.items():
         found.append(f"the observation {key} was not read: {reason}")
     if (looks_like(file.recordings[0]), declared(file)) == ("absolute", "delta"):
-        # As in Diffusion Policy's low_dim_abs.hdf5: its conversion leaves the controller's configuration as it was.
+        # As in Diffusion Policy's low_dim_abs.hdf5: its conversion does not update the controller's configuration.
         found.append("the file says that its actions are delta, but they look absolute, and are taken for that")
     for what in file.recordings[0].arrays:
         columns = np.concatenate([recording.arrays[what] for recording in file.recordings])
@@ -48,7 +48,7 @@ def _of(recording: Recording) -> Iterator[str]:
 
 
 def _sizes(file: RecordedFile) -> Iterator[str]:
-    """All episodes must have the same arrays."""
+    """Finds episodes whose arrays differ from the first one's."""
     first = {what: values.shape[1] for what, values in file.recordings[0].arrays.items()}
     for recording in file.recordings[1:]:
         sizes = {what: values.shape[1] for what, values in recording.arrays.items()}
@@ -74,7 +74,7 @@ def _conventions(file: RecordedFile) -> Iterator[str]:
 
 
 def _worst(actions: np.ndarray) -> str:
-    """Which value speaks most against steps."""
+    """Describes the value that is furthest outside the range of delta actions."""
     if actions.shape[1] != 7 or not len(actions):
         return f" of seven values: they have {actions.shape[1]}"
     step, column = np.unravel_index(np.abs(actions).argmax(), actions.shape)

@@ -1,4 +1,4 @@
-"""Whether recorded demonstrations are of a task as it is here: scene, robot, controller, control rate."""
+"""Checks whether recorded demonstrations fit a task of paradp: scene, robot, controller, control rate."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from paradp.rollouts.imports.recordings import RecordedFile
 
 
 def task_of(file: RecordedFile) -> str:
-    """The task that the file says it is of.
+    """Returns the task named in the file.
 
     Raises:
-        ValueError: it is none of those here.
+        ValueError: paradp has no such task.
     """
     for name, entry in all_tasks().items():
         if isinstance(entry.task, RobosuiteTask) and entry.task.robosuite_name == file.settings.environment:
@@ -26,7 +26,7 @@ def task_of(file: RecordedFile) -> str:
 
 
 def misfits(file: RecordedFile, task: str) -> list[str]:
-    """What differs between a file without defects and a task; empty if it fits."""
+    """Lists the differences between a file without defects and a task; empty if it fits."""
     ours = find_task(task).task
     if not isinstance(ours, RobosuiteTask):
         return [f"it was recorded in robosuite, and the task {task!r} is none of its"]
@@ -42,7 +42,7 @@ def misfits(file: RecordedFile, task: str) -> list[str]:
 
 
 def untold(file: RecordedFile, task: str) -> list[str]:
-    """What a file does not say, so that it is taken for the task's."""
+    """Lists the settings that a file does not contain, so that the task's are assumed."""
     ours = find_task(task).task
     assert isinstance(ours, RobosuiteTask)
     there, here = _told(file), _wanted(file, ours)
@@ -55,7 +55,7 @@ def _told(file: RecordedFile) -> dict[str, Any]:
 
 
 def _wanted(file: RecordedFile, task: RobosuiteTask) -> dict[str, Any]:
-    """Of a task; a step is the same in the frames of the world and of the base, which are not turned to each other."""
+    """The task's settings. A step is the same in the frames of world and base, as these have the same orientation."""
     wanted: dict[str, Any] = {"control_hz": task.control_hz, **task.controller, "robot": "Panda", "type": "OSC_POSE"}
     if convention_of(file) == "delta":
         wanted["output_max"] = [MAX_STEP_M] * 3 + [MAX_STEP_RAD] * 3

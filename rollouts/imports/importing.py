@@ -1,4 +1,4 @@
-"""From a file that others recorded to demonstrations of ours."""
+"""Converts a recorded HDF5 file to demonstrations of paradp."""
 
 import os
 import shutil
@@ -26,13 +26,13 @@ ObservationSource = Literal["replayed", "recorded"]
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of an import.
+    """The result of an import.
 
     Attributes:
         demonstrations: the new group.
-        first_success: of each episode, the first step whose state fulfils the task's rule, `None` where none does; empty
-            where the states were not replayed.
-        cut: how many goals are further from the hand than a delta can say, and were cut.
+        first_success: for each episode, the first step whose state fulfils the task's rule, or `None`; empty if the states
+            were not replayed.
+        cut: number of goals too far from the hand for a delta action, which were clipped.
     """
 
     demonstrations: Demonstrations
@@ -49,26 +49,26 @@ def import_file(
     keys: Sequence[str] = LOW_DIM_KEYS,
     on_progress: Callable[[int], None] = lambda episodes: None,
 ) -> Imported:
-    """Converts a file to demonstrations. `out` appears once all of it is written.
+    """Converts a file to demonstrations. `out` appears only when it is complete.
 
     Args:
         file: from `read_file`.
         out: the zarr group to make.
         task: the task of the demonstrations; by default the one named in the file.
         action_convention: of the new demonstrations, see `paradp.envs.actions`.
-        observations: `replayed`: the simulator is put into each recorded state, and observations are those of the task's
-            environment, in which a policy can then be run. `recorded`: the file's own, for training alone.
-        keys: which of the file's own.
+        observations: `replayed`: sets the simulator to each recorded state and reads the observation of the task's
+            environment, so that a trained policy can be run in it. `recorded`: those of the file, for training only.
+        keys: which of the recorded observations to take.
         on_progress: called with the number of finished episodes.
 
     Raises:
-        ValueError: the file has defects, or is not of the task as it is here, or another process writes `out`; nothing is
-            written then.
+        ValueError: the file has defects or does not fit the task, or another process writes `out`; nothing is written
+            then.
     """
     task = task or task_of(file)
     _refuse_existing(out)
     replayed = observations == "replayed"
-    # What is not needed may have defects.
+    # Observations that are not needed may have defects.
     needed = file.keeping((HAND,) if replayed else keys)
     if found := defects(needed) or misfits(file, task):
         raise ValueError(f"{file.path}: {found[0]}" + f" (and {len(found) - 1} more)" * (len(found) > 1))
@@ -94,10 +94,10 @@ def _write(
     reader: "_FromStates | _FromFile",
     on_progress: Callable[[int], None],
 ) -> tuple[list[int | None], int]:
-    """Writes all episodes; returns the first successful step of each, and how many goals were cut."""
-    place = Path(os.path.realpath(out))  # a link may lead to where nothing is yet
+    """Writes all episodes; returns the first successful step of each, and the number of clipped goals."""
+    place = Path(os.path.realpath(out))  # the target of a link may not exist yet
     partial = place.with_name(f".{place.name}.importing")
-    # What a killed import left behind is begun anew.
+    # Left by a killed import: start again.
     shutil.rmtree(partial, ignore_errors=True)
     first_success, cut = [], 0
     try:
@@ -117,7 +117,7 @@ def _write(
 
 @dataclass(frozen=True)
 class _Read:
-    """One episode: observations, actions, the first step of success, and how many actions were cut."""
+    """One episode: observations, actions, the first successful step, and the number of clipped actions."""
 
     observations: dict[str, np.ndarray]
     actions: np.ndarray
@@ -128,12 +128,12 @@ class _Read:
 def _reader(
     file: RecordedFile, task: str, action_convention: str, keys: Sequence[str], replayed: bool
 ) -> "_FromStates | _FromFile":
-    """What makes episodes of recordings."""
+    """Returns the reader that makes episodes of recordings."""
     return _FromStates(file, task, action_convention) if replayed else _FromFile(file, action_convention, keys)
 
 
 class _FromStates:
-    """Observations and actions of an episode by replaying its states."""
+    """Makes an episode by replaying its recorded states."""
 
     def __init__(self, file: RecordedFile, task: str, wanted: str):
         ours = find_task(task).task
@@ -157,7 +157,7 @@ class _FromStates:
 
 
 class _FromFile:
-    """An episode's own observations and actions."""
+    """Makes an episode from its recorded observations and actions."""
 
     def __init__(self, file: RecordedFile, wanted: str, keys: Sequence[str]):
         recorded, there = convention_of(file), file.recordings[0].observations

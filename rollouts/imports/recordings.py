@@ -1,8 +1,8 @@
-"""HDF5 files of demonstrations, as robomimic and robosuite's own collection script write them. Read as data, never run.
+"""Reads HDF5 files of demonstrations written by robomimic or by robosuite's collection script; executes no code from them.
 
     data                    attributes: env_args (robomimic), or env and env_info (robosuite), JSON
     data/demo_N/actions     [T, 7]
-    data/demo_N/states      [T, 1 + nq + nv], the simulator's, each before its action
+    data/demo_N/states      [T, 1 + nq + nv], states of the simulator, each before its action
     data/demo_N/obs/KEY     [T, n], observations (robomimic)
     mask/KEY                names of demonstrations, such as those to train on (robomimic)
 
@@ -40,8 +40,8 @@ class Recording:
     Attributes:
         name: its group in the file.
         actions: `[T, A]`.
-        states: `[T, S]`, the simulator's, or `None`.
-        observations: key → `[T, n]`; empty where none were recorded.
+        states: `[T, S]`, states of the simulator, or `None`.
+        observations: key → `[T, n]`; empty if none were recorded.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Recording:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything that was recorded, by its place in the group."""
+        """All recorded arrays, by their paths in the group."""
         states = {} if self.states is None else {"states": self.states}
         return {ACTIONS: self.actions, **states, **{f"obs/{key}": value for key, value in self.observations.items()}}
 
@@ -64,13 +64,13 @@ class RecordedFile:
     """All demonstrations of a file, in the order of their numbers.
 
     Attributes:
-        path: the file's.
+        path: the file.
         sha256: its digest.
-        settings: how they were recorded.
+        settings: the settings of the recording.
         recordings: the demonstrations.
-        masks: names of demonstrations by the key that they are listed under, such as those to train on.
-        other_actions: further arrays of actions, which were not read.
-        unread: observations that were not read, with the reason: pictures, texts, what is incomplete.
+        masks: named lists of demonstrations, such as those to train on.
+        other_actions: names of further arrays of actions, which were not read.
+        unread: observations that were not read, with the reason, such as images, texts or incomplete ones.
     """
 
     path: Path
@@ -82,11 +82,11 @@ class RecordedFile:
     unread: dict[str, str] = field(default_factory=dict)
 
     def masked(self, key: str) -> "RecordedFile":
-        """Only the demonstrations that are listed under a key.
+        """Returns only the demonstrations of a mask.
 
         Raises:
-            ValueError: there is no such key, or it names none, or some that are not there: what was trained on would not be
-                what the mask says.
+            ValueError: there is no such mask, or it is empty, or it names demonstrations that are missing, so that a
+                training would not use what the mask lists.
         """
         with naming(self.path):
             names = find(self.masks, key, "mask")
@@ -99,7 +99,7 @@ class RecordedFile:
         return replace(self, recordings=[recording for recording in self.recordings if recording.name in names])
 
     def keeping(self, keys: Collection[str]) -> "RecordedFile":
-        """With these observations alone, so far as they were read: what is not needed is not checked either."""
+        """Returns the file with only these observations, so that the others are not checked."""
         kept = [
             replace(recording, observations={key: v for key, v in recording.observations.items() if key in keys})
             for recording in self.recordings
@@ -108,15 +108,15 @@ class RecordedFile:
 
 
 def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
-    """Reads a whole file; what its numbers are like is for `paradp.rollouts.imports.defects` to say.
+    """Reads a whole file. Its values are checked by `paradp.rollouts.imports.defects`.
 
     Args:
         path: the file.
-        actions: the array of a demonstration that holds its actions: robomimic keeps absolute ones in `actions_abs`.
+        actions: name of the array of actions in a demonstration; robomimic stores absolute ones in `actions_abs`.
 
     Raises:
-        ValueError: it is no such file, is cut short, lacks something, or holds what is no number; the message names what is
-            wrong and where.
+        ValueError: it is not such a file, is truncated, lacks an array, or contains other data than numbers; the message
+            names the problem and its place.
     """
     with hdf5.open_hdf5(path) as file:
         data = hdf5.group(file, "data")
@@ -143,7 +143,7 @@ def _absent(count: int) -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Says of which file a complaint is."""
+    """Adds the file's name to errors."""
     try:
         yield
     except ValueError as error:
@@ -155,7 +155,7 @@ _OBSERVATION = "obs/"
 
 
 def _arrays(group: "h5py.Group", name: str, actions: str) -> "dict[str, h5py.Dataset | str]":
-    """What a demonstration is made of, by its place, nothing of it read yet; of an observation that cannot be read, why."""
+    """Finds the arrays of a demonstration by path, without reading them; for an unreadable observation, the reason."""
     found: dict[str, h5py.Dataset | str] = {actions: hdf5.numbers(group, actions, name)}
     if "states" in group:
         found["states"] = hdf5.numbers(group, "states", name)
@@ -170,13 +170,13 @@ def _arrays(group: "h5py.Group", name: str, actions: str) -> "dict[str, h5py.Dat
 def _observation(observed: "h5py.Group", key: str, where: str, steps: int) -> "h5py.Dataset | str":
     try:
         array = hdf5.numbers(observed, key, where)
-    except (ValueError, KeyError, RuntimeError, TypeError) as error:  # of a damaged one too
+    except (ValueError, KeyError, RuntimeError, TypeError) as error:  # also for a damaged one
         return str(error)
     return array if len(array) == steps else f"{where}/{key} has {counted(len(array), 'step')}, its actions have {steps}"
 
 
 def _drop_odd(arrays: "list[dict[str, h5py.Dataset | str]]") -> dict[str, str]:
-    """Takes out the observations that are not the same kind of array in all demonstrations: key → why."""
+    """Removes observations whose arrays differ between demonstrations: key → reason."""
     unread: dict[str, str] = {}
     for key in sorted({key for found in arrays for key in found if key.startswith(_OBSERVATION)}):
         entries = [found.get(key, f"{key} is not in every demonstration") for found in arrays]
@@ -202,7 +202,7 @@ def _number(name: str) -> tuple[int, str]:
 
 
 def _rate_of(recording: Recording) -> int | None:
-    """Control steps a second by the simulator's clock, with which a state begins; `None` where there is no such rate."""
+    """Control steps per second, from the simulator's time, which is the first number of a state; `None` if implausible."""
     if recording.states is None or len(recording) < 2 or recording.states.shape[1] < 1:
         return None
     period = float(np.median(np.diff(recording.states[:, 0])))

@@ -1,4 +1,4 @@
-"""What a file says of how it was recorded: the environment, the robot, its controller."""
+"""Reads the settings of a recording: the environment, the robot and its controller."""
 
 import math
 import re
@@ -17,14 +17,14 @@ Frame = Literal["base", "world"]
 
 @dataclass(frozen=True)
 class RecordingSettings:
-    """How demonstrations were recorded, as far as their file says it.
+    """The settings of a recording, as far as its file contains them.
 
     Attributes:
         environment: robosuite's name of the environment.
-        version: of robosuite, which in robomimic's files is the one that extracted the observations; empty if not said.
-        control_hz: control steps a second.
-        robot: its name.
-        controller: of the arm.
+        version: version of robosuite; in robomimic's files the one that extracted the observations; empty if missing.
+        control_hz: control steps per second.
+        robot: name of the robot.
+        controller: settings of the arm's controller.
     """
 
     environment: str
@@ -41,9 +41,9 @@ class RecordingSettings:
 
     @property
     def keeps_turn(self) -> bool:
-        """Whether the controller kept its goal's rotation where a delta turned by nothing at all: robosuite's until 1.4.
+        """Whether a delta without rotation leaves the controller's goal rotation as it was, as in robosuite until 1.4.
 
-        robomimic's files of 1.5 hold recordings of older versions; their controller still has the older version's keys.
+        robomimic's files for 1.5 contain recordings of older versions; their controller has the older version's keys.
         """
         numbers = self._numbers
         return "control_delta" in self.controller or numbers is None or numbers < (1, 5)
@@ -55,10 +55,10 @@ class RecordingSettings:
 
 
 def read_settings(data: "h5py.Group") -> RecordingSettings:
-    """Of the file's group `data`.
+    """Reads the settings from the file's group `data`.
 
     Raises:
-        ValueError: the environment is not said, or what is said cannot be understood.
+        ValueError: the environment is missing, or the settings cannot be read.
     """
     environment, version, arguments = _environment(data)
     return RecordingSettings(
@@ -71,7 +71,7 @@ def read_settings(data: "h5py.Group") -> RecordingSettings:
 
 
 def _environment(data: "h5py.Group") -> tuple[str, str, dict[str, Any]]:
-    """The environment's name, robosuite's version, and the arguments that it was made with."""
+    """Returns the environment's name, robosuite's version, and the environment's arguments."""
     try:
         version = hdf5.text(data, "repository_version") or ""
         if (text := hdf5.text(data, "env_args")) is not None:
@@ -104,7 +104,7 @@ def _robot(robots: Any) -> str | None:
 
 
 def _arm(controller: Any) -> dict[str, Any]:
-    """Of robosuite's controller configurations, old and new, what moves the arm."""
+    """Returns the settings of the arm's controller from robosuite's configurations, old or new."""
     match controller:
         case [first, *_]:
             return _arm(first)
@@ -116,5 +116,5 @@ def _arm(controller: Any) -> dict[str, Any]:
 
 
 def _with_ratio(arm: dict[str, Any]) -> dict[str, Any]:
-    """robomimic's files call the damping ratio `damping`, as robosuite's first configurations did."""
+    """Adds the damping ratio under its present name; robomimic's files and robosuite's first versions call it `damping`."""
     return arm if "damping" not in arm else {"damping_ratio": arm["damping"], **arm}

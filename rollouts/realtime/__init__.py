@@ -1,1 +1,1 @@
-"""The loop by the wall clock: a robot that does not wait, and when everything happened."""
+"""The control loop in wall-clock time: a robot that does not wait, and the timeline of what happened."""

@@ -1,4 +1,4 @@
-"""A control loop in real time: what a robot sees goes to a controller, and its command goes back, control step by step."""
+"""A control loop in real time: passes each of the robot's observations to a controller, and the command back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,20 +16,20 @@ from paradp.rollouts.realtime.timeline import LOOP, ROBOT, Timeline
 
 @dataclass
 class Driven:
-    """What came of it.
+    """The results of a control loop.
 
     Attributes:
         ticks: control steps that the robot made.
-        missed: those that had no command in time. The first of an episode is waited for.
-        held: those in which there was no action to execute.
-        late_plans: chunks that were not there when Ta actions of the last one were executed.
-        unsafe: commands that were not finite or outside the action limits, and those carried out that were further from the
-            one before than the rate limit; there must be none.
-        plans, unconverged: chunks that were joined, and how many of them a budget had ended.
-        late_steps: control steps that the robot itself began more than a tenth of a period late.
+        missed: control steps without a command in time. The robot waits for the first command of an episode.
+        held: control steps without an action to execute.
+        late_plans: chunks that had not arrived when Ta actions of the last one were executed.
+        unsafe: commands sent that were not finite or outside the action limits, and commands executed that differed from
+            the previous one by more than the rate limit; must be 0.
+        plans, unconverged: chunks that were used, and how many of them a budget had ended.
+        late_steps: control steps that the robot itself started more than a tenth of a period late.
         episodes, successes: episodes that ended, and those that succeeded.
-        safety: of every episode, what was done for safety.
-        timeline: when everything happened.
+        safety: the safety report of each episode.
+        timeline: the times of everything in the loop.
     """
 
     ticks: int = 0
@@ -47,11 +47,11 @@ class Driven:
 
     @property
     def stops(self) -> list[str]:
-        """Why the robot was stopped, of each stop."""
+        """The reason of each stop of the robot."""
         return [report.detail for report in self.safety if report.stopped]
 
 
-# Long: half of it says what it is called with; the other is a control step, whose order matters and is read as a whole.
+# Long: half is documentation; the other half is one control step, whose order matters.
 def drive(
     robot: Robot,
     controller: SafeController,
@@ -64,10 +64,10 @@ def drive(
 
     Args:
         robot: sends observations and receives commands.
-        controller: decides; must not wait.
-        limits: a second check, independent of the controller, of the commands sent and of those carried out.
-        seconds: of wall-clock time, from the first command on.
-        driven: what comes of it is noted here, as it comes.
+        controller: computes the commands; must not wait.
+        limits: for a second check, independent of the controller, of the commands sent and of those executed.
+        seconds: duration in wall-clock time, from the first command on.
+        driven: the results, updated continuously.
         on_step: called after every control step.
 
     Raises:
@@ -112,7 +112,7 @@ def _step(driven: Driven, robot: Robot, controller: SafeController, report: Tick
     if (replan := command.replan) is not None:
         driven.plans += 1
         driven.unconverged += not replan.stats.converged
-        # The plan ended at some time in the last control step; its end is drawn where it was joined.
+        # The plan's exact end within the last control step is unknown; the timeline shows it at the time of its first use.
         timeline.add_plan(tick, replan.stats, received)
     return command
 
@@ -129,10 +129,10 @@ def _within(action: np.ndarray, limits: SafetyLimits) -> bool:
 
 
 class _CarriedOut:
-    """The commands that the robot carried out, one after another: of those sent, the ones that were there in time."""
+    """The sequence of commands that the robot executed: those sent that arrived in time."""
 
     def __init__(self, limits: SafetyLimits):
-        # The safety checks' own arithmetic may round.
+        # The safety layer's arithmetic may round.
         self._rate = None if limits.rate is None else limits.rate + 1e-6 * (limits.high - limits.low)
         self._sent: dict[int, np.ndarray] = {}
         self._last: np.ndarray | None = None
@@ -146,7 +146,7 @@ class _CarriedOut:
         self._sent[tick] = action
 
     def is_unsafe(self, report: TickReport) -> bool:
-        """Whether what was carried out since the last report jumped."""
+        """Whether the commands executed since the last report exceeded the rate limit."""
         if report.began:
             self._last = None
         action = self._sent.get(report.done)

@@ -1,4 +1,4 @@
-"""Makes a robot by LeRobot: the one file that imports it, when a robot is asked for."""
+"""Makes a robot of LeRobot. The only file that imports LeRobot, and only when a robot is made."""
 
 import pkgutil
 from collections.abc import Mapping
@@ -10,20 +10,21 @@ from paradp.rollouts.realtime.lerobot_robot import LeRobotDevice
 
 
 def make_device(kind: str, settings: Mapping[str, Any]) -> LeRobotDevice:
-    """A robot that is not connected yet, also one of a plugin, `lerobot_robot_…`.
+    """Makes a robot, not connected yet; also one of a plugin, `lerobot_robot_…`.
 
     Args:
         kind: LeRobot's `--robot.type`.
         settings: its other fields `--robot.…`, nested ones as mappings.
 
     Raises:
-        ValueError: there is no such robot, it lacks a setting or a package, or has a setting too many; LeRobot says which.
+        ValueError: there is no such robot, a setting or package is missing, or a setting is unknown; the message is
+            LeRobot's.
     """
     import draccus
     from lerobot import cameras, robots
     from lerobot.utils.import_utils import register_third_party_plugins
 
-    for package in (robots, cameras):  # each registers its names when it is imported
+    for package in (robots, cameras):  # importing a module registers its robots
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             if module.ispkg:
                 import_module(module.name)

@@ -1,4 +1,4 @@
-"""A robot of LeRobot's in a control loop by the wall clock: a thread of its own reads it and commands it."""
+"""A robot of LeRobot in a control loop in real time; a separate thread reads and commands it."""
 
 import logging
 import threading
@@ -16,19 +16,19 @@ from paradp.policy.spec import Interface
 from paradp.rollouts.realtime.reports import TickReport
 from paradp.rollouts.realtime.wiring import NOTHING, Renamed, Wiring
 
-# A command that is not there after this share of a control step comes too late for it: the rest is for sending it.
+# A command that has not arrived after this share of a control step is too late: the rest is needed for sending it.
 COMMAND_SHARE = 0.9
-# For motors and cameras to be connected, and for the first command.
+# Time limit for connecting motors and cameras, and for the first command.
 PATIENCE_SECONDS = 120.0
-# For an observation of a robot that is connected: a camera that hangs, a cable that is out.
+# Time limit for an observation of a connected robot, for example if a camera hangs or a cable is unplugged.
 SILENCE_SECONDS = 10.0
-# For what is being read or sent, when the robot is to end.
+# Time limit for the current read or command when the loop ends.
 CLOSE_SECONDS = 5.0
 _LOG = logging.getLogger(__name__)
 
 
 class LeRobotDevice(Protocol):
-    """What is used of `lerobot.robots.Robot`."""
+    """The part of `lerobot.robots.Robot` that we use."""
 
     @property
     def observation_features(self) -> Mapping[str, Any]: ...
@@ -54,17 +54,17 @@ class LeRobotDevice(Protocol):
 class LeRobotRobot:
     """Runs a robot at a policy's control rate; a late command is replaced by the last one, which is sent again.
 
-    Only one thread uses the device, from connecting to disconnecting, so that Ctrl-C never cuts off what is said to a motor.
-    When it ends, for whatever reason, the robot is commanded to hold still and disconnected.
+    Only one thread uses the device, from connecting to disconnecting, so that Ctrl-C never interrupts a message to a motor.
+    When it ends, for whatever reason, it commands the robot to hold still and disconnects it.
 
     Args:
         device: the robot, not connected yet.
-        spec: what the policy sees and commands, and its control rate.
-        renamed: the policy's names for LeRobot's.
-        seed: for the noise of the plans.
+        spec: the policy's observations, actions and control rate.
+        renamed: the policy's names for LeRobot's quantities.
+        seed: seed of the plans' noise.
 
     Raises:
-        ValueError: robot and policy do not fit; the message says what differs.
+        ValueError: robot and policy do not fit; the message names the difference.
 
     Attributes:
         period: seconds of a control step.
@@ -83,14 +83,14 @@ class LeRobotRobot:
         self._thread = threading.Thread(target=self._live, name="robot", daemon=True)
 
     def hold(self, last: np.ndarray | None, observation: Observation) -> np.ndarray:
-        """A `Hold`: goals of positions stay as they are, velocities are 0."""
+        """A `Hold`: repeats position goals, and sets velocities to 0."""
         return self._wiring.hold(last, self._values)
 
     def connect(self) -> None:
-        """Connects motors and cameras, and observes once; nothing moves yet.
+        """Connects motors and cameras, and reads one observation; nothing moves yet.
 
         Raises:
-            ConnectionError: it cannot be connected, is not calibrated, or does not observe what it says.
+            ConnectionError: the robot cannot be connected, is not calibrated, or its observation is not as declared.
         """
         self._thread.start()
         try:
@@ -99,7 +99,7 @@ class LeRobotRobot:
             raise ConnectionError(f"the robot cannot be started: {described(error)}") from error
 
     def reports(self) -> Iterator[TickReport]:
-        """See `reports.Robot`; the robot is connected before, and its first control step begins now."""
+        """Yields reports, see `reports.Robot`; connects the robot before, and starts its first control step."""
         self._going.set()
         while True:
             report = self._next()
@@ -108,7 +108,7 @@ class LeRobotRobot:
             yield report
 
     def command(self, tick: int, action: np.ndarray) -> None:
-        """Tells the robot what to do in a control step; a failure shows in the next report."""
+        """Sends the robot the command for a control step; a failure appears in the next report."""
         self._commands.put((tick, action))
 
     def close(self) -> None:
@@ -122,15 +122,15 @@ class LeRobotRobot:
                 _LOG.warning("the robot does not answer, and could not be disconnected")
 
     def _next(self) -> TickReport:
-        """What the robot says next.
+        """Returns the robot's next report.
 
         Raises:
-            ConnectionError: it has failed, or says nothing.
+            ConnectionError: the robot has failed, or sends nothing.
         """
         try:
             said = self._said.get(timeout=SILENCE_SECONDS)
         except Empty:
-            raise ConnectionError(f"the robot has said nothing for {SILENCE_SECONDS:.0f} s") from None
+            raise ConnectionError(f"the robot has sent nothing for {SILENCE_SECONDS:.0f} s") from None
         if isinstance(said, Exception):
             raise ConnectionError(f"the robot has failed: {described(said)}") from said
         return said
@@ -138,7 +138,7 @@ class LeRobotRobot:
     def _live(self) -> None:
         failure = None
         try:
-            self._device.connect(calibrate=False)  # calibrating asks questions
+            self._device.connect(calibrate=False)  # calibration is interactive
             if not self._device.is_calibrated:
                 raise ValueError("it is not calibrated; lerobot-calibrate does it")
             read_observation(self._spec, self._observe())
@@ -167,7 +167,7 @@ class LeRobotRobot:
             tick, due = tick + 1, due + self.period
             now = _sleep_until(due)
             self._said.put(TickReport(tick, self._seed, False, self._observe(), now, now - due, missed, done))
-            due = max(due, now)  # a step that was late is not made up for
+            due = max(due, now)  # a late step is not made up for
             rest = (1 - COMMAND_SHARE) * self.period  # also where reading the robot has taken too long
             received = self._command(tick, max(due + self.period, time.perf_counter() + 2 * rest) - rest)
             if received is None:
@@ -184,7 +184,7 @@ class LeRobotRobot:
         self._device.send_action(self._wiring.commands(action))
 
     def _command(self, tick: int, until: float) -> np.ndarray | None:
-        """The command for a control step, if it comes in time and the robot is not to end; earlier ones came too late."""
+        """Returns the command for a control step if it arrives in time; drops late ones. `None` also when the loop ends."""
         while not self._closing.is_set():
             try:
                 for_tick, action = self._commands.get(timeout=max(until - time.perf_counter(), 0.0))
@@ -195,7 +195,7 @@ class LeRobotRobot:
         return None
 
     def _leave(self) -> None:
-        """Each in its own right: motors may still obey where a camera has failed."""
+        """Holds and disconnects in separate attempts: motors may still obey if a camera has failed."""
         try:
             if self._sent is not None:
                 self._send(self._wiring.hold(self._sent, self._values))
@@ -209,7 +209,7 @@ class LeRobotRobot:
 
 
 def _sleep_until(due: float) -> float:
-    """The time when it is over."""
+    """Sleeps until a time; returns the time afterwards."""
     if (left := due - time.perf_counter()) > 0:
         time.sleep(left)
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a robot in a control loop says and takes: any robot that does not wait for its commands."""
+"""The interface of a robot in a control loop that does not wait for its commands."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from paradp.policy.observations import Observation
 
 @dataclass(frozen=True)
 class TickReport:
-    """What a robot says as a control step begins.
+    """A robot's report at the start of a control step.
 
     Attributes:
-        tick: the control step, counted from 0.
-        seed: of the episode.
-        began: whether the episode begins with this control step.
-        observation: what is seen.
-        at: when, as `time.perf_counter` says, which is one clock for all processes of a machine on Linux.
-        late: seconds by which the control step begins too late.
-        missed: control steps so far that had no command in time, so that the last one was carried out again.
-        done: the latest control step whose own command was carried out; -1 before the first.
-        success: the task's own rule has held in this episode.
+        tick: index of the control step, from 0.
+        seed: seed of the episode.
+        began: whether the episode starts with this control step.
+        observation: the observation.
+        at: its time by `time.perf_counter`, which on Linux is the same clock for all processes of a machine.
+        late: seconds by which the control step starts too late.
+        missed: number of control steps so far without a command in time, in which the last one was executed again.
+        done: the latest control step whose own command was executed; -1 before the first.
+        success: whether the task's success rule has held in this episode.
         ended: the episode is over, and this control step needs no command.
     """
 
@@ -39,7 +39,7 @@ class TickReport:
 
 
 class Robot(Protocol):
-    """A robot for `drive`: it goes on by the wall clock, and repeats its command if the next one is late.
+    """A robot for `drive`: it runs in wall-clock time, and repeats its last command if the next one is late.
 
     Attributes:
         period: seconds of a control step.
@@ -49,15 +49,15 @@ class Robot(Protocol):
     def period(self) -> float: ...
 
     def reports(self) -> Iterator[TickReport]:
-        """What the robot says, a report for every control step; of several that wait, the newest.
+        """Yields a report for each control step; if several are waiting, only the newest.
 
         Raises:
-            ConnectionError: the robot has failed, or says nothing.
+            ConnectionError: the robot has failed, or sends nothing.
         """
         ...
 
     def command(self, tick: int, action: np.ndarray) -> None:
-        """Tells the robot what to do in a control step.
+        """Sends the robot the command for a control step.
 
         Raises:
             ConnectionError: the robot has failed.

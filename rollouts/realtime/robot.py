@@ -1,4 +1,4 @@
-"""A simulated robot that does not wait: a process of its own, in which time goes on as it does for a real one."""
+"""A simulated robot that does not wait: it runs in a separate process, in wall-clock time like a real one."""
 
 import time
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from paradp.policy.processes import end_with_parent, spare_garbage_collection, s
 from paradp.rollouts.episodes.environments import EnvironmentConfig
 from paradp.rollouts.realtime.reports import TickReport
 
-# A command that is not there after this share of a control step comes too late for it: the simulator needs the rest.
+# A command that has not arrived after this share of a control step is too late: the simulator needs the rest.
 COMMAND_SHARE = 0.5
-# For the simulator to be built, and for a new episode's scene.
+# Time limit for building the simulator, and for setting up the scene of an episode.
 PATIENCE_SECONDS = 120.0
 DEAD = "the robot's process has died"
 
@@ -25,7 +25,7 @@ class SimulatedRobot:
 
     Args:
         environment: settings of the environment.
-        seed: of the first episode; the next episodes count up.
+        seed: seed of the first episode; the next ones count up.
 
     Attributes:
         period: seconds of a control step.
@@ -40,10 +40,10 @@ class SimulatedRobot:
         there.close()
 
     def reports(self) -> Iterator[TickReport]:
-        """What the robot says, a report for every control step; of several that wait, the newest.
+        """Yields a report for each control step; if several are waiting, only the newest.
 
         Raises:
-            ConnectionError: the robot's process has died, or says nothing.
+            ConnectionError: the robot's process has died, or sends nothing.
         """
         while True:
             try:
@@ -53,11 +53,11 @@ class SimulatedRobot:
             except (EOFError, OSError) as error:
                 raise ConnectionError(DEAD) from error
             if report is None:
-                raise ConnectionError(f"the robot has said nothing for {PATIENCE_SECONDS:.0f} s")
+                raise ConnectionError(f"the robot has sent nothing for {PATIENCE_SECONDS:.0f} s")
             yield report
 
     def command(self, tick: int, action: np.ndarray) -> None:
-        """Tells the robot what to do in a control step.
+        """Sends the robot the command for a control step.
 
         Raises:
             ConnectionError: its process has died.
@@ -92,7 +92,7 @@ def _live(pipe: Connection, environment: EnvironmentConfig, seed: int) -> None:
 
 
 def _live_episode(pipe: Connection, env, period: float, seed: int, tick: int, missed: int) -> tuple[int, int]:
-    """One episode; returns the number of the control step that the next one begins with, and how many were missed."""
+    """Runs one episode; returns the index of the next episode's first control step, and the number of missed ones."""
     observation, _ = env.reset(seed=seed)
     pipe.send(TickReport(tick, seed, True, observation, time.perf_counter(), missed=missed))
     action = _command(pipe, tick, time.perf_counter() + PATIENCE_SECONDS)
@@ -112,12 +112,12 @@ def _live_episode(pipe: Connection, env, period: float, seed: int, tick: int, mi
             missed += 1
         else:
             action, done = received, tick
-        # A step that was late is not made up for.
+        # A late step is not made up for.
         due = max(due, now) + period
 
 
 def _command(pipe: Connection, tick: int, until: float) -> np.ndarray | None:
-    """The command for a control step, if it comes in time; those for earlier ones came too late."""
+    """Returns the command for a control step if it arrives in time; drops commands for earlier steps."""
     while pipe.poll(max(until - time.perf_counter(), 0.0)):
         for_tick, action = pipe.recv()
         if for_tick == tick:
@@ -126,7 +126,7 @@ def _command(pipe: Connection, tick: int, until: float) -> np.ndarray | None:
 
 
 def _sleep_until(due: float) -> float:
-    """The time when it is over."""
+    """Sleeps until a time; returns the time afterwards."""
     if (left := due - time.perf_counter()) > 0:
         time.sleep(left)
     return time.perf_counter()

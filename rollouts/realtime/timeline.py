@@ -1,4 +1,4 @@
-"""What happened when in a control loop: spans of time on a few lanes, their statistics, and a trace to look at."""
+"""A timeline of a control loop: spans of time on a few lanes, their statistics, and a trace file."""
 
 import json
 from array import array
@@ -18,12 +18,12 @@ LOOP, ROBOT, INFERENCE = "control loop", "robot", "inference"
 
 @dataclass(frozen=True)
 class Span:
-    """Something that took time.
+    """An interval of time in which something ran.
 
     Attributes:
-        name: what.
-        lane: where: spans of one lane follow each other.
-        began, seconds: when, as `time.perf_counter` says, and how long.
+        name: what ran.
+        lane: row of the trace; spans of one lane do not overlap.
+        began, seconds: start by `time.perf_counter`, and duration.
         tick: the control step that it belongs to.
     """
 
@@ -36,7 +36,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Of times, milliseconds. The jitter is their standard deviation."""
+    """The distribution of durations in milliseconds. The jitter is their standard deviation."""
 
     count: int
     p50: float
@@ -58,26 +58,26 @@ class Distribution:
         return cls(len(milliseconds), p50, p95, p99, p99_9, float(milliseconds.max()), float(milliseconds.std()))
 
 
-# Of a trace; a loop may run for days.
+# Largest number of spans in a trace, because a loop may run for days.
 MOST_SPANS = 500_000
 
 
 class Timeline:
-    """Spans as they are noted: the times of all, and when the latest of them were.
+    """Records spans: the durations of all, and the start times of the latest.
 
-    They are kept as numbers: of objects the garbage collector would take ever longer, in the middle of a control step.
+    They are stored as numbers, because many objects would slow down the garbage collector in the middle of control steps.
     """
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, str], int] = {}
-        # Kind, beginning, seconds and control step of each; the oldest is overwritten when there are too many.
+        # Kind, start, duration and control step of each span; when full, the oldest is overwritten.
         self._latest = array("d")
         self._noted = 0
         self._seconds: dict[str, array] = {}
 
     @contextmanager
     def span(self, name: str, lane: str, tick: int) -> Iterator[None]:
-        """Notes how long what is inside takes."""
+        """Records the duration of the code in a `with` block."""
         began = perf_counter()
         try:
             yield
@@ -93,7 +93,7 @@ class Timeline:
 
     @property
     def spans(self) -> list[Span]:
-        """The latest, oldest first."""
+        """The latest spans, oldest first."""
         rows = np.array(self._latest).reshape(-1, 4)
         if self._noted > MOST_SPANS:
             rows = np.roll(rows, -(self._noted % MOST_SPANS), 0)
@@ -101,14 +101,14 @@ class Timeline:
         return [Span(*kinds[int(kind)], began, seconds, int(tick)) for kind, began, seconds, tick in rows.tolist()]
 
     def add_plan(self, tick: int, stats: PlanStats, ended: float) -> None:
-        """Notes the stages of a plan."""
+        """Records the stages of a plan."""
         began = ended - stats.timing.seconds
         for stage, length in stats.timing.stages.items():
             self.add(stage, INFERENCE, tick, began, length)
             began += length
 
     def distributions(self) -> dict[str, Distribution]:
-        """Of every kind of span, in the order that they were first seen."""
+        """The distribution of each kind of span, in the order of their first occurrence."""
         return {name: Distribution.of(seconds) for name, seconds in self._seconds.items()}
 
     def write_trace(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Watches a loop: how long everything in it takes, and how its episodes end."""
+"""Records the timings of a control loop and the outcomes of its episodes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ from paradp.rollouts.realtime.timeline import LOOP, ROBOT, Timeline
 
 @dataclass
 class Watcher:
-    """A `Subscriber`. Environments that act together share their time, which is noted once.
+    """A `Subscriber` that records timings. Environments that act together share their time, which is recorded once.
 
     Attributes:
         period: seconds of a control step.
         on_change: called after every control step and every episode.
-        timeline: when everything happened.
-        steps, held: control steps of all environments, and those in which a robot held still for want of an action.
-        over: control steps in which the controller took longer than a control period: deadlines that a real robot would
-            have missed, had it waited.
+        timeline: the times of everything in the loop.
+        steps, held: control steps of all environments, and those in which a robot held still because it had no action.
+        over: control steps in which the controller took longer than a control period: missed deadlines of a real robot
+            that waits for its controller.
         plans, unconverged: chunks, and those that ended before they had converged.
         episodes, successes: episodes that ended, and those that succeeded.
     """
@@ -58,7 +58,7 @@ class Watcher:
         self.on_change()
 
     def _note_together(self, record: StepRecord) -> None:
-        """What all environments of the batch share."""
+        """Records the times that all environments of the batch share."""
         self._tick, self._began, self._planned = self._tick + 1, record.began, False
         self.over += record.seconds > self.period
         self.timeline.add("act", LOOP, self._tick, record.began, record.seconds)

@@ -1,8 +1,8 @@
-"""Which quantities of a LeRobot robot are which of a policy's, checked before the robot moves.
+"""Maps the quantities of a LeRobot robot to those of a policy, and checks them before the robot moves.
 
-A robot of LeRobot's observes and takes single values by name, such as `shoulder_pan.pos`, and images by their camera's name.
-LeRobot's policies see all values together, `observation.state`, in the robot's order; images as `observation.images.NAME`;
-and an action is all of the robot's commands, in its order.
+A robot of LeRobot observes and is commanded by single named values, such as `shoulder_pan.pos`, and has images named by
+camera. LeRobot's policies observe all values in the robot's order as `observation.state`, and images as
+`observation.images.NAME`; an action contains all of the robot's commands in its order.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,17 +15,17 @@ from paradp.policy.features import Shape
 from paradp.policy.spec import Interface
 
 STATE, IMAGES, ACTION = "observation.state", "observation.images.", "action"
-# Commands that hold a robot still by their being 0; others are positions.
+# Suffixes of commands that hold a robot still with the value 0; others are positions.
 VELOCITY = ".vel"
 
 
 @dataclass(frozen=True)
 class Renamed:
-    """Names that a policy's quantities have in place of LeRobot's, as `paradp.yaml` says them.
+    """Names of a policy's quantities that differ from LeRobot's, as in `paradp.yaml`.
 
     Attributes:
-        observation: LeRobot's key → the names and lengths of its parts, in order, or its one name.
-        action: the names and lengths of an action's parts, in order; `None` where they are not given.
+        observation: LeRobot's key → the names and lengths of its parts, in order, or its single name.
+        action: the names and lengths of an action's parts, in order; `None` if not given.
     """
 
     observation: Mapping[str, str | Mapping[str, int]]
@@ -37,7 +37,7 @@ NOTHING = Renamed({})
 
 @dataclass(frozen=True)
 class Wiring:
-    """A robot's names by a policy's keys.
+    """The robot's names for each of a policy's keys.
 
     Attributes:
         vectors: the values of each vector, in order.
@@ -56,14 +56,14 @@ class Wiring:
         """Connects a policy and a robot.
 
         Args:
-            spec: of the policy.
+            spec: the policy's specification.
             observed: the robot's `observation_features`: a type for a value, height, width and channels of an image.
             commanded: its `action_features`.
             renamed: the policy's names for LeRobot's.
 
         Raises:
-            ValueError: the robot does not observe what the policy sees, takes other commands, or it is not known how to hold
-                it still; the message names the first quantity of which that is so.
+            ValueError: the robot lacks an observation of the policy or takes other commands, or it is unknown how to hold it
+                still; the message names the first such quantity.
         """
         values = [name for name, kind in observed.items() if not isinstance(kind, tuple)]
         cameras = {name: kind for name, kind in observed.items() if isinstance(kind, tuple)}
@@ -80,7 +80,7 @@ class Wiring:
         return found
 
     def observation(self, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """What a policy sees of what the robot observed, in memory of its own.
+        """Converts the robot's observation to the policy's, as a copy.
 
         Raises:
             ValueError: the robot did not observe something.
@@ -91,17 +91,17 @@ class Wiring:
         return vectors | {key: np.array(values[camera]) for key, camera in self.images.items()}
 
     def commands(self, action: np.ndarray) -> dict[str, float]:
-        """An action as the robot takes it."""
+        """Converts an action to the robot's commands."""
         return dict(zip(self.action, action.tolist(), strict=True))
 
     def hold(self, last: np.ndarray | None, values: Mapping[str, Any]) -> np.ndarray:
-        """The action that holds the robot where the last one put it, or without one, where it observed itself."""
+        """Returns the action that holds the robot at its last goal or, before the first, at its observed position."""
         at = dict(zip(self.action, last.tolist(), strict=True)) if last is not None else values
         return np.array([0.0 if name.endswith(VELOCITY) else at[name] for name in self.action], np.float32)
 
     @property
     def _needed(self) -> list[str]:
-        """What the policy sees, and what it takes to hold the robot still."""
+        """The observations that the policy needs, and those needed to hold the robot still."""
         positions = [name for name in self.action if not name.endswith(VELOCITY)]
         return [*(name for names in self.vectors.values() for name in names), *self.images.values(), *positions]
 
@@ -109,7 +109,7 @@ class Wiring:
 def _vectors(
     wanted: Mapping[str, int], values: Sequence[str], renamed: Mapping[str, str | Mapping[str, int]]
 ) -> dict[str, tuple[str, ...]]:
-    """A vector is a single value of that name, `observation.state`, or a part of that."""
+    """Finds the values of each vector: a single value of that name, `observation.state`, or a part of it."""
     parts = renamed.get(STATE, STATE)
     parts = {parts: wanted.get(parts, 0)} if isinstance(parts, str) else parts
     by_name = {key: (key,) for key, size in wanted.items() if size == 1 and key in values}
@@ -136,7 +136,7 @@ def _camera(key: str, shape: Shape, cameras: Mapping[str, Shape], renamed: Mappi
 
 
 def _commands(action: Mapping[str, int], names: Sequence[str], renamed: Mapping[str, int] | None) -> tuple[str, ...]:
-    """By their names, where each part of an action is a command's; else in the robot's order."""
+    """Orders the commands: by name if each part of an action is a command, else in the robot's order."""
     size = sum(action.values())
     if set(action) <= set(names) and size == len(action):
         if extra := [name for name in names if name not in action]:

@@ -49,9 +49,12 @@ def run(folder: Path) -> str:
 
 # What is in the pickle → what is said of it.
 RUNNING: dict[str, tuple[Callable[[Path], bytes], str]] = {
-    "reduce": (lambda at: pickle.dumps(Reduces(touch(at)), 2), "it names 'posix.system', which no policy needs"),
+    "reduce": (lambda at: pickle.dumps(Reduces(touch(at)), 2), "it names 'posix.system', which no supported policy needs"),
     "reduce, inside": (lambda at: pickle.dumps({"cfg": {}, "state_dicts": [Reduces(touch(at))]}, 2), "'posix.system'"),
-    "a class of one's own": (lambda at: pickle.dumps(SetsState(str(canary(at))), 2), "SetsState', which no policy needs"),
+    "a class of one's own": (
+        lambda at: pickle.dumps(SetsState(str(canary(at))), 2),
+        "SetsState', which no supported policy needs",
+    ),
     "os.system": (lambda at: call("os", "system", text(touch(at))), "it names 'os.system'"),
     "eval": (lambda at: call("__builtin__", "eval", text(run(at))), "it names '__builtin__.eval'"),
     "exec": (lambda at: call("builtins", "exec", text(run(at))), "it names 'builtins.exec'"),
@@ -70,11 +73,11 @@ RUNNING: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "in memory": (lambda at: TWO + b"cos\nsystem\nq\1h\1" + text(touch(at)) + b"\x85R.", "it names 'os.system'"),
     "codec of another kind": (
         lambda at: call("_codecs", "encode", text("x"), text("zlib_codec")),
-        "it has bytes that are none",
+        "it has invalid bytes",
     ),
     "a type that is called": (
         lambda at: TWO + b"cdill._dill\n_load_type\n" + text("eval") + b"\x85R(" + b"tR.",
-        "no function",
+        "not a function",
     ),
     "stack global": (
         lambda at: b"\x80\4" + text("os") + text("system") + b"\x93" + text(touch(at)) + b"\x85R.",
@@ -96,48 +99,48 @@ RUNNING: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "a second pickle behind": (lambda at: TWO + b"}." + pickle.dumps(Reduces(touch(at)), 2), "does not end where it should"),
 }
 BUILDING: dict[str, tuple[bytes, str]] = {
-    "state of a list": (TWO + b"]}b.", "fills what is no object"),
-    "state of a name": (TWO + b"ctorch\nFloatStorage\n}b.", "fills what is no object"),
-    "state of a tensor": (TWO + tensor() + b"}b.", "fills what is no object"),
-    "state twice": (TWO + b"cpathlib\nPosixPath\n)R}b}b.", "fills what is no object"),
-    "call of a text": (TWO + text("os.system") + b")R.", "calls what is no function"),
-    "call without a tuple": (TWO + b"ccollections\nOrderedDict\n]R.", "calls what is no function"),
-    "items of a list": (TWO + b"]" + text("a") + b"Ns.", "gives keys to what is no dict"),
-    "append to a dict": (TWO + b"}Na.", "adds to what is no list"),
-    "append to a tuple": (TWO + b")Na.", "adds to what is no list"),
+    "state of a list": (TWO + b"]}b.", "sets the state of something that is not an object"),
+    "state of a name": (TWO + b"ctorch\nFloatStorage\n}b.", "sets the state of something that is not an object"),
+    "state of a tensor": (TWO + tensor() + b"}b.", "sets the state of something that is not an object"),
+    "state twice": (TWO + b"cpathlib\nPosixPath\n)R}b}b.", "sets the state of something that is not an object"),
+    "call of a text": (TWO + text("os.system") + b")R.", "calls something that is not a function"),
+    "call without a tuple": (TWO + b"ccollections\nOrderedDict\n]R.", "calls something that is not a function"),
+    "items of a list": (TWO + b"]" + text("a") + b"Ns.", "sets keys of something that is not a dict"),
+    "append to a dict": (TWO + b"}Na.", "appends to something that is not a list"),
+    "append to a tuple": (TWO + b")Na.", "appends to something that is not a list"),
     "half a pair": (TWO + b"}(" + text("a") + b"u.", "has a key without a value"),
     "a key of its own": (TWO + b"}cpathlib\nPosixPath\n)RNs.", "a key that is neither text nor whole number"),
     # Its hash would take 2 to the power of 60 steps.
     "a key of twos": (TWO + b"})" + b"q\0h\0\x86" * 60 + b"Ns.", "a key that is neither text nor whole number, but tuple"),
-    "a tensor of nothing": (TWO + b"ctorch._utils\n_rebuild_tensor_v2\n)R.", "a tensor that is none"),
-    "a parameter of nothing": (TWO + b"ctorch._utils\n_rebuild_parameter\n(NNNtR.", "a parameter that is none"),
-    "a dict of something": (TWO + b"ccollections\nOrderedDict\n](tR.", "what is no function"),
-    "a dict of pairs": (TWO + b"ccollections\nOrderedDict\n(]tR.", "a dict that is none"),
+    "a tensor of nothing": (TWO + b"ctorch._utils\n_rebuild_tensor_v2\n)R.", "an invalid tensor"),
+    "a parameter of nothing": (TWO + b"ctorch._utils\n_rebuild_parameter\n(NNNtR.", "an invalid parameter"),
+    "a dict of something": (TWO + b"ccollections\nOrderedDict\n](tR.", "something that is not a function"),
+    "a dict of pairs": (TWO + b"ccollections\nOrderedDict\n(]tR.", "an invalid dict"),
 }
 STORING: dict[str, tuple[bytes, str]] = {
-    "no tuple": (TWO + text("0") + b"Q.", "refers to what is no storage"),
-    "another kind": (TWO + storage(first="module") + b".", "refers to what is no storage"),
+    "no tuple": (TWO + text("0") + b"Q.", "refers to something that is not a tensor's storage"),
+    "another kind": (TWO + storage(first="module") + b".", "refers to something that is not a tensor's storage"),
     "a type of another place": (TWO + storage(b"cpathlib\nPath\n") + b".", "a storage of a type that is not known"),
     "a type that is a text": (TWO + storage(text("FloatStorage")) + b".", "a storage of a type that is not known"),
     "a type that is unknown": (TWO + storage(b"ctorch\nQUInt8Storage\n") + b".", "it names 'torch.QUInt8Storage'"),
     "a path": (TWO + storage(key="../../etc/passwd") + b".", "a storage of a type that is not known"),
     "a key that is missing": (TWO + storage(key="7") + b".", "the storage '7' is missing"),
-    "negative": (TWO + storage(count=b"J\xff\xff\xff\xff") + b".", "a number of values that is none"),
-    "true": (TWO + storage(count=b"\x88") + b".", "a number of values that is none"),
+    "negative": (TWO + storage(count=b"J\xff\xff\xff\xff") + b".", "an invalid number of values"),
+    "true": (TWO + storage(count=b"\x88") + b".", "an invalid number of values"),
     "huge": (TWO + storage(count=b"\x8a\7\0\0\0\0\0\0\x10") + b".", "claims 4503599627370496 values and has 16 bytes"),
     "short": (TWO + storage(count=b"K\3") + b".", "claims 3 values and has 16 bytes"),
     "another width": (TWO + storage(b"ctorch\nDoubleStorage\n") + b".", "claims 4 values and has 16 bytes"),
     "too long": (TWO + tensor(b"K\5\x85") + b".", "of shape [5] in a storage of 4 values"),
     "behind the end": (TWO + tensor(offset=b"K\1") + b".", "of shape [4] in a storage of 4 values"),
-    "before the start": (TWO + tensor(offset=b"J\xff\xff\xff\xff") + b".", "a tensor of a size that is none"),
-    "of negative size": (TWO + tensor(b"J\xff\xff\xff\xff\x85") + b".", "a tensor of a size that is none"),
+    "before the start": (TWO + tensor(offset=b"J\xff\xff\xff\xff") + b".", "a tensor of an invalid size"),
+    "of negative size": (TWO + tensor(b"J\xff\xff\xff\xff\x85") + b".", "a tensor of an invalid size"),
     "repeated": (TWO + tensor(b"\x8a\6\0\0\0\0\0\x10\x85", b"K\0\x85") + b".", "whose values do not lie in order"),
     "overlapping": (TWO + tensor(b"K\2K\3\x86", b"K\1K\1\x86") + b".", "whose values do not lie in order"),
     "of a thousand dimensions": (
         TWO + tensor(b"(" + b"K\1" * 1000 + b"t", b"(" + b"K\1" * 1000 + b"t") + b".",
-        "a size that",
+        "an invalid size",
     ),
-    "made of a list": (TWO + tensor(of=b"]") + b".", "a tensor that is none"),
+    "made of a list": (TWO + tensor(of=b"]") + b".", "an invalid tensor"),
 }
 SIZES: dict[str, tuple[bytes, str]] = {
     "marks": (TWO + b"(" * 100_000, "nested more than 200 deep"),
@@ -154,7 +157,7 @@ SIZES: dict[str, tuple[bytes, str]] = {
         TWO + b"N" + b"".join(b"r" + struct.pack("<I", i) for i in range(MOST_INSTRUCTIONS)),
         "more than 1000",
     ),
-    "a memo that is not there": (TWO + b"j\xff\xff\xff\xff.", "recalls what it did not keep"),
+    "a memo that is not there": (TWO + b"j\xff\xff\xff\xff.", "reads a memo entry that it did not write"),
     "a memo of nothing": (TWO + b"q\0.", "takes a value that is not there"),
     "values that are not there": (TWO + b"t.", "takes values that are not there"),
     "a whole file of it": (TWO + b"N" * PICKLE_BYTES, f"at most {PICKLE_BYTES} are read"),
@@ -162,7 +165,7 @@ SIZES: dict[str, tuple[bytes, str]] = {
     "no end": (TWO + b"}", "cut short"),
     "two values": (TWO + b"}}.", "does not end where it should"),
     "an open mark": (TWO + b"(}.", "does not end where it should"),
-    "no text": (TWO + b"X\2\0\0\0\xff\xfe.", "a text that is none"),
+    "no text": (TWO + b"X\2\0\0\0\xff\xfe.", "invalid text"),
 }
 
 
@@ -208,7 +211,7 @@ def test_a_configuration_that_doubles_is_refused(tmp_path):
 def test_what_doubles_is_not_shown(tmp_path):
     """A message with such a value would take for ever to write."""
     doubled = b"](]q\0" + b"]q\1(h\0h\0eq\0" * 60 + b"e"
-    assert "a number of values that is none" in refused(in_zip(tmp_path / "count.ckpt", TWO + storage(count=doubled) + b"."))
+    assert "an invalid number of values" in refused(in_zip(tmp_path / "count.ckpt", TWO + storage(count=doubled) + b"."))
     for name in ("algo_name", "shape_metadata", "config"):
         values = {"model": b"}", "config": text("{}"), "algo_name": text("bc"), "shape_metadata": b"}"} | {name: doubled}
         raw = TWO + b"}(" + b"".join(text(key) + value for key, value in values.items()) + b"u."

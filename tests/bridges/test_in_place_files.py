@@ -152,7 +152,7 @@ def fixed(**given) -> Tensor:
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: parallelize(TheirPolicy(conditioned=False)), "this TheirPolicy has no obs_as_global_cond, without which"),
+        (lambda: parallelize(TheirPolicy(conditioned=False)), "this TheirPolicy has no obs_as_global_cond: its samples"),
         (lambda: parallelize(TheirPolicy(attends=True, conditioned=False)), "this TheirPolicy has no obs_as_cond"),
         (lambda: parallelize(TheirPolicy(eta=0.5)), "this TheirPolicy gives its scheduler eta: not supported"),
         (lambda: parallelize(TheirPolicy(), shape=(16, 2)), "scheduler and shape are for a network alone"),

@@ -51,11 +51,11 @@ UNKNOWN = {
     "robosuite": (lambda _: __import__("robosuite"), "__version__", "1.6.0", "robosuite 1.5.2, not 1.6.0"),
     "older MuJoCo": (lambda _: __import__("mujoco"), "__version__", "3.2.7", "MuJoCo 3.3 to below 3.10, not 3.2.7"),
     "newer MuJoCo": (lambda _: __import__("mujoco"), "__version__", "3.10.1", "not 3.10.1"),
-    "whole physics": (lambda env: env, "lite_physics", False, "Lift makes its control steps in a way of its own"),
+    "whole physics": (lambda env: env, "lite_physics", False, "Lift makes its control steps differently"),
     "two robots": (lambda env: env, "robots", [None, None], "one robot on a fixed base"),
     "impedance": (arm, "impedance_mode", "variable", "impedance mode fixed, not variable"),
     "interpolator": (arm, "interpolator_pos", object(), "does not interpolate"),
-    "limits": (arm, "position_limits", [[0, 0, 0], [1, 1, 1]], "no limits of goals"),
+    "limits": (arm, "position_limits", [[0, 0, 0], [1, 1, 1]], "it does not limit goals"),
     "frame": (arm, "input_ref_frame", "base", "not absolute in the base"),
     "goals upon goals": (arm, "_goal_update_mode", "desired", "absolute goals in the world"),
     "position only": (arm, "use_ori", False, "OSC_POSE"),
@@ -72,4 +72,4 @@ def test_what_it_does_not_know_is_left_to_robosuite_with_a_line_that_says_why(na
         assert [simulators.choose(robosuite) for _ in range(3)] == [ORIGINAL] * 3
     [record] = caplog.records
     assert why in record.message
-    assert "robosuite's own is taken" in record.message
+    assert "using robosuite's own" in record.message

@@ -224,10 +224,10 @@ def test_a_checkpoint_says_what_its_environment_observes():
 
 def test_where_nothing_can_be_drawn_a_policy_with_cameras_is_refused(monkeypatch):
     monkeypatch.setattr("paradp.envs.robosuite_task.render_problem", lambda: "rendering needs EGL")
-    with pytest.raises(OSError, match="cannot be seen by cameras"):
+    with pytest.raises(OSError, match="cameras of the task 'lift' cannot be rendered"):
         collect("lift", 1, Path("nowhere.zarr"), observation="image")
     assert not Path("nowhere.zarr").exists()
-    with pytest.raises(OSError, match="the task 'lift' cannot be seen by cameras: rendering needs EGL"):
+    with pytest.raises(OSError, match="the cameras of the task 'lift' cannot be rendered: rendering needs EGL"):
         check_fits(spec_of("lift"), "lift")
-    with pytest.raises(OSError, match="cannot be seen by cameras"):
+    with pytest.raises(OSError, match="cameras of the task 'lift' cannot be rendered"):
         EnvironmentConfig("lift", observation="image").make()

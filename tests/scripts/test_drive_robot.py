@@ -72,7 +72,7 @@ def test_ctrl_c_stops_and_disconnects_the_robot(start, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "name a task, whose robot is simulated, or a robot of LeRobot's: --robot TYPE --checkpoint NAME"),
+        ([], "name a task, whose robot is simulated, or a robot of LeRobot: --robot TYPE --checkpoint NAME"),
         (
             ["lift", "--robot", "dials"],
             "the task 'lift' has a simulated robot; with --robot, give the policy with --checkpoint",
@@ -104,7 +104,7 @@ def test_without_lerobot_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["paradp", "drive", "--robot", "dials", "--checkpoint", "mine"])
     with pytest.raises(SystemExit):
         main()
-    assert "--robot needs LeRobot, which is not installed here: pip install lerobot" in capsys.readouterr().err
+    assert "--robot needs LeRobot, which is not installed: pip install lerobot" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

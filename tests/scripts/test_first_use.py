@@ -112,8 +112,8 @@ def test_a_comparison_is_answered_with_its_runs(typed, tmp_path, monkeypatch, fo
 
 def test_driving_says_what_it_does_before():
     """Nothing is measured where a server plans, or where the sampler is named."""
-    assert _preparing("ws://robot:8000", "process", True) == "asking ws://robot:8000 for first plans"
+    assert _preparing("ws://robot:8000", "process", True) == "requesting first plans from ws://robot:8000"
     assert _preparing(None, "thread", False) == "loading the policy"
     assert _preparing(None, "process", True) == (
-        "loading the policy in a process of its own; measuring what is fastest here"
+        "loading the policy in a separate process; measuring which sampler is fastest here"
     )

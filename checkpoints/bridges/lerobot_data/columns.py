@@ -1,8 +1,8 @@
-"""Which of our quantities become which of LeRobot's features.
+"""Maps paradp's observations and actions to LeRobot's features.
 
-LeRobot's policies know one vector of the robot, `observation.state`, one of its surroundings,
-`observation.environment_state`, images and an action. Ours have a name for each quantity: they stand in those vectors side
-by side.
+LeRobot's policies have one vector of the robot, `observation.state`, one of its surroundings,
+`observation.environment_state`, images and an action. In paradp each quantity has its own name: those vectors are
+concatenations of our quantities.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,16 +15,16 @@ import numpy as np
 from paradp.bridges.lerobot_data.layout import ACTION, COUNTERS, ENVIRONMENT, IMAGES, STATE
 from paradp.policy.features import Shape
 
-# A quantity is taken to be the robot's own if its name begins so.
+# Prefixes of the names of quantities that belong to the robot's state.
 OF_ROBOTS = ("robot", "agent", "eef", "ee_", "tcp", "gripper", "joint", "qpos", "hand", "arm", "proprio", "state")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What a data set's features consist of.
+    """The contents of a data set's features.
 
     Attributes:
-        vectors: LeRobot's key → our quantities in it, with their lengths, in order; the action, too.
+        vectors: LeRobot's key → our quantities in it with their lengths, in order; also for the action.
         images: LeRobot's key → our name.
         shapes: height, width and channels, by LeRobot's key.
     """
@@ -35,15 +35,15 @@ class Columns:
 
     @classmethod
     def of(cls, observation: Mapping[str, Shape], action: Mapping[str, int], state: Collection[str] = ()) -> "Columns":
-        """Assigns the quantities.
+        """Assigns our quantities to LeRobot's features.
 
         Args:
-            observation: ours, key → shape.
+            observation: our observation, key → shape.
             action: the parts of an action.
-            state: which of them are the robot's; by default those whose names begin as in `OF_ROBOTS`.
+            state: keys of the robot's state; by default those with a prefix of `OF_ROBOTS`.
 
         Raises:
-            ValueError: none is the robot's, or one that is named is not observed, or is an image.
+            ValueError: no key belongs to the robot's state, or a given key is not observed or is an image.
         """
         sizes = {key: shape for key, shape in observation.items() if isinstance(shape, int)}
         images = {IMAGES + quote(key, safe=""): key for key in observation if key not in sizes}
@@ -62,7 +62,7 @@ class Columns:
         return cls({**vectors, ACTION: dict(action)}, images, shapes)
 
     def features(self) -> dict[str, dict[str, Any]]:
-        """As `info.json` describes them."""
+        """Returns the features as `info.json` describes them."""
         found: dict[str, dict[str, Any]] = {}
         for key, parts in self.vectors.items():
             found[key] = {"dtype": "float32", "shape": [sum(parts.values())], "names": _dimensions(parts)}
@@ -71,19 +71,19 @@ class Columns:
         return found | {key: {"dtype": dtype, "shape": [1], "names": None} for key, dtype in COUNTERS.items()}
 
     def observed(self) -> dict[str, str | dict[str, int]]:
-        """What stands in the features of an observation, as `paradp.yaml` says it."""
+        """Returns the contents of the observed features in the form of `paradp.yaml`."""
         return {key: dict(parts) for key, parts in self.vectors.items() if key != ACTION} | self.images
 
     def side_by_side(self, key: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The vectors that a feature consists of, as one: `[steps, n]`."""
+        """Concatenates the vectors of a feature: `[steps, n]`."""
         return np.concatenate([arrays[part] for part in self.vectors[key]], axis=-1)
 
 
 def _dimensions(parts: Mapping[str, int]) -> list[str]:
-    """A name for every number: the quantity's, and which of its numbers."""
+    """Names every number of a vector: the quantity's name, and the index within it."""
     return [f"{name}.{i}" if size > 1 else name for name, size in parts.items() for i in range(size)]
 
 
 def _image_shape(shape: Shape) -> tuple[int, int, int]:
-    assert not isinstance(shape, int)  # vectors were sorted out
+    assert not isinstance(shape, int)  # vectors were handled before
     return shape

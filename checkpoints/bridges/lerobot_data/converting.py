@@ -1,4 +1,4 @@
-"""From a LeRobotDataset to a zarr group of ours, an episode at a time: it may be larger than the memory."""
+"""Converts a LeRobotDataset to paradp's zarr format, one episode at a time: it may be larger than the memory."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +17,8 @@ def import_lerobot(data: LeRobotData, out: Path, on_episode: Callable[[int], Non
         on_episode: called with the number of written episodes.
 
     Raises:
-        ValueError: something is there already, another process writes it, or the data set is damaged; nothing is left.
-        OSError: it cannot be written, such as on a full disk; nothing is left.
+        ValueError: `out` exists, another process writes it, or the data set is damaged; nothing is left at `out`.
+        OSError: it cannot be written, for example on a full disk; nothing is left at `out`.
     """
     with whole_folder(out) as partial:
         there = Demonstrations.create(partial, data.info)

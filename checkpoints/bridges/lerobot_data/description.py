@@ -1,4 +1,4 @@
-"""What a LeRobotDataset says of itself in `meta/info.json`, checked."""
+"""Reads and checks the description of a LeRobotDataset in `meta/info.json`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from paradp.policy.files.reading import read_object
 OBSERVED = "observation."
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool")
 
-# Of a camera, in either of which it may be said that its images are depths.
+# Keys of a camera's details; either may contain a flag for depth images.
 _INFO = ("info", "video_info")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A feature of an observation, or the action.
+    """How a feature of the observation, or the action, is stored.
 
     Attributes:
-        kind: whether it stands in the frames' table as numbers or as images, or in videos.
+        kind: as numbers or as images in the table of frames, or as videos.
         shape: `(n,)`, or height, width and channels.
     """
 
@@ -32,13 +32,13 @@ class Stored:
 
 @dataclass(frozen=True)
 class Description:
-    """A data set.
+    """The description of a data set.
 
     Attributes:
-        folder: where it lies.
-        fps: frames a second.
-        features: what is observed, and the action; others, such as rewards and texts, are left out.
-        episodes, frames: how many.
+        folder: its folder.
+        fps: frames per second.
+        features: the observed features and the action; others, such as rewards and texts, are left out.
+        episodes, frames: their numbers.
     """
 
     folder: Path
@@ -49,11 +49,12 @@ class Description:
 
     @classmethod
     def read(cls, folder: Path) -> "Description":
-        """Reads it.
+        """Reads the description.
 
         Raises:
-            ValueError: it is no such description, of another version, or has what is not supported; the message names it.
-            OSError: it is not there or may not be read.
+            ValueError: it is not such a description, has another version, or has something unsupported, which the message
+                names.
+            OSError: it is missing or cannot be read.
         """
         path = folder / layout.INFO
         found = read_object(path, DOCUMENT_BYTES)
@@ -69,12 +70,12 @@ class Description:
 
     @property
     def observed(self) -> dict[str, Stored]:
-        """The features of an observation."""
+        """The features without the action."""
         return {key: feature for key, feature in self.features.items() if key != layout.ACTION}
 
 
 def is_lerobot(path: Path) -> bool:
-    """Whether a folder looks like a data set of LeRobot's."""
+    """Whether a folder looks like a LeRobotDataset, of any version."""
     return (path / layout.INFO).is_file()
 
 
@@ -126,7 +127,7 @@ def _is_depth(one: Mapping[str, Any]) -> bool:
 
 
 def _image_shape(key: str, shape: list[int], names: Any) -> tuple[int, int, int]:
-    """Height, width and channels, wherever the names say that they stand."""
+    """Returns height, width and channels, in the order given by the names of the dimensions."""
     if len(shape) != 3:
         raise ValueError(f"{key:.100} is no image: its shape is {shape}")
     channels_first = isinstance(names, list) and str(names[0]).startswith("channel") if names else shape[0] in (1, 3)

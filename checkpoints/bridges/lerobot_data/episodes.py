@@ -1,4 +1,4 @@
-"""Where the episodes of a LeRobotDataset lie: which frames of which files, and from when on in which videos."""
+"""Finds the episodes of a LeRobotDataset: their frames in which files, and their start in which videos."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,13 @@ _FILE = ("chunk_index", "file_index")
 
 @dataclass(frozen=True)
 class EpisodePlace:
-    """One episode.
+    """The files and frames of one episode.
 
     Attributes:
         index: its number.
-        begin, end: its frames, counted over the whole data set.
-        data: the file of its frames.
-        videos: by key, the file, and when it begins there, in seconds.
+        begin, end: the range of its frames, counted over the whole data set.
+        data: the file with its frames.
+        videos: for each key, the file, and the episode's start in it, in seconds.
     """
 
     index: int
@@ -34,12 +34,12 @@ class EpisodePlace:
 
 
 def read_episodes(described: Description) -> list[EpisodePlace]:
-    """All episodes, in order.
+    """Finds all episodes, in order.
 
     Raises:
-        ValueError: a table is missing, damaged, or lacks a column; the episodes are not in order, do not follow one another
-            without gaps, or are not those that `info.json` counts.
-        OSError: a file may not be read.
+        ValueError: a table is missing, damaged, or lacks a column; or the episodes are not in order, have gaps between them,
+            or do not match the numbers in `info.json`.
+        OSError: a file cannot be read.
     """
     folder = described.folder
     videos = [key for key, feature in described.features.items() if feature.kind == "video"]

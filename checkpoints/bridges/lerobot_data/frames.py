@@ -1,4 +1,4 @@
-"""The frames of a LeRobotDataset v3, episode by episode, by the names of our quantities; nothing in it is executed."""
+"""Reads the frames of a LeRobotDataset v3, episode by episode, under our names; executes no code from it."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -21,20 +21,20 @@ _COUNTERS = ("index", "episode_index", "timestamp")
 
 
 class LeRobotFrames:
-    """What a data set of LeRobot's holds. `open` makes one.
+    """The frames of a LeRobotDataset. Made by `open`.
 
     Args:
-        described: what `info.json` says.
+        described: its `info.json`.
         places: its episodes.
-        facts: which quantities are in its features.
+        facts: names of the quantities in its features.
 
     Attributes:
         path: its folder.
-        described: what `info.json` says.
-        parts: by LeRobot's keys of an observation, the quantities in a vector with their lengths, or an image's name.
+        described: its `info.json`.
+        parts: for each of LeRobot's observed keys, the quantities in a vector with their lengths, or the name of an image.
 
     Raises:
-        ValueError: the facts do not fit it.
+        ValueError: the facts do not fit the data set.
     """
 
     def __init__(self, described: Description, places: list[EpisodePlace], facts: Facts):
@@ -45,15 +45,15 @@ class LeRobotFrames:
 
     @classmethod
     def open(cls, path: Path, facts: Facts | None = None) -> "LeRobotFrames":
-        """Opens what is there; frames are read later.
+        """Opens a data set; frames are read later.
 
         Args:
             path: the folder.
-            facts: which quantities are in its features; by default as its `paradp.yaml` says.
+            facts: names of the quantities in its features; by default those in its `paradp.yaml`.
 
         Raises:
-            ValueError: it is no LeRobotDataset v3, or damaged; the message names what.
-            OSError: a file is not there or may not be read.
+            ValueError: it is not a LeRobotDataset v3, or is damaged; the message names the reason.
+            OSError: a file is missing or cannot be read.
         """
         described = Description.read(path)
         return cls(described, read_episodes(described), read_facts(path) if facts is None else facts)
@@ -63,19 +63,19 @@ class LeRobotFrames:
         return np.array([place.end for place in self._places])
 
     def observations(self) -> dict[str, np.ndarray]:
-        """Feature → `[steps, *shape]` of all episodes.
+        """Reads the observations of all episodes: feature → `[steps, *shape]`.
 
         Raises:
-            ValueError: frames are missing, damaged or not finite, or there is not memory enough for them.
+            ValueError: frames are missing, damaged or not finite, or do not fit into memory.
         """
         return self._arrays[0]
 
     def actions(self) -> np.ndarray:
-        """The actions to learn, `[steps, A]`; errors as of `observations`."""
+        """Reads the actions to learn, `[steps, A]`; errors as of `observations`."""
         return self._arrays[1]
 
     def episodes(self) -> Iterator[DemonstrationEpisode]:
-        """One after another, of which only one is held; errors as of `observations`."""
+        """Yields the episodes, holding only one in memory at a time; errors as of `observations`."""
         videos: dict[str, Video] = {}
         try:
             for file, places in groupby(self._places, lambda place: place.data):
@@ -122,7 +122,7 @@ class LeRobotFrames:
             yield DemonstrationEpisode(self._cut(found), actions, actions, place.index)
 
     def _video(self, videos: dict[str, Video], key: str, path: Path) -> Video:
-        """The video of a camera: opened once, and closed where its next one begins."""
+        """Opens a camera's video, or keeps it open if the last episode was in the same file."""
         if key not in videos or videos[key].path != path:
             if key in videos:
                 videos.pop(key).close()
@@ -130,7 +130,7 @@ class LeRobotFrames:
         return videos[key]
 
     def _cut(self, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """By the names that our quantities have."""
+        """Splits the features into our quantities."""
         observations: dict[str, np.ndarray] = {}
         for key, said in self.parts.items():
             if isinstance(said, str):
@@ -142,7 +142,7 @@ class LeRobotFrames:
 
 
 def _parts(described: Description, facts: Facts) -> dict[str, str | dict[str, int]]:
-    """By LeRobot's keys, in their order: the quantities in a vector with their lengths, or an image's name."""
+    """Returns, for each of LeRobot's keys in order, the quantities in a vector with their lengths, or an image's name."""
     given = dict(facts.observation or {})
     parts: dict[str, str | dict[str, int]] = {}
     for key, feature in described.observed.items():
@@ -165,7 +165,7 @@ def _parts(described: Description, facts: Facts) -> dict[str, str | dict[str, in
 
 
 def _check_frames(file: Path, places: list[EpisodePlace], table: Mapping[str, np.ndarray], described: Description) -> None:
-    """Checks that the rows of a file are the frames of its episodes, and that they came at the rate that is said."""
+    """Checks that the rows of a file are the frames of its episodes, and that their times have the declared rate."""
     begin, end = places[0].begin, places[-1].end
     if len(table["index"]) != end - begin:
         raise ValueError(f"{file} has {len(table['index'])} frames, and its episodes have {end - begin}")

@@ -1,12 +1,12 @@
-"""Where everything lies in a LeRobotDataset v3.
+"""Paths of the files in a LeRobotDataset v3.
 
 meta/info.json                                 features, rate, numbers of episodes and frames
 meta/stats.json                                statistics of all frames
-meta/tasks.parquet                             what was to be done, in words
-meta/episodes/chunk-000/file-000.parquet       one row an episode: where it begins and ends, its statistics
-data/chunk-000/file-000.parquet                one row a frame; several episodes share a file
-videos/KEY/chunk-000/file-000.mp4              where images are videos
-paradp.yaml                                    written by paradp: what LeRobot's files do not say, see `paradp.bridges.Facts`
+meta/tasks.parquet                             instructions, as texts
+meta/episodes/chunk-000/file-000.parquet       one row per episode: its begin and end, and its statistics
+data/chunk-000/file-000.parquet                one row per frame; several episodes share a file
+videos/KEY/chunk-000/file-000.mp4              for images that are stored as videos
+paradp.yaml                                    written by paradp: facts that LeRobot's files lack, see `paradp.bridges.Facts`
 """
 
 VERSION = "v3.0"
@@ -15,11 +15,11 @@ PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 EPISODES = f"meta/episodes/{PLACE}.parquet"
 DATA = f"data/{PLACE}.parquet"
 VIDEOS = f"videos/{{video_key}}/{PLACE}.mp4"
-# LeRobot's own sizes.
+# Limits of file sizes, as in LeRobot.
 FILES_A_CHUNK, DATA_MB, VIDEO_MB = 1000, 100, 200
 
 STATE, ENVIRONMENT, IMAGES, ACTION = "observation.state", "observation.environment_state", "observation.images.", "action"
-# Every data set has them, one number a frame.
+# Columns of every data set, with one number per frame.
 COUNTERS = {
     "timestamp": "float32",
     "frame_index": "int64",
@@ -30,5 +30,5 @@ COUNTERS = {
 
 
 def place(pattern: str, number: int) -> str:
-    """The name of a file, counted from 0 over all chunks."""
+    """Returns the name of a file, counted from 0 over all chunks."""
     return pattern.format(chunk_index=number // FILES_A_CHUNK, file_index=number % FILES_A_CHUNK)

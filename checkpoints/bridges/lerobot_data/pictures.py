@@ -1,4 +1,4 @@
-"""Pictures of a LeRobotDataset: from PNG or JPEG in a table's cells, and from videos."""
+"""Reads the images of a LeRobotDataset, from PNG or JPEG in table cells and from videos."""
 
 import io
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from paradp.policy.files.reading import open_regular
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-# A frame may be so far from its time, in frames: rounding is far less, and another rate soon more.
+# Tolerance of a frame's time, in frames: rounding errors are far smaller, errors of another frame rate soon larger.
 TOLERANCE = 0.25
 
 
 def decoded(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """A picture as uint8 `[height, width, channels]`.
+    """Decodes an image to uint8 `[height, width, channels]`.
 
     Raises:
-        ValueError: it is neither PNG nor JPEG, damaged, or of another size; the size is compared before it is decoded.
+        ValueError: it is neither PNG nor JPEG, damaged, or of another size. The size is checked before decoding.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -40,16 +40,16 @@ def decoded(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
 
 
 class Video:
-    """A video, read forward: frames that were passed are sought again only where an episode begins before them.
+    """A video that is read forward; it seeks back only if an episode starts before the current frame.
 
     Args:
         path: the file.
         shape: height, width and channels.
-        fps: frames a second.
+        fps: frames per second.
 
     Raises:
-        ValueError: it is no video that can be read, or of another size.
-        OSError: it is not there or may not be read.
+        ValueError: the video cannot be read, or its images have another size.
+        OSError: the file is missing or cannot be read.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], fps: int):
@@ -63,7 +63,7 @@ class Video:
             self._stream = self._container.streams.video[0]
         except (av.FFmpegError, IndexError, ValueError) as error:
             raise ValueError(f"{path} is no video that can be read: {error}") from error
-        self._tick = Fraction(self._stream.time_base or 0)  # a stream without a unit of time has no frames to be found
+        self._tick = Fraction(self._stream.time_base or 0)  # without a unit of time no frame can be found by its time
         found = self._stream.codec_context.height, self._stream.codec_context.width
         if found != shape[:2]:
             self._container.close()
@@ -72,10 +72,10 @@ class Video:
         self._passed: float | None = None
 
     def frames(self, begin: float, count: int) -> np.ndarray:
-        """The frames from a time on, in seconds: uint8 `[count, height, width, channels]`.
+        """Reads `count` frames from a time in seconds: uint8 `[count, height, width, channels]`.
 
         Raises:
-            ValueError: there is no frame at a time where one should be, or one cannot be decoded.
+            ValueError: a frame is missing at its time, or cannot be decoded.
         """
         import av
 
@@ -94,7 +94,7 @@ class Video:
         self._container.close()
 
     def _seek(self, begin: float) -> None:
-        # Half a frame before: a key frame that begins at the very time may lie a rounding behind it.
+        # Half a frame earlier, because a key frame at that time may have a time rounded up.
         place = max(Fraction(begin) - Fraction(1, 2 * self._fps), Fraction(0)) / (self._tick or 1)
         self._container.seek(int(place), stream=self._stream, backward=True)
         self._next = self._container.decode(self._stream)

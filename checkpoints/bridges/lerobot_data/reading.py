@@ -1,4 +1,4 @@
-"""A LeRobotDataset v3 as training data: a `Dataset`."""
+"""A LeRobotDataset v3 as training data."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,15 +15,15 @@ from paradp.policy.features import Shape
 
 
 class LeRobotData:
-    """A data set of LeRobot's: a `Dataset`. `open` makes one.
+    """A LeRobotDataset as a `Dataset` for training. Made by `open`.
 
     Args:
-        frames: what it holds.
-        facts: what it does not say.
+        frames: its frames.
+        facts: information that it lacks.
 
     Attributes:
         path: its folder.
-        info: what is known of it.
+        info: its description.
 
     Raises:
         ValueError: a fact is missing or does not fit.
@@ -36,16 +36,16 @@ class LeRobotData:
 
     @classmethod
     def open(cls, path: Path, facts: Mapping[str, Any] | None = None, task: str | None = None) -> "LeRobotData":
-        """Opens what is there; frames are read later.
+        """Opens a data set; frames are read later.
 
         Args:
             path: the folder.
-            facts: what it does not say, see `paradp.bridges.Facts`; what is not given is looked up in its `paradp.yaml`.
-            task: what it is of, where neither says it.
+            facts: information that it lacks, see `paradp.bridges.Facts`; facts not given are read from its `paradp.yaml`.
+            task: name of the task, if neither contains it.
 
         Raises:
-            ValueError: it is no LeRobotDataset v3, damaged, or a fact is missing; the message names what.
-            OSError: a file is not there or may not be read.
+            ValueError: it is not a LeRobotDataset v3, is damaged, or a fact is missing; the message names the reason.
+            OSError: a file is missing or cannot be read.
         """
         known = read_facts(path, facts).filled(Facts(task=task))
         return cls(LeRobotFrames.open(path, known), known)
@@ -55,19 +55,19 @@ class LeRobotData:
         return self._frames.episode_ends
 
     def observations(self) -> dict[str, np.ndarray]:
-        """Feature → `[steps, *shape]` of all episodes; errors as of `LeRobotFrames.observations`."""
+        """Reads the observations of all episodes: feature → `[steps, *shape]`; errors as of `LeRobotFrames.observations`."""
         return self._frames.observations()
 
     def actions(self) -> np.ndarray:
-        """The actions to learn, `[steps, A]`; errors as of `observations`."""
+        """Reads the actions to learn, `[steps, A]`; errors as of `observations`."""
         return self._frames.actions()
 
     def digest(self) -> str:
-        """Of the content; the same as that of our own demonstrations with the same content."""
+        """The hash of the content; equals that of demonstrations in paradp's format with the same content."""
         return content_digest(self)
 
     def episodes(self) -> Iterator[DemonstrationEpisode]:
-        """One after another, of which only one is held; errors as of `observations`."""
+        """Yields the episodes, holding only one in memory at a time; errors as of `observations`."""
         return self._frames.episodes()
 
 
@@ -79,7 +79,7 @@ def _info(frames: LeRobotFrames, facts: Facts) -> DemonstrationInfo:
             f"{folder} does not say its {', '.join(missing)}: write them into {folder / FILE}, such as "
             f'"task: pusht", "action_low: {[0.0] * size}"'
         )
-    # For the type checker: that was seen to.
+    # For the type checker: checked above.
     assert facts.task is not None and facts.action_low is not None and facts.action_high is not None
     if facts.control_hz not in (None, described.fps):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What is odd about a LeRobotDataset, though it can be read."""
+"""Warnings about a LeRobotDataset that can be read but looks wrong."""
 
 from collections.abc import Iterator
 
@@ -11,12 +11,12 @@ from paradp.policy.files.reading import read_object
 
 
 def remarks(frames: LeRobotFrames) -> list[str]:
-    """A sentence for each oddity; errors as of `LeRobotFrames.observations`."""
+    """Returns a sentence for each warning; errors as of `LeRobotFrames.observations`."""
     return [*_of_statistics(frames), *_of_images(frames)]
 
 
 def _of_statistics(frames: LeRobotFrames) -> Iterator[str]:
-    """Statistics are not used here: each is compared with the frames, as LeRobot normalises with them."""
+    """Compares the stored statistics with the frames: LeRobot normalises with them, paradp does not."""
     path = frames.path / layout.STATS
     if not path.is_file():
         yield f"there is no {layout.STATS}, which LeRobot normalises with"
@@ -44,7 +44,7 @@ def _agrees(stored: object, found: np.ndarray) -> bool:
 
 
 def _of_images(frames: LeRobotFrames) -> Iterator[str]:
-    """Cameras that stand still or see nothing."""
+    """Finds cameras with frozen or black images."""
     ends = frames.episode_ends
     for name, values in frames.observations().items():
         if values.dtype != np.uint8:

@@ -1,4 +1,4 @@
-"""Statistics of a data set's features, as LeRobot normalises with them: exact, where LeRobot's own are sampled or binned."""
+"""Statistics of a data set's features for LeRobot's normalisation: exact, while LeRobot samples images and bins values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ Statistics = dict[str, np.ndarray]
 
 
 def of_vectors(values: np.ndarray) -> Statistics:
-    """Of `[steps, n]`, each number for itself."""
+    """Returns the statistics of vectors `[steps, n]`, for each column."""
     exact = values.astype(np.float64)
     found = {"min": exact.min(0), "max": exact.max(0), "mean": exact.mean(0), "std": exact.std(0)}
     quantiles = np.quantile(exact, list(QUANTILES.values()), axis=0)
@@ -18,12 +18,12 @@ def of_vectors(values: np.ndarray) -> Statistics:
 
 
 def counted_levels(images: np.ndarray) -> np.ndarray:
-    """How often each level from 0 to 255 is in uint8 images `[steps, height, width, channels]`: `[channels, 256]`."""
+    """Returns the histograms of uint8 images `[steps, height, width, channels]`: `[channels, 256]`."""
     return np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])])
 
 
 def of_images(levels: np.ndarray, frames: int) -> Statistics:
-    """Of `counted_levels`, each channel for itself and from 0 to 1: `[channels, 1, 1]`."""
+    """Returns the statistics of images from `counted_levels`, for each channel, in [0, 1]: `[channels, 1, 1]`."""
     value = np.arange(256) / 255
     share = levels / levels.sum(1, keepdims=True)
     mean = share @ value
@@ -36,5 +36,5 @@ def of_images(levels: np.ndarray, frames: int) -> Statistics:
 
 
 def written(statistics: Mapping[str, Statistics]) -> dict[str, Any]:
-    """As JSON says them, by feature."""
+    """Converts the statistics of each feature to values for JSON."""
     return {key: {name: values.tolist() for name, values in one.items()} for key, one in statistics.items()}

@@ -1,4 +1,4 @@
-"""The tables of a LeRobotDataset, with pyarrow: frames, episodes and tasks."""
+"""Writes the tables of a LeRobotDataset with pyarrow: frames, episodes and tasks."""
 
 import io
 import json
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TableFile:
-    """A parquet file to which tables are added, each a row group of its own: an episode can be read alone."""
+    """A parquet file to which tables are appended as separate row groups, so that an episode can be read alone."""
 
     def __init__(self, path: Path, schema: "pa.Schema"):
         import pyarrow.parquet as pq
@@ -37,7 +37,7 @@ class TableFile:
 
     @property
     def bytes(self) -> int:
-        """Written so far."""
+        """Number of bytes written so far."""
         return self._file.tell()
 
     def __enter__(self) -> "TableFile":
@@ -52,13 +52,13 @@ class TableFile:
 
 
 def frame_schema(columns: Columns) -> "pa.Schema":
-    """Of the frames, with the description from which the Hub and the package `datasets` know which column is an image."""
+    """Returns the schema of the frames, with metadata that mark image columns for the Hub and the package `datasets`."""
     import pyarrow as pa
 
     fields, described = {}, {}
     for key, parts in columns.vectors.items():
         size = sum(parts.values())
-        # What is a single number stands there as such, as LeRobot reads it.
+        # Features of a single number are stored as numbers, not lists, as LeRobot reads them.
         fields[key] = pa.float32() if size == 1 else pa.list_(pa.float32(), size)
         number = {"dtype": "float32", "_type": "Value"}
         described[key] = number if size == 1 else {"feature": number, "length": size, "_type": "List"}
@@ -72,7 +72,7 @@ def frame_schema(columns: Columns) -> "pa.Schema":
 
 
 def frame_table(schema: "pa.Schema", vectors: Mapping[str, np.ndarray], images: Mapping[str, np.ndarray]) -> "pa.Table":
-    """An episode's frames.
+    """Makes the table of an episode's frames.
 
     Args:
         schema: see `frame_schema`.
@@ -94,7 +94,7 @@ def frame_table(schema: "pa.Schema", vectors: Mapping[str, np.ndarray], images: 
 
 
 def png(image: np.ndarray) -> bytes:
-    """A uint8 image `[height, width, channels]` as PNG, to the pixel."""
+    """Encodes a uint8 image `[height, width, channels]` as PNG, without loss."""
     from PIL import Image
 
     stream = io.BytesIO()
@@ -103,7 +103,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A small table."""
+    """Writes a small table."""
     import pyarrow as pa
 
     table = pa.Table.from_pylist(list(rows))
@@ -112,7 +112,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_tasks(path: Path, tasks: Sequence[str]) -> None:
-    """What was to be done, which LeRobot reads as pandas' index."""
+    """Writes the instructions, which LeRobot reads as the index of a pandas table."""
     import pyarrow as pa
 
     names = ("task_index", "int64", "int64"), ("task", "unicode", "object")

@@ -1,4 +1,4 @@
-"""Writes a LeRobotDataset v3: beside the place first, and renamed once all of it is there."""
+"""Writes a LeRobotDataset v3: first to a temporary folder, which is renamed when it is complete."""
 
 import json
 import shutil
@@ -29,23 +29,23 @@ def export_lerobot(
     instruction: str | None = None,
     on_episode: Callable[[int], None] = lambda done: None,
 ) -> Columns:
-    """Writes demonstrations as a LeRobotDataset v3, images as PNG; a `paradp.yaml` in it says what LeRobot's files do not.
+    """Writes demonstrations as a LeRobotDataset v3, with images as PNG and a `paradp.yaml` of facts that its files lack.
 
-    A policy that LeRobot trains on it runs here with that file beside its weights.
+    Policies that LeRobot trains on it run in paradp with a copy of that `paradp.yaml` beside their weights.
 
     Args:
         dataset: the demonstrations.
         out: the folder to make.
-        state: observations that are the robot's state, see `Columns.of`.
+        state: keys of the robot's state, see `Columns.of`.
         instruction: the task in words; by default the task's name.
         on_episode: called with the number of written episodes.
 
     Returns:
-        what became what.
+        The mapping of observations and actions to LeRobot's features.
 
     Raises:
-        ValueError: there are no episodes, something is there already, or a number is not finite; see also `Columns.of`.
-        OSError: it cannot be written, such as on a full disk; nothing is left.
+        ValueError: there are no episodes, `out` exists, or a number is not finite; see also `Columns.of`.
+        OSError: it cannot be written, for example on a full disk; nothing is left at `out`.
     """
     columns = Columns.of(dataset.info.observation, dataset.info.action, state)
     if not len(dataset.episode_ends):
@@ -58,24 +58,24 @@ def export_lerobot(
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Yields a path beside `out` for a new folder, and renames it to `out` at the end; after an error nothing is left.
+    """Yields a temporary path beside `out`, and renames it to `out` at the end; removes it after an error.
 
     Raises:
-        ValueError: something is at `out` already, or another process writes it.
-        OSError: it cannot be written; the error names `out`. Errors of what is read stay as they are.
+        ValueError: `out` exists, or another process writes it.
+        OSError: it cannot be written; the error names `out`. Errors from reading other files are passed on unchanged.
     """
     where = link_target(out)
     partial = where.with_name(f".{where.name}.partial")
     with OutputLock.beside(out):
         if where.exists():
             raise ValueError(f"{out} exists; choose another --out or remove it")
-        shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+        shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
         try:
             yield partial
             partial.rename(where)
         except OSError as error:
             if error.errno is None or not (error.filename is None or Path(error.filename).is_relative_to(partial)):
-                raise  # of what is read
+                raise  # from reading another file
             raise OSError(error.errno, error.strerror, str(out)) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -103,7 +103,7 @@ class _Writer:
         statistics |= {key: of_images(levels, self._steps) for key, levels in self._levels.items()}
         self._write_text(layout.STATS, json.dumps(written(statistics), indent=4))
         self._write_text(FILE, yaml.safe_dump(_facts(self._info, self._columns), sort_keys=False, default_flow_style=None))
-        # Last: without it there is no data set.
+        # Written last: without this file a folder is not a data set.
         self._write_text(layout.INFO, json.dumps(self._description(), indent=4))
 
     def _write_frames(self, on_episode: Callable[[int], None]) -> list[dict[str, Any]]:
@@ -147,7 +147,7 @@ class _Writer:
         }
 
     def _statistics(self, vectors: dict[str, np.ndarray], images: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Of an episode, one column for each."""
+        """Returns the statistics of an episode, one column for each."""
         found: dict[str, Statistics] = {key: of_vectors(values) for key, values in vectors.items()}
         for key, frames in images.items():
             levels = counted_levels(frames)
@@ -180,7 +180,7 @@ class _Writer:
 
 
 def _facts(info: DemonstrationInfo, columns: Columns) -> dict[str, Any]:
-    """What a checkpoint that was trained on it does not say, see `paradp.bridges.Facts`."""
+    """Returns the facts that a checkpoint trained on this data set lacks, see `paradp.bridges.Facts`."""
     return {
         "task": info.task,
         "control_hz": info.control_hz,

@@ -1,4 +1,4 @@
-"""Settings: those of LeRobot's diffusion policy, and how to sample it."""
+"""Settings of the policy: those of LeRobot's diffusion policy, and its sampler."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,12 @@ from paradp.sampler import SamplerChoice
 
 @PreTrainedConfig.register_subclass("paradp")
 @dataclass
-class ParadpConfig(DiffusionConfig):  # type: ignore[misc]  # LeRobot is not there where types are checked
+class ParadpConfig(DiffusionConfig):  # type: ignore[misc]  # LeRobot is not installed where types are checked
     """LeRobot's diffusion policy, sampled by paradp.
 
     Attributes:
-        sampler: how to denoise, such as `para-ddpm:window=8`. `auto` keeps the distribution of the policy's own steps.
+        sampler: how to denoise, such as `para-ddpm:window=8`. `auto` draws from exactly the distribution of the policy's
+            own steps.
     """
 
     sampler: str = "auto"

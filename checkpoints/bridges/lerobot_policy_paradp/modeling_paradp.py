@@ -1,4 +1,4 @@
-"""The policy: LeRobot's diffusion policy, sampled by paradp, and with real-time chunking by inpainting."""
+"""LeRobot's diffusion policy, sampled by paradp, with real-time chunking by inpainting."""
 
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -15,13 +15,13 @@ from lerobot_policy_paradp.configuration_paradp import ParadpConfig
 from paradp.bridges import parallelize, sampling_of
 from paradp.bridges.left_over import from_left_over
 
-# Of the command line and not of a checkpoint, whatever that says.
+# Settings that always come from the command line, never from a checkpoint.
 _OF_THIS_RUN = {"device", "use_amp", "pretrained_path", "pretrained_revision", "push_to_hub", "repo_id", "private", "tags"}
-# Of the weights, whatever an environment has.
+# Settings that always come from the checkpoint, because its weights depend on them.
 _OF_THE_WEIGHTS = {"input_features", "output_features"}
 
 
-class ParadpPolicy(DiffusionPolicy):  # type: ignore[misc]  # LeRobot is not there where types are checked
+class ParadpPolicy(DiffusionPolicy):  # type: ignore[misc]  # LeRobot is not installed where types are checked
     """LeRobot's diffusion policy with the sampler that its configuration names."""
 
     config_class = ParadpConfig
@@ -39,8 +39,8 @@ class ParadpPolicy(DiffusionPolicy):  # type: ignore[misc]  # LeRobot is not the
 
         Args:
             pretrained_name_or_path: a folder, or a name on the Hub.
-            config: of the command line. What it leaves at its default comes from the checkpoint where that is one of
-                `type` diffusion.
+            config: settings from the command line. For a checkpoint of `type` diffusion, settings that the command line
+                leaves at their defaults are taken from the checkpoint.
 
         Raises:
             ValueError: it is a checkpoint of another policy.
@@ -56,7 +56,7 @@ class ParadpPolicy(DiffusionPolicy):  # type: ignore[misc]  # LeRobot is not the
         return super().from_pretrained(pretrained_name_or_path, config=config or stored, **kwargs)  # type: ignore[no-any-return]
 
     def supports_rtc(self) -> bool:
-        """Yes: the next chunk is sampled so that it goes on from what is left of the last one."""
+        """Yes: the next chunk is sampled so that it continues the unexecuted rest of the last one."""
         return True
 
     @torch.no_grad()
@@ -68,18 +68,18 @@ class ParadpPolicy(DiffusionPolicy):  # type: ignore[misc]  # LeRobot is not the
         prev_chunk_left_over: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """The actions from the current observation on, as the policy has them before the postprocessor.
+        """Plans the actions from the current observation on, before the postprocessor.
 
         Args:
-            batch: observations of one step `[B, …]` or of all observed steps `[B, To, …]`. One alone stands for all of them,
-                as at the start of an episode: LeRobot's real-time loop gives a policy no other.
-            noise: the starting noise `[B, H, A]`, instead of drawn one.
-            inference_delay: how many of the actions that are left will be executed before this chunk is there.
-            prev_chunk_left_over: what is left of the last chunk, `[T, A]` or `[B, T, A]`.
-            kwargs: not used; LeRobot gives other policies more.
+            batch: observations of one step `[B, …]` or of all observed steps `[B, To, …]`. A single step is repeated To
+                times, as at the start of an episode: LeRobot's real-time loop passes only the latest one.
+            noise: the starting noise `[B, H, A]`; by default it is drawn.
+            inference_delay: number of the unexecuted actions that will be executed before this chunk arrives.
+            prev_chunk_left_over: the unexecuted rest of the last chunk, `[T, A]` or `[B, T, A]`.
+            kwargs: ignored; LeRobot passes more arguments to other policies.
 
         Returns:
-            `[B, n_action_steps, A]`; in real-time chunking all that are predicted, for the next chunk may be late.
+            `[B, n_action_steps, A]`; in real-time chunking all predicted actions, because the next chunk may be late.
         """
         seen = self._seen(batch)
         condition = self.diffusion._prepare_global_conditioning(seen)
@@ -89,18 +89,18 @@ class ParadpPolicy(DiffusionPolicy):  # type: ignore[misc]  # LeRobot is not the
             shape = (rows, config.horizon, config.action_feature.shape[0])
             known = from_left_over(prev_chunk_left_over.to(condition.device), inference_delay or 0, shape, past)
         chunk = sampling_of(self)(rows, global_cond=condition, noise=noise, known=known)
-        if known is not None:  # to the bit what will have been executed, also by samplers that end within a tolerance
+        if known is not None:  # samplers with a tolerance match these only approximately
             chunk = torch.where(known[1].unsqueeze(2) == 1, known[0].to(chunk.dtype), chunk)
         return chunk[:, past:] if in_real_time else chunk[:, past : past + config.n_action_steps]
 
     @property
     def _is_real_time(self) -> bool:
-        """Whether a new chunk replaces what is left of the last one; otherwise LeRobot appends it."""
+        """Whether a new chunk replaces the unexecuted rest of the last one; otherwise LeRobot appends it."""
         rtc = getattr(self.config, "rtc_config", None)
         return rtc is None or bool(rtc.enabled)
 
     def _seen(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the network sees `[B, To, …]`: from the queues that `select_action` fills, else from the batch."""
+        """Returns the observation `[B, To, …]`: from the queues if `select_action` filled them, else from the batch."""
         config = self.config
         if any(len(queue) for key, queue in self._queues.items() if key != ACTION):
             return {key: torch.stack(list(queue), 1) for key, queue in self._queues.items() if key != ACTION}
@@ -114,7 +114,7 @@ class ParadpPolicy(DiffusionPolicy):  # type: ignore[misc]  # LeRobot is not the
 
 
 def _filled(config: ParadpConfig, stored: DiffusionConfig) -> ParadpConfig:
-    """A configuration with a checkpoint's values where it has its defaults."""
+    """Returns a configuration, with its default values replaced by the checkpoint's."""
     for one in fields(stored):
         default = getattr(config, one.name) == _default(one)
         if one.name in _OF_THE_WEIGHTS or (default and one.name not in _OF_THIS_RUN):

@@ -1,4 +1,4 @@
-"""Processors: those of LeRobot's diffusion policy, which LeRobot looks for under this name."""
+"""Pre- and postprocessors: those of LeRobot's diffusion policy, under the name that LeRobot looks for."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ from lerobot.policies.diffusion.processor_diffusion import make_diffusion_pre_po
 
 
 def make_paradp_pre_post_processors(config: Any, dataset_stats: Any = None) -> Any:
-    """The pipelines before and after the policy, for data with these statistics."""
+    """Makes the pipelines before and after the policy, for data with these statistics."""
     return make_diffusion_pre_post_processors(config, dataset_stats)

@@ -11,17 +11,17 @@ from paradp.policy.engines.fused.tiles import tile
 from paradp.policy.networks.unet import ConditionalUnet1D
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
-# Rows · parameters below which overlapped kernels are faster in bf16: on an H200 (docs/results/gpu.md) still at 100 rows of
-# 249 million parameters, 2.5e10, by 3 %. Where the kernels fill the card without it, as those of fp32 do, it takes time.
+# Rows · parameters below which overlapped kernels are faster in bf16. On an H200 (docs/results/gpu.md) they are still faster
+# at 100 rows of 249 million parameters, 2.5e10, by 3 %. If the kernels fill the GPU anyway, as in fp32, overlap costs time.
 MOST_OVERLAPPED = 3e10
 
 
 def fused_unet(network: ConditionalUnet1D, dtype: torch.dtype) -> Denoise:
-    """What computes a network's `denoise` for inference by Triton's kernels; it keeps weights of its own.
+    """Makes a function that computes a network's `denoise` for inference with Triton kernels, on a copy of the weights.
 
-    It takes chunks `[n, H, A]` and encoded timesteps and conditions `[n, F]`, of any floating types, and returns predictions
-    in the chunks' type. It launches the same work whatever the values are: whether kernels overlap follows from the number
-    of rows. The first call with a number of rows compiles.
+    It takes chunks `[n, H, A]` and encoded timesteps and conditions `[n, F]`, of any floating-point dtypes, and returns
+    predictions in the chunks' dtype. The launched work depends only on the number of rows, never on values. The first call
+    for a number of rows compiles.
 
     Args:
         network: float32, on the device.
@@ -41,5 +41,5 @@ def fused_unet(network: ConditionalUnet1D, dtype: torch.dtype) -> Denoise:
 
 
 def overlapping_pays(rows: int, parameters: int, dtype: torch.dtype) -> bool:
-    """Whether a call takes less time when each kernel begins before the last one has ended."""
+    """Whether a call takes less time if each kernel starts before the previous one has ended."""
     return dtype == torch.bfloat16 and rows * parameters < MOST_OVERLAPPED

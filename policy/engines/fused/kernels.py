@@ -1,7 +1,7 @@
-"""The two Triton kernels of a convolution layer: its sums as a matrix product, and what is done with each element of them.
+"""The two Triton kernels of a convolution layer: `product` computes the sums, `finish` the elementwise operations on them.
 
-The sums are `[splits, rows, sections, channels]` in float32: a wide layer's product is split into so many parts that all
-multiprocessors read weights at the same time, and `finish` adds the parts.
+The sums are `[splits, rows, sections, channels]` in float32: the product of a wide layer is split into several parts, so
+that all multiprocessors read weights at the same time, and `finish` adds the parts.
 """
 
 import triton
@@ -9,8 +9,8 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 
-# Long: a kernel's parameters are its interface, one by one, for Triton takes no structures; half of it says what they are.
-# The rest is addresses, a loop and a store, which share them.
+# Long: Triton has no structures, so each parameter is separate and documented. The rest is addresses, a loop and a store,
+# which share them.
 @triton.jit
 def product(
     x,
@@ -69,8 +69,8 @@ def product(
     weights = weight + (before + begin).to(tl.int64) * (BLOCK_K * BLOCK_N)
     if OVERLAP:
         gdc_launch_dependents()
-    if FETCH:  # noqa: SIM102 — known when the kernel is compiled
-        if (tl.program_id(0) == 0) & (begin < end):  # those of other rows read the same weights
+    if FETCH:  # noqa: SIM102 — a compile-time constant
+        if (tl.program_id(0) == 0) & (begin < end):  # programs of other rows read the same weights
             _prefetch(weights, (end - begin) * (BLOCK_K * BLOCK_N), THREADS)
     if OVERLAP:
         gdc_wait()
@@ -104,7 +104,7 @@ def product(
     tl.store(out + (place[:, None] + at[None, :]), sums.to(out.dtype.element_ty), mask=valid)
 
 
-# Long: as `product`; and the order of its loads is what makes it fast, which helpers would hide.
+# Long: as `product`; and its speed depends on the order of the loads, which helpers would hide.
 @triton.jit
 def finish(
     sums,
@@ -132,7 +132,7 @@ def finish(
 ):
     """Adds the parts of a convolution's sums and its bias, normalises, applies Mish, then FiLM and the residual.
 
-    A program computes one group of channels of one chunk: what is normalised together.
+    A program computes one group of channels of one chunk, which is normalised together.
 
     Args:
         sums: `[SPLITS, rows, SECTIONS, channels]`, of which the first section is finished.
@@ -154,7 +154,7 @@ def finish(
     channel = tl.program_id(1) * SIZE + element % SIZE
     row = (chunk * STEPS + element // SIZE).to(tl.int64)
 
-    # What no kernel before it computes comes first, and all is loaded before the means are taken: a program waits once.
+    # Inputs that do not depend on the previous kernel are loaded first, and everything before the means: so it waits once.
     h = tl.load(bias + channel, mask=inside, other=0.0)
     added = tl.zeros_like(h)
     if gamma is not None:
@@ -187,7 +187,7 @@ def finish(
 def _add_parts(
     h, parts, rows, row, channels, channel, inside, SPLITS: tl.constexpr, SECTIONS: tl.constexpr, SECTION: tl.constexpr
 ):
-    """h plus one section of `[SPLITS, rows, SECTIONS, channels]`, over all splits."""
+    """Adds one section of `[SPLITS, rows, SECTIONS, channels]`, summed over all splits, to h."""
     for split in tl.static_range(SPLITS):
         place = ((split * rows + row) * SECTIONS + SECTION) * channels + channel
         h += tl.load(parts + place, mask=inside, other=0.0).to(tl.float32)
@@ -202,14 +202,14 @@ def _both(a, b, inside):
 @triton.jit
 def _mish(x):
     """x · tanh(log(1 + eˣ)), where tanh(log(1 + u)) = (u² + 2u) / (u² + 2u + 2)."""
-    u = tl.exp(tl.minimum(x, 20.0))  # from there on the fraction is 1 in float32
+    u = tl.exp(tl.minimum(x, 20.0))  # above that the fraction is 1 in float32
     w = u * (u + 2.0)
     return x * (w / (w + 2.0))
 
 
 @triton.jit
 def _prefetch(begin, elements, THREADS: tl.constexpr):
-    """Has the second-level cache fetch what lies from a pointer on, a multiple of 256 elements; a piece a thread."""
+    """Prefetches data from a pointer on, a multiple of 256 elements, into the second-level cache; one piece per thread."""
     size = elements * (begin.dtype.element_ty.primitive_bitwidth // 8)
     piece = tl.cdiv(tl.cdiv(size, THREADS), 16) * 16
     offset = tl.minimum(tl.arange(0, THREADS) * piece, size - piece)

@@ -5,8 +5,8 @@ Every convolution of the network has the form
     out[n, h] = bias + Σ_tap  x[n, h · stride + tap − padding] @ weight[tap],
 
 with x = 0 outside the horizon. A transposed convolution of stride 2 is two of them, one for the even and one for the odd
-steps: the steps `2h` and `2h + 1` of its output are the two *sections* of row `h`. The 1×1 convolution of a residual reads
-what the block's first convolution reads, and is that one's second section.
+steps: the steps `2h` and `2h + 1` of its output are the two *sections* of row `h`. The 1×1 convolution of a residual has
+the same input as the block's first convolution, and is that one's second section.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from paradp.policy.networks.unet import ConditionalUnet1D, ConvBlock, ResidualBlock, Stage
 
-# A convolution in the form that the arithmetic takes it in.
+# A convolution in the form that the kernels need.
 C = TypeVar("C")
 
 
@@ -36,7 +36,7 @@ class Convolution:
     """One or two convolutions of the same input, stride and number of channels out.
 
     Attributes:
-        parts: how many features of equally many channels are joined to its input.
+        parts: number of features, of equally many channels, that are concatenated to its input.
     """
 
     sections: tuple[Section, ...]
@@ -68,7 +68,7 @@ class Block(Generic[C]):
 
     Attributes:
         first, second: its convolutions; the first has the residual's as its second section where there is one.
-        film: where its scales and biases begin among those of all blocks.
+        film: index of its first scale among the scales and biases of all blocks.
     """
 
     first: NormalisedConvolution[C]
@@ -78,7 +78,7 @@ class Block(Generic[C]):
 
 @dataclass(frozen=True)
 class Level(Generic[C]):
-    """Two blocks, and the way to the next resolution, if any."""
+    """Two blocks, and the resampling to the next resolution, if any."""
 
     blocks: tuple[Block[C], Block[C]]
     resample: C | None
@@ -96,7 +96,7 @@ class Layers(Generic[C]):
 
 
 def pack(network: ConditionalUnet1D, form: Callable[[Convolution], C]) -> Layers[C]:
-    """The layers of a network, each convolution in the form that `form` gives it."""
+    """Extracts the layers of a network, each convolution converted by `form`."""
     film = itertools.accumulate((2 * block.size for block in network.blocks()), initial=0)
 
     def normalised(block: ConvBlock, *others: Section, parts: int = 1) -> NormalisedConvolution[C]:
@@ -117,7 +117,7 @@ def pack(network: ConditionalUnet1D, form: Callable[[Convolution], C]) -> Layers
 
     head, projection = cast(tuple[ConvBlock, nn.Conv1d], tuple(network.head))
     return Layers(
-        # In the order of computation, in which the blocks' scales and biases lie.
+        # In the order of computation, which is also the order of the blocks' scales and biases.
         down=levels(network.down),
         middle=level(network.middle),
         up=levels(network.up, parts=2),

@@ -1,4 +1,4 @@
-"""The U-Net by two Triton kernels a convolution."""
+"""The U-Net with two Triton kernels per convolution."""
 
 import math
 from typing import NamedTuple
@@ -10,22 +10,21 @@ from paradp.policy.engines.fused import kernels
 from paradp.policy.engines.fused.packing import Block, Layers, Level, Normalisation
 from paradp.policy.engines.fused.tiles import Tiled
 
-# Where nothing is to be done with the sums but to add the bias, so many blocks are no slower in one program than in several
-# and a second kernel.
+# If only the bias is added to the sums, one program with up to this many blocks is as fast as several and a second kernel.
 MOST_BLOCKS_AT_ONCE = 16
-# Features `[n, h, C]`, side by side where a skip connection joins two.
+# Features `[n, h, C]`; two where a skip connection concatenates them.
 Features = tuple[Tensor, ...]
 
 
 class Sums(NamedTuple):
-    """What `kernels.product` computed: `[splits, n · steps, sections, columns]`."""
+    """The result of `kernels.product`: `[splits, n · steps, sections, columns]`."""
 
     parts: Tensor
     steps: int
 
 
 class FilmInput(NamedTuple):
-    """The encoded timesteps and conditions `[n, F]`, and where a block's scales and biases begin."""
+    """The encoded timesteps and conditions `[n, F]`, and the index of a block's first scale in them."""
 
     timestep: Tensor
     condition: Tensor
@@ -33,7 +32,7 @@ class FilmInput(NamedTuple):
 
 
 class Residual(NamedTuple):
-    """Parts `[splits, n · steps, sections, columns]` of which the last section is added, and its bias."""
+    """A residual: parts `[splits, n · steps, sections, columns]`, whose last section is added, and its bias."""
 
     parts: Tensor
     bias: Tensor | None = None
@@ -43,10 +42,10 @@ class TiledUnet:
     """Computes `ConditionalUnet1D.denoise`, for inference: sums in float32, features in the precision of the products.
 
     Args:
-        layers: of the network, on its device.
-        dtype: of the products.
-        overlapped: whether a kernel may begin, and fetch its weights, before the one before it has ended: programmatic
-            dependent launch, which GPUs have from Hopper on; on others it changes nothing.
+        layers: the network's layers, on its device.
+        dtype: dtype of the products.
+        overlapped: whether a kernel may start, and load its weights, before the previous one has ended (programmatic
+            dependent launch, from Hopper on; without effect on older GPUs).
     """
 
     def __init__(self, layers: Layers[Tiled], dtype: torch.dtype, overlapped: bool = False):
@@ -57,7 +56,7 @@ class TiledUnet:
         self._overlapped = overlapped and self._hopper
 
     def __call__(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        """The prediction `[n, H, A]` for chunks `[n, H, A]`, encoded timesteps and conditions `[n, F]` each; in x's type."""
+        """Predictions `[n, H, A]` for chunks `[n, H, A]`, encoded timesteps and conditions `[n, F]`; in x's dtype."""
         with torch.cuda.device_of(x):  # Triton launches on the current device
             return self._denoise(x.contiguous(), timestep.contiguous(), condition.contiguous())
 
@@ -86,14 +85,14 @@ class TiledUnet:
         return self._finish(second, ended, block.second.norm, residual=self._residual(first, x, begun))
 
     def _residual(self, first: Tiled, x: Features, begun: Sums) -> Residual:
-        """Of a block: the second section of its first convolution where there is one, else the block's input."""
+        """The residual of a block: the second section of its first convolution if it has one, else the block's input."""
         if first.sections == 2:
             return Residual(begun.parts, first.bias[1])
         features = x[0] if len(x) == 1 else torch.cat(x, dim=2)
         return Residual(features.view(1, -1, 1, features.shape[2]))
 
     def _resampled(self, level: Level[Tiled], x: Tensor) -> Tensor:
-        """At the next level's resolution: a row's sections are successive steps."""
+        """Resamples features to the next level's resolution; a row's sections are successive steps."""
         convolution = level.resample
         if convolution is None:
             return x
@@ -104,7 +103,7 @@ class TiledUnet:
         return self._finish(convolution, turns)
 
     def _convolve(self, convolution: Tiled, x: Features) -> Sums:
-        """The sums of all sections, without their biases."""
+        """Computes the sums of all sections, without their biases."""
         steps = -(-x[0].shape[1] // convolution.stride)
         rows = len(x[0]) * steps
         shape = convolution.splits(rows), rows, convolution.sections, convolution.columns
@@ -113,7 +112,7 @@ class TiledUnet:
         return Sums(parts, steps)
 
     def _at_once(self, convolution: Tiled, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """The convolution with its bias, by one kernel."""
+        """Computes the convolution with its bias in one kernel."""
         n, steps = len(x), -(-x.shape[1] // convolution.stride)
         out = x.new_empty(1, n * steps, convolution.sections, convolution.columns, dtype=dtype)
         self._product(convolution, (x,), out, biased=True)
@@ -164,7 +163,7 @@ class TiledUnet:
         film: FilmInput | None = None,
         residual: Residual | None = None,
     ) -> Tensor:
-        """Bias, then normalisation, Mish, FiLM and residual as far as they are given."""
+        """Applies bias, normalisation, Mish, FiLM and residual, as far as they are given."""
         count, rows, sections, columns = sums.parts.shape
         n, size = rows // sums.steps, columns // norm.groups if norm else math.gcd(columns, 64)
         block = 2 ** math.ceil(math.log2(sums.steps * size))
@@ -198,5 +197,5 @@ class TiledUnet:
         return out
 
     def _launch(self, after_a_kernel: bool = True) -> dict[str, bool]:
-        """How a kernel is launched: of an overlapped one, the kernel before it must be one of these."""
+        """Options for launching a kernel; before an overlapped one, the previous kernel must be one of these."""
         return {"launch_pdl": True} if self._overlapped and after_a_kernel else {}

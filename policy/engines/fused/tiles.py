@@ -1,4 +1,4 @@
-"""Convolutions as the kernels take them: weights tile by tile, sizes of tiles and numbers of parts from the shapes alone."""
+"""Converts convolutions to the kernels' form: weights in tiles. Sizes of tiles and numbers of splits depend on shapes."""
 
 import math
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from torch.nn import functional
 
 from paradp.policy.engines.fused.packing import Convolution, Section
 
-# Of a large GPU. A product is split among no more programs than its multiprocessors hold at a time.
+# Multiprocessors of a large GPU. A product is split among at most as many programs as these run at a time.
 MULTIPROCESSORS = 132
-# No part has fewer blocks of the inner dimension: below, writing and adding the parts takes longer than what is saved.
+# Smallest number of blocks of the inner dimension per part: with fewer, writing and adding the parts costs too much.
 LEAST_BLOCKS = 4
 MOST_SPLITS = 16
 
 
 @dataclass(frozen=True)
 class Tiled:
-    """A convolution whose weights lie as `kernels.product` reads them, tile by tile.
+    """A convolution with weights in the tiles that `kernels.product` reads.
 
     Attributes:
         weight: see `kernels.product`.
         bias: `[sections, columns]`, float32.
-        channels: of the input, or of each of the two that are joined.
-        columns: channels out of a section.
-        parts: how many inputs are joined.
-        taps, padding: of each section.
+        channels: channels of the input, or of each of two concatenated inputs.
+        columns: output channels of a section.
+        parts: number of concatenated inputs.
+        taps, padding: for each section.
         block_n, block_k: sizes of a tile of the weights.
     """
 
@@ -43,63 +43,65 @@ class Tiled:
 
     @property
     def sections(self) -> int:
-        """How many there are: one or two."""
+        """The number of sections: one or two."""
         return len(self.taps)
 
     @property
     def tiles(self) -> int:
-        """Of columns, in all sections."""
+        """The number of tiles of columns, in all sections."""
         return self.sections * -(-self.columns // self.block_n)
 
     def blocks(self, taps: int) -> int:
-        """Of the inner dimension, of so many taps."""
+        """The number of blocks of the inner dimension, for a number of taps."""
         return taps * self.parts * -(-self.channels // self.block_k)
 
     def block_m(self, rows: int) -> int:
-        """How many of so many rows a program computes."""
+        """The number of rows that a program computes."""
         if self.weight.dtype == torch.bfloat16:
             return 128 if -(-rows // 128) * self.tiles >= MULTIPROCESSORS else min(64, _power_of_two(rows))
         return min(32 if 0 < rows % 64 <= 32 else 64, _power_of_two(rows))
 
     def splits(self, rows: int) -> int:
-        """Into how many parts the sums are split, for so many rows."""
+        """The number of parts into which the sums are split, for a number of rows."""
         longest = self.blocks(self.taps[0])
         work = -(-rows // self.block_m(rows)) * self.tiles // self.sections * self.blocks(sum(self.taps))
         return max(1, min(self._programs(rows) * longest // work, longest // LEAST_BLOCKS, MOST_SPLITS))
 
     def stages(self, rows: int) -> int:
-        """How many blocks are loaded ahead, for so many rows."""
+        """The number of blocks that are loaded ahead, for a number of rows."""
         if self.weight.dtype == torch.bfloat16:
             return 4 if self.block_m(rows) == 128 else 5
         return 3
 
     def _programs(self, rows: int) -> int:
-        """How many a GPU holds at a time: of blocks of 128 rows one a multiprocessor, of smaller ones two, and four of those
-        that do without matrix units."""
+        """The number of programs that a GPU runs at a time.
+
+        Per multiprocessor one for blocks of 128 rows, two for smaller ones, and four for those without matrix units.
+        """
         if self.weight.dtype == torch.bfloat16:
             return MULTIPROCESSORS if self.block_m(rows) == 128 else 2 * MULTIPROCESSORS
         return 4 * MULTIPROCESSORS
 
 
 def block_of_columns(columns: int) -> int:
-    """How many columns a program computes."""
+    """The number of columns that a program computes."""
     return min(64, _power_of_two(columns))
 
 
 def block_of_channels(channels: int, dtype: torch.dtype) -> int:
-    """How many channels a program multiplies at a time; fewer where there are no matrix units."""
+    """The number of channels that a program multiplies at a time; fewer without matrix units."""
     most = 64 if dtype == torch.bfloat16 else 32
     fitting = [size for size in (most, most // 2) if channels % size == 0]
     return fitting[0] if fitting else min(most, _power_of_two(channels))
 
 
 def _power_of_two(size: int) -> int:
-    """The first that is no smaller, and 16 at least, as matrix units need."""
+    """The next power of two, and at least 16, as matrix units require."""
     return max(16, 2 ** math.ceil(math.log2(size)))
 
 
 def tile(dtype: torch.dtype, convolution: Convolution) -> Tiled:
-    """A convolution as the kernel takes it."""
+    """Converts a convolution to the kernel's form."""
     parts, weight = convolution.parts, convolution.sections[0].weight
     channels, columns = weight.shape[1] // parts, weight.shape[2]
     block_n, block_k = block_of_columns(columns), block_of_channels(channels, dtype)

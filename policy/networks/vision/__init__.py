@@ -1,1 +1,1 @@
-"""What a network sees of images: a ResNet, and where in its last maps there is most."""
+"""Image encoders: a ResNet with spatial softmax."""

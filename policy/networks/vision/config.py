@@ -1,4 +1,4 @@
-"""The settings of an encoder of images."""
+"""The settings of an image encoder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,35 +13,35 @@ Backbone = Literal["resnet18", "resnet34", "resnet50"]
 _PIXELS = Limits(1, MOST_EDGE)
 
 
-# Channels of one group of a group normalisation.
+# Channels per group of the group normalisation.
 GROUP_CHANNELS = 16
-_KEPT = 0.9  # of an image's height and width, where a training is not asked for another crop
+_KEPT = 0.9  # share of an image's height and width that a training crops by default
 
 
 @dataclass(frozen=True)
 class PixelsConfig(Settings):
-    """Images without an encoder: a network sees the plain numbers of their pixels. It has no settings."""
+    """No image encoder: the network's inputs are the pixels. It has no settings."""
 
     kind: Literal["pixels"] = "pixels"
 
     def fitted(self, observed: Mapping[str, Feature]) -> None:
-        """As `VisionConfig.fitted`: there is no encoder."""
+        """Like `VisionConfig.fitted`: returns `None`, as there is no encoder."""
 
 
 @dataclass(frozen=True)
 class VisionConfig(Settings):
-    """How a policy's images become numbers, see `paradp.policy.networks.vision.encoder`.
+    """Settings of a policy's image encoder, see `paradp.policy.networks.vision.encoder`.
 
     Attributes:
         kind: the type of encoder.
-        backbone: which ResNet sees the images.
-        stem: channels of its first convolution, of which all others are multiples; 64 are usual, and fewer are faster.
-        norm: its normalisation: `group` with 16 channels a group, or `batch`, which cannot be trained here.
-        keypoints: places that are found in an image; each becomes two numbers.
-        resize: height and width that images are scaled to; `None` leaves them as they are.
-        crop: height and width of the part that is kept of that: anywhere in training, the middle in use. `None` keeps all;
-            a training takes nine tenths by default.
-        separate: whether every camera has an encoder of its own.
+        backbone: the type of ResNet.
+        stem: channels of its first convolution; the other layers have multiples of it. 64 are usual, fewer are faster.
+        norm: its normalisation: `group` with 16 channels per group, or `batch`, which cannot be trained here.
+        keypoints: number of keypoints per image; each gives two numbers.
+        resize: height and width to which images are scaled; `None` leaves them as they are.
+        crop: height and width of the crop after that: at a random position in training, in the middle in use. `None` for no
+            crop; a training crops to nine tenths by default.
+        separate: whether each camera has a separate encoder.
     """
 
     kind: Literal["resnet"] = "resnet"
@@ -59,17 +59,17 @@ class VisionConfig(Settings):
             raise SettingError(f"stem must be a multiple of {GROUP_CHANNELS}, not {self.stem}", "stem")
 
     def describe(self) -> str:
-        """In a few words."""
+        """Describes the encoder in a few words."""
         cameras = "one for every camera" if self.separate else "one for all cameras"
         return f"{self.backbone.replace('resnet', 'ResNet-')}, stem {self.stem}, {self.keypoints} keypoints, {cameras}"
 
     @property
     def size(self) -> int:
-        """Numbers that it makes of one image."""
+        """The number of features of one image."""
         return 2 * self.keypoints
 
     def seen(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Height and width that the ResNet sees of an image of that height and width.
+        """Height and width of the ResNet's input for images of this height and width.
 
         Raises:
             ValueError: the crop is larger than the image.
@@ -82,10 +82,10 @@ class VisionConfig(Settings):
         return crop
 
     def fitted(self, observed: Mapping[str, Feature]) -> "VisionConfig | None":
-        """As a training uses it on these features: with a crop; `None` where there are no images to encode.
+        """Returns the settings for a training on these features, with a crop; `None` if there are no images to encode.
 
         Raises:
-            ValueError: it cannot encode them.
+            ValueError: it cannot encode these features.
         """
         sizes = {(self.resize or feature.shape[:2]) for feature in observed.values() if feature.kind == "image"}
         if not sizes:
@@ -115,7 +115,7 @@ class VisionConfig(Settings):
         """
         images = {key: feature.shape for key, feature in observed.items() if feature.kind == "image"}
         if not images:
-            raise ValueError("an encoder of images needs images, and the observation has none")
+            raise ValueError("an image encoder needs images, and the observation has none")
         for key, shape in images.items():
             if shape[2] != 3:
                 said = f"{key!r} has {shape[2]}: give the network its pixels with vision pixels, or record it in colour"
@@ -125,5 +125,5 @@ class VisionConfig(Settings):
             raise ValueError(f"cameras that share an encoder must have images of one size; they have {images}")
 
 
-# What a network may see of images.
+# The alternatives for a network's input from images.
 Vision = VisionConfig | PixelsConfig

@@ -1,4 +1,4 @@
-"""Encoders of images: resized, cropped, seen by a ResNet, and said in places (as in Diffusion Policy and LeRobot)."""
+"""Image encoders: resize, crop, ResNet, spatial softmax (as in Diffusion Policy and LeRobot)."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -12,9 +12,9 @@ from paradp.policy.networks.vision.resnet import map_shape, resnet
 
 
 class VisionEncoder(nn.Module):
-    """Replaces the images of an observation by what the policy's network sees of them.
+    """Replaces the images of an observation by their features.
 
-    Cameras are encoded in the observation's order, each once a plan.
+    Cameras are encoded in the observation's order, each once per plan.
 
     Args:
         config: settings.
@@ -35,11 +35,11 @@ class VisionEncoder(nn.Module):
         self.encoders = nn.ModuleList(ImageEncoder(config, *observed[key].shape[:2]) for key in cameras)
 
     def forward(self, observation: Mapping[str, Tensor], places: Tensor | None = None) -> dict[str, Tensor]:
-        """Normalised observations, by feature `[n, To, *shape]` → the same, images as `[n, To, F]`.
+        """Converts normalised observations, by feature `[n, To, *shape]`: images become `[n, To, F]`.
 
         Args:
             observation: see above.
-            places: `[n, cameras, 2]`, where the images are cropped, as `draw_places` has it; in the middle by default.
+            places: `[n, cameras, 2]`, positions of the crops as from `draw_places`; in the middle by default.
         """
         encoded = dict(observation)
         for i, (key, encoder) in enumerate(zip(self.cameras, self._each(), strict=True)):
@@ -47,29 +47,29 @@ class VisionEncoder(nn.Module):
         return encoded
 
     def draw_places(self, count: int, generator: torch.Generator) -> Tensor:
-        """Random places of the crops of some windows, `[count, cameras, 2]`: rows above and columns left of each.
+        """Draws random positions of crops, `[count, cameras, 2]`: numbers of rows above and columns left of each.
 
-        All observed steps of a window are cropped alike, so that what moves between them is what moved.
+        All observed steps of a window have the same crop, so that differences between them are real motion.
         """
         spare = [size for encoder in self._each() for size in encoder.spare]
         drawn = [torch.randint(size + 1, (count,), generator=generator) for size in spare]
         return torch.stack(drawn, 1).unflatten(1, (-1, 2))
 
     def _each(self) -> "list[ImageEncoder]":
-        """One for every camera."""
+        """The encoder of each camera."""
         encoders = cast("list[ImageEncoder]", list(self.encoders))
         return encoders if len(encoders) == len(self.cameras) else encoders * len(self.cameras)
 
 
 class ImageEncoder(nn.Module):
-    """From images to the places of keypoints in them, and from these to features.
+    """Computes positions of keypoints in images, and features from these.
 
     Args:
         config: settings.
         height, width: of the images.
 
     Attributes:
-        spare: rows and columns of an image that a crop leaves out.
+        spare: number of rows and columns of an image that a crop leaves out.
     """
 
     def __init__(self, config: VisionConfig, height: int, width: int):
@@ -82,7 +82,7 @@ class ImageEncoder(nn.Module):
         self.out = nn.Linear(config.size, config.size)
 
     def forward(self, images: Tensor, places: Tensor | None = None) -> Tensor:
-        """Normalised images `[n, To, h, w, 3]`, and where they are cropped, `[n, 2]` → `[n, To, F]`."""
+        """Encodes normalised images `[n, To, h, w, 3]`, cropped at positions `[n, 2]`, to `[n, To, F]`."""
         n, observed = images.shape[:2]
         x = images.flatten(0, 1)
         if self._resize is not None:
@@ -92,23 +92,23 @@ class ImageEncoder(nn.Module):
         else:  # a view with the channels last, with which a CPU trains nearly twice as fast
             x = _cropped(x, places[:, None].expand(-1, observed, -1).flatten(0, 1), *self._crop).movedim(3, 1)
         maps = self.backbone(x)
-        # Whatever a training computes in: to bfloat16 a place is known to a third of a pixel only.
+        # Always in float32: bfloat16 resolves positions to a third of a pixel only.
         with torch.autocast(images.device.type, enabled=False):
             features = self.out(self.pool(maps.float()).flatten(1)).relu()
         return features.unflatten(0, (n, observed))
 
     def _middle(self, x: Tensor) -> Tensor:
-        """Of images `[n, h, w, 3]`; what is odd goes as Python rounds it, to the even side."""
+        """The middle crop of images `[n, h, w, 3]`; odd margins are rounded to even as by Python's `round`."""
         (top, left), (height, width) = (round(size / 2) for size in self.spare), self._crop
         return x[:, top : top + height, left : left + width]
 
 
 class SpatialSoftmax(nn.Module):
-    """Where in each of some maps there is most: the mean place under a softmax over it (Finn et al. 2016, arXiv 1509.06113).
+    """Computes keypoints: the mean position under a softmax over each map (Finn et al. 2016, arXiv 1509.06113).
 
     Args:
-        channels, height, width: of the maps that come in.
-        keypoints: K, how many maps are made of them.
+        channels, height, width: size of the input maps.
+        keypoints: K, the number of maps that are computed from them.
     """
 
     places: Tensor
@@ -120,17 +120,17 @@ class SpatialSoftmax(nn.Module):
         self.register_buffer("places", torch.stack([x.flatten(), y.flatten()], 1).float())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `[n, C, h, w]` → x and y, each from −1 to 1, of every keypoint `[n, K, 2]`."""
+        """Converts maps `[n, C, h, w]` to x and y of each keypoint, from −1 to 1, `[n, K, 2]`."""
         return self.maps(x).flatten(2).softmax(-1) @ self.places
 
 
 def _spread(count: int) -> Tensor:
-    """Numbers from −1 to 1; one alone is −1, as numpy has it."""
+    """Evenly spaced numbers from −1 to 1; a single one is −1, as in numpy."""
     return torch.linspace(-1, 1, count, dtype=torch.float64)
 
 
 def _cropped(x: Tensor, places: Tensor, height: int, width: int) -> Tensor:
-    """Of each of some images `[n, h, w, 3]` the part below and right of its place `[n, 2]`; waits for no device."""
+    """Crops images `[n, h, w, 3]`, each with its own top left corner `[n, 2]`; does not wait for the device."""
     rows = places[:, :1] + torch.arange(height, device=x.device)
     columns = places[:, 1:] + torch.arange(width, device=x.device)
     image = torch.arange(len(x), device=x.device)

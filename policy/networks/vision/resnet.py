@@ -1,4 +1,4 @@
-"""ResNets (He et al. 2016, arXiv 1512.03385) without their last two layers; modules and weights are torchvision's."""
+"""ResNets (He et al. 2016, arXiv 1512.03385) without their last two layers, with torchvision's module names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from paradp.policy.networks.vision.config import GROUP_CHANNELS, Backbone, VisionConfig
 
 Norm = Callable[[int], nn.Module]
-# Channels of the four resolutions, over those of the stem.
+# Channels of the four resolutions, as multiples of the stem's.
 _WIDTHS = (1, 2, 4, 8)
 
 
 class BasicBlock(nn.Module):
-    """Two 3 × 3 convolutions beside a shortcut."""
+    """Two 3 × 3 convolutions with a shortcut."""
 
     expansion = 1
 
@@ -31,7 +31,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A 3 × 3 convolution of few channels between two of 1 × 1, beside a shortcut."""
+    """A 3 × 3 convolution with few channels between two 1 × 1 convolutions, with a shortcut."""
 
     expansion = 4
 
@@ -54,7 +54,7 @@ class Bottleneck(nn.Module):
 
 @dataclass(frozen=True)
 class _Stages:
-    """Which blocks, and how many at each of the four resolutions."""
+    """The type of blocks, and their number at each of the four resolutions."""
 
     block: type[BasicBlock] | type[Bottleneck]
     depths: tuple[int, int, int, int]
@@ -68,7 +68,7 @@ _KINDS: dict[Backbone, _Stages] = {
 
 
 def resnet(config: VisionConfig) -> nn.Sequential:
-    """From images `[n, 3, h, w]` to maps `[n, C, h', w']`, with random weights."""
+    """Builds a network from images `[n, 3, h, w]` to maps `[n, C, h', w']`, with random weights."""
     kind, norm = _KINDS[config.backbone], _NORMS[config.norm]
     layers: list[nn.Module] = [
         nn.Conv2d(3, config.stem, 7, 2, 3, bias=False),
@@ -87,7 +87,7 @@ def resnet(config: VisionConfig) -> nn.Sequential:
 
 
 def map_shape(config: VisionConfig, height: int, width: int) -> tuple[int, int, int]:
-    """C, h' and w' of the maps that a ResNet makes of images of that height and width."""
+    """C, h' and w' of a ResNet's maps for images of this height and width."""
     halvings = 2 + len(_WIDTHS) - 1
     for _ in range(halvings):
         height, width = (height + 1) // 2, (width + 1) // 2
@@ -106,7 +106,7 @@ def _conv(size_in: int, size_out: int, kernel: int, stride: int = 1) -> nn.Conv2
 
 
 def _shortcut(size_in: int, size_out: int, stride: int, norm: Norm) -> nn.Sequential | None:
-    """To another number of channels or resolution; `None` where both stay."""
+    """Makes a shortcut to another number of channels or resolution; `None` if both stay the same."""
     if stride == 1 and size_in == size_out:
         return None
     return nn.Sequential(_conv(size_in, size_out, 1, stride), norm(size_out))

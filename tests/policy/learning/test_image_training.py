@@ -156,7 +156,7 @@ def test_a_step_that_cannot_be_captured_is_launched(lesson, monkeypatch, caplog)
         losses.append([float(step(*lesson.batch(8, seed))) for seed in range(3)])
     assert losses[0] == losses[1]
     [said] = caplog.messages
-    assert said.endswith("takes longer: operation not permitted when stream is capturing")
+    assert said.endswith("is slower: operation not permitted when stream is capturing")
 
     def exhausted(launch, device):
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -285,7 +285,7 @@ def test_another_start_or_its_normaliser_is_another_run(demonstrations, tmp_path
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        (None, "is damaged: it does not say what training it is of; remove it"),
+        (None, "is damaged: it does not describe its training; remove it"),
         ({"step": "4", "identity": "{}"}, "an earlier version of paradp, which did not note the content of its data"),
         ({"training": "[]"}, "is damaged: "),
         ({"training": "[" * 100_000}, "is damaged: "),
