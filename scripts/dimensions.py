@@ -9,7 +9,7 @@ ENTRIES = {1: ("",), 2: ("x", "y"), 3: ("x", "y", "z")}
 
 
 def dimension_names(parts: Mapping[str, int]) -> list[str]:
-    """Every dimension by name, with its unit where a known action convention gives one: `goal_pos x (m)`."""
+    """Every dimension by name, with its unit where an action convention of paradp gives one: `goal_pos x (m)`."""
     units = {part: unit for convention in ACTION_CONVENTIONS.values() for part, unit in convention.units.items()}
     names = []
     for part, length in parts.items():

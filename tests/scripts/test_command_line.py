@@ -277,7 +277,8 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
         (["rollout", "stack", "--checkpoint", "lift"], "does not fit the task 'stack': its task is lift"),
         (
             ["rollout", "pusht", "--checkpoint", "lift"],
-            "the checkpoint's actions are 'absolute'; the task 'pusht' knows: position",
+            "the checkpoint's actions are absolute (goal_pos 3, goal_rot6d 6, gripper 1: 10 values);"
+            " the task 'pusht' takes: position (goal_xy 2: 2 values)",
         ),
         (["collect", "door"], "the task 'door' has no expert"),
         (["collect", "lift", "--observation", "pictures"], "unknown observation 'pictures'. There are: state, image."),
