@@ -11,12 +11,13 @@ An object can be disturbed while the robot acts: `gymnasium.make("paradp/Square-
 
 from typing import TYPE_CHECKING, Any
 
-from paradp.envs.actions import ACTION_CONVENTIONS
+from paradp.envs.actions import ACTION_CONVENTIONS, ActionConvention, BoundedAction
+from paradp.envs.conventions import find_convention, register_convention
 from paradp.envs.disturbances import DISTURBANCES, find_disturbance
 from paradp.envs.experts.expert import ActionNoise, Expert, ExpertCommand
 from paradp.envs.experts.waypoints import ScriptedExpert, Variety
 from paradp.envs.registry import TASKS, all_tasks, find_task, register
-from paradp.envs.rendering import render_problem
+from paradp.envs.rendering import choose_gl, render_problem
 from paradp.envs.robosuite_task import RobosuiteTask
 from paradp.envs.task import Task, TaskEntry
 from paradp.envs.tasks import ENTRIES
@@ -28,7 +29,9 @@ __all__ = [
     "ACTION_CONVENTIONS",
     "DISTURBANCES",
     "TASKS",
+    "ActionConvention",
     "ActionNoise",
+    "BoundedAction",
     "Expert",
     "ExpertCommand",
     "RobosuiteEnv",
@@ -38,9 +41,12 @@ __all__ = [
     "TaskEntry",
     "Variety",
     "all_tasks",
+    "choose_gl",
+    "find_convention",
     "find_disturbance",
     "find_task",
     "register",
+    "register_convention",
     "render_problem",
 ]
 

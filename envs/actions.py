@@ -6,7 +6,8 @@
 | `delta` | 7 | goal relative to the current pose, 1.0 = 0.05 m and 0.5 rad, gripper |
 | `position` | 2 | PushT's: goal of the pusher, pixels |
 
-The gripper closes for values above zero and opens for values below. Poses are those of the grip site.
+The gripper closes for values above zero and opens for values below. Poses are those of the grip site. Conventions of other
+packages are found by `paradp.envs.conventions`.
 """
 
 from collections.abc import Mapping
@@ -114,8 +115,8 @@ def check_action(convention: ActionConvention, action: np.ndarray) -> None:
         raise ValueError(f"the action is not finite: {action}")
 
 
-class _Limited:
-    """Builds a convention with limits as plain numbers, because machines that only plan have no gymnasium."""
+class BoundedAction:
+    """Base of action conventions: the space is made from the limits, because machines that only plan have no gymnasium."""
 
     low: np.ndarray
     high: np.ndarray
@@ -127,7 +128,7 @@ class _Limited:
         return spaces.Box(self.low, self.high, dtype=np.float32)
 
 
-class AbsoluteAction(_Limited):
+class AbsoluteAction(BoundedAction):
     """Goal poses in the world frame. robosuite neither scales nor clips these, so the box is the workspace itself."""
 
     name = "absolute"
@@ -160,7 +161,7 @@ class AbsoluteAction(_Limited):
         return actions[:, :3]
 
 
-class DeltaAction(_Limited):
+class DeltaAction(BoundedAction):
     """robomimic's convention: normalised steps of position and axis-angle in the frame of the robot's base."""
 
     name = "delta"
@@ -190,7 +191,7 @@ class DeltaAction(_Limited):
         return MAX_STEP_M * actions[:, :3].cumsum(0)
 
 
-class PlaneAction(_Limited):
+class PlaneAction(BoundedAction):
     """PushT's convention: the pusher's goal position on the plane, in pixels of the 512 × 512 board."""
 
     name = "position"

@@ -12,7 +12,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from paradp.envs import ACTION_CONVENTIONS, ActionNoise, Expert, find_task
+from paradp.envs import ActionNoise, Expert, find_convention, find_task
 from paradp.envs.lookup import find
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
@@ -154,7 +154,7 @@ def describe(
 ) -> DemonstrationInfo:
     """The description that is stored with the demonstrations."""
     entry = find_task(task)
-    known = {name: ACTION_CONVENTIONS[name] for name in entry.task.conventions}
+    known = {name: find_convention(name) for name in entry.task.conventions}
     convention = find(known, action_convention, "action convention")
     return DemonstrationInfo(
         task=task,

@@ -4,7 +4,7 @@ import io
 
 import imageio.v2 as imageio
 
-from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.envs import find_convention, find_task
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.captions import headed
 from paradp.rollouts.episodes.environments import EnvironmentConfig
@@ -133,7 +133,7 @@ def _paired(comparison: Comparison) -> PageTable:
 def _motion(comparison: Comparison) -> PageTable:
     """The motion of the robot; columns for disturbances and waiting only if there were any."""
     task = find_task(comparison.runs[0].summary.task).task
-    unit = ACTION_CONVENTIONS[task.conventions[0]].unit
+    unit = find_convention(task.conventions[0]).unit
     runs = comparison.runs
     disturbed = any(run.summary.disturbed for run in runs)
     late = any(run.summary.steps_held or run.steps["replan_lateness"].max() for run in runs)

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.envs import find_convention, find_task
 from paradp.scripts.places import check_simulator, checkpoint_of, disturbance_of, found
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Simulated:
         check_fits(spec, self._task)
         observation = observed_by(spec, find_task(self._task).task)
         self._environment = EnvironmentConfig(self._task, spec.action_convention, self._disturbance, observation=observation)
-        return ACTION_CONVENTIONS[spec.action_convention].hold
+        return find_convention(spec.action_convention).hold
 
     def start(self) -> "Robot":
         from paradp.rollouts.realtime.robot import SimulatedRobot

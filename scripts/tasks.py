@@ -5,7 +5,7 @@ import tyro
 from rich.table import Table
 
 from paradp.checkpoints.finding import NOT_INSTALLED, pretrained
-from paradp.envs import ACTION_CONVENTIONS, Task, all_tasks, find_task
+from paradp.envs import Task, all_tasks, find_convention, find_task
 from paradp.policy.features import observed_features
 from paradp.scripts.console import console
 
@@ -23,7 +23,7 @@ def tasks(name: tyro.conf.Positional[str | None] = None) -> None:
         return _describe(name)
     table = Table("task", "observes: values", "acts by: values", "succeeds when", "comes with", show_lines=True)
     for task, entry in all_tasks().items():
-        actions = [ACTION_CONVENTIONS[name] for name in entry.task.conventions]
+        actions = [find_convention(name) for name in entry.task.conventions]
         there = {"expert": entry.expert is not None, "weights": task in pretrained()}
         table.add_row(
             task,
@@ -58,7 +58,7 @@ def _describe(name: str) -> None:
         for i, (key, feature) in enumerate(observed_features(features).items()):
             observation.add_row(kind if i == 0 else "", key, " × ".join(map(str, feature.shape)))
     actions = Table("action convention", "quantity", "values", "least", "most")
-    for convention in map(ACTION_CONVENTIONS.__getitem__, task.conventions):
+    for convention in map(find_convention, task.conventions):
         first = 0
         for quantity, size in convention.parts.items():
             low, high = (_brief(limit[first : first + size]) for limit in (convention.low, convention.high))

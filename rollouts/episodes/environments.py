@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import gymnasium
 import numpy as np
 
-from paradp.envs import ACTION_CONVENTIONS, Task, find_task
+from paradp.envs import Task, find_convention, find_task
+from paradp.envs.conventions import described
 from paradp.envs.task import images
 from paradp.policy import PolicySpec
 from paradp.policy.spec import Interface
@@ -183,9 +184,10 @@ def check_fits(spec: PolicySpec, task: str) -> None:
     """
     wanted_task = find_task(task).task
     if spec.action_convention not in wanted_task.conventions:
-        known = ", ".join(wanted_task.conventions)
-        raise ValueError(f"the checkpoint's actions are {spec.action_convention!r}; the task {task!r} knows: {known}")
-    convention = ACTION_CONVENTIONS[spec.action_convention]
+        actions = described(spec.action_convention, spec.action)
+        known = ", ".join(described(name, find_convention(name).parts) for name in wanted_task.conventions)
+        raise ValueError(f"the checkpoint's actions are {actions}; the task {task!r} takes: {known}")
+    convention = find_convention(spec.action_convention)
     here = {
         "task": task,
         "action": convention.parts,

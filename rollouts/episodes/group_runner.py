@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from paradp.checkpoints import build_solver, load_policy
-from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.envs import find_convention, find_task
 from paradp.policy import DiffusionPolicy, RecedingHorizon
 from paradp.policy.observations import blank
 from paradp.policy.processes import spare_garbage_collection
@@ -98,7 +98,7 @@ def _environment(config: RolloutConfig, policy: DiffusionPolicy, render: bool) -
 
 def _controllers(config: RolloutConfig, policy: DiffusionPolicy, count: int) -> list[RecedingHorizon]:
     """One controller per environment."""
-    hold = ACTION_CONVENTIONS[policy.spec.action_convention].hold
+    hold = find_convention(policy.spec.action_convention).hold
     when, _, blending = config.controller.partition("-")
     return [
         RecedingHorizon(

@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from paradp.envs import ACTION_CONVENTIONS
+from paradp.envs import find_convention
 from paradp.policy import PolicySpec, Replan
 from paradp.rollouts.episodes.plan_record import Flat
 
@@ -68,6 +68,6 @@ def jerk(episode: Episode, spec: PolicySpec) -> float:
 
     In the unit of the action convention per s³, such as m/s³; 0 for an episode of fewer than four steps.
     """
-    path = ACTION_CONVENTIONS[spec.action_convention].path(np.array([step.action for step in episode.steps]))
+    path = find_convention(spec.action_convention).path(np.array([step.action for step in episode.steps]))
     third = np.diff(path, 3, axis=0) * spec.control_hz**3
     return float(np.sqrt((third**2).sum(1).mean())) if len(third) else 0.0

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 from pydantic import TypeAdapter
 
-from paradp.envs import ACTION_CONVENTIONS, ActionNoise, all_tasks, find_task
+from paradp.envs import ActionNoise, all_tasks, find_convention, find_task
 from paradp.policy.files import write_whole
 from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, Attempt, demonstrate
 from paradp.rollouts.machine import cores
@@ -86,7 +86,7 @@ the commanded position over {WAYS} demonstrations of a scene at the same fractio
 
 
 def _figures(task: str, calm: Sequence[Attempt], shaken: Sequence[Attempt], ways: Sequence[Attempt]) -> ExpertFigures:
-    convention = ACTION_CONVENTIONS[find_task(task).task.conventions[0]]
+    convention = find_convention(find_task(task).task.conventions[0])
     unit, scale = ("cm", 100.0) if convention.unit == "m" else (convention.unit, 1.0)
     spreads, lengths = [], []
     for scene in range(SCENES):

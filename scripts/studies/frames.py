@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import TypeAdapter
 
-from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.envs import find_convention, find_task
 from paradp.envs.pusht_env import make_board
 from paradp.envs.task import IMAGE
 from paradp.policy import Command, Horizons
@@ -106,7 +106,7 @@ def _speed(task: str) -> FrameSpeed:
     convention = find_task(task).task.conventions[0]
     kinds = [{}, {"observation": IMAGE, "drawn": False}, {"observation": IMAGE}]
     loops = [make_envs(EnvironmentConfig(task, convention, max_steps=STEPS, **kind), 1) for kind in kinds]  # type: ignore[arg-type]
-    controller = _Still(ACTION_CONVENTIONS[convention].hold, Horizons())
+    controller = _Still(find_convention(convention).hold, Horizons())
     for envs in loops:
         _episode(envs, controller)  # compiles, and makes renderers
     state, looked_at, every = np.array([[_episode(envs, controller) for envs in loops] for _ in range(REPEATS)]).T

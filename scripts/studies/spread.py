@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from paradp.checkpoints import load_policy
-from paradp.envs import ACTION_CONVENTIONS, find_task
+from paradp.envs import find_convention, find_task
 from paradp.envs.actions import AbsoluteAction, ActionConvention, PlaneAction
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix
 from paradp.policy import DiffusionPolicy
@@ -50,7 +50,7 @@ def study_spread(context: Context, observations: int = 12, plans: int = 64, seed
     """Writes OUT/TASK-spread.md and its picture."""
     task, out = context.task, context.out
     policy = load_policy(task, "ddpm")
-    convention = ACTION_CONVENTIONS[policy.spec.action_convention]
+    convention = find_convention(policy.spec.action_convention)
     quantities = _quantities(convention)
     scenes = [_scene(policy, s, plans) for s in each(f"{task}, seeds", range(seed, seed + observations))]
     spreads = {q.name: np.array([[q.spread(s.expert), q.spread(s.policy)] for s in scenes]) for q in quantities}
@@ -81,13 +81,13 @@ def _quantities(convention: ActionConvention) -> list[Quantity]:
     Raises:
         ValueError: the actions of the convention are not goals.
     """
+    if convention.name not in (PlaneAction.name, AbsoluteAction.name):
+        raise ValueError(
+            f"the spread is measured on goal positions: it needs a policy with such actions, not {convention.name}"
+        )
     unit, scale = SHOWN[convention.unit]
     position = Quantity("position", unit, lambda chunks: scale * _position_spread(convention, chunks))
-    if convention.name == PlaneAction.name:
-        return [position]
-    if convention.name == AbsoluteAction.name:
-        return [position, Quantity("rotation", "degrees", _turn_spread)]
-    raise ValueError(f"the spread is measured on goal positions: it needs a policy with such actions, not {convention.name}")
+    return [position, Quantity("rotation", "degrees", _turn_spread)][: 1 + (convention.name == AbsoluteAction.name)]
 
 
 def _ratios(spreads: dict[str, np.ndarray]) -> str:

@@ -25,7 +25,7 @@ def drive(task: str, convention: str, seed: int, action_noise: ActionNoise | Non
     return info["success"], commands
 
 
-@pytest.mark.parametrize("task", ["square", "lift", "can", "stack"])
+@pytest.mark.parametrize("task", ["square", "lift", "can", "stack", "door"])
 @pytest.mark.parametrize("convention", ["absolute", "delta"])
 def test_the_expert_succeeds(task, convention):
     assert sum(drive(task, convention, seed)[0] for seed in SEEDS) >= 3
@@ -63,3 +63,15 @@ def test_action_noise_moves_the_robot_but_not_the_label():
 
 def test_an_expert_recovers_from_pushes():
     assert sum(drive("lift", "absolute", s, ActionNoise(noise=0.1, push_chance=0.1))[0] for s in SEEDS) >= 3
+
+
+def test_a_door_is_opened_in_several_ways():
+    """The handle is turned down from the front or from above, or lifted: what is commanded shows which."""
+    ways = set()
+    for seed in range(500, 508):
+        success, commands = drive("door", "absolute", seed)
+        assert success
+        lowest = min(command.label[2] for command in commands[-20:])  # of the hand, while it turns and pulls (m)
+        towards_door = commands[-40].label[7]  # of the hand's axis
+        ways.add((lowest > 1.08, bool(abs(towards_door) > 0.6)))
+    assert len(ways) >= 2

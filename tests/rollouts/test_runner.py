@@ -117,7 +117,10 @@ def test_a_policy_for_something_else_is_refused(spec):
     ("change", "message"),
     [
         ({"action_convention": "delta"}, "its action is"),
-        ({"action_convention": "velocity"}, "actions are 'velocity'; the task 'lift' knows: absolute, delta"),
+        (
+            {"action_convention": "velocity"},
+            r"actions are velocity \(goal_pos 3, .*10 values\); the task 'lift' takes: absolute \(.*delta \(step_pos 3",
+        ),
         ({"action": {"gripper": 1, "goal_rot6d": 6, "goal_pos": 3}}, "its action is {'gripper': 1"),
         ({"control_hz": 10}, "its control_hz is 10, the task's is 20"),
         ({"controller": {"kp": 1.0}}, "its controller is"),

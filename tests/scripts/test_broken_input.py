@@ -485,7 +485,6 @@ def test_a_task_that_is_unknown(refused, sound, command):
         (TAKES_A_POLICY["evaluate"] + " --clock fixed:soon", "soon"),
         (TAKES_A_POLICY["evaluate"] + " --baseline best", "best"),
         ("collect pusht --action-convention delta --out out", "delta"),
-        ("collect door --out out", "door"),
         ("train lift --data {sound}/demos.zarr --out out", "pusht"),
         ("data import {sound}/recorded.hdf5 --mask nobody --out out.zarr", "nobody"),
         ("data inspect {sound}/recorded.hdf5 --actions deeds", "deeds"),

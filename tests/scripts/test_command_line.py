@@ -21,6 +21,7 @@ import pytest
 from vectors import joined
 
 from paradp.checkpoints import find_checkpoint
+from paradp.envs import TASKS, TaskEntry
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.engines.autotune import autotuner, candidates
 from paradp.rollouts import Summary
@@ -259,9 +260,9 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
         (["rollout", "stack", "--checkpoint", "lift"], "does not fit the task 'stack': its task is lift"),
         (
             ["rollout", "pusht", "--checkpoint", "lift"],
-            "the checkpoint's actions are 'absolute'; the task 'pusht' knows: position",
+            "the checkpoint's actions are absolute (goal_pos 3, goal_rot6d 6, gripper 1: 10 values);"
+            " the task 'pusht' takes: position (goal_xy 2: 2 values)",
         ),
-        (["collect", "door"], "the task 'door' has no expert"),
         (["collect", "lift", "--observation", "pictures"], "unknown observation 'pictures'. There are: state, image."),
         (["collect", "pusht", "--action-convention", "delta"], "unknown action convention 'delta'. There are: position."),
         (["drive", "lift", "--disturbance", "belt", "--minutes", "-1"], "--minutes must be more than 0, not -1"),
@@ -283,6 +284,15 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(paradp, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     code, _, err = paradp(*arguments)
     assert code == 2 and message in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_task_without_an_expert_says_what_to_do(paradp, monkeypatch):
+    monkeypatch.setitem(TASKS, "pusht-state", TaskEntry(TASKS["pusht-state"].task))
+    code, _, err = paradp("collect", "pusht-state")
+    assert code == 2 and "the task 'pusht-state' has no expert; see `paradp data import`" in err
+    code, _, err = paradp("rollout", "pusht-state")
+    assert code == 2 and "comes without weights and without an expert: get demonstrations (`paradp data import FILE" in err
+    assert "demonstrated by nobody" in paradp("tasks", "pusht-state")[1]
 
 
 def test_a_damaged_checkpoint_is_named(paradp, lift_checkpoint, tmp_path):

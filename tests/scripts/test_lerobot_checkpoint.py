@@ -45,7 +45,7 @@ def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, print
         (
             "action_convention: position\n",
             "",
-            "the checkpoint's actions are 'as recorded'; the task 'pusht' knows: position",
+            "the task 'pusht' takes: position (goal_xy 2: 2 values)",
         ),
         ("{agent_pos: 2}", "agent_pos", ""),
     ):
