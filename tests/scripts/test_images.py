@@ -17,6 +17,7 @@ from paradp.policy import RecedingHorizon
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.requests import PlanRequest, plan_together
 from paradp.policy.serving import Remote
+from paradp.scripts.studies.published import cells_of
 
 PARADP = Path(sys.executable).with_name("paradp")
 TRAIN = ("--data", "spot.zarr", "--out", "spot", "--steps", "20", "--batch-size", "32", "--vision", "pixels")
@@ -94,3 +95,31 @@ def test_its_plans_come_from_a_server_as_they_are_made_here(folder):
             server.terminate()
     [expected] = plan_together(policy, [request])
     assert np.abs(chunk.actions - expected.actions).max() < 1e-3
+
+
+@pytest.mark.slow
+def test_the_study_of_images_compares_its_samplers(folder):
+    run = folder / "runs/spot-image"
+    run.mkdir(parents=True)
+    (run / "checkpoint").symlink_to(folder / "spot/checkpoint")
+    refused = subprocess.run([PARADP, "study", "images", "spot"], **settings(folder), capture_output=True, timeout=300)
+    assert refused.returncode == 2 and "holds no episodes of ddpm" in refused.stderr
+    for sampler in ("ddpm", "ddim-10"):
+        out = ("--sampler", sampler, "--episodes", "2", "--out", f"runs/spot-image/cells/{sampler}")
+        rolled = subprocess.run(
+            [PARADP, "rollout", "spot", *ROLL, *out], **settings(folder), capture_output=True, timeout=300
+        )
+        assert rolled.returncode == 0, rolled.stderr
+    done = subprocess.run(
+        [PARADP, "study", "images", "spot", "--out", "page"], **settings(folder), capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    episodes, latencies, [trained] = (rows for _, *rows in cells_of((folder / "page/images.md").read_text()))
+    assert [row[:2] for row in episodes] == [["spot", "`ddpm`"], ["spot", "`ddim-10`"]]
+    rewards = [
+        json.loads((run / f"cells/{sampler}/summary.json").read_text())["reward"]["mean"] for sampler in ("ddpm", "ddim-10")
+    ]
+    assert float(episodes[1][4].split()[0]) == pytest.approx(rewards[1] - rewards[0], abs=2e-3)
+    assert [row[-2:] for row in episodes] == [["100.0", "100"], ["10.0", "10"]]
+    assert len(latencies) == 8 and all(float(row[5]) > 0 for row in latencies)
+    assert trained[1].startswith("`paradp train spot")
