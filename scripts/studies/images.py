@@ -54,7 +54,8 @@ interval is that of the paired difference over the seeds.
 ## Latency
 
 One robot, one thread. The encoder runs once a plan, the U-Net once for every evaluation. Medians of {repeats} plans at
-observations of the scripted expert's episodes; all samplers of an engine take turns. *Encode* includes drawing the plan's noise.
+observations of the scripted expert's episodes; all samplers of an engine take turns. *Encode* includes drawing the
+plan's noise.
 
 {markdown_table(LATENCY_HEADER, tables[1])}
 
