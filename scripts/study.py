@@ -38,8 +38,7 @@ def study(
             --out RUNS/NAME`), tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8
             --out RUNS/TASK`), and front those of `--samplers front`.
         device: where scaling measures calls of the network: cpu or cuda.
-        lerobot_python: the interpreter of an environment with LeRobot and the task's simulator, for bridges; the policy is
-            RUNS/checkpoint.
+        lerobot_python: the interpreter of an environment with LeRobot, for bridges; the policy is RUNS/checkpoint.
     """
     if find_spec("paradp.scripts.studies") is None:
         raise ValueError("studies are part of paradp's repository, not of the installed package")

@@ -1,9 +1,10 @@
 """Compares LeRobot's own sampling of a checkpoint that LeRobot trained with ours: success, reward, latency of a plan."""
 
-import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -13,23 +14,19 @@ import torch
 from paradp.bridges.facts import read_facts
 from paradp.bridges.lerobot_config import read_config
 from paradp.checkpoints import load_policy
-from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy
-from paradp.policy.files import write_whole
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_object
-from paradp.policy.files.tables import read_table
 from paradp.policy.observations import Observation
-from paradp.rollouts import rollout
-from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.expert_histories import expert_histories
+from paradp.rollouts.machine import cores
 from paradp.rollouts.statistics import bootstrap, interval, paired_bootstrap, paired_loss, wilson
-from paradp.sampler import SamplerChoice
 from paradp.sampler.noise import noise_generator
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.closed_loop import describe_loss
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.lerobot_episodes import ClosedEpisodes, our_episodes, their_episodes
 from paradp.scripts.studies.lerobot_peer import LeRobotPeer
 from paradp.scripts.studies.registry import study
 
@@ -50,14 +47,6 @@ EPISODES_HEADER = [
 ]
 LATENCY_HEADER = ["who samples", "sampler", "rounds", "ms a plan", "LeRobot's DDPM ÷ this", "LeRobot's DDIM-10 ÷ this"]
 LEROBOT, PLACE, ENGINE = "LeRobot", "LeRobot's policy, `parallelize`", "paradp"
-
-
-@dataclass(frozen=True)
-class ClosedEpisodes:
-    """Episodes of one way to sample, by seed."""
-
-    success: dict[int, bool]
-    reward: dict[int, float]
 
 
 @dataclass
@@ -81,19 +70,22 @@ class Timed:
 def study_bridges(
     context: Context, episodes: int = 200, seed: int = 100_000, together: int = 25, repeats: int = 7, plans: int = 6
 ) -> None:
-    """Writes OUT/bridges.md."""
+    """Writes OUT/bridges.md for PushT, and OUT/bridges-TASK.md for another task."""
     checkpoint, python = context.runs / CHECKPOINT, context.lerobot_python
     if python is None or not checkpoint.is_dir():
         raise ValueError(
             f"a policy that LeRobot trained is needed in {checkpoint}, with its paradp.yaml, and with --lerobot-python the"
-            " interpreter of an environment that has LeRobot and the simulator"
+            " interpreter of an environment that has LeRobot"
         )
     torch.set_num_threads(1)
-    seeds = range(seed, seed + episodes)
-    with LeRobotPeer(python, _job(context.task, checkpoint)) as peer:
-        closed = {(ENGINE, name): _ours(context, name, seeds, together) for name in OURS}
-        for way in each("LeRobot's episodes", list(THEIRS)):
-            closed[_named(way)] = _theirs(peer, context.runs, way, seeds, together)
+    seeds, start = range(seed, seed + episodes), partial(LeRobotPeer, python, _job(context.task, checkpoint))
+    closed = {
+        (ENGINE, name): our_episodes(context.task, context.runs, checkpoint, name, seeds, together)
+        for name in each("our episodes", list(OURS))
+    }
+    for way, found in their_episodes(start, cores(), context.runs, THEIRS, seeds, together).items():
+        closed[_named(way)] = found
+    with start() as peer:
         timed = _time(context, peer, repeats, plans)
         software = ", ".join(f"{name} {number}" for name, number in peer.versions().items())
     channels = ", ".join(map(str, read_config(checkpoint).down_dims))
@@ -108,7 +100,14 @@ LeRobot's own `select_action`, by LeRobot's policy after `parallelize(policy)`, 
 
 LeRobot's half: {software}.
 """
-    write_report(context.out / "bridges.md", "A policy that LeRobot trained, sampled by LeRobot and by paradp", body)
+    write_report(
+        context.out / page_name(context.task), "A policy that LeRobot trained, sampled by LeRobot and by paradp", body
+    )
+
+
+def page_name(task: str) -> str:
+    """The first page's name says no task."""
+    return "bridges.md" if task == "pusht" else f"bridges-{task}.md"
 
 
 def _trained(checkpoint: Path) -> str:
@@ -127,38 +126,13 @@ def _job(task: str, checkpoint: Path) -> dict[str, object]:
         raise ValueError(f"{checkpoint} is a policy of {facts.task}, and the study is of {task}")
     said = {key: (facts.observation or {}).get(key, key) for key in config.seen}
     parts = {key: [one] if isinstance(one, str) else list(one) for key, one in said.items()}
-    steps = find_task(task).task.max_steps
-    return {"checkpoint": str(checkpoint.resolve()), "task": task, "observation": parts, "steps": steps}
+    # Simulators run by this interpreter, which has them.
+    simulator = {"task": task, "python": sys.executable, "action_convention": facts.action_convention}
+    return {"checkpoint": str(checkpoint.resolve()), "observation": parts, "simulator": simulator}
 
 
 def _named(way: str) -> tuple[str, str]:
     return (PLACE, way.removeprefix("in place: ")) if way in IN_PLACE else (LEROBOT, way)
-
-
-def _ours(context: Context, sampler: str, seeds: range, together: int) -> ClosedEpisodes:
-    """The episodes of `paradp rollout`, which continues what was interrupted."""
-    out = context.runs / f"paradp-{sampler.replace(':', '_')}"
-    choice = SamplerChoice.parse(sampler)
-    checkpoint = str(context.runs / CHECKPOINT)
-    rollout(RolloutConfig(context.task, choice, out, checkpoint, len(seeds), seeds.start, together, threads=1))
-    table = read_table(out / "episodes.parquet", ("seed", "success", "reward"))
-    numbers = [int(one) for one in table["seed"]]
-    return ClosedEpisodes(
-        dict(zip(numbers, map(bool, table["success"]), strict=True)),
-        dict(zip(numbers, map(float, table["reward"]), strict=True)),
-    )
-
-
-def _theirs(peer: LeRobotPeer, runs: Path, way: str, seeds: range, together: int) -> ClosedEpisodes:
-    """LeRobot's own; what is finished is kept beside ours."""
-    path = runs / f"lerobot-{way.replace(': ', '-')}.json"
-    rows = json.loads(path.read_text()) if path.exists() else []
-    for group in (seeds[i : i + together] for i in range(0, len(seeds), together)):
-        if not {row["seed"] for row in rows}.issuperset(group):
-            rows += peer.episodes(way, group)
-            write_whole(path, json.dumps(rows).encode())
-    kept = [row for row in rows if row["seed"] in seeds]
-    return ClosedEpisodes({row["seed"]: row["success"] for row in kept}, {row["seed"]: row["reward"] for row in kept})
 
 
 def _time(context: Context, peer: LeRobotPeer, repeats: int, plans: int) -> dict[tuple[str, str], Timed]:

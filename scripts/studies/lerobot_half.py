@@ -13,14 +13,13 @@ from contextlib import redirect_stdout
 from importlib.metadata import version
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
 from lerobot.policies.factory import make_pre_post_processors
 
 from paradp.bridges import parallelize, sampling_of
-from paradp.envs import find_task
+from paradp.envs.remote import RemoteEnvironments
 
 # "ddpm": as the checkpoint samples by itself; "ddim-10": its own other scheduler; "in place: SAMPLER": by `parallelize`.
 IN_PLACE = "in place: "
@@ -30,47 +29,42 @@ class Peer:
     """A checkpoint in LeRobot's hands.
 
     Args:
-        job: `checkpoint`, its folder; `task`, where it acts; `observation`, what stands in its features: by key the names of
-            the quantities; `steps`, the length limit of an episode.
+        job: `checkpoint`, its folder; `observation`, what stands in its features: by key the names of the quantities;
+            `simulator`, where it acts: the settings of `paradp.envs.remote.RemoteEnvironments`.
     """
 
     def __init__(self, job: dict[str, Any]):
         self._job = job
         self._policies: dict[str, DiffusionPolicy] = {}
+        self._environments: RemoteEnvironments | None = None
+        self._count = 0
         path = job["checkpoint"]
         plain = DiffusionPolicy.from_pretrained(path)
         self._before, self._after = make_pre_post_processors(plain.config, pretrained_path=path)
 
     def versions(self) -> dict[str, str]:
         """Of what computes here."""
-        return {name: version(name) for name in ("lerobot", "torch", "numpy", "diffusers", "gym-pusht", "pymunk", "shapely")}
+        return {name: version(name) for name in ("lerobot", "torch", "numpy", "diffusers")}
 
     def episodes(self, way: str, seeds: list[int]) -> list[dict[str, Any]]:
         """Some episodes side by side; noise comes from torch's generator, seeded with the first of their seeds."""
-        policy = self._policy(way)
-        entry = find_task(self._job["task"]).task
-        envs = [gymnasium.make(entry.env_id) for _ in seeds]
-        seen = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)]
-        first = [np.concatenate([one[key] for key in sorted(one)]).tolist() for one in seen]
-        rewards, success, runs = np.zeros(len(seeds)), np.zeros(len(seeds), bool), np.arange(len(seeds))
+        policy, runs, envs = self._policy(way), np.arange(len(seeds)), self._enough_environments(len(seeds))
+        described = envs.description
+        seen = envs.reset(runs.tolist(), seeds)
+        first = np.concatenate([seen[key] for key in sorted(seen)], 1).tolist()
+        rewards, success = np.zeros(len(seeds)), np.zeros(len(seeds), bool)
         torch.manual_seed(seeds[0])
         policy.reset()
-        for _ in range(self._job["steps"]):
-            actions, ended = self._act(policy, [seen[i] for i in runs]), np.zeros(len(runs), bool)
-            for row, i in enumerate(runs):
-                low, high = envs[i].action_space.low, envs[i].action_space.high
-                seen[i], reward, terminated, truncated, info = envs[i].step(np.clip(actions[row], low, high))
-                rewards[i] = max(rewards[i], reward)
-                success[i] |= info["success"]
-                ended[row] = terminated or truncated
-            runs = runs[~ended]
-            if not len(runs):
-                break
+        while len(runs):
+            actions = np.clip(self._act(policy, seen), described.action_low, described.action_high)
+            stepped = envs.step(runs.tolist(), actions)
+            rewards[runs] = np.maximum(rewards[runs], stepped.reward)
+            success[runs] |= stepped.success
+            going = ~(stepped.terminated | stepped.truncated)
+            seen, runs = {key: values[going] for key, values in stepped.observation.items()}, runs[going]
             for name, queue in policy._queues.items():
                 # What has ended is planned for no more.
-                policy._queues[name] = deque((one[torch.from_numpy(~ended)] for one in queue), maxlen=queue.maxlen)
-        for env in envs:
-            env.close()
+                policy._queues[name] = deque((one[torch.from_numpy(going)] for one in queue), maxlen=queue.maxlen)
         rows = zip(seeds, rewards.tolist(), success.tolist(), first, strict=True)
         return [{"seed": seed, "reward": reward, "success": ok, "first": start} for seed, reward, ok, start in rows]
 
@@ -78,14 +72,15 @@ class Peer:
         """Seconds of a plan at each history, from the last observation to the action, processors included."""
         policy = self._policy(way)
         seconds, rounds = [], []
-        for i, (*earlier, last) in enumerate(histories):
+        for i, history in enumerate(histories):
+            *earlier, last = [{key: np.array([values]) for key, values in one.items()} for one in history]
             torch.manual_seed(i)
             policy.reset()
             for one in earlier:
-                self._act(policy, [one])
+                self._act(policy, one)
                 policy._queues["action"].clear()
             started = time.perf_counter()
-            self._act(policy, [last])
+            self._act(policy, last)
             seconds.append(time.perf_counter() - started)
             if way.startswith(IN_PLACE):
                 stats = sampling_of(policy).stats
@@ -93,11 +88,17 @@ class Peer:
                 rounds.append(float(stats.rounds[0]))
         return {"seconds": seconds, "rounds": rounds}
 
-    def _act(self, policy: DiffusionPolicy, seen: list[dict[str, Any]]) -> np.ndarray:
+    def _enough_environments(self, count: int) -> RemoteEnvironments:
+        if self._environments is None or self._count < count:
+            if self._environments is not None:
+                self._environments.close()
+            self._environments, self._count = RemoteEnvironments(count=count, **self._job["simulator"]), count
+        return self._environments
+
+    def _act(self, policy: DiffusionPolicy, seen: dict[str, np.ndarray]) -> np.ndarray:
+        """The next action of each robot, from what each sees: by quantity `[B, n]`."""
         batch = {
-            key: torch.from_numpy(
-                np.stack([np.concatenate([one[name] for name in names]) for one in seen]).astype(np.float32)
-            )
+            key: torch.from_numpy(np.concatenate([seen[name] for name in names], 1).astype(np.float32))
             for key, names in self._job["observation"].items()
         }
         with torch.inference_mode():

@@ -1,23 +1,35 @@
 """The study of a policy that LeRobot trained: what its page says, without LeRobot."""
 
 import json
+import sys
+import threading
 
 import pytest
 from lerobot_fixtures import for_pusht
 
 from paradp.scripts.studies import bridges
-from paradp.scripts.studies.bridges import ENGINE, LEROBOT, PLACE, ClosedEpisodes, Timed
+from paradp.scripts.studies.bridges import ENGINE, LEROBOT, PLACE, Timed
 from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.lerobot_episodes import ClosedEpisodes, their_episodes
 
-FACTS = "task: pusht\ncontrol_hz: 10\naction_low: [0, 0]\naction_high: [512, 512]\nobservation:\n"
+FACTS = (
+    "task: pusht\ncontrol_hz: 10\naction_low: [0, 0]\naction_high: [512, 512]\naction_convention: position\nobservation:\n"
+)
 FACTS += "  observation.state: {agent_pos: 2}\n  observation.environment_state: {block_keypoints: 16}\n"
 
 
 class Peer:
-    """Instead of a process with LeRobot: every second episode succeeds."""
+    """Instead of processes with LeRobot: every second episode succeeds."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.started = [], 0
+
+    def __enter__(self):
+        self.started += 1
+        return self
+
+    def __exit__(self, *error):
+        pass
 
     def episodes(self, way, seeds):
         self.asked.append((way, list(seeds)))
@@ -41,7 +53,11 @@ def test_what_it_needs_is_said(tmp_path, runs):
 def test_lerobots_half_is_told_what_stands_in_its_features(runs):
     job = bridges._job("pusht", runs / "checkpoint")
     assert job["observation"] == {"observation.state": ["agent_pos"], "observation.environment_state": ["block_keypoints"]}
-    assert job["steps"] == 300
+    assert job["simulator"] == {"task": "pusht", "python": sys.executable, "action_convention": "position"}
+
+
+def test_there_is_a_page_for_each_task():
+    assert [bridges.page_name(task) for task in ("pusht", "square")] == ["bridges.md", "bridges-square.md"]
 
 
 def test_the_training_is_as_lerobot_wrote_it_down(tmp_path):
@@ -52,11 +68,42 @@ def test_the_training_is_as_lerobot_wrote_it_down(tmp_path):
 
 def test_finished_episodes_are_not_run_again(tmp_path):
     peer = Peer()
-    for count in (4, 6):
-        closed = bridges._theirs(peer, tmp_path, "ddim-10", range(10, 10 + count), 2)
-    assert peer.asked == [("ddim-10", [10, 11]), ("ddim-10", [12, 13]), ("ddim-10", [14, 15])]
-    assert closed == ClosedEpisodes({i: i % 2 == 1 for i in range(10, 16)}, {i: 0.5 + 0.5 * (i % 2) for i in range(10, 16)})
+    for count in (4, 6, 6):
+        found = their_episodes(lambda: peer, 1, tmp_path, ("ddpm", "ddim-10"), range(10, 10 + count), 2)
+    groups = [(way, group) for group in ([10, 11], [12, 13], [14, 15]) for way in ("ddpm", "ddim-10")]
+    assert peer.asked == groups and peer.started == 2
+    wanted = ClosedEpisodes({i: i % 2 == 1 for i in range(10, 16)}, {i: 0.5 + 0.5 * (i % 2) for i in range(10, 16)})
+    assert found == {"ddpm": wanted, "ddim-10": wanted}
     assert len(json.loads((tmp_path / "lerobot-ddim-10.json").read_text())) == 6
+
+
+def test_several_processes_of_lerobots_play_at_the_same_time(tmp_path):
+    together, peers = threading.Barrier(2, timeout=20), []
+
+    class Waiting(Peer):
+        def episodes(self, way, seeds):
+            together.wait()
+            return super().episodes(way, seeds)
+
+    def start():
+        peers.append(Waiting())
+        return peers[-1]
+
+    found = their_episodes(start, 2, tmp_path, ("ddpm",), range(8), 2)
+    assert len(peers) == 2 and all(len(peer.asked) == 2 for peer in peers)
+    assert list(found["ddpm"].success) == list(range(8))
+
+
+def test_what_is_finished_is_kept_when_a_process_dies(tmp_path):
+    class Dying(Peer):
+        def episodes(self, way, seeds):
+            if seeds[0] == 4:
+                raise ValueError("LeRobot's half ended with code 1")
+            return super().episodes(way, seeds)
+
+    with pytest.raises(ValueError, match="ended with code 1"):
+        their_episodes(Dying, 1, tmp_path, ("ddpm",), range(8), 2)
+    assert [row["seed"] for row in json.loads((tmp_path / "lerobot-ddpm.json").read_text())] == [0, 1, 2, 3]
 
 
 def test_episodes_are_compared_with_lerobots_own_on_the_same_seeds():
