@@ -16,7 +16,7 @@ from paradp.scripts.typed_settings import Typed, options_of
 
 @options_of(DistillationConfig, limits_first=False)
 class Flags(Typed[DistillationConfig]):
-    pass
+    """The options of `paradp distill` from its settings."""
 
 
 DEFAULT_CONFIG = Flags()

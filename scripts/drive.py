@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @options_of(Computing, without=("device",))
 class Flags(Typed[Computing]):
-    pass
+    """The options of `paradp drive` for the computation; the device is not one of them."""
 
 
 DEFAULT_COMPUTING = Flags()

@@ -31,7 +31,7 @@ PACKAGES = ("websockets", "msgpack", "prometheus_client")
 
 @options_of(ServerConfig)
 class Flags(Typed[ServerConfig]):
-    pass
+    """The options of `paradp serve` from the settings of a server."""
 
 
 DEFAULT_SERVING = Flags()
