@@ -9,6 +9,7 @@ gymnasium, whichever of the two is imported first:
 An object can be disturbed while the robot acts: `gymnasium.make("paradp/Square-v0", disturbance="belt")`.
 """
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from paradp.envs.actions import ACTION_CONVENTIONS, ActionConvention, BoundedAction
@@ -55,7 +56,10 @@ for _entry in ENTRIES:
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the class at its first use, because it needs gymnasium."""
+    """Imports `RobosuiteEnv` at its first use, because it needs gymnasium, and accepts an older name of `ActionNoise`."""
+    if name == "Disturbance":
+        logging.getLogger(__name__).warning("paradp.envs.Disturbance is now ActionNoise")
+        return ActionNoise
     if name != "RobosuiteEnv":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from paradp.envs.robosuite_env import RobosuiteEnv

@@ -92,7 +92,9 @@ class ActionConvention(Protocol):
 class HandConvention(ActionConvention, Protocol):
     """Maps actions of a robosuite hand to goals and back, and configures its controller for them."""
 
-    def controller_options(self) -> dict[str, object]: ...
+    def controller_options(self) -> dict[str, object]:
+        """Settings of robosuite's controller for this convention."""
+        ...
 
     def to_robosuite(self, action: np.ndarray) -> np.ndarray:
         """The input of robosuite's controller.
@@ -102,7 +104,9 @@ class HandConvention(ActionConvention, Protocol):
         """
         ...
 
-    def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray: ...
+    def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+        """Returns the action that commands a goal, given the hand's current position and rotation."""
+        ...
 
 
 def check_action(convention: ActionConvention, action: np.ndarray) -> None:

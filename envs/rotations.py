@@ -90,10 +90,12 @@ def unit(x: float, y: float, z: float) -> Row:
 
 
 def length(x: float, y: float, z: float) -> float:
+    """The length of a vector."""
     return math.sqrt(x * x + y * y + z * z)
 
 
 def cross(u: Row, v: Row) -> Row:
+    """The cross product of two vectors."""
     return u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
 
 

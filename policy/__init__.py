@@ -56,4 +56,5 @@ else:
             "networks.configs": "register_network",
             "settings": "Limits setting",
         },
+        renamed={"Planner": "Autotuner"},
     )

@@ -45,6 +45,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
+        """Seconds of the whole plan."""
         return self.timing.seconds
 
 

@@ -115,6 +115,7 @@ class Interface:
 
     @property
     def action_size(self) -> int:
+        """The number of values in an action, A."""
         return sum(self.action.values())
 
 

@@ -35,6 +35,7 @@ class Quantiles:
 
     @classmethod
     def of_seconds(cls, seconds: Sequence[float]) -> "Quantiles":
+        """Computes the quantiles of times in seconds."""
         ms = 1000 * np.asarray(seconds, float)
         p50, p95, p99 = np.percentile(ms, [50, 95, 99])
         return cls(float(p50), float(p95), float(p99), float(ms.max()), float(ms.mean()), float(ms.std()))

@@ -2,16 +2,46 @@
 
 import difflib
 import logging
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, wraps
+from typing import Any, TypeVar
 
 _LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @cache
 def note_renamed(older: str, now: str) -> None:
     """Logs, once per process, that an older spelling was accepted, and the spelling to use now."""
     _LOG.warning(f"{older} is now {now}")
+
+
+def renamed_arguments(**renamed: str) -> Callable[[type[T]], type[T]]:
+    """Decorates a class whose constructor also accepts older names of its keyword arguments, with a note for each.
+
+    Args:
+        renamed: older name → present name.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        construct: Callable[..., None] = cls.__init__
+
+        @wraps(construct)
+        def construct_with_older(self: T, *args: Any, **kwargs: Any) -> None:
+            for older, now in renamed.items():
+                if older not in kwargs:
+                    continue
+                if now in kwargs:
+                    raise TypeError(f"{cls.__name__} is given both {now} and its older name {older}")
+                note_renamed(f"the argument {older} of {cls.__name__}", now)
+                kwargs[now] = kwargs.pop(older)
+            construct(self, *args, **kwargs)
+
+        cls.__init__ = construct_with_older  # type: ignore[method-assign, assignment]
+        return cls
+
+    return decorate
 
 
 def unknown(what: str, name: str, known: Iterable[str], there_are: str = "There are") -> str:

@@ -101,6 +101,7 @@ def _finding(rows: "list[BenchRow]") -> str:
 
 
 def write_page(task: str, name: str, parts: "list[Part]", out: Path) -> None:
+    """Writes the page with its pictures."""
     from paradp.policy.files.writing import naming_file
     from paradp.scripts.bench_plot import plot_bench
     from paradp.scripts.contenders import PUBLISHED

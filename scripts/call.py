@@ -17,6 +17,7 @@ from paradp.sampler.lookup import note_renamed
 from paradp.scripts.lists import joined
 
 TaskName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
+PolicyName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="POLICY")]
 Count = Annotated[int, Limits(1, 1_000_000)]
 # Largest number of processes, threads or environments.
 Several = Annotated[int, Limits(1, 4096)]

@@ -34,8 +34,8 @@ def collect(
         action_convention: meaning of the actions; the task's first by default, `paradp tasks TASK` lists them.
         seed: seed of the first attempt. Evaluations count up from 0, so they use other episodes.
         workers: processes; one per core by default.
-        observation: what is kept of what is seen, such as image; the task's first by default, `paradp tasks TASK` lists
-            them. Episodes are the same whichever it is.
+        observation: kind of observation to store, such as image; the task's first by default, `paradp tasks TASK` lists
+            them. It does not affect the episodes.
     """
     entry = find_task(task)
     _ = entry.demonstrator  # raises where there is none

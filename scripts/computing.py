@@ -6,7 +6,7 @@ from paradp.scripts.typed_settings import Typed, options_of
 
 @options_of(Computing)
 class ComputingFlags(Typed[Computing]):
-    pass
+    """The options of a network's computation."""
 
 
 DEFAULT_COMPUTING = ComputingFlags()

@@ -31,7 +31,7 @@ def convert(
 
     Args:
         source: the checkpoint's folder or file (of LeRobot, Diffusion Policy or robomimic), a pretrained policy's name, or a
-        name on the Hub such as hf:owner/name@revision.
+            name on the Hub such as hf:owner/name@revision.
         out: the new folder.
         to: the format of the new checkpoint; lerobot is the format of LeRobot 0.6.
         sampler: with --to lerobot, the sampler for LeRobot itself: ddpm, ddpm-N:spacing=leading or ddim-N.

@@ -42,7 +42,7 @@ def import_(
     mask: str | None = None,
     actions: str = ACTIONS,
 ) -> None:
-    """Import demonstrations: robomimic's HDF5 files, those of robosuite's own collection script, LeRobotDataset v3.
+    """Import demonstrations: HDF5 files of robomimic or of robosuite's collection script, or a LeRobotDataset v3.
 
     Nothing in the file is executed or unpickled. A file with a defect is refused as a whole.
 
@@ -51,7 +51,7 @@ def import_(
 
     Args:
         file: the HDF5 file, or the folder of a LeRobotDataset, for which only --out and --task count.
-        out: the zarr group to make.
+        out: the new zarr group.
         task: task of the demonstrations; by default the one named in the file.
         action_convention: convention of the new demonstrations; recorded deltas can be converted to absolute goals.
         observations: replayed: set the simulator to each recorded state, and read the task's observations there. A policy
@@ -100,7 +100,7 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
         paradp data inspect demos/square.zarr
 
     Args:
-        path: an HDF5 file of robomimic or robosuite, a zarr group of ours, or the folder of a LeRobotDataset.
+        path: an HDF5 file of robomimic or robosuite, a zarr group of paradp, or the folder of a LeRobotDataset.
         plot: plot the actions over time to this PNG.
         episodes: plot this many of the first episodes.
         actions: the array with the actions in an HDF5 file.

@@ -7,6 +7,7 @@ import tyro
 
 from paradp.checkpoints.finding import find_own
 from paradp.policy.learning.config import DistillationConfig
+from paradp.scripts.call import PolicyName
 from paradp.scripts.console import loading, say
 from paradp.scripts.datasets import open_data
 from paradp.scripts.following import Following, follow
@@ -28,7 +29,7 @@ from paradp.scripts.typed_settings import Typed, options_of
 
 @options_of(DistillationConfig, limits_first=False)
 class Flags(Typed[DistillationConfig]):
-    pass
+    """The options of `paradp distill` from its settings."""
 
 
 DEFAULT_CONFIG = Flags()
@@ -36,7 +37,7 @@ DEFAULT_CONFIG = Flags()
 
 # Long: its parameters are the command's options, and its docstring is their help.
 def distill(
-    policy: tyro.conf.Positional[str],
+    policy: PolicyName,
     data: Path | None = None,
     out: Path | None = None,
     half: bool = True,

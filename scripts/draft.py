@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tyro
-
 from paradp.policy.wording import counted
-from paradp.scripts.call import Positive, Seed
+from paradp.scripts.call import PolicyName, Positive, Seed
 from paradp.scripts.console import doing, loading, progress, say
 from paradp.scripts.datasets import open_data
 from paradp.scripts.places import INSTEAD, check_device, check_folder, check_simulator, checkpoint_named
@@ -22,7 +20,7 @@ _OBSERVATIONS, _EXPERT_SEED, _EVERY = 2000, 3_000_000, 5
 
 # Long: its parameters are the command's options, and its docstring is their help.
 def train(
-    policy: tyro.conf.Positional[str], data: Path | None = None, minutes: Positive = 5.0, seed: Seed = 0, device: str = "cpu"
+    policy: PolicyName, data: Path | None = None, minutes: Positive = 5.0, seed: Seed = 0, device: str = "cpu"
 ) -> None:
     """Train a draft for a policy: speculative samplers with draft=trained then need fewer rounds.
 
@@ -39,7 +37,7 @@ def train(
         data: zarr group of demonstrations whose observations to plan from; by default observations of the task's scripted
             expert.
         minutes: duration of the training, on an otherwise idle machine.
-        seed: for weights, noise and batches.
+        seed: seed of weights, noise and batches.
         device: cpu or cuda; several, as in cuda:0,cuda:1, share the rows of the policy's calls.
     """
     path = checkpoint_named(policy)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @options_of(Computing, without=("device",))
 class Flags(Typed[Computing]):
-    pass
+    """The options of `paradp drive` for the computation; the device is not one of them."""
 
 
 DEFAULT_COMPUTING = Flags()
@@ -44,7 +44,7 @@ DEFAULT_COMPUTING = Flags()
 
 # Long: its parameters are the command's options, and its docstring is their help.
 def drive(
-    task: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TASK")] = None,
+    task: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[TASK]")] = None,
     robot: str | None = None,
     minutes: Positive = 1.0,
     sampler: SamplerText = "auto",
@@ -84,7 +84,7 @@ def drive(
         task: the task of the simulated robot.
         robot: a robot of LeRobot: TYPE, TYPE:key=value,… or TYPE:{key: value, …}, with the settings of LeRobot's
             --robot.type and --robot.key; LeRobot must be installed, and the robot calibrated.
-        minutes: wall-clock time.
+        minutes: duration in wall-clock minutes.
         plans: plan in another process, or in a thread of the control loop's process.
         server: plan on a policy server, ws://HOST:PORT, or wss://HOST:PORT with TLS.
         ca: a PEM file with the certificates to trust, for wss; the system's by default.

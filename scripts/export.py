@@ -30,7 +30,7 @@ def export(
     Args:
         data: the zarr group of demonstrations.
         out: the new folder.
-        format: the format.
+        format: format of the new data set.
         state: observations that become `observation.state`, the others `observation.environment_state`; by default those
             whose names begin like a robot's, such as eef_pos, gripper_qpos, agent_pos.
         instruction: the task in words; by default its name.

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from paradp.policy.settings import Limits
 from paradp.rollouts.machine import cores, versions
-from paradp.scripts.call import Seed
+from paradp.scripts.call import PolicyName, Seed
 from paradp.scripts.computing import DEFAULT_COMPUTING, ComputingFlags
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.families import without_grid
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 # Control steps between two observations along an expert's episodes.
 EVERY = 40
-PolicyName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="POLICY")]
 Number = Annotated[int, Limits(2, 10_000)]
 
 

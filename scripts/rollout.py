@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # The workers share the threads.
 @options_of(RolloutConfig, without=("threads",), defaults={"videos": 1})
 class Flags(Typed[RolloutConfig]):
-    pass
+    """The options of `paradp rollout` from the settings of a run."""
 
 
 DEFAULT_RUN = Flags()
@@ -249,4 +249,5 @@ def _with_flags(choice: SamplerChoice, flags: dict[str, Any]) -> SamplerChoice:
 
 
 def run_folder(choice: SamplerChoice) -> str:
+    """The name of the folder of a sampler's run."""
     return short(str(choice).replace(":", "_").replace("=", "-"))

@@ -14,7 +14,7 @@ from paradp.policy.serving.config import ServerConfig
 from paradp.policy.serving.tls import client_context, server_context
 from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
-from paradp.scripts.call import Count
+from paradp.scripts.call import Count, PolicyName
 from paradp.scripts.computing import DEFAULT_COMPUTING, ComputingFlags
 from paradp.scripts.console import console, doing, loading, say
 from paradp.scripts.extras import check_installed
@@ -31,7 +31,7 @@ PACKAGES = ("websockets", "msgpack", "prometheus_client")
 
 @options_of(ServerConfig)
 class Flags(Typed[ServerConfig]):
-    pass
+    """The options of `paradp serve` from the settings of a server."""
 
 
 DEFAULT_SERVING = Flags()
@@ -39,7 +39,7 @@ DEFAULT_SERVING = Flags()
 
 # Long: its parameters are the command's options, and its docstring is their help.
 def serve(
-    checkpoint: tyro.conf.Positional[str],
+    checkpoint: PolicyName,
     sampler: SamplerText = "auto",
     max_message_kib: Count = ServerConfig.most_bytes // 1024,
     tls_cert: Path | None = None,

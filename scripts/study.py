@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.table import Table
@@ -14,7 +15,7 @@ from paradp.scripts.places import check_device, check_folder
 
 # Long: its parameters are the command's options, and its docstring is their help.
 def study(
-    name: tyro.conf.Positional[str | None] = None,
+    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[STUDY]")] = None,
     task: TaskName = "square",
     out: Path = Path("docs/results"),
     runs: Path = Path("runs"),

@@ -1,5 +1,7 @@
 """`paradp tasks`: lists and describes the tasks."""
 
+from typing import Annotated
+
 import numpy as np
 import tyro
 from rich.table import Table
@@ -10,7 +12,7 @@ from paradp.policy.features import observed_features
 from paradp.scripts.console import console
 
 
-def tasks(name: tyro.conf.Positional[str | None] = None) -> None:
+def tasks(name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[TASK]")] = None) -> None:
     """List the tasks, or describe one.
 
         paradp tasks

@@ -46,6 +46,7 @@ class TradeOffPoint:
 
     @property
     def family(self) -> Family:
+        """The sampler's family, for colour and marker."""
         return family_of(self.label)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @options_of(TrainingConfig, limits_first=False)
 class Flags(Typed[TrainingConfig]):
-    pass
+    """The options of `paradp train` from its settings."""
 
 
 @options_of(Evaluating)

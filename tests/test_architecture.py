@@ -1,6 +1,7 @@
-"""The house keeps its order: who may import whom, what needs no simulator, and how long files and functions may be."""
+"""The architecture: imports in one direction, rooms without simulators, short files and functions, a sentence per name."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -246,6 +247,59 @@ def test_a_class_name_exists_once():
         if isinstance(node, ast.ClassDef)
     )
     assert [name for name, times in names.items() if times > 1] == ["Flags"]
+
+
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def public(node: ast.AST) -> list:
+    """Public classes and functions in a module or class."""
+    return [one for one in node.body if isinstance(one, (ast.ClassDef, *FUNCTION)) and not one.name.startswith("_")]
+
+
+def without_a_sentence(trees: dict[str, ast.Module]) -> list[str]:
+    """Public modules, classes, functions and methods without a docstring.
+
+    A method needs none if its class describes it under "Attributes", or if another class documents a method of its name,
+    as the interface that it implements does.
+    """
+    classes = [one for tree in trees.values() for one in ast.walk(tree) if isinstance(one, ast.ClassDef)]
+    documented = {
+        one.name for owner in classes for one in owner.body if isinstance(one, FUNCTION) and ast.get_docstring(one)
+    }
+    found = [name for name, tree in trees.items() if not ast.get_docstring(tree)]
+    for name, tree in trees.items():
+        found += [f"{name}: {one.name}" for one in public(tree) if not ast.get_docstring(one)]
+        for owner in (one for one in public(tree) if isinstance(one, ast.ClassDef)):
+            described = documented | set(re.findall(r"\w+", ast.get_docstring(owner) or ""))
+            methods = [one for one in public(owner) if isinstance(one, FUNCTION) and not ast.get_docstring(one)]
+            found += [f"{name}: {owner.name}.{one.name}" for one in methods if one.name not in described]
+    return found
+
+
+def test_every_public_name_has_a_sentence():
+    paths = [path for room in MAY_IMPORT for path in files_of(room)]
+    assert without_a_sentence({str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in paths}) == []
+
+
+def test_a_public_name_without_a_sentence_is_found():
+    source = """
+class Interface:
+    '''An interface with attributes: size.'''
+    def shown(self): '''Is documented.'''
+    def size(self): ...
+    def other(self): ...
+class Implements:
+    def shown(self): ...
+    def _own(self): ...
+def f(): ...
+"""
+    assert without_a_sentence({"a.py": ast.parse(source)}) == [
+        "a.py",
+        "a.py: Implements",
+        "a.py: f",
+        "a.py: Interface.other",
+    ]
 
 
 MOST_LINES, LONGEST_FUNCTION = 300, 40

@@ -94,6 +94,7 @@ class TheirConfig:
 
     @property
     def action(self) -> TheirFeature:
+        """The action, the only output."""
         return self.output_features[ACTION]
 
     @property

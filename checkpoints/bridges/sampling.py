@@ -28,6 +28,7 @@ class Network:
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return self._parameter.device
 
     @property

@@ -89,6 +89,7 @@ class PushPlanner:
         return float(np.linalg.norm(pose.to_world(self.corners) - self._goal_corners, axis=1).mean())
 
     def outline(self, pose: BlockPose) -> shapely.Polygon:
+        """Returns the outline of the T at a pose, as a closed polygon (px)."""
         return shapely.Polygon(pose.to_world(self._outline))
 
     def pushes(self, pose: BlockPose, speed: float) -> list[StraightPush]:

@@ -25,6 +25,7 @@ class Thing:
 
     @property
     def yaw(self) -> float:
+        """Rotation about the vertical axis (rad)."""
         return float(np.arctan2(self.rotation[1, 0], self.rotation[0, 0]))
 
 
@@ -39,6 +40,7 @@ class Scene:
 
     @classmethod
     def from_observation(cls, observation: Mapping[str, np.ndarray], objects: Sequence[str]) -> "Scene":
+        """Reads a scene from an observation."""
         fingers = observation["gripper_qpos"].astype(np.float64)
         return cls(
             eef_pos=observation["eef_pos"].astype(np.float64),

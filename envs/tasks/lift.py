@@ -13,6 +13,8 @@ LIFT_Z = 0.92
 
 
 class LiftExpert(ScriptedExpert):
+    """Grasps the cube and raises it."""
+
     objects = ("cube",)
 
     def script(self, scene: Scene) -> Script:

@@ -18,6 +18,8 @@ TURN_X = 0.05
 
 
 class SquareExpert(ScriptedExpert):
+    """Grasps the nut by its handle and lowers it onto the peg."""
+
     objects = ("nut",)
 
     def script(self, scene: Scene) -> Script:

@@ -17,6 +17,8 @@ FINGER_M = 0.05
 
 
 class StackExpert(ScriptedExpert):
+    """Grasps the small cube and sets it on the large one."""
+
     objects = ("cube_a", "cube_b")
 
     def script(self, scene: Scene) -> Script:

@@ -14,6 +14,7 @@ from paradp.policy.errors import described
 from paradp.policy.observations import Observation
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.values import positive_number
+from paradp.sampler.lookup import renamed_arguments
 from paradp.sampler.streams import stream
 
 _SEEDS = 2**63
@@ -31,6 +32,7 @@ class DeadInference(ConnectionError):
     """The source of plans has died, or no longer answers."""
 
 
+@renamed_arguments(joining="blending")
 class AsyncController:
     """A `Controller` whose `act` never waits for the policy.
 

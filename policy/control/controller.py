@@ -48,15 +48,21 @@ class HasAction(Protocol):
     """The part of a command that the control loop needs."""
 
     @property
-    def action(self) -> np.ndarray: ...
+    def action(self) -> np.ndarray:
+        """The action to execute, `[A]`."""
+        ...
 
 
 class Controller(Protocol):
     """Drives one robot: a policy over a receding horizon, a scripted expert, a policy on another machine."""
 
-    def reset(self, seed: int | None = None) -> None: ...
+    def reset(self, seed: int | None = None) -> None:
+        """Begins an episode. A seed makes the noise reproducible."""
+        ...
 
-    def act(self, observation: Observation) -> HasAction: ...
+    def act(self, observation: Observation) -> HasAction:
+        """Returns the command for this control step, given its observation."""
+        ...
 
 
 class Hold(Protocol):

@@ -9,19 +9,23 @@ from paradp.policy.control.follower import ChunkFollower
 from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.observations import Observation
 from paradp.policy.requests import Chunk, plan_each
+from paradp.sampler.lookup import renamed_arguments
 from paradp.sampler.noise import noise_generator
 
 
 class Clock(Protocol):
     """Simulates the latency of plans. Not needed if the simulation waits for each plan."""
 
-    def reset(self, seed: int | None) -> None: ...
+    def reset(self, seed: int | None) -> None:
+        """Begins an episode."""
+        ...
 
     def lateness(self, seconds: float) -> int:
         """The number of control steps that pass during a plan of this many seconds."""
         ...
 
 
+@renamed_arguments(joining="blending")
 class RecedingHorizon:
     """Executes Ta actions of each plan, then plans again from the last To observations.
 

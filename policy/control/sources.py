@@ -39,7 +39,9 @@ class PlanSource(Protocol):
         """Starts a plan; cancels an earlier one."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends the source."""
+        ...
 
 
 @runtime_checkable

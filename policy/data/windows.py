@@ -43,6 +43,7 @@ class Windows:
 
     @property
     def device(self) -> torch.device:
+        """The device of the tensors."""
         return self.actions.device
 
     def batch(self, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:

@@ -47,7 +47,7 @@ class StoredArray:
 
     Attributes:
         shape: shape of the array.
-        chunks: shape of a chunk; a chunk at the edge of the array takes as much memory as any other.
+        chunks: shape of a chunk, of size `chunk_bytes`; a chunk at the edge takes as much memory as any other.
         dtype: type of its numbers.
         codecs: names of the codecs, in the order of encoding.
         present: indices of the stored chunks.

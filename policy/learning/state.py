@@ -68,6 +68,7 @@ class TrainingState:
 
     @property
     def device(self) -> torch.device:
+        """The device of the network."""
         return next(self.network.parameters()).device
 
     def tensors(self) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from paradp.policy.serving.sessions import BUDGET, GUESS, KEEP, NOISE_SEED
 from paradp.policy.serving.tls import client_context
 from paradp.policy.serving.wire import pack, unpack
 from paradp.policy.spec import Interface
+from paradp.sampler.lookup import renamed_arguments
 
 RETRY_SECONDS = 0.2
 # Seconds without an answer after which the server counts as gone.
@@ -204,6 +205,7 @@ class Remote:
         raise TimeoutError
 
 
+@renamed_arguments(joining="blending")
 class RemoteController(AsyncController):
     """A `Controller` that gets its plans from a server.
 

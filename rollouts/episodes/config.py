@@ -77,6 +77,7 @@ class RolloutConfig(Computing):
 
     @property
     def checkpoint_path(self) -> Path:
+        """The directory or file of the checkpoint."""
         return find_checkpoint(self.checkpoint or self.task)
 
     @property

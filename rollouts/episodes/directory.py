@@ -136,6 +136,7 @@ class RunDirectory:
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table atomically as parquet."""
     write_whole(path, table.to_parquet(index=False))
 
 

@@ -48,6 +48,7 @@ class Environments:
 
     @property
     def num_envs(self) -> int:
+        """The number of environments."""
         return len(self.envs)
 
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:

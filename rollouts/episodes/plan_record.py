@@ -41,6 +41,7 @@ class PlanRecord:
         )
 
     def replan(self) -> Replan:
+        """Converts the record back to a `Replan`."""
         timing = PlanTiming(self.seconds, self.encode, self.denoise, self.decode)
         stats = PlanStats(timing, self.batch, self.rounds, self.evaluations, self.residual, self.converged)
         return Replan(stats, self.lateness)

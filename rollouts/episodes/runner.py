@@ -23,9 +23,13 @@ class Subscriber(Protocol):
     `render` returns the environment's image `[height, width, 3]`.
     """
 
-    def on_step(self, seed: int, record: StepRecord, render: Callable[[], np.ndarray]) -> None: ...
+    def on_step(self, seed: int, record: StepRecord, render: Callable[[], np.ndarray]) -> None:
+        """Called after each control step of an environment."""
+        ...
 
-    def on_episode(self, episode: Episode) -> None: ...
+    def on_episode(self, episode: Episode) -> None:
+        """Called when an episode has ended."""
+        ...
 
 
 @dataclass

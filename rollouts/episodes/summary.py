@@ -208,6 +208,7 @@ def _plans(episodes: Sequence[Episode]) -> list[PlanStats]:
 
 
 def mean_seconds(episodes: Sequence[Episode]) -> float:
+    """The mean wall-clock seconds of an episode."""
     return sum(e.seconds for e in episodes) / len(episodes)
 
 

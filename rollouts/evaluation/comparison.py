@@ -129,6 +129,7 @@ class Comparison:
 
     @property
     def title(self) -> str:
+        """Task, number of episodes and seeds, as a title."""
         first = self.runs[0].summary
         return f"{first.task}: {counted(first.episodes, 'episode')}, {first.seeds}"
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import get_args
 
 from paradp.sampler.draft_model import DraftModel
+from paradp.sampler.lookup import renamed_arguments
 from paradp.sampler.options import Draft, Start
 from paradp.sampler.solvers.in_rounds import InRounds
 from paradp.sampler.table import StepTable
 
 
+@renamed_arguments(gain="data_variance")
 @dataclass(frozen=True)
 class Speculative(InRounds):
     """Samples from exactly the distribution of `Sequential` on the same table, with several steps per round.

@@ -67,9 +67,11 @@ class PlanCost:
     evaluations: Estimate
 
     def p50(self, threads: int) -> float:
+        """Median latency of a plan in ms, with this number of threads."""
         return float(np.median(self.ms[threads]))
 
     def p99(self, threads: int) -> float:
+        """99 % quantile of the latency of a plan in ms, with this number of threads."""
         return float(np.percentile(self.ms[threads], 99))
 
     def over(self, other: "PlanCost", threads: int) -> Ratio:

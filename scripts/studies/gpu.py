@@ -84,6 +84,7 @@ cache, and two or three minutes without.
 
 @drawing()
 def draw_gpu(page: Path) -> Figure:
+    """Draws the picture of the GPU page."""
     return plot_bench(_rows(page.parent / FOLDER), page.with_suffix(".png"))
 
 

@@ -69,6 +69,7 @@ class StepCost:
 
     @property
     def steps_per_second(self) -> float:
+        """Control steps per second."""
         return 1 / sum(self.parts.values())
 
 

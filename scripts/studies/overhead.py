@@ -14,7 +14,7 @@ from paradp.rollouts.episodes.runner import run_episodes
 
 @dataclass(frozen=True)
 class Overhead:
-    """Control steps a second on one core.
+    """Control steps per second on one core.
 
     Attributes:
         bare: only the simulator's control steps, with the same actions, without observations, reward, success or records.
@@ -26,6 +26,7 @@ class Overhead:
 
     @property
     def ratio(self) -> float:
+        """The share of that speed that the whole loop keeps."""
         return self.looped / self.bare
 
 

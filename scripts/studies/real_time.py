@@ -43,6 +43,7 @@ class Drive:
         return cls(name, result, json.loads((folder / "trace.json").read_text())["traceEvents"])
 
     def milliseconds(self, span: str) -> list[float]:
+        """The durations of all spans of a name, in ms."""
         return [event["dur"] / 1000 for event in self.spans if event["ph"] == "X" and event["name"] == span]
 
 

@@ -73,6 +73,7 @@ class Rival:
 
     @property
     def kind(self) -> str:
+        """The kind of training: diffusion, consistency or flow."""
         return self.policy.spec.process
 
     def success(self, sampler: str) -> str:

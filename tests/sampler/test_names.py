@@ -1,4 +1,6 @@
-"""Sampler names read and print, and mistakes are answered with what there is."""
+"""Sampler names are parsed and printed, and mistakes are answered with the alternatives."""
+
+from dataclasses import replace
 
 import pytest
 
@@ -127,6 +129,18 @@ def test_an_older_spelling_of_an_option_is_accepted_with_a_note(config, caplog):
         SamplerChoice.parse("speculative-ddpm:gain=0.01:data-variance=0.01")
     with pytest.raises(ValueError, match="no option 'gain'"):
         SamplerChoice.parse("para-ddpm:gain=0.01")
+
+
+def test_older_names_of_arguments_are_accepted_with_a_note(config, caplog):
+    note_renamed.cache_clear()
+    table = SamplerChoice.parse("speculative-ddpm").build(config).table
+    solver = Speculative(table, gain=0.01)
+    assert solver == Speculative(table, data_variance=0.01) and replace(solver, window=4).data_variance == 0.01
+    with pytest.raises(TypeError, match="given both data_variance and its older name gain"):
+        Speculative(table, gain=0.01, data_variance=0.01)
+    assert caplog.messages == ["the argument gain of Speculative is now data_variance"]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'gane'"):
+        Speculative(table, gane=0.01)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def _compiled(function):
 
 @_compiled
 def clip_to(value, bound):
+    """Clips to ±bound; NaN stays NaN."""
     return min(max(value, -bound), bound)
 
 
