@@ -31,7 +31,8 @@ def read_observation(spec: Interface, observation: Observation) -> dict[str, np.
         read[key] = part = as_feature(key, feature, observation[key])
         if part.shape != feature.shape:
             raise ValueError(
-                f"the observation's {key!r} has shape {part.shape}, the policy was trained with {feature.shape}"
+                f"the observation's {key!r} has shape {part.shape}, the policy was trained with"
+                f" {feature.shape}{hint(feature, part.shape)}"
             )
     check_finite(read)
     return read
@@ -50,8 +51,19 @@ def as_feature(key: str, feature: Feature, value: object) -> np.ndarray:
     except (ValueError, TypeError, RuntimeError):  # a ragged list, or a tensor on another device
         raise ValueError(f"{key!r} is an image and must be an array, not a {type(value).__name__}") from None
     if array.dtype != feature.dtype:
-        raise ValueError(f"{key!r} is an image and must be of dtype uint8, not {array.dtype}")
+        scaled = ": whole numbers from 0 to 255, not scaled" if array.dtype.kind == "f" else ""
+        raise ValueError(f"{key!r} is an image and must be of dtype uint8, not {array.dtype}{scaled}")
     return array
+
+
+def hint(feature: Feature, shape: tuple[int, ...]) -> str:
+    """What to do about an image of another shape, to end a message; empty for anything else."""
+    if feature.kind != "image":
+        return ""
+    height, width, channels = feature.shape
+    if shape[-3:] == (channels, height, width):
+        return "; its channels come first, and should come last: array.transpose(1, 2, 0)"
+    return " (height, width, channels)"
 
 
 def check_finite(observation: Observation) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from paradp.policy.serving import PolicyServer, Remote
 
 API_KEY = "PARADP_API_KEY"
-PACKAGES = ("websockets", "msgpack", "prometheus_client")
+PACKAGES = ("websockets", "msgpack", "prometheus_client", "PIL")
 
 
 @options_of(ServerConfig)
@@ -41,7 +41,7 @@ DEFAULT_SERVING = Flags()
 def serve(
     checkpoint: PolicyName,
     sampler: SamplerText = "auto",
-    max_message_kib: Count = ServerConfig.most_bytes // 1024,
+    max_message_kib: Count | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     serving: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_SERVING,
@@ -60,8 +60,8 @@ def serve(
 
     Args:
         checkpoint: a pretrained policy's name, a checkpoint's directory or hf:owner/name.
-        max_message_kib: largest message of a client in KiB, including pictures. Each client may need memory for three such
-            messages.
+        max_message_kib: largest message of a client in KiB, including pictures; by default 2 MiB and what the policy's
+            observed images take. Each client may need memory for three such messages.
         tls_cert: a PEM file with the server's certificate and its chain; clients then connect to wss://HOST:PORT.
         tls_key: a PEM file with its private key.
         serving: settings of the server.
@@ -71,7 +71,8 @@ def serve(
     measured, how = SamplerChoice.parse(sampler).measured, computing.checked()
     check_device(how.device)
     check_installed(*PACKAGES)
-    config = serving.checked(api_key=os.environ.get(API_KEY), most_bytes=1024 * max_message_kib, tls=_tls(tls_cert, tls_key))
+    most_bytes = None if max_message_kib is None else 1024 * max_message_kib
+    config = serving.checked(api_key=os.environ.get(API_KEY), most_bytes=most_bytes, tls=_tls(tls_cert, tls_key))
     listenable(config.host, config.port)
     with loading("PyTorch and the server"):
         import torch

@@ -10,6 +10,7 @@ hdf5.py             HDF5
 memory.py           a memory limit for calls into a library
 tables.py           parquet; parquet_pages.py checks its pages
 columns.py          columns of large parquet files as arrays
+pictures.py         PNG and JPEG
 writing.py          atomic writes that never follow a link out of its folder
 lock.py             locks on outputs
 

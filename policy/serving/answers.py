@@ -12,15 +12,18 @@ import numpy as np
 from paradp.policy.features import Shape
 from paradp.policy.plan_stats import STAGES, PlanStats, PlanTiming
 from paradp.policy.requests import Chunk
+from paradp.policy.serving.observed import announced
 from paradp.policy.serving.wire import MOST_VALUE_BYTES
 from paradp.policy.spec import Horizons, Interface
 from paradp.policy.values import finite_numbers, flag, whole_number
 
-MOST_BYTES = "paradp/max_message_bytes"
+MOST_BYTES, NOTE = "paradp/max_message_bytes", "paradp/note"
 # Longest answer or greeting that a client reads.
 MOST_ANSWER_BYTES = 2**20
 # Largest length, horizon or rate; and largest count in a plan.
 _MOST_LENGTH, _MOST_COUNT = 2**16, 2**31 - 1
+# Of the observed images in a message: four cameras of 1920 × 1080, two steps.
+_MOST_IMAGE_BYTES = 2**26
 _COUNTS = ("batch", "rounds", "evaluations")
 
 
@@ -29,10 +32,7 @@ def greeting(spec: Interface, sampler: str, most_bytes: int) -> dict[str, Any]:
     horizons = spec.horizons
     return {
         "task": spec.task,
-        "observation": {
-            key: {"shape": [horizons.observe, *feature.shape], "dtype": feature.dtype.name}
-            for key, feature in spec.observed.items()
-        },
+        "observation": announced(spec),
         "action": {"shape": [horizons.predict - horizons.observe + 1, spec.action_size], "dtype": "float32"},
         "action_parts": dict(spec.action),
         "action_convention": spec.action_convention,
@@ -60,16 +60,17 @@ def read_interface(greeting: Mapping[str, Any]) -> Interface:
         raise ValueError(f"the server's metadata is not that of a paradp policy: {error}") from error
 
 
-def plan_message(chunk: Chunk, seconds: float, before: float) -> dict[str, Any]:
+def plan_message(chunk: Chunk, seconds: float, before: float, note: str | None = None) -> dict[str, Any]:
     """The answer to a message.
 
     Args:
         chunk: the plan.
         seconds: time from the request to this answer.
         before: the same for the session's last request, including sending.
+        note: what the client should know, if anything.
     """
     stats = chunk.stats
-    return {
+    answer = {
         "actions": np.ascontiguousarray(chunk.actions),
         "policy_timing": _milliseconds(infer=stats.timing.seconds, **stats.timing.stages),
         "server_timing": _milliseconds(infer=seconds, prev_total=before),
@@ -80,6 +81,7 @@ def plan_message(chunk: Chunk, seconds: float, before: float) -> dict[str, Any]:
         "paradp/residual": stats.residual,
         "paradp/converged": stats.converged,
     }
+    return answer if note is None else {**answer, NOTE: note}
 
 
 def read_plan(answer: Mapping[str, Any], spec: Interface) -> Chunk:
@@ -110,10 +112,12 @@ def _interface(received: Mapping[str, Any]) -> Interface:
         horizons=Horizons(**{name: _length(name, horizons[name]) for name in ("observe", "predict", "execute")}),
         action_step=None if received["action_step"] is None else _limits(received, "action_step", size),
     )
-    step = sum(feature.size * feature.dtype.itemsize for feature in interface.observed.values())
-    longest = max(interface.horizons.observe * step, interface.horizons.predict * 4 * size)
-    if longest > MOST_VALUE_BYTES:
-        raise ValueError(f"its observations or plans take {longest} bytes, more than fit into a message")
+    observed = {"state": 0, "image": 0}
+    for feature in interface.observed.values():
+        observed[feature.kind] += interface.horizons.observe * feature.size * feature.dtype.itemsize
+    longest = max(observed["state"], interface.horizons.predict * 4 * size)
+    if longest > MOST_VALUE_BYTES or observed["image"] > _MOST_IMAGE_BYTES:
+        raise ValueError(f"its observations or plans take {longest + observed['image']} bytes, more than fit into a message")
     return interface
 
 

@@ -17,7 +17,7 @@ from paradp.policy.choices import Blending, Late
 from paradp.policy.control.asynchronous import AsyncController
 from paradp.policy.control.controller import Hold
 from paradp.policy.errors import described, printable
-from paradp.policy.observations import as_feature
+from paradp.policy.observations import as_feature, hint
 from paradp.policy.requests import Chunk, PlanRequest
 from paradp.policy.serving.addresses import check_api_key, check_url
 from paradp.policy.serving.answers import MOST_ANSWER_BYTES, read_interface, read_plan
@@ -157,7 +157,8 @@ class Remote:
                 raise ValueError(f"the history lacks {key!r}")
             message[key] = as_feature(key, feature, request.history[key])
             if message[key].shape != (wanted := (self.spec.horizons.observe, *feature.shape)):
-                raise ValueError(f"the history's {key!r} has shape {message[key].shape}, not {wanted}")
+                shape = message[key].shape
+                raise ValueError(f"the history's {key!r} has shape {shape}, not {wanted}{hint(feature, shape)}")
         options = {NOISE_SEED: request.noise_seed, GUESS: request.guess, BUDGET: request.budget, KEEP: request.keep}
         return pack(message | {key: value for key, value in options.items() if value is not None})
 

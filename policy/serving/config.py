@@ -20,8 +20,8 @@ class ServerConfig(Settings):
         most_clients: largest number of connections.
         most_together: largest number of clients in one batch of plans.
         most_waiting: largest number of waiting requests; further ones are answered with "busy".
-        most_bytes: largest size of a message. The default is enough for the pictures that openpi's clients send. The server
-            may buffer three times as much per client.
+        most_bytes: largest size of a message; by default 2 MiB and what the policy's observed images take. The server may
+            buffer three times as much per client.
         tls: certificate and key for TLS, see `tls.server_context`.
 
     Raises:
@@ -34,7 +34,7 @@ class ServerConfig(Settings):
     most_clients: int = setting(64, COUNTED, typed="clients")
     most_together: int = setting(8, COUNTED, typed="together")
     most_waiting: int = setting(64, COUNTED, typed="waiting")
-    most_bytes: int = setting(2**21, Limits(1, 2**31 - 1), option=False)
+    most_bytes: int | None = setting(None, Limits(1, 2**31 - 1), option=False)
     tls: SSLContext | None = setting(None, option=False)
 
     def __post_init__(self) -> None:

@@ -1,8 +1,7 @@
 """A websocket server for a policy, with openpi's protocol.
 
 It sends the metadata to a new client, and then answers each message: with a map that contains `actions`, or with an error
-    text,
-after which the session continues.
+text, after which the session continues.
 """
 
 import asyncio
@@ -28,6 +27,7 @@ from paradp.policy.serving.batcher import Batcher, Busy
 from paradp.policy.serving.config import ServerConfig
 from paradp.policy.serving.connections import cut_off_who_does_not_read, send, while_connected
 from paradp.policy.serving.metrics import Metrics
+from paradp.policy.serving.observed import message_limit
 from paradp.policy.serving.sessions import Session
 from paradp.policy.serving.wire import pack
 
@@ -51,7 +51,10 @@ class PolicyServer:
         self.metrics = Metrics()
         self._policy = policy
         self._config = config
-        self._greeting = pack(greeting(policy.spec, sampler, config.most_bytes))
+        self._most_bytes = config.most_bytes or message_limit(policy.spec)
+        self._greeting = pack(greeting(policy.spec, sampler, self._most_bytes))
+        # Images take long to read, and may be compressed: other clients are answered meanwhile.
+        self._sees = any(feature.kind == "image" for feature in policy.spec.observed.values())
         self._batcher = Batcher(
             partial(plan_together, policy), config.most_together, config.most_waiting, self.metrics.batch
         )
@@ -99,7 +102,7 @@ class PolicyServer:
                 process_request=self._process_request,
                 origins=[None],  # browsers always send this header: no web page may use a server on this machine
                 compression=None,
-                max_size=config.most_bytes,
+                max_size=self._most_bytes,
                 max_queue=0,  # do not receive a message before the last one was read
                 ssl=config.tls,
             )
@@ -150,7 +153,7 @@ class PolicyServer:
             await send(connection, self._greeting)
             while True:
                 # The message, which may contain images, is not kept in memory during planning.
-                asked = _read(session, await connection.recv())
+                asked = await self._read(session, await connection.recv())
                 if self._closing.is_set():
                     break  # closed without an error text, so that our client retries after a restart of the server
                 began = time.perf_counter()
@@ -165,6 +168,10 @@ class PolicyServer:
         finally:
             self._clients -= 1
             self.metrics.clients.set(self._clients)
+
+    async def _read(self, session: Session, message: str | bytes) -> PlanRequest | ValueError:
+        """The request in a client's message, or the error text."""
+        return await asyncio.to_thread(_read, session, message) if self._sees else _read(session, message)
 
     @asynccontextmanager
     async def _accepted(self) -> AsyncIterator[None]:
@@ -198,7 +205,9 @@ class PolicyServer:
         session.remember(asked)
         self.metrics.answers.labels("plan").inc()
         self.metrics.plan(chunk.stats)
-        return pack(plan_message(chunk, time.perf_counter() - began, before))
+        if (note := session.take_note()) is not None:
+            _LOG.warning("a client sends %s", note)
+        return pack(plan_message(chunk, time.perf_counter() - began, before, note))
 
     def _refused(self, kind: str, why: str) -> str:
         self.metrics.answers.labels(kind).inc()

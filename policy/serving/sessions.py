@@ -12,7 +12,7 @@ A message is a map with the observation's keys. It may also have these keys:
 
 An observation is either the last To steps `[To, …]`, oldest first, or only the current step. In the second case the client
 must send every control step, because the session keeps the history: the steps that were answered with a plan count as those
-just before the current one. Other keys are ignored.
+just before the current one. For its names and its images see `observed.py`. Other keys are ignored.
 """
 
 from collections import deque
@@ -21,14 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from paradp.policy.observations import Observation, as_feature, read_observation, stack, take
+from paradp.policy.observations import Observation, read_observation, stack, take
 from paradp.policy.requests import PlanRequest
-from paradp.policy.serving.wire import unpack
+from paradp.policy.serving.observed import OPENED, Names, listed, read_feature
+from paradp.policy.serving.wire import Message
 from paradp.policy.spec import Interface
 from paradp.policy.values import finite_numbers, flag, positive_number, whole_number
 
 RESET, NOISE_SEED, GUESS = "paradp/reset", "paradp/noise_seed", "paradp/guess"
 BUDGET, KEEP = "paradp/budget", "paradp/keep"
+OPTIONS = (RESET, NOISE_SEED, GUESS, BUDGET, KEEP)
 
 
 class Session:
@@ -41,9 +43,10 @@ class Session:
 
     def __init__(self, spec: Interface, seed: int | None = None):
         self._spec = spec
-        self._keys = {*spec.observation, RESET, NOISE_SEED, GUESS, BUDGET, KEEP}
+        self._names = Names(spec.observed)
         self._seed = seed
         self._history: deque[Observation] = deque(maxlen=spec.horizons.observe)
+        self._note: str | None = ""
         self._begin()
 
     def read(self, data: bytes) -> PlanRequest:
@@ -53,20 +56,32 @@ class Session:
         Raises:
             ValueError: a field is missing or invalid; the error names it.
         """
-        message = unpack(data, self._keys)
-        if _is_reset(message):
+        message = Message(data, OPENED)
+        options = {name: message.value(name) for name in OPTIONS if name in message.names}
+        if _is_reset(options):
             self._begin()
         horizon, size = self._spec.horizons.predict, self._spec.action_size
+        names = self._names.find(message.names)
         request = PlanRequest(
-            self._read_history(message),
-            self._read_seed(message),
-            _array_or_none(message, GUESS, (horizon, size)),
-            _budget(message),
-            _array_or_none(message, KEEP, (horizon,)),
+            self._read_history(message, names),
+            self._read_seed(options),
+            _array_or_none(options, GUESS, (horizon, size)),
+            _budget(options),
+            _array_or_none(options, KEEP, (horizon,)),
         )
         if request.keep is not None and (request.guess is None or not ((request.keep >= 0) & (request.keep <= 1)).all()):
             raise ValueError(f"{KEEP} must be from 0 to 1, and needs {GUESS}")
+        ignored = [name for name in message.names if name not in OPTIONS and name not in names.values()]
+        if self._note == "" and ignored:
+            self._note = f"keys that the policy does not read, and ignores: {listed(ignored)}"
         return request
+
+    def take_note(self) -> str | None:
+        """What the client should know of its first message with keys that are ignored; once a session."""
+        if not self._note:
+            return None
+        note, self._note = self._note, None
+        return note
 
     def remember(self, request: PlanRequest) -> None:
         """Adds the steps of an answered request to the history."""
@@ -77,16 +92,9 @@ class Session:
         self._history.clear()
         self._noise = np.random.default_rng(self._seed)
 
-    def _read_history(self, message: Mapping[str, Any]) -> Observation:
+    def _read_history(self, message: Message, names: Mapping[str, str]) -> Observation:
         observed, features = self._spec.horizons.observe, self._spec.observed
-        fields = {key: as_feature(key, feature, message[key]) for key, feature in features.items() if key in message}
-        for key, value in fields.items():
-            shape = features[key].shape
-            if value.shape not in (shape, (observed, *shape)):
-                raise ValueError(
-                    f"the observation's {key!r} has shape {value.shape}; it is {(observed, *shape)}, or {shape} in"
-                    " every control step"
-                )
+        fields = {key: read_feature(message, names[key], key, feature, observed) for key, feature in features.items()}
         if len({value.ndim - len(features[key].shape) for key, value in fields.items()}) > 1:
             raise ValueError(f"some observations are of one step, others of {observed}: {', '.join(fields)}")
         if all(value.shape == features[key].shape for key, value in fields.items()):

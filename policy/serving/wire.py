@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgpack
@@ -41,8 +42,51 @@ def unpack(data: bytes, wanted: Container[str] | None = None) -> dict[str, Any]:
     Raises:
         ValueError: the bytes are not a message, or a wanted value cannot be decoded; the message gives the reason.
     """
+    message = Message(data)
+    return {name: message.value(name) for name in message.names if wanted is None or name in wanted}
+
+
+class Message:
+    """A message from an untrusted sender, whose values are decoded one by one, when they are asked for.
+
+    Args:
+        data: the bytes.
+        opened: names whose maps are opened: the values in the map `images` in the map `observation` are named
+            `observation/images/…`, if both `observation` and `observation/images` are opened.
+
+    Attributes:
+        names: the keys.
+
+    Raises:
+        ValueError: the bytes are not a message; the error gives the reason.
+    """
+
+    def __init__(self, data: bytes, opened: Container[str] = ()):
+        self._values: dict[str, memoryview] = {}
+        self._allowance = _Allowance()
+        with _told():
+            self._values = dict(_entries(memoryview(data), opened))
+        self.names = list(self._values)
+
+    def value(self, name: str, most_bytes: int | None = MOST_VALUE_BYTES) -> Any:
+        """Decodes a value.
+
+        Args:
+            name: its key.
+            most_bytes: size limit; `None` for that of the message.
+
+        Raises:
+            ValueError: it cannot be decoded; the error names it and gives the reason.
+        """
+        with _told():
+            return _value(name, self._values[name], self._allowance, most_bytes)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turns errors of reading a message to a `ValueError` that says so."""
     try:
-        return _read_map(memoryview(data), wanted)
+        yield
     except _Unreadable as error:
         raise ValueError(str(error)) from error.__cause__
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
@@ -88,19 +132,24 @@ class _Allowance:
         return value
 
 
-def _read_map(data: memoryview, wanted: Container[str] | None) -> dict[str, Any]:
+def _entries(data: memoryview, opened: Container[str], before: str = "") -> Iterator[tuple[str, memoryview]]:
+    """The names, each after `before`, and the bytes of the values in a map."""
     reader = msgpack.Unpacker(max_buffer_size=max(len(data), 1))
     reader.feed(data)
-    count = _read_header(reader, data)
-    message: dict[str, Any] = {}
-    allowance = _Allowance()
-    for _ in range(count):
+    for _ in range(_read_header(reader, data)):
         name, value = _name(_skip(reader, data)), _skip(reader, data)
-        if name is not None and (wanted is None or name in wanted):
-            message[name] = _value(name, value, allowance)
+        if name is None:
+            continue
+        if (name := before + name) in opened and _is_map(value):
+            yield from _entries(value, opened, f"{name}/")
+        else:
+            yield name, value
     if reader.tell() != len(data):
         raise ValueError(f"after it there is more: {counted(len(data) - reader.tell(), 'byte')}")
-    return message
+
+
+def _is_map(value: memoryview) -> bool:
+    return 0x80 <= value[0] <= 0x8F or value[0] in (0xDE, 0xDF)
 
 
 def _read_header(reader: msgpack.Unpacker, data: memoryview) -> int:
@@ -133,9 +182,9 @@ def _name(data: memoryview) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _value(name: str, data: memoryview, allowance: _Allowance) -> Any:
-    if len(data) > MOST_VALUE_BYTES:
-        raise _Unreadable(f"{name!r} cannot be read: it has {len(data)} bytes, more than {MOST_VALUE_BYTES}")
+def _value(name: str, data: memoryview, allowance: _Allowance, most_bytes: int | None) -> Any:
+    if most_bytes is not None and len(data) > most_bytes:
+        raise _Unreadable(f"{name!r} cannot be read: it has {len(data)} bytes, more than {most_bytes}")
     try:
         allowance.in_arrays = 0
         value = msgpack.unpackb(

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from lerobot_data_fixtures import FACTS, copied
 
-from paradp.bridges.lerobot_data.pictures import Video, decoded
+from paradp.bridges.lerobot_data.pictures import Video
 from paradp.bridges.lerobot_data.reading import LeRobotData
 from paradp.bridges.lerobot_data.tables import png
+from paradp.policy.files.pictures import decoded
 from paradp.scripts.main import main
 
 DATA = "data/chunk-000/file-001.parquet"
@@ -166,7 +167,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "an empty picture": (column(DATA, WRIST, first(None)), "empty cell, or one that is too large"),
     "a picture that is none": (
         column(DATA, WRIST, first({"bytes": b"GIF89a", "path": None})),
-        "it is no picture that can be read",
+        "it is no PNG or JPEG that can be read",
     ),
     "a picture of another size": (column(DATA, WRIST, first(OTHER_SIZE)), "it is 64 × 80 pixels, not 80 × 64"),
     "frames cut short": (cut(DATA), r"file-001\.parquet is no table that can be read, or is cut short"),
@@ -224,7 +225,7 @@ def test_a_picture_is_not_decoded_before_its_size_is_known():
     small = png(np.zeros((8, 8, 3), np.uint8))
     width = small.index(b"IHDR") + 4
     claimed = small[:width] + (60_000).to_bytes(4, "big") * 2 + small[width + 8 :]
-    with pytest.raises(ValueError, match=r"pixels|no picture that can be read"):
+    with pytest.raises(ValueError, match=r"pixels|no PNG or JPEG that can be read"):
         decoded(claimed, (8, 8, 3))
 
 

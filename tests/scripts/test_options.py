@@ -335,6 +335,8 @@ def test_options_are_made_of_any_config(capsys):
 @pytest.mark.parametrize("value", NOT_NUMBERS)
 @pytest.mark.parametrize("name", ["port", "most_clients", "most_together", "most_waiting", "most_bytes"])
 def test_a_server_takes_whole_numbers_alone(name, value):
+    if value is None and name == "most_bytes":
+        return  # as many as its policy needs
     with pytest.raises(ValueError, match=f"^{name} must be a whole number from "):
         ServerConfig(**{name: value})
     with pytest.raises(ValueError, match=f"^{name} must be from "):

@@ -11,11 +11,12 @@ from paradp.bridges.facts import FILE, Facts, read_facts
 from paradp.bridges.lerobot_data.description import Description, Stored
 from paradp.bridges.lerobot_data.episodes import EpisodePlace, read_episodes
 from paradp.bridges.lerobot_data.layout import ACTION
-from paradp.bridges.lerobot_data.pictures import Video, decoded
+from paradp.bridges.lerobot_data.pictures import Video
 from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.files.columns import read_cells, read_columns
 from paradp.policy.files.limits import check_image_bytes, check_numbers
 from paradp.policy.files.memory import check_fits
+from paradp.policy.files.pictures import decoded
 
 _COUNTERS = ("index", "episode_index", "timestamp")
 

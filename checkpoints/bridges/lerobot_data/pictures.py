@@ -1,6 +1,5 @@
-"""Reads the images of a LeRobotDataset, from PNG or JPEG in table cells and from videos."""
+"""Reads the images of a LeRobotDataset from videos; `policy/files/pictures.py` reads those in table cells."""
 
-import io
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,27 +15,6 @@ if TYPE_CHECKING:
 
 # Tolerance of a frame's time, in frames: rounding errors are far smaller, errors of another frame rate soon larger.
 TOLERANCE = 0.25
-
-
-def decoded(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """Decodes an image to uint8 `[height, width, channels]`.
-
-    Raises:
-        ValueError: it is neither PNG nor JPEG, damaged, or of another size. The size is checked before decoding.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    height, width, channels = shape
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
-            if picture.size != (width, height):
-                raise ValueError(f"it is {picture.size[0]} × {picture.size[1]} pixels, not {width} × {height}")
-            if picture.mode not in ("L", "RGB"):
-                raise ValueError(f"its pixels are {picture.mode}; L and RGB are read")
-            values = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"it is no picture that can be read: {error}") from error
-    return values.reshape(shape)
 
 
 class Video:

@@ -1,7 +1,10 @@
 """A server of a small policy in a thread of its own, on a free port of loopback."""
 
 import asyncio
+import subprocess
 import threading
+import venv
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
@@ -90,6 +93,29 @@ def client():
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def openpi(tmp_path_factory) -> Callable[..., str]:
+    """Runs a program with openpi's published client, `openpi(program, *arguments)`, and returns what it prints.
+
+    It has an environment of its own: it wants other versions than we do.
+    """
+    folder = tmp_path_factory.mktemp("openpi")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    # openpi-client imports typing_extensions without declaring it.
+    packages = ["openpi-client==0.1.2", "typing_extensions"]
+    installing = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+    installed = subprocess.run(installing, capture_output=True, text=True)
+    assert installed.returncode == 0, installed.stderr
+
+    def run(program: str, *arguments: str) -> str:
+        told = subprocess.run([python, "-c", program, *arguments], capture_output=True, text=True, timeout=120)
+        assert told.returncode == 0, told.stderr
+        return told.stdout
+
+    return run
 
 
 @pytest.fixture

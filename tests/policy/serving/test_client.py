@@ -1,11 +1,9 @@
 """Our own client: a controller that goes on by itself, and openpi's, as it is published."""
 
 import json
-import subprocess
 import sys
 import threading
 import time
-import venv
 
 import numpy as np
 import pytest
@@ -143,20 +141,9 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-def test_the_published_openpi_client_drives_it_unchanged(policy, running, tmp_path):
-    """In an environment of its own: it wants other versions than we do."""
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    # openpi-client imports typing_extensions without declaring it.
-    packages = ["openpi-client==0.1.2", "typing_extensions"]
-    installing = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
-    installed = subprocess.run(installing, capture_output=True, text=True)
-    assert installed.returncode == 0, installed.stderr
-
+def test_the_published_openpi_client_drives_it_unchanged(policy, running, openpi):
     def drive(port: int) -> dict:
-        told = subprocess.run([python, "-c", CLIENT, "127.0.0.1", str(port)], capture_output=True, text=True, timeout=120)
-        assert told.returncode == 0, told.stderr
-        return json.loads(told.stdout)
+        return json.loads(openpi(CLIENT, "127.0.0.1", str(port)))
 
     with running(policy, api_key="secret") as first:
         told = drive(first.port)

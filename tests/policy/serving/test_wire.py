@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from paradp.policy.serving.wire import pack, unpack
+from paradp.policy.serving.wire import Message, pack, unpack
 
 DTYPES = st.sampled_from([np.dtype(name) for name in ("?", "i1", "i8", "u2", "f2", "f4", "f8", ">f4")])
 
@@ -78,12 +78,39 @@ NESTED_ARRAYS = msgpack.packb([array() | {b"dtype": "|u1", b"data": bytes(40_000
 @pytest.mark.parametrize(
     ("value", "times"),
     [(empties(256_000), 1), (empties(8_000), 5), (MAPS, 9), (NESTED_ARRAYS, 1)],
-    ids=["lists", "one key many times", "maps of one key", "arrays in a list"],
+    ids=["lists", "several lists", "maps of one key", "arrays in a list"],
 )
 def test_a_message_of_very_many_small_values_is_refused(value, times):
     """Unpacked they would take up seventy times their bytes, and seconds in which no other client gets an answer."""
-    with pytest.raises(ValueError, match="'x' cannot be read: more than 32768 values of the message are in lists and maps"):
-        unpack(bytes([0x80 + times]) + (b"\xa1x" + value) * times)
+    entries = b"".join(b"\xa1" + bytes([ord("a") + i]) + value for i in range(times))
+    with pytest.raises(ValueError, match=r"'.' cannot be read: more than 32768 values of the message are in lists and maps"):
+        unpack(bytes([0x80 + times]) + entries)
+
+
+def test_of_a_key_that_comes_several_times_the_last_value_is_read_alone():
+    assert unpack(bytes([0x85]) + (b"\xa1x" + empties(8_000)) * 4 + b"\xa1x\x01") == {"x": 1}
+
+
+def test_maps_are_opened_by_their_names_alone():
+    opened = ("observation", "observation/images", "images")
+    sent = {
+        "observation": {"images": {"front": 1, "deep": {"er": 2}}, "observation": {"x": 3}},
+        "other": {"x": 4},
+        "images": 5,
+    }
+    message = Message(pack(sent), opened)
+    assert message.names == [
+        "observation/images/front",
+        "observation/images/deep",
+        "observation/observation",
+        "other",
+        "images",
+    ]
+    assert message.value("observation/images/front") == 1 and message.value("observation/images/deep") == {"er": 2}
+    with pytest.raises(ValueError, match="'other' cannot be read: it has 4 bytes, more than 3"):
+        message.value("other", 3)
+    with pytest.raises(ValueError, match="the message cannot be read"):
+        Message(b"\x81" + pack({"observation": 0})[1:13] + b"\xde\xff\xff", opened)
 
 
 def test_ordinary_messages_are_not_too_many_values():

@@ -1,0 +1,38 @@
+"""Compressed pictures: PNG and JPEG, whose size is compared before anything is decoded."""
+
+import io
+
+import numpy as np
+
+# Of one picture. Progressive files have about ten; each may take the time of a whole picture, in twenty bytes.
+MOST_SCANS = 32
+_SCAN = b"\xff\xda"  # never within the data of a JPEG's scan
+
+
+def decoded(content: bytes, shape: tuple[int, ...], formats: tuple[str, ...] = ("PNG", "JPEG")) -> np.ndarray:
+    """A picture as uint8 `[height, width, channels]`, with the pixels as they are stored (no rotation by EXIF).
+
+    Args:
+        content: the file.
+        shape: height, width and channels that it must have.
+        formats: Pillow's names of the formats that are read.
+
+    Raises:
+        ValueError: it is of another format or size, or damaged; the size is compared before it is decoded.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    height, width, channels = shape
+    try:
+        with Image.open(io.BytesIO(content), formats=formats) as picture:
+            if picture.size != (width, height):
+                raise ValueError(f"it is {picture.size[0]} × {picture.size[1]} pixels, not {width} × {height}")
+            if picture.mode not in ("L", "RGB"):
+                raise ValueError(f"its pixels are {picture.mode}; L and RGB are read")
+            if picture.format != "PNG" and (scans := content.count(_SCAN)) > MOST_SCANS:
+                raise ValueError(f"it has {scans} scans; at most {MOST_SCANS} are read")
+            values = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
+        raise ValueError(f"it is no {' or '.join(formats)} that can be read{why}") from error
+    return values.reshape(shape)
