@@ -30,7 +30,7 @@ class Flags(Typed[TrainingConfig]):
 
 @options_of(Evaluating)
 class EvaluatingFlags(Typed[Evaluating]):
-    pass
+    """The options of rollouts during a training, of all commands that train."""
 
 
 DEFAULT_CONFIG = Flags()

@@ -40,6 +40,8 @@ FROM_FRONT_DOWN, FROM_FRONT_UP, FROM_ABOVE = HandleGrip(1.4, 1.0, 1.0), HandleGr
 
 
 class DoorExpert(ScriptedExpert):
+    """Takes the handle from the front or from above, turns it down or up, and pulls the door open."""
+
     objects = ("door", "latch")
 
     def script(self, scene: Scene) -> Script:
