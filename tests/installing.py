@@ -1,4 +1,4 @@
-"""Wheels of the checkout, and what commands say that run outside it. Fixtures and helpers of the tests that install."""
+"""Wheels of the checkout, and commands run outside it: fixtures and helpers of the installation tests."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Checkpoints of LeRobot's diffusion policy: the same conditions, samples and actions as LeRobot's own."""
+"""Checkpoints of LeRobot's diffusion policy give the same conditions, samples and actions as in LeRobot."""
 
 import json
 from collections.abc import Mapping

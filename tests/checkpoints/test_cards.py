@@ -1,4 +1,4 @@
-"""Model cards tell how a policy was made, to people and to studies."""
+"""Model cards describe how a policy was made, for people and for studies."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A grid of runs on the real simulator: the same whoever runs it, continued only as itself."""
+"""A grid of runs on the real simulator: the same for any backend, and only continued as itself."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Demonstrations that others recorded: real human ones, robomimic's layout, and files with every defect."""
+"""Recorded demonstrations: real human ones, robomimic's layout, and files with every defect."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""Episodes that are planned together (`envs`) differ from those planned alone by the rounding of the network alone.
+"""Episodes planned in a batch (`envs`) differ from those planned alone only by rounding of the network.
 
 That an evaluation is the same to the bit whoever runs it is held by test_evaluation.py and test_ray.py."""
 

@@ -1,4 +1,4 @@
-"""A deadline ends a solve with what there is, and says so. Time is counted, not taken: a network call takes a second."""
+"""A deadline ends a solve with its current iterate and status. Time is simulated: a network call takes a second."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A policy server as a user starts it."""
+"""A policy server, started like a user would."""
 
 import os
 import re

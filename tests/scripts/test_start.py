@@ -1,4 +1,4 @@
-"""The command line before anything heavy: what is imported, what is refused at once, and what help looks like."""
+"""The command line before anything heavy is imported: imports, immediate errors, and help."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""docs/your-own-task.md, as a user would follow it: a package of theirs brings a task."""
+"""docs/your-own-task.md followed by a user: a package adds a task."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Control steps of a robot whose planner, observations and clock fail in every way: what it is told stays safe."""
+"""Control steps of a robot whose planner, observations and clock fail in every way: its commands stay safe."""
 
 import multiprocessing
 import random

@@ -1,4 +1,4 @@
-"""Commands that are killed at random moments, again and again, and go on until they are done."""
+"""Commands that are killed at random moments again and again, and continue until they are finished."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Control that never waits: chunks are joined by counted actions, and every fault ends as declared, in its control step."""
+"""Asynchronous control: chunks are joined by counting actions, and every fault has its declared effect."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Whatever a controller does, a robot is told what is safe, and a stop is latched with its reason."""
+"""Whatever a controller does, the robot gets safe commands, and a stop stays in force with its reason."""
 
 import numpy as np
 import pytest

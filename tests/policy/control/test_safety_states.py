@@ -1,4 +1,4 @@
-"""The two states of a SafeController: whatever comes in whatever order, commands are safe, and after a stop they are one."""
+"""The two states of a SafeController: commands are safe in any order of calls, and constant after a stop."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Encoders of images: where they look in training and in use, and what they cannot encode."""
+"""Image encoders: crops in training and in use, and images that they cannot encode."""
 
 import dataclasses
 
