@@ -74,6 +74,6 @@ def install(bin: Path, *what: object) -> None:
 
 
 def torch_version() -> str:
-    """As pip is told it: the version of the constraints, of which an index may have a build for CPUs."""
+    """The requirement passed to pip: the version of the constraints, for which an index may have a CPU build."""
     [pin] = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch==")]
     return pin

@@ -158,7 +158,7 @@ def test_a_compiled_network_left_its_compilers_name(lerobot):
     weights = load_file(path / "model.safetensors")
     save_file({n.replace(".unet.", ".unet._orig_mod."): t for n, t in weights.items()}, path / "model.safetensors")
     compiled = read_lerobot(path, FACTS).network.state_dict()
-    # Two tensors of different numbers that only names tell apart.
+    # Two tensors with different numbers that differ otherwise only by name.
     theirs = weights["diffusion.unet.down_modules.0.0.conv1.block.0.weight"]
     assert torch.equal(compiled["down.0.first.first.0.weight"], theirs)
 
