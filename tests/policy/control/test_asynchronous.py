@@ -26,7 +26,7 @@ from paradp.policy.requests import Chunk, PlanRequest, plan_together
 
 
 class Scripted:
-    """A source whose plans arrive when the test says so; an action contains the index of its observation, and its own index."""
+    """A source whose plans arrive when the test says so; an action contains its observation's index and its own."""
 
     def __init__(self, spec):
         self.spec = spec
