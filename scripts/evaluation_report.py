@@ -124,8 +124,8 @@ def _paired(comparison: Comparison) -> PageTable:
         "Against: the row that it is compared with, on the same seeds — the baseline's sampler, controller and horizon under"
         " the same clock, disturbance and limit of steps, and for these themselves under the baseline's clock, where there"
         " is that row. Lost: the paired loss of success with its 95 % interval, and at most: its one-sided 95 % bound"
-        " (Bonett & Price 2012). Would have shown: the loss that so many seeds show with 80 % power at 5 %, given how often"
-        " the two disagreed. Difference: paired, bootstrapped."
+        " (Bonett & Price 2012). Would have shown: the loss that this many seeds detect with 80 % power at 5 %, given how"
+        " often the two disagreed. Difference: paired, bootstrapped."
     )
     return PageTable("Differences on the same seeds", header, rows, remark)
 
@@ -146,7 +146,7 @@ def _motion(comparison: Comparison) -> PageTable:
         moved += [interval(s.jerk, 0), interval(run.differences["jerk"], 0) if run.loss else ""]
         waited = [f"{run.steps['replan_lateness'].mean():.1f}", f"{100 * s.steps_held:.0f} %"]
         rows.append([name, *moved, *[f"{100 * s.disturbed:.0f} %"] * disturbed, *(waited if late else [])])
-    remark = "Steps: of an episode. Jerk: of where the robot is sent. Difference: paired, bootstrapped, 95 %."
+    remark = "Steps: control steps of an episode. Jerk: of the commanded path. Difference: paired, bootstrapped, 95 %."
     remark += " Disturbed: share of episodes in which the disturbance acted." * disturbed
     remark += (
         " Late by: control steps from an observation until its chunk can be executed. Waiting: share of control steps"
@@ -165,7 +165,8 @@ def _latencies(comparison: Comparison) -> PageTable:
     first = comparison.runs[0].summary
     remark = (
         f"Milliseconds, one robot at a time with all cores, engine {first.engine} {first.precision}, without clock or"
-        " disturbance, over so many plans; step: a control step; jitter: standard deviation of a plan's latency."
+        ' disturbance, over the number of plans in column "plans"; step: a control step; jitter: standard deviation of a'
+        " plan's latency."
     )
     return PageTable("Latency", header, rows, remark)
 
@@ -179,7 +180,7 @@ def _cost(comparison: Comparison) -> PageTable:
         rows.append([name, *counts, interval(s.seconds_per_episode_batch1, 2), _denoised_by(run)])
     remark = (
         "Rounds and evaluations: means over all plans of all episodes; s an episode: wall-clock time with one robot,"
-        " simulation included: the steps of all episodes by the time of a step."
+        " simulation included: the steps of all episodes times the time of a step."
     )
     return PageTable("What a plan takes", header, rows, remark)
 

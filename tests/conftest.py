@@ -1,4 +1,4 @@
-"""Small policies and demonstrations that tests of several rooms use."""
+"""Small policies and demonstrations for tests of several rooms."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The blocks of README.md and of the guides, the commands in them, and a command line that is read and not run.
+"""The code blocks and commands of README.md and of the guides, and a parser that reads a command without running it.
 
 `python -m documented PAGE` reads the commands of one page, with the entry points that are on the path.
 """

@@ -1,4 +1,4 @@
-"""What hostile files for `read_diffusion_policy` are made of, and how it must answer."""
+"""Builds hostile files for `read_diffusion_policy`, and checks its answers."""
 
 import os
 import struct

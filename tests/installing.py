@@ -1,4 +1,4 @@
-"""Wheels of the checkout, and what commands say that run outside it. Fixtures and helpers of the tests that install."""
+"""Wheels of the checkout, and commands run outside it: fixtures and helpers of the installation tests."""
 
 import os
 import shutil
@@ -74,6 +74,6 @@ def install(bin: Path, *what: object) -> None:
 
 
 def torch_version() -> str:
-    """As pip is told it: the version of the constraints, of which an index may have a build for CPUs."""
+    """The requirement passed to pip: the version of the constraints, for which an index may have a CPU build."""
     [pin] = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch==")]
     return pin

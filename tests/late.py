@@ -1,4 +1,4 @@
-"""A device that works late, and in any order that its streams allow."""
+"""A simulated device that executes work late, in any order that its streams allow."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""What `paradp convert --to lerobot` writes, in LeRobot itself. Runs where LeRobot and paradp are installed together.
+"""Loads the output of `paradp convert --to lerobot` in LeRobot. Runs where LeRobot and paradp are installed together.
 
 python tests/lerobot_convert.py FOLDER            # prints "as paradp's own" at its end
 """

@@ -1,4 +1,4 @@
-"""The plugin in LeRobot's own calls and commands. Runs where LeRobot, gym-pusht, paradp and the plugin are installed.
+"""The plugin in LeRobot's calls and commands. Runs where LeRobot, gym-pusht, paradp and the plugin are installed.
 
 python tests/lerobot_plugin.py FOLDER PYTHON     # prints "the plugin works" at its end
 

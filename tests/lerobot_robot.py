@@ -1,4 +1,4 @@
-"""A robot of LeRobot's, driven by `paradp drive`. Runs where LeRobot, paradp and `lerobot_robot_dials` are installed.
+"""A robot of LeRobot, driven by `paradp drive`. Runs where LeRobot, paradp and `lerobot_robot_dials` are installed.
 
 python tests/lerobot_robot.py FOLDER            # prints "the robot was driven" at its end
 

@@ -1,4 +1,4 @@
-"""A task that is seen through a camera: a bright spot stands for the pusher, which has to go to the middle of the picture.
+"""A task with a camera: a bright spot shows the pusher, which has to move to the middle of the image.
 
 What a package of a user's may bring: an environment of gymnasium's, a task and an expert, in one file.
 """

@@ -1,4 +1,4 @@
-"""What was recorded once still comes out, and what was written once is still read; `behaviour.fixtures` says of what.
+"""Recorded results are reproduced, and files of earlier versions are still read; see `behaviour.fixtures`.
 
 On the recorded kind of machine to the bit, elsewhere to 1e-4. Where a test here fails, behaviour has changed.
 """

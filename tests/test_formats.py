@@ -1,4 +1,4 @@
-"""Whatever is written says in which format; what says nothing is of the first; what is newer is refused, with what to do."""
+"""Documents contain their format version; one without is of the first; newer ones are refused with a remedy."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A disk that is full from some write on, whichever: nothing that was finished is lost, and the same call continues."""
+"""A disk that becomes full at any write: nothing finished is lost, and the same call continues."""
 
 import errno
 import itertools

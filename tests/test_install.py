@@ -1,4 +1,4 @@
-"""The wheels installed by pip in environments of their own, without the extras. Needs minutes and a package index."""
+"""The wheels, installed by pip in new environments, without extras. Needs minutes and a package index."""
 
 import json
 import sys

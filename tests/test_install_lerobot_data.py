@@ -1,4 +1,4 @@
-"""LeRobot's own class reads what is exported for it. Needs gigabytes from a package index: `make test-install-peers`."""
+"""LeRobot's own class reads exported data. Needs gigabytes from a package index: `make test-install-peers`."""
 
 import pytest
 from installing import install, new_environment

@@ -1,4 +1,4 @@
-"""The wheels beside what other people install. Needs gigabytes from a package index: `make test-install-peers`."""
+"""The wheels beside other packages. Needs gigabytes from a package index: `make test-install-peers`."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The page of promises names tests that exist, and the program that attacks the package can count each fault."""
+"""The page of promises names existing tests, and the program that attacks the package can count each fault."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The program that attacks the package sees what it looks for: a controller that lets everything pass is found out."""
+"""The program that attacks the package detects faults: for example a controller that lets everything pass."""
 
 import random
 

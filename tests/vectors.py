@@ -1,4 +1,4 @@
-"""Observations as one vector, which a test writes down more easily than a dict of arrays."""
+"""Observations as one vector, which is shorter to write in tests than a dict of arrays."""
 
 from collections.abc import Mapping
 

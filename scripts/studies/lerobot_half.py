@@ -1,4 +1,4 @@
-"""LeRobot's half of the study `bridges`: run by an interpreter that has LeRobot, and told what to do by the study.
+"""LeRobot's half of the study `bridges`: run by an interpreter that has LeRobot, with the settings that the study passes.
 
 A line of JSON comes in, a line of JSON goes out. What LeRobot's policy does here it does by its own calls: processors,
 `select_action`, queue.

@@ -1,4 +1,4 @@
-"""`make compare OLD=… NEW=…`: two commits on the same machine, and whether they behave the same, to the bit.
+"""`make compare OLD=… NEW=…`: runs two commits on the same machine, and compares their behaviour bit by bit.
 
 Recorded are the plans of every shipped policy, demonstrations, trainings, a run, an evaluation and a server's conversation;
 and what each commit makes of the old one's checkpoints, store, trainings, run and evaluation. The exit code is 1 where a

@@ -1,4 +1,4 @@
-"""Two recordings beside each other: what is equal to the bit, what differs, and how much."""
+"""Compares two recordings: which values are equal to the bit, which differ, and by how much."""
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence

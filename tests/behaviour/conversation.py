@@ -1,4 +1,4 @@
-"""What a client of openpi and a policy server say to each other, message by message.
+"""Records the messages between a client of openpi and a policy server.
 
 The client is written out here, from the protocol's own words: it stands for clients that robots have had for years, so it
 must not change with the package.

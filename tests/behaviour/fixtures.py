@@ -1,4 +1,4 @@
-"""Small policies, a store, a training and a run as today's code writes them, and the numbers that come of them.
+"""Small policies, a store, a training and a run written by the current code, and their numbers.
 
 policies/NETWORK-PREDICTION/   checkpoints of some kB, trained on PushT
 demonstrations.zarr            three episodes of PushT's planner

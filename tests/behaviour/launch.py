@@ -1,4 +1,4 @@
-"""`python -m behaviour.launch ROOT CORE MODULE:FUNCTION …`: calls a function, with what follows as its command line.
+"""`python -m behaviour.launch ROOT CORE MODULE:FUNCTION …`: calls a function with the other arguments.
 
 What it imports of paradp must lie below ROOT. The environment may have another paradp installed, which Python would take
 for a module that the commit has not.

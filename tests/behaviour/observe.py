@@ -1,4 +1,4 @@
-"""`python -m behaviour.observe`: makes `observations.npz` anew; needs the simulators.
+"""`python -m behaviour.observe`: makes `observations.npz` again; needs the simulators.
 
 Legitimate only where a task's observations change, or a policy of a new task comes. The file must not depend on the commits
 that are compared, and so is kept in the repository.

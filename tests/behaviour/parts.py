@@ -1,4 +1,4 @@
-"""What is recorded of a commit, part by part; and how it goes on with what an earlier commit has left behind."""
+"""The parts of a recording of a commit, and runs that continue the files of an earlier commit."""
 
 import hashlib
 import shutil

@@ -1,4 +1,4 @@
-"""What was recorded of a commit: named values, which are arrays; and how files become such values."""
+"""A recording of a commit: named arrays; and the conversion of files to such values."""
 
 import fnmatch
 import json

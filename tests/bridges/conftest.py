@@ -1,4 +1,4 @@
-"""Checkpoints of other programs in folders of their own."""
+"""Checkpoints of other programs, each in a separate folder."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checkpoints of Diffusion Policy and robomimic: the same conditions, samples and actions as their own."""
+"""Checkpoints of Diffusion Policy and robomimic give the same conditions, samples and actions as in these programs."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What of a checkpoint of Diffusion Policy or robomimic is missing or not supported is named in a sentence."""
+"""Errors name what is missing or not supported in a checkpoint of Diffusion Policy or robomimic."""
 
 import json
 import re

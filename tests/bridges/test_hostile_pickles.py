@@ -1,4 +1,4 @@
-"""Hostile pickles: all are refused in one sentence, before anything in them runs and before memory is taken."""
+"""Hostile pickles are refused with one sentence, before any code in them runs and before memory is allocated."""
 
 import pickle
 import struct

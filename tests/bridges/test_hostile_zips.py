@@ -1,4 +1,4 @@
-"""Hostile zip files in the place of PyTorch's: all are refused in one sentence, before memory is taken."""
+"""Hostile zip files in place of PyTorch's are refused with one sentence, before memory is allocated."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Checkpoints on the Hub, from a hub on this machine that answers as the real one does."""
+"""Checkpoints on the Hub, tested with a local hub that answers like the real one."""
 
 import os
 import shutil

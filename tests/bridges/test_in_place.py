@@ -1,4 +1,4 @@
-"""Live policies of other people sampled in place: the same object, the same call, the same distribution."""
+"""Live policies of LeRobot are sampled in place: same object, same call, same distribution."""
 
 import copy
 from collections import deque

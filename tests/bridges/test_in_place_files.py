@@ -1,4 +1,4 @@
-"""Live policies of Diffusion Policy and robomimic sampled in place: the same object, the same call, the same samples.
+"""Live policies of Diffusion Policy and robomimic are sampled in place: same object, same call, same samples.
 
 Their own classes are sampled by `tests/diffusion_policy_in_place.py`.
 """

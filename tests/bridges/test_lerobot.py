@@ -1,4 +1,4 @@
-"""Checkpoints of LeRobot's diffusion policy: the same conditions, samples and actions as LeRobot's own."""
+"""Checkpoints of LeRobot's diffusion policy give the same conditions, samples and actions as in LeRobot."""
 
 import json
 from pathlib import Path
@@ -135,7 +135,7 @@ def test_a_compiled_network_left_its_compilers_name(lerobot):
     weights = load_file(path / "model.safetensors")
     save_file({n.replace(".unet.", ".unet._orig_mod."): t for n, t in weights.items()}, path / "model.safetensors")
     compiled = read_lerobot(path, FACTS).network.state_dict()
-    # Two tensors of different numbers that only names tell apart.
+    # Two tensors with different numbers that differ otherwise only by name.
     theirs = weights["diffusion.unet.down_modules.0.0.conv1.block.0.weight"]
     assert torch.equal(compiled["down.0.first.first.0.weight"], theirs)
 

@@ -1,4 +1,4 @@
-"""LeRobotDataset v3: what LeRobot wrote is read as LeRobot reads it, and what is written here is read back to the bit."""
+"""LeRobotDataset v3 is read as LeRobot reads it, and exported data are read back bit by bit."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Data sets of LeRobot that are damaged or not supported: one sentence names what is wrong, nothing is half imported."""
+"""Damaged or unsupported data sets of LeRobot: one sentence names the problem, and nothing is half imported."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What of a LeRobot checkpoint is damaged, missing or not supported is named in a sentence, before any of it is made."""
+"""Errors name what is damaged, missing or not supported in a LeRobot checkpoint, before the network is made."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Policies of ours in LeRobot's format: what it can express goes there and back to the bit, the rest is refused."""
+"""Policies are converted to LeRobot's format and back bit by bit; those that it cannot represent are refused."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Model cards tell how a policy was made, to people and to studies."""
+"""Model cards describe how a policy was made, for people and for studies."""
 
 import re
 
@@ -13,7 +13,7 @@ def test_the_card_of_every_shipped_policy_tells_data_training_and_success(name):
     for trained in read_trainings(find_checkpoint(name)):
         assert trained.episodes >= 200 and trained.control_steps > 30 * trained.episodes
         assert trained.batch_size == (1024 if name == "pusht" else 256)
-        # Before cards told it, it was not recorded.
+        # Older cards do not contain it.
         assert re.match(r"\d+ minutes on (\d threads? of |NVIDIA )", trained.took) or name in ("square", "lift")
     card = (find_checkpoint(name) / "README.md").read_text()
     assert MEASURED in card and UNMEASURED not in card and "ddpm: success" in card

@@ -1,4 +1,4 @@
-"""A trained draft: how much it may cost, what it learns, and that no other checkpoint's is used."""
+"""Trained drafts: their cost limit, what they learn, and that a draft of another checkpoint is refused."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""`auto-fast` goes by what was measured of the very weights that are loaded, and says so where it cannot."""
+"""`auto-fast` uses the measurements of exactly the loaded weights, and reports if there are none."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Whatever is given as a checkpoint, the answer says what it is."""
+"""For anything that is given as a checkpoint, the message says what it is."""
 
 import sys
 from pathlib import Path

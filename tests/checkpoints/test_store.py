@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved is what is loaded, and what is damaged or hostile is refused with one sentence."""
+"""Checkpoints load as they were saved, and damaged or hostile ones are refused with one sentence."""
 
 import dataclasses
 import errno

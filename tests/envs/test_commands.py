@@ -1,4 +1,4 @@
-"""An action becomes robosuite's command in compiled code as its convention says, or is refused before anything moves."""
+"""Compiled code converts actions to robosuite's commands as the convention says, or refuses them before anything moves."""
 
 import itertools
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The compiled control step is robosuite's own, to rounding."""
+"""The compiled control step equals robosuite's own up to rounding."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread

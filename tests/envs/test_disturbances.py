@@ -1,4 +1,4 @@
-"""Disturbances: what they do to the object, that a seed repeats them, and that nothing happens without them."""
+"""Disturbances: their effect on the object, reproducibility by seed, and no effect without them."""
 
 import subprocess
 import sys

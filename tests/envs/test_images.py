@@ -1,4 +1,4 @@
-"""Environments that are seen through cameras: the field's pictures, of the same episodes."""
+"""Environments with cameras: images as in published data sets, of the same episodes."""
 
 import warnings
 

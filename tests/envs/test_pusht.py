@@ -1,4 +1,4 @@
-"""PushT: gym-pusht by our conventions, and an expert that plans its pushes."""
+"""PushT: gym-pusht with our conventions, and an expert that plans its pushes."""
 
 import warnings
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Where no renderer can be made, simulations run without frames, and it is said why in one sentence."""
+"""Without a renderer, simulations run without frames, and one sentence gives the reason."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Six numbers that are no rotation are refused before anything moves, by the environment and by the safety checks."""
+"""Invalid rotations are refused before anything moves, by the environment and by the safety checks."""
 
 import gymnasium
 import numpy as np

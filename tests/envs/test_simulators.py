@@ -1,4 +1,4 @@
-"""Which control step is taken, and what is said where it is not the compiled one."""
+"""The choice of the control step, and the warning if it is not the compiled one."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The rules of success from arrays decide as robosuite's own."""
+"""The success rules that read arrays decide like robosuite's own."""
 
 import gymnasium
 import numpy as np

@@ -1,4 +1,4 @@
-"""Of draccus what LeRobot's robots are made with; see `lerobot/__init__.py`."""
+"""The part of draccus with which LeRobot's robots are made; see `lerobot/__init__.py`."""
 
 
 class DecodingError(Exception): ...

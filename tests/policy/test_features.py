@@ -1,4 +1,4 @@
-"""Images beside vectors: what they are, how they are scaled, stored, asked for and sent."""
+"""Images and vectors as features: types, scaling, storage, requests and messages."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What was measured of a checkpoint is read as it was written, and refused in a sentence where it is not that."""
+"""Fidelity files are read as they were written, and others are refused with a sentence."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The door: what a policy is not trained on is refused in words, the same here as on a server."""
+"""Observations that a policy was not trained on are refused with a sentence, locally and on a server."""
 
 import numpy as np
 import pytest

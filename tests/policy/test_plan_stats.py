@@ -1,4 +1,4 @@
-"""What a plan took, for one robot of those that were planned together."""
+"""Statistics of a plan, for one robot of a batch."""
 
 import torch
 

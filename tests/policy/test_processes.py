@@ -1,4 +1,4 @@
-"""No child outlives its parent, at whatever moment that is killed."""
+"""No child process outlives its parent, at whatever moment the parent is killed."""
 
 import os
 import signal

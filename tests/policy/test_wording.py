@@ -1,4 +1,4 @@
-"""One of a thing is not several."""
+"""Counts with singular and plural nouns."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How late a plan is, and what may be said of it."""
+"""The lateness of plans, and the texts that name a clock."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Run directories: whatever lies in one, it is read as what it should be or named in a sentence."""
+"""Run directories: any content is read as what it should be, or named in a sentence."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""A loop in real time: the robot waits for nobody, and what goes wrong is counted."""
+"""A control loop in real time: the robot never waits, and faults are counted."""
 
 import itertools
 import os

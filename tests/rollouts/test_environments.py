@@ -1,4 +1,4 @@
-"""The environments of a loop: each in its place, in threads where their steps allow it."""
+"""The environments of a loop, each with its index, in threads if their steps allow it."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A grid of runs on the real simulator: the same whoever runs it, continued only as itself."""
+"""A grid of runs on the real simulator: the same for any backend, and only continued as itself."""
 
 import errno
 import json
@@ -41,7 +41,7 @@ class Nobody:
 
 
 def actions(out: Path) -> dict[tuple, list]:
-    """Cell, seed and step → what the robot was told."""
+    """Cell, seed and step → the command to the robot."""
     table = pd.read_parquet(out / "steps.parquet")
     return {(c, s, i): list(a) for c, s, i, a in zip(table.cell, table.seed, table.step, table.action, strict=True)}
 

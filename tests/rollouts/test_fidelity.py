@@ -1,4 +1,4 @@
-"""Fidelity is measured at the observations that it says, and tells plans that differ from plans that do not."""
+"""Fidelity is measured at the stated observations, and distinguishes plans that differ from plans that do not."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Episodes of a policy that looks through cameras: drawn where a plan looks, they are those with every frame drawn."""
+"""Episodes of a policy with cameras: rendering only the frames that plans use gives the same episodes."""
 
 from dataclasses import replace
 from functools import cache

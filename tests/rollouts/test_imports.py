@@ -1,4 +1,4 @@
-"""Demonstrations that others recorded: real human ones, robomimic's layout, and files with every defect."""
+"""Recorded demonstrations: real human ones, robomimic's layout, and files with every defect."""
 
 import json
 import pickle
@@ -336,7 +336,7 @@ def test_an_observation_that_nobody_needs_may_be_anything(write, tmp_path, odd, 
     settings = dict(action_convention="delta", observations="recorded")
     imported = import_file(file, tmp_path / "out.zarr", **settings)
     assert imported.demonstrations.steps == 60
-    # Who asks for it is told what is the matter.
+    # A request for it gets the reason.
     with pytest.raises(ValueError, match=r"odd\.hdf5.*extra"):
         import_file(file, tmp_path / "other.zarr", keys=("extra",), **settings)
 

@@ -1,4 +1,4 @@
-"""A robot of LeRobot's in the loop: it waits for nobody, and is held and disconnected whatever happens."""
+"""A robot of LeRobot in the loop: it never waits, and is always held still and disconnected at the end."""
 
 import itertools
 import time

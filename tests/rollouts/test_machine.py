@@ -1,4 +1,4 @@
-"""What the machine is said to have is what this process may use of it."""
+"""The description of the machine contains what this process may use of it."""
 
 import os
 from importlib.metadata import PackageNotFoundError

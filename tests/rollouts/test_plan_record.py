@@ -1,4 +1,4 @@
-"""What a plan took, as files hold it: flat, with the names and in the order that files of every version have."""
+"""Plans in files: flat rows, with the names and the order of files of all versions."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The Ray backend on a cluster of two nodes, which are processes of this machine."""
+"""The Ray backend on a cluster of two nodes, both on this machine."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What is computed of an episode's records."""
+"""Numbers computed from an episode's records."""
 
 from dataclasses import replace
 

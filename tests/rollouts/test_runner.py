@@ -1,4 +1,4 @@
-"""The loop, on the real simulator."""
+"""The control loop on the real simulator."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""What is drawn for an episode: by the environments, which draw by themselves, and by all that is drawn beside them."""
+"""The random streams of an episode: those of the environments, and all others."""
 
 import gymnasium
 import numpy as np

@@ -1,4 +1,4 @@
-"""The two-sample test keeps its level and sees what it is for; spread, coverage and modes where they are known."""
+"""The two-sample test keeps its level and detects differences; spread, coverage and modes for known distributions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Films of any size of frame, and what is said when one cannot be written."""
+"""Videos with frames of any size, and the error if one cannot be written."""
 
 import resource
 from dataclasses import dataclass

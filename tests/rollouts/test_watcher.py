@@ -1,4 +1,4 @@
-"""Who watches a loop counts what happened, and counts what environments share once."""
+"""The watcher of a loop counts what happened, and counts times that environments share only once."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Which quantities of a robot are which of a policy's: by LeRobot's names and order, or refused in a sentence."""
+"""A robot's quantities are mapped to a policy's by LeRobot's names and order, or refused with a sentence."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Two processes that write to one place: each command keeps others out while it runs, and is kept out by them."""
+"""Two processes that write the same output: each command keeps others out while it runs."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Solvers are tested on an analytic denoiser, without a network."""
+"""An analytic denoiser, on which solvers are tested without a network."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Solves that launch a round ahead of what the host knows, on a device that works late and in any order it may."""
+"""Solves that launch a round before the host knows the last one's result, on a device that executes late."""
 
 import gc
 from random import Random

@@ -1,4 +1,4 @@
-"""Captures of several threads take turns, and nothing waits for the whole device during one; on a GPU of stubs."""
+"""Captures of several threads take turns, and none waits for the whole device; on a simulated GPU."""
 
 import gc
 import threading

@@ -1,4 +1,4 @@
-"""A deadline ends a solve with what there is, and says so. Time is counted, not taken: a network call takes a second."""
+"""A deadline ends a solve with its current iterate and status. Time is simulated: a network call takes a second."""
 
 import math
 
@@ -74,7 +74,7 @@ def test_a_deadline_that_has_passed_leaves_one_round(table, slow, draw, name):
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_more_time_brings_a_sample_nearer(table, slow, draw, name):
-    """The median error against the sample without a deadline falls, from when the modes begin to be told apart."""
+    """The median error relative to the sample without a deadline decreases once the modes begin to separate."""
     solver = SOLVERS[name](table)
     condition, noise = draw(range(16), table)
     whole = solver.solve(slow, condition, noise)

@@ -1,4 +1,4 @@
-"""Fitted grids: the cost is the divergence that it claims to be, and no other grid of as many steps costs less."""
+"""Fitted grids: the cost is the stated divergence, and no other grid with as many steps has a lower cost."""
 
 from dataclasses import replace
 from itertools import combinations, pairwise

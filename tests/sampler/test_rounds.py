@@ -1,4 +1,4 @@
-"""The same rounds made three ways: by PyTorch, by compiled loops on a CPU, and captured in a CUDA graph."""
+"""The same rounds from three backends: PyTorch, compiled loops on a CPU, and CUDA graphs."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Every setting of a diffusers scheduler is used as diffusers uses it, changes nothing, or is refused by its name."""
+"""Every setting of a diffusers scheduler is used as in diffusers, has no effect, or is refused by name."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""Sequential sampling along our tables equals diffusers' own schedulers, for everything that both know."""
+"""Sequential sampling with our tables equals diffusers' own schedulers, for all that both support."""
 
 from itertools import pairwise, product
 from unittest import mock

@@ -1,4 +1,4 @@
-"""Parallel equals sequential; environments are independent; statistics tell the truth."""
+"""Parallel equals sequential; environments are independent; statistics are correct."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The distribution of speculative sampling is that of the sequential sampler: strict tests, which planted faults must fail.
+"""Speculative sampling has the distribution of the sequential sampler: strict tests, which planted faults must fail.
 
 Family-wise error: every statistical test below, each by itself, rejects a right solver with probability at most ALPHA, by
 Bonferroni over the comparisons that it makes; exactly so per step and along the fixed direction, asymptotically where the

@@ -1,4 +1,4 @@
-"""Random streams by name: published ones keep their numbers, and no two of any names and seeds repeat each other."""
+"""Random streams by name: published ones keep their numbers, and no two streams overlap."""
 
 from collections.abc import Iterator
 from typing import get_args

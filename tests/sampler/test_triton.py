@@ -1,4 +1,4 @@
-"""Rounds by Triton's kernels are those of PyTorch and of the compiled loops.
+"""Rounds with Triton kernels equal those of PyTorch and of the compiled loops.
 
 On a CPU by Triton's interpreter (`TRITON_INTERPRET=1 pytest tests/sampler/test_triton.py`), on a GPU as they are.
 """

@@ -1,4 +1,4 @@
-"""The bench measures what it says: every sampler and engine in turns, on the same observations."""
+"""The benchmark measures every sampler and engine in turns, on the same observations."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The study of a policy that LeRobot trained: what its page says, without LeRobot."""
+"""The study of a policy trained by LeRobot: the content of its page, without LeRobot."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Every command with every kind of broken input: exit code 2, one sentence that names what is wrong, and nothing changed."""
+"""Every command with every kind of broken input: exit code 2, one sentence that names the problem, and no changes."""
 
 import hashlib
 import json

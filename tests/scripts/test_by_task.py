@@ -1,4 +1,4 @@
-"""A page of several tasks, measured one at a time."""
+"""A page of several tasks that are measured one at a time."""
 
 from pathlib import Path
 

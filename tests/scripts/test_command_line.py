@@ -1,4 +1,4 @@
-"""`paradp …` as a user meets it: on the shipped Lift policy, with real processes and real kills."""
+"""The command `paradp` from a user's view: on the shipped Lift policy, with real processes and real kills."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""The guide to control loops keeps its first one short; `paradp serve` is a process like others."""
+"""The first example of the guide to control loops is short; `paradp serve` is a normal process."""
 
 import signal
 import socket

@@ -1,4 +1,4 @@
-"""The bound on Picard's rounds holds where Jacobians are known, and is none where they are taken for smaller."""
+"""The bound on Picard's rounds holds where Jacobians are known, and fails if they are assumed smaller."""
 
 import dataclasses
 

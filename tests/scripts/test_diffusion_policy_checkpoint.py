@@ -1,4 +1,4 @@
-"""A file of Diffusion Policy's wherever a command names a checkpoint."""
+"""A file of Diffusion Policy works wherever a command takes a checkpoint."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""README.md and the guides in docs: every snippet runs as printed, every command can be read, every link leads somewhere."""
+"""README.md and the guides: every snippet runs as printed, every command can be parsed, every link leads somewhere."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""`paradp drive --robot` with a checkpoint of LeRobot's, without any simulator; a stand-in takes LeRobot's place."""
+"""`paradp drive --robot` with a checkpoint of LeRobot, without simulators; with a substitute for LeRobot."""
 
 import json
 import os

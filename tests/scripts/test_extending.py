@@ -1,4 +1,4 @@
-"""docs/extend.md, as a user would follow it: a package of theirs brings a solver, an engine and a network."""
+"""docs/extend.md followed by a user: a package adds a solver, an engine and a network."""
 
 import importlib
 import os

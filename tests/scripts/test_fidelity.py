@@ -1,4 +1,4 @@
-"""`paradp fidelity` measures a checkpoint at a user's own demonstrations, and refuses what it cannot in a sentence."""
+"""`paradp fidelity` measures a checkpoint on a user's demonstrations, and refuses unusable ones with a sentence."""
 
 import json
 

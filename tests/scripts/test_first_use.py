@@ -1,4 +1,4 @@
-"""What commands say of one episode, of what they are about to do, and of what was meant."""
+"""Messages of commands about a single episode, about the coming work, and about misspelt names."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""A task whose observation is a picture, from the environment to the plan: collected, learned, rolled out, served."""
+"""A task with image observations, from the environment to the plan: collected, trained, rolled out, served."""
 
 import json
 import os

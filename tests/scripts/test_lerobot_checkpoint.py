@@ -1,4 +1,4 @@
-"""A folder of LeRobot's wherever a command names a checkpoint."""
+"""A folder of LeRobot works wherever a command takes a checkpoint."""
 
 import json
 import re

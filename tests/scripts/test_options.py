@@ -1,4 +1,4 @@
-"""Sentences name options as they are typed, whichever check of ours finds the mistake."""
+"""Error messages name options as they are typed, whichever check finds the mistake."""
 
 import inspect
 import sys

@@ -1,4 +1,4 @@
-"""Pictures name what they show, end where their scale ends, and say it once."""
+"""Pictures label what they show, end where their scale ends, and say it once."""
 
 import itertools
 import pathlib

@@ -1,4 +1,4 @@
-"""What is released is one checkpoint and what belongs to it."""
+"""A release contains one checkpoint and the files that belong to it."""
 
 from dataclasses import replace
 

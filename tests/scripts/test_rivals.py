@@ -1,4 +1,4 @@
-"""The study of rivals and the command that distils, at the door."""
+"""The study of rivals and the command that distils: checks of their inputs."""
 
 import dataclasses
 

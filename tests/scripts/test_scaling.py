@@ -1,4 +1,4 @@
-"""The model of several devices keeps its own terms, and the page is put together from what was recorded."""
+"""The model of several devices agrees with its own terms, and its page is made from the recorded measurements."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`paradp serve` where it cannot serve: one sentence that says where and what to do, before anything is loaded."""
+"""`paradp serve` if it cannot serve: one sentence with the place and the remedy, before anything is loaded."""
 
 import socket
 import sys

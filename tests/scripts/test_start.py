@@ -1,4 +1,4 @@
-"""The command line before anything heavy: what is imported, what is refused at once, and what help looks like."""
+"""The command line before anything heavy is imported: imports, immediate errors, and help."""
 
 import ast
 import inspect
@@ -16,6 +16,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from paradp.sampler.families import KINDS, WAYS
 from paradp.scripts import console
 from paradp.scripts import main as entry
 from paradp.scripts.bench import Numbers
@@ -204,7 +205,39 @@ def test_the_lines_of_an_argument_are_joined(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         entry.main()
     printed = capsys.readouterr().out
-    assert "TASK" in printed and "as long as the plan takes here. fixed:MS: always MS milliseconds." in printed
+    assert "TASK" in printed and "the time that the plan takes on this machine. fixed:MS: always MS milliseconds." in printed
+
+
+def described(printed: str) -> dict[str, str]:
+    """Option or argument → its help text, in help that was printed for a wide terminal."""
+    found = re.findall(r"^[│ ] ?(\S.*?)  +(\S.*?) *│?$", printed, re.MULTILINE)
+    return {option: text for option, text in found if re.match(r"-|[A-Z\[{]", option)}
+
+
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_every_option_has_a_sentence(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "600")
+    monkeypatch.setattr(sys, "argv", ["paradp", *name.split(), "--help"])
+    with pytest.raises(SystemExit):
+        entry.main()
+    options = described(capsys.readouterr().out)
+    assert any("--help" in option for option in options) and len(options) > 1
+    assert not [option for option, text in options.items() if text.startswith(("(default", "(required"))]
+
+
+def test_an_option_without_a_sentence_is_found():
+    assert described("│ --data PATH  (default: None)    │\n│ TASK   the task  │") == {
+        "--data PATH": "(default: None)",
+        "TASK": "the task",
+    }
+
+
+def test_the_page_of_samplers_has_every_option():
+    page = (ROOT / "docs/samplers.md").read_text()
+    named = {option for way in WAYS.values() for option in way.options} | {
+        o for kind in KINDS.values() for o in kind.options
+    }
+    assert not [option for option in named if f"`{option}`" not in page and f"`{option}=" not in page]
 
 
 def test_the_exports_of_lazy_packages_are_those_of_their_type_checked_imports():

@@ -1,4 +1,4 @@
-"""What the samplers promise on the shipped Square policy, 64 observations: in rounds and evaluations, not in seconds."""
+"""The promised rounds and evaluations of samplers on the shipped Square policy, at 64 observations."""
 
 import numpy as np
 import pytest

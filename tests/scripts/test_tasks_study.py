@@ -1,4 +1,4 @@
-"""The page that sets every task beside the others is made from real evaluations of the shipped weights."""
+"""The page that compares all tasks is made from real evaluations of the shipped weights."""
 
 import json
 import shutil

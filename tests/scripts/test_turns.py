@@ -1,4 +1,4 @@
-"""Times taken in turns, and how often one fits into another."""
+"""Times measured in turns, and their ratios."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A computer that only learns, such as a GPU node, has no simulators: `paradp[train]` is enough there.
+"""`paradp[train]` is enough for a computer that only trains, such as a GPU node without simulators.
 
 Packages are taken away as if they were not installed, all that `paradp[train]` does not bring or some of them: what is
 found of one must not lead to an import of another.

@@ -1,4 +1,4 @@
-"""An installed paradp without the package of the pretrained policies: commands say what to install, and go on without."""
+"""paradp without the package of pretrained policies: commands say what to install, and work without."""
 
 import pytest
 

@@ -1,1 +1,1 @@
-"""Attacks the package and counts: kills, hostile files and messages, faulty control loops, full disks. `make torture`."""
+"""Attacks the package and counts faults: kills, hostile files and messages, faulty loops, full disks. `make torture`."""

@@ -1,4 +1,4 @@
-"""`python -m torture`: runs all attacks, two at a time, each in a process of its own; see `make torture`."""
+"""`python -m torture`: runs all attacks, two at a time, each in a separate process; see `make torture`."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Caches that are damaged, cannot be written, or are written by two: a run goes on, and finds what it would without."""
+"""Caches that are damaged, cannot be written, or have two writers: a run gives the same results as without a cache."""
 
 import random
 from collections.abc import Callable

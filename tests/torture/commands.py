@@ -1,4 +1,4 @@
-"""Commands that write, and what of their output must not depend on how often they were interrupted."""
+"""Commands that write, and the parts of their output that must not depend on interruptions."""
 
 import hashlib
 import time

@@ -1,4 +1,4 @@
-"""Control steps of a robot whose planner, observations and clock fail in every way: what it is told stays safe."""
+"""Control steps of a robot whose planner, observations and clock fail in every way: its commands stay safe."""
 
 import multiprocessing
 import random
@@ -302,7 +302,7 @@ class _Episode:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            # Declared: whoever resets is told, and the robot stays stopped.
+            # Declared: `reset` raises, and the robot stays stopped.
             self._tally.count("resets that fail")
             if safe.report.stopped is None:
                 self._tally.fault("unsafe", f"a reset fails ({type(error).__name__}) and the robot may move")
@@ -381,7 +381,7 @@ def _kill_a_planner(world: World, rng: random.Random, tally: Tally) -> None:
 
 
 def _drive(safe: SafeController, noise: np.random.Generator, steps: int) -> int:
-    """Control steps; returns in how many the robot was not told to stay."""
+    """Makes control steps; returns the number of those in which the robot was not commanded to hold."""
     moves = 0
     for _ in range(steps):
         seen = {key: noise.uniform(100, 400, size).astype(np.float32) for key, size in OBSERVED.items()}

@@ -1,4 +1,4 @@
-"""Disks that are full, or can only be read: a sentence, and where there is room again the work goes on."""
+"""Disks that are full or read-only: an error in one sentence, and the work continues once there is space."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Hostile files of every kind that is read: each is refused in a sentence, or read; nothing in it is executed."""
+"""Hostile files of every kind that is read: each is refused with a sentence, or read; no code in it is executed."""
 
 import json
 import random

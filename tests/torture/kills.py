@@ -1,4 +1,4 @@
-"""Commands that are killed at random moments, again and again, and go on until they are done."""
+"""Commands that are killed at random moments again and again, and continue until they are finished."""
 
 import os
 import random
@@ -18,7 +18,7 @@ from torture.world import World
 WAYS = ("kill", "kill", "kill", "worker", "interrupt")
 # A command that is killed this often before it is done is let through the next time.
 MOST_IN_A_ROW = 4
-# For children to notice that their parent is gone. Ray's agents first try for a minute to tell a dead server of it.
+# Time for children to notice that their parent is gone. Ray's agents first try for a minute to report it to a dead server.
 CHILDREN_SECONDS, RAY_SECONDS = 20.0, 90.0
 
 

@@ -1,4 +1,4 @@
-"""Hostile messages at a server, and a client beside them that must not notice."""
+"""Hostile messages to a server, and a client beside them that must not be affected."""
 
 import contextlib
 import random

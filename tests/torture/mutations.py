@@ -1,4 +1,4 @@
-"""Ways to spoil a file or a folder. Each takes a random generator and a path, and says what it did."""
+"""Ways to damage a file or a folder. Each takes a random generator and a path, and describes the damage."""
 
 import gzip
 import json

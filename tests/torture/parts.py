@@ -1,4 +1,4 @@
-"""The attacks by name; and `python -m torture.parts --part NAME`, which makes one and says how far it is."""
+"""The attacks by name; `python -m torture.parts --part NAME` runs one and reports its progress."""
 
 import argparse
 import importlib

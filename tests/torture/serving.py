@@ -1,4 +1,4 @@
-"""A policy server in a process of its own, and a client that speaks openpi's protocol and no more."""
+"""A policy server in a separate process, and a minimal client of openpi's protocol."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""One sound file or folder of every kind that paradp reads, and what opens it.
+"""A valid file or folder of every kind that paradp reads, and the function that opens it.
 
 Openers run in a process of their own (`torture.opening`). They return the arrays that were read, so that it can be seen
 whether any of them came from a file outside."""

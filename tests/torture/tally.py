@@ -1,4 +1,4 @@
-"""What an attack counted, and what must not have happened."""
+"""Counts of an attack, and faults that must not happen."""
 
 import re
 from collections import Counter

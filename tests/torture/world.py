@@ -1,4 +1,4 @@
-"""A small world to attack: demonstrations of PushT, a policy of 40 000 weights, and the commands that use them."""
+"""Small inputs for attacks: demonstrations of PushT, a policy of 40 000 weights, and the commands that use them."""
 
 import json
 import os

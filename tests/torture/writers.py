@@ -1,4 +1,4 @@
-"""Two processes that write one output: one of them is told in a sentence, and the output is what one alone would make."""
+"""Two processes that write one output: one of them gets an error, and the output is that of a single process."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Makes the fixtures in this folder with Diffusion Policy's and robomimic's own code: checkpoints, and what they compute.
+"""Makes the fixtures in this folder with Diffusion Policy's and robomimic's own code: checkpoints and their outputs.
 
 An environment of its own, with Python 3.12 and torch 2.11:
 

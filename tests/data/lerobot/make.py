@@ -1,4 +1,4 @@
-"""Makes the fixtures in this folder with LeRobot's own code: checkpoints, and what LeRobot computes with them.
+"""Makes the fixtures in this folder with LeRobot's own code: checkpoints and their outputs.
 
     pip install "lerobot[diffusion]==0.6.1"      # Python 3.12, an environment of its own
     python tests/data/lerobot/make.py

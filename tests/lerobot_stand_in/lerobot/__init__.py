@@ -1,4 +1,4 @@
-"""Stands in for LeRobot where that is not installed: as much of its interface as `paradp drive --robot` uses.
+"""A substitute for LeRobot if it is not installed, with the interface that `paradp drive --robot` uses.
 
 The real one is used by `make test-lerobot`.
 """

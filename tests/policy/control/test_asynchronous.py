@@ -1,4 +1,4 @@
-"""Control that never waits: chunks are joined by counted actions, and every fault ends as declared, in its control step."""
+"""Asynchronous control: chunks are joined by counting actions, and every fault has its declared effect."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ from paradp.policy.requests import Chunk, PlanRequest, plan_together
 
 
 class Scripted:
-    """A source whose plans come when they are told to; an action says of which observation it is, and which it is."""
+    """A source whose plans arrive when the test says so; an action contains its observation's index and its own."""
 
     def __init__(self, spec):
         self.spec = spec

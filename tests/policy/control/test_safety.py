@@ -1,4 +1,4 @@
-"""Whatever a controller does, a robot is told what is safe, and a stop is latched with its reason."""
+"""Whatever a controller does, the robot gets safe commands, and a stop stays in force with its reason."""
 
 import numpy as np
 import pytest
@@ -97,7 +97,7 @@ def test_a_frozen_observation_stops_the_robot():
     commands(controller, 2)
     frozen = {"position": np.array([5, 5], np.float32), "at": np.zeros(2)}
     told = [controller.act(frozen).action[0] for _ in range(5)]
-    # Seen once, and three times more: the fourth control step with it is told to stay.
+    # Seen once, and three times more: in the fourth control step with it the robot is commanded to hold.
     assert told == pytest.approx([0.2, 0.3, 0.4, 0.4, 0.4])
     assert controller.report.stopped is StopReason.STALE and controller.report.stopped_at == 5
 

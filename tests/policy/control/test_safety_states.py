@@ -1,4 +1,4 @@
-"""The two states of a SafeController: whatever comes in whatever order, commands are safe, and after a stop they are one."""
+"""The two states of a SafeController: commands are safe in any order of calls, and constant after a stop."""
 
 import asyncio
 import sys
@@ -20,7 +20,7 @@ LIMITS = SafetyLimits(-np.ones(2), np.ones(2), np.full(2, RATE), np.full(2, 1.1)
 
 
 class Obeys:
-    """A controller that does as a test says, and can be told that a command was not carried out."""
+    """A controller that a test controls, and that has `take_back`."""
 
     def __init__(self):
         self.next = np.zeros(2)

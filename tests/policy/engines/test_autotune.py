@@ -1,4 +1,4 @@
-"""The autotuner on engines whose cost is known: its clock is moved by their calls alone."""
+"""The autotuner on engines with known costs: only their calls advance its clock."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Images are encoded once a plan, by what the engine computes with, and as PyTorch does."""
+"""Images are encoded once per plan, with the engine's software, and with the same result as in PyTorch."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Engines compute the network that they were built from, whatever the number of rows."""
+"""Engines compute their network, for any number of rows."""
 
 import hashlib
 import time

@@ -1,4 +1,4 @@
-"""The U-Net by Triton's kernels computes what PyTorch's modules compute.
+"""The U-Net with Triton kernels computes the same as with PyTorch's modules.
 
 The kernels run on the GPU where there is one; else `TRITON_INTERPRET=1 pytest tests/policy/engines/test_fused.py` runs
 them in Triton's interpreter.

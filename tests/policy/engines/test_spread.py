@@ -1,4 +1,4 @@
-"""Rows spread over several devices give what one device gives."""
+"""Rows spread over several devices give the same results as on one device."""
 
 from random import Random
 

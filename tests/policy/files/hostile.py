@@ -1,4 +1,4 @@
-"""Writes hostile files and reads them, each kind by the reader that meets it; says what was answered and what it cost.
+"""Writes hostile files, reads each kind with its reader, and reports the answer and the memory used.
 
     python hostile.py write FOLDER
     python hostile.py read FOLDER      prints JSON: kind → sentence, megabytes

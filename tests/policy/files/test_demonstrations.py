@@ -1,4 +1,4 @@
-"""Demonstrations on disk: names of their own, older layouts, and damage that is named wherever it is met."""
+"""Demonstrations on disk: names of keys, older layouts, and errors that name any damage."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Every kind of hostile file is answered in one sentence, and takes no memory for what it only claims."""
+"""Every kind of hostile file is refused with one sentence, without memory for what it only declares."""
 
 import json
 import subprocess

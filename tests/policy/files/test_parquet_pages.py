@@ -1,4 +1,4 @@
-"""Pages of parquet files: all that pyarrow writes is walked through, and what a page claims beyond the footer is refused."""
+"""Pages of parquet files: all that pyarrow writes are read, and pages that declare more than the footer are refused."""
 
 import io
 import itertools

@@ -1,4 +1,4 @@
-"""The small readers: JSON by the letter, regular files inside their folder, headers of safetensors, frames of zstd."""
+"""The readers of small files: strict JSON, regular files inside their folder, headers of safetensors, frames of zstd."""
 
 import contextlib
 import hashlib

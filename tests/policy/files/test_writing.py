@@ -1,4 +1,4 @@
-"""Files are written whole: through no link that leads out, in their own names, and with nothing left over."""
+"""Files are written atomically: through no link that leads out of the folder, with the right names, without left-overs."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Steps that are captured on a GPU take the same way as those of a CPU; on a CPU they run on their buffers uncaptured."""
+"""Steps captured on a GPU give the same results as on a CPU; on a CPU they run on their buffers uncaptured."""
 
 import copy
 import dataclasses

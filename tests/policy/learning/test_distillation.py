@@ -1,4 +1,4 @@
-"""Distilling a policy, and training a flow."""
+"""Distillation of a policy, and training of a flow."""
 
 import dataclasses
 import json

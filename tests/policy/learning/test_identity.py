@@ -1,4 +1,4 @@
-"""What a training is known by on disk, and when it is continued."""
+"""The identity of a training on disk, and the conditions for continuing it."""
 
 import json
 from dataclasses import replace

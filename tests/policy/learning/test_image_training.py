@@ -1,4 +1,4 @@
-"""Training from images: resumed to the bit, in bytes, within the memory."""
+"""Training from images: resumed bit by bit, with images as bytes, within the memory."""
 
 import copy
 import dataclasses

@@ -1,4 +1,4 @@
-"""Processes that train together: the losses of one process with the same batch."""
+"""Data-parallel training: the same losses as one process with the same batch."""
 
 import json
 import os

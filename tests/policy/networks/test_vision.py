@@ -1,4 +1,4 @@
-"""Encoders of images: where they look in training and in use, and what they cannot encode."""
+"""Image encoders: crops in training and in use, and images that they cannot encode."""
 
 import dataclasses
 
@@ -85,7 +85,7 @@ def test_in_use_images_are_cropped_in_the_middle_whatever_the_mode():
 
 
 def test_all_observed_steps_of_a_window_are_cropped_alike():
-    """A still scene is seen as still, wherever it is cropped, and every camera where it is told."""
+    """A static scene gives static features for any crop, and each camera is cropped at its own position."""
     torch.manual_seed(0)
     encoder = VisionEncoder(TINY, CAMERAS)
     still = {key: torch.rand(5, 1, 40, 40, 3).expand(5, 2, 40, 40, 3) for key in ("front", "wrist")}

@@ -1,4 +1,4 @@
-"""A widened network predicts what the trained one does."""
+"""A widened network predicts the same as the trained one."""
 
 from dataclasses import replace
 

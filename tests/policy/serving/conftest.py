@@ -1,4 +1,4 @@
-"""A server of a small policy in a thread of its own, on a free port of loopback."""
+"""A server of a small policy in a separate thread, on a free port of loopback."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""Where a server listens, what it prints, and the key: each works as printed, or is refused in a sentence."""
+"""Addresses and keys of a server: each works as printed, or is refused with a sentence."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""What our client makes of a server that is broken or hostile: a sentence, and it goes on."""
+"""Our client and a broken or hostile server: it reports an error and continues."""
 
 import re
 import threading

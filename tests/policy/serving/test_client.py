@@ -1,4 +1,4 @@
-"""Our own client: a controller that goes on by itself, and openpi's, as it is published."""
+"""Our own client, a controller that reconnects, and openpi's published client."""
 
 import json
 import sys

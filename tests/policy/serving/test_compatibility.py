@@ -1,4 +1,4 @@
-"""A client and a server of the version before still understand ours: what they said to each other, byte for byte.
+"""Clients and servers of the previous version still understand ours: their recorded messages, byte for byte.
 
 Written down once, with the policy of these tests: its metadata, a request of `Remote`, and the answer.
 """

@@ -1,4 +1,4 @@
-"""A server that ends and comes back while clients ask: every plan comes, and each is the one that was asked for."""
+"""A server restarts while clients request plans: every plan arrives, and each is the requested one."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The server: openpi's protocol, errors that name what is wrong, clients that do not notice each other."""
+"""The server: openpi's protocol, errors that name the problem, clients that do not affect each other."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""One client's session: which keys it reads, what counts as a number, and what ends with an episode."""
+"""A client's session: the keys that it reads, valid numbers, and what ends with an episode."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""TLS: a server with a certificate made for the test, its clients, and files that are wrong."""
+"""TLS: a server with a certificate made for the test, its clients, and wrong files."""
 
 import shutil
 import ssl

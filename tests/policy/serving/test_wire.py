@@ -1,4 +1,4 @@
-"""Arrays in msgpack: what is sent is what arrives, and nothing hostile is taken for an array."""
+"""Arrays in msgpack arrive as they were sent, and nothing hostile is accepted as an array."""
 
 import contextlib
 
