@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from paradp.policy.control.shared_frames import Handed, SharedFrames
 from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.errors import described
 from paradp.policy.observations import blank
@@ -82,7 +83,7 @@ class InThread:
 class InProcess:
     """Plans in a process of its own, which is started anew (spawn) and loads the policy there.
 
-    A process that was killed is noticed at once; `restart` starts another.
+    A process that was killed is noticed at once; `restart` starts another. Images go there through shared memory.
 
     Args:
         spec: what the policy was trained for.
@@ -92,7 +93,8 @@ class InProcess:
 
     def __init__(self, spec: Interface, load: Callable[[], DiffusionPolicy], threads: int | None = None):
         self.spec = spec
-        self._initargs = load, threads
+        self._frames = SharedFrames(spec)
+        self._initargs = load, threads, self._frames
         self._processes: list[BaseProcess]
         self._start()
 
@@ -102,7 +104,13 @@ class InProcess:
         return not self._not_loaded and not any(wait([process.sentinel], 0) for process in self._processes)
 
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
-        future = self._executor.submit(_plan_there, request)
+        handed = self._frames.hand(request)
+        try:
+            future = self._executor.submit(_plan_there, handed)
+        except BaseException:
+            self._frames.free(handed)
+            raise
+        future.add_done_callback(lambda done: self._frames.free(handed))
         future.add_done_callback(self._note)
         self._processes = self._processes or list(self._executor._processes.values())
         return future
@@ -155,11 +163,13 @@ def _chosen(policy: DiffusionPolicy) -> str | None:
 
 # The policy of a process that makes plans for another, or why there is none.
 _LOADED: DiffusionPolicy | str | None = None
+_FRAMES: SharedFrames | None = None
 
 
-def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
-    global _LOADED
+def _load(load: Callable[[], DiffusionPolicy], threads: int | None, frames: SharedFrames) -> None:
+    global _LOADED, _FRAMES
     end_with_parent()
+    _FRAMES = frames
     if threads is not None:
         torch.set_num_threads(threads)
     try:
@@ -169,8 +179,9 @@ def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
     spare_garbage_collection()
 
 
-def _plan_there(request: PlanRequest) -> Chunk:
-    return _plan(_loaded(), request)
+def _plan_there(handed: Handed) -> Chunk:
+    assert _FRAMES is not None
+    return _plan(_loaded(), _FRAMES.take(handed))
 
 
 def _chosen_there() -> str | None:
