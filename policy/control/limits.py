@@ -11,6 +11,8 @@ from paradp.policy.values import is_real, positive_number
 
 # Smallest step of a dimension, as a share of its range.
 LEAST_STEP = 1e-3
+# A command moves the robot if it is further from holding still than this share of the rate limit, or of the range.
+_MOVING_RATE, _MOVING_RANGE = 0.1, 5e-3
 
 
 class StopReason(StrEnum):
@@ -45,6 +47,9 @@ class SafetyLimits:
         frozen_steps: how many control steps in a row an observation may be identical, bit for bit. Steps in which the robot
             was commanded to hold do not count, because a robot at rest may observe the same twice.
         rotations: name and first dimension of each rotation_6d in an action; its two rows must not be zero or parallel.
+        cameras: the images of an observation.
+        frozen_frames: how many control steps in a row a camera may show the same frame, bit for bit, while everything else
+            goes on. Only steps in which the robot was commanded to `move` count, because a robot at rest sees the same.
     """
 
     low: np.ndarray
@@ -53,6 +58,8 @@ class SafetyLimits:
     jump: np.ndarray | None = None
     frozen_steps: int = 10
     rotations: tuple[tuple[str, int], ...] = ()
+    cameras: tuple[str, ...] = ()
+    frozen_frames: int = 20
 
     def __post_init__(self) -> None:
         for name in ("low", "high", "rate", "jump"):
@@ -69,23 +76,43 @@ class SafetyLimits:
             raise ValueError("low must not be above high")
         if any(limit is not None and not (limit > 0).all() for limit in (self.rate, self.jump)):
             raise ValueError("rate and jump must be positive")
-        if type(self.frozen_steps) is not int or self.frozen_steps < 1:
-            raise ValueError(f"frozen_steps must be at least 1, and a whole number, not {self.frozen_steps!r}")
+        for name in ("frozen_steps", "frozen_frames"):
+            if type(steps := getattr(self, name)) is not int or steps < 1:
+                raise ValueError(f"{name} must be at least 1, and a whole number, not {steps!r}")
 
     @classmethod
     def of(cls, spec: Interface, rate: float = 1.5, jump: float = 4.0) -> "SafetyLimits":
         """The policy's action limits; rate and jump are multiples of the largest step in its demonstrations.
 
-        Rate and jump are not limited if the checkpoint does not contain that step.
+        Rate and jump are not limited if the checkpoint does not contain that step. A camera may show the same frame for a
+        second.
         """
         low, high = (np.array(limit, np.float32) for limit in (spec.action_low, spec.action_high))
         rate, jump = positive_number("rate", rate, "steps"), positive_number("jump", jump, "steps")
-        rotations = tuple(rotations_in(spec.action))
-        if spec.action_step is None:
-            return cls(low, high, rotations=rotations)
-        # Dimensions that never move in the demonstrations may move a little.
-        step = np.maximum(np.array(spec.action_step, np.float32), LEAST_STEP * (high - low))
-        return cls(low, high, rate * step, jump * step, rotations=rotations)
+        rate_limit = jump_limit = None
+        if spec.action_step is not None:
+            # Dimensions that never move in the demonstrations may move a little.
+            step = np.maximum(np.array(spec.action_step, np.float32), LEAST_STEP * (high - low))
+            rate_limit, jump_limit = rate * step, jump * step
+        return cls(
+            low,
+            high,
+            rate_limit,
+            jump_limit,
+            rotations=tuple(rotations_in(spec.action)),
+            cameras=tuple(key for key, feature in spec.observed.items() if feature.kind == "image"),
+            frozen_frames=max(cls.frozen_steps, spec.control_hz),
+        )
+
+    def moves(self, action: np.ndarray, resting: np.ndarray) -> bool:
+        """Whether an action moves the robot visibly.
+
+        Args:
+            action: the action.
+            resting: the one that would hold the robot still instead.
+        """
+        least = _MOVING_RANGE * (self.high - self.low) if self.rate is None else _MOVING_RATE * self.rate
+        return bool((np.abs(action - resting) > least).any())
 
     def checked(self, action: np.ndarray) -> np.ndarray:
         """The nearest action within the limits, a copy.

@@ -6,6 +6,7 @@
 | a change from the last command above the rate limit | slowed down to the rate limit |
 | a change above the jump limit, a command that is not finite, an invalid rotation | stop |
 | an identical observation, bit for bit, for too many control steps in which the robot was commanded to move | stop |
+| a camera whose frames are identical for too long, while the robot is commanded to move and the rest changes | stop |
 | the controller raises: late plan, dead inference, unreadable or non-finite observation, anything | stop |
 | `stop()`, from any thread | stop |
 
@@ -33,9 +34,9 @@ import numpy as np
 from paradp.policy.control.asynchronous import DeadInference, LatePlan
 from paradp.policy.control.controller import Command, Controller, HasAction, Hold
 from paradp.policy.control.limits import SafetyLimits, SafetyReport, StopReason, Unsafe
+from paradp.policy.control.watchdog import Watchdog
 from paradp.policy.errors import described
 from paradp.policy.observations import Observation
-from paradp.policy.wording import counted
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,11 +49,13 @@ class _Sent:
         action: `[A]`.
         resting: `[A]`, the command that holds the position after it.
         held: whether it was a holding command.
+        moves: whether it moves the robot visibly.
     """
 
     action: np.ndarray
     resting: np.ndarray
     held: bool = False
+    moves: bool = False
 
 
 @runtime_checkable
@@ -84,7 +87,7 @@ class SafeController:
         self._before: _Sent | None
         # The holding command after a stop.
         self._stopped_with: np.ndarray | None
-        self._seen: bytes | None
+        self._watchdog: Watchdog
         self._forget()
 
     def reset(self, seed: int | None = None) -> None:
@@ -188,8 +191,7 @@ class SafeController:
         self.report = SafetyReport()
         self._last = self._before = None
         self._stopped_with = None
-        self._seen = None
-        self._frozen = 0
+        self._watchdog = Watchdog(self._limits)
 
     def _next(self, observation: Observation) -> Command:
         """The command for this control step, see `act`."""
@@ -220,7 +222,8 @@ class SafeController:
         Raises:
             BaseException: the robot must be stopped.
         """
-        self._watch(observation)
+        assert self._last is not None
+        self._watchdog.look(observation, self._last.held, self._last.moves)
         wanted = self._controller.act(observation)
         action = self._permitted(wanted)
         resting = self._staying(action, observation)
@@ -228,7 +231,8 @@ class SafeController:
         command = Command(action, **said)
         if self.report.stopped is not None:
             return None
-        self._before, self._last = self._last, _Sent(action, resting, command.held)
+        moves = self._limits.moves(action, self._last.resting)
+        self._before, self._last = self._last, _Sent(action, resting, command.held, moves)
         return command
 
     def _stay(self, observation: Observation) -> Command:
@@ -247,17 +251,6 @@ class SafeController:
         except BaseException as error:
             _LOG.warning("holding failed: %s", described(error))
             return self._last.resting
-
-    def _watch(self, observation: Observation) -> None:
-        seen = b"".join(np.ascontiguousarray(observation[key]).tobytes() for key in sorted(observation))
-        self._frozen = self._frozen + (not self._was_held()) if seen == self._seen else 0
-        self._seen = seen
-        if self._frozen >= self._limits.frozen_steps:
-            raise Unsafe(StopReason.STALE, f"the observation has not changed for {counted(self._frozen, 'control step')}")
-
-    def _was_held(self) -> bool:
-        """Whether the last command was a holding command."""
-        return self._last is not None and self._last.held
 
     def _permitted(self, command: HasAction) -> np.ndarray:
         """The command's action, clipped to the limits and slowed to the rate limit."""

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from paradp.policy.control.shared_frames import Handed, SharedFrames
 from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.errors import described
 from paradp.policy.observations import blank
@@ -84,7 +85,8 @@ class InThread:
 class InProcess:
     """Plans in a separate process, which is spawned and loads the policy itself.
 
-    If the process is killed, `alive` becomes false at once; `restart` starts another.
+    If the process is killed, `alive` becomes false at once; `restart` starts another. Images are handed over in
+    shared memory.
 
     Args:
         spec: the policy's specification.
@@ -94,7 +96,8 @@ class InProcess:
 
     def __init__(self, spec: Interface, load: Callable[[], DiffusionPolicy], threads: int | None = None):
         self.spec = spec
-        self._initargs = load, threads
+        self._frames = SharedFrames(spec)
+        self._initargs = load, threads, self._frames
         self._processes: list[BaseProcess]
         self._start()
 
@@ -104,7 +107,13 @@ class InProcess:
         return not self._not_loaded and not any(wait([process.sentinel], 0) for process in self._processes)
 
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
-        future = self._executor.submit(_plan_there, request)
+        handed = self._frames.hand(request)
+        try:
+            future = self._executor.submit(_plan_there, handed)
+        except BaseException:
+            self._frames.free(handed)
+            raise
+        future.add_done_callback(lambda done: self._frames.free(handed))
         future.add_done_callback(self._note)
         self._processes = self._processes or list(self._executor._processes.values())
         return future
@@ -157,11 +166,13 @@ def _chosen(policy: DiffusionPolicy) -> str | None:
 
 # In the planning process: the policy, or the error of loading it.
 _LOADED: DiffusionPolicy | str | None = None
+_FRAMES: SharedFrames | None = None
 
 
-def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
-    global _LOADED
+def _load(load: Callable[[], DiffusionPolicy], threads: int | None, frames: SharedFrames) -> None:
+    global _LOADED, _FRAMES
     end_with_parent()
+    _FRAMES = frames
     if threads is not None:
         torch.set_num_threads(threads)
     try:
@@ -171,8 +182,9 @@ def _load(load: Callable[[], DiffusionPolicy], threads: int | None) -> None:
     spare_garbage_collection()
 
 
-def _plan_there(request: PlanRequest) -> Chunk:
-    return _plan(_loaded(), request)
+def _plan_there(handed: Handed) -> Chunk:
+    assert _FRAMES is not None
+    return _plan(_loaded(), _FRAMES.take(handed))
 
 
 def _chosen_there() -> str | None:

@@ -1,5 +1,7 @@
 """Whatever a controller does, the robot gets safe commands, and a stop stays in force with its reason."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -102,6 +104,79 @@ def test_a_frozen_observation_stops_the_robot():
     assert controller.report.stopped is StopReason.STALE and controller.report.stopped_at == 5
 
 
+SEEING = replace(LIMITS, cameras=("front", "wrist"), frozen_frames=6)
+
+
+class Moves:
+    """A controller that goes on by so much in every step, or stays."""
+
+    def __init__(self, step: float):
+        self._step, self._at = step, 0.0
+
+    def reset(self, seed=None): ...
+
+    def act(self, observation):
+        self._at += self._step if abs(self._at + self._step) < 1 else -self._step
+        return Command(np.array([self._at, 0], np.float32))
+
+
+def frames(step: int, frozen: str | None) -> dict[str, np.ndarray]:
+    """Two cameras and a state, which change in every step, but for a camera that is frozen from step 3 on."""
+    images = {key: np.full((4, 4, 3), min(step, 3) if key == frozen else step, np.uint8) for key in SEEING.cameras}
+    return {**images, "position": np.array([step, 0], np.float32), "at": np.zeros(2, np.float32)}
+
+
+@pytest.mark.parametrize("camera", SEEING.cameras)
+def test_a_frozen_camera_stops_a_robot_that_moves(camera):
+    controller = SafeController(Moves(0.05), SEEING, hold)
+    for step in range(30):
+        controller.act(frames(step, camera))
+    report = controller.report
+    # Seen in step 3, and six times more.
+    assert (report.stopped, report.stopped_at) == (StopReason.STALE, 9)
+    assert f"the camera {camera!r} has shown the same frame for 6 control steps of motion" in report.detail
+    controller.reset()
+    for step in range(3, 9):
+        controller.act(frames(step, camera))
+    assert controller.report.stopped is None
+
+
+@pytest.mark.parametrize("step", [0.0, 0.002])
+def test_a_camera_may_show_the_same_while_the_robot_hardly_moves(step):
+    """Its joints tremble, and an image shows nothing of it."""
+    controller = SafeController(Moves(step), SEEING, hold)
+    for tick in range(100):
+        controller.act(frames(tick, "front"))
+    assert controller.report.stopped is None
+
+
+def test_a_camera_that_is_slower_than_the_loop_is_not_frozen():
+    controller = SafeController(Moves(0.05), SEEING, hold)
+    for tick in range(100):
+        controller.act(frames(tick, None) | {"front": np.full((4, 4, 3), tick // 5, np.uint8)})
+    assert controller.report.stopped is None
+
+
+def test_a_velocity_moves_the_robot_though_it_stays_the_same():
+    """What holds it still is 0, and not the last command."""
+    controller = SafeController(Plays(*[[0.2, 0]] * 30), SEEING, lambda last, seen: np.zeros(2, np.float32))
+    for tick in range(30):
+        controller.act(frames(tick, "wrist"))
+    assert (controller.report.stopped, controller.report.stopped_at) == (StopReason.STALE, 9)
+
+
+def test_where_no_rate_is_known_a_share_of_the_range_is_motion():
+    limits = SafetyLimits(-np.ones(2), np.ones(2))
+    assert limits.moves(np.array([0.02, 0]), np.zeros(2)) and not limits.moves(np.array([0.005, 0]), np.zeros(2))
+
+
+def test_the_cameras_of_a_policy_are_watched_for_a_second(spec):
+    assert SafetyLimits.of(spec).cameras == ()
+    seeing = replace(spec, observation={"front": (8, 8, 3), "position": 2}, action_step=(0.1, 0.1), control_hz=30)
+    for limits in (SafetyLimits.of(seeing), SafetyLimits.of(replace(seeing, action_step=None))):
+        assert limits.cameras == ("front",) and limits.frozen_frames == 30
+
+
 def test_what_was_not_carried_out_is_not_what_the_next_is_measured_from():
     controller = SafeController(Plays([0, 0], [0.2, 0], [0.4, 0], [0.4, 0]), LIMITS, hold)
     seen = observations()
@@ -187,8 +262,6 @@ def test_nothing_unsafe_is_ever_told(actions):
 
 
 def test_limits_come_from_the_demonstrations(spec):
-    from dataclasses import replace
-
     assert SafetyLimits.of(spec).rate is None
     limits = SafetyLimits.of(replace(spec, action_step=(0.1, 0.2)), rate=2, jump=5)
     assert limits.rate.tolist() == pytest.approx([0.2, 0.4]) and limits.jump.tolist() == pytest.approx([0.5, 1.0])
@@ -208,6 +281,7 @@ def test_demonstrations_know_their_largest_step(demonstrations):
     ("change", "wrong"),
     [({"rate": np.zeros(2)}, "must be positive"), ({"high": np.full(2, -2.0)}, "low must not be above high"),
      ({"jump": np.ones(3)}, r"jump has shape \(3,\)"), ({"frozen_steps": 0}, "frozen_steps must be at least 1"),
+     ({"frozen_frames": 0}, "frozen_frames must be at least 1"),
      ({"frozen_steps": float("nan")}, "and a whole number, not nan"), ({"frozen_steps": 2.5}, "a whole number, not 2.5"),
      ({"jump": np.array(["1", "1"])}, "jump must be an array of numbers"), ({"rate": np.full(2, np.nan)}, "be positive")],
 )  # fmt: skip
