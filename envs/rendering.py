@@ -110,8 +110,8 @@ class Frames:
         self._size = height, width
         self._renderers: dict[int, tuple[Any, Any]] = {}
 
-    def draw(self, data: Any, camera: str) -> np.ndarray:
-        """An RGB frame `[height, width, 3]` uint8 of what a camera sees.
+    def draw(self, data: Any, camera: Any) -> np.ndarray:
+        """An RGB frame `[height, width, 3]` uint8 of what a camera of the model (its name), or a free one (MuJoCo's), sees.
 
         Raises:
             OSError: frames cannot be drawn here; the message says why.

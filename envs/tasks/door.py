@@ -67,9 +67,9 @@ class DoorExpert(ScriptedExpert):
             position, rotation = _hand(now, way, along, _turned(now))
             return position - distance * rotation[:, 2], rotation
 
-        def past(now: Scene) -> Pose:
-            position, rotation = away(now, 0.1)
-            return position - 0.06 * now.objects["door"].rotation[:, 1] + detour, rotation
+        def past(scene: Scene) -> Pose:
+            position, rotation = away(scene, 0.1)
+            return position - 0.06 * scene.objects["door"].rotation[:, 1] + detour, rotation
 
         scene = yield from self.move(scene, past, OPEN, 0.03, 0.4)
         scene = yield from self.move(scene, lambda now: away(now, 0.07), OPEN, 0.015, 0.15)
