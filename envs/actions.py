@@ -5,6 +5,7 @@
 | `absolute` | 10 | goal position (m, world), goal rotation_6d (world), gripper |
 | `delta` | 7 | goal relative to the current pose, 1.0 = 0.05 m and 0.5 rad, gripper |
 | `position` | 2 | PushT's: goal of the pusher, pixels |
+| `joint-velocity` | 9 | Kitchen's: velocities of seven joints and two fingers, 1.0 = 2 rad/s and 2 m/s |
 
 The gripper closes for values above zero and opens for values below. Poses are those of the grip site. Conventions of other
 packages are found by `paradp.envs.conventions`.
@@ -211,5 +212,34 @@ class PlaneAction(BoundedAction):
         return actions
 
 
+class JointVelocityAction(BoundedAction):
+    """Franka Kitchen's: velocities of the arm's joints and of both fingers, relative to the largest ones.
+
+    Its simulator adds a step's movement to the measured joint positions and does not compensate gravity: an arm told to hold
+    sags by up to 0.1 rad/s.
+    """
+
+    name = "joint-velocity"
+    unit = "rad"
+    parts = {"joint_velocities": 7, "finger_velocities": 2}
+    units = {"joint_velocities": "1 = 2 rad/s", "finger_velocities": "1 = 2 m/s, opening"}
+    low, high = -np.ones(9, np.float32), np.ones(9, np.float32)
+    fastest = 2.0
+    step_s = 0.08
+
+    def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        held = np.zeros(9, np.float32)
+        if last is not None:
+            held[7:] = last[7:]
+        return held
+
+    def path(self, actions: np.ndarray) -> np.ndarray:
+        return self.fastest * self.step_s * actions[:, :7].cumsum(0)
+
+
 HAND_CONVENTIONS: dict[str, HandConvention] = {c.name: c for c in (AbsoluteAction(), DeltaAction())}
-ACTION_CONVENTIONS: dict[str, ActionConvention] = {**HAND_CONVENTIONS, PlaneAction.name: PlaneAction()}
+ACTION_CONVENTIONS: dict[str, ActionConvention] = {
+    **HAND_CONVENTIONS,
+    PlaneAction.name: PlaneAction(),
+    JointVelocityAction.name: JointVelocityAction(),
+}

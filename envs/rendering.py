@@ -110,8 +110,8 @@ class Frames:
         self._size = height, width
         self._renderers: dict[int, tuple[Any, Any]] = {}
 
-    def draw(self, data: Any, camera: str) -> np.ndarray:
-        """Renders a camera's RGB frame `[height, width, 3]` uint8.
+    def draw(self, data: Any, camera: Any) -> np.ndarray:
+        """Renders the RGB frame `[height, width, 3]` uint8 of a camera: one of the model by name, or a free one of MuJoCo.
 
         Raises:
             OSError: frames cannot be drawn here; the message says why.

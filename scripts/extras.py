@@ -36,7 +36,7 @@ def what_to_install(module: str) -> str | None:
     if not extras:
         return None
     sentence = f"this needs {package}, which is not installed: pip install 'paradp[{extras[0]}]'"
-    return sentence + " (Python 3.11 or 3.12)" * (package in ("robosuite", "mujoco"))
+    return sentence + " (Python 3.11 or 3.12)" * (package in ("robosuite", "mujoco", "gymnasium-robotics"))
 
 
 def _requirements() -> list[str]:

@@ -1,5 +1,6 @@
 """Base class of scripted experts: a generator that yields goals and receives observations, with human-like variety."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -89,24 +90,15 @@ class Variety:
     tremor: float = 0.02
 
 
-class ScriptedExpert(Expert):
-    """Executes `script` on one robot. Subclasses define the script and its objects; this class computes the commands.
+class WaypointExpert(Expert):
+    """Executes `script` with one hand. Subclasses define the script, its objects and the robot's commands.
 
     Args:
-        action_convention: `"absolute"` or `"delta"`.
         action_noise: noise added to the executed action; none by default.
         variety: how demonstrations differ; `None` for the plain shortest motion.
     """
 
-    objects: tuple[str, ...]
-
-    def __init__(
-        self,
-        action_convention: str = "absolute",
-        action_noise: ActionNoise | None = None,
-        variety: Variety | None = Variety(),
-    ):
-        self._convention = HAND_CONVENTIONS[action_convention]
+    def __init__(self, action_noise: ActionNoise | None, variety: Variety | None):
         self._variety = variety or Variety(0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0, 0.0)
         super().__init__(6, self._variety.tremor, action_noise)
 
@@ -117,16 +109,23 @@ class ScriptedExpert(Expert):
 
     def act(self, observation: Mapping[str, np.ndarray]) -> ExpertCommand:
         """The next action for one environment; when the script has ended, the last goal is held."""
-        scene = Scene.from_observation(observation, self.objects)
+        scene = self.see(observation)
         self._advance(scene)
         intended = _shifted(self._goal.limited(scene.eef_pos, scene.eef_rotation), self.draw_tremor())
         executed = _shifted(intended, self.draw_action_noise())
-        here = scene.eef_pos, scene.eef_rotation
-        return ExpertCommand(self._convention.from_goal(executed, *here), self._convention.from_goal(intended, *here))
+        return ExpertCommand(self.command(executed, scene), self.command(intended, scene))
 
+    @abstractmethod
+    def see(self, observation: Mapping[str, np.ndarray]) -> Scene:
+        """An observation, read."""
+
+    @abstractmethod
+    def command(self, goal: Goal, scene: Scene) -> np.ndarray:
+        """The action that moves the hand from where it is towards a goal."""
+
+    @abstractmethod
     def script(self, scene: Scene) -> Script:
         """Yields the goal of every control step; each yield returns the scene after that step."""
-        raise NotImplementedError
 
     def move(
         self,
@@ -210,6 +209,33 @@ class ScriptedExpert(Expert):
                 self._goal = self._running.send(scene)
         except StopIteration:
             pass
+
+
+class ScriptedExpert(WaypointExpert):
+    """For a hand of robosuite's; subclasses say what to do and which objects they look at.
+
+    Args:
+        action_convention: `"absolute"` or `"delta"`.
+        action_noise: noise added to the executed action; none by default.
+        variety: how demonstrations differ; `None` for the plain shortest motion.
+    """
+
+    objects: tuple[str, ...]
+
+    def __init__(
+        self,
+        action_convention: str = "absolute",
+        action_noise: ActionNoise | None = None,
+        variety: Variety | None = Variety(),
+    ):
+        self._convention = HAND_CONVENTIONS[action_convention]
+        super().__init__(action_noise, variety)
+
+    def see(self, observation: Mapping[str, np.ndarray]) -> Scene:
+        return Scene.from_observation(observation, self.objects)
+
+    def command(self, goal: Goal, scene: Scene) -> np.ndarray:
+        return self._convention.from_goal(goal, scene.eef_pos, scene.eef_rotation)
 
 
 def _at_most(vector: np.ndarray, length: float) -> np.ndarray:

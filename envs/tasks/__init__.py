@@ -2,9 +2,10 @@
 
 from paradp.envs.tasks.can import CAN
 from paradp.envs.tasks.door import DOOR
+from paradp.envs.tasks.kitchen import KITCHEN
 from paradp.envs.tasks.lift import LIFT
 from paradp.envs.tasks.pusht import PUSHT, PUSHT_STATE
 from paradp.envs.tasks.square import SQUARE
 from paradp.envs.tasks.stack import STACK
 
-ENTRIES = (SQUARE, LIFT, CAN, STACK, DOOR, PUSHT, PUSHT_STATE)
+ENTRIES = (SQUARE, LIFT, CAN, STACK, DOOR, PUSHT, PUSHT_STATE, KITCHEN)

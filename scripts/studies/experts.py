@@ -14,6 +14,7 @@ from paradp.rollouts.machine import cores
 from paradp.rollouts.statistics import Estimate, wilson
 from paradp.rollouts.workers import Workers
 from paradp.scripts.console import each
+from paradp.scripts.places import check_simulator
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.registry import study
@@ -64,6 +65,8 @@ def study_experts(context: Context) -> None:
     ways = [(FIRST_SEED + scene, way) for scene in range(SCENES) for way in range(WAYS)]
     kinds = ((seeds, None), (seeds, DEFAULT_ACTION_NOISE), (ways, None))
     names = [name for name, entry in all_tasks().items() if entry.expert is not None]
+    for name in names:
+        check_simulator(name)
     with Workers(cores()) as pool:
         pending = {name: [pool.submit(_demonstrate_all, name, *kind) for kind in kinds] for name in names}
         figures = {name: _figures(name, *(one.result() for one in pending[name])) for name in each("experts", names)}

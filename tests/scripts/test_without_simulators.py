@@ -14,7 +14,7 @@ import pytest
 
 DATA = Path(__file__).parents[1] / "data/behaviour"
 STORE = DATA / "demonstrations.zarr"
-SIMULATORS = ("robosuite", "mujoco", "gym_pusht", "pymunk", "shapely", "av")
+SIMULATORS = ("robosuite", "mujoco", "gymnasium_robotics", "gym_pusht", "pymunk", "shapely", "av")
 OTHERS = ("gymnasium", "scipy", "h5py", "pandas", "imageio", "ray")
 COMPILERS = ("numba", "llvmlite", "openvino")  # absent always: what they compile takes a while
 ABSENT = {"everything": SIMULATORS + COMPILERS + OTHERS, "gymnasium is there": SIMULATORS + COMPILERS}
@@ -135,13 +135,15 @@ def test_help_and_the_registry_need_none(without):
         ("evaluate lift", "robosuite"),
         ("drive lift", "robosuite"),
         ("collect pusht", "gym-pusht"),
+        ("collect kitchen", "gymnasium-robotics"),
         ("bench lift", "robosuite"),
     ],
 )
 def test_a_command_that_simulates_says_what_brings_its_simulator(without, command, package):
     ended = without("-m", "paradp.scripts", *command.split())
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
-    assert ended.stderr.startswith(f"paradp: this needs {package}, which is not installed: pip install 'paradp[sim]'")
+    extra = "kitchen" if command.endswith("kitchen") else "sim"
+    assert ended.stderr.startswith(f"paradp: this needs {package}, which is not installed: pip install 'paradp[{extra}]'")
     assert ("give demonstrations with --data" in ended.stderr) == command.startswith("bench")
     assert not list(without.folder.iterdir())
 
