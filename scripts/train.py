@@ -155,6 +155,7 @@ def follow(
     from paradp.checkpoints import ModelCard, read_card, save_checkpoint
     from paradp.policy.data.dataset import step_count
     from paradp.policy.files.writing import naming_file
+    from paradp.policy.learning.examples import with_memory
     from paradp.scripts.loss_plot import plot_losses
 
     command = shlex.join(["paradp", *sys.argv[1:]])
@@ -181,6 +182,8 @@ def follow(
         with naming_file(out / "loss.png"):
             plot_losses(out / "metrics.jsonl", out / "loss.png")
 
+    if (memory := with_memory(config, demonstrations).image_memory) is not None:
+        say(f"the images are streamed from disk: {memory} MiB of them are held (--image-memory)")
     with progress(f"{doing} {demonstrations.info.task}", config.steps) as report:
         learn(
             demonstrations,

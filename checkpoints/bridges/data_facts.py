@@ -79,12 +79,7 @@ def info_of(
         ValueError: a fact is missing or does not fit.
     """
     key, size = action
-    missing = [*facts.lacking(), *(["control_hz"] if facts.control_hz is None else [])]
-    if missing:
-        raise ValueError(
-            f"{path} does not say its {', '.join(missing)}: write them into {facts_file(path)}, such as "
-            f'"task: pusht", "control_hz: 10", "action_low: {[0.0] * size}"'
-        )
+    _check_known(path, facts, size)
     # For the type checker: that was checked.
     assert facts.task is not None and facts.action_low is not None and facts.action_high is not None
     assert facts.control_hz is not None
@@ -105,6 +100,15 @@ def info_of(
         )
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def _check_known(path: Path, facts: Facts, size: int) -> None:
+    missing = [*facts.lacking(), *(["control_hz"] if facts.control_hz is None else [])]
+    if missing:
+        raise ValueError(
+            f"{path} does not say its {', '.join(missing)}: write them into {facts_file(path)}, such as "
+            f'"task: pusht", "control_hz: 10", "action_low: {[0.0] * size}"'
+        )
 
 
 def _observation(parts: Parts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Shape]:

@@ -57,7 +57,7 @@ def learn(
         step = _step(state, lesson.loss, run.arithmetic.bf16, ranks)
         while state.step < config.steps:
             # A generator of its own for every step makes a resumed run draw what the uninterrupted one would.
-            kept.add(step(*lesson.batch(config.batch_size, config.seed * 1_000_003 + state.step)))
+            kept.add(step(*lesson.batch(config.batch_size, config.seed * 1_000_003 + state.step, state.step)))
             logs = state.step % config.log_every == 0 or state.step == config.steps
             saves = state.step % config.save_every == 0 and state.step < config.steps
             kept.read_losses(now=logs or saves)
