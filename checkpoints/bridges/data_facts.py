@@ -58,6 +58,7 @@ def named(parts: Parts, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
     return found
 
 
+# Long: half of it describes the arguments.
 def info_of(
     path: Path,
     parts: Parts,

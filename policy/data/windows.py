@@ -160,7 +160,7 @@ def cut_windows(
 def _rows_of(spans: np.ndarray, horizons: Horizons) -> tuple[Tensor, Tensor]:
     """Observed and predicted rows, `[windows, To]` and `[windows, H]`, of episodes from `spans[:, 0]` to `spans[:, 1]`."""
     offsets = (1 - horizons.observe + np.arange(length) for length in (horizons.observe, horizons.predict))
-    observed, predicted = (np.concatenate([_window_rows(*span, some) for span in spans.tolist()]) for some in offsets)
+    observed, predicted = (np.concatenate([_window_rows(begin, end, some) for begin, end in spans]) for some in offsets)
     return torch.from_numpy(observed), torch.from_numpy(predicted)
 
 
