@@ -54,8 +54,8 @@ def convert(
             save_checkpoint(trained, out, converted_card(trained.spec, str(source)))
         else:
             from paradp.bridges.to_lerobot import write_lerobot
-            from paradp.policy.files.writing import written_folder
+            from paradp.policy.files.folders import new_folder
 
-            with written_folder(out) as partial:
+            with new_folder(out) as partial:
                 write_lerobot(trained, partial, read_card(path), sampler, observation or said.get("observation"))
     say(f"{source} → {out}, in the format of {'LeRobot' if to == 'lerobot' else 'paradp'}")

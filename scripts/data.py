@@ -14,13 +14,14 @@ from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy.wording import counted
 from paradp.scripts.call import Count
 from paradp.scripts.console import console, loading, progress, say
-from paradp.scripts.datasets import is_lerobot
+from paradp.scripts.datasets import is_lerobot, open_recorded
 from paradp.scripts.dimensions import dimension_names
-from paradp.scripts.lerobot_data import import_data, look
+from paradp.scripts.lerobot_data import look
 from paradp.scripts.lists import Words
 from paradp.scripts.places import check_file, check_new
 
 if TYPE_CHECKING:
+    from paradp.bridges.importing import Recorded
     from paradp.rollouts.imports.recordings import RecordedFile
 
 ACTIONS = "actions"  # the file suffix of robomimic and robosuite
@@ -42,21 +43,23 @@ def import_(
     mask: str | None = None,
     actions: str = ACTIONS,
 ) -> None:
-    """Import demonstrations: HDF5 files of robomimic or of robosuite's collection script, or a LeRobotDataset v3.
+    """Import demonstrations of robomimic, robosuite, LeRobot, Diffusion Policy or Minari, images included.
 
     Nothing in the file is executed or unpickled. A file with a defect is refused as a whole.
 
         paradp data import low_dim_v15.hdf5 --out demos/square-human.zarr
-        paradp train square --data demos/square-human.zarr --out runs/human
+        paradp data import pusht_cchi_v7_replay.zarr --keys img state --out demos/pusht-human.zarr
 
     Args:
-        file: the HDF5 file, or the folder of a LeRobotDataset, for which only --out and --task count.
-        out: the new zarr group.
+        file: the HDF5 file of robomimic or robosuite; or the folder of a LeRobotDataset, of Diffusion Policy's zarr or of
+            Minari, for which only --out, --task and --keys count.
+        out: the zarr group to make.
         task: task of the demonstrations; by default the one named in the file.
         action_convention: convention of the new demonstrations; recorded deltas can be converted to absolute goals.
         observations: replayed: set the simulator to each recorded state, and read the task's observations there. A policy
-            trained on them can be run. recorded: take the file's own observations, for training only.
-        keys: which of the file's own observations to take; robomimic's low-dimensional ones by default.
+            trained on them can be run. recorded: take the file's own observations, which may be images.
+        keys: which of the file's own observations to take, such as agentview_image; by default robomimic's low-dimensional
+            ones, and of other data sets all.
         mask: only take the demonstrations that the file lists under this name, such as `train`; all by default.
         actions: the array with the actions; robomimic stores absolute ones in `actions_abs`.
     """
@@ -65,9 +68,11 @@ def import_(
     check_new(out, "--out")
     if task is not None:
         find_task(task)
-    if is_lerobot(file):
-        return import_data(file, out, task)
-    with loading("the simulator and the HDF5 reader"):
+    with loading("what reads data sets"):
+        recorded_data = open_recorded(file, task, keys)
+    if recorded_data is not None:
+        return _import_recorded(recorded_data, file, out)
+    with loading("the simulator and what reads HDF5"):
         from paradp.rollouts.imports.defects import remarks
         from paradp.rollouts.imports.importing import import_file
         from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, read_file
@@ -91,6 +96,17 @@ def import_(
     outside = float(((there.actions() < low) | (there.actions() > high)).any(1).mean())
     if outside:
         console.print(f"{outside:.1%} of the actions are outside the environment's limits: a policy's are clipped to them")
+
+
+def _import_recorded(data: "Recorded", file: Path, out: Path) -> None:
+    from paradp.bridges.importing import import_data
+
+    with progress(f"importing {file.name}", len(data.episode_ends)) as report:
+        report(0)
+        there = import_data(data, out, report)
+    console.print(f"{counted(len(there), 'episode')}, {counted(there.steps, 'step')} of {there.info.task} in {out}")
+    if short := int((np.diff(there.episode_ends, prepend=0) == 1).sum()):
+        console.print(f"remark: {counted(short, 'episode')} with one step only: windows repeat it")
 
 
 def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes: Count = 5, actions: str = ACTIONS) -> None:

@@ -1,10 +1,17 @@
-"""Opens training data of any supported format."""
+"""Opens training data of any supported program."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from paradp.bridges.diffusion_policy_data import DiffusionPolicyData
+    from paradp.bridges.lerobot_data.reading import LeRobotData
+    from paradp.bridges.minari_data import MinariData
     from paradp.policy.data.dataset import Dataset
+
+# By their files alone: what reads them is imported later.
+MINARI = "main_data.hdf5"
 
 
 def is_lerobot(path: Path) -> bool:
@@ -12,12 +19,53 @@ def is_lerobot(path: Path) -> bool:
     return (path / "meta" / "info.json").is_file()
 
 
+def is_diffusion_policy(path: Path) -> bool:
+    """Whether a folder looks like a data set of Diffusion Policy: a group in zarr's format 2."""
+    return (path / "meta" / "episode_ends" / ".zarray").is_file()
+
+
+def is_minari(path: Path) -> bool:
+    """Whether a file or folder looks like a data set of Minari."""
+    return path.name == MINARI or (path / MINARI).is_file() or (path / "data" / MINARI).is_file()
+
+
+def open_recorded(
+    path: Path, task: str | None, keys: Collection[str] = ()
+) -> "LeRobotData | DiffusionPolicyData | MinariData | None":
+    """A data set of LeRobot, Diffusion Policy or Minari, whose episodes are as they were recorded; `None` for others.
+
+    Args:
+        path: the folder or file.
+        task: its task; by default the one in its `paradp.yaml`.
+        keys: the observations to read, where the data set lets one choose.
+
+    Raises:
+        ValueError: it cannot be read, lacks a fact, or does not let one choose.
+    """
+    facts = {} if task is None else {"task": task}
+    if is_lerobot(path):
+        from paradp.bridges.lerobot_data.reading import LeRobotData
+
+        if keys:
+            raise ValueError(f"{path} is a LeRobotDataset, of which all observations are read: leave out --keys")
+        return LeRobotData.open(path, facts)
+    if is_diffusion_policy(path):
+        from paradp.bridges.diffusion_policy_data import DiffusionPolicyData
+
+        return DiffusionPolicyData.open(path, facts, keys=keys)
+    if is_minari(path):
+        from paradp.bridges.minari_data import MinariData
+
+        return MinariData.open(path, facts, keys=keys)
+    return None
+
+
 def open_data(path: Path, task: str) -> "Dataset":
-    """Opens demonstrations in paradp's zarr format, or a LeRobotDataset v3.
+    """Demonstrations in a zarr group of ours, a LeRobotDataset, or a data set of Diffusion Policy.
 
     Args:
         path: the folder.
-        task: name of the task, if the data do not contain it.
+        task: their task, if they do not say it.
 
     Raises:
         ValueError: they cannot be read.
@@ -26,6 +74,12 @@ def open_data(path: Path, task: str) -> "Dataset":
         from paradp.bridges.lerobot_data.reading import LeRobotData
 
         return LeRobotData.open(path, task=task)
+    if is_diffusion_policy(path):
+        from paradp.bridges.diffusion_policy_data import DiffusionPolicyData
+
+        return DiffusionPolicyData.open(path, task=task)
+    if is_minari(path):
+        raise ValueError(f"{path} must be imported first: paradp data import {path} --out demos/{task}.zarr")
     from paradp.policy.data.demonstrations import Demonstrations
 
     return Demonstrations.open(path)

@@ -53,6 +53,10 @@ def follow(learn: "Callable[..., TrainedPolicy]", what: Following) -> None:
         learn: `paradp.policy.learning.training.train` or one like it.
         what: its arguments, and what is to be seen.
     """
+    from paradp.policy.learning.examples import with_memory
+
+    if (memory := with_memory(what.config, what.demonstrations).image_memory) is not None:
+        say(f"the images are streamed from disk: {memory} MiB of them are held (--image-memory)")
     with progress(f"{what.doing} {what.demonstrations.info.task}", what.config.steps) as report:
         follower = _Follower(what, report)
         try:

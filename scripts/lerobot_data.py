@@ -4,24 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paradp.policy.wording import counted
-from paradp.scripts.console import console, loading, progress
-
-
-def import_data(folder: Path, out: Path, task: str | None) -> None:
-    """Imports a LeRobotDataset v3 as demonstrations.
-
-    Raises:
-        ValueError: it cannot be read, or a fact is missing; nothing is written.
-    """
-    with loading("the reader of LeRobot's data sets"):
-        from paradp.bridges.lerobot_data.converting import import_lerobot
-        from paradp.bridges.lerobot_data.reading import LeRobotData
-    data = LeRobotData.open(folder, {} if task is None else {"task": task})
-    with progress(f"importing {folder.name}", len(data.episode_ends)) as report:
-        report(0)
-        there = import_lerobot(data, out, report)
-    console.print(f"{counted(len(there), 'episode')}, {counted(there.steps, 'step')} of {there.info.task} in {out}")
+from paradp.scripts.console import console, loading
 
 
 def look(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, int] | None, float]:

@@ -1,6 +1,7 @@
 """Facts about a policy that a robot needs and that other programs' checkpoints lack. They are given, never guessed."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Collection
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar, TypedDict
 
@@ -73,6 +74,12 @@ class Facts:
     def lacking(self) -> list[str]:
         """Required facts that are missing for training; the control rate comes from the data."""
         return [name for name in ("task", "action_low", "action_high") if getattr(self, name) is None]
+
+    def keeping(self, keys: Collection[str]) -> "Facts":
+        """These, with what is said of these keys of an observation alone; of all if there are none."""
+        if not keys or self.observation is None:
+            return self
+        return replace(self, observation={key: said for key, said in self.observation.items() if key in keys} or None)
 
     def filled(self, others: "Facts") -> "Facts":
         """These, and where one is missing, that of the others."""

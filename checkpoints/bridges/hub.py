@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from paradp.policy.files.writing import written_folder
+from paradp.policy.files.folders import new_folder
 
 PREFIX = "hf:"
 _NAME = re.compile(r"hf:(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
@@ -70,7 +70,7 @@ def _place(repo: str, commit: str) -> Path:
 
 def _fill(place: Path, name: str, check: Callable[[Path], None], documents: Path, download: Callable[[], Path]) -> None:
     try:
-        with written_folder(place) as partial:
+        with new_folder(place, alone=False) as partial:
             _link(documents, partial)
             _check(name, check, partial)
             _link(download(), partial)

@@ -1,13 +1,15 @@
 """The interface of training data."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from math import prod
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from paradp.policy.data.episode import DemonstrationInfo
-from paradp.policy.features import observed_features
-from paradp.policy.identity import digest
+from paradp.policy.identity import Pieces, digest
+
+_PIECE_BYTES = 2**26  # of images that are hashed at once
 
 
 class Dataset(Protocol):
@@ -44,6 +46,43 @@ class Dataset(Protocol):
         ...
 
 
+class ImageSource(Protocol):
+    """Reads images by control step. It can be pickled: every worker process has one of its own, and opens files there.
+
+    Attributes:
+        shapes: height, width and channels of each camera's images.
+    """
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
+
+    def fill(self, begin: int, end: int, out: Mapping[str, np.ndarray]) -> None:
+        """Reads the images of the steps from `begin` to `end` into arrays `[end - begin, height, width, channels]`.
+
+        Raises:
+            ValueError: an image is missing or damaged.
+            OSError: a file is missing or cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Closes its files."""
+        ...
+
+
+@runtime_checkable
+class StreamedDataset(Dataset, Protocol):
+    """A data set whose images can be read in parts: training streams it if they do not fit into memory."""
+
+    def vectors(self) -> Mapping[str, np.ndarray]:
+        """Those of `observations` that are vectors; reads no image."""
+        ...
+
+    def images(self) -> ImageSource:
+        """Reads the others."""
+        ...
+
+
 def step_count(dataset: Dataset) -> int:
     """Number of control steps of all episodes."""
     return int(dataset.episode_ends[-1]) if len(dataset.episode_ends) else 0
@@ -58,11 +97,31 @@ def largest_step(dataset: Dataset) -> np.ndarray:
     return steps[within].max(0, initial=0.0)
 
 
-def content_digest(dataset: Dataset) -> str:
-    """The hash of what training reads: observations and actions, in the order of their columns, and episode ends."""
-    observations, features = dataset.observations(), observed_features(dataset.info.observation)
-    vectors = [values for key, values in observations.items() if features[key].kind == "state"]
-    images = {f"image {key}": values for key, values in observations.items() if features[key].kind == "image"}
-    # Vectors are concatenated, as before images were supported, so that digests of older data stay the same.
+def image_bytes(dataset: StreamedDataset) -> int:
+    """Size of all images in memory."""
+    return step_count(dataset) * sum(prod(shape) for shape in dataset.images().shapes.values())
+
+
+def content_digest(dataset: StreamedDataset) -> str:
+    """Hash of what training reads: observations with their columns in order, actions, and the ends of the episodes."""
+    vectors, images = list(dataset.vectors().values()), dataset.images()
+    # Vectors side by side, as they were before there were images: a digest stays what it was.
     together = {"observations": np.concatenate(vectors, axis=-1)} if vectors else {}
-    return digest({**together, **images, "actions": dataset.actions(), "episode_ends": dataset.episode_ends})
+    seen = {f"image {key}": _pieces(images, key, step_count(dataset)) for key in images.shapes}
+    try:
+        return digest({**together, **seen, "actions": dataset.actions(), "episode_ends": dataset.episode_ends})
+    finally:
+        images.close()
+
+
+def _pieces(images: ImageSource, key: str, steps: int) -> Pieces:
+    shape = images.shapes[key]
+    rows = max(1, _PIECE_BYTES // prod(shape))
+
+    def read() -> Iterator[np.ndarray]:
+        for begin in range(0, steps, rows):
+            piece = np.empty((min(rows, steps - begin), *shape), np.uint8)
+            images.fill(begin, begin + len(piece), {key: piece})
+            yield piece
+
+    return Pieces(np.dtype(np.uint8), (steps, *shape), read())

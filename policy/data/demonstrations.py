@@ -1,13 +1,12 @@
 """Demonstrations on disk. Episodes can be appended, and a killed append does no harm; for the format see `layout.py`."""
 
-import itertools
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from paradp.policy.data.dataset import content_digest
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.data.layout import ACTIONS, ENDS, EXECUTED, NEWEST, SEEDS, Layout
 from paradp.policy.features import observed_features
@@ -15,16 +14,17 @@ from paradp.policy.files import OutputLock
 from paradp.policy.files.memory import check_fits
 from paradp.policy.files.writing import link_target, naming_file
 from paradp.policy.files.zarr_store import StoredArray, append, check_store, create_store, open_store
-from paradp.policy.identity import Pieces, check_same, describe, digest
+from paradp.policy.identity import check_same, describe
 
 if TYPE_CHECKING:
     import zarr
 
-_PIECE_BYTES = 2**26  # bytes of images that are read at once
-
 
 class Demonstrations:
-    """A zarr group of demonstrations, opened for reading or appending: a `Dataset`. Made by `open` or `open_or_create`."""
+    """A zarr group of demonstrations, opened for reading or appending: a `StreamedDataset`.
+
+    `open` and `open_or_create` make one.
+    """
 
     def __init__(self, group: "zarr.Group", path: Path, layout: Layout):
         self._group = group
@@ -161,24 +161,23 @@ class Demonstrations:
         """The actions to learn: `[steps, A]`; errors as of `observations`."""
         return self._read(ACTIONS, self.steps)
 
-    def digest(self) -> str:
-        """The hash of what training reads: observations and actions, in the order of their columns, and episode ends."""
-        places = {key: self._layout.place(key) for key in self.info.observation}
-        images = [key for key, feature in observed_features(self.info.observation).items() if feature.kind == "image"]
-        vectors = [self._read(place, self.steps) for key, place in places.items() if key not in images]
-        # Vectors are concatenated, as before images were supported, so that digests of older data stay the same.
-        together = {"observations": np.concatenate(vectors, axis=-1)} if vectors else {}
-        seen = {f"image {key}": self._pieces(places[key]) for key in images}
-        return digest({**together, **seen, "actions": self.actions(), "episode_ends": self.episode_ends})
+    def vectors(self) -> dict[str, np.ndarray]:
+        """Those of `observations` that are vectors; reads no image."""
+        observed = observed_features(self.info.observation)
+        return {key: self._read(self._layout.place(key), self.steps) for key in observed if observed[key].kind == "state"}
 
-    def _pieces(self, name: str) -> Pieces:
-        """Yields an array in pieces of some chunks."""
-        row, dtype = self._layout.rows[name]
-        length: int = self._group[name].chunks[0]  # type: ignore[union-attr]
-        length *= max(1, _PIECE_BYTES // (length * prod(row)))
-        bounds = [*range(0, self.steps, length), self.steps]
-        pieces = (self._read(name, end, start) for start, end in itertools.pairwise(bounds))
-        return Pieces(np.dtype(dtype), (self.steps, *row), pieces)
+    def images(self) -> "StoredImages":
+        """Reads images by step."""
+        observed = observed_features(self.info.observation)
+        return StoredImages(self.path, {key: one.shape for key, one in observed.items() if one.kind == "image"})
+
+    def image_rows(self, key: str, begin: int, end: int) -> np.ndarray:
+        """The images of some steps, `[end - begin, height, width, channels]`; errors as of `observations`."""
+        return self._read(self._layout.place(key), end, begin)
+
+    def digest(self) -> str:
+        """Of the content that training reads: observations and actions with their columns in order, and episodes' ends."""
+        return content_digest(self)
 
     def _read(self, name: str, end: int | None = None, start: int = 0) -> np.ndarray:
         try:
@@ -212,3 +211,31 @@ class Demonstrations:
             self._group[name].resize((steps, *row))  # type: ignore[union-attr]
         for name in (SEEDS, ENDS):
             self._group[name].resize((episodes,))  # type: ignore[union-attr]
+
+
+class StoredImages:
+    """The images of a group by step: an `ImageSource`.
+
+    Args:
+        path: the group; it is opened, and checked again, when an image is needed.
+        shapes: height, width and channels of each camera's images.
+    """
+
+    def __init__(self, path: Path, shapes: Mapping[str, tuple[int, ...]]):
+        self.shapes = dict(shapes)
+        self._path = path
+        self._opened: Demonstrations | None = None
+
+    def fill(self, begin: int, end: int, out: Mapping[str, np.ndarray]) -> None:
+        """See `ImageSource`."""
+        if self._opened is None:
+            self._opened = Demonstrations.open(self._path)
+        for key, values in out.items():
+            values[:] = self._opened.image_rows(key, begin, end)
+
+    def close(self) -> None:
+        """See `ImageSource`."""
+        self._opened = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": None}

@@ -89,7 +89,7 @@ class ObservationNormalizer(nn.Module):
         features: Mapping[str, Feature],
         scalings: Mapping[str, Scaling] = MappingProxyType({}),
     ) -> "ObservationNormalizer":
-        """Fits each feature to data `[N, …]`.
+        """Fits every feature to data `[N, …]`; images that are scaled by the range of their type need no data.
 
         Args:
             observations: the data, by feature.
@@ -101,12 +101,13 @@ class ObservationNormalizer(nn.Module):
         """
         fits = {}
         for key, feature in features.items():
-            channels, values, scaling = feature.channels, observations[key], scalings.get(key, "min-max")
+            channels, scaling = feature.channels, scalings.get(key, "min-max")
             if feature.kind == "image" and scaling == "min-max":
                 middle = torch.full((channels,), _BRIGHTEST / 2)
                 fits[key] = Normalizer(middle, middle.clone())
             else:
-                fits[key] = Normalizer.fit(values.reshape(-1, channels).float(), {key: channels}, scaling)
+                values = observations[key].reshape(-1, channels).float()
+                fits[key] = Normalizer.fit(values, {key: channels}, scaling)
         return cls(fits)
 
     @classmethod

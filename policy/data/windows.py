@@ -1,6 +1,8 @@
 """Training examples: windows of observations and actions cut from demonstrations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,6 +12,45 @@ from paradp.policy.data.dataset import Dataset
 from paradp.policy.files.memory import check_fits
 from paradp.policy.spec import Horizons
 from paradp.policy.wording import counted
+
+
+class TrainingWindows(Protocol):
+    """Windows that batches are drawn from: `Windows` in memory, or `StreamedWindows`, whose images are read from disk.
+
+    Attributes:
+        observations: by feature, `[steps, *shape]`, data units; perhaps without images.
+        actions: `[steps, A]`, data units.
+        chunk: H and A.
+    """
+
+    @property
+    def observations(self) -> dict[str, Tensor]: ...
+
+    @property
+    def actions(self) -> Tensor: ...
+
+    @property
+    def chunk(self) -> tuple[int, int]: ...
+
+    def turn_to(self, step: int) -> None:
+        """Called before the batch of a training step is drawn.
+
+        Raises:
+            ValueError: an image that it may need is missing or damaged.
+        """
+        ...
+
+    def draw(self, size: int, generator: torch.Generator) -> Tensor:
+        """What `batch` needs of some random windows, `[size, …]` on the CPU; it may be sent elsewhere, or divided."""
+        ...
+
+    def batch(self, drawn: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Observations, by feature `[n, To, *shape]`, and actions `[n, H, A]`; without a branch that depends on values."""
+        ...
+
+    def close(self) -> None:
+        """Ends what reads them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,10 +87,20 @@ class Windows:
         """The device of the tensors."""
         return self.actions.device
 
-    def batch(self, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Returns the observations, by feature `[n, To, *shape]`, and actions `[n, H, A]` of some windows."""
-        rows = self.observed[index]
-        return {key: values[rows] for key, values in self.observations.items()}, self.actions[self.predicted[index]]
+    def turn_to(self, step: int) -> None:
+        """Nothing is to be read."""
+
+    def draw(self, size: int, generator: torch.Generator) -> Tensor:
+        """Indices of random windows, `[size]`."""
+        return torch.randint(len(self), (size,), generator=generator)
+
+    def batch(self, drawn: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Observations, by feature `[n, To, *shape]`, and actions `[n, H, A]` of the windows with these indices."""
+        rows = self.observed[drawn]
+        return {key: values[rows] for key, values in self.observations.items()}, self.actions[self.predicted[drawn]]
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def send_windows(device: torch.device, *sets: Windows) -> tuple[Windows, ...]:
@@ -72,10 +123,21 @@ def send_windows(device: torch.device, *sets: Windows) -> tuple[Windows, ...]:
     )
 
 
-def cut_windows(demonstrations: Dataset, horizons: Horizons, validation_every: int) -> tuple[Windows, Windows]:
-    """Cuts one window per control step, for training and for validation (every `validation_every`-th episode).
+def cut_windows(
+    demonstrations: Dataset,
+    horizons: Horizons,
+    validation_every: int,
+    observations: Mapping[str, np.ndarray] | None = None,
+) -> tuple[Windows, Windows]:
+    """One window per control step, for training and for validation (every `validation_every`-th episode).
 
     Windows that extend beyond their episode repeat its first or last step, as at the start of a rollout.
+
+    Args:
+        demonstrations: the episodes.
+        horizons: of the windows.
+        validation_every: see above.
+        observations: what the windows hold of them; by default all observations.
 
     Raises:
         ValueError: there are no episodes to train on.
@@ -84,24 +146,23 @@ def cut_windows(demonstrations: Dataset, horizons: Horizons, validation_every: i
     if len(ends) < 2:
         raise ValueError(f"{demonstrations.path} has {counted(len(ends), 'episode')}; training needs at least 2")
     starts = np.concatenate([[0], ends[:-1]])
-    observations = {key: torch.from_numpy(values) for key, values in demonstrations.observations().items()}
+    read = demonstrations.observations() if observations is None else observations
+    seen = {key: torch.from_numpy(values) for key, values in read.items()}
     actions = torch.from_numpy(demonstrations.actions())
     held_out = np.arange(len(ends)) % validation_every == validation_every - 1
     if not held_out.any():
         held_out[-1] = True
 
-    def windows_of(chosen: np.ndarray) -> Windows:
-        first_offset = 1 - horizons.observe
-        observed = first_offset + np.arange(horizons.observe)
-        predicted = first_offset + np.arange(horizons.predict)
-        pieces = [
-            (_window_rows(start, end, observed), _window_rows(start, end, predicted))
-            for start, end in zip(starts[chosen], ends[chosen], strict=True)
-        ]
-        seen, planned = (torch.from_numpy(np.concatenate(rows)) for rows in zip(*pieces, strict=True))
-        return Windows(observations, actions, seen, planned)
+    spans = np.stack([starts, ends], axis=1)
+    training, validation = (_rows_of(spans[chosen], horizons) for chosen in (~held_out, held_out))
+    return Windows(seen, actions, *training), Windows(seen, actions, *validation)
 
-    return windows_of(~held_out), windows_of(held_out)
+
+def _rows_of(spans: np.ndarray, horizons: Horizons) -> tuple[Tensor, Tensor]:
+    """Observed and predicted rows, `[windows, To]` and `[windows, H]`, of episodes from `spans[:, 0]` to `spans[:, 1]`."""
+    offsets = (1 - horizons.observe + np.arange(length) for length in (horizons.observe, horizons.predict))
+    observed, predicted = (np.concatenate([_window_rows(begin, end, some) for begin, end in spans]) for some in offsets)
+    return torch.from_numpy(observed), torch.from_numpy(predicted)
 
 
 def _window_rows(start: int, end: int, offsets: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ dictionary every row can refer to the largest one.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,7 +19,7 @@ from paradp.policy.files.limits import (
     FRAMES_PAGES,
     PICTURE_BYTES,
 )
-from paradp.policy.files.tables import LackingColumns, TableLimits, check_pages, check_size, open_table
+from paradp.policy.files.tables import LackingColumns, TableLimits, check_pages, check_size, open_table, table_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,26 +44,68 @@ def read_columns(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
         return {name: _array(path, name, read.column(name)) for name in columns}
 
 
-def read_cells(path: Path, column: str) -> Iterator[bytes]:
-    """Reads the files in the cells of a column, in the form of the package `datasets`: `{"bytes": …, "path": …}`.
+class Cells:
+    """The files in the cells of a column, as the package `datasets` stores images: `{"bytes": …, "path": …}`.
+
+    Rows are read in any order, and consecutive ones without seeking; the memory that is needed does not depend on the file.
+
+    Args:
+        path: the table.
+        column: its column.
 
     Raises:
-        ValueError: as of `read_columns`, or a cell is empty or too large.
-        OSError: it is missing or cannot be read.
+        ValueError: as of `read_columns`.
+        OSError: the file is missing or cannot be read.
     """
-    with open_table(path, limits=LARGE) as (table, file, size):
-        leaf = f"{column}.bytes"
-        paths = [table.metadata.schema.column(i).path for i in range(table.metadata.num_columns)]
-        if leaf not in paths or not _is_cell(table.schema_arrow.field(column).type):
-            raise LackingColumns(f"{path} has no column {column!r:.100} of images")
-        check_size(table, file, size, LARGE)
-        for group in range(table.metadata.num_row_groups):
-            rows = _rows_at_once(table.metadata.row_group(group).column(paths.index(leaf)), file, size)
-            for batch in table.iter_batches(rows, [group], [leaf], use_threads=False):
-                for cell in batch.column(0).field("bytes"):
+
+    def __init__(self, path: Path, column: str):
+        self.path, self._column = path, column
+        with ExitStack() as opened:
+            self._table, self._file, self._size = opened.enter_context(open_table(path, limits=LARGE))
+            leaf = f"{column}.bytes"
+            paths = [self._table.metadata.schema.column(i).path for i in range(self._table.metadata.num_columns)]
+            if leaf not in paths or not _is_cell(self._table.schema_arrow.field(column).type):
+                raise LackingColumns(f"{path} has no column {column!r:.100} of images")
+            check_size(self._table, self._file, self._size, LARGE)
+            self._opened = opened.pop_all()
+        self._leaf, self._place = leaf, paths.index(leaf)
+        groups = range(self._table.metadata.num_row_groups)
+        self._begins = np.cumsum([0, *(self._table.metadata.row_group(group).num_rows for group in groups)])
+        self._at = 0
+        self._rows = self._from(0)
+
+    def read(self, begin: int, end: int) -> Iterator[bytes]:
+        """The cells of some rows.
+
+        Raises:
+            ValueError: the table has not so many rows, is damaged, or a cell is empty or too large.
+        """
+        with table_errors(self.path):
+            if begin != self._at:
+                self._at, self._rows = begin, self._from(begin)
+            for _ in range(end - begin):
+                if (cell := next(self._rows, None)) is None:
+                    raise LackingColumns(f"{self.path} ends before row {self._at} of {self._column!r:.100}")
+                self._at += 1
+                yield cell
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._opened.close()
+
+    def _from(self, row: int) -> Iterator[bytes]:
+        first = max(int(np.searchsorted(self._begins, row, "right")) - 1, 0)
+        skipped = row - int(self._begins[first])
+        for group in range(first, self._table.metadata.num_row_groups):
+            chunk = self._table.metadata.row_group(group).column(self._place)
+            rows = _rows_at_once(chunk, self._file, self._size)
+            for batch in self._table.iter_batches(rows, [group], [self._leaf], use_threads=False):
+                cells = batch.column(0).field("bytes")
+                for cell in cells[skipped:] if skipped else cells:
                     if not cell.is_valid or len(content := cell.as_py()) > PICTURE_BYTES:
-                        raise LackingColumns(f"{path} has an empty cell, or one that is too large, in {column!r:.100}")
+                        raise LackingColumns(f"{self.path} has an empty cell, or one that is too large, in {self._column!r}")
                     yield content
+                skipped = max(0, skipped - len(cells))
 
 
 def _array(path: Path, name: str, column: "pa.ChunkedArray") -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paradp.policy.files.image_arrays import image_shape
 from paradp.policy.files.limits import (
     ATTRIBUTE_BYTES,
     CHUNK_BYTES,
@@ -22,6 +23,7 @@ from paradp.policy.files.limits import (
     NAMES_BYTES,
     SMALL_CHUNK_BYTES,
     check_expansion,
+    check_image_bytes,
     check_numbers,
 )
 from paradp.policy.files.memory import at_most
@@ -90,6 +92,25 @@ def numbers(parent: "h5py.Group", name: str, where: str) -> "h5py.Dataset":
     return found
 
 
+def images(parent: "h5py.Group", name: str, where: str) -> "h5py.Dataset":
+    """An array of images `[T, height, width, channels]`, checked but not yet read.
+
+    Raises:
+        ValueError: as in `numbers`, and as in `image_shape`.
+    """
+    found = _dataset(parent, name, where)
+    image_shape(found.shape, found.dtype, f"{where}/{name}")
+    check_image_bytes(found.size * found.dtype.itemsize)
+    _check_stored(found, f"{where}/{name}")
+    check_expansion(found.size * found.dtype.itemsize, found.id.get_storage_size())
+    return found
+
+
+def numbers_or_images(parent: "h5py.Group", name: str, where: str) -> "h5py.Dataset":
+    """An array with four axes as `images` reads it, any other as `numbers` does."""
+    return images(parent, name, where) if _dataset(parent, name, where).ndim == 4 else numbers(parent, name, where)
+
+
 def check_size(arrays: "list[h5py.Dataset]") -> None:
     """Checks the total size of the arrays to read. They must be different arrays, see `check_places`.
 
@@ -126,8 +147,8 @@ def check_places(parent: "h5py.Group", groups: Collection[str], inner: str) -> N
     for name in groups:
         demonstration = group(parent, name)
         enter(demonstration, list(demonstration))
-        if inner in demonstration:
-            observed = group(demonstration, inner)
+        link = demonstration.get(inner, getlink=True)
+        if isinstance(link, h5py.HardLink) and isinstance(observed := demonstration[inner], h5py.Group):
             enter(observed, list(observed))
 
 

@@ -26,7 +26,7 @@ STATE_BYTES = 20 * GIB  # the network, its average, and the optimiser's two mome
 
 # Demonstrations.
 MOST_NUMBERS = 2**28  # robomimic's largest low-dimensional files (machine-generated) may have a hundred million
-MOST_IMAGE_BYTES = 64 * GIB  # all images of a store; whether they fit into memory is checked as well
+MOST_IMAGE_BYTES = 4096 * GIB  # of all images of a store; training streams what does not fit into memory
 MOST_EPISODES = 2**20
 MOST_FILES = 100_000  # in a store; each file is a chunk of 4096 steps
 CHUNK_BYTES = 64 * MIB  # 64 KiB to 1 MiB are usual

@@ -84,20 +84,27 @@ def open_table(
     Raises:
         ValueError, OSError: as `read_table`, also for errors inside the `with` block.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with open_regular(path, limits.bytes, inside) as (file, size):
-        try:
-            file.seek(max(size - 8, 0))
-            if int.from_bytes(file.read(4), "little") > limits.footer:
-                raise ValueError(f"its footer is longer than {limits.footer} bytes")
-            file.seek(0)
-            yield pq.ParquetFile(file), file, size
-        except LackingColumns:
-            raise
-        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-            raise ValueError(f"{path} is no table that can be read, or is cut short: {error}") from error
+    with open_regular(path, limits.bytes, inside) as (file, size), table_errors(path):
+        file.seek(max(size - 8, 0))
+        if int.from_bytes(file.read(4), "little") > limits.footer:
+            raise ValueError(f"its footer is longer than {limits.footer} bytes")
+        file.seek(0)
+        yield pq.ParquetFile(file), file, size
+
+
+@contextmanager
+def table_errors(path: Path) -> Iterator[None]:
+    """Errors of pyarrow on a damaged table become a ValueError that names the file; `LackingColumns` stay as they are."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except LackingColumns:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"{path} is no table that can be read, or is cut short: {error}") from error
 
 
 def _is_number(kind: "pa.DataType") -> bool:

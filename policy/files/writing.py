@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,22 +38,6 @@ def written_whole(path: Path) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def written_folder(path: Path) -> Iterator[Path]:
-    """Yields a new temporary folder, and renames it to `path` at the end; removes it after an error.
-
-    Raises:
-        OSError: it cannot be created, or `path` exists.
-    """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def file_place(path: Path) -> Path:

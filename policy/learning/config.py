@@ -24,6 +24,8 @@ class LearningConfig(OptimiserSettings):
         log_every: steps between entries of the metrics log.
         save_every: steps between checkpoints and resumable states.
         seed: seed of the weights, the batches and the noise.
+        image_memory: MiB of images to hold: if there are more, they are streamed from disk, block by block in random order.
+            By default all are held if they fit into the free memory, and otherwise as many as fit into half of it.
     """
 
     bf16: bool | None = setting(None, option=False)  # `paradp train` defines the two flags itself
@@ -31,6 +33,7 @@ class LearningConfig(OptimiserSettings):
     log_every: int = setting(100, Limits(1, 10**9))
     save_every: int = setting(1000, Limits(1, 10**9))
     seed: int = setting(0, Limits(0, 2**62))
+    image_memory: int | None = setting(None, Limits(1, 2**24), later=True)
 
 
 @dataclass(frozen=True)

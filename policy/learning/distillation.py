@@ -1,6 +1,7 @@
 """Distils a diffusion policy into a consistency model, which jumps to the end of a trajectory in one evaluation."""
 
 from collections.abc import Callable
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from paradp.policy.data.dataset import Dataset, largest_step
-from paradp.policy.data.windows import Windows, cut_windows, send_windows
+from paradp.policy.data.windows import TrainingWindows
 from paradp.policy.errors import SettingError
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import DistillationConfig
+from paradp.policy.learning.examples import cut_examples, send_examples, with_memory
 from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
 from paradp.policy.learning.metrics_log import TrainingMetrics
@@ -31,6 +33,7 @@ from paradp.sampler.table import StepTable
 _HUBER = 0.00054
 
 
+# Long: its arguments are those of `train`, and two thirds of it describe them.
 def distill(
     teacher: TrainedPolicy,
     demonstrations: Dataset,
@@ -63,14 +66,16 @@ def distill(
     """
     torch.manual_seed(config.seed)
     spec = _student_spec(teacher.spec, demonstrations, config.skip)
-    training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
-    place = own_device(device)
-    training, validation = send_windows(place, training, validation)
-    teacher.move(place)
-    objective = ConsistencyObjective(teacher, spec, config.skip)
-    start = replace(teacher, spec=spec, network=deepcopy(teacher.network))
-    lesson = Lesson(start, objective, training, validation, teacher)
-    return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics)
+    config = with_memory(config, demonstrations)
+    training, validation = cut_examples(demonstrations, spec.horizons, config)
+    with closing(training):
+        place = own_device(device)
+        training, validation = send_examples(place, training, validation)
+        teacher.move(place)
+        objective = ConsistencyObjective(teacher, spec, config.skip)
+        start = replace(teacher, spec=spec, network=deepcopy(teacher.network))
+        lesson = Lesson(start, objective, training, validation, teacher)
+        return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics)
 
 
 def _student_spec(teacher: PolicySpec, demonstrations: Dataset, skip: int) -> PolicySpec:
@@ -136,13 +141,13 @@ class ConsistencyObjective:
     def __call__(
         self,
         network: ConditionalNetwork,
-        windows: Windows,
-        index: Tensor,
+        windows: TrainingWindows,
+        drawn: Tensor,
         timestep: Tensor,
         noise: Tensor,
         places: Tensor | None = None,
     ) -> Tensor:
-        observations, actions = windows.batch(index)
+        observations, actions = windows.batch(drawn)
         seen = self._observation_normalizer.normalize(observations)
         condition = network.encode_observation(seen, places)
         noisy = self._process.noised(self._action_normalizer.normalize(actions), noise, timestep)
@@ -156,7 +161,7 @@ class ConsistencyObjective:
         delta = _HUBER * difference.shape[1] ** 0.5
         return ((difference.square().sum(1) + delta**2).sqrt() - delta).mean()
 
-    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> Batch:
+    def draw(self, windows: TrainingWindows, size: int, generator: torch.Generator) -> Batch:
         return draw_batch(self._process, windows, size, generator)
 
     def _follow(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:

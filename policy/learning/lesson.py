@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
-from paradp.policy.data.windows import Windows
+from paradp.policy.data.windows import TrainingWindows, Windows
 from paradp.policy.learning.transfer import send
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import Process
 from paradp.policy.spec import PolicySpec
 
-# Windows `[n]`, timesteps `[n]` and noise `[n, H, A]`; with an image encoder also the positions of crops, `[n, cameras, 2]`.
+# What was drawn of the windows `[n, …]`, timesteps `[n]` and noise `[n, H, A]`; then the places of images' crops,
+# `[n, cameras, 2]`, if an encoder sees them.
 Batch = tuple[Tensor, ...]
 # Number of windows for a validation loss; fewer with an image encoder, which takes longer.
 _VALIDATED, _VALIDATED_WITH_IMAGES = 1024, 256
@@ -37,15 +38,15 @@ class TrainedPolicy:
 class Objective(Protocol):
     """A loss that a training minimises."""
 
-    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> Batch:
-        """Draws a random batch without positions of crops, on the CPU; its shapes depend only on the size."""
+    def draw(self, windows: TrainingWindows, size: int, generator: torch.Generator) -> Batch:
+        """A random batch without places, on the CPU; its shapes depend on the size alone."""
         ...
 
     def __call__(
         self,
         network: ConditionalNetwork,
-        windows: Windows,
-        index: Tensor,
+        windows: TrainingWindows,
+        drawn: Tensor,
         timestep: Tensor,
         noise: Tensor,
         places: Tensor | None = None,
@@ -62,24 +63,26 @@ class Lesson:
     """The parts of a training, all on one device.
 
     Attributes:
-        start: the policy at the start; its network is trained in place.
-        objective: computes the loss of a batch of windows.
-        training, validation: windows of the demonstrations.
-        earlier: the policy that the training starts from, or its teacher, if any.
+        start: the policy as training begins; its network is trained in place.
+        objective: of a batch of windows.
+        training: windows of the demonstrations; if they are streamed, their batches alone lie on the device.
+        validation: windows of other episodes.
+        earlier: the policy that the run depends on besides demonstrations and settings: where it starts, or its teacher.
     """
 
     start: TrainedPolicy
     objective: Objective
-    training: Windows
+    training: TrainingWindows
     validation: Windows
     earlier: TrainedPolicy | None
 
     @property
     def device(self) -> torch.device:
-        return self.training.device
+        return self.validation.device
 
-    def batch(self, size: int, seed: int) -> Batch:
-        """Draws a random batch on the CPU, so that it is the same for every device."""
+    def batch(self, size: int, seed: int, step: int = 0) -> Batch:
+        """A random batch for a training step: drawn on the CPU, so that every device learns from the same ones."""
+        self.training.turn_to(step)
         generator = torch.Generator().manual_seed(seed)
         drawn = self.objective.draw(self.training, size, generator)
         vision = self.start.network.vision
@@ -99,8 +102,8 @@ class Lesson:
         return tuple(send(part, self.device) for part in batch)
 
 
-def draw_batch(process: Process, windows: Windows, size: int, generator: torch.Generator) -> Batch:
-    """Draws random windows, timesteps of the process, and noise."""
-    index = torch.randint(len(windows), (size,), generator=generator)
+def draw_batch(process: Process, windows: TrainingWindows, size: int, generator: torch.Generator) -> Batch:
+    """Random windows, timesteps of the process, and noise."""
+    drawn = windows.draw(size, generator)
     timestep = process.draw(size, generator)
-    return index, timestep, torch.randn(size, *windows.chunk, generator=generator)
+    return drawn, timestep, torch.randn(size, *windows.chunk, generator=generator)

@@ -58,7 +58,7 @@ def learn(
         step = _step(state, lesson.loss, run.arithmetic.bf16, ranks)
         while state.step < config.steps:
             # With a separate generator for each step, a resumed run draws the same batches as an uninterrupted one.
-            kept.add(step(*lesson.batch(config.batch_size, config.seed * 1_000_003 + state.step)))
+            kept.add(step(*lesson.batch(config.batch_size, config.seed * 1_000_003 + state.step, state.step)))
             logs = state.step % config.log_every == 0 or state.step == config.steps
             saves = state.step % config.save_every == 0 and state.step < config.steps
             kept.read_losses(now=logs or saves)

@@ -1,6 +1,7 @@
 """Trains a diffusion or flow policy on demonstrations."""
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from paradp.policy.choices import Scaling
 from paradp.policy.data.dataset import Dataset, largest_step
 from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
-from paradp.policy.data.windows import Windows, cut_windows, send_windows
+from paradp.policy.data.windows import TrainingWindows
 from paradp.policy.errors import SettingError
 from paradp.policy.features import observed_features
 from paradp.policy.identity import describe, differences
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import TrainingConfig
+from paradp.policy.learning.examples import cut_examples, send_examples, with_memory
 from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
 from paradp.policy.learning.metrics_log import TrainingMetrics
@@ -72,18 +74,20 @@ def train(
     vision = config.vision.fitted(observed_features(demonstrations.info.observation))
     spec = spec_for(demonstrations.info, config.network, config.process.schedule, vision)
     spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
-    training, validation = cut_windows(demonstrations, spec.horizons, config.validation_every)
-    if init is None:
-        start = _random_start(spec, training, config.observation_scaling)
-    else:
-        _check_start(init, spec, config)
-        start = replace(init, spec=spec)
-    place = own_device(device)
-    training, validation = send_windows(place, training, validation)
-    start.move(place)
-    objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
-    lesson = Lesson(start, objective, training, validation, init)
-    return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics)
+    config = with_memory(config, demonstrations)
+    training, validation = cut_examples(demonstrations, spec.horizons, config)
+    with closing(training):
+        if init is None:
+            start = _random_start(spec, training, config.observation_scaling)
+        else:
+            _check_start(init, spec, config)
+            start = replace(init, spec=spec)
+        place = own_device(device)
+        training, validation = send_examples(place, training, validation)
+        start.move(place)
+        objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
+        lesson = Lesson(start, objective, training, validation, init)
+        return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics)
 
 
 def _check_start(init: TrainedPolicy, spec: PolicySpec, config: TrainingConfig) -> None:
@@ -106,8 +110,8 @@ def check_made_for(start: PolicySpec, spec: PolicySpec) -> None:
         raise ValueError(f"the policy to start from was made for other observations, actions or network sizes ({differing})")
 
 
-def _random_start(spec: PolicySpec, training: Windows, scaling: Scaling) -> TrainedPolicy:
-    """Makes a policy with random weights, and normalisers fitted to the data; `scaling` is that of observed vectors."""
+def _random_start(spec: PolicySpec, training: TrainingWindows, scaling: Scaling) -> TrainedPolicy:
+    """Random weights, and normalisers fitted to the data: `scaling` is that of observed vectors."""
     scalings = {key: scaling for key, feature in spec.observed.items() if feature.kind == "state"}
     return TrainedPolicy(
         spec,
@@ -150,18 +154,18 @@ class DenoisingObjective:
     def __call__(
         self,
         network: ConditionalNetwork,
-        windows: Windows,
-        index: Tensor,
+        windows: TrainingWindows,
+        drawn: Tensor,
         timestep: Tensor,
         noise: Tensor,
         places: Tensor | None = None,
     ) -> Tensor:
-        observations, actions = windows.batch(index)
+        observations, actions = windows.batch(drawn)
         condition = network.encode_observation(self._observation_normalizer.normalize(observations), places)
         clean = self._action_normalizer.normalize(actions)
         noisy = self._process.noised(clean, noise, timestep)
         target = self._process.target(clean, noise, timestep)
         return nn.functional.mse_loss(network(noisy, timestep, condition).float(), target)
 
-    def draw(self, windows: Windows, size: int, generator: torch.Generator) -> Batch:
+    def draw(self, windows: TrainingWindows, size: int, generator: torch.Generator) -> Batch:
         return draw_batch(self._process, windows, size, generator)

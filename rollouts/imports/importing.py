@@ -1,7 +1,5 @@
-"""Converts a recorded HDF5 file to demonstrations of paradp."""
+"""Converts recorded files to demonstrations of ours."""
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,11 +12,11 @@ from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.features import Shape
-from paradp.policy.files import OutputLock
+from paradp.policy.files.folders import new_folder
 from paradp.rollouts.imports.conventions import convention_of
 from paradp.rollouts.imports.defects import defects
 from paradp.rollouts.imports.fitting import misfits, task_of
-from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, RecordedFile, Recording, naming
+from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, RecordedFile, Recording, naming, read_images
 from paradp.rollouts.imports.replay import HAND, Replay, as_actions, as_recorded
 
 ObservationSource = Literal["replayed", "recorded"]
@@ -30,9 +28,9 @@ class Imported:
 
     Attributes:
         demonstrations: the new group.
-        first_success: for each episode, the first step whose state fulfils the task's rule, or `None`; empty if the states
-            were not replayed.
-        cut: number of goals too far from the hand for a delta action, which were clipped.
+        first_success: for each episode, the first step whose state fulfils the task's success rule, or `None`; empty if the
+            states were not replayed.
+        cut: number of goals that were too far from the hand for a delta, and were clipped.
     """
 
     demonstrations: Demonstrations
@@ -49,24 +47,23 @@ def import_file(
     keys: Sequence[str] = LOW_DIM_KEYS,
     on_progress: Callable[[int], None] = lambda episodes: None,
 ) -> Imported:
-    """Converts a file to demonstrations. `out` appears only when it is complete.
+    """Converts a file to demonstrations. `out` appears when it is complete; after an error nothing is left.
 
     Args:
         file: from `read_file`.
         out: the zarr group to make.
         task: the task of the demonstrations; by default the one named in the file.
         action_convention: of the new demonstrations, see `paradp.envs.actions`.
-        observations: `replayed`: sets the simulator to each recorded state and reads the observation of the task's
-            environment, so that a trained policy can be run in it. `recorded`: those of the file, for training only.
-        keys: which of the recorded observations to take.
+        observations: `replayed`: the simulator is put into each recorded state, and observations are those of the task's
+            environment, in which a policy can then be run. `recorded`: the file's own, which may include images.
+        keys: the file's own observations to take.
         on_progress: called with the number of finished episodes.
 
     Raises:
-        ValueError: the file has defects or does not fit the task, or another process writes `out`; nothing is written
-            then.
+        ValueError: the file has defects, does not fit the task as it is here, or another process writes `out`.
+        OSError: `out` cannot be written.
     """
     task = task or task_of(file)
-    _refuse_existing(out)
     replayed = observations == "replayed"
     # Observations that are not needed may have defects.
     needed = file.keeping((HAND,) if replayed else keys)
@@ -74,44 +71,26 @@ def import_file(
         raise ValueError(f"{file.path}: {found[0]}" + f" (and {len(found) - 1} more)" * (len(found) > 1))
     reader = _reader(file, task, action_convention, keys, replayed)
     try:
-        with OutputLock.beside(out):
-            _refuse_existing(out)
-            first_success, cut = _write(file, out, _info(file, task, action_convention, reader.sizes), reader, on_progress)
+        info = _info(file, task, action_convention, reader.sizes)
+        with new_folder(out) as folder:
+            first_success, cut = _write(file, Demonstrations.create(folder, info), reader, on_progress)
     finally:
         reader.close()
     return Imported(Demonstrations.open(out), first_success if replayed else [], cut)
 
 
-def _refuse_existing(out: Path) -> None:
-    if out.exists():
-        raise ValueError(f"{out} exists; choose another --out or remove it")
-
-
 def _write(
-    file: RecordedFile,
-    out: Path,
-    info: DemonstrationInfo,
-    reader: "_FromStates | _FromFile",
-    on_progress: Callable[[int], None],
+    file: RecordedFile, out: Demonstrations, reader: "_FromStates | _FromFile", on_progress: Callable[[int], None]
 ) -> tuple[list[int | None], int]:
     """Writes all episodes; returns the first successful step of each, and the number of clipped goals."""
-    place = Path(os.path.realpath(out))  # the target of a link may not exist yet
-    partial = place.with_name(f".{place.name}.importing")
-    # Left by a killed import: start again.
-    shutil.rmtree(partial, ignore_errors=True)
     first_success, cut = [], 0
-    try:
-        demonstrations = Demonstrations.create(partial, info)
-        for index, recording in enumerate(file.recordings):
-            with naming(file.path):
-                read = reader.read(recording)
-            demonstrations.append(DemonstrationEpisode(read.observations, read.actions, read.actions, index))
-            first_success.append(read.success)
-            cut += read.cut
-            on_progress(index + 1)
-        partial.rename(place)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    for index, recording in enumerate(file.recordings):
+        with naming(file.path):
+            read = reader.read(recording)
+        out.append(DemonstrationEpisode(read.observations, read.actions, read.actions, index))
+        first_success.append(read.success)
+        cut += read.cut
+        on_progress(index + 1)
     return first_success, cut
 
 
@@ -157,10 +136,12 @@ class _FromStates:
 
 
 class _FromFile:
-    """Makes an episode from its recorded observations and actions."""
+    """The observations and actions of an episode as the file has them, images included."""
 
     def __init__(self, file: RecordedFile, wanted: str, keys: Sequence[str]):
-        recorded, there = convention_of(file), file.recordings[0].observations
+        recorded = convention_of(file)
+        vectors: dict[str, Shape] = {key: values.shape[1] for key, values in file.recordings[0].observations.items()}
+        there = vectors | file.images
         if recorded != wanted:
             raise ValueError(
                 f"{file.path}: {recorded} actions can only be made {wanted} where observations are replayed;"
@@ -176,11 +157,13 @@ class _FromFile:
             raise ValueError(f"{file.path} lacks the observation {lacking[0]!r}; it has: {', '.join(there) or 'none'}")
         if not keys:
             raise ValueError(f"{file.path}: --keys must name an observation; it has: {', '.join(there) or 'none'}")
-        self.sizes = {key: there[key].shape[1] for key in keys}
-        self._recorded = recorded
+        self.sizes = {key: there[key] for key in keys}
+        self._file, self._recorded = file, recorded
 
     def read(self, recording: Recording) -> _Read:
-        observations = {key: recording.observations[key].astype(np.float32) for key in self.sizes}
+        images = read_images(self._file, recording.name, [key for key in self.sizes if key in self._file.images])
+        vectors = {key: recording.observations[key].astype(np.float32) for key in self.sizes if key not in images}
+        observations = {key: images[key] if key in images else vectors[key] for key in self.sizes}
         return _Read(observations, as_recorded(recording.actions, self._recorded))
 
     def close(self) -> None:

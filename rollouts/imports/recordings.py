@@ -1,9 +1,10 @@
-"""Reads HDF5 files of demonstrations written by robomimic or by robosuite's collection script; executes no code from them.
+"""Reads HDF5 files of demonstrations, as robomimic and robosuite's own collection script write them. Nothing is executed.
 
     data                    attributes: env_args (robomimic), or env and env_info (robosuite), JSON
     data/demo_N/actions     [T, 7]
     data/demo_N/states      [T, 1 + nq + nv], states of the simulator, each before its action
     data/demo_N/obs/KEY     [T, n], observations (robomimic)
+    data/demo_N/obs/KEY     uint8 [T, height, width, channels], what a camera saw (robomimic)
     mask/KEY                names of demonstrations, such as those to train on (robomimic)
 
 Sources: robomimic's dataset documentation ("Dataset Structure and Creation"), and robosuite's
@@ -20,7 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paradp.envs.lookup import find
+from paradp.policy.features import Shape
 from paradp.policy.files import hdf5
+from paradp.policy.files.image_arrays import as_bytes, image_shape
+from paradp.policy.files.memory import check_fits
 from paradp.policy.files.reading import digest
 from paradp.policy.wording import counted
 from paradp.rollouts.imports.settings import RecordingSettings, read_settings
@@ -68,9 +72,10 @@ class RecordedFile:
         sha256: its digest.
         settings: the settings of the recording.
         recordings: the demonstrations.
-        masks: named lists of demonstrations, such as those to train on.
-        other_actions: names of further arrays of actions, which were not read.
-        unread: observations that were not read, with the reason, such as images, texts or incomplete ones.
+        masks: names of demonstrations by the key that they are listed under, such as those to train on.
+        other_actions: further arrays of actions, which were not read.
+        unread: observations that cannot be read, with the reason: texts, incomplete ones, other shapes.
+        images: height, width and channels of each camera's images; `read_images` reads them, an episode at a time.
     """
 
     path: Path
@@ -80,6 +85,7 @@ class RecordedFile:
     masks: dict[str, list[str]]
     other_actions: list[str]
     unread: dict[str, str] = field(default_factory=dict)
+    images: dict[str, Shape] = field(default_factory=dict)
 
     def masked(self, key: str) -> "RecordedFile":
         """Returns only the demonstrations of a mask.
@@ -127,6 +133,7 @@ def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
         hdf5.check_places(data, names, "obs")
         arrays = [_arrays(hdf5.group(data, name), name, actions) for name in names]
         unread = _drop_odd(arrays)
+        images = _take_images(arrays)
         hdf5.check_size([dataset for found in arrays for dataset in found.values() if not isinstance(dataset, str)])
         recordings = [_read(name, found, actions) for name, found in zip(names, arrays, strict=True)]
         others = sorted(key for key in data[names[0]] if key.startswith(ACTIONS) and key != actions)
@@ -134,7 +141,28 @@ def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
     with path.open("rb") as raw:
         sha256 = digest(raw)
     settings = replace(settings, control_hz=settings.control_hz or _rate_of(recordings[0]))
-    return RecordedFile(path, sha256, settings, recordings, masks, others, unread)
+    return RecordedFile(path, sha256, settings, recordings, masks, others, unread, images)
+
+
+def read_images(file: RecordedFile, name: str, keys: Collection[str]) -> dict[str, np.ndarray]:
+    """The images of one demonstration: key → uint8 `[T, height, width, channels]`.
+
+    Args:
+        file: from `read_file`.
+        name: the demonstration's.
+        keys: which cameras.
+
+    Raises:
+        ValueError: the images are damaged, there is no memory for them, or they are floats that are no pixels.
+    """
+    if not keys:
+        return {}
+    where = f"{name}/obs"
+    with hdf5.open_hdf5(file.path) as opened:
+        observed = hdf5.group(hdf5.group(hdf5.group(opened, "data"), name), "obs")
+        arrays = {key: hdf5.images(observed, key, where) for key in keys}
+        check_fits(sum(2 * array.nbytes for array in arrays.values()), f"the images of {name}")
+        return {key: as_bytes(array[:], f"{where}/{key}") for key, array in arrays.items()}
 
 
 def _absent(count: int) -> str:
@@ -143,10 +171,12 @@ def _absent(count: int) -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Adds the file's name to errors."""
+    """Adds the file's name to errors that do not begin with it."""
     try:
         yield
     except ValueError as error:
+        if str(error).startswith(f"{path}"):
+            raise
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -169,8 +199,8 @@ def _arrays(group: "h5py.Group", name: str, actions: str) -> "dict[str, h5py.Dat
 
 def _observation(observed: "h5py.Group", key: str, where: str, steps: int) -> "h5py.Dataset | str":
     try:
-        array = hdf5.numbers(observed, key, where)
-    except (ValueError, KeyError, RuntimeError, TypeError) as error:  # also for a damaged one
+        array = hdf5.numbers_or_images(observed, key, where)
+    except (ValueError, KeyError, RuntimeError, TypeError) as error:  # of a damaged one too
         return str(error)
     return array if len(array) == steps else f"{where}/{key} has {counted(len(array), 'step')}, its actions have {steps}"
 
@@ -181,13 +211,26 @@ def _drop_odd(arrays: "list[dict[str, h5py.Dataset | str]]") -> dict[str, str]:
     for key in sorted({key for found in arrays for key in found if key.startswith(_OBSERVATION)}):
         entries = [found.get(key, f"{key} is not in every demonstration") for found in arrays]
         odd = next((entry for entry in entries if isinstance(entry, str)), None)
-        if odd is None and len({entry.shape[1] for entry in entries}) > 1:  # type: ignore[union-attr]
-            odd = f"{key} differs in its number of columns between demonstrations"
+        if odd is None and len(shapes := {entry.shape[1:] for entry in entries}) > 1:  # type: ignore[union-attr]
+            what = "the size of its images" if any(len(shape) == 3 for shape in shapes) else "its number of columns"
+            odd = f"{key} differs in {what} between demonstrations"
         if odd is not None:
             unread[key.removeprefix(_OBSERVATION)] = odd
             for found in arrays:
                 found.pop(key, None)
     return unread
+
+
+def _take_images(arrays: "list[dict[str, h5py.Dataset | str]]") -> dict[str, Shape]:
+    """Takes out the images, which are read an episode at a time; returns their shapes."""
+    images = {key: found for key, found in arrays[0].items() if found.ndim == 4}  # type: ignore[union-attr]
+    for found in arrays:
+        for key in images:
+            del found[key]
+    return {
+        key.removeprefix(_OBSERVATION): image_shape(found.shape, found.dtype, key)  # type: ignore[union-attr]
+        for key, found in images.items()
+    }
 
 
 def _read(name: str, arrays: "dict[str, h5py.Dataset | str]", actions: str) -> Recording:

@@ -1,16 +1,20 @@
 """LeRobotDataset v3 is read as LeRobot reads it, and exported data are read back bit by bit."""
 
 import json
+import pickle
+import shutil
 import sys
+from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from lerobot_data_fixtures import FACTS, LENGTHS, READ, THEIRS, copied, demonstrations
 
 from paradp.bridges.facts import read_facts
+from paradp.bridges.importing import import_data
 from paradp.bridges.lerobot_data.columns import Columns
-from paradp.bridges.lerobot_data.converting import import_lerobot
 from paradp.bridges.lerobot_data.frames import LeRobotFrames
 from paradp.bridges.lerobot_data.reading import LeRobotData
 from paradp.bridges.lerobot_data.remarks import remarks
@@ -58,18 +62,18 @@ def test_windows_for_training_are_cut_of_it():
 
 def test_it_becomes_demonstrations_of_ours_episode_by_episode(tmp_path):
     read, done = LeRobotData.open(THEIRS, FACTS), []
-    made = import_lerobot(read, tmp_path / "demos.zarr", done.append)
+    made = import_data(read, tmp_path / "demos.zarr", done.append)
     assert done == [1, 2, 3, 4]
     assert made.digest() == read.digest()
     with pytest.raises(ValueError, match="exists"):
-        import_lerobot(read, tmp_path / "demos.zarr")
+        import_data(read, tmp_path / "demos.zarr")
 
 
 def test_a_damaged_one_leaves_nothing_behind(tmp_path):
     folder = copied(tmp_path)
     (folder / "videos/observation.images.top/chunk-000/file-002.mp4").unlink()
     with pytest.raises(FileNotFoundError, match=r"file-002\.mp4"):
-        import_lerobot(LeRobotData.open(folder, FACTS), tmp_path / "demos.zarr")
+        import_data(LeRobotData.open(folder, FACTS), tmp_path / "demos.zarr")
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
@@ -214,5 +218,65 @@ def test_demonstrations_are_as_they_were(tmp_path):
     """Exported and imported again, but for the actions that were executed, which LeRobot has no place for."""
     ours = demonstrations(tmp_path / "demos.zarr")
     export_lerobot(ours, tmp_path / "made")
-    again = import_lerobot(LeRobotData.open(tmp_path / "made"), tmp_path / "again.zarr")
+    again = import_data(LeRobotData.open(tmp_path / "made"), tmp_path / "again.zarr")
     assert isinstance(again, Demonstrations) and again.digest() == ours.digest()
+
+
+def old_layout(folder: Path, out: Path, version: str) -> Path:
+    """A data set of version 3 as one of version 2: a table and a video for each episode, the episodes in lines of JSON."""
+    described = json.loads((folder / "meta/info.json").read_text())
+    described |= {
+        "codebase_version": version,
+        "chunks_size": 1000,
+        "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+        "video_path": "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
+    }
+    (out / "meta").mkdir(parents=True)
+    (out / "data/chunk-000").mkdir(parents=True)
+    (out / "videos/chunk-000/observation.images.top").mkdir(parents=True)
+    (out / "meta/info.json").write_text(json.dumps(described))
+    lines = [json.dumps({"episode_index": i, "tasks": ["reach"], "length": n}) for i, n in enumerate(LENGTHS)]
+    (out / "meta/episodes.jsonl").write_text("\n".join(lines) + "\n")
+    frames = LeRobotData.open(folder, FACTS).observations()["observation.images.top"]
+    for row in pq.read_table(folder / "meta/episodes/chunk-000/file-000.parquet").to_pylist():
+        i, begin, end = (row[name] for name in ("episode_index", "dataset_from_index", "dataset_to_index"))
+        table = pq.read_table(folder / f"data/chunk-000/file-{row['data/file_index']:03d}.parquet")
+        part = table.slice(begin - table["index"][0].as_py(), end - begin)
+        pq.write_table(part, out / f"data/chunk-000/episode_{i:06d}.parquet")
+        write_video(out / f"videos/chunk-000/observation.images.top/episode_{i:06d}.mp4", frames[begin:end])
+    return out
+
+
+def write_video(path: Path, frames: np.ndarray) -> None:
+    """Without loss, ten frames a second."""
+    with av.open(str(path), "w") as video:
+        stream = video.add_stream("libx264rgb", rate=10, options={"qp": "0"})
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "rgb24"
+        for frame in frames:
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        video.mux(stream.encode())
+
+
+@pytest.mark.parametrize("version", ["v2.0", "v2.1"])
+def test_an_older_version_is_read_to_the_same_frames(version, tmp_path):
+    old = LeRobotData.open(old_layout(THEIRS, tmp_path / "old", version), FACTS)
+    new = LeRobotData.open(THEIRS, FACTS)
+    assert list(old.episode_ends) == list(new.episode_ends) and old.digest() == new.digest()
+    assert import_data(old, tmp_path / "demos.zarr").digest() == new.digest()
+    (tmp_path / "old/meta/episodes.jsonl").write_text('{"episode_index": 0, "length": 5}\n')
+    with pytest.raises(
+        ValueError, match=r"episodes\.jsonl lists 1 episodes with 5 frames, and meta/info\.json says 4 with 17"
+    ):
+        LeRobotData.open(tmp_path / "old", FACTS)
+    shutil.rmtree(tmp_path / "old")
+
+
+def test_frames_are_read_in_any_order():
+    """By the workers of a training: parts of episodes, backwards, and after they were pickled."""
+    read = LeRobotData.open(THEIRS, FACTS)
+    expected, images = read.observations(), pickle.loads(pickle.dumps(read.images()))
+    for begin, end in ((9, 15), (0, 3), (3, 9), (16, 17), (4, 6)):
+        out = {name: np.empty((end - begin, *shape), np.uint8) for name, shape in images.shapes.items()}
+        images.fill(begin, end, out)
+        assert all(np.array_equal(values, expected[name][begin:end]) for name, values in out.items()), (begin, end)
+    images.close()

@@ -109,10 +109,11 @@ def first(value) -> Callable[[list], list]:
 OTHER_SIZE = {"bytes": png(np.zeros((80, 64, 3), np.uint8)), "path": "frame.png"}
 SPOILT: dict[str, tuple[Spoil, str]] = {
     "an older version": (
-        described(codebase_version="v2.1"),
-        r"version v2\.1; versions from v3\.0 are read, and LeRobot conv",
+        described(codebase_version="v1.6"),
+        r"version v1\.6; v2\.0, v2\.1 and v3 are read; LeRobot converts older ones",
     ),
-    "a newer version": (described(codebase_version="v4.0"), r"version v4\.0; v3 is read"),
+    "the layout of another version": (described(codebase_version="v2.1"), "its files have other names than LeRobot"),
+    "a newer version": (described(codebase_version="v4.0"), r"version v4\.0; v2\.0, v2\.1 and v3 are read"),
     "no version": (described(codebase_version=None), "does not say its codebase_version"),
     "no rate": (described(fps=None), "whole number of frames a second, not None"),
     "half a frame": (described(fps=9.5), r"whole number of frames a second, not 9\.5"),
@@ -232,7 +233,7 @@ def test_a_picture_is_not_decoded_before_its_size_is_known():
 def test_a_frame_that_is_missing_is_named(tmp_path):
     video = Video(copied(tmp_path) / VIDEO, SHAPE, 10)
     with pytest.raises(ValueError, match=r"file-001\.mp4 cannot be read: it has no frame at 0\.050 s"):
-        video.frames(0.05, 1)
+        video.fill(0.05, np.empty((1, *SHAPE), np.uint8))
     video.close()
     with pytest.raises(ValueError, match="is 80 × 64 pixels, and should be 64 × 80"):
         Video(video.path, (80, 64, 3), 10)

@@ -481,7 +481,7 @@ def test_a_file_cut_short_and_one_of_another_kind_are_refused(tmp_path):
 
 def test_what_is_there_is_not_overwritten_and_what_was_left_behind_is(tmp_path):
     out = tmp_path / "lift.zarr"
-    (tmp_path / ".lift.zarr.importing").mkdir()
+    (tmp_path / ".lift.zarr.partial").mkdir()
     import_file(read_file(LIFT), out)
     before = sorted(p.stat().st_mtime_ns for p in out.rglob("*"))
     with pytest.raises(ValueError, match="exists; choose another --out"):

@@ -1,14 +1,14 @@
-"""LeRobotDataset v3: demonstrations read from and written for LeRobot.
+"""LeRobotDataset: reads versions 2 and 3, and writes version 3.
 
-layout.py       paths of the files in a data set's folder
-description.py  reads info.json
-episodes.py     finds the files and rows of each episode
-pictures.py     images from table cells and videos
-frames.py       reads the frames, episode by episode
-reading.py      the data set as training data
-converting.py   converts it to paradp's zarr format
-columns.py      maps paradp's observations and actions to LeRobot's features
-statistics.py   statistics of features, for one episode and for all
-tables.py       writes the tables
-writing.py      writes a whole data set in a temporary folder, then renames it
+layout.py       where everything lies in such a folder
+description.py  what its info.json says
+episodes.py     where each episode lies
+pictures.py     decodes images and videos
+images.py       images by frame
+frames.py       all of it, episode by episode
+reading.py      as training data
+columns.py      which of our quantities become which of LeRobot's features
+statistics.py   of every feature, of an episode and of all
+tables.py       the tables that are written
+writing.py      a whole data set: written beside, then renamed
 """

@@ -1,4 +1,4 @@
-"""Reads and checks the description of a LeRobotDataset in `meta/info.json`."""
+"""Reads and checks `meta/info.json`, in which a LeRobotDataset describes itself."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,10 +35,12 @@ class Description:
     """The description of a data set.
 
     Attributes:
-        folder: its folder.
-        fps: frames per second.
-        features: the observed features and the action; others, such as rewards and texts, are left out.
-        episodes, frames: their numbers.
+        folder: where it lies.
+        fps: frames a second.
+        features: what is observed, and the action; others, such as rewards and texts, are left out.
+        episodes, frames: how many.
+        version: of the format: v2.0, v2.1 or v3.0.
+        episodes_a_chunk: episodes in a folder, in version 2.
     """
 
     folder: Path
@@ -46,6 +48,8 @@ class Description:
     features: dict[str, Stored]
     episodes: int
     frames: int
+    version: str
+    episodes_a_chunk: int
 
     @classmethod
     def read(cls, folder: Path) -> "Description":
@@ -59,12 +63,14 @@ class Description:
         path = folder / layout.INFO
         found = read_object(path, DOCUMENT_BYTES)
         try:
-            _check_version(found.get("codebase_version"))
-            if found.get("data_path") != layout.DATA or found.get("video_path") not in (None, layout.VIDEOS):
+            version = _version(found.get("codebase_version"))
+            data, videos = (layout.OLD_DATA, layout.OLD_VIDEOS) if version in layout.OLD else (layout.DATA, layout.VIDEOS)
+            if found.get("data_path") != data or found.get("video_path") not in (None, videos):
                 raise ValueError("its files have other names than LeRobot gives them")
             features = _features(found.get("features"))
-            numbers = [_whole(found, name) for name in ("total_episodes", "total_frames")]
-            return cls(folder, _rate(found.get("fps")), features, *numbers)
+            episodes, frames = (_whole(found, name) for name in ("total_episodes", "total_frames"))
+            chunk = _whole(found, "chunks_size") if version in layout.OLD else layout.FILES_A_CHUNK
+            return cls(folder, _rate(found.get("fps")), features, episodes, frames, version, chunk)
         except ValueError as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
 
@@ -79,16 +85,13 @@ def is_lerobot(path: Path) -> bool:
     return (path / layout.INFO).is_file()
 
 
-def _check_version(version: Any) -> None:
+def _version(version: Any) -> str:
     if not isinstance(version, str):
         raise ValueError("it does not say its codebase_version")
-    if version.startswith(("v2.", "v1.")):
-        raise ValueError(
-            f"it is a data set of version {version:.20}; versions from v3.0 are read, and LeRobot converts older ones"
-            " (lerobot.scripts.convert_dataset_v21_to_v30)"
-        )
-    if not version.startswith("v3."):
-        raise ValueError(f"it is a data set of version {version:.20}; v3 is read")
+    if not (version in layout.OLD or version.startswith("v3.")):
+        old = "; LeRobot converts older ones" * version.startswith("v1.")
+        raise ValueError(f"it is a data set of version {version:.20}; {', '.join(layout.OLD)} and v3 are read{old}")
+    return version
 
 
 def _features(described: Any) -> dict[str, Stored]:

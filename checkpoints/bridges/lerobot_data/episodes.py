@@ -1,4 +1,4 @@
-"""Finds the episodes of a LeRobotDataset: their frames in which files, and their start in which videos."""
+"""Finds the episodes of a LeRobotDataset: the frames of each in its file, and where it begins in its videos."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,10 @@ import numpy as np
 
 from paradp.bridges.lerobot_data import layout
 from paradp.bridges.lerobot_data.description import Description
+from paradp.policy.errors import described as said
 from paradp.policy.files.columns import read_columns
-from paradp.policy.files.limits import MOST_EPISODES, MOST_FILES
+from paradp.policy.files.limits import FRAMES_FOOTER_BYTES, MOST_EPISODES, MOST_FILES
+from paradp.policy.files.reading import parse_json, read_text
 
 # Columns of the episodes' table.
 _BEGIN, _END = "dataset_from_index", "dataset_to_index"
@@ -43,6 +45,8 @@ def read_episodes(described: Description) -> list[EpisodePlace]:
     """
     folder = described.folder
     videos = [key for key, feature in described.features.items() if feature.kind == "video"]
+    if described.version in layout.OLD:
+        return _old_episodes(described, videos)
     needed = ["episode_index", _BEGIN, _END, *(f"data/{name}" for name in _FILE)]
     needed += [f"videos/{key}/{name}" for key in videos for name in (*_FILE, "from_timestamp")]
     files = sorted((folder / "meta" / "episodes").glob("chunk-*/file-*.parquet"))[: MOST_FILES + 1]
@@ -89,3 +93,32 @@ def _place(folder: Path, row: dict[str, float], videos: list[str]) -> EpisodePla
         for key in videos
     }
     return EpisodePlace(int(row["episode_index"]), begin, end, file(layout.DATA, "data"), seen)
+
+
+def _old_episodes(described: Description, videos: list[str]) -> list[EpisodePlace]:
+    """Of versions 2.0 and 2.1, with a file and a video of its own for each episode."""
+    folder, lengths = described.folder, _old_lengths(described)
+    places = []
+    for index, (length, end) in enumerate(zip(lengths, np.cumsum(lengths).tolist(), strict=True)):
+        numbers = {"episode_chunk": index // described.episodes_a_chunk, "episode_index": index}
+        seen = {key: (folder / layout.OLD_VIDEOS.format(video_key=key, **numbers), 0.0) for key in videos}
+        places.append(EpisodePlace(index, end - length, end, folder / layout.OLD_DATA.format(**numbers), seen))
+    return places
+
+
+def _old_lengths(described: Description) -> list[int]:
+    path, lengths = described.folder / layout.OLD_EPISODES, []
+    for number, line in enumerate(read_text(path, FRAMES_FOOTER_BYTES).splitlines()):
+        try:
+            row = parse_json(line)
+            if row["episode_index"] != number or type(row["length"]) is not int or row["length"] < 1:
+                raise ValueError("the episode is out of order, or has no length")
+            lengths.append(row["length"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} cannot be read: line {number + 1}: {said(error)}") from error
+    if len(lengths) != described.episodes or len(lengths) > MOST_EPISODES or sum(lengths) != described.frames:
+        raise ValueError(
+            f"{path} lists {len(lengths)} episodes with {sum(lengths)} frames, and {layout.INFO} says {described.episodes}"
+            f" with {described.frames}"
+        )
+    return lengths

@@ -1,12 +1,21 @@
-"""Paths of the files in a LeRobotDataset v3.
+"""The files of a LeRobotDataset.
+
+Version 3:
 
 meta/info.json                                 features, rate, numbers of episodes and frames
 meta/stats.json                                statistics of all frames
-meta/tasks.parquet                             instructions, as texts
-meta/episodes/chunk-000/file-000.parquet       one row per episode: its begin and end, and its statistics
-data/chunk-000/file-000.parquet                one row per frame; several episodes share a file
-videos/KEY/chunk-000/file-000.mp4              for images that are stored as videos
-paradp.yaml                                    written by paradp: facts that LeRobot's files lack, see `paradp.bridges.Facts`
+meta/tasks.parquet                             what was to be done, in words
+meta/episodes/chunk-000/file-000.parquet       one row an episode: where it begins and ends, its statistics
+data/chunk-000/file-000.parquet                one row a frame; several episodes share a file
+videos/KEY/chunk-000/file-000.mp4              where images are videos
+paradp.yaml                                    written by paradp: what LeRobot's files do not say, see `paradp.bridges.Facts`
+
+Versions 2.0 and 2.1 have a file for each episode:
+
+meta/info.json
+meta/episodes.jsonl                            one line an episode: number, length
+data/chunk-000/episode_000000.parquet
+videos/chunk-000/KEY/episode_000000.mp4
 """
 
 VERSION = "v3.0"
@@ -15,7 +24,11 @@ PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 EPISODES = f"meta/episodes/{PLACE}.parquet"
 DATA = f"data/{PLACE}.parquet"
 VIDEOS = f"videos/{{video_key}}/{PLACE}.mp4"
-# Limits of file sizes, as in LeRobot.
+OLD = ("v2.0", "v2.1")
+OLD_EPISODES = "meta/episodes.jsonl"
+OLD_DATA = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
+OLD_VIDEOS = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+# LeRobot's own sizes.
 FILES_A_CHUNK, DATA_MB, VIDEO_MB = 1000, 100, 200
 
 STATE, ENVIRONMENT, IMAGES, ACTION = "observation.state", "observation.environment_state", "observation.images.", "action"

@@ -49,23 +49,22 @@ class Video:
         self._next: Iterator[VideoFrame] = iter(())
         self._passed: float | None = None
 
-    def frames(self, begin: float, count: int) -> np.ndarray:
-        """Reads `count` frames from a time in seconds: uint8 `[count, height, width, channels]`.
+    def fill(self, begin: float, out: np.ndarray) -> None:
+        """Decodes the frames from a time on, in seconds, into an array `[count, height, width, channels]`.
 
         Raises:
             ValueError: a frame is missing at its time, or cannot be decoded.
         """
         import av
 
-        found = np.empty((count, *self._shape), np.uint8)
         try:
-            if self._passed is None or begin <= self._passed:
+            # Frames that were not asked for are decoded up to here, unless a second or more lies between.
+            if self._passed is None or begin <= self._passed or begin > self._passed + 1:
                 self._seek(begin)
-            for i in range(count):
-                found[i] = self._at(begin + i / self._fps)
+            for i in range(len(out)):
+                out[i] = self._at(begin + i / self._fps)
         except (av.FFmpegError, ValueError) as error:
             raise ValueError(f"{self.path} cannot be read: {error}") from error
-        return found
 
     def close(self) -> None:
         """Closes the file."""

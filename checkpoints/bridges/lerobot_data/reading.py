@@ -1,4 +1,4 @@
-"""A LeRobotDataset v3 as training data."""
+"""A LeRobotDataset as training data: a `StreamedDataset`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from paradp.bridges.facts import AS_RECORDED, FILE, Facts, read_facts
+from paradp.bridges.data_facts import info_of
+from paradp.bridges.facts import FILE, Facts, read_facts
 from paradp.bridges.lerobot_data.frames import LeRobotFrames
+from paradp.bridges.lerobot_data.images import LeRobotImages
 from paradp.bridges.lerobot_data.layout import ACTION
 from paradp.policy.data.dataset import content_digest
-from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
-from paradp.policy.features import Shape
+from paradp.policy.data.episode import DemonstrationEpisode
 
 
 class LeRobotData:
-    """A LeRobotDataset as a `Dataset` for training. Made by `open`.
+    """A data set of LeRobot's: a `StreamedDataset`. `open` makes one.
 
     Args:
         frames: its frames.
@@ -32,7 +33,15 @@ class LeRobotData:
     def __init__(self, frames: LeRobotFrames, facts: Facts):
         self._frames = frames
         self.path = frames.path
-        self.info = _info(frames, facts)
+        described, shapes = frames.described, {key: one.shape for key, one in frames.described.features.items()}
+        if facts.control_hz not in (None, described.fps):
+            raise ValueError(
+                f"{self.path / FILE} says control_hz: {facts.control_hz}, and its frames come {described.fps} times a second"
+            )
+        known = facts.filled(Facts(control_hz=described.fps))
+        action = (ACTION, shapes[ACTION][0])
+        made_with = {"dataset": f"LeRobotDataset {described.version}"}
+        self.info = info_of(self.path, frames.parts, shapes, action, known, made_with)
 
     @classmethod
     def open(cls, path: Path, facts: Mapping[str, Any] | None = None, task: str | None = None) -> "LeRobotData":
@@ -44,8 +53,8 @@ class LeRobotData:
             task: name of the task, if neither contains it.
 
         Raises:
-            ValueError: it is not a LeRobotDataset v3, is damaged, or a fact is missing; the message names the reason.
-            OSError: a file is missing or cannot be read.
+            ValueError: it is no LeRobotDataset, damaged, or a fact is missing; the message names what.
+            OSError: a file is not there or may not be read.
         """
         known = read_facts(path, facts).filled(Facts(task=task))
         return cls(LeRobotFrames.open(path, known), known)
@@ -62,6 +71,14 @@ class LeRobotData:
         """Reads the actions to learn, `[steps, A]`; errors as of `observations`."""
         return self._frames.actions()
 
+    def vectors(self) -> dict[str, np.ndarray]:
+        """Those of `observations` that are vectors; no image is decoded."""
+        return self._frames.vectors()
+
+    def images(self) -> LeRobotImages:
+        """Reads images by frame."""
+        return self._frames.images()
+
     def digest(self) -> str:
         """The hash of the content; equals that of demonstrations in paradp's format with the same content."""
         return content_digest(self)
@@ -69,43 +86,3 @@ class LeRobotData:
     def episodes(self) -> Iterator[DemonstrationEpisode]:
         """Yields the episodes, holding only one in memory at a time; errors as of `observations`."""
         return self._frames.episodes()
-
-
-def _info(frames: LeRobotFrames, facts: Facts) -> DemonstrationInfo:
-    folder, described = frames.path, frames.described
-    size = described.features[ACTION].shape[0]
-    if missing := facts.lacking():
-        raise ValueError(
-            f"{folder} does not say its {', '.join(missing)}: write them into {folder / FILE}, such as "
-            f'"task: pusht", "action_low: {[0.0] * size}"'
-        )
-    # For the type checker: checked above.
-    assert facts.task is not None and facts.action_low is not None and facts.action_high is not None
-    if facts.control_hz not in (None, described.fps):
-        raise ValueError(
-            f"{folder / FILE} says control_hz: {facts.control_hz}, and its frames come {described.fps} times a second"
-        )
-    action = facts.action or {ACTION: size}
-    if sum(action.values()) != size:
-        raise ValueError(f"{folder}: the parts of the action, {action}, must have {size} numbers together")
-    observation: dict[str, Shape] = {}
-    for key, said in frames.parts.items():
-        if isinstance(said, str):
-            height, width, channels = described.features[key].shape
-            observation[said] = (height, width, channels)
-        else:
-            observation |= said
-    try:
-        return DemonstrationInfo(
-            facts.task,
-            facts.action_convention or AS_RECORDED,
-            observation,
-            action,
-            facts.action_low,
-            facts.action_high,
-            described.fps,
-            facts.controller or {},
-            {"dataset": "LeRobotDataset v3"},
-        )
-    except ValueError as error:
-        raise ValueError(f"{folder} cannot be used: {error}") from error

@@ -1,9 +1,7 @@
 """Writes a LeRobotDataset v3: first to a temporary folder, which is renamed when it is complete."""
 
 import json
-import shutil
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,8 @@ from paradp.bridges.lerobot_data.statistics import Statistics, counted_levels, o
 from paradp.bridges.lerobot_data.tables import TableFile, frame_schema, frame_table, write_rows, write_tasks
 from paradp.policy.data.dataset import Dataset, step_count
 from paradp.policy.data.episode import DemonstrationInfo
-from paradp.policy.files.lock import OutputLock
-from paradp.policy.files.writing import link_target, naming_file
+from paradp.policy.files.folders import new_folder
+from paradp.policy.files.writing import naming_file
 
 
 def export_lerobot(
@@ -50,35 +48,9 @@ def export_lerobot(
     columns = Columns.of(dataset.info.observation, dataset.info.action, state)
     if not len(dataset.episode_ends):
         raise ValueError(f"{dataset.path} holds no episodes")
-    with whole_folder(out) as folder:
-        folder.mkdir()
+    with new_folder(out) as folder:
         _Writer(dataset, folder, columns, instruction or dataset.info.task).write(on_episode)
     return columns
-
-
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `out`, and renames it to `out` at the end; removes it after an error.
-
-    Raises:
-        ValueError: `out` exists, or another process writes it.
-        OSError: it cannot be written; the error names `out`. Errors from reading other files are passed on unchanged.
-    """
-    where = link_target(out)
-    partial = where.with_name(f".{where.name}.partial")
-    with OutputLock.beside(out):
-        if where.exists():
-            raise ValueError(f"{out} exists; choose another --out or remove it")
-        shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
-        try:
-            yield partial
-            partial.rename(where)
-        except OSError as error:
-            if error.errno is None or not (error.filename is None or Path(error.filename).is_relative_to(partial)):
-                raise  # from reading another file
-            raise OSError(error.errno, error.strerror, str(out)) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 class _Writer:

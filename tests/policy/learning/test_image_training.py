@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from paradp.checkpoints import load_policy, load_trained, save_checkpoint
 from paradp.policy import Horizons, RecedingHorizon, UnetConfig
-from paradp.policy.data import demonstrations, layout
+from paradp.policy.data import dataset, layout
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.data.windows import cut_windows, send_windows
@@ -232,7 +232,7 @@ def test_the_digest_reads_a_piece_at_a_time(seen, monkeypatch):
         "episode_ends": seen.episode_ends,
     }
     assert seen.digest() == digest(whole)
-    monkeypatch.setattr(demonstrations, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(dataset, "_PIECE_BYTES", 1)
     monkeypatch.setattr(Demonstrations, "observations", lambda self: pytest.fail("was read whole"))
     assert seen.digest() == digest(whole)
 

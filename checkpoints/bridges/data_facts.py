@@ -1,0 +1,123 @@
+"""Names and describes the quantities of data sets of other programs, from the data and from `paradp.yaml` beside them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paradp.bridges.fact_fields import AS_RECORDED, Facts, facts_file
+from paradp.policy.data.episode import DemonstrationInfo
+from paradp.policy.features import Shape
+
+# By the data set's keys: the quantities in a vector with their lengths, or an image's name.
+Parts = dict[str, str | dict[str, int]]
+
+
+def parts_of(path: Path, shapes: Mapping[str, tuple[int, ...]], facts: Facts) -> Parts:
+    """What the observed arrays consist of, in their order.
+
+    Args:
+        path: the data set, for messages.
+        shapes: key → `(n,)` of a vector, or height, width and channels of an image.
+        facts: names that are given to them.
+
+    Raises:
+        ValueError: the facts do not fit the data.
+    """
+    given = dict(facts.observation or {})
+    parts: Parts = {}
+    for key, shape in shapes.items():
+        said = given.pop(key, key)
+        if len(shape) == 1:
+            said = {said: shape[0]} if isinstance(said, str) else said
+            if sum(said.values()) != shape[0]:
+                raise ValueError(f"{path}: the parts of {key!r}, {said}, must have {shape[0]} numbers together")
+        elif not isinstance(said, str):
+            raise ValueError(f"{path}: {key!r} is an image, which has one name and no parts")
+        parts[key] = said
+    if given:
+        raise ValueError(
+            f"{facts_file(path)} names {min(given)!r:.80}, which is not observed; there are {', '.join(shapes)}"
+        )
+    names = [name for said in parts.values() for name in ([said] if isinstance(said, str) else said)]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{facts_file(path)} names {min(doubled)!r:.80} twice")
+    return parts
+
+
+def named(parts: Parts, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of the data set by the names of our quantities: vectors are split, images only renamed."""
+    found: dict[str, np.ndarray] = {}
+    for key, said in parts.items():
+        if isinstance(said, str):
+            found[said] = arrays[key]
+            continue
+        ends = np.cumsum(list(said.values()))[:-1]
+        found |= zip(said, map(np.ascontiguousarray, np.split(arrays[key], ends, axis=-1)), strict=True)
+    return found
+
+
+# Long: half of it describes the arguments.
+def info_of(
+    path: Path,
+    parts: Parts,
+    shapes: Mapping[str, tuple[int, ...]],
+    action: tuple[str, int],
+    facts: Facts,
+    made_with: Mapping[str, Any],
+) -> DemonstrationInfo:
+    """The description of a data set for training.
+
+    Args:
+        path: the data set, for messages.
+        parts, shapes: see `parts_of`.
+        action: the key and the length of an action.
+        facts: what the data do not say; the control rate, too.
+        made_with: how the data were made.
+
+    Raises:
+        ValueError: a fact is missing or does not fit.
+    """
+    key, size = action
+    _check_known(path, facts, size)
+    # For the type checker: that was checked.
+    assert facts.task is not None and facts.action_low is not None and facts.action_high is not None
+    assert facts.control_hz is not None
+    quantities = facts.action or {key: size}
+    if sum(quantities.values()) != size:
+        raise ValueError(f"{path}: the parts of the action, {quantities}, must have {size} numbers together")
+    try:
+        return DemonstrationInfo(
+            facts.task,
+            facts.action_convention or AS_RECORDED,
+            _observation(parts, shapes),
+            quantities,
+            facts.action_low,
+            facts.action_high,
+            facts.control_hz,
+            facts.controller or {},
+            dict(made_with),
+        )
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def _check_known(path: Path, facts: Facts, size: int) -> None:
+    missing = [*facts.lacking(), *(["control_hz"] if facts.control_hz is None else [])]
+    if missing:
+        raise ValueError(
+            f"{path} does not say its {', '.join(missing)}: write them into {facts_file(path)}, such as "
+            f'"task: pusht", "control_hz: 10", "action_low: {[0.0] * size}"'
+        )
+
+
+def _observation(parts: Parts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Shape]:
+    found: dict[str, Shape] = {}
+    for key, said in parts.items():
+        if isinstance(said, str):
+            height, width, channels = shapes[key]
+            found[said] = (height, width, channels)
+        else:
+            found |= said
+    return found

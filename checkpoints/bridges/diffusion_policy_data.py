@@ -1,0 +1,202 @@
+"""Diffusion Policy's data sets: a group in zarr's format 2, as training data.
+
+    data/action           [steps, A]
+    data/KEY              [steps, n] numbers, or [steps, height, width, channels] images, what was observed
+    meta/episode_ends     [episodes], cumulative steps
+
+Source: `diffusion_policy/common/replay_buffer.py` in real-stanford/diffusion_policy. The group says neither the task nor the
+control rate nor the limits of actions: `paradp.yaml` in its folder does, see `paradp.bridges.Facts`.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paradp.bridges.data_facts import Parts, info_of, named, parts_of
+from paradp.bridges.facts import Facts, read_facts
+from paradp.policy.data.dataset import content_digest
+from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
+from paradp.policy.files.image_arrays import as_bytes, image_shape
+from paradp.policy.files.limits import MOST_EPISODES, MOST_FILES, MOST_VALUES, check_numbers, within
+from paradp.policy.files.memory import check_fits
+from paradp.policy.files.zarr2 import METADATA, Zarr2Array
+
+ACTION, ENDS = "action", "meta/episode_ends"
+
+
+def is_diffusion_policy(path: Path) -> bool:
+    """Whether a folder looks like such a data set."""
+    return (path / ENDS / METADATA).is_file() and (path / "data").is_dir()
+
+
+class DiffusionPolicyData:
+    """A data set of Diffusion Policy's: a `StreamedDataset`. `open` makes one.
+
+    Attributes:
+        path: the folder.
+        parts: by the data set's keys of an observation, the quantities in a vector with their lengths, or an image's name.
+        shapes: by the data set's keys, `(n,)` of a vector, or height, width and channels of an image.
+        episode_ends: `[episodes]`, cumulative steps.
+    """
+
+    def __init__(self, path: Path, arrays: Mapping[str, Zarr2Array], ends: np.ndarray, facts: Facts):
+        self.path, self.episode_ends = path, ends
+        self._arrays = dict(arrays)
+        self.shapes = {key: _shape(array, key) for key, array in arrays.items()}
+        self.parts = parts_of(path, {key: shape for key, shape in self.shapes.items() if key != ACTION}, facts)
+        self._facts = facts
+        steps = int(ends[-1])
+        for key, array in arrays.items():
+            if array.shape[0] != steps:
+                raise ValueError(f"{path}: data/{key} has {array.shape[0]} steps, and its episodes have {steps}")
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        facts: Mapping[str, Any] | None = None,
+        task: str | None = None,
+        keys: Collection[str] = (),
+    ) -> "DiffusionPolicyData":
+        """Opens a data set; its arrays are read later.
+
+        Args:
+            path: the folder.
+            facts: what it does not say, see `paradp.bridges.Facts`; the rest is looked up in its `paradp.yaml`.
+            task: its task, where neither says it.
+            keys: the arrays to read as observations; by default those that the facts name, or all.
+
+        Raises:
+            ValueError: it is no such data set, an array is missing, damaged or of a kind that is not read, or the facts do
+                not fit it; the message names the array.
+            OSError: a file cannot be read.
+        """
+        known = read_facts(path, facts).filled(Facts(task=task)).keeping(keys)
+        there = _names(path)
+        wanted = [*(keys or known.observation or [key for key in there if key != ACTION]), ACTION]
+        if lacking := [key for key in wanted if key not in there]:
+            raise ValueError(f"{path} lacks the array data/{lacking[0]:.80}; it has: {', '.join(there) or 'none'}")
+        arrays = {key: Zarr2Array.open(path / "data" / key) for key in wanted}
+        return cls(path, arrays, _ends(path), known)
+
+    @property
+    def info(self) -> DemonstrationInfo:
+        """The description; a ValueError names the facts that are missing."""
+        action = (ACTION, self.shapes[ACTION][0])
+        made_with = {"dataset": "Diffusion Policy's zarr"}
+        return info_of(self.path, self.parts, self.shapes, action, self._facts, made_with)
+
+    def observations(self) -> dict[str, np.ndarray]:
+        """Feature → `[steps, *shape]` of all episodes.
+
+        Raises:
+            ValueError: a chunk is missing or damaged, a number is not finite, or there is not memory enough.
+        """
+        images, steps = self.images(), int(self.episode_ends[-1])
+        check_fits(sum(steps * prod(shape) for shape in images.shapes.values()), f"the images of {self.path}")
+        found = {name: np.empty((steps, *shape), np.uint8) for name, shape in images.shapes.items()}
+        images.fill(0, steps, found)
+        return self._in_order(found | self.vectors())
+
+    def vectors(self) -> dict[str, np.ndarray]:
+        """Those of `observations` that are vectors; no image is decoded."""
+        vectors: Parts = {key: said for key, said in self.parts.items() if not isinstance(said, str)}
+        return named(vectors, {key: self._numbers(key) for key in vectors})
+
+    def images(self) -> "Zarr2Images":
+        """Reads images by step."""
+        return Zarr2Images({name: self._arrays[key] for key, name in self.parts.items() if isinstance(name, str)})
+
+    def actions(self) -> np.ndarray:
+        """The actions to learn, `[steps, A]`; errors as of `observations`."""
+        return self._numbers(ACTION)
+
+    def digest(self) -> str:
+        """Of the content; the same as that of our own demonstrations with the same content."""
+        return content_digest(self)
+
+    def episodes(self) -> Iterator[DemonstrationEpisode]:
+        """One after another, of which only one is held; errors as of `observations`."""
+        images, vectors, actions, begin = self.images(), self.vectors(), self.actions(), 0
+        for index, end in enumerate(map(int, self.episode_ends)):
+            needed = sum((end - begin) * prod(shape) for shape in images.shapes.values())
+            check_fits(needed, f"the images of episode {index} of {self.path}")
+            seen = {name: np.empty((end - begin, *shape), np.uint8) for name, shape in images.shapes.items()}
+            images.fill(begin, end, seen)
+            here = seen | {key: values[begin:end] for key, values in vectors.items()}
+            yield DemonstrationEpisode(self._in_order(here), actions[begin:end], actions[begin:end], index)
+            begin = end
+
+    def _in_order(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        names = [name for said in self.parts.values() for name in ([said] if isinstance(said, str) else said)]
+        return {name: arrays[name] for name in names}
+
+    def _numbers(self, key: str) -> np.ndarray:
+        array = self._arrays[key]
+        check_fits(2 * array.dtype.itemsize * prod(array.shape), f"the numbers of {array.folder}")
+        found = array.read().reshape(len(self), *self.shapes[key]).astype(np.float32)
+        if (wrong := np.argwhere(~np.isfinite(found))).size:
+            raise ValueError(f"{array.folder} is not finite in step {wrong[0, 0]}")
+        return found
+
+    def __len__(self) -> int:
+        """Steps of all episodes."""
+        return int(self.episode_ends[-1])
+
+
+class Zarr2Images:
+    """Images in arrays of zarr's format 2: an `ImageSource`.
+
+    Args:
+        arrays: name → the array of a camera.
+    """
+
+    def __init__(self, arrays: Mapping[str, Zarr2Array]):
+        self._arrays = dict(arrays)
+        self.shapes = {name: array.shape[1:] for name, array in arrays.items()}
+
+    def fill(self, begin: int, end: int, out: Mapping[str, np.ndarray]) -> None:
+        """See `ImageSource`; one chunk is held at a time."""
+        for name, values in out.items():
+            array = self._arrays[name]
+            at = begin
+            while at < end:
+                until = min(end, (at // array.chunks[0] + 1) * array.chunks[0])
+                values[at - begin : until - begin] = as_bytes(array.read(at, until), f"{array.folder}")
+                at = until
+
+    def close(self) -> None:
+        """See `ImageSource`; no file stays open."""
+
+
+def _names(path: Path) -> list[str]:
+    if not is_diffusion_policy(path):
+        raise ValueError(f"{path} is no data set of Diffusion Policy's: it lacks {ENDS} in zarr's format 2")
+    found = [folder.name for folder in sorted((path / "data").iterdir()) if (folder / METADATA).is_file()]
+    within(f"the number of arrays in {path}", len(found), 0, MOST_FILES)
+    return found
+
+
+def _ends(path: Path) -> np.ndarray:
+    array = Zarr2Array.open(path / ENDS)
+    if len(array.shape) != 1 or array.dtype.kind not in "iu" or not 1 <= array.shape[0] <= MOST_EPISODES:
+        raise ValueError(f"{path}: {ENDS} does not list from 1 to {MOST_EPISODES} episodes")
+    ends = array.read()
+    if ends[0] < 1 or (ends[1:] <= ends[:-1]).any() or ends[-1] > 2**62:
+        raise ValueError(f"{path}: {ENDS} is damaged: the ends of the episodes do not increase")
+    return ends.astype(np.int64)
+
+
+def _shape(array: Zarr2Array, key: str) -> tuple[int, ...]:
+    if len(array.shape) == 4:
+        if key == ACTION:
+            raise ValueError(f"{array.folder} holds images, not actions")
+        return image_shape(array.shape, array.dtype, str(array.folder))
+    check_numbers(prod(array.shape), str(array.folder))
+    # A single number a step is a vector of one, and a list of points one of all their coordinates.
+    size = prod(array.shape[1:])
+    within(f"the length of {array.folder}", size, 1, MOST_VALUES)
+    return (size,)

@@ -1,0 +1,235 @@
+"""Reads arrays in zarr's format 2, as Diffusion Policy's data sets have them, one chunk at a time.
+
+Arrays are opened by name, without the package zarr: it fails on a whole group if one array has a codec that it does not
+know. Sizes are checked before memory is allocated: those that `.zarray` declares, and those in each chunk's header. Objects
+are never read, and nothing is unpickled.
+
+Compressors: none, Blosc, zstd, zlib, gzip, lz4, and JPEG 2000 (`imagecodecs_jpeg2k`), which Pillow decodes.
+"""
+
+import gzip
+import io
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from paradp.policy.files.limits import CHUNK_BYTES, DOCUMENT_BYTES, check_image_bytes, check_numbers
+from paradp.policy.files.reading import open_regular, read_validated
+from paradp.policy.files.zstd import check_frame
+
+METADATA = ".zarray"
+JPEG_2000 = "imagecodecs_jpeg2k"
+_BLOSC_HEADER = 16
+_KINDS = "biuf"  # truth values, integers, floats; objects ("O") and texts are never read
+
+
+class _Metadata(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    zarr_format: Literal[2]
+    shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=4)]
+    chunks: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=4)]
+    dtype: str
+    compressor: dict[str, Any] | None
+    filters: list[Any] | None = None
+    order: Literal["C", "F"] = "C"
+    dimension_separator: Literal[".", "/"] = "."
+
+
+_METADATA = TypeAdapter(_Metadata)
+
+
+@dataclass(frozen=True)
+class Zarr2Array:
+    """An array, of which chunks are read when they are needed. `open` makes one.
+
+    Attributes:
+        folder: where it lies.
+        shape: its shape.
+        chunks: the shape of a chunk; those at the edge are padded.
+        dtype: the type of its numbers.
+        codec: name of the compressor, or `None`.
+        order: how numbers follow one another in a chunk.
+        separator: between the indices in a chunk's name.
+    """
+
+    folder: Path
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: np.dtype
+    codec: str | None
+    order: Literal["C", "F"]
+    separator: str
+
+    @classmethod
+    def open(cls, folder: Path) -> "Zarr2Array":
+        """Reads and checks an array's metadata.
+
+        Raises:
+            ValueError: they are damaged, exceed the limits, or need a filter or compressor that is not supported; the
+                message names the array and what it needs.
+            OSError: the array is missing or cannot be read.
+        """
+        found = read_validated(folder / METADATA, DOCUMENT_BYTES, _METADATA)
+        try:
+            array = cls(
+                folder,
+                tuple(found.shape),
+                tuple(found.chunks),
+                _dtype(found.dtype),
+                _codec(found),
+                found.order,
+                found.dimension_separator,
+            )
+            array._check()
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
+        return array
+
+    def read(self, begin: int = 0, end: int | None = None) -> np.ndarray:
+        """Some rows, `[end - begin, …]`; the memory for them is allocated here, and for one chunk at a time.
+
+        Raises:
+            ValueError: a chunk is missing, damaged, or declares another size.
+        """
+        end = self.shape[0] if end is None else end
+        found = np.empty((end - begin, *self.shape[1:]), self.dtype)
+        grid = [math.ceil(n / chunk) for n, chunk in zip(self.shape[1:], self.chunks[1:], strict=True)]
+        rows = self.chunks[0]
+        for first in range(begin // rows, math.ceil(end / rows)):
+            here = slice(max(begin, first * rows), min(end, (first + 1) * rows))
+            for inner in np.ndindex(*grid):
+                chunk = self._chunk((first, *inner))
+                places = [slice(i * n, min((i + 1) * n, size)) for i, n, size in self._inner(inner)]
+                inside = [slice(0, place.stop - place.start) for place in places]
+                into = slice(here.start - begin, here.stop - begin)
+                found[(into, *places)] = chunk[(slice(here.start - first * rows, here.stop - first * rows), *inside)]
+        return found
+
+    def _inner(self, index: tuple[int, ...]) -> "zip[tuple[int, int, int]]":
+        return zip(index, self.chunks[1:], self.shape[1:], strict=True)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of an uncompressed chunk."""
+        return math.prod(self.chunks) * self.dtype.itemsize
+
+    def _check(self) -> None:
+        if len(self.shape) != len(self.chunks):
+            raise ValueError(f"shape {list(self.shape)} and chunks {list(self.chunks)} do not fit each other")
+        if self.chunk_bytes > CHUNK_BYTES:
+            raise ValueError(f"a chunk of it takes {self.chunk_bytes} bytes; at most {CHUNK_BYTES} are read")
+        size = math.prod(self.shape)
+        if len(self.shape) == 4:
+            check_image_bytes(size * self.dtype.itemsize)
+        else:
+            check_numbers(size)
+
+    def _chunk(self, index: tuple[int, ...]) -> np.ndarray:
+        path = self.folder / self.separator.join(map(str, index))
+        try:
+            # Incompressible data become slightly longer.
+            with open_regular(path, 2 * self.chunk_bytes + 1024) as (file, size):
+                content = file.read(size)
+        except FileNotFoundError:
+            raise ValueError(f"{self.folder} lacks the chunk {path.name}: it was cut short when it was copied") from None
+        try:
+            if self.codec == JPEG_2000:
+                return _jpeg_2000(content, self.chunks)
+            raw = _DECODERS[self.codec](content, self.chunk_bytes)
+        except (ValueError, RuntimeError, OSError, EOFError, zlib.error, SyntaxError) as error:  # decoders, of damaged bytes
+            raise ValueError(f"{path} is damaged: {error}") from error
+        if len(raw) != self.chunk_bytes:
+            raise ValueError(f"{path} is damaged: it holds {len(raw)} bytes, a chunk has {self.chunk_bytes}")
+        return np.frombuffer(raw, self.dtype).reshape(self.chunks, order=self.order)
+
+
+def _dtype(name: str) -> np.dtype:
+    try:
+        found = np.dtype(name)
+    except TypeError as error:
+        raise ValueError(f"{name!r:.40} is no type of numbers") from error
+    if found.kind not in _KINDS or found.itemsize > 8:
+        raise ValueError(f"it holds {name!r:.40}, not numbers; objects, pickled or not, are never read")
+    return found
+
+
+def _codec(found: _Metadata) -> str | None:
+    if found.filters:
+        raise ValueError(f"it needs the filter {str(found.filters[0])!r:.60}; filters are not read")
+    name = None if found.compressor is None else str(found.compressor.get("id"))
+    if name == JPEG_2000:
+        if found.dtype != "|u1" or len(found.shape) != 4 or found.chunks != [1, *found.shape[1:]]:
+            raise ValueError(f"{name} is read where every chunk is one uint8 image, not of {found.dtype} {found.chunks}")
+    elif name not in _DECODERS:
+        known = ", ".join(str(one) for one in (*_DECODERS, JPEG_2000) if one)
+        raise ValueError(
+            f"it is compressed by {name!r:.60}, which is not read; these are: {known}. Write the array with one of them"
+        )
+    return name
+
+
+def _blosc(content: bytes, size: int) -> bytes:
+    """The header of a Blosc chunk declares the sizes with and without compression (bytes 4 to 7, and 12 to 15)."""
+    from numcodecs.blosc import decompress
+
+    if len(content) < _BLOSC_HEADER:
+        raise ValueError("it is cut short")
+    declared, stored = (int.from_bytes(content[at : at + 4], "little") for at in (4, 12))
+    if declared != size or stored != len(content):
+        raise ValueError(f"it declares {declared} bytes in {stored}, and should have {size} in {len(content)}")
+    return bytes(decompress(content))
+
+
+def _lz4(content: bytes, size: int) -> bytes:
+    from numcodecs.lz4 import decompress
+
+    if (declared := int.from_bytes(content[:4], "little")) != size:
+        raise ValueError(f"it declares {declared} bytes, and should have {size}")
+    return bytes(decompress(content))
+
+
+def _zstd(content: bytes, size: int) -> bytes:
+    from numcodecs.zstd import decompress
+
+    check_frame(io.BytesIO(content), len(content), size)
+    return bytes(decompress(content))
+
+
+def _zlib(content: bytes, size: int) -> bytes:
+    return zlib.decompressobj().decompress(content, size + 1)
+
+
+def _gzip(content: bytes, size: int) -> bytes:
+    with gzip.open(io.BytesIO(content)) as file:
+        return file.read(size + 1)
+
+
+_DECODERS: dict[str | None, Callable[[bytes, int], bytes]] = {
+    None: lambda content, size: content,
+    "blosc": _blosc,
+    "zstd": _zstd,
+    "zlib": _zlib,
+    "gzip": _gzip,
+    "lz4": _lz4,
+}
+
+
+def _jpeg_2000(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    from PIL import Image
+
+    _, height, width, channels = shape
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG2000",)) as picture:
+            mode = "L" if channels == 1 else "RGB"
+            if picture.size != (width, height) or picture.mode != mode:
+                raise ValueError(f"it is {picture.size[0]} × {picture.size[1]} pixels of {picture.mode}, not of {mode}")
+            return np.asarray(picture).reshape(shape)
+    except KeyError as error:  # a Pillow that was built without it
+        raise ValueError(f"it is JPEG 2000 ({JPEG_2000}), which this Pillow does not read") from error

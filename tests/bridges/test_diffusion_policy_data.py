@@ -1,0 +1,183 @@
+"""Diffusion Policy's data sets: what zarr wrote in its format 2 is read to the bit, and what is not read is named."""
+
+import io
+import json
+from pathlib import Path
+
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+from PIL import Image
+
+from paradp.bridges.diffusion_policy_data import DiffusionPolicyData, is_diffusion_policy
+from paradp.bridges.importing import import_data
+from paradp.policy.data.dataset import StreamedDataset
+from paradp.policy.data.windows import cut_windows
+from paradp.policy.files import memory
+from paradp.policy.spec import Horizons
+from paradp.scripts.main import main
+
+FACTS = {"task": "pusht", "control_hz": 10, "action_low": (-9, -9), "action_high": (9, 9)}
+ENDS = (5, 6, 23)
+STEPS, HEIGHT, WIDTH = ENDS[-1], 12, 16
+
+
+def put(root: Path, name: str, values: np.ndarray, chunks: tuple[int, ...], compressor=None) -> None:
+    """Writes an array with zarr's own writer of the format 2."""
+    group = zarr.open_group(root, mode="a", zarr_format=2)
+    if name in group:
+        del group[name]
+    made = group.create_array(name, shape=values.shape, chunks=chunks, dtype=values.dtype, compressors=compressor)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        made[:] = values
+
+
+@pytest.fixture
+def written(tmp_path) -> Path:
+    """Like `pusht_cchi_v7_replay.zarr`, whose images are float32, and a camera in uint8; every compressor is used."""
+    root, rng = tmp_path / "replay.zarr", np.random.default_rng(0)
+    images = rng.integers(0, 256, (STEPS, HEIGHT, WIDTH, 3), np.uint8)
+    put(root, "data/img", images.astype(np.float32), (5, HEIGHT, WIDTH, 3), numcodecs.Blosc("lz4"))
+    put(root, "data/camera", images[::-1], (7, 5, WIDTH, 3), numcodecs.Blosc("zstd", shuffle=2))
+    put(root, "data/state", rng.normal(size=(STEPS, 5)), (7, 5), numcodecs.Zlib())
+    put(root, "data/keypoint", rng.normal(size=(STEPS, 9, 2)).astype(np.float32), (7, 9, 2), numcodecs.Zstd())
+    put(root, "data/n_contacts", rng.normal(size=(STEPS, 1)).astype(np.float32), (7, 1), numcodecs.LZ4())
+    put(root, "data/action", rng.normal(size=(STEPS, 2)).astype(np.float32), (7, 2))
+    put(root, "meta/episode_ends", np.array(ENDS), (3,), numcodecs.GZip())
+    return root
+
+
+def test_every_array_is_what_zarr_reads(written):
+    read, theirs = DiffusionPolicyData.open(written, FACTS), zarr.open_group(written, mode="r", zarr_format=2)
+    assert isinstance(read, StreamedDataset) and is_diffusion_policy(written)
+    assert list(read.info.observation) == ["camera", "img", "keypoint", "n_contacts", "state"]
+    assert read.info.observation["img"] == (HEIGHT, WIDTH, 3) and read.info.observation["keypoint"] == 18
+    for key, values in {**read.observations(), "action": read.actions()}.items():
+        expected = theirs[f"data/{key}"][:]
+        assert values.dtype == (np.uint8 if values.ndim == 4 else np.float32)
+        assert np.array_equal(values, expected.reshape(values.shape).astype(values.dtype)), key
+    assert tuple(read.episode_ends) == ENDS
+    part = {"img": np.empty((9, HEIGHT, WIDTH, 3), np.uint8), "camera": np.empty((9, HEIGHT, WIDTH, 3), np.uint8)}
+    read.images().fill(4, 13, part)
+    assert all(np.array_equal(part[key], theirs[f"data/{key}"][4:13]) for key in part)
+
+
+def test_it_is_trained_on_and_becomes_demonstrations_of_ours(written, tmp_path):
+    facts = FACTS | {"observation": {"img": "image", "state": {"agent_pos": 2, "block_pos": 2, "angle": 1}}}
+    read = DiffusionPolicyData.open(written, facts)
+    training, validation = cut_windows(read, Horizons(2, 4, 2), 3)
+    assert len(training) + len(validation) == STEPS
+    made = import_data(read, tmp_path / "demos.zarr")
+    assert made.digest() == read.digest() and tuple(made.episode_ends) == ENDS
+    assert made.info.observation == {"image": (HEIGHT, WIDTH, 3), "agent_pos": 2, "block_pos": 2, "angle": 1}
+
+
+def test_images_as_jpeg_2000_are_read(written):
+    """As `imagecodecs_jpeg2k` stores them, a file a chunk; one that is of another size is not."""
+    folder = written / "data/camera"
+    pixels = np.random.default_rng(1).integers(0, 256, (STEPS, HEIGHT, WIDTH, 3), np.uint8)
+    described = json.loads((folder / ".zarray").read_text())
+    described |= {"chunks": [1, HEIGHT, WIDTH, 3], "compressor": {"id": "imagecodecs_jpeg2k", "level": None}}
+    (folder / ".zarray").write_text(json.dumps(described))
+    for step, image in enumerate(pixels):
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "JPEG2000", irreversible=False)
+        (folder / f"{step}.0.0.0").write_bytes(stream.getvalue())
+    assert np.array_equal(DiffusionPolicyData.open(written, FACTS, keys=["camera"]).observations()["camera"], pixels)
+    stream = io.BytesIO()
+    Image.new("RGB", (WIDTH, 2 * HEIGHT)).save(stream, "JPEG2000")
+    (folder / "3.0.0.0").write_bytes(stream.getvalue())
+    with pytest.raises(ValueError, match=r"3\.0\.0\.0 is damaged: it is 16 × 24 pixels"):
+        DiffusionPolicyData.open(written, FACTS, keys=["camera"]).observations()
+
+
+def codec(root: Path) -> None:
+    described = json.loads((root / "data/camera/.zarray").read_text())
+    (root / "data/camera/.zarray").write_text(json.dumps(described | {"compressor": {"id": "imagecodecs_jpegxl"}}))
+
+
+def objects(root: Path) -> None:
+    described = json.loads((root / "data/camera/.zarray").read_text())
+    changed = {"dtype": "|O", "filters": [{"id": "pickle"}]}
+    (root / "data/camera/.zarray").write_text(json.dumps(described | changed))
+
+
+def lying(root: Path) -> None:
+    """A chunk of Blosc declares 3 GB."""
+    path = root / "data/img/0.0.0.0"
+    content = bytearray(path.read_bytes())
+    content[4:8] = (3 * 10**9).to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+def blosc_cut(root: Path) -> None:
+    path = root / "data/img/1.0.0.0"
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+IMAGES = np.zeros((STEPS, HEIGHT, WIDTH, 3), np.float32)
+SPOILT = {
+    "another codec": (codec, r"compressed by 'imagecodecs_jpegxl', which is not read; these are: blosc, zstd"),
+    "objects": (objects, r"objects, pickled or not, are never read"),
+    "a size that is not there": (lying, r"0\.0\.0\.0 is damaged: it declares 3000000000 bytes"),
+    "a chunk cut short": (blosc_cut, r"1\.0\.0\.0 is damaged"),
+    "a lost chunk": (lambda root: (root / "data/img/2.0.0.0").unlink(), r"data/img lacks the chunk 2\.0\.0\.0"),
+    "no ends": (lambda root: put(root, "meta/episode_ends", np.array([5, 5, 23]), (3,)), "ends of the episodes do not incr"),
+    "longer": (
+        lambda root: put(root, "data/state", np.zeros((30, 5)), (30, 5)),
+        "data/state has 30 steps, and its episodes",
+    ),
+    "floats from 0 to 1": (
+        lambda root: put(root, "data/img", IMAGES + 0.5, (5, HEIGHT, WIDTH, 3)),
+        r"data/img holds float images from 0\.5 to 0\.5; images are read as uint8",
+    ),
+    "channels first": (
+        lambda root: put(root, "data/img", IMAGES.transpose(0, 3, 1, 2).astype(np.uint8), (5, 3, HEIGHT, WIDTH)),
+        r"data/img has its channels first \(shape \(23, 3, 12, 16\)\)",
+    ),
+    "depth beside colour": (
+        lambda root: put(root, "data/img", np.zeros((STEPS, HEIGHT, WIDTH, 4), np.uint8), (5, HEIGHT, WIDTH, 4)),
+        r"data/img has 4 channels",
+    ),
+    "not finite": (
+        lambda root: put(root, "data/state", np.full((STEPS, 5), np.nan), (7, 5)),
+        r"data/state is not finite in step 0",
+    ),
+    "no action": (lambda root: (root / "data/action/.zarray").unlink(), "lacks the array data/action; it has: camera, img"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_it_is_refused_by_name_and_nothing_is_left(what, written, tmp_path):
+    spoil, message = SPOILT[what]
+    spoil(written)
+    with pytest.raises(ValueError, match=message):
+        import_data(DiffusionPolicyData.open(written, FACTS), tmp_path / "demos.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == [written.name]
+
+
+def test_facts_that_are_missing_are_named(written):
+    with pytest.raises(
+        ValueError, match=r"does not say its action_low, action_high, control_hz: write them into .*paradp\.yaml"
+    ):
+        assert DiffusionPolicyData.open(written, {"task": "pusht"}).info
+
+
+def test_an_episode_that_does_not_fit_into_memory_is_refused(written, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 9_000)
+    with pytest.raises(ValueError, match=r"the images of episode 2 of .*replay\.zarr take .* GiB of memory"):
+        import_data(DiffusionPolicyData.open(written, FACTS, keys=["img"]), tmp_path / "demos.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == [written.name]
+
+
+def test_the_command_takes_some_of_its_arrays(written, tmp_path, monkeypatch, capsys):
+    (written / "paradp.yaml").write_text(
+        "task: pusht\ncontrol_hz: 10\naction_low: [-9, -9]\naction_high: [9, 9]\nobservation: {img: image, state: agent}\n"
+    )
+    out = tmp_path / "demos.zarr"
+    monkeypatch.setattr("sys.argv", ["paradp", "data", "import", str(written), "--keys", "img", "--out", str(out)])
+    main()
+    said = capsys.readouterr().out
+    assert "3 episodes, 23 steps of pusht" in said and "1 episode with one step only" in said
+    assert list(zarr.open_group(out / "data/obs").keys()) == ["image"]
