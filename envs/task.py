@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import ClassVar
 
 from paradp.envs.disturbances import find_disturbance
@@ -87,6 +88,16 @@ class Task(ABC):
     def render_problem(self) -> str | None:
         """The reason why this machine cannot render its environment; `None` if it can."""
         return None
+
+    @property
+    def film_problem(self) -> str | None:
+        """The reason why episodes cannot be filmed here; `None` if they can. Loads other packages' environments."""
+        module, _, name = self.entry_point.partition(":")
+        if not module.startswith("paradp."):
+            modes = getattr(import_module(module), name).metadata.get("render_modes") or ()
+            if "rgb_array" not in modes:
+                return f"the environment {self.entry_point} has no render mode rgb_array"
+        return self.render_problem
 
     @property
     def disturbances(self) -> tuple[str, ...]:

@@ -182,7 +182,7 @@ def _tell(comparison: "Comparison", action_convention: str, pages: list[Path]) -
     from paradp.scripts.tables import evaluation_table
 
     console.print(evaluation_table(comparison))
-    problem = find_task(comparison.runs[0].summary.task).task.render_problem
+    problem = find_task(comparison.runs[0].summary.task).task.film_problem
     if problem:
         say(f"no film strips: {problem}")
     with doing("drawing and filming"):

@@ -126,7 +126,7 @@ def _folders(out: Path, choices: list[SamplerChoice], config: RolloutConfig) -> 
 
 def _filmed(task: str, videos: int) -> int:
     """The number of episodes to film; 0 if frames cannot be rendered."""
-    if videos and (problem := find_task(task).task.render_problem):
+    if videos and (problem := find_task(task).task.film_problem):
         say(f"no films: {problem}")
         return 0
     return videos
@@ -184,7 +184,7 @@ def _compare(configs: list[RolloutConfig], out: Path) -> None:
     console.print(comparison_table(comparison))
     say(f"in {out}: comparison.md, comparison.png; per sampler summary.json, episodes.parquet, steps.parquet")
     _tell_of_films(configs, out)
-    if said := evidence(comparison):
+    if said := evidence(comparison, configs[0].checkpoint):
         say(said)
 
 

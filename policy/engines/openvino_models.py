@@ -81,13 +81,21 @@ class CompiledSizes:
 
 
 def converted(module: nn.Module, example: tuple[Tensor, ...]) -> ov.Model:
-    """Converts a module to an OpenVINO model with a dynamic batch size."""
+    """Converts a module to an OpenVINO model with a dynamic batch size.
+
+    Raises:
+        ValueError: OpenVINO does not support an operation of the module; the message names it.
+    """
     with warnings.catch_warnings():
         # Tracing warns about every shape comparison in PyTorch's layers; the result is compared with PyTorch's instead.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO supports this form of a network best
         traced = torch.jit.trace(module, example, check_trace=False)
-        model = ov.convert_model(traced, example_input=example)
+        try:
+            model = ov.convert_model(traced, example_input=example)
+        except Exception as error:  # OpenVINO's failures share no other base class
+            reason = str(error).strip().splitlines()[-1].lstrip("- ")
+            raise ValueError(f"OpenVINO cannot convert the network: {reason}; use another engine, such as eager") from error
     model.reshape({i: [-1, *one.shape[1:]] for i, one in enumerate(example)})
     return model
 

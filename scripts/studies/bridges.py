@@ -1,4 +1,4 @@
-"""Compares LeRobot's own sampling of a checkpoint that LeRobot trained with ours: success, reward, latency of a plan."""
+"""Compares LeRobot's sampling of a checkpoint trained by LeRobot with paradp's: success, reward, latency of a plan."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ CHECKPOINT = "checkpoint"  # in the folder of runs
 BASELINE = "ddpm"
 THEIRS = (BASELINE, "ddim-10")
 OURS = ("speculative-ddpm:window=8", "sde-dpm-solver-7:spacing=sine")
-# Timed alone: their distributions are those of the samplers above that have their steps.
+# Only timed: their distributions equal those of samplers above with the same steps.
 IN_PLACE = ("in place: auto",)
 TIMED_ONLY = ("ddpm", "auto", "ddim-10")
 EPISODES_HEADER = [
@@ -51,11 +51,11 @@ LEROBOT, PLACE, ENGINE = "LeRobot", "LeRobot's policy, `parallelize`", "paradp"
 
 @dataclass
 class Timed:
-    """Plans of one way to sample.
+    """The timed plans of one sampling method.
 
     Attributes:
-        repeats: of each the median seconds of a plan.
-        rounds: of every plan, where they are counted.
+        repeats: median seconds of a plan in each turn.
+        rounds: rounds of each plan, if they are counted.
     """
 
     repeats: list[float] = field(default_factory=list)
@@ -111,7 +111,7 @@ def page_name(task: str) -> str:
 
 
 def _trained(checkpoint: Path) -> str:
-    """As LeRobot's trainer wrote it down."""
+    """Describes the training, from LeRobot's record of it."""
     path = checkpoint / "train_config.json"
     if not path.exists():
         return "no record of the training"
@@ -123,7 +123,7 @@ def _trained(checkpoint: Path) -> str:
 def _job(task: str, checkpoint: Path) -> dict[str, object]:
     facts, config = read_facts(checkpoint), read_config(checkpoint)
     if facts.task != task:
-        raise ValueError(f"{checkpoint} is a policy of {facts.task}, and the study is of {task}")
+        raise ValueError(f"{checkpoint} is a policy for {facts.task}, but the study is of {task}")
     said = {key: (facts.observation or {}).get(key, key) for key in config.seen}
     parts = {key: [one] if isinstance(one, str) else list(one) for key, one in said.items()}
     # Simulators run by this interpreter, which has them.
@@ -136,7 +136,7 @@ def _named(way: str) -> tuple[str, str]:
 
 
 def _time(context: Context, peer: LeRobotPeer, repeats: int, plans: int) -> dict[tuple[str, str], Timed]:
-    """Plans for one robot in turns, each of a way's blocks after one that is not timed."""
+    """Times plans for one robot in turns; each block of plans follows one that is not timed."""
     samplers = dict.fromkeys((*OURS, *TIMED_ONLY))
     policies = {name: load_policy(context.runs / CHECKPOINT, name) for name in each("samplers", list(samplers))}
     spec = next(iter(policies.values())).spec
@@ -159,7 +159,7 @@ def _time(context: Context, peer: LeRobotPeer, repeats: int, plans: int) -> dict
 
 
 def _turned(ways: dict, turn: int) -> Iterator[tuple]:
-    """Each time beginning with another one: what comes first is not always the same."""
+    """Rotates the methods, so that a different one is first in each turn."""
     names = list(ways)
     for i in range(len(names)):
         name = names[(i + turn) % len(names)]
@@ -167,7 +167,7 @@ def _turned(ways: dict, turn: int) -> Iterator[tuple]:
 
 
 def _called(name: str, policy: DiffusionPolicy) -> str:
-    """A sampler's name, of `auto` with what it chose."""
+    """A sampler's name; for `auto` with its choice."""
     return name if policy.planned is None else f"{name}: {policy.planned.sampler}"
 
 
@@ -213,9 +213,9 @@ def _latency_page(timed: dict[tuple[str, str], Timed], repeats: int, plans: int)
     return f"""\
 ## Latency of a plan
 
-One robot, one thread, from the observation to the actions, normalising included; all took turns in one run. A figure is the
-median of {repeats} turns, each the median of {plans} plans after one that is not counted; a ratio is that of the same turn,
-median and least to most. *Rounds* are calls of the network one after another. LeRobot's is eager PyTorch, as is the policy
+One robot, one thread, from the observation to the actions, including normalisation; measured in turns in one run. Times are
+medians of {repeats} turns, each the median of {plans} plans after a warm-up plan; ratios are formed within a turn, with
+their median and range. *Rounds* are sequential calls of the network. LeRobot uses eager PyTorch, as does the policy
 sampled in place; paradp has its own engine.
 
 {markdown_table(LATENCY_HEADER, rows)}"""

@@ -1,7 +1,6 @@
 """LeRobot's half of the study `bridges`: run by an interpreter that has LeRobot, with the settings that the study passes.
 
-A line of JSON comes in, a line of JSON goes out. What LeRobot's policy does here it does by its own calls: processors,
-`select_action`, queue.
+It reads and writes lines of JSON. LeRobot's policy is used through LeRobot's own calls: processors, `select_action`, queue.
 """
 
 import json
@@ -21,12 +20,12 @@ from lerobot.policies.factory import make_pre_post_processors
 from paradp.bridges import parallelize, sampling_of
 from paradp.envs.remote import RemoteEnvironments
 
-# "ddpm": as the checkpoint samples by itself; "ddim-10": its own other scheduler; "in place: SAMPLER": by `parallelize`.
+# "ddpm": the checkpoint's own sampling; "ddim-10": LeRobot's other scheduler; "in place: SAMPLER": with `parallelize`.
 IN_PLACE = "in place: "
 
 
 class Peer:
-    """A checkpoint in LeRobot's hands.
+    """A checkpoint loaded by LeRobot.
 
     Args:
         job: `checkpoint`, its folder; `observation`, what stands in its features: by key the names of the quantities;
@@ -43,11 +42,11 @@ class Peer:
         self._before, self._after = make_pre_post_processors(plain.config, pretrained_path=path)
 
     def versions(self) -> dict[str, str]:
-        """Of what computes here."""
+        """Versions of the packages that compute here."""
         return {name: version(name) for name in ("lerobot", "torch", "numpy", "diffusers")}
 
     def episodes(self, way: str, seeds: list[int]) -> list[dict[str, Any]]:
-        """Some episodes side by side; noise comes from torch's generator, seeded with the first of their seeds."""
+        """Runs episodes in a batch; noise comes from torch's generator, seeded with the first of their seeds."""
         policy, runs, envs = self._policy(way), np.arange(len(seeds)), self._enough_environments(len(seeds))
         described = envs.description
         seen = envs.reset(runs.tolist(), seeds)
@@ -69,7 +68,7 @@ class Peer:
         return [{"seed": seed, "reward": reward, "success": ok, "first": start} for seed, reward, ok, start in rows]
 
     def plans(self, way: str, histories: list[list[dict[str, list[float]]]]) -> dict[str, Any]:
-        """Seconds of a plan at each history, from the last observation to the action, processors included."""
+        """Times a plan at each history, in seconds, from the last observation to the action, including processors."""
         policy = self._policy(way)
         seconds, rounds = [], []
         for i, history in enumerate(histories):
@@ -84,7 +83,7 @@ class Peer:
             seconds.append(time.perf_counter() - started)
             if way.startswith(IN_PLACE):
                 stats = sampling_of(policy).stats
-                assert stats is not None  # it has just sampled
+                assert stats is not None  # set by the plan above
                 rounds.append(float(stats.rounds[0]))
         return {"seconds": seconds, "rounds": rounds}
 
@@ -119,9 +118,9 @@ class Peer:
 
 
 def main() -> None:
-    """Answers until there is nothing more to answer."""
+    """Answers requests until the input ends."""
     torch.set_num_threads(1)
-    # What libraries print must not stand between the answers.
+    # Output of libraries must not mix with the answers.
     with os.fdopen(os.dup(1), "w") as answers, redirect_stdout(sys.stderr):
         os.dup2(2, 1)
         peer = Peer(json.loads(sys.stdin.readline()))

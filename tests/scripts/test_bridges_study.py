@@ -46,7 +46,7 @@ def test_what_it_needs_is_said(tmp_path, runs):
     for context in (Context("pusht", tmp_path, runs), Context("pusht", tmp_path, tmp_path / "none", lerobot_python=runs)):
         with pytest.raises(ValueError, match=r"a policy that LeRobot trained is needed in .*, and with --lerobot-python"):
             bridges.study_bridges(context)
-    with pytest.raises(ValueError, match="is a policy of pusht, and the study is of lift"):
+    with pytest.raises(ValueError, match="is a policy for pusht, but the study is of lift"):
         bridges._job("lift", runs / "checkpoint")
 
 

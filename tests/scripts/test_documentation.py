@@ -125,3 +125,18 @@ def headings(page: Path) -> set[str]:
     """As GitHub makes anchors of them."""
     lines = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", line.strip().lower()).replace(" ", "-") for line in lines}
+
+
+def plain(text: str) -> str:
+    """Text in one line, without the signs of comments, markdown and quotes."""
+    return " ".join(re.sub(r"[`*#\"]", "", text).split())
+
+
+def test_the_page_on_plain_english_shows_the_code_as_it_is():
+    page = (ROOT / "docs/plain-english.md").read_text()
+    sections = re.findall(r"^### `(.+?)`\n(.*?)(?=^### |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert len(sections) == 10
+    for path, section in sections:
+        now = plain((ROOT / path).read_text())
+        for after in re.findall(r"^after   (?:class \w+: )?(.+)$", section, re.MULTILINE):
+            assert plain(after).rstrip(".") in now, f"{path}: {after}"

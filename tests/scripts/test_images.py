@@ -22,7 +22,7 @@ from paradp.scripts.studies.published import cells_of
 PARADP = Path(sys.executable).with_name("paradp")
 TRAIN = ("--data", "spot.zarr", "--out", "spot", "--steps", "20", "--batch-size", "32", "--vision", "pixels")
 LEARN = (*TRAIN, "--channels", "16", "32")
-ROLL = ("--checkpoint", "spot/checkpoint", "--sampler", "ddim-5", "--episodes", "1", "--max-steps", "20", "--videos", "0")
+ROLL = ("--checkpoint", "spot/checkpoint", "--sampler", "ddim-5", "--episodes", "1", "--max-steps", "20")
 SERVE = ("serve", "spot/checkpoint", "--sampler", "ddim-5", "--engine", "eager", "--port", "0")
 
 

@@ -9,6 +9,7 @@ import torch
 
 from paradp.policy import TransformerConfig, build_engine
 from paradp.policy.engines import building, pytorch
+from paradp.policy.engines.openvino_models import converted
 from paradp.policy.engines.pytorch import CudaGraphEngine, EagerEngine
 from paradp.policy.learning.training import spec_for
 from paradp.policy.networks.building import build_network
@@ -205,3 +206,14 @@ def test_what_a_gpu_lacks_for_the_kernels_is_said(monkeypatch, lacks, capability
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A card")
     missing = pytorch.lacking(torch.device("cuda"))
     assert missing is None if said is None else said in missing
+
+
+def test_an_operation_that_openvino_does_not_support_is_named():
+    class Unsupported(torch.nn.Module):
+        def forward(self, x):
+            return x.mT
+
+    with pytest.raises(
+        ValueError, match=r"^OpenVINO cannot convert the network: .*aten::mT; use another engine, such as eager$"
+    ):
+        converted(Unsupported(), (torch.zeros(1, 2, 3),))
