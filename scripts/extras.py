@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # Where the module has another name than its package.
-_PACKAGES = {"PIL": "pillow"}
+_PACKAGES = {"PIL": "pillow", "rerun": "rerun-sdk"}
 # Among the extras that bring a package, these say least of what is missing.
 _COLLECTIONS = ("all", "dev")
 _NEEDED = re.compile(r"(?P<package>[\w.-]+).*\bextra == ['\"](?P<extra>\w+)['\"]")
