@@ -19,6 +19,7 @@ from paradp.scripts.dimensions import dimension_names
 from paradp.scripts.lerobot_data import look
 from paradp.scripts.lists import Words
 from paradp.scripts.places import check_file, check_new
+from paradp.scripts.recording import check_rerun, record_demonstrations
 
 if TYPE_CHECKING:
     from paradp.bridges.importing import Recorded
@@ -109,7 +110,13 @@ def _import_recorded(data: "Recorded", file: Path, out: Path) -> None:
         console.print(f"remark: {counted(short, 'episode')} with one step only: windows repeat it")
 
 
-def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes: Count = 5, actions: str = ACTIONS) -> None:
+def inspect(
+    path: tyro.conf.Positional[Path],
+    plot: Path | None = None,
+    rerun: Path | None = None,
+    episodes: Count = 5,
+    actions: str = ACTIONS,
+) -> None:
     """Look at demonstrations before training: episodes, ranges, defects, a plot of the actions.
 
         paradp data inspect low_dim_v15.hdf5 --plot actions.png
@@ -118,12 +125,15 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
     Args:
         path: an HDF5 file of robomimic or robosuite, a zarr group of paradp, or the folder of a LeRobotDataset.
         plot: plot the actions over time to this PNG.
-        episodes: plot this many of the first episodes.
+        rerun: write the observations and actions to this file, `….rrd`, for Rerun's viewer.
+        episodes: plot or write this many of the first episodes.
         actions: the array with the actions in an HDF5 file.
     """
     _check_source(path)
     if plot is not None:
         check_file(plot, "--plot")
+    if rerun is not None:
+        check_rerun(rerun)
     found = _Looked(*look(path)) if is_lerobot(path) else _ours(path) if path.is_dir() else _recorded(path, actions)
     arrays = found.arrays
     lengths = np.diff(found.ends, prepend=0)
@@ -134,16 +144,24 @@ def inspect(path: tyro.conf.Positional[Path], plot: Path | None = None, episodes
         f"{counted(len(lengths), 'episode')}, {counted(lengths.sum(), 'step')}; shortest/median/longest {quartiles} steps"
     )
     console.print(_ranges(arrays, found.parts))
+    if rerun is not None:
+        action = "action" if "action" in arrays else ACTIONS
+        record_demonstrations(rerun, arrays, found.ends[:episodes], action, found.parts, found.control_hz or 1.0)
     if plot is not None:
-        drawn = arrays.get("action", arrays.get(ACTIONS))
-        if drawn is None:
-            raise ValueError(f"{path}: its episodes' actions differ in their number of columns and cannot be drawn together")
-        from paradp.policy.files.writing import naming_file
-        from paradp.scripts.action_plot import plot_actions
+        _draw(found, path, plot, episodes)
 
-        with naming_file(plot):
-            plot_actions(np.split(drawn, found.ends[:-1])[:episodes], path.name, plot, found.parts, found.control_hz)
-        console.print(f"actions: {plot}")
+
+def _draw(found: "_Looked", path: Path, plot: Path, episodes: int) -> None:
+    """Plots the actions of the first episodes."""
+    drawn = found.arrays.get("action", found.arrays.get(ACTIONS))
+    if drawn is None:
+        raise ValueError(f"{path}: its episodes' actions differ in their number of columns and cannot be drawn together")
+    from paradp.policy.files.writing import naming_file
+    from paradp.scripts.action_plot import plot_actions
+
+    with naming_file(plot):
+        plot_actions(np.split(drawn, found.ends[:-1])[:episodes], path.name, plot, found.parts, found.control_hz)
+    console.print(f"actions: {plot}")
 
 
 def _check_file(path: Path) -> None:

@@ -19,6 +19,7 @@ from paradp.scripts.call import Count, Positive, Seed
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import SamplerText
 from paradp.scripts.places import check_file, check_new
+from paradp.scripts.recording import check_rerun, recorded_drive
 from paradp.scripts.robots import body_of
 from paradp.scripts.serve import check_remote, remote
 from paradp.scripts.typed_settings import Typed, options_of
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from paradp.policy.control.asynchronous import AsyncController
-    from paradp.policy.control.controller import Hold
+    from paradp.policy.control.controller import Command, Hold
     from paradp.policy.control.sources import PlanSource
     from paradp.policy.spec import Interface, PolicySpec
     from paradp.rollouts.realtime.drive import Driven
-    from paradp.rollouts.realtime.reports import Robot
+    from paradp.rollouts.realtime.reports import Robot, TickReport
 
 
 @options_of(Computing, without=("device",))
@@ -61,6 +62,7 @@ def drive(
     seed: Seed = 100_000,
     live: bool = False,
     trace: Path | None = None,
+    rerun: Path | None = None,
     out: Path | None = None,
     computing: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_COMPUTING,
 ) -> None:
@@ -100,12 +102,15 @@ def drive(
         seed: seed of the first episode; with --robot, of the plans' noise.
         live: show the loop's timing while it runs.
         trace: write a timeline to this file; open it at ui.perfetto.dev.
+        rerun: write what the robot saw, did and planned to this file, `….rrd`, for Rerun's viewer.
         out: write drive.json to this directory, which must not contain one yet; by default nothing is written.
         computing: how the policy is computed, if it is computed here.
     """
     body, how = body_of(robot, task, checkpoint, disturbance, seed), computing.checked()
     measured = SamplerChoice.parse(sampler).measured
     _check_places(server, ca, out, trace)
+    if rerun is not None:
+        check_rerun(rerun)
     with loading(body.packages):
         from paradp.checkpoints import load_policy, read_info
         from paradp.policy.control.asynchronous import AsyncController
@@ -131,7 +136,8 @@ def drive(
         with doing("starting the robot"):
             moving = body.start()
             stack.callback(moving.close)
-        failure = _run(moving, controller, hold, spec, 60 * minutes, live, driven)
+        on_command = stack.enter_context(recorded_drive(rerun, spec))
+        failure = _run(moving, controller, hold, spec, 60 * minutes, live, driven, on_command)
     _report(driven, trace, out)
     if failure is not None:
         raise failure
@@ -202,6 +208,7 @@ def _run(
     seconds: float,
     live: bool,
     driven: "Driven",
+    on_command: "Callable[[TickReport, Command], None]",
 ) -> ConnectionError | None:
     """Drives for the given time or until Ctrl-C, within the safety limits of the checkpoint; returns the robot's failure."""
     from paradp.policy.control.limits import SafetyLimits
@@ -214,7 +221,7 @@ def _run(
     safe = SafeController(controller, limits, hold)
     with _shown(live, seconds, driven) as show:
         try:
-            run(robot, safe, limits, seconds, driven, show)
+            run(robot, safe, limits, seconds, driven, show, on_command)
         except KeyboardInterrupt:
             say("interrupted")
         except ConnectionError as failure:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # Modules whose package has another name.
-_PACKAGES = {"PIL": "pillow"}
+_PACKAGES = {"PIL": "pillow", "rerun": "rerun-sdk"}
 # Extras that are named last, because they install much more than the missing package.
 _COLLECTIONS = ("all", "dev")
 _NEEDED = re.compile(r"(?P<package>[\w.-]+).*\bextra == ['\"](?P<extra>\w+)['\"]")

@@ -26,6 +26,7 @@ from paradp.scripts.places import (
     default_out,
     disturbance_of,
 )
+from paradp.scripts.recording import check_rerun, recorded_run
 from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def rollout(
     workers: Several = 1,
     live: bool = False,
     trace: bool = False,
+    rerun: bool = False,
     out: Path | None = None,
     run: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_RUN,
 ) -> None:
@@ -74,6 +76,8 @@ def rollout(
         workers: processes, which share the cores.
         live: show the loop's timing while it runs; only with one worker.
         trace: write a timeline to trace.json, for ui.perfetto.dev; only with one worker.
+        rerun: write what the robot saw, did and planned to recording.rrd, for Rerun's viewer; only with one worker. Cameras
+            are drawn, and recorded, where a plan looks.
         out: the run's directory; by default runs/rollout/TASK-SAMPLERS-DIGEST. The digest depends on all other settings,
             so the same command continues its run, and other commands use another directory.
         run: settings of the run.
@@ -85,15 +89,17 @@ def rollout(
     config = replace(config, disturbance=disturbance_of(task, config.disturbance))
     check_simulator(task)
     check_device(config.device)
-    if (live or trace) and workers > 1:
-        raise ValueError("--live and --trace show the loop of one process: leave out --workers")
+    if (live or trace or rerun) and workers > 1:
+        raise ValueError("--live, --trace and --rerun show the loop of one process: leave out --workers")
+    if rerun:
+        check_rerun()
     if out is None:
         out = default_out("rollout", task, list(map(str, choices)), weights, {"settings": _digested(config)})
         say(f"writing to {out}")
     folders = _folders(out, choices, config)
     config = replace(config, videos=_filmed(task, config.videos))
     configs = [replace(config, sampler=choice, out=folder) for choice, folder in folders.items()]
-    _run_all(configs, workers, live, trace)
+    _run_all(configs, workers, live, trace, rerun)
     _compare(configs, out)
 
 
@@ -132,7 +138,7 @@ def _filmed(task: str, videos: int) -> int:
     return videos
 
 
-def _run_all(configs: list[RolloutConfig], workers: int, live: bool, trace: bool) -> None:
+def _run_all(configs: list[RolloutConfig], workers: int, live: bool, trace: bool, rerun: bool) -> None:
     with loading():
         from paradp.rollouts.episodes.resolving import check, settled
     # A mistake in the last sampler should not wait for the first one's episodes.
@@ -143,17 +149,17 @@ def _run_all(configs: list[RolloutConfig], workers: int, live: bool, trace: bool
         if why:
             say(f"{one.sampler} is {why}")
     for one in configs:
-        _run(one, workers, live, trace)
+        _run(one, workers, live, trace, rerun)
 
 
-def _run(config: RolloutConfig, workers: int, live: bool, trace: bool) -> None:
+def _run(config: RolloutConfig, workers: int, live: bool, trace: bool, rerun: bool) -> None:
     from paradp.rollouts import rollout as run
     from paradp.rollouts.episodes.backends import LocalProcesses
     from paradp.rollouts.realtime.watcher import Watcher
 
     watcher = Watcher(1 / find_task(config.task).task.control_hz)
-    with _shown(live, config, watcher) as (report, alone):
-        run(config, report, LocalProcesses(workers) if workers > 1 else None, [watcher], alone)
+    with _shown(live, config, watcher) as (report, alone), recorded_run(config, rerun) as recording:
+        run(config, report, LocalProcesses(workers) if workers > 1 else None, [watcher, *recording], alone)
     if live:
         from paradp.scripts.live import loop_tables
 

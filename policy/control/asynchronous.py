@@ -210,7 +210,8 @@ class AsyncController:
             self._robot.forget()
             raise
         chunk = future.result()
-        return Replan(chunk.stats, self._robot.take(chunk))
+        lateness = self._robot.take(chunk)
+        return Replan(chunk.stats, lateness, chunk.actions, ago=lateness)
 
     def _check_late(self) -> bool:
         """Whether a chunk has become late in this control step."""

@@ -1,6 +1,6 @@
 """The controller interface: one observation in, one command out, per control step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -16,10 +16,14 @@ class Replan:
     Attributes:
         stats: its cost.
         lateness: control steps from the observation until the chunk could be executed.
+        actions: `[K, A]`, the chunk, from the control step of that observation on; `None` in what was read from a file.
+        ago: how many control steps before the one of its command the observation was.
     """
 
     stats: PlanStats
     lateness: int = 0
+    actions: np.ndarray | None = field(default=None, compare=False, repr=False)
+    ago: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class RecedingHorizon:
         self.robot.ask()
         self._coming = chunk, self.robot.step + lateness
         self._take_arrived()
-        return Replan(chunk.stats, lateness)
+        return Replan(chunk.stats, lateness, chunk.actions)
 
     def _take_arrived(self) -> None:
         if self._coming is not None and self.robot.step >= self._coming[1]:

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,9 +32,19 @@ class Subscriber(Protocol):
         ...
 
 
+@runtime_checkable
+class CommandSubscriber(Subscriber, Protocol):
+    """A subscriber that also receives what each command was decided from, and must not modify it."""
+
+    def on_command(self, seed: int, step: int, observation: Observation, command: HasAction) -> None: ...
+
+
 @dataclass
 class _Running:
-    """An episode that has not ended; `watched` is the time that subscribers had taken when it began at `clock`."""
+    """An episode that has not ended; `watched` is the time that subscribers had taken when it began at `clock`.
+
+    `decided` is the last command, and the observation that it was decided from.
+    """
 
     seed: int
     controller: Controller
@@ -43,6 +53,7 @@ class _Running:
     clock: float = field(default_factory=time.perf_counter)
     steps: list[StepRecord] = field(default_factory=list)
     disturbed: bool = False
+    decided: tuple[Observation, HasAction] | None = None
 
     def finish(self, watched: float) -> Episode:
         return Episode(
@@ -109,6 +120,7 @@ def _step(envs: Environments, act: _Act, running: dict[int, _Running]) -> list[i
     ended = []
     for command, (place, outcome) in zip(commands, outcomes.items(), strict=True):
         episode = running[place]
+        episode.decided = episode.observation, command
         episode.observation, reward, terminated, truncated, info = outcome
         episode.disturbed |= bool(info.get("disturbed", False))
         episode.steps.append(
@@ -134,6 +146,8 @@ def _call_subscribers(subscribers: Sequence[Subscriber], envs: Environments, run
     began = time.perf_counter()
     for subscriber in subscribers:
         for i, episode in running.items():
+            if episode.decided is not None and isinstance(subscriber, CommandSubscriber):
+                subscriber.on_command(episode.seed, len(episode.steps) - 1, *episode.decided)
             subscriber.on_step(episode.seed, episode.steps[-1], envs.envs[i].render)  # type: ignore[arg-type]
     return time.perf_counter() - began
 

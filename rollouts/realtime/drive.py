@@ -59,6 +59,7 @@ def drive(
     seconds: float,
     driven: Driven,
     on_step: Callable[[], None] = lambda: None,
+    on_command: Callable[[TickReport, Command], None] = lambda report, command: None,
 ) -> None:
     """Drives a robot for some time.
 
@@ -69,6 +70,7 @@ def drive(
         seconds: duration in wall-clock time, from the first command on.
         driven: the results, updated continuously.
         on_step: called after every control step.
+        on_command: called with what was seen and the command that was sent, after every control step.
 
     Raises:
         ConnectionError: the robot has failed.
@@ -96,6 +98,7 @@ def drive(
         driven.unsafe += not _within(command.action, limits)
         carried_out.sent(report.tick, command.action)
         until = until or perf_counter() + seconds
+        on_command(report, command)
         on_step()
 
 

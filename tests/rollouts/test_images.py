@@ -1,20 +1,16 @@
 """Episodes of a policy with cameras: rendering only the frames that plans use gives the same episodes."""
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from seeing import CONVENTIONS, policy_of, spec_of, trained_of
 
 from paradp.checkpoints import checkpoint_digest, save_checkpoint
 from paradp.envs import find_task, render_problem
-from paradp.policy import DiffusionPolicy, Normalizer, PolicySpec, RecedingHorizon, UnetConfig
-from paradp.policy.data.normalizer import ObservationNormalizer
-from paradp.policy.learning.training import TrainedPolicy, spec_for
-from paradp.policy.networks.building import build_network
-from paradp.policy.networks.vision.config import VisionConfig
+from paradp.policy import RecedingHorizon, UnetConfig
+from paradp.policy.learning.training import spec_for
 from paradp.rollouts import RolloutConfig, run_episodes
 from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, collect, describe
 from paradp.rollouts.episodes.backends import Job, LocalProcesses, ThisProcess
@@ -23,40 +19,9 @@ from paradp.rollouts.expert_histories import expert_histories
 from paradp.rollouts.machine import versions
 from paradp.sampler import SamplerChoice
 
-CONVENTIONS = {"pusht": "position", "lift": "absolute"}
 sees_lift = pytest.param("lift", marks=pytest.mark.skipif(render_problem() is not None, reason="no renderer here"))
 slowly_lift = pytest.param("lift", marks=[*sees_lift.marks, pytest.mark.slow])
 TASKS = ["pusht", sees_lift]
-
-
-def spec_of(task: str) -> PolicySpec:
-    info = describe(task, CONVENTIONS[task], DEFAULT_ACTION_NOISE, 0, "image")
-    names = ("task", "observation", "action", "action_low", "action_high", "action_convention", "control_hz", "controller")
-    network = UnetConfig(channels=(8, 16), timestep_embedding=16)
-    vision = VisionConfig(keypoints=4, separate=False)
-    return PolicySpec(**{name: getattr(info, name) for name in names}, network=network, vision=vision)
-
-
-@cache
-def trained_of(task: str) -> TrainedPolicy:
-    """Random weights: what it does depends on what it sees."""
-    spec = spec_of(task)
-    torch.manual_seed(0)
-    network = build_network(spec).eval()
-    with torch.no_grad():
-        network.vision.encoders[0].pool.maps.weight *= 1000  # keypoints of untrained weights would all lie in the middle
-    reach = {"pusht": 512.0, "lift": 1.0}[task]
-    far = {key: torch.full(feature.shape, reach) for key, feature in spec.observed.items()}
-    seen = {key: torch.stack([-value, value]) for key, value in far.items()}
-    low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
-    actions = Normalizer((low + high) / 2, (high - low) / 2)
-    return TrainedPolicy(spec, network, ObservationNormalizer.fit(seen, spec.observed), actions)
-
-
-def policy_of(task: str) -> DiffusionPolicy:
-    trained = trained_of(task)
-    solver = SamplerChoice.parse("ddim-2").build_first(trained.spec.schedule, None)
-    return DiffusionPolicy(trained.spec, trained.network, trained.observation_normalizer, trained.action_normalizer, solver)
 
 
 class Counted:
