@@ -30,7 +30,7 @@ COMMANDS = {
     "collect": Subcommand("collect", "collect", "collect demonstrations by a task's scripted expert"),
     "data import": Subcommand("data", "import_", "import demonstrations recorded with other programs"),
     "data export": Subcommand("export", "export", "export demonstrations for LeRobot"),
-    "data inspect": Subcommand("data", "inspect", "look at demonstrations before training"),
+    "data inspect": Subcommand("inspecting", "inspect", "look at demonstrations before training"),
     "train": Subcommand("train", "train", "train a policy on demonstrations"),
     "fidelity": Subcommand("fidelity", "fidelity", "measure how plans with fewer steps differ from DDPM's"),
     "distill": Subcommand("distill", "distill", "distill a policy into one that needs one to four evaluations"),

@@ -1,6 +1,6 @@
 """`--rerun`: recordings for Rerun's viewer, of runs, of robots that are driven and of demonstrations."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ import numpy as np
 
 from paradp.envs import ACTION_CONVENTIONS
 from paradp.scripts.console import progress, say
+from paradp.scripts.data import ACTIONS
 from paradp.scripts.extras import check_installed
 from paradp.scripts.places import check_file
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from paradp.rollouts.episodes.config import RolloutConfig
     from paradp.rollouts.realtime.reports import TickReport
     from paradp.rollouts.realtime.rerun_recording import PathOf, RecordedEpisodes
+    from paradp.scripts.looking import Looked
 
 RECORDING = "recording.rrd"
 
@@ -74,37 +76,40 @@ def recorded_drive(path: Path | None, spec: "Interface") -> "Iterator[Callable[[
         _say(path)
 
 
-def record_demonstrations(
-    path: Path, arrays: Mapping[str, np.ndarray], ends: np.ndarray, action: str, parts: Mapping[str, int] | None, hz: float
-) -> None:
-    """Records episodes of demonstrations.
-
-    Args:
-        path: the file.
-        arrays: what was recorded in every step, all episodes one after another.
-        ends: of the episodes to record.
-        action: which array has the actions.
-        parts: name → length of each part of an action, if they are known.
-        hz: control steps a second.
+def record_demonstrations(path: Path, found: "Looked", episodes: int) -> None:
+    """Records the first episodes of demonstrations, reading the images of one at a time.
 
     Raises:
+        ValueError: an image cannot be read.
         OSError: something could not be recorded.
     """
     from paradp.rollouts.realtime.rerun_recording import RerunRecording
 
-    actions = arrays.get(action)
-    known = parts if parts is not None or actions is None else {action: actions.shape[1]}
-    recording = RerunRecording(path, hz, known or {})
+    vectors = dict(found.arrays)
+    actions = vectors.pop("action", vectors.pop(ACTIONS, None))
+    parts = found.parts if found.parts is not None or actions is None else {"action": actions.shape[1]}
+    ends = found.ends[:episodes].tolist()
+    recording = RerunRecording(path, found.control_hz or 1.0, parts or {})
     try:
         with progress(f"recording {path.name}", len(ends)) as report:
             for episode, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+                images = _images(found, begin, end)
                 for row in range(begin, end):
-                    seen = {key: values[row] for key, values in arrays.items() if key != action}
+                    seen = {key: values[row - begin] for key, values in images.items()}
+                    seen |= {key: values[row] for key, values in vectors.items()}
                     recording.step(str(episode), row - begin, seen, None if actions is None else actions[row])
                 report(episode + 1)
     finally:
         recording.close()
     _say(path)
+
+
+def _images(found: "Looked", begin: int, end: int) -> dict[str, np.ndarray]:
+    if found.images is None:
+        return {}
+    images = {key: np.empty((end - begin, *shape), np.uint8) for key, shape in found.images.shapes.items()}
+    found.images.fill(begin, end, images)
+    return images
 
 
 def _path_of(convention: str) -> "PathOf | None":

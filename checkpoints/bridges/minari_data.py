@@ -108,13 +108,17 @@ class MinariData:
             ValueError: numbers are damaged or not finite, images are floats that are no pixels, or there is not memory
                 enough for an episode.
         """
+        return map(self.episode, range(len(self.lengths)))
+
+    def episode(self, index: int) -> DemonstrationEpisode:
+        """One of them; errors as of `episodes`."""
+        name, steps = self._episodes[index], self.lengths[index]
         with hdf5.open_hdf5(self.path) as file:
-            for index, (name, steps) in enumerate(zip(self._episodes, self.lengths, strict=True)):
-                arrays = _arrays(hdf5.group(file, name), name, [key for key in self.shapes if key != ACTIONS])
-                check_fits(sum(2 * array.nbytes for array in arrays.values()), f"the observations of {name}")
-                read = {key: _read(array[:steps], f"{name}/{key}") for key, array in arrays.items()}
-                actions = read.pop(ACTIONS)
-                yield DemonstrationEpisode(named(self.parts, read), actions, actions, index)
+            arrays = _arrays(hdf5.group(file, name), name, [key for key in self.shapes if key != ACTIONS])
+            check_fits(sum(2 * array.nbytes for array in arrays.values()), f"the observations of {name}")
+            read = {key: _read(array[:steps], f"{name}/{key}") for key, array in arrays.items()}
+        actions = read.pop(ACTIONS)
+        return DemonstrationEpisode(named(self.parts, read), actions, actions, index)
 
 
 def _read(values: np.ndarray, where: str) -> np.ndarray:
