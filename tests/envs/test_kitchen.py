@@ -155,5 +155,7 @@ def test_the_hand_is_brought_where_it_should_be(expert):
 def test_it_is_filmed(env):
     env.reset(seed=0)
     first = env.render()
-    env.step(np.ones(9, np.float32))
-    assert first.shape == (512, 512, 3) and np.ptp(first) > 100 and not np.array_equal(first, env.render())
+    for _ in range(5):
+        env.step(np.ones(9, np.float32))
+    moved = np.abs(env.render().astype(int) - first).max(-1) > 30
+    assert first.shape == (512, 512, 3) and moved.sum() > 1000  # the robot, too, is drawn
