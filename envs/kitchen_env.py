@@ -14,6 +14,8 @@ from paradp.envs.rendering import Frames, choose_gl
 
 # Bound of an observation: no joint turns farther (rad), nothing lies farther (m).
 FARTHEST = 10.0
+# Groups of geometries that are drawn: the robot, the kitchen.
+GROUPS = (0, 1, 2)
 
 
 class KitchenEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
@@ -86,7 +88,7 @@ class KitchenEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             OSError: frames cannot be drawn here; the message says why (`paradp.envs.rendering`).
         """
         if self._film is None:
-            self._film = Frames(self._kitchen.model, *self._render_size)
+            self._film = Frames(self._kitchen.model, *self._render_size, GROUPS)
         return self._film.draw(self._kitchen.data, make_camera())
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
@@ -31,6 +32,8 @@ except BaseException as error:
 os._exit(0)
 """
 SECONDS = 60
+# Groups of geometries, as robosuite has them: 0 are collision meshes, 1 visual ones.
+VISUAL = (1, 2)
 
 
 def render_problem() -> str | None:
@@ -103,11 +106,13 @@ class Frames:
     Args:
         model: MuJoCo's model.
         height, width: size of a frame in pixels.
+        groups: groups of geometries to draw; by default without robosuite's collision meshes.
     """
 
-    def __init__(self, model: Any, height: int, width: int):
+    def __init__(self, model: Any, height: int, width: int, groups: Collection[int] = VISUAL):
         self._model = model
         self._size = height, width
+        self._groups = groups
         self._renderers: dict[int, tuple[Any, Any]] = {}
 
     def draw(self, data: Any, camera: Any) -> np.ndarray:
@@ -118,7 +123,7 @@ class Frames:
         """
         thread = threading.get_ident()
         if thread not in self._renderers:
-            self._renderers[thread] = make_renderer(self._model, *self._size)
+            self._renderers[thread] = make_renderer(self._model, *self._size, self._groups)
         renderer, options = self._renderers[thread]
         renderer.update_scene(data, camera=camera, scene_option=options)
         return renderer.render()
@@ -129,7 +134,7 @@ class Frames:
             self._renderers.popitem()[1][0].close()
 
 
-def make_renderer(model: Any, height: int, width: int) -> tuple[Any, Any]:
+def make_renderer(model: Any, height: int, width: int, groups: Collection[int] = VISUAL) -> tuple[Any, Any]:
     """Makes MuJoCo's renderer for frames of this size, and its visualisation options.
 
     Raises:
@@ -149,6 +154,5 @@ def make_renderer(model: Any, height: int, width: int) -> tuple[Any, Any]:
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
     options = mujoco.MjvOption()
-    options.geomgroup[0] = 0  # collision meshes
-    options.geomgroup[1] = 1  # visual meshes
+    options.geomgroup[:] = [group in groups for group in range(len(options.geomgroup))]
     return renderer, options

@@ -119,6 +119,7 @@ def check_source(path: Path) -> None:
 
 
 def untold_remarks(file: "RecordedFile", task: str) -> list[str]:
+    """A remark that lists what the file lacks and the import assumes; empty if it lacks nothing."""
     from paradp.rollouts.imports.fitting import untold
 
     missing = untold(file, task)

@@ -44,12 +44,7 @@ def inspect(
         actions: the array with the actions in an HDF5 file.
     """
     check_source(path)
-    if plot is not None:
-        check_file(plot, "--plot")
-    if film is not None:
-        check_folder(film, "--film")
-    if rerun is not None:
-        check_rerun(rerun)
+    _check_outputs(plot, film, rerun)
     found = look(path, actions)
     lengths = np.diff(found.ends, prepend=0)
     if not len(lengths):
@@ -66,6 +61,15 @@ def inspect(
         _film(found, path, film, episodes)
     if rerun is not None:
         record_demonstrations(rerun, found, episodes)
+
+
+def _check_outputs(plot: Path | None, film: Path | None, rerun: Path | None) -> None:
+    if plot is not None:
+        check_file(plot, "--plot")
+    if film is not None:
+        check_folder(film, "--film")
+    if rerun is not None:
+        check_rerun(rerun)
 
 
 def _remark_on_images(found: Looked) -> "dict[str, CameraLook]":

@@ -22,7 +22,7 @@ TURN_AHEAD, PULL_AHEAD = 0.3, 0.2
 
 
 @dataclass(frozen=True)
-class HandleGrip:
+class HandleWay:
     """One of the ways to open the door.
 
     Attributes:
@@ -36,7 +36,7 @@ class HandleGrip:
     follow: float
 
 
-FROM_FRONT_DOWN, FROM_FRONT_UP, FROM_ABOVE = HandleGrip(1.4, 1.0, 1.0), HandleGrip(1.4, -1.0, 1.0), HandleGrip(0.5, 1.0, 0.5)
+FROM_FRONT_DOWN, FROM_FRONT_UP, FROM_ABOVE = HandleWay(1.4, 1.0, 1.0), HandleWay(1.4, -1.0, 1.0), HandleWay(0.5, 1.0, 0.5)
 
 
 class DoorExpert(ScriptedExpert):
@@ -56,13 +56,13 @@ class DoorExpert(ScriptedExpert):
             back = scene.eef_pos - 0.1 * scene.eef_rotation[:, 2], scene.eef_rotation
             scene = yield from self.move(scene, lambda now, back=back: back, OPEN, tolerance_m=0.03)
 
-    def _choose(self) -> HandleGrip:
+    def _choose(self) -> HandleWay:
         if self._variety.whim_rad == 0:
             return FROM_FRONT_DOWN
         way = (FROM_FRONT_DOWN, FROM_FRONT_UP, FROM_ABOVE)[self.rng.integers(3)]
-        return HandleGrip(way.lean + self.spread(self._variety.whim_rad / 2, 1)[0], way.side, way.follow)
+        return HandleWay(way.lean + self.spread(self._variety.whim_rad / 2, 1)[0], way.side, way.follow)
 
-    def _grasp(self, scene: Scene, way: HandleGrip, along: float) -> Script:
+    def _grasp(self, scene: Scene, way: HandleWay, along: float) -> Script:
         detour = np.array([0.0, 0.0, 0.04]) + self.spread(self._variety.via_m)
 
         def away(now: Scene, distance: float) -> Pose:
@@ -78,7 +78,7 @@ class DoorExpert(ScriptedExpert):
         scene = yield from self.move(scene, lambda now: away(now, 0.0), OPEN, 0.012, 0.2, speed=0.7, timeout=30)
         return (yield from self.hold(scene, CLOSE, 5))
 
-    def _turn(self, scene: Scene, way: HandleGrip, along: float) -> Script:
+    def _turn(self, scene: Scene, way: HandleWay, along: float) -> Script:
         """Turns the handle until the latch is free; the hand goes round the latch's axis."""
         ahead = TURN_AHEAD * self.rng.uniform(*self._variety.speed)
         for step in range(60):
@@ -91,7 +91,7 @@ class DoorExpert(ScriptedExpert):
             scene = yield Goal(position, rotation, CLOSE)
         return scene
 
-    def _pull(self, scene: Scene, way: HandleGrip, along: float) -> Script:
+    def _pull(self, scene: Scene, way: HandleWay, along: float) -> Script:
         """Pulls the door round its hinge and keeps the handle turned."""
         step = yaw_matrix(PULL_AHEAD * self.rng.uniform(*self._variety.speed))
         for _ in range(40):
@@ -106,7 +106,7 @@ class DoorExpert(ScriptedExpert):
         return scene
 
 
-def _hand(scene: Scene, way: HandleGrip, along: float, angle: float) -> Pose:
+def _hand(scene: Scene, way: HandleWay, along: float, angle: float) -> Pose:
     """The hand's pose at a place along the handle (m from the latch's axis), as if the handle were turned by an angle."""
     door = scene.objects["door"].rotation
     position = scene.objects["latch"].position + door @ _about_y(angle) @ np.array([along, OUT_M, 0.0])
@@ -135,7 +135,7 @@ DOOR = TaskEntry(
         objects={"door": "Door_door", "latch": "Door_latch"},
         success=door_is_open,
         success_rule="the door stands open by more than 0.3 rad",
-        replayable=False,  # the state does not contain the door's position
+        replayable=False,  # where the door is hung is not in the state
     ),
     DoorExpert,
 )

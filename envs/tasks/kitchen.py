@@ -48,7 +48,7 @@ class KitchenExpert(WaypointExpert):
         from paradp.envs.experts.panda_arm import PandaArm  # loads the simulator's model
 
         self._arm = PandaArm()
-        self._joints = self._rest = REST
+        self._joints = REST
         self._subtasks = {
             "microwave": self._microwave,
             "kettle": self._kettle,
@@ -56,6 +56,10 @@ class KitchenExpert(WaypointExpert):
             "cabinet": self._cabinet,
         }
         super().__init__(action_noise, variety)
+
+    def reset(self, seed: int | None = None) -> None:
+        super().reset(seed)
+        self._rest = REST
 
     def see(self, observation: Mapping[str, np.ndarray]) -> Scene:
         positions = np.zeros(30)

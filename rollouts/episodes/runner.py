@@ -36,7 +36,9 @@ class Subscriber(Protocol):
 class CommandSubscriber(Subscriber, Protocol):
     """A subscriber that also receives what each command was decided from, and must not modify it."""
 
-    def on_command(self, seed: int, step: int, observation: Observation, command: HasAction) -> None: ...
+    def on_command(self, seed: int, step: int, observation: Observation, command: HasAction) -> None:
+        """Receives a command before its `on_step`: the observation that it was decided from, and the command."""
+        ...
 
 
 @dataclass

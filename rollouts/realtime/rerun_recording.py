@@ -236,6 +236,7 @@ class RecordedEpisodes:
         self._recording: RerunRecording | None = None
 
     def on_command(self, seed: int, step: int, observation: Observation, command: HasAction) -> None:
+        """Records a control step."""
         self._recording = self._recording or self._make()
         self._recording.step(str(seed), step, observation, command.action, getattr(command, "replan", None))
 

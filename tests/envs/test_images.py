@@ -138,10 +138,10 @@ def test_an_unknown_observation_is_named(task):
         make(task, "pixels")
 
 
-def test_every_task_with_a_simulator_of_ours_offers_images():
+def test_every_task_but_kitchen_offers_images():
     from paradp.envs import TASKS
 
-    for entry in TASKS.values():
+    for entry in (entry for name, entry in TASKS.items() if name != "kitchen"):
         assert list(entry.task.observations) == ["state", "image"]
         assert entry.task.observed(None) == entry.task.observation == entry.task.observed("state")
         assert images(entry.task.observed("image")) and not images(entry.task.observation)
