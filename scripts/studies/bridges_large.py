@@ -86,24 +86,12 @@ def study_bridges_large(context: Context, plans: int = 16, repeats: int = 3, cal
     parameters = sum(one.numel() for one in network.parameters())
     if parameters != made["parameters"]:
         raise ValueError(f"LeRobot's network has {made['parameters']} parameters, and ours {parameters}")
-    body = f"""
-LeRobot's diffusion policy has by default a U-Net of {", ".join(map(str, DEFAULT))} channels: {parameters / 1e6:.1f} million
-parameters. Nobody trained one here: calls of it are timed, by LeRobot in eager PyTorch (random weights) and by paradp's
-engine ({engine.name}; the small policy's weights, widened), one thread each. How many calls a plan makes, and with how many
-rows, was recorded from {plans} plans of the small policy that LeRobot trained ({context.task};
-{", ".join(map(str, small_channels))} channels, chunks of {spec.horizons.predict} steps, which the large network has here
-too). A plan is the sum of its calls, which are almost all of it; what paradp computes once a plan is included.
-`parallelize` chooses a window of {made["window"]} for LeRobot's network here.
+    about = _about(context.task, small.spec, small_channels, parameters, engine.name, plans, made["window"])
+    body = f"""{about}
 
 {_page(recorded, timed, repeats)}
 
-## Calls
-
-Of one row and of whole windows; median of {repeats} turns, each the median of {calls} calls after one that is not counted.
-Calls with fewer rows are interpolated for LeRobot, and measured for paradp, whose engine rounds them up to sizes that it has
-compiled.
-
-{markdown_table(CALLS_HEADER, [_calls_row(window, one) for window, one in timed.items()])}
+{_calls_page(timed, repeats, calls)}
 """
     write_report(context.out / "bridges-large.md", "LeRobot's default network, sampled by LeRobot and by paradp", body)
 
@@ -188,6 +176,19 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def _about(
+    task: str, spec: PolicySpec, channels: Sequence[int], parameters: int, engine: str, plans: int, window: int
+) -> str:
+    return f"""
+LeRobot's diffusion policy has by default a U-Net of {", ".join(map(str, DEFAULT))} channels: {parameters / 1e6:.1f} million
+parameters. Nobody trained one here: calls of it are timed, by LeRobot in eager PyTorch (random weights) and by paradp's
+engine ({engine}; the small policy's weights, widened), one thread each. How many calls a plan makes, and with how many
+rows, was recorded from {plans} plans of the small policy that LeRobot trained ({task};
+{", ".join(map(str, channels))} channels, chunks of {spec.horizons.predict} steps, which the large network has here
+too). A plan is the sum of its calls, which are almost all of it; what paradp computes once a plan is included.
+`parallelize` chooses a window of {window} for LeRobot's network here."""
+
+
 def _page(recorded: Mapping[str, list[Rows]], timed: Mapping[int, Calls], repeats: int) -> str:
     rows = []
     for window, calls in timed.items():
@@ -210,6 +211,17 @@ def _page(recorded: Mapping[str, list[Rows]], timed: Mapping[int, Calls], repeat
 A figure is the median of {repeats} turns; a ratio is that of the same turn, median and least to most.
 
 {markdown_table(HEADER, rows)}"""
+
+
+def _calls_page(timed: Mapping[int, Calls], repeats: int, calls: int) -> str:
+    return f"""\
+## Calls
+
+Of one row and of whole windows; median of {repeats} turns, each the median of {calls} calls after one that is not counted.
+Calls with fewer rows are interpolated for LeRobot, and measured for paradp, whose engine rounds them up to sizes that it has
+compiled.
+
+{markdown_table(CALLS_HEADER, [_calls_row(window, one) for window, one in timed.items()])}"""
 
 
 def _calls_row(window: int, calls: Calls) -> list[str]:

@@ -4,6 +4,8 @@ import pytest
 from lerobot_fixtures import PUSHT, for_pusht
 
 from paradp.checkpoints import load_policy
+from paradp.policy.networks.building import build_network
+from paradp.policy.networks.widening import widened_spec
 from paradp.scripts.studies import bridges_large
 from paradp.scripts.studies.bridges_large import Calls, rows_of, seconds_of
 from paradp.scripts.studies.context import Context
@@ -49,3 +51,45 @@ def test_ratios_are_those_of_the_same_turn():
     assert rows[-1].startswith("| paradp | `speculative-ddpm:window=4` | 30.0 | 4.0 | 10.00 | 15.00 (10.00–20.00) |")
     assert bridges_large._calls_row(4, window) == ["4", "2000", "300"]
     assert bridges_large._calls_row(2, only_ours) == ["2", "", "100"]
+
+
+class Peer:
+    """Instead of a process with LeRobot: a call takes a second, and a tenth for every further row."""
+
+    def __init__(self, parameters, window):
+        self.made = {"parameters": parameters, "window": window}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def large(self, channels):
+        return self.made
+
+    def calls(self, rows, count):
+        return [0.9 + 0.1 * n for n in rows]
+
+
+def test_the_page_has_the_window_that_parallelize_chooses(tmp_path, monkeypatch):
+    folder = for_pusht(tmp_path / "checkpoint")
+    (folder / "paradp.yaml").write_text(PUSHT)
+    small = load_policy(folder, "ddpm", engine="eager")
+    channels = tuple(2 * size for size in small.spec.network.channels)
+    parameters = sum(one.numel() for one in build_network(widened_spec(small.spec, 2)).parameters())
+    monkeypatch.setattr(bridges_large, "DEFAULT", channels)
+    for found in (parameters, 7):
+        monkeypatch.setattr(bridges_large, "LeRobotPeer", lambda python, job, found=found: Peer(found, 12))
+        context = Context("pusht", tmp_path / "out", tmp_path, lerobot_python=tmp_path)
+        if found == 7:
+            with pytest.raises(ValueError, match="LeRobot's network has 7 parameters, and ours"):
+                bridges_large.study_bridges_large(context, 1, 1, 1)
+            continue
+        bridges_large.study_bridges_large(context, 2, 2, 1)
+    page = (tmp_path / "out/bridges-large.md").read_text()
+    assert "`parallelize` chooses a window of 12" in page and f"channels: {parameters / 1e6:.1f} million" in page
+    for who, windows in (("LeRobot's policy, `parallelize`", (8, 12, 20, 50)), ("paradp", (2, 4, 8))):
+        found = [line for line in page.splitlines() if line.startswith(f"| {who} | `speculative")]
+        assert [int(line.partition("window=")[2].partition("`")[0]) for line in found] == list(windows)
+    assert "| LeRobot | `ddim-10` | 10.0 | 1.0 | 10.00 | 10.00 (10.00–10.00) | 1.00 (1.00–1.00) |" in page
