@@ -71,14 +71,9 @@ def study_bridges(
     context: Context, episodes: int = 200, seed: int = 100_000, together: int = 25, repeats: int = 7, plans: int = 6
 ) -> None:
     """Writes OUT/bridges.md for PushT, and OUT/bridges-TASK.md for another task."""
-    checkpoint, python = context.runs / CHECKPOINT, context.lerobot_python
-    if python is None or not checkpoint.is_dir():
-        raise ValueError(
-            f"a policy that LeRobot trained is needed in {checkpoint}, with its paradp.yaml, and with --lerobot-python the"
-            " interpreter of an environment that has LeRobot"
-        )
+    checkpoint, python = needs_lerobot(context)
     torch.set_num_threads(1)
-    seeds, start = range(seed, seed + episodes), partial(LeRobotPeer, python, _job(context.task, checkpoint))
+    seeds, start = range(seed, seed + episodes), partial(LeRobotPeer, python, job(context.task, checkpoint))
     closed = {
         (ENGINE, name): our_episodes(context.task, context.runs, checkpoint, name, seeds, together)
         for name in each("our episodes", list(OURS))
@@ -105,6 +100,21 @@ LeRobot's half: {software}.
     )
 
 
+def needs_lerobot(context: Context) -> tuple[Path, Path]:
+    """The policy that LeRobot trained, and LeRobot's interpreter.
+
+    Raises:
+        ValueError: one is not given.
+    """
+    checkpoint, python = context.runs / CHECKPOINT, context.lerobot_python
+    if python is None or not checkpoint.is_dir():
+        raise ValueError(
+            f"a policy that LeRobot trained is needed in {checkpoint}, with its paradp.yaml, and with --lerobot-python the"
+            " interpreter of an environment that has LeRobot"
+        )
+    return checkpoint, python
+
+
 def page_name(task: str) -> str:
     """The first page's name says no task."""
     return "bridges.md" if task == "pusht" else f"bridges-{task}.md"
@@ -120,7 +130,12 @@ def _trained(checkpoint: Path) -> str:
     return f"{steps} steps of batch {batch}, learning rate {rate}"
 
 
-def _job(task: str, checkpoint: Path) -> dict[str, object]:
+def job(task: str, checkpoint: Path) -> dict[str, object]:
+    """What LeRobot's half is told, see there.
+
+    Raises:
+        ValueError: it is a policy of another task.
+    """
     facts, config = read_facts(checkpoint), read_config(checkpoint)
     if facts.task != task:
         raise ValueError(f"{checkpoint} is a policy for {facts.task}, but the study is of {task}")
@@ -208,7 +223,7 @@ def _latency_page(timed: dict[tuple[str, str], Timed], repeats: int, plans: int)
         rounds = f"{np.mean(found.rounds):.1f}" if found.rounds else ""
         rows.append(
             [who, f"`{sampler}`", rounds, f"{1000 * found.seconds:.1f}"]
-            + [_ratio(timed[LEROBOT, way], found) for way in THEIRS]
+            + [ratio(timed[LEROBOT, way], found) for way in THEIRS]
         )
     return f"""\
 ## Latency of a plan
@@ -221,6 +236,7 @@ sampled in place; paradp has its own engine.
 {markdown_table(LATENCY_HEADER, rows)}"""
 
 
-def _ratio(theirs: Timed, found: Timed) -> str:
+def ratio(theirs: Timed, found: Timed) -> str:
+    """Of the times of the same repeat: median, and least to most."""
     ratios = [one / other for one, other in zip(theirs.repeats, found.repeats, strict=True)]
     return f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"

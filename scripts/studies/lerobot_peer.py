@@ -70,6 +70,17 @@ class LeRobotPeer:
         found: dict[str, list[float]] = self._ask("plans", way=way, histories=steps)
         return found
 
+    def large(self, channels: Sequence[int]) -> dict[str, int]:
+        """Makes LeRobot's network with other `channels` and random weights: its `parameters`, and the `window` that
+        `parallelize` chooses for it."""
+        found: dict[str, int] = self._ask("large", channels=list(channels))
+        return found
+
+    def calls(self, rows: Sequence[int], count: int) -> list[float]:
+        """Median seconds of calls of that network, for each number of rows."""
+        found: list[float] = self._ask("calls", rows=list(rows), count=count)
+        return found
+
     def _ask(self, what: str, **asked: Any) -> Any:
         self._send({"do": what, **asked})
         assert self._process.stdout is not None

@@ -47,11 +47,11 @@ def test_what_it_needs_is_said(tmp_path, runs):
         with pytest.raises(ValueError, match=r"a policy that LeRobot trained is needed in .*, and with --lerobot-python"):
             bridges.study_bridges(context)
     with pytest.raises(ValueError, match="is a policy for pusht, but the study is of lift"):
-        bridges._job("lift", runs / "checkpoint")
+        bridges.job("lift", runs / "checkpoint")
 
 
 def test_lerobots_half_is_told_what_stands_in_its_features(runs):
-    job = bridges._job("pusht", runs / "checkpoint")
+    job = bridges.job("pusht", runs / "checkpoint")
     assert job["observation"] == {"observation.state": ["agent_pos"], "observation.environment_state": ["block_keypoints"]}
     assert job["simulator"] == {"task": "pusht", "python": sys.executable, "action_convention": "position"}
 

@@ -1,0 +1,232 @@
+"""Times LeRobot's default network, 250 million parameters, on the rounds of a small policy that LeRobot trained."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import mean, median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paradp.bridges.lerobot_config import read_config
+from paradp.checkpoints import load_policy
+from paradp.policy import DiffusionPolicy, Engine, build_engine
+from paradp.policy.networks.widening import widened
+from paradp.policy.spec import PolicySpec
+from paradp.rollouts.expert_histories import expert_histories
+from paradp.sampler import NoisePath, SamplerChoice
+from paradp.sampler.noise import noise_generator
+from paradp.scripts.console import each
+from paradp.scripts.report import markdown_table, write_report
+from paradp.scripts.studies.bridges import BASELINE, ENGINE, LEROBOT, PLACE, Timed, job, needs_lerobot, ratio
+from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.lerobot_peer import LeRobotPeer
+from paradp.scripts.studies.registry import study
+
+# LeRobot's `down_dims` where nobody says otherwise.
+DEFAULT = (512, 1024, 2048)
+SEQUENTIAL = (BASELINE, "ddim-10", "sde-dpm-solver-7:spacing=sine")
+# Of LeRobot's own samplers the faster one.
+FEW = "ddim-10"
+# Windows that may be fastest: in eager PyTorch many rows cost little more than one, by our engine soon as much as they are.
+THEIR_WINDOWS, OUR_WINDOWS = (8, 20, 50), (2, 4, 8)
+HEADER = [
+    "who samples",
+    "sampler",
+    "rounds",
+    "rows a round",
+    "s a plan",
+    "LeRobot's DDPM ÷ this",
+    "LeRobot's DDIM-10 ÷ this",
+]
+CALLS_HEADER = ["rows", "LeRobot, ms a call", "paradp, ms a call"]
+
+# Of a plan, how many rows each of its calls has.
+Rows = list[int]
+
+
+@dataclass
+class Calls:
+    """Calls of the large network, one entry a turn: rows → seconds.
+
+    Attributes:
+        theirs: eager, by LeRobot; interpolated between the measured numbers of rows, of which one is always 1.
+        ours: by our engine, as it is compiled for a window; empty where it is not measured.
+        encoding: seconds of what our engine does once a plan.
+    """
+
+    theirs: list[dict[int, float]] = field(default_factory=list)
+    ours: list[dict[int, float]] = field(default_factory=list)
+    encoding: list[float] = field(default_factory=list)
+
+
+@study
+def study_bridges_large(context: Context, plans: int = 16, repeats: int = 3, calls: int = 2) -> None:
+    """Writes OUT/bridges-large.md."""
+    checkpoint, python = needs_lerobot(context)
+    torch.set_num_threads(1)
+    small_channels = read_config(checkpoint).down_dims
+    small = load_policy(checkpoint, BASELINE)
+    network, spec = widened(small.network, small.spec, _factor(small_channels))
+    engine = build_engine(network, spec, small.device)
+    recorded: dict[str, list[Rows]] = {}
+    timed: dict[int, Calls] = {}
+    with LeRobotPeer(python, job(context.task, checkpoint)) as peer:
+        made = peer.large(DEFAULT)
+        theirs = {1, *THEIR_WINDOWS, made["window"]}
+        for window in each("windows", sorted({*theirs, *OUR_WINDOWS})):
+            recorded |= {name: rows_of(small, name, plans) for name in _of_window(window)}
+            some = {1, math.ceil(window / 2), window} if window in theirs else {1}
+            ours = {n for name in _of_window(window) for plan in recorded[name] for n in plan}
+            measured = ours if window in (1, *OUR_WINDOWS) else set()
+            timed[window] = _time(engine, spec, peer, window, (some, measured), repeats, calls)
+    parameters = sum(one.numel() for one in network.parameters())
+    if parameters != made["parameters"]:
+        raise ValueError(f"LeRobot's network has {made['parameters']} parameters, and ours {parameters}")
+    about = _about(context.task, small.spec, small_channels, parameters, engine.name, plans, made["window"])
+    body = f"""{about}
+
+{_page(recorded, timed, repeats)}
+
+{_calls_page(timed, repeats, calls)}
+"""
+    write_report(context.out / "bridges-large.md", "LeRobot's default network, sampled by LeRobot and by paradp", body)
+
+
+def rows_of(policy: DiffusionPolicy, sampler: str, plans: int) -> list[Rows]:
+    """How many rows each call of some plans has."""
+    solver = SamplerChoice.parse(sampler).build(policy.spec.schedule)
+    conditions = policy.engine.encode(policy.condition(expert_histories(policy.spec, plans, seed=30_000, every=40)))
+    shape = (policy.spec.horizons.predict, policy.spec.action_size)
+    found = []
+    for i in range(plans):
+        calls: Rows = []
+
+        def counting(x: Tensor, t: Tensor, condition: Tensor, calls: Rows = calls) -> Tensor:
+            calls.append(len(x))
+            return policy.engine(x, t, condition)
+
+        noise = NoisePath.draw([noise_generator(i)], solver.table.steps, shape, policy.device)
+        solver.solve(counting, conditions[i : i + 1], noise)
+        found.append(calls)
+    return found
+
+
+def seconds_of(plans: Sequence[Rows], calls: Mapping[int, float]) -> float:
+    """Mean seconds of plans whose calls have so many rows, from rows → seconds of a call; in between interpolated."""
+    known = sorted(calls)
+    taken = [calls[n] for n in known]
+    return mean(float(np.interp(plan, known, taken).sum()) for plan in plans)
+
+
+def _factor(channels: Sequence[int]) -> int:
+    """How much wider the default network is.
+
+    Raises:
+        ValueError: it is not the same with more channels.
+    """
+    factor = DEFAULT[0] // channels[0]
+    if tuple(factor * one for one in channels) != DEFAULT:
+        raise ValueError(f"the small policy's channels must be a fraction of {DEFAULT}, and they are {tuple(channels)}")
+    return factor
+
+
+def _speculative(window: int) -> str:
+    return f"speculative-{BASELINE}:window={window}"
+
+
+def _of_window(window: int) -> Sequence[str]:
+    return SEQUENTIAL if window == 1 else (_speculative(window),)
+
+
+def _time(
+    engine: Engine,
+    spec: PolicySpec,
+    peer: LeRobotPeer,
+    window: int,
+    rows: tuple[set[int], set[int]],
+    repeats: int,
+    calls: int,
+) -> Calls:
+    """Calls by LeRobot and by our engine in turns, each with the numbers of rows that are its own."""
+    theirs, ours = map(sorted, rows)
+    engine.prepare(range(1, window + 1) if ours else [1])
+    found, given = Calls(), torch.zeros(1, spec.condition_size)
+    for _ in range(repeats):
+        found.theirs.append(dict(zip(theirs, peer.calls(theirs, calls), strict=True)))
+        found.ours.append({n: _call(engine, spec, n, calls) for n in ours})
+        found.encoding.append(median(_seconds(partial(engine.encode, given)) for _ in range(calls)))
+    return found
+
+
+@torch.no_grad()
+def _call(engine: Engine, spec: PolicySpec, rows: int, calls: int) -> float:
+    x = torch.randn(rows, spec.horizons.predict, spec.action_size, generator=torch.Generator().manual_seed(0))
+    t = torch.zeros(rows, dtype=torch.int64)
+    condition = engine.encode(torch.zeros(rows, spec.condition_size))
+    return median([_seconds(partial(engine, x, t, condition)) for _ in range(calls + 1)][1:])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _about(
+    task: str, spec: PolicySpec, channels: Sequence[int], parameters: int, engine: str, plans: int, window: int
+) -> str:
+    return f"""
+LeRobot's diffusion policy has by default a U-Net of {", ".join(map(str, DEFAULT))} channels: {parameters / 1e6:.1f} million
+parameters. Nobody trained one here: calls of it are timed, by LeRobot in eager PyTorch (random weights) and by paradp's
+engine ({engine}; the small policy's weights, widened), one thread each. How many calls a plan makes, and with how many
+rows, was recorded from {plans} plans of the small policy that LeRobot trained ({task};
+{", ".join(map(str, channels))} channels, chunks of {spec.horizons.predict} steps, which the large network has here
+too). A plan is the sum of its calls, which are almost all of it; what paradp computes once a plan is included.
+`parallelize` chooses a window of {window} for LeRobot's network here."""
+
+
+def _page(recorded: Mapping[str, list[Rows]], timed: Mapping[int, Calls], repeats: int) -> str:
+    rows = []
+    for window, calls in timed.items():
+        base = {name: Timed([seconds_of(recorded[name], one) for one in calls.theirs]) for name in (BASELINE, FEW)}
+        for name in _of_window(window):
+            plans, found = recorded[name], {}
+            if window in calls.theirs[0]:
+                who = LEROBOT if name in base else PLACE
+                found[who] = Timed([seconds_of(plans, one) for one in calls.theirs])
+            if calls.ours[0]:
+                taken = zip(calls.encoding, calls.ours, strict=True)
+                found[ENGINE] = Timed([encoding + seconds_of(plans, one) for encoding, one in taken])
+            rounds, width = mean(map(len, plans)), mean(n for plan in plans for n in plan)
+            for who, one in found.items():
+                numbers = [f"{rounds:.1f}", f"{width:.1f}", f"{one.seconds:.2f}"]
+                rows.append([who, f"`{name}`", *numbers, *(ratio(base[other], one) for other in (BASELINE, FEW))])
+    return f"""\
+## Plans
+
+A figure is the median of {repeats} turns; a ratio is that of the same turn, median and least to most.
+
+{markdown_table(HEADER, rows)}"""
+
+
+def _calls_page(timed: Mapping[int, Calls], repeats: int, calls: int) -> str:
+    return f"""\
+## Calls
+
+Of one row and of whole windows; median of {repeats} turns, each the median of {calls} calls after one that is not counted.
+Calls with fewer rows are interpolated for LeRobot, and measured for paradp, whose engine rounds them up to sizes that it has
+compiled.
+
+{markdown_table(CALLS_HEADER, [_calls_row(window, one) for window, one in timed.items()])}"""
+
+
+def _calls_row(window: int, calls: Calls) -> list[str]:
+    ms = (
+        f"{1000 * median(one[window] for one in turns):.0f}" if window in turns[0] else ""
+        for turns in (calls.theirs, calls.ours)
+    )
+    return [str(window), *ms]
