@@ -27,11 +27,11 @@ REPEATS, FRAMES, STEPS = 7, 20, 40
 
 @dataclass(frozen=True)
 class FrameSpeed:
-    """Of one environment on one core, medians.
+    """The median speed of rendering, for one environment on one core.
 
     Attributes:
-        images: names of what is drawn.
-        frames: frames a second, of all images together.
+        images: names of the rendered images.
+        frames: frames per second, counting all images.
         state: control steps a second without images.
         looked_at: with those that a plan looks at.
         every: with all of them.
