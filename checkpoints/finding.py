@@ -12,7 +12,7 @@ NOT_INSTALLED = (
     "the pretrained policies are not installed: pip install paradp-weights "
     "(in a clone of paradp: pip install ./checkpoints/pretrained)"
 )
-# Of Diffusion Policy's and of robomimic's checkpoints.
+# File suffixes of Diffusion Policy's and of robomimic's checkpoints.
 SINGLE_FILES = (".ckpt", ".pth")
 FILES = ("config.json", "model.safetensors", "statistics.json", "README.md")
 _WEIGHTS = "model.safetensors"

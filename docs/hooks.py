@@ -1,4 +1,4 @@
-"""What `make docs` adds to the pages in this folder: the front page from README.md, and the reference from the packages.
+"""Generates pages for `make docs`: the front page from README.md, and the reference from the packages.
 
 Links from a page to a file outside this folder, such as a test, become the file's path: the site has no sources.
 """
@@ -17,22 +17,22 @@ from mkdocs.structure.pages import Page
 
 from paradp.scripts import main
 
-os.environ["COLUMNS"] = "88"  # of the terminal that help is printed for
+os.environ["COLUMNS"] = "88"  # width of the printed help
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
-# Every room at the place that it installs to, see the Makefile.
+# Links to all rooms in the layout of the installed package, see the Makefile.
 LINKED = ROOT / "build" / "types" / "paradp"
 PACKAGES = ("sampler", "policy", "policy.serving", "bridges", "checkpoints", "envs", "rollouts")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-# Of what stands outside of fenced code: links without a scheme or an anchor, and images that are no link yet.
+# Patterns for text outside of fenced code: links without a scheme or an anchor, and images that are not links.
 FENCE = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#:\s]+)\)")
 IMAGE = re.compile(r"(?<!\[)(!\[[^\]]*\]\(([^)\s]+)\))")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages that are made here."""
+    """Adds the generated pages."""
     pages = {
         "index.md": "---\nhide: [navigation]\n---\n" + without_docs((ROOT / "README.md").read_text()),
         "contributing.md": without_docs((ROOT / "CONTRIBUTING.md").read_text()),
@@ -46,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links to folders and to files outside of docs become text; every image opens in full."""
+    """Converts links to folders and to files outside of docs to text, and makes every image open in full."""
     folder = (DOCS / page.file.src_uri).parent
 
     def written(link: re.Match) -> str:
@@ -62,20 +62,20 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def without_docs(text: str) -> str:
-    """A page of the repository's root as one of this folder."""
+    """Adapts the links of a page in the repository's root to this folder."""
     for name, page in (("docs/", ""), ("CONTRIBUTING.md", "contributing.md"), ("CHANGELOG.md", "changelog.md")):
         text = text.replace(f"]({name}", f"]({page}")
     return text
 
 
 def entry(name: str, **options: str | bool) -> str:
-    """What mkdocstrings reads: an object, and how it is shown."""
+    """Formats an instruction for mkdocstrings: an object and its options."""
     shown = "".join(f"\n      {key}: {str(value).lower()}" for key, value in options.items())
     return f"::: {name}\n" + (f"    options:{shown}\n" if shown else "")
 
 
 def reference(package: str) -> str:
-    """What a package exports, in the order of its `__init__.py`."""
+    """The reference page of a package's exports, in the order of its `__init__.py`."""
     tree = ast.parse((LINKED / package.replace(".", "/") / "__init__.py").read_text())
     found = [
         f"{node.module}.{alias.name}"
@@ -90,7 +90,7 @@ def reference(package: str) -> str:
 
 
 def commands() -> str:
-    """What every command of `paradp` prints for `--help`."""
+    """The page with the `--help` of all commands."""
     found = ["# Commands", "A mistake ends in one sentence and exit code 2. `PARADP_TRACEBACK=1` shows a traceback."]
     for name, command in main.COMMANDS.items():
         found += [
@@ -102,7 +102,7 @@ def commands() -> str:
 
 
 def help_of(name: str) -> str:
-    """As printed on a terminal without colours."""
+    """The help of a command, as printed on a terminal without colours."""
     printed, before = io.StringIO(), sys.argv
     sys.argv = ["paradp", *name.split(), "--help"]
     try:

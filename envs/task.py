@@ -94,8 +94,8 @@ class Task(ABC):
         """The reason why episodes cannot be filmed here; `None` if they can. Loads other packages' environments."""
         module, _, name = self.entry_point.partition(":")
         if not module.startswith("paradp."):
-            modes = getattr(import_module(module), name).metadata.get("render_modes") or ()
-            if "rgb_array" not in modes:
+            metadata = getattr(getattr(import_module(module), name), "metadata", None)  # a function has none
+            if metadata is not None and "rgb_array" not in (metadata.get("render_modes") or ()):
                 return f"the environment {self.entry_point} has no render mode rgb_array"
         return self.render_problem
 

@@ -282,6 +282,14 @@ def test_every_public_name_has_a_sentence():
     assert without_a_sentence({str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in paths}) == []
 
 
+def test_docstrings_begin_with_what_a_thing_is_or_does():
+    """Rule 1 of docs/plain-english.md."""
+    for path in (path for room in MAY_IMPORT for path in files_of(room)):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTION)):
+                assert not (ast.get_docstring(node) or "").startswith(("What ", "Of ", "Where ", "Who ")), path
+
+
 def test_a_public_name_without_a_sentence_is_found():
     source = """
 class Interface:

@@ -88,7 +88,7 @@ class Facts:
 
 
 def facts_file(checkpoint: Path) -> Path:
-    """Where the facts of a checkpoint stand: `paradp.yaml` in its folder; of a file `NAME.paradp.yaml` beside it, if any."""
+    """The file with a checkpoint's facts: `paradp.yaml` in its folder; for a file `NAME.paradp.yaml` beside it, if any."""
     if checkpoint.is_dir():
         return checkpoint / FILE
     own = checkpoint.with_name(f"{checkpoint.name}.{FILE}")

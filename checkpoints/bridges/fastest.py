@@ -98,7 +98,7 @@ def own_sampler(scheduler: Any, steps: int | None) -> SamplerChoice:
 
 
 def _seconds(denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...], window: int) -> float:
-    """Of a call for all rows, so many steps of each."""
+    """Times a call for `window` steps of each row."""
     rows = condition.repeat_interleave(window, 0)
     x = torch.zeros(len(rows), *shape, device=rows.device)
     t = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)

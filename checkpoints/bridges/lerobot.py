@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paradp.bridges.facts import AS_RECORDED, FILE, Facts, read_facts
-from paradp.bridges.lerobot_config import STEM, TheirConfig, TheirFeature, read_config
+from paradp.bridges.lerobot_config import STEM, LeRobotConfig, LeRobotFeature, read_config
 from paradp.bridges.lerobot_names import fill, their_shapes
 from paradp.bridges.lerobot_statistics import IN_MODEL, Scales, Side, read_scales
 from paradp.bridges.naming import observed_as, parts_of
@@ -71,7 +71,7 @@ def lerobot_files(folder: Path) -> list[Path]:
     return [path for path in found if path.exists()]
 
 
-def _spec(folder: Path, config: TheirConfig, scales: Scales, facts: Facts) -> PolicySpec:
+def _spec(folder: Path, config: LeRobotConfig, scales: Scales, facts: Facts) -> PolicySpec:
     facts.needed(folder, config.action.shape[0])
     # For the type checker: `needed` has checked it.
     assert facts.task is not None and facts.control_hz is not None
@@ -96,7 +96,7 @@ def _spec(folder: Path, config: TheirConfig, scales: Scales, facts: Facts) -> Po
         raise ValueError(f"{folder} cannot be used: {error}") from error
 
 
-def _network(config: TheirConfig) -> UnetConfig:
+def _network(config: LeRobotConfig) -> UnetConfig:
     return UnetConfig(
         channels=config.down_dims,
         kernel_size=config.kernel_size,
@@ -106,7 +106,7 @@ def _network(config: TheirConfig) -> UnetConfig:
     )
 
 
-def _vision(config: TheirConfig) -> VisionConfig | None:
+def _vision(config: LeRobotConfig) -> VisionConfig | None:
     if not any(feature.type == "VISUAL" for feature in config.seen.values()):
         return None
     return VisionConfig(
@@ -120,21 +120,21 @@ def _vision(config: TheirConfig) -> VisionConfig | None:
     )
 
 
-def _observed(config: TheirConfig, side: Side, facts: Facts) -> dict[str, Shape]:
+def _observed(config: LeRobotConfig, side: Side, facts: Facts) -> dict[str, Shape]:
     """Returns the observed features in the network's order, by the names that they have before LeRobot's renaming."""
     comes_from = {ours: key for key, ours in (side.renamed or {}).items()}
     seen = {comes_from.get(key, key): _shape(feature) for key, feature in config.seen.items()}
     return observed_as(seen, facts.observation or {})
 
 
-def _shape(feature: TheirFeature) -> Shape:
+def _shape(feature: LeRobotFeature) -> Shape:
     if feature.type != "VISUAL":
         return feature.shape[0]
     channels, height, width = feature.shape
     return height, width, channels
 
 
-def _normalizers(config: TheirConfig, scales: Scales, spec: PolicySpec) -> tuple[ObservationNormalizer, Normalizer]:
+def _normalizers(config: LeRobotConfig, scales: Scales, spec: PolicySpec) -> tuple[ObservationNormalizer, Normalizer]:
     # One vector of LeRobot's may be several observations here: join the statistics, and split them at our parts.
     every = [scales.before.normalizer(key, feature) for key, feature in config.seen.items()]
     side_by_side = ObservationNormalizer({str(i): one for i, one in enumerate(every)})

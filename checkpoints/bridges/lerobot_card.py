@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from paradp.bridges.facts import FILE
-from paradp.bridges.lerobot_config import TheirConfig, TheirFeature, read_config
+from paradp.bridges.lerobot_config import LeRobotConfig, LeRobotFeature, read_config
 
 
 def lerobot_card(folder: Path) -> str:
@@ -34,14 +34,14 @@ that observations have there.
 """
 
 
-def _size(feature: TheirFeature) -> str:
+def _size(feature: LeRobotFeature) -> str:
     if feature.type == "VISUAL":
         _, height, width = feature.shape
         return f"{height} × {width} pixels"
     return str(feature.shape[0])
 
 
-def _images(config: TheirConfig) -> str:
+def _images(config: LeRobotConfig) -> str:
     if not any(feature.type == "VISUAL" for feature in config.seen.values()):
         return "none"
     scaled = [] if config.resize_shape is None else [f"resized to {config.resize_shape[0]} × {config.resize_shape[1]}"]

@@ -30,19 +30,19 @@ _OF_TRAINING = ("optimizer_", "scheduler_")
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
-class TheirFeature:
+class LeRobotFeature:
     """Type and shape of one input or output; the shape of an image is channels, height, width."""
 
     type: Kind
     shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
 
 
-Features = Annotated[dict[str, TheirFeature], Field(max_length=MOST_KEYS)]
+Features = Annotated[dict[str, LeRobotFeature], Field(max_length=MOST_KEYS)]
 
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
-class TheirConfig:
+class LeRobotConfig:
     """The fields of LeRobot's `DiffusionConfig`, by its names. No defaults, because LeRobot's changed between versions."""
 
     n_obs_steps: Count
@@ -85,7 +85,7 @@ class TheirConfig:
                 raise ValueError(f"{key} cannot be of type {feature.type} and shape {list(feature.shape)}")
 
     @property
-    def seen(self) -> dict[str, TheirFeature]:
+    def seen(self) -> dict[str, LeRobotFeature]:
         """Keys of the observed features in the network's order: the state, the cameras, the environment's state."""
         kinds = {key: feature.type for key, feature in self.input_features.items()}
         cameras = [key for key, kind in kinds.items() if kind == "VISUAL"]
@@ -93,7 +93,7 @@ class TheirConfig:
         return {key: self.input_features[key] for key in (STATE, *cameras, *environment)}
 
     @property
-    def action(self) -> TheirFeature:
+    def action(self) -> LeRobotFeature:
         """The action, the only output."""
         return self.output_features[ACTION]
 
@@ -122,10 +122,10 @@ class TheirConfig:
         return f"{kind}-{steps}"
 
 
-_CONFIG = TypeAdapter(TheirConfig)
+_CONFIG = TypeAdapter(LeRobotConfig)
 
 
-def read_config(folder: Path) -> TheirConfig:
+def read_config(folder: Path) -> LeRobotConfig:
     """Reads the `config.json` of a diffusion policy.
 
     Raises:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from paradp.bridges.lerobot_config import TheirConfig
+from paradp.bridges.lerobot_config import LeRobotConfig
 from paradp.policy.files.tensors import TensorFile
 
 _STAGES = {"down": "down_modules", "up": "up_modules"}
@@ -15,7 +15,7 @@ _VISION = {"pool.maps": "pool.nets", "pool.places": "pool.pos_grid"}
 _COMPILED = "_orig_mod."
 
 
-def their_name(name: str, config: TheirConfig) -> str:
+def their_name(name: str, config: LeRobotConfig) -> str:
     """Returns LeRobot's name of one of our network's tensors."""
     head, *rest = name.split(".")
     if head == "vision":
@@ -41,14 +41,16 @@ def _inside_block(parts: list[str]) -> list[str]:
     return [_BLOCK[parts[0]], *parts[1:]]
 
 
-def their_shapes(shapes: Mapping[str, tuple[int, ...]], config: TheirConfig, file: TensorFile) -> dict[str, tuple[int, ...]]:
+def their_shapes(
+    shapes: Mapping[str, tuple[int, ...]], config: LeRobotConfig, file: TensorFile
+) -> dict[str, tuple[int, ...]]:
     """Returns LeRobot's names and shapes of all tensors of our network, which its file must contain."""
     names = _names(shapes, config, file)
     return {names[name]: _half(shape) if _is_doubled(name, config) else shape for name, shape in shapes.items()}
 
 
 @torch.no_grad()
-def fill(state: Mapping[str, Tensor], config: TheirConfig, file: TensorFile) -> None:
+def fill(state: Mapping[str, Tensor], config: LeRobotConfig, file: TensorFile) -> None:
     """Reads our network's tensors from LeRobot's file.
 
     If LeRobot's FiLM has only biases, the scales of ours are set to 1.
@@ -62,7 +64,7 @@ def fill(state: Mapping[str, Tensor], config: TheirConfig, file: TensorFile) -> 
     file.fill(targets, partly=True)
 
 
-def _names(ours: Mapping[str, object], config: TheirConfig, file: TensorFile) -> dict[str, str]:
+def _names(ours: Mapping[str, object], config: LeRobotConfig, file: TensorFile) -> dict[str, str]:
     # PyTorch's compiler adds a prefix to the names of a compiled module's tensors.
     compiled = any(name.startswith(f"diffusion.unet.{_COMPILED}") for name in file.tensors)
     names = {name: their_name(name, config) for name in ours}
@@ -71,7 +73,7 @@ def _names(ours: Mapping[str, object], config: TheirConfig, file: TensorFile) ->
     return {name: theirs.replace("diffusion.unet.", f"diffusion.unet.{_COMPILED}") for name, theirs in names.items()}
 
 
-def _is_doubled(name: str, config: TheirConfig) -> bool:
+def _is_doubled(name: str, config: LeRobotConfig) -> bool:
     return not config.use_film_scale_modulation and ".film." in name
 
 

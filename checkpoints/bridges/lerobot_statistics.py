@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paradp.bridges.lerobot_config import ACTION, Mode, TheirConfig, TheirFeature
+from paradp.bridges.lerobot_config import ACTION, LeRobotConfig, LeRobotFeature, Mode
 from paradp.policy.data.normalizer import Normalizer
 from paradp.policy.files.limits import DOCUMENT_BYTES, STATISTICS_BYTES
 from paradp.policy.files.reading import read_object
@@ -50,7 +50,7 @@ class Side:
     epsilon: float = _EPSILON
     renamed: Mapping[str, str] | None = None
 
-    def normalizer(self, key: str, feature: TheirFeature, inverse: bool = False) -> Normalizer:
+    def normalizer(self, key: str, feature: LeRobotFeature, inverse: bool = False) -> Normalizer:
         """Returns LeRobot's formula for a feature as an affine map.
 
         It maps a mean to 0, and a minimum or a constant to −1. For images the map takes bytes, which LeRobot converts to
@@ -99,7 +99,7 @@ class Scales:
     after: Side
 
 
-def read_scales(folder: Path, config: TheirConfig, weights: TensorFile) -> Scales:
+def read_scales(folder: Path, config: LeRobotConfig, weights: TensorFile) -> Scales:
     """Reads the scaling of a checkpoint's observations and actions.
 
     Raises:
@@ -190,7 +190,7 @@ def _read_statistics(folder: Path, name: Any, said_in: Path) -> dict[str, Tensor
     return found
 
 
-def _from_weights(weights: TensorFile, module: str, features: Mapping[str, TheirFeature]) -> dict[str, Tensor]:
+def _from_weights(weights: TensorFile, module: str, features: Mapping[str, LeRobotFeature]) -> dict[str, Tensor]:
     """Reads the statistics of the older form, under the names of the newer one."""
     names: dict[str, str] = {}
     for key in features:

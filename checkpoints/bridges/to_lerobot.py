@@ -9,7 +9,7 @@ from typing import Any, cast
 import yaml
 
 from paradp.bridges.facts import FILE
-from paradp.bridges.lerobot_config import ACTION, STATE, STEM, TheirConfig, TheirFeature
+from paradp.bridges.lerobot_config import ACTION, STATE, STEM, LeRobotConfig, LeRobotFeature
 from paradp.bridges.lerobot_names import their_name
 from paradp.bridges.lerobot_statistics import AFTER, BEFORE
 from paradp.bridges.to_lerobot_statistics import Scaled, scaled
@@ -91,10 +91,10 @@ def write_lerobot(
     _write(folder / "README.md", card)
 
 
-def _described(trained: TrainedPolicy, keys: Keys, sampler: str) -> tuple[TheirConfig, tuple[Scaled, Scaled]]:
+def _described(trained: TrainedPolicy, keys: Keys, sampler: str) -> tuple[LeRobotConfig, tuple[Scaled, Scaled]]:
     spec = trained.spec
     seen = {key: _feature(spec, key, parts) for key, parts in keys.items()}
-    done = {ACTION: TheirFeature("ACTION", (spec.action_size,))}
+    done = {ACTION: LeRobotFeature("ACTION", (spec.action_size,))}
     every = cast("list[Normalizer]", list(trained.observation_normalizer.parts))
     parts = dict(zip(spec.observed, every, strict=True))
     inside = {key: [parts[name] for name in _names(said)] for key, said in keys.items()}
@@ -102,7 +102,7 @@ def _described(trained: TrainedPolicy, keys: Keys, sampler: str) -> tuple[TheirC
     # LeRobot's training also normalises actions.
     before = before.with_more(scaled(done, {ACTION: [trained.action_normalizer]}))
     kind, steps = _sampled(sampler)
-    config = TheirConfig(
+    config = LeRobotConfig(
         n_obs_steps=spec.horizons.observe,
         horizon=spec.horizons.predict,
         n_action_steps=spec.horizons.execute,
@@ -245,11 +245,11 @@ def _names(said: str | dict[str, int]) -> list[str]:
     return [said] if isinstance(said, str) else list(said)
 
 
-def _feature(spec: PolicySpec, key: str, said: str | dict[str, int]) -> TheirFeature:
+def _feature(spec: PolicySpec, key: str, said: str | dict[str, int]) -> LeRobotFeature:
     if _is_image(spec, said):
         height, width, channels = spec.observed[_names(said)[0]].shape
-        return TheirFeature("VISUAL", (channels, height, width))
-    return TheirFeature("STATE" if key == STATE else "ENV", (sum(spec.observed[name].size for name in _names(said)),))
+        return LeRobotFeature("VISUAL", (channels, height, width))
+    return LeRobotFeature("STATE" if key == STATE else "ENV", (sum(spec.observed[name].size for name in _names(said)),))
 
 
 def _facts(spec: PolicySpec, keys: Keys) -> dict[str, Any]:
@@ -267,7 +267,7 @@ def _facts(spec: PolicySpec, keys: Keys) -> dict[str, Any]:
     return facts if spec.action_step is None else facts | {"action_step": list(spec.action_step)}
 
 
-def _write_processor(folder: Path, name: str, config: TheirConfig, side: Scaled, features: Mapping[str, Any]) -> None:
+def _write_processor(folder: Path, name: str, config: LeRobotConfig, side: Scaled, features: Mapping[str, Any]) -> None:
     kind, number = ("normalizer_processor", 3) if name == BEFORE else ("unnormalizer_processor", 0)
     state = f"{name.removesuffix('.json')}_step_{number}_{kind}.safetensors"
     settings = {"eps": 1e-8, "features": features, "norm_map": config.normalization_mapping}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from paradp.bridges.lerobot_config import Mode, TheirFeature
+from paradp.bridges.lerobot_config import LeRobotFeature, Mode
 from paradp.policy.data.normalizer import Normalizer
 
 _BRIGHTEST, _EPSILON = 255.0, 1e-8
@@ -25,7 +25,9 @@ class Scaled:
         return Scaled({**self.modes, **others.modes}, {**self.statistics, **others.statistics})
 
 
-def scaled(features: Mapping[str, TheirFeature], parts: Mapping[str, Sequence[Normalizer]], inverse: bool = False) -> Scaled:
+def scaled(
+    features: Mapping[str, LeRobotFeature], parts: Mapping[str, Sequence[Normalizer]], inverse: bool = False
+) -> Scaled:
     """Returns the modes and statistics with which LeRobot scales features as our normalisers do.
 
     Args:
@@ -49,7 +51,7 @@ def scaled(features: Mapping[str, TheirFeature], parts: Mapping[str, Sequence[No
     return Scaled(modes, statistics)
 
 
-def _unit(feature: TheirFeature) -> float:
+def _unit(feature: LeRobotFeature) -> float:
     """Our value for LeRobot's value of 1: LeRobot's images have values in [0, 1], ours are bytes."""
     return _BRIGHTEST if feature.type == "VISUAL" else 1.0
 

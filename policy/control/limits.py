@@ -160,7 +160,7 @@ class SafetyLimits:
 
 @dataclass
 class SafetyReport:
-    """What the safety checks did since the last reset.
+    """The actions of the safety checks since the last reset.
 
     Attributes:
         steps: control steps.

@@ -122,17 +122,17 @@ class ObservationNormalizer(nn.Module):
 
     @property
     def offset(self) -> Tensor:
-        """Of all features, `[D]`, one after the other."""
+        """The offsets of all features, concatenated, `[D]`."""
         return torch.cat([part.offset for part in self.parts])  # type: ignore[misc]
 
     @property
     def scale(self) -> Tensor:
-        """Of all features, `[D]`, one after the other."""
+        """The scales of all features, concatenated, `[D]`."""
         return torch.cat([part.scale for part in self.parts])  # type: ignore[misc]
 
     @property
     def shift(self) -> Tensor:
-        """Of all features, `[D]`, one after the other."""
+        """The shifts of all features, concatenated, `[D]`."""
         return torch.cat([part.shift for part in self.parts])  # type: ignore[misc]
 
     def normalize(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:

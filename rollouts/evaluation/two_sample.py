@@ -177,7 +177,7 @@ def find_modes(plans: np.ndarray, least_share: float = 0.1, stray: float = 0.02)
 
 
 def _best_cut(scores: np.ndarray) -> float:
-    """Where to cut sorted numbers `[n]` for the least sum of squares within both parts."""
+    """The best index for splitting sorted numbers `[n]`: the one with the smallest sum of squares within both parts."""
     count = np.arange(1, len(scores))
     total = scores.cumsum()
     # The sum of squares between two parts, up to a constant: largest where that within them is least.
@@ -193,7 +193,7 @@ def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _scale(plans: np.ndarray, resolution: float) -> np.ndarray:
-    """What to divide the coordinates of plans `[n, D]` by, `[D]`."""
+    """The scales by which the coordinates of plans `[n, D]` are divided, `[D]`."""
     return np.sqrt(plans.astype(float).var(0) + resolution**2)
 
 

@@ -27,15 +27,15 @@ REPEATS, FRAMES, STEPS = 7, 20, 40
 
 @dataclass(frozen=True)
 class FrameSpeed:
-    """Of one environment on one core, medians.
+    """The median speed of rendering, for one environment on one core.
 
     Attributes:
-        images: names of what is drawn.
-        frames: frames a second, of all images together.
-        state: control steps a second without images.
-        looked_at: with those that a plan looks at.
-        every: with all of them.
-        gain: `every`'s time over `looked_at`'s.
+        images: names of the rendered images.
+        frames: frames per second, counting all images.
+        state: control steps per second without images.
+        looked_at: the same with the images that a plan uses.
+        every: the same with all images.
+        gain: time with `every`, divided by the time with `looked_at`.
     """
 
     images: str
@@ -47,7 +47,7 @@ class FrameSpeed:
 
 
 class _Still:
-    """Holds the robot still, and looks when a receding horizon would."""
+    """Holds the robot still, and uses images when a receding horizon would."""
 
     def __init__(self, hold: Callable[[np.ndarray | None, Observation], np.ndarray], horizons: Horizons):
         self._hold = hold

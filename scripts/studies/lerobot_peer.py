@@ -13,7 +13,7 @@ from typing import Any
 
 from paradp.policy.observations import Observation
 
-# What the other half imports of paradp; its other rooms need packages that LeRobot's environment does not have.
+# The rooms of paradp that the other half imports; the others need packages that LeRobot's environment does not have.
 ROOMS = ("sampler", "policy", "bridges", "envs")
 
 
@@ -52,7 +52,7 @@ class LeRobotPeer:
         self._rooms.cleanup()
 
     def versions(self) -> dict[str, str]:
-        """Of what computes there."""
+        """The versions of the packages that compute there."""
         found: dict[str, str] = self._ask("versions")
         return found
 

@@ -8,7 +8,7 @@ import torch
 from lerobot_fixtures import FACTS, NAMES
 
 from paradp.bridges import read_lerobot
-from paradp.bridges.lerobot_config import TheirFeature, read_config
+from paradp.bridges.lerobot_config import LeRobotFeature, read_config
 from paradp.bridges.to_lerobot import write_lerobot
 from paradp.bridges.to_lerobot_statistics import scaled
 from paradp.checkpoints import find_checkpoint, load_trained, pretrained
@@ -88,7 +88,7 @@ def test_scales_become_statistics_to_the_bit(kind, shift, inverse):
     scale = 10 ** (4 * torch.rand(size, generator=generator) - 1)
     if shift:  # a range is the difference of two numbers
         scale = ((offset + 2 * scale) - offset) / 2
-    feature = TheirFeature(kind, (3, 8, 8) if kind == "VISUAL" else (size,))
+    feature = LeRobotFeature(kind, (3, 8, 8) if kind == "VISUAL" else (size,))
     found = scaled({"one": feature}, {"one": [Normalizer(offset, scale, torch.full_like(offset, shift))]}, inverse)
     first, second = (tensor.flatten() for tensor in found.statistics.values())
     spread = (second - first) / 2 if shift else second + (0.0 if inverse else 1e-8)

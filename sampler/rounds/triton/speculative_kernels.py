@@ -34,7 +34,7 @@ TINY = tl.constexpr(2.0**-126)
 
 @triton.jit
 def recall(table, slope, kept, noise, k, end, known, stands, d, real, SIZE: tl.constexpr):
-    """What is known for step k before `end`, 0 from there on: D, s, s'/‖s'‖², D' − J s', J, σξ, and the coefficients.
+    """Loads values of step k before `end`, 0 from there on: D, s, s'/‖s'‖², D' − J s', J, σξ, and the coefficients.
 
     s' and D' are how both changed. None of it depends on the state there, so that it is read a step ahead, while the step
     before is computed.
