@@ -35,6 +35,8 @@ from paradp.rollouts.episodes.records import Episode, StepRecord
 PathOf = Callable[[np.ndarray], np.ndarray]
 # Control steps that may wait to be written, and plans that are shown together.
 MOST_WAITING, PLANS = 256, 3
+# Episodes that get a page of their own; the others are there as well.
+MOST_TABS = 12
 # Images are compressed; these are small beside what they show.
 _QUALITY = 90
 _LOG = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class RerunRecording:
         self._hz, self._parts, self._path_of, self._wait = control_hz, dict(parts), path_of, wait
         self._steps: queue.Queue[_Step | None] = queue.Queue(MOST_WAITING)
         self._plans: dict[str, int] = {}
+        self._episodes: dict[str, Any] = {}
         self._left_out = 0
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._write, name="recording", daemon=True)
@@ -129,9 +132,13 @@ class RerunRecording:
 
     def _write_step(self, one: _Step) -> None:
         stream, root = self._stream, [f"episode_{one.episode}"]
+        if one.episode not in self._episodes and len(self._episodes) < MOST_TABS:
+            cameras = [key for key, value in one.observation.items() if _is_image(value)]
+            self._episodes[one.episode] = stream.tab(root[0], cameras, list(self._parts), self._path_of is not None)
+            stream.arrange(list(self._episodes.values()))
         stream.at(one.step, one.step / self._hz)
         for key, value in one.observation.items():
-            if value.dtype == np.uint8 and value.ndim == 3:
+            if _is_image(value):
                 stream.image([*root, "observation", key], value)
             else:
                 for i, number in enumerate(value.ravel()):
@@ -163,6 +170,10 @@ class RerunRecording:
         columns = iter(actions.T)
         for name, size in self._parts.items():
             yield from (([name, i], next(columns)) for i in range(size))
+
+
+def _is_image(value: np.ndarray) -> bool:
+    return value.dtype == np.uint8 and value.ndim == 3
 
 
 class _Stream:
@@ -216,6 +227,28 @@ class _Stream:
             times = [rerun.TimeSequenceColumn("step", steps), rerun.TimeSecondsColumn("time", seconds)]
             columns = rerun.Scalar.columns(scalar=values)
         rerun.send_columns(where, times, columns, recording=self._recording)
+
+    def tab(self, root: str, cameras: list[str], parts: list[str], path: bool) -> Any:
+        """What a viewer shows of an episode: cameras, every part of an action with its plans, and figures of plans."""
+        import rerun.blueprint as views
+
+        def at(*parts: Any) -> str:
+            return str(self._rerun.new_entity_path([root, *parts]))
+
+        shown = [views.Spatial2DView(origin=at("observation", key), name=key) for key in cameras]
+        for name in parts:
+            entities = [at("action", name), *(at("plan", place, name) for place in range(PLANS))]
+            shown.append(views.TimeSeriesView(contents=[f"{entity}/**" for entity in entities], name=name))
+        figures = {"rounds": at("solver", "rounds"), "milliseconds": at("milliseconds"), "observation": at("observation")}
+        shown += [views.TimeSeriesView(contents=[f"{entity}/**"], name=name) for name, entity in figures.items()]
+        if path:
+            shown.append(views.Spatial3DView(contents=[at("plan", "path")], name="path of the plan"))
+        return views.Grid(*shown, name=root)
+
+    def arrange(self, tabs: list[Any]) -> None:
+        import rerun.blueprint as views
+
+        self._recording.send_blueprint(views.Blueprint(views.Tabs(*tabs), collapse_panels=True))
 
     def close(self) -> None:
         self._recording.flush()

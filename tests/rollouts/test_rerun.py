@@ -10,12 +10,15 @@ import rerun.dataframe
 from PIL import Image
 from seeing import policy_of
 
-from paradp.policy import RecedingHorizon, Replan
+from paradp.policy import Command, RecedingHorizon, Replan
 from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.rollouts import run_episodes
 from paradp.rollouts.episodes.environments import EnvironmentConfig, make_envs
+from paradp.rollouts.realtime.reports import TickReport
 from paradp.rollouts.realtime.rerun_recording import MOST_WAITING, RecordedEpisodes, RerunRecording
 from paradp.scripts import extras
+from paradp.scripts.data import inspect
+from paradp.scripts.recording import recorded_drive
 
 
 class Read:
@@ -130,3 +133,31 @@ def test_the_extra_that_is_missing_is_named(monkeypatch):
 
     monkeypatch.setattr(extras, "requires", unknown)  # what is declared here counts, and not what is installed
     assert extras.what_to_install("rerun") == "this needs rerun-sdk, which is not installed: pip install 'paradp[rerun]'"
+
+
+def test_demonstrations_are_recorded(demonstrations, tmp_path):
+    inspect(demonstrations.path, rerun=tmp_path / "demos.rrd", episodes=2)
+    read, ends = Read(tmp_path / "demos.rrd"), demonstrations.episode_ends
+    for episode, (begin, end) in enumerate(zip([0, ends[0]], ends[:2], strict=True)):
+        actions, positions = demonstrations.actions()[begin:end], demonstrations.observations()["position"][begin:end]
+        for axis in range(2):
+            assert list(read.numbers(f"episode_{episode}/action/step/{axis}").values()) == pytest.approx(actions[:, axis])
+            seen = read.numbers(f"episode_{episode}/observation/position/{axis}")
+            assert list(seen.values()) == pytest.approx(positions[:, axis]) and list(seen) == list(range(end - begin))
+    assert not [name for name in read.columns if "episode_2" in name]
+
+
+def test_a_robot_that_is_driven_is_recorded_from_each_episodes_first_step(spec, tmp_path):
+    with recorded_drive(tmp_path / "drive.rrd", spec) as record:
+        for tick in range(8):
+            seed = 5 + tick // 5
+            seen = {"position": np.full(2, tick, np.float32), "constant": np.zeros(1, np.float32)}
+            report = TickReport(tick, seed, tick % 5 == 0, seen, 0.0)
+            record(report, Command(np.full(2, tick / 10), replan(3, 0, ago=1) if tick == 6 else None))
+    read = Read(tmp_path / "drive.rrd")
+    assert read.numbers("episode_5/observation/position/0") == {step: step for step in range(5)}
+    assert read.numbers("episode_6/action/step/1") == {0: 0.5, 1: pytest.approx(0.6), 2: pytest.approx(0.7)}
+    assert read.numbers("episode_6/solver/rounds") == {1: 3}
+    assert list(read.numbers("episode_6/plan/0/step/0")) == list(range(6))
+    with recorded_drive(None, spec) as record:
+        record(report, Command(np.zeros(2)))
