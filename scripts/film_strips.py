@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from paradp.policy.files.writing import naming_file
+from paradp.policy.wording import counted
 
 if TYPE_CHECKING:
     from paradp.policy.data.dataset import ImageSource
@@ -64,7 +65,7 @@ def _row(images: "ImageSource", key: str, index: int, span: tuple[int, int], con
     shown = round(width * HEIGHT / height)
     steps = np.unique(np.linspace(0, end - begin - 1, FRAMES).round().astype(int)).tolist()
     row = Image.new("RGB", (SPACE + FRAMES * (shown + SPACE), HEIGHT + 2 * LINE), "white")
-    _write(row, (SPACE, 2), f"episode {index}, {end - begin} steps")
+    _write(row, (SPACE, 2), f"episode {index}, {counted(end - begin, 'step')}")
     for place, step in enumerate(steps):
         frame = np.empty((1, *images.shapes[key]), np.uint8)
         images.fill(begin + step, begin + step + 1, {key: frame})

@@ -39,7 +39,8 @@ def study(
             --out RUNS/NAME`), tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8
             --out RUNS/TASK`), and front those of `--samplers front`.
         device: where scaling measures calls of the network: cpu or cuda.
-        lerobot_python: the interpreter of an environment with LeRobot, for bridges; the policy is RUNS/checkpoint.
+        lerobot_python: the interpreter of an environment with LeRobot, for bridges and bridges-large, whose policy is
+            RUNS/checkpoint, and for loading, which reads demonstrations with images in RUNS/demos.zarr.
     """
     if find_spec("paradp.scripts.studies") is None:
         raise ValueError("studies are part of paradp's repository, not of the installed package")

@@ -1,4 +1,4 @@
-"""Starts LeRobot's half of the study `bridges` in its own interpreter, and asks it."""
+"""Starts LeRobot's half of a study in its own interpreter, and asks it."""
 
 import json
 import os
@@ -22,10 +22,12 @@ class LeRobotPeer:
 
     Args:
         python: its interpreter.
-        job: see `paradp.scripts.studies.lerobot_half`.
+        job: see `paradp.scripts.studies.lerobot_half`; other halves need none.
     """
 
-    def __init__(self, python: Path, job: dict[str, Any]):
+    program = "lerobot_half.py"
+
+    def __init__(self, python: Path, job: dict[str, Any] | None = None):
         self._rooms = tempfile.TemporaryDirectory()
         package = Path(self._rooms.name) / "paradp"
         package.mkdir()
@@ -33,14 +35,16 @@ class LeRobotPeer:
             [place] = import_module(f"paradp.{room}").__path__
             (package / room).symlink_to(Path(place).resolve())
         environment = os.environ | {"PYTHONPATH": self._rooms.name, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        environment["HF_DATASETS_CACHE"] = str(Path(self._rooms.name) / "cache")
         self._process = subprocess.Popen(
-            [python, Path(__file__).with_name("lerobot_half.py")],
+            [python, Path(__file__).with_name(self.program)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
         )
-        self._send(job)
+        if job is not None:
+            self._send(job)
 
     def __enter__(self) -> "LeRobotPeer":
         return self
@@ -53,12 +57,12 @@ class LeRobotPeer:
 
     def versions(self) -> dict[str, str]:
         """The versions of the packages that compute there."""
-        found: dict[str, str] = self._ask("versions")
+        found: dict[str, str] = self.ask("versions")
         return found
 
     def episodes(self, way: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
         """Seed, reward, success and first observation of episodes that run side by side."""
-        found: list[dict[str, Any]] = self._ask("episodes", way=way, seeds=list(seeds))
+        found: list[dict[str, Any]] = self.ask("episodes", way=way, seeds=list(seeds))
         return found
 
     def plans(self, way: str, histories: list[Observation]) -> dict[str, list[float]]:
@@ -67,21 +71,22 @@ class LeRobotPeer:
             [{key: values[t].tolist() for key, values in one.items()} for t in range(len(next(iter(one.values()))))]
             for one in histories
         ]
-        found: dict[str, list[float]] = self._ask("plans", way=way, histories=steps)
+        found: dict[str, list[float]] = self.ask("plans", way=way, histories=steps)
         return found
 
     def large(self, channels: Sequence[int]) -> dict[str, int]:
         """Makes LeRobot's network with other `channels` and random weights: its `parameters`, and the `window` that
         `parallelize` chooses for it."""
-        found: dict[str, int] = self._ask("large", channels=list(channels))
+        found: dict[str, int] = self.ask("large", channels=list(channels))
         return found
 
     def calls(self, rows: Sequence[int], count: int) -> list[float]:
         """Median seconds of calls of that network, for each number of rows."""
-        found: list[float] = self._ask("calls", rows=list(rows), count=count)
+        found: list[float] = self.ask("calls", rows=list(rows), count=count)
         return found
 
-    def _ask(self, what: str, **asked: Any) -> Any:
+    def ask(self, what: str, **asked: Any) -> Any:
+        """Calls a function there."""
         self._send({"do": what, **asked})
         assert self._process.stdout is not None
         if not (answer := self._process.stdout.readline()):

@@ -16,6 +16,7 @@ from paradp.bridges.facts import read_facts
 from paradp.bridges.importing import import_data
 from paradp.bridges.lerobot_data.columns import Columns
 from paradp.bridges.lerobot_data.frames import LeRobotFrames
+from paradp.bridges.lerobot_data.pictures import Video
 from paradp.bridges.lerobot_data.reading import LeRobotData
 from paradp.bridges.lerobot_data.remarks import remarks
 from paradp.bridges.lerobot_data.statistics import counted_levels, of_images, of_vectors
@@ -279,4 +280,18 @@ def test_frames_are_read_in_any_order():
         out = {name: np.empty((end - begin, *shape), np.uint8) for name, shape in images.shapes.items()}
         images.fill(begin, end, out)
         assert all(np.array_equal(values, expected[name][begin:end]) for name, values in out.items()), (begin, end)
+    # One after another, each from the last frame of the one before on, as blocks of a training overlap.
+    for begin in range(0, 14, 2):
+        out = {name: np.empty((3, *shape), np.uint8) for name, shape in images.shapes.items()}
+        images.fill(begin, begin + 3, out)
+        assert all(np.array_equal(values, expected[name][begin : begin + 3]) for name, values in out.items()), begin
     images.close()
+
+
+def test_a_frame_is_found_again_whatever_its_time_is_rounded_to():
+    video = Video(THEIRS / "videos/observation.images.top/chunk-000/file-001.mp4", (64, 80, 3), 10)
+    first, again = np.empty((3, 64, 80, 3), np.uint8), np.empty((1, 64, 80, 3), np.uint8)
+    video.fill(0.1, first)
+    video.fill(np.nextafter(0.3, 1), again)
+    assert np.array_equal(again[0], first[2])
+    video.close()

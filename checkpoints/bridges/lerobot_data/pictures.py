@@ -58,8 +58,9 @@ class Video:
         import av
 
         try:
-            # Frames that were not asked for are decoded up to here, unless a second or more lies between.
-            if self._passed is None or begin <= self._passed or begin > self._passed + 1:
+            # Half a frame: the last frame, asked for again, may by rounding lie behind itself. Frames in between are decoded
+            # and dropped, unless a second or more of them would be.
+            if self._passed is None or not self._passed + 0.5 / self._fps < begin < self._passed + 1:
                 self._seek(begin)
             for i in range(len(out)):
                 out[i] = self._at(begin + i / self._fps)
