@@ -35,7 +35,7 @@ EXPECTED = {
     "any-model.md-python-1": Expected(
         r"(torch\.Size\(\[2, 3, 8, 8\]\) \[\d+, \d+\] rounds instead of 1000\n){2}", slow=True
     ),
-    "your-own-task.md-python-2": Expected(r"\['agent_pos'\] \(96, 96, 3\)"),
+    "your-own-task.md-python-3": Expected(r"\['agent_pos'\] \(96, 96, 3\)"),
     "bridges.md-python-1": Expected(r"torch\.Size\(\[3, 16, 2\]\) \[\d+, \d+, \d+\]"),
     "control-loop.md-python-1": Expected(r"success: .*stopped=None", slow=True),
     "control-loop.md-python-2": Expected(r"success: .*stopped=None", server=True, slow=True),
