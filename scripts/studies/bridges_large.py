@@ -14,6 +14,7 @@ from torch import Tensor
 from paradp.bridges.lerobot_config import read_config
 from paradp.checkpoints import load_policy
 from paradp.policy import DiffusionPolicy, Engine, build_engine
+from paradp.policy.choices import Precision
 from paradp.policy.networks.widening import widened
 from paradp.policy.spec import PolicySpec
 from paradp.rollouts.expert_histories import expert_histories
@@ -42,7 +43,8 @@ HEADER = [
     "LeRobot's DDPM ÷ this",
     "LeRobot's DDIM-10 ÷ this",
 ]
-CALLS_HEADER = ["rows", "LeRobot, ms a call", "paradp, ms a call"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+CALLS_HEADER = ["rows", "LeRobot, ms a call", *(f"paradp in {name}, ms a call" for name in PRECISIONS)]
 
 # Of a plan, how many rows each of its calls has.
 Rows = list[int]
@@ -54,13 +56,13 @@ class Calls:
 
     Attributes:
         theirs: eager, by LeRobot; interpolated between the measured numbers of rows, of which one is always 1.
-        ours: by our engine, as it is compiled for a window; empty where it is not measured.
-        encoding: seconds of what our engine does once a plan.
+        ours: precision → the same by our engine, as it is compiled for a window; without entries where it is not measured.
+        encoding: precision → seconds of what our engine does once a plan.
     """
 
     theirs: list[dict[int, float]] = field(default_factory=list)
-    ours: list[dict[int, float]] = field(default_factory=list)
-    encoding: list[float] = field(default_factory=list)
+    ours: dict[Precision, list[dict[int, float]]] = field(default_factory=lambda: {name: [] for name in PRECISIONS})
+    encoding: dict[Precision, list[float]] = field(default_factory=lambda: {name: [] for name in PRECISIONS})
 
 
 @study
@@ -71,7 +73,7 @@ def study_bridges_large(context: Context, plans: int = 16, repeats: int = 3, cal
     small_channels = read_config(checkpoint).down_dims
     small = load_policy(checkpoint, BASELINE)
     network, spec = widened(small.network, small.spec, _factor(small_channels))
-    engine = build_engine(network, spec, small.device)
+    engines = {precision: build_engine(network, spec, [small.device], "auto", precision) for precision in PRECISIONS}
     recorded: dict[str, list[Rows]] = {}
     timed: dict[int, Calls] = {}
     with LeRobotPeer(python, job(context.task, checkpoint)) as peer:
@@ -82,11 +84,11 @@ def study_bridges_large(context: Context, plans: int = 16, repeats: int = 3, cal
             some = {1, math.ceil(window / 2), window} if window in theirs else {1}
             ours = {n for name in _of_window(window) for plan in recorded[name] for n in plan}
             measured = ours if window in (1, *OUR_WINDOWS) else set()
-            timed[window] = _time(engine, spec, peer, window, (some, measured), repeats, calls)
+            timed[window] = _time(engines, spec, peer, window, (some, measured), repeats, calls)
     parameters = sum(one.numel() for one in network.parameters())
     if parameters != made["parameters"]:
         raise ValueError(f"LeRobot's network has {made['parameters']} parameters, and ours {parameters}")
-    about = _about(context.task, small.spec, small_channels, parameters, engine.name, plans, made["window"])
+    about = _about(context.task, small.spec, small_channels, parameters, engines["fp32"].name, plans, made["window"])
     body = f"""{about}
 
 {_page(recorded, timed, repeats)}
@@ -134,6 +136,10 @@ def _factor(channels: Sequence[int]) -> int:
     return factor
 
 
+def _ours(precision: Precision) -> str:
+    return ENGINE if precision == "fp32" else f"{ENGINE}, {precision}"
+
+
 def _speculative(window: int) -> str:
     return f"speculative-{BASELINE}:window={window}"
 
@@ -143,7 +149,7 @@ def _of_window(window: int) -> Sequence[str]:
 
 
 def _time(
-    engine: Engine,
+    engines: Mapping[Precision, Engine],
     spec: PolicySpec,
     peer: LeRobotPeer,
     window: int,
@@ -151,14 +157,17 @@ def _time(
     repeats: int,
     calls: int,
 ) -> Calls:
-    """Calls by LeRobot and by our engine in turns, each with the numbers of rows that are its own."""
+    """Calls by LeRobot and by our engines in turns, each with the numbers of rows that are its own."""
     theirs, ours = map(sorted, rows)
-    engine.prepare(range(1, window + 1) if ours else [1])
+    for engine in engines.values():
+        engine.prepare(range(1, window + 1) if ours else [1])
     found, given = Calls(), torch.zeros(1, spec.condition_size)
     for _ in range(repeats):
         found.theirs.append(dict(zip(theirs, peer.calls(theirs, calls), strict=True)))
-        found.ours.append({n: _call(engine, spec, n, calls) for n in ours})
-        found.encoding.append(median(_seconds(partial(engine.encode, given)) for _ in range(calls)))
+        for precision, engine in engines.items():
+            found.ours[precision].append({n: _call(engine, spec, n, calls) for n in ours})
+            encoding = median(_seconds(partial(engine.encode, given)) for _ in range(calls))
+            found.encoding[precision].append(encoding)
     return found
 
 
@@ -182,10 +191,10 @@ def _about(
     return f"""
 LeRobot's diffusion policy has by default a U-Net of {", ".join(map(str, DEFAULT))} channels: {parameters / 1e6:.1f} million
 parameters. Nobody trained one here: calls of it are timed, by LeRobot in eager PyTorch (random weights) and by paradp's
-engine ({engine}; the small policy's weights, widened), one thread each. How many calls a plan makes, and with how many
-rows, was recorded from {plans} plans of the small policy that LeRobot trained ({task};
-{", ".join(map(str, channels))} channels, chunks of {spec.horizons.predict} steps, which the large network has here
-too). A plan is the sum of its calls, which are almost all of it; what paradp computes once a plan is included.
+engine ({engine}; the small policy's weights, widened), one thread each. Plans in bf16
+differ slightly from those in fp32. How many calls a plan makes, and with how many rows, was recorded from {plans} plans of
+the small policy that LeRobot trained ({task}; {", ".join(map(str, channels))} channels, chunks of
+{spec.horizons.predict} steps, which the large network has here too). A plan is the sum of its calls, which are almost all of it; what paradp computes once a plan is included.
 `parallelize` chooses a window of {window} for LeRobot's network here."""
 
 
@@ -198,9 +207,10 @@ def _page(recorded: Mapping[str, list[Rows]], timed: Mapping[int, Calls], repeat
             if window in calls.theirs[0]:
                 who = LEROBOT if name in base else PLACE
                 found[who] = Timed([seconds_of(plans, one) for one in calls.theirs])
-            if calls.ours[0]:
-                taken = zip(calls.encoding, calls.ours, strict=True)
-                found[ENGINE] = Timed([encoding + seconds_of(plans, one) for encoding, one in taken])
+            for precision, turns in calls.ours.items():
+                if turns[0]:
+                    taken = zip(calls.encoding[precision], turns, strict=True)
+                    found[_ours(precision)] = Timed([encoding + seconds_of(plans, one) for encoding, one in taken])
             rounds, width = mean(map(len, plans)), mean(n for plan in plans for n in plan)
             for who, one in found.items():
                 numbers = [f"{rounds:.1f}", f"{width:.1f}", f"{one.seconds:.2f}"]
@@ -227,6 +237,6 @@ compiled.
 def _calls_row(window: int, calls: Calls) -> list[str]:
     ms = (
         f"{1000 * median(one[window] for one in turns):.0f}" if window in turns[0] else ""
-        for turns in (calls.theirs, calls.ours)
+        for turns in (calls.theirs, *calls.ours.values())
     )
     return [str(window), *ms]

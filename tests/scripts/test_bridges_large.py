@@ -38,19 +38,22 @@ def test_a_plan_takes_what_its_calls_take():
 def test_ratios_are_those_of_the_same_turn():
     recorded = {name: [[1] * 10] for name in bridges_large.SEQUENTIAL} | {"ddpm": [[1] * 100]}
     recorded["speculative-ddpm:window=4"] = [[4] * 30]
-    alone = Calls(theirs=[{1: 1.0}, {1: 2.0}], ours=[{1: 0.1}, {1: 0.1}], encoding=[1.0, 1.0])
-    only_ours = Calls(theirs=[{1: 1.0}, {1: 2.0}], ours=[{2: 0.1}, {2: 0.1}], encoding=[1, 1])
+    twice = {"fp32": [1.0, 1.0], "bf16": [0.5, 0.5]}
+    alone = Calls([{1: 1.0}, {1: 2.0}], {"fp32": [{1: 0.1}, {1: 0.1}], "bf16": [{1: 0.05}, {1: 0.05}]}, twice)
+    only_ours = Calls([{1: 1.0}, {1: 2.0}], {"fp32": [{2: 0.1}, {2: 0.1}], "bf16": [{}, {}]}, twice)
     recorded["speculative-ddpm:window=2"] = [[2] * 50]
-    window = Calls(theirs=[{1: 1.0, 2: 1.5, 4: 2.0}, {1: 2.0, 2: 2.0, 4: 2.0}], ours=[{4: 0.3}, {4: 0.3}], encoding=[1, 1])
+    theirs = [{1: 1.0, 2: 1.5, 4: 2.0}, {1: 2.0, 2: 2.0, 4: 2.0}]
+    window = Calls(theirs, {"fp32": [{4: 0.3}, {4: 0.3}], "bf16": [{}, {}]}, twice)
     rows = bridges_large._page(recorded, {1: alone, 2: only_ours, 4: window}, 2).splitlines()
     assert "| LeRobot | `ddpm` | 100.0 | 1.0 | 150.00 | 1.00 (1.00–1.00) | 0.10 (0.10–0.10) |" in rows
     assert "| paradp | `ddpm` | 100.0 | 1.0 | 11.00 | 13.64 (9.09–18.18) | 1.36 (0.91–1.82) |" in rows
+    assert "| paradp, bf16 | `ddpm` | 100.0 | 1.0 | 5.50 | 27.27 (18.18–36.36) | 2.73 (1.82–3.64) |" in rows
     assert rows[-2].startswith(
         "| LeRobot's policy, `parallelize` | `speculative-ddpm:window=4` | 30.0 | 4.0 | 60.00 | 2.50 (1.67–3.33) |"
     )
     assert rows[-1].startswith("| paradp | `speculative-ddpm:window=4` | 30.0 | 4.0 | 10.00 | 15.00 (10.00–20.00) |")
-    assert bridges_large._calls_row(4, window) == ["4", "2000", "300"]
-    assert bridges_large._calls_row(2, only_ours) == ["2", "", "100"]
+    assert bridges_large._calls_row(4, window) == ["4", "2000", "300", ""]
+    assert bridges_large._calls_row(2, only_ours) == ["2", "", "100", ""]
 
 
 class Peer:
