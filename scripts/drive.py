@@ -122,25 +122,25 @@ def drive(
     spec.horizons.with_execute(execute)
     load = partial(load_policy, body.checkpoint, sampler, engine=how.engine, precision=how.precision)
     driven = Driven()
-    with ExitStack() as stack:
-        if out is not None:
-            stack.enter_context(OutputLock.inside(out))
-        with doing(_preparing(server, plans, measured)) as show:
-            source = _source(server, ca, plans, load, how.threads or cores())
-            stack.callback(source.close)
-            _check_same(source.spec, spec)
-            budget = None if budget_ms is None else budget_ms / 1000
-            controller = AsyncController(source, hold, late, execute, budget, dead_after, blending=blending)
-            warm = controller.warm_up(on_wait=show)
-        _say_plans(source, sampler, warm)
-        with doing("starting the robot"):
-            moving = body.start()
-            stack.callback(moving.close)
-        on_command = stack.enter_context(recorded_drive(rerun, spec))
-        failure = _run(moving, controller, hold, spec, 60 * minutes, live, driven, on_command)
-    _report(driven, trace, out)
-    if failure is not None:
-        raise failure
+    with recorded_drive(rerun, spec) as on_command:
+        with ExitStack() as stack:
+            if out is not None:
+                stack.enter_context(OutputLock.inside(out))
+            with doing(_preparing(server, plans, measured)) as show:
+                source = _source(server, ca, plans, load, how.threads or cores())
+                stack.callback(source.close)
+                _check_same(source.spec, spec)
+                budget = None if budget_ms is None else budget_ms / 1000
+                controller = AsyncController(source, hold, late, execute, budget, dead_after, blending=blending)
+                warm = controller.warm_up(on_wait=show)
+            _say_plans(source, sampler, warm)
+            with doing("starting the robot"):
+                moving = body.start()
+                stack.callback(moving.close)
+            failure = _run(moving, controller, hold, spec, 60 * minutes, live, driven, on_command)
+        _report(driven, trace, out)
+        if failure is not None:
+            raise failure
 
 
 def _check_places(server: str | None, ca: Path | None, out: Path | None, trace: Path | None) -> None:

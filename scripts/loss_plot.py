@@ -21,7 +21,11 @@ def plot_training(out: Path, path: Path) -> None:
         steps = [one.step for one in tried]
         axes[1].plot(steps, [one.success for one in tried], "o-", label="success")
         axes[1].plot(steps, [one.reward for one in tried], "s--", label="reward")
-        axes[1].set(xlabel="optimiser step", ylabel="mean of the rollouts", ylim=(-0.03, 1.03))
+        axes[1].set(
+            xlabel="optimiser step",
+            ylabel="mean of the rollouts",
+            ylim=(-0.03, 1.03 * max(1.0, *(one.reward for one in tried))),
+        )
     for axis in axes:
         axis.legend()
     save(figure, path)

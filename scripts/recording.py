@@ -1,7 +1,7 @@
 """`--rerun`: recordings for Rerun's viewer, of runs, of robots that are driven and of demonstrations."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,13 @@ def recorded_run(config: "RolloutConfig", wanted: bool) -> "Iterator[list[Record
 
 @contextmanager
 def recorded_drive(path: Path | None, spec: "Interface") -> "Iterator[Callable[[TickReport, Command], None]]":
-    """What records the control steps of a robot; control steps are left out rather than waited for."""
+    """What records the control steps of a robot; control steps are left out rather than waited for.
+
+    Enter it before the robot is started: at its end it waits for the disk, and the robot should be at rest by then.
+
+    Raises:
+        OSError: something could not be recorded.
+    """
     if path is None:
         yield lambda report, command: None
         return
@@ -71,9 +77,12 @@ def recorded_drive(path: Path | None, spec: "Interface") -> "Iterator[Callable[[
 
     try:
         yield record
-    finally:
-        recording.close()
-        _say(path)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to report
+            recording.close()
+        raise
+    recording.close()
+    _say(path)
 
 
 def record_demonstrations(path: Path, found: "Looked", episodes: int) -> None:

@@ -11,6 +11,7 @@ from paradp.policy.values import is_real, positive_number
 
 # Smallest step of a dimension, as a share of its range.
 LEAST_STEP = 1e-3
+LEAST_FROZEN_FRAMES = 10  # at low control rates
 # A command moves the robot if it is further from holding still than this share of the rate limit, or of the range.
 _MOVING_RATE, _MOVING_RANGE = 0.1, 5e-3
 
@@ -45,21 +46,23 @@ class SafetyLimits:
         rate: `[A]`, largest change from one action to the next; a larger change is slowed down. `None` for no limit.
         jump: `[A]`, a change larger than this is a fault and stops the robot. `None` for no limit.
         frozen_steps: how many control steps in a row an observation may be identical, bit for bit. Steps in which the robot
-            was commanded to hold do not count, because a robot at rest may observe the same twice.
+            was commanded to hold do not count, because a robot at rest may observe the same twice. It does not apply to
+            observations of images alone. `None` for no limit.
         rotations: name and first dimension of each rotation_6d in an action; its two rows must not be zero or parallel.
         cameras: the images of an observation.
         frozen_frames: how many control steps in a row a camera may show the same frame, bit for bit, while everything else
             goes on. Only steps in which the robot was commanded to `move` count, because a robot at rest sees the same.
+            `None` for no limit.
     """
 
     low: np.ndarray
     high: np.ndarray
     rate: np.ndarray | None = None
     jump: np.ndarray | None = None
-    frozen_steps: int = 10
+    frozen_steps: int | None = 10
     rotations: tuple[tuple[str, int], ...] = ()
     cameras: tuple[str, ...] = ()
-    frozen_frames: int = 20
+    frozen_frames: int | None = 20
 
     def __post_init__(self) -> None:
         for name in ("low", "high", "rate", "jump"):
@@ -77,7 +80,8 @@ class SafetyLimits:
         if any(limit is not None and not (limit > 0).all() for limit in (self.rate, self.jump)):
             raise ValueError("rate and jump must be positive")
         for name in ("frozen_steps", "frozen_frames"):
-            if type(steps := getattr(self, name)) is not int or steps < 1:
+            steps = getattr(self, name)
+            if steps is not None and (type(steps) is not int or steps < 1):
                 raise ValueError(f"{name} must be at least 1, and a whole number, not {steps!r}")
 
     @classmethod
@@ -101,7 +105,7 @@ class SafetyLimits:
             jump_limit,
             rotations=tuple(rotations_in(spec.action)),
             cameras=tuple(key for key, feature in spec.observed.items() if feature.kind == "image"),
-            frozen_frames=max(cls.frozen_steps, spec.control_hz),
+            frozen_frames=max(LEAST_FROZEN_FRAMES, spec.control_hz),
         )
 
     def moves(self, action: np.ndarray, resting: np.ndarray) -> bool:

@@ -198,23 +198,26 @@ def _plans(policy: DiffusionPolicy, histories: list[Observation]) -> dict[str, l
 
 def _episodes_page(closed: dict[tuple[str, str], ClosedEpisodes], seeds: range, together: int) -> str:
     base = closed[LEROBOT, BASELINE]
+    # Where a reward is success, its columns would repeat those of success.
+    graded = any(found.reward[one] != found.success[one] for found in closed.values() for one in seeds)
     rows: list[list[str]] = []
     for (who, sampler), found in closed.items():
         success, reward = [found.success[one] for one in seeds], [found.reward[one] for one in seeds]
-        row = [who, f"`{sampler}`", interval(wilson(sum(success), len(success))), interval(bootstrap(reward))]
+        cells = [interval(wilson(sum(success), len(success))), *[interval(bootstrap(reward))] * graded]
         if found is base:
-            rows.insert(0, [*row, "baseline", "baseline"])
+            rows.insert(0, [who, f"`{sampler}`", *cells, "baseline", *["baseline"] * graded])
             continue
         lost = describe_loss(paired_loss(base.success, found.success)).partition(", n=")[0]
         difference = paired_bootstrap(reward, [base.reward[one] for one in seeds])
-        rows.append([*row, lost, interval(difference)])
+        rows.append([who, f"`{sampler}`", *cells, lost, *[interval(difference)] * graded])
+    header = [name for name in EPISODES_HEADER if graded or "reward" not in name]
     return f"""\
 ## Episodes
 
 {len(seeds)} episodes of each, on the same seeds ({seeds.start} to {seeds[-1]}), {together} side by side; noise is drawn
 independently. *Success lost* is against LeRobot's own DDPM on the same seeds, with its interval and one-sided 95 % bound.
 
-{markdown_table(EPISODES_HEADER, rows)}"""
+{markdown_table(header, rows)}"""
 
 
 def _latency_page(timed: dict[tuple[str, str], Timed], repeats: int, plans: int) -> str:

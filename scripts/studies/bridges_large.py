@@ -192,11 +192,11 @@ def _about(
 LeRobot's diffusion policy has by default a U-Net of {", ".join(map(str, DEFAULT))} channels: {parameters / 1e6:.1f} million
 parameters. Nobody trained one here: calls of it are timed, by LeRobot in eager PyTorch (random weights) and by paradp's
 engine ({engine}; the small policy's weights, widened), one thread each. Plans in bf16
-differ slightly from those in fp32. How many calls a plan makes, and with how many rows, was recorded from {plans} plans of
-the small policy that LeRobot trained ({task}; {", ".join(map(str, channels))} channels, chunks of
-{spec.horizons.predict} steps, which the large network has here too). A plan is the sum of its calls, which are almost all
-of it; what paradp computes once a plan is included. `parallelize` chooses a window of {window} for LeRobot's network
-here."""
+differ from those in fp32, and LeRobot's network was not timed in bf16. How many calls a plan makes, and with how many
+rows, was recorded from {plans} plans of the small policy that LeRobot trained ({task};
+{", ".join(map(str, channels))} channels, chunks of {spec.horizons.predict} steps, which the large network has here too).
+A plan is the sum of its calls, which are almost all of it; what paradp computes once a plan is included.
+`parallelize` chooses a window of {window} for LeRobot's network here."""
 
 
 def _page(recorded: Mapping[str, list[Rows]], timed: Mapping[int, Calls], repeats: int) -> str:

@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from lerobot.datasets import LeRobotDataset
+from lerobot.utils.import_utils import get_safe_default_video_backend
 from torch.utils.data import DataLoader
 
 _LOADERS: dict[str, tuple[Any, Any]] = {}
 
 
 def versions() -> dict[str, str]:
-    """Of what reads here."""
-    return {name: version(name) for name in ("lerobot", "torch", "av", "datasets")}
+    """The versions of the packages that read here, and what decodes videos, as LeRobot chooses it."""
+    packages = {name: version(name) for name in ("lerobot", "torch", "av", "datasets")}
+    return packages | {"videos by": get_safe_default_video_backend()}
 
 
 def video(source: str, out: str) -> None:

@@ -116,6 +116,15 @@ def test_episodes_are_compared_with_lerobots_own_on_the_same_seeds():
     assert second.startswith("| paradp | `ddpm` | 0.750 (") and "| +0.050 (" in second and "| -0.425 (" in second
 
 
+def test_a_reward_that_is_success_has_no_columns_of_its_own():
+    """Its bootstrap interval is empty where all episodes succeed; that of success, Wilson's, is not."""
+    seeds = range(100)
+    all_of_them = ClosedEpisodes(dict.fromkeys(seeds, True), dict.fromkeys(seeds, 1.0))
+    page = bridges._episodes_page({(ENGINE, "ddpm"): all_of_them, (LEROBOT, "ddpm"): all_of_them}, seeds, 25)
+    assert "reward" not in page
+    assert page.splitlines()[-2] == "| LeRobot | `ddpm` | 1.000 (0.963–1.000) | baseline |"
+
+
 def test_latencies_are_divided_turn_by_turn():
     timed = {
         (LEROBOT, "ddpm"): Timed([1.0, 2.0, 3.0]),

@@ -157,6 +157,33 @@ def test_a_camera_that_is_slower_than_the_loop_is_not_frozen():
     assert controller.report.stopped is None
 
 
+def seen_alone(tick: int) -> dict[str, np.ndarray]:
+    return {key: np.full((4, 4, 3), tick, np.uint8) for key in SEEING.cameras}
+
+
+def test_images_alone_may_come_slower_than_the_loop_and_stop_the_robot_when_they_freeze():
+    limits = replace(SEEING, frozen_steps=3)
+    slow = SafeController(Moves(0.05), limits, hold_at_zero)
+    for tick in range(100):
+        slow.act(seen_alone(tick // 5))
+    assert slow.report.stopped is None
+    frozen = SafeController(Moves(0.05), limits, hold_at_zero)
+    for _ in range(20):
+        frozen.act(seen_alone(0))
+    assert frozen.report.stopped is StopReason.STALE and "the camera 'front'" in frozen.report.detail
+
+
+def test_limits_on_frozen_sensors_can_be_switched_off():
+    controller = SafeController(Moves(0.05), replace(SEEING, frozen_steps=None, frozen_frames=None), hold)
+    for _ in range(100):
+        controller.act(frames(0, None))
+    assert controller.report.stopped is None
+
+
+def hold_at_zero(last, observation):
+    return np.zeros(2, np.float32) if last is None else last
+
+
 def test_a_velocity_moves_the_robot_though_it_stays_the_same():
     """What holds it still is 0, and not the last command."""
     controller = SafeController(Plays(*[[0.2, 0]] * 30), SEEING, lambda last, seen: np.zeros(2, np.float32))
