@@ -76,8 +76,8 @@ measurements of {seconds:g} s in turns, and their range.
 
 paradp streams: {memory} MiB of images are held (`--image-memory`), a block is decoded once in a pass, and batches are
 drawn from twelve blocks. LeRobot's loader is `LeRobotDataset` in PyTorch's `DataLoader` with shuffling, as LeRobot's
-trainer makes both; it decodes every frame of every window by itself. The videos are LeRobot's own, and its loader decodes them
-by what LeRobot chooses here; where FFmpeg is installed that may be torchcodec, which was not measured ({software}).
+trainer makes both; it decodes every frame of every window by itself. The videos are LeRobot's own, and its loader decodes
+them by what LeRobot chooses here; where FFmpeg is installed that may be torchcodec, which was not measured ({software}).
 """
     write_report(context.out / f"{context.task}-loading.md", f"{context.task}: loading training data with images", body)
 
