@@ -17,7 +17,7 @@ from paradp.rollouts.episodes.environments import EnvironmentConfig, make_envs
 from paradp.rollouts.realtime.reports import TickReport
 from paradp.rollouts.realtime.rerun_recording import MOST_WAITING, RecordedEpisodes, RerunRecording
 from paradp.scripts import extras
-from paradp.scripts.data import inspect
+from paradp.scripts.inspecting import inspect
 from paradp.scripts.recording import recorded_drive
 
 
