@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -253,13 +256,30 @@ def test_a_damaged_image_ends_the_training_in_one_sentence(stored, tmp_path):
         windows.close()
 
 
-def test_a_worker_that_dies_is_named(stored):
+@pytest.mark.parametrize("noticed", (False, True), ids=("at once", "noticed"))
+def test_a_worker_that_dies_is_named(stored, noticed):
+    """Whether a block is waited for or only requested when its death is noticed."""
     windows = streamed(stored, workers=1)
     try:
         windows.turn_to(0)
-        for process in windows._loader._pool._processes.values():
+        pool = windows._loader._pool
+        for process in pool._processes.values():
             process.kill()
+        if noticed:
+            pool._executor_manager_thread.join(60)
         with pytest.raises(OSError, match="a process that reads images died"):
             batches(windows, range(200))
     finally:
         windows.close()
+
+
+def test_a_worker_that_hangs_ends_with_its_training(stored):
+    windows = streamed(stored, workers=1)
+    windows.turn_to(0)
+    [worker] = windows._loader._pool._processes.values()
+    os.kill(worker.pid, signal.SIGSTOP)
+    try:
+        windows.close()
+        assert wait([worker.sentinel], 20)
+    finally:
+        worker.kill()
