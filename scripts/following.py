@@ -53,10 +53,6 @@ def follow(learn: "Callable[..., TrainedPolicy]", what: Following) -> None:
         learn: `paradp.policy.learning.training.train` or one like it.
         what: its arguments, and what is to be seen.
     """
-    from paradp.policy.learning.examples import with_memory
-
-    if (memory := with_memory(what.config, what.demonstrations).image_memory) is not None:
-        say(f"the images are streamed from disk: {memory} MiB of them are held (--image-memory)")
     with progress(f"{what.doing} {what.demonstrations.info.task}", what.config.steps) as report:
         follower = _Follower(what, report)
         try:
@@ -69,6 +65,7 @@ def follow(learn: "Callable[..., TrainedPolicy]", what: Following) -> None:
                 on_arithmetic=follower.on_arithmetic,
                 on_start=follower.on_start,
                 on_metrics=follower.on_metrics,
+                on_memory=follower.on_memory,
                 device=what.device,
             )
         finally:
@@ -86,7 +83,12 @@ class _Follower:
         self._command = shlex.join(["paradp", *sys.argv[1:]])
         self._card_before = read_card(what.earlier) if what.earlier else ""
         self._board: TensorBoard | None = None
+        self._image_memory: int | None = None
         self._step = 0
+
+    def on_memory(self, mebibytes: int) -> None:
+        self._image_memory = mebibytes
+        say(f"the images are streamed from disk: {mebibytes} MiB of them are held (--image-memory)")
 
     def on_arithmetic(self, arithmetic: "Arithmetic") -> None:
         self._arithmetic = arithmetic
@@ -147,7 +149,7 @@ class _Follower:
             data.info,
             len(data.episode_ends),
             step_count(data),
-            replace(what.config, bf16=self._arithmetic.bf16),
+            replace(what.config, bf16=self._arithmetic.bf16, image_memory=self._image_memory),
             self._command,
             _took(what.out / "metrics.jsonl", what.device),
             self._card_before,

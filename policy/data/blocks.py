@@ -6,9 +6,10 @@ Needs no PyTorch: a worker starts quickly and stays small.
 import mmap
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 
@@ -72,10 +73,15 @@ class BlockLoader:
             self._pool = ProcessPoolExecutor(workers, spawning(), _begin, (source, layout, self._path))
 
     def request(self, slot: int, begin: int, end: int) -> None:
-        """Begins to read the images of some steps into a slot, whose content nobody needs any more."""
+        """Begins to read the images of some steps into a slot, whose content nobody needs any more.
+
+        Raises:
+            OSError: a worker died.
+        """
         if isinstance(earlier := self._waiting.pop(slot, None), Future):
             earlier.exception()  # it must not write there later
-        self._waiting[slot] = (begin, end) if self._pool is None else self._pool.submit(_load, slot, begin, end)
+        with _naming_deaths():
+            self._waiting[slot] = (begin, end) if self._pool is None else self._pool.submit(_load, slot, begin, end)
 
     def wait(self, slot: int) -> None:
         """Returns when the block that was requested last for a slot is there.
@@ -88,17 +94,17 @@ class BlockLoader:
             case (int(begin), int(end)):
                 _fill(self._source, self.slots, slot, begin, end)
             case Future() as future:
-                try:
+                with _naming_deaths():
                     future.result()
-                except BrokenProcessPool as error:
-                    raise OSError("a process that reads images died; perhaps the memory did not suffice") from error
 
     def close(self) -> None:
-        """Ends the workers and gives the memory back, when its last view is gone."""
+        """Ends the workers at once, and gives the memory back, when its last view is gone."""
         if self._pool is not None:
+            processes = list(self._pool._processes.values())  # `shutdown` forgets them
             self._pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((self._pool._processes or {}).values()):
+            for process in processes:
                 process.kill()
+                process.join()
             self._pool = None
         self._source.close()
         if self._file >= 0:
@@ -107,6 +113,14 @@ class BlockLoader:
             if not self._path.startswith("/proc/"):
                 os.unlink(self._path)
         self.slots = {}
+
+
+@contextmanager
+def _naming_deaths() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise OSError("a process that reads images died; perhaps the memory did not suffice") from error
 
 
 def _shared_file(size: int) -> tuple[int, str]:

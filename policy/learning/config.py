@@ -25,7 +25,8 @@ class LearningConfig(OptimiserSettings):
         save_every: steps between checkpoints and resumable states.
         seed: seed of the weights, the batches and the noise.
         image_memory: MiB of images to hold: if there are more, they are streamed from disk, block by block in random order.
-            By default all are held if they fit into the free memory, and otherwise as many as fit into half of it.
+            By default all are held if they take at most four fifths of the free memory, and otherwise as many as fit into
+            half of it; of several processes on a machine, each takes its share. A run that is continued keeps its number.
     """
 
     bf16: bool | None = setting(None, option=False)  # `paradp train` defines the two flags itself

@@ -19,7 +19,7 @@ from paradp.policy.learning.examples import cut_examples, send_examples, with_me
 from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
 from paradp.policy.learning.metrics_log import TrainingMetrics
-from paradp.policy.learning.ranks import own_device
+from paradp.policy.learning.ranks import join, own_device
 from paradp.policy.learning.training import check_made_for, spec_for
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import Diffusion
@@ -45,6 +45,7 @@ def distill(
     choose: Callable[[Step, int], Arithmetic] = measure,
     on_start: Callable[[int], None] = lambda step: None,
     on_metrics: Callable[[TrainingMetrics], None] = lambda metrics: None,
+    on_memory: Callable[[int], None] = lambda mebibytes: None,
     device: torch.device | str = "cpu",
 ) -> TrainedPolicy:
     """Consistency distillation (Song et al. 2023, Algorithm 2) of a diffusion policy.
@@ -57,8 +58,8 @@ def distill(
         teacher: the policy.
         demonstrations: of the teacher's task; trajectories start at their noisy actions.
         config: settings of the distillation.
-        out, save, on_step, on_arithmetic, choose, on_start, on_metrics, device: as in `train`, which also says how a run
-            in `out` is continued.
+        out, save, on_step, on_arithmetic, choose, on_start, on_metrics, on_memory, device: as in `train`, which also says
+            how a run in `out` is continued.
 
     Raises:
         ValueError: the teacher is not a diffusion policy, or does not fit the demonstrations; and as `train`.
@@ -66,16 +67,17 @@ def distill(
     """
     torch.manual_seed(config.seed)
     spec = _student_spec(teacher.spec, demonstrations, config.skip)
-    config = with_memory(config, demonstrations)
+    place = own_device(device)
+    ranks = join(place)
+    config = with_memory(config, demonstrations, out, ranks, on_memory)
     training, validation = cut_examples(demonstrations, spec.horizons, config)
     with closing(training):
-        place = own_device(device)
         training, validation = send_examples(place, training, validation)
         teacher.move(place)
         objective = ConsistencyObjective(teacher, spec, config.skip)
         start = replace(teacher, spec=spec, network=deepcopy(teacher.network))
         lesson = Lesson(start, objective, training, validation, teacher)
-        return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics)
+        return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics, ranks)
 
 
 def _student_spec(teacher: PolicySpec, demonstrations: Dataset, skip: int) -> PolicySpec:

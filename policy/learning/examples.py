@@ -1,6 +1,8 @@
 """Where a training's examples come from: memory if the images fit, otherwise a stream from disk."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -10,25 +12,57 @@ from paradp.policy.data.streaming import MIB, StreamedWindows, Streaming, held_w
 from paradp.policy.data.windows import TrainingWindows, Windows, cut_windows, send_windows
 from paradp.policy.files.memory import available
 from paradp.policy.learning.config import LearningConfig
+from paradp.policy.learning.ranks import Ranks
+from paradp.policy.learning.state import STATE, Noted, StateFile
 from paradp.policy.spec import Horizons
 
 C = TypeVar("C", bound=LearningConfig)
+# The part of the free memory that images may fill; the rest is for the training itself.
+_MOST_HELD = 0.8
 
 
-def with_memory(config: C, dataset: Dataset) -> C:
+def with_memory(
+    config: C, dataset: Dataset, out: Path, ranks: Ranks, on_memory: Callable[[int], None] = lambda mebibytes: None
+) -> C:
     """The settings with the memory that images get: a number if they are streamed, `None` if all are held.
 
-    The number is part of the training: it decides which windows are drawn together. Chosen here, it is a power of two, so
-    that it is the same tomorrow.
+    The number is part of the training: it decides which windows are drawn together. So it is chosen once, when a run begins,
+    and by the first of several processes for all of them.
+
+    Args:
+        config: of the training.
+        dataset: its episodes.
+        out: the run's directory; a run in it keeps its number, unless another is asked for.
+        ranks: the processes that train together; each of them holds images.
+        on_memory: called with the number, if there is one.
+
+    Raises:
+        ValueError: the state in `out` is damaged.
     """
     if not isinstance(dataset, StreamedDataset) or not (needed := image_bytes(dataset)):
         return replace(config, image_memory=None)
-    if config.image_memory is not None:
-        return config if needed > config.image_memory * MIB else replace(config, image_memory=None)
+    memory = config.image_memory
+    if memory is None:
+        noted = StateFile(out / STATE).noted()
+        memory = ranks.agree(lambda: _chosen(needed, ranks.here) if noted is None else _kept(noted))
+    if memory is None or needed <= memory * MIB:
+        return replace(config, image_memory=None)
+    on_memory(memory)
+    return replace(config, image_memory=memory)
+
+
+def _chosen(needed: int, processes: int) -> int | None:
+    """MiB for each of so many processes on this machine; `None` if there is memory for all images in every one."""
     free = available()
-    if free is None or needed <= free:
-        return config
-    return replace(config, image_memory=2 ** max(0, (free // MIB // 2).bit_length() - 1))
+    if free is None or needed <= _MOST_HELD * free / processes:
+        return None
+    return 2 ** max(0, (free // processes // MIB // 2).bit_length() - 1)
+
+
+def _kept(noted: Noted) -> int | None:
+    """The number of a run on disk; if that is damaged, its identity is refused later."""
+    memory = noted.identity.get("image_memory")
+    return memory if type(memory) is int else None
 
 
 def cut_examples(dataset: Dataset, horizons: Horizons, config: LearningConfig) -> tuple[TrainingWindows, Windows]:

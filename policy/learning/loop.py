@@ -15,8 +15,8 @@ from paradp.policy.learning.config import LearningConfig
 from paradp.policy.learning.identity import TrainingIdentity
 from paradp.policy.learning.lesson import Lesson, TrainedPolicy
 from paradp.policy.learning.metrics_log import MetricsLog, TrainingMetrics
-from paradp.policy.learning.ranks import Ranks, join
-from paradp.policy.learning.state import Noted, StateFile, TrainingState
+from paradp.policy.learning.ranks import Ranks
+from paradp.policy.learning.state import STATE, Noted, StateFile, TrainingState
 from paradp.policy.learning.steps import EagerStep, Loss
 from paradp.policy.learning.transfer import UnreadLosses
 from paradp.policy.spec import PolicySpec
@@ -34,11 +34,13 @@ def learn(
     choose: Callable[[Step, int], Arithmetic],
     on_start: Callable[[int], None],
     on_metrics: Callable[[TrainingMetrics], None],
+    ranks: Ranks,
 ) -> TrainedPolicy:
     """Minimises an objective; for the files that it writes see `paradp.policy.learning.training.train`.
 
     Args:
         lesson: the parts of the training.
+        ranks: the processes that train together.
         demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics: as in `train`.
     """
     start, device = lesson.start, lesson.device
@@ -47,7 +49,6 @@ def learn(
     def chosen() -> Arithmetic:
         return choose(step_on_a_copy(start.network, lesson.loss, lambda size: lesson.batch(size, 0)), config.batch_size)
 
-    ranks = join(device)
     ranks.check(config.batch_size)
     run = _TrainingDirectory(out, TrainingIdentity.of(config, demonstrations, lesson.earlier), chosen, ranks)
     with fast_products(device), run.opened(TrainingState(start.network, config)) as state:
@@ -160,7 +161,7 @@ class _TrainingDirectory:
         self._identity = identity
         self._choose = choose
         self.ranks = ranks
-        self._file = StateFile(out / "state.safetensors")
+        self._file = StateFile(out / STATE)
 
     @contextmanager
     def opened(self, state: TrainingState) -> Iterator[TrainingState]:

@@ -68,10 +68,12 @@ class Ranks:
 
     Attributes:
         size: number of processes.
+        here: number of those on this machine.
         first: whether this process writes the results and the messages.
     """
 
     size = 1
+    here = 1
     first = True
 
     def check(self, batch_size: int) -> None:
@@ -105,6 +107,7 @@ class _Together(Ranks):
     def __init__(self, accelerator: "Accelerator"):
         self._accelerator = accelerator
         self.size, self.first = accelerator.num_processes, accelerator.is_main_process
+        self.here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
 
     def part(self, batch: "tuple[Tensor, ...]") -> "tuple[Tensor, ...]":
         return tuple(rows[self._accelerator.process_index :: self.size] for rows in batch)

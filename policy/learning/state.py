@@ -109,6 +109,9 @@ class Noted:
 _NOTED = TypeAdapter(Noted)
 
 
+STATE = "state.safetensors"
+
+
 class StateFile:
     """`state.safetensors` of a training.
 

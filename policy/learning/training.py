@@ -23,7 +23,7 @@ from paradp.policy.learning.examples import cut_examples, send_examples, with_me
 from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_batch
 from paradp.policy.learning.loop import learn
 from paradp.policy.learning.metrics_log import TrainingMetrics
-from paradp.policy.learning.ranks import own_device
+from paradp.policy.learning.ranks import join, own_device
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.network_config import NetworkConfig
@@ -44,6 +44,7 @@ def train(
     choose: Callable[[Step, int], Arithmetic] = measure,
     on_start: Callable[[int], None] = lambda step: None,
     on_metrics: Callable[[TrainingMetrics], None] = lambda metrics: None,
+    on_memory: Callable[[int], None] = lambda mebibytes: None,
     device: torch.device | str = "cpu",
 ) -> TrainedPolicy:
     """Trains a policy; writes `metrics.jsonl`, `state.safetensors` and, through `save`, `checkpoint/` into `out`.
@@ -61,6 +62,7 @@ def train(
         choose: chooses the number format if the configuration does not; called with a step to try, and the batch size.
         on_start: called once, before the first step, with the number of steps of an earlier process.
         on_metrics: called with every line of `metrics.jsonl`, once it is written.
+        on_memory: called once if images are streamed, before they are, with the MiB of them that each process holds.
         device: where to compute; a run can be continued on another device. The policy passed to `save` and returned is
             there.
 
@@ -74,7 +76,9 @@ def train(
     vision = config.vision.fitted(observed_features(demonstrations.info.observation))
     spec = spec_for(demonstrations.info, config.network, config.process.schedule, vision)
     spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
-    config = with_memory(config, demonstrations)
+    place = own_device(device)
+    ranks = join(place)
+    config = with_memory(config, demonstrations, out, ranks, on_memory)
     training, validation = cut_examples(demonstrations, spec.horizons, config)
     with closing(training):
         if init is None:
@@ -82,12 +86,11 @@ def train(
         else:
             _check_start(init, spec, config)
             start = replace(init, spec=spec)
-        place = own_device(device)
         training, validation = send_examples(place, training, validation)
         start.move(place)
         objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
         lesson = Lesson(start, objective, training, validation, init)
-        return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics)
+        return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics, ranks)
 
 
 def _check_start(init: TrainedPolicy, spec: PolicySpec, config: TrainingConfig) -> None:

@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,8 @@ from paradp.policy.data.windows import cut_windows
 from paradp.policy.learning import examples
 from paradp.policy.learning.config import TrainingConfig
 from paradp.policy.learning.examples import with_memory
+from paradp.policy.learning.ranks import Ranks
+from paradp.policy.learning.state import STATE, StateFile
 from paradp.policy.learning.training import train
 from paradp.policy.networks.vision.config import VisionConfig
 
@@ -213,22 +218,80 @@ def test_a_killed_training_goes_on_to_the_same_weights(stored, tmp_path, monkeyp
     logs = [[json.loads(line) for line in (tmp_path / run / "metrics.jsonl").open()] for run in ("whole", "killed")]
     assert [one["validation_loss"] for one in logs[0]] == [one["validation_loss"] for one in logs[1]]
     with pytest.raises(ValueError, match="image_memory: 1 there, None here"):
-        train(stored, dataclasses.replace(CONFIG, image_memory=None), tmp_path / "whole", save)
+        train(stored, dataclasses.replace(CONFIG, image_memory=2), tmp_path / "whole", save)
 
 
-def test_images_are_streamed_if_they_do_not_fit(stored, monkeypatch):
-    plain = dataclasses.replace(CONFIG, image_memory=None)
-    monkeypatch.setattr(examples, "available", lambda: image_bytes(stored) + 1)
-    assert with_memory(plain, stored).image_memory is None
-    monkeypatch.setattr(examples, "available", lambda: image_bytes(stored) - 1)
-    assert with_memory(plain, stored).image_memory == 1
-    monkeypatch.setattr(examples, "image_bytes", lambda data: 2**36)
-    for free, memory in ((2**35, 2**14), (2**35 - 1, 2**13), (2**35 + 2**33, 2**14)):
-        monkeypatch.setattr(examples, "available", lambda free=free: free)
-        assert with_memory(plain, stored).image_memory == memory
-    # A setting that is enough for all of them changes nothing.
-    monkeypatch.undo()
-    assert with_memory(dataclasses.replace(CONFIG, image_memory=2), stored).image_memory is None
+PLAIN = dataclasses.replace(CONFIG, image_memory=None)
+
+
+@pytest.mark.parametrize("before, later", ((1, 2**36), (2**36, 1)), ids=("streamed", "held"))
+def test_the_same_command_goes_on_whatever_memory_is_free(stored, tmp_path, monkeypatch, before, later):
+    said = []
+
+    def interrupted(step, loss):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    def begun(free, **more):
+        monkeypatch.setattr(examples, "available", lambda: free)
+        return train(stored, PLAIN, tmp_path / "run", lambda trained, path: None, on_memory=said.append, **more)
+
+    with pytest.raises(KeyboardInterrupt):
+        begun(before, on_step=interrupted)
+    begun(later)
+    assert said == ([1, 1] if before == 1 else [])
+    assert StateFile(tmp_path / "run" / STATE).noted().identity.get("image_memory") == (1 if before == 1 else None)
+
+
+class Told(Ranks):
+    """Two processes on this machine, of which the first has decided, if it is not this one."""
+
+    size = here = 2
+
+    def __init__(self, *decided):
+        self.decided = decided
+
+    def agree(self, decide):
+        return self.decided[0] if self.decided else decide()
+
+
+def chosen(data, monkeypatch, out, needed, free, ranks) -> int | None:
+    monkeypatch.setattr(examples, "image_bytes", lambda data: needed)
+    monkeypatch.setattr(examples, "available", lambda: free)
+    said = []
+    found = with_memory(PLAIN, data, out, ranks, said.append).image_memory
+    assert said == [found] * (found is not None)
+    return found
+
+
+@pytest.mark.parametrize(
+    "needed, free, alone, of_two",
+    (
+        (2**36, None, None, None),
+        (2**36, 2**35, 2**14, 2**13),
+        (2**36, 2**35 - 1, 2**13, 2**12),
+        (2**36, 2**35 + 2**33, 2**14, 2**13),
+        (80 * 2**30, 200 * 2**30, None, None),
+        (80 * 2**30, 199 * 2**30, None, 2**15),
+        (80 * 2**30, 100 * 2**30, None, 2**14),
+        (80 * 2**30, 99 * 2**30, 2**15, 2**14),
+    ),
+)
+def test_images_are_streamed_if_they_do_not_fit(stored, monkeypatch, tmp_path, needed, free, alone, of_two):
+    """With something to spare for the training itself, and in each of two processes."""
+    assert chosen(stored, monkeypatch, tmp_path, needed, free, Ranks()) == alone
+    assert chosen(stored, monkeypatch, tmp_path, needed, free, Told()) == of_two
+
+
+def test_processes_that_train_together_take_the_choice_of_the_first(stored, monkeypatch, tmp_path):
+    assert chosen(stored, monkeypatch, tmp_path, 2**36, 2**35, Told(2**10)) == 2**10
+    assert chosen(stored, monkeypatch, tmp_path, 2**36, 2**35, Told(None)) is None
+    assert chosen(stored, monkeypatch, tmp_path, 2**36, 2**40, Told(2**10)) == 2**10
+
+
+def test_a_setting_that_is_enough_for_all_images_changes_nothing(stored, tmp_path):
+    assert with_memory(dataclasses.replace(CONFIG, image_memory=2), stored, tmp_path, Ranks()).image_memory is None
+    assert with_memory(CONFIG, stored, tmp_path, Ranks()).image_memory == 1
 
 
 def test_too_little_memory_is_refused(stored, monkeypatch):
@@ -253,13 +316,30 @@ def test_a_damaged_image_ends_the_training_in_one_sentence(stored, tmp_path):
         windows.close()
 
 
-def test_a_worker_that_dies_is_named(stored):
+@pytest.mark.parametrize("noticed", (False, True), ids=("at once", "noticed"))
+def test_a_worker_that_dies_is_named(stored, noticed):
+    """Whether a block is waited for or only requested when its death is noticed."""
     windows = streamed(stored, workers=1)
     try:
         windows.turn_to(0)
-        for process in windows._loader._pool._processes.values():
+        pool = windows._loader._pool
+        for process in pool._processes.values():
             process.kill()
+        if noticed:
+            pool._executor_manager_thread.join(60)
         with pytest.raises(OSError, match="a process that reads images died"):
             batches(windows, range(200))
     finally:
         windows.close()
+
+
+def test_a_worker_that_hangs_ends_with_its_training(stored):
+    windows = streamed(stored, workers=1)
+    windows.turn_to(0)
+    [worker] = windows._loader._pool._processes.values()
+    os.kill(worker.pid, signal.SIGSTOP)
+    try:
+        windows.close()
+        assert wait([worker.sentinel], 20)
+    finally:
+        worker.kill()
