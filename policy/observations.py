@@ -57,7 +57,7 @@ def as_feature(key: str, feature: Feature, value: object) -> np.ndarray:
 
 
 def hint(feature: Feature, shape: tuple[int, ...]) -> str:
-    """What to do about an image of another shape, to end a message; empty for anything else."""
+    """Advice for an image of another shape, to end a message; empty for anything else."""
     if feature.kind != "image":
         return ""
     height, width, channels = feature.shape

@@ -51,8 +51,8 @@ Rows = list[int]
 
 
 @dataclass
-class Calls:
-    """Calls of the large network, one entry a turn: rows → seconds.
+class LargeCalls:
+    """LargeCalls of the large network, one entry a turn: rows → seconds.
 
     Attributes:
         theirs: eager, by LeRobot; interpolated between the measured numbers of rows, of which one is always 1.
@@ -75,7 +75,7 @@ def study_bridges_large(context: Context, plans: int = 16, repeats: int = 3, cal
     network, spec = widened(small.network, small.spec, _factor(small_channels))
     engines = {precision: build_engine(network, spec, [small.device], "auto", precision) for precision in PRECISIONS}
     recorded: dict[str, list[Rows]] = {}
-    timed: dict[int, Calls] = {}
+    timed: dict[int, LargeCalls] = {}
     with LeRobotPeer(python, job(context.task, checkpoint)) as peer:
         made = peer.large(DEFAULT)
         theirs = {1, *THEIR_WINDOWS, made["window"]}
@@ -156,12 +156,12 @@ def _time(
     rows: tuple[set[int], set[int]],
     repeats: int,
     calls: int,
-) -> Calls:
-    """Calls by LeRobot and by our engines in turns, each with the numbers of rows that are its own."""
+) -> LargeCalls:
+    """LargeCalls by LeRobot and by our engines in turns, each with the numbers of rows that are its own."""
     theirs, ours = map(sorted, rows)
     for engine in engines.values():
         engine.prepare(range(1, window + 1) if ours else [1])
-    found, given = Calls(), torch.zeros(1, spec.condition_size)
+    found, given = LargeCalls(), torch.zeros(1, spec.condition_size)
     for _ in range(repeats):
         found.theirs.append(dict(zip(theirs, peer.calls(theirs, calls), strict=True)))
         for precision, engine in engines.items():
@@ -199,7 +199,7 @@ A plan is the sum of its calls, which are almost all of it; what paradp computes
 `parallelize` chooses a window of {window} for LeRobot's network here."""
 
 
-def _page(recorded: Mapping[str, list[Rows]], timed: Mapping[int, Calls], repeats: int) -> str:
+def _page(recorded: Mapping[str, list[Rows]], timed: Mapping[int, LargeCalls], repeats: int) -> str:
     rows = []
     for window, calls in timed.items():
         base = {name: Timed([seconds_of(recorded[name], one) for one in calls.theirs]) for name in (BASELINE, FEW)}
@@ -224,18 +224,18 @@ A figure is the median of {repeats} turns; a ratio is that of the same turn, med
 {markdown_table(HEADER, rows)}"""
 
 
-def _calls_page(timed: Mapping[int, Calls], repeats: int, calls: int) -> str:
+def _calls_page(timed: Mapping[int, LargeCalls], repeats: int, calls: int) -> str:
     return f"""\
-## Calls
+## LargeCalls
 
 Of one row and of whole windows; median of {repeats} turns, each the median of {calls} calls after one that is not counted.
-Calls with fewer rows are interpolated for LeRobot, and measured for paradp, whose engine rounds them up to sizes that it has
+LargeCalls with fewer rows are interpolated for LeRobot, and measured for paradp, whose engine rounds them up to sizes that it has
 compiled.
 
 {markdown_table(CALLS_HEADER, [_calls_row(window, one) for window, one in timed.items()])}"""
 
 
-def _calls_row(window: int, calls: Calls) -> list[str]:
+def _calls_row(window: int, calls: LargeCalls) -> list[str]:
     ms = (
         f"{1000 * median(one[window] for one in turns):.0f}" if window in turns[0] else ""
         for turns in (calls.theirs, *calls.ours.values())

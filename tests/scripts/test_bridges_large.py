@@ -7,7 +7,7 @@ from paradp.checkpoints import load_policy
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.widening import widened_spec
 from paradp.scripts.studies import bridges_large
-from paradp.scripts.studies.bridges_large import Calls, rows_of, seconds_of
+from paradp.scripts.studies.bridges_large import LargeCalls, rows_of, seconds_of
 from paradp.scripts.studies.context import Context
 
 
@@ -39,11 +39,11 @@ def test_ratios_are_those_of_the_same_turn():
     recorded = {name: [[1] * 10] for name in bridges_large.SEQUENTIAL} | {"ddpm": [[1] * 100]}
     recorded["speculative-ddpm:window=4"] = [[4] * 30]
     twice = {"fp32": [1.0, 1.0], "bf16": [0.5, 0.5]}
-    alone = Calls([{1: 1.0}, {1: 2.0}], {"fp32": [{1: 0.1}, {1: 0.1}], "bf16": [{1: 0.05}, {1: 0.05}]}, twice)
-    only_ours = Calls([{1: 1.0}, {1: 2.0}], {"fp32": [{2: 0.1}, {2: 0.1}], "bf16": [{}, {}]}, twice)
+    alone = LargeCalls([{1: 1.0}, {1: 2.0}], {"fp32": [{1: 0.1}, {1: 0.1}], "bf16": [{1: 0.05}, {1: 0.05}]}, twice)
+    only_ours = LargeCalls([{1: 1.0}, {1: 2.0}], {"fp32": [{2: 0.1}, {2: 0.1}], "bf16": [{}, {}]}, twice)
     recorded["speculative-ddpm:window=2"] = [[2] * 50]
     theirs = [{1: 1.0, 2: 1.5, 4: 2.0}, {1: 2.0, 2: 2.0, 4: 2.0}]
-    window = Calls(theirs, {"fp32": [{4: 0.3}, {4: 0.3}], "bf16": [{}, {}]}, twice)
+    window = LargeCalls(theirs, {"fp32": [{4: 0.3}, {4: 0.3}], "bf16": [{}, {}]}, twice)
     rows = bridges_large._page(recorded, {1: alone, 2: only_ours, 4: window}, 2).splitlines()
     assert "| LeRobot | `ddpm` | 100.0 | 1.0 | 150.00 | 1.00 (1.00–1.00) | 0.10 (0.10–0.10) |" in rows
     assert "| paradp | `ddpm` | 100.0 | 1.0 | 11.00 | 13.64 (9.09–18.18) | 1.36 (0.91–1.82) |" in rows
