@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Following:
-    """What is trained, and what is to be seen of it.
+    """The arguments of a training, and the outputs besides its checkpoint.
 
     Attributes:
         demonstrations, config, out, device: what the training is called with.
@@ -74,7 +74,7 @@ def follow(learn: "Callable[..., TrainedPolicy]", what: Following) -> None:
 
 
 class _Follower:
-    """What a training calls back."""
+    """The callbacks of a training."""
 
     def __init__(self, what: Following, report: ProgressReport):
         from paradp.checkpoints import read_card

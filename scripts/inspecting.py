@@ -113,7 +113,7 @@ def _film(found: Looked, path: Path, film: Path, episodes: int) -> None:
 
 
 def _quantities(name: str, size: int, parts: Mapping[str, int] | None) -> list[str]:
-    """What the columns of an array are: of actions the quantities that they consist of, where those are known."""
+    """Describes the columns of an array; for actions the quantities, if known."""
     if parts is not None and name in ("action", ACTIONS) and sum(parts.values()) == size:
         return [described.replace("\n", " ") for described in dimension_names(parts)]
     return dimension_names({name: size})

@@ -142,7 +142,7 @@ def _minari(path: Path) -> Looked:
 
 
 def _parts(file: "RecordedFile") -> dict[str, int] | None:
-    """What a recorded action consists of, if all episodes look to be in one convention of robosuite's."""
+    """The parts of a recorded action, if all episodes seem to have the same convention of robosuite."""
     from paradp.rollouts.imports.conventions import looks_like
 
     looks = {looks_like(recording) for recording in file.recordings}
@@ -176,7 +176,7 @@ def _recorded(path: Path, actions: str) -> Looked:
 
 
 def _tell_of_file(file: "RecordedFile") -> None:
-    """Who wrote it, what its actions are, and its defects."""
+    """Prints the file's origin, its actions, and its defects."""
     from paradp.rollouts.imports.conventions import looks_like
     from paradp.rollouts.imports.defects import defects
 

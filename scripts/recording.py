@@ -38,7 +38,7 @@ def check_rerun(path: Path | None = None) -> None:
 
 @contextmanager
 def recorded_run(config: "RolloutConfig", wanted: bool) -> "Iterator[list[RecordedEpisodes]]":
-    """What records the episodes of a run, in its directory; nothing unless it is wanted."""
+    """Yields the subscriber that records a run in its directory, or none if it is not wanted."""
     if not wanted:
         yield []
         return
@@ -56,7 +56,7 @@ def recorded_run(config: "RolloutConfig", wanted: bool) -> "Iterator[list[Record
 
 @contextmanager
 def recorded_drive(path: Path | None, spec: "Interface") -> "Iterator[Callable[[TickReport, Command], None]]":
-    """What records the control steps of a robot; control steps are left out rather than waited for.
+    """Yields a function that records control steps of a robot; it drops steps rather than wait.
 
     Enter it before the robot is started: at its end it waits for the disk, and the robot should be at rest by then.
 

@@ -98,12 +98,12 @@ class TrainingRollouts:
 
 
 def evaluations(out: Path) -> Path:
-    """Where the rollouts of a training go."""
+    """The folder of a training's rollouts."""
     return out / "evaluations"
 
 
 def read_evaluations(out: Path) -> list[Evaluated]:
-    """Of the rollouts that were completed, by step.
+    """Reads the results of completed rollouts, by step.
 
     Raises:
         ValueError: a summary is damaged.

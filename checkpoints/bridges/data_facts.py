@@ -15,7 +15,7 @@ Parts = dict[str, str | dict[str, int]]
 
 
 def parts_of(path: Path, shapes: Mapping[str, tuple[int, ...]], facts: Facts) -> Parts:
-    """What the observed arrays consist of, in their order.
+    """Returns the quantities in each observed array, in order.
 
     Args:
         path: the data set, for messages.

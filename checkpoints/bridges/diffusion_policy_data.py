@@ -115,7 +115,7 @@ class DiffusionPolicyData:
         return self._numbers(ACTION)
 
     def digest(self) -> str:
-        """Of the content; the same as that of our own demonstrations with the same content."""
+        """The hash of the content; equals that of demonstrations in paradp's format with the same content."""
         return content_digest(self)
 
     def episodes(self) -> Iterator[DemonstrationEpisode]:

@@ -70,7 +70,7 @@ class Host:
         self._max_steps = max_steps or self._task.max_steps
 
     def describe(self) -> Answer:
-        """What the other side must know."""
+        """Describes the environments for the other side."""
         space = self._envs[0].action_space
         said = {
             "task": self._task.name,

@@ -23,7 +23,7 @@ _KINDS: dict[str, type[Exception]] = {"OSError": OSError}
 
 @dataclass(frozen=True)
 class RemoteTask:
-    """What the other process says of its environments.
+    """The description of the environments, from the other process.
 
     Attributes:
         task: the task's name.
@@ -46,7 +46,7 @@ class RemoteTask:
 
 @dataclass(frozen=True)
 class Stepped:
-    """What a control step of some environments gave; of each array one row for each.
+    """The results of a control step; each array has one row per environment.
 
     Attributes:
         observation: by key.

@@ -37,7 +37,7 @@ class SlotLayout:
 
     @property
     def bytes(self) -> int:
-        """Of all slots."""
+        """The size of all slots in bytes."""
         return sum(map(self._bytes, self.shapes.values()))
 
     def views(self, memory: mmap.mmap) -> dict[str, np.ndarray]:

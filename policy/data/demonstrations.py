@@ -176,7 +176,7 @@ class Demonstrations:
         return self._read(self._layout.place(key), end, begin)
 
     def digest(self) -> str:
-        """Of the content that training reads: observations and actions with their columns in order, and episodes' ends."""
+        """The hash of the content that training reads: observations and actions in their order, and the episodes' ends."""
         return content_digest(self)
 
     def _read(self, name: str, end: int | None = None, start: int = 0) -> np.ndarray:

@@ -19,7 +19,7 @@ _GAP = 1.5
 
 @dataclass
 class CameraLook:
-    """What one camera saw.
+    """The frames of one camera in numbers.
 
     Attributes:
         shape: height, width and channels.

@@ -107,7 +107,7 @@ class StreamedWindows:
 
     @property
     def device(self) -> torch.device:
-        """Where batches are drawn; they are sent elsewhere as a whole."""
+        """The device on which batches are drawn; whole batches are sent elsewhere."""
         return self.actions.device
 
     def turn_to(self, step: int) -> None:

@@ -41,7 +41,7 @@ class TrainingWindows(Protocol):
         ...
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
-        """What `batch` needs of some random windows, `[size, …]` on the CPU; it may be sent elsewhere, or divided."""
+        """Draws random windows: the input of `batch`, `[size, …]` on the CPU, which may be sent elsewhere or divided."""
         ...
 
     def batch(self, drawn: Tensor) -> tuple[dict[str, Tensor], Tensor]:

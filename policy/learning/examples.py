@@ -1,4 +1,4 @@
-"""Where a training's examples come from: memory if the images fit, otherwise a stream from disk."""
+"""Provides the examples of a training: from memory if the images fit, otherwise as a stream from disk."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -86,7 +86,7 @@ def cut_examples(dataset: Dataset, horizons: Horizons, config: LearningConfig) -
 
 
 def send_examples(device: torch.device, training: TrainingWindows, validation: Windows) -> tuple[TrainingWindows, Windows]:
-    """What lies in memory is sent to a device; batches that are streamed are sent one by one."""
+    """Sends windows in memory to a device; streamed batches are sent one by one."""
     if isinstance(training, Windows):
         sent, validation = send_windows(device, training, validation)
         return sent, validation

@@ -106,7 +106,7 @@ def read_feature(message: Message, name: str, key: str, feature: Feature, observ
 
 
 def announced(spec: Interface) -> dict[str, dict[str, Any]]:
-    """What a server's metadata say of the features of an observation."""
+    """The description of an observation's features in a server's metadata."""
     return {key: _announced(feature, spec.horizons.observe) for key, feature in spec.observed.items()}
 
 

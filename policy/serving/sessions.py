@@ -77,7 +77,7 @@ class Session:
         return request
 
     def take_note(self) -> str | None:
-        """What the client should know of its first message with keys that are ignored; once a session."""
+        """Returns the note about ignored keys in a client's message, once per session."""
         if not self._note:
             return None
         note, self._note = self._note, None

@@ -177,7 +177,7 @@ def _is_image(value: np.ndarray) -> bool:
 
 
 class _Stream:
-    """What is used of Rerun, whose names changed with 0.23: that is the last that takes numpy 1."""
+    """The part of Rerun that is used; its names changed with 0.23, and 0.22 is the last version for numpy 1."""
 
     def __init__(self, path: Path):
         import rerun
@@ -229,7 +229,7 @@ class _Stream:
         rerun.send_columns(where, times, columns, recording=self._recording)
 
     def tab(self, root: str, cameras: list[str], parts: list[str], path: bool) -> Any:
-        """What a viewer shows of an episode: cameras, every part of an action with its plans, and figures of plans."""
+        """The layout of an episode in the viewer: cameras, every part of an action with its plans, and figures of plans."""
         import rerun.blueprint as views
 
         def at(*parts: Any) -> str:

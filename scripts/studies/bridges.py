@@ -131,7 +131,7 @@ def _trained(checkpoint: Path) -> str:
 
 
 def job(task: str, checkpoint: Path) -> dict[str, object]:
-    """What LeRobot's half is told, see there.
+    """The settings of LeRobot's half of the study.
 
     Raises:
         ValueError: it is a policy of another task.
@@ -240,6 +240,6 @@ sampled in place; paradp has its own engine.
 
 
 def ratio(theirs: Timed, found: Timed) -> str:
-    """Of the times of the same repeat: median, and least to most."""
+    """The ratio of times in the same repeat: median, and the range."""
     ratios = [one / other for one, other in zip(theirs.repeats, found.repeats, strict=True)]
     return f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"

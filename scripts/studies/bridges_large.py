@@ -52,7 +52,7 @@ Rows = list[int]
 
 @dataclass
 class LargeCalls:
-    """LargeCalls of the large network, one entry a turn: rows → seconds.
+    """Calls of the large network, one entry a turn: rows → seconds.
 
     Attributes:
         theirs: eager, by LeRobot; interpolated between the measured numbers of rows, of which one is always 1.
@@ -157,7 +157,7 @@ def _time(
     repeats: int,
     calls: int,
 ) -> LargeCalls:
-    """LargeCalls by LeRobot and by our engines in turns, each with the numbers of rows that are its own."""
+    """Calls by LeRobot and by our engines in turns, each with the numbers of rows that are its own."""
     theirs, ours = map(sorted, rows)
     for engine in engines.values():
         engine.prepare(range(1, window + 1) if ours else [1])
@@ -226,10 +226,10 @@ A figure is the median of {repeats} turns; a ratio is that of the same turn, med
 
 def _calls_page(timed: Mapping[int, LargeCalls], repeats: int, calls: int) -> str:
     return f"""\
-## LargeCalls
+## Calls
 
 Of one row and of whole windows; median of {repeats} turns, each the median of {calls} calls after one that is not counted.
-LargeCalls with fewer rows are interpolated for LeRobot, and measured for paradp, whose engine rounds them up to sizes that it has
+Calls with fewer rows are interpolated for LeRobot, and measured for paradp, whose engine rounds them up to sizes that it has
 compiled.
 
 {markdown_table(CALLS_HEADER, [_calls_row(window, one) for window, one in timed.items()])}"""

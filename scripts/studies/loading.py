@@ -38,6 +38,7 @@ class LoadingPeer(LeRobotPeer):
     program = "loading_half.py"
 
 
+# Long: the page is one text.
 @study
 def study_loading(
     context: Context, episodes: int = 40, workers: int = 2, memory: int = 64, seconds: float = 10.0, repeats: int = 5

@@ -96,7 +96,7 @@ def _place(folder: Path, row: dict[str, float], videos: list[str]) -> EpisodePla
 
 
 def _old_episodes(described: Description, videos: list[str]) -> list[EpisodePlace]:
-    """Of versions 2.0 and 2.1, with a file and a video of its own for each episode."""
+    """Finds the episodes of versions 2.0 and 2.1, which have one file and one video per episode."""
     folder, lengths = described.folder, _old_lengths(described)
     places = []
     for index, (length, end) in enumerate(zip(lengths, np.cumsum(lengths).tolist(), strict=True)):

@@ -109,7 +109,7 @@ class RemoteVectorEnv(VectorEnv):  # type: ignore[misc]  # gymnasium's types are
             simulator.close()
 
     def _by_simulator(self, which: np.ndarray) -> list[tuple[int, np.ndarray]]:
-        """Of each simulator that is concerned its environments, as rows of this one's arrays."""
+        """Groups the selected environments by simulator, as rows of this environment's arrays."""
         owners = np.array([simulator for simulator, _ in self._places])
         found = [(i, np.flatnonzero(which & (owners == i))) for i in range(len(self._simulators))]
         return [(i, rows) for i, rows in found if len(rows)]
