@@ -79,7 +79,7 @@ class DiffusionPolicyData:
         wanted = [*(keys or known.observation or [key for key in there if key != ACTION]), ACTION]
         if lacking := [key for key in wanted if key not in there]:
             raise ValueError(f"{path} lacks the array data/{lacking[0]:.80}; it has: {', '.join(there) or 'none'}")
-        arrays = {key: Zarr2Array.open(path / "data" / key) for key in wanted}
+        arrays = {key: Zarr2Array.open(path / "data" / key, path) for key in wanted}
         return cls(path, arrays, _ends(path), known)
 
     @property
@@ -181,7 +181,7 @@ def _names(path: Path) -> list[str]:
 
 
 def _ends(path: Path) -> np.ndarray:
-    array = Zarr2Array.open(path / ENDS)
+    array = Zarr2Array.open(path / ENDS, path)
     if len(array.shape) != 1 or array.dtype.kind not in "iu" or not 1 <= array.shape[0] <= MOST_EPISODES:
         raise ValueError(f"{path}: {ENDS} does not list from 1 to {MOST_EPISODES} episodes")
     ends = array.read()

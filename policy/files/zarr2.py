@@ -51,6 +51,7 @@ class Zarr2Array:
 
     Attributes:
         folder: where it lies.
+        root: the data set's folder; nothing outside it is read.
         shape: its shape.
         chunks: the shape of a chunk; those at the edge are padded.
         dtype: the type of its numbers.
@@ -60,6 +61,7 @@ class Zarr2Array:
     """
 
     folder: Path
+    root: Path
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     dtype: np.dtype
@@ -68,18 +70,23 @@ class Zarr2Array:
     separator: str
 
     @classmethod
-    def open(cls, folder: Path) -> "Zarr2Array":
+    def open(cls, folder: Path, root: Path) -> "Zarr2Array":
         """Reads and checks an array's metadata.
+
+        Args:
+            folder: where it lies.
+            root: the data set's folder; nothing outside it is read.
 
         Raises:
             ValueError: they are damaged, exceed the limits, or need a filter or compressor that is not supported; the
                 message names the array and what it needs.
             OSError: the array is missing or cannot be read.
         """
-        found = read_validated(folder / METADATA, DOCUMENT_BYTES, _METADATA)
+        found = read_validated(folder / METADATA, DOCUMENT_BYTES, _METADATA, root)
         try:
             array = cls(
                 folder,
+                root,
                 tuple(found.shape),
                 tuple(found.chunks),
                 _dtype(found.dtype),
@@ -135,7 +142,7 @@ class Zarr2Array:
         path = self.folder / self.separator.join(map(str, index))
         try:
             # Incompressible data become slightly longer.
-            with open_regular(path, 2 * self.chunk_bytes + 1024) as (file, size):
+            with open_regular(path, 2 * self.chunk_bytes + 1024, root=self.root) as (file, size):
                 content = file.read(size)
         except FileNotFoundError:
             raise ValueError(f"{self.folder} lacks the chunk {path.name}: it was cut short when it was copied") from None

@@ -52,7 +52,7 @@ def read_episodes(described: Description) -> list[EpisodePlace]:
     files = sorted((folder / "meta" / "episodes").glob("chunk-*/file-*.parquet"))[: MOST_FILES + 1]
     if not 1 <= len(files) <= MOST_FILES:
         raise ValueError(f"{folder / 'meta' / 'episodes'} holds {'no' if not files else 'too many'} tables of episodes")
-    tables = [read_columns(file, needed) for file in files]
+    tables = [read_columns(file, needed, folder) for file in files]
     table = {name: np.concatenate([one[name] for one in tables]) for name in needed}
     _check(described, table)
     return [
