@@ -82,7 +82,7 @@ class MinariData:
         with hdf5.open_hdf5(file) as opened:
             names = sorted(filter(_EPISODE.fullmatch, opened), key=lambda name: int(name.rpartition("_")[2]))
             within("the number of episodes", len(names), 1, MOST_EPISODES)
-            hdf5.check_places(opened, names, OBSERVATIONS)
+            hdf5.check_places(opened, names, OBSERVATIONS, _DEEPEST)
             wanted = keys or known.observation or ()
             arrays = [_arrays(hdf5.group(opened, name), name, wanted) for name in names]
             for name, found in zip(names, arrays, strict=True):
