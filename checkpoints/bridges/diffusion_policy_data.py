@@ -22,7 +22,7 @@ from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.files.image_arrays import as_bytes, image_shape
 from paradp.policy.files.limits import MOST_EPISODES, MOST_FILES, MOST_VALUES, check_numbers, within
 from paradp.policy.files.memory import check_fits
-from paradp.policy.files.zarr2 import METADATA, Zarr2Array
+from paradp.policy.files.zarr2 import METADATA, Zarr2Array, check_stored
 
 ACTION, ENDS = "action", "meta/episode_ends"
 
@@ -52,6 +52,7 @@ class DiffusionPolicyData:
         for key, array in arrays.items():
             if array.shape[0] != steps:
                 raise ValueError(f"{path}: data/{key} has {array.shape[0]} steps, and its episodes have {steps}")
+        _check_sizes(path, arrays)
 
     @classmethod
     def open(
@@ -188,6 +189,16 @@ def _ends(path: Path) -> np.ndarray:
     if ends[0] < 1 or (ends[1:] <= ends[:-1]).any() or ends[-1] > 2**62:
         raise ValueError(f"{path}: {ENDS} is damaged: the ends of the episodes do not increase")
     return ends.astype(np.int64)
+
+
+def _check_sizes(path: Path, arrays: Mapping[str, Zarr2Array]) -> None:
+    """Checks what is claimed against the bytes on disk: all numbers together, and the images of each camera."""
+    numbers = [array for array in arrays.values() if len(array.shape) != 4]
+    check_numbers(sum(prod(array.shape) for array in numbers), str(path))
+    check_stored(numbers, str(path))
+    for array in arrays.values():
+        if len(array.shape) == 4:
+            check_stored([array], str(array.folder))
 
 
 def _shape(array: Zarr2Array, key: str) -> tuple[int, ...]:
