@@ -22,7 +22,7 @@ from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.files.image_arrays import as_bytes, image_shape
 from paradp.policy.files.limits import MOST_EPISODES, MOST_FILES, MOST_VALUES, check_numbers, within
 from paradp.policy.files.memory import check_fits
-from paradp.policy.files.zarr2 import METADATA, Zarr2Array
+from paradp.policy.files.zarr2 import METADATA, Zarr2Array, check_stored
 
 ACTION, ENDS = "action", "meta/episode_ends"
 
@@ -52,6 +52,7 @@ class DiffusionPolicyData:
         for key, array in arrays.items():
             if array.shape[0] != steps:
                 raise ValueError(f"{path}: data/{key} has {array.shape[0]} steps, and its episodes have {steps}")
+        _check_sizes(path, arrays)
 
     @classmethod
     def open(
@@ -79,7 +80,7 @@ class DiffusionPolicyData:
         wanted = [*(keys or known.observation or [key for key in there if key != ACTION]), ACTION]
         if lacking := [key for key in wanted if key not in there]:
             raise ValueError(f"{path} lacks the array data/{lacking[0]:.80}; it has: {', '.join(there) or 'none'}")
-        arrays = {key: Zarr2Array.open(path / "data" / key) for key in wanted}
+        arrays = {key: Zarr2Array.open(path / "data" / key, path) for key in wanted}
         return cls(path, arrays, _ends(path), known)
 
     @property
@@ -181,13 +182,23 @@ def _names(path: Path) -> list[str]:
 
 
 def _ends(path: Path) -> np.ndarray:
-    array = Zarr2Array.open(path / ENDS)
+    array = Zarr2Array.open(path / ENDS, path)
     if len(array.shape) != 1 or array.dtype.kind not in "iu" or not 1 <= array.shape[0] <= MOST_EPISODES:
         raise ValueError(f"{path}: {ENDS} does not list from 1 to {MOST_EPISODES} episodes")
     ends = array.read()
     if ends[0] < 1 or (ends[1:] <= ends[:-1]).any() or ends[-1] > 2**62:
         raise ValueError(f"{path}: {ENDS} is damaged: the ends of the episodes do not increase")
     return ends.astype(np.int64)
+
+
+def _check_sizes(path: Path, arrays: Mapping[str, Zarr2Array]) -> None:
+    """Checks what is claimed against the bytes on disk: all numbers together, and the images of each camera."""
+    numbers = [array for array in arrays.values() if len(array.shape) != 4]
+    check_numbers(sum(prod(array.shape) for array in numbers), str(path))
+    check_stored(numbers, str(path))
+    for array in arrays.values():
+        if len(array.shape) == 4:
+            check_stored([array], str(array.folder))
 
 
 def _shape(array: Zarr2Array, key: str) -> tuple[int, ...]:

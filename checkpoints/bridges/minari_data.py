@@ -25,7 +25,7 @@ from paradp.policy.files import hdf5
 from paradp.policy.files.image_arrays import as_bytes
 from paradp.policy.files.limits import DOCUMENT_BYTES, MOST_EPISODES, within
 from paradp.policy.files.memory import check_fits
-from paradp.policy.files.reading import parse_json, read_object
+from paradp.policy.files.reading import check_inside, parse_json, read_object
 
 if TYPE_CHECKING:
     import h5py
@@ -76,11 +76,13 @@ class MinariData:
         file = minari_file(path)
         if file is None:
             raise ValueError(f"{path} holds no {FILE}, which is a data set of Minari's")
+        if path.is_dir():
+            check_inside(file, path)
         known = read_facts(file, facts).filled(Facts(task=task)).filled(_limits(file.with_name(METADATA))).keeping(keys)
         with hdf5.open_hdf5(file) as opened:
             names = sorted(filter(_EPISODE.fullmatch, opened), key=lambda name: int(name.rpartition("_")[2]))
             within("the number of episodes", len(names), 1, MOST_EPISODES)
-            hdf5.check_places(opened, names, OBSERVATIONS)
+            hdf5.check_places(opened, names, OBSERVATIONS, _DEEPEST)
             wanted = keys or known.observation or ()
             arrays = [_arrays(hdf5.group(opened, name), name, wanted) for name in names]
             for name, found in zip(names, arrays, strict=True):

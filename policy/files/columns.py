@@ -28,15 +28,20 @@ if TYPE_CHECKING:
 LARGE = TableLimits(FRAMES_BYTES, FRAMES_FOOTER_BYTES, FRAMES_PAGES)
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
+def read_columns(path: Path, columns: Sequence[str], root: Path) -> dict[str, np.ndarray]:
     """Reads columns of numbers: `[rows]`, or `[rows, n]` if each cell is a list of n numbers.
 
+    Args:
+        path: the table.
+        columns: the columns.
+        root: the data set's folder, which the table must lie in.
+
     Raises:
-        ValueError: the file is not such a table, is truncated or too large, lacks a column, or a column has other contents
-            or empty cells; the message names the file and the column.
+        ValueError: the file lies elsewhere, is not such a table, is truncated or too large, lacks a column, or a column has
+            other contents or empty cells; the message names the file and the column.
         OSError: it is missing or cannot be read.
     """
-    with open_table(path, limits=LARGE) as (table, file, size):
+    with open_table(path, limits=LARGE, root=root) as (table, file, size):
         if lacking := [name for name in columns if name not in table.schema_arrow.names]:
             raise LackingColumns(f"{path} lacks the column {lacking[0]!r:.100}")
         check_size(table, file, size, LARGE)
@@ -52,16 +57,17 @@ class Cells:
     Args:
         path: the table.
         column: its column.
+        root: the data set's folder, which the table must lie in.
 
     Raises:
         ValueError: as of `read_columns`.
         OSError: the file is missing or cannot be read.
     """
 
-    def __init__(self, path: Path, column: str):
+    def __init__(self, path: Path, column: str, root: Path):
         self.path, self._column = path, column
         with ExitStack() as opened:
-            self._table, self._file, self._size = opened.enter_context(open_table(path, limits=LARGE))
+            self._table, self._file, self._size = opened.enter_context(open_table(path, limits=LARGE, root=root))
             leaf = f"{column}.bytes"
             paths = [self._table.metadata.schema.column(i).path for i in range(self._table.metadata.num_columns)]
             if leaf not in paths or not _is_cell(self._table.schema_arrow.field(column).type):

@@ -122,8 +122,14 @@ def check_size(arrays: "list[h5py.Dataset]") -> None:
     check_expansion(8 * claimed, stored)
 
 
-def check_places(parent: "h5py.Group", groups: Collection[str], inner: str) -> None:
+def check_places(parent: "h5py.Group", groups: Collection[str], inner: str, deepest: int = 1) -> None:
     """Checks the entries of some subgroups, and of the group `inner` in each; opens nothing else.
+
+    Args:
+        parent: the group.
+        groups: names of its subgroups.
+        inner: name of the group in each of them.
+        deepest: levels of groups that are looked into, from `inner` on.
 
     Raises:
         ValueError: there are too many entries, or an object is stored under several names. With such hard links, a small
@@ -143,13 +149,27 @@ def check_places(parent: "h5py.Group", groups: Collection[str], inner: str) -> N
                     raise ValueError(f"{found.name}/{name} is the same object as another entry; each must have its own")
                 places.add(link.u)
 
+    def look_into(outer: "h5py.Group", name: str, levels: int) -> None:
+        if levels and _is_group(outer, name):
+            found = outer[name]
+            enter(found, names := list(found))
+            for entry in names:
+                look_into(found, entry, levels - 1)
+
     enter(parent, groups)
     for name in groups:
         demonstration = group(parent, name)
         enter(demonstration, list(demonstration))
-        link = demonstration.get(inner, getlink=True)
-        if isinstance(link, h5py.HardLink) and isinstance(observed := demonstration[inner], h5py.Group):
-            enter(observed, list(observed))
+        look_into(demonstration, inner, deepest)
+
+
+def _is_group(parent: "h5py.Group", name: str) -> bool:
+    """Whether an entry is a group in the file itself; it is not opened."""
+    import h5py
+
+    if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
+        return False
+    return bool(h5py.h5o.get_info(parent.id, name.encode(errors="surrogateescape")).type == h5py.h5o.TYPE_GROUP)
 
 
 def name_lists(parent: "h5py.Group") -> dict[str, list[str]]:

@@ -22,7 +22,9 @@ T = TypeVar("T")
 
 
 @contextmanager
-def open_regular(path: Path, most_bytes: int, inside: bool = True) -> Iterator[tuple[BufferedReader, int]]:
+def open_regular(
+    path: Path, most_bytes: int, inside: bool = True, root: Path | None = None
+) -> Iterator[tuple[BufferedReader, int]]:
     """Opens an untrusted file; yields the file and its size in bytes.
 
     Args:
@@ -30,14 +32,15 @@ def open_regular(path: Path, most_bytes: int, inside: bool = True) -> Iterator[t
         most_bytes: size limit.
         inside: refuse a link that leads out of the file's folder. False only for a file that the user named, which may be a
             link.
+        root: the folder that it must not lead out of, neither by a link nor by `..`; by default the folder that it is in.
 
     Raises:
-        ValueError: it is not a regular file (but a folder, pipe or device), leads out of its folder, or is too large.
+        ValueError: it is not a regular file (but a folder, pipe or device), leads out of `root`, or is too large.
         OSError: the file is missing or cannot be read.
     """
     try:
-        if inside and not path.resolve().is_relative_to(path.parent.resolve()):
-            raise ValueError(f"{path} is a link that leads out of its folder; put the file itself there")
+        if inside:
+            check_inside(path, root)
         # Without O_NONBLOCK, opening a pipe would wait for a writer.
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     except (IsADirectoryError, RuntimeError):  # RuntimeError: links in a circle
@@ -51,9 +54,22 @@ def open_regular(path: Path, most_bytes: int, inside: bool = True) -> Iterator[t
         yield file, found.st_size
 
 
-def read_bytes(path: Path, most_bytes: int, inside: bool = True) -> bytes:
+def check_inside(path: Path, root: Path | None = None) -> None:
+    """Checks that a file lies in a folder, by default the one that its path names.
+
+    Raises:
+        ValueError: the file, or a folder on its path, is a link that leads out, or the path leads out by `..`.
+    """
+    if path.resolve().is_relative_to((root or path.parent).resolve()):
+        return
+    if root is None:
+        raise ValueError(f"{path} is a link that leads out of its folder; put the file itself there")
+    raise ValueError(f"{path} leads out of the folder {root}, by a link or by ..; put the file itself there")
+
+
+def read_bytes(path: Path, most_bytes: int, inside: bool = True, root: Path | None = None) -> bytes:
     """The content of a file; arguments and errors as in `open_regular`."""
-    with open_regular(path, most_bytes, inside) as (file, size):
+    with open_regular(path, most_bytes, inside, root) as (file, size):
         return file.read(size)
 
 
@@ -132,31 +148,31 @@ def parse_json(content: str | bytes, constants: bool = False) -> Any:
     return value
 
 
-def read_json(path: Path, most_bytes: int) -> Any:
-    """The content of a JSON file.
+def read_json(path: Path, most_bytes: int, root: Path | None = None) -> Any:
+    """The content of a JSON file; arguments as in `open_regular`.
 
     Raises:
         ValueError: the file is invalid, see `open_regular` and `parse_json`; the message names it.
         OSError: the file is missing or cannot be read.
     """
-    content = read_bytes(path, most_bytes)
+    content = read_bytes(path, most_bytes, root=root)
     try:
         return parse_json(content)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def read_object(path: Path, most_bytes: int) -> dict[str, Any]:
-    """The content of a JSON file that must be an object; errors as in `read_json`."""
-    value = read_json(path, most_bytes)
+def read_object(path: Path, most_bytes: int, root: Path | None = None) -> dict[str, Any]:
+    """The content of a JSON file that must be an object; arguments and errors as in `read_json`."""
+    value = read_json(path, most_bytes, root)
     if not isinstance(value, dict):
         raise ValueError(f"{path} cannot be read: it holds {_kind(value)}, not an object")
     return value
 
 
-def read_validated(path: Path, most_bytes: int, adapter: TypeAdapter[T]) -> T:
-    """The content of a JSON file, validated as the type of `adapter`; errors as in `read_json`."""
-    value = read_json(path, most_bytes)
+def read_validated(path: Path, most_bytes: int, adapter: TypeAdapter[T], root: Path | None = None) -> T:
+    """The content of a JSON file, validated as the type of `adapter`; arguments and errors as in `read_json`."""
+    value = read_json(path, most_bytes, root)
     try:
         return adapter.validate_python(value)
     except ValidationError as error:

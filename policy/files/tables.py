@@ -77,16 +77,18 @@ class LackingColumns(ValueError):
 
 @contextmanager
 def open_table(
-    path: Path, inside: bool = True, limits: TableLimits = OURS
+    path: Path, inside: bool = True, limits: TableLimits = OURS, root: Path | None = None
 ) -> "Iterator[tuple[pq.ParquetFile, BinaryIO, int]]":
     """Opens a table; yields it, its file and the file's size. Only the sizes of file and footer are checked.
+
+    `inside` and `root` are as in `open_regular`.
 
     Raises:
         ValueError, OSError: as `read_table`, also for errors inside the `with` block.
     """
     import pyarrow.parquet as pq
 
-    with open_regular(path, limits.bytes, inside) as (file, size), table_errors(path):
+    with open_regular(path, limits.bytes, inside, root) as (file, size), table_errors(path):
         file.seek(max(size - 8, 0))
         if int.from_bytes(file.read(4), "little") > limits.footer:
             raise ValueError(f"its footer is longer than {limits.footer} bytes")

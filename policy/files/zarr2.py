@@ -9,9 +9,11 @@ Compressors: none, Blosc, zstd, zlib, gzip, lz4, and JPEG 2000 (`imagecodecs_jpe
 
 import gzip
 import io
+import itertools
 import math
+import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,13 +21,24 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from paradp.policy.files.limits import CHUNK_BYTES, DOCUMENT_BYTES, check_image_bytes, check_numbers
+from paradp.policy.files.limits import (
+    CHUNK_BYTES,
+    DOCUMENT_BYTES,
+    EXPANSION,
+    EXPANSION_FREE,
+    check_expansion,
+    check_image_bytes,
+    check_numbers,
+)
+from paradp.policy.files.pictures import decoded
 from paradp.policy.files.reading import open_regular, read_validated
 from paradp.policy.files.zstd import check_frame
 
 METADATA = ".zarray"
 JPEG_2000 = "imagecodecs_jpeg2k"
 _BLOSC_HEADER = 16
+# numpy's names of simple types. In others it evaluates expressions: "(2,)f4" is an array of two.
+_TYPE = re.compile(r"[<>|=]?[A-Za-z]{1,12}[0-9]{0,3}")
 _KINDS = "biuf"  # truth values, integers, floats; objects ("O") and texts are never read
 
 
@@ -51,6 +64,7 @@ class Zarr2Array:
 
     Attributes:
         folder: where it lies.
+        root: the data set's folder; nothing outside it is read.
         shape: its shape.
         chunks: the shape of a chunk; those at the edge are padded.
         dtype: the type of its numbers.
@@ -60,6 +74,7 @@ class Zarr2Array:
     """
 
     folder: Path
+    root: Path
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     dtype: np.dtype
@@ -68,18 +83,23 @@ class Zarr2Array:
     separator: str
 
     @classmethod
-    def open(cls, folder: Path) -> "Zarr2Array":
+    def open(cls, folder: Path, root: Path) -> "Zarr2Array":
         """Reads and checks an array's metadata.
+
+        Args:
+            folder: where it lies.
+            root: the data set's folder; nothing outside it is read.
 
         Raises:
             ValueError: they are damaged, exceed the limits, or need a filter or compressor that is not supported; the
                 message names the array and what it needs.
             OSError: the array is missing or cannot be read.
         """
-        found = read_validated(folder / METADATA, DOCUMENT_BYTES, _METADATA)
+        found = read_validated(folder / METADATA, DOCUMENT_BYTES, _METADATA, root)
         try:
             array = cls(
                 folder,
+                root,
                 tuple(found.shape),
                 tuple(found.chunks),
                 _dtype(found.dtype),
@@ -116,6 +136,11 @@ class Zarr2Array:
         return zip(index, self.chunks[1:], self.shape[1:], strict=True)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all its numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
     def chunk_bytes(self) -> int:
         """Bytes of an uncompressed chunk."""
         return math.prod(self.chunks) * self.dtype.itemsize
@@ -125,20 +150,28 @@ class Zarr2Array:
             raise ValueError(f"shape {list(self.shape)} and chunks {list(self.chunks)} do not fit each other")
         if self.chunk_bytes > CHUNK_BYTES:
             raise ValueError(f"a chunk of it takes {self.chunk_bytes} bytes; at most {CHUNK_BYTES} are read")
-        size = math.prod(self.shape)
         if len(self.shape) == 4:
-            check_image_bytes(size * self.dtype.itemsize)
+            check_image_bytes(self.nbytes)
         else:
-            check_numbers(size)
+            check_numbers(math.prod(self.shape))
+
+    def chunk_files(self) -> Iterator[Path]:
+        """The files of all chunks, in order; nothing is opened."""
+        first, *inner = (range(math.ceil(n / chunk)) for n, chunk in zip(self.shape, self.chunks, strict=True))
+        # Not one product over all axes, which would hold as many numbers as the first axis claims.
+        return (self._file((i, *index)) for i in first for index in itertools.product(*inner))
+
+    def _file(self, index: tuple[int, ...]) -> Path:
+        return self.folder / self.separator.join(map(str, index))
 
     def _chunk(self, index: tuple[int, ...]) -> np.ndarray:
-        path = self.folder / self.separator.join(map(str, index))
+        path = self._file(index)
         try:
             # Incompressible data become slightly longer.
-            with open_regular(path, 2 * self.chunk_bytes + 1024) as (file, size):
+            with open_regular(path, 2 * self.chunk_bytes + 1024, root=self.root) as (file, size):
                 content = file.read(size)
         except FileNotFoundError:
-            raise ValueError(f"{self.folder} lacks the chunk {path.name}: it was cut short when it was copied") from None
+            raise self._lacks(path) from None
         try:
             if self.codec == JPEG_2000:
                 return _jpeg_2000(content, self.chunks)
@@ -149,12 +182,48 @@ class Zarr2Array:
             raise ValueError(f"{path} is damaged: it holds {len(raw)} bytes, a chunk has {self.chunk_bytes}")
         return np.frombuffer(raw, self.dtype).reshape(self.chunks, order=self.order)
 
+    def _lacks(self, path: Path) -> ValueError:
+        """The error for a chunk that is missing."""
+        name = path.relative_to(self.folder)
+        return ValueError(f"{self.folder} lacks the chunk {name}: it was cut short when it was copied")
+
+
+def check_stored(arrays: Collection[Zarr2Array], what: str) -> None:
+    """Checks that arrays are together not far larger than their chunks on disk. A file with several names counts once.
+
+    Args:
+        arrays: the arrays.
+        what: names them in messages.
+
+    Raises:
+        ValueError: they are, or a chunk is missing.
+        OSError: a chunk cannot be read.
+    """
+    claimed, stored, places = sum(array.nbytes for array in arrays), 0, set()
+    enough = (claimed - EXPANSION_FREE) / EXPANSION
+    for array, path in ((one, path) for one in arrays for path in one.chunk_files()):
+        if stored >= enough:  # usually after a hundredth of the chunks
+            break
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            raise array._lacks(path) from None
+        if (place := (found.st_dev, found.st_ino)) not in places:
+            places.add(place)
+            stored += found.st_size
+    try:
+        check_expansion(claimed, stored)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+
 
 def _dtype(name: str) -> np.dtype:
     try:
-        found = np.dtype(name)
-    except TypeError as error:
-        raise ValueError(f"{name!r:.40} is no type of numbers") from error
+        found = np.dtype(name) if _TYPE.fullmatch(name) else None
+    except TypeError:
+        found = None
+    if found is None:
+        raise ValueError(f"{name!r:.40} is no type of numbers")
     if found.kind not in _KINDS or found.itemsize > 8:
         raise ValueError(f"it holds {name!r:.40}, not numbers; objects, pickled or not, are never read")
     return found
@@ -222,14 +291,7 @@ _DECODERS: dict[str | None, Callable[[bytes, int], bytes]] = {
 
 
 def _jpeg_2000(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    from PIL import Image
-
-    _, height, width, channels = shape
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG2000",)) as picture:
-            mode = "L" if channels == 1 else "RGB"
-            if picture.size != (width, height) or picture.mode != mode:
-                raise ValueError(f"it is {picture.size[0]} × {picture.size[1]} pixels of {picture.mode}, not of {mode}")
-            return np.asarray(picture).reshape(shape)
+        return decoded(content, shape[1:], ("JPEG2000",))[None]
     except KeyError as error:  # a Pillow that was built without it
         raise ValueError(f"it is JPEG 2000 ({JPEG_2000}), which this Pillow does not read") from error

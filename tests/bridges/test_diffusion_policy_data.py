@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numcodecs
@@ -116,10 +117,36 @@ def blosc_cut(root: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
+def bomb(root: Path) -> None:
+    """JPEG 2000 that claims 30 000 by 30 000 pixels."""
+    folder = root / "data/camera"
+    described = json.loads((folder / ".zarray").read_text())
+    described |= {"chunks": [1, HEIGHT, WIDTH, 3], "compressor": {"id": "imagecodecs_jpeg2k"}}
+    (folder / ".zarray").write_text(json.dumps(described))
+    stream = io.BytesIO()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(stream, "JPEG2000")
+    content = stream.getvalue()
+    at = content.index(b"ihdr") + 4
+    for step in range(STEPS):
+        (folder / f"{step}.0.0.0").write_bytes(content[:at] + (30_000).to_bytes(4, "big") * 2 + content[at + 8 :])
+
+
+def a_type(name: str) -> Callable[[Path], None]:
+    def spoil(root: Path) -> None:
+        described = json.loads((root / "data/state/.zarray").read_text())
+        (root / "data/state/.zarray").write_text(json.dumps(described | {"dtype": name}))
+
+    return spoil
+
+
 IMAGES = np.zeros((STEPS, HEIGHT, WIDTH, 3), np.float32)
 SPOILT = {
     "another codec": (codec, r"compressed by 'imagecodecs_jpegxl', which is not read; these are: blosc, zstd"),
     "objects": (objects, r"objects, pickled or not, are never read"),
+    "a vast picture": (bomb, r"0\.0\.0\.0 is damaged: it is no JPEG2000 that can be read: Image size \(900000000 pixels\)"),
+    "a type with an empty shape": (a_type("(,)f4"), r"data/state: '\(,\)f4' is no type of numbers"),
+    "a type with a shape": (a_type("(2,)f4"), r"data/state: '\(2,\)f4' is no type of numbers"),
+    "a type that is none": (a_type("<f3"), r"data/state: '<f3' is no type of numbers"),
     "a size that is not there": (lying, r"0\.0\.0\.0 is damaged: it declares 3000000000 bytes"),
     "a chunk cut short": (blosc_cut, r"1\.0\.0\.0 is damaged"),
     "a lost chunk": (lambda root: (root / "data/img/2.0.0.0").unlink(), r"data/img lacks the chunk 2\.0\.0\.0"),
@@ -155,6 +182,46 @@ def test_it_is_refused_by_name_and_nothing_is_left(what, written, tmp_path):
     with pytest.raises(ValueError, match=message):
         import_data(DiffusionPolicyData.open(written, FACTS), tmp_path / "demos.zarr")
     assert [path.name for path in tmp_path.iterdir()] == [written.name]
+
+
+@pytest.fixture
+def constant(tmp_path, monkeypatch) -> Path:
+    """Eight vectors and a camera, compressed at least a hundred times. Half a megabyte is free."""
+    root, zstd = tmp_path / "constant.zarr", numcodecs.Zstd()
+    for i in range(8):
+        put(root, f"data/{i}", np.ones((48, 1024)), (48, 1024), zstd)
+    put(root, "data/action", np.ones((48, 2)), (48, 2))
+    images = np.ones((48, 128, 128, 1), np.uint8)
+    images[:, 0] = np.random.default_rng(2).integers(1, 256, (48, 128, 1), np.uint8)
+    put(root, "data/img", images, (1, 128, 128, 1), zstd)
+    put(root, "meta/episode_ends", np.array([48]), (1,))
+    for module in ("limits", "zarr2"):
+        monkeypatch.setattr(f"paradp.policy.files.{module}.EXPANSION_FREE", 2**19)
+    return root
+
+
+def test_small_files_do_not_claim_much_memory_together(constant, monkeypatch):
+    assert DiffusionPolicyData.open(constant, FACTS, keys=["0"]).vectors()["0"].shape == (48, 1024)
+    with pytest.raises(ValueError, match=r"constant\.zarr: it claims to hold 3\.1e\+06 bytes in [0-9.e+]+ bytes on disk"):
+        DiffusionPolicyData.open(constant, FACTS, keys=[*map(str, range(8))])
+    monkeypatch.setattr("paradp.policy.files.limits.MOST_NUMBERS", 50_000)
+    with pytest.raises(ValueError, match=r"constant\.zarr claims to hold 9\.8e\+04 numbers"):
+        DiffusionPolicyData.open(constant, FACTS, keys=["0", "1"])
+
+
+def test_a_chunk_under_many_names_counts_once(constant):
+    assert DiffusionPolicyData.open(constant, FACTS, keys=["img"]).observations()["img"].all()
+    for step in range(1, 48):
+        (constant / f"data/img/{step}.0.0.0").unlink()
+        (constant / f"data/img/{step}.0.0.0").hardlink_to(constant / "data/img/0.0.0.0")
+    with pytest.raises(ValueError, match=r"data/img: it claims to hold 7\.9e\+05 bytes in [0-9.e+]+ bytes on disk"):
+        DiffusionPolicyData.open(constant, FACTS, keys=["img"])
+
+
+def test_a_lost_chunk_is_found_when_sizes_are_compared(constant):
+    (constant / "data/img/0.0.0.0").unlink()
+    with pytest.raises(ValueError, match=r"data/img lacks the chunk 0\.0\.0\.0"):
+        DiffusionPolicyData.open(constant, FACTS, keys=["img"])
 
 
 def test_facts_that_are_missing_are_named(written):

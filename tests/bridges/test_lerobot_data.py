@@ -289,7 +289,7 @@ def test_frames_are_read_in_any_order():
 
 
 def test_a_frame_is_found_again_whatever_its_time_is_rounded_to():
-    video = Video(THEIRS / "videos/observation.images.top/chunk-000/file-001.mp4", (64, 80, 3), 10)
+    video = Video(THEIRS / "videos/observation.images.top/chunk-000/file-001.mp4", (64, 80, 3), 10, THEIRS)
     first, again = np.empty((3, 64, 80, 3), np.uint8), np.empty((1, 64, 80, 3), np.uint8)
     video.fill(0.1, first)
     video.fill(np.nextafter(0.3, 1), again)

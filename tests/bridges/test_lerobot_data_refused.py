@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from lerobot_data_fixtures import FACTS, copied
 
+from paradp.bridges.lerobot_data.description import Description, Stored
+from paradp.bridges.lerobot_data.episodes import read_episodes
 from paradp.bridges.lerobot_data.pictures import Video
 from paradp.bridges.lerobot_data.reading import LeRobotData
 from paradp.bridges.lerobot_data.tables import png
@@ -19,6 +21,7 @@ from paradp.scripts.main import main
 
 DATA = "data/chunk-000/file-001.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
+BEGIN = "videos/observation.images.top/from_timestamp"
 VIDEO = "videos/observation.images.top/chunk-000/file-001.mp4"
 SHAPE = (64, 80, 3)
 WRIST = "observation.images.wrist"
@@ -154,6 +157,13 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
         column(EPISODES, "dataset_to_index", lambda all: [5, 5, 13, 17]),
         "episode 1 has the frames from 5 to 5",
     ),
+    "a video without end": (
+        column(EPISODES, BEGIN, first(float("inf"))),
+        r"episode 0 begins inf seconds into its video: videos/observation\.images\.top/from_timestamp",
+    ),
+    "a video of an age": (column(EPISODES, BEGIN, first(1e300)), r"episode 0 begins 1e\+300 seconds into its video"),
+    "a video without a begin": (column(EPISODES, BEGIN, first(float("nan"))), "episode 0 begins nan seconds into its video"),
+    "a video before its begin": (column(EPISODES, BEGIN, first(-1.0)), r"episode 0 begins -1\.0 seconds into its video"),
     "frames out of order": (column(DATA, "index", lambda all: all[::-1]), "not in the order of their index"),
     "frames of another episode": (column(DATA, "episode_index", lambda all: [9] * len(all)), "belong to other episodes"),
     "another rate": (column(DATA, "timestamp", lambda all: [2 * one for one in all]), "did not come 10 times a second"),
@@ -176,7 +186,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "a video cut short": (cut(VIDEO), r"file-001\.mp4 is no video that can be read|file-001\.mp4 cannot be read"),
     "a video that ends early": (swapped, r"file-001\.mp4 cannot be read: it ends before 0\.[0-9]+ s"),
     "another compression": (compressed, "compressed by ZSTD; write it with snappy"),
-    "a link out of the folder": (linked, "is a link that leads out of its folder"),
+    "a link out of the folder": (linked, "leads out of the folder"),
 }
 
 
@@ -231,12 +241,12 @@ def test_a_picture_is_not_decoded_before_its_size_is_known():
 
 
 def test_a_frame_that_is_missing_is_named(tmp_path):
-    video = Video(copied(tmp_path) / VIDEO, SHAPE, 10)
+    video = Video(copied(tmp_path) / VIDEO, SHAPE, 10, tmp_path)
     with pytest.raises(ValueError, match=r"file-001\.mp4 cannot be read: it has no frame at 0\.050 s"):
         video.fill(0.05, np.empty((1, *SHAPE), np.uint8))
     video.close()
     with pytest.raises(ValueError, match="is 80 × 64 pixels, and should be 64 × 80"):
-        Video(video.path, (80, 64, 3), 10)
+        Video(video.path, (80, 64, 3), 10, tmp_path)
 
 
 @pytest.mark.parametrize("command", ["import", "inspect", "train"])
@@ -257,3 +267,31 @@ def test_a_command_ends_in_one_sentence_and_writes_nothing(command, tmp_path, mo
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("paradp: ")]
     assert "file-001.parquet is no table that can be read, or is cut short" in line
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == [folder.name]
+
+
+def old_episodes(folder: Path, content: str, episodes: int) -> Description:
+    """The description of a data set of version 2.1 with such a list of episodes, each of five frames."""
+    (folder / "meta").mkdir(parents=True, exist_ok=True)
+    (folder / "meta/episodes.jsonl").write_text(content, newline="")
+    features = {"action": Stored("vector", (2,)), "observation.state": Stored("vector", (3,))}
+    return Description(folder, 10, features, episodes, 5 * episodes, "v2.1", 1000)
+
+
+def test_a_line_of_an_older_version_ends_where_json_says(tmp_path):
+    """Other ends of lines may stand in the words of a task."""
+    lines = [
+        json.dumps({"episode_index": i, "tasks": [f"lift{sign}it"], "length": 5}, ensure_ascii=False)
+        for i, sign in enumerate("\u2028\u2029\x85é")
+    ]
+    for end in ("\n", "\r\n"):
+        for content in (end.join(lines), end.join(lines) + end):
+            assert [place.end for place in read_episodes(old_episodes(tmp_path, content, 4))] == [5, 10, 15, 20]
+    with pytest.raises(ValueError, match=r"episodes\.jsonl cannot be read: line 2"):
+        read_episodes(old_episodes(tmp_path, lines[0] + "\n\n" + lines[1], 2))
+
+
+def test_the_lines_of_an_older_version_are_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr("paradp.bridges.lerobot_data.episodes.MOST_EPISODES", 3)
+    content = "".join(json.dumps({"episode_index": i, "length": 5}) + "\n" for i in range(4))
+    with pytest.raises(ValueError, match="lists 4 episodes"):
+        read_episodes(old_episodes(tmp_path, content + "no JSON", 4))

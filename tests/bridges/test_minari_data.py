@@ -9,6 +9,7 @@ import pytest
 
 from paradp.bridges.importing import import_data
 from paradp.bridges.minari_data import MinariData
+from paradp.policy.files import hdf5
 
 FACTS = {"task": "reach", "control_hz": 20}
 LENGTHS = (4, 1, 6)
@@ -92,6 +93,18 @@ def texts(file) -> None:
         file[f"episode_{number}/observations/mission"] = np.array(["go"] * (steps + 1), dtype=h5py.string_dtype())
 
 
+def multiplied(file) -> None:
+    """24 names of a group, in which are 24 of another one, in which are 24 of an array."""
+    groups = [file["episode_1/observations"].create_group("a"), file.create_group("b"), file.create_group("c")]
+    for group, target in zip(groups, [*groups[1:], file["episode_1/observations/hand"]], strict=True):
+        for number in range(24):
+            group[f"{number}"] = target
+
+
+def in_a_circle(file) -> None:
+    file["episode_1/observations/camera/again"] = file
+
+
 SPOILT = {
     "another size": (
         replaced("episode_2/observations/camera/front", np.zeros((7, 10, 13, 3), np.uint8)),
@@ -118,6 +131,8 @@ SPOILT = {
         r"episode_2/hand is not finite in step 0",
     ),
     "a link": (linked, r"points elsewhere"),
+    "groups of many names": (multiplied, r"is the same object as another entry; each must have its own"),
+    "groups in a circle": (in_a_circle, r"is the same object as another entry; each must have its own"),
     "texts": (texts, r"mission holds .*object"),
     "no episodes": (lambda file: [file.__delitem__(name) for name in list(file)], r"number of episodes must be from 1"),
 }
@@ -137,3 +152,13 @@ def test_some_of_its_observations_can_be_left_out(tmp_path):
     assert MinariData.open(tmp_path, FACTS, keys=["hand"]).info.observation == {"hand": 3}
     with pytest.raises(ValueError, match=r"episode_0 lacks the observation 'wrist'; it has: camera/front, hand, mission"):
         MinariData.open(tmp_path, FACTS, keys=["wrist"])
+
+
+def test_arrays_in_nested_groups_are_counted(tmp_path, monkeypatch):
+    """3 episodes, with 6 entries, 2 of observations, and 1 in the group of the camera: 30 arrays and groups."""
+    write(tmp_path / "data")
+    monkeypatch.setattr(hdf5, "MOST_ARRAYS", 30)
+    assert MinariData.open(tmp_path, FACTS).lengths == list(LENGTHS)
+    monkeypatch.setattr(hdf5, "MOST_ARRAYS", 29)
+    with pytest.raises(ValueError, match="it holds more than 29 arrays and groups"):
+        MinariData.open(tmp_path, FACTS)

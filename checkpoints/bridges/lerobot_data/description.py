@@ -61,7 +61,7 @@ class Description:
             OSError: it is missing or cannot be read.
         """
         path = folder / layout.INFO
-        found = read_object(path, DOCUMENT_BYTES)
+        found = read_object(path, DOCUMENT_BYTES, folder)
         try:
             version = _version(found.get("codebase_version"))
             data, videos = (layout.OLD_DATA, layout.OLD_VIDEOS) if version in layout.OLD else (layout.DATA, layout.VIDEOS)
@@ -107,6 +107,8 @@ def _features(described: Any) -> dict[str, Stored]:
 
 
 def _feature(key: str, one: Any) -> Stored:
+    if any(sign in key for sign in "/\\\0"):  # the key becomes the name of a folder
+        raise ValueError(f"{key!r:.100} is no name of a feature: it has a slash, a backslash or a NUL")
     if not isinstance(one, Mapping) or not isinstance(shape := one.get("shape"), list):
         raise ValueError(f"{key:.100} has no shape")
     if any(type(edge) is not int or edge < 1 for edge in shape):

@@ -1,6 +1,8 @@
 """Finds the episodes of a LeRobotDataset: the frames of each in its file, and where it begins in its videos."""
 
+import io
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ from paradp.bridges.lerobot_data.description import Description
 from paradp.policy.errors import described as said
 from paradp.policy.files.columns import read_columns
 from paradp.policy.files.limits import FRAMES_FOOTER_BYTES, MOST_EPISODES, MOST_FILES
-from paradp.policy.files.reading import parse_json, read_text
+from paradp.policy.files.reading import parse_json, read_bytes
 
 # Columns of the episodes' table.
 _BEGIN, _END = "dataset_from_index", "dataset_to_index"
 _FILE = ("chunk_index", "file_index")
+_LATEST = 10**9  # seconds into a video
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def read_episodes(described: Description) -> list[EpisodePlace]:
     files = sorted((folder / "meta" / "episodes").glob("chunk-*/file-*.parquet"))[: MOST_FILES + 1]
     if not 1 <= len(files) <= MOST_FILES:
         raise ValueError(f"{folder / 'meta' / 'episodes'} holds {'no' if not files else 'too many'} tables of episodes")
-    tables = [read_columns(file, needed) for file in files]
+    tables = [read_columns(file, needed, folder) for file in files]
     table = {name: np.concatenate([one[name] for one in tables]) for name in needed}
     _check(described, table)
     return [
@@ -78,6 +81,10 @@ def _check(described: Description, table: dict[str, np.ndarray]) -> None:
         raise ValueError(
             f"{folder}: episode {at} has the frames from {begins[at]} to {ends[at]}, and should begin with {expected[at]}"
         )
+    for name in (name for name in table if name.endswith("/from_timestamp")):
+        if (wrong := np.flatnonzero(~((table[name] >= 0) & (table[name] <= _LATEST)))).size:
+            at = int(wrong[0])
+            raise ValueError(f"{folder}: episode {at} begins {table[name][at]} seconds into its video: {name:.100}")
     if ends[-1] != described.frames:
         raise ValueError(f"{folder}: its episodes have {ends[-1]} frames, and {layout.INFO} says {described.frames}")
 
@@ -108,7 +115,9 @@ def _old_episodes(described: Description, videos: list[str]) -> list[EpisodePlac
 
 def _old_lengths(described: Description) -> list[int]:
     path, lengths = described.folder / layout.OLD_EPISODES, []
-    for number, line in enumerate(read_text(path, FRAMES_FOOTER_BYTES).splitlines()):
+    # Lines of bytes end with \n alone. Those of a text would also end with other signs, which may stand in a task's words.
+    lines = io.BytesIO(read_bytes(path, FRAMES_FOOTER_BYTES, root=described.folder))
+    for number, line in enumerate(islice(lines, MOST_EPISODES + 1)):
         try:
             row = parse_json(line)
             if row["episode_index"] != number or type(row["length"]) is not int or row["length"] < 1:

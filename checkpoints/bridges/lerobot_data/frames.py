@@ -94,7 +94,7 @@ class LeRobotFrames:
         """Reads images by frame; nothing is opened yet."""
         seen = {key: feature for key, feature in self.described.observed.items() if feature.kind != "vector"}
         names = {key: name for key in seen if isinstance(name := self.parts[key], str)}
-        return LeRobotImages(self._places, seen, names, self.described.fps)
+        return LeRobotImages(self.path, self._places, seen, names, self.described.fps)
 
     def episodes(self) -> Iterator[DemonstrationEpisode]:
         """One after another, of which only one is held; errors as of `observations`."""
@@ -142,7 +142,7 @@ class LeRobotFrames:
         """The vectors of a file, checked."""
         features = self.described.features
         vectors = [key for key, feature in features.items() if feature.kind == "vector"]
-        table = read_columns(file, [*_COUNTERS, *vectors])
+        table = read_columns(file, [*_COUNTERS, *vectors], self.path)
         _check_frames(file, places, table, self.described)
         return {key: _vector(file, key, table[key], places, features[key]) for key in vectors}
 

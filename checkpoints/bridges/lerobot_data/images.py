@@ -18,6 +18,7 @@ class LeRobotImages:
     """Reads images by frame: an `ImageSource`. Files are opened when they are needed, one for each camera.
 
     Args:
+        folder: the data set's.
         places: the episodes.
         features: LeRobot's key of each camera → how its images are stored.
         names: LeRobot's key → our name.
@@ -27,7 +28,15 @@ class LeRobotImages:
         shapes: height, width and channels by our name.
     """
 
-    def __init__(self, places: Sequence[EpisodePlace], features: Mapping[str, Stored], names: Mapping[str, str], fps: int):
+    def __init__(
+        self,
+        folder: Path,
+        places: Sequence[EpisodePlace],
+        features: Mapping[str, Stored],
+        names: Mapping[str, str],
+        fps: int,
+    ):
+        self._folder = folder
         self._places, self._features, self._names, self._fps = list(places), dict(features), dict(names), fps
         self._begins = [place.begin for place in self._places]
         # The first frame of every file of frames.
@@ -85,6 +94,9 @@ class LeRobotImages:
             if key in self._opened:
                 self._opened.pop(key).close()
             feature = self._features[key]
-            opened = Video(path, feature.shape, self._fps) if feature.kind == "video" else Cells(path, key)
-            self._opened[key] = opened
+            self._opened[key] = (
+                Video(path, feature.shape, self._fps, self._folder)
+                if feature.kind == "video"
+                else Cells(path, key, self._folder)
+            )
         return self._opened[key]

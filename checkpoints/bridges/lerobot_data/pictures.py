@@ -24,17 +24,18 @@ class Video:
         path: the file.
         shape: height, width and channels.
         fps: frames per second.
+        root: the data set's folder, which the file must lie in.
 
     Raises:
         ValueError: the video cannot be read, or its images have another size.
         OSError: the file is missing or cannot be read.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], fps: int):
+    def __init__(self, path: Path, shape: tuple[int, ...], fps: int, root: Path):
         import av
 
         self.path, self._shape, self._fps = path, shape, fps
-        with open_regular(path, VIDEO_BYTES):
+        with open_regular(path, VIDEO_BYTES, root=root):
             pass
         try:
             self._container = av.open(str(path), format="mp4")

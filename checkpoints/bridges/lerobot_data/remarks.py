@@ -27,7 +27,7 @@ def statistics_remarks(frames: LeRobotFrames) -> Iterator[str]:
     if not path.is_file():
         yield f"there is no {layout.STATS}, which LeRobot normalises with"
         return
-    stored = read_object(path, STATISTICS_BYTES)
+    stored = read_object(path, STATISTICS_BYTES, frames.path)
     observations = frames.vectors()
     vectors = {
         key: np.concatenate([observations[name] for name in said], axis=-1)
