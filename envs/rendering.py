@@ -81,10 +81,9 @@ def _missing(name: str) -> str | None:
 @cache
 def _probed(name: str) -> str | None:
     environment = os.environ | ({VARIABLE: name} if name else {})
+    command = [sys.executable, "-P", "-c", PROBE]  # -P: nothing of the working folder
     try:
-        ran = subprocess.run(
-            [sys.executable, "-c", PROBE], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS
-        )
+        ran = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         return _draws_nothing(name, str(error))
     if ran.returncode == 0:

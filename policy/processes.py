@@ -24,10 +24,13 @@ class _First(str):
     """A process's name; what a new process unpickles first of all, by running `_FIRST`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The kernel takes the end of the thread that started a process for its parent's death: only the main thread lasts.
-        watch = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
-        code = _FIRST.format(watch=watch, parent=os.getpid())
-        return builtins.eval, (f"(exec({code!r}), {str(self)!r})[1]",)
+        return builtins.eval, (f"(exec({_first()!r}), {str(self)!r})[1]",)
+
+
+def _first() -> str:
+    # The kernel takes the end of the thread that started a process for its parent's death: only the main thread lasts.
+    watch = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
+    return _FIRST.format(watch=watch, parent=os.getpid())
 
 
 class _Process(context.SpawnProcess):
@@ -46,6 +49,14 @@ def spawning() -> context.SpawnContext:
     It uses spawn. Processes started by a thread other than the main one must call `end_with_parent`.
     """
     return _SpawnContext()
+
+
+def python_command(code: str) -> list[str]:
+    """A command that runs code by this interpreter, as `python -c`, and imports nothing from the working folder.
+
+    If the main thread starts it, its process ends with this one, even if that is killed (on Linux). It ignores Ctrl-C.
+    """
+    return [sys.executable, "-P", "-c", _first() + code]
 
 
 def end_with_parent() -> None:

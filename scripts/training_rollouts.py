@@ -1,12 +1,12 @@
 """Rollouts of a policy while it is trained, from its checkpoints, in a process of their own."""
 
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from paradp.policy.errors import SettingError, printable
 from paradp.policy.files.writing import naming_file
+from paradp.policy.processes import python_command
 from paradp.policy.settings import Limits, Settings, setting
 
 # A fast sampler of each kind of training that needs no measurements.
@@ -74,6 +74,7 @@ class TrainingRollouts:
         """Runs the episodes with the checkpoint as it is now.
 
         Another process does so: the training keeps its random numbers, threads and memory, and goes on whatever happens.
+        That process ends with the training.
 
         Raises:
             ValueError: they failed; the message ends with the reason, or names the log.
@@ -82,7 +83,8 @@ class TrainingRollouts:
         folder, episodes = evaluations(self.out) / str(step), self.settings.evaluate_episodes
         log = folder.with_suffix(".log")
         command = [
-            *(sys.executable, "-m", "paradp.scripts", "rollout", self.task),
+            *python_command("from paradp.scripts.main import main; main()"),
+            *("rollout", self.task),
             *("--checkpoint", str(self.out / "checkpoint"), "--sampler", SAMPLERS[self.process]),
             *("--episodes", str(episodes), "--seed", str(SEED), "--envs", str(min(episodes, MOST_TOGETHER))),
             *("--device", self.device, "--out", str(folder)),

@@ -156,7 +156,7 @@ def main() -> None:
         host: Host | None = None
         while (asked := wire.read(sys.stdin.buffer)) is not None:
             host, (said, arrays) = answer(host, *asked)
-            wire.write(answers, said, arrays)
+            wire.write(answers, wire.packed(said, arrays))
 
 
 def _counted(count: int) -> str:

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -67,7 +68,8 @@ class RemoteEnvironments:
     """Environments of one task, by their places 0, 1, …, which are reset and stepped in another process.
 
     That process ends with this one, or by `close`. Needs no simulator here, nor gymnasium. Steps of several such processes
-    overlap if all are asked (`ask_step`) before the first answer is read (`stepped`).
+    overlap if all are asked (`ask_step`) before the first answer is read (`stepped`). An answer that an exception kept from
+    being read is skipped by the next question; an exception in the middle of a message ends the process.
 
     Args:
         task: its name.
@@ -86,10 +88,11 @@ class RemoteEnvironments:
     def __init__(self, task: str, count: int = 1, python: Path | str | None = None, **settings: Any):
         self._python = str(python or os.environ.get(PYTHON_VARIABLE) or sys.executable)
         self._task = task
+        self._unanswered: str | None = None  # what was asked, until its answer is read
+        # Without -P it would import what lies in the working folder.
+        command = [self._python, "-P", "-m", f"{__package__}.child"]
         try:
-            self._process = subprocess.Popen(
-                [self._python, "-m", f"{__package__}.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         except OSError as error:
             raise OSError(f"there is no interpreter {self._python!r} for the simulator: {error.strerror}") from error
         try:
@@ -119,7 +122,13 @@ class RemoteEnvironments:
         self._send("step", {"actions": np.asarray(actions, np.float64)}, places=list(places))
 
     def stepped(self) -> Stepped:
-        """Waits for the end of what `ask_step` began."""
+        """Waits for the end of what `ask_step` began.
+
+        Raises:
+            RuntimeError: it began nothing, or something else was asked since.
+        """
+        if self._unanswered != "step":
+            raise RuntimeError("no control step was asked for, or something else since")
         _, arrays = self._receive()
         return Stepped(_observation(arrays), *(arrays[name] for name in ("reward", "terminated", "truncated", "success")))
 
@@ -147,26 +156,49 @@ class RemoteEnvironments:
         assert self._process.stdin is not None
         if self._process.stdin.closed:
             raise ChildProcessError(f"the simulator of the task {self._task!r} is closed")
-        try:
-            wire.write(self._process.stdin, {"do": do, **asked}, arrays)
-        except BrokenPipeError:
-            raise self._ended() from None
+        if self._process.returncode is not None:
+            raise self._ended()
+        message = wire.packed({"do": do, **asked}, arrays)
+        if self._unanswered is not None:
+            self._answer()
+        with self._whole_message():
+            self._unanswered = do
+            wire.write(self._process.stdin, message)
 
     def _receive(self) -> tuple[dict[str, Any], Arrays]:
-        assert self._process.stdout is not None
-        try:
-            answer = wire.read(self._process.stdout)
-        except ValueError as error:
-            self._process.kill()
-            raise ChildProcessError(f"the simulator of the task {self._task!r} gave no answer: {error}") from error
-        if answer is None:
-            raise self._ended()
-        said, arrays = answer
+        said, arrays = self._answer()
         if (problem := said.get("error")) is None:
             return said, arrays
         if said.get("kind") == "ImportError":
             raise ChildProcessError(f"the task {self._task!r} cannot be simulated by {self._python}: {problem}; {_ADVICE}")
         raise _KINDS.get(str(said.get("kind")), ValueError)(problem)
+
+    def _answer(self) -> tuple[dict[str, Any], Arrays]:
+        """The next message of the process."""
+        if self._process.returncode is not None:
+            raise self._ended()
+        pipe = cast(BufferedReader, self._process.stdout)
+        pipe.peek(1)  # waits, and takes nothing from the pipe: an exception meanwhile does no harm
+        with self._whole_message():
+            answer = wire.read(pipe)
+            self._unanswered = None
+        if answer is None:
+            raise self._ended()
+        return answer
+
+    @contextmanager
+    def _whole_message(self) -> Iterator[None]:
+        """Ends the process if an exception cuts a message off, as the next would begin in the middle of it."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise self._ended() from None
+        except BaseException as error:
+            self._process.kill()
+            self._process.wait()
+            if isinstance(error, ValueError):
+                raise ChildProcessError(f"the simulator of the task {self._task!r} gave no answer: {error}") from error
+            raise
 
     def _ended(self) -> ChildProcessError:
         code = self._process.wait()

@@ -22,12 +22,11 @@ _MOST_DIMENSIONS = 8
 _LISTED = "arrays"
 
 
-def write(pipe: IO[bytes], document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Sends a message.
+def packed(document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """A message.
 
     Raises:
         ValueError: an array is of another type than booleans, floats and bytes, or the message is too large.
-        OSError: nobody reads any more.
     """
     for name, array in arrays.items():
         if array.dtype.name not in _TYPES:
@@ -36,7 +35,16 @@ def write(pipe: IO[bytes], document: Mapping[str, Any], arrays: Mapping[str, np.
     said = json.dumps({**document, _LISTED: listed}).encode()
     numbers = b"".join(array.tobytes() for array in arrays.values())
     _check_sizes(len(said), len(numbers))
-    pipe.write(_HEADER.pack(MAGIC, len(said), len(numbers)) + said + numbers)
+    return _HEADER.pack(MAGIC, len(said), len(numbers)) + said + numbers
+
+
+def write(pipe: IO[bytes], message: bytes) -> None:
+    """Sends a message.
+
+    Raises:
+        OSError: nobody reads any more.
+    """
+    pipe.write(message)
     pipe.flush()
 
 

@@ -6,7 +6,12 @@ import numpy as np
 
 # Of one picture. Progressive files have about ten; each may take the time of a whole picture, in twenty bytes.
 MOST_SCANS = 32
-_SCAN = b"\xff\xda"  # never within the data of a JPEG's scan
+# Of one picture. Pillow joins each to those before it; a camera writes one or two.
+MOST_SEGMENTS = 64
+_SCAN, _SEGMENT = b"\xff\xda", b"\xff\xe1"  # never within the data of a JPEG's scan
+# A JPEG of noise in the best quality has up to 1.4 bytes of each number; a preview and other notes have some more.
+_BYTES_OF_NUMBER, _OTHER_BYTES = 2, 2**16
+_JPEG = b"\xff\xd8"
 
 
 def decoded(content: bytes, shape: tuple[int, ...], formats: tuple[str, ...] = ("PNG", "JPEG")) -> np.ndarray:
@@ -18,11 +23,14 @@ def decoded(content: bytes, shape: tuple[int, ...], formats: tuple[str, ...] = (
         formats: Pillow's names of the formats that are read.
 
     Raises:
-        ValueError: it is of another format or size, or damaged; the size is compared before it is decoded.
+        ValueError: it is of another format or size, damaged, or longer than such a picture can be; the size is compared
+            before it is decoded.
     """
     from PIL import Image, UnidentifiedImageError
 
     height, width, channels = shape
+    if content.startswith(_JPEG):
+        _check_length(content, height, width)
     try:
         with Image.open(io.BytesIO(content), formats=formats) as picture:
             if picture.size != (width, height):
@@ -36,3 +44,15 @@ def decoded(content: bytes, shape: tuple[int, ...], formats: tuple[str, ...] = (
         why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
         raise ValueError(f"it is no {' or '.join(formats)} that can be read{why}") from error
     return values.reshape(shape)
+
+
+def _check_length(content: bytes, height: int, width: int) -> None:
+    """Limits what a JPEG has beside its pixels, before Pillow reads it: that can take the square of its length.
+
+    Raises:
+        ValueError: it is too long.
+    """
+    if len(content) > (most := _BYTES_OF_NUMBER * 3 * height * width + _OTHER_BYTES):
+        raise ValueError(f"it has {len(content)} bytes; a JPEG of {width} × {height} pixels has at most {most}")
+    if (segments := content.count(_SEGMENT)) > MOST_SEGMENTS:
+        raise ValueError(f"it has {segments} segments of EXIF; at most {MOST_SEGMENTS} are read")

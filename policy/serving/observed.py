@@ -5,8 +5,8 @@ A feature comes under its own name, or under that of openpi's or LeRobot's clien
 before the last part, `observation` and `images`, does not count. Of names that differ in nothing else only a feature's own
 name is understood.
 
-An image is uint8 `[H, W, C]` or `[To, H, W, C]`, or JPEG: the bytes of a file, or a list of To of them. JPEG's colours are
-taken as RGB.
+An image is uint8 `[H, W, C]` or `[To, H, W, C]`, a list of To arrays, or JPEG: the bytes of a file, or a list of To of them.
+JPEG's colours are taken as RGB.
 """
 
 import re
@@ -124,17 +124,29 @@ def _announced(feature: Feature, observe: int) -> dict[str, Any]:
 
 
 def _frames(key: str, feature: Feature, value: object, observe: int) -> object:
-    """The pixels of what is JPEG; anything else as it is."""
+    """The pixels of what is JPEG; arrays as they are. Of other values numpy would make arrays of any size: it pads texts."""
     if (content := _file(value)) is not None:
         return _pixels(key, feature, content)
-    if not isinstance(value, list):
+    if isinstance(value, np.ndarray):
         return value
+    if not isinstance(value, list):
+        raise ValueError(f"{key!r} is an image and must be of dtype uint8, or JPEG, not a {type(value).__name__}")
     contents = [content for one in value if (content := _file(one)) is not None]
     if not contents or len(contents) < len(value):
-        return value
+        return _alike(key, feature, value)
     if len(contents) != observe:
         raise ValueError(f"the observation's {key!r} has {len(contents)} JPEG frames; {observe} are observed")
     return np.stack([_pixels(key, feature, content) for content in contents])
+
+
+def _alike(key: str, feature: Feature, value: list[Any]) -> Any:
+    """A list of frames, all of them arrays; the first of another dtype alone, so that it is the one that is refused."""
+    for one in value:
+        if not isinstance(one, np.ndarray):
+            raise ValueError(
+                f"{key!r} is a list of images, of which each must be an array or JPEG, not a {type(one).__name__}"
+            )
+    return next((one for one in value if one.dtype != feature.dtype), value)
 
 
 def _file(value: object) -> bytes | None:

@@ -73,7 +73,7 @@ class Message:
 
         Args:
             name: its key.
-            most_bytes: size limit; `None` for that of the message.
+            most_bytes: size limit; `None` for that of the message, and for any count of numbers in a list of arrays.
 
         Raises:
             ValueError: it cannot be decoded; the error names it and gives the reason.
@@ -194,8 +194,8 @@ def _value(name: str, data: memoryview, allowance: _Allowance, most_bytes: int |
             max_array_len=_MOST_VALUES,
             max_map_len=_MOST_VALUES,
         )
-        if not isinstance(value, np.ndarray):
-            # Readers of a list of arrays check every number in them, so these numbers count as well.
+        if most_bytes is not None and not isinstance(value, np.ndarray):
+            # Readers of a list of arrays check every number in them, so these numbers count as well; not those of images.
             allowance.take(allowance.in_arrays)
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise _Unreadable(f"{name!r} cannot be read: {_why(error)}") from error

@@ -73,6 +73,65 @@ def test_what_is_refused_is_refused_by_name_and_the_process_goes_on():
         assert there.step([0], np.full((1, 2), 200.0)).reward.shape == (1,)
 
 
+def test_an_answer_that_nobody_read_is_not_taken_for_another():
+    with RemoteEnvironments("pusht", 2) as there:
+        first = there.reset([0], [1])
+        there.ask_step([0], np.full((1, 2), 200.0))
+        assert there.reset([0, 1], [1, 1])["agent_pos"].shape == (2, 2)
+        with pytest.raises(RuntimeError, match="no control step was asked for"):
+            there.stepped()
+        there.ask_step([5], np.zeros((1, 2)))
+        again = there.reset([0], [1])
+    assert all(np.array_equal(first[key], again[key]) for key in first)
+
+
+def test_a_wait_that_is_interrupted_can_go_on():
+    """By a signal whose handler raises, as Ctrl-C does, while the process is held."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with RemoteEnvironments("pusht") as there:
+            first = there.reset([0], [1])
+            os.kill(there._process.pid, signal.SIGSTOP)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt):
+                there.step([0], np.full((1, 2), 200.0))
+            os.kill(there._process.pid, signal.SIGCONT)
+            again = there.reset([0], [1])
+            assert all(np.array_equal(first[key], again[key]) for key in first)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("name", ["read", "write"])
+def test_an_exception_in_the_middle_of_a_message_ends_the_process(name, monkeypatch):
+    def interrupted(pipe, *_):
+        if name == "read":
+            pipe.read(10)
+        raise KeyboardInterrupt
+
+    with RemoteEnvironments("pusht") as there:
+        there.reset([0], [1])
+        with monkeypatch.context() as patch:
+            patch.setattr(wire, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                there.reset([0], [1])
+        for _ in range(2):
+            with pytest.raises(ChildProcessError, match=r"was killed by signal 9$"):
+                there.reset([0], [1])
+
+
+def test_the_process_imports_nothing_from_the_working_folder(monkeypatch, tmp_path):
+    for name in ("numpy", "gymnasium", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this is of the working folder')")
+    monkeypatch.chdir(tmp_path)
+    with RemoteEnvironments("pusht") as there:
+        assert there.reset([0], [1])
+
+
 @pytest.mark.parametrize(
     ("task", "settings", "said"),
     [
@@ -142,7 +201,7 @@ def test_this_side_needs_neither_gymnasium_nor_a_simulator():
 
 def sent(document, arrays):
     pipe = io.BytesIO()
-    wire.write(pipe, document, arrays)
+    wire.write(pipe, wire.packed(document, arrays))
     return pipe.getvalue()
 
 

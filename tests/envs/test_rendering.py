@@ -71,3 +71,10 @@ def test_a_library_that_draws_nothing_is_found_out(fresh, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="names of Linux's renderers")
 def test_without_a_renderer_the_simulation_runs():
     assert said(SIMULATE, "wgl").startswith("no frame can be drawn: MUJOCO_GL=wgl is no renderer of Linux")
+
+
+def test_the_probe_imports_nothing_from_the_working_folder(fresh, monkeypatch, tmp_path):
+    (tmp_path / "mujoco.py").write_text("raise SystemExit('this is of the working folder')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rendering, "_missing", lambda name: None)
+    assert "working folder" not in (fresh("egl") or "")

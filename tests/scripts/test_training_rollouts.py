@@ -1,5 +1,11 @@
 """A policy is tried while it is trained (`--evaluate-every`), and its metrics go to TensorBoard, without changing it."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,6 +77,67 @@ def test_a_failed_rollout_names_its_reason(tmp_path):
     assert [step for step in range(31) if rollouts.due(step)] == [10, 20, 30]
     with pytest.raises(ValueError, match=r"the rollouts after 10 steps failed: .*checkpoint"):
         rollouts.run(10)
+
+
+def test_rollouts_import_nothing_from_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise SystemExit('this is of the working folder')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"the rollouts after 10 steps failed: .*checkpoint"):
+        TrainingRollouts("pusht", "diffusion", tmp_path, Evaluating(evaluate_every=10), "cpu").run(10)
+
+
+# In the place of `paradp rollout`: says its process, and never ends.
+ROLLOUT = """
+import os, time
+from pathlib import Path
+
+def main():
+    Path(os.environ["PYTHONPATH"], "pid").write_text(f"{os.getpid()}.")
+    time.sleep(600)
+"""
+TRAINING = """
+import os, sys
+from pathlib import Path
+from paradp.scripts.training_rollouts import Evaluating, TrainingRollouts
+
+os.environ["PYTHONPATH"] = sys.argv[1]
+TrainingRollouts("pusht", "diffusion", Path(sys.argv[1]) / "out", Evaluating(evaluate_every=10), "cpu").run(10)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's word on a parent's death is Linux's")
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_rollouts_end_with_a_training_that_is_killed(sign, tmp_path):
+    (tmp_path / "paradp/scripts").mkdir(parents=True)
+    for package in ("paradp", "paradp/scripts"):
+        (tmp_path / package / "__init__.py").touch()
+    (tmp_path / "paradp/scripts/main.py").write_text(ROLLOUT)
+    training = subprocess.Popen([sys.executable, "-c", TRAINING, str(tmp_path)])
+    said = tmp_path / "pid"
+    wait_for(lambda: said.exists() and said.read_text().endswith("."), training)
+    child = int(said.read_text().rstrip("."))
+    training.send_signal(sign)
+    training.wait()
+    try:
+        wait_for(lambda: not goes_on(child))
+    finally:
+        if goes_on(child):
+            os.kill(child, signal.SIGKILL)
+
+
+def wait_for(found: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
+    deadline = time.monotonic() + 20
+    while not found():
+        assert time.monotonic() < deadline and (process is None or process.poll() is None)
+        time.sleep(0.02)
+
+
+def goes_on(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_what_is_impossible_is_said_before_the_training(train, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import time
 import tracemalloc
 from dataclasses import replace
 
@@ -218,6 +219,12 @@ def scans(times: int) -> bytes:
     return small[:-2] + header * times + small[-2:]
 
 
+def segments(times: int) -> bytes:
+    """A JPEG with so many small segments of EXIF."""
+    small = jpeg(smooth(0))
+    return small[:2] + (b"\xff\xe1" + struct.pack(">H", 12) + b"Exif\0\0abcd") * times + small[2:]
+
+
 WRONG = {
     "channels first": (
         lambda h: {"front": h["front"].transpose(0, 3, 1, 2)},
@@ -238,7 +245,25 @@ WRONG = {
     ),
     "no channels": (lambda h: {"front": h["front"][..., 0]}, "'front' has shape (2, 12, 20); it is (2, 12, 20, 3)"),
     "one camera of one step": (lambda h: {"front": h["front"][0]}, "some observations are of one step, others of 2"),
-    "text": (lambda h: {"front": "a picture"}, "'front' is an image and must be of dtype uint8"),
+    "text": (lambda h: {"front": "a picture"}, "'front' is an image and must be of dtype uint8, or JPEG, not a str"),
+    "texts": (
+        lambda h: {"front": ["a", "picture"]},
+        "'front' is a list of images, of which each must be an array or JPEG, not a str",
+    ),
+    "a map": (lambda h: {"front": {"a": h["front"]}}, "'front' is an image and must be of dtype uint8, or JPEG, not a dict"),
+    "a file and an array": (
+        lambda h: {"front": [jpeg(smooth(0)), h["front"][0]]},
+        "'front' is a list of images, of which each must be an array or JPEG, not a bytes",
+    ),
+    "frames of two types": (
+        lambda h: {"front": [h["front"][0], h["front"][1] / 255]},
+        "'front' is an image and must be of dtype uint8, not float64",
+    ),
+    "frames of two sizes": (
+        lambda h: {"front": [h["front"][0], h["front"][1, :5]]},
+        "'front' is an image and must be an array, not a list",
+    ),
+    "no frames": (lambda h: {"front": []}, "'front' is an image and must be of dtype uint8, not float64"),
     "too many frames": (lambda h: {"front": [jpeg(smooth(0))] * 3}, "'front' has 3 JPEG frames; 2 are observed"),
     "JPEG of another size": (
         lambda h: {"front": [jpeg(np.zeros((24, 20, 3), np.uint8))] * 2},
@@ -246,6 +271,14 @@ WRONG = {
     ),
     "a bomb": (lambda h: {"front": [claimed(65_500, 65_500)] * 2}, "'front' cannot be read: it is no JPEG that can be read"),
     "a small bomb": (lambda h: {"front": [claimed(5000, 5000)] * 2}, "'front' cannot be read: it is 5000 × 5000 pixels"),
+    "many segments": (
+        lambda h: {"front": [segments(65)] * 2},
+        "'front' cannot be read: it has 65 segments of EXIF; at most 64 are read",
+    ),
+    "much beside its pixels": (
+        lambda h: {"front": [jpeg(smooth(0))[:2] + b"x" * 70_000 + jpeg(smooth(0))[2:]] * 2},
+        "a JPEG of 20 × 12 pixels has at most 66976",
+    ),
     "many scans": (lambda h: {"front": [scans(4000)] * 2}, "'front' cannot be read: it has 4001 scans; at most 32 are read"),
     "a JPEG that ends early": (lambda h: {"front": [jpeg(smooth(0))[:-200]] * 2}, "'front' cannot be read: it is no JPEG"),
     "a PNG": (lambda h: {"front": [b"\x89PNG\r\n\x1a\n" + bytes(100)] * 2}, "it is no JPEG that can be read"),
@@ -289,6 +322,38 @@ def test_lists_in_the_place_of_a_frame_take_no_memory(spec, history):
         tracemalloc.stop()
 
 
+def test_texts_in_the_place_of_a_frame_take_no_memory(spec, history):
+    """As an array each of them would be as long as the longest."""
+    hostile = pack(history | {"front": ["a"] * 1999 + ["x" * 20_000]})
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            ValueError, match="'front' is a list of images, of which each must be an array or JPEG, not a str"
+        ):
+            Session(spec).read(hostile)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_jpeg_of_many_segments_takes_no_time():
+    hostile = segments(100_000)
+    started = time.process_time()
+    with pytest.raises(ValueError, match="100000 segments"):
+        decoded(hostile, (480, 640, 3), ("JPEG",))
+    assert time.process_time() - started < 0.1
+    assert np.array_equal(decoded(segments(64), SHAPE), decoded(jpeg(smooth(0)), SHAPE))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_longest_jpegs_are_read(channels):
+    """Noise in the best quality, as arrays and in colours that are not wanted, with the largest preview."""
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    exif = b"Exif\0\0" + bytes(65_000)
+    content = jpeg(noise, quality=100, subsampling=0, exif=exif)
+    assert decoded(content, (240, 320, channels), ("JPEG",)).shape == (240, 320, channels)
+
+
 def test_whatever_a_jpeg_has_in_it_a_session_refuses_or_reads(spec, history):
     """Bytes of good ones changed at random."""
     rng, session, good = np.random.default_rng(0), Session(spec), jpeg(smooth(0))
@@ -320,3 +385,20 @@ def test_two_large_cameras_pass_by_default(info):
     sent = pack(frames | {"prompt": "x", "paradp/guess": np.zeros((16, 2), np.float32)})
     assert len(sent) < message_limit(spec)
     assert Session(spec).read(sent).history["wrist"].shape == (2, 480, 640, 3)
+
+
+WRAPPED = {
+    "arrays": lambda frame: frame,
+    "JPEG": jpeg,
+    "JPEG as OpenCV": lambda frame: np.frombuffer(jpeg(frame, quality=100), np.uint8),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_frames_of_a_real_size_may_be_in_a_list(wrap, info):
+    large = replace(info, observation={"front": (480, 640, 3)})
+    spec = Interface(**{name: getattr(large, name) for name in Interface.__dataclass_fields__ if hasattr(large, name)})
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    sent = pack({"front": [wrap(noise)] * 2})
+    assert len(sent) > 2**17
+    assert Session(spec).read(sent).history["front"].shape == (2, 480, 640, 3)
