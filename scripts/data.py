@@ -41,7 +41,8 @@ def import_(
     Nothing in the file is executed or unpickled. A file with a defect is refused as a whole.
 
         paradp data import low_dim_v15.hdf5 --out demos/square-human.zarr
-        paradp data import pusht_cchi_v7_replay.zarr --keys img state --out demos/pusht-human.zarr
+        paradp data import pusht_cchi_v7_replay.zarr --keys img state \\
+            --out demos/pusht-human.zarr
 
     Args:
         file: the HDF5 file of robomimic or robosuite; or the folder of a LeRobotDataset, of Diffusion Policy's zarr or of

@@ -154,7 +154,8 @@ def test_a_network_sees_steps_one_after_the_other(seeing):
 
 def test_a_client_learns_of_pictures_and_sends_them(seeing):
     told = greeting(seeing, "ddim-5", 2**20)
-    assert told["observation"]["camera"] == {"shape": [2, 4, 5, 3], "dtype": "uint8"}
+    camera = told["observation"]["camera"]
+    assert camera | {"shape": [2, 4, 5, 3], "dtype": "uint8"} == camera and camera["layout"] == "height, width, channels"
     assert read_interface(told).observation == OBSERVED
     session = Session(seeing)
     whole = stack([seen(0), seen(1)])

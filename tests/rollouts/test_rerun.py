@@ -1,7 +1,7 @@
 """Recordings for Rerun, read back by its own reader: what a robot saw, did and planned."""
 
 import io
-import time
+import threading
 from importlib.metadata import PackageNotFoundError
 
 import numpy as np
@@ -83,9 +83,11 @@ def test_everything_of_a_control_step_is_read_back(tmp_path):
 
 def test_a_loop_does_not_wait_for_the_disk(tmp_path, monkeypatch, caplog):
     recording = RerunRecording(tmp_path / "r.rrd", 20, {"goal": 2}, wait=False)
-    monkeypatch.setattr(recording, "_write_step", lambda step: time.sleep(0.002))
+    disk_goes_on = threading.Event()
+    monkeypatch.setattr(recording, "_write_step", lambda step: disk_goes_on.wait(60))
     for step in range(3 * MOST_WAITING):
         recording.step("0", step, {"x": np.zeros(2)})
+    disk_goes_on.set()
     recording.close()
     assert "control steps could not be recorded in time" in caplog.text
 
