@@ -46,10 +46,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         observation: str = STATE,
         drawn: bool = True,
     ):
-        if action_convention not in task.conventions:
-            raise ValueError(f"unknown action convention {action_convention!r}; there are: {', '.join(task.conventions)}")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"unknown render mode {render_mode!r}; there is: rgb_array")
+        task.check_modes(action_convention, render_mode)
         if disturbance is not None:
             raise ValueError(f"the task {task.name!r} has no disturbances")
         self.task = task

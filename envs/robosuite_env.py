@@ -79,7 +79,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     ):
         from paradp.envs.compiled.commands import bind_command  # imports simulator and compiler
 
-        _check_modes(task, action_convention, render_mode)
+        task.check_modes(action_convention, render_mode)
         self._disturbance = None if disturbance is None else find_disturbance(disturbance)()
         self.task = task
         self.convention = HAND_CONVENTIONS[action_convention]
@@ -267,17 +267,6 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             if renderer is not None:
                 renderer.close()
         self._film = None
-
-
-def _check_modes(task: RobosuiteTask, action_convention: str, render_mode: str | None) -> None:
-    """Raises:
-    ValueError: one of them is unknown.
-    """
-    if action_convention not in task.conventions:
-        known = ", ".join(task.conventions)
-        raise ValueError(f"unknown action convention {action_convention!r}; there are: {known}")
-    if render_mode not in (None, "rgb_array"):
-        raise ValueError(f"unknown render mode {render_mode!r}; there is: rgb_array")
 
 
 def _slices(sizes: dict[str, int]) -> dict[str, slice]:

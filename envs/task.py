@@ -104,6 +104,17 @@ class Task(ABC):
         """Possible disturbances, see `paradp.envs.disturbances`."""
         return ()
 
+    def check_modes(self, action_convention: str, render_mode: str | None) -> None:
+        """Checks settings that all environments of paradp have.
+
+        Raises:
+            ValueError: one of them is unknown.
+        """
+        if action_convention not in self.conventions:
+            raise ValueError(f"unknown action convention {action_convention!r}; there are: {', '.join(self.conventions)}")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"unknown render mode {render_mode!r}; there is: rgb_array")
+
     def check_disturbance(self, name: str) -> None:
         """Checks a disturbance.
 
