@@ -41,8 +41,15 @@ def start(checkpoint, tmp_path):
         command = [sys.executable, "-m", "paradp.scripts", "drive", "--robot", f"dials:diary={tmp_path}/diary{robot}"]
         policy = ["--checkpoint", checkpoint, "--sampler", "ddim-2", "--engine", "eager", "--plans", "thread"]
         environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([*command, *map(str, policy), *map(str, arguments)], env=environment, cwd=tmp_path, **pipes)
+        return subprocess.Popen(
+            [*command, *map(str, policy), *map(str, arguments)],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whoever runs the tests may ignore it
+        )
 
     return run
 
