@@ -1,9 +1,10 @@
 """Models converted for OpenVINO: cached on disk, and compiled for each batch size."""
 
+import logging
 import os
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import openvino as ov
@@ -86,7 +87,7 @@ def converted(module: nn.Module, example: tuple[Tensor, ...]) -> ov.Model:
     Raises:
         ValueError: OpenVINO does not support an operation of the module; the message names it.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _root_logger_restored():
         # Tracing warns about every shape comparison in PyTorch's layers; the result is compared with PyTorch's instead.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO supports this form of a network best
@@ -98,6 +99,18 @@ def converted(module: nn.Module, example: tuple[Tensor, ...]) -> ov.Model:
             raise ValueError(f"OpenVINO cannot convert the network: {reason}; use another engine, such as eager") from error
     model.reshape({i: [-1, *one.shape[1:]] for i, one in enumerate(example)})
     return model
+
+
+@contextmanager
+def _root_logger_restored() -> Iterator[None]:
+    """Restores the root logger: after a failed conversion OpenVINO leaves it silent below errors, for the whole process."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
 
 
 class _Compiled:

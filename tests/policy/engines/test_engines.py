@@ -1,6 +1,7 @@
 """Engines compute their network, for any number of rows."""
 
 import hashlib
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -208,12 +209,23 @@ def test_what_a_gpu_lacks_for_the_kernels_is_said(monkeypatch, lacks, capability
     assert missing is None if said is None else said in missing
 
 
-def test_an_operation_that_openvino_does_not_support_is_named():
-    class Unsupported(torch.nn.Module):
-        def forward(self, x):
-            return x.mT
+class Unsupported(torch.nn.Module):
+    """An operation that OpenVINO does not have."""
 
+    def forward(self, x):
+        return x.mT
+
+
+def test_an_operation_that_openvino_does_not_support_is_named():
     with pytest.raises(
         ValueError, match=r"^OpenVINO cannot convert the network: .*aten::mT; use another engine, such as eager$"
     ):
         converted(Unsupported(), (torch.zeros(1, 2, 3),))
+
+
+def test_a_failed_conversion_does_not_silence_warnings():
+    root = logging.getLogger()
+    before = root.level, list(root.filters), list(root.handlers)
+    with pytest.raises(ValueError, match="cannot convert"):
+        converted(Unsupported(), (torch.zeros(1, 2, 3),))
+    assert (root.level, root.filters, root.handlers) == before
