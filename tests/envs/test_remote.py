@@ -66,9 +66,9 @@ def test_what_is_refused_is_refused_by_name_and_the_process_goes_on():
             there.step([0], np.zeros((1, 7)))
         with pytest.raises(ValueError, match="not finite"):
             there.step([0], np.full((1, 2), np.nan))
-        with pytest.raises(ValueError, match="there are 2 actions for 1 environment"):
+        with pytest.raises(ValueError, match="got 2 actions for 1 environment"):
             there.step([0], np.zeros((2, 2)))
-        with pytest.raises(ValueError, match="there is no environment 3 among 1 environment"):
+        with pytest.raises(ValueError, match="no environment has the number 3; the task has 1 environment"):
             there.step([3], np.zeros((1, 2)))
         assert there.step([0], np.full((1, 2), 200.0)).reward.shape == (1,)
 
@@ -78,7 +78,7 @@ def test_an_answer_that_nobody_read_is_not_taken_for_another():
         first = there.reset([0], [1])
         there.ask_step([0], np.full((1, 2), 200.0))
         assert there.reset([0, 1], [1, 1])["agent_pos"].shape == (2, 2)
-        with pytest.raises(RuntimeError, match="no control step was asked for"):
+        with pytest.raises(RuntimeError, match="call ask_step before stepped"):
             there.stepped()
         there.ask_step([5], np.zeros((1, 2)))
         again = there.reset([0], [1])
@@ -151,7 +151,7 @@ def test_the_end_of_the_process_is_said_in_a_sentence():
     there = RemoteEnvironments("pusht")
     there.reset([0], [1])
     os.kill(there._process.pid, signal.SIGKILL)
-    with pytest.raises(ChildProcessError, match=r"simulator of the task 'pusht', a process of .*, was killed by signal 9$"):
+    with pytest.raises(ChildProcessError, match=r"simulator process of the task 'pusht' \(.*\) was killed by signal 9$"):
         there.step([0], np.zeros((1, 2)))
     there.close()
     with pytest.raises(ChildProcessError, match="is closed"):
@@ -159,20 +159,22 @@ def test_the_end_of_the_process_is_said_in_a_sentence():
 
 
 def test_an_interpreter_without_paradp_or_none_is_said(tmp_path, monkeypatch):
-    with pytest.raises(OSError, match="there is no interpreter '/no/python' for the simulator"):
+    with pytest.raises(OSError, match="the simulator's interpreter '/no/python' cannot be started"):
         RemoteEnvironments("pusht", python="/no/python")
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')
     python.chmod(0o755)
     monkeypatch.setenv(PYTHON_VARIABLE, str(python))
-    with pytest.raises(ChildProcessError, match=r"ended with code 1; name the interpreter .* by PARADP_SIM_PYTHON"):
+    with pytest.raises(ChildProcessError, match=r"ended with code 1; set PARADP_SIM_PYTHON to the path"):
         RemoteEnvironments("pusht")
 
 
 def test_without_its_simulator_a_task_cannot_be_made(monkeypatch, tmp_path):
     (tmp_path / "gym_pusht.py").write_text("raise ModuleNotFoundError(\"No module named 'gym_pusht'\")")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    with pytest.raises(ChildProcessError, match=r"cannot be simulated by .*No module named 'gym_pusht'; name the"):
+    with pytest.raises(
+        ChildProcessError, match=r"cannot be simulated by .*No module named 'gym_pusht'; set PARADP_SIM_PYTHON"
+    ):
         RemoteEnvironments("pusht")
 
 
@@ -227,21 +229,21 @@ def message(said: bytes, numbers: bytes = b"", magic: bytes = wire.MAGIC) -> byt
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (message(b"{}", magic=b"\x80\x04\x95\x00"), "no message of a simulator"),
-        (b"pde1\x00", "no message of a simulator"),
+        (message(b"{}", magic=b"\x80\x04\x95\x00"), "not a message of a simulator"),
+        (b"pde1\x00", "not a message of a simulator"),
         (sent({"a": 1}, {"x": np.zeros(9)})[:-1], "cut short: 71 of 72 bytes"),
-        (message(b"{"), "is no JSON"),
-        (message(b"[" * 100_000), "is no JSON"),
-        (message(b"[1]"), "no JSON object"),
+        (message(b"{"), "is not JSON"),
+        (message(b"[" * 100_000), "is not JSON"),
+        (message(b"[1]"), "not a JSON object"),
         (message(b"{}"), "does not list its arrays"),
-        (message(b'{"arrays": [["x", "object", [1]]]}', bytes(8)), "describes an array as"),
-        (message(b'{"arrays": [["x", "float32", [-1]]]}', bytes(8)), "describes an array as"),
-        (message(b'{"arrays": [["x", "float32", [true]]]}', bytes(8)), "describes an array as"),
-        (message(b'{"arrays": [["x", "float32", [1,1,1,1,1,1,1,1,1]]]}', bytes(4)), "describes an array as"),
+        (message(b'{"arrays": [["x", "object", [1]]]}', bytes(8)), "invalid description of an array"),
+        (message(b'{"arrays": [["x", "float32", [-1]]]}', bytes(8)), "invalid description of an array"),
+        (message(b'{"arrays": [["x", "float32", [true]]]}', bytes(8)), "invalid description of an array"),
+        (message(b'{"arrays": [["x", "float32", [1,1,1,1,1,1,1,1,1]]]}', bytes(4)), "invalid description of an array"),
         (message(b'{"arrays": [["x", "float32", [99999999999]]]}', bytes(8)), "longer than the message"),
         (message(b'{"arrays": [["x", "uint8", [3]]]}', bytes(8)), "5 more bytes"),
-        (struct.pack("<4sIQ", wire.MAGIC, 2**31, 0), "at most"),
-        (struct.pack("<4sIQ", wire.MAGIC, 2, 2**60), "at most"),
+        (struct.pack("<4sIQ", wire.MAGIC, 2**31, 0), "the limits are"),
+        (struct.pack("<4sIQ", wire.MAGIC, 2, 2**60), "the limits are"),
     ],
 )
 def test_messages_are_checked(data, said):
