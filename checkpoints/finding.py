@@ -70,7 +70,7 @@ def _check_documents(path: Path) -> None:
     """Checks what is known of a directory before its weights are there.
 
     Raises:
-        ValueError: it is no checkpoint.
+        ValueError: it is not a checkpoint.
     """
     if not is_theirs(path) and (missing := [name for name in FILES if name != _WEIGHTS and not (path / name).is_file()]):
         raise ValueError(_whose(path) or f"it lacks {', '.join(missing)}")
@@ -205,7 +205,7 @@ def _program(path: Path) -> str:
 
 def _describe_file(path: Path) -> str:
     if path.suffix in SINGLE_FILES:
-        return "no file that torch.save wrote since PyTorch 1.6, as checkpoints of Diffusion Policy and robomimic are"
+        return "not a file that torch.save wrote since PyTorch 1.6, as checkpoints of Diffusion Policy and robomimic are"
     if path.suffix in _OTHERS:
         return "a file of weights from another program, which paradp cannot read"
     return "a file"

@@ -61,7 +61,7 @@ def read(words: list[str], in_prose: bool = False) -> None:
     """The command line reads these words as ever, and does nothing.
 
     Raises:
-        SystemExit: they are no command.
+        SystemExit: they are not a command.
     """
     program, *arguments = words
     if program == "make":

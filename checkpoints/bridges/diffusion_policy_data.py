@@ -71,8 +71,8 @@ class DiffusionPolicyData:
             keys: the arrays to read as observations; by default those that the facts name, or all.
 
         Raises:
-            ValueError: it is no such data set, an array is missing, damaged or of a kind that is not read, or the facts do
-                not fit it; the message names the array.
+            ValueError: the folder is not such a data set; an array is missing, damaged or of an unsupported kind; or the
+                facts do not fit. The message names the array.
             OSError: a file cannot be read.
         """
         known = read_facts(path, facts).filled(Facts(task=task)).keeping(keys)
@@ -175,7 +175,7 @@ class Zarr2Images:
 
 def _names(path: Path) -> list[str]:
     if not is_diffusion_policy(path):
-        raise ValueError(f"{path} is no data set of Diffusion Policy's: it lacks {ENDS} in zarr's format 2")
+        raise ValueError(f"{path} is not a data set of Diffusion Policy's: it lacks {ENDS} in zarr's format 2")
     found = [folder.name for folder in sorted((path / "data").iterdir()) if (folder / METADATA).is_file()]
     within(f"the number of arrays in {path}", len(found), 0, MOST_FILES)
     return found

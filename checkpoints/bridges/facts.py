@@ -20,7 +20,7 @@ def read_facts(checkpoint: Path, given: Mapping[str, Any] | None = None) -> Fact
     """Returns the facts for a checkpoint (folder or file): those given, the others from its file of facts, if there is one.
 
     Raises:
-        ValueError: the file cannot be read, or what it says or what is given are no facts.
+        ValueError: the file cannot be read, or its content or the given values are not facts.
     """
     path = facts_file(checkpoint)
     stored = _read(path) if path.exists() else {}

@@ -51,7 +51,7 @@ def parallelize(
             raise ValueError("scheduler and shape are for a network alone: this policy has its own")
     elif scheduler is None or shape is None or not isinstance(policy, nn.Module):
         raise ValueError(
-            f"{type(policy).__name__} is no diffusion policy of LeRobot, Diffusion Policy or robomimic; a network that"
+            f"{type(policy).__name__} is not a diffusion policy of LeRobot, Diffusion Policy or robomimic; a network that"
             " predicts noise needs scheduler and shape: parallelize(network, scheduler=DDPMScheduler(…), shape=(16, 2))"
         )
     else:

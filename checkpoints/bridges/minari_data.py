@@ -71,7 +71,7 @@ class MinariData:
             keys: the observations to read, nested ones with their groups, such as `camera/front`; all by default.
 
         Raises:
-            ValueError: it is no such file, damaged, or an observation is missing or of a kind that is not read.
+            ValueError: it is not such a file, is damaged, or an observation is missing or of a kind that is not read.
         """
         file = minari_file(path)
         if file is None:

@@ -19,10 +19,10 @@ def image_shape(shape: Sequence[int], dtype: np.dtype, what: str) -> tuple[int, 
         what: names the array in messages.
 
     Raises:
-        ValueError: it is no such array; the message says so if its channels come first.
+        ValueError: it is not such an array; the message says so if its channels come first.
     """
     if len(shape) != 4:
-        raise ValueError(f"{what} is no array of images: its shape is {tuple(shape)}")
+        raise ValueError(f"{what} is not an array of images: its shape is {tuple(shape)}")
     _, height, width, channels = shape
     if channels not in CHANNELS and shape[1] in CHANNELS:
         raise ValueError(

@@ -42,7 +42,7 @@ def decoded(content: bytes, shape: tuple[int, ...], formats: tuple[str, ...] = (
             values = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
-        raise ValueError(f"it is no {' or '.join(formats)} that can be read{why}") from error
+        raise ValueError(f"it is not a readable {' or '.join(formats)}{why}") from error
     return values.reshape(shape)
 
 

@@ -223,7 +223,7 @@ def _dtype(name: str) -> np.dtype:
     except TypeError:
         found = None
     if found is None:
-        raise ValueError(f"{name!r:.40} is no type of numbers")
+        raise ValueError(f"{name!r:.40} is not a number type")
     if found.kind not in _KINDS or found.itemsize > 8:
         raise ValueError(f"it holds {name!r:.40}, not numbers; objects, pickled or not, are never read")
     return found

@@ -61,7 +61,7 @@ def check_url(uri: str) -> None:
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"{uri[:100]} is no policy server: an address is ws://HOST:PORT, or wss://HOST:PORT with TLS")
+        raise ValueError(f"{uri[:100]} is not a policy server: an address is ws://HOST:PORT, or wss://HOST:PORT with TLS")
 
 
 def listenable(host: str, port: int) -> list[str]:

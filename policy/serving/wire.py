@@ -231,7 +231,7 @@ def _number(data: object, dtype: np.dtype) -> np.generic:
     if not isinstance(data, allowed) or isinstance(data, bool) != (dtype.kind == "b"):
         raise ValueError(f"a number's data is a {type(data).__name__}, its dtype {dtype.str}")
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= data <= np.iinfo(dtype).max:
-        raise ValueError(f"{data} is no number of dtype {dtype.str}")
+        raise ValueError(f"{data} is not a number of dtype {dtype.str}")
     with np.errstate(over="ignore"):
         return dtype.type(data)
 

@@ -20,7 +20,7 @@ def task_of(file: RecordedFile) -> str:
         if isinstance(entry.task, RobosuiteTask) and entry.task.robosuite_name == file.settings.environment:
             return name
     raise ValueError(
-        f"{file.path} is of {file.settings.environment!r}, which is no task here; name one with --task:"
+        f"{file.path} is of {file.settings.environment!r}, which is not a task of paradp; name one with --task:"
         f" {', '.join(all_tasks())}"
     )
 

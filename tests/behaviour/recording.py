@@ -147,7 +147,7 @@ def _from_tensors(path: Path) -> Values:
     from safetensors import safe_open
 
     with safe_open(path, "numpy") as file:
-        values = {f"/{name}": file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        values = {f"/{name}": file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
         noted = file.metadata() or {}
     for key, value in noted.items():
         try:

@@ -107,7 +107,7 @@ OF_VECTORS: dict[str, tuple[Change, str]] = {
     ),
     "no weights": (lambda content: content["state_dicts"].update(ema_model={}), "it has no weights of a policy"),
     "no states": (lambda content: content.update(state_dicts=[]), "it has no weights of a policy"),
-    "not a tensor": (tensors("ema_model", lambda state: state.update(extra=3)), "'extra' is no tensor of a policy"),
+    "not a tensor": (tensors("ema_model", lambda state: state.update(extra=3)), "'extra' is not a tensor of a policy"),
     "one too many": (
         tensors("ema_model", lambda state: state.update({"model.extra": torch.zeros(1)})),
         "nothing takes its tensor 'model.extra'",
@@ -173,7 +173,7 @@ OF_IMAGES: dict[str, tuple[Change, str]] = {
     ),
     "no softmax": (
         tensors("model", without("obs_encoder.obs_nets.camera.nets.1.temperature")),
-        "the encoder of 'camera' is no ResNet with a spatial softmax and a linear layer",
+        "the encoder of 'camera' is not a ResNet with a spatial softmax and a linear layer",
     ),
     "a layer more": (
         tensors("model", lambda state: state.update({"obs_encoder.obs_nets.camera.nets.4.weight": torch.zeros(1)})),
@@ -197,7 +197,7 @@ def setting(*names: str, to: Any) -> Change:
 
 OF_ROBOMIMIC: dict[str, tuple[Change, str]] = {
     "another policy": (lambda content: content.update(algo_name="bc"), "a policy of robomimic of type 'bc'"),
-    "no text": (lambda content: content.update(config={}), "its config is no text of JSON"),
+    "no text": (lambda content: content.update(config={}), "its config is not JSON text"),
     "a text that is none": (lambda content: content.update(config="{"), "cannot be read: "),
     "nested": (lambda content: content.update(config="[" * 100 + "]" * 100), "nested more than 32 deep"),
     "groups": (setting("algo", "unet", "n_groups", to=4), "its n_groups is 4; robomimic's own code takes 8 all the same"),
@@ -271,7 +271,7 @@ def test_tensors_that_share_their_values_are_no_more_than_the_file(saved):
 
 def test_files_of_other_programs(saved, tmp_path):
     torch.save({"state_dict": {}, "pytorch-lightning_version": "2"}, tmp_path / "lightning.ckpt")
-    with pytest.raises(ValueError, match=r"lightning\.ckpt is no checkpoint of Diffusion Policy or robomimic"):
+    with pytest.raises(ValueError, match=r"lightning\.ckpt is not a checkpoint of Diffusion Policy or robomimic"):
         load_policy(tmp_path / "lightning.ckpt", **FACTS)
     with pytest.raises(ValueError, match="is a policy of Diffusion Policy or robomimic; this takes check"):
         find_own(saved("unet"))

@@ -111,7 +111,7 @@ def test_what_is_no_policy_is_said_before_weights_are_fetched(hub: LocalHub, tmp
     "name", ["hf:", "hf:policy", "hf:a/b/c", "hf:../b", "hf:a/..", "hf:a/b@", "hf:a/b@../c d", "hf:a/b--c"]
 )
 def test_bad_names(hub: LocalHub, name):
-    with pytest.raises(ValueError, match="is no name on the Hub"):
+    with pytest.raises(ValueError, match="is not a name on the Hub"):
         find_checkpoint(name)
     assert not hub.asked
 
@@ -143,7 +143,7 @@ def test_the_commands_take_such_names_and_fail_in_one_sentence(hub: LocalHub, tm
     assert (tmp_path / "ours/statistics.json").is_file()
     for name, said in (
         ("hf:a/b", "the Hub has no a/b"),
-        ("hf:a", "is no name on the Hub"),
+        ("hf:a", "is not a name on the Hub"),
         (f"{NAME}@x", "no revision 'x'"),
     ):
         refused = run(hub, tmp_path, "rollout", "pusht", "--checkpoint", name)

@@ -194,7 +194,7 @@ def test_a_network_alone():
     assert network.conditional_sample(2, torch.zeros(2, 2)).shape == (2, *SHAPE)
     assert network.conditional_sample(3).shape == (3, *SHAPE)  # without conditions
     assert not hasattr(undo(network), "conditional_sample")
-    with pytest.raises(ValueError, match="TheirUnet is no diffusion policy of LeRobot, Diffusion Policy or robo"):
+    with pytest.raises(ValueError, match="TheirUnet is not a diffusion policy of LeRobot, Diffusion Policy or robo"):
         parallelize(network)
 
 

@@ -62,7 +62,7 @@ class TheirPolicy(nn.Module):
 
 
 class TheirAlgorithm:
-    """As robomimic's, which is no module; observations are encoded as they are, side by side."""
+    """As robomimic's, which is not a module; observations are encoded as they are, side by side."""
 
     def __init__(self, kind=DDIMScheduler, steps=10):
         self.noise_scheduler = kind(**TRAINED)
@@ -158,7 +158,7 @@ def fixed(**given) -> Tensor:
         (lambda: parallelize(TheirPolicy(), shape=(16, 2)), "scheduler and shape are for a network alone"),
         (lambda: fixed(local_cond=torch.zeros(1, HORIZON, 4)), "conditioned by parts of the sample or step by step"),
         (lambda: fixed(mask=torch.ones(1, HORIZON, ACTIONS).bool()), "conditioned by parts of the sample or step by step"),
-        (lambda: parallelize(SimpleNamespace(policy=None)), "SimpleNamespace is no diffusion policy of LeRobot, Diffusion"),
+        (lambda: parallelize(SimpleNamespace(policy=None)), "SimpleNamespace is not a diffusion policy of LeRobot,"),
     ],
 )
 def test_what_is_not_supported_is_named(ask, message):

@@ -130,7 +130,7 @@ def test_which_quantities_are_the_robots_can_be_said():
     with pytest.raises(ValueError, match="say which of the observations it is made of; there are a, b"):
         Columns.of(observation, {"go": 2})
     for wrong in ("c", "d"):
-        with pytest.raises(ValueError, match=f"'{wrong}' is no observed vector; there are a, b"):
+        with pytest.raises(ValueError, match=f"'{wrong}' is not an observed vector; there are a, b"):
             Columns.of(observation, {"go": 2}, [wrong])
 
 

@@ -125,7 +125,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "another count": (described(total_episodes=5), r"holds 4 episodes, and meta/info\.json says 5"),
     "another count of frames": (described(total_frames=18), r"have 17 frames, and meta/info\.json says 18"),
     "a text observed": (feature("observation.words", dtype="string", shape=[1]), r"observation\.words holds string"),
-    "a matrix observed": (feature("observation.state", shape=[3, 1]), r"observation\.state is no vector"),
+    "a matrix observed": (feature("observation.state", shape=[3, 1]), r"observation\.state is not a vector"),
     "a vast vector": (feature("observation.state", shape=[10**9]), r"length of observation\.state must be from 1 to"),
     "a vast picture": (feature(WRIST, shape=[4000, 4000, 3]), r"size of observation\.images\.wrist must be from 1 to"),
     "pictures of two channels": (feature(WRIST, shape=[64, 80, 2]), "has 2 channels"),
@@ -178,12 +178,12 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "an empty picture": (column(DATA, WRIST, first(None)), "empty cell, or one that is too large"),
     "a picture that is none": (
         column(DATA, WRIST, first({"bytes": b"GIF89a", "path": None})),
-        "it is no PNG or JPEG that can be read",
+        "it is not a readable PNG or JPEG",
     ),
     "a picture of another size": (column(DATA, WRIST, first(OTHER_SIZE)), "it is 64 × 80 pixels, not 80 × 64"),
-    "frames cut short": (cut(DATA), r"file-001\.parquet is no table that can be read, or is cut short"),
-    "episodes cut short": (cut(EPISODES), "is no table that can be read, or is cut short"),
-    "a video cut short": (cut(VIDEO), r"file-001\.mp4 is no video that can be read|file-001\.mp4 cannot be read"),
+    "frames cut short": (cut(DATA), r"file-001\.parquet is not a readable table, or is cut short"),
+    "episodes cut short": (cut(EPISODES), "is not a readable table, or is cut short"),
+    "a video cut short": (cut(VIDEO), r"file-001\.mp4 is not a readable video|file-001\.mp4 cannot be read"),
     "a video that ends early": (swapped, r"file-001\.mp4 cannot be read: it ends before 0\.[0-9]+ s"),
     "another compression": (compressed, "compressed by ZSTD; write it with snappy"),
     "a link out of the folder": (linked, "leads out of the folder"),
@@ -236,7 +236,7 @@ def test_a_picture_is_not_decoded_before_its_size_is_known():
     small = png(np.zeros((8, 8, 3), np.uint8))
     width = small.index(b"IHDR") + 4
     claimed = small[:width] + (60_000).to_bytes(4, "big") * 2 + small[width + 8 :]
-    with pytest.raises(ValueError, match=r"pixels|no PNG or JPEG that can be read"):
+    with pytest.raises(ValueError, match=r"pixels|not a readable PNG or JPEG"):
         decoded(claimed, (8, 8, 3))
 
 
@@ -265,7 +265,7 @@ def test_a_command_ends_in_one_sentence_and_writes_nothing(command, tmp_path, mo
         main()
     assert ended.value.code == 2
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("paradp: ")]
-    assert "file-001.parquet is no table that can be read, or is cut short" in line
+    assert "file-001.parquet is not a readable table, or is cut short" in line
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == [folder.name]
 
 

@@ -68,7 +68,7 @@ def test_the_name_of_a_feature_is_no_path(key, tmp_path):
     described = json.loads((folder / "meta/info.json").read_text())
     described["features"][key] = described["features"]["observation.images.top"]
     (folder / "meta/info.json").write_text(json.dumps(described))
-    with pytest.raises(ValueError, match="is no name of a feature"):
+    with pytest.raises(ValueError, match="is not a name of a feature"):
         LeRobotData.open(folder, FACTS)
 
 

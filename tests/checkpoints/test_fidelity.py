@@ -56,7 +56,7 @@ def test_without_it_the_general_rule_is_taken_and_a_line_says_so(checkpoint, mea
     assert found.steps == (GENERAL_RULE, "ddpm") and "by the general rule" in found.reason(GENERAL_RULE)
     (line,) = (record.getMessage() for record in caplog.records)
     assert GENERAL_RULE in line and f"paradp fidelity {checkpoint}" in line
-    # Bounds that were given cannot be checked: that is no choice to make for the user.
+    # Bounds that were given cannot be checked: the program must not choose for the user.
     with pytest.raises(ValueError, match=r"auto-fast:energy=0.02 needs the fidelity of .*paradp fidelity"):
         chosen_among(checkpoint, "auto-fast:energy=0.02", spec)
 

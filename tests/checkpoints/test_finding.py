@@ -20,7 +20,7 @@ from paradp.checkpoints import find_checkpoint, finding, pretrained
         ({"run/pretrained_model/config.json": "{}"}, "run", "is of a training of LeRobot; its checkpoint is run/pretrained"),
         ({"data/meta/info.json": "{}"}, "data", "is a data set of LeRobot, not a policy"),
         ({"demos.zarr/zarr.json": "{}"}, "demos.zarr", "is a store of demonstrations, not a policy"),
-        ({"epoch=1.ckpt": ""}, "epoch=1.ckpt", "epoch=1.ckpt is no file that torch.save wrote since PyTorch 1.6"),
+        ({"epoch=1.ckpt": ""}, "epoch=1.ckpt", "epoch=1.ckpt is not a file that torch.save wrote since PyTorch 1.6"),
         ({"run/checkpoints/latest.ckpt": ""}, "run", "its checkpoints are files, as run/checkpoints/latest.ckpt"),
         ({"pipe/model_index.json": "{}"}, "pipe", "is a pipeline of diffusers"),
         ({"train/checkpoint/config.json": "{}"}, "train", "its checkpoint is"),

@@ -56,7 +56,7 @@ def test_every_renderer_that_cannot_be_made_is_a_sentence(fresh, monkeypatch):
     assert fresh("egl") == f"MUJOCO_GL=egl {lacks_egl}" and fresh("") == f"rendering {lacks_egl}"
     assert fresh("disabled") == "MUJOCO_GL=disabled turns rendering off"
     for name in ("wgl", "cgl", "vulkan"):
-        assert fresh(name) == f"MUJOCO_GL={name} is no renderer of Linux (egl, osmesa, glfw); unset it to use EGL"
+        assert fresh(name) == f"MUJOCO_GL={name} is not a renderer for Linux (egl, osmesa, glfw); unset it to use EGL"
 
 
 def test_a_library_that_draws_nothing_is_found_out(fresh, monkeypatch):
@@ -70,7 +70,7 @@ def test_a_library_that_draws_nothing_is_found_out(fresh, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of Linux's renderers")
 def test_without_a_renderer_the_simulation_runs():
-    assert said(SIMULATE, "wgl").startswith("no frame can be drawn: MUJOCO_GL=wgl is no renderer of Linux")
+    assert said(SIMULATE, "wgl").startswith("no frame can be drawn: MUJOCO_GL=wgl is not a renderer for Linux")
 
 
 def test_the_probe_imports_nothing_from_the_working_folder(fresh, monkeypatch, tmp_path):

@@ -23,7 +23,7 @@ NONE = {
     "rows that rounding alone sets apart": [*ROW, *(ROW + np.float32(1e-6))],
     "rows that are as good as zero": [1e-6, 0, 0, 0, 1e-6, 0],
 }
-WORDS = r"the action's goal_rot6d \[.*\] is no rotation: its two rows must not be zero or parallel"
+WORDS = r"the action's goal_rot6d \[.*\] is not a rotation: its two rows must not be zero or parallel"
 
 
 def absolute(rows, observation) -> np.ndarray:

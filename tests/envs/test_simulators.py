@@ -33,9 +33,9 @@ def test_the_original_is_taken_when_it_is_asked_for(monkeypatch, robosuite):
 
 def test_an_unknown_simulator_is_refused(monkeypatch):
     monkeypatch.setenv(VARIABLE, "robosuit")
-    with pytest.raises(ValueError, match="PARADP_SIMULATOR='robosuit' is no simulator; there are: compiled, robosuite"):
+    with pytest.raises(ValueError, match="PARADP_SIMULATOR='robosuit' is not a simulator; there are: compiled, robosuite"):
         gymnasium.make("paradp/Lift-v0")
-    with pytest.raises(ValueError, match=r"^'mujoco' is no simulator"):
+    with pytest.raises(ValueError, match=r"^'mujoco' is not a simulator"):
         gymnasium.make("paradp/Lift-v0", simulator="mujoco")
 
 

@@ -204,7 +204,7 @@ def test_a_damaged_table_is_named_where_runs_are_compared(tmp_path, monkeypatch)
     table = pd.DataFrame({"seed": [0], "success": [True], "reward": [1.0], "steps": [1], "jerk": [0.0]})
     table.to_parquet(tmp_path / "episodes.parquet")
     (tmp_path / "steps.parquet").write_bytes((tmp_path / "episodes.parquet").read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"steps\.parquet is no table that can be read, or is cut short"):
+    with pytest.raises(ValueError, match=r"steps\.parquet is not a readable table, or is cut short"):
         compare({"a": tmp_path})
 
 

@@ -156,7 +156,7 @@ def test_an_impossible_cell_is_named_before_anything_runs(tmp_path, samplers, ax
 
 
 def test_an_unknown_baseline_and_a_full_folder_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="the baseline 'ddpm' is no cell; there are: ddim-10, ddim-5"):
+    with pytest.raises(ValueError, match="the baseline 'ddpm' is not a cell; there are: ddim-10, ddim-5"):
         evaluate(grid(tmp_path), "ddpm", backend=Nobody())
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ValueError, match="is not empty and holds no evaluation"):

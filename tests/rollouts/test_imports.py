@@ -166,7 +166,7 @@ def test_a_state_comes_before_its_action():
 
 
 def test_the_square_nuts_insertion_is_found(tmp_path):
-    with pytest.raises(ValueError, match="of 'NutAssembly', which is no task here; name one with --task: square, lift"):
+    with pytest.raises(ValueError, match="of 'NutAssembly', which is not a task of paradp; name one with --task: square"):
         import_file(read_file(NUTS), tmp_path / "nuts.zarr")
     imported = import_file(read_file(NUTS), tmp_path / "square.zarr", task="square")
     nut = read(imported.demonstrations)["nut_pos"]
@@ -435,7 +435,7 @@ DEFECTS = {
     "demo_0 is of another robot or scene: in step 9 its obs/robot0_eef_pos is 30 cm": lambda data: put(
         data["demo_0"], "obs/robot0_eef_pos", data["demo_0/obs/robot0_eef_pos"][:] + 0.3 * np.eye(30)[9, :, None] * [1, 0, 0]
     ),
-    "mask/train is no list of names": lambda data: put(data.parent["mask"], "train", np.zeros(2)),
+    "mask/train is not a list of names": lambda data: put(data.parent["mask"], "train", np.zeros(2)),
     "recorded with robot Sawyer, the task 'lift' has Panda": lambda data: told(data, robots=["Sawyer"]),
     "recorded with type IK_POSE, the task 'lift' has OSC_POSE": lambda data: told(data, type="IK_POSE"),
     "recorded with output_max .*, the task 'lift' has": lambda data: told(data, output_max=[0.1] * 6),
@@ -471,9 +471,9 @@ def test_the_number_of_arrays_is_limited(write, monkeypatch):
 def test_a_file_cut_short_and_one_of_another_kind_are_refused(tmp_path):
     cut, text = tmp_path / "cut.hdf5", tmp_path / "text.hdf5"
     cut.write_bytes(LIFT.read_bytes()[:100_000])
-    text.write_text("no HDF5")
+    text.write_text("not HDF5")
     for path in (cut, text):
-        with pytest.raises(ValueError, match="no HDF5 file that can be read, or is cut short"):
+        with pytest.raises(ValueError, match="not a readable HDF5 file, or is cut short"):
             read_file(path)
     with pytest.raises(ValueError, match="is not a file"):
         read_file(tmp_path / "nowhere.hdf5")

@@ -618,7 +618,7 @@ def test_a_round_goes_no_further_ahead_than_it_may(table, denoiser, draw, monkey
         limited = Speculative(table, 8, ahead=3).solve(denoiser, condition, noise).stats
     whole = Speculative(table, 8).solve(denoiser, condition, noise)
     assert limited.evaluations.sum() < whole.stats.evaluations.sum() and limited.rounds.sum() > whole.stats.rounds.sum()
-    # As far as a window is no limit.
+    # Where the window does not limit it.
     assert torch.equal(Speculative(table, 8, ahead=8).solve(denoiser, condition, noise).sample, whole.sample)
 
 

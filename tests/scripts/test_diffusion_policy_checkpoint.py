@@ -33,7 +33,7 @@ def test_a_rollout_without_facts_names_them(checkpoint, printed_by, tmp_path):
 def test_what_is_no_checkpoint_is_refused_at_once(printed_by, tmp_path):
     (tmp_path / "it.ckpt").write_bytes(b"hello")
     said = printed_by("rollout", "pusht", "--checkpoint", tmp_path / "it.ckpt", "--out", tmp_path / "run", refused=True)
-    assert "it.ckpt is no file that torch.save wrote since PyTorch 1.6" in said and not (tmp_path / "run").exists()
+    assert "it.ckpt is not a file that torch.save wrote since PyTorch 1.6" in said and not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

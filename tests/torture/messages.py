@@ -123,7 +123,7 @@ class _Crowd:
         return self._rng.choice(self._clients)
 
     def _knock(self) -> None:
-        """What is no websocket at all, or stops in the middle of one."""
+        """Data that is not a websocket at all, or stops in the middle of one."""
         rng = self._rng
         upgrade = (
             b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -48,7 +48,7 @@ class Columns:
         sizes = {key: shape for key, shape in observation.items() if isinstance(shape, int)}
         images = {IMAGES + quote(key, safe=""): key for key in observation if key not in sizes}
         if unknown := [key for key in state if key not in sizes]:
-            raise ValueError(f"{unknown[0]!r:.80} is no observed vector; there are {', '.join(sizes) or 'none'}")
+            raise ValueError(f"{unknown[0]!r:.80} is not an observed vector; there are {', '.join(sizes) or 'none'}")
         own = [key for key in sizes if (key in state if state else key.startswith(OF_ROBOTS))]
         if not own:
             raise ValueError(

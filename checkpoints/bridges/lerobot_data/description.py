@@ -108,7 +108,7 @@ def _features(described: Any) -> dict[str, Stored]:
 
 def _feature(key: str, one: Any) -> Stored:
     if any(sign in key for sign in "/\\\0"):  # the key becomes the name of a folder
-        raise ValueError(f"{key!r:.100} is no name of a feature: it has a slash, a backslash or a NUL")
+        raise ValueError(f"{key!r:.100} is not a name of a feature: it has a slash, a backslash or a NUL")
     if not isinstance(one, Mapping) or not isinstance(shape := one.get("shape"), list):
         raise ValueError(f"{key:.100} has no shape")
     if any(type(edge) is not int or edge < 1 for edge in shape):
@@ -121,7 +121,7 @@ def _feature(key: str, one: Any) -> Stored:
     if dtype not in _NUMBERS:
         raise ValueError(f"{key:.100} holds {dtype!s:.20}, which is not read")
     if len(shape) != 1:
-        raise ValueError(f"{key:.100} is no vector: its shape is {shape}")
+        raise ValueError(f"{key:.100} is not a vector: its shape is {shape}")
     within(f"the length of {key:.100}", shape[0], 1, MOST_VALUES)
     return Stored("vector", (shape[0],))
 
@@ -134,7 +134,7 @@ def _is_depth(one: Mapping[str, Any]) -> bool:
 def _image_shape(key: str, shape: list[int], names: Any) -> tuple[int, int, int]:
     """Returns height, width and channels, in the order given by the names of the dimensions."""
     if len(shape) != 3:
-        raise ValueError(f"{key:.100} is no image: its shape is {shape}")
+        raise ValueError(f"{key:.100} is not an image: its shape is {shape}")
     channels_first = isinstance(names, list) and str(names[0]).startswith("channel") if names else shape[0] in (1, 3)
     height, width, channels = (*shape[1:], shape[0]) if channels_first else shape
     if channels not in (1, 3):

@@ -41,7 +41,7 @@ class Video:
             self._container = av.open(str(path), format="mp4")
             self._stream = self._container.streams.video[0]
         except (av.FFmpegError, IndexError, ValueError) as error:
-            raise ValueError(f"{path} is no video that can be read: {error}") from error
+            raise ValueError(f"{path} is not a readable video: {error}") from error
         self._tick = Fraction(self._stream.time_base or 0)  # without a unit of time no frame can be found by its time
         found = self._stream.codec_context.height, self._stream.codec_context.width
         if found != shape[:2]:

@@ -53,7 +53,7 @@ class LeRobotData:
             task: name of the task, if neither contains it.
 
         Raises:
-            ValueError: it is no LeRobotDataset, damaged, or a fact is missing; the message names what.
+            ValueError: it is not a LeRobotDataset, damaged, or a fact is missing; the message names what.
             OSError: a file is not there or may not be read.
         """
         known = read_facts(path, facts).filled(Facts(task=task))

@@ -113,7 +113,7 @@ def test_a_robot_holds_at_the_end_of_its_chunk(spec):
     assert [c.held for c in commands[1:16]] == [False] * 15 and all(c.held for c in commands[16:])
     assert np.array_equal(commands[-1].action, commands[15].action)
     source.arrive()
-    # Asked for in step 8, after seven actions; eight more were executed since, and holding is no action.
+    # Asked for in step 8, after seven actions; eight more were executed since, and holding does not count as an action.
     assert commands[8].replan is None and controller.act(seen(20)).action[1] == pytest.approx(0.08)
 
 

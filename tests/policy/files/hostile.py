@@ -204,7 +204,7 @@ WEIGHTS = {
     "a gap": safetensors(entry(offsets=[4, 8]), 8),
     "a header that is a list": safetensors([], 0),
     "a header nested 1e5 deep": safetensors(b"[" * 100_000 + b"]" * 100_000),
-    "metadata that are no text": safetensors({"__metadata__": {"step": 1}}),
+    "metadata that are not text": safetensors({"__metadata__": {"step": 1}}),
     "nothing": b"",
     "another name": tiny_weights(),
 }
@@ -576,7 +576,7 @@ def one_mask(file) -> None:
 
 
 def crowded(file) -> None:
-    """Much else that may carry text, so that a long one is no great part of the file."""
+    """Much else that may carry text, so that a long one is a small part of the file."""
     for i in range(300):
         file.create_group(f"data/demo_{i + 2}").attrs["model_file"] = "<mujoco/>"
     file["data"].attrs["env_args"] = "x" * 10**8

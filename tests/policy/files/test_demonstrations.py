@@ -173,7 +173,7 @@ def test_a_store_that_unpickles_is_not_opened(tmp_path):
     (array / "0").write_bytes(pickle.dumps(Hostile()))
     for folder in (array.parent, array.parent.parent):
         (folder / ".zgroup").write_text('{"zarr_format": 2}')
-    with pytest.raises(ValueError, match="no zarr 3 store"):
+    with pytest.raises(ValueError, match="not a zarr 3 store"):
         Demonstrations.open(tmp_path / "d.zarr")
     # In zarr 3 the codec may be named, too.
     group = zarr.open_group(tmp_path / "e.zarr", mode="w")

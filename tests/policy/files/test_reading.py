@@ -185,7 +185,7 @@ def test_tables_are_read_or_refused(tmp_path, monkeypatch):
     content = path.read_bytes()
     for damaged in (content[:-20], content[: len(content) // 2], b"", b"PAR1", b"noise" * 100):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"t\.parquet is no table that can be read"):
+        with pytest.raises(ValueError, match=r"t\.parquet is not a readable table"):
             read_table(path)
     path.write_bytes(content)
     monkeypatch.setattr("paradp.policy.files.tables.MOST_CELLS", 3)

@@ -121,5 +121,5 @@ def test_a_key_that_no_header_can_carry_is_refused_by_both_and_not_repeated(key)
     "uri", ["", "127.0.0.1:8000", "http://127.0.0.1:8000", "ws://", "ws://:8000", "ws://h:99999", "ws://h:x"]
 )
 def test_what_is_no_address_of_a_server_is_refused_at_once(uri):
-    with pytest.raises(ValueError, match="is no policy server: an address is ws://HOST:PORT"):
+    with pytest.raises(ValueError, match="is not a policy server: an address is ws://HOST:PORT"):
         Remote(uri)

@@ -161,7 +161,7 @@ def test_the_client_goes_on_after_each_answer_that_is_none(spec, chunk):
 def test_a_greeting_that_is_none_is_a_connection_error_at_once(first):
     with saying(first, []) as uri:
         before = threading.active_count()
-        with pytest.raises(ConnectionError, match="is no policy server") as refused:
+        with pytest.raises(ConnectionError, match="is not a policy server") as refused:
             Remote(uri, connect_seconds=600)
         assert len(str(refused.value)) < 400 and str(refused.value).isprintable()
         _until(lambda: threading.active_count() <= before)  # nothing of the connection is left

@@ -269,7 +269,7 @@ WRONG = {
         lambda h: {"front": [jpeg(np.zeros((24, 20, 3), np.uint8))] * 2},
         "'front' cannot be read: it is 20 × 24 pixels, not 20 × 12",
     ),
-    "a bomb": (lambda h: {"front": [claimed(65_500, 65_500)] * 2}, "'front' cannot be read: it is no JPEG that can be read"),
+    "a bomb": (lambda h: {"front": [claimed(65_500, 65_500)] * 2}, "'front' cannot be read: it is not a readable JPEG"),
     "a small bomb": (lambda h: {"front": [claimed(5000, 5000)] * 2}, "'front' cannot be read: it is 5000 × 5000 pixels"),
     "many segments": (
         lambda h: {"front": [segments(65)] * 2},
@@ -280,13 +280,16 @@ WRONG = {
         "a JPEG of 20 × 12 pixels has at most 66976",
     ),
     "many scans": (lambda h: {"front": [scans(4000)] * 2}, "'front' cannot be read: it has 4001 scans; at most 32 are read"),
-    "a JPEG that ends early": (lambda h: {"front": [jpeg(smooth(0))[:-200]] * 2}, "'front' cannot be read: it is no JPEG"),
-    "a PNG": (lambda h: {"front": [b"\x89PNG\r\n\x1a\n" + bytes(100)] * 2}, "it is no JPEG that can be read"),
+    "a JPEG that ends early": (
+        lambda h: {"front": [jpeg(smooth(0))[:-200]] * 2},
+        "'front' cannot be read: it is not a JPEG",
+    ),
+    "a PNG": (lambda h: {"front": [b"\x89PNG\r\n\x1a\n" + bytes(100)] * 2}, "it is not a readable JPEG"),
     "four colours": (
         lambda h: {"front": [cmyk()] * 2},
         "'front' cannot be read: its pixels are CMYK; L and RGB are read",
     ),
-    "nothing": (lambda h: {"front": [b""] * 2}, "'front' cannot be read: it is no JPEG that can be read"),
+    "nothing": (lambda h: {"front": [b""] * 2}, "'front' cannot be read: it is not a readable JPEG"),
 }
 
 

@@ -33,7 +33,7 @@ def files(tmp_path_factory) -> Path:
         make(folder, name)
     encrypt = ["openssl", "pkey", "-in", "server.key", "-aes256", "-passout", "pass:x", "-out", "encrypted.key"]
     subprocess.run(encrypt, check=True, capture_output=True, cwd=folder)
-    (folder / "text").write_text("no certificate")
+    (folder / "text").write_text("not a certificate")
     (folder / "garbage.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     (folder / "large").write_bytes(bytes(2**20 + 1))
     return folder
@@ -87,13 +87,13 @@ def test_with_and_without_tls_do_not_mix(secured, serving, files):
         ("absent", "server.key", r"there is no certificate .*absent"),
         ("server.pem", "absent", r"there is no private key .*absent"),
         ("", "server.key", r"there is no certificate .*tls"),
-        ("text", "server.key", r"text is no certificate in PEM format"),
-        ("server.pem", "text", r"text is no private key in PEM format"),
-        ("garbage.pem", "server.key", r"garbage.pem and .*server.key are no certificate and private key in PEM format"),
-        ("server.key", "server.pem", r"server.key is no certificate in PEM format"),
+        ("text", "server.key", r"text is not a certificate in PEM format"),
+        ("server.pem", "text", r"text is not a private key in PEM format"),
+        ("garbage.pem", "server.key", r"garbage.pem and .*server.key are not a certificate and a private key in PEM format"),
+        ("server.key", "server.pem", r"server.key is not a certificate in PEM format"),
         ("server.pem", "other.key", r"other.key is not the key of the certificate .*server.pem"),
         ("server.pem", "encrypted.key", r"encrypted.key is encrypted; decrypt it first: openssl pkey"),
-        ("large", "server.key", r"large is no certificate: it has more than 1048576 bytes"),
+        ("large", "server.key", r"large is not a certificate: it has more than 1048576 bytes"),
     ],
 )
 def test_files_that_are_wrong_are_named(files, certificate, key, said):
