@@ -69,8 +69,8 @@ def file_card(path: Path) -> str:
 | --- | --- |
 {table}
 
-What robots must know besides is read from `{facts_file(path).name}` in the same folder: task, control rate, limits of
-actions, and the names that observations have there.
+Information that a robot also needs is read from `{facts_file(path).name}` in the same folder: task, control rate, limits of
+actions, and the robot's names of the observations.
 """
 
 

@@ -22,7 +22,7 @@ MOST_BYTES, NOTE = "paradp/max_message_bytes", "paradp/note"
 MOST_ANSWER_BYTES = 2**20
 # Largest length, horizon or rate; and largest count in a plan.
 _MOST_LENGTH, _MOST_COUNT = 2**16, 2**31 - 1
-# Of the observed images in a message: four cameras of 1920 × 1080, two steps.
+# Largest size of the observed images in a message: four cameras of 1920 × 1080, two steps.
 _MOST_IMAGE_BYTES = 2**26
 _COUNTS = ("batch", "rounds", "evaluations")
 

@@ -195,7 +195,7 @@ def _value(name: str, data: memoryview, allowance: _Allowance, most_bytes: int |
             max_map_len=_MOST_VALUES,
         )
         if most_bytes is not None and not isinstance(value, np.ndarray):
-            # Readers of a list of arrays check every number in them, so these numbers count as well; not those of images.
+            # Every number in a list of arrays is checked, so these numbers count as well; pixels of images do not.
             allowance.take(allowance.in_arrays)
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise _Unreadable(f"{name!r} cannot be read: {_why(error)}") from error

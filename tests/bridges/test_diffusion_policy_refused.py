@@ -285,9 +285,9 @@ def test_files_of_other_programs(saved, tmp_path):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"action": {"goal": 2}}, "the parts of 'action', {'goal': 2}, must have 3 numbers together"),
+        ({"action": {"goal": 2}}, "the parts of 'action', {'goal': 2}, must have 3 numbers in total"),
         ({"observation": {"camera": "wrist"}}, "observation names 'camera', which the policy does not see; it sees obs"),
-        ({"observation": {"obs": {"goal": 4}}}, "the parts of 'obs', {'goal': 4}, must have 5 numbers together"),
+        ({"observation": {"obs": {"goal": 4}}}, "the parts of 'obs', {'goal': 4}, must have 5 numbers in total"),
         ({"action_low": (0.0,)}, "action_low has 1 value, an action has 3"),
     ],
 )

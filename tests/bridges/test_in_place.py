@@ -231,12 +231,12 @@ def test_auto_gives_up_what_turns_out_slower(monkeypatch):
     ("ask", "message"),
     [
         (lambda: parallelize(policy(), "para-ddqm"), "unknown sampler"),
-        (lambda: parallelize(policy(), "auto-fast"), "auto-fast goes by what was measured of a checkpoint"),
+        (lambda: parallelize(policy(), "auto-fast"), "auto-fast needs measurements of a checkpoint"),
         (lambda: parallelize(policy(), "flow-5"), "flow-5"),
         (lambda: parallelize(policy(), shape=SHAPE), "scheduler and shape are for a network alone"),
         (
             lambda: parallelize(policy(kind=EulerDiscreteScheduler)),
-            "auto knows the steps of DDPMScheduler, DDIM",
+            "auto supports DDPMScheduler, DDIM",
         ),
         (
             lambda: parallelize(policy()).diffusion.conditional_sample(2, torch.zeros(2, 2), noise=torch.zeros(2, 3)),

@@ -127,7 +127,7 @@ def test_which_quantities_are_the_robots_can_be_said():
     observation = {"a": 2, "b": 3, "c": (8, 8, 3)}
     columns = Columns.of(observation, {"go": 2}, ["b"])
     assert columns.vectors == {"observation.state": {"b": 3}, "observation.environment_state": {"a": 2}, "action": {"go": 2}}
-    with pytest.raises(ValueError, match="say which of the observations it is made of; there are a, b"):
+    with pytest.raises(ValueError, match="name the observations that belong to it; there are a, b"):
         Columns.of(observation, {"go": 2})
     for wrong in ("c", "d"):
         with pytest.raises(ValueError, match=f"'{wrong}' is not an observed vector; there are a, b"):

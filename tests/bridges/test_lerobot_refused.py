@@ -218,7 +218,7 @@ def test_facts_are_asked_for_by_name(lerobot):
         ({"control_hz": "often"}, "the facts given cannot be read: control_hz: "),
         ({"tasks": "reach"}, "the facts given cannot be read: tasks: Unexpected keyword argument"),
         ({"action_low": (0.0,)}, "min_max cannot be used: action_low has 1 value, an action has 3"),
-        ({"action": {"goal": 2}}, "the parts of 'action', {'goal': 2}, must have 3 numbers together"),
+        ({"action": {"goal": 2}}, "the parts of 'action', {'goal': 2}, must have 3 numbers in total"),
         ({"observation": {"camera": "wrist"}}, "observation names 'camera', which the policy does not see; it sees obs"),
         ({"observation": {"observation.state": {"goal": 4}}}, "the parts of 'observation.state', .* must have 3 numbers"),
         ({"observation": {"observation.state": "observation.environment_state"}}, "observation names .* twice"),
@@ -238,9 +238,9 @@ def test_an_image_has_no_parts(lerobot):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("task: reach\ntask: turn", "cannot be read: a key is there twice"),
+        ("task: reach\ntask: turn", "cannot be read: a key occurs twice"),
         ("task: &a reach\naction_convention: *a", "cannot be read: aliases are not read"),
-        ("- task", "cannot be read: it holds no names and values"),
+        ("- task", "cannot be read: it must contain names and values"),
         ("task: [", "cannot be read: "),
         ("task: !!python/name:os.system", "cannot be read: could not determine a constructor"),
         ("[" * 30_000, "cannot be read: "),

@@ -495,7 +495,7 @@ def test_recordings_of_another_task_are_refused(write, tmp_path):
     def of_a_door(data):
         data.attrs["env_args"] = json.dumps({**ENV_ARGS, "env_name": "Door"})
 
-    with pytest.raises(ValueError, match="do not say all of the scene of 'door'"):
+    with pytest.raises(ValueError, match="lack a part of the scene of 'door'"):
         import_file(read_file(write(of_a_door, "door.hdf5")), tmp_path / "door.zarr")
     # A state of both nuts is as long as one of two cubes.
     with pytest.raises(ValueError, match="it is of 'NutAssembly'; the task 'stack' takes recordings of Stack"):

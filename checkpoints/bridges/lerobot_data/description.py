@@ -22,7 +22,7 @@ class Stored:
     """How a feature of the observation, or the action, is stored.
 
     Attributes:
-        kind: as numbers or as images in the table of frames, or as videos.
+        kind: numbers or images in the table of frames, or videos.
         shape: `(n,)`, or height, width and channels.
     """
 
@@ -35,12 +35,12 @@ class Description:
     """The description of a data set.
 
     Attributes:
-        folder: where it lies.
-        fps: frames a second.
-        features: what is observed, and the action; others, such as rewards and texts, are left out.
-        episodes, frames: how many.
-        version: of the format: v2.0, v2.1 or v3.0.
-        episodes_a_chunk: episodes in a folder, in version 2.
+        folder: the data set's folder.
+        fps: frames per second.
+        features: the observed features and the action; others, such as rewards and texts, are left out.
+        episodes, frames: the numbers of them.
+        version: version of the format: v2.0, v2.1 or v3.0.
+        episodes_a_chunk: number of episodes in a folder, in version 2.
     """
 
     folder: Path
@@ -81,7 +81,7 @@ class Description:
 
 
 def is_lerobot(path: Path) -> bool:
-    """Whether a folder looks like a LeRobotDataset, of any version."""
+    """Whether a folder contains a LeRobotDataset of any version, judged by its `info.json`."""
     return (path / layout.INFO).is_file()
 
 

@@ -199,7 +199,7 @@ def test_a_features_own_name_comes_first():
     assert both.find(["observation.images.front", "observation.front"])["observation.front"] == "observation.front"
     with pytest.raises(ValueError, match=r"lacks 'observation\.front'; it has: front"):
         both.find(["front"])
-    with pytest.raises(ValueError, match="'image' comes twice, as 'observation/image' and as 'images/image'"):
+    with pytest.raises(ValueError, match="'image' was sent twice, as 'observation/image' and as 'images/image'"):
         Names(["image"]).find(["observation/image", "images/image"])
 
 
