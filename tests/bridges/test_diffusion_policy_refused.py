@@ -34,7 +34,7 @@ def changed(saved, tmp_path):
     return read
 
 
-def test_a_change_of_nothing_is_read(saved):
+def test_an_unchanged_fixture_is_read(saved):
     """Else what follows would show nothing."""
     for name in ("unet", "transformer", "hybrid", "robomimic", "robomimic_image"):
         path = saved(name)
@@ -243,19 +243,19 @@ CASES = {
 
 
 @pytest.mark.parametrize(("fixture", "case"), [(fixture, case) for fixture, cases in CASES.items() for case in cases])
-def test_what_is_not_supported_is_named(changed, fixture, case):
+def test_an_error_names_unsupported_settings(changed, fixture, case):
     change, message = CASES[fixture][case]
     assert message in changed(fixture, change)
 
 
-def test_a_file_that_is_cut_short(saved):
+def test_a_truncated_file_is_refused(saved):
     path = saved("unet")
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(ValueError, match=r"unet\.ckpt cannot be read: .*cut short"):
         load_policy(path, **FACTS)
 
 
-def test_tensors_that_share_their_values_are_no_more_than_the_file(saved):
+def test_tensors_that_share_values_are_limited_by_the_size_of_the_file(saved):
     """A small file must not become a large network."""
     path = saved("unet")
     content = content_of(path)
@@ -291,6 +291,6 @@ def test_files_of_other_programs(saved, tmp_path):
         ({"action_low": (0.0,)}, "action_low has 1 value, an action has 3"),
     ],
 )
-def test_facts_that_do_not_fit(saved, facts, message):
+def test_facts_that_do_not_fit_are_refused(saved, facts, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         read_diffusion_policy(saved("unet"), FACTS | facts)

@@ -170,7 +170,7 @@ SIZES: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", RUNNING)
-def test_what_would_run_does_not(name, tmp_path):
+def test_no_code_in_a_pickle_is_executed(name, tmp_path):
     make, message = RUNNING[name]
     path = in_zip(tmp_path / "it.ckpt", make(tmp_path))
     assert message in refused(path)
@@ -179,7 +179,7 @@ def test_what_would_run_does_not(name, tmp_path):
     assert not canary(tmp_path).exists()
 
 
-def test_what_would_run_would_have_run(tmp_path):
+def test_the_same_pickles_execute_code_in_pythons_reader(tmp_path):
     """With Python's own reader: else the corpus would show nothing."""
     for name in ("reduce", "os.system", "eval", "unused", "a class of one's own", "inst", "obj"):
         (folder := tmp_path / name.replace(" ", "-").replace("'", "")).mkdir()
@@ -188,12 +188,12 @@ def test_what_would_run_would_have_run(tmp_path):
 
 
 @pytest.mark.parametrize("corpus", [BUILDING, STORING, SIZES], ids=["building", "storing", "sizes"])
-def test_what_is_no_checkpoint_is_refused(corpus, tmp_path):
+def test_a_pickle_that_is_not_a_checkpoint_is_refused(corpus, tmp_path):
     for number, (name, (raw, message)) in enumerate(corpus.items()):
         assert message in refused(in_zip(tmp_path / f"{number}.ckpt", raw)), name
 
 
-def test_lists_in_lists_are_no_checkpoint(tmp_path):
+def test_nested_lists_are_refused(tmp_path):
     """Which is found out without following them."""
     nested = TWO + b"]" * 100_000 + b"a" * 99_999 + b"."
     assert "is not a checkpoint of Diffusion Policy" in refused(in_zip(tmp_path / "it.ckpt", nested))
@@ -201,14 +201,14 @@ def test_lists_in_lists_are_no_checkpoint(tmp_path):
     assert "its configuration is nested more than 32 deep" in refused(in_zip(tmp_path / "circle.ckpt", round_and_round))
 
 
-def test_a_configuration_that_doubles_is_refused(tmp_path):
+def test_a_configuration_of_exponential_size_is_refused(tmp_path):
     """Sixty lists, each twice in the next: few bytes, and 2 to the power of 60 values for who follows them."""
     doubled = b"](]q\0" + b"]q\1(h\0h\0eq\0" * 60 + b"e"
     raw = TWO + b"}(" + text("cfg") + doubled + text("state_dicts") + b"}u."
     assert "its configuration" in refused(in_zip(tmp_path / "it.ckpt", raw))
 
 
-def test_what_doubles_is_not_shown(tmp_path):
+def test_a_value_of_exponential_size_is_not_printed(tmp_path):
     """A message with such a value would take for ever to write."""
     doubled = b"](]q\0" + b"]q\1(h\0h\0eq\0" * 60 + b"e"
     assert "an invalid number of values" in refused(in_zip(tmp_path / "count.ckpt", TWO + storage(count=doubled) + b"."))
@@ -218,7 +218,7 @@ def test_what_doubles_is_not_shown(tmp_path):
         assert "its configuration" in refused(in_zip(tmp_path / f"{name}.ckpt", raw))
 
 
-def test_objects_in_objects_are_let_go(tmp_path):
+def test_deeply_nested_objects_are_refused(tmp_path):
     deep = TWO + b"cpathlib\nPath\n" + b"q\0" + b"h\0" * 50_000 + b")" + b"R\x85" * 50_000 + b"\x86."
     assert "is not a checkpoint" in refused(in_zip(tmp_path / "it.ckpt", deep))
 
@@ -246,7 +246,7 @@ def test_pickles_are_not_opened(saved, tmp_path):
     assert not canary(tmp_path).exists()
 
 
-def test_a_sound_file_that_is_cut_short_or_changed_anywhere(saved, tmp_path):
+def test_a_valid_file_truncated_or_changed_anywhere_is_refused_or_read(saved, tmp_path):
     """Either it is refused in one sentence or, where only a number changed, read; nothing else happens."""
     whole = saved("robomimic").read_bytes()
     rng, path = np.random.default_rng(0), tmp_path / "it.pth"

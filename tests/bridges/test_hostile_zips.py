@@ -54,7 +54,7 @@ def test_other_zip_files_are_refused(name, tmp_path):
     assert message in refused(zipped(tmp_path / "it.ckpt", *members))
 
 
-def test_a_name_that_is_there_twice_is_refused(tmp_path):
+def test_a_duplicate_name_is_refused(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate"):
         path = zipped(tmp_path / "it.ckpt", DATA, DATA)
     assert "'archive/data.pkl' is there twice" in refused(path)
@@ -88,7 +88,7 @@ CHANGES: dict[str, tuple[bytes, int, bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_zip_files_that_lie_are_refused(name, tmp_path):
+def test_zip_files_with_false_sizes_are_refused(name, tmp_path):
     at, shift, value, message = CHANGES[name]
     path = changed(in_zip(tmp_path / "it.ckpt", TWO + b"}."), at, shift, value)
     said = refused(path)
@@ -124,7 +124,7 @@ def test_large_zip_files(tmp_path, claims, message):
     assert message in refused(large(in_zip(tmp_path / "it.ckpt", TWO + b"}."), **claims))
 
 
-def test_what_is_no_zip_is_named(tmp_path):
+def test_an_error_names_a_file_that_is_not_a_zip(tmp_path):
     for name, content in {
         "text.ckpt": b"hello " * 100,
         "empty.ckpt": b"",
@@ -142,7 +142,7 @@ def test_what_is_no_zip_is_named(tmp_path):
     assert not canary(tmp_path).exists()
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "it.ckpt")
     with pytest.raises(ValueError, match=r"it\.ckpt"):
         load_policy(tmp_path / "it.ckpt")

@@ -121,7 +121,7 @@ def test_the_callers_generator_and_a_copy():
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_robomimics_samples_its_own_distribution(wrapped):
+def test_a_policy_of_robomimic_samples_its_own_distribution(wrapped):
     theirs = TheirAlgorithm(DDPMScheduler, 100)
     policy = SimpleNamespace(policy=theirs) if wrapped else theirs
     seen = {"second": torch.full((400, OBSERVED, 1), -0.3), "first": torch.full((400, OBSERVED, 1), 0.4), "more": None}
@@ -135,7 +135,7 @@ def test_robomimics_samples_its_own_distribution(wrapped):
     assert "_get_action_trajectory" not in vars(theirs)
 
 
-def test_actions_alone_may_be_predicted():
+def test_a_policy_that_predicts_only_the_executed_actions_works():
     theirs = TheirPolicy()
     theirs.pred_action_steps_only = True
     parallelize(theirs, "ddim-5")
@@ -161,6 +161,6 @@ def fixed(**given) -> Tensor:
         (lambda: parallelize(SimpleNamespace(policy=None)), "SimpleNamespace is not a diffusion policy of LeRobot,"),
     ],
 )
-def test_what_is_not_supported_is_named(ask, message):
+def test_an_error_names_unsupported_settings(ask, message):
     with pytest.raises(ValueError, match=message):
         ask()

@@ -191,7 +191,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_it_is_refused_by_name(name, tmp_path):
+def test_damaged_data_sets_are_refused_by_name(name, tmp_path):
     spoil, message = SPOILT[name]
     folder = copied(tmp_path)
     spoil(folder)
@@ -200,7 +200,7 @@ def test_it_is_refused_by_name(name, tmp_path):
     assert str(folder) in str(refused.value)
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_an_error_names_missing_files(tmp_path):
     folder = copied(tmp_path)
     (folder / VIDEO).unlink()
     with pytest.raises(FileNotFoundError, match=r"file-001\.mp4"):
@@ -225,13 +225,13 @@ def test_facts_that_do_not_fit_are_refused(facts, message, tmp_path):
         LeRobotData.open(copied(tmp_path), facts)
 
 
-def test_more_than_the_memory_holds_is_refused_before_it_is_read(tmp_path, monkeypatch):
+def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr("paradp.policy.files.memory.available", lambda: 1000)
     with pytest.raises(ValueError, match=r"GiB of memory, and this machine has 0\.00 GiB free"):
         LeRobotData.open(copied(tmp_path), FACTS).observations()
 
 
-def test_a_picture_is_not_decoded_before_its_size_is_known():
+def test_a_picture_is_decoded_only_after_its_size_is_checked():
     """A PNG of a few bytes can claim any size."""
     small = png(np.zeros((8, 8, 3), np.uint8))
     width = small.index(b"IHDR") + 4
@@ -240,7 +240,7 @@ def test_a_picture_is_not_decoded_before_its_size_is_known():
         decoded(claimed, (8, 8, 3))
 
 
-def test_a_frame_that_is_missing_is_named(tmp_path):
+def test_a_missing_frame_is_named(tmp_path):
     video = Video(copied(tmp_path) / VIDEO, SHAPE, 10, tmp_path)
     with pytest.raises(ValueError, match=r"file-001\.mp4 cannot be read: it has no frame at 0\.050 s"):
         video.fill(0.05, np.empty((1, *SHAPE), np.uint8))
@@ -277,7 +277,7 @@ def old_episodes(folder: Path, content: str, episodes: int) -> Description:
     return Description(folder, 10, features, episodes, 5 * episodes, "v2.1", 1000)
 
 
-def test_a_line_of_an_older_version_ends_where_json_says(tmp_path):
+def test_a_line_of_an_older_version_ends_only_at_a_newline(tmp_path):
     """Other ends of lines may stand in the words of a task."""
     lines = [
         json.dumps({"episode_index": i, "tasks": [f"lift{sign}it"], "length": 5}, ensure_ascii=False)

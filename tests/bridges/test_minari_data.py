@@ -43,7 +43,7 @@ def write(folder: Path, change=lambda file: None, space=SPACE) -> dict[str, list
     return kept
 
 
-def test_episodes_are_those_that_were_written(tmp_path):
+def test_episodes_equal_those_that_were_written(tmp_path):
     kept = write(tmp_path / "data")
     read = MinariData.open(tmp_path, FACTS)
     assert read.info.observation == {"camera/front": SHAPE, "hand": 3}
@@ -139,7 +139,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_it_is_refused_by_name_and_nothing_is_left(what, tmp_path):
+def test_damaged_data_sets_are_refused_by_name_and_leave_no_files(what, tmp_path):
     change, message = SPOILT[what]
     write(tmp_path / "data", change)
     with pytest.raises(ValueError, match=message):
@@ -147,7 +147,7 @@ def test_it_is_refused_by_name_and_nothing_is_left(what, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_some_of_its_observations_can_be_left_out(tmp_path):
+def test_observations_can_be_left_out(tmp_path):
     write(tmp_path / "data", texts)
     assert MinariData.open(tmp_path, FACTS, keys=["hand"]).info.observation == {"hand": 3}
     with pytest.raises(ValueError, match=r"episode_0 lacks the observation 'wrist'; it has: camera/front, hand, mission"):

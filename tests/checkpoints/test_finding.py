@@ -29,7 +29,7 @@ from paradp.checkpoints import find_checkpoint, finding, pretrained
         ({}, "sqare", "did you mean 'square'"),
     ],
 )
-def test_what_is_no_checkpoint_of_ours_is_named(tmp_path, monkeypatch, files, given, message):
+def test_an_error_names_what_is_not_a_checkpoint_of_paradp(tmp_path, monkeypatch, files, given, message):
     monkeypatch.chdir(tmp_path)
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def installed(monkeypatch, tmp_path):
     return package
 
 
-def test_policies_that_are_installed_are_found_where_there_is_no_tree(no_tree, installed):
+def test_installed_policies_are_found_without_a_checkout(no_tree, installed):
     assert pretrained() == ["reach"]
     assert find_checkpoint("reach") == installed / "reach"
     with pytest.raises(ValueError, match=r"no checkpoint 'reech' — did you mean 'reach'\? Pretrained: reach"):
@@ -70,13 +70,13 @@ def test_a_package_without_code_is_found_too(no_tree, installed):
     assert find_checkpoint("reach") == installed / "reach"
 
 
-def test_the_tree_of_a_checkout_comes_first_and_alone(installed):
+def test_the_policies_of_a_checkout_hide_installed_ones(installed):
     assert "square" in pretrained() and "reach" not in pretrained()
     assert find_checkpoint("square") == Path(finding.__file__).parent / "pretrained/square"
 
 
 @pytest.mark.parametrize("folder", ["no", "an empty one"])
-def test_what_is_missing_is_said_where_neither_is_there(no_tree, tmp_path, monkeypatch, folder):
+def test_an_error_says_what_to_install_if_there_are_no_policies(no_tree, tmp_path, monkeypatch, folder):
     monkeypatch.chdir(tmp_path)
     if folder == "an empty one":
         (tmp_path / "no tree").mkdir()

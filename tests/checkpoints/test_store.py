@@ -38,7 +38,7 @@ def plan(policy):
     return policy.plan(histories, [torch.Generator().manual_seed(0)]).actions
 
 
-def test_a_loaded_policy_is_the_saved_one(checkpoint, trained):
+def test_a_loaded_policy_equals_the_saved_one(checkpoint, trained):
     policy = load_policy(checkpoint, "ddpm")
     assert policy.spec == trained.spec == read_info(checkpoint).spec
     for name, tensor in trained.network.state_dict().items():
@@ -96,7 +96,7 @@ def test_a_checkpoint_is_found_after_a_kill_between_the_renames_of_a_save(checkp
     assert [path.name for path in checkpoint.parent.iterdir()] == ["policy"]
 
 
-def test_half_a_checkpoint_is_not_put_back(checkpoint):
+def test_an_incomplete_checkpoint_is_not_restored(checkpoint):
     """Such as one that was being removed."""
     old = checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.old"))
     (old / "model.safetensors").unlink()
@@ -105,7 +105,7 @@ def test_half_a_checkpoint_is_not_put_back(checkpoint):
     assert not checkpoint.exists()
 
 
-def test_a_save_goes_on_where_a_reader_puts_the_old_one_back(checkpoint, trained, monkeypatch):
+def test_a_save_continues_if_a_reader_restores_the_old_checkpoint(checkpoint, trained, monkeypatch):
     """A reader that comes between the two renames takes them for a kill's."""
     really_rename, met = Path.rename, []
 
@@ -183,7 +183,7 @@ def test_a_pickle_is_never_opened(checkpoint):
         (("surprise",), 1, "surprise"),
     ],
 )
-def test_a_config_that_does_not_hold_together_is_refused(checkpoint, where, value, message):
+def test_an_inconsistent_config_is_refused(checkpoint, where, value, message):
     config = json.loads((checkpoint / "config.json").read_text())
     part = config
     for key in where[:-1]:
@@ -197,12 +197,12 @@ def test_a_config_that_does_not_hold_together_is_refused(checkpoint, where, valu
 @pytest.mark.parametrize(
     "options", [{"action_low": (-np.inf, -1.0)}, {"action_step": (np.inf, 0.1)}, {"controller": {"kp": np.inf}}]
 )
-def test_a_policy_of_infinite_limits_or_gains_is_refused(spec, options):
+def test_a_policy_with_infinite_limits_or_gains_is_refused(spec, options):
     with pytest.raises(ValueError, match="must be finite"):
         dataclasses.replace(spec, **options)
 
 
-def test_a_config_from_before_there_were_other_networks_is_read(checkpoint):
+def test_a_config_that_only_has_a_unets_sizes_is_read(checkpoint):
     config = json.loads((checkpoint / "config.json").read_text())
     config["spec"]["unet"] = config["spec"].pop("network")
     del config["spec"]["unet"]["kind"]
@@ -211,7 +211,7 @@ def test_a_config_from_before_there_were_other_networks_is_read(checkpoint):
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"spec": 3}', '{"spec": {"unet": 3}}'])
-def test_a_config_that_is_something_else_is_refused(checkpoint, content):
+def test_an_invalid_config_is_refused(checkpoint, content):
     (checkpoint / "config.json").write_text(content)
     with pytest.raises(ValueError, match=r"config\.json cannot be read"):
         load_policy(checkpoint)
@@ -227,12 +227,12 @@ def test_statistics_that_would_give_nan_are_refused(checkpoint, scale):
         load_policy(checkpoint)
 
 
-def test_an_unknown_name_says_what_there_is():
+def test_the_error_for_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="no checkpoint 'sqare'"):
         find_checkpoint("sqare")
 
 
-def test_an_unknown_device_says_what_there_is(checkpoint):
+def test_the_error_for_an_unknown_device_lists_the_available_ones(checkpoint):
     with pytest.raises(ValueError, match="'abacus' is not available; there is: cpu"):
         load_policy(checkpoint, device="abacus")
 
@@ -247,14 +247,14 @@ def test_a_pretrained_policy_fits_its_task(name):
     assert "Not measured yet" not in (find_checkpoint(name) / "README.md").read_text()
 
 
-def test_a_card_that_is_no_text_is_named(checkpoint):
+def test_a_card_that_is_not_text_is_named(checkpoint):
     (checkpoint / "README.md").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"README\.md is not text"):
         read_card(checkpoint)
 
 
 @pytest.mark.parametrize("name", ["config.json", "statistics.json", "model.safetensors", "README.md"])
-def test_a_file_of_a_checkpoint_lies_in_it(checkpoint, name):
+def test_a_file_of_a_checkpoint_must_lie_in_its_directory(checkpoint, name):
     (checkpoint / name).rename(checkpoint.parent / name)
     (checkpoint / name).symlink_to(checkpoint.parent / name)
     with pytest.raises(ValueError, match=f"{name} is a link that leads out of its folder"):

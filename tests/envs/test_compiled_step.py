@@ -75,7 +75,7 @@ def same(mine, theirs):
         assert np.allclose(seen[key], seen_there[key], rtol=0, atol=1e-6), key
 
 
-def test_a_free_run_without_contacts_stays_at_robosuites(pair):
+def test_a_free_run_without_contacts_equals_robosuites(pair):
     original, ours = pair
     rng = np.random.default_rng(3)
     start, _ = original.reset(seed=3)
@@ -88,7 +88,7 @@ def test_a_free_run_without_contacts_stays_at_robosuites(pair):
         assert np.abs(state(ours) - state(original)).max() < EQUAL
 
 
-def test_every_step_from_robosuites_own_state_ends_in_its_next_one(three):
+def test_every_step_from_a_state_of_robosuite_ends_in_robosuites_next_state(three):
     """Contacts amplify: where the step departs by more than rounding, robosuite itself does, from a state 1e-15 aside."""
     original, ours, shaken = three
     rng = np.random.default_rng(4)
@@ -113,7 +113,7 @@ def test_every_step_from_robosuites_own_state_ends_in_its_next_one(three):
 
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 4))
 @settings(max_examples=8, deadline=None)
-def test_any_goals_from_any_scene(pair, seed, steps):
+def test_any_goals_from_any_scene_give_robosuites_states(pair, seed, steps):
     original, ours = pair
     original.reset(seed=seed)
     ours.reset(seed=seed)
@@ -148,7 +148,7 @@ def test_a_replayed_state_and_a_hard_reset_change_nothing(pair):
 
 
 @pytest.mark.parametrize("disturbance", ["push", "belt"])
-def test_disturbances_act_alike(disturbance):
+def test_disturbances_have_the_same_effect(disturbance):
     original, ours = (make("lift", "absolute", simulator, disturbance=disturbance) for simulator in (ORIGINAL, COMPILED))
     start, _ = original.reset(seed=2)
     ours.reset(seed=2)

@@ -39,7 +39,7 @@ def equal(a: dict, b: dict) -> bool:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("drawn", [True, False])
-def test_gymnasium_finds_nothing_wrong(task, drawn):
+def test_environments_pass_gymnasiums_check(task, drawn):
     env = make(task, drawn=drawn)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -50,7 +50,7 @@ def test_gymnasium_finds_nothing_wrong(task, drawn):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_an_image_is_drawn_whenever_it_is_asked_for(task):
+def test_an_image_is_rendered_at_any_time_with_the_same_pixels(task):
     """Drawn with every step, or only after it, or seen from an environment of states: the same, to the pixel."""
     every, asked, states = make(task), make(task, drawn=False), make(task, "state")
     for whole, blind, state in zip(walk(every), walk(asked), walk(states), strict=True):
@@ -64,7 +64,7 @@ def test_an_image_is_drawn_whenever_it_is_asked_for(task):
         env.close()
 
 
-def test_pusht_is_drawn_as_gym_pusht_draws_it(monkeypatch):
+def test_pushts_picture_equals_gym_pushts(monkeypatch):
     """But for the dots where shapes touch, which come from the solver's memory."""
     monkeypatch.setattr(DrawOptions, "draw_dot", lambda *_: None)
     monkeypatch.setattr(DrawOptions, "draw_segment", lambda *_: None)
@@ -81,7 +81,7 @@ def test_pusht_is_drawn_as_gym_pusht_draws_it(monkeypatch):
     assert drawn.shape == (96, 96, 3) and drawn.dtype == np.uint8
 
 
-def test_pushts_picture_follows_from_recorded_states():
+def test_pushts_picture_can_be_rendered_from_recorded_states():
     """Frames can be drawn later, of demonstrations without any."""
     env = make("pusht")
     env.reset(seed=0)
@@ -93,7 +93,7 @@ def test_pushts_picture_follows_from_recorded_states():
 
 
 @sees
-def test_the_robots_own_state_is_robosuites():
+def test_the_robots_own_state_equals_robosuites():
     env = make("lift", drawn=False)
     for seen in walk(env):
         robosuite = env.unwrapped._robosuite
@@ -124,7 +124,7 @@ def test_cameras_see_the_cube_and_it_moves():
 
 
 @sees
-def test_a_robot_holds_still_by_what_it_sees_of_itself():
+def test_a_robot_holds_still_with_its_observed_own_state():
     env = make("lift", drawn=False)
     seen, _ = env.reset(seed=0)
     hold = ACTION_CONVENTIONS[HAND].hold

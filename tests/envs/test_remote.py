@@ -32,7 +32,7 @@ def random_actions(described, steps):
 
 
 @pytest.mark.parametrize(("task", "env_id"), [("pusht", "paradp/Pusht-v0"), ("square", "paradp/Square-v0")])
-def test_episodes_are_those_of_this_process(task, env_id):
+def test_episodes_equal_those_in_the_same_process(task, env_id):
     with RemoteEnvironments(task, 2, max_steps=4) as there:
         described = there.description
         actions = random_actions(described, 4)
@@ -50,7 +50,7 @@ def test_episodes_are_those_of_this_process(task, env_id):
     assert steps[-1].truncated.all() and not steps[-2].truncated.any()
 
 
-def test_images_and_frames_come_as_bytes():
+def test_images_and_frames_are_uint8():
     with RemoteEnvironments("pusht", 1, observation="image", render=True) as there:
         seen = there.reset([0], [3])
         frames = there.render([0])
@@ -59,7 +59,7 @@ def test_images_and_frames_come_as_bytes():
     assert frames.shape == (1, 512, 512, 3) and frames.dtype == np.uint8
 
 
-def test_what_is_refused_is_refused_by_name_and_the_process_goes_on():
+def test_wrong_actions_are_refused_by_name_and_the_process_continues():
     with RemoteEnvironments("pusht") as there:
         there.reset([0], [1])
         with pytest.raises(ValueError, match=r"the action has shape \(7,\), position needs \(2,\)"):
@@ -73,7 +73,7 @@ def test_what_is_refused_is_refused_by_name_and_the_process_goes_on():
         assert there.step([0], np.full((1, 2), 200.0)).reward.shape == (1,)
 
 
-def test_an_answer_that_nobody_read_is_not_taken_for_another():
+def test_an_unread_answer_is_not_taken_for_the_next_one():
     with RemoteEnvironments("pusht", 2) as there:
         first = there.reset([0], [1])
         there.ask_step([0], np.full((1, 2), 200.0))
@@ -85,7 +85,7 @@ def test_an_answer_that_nobody_read_is_not_taken_for_another():
     assert all(np.array_equal(first[key], again[key]) for key in first)
 
 
-def test_a_wait_that_is_interrupted_can_go_on():
+def test_a_request_after_an_interrupted_wait_works():
     """By a signal whose handler raises, as Ctrl-C does, while the process is held."""
 
     def interrupt(*_):
@@ -142,12 +142,12 @@ def test_the_process_imports_nothing_from_the_working_folder(monkeypatch, tmp_pa
         ("pusht", {"gravity": 3}, "unexpected keyword argument 'gravity'"),
     ],
 )
-def test_what_is_unknown_is_said(task, settings, said):
+def test_unknown_settings_are_refused(task, settings, said):
     with pytest.raises(ValueError, match=said):
         RemoteEnvironments(task, **settings)
 
 
-def test_the_end_of_the_process_is_said_in_a_sentence():
+def test_an_error_in_one_sentence_reports_the_end_of_the_process():
     there = RemoteEnvironments("pusht")
     there.reset([0], [1])
     os.kill(there._process.pid, signal.SIGKILL)
@@ -158,7 +158,7 @@ def test_the_end_of_the_process_is_said_in_a_sentence():
         there.reset([0], [1])
 
 
-def test_an_interpreter_without_paradp_or_none_is_said(tmp_path, monkeypatch):
+def test_an_error_names_an_interpreter_that_is_missing_or_lacks_paradp(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="the simulator's interpreter '/no/python' cannot be started"):
         RemoteEnvironments("pusht", python="/no/python")
     python = tmp_path / "python"
@@ -169,7 +169,7 @@ def test_an_interpreter_without_paradp_or_none_is_said(tmp_path, monkeypatch):
         RemoteEnvironments("pusht")
 
 
-def test_without_its_simulator_a_task_cannot_be_made(monkeypatch, tmp_path):
+def test_an_error_names_a_missing_simulator(monkeypatch, tmp_path):
     (tmp_path / "gym_pusht.py").write_text("raise ModuleNotFoundError(\"No module named 'gym_pusht'\")")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     with pytest.raises(
@@ -178,7 +178,7 @@ def test_without_its_simulator_a_task_cannot_be_made(monkeypatch, tmp_path):
         RemoteEnvironments("pusht")
 
 
-def test_the_process_ends_with_who_asks():
+def test_the_process_ends_with_its_client():
     program = (
         "import os, sys\nfrom paradp.envs.remote import RemoteEnvironments\n"
         "print(RemoteEnvironments('pusht')._process.pid, flush=True)\nos._exit(1)"
@@ -193,7 +193,7 @@ def test_the_process_ends_with_who_asks():
     raise AssertionError("the simulator outlived the process that asked for it")
 
 
-def test_this_side_needs_neither_gymnasium_nor_a_simulator():
+def test_the_client_needs_neither_gymnasium_nor_a_simulator():
     program = (
         "import sys\nfor name in ('gymnasium', 'robosuite', 'mujoco', 'gym_pusht', 'torch'): sys.modules[name] = None\n"
     )
@@ -207,7 +207,7 @@ def sent(document, arrays):
     return pipe.getvalue()
 
 
-def test_messages_return_as_they_were():
+def test_messages_are_read_as_they_were_written():
     arrays = {
         "a": np.arange(6, dtype=np.float32).reshape(2, 3),
         "b": np.array([True, False]),

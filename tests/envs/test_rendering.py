@@ -46,7 +46,7 @@ def fresh(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of Linux's renderers")
-def test_every_renderer_that_cannot_be_made_is_a_sentence(fresh, monkeypatch):
+def test_every_renderer_that_cannot_be_made_is_named_in_a_sentence(fresh, monkeypatch):
     monkeypatch.setattr(rendering.ctypes.util, "find_library", lambda name: None)
     assert fresh("osmesa") == (
         "MUJOCO_GL=osmesa needs OSMesa, which this machine lacks"
@@ -59,7 +59,7 @@ def test_every_renderer_that_cannot_be_made_is_a_sentence(fresh, monkeypatch):
         assert fresh(name) == f"MUJOCO_GL={name} is not a renderer for Linux (egl, osmesa, glfw); unset it to use EGL"
 
 
-def test_a_library_that_draws_nothing_is_found_out(fresh, monkeypatch):
+def test_a_library_that_cannot_render_is_detected(fresh, monkeypatch):
     """As where EGL is installed and no driver: the library is there, and the first frame fails."""
     monkeypatch.setattr(rendering, "_missing", lambda name: None)
     monkeypatch.setattr(rendering, "PROBE", "import sys; sys.exit('FatalError: no context')")

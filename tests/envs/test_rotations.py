@@ -32,7 +32,7 @@ def absolute(rows, observation) -> np.ndarray:
 
 
 @pytest.mark.parametrize("disturbance", [None, "belt"])
-def test_the_environment_refuses_it_before_anything_moves(disturbance):
+def test_the_environment_refuses_an_invalid_rotation_before_anything_moves(disturbance):
     env = gymnasium.make("paradp/Lift-v0", disable_env_checker=True, disturbance=disturbance).unwrapped
     observation, _ = env.reset(seed=0)
     before = env._sim.get_state().flatten()
@@ -80,7 +80,7 @@ def test_the_safety_checks_stop_the_robot_in_the_same_words(rows):
     assert np.array_equal(first, second) and np.array_equal(second, third)
 
 
-def test_a_step_on_the_way_that_would_be_none_stops_the_robot():
+def test_an_invalid_rotation_on_the_way_stops_the_robot():
     """Half a turn, slowed: between a row and its opposite lies zero."""
     low, high = -np.ones(6), np.ones(6)
     limits = SafetyLimits(low, high, rate=np.ones(6), rotations=(("turn_rot6d", 0),))
@@ -96,7 +96,7 @@ def test_a_step_on_the_way_that_would_be_none_stops_the_robot():
     assert controller.report.stopped is StopReason.NO_ROTATION and "turn_rot6d" in controller.report.detail
 
 
-def test_both_rooms_refuse_the_same():
+def test_the_environment_and_the_safety_checks_refuse_the_same_rotations():
     """They may not import each other, and hold the same rule in the same words."""
     rng = np.random.default_rng(0)
     tried = [np.asarray(rows, np.float32) for rows in NONE.values()]

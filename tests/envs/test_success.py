@@ -57,7 +57,7 @@ def move_hand_to_object(env):
     data.site_xpos[env._robosuite.robots[0].eef_site_id["right"]] = data.body_xpos[body] + [0, 0, 0.0424]
 
 
-def test_the_rule_is_robosuites_near_its_borders(env):
+def test_the_rules_equal_robosuites_near_their_borders(env):
     assert env.task.success is not by_robosuite
     rng, decisions = np.random.default_rng(1), []
     for i in range(600):

@@ -72,7 +72,7 @@ def drive(controller, source, steps: int, lateness: int):
 
 
 @pytest.mark.parametrize("lateness", [1, 3, 6])
-def test_a_chunk_goes_on_where_the_robot_is(spec, lateness):
+def test_a_chunk_continues_at_the_robots_current_step(spec, lateness):
     source = Scripted(spec)
     commands = drive(AsyncController(source, hold), source, 60, lateness)
     assert [c.held for c in commands] == [True] * lateness + [False] * (60 - lateness)
@@ -85,7 +85,7 @@ def test_a_chunk_goes_on_where_the_robot_is(spec, lateness):
 
 
 @pytest.mark.parametrize(("late", "held"), [("hold", 4), ("continue-chunk", 0)])
-def test_a_late_chunk_ends_as_declared(spec, late, held):
+def test_a_robot_whose_chunk_is_late_behaves_as_declared(spec, late, held):
     source = Scripted(spec)
     controller = AsyncController(source, hold, late=late)
     commands = drive(controller, source, 9, 1)
@@ -106,7 +106,7 @@ def test_a_late_chunk_can_stop_the_robot(spec):
         controller.act(seen(9))
 
 
-def test_a_robot_holds_at_the_end_of_its_chunk(spec):
+def test_a_robot_without_a_new_chunk_holds_at_the_end_of_the_old_one(spec):
     source = Scripted(spec)
     controller = AsyncController(source, hold)
     commands = drive(controller, source, 9, 1) + [controller.act(seen(step)) for step in range(9, 20)]
@@ -117,7 +117,7 @@ def test_a_robot_holds_at_the_end_of_its_chunk(spec):
     assert commands[8].replan is None and controller.act(seen(20)).action[1] == pytest.approx(0.08)
 
 
-def test_a_request_says_all_that_a_plan_depends_on(spec):
+def test_a_request_contains_everything_that_a_plan_depends_on(spec):
     source = Scripted(spec)
     controller = AsyncController(source, hold, budget=0.05, blending="inpaint")
     drive(controller, source, 20, 2)
@@ -127,7 +127,7 @@ def test_a_request_says_all_that_a_plan_depends_on(spec):
     assert second.keep.tolist()[:3] == [1, 1, 1] and 0 < second.keep[3] < 1 and second.guess.shape == (16, 2)
 
 
-def test_a_command_that_came_too_late_was_not_consumed(spec):
+def test_a_command_that_came_too_late_does_not_count_as_executed(spec):
     source = Scripted(spec)
     controller = AsyncController(source, hold)
     controller.act(seen(0))
@@ -140,7 +140,7 @@ def test_a_command_that_came_too_late_was_not_consumed(spec):
     assert [round(100 * action[1]) for action in told] == [0, 1, 2, 2, 3, 4, 5]
 
 
-def test_faults_stop_the_robot_in_the_control_step_that_they_are_found_in(spec):
+def test_faults_stop_the_robot_in_the_control_step_in_which_they_are_found(spec):
     for late, fault, reason in (
         ("continue-chunk", ValueError("the network's predictions are not finite"), StopReason.FAULT),
         ("continue-chunk", RuntimeError("out of memory"), StopReason.DEAD),
@@ -156,7 +156,7 @@ def test_faults_stop_the_robot_in_the_control_step_that_they_are_found_in(spec):
         assert (controller.report.stopped, controller.report.stopped_at, last.held) == (reason, 9, True)
 
 
-def test_noise_belongs_to_the_seed_and_plans_differ(spec):
+def test_noise_depends_on_the_seed_and_plans_differ(spec):
     def seeds(seed):
         source = Scripted(spec)
         controller = AsyncController(source, hold)
@@ -204,7 +204,7 @@ def run_slowly(controller, steps: int = 30) -> np.ndarray:
     return np.stack(commands)
 
 
-def test_who_plans_does_not_matter(policy, load):
+def test_plans_do_not_depend_on_thread_or_process(policy, load):
     actions = []
     for source in (InThread(policy), InProcess(policy.spec, load, threads=1)):
         controller = AsyncController(source, hold)
@@ -218,7 +218,7 @@ def test_who_plans_does_not_matter(policy, load):
     assert np.abs(alone - together).max() < 1e-4
 
 
-def test_what_was_measured_to_be_fastest_can_be_asked_for(policy):
+def test_the_chosen_sampler_can_be_read(policy):
     policy.planned = Planned("ddpm", 1, {"ddpm": 0.05})
     source = InThread(policy)
     assert source.chosen() == "ddpm: 50.0 ms a plan of 1"
@@ -277,7 +277,7 @@ def test_an_inference_process_that_hangs_does_not_hang_its_parent(trained, load,
     assert has_ended(process)
 
 
-def test_a_policy_that_cannot_be_loaded_there_is_told_in_a_sentence(trained, load, capfd):
+def test_an_error_in_one_sentence_names_a_policy_that_a_process_cannot_load(trained, load, capfd):
     source = InProcess(trained.spec, partial(load_policy, "/nowhere"))
     controller = AsyncController(source, hold)
     with pytest.raises(DeadInference, match=r"there are no plans: the policy could not be loaded .*'/nowhere'"):
@@ -297,7 +297,7 @@ class Restarts(Scripted):
         self.alive = True
 
 
-def test_a_source_that_hangs_is_started_again_by_a_reset_and_one_that_is_late_is_not(spec, monkeypatch):
+def test_a_reset_restarts_a_source_that_hangs_but_not_one_that_is_late(spec, monkeypatch):
     source = Restarts(spec)
     controller = AsyncController(source, hold)
     controller.act(seen(0))
@@ -321,7 +321,7 @@ def test_a_source_that_hangs_is_started_again_by_a_reset_and_one_that_is_late_is
     assert source.restarts == 2
 
 
-def test_a_source_that_cannot_be_started_again_says_why(spec):
+def test_the_error_of_a_source_that_cannot_be_restarted_gives_the_reason(spec):
     source = Restarts(spec)
     controller = AsyncController(source, hold)
     source.alive = False
@@ -350,7 +350,7 @@ def test_the_reason_why_there_are_no_plans_is_never_empty(spec, error, said):
         controller.act(seen(0))
 
 
-def test_warming_up_says_what_it_waits_for_and_gives_up_with_a_reason(spec, monkeypatch):
+def test_warming_up_reports_what_it_waits_for_and_gives_up_with_a_reason(spec, monkeypatch):
     source, words, passed = Scripted(spec), [], []
     clock = SimpleNamespace(perf_counter=lambda: 40.0 * len(passed))
 
@@ -367,7 +367,7 @@ def test_warming_up_says_what_it_waits_for_and_gives_up_with_a_reason(spec, monk
     assert source.futures[-1].cancelled()
 
 
-def test_an_action_is_the_callers_and_an_observation_stays_the_callers(spec):
+def test_callers_may_change_their_actions_and_observations_afterwards(spec):
     """What a caller does to what it was given, or has given, changes nothing that comes after."""
 
     def as_seen(last, observation):
@@ -396,7 +396,7 @@ def test_an_action_is_the_callers_and_an_observation_stays_the_callers(spec):
     assert drive_and(write=True) == drive_and(write=False)
 
 
-def test_a_source_that_takes_no_request_is_dead_in_every_step(spec):
+def test_a_source_that_takes_no_request_counts_as_dead_in_every_step(spec):
     class Refuses(Scripted):
         def submit(self, request):
             raise RuntimeError("cannot schedule new futures after shutdown")
@@ -444,7 +444,7 @@ def test_unknown_ways_to_be_late_are_refused(spec):
 
 @pytest.mark.parametrize("name", ["budget", "dead_after"])
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 0, -1.0, "2", True])
-def test_times_that_are_no_positive_number_are_refused(spec, name, seconds):
+def test_times_that_are_not_positive_numbers_are_refused(spec, name, seconds):
     """Nothing is ever later than NaN: a robot would wait for a dead source for good."""
     with pytest.raises(ValueError, match=f"{name} must be a positive number of seconds"):
         AsyncController(Scripted(spec), hold, **{name: seconds})

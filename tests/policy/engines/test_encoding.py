@@ -114,7 +114,7 @@ def test_a_captured_encoder_has_buffers_for_every_number_of_robots(policy_of):
     assert list(captured._captured) == [3]
 
 
-def test_an_encoder_that_sees_something_else_is_refused(policy_of, monkeypatch):
+def test_an_engine_with_another_encoder_is_refused(policy_of, monkeypatch):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     from paradp.policy.engines import openvino
 

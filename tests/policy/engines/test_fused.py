@@ -181,7 +181,7 @@ def test_products_in_parts_are_the_convolutions(tiled, dtype, monkeypatch):
     assert difference(unet(*inputs), network.denoise(*inputs)) < TOLERANCE[dtype]
 
 
-def test_a_chunk_that_is_not_finite_spoils_no_other(tiled):
+def test_a_chunk_that_is_not_finite_affects_no_other(tiled):
     """Channels beyond the last are the next row's."""
     network, (x, timestep, condition) = draw((24,), 3, 8, 10, 3)
     unet = unet_of(tiled, network, torch.float32)

@@ -29,7 +29,7 @@ TABLE = pa.table(
     ("compression", "dictionary", "version", "checksum"),
     list(itertools.product(["snappy", "none"], [True, False], ["1.0", "2.0"], [True, False])),
 )
-def test_what_pyarrow_writes_is_walked_through(tmp_path, compression, dictionary, version, checksum):
+def test_all_pages_that_pyarrow_writes_are_read(tmp_path, compression, dictionary, version, checksum):
     path = tmp_path / "table.parquet"
     pq.write_table(
         TABLE,
@@ -136,7 +136,7 @@ def test_a_dictionary_that_claims_more_than_it_holds_is_refused(tmp_path):
         b"\x19\xfc" + b"\xff" * 9,
     ],
 )
-def test_what_is_no_header_is_refused(content):
+def test_an_invalid_header_is_refused(content):
     with pytest.raises(ValueError, match="page"):
         list(pages(io.BytesIO(content), 0, max(len(content), 1)))
 

@@ -39,7 +39,7 @@ def test_a_link_inside_its_folder_is_written_through(tmp_path, write, there):
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_link_out_of_its_folder_gives_way(tmp_path, write):
+def test_a_link_that_leads_out_of_its_folder_is_replaced(tmp_path, write):
     """A folder from somebody else must not reach a file of the user's, nor a device."""
     out, pipe, secret = tmp_path / "out", tmp_path / "pipe", tmp_path / "secret"
     out.mkdir()
@@ -57,7 +57,7 @@ def test_a_link_out_of_its_folder_gives_way(tmp_path, write):
     assert (out / "pipe-here").is_fifo() and not (out / "a-pipe-here").is_symlink()
 
 
-def test_a_full_disk_is_told_of_in_the_name_of_the_file(tmp_path):
+def test_the_error_of_a_full_disk_names_the_file(tmp_path):
     """The system names no file where a write finds the disk full."""
     with pytest.raises(OSError, match="No space left on device") as failed, written_whole(tmp_path / "it.json") as partial:
         partial.write_bytes(b"half")
@@ -87,7 +87,7 @@ with written_whole(Path({str(path)!r})) as partial:
     return leave
 
 
-def test_what_a_killed_process_was_writing_is_cleared_away_by_the_next_writer(tmp_path, killed):
+def test_the_next_writer_removes_what_a_killed_process_was_writing(tmp_path, killed):
     left = killed(tmp_path / "state.safetensors")
     mine = tmp_path / f".summary.json.partial-{os.getpid()}"
     mine.touch()

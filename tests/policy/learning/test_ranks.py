@@ -57,7 +57,7 @@ def losses(out: Path) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path):
+def test_two_processes_learn_the_same_as_one(tmp_path):
     [alone], both = train(tmp_path / "one", 1), train(tmp_path / "two", 2)
     for process in (alone, *both):
         assert process.returncode == 0, process.stderr
@@ -87,7 +87,7 @@ class Shares(Ranks):
         return tuple(rows[self.number :: 2] for rows in batch)
 
 
-def test_the_mean_of_the_parts_gradients_is_that_of_the_batch():
+def test_the_mean_of_the_parts_gradients_equals_that_of_the_batch():
     torch.manual_seed(0)
     batch = torch.randn(8, 3), torch.randn(8, 1)
     network = torch.nn.Linear(3, 1)
@@ -101,7 +101,7 @@ def test_the_mean_of_the_parts_gradients_is_that_of_the_batch():
     assert torch.allclose((parts[0] + parts[1]) / 2, gradient(batch), atol=1e-6)
 
 
-def test_one_process_alone_shares_nothing(monkeypatch):
+def test_a_single_process_shares_nothing(monkeypatch):
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     ranks = join(torch.device("cpu"))
@@ -114,7 +114,7 @@ def test_one_process_alone_shares_nothing(monkeypatch):
         Shares(0).check(7)
 
 
-def test_every_process_has_a_gpu_of_its_own(monkeypatch):
+def test_every_process_has_its_own_gpu(monkeypatch):
     assert own_device("cpu") == torch.device("cpu") and own_device("cuda:3") == torch.device("cuda:3")
     monkeypatch.setenv("LOCAL_RANK", "2")
     assert own_device("cuda") == torch.device("cuda:2") and own_device("cpu") == torch.device("cpu")

@@ -78,7 +78,7 @@ def batches(windows: StreamedWindows, steps) -> list[torch.Tensor]:
     return found
 
 
-def test_what_is_drawn_is_what_the_data_set_holds(stored):
+def test_drawn_windows_equal_those_of_the_data_set(stored):
     windows = streamed(stored)
     whole, _ = cut_windows(stored, Horizons(), 3)
     assert windows.chunk == whole.chunk and len(windows) == len(whole)
@@ -93,7 +93,7 @@ def test_what_is_drawn_is_what_the_data_set_holds(stored):
             assert observations[key].dtype == values.dtype and torch.equal(observations[key], values), key
 
 
-def test_the_rows_of_a_batch_can_be_divided(stored):
+def test_the_rows_of_a_batch_can_be_divided_among_processes(stored):
     """Among processes that train together."""
     windows = streamed(stored)
     [drawn] = batches(windows, [3])
@@ -178,7 +178,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measured by Linux's /proc")
-def test_no_more_memory_is_taken_than_was_said(tmp_path, info):
+def test_streaming_stays_within_its_memory(tmp_path, info):
     """160 MB of images in 32 MiB: what is shared is below that, and the worker holds little besides."""
     described = dataclasses.replace(info, observation={"front": (96, 96, 3), "position": 2})
     written, rng = Demonstrations.open_or_create(tmp_path / "large.zarr", described), np.random.default_rng(0)
@@ -194,7 +194,7 @@ def test_no_more_memory_is_taken_than_was_said(tmp_path, info):
     assert shared <= 33 and grown < 24 and worker < 200, done.stdout
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(stored, tmp_path, monkeypatch):
+def test_a_killed_training_continues_to_the_same_weights(stored, tmp_path, monkeypatch):
     assert image_bytes(stored) > MIB
 
     def save(trained, path):
@@ -225,7 +225,7 @@ PLAIN = dataclasses.replace(CONFIG, image_memory=None)
 
 
 @pytest.mark.parametrize("before, later", ((1, 2**36), (2**36, 1)), ids=("streamed", "held"))
-def test_the_same_command_goes_on_whatever_memory_is_free(stored, tmp_path, monkeypatch, before, later):
+def test_the_same_command_continues_with_any_free_memory(stored, tmp_path, monkeypatch, before, later):
     said = []
 
     def interrupted(step, loss):
@@ -283,13 +283,13 @@ def test_images_are_streamed_if_they_do_not_fit(stored, monkeypatch, tmp_path, n
     assert chosen(stored, monkeypatch, tmp_path, needed, free, Told()) == of_two
 
 
-def test_processes_that_train_together_take_the_choice_of_the_first(stored, monkeypatch, tmp_path):
+def test_processes_of_one_training_use_the_first_ones_choice(stored, monkeypatch, tmp_path):
     assert chosen(stored, monkeypatch, tmp_path, 2**36, 2**35, Told(2**10)) == 2**10
     assert chosen(stored, monkeypatch, tmp_path, 2**36, 2**35, Told(None)) is None
     assert chosen(stored, monkeypatch, tmp_path, 2**36, 2**40, Told(2**10)) == 2**10
 
 
-def test_a_setting_that_is_enough_for_all_images_changes_nothing(stored, tmp_path):
+def test_a_limit_that_fits_all_images_has_no_effect(stored, tmp_path):
     assert with_memory(dataclasses.replace(CONFIG, image_memory=2), stored, tmp_path, Ranks()).image_memory is None
     assert with_memory(CONFIG, stored, tmp_path, Ranks()).image_memory == 1
 

@@ -141,7 +141,7 @@ def test_training_learns(demonstrations, tmp_path):
     )
 
 
-def test_a_killed_training_ends_as_if_it_had_not_been(demonstrations, tmp_path):
+def test_a_killed_training_gives_the_same_result_as_an_uninterrupted_one(demonstrations, tmp_path):
     # Killed after a save, between two lines of the log.
     config = dataclasses.replace(CONFIG, log_every=5)
     whole = train(demonstrations, config, tmp_path / "whole", ignore)
@@ -452,7 +452,7 @@ def test_other_networks_and_schedules_train_and_come_back(demonstrations, tmp_pa
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("beta_schedule", ["squaredcos_cap_v2", "linear"])
-def test_what_is_learned_is_what_the_sampler_takes_a_prediction_for(demonstrations, prediction_type, beta_schedule):
+def test_the_network_learns_the_quantity_that_its_sampler_expects(demonstrations, prediction_type, beta_schedule):
     """A network that predicts the target itself is read by the step table as predicting the clean sample itself."""
     spec = spec_for(demonstrations.info, CONFIG.network, DiffusionConfig(prediction_type, beta_schedule).schedule)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
