@@ -61,7 +61,7 @@ def run(tmp_path) -> RunDirectory:
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_a_marker_that_is_something_else_is_named(run, garbage):
+def test_a_marker_with_other_content_is_named(run, garbage):
     write(run.path / "run.json", GARBAGE[garbage])
     before = sorted((p, p.stat().st_mtime_ns) for p in run.path.rglob("*"))
     with pytest.raises(ValueError, match=r"run\.json cannot be read"):
@@ -77,7 +77,7 @@ def test_a_damaged_episode_is_named(run, garbage):
         run.episodes(range(3))
 
 
-def test_an_episode_under_another_name_is_not_taken_for_it(run):
+def test_an_episode_under_another_name_is_refused(run):
     (run.path / "episodes/2.json").write_bytes((run.path / "episodes/0.json").read_bytes())
     assert len(run.episodes(range(2))) == 2
     with pytest.raises(ValueError, match=r"episodes/2\.json holds the episode of seed 0; remove it"):
@@ -101,7 +101,7 @@ def test_the_longest_episode_can_be_read_back(run):
         RolloutConfig("lift", SamplerChoice.parse("ddim-3"), run.path, max_steps=MOST_STEPS + 1)
 
 
-def test_a_run_of_before_is_continued_only_as_itself(tmp_path):
+def test_an_earlier_run_is_continued_only_with_the_same_settings(tmp_path):
     """The fixture was written before a run's identity had a type."""
     there = json.loads((Path(__file__).parents[1] / "data/behaviour/run/run.json").read_text())
     write(tmp_path / "run.json", json.dumps(there))
@@ -122,7 +122,7 @@ def test_other_files_among_the_episodes_are_not_episodes(run):
     assert run.seeds() == {0, 1, 2} and [e.seed for e in run.episodes(range(9))] == [0, 1, 2]
 
 
-def test_what_a_killed_run_was_writing_is_cleared_away_by_the_next(run):
+def test_the_next_run_removes_what_a_killed_run_was_writing(run):
     """Half an episode, half a film; what is finished stays."""
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -135,7 +135,7 @@ def test_what_a_killed_run_was_writing_is_cleared_away_by_the_next(run):
         assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
 
 
-def test_an_episode_that_is_a_pipe_or_a_link_is_not_waited_for(run, tmp_path):
+def test_an_episode_that_is_a_pipe_or_a_link_is_refused_without_waiting(run, tmp_path):
     (run.path / "episodes/0.json").unlink()
     os.mkfifo(run.path / "episodes/0.json")
     with pytest.raises(ValueError, match="not a regular file"):
@@ -188,7 +188,7 @@ def grid_identity(**changed):
         ({"seed": 1, "threads": 1}, "seed: 0 there, 1 here; threads: None there, 1 here"),
     ],
 )
-def test_an_evaluation_is_only_continued_as_itself(tmp_path, changed, difference):
+def test_an_evaluation_is_continued_only_with_the_same_settings(tmp_path, changed, difference):
     assert list(describe(grid_identity()).items()) == list(GRID.items())
     (tmp_path / "evaluation.json").write_text(json.dumps(GRID | {"episodes": 3}))
     check_evaluation(tmp_path, grid_identity(), episodes=3)
@@ -305,7 +305,7 @@ REPLAYS = {
 
 
 @pytest.mark.parametrize("name", REPLAYS)
-def test_latencies_that_are_none_are_named(tmp_path, name):
+def test_invalid_latencies_are_named(tmp_path, name):
     pd.DataFrame({"replan_seconds": [0.1] * 50}).to_parquet(tmp_path / "good.parquet")
     assert ClockChoice.parse(f"replay:{tmp_path / 'good.parquet'}").latencies == (0.1,) * 50
     (tmp_path / name).write_bytes(REPLAYS[name]((tmp_path / "good.parquet").read_bytes()))
@@ -324,7 +324,7 @@ def test_latencies_of_other_kinds_and_sizes_are_named(tmp_path):
         ClockChoice.parse(f"replay:{tmp_path / 'huge.txt'}")
 
 
-def test_what_a_sampler_was_says_all_that_its_samples_depend_on(spec):
+def test_the_description_of_a_sampler_contains_everything_that_its_samples_depend_on(spec):
     """A run is not continued with another noise or grid of the same name."""
     texts = ("ddim-10", "ddim-10:eta=0.5", "ddim-10:spacing=trailing", "ddim-2:timesteps=90-10", "ddim-2:timesteps=90-11")
     choices = [SamplerChoice.parse(text) for text in texts]

@@ -34,7 +34,7 @@ def checkpoint(tmp_path) -> Path:
     return tmp_path / "policy"
 
 
-def test_what_is_planned_together_differs_by_rounding_alone(checkpoint, tmp_path):
+def test_plans_in_a_batch_differ_only_by_rounding(checkpoint, tmp_path):
     config = RolloutConfig(
         "pusht", SamplerChoice.parse("ddim-3"), tmp_path, str(checkpoint), 4, threads=1, engine="eager", max_steps=STEPS
     )

@@ -93,7 +93,7 @@ def _ray_workers() -> list[int]:
 
 
 @pytest.mark.slow
-def test_two_nodes_find_what_this_machine_finds_also_when_a_worker_is_killed(cluster, tmp_path):
+def test_two_nodes_give_the_same_results_as_this_machine_even_if_a_worker_is_killed(cluster, tmp_path):
     subprocess.run(evaluate(tmp_path / "local", "--workers", "2"), check=True, capture_output=True)
     out = tmp_path / "ray"
     command = evaluate(out, "--backend", "ray", "--address", cluster)
@@ -109,7 +109,7 @@ def test_two_nodes_find_what_this_machine_finds_also_when_a_worker_is_killed(clu
     assert actions(out) == actions(tmp_path / "local")
 
 
-def test_a_cluster_that_is_not_there_is_named(tmp_path):
+def test_a_missing_cluster_is_named(tmp_path):
     command = evaluate(tmp_path / "out", "--backend", "ray", "--address", "127.0.0.1:1")
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "no Ray cluster can be reached at 127.0.0.1:1" in done.stderr
@@ -156,7 +156,7 @@ cluster._ray.shutdown()
 
 
 @pytest.mark.slow
-def test_a_ray_of_its_own_listens_to_this_machine_alone():
+def test_rays_own_cluster_listens_only_to_this_machine():
     """By the kernel's table of its processes' sockets. Alone, Ray listens on all addresses."""
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | QUIET
     done = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True, timeout=240, env=environment)

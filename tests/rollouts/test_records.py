@@ -28,5 +28,5 @@ def test_the_jerk_of_a_cubic_is_its_third_derivative(square, hz):
     assert jerk(sent_along(path), replace(square, control_hz=hz)) == pytest.approx(13**0.5, rel=1e-6)
 
 
-def test_too_short_an_episode_has_no_jerk(square):
+def test_an_episode_that_is_too_short_has_no_jerk(square):
     assert jerk(sent_along(np.zeros((3, 3))), square) == 0.0

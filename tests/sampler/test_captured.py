@@ -96,7 +96,7 @@ def solves_of(solver, denoiser, table, draw, order) -> tuple[list[bool], list[in
 
 @pytest.mark.parametrize("seed", [None, 0, 1, 2])
 @pytest.mark.parametrize("kind", SOLVERS)
-def test_a_late_device_gives_the_same_solves(table, denoiser, draw, kind, seed):
+def test_a_late_device_gives_the_same_samples(table, denoiser, draw, kind, seed):
     solver = SOLVERS[kind](table)
     right, calls, needed = solves_of(solver, denoiser, table, draw, None if seed is None else Random(seed))
     assert all(right)
@@ -113,13 +113,13 @@ def no_wait(stream, event):
 
 
 @pytest.mark.parametrize("kind", IN_ROUNDS)
-def test_streams_that_do_not_wait_are_noticed(table, denoiser, draw, kind, monkeypatch):
+def test_streams_that_do_not_wait_are_detected(table, denoiser, draw, kind, monkeypatch):
     monkeypatch.setattr(LateStream, "wait", no_wait)
     right, _, _ = solves_of(SOLVERS[kind](table), denoiser, table, draw, None)
     assert not all(right)
 
 
-def test_a_solve_that_overtakes_the_reading_of_the_last_is_noticed(table, denoiser, draw, monkeypatch):
+def test_a_solve_that_overwrites_an_unread_result_is_detected(table, denoiser, draw, monkeypatch):
     """On another stream, which has not waited for the caller's."""
     wait = LateStream.wait
 
@@ -132,7 +132,7 @@ def test_a_solve_that_overtakes_the_reading_of_the_last_is_noticed(table, denois
     assert not all(right)
 
 
-def test_rounds_are_not_forgotten_while_one_is_under_way(table, denoiser, draw):
+def test_rounds_in_progress_are_not_released(table, denoiser, draw):
     """Their memory would be given to others."""
     device = LateDevice()
     queued = Queued(denoiser, device)
@@ -174,7 +174,7 @@ def test_a_deadline_ends_a_solve_on_a_late_device(table, denoiser, draw, monkeyp
 
 
 @pytest.mark.parametrize("kind", IN_ROUNDS)
-def test_a_round_after_all_have_arrived_changes_nothing(table, denoiser, draw, kind):
+def test_a_round_after_the_end_changes_nothing(table, denoiser, draw, kind):
     solver = SOLVERS[kind](table)
     condition, noise = draw(range(5), table)
     with only("torch"):
@@ -205,7 +205,7 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothi
 @on_gpu
 @pytest.mark.parametrize("kind", ["sequential", "linear", "speculative", "speculative, budget"])
 @pytest.mark.parametrize("backend", ["triton", "torch"])
-def test_captured_solves_in_a_row_are_those_of_python(table, denoiser, draw, kind, backend):
+def test_consecutive_captured_solves_equal_those_of_python(table, denoiser, draw, kind, backend):
     """On streams in turn, and without a look at any before all are launched."""
     solver, queued = SOLVERS[kind](table), Queued(denoiser, None)
     queued.graphs = Graphs()

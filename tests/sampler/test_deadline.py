@@ -45,7 +45,7 @@ def slow(request, denoiser, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_a_deadline_is_kept_and_said(table, slow, draw, name):
+def test_a_deadline_is_kept_and_reported(table, slow, draw, name):
     solver = SOLVERS[name](table)
     condition, noise = draw(range(8), table)
     whole = solver.solve(slow, condition, noise)
@@ -88,7 +88,7 @@ def test_more_time_brings_a_sample_nearer(table, slow, draw, name):
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_a_prediction_that_is_not_finite_is_told_from_a_lack_of_time(table, slow, draw):
+def test_the_status_distinguishes_a_prediction_that_is_not_finite_from_a_lack_of_time(table, slow, draw):
     condition, noise = draw(range(4), table)
     condition[2] = math.nan
     for make in SOLVERS.values():

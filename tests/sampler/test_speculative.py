@@ -203,7 +203,7 @@ def test_every_decided_step_is_standard_normal_along_the_known_direction(
 
 @pytest.mark.parametrize("options", [VARIANTS[0], VARIANTS[-1], {"ahead": 3}])
 @pytest.mark.parametrize("name", TABLES)
-def test_every_table_with_noise_is_sampled_by_its_distribution(table_of, make_denoiser, draw, monkeypatch, name, options):
+def test_every_table_with_noise_is_sampled_from_its_distribution(table_of, make_denoiser, draw, monkeypatch, name, options):
     table = table_of(name)
     condition, noise = draw(range(600), table)
     found = projections(Speculative(table, 8, **options), make_denoiser(table), condition, noise, monkeypatch)
@@ -217,7 +217,7 @@ SCALES = [0.05, 5.0]
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", ["ddpm", *TABLES])
-def test_the_worst_trained_draft_leaves_the_distribution_as_it_is(
+def test_the_worst_trained_draft_does_not_change_the_distribution(
     table_of, make_denoiser, draw, random_draft, monkeypatch, name, scale
 ):
     table = table_of(name)
@@ -289,7 +289,7 @@ def foreseen(solver, denoiser, condition, noise, guess, monkeypatch, steps) -> i
 
 @pytest.mark.parametrize("options", VARIANTS)
 @pytest.mark.parametrize("window", [8, 30])
-def test_no_decision_on_a_step_has_seen_its_noise(config, make_denoiser, draw, monkeypatch, options, window):
+def test_no_decision_on_a_step_depends_on_its_noise(config, make_denoiser, draw, monkeypatch, options, window):
     """The proof's condition itself, to the last bit: what decides step j does not depend on z_i and u_i with i ≥ j."""
     table = step_table(config, 30)
     condition, noise = draw(range(4), table)
@@ -299,7 +299,7 @@ def test_no_decision_on_a_step_has_seen_its_noise(config, make_denoiser, draw, m
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_no_table_lets_a_decision_see_its_noise(table_of, make_denoiser, draw, monkeypatch, name):
+def test_with_no_table_a_decision_depends_on_its_noise(table_of, make_denoiser, draw, monkeypatch, name):
     table = table_of(name)
     condition, noise = draw(range(4), table)
     guess = torch.rand(noise.initial.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -320,7 +320,7 @@ def later_secant(recall):
     return recalling
 
 
-def test_a_secant_of_a_later_step_is_seen(config, make_denoiser, draw, monkeypatch):
+def test_a_secant_of_a_later_step_is_detected(config, make_denoiser, draw, monkeypatch):
     """No statistic of the samples notices this leak; the condition does."""
     table = step_table(config, 30)
     condition, noise = draw(range(4), table)
@@ -338,7 +338,7 @@ gains_of = drafts.gains_of
 
 
 @pytest.mark.parametrize("name", ["ddpm-25", *TABLES[2:]])
-def test_no_decision_by_a_trained_draft_has_seen_its_noise(table_of, make_denoiser, draw, random_draft, monkeypatch, name):
+def test_no_decision_by_a_trained_draft_depends_on_its_noise(table_of, make_denoiser, draw, random_draft, monkeypatch, name):
     table = table_of(name)
     condition, noise = draw(range(4), table)
     guess = torch.rand(noise.initial.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -349,7 +349,7 @@ def test_no_decision_by_a_trained_draft_has_seen_its_noise(table_of, make_denois
     assert foreseen(solver, *inputs) > 0
 
 
-def test_a_trained_draft_needs_its_model_and_no_other_takes_one(table, random_draft):
+def test_only_a_trained_draft_takes_a_model_and_it_needs_one(table, random_draft):
     for options in ({"draft": "trained"}, {"model": random_draft(8, 0.05)}):
         with pytest.raises(ValueError, match="paradp draft train"):
             Speculative(table, **options)
@@ -381,7 +381,7 @@ def test_the_right_posterior_makes_trained_drafts_exact(table, draw):
     assert (Speculative(unclipped, 20).solve(denoiser, condition, noise).stats.rounds > 5).all()
 
 
-def test_a_first_guess_changes_the_cost_and_not_the_distribution(table, denoiser, draw, monkeypatch):
+def test_a_first_guess_changes_the_cost_but_not_the_distribution(table, denoiser, draw, monkeypatch):
     condition, noise = draw(range(400), table)
     guess = Sequential(table).solve(denoiser, *draw(range(1000, 1400), table)).sample
     warm, cold = Speculative(table, 100), Speculative(table, 100, start="cold")
@@ -419,7 +419,7 @@ ROUNDING = 1e-3
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", VARIANTS[1:])
-def test_the_shipped_policy_is_sampled_by_its_distribution(square, monkeypatch, options):
+def test_the_shipped_policy_is_sampled_from_its_distribution(square, monkeypatch, options):
     policy, condition = square
     table = policy.solver.table
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(condition))], table.steps, (16, 10))
@@ -430,7 +430,7 @@ def test_the_shipped_policy_is_sampled_by_its_distribution(square, monkeypatch, 
 
 
 @pytest.mark.slow
-def test_the_shipped_policy_with_a_random_draft_is_sampled_by_its_distribution(square, random_draft, monkeypatch):
+def test_the_shipped_policy_with_a_random_draft_is_sampled_from_its_distribution(square, random_draft, monkeypatch):
     policy, condition = square
     table = policy.solver.table
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(condition))], table.steps, (16, 10))
@@ -509,7 +509,7 @@ def test_planted_faults_fail_the_mixture_test(short_table, make_denoiser, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", TABLES)
-def test_every_table_gives_the_mixture_of_its_sequential_sampler(table_of, make_denoiser, name, seed):
+def test_every_table_gives_the_same_mixture_as_its_sequential_sampler(table_of, make_denoiser, name, seed):
     table = table_of(name)
     denoiser = make_denoiser(table)
     expected = mixture_samples(Sequential(table), denoiser, 100 + seed, 100_000, table)
@@ -542,7 +542,7 @@ def test_acceptance_has_the_probability_of_a_maximal_coupling():
         assert torch.allclose(reflected.norm(dim=1), z.norm(dim=1))
 
 
-def test_drafts_of_a_network_that_does_not_change_are_all_kept(table, draw):
+def test_all_drafts_of_a_constant_network_are_accepted(table, draw):
     """With a constant prediction only the first round can reject, and the sample ends at it as the sequential one does."""
     condition, noise = draw(range(3), table)
     config = {"_class_name": "DDPMScheduler", "num_train_timesteps": 100, "prediction_type": "sample"}
@@ -603,7 +603,7 @@ def test_a_window_of_one_is_sequential(table, denoiser, draw):
     assert solution.stats.rounds.tolist() == solution.stats.evaluations.tolist() == [100] * 3
 
 
-def test_a_round_goes_no_further_ahead_than_it_may(table, denoiser, draw, monkeypatch):
+def test_a_round_stays_within_its_limits(table, denoiser, draw, monkeypatch):
     condition, noise = draw(range(16), table)
     verify, reached = Speculation._verify, torch.zeros(16, dtype=torch.int64)
 

@@ -132,7 +132,7 @@ class Whole:
 @interpreted
 @settings(max_examples=25)
 @given(solves(), WINDOWS, DRAFTS)
-def test_kernels_make_the_speculative_rounds_of_both_other_backends(drawn, window, options):
+def test_kernels_compute_the_same_speculative_rounds_as_both_other_backends(drawn, window, options):
     table, inputs = drawn
     assert_the_same_by_all(Speculative(table, window, **options), inputs)
 
@@ -140,7 +140,7 @@ def test_kernels_make_the_speculative_rounds_of_both_other_backends(drawn, windo
 @interpreted
 @settings(max_examples=20)
 @given(solves(TABLES | WITHOUT_NOISE), WINDOWS, ITERATIONS)
-def test_kernels_make_the_iterations_of_both_other_backends(drawn, window, options):
+def test_kernels_compute_the_same_iterations_as_both_other_backends(drawn, window, options):
     table, inputs = drawn
     assert_the_same_by_all(Picard(table, window, **options), inputs)
 
@@ -148,14 +148,14 @@ def test_kernels_make_the_iterations_of_both_other_backends(drawn, window, optio
 @interpreted
 @settings(max_examples=10)
 @given(solves(TABLES | WITHOUT_NOISE))
-def test_kernels_make_the_steps_of_both_other_backends(drawn):
+def test_kernels_compute_the_same_steps_as_both_other_backends(drawn):
     table, inputs = drawn
     assert_the_same_by_all(Sequential(table), inputs)
 
 
 @interpreted
 @pytest.mark.parametrize("make", [Sequential, lambda table: Picard(table, 4, 0.0), lambda table: Speculative(table, 4)])
-def test_kernels_give_the_network_timesteps_that_are_not_whole(make):
+def test_kernels_pass_fractional_timesteps_to_the_network(make):
     flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100, "shift": 3.0}
     # With noise, which speculation needs and flows do not have.
     table = replace(step_table(flow, 7), sigma=torch.full((7,), 0.1, dtype=torch.float64))
@@ -200,7 +200,7 @@ def test_kernels_treat_what_is_not_finite_as_pytorch_does():
 
 
 @interpreted
-def test_kernels_do_not_inherit_what_is_not_finite_at_a_draft():
+def test_kernels_do_not_keep_values_of_drafts_that_are_not_finite():
     """A wild first guess drafts states where the network fails, in the first rounds alone."""
     table = a_table("ddpm", None)
     noise = NoisePath.draw([noise_of(s) for s in range(3)], table.steps, (4, 2), dtype=torch.float64)
@@ -220,7 +220,7 @@ def test_kernels_do_not_inherit_what_is_not_finite_at_a_draft():
 @interpreted
 @settings(max_examples=8)
 @given(solves(), st.one_of(DRAFTS, ITERATIONS))
-def test_a_round_of_kernels_after_all_have_arrived_changes_nothing(drawn, options):
+def test_a_round_of_kernels_after_the_end_changes_nothing(drawn, options):
     table, inputs = drawn
     kind = Speculative if "draft" in options else Picard
     solver = kind(table, 5, **options | {"max_rounds": None})
@@ -239,7 +239,7 @@ def test_a_round_of_kernels_after_all_have_arrived_changes_nothing(drawn, option
     assert all(torch.equal(before[name], state[name]) for name in before)
 
 
-def test_kernels_are_chosen_where_they_compute_the_rounds(random_draft):
+def test_kernels_are_chosen_where_they_support_the_solver(random_draft):
     """On a CPU by the interpreter alone; never for trained drafts, Anderson steps, half precision or huge samples."""
     table = a_table("ddpm", 1.0)
 
@@ -266,7 +266,9 @@ def test_kernels_are_chosen_where_they_compute_the_rounds(random_draft):
         ("3.2.1", True, True, "Triton 3.3 or later"),
     ],
 )
-def test_what_the_kernels_lack_is_said_once(tmp_path, monkeypatch, caplog, version, compiler, headers, missing):
+def test_unsupported_cases_of_the_kernels_are_reported_once(
+    tmp_path, monkeypatch, caplog, version, compiler, headers, missing
+):
     monkeypatch.setattr("triton.__version__", version)
     if headers:
         (tmp_path / "Python.h").touch()
@@ -317,7 +319,7 @@ def on_device(inputs, dtype):
 @on_gpu
 @settings(max_examples=12)
 @given(solves(), WINDOWS, DRAFTS)
-def test_kernels_make_the_rounds_of_pytorch_on_a_gpu(drawn, window, options):
+def test_kernels_compute_the_same_rounds_as_pytorch_on_a_gpu(drawn, window, options):
     table, inputs = drawn
     solver, denoiser, inputs = (
         Speculative(table, window, **options),
@@ -331,7 +333,7 @@ def test_kernels_make_the_rounds_of_pytorch_on_a_gpu(drawn, window, options):
 @on_gpu
 @settings(max_examples=12)
 @given(solves(TABLES | WITHOUT_NOISE), WINDOWS, ITERATIONS)
-def test_kernels_make_the_iterations_of_pytorch_on_a_gpu(drawn, window, options):
+def test_kernels_compute_the_same_iterations_as_pytorch_on_a_gpu(drawn, window, options):
     table, inputs = drawn
     inputs, denoiser = on_device(inputs, torch.float64), mixture_denoiser(table)
     for solver in (Picard(table, window, **options), Sequential(table)):

@@ -75,7 +75,7 @@ def python_with(packages: tuple[str, ...], folder: Path) -> Path:
     return python
 
 
-def test_what_is_expected_is_of_snippets_that_are_there():
+def test_every_expectation_belongs_to_a_snippet():
     assert EXPECTED.keys() <= {param.id for param in snippets()}
 
 
@@ -89,28 +89,28 @@ def every_command() -> list:
 
 
 @pytest.mark.parametrize(("words", "in_prose"), every_command())
-def test_a_command_is_read(words, in_prose, capsys):
+def test_every_command_is_parsed(words, in_prose, capsys):
     try:
         read(words, in_prose)
     except SystemExit as end:
         pytest.fail(f"{' '.join(words)} ends with {end.code}: {capsys.readouterr().err}")
 
 
-def test_a_command_that_is_not_there_is_noticed():
+def test_an_unknown_command_is_detected():
     for words in ("paradp rollout square --smplr ddpm", "paradp train square --steps many", "make sandwiches"):
         with pytest.raises((SystemExit, AssertionError)):
             read(words.split())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_says_what_it_is_in(page):
+def test_every_block_names_its_language(page):
     assert {language for language, _ in FENCE.findall(page.read_text())} <= {"python", "sh", "toml", "text"}
     for block in blocks(page, "toml"):
         assert tomllib.loads(block.text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
+def test_links_have_targets(page):
     for link in LINK.findall(FENCE.sub("", page.read_text())):
         if re.match(r"https?://|mailto:", link):
             continue
@@ -132,7 +132,7 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"[`*#\"]", "", text).split())
 
 
-def test_the_page_on_plain_english_shows_the_code_as_it_is():
+def test_the_page_on_plain_english_quotes_the_current_code():
     page = (ROOT / "docs/plain-english.md").read_text()
     sections = re.findall(r"^### `(.+?)`\n(.*?)(?=^### |\Z)", page, re.MULTILINE | re.DOTALL)
     assert len(sections) == 10

@@ -72,7 +72,7 @@ def test_a_bigger_budget_is_never_much_worse(bench):
     assert medians[-1] < 0.1 * medians[0]
 
 
-def test_the_planner_counts_the_rounds_of_real_observations(bench):
+def test_the_autotuner_counts_the_rounds_of_real_observations(bench):
     """Its observations are drawn at random; the rounds hardly depend on them."""
     policy = bench.policy
     counts = Autotuner(policy.engine, policy.network, policy.spec, policy.device)

@@ -160,7 +160,7 @@ def by_ours(request, serving, seen: dict, folder) -> dict[int, np.ndarray]:
 
 
 @pytest.mark.parametrize("ask", [by_ours, pytest.param(by_openpis_client, marks=pytest.mark.slow)])
-def test_a_rollout_a_server_and_a_driven_robot_do_the_same(policy, checkpoint, serving, request, tmp_path, ask):
+def test_a_rollout_a_server_and_a_driven_robot_execute_the_same_actions(policy, checkpoint, serving, request, tmp_path, ask):
     in_rollout, in_loop = rolled(policy), driven(checkpoint, policy.spec)
     over_the_wire = ask(request, serving, in_rollout.seen, tmp_path)
     for seed in SEEDS:

@@ -49,7 +49,7 @@ def secured(policy, running, files):
 REQUEST = PlanRequest({"position": np.zeros((2, 2), np.float32), "constant": np.zeros((2, 1), np.float32)}, noise_seed=1)
 
 
-def test_a_plan_comes_over_tls(secured, files):
+def test_a_plan_is_served_over_tls(secured, files):
     remote = Remote(secured.uri, ca=files / "server.pem")
     assert remote.submit(REQUEST).result(120).stats.converged
     remote.close()
@@ -57,24 +57,24 @@ def test_a_plan_comes_over_tls(secured, files):
     assert urllib.request.urlopen(f"https://127.0.0.1:{secured.port}/healthz", context=trusting).read() == b"OK\n"
 
 
-def test_the_systems_certificates_can_be_others(secured, files, monkeypatch):
+def test_the_systems_certificates_can_be_replaced(secured, files, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(files / "server.pem"))
     Remote(secured.uri).close()
 
 
 @pytest.mark.parametrize("ca", [None, "other.pem"])
-def test_a_server_that_is_not_trusted_is_left_at_once(secured, files, ca):
+def test_a_server_that_is_not_trusted_is_refused_at_once(secured, files, ca):
     """Not tried again for `connect_seconds`."""
     with pytest.raises(ConnectionError, match=r"is not trusted: self.signed certificate; name the file"):
         Remote(secured.uri, ca=ca and files / ca, connect_seconds=600)
 
 
-def test_who_is_called_otherwise_is_not_trusted(secured, files):
+def test_a_certificate_for_another_host_is_not_trusted(secured, files):
     with pytest.raises(ConnectionError, match=r"is not trusted: .*localhost"):
         Remote(secured.uri.replace("127.0.0.1", "localhost"), ca=files / "server.pem", connect_seconds=600)
 
 
-def test_with_and_without_tls_do_not_mix(secured, serving, files):
+def test_clients_and_servers_with_and_without_tls_refuse_each_other(secured, serving, files):
     with pytest.raises(ConnectionError, match=r"does it speak TLS \(wss://\)\?"):
         Remote(secured.uri.replace("wss:", "ws:"), connect_seconds=0.2)
     with pytest.raises(ConnectionError, match="does not speak TLS; is it ws://"):
@@ -96,18 +96,18 @@ def test_with_and_without_tls_do_not_mix(secured, serving, files):
         ("large", "server.key", r"large is not a certificate: it has more than 1048576 bytes"),
     ],
 )
-def test_files_that_are_wrong_are_named(files, certificate, key, said):
+def test_wrong_files_are_named(files, certificate, key, said):
     with pytest.raises(ValueError, match=said):
         server_context(files / certificate, files / key)
 
 
 @pytest.mark.parametrize(("ca", "said"), [("absent", "there is no certificate"), ("text", "holds no certificates")])
-def test_an_authority_that_is_wrong_is_named(files, ca, said):
+def test_a_wrong_authority_is_named(files, ca, said):
     with pytest.raises(ValueError, match=said):
         client_context(files / ca)
 
 
-def test_a_device_is_no_certificate(files):
+def test_a_device_is_refused_as_a_certificate(files):
     """It would be read for ever."""
     with pytest.raises(ValueError, match="there is no certificate /dev/zero"):
         server_context(Path("/dev/zero"), files / "server.key")
