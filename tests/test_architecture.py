@@ -174,14 +174,14 @@ def module_graph(room: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
-def test_no_module_imports_itself_by_way_of_others(room):
+def test_no_module_imports_itself_through_others(room):
     graph = module_graph(room)
     assert len(graph) > 5
     tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the modules
 
 
 @pytest.mark.parametrize("room", ["sampler", "policy", "bridges", "checkpoints"])
-def test_thinking_needs_no_simulator(room):
+def test_policies_need_no_simulator(room):
     """With robosuite, mujoco and gymnasium out of reach, as on a robot or a GPU node."""
     program = (
         "import sys\n"
@@ -290,7 +290,7 @@ def test_docstrings_begin_with_what_a_thing_is_or_does():
                 assert not (ast.get_docstring(node) or "").startswith(("What ", "Of ", "Where ", "Who ")), path
 
 
-def test_a_public_name_without_a_sentence_is_found():
+def test_a_public_name_without_a_sentence_is_detected():
     source = """
 class Interface:
     '''An interface with attributes: size.'''

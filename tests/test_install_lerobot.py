@@ -53,7 +53,7 @@ def test_the_plugin_samples_lerobots_policies_in_its_own_commands(bin, tmp_path)
 
 
 @pytest.mark.peers
-def test_lerobot_samples_what_is_converted_to_its_format(bin, tmp_path):
+def test_lerobot_samples_converted_policies(bin, tmp_path):
     printed = output(bin / "python", ROOT / "tests/lerobot_convert.py", tmp_path, cwd=tmp_path)
     assert printed.splitlines()[-1] == "as paradp's own"
 

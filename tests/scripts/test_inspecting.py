@@ -41,7 +41,7 @@ def remarks(images: np.ndarray, vectors=MOVING, hz: float | None = 20) -> list[s
     return list(image_remarks(look_at(Camera(images), vectors, ENDS), ENDS, hz))
 
 
-def test_sound_images_have_no_remarks_and_are_measured(images):
+def test_valid_images_have_no_remarks(images):
     assert not remarks(images)
     look = look_at(Camera(images), MOVING, ENDS)["camera"]
     assert (look.least, look.most) == (images.min(), images.max()) and look.mean == pytest.approx(images.mean())
@@ -88,7 +88,7 @@ def test_recorded_times_are_compared_with_the_rate():
     assert said.endswith("after step 8")
 
 
-def test_only_a_part_of_the_images_is_held(images, monkeypatch):
+def test_only_a_part_of_the_images_is_in_memory(images, monkeypatch):
     monkeypatch.setattr(image_defects, "_PIECE_BYTES", 5 * 6 * 8 * 3)
     images[31:34] = images[30]
     camera = Camera(images)
@@ -96,7 +96,7 @@ def test_only_a_part_of_the_images_is_held(images, monkeypatch):
     assert max(camera.asked) == 5 and [step for _, step in found.repeated] == [10, 11, 12]
 
 
-def test_a_film_strip_shows_frames_in_the_order_of_time(images, tmp_path):
+def test_a_film_strip_shows_frames_in_temporal_order(images, tmp_path):
     for step, image in enumerate(images):
         image[:] = 4 * step
     [path] = draw_film_strips(Camera(images), ENDS, tmp_path / "strips", 3, 10.0)

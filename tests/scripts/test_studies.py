@@ -70,7 +70,7 @@ def test_every_study_says_what_it_measures_and_is_found():
         assert [f.name for f in functions if f.name.startswith("study_")] == [f"study_{path.stem}"]
 
 
-def test_an_unknown_study_is_answered_with_those_there_are(tmp_path):
+def test_the_error_for_an_unknown_study_lists_all_studies(tmp_path):
     with pytest.raises(ValueError, match=r"unknown study 'rival' — did you mean 'rivals'\? There are: agreement, "):
         registry.find_study("rival")
     assert not list(Context("lift", tmp_path, tmp_path).out.iterdir())

@@ -32,7 +32,7 @@ def context(tmp_path):
     return Context("square", tmp_path, tmp_path / "runs")
 
 
-def test_the_page_tells_of_every_evaluated_task_and_of_no_other_weights(context, monkeypatch):
+def test_the_page_contains_every_evaluated_task_and_no_other_weights(context, monkeypatch):
     monkeypatch.setattr(task_figures, "REPEATS", 2)
     monkeypatch.setattr(task_figures, "EPISODES", 4)
     monkeypatch.setattr(task_figures, "PLANS", 4)

@@ -42,7 +42,7 @@ def train(paradp):
 
 
 @pytest.mark.slow
-def test_rollouts_and_tensorboard_leave_the_training_as_it_is(train, tmp_path):
+def test_rollouts_and_tensorboard_do_not_change_the_training(train, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     code, said = train(tmp_path / "seen", "--evaluate-every", "10", "--evaluate-episodes", "1", "--tensorboard")
@@ -140,7 +140,7 @@ def goes_on(pid: int) -> bool:
         return False
 
 
-def test_what_is_impossible_is_said_before_the_training(train, tmp_path):
+def test_impossible_rollouts_are_refused_before_the_training(train, tmp_path):
     code, said = train(tmp_path / "run", "--evaluate-every", "15")
     assert code == 2 and "--evaluate-every must be a multiple of --save-every, 10, not 15" in said
     assert not (tmp_path / "run").exists()

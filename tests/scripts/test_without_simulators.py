@@ -139,7 +139,7 @@ def test_help_and_the_registry_need_none(without):
         ("bench lift", "robosuite"),
     ],
 )
-def test_a_command_that_simulates_says_what_brings_its_simulator(without, command, package):
+def test_the_error_of_a_command_that_simulates_says_what_installs_its_simulator(without, command, package):
     ended = without("-m", "paradp.scripts", *command.split())
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
     extra = "kitchen" if command.endswith("kitchen") else "sim"
@@ -149,7 +149,7 @@ def test_a_command_that_simulates_says_what_brings_its_simulator(without, comman
 
 
 @pytest.mark.parametrize("command", ["train pusht", "distill pusht", "draft train pusht"])
-def test_a_device_that_is_not_there_is_refused_at_once(without, command):
+def test_a_missing_device_is_refused_at_once(without, command):
     ended = without("-m", "paradp.scripts", *command.split(), "--data", STORE, "--device", "cuda:99")
     assert ended.returncode == 2 and ended.stderr.startswith("paradp: --device 'cuda:99' is not available; there is: cpu")
     assert not list(without.folder.iterdir())
