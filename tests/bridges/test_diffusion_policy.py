@@ -42,7 +42,7 @@ def test_conditions_samples_and_actions_equal_those_of_the_other_program(saved, 
 
 
 def test_the_fixtures_cover_every_case_of_the_readers(saved):
-    """Every case that the readers must know is in one of them."""
+    """Each case of the readers occurs in a fixture."""
     outlines = {name: outline_of(saved(name)) for name in NAMES}
     assert {outline.whose for outline in outlines.values()} == {"Diffusion Policy", "robomimic"}
     assert {outline.network.kind for outline in outlines.values()} == {"unet", "transformer"}
@@ -77,7 +77,7 @@ def test_the_averaged_weights_are_read(saved):
 
 
 def test_a_constant_dimension_is_scaled_as_in_diffusion_policy(saved):
-    """Diffusion Policy takes a constant to the middle, and moves what is else there at its own scale."""
+    """Diffusion Policy maps a constant to the middle, and shifts other values without scaling them."""
     policy = load_policy(saved("unet"), "ddim-5", engine="eager", **FACTS)
     history = seen(answers("unet"))
     state = policy.condition(history).unflatten(1, (2, -1))

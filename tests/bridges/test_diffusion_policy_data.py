@@ -1,4 +1,4 @@
-"""Diffusion Policy's data sets: what zarr wrote in its format 2 is read to the bit, and what is not read is named."""
+"""Diffusion Policy's data sets in zarr's format 2 are read bit by bit; an error names what is not supported."""
 
 import io
 import json
@@ -75,7 +75,7 @@ def test_a_data_set_is_trained_on_and_imported(written, tmp_path):
 
 
 def test_images_as_jpeg_2000_are_read(written):
-    """As `imagecodecs_jpeg2k` stores them, a file a chunk; one that is of another size is not."""
+    """One file per chunk, as `imagecodecs_jpeg2k` stores them; an image of another size is refused."""
     folder = written / "data/camera"
     pixels = np.random.default_rng(1).integers(0, 256, (STEPS, HEIGHT, WIDTH, 3), np.uint8)
     described = json.loads((folder / ".zarray").read_text())

@@ -18,7 +18,7 @@ Change = Callable[[dict[str, Any]], None]
 
 @pytest.fixture
 def changed(saved, tmp_path):
-    """Reads a fixture after a change of what it holds; returns what is said."""
+    """Reads a fixture whose content was changed; returns the error message."""
 
     def read(name: str, change: Change) -> str:
         path = saved(name)
@@ -35,7 +35,7 @@ def changed(saved, tmp_path):
 
 
 def test_an_unchanged_fixture_is_read(saved):
-    """Else what follows would show nothing."""
+    """Otherwise the next tests would show nothing."""
     for name in ("unet", "transformer", "hybrid", "robomimic", "robomimic_image"):
         path = saved(name)
         before = read_diffusion_policy(path, FACTS)
@@ -65,7 +65,7 @@ def tensors(state: str, change: Change) -> Change:
 
 
 def without(*names: str) -> Change:
-    """A value is not there."""
+    """Removes a value."""
 
     def remove(content: dict[str, Any]) -> None:
         for name in names[:-1]:
@@ -256,7 +256,7 @@ def test_a_truncated_file_is_refused(saved):
 
 
 def test_tensors_that_share_values_are_limited_by_the_size_of_the_file(saved):
-    """A small file must not become a large network."""
+    """A small file must not make a large network."""
     path = saved("unet")
     content = content_of(path)
     shared = torch.zeros(16, 16, 5)

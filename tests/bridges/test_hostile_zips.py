@@ -61,7 +61,7 @@ def test_a_duplicate_name_is_refused(tmp_path):
 
 
 def changed(path: Path, at: bytes, shift: int, value: bytes, which: int = 0) -> Path:
-    """Other bytes, so far behind a mark."""
+    """Replaces the bytes at an offset behind a marker."""
     raw = bytearray(path.read_bytes())
     places = [i for i in range(len(raw)) if raw[i : i + len(at)] == at]
     place = places[which] + shift

@@ -20,7 +20,7 @@ NAME = "hf:someone/policy"
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """An empty hub, and caches without anything."""
+    """An empty hub and empty caches."""
     import huggingface_hub.constants as constants
 
     with serving() as found:
@@ -32,7 +32,7 @@ def hub(tmp_path, monkeypatch):
 
 
 def forget(monkeypatch) -> None:
-    """As in the next process."""
+    """Forgets what a process remembers of the Hub."""
     monkeypatch.setattr(names, "_FOUND", {})
 
 
@@ -151,7 +151,7 @@ def test_the_commands_take_names_on_the_hub_and_fail_in_one_sentence(hub: LocalH
 
 
 def test_a_message_comes_within_two_seconds(tmp_path):
-    """Even where nothing answers."""
+    """Even if nothing answers."""
     places = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf"), "PARADP_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "paradp.scripts", "serve", NAME]
     began = time.monotonic()

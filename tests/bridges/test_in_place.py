@@ -19,7 +19,7 @@ TRAINED = dict(num_train_timesteps=100, beta_schedule="squaredcos_cap_v2")
 
 
 class TheirUnet(nn.Module):
-    """Called as LeRobot calls its U-Net; predicts the noise of the distribution N(c, 0.3²)."""
+    """A network with the interface of LeRobot's U-Net; predicts the noise of the distribution N(c, 0.3²)."""
 
     def __init__(self, scheduler):
         super().__init__()
@@ -37,7 +37,7 @@ class TheirUnet(nn.Module):
 
 
 class TheirModel(nn.Module):
-    """As LeRobot's `DiffusionModel`."""
+    """The interface of LeRobot's `DiffusionModel`."""
 
     def __init__(self, scheduler, steps=None):
         super().__init__()
@@ -56,7 +56,7 @@ class TheirModel(nn.Module):
 
 
 class TheirPolicy(nn.Module):
-    """As LeRobot's `DiffusionPolicy`: a queue of actions in front of a model."""
+    """The interface of LeRobot's `DiffusionPolicy`: a queue of actions in front of a model."""
 
     def __init__(self, scheduler, steps=None):
         super().__init__()
@@ -92,7 +92,7 @@ def test_the_policy_stays_the_same_object_with_the_same_call_and_queue():
 @pytest.mark.parametrize(("steps", "spacing"), [(None, "leading"), (10, "leading"), (10, "trailing")])
 @pytest.mark.parametrize("kind", [DDPMScheduler, DDIMScheduler])
 def test_samples_equal_the_policys_own_from_the_same_noise(kind, steps, spacing):
-    """Sequentially, and all at once to no tolerance; DDPM's last step of ten alone draws no noise of its own."""
+    """Sequentially, and in parallel with tolerance 0. Only the last of DDPM's ten steps draws no noise."""
     scheduler = kind(**TRAINED, timestep_spacing=spacing)
     model = TheirModel(scheduler, steps)
     noise, condition = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0)), torch.tensor([[0.2, -0.4]] * 2)
@@ -110,7 +110,7 @@ def test_samples_equal_the_policys_own_from_the_same_noise(kind, steps, spacing)
 
 @pytest.mark.parametrize("name", ["auto", "speculative-ddpm:window=8", "para-ddpm"])
 def test_samples_have_the_policys_own_distribution(name):
-    """Three numbers of each of 300 samples: their means, their spreads, and that they do not depend on each other."""
+    """Means, spreads and correlations of three numbers in each of 300 samples."""
     model = parallelize(policy(), name).diffusion
     condition = torch.tensor([[0.4, -0.3]]).expand(300, 2)
     sample = model.conditional_sample(300, condition, generator=torch.Generator().manual_seed(1))[:, :3]

@@ -18,7 +18,7 @@ HORIZON, ACTIONS, OBSERVED, SEEN = 16, 2, 2, 2
 
 
 class Predictor(nn.Module):
-    """Predicts the noise of the distribution N(c, 0.3²), c of the first observed step; called as their networks are."""
+    """A network with their interface; predicts the noise of the distribution N(c, 0.3²), c from the first observed step."""
 
     def __init__(self, scheduler, attends: bool):
         super().__init__()
@@ -35,7 +35,7 @@ class Predictor(nn.Module):
 
 
 class TheirPolicy(nn.Module):
-    """As Diffusion Policy's for vectors, of a U-Net or a transformer."""
+    """The interface of Diffusion Policy's policies for vectors, with a U-Net or a transformer."""
 
     def __init__(self, kind=DDIMScheduler, steps=10, attends=False, conditioned=True, **kwargs):
         super().__init__()
@@ -62,7 +62,7 @@ class TheirPolicy(nn.Module):
 
 
 class TheirAlgorithm:
-    """As robomimic's, which is not a module; observations are encoded as they are, side by side."""
+    """The interface of robomimic's algorithm, which is not a module; observations are concatenated without encoding."""
 
     def __init__(self, kind=DDIMScheduler, steps=10):
         self.noise_scheduler = kind(**TRAINED)

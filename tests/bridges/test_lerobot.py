@@ -41,7 +41,7 @@ def test_conditions_samples_and_actions_equal_lerobots(lerobot, name, monkeypatc
 
 
 def test_the_fixtures_cover_every_case_of_the_readers():
-    """Every case that the reader must know is in one of them."""
+    """Each case of the reader occurs in a fixture."""
     from lerobot_fixtures import FIXTURES
 
     configs = [read_config(FIXTURES / name) for name in NAMES]

@@ -216,7 +216,7 @@ def test_the_episodes_may_be_in_several_tables(tmp_path):
 
 
 def test_demonstrations_are_equal_after_export_and_import(tmp_path):
-    """Exported and imported again, but for the actions that were executed, which LeRobot has no place for."""
+    """After export and import, except for the executed actions, which LeRobot does not store."""
     ours = demonstrations(tmp_path / "demos.zarr")
     export_lerobot(ours, tmp_path / "made")
     again = import_data(LeRobotData.open(tmp_path / "made"), tmp_path / "again.zarr")
@@ -224,7 +224,7 @@ def test_demonstrations_are_equal_after_export_and_import(tmp_path):
 
 
 def old_layout(folder: Path, out: Path, version: str) -> Path:
-    """A data set of version 3 as one of version 2: a table and a video for each episode, the episodes in lines of JSON."""
+    """Converts a data set from version 3 to 2: a table and a video for each episode, and episodes in lines of JSON."""
     described = json.loads((folder / "meta/info.json").read_text())
     described |= {
         "codebase_version": version,
@@ -273,7 +273,7 @@ def test_an_older_version_is_read_to_the_same_frames(version, tmp_path):
 
 
 def test_frames_are_read_in_any_order():
-    """By the workers of a training: parts of episodes, backwards, and after they were pickled."""
+    """Parts of episodes, backwards, and after pickling, as the workers of a training read them."""
     read = LeRobotData.open(THEIRS, FACTS)
     expected, images = read.observations(), pickle.loads(pickle.dumps(read.images()))
     for begin, end in ((9, 15), (0, 3), (3, 9), (16, 17), (4, 6)):

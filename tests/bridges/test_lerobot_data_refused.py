@@ -1,4 +1,4 @@
-"""Damaged or unsupported data sets of LeRobot: one sentence names the problem, and nothing is half imported."""
+"""Damaged or unsupported data sets of LeRobot: one sentence names the problem, and no partial import remains."""
 
 import json
 import os
@@ -29,7 +29,7 @@ Spoil = Callable[[Path], None]
 
 
 def described(**changes) -> Spoil:
-    """`info.json` says something else; `None` takes it out."""
+    """Changes entries of `info.json`; `None` removes one."""
 
     def spoil(folder: Path) -> None:
         path = folder / "meta/info.json"
@@ -44,7 +44,7 @@ def described(**changes) -> Spoil:
 
 
 def feature(key: str, **changes) -> Spoil:
-    """`info.json` describes a feature otherwise."""
+    """Changes the description of a feature in `info.json`."""
 
     def spoil(folder: Path) -> None:
         path = folder / "meta/info.json"
@@ -56,7 +56,7 @@ def feature(key: str, **changes) -> Spoil:
 
 
 def column(file: str, name: str, change: Callable[[list], list] | None) -> Spoil:
-    """A column of a table holds something else; without a change it is taken out."""
+    """Changes a column of a table, or removes it."""
 
     def spoil(folder: Path) -> None:
         table = pq.read_table(folder / file)
@@ -73,7 +73,7 @@ def column(file: str, name: str, change: Callable[[list], list] | None) -> Spoil
 
 
 def cut(file: str) -> Spoil:
-    """A file is cut short."""
+    """Truncates a file."""
     return lambda folder: os.truncate(folder / file, (folder / file).stat().st_size // 2)
 
 
@@ -91,13 +91,13 @@ def linked(folder: Path) -> None:
 
 
 def swapped(folder: Path) -> None:
-    """A camera's video is that of other episodes, and shorter."""
+    """Replaces a camera's video by a shorter one of other episodes."""
     videos = folder / "videos/observation.images.top/chunk-000"
     (videos / "file-001.mp4").write_bytes((videos / "file-000.mp4").read_bytes())
 
 
 def blind(folder: Path) -> None:
-    """Its cameras are not described, and so not read."""
+    """Removes the descriptions of the cameras, so that they are not read."""
     path = folder / "meta/info.json"
     content = json.loads(path.read_text())
     content["features"] = {key: one for key, one in content["features"].items() if "images" not in key}
@@ -105,7 +105,7 @@ def blind(folder: Path) -> None:
 
 
 def first(value) -> Callable[[list], list]:
-    """The first row is something else."""
+    """Changes the first row."""
     return lambda values: [value, *values[1:]]
 
 
@@ -278,7 +278,7 @@ def old_episodes(folder: Path, content: str, episodes: int) -> Description:
 
 
 def test_a_line_of_an_older_version_ends_only_at_a_newline(tmp_path):
-    """Other ends of lines may stand in the words of a task."""
+    """The instruction may contain other line separators."""
     lines = [
         json.dumps({"episode_index": i, "tasks": [f"lift{sign}it"], "length": 5}, ensure_ascii=False)
         for i, sign in enumerate("\u2028\u2029\x85é")

@@ -17,12 +17,12 @@ STATISTICS = "policy_preprocessor_step_3_normalizer_processor.safetensors"
 
 
 def change(path: Path, **values) -> None:
-    """Other values in a document."""
+    """Changes values in a document."""
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def change_step(path: Path, number: int, **config) -> None:
-    """Other settings of a processor's step."""
+    """Changes settings of a processor's step."""
     content = json.loads(path.read_text())
     content["steps"][number]["config"].update(config)
     path.write_text(json.dumps(content))

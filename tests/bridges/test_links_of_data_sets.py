@@ -1,4 +1,4 @@
-"""Data sets from elsewhere: nothing outside their folder is read, neither by links of files or folders nor by names."""
+"""Reading a data set never leads out of its folder, neither by links to files or folders nor by names."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ OUT = "leads out of the folder"
 
 @pytest.fixture
 def replay(tmp_path) -> Path:
-    """A data set of Diffusion Policy's, whose chunks of the state lie in folders."""
+    """A data set of Diffusion Policy whose chunks lie in folders."""
     root = tmp_path / "replay.zarr"
     group = zarr.open_group(root, mode="w", zarr_format=2)
     ends = np.array([6])
@@ -33,7 +33,7 @@ def replay(tmp_path) -> Path:
 
 
 def moved(folder: Path, name: str, to: Path) -> None:
-    """A part of the folder is moved, and a link is put in its place."""
+    """Moves a part of the folder away, and replaces it by a link."""
     to.parent.mkdir(exist_ok=True)
     (folder / name).rename(to)
     (folder / name).symlink_to(to)

@@ -1,4 +1,4 @@
-"""Minari's data sets, in files as its `hdf5_storage.py` writes them."""
+"""Minari's data sets, in files written like its `hdf5_storage.py` does."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ SPACE = {"type": "Box", "dtype": "float32", "shape": [2], "low": [-1.0, -1.0], "
 
 
 def write(folder: Path, change=lambda file: None, space=SPACE) -> dict[str, list[np.ndarray]]:
-    """A file as Minari's storage writes it, the last observation of each episode included; returns what is in it."""
+    """Writes a file like Minari's storage, with the last observation of each episode; returns its content."""
     folder.mkdir(exist_ok=True)
     rng, kept = np.random.default_rng(0), {"front": [], "hand": [], "actions": []}
     with h5py.File(folder / "main_data.hdf5", "w", track_order=True) as file:
@@ -94,7 +94,7 @@ def texts(file) -> None:
 
 
 def multiplied(file) -> None:
-    """24 names of a group, in which are 24 of another one, in which are 24 of an array."""
+    """24 links to a group, which has 24 links to another group, which has 24 links to an array."""
     groups = [file["episode_1/observations"].create_group("a"), file.create_group("b"), file.create_group("c")]
     for group, target in zip(groups, [*groups[1:], file["episode_1/observations/hand"]], strict=True):
         for number in range(24):

@@ -81,7 +81,7 @@ def test_the_quantities_of_the_robots_state_can_be_selected(tmp_path):
 @pytest.mark.parametrize("shift", [0.0, -1.0])
 @pytest.mark.parametrize("inverse", [False, True])
 def test_normalisers_and_statistics_are_equal_bit_by_bit(kind, shift, inverse):
-    """Of images but for rounding, for LeRobot's are of numbers up to 1."""
+    """Except for rounding of images, whose values in LeRobot are at most 1."""
     generator = torch.Generator().manual_seed(1)
     size, unit, within = (3, 255.0, 1e-5) if kind == "VISUAL" else (2000, 1.0, 0.0)
     offset = 10 ** (4 * torch.rand(size, generator=generator) - 2) * torch.randn(size, generator=generator)

@@ -191,7 +191,7 @@ def test_a_draft_that_costs_too_much_is_refused(checkpoint, spec):
 
 
 def test_training_makes_drafts_that_are_accepted_more_often(checkpoint, spec):
-    """Than before the training, already of a network of random weights, which has little to learn."""
+    """More often than before the training, even for a network with random weights."""
     policy = load_policy(checkpoint, "ddpm", engine="eager")
     histories = parted(policy.spec, np.random.default_rng(0).normal(size=(200, 2, 3)).astype(np.float32))
     seen = []

@@ -1,4 +1,4 @@
-"""For anything that is given as a checkpoint, the message says what it is."""
+"""For any path given as a checkpoint, the message says what it contains."""
 
 import sys
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_an_error_names_what_is_not_a_checkpoint_of_paradp(tmp_path, monkeypatch
 
 @pytest.fixture
 def no_tree(monkeypatch, tmp_path):
-    """As in an installed paradp, with no other `paradp_weights` than those that a test makes."""
+    """The situation of an installed paradp, with no other `paradp_weights` than those that a test makes."""
     monkeypatch.setattr(finding, "IN_TREE", tmp_path / "no tree")
     monkeypatch.delitem(sys.modules, "paradp_weights", raising=False)
     monkeypatch.setattr(sys, "path", [place for place in sys.path if not (Path(place) / "paradp_weights").exists()])

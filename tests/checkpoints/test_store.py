@@ -68,7 +68,7 @@ def test_saving_again_replaces(checkpoint, trained):
 
 
 def test_a_save_after_a_kill_between_its_renames_loses_nothing(checkpoint, trained, monkeypatch):
-    """The kill left the old checkpoint beside its place, and the disk is full by now."""
+    """A killed save has left the old checkpoint under its temporary name, and the disk is full."""
     before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
     checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.old"))
     checkpoint.with_name(f".{checkpoint.name}.partial").mkdir()
@@ -97,7 +97,7 @@ def test_a_checkpoint_is_found_after_a_kill_between_the_renames_of_a_save(checkp
 
 
 def test_an_incomplete_checkpoint_is_not_restored(checkpoint):
-    """Such as one that was being removed."""
+    """For example one that was being removed."""
     old = checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.old"))
     (old / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="no checkpoint"):
@@ -106,7 +106,7 @@ def test_an_incomplete_checkpoint_is_not_restored(checkpoint):
 
 
 def test_a_save_continues_if_a_reader_restores_the_old_checkpoint(checkpoint, trained, monkeypatch):
-    """A reader that comes between the two renames takes them for a kill's."""
+    """Between the two renames, a reader assumes that the save was killed."""
     really_rename, met = Path.rename, []
 
     def rename(path, target):

@@ -27,7 +27,7 @@ class Pair(NamedTuple):
 
 
 def plain(convention, action):
-    """What the convention itself says, without compiled code; `None` if it refuses."""
+    """The convention's own result, without compiled code; `None` if it refuses."""
     try:
         check_action(convention, action)
         return convention.to_robosuite(action)
@@ -108,7 +108,7 @@ def test_an_action_is_converted_independently_of_its_memory_layout(env):
 
 
 def test_arguments_of_each_type_get_compiled_code_for_this_type():
-    """Code for another type would read their memory wrongly."""
+    """Code for another type would misread their memory."""
     second = njit(lambda pair: pair.values[1] + pair.offset)
     numbers = np.arange(8.0)
     for values, offset in [(numbers, 2), (numbers, 0.5), (numbers.astype(np.int32), 2), (numbers[::2], 2)]:

@@ -89,7 +89,7 @@ def test_a_free_run_without_contacts_equals_robosuites(pair):
 
 
 def test_every_step_from_a_state_of_robosuite_ends_in_robosuites_next_state(three):
-    """Contacts amplify: where the step departs by more than rounding, robosuite itself does, from a state 1e-15 aside."""
+    """Contacts amplify rounding: where a step differs by more, so does robosuite's own from a state 1e-15 aside."""
     original, ours, shaken = three
     rng = np.random.default_rng(4)
     start, _ = original.reset(seed=4)
@@ -163,7 +163,7 @@ def test_disturbances_have_the_same_effect(disturbance):
 
 
 def test_environments_step_side_by_side_in_threads():
-    """Compiled steps hold no lock of Python's; what one environment does is none of another's business."""
+    """Compiled steps release Python's lock, and environments do not affect each other."""
     envs = [make("lift", "delta", COMPILED) for _ in range(2)]
     actions = np.random.default_rng(0).uniform(-1, 1, (2, 40, 7)).astype(np.float32)
 
@@ -182,7 +182,7 @@ def test_environments_step_side_by_side_in_threads():
 
 
 def test_other_threads_run_while_a_control_step_is_made():
-    """If a step held Python's lock, they would see its begin, its end, and the end of robosuite's own substep alone."""
+    """If a step held Python's lock, others would only run at its begin, its end, and the end of robosuite's substep."""
     env = make("lift", "absolute", COMPILED)
     observation, _ = env.reset(seed=0)
     command = env.convention.to_robosuite(env.convention.hold(None, observation))

@@ -22,7 +22,7 @@ ALL_TASKS = pytest.mark.parametrize("task", [name for name, entry in TASKS.items
 
 @pytest.fixture(scope="module")
 def make():
-    """Environments by task and disturbance, built once: what was simulated before must not matter."""
+    """Environments by task and disturbance, made once: earlier simulations must not matter."""
     built = {}
 
     def make(task: str, name: str | None):
@@ -40,7 +40,7 @@ def stay(observation) -> np.ndarray:
 
 
 def hover(observation) -> np.ndarray:
-    """Eight centimetres above the object, wherever it goes."""
+    """Follows the object eight centimetres above it."""
     [key] = [key for key in observation if key in ("nut_pos", "cube_pos")]
     return np.array([*(observation[key] + [0, 0, 0.08]), *HAND_DOWN, OPEN], np.float32)
 

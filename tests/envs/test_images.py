@@ -23,7 +23,7 @@ def make(task: str, observation: str = "image", **options):
 
 
 def walk(env, steps: int = 6, seed: int = 0):
-    """Observations of a wandering that depends on nothing that is seen."""
+    """Observations of an episode with actions that do not depend on them."""
     seen, _ = env.reset(seed=seed)
     convention, rng = env.unwrapped.convention, np.random.default_rng(seed)
     first = convention.hold(None, env.unwrapped.observe("state")) if env.unwrapped.task.name != "pusht" else None
@@ -51,7 +51,7 @@ def test_environments_pass_gymnasiums_check(task, drawn):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_image_is_rendered_at_any_time_with_the_same_pixels(task):
-    """Drawn with every step, or only after it, or seen from an environment of states: the same, to the pixel."""
+    """Rendered with every step, only after it, or by an environment with states: the same pixels."""
     every, asked, states = make(task), make(task, drawn=False), make(task, "state")
     for whole, blind, state in zip(walk(every), walk(asked), walk(states), strict=True):
         assert blind.keys() == {key for key in whole if whole[key].ndim == 1}
@@ -65,7 +65,7 @@ def test_an_image_is_rendered_at_any_time_with_the_same_pixels(task):
 
 
 def test_pushts_picture_equals_gym_pushts(monkeypatch):
-    """But for the dots where shapes touch, which come from the solver's memory."""
+    """Except for the dots at contacts, which depend on the contact solver's history."""
     monkeypatch.setattr(DrawOptions, "draw_dot", lambda *_: None)
     monkeypatch.setattr(DrawOptions, "draw_segment", lambda *_: None)
     board, rng = make_board(), np.random.default_rng(0)
@@ -82,7 +82,7 @@ def test_pushts_picture_equals_gym_pushts(monkeypatch):
 
 
 def test_pushts_picture_can_be_rendered_from_recorded_states():
-    """Frames can be drawn later, of demonstrations without any."""
+    """So images can be rendered later for demonstrations without images."""
     env = make("pusht")
     env.reset(seed=0)
     picture = make_picture(env.unwrapped._board, 96)

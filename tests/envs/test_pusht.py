@@ -80,7 +80,7 @@ def gym_pusht():
 
 
 def targets(board, seed: int):
-    """Where to send the disc, step by step: anywhere, then at the T."""
+    """Goals of the disc for each step: random ones, then the T."""
     rng = np.random.default_rng(seed)
     for _ in range(50):
         yield rng.uniform(0, 512, 2).astype(np.float32)
@@ -112,7 +112,7 @@ def test_a_step_equals_gym_pushts(seed):
 
 @pytest.mark.parametrize("seed", (500, 503))
 def test_the_experts_episode_equals_that_of_gym_pusht(seed):
-    """To the end, where the T lies on its goal."""
+    """To the end, when the T lies on its goal."""
     ours, theirs = make("pusht"), gym_pusht()
     expert, done, rewards = TASKS["pusht"].expert(), False, []
     (observation, _), _ = ours.reset(seed=seed), theirs.reset(seed=seed)
@@ -129,7 +129,7 @@ def test_the_experts_episode_equals_that_of_gym_pusht(seed):
 
 @pytest.fixture(scope="module")
 def boards():
-    """Ours and gym-pusht's."""
+    """paradp's board and gym-pusht's."""
     both = make_board(), gym_pusht()
     for board in both:
         board.reset(seed=0)
@@ -142,7 +142,7 @@ def boards():
     unit=st.sampled_from([1.0, 1e-2, 1e-4]),
 )
 def test_coverage_equals_gym_pushts_for_any_poses_of_goal_and_t(boards, goal, away, unit):
-    """Edges coincide, or are apart by much more than rounding."""
+    """For edges that coincide, or are apart by much more than rounding."""
     pose = np.array(goal) + unit * np.array(away) * (1, 1, 0.03)
     for board in boards:
         board.goal_pose = np.array(goal)
@@ -152,7 +152,7 @@ def test_coverage_equals_gym_pushts_for_any_poses_of_goal_and_t(boards, goal, aw
 
 
 def test_a_reward_does_not_depend_on_the_order_of_the_boxes():
-    """gym-pusht sums up the T's two boxes in the order of a set of objects, which is another in every episode."""
+    """gym-pusht sums over the T's two boxes in the order of a set, which differs between episodes."""
     env = make("pusht")
     board = env.unwrapped._board
     poses = np.random.default_rng(0).uniform([236, 236, 0.5], [276, 276, 1.1], (50, 3))  # around the goal
@@ -172,7 +172,7 @@ def test_a_reward_does_not_depend_on_the_order_of_the_boxes():
 
 
 def test_coverage_is_exact_where_edges_nearly_coincide():
-    """There gym-pusht's own, which intersects the two T's as wholes, is off by up to 1e-11."""
+    """gym-pusht intersects the whole T's, with an error of up to 1e-11 there."""
     board = make("pusht").unwrapped._board
     board.reset(seed=0)
     goal = board.get_goal_pose_body(board.goal_pose)
@@ -200,7 +200,7 @@ def test_both_kinds_of_observations_show_the_same_board():
 
 
 def test_a_planned_push_has_the_planned_result():
-    """The planner's simulation against the board itself: the same push from the same poses ends the same."""
+    """The planner's simulation of a push ends in the same poses as the board's."""
     env, planner = make("pusht-state").unwrapped, PushPlanner()
     env.reset(seed=1)
     board = env._board

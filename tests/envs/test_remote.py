@@ -1,4 +1,4 @@
-"""Environments in a process of their own: the same episodes, messages that are checked, a process that dies."""
+"""Environments in a separate process: equal episodes, checked messages, and errors if the process dies."""
 
 import io
 import os
@@ -86,7 +86,7 @@ def test_an_unread_answer_is_not_taken_for_the_next_one():
 
 
 def test_a_request_after_an_interrupted_wait_works():
-    """By a signal whose handler raises, as Ctrl-C does, while the process is held."""
+    """The wait is interrupted by a signal whose handler raises, like Ctrl-C, while the process is stopped."""
 
     def interrupt(*_):
         raise KeyboardInterrupt

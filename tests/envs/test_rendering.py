@@ -21,7 +21,7 @@ except OSError as error:
 
 
 def said(code: str, gl: str) -> str:
-    """What a fresh Python prints with that renderer asked for; MuJoCo reads the variable once a process."""
+    """The output of a new Python process with this renderer; MuJoCo reads the variable once per process."""
     environment = os.environ | {"MUJOCO_GL": gl, "DISPLAY": "", "WAYLAND_DISPLAY": ""}
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True, timeout=120
@@ -32,7 +32,7 @@ def said(code: str, gl: str) -> str:
 
 @pytest.fixture
 def fresh(monkeypatch):
-    """Forgets what was found out of this machine, before and after."""
+    """Clears the cached result of the probe, before and after."""
 
     def ask(gl: str) -> str | None:
         monkeypatch.setenv("MUJOCO_GL", gl)
@@ -60,7 +60,7 @@ def test_every_renderer_that_cannot_be_made_is_named_in_a_sentence(fresh, monkey
 
 
 def test_a_library_that_cannot_render_is_detected(fresh, monkeypatch):
-    """As where EGL is installed and no driver: the library is there, and the first frame fails."""
+    """As on a machine with EGL but without a driver: the library loads, and the first frame fails."""
     monkeypatch.setattr(rendering, "_missing", lambda name: None)
     monkeypatch.setattr(rendering, "PROBE", "import sys; sys.exit('FatalError: no context')")
     assert fresh("osmesa") == "MUJOCO_GL=osmesa draws no frame here (FatalError: no context); unset MUJOCO_GL to use EGL"

@@ -1,4 +1,4 @@
-"""The choice of the control step, and the warning if it is not the compiled one."""
+"""The choice of the control step's implementation, and the warning if it is not the compiled one."""
 
 import logging
 

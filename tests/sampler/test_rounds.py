@@ -180,7 +180,7 @@ ALL = {
 
 @pytest.mark.parametrize("kind", ALL)
 def test_kept_rounds_carry_no_state_from_one_solve_to_the_next(table, denoiser, draw, kind):
-    """The rounds that a CUDA graph captures, made by Python: the same buffers for every solve, and whole windows."""
+    """The rounds that a CUDA graph captures, executed by Python: whole windows, with the same buffers for every solve."""
     solver, capturable = ALL[kind](table), Capturable(denoiser)
     first, second = draw(range(5), table), draw(range(50, 55), table)
     guess = first[1].initial.tanh()

@@ -59,7 +59,7 @@ def seen(step: float) -> dict[str, np.ndarray]:
 
 
 def drive(controller, source, steps: int, lateness: int):
-    """Control steps with plans that arrive so many steps after they were asked for."""
+    """Control steps with plans that arrive this many steps after the request."""
     commands, due = [], {}
     asked = 0
     for step in range(steps):
@@ -168,7 +168,7 @@ def test_noise_depends_on_the_seed_and_plans_differ(spec):
 
 
 def let_pass(monkeypatch, seconds: float) -> None:
-    """So much time, for whoever waits for a plan."""
+    """Lets this much time pass for threads that wait for a plan."""
     later = SimpleNamespace(perf_counter=lambda: time.perf_counter() + seconds)
     monkeypatch.setattr(asynchronous, "time", later)
 
@@ -184,7 +184,7 @@ def test_a_silent_source_is_dead(spec, monkeypatch):
 
 @pytest.fixture
 def load(trained, tmp_path):
-    """What loads the policy, here or in another process."""
+    """Loads the policy, in this or another process."""
     save_checkpoint(trained, tmp_path / "checkpoint", "a card")
     return partial(load_policy, tmp_path / "checkpoint", "speculative-ddpm:window=8", engine="eager")
 
@@ -195,7 +195,7 @@ def policy(load) -> DiffusionPolicy:
 
 
 def run_slowly(controller, steps: int = 30) -> np.ndarray:
-    """Control steps in which every plan arrives in its own."""
+    """Control steps in which every plan arrives in time."""
     commands = []
     for step in range(steps):
         commands.append(controller.act(seen(step / 100)).action)
@@ -226,7 +226,7 @@ def test_the_chosen_sampler_can_be_read(policy):
 
 
 def has_ended(process):
-    """Not by `is_alive`, which says yes while the pool's own thread has waited for it and not yet noted its end."""
+    """Does not use `is_alive`, which is true until the pool's own thread has noticed the end."""
     return bool(connection.wait([process.sentinel], 0))
 
 
@@ -368,7 +368,7 @@ def test_warming_up_reports_what_it_waits_for_and_gives_up_with_a_reason(spec, m
 
 
 def test_callers_may_change_their_actions_and_observations_afterwards(spec):
-    """What a caller does to what it was given, or has given, changes nothing that comes after."""
+    """Changes to earlier arguments or results do not affect later ones."""
 
     def as_seen(last, observation):
         return observation["position"] if last is None else last
@@ -408,7 +408,7 @@ def test_a_source_that_takes_no_request_counts_as_dead_in_every_step(spec):
 
 
 class Broken:
-    """A network that gives NaN from some call on."""
+    """A network that returns NaN from a given call on."""
 
     def __init__(self, engine):
         self.broken = False
@@ -445,6 +445,6 @@ def test_unknown_ways_to_be_late_are_refused(spec):
 @pytest.mark.parametrize("name", ["budget", "dead_after"])
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 0, -1.0, "2", True])
 def test_times_that_are_not_positive_numbers_are_refused(spec, name, seconds):
-    """Nothing is ever later than NaN: a robot would wait for a dead source for good."""
+    """No time is greater than NaN, so a robot would wait for a dead source for ever."""
     with pytest.raises(ValueError, match=f"{name} must be a positive number of seconds"):
         AsyncController(Scripted(spec), hold, **{name: seconds})

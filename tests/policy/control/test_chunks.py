@@ -90,7 +90,7 @@ def test_with_plans_requested_ahead_nothing_waits_if_chunks_are_long_enough(exec
 
 @pytest.mark.parametrize("lateness", [1, 4, 7])
 def test_a_robot_that_may_not_continue_its_chunk_holds_after_its_planned_actions(lateness):
-    """The second chunk is asked for as if it would not be late, and is."""
+    """The second chunk is requested as if it were in time, but it is late."""
     queue = ChunkQueue(8, ahead=True)
     queue.ask()
     queue.give(np.arange(LENGTH)[:, None])

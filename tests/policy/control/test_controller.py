@@ -10,7 +10,7 @@ from paradp.sampler import NoisePath, Picard, Sequential, Solution, SolverStats,
 
 
 class Counting:
-    """A solver whose sample says when it was planned and which step of the horizon an action is."""
+    """A solver whose sample contains the plan's number and the horizon's step."""
 
     def __init__(self, spec):
         self.table = step_table(spec.schedule)
@@ -150,7 +150,7 @@ def test_horizons_that_cannot_work_are_refused(horizons):
 
 
 class Late:
-    """A clock by which every plan takes so many control steps."""
+    """A clock with which every plan takes this many control steps."""
 
     def __init__(self, steps: int):
         self.steps = steps

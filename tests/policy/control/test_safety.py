@@ -36,7 +36,7 @@ class Plays:
 
 
 def hold(last, observation):
-    """A robot that begins where it is seen."""
+    """A hold function that returns the observed position."""
     return observation["at"] if last is None else last
 
 
@@ -108,7 +108,7 @@ SEEING = replace(LIMITS, cameras=("front", "wrist"), frozen_frames=6)
 
 
 class Moves:
-    """A controller that goes on by so much in every step, or stays."""
+    """A controller that moves by a fixed amount in every step, or holds."""
 
     def __init__(self, step: float):
         self._step, self._at = step, 0.0
@@ -121,7 +121,7 @@ class Moves:
 
 
 def frames(step: int, frozen: str | None) -> dict[str, np.ndarray]:
-    """Two cameras and a state, which change in every step, but for a camera that is frozen from step 3 on."""
+    """Two cameras and a state that change in every step; one camera is frozen from step 3 on."""
     images = {key: np.full((4, 4, 3), min(step, 3) if key == frozen else step, np.uint8) for key in SEEING.cameras}
     return {**images, "position": np.array([step, 0], np.float32), "at": np.zeros(2, np.float32)}
 
@@ -143,7 +143,7 @@ def test_a_frozen_camera_stops_a_robot_that_moves(camera):
 
 @pytest.mark.parametrize("step", [0.0, 0.002])
 def test_a_camera_may_show_the_same_while_the_robot_hardly_moves(step):
-    """Its joints tremble, and an image shows nothing of it."""
+    """Its joints tremble, which is not visible in an image."""
     controller = SafeController(Moves(step), SEEING, hold)
     for tick in range(100):
         controller.act(frames(tick, "front"))
@@ -185,7 +185,7 @@ def hold_at_zero(last, observation):
 
 
 def test_a_velocity_moves_the_robot_though_it_stays_the_same():
-    """What holds it still is 0, and not the last command."""
+    """The command 0 holds it still, not the last command."""
     controller = SafeController(Plays(*[[0.2, 0]] * 30), SEEING, lambda last, seen: np.zeros(2, np.float32))
     for tick in range(30):
         controller.act(frames(tick, "wrist"))

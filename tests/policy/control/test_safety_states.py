@@ -40,7 +40,7 @@ class Obeys:
 
 
 def hold(last, observation):
-    """Where the robot is seen: unlike the conventions of our own tasks, it differs from control step to control step."""
+    """Returns the observed position: unlike in paradp's own conventions, it changes with every control step."""
     return observation["at"] if last is None else last + observation["drift"]
 
 
@@ -280,7 +280,7 @@ def test_a_fault_in_taking_back_stops_the_robot():
 
 
 class Waits(Obeys):
-    """Is in `act`, or in `reset`, until it may go on."""
+    """Stays in `act` or in `reset` until it is released."""
 
     def __init__(self):
         super().__init__()
@@ -346,7 +346,7 @@ def test_a_stop_from_another_thread_outlasts_the_reset_under_way():
 
 
 def test_a_stop_during_a_reset_is_not_lost_with_the_old_report():
-    """Between its look at the report and its note there, the reset replaces it."""
+    """The reset replaces the report after the stop has read it and before it writes."""
     safe = SafeController(Obeys(), LIMITS, hold)
 
     class Slow(type(safe.report)):

@@ -20,7 +20,7 @@ STEPS = 30
 
 
 class Clocked(EagerEngine):
-    """Takes so many seconds for a number of rows, on a clock of its own."""
+    """An engine with given times per number of rows, on a simulated clock."""
 
     def __init__(self, trained, seconds):
         super().__init__(trained.network, trained.spec, CPU)
@@ -41,14 +41,14 @@ class Clocked(EagerEngine):
 
 @pytest.fixture
 def short(trained):
-    """A policy of few steps: all that is counted here takes less time."""
+    """A policy with few steps, so that the tests take less time."""
     schedule = trained.spec.schedule | {"num_train_timesteps": STEPS}
     return replace(trained, spec=replace(trained.spec, schedule=schedule))
 
 
 @pytest.fixture
 def plan(short, monkeypatch, tmp_path):
-    """Makes an autotuner for an engine that takes so long: `plan(seconds)`."""
+    """Makes an autotuner for an engine with these times: `plan(seconds)`."""
     monkeypatch.setenv("PARADP_CACHE", str(tmp_path))
     monkeypatch.setattr(candidates, "WINDOWS", (3, 8, 20))
     fewer = (
@@ -116,7 +116,7 @@ def test_of_samplers_with_equal_means_the_steadier_one_has_faster_slow_plans():
 
 @pytest.mark.parametrize("seconds", [lambda rows: 1.0, lambda rows: 2.0 + rows, lambda rows: float(rows) ** 1.5])
 def test_the_best_window_is_found_without_timing_all(plan, monkeypatch, seconds):
-    """The climb ends at the window that is best of all."""
+    """The search by neighbours ends at the best window of all."""
     monkeypatch.setattr(candidates, "WINDOWS", (2, 4, 8, 20))
     maker, _ = plan(seconds)
     maker.choose()
@@ -144,7 +144,7 @@ def interval(value):
 
 
 def fidelity(**steps) -> Fidelity:
-    """Of steps, by name with `_` for `-`: energy, coverage and spread; 0.97 of equal plans are covered."""
+    """Measurements of few-step samplers (`_` for `-`): energy, coverage, spread; of equal plans 0.97 are covered."""
     measured = {
         name.replace("_", "-"): StepsFidelity(interval(energy), 0.5, interval(coverage), interval(spread))
         for name, (energy, coverage, spread) in steps.items()
@@ -270,7 +270,7 @@ def test_measuring_reports_its_progress(plan, monkeypatch, caplog, tmp_path):
 
 
 def test_few_sizes_are_compiled_and_computed(plan):
-    """Each size of call that an engine is prepared for is compiled: with an empty cache that was most of the time."""
+    """Each prepared batch size is compiled, which took most of the time with an empty cache."""
     maker, engine = plan(lambda rows: 1.0 + rows)
     maker.choose()
     # Calls of 1, 2, 4 … 32 rows, and three contenders once a turn.

@@ -92,7 +92,7 @@ def test_threads_that_share_an_engine_do_not_mix_their_rows(trained):
 
 
 def test_captured_rounds_give_the_same_samples_as_uncaptured_ones(trained, monkeypatch):
-    """The rounds that a GPU captures, made by Python: whole windows, on buffers that are used again."""
+    """The rounds that a GPU captures, executed by Python: whole windows, on reused buffers."""
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     engine = CudaGraphEngine(trained.network, trained.spec, CPU)
     eager = EagerEngine(trained.network, trained.spec, CPU)

@@ -82,7 +82,7 @@ def test_names_that_no_file_can_have_are_refused(info, key):
 
 
 def as_first_layout(path: Path) -> None:
-    """As it was written before observations lay in a folder of their own: beside the actions, without chunks of zeros."""
+    """Converts a store to the first layout: observations beside the actions, and no chunks of zeros."""
     (path / "data/obs").rename(path / "observations")
     for folder in (path / "observations").iterdir():
         if folder.is_dir():
@@ -194,7 +194,7 @@ def test_more_files_than_a_store_has_are_not_listed(demonstrations, monkeypatch)
 
 
 def test_files_are_opened_without_h5py_zarr_and_pyarrow():
-    """They are imported where a file of theirs is opened, so that a robot needs none of them."""
+    """They are imported only when such a file is opened, so a robot needs none of them."""
     program = (
         "import sys\n"
         "for name in ('h5py', 'zarr', 'pyarrow', 'numcodecs'): sys.modules[name] = None\n"
@@ -207,7 +207,7 @@ def test_files_are_opened_without_h5py_zarr_and_pyarrow():
 
 
 def test_an_episode_that_is_appended_while_a_reader_opens_is_no_damage(tmp_path, info, monkeypatch):
-    """The arrays are looked at before the ends are read; a whole episode may come in between."""
+    """A whole episode may be appended after the arrays are opened and before the ends are read."""
     written, _ = write(tmp_path / "d.zarr", info, KEYS)
     look = demonstrations.open_store
 

@@ -42,7 +42,7 @@ def teacher(demonstrations, tmp_path):
 
 
 class ToTheEnd(nn.Module):
-    """The exact consistency function of a teacher's steps: takes all of them."""
+    """The exact consistency function of a teacher: takes all of its steps."""
 
     def __init__(self, teacher, skip):
         super().__init__()
@@ -64,7 +64,7 @@ class ToTheEnd(nn.Module):
 
 @pytest.mark.parametrize("skip", [7, 30])
 def test_a_network_that_follows_the_teacher_to_the_end_has_no_loss(demonstrations, teacher, skip):
-    """And one that is off anywhere has: the loss is 0 for the teacher's own trajectories alone."""
+    """The loss is 0 only for the teacher's own trajectories."""
     spec = dataclasses.replace(teacher.spec, schedule=student_schedule(teacher.spec.schedule))
     objective = ConsistencyObjective(teacher, spec, skip)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
@@ -147,7 +147,7 @@ def test_each_policy_takes_its_own_samplers(demonstrations, teacher, tmp_path):
 
 
 def test_a_flow_learns_the_quantity_that_its_sampler_expects(demonstrations, info):
-    """A network that predicts the velocity itself is read by the step table as predicting the clean sample itself."""
+    """If a network predicts the exact velocity, the step table must get the exact clean sample from it."""
     spec = spec_for(info, FLOW.network, FLOW.process.schedule)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
     normalizers = (

@@ -19,7 +19,7 @@ STORED = Path(__file__).parents[2] / "data" / "behaviour"
 
 
 def noted(identity: TrainingIdentity, bf16: bool = False) -> Noted:
-    """As a state on disk has it."""
+    """The identity in the form stored on disk."""
     return Noted(json.loads(json.dumps(identity.document())), Arithmetic(bf16, "as asked for"), 1, RunningMean())
 
 
@@ -56,7 +56,7 @@ def test_another_training_is_refused(identity, change, message):
 
 
 def test_settings_stored_only_if_not_default_are_compared_in_both_directions(identity):
-    """What only a state holds would otherwise not be compared."""
+    """Otherwise a setting that only the stored state has would not be compared."""
     other = replace(identity, config=TrainingConfig(network=UnetConfig(groups=4)))
     assert "groups" not in identity.document() and other.document()["groups"] == 4
     with pytest.raises(SettingError, match=r"\(groups: 4 there, 8 here\)"):

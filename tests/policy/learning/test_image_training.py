@@ -51,7 +51,7 @@ def ignore(trained, path):
 
 @pytest.fixture
 def seen(tmp_path, info, monkeypatch) -> Demonstrations:
-    """A bright square in a dark picture, which goes to the middle, from two cameras; some steps a chunk."""
+    """Images of two cameras: a bright square on black that moves to the middle."""
     monkeypatch.setattr(layout, "_CHUNK_NUMBERS", 7 * 36 * 40 * 3)
     described = dataclasses.replace(info, observation={"front": (36, 40, 3), "wrist": (36, 40, 3), "position": 2})
     written = Demonstrations.open_or_create(tmp_path / "seen.zarr", described)
@@ -71,7 +71,7 @@ def seen(tmp_path, info, monkeypatch) -> Demonstrations:
 
 @pytest.fixture
 def lesson(seen, tmp_path) -> Lesson:
-    """What `train` would learn."""
+    """The lesson that `train` would make."""
     taken: list[Lesson] = []
 
     def take(lesson, *others):
@@ -93,7 +93,7 @@ def test_a_policy_with_images_is_trained_and_used(seen, tmp_path):
 
 
 def test_a_killed_training_continues_to_the_same_weights(seen, tmp_path):
-    """To the bit: where images are cropped depends on the step alone."""
+    """Bit by bit: crops depend only on the step."""
 
     def interrupted(step, loss):
         if step == 5:
@@ -124,13 +124,13 @@ def test_batches_crop_at_random_and_validation_in_the_middle(lesson, monkeypatch
 
 
 def test_crops_use_random_numbers_drawn_last(lesson):
-    """So a policy without images learns from the batches that it always did."""
+    """So a policy without images gets the same batches as before."""
     plain = lesson.objective.draw(lesson.training, 8, torch.Generator().manual_seed(3))
     assert all(torch.equal(one, other) for one, other in zip(plain, lesson.batch(8, seed=3), strict=False))
 
 
 def test_captured_steps_equal_eager_ones(lesson):
-    """But for a bias before a softmax, whose gradient is nothing but rounding, which AdamW makes large."""
+    """Except for a bias before a softmax, whose gradient is only rounding, which AdamW amplifies."""
     states = [TrainingState(copy.deepcopy(lesson.start.network), CONFIG) for _ in range(2)]
     eager, captured = EagerStep(states[0], lesson.loss, False), CapturedStep(states[1], lesson.loss, False)
     for seed in range(4):
@@ -142,7 +142,7 @@ def test_captured_steps_equal_eager_ones(lesson):
 
 
 def test_a_step_that_cannot_be_captured_runs_eagerly(lesson, monkeypatch, caplog):
-    """After a failure in the middle of it, from the state before; but want of memory is not hidden."""
+    """From the state before the failed capture; only a lack of memory is still an error."""
 
     def fails(launch, device):
         launch()
@@ -183,7 +183,7 @@ def test_a_run_continues_only_with_the_same_encoder(seen, tmp_path):
 
 
 def test_a_teacher_keeps_its_own_encoder(seen, tmp_path):
-    """Distilling moves the student's encoder, and the teacher's stays as it was."""
+    """Distilling changes the student's encoder, but not the teacher's."""
     teacher = train(seen, dataclasses.replace(CONFIG, steps=1), tmp_path / "teacher", ignore)
     before = copy.deepcopy(teacher.network.vision.state_dict())
     config = DistillationConfig(steps=2, batch_size=8, warmup_steps=1, bf16=False)
@@ -222,7 +222,7 @@ def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_read(see
 
 
 def test_the_digest_is_computed_in_pieces(seen, monkeypatch):
-    """And is that of the whole arrays, as it always was."""
+    """It equals the digest of the whole arrays."""
     observations = seen.observations()
     images = {f"image {key}": observations[key] for key in ("front", "wrist")}
     whole = {

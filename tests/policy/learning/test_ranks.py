@@ -34,7 +34,7 @@ MAIN = "from paradp.scripts.main import main; main()"
 
 
 def train(out: Path, processes: int, *more: str) -> list[subprocess.CompletedProcess]:
-    """`accelerate launch --num_processes …`, as far as its environment goes: every process's end."""
+    """Runs processes with the environment of `accelerate launch --num_processes …`; returns their exit codes."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = str(one.getsockname()[1])
@@ -51,7 +51,7 @@ def train(out: Path, processes: int, *more: str) -> list[subprocess.CompletedPro
 
 
 def losses(out: Path) -> np.ndarray:
-    """Of every step: training and validation."""
+    """Training and validation losses of every step."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return np.array([[line["train_loss"], line["validation_loss"]] for line in lines])
 
@@ -121,7 +121,7 @@ def test_every_process_has_its_own_gpu(monkeypatch):
 
 
 def test_gradients_are_averaged_before_they_are_used(trained):
-    """What a step makes of them sees the mean: clipping and AdamW come after."""
+    """Clipping and AdamW come after the averaging."""
     from paradp.policy.learning.config import LearningConfig
     from paradp.policy.learning.state import TrainingState
 

@@ -49,7 +49,7 @@ CONFIG = TrainingConfig(
 
 @pytest.fixture
 def stored(tmp_path, info, monkeypatch) -> Demonstrations:
-    """Every image says its step in its first pixels; more than a megabyte of them."""
+    """Demonstrations whose images encode their step in the first pixels; more than a megabyte."""
     monkeypatch.setattr(layout, "_CHUNK_NUMBERS", 20 * 24 * 32 * 3)
     described = dataclasses.replace(info, observation={"front": SHAPES["front"], "position": 2, "wrist": SHAPES["wrist"]})
     written, rng, step = Demonstrations.open_or_create(tmp_path / "stored.zarr", described), np.random.default_rng(0), 0
@@ -94,7 +94,7 @@ def test_drawn_windows_equal_those_of_the_data_set(stored):
 
 
 def test_the_rows_of_a_batch_can_be_divided_among_processes(stored):
-    """Among processes that train together."""
+    """Among the processes of one training."""
     windows = streamed(stored)
     [drawn] = batches(windows, [3])
     whole, actions = windows.batch(drawn)
@@ -105,7 +105,7 @@ def test_the_rows_of_a_batch_can_be_divided_among_processes(stored):
 
 
 def test_a_batch_depends_on_its_step_alone(stored):
-    """Not on the number of workers, nor on where the training was begun; another seed gives other batches."""
+    """Not on the number of workers or the first step; another seed gives other batches."""
     steps = range(40)
     alone, two, late, other = streamed(stored), streamed(stored, workers=2), streamed(stored), streamed(stored, seed=1)
     try:
@@ -179,7 +179,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measured by Linux's /proc")
 def test_streaming_stays_within_its_memory(tmp_path, info):
-    """160 MB of images in 32 MiB: what is shared is below that, and the worker holds little besides."""
+    """160 MB of images in 32 MiB: the shared memory stays below this limit, and the worker needs little more."""
     described = dataclasses.replace(info, observation={"front": (96, 96, 3), "position": 2})
     written, rng = Demonstrations.open_or_create(tmp_path / "large.zarr", described), np.random.default_rng(0)
     for seed in range(12):
@@ -244,7 +244,7 @@ def test_the_same_command_continues_with_any_free_memory(stored, tmp_path, monke
 
 
 class Told(Ranks):
-    """Two processes on this machine, of which the first has decided, if it is not this one."""
+    """Two processes on this machine; the first has decided, unless this is the first."""
 
     size = here = 2
 
@@ -278,7 +278,7 @@ def chosen(data, monkeypatch, out, needed, free, ranks) -> int | None:
     ),
 )
 def test_images_are_streamed_if_they_do_not_fit(stored, monkeypatch, tmp_path, needed, free, alone, of_two):
-    """With something to spare for the training itself, and in each of two processes."""
+    """With a margin for the training itself, and in each of two processes."""
     assert chosen(stored, monkeypatch, tmp_path, needed, free, Ranks()) == alone
     assert chosen(stored, monkeypatch, tmp_path, needed, free, Told()) == of_two
 
@@ -318,7 +318,7 @@ def test_a_damaged_image_ends_the_training_in_one_sentence(stored, tmp_path):
 
 @pytest.mark.parametrize("noticed", (False, True), ids=("at once", "noticed"))
 def test_a_worker_that_dies_is_named(stored, noticed):
-    """Whether a block is waited for or only requested when its death is noticed."""
+    """Whether its death is noticed while waiting for a block or when requesting one."""
     windows = streamed(stored, workers=1)
     try:
         windows.turn_to(0)

@@ -21,13 +21,13 @@ CAMERAS = observed_features({"front": (40, 40, 3), "wrist": (40, 40, 3), "positi
 
 
 def addressed(images: int, height: int, width: int) -> torch.Tensor:
-    """Images whose channels say which image, row and column a pixel is of."""
+    """Images whose channels contain the indices of image, row and column."""
     image, row, column = torch.meshgrid(torch.arange(images), torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([image, row, column], -1).float()
 
 
 def chi_square(counts: torch.Tensor) -> float:
-    """Of counts that should be equal, in standard deviations from what it is expected to be."""
+    """The statistic for counts that should be equal, in standard deviations from its expectation."""
     expected = counts.sum() / len(counts)
     freedom = len(counts) - 1
     return float(((counts - expected).square().sum() / expected - freedom) / (2 * freedom) ** 0.5)
@@ -46,7 +46,7 @@ def test_a_crop_contains_the_pixels_at_its_place():
 
 
 def test_places_of_crops_are_uniform_and_never_outside():
-    """Strict: with 40 000 draws a place that is drawn a tenth too rarely would be seen, as the next test shows."""
+    """Strict: with 40 000 draws the test detects a place that is drawn 10 % too rarely, as the next test shows."""
     places = VisionEncoder(TINY, CAMERAS).draw_places(40_000, torch.Generator().manual_seed(0))
     assert places.shape == (40_000, 2, 2) and places.dtype == torch.int64
     for camera in range(2):
@@ -85,7 +85,7 @@ def test_outside_of_training_images_are_cropped_at_the_centre():
 
 
 def test_all_observed_steps_of_a_window_have_the_same_crop():
-    """A static scene gives static features for any crop, and each camera is cropped at its own position."""
+    """A static scene gives constant features for any crop, and each camera has its own position of the crop."""
     torch.manual_seed(0)
     encoder = VisionEncoder(TINY, CAMERAS)
     still = {key: torch.rand(5, 1, 40, 40, 3).expand(5, 2, 40, 40, 3) for key in ("front", "wrist")}
@@ -108,7 +108,7 @@ def test_images_are_resized_before_they_are_cropped():
 @pytest.mark.parametrize("stem", [16, 32, 64])
 @pytest.mark.parametrize("separate", [True, False])
 def test_an_encoder_of_any_width_is_saved_and_loaded(spec, tmp_path, stem, separate):
-    """A round trip of a whole checkpoint, to the bit; half of a stem has a quarter of the weights."""
+    """A round trip of a whole checkpoint, bit by bit; half the stem has a quarter of the weights."""
     torch.manual_seed(0)
     vision = dataclasses.replace(TINY, stem=stem, separate=separate)
     seeing = dataclasses.replace(
@@ -132,7 +132,7 @@ def test_an_encoder_of_any_width_is_saved_and_loaded(spec, tmp_path, stem, separ
 
 
 def test_the_slim_encoder_and_its_network_are_small(spec):
-    """Below 10 MB in half precision, as checkpoints have it: the stem of 32 with a small U-Net, or two of 16."""
+    """Below 10 MB in half precision, in which checkpoints are stored: one stem of 32 with a small U-Net, or two of 16."""
     for observation, vision, channels in (
         ({"image": (96, 96, 3), "agent_pos": 2}, VisionConfig(crop=(86, 86)), (32, 64, 128)),
         ({"agent": (84, 84, 3), "wrist": (84, 84, 3), "pose": 11}, VisionConfig(stem=16, crop=(76, 76)), (48, 96, 192)),

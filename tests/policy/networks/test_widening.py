@@ -24,7 +24,7 @@ def test_a_widened_network_computes_the_same_function(trained, factor):
 
 
 def test_a_widening_without_averaging_is_detected(trained, monkeypatch):
-    """Planted: inputs are repeated and not divided."""
+    """Planted fault: inputs are repeated but not divided."""
     monkeypatch.setattr("paradp.policy.networks.widening._inputs", lambda module: None)
     wide, _ = widened(trained.network, trained.spec, 2)
     x, t = torch.randn(3, trained.spec.horizons.predict, trained.spec.action_size), torch.arange(3)
