@@ -1,6 +1,6 @@
 """Recorded results are reproduced, and files of earlier versions are still read; see `behaviour.fixtures`.
 
-On the recorded kind of machine to the bit, elsewhere to 1e-4. Where a test here fails, behaviour has changed.
+Bit by bit on the recorded kind of machine, to 1e-4 elsewhere. If a test here fails, behaviour has changed.
 """
 
 import json
@@ -23,7 +23,7 @@ RECORDED_ON = json.loads(fixtures.RECORDED_ON.read_text())
 
 
 def check(found: dict[str, np.ndarray], recorded_as: str) -> None:
-    """Compares all that was recorded under a name."""
+    """Compares all values recorded under a name."""
     recorded = {
         name.removeprefix(f"{recorded_as}/"): value for name, value in RECORDED.items() if name.startswith(f"{recorded_as}/")
     }
@@ -60,7 +60,7 @@ def test_an_interrupted_old_training_continues_to_the_same_result(tmp_path):
 
 @pytest.fixture(scope="module")
 def fresh_run(tmp_path_factory) -> Path:
-    """The run of the fixtures, with one more episode, by today's code."""
+    """The run of the fixtures with one more episode, by the current code."""
     run = tmp_path_factory.mktemp("fresh") / "run"
     fixtures.roll_out(run, 3)
     return run
@@ -97,7 +97,7 @@ def test_an_old_run_of_another_checkpoint_is_not_continued(fresh_run, tmp_path, 
 
 
 def as_if_made_here(old: Path, fresh: Path) -> None:
-    """A run is continued only on the machine and with the packages that it was begun with."""
+    """Changes the recorded machine and packages to the present ones, because a run continues only with the same."""
     here, identity = json.loads(fresh.read_text()), json.loads(old.read_text())
     old.write_text(json.dumps(identity | {name: here[name] for name in ("hardware", "versions", "threads")}))
 
@@ -147,7 +147,7 @@ def test_missing_values_are_faults_and_new_ones_are_not():
 
 
 def test_files_are_read_by_their_format():
-    """Of a run, a training and a store: every number, but for those that are excluded by name."""
+    """All numbers of a run, a training and a store, except those excluded by name."""
     found = from_folder(fixtures.FOLDER)
     for name in (
         "run/run.json/versions/torch",

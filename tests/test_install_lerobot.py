@@ -17,7 +17,7 @@ BESIDE_LEROBOT = "from lerobot.policies.diffusion.modeling_diffusion import Diff
 
 @pytest.fixture(scope="module")
 def bin(tmp_path_factory):
-    """Of an environment with LeRobot, gym-pusht, the core, the pretrained policies, the plugin and a robot for tests."""
+    """The programs of an environment with LeRobot, gym-pusht, paradp, its policies, the plugin and a test robot."""
     folder = tmp_path_factory.mktemp("lerobot")
     programs = new_environment("3.12", folder)
     wheels = [build_wheel(source, folder) for source in (ROOT, WEIGHTS, PLUGIN, ROBOT)]

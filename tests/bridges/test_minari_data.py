@@ -130,7 +130,7 @@ SPOILT = {
         replaced("episode_2/observations/hand", np.full((7, 3), np.inf)),
         r"episode_2/hand is not finite in step 0",
     ),
-    "a link": (linked, r"points elsewhere"),
+    "a link": (linked, r"links are not followed"),
     "groups of many names": (multiplied, r"is the same object as another entry; each must have its own"),
     "groups in a circle": (in_a_circle, r"is the same object as another entry; each must have its own"),
     "texts": (texts, r"mission holds .*object"),

@@ -24,7 +24,7 @@ OBSERVED = {"camera": (4, 5, 3), "position": 2}
 
 @pytest.fixture
 def seeing(spec) -> PolicySpec:
-    """A policy's, of a picture and a vector."""
+    """The specification of a policy that observes an image and a vector."""
     return replace(spec, observation=OBSERVED)
 
 
@@ -184,7 +184,7 @@ def test_a_controller_keeps_images_in_its_history(seeing, trained):
 
 
 class _Plans:
-    """A policy that nobody asks for a plan."""
+    """A policy whose plans are not used."""
 
     def __init__(self, spec):
         self.spec = spec

@@ -51,7 +51,7 @@ def test_the_second_process_learns_who_writes_and_continues_when_that_one_is_kil
 
 
 def test_a_forked_process_neither_holds_nor_keeps_a_lock(tmp_path):
-    """It inherits what its parent noted, and its open files."""
+    """It inherits its parent's memory and open files."""
     held = OutputLock.inside(tmp_path)
     to_parent, to_child = os.pipe(), os.pipe()
     if (child := os.fork()) == 0:

@@ -91,7 +91,7 @@ def test_an_episode_without_steps_is_named(run):
 
 
 def test_the_longest_episode_can_be_read_back(run):
-    """A plan in every step, an action of two hands, all numbers in full."""
+    """A plan in every step, actions of two arms, and all digits of numbers."""
     replan = Replan(PlanStats(PlanTiming(1 / 3, 1 / 3, 1 / 3, 1 / 3), 16, 100, 1600, 1 / 3, True), 3)
     step = StepRecord(7999, 1 / 3, False, 1 / 3, replan, (-1 / 3,) * 10, False, 1e6 / 3, 1 / 3)
     longest = Episode(0, 1.0, True, 1e9 / 3, 1 / 3, [step] * MOST_STEPS)
@@ -102,7 +102,7 @@ def test_the_longest_episode_can_be_read_back(run):
 
 
 def test_an_earlier_run_is_continued_only_with_the_same_settings(tmp_path):
-    """The fixture was written before a run's identity had a type."""
+    """The fixture was written before runs stored their identity in the present form."""
     there = json.loads((Path(__file__).parents[1] / "data/behaviour/run/run.json").read_text())
     write(tmp_path / "run.json", json.dumps(there))
     same = RunIdentity(**there)
@@ -123,7 +123,7 @@ def test_other_files_among_the_episodes_are_not_episodes(run):
 
 
 def test_the_next_run_removes_what_a_killed_run_was_writing(run):
-    """Half an episode, half a film; what is finished stays."""
+    """An incomplete episode and video; finished ones stay."""
     dead = subprocess.Popen(["true"])
     dead.wait()
     (run.path / "videos").mkdir()
@@ -267,7 +267,7 @@ def test_an_episode_that_took_no_time_is_named(run):
 
 
 def test_an_episode_with_actions_of_different_lengths_is_named(run):
-    """numpy's own words for such a list name neither a file nor an action."""
+    """numpy's own message for such a list names neither a file nor an action."""
     ragged = [dataclasses.replace(STEP, step=i, action=(0.0,) * (1 + i % 2)) for i in range(5)]
     run.add(dataclasses.replace(episode(1), steps=ragged))
     with pytest.raises(ValueError, match=r"episodes/1\.json holds actions of different lengths; remove it"):
@@ -325,7 +325,7 @@ def test_latencies_of_other_kinds_and_sizes_are_named(tmp_path):
 
 
 def test_the_description_of_a_sampler_contains_everything_that_its_samples_depend_on(spec):
-    """A run is not continued with another noise or grid of the same name."""
+    """A run must not continue with another noise or grid under the same name."""
     texts = ("ddim-10", "ddim-10:eta=0.5", "ddim-10:spacing=trailing", "ddim-2:timesteps=90-10", "ddim-2:timesteps=90-11")
     choices = [SamplerChoice.parse(text) for text in texts]
     kept = [{"name": one.name, "settings": settings(one, one.build(spec.schedule))} for one in choices]

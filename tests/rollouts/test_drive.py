@@ -23,7 +23,7 @@ COMMAND_SECONDS = COMMAND_SHARE / 20
 
 
 class Sleepy:
-    """Stays where it is; in some control steps it takes too long, in one it may raise."""
+    """A controller that holds; in some control steps it is too slow, in one it may raise."""
 
     def __init__(self, slow: set[int] = frozenset(), fails: int | None = None, kills: SimulatedRobot | None = None):
         self.step, self.slow, self.fails, self.kills = 0, slow, fails, kills
@@ -46,7 +46,7 @@ class Sleepy:
 
 @pytest.fixture
 def robot(request):
-    """Its episodes are long enough for a test, unless it wants several."""
+    """A simulated robot with episodes longer than a test, unless the test needs several."""
     robot = SimulatedRobot(EnvironmentConfig("lift", max_steps=getattr(request, "param", 400)), seed=5)
     yield robot
     robot.close()
@@ -83,7 +83,7 @@ def test_episodes_follow_each_other_and_slow_steps_are_counted_as_missed(robot):
 
 
 class Marches(Sleepy):
-    """As far as it may in every control step."""
+    """A controller that moves as far as allowed in every control step."""
 
     def act(self, observation):
         command = super().act(observation)

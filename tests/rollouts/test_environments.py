@@ -46,7 +46,7 @@ def test_other_steps_run_sequentially(releasing, threads):
 
 
 def test_after_an_error_no_environment_is_being_stepped():
-    """A simulator that is closed while it steps would take the process along."""
+    """Closing a simulator during a step would crash the process."""
     ended = threading.Event()
 
     def fail():
@@ -64,7 +64,7 @@ def test_after_an_error_no_environment_is_being_stepped():
 
 
 class Wandering:
-    """Sends the disc about at random."""
+    """A controller that moves the disc at random."""
 
     def reset(self, seed=None):
         self._rng = np.random.default_rng(seed)

@@ -33,7 +33,7 @@ def grid(out: Path, samplers: str = "ddim-10,ddim-5", **axes) -> Grid:
 
 
 class Nobody:
-    """Must not be asked to run anything."""
+    """A backend that must not run anything."""
 
     def run(self, jobs):
         assert not jobs
@@ -291,7 +291,7 @@ def test_the_fastest_sampler_that_surely_loses_little_is_recommended(finished):
 
 
 def test_an_episode_is_the_same_when_it_is_rendered_again(finished):
-    """A strip is rendered from the kept actions: they lead to the same success at the same step."""
+    """A strip is rendered from the stored actions, which must lead to the same success at the same step."""
     from paradp.rollouts.episodes.environments import EnvironmentConfig
 
     _, comparison, _ = finished
@@ -319,7 +319,7 @@ def test_a_measured_clock_needs_a_robot_by_itself(tmp_path):
 
 
 def test_all_axes_of_a_grid_work_together(tmp_path):
-    """Robots that are pushed and ask ahead or not, with another horizon, under a measured and a replayed clock."""
+    """Disturbed objects, plans requested ahead or not, another horizon, a measured and a replayed clock."""
     latencies = tmp_path / "latencies.txt"
     latencies.write_text("60\n110\n")
     clocks = (ClockChoice.parse("measured"), ClockChoice.parse(f"replay:{latencies}"))

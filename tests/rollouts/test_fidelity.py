@@ -90,7 +90,7 @@ def test_the_noise_of_a_few_steps_is_fitted_and_rows_are_counted(policy, monkeyp
 
 
 def like_ddpm_with_eta(best):
-    """`draw_plans` of standard normal plans, too wide or too narrow but for DDPM and one η."""
+    """A `draw_plans` with standard normal plans for DDPM and one η, and too wide or too narrow plans for others."""
 
     def drawn(policy, sampler, histories, plans, first_seed, report):
         eta = dict(SamplerChoice.parse(sampler).options).get("eta", 1.0)

@@ -25,7 +25,7 @@ TASKS = ["pusht", sees_lift]
 
 
 class Counted:
-    """Counts what the environments of a loop draw."""
+    """Counts the images that the environments of a loop render."""
 
     def __init__(self, envs: Environments, monkeypatch):
         self.frames = 0
@@ -38,7 +38,7 @@ class Counted:
 
 
 def ran(task: str, monkeypatch, drawn: bool = False, threads: int = 1, count: int = 2, **controller):
-    """Three episodes of twenty steps without their times, and how many observations were drawn."""
+    """Three episodes of twenty steps without times, and the number of rendered observations."""
     policy = policy_of(task)
     envs = make_envs(EnvironmentConfig(task, CONVENTIONS[task], None, 20, observation="image", drawn=drawn), count, threads)
     counted = Counted(envs, monkeypatch)
@@ -75,7 +75,7 @@ def test_actions_of_a_policy_depend_on_its_images(task, monkeypatch):
 
 @pytest.mark.parametrize("task", [sees_lift])
 def test_environments_that_render_in_threads_give_the_same_images(task, monkeypatch):
-    """Each draws in the thread that it is stepped in, and may be filmed by another besides."""
+    """Each renders in the thread that steps it, and another thread may render its video."""
     alone = ran(task, monkeypatch, count=1)[0]
     assert ran(task, monkeypatch, threads=2, count=3)[0] == ran(task, monkeypatch, threads=1, count=3)[0]
     assert [seed for seed, _, _ in alone] == [0, 1, 2]

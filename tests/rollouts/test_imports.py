@@ -65,7 +65,7 @@ def read(demonstrations: Demonstrations) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def write(tmp_path, human_lift):
-    """Writes a file of robomimic's layout: two short demonstrations; anything in it can be changed."""
+    """Writes a file in robomimic's layout with two short demonstrations, which tests can change."""
 
     def write(change=lambda data: None, name: str = "low_dim.hdf5") -> Path:
         rng, hand = np.random.default_rng(0), read(human_lift.demonstrations)["eef_pos"]
@@ -146,7 +146,7 @@ def test_absolute_goals_are_the_hands_pose_plus_the_delta(human_lift, tmp_path):
 
 
 def test_a_state_comes_before_its_action():
-    """Of the recorded steps that could follow a state, the one that stands beside it explains the next state best."""
+    """The action stored with a state explains the next state better than those before and after."""
     with h5py.File(LIFT) as file:
         states, actions = file["data/demo_1/states"][:], file["data/demo_1/actions"][:]
     env = gymnasium.make("paradp/Lift-v0", action_convention="delta").unwrapped
@@ -199,7 +199,7 @@ def test_robomimics_layout_gives_the_same_arrays(write, tmp_path):
 
 @pytest.mark.parametrize("said", [False, True])
 def test_absolute_recordings_are_read_as_goals(write, tmp_path, said):
-    """Also where the file still says that they are steps, as Diffusion Policy's own conversion leaves it."""
+    """Even if the file declares deltas, as after Diffusion Policy's own conversion."""
 
     def absolute(data):
         told(data, control_delta=said)
@@ -214,7 +214,7 @@ def test_absolute_recordings_are_read_as_goals(write, tmp_path, said):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_published_layouts_are_recognised(write, tmp_path, layout, human_lift):
-    """robomimic's files of 1.5 name another frame, and hold recordings of the old controller all the same."""
+    """robomimic's files for 1.5 declare another frame, although they contain recordings of the old controller."""
 
     def as_in(data):
         data.attrs["env_args"] = json.dumps(LAYOUTS[layout])
@@ -239,7 +239,7 @@ def test_settings_missing_in_a_file_are_reported(write):
 
 
 def absolute_in(frame, human_lift):
-    """Adds absolute goals to a file: where the hand was, in a frame."""
+    """Adds absolute goals to a file: the hand's positions in a frame."""
     origin = {"world": np.zeros(3), "base": np.array([-0.56, 0.0, 0.912])}[frame]
 
     def change(data):
@@ -351,7 +351,7 @@ def test_a_group_beside_the_demonstrations_is_ignored(write):
 
 @pytest.mark.parametrize("key", ["action", "executed", "actions", "seeds"])
 def test_an_observation_may_have_the_name_of_one_of_our_arrays(write, tmp_path, key):
-    """robomimic's files may hold the last action as an observation."""
+    """robomimic's files may contain the last action as an observation."""
 
     def change(data):
         for demo in data.values():
@@ -506,7 +506,7 @@ def test_recordings_of_another_task_are_refused(write, tmp_path):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_damaged_files_end_in_a_sentence(write, tmp_path, seed):
-    """Bytes changed anywhere: it is read, or refused in words, and never anything else."""
+    """With bytes changed anywhere, a file is read or refused in a sentence."""
     path, rng = write(), np.random.default_rng(seed)
     content = bytearray(path.read_bytes())
     for place in rng.integers(0, min(len(content), 20_000), 40):

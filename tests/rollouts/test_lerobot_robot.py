@@ -28,7 +28,7 @@ SPEC = Interface(
 
 
 class Counts:
-    """Commands the number of the control step; in some steps it takes too long, in one it fails."""
+    """A controller that commands the number of the control step; in some steps it is too slow, in one it fails."""
 
     def __init__(self, slow=frozenset(), fails=None):
         self.step, self.slow, self.fails = 0, slow, fails

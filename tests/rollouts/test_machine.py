@@ -53,7 +53,7 @@ def test_the_share_of_older_containers_counts_too(tmp_path):
 
 
 class Driver:
-    """CUDA's, with so many devices; it may refuse to start."""
+    """A substitute for CUDA's driver with this many devices; it may fail to start."""
 
     def __init__(self, count: int, starts: bool = True):
         self._count, self._starts = count, starts

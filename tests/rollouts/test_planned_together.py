@@ -1,4 +1,4 @@
-"""Groups of episodes run with any kind of policy; batches change a plan by the network's rounding alone.
+"""Groups of episodes run with any kind of policy; batches change plans only by the network's rounding.
 
 That an evaluation is the same to the bit whoever runs it is held by test_evaluation.py and test_ray.py."""
 

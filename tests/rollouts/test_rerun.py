@@ -1,4 +1,4 @@
-"""Recordings for Rerun, read back by its own reader: what a robot saw, did and planned."""
+"""Recordings for Rerun, read back with its own reader: observations, commands and plans."""
 
 import io
 import threading
@@ -103,7 +103,7 @@ def test_an_error_in_recording_does_not_end_the_loop_and_is_reported_at_the_end(
 
 
 def test_the_episodes_of_a_run_are_recorded(tmp_path):
-    """What is recorded is what the loop saw and did; cameras where a plan looked."""
+    """The recording contains the loop's observations and actions, and images of the steps that plans used."""
     policy = policy_of("pusht")
     envs = make_envs(EnvironmentConfig("pusht", "position", None, 12, observation="image", drawn=False), 2)
     recorded = RecordedEpisodes(tmp_path / "run.rrd", policy.spec, lambda actions: actions)

@@ -93,7 +93,7 @@ def test_films_have_a_frame_per_step_and_show_the_result(tmp_path):
 
 
 def test_the_loop_steps_each_simulator_once_a_control_step(monkeypatch):
-    """What the loop costs in seconds is for `paradp study loop-cost` to say; that it does nothing twice, for a test."""
+    """`paradp study loop-cost` measures the loop's time; this test checks that it does nothing twice."""
     envs = make_envs(EnvironmentConfig("lift"), 2)
     calls = [0, 0]
     for i, env in enumerate(envs.envs):
@@ -143,7 +143,7 @@ def test_a_mismatch_is_named(change, message):
 
 
 def test_the_controllers_time_excludes_the_simulators(run):
-    """A step's `seconds` hold the controller only: an expert's step is far below the simulator's."""
+    """A step's `seconds` contain only the controller: an expert takes far less than the simulator."""
     episodes, _ = run
     env = gymnasium.make("paradp/Lift-v0")
     observation, _ = env.reset(seed=0)
@@ -157,7 +157,7 @@ def test_the_controllers_time_excludes_the_simulators(run):
 
 
 def test_setting_the_system_clock_does_not_change_measured_times(monkeypatch):
-    """The machine's date goes back an hour whenever it is asked for."""
+    """The system clock goes back an hour with every reading."""
     hours, now = itertools.count(), time.time()
     monkeypatch.setattr(time, "time", lambda: now - 3600 * next(hours))
     envs = make_envs(EnvironmentConfig("lift", max_steps=5), 1)

@@ -16,7 +16,7 @@ def draws(generator: np.random.Generator) -> list[int]:
 
 
 def goes_on(generator: np.random.Generator, drawn: list[int]) -> bool:
-    """Whether these numbers are the generator's, after those that a scene or a disturbance has taken."""
+    """Whether these numbers come from the generator, after those used by a scene or a disturbance."""
     expected = generator.bit_generator.random_raw(10_000).tolist()
     at = expected.index(drawn[0])
     return expected[at : at + len(drawn)] == drawn

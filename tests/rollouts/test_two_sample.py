@@ -17,9 +17,9 @@ OBSERVATIONS, PLANS, TIMES = 6, 24, 8
 
 
 def chunks(rng, width=1.0, smaller=0.0, observations=OBSERVATIONS, plans=PLANS):
-    """Smooth in time, as plans are: two coordinates, each a random line with a little noise; scales differ by observation.
+    """Plans that are smooth in time: two coordinates, each a random line with small noise; scales differ by observation.
 
-    The share `smaller` of the plans goes elsewhere in the first coordinate; the third is constant but for rounding.
+    A share `smaller` of the plans differs in the first coordinate; the third is constant except for rounding.
     """
     lines = rng.normal(size=(observations, plans, 2, 2)) @ np.stack([np.ones(TIMES), np.linspace(-1, 1, TIMES)])
     lines = width * (lines + 0.1 * rng.normal(size=lines.shape))

@@ -60,7 +60,7 @@ def step(i: int, lateness: int | None = None, held: bool = False) -> StepRecord:
 
 
 def shown(strip: ChunkStrip, records: list[StepRecord]) -> list[tuple[int, int]]:
-    """Where the chunk began and which action comes next, after every step."""
+    """The chunk's first step and the next action, after every step."""
     found = []
     for record in records:
         strip.step(record)
@@ -138,7 +138,7 @@ def test_films_side_by_side_last_as_long_as_the_longest(tmp_path):
 
 @dataclass(frozen=True)
 class Greys(EnvironmentConfig):
-    """A simulator whose pictures get brighter with every step."""
+    """A simulator whose frames get brighter with every step."""
 
     def make(self):
         env = MagicMock()

@@ -27,7 +27,7 @@ IN_ROUNDS = [name for name in SOLVERS if name != "sequential"]
 
 @pytest.fixture
 def table(config):
-    """Of few steps, as every solve is made many times here."""
+    """A table with few steps, because every solve is repeated many times."""
     return step_table(config, 25)
 
 
@@ -51,13 +51,13 @@ def same(one, other) -> bool:
 
 
 def expected_of(solver, denoiser, inputs):
-    """By the same rounds, one by one."""
+    """The expected result, computed by the same rounds sequentially."""
     with only("torch"):
         return solver.solve(Queued(denoiser, None), *inputs)
 
 
 def needed_of(solver, denoiser, inputs) -> int:
-    """Rounds that are launched: one is under way when the host learns of the last, unless one step was left for the last."""
+    """The number of launched rounds: one is in progress when the host reads the last result, unless one step was left."""
     with only("torch"):
         rounds = make_rounds(solver, denoiser, *inputs[:2], True)
     rounds.load(*inputs)
@@ -71,7 +71,7 @@ def needed_of(solver, denoiser, inputs) -> int:
 
 
 def solves_of(solver, denoiser, table, draw, order) -> tuple[list[bool], list[int], list[int]]:
-    """Which of some solves are right, how many network calls each made, and how many it should have made."""
+    """For several solves: whether each is right, its number of network calls and the expected number."""
     device = LateDevice(order)
     queued = Queued(denoiser, device)
     inputs = [(*draw(range(10 * i, 10 * i + 3), table), torch.full((3, 4, 2), 0.1 * i)) for i in range(4)]
@@ -120,7 +120,7 @@ def test_streams_that_do_not_wait_are_detected(table, denoiser, draw, kind, monk
 
 
 def test_a_solve_that_overwrites_an_unread_result_is_detected(table, denoiser, draw, monkeypatch):
-    """On another stream, which has not waited for the caller's."""
+    """The solve runs on another stream, which has not waited for the caller's."""
     wait = LateStream.wait
 
     def forgets(stream, event):
@@ -133,7 +133,7 @@ def test_a_solve_that_overwrites_an_unread_result_is_detected(table, denoiser, d
 
 
 def test_rounds_in_progress_are_not_released(table, denoiser, draw):
-    """Their memory would be given to others."""
+    """Otherwise their memory would be reused."""
     device = LateDevice()
     queued = Queued(denoiser, device)
     with only("torch"):
@@ -149,7 +149,7 @@ def test_rounds_in_progress_are_not_released(table, denoiser, draw):
 @pytest.mark.parametrize("seed", [None, 0, 1])
 @pytest.mark.parametrize("kind", IN_ROUNDS)
 def test_a_deadline_ends_a_solve_on_a_late_device(table, denoiser, draw, monkeypatch, kind, seed):
-    """A network call takes a second, whenever the device makes it."""
+    """A network call takes a second, at any time when the device executes it."""
     device, seconds = LateDevice(None if seed is None else Random(seed)), [0.0]
 
     def slow(x, t, condition):
@@ -191,7 +191,7 @@ def test_a_round_after_the_end_changes_nothing(table, denoiser, draw, kind):
 
 
 def state_of(rounds) -> dict[str, torch.Tensor]:
-    """All that a result is made of."""
+    """The arrays of a result."""
     found = {name: value for name, value in vars(rounds).items() if isinstance(value, torch.Tensor)}
     kept = {name: value.all for name, value in vars(rounds).items() if hasattr(value, "all") and name not in found}
     if hasattr(rounds, "guesses"):
@@ -206,7 +206,7 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothi
 @pytest.mark.parametrize("kind", ["sequential", "linear", "speculative", "speculative, budget"])
 @pytest.mark.parametrize("backend", ["triton", "torch"])
 def test_consecutive_captured_solves_equal_those_of_python(table, denoiser, draw, kind, backend):
-    """On streams in turn, and without a look at any before all are launched."""
+    """On alternating streams, and no result is read before all solves are launched."""
     solver, queued = SOLVERS[kind](table), Queued(denoiser, None)
     queued.graphs = Graphs()
     streams = [torch.cuda.Stream(), torch.cuda.Stream()]

@@ -22,7 +22,7 @@ class Graph:
 
 @pytest.fixture
 def capturing(monkeypatch):
-    """How many captures are under way."""
+    """Counts the captures in progress."""
     under_way = []
 
     @contextmanager
@@ -90,7 +90,7 @@ def test_a_capture_that_fails_lets_the_next_one_begin(capturing):
 
 
 def test_python_frees_nothing_during_a_capture(capturing):
-    """Captured rounds that are freed wait for an event."""
+    """Freeing captured rounds waits for an event."""
     enabled = []
     capture(lambda: enabled.append((bool(capturing), gc.isenabled())), GPU)
     assert enabled == [(False, True)] * 3 + [(True, False)]

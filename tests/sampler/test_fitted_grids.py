@@ -33,7 +33,7 @@ def cost_matrices(draw):
 @settings(max_examples=200)
 @given(cost_matrices())
 def test_no_grid_with_as_many_steps_costs_less(costs):
-    """Against every grid there is."""
+    """Compared with all grids of this length."""
     steps = len(costs) - 1
     for count, grid in enumerate(best_grids(costs, steps), start=1):
         every = ([0, *rest] for rest in combinations(range(1, steps), count - 1))
@@ -52,7 +52,7 @@ def test_a_grid_of_all_steps_costs_nothing_and_more_steps_are_refused():
 
 @pytest.mark.parametrize(("first", "last"), [(0, 40), (40, 93), (93, 99), (80, 100)])
 def test_a_coarse_step_equals_fine_steps_with_a_constant_prediction(table, first, last):
-    """The mean's two coefficients and the variance: one step of the coarse table, and the fine ones composed."""
+    """One step of the coarse table and the composed fine steps have equal coefficients of the mean and equal variance."""
     bar = table.alpha_bar
     a, c, variance = 1.0, 0.0, 0.0
     for k in range(first, last):
@@ -114,7 +114,7 @@ def test_the_cost_equals_the_divergence_of_the_paths(table):
 
 
 def test_predictions_equal_those_of_the_sequential_solver(table):
-    """With the coefficients of another step, or without clipping, they would be others."""
+    """They would differ with the coefficients of another step, or without clipping."""
     denoiser = mixture_denoiser(table)
     condition, noise = drawn(table, 3)
     predictions = record_predictions(table, denoiser, condition, noise)

@@ -66,7 +66,7 @@ SCHEDULES = {
 
 
 def test_every_family_builds(config):
-    """Whatever is listed can be typed with a number for N; DDIM's noise must be asked for where it is needed."""
+    """Every listed name works with a number for N; where noise is needed, DDIM needs its option."""
     for family, known in SAMPLERS.items():
         if known.measured:
             continue

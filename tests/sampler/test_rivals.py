@@ -20,7 +20,7 @@ DRAWN = "diffusers.schedulers.scheduling_lcm.randn_tensor"
 
 
 def network(x, t, condition):
-    """Any smooth function will do."""
+    """A smooth function as network."""
     return 0.5 * torch.tanh(x * (1 + t.reshape(-1, 1, 1) / 100) + condition[:, :1, None])
 
 
@@ -50,7 +50,7 @@ def test_consistency_sampling_equals_diffusers(grid, prediction):
 
 
 def test_consistency_sampling_equals_a_direct_loop():
-    """x' = √ᾱ' f + √(1−ᾱ') ξ: nothing is left of the state but through what is predicted from it."""
+    """x' = √ᾱ' f + √(1−ᾱ') ξ: the new state depends on the old one only through the prediction."""
     table = SamplerChoice.parse("consistency-4").build({**DISTILLED, "prediction_type": "sample"}).table
     bar = step_table({**DISTILLED, "_class_name": "DDPMScheduler"}).alpha_bar.flip(0)
     assert table.timesteps.tolist() == [99, 74, 49, 24] and table.steps == 4
@@ -96,7 +96,7 @@ def test_a_flow_takes_the_grid_of_a_scheduler():
 
 
 def assert_equal_to_diffusers(table, scheduler):
-    """One after another and in parallel, to 1e-10 at diffusers' sigmas, and to rounding with its own steps in float32."""
+    """Sequentially and in parallel: to 1e-10 at diffusers' sigmas, and to rounding with its own steps in float32."""
     scheduler = copy.copy(scheduler)  # it counts its steps
     sigmas = scheduler.sigmas.double()
     assert table.timesteps.dtype == torch.float64 and torch.equal(table.timesteps, scheduler.timesteps.double())
@@ -260,7 +260,7 @@ def test_scales_of_a_flow_equal_ddpms_in_its_units():
 
 
 def test_speculative_sampling_of_a_distilled_network_has_the_distribution_of_its_steps():
-    """The mean and the spread of many samples, and rejections that reflect: with the planted fault of none they differ."""
+    """Mean and spread of many samples, and rejections by reflection; they differ with the planted fault of no rejections."""
     table = SamplerChoice.parse("consistency-4").build({**DISTILLED, "prediction_type": "sample"}).table
     generators = [torch.Generator().manual_seed(s) for s in range(4000)]
     noise = NoisePath.draw(generators, 4, (1, 1), dtype=torch.float64)

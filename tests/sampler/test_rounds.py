@@ -38,7 +38,7 @@ def a_table(name: str):
 
 
 def by_pytorch(solver, *arguments):
-    """A solve without the compiled loops."""
+    """A solve by PyTorch, without the compiled loops."""
     with only("torch"):
         return solver.solve(*arguments)
 
@@ -57,7 +57,7 @@ def test_the_backend_is_chosen_in_one_place(table, denoiser, draw):
             assert made(solver) == "torch"
 
     class Mine(Picard):
-        """Settings of somebody else's, with the rounds of Picard's."""
+        """A solver of another package, with Picard's rounds."""
 
     assert made(Mine(table)) == "numba"
     with only("numba"), pytest.raises(ValueError, match="none of the backends numba computes the rounds of Picard here"):
@@ -133,7 +133,7 @@ def test_compiled_loops_compute_the_rounds_of_trained_drafts(config, make_denois
 def test_a_last_step_without_effect_or_with_noise_is_computed(
     config, make_denoiser, draw, scheduler, settings, options, clip
 ):
-    """Where the grid ends at 0 and the samples need not, the last step has a = 1 and nothing else."""
+    """If the grid ends at 0 but the samples do not, the last step is only a = 1."""
     table = step_table(
         config | {"_class_name": scheduler, "clip_sample": clip} | settings, timesteps=[99, 70, 40, 20, 0], **options
     )
@@ -228,7 +228,7 @@ def test_captured_rounds_give_the_samples_of_the_cpu(table, make_denoiser, draw,
 
 @pytest.mark.parametrize("kind", ALL)
 def test_conditions_with_a_gradient_or_in_half_precision_work(table, denoiser, draw, kind):
-    """What numpy cannot share is made by PyTorch."""
+    """PyTorch computes what cannot be shared with numpy."""
     solver = ALL[kind](table)
     condition, noise = draw(range(2), table)
     expected = solver.solve(denoiser, condition, noise)

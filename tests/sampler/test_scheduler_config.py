@@ -138,7 +138,7 @@ MALFORMED = [
 
 
 def network(x, t, condition):
-    """Any smooth function will do."""
+    """A smooth function as network."""
     return 0.7 * torch.tanh(x * (1 + t.reshape(-1, 1, 1) / 100) + condition[:, :1, None])
 
 
@@ -152,7 +152,7 @@ def ours(table):
 
 
 def sampled_by_diffusers(kind, config, steps, clip):
-    """The loop over the `step` of diffusers' scheduler, in double precision.
+    """The loop over `step` of diffusers' scheduler, in double precision.
 
     Args:
         clip: bound of |x̂0| for DPM-Solver, which has none of its own.
@@ -252,7 +252,7 @@ def test_a_long_value_is_shortened_in_the_message():
 
 
 def test_every_setting_of_the_installed_diffusers_is_known():
-    """A later diffusers may bring a setting: whoever upgrades must decide what it means here."""
+    """A later diffusers may have new settings; after an upgrade their meaning here must be decided."""
     known = OF_OTHER_SCHEDULERS.union(*(settings.model_fields for settings in KINDS.values()))
     for kind in DDPMScheduler._get_compatibles():
         settings = set(inspect.signature(kind.__init__).parameters) - {"self", "args", "kwargs"}
@@ -285,7 +285,7 @@ def test_a_scheduler_its_config_and_its_file_give_the_same_table(kind, tmp_path)
 
 
 def test_the_class_is_never_guessed():
-    """Of all of diffusers' schedulers, only those that have a table are taken for one of them."""
+    """Of all schedulers of diffusers, only those with a table are accepted."""
     taken = {kind.__name__ for kind in KINDS}
     seen = set()
     refusals = r"no step table|pass the scheduler itself|a diffusers scheduler or its config is needed"
@@ -313,7 +313,7 @@ def test_a_converted_scheduler_keeps_its_own_class():
 
 
 def test_a_changed_default_has_an_effect():
-    """diffusers drops a changed setting that its config notes as a default; DDPM clips by default, and here it shall not."""
+    """diffusers drops a setting that its config lists as a default: here DDPM must not clip, against its default."""
     config = {**DDPMScheduler(num_train_timesteps=20).config, "_class_name": "DDPMScheduler", "clip_sample": False}
     assert "clip_sample" in config["_use_default_values"]
     assert step_table(config).clip is None

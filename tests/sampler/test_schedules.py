@@ -17,7 +17,7 @@ CLIPS = ({"clip_sample": True}, {"clip_sample": True, "clip_sample_range": 2.0},
 
 
 def network(x, t, condition):
-    """Any smooth function will do."""
+    """A smooth function as network."""
     return 0.5 * torch.tanh(x * (1 + t.reshape(-1, 1, 1) / 100) + condition[:, :1, None])
 
 
@@ -147,7 +147,7 @@ def dpm_in_double(config, steps):
 
 
 def dpm_step(scheduler, k, t, prediction, x, noise):
-    """diffusers rounds the sample to float32 in every step, whatever it came in: keep double here."""
+    """Keeps double precision: diffusers rounds the sample to float32 in every step."""
     if k == 0:
         scheduler._step_index = None
         scheduler.lower_order_nums = 0
@@ -191,7 +191,7 @@ def test_dpm_solver_with_any_share_of_noise_equals_a_loop_in_states_without_deca
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 2.5])
 def test_with_any_share_of_noise_many_steps_sample_the_data_distribution(eta):
-    """Of normal data with deviation 0.3 the best prediction is linear: the samples' variance follows from the table."""
+    """For normal data with deviation 0.3 the best prediction is linear, so the samples' variance follows from the table."""
     table, variance = step_table(NOISY | {"num_train_timesteps": 1000}, 1000, eta=eta), 0.3**2
     # Of the state, and of the last x̂0.
     covariance = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)

@@ -149,7 +149,7 @@ def test_environments_are_independent_to_the_last_bit(table, denoiser, draw, ass
 
 
 def test_windows_advance_at_their_own_pace(table, denoiser, draw):
-    """The cost of an environment is its own, not that of the slowest in its batch."""
+    """The cost of an environment does not depend on the slowest in its batch."""
     condition, noise = draw(range(64), table)
     stats = Picard(table, window=20, tolerance=0.3).solve(denoiser, condition, noise).stats
     assert stats.rounds.min() < stats.rounds.max()

@@ -18,7 +18,7 @@ WORDS = 400
 
 
 def words_of(generator: np.random.Generator | torch.Generator) -> list[int]:
-    """What a generator draws, 31 bits at a time, in its own order."""
+    """The numbers of a generator, 31 bits each, in its order."""
     if isinstance(generator, torch.Generator):
         return torch.empty(WORDS, dtype=torch.int32).random_(generator=generator).tolist()
     raw = generator.bit_generator.random_raw(WORDS // 2)
@@ -26,7 +26,7 @@ def words_of(generator: np.random.Generator | torch.Generator) -> list[int]:
 
 
 def windows(words: list[int]) -> Iterator[tuple[int, ...]]:
-    """Three draws in a row, wherever: by chance no two of a million are the same (a chance below 10⁻¹⁵)."""
+    """All sequences of three draws: by chance, no two of a million are equal (probability below 10⁻¹⁵)."""
     return zip(words, words[1:], words[2:], strict=False)
 
 

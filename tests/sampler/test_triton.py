@@ -1,6 +1,6 @@
 """Rounds with Triton kernels equal those of PyTorch and of the compiled loops.
 
-On a CPU by Triton's interpreter (`TRITON_INTERPRET=1 pytest tests/sampler/test_triton.py`), on a GPU as they are.
+On a CPU by Triton's interpreter (`TRITON_INTERPRET=1 pytest tests/sampler/test_triton.py`), on a GPU compiled.
 """
 
 from dataclasses import replace
@@ -92,7 +92,7 @@ def a_table(name: str, clip: float | None):
 
 @st.composite
 def solves(draw, tables=TABLES):
-    """A table, and what a solve takes: samples of any shape, and a guess or none."""
+    """A table and the arguments of a solve: samples of any shape, with or without a guess."""
     table = a_table(draw(st.sampled_from(sorted(tables))), draw(st.sampled_from([None, 1.0, 0.7])))
     batch, shape = draw(st.integers(1, 3)), draw(st.sampled_from([(1, 1), (4, 2), (3, 3), (5, 7)]))
     seed = draw(st.integers(0, 10**6))
@@ -201,7 +201,7 @@ def test_kernels_treat_what_is_not_finite_as_pytorch_does():
 
 @interpreted
 def test_kernels_do_not_keep_values_of_drafts_that_are_not_finite():
-    """A wild first guess drafts states where the network fails, in the first rounds alone."""
+    """A bad first guess drafts states where the network fails, only in the first rounds."""
     table = a_table("ddpm", None)
     noise = NoisePath.draw([noise_of(s) for s in range(3)], table.steps, (4, 2), dtype=torch.float64)
     condition, denoiser, failed = torch.zeros(3, 3, dtype=torch.float64), mixture_denoiser(table), []
@@ -240,7 +240,7 @@ def test_a_round_of_kernels_after_the_end_changes_nothing(drawn, options):
 
 
 def test_kernels_are_chosen_where_they_support_the_solver(random_draft):
-    """On a CPU by the interpreter alone; never for trained drafts, Anderson steps, half precision or huge samples."""
+    """On a CPU only in the interpreter; never for trained drafts, Anderson steps, half precision or very large samples."""
     table = a_table("ddpm", 1.0)
 
     def made(solver, shape=(4, 2), dtype=torch.float64):
@@ -353,7 +353,7 @@ def test_kernels_compute_the_same_iterations_as_pytorch_on_a_gpu(drawn, window, 
     ],
 )
 def test_captured_kernels_give_the_samples_of_pytorch(name, options, shape, dtype):
-    """Single precision decides a step otherwise where it is a tie, rarely."""
+    """In rare ties, single precision decides a step differently."""
     table = SamplerChoice.parse(name).build(DDPM | {"clip_sample": True}).table
     solver, denoiser = Speculative(table, 20, **options), mixture_denoiser(table)
     whole = Whole(denoiser)

@@ -74,7 +74,7 @@ def test_the_floor_follows_from_the_network(policy):
 
 
 def test_the_usual_loop_samples_from_the_policys_distribution(policy):
-    """With the noise that its scheduler draws, the usual loop gives the samples of the sequential solver."""
+    """With the noise that its scheduler draws, the usual loop gives the same samples as the sequential solver."""
     table, engine = policy.solver.table, PlainNetwork(policy.network)
     condition = torch.randn(1, policy.spec.condition_size)
     noise = NoisePath.draw([torch.Generator().manual_seed(0)], table.steps, (16, 2))
@@ -111,7 +111,7 @@ def test_the_published_loop_waits_for_the_slowest(policy):
 
 
 def test_the_peak_is_measured_with_short_products(monkeypatch):
-    """On a CPU whose products are slow, as without bf16 instructions: no order of 2048, and not ten of each."""
+    """On a CPU with slow products, as without bf16 instructions: the order is below 2048, and repeats are fewer than ten."""
     orders, now = [], [0.0]
 
     def slow(work, device):

@@ -1,4 +1,4 @@
-"""The study of LeRobot's default network: rows of rounds, and what plans take, without LeRobot."""
+"""The study of LeRobot's default network, without LeRobot: rows of rounds, and times of plans."""
 
 import pytest
 from lerobot_fixtures import PUSHT, for_pusht
@@ -57,7 +57,7 @@ def test_ratios_are_formed_within_a_turn():
 
 
 class Peer:
-    """Instead of a process with LeRobot: a call takes a second, and a tenth for every further row."""
+    """A substitute for a process with LeRobot: a call takes a second, and a tenth more for every further row."""
 
     def __init__(self, parameters, window):
         self.made = {"parameters": parameters, "window": window}

@@ -19,7 +19,7 @@ FACTS += "  observation.state: {agent_pos: 2}\n  observation.environment_state: 
 
 
 class Peer:
-    """Instead of processes with LeRobot: every second episode succeeds."""
+    """A substitute for processes with LeRobot: every second episode succeeds."""
 
     def __init__(self):
         self.asked, self.started = [], 0
@@ -117,7 +117,7 @@ def test_episodes_are_compared_with_lerobots_own_on_the_same_seeds():
 
 
 def test_a_reward_equal_to_success_has_no_columns():
-    """Its bootstrap interval is empty where all episodes succeed; that of success, Wilson's, is not."""
+    """If all episodes succeed, its bootstrap interval is empty, but Wilson's interval of the success is not."""
     seeds = range(100)
     all_of_them = ClosedEpisodes(dict.fromkeys(seeds, True), dict.fromkeys(seeds, 1.0))
     page = bridges._episodes_page({(ENGINE, "ddpm"): all_of_them, (LEROBOT, "ddpm"): all_of_them}, seeds, 25)

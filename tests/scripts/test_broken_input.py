@@ -38,7 +38,7 @@ NAME = "broken"
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Path:
-    """A small policy of PushT, demonstrations, a recording."""
+    """Valid inputs: a small policy of PushT, demonstrations, a recording."""
     folder = tmp_path_factory.mktemp("sound")
     spec = read_info(find_checkpoint("pusht")).spec
     spec = replace(spec, network=UnetConfig(channels=(8, 16), timestep_embedding=16))
@@ -69,7 +69,7 @@ Break = Callable[[Path, Path], None]
 
 
 def nothing(sound: Path, path: Path) -> None:
-    """Not there."""
+    """Removes the input."""
 
 
 def empty_folder(sound: Path, path: Path) -> None:
@@ -89,12 +89,12 @@ def noise(sound: Path, path: Path) -> None:
 
 
 def pipe(sound: Path, path: Path) -> None:
-    """Who opens it waits for ever."""
+    """A pipe: opening it waits for ever."""
     os.mkfifo(path)
 
 
 def pickled(sound: Path, path: Path) -> None:
-    """As Diffusion Policy's .ckpt."""
+    """A pickled file, like Diffusion Policy's .ckpt."""
     path.write_bytes(pickle.dumps({"state_dicts": {}}))
 
 
@@ -134,7 +134,7 @@ def _with(*keys: str | int, value: object) -> Callable[[bytes], bytes]:
 
 
 def _matching_weights(sound: Path, path: Path) -> None:
-    """Weights that are none, with the right digest."""
+    """A file that is not weights, with the right digest."""
     shutil.copytree(sound / "checkpoint", path)
     (path / "model.safetensors").write_bytes(b"\xff" * 100)
     digest = hashlib.sha256(b"\xff" * 100).hexdigest()
@@ -310,7 +310,7 @@ def refused(monkeypatch, capsys, sound, place):
 
 
 class GoesOn(BaseException):
-    """A command that goes on to do what was asked, or waits for ever."""
+    """Raised if a command continues, or waits for ever."""
 
 
 @contextmanager
@@ -343,7 +343,7 @@ def _state(path: Path) -> tuple:
 
 
 def product(commands: dict[str, str], *ways: dict[str, Break]) -> list:
-    """Every command with every way to break its input."""
+    """All combinations of commands and ways to break their inputs."""
     return [
         pytest.param(command, make, id=f"{name}: {how}")
         for name, command in commands.items()
@@ -401,7 +401,7 @@ def test_a_path_below_a_file_is_refused(refused, sound, command, out):
 
 @pytest.mark.parametrize("command", WRITES.values(), ids=WRITES)
 def test_a_file_system_that_accepts_no_files_is_refused(refused, sound, command):
-    """Not even from root."""
+    """Root cannot write there, either."""
     refused(command.format(sound=sound, out="/proc/out"), "/proc")
 
 
@@ -551,7 +551,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("arguments", UNREADABLE.values(), ids=UNREADABLE)
 def test_arguments_that_cannot_be_parsed_are_refused(monkeypatch, capsys, place, arguments):
-    """tyro says what is wrong in a box of its own."""
+    """tyro prints its own box with the error."""
     monkeypatch.setattr(sys, "argv", ["paradp", *arguments.split()])
     with pytest.raises(SystemExit) as exit_:
         main()

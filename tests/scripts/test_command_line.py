@@ -190,7 +190,7 @@ def test_workers_end_with_their_parent(tmp_path):
 
 
 def workers_of(pid: int) -> list[int]:
-    """Child processes that run episodes (spawn also starts a resource tracker, and others come and go)."""
+    """Child processes that run episodes, without the resource tracker of spawn and short-lived ones."""
     found = []
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -402,7 +402,7 @@ def test_recorded_demonstrations_are_inspected_and_imported(paradp, tmp_path):
 
 
 def test_names_in_foreign_files_cannot_control_the_terminal(paradp, tmp_path, monkeypatch):
-    """The title of the window, colours, rich's own markup, and a direction of writing."""
+    """Sequences that set the window's title, colours, rich's markup and the direction of writing."""
     monkeypatch.chdir(tmp_path)
     with h5py.File("named.hdf5", "w") as file:
         demos = file.create_group("data")

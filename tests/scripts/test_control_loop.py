@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs/control-loop.md"
 
 
 def test_the_first_loop_has_at_most_thirty_lines():
-    """That it runs is tested with all snippets (test_documentation.py)."""
+    """test_documentation.py tests that it runs."""
     script = PAGE.read_text().split("```python")[1].split("```")[0]
     lines = [line for line in script.splitlines() if line.strip() and not line.startswith(("from ", "import "))]
     assert len(lines) <= 30

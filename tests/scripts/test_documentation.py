@@ -19,7 +19,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 @dataclass(frozen=True)
 class Expected:
-    """What a snippet prints, whether it talks to a server, whether it takes long, and packages of others that it needs."""
+    """The expectations of a snippet: its output, whether it needs a server or takes long, and the packages that it needs."""
 
     prints: str = ""
     server: bool = False
@@ -53,7 +53,7 @@ def snippets() -> list:
 
 @pytest.mark.parametrize("block", snippets())
 def test_a_snippet_runs_as_it_is_printed(block, tmp_path, served):
-    """In a process and a folder of its own, with what the page defines in it, and nothing else."""
+    """In a separate process and folder, with only the definitions of the page."""
     expected = EXPECTED.get(str(block), Expected())
     script = tmp_path / "snippet.py"
     script.write_text(block.text)
@@ -66,7 +66,7 @@ def test_a_snippet_runs_as_it_is_printed(block, tmp_path, served):
 
 
 def python_with(packages: tuple[str, ...], folder: Path) -> Path:
-    """An environment that has these packages, and not ours."""
+    """An environment with these packages, but without paradp."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
@@ -122,13 +122,13 @@ def test_links_have_targets(page):
 
 
 def headings(page: Path) -> set[str]:
-    """As GitHub makes anchors of them."""
+    """The headings of a page as anchors, as GitHub makes them."""
     lines = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", line.strip().lower()).replace(" ", "-") for line in lines}
 
 
 def plain(text: str) -> str:
-    """Text in one line, without the signs of comments, markdown and quotes."""
+    """Text in one line, without the characters of comments, markdown and quotes."""
     return " ".join(re.sub(r"[`*#\"]", "", text).split())
 
 

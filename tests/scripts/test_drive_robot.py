@@ -33,7 +33,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def start(checkpoint, tmp_path):
-    """Starts the command beside LeRobot alone, with settings of the dials."""
+    """Starts the command in an environment with LeRobot's substitute, with settings of the dials."""
     (tmp_path / "sitecustomize.py").write_text(ABSENT)
     path = os.pathsep.join([str(tmp_path), *FOLDERS, *filter(None, [os.environ.get("PYTHONPATH")])])
 

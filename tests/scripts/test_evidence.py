@@ -7,7 +7,7 @@ from paradp.scripts.evidence import evidence
 
 
 def comparison(episodes: int, *successes: int, lost: int = 0):
-    """Runs as a comparison holds them, of samplers a, b, …: what the sentence reads of them."""
+    """A comparison of samplers a, b, … with only the values that the sentence needs."""
     runs = [
         SimpleNamespace(
             label=label,

@@ -30,7 +30,7 @@ GROUPS = {"paradp.solvers", "paradp.engines", "paradp.networks"}
 
 @pytest.fixture
 def installed(tmp_path):
-    """What `pip install` makes of the page: every file, and an entry point for each."""
+    """Writes what `pip install` would: every file of the page, and an entry point for each."""
     package, *entries = blocks(PAGE, "toml")
     about = tmp_path / "extending-0.1.dist-info"
     about.mkdir()
@@ -50,7 +50,7 @@ def installed(tmp_path):
 
 @pytest.fixture
 def here(installed, monkeypatch):
-    """The same in this process; nothing of it is left behind."""
+    """The same in this process, removed after the test."""
     monkeypatch.syspath_prepend(installed)
     importlib.invalidate_caches()
     plugins.cache_clear()

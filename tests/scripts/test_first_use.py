@@ -20,7 +20,7 @@ from paradp.scripts.main import main
 
 @pytest.fixture
 def typed(monkeypatch, capsys):
-    """What a command says: its output, or the sentence that it ends in."""
+    """The output of a command, or the sentence of its error."""
 
     def run(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["paradp", *map(str, arguments)])
@@ -66,7 +66,7 @@ def test_demonstrations_are_shown_by_quantity_with_a_correct_singular(typed, tmp
 
 
 def describe_any(task, convention):
-    """As `describe`, for tasks without an expert too."""
+    """Like `describe`, also for tasks without an expert."""
     made, known = describe("pusht", "position", DEFAULT_ACTION_NOISE, 0), ACTION_CONVENTIONS[convention]
     limits = {"action_low": tuple(known.space.low.tolist()), "action_high": tuple(known.space.high.tolist())}
     observation = find_task(task).task.observation
@@ -111,7 +111,7 @@ def test_a_comparison_lists_its_runs(typed, tmp_path, monkeypatch, folders, said
 
 
 def test_driving_announces_what_it_does():
-    """Nothing is measured where a server plans, or where the sampler is named."""
+    """It announces no measurement if a server plans or a sampler is named."""
     assert _preparing("ws://robot:8000", "process", True) == "requesting first plans from ws://robot:8000"
     assert _preparing(None, "thread", False) == "loading the policy"
     assert _preparing(None, "process", True) == (

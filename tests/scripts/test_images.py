@@ -28,7 +28,7 @@ SERVE = ("serve", "spot/checkpoint", "--sampler", "ddim-5", "--engine", "eager",
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Where the task's package is installed, with four demonstrations and a policy that has learned a little."""
+    """A folder with the task's installed package, four demonstrations and a slightly trained policy."""
     folder = tmp_path_factory.mktemp("spot")
     shutil.copy(spot_task.__file__, folder)
     about = folder / "spot_task-0.1.dist-info"

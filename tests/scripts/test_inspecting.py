@@ -16,7 +16,7 @@ ENDS = [20, 21, 50]
 
 
 class Camera:
-    """Images in memory, of which every request is noted."""
+    """Images in memory that record every request."""
 
     def __init__(self, images: np.ndarray):
         self.images, self.shapes, self.asked = images, {"camera": images.shape[1:]}, []
@@ -68,7 +68,7 @@ def test_dropped_frames_are_named_where_the_robot_moves(images):
 
 
 def test_a_wrong_rate_is_named(images):
-    """A camera of ten pictures a second in data of twenty steps a second."""
+    """A camera with ten images per second in data with twenty steps per second."""
     images[1::2] = images[0:-1:2]
     [said] = remarks(images)
     assert said.startswith("camera: a wrong rate: the picture changes in ") and said.endswith("and not 20")

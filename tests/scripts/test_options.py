@@ -38,7 +38,7 @@ NOT_NUMBERS = (float("nan"), float("inf"), -float("inf"), 2.5, "3", None)
 
 @pytest.fixture
 def said(monkeypatch, capsys):
-    """What a command says that must refuse what is typed."""
+    """The error of a command that must refuse these arguments."""
 
     def run(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["paradp", *arguments])
@@ -73,7 +73,7 @@ def test_an_error_names_a_setting_of_a_training_by_its_option(said, config, chos
 
 
 def typed(arguments: str, flags: type = Flags) -> object:
-    """The config of options as they are typed."""
+    """The config that a command makes from these options."""
     return tyro.cli(flags, args=arguments.split()).checked()
 
 
@@ -148,7 +148,7 @@ def test_an_option_of_another_part_is_refused(arguments, sentence):
 
 @dataclass(frozen=True)
 class MixerConfig(Settings):
-    """A third network, of which nothing else is known.
+    """A third network, known only by its settings.
 
     Attributes:
         width: how wide it is.
@@ -238,7 +238,7 @@ def test_a_command_knows_its_options(command, names):
 
 @pytest.mark.parametrize("command", entry.COMMANDS)
 def test_every_error_of_a_setting_names_its_option(monkeypatch, command):
-    """Whoever raises it, in whatever depth."""
+    """For errors raised at any depth."""
     function = getattr(import_module(f"paradp.scripts.{entry.COMMANDS[command].module}"), entry.COMMANDS[command].function)
     known = call.options(function)
 

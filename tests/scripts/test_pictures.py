@@ -40,7 +40,7 @@ def texts(axes) -> list[str]:
 
 
 def joined(text: str) -> str:
-    """A wrapped name in one line."""
+    """Joins the lines of a wrapped name."""
     return text.replace(":\n", ":").replace("\n", " ")
 
 
@@ -77,7 +77,7 @@ def test_labels_cover_neither_each_other_nor_a_point(tmp_path):
 
 
 def check_names(axes, runs, measure: str) -> None:
-    """Every point is named; names cover nothing; lines from points to names cross neither each other nor a name."""
+    """Every point has a label; labels cover nothing; lines from points to labels cross neither each other nor a label."""
     names = [text for text in axes.texts if isinstance(text, Annotation) and text.anncoords == "figure pixels"]
     known = {run.label for run in runs} | {str(i + 1) for i in range(len(runs))}
     assert len(names) == len(runs) and {joined(name.get_text()) for name in names} <= known
@@ -102,7 +102,7 @@ TRADE_OFFS = [p for p in sorted(RESULTS.glob("*.md")) if "| plan p95 |" in p.rea
 
 @pytest.fixture(scope="module")
 def redrawn(tmp_path_factory):
-    """Picture → figure, of all that can be drawn from what is published."""
+    """All pictures that can be drawn from the published pages: picture → figure."""
     out = tmp_path_factory.mktemp("redrawn") / "results"
     shutil.copytree(RESULTS, out, ignore=shutil.ignore_patterns("*-strips"))
     return {path.relative_to(out): figure for page in sorted(out.glob("**/*.md")) for path, figure in redraw(page)}

@@ -1,4 +1,4 @@
-"""`paradp serve` if it cannot serve: one sentence with the place and the remedy, before anything is loaded."""
+"""`paradp serve` with impossible settings: one sentence with place and remedy, before anything is loaded."""
 
 import socket
 import sys
@@ -10,7 +10,7 @@ from paradp.scripts.main import main
 
 @pytest.fixture
 def complaint(monkeypatch, capsys):
-    """Runs a command that must fail; returns what it says."""
+    """Runs a command that must fail; returns its error."""
 
     def run(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["paradp", *arguments])

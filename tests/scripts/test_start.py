@@ -93,7 +93,7 @@ MISTAKES_AND_QUESTIONS = [
 
 
 def test_a_name_is_checked_without_heavy_imports():
-    """One process is asked everything; each answer says what has been imported so far."""
+    """One process gets all questions; each answer lists the modules imported so far."""
     program = f"""
 import contextlib, io, json, sys
 from paradp.scripts import main as entry
@@ -116,7 +116,7 @@ for arguments, code, word in {MISTAKES_AND_QUESTIONS!r}:
 
 
 def typed_hints(name: str) -> dict[str, object]:
-    """Option → type: of a command's own, and of those made from a config."""
+    """Option → type, for a command's own options and those made from a config."""
     hints: dict[str, object] = {}
     for flag, hint in get_type_hints(command(name), include_extras=True).items():
         inner = get_args(hint)[0] if get_args(hint) else hint
@@ -136,7 +136,7 @@ def test_limits_of_a_config_are_found():
 @pytest.mark.parametrize(("name", "flag", "hint"), NUMBERS)
 @pytest.mark.parametrize("typed", ["least", "most", "nan"])
 def test_numbers_out_of_their_limits_are_refused(name, flag, hint, typed, monkeypatch, capsys):
-    """Zero, negative, huge and not a number: one sentence, exit code 2, before a task is even looked up."""
+    """Zero, negative, huge and not a number: one sentence, exit code 2, before a task is looked up."""
     limits = next(_limits(hint))
     whole = "float" not in str(hint)
     if whole and typed == "nan":
@@ -209,7 +209,7 @@ def test_the_lines_of_an_argument_are_joined(monkeypatch, capsys):
 
 
 def described(printed: str) -> dict[str, str]:
-    """Option or argument → its help text, in help that was printed for a wide terminal."""
+    """Option or argument → its help text, from help printed for a wide terminal."""
     found = re.findall(r"^[│ ] ?(\S.*?)  +(\S.*?) *│?$", printed, re.MULTILINE)
     return {option: text for option, text in found if re.match(r"-|[A-Z\[{]", option)}
 
@@ -257,7 +257,7 @@ def test_lazy_packages_export_their_type_checked_imports():
 
 
 def test_an_interrupt_during_the_shutdown_of_python_has_no_effect():
-    """It comes from an object that goes last, after Python has given its signals back."""
+    """It comes from an object that is destroyed last, after Python has restored signal handlers."""
     code = """
 import os, signal, sys
 import paradp.scripts.main

@@ -39,7 +39,7 @@ def draw(page: Path) -> Figure:
 
 @pytest.fixture
 def added(tmp_path_factory, monkeypatch):
-    """A study in a file of its own among the others; in another folder of their package, for other tests read this one."""
+    """A study in a new file, in another folder of the package, because other tests read the real one."""
     folder = tmp_path_factory.mktemp("studies")
     (folder / "sums.py").write_text(STUDY)
     monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(folder)])

@@ -56,7 +56,7 @@ def test_few_step_solvers_halve_their_rounds(bench, sampler):
 
 @pytest.mark.parametrize("engine", ["eager", "openvino"])
 def test_other_rows_change_a_plan_only_by_rounding(engine):
-    """The number of rows in a call changes the rounding of its matrix products; so do an engine's padded rows."""
+    """The number of rows in a call, and an engine's padding, change the rounding of matrix products."""
     bench = Bench(load_policy("square", "ddpm", engine=engine), observations=8)
     solver = Picard(bench.policy.solver.table, 20, 0.0)
     noise = bench.noise(solver.table.steps)
@@ -73,7 +73,7 @@ def test_a_bigger_budget_is_never_much_worse(bench):
 
 
 def test_the_autotuner_counts_the_rounds_of_real_observations(bench):
-    """Its observations are drawn at random; the rounds hardly depend on them."""
+    """Its observations are random; the rounds hardly depend on them."""
     policy = bench.policy
     counts = Autotuner(policy.engine, policy.network, policy.spec, policy.device)
     for sampler in ("speculative-ddpm:window=3", "speculative-ddpm:window=8", "speculative-ddpm-25:window=8"):

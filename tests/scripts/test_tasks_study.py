@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def context(tmp_path):
-    """Two episodes of Lift by every sampler, what an expert's figures look like, and the shipped policy once more."""
+    """Two episodes of Lift with every sampler, figures of an expert, and a copy of the shipped policy."""
     folder = tmp_path / "runs/lift"
     choices = tuple(SamplerChoice.parse(name) for name in task_figures.SAMPLERS)
     evaluate(Grid(RolloutConfig("lift", choices[0], folder, episodes=2, seed=7, envs=2, threads=1), choices))

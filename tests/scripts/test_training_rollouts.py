@@ -1,4 +1,4 @@
-"""A policy is tried while it is trained (`--evaluate-every`), and its metrics go to TensorBoard, without changing it."""
+"""Rollouts during a training (`--evaluate-every`) and TensorBoard metrics do not change the training."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ LITTLE = (
 
 @pytest.fixture
 def train(paradp):
-    """Trains on a few demonstrations of PushT; returns the exit code and what was said."""
+    """Trains on a few demonstrations of PushT; returns the exit code and the output."""
 
     def run(out, *arguments):
         code, said, err = paradp("train", "pusht", "--data", STORE, "--out", out, *LITTLE, *arguments)
@@ -133,7 +133,7 @@ def wait_for(found: Callable[[], bool], process: subprocess.Popen | None = None)
 
 
 def goes_on(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
+    """Whether a process runs; zombies do not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

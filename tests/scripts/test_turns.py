@@ -28,7 +28,7 @@ def test_all_samplers_plan_in_every_turn_in_a_new_order(monkeypatch):
 
 @pytest.mark.slow
 def test_a_sequential_plan_is_computed_row_by_row_beside_any_sampler():
-    """An engine compiled for other numbers of rows would pad every step of it."""
+    """An engine compiled for other batch sizes would pad every step."""
     policies = [load_policy("lift", sampler) for sampler in ("ddpm", "para-ddpm")]
     turns.time_in_turns(policies, blank(policies[0].spec, 1, 2), repeats=1)
     assert sorted(policies[0].engine._sizes.compiled) == [1]

@@ -1,7 +1,7 @@
 """`paradp[train]` is enough for a computer that only trains, such as a GPU node without simulators.
 
-Packages are taken away as if they were not installed, all that `paradp[train]` does not bring or some of them: what is
-found of one must not lead to an import of another.
+The tests hide packages as if they were not installed: all that `paradp[train]` does not install, or only some, because
+finding one package must not lead to an import of another.
 """
 
 import json
@@ -78,7 +78,7 @@ def without(request, tmp_path):
 
 
 def test_importing_the_environments_imports_no_simulator():
-    """Where they are installed; and gymnasium knows the tasks when it comes later."""
+    """Even if they are installed. gymnasium knows the tasks if it is imported later."""
     program = f"""
 import sys, paradp.envs
 print(paradp.envs.find_task("pusht").task.things, paradp.envs.ACTION_CONVENTIONS["delta"].low.tolist())

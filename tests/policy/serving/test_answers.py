@@ -30,7 +30,7 @@ def chunk() -> Chunk:
 
 @contextmanager
 def saying(first: bytes | str, answers: list[bytes | str]):
-    """A server that says this on connecting, and these in turn to whatever it is asked; its address."""
+    """A server with this greeting and these answers, in turn; yields its address."""
 
     def talk(connection) -> None:
         try:
@@ -93,7 +93,7 @@ def test_an_error_names_missing_metadata(spec, key):
 
 
 def test_limits_arrive_to_the_last_bit(spec):
-    """A client compares them with those of its own checkpoint."""
+    """A client compares them with the limits of its own checkpoint."""
     told = greeting(spec, "ddpm", 1000) | {"action_step": [1 / 3, np.pi], "action_low": [-1 / 3, -np.e]}
     interface = read_interface(unpack(pack(told)))
     assert interface.action_step == (1 / 3, np.pi) and interface.action_low == (-1 / 3, -np.e)

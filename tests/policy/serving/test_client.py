@@ -93,7 +93,7 @@ def test_an_answer_that_is_not_finite_is_no_plan(policy, running, monkeypatch):
 
 
 def test_inpainting_works_through_the_server(serving, policy):
-    """Inpainting through the server is inpainting here."""
+    """Inpainting through the server equals local inpainting."""
     random = np.random.default_rng(0)
     guess, keep = random.uniform(-0.5, 0.5, (16, 2)).astype(np.float32), np.linspace(1, 0, 16, dtype=np.float32)
     request = PlanRequest(ZEROS, 1, guess, None, keep)

@@ -1,6 +1,6 @@
 """Clients and servers of the previous version still understand ours: their recorded messages, byte for byte.
 
-Written down once, with the policy of these tests: its metadata, a request of `Remote`, and the answer.
+Recorded once, with the policy of these tests: its metadata, a request of `Remote`, and the answer.
 """
 
 import numpy as np
@@ -66,7 +66,7 @@ def test_the_server_reads_a_request_of_the_previous_version(spec, request_before
 
 
 def test_the_server_sends_everything_that_the_previous_version_sent(serving, policy, request_before):
-    """In the same types, so that their client can read it; a client ignores keys that it does not know."""
+    """In the same types, so that the earlier client can read it; clients ignore unknown keys."""
     plan_together(policy, [request_before])  # compiles what it needs: the request has a budget of seconds
     with connect(serving.uri, compression=None, max_size=None, proxy=None) as connection:
         metadata = unpack(connection.recv())
@@ -93,7 +93,7 @@ def test_the_client_reads_messages_of_the_previous_version(spec):
 
 
 def shapes(message: dict) -> dict:
-    """What a message has in it, but for the numbers."""
+    """The content of a message without the numbers."""
     return {
         key: shapes(value)
         if isinstance(value, dict)

@@ -1,4 +1,4 @@
-"""Images over the wire: arrays and JPEG, under the names of openpi's clients; what is wrong is said in one sentence."""
+"""Images over the wire: arrays and JPEG, under the names of openpi's clients, and errors in one sentence."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def spec(info):
 
 @pytest.fixture
 def policy(spec) -> DiffusionPolicy:
-    """Random weights, which see the plain numbers of its images."""
+    """A policy with random weights and the pixels of images as inputs."""
     torch.manual_seed(0)
     normalizer = Normalizer(torch.zeros(spec.action_size), torch.ones(spec.action_size))
     solver = Speculative(step_table(spec.schedule), window=8)
@@ -64,7 +64,7 @@ def history() -> dict[str, np.ndarray]:
 
 
 def jpeg(image: np.ndarray, **options) -> bytes:
-    """As a camera's driver encodes."""
+    """Encodes an image like a camera's driver."""
     written = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(written, "JPEG", **options)
     return written.getvalue()
@@ -204,7 +204,7 @@ def test_a_features_own_name_has_priority():
 
 
 def claimed(width: int, height: int) -> bytes:
-    """A JPEG of a few bytes that says it is larger."""
+    """A JPEG of a few bytes that declares a larger size."""
     small = bytearray(jpeg(smooth(0)))
     at = small.index(b"\xff\xc0") + 5
     small[at : at + 4] = struct.pack(">HH", height, width)
@@ -212,7 +212,7 @@ def claimed(width: int, height: int) -> bytes:
 
 
 def scans(times: int) -> bytes:
-    """A JPEG whose scan comes so often, each time with nothing in it."""
+    """A JPEG with this many empty scans."""
     small = jpeg(smooth(0))
     at = small.index(b"\xff\xda")
     header = small[at : at + 14]
@@ -220,7 +220,7 @@ def scans(times: int) -> bytes:
 
 
 def segments(times: int) -> bytes:
-    """A JPEG with so many small segments of EXIF."""
+    """A JPEG with this many small EXIF segments."""
     small = jpeg(smooth(0))
     return small[:2] + (b"\xff\xe1" + struct.pack(">H", 12) + b"Exif\0\0abcd") * times + small[2:]
 
@@ -326,7 +326,7 @@ def test_lists_in_place_of_an_image_take_no_memory(spec, history):
 
 
 def test_texts_in_place_of_an_image_take_no_memory(spec, history):
-    """As an array each of them would be as long as the longest."""
+    """In an array, each text would take as much memory as the longest."""
     hostile = pack(history | {"front": ["a"] * 1999 + ["x" * 20_000]})
     tracemalloc.start()
     try:
@@ -350,7 +350,7 @@ def test_a_jpeg_with_many_segments_takes_no_time():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_longest_jpegs_are_read(channels):
-    """Noise in the best quality, as arrays and in colours that are not wanted, with the largest preview."""
+    """Noise in the best quality with the largest preview, also in colours where grey is expected."""
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     exif = b"Exif\0\0" + bytes(65_000)
     content = jpeg(noise, quality=100, subsampling=0, exif=exif)
@@ -358,7 +358,7 @@ def test_the_longest_jpegs_are_read(channels):
 
 
 def test_a_changed_jpeg_is_read_or_refused(spec, history):
-    """Bytes of good ones changed at random."""
+    """Valid files with bytes changed at random."""
     rng, session, good = np.random.default_rng(0), Session(spec), jpeg(smooth(0))
     read = 0
     for _ in range(300):

@@ -29,7 +29,7 @@ def ask_over_restarts(
         uri: where the server is, before and after.
         requests: what they ask for, each in turn.
         restart: ends the server, in the i-th way, and starts it again.
-        restarts: how often; each client gets three plans before, between and after them.
+        restarts: their number; each client gets three plans before, between and after them.
         clients: how many, in a thread each.
 
     Returns:

@@ -1,4 +1,4 @@
-"""One checkpoint that looks through a camera, three ways to run it: the same actions for the same frames and noise."""
+"""Three ways to run one policy with a camera: equal actions for equal images and noise."""
 
 import itertools
 import json
@@ -46,7 +46,7 @@ def noise_of(seed: int) -> int:
 
 
 class Rolled(RecedingHorizon):
-    """With the noise that `paradp drive` draws for an episode."""
+    """A rollout's policy with the noise that `paradp drive` draws for an episode."""
 
     def reset(self, seed=None):
         super().reset(None if seed is None else noise_of(seed))
@@ -75,7 +75,7 @@ def rolled(policy) -> Notes:
 
 
 class InStep:
-    """A robot for `drive` that waits for its commands, so that it sees what a rollout sees."""
+    """A robot for `drive` that waits for its commands, so that its observations equal those of a rollout."""
 
     period = 0.1
 
@@ -100,7 +100,7 @@ class InStep:
 
 
 class AtOnce(InProcess):
-    """Plans in another process, which the loop waits for: no control step goes by meanwhile."""
+    """Plans in another process while the loop waits, so no control steps pass meanwhile."""
 
     def submit(self, request):
         future = super().submit(request)

@@ -152,7 +152,7 @@ def test_pictures_of_several_cameras_pass(serving, client, message):
 
 
 def test_a_client_of_single_steps_begins_an_episode_anew(serving, client):
-    """As openpi's does, whose own reset sends nothing."""
+    """Like openpi's client, whose reset sends nothing."""
     seen = {"position": np.full(2, 0.4, np.float32), "constant": np.zeros(1, np.float32), "paradp/noise_seed": 1}
     one = client(serving.uri)
     one.ask(seen | {"position": np.full(2, -0.9, np.float32)})
@@ -317,7 +317,7 @@ def test_a_guess_reaches_the_solver(serving, client, message, policy, monkeypatc
 
 
 def until(said, seconds: float = 120.0) -> None:
-    """Waits until something is so."""
+    """Waits until a condition holds."""
     deadline = time.monotonic() + seconds
     while not said():
         assert time.monotonic() < deadline

@@ -19,14 +19,14 @@ def step(at: float) -> dict[str, np.ndarray]:
 
 
 def ask(session: Session, **message):
-    """Reads a message and remembers it, as where a plan was made."""
+    """Reads a message and adds it to the history, as after a plan."""
     request = session.read(msgpack.packb(message, default=_packed))
     session.remember(request)
     return request
 
 
 def _packed(value):
-    """As openpi's clients pack."""
+    """Packs a message like openpi's clients."""
     if isinstance(value, np.ndarray):
         return {b"__ndarray__": True, b"data": value.tobytes(), b"dtype": value.dtype.str, b"shape": value.shape}
     return {b"__npgeneric__": True, b"data": value.item(), b"dtype": value.dtype.str}
@@ -168,7 +168,7 @@ def test_ignored_values_may_be_anything(spec, key, value):
 
 
 def test_ignored_values_take_no_memory(spec):
-    """Empty lists take seventy times their bytes once they are unpacked."""
+    """Unpacked empty lists take seventy times their size as bytes."""
     hostile = msgpack.packb(step(0.5) | {"x": None}, default=_packed)[:-1] + b"\xdd\x00\x20\x00\x00" + b"\x90" * 2**21
     session = Session(spec)
     tracemalloc.start()
@@ -192,7 +192,7 @@ def test_a_map_with_too_many_keys_is_refused(spec, data):
 
 
 def test_messages_with_openpis_additional_values_pass(spec):
-    """The whole observation of a robot with two cameras, for a policy that looks at neither."""
+    """The whole observation of a robot with two cameras, for a policy without cameras."""
     picture = np.zeros((224, 224, 3), np.uint8)
     observation = step(0.5) | {"observation/image": picture, "observation/wrist_image": picture, "prompt": "pick it up"}
     assert Session(spec).read(pack(observation)).history["position"][0, 0] == np.float32(0.5)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="certifi
 
 
 def make(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    """Makes a self-signed certificate for 127.0.0.1, and its key."""
     certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
     options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
     names = ["-addext", "subjectAltName=IP:127.0.0.1"]
@@ -64,7 +64,7 @@ def test_the_systems_certificates_can_be_replaced(secured, files, monkeypatch):
 
 @pytest.mark.parametrize("ca", [None, "other.pem"])
 def test_a_server_that_is_not_trusted_is_refused_at_once(secured, files, ca):
-    """Not tried again for `connect_seconds`."""
+    """Without retries during `connect_seconds`."""
     with pytest.raises(ConnectionError, match=r"is not trusted: self.signed certificate; name the file"):
         Remote(secured.uri, ca=ca and files / ca, connect_seconds=600)
 
@@ -108,6 +108,6 @@ def test_a_wrong_authority_is_named(files, ca, said):
 
 
 def test_a_device_is_refused_as_a_certificate(files):
-    """It would be read for ever."""
+    """Reading it would never end."""
     with pytest.raises(ValueError, match="there is no certificate /dev/zero"):
         server_context(Path("/dev/zero"), files / "server.key")

@@ -22,7 +22,7 @@ def test_arrays_arrive_as_they_were_sent(array):
 
 
 def test_encoded_bytes_equal_those_of_openpi():
-    """Written out once by openpi-client 0.1.2's packer."""
+    """Recorded once with openpi-client 0.1.2's packer."""
     sent = {"a": np.arange(3, dtype=np.int16), "n": np.float32(0.5)}
     assert pack(sent) == bytes.fromhex(
         "82a16184c40b5f5f6e6461727261795f5fc3c40464617461c406000001000200c4056474797065a33c6932c4057368617065"
@@ -66,7 +66,7 @@ def test_an_invalid_message_is_refused(data):
 
 
 def empties(count: int) -> bytes:
-    """A list of lists of empty lists, so many in all."""
+    """A list of lists of empty lists, this many in total."""
     inner = b"\xdc" + (4000).to_bytes(2, "big") + b"\x90" * 4000
     return b"\xdc" + (count // 4000).to_bytes(2, "big") + inner * (count // 4000)
 
@@ -81,7 +81,7 @@ NESTED_ARRAYS = msgpack.packb([array() | {b"dtype": "|u1", b"data": bytes(40_000
     ids=["lists", "several lists", "maps of one key", "arrays in a list"],
 )
 def test_a_message_of_very_many_small_values_is_refused(value, times):
-    """Unpacked they would take up seventy times their bytes, and seconds in which no other client gets an answer."""
+    """Unpacked, they would take seventy times their bytes, and seconds during which other clients get no answer."""
     entries = b"".join(b"\xa1" + bytes([ord("a") + i]) + value for i in range(times))
     with pytest.raises(ValueError, match=r"'.' cannot be read: more than 32768 values of the message are in lists and maps"):
         unpack(bytes([0x80 + times]) + entries)
