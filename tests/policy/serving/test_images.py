@@ -282,7 +282,7 @@ WRONG = {
     "many scans": (lambda h: {"front": [scans(4000)] * 2}, "'front' cannot be read: it has 4001 scans; at most 32 are read"),
     "a JPEG that ends early": (
         lambda h: {"front": [jpeg(smooth(0))[:-200]] * 2},
-        "'front' cannot be read: it is not a JPEG",
+        "'front' cannot be read: it is not a readable JPEG",
     ),
     "a PNG": (lambda h: {"front": [b"\x89PNG\r\n\x1a\n" + bytes(100)] * 2}, "it is not a readable JPEG"),
     "four colours": (
