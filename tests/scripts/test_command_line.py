@@ -292,7 +292,7 @@ def test_the_error_for_a_task_without_an_expert_says_what_to_do(paradp, monkeypa
     assert code == 2 and "the task 'pusht-state' has no expert; see `paradp data import`" in err
     code, _, err = paradp("rollout", "pusht-state")
     assert code == 2 and "comes without weights and without an expert: get demonstrations (`paradp data import FILE" in err
-    assert "demonstrated by nobody" in paradp("tasks", "pusht-state")[1]
+    assert "expert: none" in paradp("tasks", "pusht-state")[1]
 
 
 def test_a_damaged_checkpoint_is_named(paradp, lift_checkpoint, tmp_path):
