@@ -29,7 +29,7 @@ def find_checkpoint(name_or_path: str | Path, report: Callable[[int, int], None]
     Args:
         name_or_path: a pretrained policy's name, a directory, or a name on the Hub, such as `hf:owner/name@revision`, which
             is downloaded.
-        report: takes the progress of a download: what is there, and all.
+        report: called with the progress of a download: the downloaded and the total number.
 
     Raises:
         ValueError: it is neither a directory nor the name of a pretrained policy, or it is another program's checkpoint; the
@@ -67,7 +67,7 @@ def is_on_hub(name_or_path: str | Path) -> bool:
 
 
 def _check_documents(path: Path) -> None:
-    """Checks what is known of a directory before its weights are there.
+    """Checks a directory's documents before its weights are downloaded.
 
     Raises:
         ValueError: it is not a checkpoint.

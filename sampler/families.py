@@ -104,7 +104,7 @@ WAYS: dict[str, Way] = {
         "in parallel, within a tolerance (as ParaDiGMS: window 20, tolerance 0.1)", _PICARD, keeps="within a tolerance"
     ),
     "speculative-": Way(
-        "in parallel, with exactly the distribution of one after another (window 20)",
+        "in parallel, with exactly the sequential sampler's distribution (window 20)",
         _SPECULATIVE,
         "trailing",
         needs_noise=True,

@@ -125,7 +125,7 @@ class _Follower:
             self._board.close()
 
     def _try(self) -> None:
-        """Runs episodes with the checkpoint. If they fail, the training goes on."""
+        """Runs episodes with the checkpoint. If they fail, the training continues."""
         say(f"running rollouts of the policy: {counted(self._what.rollouts.settings.evaluate_episodes, 'episode')} …")
         try:
             found = self._what.rollouts.run(self._step)

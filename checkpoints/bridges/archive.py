@@ -63,7 +63,7 @@ class Archive:
         found: dict[str, Member] = {}
         for name, member in _entries(file.read(length), count):
             if name in found:
-                raise ValueError(f"the member {name!r:.80} is there twice")
+                raise ValueError(f"the member {name!r:.80} occurs twice")
             found[name] = member
         _check_places(found, begin)
         return cls(_inside(found))

@@ -12,7 +12,7 @@ from paradp.policy.files.folders import new_folder
 
 
 class Recorded(Protocol):
-    """Episodes with a description, read one after another.
+    """Episodes with a description, read sequentially.
 
     Attributes:
         info: description of the features and the robot.

@@ -224,7 +224,7 @@ class AsyncController:
             return False
         self._missed_this = True
         if self._late == "stop":
-            raise LatePlan(f"a chunk was not there {1000 * silent:.0f} ms after it was asked for, when it was due")
+            raise LatePlan(f"a chunk had not arrived {1000 * silent:.0f} ms after its request, when it was due")
         return True
 
 

@@ -28,7 +28,7 @@ SLOWER = 1.3
 # Tolerance between an engine's predictions and eager PyTorch's, relative to the largest: rounding in about sixty layers.
 AGREEMENT: dict[Precision, float] = {"fp32": 1e-4, "bf16": 0.1}
 
-# A network, what it is for, one device and the precision → the engine; a class with such a constructor is one.
+# Builds an engine from a network, the policy's specification, a device and a precision; an engine's class is a builder.
 Builder = Callable[[ConditionalNetwork, PolicySpec, torch.device, Precision], Engine]
 
 

@@ -271,7 +271,7 @@ def _check_place(parent: "h5py.Group", name: str, lacking: str) -> None:
     if link is None:
         raise ValueError(f"{lacking}; it has: {', '.join(parent) or 'nothing'}")
     if not isinstance(link, h5py.HardLink):
-        raise ValueError(f"{parent.name}/{name} points elsewhere; only what is in the file itself is read")
+        raise ValueError(f"{parent.name}/{name} is a link to another place; links are not followed")
 
 
 def _check_stored(found: "h5py.Dataset", where: str) -> None:

@@ -192,7 +192,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r:.80} is there twice")
+            raise ValueError(f"the key {key!r:.80} occurs twice")
         found[key] = value
     return found
 

@@ -257,7 +257,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, dict[str, int]]]:
                 elif entry.is_file(follow_symlinks=False):
                     files[entry.name] = entry.stat(follow_symlinks=False).st_size
                 else:
-                    raise ValueError(f"{entry.path} is a link or a device; only what is in the store itself is read")
+                    raise ValueError(f"{entry.path} is a link or a device; only regular files in the store are read")
         yield folder, files
 
 

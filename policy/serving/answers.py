@@ -67,7 +67,7 @@ def plan_message(chunk: Chunk, seconds: float, before: float, note: str | None =
         chunk: the plan.
         seconds: time from the request to this answer.
         before: the same for the session's last request, including sending.
-        note: what the client should know, if anything.
+        note: a remark for the client, if any.
     """
     stats = chunk.stats
     answer = {

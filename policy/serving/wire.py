@@ -47,7 +47,7 @@ def unpack(data: bytes, wanted: Container[str] | None = None) -> dict[str, Any]:
 
 
 class Message:
-    """A message from an untrusted sender, whose values are decoded one by one, when they are asked for.
+    """A message from an untrusted sender, whose values are decoded separately, on request.
 
     Args:
         data: the bytes.

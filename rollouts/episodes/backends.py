@@ -58,7 +58,7 @@ class EpisodeBackend(Protocol):
 
 
 class ThisProcess:
-    """Runs the jobs in this process, one after another.
+    """Runs the jobs in this process, sequentially.
 
     Args:
         runner: runs the groups; the caller closes it.
@@ -190,7 +190,7 @@ def _counted(cpus: float, gpus: float, threads: str = "", device: str = "") -> s
 def _dying(job: Job) -> ChildProcessError:
     seeds = f"seeds {job.seeds.start} to {job.seeds.stop - 1} of {job.config.out}"
     return ChildProcessError(
-        f"workers keep dying, {ATTEMPTS} times at or near {seeds}; what was finished is kept: run the same command again to"
+        f"workers keep dying, {ATTEMPTS} times at or near {seeds}; finished work is kept: run the same command again to"
         " continue"
     )
 

@@ -65,7 +65,7 @@ class Grid:
         for values in product(*axes):
             label = _label(values, axes)
             if label in cells:
-                raise ValueError(f"the cell {label!r} is there twice")
+                raise ValueError(f"the cell {label!r} occurs twice")
             try:
                 cells[label] = self._cell(label, *values)
                 check(cells[label])

@@ -146,7 +146,7 @@ class _FromFile:
         if recorded != wanted:
             raise ValueError(
                 f"{file.path}: {recorded} actions can only be made {wanted} where observations are replayed;"
-                f" ask for --action-convention {recorded}"
+                f" use --action-convention {recorded}"
             )
         if recorded == "absolute" and file.settings.frame == "base":
             raise ValueError(

@@ -127,7 +127,7 @@ class RerunRecording:
             if self._failure is None:
                 try:
                     self._write_step(one)
-                except Exception as error:  # whatever Rerun or Pillow raise: the loop goes on
+                except Exception as error:  # any error of Rerun or Pillow: the loop continues
                     self._failure = error
 
     def _write_step(self, one: _Step) -> None:

@@ -68,7 +68,7 @@ def their_episodes(
         finally:
             idle.put(peer)
 
-    # The processes outlive the threads that ask them.
+    # The processes outlive the threads that use them.
     with ExitStack() as stack, progress("LeRobot's episodes", len(jobs)) as report:
         for _ in range(min(processes, len(jobs))):
             idle.put(stack.enter_context(start()))

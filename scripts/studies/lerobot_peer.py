@@ -90,7 +90,7 @@ class LeRobotPeer:
         self._send({"do": what, **asked})
         assert self._process.stdout is not None
         if not (answer := self._process.stdout.readline()):
-            raise ValueError(f"LeRobot's half ended with code {self._process.wait()}; what it said stands above")
+            raise ValueError(f"LeRobot's half ended with code {self._process.wait()}; see its output above")
         return json.loads(answer)
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -100,4 +100,4 @@ class LeRobotPeer:
             self._process.stdin.flush()
         except BrokenPipeError:
             print(file=sys.stderr)
-            raise ValueError(f"LeRobot's half ended with code {self._process.wait()}; what it said stands above") from None
+            raise ValueError(f"LeRobot's half ended with code {self._process.wait()}; see its output above") from None

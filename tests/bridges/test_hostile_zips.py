@@ -57,7 +57,7 @@ def test_other_zip_files_are_refused(name, tmp_path):
 def test_a_duplicate_name_is_refused(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate"):
         path = zipped(tmp_path / "it.ckpt", DATA, DATA)
-    assert "'archive/data.pkl' is there twice" in refused(path)
+    assert "'archive/data.pkl' occurs twice" in refused(path)
 
 
 def changed(path: Path, at: bytes, shift: int, value: bytes, which: int = 0) -> Path:

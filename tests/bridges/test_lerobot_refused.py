@@ -169,7 +169,7 @@ def test_missing_statistics_are_named(lerobot):
         read_lerobot(path, FACTS)
     (path / BEFORE).unlink()
     (path / AFTER).unlink()
-    with pytest.raises(ValueError, match=r"min_max has no statistics: neither policy_preprocessor.json is there, nor"):
+    with pytest.raises(ValueError, match=r"min_max has no statistics: policy_preprocessor.json is missing"):
         read_lerobot(path, FACTS)
 
 

@@ -265,7 +265,7 @@ def test_timesteps_that_an_engine_has_not_tabulated_are_refused(trained, tmp_pat
     schedule = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100, "shift": 3.0}
     shifted = dataclasses.replace(trained, spec=dataclasses.replace(trained.spec, schedule=schedule))
     save_checkpoint(shifted, tmp_path / "flow", "card")
-    refusal = r"step 1 is at timestep \d+\.\d+, and a policy's engine knows whole timesteps only"
+    refusal = r"step 1 is at timestep \d+\.\d+, and engines of policies support integer timesteps only"
     with pytest.raises(ValueError, match=refusal):
         load_policy(tmp_path / "flow", "flow-4", engine="eager")
     policy = load_policy(tmp_path / "flow", "flow-3:timesteps=100-50-10", engine="eager")
@@ -277,5 +277,5 @@ def test_timesteps_that_an_engine_has_not_tabulated_are_refused(trained, tmp_pat
 def test_a_solver_of_a_longer_schedule_is_refused(checkpoint, trained):
     policy = load_policy(checkpoint, "ddim-5", engine="eager")
     longer = trained.spec.schedule | {"num_train_timesteps": 1000}
-    with pytest.raises(ValueError, match=r"visits timesteps 0 to 999, but the policy knows 0 to 99: build the solver for"):
+    with pytest.raises(ValueError, match=r"visits timesteps 0 to 999, but the policy has 0 to 99: build the solver for"):
         policy.with_solver(SamplerChoice.parse("ddpm").build(longer))

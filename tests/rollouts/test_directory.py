@@ -215,8 +215,8 @@ COLUMNS = {"seed": [0, 1], "success": [True, False], "reward": [1.0, 0.5], "step
     ("name", "values", "message"),
     [
         ("reward", ["1.0", "x"], "'reward' that holds no numbers"),
-        ("reward", [1.0, float("inf")], "'reward' holds what is not finite"),
-        ("jerk", [1.0, None], "'jerk' holds what is not finite"),
+        ("reward", [1.0, float("inf")], "'reward' holds values that are not finite"),
+        ("jerk", [1.0, None], "'jerk' holds values that are not finite"),
         ("seed", [[0], [1]], "'seed' holds object, not whole numbers"),
         ("seed", [0.0, 1.0], "'seed' holds float64, not whole numbers"),
         ("seed", [1, 1], "two episodes of one seed"),

@@ -102,7 +102,7 @@ def test_finished_episodes_are_not_run_again_and_more_can_be_added(finished, tmp
 def test_the_number_of_episodes_can_only_grow(finished):
     out, _, clocks = finished
     fewer = grid(out, clocks=clocks)
-    with pytest.raises(ValueError, match="holds an evaluation of 3 episodes a cell; they can only become more"):
+    with pytest.raises(ValueError, match="holds an evaluation of 3 episodes a cell; their number can only grow"):
         evaluate(replace(fewer, base=replace(fewer.base, episodes=2)), backend=Nobody())
 
 
@@ -146,7 +146,7 @@ def test_another_grid_or_version_is_refused(finished):
             {"max_steps": (None, 0)},
             r"cell 'ddim-5, 0 steps' is impossible: max_steps must be from 1 to 8000, not 0",
         ),
-        ("ddim-5,ddim-5", {}, "cell 'ddim-5' is there twice"),
+        ("ddim-5,ddim-5", {}, "cell 'ddim-5' occurs twice"),
     ],
 )
 def test_an_impossible_cell_is_named_before_anything_runs(tmp_path, samplers, axes, message):

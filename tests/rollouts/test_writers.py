@@ -148,7 +148,7 @@ def test_a_run_only_grows(tmp_path):
     two = replace(config(tmp_path / "out"), episodes=2)
     rollout(two)
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match="holds a run of 2 episodes; they can only become more: ask for 2 or choose"):
+    with pytest.raises(ValueError, match="holds a run of 2 episodes; their number can only grow: give at least 2 or choose"):
         rollout(replace(two, episodes=1))
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
     assert rollout(replace(two, episodes=3)).episodes == 3

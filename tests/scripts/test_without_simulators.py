@@ -158,4 +158,4 @@ def test_a_missing_device_is_refused_at_once(without, command):
 def test_the_release_of_a_checkpoint_needs_none(without):
     policy = DATA / "policies/unet-epsilon"
     ended = without("-m", "paradp.scripts", "release", policy, "--runs", DATA / "run")
-    assert ended.returncode == 2 and "already says what was measured" in ended.stderr, ended.stderr
+    assert ended.returncode == 2 and "already describes the measurements" in ended.stderr, ended.stderr

@@ -102,7 +102,7 @@ def test_a_late_chunk_can_stop_the_robot(spec):
     source = Scripted(spec)
     controller = AsyncController(source, hold, late="stop")
     drive(controller, source, 9, 1)
-    with pytest.raises(LatePlan, match="was not there"):
+    with pytest.raises(LatePlan, match="had not arrived"):
         controller.act(seen(9))
 
 
