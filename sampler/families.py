@@ -178,7 +178,7 @@ def register_solver(name: str, way: Way) -> None:
         ValueError: the name is taken.
     """
     if f"{name}-" in WAYS:
-        raise ValueError(f"there are two solvers of the name {name!r}")
+        raise ValueError(f"two solvers have the name {name!r}")
     _add(f"{name}-", way)
 
 

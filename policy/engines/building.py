@@ -92,7 +92,7 @@ def register_engine(name: EngineName, build: Builder) -> None:
         ValueError: the name is taken.
     """
     if name in engine_names():
-        raise ValueError(f"there are two engines of the name {name!r}")
+        raise ValueError(f"two engines have the name {name!r}")
     ENGINES.append(name)
     _BUILDERS[name] = build
 

@@ -43,9 +43,9 @@ def test_a_registered_convention_is_found_by_its_name():
     register_convention(wheels)
     assert find_convention("wheels") is wheels and "wheels" in convention_names()
     assert wheels.space.shape == (2,)
-    with pytest.raises(ValueError, match="two action conventions of the name 'wheels'"):
+    with pytest.raises(ValueError, match="two action conventions have the name 'wheels'"):
         register_convention(Wheels())
-    with pytest.raises(ValueError, match="two action conventions of the name 'delta'"):
+    with pytest.raises(ValueError, match="two action conventions have the name 'delta'"):
         register_convention(Wheels("delta"))
 
 

@@ -54,7 +54,7 @@ def test_a_runs_table_can_be_replayed(tmp_path):
 def test_a_table_of_several_cells_is_refused(tmp_path):
     path = tmp_path / "steps.parquet"
     pd.DataFrame({"replan_seconds": [0.1], "cell": ["ddpm"]}).to_parquet(path)
-    with pytest.raises(ValueError, match="it is of several cells"):
+    with pytest.raises(ValueError, match="it contains several cells"):
         ClockChoice.parse(f"replay:{path}")
 
 

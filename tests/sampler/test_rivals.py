@@ -185,7 +185,7 @@ def test_a_flow_steps_along_any_grid_of_times():
         ({"timesteps": [100, 50.5], "sigmas": [1, 1]}, "sigmas must decrease"),
         ({"timesteps": [100, 50.5], "sigmas": [1.1, 0.5]}, r"step 0 is at sigma 1\.1: it must be above 0 and at most 1"),
         ({"timesteps": [100, 50.5], "sigmas": [1]}, "there are 1 sigmas for 2 timesteps"),
-        ({"sigmas": [1, 0.5]}, "sigmas are given without timesteps"),
+        ({"sigmas": [1, 0.5]}, "sigmas need timesteps"),
     ],
     ids=str,
 )

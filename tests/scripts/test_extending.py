@@ -101,7 +101,7 @@ def test_a_solver_is_found_by_its_names(here):
     assert not choice.exact and str(choice.sequential) == "ddim-10"
     with pytest.raises(ValueError, match="jacobi-ddpm has no option 'tolerence' — did you mean 'tolerance'"):
         SamplerChoice.parse("jacobi-ddpm:tolerence=1")
-    with pytest.raises(ValueError, match="there are two solvers of the name 'jacobi'"):
+    with pytest.raises(ValueError, match="two solvers have the name 'jacobi'"):
         families.register_solver("jacobi", families.Way("another"))
 
 

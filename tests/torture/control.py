@@ -218,7 +218,7 @@ class _Episode:
         try:
             command = safe.act(seen)
         except RuntimeError as error:
-            # Declared: in an episode's first control step, when it is not known how to stay.
+            # Declared: in an episode's first control step, when the holding command is unknown.
             if not first or "stay" not in str(error):
                 self._tally.fault("unsafe", f"act raised {type(error).__name__}: {error}")
             self._last = None

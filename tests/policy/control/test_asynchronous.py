@@ -178,7 +178,7 @@ def test_a_silent_source_is_dead(spec, monkeypatch):
     controller = AsyncController(source, hold)
     controller.act(seen(0))
     let_pass(monkeypatch, seconds=2.1)
-    with pytest.raises(DeadInference, match="has not come for"):
+    with pytest.raises(DeadInference, match="no plan has arrived for"):
         controller.act(seen(1))
 
 
@@ -271,7 +271,7 @@ def test_an_inference_process_that_hangs_does_not_hang_its_parent(trained, load,
     os.kill(process.pid, signal.SIGSTOP)
     controller.act(seen(0))
     let_pass(monkeypatch, seconds=61.0)
-    with pytest.raises(DeadInference, match="has not come for"):
+    with pytest.raises(DeadInference, match="no plan has arrived for"):
         controller.act(seen(0.1))
     controller.close()
     assert has_ended(process)
@@ -282,7 +282,7 @@ def test_an_error_in_one_sentence_names_a_policy_that_a_process_cannot_load(trai
     controller = AsyncController(source, hold)
     with pytest.raises(DeadInference, match=r"there are no plans: the policy could not be loaded .*'/nowhere'"):
         controller.warm_up()
-    with pytest.raises(DeadInference, match="what makes the plans has died"):
+    with pytest.raises(DeadInference, match="the source of plans has died"):
         controller.act(seen(0))
     controller.close()
 
@@ -308,14 +308,14 @@ def test_a_reset_restarts_a_source_that_hangs_but_not_one_that_is_late(spec, mon
     monkeypatch.undo()
     controller.act(seen(0))
     let_pass(monkeypatch, seconds=2.1)
-    with pytest.raises(DeadInference, match="has not come for"):
+    with pytest.raises(DeadInference, match="no plan has arrived for"):
         controller.act(seen(1))
     controller.reset()
     assert source.restarts == 1
     # It holds for as long as loading takes, and then says so.
     assert controller.act(seen(0)).held
     let_pass(monkeypatch, seconds=asynchronous.WARM_UP_SECONDS + 5)
-    with pytest.raises(DeadInference, match="was started again, and has made none for 90"):
+    with pytest.raises(DeadInference, match="was restarted, and has made no plan for 90"):
         controller.act(seen(1))
     controller.reset()
     assert source.restarts == 2
@@ -346,7 +346,7 @@ def test_the_reason_why_there_are_no_plans_is_never_empty(spec, error, said):
     controller = AsyncController(Fails(spec), hold)
     with pytest.raises(DeadInference, match=f"^there are no plans: {said}$"):
         controller.warm_up()
-    with pytest.raises(DeadInference, match=f"^what makes the plans has died: {said}$"):
+    with pytest.raises(DeadInference, match=f"^the source of plans has died: {said}$"):
         controller.act(seen(0))
 
 
@@ -361,7 +361,7 @@ def test_warming_up_reports_what_it_waits_for_and_gives_up_with_a_reason(spec, m
     monkeypatch.setattr(asynchronous, "time", clock)
     monkeypatch.setattr(asynchronous, "wait", no_waiting)
     controller = AsyncController(source, hold)
-    with pytest.raises(DeadInference, match=r"^there are no plans: the first plan \(.*\) has not come within 120 s$"):
+    with pytest.raises(DeadInference, match=r"^there are no plans: the first plan \(.*\) has not arrived within 120 s$"):
         controller.warm_up(patience=100.0, on_wait=words.append)
     assert words == [f"waiting for the first plan (the policy is loaded and compiled): {seconds} s" for seconds in (40, 80)]
     assert source.futures[-1].cancelled()
@@ -403,7 +403,7 @@ def test_a_source_that_takes_no_request_counts_as_dead_in_every_step(spec):
 
     controller = AsyncController(Refuses(spec), hold)
     for step in range(3):
-        with pytest.raises(DeadInference, match="no plan can be begun: cannot schedule"):
+        with pytest.raises(DeadInference, match="no plan can be started: cannot schedule"):
             controller.act(seen(step))
 
 

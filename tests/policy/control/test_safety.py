@@ -252,7 +252,7 @@ def test_a_fault_in_the_first_step_leaves_the_robot_where_it_is():
 
 def test_a_robot_without_limits_is_not_driven():
     controller = SafeController(Plays([0, 0]), LIMITS, hold)
-    with pytest.raises(RuntimeError, match="it is not known how to stay"):
+    with pytest.raises(RuntimeError, match="the holding command is unknown"):
         controller.act({"at": np.full(2, np.nan)})
 
 
