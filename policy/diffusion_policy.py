@@ -53,7 +53,7 @@ class DiffusionPolicy:
     """Plans action chunks by denoising (Chi et al., "Diffusion Policy", RSS 2023), with any solver.
 
     Args:
-        spec: what the policy was trained for.
+        spec: the policy's specification.
         network: predicts for noisy chunks `[n, H, A]`, timesteps `[n]`, conditions `[n, C]`.
         observation_normalizer, action_normalizer: fitted to the training data.
         solver: computes the denoising trajectory.
