@@ -158,7 +158,7 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
 
 
 def converted_card(spec: PolicySpec, source: str) -> str:
-    """The card of a policy that another program trained: what is known of it.
+    """The card of a policy that another program trained, with the available information.
 
     Args:
         spec: specification of the policy.

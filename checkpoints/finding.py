@@ -29,7 +29,7 @@ def find_checkpoint(name_or_path: str | Path, report: Callable[[int, int], None]
     Args:
         name_or_path: a pretrained policy's name, a directory, or a name on the Hub, such as `hf:owner/name@revision`, which
             is downloaded.
-        report: takes the progress of a download: what is there, and all.
+        report: called with the progress of a download: the downloaded and the total number.
 
     Raises:
         ValueError: it is neither a directory nor the name of a pretrained policy, or it is another program's checkpoint; the
@@ -67,10 +67,10 @@ def is_on_hub(name_or_path: str | Path) -> bool:
 
 
 def _check_documents(path: Path) -> None:
-    """Checks what is known of a directory before its weights are there.
+    """Checks a directory's documents before its weights are downloaded.
 
     Raises:
-        ValueError: it is no checkpoint.
+        ValueError: it is not a checkpoint.
     """
     if not is_theirs(path) and (missing := [name for name in FILES if name != _WEIGHTS and not (path / name).is_file()]):
         raise ValueError(_whose(path) or f"it lacks {', '.join(missing)}")
@@ -205,7 +205,7 @@ def _program(path: Path) -> str:
 
 def _describe_file(path: Path) -> str:
     if path.suffix in SINGLE_FILES:
-        return "no file that torch.save wrote since PyTorch 1.6, as checkpoints of Diffusion Policy and robomimic are"
+        return "not a file that torch.save wrote since PyTorch 1.6, as checkpoints of Diffusion Policy and robomimic are"
     if path.suffix in _OTHERS:
         return "a file of weights from another program, which paradp cannot read"
     return "a file"

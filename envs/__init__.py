@@ -9,7 +9,6 @@ gymnasium, whichever of the two is imported first:
 An object can be disturbed while the robot acts: `gymnasium.make("paradp/Square-v0", disturbance="belt")`.
 """
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from paradp.envs.actions import ACTION_CONVENTIONS, ActionConvention, BoundedAction
@@ -17,6 +16,7 @@ from paradp.envs.conventions import find_convention, register_convention
 from paradp.envs.disturbances import DISTURBANCES, find_disturbance
 from paradp.envs.experts.expert import ActionNoise, Expert, ExpertCommand
 from paradp.envs.experts.waypoints import ScriptedExpert, Variety
+from paradp.envs.lookup import note_renamed
 from paradp.envs.registry import TASKS, all_tasks, find_task, register
 from paradp.envs.rendering import choose_gl, render_problem
 from paradp.envs.robosuite_task import RobosuiteTask
@@ -58,7 +58,7 @@ for _entry in ENTRIES:
 def __getattr__(name: str) -> Any:
     """Imports `RobosuiteEnv` at its first use, because it needs gymnasium, and accepts an older name of `ActionNoise`."""
     if name == "Disturbance":
-        logging.getLogger(__name__).warning("paradp.envs.Disturbance is now ActionNoise")
+        note_renamed("paradp.envs.Disturbance", "ActionNoise")
         return ActionNoise
     if name != "RobosuiteEnv":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,7 +22,7 @@ def register_convention(convention: ActionConvention) -> None:
     """
     check_convention(convention)
     if convention.name in convention_names():
-        raise ValueError(f"there are two action conventions of the name {convention.name!r}")
+        raise ValueError(f"two action conventions have the name {convention.name!r}")
     _brought[convention.name] = convention
 
 
@@ -42,7 +42,7 @@ def find_convention(name: str) -> ActionConvention:
         find(dict.fromkeys(convention_names()), name, "action convention")
     assert point is not None
     if name in ACTION_CONVENTIONS:
-        raise ValueError(f"there are two action conventions of the name {name!r}: paradp's, and {point.value}")
+        raise ValueError(f"two action conventions have the name {name!r}: paradp's, and {point.value}")
     _brought[name] = _load(point)
     return _brought[name]
 

@@ -1,4 +1,4 @@
-"""Franka Kitchen as a gymnasium environment of our conventions, over gymnasium-robotics."""
+"""Franka Kitchen of gymnasium-robotics as a gymnasium environment with paradp's observations and actions."""
 
 import contextlib
 import io
@@ -12,33 +12,33 @@ from paradp.envs.kitchen_task import ENTRIES, SUBTASKS, KitchenTask
 from paradp.envs.observing import space_of
 from paradp.envs.rendering import Frames, choose_gl
 
-# Bound of an observation: no joint turns farther (rad), nothing lies farther (m).
+# Bound of all observed values: joint angles (rad) and positions (m) are smaller.
 FARTHEST = 10.0
 # Groups of geometries that are drawn: the robot, the kitchen.
 GROUPS = (0, 1, 2)
 
 
 class KitchenEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
-    """A Panda with four subtasks in a kitchen.
+    """A Panda robot in a kitchen with four subtasks.
 
-    Every episode begins in the same pose. `reset(seed=…)` seeds the small noise of the measured positions, from which the
-    simulator computes the next command, and makes the episode reproducible to the bit.
+    Every episode begins in the same pose. The simulator adds small noise to the measured positions, from which it computes
+    the next command; `reset(seed=…)` seeds this noise, so an episode is reproducible bit by bit.
 
-    The reward is the number of subtasks completed so far in the episode; an episode terminates when all four are, and
-    `info["success"]` says so. `info["subtasks"]` names the completed ones, in order.
+    The reward is the number of subtasks completed so far in the episode. The episode terminates when all four are completed;
+    then `info["success"]` is true. `info["subtasks"]` lists the completed ones, in order.
 
     Args:
         task: the task's definition.
         action_convention: `"joint-velocity"`.
         render_mode: `None` or `"rgb_array"`.
         render_size: height and width of a frame in pixels.
-        disturbance: `None`; there are none.
+        disturbance: must be `None`: the task has no disturbances.
 
     Attributes:
         releases_gil: steps of several environments may overlap in threads.
 
     Raises:
-        ValueError: one of these is unknown, or an action has another shape or is not finite.
+        ValueError: a setting is unknown, or an action has the wrong shape or is not finite.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
@@ -79,10 +79,10 @@ class KitchenEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return _observed(seen), float(len(completed)), success, False, {"success": success, "subtasks": completed}
 
     def render(self) -> np.ndarray:
-        """An RGB frame `[height, width, 3]` from above the robot.
+        """Renders an RGB frame `[height, width, 3]`, seen from above the robot.
 
         Raises:
-            OSError: frames cannot be drawn here; the message says why (`paradp.envs.rendering`).
+            OSError: this machine cannot render frames; the message gives the reason (`paradp.envs.rendering`).
         """
         if self._film is None:
             self._film = Frames(self._kitchen.model, *self._render_size, GROUPS)
@@ -96,16 +96,16 @@ class KitchenEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
 
 def make_kitchen() -> Any:
-    """gymnasium-robotics' own environment, with the four subtasks."""
+    """Makes gymnasium-robotics' environment with the four subtasks."""
     choose_gl()
-    # It prints advice about other environments when it is imported.
+    # On import, gymnasium-robotics prints advice about other environments.
     with contextlib.redirect_stderr(io.StringIO()):
         from gymnasium_robotics.envs.franka_kitchen.kitchen_env import KitchenEnv as Kitchen
     return Kitchen(tasks_to_complete=list(SUBTASKS))
 
 
 def make_camera() -> Any:
-    """The camera that gymnasium-robotics films from."""
+    """Makes the camera from which gymnasium-robotics renders."""
     import mujoco
 
     camera = mujoco.MjvCamera()
@@ -115,7 +115,7 @@ def make_camera() -> Any:
 
 
 def _observed(seen: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The positions among what gymnasium-robotics observes: those of the robot, then its velocities, then the objects'."""
+    """Picks positions from gymnasium-robotics' observation: the robot's positions, its velocities, then the objects'."""
     values = seen["observation"]
     positions = np.concatenate([values[:9], values[18:39]]).astype(np.float32)
     return {key: positions[entries.start : entries.stop] for key, entries in ENTRIES.items()}

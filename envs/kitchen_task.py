@@ -9,7 +9,7 @@ from paradp.envs.task import Features, Task
 
 # The subtasks of D4RL's `kitchen-complete`, as gymnasium-robotics names them.
 SUBTASKS = ("microwave", "kettle", "light switch", "slide cabinet")
-# Key of an observation → entries of the simulator's positions; the burners and the cabinet with hinges are not observed.
+# Key of an observation → indices in the simulator's positions. The burners and the hinged cabinet are not observed.
 ENTRIES: Mapping[str, range] = {
     "joints": range(0, 7),
     "fingers": range(7, 9),
@@ -23,13 +23,13 @@ ENTRIES: Mapping[str, range] = {
 
 @dataclass(frozen=True, kw_only=True)
 class KitchenTask(Task):
-    """Franka Kitchen (Gupta et al. 2019, as gymnasium-robotics' FrankaKitchen-v1 has it) with low-dimensional observations.
+    """Franka Kitchen (Gupta et al. 2019; gymnasium-robotics' FrankaKitchen-v1) with low-dimensional observations.
 
-    The simulator makes 12.5 control steps a second, which gymnasium-robotics, too, calls 12.
+    The simulator makes 12.5 control steps a second; `control_hz` is rounded to 12, as in gymnasium-robotics.
     """
 
     name: str = "kitchen"
-    success_rule: str = "microwave, kettle, light switch and slide cabinet were each within 0.3 (rad, m) of their goals"
+    success_rule: str = "microwave, kettle, light switch and slide cabinet have each come within 0.3 (rad, m) of their goals"
     max_steps: int = 280
     control_hz: int = 12
     conventions: tuple[str, ...] = (JointVelocityAction.name,)

@@ -14,7 +14,7 @@ _NOT_COUNTED = 1
 class Board(PushTEnv):
     """Advances the board and measures coverage like gym-pusht's `step`, in separate calls.
 
-    The physics is gym-pusht's to the bit. Coverage agrees to 1e-12, unless edges of T and goal are less than 1e-7 px apart,
+    The physics equals gym-pusht's bit by bit. Coverage agrees to 1e-12, unless edges of T and goal are closer than 1e-7 px,
     where gym-pusht's own is less exact. It is the same in every process: gym-pusht takes the T's two boxes from a set,
     whose order, and with it the last bit of the reward, depends on where the objects lie in memory.
 

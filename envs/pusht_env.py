@@ -1,4 +1,4 @@
-"""PushT, in which a disc pushes a T onto its goal, as a gymnasium environment with our conventions, based on gym-pusht."""
+"""PushT (a disc pushes a T onto its goal) as a gymnasium environment with paradp's observations, based on gym-pusht."""
 
 import os
 from typing import Any, ClassVar
@@ -18,20 +18,20 @@ FARTHEST = 1024.0
 class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     """A disc and a T on a board of 512 × 512 px.
 
-    The reward is the share of the goal that the T covers, over 0.95 and 1 at most; an episode terminates at success, and
-    `info["success"]` says so. `reset(seed=…)` makes the episode reproducible to the bit.
+    The reward is the share of the goal that the T covers, divided by 0.95 and at most 1. The episode terminates at success;
+    then `info["success"]` is true. `reset(seed=…)` makes the episode reproducible bit by bit.
 
     Args:
         task: the task's definition.
         action_convention: `"position"`: goal position of the disc (px).
         render_mode: `None` or `"rgb_array"`.
         render_size: height and width of a frame in pixels.
-        disturbance: `None`; there are none.
+        disturbance: must be `None`: the task has no disturbances.
         observation: `"state"`, or `"image"` for a picture and the position of the disc.
-        drawn: whether observations have their pictures; otherwise only `draw` draws one.
+        drawn: whether observations contain their pictures; otherwise only `draw` renders one.
 
     Raises:
-        ValueError: one of these is unknown, or an action is not finite.
+        ValueError: a setting is unknown, or an action is not finite.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}

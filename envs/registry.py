@@ -21,7 +21,7 @@ def register(entry: TaskEntry) -> None:
     """
     task = entry.task
     if task.name in TASKS:
-        raise ValueError(f"there are two tasks of the name {task.name!r}")
+        raise ValueError(f"two tasks have the name {task.name!r}")
     TASKS[task.name] = entry
     announce(task)
 

@@ -69,7 +69,7 @@ def _missing(name: str) -> str | None:
     if name in WINDOW:
         return None if importlib.util.find_spec("glfw") else f"{VARIABLE}={name} needs the Python package glfw"
     if name not in ("", *LIBRARIES):
-        return f"{VARIABLE}={name} is no renderer of Linux (egl, osmesa, glfw); unset it to use EGL"
+        return f"{VARIABLE}={name} is not a renderer for Linux (egl, osmesa, glfw); unset it to use EGL"
     library, package = LIBRARIES[name or "egl"]
     if ctypes.util.find_library(library):
         return None

@@ -21,19 +21,19 @@ FARTHEST = 10.0
 
 
 class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
-    """A Panda over a robosuite task.
+    """A Panda robot in a robosuite task.
 
     Observations are a dict of float32 vectors read from the simulator: the grip site's position (m), rotation_6d and
     finger positions (m), and every object's pose in the world and in the frame of the grip site. The grip site, not
     the hand's body, is what the controller moves; rotation_6d has no arbitrary sign as a quaternion has. With
     `observation="image"` they are the task's camera images instead, and the robot's own state under robosuite's names.
 
-    The reward is robosuite's sparse one (1 at success); an episode terminates at success; `info["success"]` says so.
-    `reset(seed=…)` makes the episode reproducible to the bit, whatever was simulated before.
+    The reward is robosuite's sparse one (1 at success). The episode terminates at success; then `info["success"]` is true.
+    `reset(seed=…)` makes the episode reproducible bit by bit, independent of earlier simulations.
 
     Compiled code computes the control steps, if it supports the robot and its controller, see `paradp.envs.simulators`.
 
-    With a disturbance the scene begins as without, and `info["disturbed"]` says whether it has acted in this episode.
+    A disturbance does not change the initial scene. `info["disturbed"]` is true after it has acted in this episode.
 
     Args:
         task: the task's definition.
@@ -43,17 +43,17 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         disturbance: `None`, `"push"` or `"belt"`, see `paradp.envs.disturbances`.
         simulator: `"compiled"` or `"robosuite"`; by default the value of `PARADP_SIMULATOR`, or else `"compiled"`.
         observation: `"state"` or `"image"`, see `RobosuiteTask`.
-        drawn: whether observations have their images; otherwise only `draw` draws them.
+        drawn: whether observations contain their images; otherwise only `draw` renders them.
 
     Attributes:
-        simulator: the one in use.
+        simulator: the simulator in use.
         releases_gil: whether steps of several environments may overlap in threads.
 
     Raises:
         ValueError: the action convention, render mode, disturbance or simulator is unknown, the task's first object cannot
             be disturbed, or an action is not finite or has an invalid rotation (two rows that are zero or parallel).
-        ClosedEnvironmentError: it is used after `close`.
-        OSError: it should observe images, and this machine cannot render them; the message names the reason.
+        ClosedEnvironmentError: the environment is used after `close`.
+        OSError: the observation has images, and this machine cannot render them; the message gives the reason.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}

@@ -24,7 +24,7 @@ class RobosuiteTask(Task):
         objects: name in the observation → name of the MuJoCo body; the first is the one that a disturbance moves.
         camera: the camera for videos.
         cameras: images of the observation `image`: name → camera.
-        image_size: their height and width in pixels.
+        image_size: height and width of these images in pixels.
         area: limits of the object's position under disturbances (m, world); without it there are no disturbances.
         replayable: whether a simulator state contains the whole scene.
         success: fast check of robosuite's success rule, see `paradp.envs.success`; by default robosuite's own.

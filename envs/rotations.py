@@ -41,7 +41,7 @@ def check_rotation_6d(name: str, rotation_6d: np.ndarray) -> None:
         ValueError: it does not; the message names the quantity.
     """
     if not is_rotation(*rotation_6d.tolist()):
-        raise ValueError(f"the action's {name} {rotation_6d} is no rotation: its two rows must not be zero or parallel")
+        raise ValueError(f"the action's {name} {rotation_6d} is not a rotation: its two rows must not be zero or parallel")
 
 
 def matrix_to_rotvec(matrix: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ def asked_for(name: str | None = None) -> str:
     wanted = name or os.environ.get(VARIABLE) or COMPILED
     if wanted not in (COMPILED, ORIGINAL):
         origin = "" if name else f"{VARIABLE}="
-        raise ValueError(f"{origin}{wanted!r} is no simulator; there are: {COMPILED}, {ORIGINAL}")
+        raise ValueError(f"{origin}{wanted!r} is not a simulator; there are: {COMPILED}, {ORIGINAL}")
     return wanted
 
 

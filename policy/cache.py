@@ -19,7 +19,7 @@ def digest(network: ConditionalNetwork, spec: PolicySpec, *sources: str) -> str:
 
     Args:
         network: the network.
-        spec: what it was trained for.
+        spec: the policy's specification.
         sources: paths of further source files that the cached result depends on.
     """
     found = hashlib.sha256(f"{network} {spec}".encode())

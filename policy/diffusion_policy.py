@@ -53,7 +53,7 @@ class DiffusionPolicy:
     """Plans action chunks by denoising (Chi et al., "Diffusion Policy", RSS 2023), with any solver.
 
     Args:
-        spec: what the policy was trained for.
+        spec: the policy's specification.
         network: predicts for noisy chunks `[n, H, A]`, timesteps `[n]`, conditions `[n, C]`.
         observation_normalizer, action_normalizer: fitted to the training data.
         solver: computes the denoising trajectory.
@@ -213,12 +213,12 @@ def _for_engines(solver: Solver, spec: PolicySpec) -> Solver:
     if timesteps.is_floating_point():
         step = int((timesteps != timesteps.round()).int().argmax())
         raise ValueError(
-            f"step {step} is at timestep {timesteps[step].item():g}, and a policy's engine knows whole timesteps only: name"
-            " a grid of such (flow-N:timesteps=…), or give the policy a schedule whose shift is 1"
+            f"step {step} is at timestep {timesteps[step].item():g}, and engines of policies support integer timesteps only:"
+            " name a grid of integers (flow-N:timesteps=…), or give the policy a schedule whose shift is 1"
         )
     if timesteps.min() < 0 or timesteps.max() >= known:
         raise ValueError(
-            f"the solver visits timesteps {int(timesteps.min())} to {int(timesteps.max())}, but the policy knows"
+            f"the solver visits timesteps {int(timesteps.min())} to {int(timesteps.max())}, but the policy has"
             f" 0 to {known - 1}: build the solver for the policy's own schedule (SamplerChoice.build(policy.spec.schedule))"
         )
     return solver

@@ -36,7 +36,7 @@ class Feature:
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of its arrays in environments, demonstrations and messages."""
+        """The dtype of its arrays in environments, demonstrations and messages."""
         return np.dtype(np.uint8 if self.kind == "image" else np.float32)
 
     @property

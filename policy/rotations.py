@@ -35,4 +35,4 @@ def check_rotation(name: str, rows: np.ndarray) -> None:
     first, second = np.asarray(rows, np.float64).reshape(2, 3)
     length = np.linalg.norm(first)
     if length < LEAST_ROW or np.linalg.norm(np.cross(first, second)) < LEAST_ROW * length:
-        raise ValueError(f"the action's {name} {rows} is no rotation: its two rows must not be zero or parallel")
+        raise ValueError(f"the action's {name} {rows} is not a rotation: its two rows must not be zero or parallel")

@@ -21,6 +21,7 @@ from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.episodes.environments import EnvironmentConfig
 from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers, check_workers, died
+from paradp.sampler.lookup import renamed_arguments
 from paradp.sampler.streams import check_episode_seeds
 
 # Largest number of attempts, so that an expert that never succeeds does not run forever.
@@ -30,6 +31,7 @@ DEFAULT_ACTION_NOISE = ActionNoise(noise=0.1, push_chance=0.01)
 
 
 # Long: most of it is documentation.
+@renamed_arguments(disturbance="action_noise")
 def collect(
     task: str,
     episodes: int,

@@ -104,7 +104,7 @@ WAYS: dict[str, Way] = {
         "in parallel, within a tolerance (as ParaDiGMS: window 20, tolerance 0.1)", _PICARD, keeps="within a tolerance"
     ),
     "speculative-": Way(
-        "in parallel, with exactly the distribution of one after another (window 20)",
+        "in parallel, with exactly the sequential sampler's distribution (window 20)",
         _SPECULATIVE,
         "trailing",
         needs_noise=True,
@@ -178,7 +178,7 @@ def register_solver(name: str, way: Way) -> None:
         ValueError: the name is taken.
     """
     if f"{name}-" in WAYS:
-        raise ValueError(f"there are two solvers of the name {name!r}")
+        raise ValueError(f"two solvers have the name {name!r}")
     _add(f"{name}-", way)
 
 

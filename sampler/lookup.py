@@ -17,29 +17,32 @@ def note_renamed(older: str, now: str) -> None:
     _LOG.warning(f"{older} is now {now}")
 
 
-def renamed_arguments(**renamed: str) -> Callable[[type[T]], type[T]]:
-    """Decorates a class whose constructor also accepts older names of its keyword arguments, with a note for each.
+def renamed_arguments(**renamed: str) -> Callable[[T], T]:
+    """Decorates a function or class that also accepts older names of its keyword arguments, with a note for each.
 
     Args:
         renamed: older name → present name.
     """
 
-    def decorate(cls: type[T]) -> type[T]:
-        construct: Callable[..., None] = cls.__init__
+    def decorate(target: T) -> T:
+        name = target.__name__  # type: ignore[attr-defined]
+        call: Callable[..., Any] = target.__init__ if isinstance(target, type) else target  # type: ignore[misc, assignment]
 
-        @wraps(construct)
-        def construct_with_older(self: T, *args: Any, **kwargs: Any) -> None:
+        @wraps(call)
+        def call_with_older(*args: Any, **kwargs: Any) -> Any:
             for older, now in renamed.items():
                 if older not in kwargs:
                     continue
                 if now in kwargs:
-                    raise TypeError(f"{cls.__name__} is given both {now} and its older name {older}")
-                note_renamed(f"the argument {older} of {cls.__name__}", now)
+                    raise TypeError(f"{name} is given both {now} and its older name {older}")
+                note_renamed(f"the argument {older} of {name}", now)
                 kwargs[now] = kwargs.pop(older)
-            construct(self, *args, **kwargs)
+            return call(*args, **kwargs)
 
-        cls.__init__ = construct_with_older  # type: ignore[method-assign, assignment]
-        return cls
+        if not isinstance(target, type):
+            return call_with_older  # type: ignore[return-value]
+        target.__init__ = call_with_older  # type: ignore[misc]
+        return target
 
     return decorate
 

@@ -46,7 +46,7 @@ def import_(
 
     Args:
         file: the HDF5 file of robomimic or robosuite; or the folder of a LeRobotDataset, of Diffusion Policy's zarr or of
-            Minari, for which only --out, --task and --keys count.
+            Minari, for which only --out, --task and --keys apply.
         out: the zarr group to make.
         task: task of the demonstrations; by default the one named in the file.
         action_convention: convention of the new demonstrations; recorded deltas can be converted to absolute goals.

@@ -16,7 +16,7 @@ def check_installed(*modules: str) -> None:
     """Checks that modules are installed, without importing them.
 
     Raises:
-        ModuleNotFoundError: one is not installed; `missing_extra` makes a message of it.
+        ModuleNotFoundError: one is not installed; `missing_extra` makes the message.
     """
     for module in modules:
         if find_spec(module) is None:

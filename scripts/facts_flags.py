@@ -18,7 +18,7 @@ def _sizes(text: str) -> dict[str, int]:
     for part in text.split(","):
         name, _, size = part.partition(":")
         if not name or not size.isdecimal():
-            raise ValueError(f"{part!r} is no NAME:LENGTH")
+            raise ValueError(f"{part!r} is not of the form NAME:LENGTH")
         found[name] = int(size)
     return found
 
@@ -27,7 +27,7 @@ def _observed(word: str) -> tuple[str, str | dict[str, int]]:
     """Parses `observation.state=eef_pos:3,gripper:1` or `observation.images.top=camera`."""
     key, _, said = word.partition("=")
     if not key or not said:
-        raise ValueError(f"{word!r} is no KEY=NAME or KEY=NAME:LENGTH,…")
+        raise ValueError(f"{word!r} is not of the form KEY=NAME or KEY=NAME:LENGTH,…")
     return key, _sizes(said) if ":" in said else said
 
 

@@ -1,4 +1,4 @@
-"""Carries out a training; shows and writes what becomes of it."""
+"""Runs a training: shows its progress, and writes checkpoints, cards, pictures and metrics."""
 
 import shlex
 import sys
@@ -27,12 +27,12 @@ class Following:
     """The arguments of a training, and the outputs besides its checkpoint.
 
     Attributes:
-        demonstrations, config, out, device: what the training is called with.
-        earlier: the checkpoint that training starts from, or that is distilled.
+        demonstrations, config, out, device: arguments of the training.
+        earlier: the checkpoint from which training starts, or which is distilled.
         half: store weights in half precision.
-        rollouts: of the policy while it is trained.
+        rollouts: rollouts of the policy during the training.
         tensorboard: also write the metrics for TensorBoard.
-        doing: what is done, in a word.
+        doing: the verb for the progress display, such as `training`.
     """
 
     demonstrations: "Dataset"
@@ -47,11 +47,11 @@ class Following:
 
 
 def follow(learn: "Callable[..., TrainedPolicy]", what: Following) -> None:
-    """Carries out a training with progress on the screen; every checkpoint gets a card and a picture of the losses.
+    """Runs a training with progress on the screen; every checkpoint gets a card and a plot of the losses.
 
     Args:
-        learn: `paradp.policy.learning.training.train` or one like it.
-        what: its arguments, and what is to be seen.
+        learn: `paradp.policy.learning.training.train` or a function with the same arguments.
+        what: arguments and outputs of the training.
     """
     with progress(f"{what.doing} {what.demonstrations.info.task}", what.config.steps) as report:
         follower = _Follower(what, report)
@@ -88,7 +88,7 @@ class _Follower:
 
     def on_memory(self, mebibytes: int) -> None:
         self._image_memory = mebibytes
-        say(f"the images are streamed from disk: {mebibytes} MiB of them are held (--image-memory)")
+        say(f"the images are streamed from disk; {mebibytes} MiB of them are kept in memory (--image-memory)")
 
     def on_arithmetic(self, arithmetic: "Arithmetic") -> None:
         self._arithmetic = arithmetic
@@ -108,7 +108,7 @@ class _Follower:
         self._log(metrics.step, losses | {"learning_rate": metrics.learning_rate})
 
     def save(self, trained: "TrainedPolicy", path: Path) -> None:
-        """Writes a checkpoint, tries it if it is time, and draws the picture."""
+        """Writes a checkpoint, runs rollouts if they are due, and plots the losses."""
         from paradp.checkpoints import save_checkpoint
         from paradp.policy.files.writing import naming_file
         from paradp.scripts.loss_plot import plot_training
@@ -125,8 +125,8 @@ class _Follower:
             self._board.close()
 
     def _try(self) -> None:
-        """Runs episodes with the checkpoint. If they fail, the training goes on."""
-        say(f"trying the policy: {counted(self._what.rollouts.settings.evaluate_episodes, 'episode')} …")
+        """Runs episodes with the checkpoint. If they fail, the training continues."""
+        say(f"running rollouts of the policy: {counted(self._what.rollouts.settings.evaluate_episodes, 'episode')} …")
         try:
             found = self._what.rollouts.run(self._step)
         except ValueError as error:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-INTERRUPTED = "interrupted: what was finished is kept; run the same command again to continue"
+INTERRUPTED = "interrupted: finished work is kept; run the same command again to continue"
 EXIT_CODE = 130
 
 

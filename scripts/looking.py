@@ -1,4 +1,4 @@
-"""Reads recorded demonstrations of any program, to be looked at, and says what they are and what they lack."""
+"""Reads recorded demonstrations of any program for inspection, and describes them and what they lack."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ class Looked:
 
     Attributes:
         ends: of the episodes, `[n]`.
-        arrays: what was recorded in every step but images, all episodes one after another.
+        arrays: the recorded arrays without images, all episodes concatenated.
         images: reads the images, if there are any.
         parts: what an action consists of, where that is known: quantity → length.
         control_hz: control steps a second, where the file says so.

@@ -55,7 +55,7 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
         lines.append(_result(summary))
     card = read_card(path)
     if UNMEASURED not in card:
-        raise ValueError(f"{path}/README.md already says what was measured")
+        raise ValueError(f"{path}/README.md already describes the measurements")
     name = name_of(info.spec)
     target = IN_TREE / name
     target.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ def tasks(name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metava
     """
     if name is not None:
         return _describe(name)
-    table = Table("task", "observes: values", "acts by: values", "succeeds when", "comes with", show_lines=True)
+    table = Table("task", "observation: values", "action: values", "succeeds when", "comes with", show_lines=True)
     for task, entry in all_tasks().items():
         actions = [find_convention(name) for name in entry.task.conventions]
         there = {"expert": entry.expert is not None, "weights": task in pretrained()}
@@ -51,9 +51,9 @@ def _describe(name: str) -> None:
     task = entry.task
     console.print(f"{name}: {task.simulator}, gymnasium's {task.env_id}", highlight=False)
     console.print(f"succeeds when {task.success_rule}")
-    console.print(f"{task.control_hz} Hz, given up after {task.max_steps} control steps")
-    expert = "nobody; see paradp data import" if entry.expert is None else entry.expert.__name__
-    console.print(f"demonstrated by {expert}; disturbances: {', '.join(task.disturbances) or 'none'}")
+    console.print(f"{task.control_hz} Hz, at most {task.max_steps} control steps")
+    expert = "none; see paradp data import" if entry.expert is None else entry.expert.__name__
+    console.print(f"expert: {expert}; disturbances: {', '.join(task.disturbances) or 'none'}")
     console.print(f"weights: {_weights(name, entry.expert is not None)}")
     observation = Table("observation", "of", "values")
     for kind, features in task.observations.items():

@@ -1,4 +1,4 @@
-"""The metrics of a training for TensorBoard."""
+"""Writes the metrics of a training for TensorBoard."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any
 
 
 class TensorBoard:
-    """Event files in `out/tensorboard`, for `tensorboard --logdir`.
+    """Writes event files to `out/tensorboard`, for `tensorboard --logdir`.
 
     Args:
         out: the training's directory.
-        start: the step that the training begins or continues after; what was logged later before an interruption is dropped.
-        settings: of the training, shown as text.
+        start: the step after which the training begins or continues; TensorBoard discards an interrupted run's later values.
+        settings: the training's settings, shown as text.
     """
 
     def __init__(self, out: Path, start: int, settings: Mapping[str, Any]):
@@ -21,7 +21,7 @@ class TensorBoard:
         self._writer.add_text("settings", "\n".join(f"- {name}: {value}" for name, value in settings.items()), start + 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds the values of a step and writes them at once."""
+        """Logs the values of a step and writes them at once."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()

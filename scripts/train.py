@@ -101,12 +101,12 @@ def train(
 
 
 def check_followed(task: str, rollouts: Evaluating, save_every: int, tensorboard: bool) -> None:
-    """Checks what is to be seen of a training.
+    """Checks the settings of a training's rollouts and TensorBoard.
 
     Raises:
-        SettingError: policies would be tried where no checkpoint is saved.
+        SettingError: rollouts are due at steps without a checkpoint.
         ValueError: the simulator is missing.
-        ModuleNotFoundError: TensorBoard is.
+        ModuleNotFoundError: TensorBoard is missing.
     """
     rollouts.check(save_every)
     if rollouts.evaluate_every:

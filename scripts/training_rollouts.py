@@ -1,4 +1,4 @@
-"""Rollouts of a policy while it is trained, from its checkpoints, in a process of their own."""
+"""Runs rollouts of a policy during its training, from its checkpoints, in a separate process."""
 
 import subprocess
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from paradp.policy.settings import Limits, Settings, setting
 
 # A fast sampler of each kind of training that needs no measurements.
 SAMPLERS = {"diffusion": "sde-dpm-solver-10:spacing=sine", "flow": "flow-10", "consistency": "consistency-2"}
-SEED = 200_000  # other scenes than those of `paradp rollout` and of the demonstrations
+SEED = 200_000  # scenes that neither `paradp rollout` nor the demonstrations use
 MOST_TOGETHER = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluating(Settings):
-    """When the policy is tried while it is trained.
+    """Settings of the rollouts during a training.
 
     Attributes:
-        evaluate_every: steps between rollouts of the policy in training, a multiple of save_every; their success is
-            drawn beside the losses. By default there are none.
-        evaluate_episodes: episodes of each of them, always from the same seeds.
+        evaluate_every: training steps between rollouts of the policy, a multiple of save_every; their success is plotted
+            beside the losses. By default there are no rollouts.
+        evaluate_episodes: episodes of each rollout, always with the same seeds.
     """
 
     evaluate_every: int | None = setting(None, Limits(1, 10**9))
@@ -30,7 +30,7 @@ class Evaluating(Settings):
 
     def check(self, save_every: int) -> None:
         """Raises:
-        SettingError: policies would be tried where no checkpoint is saved.
+        SettingError: evaluate_every is not a multiple of save_every.
         """
         if self.evaluate_every and self.evaluate_every % save_every:
             said = f"evaluate_every must be a multiple of save_every, {save_every}, not {self.evaluate_every}"
@@ -39,7 +39,7 @@ class Evaluating(Settings):
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Means over the episodes of one checkpoint."""
+    """Mean results over the episodes of one checkpoint."""
 
     step: int
     success: float
@@ -51,14 +51,14 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class TrainingRollouts:
-    """Tries the checkpoints of a training.
+    """Runs episodes with the checkpoints of a training.
 
     Attributes:
-        task: its name.
+        task: the task's name.
         process: the kind of training: diffusion, flow or consistency.
-        out: the training's directory; episodes and films go to `evaluations/STEP`.
-        settings: when, and how many episodes.
-        device: of the network.
+        out: the training's directory; episodes and films are written to `evaluations/STEP`.
+        settings: interval and number of episodes.
+        device: the network's device.
     """
 
     task: str
@@ -71,13 +71,13 @@ class TrainingRollouts:
         return self.settings.evaluate_every is not None and step > 0 and step % self.settings.evaluate_every == 0
 
     def run(self, step: int) -> Evaluated:
-        """Runs the episodes with the checkpoint as it is now.
+        """Runs the episodes with the current checkpoint, in a separate process.
 
-        Another process does so: the training keeps its random numbers, threads and memory, and goes on whatever happens.
-        That process ends with the training.
+        So the rollouts affect neither the random numbers, threads and memory of the training, nor its continuation if they
+        fail. The process ends with the training.
 
         Raises:
-            ValueError: they failed; the message ends with the reason, or names the log.
+            ValueError: the rollouts failed; the message ends with the reason, or names the log.
             OSError: the log cannot be written.
         """
         folder, episodes = evaluations(self.out) / str(step), self.settings.evaluate_episodes

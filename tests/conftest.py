@@ -21,13 +21,13 @@ settings.load_profile("any machine")
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Runs set the number of threads, and with it the last bits of what is computed."""
+    """Sets the number of threads, as runs do: it affects the last bits of results."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """Engines are cached for the session, and not in the user's home."""
+    """Keeps the cache of engines in a session's folder instead of the user's home."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PARADP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

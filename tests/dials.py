@@ -16,7 +16,7 @@ _MODULES = ("lerobot", "draccus", "lerobot_robot_dials")
 
 @contextmanager
 def stand_in() -> Iterator[None]:
-    """While it lasts, LeRobot is the stand-in, and knows the robot."""
+    """Replaces LeRobot by the stand-in, which contains the robot, during a test."""
     with pytest.MonkeyPatch.context() as patch:
         for folder in FOLDERS:
             patch.syspath_prepend(folder)
@@ -28,10 +28,10 @@ def stand_in() -> Iterator[None]:
 
 
 def written(diary: Path) -> list[dict[str, Any]]:
-    """What happened to the robot."""
+    """The recorded events of the robot."""
     return [json.loads(line) for line in diary.read_text().splitlines()]
 
 
 def commands(diary: Path) -> list[list[float]]:
-    """What it was commanded, without times."""
+    """The recorded commands, without times."""
     return [list(one.values())[2:] for one in written(diary) if one["what"] == "commanded"]

@@ -39,12 +39,12 @@ def put_together(name: str, folder: Path) -> Path:
 
 
 def answers(name: str) -> Mapping[str, Tensor]:
-    """What the policy was asked, and what it answered."""
+    """The inputs of the policy and its outputs."""
     return load_file(FIXTURES / name / "reference.safetensors")
 
 
 def content_of(path: Path) -> dict[str, Any]:
-    """All that a checkpoint of either program holds, as plain values and tensors: to be changed, and saved by torch.save."""
+    """The content of a checkpoint as plain values and tensors, which a test may change and save with torch.save."""
     file = TorchFile.open(path)
 
     def plain(value: Any) -> Any:

@@ -58,10 +58,10 @@ def commands(page: Path) -> Iterator[tuple[list[str], bool]]:
 
 
 def read(words: list[str], in_prose: bool = False) -> None:
-    """The command line reads these words as ever, and does nothing.
+    """Parses these words with the command line, without running the command.
 
     Raises:
-        SystemExit: they are no command.
+        SystemExit: they are not a command.
     """
     program, *arguments = words
     if program == "make":
@@ -80,7 +80,7 @@ def read(words: list[str], in_prose: bool = False) -> None:
 
 @contextmanager
 def read_but_not_run(function):
-    """The command line reads what was typed for a command as ever; the command does nothing."""
+    """Parses the arguments of a command, without running it."""
     signature, code = inspect.signature(function), function.__code__
     function.__signature__, function.__code__ = signature, (lambda *_, **__: None).__code__
     try:

@@ -15,13 +15,13 @@ MEMORY = 128 * 2**20
 
 
 def text(value: str) -> bytes:
-    """A text, as protocol 2 writes it."""
+    """Encodes a text as in pickle protocol 2."""
     raw = value.encode()
     return b"X" + struct.pack("<I", len(raw)) + raw
 
 
 def in_zip(path: Path, raw: bytes, **others: bytes) -> Path:
-    """A file as torch.save writes them, around a pickle."""
+    """Makes a file like torch.save's with this pickle."""
     with zipfile.ZipFile(path, "w") as whole:
         whole.writestr("archive/data.pkl", raw)
         for name, content in ({"data/0": bytes(16)} | others).items():
@@ -48,7 +48,7 @@ def touch(folder: Path) -> str:
 
 
 def refused(path: Path) -> str:
-    """What is said of a file: one sentence that names it."""
+    """The error message about a file: one sentence that names it."""
     tracemalloc.start()
     try:
         with pytest.raises(ValueError) as error:

@@ -38,7 +38,7 @@ def run(*command: object, env: Mapping[str, str] | None = None, **options) -> su
 
 
 def output(*command: object, **options) -> str:
-    """What a command prints, which must succeed."""
+    """The output of a command, which must succeed."""
     done = run(*command, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout

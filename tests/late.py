@@ -58,7 +58,7 @@ class LateEvent:
 
 
 class LateDevice:
-    """Does nothing that it need not, or, with an order, as much as it likes of any stream whenever the host looks away."""
+    """Executes only what is required, or, with an order, a random amount of any stream between calls of the host."""
 
     def __init__(self, order: Random | None = None):
         self.order = order

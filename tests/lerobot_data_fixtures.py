@@ -31,7 +31,7 @@ INFO = DemonstrationInfo(
 
 
 def copied(folder: Path) -> Path:
-    """LeRobot's data set, to be spoilt."""
+    """A copy of LeRobot's data set, which a test may damage."""
     return Path(shutil.copytree(THEIRS, folder / "reach"))
 
 

@@ -31,7 +31,7 @@ def put_together(name: str, folder: Path) -> Path:
 
 
 def answers(name: str) -> dict[str, Tensor]:
-    """What LeRobot was asked, and what it answered."""
+    """The inputs of LeRobot and its outputs."""
     return load_file(FIXTURES / name / "reference.safetensors")
 
 

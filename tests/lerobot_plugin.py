@@ -173,7 +173,7 @@ def check_environments(folder: Path, python: str) -> None:
         assert processes[0]["avg_sum_reward"] == processes[1]["avg_sum_reward"] >= 0
     check_that_features_are_those_of_exports()
     check_that_processes_make_no_difference()
-    for wrong, said in (({"task": "squar"}, "did you mean 'square'"), ({"state": ["nut_pos"]}, "'nut_pos' is no observed")):
+    for wrong, said in (({"task": "squar"}, "did you mean 'square'"), ({"state": ["nut_pos"]}, "'nut_pos' is not an obs")):
         try:
             make_env(make_env_config("paradp", **({"task": "pusht", "python": python} | wrong)))
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Policies with random weights that look through a task's cameras."""
+"""Policies with random weights and a task's camera images."""
 
 from functools import cache
 
@@ -25,7 +25,7 @@ def spec_of(task: str) -> PolicySpec:
 
 @cache
 def trained_of(task: str) -> TrainedPolicy:
-    """Random weights: what it does depends on what it sees."""
+    """A policy with random weights, whose actions depend on its images."""
     spec = spec_of(task)
     torch.manual_seed(0)
     network = build_network(spec).eval()

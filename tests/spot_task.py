@@ -1,6 +1,6 @@
-"""A task with a camera: a bright spot shows the pusher, which has to move to the middle of the image.
+"""A task with a camera: a bright spot is the pusher, which must move to the centre of the image.
 
-What a package of a user's may bring: an environment of gymnasium's, a task and an expert, in one file.
+An example of a user's package: a gymnasium environment, a task and an expert, in one file.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ class SpotTask(Task):
 
 
 class SpotExpert(Expert):
-    """Goes to the middle, wherever it is."""
+    """Moves to the centre from anywhere."""
 
     def __init__(self, action_convention: str = "position", action_noise=None):
         super().__init__(2, 0.0, action_noise)

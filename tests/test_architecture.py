@@ -31,7 +31,7 @@ SIMULATORS = {"robosuite", "mujoco", "gymnasium"}
 
 
 def files_of(room: str) -> list[Path]:
-    """Those of a room, without those of others that lie in it."""
+    """The files of a room, without files of other rooms inside it."""
     others = {ROOT / place for name, place in PLACES.items() if name != room} | {PLUGIN}
     return [path for path in place_of(room).rglob("*.py") if not others & set(path.parents)]
 
@@ -41,7 +41,7 @@ def place_of(room: str) -> Path:
 
 
 def imported(path: Path) -> set[str]:
-    """Dotted names of everything a file imports, wherever in it."""
+    """Dotted names of all imports in a file, at any depth."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -166,7 +166,7 @@ def test_wings_of_rollouts_import_those_below_them(wing):
 
 
 def module_graph(room: str) -> dict[str, set[str]]:
-    """Of every module of a room the others of it that it imports, wherever in it."""
+    """For every module of a room, the modules of the same room that it imports, at any depth."""
     names = {
         ".".join(("paradp", room, *path.relative_to(place_of(room)).with_suffix("").parts)): path for path in files_of(room)
     }
@@ -174,14 +174,14 @@ def module_graph(room: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
-def test_no_module_imports_itself_by_way_of_others(room):
+def test_no_module_imports_itself_through_others(room):
     graph = module_graph(room)
     assert len(graph) > 5
     tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the modules
 
 
 @pytest.mark.parametrize("room", ["sampler", "policy", "bridges", "checkpoints"])
-def test_thinking_needs_no_simulator(room):
+def test_policies_need_no_simulator(room):
     """With robosuite, mujoco and gymnasium out of reach, as on a robot or a GPU node."""
     program = (
         "import sys\n"
@@ -238,7 +238,7 @@ def test_a_library_logs_and_does_not_print(room):
 
 
 def test_a_class_name_exists_once():
-    """But for `Flags`, of which every command has one."""
+    """Except for `Flags`, which every command has."""
     names = Counter(
         node.name
         for room in MAY_IMPORT
@@ -290,7 +290,7 @@ def test_docstrings_begin_with_what_a_thing_is_or_does():
                 assert not (ast.get_docstring(node) or "").startswith(("What ", "Of ", "Where ", "Who ")), path
 
 
-def test_a_public_name_without_a_sentence_is_found():
+def test_a_public_name_without_a_sentence_is_detected():
     source = """
 class Interface:
     '''An interface with attributes: size.'''
@@ -314,7 +314,7 @@ MOST_LINES, LONGEST_FUNCTION = 300, 40
 
 
 def long_functions(source: str) -> list[str]:
-    """Names of the functions that are too long, and of which no comment `# Long: …` right above says why."""
+    """Names of functions that are too long and lack a comment `# Long: …` with the reason directly above."""
     lines = source.splitlines()
     found = []
     for node in ast.walk(ast.parse(source)):

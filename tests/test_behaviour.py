@@ -1,6 +1,6 @@
 """Recorded results are reproduced, and files of earlier versions are still read; see `behaviour.fixtures`.
 
-On the recorded kind of machine to the bit, elsewhere to 1e-4. Where a test here fails, behaviour has changed.
+Bit by bit on the recorded kind of machine, to 1e-4 elsewhere. If a test here fails, behaviour has changed.
 """
 
 import json
@@ -23,7 +23,7 @@ RECORDED_ON = json.loads(fixtures.RECORDED_ON.read_text())
 
 
 def check(found: dict[str, np.ndarray], recorded_as: str) -> None:
-    """Compares all that was recorded under a name."""
+    """Compares all values recorded under a name."""
     recorded = {
         name.removeprefix(f"{recorded_as}/"): value for name, value in RECORDED.items() if name.startswith(f"{recorded_as}/")
     }
@@ -43,16 +43,16 @@ def scale(value: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("policy", fixtures.stored_policies())
-def test_plans_are_those_that_were_recorded(policy):
+def test_plans_equal_the_recorded_ones(policy):
     check(fixtures.plans(policy), f"plans/{policy}")
 
 
 @pytest.mark.parametrize("training", fixtures.TRAININGS)
-def test_a_training_has_the_losses_that_were_recorded(training, tmp_path):
+def test_a_training_has_the_recorded_losses(training, tmp_path):
     check(fixtures.train(training, tmp_path / "training"), f"losses/{training}")
 
 
-def test_an_old_training_goes_on_as_if_it_had_not_been_interrupted(tmp_path):
+def test_an_interrupted_old_training_continues_to_the_same_result(tmp_path):
     shutil.copytree(fixtures.TRAINING, tmp_path / "training")
     assert len((tmp_path / "training/metrics.jsonl").read_text().splitlines()) == 10
     check(fixtures.train(fixtures.INTERRUPTED, tmp_path / "training"), f"losses/{fixtures.INTERRUPTED}")
@@ -60,13 +60,13 @@ def test_an_old_training_goes_on_as_if_it_had_not_been_interrupted(tmp_path):
 
 @pytest.fixture(scope="module")
 def fresh_run(tmp_path_factory) -> Path:
-    """The run of the fixtures, with one more episode, by today's code."""
+    """The run of the fixtures with one more episode, by the current code."""
     run = tmp_path_factory.mktemp("fresh") / "run"
     fixtures.roll_out(run, 3)
     return run
 
 
-def test_a_run_has_the_steps_that_were_recorded(fresh_run):
+def test_a_run_has_the_recorded_steps(fresh_run):
     check(fixtures.steps_of(fresh_run), "steps")
 
 
@@ -97,7 +97,7 @@ def test_an_old_run_of_another_checkpoint_is_not_continued(fresh_run, tmp_path, 
 
 
 def as_if_made_here(old: Path, fresh: Path) -> None:
-    """A run is continued only on the machine and with the packages that it was begun with."""
+    """Changes the recorded machine and packages to the present ones, because a run continues only with the same."""
     here, identity = json.loads(fresh.read_text()), json.loads(old.read_text())
     old.write_text(json.dumps(identity | {name: here[name] for name in ("hardware", "versions", "threads")}))
 
@@ -109,7 +109,7 @@ def test_an_old_store_is_read(capsys):
     assert "demonstrations of pusht, actions position" in said
 
 
-def test_a_difference_of_one_bit_is_found():
+def test_a_difference_of_one_bit_is_detected():
     old = {"plans/actions": np.array([1.0, 2.0, np.nan], np.float32), "plans/rounds": np.array([3])}
     new = {name: value.copy() for name, value in old.items()}
     assert {one.outcome for one in compare(old, new)} == {Outcome.EQUAL}
@@ -138,7 +138,7 @@ def test_a_value_of_another_kind_differs(old, new):
     assert one.outcome is Outcome.DIFFERS and one.what
 
 
-def test_what_is_missing_or_could_not_be_recorded_is_a_fault_and_what_is_new_is_none():
+def test_missing_values_are_faults_and_new_ones_are_not():
     value = np.array(1)
     assert [one.outcome for one in compare({"a": value}, {"b": value})] == [Outcome.MISSING, Outcome.NEW]
     why = {"part/failed": np.array("Failed: no")}
@@ -147,7 +147,7 @@ def test_what_is_missing_or_could_not_be_recorded_is_a_fault_and_what_is_new_is_
 
 
 def test_files_are_read_by_their_format():
-    """Of a run, a training and a store: every number, but for those that are excluded by name."""
+    """All numbers of a run, a training and a store, except those excluded by name."""
     found = from_folder(fixtures.FOLDER)
     for name in (
         "run/run.json/versions/torch",
@@ -165,12 +165,12 @@ def test_files_are_read_by_their_format():
     assert not [name for name in found if "seconds" in name or name.endswith("began")]
 
 
-def test_nothing_is_excluded_but_times_pictures_and_what_is_recorded_twice():
+def test_only_times_pictures_and_duplicates_are_excluded():
     assert not any(excluded(name) for name in RECORDED)
     assert all(EXCLUDED.values())
 
 
-def test_a_module_of_another_installation_is_noticed(tmp_path):
+def test_a_module_of_another_installation_is_detected(tmp_path):
     with pytest.raises(ImportError, match=r"paradp\.\S+ was imported from .*, not from"):
         check_origins(tmp_path)
 

@@ -57,7 +57,7 @@ DOCUMENTS = {"config.json": _config, "draft.json": _draft, "fidelity.json": _fid
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_a_document_says_its_format_and_a_newer_one_is_refused(checkpoint, spec, document):
+def test_a_document_has_a_format_and_a_newer_one_is_refused(checkpoint, spec, document):
     path, read = DOCUMENTS[document](checkpoint, spec)
     written = json.loads(path.read_text())
     assert path.name == document and written["format"] == 1
@@ -77,7 +77,7 @@ def test_a_document_says_its_format_and_a_newer_one_is_refused(checkpoint, spec,
             read()
 
 
-def test_a_checkpoint_from_before_there_were_formats_is_read(checkpoint):
+def test_a_checkpoint_without_a_format_is_read(checkpoint):
     written = json.loads((checkpoint / "config.json").read_text())
     info = read_info(checkpoint)
     del written["format"]

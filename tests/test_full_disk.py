@@ -27,7 +27,7 @@ CONFIG = TrainingConfig(steps=4, batch_size=8, warmup_steps=1, save_every=2, log
 
 
 class FullDisk:
-    """Counts what is written through `pathlib` and safetensors, and lets no write through after so many.
+    """Counts writes by `pathlib` and safetensors, and lets them fail after a number of them.
 
     The write that finds the disk full leaves the first half of its bytes behind, as a real one would.
 
@@ -72,7 +72,7 @@ class FullDisk:
 
 
 class _File:
-    """A file with another `write`."""
+    """A file with a replaced `write`."""
 
     def __init__(self, file, write):
         self._file = file
@@ -89,7 +89,7 @@ class _File:
 
 
 def fails(call, writes: int) -> bool:
-    """Whether a call finds the disk full after so many writes; it must say so, and where, by an OSError."""
+    """Whether a call finds the disk full after this many writes; it must raise an OSError that names the file."""
     with pytest.MonkeyPatch.context() as patch:
         disk = FullDisk(patch, writes)
         try:

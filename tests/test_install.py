@@ -24,7 +24,7 @@ BROUGHT_BY_EXTRAS = ("gymnasium", "robosuite", "mujoco", "zarr", "pandas", "scip
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory) -> tuple[Path, Path]:
-    """Of paradp and of its pretrained policies."""
+    """The wheels of paradp and of its pretrained policies."""
     folder = tmp_path_factory.mktemp("wheels")
     return build_wheel(ROOT, folder), build_wheel(WEIGHTS, folder)
 

@@ -17,7 +17,7 @@ BESIDE_LEROBOT = "from lerobot.policies.diffusion.modeling_diffusion import Diff
 
 @pytest.fixture(scope="module")
 def bin(tmp_path_factory):
-    """Of an environment with LeRobot, gym-pusht, the core, the pretrained policies, the plugin and a robot for tests."""
+    """The programs of an environment with LeRobot, gym-pusht, paradp, its policies, the plugin and a test robot."""
     folder = tmp_path_factory.mktemp("lerobot")
     programs = new_environment("3.12", folder)
     wheels = [build_wheel(source, folder) for source in (ROOT, WEIGHTS, PLUGIN, ROBOT)]
@@ -53,7 +53,7 @@ def test_the_plugin_samples_lerobots_policies_in_its_own_commands(bin, tmp_path)
 
 
 @pytest.mark.peers
-def test_lerobot_samples_what_is_converted_to_its_format(bin, tmp_path):
+def test_lerobot_samples_converted_policies(bin, tmp_path):
     printed = output(bin / "python", ROOT / "tests/lerobot_convert.py", tmp_path, cwd=tmp_path)
     assert printed.splitlines()[-1] == "as paradp's own"
 

@@ -9,7 +9,7 @@ from installing import ROOT, WEIGHTS, build_wheel, install, new_environment, out
 
 @pytest.mark.peers
 @pytest.mark.parametrize("version", ["3.11", "3.12"])
-def test_every_extra_together_runs_the_rollout_of_the_makefile(tmp_path, version):
+def test_all_extras_together_run_the_rollout_of_the_makefile(tmp_path, version):
     bin = new_environment(version, tmp_path)
     install(bin, torch_version(), f"{build_wheel(ROOT, tmp_path)}[all]", build_wheel(WEIGHTS, tmp_path))
     output(bin / "pip", "check")

@@ -12,7 +12,7 @@ from torture.world import World
 
 @pytest.fixture
 def attack(tmp_path):
-    """So many control steps under faults."""
+    """Runs this many control steps under faults."""
 
     def run() -> Tally:
         tally = Tally()

@@ -63,7 +63,7 @@ class Archive:
         found: dict[str, Member] = {}
         for name, member in _entries(file.read(length), count):
             if name in found:
-                raise ValueError(f"the member {name!r:.80} is there twice")
+                raise ValueError(f"the member {name!r:.80} occurs twice")
             found[name] = member
         _check_places(found, begin)
         return cls(_inside(found))
@@ -104,12 +104,12 @@ def _exactly(file: BufferedReader, size: int) -> bytes:
 def _contents(file: BufferedReader, size: int) -> tuple[int, int, int]:
     """Returns the offset of the table of contents, its size in bytes and its number of members."""
     if size < _END.size:
-        raise ValueError("it is no zip file")
+        raise ValueError("it is not a zip file")
     file.seek(size - _END.size)
     # PyTorch writes no comment: the end record is the end of the file.
     mark, disk, first, here, count, length, begin, comment = _END.unpack(file.read(_END.size))
     if mark != b"PK\5\6" or comment:
-        raise ValueError("it is no zip file that PyTorch wrote, or it is cut short")
+        raise ValueError("it is not a zip file that PyTorch wrote, or it is cut short")
     if _ABSENT_16 not in (here, count) and _ABSENT_32 not in (length, begin):
         if (disk, first, here) != (0, 0, count):
             raise ValueError("it is a part of an archive")

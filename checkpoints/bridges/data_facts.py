@@ -1,4 +1,4 @@
-"""Names and describes the quantities of data sets of other programs, from the data and from `paradp.yaml` beside them."""
+"""Names and describes the quantities in other programs' data sets, from the data and the `paradp.yaml` beside them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from paradp.bridges.fact_fields import AS_RECORDED, Facts, facts_file
 from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.features import Shape
 
-# By the data set's keys: the quantities in a vector with their lengths, or an image's name.
+# For each key of the data set: the quantities in a vector with their lengths, or an image's name.
 Parts = dict[str, str | dict[str, int]]
 
 
@@ -20,7 +20,7 @@ def parts_of(path: Path, shapes: Mapping[str, tuple[int, ...]], facts: Facts) ->
     Args:
         path: the data set, for messages.
         shapes: key → `(n,)` of a vector, or height, width and channels of an image.
-        facts: names that are given to them.
+        facts: the names of the quantities.
 
     Raises:
         ValueError: the facts do not fit the data.
@@ -32,7 +32,7 @@ def parts_of(path: Path, shapes: Mapping[str, tuple[int, ...]], facts: Facts) ->
         if len(shape) == 1:
             said = {said: shape[0]} if isinstance(said, str) else said
             if sum(said.values()) != shape[0]:
-                raise ValueError(f"{path}: the parts of {key!r}, {said}, must have {shape[0]} numbers together")
+                raise ValueError(f"{path}: the parts of {key!r}, {said}, must have {shape[0]} numbers in total")
         elif not isinstance(said, str):
             raise ValueError(f"{path}: {key!r} is an image, which has one name and no parts")
         parts[key] = said
@@ -47,7 +47,7 @@ def parts_of(path: Path, shapes: Mapping[str, tuple[int, ...]], facts: Facts) ->
 
 
 def named(parts: Parts, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of the data set by the names of our quantities: vectors are split, images only renamed."""
+    """Splits vectors into our quantities and renames images."""
     found: dict[str, np.ndarray] = {}
     for key, said in parts.items():
         if isinstance(said, str):
@@ -58,7 +58,7 @@ def named(parts: Parts, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
     return found
 
 
-# Long: half of it describes the arguments.
+# Long: half of it is documentation.
 def info_of(
     path: Path,
     parts: Parts,
@@ -67,26 +67,26 @@ def info_of(
     facts: Facts,
     made_with: Mapping[str, Any],
 ) -> DemonstrationInfo:
-    """The description of a data set for training.
+    """Returns the description of a data set for training.
 
     Args:
         path: the data set, for messages.
         parts, shapes: see `parts_of`.
-        action: the key and the length of an action.
-        facts: what the data do not say; the control rate, too.
-        made_with: how the data were made.
+        action: key and length of an action.
+        facts: information that the data lack, including the control rate.
+        made_with: the origin of the data.
 
     Raises:
         ValueError: a fact is missing or does not fit.
     """
     key, size = action
     _check_known(path, facts, size)
-    # For the type checker: that was checked.
+    # For the type checker: checked above.
     assert facts.task is not None and facts.action_low is not None and facts.action_high is not None
     assert facts.control_hz is not None
     quantities = facts.action or {key: size}
     if sum(quantities.values()) != size:
-        raise ValueError(f"{path}: the parts of the action, {quantities}, must have {size} numbers together")
+        raise ValueError(f"{path}: the parts of the action, {quantities}, must have {size} numbers in total")
     try:
         return DemonstrationInfo(
             facts.task,

@@ -1,11 +1,11 @@
-"""Diffusion Policy's data sets: a group in zarr's format 2, as training data.
+"""Reads Diffusion Policy's data sets, groups in zarr's format 2, as training data.
 
     data/action           [steps, A]
-    data/KEY              [steps, n] numbers, or [steps, height, width, channels] images, what was observed
+    data/KEY              observations: [steps, n] numbers, or [steps, height, width, channels] images
     meta/episode_ends     [episodes], cumulative steps
 
-Source: `diffusion_policy/common/replay_buffer.py` in real-stanford/diffusion_policy. The group says neither the task nor the
-control rate nor the limits of actions: `paradp.yaml` in its folder does, see `paradp.bridges.Facts`.
+Source: `diffusion_policy/common/replay_buffer.py` in real-stanford/diffusion_policy. The group lacks the task, the control
+rate and the limits of actions: a `paradp.yaml` in its folder contains them, see `paradp.bridges.Facts`.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -28,17 +28,17 @@ ACTION, ENDS = "action", "meta/episode_ends"
 
 
 def is_diffusion_policy(path: Path) -> bool:
-    """Whether a folder looks like such a data set."""
+    """Whether a folder contains such a data set, judged by its metadata file."""
     return (path / ENDS / METADATA).is_file() and (path / "data").is_dir()
 
 
 class DiffusionPolicyData:
-    """A data set of Diffusion Policy's: a `StreamedDataset`. `open` makes one.
+    """A data set of Diffusion Policy, as a `StreamedDataset`. `open` makes one.
 
     Attributes:
         path: the folder.
-        parts: by the data set's keys of an observation, the quantities in a vector with their lengths, or an image's name.
-        shapes: by the data set's keys, `(n,)` of a vector, or height, width and channels of an image.
+        parts: for each observed key, the quantities in a vector with their lengths, or an image's name.
+        shapes: for each observed key, `(n,)` of a vector, or height, width and channels of an image.
         episode_ends: `[episodes]`, cumulative steps.
     """
 
@@ -66,13 +66,13 @@ class DiffusionPolicyData:
 
         Args:
             path: the folder.
-            facts: what it does not say, see `paradp.bridges.Facts`; the rest is looked up in its `paradp.yaml`.
-            task: its task, where neither says it.
-            keys: the arrays to read as observations; by default those that the facts name, or all.
+            facts: information that it lacks, see `paradp.bridges.Facts`; facts not given are read from its `paradp.yaml`.
+            task: name of the task, if neither contains it.
+            keys: the arrays to read as observations; by default those named in the facts, or all.
 
         Raises:
-            ValueError: it is no such data set, an array is missing, damaged or of a kind that is not read, or the facts do
-                not fit it; the message names the array.
+            ValueError: the folder is not such a data set; an array is missing, damaged or of an unsupported kind; or the
+                facts do not fit. The message names the array.
             OSError: a file cannot be read.
         """
         known = read_facts(path, facts).filled(Facts(task=task)).keeping(keys)
@@ -85,16 +85,16 @@ class DiffusionPolicyData:
 
     @property
     def info(self) -> DemonstrationInfo:
-        """The description; a ValueError names the facts that are missing."""
+        """The description of the data set; raises a ValueError that names missing facts."""
         action = (ACTION, self.shapes[ACTION][0])
         made_with = {"dataset": "Diffusion Policy's zarr"}
         return info_of(self.path, self.parts, self.shapes, action, self._facts, made_with)
 
     def observations(self) -> dict[str, np.ndarray]:
-        """Feature → `[steps, *shape]` of all episodes.
+        """Reads the observations of all episodes: feature → `[steps, *shape]`.
 
         Raises:
-            ValueError: a chunk is missing or damaged, a number is not finite, or there is not memory enough.
+            ValueError: a chunk is missing or damaged, a number is not finite, or memory does not suffice.
         """
         images, steps = self.images(), int(self.episode_ends[-1])
         check_fits(sum(steps * prod(shape) for shape in images.shapes.values()), f"the images of {self.path}")
@@ -103,7 +103,7 @@ class DiffusionPolicyData:
         return self._in_order(found | self.vectors())
 
     def vectors(self) -> dict[str, np.ndarray]:
-        """Those of `observations` that are vectors; no image is decoded."""
+        """Reads only the vectors of `observations`, without decoding images."""
         vectors: Parts = {key: said for key, said in self.parts.items() if not isinstance(said, str)}
         return named(vectors, {key: self._numbers(key) for key in vectors})
 
@@ -112,7 +112,7 @@ class DiffusionPolicyData:
         return Zarr2Images({name: self._arrays[key] for key, name in self.parts.items() if isinstance(name, str)})
 
     def actions(self) -> np.ndarray:
-        """The actions to learn, `[steps, A]`; errors as of `observations`."""
+        """Reads the actions to learn, `[steps, A]`; errors as of `observations`."""
         return self._numbers(ACTION)
 
     def digest(self) -> str:
@@ -120,7 +120,7 @@ class DiffusionPolicyData:
         return content_digest(self)
 
     def episodes(self) -> Iterator[DemonstrationEpisode]:
-        """One after another, of which only one is held; errors as of `observations`."""
+        """Yields the episodes, holding only one in memory at a time; errors as of `observations`."""
         images, vectors, actions, begin = self.images(), self.vectors(), self.actions(), 0
         for index, end in enumerate(map(int, self.episode_ends)):
             needed = sum((end - begin) * prod(shape) for shape in images.shapes.values())
@@ -144,12 +144,12 @@ class DiffusionPolicyData:
         return found
 
     def __len__(self) -> int:
-        """Steps of all episodes."""
+        """The number of steps of all episodes together."""
         return int(self.episode_ends[-1])
 
 
 class Zarr2Images:
-    """Images in arrays of zarr's format 2: an `ImageSource`.
+    """Reads images from arrays in zarr's format 2: an `ImageSource`.
 
     Args:
         arrays: name → the array of a camera.
@@ -160,7 +160,7 @@ class Zarr2Images:
         self.shapes = {name: array.shape[1:] for name, array in arrays.items()}
 
     def fill(self, begin: int, end: int, out: Mapping[str, np.ndarray]) -> None:
-        """See `ImageSource`; one chunk is held at a time."""
+        """See `ImageSource`; only one chunk is in memory at a time."""
         for name, values in out.items():
             array = self._arrays[name]
             at = begin
@@ -170,12 +170,12 @@ class Zarr2Images:
                 at = until
 
     def close(self) -> None:
-        """See `ImageSource`; no file stays open."""
+        """See `ImageSource`; files are never kept open."""
 
 
 def _names(path: Path) -> list[str]:
     if not is_diffusion_policy(path):
-        raise ValueError(f"{path} is no data set of Diffusion Policy's: it lacks {ENDS} in zarr's format 2")
+        raise ValueError(f"{path} is not a data set of Diffusion Policy: it lacks {ENDS} in zarr's format 2")
     found = [folder.name for folder in sorted((path / "data").iterdir()) if (folder / METADATA).is_file()]
     within(f"the number of arrays in {path}", len(found), 0, MOST_FILES)
     return found
@@ -192,7 +192,7 @@ def _ends(path: Path) -> np.ndarray:
 
 
 def _check_sizes(path: Path, arrays: Mapping[str, Zarr2Array]) -> None:
-    """Checks what is claimed against the bytes on disk: all numbers together, and the images of each camera."""
+    """Compares the declared sizes with the bytes on disk: of all numbers together, and of each camera's images."""
     numbers = [array for array in arrays.values() if len(array.shape) != 4]
     check_numbers(sum(prod(array.shape) for array in numbers), str(path))
     check_stored(numbers, str(path))
@@ -207,7 +207,7 @@ def _shape(array: Zarr2Array, key: str) -> tuple[int, ...]:
             raise ValueError(f"{array.folder} holds images, not actions")
         return image_shape(array.shape, array.dtype, str(array.folder))
     check_numbers(prod(array.shape), str(array.folder))
-    # A single number a step is a vector of one, and a list of points one of all their coordinates.
+    # One number per step becomes a vector of length 1; a list of points becomes a vector of all their coordinates.
     size = prod(array.shape[1:])
     within(f"the length of {array.folder}", size, 1, MOST_VALUES)
     return (size,)

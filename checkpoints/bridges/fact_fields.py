@@ -29,7 +29,7 @@ class Facts:
     """Information that another program's checkpoint lacks; `None` where it is not given.
 
     Attributes:
-        task: what the policy does; to run it in simulation, the name of a task of paradp.
+        task: the policy's task; to run it in simulation, the name of a task of paradp.
         control_hz: control steps per second.
         action_low: smallest value of each dimension of an action; planned actions are clipped to it.
         action_high: largest value of each dimension, likewise.
@@ -54,14 +54,14 @@ class Facts:
     action_step: tuple[float, ...] | None = None
 
     def needed(self, checkpoint: Path, actions: int) -> None:
-        """Checks that all is there without which there is no policy.
+        """Checks that all facts that a policy requires are given.
 
         Args:
-            checkpoint: whose facts these are.
+            checkpoint: the checkpoint, for messages.
             actions: length of an action.
 
         Raises:
-            ValueError: something is missing; the message names it, and says where it can be given.
+            ValueError: a fact is missing; the message names it and says where to write it.
         """
         needed = ("task", "control_hz", "action_low", "action_high")
         if missing := [name for name in needed if getattr(self, name) is None]:
@@ -76,13 +76,13 @@ class Facts:
         return [name for name in ("task", "action_low", "action_high") if getattr(self, name) is None]
 
     def keeping(self, keys: Collection[str]) -> "Facts":
-        """These, with what is said of these keys of an observation alone; of all if there are none."""
+        """Returns the facts with only these keys of the observation; with all if `keys` is empty."""
         if not keys or self.observation is None:
             return self
         return replace(self, observation={key: said for key, said in self.observation.items() if key in keys} or None)
 
     def filled(self, others: "Facts") -> "Facts":
-        """These, and where one is missing, that of the others."""
+        """Returns the facts, completed by those of `others` where one is missing."""
         own = {one.name: getattr(self, one.name) for one in fields(self)}
         return Facts(**{name: getattr(others, name) if value is None else value for name, value in own.items()})
 

@@ -20,7 +20,7 @@ def read_facts(checkpoint: Path, given: Mapping[str, Any] | None = None) -> Fact
     """Returns the facts for a checkpoint (folder or file): those given, the others from its file of facts, if there is one.
 
     Raises:
-        ValueError: the file cannot be read, or what it says or what is given are no facts.
+        ValueError: the file cannot be read, or its content or the given values are not facts.
     """
     path = facts_file(checkpoint)
     stored = _read(path) if path.exists() else {}
@@ -41,12 +41,12 @@ def _read(path: Path) -> Any:
         said = " ".join(str(error).split()) or "it is nested too deep"
         raise ValueError(f"{path} cannot be read: {said:.200}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} cannot be read: it holds no names and values")
+        raise ValueError(f"{path} cannot be read: it must contain names and values")
     return content
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values alone, no key twice, and no aliases, by which a small file can name many values."""
+    """Accepts plain values only: no key twice, and no aliases, with which a small file can expand to many values."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -56,5 +56,5 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         found = super().construct_mapping(node, deep)
         if len(found) < len(node.value):
-            raise yaml.YAMLError("a key is there twice")
+            raise yaml.YAMLError("a key occurs twice")
         return found

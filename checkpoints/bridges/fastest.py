@@ -1,6 +1,6 @@
 """Finds the fastest way to compute a policy's own denoising steps without changing the distribution of its samples.
 
-Either one step after another, or several at once with a speculative sampler.
+It compares sequential steps with speculative samplers, which compute several steps at once.
 """
 
 import logging
@@ -88,7 +88,7 @@ def own_sampler(scheduler: Any, steps: int | None) -> SamplerChoice:
     """
     kinds = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim"}
     if (name := type(scheduler).__name__) not in kinds:
-        raise ValueError(f"auto knows the steps of {', '.join(kinds)}, not of {name}: name a sampler, such as ddim-10")
+        raise ValueError(f"auto supports {', '.join(kinds)}, not {name}: name a sampler, such as ddim-10")
     kind, trained = kinds[name], scheduler.config.num_train_timesteps
     if kind == "ddpm" and steps in (None, trained):
         return SamplerChoice.parse(kind)

@@ -58,7 +58,7 @@ def read_name(name: str) -> tuple[str, str | None]:
         ValueError: the name has another form.
     """
     if not (parts := _NAME.fullmatch(name)):
-        raise ValueError(f"{name!r:.200} is no name on the Hub; those are hf:owner/name or hf:owner/name@revision")
+        raise ValueError(f"{name!r:.200} is not a name on the Hub; names are hf:owner/name or hf:owner/name@revision")
     return parts["repo"], parts["revision"]
 
 
@@ -118,7 +118,7 @@ def _snapshot(name: str, repo: str, revision: str | None, patterns: Sequence[str
             endpoint=os.environ.get("HF_ENDPOINT"),  # the current value, not the one at the import of huggingface_hub
         )
     except HFValidationError as error:
-        raise ValueError(f"{name!r:.200} is no name on the Hub: {_sentence(error)}") from error
+        raise ValueError(f"{name!r:.200} is not a name on the Hub: {_sentence(error)}") from error
     except RevisionNotFoundError as error:
         raise ValueError(f"{repo} has no revision {revision!r} on the Hub") from error
     except GatedRepoError as error:

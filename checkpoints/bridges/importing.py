@@ -1,4 +1,4 @@
-"""Converts data sets of other programs to a zarr group of ours, an episode at a time: they may be larger than the memory."""
+"""Converts other programs' data sets to paradp's zarr groups, one episode at a time: they may be larger than the memory."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from paradp.policy.files.folders import new_folder
 
 
 class Recorded(Protocol):
-    """Episodes with a description, read one after another.
+    """Episodes with a description, read sequentially.
 
     Attributes:
         info: description of the features and the robot.
@@ -26,7 +26,7 @@ class Recorded(Protocol):
     def episode_ends(self) -> np.ndarray: ...
 
     def episodes(self) -> Iterator[DemonstrationEpisode]:
-        """All episodes, of which only one is held.
+        """Yields the episodes, holding only one in memory at a time.
 
         Raises:
             ValueError: the data are damaged.
@@ -35,7 +35,7 @@ class Recorded(Protocol):
 
 
 def import_data(data: Recorded, out: Path, on_episode: Callable[[int], None] = lambda done: None) -> Demonstrations:
-    """Converts a data set. `out` appears when it is complete; after an error nothing is left.
+    """Converts a data set. `out` appears when it is complete; after an error, no files remain.
 
     Args:
         data: the data set.

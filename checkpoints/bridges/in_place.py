@@ -51,7 +51,7 @@ def parallelize(
             raise ValueError("scheduler and shape are for a network alone: this policy has its own")
     elif scheduler is None or shape is None or not isinstance(policy, nn.Module):
         raise ValueError(
-            f"{type(policy).__name__} is no diffusion policy of LeRobot, Diffusion Policy or robomimic; a network that"
+            f"{type(policy).__name__} is not a diffusion policy of LeRobot, Diffusion Policy or robomimic; a network that"
             " predicts noise needs scheduler and shape: parallelize(network, scheduler=DDPMScheduler(…), shape=(16, 2))"
         )
     else:
@@ -59,9 +59,7 @@ def parallelize(
         live = Live(policy, NAME, Network(policy), scheduler, steps, tuple(shape), lambda sampling: sampling)
     choice = SamplerChoice.parse(sampler)
     if choice.measured and choice.name != "auto":
-        raise ValueError(
-            f"{choice.name} goes by what was measured of a checkpoint: load_policy takes it, parallelize does not"
-        )
+        raise ValueError(f"{choice.name} needs measurements of a checkpoint: use load_policy instead of parallelize")
     own = live.scheduler
     chooser: Chooser = Fastest(own, live.steps) if choice.measured else Always(choice.build(own))
     undo(policy, missing_ok=True)
@@ -80,7 +78,7 @@ def undo(policy: P, missing_ok: bool = False) -> P:
         The same object.
 
     Raises:
-        ValueError: it samples in its own way already.
+        ValueError: the policy was not changed by `parallelize`.
     """
     target, name = _place(policy)
     if _sampling(target, name) is None:

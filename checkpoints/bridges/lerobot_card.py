@@ -1,4 +1,4 @@
-"""A model card for a LeRobot checkpoint, which has none of ours."""
+"""Writes a model card for a LeRobot checkpoint, which lacks one in paradp's form."""
 
 from pathlib import Path
 
@@ -29,8 +29,8 @@ def lerobot_card(folder: Path) -> str:
 | --- | --- |
 {table}
 
-What robots must know besides is read from `{FILE}` in the same folder: task, control rate, limits of actions, and the names
-that observations have there.
+Information that a robot also needs is read from `{FILE}` in the same folder: task, control rate, limits of actions, and the
+robot's names of the observations.
 """
 
 

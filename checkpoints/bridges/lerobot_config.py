@@ -77,7 +77,7 @@ class LeRobotConfig:
 
     def __post_init__(self) -> None:
         if STATE not in self.input_features:
-            raise ValueError(f"input_features lacks {STATE}, which every diffusion policy of LeRobot sees")
+            raise ValueError(f"input_features lacks {STATE}, which every diffusion policy of LeRobot observes")
         if list(self.output_features) != [ACTION] or len(self.action.shape) != 1:
             raise ValueError(f"output_features must be {ACTION} alone, a vector; they are {', '.join(self.output_features)}")
         for key, feature in self.seen.items():

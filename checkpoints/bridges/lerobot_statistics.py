@@ -110,7 +110,7 @@ def read_scales(folder: Path, config: LeRobotConfig, weights: TensorFile) -> Sca
         before = _read_side(folder, BEFORE, "normalizer_processor")
         return Scales(before, _read_side(folder, AFTER, "unnormalizer_processor"))
     if not any(name.startswith(IN_MODEL) for name in weights.tensors):
-        raise ValueError(f"{folder} has no statistics: neither {BEFORE} is there, nor do the weights hold any")
+        raise ValueError(f"{folder} has no statistics: {BEFORE} is missing, and the weights contain none")
     inputs = _from_weights(weights, "normalize_inputs.", config.seen)
     outputs = _from_weights(weights, "unnormalize_outputs.", {ACTION: config.action})
     modes = config.normalization_mapping

@@ -1,11 +1,11 @@
-"""Minari's data sets in HDF5: `main_data.hdf5`, and `metadata.json` beside it. Nothing in them is executed.
+"""Reads Minari's data sets in HDF5, `main_data.hdf5` with `metadata.json` beside it, without executing code from them.
 
-    episode_N/observations          [T + 1, n] or images, or a group with one such array for each key, nested
+    episode_N/observations          [T + 1, n] or images, or a (nested) group with one such array for each key
     episode_N/actions               [T, A]
     episode_N/terminations          [T]
 
-The last observation, after the last action, is left out. Actions' limits come from the action space in `metadata.json`; what
-the data do not say, such as the control rate, from `paradp.yaml`, see `paradp.bridges.Facts`.
+The last observation, after the last action, is left out. Actions' limits come from the action space in `metadata.json`;
+information that the data lack, such as the control rate, comes from `paradp.yaml`, see `paradp.bridges.Facts`.
 
 Source: `minari/dataset/_storages/hdf5_storage.py` in Farama-Foundation/Minari.
 """
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
 FILE, METADATA = "main_data.hdf5", "metadata.json"
 ACTIONS, OBSERVATIONS = "actions", "observations"
 _EPISODE = re.compile(r"episode_(\d+)")
-_DEEPEST = 4  # groups of observations in one another
+_DEEPEST = 4  # nesting depth of groups of observations
 
 
 def minari_file(path: Path) -> Path | None:
-    """The HDF5 file of a data set, given as this file or as a folder that holds it; `None` for anything else."""
+    """Finds the HDF5 file of a data set, from the file or from a folder that contains it; `None` for anything else."""
     candidates = [path] if path.is_file() else [path / FILE, path / "data" / FILE]
     return next((one for one in candidates if one.name == FILE and one.is_file()), None)
 
 
 class MinariData:
-    """A data set of Minari's, to be imported. `open` makes one.
+    """A data set of Minari, for import. `open` makes one.
 
     Attributes:
         path: the HDF5 file.
-        shapes: by the data set's keys, `(n,)` of a vector, or height, width and channels of an image; the actions, too.
-        lengths: steps of the episodes.
+        shapes: for each key, also the actions', `(n,)` of a vector, or height, width and channels of an image.
+        lengths: number of steps of each episode.
     """
 
     def __init__(
@@ -62,20 +62,21 @@ class MinariData:
     def open(
         cls, path: Path, facts: Mapping[str, Any] | None = None, task: str | None = None, keys: Collection[str] = ()
     ) -> "MinariData":
-        """Checks all episodes; their numbers are read later.
+        """Opens a data set and checks the structure of all episodes; their numbers are read later.
 
         Args:
-            path: the HDF5 file, or a folder that holds it.
-            facts: what it does not say, see `paradp.bridges.Facts`; the rest is looked up in `paradp.yaml` beside it.
-            task: its task, where neither says it.
-            keys: the observations to read, nested ones with their groups, such as `camera/front`; all by default.
+            path: the HDF5 file, or a folder that contains it.
+            facts: information that it lacks, see `paradp.bridges.Facts`; facts not given are read from its `paradp.yaml`.
+            task: name of the task, if neither contains it.
+            keys: the observations to read, nested ones with their groups, such as `camera/front`; by default all.
 
         Raises:
-            ValueError: it is no such file, damaged, or an observation is missing or of a kind that is not read.
+            ValueError: the file is not a Minari data set or is damaged, or an observation is missing or of an unsupported
+                kind.
         """
         file = minari_file(path)
         if file is None:
-            raise ValueError(f"{path} holds no {FILE}, which is a data set of Minari's")
+            raise ValueError(f"{path} is not a data set of Minari: it holds no {FILE}")
         if path.is_dir():
             check_inside(file, path)
         known = read_facts(file, facts).filled(Facts(task=task)).filled(_limits(file.with_name(METADATA))).keeping(keys)
@@ -94,7 +95,7 @@ class MinariData:
 
     @property
     def info(self) -> DemonstrationInfo:
-        """The description; a ValueError names the facts that are missing."""
+        """The description of the data set; raises a ValueError that names missing facts."""
         action = (ACTIONS, self.shapes[ACTIONS][0])
         return info_of(self.path, self.parts, self.shapes, action, self._facts, {"dataset": "Minari"})
 
@@ -104,16 +105,16 @@ class MinariData:
         return np.cumsum(self.lengths)
 
     def episodes(self) -> Iterator[DemonstrationEpisode]:
-        """One after another, of which only one is held.
+        """Yields the episodes, holding only one in memory at a time.
 
         Raises:
-            ValueError: numbers are damaged or not finite, images are floats that are no pixels, or there is not memory
-                enough for an episode.
+            ValueError: numbers are damaged or not finite, images are floats that are not pixel values, or memory does not
+                suffice for an episode.
         """
         return map(self.episode, range(len(self.lengths)))
 
     def episode(self, index: int) -> DemonstrationEpisode:
-        """One of them; errors as of `episodes`."""
+        """Reads one episode; errors as of `episodes`."""
         name, steps = self._episodes[index], self.lengths[index]
         with hdf5.open_hdf5(self.path) as file:
             arrays = _arrays(hdf5.group(file, name), name, [key for key in self.shapes if key != ACTIONS])
@@ -133,7 +134,7 @@ def _read(values: np.ndarray, where: str) -> np.ndarray:
 
 
 def _arrays(group: "h5py.Group", name: str, wanted: Collection[str]) -> "dict[str, h5py.Dataset]":
-    """The observations and the actions of an episode, checked but not yet read."""
+    """Finds the arrays of an episode's observations and actions and checks their shapes, without reading them."""
     actions = hdf5.numbers(group, ACTIONS, name)
     names = _names(group, OBSERVATIONS, _DEEPEST)
     if lacking := [key for key in wanted if key not in names]:
@@ -151,12 +152,12 @@ def _arrays(group: "h5py.Group", name: str, wanted: Collection[str]) -> "dict[st
 
 
 def _names(parent: "h5py.Group", name: str, deep: int, prefix: str = "") -> "dict[str, tuple[h5py.Group, str]]":
-    """Key → where its array is. A single array is the observation `observation`; keys of nested groups are joined by /."""
+    """Maps each key to the place of its array. A single array has the key `observation`; nested keys are joined by /."""
     import h5py
 
     link = parent.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
-        raise ValueError(f"{parent.name}/{name} is missing, or points elsewhere; only what is in the file itself is read")
+        raise ValueError(f"{parent.name}/{name} is missing, or is a link; links are not followed")
     if not isinstance(parent[name], h5py.Group):
         return {prefix or "observation": (parent, name)}
     if not deep:
@@ -176,13 +177,13 @@ def _check_same(first: str, expected: "dict[str, h5py.Dataset]", name: str, foun
 
 
 def _limits(path: Path) -> Facts:
-    """Actions' limits, if the metadata give finite ones."""
+    """Reads the limits of actions, if the metadata contain finite ones."""
     if not path.is_file():
         return Facts()
     text = read_object(path, DOCUMENT_BYTES).get("action_space")
     try:
         space: Any = parse_json(text, constants=True) if isinstance(text, str) else text
         low, high = (tuple(float(one) for one in space[name]) for name in ("low", "high"))
-    except (ValueError, KeyError, TypeError):  # of another kind of space
+    except (ValueError, KeyError, TypeError):  # another kind of action space
         return Facts()
     return Facts(action_low=low, action_high=high) if all(map(isfinite, (*low, *high))) else Facts()

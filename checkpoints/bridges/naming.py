@@ -12,7 +12,7 @@ def parts_of(key: str, size: int, parts: Mapping[str, int]) -> dict[str, int]:
         ValueError: their lengths do not sum to the vector's.
     """
     if sum(parts.values()) != size:
-        raise ValueError(f"the parts of {key!r}, {dict(parts)}, must have {size} numbers together")
+        raise ValueError(f"the parts of {key!r}, {dict(parts)}, must have {size} numbers in total")
     return dict(parts)
 
 

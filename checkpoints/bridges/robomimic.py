@@ -52,7 +52,7 @@ class _RobomimicFile:
         if (name := self.said.get("algo_name")) != "diffusion_policy":
             raise ValueError(f"it is a policy of robomimic of type {name!r:.40}; diffusion_policy is read")
         if not isinstance(content["config"], str) or len(content["config"]) > DOCUMENT_BYTES:
-            raise ValueError("its config is no text of JSON")
+            raise ValueError("its config is not JSON text")
         self.config = Configuration(parse_json(content["config"]))
         self.tensors = tensors_of(self._state(content["model"]), "a policy")
 
@@ -149,7 +149,7 @@ class _RobomimicFile:
             return Normalizer(torch.zeros(length), torch.ones(length))
         keys = self.config.get("train.action_keys")
         if not isinstance(keys, list) or len(keys) > MOST_KEYS:
-            raise ValueError(f"{self.file.path}: its action_keys are no list of names")
+            raise ValueError(f"{self.file.path}: its action_keys are not a list of names")
         parts = [self._statistics(every, key) for key in keys]
         found = Normalizer(torch.cat([one.offset for one in parts]), torch.cat([one.scale for one in parts]))
         if len(found.offset) != length:

@@ -41,7 +41,7 @@ def outline_of(path: Path) -> Outline:
                 return outline(file)
             except ValueError as error:
                 raise ValueError(f"{path} cannot be read: {error}") from error
-    raise ValueError(f"{path} is no checkpoint of Diffusion Policy or robomimic, though torch.save wrote it")
+    raise ValueError(f"{path} is not a checkpoint of Diffusion Policy or robomimic, though torch.save wrote it")
 
 
 def file_card(path: Path) -> str:
@@ -69,8 +69,8 @@ def file_card(path: Path) -> str:
 | --- | --- |
 {table}
 
-What robots must know besides is read from `{facts_file(path).name}` in the same folder: task, control rate, limits of
-actions, and the names that observations have there.
+Information that a robot also needs is read from `{facts_file(path).name}` in the same folder: task, control rate, limits of
+actions, and the robot's names of the observations.
 """
 
 

@@ -30,7 +30,7 @@ def tensors_of(state: Any, what: str) -> dict[str, SavedTensor]:
         raise ValueError(f"it has no weights of {what}")
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, SavedTensor):
-            raise ValueError(f"{name!r:.120} is no tensor of {what}")
+            raise ValueError(f"{name!r:.120} is not a tensor of {what}")
     return state
 
 
@@ -147,7 +147,7 @@ def encoder_tensors(tensors: Tensors) -> dict[str, SavedTensor]:
 def _encoder(tensors: Tensors, key: str, crop: tuple[int, int] | None) -> VisionConfig:
     needed = ("nets.0.nets.0.weight", "nets.1.nets.weight", "nets.1.temperature", "nets.3.weight")
     if any(name not in tensors for name in needed):
-        raise ValueError(f"the encoder of {key!r:.80} is no ResNet with a spatial softmax and a linear layer")
+        raise ValueError(f"the encoder of {key!r:.80} is not a ResNet with a spatial softmax and a linear layer")
     keypoints = _shape(tensors, "nets.1.nets.weight", 4)[0]
     if (size := _shape(tensors, "nets.3.weight", 2)[0]) != 2 * keypoints:
         raise ValueError(

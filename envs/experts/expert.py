@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from paradp.envs.lookup import renamed_argument
+
 
 @dataclass(frozen=True)
 class ActionNoise:
@@ -35,6 +37,7 @@ class ExpertCommand:
     label: np.ndarray
 
 
+@renamed_argument("disturbance", "action_noise")
 class Expert(ABC):
     """Base class of experts, with reproducible noise.
 

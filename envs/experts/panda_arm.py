@@ -13,7 +13,7 @@ MODEL = Path("envs/assets/kitchen_franka/kitchen_assets/kitchen_env_model.xml")
 JOINTS = 7
 # Of the joints' position controllers (N·m/rad).
 GAINS = np.array([870.0] * 4 + [120.0] * 3)
-# A rotation error of 1 rad weighs like a distance of so many metres.
+# A rotation error of 1 rad has the weight of this distance (m).
 RADIAN_M = 0.15
 # Damping of the least squares (m), pull towards the rest pose, and distance from the joints' limits (rad).
 DAMPING, PULL, MARGIN = 0.05, 0.1, 0.02

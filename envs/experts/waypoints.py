@@ -9,6 +9,7 @@ import numpy as np
 
 from paradp.envs.actions import CLOSE, HAND_CONVENTIONS, MAX_STEP_M, MAX_STEP_RAD, OPEN, Goal
 from paradp.envs.experts.expert import ActionNoise, Expert, ExpertCommand
+from paradp.envs.lookup import renamed_argument
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix, rotvec_to_matrix
 
 # The hand pointing straight down in the Panda's rest pose: fingers open along world y.
@@ -91,7 +92,7 @@ class Variety:
 
 
 class WaypointExpert(Expert):
-    """Executes `script` with one hand. Subclasses define the script, its objects and the robot's commands.
+    """Executes `script` with one hand. Subclasses define the script, how a scene is read, and the robot's commands.
 
     Args:
         action_noise: noise added to the executed action; none by default.
@@ -117,7 +118,7 @@ class WaypointExpert(Expert):
 
     @abstractmethod
     def see(self, observation: Mapping[str, np.ndarray]) -> Scene:
-        """An observation, read."""
+        """Reads the scene from an observation."""
 
     @abstractmethod
     def command(self, goal: Goal, scene: Scene) -> np.ndarray:
@@ -211,8 +212,9 @@ class WaypointExpert(Expert):
             pass
 
 
+@renamed_argument("disturbance", "action_noise")
 class ScriptedExpert(WaypointExpert):
-    """For a hand of robosuite's; subclasses say what to do and which objects they look at.
+    """Base class of experts for robosuite's arms; subclasses define the script and the names of the observed objects.
 
     Args:
         action_convention: `"absolute"` or `"delta"`.

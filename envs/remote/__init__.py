@@ -1,6 +1,6 @@
-"""Environments in a process of their own, with its own interpreter: simulators need other packages than some policies.
+"""Runs environments in a second process with another Python interpreter, which may have other packages.
 
-robosuite needs numpy 1 and LeRobot numpy 2, which no interpreter can have both. This side needs numpy alone.
+robosuite needs numpy 1 and LeRobot needs numpy 2, so one interpreter cannot run both. The calling process only needs numpy.
 """
 
 from paradp.envs.remote.client import PYTHON_VARIABLE, RemoteEnvironments, RemoteTask, Stepped

@@ -1,6 +1,6 @@
-"""The simulator's side: `python -m paradp.envs.remote.child` holds environments of one task, and does what it is asked.
+"""The simulator process, `python -m paradp.envs.remote.child`: makes environments of one task and answers requests.
 
-It ends when nobody asks any more: when the process that started it closes the pipe, ends or is killed.
+It ends when the process that started it closes the pipe, ends or is killed.
 """
 
 import os
@@ -21,21 +21,21 @@ Answer = tuple[dict[str, Any], Arrays]
 
 
 class Host:
-    """Environments of one task, by their places 0, 1, …
+    """Several environments of one task, numbered 0, 1, …
 
     Args:
-        task: its name.
+        task: the task's name.
         count: number of environments.
-        observation: one of the task's kinds of observations; the first for `None`.
-        action_convention: one of the task's; the first for `None`.
-        disturbance: of the task's object; `None` for none.
-        max_steps: length limit of an episode; the task's own for `None`.
-        render: whether frames will be asked for.
+        observation: one of the task's kinds of observations; by default the first.
+        action_convention: one of the task's action conventions; by default the first.
+        disturbance: name of a disturbance of the object; by default none.
+        max_steps: length limit of an episode; by default the task's.
+        render: make environments that can render frames.
 
     Raises:
-        ValueError: the task, or one of these, is unknown.
-        ImportError: the simulator is not installed here.
-        OSError: it observes images, and none can be drawn here.
+        ValueError: the task or a setting is unknown.
+        ImportError: the simulator is not installed in this interpreter.
+        OSError: the observation has images, and this machine cannot render them.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Host:
             self._task.check_disturbance(disturbance)
         import gymnasium
 
-        # Environments of other people's tasks may know no such setting.
+        # Environments of other packages may lack this argument.
         asked = {} if self._features == self._task.observation else {"observation": observation}
         self._envs = [
             gymnasium.make(
@@ -70,7 +70,7 @@ class Host:
         self._max_steps = max_steps or self._task.max_steps
 
     def describe(self) -> Answer:
-        """Describes the environments for the other side."""
+        """Returns the description of the environments, see `RemoteTask`."""
         space = self._envs[0].action_space
         said = {
             "task": self._task.name,
@@ -82,15 +82,15 @@ class Host:
         return said, {"action_low": space.low, "action_high": space.high}
 
     def reset(self, places: list[int], seeds: list[int | None]) -> Answer:
-        """Begins episodes: the first observations, one row each."""
+        """Resets environments to begin episodes, and returns the first observations, one row per environment."""
         envs = self._of(places, len(seeds), "seeds")
         return {}, self._stacked([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)])
 
     def step(self, places: list[int], actions: np.ndarray) -> Answer:
-        """A control step of some environments.
+        """Makes one control step in some environments.
 
         Args:
-            places: which.
+            places: their numbers.
             actions: `[places, A]`.
         """
         envs = self._of(places, len(actions), "actions")
@@ -104,15 +104,15 @@ class Host:
         } | self._stacked(observations)
 
     def render(self, places: list[int]) -> Answer:
-        """A frame of each."""
+        """Renders one frame of each environment."""
         return {}, {"frames": np.stack([env.render() for env in self._of(places)])}
 
     def _of(self, places: list[int], given: int | None = None, what: str = "") -> list[Any]:
-        """The environments of these places, for each of which something was given."""
+        """Returns the environments with these numbers; `given` is the number of actions or seeds, one for each."""
         if given is not None and given != len(places):
-            raise ValueError(f"there are {given} {what} for {_counted(len(places))}")
+            raise ValueError(f"got {given} {what} for {_counted(len(places))}")
         if unknown := [i for i in places if i not in range(len(self._envs))]:
-            raise ValueError(f"there is no environment {unknown[0]} among {_counted(len(self._envs))}")
+            raise ValueError(f"no environment has the number {unknown[0]}; the task has {_counted(len(self._envs))}")
         return [self._envs[i] for i in places]
 
     def _stacked(self, observations: Sequence[Mapping[str, np.ndarray]]) -> Arrays:
@@ -121,15 +121,15 @@ class Host:
 
 
 def answer(host: Host | None, said: dict[str, Any], arrays: Arrays) -> tuple[Host | None, Answer]:
-    """Does what a message asks.
+    """Executes one request.
 
     Args:
-        host: the environments, once they are made.
-        said: what to do, and its arguments.
-        arrays: more arguments.
+        host: the environments; `None` until the request `make`.
+        said: the request's name, as `do`, and its arguments.
+        arrays: further arguments.
 
     Returns:
-        The environments, and the answer; `{"error": …}` where it cannot be done.
+        The environments, and the answer; `{"error": …}` if the request failed.
     """
     do = said.pop("do", None)
     try:
@@ -137,10 +137,10 @@ def answer(host: Host | None, said: dict[str, Any], arrays: Arrays) -> tuple[Hos
             host = Host(**said)
             return host, host.describe()
         if host is None:
-            raise ValueError("no environments are made yet")
+            raise ValueError("environments must be made before anything else")
         known: dict[str, Callable[..., Answer]] = {"reset": host.reset, "step": host.step, "render": host.render}
         if do not in known:
-            raise ValueError(f"a simulator cannot {str(do)[:40]!r}")
+            raise ValueError(f"unknown request {str(do)[:40]!r}")
         return host, known[do](**said, **arrays)
     except (ImportError, OSError, ValueError, TypeError) as error:
         kind = next(one.__name__ for one in (ImportError, OSError, Exception) if isinstance(error, one))
@@ -148,9 +148,9 @@ def answer(host: Host | None, said: dict[str, Any], arrays: Arrays) -> tuple[Hos
 
 
 def main() -> None:
-    """Answers until there is nothing more to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is answered by who started this
-    # What libraries print must not stand between the answers.
+    """Answers requests until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one handles Ctrl-C
+    # Standard output carries the answers, so the prints of libraries go to standard error.
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         host: Host | None = None

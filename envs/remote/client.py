@@ -1,4 +1,4 @@
-"""Our side: environments of one task in a process of their own."""
+"""The client of a simulator process: starts it, sends requests and reads the answers."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ import numpy as np
 from paradp.envs.remote import wire
 from paradp.envs.remote.wire import Arrays
 
-# Names the interpreter of an environment with `paradp[sim]`.
+# The environment variable with the path of a Python interpreter that has `paradp[sim]`.
 PYTHON_VARIABLE = "PARADP_SIM_PYTHON"
 SECONDS_TO_END = 10
 _KINDS: dict[str, type[Exception]] = {"OSError": OSError}
@@ -24,16 +24,16 @@ _KINDS: dict[str, type[Exception]] = {"OSError": OSError}
 
 @dataclass(frozen=True)
 class RemoteTask:
-    """The description of the environments, from the other process.
+    """The description of a task, sent by the simulator process.
 
     Attributes:
         task: the task's name.
         max_steps: length limit of an episode.
         control_hz: control steps a second.
         observation: key → length of a float32 vector, or height, width and channels of a uint8 image, in order.
-        action_low: least value of every dimension of an action.
-        action_high: likewise the largest.
-        packages: versions that an episode depends on.
+        action_low: lower limit of each dimension of an action.
+        action_high: upper limit of each dimension.
+        packages: versions of the packages that affect an episode.
     """
 
     task: str
@@ -50,11 +50,11 @@ class Stepped:
     """The results of a control step; each array has one row per environment.
 
     Attributes:
-        observation: by key.
+        observation: key → array.
         reward: float64.
-        terminated: whether the episode has ended by itself.
-        truncated: whether it has reached its length limit.
-        success: the task's rule.
+        terminated: whether the task has ended the episode.
+        truncated: whether the episode has reached its length limit.
+        success: whether the task's success rule holds.
     """
 
     observation: Arrays
@@ -65,36 +65,37 @@ class Stepped:
 
 
 class RemoteEnvironments:
-    """Environments of one task, by their places 0, 1, …, which are reset and stepped in another process.
+    """Several environments of one task in a simulator process, numbered 0, 1, …
 
-    That process ends with this one, or by `close`. Needs no simulator here, nor gymnasium. Steps of several such processes
-    overlap if all are asked (`ask_step`) before the first answer is read (`stepped`). An answer that an exception kept from
-    being read is skipped by the next question; an exception in the middle of a message ends the process.
+    The calling process needs neither the simulator nor gymnasium. The simulator process ends with it or on `close`. Steps in
+    several simulator processes overlap: call `ask_step` on all of them before the first `stepped`. If an exception (such as
+    Ctrl-C) prevents an answer from being read, the next request discards that answer. If the exception occurs in the middle
+    of a message, the simulator process is killed.
 
     Args:
-        task: its name.
+        task: the task's name.
         count: number of environments.
-        python: the interpreter of an environment with `paradp[sim]`; by default what `PARADP_SIM_PYTHON` names, and else the
-            one that runs this.
+        python: path of a Python interpreter that has `paradp[sim]`; by default the value of `PARADP_SIM_PYTHON`, or the
+            current interpreter.
         settings: `observation`, `action_convention`, `disturbance`, `max_steps` and `render`, see
             `paradp.envs.remote.child.Host`.
 
     Raises:
-        ValueError: the task or a setting is unknown, or an action has another shape than the task's, or is not finite.
-        OSError: there is no such interpreter, or images cannot be drawn there.
-        ChildProcessError: the process has ended, or lacks a package; the message says so.
+        ValueError: the task or a setting is unknown, or an action has the wrong shape or is not finite.
+        OSError: the interpreter does not exist, or images cannot be rendered.
+        ChildProcessError: the process has ended or lacks a package; the message says which.
     """
 
     def __init__(self, task: str, count: int = 1, python: Path | str | None = None, **settings: Any):
         self._python = str(python or os.environ.get(PYTHON_VARIABLE) or sys.executable)
         self._task = task
-        self._unanswered: str | None = None  # what was asked, until its answer is read
-        # Without -P it would import what lies in the working folder.
+        self._unanswered: str | None = None  # the last request, until its answer is read
+        # -P: do not import modules from the working folder.
         command = [self._python, "-P", "-m", f"{__package__}.child"]
         try:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         except OSError as error:
-            raise OSError(f"there is no interpreter {self._python!r} for the simulator: {error.strerror}") from error
+            raise OSError(f"the simulator's interpreter {self._python!r} cannot be started: {error.strerror}") from error
         try:
             said, arrays = self._asked("make", task=task, count=count, **settings)
             self.description = _description(said, arrays)
@@ -109,37 +110,37 @@ class RemoteEnvironments:
         self.close()
 
     def reset(self, places: Sequence[int], seeds: Sequence[int | None]) -> Arrays:
-        """Begins episodes: the first observations, one row each. A seed `None` is drawn."""
+        """Resets environments and returns the first observations, one row per environment. A seed of `None` is random."""
         return _observation(self._asked("reset", places=list(places), seeds=list(seeds))[1])
 
     def step(self, places: Sequence[int], actions: np.ndarray) -> Stepped:
-        """A control step of some environments: `actions` is `[places, A]`."""
+        """Makes one control step in some environments: `actions` is `[places, A]`."""
         self.ask_step(places, actions)
         return self.stepped()
 
     def ask_step(self, places: Sequence[int], actions: np.ndarray) -> None:
-        """Begins what `step` does."""
+        """Sends the actions of a control step without waiting for its results; `stepped` returns these."""
         self._send("step", {"actions": np.asarray(actions, np.float64)}, places=list(places))
 
     def stepped(self) -> Stepped:
-        """Waits for the end of what `ask_step` began.
+        """Waits for the results of the last `ask_step`.
 
         Raises:
-            RuntimeError: it began nothing, or something else was asked since.
+            RuntimeError: `ask_step` was not the last request.
         """
         if self._unanswered != "step":
-            raise RuntimeError("no control step was asked for, or something else since")
+            raise RuntimeError("call ask_step before stepped, with no other request in between")
         _, arrays = self._receive()
         return Stepped(_observation(arrays), *(arrays[name] for name in ("reward", "terminated", "truncated", "success")))
 
     def render(self, places: Sequence[int]) -> np.ndarray:
-        """A frame of each, `[places, height, width, 3]`; needs the setting `render`."""
+        """Renders one frame of each environment, `[places, height, width, 3]`; needs the setting `render`."""
         return self._asked("render", places=list(places))[1]["frames"]
 
     def close(self) -> None:
         """Ends the process."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        with suppress(BrokenPipeError):  # it has ended with something unread
+        with suppress(BrokenPipeError):  # the process has ended before it read everything
             self._process.stdin.close()
         try:
             self._process.wait(SECONDS_TO_END)
@@ -174,11 +175,11 @@ class RemoteEnvironments:
         raise _KINDS.get(str(said.get("kind")), ValueError)(problem)
 
     def _answer(self) -> tuple[dict[str, Any], Arrays]:
-        """The next message of the process."""
+        """Reads the next message of the process."""
         if self._process.returncode is not None:
             raise self._ended()
         pipe = cast(BufferedReader, self._process.stdout)
-        pipe.peek(1)  # waits, and takes nothing from the pipe: an exception meanwhile does no harm
+        pipe.peek(1)  # waits without reading, so an exception meanwhile (Ctrl-C) leaves the pipe intact
         with self._whole_message():
             answer = wire.read(pipe)
             self._unanswered = None
@@ -188,7 +189,7 @@ class RemoteEnvironments:
 
     @contextmanager
     def _whole_message(self) -> Iterator[None]:
-        """Ends the process if an exception cuts a message off, as the next would begin in the middle of it."""
+        """Kills the process if an exception interrupts a message, because the next one would begin in the middle of it."""
         try:
             yield
         except BrokenPipeError:
@@ -197,17 +198,17 @@ class RemoteEnvironments:
             self._process.kill()
             self._process.wait()
             if isinstance(error, ValueError):
-                raise ChildProcessError(f"the simulator of the task {self._task!r} gave no answer: {error}") from error
+                raise ChildProcessError(f"the simulator of the task {self._task!r} sent invalid data: {error}") from error
             raise
 
     def _ended(self) -> ChildProcessError:
         code = self._process.wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         advice = "" if hasattr(self, "description") else f"; {_ADVICE}"
-        return ChildProcessError(f"the simulator of the task {self._task!r}, a process of {self._python}, {how}{advice}")
+        return ChildProcessError(f"the simulator process of the task {self._task!r} ({self._python}) {how}{advice}")
 
 
-_ADVICE = f"name the interpreter of an environment with paradp[sim], such as by {PYTHON_VARIABLE}"
+_ADVICE = f"set {PYTHON_VARIABLE} to the path of a Python interpreter that has paradp[sim]"
 
 
 def _description(said: dict[str, Any], arrays: Arrays) -> RemoteTask:

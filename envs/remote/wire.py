@@ -1,8 +1,8 @@
-"""Messages between a process and its simulator: a JSON object and arrays of numbers, through pipes. Nothing is unpickled.
+"""Messages to and from a simulator process through pipes: a JSON object and numeric arrays. No pickle is used.
 
 magic      4 bytes
 document   length in 4 bytes, then a JSON object; its entry "arrays" lists name, type and shape of each array
-arrays     length of all in 8 bytes, then the numbers of one after the other
+arrays     total length in 8 bytes, then the values of each array in turn
 """
 
 import json
@@ -23,14 +23,14 @@ _LISTED = "arrays"
 
 
 def packed(document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """A message.
+    """Encodes a message.
 
     Raises:
-        ValueError: an array is of another type than booleans, floats and bytes, or the message is too large.
+        ValueError: an array's type is not bool, float32, float64 or uint8, or the message is too large.
     """
     for name, array in arrays.items():
         if array.dtype.name not in _TYPES:
-            raise ValueError(f"{name!r} is an array of {array.dtype}; there can be: {', '.join(_TYPES)}")
+            raise ValueError(f"{name!r} is an array of {array.dtype}; supported types: {', '.join(_TYPES)}")
     listed = [[name, array.dtype.name, list(array.shape)] for name, array in arrays.items()]
     said = json.dumps({**document, _LISTED: listed}).encode()
     numbers = b"".join(array.tobytes() for array in arrays.values())
@@ -42,23 +42,23 @@ def write(pipe: IO[bytes], message: bytes) -> None:
     """Sends a message.
 
     Raises:
-        OSError: nobody reads any more.
+        OSError: the other process has closed the pipe.
     """
     pipe.write(message)
     pipe.flush()
 
 
 def read(pipe: IO[bytes]) -> tuple[dict[str, Any], Arrays] | None:
-    """Receives a message; `None` at the end, when nobody sends any more.
+    """Receives a message; returns `None` when the other process has closed the pipe.
 
     Raises:
-        ValueError: it is no message, is cut short, or is too large; sizes are checked before memory is taken.
+        ValueError: the data are not a message, are cut short, or too large; sizes are checked before memory is allocated.
     """
     header = pipe.read(_HEADER.size)
     if not header:
         return None
     if len(header) < _HEADER.size or header[:4] != MAGIC:
-        raise ValueError(f"this is no message of a simulator: it begins with {header[:4]!r}")
+        raise ValueError(f"this is not a message of a simulator: it begins with {header[:4]!r}")
     _, said, numbers = _HEADER.unpack(header)
     _check_sizes(said, numbers)
     document = _document(_exactly(pipe, said))
@@ -68,15 +68,15 @@ def read(pipe: IO[bytes]) -> tuple[dict[str, Any], Arrays] | None:
 def _check_sizes(said: int, numbers: int) -> None:
     if said > MOST_DOCUMENT_BYTES or numbers > MOST_ARRAY_BYTES:
         raise ValueError(
-            f"a message has {said} bytes of text and {numbers} of numbers; at most {MOST_DOCUMENT_BYTES} and"
-            f" {MOST_ARRAY_BYTES} are sent"
+            f"a message has {said} bytes of text and {numbers} bytes of arrays; the limits are {MOST_DOCUMENT_BYTES} and"
+            f" {MOST_ARRAY_BYTES}"
         )
 
 
 def _exactly(pipe: IO[bytes], count: int) -> bytes:
     found = pipe.read(count)
     if len(found) < count:
-        raise ValueError(f"a message is cut short: {len(found)} of {count} bytes came")
+        raise ValueError(f"a message is cut short: {len(found)} of {count} bytes received")
     return found
 
 
@@ -84,9 +84,9 @@ def _document(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"a message is no JSON: {error}") from error
+        raise ValueError(f"a message is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise ValueError("a message is no JSON object")
+        raise ValueError("a message is not a JSON object")
     return found
 
 
@@ -102,7 +102,7 @@ def _arrays(listed: Any, data: bytes) -> Arrays:
         found[name] = np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)
         start += size
     if start != len(data):
-        raise ValueError(f"after its arrays a message has {len(data) - start} more bytes")
+        raise ValueError(f"a message has {len(data) - start} more bytes after its arrays")
     return found
 
 
@@ -111,4 +111,4 @@ def _described(one: Any) -> tuple[str, np.dtype, tuple[int, ...]]:
         case [str(name), str(kind), list(shape)] if kind in _TYPES and len(shape) <= _MOST_DIMENSIONS:
             if all(type(length) is int and length >= 0 for length in shape):
                 return name, np.dtype(kind), tuple(shape)
-    raise ValueError(f"a message describes an array as {str(one)[:80]}")
+    raise ValueError(f"a message has an invalid description of an array: {str(one)[:80]}")

@@ -1,4 +1,4 @@
-"""Door: take the handle from the front or from above, turn it down or up until the latch is free, pull the door open."""
+"""Door: grasp the handle from the front or from above, turn it down or up until the latch is free, pull the door open."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from paradp.envs.rotations import matrix_to_rotvec, rotvec_to_matrix, yaw_matrix
 from paradp.envs.success import door_is_open
 from paradp.envs.task import TaskEntry
 
-# In the door's frame (x towards the hinge, y away from the robot, z up; m): the handle lies so far in front of the latch's
-# axis, from which it points towards the hinge; and the hinge, from the door's centre.
+# Geometry in the door's frame (x towards the hinge, y away from the robot, z up; m). OUT_M: y of the handle relative to the
+# latch's axis; along x the handle extends from this axis towards the hinge. HINGE: the hinge relative to the door's centre.
 OUT_M = -0.10
 HINGE = np.array([0.255, 0.0, 0.0])
-# The latch is free from 1.2 rad on; the handle stops at 1.57 (rad).
+# Target and largest angle of the handle (rad): the latch is free from 1.2 on, and the handle's mechanical stop is at 1.57.
 FREE_RAD, STOP_RAD = 1.35, 1.55
-# How far ahead of the hand its goal is while it turns the handle and pulls the door (rad).
+# Lead of the goal over the hand while it turns the handle, and while it pulls the door (rad).
 TURN_AHEAD, PULL_AHEAD = 0.3, 0.2
 
 
@@ -26,9 +26,9 @@ class HandleWay:
     """One of the ways to open the door.
 
     Attributes:
-        lean: how far the hand is raised from pointing down towards pointing at the door (rad).
-        side: +1 to turn the handle down, −1 to lift it.
-        follow: how far the hand turns with the handle, as a share of its angle.
+        lean: pitch of the hand: 0 points down, π/2 points at the door (rad).
+        side: +1 turns the handle down, −1 turns it up.
+        follow: rotation of the hand as a share of the handle's rotation.
     """
 
     lean: float
@@ -40,7 +40,7 @@ FROM_FRONT_DOWN, FROM_FRONT_UP, FROM_ABOVE = HandleWay(1.4, 1.0, 1.0), HandleWay
 
 
 class DoorExpert(ScriptedExpert):
-    """Takes the handle from the front or from above, turns it down or up, and pulls the door open."""
+    """Grasps the handle from the front or from above, turns it down or up, and pulls the door open."""
 
     objects = ("door", "latch")
 
@@ -79,20 +79,20 @@ class DoorExpert(ScriptedExpert):
         return (yield from self.hold(scene, CLOSE, 5))
 
     def _turn(self, scene: Scene, way: HandleWay, along: float) -> Script:
-        """Turns the handle until the latch is free; the hand goes round the latch's axis."""
+        """Turns the handle until the latch is free: the hand moves on an arc about the latch's axis."""
         ahead = TURN_AHEAD * self.rng.uniform(*self._variety.speed)
         for step in range(60):
             angle = _turned(scene)
             if way.side * angle > FREE_RAD or _lost(scene):
                 break
-            # The handle's spring pulls harder the further it is turned, so the goal runs ahead more and more.
+            # The torque of the handle's spring grows with the angle, so the goal's lead grows with each step.
             wanted = angle + way.side * (ahead + 0.005 * step)
             position, rotation = _hand(scene, way, along, float(np.clip(wanted, -STOP_RAD, STOP_RAD)))
             scene = yield Goal(position, rotation, CLOSE)
         return scene
 
     def _pull(self, scene: Scene, way: HandleWay, along: float) -> Script:
-        """Pulls the door round its hinge and keeps the handle turned."""
+        """Pulls the door about its hinge and keeps the handle turned."""
         step = yaw_matrix(PULL_AHEAD * self.rng.uniform(*self._variety.speed))
         for _ in range(40):
             if _lost(scene):
@@ -107,7 +107,7 @@ class DoorExpert(ScriptedExpert):
 
 
 def _hand(scene: Scene, way: HandleWay, along: float, angle: float) -> Pose:
-    """The hand's pose at a place along the handle (m from the latch's axis), as if the handle were turned by an angle."""
+    """The hand's pose at the distance `along` (m) from the latch's axis on the handle, with the handle turned by `angle`."""
     door = scene.objects["door"].rotation
     position = scene.objects["latch"].position + door @ _about_y(angle) @ np.array([along, OUT_M, 0.0])
     lean = rotvec_to_matrix(np.array([way.lean, 0.0, 0.0]))
@@ -119,12 +119,12 @@ def _about_y(angle: float) -> np.ndarray:
 
 
 def _turned(scene: Scene) -> float:
-    """The handle's angle against the door, positive when it points down (rad)."""
+    """The handle's angle relative to the door, positive when it points down (rad)."""
     return float(matrix_to_rotvec(scene.objects["door"].rotation.T @ scene.objects["latch"].rotation)[1])
 
 
 def _lost(scene: Scene) -> bool:
-    """The fingers closed on nothing."""
+    """Whether the fingers have closed without the handle between them."""
     return scene.opening < 0.02
 
 
@@ -135,7 +135,7 @@ DOOR = TaskEntry(
         objects={"door": "Door_door", "latch": "Door_latch"},
         success=door_is_open,
         success_rule="the door stands open by more than 0.3 rad",
-        replayable=False,  # where the door is hung is not in the state
+        replayable=False,  # the simulator's state does not contain the door's position
     ),
     DoorExpert,
 )

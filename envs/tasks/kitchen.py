@@ -12,31 +12,31 @@ from paradp.envs.rotations import matrix_to_rotvec, rotvec_to_matrix, yaw_matrix
 from paradp.envs.task import TaskEntry
 
 VARIETY = Variety()
-# The arm's joint positions at the beginning of an episode, which it prefers where the hand's pose leaves a choice (rad).
+# Joint positions at the start of an episode (rad). Inverse kinematics prefers them where the hand's pose leaves a choice.
 REST = np.array([0.148, -1.768, 1.844, -2.477, 0.260, 0.713, 1.595])
-# The joints' controllers make up about half of an error in a control step, so commands ask for more.
+# The joint controllers correct only about half of an error in a control step, so commands are scaled up.
 LEAD = 1.6
 MICROWAVE_HINGE = np.array([-1.128, 0.455, 0.0])
 CABINET_CLOSED_X = -0.108
-# The joints follow a shaken goal at once and stiffly, so the noise of `paradp collect` is scaled down.
+# The stiff joint controllers follow a noisy goal at once, so the action noise of `paradp collect` is scaled down.
 SHAKE = 0.3
-# How far ahead of a joint its goal is on a long way (rad).
+# Lead of a joint's goal over its position in long motions (rad).
 AHEAD_RAD = 0.12
-# Where a subtask counts as done here: well beyond where the environment counts it (rad, m).
+# The expert treats a subtask as done beyond these values, with a margin to the environment's own thresholds (rad, m).
 MICROWAVE_RAD, KETTLE_Y, SWITCH_RAD, CABINET_M = -0.52, 0.55, -0.42, 0.12
-# From above HIGH_Z the hand comes down by way of where it began (m).
+# From above HIGH_Z the hand first returns to HOME, its position at the start of an episode (m).
 HIGH_Z, HOME = 2.2, np.array([-0.43, 0.12, 2.03])
-# The lower two and the upper two are done one after the other.
+# The order of subtasks keeps the lower two together, and the upper two.
 LOWER, UPPER = ("microwave", "kettle"), ("switch", "cabinet")
 
 
 class KitchenExpert(WaypointExpert):
-    """Moves the hand by waypoints; inverse kinematics makes joint velocities of them.
+    """Moves the hand through waypoints; inverse kinematics converts these to joint velocities.
 
     Args:
         action_convention: `"joint-velocity"`.
         action_noise: noise added to the executed action; none by default.
-        variety: how demonstrations differ; `None` for the plain shortest motion.
+        variety: the random variation between demonstrations; `None` for the shortest motion.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class KitchenExpert(WaypointExpert):
         return [*halves[first], *halves[1 - first]]
 
     def _microwave(self, scene: Scene) -> Script:
-        """Grasps the handle and pulls it round the door's hinge."""
+        """Grasps the handle and pulls it about the door's hinge."""
         rotation = self._aim(38, -45)
         offset = np.array([0.0, 0.0, self.spread(2 * self._variety.grasp_m, 1)[0]])
         wanted = self.rng.uniform(0.62, 0.85) if self._variety.whim_rad else 0.7
@@ -143,7 +143,7 @@ class KitchenExpert(WaypointExpert):
         return (yield from self.move(scene, _fixed(up, rotation), CLOSE, 0.05))
 
     def _switch(self, scene: Scene) -> Script:
-        """Takes the switch between the fingers, closed or not, and turns it to the left."""
+        """Places the fingers at the switch, closed or open, and turns it to the left."""
         rotation = self._aim(5, -20)
         gripper = CLOSE if self.rng.random() < 0.5 or not self._variety.whim_rad else OPEN
 
@@ -177,7 +177,7 @@ class KitchenExpert(WaypointExpert):
         return (yield from self._let_go(scene, 0.15))
 
     def _grasp(self, name: str, scene: Scene, rotation: np.ndarray, offset: np.ndarray, gripper: float = CLOSE) -> Script:
-        """Brings the open fingers to both sides of a thing, and closes them if so told."""
+        """Moves the open fingers to both sides of a thing, then sets the gripper: CLOSE or OPEN."""
         detour = self.spread(self._variety.via_m)
 
         def before(scene: Scene, distance: float) -> Pose:
@@ -187,14 +187,14 @@ class KitchenExpert(WaypointExpert):
         for _ in range(3):
             scene = yield from self.move(scene, lambda now: before(now, 0.09), OPEN, 0.007, 0.1, timeout=20)
             scene = yield from self.move(scene, lambda now: before(now, 0.0), OPEN, 0.015, 0.2, speed=0.8, timeout=12)
-            if np.linalg.norm(scene.eef_pos - before(scene, 0.0)[0]) < 0.03:  # else a finger has met the thing itself
+            if np.linalg.norm(scene.eef_pos - before(scene, 0.0)[0]) < 0.03:  # otherwise a finger is blocked by the thing
                 break
         return (yield from self.hold(scene, gripper, 4 if gripper == CLOSE else 1))
 
     def _reach(
         self, scene: Scene, position: np.ndarray, rotation: np.ndarray, gripper: float, near_m: float, near_rad: float
     ) -> Script:
-        """Goes a long way, straight in the space of the joints, so that the arm does not turn over."""
+        """Makes a long motion along a straight line in joint space, so that the arm does not flip over."""
         self._rest = joints = self._arm.far_joints(position, rotation, REST)
         speed = AHEAD_RAD * self.rng.uniform(*self._variety.speed)
         for _ in range(60):
@@ -213,7 +213,7 @@ class KitchenExpert(WaypointExpert):
         return (yield from self.move(scene, _fixed(back, scene.eef_rotation), OPEN, 0.03))
 
     def _aim(self, yaw: float, pitch: float) -> np.ndarray:
-        """A hand that points forwards, turned to the left and raised by about so many degrees; its fingers open sideways."""
+        """A rotation of the hand: pointing forwards, then turned left and raised by about these angles (degrees)."""
         left, up = np.radians([yaw, pitch]) + self.spread(self._variety.whim_rad / 2, 2)
         return yaw_matrix(left) @ rotvec_to_matrix(np.array([up, 0.0, 0.0])) @ FORWARDS
 

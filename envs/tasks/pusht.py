@@ -8,6 +8,7 @@ import numpy as np
 
 from paradp.envs.actions import PlaneAction
 from paradp.envs.experts.expert import ActionNoise, Expert, ExpertCommand
+from paradp.envs.lookup import renamed_argument
 from paradp.envs.pusht_task import PushTTask
 from paradp.envs.task import TaskEntry
 
@@ -47,6 +48,7 @@ class PushVariety:
     tremor: float = 0.5
 
 
+@renamed_argument("disturbance", "action_noise")
 class PushTExpert(Expert):
     """Moves the disc, using only the observation, of either kind.
 

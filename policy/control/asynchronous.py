@@ -126,7 +126,7 @@ class AsyncController:
                 waited = time.perf_counter() - began_all
                 if waited > patience:
                     future.cancel()
-                    raise DeadInference(f"there are no plans: {what} has not come within {waited:.0f} s")
+                    raise DeadInference(f"there are no plans: {what} has not arrived within {waited:.0f} s")
                 on_wait(f"waiting for {what}: {waited:.0f} s")
             _raise_if_failed(future, "there are no plans")
         return time.perf_counter() - began
@@ -144,7 +144,7 @@ class AsyncController:
             return self._robot.next(observation, None)
         replan = self._join_arrived()
         if not self._source.alive:
-            raise DeadInference("what makes the plans has died")
+            raise DeadInference("the source of plans has died")
         if self._robot.wants_chunk:
             self._ask()
             # A source without delay, as in tests, has the plan at once.
@@ -173,7 +173,7 @@ class AsyncController:
         try:
             return self._source.submit(request)
         except Exception as error:
-            raise DeadInference(f"no plan can be begun: {described(error)}") from error
+            raise DeadInference(f"no plan can be started: {described(error)}") from error
 
     def _is_dead(self) -> bool:
         """Whether the source has died or hangs."""
@@ -197,7 +197,7 @@ class AsyncController:
             _raise_if_failed(future, "what makes the plans could not be started again")
             return False
         if (waited := time.perf_counter() - since) > WARM_UP_SECONDS:
-            raise DeadInference(f"what makes the plans was started again, and has made none for {waited:.0f} s")
+            raise DeadInference(f"the source of plans was restarted, and has made no plan for {waited:.0f} s")
         return True
 
     def _join_arrived(self) -> Replan | None:
@@ -205,7 +205,7 @@ class AsyncController:
             return None
         (future, _), self._coming = self._coming, None
         try:
-            _raise_if_failed(future, "what makes the plans has died")
+            _raise_if_failed(future, "the source of plans has died")
         except (ValueError, DeadInference):
             self._robot.forget()
             raise
@@ -219,12 +219,12 @@ class AsyncController:
             return False
         silent = time.perf_counter() - self._coming[1]
         if silent > self._dead_after:
-            raise DeadInference(f"a plan has not come for {silent:.1f} s")
+            raise DeadInference(f"no plan has arrived for {silent:.1f} s")
         if not self._robot.overdue or self._missed_this:
             return False
         self._missed_this = True
         if self._late == "stop":
-            raise LatePlan(f"a chunk was not there {1000 * silent:.0f} ms after it was asked for, when it was due")
+            raise LatePlan(f"a chunk had not arrived {1000 * silent:.0f} ms after its request, when it was due")
         return True
 
 

@@ -16,7 +16,7 @@ class Replan:
     Attributes:
         stats: its cost.
         lateness: control steps from the observation until the chunk could be executed.
-        actions: `[K, A]`, the chunk, from the control step of that observation on; `None` in what was read from a file.
+        actions: `[K, A]`, the chunk, from the control step of that observation on; `None` if read from a file.
         ago: how many control steps before the one of its command the observation was.
     """
 

@@ -19,7 +19,7 @@ class ChunkFollower:
     In each control step call `observe`, `take` if a chunk has arrived, `ask` if `wants_chunk`, and then `next`.
 
     Args:
-        spec: what the policy was trained for.
+        spec: the policy's specification.
         execute: Ta; the checkpoint's own if `None`.
         ahead, at_the_end: see `ChunkQueue`.
         blending: how a chunk takes over from the one before, see `paradp.policy.control.blending`.

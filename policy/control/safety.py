@@ -214,7 +214,7 @@ class SafeController:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise RuntimeError(f"it is not known how to stay: {described(error)}") from error
+            raise RuntimeError(f"the holding command is unknown: {described(error)}") from error
 
     def _safe_command(self, observation: Observation) -> Command | None:
         """The next command of the wrapped controller within the limits; `None` if `stop` was called during the call.

@@ -1,4 +1,4 @@
-"""Memory that two processes share, through which the images of plan requests go from one to the other without pickling.
+"""Shared memory that passes the images of plan requests to the planning process without pickling.
 
 The memory is a mapped file without a name (`multiprocessing.RawArray`): the system frees it when the last of its processes
 has ended, also if they are killed, and it does not depend on the size of /dev/shm.
@@ -15,17 +15,17 @@ from paradp.policy.processes import spawning
 from paradp.policy.requests import PlanRequest
 from paradp.policy.spec import Interface
 
-# Requests at a time: one that is planned, one that waits, and those that were given up and still wait for their turn.
+# Largest number of requests at a time: one being planned, one waiting, and cancelled ones that are still in the queue.
 SLOTS = 4
 
 
 @dataclass(frozen=True)
 class Handed:
-    """A request as it is sent to the process that plans.
+    """A request in the form in which it is sent to the planning process.
 
     Attributes:
-        request: without the images, if they are in shared memory.
-        slot: where its images are; `None` if they are in the request itself.
+        request: the request; without its images if they are in shared memory.
+        slot: the slot with its images; `None` if they are in the request itself.
     """
 
     request: PlanRequest
@@ -35,10 +35,10 @@ class Handed:
 class SharedFrames:
     """A ring of slots in shared memory, each for the images of one request.
 
-    The process that plans gets this object as an argument when it is started, and reads; only its maker writes.
+    The planning process gets this object as an argument at its start, and only reads; only the creator writes.
 
     Args:
-        spec: what the policy was trained for.
+        spec: the policy's specification.
     """
 
     def __init__(self, spec: Interface):
@@ -53,8 +53,8 @@ class SharedFrames:
     def hand(self, request: PlanRequest) -> Handed:
         """Puts the images of a request into a free slot; `free` the slot when the plan has been made.
 
-        A request goes as it is if there are no images, or all slots are in use; so does one with other images than the
-        policy's, which is refused where plans are made.
+        A request is sent unchanged if it has no images or all slots are in use, and also if its images differ from the
+        policy's: then the planning process refuses it.
         """
         history = request.history
         if self._memory is None or not self._fits(history):
@@ -69,12 +69,12 @@ class SharedFrames:
         return Handed(replace(request, history=rest), slot)
 
     def free(self, handed: Handed) -> None:
-        """Ends the use of a request's slot."""
+        """Frees a request's slot."""
         if handed.slot is not None:
             self._free.append(handed.slot)
 
     def take(self, handed: Handed) -> PlanRequest:
-        """The whole request, with images in the shared memory; for the process that plans."""
+        """Returns the complete request with its images, for the planning process."""
         if handed.slot is None:
             return handed.request
         whole = {**handed.request.history, **self._views(handed.slot)}

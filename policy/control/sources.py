@@ -194,5 +194,5 @@ def _chosen_there() -> str | None:
 def _loaded() -> DiffusionPolicy:
     assert _LOADED is not None
     if isinstance(_LOADED, str):
-        raise NotLoaded(f"the policy could not be loaded in the process that plans: {_LOADED}")
+        raise NotLoaded(f"the policy could not be loaded in the planning process: {_LOADED}")
     return _LOADED

@@ -24,7 +24,7 @@ class Watchdog:
         """Compares an observation with the last one, bit for bit.
 
         Args:
-            observation: what is seen.
+            observation: the observation.
             held: whether the last command was to hold.
             moves: whether the last command moves the robot visibly.
 

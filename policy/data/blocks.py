@@ -1,4 +1,4 @@
-"""Blocks of images for training, read by worker processes into memory that they share with the training process.
+"""Reads blocks of images for training in worker processes, into memory shared with the training process.
 
 Needs no PyTorch: a worker starts quickly and stays small.
 """
@@ -23,12 +23,12 @@ _ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class SlotLayout:
-    """How the shared memory is divided: for each camera as many slots, one behind the other.
+    """The layout of the shared memory: the same number of slots for each camera, one camera after another.
 
     Attributes:
         shapes: height, width and channels by camera.
-        slots: how many blocks there is space for.
-        rows: how many images of a camera one slot holds.
+        slots: number of blocks that fit.
+        rows: number of images per camera in a slot.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -59,8 +59,8 @@ class BlockLoader:
 
     Args:
         source: reads the images; every worker gets a copy.
-        layout: of the shared memory, which the loader allocates.
-        workers: processes that read; with 0 a block is read when it is needed, by this process.
+        layout: the layout of the shared memory, which the loader allocates.
+        workers: number of reading processes; with 0 this process reads a block when it is needed.
     """
 
     def __init__(self, source: ImageSource, layout: SlotLayout, workers: int):
@@ -73,7 +73,7 @@ class BlockLoader:
             self._pool = ProcessPoolExecutor(workers, spawning(), _begin, (source, layout, self._path))
 
     def request(self, slot: int, begin: int, end: int) -> None:
-        """Begins to read the images of some steps into a slot, whose content nobody needs any more.
+        """Begins to read the images of some steps into a slot, and discards its content.
 
         Raises:
             OSError: a worker died.
@@ -84,7 +84,7 @@ class BlockLoader:
             self._waiting[slot] = (begin, end) if self._pool is None else self._pool.submit(_load, slot, begin, end)
 
     def wait(self, slot: int) -> None:
-        """Returns when the block that was requested last for a slot is there.
+        """Waits until the block that was requested last for a slot is read.
 
         Raises:
             ValueError: an image is missing or damaged.
@@ -98,7 +98,7 @@ class BlockLoader:
                     future.result()
 
     def close(self) -> None:
-        """Ends the workers at once, and gives the memory back, when its last view is gone."""
+        """Ends the workers at once. The memory is released when its last view is deleted."""
         if self._pool is not None:
             processes = list(self._pool._processes.values())  # `shutdown` forgets them
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -120,11 +120,11 @@ def _naming_deaths() -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:
-        raise OSError("a process that reads images died; perhaps the memory did not suffice") from error
+        raise OSError("a process that reads images died, possibly for lack of memory") from error
 
 
 def _shared_file(size: int) -> tuple[int, str]:
-    """A file in memory: its descriptor, and a path by which other processes open it. On Linux it ends with its last user."""
+    """Makes a file in memory: returns its descriptor and a path for other processes. Linux frees it with its last user."""
     if hasattr(os, "memfd_create"):
         file = os.memfd_create("paradp-images")
         path = f"/proc/{os.getpid()}/fd/{file}"

@@ -9,7 +9,7 @@ import numpy as np
 from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.identity import Pieces, digest
 
-_PIECE_BYTES = 2**26  # of images that are hashed at once
+_PIECE_BYTES = 2**26  # of images hashed at once
 
 
 class Dataset(Protocol):
@@ -42,12 +42,12 @@ class Dataset(Protocol):
         ...
 
     def digest(self) -> str:
-        """Hash of the data; a run is only continued with the same data."""
+        """The hash of the data; a run continues only with the same data."""
         ...
 
 
 class ImageSource(Protocol):
-    """Reads images by control step. It can be pickled: every worker process has one of its own, and opens files there.
+    """Reads images by control step. It can be pickled, so that each worker process gets a copy and opens its own files.
 
     Attributes:
         shapes: height, width and channels of each camera's images.
@@ -75,11 +75,11 @@ class StreamedDataset(Dataset, Protocol):
     """A data set whose images can be read in parts: training streams it if they do not fit into memory."""
 
     def vectors(self) -> Mapping[str, np.ndarray]:
-        """Those of `observations` that are vectors; reads no image."""
+        """Reads only the vectors of `observations`, without images."""
         ...
 
     def images(self) -> ImageSource:
-        """Reads the others."""
+        """Returns a reader of the images."""
         ...
 
 
@@ -105,7 +105,7 @@ def image_bytes(dataset: StreamedDataset) -> int:
 def content_digest(dataset: StreamedDataset) -> str:
     """Hash of what training reads: observations with their columns in order, actions, and the ends of the episodes."""
     vectors, images = list(dataset.vectors().values()), dataset.images()
-    # Vectors side by side, as they were before there were images: a digest stays what it was.
+    # Vectors are concatenated, as in the first version without images, so that its digests stay valid.
     together = {"observations": np.concatenate(vectors, axis=-1)} if vectors else {}
     seen = {f"image {key}": _pieces(images, key, step_count(dataset)) for key in images.shapes}
     try:

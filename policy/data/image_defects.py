@@ -1,4 +1,4 @@
-"""Looks at every image of a data set, and describes oddities: black frames, frozen cameras, dropped frames, wrong rates."""
+"""Checks every image of a data set, and describes oddities: black frames, frozen cameras, dropped frames, wrong rates."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,23 +11,23 @@ from paradp.policy.data.dataset import ImageSource
 from paradp.policy.wording import counted
 
 _PIECE_BYTES = 2**26  # of images that are held at once
-# A camera that shows a new picture in fewer of the moving steps than this was recorded at another rate.
+# A camera was recorded at another rate if its image changes in a smaller share of the steps with motion.
 _SLOW = 0.6
-# Steps are this many times as long as others where frames were lost.
+# Frames were dropped if a step takes this many times the usual time.
 _GAP = 1.5
 
 
 @dataclass
 class CameraLook:
-    """The frames of one camera in numbers.
+    """Statistics of the frames of one camera.
 
     Attributes:
         shape: height, width and channels.
         least, most, mean: of all its pixels.
         black: number of black frames.
-        frozen: number of episodes with several steps in which it shows a single picture.
-        moving: number of steps in which the vectors changed, outside of frozen episodes.
-        repeated: those of them in which the picture is the one before: episode and step.
+        frozen: number of episodes with several steps in which its image never changes.
+        moving: number of steps in which the vectors changed, without frozen episodes.
+        repeated: episode and step of each of these steps in which the image equals the one before.
     """
 
     shape: tuple[int, ...]
@@ -41,12 +41,12 @@ class CameraLook:
 
 
 def look_at(images: ImageSource, vectors: Mapping[str, np.ndarray], ends: Sequence[int]) -> dict[str, CameraLook]:
-    """Looks at every image once; of each camera only a part is held.
+    """Reads every image once; only a part of them is in memory at a time.
 
     Args:
         images: the images.
-        vectors: what was observed besides: a picture that stays the same while these change was not taken then.
-        ends: of the episodes.
+        vectors: the observed vectors: an image that stays the same while these change is a repeated frame.
+        ends: ends of the episodes.
 
     Raises:
         ValueError: an image is missing or damaged.
@@ -70,7 +70,7 @@ def look_at(images: ImageSource, vectors: Mapping[str, np.ndarray], ends: Sequen
 
 
 def image_remarks(looks: Mapping[str, CameraLook], ends: Sequence[int], control_hz: float | None = None) -> Iterator[str]:
-    """A sentence for each oddity of the cameras."""
+    """Returns a sentence for each oddity of the cameras."""
     for key, look in looks.items():
         if look.black:
             yield f"{key}: {look.black} of {ends[-1]} frames are black"
@@ -91,12 +91,12 @@ def image_remarks(looks: Mapping[str, CameraLook], ends: Sequence[int], control_
 
 
 def time_remarks(times: np.ndarray, ends: Sequence[int], control_hz: float | None) -> Iterator[str]:
-    """Oddities of recorded times `[steps]`, in seconds: another rate than was said, and steps that are missing.
+    """Returns a sentence for each oddity of recorded times: another rate than declared, and missing steps.
 
     Args:
-        times: of every step.
-        ends: of the episodes.
-        control_hz: steps a second, if known.
+        times: time of each step in seconds, `[steps]`.
+        ends: ends of the episodes.
+        control_hz: steps per second, if known.
     """
     steps = [np.diff(times[begin:end]) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
     together = np.concatenate(steps) if steps else np.empty(0)
@@ -114,7 +114,7 @@ def time_remarks(times: np.ndarray, ends: Sequence[int], control_hz: float | Non
 
 
 def _of_episode(images: ImageSource, key: str, begin: int, end: int, look: CameraLook) -> tuple[list[bool], float]:
-    """Whether each picture but the first is the one before; and the sum of all pixels."""
+    """Returns whether each image but the first equals the one before, and the sum of all pixels."""
     rows = max(2, _PIECE_BYTES // prod(look.shape))
     same, total, last = [], 0.0, None
     for first in range(begin, end, rows):
@@ -131,7 +131,7 @@ def _of_episode(images: ImageSource, key: str, begin: int, end: int, look: Camer
 
 
 def _moved(vectors: Mapping[str, np.ndarray], begin: int, end: int) -> np.ndarray:
-    """For each step of an episode but the first, whether an observed vector changed; without vectors it is taken to."""
+    """Returns for each step of an episode but the first whether an observed vector changed; without vectors always true."""
     if not vectors:
         return np.ones(end - begin - 1, bool)
     changes = [(values[begin + 1 : end] != values[begin : end - 1]).any(axis=-1) for values in vectors.values()]

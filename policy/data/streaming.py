@@ -1,14 +1,14 @@
-"""Training examples whose images do not fit into memory: shuffled blocks of them are held, and others read ahead.
+"""Streams training examples whose images do not fit into memory: some shuffled blocks are held, the next are being read.
 
-The steps of the data set are divided into blocks. Every pass visits the blocks in an order of its own, from the training's
-seed. At any time HELD blocks are in memory, and AHEAD others are being read; batches are drawn at random from the windows of
-the held ones:
+The steps of the data set are divided into blocks. Every pass visits the blocks in a new random order, which depends on the
+training's seed. At any time HELD blocks are in memory and AHEAD others are being read; batches are drawn at random from the
+windows of the held ones:
 
     pass 0: 4 1 7 0 5 …                step 0 … T-1:  4 1 7      T steps, in which a block's windows
             └─held──┘ └─read ahead      step T … 2T-1:  1 7 0     are drawn once on average
 
-So the batch of a step depends on the data, the seed, the size of the memory and the step: not on the number or the
-speed of the workers. A training that is continued draws what it would have drawn.
+So the batch of a step depends on the data, the seed, the size of the memory and the step, but not on the number or the speed
+of the workers. A continued training draws the same batches as an uninterrupted one.
 """
 
 import itertools
@@ -36,13 +36,13 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Streaming:
-    """How images are streamed.
+    """Settings of streaming.
 
     Attributes:
         memory: bytes of images that are held or being read.
-        batch_size: windows of a batch.
-        seed: for the order of the blocks.
-        workers: processes that read; by default one for each core but one, up to four.
+        batch_size: number of windows in a batch.
+        seed: seed of the order of the blocks.
+        workers: number of reading processes; by default one less than the cores, at most four.
     """
 
     memory: int
@@ -53,11 +53,11 @@ class Streaming:
 
 @dataclass(frozen=True)
 class _Block:
-    """Steps whose windows are drawn together.
+    """A block: steps whose windows are drawn together.
 
     Attributes:
-        begin, end: the images that they need.
-        first, last: their windows.
+        begin, end: the range of its images.
+        first, last: the range of its windows.
     """
 
     begin: int
@@ -67,18 +67,18 @@ class _Block:
 
 
 class StreamedWindows:
-    """The windows of episodes on disk, as `Windows` are those in memory.
+    """The windows of episodes on disk; `Windows` has the same interface for episodes in memory.
 
-    A batch is one array of bytes `[n, row]`, in which every window is a row: its vectors, its actions, then its images. It
-    is sent to a GPU in one copy, and divided among processes like any other part of a batch.
+    A batch is one array of bytes `[n, row]`, with one window in each row: its vectors, its actions, then its images. So a
+    batch is sent to a GPU in one copy, and is divided among processes by rows.
 
     Args:
         dataset: the episodes.
         windows: rows of each window, with the vectors and the actions of all steps; without images.
-        streaming: how.
+        streaming: the settings.
 
     Raises:
-        ValueError: there is not memory enough.
+        ValueError: memory does not suffice.
     """
 
     def __init__(self, dataset: StreamedDataset, windows: Windows, streaming: Streaming):
@@ -111,7 +111,7 @@ class StreamedWindows:
         return self.actions.device
 
     def turn_to(self, step: int) -> None:
-        """Holds the blocks of a training step, and begins to read those of the next ones."""
+        """Waits for the blocks of a training step, and begins to read those of the next steps."""
         turn = step // self._steps_a_turn
         if self._held and turn == self._turn:
             return
@@ -127,7 +127,7 @@ class StreamedWindows:
         self._held = [self._block(place) for place in range(turn, turn + HELD)]
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
-        """Some random windows of the blocks that are held, with everything that `batch` needs: uint8 `[size, row]`."""
+        """Draws random windows from the held blocks, as the input of `batch`: uint8 `[size, row]`."""
         if not self._held:
             self.turn_to(0)
         ends = np.cumsum([block.last - block.first for block in self._held])
@@ -140,22 +140,22 @@ class StreamedWindows:
         return self._row.packed(self._observed[windows], self._predicted[windows], images)
 
     def batch(self, drawn: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Observations, by feature `[n, To, *shape]`, and actions `[n, H, A]` of what was drawn, wherever it is now."""
+        """Returns observations, by feature `[n, To, *shape]`, and actions `[n, H, A]` of drawn rows, on their device."""
         return self._row.unpacked(drawn)
 
     def close(self) -> None:
-        """Ends the processes that read."""
+        """Ends the reading processes."""
         self._loader.close()
 
     def _block(self, place: int) -> _Block:
-        """The block at a place in the order of all passes."""
+        """Returns the block at an index in the order of all passes."""
         number, index = divmod(place, len(self._blocks))
         order = np.random.default_rng([self._seed, number]).permutation(len(self._blocks))
         return self._blocks[int(order[index])]
 
 
 class _Row:
-    """The bytes of a window: vectors and actions in float32, then images."""
+    """The layout of a window's bytes: vectors and actions in float32, then images."""
 
     def __init__(self, dataset: StreamedDataset, windows: Windows):
         observe, predict = windows.observed.shape[1], windows.predicted.shape[1]
@@ -194,7 +194,7 @@ class _Row:
 
 
 def held_windows(dataset: StreamedDataset, windows: Windows, memory: int) -> Windows:
-    """Some of the windows, with their images in memory: for the validation loss.
+    """Selects some windows for the validation loss and loads their images into memory.
 
     Args:
         dataset: the episodes.
@@ -221,7 +221,7 @@ def held_windows(dataset: StreamedDataset, windows: Windows, memory: int) -> Win
 
 
 def _cut(observed: np.ndarray, rows: int, steps: int) -> list[_Block]:
-    """Blocks of so many steps each; those without a window are left out. Windows are in the order of their last step."""
+    """Divides the steps into blocks of this size, without blocks that have no window. Windows are sorted by last step."""
     now = observed[:, -1]
     bounds = np.searchsorted(now, np.arange(0, steps + rows, rows))
     return [

@@ -41,7 +41,7 @@ class TrainingWindows(Protocol):
         ...
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
-        """Draws random windows: the input of `batch`, `[size, …]` on the CPU, which may be sent elsewhere or divided."""
+        """Draws random windows: the input of `batch`, `[size, …]` on the CPU, which may be moved to a device or divided."""
         ...
 
     def batch(self, drawn: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -49,7 +49,7 @@ class TrainingWindows(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends what reads them."""
+        """Ends processes that read the windows."""
         ...
 
 
@@ -88,7 +88,7 @@ class Windows:
         return self.actions.device
 
     def turn_to(self, step: int) -> None:
-        """Nothing is to be read."""
+        """Does nothing: all windows are in memory."""
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
         """Indices of random windows, `[size]`."""
@@ -100,7 +100,7 @@ class Windows:
         return {key: values[rows] for key, values in self.observations.items()}, self.actions[self.predicted[drawn]]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no files are open."""
 
 
 def send_windows(device: torch.device, *sets: Windows) -> tuple[Windows, ...]:

@@ -28,7 +28,7 @@ SLOWER = 1.3
 # Tolerance between an engine's predictions and eager PyTorch's, relative to the largest: rounding in about sixty layers.
 AGREEMENT: dict[Precision, float] = {"fp32": 1e-4, "bf16": 0.1}
 
-# A network, what it is for, one device and the precision → the engine; a class with such a constructor is one.
+# Builds an engine from a network, the policy's specification, a device and a precision; an engine's class is a builder.
 Builder = Callable[[ConditionalNetwork, PolicySpec, torch.device, Precision], Engine]
 
 
@@ -92,7 +92,7 @@ def register_engine(name: EngineName, build: Builder) -> None:
         ValueError: the name is taken.
     """
     if name in engine_names():
-        raise ValueError(f"there are two engines of the name {name!r}")
+        raise ValueError(f"two engines have the name {name!r}")
     ENGINES.append(name)
     _BUILDERS[name] = build
 

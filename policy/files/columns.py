@@ -50,9 +50,9 @@ def read_columns(path: Path, columns: Sequence[str], root: Path) -> dict[str, np
 
 
 class Cells:
-    """The files in the cells of a column, as the package `datasets` stores images: `{"bytes": …, "path": …}`.
+    """Reads files in the cells of a column, as the package `datasets` stores images: `{"bytes": …, "path": …}`.
 
-    Rows are read in any order, and consecutive ones without seeking; the memory that is needed does not depend on the file.
+    Rows are read in any order; consecutive ones need no seeking. The required memory does not depend on the file's size.
 
     Args:
         path: the table.
@@ -81,10 +81,10 @@ class Cells:
         self._rows = self._from(0)
 
     def read(self, begin: int, end: int) -> Iterator[bytes]:
-        """The cells of some rows.
+        """Reads the cells of some rows.
 
         Raises:
-            ValueError: the table has not so many rows, is damaged, or a cell is empty or too large.
+            ValueError: the table has fewer rows, is damaged, or a cell is empty or too large.
         """
         with table_errors(self.path):
             if begin != self._at:

@@ -35,7 +35,7 @@ def new_folder(out: Path, alone: bool = True) -> Iterator[Path]:
             partial.rename(where)
         except OSError as error:
             if error.errno is None or not (error.filename is None or Path(error.filename).is_relative_to(partial)):
-                raise  # of what is read
+                raise  # an error of the input
             raise OSError(error.errno, error.strerror, str(out)) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -58,7 +58,7 @@ def open_hdf5(path: Path) -> "Iterator[h5py.File]":
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except (OSError, KeyError, RuntimeError, TypeError, AttributeError, OverflowError) as error:  # h5py, on damaged files
-        raise ValueError(f"{path} is no HDF5 file that can be read, or is cut short: {error}") from error
+        raise ValueError(f"{path} is not a readable HDF5 file, or is cut short: {error}") from error
 
 
 def group(parent: "h5py.Group", name: str) -> "h5py.Group":
@@ -187,7 +187,7 @@ def name_lists(parent: "h5py.Group") -> dict[str, list[str]]:
     for name in parent:
         found = _dataset(parent, name, "mask")
         if found.ndim != 1 or h5py.check_string_dtype(found.dtype) is None:
-            raise ValueError(f"mask/{name} is no list of names")
+            raise ValueError(f"mask/{name} is not a list of names")
         if (number := number - len(found)) < 0:
             raise ValueError(f"mask/{name} lists {len(found)} names; at most {MOST_NAMES} are read of all masks together")
         if found.dtype.itemsize * len(found) > room:
@@ -240,7 +240,7 @@ def text(parent: "h5py.Group", name: str) -> str | None:
         return None
     attribute = h5py.h5a.open(parent.id, name.encode())
     if attribute.get_type().get_class() != h5py.h5t.STRING or attribute.get_space().get_simple_extent_npoints() != 1:
-        raise ValueError(f"the attribute {name!r} is no text")
+        raise ValueError(f"the attribute {name!r} is not text")
     if not attribute.get_type().is_variable_str() and attribute.get_type().get_size() > ATTRIBUTE_BYTES:
         raise ValueError(f"the attribute {name!r} is longer than {ATTRIBUTE_BYTES} bytes")
     with _short_texts(f"the attribute {name!r}"):
@@ -271,7 +271,7 @@ def _check_place(parent: "h5py.Group", name: str, lacking: str) -> None:
     if link is None:
         raise ValueError(f"{lacking}; it has: {', '.join(parent) or 'nothing'}")
     if not isinstance(link, h5py.HardLink):
-        raise ValueError(f"{parent.name}/{name} points elsewhere; only what is in the file itself is read")
+        raise ValueError(f"{parent.name}/{name} is a link to another place; links are not followed")
 
 
 def _check_stored(found: "h5py.Dataset", where: str) -> None:

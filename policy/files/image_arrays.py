@@ -11,7 +11,7 @@ _BRIGHTEST = 255
 
 
 def image_shape(shape: Sequence[int], dtype: np.dtype, what: str) -> tuple[int, int, int]:
-    """Height, width and channels of an array of images `[steps, height, width, channels]`.
+    """Returns height, width and channels of an array of images `[steps, height, width, channels]`.
 
     Args:
         shape: the shape of the whole array.
@@ -19,10 +19,10 @@ def image_shape(shape: Sequence[int], dtype: np.dtype, what: str) -> tuple[int, 
         what: names the array in messages.
 
     Raises:
-        ValueError: it is no such array; the message says so if its channels come first.
+        ValueError: the array is not of this form; if its channels come first, the message says so.
     """
     if len(shape) != 4:
-        raise ValueError(f"{what} is no array of images: its shape is {tuple(shape)}")
+        raise ValueError(f"{what} is not an array of images: its shape is {tuple(shape)}")
     _, height, width, channels = shape
     if channels not in CHANNELS and shape[1] in CHANNELS:
         raise ValueError(
@@ -40,7 +40,7 @@ def image_shape(shape: Sequence[int], dtype: np.dtype, what: str) -> tuple[int, 
 
 
 def as_bytes(images: np.ndarray, what: str) -> np.ndarray:
-    """Images as uint8. Floats are converted if nothing is lost: Diffusion Policy stores PushT's images so.
+    """Converts images to uint8. Floats are accepted if the conversion is exact, as in Diffusion Policy's PushT images.
 
     Args:
         images: uint8, or floats that are whole numbers from 0 to 255.

@@ -4,12 +4,12 @@ import io
 
 import numpy as np
 
-# Of one picture. Progressive files have about ten; each may take the time of a whole picture, in twenty bytes.
+# Scans in a picture. Progressive files have about ten; each scan can take the time of a whole picture, in twenty bytes.
 MOST_SCANS = 32
-# Of one picture. Pillow joins each to those before it; a camera writes one or two.
+# EXIF segments in a picture. Pillow concatenates them; a camera writes one or two.
 MOST_SEGMENTS = 64
 _SCAN, _SEGMENT = b"\xff\xda", b"\xff\xe1"  # never within the data of a JPEG's scan
-# A JPEG of noise in the best quality has up to 1.4 bytes of each number; a preview and other notes have some more.
+# Largest size of a JPEG: noise in the best quality takes up to 1.4 bytes per number, and previews and notes take some more.
 _BYTES_OF_NUMBER, _OTHER_BYTES = 2, 2**16
 _JPEG = b"\xff\xd8"
 
@@ -42,15 +42,15 @@ def decoded(content: bytes, shape: tuple[int, ...], formats: tuple[str, ...] = (
             values = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
-        raise ValueError(f"it is no {' or '.join(formats)} that can be read{why}") from error
+        raise ValueError(f"it is not a readable {' or '.join(formats)}{why}") from error
     return values.reshape(shape)
 
 
 def _check_length(content: bytes, height: int, width: int) -> None:
-    """Limits what a JPEG has beside its pixels, before Pillow reads it: that can take the square of its length.
+    """Limits the metadata of a JPEG before Pillow reads it, because Pillow's time grows with the square of their length.
 
     Raises:
-        ValueError: it is too long.
+        ValueError: the file is too long, or has too many segments.
     """
     if len(content) > (most := _BYTES_OF_NUMBER * 3 * height * width + _OTHER_BYTES):
         raise ValueError(f"it has {len(content)} bytes; a JPEG of {width} × {height} pixels has at most {most}")

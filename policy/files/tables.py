@@ -106,7 +106,7 @@ def table_errors(path: Path) -> Iterator[None]:
     except LackingColumns:
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"{path} is no table that can be read, or is cut short: {error}") from error
+        raise ValueError(f"{path} is not a readable table, or is cut short: {error}") from error
 
 
 def _is_number(kind: "pa.DataType") -> bool:

@@ -132,4 +132,4 @@ def _check_layout(tensors: Mapping[str, StoredTensor], size: int) -> None:
             raise ValueError(f"the tensor {name!r:.80} has a length that does not fit its shape, or a wrong offset")
         place = end
     if place != size:
-        raise ValueError(f"its tensors take {place} bytes, and {size} are there: cut short")
+        raise ValueError(f"its tensors take {place} bytes, and the file has {size}: cut short")

@@ -1,8 +1,7 @@
-"""Reads arrays in zarr's format 2, as Diffusion Policy's data sets have them, one chunk at a time.
+"""Reads arrays in zarr's format 2, which Diffusion Policy's data sets use, one chunk at a time.
 
-Arrays are opened by name, without the package zarr: it fails on a whole group if one array has a codec that it does not
-know. Sizes are checked before memory is allocated: those that `.zarray` declares, and those in each chunk's header. Objects
-are never read, and nothing is unpickled.
+Arrays are opened by name, without the package zarr, which cannot open a group with an unknown codec in one array. Sizes in
+`.zarray` and in each chunk's header are checked before memory is allocated. Objects are never read, and no pickle is used.
 
 Compressors: none, Blosc, zstd, zlib, gzip, lz4, and JPEG 2000 (`imagecodecs_jpeg2k`), which Pillow decodes.
 """
@@ -60,17 +59,17 @@ _METADATA = TypeAdapter(_Metadata)
 
 @dataclass(frozen=True)
 class Zarr2Array:
-    """An array, of which chunks are read when they are needed. `open` makes one.
+    """An array whose chunks are read when they are needed. `open` makes one.
 
     Attributes:
-        folder: where it lies.
+        folder: the array's folder.
         root: the data set's folder; nothing outside it is read.
         shape: its shape.
         chunks: the shape of a chunk; those at the edge are padded.
         dtype: the type of its numbers.
         codec: name of the compressor, or `None`.
-        order: how numbers follow one another in a chunk.
-        separator: between the indices in a chunk's name.
+        order: order of the axes in a chunk: C or F.
+        separator: character between the indices in a chunk's name.
     """
 
     folder: Path
@@ -87,12 +86,12 @@ class Zarr2Array:
         """Reads and checks an array's metadata.
 
         Args:
-            folder: where it lies.
+            folder: the array's folder.
             root: the data set's folder; nothing outside it is read.
 
         Raises:
-            ValueError: they are damaged, exceed the limits, or need a filter or compressor that is not supported; the
-                message names the array and what it needs.
+            ValueError: the metadata are damaged, exceed the limits, or require a filter or compressor that is not supported;
+                the message names the array and the reason.
             OSError: the array is missing or cannot be read.
         """
         found = read_validated(folder / METADATA, DOCUMENT_BYTES, _METADATA, root)
@@ -113,7 +112,7 @@ class Zarr2Array:
         return array
 
     def read(self, begin: int = 0, end: int | None = None) -> np.ndarray:
-        """Some rows, `[end - begin, …]`; the memory for them is allocated here, and for one chunk at a time.
+        """Reads rows, `[end - begin, …]`; needs memory for these rows and one chunk.
 
         Raises:
             ValueError: a chunk is missing, damaged, or declares another size.
@@ -137,12 +136,12 @@ class Zarr2Array:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all its numbers."""
+        """Size of all numbers in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of an uncompressed chunk."""
+        """Size of an uncompressed chunk in bytes."""
         return math.prod(self.chunks) * self.dtype.itemsize
 
     def _check(self) -> None:
@@ -189,14 +188,14 @@ class Zarr2Array:
 
 
 def check_stored(arrays: Collection[Zarr2Array], what: str) -> None:
-    """Checks that arrays are together not far larger than their chunks on disk. A file with several names counts once.
+    """Checks that arrays are in total not far larger than their chunks on disk. A file with several names counts once.
 
     Args:
         arrays: the arrays.
-        what: names them in messages.
+        what: their name in messages.
 
     Raises:
-        ValueError: they are, or a chunk is missing.
+        ValueError: the arrays are too large, or a chunk is missing.
         OSError: a chunk cannot be read.
     """
     claimed, stored, places = sum(array.nbytes for array in arrays), 0, set()
@@ -223,7 +222,7 @@ def _dtype(name: str) -> np.dtype:
     except TypeError:
         found = None
     if found is None:
-        raise ValueError(f"{name!r:.40} is no type of numbers")
+        raise ValueError(f"{name!r:.40} is not a number type")
     if found.kind not in _KINDS or found.itemsize > 8:
         raise ValueError(f"it holds {name!r:.40}, not numbers; objects, pickled or not, are never read")
     return found
@@ -231,7 +230,7 @@ def _dtype(name: str) -> np.dtype:
 
 def _codec(found: _Metadata) -> str | None:
     if found.filters:
-        raise ValueError(f"it needs the filter {str(found.filters[0])!r:.60}; filters are not read")
+        raise ValueError(f"it needs the filter {str(found.filters[0])!r:.60}; filters are not supported")
     name = None if found.compressor is None else str(found.compressor.get("id"))
     if name == JPEG_2000:
         if found.dtype != "|u1" or len(found.shape) != 4 or found.chunks != [1, *found.shape[1:]]:

@@ -75,7 +75,7 @@ class StoredArray:
             ValueError: they are inconsistent, or exceed the limits.
         """
         if self.dtype not in ITEM_BYTES:
-            raise ValueError(f"{self.dtype!r:.40} is no kind of number; there are: {', '.join(ITEM_BYTES)}")
+            raise ValueError(f"{self.dtype!r:.40} is not a number type; there are: {', '.join(ITEM_BYTES)}")
         if odd := [name for name in self.codecs if name not in (SERIALIZER, COMPRESSOR)]:
             raise ValueError(f"the codec {odd[0]!r:.40} is not read; there are: {SERIALIZER}, {COMPRESSOR}")
         if self.codecs not in ((SERIALIZER,), (SERIALIZER, COMPRESSOR)):
@@ -111,7 +111,7 @@ def check_store(path: Path) -> dict[str, StoredArray]:
     """
     if not (path / METADATA).is_file():
         old = " It is a zarr 2 store." * any((path / name).exists() for name in (".zgroup", ".zarray"))
-        raise ValueError(f"{path} is no zarr 3 store: it lacks {METADATA}.{old}")
+        raise ValueError(f"{path} is not a zarr 3 store: it lacks {METADATA}.{old}")
     arrays: dict[str, StoredArray] = {}
     stored = 0
     for folder, files in _walk(path):
@@ -257,7 +257,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, dict[str, int]]]:
                 elif entry.is_file(follow_symlinks=False):
                     files[entry.name] = entry.stat(follow_symlinks=False).st_size
                 else:
-                    raise ValueError(f"{entry.path} is a link or a device; only what is in the store itself is read")
+                    raise ValueError(f"{entry.path} is a link or a device; only regular files in the store are read")
         yield folder, files
 
 

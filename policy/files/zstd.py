@@ -45,7 +45,7 @@ def check_frame(file: BinaryIO, size: int, content: int) -> None:
 def _read_header(file: BinaryIO) -> tuple[int | None, bool]:
     """The declared content size (`None` if not declared), and whether the frame ends with a checksum."""
     if _read(file, 4) != MAGIC:
-        raise ValueError("it is no zstd frame")
+        raise ValueError("it is not a zstd frame")
     (flags,) = _read(file, 1)
     single, dictionary = bool(flags & 0x20), flags & 3
     if dictionary:

@@ -24,15 +24,15 @@ _MOST_HELD = 0.8
 def with_memory(
     config: C, dataset: Dataset, out: Path, ranks: Ranks, on_memory: Callable[[int], None] = lambda mebibytes: None
 ) -> C:
-    """The settings with the memory that images get: a number if they are streamed, `None` if all are held.
+    """Returns the settings with the memory for images: a number if they are streamed, `None` if all are in memory.
 
-    The number is part of the training: it decides which windows are drawn together. So it is chosen once, when a run begins,
-    and by the first of several processes for all of them.
+    The number is a setting of the training, because it decides which windows are drawn together. So it is chosen once, when
+    a run begins, and by the first of several processes for all of them.
 
     Args:
-        config: of the training.
-        dataset: its episodes.
-        out: the run's directory; a run in it keeps its number, unless another is asked for.
+        config: settings of the training.
+        dataset: the episodes.
+        out: the run's directory; a continued run keeps its number, unless another is requested.
         ranks: the processes that train together; each of them holds images.
         on_memory: called with the number, if there is one.
 
@@ -52,7 +52,7 @@ def with_memory(
 
 
 def _chosen(needed: int, processes: int) -> int | None:
-    """MiB for each of so many processes on this machine; `None` if there is memory for all images in every one."""
+    """Returns the MiB for each of this machine's processes; `None` if all images fit into the memory of each process."""
     free = available()
     if free is None or needed <= _MOST_HELD * free / processes:
         return None
@@ -60,21 +60,21 @@ def _chosen(needed: int, processes: int) -> int | None:
 
 
 def _kept(noted: Noted) -> int | None:
-    """The number of a run on disk; if that is damaged, its identity is refused later."""
+    """Reads the number of an earlier run; a damaged one is refused later, with the run's identity."""
     memory = noted.identity.get("image_memory")
     return memory if type(memory) is int else None
 
 
 def cut_examples(dataset: Dataset, horizons: Horizons, config: LearningConfig) -> tuple[TrainingWindows, Windows]:
-    """Windows for training and for validation, see `cut_windows`. The first must be closed.
+    """Returns the windows for training and for validation, see `cut_windows`. Close the first after use.
 
     Args:
         dataset: the episodes.
-        horizons: of the windows.
-        config: of the training, from `with_memory`.
+        horizons: horizons of the windows.
+        config: settings of the training, from `with_memory`.
 
     Raises:
-        ValueError: there are no episodes to train on, or there is not memory enough.
+        ValueError: there are no episodes to train on, or memory does not suffice.
     """
     if config.image_memory is None:
         return cut_windows(dataset, horizons, config.validation_every)

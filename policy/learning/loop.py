@@ -77,8 +77,8 @@ def _check_normalisation(spec: PolicySpec) -> None:
     """
     if spec.vision is not None and spec.vision.norm == "batch":
         raise ValueError(
-            "an encoder with batch normalisation cannot be trained: what is saved is an average of the weights, which the"
-            " statistics of the batches do not fit. Train one with group normalisation, from random weights"
+            "an encoder with batch normalisation cannot be trained: checkpoints contain averaged weights, which do not"
+            " fit the statistics of batches. Train one with group normalisation, from random weights"
         )
 
 

@@ -68,9 +68,9 @@ def read_metrics(path: Path) -> list[TrainingMetrics]:
         # A training may have continued with an infinite validation loss.
         return [_METRICS.validate_python(parse_json(line, constants=True)) for line in lines if line.endswith("\n")]
     except ValidationError as error:
-        raise ValueError(f"{path} is damaged: {first_problem(error)}; remove it to go on without it") from error
+        raise ValueError(f"{path} is damaged: {first_problem(error)}; remove it to continue without it") from error
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; remove it to go on without it") from error
+        raise ValueError(f"{path} is damaged: {error}; remove it to continue without it") from error
 
 
 _METRICS = TypeAdapter(TrainingMetrics)

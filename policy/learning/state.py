@@ -167,7 +167,7 @@ class StateFile:
         if "training" not in metadata and "identity" in metadata:
             raise ValueError(
                 f"{self.path} was written by an earlier version of paradp, which did not note the content of its data, so"
-                " that it cannot be shown to go on with the same data; choose another --out"
+                " that the data cannot be compared; choose another --out"
             )
         if "training" not in metadata:
             raise ValueError(f"{self.path} is damaged: it does not describe its training; {self._remove}")

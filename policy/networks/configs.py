@@ -22,7 +22,7 @@ def register_network(config: type[NetworkConfig]) -> None:
         ValueError: the name is taken.
     """
     if NETWORKS.setdefault(kind_of(config), config) is not config:
-        raise ValueError(f"there are two networks of the name {kind_of(config)!r}")
+        raise ValueError(f"two networks have the name {kind_of(config)!r}")
 
 
 def find_network(kind: str) -> type[NetworkConfig]:

@@ -6,7 +6,7 @@ import socket
 from urllib.parse import urlsplit
 
 MOST_PORT = 2**16 - 1
-# Leaves of an address that stand for all addresses of a machine: clients cannot connect to them.
+# Hosts that mean all addresses of a machine: a server can listen on them, but clients cannot connect to them.
 _EVERYWHERE = {"0.0.0.0", "::", "0", "::0"}
 # Error codes of binding to an address that the machine does not have.
 _ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -61,7 +61,7 @@ def check_url(uri: str) -> None:
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"{uri[:100]} is no policy server: an address is ws://HOST:PORT, or wss://HOST:PORT with TLS")
+        raise ValueError(f"{uri[:100]} is not a policy server: an address is ws://HOST:PORT, or wss://HOST:PORT with TLS")
 
 
 def listenable(host: str, port: int) -> list[str]:

@@ -22,7 +22,7 @@ MOST_BYTES, NOTE = "paradp/max_message_bytes", "paradp/note"
 MOST_ANSWER_BYTES = 2**20
 # Largest length, horizon or rate; and largest count in a plan.
 _MOST_LENGTH, _MOST_COUNT = 2**16, 2**31 - 1
-# Of the observed images in a message: four cameras of 1920 × 1080, two steps.
+# Largest size of the observed images in a message: four cameras of 1920 × 1080, two steps.
 _MOST_IMAGE_BYTES = 2**26
 _COUNTS = ("batch", "rounds", "evaluations")
 
@@ -67,7 +67,7 @@ def plan_message(chunk: Chunk, seconds: float, before: float, note: str | None =
         chunk: the plan.
         seconds: time from the request to this answer.
         before: the same for the session's last request, including sending.
-        note: what the client should know, if anything.
+        note: a remark for the client, if any.
     """
     stats = chunk.stats
     answer = {

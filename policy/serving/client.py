@@ -103,7 +103,7 @@ class Remote:
                     raise ConnectionError(f"no policy server at {self._uri}: {_words(described(error))}{hint}") from error
                 time.sleep(RETRY_SECONDS)
             except (ValueError, WebSocketException) as error:
-                raise ConnectionError(f"{self._uri} is no policy server: {_words(described(error))}") from error
+                raise ConnectionError(f"{self._uri} is not a policy server: {_words(described(error))}") from error
 
     def _connect(self) -> tuple[ClientConnection, dict[str, Any]]:
         """Connects; returns the connection and the server's metadata."""

@@ -20,7 +20,7 @@ class ServerConfig(Settings):
         most_clients: largest number of connections.
         most_together: largest number of clients in one batch of plans.
         most_waiting: largest number of waiting requests; further ones are answered with "busy".
-        most_bytes: largest size of a message; by default 2 MiB and what the policy's observed images take. The server may
+        most_bytes: largest size of a message; by default 2 MiB plus the size of the policy's observed images. The server may
             buffer three times as much per client.
         tls: certificate and key for TLS, see `tls.server_context`.
 

@@ -1,12 +1,12 @@
-"""Finds a policy's observation in a client's message: under whose names, and in which forms, it may come.
+"""Finds a policy's observation in a client's message, by several names and in several formats.
 
-A feature comes under its own name, or under that of openpi's or LeRobot's clients: `observation/image`,
-`{"observation": {"images": {"front": …}}}` and `observation.images.front` are the features `image` and `front`. What stands
-before the last part, `observation` and `images`, does not count. Of names that differ in nothing else only a feature's own
-name is understood.
+A feature may have its own name or that of openpi's and LeRobot's clients: `observation/image` is the feature `image`, and
+`{"observation": {"images": {"front": …}}}` and `observation.images.front` are the feature `front`: the prefixes
+`observation` and `images` are ignored. If two features of a policy differ only in such prefixes, only their full names are
+accepted.
 
 An image is uint8 `[H, W, C]` or `[To, H, W, C]`, a list of To arrays, or JPEG: the bytes of a file, or a list of To of them.
-JPEG's colours are taken as RGB.
+The decoded colours of JPEG are RGB.
 """
 
 import re
@@ -23,16 +23,16 @@ from paradp.policy.observations import as_feature, hint
 from paradp.policy.serving.wire import MOST_VALUE_BYTES, Message
 from paradp.policy.spec import Interface
 
-# Maps of a message whose values are found by their names in them.
+# Maps of a message in which features are looked for.
 OPENED = ("observation", "observation/images", "images")
 _PREFIXES = ("observation", "images")
-# Other values of a message, such as pictures that this policy does not look at: thirteen of 224 × 224.
+# Space in a message for values that the policy ignores, such as thirteen pictures of 224 × 224.
 _OTHER_BYTES = 2**21
 _MOST_NAMED = 8
 
 
 class Names:
-    """The names under which a policy's features may come.
+    """The accepted names of a policy's features.
 
     Args:
         features: the features of an observation.
@@ -44,10 +44,10 @@ class Names:
         self._shorter = {_short(key): key for key in self._features if times[_short(key)] == 1}
 
     def find(self, sent: Iterable[str]) -> dict[str, str]:
-        """The name under which each feature was sent, its own before any other.
+        """Returns the name under which each feature was sent; the feature's own name has priority.
 
         Raises:
-            ValueError: a feature is missing, or was sent twice under other names than its own.
+            ValueError: a feature is missing, or was sent twice and neither name is its own.
         """
         names = list(sent)
         found = {key: key for key in self._features if key in names}
@@ -57,7 +57,7 @@ class Names:
             if key is None or key in found:
                 continue
             if key in others:
-                raise ValueError(f"the observation's {key!r} comes twice, as {others[key]!r} and as {name!r}")
+                raise ValueError(f"the observation's {key!r} was sent twice, as {others[key]!r} and as {name!r}")
             others[key] = name
         found |= others
         for key in self._features:
@@ -67,7 +67,7 @@ class Names:
 
 
 def _short(name: str) -> str:
-    """A name without what clients put before it."""
+    """Removes the prefixes of a name."""
     parts = re.split("[/.]", name)
     while len(parts) > 1 and parts[0] in _PREFIXES:
         parts.pop(0)
@@ -75,26 +75,26 @@ def _short(name: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """The names that somebody sent, as shown in a message."""
+    """Lists sent names for a message."""
     first = [printable(name[:80]) for name in names]
     return ", ".join(first[:_MOST_NAMED]) + f" and {len(first) - _MOST_NAMED} more" * (len(first) > _MOST_NAMED)
 
 
 def read_feature(message: Message, name: str, key: str, feature: Feature, observe: int) -> np.ndarray:
-    """One feature of a message, `[*shape]` or `[To, *shape]`.
+    """Reads one feature of a message, `[*shape]` or `[To, *shape]`.
 
     Args:
         message: the message.
-        name: the feature's name in it.
+        name: the feature's name in the message.
         key: the feature's own name.
-        feature: its kind and shape.
+        feature: kind and shape of the feature.
         observe: To.
 
     Raises:
-        ValueError: it cannot be read, or has another shape or type; the error names it.
+        ValueError: the feature cannot be read, or has the wrong shape or type; the error names it.
     """
     image = feature.kind == "image"
-    # An image of another size is refused by its shape, which says more than its bytes.
+    # No limit in bytes for images: one of another size is refused for its shape, which makes a clearer message.
     value = message.value(name, None if image else MOST_VALUE_BYTES)
     array = as_feature(key, feature, _frames(key, feature, value, observe) if image else value)
     if array.shape not in (feature.shape, (observe, *feature.shape)):
@@ -111,7 +111,7 @@ def announced(spec: Interface) -> dict[str, dict[str, Any]]:
 
 
 def message_limit(spec: Interface) -> int:
-    """The size of messages that a policy's server reads unless another is set: enough for all its observed images."""
+    """The default size limit of messages to a policy's server: enough for all its observed images."""
     images = [feature.size for feature in spec.observed.values() if feature.kind == "image"]
     return _OTHER_BYTES + spec.horizons.observe * sum(images)
 
@@ -124,7 +124,7 @@ def _announced(feature: Feature, observe: int) -> dict[str, Any]:
 
 
 def _frames(key: str, feature: Feature, value: object, observe: int) -> object:
-    """The pixels of what is JPEG; arrays as they are. Of other values numpy would make arrays of any size: it pads texts."""
+    """Decodes JPEG, and returns arrays unchanged. Refuses other values: numpy pads texts, which could take any memory."""
     if (content := _file(value)) is not None:
         return _pixels(key, feature, content)
     if isinstance(value, np.ndarray):
@@ -140,7 +140,7 @@ def _frames(key: str, feature: Feature, value: object, observe: int) -> object:
 
 
 def _alike(key: str, feature: Feature, value: list[Any]) -> Any:
-    """A list of frames, all of them arrays; the first of another dtype alone, so that it is the one that is refused."""
+    """Returns a list of arrays; if one has another dtype, only that one, so that the error message is about it."""
     for one in value:
         if not isinstance(one, np.ndarray):
             raise ValueError(
@@ -150,7 +150,7 @@ def _alike(key: str, feature: Feature, value: list[Any]) -> Any:
 
 
 def _file(value: object) -> bytes | None:
-    """The bytes of a file, also as the array that OpenCV encodes to; `None` for what is none."""
+    """Returns the bytes of a file, also from the array that OpenCV's encoder returns; `None` for other values."""
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == np.uint8:
         return value.tobytes()
     return value if isinstance(value, bytes) else None

@@ -53,7 +53,7 @@ class PolicyServer:
         self._config = config
         self._most_bytes = config.most_bytes or message_limit(policy.spec)
         self._greeting = pack(greeting(policy.spec, sampler, self._most_bytes))
-        # Images take long to read, and may be compressed: other clients are answered meanwhile.
+        # Images take long to decode, so they are read in a thread, while other clients are answered.
         self._sees = any(feature.kind == "image" for feature in policy.spec.observed.values())
         self._batcher = Batcher(
             partial(plan_together, policy), config.most_together, config.most_waiting, self.metrics.batch

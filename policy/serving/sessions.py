@@ -11,8 +11,8 @@ A message is a map with the observation's keys. It may also have these keys:
 | `paradp/keep` | `[H]` from 0 to 1, weight of the guess at each step of the chunk |
 
 An observation is either the last To steps `[To, …]`, oldest first, or only the current step. In the second case the client
-must send every control step, because the session keeps the history: the steps that were answered with a plan count as those
-just before the current one. For its names and its images see `observed.py`. Other keys are ignored.
+must send every control step, because the session keeps the history of the steps that it answered with a plan. `observed.py`
+documents names and images. Other keys are ignored.
 """
 
 from collections import deque
@@ -99,7 +99,7 @@ class Session:
             raise ValueError(f"some observations are of one step, others of {observed}: {', '.join(fields)}")
         if all(value.shape == features[key].shape for key, value in fields.items()):
             present = read_observation(self._spec, fields)
-            # The first step stands for those before it.
+            # The first step is repeated for the steps before it.
             return stack([*(self._history or [present] * observed), present][-observed:])
         return stack([read_observation(self._spec, take(fields, i)) for i in range(observed)])
 

@@ -20,9 +20,9 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     for path, what in ((certificate, "certificate"), (key, "private key")):
         _check(path, what)
     if b"BEGIN CERTIFICATE" not in certificate.read_bytes():
-        raise ValueError(f"{certificate} is no certificate in PEM format")
+        raise ValueError(f"{certificate} is not a certificate in PEM format")
     if b"PRIVATE KEY" not in key.read_bytes():
-        raise ValueError(f"{key} is no private key in PEM format")
+        raise ValueError(f"{key} is not a private key in PEM format")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, key, password=_refuse)
@@ -32,7 +32,7 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise ValueError(f"{key} is not the key of the certificate {certificate}") from error
         why = error.reason or error
-        raise ValueError(f"{certificate} and {key} are no certificate and private key in PEM format: {why}") from error
+        raise ValueError(f"{certificate} and {key} are not a certificate and a private key in PEM format: {why}") from error
     return context
 
 
@@ -63,7 +63,7 @@ def _check(path: Path, what: str) -> None:
     except OSError as error:
         raise ValueError(f"the {what} {path} cannot be read: {error.strerror}") from error
     if size > _MOST_BYTES:
-        raise ValueError(f"{path} is no {what}: it has more than {_MOST_BYTES} bytes")
+        raise ValueError(f"{path} is not a {what}: it has more than {_MOST_BYTES} bytes")
 
 
 class _Encrypted(Exception):

@@ -47,7 +47,7 @@ def unpack(data: bytes, wanted: Container[str] | None = None) -> dict[str, Any]:
 
 
 class Message:
-    """A message from an untrusted sender, whose values are decoded one by one, when they are asked for.
+    """A message from an untrusted sender, whose values are decoded separately, on request.
 
     Args:
         data: the bytes.
@@ -195,7 +195,7 @@ def _value(name: str, data: memoryview, allowance: _Allowance, most_bytes: int |
             max_map_len=_MOST_VALUES,
         )
         if most_bytes is not None and not isinstance(value, np.ndarray):
-            # Readers of a list of arrays check every number in them, so these numbers count as well; not those of images.
+            # Every number in a list of arrays is checked, so these numbers count as well; pixels of images do not.
             allowance.take(allowance.in_arrays)
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise _Unreadable(f"{name!r} cannot be read: {_why(error)}") from error
@@ -231,7 +231,7 @@ def _number(data: object, dtype: np.dtype) -> np.generic:
     if not isinstance(data, allowed) or isinstance(data, bool) != (dtype.kind == "b"):
         raise ValueError(f"a number's data is a {type(data).__name__}, its dtype {dtype.str}")
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= data <= np.iinfo(dtype).max:
-        raise ValueError(f"{data} is no number of dtype {dtype.str}")
+        raise ValueError(f"{data} is not a number of dtype {dtype.str}")
     with np.errstate(over="ignore"):
         return dtype.type(data)
 

@@ -58,7 +58,7 @@ class EpisodeBackend(Protocol):
 
 
 class ThisProcess:
-    """Runs the jobs in this process, one after another.
+    """Runs the jobs in this process, sequentially.
 
     Args:
         runner: runs the groups; the caller closes it.
@@ -133,7 +133,7 @@ class RayCluster:
             raise ValueError(f"no Ray cluster can be reached at {address}: {error}") from error
         if address == OWN_RAY and not ip_address(ray.util.get_node_ip_address()).is_loopback:
             ray.shutdown()
-            raise ValueError(f"Ray would listen to other machines, for it was imported before: set {_CLUSTERS}=0 first")
+            raise ValueError(f"Ray was imported before and would listen to other machines: set {_CLUSTERS}=0 first")
 
     def check(self, configs: Iterable[RolloutConfig]) -> None:
         """Checks that some node has enough resources for each run. Ray itself would wait forever, without a message.
@@ -164,9 +164,7 @@ class RayCluster:
                 yield job, self._ray.get(done)
             except RayTaskError as error:
                 if isinstance(error.cause, ImportError):
-                    raise ValueError(
-                        f"a node cannot run episodes: {error.cause}; install paradp there as it is here"
-                    ) from error
+                    raise ValueError(f"a node cannot run episodes: {error.cause}; install the same paradp there") from error
                 raise error.cause from None
             except RayError as error:
                 raise _dying(job) from error
@@ -190,7 +188,7 @@ def _counted(cpus: float, gpus: float, threads: str = "", device: str = "") -> s
 def _dying(job: Job) -> ChildProcessError:
     seeds = f"seeds {job.seeds.start} to {job.seeds.stop - 1} of {job.config.out}"
     return ChildProcessError(
-        f"workers keep dying, {ATTEMPTS} times at or near {seeds}; what was finished is kept: run the same command again to"
+        f"workers keep dying, {ATTEMPTS} times at or near {seeds}; finished work is kept: run the same command again to"
         " continue"
     )
 
@@ -211,7 +209,7 @@ _runner = GroupRunner()
 def _run_job(job: Job) -> list[Episode]:
     here = versions()
     if others := [f"{name} {wanted}, here {here.get(name)}" for name, wanted in job.versions if here.get(name) != wanted]:
-        raise ValueError(f"a worker has other packages than the run is of: {'; '.join(others)}")
+        raise ValueError(f"a worker has other package versions than the run: {'; '.join(others)}")
     episodes = []
     for episode in _runner.run(job.config, job.seeds, job.sha256):
         if stopping():

@@ -146,7 +146,7 @@ def _read_latencies(path: Path) -> tuple[float, ...]:
             from paradp.policy.files.tables import column_names, read_table
 
             if "cell" in column_names(path, inside=False):
-                raise ValueError("it is of several cells; take that of one")
+                raise ValueError("it contains several cells; use the table of one cell")
             table = read_table(path, ("replan_seconds",), inside=False)
             latencies = [float(s) for s in table["replan_seconds"].dropna()]
         else:

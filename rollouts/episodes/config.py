@@ -88,7 +88,7 @@ class RolloutConfig(Computing):
             ValueError: `auto` has not chosen yet.
         """
         if self.chosen is None and self.sampler.measured:
-            raise ValueError(f"{self.sampler} is not settled yet")
+            raise ValueError(f"{self.sampler} is not chosen yet")
         return self.chosen or self.sampler
 
     def alone(self, out: Path) -> "RolloutConfig":

@@ -70,7 +70,8 @@ class RunDirectory:
         if (last := max(self.seeds(), default=-1)) >= seeds.stop:
             episodes = last + 1 - seeds.start
             raise ValueError(
-                f"{self.path} holds a run of {counted(episodes, 'episode')}; they can only become more: ask for {episodes}"
+                f"{self.path} holds a run of {counted(episodes, 'episode')}; their number can only grow:"
+                f" give at least {episodes}"
                 " or choose another --out"
             )
 

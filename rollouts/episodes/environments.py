@@ -14,6 +14,7 @@ from paradp.envs.conventions import described
 from paradp.envs.task import images
 from paradp.policy import PolicySpec
 from paradp.policy.spec import Interface
+from paradp.sampler.lookup import note_renamed
 
 Observation = dict[str, np.ndarray]
 # The result of gymnasium's `step`: observation, reward, terminated, truncated, info.
@@ -204,3 +205,11 @@ def check_fits(spec: PolicySpec, task: str) -> None:
     limits = np.array([spec.action_low, spec.action_high], np.float32)
     if not np.array_equal(limits, [convention.low, convention.high]):
         raise ValueError(f"the checkpoint does not fit the task {task!r}: its action limits differ from the environment's")
+
+
+def __getattr__(name: str) -> Any:
+    """Accepts `Scenery`, the older name of `EnvironmentConfig`, with a note."""
+    if name != "Scenery":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    note_renamed(f"{__name__}.{name}", EnvironmentConfig.__name__)
+    return EnvironmentConfig

@@ -48,7 +48,7 @@ def rollout(
     Raises:
         ValueError: task, sampler or checkpoint are unknown or do not fit each other, `config.out` holds another run or one
             of more episodes, or another process writes there.
-        ChildProcessError: workers keep dying; what was finished is kept.
+        ChildProcessError: workers keep dying; finished work is kept.
         OSError: an episode cannot be written; those before it are kept.
     """
     [summary] = rollouts([config], on_progress, backend, subscribers=subscribers, on_alone=on_alone)

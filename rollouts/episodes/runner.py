@@ -161,5 +161,5 @@ def _plan_together(episodes: Collection[_Running]) -> Sequence[HasAction]:
 
 
 def _act_alone(episodes: Collection[_Running]) -> Sequence[HasAction]:
-    """Acts with other controllers, one after another."""
+    """Acts with several controllers in sequence."""
     return [episode.controller.act(episode.observation) for episode in episodes]

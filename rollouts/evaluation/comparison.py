@@ -176,7 +176,7 @@ def _episodes(path: Path) -> pd.DataFrame:
     table = _read(path, _OF_AN_EPISODE)
     for name in COMPARED:
         if not np.isfinite(table[name]).all():
-            raise ValueError(f"{path}: the column {name!r} holds what is not finite")
+            raise ValueError(f"{path}: the column {name!r} holds values that are not finite")
     if not table["seed"].is_unique:
         raise ValueError(f"{path} holds two episodes of one seed")
     return table

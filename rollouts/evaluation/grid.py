@@ -65,7 +65,7 @@ class Grid:
         for values in product(*axes):
             label = _label(values, axes)
             if label in cells:
-                raise ValueError(f"the cell {label!r} is there twice")
+                raise ValueError(f"the cell {label!r} occurs twice")
             try:
                 cells[label] = self._cell(label, *values)
                 check(cells[label])
@@ -122,7 +122,7 @@ def evaluate(
     cells, out = grid.cells(), grid.base.out
     baseline = baseline or next(iter(cells))
     if baseline not in cells:
-        raise ValueError(f"the baseline {baseline!r} is no cell; there are: {', '.join(cells)}")
+        raise ValueError(f"the baseline {baseline!r} is not a cell; there are: {', '.join(cells)}")
     identity = _identity(grid, list(cells))
     # Checked before locking, so that a refused directory is not touched.
     check_evaluation(out, identity, grid.base.episodes)

@@ -54,4 +54,4 @@ def check_evaluation(out: Path, identity: GridIdentity, episodes: int) -> None:
     if type(held := there.get("episodes", 0)) is not int:
         raise ValueError(f"{marker} cannot be read: episodes should be a number, not {held!r:.40}")
     if held > episodes:
-        raise ValueError(f"{out} holds an evaluation of {counted(held, 'episode')} a cell; they can only become more")
+        raise ValueError(f"{out} holds an evaluation of {counted(held, 'episode')} a cell; their number can only grow")

@@ -155,7 +155,7 @@ def find_modes(plans: np.ndarray, least_share: float = 0.1, stray: float = 0.02)
 
     Args:
         plans: `[n, D]`, independent, of one sampler at one observation, normalised units.
-        least_share: a group with a smaller share is no mode.
+        least_share: a group with a smaller share does not count as a mode.
         stray: the share of plans that may lie in the middle third.
 
     Raises:

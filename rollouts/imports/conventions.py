@@ -7,7 +7,7 @@ import numpy as np
 from paradp.rollouts.imports.recordings import RecordedFile, Recording
 
 Convention = Literal["delta", "absolute"]
-# A hand that points down is rotated by about π from the world's axes; no single step rotates it so far.
+# A hand that points down is rotated by about π from the world's axes; a single step rotates it less.
 TURNED_RAD = 2.0
 
 

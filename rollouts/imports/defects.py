@@ -22,9 +22,9 @@ def remarks(file: RecordedFile) -> list[str]:
     found = []
     if file.masks:
         listed = ", ".join(f"{key} ({len(names)})" for key, names in file.masks.items())
-        found.append(f"it has masks, and --mask takes the demonstrations of one alone: {listed}")
+        found.append(f"it has masks; --mask imports only the demonstrations of one: {listed}")
     if file.other_actions:
-        found.append(f"{', '.join(file.other_actions)} is there too and was not read; --actions names what to read")
+        found.append(f"{', '.join(file.other_actions)} was not read; --actions selects the array to read")
     for key, reason in file.unread.items():
         found.append(f"the observation {key} was not read: {reason}")
     if (looks_like(file.recordings[0]), declared(file)) == ("absolute", "delta"):

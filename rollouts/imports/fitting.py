@@ -20,7 +20,7 @@ def task_of(file: RecordedFile) -> str:
         if isinstance(entry.task, RobosuiteTask) and entry.task.robosuite_name == file.settings.environment:
             return name
     raise ValueError(
-        f"{file.path} is of {file.settings.environment!r}, which is no task here; name one with --task:"
+        f"{file.path} is of {file.settings.environment!r}, which is not a task of paradp; name one with --task:"
         f" {', '.join(all_tasks())}"
     )
 
@@ -55,7 +55,7 @@ def _told(file: RecordedFile) -> dict[str, Any]:
 
 
 def _wanted(file: RecordedFile, task: RobosuiteTask) -> dict[str, Any]:
-    """The task's settings. A step is the same in the frames of world and base, as these have the same orientation."""
+    """Returns the task's settings. Deltas are equal in the frames of world and base, which have the same orientation."""
     wanted: dict[str, Any] = {"control_hz": task.control_hz, **task.controller, "robot": "Panda", "type": "OSC_POSE"}
     if convention_of(file) == "delta":
         wanted["output_max"] = [MAX_STEP_M] * 3 + [MAX_STEP_RAD] * 3

@@ -1,4 +1,4 @@
-"""Converts recorded files to demonstrations of ours."""
+"""Converts recorded files to paradp's demonstrations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,20 +47,21 @@ def import_file(
     keys: Sequence[str] = LOW_DIM_KEYS,
     on_progress: Callable[[int], None] = lambda episodes: None,
 ) -> Imported:
-    """Converts a file to demonstrations. `out` appears when it is complete; after an error nothing is left.
+    """Converts a file to demonstrations. `out` appears when it is complete; after an error, no files remain.
 
     Args:
         file: from `read_file`.
         out: the zarr group to make.
         task: the task of the demonstrations; by default the one named in the file.
-        action_convention: of the new demonstrations, see `paradp.envs.actions`.
-        observations: `replayed`: the simulator is put into each recorded state, and observations are those of the task's
-            environment, in which a policy can then be run. `recorded`: the file's own, which may include images.
-        keys: the file's own observations to take.
+        action_convention: the convention of the new demonstrations, see `paradp.envs.actions`.
+        observations: `replayed`: the simulator is set to each recorded state, and observations are read from the task's
+            environment, so that the trained policy runs there. `recorded`: the file's own observations, which may include
+            images.
+        keys: for `recorded`: the observations to import.
         on_progress: called with the number of finished episodes.
 
     Raises:
-        ValueError: the file has defects, does not fit the task as it is here, or another process writes `out`.
+        ValueError: the file has defects or does not fit paradp's task, or another process writes `out`.
         OSError: `out` cannot be written.
     """
     task = task or task_of(file)
@@ -96,7 +97,7 @@ def _write(
 
 @dataclass(frozen=True)
 class _Read:
-    """One episode: observations, actions, the first successful step, and the number of clipped actions."""
+    """Converts one episode: returns it with the first successful step and the number of clipped actions."""
 
     observations: dict[str, np.ndarray]
     actions: np.ndarray
@@ -117,7 +118,7 @@ class _FromStates:
     def __init__(self, file: RecordedFile, task: str, wanted: str):
         ours = find_task(task).task
         if isinstance(ours, RobosuiteTask) and not ours.replayable:
-            raise ValueError(f"{file.path}: recorded states do not say all of the scene of {task!r}; it cannot be replayed")
+            raise ValueError(f"{file.path}: recorded states lack a part of the scene of {task!r}; it cannot be replayed")
         self.sizes = ours.observation
         self._recorded, self._wanted, self._settings = convention_of(file), wanted, file.settings
         self._replay = Replay(task)
@@ -136,7 +137,7 @@ class _FromStates:
 
 
 class _FromFile:
-    """The observations and actions of an episode as the file has them, images included."""
+    """Makes an episode with the file's own observations, also images, and its actions."""
 
     def __init__(self, file: RecordedFile, wanted: str, keys: Sequence[str]):
         recorded = convention_of(file)
@@ -145,7 +146,7 @@ class _FromFile:
         if recorded != wanted:
             raise ValueError(
                 f"{file.path}: {recorded} actions can only be made {wanted} where observations are replayed;"
-                f" ask for --action-convention {recorded}"
+                f" use --action-convention {recorded}"
             )
         if recorded == "absolute" and file.settings.frame == "base":
             raise ValueError(

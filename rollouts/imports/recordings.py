@@ -1,10 +1,10 @@
-"""Reads HDF5 files of demonstrations, as robomimic and robosuite's own collection script write them. Nothing is executed.
+"""Reads HDF5 files of demonstrations by robomimic and by robosuite's collection script. Reading executes no code.
 
     data                    attributes: env_args (robomimic), or env and env_info (robosuite), JSON
     data/demo_N/actions     [T, 7]
     data/demo_N/states      [T, 1 + nq + nv], states of the simulator, each before its action
     data/demo_N/obs/KEY     [T, n], observations (robomimic)
-    data/demo_N/obs/KEY     uint8 [T, height, width, channels], what a camera saw (robomimic)
+    data/demo_N/obs/KEY     uint8 [T, height, width, channels], images of a camera (robomimic)
     mask/KEY                names of demonstrations, such as those to train on (robomimic)
 
 Sources: robomimic's dataset documentation ("Dataset Structure and Creation"), and robosuite's
@@ -145,15 +145,15 @@ def read_file(path: Path, actions: str = ACTIONS) -> RecordedFile:
 
 
 def read_images(file: RecordedFile, name: str, keys: Collection[str]) -> dict[str, np.ndarray]:
-    """The images of one demonstration: key → uint8 `[T, height, width, channels]`.
+    """Reads the images of one demonstration: key → uint8 `[T, height, width, channels]`.
 
     Args:
         file: from `read_file`.
-        name: the demonstration's.
-        keys: which cameras.
+        name: the demonstration's name.
+        keys: the cameras.
 
     Raises:
-        ValueError: the images are damaged, there is no memory for them, or they are floats that are no pixels.
+        ValueError: the images are damaged, do not fit into memory, or are floats that are not pixel values.
     """
     if not keys:
         return {}

@@ -70,7 +70,7 @@ def drive(
         seconds: duration in wall-clock time, from the first command on.
         driven: the results, updated continuously.
         on_step: called after every control step.
-        on_command: called with what was seen and the command that was sent, after every control step.
+        on_command: called with the observation and the sent command, after every control step.
 
     Raises:
         ConnectionError: the robot has failed.

@@ -1,15 +1,15 @@
-"""Recordings for the viewer of Rerun (rerun.io): what a robot saw, was commanded and planned. No other file imports Rerun.
+"""Records observations, commands and plans of a robot for the viewer of Rerun (rerun.io). No other file imports Rerun.
 
-| entity, under `episode_SEED` | what it is, at each control step |
+| entity, under `episode_SEED` | content at each control step |
 | --- | --- |
 | `observation/KEY` | an image; `observation/KEY/0` and so on: the numbers of a vector |
 | `action/NAME/0` … | the command to the robot |
-| `plan/0/NAME/0` …, to `plan/2` | the last three plans, at the control steps that their actions are for: they fan out |
-| `plan/path` | the path that a plan commands, in two or three dimensions |
-| `solver/rounds`, `evaluations`, `residual`, `converged`, `lateness` | of a plan, when it was taken over |
-| `milliseconds/encode`, `denoise`, `decode` | of a plan |
+| `plan/0/NAME/0` …, to `plan/2` | the last three plans, each action at the control step for which it was planned |
+| `plan/path` | the planned path in two or three dimensions |
+| `solver/rounds`, `evaluations`, `residual`, `converged`, `lateness` | statistics of a plan, when it took effect |
+| `milliseconds/encode`, `denoise`, `decode` | durations of a plan's parts |
 
-The time lines are `step`, from 0 in every episode, and `time` in seconds.
+The timelines are `step`, from 0 in every episode, and `time` in seconds.
 """
 
 import io
@@ -31,13 +31,13 @@ from paradp.policy.spec import Interface
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.records import Episode, StepRecord
 
-# From actions `[n, A]` to the path `[n, 2 or 3]` that they command.
+# Converts actions `[n, A]` to the commanded path `[n, 2 or 3]`.
 PathOf = Callable[[np.ndarray], np.ndarray]
-# Control steps that may wait to be written, and plans that are shown together.
+# Largest number of control steps in the queue to the disk, and number of plans shown together.
 MOST_WAITING, PLANS = 256, 3
-# Episodes that get a page of their own; the others are there as well.
+# Number of episodes with their own page in the viewer; the data of the others are in the file as well.
 MOST_TABS = 12
-# Images are compressed; these are small beside what they show.
+# JPEG quality of recorded images.
 _QUALITY = 90
 _LOG = logging.getLogger(__name__)
 
@@ -52,14 +52,14 @@ class _Step:
 
 
 class RerunRecording:
-    """Writes a recording, in a thread of its own.
+    """Writes a recording in a separate thread.
 
     Args:
         path: the file, `….rrd`.
-        control_hz: control steps a second.
+        control_hz: control steps per second.
         parts: name → length of each part of an action, in order.
-        path_of: the path `[n, 2 or 3]` that actions `[n, A]` command, if there is one.
-        wait: whether `step` waits if the disk is slow. A control loop must not: steps are left out then, and counted.
+        path_of: converts actions `[n, A]` to the commanded path `[n, 2 or 3]`; `None` if there is no path.
+        wait: `step` waits for a slow disk. A control loop must not wait: without `wait`, steps are dropped and counted.
 
     Raises:
         ModuleNotFoundError: Rerun is not installed.
@@ -95,11 +95,11 @@ class RerunRecording:
         """Records a control step; the arrays may be changed afterwards.
 
         Args:
-            episode: its name.
-            step: the control step in it, from 0.
-            observation: what was seen.
+            episode: the episode's name.
+            step: index of the control step in the episode, from 0.
+            observation: the observation.
             action: the command, if there was one.
-            replan: the plan that was taken over in this step, if any.
+            replan: the plan that took effect in this step, if any.
         """
         seen = {key: np.array(value) for key, value in observation.items()}
         one = _Step(episode, step, seen, None if action is None else np.array(action), replan)
@@ -109,10 +109,10 @@ class RerunRecording:
             self._left_out += 1
 
     def close(self) -> None:
-        """Writes what is left.
+        """Writes the rest and closes the file.
 
         Raises:
-            OSError: something could not be recorded.
+            OSError: steps or plans could not be recorded.
         """
         self._steps.put(None)
         self._thread.join()
@@ -127,7 +127,7 @@ class RerunRecording:
             if self._failure is None:
                 try:
                     self._write_step(one)
-                except Exception as error:  # whatever Rerun or Pillow raise: the loop goes on
+                except Exception as error:  # any error of Rerun or Pillow: the loop continues
                     self._failure = error
 
     def _write_step(self, one: _Step) -> None:
@@ -166,7 +166,7 @@ class RerunRecording:
             stream.numbers([*root, "plan", place, *named], steps, steps / self._hz, numbers)
 
     def _named(self, actions: np.ndarray) -> Iterator[tuple[list[Any], np.ndarray]]:
-        """Name and numbers of each dimension of actions `[n, A]`."""
+        """Yields the name and the values of each dimension of actions `[n, A]`."""
         columns = iter(actions.T)
         for name, size in self._parts.items():
             yield from (([name, i], next(columns)) for i in range(size))
@@ -177,7 +177,7 @@ def _is_image(value: np.ndarray) -> bool:
 
 
 class _Stream:
-    """The part of Rerun that is used; its names changed with 0.23, and 0.22 is the last version for numpy 1."""
+    """Imports Rerun, under one set of names: they changed with 0.23, and 0.22 is the last version for numpy 1."""
 
     def __init__(self, path: Path):
         import rerun
@@ -218,7 +218,7 @@ class _Stream:
             self._recording.log(entity, strips([points]))
 
     def numbers(self, entity: list[Any], steps: np.ndarray, seconds: np.ndarray, values: np.ndarray) -> None:
-        """One number at each of several times."""
+        """Logs one number at each of several times."""
         rerun, where = self._rerun, self._rerun.new_entity_path(entity)
         if self._new:
             times = [rerun.TimeColumn("step", sequence=steps), rerun.TimeColumn("time", duration=seconds)]
@@ -229,7 +229,7 @@ class _Stream:
         rerun.send_columns(where, times, columns, recording=self._recording)
 
     def tab(self, root: str, cameras: list[str], parts: list[str], path: bool) -> Any:
-        """The layout of an episode in the viewer: cameras, every part of an action with its plans, and figures of plans."""
+        """The viewer's layout of an episode: cameras, each part of the action with its plans, and the plans' statistics."""
         import rerun.blueprint as views
 
         def at(*parts: Any) -> str:
@@ -260,8 +260,8 @@ class RecordedEpisodes:
 
     Args:
         path: the file.
-        spec: of the policy.
-        path_of: as that of `RerunRecording`.
+        spec: the policy's specification.
+        path_of: see `RerunRecording`.
     """
 
     def __init__(self, path: Path, spec: Interface, path_of: PathOf | None):
@@ -278,10 +278,10 @@ class RecordedEpisodes:
     def on_episode(self, episode: Episode) -> None: ...
 
     def close(self) -> bool:
-        """Writes what is left; whether there is a recording.
+        """Writes the rest; returns whether there is a recording.
 
         Raises:
-            OSError: something could not be recorded.
+            OSError: steps or plans could not be recorded.
         """
         if self._recording is not None:
             self._recording.close()

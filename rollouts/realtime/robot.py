@@ -10,6 +10,7 @@ from paradp.envs import find_task
 from paradp.policy.processes import end_with_parent, spare_garbage_collection, spawning
 from paradp.rollouts.episodes.environments import EnvironmentConfig
 from paradp.rollouts.realtime.reports import TickReport
+from paradp.sampler.lookup import renamed_arguments
 
 # A command that has not arrived after this share of a control step is too late: the simulator needs the rest.
 COMMAND_SHARE = 0.5
@@ -18,6 +19,7 @@ PATIENCE_SECONDS = 120.0
 DEAD = "the robot's process has died"
 
 
+@renamed_arguments(scenery="environment")
 class SimulatedRobot:
     """Steps a simulator at the control rate in wall-clock time. A late command is replaced by the last one.
 

@@ -52,7 +52,7 @@ def flow_table(
     settings = read_settings(FlowSettings, described)
     if timesteps is None:
         if sigmas is not None:
-            raise ValueError("sigmas are given without timesteps: they say what τ is at each of them")
+            raise ValueError("sigmas need timesteps: they are the values of τ at these")
         timesteps, sigmas = _spread(settings, described.set_shift, steps)
     elif steps is not None:
         raise ValueError("steps and timesteps cannot both be given: timesteps are the whole grid")

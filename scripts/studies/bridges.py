@@ -116,7 +116,7 @@ def needs_lerobot(context: Context) -> tuple[Path, Path]:
 
 
 def page_name(task: str) -> str:
-    """The first page's name says no task."""
+    """The page's name; that of PushT has no task in it, because it was the first."""
     return "bridges.md" if task == "pusht" else f"bridges-{task}.md"
 
 
@@ -134,7 +134,7 @@ def job(task: str, checkpoint: Path) -> dict[str, object]:
     """The settings of LeRobot's half of the study.
 
     Raises:
-        ValueError: it is a policy of another task.
+        ValueError: the policy is for another task.
     """
     facts, config = read_facts(checkpoint), read_config(checkpoint)
     if facts.task != task:

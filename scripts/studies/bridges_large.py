@@ -27,12 +27,12 @@ from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.lerobot_peer import LeRobotPeer
 from paradp.scripts.studies.registry import study
 
-# LeRobot's `down_dims` where nobody says otherwise.
+# LeRobot's default `down_dims`.
 DEFAULT = (512, 1024, 2048)
 SEQUENTIAL = (BASELINE, "ddim-10", "sde-dpm-solver-7:spacing=sine")
-# Of LeRobot's own samplers the faster one.
+# The faster one of LeRobot's own samplers.
 FEW = "ddim-10"
-# Windows that may be fastest: in eager PyTorch many rows cost little more than one, by our engine soon as much as they are.
+# Candidate windows: in eager PyTorch many rows cost little more than one; in our engine the cost soon grows with the rows.
 THEIR_WINDOWS, OUR_WINDOWS = (8, 20, 50), (2, 4, 8)
 HEADER = [
     "who samples",
@@ -46,7 +46,7 @@ HEADER = [
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 CALLS_HEADER = ["rows", "LeRobot, ms a call", *(f"paradp in {name}, ms a call" for name in PRECISIONS)]
 
-# Of a plan, how many rows each of its calls has.
+# The number of rows in each call of a plan.
 Rows = list[int]
 
 
@@ -56,8 +56,8 @@ class LargeCalls:
 
     Attributes:
         theirs: eager, by LeRobot; interpolated between the measured numbers of rows, of which one is always 1.
-        ours: precision → the same by our engine, as it is compiled for a window; without entries where it is not measured.
-        encoding: precision → seconds of what our engine does once a plan.
+        ours: precision → the same with our engine, compiled for a window; without entries if it was not measured.
+        encoding: precision → seconds of our engine's work once per plan.
     """
 
     theirs: list[dict[int, float]] = field(default_factory=list)
@@ -99,7 +99,7 @@ def study_bridges_large(context: Context, plans: int = 16, repeats: int = 3, cal
 
 
 def rows_of(policy: DiffusionPolicy, sampler: str, plans: int) -> list[Rows]:
-    """How many rows each call of some plans has."""
+    """Records the number of rows in each call of some plans."""
     solver = SamplerChoice.parse(sampler).build(policy.spec.schedule)
     conditions = policy.engine.encode(policy.condition(expert_histories(policy.spec, plans, seed=30_000, every=40)))
     shape = (policy.spec.horizons.predict, policy.spec.action_size)
@@ -118,17 +118,17 @@ def rows_of(policy: DiffusionPolicy, sampler: str, plans: int) -> list[Rows]:
 
 
 def seconds_of(plans: Sequence[Rows], calls: Mapping[int, float]) -> float:
-    """Mean seconds of plans whose calls have so many rows, from rows → seconds of a call; in between interpolated."""
+    """Returns the mean seconds of plans with these rows per call, from rows → seconds of a call, with interpolation."""
     known = sorted(calls)
     taken = [calls[n] for n in known]
     return mean(float(np.interp(plan, known, taken).sum()) for plan in plans)
 
 
 def _factor(channels: Sequence[int]) -> int:
-    """How much wider the default network is.
+    """Returns how many times wider the default network is.
 
     Raises:
-        ValueError: it is not the same with more channels.
+        ValueError: the default network is not a widened version of this one.
     """
     factor = DEFAULT[0] // channels[0]
     if tuple(factor * one for one in channels) != DEFAULT:
@@ -157,7 +157,7 @@ def _time(
     repeats: int,
     calls: int,
 ) -> LargeCalls:
-    """Calls by LeRobot and by our engines in turns, each with the numbers of rows that are its own."""
+    """Times calls by LeRobot and by our engines in turns, each with its own numbers of rows."""
     theirs, ours = map(sorted, rows)
     for engine in engines.values():
         engine.prepare(range(1, window + 1) if ours else [1])
@@ -189,13 +189,13 @@ def _about(
     task: str, spec: PolicySpec, channels: Sequence[int], parameters: int, engine: str, plans: int, window: int
 ) -> str:
     return f"""
-LeRobot's diffusion policy has by default a U-Net of {", ".join(map(str, DEFAULT))} channels: {parameters / 1e6:.1f} million
-parameters. Nobody trained one here: calls of it are timed, by LeRobot in eager PyTorch (random weights) and by paradp's
-engine ({engine}; the small policy's weights, widened), one thread each. Plans in bf16
-differ from those in fp32, and LeRobot's network was not timed in bf16. How many calls a plan makes, and with how many
-rows, was recorded from {plans} plans of the small policy that LeRobot trained ({task};
-{", ".join(map(str, channels))} channels, chunks of {spec.horizons.predict} steps, which the large network has here too).
-A plan is the sum of its calls, which are almost all of it; what paradp computes once a plan is included.
+By default LeRobot's diffusion policy has a U-Net of {", ".join(map(str, DEFAULT))} channels: {parameters / 1e6:.1f} million
+parameters. This network was not trained: single calls are timed, by LeRobot in eager PyTorch (random weights) and by
+paradp's engine ({engine}; the small policy's weights, widened), one thread each. Plans in bf16
+differ from those in fp32, and LeRobot's network was not timed in bf16. The number of calls in a plan, and of rows in
+each call, was recorded from {plans} plans of the small policy that LeRobot trained ({task};
+{", ".join(map(str, channels))} channels, chunks of {spec.horizons.predict} steps, also for the large network).
+A plan's time is the sum of its calls, which take almost all of it, and of paradp's work once per plan.
 `parallelize` chooses a window of {window} for LeRobot's network here."""
 
 
@@ -228,9 +228,9 @@ def _calls_page(timed: Mapping[int, LargeCalls], repeats: int, calls: int) -> st
     return f"""\
 ## Calls
 
-Of one row and of whole windows; median of {repeats} turns, each the median of {calls} calls after one that is not counted.
-Calls with fewer rows are interpolated for LeRobot, and measured for paradp, whose engine rounds them up to sizes that it has
-compiled.
+Calls with one row and with whole windows; median of {repeats} turns, each the median of {calls} calls after a warm-up call.
+Calls with fewer rows are interpolated for LeRobot, and measured for paradp, whose engine pads them to compiled batch
+sizes.
 
 {markdown_table(CALLS_HEADER, [_calls_row(window, one) for window, one in timed.items()])}"""
 

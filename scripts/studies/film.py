@@ -1,4 +1,4 @@
-"""One episode as a strip of frames."""
+"""Renders one episode as a strip of frames."""
 
 import imageio.v3 as iio
 import numpy as np

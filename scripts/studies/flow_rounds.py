@@ -23,7 +23,7 @@ PARALLEL = (
     "para-flow-10:split=linear",
     "para-flow-10:window=4",
 )
-# Fewer steps, which is the other way to be faster.
+# The alternative to parallel sampling: fewer steps.
 FEWER = ("flow-4", "flow-2")
 ROWS = (1, 2, 4, 10)
 
@@ -50,11 +50,11 @@ def study_flow_rounds(context: Context, observations: int = 64, repeats: int = 2
     cost = ", ".join(f"{n} rows {taken / calls[0]:.1f} ×" for n, taken in zip(ROWS[1:], calls[1:], strict=True))
     parameters = sum(one.numel() for one in policy.network.parameters())
     body = f"""
-A flow policy for {context.task} ({parameters / 1e6:.1f} million parameters), sampled by Euler's method with ten steps: one
-after another, in parallel by Picard's iteration, and with fewer steps.
+A flow policy for {context.task} ({parameters / 1e6:.1f} million parameters), sampled by Euler's method: with ten sequential
+steps, with ten steps in parallel by Picard's iteration, and with fewer steps.
 
-{bench.describe()} Latency is that of a plan for one robot by one thread, {repeats} plans in turns: medians, and of the ratio
-to `{SEQUENTIAL}` the middle half of the turns.
+{bench.describe()} Latency is that of a plan for one robot on one thread: medians of {repeats} plans in turns; for the ratio
+to `{SEQUENTIAL}`, the median and the middle half of the turns.
 
 {markdown_table(["sampler", *COST_HEADER, "ms a plan", f"{SEQUENTIAL} ÷ this"], rows)}
 

@@ -1,4 +1,4 @@
-"""How many frames a second cameras of simulators draw, and what it saves to draw only those that a plan looks at."""
+"""Measures the frame rate of simulated cameras, and the time saved by rendering only the frames that a plan uses."""
 
 import time
 from collections.abc import Callable
@@ -86,14 +86,14 @@ def _page(speeds: dict[str, FrameSpeed], gym_pusht: float) -> str:
         for name, one in speeds.items()
     ]
     return f"""\
-One environment, one thread, medians of {REPEATS} repeats of {FRAMES} frames. gym-pusht draws {gym_pusht:.0f} frames a second
-of its own picture.
+One environment, one thread, medians of {REPEATS} repeats of {FRAMES} frames. gym-pusht itself renders {gym_pusht:.0f} frames
+a second.
 
 {markdown_table(["task", "images", "frames a second"], frames)}
 
-**In the loop**: control steps a second of an episode of {STEPS} steps in which the robot holds still, without plans, which
-come on top; in turns, ratio with the middle half of the repeats. *Looked at*: the {horizons.observe} of every
-{horizons.execute} control steps that a plan is made from; episodes are the same.
+**In the loop**: control steps per second in an episode of {STEPS} steps in which the robot holds still, without the time of
+plans; measured in turns, ratio with the middle half of the repeats. *Frames looked at*: only the {horizons.observe} of every
+{horizons.execute} control steps that a plan uses; the episodes are the same.
 
 {markdown_table(["task", "no images", "every frame", "frames looked at", "looked at / every"], loops)}"""
 
@@ -118,21 +118,21 @@ def _speed(task: str) -> FrameSpeed:
 
 
 def _frames(envs: Environments) -> tuple[str, float]:
-    """The images of an observation, and how many of them are drawn a second."""
+    """Returns the names of an observation's images, and the number of them rendered per second."""
     draw = envs.envs[0].unwrapped.draw  # type: ignore[attr-defined]
     images = draw()
     return ", ".join(f"`{key}`" for key in images), len(images) * FRAMES / _seconds(draw)
 
 
 def _episode(envs: Environments, controller: _Still) -> float:
-    """Seconds of the control steps of an episode."""
+    """Returns the seconds of each control step of an episode."""
     [episode] = run_episodes(envs, [controller], [0])
     assert len(episode.steps) == STEPS, "the robot was to hold still"
     return sum(step.simulation for step in episode.steps)
 
 
 def _seconds(draw: Callable[[], object]) -> float:
-    """Median seconds of `FRAMES` drawings."""
+    """Returns the median seconds of `FRAMES` renderings."""
     draw()
     times: list[float] = []
     for _ in range(REPEATS):

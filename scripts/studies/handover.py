@@ -1,4 +1,4 @@
-"""How long frames take from the control loop to the process that plans: through shared memory, and pickled."""
+"""Measures how long frames take from the control loop to the planning process: by shared memory, and by pickle."""
 
 import time
 from collections.abc import Sequence

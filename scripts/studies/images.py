@@ -46,26 +46,26 @@ def study_images(context: Context, repeats: int = 15) -> None:
     body = f"""
 ## Episodes
 
-Policies that see images alone, or images and the robot's own state, in closed loop; all samplers on the same seeds. The last
-interval is that of the paired difference over the seeds.
+Closed-loop episodes of policies that observe images, or images and the robot's own state; all samplers on the same seeds.
+The last interval is that of the paired difference over the seeds.
 
 {markdown_table(EPISODES_HEADER, tables[0])}
 
 ## Latency
 
-One robot, one thread. The encoder runs once a plan, the U-Net once for every evaluation. Medians of {repeats} plans at
+One robot, one thread. The encoder runs once per plan, the U-Net once per evaluation. Medians of {repeats} plans at
 observations of the scripted expert's episodes; all samplers of an engine take turns. *Encode* includes drawing the
 plan's noise.
 
 {markdown_table(LATENCY_HEADER, tables[1])}
 
-How much is saved by drawing only the frames that a plan looks at is on the page [frames](frames.md).
+The page [frames](frames.md) shows the time saved by rendering only the frames that a plan uses.
 
 ## The policies
 
 {markdown_table(TRAININGS_HEADER, tables[2])}
 """
-    write_report(page, "Policies that see images", body)
+    write_report(page, "Policies with image observations", body)
 
 
 def _episodes(task: str, folder: Path) -> Rows:
@@ -115,7 +115,7 @@ def _time(policies: Sequence[DiffusionPolicy], histories: Observation, repeats: 
 
 
 def _trained(checkpoint: Path) -> str:
-    """Command and duration, as the checkpoint's card gives them."""
+    """Returns command and duration of the training from the checkpoint's card."""
     lines = read_card(checkpoint).splitlines()
     said = [line.strip() for line in lines if line.startswith((_COMMAND, "Took "))]
     return f"`{said[0]}`. {' '.join(said[1:])}" if said else "no record of the training"

@@ -1,4 +1,4 @@
-"""Episodes of a policy that LeRobot trained: LeRobot's own, by several of its processes side by side, and ours."""
+"""Runs episodes of a policy that LeRobot trained: by LeRobot in several parallel processes, and by paradp."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class ClosedEpisodes:
 
 
 def our_episodes(task: str, runs: Path, checkpoint: Path, sampler: str, seeds: range, together: int) -> ClosedEpisodes:
-    """The episodes of `paradp rollout`, which continues what was interrupted."""
+    """Runs episodes with `paradp rollout`, which continues an interrupted run."""
     out = runs / f"paradp-{sampler.replace(':', '_')}"
     choice = SamplerChoice.parse(sampler)
     rollout(RolloutConfig(task, choice, out, str(checkpoint), len(seeds), seeds.start, together, threads=1))
@@ -44,7 +44,7 @@ def our_episodes(task: str, runs: Path, checkpoint: Path, sampler: str, seeds: r
 def their_episodes(
     start: Callable[[], LeRobotPeer], processes: int, runs: Path, ways: Sequence[str], seeds: range, together: int
 ) -> dict[str, ClosedEpisodes]:
-    """LeRobot's own, in groups; each finished group is kept beside ours, and is not run again.
+    """Runs episodes with LeRobot, in groups; each finished group is stored beside paradp's runs, and is not run again.
 
     Args:
         start: starts a process that has LeRobot.
@@ -68,7 +68,7 @@ def their_episodes(
         finally:
             idle.put(peer)
 
-    # The processes outlive the threads that ask them.
+    # The processes outlive the threads that use them.
     with ExitStack() as stack, progress("LeRobot's episodes", len(jobs)) as report:
         for _ in range(min(processes, len(jobs))):
             idle.put(stack.enter_context(start()))

@@ -1,4 +1,4 @@
-"""LeRobot's half of the study `bridges`: run by an interpreter that has LeRobot, with the settings that the study passes.
+"""The process with LeRobot in the study `bridges`: runs in LeRobot's interpreter, with settings from the study.
 
 It reads and writes lines of JSON. LeRobot's policy is used through LeRobot's own calls: processors, `select_action`, queue.
 """
@@ -30,8 +30,8 @@ class Peer:
     """A checkpoint loaded by LeRobot.
 
     Args:
-        job: `checkpoint`, its folder; `observation`, what stands in its features: by key the names of the quantities;
-            `simulator`, where it acts: the settings of `paradp.envs.remote.RemoteEnvironments`.
+        job: `checkpoint`, the folder; `observation`, the quantities in each feature, by key; `simulator`, the settings of
+            `paradp.envs.remote.RemoteEnvironments`.
     """
 
     def __init__(self, job: dict[str, Any]):
@@ -44,7 +44,7 @@ class Peer:
         self._before, self._after = make_pre_post_processors(plain.config, pretrained_path=path)
 
     def versions(self) -> dict[str, str]:
-        """Versions of the packages that compute here."""
+        """Returns the versions of the packages in this process."""
         return {name: version(name) for name in ("lerobot", "torch", "numpy", "diffusers")}
 
     def episodes(self, way: str, seeds: list[int]) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ class Peer:
             going = ~(stepped.terminated | stepped.truncated)
             seen, runs = {key: values[going] for key, values in stepped.observation.items()}, runs[going]
             for name, queue in policy._queues.items():
-                # What has ended is planned for no more.
+                # No plans for ended episodes.
                 policy._queues[name] = deque((one[torch.from_numpy(going)] for one in queue), maxlen=queue.maxlen)
         rows = zip(seeds, rewards.tolist(), success.tolist(), first, strict=True)
         return [{"seed": seed, "reward": reward, "success": ok, "first": start} for seed, reward, ok, start in rows]
@@ -107,7 +107,7 @@ class Peer:
         return {"parameters": sum(one.numel() for one in network.parameters()), "window": chosen.window}
 
     def calls(self, rows: list[int], count: int) -> list[float]:
-        """Median seconds of calls of it, as LeRobot makes them, for each number of rows; one more is not counted."""
+        """Returns the median seconds of the network's calls as in LeRobot, for each number of rows, after a warm-up call."""
         found = []
         for n in rows:
             x, t, known = torch.randn(n, *self._shape), torch.zeros(n, dtype=torch.int64), self._condition.repeat(n, 1)
@@ -128,7 +128,7 @@ class Peer:
         return self._environments
 
     def _act(self, policy: DiffusionPolicy, seen: dict[str, np.ndarray]) -> np.ndarray:
-        """The next action of each robot, from what each sees: by quantity `[B, n]`."""
+        """Returns the next action of each robot, from its observations by quantity, `[B, n]`."""
         batch = {
             key: torch.from_numpy(np.concatenate([seen[name] for name in names], 1).astype(np.float32))
             for key, names in self._job["observation"].items()

@@ -1,4 +1,4 @@
-"""Starts LeRobot's half of a study in its own interpreter, and asks it."""
+"""Starts a study's process with LeRobot in LeRobot's interpreter, and sends it requests."""
 
 import json
 import os
@@ -13,16 +13,16 @@ from typing import Any
 
 from paradp.policy.observations import Observation
 
-# The rooms of paradp that the other half imports; the others need packages that LeRobot's environment does not have.
+# The rooms of paradp that the process imports; others need packages that LeRobot's environment lacks.
 ROOMS = ("sampler", "policy", "bridges", "envs")
 
 
 class LeRobotPeer:
-    """A process that has LeRobot; a context manager.
+    """A process with LeRobot, as a context manager.
 
     Args:
-        python: its interpreter.
-        job: see `paradp.scripts.studies.lerobot_half`; other halves need none.
+        python: path of its interpreter.
+        job: see `paradp.scripts.studies.lerobot_half`; other programs need none.
     """
 
     program = "lerobot_half.py"
@@ -56,17 +56,17 @@ class LeRobotPeer:
         self._rooms.cleanup()
 
     def versions(self) -> dict[str, str]:
-        """The versions of the packages that compute there."""
+        """Returns the versions of the packages in the process."""
         found: dict[str, str] = self.ask("versions")
         return found
 
     def episodes(self, way: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
-        """Seed, reward, success and first observation of episodes that run side by side."""
+        """Returns seed, reward, success and first observation of episodes that run in a batch."""
         found: list[dict[str, Any]] = self.ask("episodes", way=way, seeds=list(seeds))
         return found
 
     def plans(self, way: str, histories: list[Observation]) -> dict[str, list[float]]:
-        """`seconds` of a plan at each history, and its `rounds` if it was sampled in place."""
+        """Returns the `seconds` of a plan at each history, and its `rounds` if it was sampled in place."""
         steps = [
             [{key: values[t].tolist() for key, values in one.items()} for t in range(len(next(iter(one.values()))))]
             for one in histories
@@ -81,16 +81,16 @@ class LeRobotPeer:
         return found
 
     def calls(self, rows: Sequence[int], count: int) -> list[float]:
-        """Median seconds of calls of that network, for each number of rows."""
+        """Returns the median seconds of that network's calls, for each number of rows."""
         found: list[float] = self.ask("calls", rows=list(rows), count=count)
         return found
 
     def ask(self, what: str, **asked: Any) -> Any:
-        """Calls a function there."""
+        """Calls a function in the process."""
         self._send({"do": what, **asked})
         assert self._process.stdout is not None
         if not (answer := self._process.stdout.readline()):
-            raise ValueError(f"LeRobot's half ended with code {self._process.wait()}; what it said stands above")
+            raise ValueError(f"LeRobot's half ended with code {self._process.wait()}; see its output above")
         return json.loads(answer)
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -100,4 +100,4 @@ class LeRobotPeer:
             self._process.stdin.flush()
         except BrokenPipeError:
             print(file=sys.stderr)
-            raise ValueError(f"LeRobot's half ended with code {self._process.wait()}; what it said stands above") from None
+            raise ValueError(f"LeRobot's half ended with code {self._process.wait()}; see its output above") from None

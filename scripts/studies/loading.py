@@ -33,7 +33,7 @@ BATCH = 64
 
 
 class LoadingPeer(LeRobotPeer):
-    """LeRobot's half of this study."""
+    """The process with LeRobot."""
 
     program = "loading_half.py"
 
@@ -68,17 +68,17 @@ def study_loading(
     shapes = ", ".join(f"{key} {' × '.join(map(str, shape))}" for key, shape in held_shapes(source).items())
     horizons = Horizons()
     body = f"""
-Windows a second that a training would get, in batches of {BATCH}: {horizons.observe} observations with uint8 images
-({shapes}) and {horizons.predict} actions each, with {workers} worker processes for every loader. The same
-{episodes} episodes ({steps} steps, {held_bytes / MIB:.0f} MiB of images) lie in every format. Medians of {repeats}
+Training windows per second, in batches of {BATCH}: {horizons.observe} observations with uint8 images
+({shapes}) and {horizons.predict} actions each, with {workers} worker processes for every loader. All formats contain the
+same {episodes} episodes ({steps} steps, {held_bytes / MIB:.0f} MiB of images). Medians of {repeats}
 measurements of {seconds:g} s in turns, and their range.
 
 {markdown_table(["data", "windows a second", "range"], rows)}
 
-paradp streams: {memory} MiB of images are held (`--image-memory`), a block is decoded once in a pass, and batches are
-drawn from twelve blocks. LeRobot's loader is `LeRobotDataset` in PyTorch's `DataLoader` with shuffling, as LeRobot's
-trainer makes both; it decodes every frame of every window by itself. The videos are LeRobot's own, and its loader decodes
-them by what LeRobot chooses here; where FFmpeg is installed that may be torchcodec, which was not measured ({software}).
+paradp streams: {memory} MiB of images are in memory (`--image-memory`), a block is decoded once per pass, and batches are
+drawn from twelve blocks. LeRobot's loader is `LeRobotDataset` in PyTorch's `DataLoader` with shuffling, with the settings of
+LeRobot's trainer; it decodes every frame of every window separately. The videos were written by LeRobot and are decoded by
+the package that LeRobot chooses here; with FFmpeg installed that may be torchcodec, which was not measured ({software}).
 """
     write_report(context.out / f"{context.task}-loading.md", f"{context.task}: loading training data with images", body)
 
@@ -89,7 +89,7 @@ def held_shapes(source: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _write(source: Path, folder: Path, episodes: int, peer: LeRobotPeer) -> dict[str, StreamedDataset]:
-    """The first episodes in every format."""
+    """Writes the first episodes in every format."""
     ours = _first(Demonstrations.open(source), folder / "ours.zarr", episodes)
     _write_zarr2(ours, folder / "replay.zarr")
     images, videos = folder / "images", folder / "videos"
@@ -122,7 +122,7 @@ def _first(there: Demonstrations, out: Path, episodes: int) -> Demonstrations:
 
 
 def _write_zarr2(data: Demonstrations, out: Path) -> None:
-    """As Diffusion Policy's replay buffer writes to a disk: Blosc with zstd, chunks of about two megabytes."""
+    """Writes a group like Diffusion Policy's replay buffer: Blosc with zstd, chunks of about two megabytes."""
     import numcodecs
     import zarr
 
@@ -148,7 +148,7 @@ def _streamed(data: StreamedDataset, workers: int, memory: int, seconds: float) 
 
 
 def _reader(windows: TrainingWindows, seconds: float) -> Callable[[], float]:
-    """Measures for some seconds, and goes on with the next step when it is called again."""
+    """Measures for some seconds; a further call continues with the next step."""
     step = 0
 
     def measure() -> float:

@@ -1,6 +1,6 @@
-"""LeRobot's half of the study `loading`: run by an interpreter that has LeRobot, and told what to do by the study.
+"""The process with LeRobot in the study `loading`: runs in LeRobot's interpreter and answers the study's requests.
 
-A line of JSON comes in, a line of JSON goes out. Needs nothing of paradp.
+Requests and answers are lines of JSON. Needs no part of paradp.
 """
 
 import json
@@ -23,13 +23,13 @@ _LOADERS: dict[str, tuple[Any, Any]] = {}
 
 
 def versions() -> dict[str, str]:
-    """The versions of the packages that read here, and what decodes videos, as LeRobot chooses it."""
+    """Returns the versions of the packages, and the name of the video decoder that LeRobot chooses."""
     packages = {name: version(name) for name in ("lerobot", "torch", "av", "datasets")}
     return packages | {"videos by": get_safe_default_video_backend()}
 
 
 def video(source: str, out: str) -> None:
-    """Writes the episodes of a data set with PNG images again by LeRobot's own writer, with videos."""
+    """Converts a data set with PNG images to one with videos, using LeRobot's own writer."""
     read = LeRobotDataset("me/images", root=source)
     counters = ("timestamp", "frame_index", "episode_index", "index", "task_index")
     features = {key: dict(one) for key, one in read.meta.features.items() if key not in counters}
@@ -57,7 +57,7 @@ def _as_written(value: torch.Tensor, feature: dict[str, Any]) -> np.ndarray:
 
 
 def measure(folder: str, batch: int, workers: int, observe: int, predict: int, seconds: float) -> float:
-    """Windows a second of LeRobot's data set in PyTorch's loader, which goes on between calls."""
+    """Measures windows per second of LeRobot's data set in PyTorch's loader; the loader continues between calls."""
     key = f"{folder} {workers}"
     if key not in _LOADERS:
         described = LeRobotDataset("me/data", root=folder).meta
@@ -88,10 +88,10 @@ def _endless(loader: Any) -> Any:
 
 
 def main() -> None:
-    """Answers until there is nothing more to answer."""
+    """Answers requests until the input ends."""
     torch.set_num_threads(1)
     known: dict[str, Callable[..., Any]] = {"versions": versions, "video": video, "measure": measure}
-    # What libraries print must not stand between the answers.
+    # Output of libraries must not mix with the answers.
     with os.fdopen(os.dup(1), "w") as answers, redirect_stdout(sys.stderr):
         os.dup2(2, 1)
         for line in sys.stdin:

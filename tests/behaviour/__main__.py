@@ -79,7 +79,7 @@ def _bench(commit: str, folder: Path) -> Bench:
 
 
 def _record(benches: list[Bench], parts: list[str]) -> tuple[Values, Values]:
-    """Both commits beside each other, each on a core of its own, if there are two.
+    """Runs both commits at the same time, each on its own core, if there are two.
 
     First what each makes; then what each goes on with, which is the old commit's.
     """

@@ -22,12 +22,12 @@ def cores() -> list[int]:
 
 
 class Failed(Exception):
-    """A command ended with an error; its last words say which."""
+    """A command ended with an error; the message has its last output."""
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A commit's files, and what makes Python import them.
+    """A commit's files, with the environment in which Python imports them.
 
     Attributes:
         path: its root.
@@ -41,7 +41,7 @@ class Checkout:
 
     @classmethod
     def of(cls, commit: str, folder: Path) -> "Checkout":
-        """Puts a commit into a folder; a folder that holds a checkout is taken as it is.
+        """Checks out a commit into a folder; a folder with a checkout is used as it is.
 
         Raises:
             Failed: there is no such commit.
@@ -72,7 +72,7 @@ def _extracted(commit: str, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a commit's programs run, one at a time and on one core: the number of threads decides on last bits.
+    """Runs a commit's programs, one at a time and on one core, because the number of threads affects the last bits.
 
     Attributes:
         checkout: the commit.

@@ -15,7 +15,7 @@ _MOST_TEXT = 160
 
 
 class Outcome(Enum):
-    """What came of comparing a value."""
+    """The result of comparing a value."""
 
     EQUAL = "equal"
     NEW = "new"  # only the new commit has it
@@ -30,7 +30,7 @@ FAULTS = (Outcome.DIFFERS, Outcome.MISSING, Outcome.FAILED)
 
 @dataclass(frozen=True)
 class Compared:
-    """A value's name, what came of it, and what the difference is, in words."""
+    """A value's name, the result of its comparison, and a description of the difference."""
 
     name: str
     outcome: Outcome
@@ -66,14 +66,14 @@ def _compare(name: str, old: np.ndarray | None, new: np.ndarray | None, intended
 
 
 def equal(old: np.ndarray, new: np.ndarray) -> bool:
-    """To the bit: in kind, shape and every byte, so that not-a-number equals itself and −0 is not 0."""
+    """Compares kind, shape and every byte, so that not-a-number equals itself and −0 differs from 0."""
     if old.dtype.kind == new.dtype.kind == "U":
         return bool(np.array_equal(old, new))
     return (old.dtype, old.shape) == (new.dtype, new.shape) and old.tobytes() == new.tobytes()
 
 
 def difference(old: np.ndarray, new: np.ndarray) -> str:
-    """How two values differ, in words."""
+    """Describes how two values differ."""
     if (old.dtype.kind == "U") != (new.dtype.kind == "U") or old.shape != new.shape:
         return f"{old.dtype}{list(old.shape)} was {_shown(old)}, {new.dtype}{list(new.shape)} is {_shown(new)}"
     unequal = int((_bits(old) != _bits(new)).sum()) if old.dtype == new.dtype else int((old != new).sum())
@@ -89,7 +89,7 @@ def difference(old: np.ndarray, new: np.ndarray) -> str:
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
-    """Floats as whole numbers: not-a-number equals itself, and −0 is not 0."""
+    """Floats as integers, so that not-a-number equals itself and −0 differs from 0."""
     return array.view(f"i{array.dtype.itemsize}") if array.dtype.kind == "f" else array
 
 
@@ -105,12 +105,12 @@ def _shown(value: np.ndarray) -> str:
 
 
 def faults(compared: Iterable[Compared]) -> int:
-    """How many values are not as they should be."""
+    """The number of wrong values."""
     return sum(one.outcome in FAULTS for one in compared)
 
 
 def summary(compared: Sequence[Compared], title: str) -> Table:
-    """A row a part: how many values came out how."""
+    """One row per part: the number of values by result."""
     table = Table("part", *(outcome.value for outcome in Outcome), title=title)
     for part in dict.fromkeys(one.part for one in compared):
         counts = [sum(one.part == part and one.outcome is outcome for one in compared) for outcome in Outcome]
@@ -121,7 +121,7 @@ def summary(compared: Sequence[Compared], title: str) -> Table:
 
 
 def differences(compared: Sequence[Compared]) -> Table:
-    """A row for every value that is not equal, the worst first."""
+    """One row for every value that differs, the worst first."""
     shown = sorted((one for one in compared if one.what or one.outcome is Outcome.MISSING), key=lambda one: -_rank(one))
     left_out = len(shown) - _MOST_ROWS
     table = Table("value", "", "how", caption=f"and {left_out} more" if left_out > 0 else None)

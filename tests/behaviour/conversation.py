@@ -24,7 +24,7 @@ _HORIZON, _ACTION = 16, 2
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
-    """As openpi's `msgpack_numpy` packs."""
+    """Packs an array like openpi's `msgpack_numpy`."""
 
     def array(value: Any) -> dict[bytes, Any]:
         if isinstance(value, np.ndarray):
@@ -44,7 +44,7 @@ def unpack(data: bytes) -> dict[str, Any]:
 
 
 def messages() -> dict[str, dict[str, Any] | str | bytes]:
-    """What the client sends, in this order; the names are ours."""
+    """The messages of the client, in this order, by paradp's names."""
     before, present = (steps[0] for steps in stored_observations(TASK))
     other = stored_observations(TASK)[1][1]
     both = {key: np.stack([before[key], present[key]]) for key in before}
@@ -72,7 +72,7 @@ def messages() -> dict[str, dict[str, Any] | str | bytes]:
 
 
 def record(bench: Bench, *options: str) -> Values:
-    """Starts a server, talks to it, and ends it.
+    """Starts a server, exchanges messages with it, and ends it.
 
     Raises:
         Failed: it does not start, or ends with an error.
@@ -129,5 +129,5 @@ def _get(address: str, path: str) -> str:
 
 
 def _metrics(page: str) -> list[str]:
-    """Names of what is measured."""
+    """Names of measured values."""
     return sorted({line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")})

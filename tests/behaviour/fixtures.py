@@ -67,7 +67,7 @@ ILL_CONDITIONED = {"unet-sample": ("speculative-ddpm:window=8",)}
 
 
 def samplers(policy: str) -> tuple[str, ...]:
-    """Those of a stored policy."""
+    """The samplers of a stored policy."""
     fitting = FLOW if policy.endswith("-flow") else DIFFUSION
     return tuple(sampler for sampler in fitting if sampler not in ILL_CONDITIONED.get(policy, ()))
 
@@ -77,7 +77,7 @@ def stored_policies() -> list[str]:
 
 
 def plans(policy: str) -> Values:
-    """Of a stored policy, for some of the stored observations: sampler → actions, and statistics `[4, environments]`."""
+    """Plans of a stored policy for some stored observations: sampler → actions, and statistics `[4, environments]`."""
     recorded = plans_of(POLICIES / policy, TASK, samplers(policy), ENVIRONMENTS)
     values: Values = {}
     for sampler in samplers(policy):
@@ -87,7 +87,7 @@ def plans(policy: str) -> Values:
 
 
 def train(name: str, out: Path) -> Values:
-    """Trains 20 steps on the stored store, or continues in `out`; the losses of every step."""
+    """Trains 20 steps on the stored demonstrations, or continues in `out`; returns the losses of every step."""
     often = "--batch-size", 8, "--log-every", 1, "--save-every", 10, "--validation-every", 2
     paradp("train", TASK, "--data", STORE, "--out", out, *TRAININGS[name], "--steps", 20, *often, "--no-bf16")
     return {name.removeprefix("metrics.jsonl/"): v for name, v in from_folder(out).items() if name.startswith("metrics")}
@@ -101,14 +101,14 @@ def roll_out(out: Path, episodes: int) -> None:
 
 
 def steps_of(run: Path) -> Values:
-    """What every control step of a run was, but for its times."""
+    """The control steps of a run, without times."""
     return {
         name.removeprefix("steps.parquet/"): value for name, value in from_folder(run).items() if name.startswith("steps.")
     }
 
 
 def paradp(*words: object) -> None:
-    """A command of paradp in this process, on one core: the number of threads decides on last bits.
+    """Runs a command of paradp in this process, on one core, because the number of threads affects the last bits.
 
     Raises:
         SystemExit: it ended with an error.
@@ -133,7 +133,7 @@ def one_core() -> Iterator[None]:
 
 
 def machine() -> dict[str, str]:
-    """What last bits depend on: the processor's kind, the instructions that PyTorch takes, and who computes."""
+    """The kind of machine that affects last bits: the processor, PyTorch's instruction set, and the libraries."""
     import torch
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
@@ -143,7 +143,7 @@ def machine() -> dict[str, str]:
 
 
 def record() -> None:
-    """The numbers, anew."""
+    """Computes the numbers again."""
     values: Values = {}
     for policy in stored_policies():
         values |= below(f"plans/{policy}", plans(policy))
@@ -157,7 +157,7 @@ def record() -> None:
 
 
 def make() -> None:
-    """Everything, anew."""
+    """Makes all fixtures again."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     paradp("collect", TASK, "--episodes", 3, "--workers", 1, "--out", STORE)
     make_policies()
@@ -175,7 +175,7 @@ def make() -> None:
 
 
 def make_policies() -> None:
-    """Small ones, which have learned a little."""
+    """Trains small policies for a few steps."""
     from paradp.checkpoints import save_checkpoint
     from paradp.policy import TransformerConfig, UnetConfig
     from paradp.policy.data.demonstrations import Demonstrations

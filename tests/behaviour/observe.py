@@ -13,7 +13,7 @@ from paradp.checkpoints.finding import pretrained
 
 
 def main() -> None:
-    """Two steps of every task that has a policy, at seeds 0 to 7: as the episode begins, and after one random action."""
+    """Two steps of every task with a policy, at seeds 0 to 7: at the start of the episode, and after one random action."""
     values = {}
     for task in pretrained():
         env = gymnasium.make(paradp.envs.find_task(task).task.env_id).unwrapped

@@ -46,7 +46,7 @@ def plans(task: str) -> Part:
 
 
 def demonstrations(bench: Bench) -> Values:
-    """A store by the planner on the board, and one by the waypoints of the arm."""
+    """Collects demonstrations with the planner on the board, and with the waypoints of the arm."""
     bench.paradp(*COLLECT, "--episodes", 3)
     bench.paradp("collect", "lift", "--episodes", 1, "--workers", 1, "--out", "lift.zarr")
     inspected = {"inspected": text(bench.paradp("data", "inspect", "pusht.zarr"))}
@@ -54,7 +54,7 @@ def demonstrations(bench: Bench) -> Values:
 
 
 def training(bench: Bench) -> Values:
-    """Two trainings of 20 steps; and a third, which is left where it was killed."""
+    """Two trainings of 20 steps, and a third that was killed."""
     bench.paradp(*UNET, "--out", "unet")
     bench.paradp(*TRANSFORMER, *_said(bench, "train", FLOW), "--out", "transformer")
     _kill_half_done(bench)
@@ -62,7 +62,7 @@ def training(bench: Bench) -> Values:
 
 
 def runs(bench: Bench) -> Values:
-    """One robot at a time, and two together whose chunks come late and are blended."""
+    """Rollouts with one robot at a time, and with two robots whose chunks are late and blended."""
     bench.paradp(*ROLLOUT, "--episodes", 2)
     bench.paradp(*TOGETHER, *IN_TIME, "--episodes", 2)
     return below("pusht", _of(bench, "run")) | below("lift", _of(bench, "lift-run"))
@@ -78,7 +78,7 @@ def server(bench: Bench) -> Values:
 
 
 def old_checkpoints(bench: Bench, earlier: Path) -> Values:
-    """The earlier commit's pretrained policies and its two trainings', by their directories."""
+    """The earlier commit's pretrained policies and the policies of its two trainings, by directory."""
     values: Values = {}
     for folder in sorted((earlier / "pretrained").iterdir()):
         values |= below(folder.name, _plans(bench, folder.name, folder, QUICK_SAMPLERS))
@@ -89,7 +89,7 @@ def old_checkpoints(bench: Bench, earlier: Path) -> Values:
 
 
 def old_store(bench: Bench, earlier: Path) -> Values:
-    """Looked at, trained on, and continued."""
+    """Inspects an earlier commit's demonstrations, trains on them, and continues them."""
     bench.copy(earlier / "pusht.zarr", "pusht.zarr")
     values = {"inspected": text(bench.paradp("data", "inspect", "pusht.zarr"))}
     bench.paradp(*UNET, "--out", "unet")
@@ -99,7 +99,7 @@ def old_store(bench: Bench, earlier: Path) -> Values:
 
 
 def old_training(bench: Bench, earlier: Path) -> Values:
-    """A training that was killed, continued to its end; and one that was finished, which is left as it is."""
+    """Continues a killed training to its end, and checks that a finished one is not changed."""
     for name in ("pusht.zarr", "half-done", "unet"):
         bench.copy(earlier / name, name)
     bench.paradp(*UNET, "--out", "half-done")
@@ -110,7 +110,7 @@ def old_training(bench: Bench, earlier: Path) -> Values:
 
 
 def old_run(bench: Bench, earlier: Path) -> Values:
-    """The same command shows it, without running it again; one of more episodes continues it."""
+    """The same command shows the run without repeating it; with more episodes it continues the run."""
     bench.copy(earlier / "run", "run")
     before = _digest(bench, "run", "episodes/*.json")
     shown = _rows(bench.paradp(*ROLLOUT, "--episodes", 2))
@@ -156,7 +156,7 @@ NEEDS = {
 
 
 def recorded(name: str, part: Callable[[], Values]) -> Values:
-    """A part's values, or why there are none."""
+    """The values of a part, or the reason why there are none."""
     try:
         return below(name, part())
     except Exception as error:  # whatever it is: the other parts are recorded all the same
@@ -164,7 +164,7 @@ def recorded(name: str, part: Callable[[], Values]) -> Values:
 
 
 def leave(bench: Bench) -> None:
-    """Puts the commit's pretrained policies beside what its parts have left."""
+    """Copies the commit's pretrained policies beside the outputs of its parts."""
     for name, path in bench.checkout.pretrained.items():
         shutil.copytree(path, bench.folder / "pretrained" / name)
 
@@ -180,7 +180,7 @@ def _of(bench: Bench, name: str) -> Values:
 
 
 def _said(bench: Bench, command: str, wording: Wording) -> tuple[str, ...]:
-    """The words of the first option that a command's help knows."""
+    """The first option that the command's help contains."""
     known = bench.paradp(command, "--help")
     for option, words in wording.items():
         if option in known:
@@ -189,7 +189,7 @@ def _said(bench: Bench, command: str, wording: Wording) -> tuple[str, ...]:
 
 
 def _kill_half_done(bench: Bench) -> None:
-    """Begins a training and kills it once it has saved a state."""
+    """Starts a training and kills it after it has saved a state."""
     process, until = bench.start(*UNET, "--out", "half-done"), time.monotonic() + _HALF_DONE_SECONDS
     try:
         while not (bench.folder / "half-done/state.safetensors").exists():
@@ -204,7 +204,7 @@ def _kill_half_done(bench: Bench) -> None:
 
 
 def _digest(bench: Bench, folder: str, pattern: str) -> str:
-    """Of the content of some files."""
+    """A digest of the content of some files."""
     found = hashlib.sha256()
     for path in sorted((bench.folder / folder).glob(pattern)):
         found.update(f"{path.name}\n".encode() + path.read_bytes())

@@ -30,7 +30,7 @@ def stored_observations(task: str) -> list[list[dict[str, np.ndarray]]]:
 
 
 def record(checkpoint: str | Path, task: str, samplers: Sequence[str], environments: int = ENVIRONMENTS) -> Values:
-    """Plans the first environments together, each with the noise of its own seed, on the eager engine.
+    """Plans for the first environments in one batch, each with the noise of its own seed, on the eager engine.
 
     A controller that executes all of a chunk gives every action of its plan.
     """

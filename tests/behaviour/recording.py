@@ -52,12 +52,12 @@ def load(path: Path) -> Values:
 
 
 def below(name: str, values: Mapping[str, np.ndarray]) -> Values:
-    """The values under a longer name; under none, as they are."""
+    """The values with a prefix to their names; without a prefix unchanged."""
     return {f"{name}/{key}" if name else key: value for key, value in values.items()}
 
 
 def text(lines: str) -> np.ndarray:
-    """A text as a value, without the lines that are about time or progress."""
+    """A text as a value, without lines on time or progress."""
     kept = (line.rstrip() for line in lines.splitlines() if not _TIMED.search(line))
     return np.array("\n".join(kept))
 
@@ -80,7 +80,7 @@ def from_json(value: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
 
 
 def from_folder(folder: Path) -> Values:
-    """All that lies below a folder, by format; names that begin with a dot are nobody's results.
+    """All files below a folder, by format, without hidden ones.
 
     Of a file of another format only its name is kept.
     """
@@ -134,7 +134,7 @@ def _from_table(path: Path) -> Values:
 
 
 def _column(cells: list[Any]) -> np.ndarray:
-    """A column; cells that are lists of one length side by side, and where some are missing, one text a cell."""
+    """A column as an array: lists of one length become rows; with missing cells, each cell becomes a text."""
     lists = [np.asarray(cell).tolist() for cell in cells]
     if all(isinstance(cell, bool | int | float) for cell in lists):
         return np.array(lists)
@@ -147,7 +147,7 @@ def _from_tensors(path: Path) -> Values:
     from safetensors import safe_open
 
     with safe_open(path, "numpy") as file:
-        values = {f"/{name}": file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        values = {f"/{name}": file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
         noted = file.metadata() or {}
     for key, value in noted.items():
         try:

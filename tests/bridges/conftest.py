@@ -10,11 +10,11 @@ from lerobot_fixtures import put_together
 
 @pytest.fixture
 def lerobot(tmp_path: Path) -> Callable[[str], Path]:
-    """Puts a fixture of LeRobot's into a folder, by its name."""
+    """Copies a LeRobot fixture with this name into a folder."""
     return lambda name: put_together(name, tmp_path / name)
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[[str], Path]:
-    """Puts a fixture of Diffusion Policy's or robomimic's into a file, by its name."""
+    """Copies a fixture of Diffusion Policy or robomimic with this name into a file."""
     return lambda name: diffusion_policy_fixtures.put_together(name, tmp_path)

@@ -18,7 +18,7 @@ from paradp.sampler import NoisePath, SamplerChoice
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_conditions_samples_and_actions_are_theirs(saved, name, monkeypatch):
+def test_conditions_samples_and_actions_equal_those_of_the_other_program(saved, name, monkeypatch):
     answer, path = answers(name), saved(name)
     policy = load_policy(path, outline_of(path).sampler, engine="eager", **FACTS)
     horizons = policy.spec.horizons
@@ -41,8 +41,8 @@ def test_conditions_samples_and_actions_are_theirs(saved, name, monkeypatch):
     assert np.abs(found - actions).max() < 1e-5 * scale.max()
 
 
-def test_the_fixtures_are_what_they_are_for(saved):
-    """Every case that the readers must know is in one of them."""
+def test_the_fixtures_cover_every_case_of_the_readers(saved):
+    """Each case of the readers occurs in a fixture."""
     outlines = {name: outline_of(saved(name)) for name in NAMES}
     assert {outline.whose for outline in outlines.values()} == {"Diffusion Policy", "robomimic"}
     assert {outline.network.kind for outline in outlines.values()} == {"unet", "transformer"}
@@ -55,7 +55,7 @@ def test_the_fixtures_are_what_they_are_for(saved):
     assert any(sum(not isinstance(one, int) for one in outline.seen.values()) == 2 for outline in outlines.values())
 
 
-def test_a_file_says_what_its_policy_is(saved):
+def test_the_specification_is_read_from_the_file(saved):
     spec = read_diffusion_policy(saved("hybrid"), FACTS).spec
     assert spec.observation == {"camera": (40, 44, 3), "gripper": 1, "eef_pos": 3}
     assert spec.network == UnetConfig(channels=(8, 16), timestep_embedding=16) and spec.horizons == Horizons(2, 16, 8)
@@ -66,7 +66,7 @@ def test_a_file_says_what_its_policy_is(saved):
     assert read_diffusion_policy(saved("unet_ddim"), FACTS).spec.horizons == Horizons(2, 16, 6 + 1)
 
 
-def test_the_averaged_weights_are_taken(saved):
+def test_the_averaged_weights_are_read(saved):
     path = saved("unet")
     states = TorchFile.open(path).content["state_dicts"]
     name = "model.final_conv.1.weight"
@@ -76,8 +76,8 @@ def test_the_averaged_weights_are_taken(saved):
     assert torch.equal(head, averaged) and not torch.equal(head, last)
 
 
-def test_a_constant_is_theirs(saved):
-    """Diffusion Policy takes a constant to the middle, and moves what is else there at its own scale."""
+def test_a_constant_dimension_is_scaled_as_in_diffusion_policy(saved):
+    """Diffusion Policy maps a constant to the middle, and shifts other values without scaling them."""
     policy = load_policy(saved("unet"), "ddim-5", engine="eager", **FACTS)
     history = seen(answers("unet"))
     state = policy.condition(history).unflatten(1, (2, -1))
@@ -86,7 +86,7 @@ def test_a_constant_is_theirs(saved):
     assert torch.allclose(policy.condition(history).unflatten(1, (2, -1))[:, :, 1], torch.tensor(0.5), atol=1e-5)
 
 
-def test_vectors_get_the_names_and_parts_that_robots_have_for_them(saved):
+def test_vectors_are_split_into_the_named_quantities(saved):
     path, history = saved("unet"), seen(answers("unet"))
     parts = {"obs": {"agent": 2, "block": 3}}
     named = load_policy(path, "ddim-5", engine="eager", **FACTS, observation=parts, action={"goal": 2, "grip": 1})
@@ -96,7 +96,7 @@ def test_vectors_get_the_names_and_parts_that_robots_have_for_them(saved):
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_facts_come_from_the_file_beside_it(saved, own):
+def test_facts_are_read_from_the_file_beside_the_checkpoint(saved, own):
     path = saved("robomimic")
     lines = ["task: reach", "control_hz: 10", "action_low: [-9, -9, -9]", "action_high: [9, 9, 9]"]
     facts = path.with_name(f"{path.name}.paradp.yaml" if own else "paradp.yaml")
@@ -111,7 +111,7 @@ def test_facts_come_from_the_file_beside_it(saved, own):
     assert checkpoint_digest(path) != before and read_info(path).model_sha256 == info.model_sha256
 
 
-def test_missing_facts_are_asked_for(saved):
+def test_an_error_names_missing_facts(saved):
     path = saved("unet")
     with pytest.raises(
         ValueError, match=r"does not say its task, control_hz, action_low, action_high: write them into .*/p"
@@ -121,7 +121,7 @@ def test_missing_facts_are_asked_for(saved):
         load_policy(path, "ddpm", **{key: value for key, value in FACTS.items() if key != "action_high"})
 
 
-def test_it_is_stored_as_one_of_ours(saved, tmp_path):
+def test_a_converted_policy_is_a_checkpoint_of_paradp(saved, tmp_path):
     trained = read_diffusion_policy(saved("hybrid"), FACTS)
     save_checkpoint(trained, tmp_path / "ours", "# a card")
     again = load_trained(tmp_path / "ours")
@@ -134,14 +134,14 @@ def test_it_is_stored_as_one_of_ours(saved, tmp_path):
     assert torch.equal(*conditions)
 
 
-def test_a_card_says_what_is_known(saved):
+def test_the_card_describes_the_policy(saved):
     card = read_card(saved("hybrid"))
     assert "hybrid.ckpt: diffusion policy of Diffusion Policy" in card and "camera 40 × 44 pixels, gripper 1" in card
     assert "resnet18 with group normalisation, one for each camera, cropped to 36 × 38" in card
     assert "robomimic's own sampler | ddpm |" in read_card(saved("robomimic"))
 
 
-def test_a_link_that_was_named_is_followed(saved, tmp_path):
+def test_a_link_given_as_checkpoint_is_followed(saved, tmp_path):
     link = tmp_path / "links" / "last.ckpt"
     link.parent.mkdir()
     link.symlink_to(saved("unet"))
@@ -149,5 +149,5 @@ def test_a_link_that_was_named_is_followed(saved, tmp_path):
     assert len(checkpoint_digest(link)) == 64
 
 
-def test_auto_measures_it(saved):
+def test_auto_measures_a_policy_of_another_program(saved):
     assert load_policy(saved("unet"), "auto", engine="eager", **FACTS).planned is not None

@@ -1,4 +1,4 @@
-"""Diffusion Policy's data sets: what zarr wrote in its format 2 is read to the bit, and what is not read is named."""
+"""Diffusion Policy's data sets in zarr's format 2 are read bit by bit; an error names what is not supported."""
 
 import io
 import json
@@ -49,7 +49,7 @@ def written(tmp_path) -> Path:
     return root
 
 
-def test_every_array_is_what_zarr_reads(written):
+def test_every_array_equals_what_zarr_reads(written):
     read, theirs = DiffusionPolicyData.open(written, FACTS), zarr.open_group(written, mode="r", zarr_format=2)
     assert isinstance(read, StreamedDataset) and is_diffusion_policy(written)
     assert list(read.info.observation) == ["camera", "img", "keypoint", "n_contacts", "state"]
@@ -64,7 +64,7 @@ def test_every_array_is_what_zarr_reads(written):
     assert all(np.array_equal(part[key], theirs[f"data/{key}"][4:13]) for key in part)
 
 
-def test_it_is_trained_on_and_becomes_demonstrations_of_ours(written, tmp_path):
+def test_a_data_set_is_trained_on_and_imported(written, tmp_path):
     facts = FACTS | {"observation": {"img": "image", "state": {"agent_pos": 2, "block_pos": 2, "angle": 1}}}
     read = DiffusionPolicyData.open(written, facts)
     training, validation = cut_windows(read, Horizons(2, 4, 2), 3)
@@ -75,7 +75,7 @@ def test_it_is_trained_on_and_becomes_demonstrations_of_ours(written, tmp_path):
 
 
 def test_images_as_jpeg_2000_are_read(written):
-    """As `imagecodecs_jpeg2k` stores them, a file a chunk; one that is of another size is not."""
+    """One file per chunk, as `imagecodecs_jpeg2k` stores them; an image of another size is refused."""
     folder = written / "data/camera"
     pixels = np.random.default_rng(1).integers(0, 256, (STEPS, HEIGHT, WIDTH, 3), np.uint8)
     described = json.loads((folder / ".zarray").read_text())
@@ -143,10 +143,10 @@ IMAGES = np.zeros((STEPS, HEIGHT, WIDTH, 3), np.float32)
 SPOILT = {
     "another codec": (codec, r"compressed by 'imagecodecs_jpegxl', which is not read; these are: blosc, zstd"),
     "objects": (objects, r"objects, pickled or not, are never read"),
-    "a vast picture": (bomb, r"0\.0\.0\.0 is damaged: it is no JPEG2000 that can be read: Image size \(900000000 pixels\)"),
-    "a type with an empty shape": (a_type("(,)f4"), r"data/state: '\(,\)f4' is no type of numbers"),
-    "a type with a shape": (a_type("(2,)f4"), r"data/state: '\(2,\)f4' is no type of numbers"),
-    "a type that is none": (a_type("<f3"), r"data/state: '<f3' is no type of numbers"),
+    "a vast picture": (bomb, r"0\.0\.0\.0 is damaged: it is not a readable JPEG2000: Image size \(900000000 pixels\)"),
+    "a type with an empty shape": (a_type("(,)f4"), r"data/state: '\(,\)f4' is not a number type"),
+    "a type with a shape": (a_type("(2,)f4"), r"data/state: '\(2,\)f4' is not a number type"),
+    "a type that is none": (a_type("<f3"), r"data/state: '<f3' is not a number type"),
     "a size that is not there": (lying, r"0\.0\.0\.0 is damaged: it declares 3000000000 bytes"),
     "a chunk cut short": (blosc_cut, r"1\.0\.0\.0 is damaged"),
     "a lost chunk": (lambda root: (root / "data/img/2.0.0.0").unlink(), r"data/img lacks the chunk 2\.0\.0\.0"),
@@ -176,7 +176,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_it_is_refused_by_name_and_nothing_is_left(what, written, tmp_path):
+def test_damaged_data_sets_are_refused_by_name_and_leave_no_files(what, written, tmp_path):
     spoil, message = SPOILT[what]
     spoil(written)
     with pytest.raises(ValueError, match=message):
@@ -200,7 +200,7 @@ def constant(tmp_path, monkeypatch) -> Path:
     return root
 
 
-def test_small_files_do_not_claim_much_memory_together(constant, monkeypatch):
+def test_small_files_cannot_claim_much_memory_in_total(constant, monkeypatch):
     assert DiffusionPolicyData.open(constant, FACTS, keys=["0"]).vectors()["0"].shape == (48, 1024)
     with pytest.raises(ValueError, match=r"constant\.zarr: it claims to hold 3\.1e\+06 bytes in [0-9.e+]+ bytes on disk"):
         DiffusionPolicyData.open(constant, FACTS, keys=[*map(str, range(8))])
@@ -209,7 +209,7 @@ def test_small_files_do_not_claim_much_memory_together(constant, monkeypatch):
         DiffusionPolicyData.open(constant, FACTS, keys=["0", "1"])
 
 
-def test_a_chunk_under_many_names_counts_once(constant):
+def test_a_hard_linked_chunk_counts_once(constant):
     assert DiffusionPolicyData.open(constant, FACTS, keys=["img"]).observations()["img"].all()
     for step in range(1, 48):
         (constant / f"data/img/{step}.0.0.0").unlink()
@@ -218,13 +218,13 @@ def test_a_chunk_under_many_names_counts_once(constant):
         DiffusionPolicyData.open(constant, FACTS, keys=["img"])
 
 
-def test_a_lost_chunk_is_found_when_sizes_are_compared(constant):
+def test_a_missing_chunk_is_found_when_sizes_are_compared(constant):
     (constant / "data/img/0.0.0.0").unlink()
     with pytest.raises(ValueError, match=r"data/img lacks the chunk 0\.0\.0\.0"):
         DiffusionPolicyData.open(constant, FACTS, keys=["img"])
 
 
-def test_facts_that_are_missing_are_named(written):
+def test_an_error_names_missing_facts(written):
     with pytest.raises(
         ValueError, match=r"does not say its action_low, action_high, control_hz: write them into .*paradp\.yaml"
     ):
@@ -238,7 +238,7 @@ def test_an_episode_that_does_not_fit_into_memory_is_refused(written, tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == [written.name]
 
 
-def test_the_command_takes_some_of_its_arrays(written, tmp_path, monkeypatch, capsys):
+def test_the_command_imports_selected_arrays(written, tmp_path, monkeypatch, capsys):
     (written / "paradp.yaml").write_text(
         "task: pusht\ncontrol_hz: 10\naction_low: [-9, -9]\naction_high: [9, 9]\nobservation: {img: image, state: agent}\n"
     )

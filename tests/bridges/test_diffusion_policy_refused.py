@@ -18,7 +18,7 @@ Change = Callable[[dict[str, Any]], None]
 
 @pytest.fixture
 def changed(saved, tmp_path):
-    """Reads a fixture after a change of what it holds; returns what is said."""
+    """Reads a fixture whose content was changed; returns the error message."""
 
     def read(name: str, change: Change) -> str:
         path = saved(name)
@@ -34,8 +34,8 @@ def changed(saved, tmp_path):
     return read
 
 
-def test_a_change_of_nothing_is_read(saved):
-    """Else what follows would show nothing."""
+def test_an_unchanged_fixture_is_read(saved):
+    """Otherwise the next tests would show nothing."""
     for name in ("unet", "transformer", "hybrid", "robomimic", "robomimic_image"):
         path = saved(name)
         before = read_diffusion_policy(path, FACTS)
@@ -65,7 +65,7 @@ def tensors(state: str, change: Change) -> Change:
 
 
 def without(*names: str) -> Change:
-    """A value is not there."""
+    """Removes a value."""
 
     def remove(content: dict[str, Any]) -> None:
         for name in names[:-1]:
@@ -107,7 +107,7 @@ OF_VECTORS: dict[str, tuple[Change, str]] = {
     ),
     "no weights": (lambda content: content["state_dicts"].update(ema_model={}), "it has no weights of a policy"),
     "no states": (lambda content: content.update(state_dicts=[]), "it has no weights of a policy"),
-    "not a tensor": (tensors("ema_model", lambda state: state.update(extra=3)), "'extra' is no tensor of a policy"),
+    "not a tensor": (tensors("ema_model", lambda state: state.update(extra=3)), "'extra' is not a tensor of a policy"),
     "one too many": (
         tensors("ema_model", lambda state: state.update({"model.extra": torch.zeros(1)})),
         "nothing takes its tensor 'model.extra'",
@@ -173,7 +173,7 @@ OF_IMAGES: dict[str, tuple[Change, str]] = {
     ),
     "no softmax": (
         tensors("model", without("obs_encoder.obs_nets.camera.nets.1.temperature")),
-        "the encoder of 'camera' is no ResNet with a spatial softmax and a linear layer",
+        "the encoder of 'camera' is not a ResNet with a spatial softmax and a linear layer",
     ),
     "a layer more": (
         tensors("model", lambda state: state.update({"obs_encoder.obs_nets.camera.nets.4.weight": torch.zeros(1)})),
@@ -197,7 +197,7 @@ def setting(*names: str, to: Any) -> Change:
 
 OF_ROBOMIMIC: dict[str, tuple[Change, str]] = {
     "another policy": (lambda content: content.update(algo_name="bc"), "a policy of robomimic of type 'bc'"),
-    "no text": (lambda content: content.update(config={}), "its config is no text of JSON"),
+    "no text": (lambda content: content.update(config={}), "its config is not JSON text"),
     "a text that is none": (lambda content: content.update(config="{"), "cannot be read: "),
     "nested": (lambda content: content.update(config="[" * 100 + "]" * 100), "nested more than 32 deep"),
     "groups": (setting("algo", "unet", "n_groups", to=4), "its n_groups is 4; robomimic's own code takes 8 all the same"),
@@ -243,20 +243,20 @@ CASES = {
 
 
 @pytest.mark.parametrize(("fixture", "case"), [(fixture, case) for fixture, cases in CASES.items() for case in cases])
-def test_what_is_not_supported_is_named(changed, fixture, case):
+def test_an_error_names_unsupported_settings(changed, fixture, case):
     change, message = CASES[fixture][case]
     assert message in changed(fixture, change)
 
 
-def test_a_file_that_is_cut_short(saved):
+def test_a_truncated_file_is_refused(saved):
     path = saved("unet")
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(ValueError, match=r"unet\.ckpt cannot be read: .*cut short"):
         load_policy(path, **FACTS)
 
 
-def test_tensors_that_share_their_values_are_no_more_than_the_file(saved):
-    """A small file must not become a large network."""
+def test_tensors_that_share_values_are_limited_by_the_size_of_the_file(saved):
+    """A small file must not make a large network."""
     path = saved("unet")
     content = content_of(path)
     shared = torch.zeros(16, 16, 5)
@@ -271,7 +271,7 @@ def test_tensors_that_share_their_values_are_no_more_than_the_file(saved):
 
 def test_files_of_other_programs(saved, tmp_path):
     torch.save({"state_dict": {}, "pytorch-lightning_version": "2"}, tmp_path / "lightning.ckpt")
-    with pytest.raises(ValueError, match=r"lightning\.ckpt is no checkpoint of Diffusion Policy or robomimic"):
+    with pytest.raises(ValueError, match=r"lightning\.ckpt is not a checkpoint of Diffusion Policy or robomimic"):
         load_policy(tmp_path / "lightning.ckpt", **FACTS)
     with pytest.raises(ValueError, match="is a policy of Diffusion Policy or robomimic; this takes check"):
         find_own(saved("unet"))
@@ -285,12 +285,12 @@ def test_files_of_other_programs(saved, tmp_path):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"action": {"goal": 2}}, "the parts of 'action', {'goal': 2}, must have 3 numbers together"),
+        ({"action": {"goal": 2}}, "the parts of 'action', {'goal': 2}, must have 3 numbers in total"),
         ({"observation": {"camera": "wrist"}}, "observation names 'camera', which the policy does not see; it sees obs"),
-        ({"observation": {"obs": {"goal": 4}}}, "the parts of 'obs', {'goal': 4}, must have 5 numbers together"),
+        ({"observation": {"obs": {"goal": 4}}}, "the parts of 'obs', {'goal': 4}, must have 5 numbers in total"),
         ({"action_low": (0.0,)}, "action_low has 1 value, an action has 3"),
     ],
 )
-def test_facts_that_do_not_fit(saved, facts, message):
+def test_facts_that_do_not_fit_are_refused(saved, facts, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         read_diffusion_policy(saved("unet"), FACTS | facts)

@@ -22,19 +22,19 @@ def call(module: str, name: str, *arguments: bytes) -> bytes:
 
 
 def storage(kind: bytes = b"ctorch\nFloatStorage\n", key: str = "0", count: bytes = b"K\4", first: str = "storage") -> bytes:
-    """A persistent id, as torch.save has them."""
+    """A persistent id of a storage, as torch.save writes it."""
     return b"(" + text(first) + kind + text(key) + text("cpu") + count + b"tQ"
 
 
 def tensor(shape: bytes = b"K\4\x85", strides: bytes = b"K\1\x85", offset: bytes = b"K\0", of: bytes | None = None) -> bytes:
-    """A tensor of four numbers, if nothing else is said."""
+    """A tensor, by default of four numbers."""
     inside = storage() if of is None else of
     made = b"ctorch._utils\n_rebuild_tensor_v2\n(" + inside + offset + shape + strides
     return made + b"\x89ccollections\nOrderedDict\n)RtR"
 
 
 class SetsState:
-    """Touches a file when it gets its state."""
+    """Creates a file when its state is set."""
 
     def __init__(self, path: str):
         self.path = path
@@ -170,7 +170,7 @@ SIZES: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", RUNNING)
-def test_what_would_run_does_not(name, tmp_path):
+def test_no_code_in_a_pickle_is_executed(name, tmp_path):
     make, message = RUNNING[name]
     path = in_zip(tmp_path / "it.ckpt", make(tmp_path))
     assert message in refused(path)
@@ -179,8 +179,8 @@ def test_what_would_run_does_not(name, tmp_path):
     assert not canary(tmp_path).exists()
 
 
-def test_what_would_run_would_have_run(tmp_path):
-    """With Python's own reader: else the corpus would show nothing."""
+def test_the_same_pickles_execute_code_in_pythons_reader(tmp_path):
+    """With Python's own reader; otherwise the corpus would show nothing."""
     for name in ("reduce", "os.system", "eval", "unused", "a class of one's own", "inst", "obj"):
         (folder := tmp_path / name.replace(" ", "-").replace("'", "")).mkdir()
         pickle.loads(RUNNING[name][0](folder))
@@ -188,28 +188,28 @@ def test_what_would_run_would_have_run(tmp_path):
 
 
 @pytest.mark.parametrize("corpus", [BUILDING, STORING, SIZES], ids=["building", "storing", "sizes"])
-def test_what_is_no_checkpoint_is_refused(corpus, tmp_path):
+def test_a_pickle_that_is_not_a_checkpoint_is_refused(corpus, tmp_path):
     for number, (name, (raw, message)) in enumerate(corpus.items()):
         assert message in refused(in_zip(tmp_path / f"{number}.ckpt", raw)), name
 
 
-def test_lists_in_lists_are_no_checkpoint(tmp_path):
-    """Which is found out without following them."""
+def test_nested_lists_are_refused(tmp_path):
+    """The reader does not follow them."""
     nested = TWO + b"]" * 100_000 + b"a" * 99_999 + b"."
-    assert "is no checkpoint of Diffusion Policy" in refused(in_zip(tmp_path / "it.ckpt", nested))
+    assert "is not a checkpoint of Diffusion Policy" in refused(in_zip(tmp_path / "it.ckpt", nested))
     round_and_round = TWO + b"}q\0" + text("cfg") + b"h\0s" + text("state_dicts") + b"}s."
     assert "its configuration is nested more than 32 deep" in refused(in_zip(tmp_path / "circle.ckpt", round_and_round))
 
 
-def test_a_configuration_that_doubles_is_refused(tmp_path):
-    """Sixty lists, each twice in the next: few bytes, and 2 to the power of 60 values for who follows them."""
+def test_a_configuration_of_exponential_size_is_refused(tmp_path):
+    """Sixty lists, each of which occurs twice in the next: few bytes, but 2 to the power of 60 values if expanded."""
     doubled = b"](]q\0" + b"]q\1(h\0h\0eq\0" * 60 + b"e"
     raw = TWO + b"}(" + text("cfg") + doubled + text("state_dicts") + b"}u."
     assert "its configuration" in refused(in_zip(tmp_path / "it.ckpt", raw))
 
 
-def test_what_doubles_is_not_shown(tmp_path):
-    """A message with such a value would take for ever to write."""
+def test_a_value_of_exponential_size_is_not_printed(tmp_path):
+    """Printing such a value in a message would never end."""
     doubled = b"](]q\0" + b"]q\1(h\0h\0eq\0" * 60 + b"e"
     assert "an invalid number of values" in refused(in_zip(tmp_path / "count.ckpt", TWO + storage(count=doubled) + b"."))
     for name in ("algo_name", "shape_metadata", "config"):
@@ -218,9 +218,9 @@ def test_what_doubles_is_not_shown(tmp_path):
         assert "its configuration" in refused(in_zip(tmp_path / f"{name}.ckpt", raw))
 
 
-def test_objects_in_objects_are_let_go(tmp_path):
+def test_deeply_nested_objects_are_refused(tmp_path):
     deep = TWO + b"cpathlib\nPath\n" + b"q\0" + b"h\0" * 50_000 + b")" + b"R\x85" * 50_000 + b"\x86."
-    assert "is no checkpoint" in refused(in_zip(tmp_path / "it.ckpt", deep))
+    assert "is not a checkpoint" in refused(in_zip(tmp_path / "it.ckpt", deep))
 
 
 @pytest.mark.parametrize("chain", ["${a}", "${b}", "${a.x.x}"])
@@ -238,7 +238,7 @@ def test_an_expression_is_not_evaluated(tmp_path):
 
 
 def test_pickles_are_not_opened(saved, tmp_path):
-    """Dill's bytes inside of a sound checkpoint are let go: what is in them does not matter."""
+    """Dill's bytes in a valid checkpoint are ignored, whatever they contain."""
     content = content_of(saved("unet"))
     content["pickles"] = {"global_step": pickle.dumps(Reduces(touch(tmp_path)), 2)}
     torch.save(content, tmp_path / "other.ckpt")
@@ -246,8 +246,8 @@ def test_pickles_are_not_opened(saved, tmp_path):
     assert not canary(tmp_path).exists()
 
 
-def test_a_sound_file_that_is_cut_short_or_changed_anywhere(saved, tmp_path):
-    """Either it is refused in one sentence or, where only a number changed, read; nothing else happens."""
+def test_a_valid_file_truncated_or_changed_anywhere_is_refused_or_read(saved, tmp_path):
+    """It is refused in one sentence or, if only a number changed, read; nothing else happens."""
     whole = saved("robomimic").read_bytes()
     rng, path = np.random.default_rng(0), tmp_path / "it.pth"
     for place in rng.integers(0, len(whole), 40):

@@ -54,14 +54,14 @@ def test_other_zip_files_are_refused(name, tmp_path):
     assert message in refused(zipped(tmp_path / "it.ckpt", *members))
 
 
-def test_a_name_that_is_there_twice_is_refused(tmp_path):
+def test_a_duplicate_name_is_refused(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate"):
         path = zipped(tmp_path / "it.ckpt", DATA, DATA)
-    assert "'archive/data.pkl' is there twice" in refused(path)
+    assert "'archive/data.pkl' occurs twice" in refused(path)
 
 
 def changed(path: Path, at: bytes, shift: int, value: bytes, which: int = 0) -> Path:
-    """Other bytes, so far behind a mark."""
+    """Replaces the bytes at an offset behind a marker."""
     raw = bytearray(path.read_bytes())
     places = [i for i in range(len(raw)) if raw[i : i + len(at)] == at]
     place = places[which] + shift
@@ -80,7 +80,7 @@ CHANGES: dict[str, tuple[bytes, int, bytes, str]] = {
     "many members": (b"PK\5\6", 8, b"\xfe\xff\xfe\xff", "its table of contents is cut short"),
     "large contents": (b"PK\5\6", 12, b"\xfe\xff\xff\xff", "bytes of contents"),
     "contents elsewhere": (b"PK\5\6", 16, b"\xfe\xff\xff\xff", "cut short"),
-    "a comment": (b"PK\5\6", 20, b"\4\0", "no zip file that PyTorch wrote"),
+    "a comment": (b"PK\5\6", 20, b"\4\0", "not a zip file that PyTorch wrote"),
     "a second disk": (b"PK\5\6", 4, b"\1\0", "a part of an archive"),
     "64 bits without their record": (b"PK\5\6", 16, b"\xff\xff\xff\xff", "end record is damaged"),
     "64 bits without their field": (b"PK\1\2", 24, b"\xff\xff\xff\xff", "does not say how large it is"),
@@ -88,7 +88,7 @@ CHANGES: dict[str, tuple[bytes, int, bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_zip_files_that_lie_are_refused(name, tmp_path):
+def test_zip_files_with_false_sizes_are_refused(name, tmp_path):
     at, shift, value, message = CHANGES[name]
     path = changed(in_zip(tmp_path / "it.ckpt", TWO + b"}."), at, shift, value)
     said = refused(path)
@@ -112,7 +112,7 @@ def large(path: Path, **claims: int) -> Path:
 @pytest.mark.parametrize(
     ("claims", "message"),
     [
-        ({}, "is no checkpoint of Diffusion Policy or robomimic"),  # which it is: the zip is read
+        ({}, "is not a checkpoint of Diffusion Policy or robomimic"),  # which it is: the zip is read
         ({"count": 2**60}, "it claims 1152921504606846976 members"),
         ({"length": 2**60}, "it claims 2 members in 1152921504606846976 bytes"),
         ({"begin": 2**60}, "lies outside of the file"),
@@ -124,7 +124,7 @@ def test_large_zip_files(tmp_path, claims, message):
     assert message in refused(large(in_zip(tmp_path / "it.ckpt", TWO + b"}."), **claims))
 
 
-def test_what_is_no_zip_is_named(tmp_path):
+def test_an_error_names_a_file_that_is_not_a_zip(tmp_path):
     for name, content in {
         "text.ckpt": b"hello " * 100,
         "empty.ckpt": b"",
@@ -132,17 +132,17 @@ def test_what_is_no_zip_is_named(tmp_path):
         "noise.pth": np.random.default_rng(0).bytes(5000),
     }.items():
         (tmp_path / name).write_bytes(content)
-        assert "no zip file" in refused(tmp_path / name)
-        with pytest.raises(ValueError, match=f"{name} is no file that torch.save wrote since PyTorch 1.6"):
+        assert "not a zip file" in refused(tmp_path / name)
+        with pytest.raises(ValueError, match=f"{name} is not a file that torch.save wrote since PyTorch 1.6"):
             load_policy(tmp_path / name)
     buffer = io.BytesIO()
     torch.save({"cfg": {}}, buffer, _use_new_zipfile_serialization=False)
     (tmp_path / "old.pth").write_bytes(buffer.getvalue())
-    assert "no zip file" in refused(tmp_path / "old.pth")
+    assert "not a zip file" in refused(tmp_path / "old.pth")
     assert not canary(tmp_path).exists()
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "it.ckpt")
     with pytest.raises(ValueError, match=r"it\.ckpt"):
         load_policy(tmp_path / "it.ckpt")

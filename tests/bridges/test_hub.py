@@ -20,7 +20,7 @@ NAME = "hf:someone/policy"
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """An empty hub, and caches without anything."""
+    """An empty hub and empty caches."""
     import huggingface_hub.constants as constants
 
     with serving() as found:
@@ -32,11 +32,11 @@ def hub(tmp_path, monkeypatch):
 
 
 def forget(monkeypatch) -> None:
-    """As in the next process."""
+    """Forgets what a process remembers of the Hub."""
     monkeypatch.setattr(names, "_FOUND", {})
 
 
-def test_a_policy_of_lerobot_is_named_by_its_repository(hub: LocalHub, tmp_path, monkeypatch):
+def test_a_policy_of_lerobot_is_loaded_by_the_name_of_its_repository(hub: LocalHub, tmp_path, monkeypatch):
     path = put_together("min_max", tmp_path / "theirs")
     (path / "checkpoints").mkdir()
     shutil.copy(path / "model.safetensors", path / "checkpoints")
@@ -58,7 +58,7 @@ def test_a_policy_of_lerobot_is_named_by_its_repository(hub: LocalHub, tmp_path,
     assert hub.files.count("model.safetensors") <= 2  # HEAD and GET
 
 
-def test_a_revision_is_what_it_was_and_a_branch_moves(hub: LocalHub, tmp_path, monkeypatch):
+def test_a_revision_is_fixed_and_a_branch_moves(hub: LocalHub, tmp_path, monkeypatch):
     hub.put("someone/policy", PRETRAINED / "pusht")
     first = find_checkpoint(NAME)
     hub.put("someone/policy", PRETRAINED / "lift", commit := "f" * 40)
@@ -68,7 +68,7 @@ def test_a_revision_is_what_it_was_and_a_branch_moves(hub: LocalHub, tmp_path, m
     assert find_checkpoint(f"{NAME}@{COMMIT}") == first
 
 
-def test_without_a_network_the_cache_will_do(hub: LocalHub, monkeypatch):
+def test_without_a_network_the_cache_is_used(hub: LocalHub, monkeypatch):
     hub.put("someone/policy", PRETRAINED / "pusht")
     folder = find_checkpoint(NAME)
     forget(monkeypatch)
@@ -85,7 +85,7 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-def test_what_is_no_policy_is_said_before_weights_are_fetched(hub: LocalHub, tmp_path):
+def test_a_repository_without_a_policy_is_refused_before_weights_are_downloaded(hub: LocalHub, tmp_path):
     language = '{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}'
     act = (PRETRAINED.parents[1] / "tests/data/lerobot/min_max/config.json").read_text().replace("diffusion", "act")
     cases = {
@@ -110,13 +110,13 @@ def test_what_is_no_policy_is_said_before_weights_are_fetched(hub: LocalHub, tmp
 @pytest.mark.parametrize(
     "name", ["hf:", "hf:policy", "hf:a/b/c", "hf:../b", "hf:a/..", "hf:a/b@", "hf:a/b@../c d", "hf:a/b--c"]
 )
-def test_bad_names(hub: LocalHub, name):
-    with pytest.raises(ValueError, match="is no name on the Hub"):
+def test_invalid_names_are_refused(hub: LocalHub, name):
+    with pytest.raises(ValueError, match="is not a name on the Hub"):
         find_checkpoint(name)
     assert not hub.asked
 
 
-def test_unknown_repositories_and_revisions(hub: LocalHub):
+def test_unknown_repositories_and_revisions_are_named(hub: LocalHub):
     hub.put("someone/policy", PRETRAINED / "pusht")
     with pytest.raises(ValueError, match=r"^the Hub has no nobody/nothing; if it is private, log in"):
         find_checkpoint("hf:nobody/nothing")
@@ -130,7 +130,7 @@ def run(hub: LocalHub, tmp_path: Path, *arguments: str) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | places, cwd=tmp_path)
 
 
-def test_the_commands_take_such_names_and_fail_in_one_sentence(hub: LocalHub, tmp_path):
+def test_the_commands_take_names_on_the_hub_and_fail_in_one_sentence(hub: LocalHub, tmp_path):
     path = put_together("min_max", tmp_path / "theirs")
     (path / "paradp.yaml").write_text("task: pusht\ncontrol_hz: 10\naction_low: [0, 0, 0]\naction_high: [512, 512, 512]\n")
     assert "task: pusht" in PUSHT
@@ -143,15 +143,15 @@ def test_the_commands_take_such_names_and_fail_in_one_sentence(hub: LocalHub, tm
     assert (tmp_path / "ours/statistics.json").is_file()
     for name, said in (
         ("hf:a/b", "the Hub has no a/b"),
-        ("hf:a", "is no name on the Hub"),
+        ("hf:a", "is not a name on the Hub"),
         (f"{NAME}@x", "no revision 'x'"),
     ):
         refused = run(hub, tmp_path, "rollout", "pusht", "--checkpoint", name)
         assert refused.returncode == 2 and said in refused.stderr and refused.stderr.count("\n") == 1, refused.stderr
 
 
-def test_a_word_comes_within_two_seconds(tmp_path):
-    """Even where nothing answers."""
+def test_a_message_comes_within_two_seconds(tmp_path):
+    """Even if nothing answers."""
     places = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf"), "PARADP_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "paradp.scripts", "serve", NAME]
     began = time.monotonic()

@@ -19,7 +19,7 @@ TRAINED = dict(num_train_timesteps=100, beta_schedule="squaredcos_cap_v2")
 
 
 class TheirUnet(nn.Module):
-    """Called as LeRobot calls its U-Net; predicts the noise of the distribution N(c, 0.3²)."""
+    """A network with the interface of LeRobot's U-Net; predicts the noise of the distribution N(c, 0.3²)."""
 
     def __init__(self, scheduler):
         super().__init__()
@@ -37,7 +37,7 @@ class TheirUnet(nn.Module):
 
 
 class TheirModel(nn.Module):
-    """As LeRobot's `DiffusionModel`."""
+    """The interface of LeRobot's `DiffusionModel`."""
 
     def __init__(self, scheduler, steps=None):
         super().__init__()
@@ -56,7 +56,7 @@ class TheirModel(nn.Module):
 
 
 class TheirPolicy(nn.Module):
-    """As LeRobot's `DiffusionPolicy`: a queue of actions in front of a model."""
+    """The interface of LeRobot's `DiffusionPolicy`: a queue of actions in front of a model."""
 
     def __init__(self, scheduler, steps=None):
         super().__init__()
@@ -76,7 +76,7 @@ def policy(steps=None, kind=DDPMScheduler) -> TheirPolicy:
     return TheirPolicy(kind(**TRAINED), steps)
 
 
-def test_the_same_object_with_the_same_call_and_queue():
+def test_the_policy_stays_the_same_object_with_the_same_call_and_queue():
     theirs = policy()
     keys = list(theirs.state_dict())
     assert parallelize(theirs, "para-ddpm") is theirs
@@ -91,8 +91,8 @@ def test_the_same_object_with_the_same_call_and_queue():
 
 @pytest.mark.parametrize(("steps", "spacing"), [(None, "leading"), (10, "leading"), (10, "trailing")])
 @pytest.mark.parametrize("kind", [DDPMScheduler, DDIMScheduler])
-def test_the_policys_own_steps_from_the_same_noise(kind, steps, spacing):
-    """Sequentially, and all at once to no tolerance; DDPM's last step of ten alone draws no noise of its own."""
+def test_samples_equal_the_policys_own_from_the_same_noise(kind, steps, spacing):
+    """Sequentially, and in parallel with tolerance 0. Only the last of DDPM's ten steps draws no noise."""
     scheduler = kind(**TRAINED, timestep_spacing=spacing)
     model = TheirModel(scheduler, steps)
     noise, condition = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0)), torch.tensor([[0.2, -0.4]] * 2)
@@ -110,7 +110,7 @@ def test_the_policys_own_steps_from_the_same_noise(kind, steps, spacing):
 
 @pytest.mark.parametrize("name", ["auto", "speculative-ddpm:window=8", "para-ddpm"])
 def test_samples_have_the_policys_own_distribution(name):
-    """Three numbers of each of 300 samples: their means, their spreads, and that they do not depend on each other."""
+    """Means, spreads and correlations of three numbers in each of 300 samples."""
     model = parallelize(policy(), name).diffusion
     condition = torch.tensor([[0.4, -0.3]]).expand(300, 2)
     sample = model.conditional_sample(300, condition, generator=torch.Generator().manual_seed(1))[:, :3]
@@ -137,7 +137,7 @@ def test_randomness_comes_from_the_callers_generator():
     assert torch.equal(first, model.conditional_sample(2, condition))
 
 
-def test_undo_gives_back_what_was_there():
+def test_undo_restores_the_original_function():
     theirs = policy()
     before = theirs.diffusion.conditional_sample
     parallelize(theirs, "para-ddpm")
@@ -160,7 +160,7 @@ def test_a_copy_samples_with_its_own_weights():
     assert not torch.equal(*samples)
 
 
-def test_any_mode_of_the_caller():
+def test_sampling_works_in_every_gradient_mode_of_the_caller():
     model = parallelize(policy(), "para-ddpm:tolerance=0").diffusion
     condition = torch.zeros(1, 2)
 
@@ -181,24 +181,24 @@ def test_any_mode_of_the_caller():
     assert torch.allclose(second, fourth, atol=1e-5)  # this network has nothing to compute in bf16
 
 
-def test_weights_of_another_type():
+def test_sampling_works_with_weights_in_half_precision():
     model = parallelize(policy().to(torch.bfloat16), "ddim-10").diffusion
     sample = model.conditional_sample(2, torch.zeros(2, 2, dtype=torch.bfloat16), noise=torch.randn(2, *SHAPE).bfloat16())
     assert sample.dtype == torch.bfloat16 and sample.isfinite().all()
 
 
-def test_a_network_alone():
+def test_a_network_without_a_policy_is_sampled():
     scheduler = DDPMScheduler(**TRAINED)
     network = TheirUnet(scheduler)
     assert parallelize(network, "para-ddpm", scheduler=scheduler, shape=SHAPE) is network
     assert network.conditional_sample(2, torch.zeros(2, 2)).shape == (2, *SHAPE)
     assert network.conditional_sample(3).shape == (3, *SHAPE)  # without conditions
     assert not hasattr(undo(network), "conditional_sample")
-    with pytest.raises(ValueError, match="TheirUnet is no diffusion policy of LeRobot, Diffusion Policy or robo"):
+    with pytest.raises(ValueError, match="TheirUnet is not a diffusion policy of LeRobot, Diffusion Policy or robo"):
         parallelize(network)
 
 
-def test_auto_takes_several_steps_at_once_where_that_is_faster(monkeypatch):
+def test_auto_computes_several_steps_at_once_if_that_is_faster(monkeypatch):
     from paradp.bridges import fastest
 
     # As on a GPU: a call takes the same time whatever it computes.
@@ -213,7 +213,7 @@ def test_auto_takes_several_steps_at_once_where_that_is_faster(monkeypatch):
     assert type(sampling_of(narrow).solver).__name__ == "Sequential"
 
 
-def test_auto_gives_up_what_turns_out_slower(monkeypatch):
+def test_auto_returns_to_sequential_steps_if_sampling_turns_out_slower(monkeypatch):
     from paradp.bridges import fastest
 
     monkeypatch.setattr(fastest, "timed", lambda work, device: 1.0)
@@ -231,12 +231,12 @@ def test_auto_gives_up_what_turns_out_slower(monkeypatch):
     ("ask", "message"),
     [
         (lambda: parallelize(policy(), "para-ddqm"), "unknown sampler"),
-        (lambda: parallelize(policy(), "auto-fast"), "auto-fast goes by what was measured of a checkpoint"),
+        (lambda: parallelize(policy(), "auto-fast"), "auto-fast needs measurements of a checkpoint"),
         (lambda: parallelize(policy(), "flow-5"), "flow-5"),
         (lambda: parallelize(policy(), shape=SHAPE), "scheduler and shape are for a network alone"),
         (
             lambda: parallelize(policy(kind=EulerDiscreteScheduler)),
-            "auto knows the steps of DDPMScheduler, DDIM",
+            "auto supports DDPMScheduler, DDIM",
         ),
         (
             lambda: parallelize(policy()).diffusion.conditional_sample(2, torch.zeros(2, 2), noise=torch.zeros(2, 3)),
@@ -248,17 +248,17 @@ def test_auto_gives_up_what_turns_out_slower(monkeypatch):
         ),
     ],
 )
-def test_what_cannot_be_is_named(ask, message):
+def test_an_error_names_what_is_not_supported(ask, message):
     with pytest.raises(ValueError, match=message):
         ask()
 
 
-def test_the_samplers_of_schedulers():
+def test_auto_takes_the_steps_of_the_scheduler():
     assert own_sampler(DDPMScheduler(**TRAINED), 100) == SamplerChoice.parse("ddpm")
     assert own_sampler(DDIMScheduler(**TRAINED), None) == SamplerChoice.parse("ddim-100")
 
 
-def test_what_is_left_of_a_chunk_is_kept_and_the_rest_goes_on_from_it():
+def test_a_new_chunk_keeps_the_unexecuted_actions_and_continues_them():
     theirs = policy()
     left_over = torch.linspace(0.4, 0.6, 6)[:, None].expand(6, 2)
     filled = torch.cat([left_over, torch.zeros(4, 2)])  # as LeRobot fills up what is short
@@ -274,7 +274,7 @@ def test_what_is_left_of_a_chunk_is_kept_and_the_rest_goes_on_from_it():
         assert sample[:, 4].mean() > 0.1
 
 
-def test_one_robots_left_over_is_for_all_rows_and_may_be_short_or_long():
+def test_one_robots_unexecuted_actions_serve_all_rows_and_may_be_short_or_long():
     known, weight = from_left_over(torch.ones(40, 2), 99, (3, *SHAPE), 1)
     assert known.shape == (3, 16, 2) and weight[:, 1:].eq(1).all() and weight[:, 0].eq(0).all()
     known, weight = from_left_over(torch.zeros(2, 10, 2), 4, (2, *SHAPE), 1)

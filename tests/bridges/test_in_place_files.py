@@ -18,7 +18,7 @@ HORIZON, ACTIONS, OBSERVED, SEEN = 16, 2, 2, 2
 
 
 class Predictor(nn.Module):
-    """Predicts the noise of the distribution N(c, 0.3²), c of the first observed step; called as their networks are."""
+    """A network with their interface; predicts the noise of the distribution N(c, 0.3²), c from the first observed step."""
 
     def __init__(self, scheduler, attends: bool):
         super().__init__()
@@ -35,7 +35,7 @@ class Predictor(nn.Module):
 
 
 class TheirPolicy(nn.Module):
-    """As Diffusion Policy's for vectors, of a U-Net or a transformer."""
+    """The interface of Diffusion Policy's policies for vectors, with a U-Net or a transformer."""
 
     def __init__(self, kind=DDIMScheduler, steps=10, attends=False, conditioned=True, **kwargs):
         super().__init__()
@@ -62,7 +62,7 @@ class TheirPolicy(nn.Module):
 
 
 class TheirAlgorithm:
-    """As robomimic's, which is no module; observations are encoded as they are, side by side."""
+    """The interface of robomimic's algorithm, which is not a module; observations are concatenated without encoding."""
 
     def __init__(self, kind=DDIMScheduler, steps=10):
         self.noise_scheduler = kind(**TRAINED)
@@ -121,7 +121,7 @@ def test_the_callers_generator_and_a_copy():
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_robomimics_samples_its_own_distribution(wrapped):
+def test_a_policy_of_robomimic_samples_its_own_distribution(wrapped):
     theirs = TheirAlgorithm(DDPMScheduler, 100)
     policy = SimpleNamespace(policy=theirs) if wrapped else theirs
     seen = {"second": torch.full((400, OBSERVED, 1), -0.3), "first": torch.full((400, OBSERVED, 1), 0.4), "more": None}
@@ -135,7 +135,7 @@ def test_robomimics_samples_its_own_distribution(wrapped):
     assert "_get_action_trajectory" not in vars(theirs)
 
 
-def test_actions_alone_may_be_predicted():
+def test_a_policy_that_predicts_only_the_executed_actions_works():
     theirs = TheirPolicy()
     theirs.pred_action_steps_only = True
     parallelize(theirs, "ddim-5")
@@ -158,9 +158,9 @@ def fixed(**given) -> Tensor:
         (lambda: parallelize(TheirPolicy(), shape=(16, 2)), "scheduler and shape are for a network alone"),
         (lambda: fixed(local_cond=torch.zeros(1, HORIZON, 4)), "conditioned by parts of the sample or step by step"),
         (lambda: fixed(mask=torch.ones(1, HORIZON, ACTIONS).bool()), "conditioned by parts of the sample or step by step"),
-        (lambda: parallelize(SimpleNamespace(policy=None)), "SimpleNamespace is no diffusion policy of LeRobot, Diffusion"),
+        (lambda: parallelize(SimpleNamespace(policy=None)), "SimpleNamespace is not a diffusion policy of LeRobot,"),
     ],
 )
-def test_what_is_not_supported_is_named(ask, message):
+def test_an_error_names_unsupported_settings(ask, message):
     with pytest.raises(ValueError, match=message):
         ask()

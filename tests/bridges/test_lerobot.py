@@ -18,7 +18,7 @@ from paradp.sampler import NoisePath, SamplerChoice
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_conditions_samples_and_actions_are_lerobots(lerobot, name, monkeypatch):
+def test_conditions_samples_and_actions_equal_lerobots(lerobot, name, monkeypatch):
     answer, path = answers(name), lerobot(name)
     own = read_config(path).sampler
     policy = load_policy(path, own, engine="eager", **FACTS)
@@ -40,8 +40,8 @@ def test_conditions_samples_and_actions_are_lerobots(lerobot, name, monkeypatch)
     assert np.abs(found - actions).max() < 1e-5 * spread
 
 
-def test_the_fixtures_are_what_they_are_for():
-    """Every case that the reader must know is in one of them."""
+def test_the_fixtures_cover_every_case_of_the_readers():
+    """Each case of the reader occurs in a fixture."""
     from lerobot_fixtures import FIXTURES
 
     configs = [read_config(FIXTURES / name) for name in NAMES]
@@ -57,7 +57,7 @@ def test_the_fixtures_are_what_they_are_for():
     assert any(not (FIXTURES / name / "policy_preprocessor.json").exists() for name in NAMES)
 
 
-def test_a_checkpoint_says_what_its_policy_is(lerobot):
+def test_the_specification_is_read_from_the_checkpoint(lerobot):
     spec = read_lerobot(lerobot("each_camera"), FACTS).spec
     assert spec.observation == {
         "observation.state": 3,
@@ -72,7 +72,7 @@ def test_a_checkpoint_says_what_its_policy_is(lerobot):
     assert read_lerobot(lerobot("bias_film"), FACTS).spec.network.head_groups == 8
 
 
-def test_a_constant_is_lerobots_minus_one(lerobot):
+def test_a_constant_dimension_becomes_minus_one_as_in_lerobot(lerobot):
     policy = load_policy(lerobot("min_max"), "ddim-5", engine="eager", **FACTS)
     history = seen(answers("min_max"))
     history["observation.state"][:, :, 1] = np.float32(7.3)
@@ -83,7 +83,7 @@ def test_a_constant_is_lerobots_minus_one(lerobot):
     assert np.abs(actions[:, :, 1] - 7.3).max() < 1e-5 and np.ptp(actions[:, :, 0]) > 0.1
 
 
-def test_vectors_get_the_names_and_parts_that_robots_have_for_them(lerobot):
+def test_vectors_are_split_into_the_named_quantities(lerobot):
     path = lerobot("resnet34")
     names = {
         "observation.state": {"position": 2, "angle": 1},
@@ -100,7 +100,7 @@ def test_vectors_get_the_names_and_parts_that_robots_have_for_them(lerobot):
     assert torch.equal(named.condition(parts), plain.condition(history))
 
 
-def test_facts_come_from_the_file_beside_the_weights_too(lerobot):
+def test_facts_are_also_read_from_the_file_beside_the_weights(lerobot):
     path = lerobot("min_max")
     lines = ["task: reach", "control_hz: 10", "action_low: [-9, -9, -9]", "action_high: [9, 9, 9]", "action: {goal: 3}"]
     (path / "paradp.yaml").write_text("\n".join(lines))
@@ -112,7 +112,7 @@ def test_facts_come_from_the_file_beside_the_weights_too(lerobot):
     assert checkpoint_digest(path) != before and read_info(path).model_sha256 == info.model_sha256
 
 
-def test_a_policy_of_lerobot_is_stored_as_one_of_ours(lerobot, tmp_path):
+def test_a_policy_of_lerobot_is_stored_as_a_checkpoint_of_paradp(lerobot, tmp_path):
     trained = read_lerobot(lerobot("shared_encoder"), FACTS)
     save_checkpoint(trained, tmp_path / "ours", "# a card")
     again = load_trained(tmp_path / "ours")
@@ -128,7 +128,7 @@ def test_a_policy_of_lerobot_is_stored_as_one_of_ours(lerobot, tmp_path):
         load_policy(tmp_path / "ours", "ddpm", task="reach")
 
 
-def test_a_compiled_network_left_its_compilers_name(lerobot):
+def test_the_prefix_of_a_compiled_network_is_removed(lerobot):
     from safetensors.torch import load_file, save_file
 
     path = lerobot("min_max")
@@ -140,7 +140,7 @@ def test_a_compiled_network_left_its_compilers_name(lerobot):
     assert torch.equal(compiled["down.0.first.first.0.weight"], theirs)
 
 
-def test_every_engine_computes_it(lerobot):
+def test_every_engine_computes_a_policy_of_lerobot(lerobot):
     path, history = lerobot("each_camera"), seen(answers("each_camera"))
     plans = [
         load_policy(path, "para-ddim-10", engine=engine, **FACTS).plan(
@@ -151,7 +151,7 @@ def test_every_engine_computes_it(lerobot):
     assert np.abs(plans[0].actions - plans[1].actions).max() < 0.05
 
 
-def test_the_folder_is_named_wherever_one_is(lerobot, tmp_path):
+def test_the_error_for_a_folder_of_a_training_names_its_checkpoint(lerobot, tmp_path):
     training = tmp_path / "last"
     training.mkdir()
     lerobot("min_max").rename(training / "pretrained_model")
@@ -160,7 +160,7 @@ def test_the_folder_is_named_wherever_one_is(lerobot, tmp_path):
     assert load_policy(Path(training / "pretrained_model"), "ddim-5", engine="eager", **FACTS).spec.task == "reach"
 
 
-def test_a_policy_of_our_plugin_is_one_of_lerobots(lerobot):
+def test_a_policy_of_the_plugin_is_read_like_one_of_lerobot(lerobot):
     path = lerobot("min_max")
     before = load_policy(path, "ddim-5", engine="eager", **FACTS)
     config = json.loads((path / "config.json").read_text())

@@ -29,7 +29,7 @@ from paradp.policy.spec import Horizons
 ROUNDING = 1
 
 
-def test_every_frame_is_what_lerobot_reads():
+def test_every_frame_equals_what_lerobot_reads():
     read, theirs = LeRobotData.open(THEIRS, FACTS), np.load(READ)
     assert list(np.diff(read.episode_ends, prepend=0)) == list(LENGTHS)
     assert np.array_equal(np.repeat(np.arange(len(LENGTHS)), LENGTHS), theirs["episode_index"])
@@ -45,7 +45,7 @@ def test_every_frame_is_what_lerobot_reads():
     assert read.info.control_hz == 10 and read.info.action_convention == "as recorded"
 
 
-def test_vectors_take_the_names_that_they_are_given():
+def test_vectors_are_split_into_the_named_quantities():
     named = {"observation.state": {"hand": 2, "grip": 1}, "observation.images.top": "camera"}
     read = LeRobotData.open(THEIRS, {**FACTS, "observation": named, "action": {"dx": 1, "dy": 1}})
     assert list(read.info.observation) == ["hand", "grip", "observation.force", "observation.images.wrist", "camera"]
@@ -56,12 +56,12 @@ def test_vectors_take_the_names_that_they_are_given():
     assert found["hand"].flags.c_contiguous
 
 
-def test_windows_for_training_are_cut_of_it():
+def test_training_windows_are_cut_from_a_data_set():
     training, validation = cut_windows(LeRobotData.open(THEIRS, FACTS), Horizons(2, 4, 2), 4)
     assert len(training) + len(validation) == sum(LENGTHS)
 
 
-def test_it_becomes_demonstrations_of_ours_episode_by_episode(tmp_path):
+def test_an_import_converts_episode_by_episode(tmp_path):
     read, done = LeRobotData.open(THEIRS, FACTS), []
     made = import_data(read, tmp_path / "demos.zarr", done.append)
     assert done == [1, 2, 3, 4]
@@ -70,7 +70,7 @@ def test_it_becomes_demonstrations_of_ours_episode_by_episode(tmp_path):
         import_data(read, tmp_path / "demos.zarr")
 
 
-def test_a_damaged_one_leaves_nothing_behind(tmp_path):
+def test_a_failed_import_leaves_no_files(tmp_path):
     folder = copied(tmp_path)
     (folder / "videos/observation.images.top/chunk-000/file-002.mp4").unlink()
     with pytest.raises(FileNotFoundError, match=r"file-002\.mp4"):
@@ -78,7 +78,7 @@ def test_a_damaged_one_leaves_nothing_behind(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
-def test_what_is_written_is_read_back_to_the_bit(tmp_path):
+def test_an_export_is_read_back_bit_by_bit(tmp_path):
     ours = demonstrations(tmp_path / "demos.zarr")
     export_lerobot(ours, tmp_path / "theirs", instruction="push it")
     again = LeRobotData.open(tmp_path / "theirs")
@@ -108,7 +108,7 @@ def test_the_files_are_those_that_lerobot_writes(tmp_path):
     assert picture == pq.read_schema(THEIRS / "data/chunk-000/file-000.parquet").field("observation.images.wrist").type
 
 
-def test_facts_beside_the_data_are_those_of_a_checkpoint(tmp_path):
+def test_the_facts_of_an_export_fit_a_checkpoint_trained_on_it(tmp_path):
     columns = export_lerobot(demonstrations(tmp_path / "demos.zarr"), tmp_path / "made")
     facts = read_facts(tmp_path / "made")
     assert (
@@ -123,14 +123,14 @@ def test_facts_beside_the_data_are_those_of_a_checkpoint(tmp_path):
     facts.needed(tmp_path, 3)
 
 
-def test_which_quantities_are_the_robots_can_be_said():
+def test_the_quantities_of_the_robots_state_can_be_selected():
     observation = {"a": 2, "b": 3, "c": (8, 8, 3)}
     columns = Columns.of(observation, {"go": 2}, ["b"])
     assert columns.vectors == {"observation.state": {"b": 3}, "observation.environment_state": {"a": 2}, "action": {"go": 2}}
-    with pytest.raises(ValueError, match="say which of the observations it is made of; there are a, b"):
+    with pytest.raises(ValueError, match="name the observations that belong to it; there are a, b"):
         Columns.of(observation, {"go": 2})
     for wrong in ("c", "d"):
-        with pytest.raises(ValueError, match=f"'{wrong}' is no observed vector; there are a, b"):
+        with pytest.raises(ValueError, match=f"'{wrong}' is not an observed vector; there are a, b"):
             Columns.of(observation, {"go": 2}, [wrong])
 
 
@@ -150,7 +150,7 @@ def test_statistics_are_exact():
         assert np.allclose(found[name][:, 0, 0], expected), name
 
 
-def test_a_long_one_is_spread_over_files(tmp_path, monkeypatch):
+def test_a_long_data_set_is_split_into_several_files(tmp_path, monkeypatch):
     monkeypatch.setattr("paradp.bridges.lerobot_data.layout.DATA_MB", 0.01)
     monkeypatch.setattr("paradp.bridges.lerobot_data.layout.FILES_A_CHUNK", 2)
     ours = demonstrations(tmp_path / "demos.zarr", (30, 3, 40, 2, 50))
@@ -160,7 +160,7 @@ def test_a_long_one_is_spread_over_files(tmp_path, monkeypatch):
     assert LeRobotData.open(tmp_path / "made").digest() == ours.digest()
 
 
-def test_nothing_is_left_of_an_export_that_fails(tmp_path, monkeypatch):
+def test_a_failed_export_leaves_no_files(tmp_path, monkeypatch):
     ours = demonstrations(tmp_path / "demos.zarr")
 
     def full(path, tasks):
@@ -176,7 +176,7 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path, monkeypatch):
         export_lerobot(ours, tmp_path / "made")
 
 
-def test_what_is_not_finite_is_not_exported(tmp_path):
+def test_values_that_are_not_finite_are_not_exported(tmp_path):
     ours = demonstrations(tmp_path / "demos.zarr", spoilt=True)
     with pytest.raises(ValueError, match=r"observation.state holds numbers that are not finite"):
         export_lerobot(ours, tmp_path / "made")
@@ -188,7 +188,7 @@ def test_empty_demonstrations_are_not_exported(tmp_path):
         export_lerobot(demonstrations(tmp_path / "demos.zarr", ()), tmp_path / "made")
 
 
-def test_statistics_that_are_wrong_are_remarked_on(tmp_path):
+def test_wrong_statistics_are_reported(tmp_path):
     folder = copied(tmp_path)
     stored = json.loads((folder / "meta/stats.json").read_text())
     stored["observation.state"]["max"][1] += 1
@@ -200,7 +200,7 @@ def test_statistics_that_are_wrong_are_remarked_on(tmp_path):
     assert remarks(LeRobotFrames.open(folder)) == ["there is no meta/stats.json, which LeRobot normalises with"]
 
 
-def test_cameras_that_see_nothing_are_remarked_on(tmp_path):
+def test_black_and_frozen_cameras_are_reported(tmp_path):
     export_lerobot(demonstrations(tmp_path / "demos.zarr", (4, 3), frozen=True), tmp_path / "made")
     found = remarks(LeRobotFrames.open(tmp_path / "made"))
     assert found == ["camera: 3 of 7 frames are black", "camera: the camera stands still in 2 of 2 episodes"]
@@ -215,8 +215,8 @@ def test_the_episodes_may_be_in_several_tables(tmp_path):
     assert LeRobotData.open(folder, FACTS).digest() == LeRobotData.open(THEIRS, FACTS).digest()
 
 
-def test_demonstrations_are_as_they_were(tmp_path):
-    """Exported and imported again, but for the actions that were executed, which LeRobot has no place for."""
+def test_demonstrations_are_equal_after_export_and_import(tmp_path):
+    """After export and import, except for the executed actions, which LeRobot does not store."""
     ours = demonstrations(tmp_path / "demos.zarr")
     export_lerobot(ours, tmp_path / "made")
     again = import_data(LeRobotData.open(tmp_path / "made"), tmp_path / "again.zarr")
@@ -224,7 +224,7 @@ def test_demonstrations_are_as_they_were(tmp_path):
 
 
 def old_layout(folder: Path, out: Path, version: str) -> Path:
-    """A data set of version 3 as one of version 2: a table and a video for each episode, the episodes in lines of JSON."""
+    """Converts a data set from version 3 to 2: a table and a video for each episode, and episodes in lines of JSON."""
     described = json.loads((folder / "meta/info.json").read_text())
     described |= {
         "codebase_version": version,
@@ -273,7 +273,7 @@ def test_an_older_version_is_read_to_the_same_frames(version, tmp_path):
 
 
 def test_frames_are_read_in_any_order():
-    """By the workers of a training: parts of episodes, backwards, and after they were pickled."""
+    """Parts of episodes, backwards, and after pickling, as the workers of a training read them."""
     read = LeRobotData.open(THEIRS, FACTS)
     expected, images = read.observations(), pickle.loads(pickle.dumps(read.images()))
     for begin, end in ((9, 15), (0, 3), (3, 9), (16, 17), (4, 6)):
@@ -288,7 +288,7 @@ def test_frames_are_read_in_any_order():
     images.close()
 
 
-def test_a_frame_is_found_again_whatever_its_time_is_rounded_to():
+def test_a_frame_is_found_again_however_its_time_is_rounded():
     video = Video(THEIRS / "videos/observation.images.top/chunk-000/file-001.mp4", (64, 80, 3), 10, THEIRS)
     first, again = np.empty((3, 64, 80, 3), np.uint8), np.empty((1, 64, 80, 3), np.uint8)
     video.fill(0.1, first)

@@ -1,4 +1,4 @@
-"""Damaged or unsupported data sets of LeRobot: one sentence names the problem, and nothing is half imported."""
+"""Damaged or unsupported data sets of LeRobot: one sentence names the problem, and no partial import remains."""
 
 import json
 import os
@@ -29,7 +29,7 @@ Spoil = Callable[[Path], None]
 
 
 def described(**changes) -> Spoil:
-    """`info.json` says something else; `None` takes it out."""
+    """Changes entries of `info.json`; `None` removes one."""
 
     def spoil(folder: Path) -> None:
         path = folder / "meta/info.json"
@@ -44,7 +44,7 @@ def described(**changes) -> Spoil:
 
 
 def feature(key: str, **changes) -> Spoil:
-    """`info.json` describes a feature otherwise."""
+    """Changes the description of a feature in `info.json`."""
 
     def spoil(folder: Path) -> None:
         path = folder / "meta/info.json"
@@ -56,7 +56,7 @@ def feature(key: str, **changes) -> Spoil:
 
 
 def column(file: str, name: str, change: Callable[[list], list] | None) -> Spoil:
-    """A column of a table holds something else; without a change it is taken out."""
+    """Changes a column of a table, or removes it."""
 
     def spoil(folder: Path) -> None:
         table = pq.read_table(folder / file)
@@ -73,7 +73,7 @@ def column(file: str, name: str, change: Callable[[list], list] | None) -> Spoil
 
 
 def cut(file: str) -> Spoil:
-    """A file is cut short."""
+    """Truncates a file."""
     return lambda folder: os.truncate(folder / file, (folder / file).stat().st_size // 2)
 
 
@@ -91,13 +91,13 @@ def linked(folder: Path) -> None:
 
 
 def swapped(folder: Path) -> None:
-    """A camera's video is that of other episodes, and shorter."""
+    """Replaces a camera's video by a shorter one of other episodes."""
     videos = folder / "videos/observation.images.top/chunk-000"
     (videos / "file-001.mp4").write_bytes((videos / "file-000.mp4").read_bytes())
 
 
 def blind(folder: Path) -> None:
-    """Its cameras are not described, and so not read."""
+    """Removes the descriptions of the cameras, so that they are not read."""
     path = folder / "meta/info.json"
     content = json.loads(path.read_text())
     content["features"] = {key: one for key, one in content["features"].items() if "images" not in key}
@@ -105,7 +105,7 @@ def blind(folder: Path) -> None:
 
 
 def first(value) -> Callable[[list], list]:
-    """The first row is something else."""
+    """Changes the first row."""
     return lambda values: [value, *values[1:]]
 
 
@@ -125,7 +125,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "another count": (described(total_episodes=5), r"holds 4 episodes, and meta/info\.json says 5"),
     "another count of frames": (described(total_frames=18), r"have 17 frames, and meta/info\.json says 18"),
     "a text observed": (feature("observation.words", dtype="string", shape=[1]), r"observation\.words holds string"),
-    "a matrix observed": (feature("observation.state", shape=[3, 1]), r"observation\.state is no vector"),
+    "a matrix observed": (feature("observation.state", shape=[3, 1]), r"observation\.state is not a vector"),
     "a vast vector": (feature("observation.state", shape=[10**9]), r"length of observation\.state must be from 1 to"),
     "a vast picture": (feature(WRIST, shape=[4000, 4000, 3]), r"size of observation\.images\.wrist must be from 1 to"),
     "pictures of two channels": (feature(WRIST, shape=[64, 80, 2]), "has 2 channels"),
@@ -178,12 +178,12 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "an empty picture": (column(DATA, WRIST, first(None)), "empty cell, or one that is too large"),
     "a picture that is none": (
         column(DATA, WRIST, first({"bytes": b"GIF89a", "path": None})),
-        "it is no PNG or JPEG that can be read",
+        "it is not a readable PNG or JPEG",
     ),
     "a picture of another size": (column(DATA, WRIST, first(OTHER_SIZE)), "it is 64 × 80 pixels, not 80 × 64"),
-    "frames cut short": (cut(DATA), r"file-001\.parquet is no table that can be read, or is cut short"),
-    "episodes cut short": (cut(EPISODES), "is no table that can be read, or is cut short"),
-    "a video cut short": (cut(VIDEO), r"file-001\.mp4 is no video that can be read|file-001\.mp4 cannot be read"),
+    "frames cut short": (cut(DATA), r"file-001\.parquet is not a readable table, or is cut short"),
+    "episodes cut short": (cut(EPISODES), "is not a readable table, or is cut short"),
+    "a video cut short": (cut(VIDEO), r"file-001\.mp4 is not a readable video|file-001\.mp4 cannot be read"),
     "a video that ends early": (swapped, r"file-001\.mp4 cannot be read: it ends before 0\.[0-9]+ s"),
     "another compression": (compressed, "compressed by ZSTD; write it with snappy"),
     "a link out of the folder": (linked, "leads out of the folder"),
@@ -191,7 +191,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_it_is_refused_by_name(name, tmp_path):
+def test_damaged_data_sets_are_refused_by_name(name, tmp_path):
     spoil, message = SPOILT[name]
     folder = copied(tmp_path)
     spoil(folder)
@@ -200,7 +200,7 @@ def test_it_is_refused_by_name(name, tmp_path):
     assert str(folder) in str(refused.value)
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_an_error_names_missing_files(tmp_path):
     folder = copied(tmp_path)
     (folder / VIDEO).unlink()
     with pytest.raises(FileNotFoundError, match=r"file-001\.mp4"):
@@ -213,8 +213,8 @@ def test_what_is_missing_is_named(tmp_path):
         ({}, "does not say its task, action_low, action_high: write them into"),
         ({**FACTS, "action_low": (0,)}, "action_low has 1 value, an action has 2"),
         ({**FACTS, "control_hz": 20}, r"says control_hz: 20, and its frames come 10 times a second"),
-        ({**FACTS, "action": {"x": 3}}, "the parts of the action, .*, must have 2 numbers together"),
-        ({**FACTS, "observation": {"observation.state": {"x": 2}}}, "must have 3 numbers together"),
+        ({**FACTS, "action": {"x": 3}}, "the parts of the action, .*, must have 2 numbers in total"),
+        ({**FACTS, "observation": {"observation.state": {"x": 2}}}, "must have 3 numbers in total"),
         ({**FACTS, "observation": {"observation.images.top": {"x": 2}}}, "is an image, which has one name"),
         ({**FACTS, "observation": {"observation.eye": "x"}}, r"names 'observation\.eye', which is not observed"),
         ({**FACTS, "observation": {"observation.force": "observation.images.top"}}, "twice"),
@@ -225,22 +225,22 @@ def test_facts_that_do_not_fit_are_refused(facts, message, tmp_path):
         LeRobotData.open(copied(tmp_path), facts)
 
 
-def test_more_than_the_memory_holds_is_refused_before_it_is_read(tmp_path, monkeypatch):
+def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr("paradp.policy.files.memory.available", lambda: 1000)
     with pytest.raises(ValueError, match=r"GiB of memory, and this machine has 0\.00 GiB free"):
         LeRobotData.open(copied(tmp_path), FACTS).observations()
 
 
-def test_a_picture_is_not_decoded_before_its_size_is_known():
+def test_a_picture_is_decoded_only_after_its_size_is_checked():
     """A PNG of a few bytes can claim any size."""
     small = png(np.zeros((8, 8, 3), np.uint8))
     width = small.index(b"IHDR") + 4
     claimed = small[:width] + (60_000).to_bytes(4, "big") * 2 + small[width + 8 :]
-    with pytest.raises(ValueError, match=r"pixels|no PNG or JPEG that can be read"):
+    with pytest.raises(ValueError, match=r"pixels|not a readable PNG or JPEG"):
         decoded(claimed, (8, 8, 3))
 
 
-def test_a_frame_that_is_missing_is_named(tmp_path):
+def test_a_missing_frame_is_named(tmp_path):
     video = Video(copied(tmp_path) / VIDEO, SHAPE, 10, tmp_path)
     with pytest.raises(ValueError, match=r"file-001\.mp4 cannot be read: it has no frame at 0\.050 s"):
         video.fill(0.05, np.empty((1, *SHAPE), np.uint8))
@@ -265,7 +265,7 @@ def test_a_command_ends_in_one_sentence_and_writes_nothing(command, tmp_path, mo
         main()
     assert ended.value.code == 2
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("paradp: ")]
-    assert "file-001.parquet is no table that can be read, or is cut short" in line
+    assert "file-001.parquet is not a readable table, or is cut short" in line
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == [folder.name]
 
 
@@ -277,8 +277,8 @@ def old_episodes(folder: Path, content: str, episodes: int) -> Description:
     return Description(folder, 10, features, episodes, 5 * episodes, "v2.1", 1000)
 
 
-def test_a_line_of_an_older_version_ends_where_json_says(tmp_path):
-    """Other ends of lines may stand in the words of a task."""
+def test_a_line_of_an_older_version_ends_only_at_a_newline(tmp_path):
+    """The instruction may contain other line separators."""
     lines = [
         json.dumps({"episode_index": i, "tasks": [f"lift{sign}it"], "length": 5}, ensure_ascii=False)
         for i, sign in enumerate("\u2028\u2029\x85é")

@@ -17,12 +17,12 @@ STATISTICS = "policy_preprocessor_step_3_normalizer_processor.safetensors"
 
 
 def change(path: Path, **values) -> None:
-    """Other values in a document."""
+    """Changes values in a document."""
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def change_step(path: Path, number: int, **config) -> None:
-    """Other settings of a processor's step."""
+    """Changes settings of a processor's step."""
     content = json.loads(path.read_text())
     content["steps"][number]["config"].update(config)
     path.write_text(json.dumps(content))
@@ -51,14 +51,14 @@ def change_step(path: Path, number: int, **config) -> None:
         ({"kernel_size": 4}, "kernel_size must be odd, not 4"),
     ],
 )
-def test_a_config_that_is_not_supported(lerobot, changes, message):
+def test_an_unsupported_config_is_refused(lerobot, changes, message):
     path = lerobot("min_max")
     change(path / CONFIG, **changes)
     with pytest.raises(ValueError, match=message):
         read_lerobot(path, FACTS)
 
 
-def test_a_config_without_a_field_whose_default_changed(lerobot):
+def test_a_config_without_a_field_whose_default_changed_is_refused(lerobot):
     path = lerobot("min_max")
     content = json.loads((path / CONFIG).read_text())
     del content["use_group_norm"]
@@ -81,14 +81,14 @@ def test_a_config_without_a_field_whose_default_changed(lerobot):
         ({"vision_backbone": "resnet34"}, "the tensor 'diffusion.rgb_encoder.backbone.4.2.conv1.weight' is missing"),
     ],
 )
-def test_an_encoder_that_is_not_there(lerobot, changes, message):
+def test_an_unknown_encoder_is_refused(lerobot, changes, message):
     path = lerobot("shared_encoder")
     change(path / CONFIG, **changes)
     with pytest.raises(ValueError, match=message):
         read_lerobot(path, FACTS)
 
 
-def test_cameras_that_a_resnet_cannot_see(lerobot):
+def test_cameras_that_a_resnet_cannot_encode_are_refused(lerobot):
     path = lerobot("shared_encoder")
     features = json.loads((path / CONFIG).read_text())["input_features"]
     for shape, message in (
@@ -117,14 +117,14 @@ def test_cameras_that_a_resnet_cannot_see(lerobot):
         (AFTER, "none", "policy_postprocessor.json cannot be read: steps must be a list of objects"),
     ],
 )
-def test_processors_with_other_steps(lerobot, file, steps, message):
+def test_processors_with_unknown_steps_are_refused(lerobot, file, steps, message):
     path = lerobot("min_max")
     change(path / file, steps=steps)
     with pytest.raises(ValueError, match=message):
         read_lerobot(path, FACTS)
 
 
-def test_settings_of_processors(lerobot):
+def test_unsupported_settings_of_processors_are_refused(lerobot):
     path = lerobot("min_max")
     original = (path / BEFORE).read_text()
     for number, config, message in (
@@ -145,13 +145,13 @@ def test_settings_of_processors(lerobot):
         read_lerobot(path, FACTS)
 
 
-def test_robots_give_what_a_processor_renames(lerobot):
+def test_a_renamed_observation_has_the_robots_name(lerobot):
     path = lerobot("min_max")
     change_step(path / BEFORE, 0, rename_map={"joints": "observation.state"})
     assert list(read_lerobot(path, FACTS).spec.observation) == ["joints", "observation.environment_state"]
 
 
-def test_statistics_that_are_missing(lerobot):
+def test_missing_statistics_are_named(lerobot):
     path = lerobot("min_max")
     whole = load_file(path / STATISTICS)
     for change_to, message in (
@@ -169,11 +169,11 @@ def test_statistics_that_are_missing(lerobot):
         read_lerobot(path, FACTS)
     (path / BEFORE).unlink()
     (path / AFTER).unlink()
-    with pytest.raises(ValueError, match=r"min_max has no statistics: neither policy_preprocessor.json is there, nor"):
+    with pytest.raises(ValueError, match=r"min_max has no statistics: policy_preprocessor.json is missing"):
         read_lerobot(path, FACTS)
 
 
-def test_statistics_that_the_older_form_was_saved_without(lerobot):
+def test_missing_statistics_of_the_older_form_are_named(lerobot):
     path = lerobot("before_processors")
     weights = load_file(path / WEIGHTS)
     name = "normalize_inputs.buffer_observation_state.min"
@@ -187,7 +187,7 @@ def test_statistics_that_the_older_form_was_saved_without(lerobot):
         read_lerobot(path, FACTS)
 
 
-def test_weights_that_are_cut_short_or_too_many(lerobot):
+def test_truncated_or_additional_weights_are_refused(lerobot):
     path = lerobot("min_max")
     whole = (path / WEIGHTS).read_bytes()
     (path / WEIGHTS).write_bytes(whole[:-100])
@@ -202,7 +202,7 @@ def test_weights_that_are_cut_short_or_too_many(lerobot):
         read_lerobot(path, FACTS)
 
 
-def test_facts_are_asked_for_by_name(lerobot):
+def test_an_error_names_missing_facts(lerobot):
     path = lerobot("min_max")
     with pytest.raises(
         ValueError, match=r"does not say its task, control_hz, action_low, action_high: write them into .*yaml"
@@ -218,18 +218,18 @@ def test_facts_are_asked_for_by_name(lerobot):
         ({"control_hz": "often"}, "the facts given cannot be read: control_hz: "),
         ({"tasks": "reach"}, "the facts given cannot be read: tasks: Unexpected keyword argument"),
         ({"action_low": (0.0,)}, "min_max cannot be used: action_low has 1 value, an action has 3"),
-        ({"action": {"goal": 2}}, "the parts of 'action', {'goal': 2}, must have 3 numbers together"),
+        ({"action": {"goal": 2}}, "the parts of 'action', {'goal': 2}, must have 3 numbers in total"),
         ({"observation": {"camera": "wrist"}}, "observation names 'camera', which the policy does not see; it sees obs"),
         ({"observation": {"observation.state": {"goal": 4}}}, "the parts of 'observation.state', .* must have 3 numbers"),
         ({"observation": {"observation.state": "observation.environment_state"}}, "observation names .* twice"),
     ],
 )
-def test_facts_that_do_not_fit(lerobot, facts, message):
+def test_facts_that_do_not_fit_are_refused(lerobot, facts, message):
     with pytest.raises(ValueError, match=message):
         load_policy(lerobot("min_max"), "ddim-5", **(FACTS | facts))
 
 
-def test_an_image_has_no_parts(lerobot):
+def test_an_image_cannot_have_parts(lerobot):
     observation = {"observation.images.camera0": {"left": 1}}
     with pytest.raises(ValueError, match=r"'observation.images.camera0' is an image, which has one name and no parts"):
         read_lerobot(lerobot("resnet34"), FACTS | {"observation": observation})
@@ -238,9 +238,9 @@ def test_an_image_has_no_parts(lerobot):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("task: reach\ntask: turn", "cannot be read: a key is there twice"),
+        ("task: reach\ntask: turn", "cannot be read: a key occurs twice"),
         ("task: &a reach\naction_convention: *a", "cannot be read: aliases are not read"),
-        ("- task", "cannot be read: it holds no names and values"),
+        ("- task", "cannot be read: it must contain names and values"),
         ("task: [", "cannot be read: "),
         ("task: !!python/name:os.system", "cannot be read: could not determine a constructor"),
         ("[" * 30_000, "cannot be read: "),
@@ -248,19 +248,19 @@ def test_an_image_has_no_parts(lerobot):
         ("task: reach\n" * 6000, "at most 65536 are read"),
     ],
 )
-def test_a_file_of_facts_that_is_none(lerobot, content, message):
+def test_an_invalid_file_of_facts_is_refused(lerobot, content, message):
     path = lerobot("min_max")
     (path / "paradp.yaml").write_text(content)
     with pytest.raises(ValueError, match=f"paradp.yaml.*{message}"):
         read_lerobot(path, FACTS)
 
 
-def test_learning_starts_from_checkpoints_of_ours(lerobot):
+def test_training_starts_only_from_checkpoints_of_paradp(lerobot):
     with pytest.raises(ValueError, match=r"is a policy of LeRobot; this takes checkpoints of paradp only"):
         find_own(lerobot("min_max"))
 
 
-def test_finding_needs_no_weights_and_says_what_is_not_read(lerobot):
+def test_finding_a_checkpoint_needs_no_weights_and_names_unsupported_ones(lerobot):
     path = lerobot("min_max")
     assert find_checkpoint(path) == path
     change(path / CONFIG, type="smolvla")

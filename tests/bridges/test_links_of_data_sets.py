@@ -1,4 +1,4 @@
-"""Data sets from elsewhere: nothing outside their folder is read, neither by links of files or folders nor by names."""
+"""Reading a data set never leads out of its folder, neither by links to files or folders nor by names."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ OUT = "leads out of the folder"
 
 @pytest.fixture
 def replay(tmp_path) -> Path:
-    """A data set of Diffusion Policy's, whose chunks of the state lie in folders."""
+    """A data set of Diffusion Policy whose chunks lie in folders."""
     root = tmp_path / "replay.zarr"
     group = zarr.open_group(root, mode="w", zarr_format=2)
     ends = np.array([6])
@@ -33,14 +33,14 @@ def replay(tmp_path) -> Path:
 
 
 def moved(folder: Path, name: str, to: Path) -> None:
-    """A part of the folder is moved, and a link is put in its place."""
+    """Moves a part of the folder away, and replaces it by a link."""
     to.parent.mkdir(exist_ok=True)
     (folder / name).rename(to)
     (folder / name).symlink_to(to)
 
 
 @pytest.mark.parametrize("name", ["data", "data/state", "data/state/0", "meta", "meta/episode_ends"])
-def test_no_folder_of_diffusion_policy_leads_out(name, replay, tmp_path):
+def test_links_in_a_data_set_of_diffusion_policy_do_not_lead_out_of_its_folder(name, replay, tmp_path):
     moved(replay, name, tmp_path / "private" / "part")
     with pytest.raises(ValueError, match=OUT):
         DiffusionPolicyData.open(replay, {}).vectors()
@@ -55,7 +55,7 @@ def test_links_within_the_folder_are_followed(replay, tmp_path):
 @pytest.mark.parametrize(
     "name", ["meta", "meta/episodes", "data", "data/chunk-000", "videos", "videos/observation.images.top/chunk-000"]
 )
-def test_no_folder_of_lerobot_leads_out(name, tmp_path):
+def test_links_in_a_data_set_of_lerobot_do_not_lead_out_of_its_folder(name, tmp_path):
     folder = copied(tmp_path)
     moved(folder, name, tmp_path / "private" / "part")
     with pytest.raises(ValueError, match=OUT):
@@ -63,16 +63,16 @@ def test_no_folder_of_lerobot_leads_out(name, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["observation./../../private", "observation.\\..\\private", "observation.\0"])
-def test_the_name_of_a_feature_is_no_path(key, tmp_path):
+def test_the_name_of_a_feature_cannot_be_a_path(key, tmp_path):
     folder = copied(tmp_path)
     described = json.loads((folder / "meta/info.json").read_text())
     described["features"][key] = described["features"]["observation.images.top"]
     (folder / "meta/info.json").write_text(json.dumps(described))
-    with pytest.raises(ValueError, match="is no name of a feature"):
+    with pytest.raises(ValueError, match="is not a name of a feature"):
         LeRobotData.open(folder, FACTS)
 
 
-def test_no_folder_of_minari_leads_out(tmp_path):
+def test_links_in_a_data_set_of_minari_do_not_lead_out_of_its_folder(tmp_path):
     (tmp_path / "set/data").mkdir(parents=True)
     with h5py.File(tmp_path / "set/data/main_data.hdf5", "w") as file:
         file["episode_0/observations"], file["episode_0/actions"] = STATE, STATE

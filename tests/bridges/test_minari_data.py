@@ -1,4 +1,4 @@
-"""Minari's data sets, in files as its `hdf5_storage.py` writes them."""
+"""Minari's data sets, in files written like its `hdf5_storage.py` does."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ SPACE = {"type": "Box", "dtype": "float32", "shape": [2], "low": [-1.0, -1.0], "
 
 
 def write(folder: Path, change=lambda file: None, space=SPACE) -> dict[str, list[np.ndarray]]:
-    """A file as Minari's storage writes it, the last observation of each episode included; returns what is in it."""
+    """Writes a file like Minari's storage, with the last observation of each episode; returns its content."""
     folder.mkdir(exist_ok=True)
     rng, kept = np.random.default_rng(0), {"front": [], "hand": [], "actions": []}
     with h5py.File(folder / "main_data.hdf5", "w", track_order=True) as file:
@@ -43,7 +43,7 @@ def write(folder: Path, change=lambda file: None, space=SPACE) -> dict[str, list
     return kept
 
 
-def test_episodes_are_those_that_were_written(tmp_path):
+def test_episodes_equal_those_that_were_written(tmp_path):
     kept = write(tmp_path / "data")
     read = MinariData.open(tmp_path, FACTS)
     assert read.info.observation == {"camera/front": SHAPE, "hand": 3}
@@ -94,7 +94,7 @@ def texts(file) -> None:
 
 
 def multiplied(file) -> None:
-    """24 names of a group, in which are 24 of another one, in which are 24 of an array."""
+    """24 links to a group, which has 24 links to another group, which has 24 links to an array."""
     groups = [file["episode_1/observations"].create_group("a"), file.create_group("b"), file.create_group("c")]
     for group, target in zip(groups, [*groups[1:], file["episode_1/observations/hand"]], strict=True):
         for number in range(24):
@@ -130,7 +130,7 @@ SPOILT = {
         replaced("episode_2/observations/hand", np.full((7, 3), np.inf)),
         r"episode_2/hand is not finite in step 0",
     ),
-    "a link": (linked, r"points elsewhere"),
+    "a link": (linked, r"links are not followed"),
     "groups of many names": (multiplied, r"is the same object as another entry; each must have its own"),
     "groups in a circle": (in_a_circle, r"is the same object as another entry; each must have its own"),
     "texts": (texts, r"mission holds .*object"),
@@ -139,7 +139,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_it_is_refused_by_name_and_nothing_is_left(what, tmp_path):
+def test_damaged_data_sets_are_refused_by_name_and_leave_no_files(what, tmp_path):
     change, message = SPOILT[what]
     write(tmp_path / "data", change)
     with pytest.raises(ValueError, match=message):
@@ -147,7 +147,7 @@ def test_it_is_refused_by_name_and_nothing_is_left(what, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_some_of_its_observations_can_be_left_out(tmp_path):
+def test_observations_can_be_left_out(tmp_path):
     write(tmp_path / "data", texts)
     assert MinariData.open(tmp_path, FACTS, keys=["hand"]).info.observation == {"hand": 3}
     with pytest.raises(ValueError, match=r"episode_0 lacks the observation 'wrist'; it has: camera/front, hand, mission"):

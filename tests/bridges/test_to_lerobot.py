@@ -43,7 +43,7 @@ def check_same(one: TrainedPolicy, other: TrainedPolicy) -> None:
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_what_came_from_lerobot_goes_back_to_the_bit(lerobot, tmp_path, name):
+def test_a_policy_from_lerobot_is_converted_back_bit_by_bit(lerobot, tmp_path, name):
     trained = read_lerobot(lerobot(name), FACTS)
     check_same(trained, there_and_back(trained, tmp_path / "back"))
     before, after = (read_config(tmp_path / folder) for folder in (name, "back"))
@@ -51,7 +51,7 @@ def test_what_came_from_lerobot_goes_back_to_the_bit(lerobot, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", pretrained())
-def test_the_pretrained_policies_go_there_and_back_to_the_bit(tmp_path, name):
+def test_the_pretrained_policies_are_converted_there_and_back_bit_by_bit(tmp_path, name):
     trained = load_trained(find_checkpoint(name))
     check_same(trained, there_and_back(trained, tmp_path / name, sampler="ddim-10"))
     config = json.loads((tmp_path / name / "config.json").read_text())
@@ -61,7 +61,7 @@ def test_the_pretrained_policies_go_there_and_back_to_the_bit(tmp_path, name):
     assert read_config(tmp_path / name).sampler == "ddim-10"
 
 
-def test_the_caller_says_what_is_the_robots_state(tmp_path):
+def test_the_quantities_of_the_robots_state_can_be_selected(tmp_path):
     trained = load_trained(find_checkpoint("square"))
     sizes = dict(trained.spec.observation)
     state = {name: sizes.pop(name) for name in ("eef_pos", "eef_rot6d", "gripper_qpos")}
@@ -80,8 +80,8 @@ def test_the_caller_says_what_is_the_robots_state(tmp_path):
 @pytest.mark.parametrize("kind", ["STATE", "VISUAL"])
 @pytest.mark.parametrize("shift", [0.0, -1.0])
 @pytest.mark.parametrize("inverse", [False, True])
-def test_scales_become_statistics_to_the_bit(kind, shift, inverse):
-    """Of images but for rounding, for LeRobot's are of numbers up to 1."""
+def test_normalisers_and_statistics_are_equal_bit_by_bit(kind, shift, inverse):
+    """Except for rounding of images, whose values in LeRobot are at most 1."""
     generator = torch.Generator().manual_seed(1)
     size, unit, within = (3, 255.0, 1e-5) if kind == "VISUAL" else (2000, 1.0, 0.0)
     offset = 10 ** (4 * torch.rand(size, generator=generator) - 2) * torch.randn(size, generator=generator)
@@ -136,7 +136,7 @@ FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps":
         ),
     ],
 )
-def test_what_lerobot_cannot_express_is_refused(tmp_path, change, said):
+def test_policies_that_lerobot_cannot_represent_are_refused(tmp_path, change, said):
     trained = load_trained(find_checkpoint("pusht"))
     settings = {name: value for name, value in change.items() if name in ("prediction_type", "variance_type")}
     others = {name: value for name, value in change.items() if name not in settings}

@@ -9,7 +9,7 @@ from paradp.checkpoints.cards import MEASURED, UNMEASURED, read_trainings
 
 
 @pytest.mark.parametrize("name", pretrained())
-def test_the_card_of_every_shipped_policy_tells_data_training_and_success(name):
+def test_the_card_of_every_shipped_policy_contains_data_training_and_success(name):
     for trained in read_trainings(find_checkpoint(name)):
         assert trained.episodes >= 200 and trained.control_steps > 30 * trained.episodes
         assert trained.batch_size == (1024 if name == "pusht" else 256)
@@ -19,13 +19,13 @@ def test_the_card_of_every_shipped_policy_tells_data_training_and_success(name):
     assert MEASURED in card and UNMEASURED not in card and "ddpm: success" in card
 
 
-def test_somebody_elses_card_is_named(tmp_path):
+def test_the_card_of_a_converted_policy_names_its_source(tmp_path):
     (tmp_path / "README.md").write_text("# A policy\nIt works.\n")
     with pytest.raises(ValueError, match=r"README\.md does not list the policy"):
         read_trainings(tmp_path)
 
 
-def test_a_policy_that_started_from_another_tells_of_both_trainings():
+def test_the_card_of_a_policy_that_started_from_another_describes_both_trainings():
     last, first = read_trainings(find_checkpoint("can"))
     assert (last.steps, last.control_steps) == (5000, 91606)
     assert (first.steps, first.control_steps) == (7000, 45348)

@@ -76,7 +76,7 @@ def test_the_networks_cost_is_that_of_its_convolutions():
     assert network_cost(spec) == sum(counted)
 
 
-def test_a_draft_is_read_as_it_was_written_and_plans_in_the_same_distributions_rounds(with_draft, spec):
+def test_a_draft_is_read_back_and_plans_in_the_same_number_of_rounds(with_draft, spec):
     policy = load_policy(with_draft, TRAINED, engine="eager")
     assert isinstance(policy.solver, Speculative) and policy.solver.model is not None
     stored = load_file(with_draft / "draft.safetensors")
@@ -86,7 +86,7 @@ def test_a_draft_is_read_as_it_was_written_and_plans_in_the_same_distributions_r
     assert not np.array_equal(found.actions, plan(load_policy(with_draft, "speculative-ddpm", engine="eager")).actions)
 
 
-def test_without_a_last_plan_the_draft_makes_the_first_guess(with_draft, monkeypatch):
+def test_without_a_previous_plan_the_draft_makes_the_first_guess(with_draft, monkeypatch):
     policy = load_policy(with_draft, TRAINED, engine="eager")
     given = []
     solve = Speculative.solve
@@ -104,7 +104,7 @@ def test_without_a_last_plan_the_draft_makes_the_first_guess(with_draft, monkeyp
     assert torch.equal(given[1], found.chunks)
 
 
-def test_a_checkpoint_without_a_draft_says_how_to_get_one(checkpoint):
+def test_without_a_draft_the_error_says_how_to_train_one(checkpoint):
     for load in (lambda: load_policy(checkpoint, TRAINED), lambda: build_solver(SamplerChoice.parse(TRAINED), checkpoint)):
         with pytest.raises(ValueError, match=r"has no trained draft; train one: paradp draft train"):
             load()
@@ -190,8 +190,8 @@ def test_a_draft_that_costs_too_much_is_refused(checkpoint, spec):
         read_draft(checkpoint, spec, checkpoint_digest(checkpoint))
 
 
-def test_training_makes_drafts_that_are_kept_more_often(checkpoint, spec):
-    """Than before the training, already of a network of random weights, which has little to learn."""
+def test_training_makes_drafts_that_are_accepted_more_often(checkpoint, spec):
+    """More often than before the training, even for a network with random weights."""
     policy = load_policy(checkpoint, "ddpm", engine="eager")
     histories = parted(policy.spec, np.random.default_rng(0).normal(size=(200, 2, 3)).astype(np.float32))
     seen = []

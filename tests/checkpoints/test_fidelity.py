@@ -32,7 +32,7 @@ def chosen_among(checkpoint, sampler, spec):
     return candidates_for(SamplerChoice.parse(sampler), checkpoint, checkpoint_digest(checkpoint), spec.schedule)
 
 
-def test_what_was_measured_is_found_beside_the_checkpoint_or_in_the_cache(checkpoint, measured, spec, caplog):
+def test_measurements_are_found_beside_the_checkpoint_or_in_the_cache(checkpoint, measured, spec, caplog):
     places = (checkpoint / "fidelity.json", cached_file(measured.checkpoint_sha256))
     for place in places:
         place.parent.mkdir(exist_ok=True)
@@ -43,7 +43,7 @@ def test_what_was_measured_is_found_beside_the_checkpoint_or_in_the_cache(checkp
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "of other weights", "a folder"])
-def test_without_it_the_general_rule_is_taken_and_a_line_says_so(checkpoint, measured, spec, caplog, damage):
+def test_without_measurements_the_general_rule_is_used_with_a_message(checkpoint, measured, spec, caplog, damage):
     path = checkpoint / "fidelity.json"
     if damage == "truncated":
         measured.write(path)
@@ -56,19 +56,19 @@ def test_without_it_the_general_rule_is_taken_and_a_line_says_so(checkpoint, mea
     assert found.steps == (GENERAL_RULE, "ddpm") and "by the general rule" in found.reason(GENERAL_RULE)
     (line,) = (record.getMessage() for record in caplog.records)
     assert GENERAL_RULE in line and f"paradp fidelity {checkpoint}" in line
-    # Bounds that were given cannot be checked: that is no choice to make for the user.
+    # Bounds that were given cannot be checked: the program must not choose for the user.
     with pytest.raises(ValueError, match=r"auto-fast:energy=0.02 needs the fidelity of .*paradp fidelity"):
         chosen_among(checkpoint, "auto-fast:energy=0.02", spec)
 
 
-def test_bounds_that_nothing_keeps_are_refused_before_anything_is_measured(checkpoint, measured, monkeypatch):
+def test_bounds_that_no_sampler_meets_are_refused_before_anything_is_measured(checkpoint, measured, monkeypatch):
     measured.write(checkpoint / "fidelity.json")
     monkeypatch.setattr(autotuner.Autotuner, "choose", None)
     with pytest.raises(ValueError, match=r"no fewer steps than DDPM's own are within energy ≤ 0\.0001"):
         load_policy(checkpoint, "auto-fast:energy=0.0001", engine="eager")
 
 
-def test_a_policy_is_loaded_with_what_is_within_bounds(checkpoint, measured, monkeypatch, caplog):
+def test_a_policy_is_loaded_with_the_samplers_within_bounds(checkpoint, measured, monkeypatch, caplog):
     measured.write(checkpoint / "fidelity.json")
     monkeypatch.setattr(candidates, "WINDOWS", (4,))
     for name in ("TURNS", "PLANS", "TRIALS"):

@@ -1,4 +1,4 @@
-"""For anything that is given as a checkpoint, the message says what it is."""
+"""For any path given as a checkpoint, the message says what it contains."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ from paradp.checkpoints import find_checkpoint, finding, pretrained
         ({"run/pretrained_model/config.json": "{}"}, "run", "is of a training of LeRobot; its checkpoint is run/pretrained"),
         ({"data/meta/info.json": "{}"}, "data", "is a data set of LeRobot, not a policy"),
         ({"demos.zarr/zarr.json": "{}"}, "demos.zarr", "is a store of demonstrations, not a policy"),
-        ({"epoch=1.ckpt": ""}, "epoch=1.ckpt", "epoch=1.ckpt is no file that torch.save wrote since PyTorch 1.6"),
+        ({"epoch=1.ckpt": ""}, "epoch=1.ckpt", "epoch=1.ckpt is not a file that torch.save wrote since PyTorch 1.6"),
         ({"run/checkpoints/latest.ckpt": ""}, "run", "its checkpoints are files, as run/checkpoints/latest.ckpt"),
         ({"pipe/model_index.json": "{}"}, "pipe", "is a pipeline of diffusers"),
         ({"train/checkpoint/config.json": "{}"}, "train", "its checkpoint is"),
@@ -29,7 +29,7 @@ from paradp.checkpoints import find_checkpoint, finding, pretrained
         ({}, "sqare", "did you mean 'square'"),
     ],
 )
-def test_what_is_no_checkpoint_of_ours_is_named(tmp_path, monkeypatch, files, given, message):
+def test_an_error_names_what_is_not_a_checkpoint_of_paradp(tmp_path, monkeypatch, files, given, message):
     monkeypatch.chdir(tmp_path)
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def test_what_is_no_checkpoint_of_ours_is_named(tmp_path, monkeypatch, files, gi
 
 @pytest.fixture
 def no_tree(monkeypatch, tmp_path):
-    """As in an installed paradp, with no other `paradp_weights` than those that a test makes."""
+    """The situation of an installed paradp, with no other `paradp_weights` than those that a test makes."""
     monkeypatch.setattr(finding, "IN_TREE", tmp_path / "no tree")
     monkeypatch.delitem(sys.modules, "paradp_weights", raising=False)
     monkeypatch.setattr(sys, "path", [place for place in sys.path if not (Path(place) / "paradp_weights").exists()])
@@ -58,7 +58,7 @@ def installed(monkeypatch, tmp_path):
     return package
 
 
-def test_policies_that_are_installed_are_found_where_there_is_no_tree(no_tree, installed):
+def test_installed_policies_are_found_without_a_checkout(no_tree, installed):
     assert pretrained() == ["reach"]
     assert find_checkpoint("reach") == installed / "reach"
     with pytest.raises(ValueError, match=r"no checkpoint 'reech' — did you mean 'reach'\? Pretrained: reach"):
@@ -70,13 +70,13 @@ def test_a_package_without_code_is_found_too(no_tree, installed):
     assert find_checkpoint("reach") == installed / "reach"
 
 
-def test_the_tree_of_a_checkout_comes_first_and_alone(installed):
+def test_the_policies_of_a_checkout_hide_installed_ones(installed):
     assert "square" in pretrained() and "reach" not in pretrained()
     assert find_checkpoint("square") == Path(finding.__file__).parent / "pretrained/square"
 
 
 @pytest.mark.parametrize("folder", ["no", "an empty one"])
-def test_what_is_missing_is_said_where_neither_is_there(no_tree, tmp_path, monkeypatch, folder):
+def test_an_error_says_what_to_install_if_there_are_no_policies(no_tree, tmp_path, monkeypatch, folder):
     monkeypatch.chdir(tmp_path)
     if folder == "an empty one":
         (tmp_path / "no tree").mkdir()

@@ -38,7 +38,7 @@ def plan(policy):
     return policy.plan(histories, [torch.Generator().manual_seed(0)]).actions
 
 
-def test_a_loaded_policy_is_the_saved_one(checkpoint, trained):
+def test_a_loaded_policy_equals_the_saved_one(checkpoint, trained):
     policy = load_policy(checkpoint, "ddpm")
     assert policy.spec == trained.spec == read_info(checkpoint).spec
     for name, tensor in trained.network.state_dict().items():
@@ -68,7 +68,7 @@ def test_saving_again_replaces(checkpoint, trained):
 
 
 def test_a_save_after_a_kill_between_its_renames_loses_nothing(checkpoint, trained, monkeypatch):
-    """The kill left the old checkpoint beside its place, and the disk is full by now."""
+    """A killed save has left the old checkpoint under its temporary name, and the disk is full."""
     before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
     checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.old"))
     checkpoint.with_name(f".{checkpoint.name}.partial").mkdir()
@@ -96,8 +96,8 @@ def test_a_checkpoint_is_found_after_a_kill_between_the_renames_of_a_save(checkp
     assert [path.name for path in checkpoint.parent.iterdir()] == ["policy"]
 
 
-def test_half_a_checkpoint_is_not_put_back(checkpoint):
-    """Such as one that was being removed."""
+def test_an_incomplete_checkpoint_is_not_restored(checkpoint):
+    """For example one that was being removed."""
     old = checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.old"))
     (old / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="no checkpoint"):
@@ -105,8 +105,8 @@ def test_half_a_checkpoint_is_not_put_back(checkpoint):
     assert not checkpoint.exists()
 
 
-def test_a_save_goes_on_where_a_reader_puts_the_old_one_back(checkpoint, trained, monkeypatch):
-    """A reader that comes between the two renames takes them for a kill's."""
+def test_a_save_continues_if_a_reader_restores_the_old_checkpoint(checkpoint, trained, monkeypatch):
+    """Between the two renames, a reader assumes that the save was killed."""
     really_rename, met = Path.rename, []
 
     def rename(path, target):
@@ -183,7 +183,7 @@ def test_a_pickle_is_never_opened(checkpoint):
         (("surprise",), 1, "surprise"),
     ],
 )
-def test_a_config_that_does_not_hold_together_is_refused(checkpoint, where, value, message):
+def test_an_inconsistent_config_is_refused(checkpoint, where, value, message):
     config = json.loads((checkpoint / "config.json").read_text())
     part = config
     for key in where[:-1]:
@@ -197,12 +197,12 @@ def test_a_config_that_does_not_hold_together_is_refused(checkpoint, where, valu
 @pytest.mark.parametrize(
     "options", [{"action_low": (-np.inf, -1.0)}, {"action_step": (np.inf, 0.1)}, {"controller": {"kp": np.inf}}]
 )
-def test_a_policy_of_infinite_limits_or_gains_is_refused(spec, options):
+def test_a_policy_with_infinite_limits_or_gains_is_refused(spec, options):
     with pytest.raises(ValueError, match="must be finite"):
         dataclasses.replace(spec, **options)
 
 
-def test_a_config_from_before_there_were_other_networks_is_read(checkpoint):
+def test_a_config_that_only_has_a_unets_sizes_is_read(checkpoint):
     config = json.loads((checkpoint / "config.json").read_text())
     config["spec"]["unet"] = config["spec"].pop("network")
     del config["spec"]["unet"]["kind"]
@@ -211,7 +211,7 @@ def test_a_config_from_before_there_were_other_networks_is_read(checkpoint):
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"spec": 3}', '{"spec": {"unet": 3}}'])
-def test_a_config_that_is_something_else_is_refused(checkpoint, content):
+def test_an_invalid_config_is_refused(checkpoint, content):
     (checkpoint / "config.json").write_text(content)
     with pytest.raises(ValueError, match=r"config\.json cannot be read"):
         load_policy(checkpoint)
@@ -227,12 +227,12 @@ def test_statistics_that_would_give_nan_are_refused(checkpoint, scale):
         load_policy(checkpoint)
 
 
-def test_an_unknown_name_says_what_there_is():
+def test_the_error_for_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="no checkpoint 'sqare'"):
         find_checkpoint("sqare")
 
 
-def test_an_unknown_device_says_what_there_is(checkpoint):
+def test_the_error_for_an_unknown_device_lists_the_available_ones(checkpoint):
     with pytest.raises(ValueError, match="'abacus' is not available; there is: cpu"):
         load_policy(checkpoint, device="abacus")
 
@@ -247,14 +247,14 @@ def test_a_pretrained_policy_fits_its_task(name):
     assert "Not measured yet" not in (find_checkpoint(name) / "README.md").read_text()
 
 
-def test_a_card_that_is_no_text_is_named(checkpoint):
+def test_a_card_that_is_not_text_is_named(checkpoint):
     (checkpoint / "README.md").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"README\.md is not text"):
         read_card(checkpoint)
 
 
 @pytest.mark.parametrize("name", ["config.json", "statistics.json", "model.safetensors", "README.md"])
-def test_a_file_of_a_checkpoint_lies_in_it(checkpoint, name):
+def test_a_file_of_a_checkpoint_must_lie_in_its_directory(checkpoint, name):
     (checkpoint / name).rename(checkpoint.parent / name)
     (checkpoint / name).symlink_to(checkpoint.parent / name)
     with pytest.raises(ValueError, match=f"{name} is a link that leads out of its folder"):
@@ -265,7 +265,7 @@ def test_timesteps_that_an_engine_has_not_tabulated_are_refused(trained, tmp_pat
     schedule = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100, "shift": 3.0}
     shifted = dataclasses.replace(trained, spec=dataclasses.replace(trained.spec, schedule=schedule))
     save_checkpoint(shifted, tmp_path / "flow", "card")
-    refusal = r"step 1 is at timestep \d+\.\d+, and a policy's engine knows whole timesteps only"
+    refusal = r"step 1 is at timestep \d+\.\d+, and engines of policies support integer timesteps only"
     with pytest.raises(ValueError, match=refusal):
         load_policy(tmp_path / "flow", "flow-4", engine="eager")
     policy = load_policy(tmp_path / "flow", "flow-3:timesteps=100-50-10", engine="eager")
@@ -277,5 +277,5 @@ def test_timesteps_that_an_engine_has_not_tabulated_are_refused(trained, tmp_pat
 def test_a_solver_of_a_longer_schedule_is_refused(checkpoint, trained):
     policy = load_policy(checkpoint, "ddim-5", engine="eager")
     longer = trained.spec.schedule | {"num_train_timesteps": 1000}
-    with pytest.raises(ValueError, match=r"visits timesteps 0 to 999, but the policy knows 0 to 99: build the solver for"):
+    with pytest.raises(ValueError, match=r"visits timesteps 0 to 999, but the policy has 0 to 99: build the solver for"):
         policy.with_solver(SamplerChoice.parse("ddpm").build(longer))

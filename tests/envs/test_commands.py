@@ -27,7 +27,7 @@ class Pair(NamedTuple):
 
 
 def plain(convention, action):
-    """What the convention itself says, without compiled code; `None` if it refuses."""
+    """The convention's own result, without compiled code; `None` if it refuses."""
     try:
         check_action(convention, action)
         return convention.to_robosuite(action)
@@ -44,13 +44,13 @@ def same(mine, theirs) -> bool:
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 @pytest.mark.parametrize("name", HAND_CONVENTIONS)
-def test_any_action_becomes_what_its_convention_says(name, data):
+def test_any_action_is_converted_as_its_convention_defines(name, data):
     convention = HAND_CONVENTIONS[name]
     action = np.array(data.draw(st.lists(NUMBERS, min_size=(size := convention.space.shape[0]), max_size=size)), np.float32)
     assert same(COMMANDS[name](action.astype(np.float64)), plain(convention, action))
 
 
-def test_rotations_about_every_axis_and_by_half_a_turn_become_what_the_convention_says():
+def test_rotations_about_every_axis_and_by_half_a_turn_are_converted_as_the_convention_defines():
     convention, rng = HAND_CONVENTIONS["absolute"], np.random.default_rng(0)
     axes = [np.array(axis) for axis in itertools.product([-1.0, 0.0, 1.0], repeat=3)][:13] + list(rng.normal(size=(20, 3)))
     for axis, angle in itertools.product(axes, [0.0, 1e-9, 0.5, np.pi / 2, np.pi - 1e-9, np.pi]):
@@ -85,7 +85,7 @@ def test_a_refused_action_moves_nothing_and_is_named(env):
     assert np.array_equal(env._sim.get_state().flatten(), before)
 
 
-def test_an_action_means_the_same_however_it_lies_in_memory(env):
+def test_an_action_is_converted_independently_of_its_memory_layout(env):
     observation, _ = env.reset(seed=0)
     action = env.convention.hold(None, observation) + np.float32(0.01)
     forms = {
@@ -107,8 +107,8 @@ def test_an_action_means_the_same_however_it_lies_in_memory(env):
         assert np.array_equal(end, ends["as it is"]), name
 
 
-def test_arguments_of_each_type_are_given_to_code_of_their_own():
-    """Code for another type would read their memory wrongly."""
+def test_arguments_of_each_type_get_compiled_code_for_this_type():
+    """Code for another type would misread their memory."""
     second = njit(lambda pair: pair.values[1] + pair.offset)
     numbers = np.arange(8.0)
     for values, offset in [(numbers, 2), (numbers, 0.5), (numbers.astype(np.int32), 2), (numbers[::2], 2)]:

@@ -75,7 +75,7 @@ def same(mine, theirs):
         assert np.allclose(seen[key], seen_there[key], rtol=0, atol=1e-6), key
 
 
-def test_a_free_run_without_contacts_stays_at_robosuites(pair):
+def test_a_free_run_without_contacts_equals_robosuites(pair):
     original, ours = pair
     rng = np.random.default_rng(3)
     start, _ = original.reset(seed=3)
@@ -88,8 +88,8 @@ def test_a_free_run_without_contacts_stays_at_robosuites(pair):
         assert np.abs(state(ours) - state(original)).max() < EQUAL
 
 
-def test_every_step_from_robosuites_own_state_ends_in_its_next_one(three):
-    """Contacts amplify: where the step departs by more than rounding, robosuite itself does, from a state 1e-15 aside."""
+def test_every_step_from_a_state_of_robosuite_ends_in_robosuites_next_state(three):
+    """Contacts amplify rounding: where a step differs by more, so does robosuite's own from a state 1e-15 aside."""
     original, ours, shaken = three
     rng = np.random.default_rng(4)
     start, _ = original.reset(seed=4)
@@ -113,7 +113,7 @@ def test_every_step_from_robosuites_own_state_ends_in_its_next_one(three):
 
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 4))
 @settings(max_examples=8, deadline=None)
-def test_any_goals_from_any_scene(pair, seed, steps):
+def test_any_goals_from_any_scene_give_robosuites_states(pair, seed, steps):
     original, ours = pair
     original.reset(seed=seed)
     ours.reset(seed=seed)
@@ -148,7 +148,7 @@ def test_a_replayed_state_and_a_hard_reset_change_nothing(pair):
 
 
 @pytest.mark.parametrize("disturbance", ["push", "belt"])
-def test_disturbances_act_alike(disturbance):
+def test_disturbances_have_the_same_effect(disturbance):
     original, ours = (make("lift", "absolute", simulator, disturbance=disturbance) for simulator in (ORIGINAL, COMPILED))
     start, _ = original.reset(seed=2)
     ours.reset(seed=2)
@@ -163,7 +163,7 @@ def test_disturbances_act_alike(disturbance):
 
 
 def test_environments_step_side_by_side_in_threads():
-    """Compiled steps hold no lock of Python's; what one environment does is none of another's business."""
+    """Compiled steps release Python's lock, and environments do not affect each other."""
     envs = [make("lift", "delta", COMPILED) for _ in range(2)]
     actions = np.random.default_rng(0).uniform(-1, 1, (2, 40, 7)).astype(np.float32)
 
@@ -182,7 +182,7 @@ def test_environments_step_side_by_side_in_threads():
 
 
 def test_other_threads_run_while_a_control_step_is_made():
-    """If a step held Python's lock, they would see its begin, its end, and the end of robosuite's own substep alone."""
+    """If a step held Python's lock, others would only run at its begin, its end, and the end of robosuite's substep."""
     env = make("lift", "absolute", COMPILED)
     observation, _ = env.reset(seed=0)
     command = env.convention.to_robosuite(env.convention.hold(None, observation))

@@ -33,23 +33,23 @@ def nothing_is_left_behind(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ACTION_CONVENTIONS)
-def test_those_of_paradp_are_whole(name):
+def test_the_conventions_of_paradp_are_complete(name):
     check_convention(ACTION_CONVENTIONS[name])
     assert find_convention(name) is ACTION_CONVENTIONS[name]
 
 
-def test_a_registered_one_is_found_by_its_name():
+def test_a_registered_convention_is_found_by_its_name():
     wheels = Wheels()
     register_convention(wheels)
     assert find_convention("wheels") is wheels and "wheels" in convention_names()
     assert wheels.space.shape == (2,)
-    with pytest.raises(ValueError, match="two action conventions of the name 'wheels'"):
+    with pytest.raises(ValueError, match="two action conventions have the name 'wheels'"):
         register_convention(Wheels())
-    with pytest.raises(ValueError, match="two action conventions of the name 'delta'"):
+    with pytest.raises(ValueError, match="two action conventions have the name 'delta'"):
         register_convention(Wheels("delta"))
 
 
-def test_an_unknown_name_is_told_the_known_ones():
+def test_the_error_for_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown action convention 'delto' — did you mean 'delta'\? There are: absolute,"):
         find_convention("delto")
 
@@ -69,12 +69,12 @@ def test_limits_that_do_not_fit_are_named(change, message):
         register_convention(Wheels(**change))
 
 
-def test_what_lacks_a_member_is_named():
+def test_a_missing_member_is_named():
     with pytest.raises(ValueError, match="is a dict and lacks name, unit, parts, units, low, high, hold, path"):
         check_convention({})
     with pytest.raises(ValueError, match="is a class"):
         check_convention(Wheels)
 
 
-def test_it_is_told_in_words():
+def test_a_convention_is_described_in_words():
     assert described("wheels", {"left": 1, "right": 1}) == "wheels (left 1, right 1: 2 values)"

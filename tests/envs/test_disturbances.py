@@ -22,7 +22,7 @@ ALL_TASKS = pytest.mark.parametrize("task", [name for name, entry in TASKS.items
 
 @pytest.fixture(scope="module")
 def make():
-    """Environments by task and disturbance, built once: what was simulated before must not matter."""
+    """Environments by task and disturbance, made once: earlier simulations must not matter."""
     built = {}
 
     def make(task: str, name: str | None):
@@ -40,7 +40,7 @@ def stay(observation) -> np.ndarray:
 
 
 def hover(observation) -> np.ndarray:
-    """Eight centimetres above the object, wherever it goes."""
+    """Follows the object eight centimetres above it."""
     [key] = [key for key in observation if key in ("nut_pos", "cube_pos")]
     return np.array([*(observation[key] + [0, 0, 0.08]), *HAND_DOWN, OPEN], np.float32)
 
@@ -89,7 +89,7 @@ def test_two_processes_agree(name):
 
 @ALL_TASKS
 @BOTH
-def test_until_it_acts_the_episode_is_the_undisturbed_one(make, task, name):
+def test_an_episode_equals_the_undisturbed_one_until_the_disturbance_begins(make, task, name):
     calm, none = episode(make(task, None), 5, hover, 60)
     shaken, acted = episode(make(task, name), 5, hover, 60)
     assert set(none) == {None}
@@ -99,7 +99,7 @@ def test_until_it_acts_the_episode_is_the_undisturbed_one(make, task, name):
 
 
 @ALL_TASKS
-def test_a_hand_that_stays_away_provokes_no_push(make, task):
+def test_without_a_hand_nearby_there_is_no_push(make, task):
     calm, _ = episode(make(task, None), 6, stay, 60)
     left_alone, acted = episode(make(task, "push"), 6, stay, 60)
     assert not acted.any() and np.array_equal(calm, left_alone)
@@ -131,7 +131,7 @@ def test_pushes_without_end_leave_the_object_on_the_table_and_in_the_area(make, 
 
 
 @ALL_TASKS
-def test_the_belt_runs_at_its_speed_turns_round_and_keeps_to_the_area(make, task):
+def test_the_belt_runs_at_its_speed_reverses_and_stays_in_the_area(make, task):
     env = make(task, "belt")
     path = object_path(episode(env, 0, stay, 400)[0])[SETTLED:]
     step = np.diff(path[:, 1])
@@ -141,14 +141,14 @@ def test_the_belt_runs_at_its_speed_turns_round_and_keeps_to_the_area(make, task
     assert_stays(path, task, slack=0.0)
 
 
-def test_seeds_choose_the_belts_way(make):
+def test_the_seed_determines_the_belts_direction(make):
     env = make("lift", "belt")
     ways = {np.sign(np.diff(object_path(episode(env, seed, stay, 14)[0])[-2:, 1])[0]) for seed in range(6)}
     assert ways == {-1, 1}
 
 
 @BOTH
-def test_an_object_in_the_hand_is_left_alone(make, name):
+def test_an_object_in_the_hand_is_not_disturbed(make, name):
     env, expert = make("lift", name), LiftExpert(variety=None)
     expert.reset(0)
     observation, _ = env.reset(seed=0)
@@ -164,7 +164,7 @@ def test_an_object_in_the_hand_is_left_alone(make, name):
 
 
 @BOTH
-def test_without_a_seed_the_stream_goes_on(make, name):
+def test_without_a_seed_the_random_stream_continues(make, name):
     env = make("lift", name)
 
     def two_episodes():
@@ -175,7 +175,7 @@ def test_without_a_seed_the_stream_goes_on(make, name):
 
 
 @BOTH
-def test_gymnasium_finds_nothing_wrong_and_vector_envs_tell_who_was_disturbed(name):
+def test_environments_pass_gymnasiums_check_and_vector_envs_report_disturbances(name):
     env = gymnasium.make("paradp/Square-v0", disturbance=name)
     check_env(env.unwrapped, skip_render_check=True)
     env.close()
@@ -184,7 +184,7 @@ def test_gymnasium_finds_nothing_wrong_and_vector_envs_tell_who_was_disturbed(na
     envs.close()
 
 
-def test_mistakes_are_named():
+def test_errors_name_wrong_settings():
     with pytest.raises(ValueError, match=r"unknown disturbance 'blet' — did you mean 'belt'\? There are: push, belt\."):
         find_disturbance("blet")
     with pytest.raises(ValueError, match="unknown disturbance 'wind'"):

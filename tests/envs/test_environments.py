@@ -43,7 +43,7 @@ def random_walk(env, seed: int, steps: int = 12) -> list[dict]:
 
 @pytest.mark.parametrize("env_id", IDS)
 @pytest.mark.parametrize("convention", HAND_CONVENTIONS)
-def test_gymnasium_finds_nothing_wrong(env_id, convention):
+def test_environments_pass_gymnasiums_check(env_id, convention):
     env = gymnasium.make(env_id, action_convention=convention)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -55,7 +55,7 @@ def test_gymnasium_finds_nothing_wrong(env_id, convention):
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_a_seed_repeats_an_episode_to_the_bit_whatever_was_simulated_before(env_id):
+def test_a_seed_repeats_an_episode_bit_by_bit_after_any_other_simulation(env_id):
     env = gymnasium.make(env_id, action_convention="delta")
     first = random_walk(env, 3)
     other = random_walk(env, 4, steps=40)
@@ -87,7 +87,7 @@ def test_without_a_seed_episodes_differ(env_id):
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_the_first_observation_is_that_of_the_scene(env_id):
+def test_the_first_observation_shows_the_scene(env_id):
     """robosuite's own first observation has zeros for relative poses; ours must agree with the absolute ones."""
     env = gymnasium.make(env_id)
     observation, info = env.reset(seed=0)
@@ -102,7 +102,7 @@ def test_the_first_observation_is_that_of_the_scene(env_id):
     env.close()
 
 
-def test_both_conventions_drive_the_hand_to_the_same_place():
+def test_both_conventions_move_the_hand_to_the_same_place():
     goals = {}
     for name in HAND_CONVENTIONS:
         env = gymnasium.make("paradp/Lift-v0", action_convention=name)
@@ -203,7 +203,7 @@ def test_a_closed_environment_holds_no_simulator(disturbance):
     env.close()
 
 
-def test_mistakes_are_named():
+def test_errors_name_wrong_settings():
     with pytest.raises(ValueError, match=r"unknown task 'sqare' — did you mean 'square'\? There are: square, lift"):
         find_task("sqare")
     with pytest.raises(ValueError, match="unknown action convention 'velocity'; there are: absolute, delta"):

@@ -23,7 +23,7 @@ def make(task: str, observation: str = "image", **options):
 
 
 def walk(env, steps: int = 6, seed: int = 0):
-    """Observations of a wandering that depends on nothing that is seen."""
+    """Observations of an episode with actions that do not depend on them."""
     seen, _ = env.reset(seed=seed)
     convention, rng = env.unwrapped.convention, np.random.default_rng(seed)
     first = convention.hold(None, env.unwrapped.observe("state")) if env.unwrapped.task.name != "pusht" else None
@@ -39,7 +39,7 @@ def equal(a: dict, b: dict) -> bool:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("drawn", [True, False])
-def test_gymnasium_finds_nothing_wrong(task, drawn):
+def test_environments_pass_gymnasiums_check(task, drawn):
     env = make(task, drawn=drawn)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -50,8 +50,8 @@ def test_gymnasium_finds_nothing_wrong(task, drawn):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_an_image_is_drawn_whenever_it_is_asked_for(task):
-    """Drawn with every step, or only after it, or seen from an environment of states: the same, to the pixel."""
+def test_an_image_is_rendered_at_any_time_with_the_same_pixels(task):
+    """Rendered with every step, only after it, or by an environment with states: the same pixels."""
     every, asked, states = make(task), make(task, drawn=False), make(task, "state")
     for whole, blind, state in zip(walk(every), walk(asked), walk(states), strict=True):
         assert blind.keys() == {key for key in whole if whole[key].ndim == 1}
@@ -64,8 +64,8 @@ def test_an_image_is_drawn_whenever_it_is_asked_for(task):
         env.close()
 
 
-def test_pusht_is_drawn_as_gym_pusht_draws_it(monkeypatch):
-    """But for the dots where shapes touch, which come from the solver's memory."""
+def test_pushts_picture_equals_gym_pushts(monkeypatch):
+    """Except for the dots at contacts, which depend on the contact solver's history."""
     monkeypatch.setattr(DrawOptions, "draw_dot", lambda *_: None)
     monkeypatch.setattr(DrawOptions, "draw_segment", lambda *_: None)
     board, rng = make_board(), np.random.default_rng(0)
@@ -81,8 +81,8 @@ def test_pusht_is_drawn_as_gym_pusht_draws_it(monkeypatch):
     assert drawn.shape == (96, 96, 3) and drawn.dtype == np.uint8
 
 
-def test_pushts_picture_follows_from_recorded_states():
-    """Frames can be drawn later, of demonstrations without any."""
+def test_pushts_picture_can_be_rendered_from_recorded_states():
+    """So images can be rendered later for demonstrations without images."""
     env = make("pusht")
     env.reset(seed=0)
     picture = make_picture(env.unwrapped._board, 96)
@@ -93,7 +93,7 @@ def test_pushts_picture_follows_from_recorded_states():
 
 
 @sees
-def test_the_robots_own_state_is_robosuites():
+def test_the_robots_own_state_equals_robosuites():
     env = make("lift", drawn=False)
     for seen in walk(env):
         robosuite = env.unwrapped._robosuite
@@ -124,7 +124,7 @@ def test_cameras_see_the_cube_and_it_moves():
 
 
 @sees
-def test_a_robot_holds_still_by_what_it_sees_of_itself():
+def test_a_robot_holds_still_with_its_observed_own_state():
     env = make("lift", drawn=False)
     seen, _ = env.reset(seed=0)
     hold = ACTION_CONVENTIONS[HAND].hold

@@ -38,7 +38,7 @@ def drive(env, expert, seed: int):
     return rewards, info, commands
 
 
-def test_it_observes_what_gymnasium_robotics_does(env):
+def test_observations_equal_those_of_gymnasium_robotics(env):
     observation, info = env.reset(seed=3)
     assert env.observation_space.contains(observation) and info == {"success": False, "subtasks": ()}
     kitchen = env.unwrapped._kitchen
@@ -49,7 +49,7 @@ def test_it_observes_what_gymnasium_robotics_does(env):
         assert observation[key] == pytest.approx(positions[entries.start : entries.stop], abs=2e-3), key
 
 
-def test_a_step_is_gymnasium_robotics_own(env):
+def test_a_step_equals_that_of_gymnasium_robotics(env):
     from gymnasium_robotics.envs.franka_kitchen.kitchen_env import KitchenEnv as Theirs
 
     theirs, rng = Theirs(tasks_to_complete=list(SUBTASKS)), np.random.default_rng(0)
@@ -64,7 +64,7 @@ def test_a_step_is_gymnasium_robotics_own(env):
     theirs.close()
 
 
-def test_a_seed_repeats_an_episode_whatever_came_before(env):
+def test_a_seed_repeats_an_episode_after_any_other(env):
     def episode():
         observation, _ = env.reset(seed=11)
         return [observation["joints"], *(env.step(np.full(9, 0.1, np.float32))[0]["joints"] for _ in range(10))]
@@ -85,7 +85,7 @@ def test_a_seed_repeats_an_episode_whatever_came_before(env):
         ({"render_mode": "human"}, "unknown render mode 'human'; there is: rgb_array"),
     ],
 )
-def test_what_it_does_not_know_is_refused(options, message):
+def test_unknown_settings_are_refused(options, message):
     from paradp.envs.kitchen_env import KitchenEnv
 
     with pytest.raises(ValueError, match=message):
@@ -101,7 +101,7 @@ def test_an_impossible_action_is_refused_before_anything_moves(env):
     assert np.array_equal(before, env.unwrapped._kitchen.data.qpos)
 
 
-def test_the_expert_does_all_four_in_several_orders(env, expert):
+def test_the_expert_completes_the_four_subtasks_in_several_orders(env, expert):
     orders, ends = set(), []
     for seed in range(200_000, 200_004):
         rewards, info, _ = drive(env, expert, seed)
@@ -127,7 +127,7 @@ def test_the_same_seed_repeats_the_demonstration_and_another_differs(env, expert
     assert np.array_equal(first, labels(1))
 
 
-def test_a_shaken_expert_recovers(env):
+def test_the_expert_recovers_from_action_noise(env):
     shaken = TASKS["kitchen"].expert(action_noise=ActionNoise(0.1, 0.01))
     ends = [drive(env, shaken, seed) for seed in range(200_000, 200_003)]
     assert sum(info["success"] for _, info, _ in ends) >= 2
@@ -136,7 +136,7 @@ def test_a_shaken_expert_recovers(env):
     assert moved[:, :7].max() > 1e-3 and moved[:, 7:].max() == 0  # the fingers are not shaken
 
 
-def test_the_hand_is_brought_where_it_should_be(expert):
+def test_inverse_kinematics_reaches_the_wanted_pose(expert):
     from paradp.envs.tasks.kitchen import REST
 
     arm = expert._arm
@@ -152,7 +152,7 @@ def test_the_hand_is_brought_where_it_should_be(expert):
 
 
 @pytest.mark.skipif(render_problem() is not None, reason="no frames can be drawn here")
-def test_it_is_filmed(env):
+def test_episodes_are_filmed(env):
     env.reset(seed=0)
     first = env.render()
     for _ in range(5):

@@ -43,7 +43,7 @@ def drive(kind: str, seed: int, action_noise: ActionNoise | None = None) -> tupl
 
 
 @BOTH
-def test_gymnasium_finds_nothing_wrong(kind):
+def test_environments_pass_gymnasiums_check(kind):
     env = make(kind)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -80,7 +80,7 @@ def gym_pusht():
 
 
 def targets(board, seed: int):
-    """Where to send the disc, step by step: anywhere, then at the T."""
+    """Goals of the disc for each step: random ones, then the T."""
     rng = np.random.default_rng(seed)
     for _ in range(50):
         yield rng.uniform(0, 512, 2).astype(np.float32)
@@ -89,7 +89,7 @@ def targets(board, seed: int):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_step_is_gym_pushts_own(seed):
+def test_a_step_equals_gym_pushts(seed):
     """Physics and observation to the bit, coverage to 1e-12, also on another goal."""
     ours, theirs = make("pusht").unwrapped, gym_pusht()
     ours.reset(seed=seed), theirs.reset(seed=seed)
@@ -111,8 +111,8 @@ def test_a_step_is_gym_pushts_own(seed):
 
 
 @pytest.mark.parametrize("seed", (500, 503))
-def test_the_experts_episode_is_gym_pushts_own(seed):
-    """To the end, where the T lies on its goal."""
+def test_the_experts_episode_equals_that_of_gym_pusht(seed):
+    """To the end, when the T lies on its goal."""
     ours, theirs = make("pusht"), gym_pusht()
     expert, done, rewards = TASKS["pusht"].expert(), False, []
     (observation, _), _ = ours.reset(seed=seed), theirs.reset(seed=seed)
@@ -129,7 +129,7 @@ def test_the_experts_episode_is_gym_pushts_own(seed):
 
 @pytest.fixture(scope="module")
 def boards():
-    """Ours and gym-pusht's."""
+    """paradp's board and gym-pusht's."""
     both = make_board(), gym_pusht()
     for board in both:
         board.reset(seed=0)
@@ -141,8 +141,8 @@ def boards():
     away=st.tuples(*[st.integers(-60, 60)] * 3),
     unit=st.sampled_from([1.0, 1e-2, 1e-4]),
 )
-def test_coverage_is_gym_pushts_own_wherever_goal_and_t_lie(boards, goal, away, unit):
-    """Edges coincide, or are apart by much more than rounding."""
+def test_coverage_equals_gym_pushts_for_any_poses_of_goal_and_t(boards, goal, away, unit):
+    """For edges that coincide, or are apart by much more than rounding."""
     pose = np.array(goal) + unit * np.array(away) * (1, 1, 0.03)
     for board in boards:
         board.goal_pose = np.array(goal)
@@ -151,8 +151,8 @@ def test_coverage_is_gym_pushts_own_wherever_goal_and_t_lie(boards, goal, away, 
     assert ours == pytest.approx(theirs, rel=0, abs=1e-12)
 
 
-def test_a_reward_is_the_same_wherever_its_parts_lie_in_memory():
-    """gym-pusht sums up the T's two boxes in the order of a set of objects, which is another in every episode."""
+def test_a_reward_does_not_depend_on_the_order_of_the_boxes():
+    """gym-pusht sums over the T's two boxes in the order of a set, which differs between episodes."""
     env = make("pusht")
     board = env.unwrapped._board
     poses = np.random.default_rng(0).uniform([236, 236, 0.5], [276, 276, 1.1], (50, 3))  # around the goal
@@ -172,7 +172,7 @@ def test_a_reward_is_the_same_wherever_its_parts_lie_in_memory():
 
 
 def test_coverage_is_exact_where_edges_nearly_coincide():
-    """There gym-pusht's own, which intersects the two T's as wholes, is off by up to 1e-11."""
+    """gym-pusht intersects the whole T's, with an error of up to 1e-11 there."""
     board = make("pusht").unwrapped._board
     board.reset(seed=0)
     goal = board.get_goal_pose_body(board.goal_pose)
@@ -185,7 +185,7 @@ def test_coverage_is_exact_where_edges_nearly_coincide():
         assert board.coverage == pytest.approx(kept / (120 * 30 + 30 * 90), rel=0, abs=1e-14)
 
 
-def test_both_kinds_observe_one_board():
+def test_both_kinds_of_observations_show_the_same_board():
     corners, pose = (make(kind) for kind in KINDS)
     planner = PushPlanner()
     for seed in range(5):
@@ -199,8 +199,8 @@ def test_both_kinds_observe_one_board():
         assert np.cos(found.angle - there.angle) == pytest.approx(1)
 
 
-def test_a_planned_push_is_what_happens():
-    """The planner's simulation against the board itself: the same push from the same poses ends the same."""
+def test_a_planned_push_has_the_planned_result():
+    """The planner's simulation of a push ends in the same poses as the board's."""
     env, planner = make("pusht-state").unwrapped, PushPlanner()
     env.reset(seed=1)
     board = env._board
@@ -246,7 +246,7 @@ def test_a_task_is_simulated_at_its_own_rate_and_gains():
     assert (slower > 0).all() and (slower < 0.4 * (env.step(start + 50.0)[0]["agent_pos"] - start)).all()
 
 
-def test_what_was_planned_before_changes_nothing():
+def test_earlier_plans_do_not_affect_a_plan():
     env, used = make("pusht-state").unwrapped, PushPlanner()
     for seed in range(3):
         env.reset(seed=seed)
@@ -257,7 +257,7 @@ def test_what_was_planned_before_changes_nothing():
             assert (one.steps, one.error) == (other.steps, other.error)
 
 
-def test_mistakes_are_named():
+def test_errors_name_wrong_settings():
     env = make("pusht", disable_env_checker=True).unwrapped
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"shape \(3,\), position needs \(2,\)"):
@@ -286,6 +286,6 @@ def test_the_expert_pushes_the_t_home(kind):
 
 
 @pytest.mark.slow
-def test_the_expert_succeeds_shaken_too():
+def test_the_expert_succeeds_with_action_noise():
     shaken = ActionNoise(noise=0.1, push_chance=0.01)
     assert sum(drive("pusht", seed, shaken)[0] for seed in range(510, 516)) >= 5

@@ -1,4 +1,4 @@
-"""Environments in a process of their own: the same episodes, messages that are checked, a process that dies."""
+"""Environments in a separate process: equal episodes, checked messages, and errors if the process dies."""
 
 import io
 import os
@@ -32,7 +32,7 @@ def random_actions(described, steps):
 
 
 @pytest.mark.parametrize(("task", "env_id"), [("pusht", "paradp/Pusht-v0"), ("square", "paradp/Square-v0")])
-def test_episodes_are_those_of_this_process(task, env_id):
+def test_episodes_equal_those_in_the_same_process(task, env_id):
     with RemoteEnvironments(task, 2, max_steps=4) as there:
         described = there.description
         actions = random_actions(described, 4)
@@ -50,7 +50,7 @@ def test_episodes_are_those_of_this_process(task, env_id):
     assert steps[-1].truncated.all() and not steps[-2].truncated.any()
 
 
-def test_images_and_frames_come_as_bytes():
+def test_images_and_frames_are_uint8():
     with RemoteEnvironments("pusht", 1, observation="image", render=True) as there:
         seen = there.reset([0], [3])
         frames = there.render([0])
@@ -59,34 +59,34 @@ def test_images_and_frames_come_as_bytes():
     assert frames.shape == (1, 512, 512, 3) and frames.dtype == np.uint8
 
 
-def test_what_is_refused_is_refused_by_name_and_the_process_goes_on():
+def test_wrong_actions_are_refused_by_name_and_the_process_continues():
     with RemoteEnvironments("pusht") as there:
         there.reset([0], [1])
         with pytest.raises(ValueError, match=r"the action has shape \(7,\), position needs \(2,\)"):
             there.step([0], np.zeros((1, 7)))
         with pytest.raises(ValueError, match="not finite"):
             there.step([0], np.full((1, 2), np.nan))
-        with pytest.raises(ValueError, match="there are 2 actions for 1 environment"):
+        with pytest.raises(ValueError, match="got 2 actions for 1 environment"):
             there.step([0], np.zeros((2, 2)))
-        with pytest.raises(ValueError, match="there is no environment 3 among 1 environment"):
+        with pytest.raises(ValueError, match="no environment has the number 3; the task has 1 environment"):
             there.step([3], np.zeros((1, 2)))
         assert there.step([0], np.full((1, 2), 200.0)).reward.shape == (1,)
 
 
-def test_an_answer_that_nobody_read_is_not_taken_for_another():
+def test_an_unread_answer_is_not_taken_for_the_next_one():
     with RemoteEnvironments("pusht", 2) as there:
         first = there.reset([0], [1])
         there.ask_step([0], np.full((1, 2), 200.0))
         assert there.reset([0, 1], [1, 1])["agent_pos"].shape == (2, 2)
-        with pytest.raises(RuntimeError, match="no control step was asked for"):
+        with pytest.raises(RuntimeError, match="call ask_step before stepped"):
             there.stepped()
         there.ask_step([5], np.zeros((1, 2)))
         again = there.reset([0], [1])
     assert all(np.array_equal(first[key], again[key]) for key in first)
 
 
-def test_a_wait_that_is_interrupted_can_go_on():
-    """By a signal whose handler raises, as Ctrl-C does, while the process is held."""
+def test_a_request_after_an_interrupted_wait_works():
+    """The wait is interrupted by a signal whose handler raises, like Ctrl-C, while the process is stopped."""
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -142,41 +142,43 @@ def test_the_process_imports_nothing_from_the_working_folder(monkeypatch, tmp_pa
         ("pusht", {"gravity": 3}, "unexpected keyword argument 'gravity'"),
     ],
 )
-def test_what_is_unknown_is_said(task, settings, said):
+def test_unknown_settings_are_refused(task, settings, said):
     with pytest.raises(ValueError, match=said):
         RemoteEnvironments(task, **settings)
 
 
-def test_the_end_of_the_process_is_said_in_a_sentence():
+def test_an_error_in_one_sentence_reports_the_end_of_the_process():
     there = RemoteEnvironments("pusht")
     there.reset([0], [1])
     os.kill(there._process.pid, signal.SIGKILL)
-    with pytest.raises(ChildProcessError, match=r"simulator of the task 'pusht', a process of .*, was killed by signal 9$"):
+    with pytest.raises(ChildProcessError, match=r"simulator process of the task 'pusht' \(.*\) was killed by signal 9$"):
         there.step([0], np.zeros((1, 2)))
     there.close()
     with pytest.raises(ChildProcessError, match="is closed"):
         there.reset([0], [1])
 
 
-def test_an_interpreter_without_paradp_or_none_is_said(tmp_path, monkeypatch):
-    with pytest.raises(OSError, match="there is no interpreter '/no/python' for the simulator"):
+def test_an_error_names_an_interpreter_that_is_missing_or_lacks_paradp(tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="the simulator's interpreter '/no/python' cannot be started"):
         RemoteEnvironments("pusht", python="/no/python")
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')
     python.chmod(0o755)
     monkeypatch.setenv(PYTHON_VARIABLE, str(python))
-    with pytest.raises(ChildProcessError, match=r"ended with code 1; name the interpreter .* by PARADP_SIM_PYTHON"):
+    with pytest.raises(ChildProcessError, match=r"ended with code 1; set PARADP_SIM_PYTHON to the path"):
         RemoteEnvironments("pusht")
 
 
-def test_without_its_simulator_a_task_cannot_be_made(monkeypatch, tmp_path):
+def test_an_error_names_a_missing_simulator(monkeypatch, tmp_path):
     (tmp_path / "gym_pusht.py").write_text("raise ModuleNotFoundError(\"No module named 'gym_pusht'\")")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    with pytest.raises(ChildProcessError, match=r"cannot be simulated by .*No module named 'gym_pusht'; name the"):
+    with pytest.raises(
+        ChildProcessError, match=r"cannot be simulated by .*No module named 'gym_pusht'; set PARADP_SIM_PYTHON"
+    ):
         RemoteEnvironments("pusht")
 
 
-def test_the_process_ends_with_who_asks():
+def test_the_process_ends_with_its_client():
     program = (
         "import os, sys\nfrom paradp.envs.remote import RemoteEnvironments\n"
         "print(RemoteEnvironments('pusht')._process.pid, flush=True)\nos._exit(1)"
@@ -191,7 +193,7 @@ def test_the_process_ends_with_who_asks():
     raise AssertionError("the simulator outlived the process that asked for it")
 
 
-def test_this_side_needs_neither_gymnasium_nor_a_simulator():
+def test_the_client_needs_neither_gymnasium_nor_a_simulator():
     program = (
         "import sys\nfor name in ('gymnasium', 'robosuite', 'mujoco', 'gym_pusht', 'torch'): sys.modules[name] = None\n"
     )
@@ -205,7 +207,7 @@ def sent(document, arrays):
     return pipe.getvalue()
 
 
-def test_messages_return_as_they_were():
+def test_messages_are_read_as_they_were_written():
     arrays = {
         "a": np.arange(6, dtype=np.float32).reshape(2, 3),
         "b": np.array([True, False]),
@@ -227,21 +229,21 @@ def message(said: bytes, numbers: bytes = b"", magic: bytes = wire.MAGIC) -> byt
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (message(b"{}", magic=b"\x80\x04\x95\x00"), "no message of a simulator"),
-        (b"pde1\x00", "no message of a simulator"),
+        (message(b"{}", magic=b"\x80\x04\x95\x00"), "not a message of a simulator"),
+        (b"pde1\x00", "not a message of a simulator"),
         (sent({"a": 1}, {"x": np.zeros(9)})[:-1], "cut short: 71 of 72 bytes"),
-        (message(b"{"), "is no JSON"),
-        (message(b"[" * 100_000), "is no JSON"),
-        (message(b"[1]"), "no JSON object"),
+        (message(b"{"), "is not JSON"),
+        (message(b"[" * 100_000), "is not JSON"),
+        (message(b"[1]"), "not a JSON object"),
         (message(b"{}"), "does not list its arrays"),
-        (message(b'{"arrays": [["x", "object", [1]]]}', bytes(8)), "describes an array as"),
-        (message(b'{"arrays": [["x", "float32", [-1]]]}', bytes(8)), "describes an array as"),
-        (message(b'{"arrays": [["x", "float32", [true]]]}', bytes(8)), "describes an array as"),
-        (message(b'{"arrays": [["x", "float32", [1,1,1,1,1,1,1,1,1]]]}', bytes(4)), "describes an array as"),
+        (message(b'{"arrays": [["x", "object", [1]]]}', bytes(8)), "invalid description of an array"),
+        (message(b'{"arrays": [["x", "float32", [-1]]]}', bytes(8)), "invalid description of an array"),
+        (message(b'{"arrays": [["x", "float32", [true]]]}', bytes(8)), "invalid description of an array"),
+        (message(b'{"arrays": [["x", "float32", [1,1,1,1,1,1,1,1,1]]]}', bytes(4)), "invalid description of an array"),
         (message(b'{"arrays": [["x", "float32", [99999999999]]]}', bytes(8)), "longer than the message"),
         (message(b'{"arrays": [["x", "uint8", [3]]]}', bytes(8)), "5 more bytes"),
-        (struct.pack("<4sIQ", wire.MAGIC, 2**31, 0), "at most"),
-        (struct.pack("<4sIQ", wire.MAGIC, 2, 2**60), "at most"),
+        (struct.pack("<4sIQ", wire.MAGIC, 2**31, 0), "the limits are"),
+        (struct.pack("<4sIQ", wire.MAGIC, 2, 2**60), "the limits are"),
     ],
 )
 def test_messages_are_checked(data, said):

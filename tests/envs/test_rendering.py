@@ -21,7 +21,7 @@ except OSError as error:
 
 
 def said(code: str, gl: str) -> str:
-    """What a fresh Python prints with that renderer asked for; MuJoCo reads the variable once a process."""
+    """The output of a new Python process with this renderer; MuJoCo reads the variable once per process."""
     environment = os.environ | {"MUJOCO_GL": gl, "DISPLAY": "", "WAYLAND_DISPLAY": ""}
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True, timeout=120
@@ -32,7 +32,7 @@ def said(code: str, gl: str) -> str:
 
 @pytest.fixture
 def fresh(monkeypatch):
-    """Forgets what was found out of this machine, before and after."""
+    """Clears the cached result of the probe, before and after."""
 
     def ask(gl: str) -> str | None:
         monkeypatch.setenv("MUJOCO_GL", gl)
@@ -46,7 +46,7 @@ def fresh(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of Linux's renderers")
-def test_every_renderer_that_cannot_be_made_is_a_sentence(fresh, monkeypatch):
+def test_every_renderer_that_cannot_be_made_is_named_in_a_sentence(fresh, monkeypatch):
     monkeypatch.setattr(rendering.ctypes.util, "find_library", lambda name: None)
     assert fresh("osmesa") == (
         "MUJOCO_GL=osmesa needs OSMesa, which this machine lacks"
@@ -56,11 +56,11 @@ def test_every_renderer_that_cannot_be_made_is_a_sentence(fresh, monkeypatch):
     assert fresh("egl") == f"MUJOCO_GL=egl {lacks_egl}" and fresh("") == f"rendering {lacks_egl}"
     assert fresh("disabled") == "MUJOCO_GL=disabled turns rendering off"
     for name in ("wgl", "cgl", "vulkan"):
-        assert fresh(name) == f"MUJOCO_GL={name} is no renderer of Linux (egl, osmesa, glfw); unset it to use EGL"
+        assert fresh(name) == f"MUJOCO_GL={name} is not a renderer for Linux (egl, osmesa, glfw); unset it to use EGL"
 
 
-def test_a_library_that_draws_nothing_is_found_out(fresh, monkeypatch):
-    """As where EGL is installed and no driver: the library is there, and the first frame fails."""
+def test_a_library_that_cannot_render_is_detected(fresh, monkeypatch):
+    """As on a machine with EGL but without a driver: the library loads, and the first frame fails."""
     monkeypatch.setattr(rendering, "_missing", lambda name: None)
     monkeypatch.setattr(rendering, "PROBE", "import sys; sys.exit('FatalError: no context')")
     assert fresh("osmesa") == "MUJOCO_GL=osmesa draws no frame here (FatalError: no context); unset MUJOCO_GL to use EGL"
@@ -70,7 +70,7 @@ def test_a_library_that_draws_nothing_is_found_out(fresh, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of Linux's renderers")
 def test_without_a_renderer_the_simulation_runs():
-    assert said(SIMULATE, "wgl").startswith("no frame can be drawn: MUJOCO_GL=wgl is no renderer of Linux")
+    assert said(SIMULATE, "wgl").startswith("no frame can be drawn: MUJOCO_GL=wgl is not a renderer for Linux")
 
 
 def test_the_probe_imports_nothing_from_the_working_folder(fresh, monkeypatch, tmp_path):

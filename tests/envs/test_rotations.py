@@ -23,16 +23,16 @@ NONE = {
     "rows that rounding alone sets apart": [*ROW, *(ROW + np.float32(1e-6))],
     "rows that are as good as zero": [1e-6, 0, 0, 0, 1e-6, 0],
 }
-WORDS = r"the action's goal_rot6d \[.*\] is no rotation: its two rows must not be zero or parallel"
+WORDS = r"the action's goal_rot6d \[.*\] is not a rotation: its two rows must not be zero or parallel"
 
 
 def absolute(rows, observation) -> np.ndarray:
-    """To stay where the hand is, turned as the rows say."""
+    """An action that keeps the hand's position, with a rotation from these rows."""
     return np.concatenate([observation["eef_pos"], rows, [-1.0]]).astype(np.float32)
 
 
 @pytest.mark.parametrize("disturbance", [None, "belt"])
-def test_the_environment_refuses_it_before_anything_moves(disturbance):
+def test_the_environment_refuses_an_invalid_rotation_before_anything_moves(disturbance):
     env = gymnasium.make("paradp/Lift-v0", disable_env_checker=True, disturbance=disturbance).unwrapped
     observation, _ = env.reset(seed=0)
     before = env._sim.get_state().flatten()
@@ -46,7 +46,7 @@ def test_the_environment_refuses_it_before_anything_moves(disturbance):
 
 
 class Turns:
-    """A controller that stays, and then asks for a turn."""
+    """A controller that holds, and then commands a rotation."""
 
     def __init__(self, rows):
         self._rows, self._asked = rows, 0
@@ -80,8 +80,8 @@ def test_the_safety_checks_stop_the_robot_in_the_same_words(rows):
     assert np.array_equal(first, second) and np.array_equal(second, third)
 
 
-def test_a_step_on_the_way_that_would_be_none_stops_the_robot():
-    """Half a turn, slowed: between a row and its opposite lies zero."""
+def test_an_invalid_rotation_on_the_way_stops_the_robot():
+    """A slowed half turn: zero lies between a row and its opposite."""
     low, high = -np.ones(6), np.ones(6)
     limits = SafetyLimits(low, high, rate=np.ones(6), rotations=(("turn_rot6d", 0),))
     rows = np.array([1.0, 0, 0, 0, 1, 0])
@@ -96,8 +96,8 @@ def test_a_step_on_the_way_that_would_be_none_stops_the_robot():
     assert controller.report.stopped is StopReason.NO_ROTATION and "turn_rot6d" in controller.report.detail
 
 
-def test_both_rooms_refuse_the_same():
-    """They may not import each other, and hold the same rule in the same words."""
+def test_the_environment_and_the_safety_checks_refuse_the_same_rotations():
+    """They cannot import each other, but have the same rule and message."""
     rng = np.random.default_rng(0)
     tried = [np.asarray(rows, np.float32) for rows in NONE.values()]
     tried += [(rng.normal(size=6) * 10.0 ** rng.uniform(-6, 0)).astype(np.float32) for _ in range(200)]

@@ -1,4 +1,4 @@
-"""The choice of the control step, and the warning if it is not the compiled one."""
+"""The choice of the control step's implementation, and the warning if it is not the compiled one."""
 
 import logging
 
@@ -24,7 +24,7 @@ def robosuite():
     env.close()
 
 
-def test_the_original_is_taken_when_it_is_asked_for(monkeypatch, robosuite):
+def test_robosuites_own_control_step_is_used_on_request(monkeypatch, robosuite):
     monkeypatch.setenv(VARIABLE, ORIGINAL)
     assert simulators.choose(robosuite) == ORIGINAL
     monkeypatch.setenv(VARIABLE, "")
@@ -33,9 +33,9 @@ def test_the_original_is_taken_when_it_is_asked_for(monkeypatch, robosuite):
 
 def test_an_unknown_simulator_is_refused(monkeypatch):
     monkeypatch.setenv(VARIABLE, "robosuit")
-    with pytest.raises(ValueError, match="PARADP_SIMULATOR='robosuit' is no simulator; there are: compiled, robosuite"):
+    with pytest.raises(ValueError, match="PARADP_SIMULATOR='robosuit' is not a simulator; there are: compiled, robosuite"):
         gymnasium.make("paradp/Lift-v0")
-    with pytest.raises(ValueError, match=r"^'mujoco' is no simulator"):
+    with pytest.raises(ValueError, match=r"^'mujoco' is not a simulator"):
         gymnasium.make("paradp/Lift-v0", simulator="mujoco")
 
 
@@ -65,7 +65,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_what_it_does_not_know_is_left_to_robosuite_with_a_line_that_says_why(name, robosuite, monkeypatch, caplog):
+def test_unsupported_simulations_use_robosuites_own_step_and_the_log_gives_the_reason(name, robosuite, monkeypatch, caplog):
     of, attribute, value, why = UNKNOWN[name]
     monkeypatch.setattr(of(robosuite), attribute, value)
     with caplog.at_level(logging.WARNING):

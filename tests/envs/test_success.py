@@ -24,7 +24,7 @@ def env(request):
 
 
 def scatter(env, rng):
-    """Puts what decides at random, near the borders of the rule."""
+    """Places the objects of the rule at random near its limits."""
     data, model = env._sim.data, env._sim.model
     if env.task.name == "door":
         data.qpos[env._robosuite.hinge_qpos_addr] = rng.uniform(0.25, 0.35)
@@ -52,12 +52,12 @@ def scatter(env, rng):
 
 
 def move_hand_to_object(env):
-    """A hand over the bin or the peg, where only its distance decides."""
+    """Moves the hand above the bin or the peg, so that only its distance decides."""
     data, body = env._sim.data, next(iter(env._bodies.values()))
     data.site_xpos[env._robosuite.robots[0].eef_site_id["right"]] = data.body_xpos[body] + [0, 0, 0.0424]
 
 
-def test_the_rule_is_robosuites_near_its_borders(env):
+def test_the_rules_equal_robosuites_near_their_borders(env):
     assert env.task.success is not by_robosuite
     rng, decisions = np.random.default_rng(1), []
     for i in range(600):
@@ -72,7 +72,7 @@ def test_the_rule_is_robosuites_near_its_borders(env):
 
 
 def test_a_held_cube_is_not_stacked():
-    """The case above must have met it: both pads touch the lifted cube, which touches the other one."""
+    """This case must occur above: both pads touch the lifted cube, which touches the other cube."""
     env = gymnasium.make("paradp/Stack-v0").unwrapped
     env.reset(seed=0)
     rng, held = np.random.default_rng(1), 0

@@ -1,4 +1,4 @@
-"""A robot for tests, as a plugin of LeRobot: dials that turn as commanded, a wheel, and cameras.
+"""A robot for tests, as a plugin for LeRobot: dials that follow commands, a wheel, and cameras.
 
 It writes what happens to it into a file, a JSON object a line.
 """

@@ -24,7 +24,7 @@ OBSERVED = {"camera": (4, 5, 3), "position": 2}
 
 @pytest.fixture
 def seeing(spec) -> PolicySpec:
-    """A policy's, of a picture and a vector."""
+    """The specification of a policy that observes an image and a vector."""
     return replace(spec, observation=OBSERVED)
 
 
@@ -51,7 +51,7 @@ def test_features_have_a_kind_and_a_shape(seeing):
         ((128, 128, 3), "at most 16384 of them a step; these observations have 49154"),
     ],
 )
-def test_shapes_that_no_picture_has_are_refused(spec, shape, message):
+def test_shapes_that_are_not_images_are_refused(spec, shape, message):
     with pytest.raises(ValueError, match=message):
         replace(spec, observation=OBSERVED | {"camera": shape})
 
@@ -81,7 +81,7 @@ def test_many_observations_are_stacked_taken_and_repeated():
     assert how_many(twice) == 6 and np.array_equal(twice["camera"][::2], twice["camera"][1::2])
 
 
-def test_every_scaling_is_what_it_says(seeing):
+def test_every_scaling_follows_its_definition(seeing):
     rng = torch.Generator().manual_seed(0)
     camera = torch.randint(0, 200, (50, 4, 5, 3), generator=rng).to(torch.uint8)
     position = torch.randn(50, 2, generator=rng) * torch.tensor([1.0, 3.0]) + 5
@@ -103,7 +103,7 @@ def test_every_scaling_is_what_it_says(seeing):
     assert torch.equal(same["camera"], camera.float()) and torch.equal(same["position"], position)
 
 
-def test_a_normaliser_is_its_numbers(seeing):
+def test_a_normaliser_is_made_from_its_numbers(seeing):
     offset, scale = torch.arange(5.0), torch.arange(1.0, 6.0)
     normalizer = ObservationNormalizer.of(seeing.observed, offset, scale)
     assert torch.equal(normalizer.offset, offset) and torch.equal(normalizer.scale, scale)
@@ -112,7 +112,7 @@ def test_a_normaliser_is_its_numbers(seeing):
     assert torch.equal(out["camera"][0, 0], -offset[:3] / scale[:3])
 
 
-def test_pictures_are_stored_and_cut_into_windows(tmp_path, info, seeing):
+def test_images_are_stored_and_cut_into_windows(tmp_path, info, seeing):
     info = replace(info, observation=OBSERVED)
     there = Demonstrations.open_or_create(tmp_path / "d.zarr", info)
     for seed in range(3):
@@ -132,7 +132,7 @@ def test_pictures_are_stored_and_cut_into_windows(tmp_path, info, seeing):
     assert Demonstrations.open(tmp_path / "d.zarr").digest() != changed
 
 
-def test_the_content_of_pictures_counts(tmp_path, info):
+def test_the_digest_depends_on_the_content_of_images(tmp_path, info):
     digests = set()
     for i, value in enumerate((0, 1)):
         there = Demonstrations.open_or_create(tmp_path / f"{i}.zarr", replace(info, observation=OBSERVED))
@@ -143,7 +143,7 @@ def test_the_content_of_pictures_counts(tmp_path, info):
     assert len(digests) == 2
 
 
-def test_a_network_sees_steps_one_after_the_other(seeing):
+def test_observed_steps_are_concatenated_in_order(seeing):
     network = build_network(seeing)
     observed = {"camera": torch.rand(2, 2, 4, 5, 3), "position": torch.rand(2, 2, 2)}
     condition = network.encode_observation(observed)
@@ -152,7 +152,7 @@ def test_a_network_sees_steps_one_after_the_other(seeing):
     assert torch.equal(step[..., :60], observed["camera"].flatten(2)) and torch.equal(step[..., 60:], observed["position"])
 
 
-def test_a_client_learns_of_pictures_and_sends_them(seeing):
+def test_a_client_reads_the_announcement_of_images_and_sends_them(seeing):
     told = greeting(seeing, "ddim-5", 2**20)
     camera = told["observation"]["camera"]
     assert camera | {"shape": [2, 4, 5, 3], "dtype": "uint8"} == camera and camera["layout"] == "height, width, channels"
@@ -175,7 +175,7 @@ def test_a_client_learns_of_pictures_and_sends_them(seeing):
         read_interface(told | {"observation": {"camera": {"shape": [2, 4, 5], "dtype": "uint8"}}})
 
 
-def test_a_controller_keeps_what_it_saw(seeing, trained):
+def test_a_controller_keeps_images_in_its_history(seeing, trained):
     controller = RecedingHorizon(_Plans(seeing))
     for i in range(3):
         controller.observe(seen(i))
@@ -184,7 +184,7 @@ def test_a_controller_keeps_what_it_saw(seeing, trained):
 
 
 class _Plans:
-    """A policy that nobody asks for a plan."""
+    """A policy whose plans are not used."""
 
     def __init__(self, spec):
         self.spec = spec

@@ -24,7 +24,7 @@ def path(tmp_path):
     return tmp_path / "fidelity.json"
 
 
-def test_what_is_written_is_read(path):
+def test_a_fidelity_file_is_read_back(path):
     assert Fidelity.read(path, DIGEST, DEFAULT_SCHEDULE) == MEASURED
 
 
@@ -62,14 +62,14 @@ STEPS = {"energy": ONE.energy, "p_value": 0.5, "coverage": ONE.coverage, "spread
         (damaged(steps={f"ddpm-3:timesteps={'9' * 5000}": STEPS}), "steps"),
     ],
 )
-def test_what_is_not_that_is_refused_in_a_sentence(path, content, said):
+def test_an_invalid_fidelity_file_is_refused_in_a_sentence(path, content, said):
     path.write_text(content)
     with pytest.raises(ValueError, match=said) as refused:
         Fidelity.read(path, DIGEST, DEFAULT_SCHEDULE)
     assert str(path) in str(refused.value)
 
 
-def test_a_pipe_and_a_missing_file_are_not_waited_for(path):
+def test_a_pipe_and_a_missing_file_are_refused_without_waiting(path):
     path.unlink()
     with pytest.raises(FileNotFoundError):
         Fidelity.read(path, DIGEST, DEFAULT_SCHEDULE)
@@ -78,7 +78,7 @@ def test_a_pipe_and_a_missing_file_are_not_waited_for(path):
         Fidelity.read(path, DIGEST, DEFAULT_SCHEDULE)
 
 
-def test_the_excess_is_that_of_the_worst_figure():
+def test_the_excess_is_the_largest_of_all_figures():
     bounds = Bounds(energy=0.01, coverage=0.02, spread=0.1)
     assert bounds.excess(ONE, 0.97) == pytest.approx(0.2)
     assert bounds.excess(replace(ONE, coverage=Interval(0.94, 0, 1)), 0.97) == pytest.approx(1.5)
@@ -87,6 +87,6 @@ def test_the_excess_is_that_of_the_worst_figure():
     assert Bounds(0, 0, 0).allow(replace(ONE, energy=Interval(-0.001, -1, 1)), 0.97)
 
 
-def test_of_equally_few_steps_the_nearest_are_taken():
+def test_of_equally_few_steps_the_closest_are_chosen():
     steps = {"ddpm-3:timesteps=99-40-0": ONE, "ddpm-3": replace(ONE, energy=Interval(0.001, 0, 1))}
     assert fewest_steps(replace(MEASURED, steps=steps), Bounds()) == ["ddpm-3"]

@@ -56,7 +56,7 @@ def draw(table, count: int):
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_what_is_known_is_kept_and_the_rest_is_denoised(table, name):
+def test_known_actions_are_kept_and_the_rest_is_denoised(table, name):
     inpainting, (condition, noise) = Inpainting(Analytic(table), table), draw(table, 8)
     known = torch.full((8, 4, 2), 0.3, dtype=torch.float64)
     weight = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64).expand(8, -1)
@@ -75,7 +75,7 @@ def test_without_weights_nothing_changes(table, name):
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
-def test_parallel_equals_sequential_also_where_weights_are_soft(prediction):
+def test_parallel_equals_sequential_also_with_soft_weights(prediction):
     table = step_table({"_class_name": "DDPMScheduler", "num_train_timesteps": 100, "prediction_type": prediction,
                         "beta_schedule": "squaredcos_cap_v2"})  # fmt: skip
     inpainting, (condition, noise) = Inpainting(Analytic(table), table), draw(table, 4)

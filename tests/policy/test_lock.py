@@ -39,7 +39,7 @@ def holder(tmp_path):
     os.kill(child, signal.SIGKILL)
 
 
-def test_the_second_process_is_told_who_writes_and_goes_on_when_that_is_killed(holder, tmp_path):
+def test_the_second_process_learns_who_writes_and_continues_when_that_one_is_killed(holder, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ValueError, match=rf"out is being written by process {holder.pid} \(since 20.*another --out"):
         OutputLock.inside(out)
@@ -51,7 +51,7 @@ def test_the_second_process_is_told_who_writes_and_goes_on_when_that_is_killed(h
 
 
 def test_a_forked_process_neither_holds_nor_keeps_a_lock(tmp_path):
-    """It inherits what its parent noted, and its open files."""
+    """It inherits its parent's memory and open files."""
     held = OutputLock.inside(tmp_path)
     to_parent, to_child = os.pipe(), os.pipe()
     if (child := os.fork()) == 0:
@@ -77,7 +77,7 @@ def test_a_forked_process_neither_holds_nor_keeps_a_lock(tmp_path):
         os.waitpid(child, 0)
 
 
-def test_another_thread_is_kept_out_and_the_same_one_is_not(tmp_path):
+def test_another_thread_is_locked_out_but_not_the_same_one(tmp_path):
     refused = []
 
     def other():
@@ -100,7 +100,7 @@ def test_another_thread_is_kept_out_and_the_same_one_is_not(tmp_path):
     assert len(refused) == 1
 
 
-def test_a_lock_that_is_forgotten_is_released(tmp_path):
+def test_an_unreferenced_lock_is_released(tmp_path):
     OutputLock.beside(tmp_path / "x.zarr")
     gc.collect()
     assert not lock._held and not (tmp_path / ".x.zarr.lock").exists()
@@ -108,7 +108,7 @@ def test_a_lock_that_is_forgotten_is_released(tmp_path):
         OutputLock.beside(tmp_path / "x.zarr")
 
 
-def test_a_link_has_the_lock_of_what_it_leads_to(tmp_path):
+def test_a_link_has_the_lock_of_its_target(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "elsewhere").symlink_to(tmp_path / "not" / "yet")
@@ -120,7 +120,7 @@ def test_a_link_has_the_lock_of_what_it_leads_to(tmp_path):
             OutputLock.beside(tmp_path / name)
 
 
-def test_a_link_to_nothing_yet_is_filled_where_it_leads(tmp_path, info):
+def test_a_link_to_a_missing_target_creates_it(tmp_path, info):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there" / "demos.zarr")
     Demonstrations.open_or_create(tmp_path / "link", info).close()
@@ -155,14 +155,14 @@ while done < int(sys.argv[2]):
 """
 
 
-def test_no_two_hold_a_lock_although_its_file_is_removed_with_every_release(tmp_path):
+def test_two_processes_never_hold_a_lock_whose_file_is_removed_with_every_release(tmp_path):
     (tmp_path / "total").write_text("0")
     counters = [subprocess.Popen([sys.executable, "-c", COUNTING, tmp_path, "300"]) for _ in range(3)]
     assert [counter.wait(120) for counter in counters] == [0, 0, 0]
     assert (tmp_path / "total").read_text() == "900"
 
 
-def test_a_file_system_without_locks_is_remarked_on(tmp_path, monkeypatch, caplog):
+def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, caplog):
     def acquire(self, *args, **kwargs):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -172,7 +172,7 @@ def test_a_file_system_without_locks_is_remarked_on(tmp_path, monkeypatch, caplo
     assert "a file system without locks: make sure that nothing else writes there" in caplog.text
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+def test_a_path_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"cannot write there .*file/out"):
         OutputLock.inside(tmp_path / "file" / "out")
@@ -185,7 +185,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         OutputLock.inside(tmp_path)
 
 
-def test_only_what_others_can_see_fills_a_directory(tmp_path):
+def test_hidden_files_do_not_count_in_a_directory(tmp_path):
     (tmp_path / ".DS_Store").touch()
     refuse_filled(tmp_path, "run")
     refuse_filled(tmp_path / "new", "run")

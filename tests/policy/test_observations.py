@@ -34,7 +34,7 @@ GOOD = {"position": np.array([0.5, -1.0]), "constant": np.zeros(1)}
     ],
     ids=str,
 )
-def test_what_is_no_array_of_real_numbers_is_refused_and_not_converted(spec, value, said):
+def test_values_that_are_not_real_arrays_are_refused_and_not_converted(spec, value, said):
     with pytest.raises(ValueError, match=f"^'position' must be an array of numbers[,;] {said}"):
         read_observation(spec, GOOD | {"position": value})
 
@@ -48,7 +48,7 @@ def test_real_numbers_of_any_kind_are_read(spec, value):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [[1e300, 0], [np.inf, 0], [np.nan, 0], np.array([1e39, 0], np.longdouble)], ids=str)
-def test_what_float32_cannot_hold_is_not_finite(spec, value):
+def test_numbers_beyond_float32_count_as_not_finite(spec, value):
     with pytest.raises(ValueError, match="the observation's 'position' is not finite"):
         read_observation(spec, GOOD | {"position": value})
 
@@ -59,7 +59,7 @@ def test_an_observation_is_a_mapping(spec, observation):
         read_observation(spec, observation)
 
 
-def test_what_was_read_does_not_change_with_what_it_was_read_from(spec):
+def test_a_read_observation_does_not_change_with_its_source(spec):
     position = np.array([0.5, -1.0], np.float32)
     read = read_observation(spec, GOOD | {"position": position})
     position[:] = 9
@@ -72,5 +72,5 @@ def test_what_was_read_does_not_change_with_what_it_was_read_from(spec):
      (ValueError("a sentence"), "a sentence"), (OSError(2, "No such file"), "[Errno 2] No such file"),
      (MemoryError(), "MemoryError"), (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero")],
 )  # fmt: skip
-def test_an_error_in_words_is_never_empty(error, text):
+def test_the_text_of_an_error_is_never_empty(error, text):
     assert described(error) == text

@@ -6,7 +6,7 @@ from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.sampler import SolverStats, Status
 
 
-def test_each_robot_gets_its_own_row_and_the_time_of_all():
+def test_each_robot_gets_its_own_row_and_the_common_time():
     status = torch.tensor([Status.CONVERGED, Status.OUT_OF_BUDGET, Status.CONVERGED])
     rows = SolverStats(
         torch.tensor([7, 9, 5]), torch.tensor([20, 30, 10]), torch.tensor([0.5, 0.25, 0.0]), status, torch.full((3,), -1)

@@ -32,7 +32,7 @@ for line in sys.stdin:
 
 
 def session(leader: int) -> list[int]:
-    """The processes of a session; what has ended and was not waited for does not count."""
+    """The processes of a session, without zombies."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -68,7 +68,7 @@ def test_children_die_with_a_parent_that_is_killed_at_any_moment():
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's word on a parent's death is Linux's")
 def test_a_collection_that_is_killed_leaves_no_process(tmp_path):
-    """At first it has none, then they import, then they work; the next collection goes on at once."""
+    """Killed before it has workers, while they import and while they work; the next collection continues at once."""
     command = [sys.executable, "-c", "from paradp.scripts.main import main; main()", "collect", "pusht", "--workers", "2"]
     command += ["--episodes", "20000", "--out", str(tmp_path / "demos.zarr")]  # more than any machine makes meanwhile
     for children, seconds in ((0, 0.5), (2, 0.0), (2, 0.5), (2, 3.0), (2, 10.0)):

@@ -11,19 +11,19 @@ from paradp.rollouts.episodes.clocks import ClockChoice
     ("text", "lateness"),
     [("fixed:740", 14), ("fixed:200", 4), ("fixed:50", 1), ("fixed:20", 0), ("fixed:150", 3), ("fixed:0", 0)],
 )
-def test_a_latency_counts_whole_control_steps(text, lateness):
+def test_a_latency_is_counted_in_whole_control_steps(text, lateness):
     clock = ClockChoice.parse(text).start(20)
     clock.reset(3)
     assert [clock.lateness(123.0) for _ in range(3)] == [lateness] * 3
     assert str(ClockChoice.parse(text)) == text
 
 
-def test_an_ideal_clock_is_none_and_a_measured_one_believes_the_plan():
+def test_an_ideal_clock_has_no_lateness_and_a_measured_one_uses_the_plans_time():
     assert ClockChoice.parse("ideal").start(20) is None
     assert ClockChoice.parse("measured").start(20).lateness(0.21) == 4
 
 
-def test_a_replay_goes_through_the_recorded_latencies_in_order_from_where_the_seed_says(tmp_path):
+def test_a_replay_returns_the_recorded_latencies_in_order_from_a_start_given_by_the_seed(tmp_path):
     path = tmp_path / "ms.txt"
     path.write_text("0\n50\n100\n150\n")
     clock = ClockChoice.parse(f"replay:{path}").start(20)
@@ -54,7 +54,7 @@ def test_a_runs_table_can_be_replayed(tmp_path):
 def test_a_table_of_several_cells_is_refused(tmp_path):
     path = tmp_path / "steps.parquet"
     pd.DataFrame({"replan_seconds": [0.1], "cell": ["ddpm"]}).to_parquet(path)
-    with pytest.raises(ValueError, match="it is of several cells"):
+    with pytest.raises(ValueError, match="it contains several cells"):
         ClockChoice.parse(f"replay:{path}")
 
 

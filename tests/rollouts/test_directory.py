@@ -61,7 +61,7 @@ def run(tmp_path) -> RunDirectory:
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_a_marker_that_is_something_else_is_named(run, garbage):
+def test_a_marker_with_other_content_is_named(run, garbage):
     write(run.path / "run.json", GARBAGE[garbage])
     before = sorted((p, p.stat().st_mtime_ns) for p in run.path.rglob("*"))
     with pytest.raises(ValueError, match=r"run\.json cannot be read"):
@@ -77,7 +77,7 @@ def test_a_damaged_episode_is_named(run, garbage):
         run.episodes(range(3))
 
 
-def test_an_episode_under_another_name_is_not_taken_for_it(run):
+def test_an_episode_under_another_name_is_refused(run):
     (run.path / "episodes/2.json").write_bytes((run.path / "episodes/0.json").read_bytes())
     assert len(run.episodes(range(2))) == 2
     with pytest.raises(ValueError, match=r"episodes/2\.json holds the episode of seed 0; remove it"):
@@ -91,7 +91,7 @@ def test_an_episode_without_steps_is_named(run):
 
 
 def test_the_longest_episode_can_be_read_back(run):
-    """A plan in every step, an action of two hands, all numbers in full."""
+    """A plan in every step, actions of two arms, and all digits of numbers."""
     replan = Replan(PlanStats(PlanTiming(1 / 3, 1 / 3, 1 / 3, 1 / 3), 16, 100, 1600, 1 / 3, True), 3)
     step = StepRecord(7999, 1 / 3, False, 1 / 3, replan, (-1 / 3,) * 10, False, 1e6 / 3, 1 / 3)
     longest = Episode(0, 1.0, True, 1e9 / 3, 1 / 3, [step] * MOST_STEPS)
@@ -101,8 +101,8 @@ def test_the_longest_episode_can_be_read_back(run):
         RolloutConfig("lift", SamplerChoice.parse("ddim-3"), run.path, max_steps=MOST_STEPS + 1)
 
 
-def test_a_run_of_before_is_continued_only_as_itself(tmp_path):
-    """The fixture was written before a run's identity had a type."""
+def test_an_earlier_run_is_continued_only_with_the_same_settings(tmp_path):
+    """The fixture was written before runs stored their identity in the present form."""
     there = json.loads((Path(__file__).parents[1] / "data/behaviour/run/run.json").read_text())
     write(tmp_path / "run.json", json.dumps(there))
     same = RunIdentity(**there)
@@ -122,8 +122,8 @@ def test_other_files_among_the_episodes_are_not_episodes(run):
     assert run.seeds() == {0, 1, 2} and [e.seed for e in run.episodes(range(9))] == [0, 1, 2]
 
 
-def test_what_a_killed_run_was_writing_is_cleared_away_by_the_next(run):
-    """Half an episode, half a film; what is finished stays."""
+def test_the_next_run_removes_what_a_killed_run_was_writing(run):
+    """An incomplete episode and video; finished ones stay."""
     dead = subprocess.Popen(["true"])
     dead.wait()
     (run.path / "videos").mkdir()
@@ -135,7 +135,7 @@ def test_what_a_killed_run_was_writing_is_cleared_away_by_the_next(run):
         assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
 
 
-def test_an_episode_that_is_a_pipe_or_a_link_is_not_waited_for(run, tmp_path):
+def test_an_episode_that_is_a_pipe_or_a_link_is_refused_without_waiting(run, tmp_path):
     (run.path / "episodes/0.json").unlink()
     os.mkfifo(run.path / "episodes/0.json")
     with pytest.raises(ValueError, match="not a regular file"):
@@ -188,7 +188,7 @@ def grid_identity(**changed):
         ({"seed": 1, "threads": 1}, "seed: 0 there, 1 here; threads: None there, 1 here"),
     ],
 )
-def test_an_evaluation_is_only_continued_as_itself(tmp_path, changed, difference):
+def test_an_evaluation_is_continued_only_with_the_same_settings(tmp_path, changed, difference):
     assert list(describe(grid_identity()).items()) == list(GRID.items())
     (tmp_path / "evaluation.json").write_text(json.dumps(GRID | {"episodes": 3}))
     check_evaluation(tmp_path, grid_identity(), episodes=3)
@@ -204,7 +204,7 @@ def test_a_damaged_table_is_named_where_runs_are_compared(tmp_path, monkeypatch)
     table = pd.DataFrame({"seed": [0], "success": [True], "reward": [1.0], "steps": [1], "jerk": [0.0]})
     table.to_parquet(tmp_path / "episodes.parquet")
     (tmp_path / "steps.parquet").write_bytes((tmp_path / "episodes.parquet").read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"steps\.parquet is no table that can be read, or is cut short"):
+    with pytest.raises(ValueError, match=r"steps\.parquet is not a readable table, or is cut short"):
         compare({"a": tmp_path})
 
 
@@ -215,8 +215,8 @@ COLUMNS = {"seed": [0, 1], "success": [True, False], "reward": [1.0, 0.5], "step
     ("name", "values", "message"),
     [
         ("reward", ["1.0", "x"], "'reward' that holds no numbers"),
-        ("reward", [1.0, float("inf")], "'reward' holds what is not finite"),
-        ("jerk", [1.0, None], "'jerk' holds what is not finite"),
+        ("reward", [1.0, float("inf")], "'reward' holds values that are not finite"),
+        ("jerk", [1.0, None], "'jerk' holds values that are not finite"),
         ("seed", [[0], [1]], "'seed' holds object, not whole numbers"),
         ("seed", [0.0, 1.0], "'seed' holds float64, not whole numbers"),
         ("seed", [1, 1], "two episodes of one seed"),
@@ -267,7 +267,7 @@ def test_an_episode_that_took_no_time_is_named(run):
 
 
 def test_an_episode_with_actions_of_different_lengths_is_named(run):
-    """numpy's own words for such a list name neither a file nor an action."""
+    """numpy's own message for such a list names neither a file nor an action."""
     ragged = [dataclasses.replace(STEP, step=i, action=(0.0,) * (1 + i % 2)) for i in range(5)]
     run.add(dataclasses.replace(episode(1), steps=ragged))
     with pytest.raises(ValueError, match=r"episodes/1\.json holds actions of different lengths; remove it"):
@@ -305,7 +305,7 @@ REPLAYS = {
 
 
 @pytest.mark.parametrize("name", REPLAYS)
-def test_latencies_that_are_none_are_named(tmp_path, name):
+def test_invalid_latencies_are_named(tmp_path, name):
     pd.DataFrame({"replan_seconds": [0.1] * 50}).to_parquet(tmp_path / "good.parquet")
     assert ClockChoice.parse(f"replay:{tmp_path / 'good.parquet'}").latencies == (0.1,) * 50
     (tmp_path / name).write_bytes(REPLAYS[name]((tmp_path / "good.parquet").read_bytes()))
@@ -324,8 +324,8 @@ def test_latencies_of_other_kinds_and_sizes_are_named(tmp_path):
         ClockChoice.parse(f"replay:{tmp_path / 'huge.txt'}")
 
 
-def test_what_a_sampler_was_says_all_that_its_samples_depend_on(spec):
-    """A run is not continued with another noise or grid of the same name."""
+def test_the_description_of_a_sampler_contains_everything_that_its_samples_depend_on(spec):
+    """A run must not continue with another noise or grid under the same name."""
     texts = ("ddim-10", "ddim-10:eta=0.5", "ddim-10:spacing=trailing", "ddim-2:timesteps=90-10", "ddim-2:timesteps=90-11")
     choices = [SamplerChoice.parse(text) for text in texts]
     kept = [{"name": one.name, "settings": settings(one, one.build(spec.schedule))} for one in choices]

@@ -23,7 +23,7 @@ COMMAND_SECONDS = COMMAND_SHARE / 20
 
 
 class Sleepy:
-    """Stays where it is; in some control steps it takes too long, in one it may raise."""
+    """A controller that holds; in some control steps it is too slow, in one it may raise."""
 
     def __init__(self, slow: set[int] = frozenset(), fails: int | None = None, kills: SimulatedRobot | None = None):
         self.step, self.slow, self.fails, self.kills = 0, slow, fails, kills
@@ -46,7 +46,7 @@ class Sleepy:
 
 @pytest.fixture
 def robot(request):
-    """Its episodes are long enough for a test, unless it wants several."""
+    """A simulated robot with episodes longer than a test, unless the test needs several."""
     robot = SimulatedRobot(EnvironmentConfig("lift", max_steps=getattr(request, "param", 400)), seed=5)
     yield robot
     robot.close()
@@ -71,7 +71,7 @@ def drive_until(robot, controller, steps: int, limits: SafetyLimits = LIMITS):
 
 
 @pytest.mark.parametrize("robot", [STEPS], indirect=True)
-def test_episodes_follow_each_other_and_slow_steps_are_missed(robot):
+def test_episodes_follow_each_other_and_slow_steps_are_counted_as_missed(robot):
     controller = Sleepy(slow={3, 7, 8})
     driven, _ = drive_until(robot, controller, STEPS + 20)
     assert driven.episodes >= 1 and driven.successes == 0 and controller.seeds[:2] == [5, 6]
@@ -83,7 +83,7 @@ def test_episodes_follow_each_other_and_slow_steps_are_missed(robot):
 
 
 class Marches(Sleepy):
-    """As far as it may in every control step."""
+    """A controller that moves as far as allowed in every control step."""
 
     def act(self, observation):
         command = super().act(observation)
@@ -91,7 +91,7 @@ class Marches(Sleepy):
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_what_the_robot_carries_out_keeps_the_rate_also_where_commands_come_too_late(robot, monkeypatch, told):
+def test_executed_commands_keep_their_rate_if_commands_come_too_late(robot, monkeypatch, told):
     limits = SafetyLimits(SPACE.low, SPACE.high, np.full(10, 0.002, np.float32))
     if not told:
         monkeypatch.setattr(SafeController, "take_back", lambda self: None)
@@ -99,7 +99,7 @@ def test_what_the_robot_carries_out_keeps_the_rate_also_where_commands_come_too_
     assert driven.missed >= 3 and (driven.unsafe == 0) == told and (guarded.report.slowed >= 3) == told
 
 
-def test_a_fault_in_the_loop_stops_the_robot_and_the_loop_goes_on(robot):
+def test_a_fault_in_the_loop_stops_the_robot_and_the_loop_continues(robot):
     driven, guarded = drive_until(robot, Sleepy(fails=10), 20)
     assert guarded.report.stopped is StopReason.FAULT and guarded.report.stopped_at == 10
     assert driven.held == 10 and driven.unsafe == 0

@@ -30,7 +30,7 @@ class Stepping(gymnasium.Env):
         return {}, 0.0, False, False, {"success": False}
 
 
-def test_steps_that_release_pythons_lock_are_made_at_once():
+def test_steps_that_release_pythons_lock_run_in_parallel():
     both_are_at_it = threading.Barrier(2, timeout=20)
     envs = Environments([Stepping(both_are_at_it.wait) for _ in range(2)], threads=2)
     assert list(envs.step(ACTIONS)) == [0, 1]
@@ -38,15 +38,15 @@ def test_steps_that_release_pythons_lock_are_made_at_once():
 
 
 @pytest.mark.parametrize(("releasing", "threads"), [((True, False), 2), ((True, True), 1)])
-def test_others_are_made_one_after_another(releasing, threads):
+def test_other_steps_run_sequentially(releasing, threads):
     envs = Environments([Stepping(releases_gil=value) for value in releasing], threads)
     envs.step(ACTIONS)
     assert {env.thread for env in envs.envs} == {threading.current_thread()}
     envs.close()
 
 
-def test_after_an_error_no_environment_is_at_work():
-    """A simulator that is closed while it steps would take the process along."""
+def test_after_an_error_no_environment_is_being_stepped():
+    """Closing a simulator during a step would crash the process."""
     ended = threading.Event()
 
     def fail():
@@ -64,7 +64,7 @@ def test_after_an_error_no_environment_is_at_work():
 
 
 class Wandering:
-    """Sends the disc about at random."""
+    """A controller that moves the disc at random."""
 
     def reset(self, seed=None):
         self._rng = np.random.default_rng(seed)

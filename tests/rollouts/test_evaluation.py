@@ -33,7 +33,7 @@ def grid(out: Path, samplers: str = "ddim-10,ddim-5", **axes) -> Grid:
 
 
 class Nobody:
-    """Must not be asked to run anything."""
+    """A backend that must not run anything."""
 
     def run(self, jobs):
         assert not jobs
@@ -54,7 +54,7 @@ def finished(tmp_path_factory):
     return out, evaluate(grid(out, clocks=clocks), backend=ThisProcess()), clocks
 
 
-def test_what_is_found_does_not_depend_on_who_runs_it(finished, tmp_path):
+def test_results_do_not_depend_on_the_backend(finished, tmp_path):
     out, _, clocks = finished
     evaluate(grid(tmp_path / "workers", clocks=clocks), backend=LocalProcesses(2))
     assert actions(tmp_path / "workers") == actions(out)
@@ -74,7 +74,7 @@ def test_every_cell_has_the_same_seeds_and_is_compared_with_the_first(finished):
     assert episodes.groupby("cell")["seed"].apply(list).tolist() == [[500, 501, 502]] * 4
 
 
-def test_a_clock_that_does_not_wait_lets_the_robot_wait(finished):
+def test_with_a_clock_that_does_not_stop_the_robot_waits(finished):
     _, comparison, _ = finished
     ideal, late = comparison.runs[:2]
     assert ideal.summary.steps_held == 0 and late.summary.steps_held > 0.15
@@ -84,7 +84,7 @@ def test_a_clock_that_does_not_wait_lets_the_robot_wait(finished):
         assert steps["held"].tolist() == [i % 12 < 4 for i in range(len(steps))]
 
 
-def test_what_is_finished_is_not_run_again_and_more_episodes_go_on(finished, tmp_path):
+def test_finished_episodes_are_not_run_again_and_more_can_be_added(finished, tmp_path):
     out, comparison, clocks = finished
     again = evaluate(grid(out, clocks=clocks), backend=Nobody())
     assert again.table().equals(comparison.table())
@@ -99,10 +99,10 @@ def test_what_is_finished_is_not_run_again_and_more_episodes_go_on(finished, tmp
     assert {seed for _, seed, _ in grown} == {500, 501, 502, 503}
 
 
-def test_episodes_can_only_become_more(finished):
+def test_the_number_of_episodes_can_only_grow(finished):
     out, _, clocks = finished
     fewer = grid(out, clocks=clocks)
-    with pytest.raises(ValueError, match="holds an evaluation of 3 episodes a cell; they can only become more"):
+    with pytest.raises(ValueError, match="holds an evaluation of 3 episodes a cell; their number can only grow"):
         evaluate(replace(fewer, base=replace(fewer.base, episodes=2)), backend=Nobody())
 
 
@@ -146,7 +146,7 @@ def test_another_grid_or_version_is_refused(finished):
             {"max_steps": (None, 0)},
             r"cell 'ddim-5, 0 steps' is impossible: max_steps must be from 1 to 8000, not 0",
         ),
-        ("ddim-5,ddim-5", {}, "cell 'ddim-5' is there twice"),
+        ("ddim-5,ddim-5", {}, "cell 'ddim-5' occurs twice"),
     ],
 )
 def test_an_impossible_cell_is_named_before_anything_runs(tmp_path, samplers, axes, message):
@@ -156,7 +156,7 @@ def test_an_impossible_cell_is_named_before_anything_runs(tmp_path, samplers, ax
 
 
 def test_an_unknown_baseline_and_a_full_folder_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="the baseline 'ddpm' is no cell; there are: ddim-10, ddim-5"):
+    with pytest.raises(ValueError, match="the baseline 'ddpm' is not a cell; there are: ddim-10, ddim-5"):
         evaluate(grid(tmp_path), "ddpm", backend=Nobody())
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ValueError, match="is not empty and holds no evaluation"):
@@ -224,7 +224,7 @@ def test_the_report_holds_everything_in_one_file(finished, tmp_path):
         assert picture.stat().st_size > 10_000
 
 
-def test_no_table_of_a_report_has_two_columns_of_one_name(finished):
+def test_the_columns_of_a_table_have_different_names(finished):
     _, comparison, _ = finished
     report = evaluation_report(comparison, "absolute", strips=False)
     tables = [report.main, *report.details]
@@ -237,7 +237,7 @@ def test_no_table_of_a_report_has_two_columns_of_one_name(finished):
     assert len({*PAPER_HEADER}) == len(PAPER_HEADER)
 
 
-def test_a_report_begins_with_what_was_found(finished, tmp_path):
+def test_a_report_begins_with_its_findings(finished, tmp_path):
     _, comparison, _ = finished
     evaluation_report(comparison, "absolute", strips=False).write(tmp_path / "page.md")
     for text in ((tmp_path / "page.md").read_text(), (tmp_path / "page.html").read_text()):
@@ -258,7 +258,7 @@ def test_tables_fit_eighty_columns(finished):
     assert labels[0].replace(" ", "") in folded.replace(" ", "")
 
 
-def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):
+def test_the_fastest_sampler_that_surely_loses_little_is_recommended(finished):
     _, comparison, _ = finished
     slow, _, fast, _ = comparison.runs
 
@@ -290,8 +290,8 @@ def test_the_fastest_of_those_that_surely_lose_little_is_recommended(finished):
     assert recommended(4, others=crowd).startswith("Pick ddim-10, ideal: over 3 episodes")
 
 
-def test_an_episode_filmed_again_is_the_same_episode(finished):
-    """A strip is rendered from the kept actions: they lead to the same success at the same step."""
+def test_an_episode_is_the_same_when_it_is_rendered_again(finished):
+    """A strip is rendered from the stored actions, which must lead to the same success at the same step."""
     from paradp.rollouts.episodes.environments import EnvironmentConfig
 
     _, comparison, _ = finished
@@ -304,7 +304,7 @@ def test_an_episode_filmed_again_is_the_same_episode(finished):
     env.close()
 
 
-def test_step_limits_are_the_tasks_unless_given(tmp_path):
+def test_step_limits_default_to_the_tasks(tmp_path):
     cell = grid(tmp_path, "ddim-5", max_steps=(6,))
     [run] = evaluate(cell, backend=ThisProcess()).runs
     assert (run.episodes["steps"] == 6).all() and run.summary.max_steps == 6
@@ -318,8 +318,8 @@ def test_a_measured_clock_needs_a_robot_by_itself(tmp_path):
     assert cell.envs == 1 and cell.groups == [range(500, 501), range(501, 502), range(502, 503)]
 
 
-def test_all_axes_together(tmp_path):
-    """Robots that are pushed and ask ahead or not, with another horizon, under a measured and a replayed clock."""
+def test_all_axes_of_a_grid_work_together(tmp_path):
+    """Disturbed objects, plans requested ahead or not, another horizon, a measured and a replayed clock."""
     latencies = tmp_path / "latencies.txt"
     latencies.write_text("60\n110\n")
     clocks = (ClockChoice.parse("measured"), ClockChoice.parse(f"replay:{latencies}"))

@@ -30,7 +30,7 @@ def policy(trained) -> DiffusionPolicy:
     return DiffusionPolicy(trained.spec, trained.network, trained.observation_normalizer, trained.action_normalizer, solver)
 
 
-def test_recorded_observations_are_moments_with_their_own_past(demonstrations, spec):
+def test_recorded_observations_include_the_steps_before_them(demonstrations, spec):
     seen = recorded_observations(demonstrations, spec, 30, seed=0)
     assert joined(seen.judging).shape == (30, 2, 3) and joined(seen.fitting).shape == (15, 2, 3)
     recorded, ends = joined(demonstrations.observations()), demonstrations.episode_ends
@@ -44,7 +44,7 @@ def test_recorded_observations_are_moments_with_their_own_past(demonstrations, s
     assert any((before == now).all() for before, now in together)
 
 
-def test_demonstrations_of_other_things_are_refused(demonstrations, spec):
+def test_demonstrations_of_another_observation_are_refused(demonstrations, spec):
     with pytest.raises(ValueError, match="holds demonstrations of 'reach', and the policy is for 'lift'"):
         recorded_observations(demonstrations, replace(spec, task="lift"), 8, 0)
     other = replace(spec, observation={"constant": 1, "position": 2})
@@ -90,7 +90,7 @@ def test_the_noise_of_a_few_steps_is_fitted_and_rows_are_counted(policy, monkeyp
 
 
 def like_ddpm_with_eta(best):
-    """`draw_plans` of standard normal plans, too wide or too narrow but for DDPM and one η."""
+    """A `draw_plans` with standard normal plans for DDPM and one η, and too wide or too narrow plans for others."""
 
     def drawn(policy, sampler, histories, plans, first_seed, report):
         eta = dict(SamplerChoice.parse(sampler).options).get("eta", 1.0)
@@ -112,7 +112,7 @@ def test_no_two_plans_have_the_same_noise(policy):
     assert drawn.rounds == drawn.evaluations == 5
 
 
-def test_other_plans_are_found_and_equal_ones_are_not():
+def test_different_plans_are_detected_and_equal_ones_are_not():
     rng = np.random.default_rng(1)
     draws = [rng.normal(size=(12, 16, 6)) for _ in range(2)]
     same, narrow = compare(draws[0], draws[1]), compare(0.5 * draws[0], draws[1])

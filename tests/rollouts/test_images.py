@@ -25,7 +25,7 @@ TASKS = ["pusht", sees_lift]
 
 
 class Counted:
-    """Counts what the environments of a loop draw."""
+    """Counts the images that the environments of a loop render."""
 
     def __init__(self, envs: Environments, monkeypatch):
         self.frames = 0
@@ -38,7 +38,7 @@ class Counted:
 
 
 def ran(task: str, monkeypatch, drawn: bool = False, threads: int = 1, count: int = 2, **controller):
-    """Three episodes of twenty steps without their times, and how many observations were drawn."""
+    """Three episodes of twenty steps without times, and the number of rendered observations."""
     policy = policy_of(task)
     envs = make_envs(EnvironmentConfig(task, CONVENTIONS[task], None, 20, observation="image", drawn=drawn), count, threads)
     counted = Counted(envs, monkeypatch)
@@ -53,7 +53,7 @@ def ran(task: str, monkeypatch, drawn: bool = False, threads: int = 1, count: in
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_episodes_are_those_with_every_frame_drawn(task, monkeypatch):
+def test_episodes_equal_those_with_every_frame_rendered(task, monkeypatch):
     every, _ = ran(task, monkeypatch, drawn=True)
     lazy, frames = ran(task, monkeypatch)
     assert lazy == every
@@ -63,7 +63,7 @@ def test_episodes_are_those_with_every_frame_drawn(task, monkeypatch):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_policy_does_what_it_sees(task, monkeypatch):
+def test_actions_of_a_policy_depend_on_its_images(task, monkeypatch):
     """Otherwise equal episodes would prove nothing."""
     every, _ = ran(task, monkeypatch, drawn=True)
     kind = type(make_envs(EnvironmentConfig(task, CONVENTIONS[task]), 1).envs[0].unwrapped)
@@ -74,15 +74,15 @@ def test_a_policy_does_what_it_sees(task, monkeypatch):
 
 
 @pytest.mark.parametrize("task", [sees_lift])
-def test_environments_that_draw_in_threads_see_the_same(task, monkeypatch):
-    """Each draws in the thread that it is stepped in, and may be filmed by another besides."""
+def test_environments_that_render_in_threads_give_the_same_images(task, monkeypatch):
+    """Each renders in the thread that steps it, and another thread may render its video."""
     alone = ran(task, monkeypatch, count=1)[0]
     assert ran(task, monkeypatch, threads=2, count=3)[0] == ran(task, monkeypatch, threads=1, count=3)[0]
     assert [seed for seed, _, _ in alone] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("task", ["pusht", slowly_lift])
-def test_a_run_takes_its_environment_from_the_checkpoint_here_and_in_workers(task, tmp_path):
+def test_a_run_makes_its_environment_from_the_checkpoint_also_in_workers(task, tmp_path):
     save_checkpoint(trained_of(task), tmp_path / "seeing", "card")
     here = RolloutConfig(
         task,
@@ -107,7 +107,7 @@ def test_a_run_takes_its_environment_from_the_checkpoint_here_and_in_workers(tas
 
 
 @pytest.mark.parametrize("task", ["pusht", slowly_lift])
-def test_demonstrations_are_the_same_episodes_seen_otherwise(task, tmp_path):
+def test_demonstrations_with_images_are_the_same_episodes(task, tmp_path):
     settings = {"episodes": 2, "action_convention": CONVENTIONS[task], "seed": 0}
     states = collect(task, out=tmp_path / "states.zarr", workers=1, **settings)
     seen = collect(task, out=tmp_path / "seen.zarr", workers=2, observation="image", **settings)
@@ -124,19 +124,19 @@ def test_demonstrations_are_the_same_episodes_seen_otherwise(task, tmp_path):
         collect(task, out=tmp_path / "seen.zarr", workers=1, **settings)
 
 
-def test_an_experts_histories_have_what_the_policy_sees():
+def test_an_experts_histories_have_the_policys_observation():
     histories = expert_histories(spec_of("pusht"), 3, seed=0)
     assert histories["image"].shape == (3, 2, 96, 96, 3) and histories["agent_pos"].shape == (3, 2, 2)
     assert len({picture.tobytes() for picture in histories["image"][:, 1]}) == 3
 
 
 @pytest.mark.parametrize("execute", [1, 2, 5])
-def test_whatever_is_executed_of_a_chunk_its_plans_see_their_frames(execute, monkeypatch):
+def test_plans_have_their_frames_for_every_number_of_executed_actions(execute, monkeypatch):
     every, _ = ran("pusht", monkeypatch, drawn=True, execute=execute)
     assert ran("pusht", monkeypatch, execute=execute)[0] == every
 
 
-def test_chunks_that_are_asked_for_ahead_or_come_late_see_their_frames(monkeypatch):
+def test_plans_requested_ahead_or_late_have_their_frames(monkeypatch):
     class Late:
         def reset(self, seed): ...
 
@@ -150,7 +150,7 @@ def test_chunks_that_are_asked_for_ahead_or_come_late_see_their_frames(monkeypat
         assert lazy == every and frames < 60
 
 
-def test_an_observation_without_its_images_is_refused_where_a_plan_looks():
+def test_an_observation_without_its_images_is_refused_if_a_plan_needs_them():
     policy = policy_of("pusht")
     controller = RecedingHorizon(policy)
     blind = {"agent_pos": np.full(2, 256.0, np.float32)}
@@ -187,7 +187,7 @@ def test_a_checkpoint_says_what_its_environment_observes():
     assert observed_by(state, find_task("pusht").task) == "state"
 
 
-def test_where_nothing_can_be_drawn_a_policy_with_cameras_is_refused(monkeypatch):
+def test_without_a_renderer_a_policy_with_cameras_is_refused(monkeypatch):
     monkeypatch.setattr("paradp.envs.robosuite_task.render_problem", lambda: "rendering needs EGL")
     with pytest.raises(OSError, match="cameras of the task 'lift' cannot be rendered"):
         collect("lift", 1, Path("nowhere.zarr"), observation="image")

@@ -65,7 +65,7 @@ def read(demonstrations: Demonstrations) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def write(tmp_path, human_lift):
-    """Writes a file of robomimic's layout: two short demonstrations; anything in it can be changed."""
+    """Writes a file in robomimic's layout with two short demonstrations, which tests can change."""
 
     def write(change=lambda data: None, name: str = "low_dim.hdf5") -> Path:
         rng, hand = np.random.default_rng(0), read(human_lift.demonstrations)["eef_pos"]
@@ -90,7 +90,7 @@ def write(tmp_path, human_lift):
     return write
 
 
-def test_replayed_states_are_seen_as_the_simulator_sees_them(human_lift):
+def test_observations_of_replayed_states_equal_the_simulators(human_lift):
     seen = read(human_lift.demonstrations)
     with h5py.File(LIFT) as file:
         states = file["data/demo_1/states"][:]
@@ -118,7 +118,7 @@ def test_replayed_states_are_seen_as_the_simulator_sees_them(human_lift):
         assert np.allclose(rotation_6d_to_matrix(seen["cube_in_eef_rot6d"][step].astype(float)), turned, atol=1e-5)
 
 
-def test_a_human_lifts_the_cube(human_lift):
+def test_a_human_demonstration_lifts_the_cube(human_lift):
     [step] = human_lift.first_success
     assert len(human_lift.demonstrations) == 1 and human_lift.demonstrations.steps == 412
     heights = read(human_lift.demonstrations)["cube_pos"][:, 2]
@@ -128,7 +128,7 @@ def test_a_human_lifts_the_cube(human_lift):
     assert human_lift.demonstrations.info.made_with["imported"] == "lift_panda.hdf5"
 
 
-def test_absolute_goals_are_steps_from_where_the_hand_was(human_lift, tmp_path):
+def test_absolute_goals_are_the_hands_pose_plus_the_delta(human_lift, tmp_path):
     seen, goals = read(human_lift.demonstrations), human_lift.demonstrations.actions()
     deltas = import_file(read_file(LIFT), tmp_path / "delta.zarr", action_convention="delta").demonstrations.actions()
     with h5py.File(LIFT) as file:
@@ -146,7 +146,7 @@ def test_absolute_goals_are_steps_from_where_the_hand_was(human_lift, tmp_path):
 
 
 def test_a_state_comes_before_its_action():
-    """Of the recorded steps that could follow a state, the one that stands beside it explains the next state best."""
+    """The action stored with a state explains the next state better than those before and after."""
     with h5py.File(LIFT) as file:
         states, actions = file["data/demo_1/states"][:], file["data/demo_1/actions"][:]
     env = gymnasium.make("paradp/Lift-v0", action_convention="delta").unwrapped
@@ -166,7 +166,7 @@ def test_a_state_comes_before_its_action():
 
 
 def test_the_square_nuts_insertion_is_found(tmp_path):
-    with pytest.raises(ValueError, match="of 'NutAssembly', which is no task here; name one with --task: square, lift"):
+    with pytest.raises(ValueError, match="of 'NutAssembly', which is not a task of paradp; name one with --task: square"):
         import_file(read_file(NUTS), tmp_path / "nuts.zarr")
     imported = import_file(read_file(NUTS), tmp_path / "square.zarr", task="square")
     nut = read(imported.demonstrations)["nut_pos"]
@@ -180,7 +180,7 @@ def test_the_square_nuts_insertion_is_found(tmp_path):
     assert (np.abs(nut[1025, :2] - [0.23, 0.10]) < 0.00675).all() and nut[1025, 2] < 0.87
 
 
-def test_robomimics_layout_is_read_to_the_same_arrays(write, tmp_path):
+def test_robomimics_layout_gives_the_same_arrays(write, tmp_path):
     path = write()
     imported = import_file(read_file(path), tmp_path / "own.zarr", action_convention="delta", observations="recorded")
     with h5py.File(path) as file:
@@ -198,8 +198,8 @@ def test_robomimics_layout_is_read_to_the_same_arrays(write, tmp_path):
 
 
 @pytest.mark.parametrize("said", [False, True])
-def test_absolute_recordings_are_goals(write, tmp_path, said):
-    """Also where the file still says that they are steps, as Diffusion Policy's own conversion leaves it."""
+def test_absolute_recordings_are_read_as_goals(write, tmp_path, said):
+    """Even if the file declares deltas, as after Diffusion Policy's own conversion."""
 
     def absolute(data):
         told(data, control_delta=said)
@@ -213,8 +213,8 @@ def test_absolute_recordings_are_goals(write, tmp_path, said):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_published_layouts_are_taken_for_what_they_are(write, tmp_path, layout, human_lift):
-    """robomimic's files of 1.5 name another frame, and hold recordings of the old controller all the same."""
+def test_published_layouts_are_recognised(write, tmp_path, layout, human_lift):
+    """robomimic's files for 1.5 declare another frame, although they contain recordings of the old controller."""
 
     def as_in(data):
         data.attrs["env_args"] = json.dumps(LAYOUTS[layout])
@@ -226,7 +226,7 @@ def test_published_layouts_are_taken_for_what_they_are(write, tmp_path, layout, 
     assert np.array_equal(goals[1:30], human_lift.demonstrations.actions()[1:30])
 
 
-def test_what_a_file_does_not_say_is_told(write):
+def test_settings_missing_in_a_file_are_reported(write):
     def bare(data):
         arguments = {"controller_configs": "BASIC/x"}
         data.attrs["env_args"] = json.dumps({"env_name": "Lift", "env_kwargs": arguments})
@@ -239,7 +239,7 @@ def test_what_a_file_does_not_say_is_told(write):
 
 
 def absolute_in(frame, human_lift):
-    """Adds absolute goals to a file: where the hand was, in a frame."""
+    """Adds absolute goals to a file: the hand's positions in a frame."""
     origin = {"world": np.zeros(3), "base": np.array([-0.56, 0.0, 0.912])}[frame]
 
     def change(data):
@@ -253,7 +253,7 @@ def absolute_in(frame, human_lift):
 
 
 @pytest.mark.parametrize("frame", ["world", "base"])
-def test_goals_in_either_frame_are_read_from_where_they_stand(write, tmp_path, human_lift, frame):
+def test_goals_are_read_in_the_frame_of_world_or_base(write, tmp_path, human_lift, frame):
     def change(data):
         absolute_in(frame, human_lift)(data)
         arm = {**ARM, "control_delta": False} if frame == "world" else {"type": "OSC_POSE", "input_type": "absolute"}
@@ -262,7 +262,7 @@ def test_goals_in_either_frame_are_read_from_where_they_stand(write, tmp_path, h
         data.attrs["env_args"] = json.dumps({**ENV_ARGS, "env_version": version, "env_kwargs": arguments})
 
     path = write(change)
-    assert any("actions_abs is there too and was not read" in remark for remark in remarks(read_file(path)))
+    assert any("actions_abs was not read" in remark for remark in remarks(read_file(path)))
     file = read_file(path, "actions_abs")
     goals = import_file(file, tmp_path / "goals.zarr").demonstrations.actions()
     seen = read(human_lift.demonstrations)
@@ -274,13 +274,13 @@ def test_goals_in_either_frame_are_read_from_where_they_stand(write, tmp_path, h
             import_file(file, tmp_path / "own.zarr", observations="recorded")
 
 
-def test_goals_in_another_frame_than_they_are_taken_for_are_refused(write, tmp_path, human_lift):
+def test_goals_in_a_wrong_frame_are_refused(write, tmp_path, human_lift):
     path = write(absolute_in("base", human_lift))
     with pytest.raises(ValueError, match=r"goals cannot be in the frame of the world: that of step .* cm from the hand"):
         import_file(read_file(path, "actions_abs"), tmp_path / "out.zarr")
 
 
-def test_goals_out_of_a_deltas_reach_are_counted(write, tmp_path, human_lift):
+def test_goals_beyond_the_largest_delta_are_counted(write, tmp_path, human_lift):
     def change(data):
         absolute_in("world", human_lift)(data)
         actions = data["demo_1/actions_abs"][:]
@@ -292,7 +292,7 @@ def test_goals_out_of_a_deltas_reach_are_counted(write, tmp_path, human_lift):
     assert imported.cut == 3 and imported.demonstrations.actions()[34:37, 0].tolist() == [1.0, 1.0, 1.0]
 
 
-def test_a_mask_takes_its_demonstrations_alone(write, tmp_path):
+def test_a_mask_selects_its_demonstrations(write, tmp_path):
     file = read_file(write())
     assert file.masks == {"train": ["demo_1"]} and any("train (1)" in remark for remark in remarks(file))
     whole = import_file(file, tmp_path / "all.zarr").demonstrations
@@ -303,7 +303,7 @@ def test_a_mask_takes_its_demonstrations_alone(write, tmp_path):
 
 
 @pytest.mark.parametrize("absent", [[b"demo_1", b"demo_7"], [b"demo_5", b"demo_6", b"demo_7", b"demo_8"], []])
-def test_a_mask_that_names_what_is_not_there_is_refused(write, absent):
+def test_a_mask_that_names_missing_demonstrations_is_refused(write, absent):
     file = read_file(write(lambda data: put(data.parent["mask"], "train", np.array(absent, "S8")), "partly.hdf5"))
     named = ", ".join(name.decode() for name in absent if name != b"demo_1")
     are = "1 demonstration that is" if named.count("demo") == 1 else "4 demonstrations that are"
@@ -329,7 +329,7 @@ UNNEEDED = {
 
 @pytest.mark.parametrize("odd", UNNEEDED)
 @pytest.mark.parametrize("where", [("demo_0", "demo_1"), ("demo_1",)])
-def test_an_observation_that_nobody_needs_may_be_anything(write, tmp_path, odd, where):
+def test_an_unused_observation_may_be_anything(write, tmp_path, odd, where):
     path = write(lambda data: [UNNEEDED[odd](data[name]) for name in where], "odd.hdf5")
     file = read_file(path)
     assert odd == "not finite" or "extra" in file.unread
@@ -341,7 +341,7 @@ def test_an_observation_that_nobody_needs_may_be_anything(write, tmp_path, odd, 
         import_file(file, tmp_path / "other.zarr", keys=("extra",), **settings)
 
 
-def test_a_group_beside_the_demonstrations_is_left_alone(write):
+def test_a_group_beside_the_demonstrations_is_ignored(write):
     def beside(data):
         for name in ("demo_stats", "demonstration", "demo"):
             data.create_group(name)["x"] = 1
@@ -350,8 +350,8 @@ def test_a_group_beside_the_demonstrations_is_left_alone(write):
 
 
 @pytest.mark.parametrize("key", ["action", "executed", "actions", "seeds"])
-def test_an_observation_called_as_our_own_arrays_is_an_observation(write, tmp_path, key):
-    """robomimic's files may hold the last action as an observation."""
+def test_an_observation_may_have_the_name_of_one_of_our_arrays(write, tmp_path, key):
+    """robomimic's files may contain the last action as an observation."""
 
     def change(data):
         for demo in data.values():
@@ -423,7 +423,7 @@ DEFECTS = {
         data["demo_1"], "states", data["demo_1/states"][:29]
     ),
     "demo_1/actions holds |V1, not numbers; objects, pickled or not, are never read": pickled,
-    "demo_1/states points elsewhere": elsewhere,
+    "demo_1/states is a link to another place": elsewhere,
     "action conventions are mixed: demo_0 looks delta, demo_1 looks absolute": mixed,
     "neither steps in \\[-1, 1\\] nor absolute poses: step 3, column 2 is 1.5": lambda data: changed(
         data["demo_1"], 3, 2, 1.5
@@ -435,7 +435,7 @@ DEFECTS = {
     "demo_0 is of another robot or scene: in step 9 its obs/robot0_eef_pos is 30 cm": lambda data: put(
         data["demo_0"], "obs/robot0_eef_pos", data["demo_0/obs/robot0_eef_pos"][:] + 0.3 * np.eye(30)[9, :, None] * [1, 0, 0]
     ),
-    "mask/train is no list of names": lambda data: put(data.parent["mask"], "train", np.zeros(2)),
+    "mask/train is not a list of names": lambda data: put(data.parent["mask"], "train", np.zeros(2)),
     "recorded with robot Sawyer, the task 'lift' has Panda": lambda data: told(data, robots=["Sawyer"]),
     "recorded with type IK_POSE, the task 'lift' has OSC_POSE": lambda data: told(data, type="IK_POSE"),
     "recorded with output_max .*, the task 'lift' has": lambda data: told(data, output_max=[0.1] * 6),
@@ -468,18 +468,18 @@ def test_the_number_of_arrays_is_limited(write, monkeypatch):
         read_file(path)
 
 
-def test_a_file_cut_short_and_one_of_another_kind_are_refused(tmp_path):
+def test_a_truncated_file_and_one_of_another_kind_are_refused(tmp_path):
     cut, text = tmp_path / "cut.hdf5", tmp_path / "text.hdf5"
     cut.write_bytes(LIFT.read_bytes()[:100_000])
-    text.write_text("no HDF5")
+    text.write_text("not HDF5")
     for path in (cut, text):
-        with pytest.raises(ValueError, match="no HDF5 file that can be read, or is cut short"):
+        with pytest.raises(ValueError, match="not a readable HDF5 file, or is cut short"):
             read_file(path)
     with pytest.raises(ValueError, match="is not a file"):
         read_file(tmp_path / "nowhere.hdf5")
 
 
-def test_what_is_there_is_not_overwritten_and_what_was_left_behind_is(tmp_path):
+def test_existing_outputs_are_not_overwritten_and_left_over_ones_are(tmp_path):
     out = tmp_path / "lift.zarr"
     (tmp_path / ".lift.zarr.partial").mkdir()
     import_file(read_file(LIFT), out)
@@ -495,7 +495,7 @@ def test_recordings_of_another_task_are_refused(write, tmp_path):
     def of_a_door(data):
         data.attrs["env_args"] = json.dumps({**ENV_ARGS, "env_name": "Door"})
 
-    with pytest.raises(ValueError, match="do not say all of the scene of 'door'"):
+    with pytest.raises(ValueError, match="lack a part of the scene of 'door'"):
         import_file(read_file(write(of_a_door, "door.hdf5")), tmp_path / "door.zarr")
     # A state of both nuts is as long as one of two cubes.
     with pytest.raises(ValueError, match="it is of 'NutAssembly'; the task 'stack' takes recordings of Stack"):
@@ -506,7 +506,7 @@ def test_recordings_of_another_task_are_refused(write, tmp_path):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_damaged_files_end_in_a_sentence(write, tmp_path, seed):
-    """Bytes changed anywhere: it is read, or refused in words, and never anything else."""
+    """With bytes changed anywhere, a file is read or refused in a sentence."""
     path, rng = write(), np.random.default_rng(seed)
     content = bytearray(path.read_bytes())
     for place in rng.integers(0, min(len(content), 20_000), 40):

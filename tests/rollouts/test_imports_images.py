@@ -47,7 +47,7 @@ def imported(path: Path, keys=KEYS):
     ).demonstrations
 
 
-def test_images_are_those_in_the_file(write):
+def test_imported_images_equal_those_in_the_file(write):
     path = write()
     read = read_file(path)
     assert read.images == dict.fromkeys(("agentview_image", "robot0_eye_in_hand_image"), SHAPE) and not read.unread
@@ -59,7 +59,7 @@ def test_images_are_those_in_the_file(write):
             assert np.array_equal(made.observations()[key], expected), key
 
 
-def test_one_episode_is_held_at_a_time(write, monkeypatch):
+def test_only_one_episode_is_in_memory_at_a_time(write, monkeypatch):
     path, asked = write(), []
     monkeypatch.setattr("paradp.rollouts.imports.recordings.check_fits", lambda needed, what: asked.append((needed, what)))
     imported(path)
@@ -67,7 +67,7 @@ def test_one_episode_is_held_at_a_time(write, monkeypatch):
     assert asked == [(2 * steps * one_step, f"the images of demo_{i}") for i, steps in enumerate(STEPS)]
 
 
-def test_floats_that_are_pixels_are_read(write):
+def test_floats_that_are_pixel_values_are_read(write):
     def floats(data):
         for index in range(len(STEPS)):
             observed = data[f"demo_{index}/obs"]
@@ -114,7 +114,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_images_are_refused_by_name_and_nothing_is_left(what, write, tmp_path):
+def test_wrong_images_are_refused_by_name_and_leave_no_files(what, write, tmp_path):
     change, message = SPOILT[what]
     path = write(change)
     with pytest.raises(ValueError, match=message):
@@ -124,7 +124,7 @@ def test_images_are_refused_by_name_and_nothing_is_left(what, write, tmp_path):
     assert len(imported(path, ["robot0_eef_pos"])) == len(STEPS)
 
 
-def test_no_memory_is_taken_for_an_episode_that_does_not_fit(write, tmp_path, monkeypatch):
+def test_an_episode_that_does_not_fit_into_memory_is_refused_before_allocation(write, tmp_path, monkeypatch):
     path = write()
     monkeypatch.setattr(memory, "available", lambda: 1000)
     with pytest.raises(ValueError, match=r"the images of demo_0 take .* GiB of memory"):

@@ -28,7 +28,7 @@ SPEC = Interface(
 
 
 class Counts:
-    """Commands the number of the control step; in some steps it takes too long, in one it fails."""
+    """A controller that commands the number of the control step; in some steps it is too slow, in one it fails."""
 
     def __init__(self, slow=frozenset(), fails=None):
         self.step, self.slow, self.fails = 0, slow, fails
@@ -96,7 +96,7 @@ def test_every_control_step_sends_one_command_and_repeats_it_if_the_next_is_late
     assert np.diff(times).min() > (1 - COMMAND_SHARE) / HZ / 2 and times[-1] - times[0] > 0.9 * (len(times) - 2) / HZ
 
 
-def test_a_robot_that_is_closed_holds_its_positions_and_stops_its_wheel(robot, tmp_path):
+def test_on_closing_a_robot_holds_its_positions_and_stops_its_wheel(robot, tmp_path):
     moving = robot()
     moving.connect()
     drive_for(moving, Counts(), 5)
@@ -106,7 +106,7 @@ def test_a_robot_that_is_closed_holds_its_positions_and_stops_its_wheel(robot, t
     assert [one["what"] for one in written(tmp_path / "diary")].count("disconnected") == 1
 
 
-def test_a_robot_that_breaks_ends_the_loop_in_a_sentence_and_is_disconnected(robot, tmp_path):
+def test_an_error_of_the_robot_ends_the_loop_with_a_sentence_and_disconnects_it(robot, tmp_path):
     moving, driven = robot(breaks_at=8), Driven()
     moving.connect()
     guarded = SafeController(Counts(), SafetyLimits.of(SPEC), moving.hold)
@@ -116,7 +116,7 @@ def test_a_robot_that_breaks_ends_the_loop_in_a_sentence_and_is_disconnected(rob
     assert commands(tmp_path / "diary")[-1][2] == 0.0  # what still obeys is stopped
 
 
-def test_a_fault_of_the_controller_stops_the_robot_and_the_loop_goes_on(robot, tmp_path):
+def test_a_fault_of_the_controller_stops_the_robot_and_the_loop_continues(robot, tmp_path):
     moving = robot()
     moving.connect()
     driven, guarded = drive_for(moving, Counts(fails=5), 12)
@@ -124,7 +124,7 @@ def test_a_fault_of_the_controller_stops_the_robot_and_the_loop_goes_on(robot, t
     assert commands(tmp_path / "diary")[-1][2] == 0.0
 
 
-def test_a_robot_that_is_read_too_slowly_is_late_and_moves(robot):
+def test_a_robot_that_is_read_too_slowly_is_late_but_moves(robot):
     moving = robot(read_ms=1500 / HZ)
     moving.connect()
     driven, _ = drive_for(moving, Counts(), 8)
@@ -146,7 +146,7 @@ def test_a_robot_that_cannot_be_started_does_not_move(robot, tmp_path, settings,
     assert [one["what"] for one in written(tmp_path / "diary")] == ["connected", "disconnected"]
 
 
-def test_pictures_that_are_not_what_the_robot_announced_are_refused_before_it_moves(robot, tmp_path, monkeypatch):
+def test_images_that_differ_from_the_robots_announcement_are_refused_before_it_moves(robot, tmp_path, monkeypatch):
     moving = robot()
     monkeypatch.setattr(
         moving._device, "config", type(moving._device.config)(dials=2, wheel=True, views=1, height=5, width=8)

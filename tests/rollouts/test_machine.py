@@ -26,7 +26,7 @@ from paradp.scripts.places import check_device
         ("0 0", None),
     ],
 )
-def test_a_containers_share_counts(tmp_path, limit, expected):
+def test_a_containers_share_of_the_machine_counts(tmp_path, limit, expected):
     (tmp_path / "cpu.max").write_text(f"{limit}\n")
     allowed = len(os.sched_getaffinity(0))
     assert cores(tmp_path) == min(expected or allowed, allowed)
@@ -43,7 +43,7 @@ def test_a_source_tree_that_is_not_installed_has_no_version(monkeypatch):
     assert "paradp" not in found and found["torch"] == "1"
 
 
-def test_so_does_that_of_older_containers(tmp_path):
+def test_the_share_of_older_containers_counts_too(tmp_path):
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu/cpu.cfs_quota_us").write_text("100000\n")
     (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
@@ -53,7 +53,7 @@ def test_so_does_that_of_older_containers(tmp_path):
 
 
 class Driver:
-    """CUDA's, with so many devices; it may refuse to start."""
+    """A substitute for CUDA's driver with this many devices; it may fail to start."""
 
     def __init__(self, count: int, starts: bool = True):
         self._count, self._starts = count, starts
@@ -83,7 +83,7 @@ def test_devices_are_counted_without_pytorch(monkeypatch, driver, count):
             check_device(device)
 
 
-def test_several_devices_are_checked_at_the_door_and_a_training_takes_one(monkeypatch):
+def test_several_devices_are_checked_at_once_and_a_training_takes_one(monkeypatch):
     monkeypatch.setattr(places, "cuda_devices", lambda: 2)
     for device in ("cpu,cpu", "cuda:0,cuda:1"):
         check_device(device)

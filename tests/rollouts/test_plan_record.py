@@ -29,25 +29,25 @@ def written(replan: str) -> dict:
     return json.loads(STEP.dump_json(step(None))) | {"replan": json.loads(replan)}
 
 
-def test_an_episode_file_holds_a_plan_flat():
+def test_an_episode_file_stores_a_plan_in_flat_rows():
     assert f'"replan":{WRITTEN},"action"' in STEP.dump_json(step(REPLAN)).decode()
     assert STEP.validate_python(written(WRITTEN)) == step(REPLAN)
     assert STEP.validate_python(written("null")) == step(None)
 
 
-def test_a_plan_recorded_before_its_stages_were_is_read():
+def test_a_plan_recorded_without_its_stages_is_read():
     before = '{"seconds":0.5,"batch":4,"rounds":12,"evaluations":90,"residual":0.25,"converged":false}'
     assert STEP.validate_python(written(before)).replan == Replan(PlanStats(PlanTiming(0.5), 4, 12, 90, 0.25, False))
 
 
 @pytest.mark.parametrize("name", json.loads(WRITTEN))
-def test_what_is_wrong_with_a_plan_is_named_as_the_file_names_it(name):
+def test_errors_name_the_columns_of_a_plan_as_in_the_file(name):
     with pytest.raises(ValidationError) as refused:
         STEP.validate_python(written(json.dumps(json.loads(WRITTEN) | {name: "many"})))
     assert [problem["loc"] for problem in refused.value.errors()] == [("replan", name)]
 
 
-def test_tables_hold_a_plan_in_columns():
+def test_tables_store_a_plan_in_columns():
     table = steps_table([Episode(0, 0.0, False, 0.0, 1.0, [step(REPLAN), step(None)])])
     columns = {f"replan_{name}": value for name, value in json.loads(WRITTEN).items()}
     assert [name for name in table.columns if name.startswith("replan_")] == list(columns)

@@ -1,4 +1,4 @@
-"""Groups of episodes run with any kind of policy; batches change a plan by the network's rounding alone.
+"""Groups of episodes run with any kind of policy; batches change plans only by the network's rounding.
 
 That an evaluation is the same to the bit whoever runs it is held by test_evaluation.py and test_ray.py."""
 
@@ -34,7 +34,7 @@ def checkpoint(tmp_path) -> Path:
     return tmp_path / "policy"
 
 
-def test_what_is_planned_together_differs_by_rounding_alone(checkpoint, tmp_path):
+def test_plans_in_a_batch_differ_only_by_rounding(checkpoint, tmp_path):
     config = RolloutConfig(
         "pusht", SamplerChoice.parse("ddim-3"), tmp_path, str(checkpoint), 4, threads=1, engine="eager", max_steps=STEPS
     )

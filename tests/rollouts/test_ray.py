@@ -44,7 +44,7 @@ def actions(out: Path) -> dict[tuple, list]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[str]:
-    """The address of a cluster with two nodes of one core each; only what was started here is stopped."""
+    """The address of a cluster with two nodes of one core each; stops only processes that it started."""
     folder = tmp_path_factory.mktemp("r")  # Ray's sockets want a short path
     environment = os.environ | QUIET
     nodes: list[subprocess.Popen] = []
@@ -81,7 +81,7 @@ def _wait_for(log: Path, pattern: str, seconds: float = 90) -> str:
 
 
 def _ray_workers() -> list[int]:
-    """Ray's processes that are running episodes of ours."""
+    """Ray's processes that run paradp's episodes."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -93,7 +93,7 @@ def _ray_workers() -> list[int]:
 
 
 @pytest.mark.slow
-def test_two_nodes_find_what_this_machine_finds_also_when_a_worker_is_killed(cluster, tmp_path):
+def test_two_nodes_give_the_same_results_as_this_machine_even_if_a_worker_is_killed(cluster, tmp_path):
     subprocess.run(evaluate(tmp_path / "local", "--workers", "2"), check=True, capture_output=True)
     out = tmp_path / "ray"
     command = evaluate(out, "--backend", "ray", "--address", cluster)
@@ -109,7 +109,7 @@ def test_two_nodes_find_what_this_machine_finds_also_when_a_worker_is_killed(clu
     assert actions(out) == actions(tmp_path / "local")
 
 
-def test_a_cluster_that_is_not_there_is_named(tmp_path):
+def test_a_missing_cluster_is_named(tmp_path):
     command = evaluate(tmp_path / "out", "--backend", "ray", "--address", "127.0.0.1:1")
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "no Ray cluster can be reached at 127.0.0.1:1" in done.stderr
@@ -117,7 +117,7 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_job_that_no_node_can_run_is_refused_at_once(tmp_path):
-    """Ray would wait for a larger node for ever."""
+    """Otherwise Ray would wait for a larger node for ever."""
     command = evaluate(tmp_path / "out", "--backend", "ray", "--threads", "4096")
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | QUIET)
     assert done.returncode == 2 and "each of Ray's workers needs 4096 CPUs (--threads)" in done.stderr
@@ -156,8 +156,8 @@ cluster._ray.shutdown()
 
 
 @pytest.mark.slow
-def test_a_ray_of_its_own_listens_to_this_machine_alone():
-    """By the kernel's table of its processes' sockets. Alone, Ray listens on all addresses."""
+def test_rays_own_cluster_listens_only_to_this_machine():
+    """Checked in the kernel's table of sockets. By default Ray listens on all addresses."""
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | QUIET
     done = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stderr

@@ -15,18 +15,18 @@ def square():
 
 
 def sent_along(path: np.ndarray) -> Episode:
-    """An episode that sent the robot to positions `[T, 3]`."""
+    """An episode whose actions are positions `[T, 3]`."""
     actions = np.concatenate([path, np.zeros((len(path), 7))], axis=1).tolist()
     return Episode(0, 0.0, False, 0.0, 1.0, [StepRecord(i, 0.0, False, 0.0, None, tuple(a)) for i, a in enumerate(actions)])
 
 
 @pytest.mark.parametrize("hz", [10, 20, 50])
 def test_the_jerk_of_a_cubic_is_its_third_derivative(square, hz):
-    """x = 2 t³/6 and y = 3 t³/6 metres after t seconds, whatever the control rate."""
+    """x = 2 t³/6 and y = 3 t³/6 metres after t seconds, at any control rate."""
     t = np.arange(12) / hz
     path = np.stack([2 * t**3 / 6, 3 * t**3 / 6, 0.8 + 0.1 * t**2], axis=1)
     assert jerk(sent_along(path), replace(square, control_hz=hz)) == pytest.approx(13**0.5, rel=1e-6)
 
 
-def test_too_short_an_episode_has_no_jerk(square):
+def test_an_episode_that_is_too_short_has_no_jerk(square):
     assert jerk(sent_along(np.zeros((3, 3))), square) == 0.0

@@ -1,4 +1,4 @@
-"""Recordings for Rerun, read back by its own reader: what a robot saw, did and planned."""
+"""Recordings for Rerun, read back with its own reader: observations, commands and plans."""
 
 import io
 import threading
@@ -52,7 +52,7 @@ def replan(rounds: int, start: float, ago: int = 0) -> Replan:
     return Replan(stats, ago, actions, ago)
 
 
-def test_everything_of_a_control_step_is_read_back(tmp_path):
+def test_all_data_of_a_control_step_are_read_back(tmp_path):
     recording = RerunRecording(tmp_path / "deep" / "er.rrd", 20, {"goal": 2}, lambda actions: actions)
     images = np.arange(4 * 16 * 24 * 3).reshape(4, 16, 24, 3) // 300
     for step in range(4):
@@ -92,7 +92,7 @@ def test_a_loop_does_not_wait_for_the_disk(tmp_path, monkeypatch, caplog):
     assert "control steps could not be recorded in time" in caplog.text
 
 
-def test_what_fails_in_recording_ends_no_loop_and_is_said_at_the_end(tmp_path):
+def test_an_error_in_recording_does_not_end_the_loop_and_is_reported_at_the_end(tmp_path):
     recording = RerunRecording(tmp_path / "r.rrd", 20, {"goal": 2})
     recording.step("0", 0, {"x": np.array(["text"])}, np.zeros(2))
     recording.step("0", 1, {"x": np.zeros(1)}, np.zeros(2))
@@ -103,7 +103,7 @@ def test_what_fails_in_recording_ends_no_loop_and_is_said_at_the_end(tmp_path):
 
 
 def test_the_episodes_of_a_run_are_recorded(tmp_path):
-    """What is recorded is what the loop saw and did; cameras where a plan looked."""
+    """The recording contains the loop's observations and actions, and images of the steps that plans used."""
     policy = policy_of("pusht")
     envs = make_envs(EnvironmentConfig("pusht", "position", None, 12, observation="image", drawn=False), 2)
     recorded = RecordedEpisodes(tmp_path / "run.rrd", policy.spec, lambda actions: actions)
@@ -124,12 +124,12 @@ def test_the_episodes_of_a_run_are_recorded(tmp_path):
         assert list(read.numbers(f"episode_{seed}/solver/rounds")) == [0, 8]
 
 
-def test_a_run_without_anything_left_to_do_leaves_no_recording(tmp_path):
+def test_a_finished_run_makes_no_recording(tmp_path):
     assert not RecordedEpisodes(tmp_path / "none.rrd", policy_of("pusht").spec, None).close()
     assert not (tmp_path / "none.rrd").exists()
 
 
-def test_the_extra_that_is_missing_is_named(monkeypatch):
+def test_the_missing_extra_is_named(monkeypatch):
     def unknown(name):
         raise PackageNotFoundError
 
@@ -149,7 +149,7 @@ def test_demonstrations_are_recorded(demonstrations, tmp_path):
     assert not [name for name in read.columns if "episode_2" in name]
 
 
-def test_a_robot_that_is_driven_is_recorded_from_each_episodes_first_step(spec, tmp_path):
+def test_a_driven_robot_is_recorded_from_each_episodes_first_step(spec, tmp_path):
     with recorded_drive(tmp_path / "drive.rrd", spec) as record:
         for tick in range(8):
             seed = 5 + tick // 5

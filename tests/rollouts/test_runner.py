@@ -62,7 +62,7 @@ def test_an_episode_does_not_depend_on_its_neighbours(run):
     assert [(r.reward, r.success) for r in alone.steps] == [(r.reward, r.success) for r in among.steps]
 
 
-def test_a_place_without_an_episode_is_not_simulated():
+def test_an_environment_without_an_episode_is_not_stepped():
     envs = make_envs(EnvironmentConfig("lift"), 3)
     stepped = [0, 0, 0]
     for i, env in enumerate(envs.envs):
@@ -78,7 +78,7 @@ def test_a_place_without_an_episode_is_not_simulated():
     assert stepped == [len(episode.steps), 0, 0]
 
 
-def test_films_have_a_frame_a_step_and_say_how_it_ended(tmp_path):
+def test_films_have_a_frame_per_step_and_show_the_result(tmp_path):
     import imageio.v3 as iio
 
     envs = make_envs(EnvironmentConfig("lift", render=True), 1)
@@ -93,7 +93,7 @@ def test_films_have_a_frame_a_step_and_say_how_it_ended(tmp_path):
 
 
 def test_the_loop_steps_each_simulator_once_a_control_step(monkeypatch):
-    """What the loop costs in seconds is for `paradp study loop-cost` to say; that it does nothing twice, for a test."""
+    """`paradp study loop-cost` measures the loop's time; this test checks that it does nothing twice."""
     envs = make_envs(EnvironmentConfig("lift"), 2)
     calls = [0, 0]
     for i, env in enumerate(envs.envs):
@@ -108,7 +108,7 @@ def test_the_loop_steps_each_simulator_once_a_control_step(monkeypatch):
     assert calls == [len(episode.steps) for episode in sorted(episodes, key=lambda episode: episode.seed)]
 
 
-def test_a_policy_for_something_else_is_refused(spec):
+def test_a_policy_for_another_task_is_refused(spec):
     with pytest.raises(ValueError, match="does not fit the task 'lift': its task is reach"):
         check_fits(spec, "lift")
 
@@ -142,8 +142,8 @@ def test_a_mismatch_is_named(change, message):
         check_fits(replace(fitting, **change), "lift")
 
 
-def test_gymnasium_time_is_not_the_loops(run):
-    """A step's `seconds` hold the controller only: an expert's step is far below the simulator's."""
+def test_the_controllers_time_excludes_the_simulators(run):
+    """A step's `seconds` contain only the controller: an expert takes far less than the simulator."""
     episodes, _ = run
     env = gymnasium.make("paradp/Lift-v0")
     observation, _ = env.reset(seed=0)
@@ -156,8 +156,8 @@ def test_gymnasium_time_is_not_the_loops(run):
     assert np.median([r.seconds for e in episodes for r in e.steps]) < simulation
 
 
-def test_a_clock_that_is_set_while_episodes_run_changes_no_time(monkeypatch):
-    """The machine's date goes back an hour whenever it is asked for."""
+def test_setting_the_system_clock_does_not_change_measured_times(monkeypatch):
+    """The system clock goes back an hour with every reading."""
     hours, now = itertools.count(), time.time()
     monkeypatch.setattr(time, "time", lambda: now - 3600 * next(hours))
     envs = make_envs(EnvironmentConfig("lift", max_steps=5), 1)

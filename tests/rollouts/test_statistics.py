@@ -18,7 +18,7 @@ from paradp.rollouts.statistics import (
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 20), (3, 20), (10, 20), (20, 20), (187, 200)])
-def test_wilson_equals_scipys(successes, trials):
+def test_the_wilson_interval_equals_scipys(successes, trials):
     estimate = wilson(successes, trials)
     reference = binomtest(successes, trials).proportion_ci(method="wilson")
     assert estimate.mean == successes / trials
@@ -54,7 +54,7 @@ def test_the_bound_on_a_paired_loss_covers_as_often_as_it_says():
     assert covered / 2000 > 0.94
 
 
-def test_only_common_seeds_are_paired():
+def test_only_seeds_in_both_runs_are_paired():
     assert paired_loss({1: True, 2: True}, {2: False, 3: True}).pairs == 1
 
 
@@ -68,14 +68,14 @@ def episode(seed: int, started: float, seconds: float, steps: int, reward: float
     return Episode(seed, reward, reward > 0.5, started, seconds, records)
 
 
-def test_throughput_counts_the_time_in_which_anything_ran():
+def test_throughput_counts_the_time_in_which_any_episode_ran():
     # Two at once, one of them long; then a pause of 90 s, as of a run that was resumed, and another.
     episodes = [episode(0, 0.0, 2.0, 10), episode(1, 0.0, 10.0, 50), episode(2, 100.0, 5.0, 15)]
     assert throughput(episodes) == pytest.approx(75 / 15)
     assert mean_seconds(episodes) == pytest.approx(17 / 3)
 
 
-def test_a_reward_that_is_a_rate_gets_a_rates_interval():
+def test_a_reward_of_0_or_1_gets_the_interval_of_a_rate():
     _, reward = success_and_reward([episode(i, 0.0, 1.0, 3, 1.0) for i in range(20)])
     assert reward == wilson(20, 20) and reward.ci95[0] < 0.9
     _, graded = success_and_reward([episode(i, 0.0, 1.0, 3, 0.5 + 0.01 * i) for i in range(20)])

@@ -16,7 +16,7 @@ def draws(generator: np.random.Generator) -> list[int]:
 
 
 def goes_on(generator: np.random.Generator, drawn: list[int]) -> bool:
-    """Whether these numbers are the generator's, after those that a scene or a disturbance has taken."""
+    """Whether these numbers come from the generator, after those used by a scene or a disturbance."""
     expected = generator.bit_generator.random_raw(10_000).tolist()
     at = expected.index(drawn[0])
     return expected[at : at + len(drawn)] == drawn
@@ -28,7 +28,7 @@ def scene_generator(env: gymnasium.Env) -> np.random.Generator:
 
 
 @pytest.mark.parametrize("task", ["lift", "pusht"])
-def test_a_scene_is_drawn_from_the_seeds_environment_stream(task):
+def test_a_scene_uses_the_environment_stream_of_the_seed(task):
     env = EnvironmentConfig(task, TASKS[task].task.conventions[0]).make()
     env.reset(seed=7)
     drawn = draws(scene_generator(env))
@@ -36,7 +36,7 @@ def test_a_scene_is_drawn_from_the_seeds_environment_stream(task):
     assert goes_on(stream(7, "environment"), drawn)
 
 
-def test_experts_and_disturbances_draw_from_their_own_streams():
+def test_experts_and_disturbances_use_their_own_streams():
     expert = TASKS["lift"].expert()
     expert.reset(7)
     assert draws(expert.rng) == draws(stream(7, "expert"))
@@ -47,7 +47,7 @@ def test_experts_and_disturbances_draw_from_their_own_streams():
     assert goes_on(stream(7, "disturbance"), drawn)
 
 
-def test_the_noise_of_plans_and_the_clock_are_not_the_scenes(spec):
+def test_the_noise_of_plans_and_the_clock_use_other_streams_than_the_scene(spec):
     class Never:
         alive = True
 
@@ -62,7 +62,7 @@ def test_the_noise_of_plans_and_the_clock_are_not_the_scenes(spec):
         assert not scene & set(draws(stream(seed, "noise"))) and not scene & set(draws(stream(seed, "clock")))
 
 
-def test_a_replay_begins_where_the_clocks_stream_says():
+def test_a_replay_begins_at_an_index_from_the_clocks_stream():
     clock = ClockChoice("replay", "ms.txt", tuple(i / 20 for i in range(97))).start(20)
     for seed in range(20):
         clock.reset(seed)

@@ -10,7 +10,7 @@ from paradp.rollouts.realtime import timeline as timeline_module
 from paradp.rollouts.realtime.timeline import Distribution, Timeline
 
 
-def test_a_distribution_is_numpys_percentiles():
+def test_percentiles_equal_numpys():
     seconds = np.random.default_rng(0).exponential(0.01, 5000)
     d = Distribution.of(list(seconds))
     expected = np.percentile(1000 * seconds, [50, 95, 99, 99.9])
@@ -37,7 +37,7 @@ def test_a_trace_has_every_span_on_its_lane(tmp_path):
     assert list(timeline.distributions()) == ["observe", "denoise", "act"]
 
 
-def test_the_latest_spans_are_kept_and_the_times_of_all(monkeypatch):
+def test_the_latest_spans_and_all_times_are_kept(monkeypatch):
     monkeypatch.setattr(timeline_module, "MOST_SPANS", 5)
     timeline = Timeline()
     for tick in range(12):
@@ -48,7 +48,7 @@ def test_the_latest_spans_are_kept_and_the_times_of_all(monkeypatch):
     assert {name: d.count for name, d in timeline.distributions().items()} == {"send": 6, "act": 6}
 
 
-def test_a_long_loop_leaves_the_garbage_collector_nothing_to_look_through():
+def test_a_long_loop_makes_no_objects_for_the_garbage_collector():
     timeline = Timeline()
     timeline.add("act", "loop", 0, 0.0, 0.1)
     gc.collect()
@@ -58,7 +58,7 @@ def test_a_long_loop_leaves_the_garbage_collector_nothing_to_look_through():
     assert len(gc.get_objects()) - before < 100
 
 
-def test_what_fails_is_timed_too():
+def test_failed_spans_are_timed_too():
     timeline = Timeline()
     with pytest.raises(KeyError), timeline.span("act", "loop", 0):
         raise KeyError

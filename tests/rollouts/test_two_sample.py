@@ -17,9 +17,9 @@ OBSERVATIONS, PLANS, TIMES = 6, 24, 8
 
 
 def chunks(rng, width=1.0, smaller=0.0, observations=OBSERVATIONS, plans=PLANS):
-    """Smooth in time, as plans are: two coordinates, each a random line with a little noise; scales differ by observation.
+    """Plans that are smooth in time: two coordinates, each a random line with small noise; scales differ by observation.
 
-    The share `smaller` of the plans goes elsewhere in the first coordinate; the third is constant but for rounding.
+    A share `smaller` of the plans differs in the first coordinate; the third is constant except for rounding.
     """
     lines = rng.normal(size=(observations, plans, 2, 2)) @ np.stack([np.ones(TIMES), np.linspace(-1, 1, TIMES)])
     lines = width * (lines + 0.1 * rng.normal(size=lines.shape))
@@ -29,7 +29,7 @@ def chunks(rng, width=1.0, smaller=0.0, observations=OBSERVATIONS, plans=PLANS):
     return np.concatenate([(scale * lines).reshape(observations, plans, -1), 1 + rounding], -1)
 
 
-def test_equal_distributions_are_found_different_as_often_as_the_level_says():
+def test_equal_distributions_are_rejected_as_often_as_the_level_says():
     rng = np.random.default_rng(0)
     trials = 300
     tests = [two_sample_test(chunks(rng), chunks(rng), permutations=99, seed=i) for i in range(trials)]
@@ -41,7 +41,7 @@ def test_equal_distributions_are_found_different_as_often_as_the_level_says():
 
 
 @pytest.mark.parametrize("fault", ["shift", "narrow", "lost mode", "lost correlation"])
-def test_other_distributions_are_found(fault):
+def test_different_distributions_are_detected(fault):
     rng = np.random.default_rng(1)
     first = chunks(rng, smaller=0.3 if fault == "lost mode" else 0.0)
     second = chunks(rng, width=0.6 if fault == "narrow" else 1.0)
@@ -52,7 +52,7 @@ def test_other_distributions_are_found(fault):
     assert two_sample_test(first, second, permutations=500).p_value < 0.01
 
 
-def test_a_fault_at_the_observation_where_plans_lie_closest_is_found():
+def test_a_difference_at_the_observation_with_the_closest_plans_is_detected():
     rng = np.random.default_rng(2)
     first, second = chunks(rng), chunks(rng)
     second[0] += 2 * first[0].std(0)
@@ -68,14 +68,14 @@ def test_differences_below_the_resolution_are_not_found():
     assert two_sample_test(first, second, permutations=200, resolution=1e-8).p_value < 0.01
 
 
-def test_the_coefficient_is_that_of_its_definition():
+def test_the_coefficient_follows_its_definition():
     first, second = np.array([[[0.0], [1.0]]]), np.array([[[3.0], [5.0], [6.0]]])
     # Between: 3 5 6 2 4 5 / 6. Within: 1, and 2 3 1 / 3. A single coordinate's scale cancels.
     between, within = 25 / 6, (1 + 2) / 2
     assert two_sample_test(first, second, resolution=0.0).statistic == pytest.approx(1 - within / between)
 
 
-def test_the_coefficient_does_not_know_names_order_or_units():
+def test_the_coefficient_does_not_depend_on_names_order_or_units():
     rng = np.random.default_rng(4)
     first, second = chunks(rng), chunks(rng, width=0.7, plans=PLANS + 5)
     test = two_sample_test(first, second, resolution=0.0)
@@ -90,7 +90,7 @@ def test_the_coefficient_does_not_know_names_order_or_units():
     assert two_sample_test(first, second, resolution=0.0).p_value == test.p_value
 
 
-def test_plans_that_are_all_the_same_differ_in_nothing():
+def test_identical_plans_have_no_difference():
     same = np.ones((2, 4, 3))
     assert two_sample_test(same, same, permutations=50).p_value == 1
     assert spread_ratio(same, same).ci95 == (1, 1)
@@ -117,7 +117,7 @@ def test_equal_distributions_cover_each_other_as_much_as_theory_says():
         assert abs(shares.mean() - expected_coverage(own, others, neighbours)) < 4 * shares.std() / 600**0.5
 
 
-def test_a_lost_mode_is_not_covered():
+def test_a_missing_mode_is_not_covered():
     rng = np.random.default_rng(10)
     reference, lost = chunks(rng, smaller=0.3, observations=60), chunks(rng, observations=60)
     assert coverage(chunks(rng, smaller=0.3, observations=60), reference).mean() > 0.93
@@ -126,7 +126,7 @@ def test_a_lost_mode_is_not_covered():
         coverage(lost, reference, PLANS)
 
 
-def test_modes_are_found_where_there_are_two_and_shares_are_theirs():
+def test_two_modes_are_found_with_their_shares():
     rng = np.random.default_rng(7)
     drawn = chunks(rng, smaller=0.3, observations=1, plans=400)[0]
     modes = find_modes(drawn[:100])
@@ -136,7 +136,7 @@ def test_modes_are_found_where_there_are_two_and_shares_are_theirs():
 
 
 @pytest.mark.parametrize("distribution", ["normal", "uniform", "line", "outlier"])
-def test_no_modes_are_found_where_there_is_one(distribution):
+def test_a_single_mode_is_not_split(distribution):
     rng = np.random.default_rng(8)
     for _ in range(200):
         plans = rng.normal(size=(64, 30))
@@ -160,7 +160,7 @@ def test_no_modes_are_found_where_there_is_one(distribution):
         (np.full((2, 4, 3), np.nan), np.zeros((2, 4, 3)), "finite"),
     ],
 )
-def test_what_cannot_be_compared_is_said(first, second, said):
+def test_an_error_names_what_cannot_be_compared(first, second, said):
     for compare in (two_sample_test, spread_ratio, coverage):
         with pytest.raises(ValueError, match=said):
             compare(first, second)

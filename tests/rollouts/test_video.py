@@ -27,7 +27,7 @@ def frames(height: int, width: int, count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 128), (97, 128), (96, 127), (97, 127)])
-def test_a_film_shows_what_was_seen(tmp_path, height, width):
+def test_a_film_shows_the_rendered_frames(tmp_path, height, width):
     seen, path = frames(height, width, 30), tmp_path / "film.mp4"
     film = VideoFile(path, fps=20)
     for frame in seen:
@@ -60,7 +60,7 @@ def step(i: int, lateness: int | None = None, held: bool = False) -> StepRecord:
 
 
 def shown(strip: ChunkStrip, records: list[StepRecord]) -> list[tuple[int, int]]:
-    """Where the chunk began and which action comes next, after every step."""
+    """The chunk's first step and the next action, after every step."""
     found = []
     for record in records:
         strip.step(record)
@@ -95,12 +95,12 @@ def test_captions_leave_the_scene_as_it_is(size, width):
         assert (lines.max(-1) > 200).sum() > 100
 
 
-def test_a_robot_that_waits_is_seen_to(tmp_path):
+def test_waiting_is_shown(tmp_path):
     drawn = Captions(Caption("lift", "ddpm", 20, 8, 15), 0).draw(frames(96, 512, 1)[0], step(0, 4, held=True))
     assert (drawn[-60:] == WAITING).all(-1).sum() > 20
 
 
-def test_the_last_frame_says_how_it_ended(tmp_path):
+def test_the_last_frame_shows_the_result(tmp_path):
     recorder = VideoRecorder(tmp_path, {3}, 20, Caption("lift", "ddpm", 20, 8, 15))
     records = [step(i, 0 if i % 8 == 0 else None) for i in range(12)]
     for record in records:
@@ -138,7 +138,7 @@ def test_films_side_by_side_last_as_long_as_the_longest(tmp_path):
 
 @dataclass(frozen=True)
 class Greys(EnvironmentConfig):
-    """A simulator whose pictures get brighter with every step."""
+    """A simulator whose frames get brighter with every step."""
 
     def make(self):
         env = MagicMock()
@@ -146,7 +146,7 @@ class Greys(EnvironmentConfig):
         return env
 
 
-def test_a_strip_says_when_how_long_and_which_action(monkeypatch):
+def test_a_strip_shows_time_duration_and_action(monkeypatch):
     written = []
     monkeypatch.setattr(strips, "footed", lambda picture, words, line: written.append(words) or footed(picture, words, line))
     records = [step(0, 2, held=True), step(1, held=True), *map(step, range(2, 9)), step(9, 0), *map(step, range(10, 16))]

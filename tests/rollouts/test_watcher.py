@@ -13,7 +13,7 @@ def record(step: int, began: float, seconds: float = 0.01, replan: Replan | None
     return StepRecord(step, 0.0, False, seconds, replan, (0.0,), held, began, 0.004)
 
 
-def test_environments_that_act_together_share_their_time():
+def test_environments_that_act_together_count_their_time_once():
     timing = PlanTiming(0.2, 0.01, 0.18, 0.01)
     plan, unfinished = (Replan(PlanStats(timing, 2, 30, 90, *ended)) for ended in ((0.0, True), (0.5, False)))
     changes = []

@@ -17,7 +17,7 @@ def interface(observation, action) -> Interface:
     return Interface("reach", observation, action, (-9.0,) * size, (9.0,) * size, "as recorded", 30)
 
 
-def test_a_policy_of_lerobots_sees_and_commands_in_the_robots_order():
+def test_observations_and_commands_of_a_lerobot_policy_are_in_the_robots_order():
     wiring = Wiring.of(interface(LEROBOT, {"action": 3}), OBSERVED, COMMANDED)
     seen = wiring.observation(SEEN)
     assert seen.keys() == LEROBOT.keys() and seen["observation.state"].tolist() == [1, 2, 3]
@@ -49,7 +49,7 @@ def test_renamed_quantities_are_found(observation, renamed, seen):
     assert "eye" not in found or (found["eye"] == 4).all()
 
 
-def test_actions_go_by_the_names_of_commands_or_by_their_renamed_parts():
+def test_actions_have_the_names_of_commands_or_renamed_parts():
     by_name = Wiring.of(interface(LEROBOT, {"wheel.vel": 1, "pan.pos": 1, "lift.pos": 1}), OBSERVED, COMMANDED)
     assert by_name.commands(np.arange(3.0)) == {"wheel.vel": 0, "pan.pos": 1, "lift.pos": 2}
     parts = {"arm": 2, "wheel": 1}
@@ -57,7 +57,7 @@ def test_actions_go_by_the_names_of_commands_or_by_their_renamed_parts():
     assert renamed.commands(np.arange(3.0)) == {"pan.pos": 0, "lift.pos": 1, "wheel.vel": 2}
 
 
-def test_positions_are_held_where_they_are_and_velocities_at_zero():
+def test_holding_keeps_positions_and_sets_velocities_to_zero():
     wiring = Wiring.of(interface(LEROBOT, {"action": 3}), OBSERVED, COMMANDED)
     assert wiring.hold(None, SEEN).tolist() == [1, 2, 0]
     assert wiring.hold(np.array([5, 6, 7], np.float32), SEEN).tolist() == [5, 6, 0]
@@ -88,7 +88,7 @@ def test_positions_are_held_where_they_are_and_velocities_at_zero():
         (LEROBOT, {"pan.pos": 1, "elbow.pos": 2}, NOTHING, "the policy's actions have 'elbow.pos'"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_its_name(observation, action, renamed, said):
+def test_a_mismatch_is_refused_by_name(observation, action, renamed, said):
     with pytest.raises(ValueError, match=said):
         Wiring.of(interface(observation, action), OBSERVED, COMMANDED, renamed)
 

@@ -91,7 +91,7 @@ def trains(out, report, demonstrations):
         (trains, ["{}/" + LOCK_NAME]),
     ],
 )
-def test_a_command_keeps_others_out_and_is_kept_out(command, locks, tmp_path, demonstrations):
+def test_a_running_command_locks_others_out(command, locks, tmp_path, demonstrations):
     more = [demonstrations] if command is trains else []
     places = [tmp_path / lock.format("out") for lock in locks]
 
@@ -115,7 +115,7 @@ def test_a_command_keeps_others_out_and_is_kept_out(command, locks, tmp_path, de
 
 
 @pytest.mark.slow
-def test_a_rollout_stays_out_of_the_cells_of_an_evaluation_under_way(tmp_path):
+def test_a_rollout_cannot_write_to_a_running_evaluation(tmp_path):
     out, cell, refused = tmp_path / "out", tmp_path / "out" / "cells" / "ddim-5", []
     command = [sys.executable, "-c", "from paradp.scripts.main import main; main()"]
     command += ["rollout", "lift", "--sampler", "ddim-5", "--engine", "eager", "--episodes", "1", "--videos", "0"]
@@ -148,14 +148,14 @@ def test_a_run_only_grows(tmp_path):
     two = replace(config(tmp_path / "out"), episodes=2)
     rollout(two)
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match="holds a run of 2 episodes; they can only become more: ask for 2 or choose"):
+    with pytest.raises(ValueError, match="holds a run of 2 episodes; their number can only grow: give at least 2 or choose"):
         rollout(replace(two, episodes=1))
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
     assert rollout(replace(two, episodes=3)).episodes == 3
 
 
 @pytest.mark.slow
-def test_a_run_is_of_one_checkpoint_its_normalisers_included(tmp_path):
+def test_a_run_belongs_to_one_checkpoint_including_its_normalisers(tmp_path):
     """Weights alone do not say what a policy does."""
     checkpoint = tmp_path / "lift"
     shutil.copytree(find_checkpoint("lift"), checkpoint)
@@ -172,7 +172,7 @@ def test_a_run_is_of_one_checkpoint_its_normalisers_included(tmp_path):
             again()
 
 
-def test_demonstrations_are_there_to_be_continued_after_a_collection(tmp_path):
+def test_demonstrations_can_be_continued_after_a_collection(tmp_path):
     first = collect("pusht", 1, tmp_path / "d.zarr", "position", seed=0, workers=1)
     with another_process(tmp_path / ".d.zarr.lock") as could:
         assert could and len(first) == 1 == len(Demonstrations.open(tmp_path / "d.zarr"))

@@ -34,7 +34,7 @@ def make_denoiser():
 
 
 class RandomDraft:
-    """A draft model that learned nothing: its gains depend on all that a model may look at."""
+    """A draft model with random weights, whose gains depend on all allowed inputs."""
 
     def __init__(self, size: int, scale: float, seed: int = 0):
         generator = torch.Generator().manual_seed(seed)
@@ -66,7 +66,7 @@ def draw():
 
 @pytest.fixture
 def assert_independent():
-    """Checks on six environments that none notices which others there are."""
+    """Checks with six environments that none depends on the others."""
 
     def check(solver, denoiser, condition, noise) -> None:
         together = solver.solve(denoiser, condition, noise)

@@ -27,7 +27,7 @@ IN_ROUNDS = [name for name in SOLVERS if name != "sequential"]
 
 @pytest.fixture
 def table(config):
-    """Of few steps, as every solve is made many times here."""
+    """A table with few steps, because every solve is repeated many times."""
     return step_table(config, 25)
 
 
@@ -51,13 +51,13 @@ def same(one, other) -> bool:
 
 
 def expected_of(solver, denoiser, inputs):
-    """By the same rounds, one by one."""
+    """The expected result, computed by the same rounds sequentially."""
     with only("torch"):
         return solver.solve(Queued(denoiser, None), *inputs)
 
 
 def needed_of(solver, denoiser, inputs) -> int:
-    """Rounds that are launched: one is under way when the host learns of the last, unless one step was left for the last."""
+    """The number of launched rounds: one is in progress when the host reads the last result, unless one step was left."""
     with only("torch"):
         rounds = make_rounds(solver, denoiser, *inputs[:2], True)
     rounds.load(*inputs)
@@ -71,7 +71,7 @@ def needed_of(solver, denoiser, inputs) -> int:
 
 
 def solves_of(solver, denoiser, table, draw, order) -> tuple[list[bool], list[int], list[int]]:
-    """Which of some solves are right, how many network calls each made, and how many it should have made."""
+    """For several solves: whether each is right, its number of network calls and the expected number."""
     device = LateDevice(order)
     queued = Queued(denoiser, device)
     inputs = [(*draw(range(10 * i, 10 * i + 3), table), torch.full((3, 4, 2), 0.1 * i)) for i in range(4)]
@@ -96,7 +96,7 @@ def solves_of(solver, denoiser, table, draw, order) -> tuple[list[bool], list[in
 
 @pytest.mark.parametrize("seed", [None, 0, 1, 2])
 @pytest.mark.parametrize("kind", SOLVERS)
-def test_a_late_device_gives_the_same_solves(table, denoiser, draw, kind, seed):
+def test_a_late_device_gives_the_same_samples(table, denoiser, draw, kind, seed):
     solver = SOLVERS[kind](table)
     right, calls, needed = solves_of(solver, denoiser, table, draw, None if seed is None else Random(seed))
     assert all(right)
@@ -113,14 +113,14 @@ def no_wait(stream, event):
 
 
 @pytest.mark.parametrize("kind", IN_ROUNDS)
-def test_streams_that_do_not_wait_are_noticed(table, denoiser, draw, kind, monkeypatch):
+def test_streams_that_do_not_wait_are_detected(table, denoiser, draw, kind, monkeypatch):
     monkeypatch.setattr(LateStream, "wait", no_wait)
     right, _, _ = solves_of(SOLVERS[kind](table), denoiser, table, draw, None)
     assert not all(right)
 
 
-def test_a_solve_that_overtakes_the_reading_of_the_last_is_noticed(table, denoiser, draw, monkeypatch):
-    """On another stream, which has not waited for the caller's."""
+def test_a_solve_that_overwrites_an_unread_result_is_detected(table, denoiser, draw, monkeypatch):
+    """The solve runs on another stream, which has not waited for the caller's."""
     wait = LateStream.wait
 
     def forgets(stream, event):
@@ -132,8 +132,8 @@ def test_a_solve_that_overtakes_the_reading_of_the_last_is_noticed(table, denois
     assert not all(right)
 
 
-def test_rounds_are_not_forgotten_while_one_is_under_way(table, denoiser, draw):
-    """Their memory would be given to others."""
+def test_rounds_in_progress_are_not_released(table, denoiser, draw):
+    """Otherwise their memory would be reused."""
     device = LateDevice()
     queued = Queued(denoiser, device)
     with only("torch"):
@@ -149,7 +149,7 @@ def test_rounds_are_not_forgotten_while_one_is_under_way(table, denoiser, draw):
 @pytest.mark.parametrize("seed", [None, 0, 1])
 @pytest.mark.parametrize("kind", IN_ROUNDS)
 def test_a_deadline_ends_a_solve_on_a_late_device(table, denoiser, draw, monkeypatch, kind, seed):
-    """A network call takes a second, whenever the device makes it."""
+    """A network call takes a second, at any time when the device executes it."""
     device, seconds = LateDevice(None if seed is None else Random(seed)), [0.0]
 
     def slow(x, t, condition):
@@ -174,7 +174,7 @@ def test_a_deadline_ends_a_solve_on_a_late_device(table, denoiser, draw, monkeyp
 
 
 @pytest.mark.parametrize("kind", IN_ROUNDS)
-def test_a_round_after_all_have_arrived_changes_nothing(table, denoiser, draw, kind):
+def test_a_round_after_the_end_changes_nothing(table, denoiser, draw, kind):
     solver = SOLVERS[kind](table)
     condition, noise = draw(range(5), table)
     with only("torch"):
@@ -191,7 +191,7 @@ def test_a_round_after_all_have_arrived_changes_nothing(table, denoiser, draw, k
 
 
 def state_of(rounds) -> dict[str, torch.Tensor]:
-    """All that a result is made of."""
+    """The arrays of a result."""
     found = {name: value for name, value in vars(rounds).items() if isinstance(value, torch.Tensor)}
     kept = {name: value.all for name, value in vars(rounds).items() if hasattr(value, "all") and name not in found}
     if hasattr(rounds, "guesses"):
@@ -205,8 +205,8 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothi
 @on_gpu
 @pytest.mark.parametrize("kind", ["sequential", "linear", "speculative", "speculative, budget"])
 @pytest.mark.parametrize("backend", ["triton", "torch"])
-def test_captured_solves_in_a_row_are_those_of_python(table, denoiser, draw, kind, backend):
-    """On streams in turn, and without a look at any before all are launched."""
+def test_consecutive_captured_solves_equal_those_of_python(table, denoiser, draw, kind, backend):
+    """On alternating streams, and no result is read before all solves are launched."""
     solver, queued = SOLVERS[kind](table), Queued(denoiser, None)
     queued.graphs = Graphs()
     streams = [torch.cuda.Stream(), torch.cuda.Stream()]

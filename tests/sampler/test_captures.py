@@ -22,7 +22,7 @@ class Graph:
 
 @pytest.fixture
 def capturing(monkeypatch):
-    """How many captures are under way."""
+    """Counts the captures in progress."""
     under_way = []
 
     @contextmanager
@@ -45,7 +45,7 @@ def capturing(monkeypatch):
     return under_way
 
 
-def test_threads_capture_one_after_another(capturing):
+def test_threads_capture_in_turn(capturing):
     seen, first_began, second_began = [], threading.Event(), threading.Event()
 
     def launch(name):
@@ -63,7 +63,7 @@ def test_threads_capture_one_after_another(capturing):
         assert [count for launched, count in seen if launched == name] == [0, 0, 0, 1]
 
 
-def test_a_device_is_waited_for_when_no_capture_is_under_way(capturing, monkeypatch):
+def test_the_device_is_synchronised_only_without_a_capture_in_progress(capturing, monkeypatch):
     waited, capturing_now = [], threading.Event()
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waited.append(len(capturing)))
 
@@ -90,14 +90,14 @@ def test_a_capture_that_fails_lets_the_next_one_begin(capturing):
 
 
 def test_python_frees_nothing_during_a_capture(capturing):
-    """Captured rounds that are freed wait for an event."""
+    """Freeing captured rounds waits for an event."""
     enabled = []
     capture(lambda: enabled.append((bool(capturing), gc.isenabled())), GPU)
     assert enabled == [(False, True)] * 3 + [(True, False)]
     assert gc.isenabled()
 
 
-def test_captured_rounds_are_forgotten_after_the_solve_under_way():
+def test_captured_rounds_are_released_after_the_solve_in_progress():
     graphs = Graphs(lambda device: None)
     graphs._kept["a solve's"] = None
     with graphs.lock:

@@ -26,7 +26,7 @@ SOLVERS = {
 
 
 class Slow:
-    """A denoiser of which a call takes a second of the solver's time."""
+    """A denoiser whose calls take a second of simulated time."""
 
     def __init__(self, denoiser, monkeypatch):
         self.seconds = 0.0
@@ -45,7 +45,7 @@ def slow(request, denoiser, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_a_deadline_is_kept_and_said(table, slow, draw, name):
+def test_a_deadline_is_kept_and_reported(table, slow, draw, name):
     solver = SOLVERS[name](table)
     condition, noise = draw(range(8), table)
     whole = solver.solve(slow, condition, noise)
@@ -88,7 +88,7 @@ def test_more_time_brings_a_sample_nearer(table, slow, draw, name):
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_a_prediction_that_is_not_finite_is_told_from_a_lack_of_time(table, slow, draw):
+def test_the_status_distinguishes_a_prediction_that_is_not_finite_from_a_lack_of_time(table, slow, draw):
     condition, noise = draw(range(4), table)
     condition[2] = math.nan
     for make in SOLVERS.values():
@@ -97,7 +97,7 @@ def test_a_prediction_that_is_not_finite_is_told_from_a_lack_of_time(table, slow
 
 
 def test_a_budget_selects_and_all_samples_together_keep_the_bound(table):
-    """On a mixture of which a mode has four fifths of the weight. Standard errors are below 0.9 %, and margins are five."""
+    """A mixture with one mode of weight 0.8. Standard errors are below 0.9 %, and the margins are five of them."""
     count, margin = 3000, 0.045
     denoiser, condition = mixture_denoiser(table, below=0.8), torch.zeros(count, 1)
 

@@ -32,8 +32,8 @@ def cost_matrices(draw):
 
 @settings(max_examples=200)
 @given(cost_matrices())
-def test_no_grid_of_as_many_steps_costs_less(costs):
-    """Against every grid there is."""
+def test_no_grid_with_as_many_steps_costs_less(costs):
+    """Compared with all grids of this length."""
     steps = len(costs) - 1
     for count, grid in enumerate(best_grids(costs, steps), start=1):
         every = ([0, *rest] for rest in combinations(range(1, steps), count - 1))
@@ -41,7 +41,7 @@ def test_no_grid_of_as_many_steps_costs_less(costs):
         assert grid_cost(costs, grid) == pytest.approx(min(grid_cost(costs, other) for other in every))
 
 
-def test_all_steps_cost_nothing_and_more_than_there_are_cannot_be_chosen():
+def test_a_grid_of_all_steps_costs_nothing_and_more_steps_are_refused():
     distances = (np.arange(6)[:, None] - np.arange(6)) ** 2.0
     costs = step_costs(distances, np.ones(6))
     assert best_grids(costs, 6)[-1] == list(range(6)) and grid_cost(costs, range(6)) == 0
@@ -51,8 +51,8 @@ def test_all_steps_cost_nothing_and_more_than_there_are_cannot_be_chosen():
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 40), (40, 93), (93, 99), (80, 100)])
-def test_a_coarse_step_is_the_fine_ones_with_the_prediction_held(table, first, last):
-    """The mean's two coefficients and the variance: one step of the coarse table, and the fine ones composed."""
+def test_a_coarse_step_equals_fine_steps_with_a_constant_prediction(table, first, last):
+    """One step of the coarse table and the composed fine steps have equal coefficients of the mean and equal variance."""
     bar = table.alpha_bar
     a, c, variance = 1.0, 0.0, 0.0
     for k in range(first, last):
@@ -93,7 +93,7 @@ def divergence_of_paths(table, denoiser, grid, condition, noise):
     return ratio
 
 
-def test_the_cost_is_the_divergence_of_the_paths(table):
+def test_the_cost_equals_the_divergence_of_the_paths(table):
     denoiser = mixture_denoiser(table)
     condition, noise = drawn(table)
     predictions = record_predictions(table, denoiser, condition, noise)
@@ -113,8 +113,8 @@ def test_the_cost_is_the_divergence_of_the_paths(table):
     assert grid_cost(costs, wrong) > 1.5 * grid_cost(costs, fitted)
 
 
-def test_predictions_are_those_of_the_sequential_solver(table):
-    """With the coefficients of another step, or without clipping, they would be others."""
+def test_predictions_equal_those_of_the_sequential_solver(table):
+    """They would differ with the coefficients of another step, or without clipping."""
     denoiser = mixture_denoiser(table)
     condition, noise = drawn(table, 3)
     predictions = record_predictions(table, denoiser, condition, noise)
@@ -138,14 +138,14 @@ def test_distances_are_means_over_trajectories():
     assert mean_distances(predictions) == pytest.approx(expected.numpy(), abs=1e-5)
 
 
-def test_a_grid_is_taken_by_its_name(config):
+def test_a_grid_has_a_name(config):
     steps = best_grids(step_costs((np.arange(100)[:, None] - np.arange(100)) ** 2.0, np.ones(100)), 5)[-1]
     table = step_table(config, timesteps=[99 - step for step in steps])
     assert table.steps == 5 and replace(table).timesteps[0] == 99
 
 
 @pytest.mark.parametrize("trained", [1, 2, 10, 100, 1000])
-def test_the_sine_grid_takes_both_ends_and_no_timestep_twice(trained):
+def test_the_sine_grid_has_both_ends_and_no_timestep_twice(trained):
     for steps in range(1, min(trained, 120) + 1):
         grid = sine_grid(steps, trained)
         assert len(grid) == steps and grid[0] == trained - 1 and (steps == 1 or grid[-1] == 0)

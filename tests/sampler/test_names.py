@@ -14,7 +14,7 @@ def test_a_name_with_options_builds_its_solver(config):
     assert isinstance(SamplerChoice.parse("ddpm").build(config), Sequential)
 
 
-def test_para_ddpm_is_the_papers(config):
+def test_para_ddpm_has_the_papers_settings(config):
     solver = SamplerChoice.parse("para-ddpm").build(config)
     assert (solver.window, solver.tolerance) == (20, 0.1)
 
@@ -66,7 +66,7 @@ SCHEDULES = {
 
 
 def test_every_family_builds(config):
-    """Whatever is listed can be typed with a number for N; DDIM's noise must be asked for where it is needed."""
+    """Every listed name works with a number for N; where noise is needed, DDIM needs its option."""
     for family, known in SAMPLERS.items():
         if known.measured:
             continue
@@ -77,7 +77,7 @@ def test_every_family_builds(config):
 
 
 @pytest.mark.parametrize("name", ["ddpm", "sde-dpm-solver", "speculative-ddpm", "speculative-ddim", "para-sde-dpm-solver"])
-def test_fewer_steps_are_trailing_unless_an_option_says_otherwise(config, name):
+def test_fewer_steps_are_trailing_by_default(config, name):
     noise = ":eta=1" if "ddim" in name else ""
 
     def grid(text):
@@ -90,7 +90,7 @@ def test_fewer_steps_are_trailing_unless_an_option_says_otherwise(config, name):
     assert len(grid(f"{name}-29")) == 29 and grid(f"{name}-29")[-1] == 2
 
 
-def test_as_many_steps_as_were_trained_are_ddpm_itself(config):
+def test_with_all_training_steps_ddpm_n_equals_ddpm(config):
     one, other = (SamplerChoice.parse(name).build(config).table for name in ("ddpm", "ddpm-100"))
     assert all(one.columns.eq(other.columns).flatten()) and one.timesteps.equal(other.timesteps)
 
@@ -107,7 +107,7 @@ def test_as_many_steps_as_were_trained_are_ddpm_itself(config):
         ("ddpm", "ddpm"),
     ],
 )
-def test_a_parallel_sampler_knows_whose_steps_it_takes(config, text, sequential):
+def test_a_parallel_sampler_has_the_sequential_one_of_its_steps(config, text, sequential):
     choice = SamplerChoice.parse(text)
     assert str(choice.sequential) == sequential
     ours, theirs = (one.build(config).table for one in (choice, choice.sequential))
@@ -115,7 +115,7 @@ def test_a_parallel_sampler_knows_whose_steps_it_takes(config, text, sequential)
 
 
 @pytest.mark.parametrize("text", ["ddpm", "para-ddpm", "para-ddpm:tolerance=0.3:window=8"])
-def test_what_is_printed_reads_back(text):
+def test_a_printed_name_is_parsed_to_the_same_sampler(text):
     assert str(SamplerChoice.parse(text)) == text
 
 
@@ -166,7 +166,7 @@ def test_older_names_of_arguments_are_accepted_with_a_note(config, caplog):
         ("ddim-ten", "unknown sampler 'ddim-ten' — did you mean 'ddim-N'"),
     ],
 )
-def test_mistakes_are_answered(text, message):
+def test_errors_name_the_alternatives(text, message):
     with pytest.raises(ValueError, match=message):
         SamplerChoice.parse(text)
 
@@ -207,7 +207,7 @@ def test_values_out_of_range_are_refused(text, config):
         ("speculative-ddpm:data-variance=-1", "data_variance must be a finite number and at least 0"),
     ],
 )
-def test_options_that_cannot_work_are_named(text, message, config):
+def test_options_that_do_not_fit_are_named(text, message, config):
     with pytest.raises(ValueError, match=message):
         SamplerChoice.parse(text).build(config)
 
@@ -238,7 +238,7 @@ def test_a_sampler_is_refused_by_a_network_that_was_trained_for_another(config, 
         SamplerChoice.parse(text).build_first(SCHEDULES.get(trained, config))
 
 
-def test_a_measured_sampler_is_measured_against_ddpm(config):
+def test_a_measured_sampler_is_compared_with_ddpm(config):
     table = SamplerChoice.parse("auto").build_first(config).table
     assert table.columns.equal(SamplerChoice.parse("ddpm").build(config).table.columns)
 
@@ -260,7 +260,7 @@ def test_bounds_are_options_of_auto_fast_alone():
 
 
 @pytest.mark.parametrize("name", ["auto", "auto-fast"])
-def test_what_must_be_measured_is_not_built(name, config):
+def test_a_sampler_that_must_be_measured_is_not_built(name, config):
     choice = SamplerChoice.parse(name)
     assert choice.measured and not SamplerChoice.parse("ddpm").measured
     with pytest.raises(ValueError, match=f"{name} is chosen by measuring an engine"):

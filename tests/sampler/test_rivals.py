@@ -20,7 +20,7 @@ DRAWN = "diffusers.schedulers.scheduling_lcm.randn_tensor"
 
 
 def network(x, t, condition):
-    """Any smooth function will do."""
+    """A smooth function as network."""
     return 0.5 * torch.tanh(x * (1 + t.reshape(-1, 1, 1) / 100) + condition[:, :1, None])
 
 
@@ -49,8 +49,8 @@ def test_consistency_sampling_equals_diffusers(grid, prediction):
         assert (sample - x).abs().max() < 2e-7 * x.abs().max()
 
 
-def test_consistency_sampling_equals_a_plain_loop():
-    """x' = √ᾱ' f + √(1−ᾱ') ξ: nothing is left of the state but through what is predicted from it."""
+def test_consistency_sampling_equals_a_direct_loop():
+    """x' = √ᾱ' f + √(1−ᾱ') ξ: the new state depends on the old one only through the prediction."""
     table = SamplerChoice.parse("consistency-4").build({**DISTILLED, "prediction_type": "sample"}).table
     bar = step_table({**DISTILLED, "_class_name": "DDPMScheduler"}).alpha_bar.flip(0)
     assert table.timesteps.tolist() == [99, 74, 49, 24] and table.steps == 4
@@ -65,7 +65,7 @@ def test_consistency_sampling_equals_a_plain_loop():
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 10, 100])
-def test_a_flow_equals_diffusers_and_a_plain_loop(steps):
+def test_a_flow_equals_diffusers_and_a_direct_loop(steps):
     condition, noise = paths(steps)
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(FLOW)
     times = [1 - k / steps for k in range(steps + 1)]
@@ -96,7 +96,7 @@ def test_a_flow_takes_the_grid_of_a_scheduler():
 
 
 def assert_equal_to_diffusers(table, scheduler):
-    """One after another and in parallel, to 1e-10 at diffusers' sigmas, and to rounding with its own steps in float32."""
+    """Sequentially and in parallel: to 1e-10 at diffusers' sigmas, and to rounding with its own steps in float32."""
     scheduler = copy.copy(scheduler)  # it counts its steps
     sigmas = scheduler.sigmas.double()
     assert table.timesteps.dtype == torch.float64 and torch.equal(table.timesteps, scheduler.timesteps.double())
@@ -127,12 +127,12 @@ def test_a_shifted_flow_equals_diffusers(shift, steps):
         assert torch.equal(other.columns, by_name.columns) and torch.equal(other.timesteps, by_name.timesteps)
 
 
-def test_a_step_of_a_shifted_flow_is_that_of_one_without():
+def test_a_step_of_a_shifted_flow_equals_one_without_shift():
     table = step_table({**FLOW, "shift": 3.0}, 1)
     assert torch.equal(table.columns, step_table(FLOW, 1).columns) and table.timesteps.dtype == torch.int64
 
 
-def test_a_flow_takes_the_shift_that_was_set():
+def test_a_flow_uses_the_shift_of_the_scheduler():
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(FLOW)
     scheduler.set_shift(3.0)
     assert torch.equal(step_table(scheduler).columns, step_table(FLOW).columns)
@@ -143,7 +143,7 @@ def test_a_flow_takes_the_shift_that_was_set():
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
-def test_a_flow_takes_sigmas_and_timesteps_that_were_set_apart(shift):
+def test_a_flow_uses_separately_set_sigmas_and_timesteps(shift):
     scheduler = FlowMatchEulerDiscreteScheduler.from_config({**FLOW, "shift": shift})
     scheduler.set_timesteps(sigmas=[0.9, 0.5, 0.2], timesteps=[95.5, 40, 10])
     assert_equal_to_diffusers(step_table(scheduler), scheduler)
@@ -185,22 +185,22 @@ def test_a_flow_steps_along_any_grid_of_times():
         ({"timesteps": [100, 50.5], "sigmas": [1, 1]}, "sigmas must decrease"),
         ({"timesteps": [100, 50.5], "sigmas": [1.1, 0.5]}, r"step 0 is at sigma 1\.1: it must be above 0 and at most 1"),
         ({"timesteps": [100, 50.5], "sigmas": [1]}, "there are 1 sigmas for 2 timesteps"),
-        ({"sigmas": [1, 0.5]}, "sigmas are given without timesteps"),
+        ({"sigmas": [1, 0.5]}, "sigmas need timesteps"),
     ],
     ids=str,
 )
-def test_grids_that_are_none_of_a_flow_are_refused(given, message):
+def test_invalid_grids_of_a_flow_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         step_table(FLOW, **given)
 
 
-def test_a_diffusion_model_is_given_whole_timesteps_alone():
+def test_a_diffusion_model_gets_integer_timesteps_only():
     with pytest.raises(ValueError, match=r"a timestep must be a whole number, not 62\.5"):
         step_table({**DISTILLED, "_class_name": "DDPMScheduler"}, timesteps=[99, 62.5])
 
 
 @pytest.mark.parametrize(("dtype", "given"), [(torch.float64, torch.float64), (torch.bfloat16, torch.float32)])
-def test_timesteps_that_are_not_whole_are_not_rounded_to_the_type_of_samples(dtype, given):
+def test_fractional_timesteps_are_not_rounded_to_the_type_of_samples(dtype, given):
     seen = []
 
     def denoiser(x, t, condition):
@@ -240,7 +240,7 @@ def test_settings_of_flows_that_are_not_supported_are_refused(setting):
 @pytest.mark.parametrize(
     ("name", "config"), [("consistency-8", {**DISTILLED, "prediction_type": "sample"}), ("flow-10", FLOW)]
 )
-def test_parallel_iteration_ends_at_the_sequential_sample(name, config):
+def test_parallel_iteration_converges_to_the_sequential_sample(name, config):
     table = SamplerChoice.parse(name).build(config).table
     condition, noise = paths(table.steps)
     expected = Sequential(table).solve(network, condition, noise).sample
@@ -249,7 +249,7 @@ def test_parallel_iteration_ends_at_the_sequential_sample(name, config):
         assert (found.sample - expected).abs().max() < 1e-10 and (found.stats.rounds <= table.steps).all()
 
 
-def test_scales_of_a_flow_are_those_of_ddpm_in_its_units():
+def test_scales_of_a_flow_equal_ddpms_in_its_units():
     """At one ratio of signal to noise; a state of the flow is √((1−τ)² + τ²) times one of diffusion."""
     table = step_table(FLOW, timesteps=[80, 50, 20])
     time, after = torch.tensor([0.8, 0.5, 0.2]).double(), torch.tensor([0.5, 0.2]).double()
@@ -259,8 +259,8 @@ def test_scales_of_a_flow_are_those_of_ddpm_in_its_units():
     assert torch.allclose(table.scale[:2], posterior) and (table.scale > 0).all()
 
 
-def test_speculation_of_a_distilled_network_has_the_distribution_of_its_steps():
-    """The mean and the spread of many samples, and rejections that reflect: with the planted fault of none they differ."""
+def test_speculative_sampling_of_a_distilled_network_has_the_distribution_of_its_steps():
+    """Mean and spread of many samples, and rejections by reflection; they differ with the planted fault of no rejections."""
     table = SamplerChoice.parse("consistency-4").build({**DISTILLED, "prediction_type": "sample"}).table
     generators = [torch.Generator().manual_seed(s) for s in range(4000)]
     noise = NoisePath.draw(generators, 4, (1, 1), dtype=torch.float64)
@@ -278,7 +278,7 @@ def test_speculation_of_a_distilled_network_has_the_distribution_of_its_steps():
     assert (difference > 0.05).double().mean() < 0.03
 
 
-def test_jumps_are_steps_of_ddim():
+def test_jumps_equal_steps_of_ddim():
     config = {**DISTILLED, "_class_name": "DDPMScheduler", "clip_sample": True}
     table = jumps(config, 7)
     for t in (99, 50, 7, 6, 0):
@@ -287,6 +287,6 @@ def test_jumps_are_steps_of_ddim():
         assert table.columns[t].equal(row.columns[0]) and table.timesteps[t] == t
 
 
-def test_a_jump_from_the_data_stays_there():
+def test_a_jump_from_the_data_has_no_effect():
     skip, out = boundary({**DISTILLED, "prediction_type": "sample"})
     assert (skip[0], out[0]) == (1, 0) and (skip[1:] < 3e-3).all() and (out[1:] > 0.99).all()

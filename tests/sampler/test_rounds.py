@@ -38,7 +38,7 @@ def a_table(name: str):
 
 
 def by_pytorch(solver, *arguments):
-    """A solve without the compiled loops."""
+    """A solve by PyTorch, without the compiled loops."""
     with only("torch"):
         return solver.solve(*arguments)
 
@@ -57,7 +57,7 @@ def test_the_backend_is_chosen_in_one_place(table, denoiser, draw):
             assert made(solver) == "torch"
 
     class Mine(Picard):
-        """Settings of somebody else's, with the rounds of Picard's."""
+        """A solver of another package, with Picard's rounds."""
 
     assert made(Mine(table)) == "numba"
     with only("numba"), pytest.raises(ValueError, match="none of the backends numba computes the rounds of Picard here"):
@@ -88,7 +88,7 @@ class Capturable:
 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("kind", SOLVERS)
-def test_compiled_loops_make_the_rounds_of_pytorch(make_denoiser, draw, name, kind):
+def test_compiled_loops_compute_the_same_rounds_as_pytorch(make_denoiser, draw, name, kind):
     table = a_table(name)
     solver, denoiser = SOLVERS[kind](table), make_denoiser(table)
     inputs = denoiser, *draw(range(20), table)
@@ -97,7 +97,7 @@ def test_compiled_loops_make_the_rounds_of_pytorch(make_denoiser, draw, name, ki
 
 @pytest.mark.parametrize("options", DRAFTS)
 @pytest.mark.parametrize("name", ["ddpm-25", "sde-dpm-solver-20", "ddim-16:eta=0.5", "ddim-25:eta=1:spacing=linspace"])
-def test_compiled_loops_make_the_speculative_rounds_of_every_table(config, make_denoiser, draw, options, name):
+def test_compiled_loops_compute_the_speculative_rounds_of_every_table(config, make_denoiser, draw, options, name):
     for clip in (True, False):
         table = SamplerChoice.parse(name).build(config | {"clip_sample": clip}).table
         condition, noise = draw(range(50), table)
@@ -108,7 +108,7 @@ def test_compiled_loops_make_the_speculative_rounds_of_every_table(config, make_
 
 @pytest.mark.parametrize("options", [{}, {"ahead": 3}, {"max_rounds": 4}, {"start": "cold"}])
 @pytest.mark.parametrize("name", ["ddpm", "ddpm-25", "sde-dpm-solver-20", "ddim-16:eta=0.5"])
-def test_compiled_loops_make_the_rounds_of_trained_drafts(config, make_denoiser, draw, random_draft, options, name):
+def test_compiled_loops_compute_the_rounds_of_trained_drafts(config, make_denoiser, draw, random_draft, options, name):
     table = SamplerChoice.parse(name).build(config).table
     condition, noise = draw(range(50), table)
     inputs = make_denoiser(table), condition, noise, noise.initial.roll(1, 0).tanh()
@@ -130,8 +130,10 @@ def test_compiled_loops_make_the_rounds_of_trained_drafts(config, make_denoiser,
         ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}, {"eta": 1.0}),
     ],
 )
-def test_a_last_step_that_does_nothing_or_adds_noise(config, make_denoiser, draw, scheduler, settings, options, clip):
-    """Where the grid ends at 0 and the samples need not, the last step has a = 1 and nothing else."""
+def test_a_last_step_without_effect_or_with_noise_is_computed(
+    config, make_denoiser, draw, scheduler, settings, options, clip
+):
+    """If the grid ends at 0 but the samples do not, the last step is only a = 1."""
     table = step_table(
         config | {"_class_name": scheduler, "clip_sample": clip} | settings, timesteps=[99, 70, 40, 20, 0], **options
     )
@@ -144,7 +146,7 @@ def test_a_last_step_that_does_nothing_or_adds_noise(config, make_denoiser, draw
 
 @pytest.mark.parametrize("options", DRAFTS)
 @pytest.mark.parametrize("window", [1, 5, 20, 200])
-def test_compiled_loops_make_the_speculative_rounds_of_pytorch(table, denoiser, draw, options, window):
+def test_compiled_loops_compute_the_same_speculative_rounds_as_pytorch(table, denoiser, draw, options, window):
     solver = Speculative(table, window, **options)
     condition, noise = draw(range(100), table)
     guess = noise.initial.roll(1, 0).tanh()
@@ -177,8 +179,8 @@ ALL = {
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_kept_rounds_carry_nothing_from_one_solve_to_the_next(table, denoiser, draw, kind):
-    """The rounds that a CUDA graph captures, made by Python: the same buffers for every solve, and whole windows."""
+def test_kept_rounds_carry_no_state_from_one_solve_to_the_next(table, denoiser, draw, kind):
+    """The rounds that a CUDA graph captures, executed by Python: whole windows, with the same buffers for every solve."""
     solver, capturable = ALL[kind](table), Capturable(denoiser)
     first, second = draw(range(5), table), draw(range(50, 55), table)
     guess = first[1].initial.tanh()
@@ -201,7 +203,7 @@ def test_rounds_are_kept_for_each_solver_and_shape(table, denoiser, draw):
 
 
 @pytest.mark.parametrize("name", ["ddpm-25", "sde-dpm-solver-20", "ddim-16:eta=0.5"])
-def test_kept_rounds_of_every_table_are_those_of_python(config, make_denoiser, draw, name):
+def test_kept_rounds_of_every_table_equal_those_of_python(config, make_denoiser, draw, name):
     table = SamplerChoice.parse(name).build(config).table
     solver, denoiser = Speculative(table, 8, ahead=5), make_denoiser(table)
     capturable = Capturable(denoiser)
@@ -225,8 +227,8 @@ def test_captured_rounds_give_the_samples_of_the_cpu(table, make_denoiser, draw,
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_conditions_with_a_gradient_and_half_precision_are_taken(table, denoiser, draw, kind):
-    """What numpy cannot share is made by PyTorch."""
+def test_conditions_with_a_gradient_or_in_half_precision_work(table, denoiser, draw, kind):
+    """PyTorch computes what cannot be shared with numpy."""
     solver = ALL[kind](table)
     condition, noise = draw(range(2), table)
     expected = solver.solve(denoiser, condition, noise)

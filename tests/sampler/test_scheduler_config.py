@@ -138,7 +138,7 @@ MALFORMED = [
 
 
 def network(x, t, condition):
-    """Any smooth function will do."""
+    """A smooth function as network."""
     return 0.7 * torch.tanh(x * (1 + t.reshape(-1, 1, 1) / 100) + condition[:, :1, None])
 
 
@@ -152,7 +152,7 @@ def ours(table):
 
 
 def sampled_by_diffusers(kind, config, steps, clip):
-    """The loop over the `step` of diffusers' scheduler, in double precision.
+    """The loop over `step` of diffusers' scheduler, in double precision.
 
     Args:
         clip: bound of |x̂0| for DPM-Solver, which has none of its own.
@@ -216,7 +216,7 @@ def test_every_setting_is_used_as_in_diffusers_or_refused(settings, changed, ref
 
 
 @pytest.mark.parametrize(("settings", "changed", "refused"), SETTINGS, ids=lambda value: str(value)[:60])
-def test_parallel_samplers_read_settings_as_their_sequential_ones(settings, changed, refused):
+def test_parallel_samplers_read_settings_like_their_sequential_ones(settings, changed, refused):
     for source in SOURCES:
         config = {"_class_name": source, **BASE, **settings}
         for name, sequential in PARALLEL.items():
@@ -245,14 +245,14 @@ def test_a_malformed_setting_of_dpm_solver_is_named():
             SamplerChoice.parse("dpm-solver-5").build({"_class_name": "DPMSolverMultistepScheduler", **BASE, **settings})
 
 
-def test_a_long_value_is_not_repeated_whole():
+def test_a_long_value_is_shortened_in_the_message():
     with pytest.raises(ValueError, match="beta_schedule") as refused:
         step_table({"_class_name": "DDPMScheduler", "beta_schedule": "x" * 1_000_000})
     assert len(str(refused.value)) < 300
 
 
-def test_no_setting_of_the_installed_diffusers_is_unknown():
-    """A later diffusers may bring a setting: whoever upgrades must decide what it means here."""
+def test_every_setting_of_the_installed_diffusers_is_known():
+    """A later diffusers may have new settings; after an upgrade their meaning here must be decided."""
     known = OF_OTHER_SCHEDULERS.union(*(settings.model_fields for settings in KINDS.values()))
     for kind in DDPMScheduler._get_compatibles():
         settings = set(inspect.signature(kind.__init__).parameters) - {"self", "args", "kwargs"}
@@ -268,7 +268,7 @@ def test_defaults_are_those_of_diffusers():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_scheduler_its_config_and_its_file_give_one_table(kind, tmp_path):
+def test_a_scheduler_its_config_and_its_file_give_the_same_table(kind, tmp_path):
     noise = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
     scheduler = kind(num_train_timesteps=40, **({} if kind is FlowMatchEulerDiscreteScheduler else noise))
     scheduler.save_pretrained(tmp_path)
@@ -285,7 +285,7 @@ def test_a_scheduler_its_config_and_its_file_give_one_table(kind, tmp_path):
 
 
 def test_the_class_is_never_guessed():
-    """Of all of diffusers' schedulers, only those that have a table are taken for one of them."""
+    """Of all schedulers of diffusers, only those with a table are accepted."""
     taken = {kind.__name__ for kind in KINDS}
     seen = set()
     refusals = r"no step table|pass the scheduler itself|a diffusers scheduler or its config is needed"
@@ -305,15 +305,15 @@ def test_the_class_is_never_guessed():
     assert seen > taken | {"DDIMInverseScheduler", "EulerDiscreteScheduler", "PNDMScheduler"}
 
 
-def test_a_converted_scheduler_is_of_its_own_class():
+def test_a_converted_scheduler_keeps_its_own_class():
     config = {"_class_name": "DDPMScheduler", "num_train_timesteps": 20, "variance_type": "fixed_large"}
     scheduler = DDIMScheduler.from_config(config)
     for given in (scheduler, scheduler.config):
         assert (step_table(given, 5).sigma == 0).all()  # DDIM's
 
 
-def test_a_change_of_a_default_counts():
-    """diffusers drops a changed setting that its config notes as a default; DDPM clips by default, and here it shall not."""
+def test_a_changed_default_has_an_effect():
+    """diffusers drops a setting that its config lists as a default: here DDPM must not clip, against its default."""
     config = {**DDPMScheduler(num_train_timesteps=20).config, "_class_name": "DDPMScheduler", "clip_sample": False}
     assert "clip_sample" in config["_use_default_values"]
     assert step_table(config).clip is None
@@ -336,7 +336,7 @@ def test_a_change_of_a_default_counts():
     ],
     ids=str,
 )
-def test_what_is_no_scheduler_is_refused(scheduler, message):
+def test_an_object_that_is_not_a_scheduler_is_refused(scheduler, message):
     with pytest.raises(ValueError, match=message):
         step_table(scheduler, 5)
 
@@ -356,7 +356,7 @@ def test_a_scheduler_keeps_the_timesteps_that_it_was_set_to():
 
 
 @pytest.mark.parametrize("kind", [DDPMParallelScheduler, DDIMParallelScheduler])
-def test_the_classes_that_diffusers_made_for_paradigms_step_alike(kind):
+def test_diffusers_classes_for_paradigms_take_the_same_steps(kind):
     config = {**BASE, "prediction_type": "v_prediction"}
     steps = 20 if kind is DDPMParallelScheduler else 5
     with mock.patch("diffusers.schedulers.scheduling_ddpm_parallel.randn_tensor", lambda *_, **__: torch.zeros(3, 4, 2)):
@@ -399,6 +399,6 @@ def test_numpys_and_torchs_numbers_are_steps_and_timesteps():
 
 
 @pytest.mark.parametrize("clip", [0, -1.0, float("nan"), float("inf")])
-def test_a_clip_that_clips_nothing_or_all_is_refused(clip):
+def test_a_clip_that_clips_nothing_or_everything_is_refused(clip):
     with pytest.raises(ValueError, match="clip must be positive"):
         step_table({"_class_name": "DPMSolverMultistepScheduler", **BASE}, 5, clip=clip)

@@ -17,7 +17,7 @@ CLIPS = ({"clip_sample": True}, {"clip_sample": True, "clip_sample_range": 2.0},
 
 
 def network(x, t, condition):
-    """Any smooth function will do."""
+    """A smooth function as network."""
     return 0.5 * torch.tanh(x * (1 + t.reshape(-1, 1, 1) / 100) + condition[:, :1, None])
 
 
@@ -147,7 +147,7 @@ def dpm_in_double(config, steps):
 
 
 def dpm_step(scheduler, k, t, prediction, x, noise):
-    """diffusers rounds the sample to float32 in every step, whatever it came in: keep double here."""
+    """Keeps double precision: diffusers rounds the sample to float32 in every step."""
     if k == 0:
         scheduler._step_index = None
         scheduler.lower_order_nums = 0
@@ -160,7 +160,7 @@ NOISY = {"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "squared
 
 @pytest.mark.parametrize("solver_type", ["midpoint", "heun"])
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0, 2.5])
-def test_dpm_solver_with_any_share_of_noise_is_the_plain_loop_in_states_without_decay(eta, solver_type):
+def test_dpm_solver_with_any_share_of_noise_equals_a_loop_in_states_without_decay(eta, solver_type):
     """States y = x/√ᾱ with noise levels s = √(1−ᾱ)/√ᾱ, where the signal does not decay."""
     steps, (condition, noise) = 20, paths(20)
     config = NOISY | {"num_train_timesteps": 100, "solver_type": solver_type}
@@ -190,8 +190,8 @@ def test_dpm_solver_with_any_share_of_noise_is_the_plain_loop_in_states_without_
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 2.5])
-def test_with_any_share_of_noise_many_steps_sample_the_data(eta):
-    """Of normal data with deviation 0.3 the best prediction is linear: the samples' variance follows from the table."""
+def test_with_any_share_of_noise_many_steps_sample_the_data_distribution(eta):
+    """For normal data with deviation 0.3 the best prediction is linear, so the samples' variance follows from the table."""
     table, variance = step_table(NOISY | {"num_train_timesteps": 1000}, 1000, eta=eta), 0.3**2
     # Of the state, and of the last x̂0.
     covariance = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
@@ -208,7 +208,7 @@ def test_with_any_share_of_noise_many_steps_sample_the_data(eta):
     ("algorithm", "spacing", "steps"),
     [("dpmsolver++", "linspace", 15), ("sde-dpmsolver++", "trailing", 20), ("sde-dpmsolver++", "trailing", 13)],
 )
-def test_clipped_dpm_solver_equals_a_plain_reference_loop(algorithm, spacing, steps):
+def test_clipped_dpm_solver_equals_a_reference_loop(algorithm, spacing, steps):
     """diffusers' class has no clipping of samples."""
     config = {
         "_class_name": "DPMSolverMultistepScheduler",
@@ -285,7 +285,7 @@ def test_ddim_goes_to_the_next_timestep_of_its_grid(spacing, eta):
 
 
 @pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler"])
-def test_a_grid_of_ones_own(name):
+def test_a_given_grid_is_used(name):
     config = {"_class_name": name, "num_train_timesteps": 100}
     grid = [99, 90, 60, 20, 7, 0]
     table = step_table(config, timesteps=grid)
@@ -301,7 +301,7 @@ def test_a_grid_of_ones_own(name):
 
 
 @pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler"])
-def test_every_number_of_trailing_steps_is_a_grid(name):
+def test_every_number_of_trailing_steps_gives_a_grid(name):
     """Rounding gives some of diffusers' trailing grids T + 1 entries, the last one −1."""
     config = {"_class_name": name, "num_train_timesteps": 100, "timestep_spacing": "trailing"}
     for steps in (1, 29, 31, 58, 62, 97, 100):
@@ -361,7 +361,7 @@ def test_a_schedule_without_steps_is_refused(config):
 
 
 @pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler"])
-def test_every_kind_of_table_knows_every_beta_schedule(name):
+def test_every_kind_of_table_supports_every_beta_schedule(name):
     """diffusers' DDIM and DPM-Solver lack the sigmoid schedule that its DDPM has."""
     tables = {
         kind: step_table(
@@ -374,7 +374,7 @@ def test_every_kind_of_table_knows_every_beta_schedule(name):
         step_table({"_class_name": name, "num_train_timesteps": 100, "beta_schedule": "cubic"}, 5)
 
 
-def test_more_steps_than_were_trained_are_refused(config):
+def test_more_steps_than_in_training_are_refused(config):
     with pytest.raises(ValueError, match="101 steps are too many: the network was trained with 100 timesteps"):
         step_table({**config, "_class_name": "DDIMScheduler"}, 101)
     with pytest.raises(ValueError, match="100 steps are too many for 100 timesteps so spaced"):

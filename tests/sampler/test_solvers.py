@@ -102,7 +102,7 @@ def test_the_linear_split_and_the_roll_save_rounds(table, denoiser, draw):
 
 
 @pytest.mark.parametrize("split", ["unit", "linear"])
-def test_a_budget_of_rounds_is_kept_and_said(table, denoiser, draw, split):
+def test_a_budget_of_rounds_is_kept_and_reported(table, denoiser, draw, split):
     condition, noise = draw(range(8), table)
     expected = Sequential(table).solve(denoiser, condition, noise).sample
     errors = []
@@ -130,7 +130,7 @@ def test_paraddpm_needs_a_quarter_of_the_rounds_and_stays_close(table, denoiser,
     assert (solution.stats.residual <= 0.1).all() and (solution.stats.residual > 0).all()
 
 
-def test_tighter_tolerance_costs_rounds_and_buys_accuracy(table, denoiser, draw):
+def test_a_tighter_tolerance_takes_more_rounds_and_is_more_accurate(table, denoiser, draw):
     condition, noise = draw(range(32), table)
     expected = Sequential(table).solve(denoiser, condition, noise).sample
     results = [Picard(table, 20, tolerance).solve(denoiser, condition, noise) for tolerance in (1e-3, 1e-2, 1e-1, 1.0)]
@@ -149,7 +149,7 @@ def test_environments_are_independent_to_the_last_bit(table, denoiser, draw, ass
 
 
 def test_windows_advance_at_their_own_pace(table, denoiser, draw):
-    """The cost of an environment is its own, not that of the slowest in its batch."""
+    """The cost of an environment does not depend on the slowest in its batch."""
     condition, noise = draw(range(64), table)
     stats = Picard(table, window=20, tolerance=0.3).solve(denoiser, condition, noise).stats
     assert stats.rounds.min() < stats.rounds.max()
@@ -160,7 +160,7 @@ def test_windows_advance_at_their_own_pace(table, denoiser, draw):
     assert alone == stats.rounds[:8].tolist()
 
 
-def test_the_network_is_called_once_a_round_with_only_the_rows_that_count(table, denoiser, draw):
+def test_the_network_is_called_once_per_round_with_the_active_rows_only(table, denoiser, draw):
     calls = []
 
     def counting(x, t, c):
@@ -199,7 +199,7 @@ def test_a_wrong_shape_from_the_network_is_refused(table, draw, solver):
 
 
 @pytest.mark.parametrize("solver", [Sequential, Picard, Speculative])
-def test_inputs_that_do_not_belong_together_are_refused(table, denoiser, draw, solver):
+def test_inputs_of_different_batches_are_refused(table, denoiser, draw, solver):
     condition, noise = draw(range(2), table)
     short = NoisePath(noise.initial, noise.steps[:, :50], noise.uniforms[:, :50])
     with pytest.raises(ValueError, match="the noise path has 50 steps, the table 100"):

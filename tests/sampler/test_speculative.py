@@ -1,4 +1,4 @@
-"""Speculative sampling has the distribution of the sequential sampler: strict tests, which planted faults must fail.
+"""Speculative sampling has the distribution of the sequential sampler: strict tests, which must detect planted faults.
 
 Family-wise error: every statistical test below, each by itself, rejects a right solver with probability at most ALPHA, by
 Bonferroni over the comparisons that it makes; exactly so per step and along the fixed direction, asymptotically where the
@@ -50,7 +50,7 @@ def table_of(config):
 
 @dataclass
 class Decided:
-    """How every step was decided, `[B, T, D]` each.
+    """The values that decided every step, `[B, T, D]` each.
 
     Attributes:
         x: the exact state.
@@ -91,7 +91,7 @@ class Decided:
         return found
 
     def means(self, table: StepTable, denoiser, condition, shape) -> torch.Tensor:
-        """m of every step, from the formula of `StepTable` and the network's predictions at the exact states alone."""
+        """The mean m of every step, from `StepTable`'s formula and the network's predictions at the exact states."""
         batch, steps, _ = self.x.shape
         prediction = denoiser(
             self.x.reshape(-1, *shape), table.timesteps.repeat(batch), condition.repeat_interleave(steps, 0)
@@ -128,7 +128,7 @@ def projections(solver, denoiser, condition, noise, monkeypatch, guess=None, lea
 
 
 def distribution_p_value(found: dict[int, torch.Tensor]) -> float:
-    """The smallest p value of all tests, corrected for their number: pooled, and at each step, of shape and of variance."""
+    """The smallest p value of all tests, corrected for their number: of shape and variance, pooled and at each step."""
     pooled = torch.cat([values for k, values in found.items() if k >= 0]).numpy()
     p_values = [stats.kstest(pooled, "norm").pvalue, _variance_p(pooled)]
     for values in found.values():
@@ -138,7 +138,7 @@ def distribution_p_value(found: dict[int, torch.Tensor]) -> float:
 
 
 def drafted(found: dict[int, torch.Tensor]) -> int:
-    """How many decided steps had a Δ, and so a direction known before their noise."""
+    """The number of decided steps with a Δ, and so with a direction known before their noise."""
     return sum(len(values) for k, values in found.items() if k >= 0)
 
 
@@ -158,17 +158,17 @@ def no_reflection(z, delta, log_u):
 
 
 def peeking(self, window, base):
-    """Drafts with the prediction of the next step, which has seen z_j."""
+    """Planted fault: drafts with the prediction of the next step, which depends on z_j."""
     return torch.minimum(window.step + 1, self.evaluated - 1).clamp(min=0)
 
 
 def looking_back_at_a_guess(self, predictions):
-    """Steps that look back use what was guessed there, and not what the network predicts."""
+    """Planted fault: steps that look back use the guess there instead of the network's prediction."""
     return one_earlier(self, self.guess)
 
 
 def without_the_unclipped_part(self, one, other, *before):
-    """Drafts verified as if r were 0."""
+    """Planted fault: drafts are verified as if r were 0."""
     return self.c * (self.table.bound(one) - self.table.bound(other))
 
 
@@ -203,7 +203,7 @@ def test_every_decided_step_is_standard_normal_along_the_known_direction(
 
 @pytest.mark.parametrize("options", [VARIANTS[0], VARIANTS[-1], {"ahead": 3}])
 @pytest.mark.parametrize("name", TABLES)
-def test_every_table_with_noise_is_sampled_by_its_distribution(table_of, make_denoiser, draw, monkeypatch, name, options):
+def test_every_table_with_noise_is_sampled_from_its_distribution(table_of, make_denoiser, draw, monkeypatch, name, options):
     table = table_of(name)
     condition, noise = draw(range(600), table)
     found = projections(Speculative(table, 8, **options), make_denoiser(table), condition, noise, monkeypatch)
@@ -217,7 +217,7 @@ SCALES = [0.05, 5.0]
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", ["ddpm", *TABLES])
-def test_the_worst_trained_draft_leaves_the_distribution_as_it_is(
+def test_the_worst_trained_draft_does_not_change_the_distribution(
     table_of, make_denoiser, draw, random_draft, monkeypatch, name, scale
 ):
     table = table_of(name)
@@ -247,7 +247,7 @@ def test_planted_faults_fail_the_projection_test_of_every_table(table_of, make_d
 
 
 def decisions(solver, denoiser, condition, noise, guess, monkeypatch) -> list[tuple]:
-    """Of every round and step: where the round began, the draft and the guessed mean m̂ that the step was decided by."""
+    """For every round and step: the round's first step, and the draft and guessed mean m̂ that decided the step."""
     log = []
     verify = Speculation._verify
 
@@ -266,7 +266,7 @@ def decisions(solver, denoiser, condition, noise, guess, monkeypatch) -> list[tu
 
 
 def foreseen(solver, denoiser, condition, noise, guess, monkeypatch, steps) -> int:
-    """How many decisions on a step change when its noise and all later noise is drawn anew: the proof allows none."""
+    """The number of decisions on a step that change with new noise for it and later steps; the proof allows none."""
     before = decisions(solver, denoiser, condition, noise, guess, monkeypatch)
     changes = 0
     for step in steps:
@@ -289,8 +289,8 @@ def foreseen(solver, denoiser, condition, noise, guess, monkeypatch, steps) -> i
 
 @pytest.mark.parametrize("options", VARIANTS)
 @pytest.mark.parametrize("window", [8, 30])
-def test_no_decision_on_a_step_has_seen_its_noise(config, make_denoiser, draw, monkeypatch, options, window):
-    """The proof's condition itself, to the last bit: what decides step j does not depend on z_i and u_i with i ≥ j."""
+def test_no_decision_on_a_step_depends_on_its_noise(config, make_denoiser, draw, monkeypatch, options, window):
+    """The condition of the proof, bit by bit: the decision on step j does not depend on z_i and u_i with i ≥ j."""
     table = step_table(config, 30)
     condition, noise = draw(range(4), table)
     guess = torch.rand(noise.initial.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -299,7 +299,7 @@ def test_no_decision_on_a_step_has_seen_its_noise(config, make_denoiser, draw, m
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_no_table_lets_a_decision_see_its_noise(table_of, make_denoiser, draw, monkeypatch, name):
+def test_with_no_table_a_decision_depends_on_its_noise(table_of, make_denoiser, draw, monkeypatch, name):
     table = table_of(name)
     condition, noise = draw(range(4), table)
     guess = torch.rand(noise.initial.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -310,7 +310,7 @@ def test_no_table_lets_a_decision_see_its_noise(table_of, make_denoiser, draw, m
 
 
 def later_secant(recall):
-    """Guesses whose secant is the one of the next step, which has seen z_j."""
+    """Planted fault: guesses with the secant of the next step, which depends on z_j."""
 
     def recalling(self, *arguments):
         recalled = recall(self, *arguments)
@@ -320,8 +320,8 @@ def later_secant(recall):
     return recalling
 
 
-def test_a_secant_of_a_later_step_is_seen(config, make_denoiser, draw, monkeypatch):
-    """No statistic of the samples notices this leak; the condition does."""
+def test_a_secant_of_a_later_step_is_detected(config, make_denoiser, draw, monkeypatch):
+    """No statistic of the samples detects this leak; the condition does."""
     table = step_table(config, 30)
     condition, noise = draw(range(4), table)
     monkeypatch.setattr(drafts.Guesses, "recall", later_secant(drafts.Guesses.recall))
@@ -330,7 +330,7 @@ def test_a_secant_of_a_later_step_is_seen(config, make_denoiser, draw, monkeypat
 
 
 def gains_of_the_next_step(model, held, made_at, *levels):
-    """A model that looks at the prediction of the next step, which has seen z_j."""
+    """Planted fault: a model that uses the prediction of the next step, which depends on z_j."""
     return gains_of(model, torch.cat([held[:, 1:], held[:, -1:]], 1), made_at, *levels)
 
 
@@ -338,7 +338,7 @@ gains_of = drafts.gains_of
 
 
 @pytest.mark.parametrize("name", ["ddpm-25", *TABLES[2:]])
-def test_no_decision_by_a_trained_draft_has_seen_its_noise(table_of, make_denoiser, draw, random_draft, monkeypatch, name):
+def test_no_decision_by_a_trained_draft_depends_on_its_noise(table_of, make_denoiser, draw, random_draft, monkeypatch, name):
     table = table_of(name)
     condition, noise = draw(range(4), table)
     guess = torch.rand(noise.initial.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -349,14 +349,14 @@ def test_no_decision_by_a_trained_draft_has_seen_its_noise(table_of, make_denois
     assert foreseen(solver, *inputs) > 0
 
 
-def test_a_trained_draft_needs_its_model_and_no_other_takes_one(table, random_draft):
+def test_only_a_trained_draft_takes_a_model_and_it_needs_one(table, random_draft):
     for options in ({"draft": "trained"}, {"model": random_draft(8, 0.05)}):
         with pytest.raises(ValueError, match="paradp draft train"):
             Speculative(table, **options)
 
 
 def test_the_right_posterior_makes_trained_drafts_exact(table, draw):
-    """For Gaussian data of one covariance the correction is the Kalman filter's: with it every draft is kept."""
+    """For Gaussian data with one covariance the correction is the Kalman filter's, and every draft is accepted."""
     variance = torch.tensor([0.2, 0.05, 0.01], dtype=torch.float64).repeat(3)[:8]
     basis = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
     unclipped = replace(table, clip=None)
@@ -381,7 +381,7 @@ def test_the_right_posterior_makes_trained_drafts_exact(table, draw):
     assert (Speculative(unclipped, 20).solve(denoiser, condition, noise).stats.rounds > 5).all()
 
 
-def test_a_first_guess_changes_the_cost_and_not_the_distribution(table, denoiser, draw, monkeypatch):
+def test_a_first_guess_changes_the_cost_but_not_the_distribution(table, denoiser, draw, monkeypatch):
     condition, noise = draw(range(400), table)
     guess = Sequential(table).solve(denoiser, *draw(range(1000, 1400), table)).sample
     warm, cold = Speculative(table, 100), Speculative(table, 100, start="cold")
@@ -419,7 +419,7 @@ ROUNDING = 1e-3
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", VARIANTS[1:])
-def test_the_shipped_policy_is_sampled_by_its_distribution(square, monkeypatch, options):
+def test_the_shipped_policy_is_sampled_from_its_distribution(square, monkeypatch, options):
     policy, condition = square
     table = policy.solver.table
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(condition))], table.steps, (16, 10))
@@ -430,7 +430,7 @@ def test_the_shipped_policy_is_sampled_by_its_distribution(square, monkeypatch, 
 
 
 @pytest.mark.slow
-def test_the_shipped_policy_with_a_random_draft_is_sampled_by_its_distribution(square, random_draft, monkeypatch):
+def test_the_shipped_policy_with_a_random_draft_is_sampled_from_its_distribution(square, random_draft, monkeypatch):
     policy, condition = square
     table = policy.solver.table
     noise = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(condition))], table.steps, (16, 10))
@@ -509,7 +509,7 @@ def test_planted_faults_fail_the_mixture_test(short_table, make_denoiser, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", TABLES)
-def test_every_table_gives_the_mixture_of_its_sequential_sampler(table_of, make_denoiser, name, seed):
+def test_every_table_gives_the_same_mixture_as_its_sequential_sampler(table_of, make_denoiser, name, seed):
     table = table_of(name)
     denoiser = make_denoiser(table)
     expected = mixture_samples(Sequential(table), denoiser, 100 + seed, 100_000, table)
@@ -542,7 +542,7 @@ def test_acceptance_has_the_probability_of_a_maximal_coupling():
         assert torch.allclose(reflected.norm(dim=1), z.norm(dim=1))
 
 
-def test_drafts_of_a_network_that_does_not_change_are_all_kept(table, draw):
+def test_all_drafts_of_a_constant_network_are_accepted(table, draw):
     """With a constant prediction only the first round can reject, and the sample ends at it as the sequential one does."""
     condition, noise = draw(range(3), table)
     config = {"_class_name": "DDPMScheduler", "num_train_timesteps": 100, "prediction_type": "sample"}
@@ -581,7 +581,7 @@ def test_clipping_is_part_of_the_distribution(table, denoiser, draw, monkeypatch
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_draft_that_is_not_finite_does_not_spoil_an_exact_state(table, draw, seed):
-    """The network fails once, at the far end of a window that is rejected before it gets there."""
+    """The network fails once, at the end of a window that is rejected earlier."""
     condition, noise = draw([seed], table)
     calls = 0
 
@@ -603,7 +603,7 @@ def test_a_window_of_one_is_sequential(table, denoiser, draw):
     assert solution.stats.rounds.tolist() == solution.stats.evaluations.tolist() == [100] * 3
 
 
-def test_a_round_goes_no_further_ahead_than_it_may(table, denoiser, draw, monkeypatch):
+def test_a_round_stays_within_its_limits(table, denoiser, draw, monkeypatch):
     condition, noise = draw(range(16), table)
     verify, reached = Speculation._verify, torch.zeros(16, dtype=torch.int64)
 
@@ -618,7 +618,7 @@ def test_a_round_goes_no_further_ahead_than_it_may(table, denoiser, draw, monkey
         limited = Speculative(table, 8, ahead=3).solve(denoiser, condition, noise).stats
     whole = Speculative(table, 8).solve(denoiser, condition, noise)
     assert limited.evaluations.sum() < whole.stats.evaluations.sum() and limited.rounds.sum() > whole.stats.rounds.sum()
-    # As far as a window is no limit.
+    # Where the window does not limit it.
     assert torch.equal(Speculative(table, 8, ahead=8).solve(denoiser, condition, noise).sample, whole.sample)
 
 
@@ -627,7 +627,7 @@ def test_environments_are_independent_to_the_last_bit(table, denoiser, draw, ass
 
 
 def test_the_gain_of_a_gaussian_makes_its_drafts_exact(table, draw):
-    """For data N(μ, v) the prediction is linear in x with slope J: once a step was evaluated, its draft is always kept."""
+    """For data N(μ, v) the prediction is linear in x with slope J: once evaluated, a step's draft is always accepted."""
     variance = 0.01
     bar = torch.zeros(100, dtype=torch.float64)
     bar[table.timesteps] = table.alpha_bar

@@ -18,7 +18,7 @@ WORDS = 400
 
 
 def words_of(generator: np.random.Generator | torch.Generator) -> list[int]:
-    """What a generator draws, 31 bits at a time, in its own order."""
+    """The numbers of a generator, 31 bits each, in its order."""
     if isinstance(generator, torch.Generator):
         return torch.empty(WORDS, dtype=torch.int32).random_(generator=generator).tolist()
     raw = generator.bit_generator.random_raw(WORDS // 2)
@@ -26,11 +26,11 @@ def words_of(generator: np.random.Generator | torch.Generator) -> list[int]:
 
 
 def windows(words: list[int]) -> Iterator[tuple[int, ...]]:
-    """Three draws in a row, wherever: by chance no two of a million are the same (a chance below 10⁻¹⁵)."""
+    """All sequences of three draws: by chance, no two of a million are equal (probability below 10⁻¹⁵)."""
     return zip(words, words[1:], words[2:], strict=False)
 
 
-def test_no_two_streams_coincide_or_follow_each_other():
+def test_no_two_streams_coincide_or_overlap():
     streams = {(name, seed): words_of(stream(seed, name)) for name in get_args(Name) for seed in SEEDS}
     streams |= {("torch", seed): words_of(noise_generator(seed)) for seed in NOISE_SEEDS}
     found: dict[tuple[int, ...], tuple[str, int]] = {}
@@ -49,7 +49,7 @@ def test_published_streams_keep_their_numbers(seed):
     assert torch.equal(normal, torch.randn(100, generator=torch.Generator().manual_seed(seed)))
 
 
-def test_noise_of_large_seeds_is_noise_and_is_reproduced():
+def test_noise_of_large_seeds_is_random_and_reproducible():
     seeds = [2**32, 2**40 + 3, 2**63 - 1]
     paths = NoisePath.draw([noise_generator(seed) for seed in seeds], 100, (16, 10))
     again = NoisePath.draw([noise_generator(seed) for seed in seeds], 100, (16, 10))
@@ -59,12 +59,12 @@ def test_noise_of_large_seeds_is_noise_and_is_reproduced():
     assert (torch.corrcoef(flat) - torch.eye(3)).abs().max() < 5 / flat.shape[1] ** 0.5
 
 
-def test_without_a_seed_every_stream_is_another():
+def test_without_a_seed_every_stream_differs():
     assert words_of(stream(None, "noise")) != words_of(stream(None, "noise"))
 
 
 @pytest.mark.parametrize(("seed", "name", "said"), [(-1, "noise", "at least 0, not -1"), (0, "weather", "there are: envir")])
-def test_what_is_no_stream_is_refused(seed, name, said):
+def test_an_unknown_stream_is_refused(seed, name, said):
     with pytest.raises(ValueError, match=said):
         stream(seed, name)
     if seed < 0:

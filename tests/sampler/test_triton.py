@@ -1,6 +1,6 @@
 """Rounds with Triton kernels equal those of PyTorch and of the compiled loops.
 
-On a CPU by Triton's interpreter (`TRITON_INTERPRET=1 pytest tests/sampler/test_triton.py`), on a GPU as they are.
+On a CPU by Triton's interpreter (`TRITON_INTERPRET=1 pytest tests/sampler/test_triton.py`), on a GPU compiled.
 """
 
 from dataclasses import replace
@@ -92,7 +92,7 @@ def a_table(name: str, clip: float | None):
 
 @st.composite
 def solves(draw, tables=TABLES):
-    """A table, and what a solve takes: samples of any shape, and a guess or none."""
+    """A table and the arguments of a solve: samples of any shape, with or without a guess."""
     table = a_table(draw(st.sampled_from(sorted(tables))), draw(st.sampled_from([None, 1.0, 0.7])))
     batch, shape = draw(st.integers(1, 3)), draw(st.sampled_from([(1, 1), (4, 2), (3, 3), (5, 7)]))
     seed = draw(st.integers(0, 10**6))
@@ -132,7 +132,7 @@ class Whole:
 @interpreted
 @settings(max_examples=25)
 @given(solves(), WINDOWS, DRAFTS)
-def test_kernels_make_the_speculative_rounds_of_both_other_backends(drawn, window, options):
+def test_kernels_compute_the_same_speculative_rounds_as_both_other_backends(drawn, window, options):
     table, inputs = drawn
     assert_the_same_by_all(Speculative(table, window, **options), inputs)
 
@@ -140,7 +140,7 @@ def test_kernels_make_the_speculative_rounds_of_both_other_backends(drawn, windo
 @interpreted
 @settings(max_examples=20)
 @given(solves(TABLES | WITHOUT_NOISE), WINDOWS, ITERATIONS)
-def test_kernels_make_the_iterations_of_both_other_backends(drawn, window, options):
+def test_kernels_compute_the_same_iterations_as_both_other_backends(drawn, window, options):
     table, inputs = drawn
     assert_the_same_by_all(Picard(table, window, **options), inputs)
 
@@ -148,14 +148,14 @@ def test_kernels_make_the_iterations_of_both_other_backends(drawn, window, optio
 @interpreted
 @settings(max_examples=10)
 @given(solves(TABLES | WITHOUT_NOISE))
-def test_kernels_make_the_steps_of_both_other_backends(drawn):
+def test_kernels_compute_the_same_steps_as_both_other_backends(drawn):
     table, inputs = drawn
     assert_the_same_by_all(Sequential(table), inputs)
 
 
 @interpreted
 @pytest.mark.parametrize("make", [Sequential, lambda table: Picard(table, 4, 0.0), lambda table: Speculative(table, 4)])
-def test_kernels_give_the_network_timesteps_that_are_not_whole(make):
+def test_kernels_pass_fractional_timesteps_to_the_network(make):
     flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100, "shift": 3.0}
     # With noise, which speculation needs and flows do not have.
     table = replace(step_table(flow, 7), sigma=torch.full((7,), 0.1, dtype=torch.float64))
@@ -200,8 +200,8 @@ def test_kernels_treat_what_is_not_finite_as_pytorch_does():
 
 
 @interpreted
-def test_kernels_do_not_inherit_what_is_not_finite_at_a_draft():
-    """A wild first guess drafts states where the network fails, in the first rounds alone."""
+def test_kernels_do_not_keep_values_of_drafts_that_are_not_finite():
+    """A bad first guess drafts states where the network fails, only in the first rounds."""
     table = a_table("ddpm", None)
     noise = NoisePath.draw([noise_of(s) for s in range(3)], table.steps, (4, 2), dtype=torch.float64)
     condition, denoiser, failed = torch.zeros(3, 3, dtype=torch.float64), mixture_denoiser(table), []
@@ -220,7 +220,7 @@ def test_kernels_do_not_inherit_what_is_not_finite_at_a_draft():
 @interpreted
 @settings(max_examples=8)
 @given(solves(), st.one_of(DRAFTS, ITERATIONS))
-def test_a_round_of_kernels_after_all_have_arrived_changes_nothing(drawn, options):
+def test_a_round_of_kernels_after_the_end_changes_nothing(drawn, options):
     table, inputs = drawn
     kind = Speculative if "draft" in options else Picard
     solver = kind(table, 5, **options | {"max_rounds": None})
@@ -239,8 +239,8 @@ def test_a_round_of_kernels_after_all_have_arrived_changes_nothing(drawn, option
     assert all(torch.equal(before[name], state[name]) for name in before)
 
 
-def test_kernels_are_chosen_where_they_compute_the_rounds(random_draft):
-    """On a CPU by the interpreter alone; never for trained drafts, Anderson steps, half precision or huge samples."""
+def test_kernels_are_chosen_where_they_support_the_solver(random_draft):
+    """On a CPU only in the interpreter; never for trained drafts, Anderson steps, half precision or very large samples."""
     table = a_table("ddpm", 1.0)
 
     def made(solver, shape=(4, 2), dtype=torch.float64):
@@ -266,7 +266,9 @@ def test_kernels_are_chosen_where_they_compute_the_rounds(random_draft):
         ("3.2.1", True, True, "Triton 3.3 or later"),
     ],
 )
-def test_what_the_kernels_lack_is_said_once(tmp_path, monkeypatch, caplog, version, compiler, headers, missing):
+def test_unsupported_cases_of_the_kernels_are_reported_once(
+    tmp_path, monkeypatch, caplog, version, compiler, headers, missing
+):
     monkeypatch.setattr("triton.__version__", version)
     if headers:
         (tmp_path / "Python.h").touch()
@@ -317,7 +319,7 @@ def on_device(inputs, dtype):
 @on_gpu
 @settings(max_examples=12)
 @given(solves(), WINDOWS, DRAFTS)
-def test_kernels_make_the_rounds_of_pytorch_on_a_gpu(drawn, window, options):
+def test_kernels_compute_the_same_rounds_as_pytorch_on_a_gpu(drawn, window, options):
     table, inputs = drawn
     solver, denoiser, inputs = (
         Speculative(table, window, **options),
@@ -331,7 +333,7 @@ def test_kernels_make_the_rounds_of_pytorch_on_a_gpu(drawn, window, options):
 @on_gpu
 @settings(max_examples=12)
 @given(solves(TABLES | WITHOUT_NOISE), WINDOWS, ITERATIONS)
-def test_kernels_make_the_iterations_of_pytorch_on_a_gpu(drawn, window, options):
+def test_kernels_compute_the_same_iterations_as_pytorch_on_a_gpu(drawn, window, options):
     table, inputs = drawn
     inputs, denoiser = on_device(inputs, torch.float64), mixture_denoiser(table)
     for solver in (Picard(table, window, **options), Sequential(table)):
@@ -351,7 +353,7 @@ def test_kernels_make_the_iterations_of_pytorch_on_a_gpu(drawn, window, options)
     ],
 )
 def test_captured_kernels_give_the_samples_of_pytorch(name, options, shape, dtype):
-    """Single precision decides a step otherwise where it is a tie, rarely."""
+    """In rare ties, single precision decides a step differently."""
     table = SamplerChoice.parse(name).build(DDPM | {"clip_sample": True}).table
     solver, denoiser = Speculative(table, 20, **options), mixture_denoiser(table)
     whole = Whole(denoiser)

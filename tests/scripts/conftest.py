@@ -1,4 +1,4 @@
-"""Commands as a user runs them, in this process, and a policy server in its own."""
+"""Commands as a user runs them, in this process, and a policy server in a separate process."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def paradp(monkeypatch, capsys):
 
 @pytest.fixture
 def printed_by(paradp):
-    """Runs a command that succeeds, or is refused; returns what it prints, or its error, on one line."""
+    """Runs a command that succeeds or is refused; returns its output or error on one line."""
 
     def run(*arguments: object, refused: bool = False) -> str:
         code, out, err = paradp(*arguments)

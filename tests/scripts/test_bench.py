@@ -62,7 +62,7 @@ def test_every_contender_is_measured_and_labelled(policy, monkeypatch):
             assert row.law == "tolerance" and row.error_median < 0.05
 
 
-def test_the_floor_is_that_of_the_network(policy):
+def test_the_floor_follows_from_the_network(policy):
     floor = measure_floor(policy, "cpu")
     assert min(floor.bandwidth, floor.cache, floor.flops, *floor.peak.values()) > 0
     assert floor.parameters == sum(p.numel() for p in policy.network.parameters())
@@ -73,8 +73,8 @@ def test_the_floor_is_that_of_the_network(policy):
     assert busy.plan_ms(7, 100, "bf16") == pytest.approx(1e5 * floor.flops / floor.peak["bf16"])
 
 
-def test_the_usual_loop_samples_from_what_the_policy_was_trained_for(policy):
-    """With the noise that its scheduler draws, the usual loop gives the samples of the sequential solver."""
+def test_the_usual_loop_samples_from_the_policys_distribution(policy):
+    """With the noise that its scheduler draws, the usual loop gives the same samples as the sequential solver."""
     table, engine = policy.solver.table, PlainNetwork(policy.network)
     condition = torch.randn(1, policy.spec.condition_size)
     noise = NoisePath.draw([torch.Generator().manual_seed(0)], table.steps, (16, 2))
@@ -89,7 +89,7 @@ def test_the_usual_loop_samples_from_what_the_policy_was_trained_for(policy):
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.1])
-def test_the_published_loop_is_ours_for_one_environment(policy, tolerance):
+def test_the_published_loop_equals_ours_for_one_environment(policy, tolerance):
     table, engine = policy.solver.table, EagerEngine(policy.network, policy.spec, torch.device("cpu"))
     for seed in range(3):
         condition = engine.encode(torch.randn(1, policy.spec.condition_size, generator=torch.Generator().manual_seed(seed)))
@@ -110,8 +110,8 @@ def test_the_published_loop_waits_for_the_slowest(policy):
     assert (published.sample - Sequential(table).solve(engine, condition, noise).sample).abs().max() < 0.1
 
 
-def test_the_peak_is_measured_with_products_that_are_quick(monkeypatch):
-    """On a CPU whose products are slow, as without bf16 instructions: no order of 2048, and not ten of each."""
+def test_the_peak_is_measured_with_short_products(monkeypatch):
+    """On a CPU with slow products, as without bf16 instructions: the order is below 2048, and repeats are fewer than ten."""
     orders, now = [], [0.0]
 
     def slow(work, device):
@@ -129,7 +129,7 @@ def test_the_peak_is_measured_with_products_that_are_quick(monkeypatch):
     assert max(orders) == 2048
 
 
-def test_caches_are_read_in_any_unit(tmp_path):
+def test_cache_sizes_are_read_in_any_unit(tmp_path):
     for index, size in enumerate(("48K", "2M", "odd", "", "512")):
         (tmp_path / f"index{index}").mkdir()
         (tmp_path / f"index{index}/size").write_text(f"{size}\n")
@@ -137,7 +137,7 @@ def test_caches_are_read_in_any_unit(tmp_path):
     assert floors._last_cache(torch.device("cpu"), tmp_path / "nowhere") == 0
 
 
-def test_arithmetic_that_is_slow_here_is_left_out_with_a_reason(policy, monkeypatch):
+def test_arithmetic_that_is_slow_on_this_machine_is_skipped_with_a_reason(policy, monkeypatch):
     bench = PlanningBench(policy, histories(policy), 1, ("eager",))
     bench.wanted = [wanted for wanted in bench.wanted if wanted.name in (USUAL, "ddpm")]
     times = iter([1.0, 5.0])
@@ -158,7 +158,7 @@ def test_slow_contenders_are_measured_less_often(policy):
     assert (len(usual._seconds), len(fast._seconds)) == (2, 6)
 
 
-def test_encoding_images_is_measured_apart_on_every_engine(trained):
+def test_encoding_of_images_is_measured_separately_on_every_engine(trained):
     spec = replace(trained.spec, observation={"front": (36, 36, 3)}, vision=VisionConfig(stem=16, keypoints=2))
     torch.manual_seed(0)
     observations = ObservationNormalizer.fit({"front": torch.zeros(1, 36, 36, 3)}, spec.observed)

@@ -1,4 +1,4 @@
-"""The study of LeRobot's default network: rows of rounds, and what plans take, without LeRobot."""
+"""The study of LeRobot's default network, without LeRobot: rows of rounds, and times of plans."""
 
 import pytest
 from lerobot_fixtures import PUSHT, for_pusht
@@ -11,7 +11,7 @@ from paradp.scripts.studies.bridges_large import LargeCalls, rows_of, seconds_of
 from paradp.scripts.studies.context import Context
 
 
-def test_it_needs_a_policy_that_lerobot_trained(tmp_path):
+def test_the_study_needs_a_policy_that_lerobot_trained(tmp_path):
     with pytest.raises(ValueError, match="a policy that LeRobot trained is needed"):
         bridges_large.study_bridges_large(Context("pusht", tmp_path, tmp_path))
 
@@ -30,12 +30,12 @@ def test_rows_of_every_call_are_recorded(tmp_path):
         assert plan[0] == 4 and 1 <= min(plan) <= max(plan) == 4 and sum(plan) >= 100 > len(plan)
 
 
-def test_a_plan_takes_what_its_calls_take():
+def test_a_plans_time_is_the_sum_of_its_calls():
     assert seconds_of([[1, 4, 2], [1, 1, 1]], {1: 1.0, 4: 4.0}) == pytest.approx((7 + 3) / 2)
     assert seconds_of([[3]], {1: 0.0, 4: 3.0}) == pytest.approx(2.0)
 
 
-def test_ratios_are_those_of_the_same_turn():
+def test_ratios_are_formed_within_a_turn():
     recorded = {name: [[1] * 10] for name in bridges_large.SEQUENTIAL} | {"ddpm": [[1] * 100]}
     recorded["speculative-ddpm:window=4"] = [[4] * 30]
     twice = {"fp32": [1.0, 1.0], "bf16": [0.5, 0.5]}
@@ -57,7 +57,7 @@ def test_ratios_are_those_of_the_same_turn():
 
 
 class Peer:
-    """Instead of a process with LeRobot: a call takes a second, and a tenth for every further row."""
+    """A substitute for a process with LeRobot: a call takes a second, and a tenth more for every further row."""
 
     def __init__(self, parameters, window):
         self.made = {"parameters": parameters, "window": window}

@@ -19,7 +19,7 @@ FACTS += "  observation.state: {agent_pos: 2}\n  observation.environment_state: 
 
 
 class Peer:
-    """Instead of processes with LeRobot: every second episode succeeds."""
+    """A substitute for processes with LeRobot: every second episode succeeds."""
 
     def __init__(self):
         self.asked, self.started = [], 0
@@ -42,7 +42,7 @@ def runs(tmp_path):
     return tmp_path
 
 
-def test_what_it_needs_is_said(tmp_path, runs):
+def test_an_error_names_what_the_study_needs(tmp_path, runs):
     for context in (Context("pusht", tmp_path, runs), Context("pusht", tmp_path, tmp_path / "none", lerobot_python=runs)):
         with pytest.raises(ValueError, match=r"a policy that LeRobot trained is needed in .*, and with --lerobot-python"):
             bridges.study_bridges(context)
@@ -50,7 +50,7 @@ def test_what_it_needs_is_said(tmp_path, runs):
         bridges.job("lift", runs / "checkpoint")
 
 
-def test_lerobots_half_is_told_what_stands_in_its_features(runs):
+def test_lerobots_process_gets_the_names_of_features(runs):
     job = bridges.job("pusht", runs / "checkpoint")
     assert job["observation"] == {"observation.state": ["agent_pos"], "observation.environment_state": ["block_keypoints"]}
     assert job["simulator"] == {"task": "pusht", "python": sys.executable, "action_convention": "position"}
@@ -60,7 +60,7 @@ def test_there_is_a_page_for_each_task():
     assert [bridges.page_name(task) for task in ("pusht", "square")] == ["bridges.md", "bridges-square.md"]
 
 
-def test_the_training_is_as_lerobot_wrote_it_down(tmp_path):
+def test_the_training_is_described_as_in_lerobots_files(tmp_path):
     assert bridges._trained(tmp_path) == "no record of the training"
     (tmp_path / "train_config.json").write_text('{"steps": 7000, "batch_size": 64, "optimizer": {"lr": 0.0005}}')
     assert bridges._trained(tmp_path) == "7000 steps of batch 64, learning rate 0.0005"
@@ -77,7 +77,7 @@ def test_finished_episodes_are_not_run_again(tmp_path):
     assert len(json.loads((tmp_path / "lerobot-ddim-10.json").read_text())) == 6
 
 
-def test_several_processes_of_lerobots_play_at_the_same_time(tmp_path):
+def test_several_processes_of_lerobot_run_in_parallel(tmp_path):
     together, peers = threading.Barrier(2, timeout=20), []
 
     class Waiting(Peer):
@@ -94,7 +94,7 @@ def test_several_processes_of_lerobots_play_at_the_same_time(tmp_path):
     assert list(found["ddpm"].success) == list(range(8))
 
 
-def test_what_is_finished_is_kept_when_a_process_dies(tmp_path):
+def test_finished_episodes_are_kept_when_a_process_dies(tmp_path):
     class Dying(Peer):
         def episodes(self, way, seeds):
             if seeds[0] == 4:
@@ -116,8 +116,8 @@ def test_episodes_are_compared_with_lerobots_own_on_the_same_seeds():
     assert second.startswith("| paradp | `ddpm` | 0.750 (") and "| +0.050 (" in second and "| -0.425 (" in second
 
 
-def test_a_reward_that_is_success_has_no_columns_of_its_own():
-    """Its bootstrap interval is empty where all episodes succeed; that of success, Wilson's, is not."""
+def test_a_reward_equal_to_success_has_no_columns():
+    """If all episodes succeed, its bootstrap interval is empty, but Wilson's interval of the success is not."""
     seeds = range(100)
     all_of_them = ClosedEpisodes(dict.fromkeys(seeds, True), dict.fromkeys(seeds, 1.0))
     page = bridges._episodes_page({(ENGINE, "ddpm"): all_of_them, (LEROBOT, "ddpm"): all_of_them}, seeds, 25)
@@ -125,7 +125,7 @@ def test_a_reward_that_is_success_has_no_columns_of_its_own():
     assert page.splitlines()[-2] == "| LeRobot | `ddpm` | 1.000 (0.963–1.000) | baseline |"
 
 
-def test_latencies_are_divided_turn_by_turn():
+def test_ratios_of_latencies_are_formed_within_a_turn():
     timed = {
         (LEROBOT, "ddpm"): Timed([1.0, 2.0, 3.0]),
         (LEROBOT, "ddim-10"): Timed([0.1, 0.2, 0.3]),

@@ -38,7 +38,7 @@ NAME = "broken"
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Path:
-    """A small policy of PushT, demonstrations, a recording."""
+    """Valid inputs: a small policy of PushT, demonstrations, a recording."""
     folder = tmp_path_factory.mktemp("sound")
     spec = read_info(find_checkpoint("pusht")).spec
     spec = replace(spec, network=UnetConfig(channels=(8, 16), timestep_embedding=16))
@@ -69,7 +69,7 @@ Break = Callable[[Path, Path], None]
 
 
 def nothing(sound: Path, path: Path) -> None:
-    """Not there."""
+    """Removes the input."""
 
 
 def empty_folder(sound: Path, path: Path) -> None:
@@ -89,12 +89,12 @@ def noise(sound: Path, path: Path) -> None:
 
 
 def pipe(sound: Path, path: Path) -> None:
-    """Who opens it waits for ever."""
+    """A pipe: opening it waits for ever."""
     os.mkfifo(path)
 
 
 def pickled(sound: Path, path: Path) -> None:
-    """As Diffusion Policy's .ckpt."""
+    """A pickled file, like Diffusion Policy's .ckpt."""
     path.write_bytes(pickle.dumps({"state_dicts": {}}))
 
 
@@ -134,7 +134,7 @@ def _with(*keys: str | int, value: object) -> Callable[[bytes], bytes]:
 
 
 def _matching_weights(sound: Path, path: Path) -> None:
-    """Weights that are none, with the right digest."""
+    """A file that is not weights, with the right digest."""
     shutil.copytree(sound / "checkpoint", path)
     (path / "model.safetensors").write_bytes(b"\xff" * 100)
     digest = hashlib.sha256(b"\xff" * 100).hexdigest()
@@ -310,7 +310,7 @@ def refused(monkeypatch, capsys, sound, place):
 
 
 class GoesOn(BaseException):
-    """A command that goes on to do what was asked, or waits for ever."""
+    """Raised if a command continues, or waits for ever."""
 
 
 @contextmanager
@@ -343,7 +343,7 @@ def _state(path: Path) -> tuple:
 
 
 def product(commands: dict[str, str], *ways: dict[str, Break]) -> list:
-    """Every command with every way to break its input."""
+    """All combinations of commands and ways to break their inputs."""
     return [
         pytest.param(command, make, id=f"{name}: {how}")
         for name, command in commands.items()
@@ -353,13 +353,13 @@ def product(commands: dict[str, str], *ways: dict[str, Break]) -> list:
 
 
 @pytest.mark.parametrize(("command", "make"), product(TAKES_A_DESCRIPTION, NO_CHECKPOINT))
-def test_what_is_no_checkpoint(refused, sound, command, make):
+def test_a_path_that_is_not_a_checkpoint_is_refused(refused, sound, command, make):
     make(sound, Path(NAME))
     refused(command.format(sound=sound), NAME)
 
 
 @pytest.mark.parametrize(("command", "make"), product(TAKES_A_POLICY, NO_WEIGHTS))
-def test_what_has_no_weights(refused, sound, command, make):
+def test_a_checkpoint_without_weights_is_refused(refused, sound, command, make):
     make(sound, Path(NAME))
     refused(command.format(sound=sound), NAME)
 
@@ -368,13 +368,13 @@ def test_what_has_no_weights(refused, sound, command, make):
     ("command", "make"),
     [*product(TAKES_DEMONSTRATIONS, NO_DEMONSTRATIONS), *product({"train": TAKES_DEMONSTRATIONS["train"]}, NO_RECORDING)],
 )
-def test_what_holds_no_demonstrations(refused, sound, command, make):
+def test_a_path_without_demonstrations_is_refused(refused, sound, command, make):
     make(sound, Path(NAME))
     refused(command.format(sound=sound), NAME)
 
 
 @pytest.mark.parametrize(("command", "make"), product(TAKES_A_RECORDING, NO_RECORDING))
-def test_what_is_no_recording(refused, sound, command, make):
+def test_a_file_that_is_not_a_recording_is_refused(refused, sound, command, make):
     make(sound, Path(NAME))
     refused(command.format(sound=sound), NAME)
 
@@ -387,38 +387,38 @@ def test_a_folder_cannot_be_imported(refused, sound, make):
 
 @pytest.mark.parametrize("suffix", [".txt", ".parquet"])
 @pytest.mark.parametrize(("command", "make"), product(TAKES_LATENCIES, NO_LATENCIES))
-def test_what_holds_no_latencies(refused, sound, command, make, suffix):
+def test_a_file_without_latencies_is_refused(refused, sound, command, make, suffix):
     make(sound, Path(NAME + suffix))
     refused(command.format(sound=sound).replace(f"replay:{NAME}", f"replay:{NAME}{suffix}"), NAME + suffix)
 
 
 @pytest.mark.parametrize("command", WRITES.values(), ids=WRITES)
 @pytest.mark.parametrize("out", ["file/out", "file/deep/er/out"])
-def test_a_place_below_a_file(refused, sound, command, out):
+def test_a_path_below_a_file_is_refused(refused, sound, command, out):
     Path("file").write_text("here already\n")
     refused(command.format(sound=sound, out=out), "file")
 
 
 @pytest.mark.parametrize("command", WRITES.values(), ids=WRITES)
-def test_a_file_system_that_takes_no_files(refused, sound, command):
-    """Not even from root."""
+def test_a_file_system_that_accepts_no_files_is_refused(refused, sound, command):
+    """Root cannot write there, either."""
     refused(command.format(sound=sound, out="/proc/out"), "/proc")
 
 
 @pytest.mark.parametrize("command", WRITES_A_FOLDER.values(), ids=WRITES_A_FOLDER)
-def test_a_file_where_a_folder_should_be(refused, sound, command):
+def test_a_file_in_place_of_a_folder_is_refused(refused, sound, command):
     Path(NAME).write_text("here already\n")
     refused(command.format(sound=sound, out=NAME), NAME)
 
 
 @pytest.mark.parametrize("command", WRITES_A_FILE.values(), ids=WRITES_A_FILE)
-def test_a_folder_where_a_file_should_be(refused, sound, command):
+def test_a_folder_in_place_of_a_file_is_refused(refused, sound, command):
     Path(NAME).mkdir()
     refused(command.format(sound=sound, out=NAME), NAME)
 
 
 @pytest.mark.parametrize("name", CONTINUES)
-def test_an_output_that_is_another_work(refused, sound, name):
+def test_an_output_of_another_command_is_refused(refused, sound, name):
     Path(NAME).mkdir()
     Path(NAME, "thesis.tex").write_text("years of work\n")
     refused(WRITES_A_FOLDER[name].format(sound=sound, out=NAME), NAME)
@@ -438,14 +438,14 @@ DAMAGED = {
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 @pytest.mark.parametrize(("name", "marker"), [("rollout", "run.json"), ("evaluate", "evaluation.json")])
-def test_an_output_whose_description_is_damaged(refused, sound, name, marker, content):
+def test_an_output_with_a_damaged_description_is_refused(refused, sound, name, marker, content):
     Path(NAME).mkdir()
     Path(NAME, marker).write_text(content)
     refused(WRITES_A_FOLDER[name].format(sound=sound, out=NAME), NAME)
 
 
 @pytest.mark.parametrize("content", [None, *DAMAGED.values()], ids=["missing", *DAMAGED])
-def test_a_run_that_measured_nothing(refused, sound, content):
+def test_a_run_without_measurements_is_refused(refused, sound, content):
     Path(NAME).mkdir()
     if content is not None:
         Path(NAME, "summary.json").write_text(content)
@@ -465,7 +465,7 @@ UNKNOWN_NAMES = {
 
 
 @pytest.mark.parametrize("command", UNKNOWN_NAMES.values(), ids=UNKNOWN_NAMES)
-def test_a_task_that_is_unknown(refused, sound, command):
+def test_an_unknown_task_is_refused(refused, sound, command):
     refused(command.format(sound=sound), "'pussht'", "pusht")
 
 
@@ -492,7 +492,7 @@ def test_a_task_that_is_unknown(refused, sound, command):
         (TAKES_A_POLICY["drive"] + " --server http://127.0.0.1:1", "127.0.0.1:1"),
     ],
 )
-def test_a_name_that_is_unknown(refused, sound, command, named):
+def test_an_unknown_name_is_refused(refused, sound, command, named):
     shutil.copytree(sound / "checkpoint", NAME)
     refused(command.format(sound=sound), named)
 
@@ -529,7 +529,7 @@ def _numbers() -> list:
 
 
 @pytest.mark.parametrize(("command", "option"), _numbers())
-def test_a_number_that_cannot_be(refused, sound, command, option):
+def test_an_invalid_number_is_refused(refused, sound, command, option):
     shutil.copytree(sound / "checkpoint", NAME)
     refused(command.format(sound=sound), f"{option.split()[0]} ")
 
@@ -550,8 +550,8 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("arguments", UNREADABLE.values(), ids=UNREADABLE)
-def test_arguments_that_cannot_be_read(monkeypatch, capsys, place, arguments):
-    """tyro says what is wrong in a box of its own."""
+def test_arguments_that_cannot_be_parsed_are_refused(monkeypatch, capsys, place, arguments):
+    """tyro prints its own box with the error."""
     monkeypatch.setattr(sys, "argv", ["paradp", *arguments.split()])
     with pytest.raises(SystemExit) as exit_:
         main()

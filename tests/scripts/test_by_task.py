@@ -34,5 +34,5 @@ def test_a_page_with_other_tables_is_refused(tmp_path):
         merged([[], []], page)
 
 
-def test_the_first_time_there_is_nothing_to_keep(tmp_path):
+def test_the_first_page_needs_no_earlier_one(tmp_path):
     assert merged([[["square", "1"]]], tmp_path / "none.md") == [[["square", "1"]]]

@@ -51,7 +51,7 @@ def wait_for(condition, process, seconds=120) -> None:
         time.sleep(0.05)
 
 
-def test_a_rollout_leaves_everything_it_promises(paradp, tmp_path):
+def test_a_rollout_writes_all_its_files(paradp, tmp_path):
     out = tmp_path / "run"
     code, printed, _ = paradp("rollout", "lift", "--sampler", "ddpm,para-ddpm", "--episodes", "2", "--out", str(out))
     assert code == 0 and "success (95 %)" in printed and "2 episodes can show how long plans take" in printed
@@ -81,7 +81,7 @@ def test_a_rollout_leaves_everything_it_promises(paradp, tmp_path):
     assert films[0].shape[1:] == (610, 512, 3)
 
 
-def test_where_nothing_can_be_rendered_a_rollout_goes_on_and_says_so(paradp, tmp_path, monkeypatch):
+def test_without_a_renderer_a_rollout_continues_and_reports_it(paradp, tmp_path, monkeypatch):
     why = "MUJOCO_GL=osmesa needs OSMesa"
     monkeypatch.setattr("paradp.envs.robosuite_task.render_problem", lambda: why)
     out = tmp_path / "run"
@@ -165,12 +165,12 @@ def test_the_papers_table_is_rerun_for_any_task_with_weights(paradp, tmp_path):
         (["--clock", "fixed:soon"], "a latency is a number of milliseconds, not 'soon'"),
         (["--disturbance", "none", "flood"], "unknown disturbance 'flood'"),
         (["--execute", "8", "40"], "execute steps that are not predicted"),
-        (["--baseline", "best"], "the baseline 'best' is no cell; there are: ddim-5"),
+        (["--baseline", "best"], "the baseline 'best' is not a cell; there are: ddim-5"),
         (["--address", "127.0.0.1:1"], "--address is for --backend ray"),
         (["--envs", "0"], "envs must be at least 1"),
     ],
 )
-def test_an_evaluation_that_cannot_be_is_refused_in_a_sentence(paradp, tmp_path, arguments, message):
+def test_an_impossible_evaluation_is_refused_in_a_sentence(paradp, tmp_path, arguments, message):
     out = tmp_path / "out"
     code, _, complaints = paradp("evaluate", "lift", "--samplers", "ddim-5", "--out", str(out), *arguments)
     assert code == 2 and message in " ".join(complaints.split()) and not out.exists()
@@ -190,7 +190,7 @@ def test_workers_end_with_their_parent(tmp_path):
 
 
 def workers_of(pid: int) -> list[int]:
-    """Child processes that run episodes (spawn also starts a resource tracker, and others come and go)."""
+    """Child processes that run episodes, without the resource tracker of spawn and short-lived ones."""
     found = []
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -199,7 +199,7 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
-def test_a_killed_collection_continues_where_it_was(paradp, tmp_path):
+def test_a_killed_collection_continues_where_it_stopped(paradp, tmp_path):
     out, whole = tmp_path / "killed.zarr", tmp_path / "whole.zarr"
     arguments = ["collect", "lift", "--episodes", "16", "--workers", "2"]
     process = subprocess.Popen([*PARADP, *arguments, "--out", str(out)], stdout=subprocess.DEVNULL)
@@ -214,7 +214,7 @@ def test_a_killed_collection_continues_where_it_was(paradp, tmp_path):
     assert np.array_equal(joined(killed.observations()), joined(complete.observations()))
 
 
-def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
+def test_train_makes_a_checkpoint_that_rollout_runs(paradp, tmp_path):
     data, out = tmp_path / "demos.zarr", tmp_path / "train"
     assert paradp("collect", "lift", "--episodes", "3", "--out", str(data))[0] == 0
     arguments = ["--steps", "3", "--batch-size", "8", "--channels", "8", "16", "--out", str(out)]
@@ -274,7 +274,7 @@ def test_train_makes_a_checkpoint_that_rolls_out(paradp, tmp_path):
             ["drive", "lift", "--plans", "thread", "--sampler", "ddim-5", "--budget-ms", "-1"],
             "--budget-ms must be more than 0",
         ),
-        (["drive", "lift", "--server", "http://127.0.0.1:9"], "http://127.0.0.1:9 is no policy server"),
+        (["drive", "lift", "--server", "http://127.0.0.1:9"], "http://127.0.0.1:9 is not a policy server"),
         (["serve", "nowhere"], "no checkpoint 'nowhere'"),
         (["serve", "lift", "--port", "70000"], "--port must be at most 65535, not 70000"),
         (["serve", "lift", "--together", "0"], "--together must be at least 1, not 0"),
@@ -286,13 +286,13 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(paradp, tmp_path, monkeypatc
     assert code == 2 and message in err and len(err.strip().splitlines()) == 1
 
 
-def test_a_task_without_an_expert_says_what_to_do(paradp, monkeypatch):
+def test_the_error_for_a_task_without_an_expert_says_what_to_do(paradp, monkeypatch):
     monkeypatch.setitem(TASKS, "pusht-state", TaskEntry(TASKS["pusht-state"].task))
     code, _, err = paradp("collect", "pusht-state")
     assert code == 2 and "the task 'pusht-state' has no expert; see `paradp data import`" in err
     code, _, err = paradp("rollout", "pusht-state")
     assert code == 2 and "comes without weights and without an expert: get demonstrations (`paradp data import FILE" in err
-    assert "demonstrated by nobody" in paradp("tasks", "pusht-state")[1]
+    assert "expert: none" in paradp("tasks", "pusht-state")[1]
 
 
 def test_a_damaged_checkpoint_is_named(paradp, lift_checkpoint, tmp_path):
@@ -313,7 +313,7 @@ def test_a_damaged_checkpoint_is_named(paradp, lift_checkpoint, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_default_sampler_is_measured_and_says_what_it_is(paradp, tmp_path, monkeypatch):
+def test_the_default_sampler_is_measured_and_named(paradp, tmp_path, monkeypatch):
     monkeypatch.setattr(candidates, "WINDOWS", (5, 6))
     monkeypatch.setattr(autotuner, "TRIALS", 4)
     arguments = ["rollout", "lift", "--videos", "0", "--episodes", "2", "--envs", "2", "--out", str(tmp_path / "run")]
@@ -331,7 +331,7 @@ def test_the_default_sampler_is_measured_and_says_what_it_is(paradp, tmp_path, m
     assert (tmp_path / "run/episodes.parquet").read_bytes() == before
 
 
-def test_the_directory_of_another_run_is_left_alone(paradp, tmp_path):
+def test_the_directory_of_another_run_is_not_changed(paradp, tmp_path):
     out = tmp_path / "run"
     assert paradp(*rollout_arguments(out, "--episodes", "1"))[0] == 0
     before = (out / "summary.json").read_bytes()
@@ -351,13 +351,13 @@ def test_the_directory_of_another_run_is_left_alone(paradp, tmp_path):
     assert code == 2 and "holds a run of one sampler" in err
 
 
-def test_help_teaches(paradp):
+def test_help_has_examples(paradp):
     for command in ("rollout", "evaluate", "drive", "serve", "bench", "collect", "train", "study", "info", "tasks", "data"):
         code, printed, _ = paradp(command, "--help")
         assert code == 0 and f"paradp {command}" in printed
 
 
-def test_a_loop_in_real_time_leaves_figures_and_a_trace(paradp, tmp_path):
+def test_a_loop_in_real_time_writes_figures_and_a_trace(paradp, tmp_path):
     arguments = ["--minutes", "0.05", "--plans", "thread", "--sampler", "ddim-5", "--seed", "7", "--dead-after", "60"]
     code, printed, err = paradp(
         "drive", "lift", *arguments, "--trace", str(tmp_path / "trace.json"), "--out", str(tmp_path / "out")
@@ -372,7 +372,7 @@ def test_a_loop_in_real_time_leaves_figures_and_a_trace(paradp, tmp_path):
     }
 
 
-def test_tasks_are_listed_and_told_of(paradp):
+def test_tasks_are_listed_and_described(paradp):
     code, printed, _ = paradp("tasks")
     assert code == 0 and all(w in printed for w in ("square", "nut", "absolute: 10", "expert", "weights", "cube_b"))
     code, printed, _ = paradp("tasks", "stack")
@@ -385,7 +385,7 @@ def test_tasks_are_listed_and_told_of(paradp):
 HUMAN = Path(__file__).parents[1] / "data/robosuite_human"
 
 
-def test_recorded_demonstrations_are_looked_at_and_imported(paradp, tmp_path):
+def test_recorded_demonstrations_are_inspected_and_imported(paradp, tmp_path):
     lift, out, plot = HUMAN / "lift_panda.hdf5", tmp_path / "lift.zarr", tmp_path / "actions.png"
     code, printed, _ = paradp("data", "inspect", str(lift), "--plot", str(plot))
     assert code == 0 and "actions look delta" in printed and "412 steps" in printed and plot.stat().st_size > 10_000
@@ -401,8 +401,8 @@ def test_recorded_demonstrations_are_looked_at_and_imported(paradp, tmp_path):
     assert code == 2 and "cut short" in complaint and "Traceback" not in complaint
 
 
-def test_names_in_files_of_others_are_no_orders_to_the_terminal(paradp, tmp_path, monkeypatch):
-    """The title of the window, colours, rich's own markup, and a direction of writing."""
+def test_names_in_foreign_files_cannot_control_the_terminal(paradp, tmp_path, monkeypatch):
+    """Sequences that set the window's title, colours, rich's markup and the direction of writing."""
     monkeypatch.chdir(tmp_path)
     with h5py.File("named.hdf5", "w") as file:
         demos = file.create_group("data")

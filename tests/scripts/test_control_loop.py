@@ -13,14 +13,14 @@ PARADP = Path(sys.executable).with_name("paradp")
 PAGE = Path(__file__).parents[2] / "docs/control-loop.md"
 
 
-def test_the_first_loop_is_thirty_lines():
-    """That it runs is tested with all snippets (test_documentation.py)."""
+def test_the_first_loop_has_at_most_thirty_lines():
+    """test_documentation.py tests that it runs."""
     script = PAGE.read_text().split("```python")[1].split("```")[0]
     lines = [line for line in script.splitlines() if line.strip() and not line.startswith(("from ", "import "))]
     assert len(lines) <= 30
 
 
-def test_a_server_is_a_process_like_others(served):
+def test_a_server_handles_signals_like_other_processes(served):
     with served(key="secret") as (uri, server):
         url = uri.replace("ws", "http")
         assert urllib.request.urlopen(f"{url}/healthz").read() == b"OK\n"

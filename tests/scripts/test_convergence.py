@@ -22,7 +22,7 @@ def matrix():
 
 @pytest.fixture
 def denoiser(matrix):
-    """Linear in the chunk, so that its Jacobian is the same everywhere."""
+    """A denoiser that is linear in the chunk, so that its Jacobian is constant."""
     return lambda x, t, condition: (x.flatten(1) @ matrix.T + condition[:, :1]).reshape(x.shape)
 
 

@@ -23,7 +23,7 @@ def convert(paradp, monkeypatch, tmp_path):
     return run
 
 
-def test_options_say_what_the_file_beside_a_checkpoint_says(convert, tmp_path):
+def test_options_have_the_same_effect_as_the_file_beside_a_checkpoint(convert, tmp_path):
     theirs = for_pusht(tmp_path / "theirs")
     said = convert("theirs", "--out", "ours", refused=True)
     assert said.count("\n") == 1 and "does not say its task, control_hz, action_low" in said and "`paradp convert`" in said
@@ -41,7 +41,7 @@ def test_options_say_what_the_file_beside_a_checkpoint_says(convert, tmp_path):
     assert read_info(tmp_path / "faster").spec.control_hz == 20
 
 
-def test_there_and_back(convert, tmp_path):
+def test_a_policy_is_converted_there_and_back(convert, tmp_path):
     convert("pusht", "--to", "lerobot", "--out", "theirs", "--sampler", "ddim-10")
     convert("theirs", "--out", "ours")
     convert("ours", "--to", "lerobot", "--out", "again", "--sampler", "ddim-10")
@@ -68,7 +68,7 @@ def test_there_and_back(convert, tmp_path):
         ),
     ],
 )
-def test_mistakes_are_one_sentence_and_leave_nothing(convert, tmp_path, arguments, said):
+def test_an_error_is_one_sentence_and_leaves_no_files(convert, tmp_path, arguments, said):
     (tmp_path / "full").mkdir()
     found = convert(*arguments.split(), refused=True)
     assert said in found and found.count("\n") == 1

@@ -19,7 +19,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 @dataclass(frozen=True)
 class Expected:
-    """What a snippet prints, whether it talks to a server, whether it takes long, and packages of others that it needs."""
+    """The expectations of a snippet: its output, whether it needs a server or takes long, and the packages that it needs."""
 
     prints: str = ""
     server: bool = False
@@ -53,7 +53,7 @@ def snippets() -> list:
 
 @pytest.mark.parametrize("block", snippets())
 def test_a_snippet_runs_as_it_is_printed(block, tmp_path, served):
-    """In a process and a folder of its own, with what the page defines in it, and nothing else."""
+    """In a separate process and folder, with only the definitions of the page."""
     expected = EXPECTED.get(str(block), Expected())
     script = tmp_path / "snippet.py"
     script.write_text(block.text)
@@ -66,7 +66,7 @@ def test_a_snippet_runs_as_it_is_printed(block, tmp_path, served):
 
 
 def python_with(packages: tuple[str, ...], folder: Path) -> Path:
-    """An environment that has these packages, and not ours."""
+    """An environment with these packages, but without paradp."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
@@ -75,7 +75,7 @@ def python_with(packages: tuple[str, ...], folder: Path) -> Path:
     return python
 
 
-def test_what_is_expected_is_of_snippets_that_are_there():
+def test_every_expectation_belongs_to_a_snippet():
     assert EXPECTED.keys() <= {param.id for param in snippets()}
 
 
@@ -89,28 +89,28 @@ def every_command() -> list:
 
 
 @pytest.mark.parametrize(("words", "in_prose"), every_command())
-def test_a_command_is_read(words, in_prose, capsys):
+def test_every_command_is_parsed(words, in_prose, capsys):
     try:
         read(words, in_prose)
     except SystemExit as end:
         pytest.fail(f"{' '.join(words)} ends with {end.code}: {capsys.readouterr().err}")
 
 
-def test_a_command_that_is_not_there_is_noticed():
+def test_an_unknown_command_is_detected():
     for words in ("paradp rollout square --smplr ddpm", "paradp train square --steps many", "make sandwiches"):
         with pytest.raises((SystemExit, AssertionError)):
             read(words.split())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_says_what_it_is_in(page):
+def test_every_block_names_its_language(page):
     assert {language for language, _ in FENCE.findall(page.read_text())} <= {"python", "sh", "toml", "text"}
     for block in blocks(page, "toml"):
         assert tomllib.loads(block.text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
+def test_links_have_targets(page):
     for link in LINK.findall(FENCE.sub("", page.read_text())):
         if re.match(r"https?://|mailto:", link):
             continue
@@ -122,17 +122,17 @@ def test_links_lead_somewhere(page):
 
 
 def headings(page: Path) -> set[str]:
-    """As GitHub makes anchors of them."""
+    """The headings of a page as anchors, as GitHub makes them."""
     lines = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", line.strip().lower()).replace(" ", "-") for line in lines}
 
 
 def plain(text: str) -> str:
-    """Text in one line, without the signs of comments, markdown and quotes."""
+    """Text in one line, without the characters of comments, markdown and quotes."""
     return " ".join(re.sub(r"[`*#\"]", "", text).split())
 
 
-def test_the_page_on_plain_english_shows_the_code_as_it_is():
+def test_the_page_on_plain_english_quotes_the_current_code():
     page = (ROOT / "docs/plain-english.md").read_text()
     sections = re.findall(r"^### `(.+?)`\n(.*?)(?=^### |\Z)", page, re.MULTILINE | re.DOTALL)
     assert len(sections) == 10

@@ -33,7 +33,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def start(checkpoint, tmp_path):
-    """Starts the command beside LeRobot alone, with settings of the dials."""
+    """Starts the command in an environment with LeRobot's substitute, with settings of the dials."""
     (tmp_path / "sitecustomize.py").write_text(ABSENT)
     path = os.pathsep.join([str(tmp_path), *FOLDERS, *filter(None, [os.environ.get("PYTHONPATH")])])
 
@@ -54,7 +54,7 @@ def start(checkpoint, tmp_path):
     return run
 
 
-def test_a_cable_that_comes_out_ends_in_a_sentence_and_what_was_measured_is_kept(start, tmp_path):
+def test_an_unplugged_robot_ends_the_command_with_a_sentence_and_keeps_measurements(start, tmp_path):
     process = start(",breaks_at=30", "--out", "out", "--trace", "trace.json")
     printed, said = process.communicate(timeout=300)
     assert process.returncode == 2 and said.strip() == "paradp: the robot has failed: dial_1 does not answer"
@@ -106,7 +106,7 @@ def test_a_robot_that_does_not_fit_is_refused_in_a_sentence(arguments, said, che
     assert ended.value.code == 2 and said in told and told.startswith("paradp: ")
 
 
-def test_without_lerobot_it_says_what_to_install(monkeypatch, capsys):
+def test_without_lerobot_the_error_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr("paradp.scripts.robots.find_spec", lambda name: None)
     monkeypatch.setattr(sys, "argv", ["paradp", "drive", "--robot", "dials", "--checkpoint", "mine"])
     with pytest.raises(SystemExit):
@@ -127,6 +127,6 @@ def test_without_lerobot_it_says_what_to_install(monkeypatch, capsys):
         ),
     ],
 )
-def test_a_robot_is_typed_with_the_settings_of_lerobots(text, kind, settings):
+def test_a_robot_takes_the_options_of_lerobot(text, kind, settings):
     wanted = {"port": "/dev/ttyACM0", "id": "blue", "use_degrees": False} if settings is None else settings
     assert RobotChoice.parse(text) == RobotChoice(kind, wanted)

@@ -30,7 +30,7 @@ GROUPS = {"paradp.solvers", "paradp.engines", "paradp.networks"}
 
 @pytest.fixture
 def installed(tmp_path):
-    """What `pip install` makes of the page: every file, and an entry point for each."""
+    """Writes what `pip install` would: every file of the page, and an entry point for each."""
     package, *entries = blocks(PAGE, "toml")
     about = tmp_path / "extending-0.1.dist-info"
     about.mkdir()
@@ -50,7 +50,7 @@ def installed(tmp_path):
 
 @pytest.fixture
 def here(installed, monkeypatch):
-    """The same in this process; nothing of it is left behind."""
+    """The same in this process, removed after the test."""
     monkeypatch.syspath_prepend(installed)
     importlib.invalidate_caches()
     plugins.cache_clear()
@@ -85,7 +85,7 @@ SCHEDULE = {
 
 
 @pytest.mark.parametrize("steps", ["ddpm-20", "ddim-10", "dpm-solver-10", "sde-dpm-solver-10"])
-def test_a_solver_stands_before_every_kind_of_steps(here, steps):
+def test_a_solver_is_a_prefix_for_every_kind_of_steps(here, steps):
     solver = SamplerChoice.parse(f"jacobi-{steps}:tolerance=0").build(SCHEDULE)
     assert type(solver).__name__ == "Jacobi" and solver.tolerance == 0
     exactly, sequential = solve(solver, solver.table), solve(Sequential(solver.table), solver.table)
@@ -95,13 +95,13 @@ def test_a_solver_stands_before_every_kind_of_steps(here, steps):
     assert (loosely.stats.rounds < exactly.stats.rounds).all()
 
 
-def test_a_solver_is_known_by_its_names(here):
+def test_a_solver_is_found_by_its_names(here):
     assert {"jacobi-ddpm", "jacobi-ddpm-N", "jacobi-flow-N"} <= set(sampler_names())
     choice = SamplerChoice.parse("jacobi-ddim-10")
     assert not choice.exact and str(choice.sequential) == "ddim-10"
     with pytest.raises(ValueError, match="jacobi-ddpm has no option 'tolerence' — did you mean 'tolerance'"):
         SamplerChoice.parse("jacobi-ddpm:tolerence=1")
-    with pytest.raises(ValueError, match="there are two solvers of the name 'jacobi'"):
+    with pytest.raises(ValueError, match="two solvers have the name 'jacobi'"):
         families.register_solver("jacobi", families.Way("another"))
 
 
@@ -148,7 +148,7 @@ find_network("unet"); print("ok"); find_network("mlp")""",
 
 
 @pytest.mark.parametrize("which", BROKEN)
-def test_what_is_broken_is_named_and_bothers_nobody_else(installed, which):
+def test_a_broken_extension_is_named_and_affects_nothing_else(installed, which):
     (installed / f"{which.partition(' ')[0]}.py").write_text("import no_such_module")
     program = BROKEN[which]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])}
@@ -158,7 +158,7 @@ def test_what_is_broken_is_named_and_bothers_nobody_else(installed, which):
     assert f"'{name}' {rest} cannot be imported: No module named 'no_such_module'" in done.stderr
 
 
-def test_the_pages_commands_are_read(installed):
+def test_the_pages_commands_are_parsed(installed):
     environment = {"PYTHONPATH": os.pathsep.join([str(installed), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "documented", PAGE]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
@@ -174,7 +174,7 @@ def test_the_commands_list_them(installed):
 
 
 @pytest.mark.slow
-def test_they_work_in_closed_loop(installed):
+def test_extensions_work_in_closed_loop(installed):
     short = ["--episodes", "2", "--max-steps", "10"]
     both = ["--sampler", "jacobi-ddim-5", "--engine", "exported"]
     assert "jacobi-ddim-5" in run(installed, "rollout", "lift", *both, *short, "--videos", "0", "--out", "out")

@@ -39,7 +39,7 @@ def test_a_checkpoint_is_measured_at_demonstrations(printed_by, checkpoint, demo
     assert json.loads(after)["steps"] == json.loads(before)["steps"]
 
 
-def test_what_cannot_be_measured_is_said_in_a_sentence(printed_by, checkpoint, demonstrations, tmp_path):
+def test_an_error_in_one_sentence_names_what_cannot_be_measured(printed_by, checkpoint, demonstrations, tmp_path):
     for arguments, said in (
         (["nonsense"], "no checkpoint 'nonsense'"),
         ([checkpoint], "unknown task 'reach'"),

@@ -20,7 +20,7 @@ from paradp.scripts.main import main
 
 @pytest.fixture
 def typed(monkeypatch, capsys):
-    """What a command says: its output, or the sentence that it ends in."""
+    """The output of a command, or the sentence of its error."""
 
     def run(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["paradp", *map(str, arguments)])
@@ -53,7 +53,7 @@ def typed(monkeypatch, capsys):
         ),
     ],
 )
-def test_demonstrations_are_shown_by_quantity_and_one_is_singular(typed, tmp_path, task, convention, size, quantities):
+def test_demonstrations_are_shown_by_quantity_with_a_correct_singular(typed, tmp_path, task, convention, size, quantities):
     info = describe_any(task, convention)
     made = Demonstrations.open_or_create(tmp_path / "demos.zarr", info)
     values = {key: np.zeros((1, length), np.float32) for key, length in info.observation.items()}
@@ -66,7 +66,7 @@ def test_demonstrations_are_shown_by_quantity_and_one_is_singular(typed, tmp_pat
 
 
 def describe_any(task, convention):
-    """As `describe`, for tasks without an expert too."""
+    """Like `describe`, also for tasks without an expert."""
     made, known = describe("pusht", "position", DEFAULT_ACTION_NOISE, 0), ACTION_CONVENTIONS[convention]
     limits = {"action_low": tuple(known.space.low.tolist()), "action_high": tuple(known.space.high.tolist())}
     observation = find_task(task).task.observation
@@ -83,7 +83,7 @@ def test_a_card_of_one_episode_is_written_and_read(spec, info, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["rollout", "evaluate", "drive"])
-def test_an_unknown_disturbance_is_answered_with_all_that_there_are(typed, command):
+def test_the_error_for_an_unknown_disturbance_lists_all_disturbances(typed, command):
     said = typed(command, "lift", "--disturbance", "nonsense")
     assert "unknown disturbance 'nonsense'" in said and said.endswith("There are: none, push, belt.")
 
@@ -100,7 +100,7 @@ def test_an_unknown_disturbance_is_answered_with_all_that_there_are(typed, comma
         ([], "empty holds no finished run: it has no summary.json"),
     ],
 )
-def test_a_comparison_is_answered_with_its_runs(typed, tmp_path, monkeypatch, folders, said):
+def test_a_comparison_lists_its_runs(typed, tmp_path, monkeypatch, folders, said):
     monkeypatch.chdir(tmp_path)
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
@@ -110,8 +110,8 @@ def test_a_comparison_is_answered_with_its_runs(typed, tmp_path, monkeypatch, fo
     shutil.rmtree(tmp_path / name, ignore_errors=True)
 
 
-def test_driving_says_what_it_does_before():
-    """Nothing is measured where a server plans, or where the sampler is named."""
+def test_driving_announces_what_it_does():
+    """It announces no measurement if a server plans or a sampler is named."""
     assert _preparing("ws://robot:8000", "process", True) == "requesting first plans from ws://robot:8000"
     assert _preparing(None, "thread", False) == "loading the policy"
     assert _preparing(None, "process", True) == (

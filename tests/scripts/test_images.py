@@ -28,7 +28,7 @@ SERVE = ("serve", "spot/checkpoint", "--sampler", "ddim-5", "--engine", "eager",
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Where the task's package is installed, with four demonstrations and a policy that has learned a little."""
+    """A folder with the task's installed package, four demonstrations and a slightly trained policy."""
     folder = tmp_path_factory.mktemp("spot")
     shutil.copy(spot_task.__file__, folder)
     about = folder / "spot_task-0.1.dist-info"
@@ -47,7 +47,7 @@ def settings(folder: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_pictures_are_stored_as_they_were_seen(folder):
+def test_images_are_stored_as_observed(folder):
     there = Demonstrations.open(folder / "spot.zarr")
     pictures = there.observations()["camera"]
     assert there.info.observation == {"camera": (6, 6, 1)} and pictures.dtype == np.uint8
@@ -57,7 +57,7 @@ def test_pictures_are_stored_as_they_were_seen(folder):
 
 
 @pytest.mark.slow
-def test_a_policy_plans_by_what_it_sees(folder):
+def test_plans_depend_on_the_images(folder):
     policy = load_policy(folder / "spot/checkpoint", "ddim-5", engine="eager")
     plans = []
     for corner in (0.0, 511.0):
@@ -71,7 +71,7 @@ def test_a_policy_plans_by_what_it_sees(folder):
 
 
 @pytest.mark.slow
-def test_it_is_rolled_out(folder):
+def test_a_policy_with_images_is_rolled_out(folder):
     rolled = subprocess.run(
         [PARADP, "rollout", "spot", *ROLL, "--out", "out"], **settings(folder), capture_output=True, timeout=300
     )
@@ -80,7 +80,7 @@ def test_it_is_rolled_out(folder):
 
 
 @pytest.mark.slow
-def test_its_plans_come_from_a_server_as_they_are_made_here(folder):
+def test_plans_from_a_server_equal_local_ones(folder):
     policy = load_policy(folder / "spot/checkpoint", "ddim-5", engine="eager")
     pictures = np.stack([spot_task.picture(np.full(2, at)) for at in (300.0, 350.0)])
     request = PlanRequest({"camera": pictures}, noise_seed=3)

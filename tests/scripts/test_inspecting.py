@@ -16,7 +16,7 @@ ENDS = [20, 21, 50]
 
 
 class Camera:
-    """Images in memory, of which every request is noted."""
+    """Images in memory that record every request."""
 
     def __init__(self, images: np.ndarray):
         self.images, self.shapes, self.asked = images, {"camera": images.shape[1:]}, []
@@ -41,7 +41,7 @@ def remarks(images: np.ndarray, vectors=MOVING, hz: float | None = 20) -> list[s
     return list(image_remarks(look_at(Camera(images), vectors, ENDS), ENDS, hz))
 
 
-def test_sound_images_have_no_remarks_and_are_measured(images):
+def test_valid_images_have_no_remarks(images):
     assert not remarks(images)
     look = look_at(Camera(images), MOVING, ENDS)["camera"]
     assert (look.least, look.most) == (images.min(), images.max()) and look.mean == pytest.approx(images.mean())
@@ -68,7 +68,7 @@ def test_dropped_frames_are_named_where_the_robot_moves(images):
 
 
 def test_a_wrong_rate_is_named(images):
-    """A camera of ten pictures a second in data of twenty steps a second."""
+    """A camera with ten images per second in data with twenty steps per second."""
     images[1::2] = images[0:-1:2]
     [said] = remarks(images)
     assert said.startswith("camera: a wrong rate: the picture changes in ") and said.endswith("and not 20")
@@ -88,7 +88,7 @@ def test_recorded_times_are_compared_with_the_rate():
     assert said.endswith("after step 8")
 
 
-def test_only_a_part_of_the_images_is_held(images, monkeypatch):
+def test_only_a_part_of_the_images_is_in_memory(images, monkeypatch):
     monkeypatch.setattr(image_defects, "_PIECE_BYTES", 5 * 6 * 8 * 3)
     images[31:34] = images[30]
     camera = Camera(images)
@@ -96,7 +96,7 @@ def test_only_a_part_of_the_images_is_held(images, monkeypatch):
     assert max(camera.asked) == 5 and [step for _, step in found.repeated] == [10, 11, 12]
 
 
-def test_a_film_strip_shows_frames_in_the_order_of_time(images, tmp_path):
+def test_a_film_strip_shows_frames_in_temporal_order(images, tmp_path):
     for step, image in enumerate(images):
         image[:] = 4 * step
     [path] = draw_film_strips(Camera(images), ENDS, tmp_path / "strips", 3, 10.0)

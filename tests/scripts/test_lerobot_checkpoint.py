@@ -17,7 +17,7 @@ def checkpoint(tmp_path) -> Path:
     return for_pusht(tmp_path / "theirs")
 
 
-def test_info_shows_what_is_known_and_asks_for_the_rest(checkpoint, printed_by):
+def test_info_shows_the_policy_and_names_missing_facts(checkpoint, printed_by):
     said = printed_by("info", "--checkpoint", checkpoint, refused=True)
     assert "does not say its task, control_hz, action_low, action_high: write them into" in said
     (checkpoint / "paradp.yaml").write_text(PUSHT)
@@ -59,14 +59,14 @@ def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, print
 
 
 @pytest.mark.slow
-def test_bench_measures_it(checkpoint, printed_by, tmp_path):
+def test_bench_measures_a_policy_of_another_program(checkpoint, printed_by, tmp_path):
     (checkpoint / "paradp.yaml").write_text(PUSHT)
     rows, how = tmp_path / "rows.json", ("--engines", "eager", "--repeats", 2)
     printed_by("bench", "pusht", "--checkpoint", checkpoint, *how, "--json", rows)
     assert {row["engine"] for row in json.loads(rows.read_text())} >= {"eager"}
 
 
-def test_it_is_served(checkpoint):
+def test_a_policy_of_lerobot_is_served(checkpoint):
     (checkpoint / "paradp.yaml").write_text(PUSHT)
     command = [PARADP, "serve", checkpoint, "--port", "0", "--sampler", "ddim-2", "--engine", "eager"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

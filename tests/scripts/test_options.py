@@ -38,7 +38,7 @@ NOT_NUMBERS = (float("nan"), float("inf"), -float("inf"), 2.5, "3", None)
 
 @pytest.fixture
 def said(monkeypatch, capsys):
-    """What a command says that must refuse what is typed."""
+    """The error of a command that must refuse these arguments."""
 
     def run(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["paradp", *arguments])
@@ -65,7 +65,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("config", "chosen", "name"), NUMBERS)
-def test_a_setting_of_a_training_is_named_as_its_option(said, config, chosen, name):
+def test_an_error_names_a_setting_of_a_training_by_its_option(said, config, chosen, name):
     option = f"--{name.replace('_', '-')}"
     assert said(*chosen, f"{option}=-1").startswith(f"paradp: {option} must be from ")
     with pytest.raises(SettingError, match=f"^{name} must be from "):
@@ -73,7 +73,7 @@ def test_a_setting_of_a_training_is_named_as_its_option(said, config, chosen, na
 
 
 def typed(arguments: str, flags: type = Flags) -> object:
-    """The config of options as they are typed."""
+    """The config that a command makes from these options."""
     return tyro.cli(flags, args=arguments.split()).checked()
 
 
@@ -116,14 +116,14 @@ def test_an_older_option_is_accepted_with_a_note(caplog):
     assert "--blending" in call.options(drive).values()
 
 
-def test_an_older_option_is_unknown_to_other_commands():
+def test_an_older_option_is_unknown_to_commands_without_it():
     def command(count: int = 1) -> None: ...
 
     with pytest.raises(SystemExit):
         call.call(command, "paradp", ["--joining", "blend"])
 
 
-def test_the_older_spelling_of_a_flow_is_understood(caplog):
+def test_the_older_spelling_of_a_flow_is_accepted(caplog):
     note_renamed.cache_clear()
     assert typed("--prediction-type flow_prediction") == TrainingConfig(process=FlowConfig())
     assert "prediction_type flow_prediction is now --process flow" in caplog.text
@@ -148,7 +148,7 @@ def test_an_option_of_another_part_is_refused(arguments, sentence):
 
 @dataclass(frozen=True)
 class MixerConfig(Settings):
-    """A third network, of which nothing else is known.
+    """A third network, known only by its settings.
 
     Attributes:
         width: how wide it is.
@@ -174,7 +174,7 @@ class MixingFlags(Typed[TrainingConfig]):
     pass
 
 
-def test_the_settings_of_another_network_are_options_without_more(capsys):
+def test_the_settings_of_another_network_become_options(capsys):
     with pytest.raises(SystemExit):
         typed("--help", MixingFlags)
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
@@ -208,7 +208,7 @@ def test_settings_that_do_not_fit_each_other(said, typed, sentence):
     assert said("train", "lift", *typed) == sentence
 
 
-def test_a_description_that_differs_names_options():
+def test_an_error_of_different_demonstrations_names_options():
     there, here = {"batch_size": 8, "seed": 0, "network": "unet"}, {"batch_size": 16, "seed": 1, "network": "unet"}
     with pytest.raises(SettingError) as refused:
         check_same(there, here, "runs/seed/batch_size holds a run with another seed")
@@ -237,8 +237,8 @@ def test_a_command_knows_its_options(command, names):
 
 
 @pytest.mark.parametrize("command", entry.COMMANDS)
-def test_whatever_a_command_raises_of_its_settings_is_translated(monkeypatch, command):
-    """Whoever raises it, in whatever depth."""
+def test_every_error_of_a_setting_names_its_option(monkeypatch, command):
+    """For errors raised at any depth."""
     function = getattr(import_module(f"paradp.scripts.{entry.COMMANDS[command].module}"), entry.COMMANDS[command].function)
     known = call.options(function)
 
@@ -334,7 +334,7 @@ def test_options_are_made_of_any_config(capsys):
 
 @pytest.mark.parametrize("value", NOT_NUMBERS)
 @pytest.mark.parametrize("name", ["port", "most_clients", "most_together", "most_waiting", "most_bytes"])
-def test_a_server_takes_whole_numbers_alone(name, value):
+def test_a_server_takes_integers_only(name, value):
     if value is None and name == "most_bytes":
         return  # as many as its policy needs
     with pytest.raises(ValueError, match=f"^{name} must be a whole number from "):
@@ -345,13 +345,13 @@ def test_a_server_takes_whole_numbers_alone(name, value):
 
 @pytest.mark.parametrize("value", NOT_NUMBERS[:4])
 @pytest.mark.parametrize("name", ["episodes", "seed", "envs", "threads", "videos", "max_steps"])
-def test_a_run_takes_whole_numbers_alone(tmp_path, name, value):
+def test_a_run_takes_integers_only(tmp_path, name, value):
     with pytest.raises(ValueError, match=f"^{name} must be a whole number from "):
         RolloutConfig("lift", SamplerChoice.parse("ddim-3"), tmp_path, **{name: value})
 
 
 @pytest.mark.parametrize("value", NOT_NUMBERS[:3])
 @pytest.mark.parametrize("name", ["observe", "predict", "execute"])
-def test_horizons_are_whole_numbers(name, value):
+def test_horizons_are_integers(name, value):
     with pytest.raises(ValueError):
         Horizons(**{name: value})

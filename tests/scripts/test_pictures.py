@@ -40,12 +40,12 @@ def texts(axes) -> list[str]:
 
 
 def joined(text: str) -> str:
-    """A wrapped name in one line."""
+    """Joins the lines of a wrapped name."""
     return text.replace(":\n", ":").replace("\n", " ")
 
 
 @pytest.mark.parametrize("count", [1, 8, 40])
-def test_every_run_is_named_and_rates_end_at_one(tmp_path, count):
+def test_every_run_is_labelled_and_rates_end_at_one(tmp_path, count):
     labels = [NAMES[i % 8] + f", fixed:{20 * (i // 8)}, push" * (i >= 8) for i in range(count)]
     rng = np.random.default_rng(0)
     runs = [measured(label, int(rng.integers(150, 201)), float(np.exp(rng.uniform(2, 5)))) for label in labels]
@@ -70,14 +70,14 @@ def test_every_run_is_named_and_rates_end_at_one(tmp_path, count):
 FAMILY_ORDER = [family_of(name).name for name in ("ddpm", "ddim-5", "para-ddpm", "speculative-ddpm", "auto")]
 
 
-def test_names_cover_neither_each_other_nor_a_point(tmp_path):
+def test_labels_cover_neither_each_other_nor_a_point(tmp_path):
     runs = [measured(name, 180 + i, 12 + 9 * i) for i, name in enumerate(NAMES)]
     figure = plot_trade_off(runs, "square", periods("square", 8), tmp_path / "picture.png")
     check_names(figure.axes[0], runs, "success")
 
 
 def check_names(axes, runs, measure: str) -> None:
-    """Every point is named; names cover nothing; lines from points to names cross neither each other nor a name."""
+    """Every point has a label; labels cover nothing; lines from points to labels cross neither each other nor a label."""
     names = [text for text in axes.texts if isinstance(text, Annotation) and text.anncoords == "figure pixels"]
     known = {run.label for run in runs} | {str(i + 1) for i in range(len(runs))}
     assert len(names) == len(runs) and {joined(name.get_text()) for name in names} <= known
@@ -102,14 +102,14 @@ TRADE_OFFS = [p for p in sorted(RESULTS.glob("*.md")) if "| plan p95 |" in p.rea
 
 @pytest.fixture(scope="module")
 def redrawn(tmp_path_factory):
-    """Picture → figure, of all that can be drawn from what is published."""
+    """All pictures that can be drawn from the published pages: picture → figure."""
     out = tmp_path_factory.mktemp("redrawn") / "results"
     shutil.copytree(RESULTS, out, ignore=shutil.ignore_patterns("*-strips"))
     return {path.relative_to(out): figure for page in sorted(out.glob("**/*.md")) for path, figure in redraw(page)}
 
 
 @pytest.mark.parametrize("page", TRADE_OFFS, ids=lambda page: page.stem)
-def test_names_in_published_pictures_are_free_of_crossings(redrawn, page):
+def test_labels_in_published_pictures_do_not_cross(redrawn, page):
     runs, figure = measured_runs(Page(page)), redrawn[pathlib.Path(page.name).with_suffix(".png")]
     for axes, measure in zip(figure.axes, runs[0].worth, strict=False):
         check_names(axes, runs, measure)
@@ -160,7 +160,7 @@ def is_number(text: str) -> bool:
     return text.lstrip("−").replace(".", "").isdigit()
 
 
-def test_the_front_is_what_nothing_beats():
+def test_the_front_consists_of_samplers_that_no_other_beats():
     slow, worse, fast, best = (
         measured(*run) for run in (("ddpm", 190, 90), ("ddim-15", 170, 16), ("ddim-5", 175, 9), ("a", 195, 50))
     )
@@ -170,7 +170,7 @@ def test_the_front_is_what_nothing_beats():
     assert pareto_front([measured("ddim-10", 195, 60), best, pushed], "success") == [best, pushed]
 
 
-def test_a_graded_reward_has_a_panel_of_its_own(tmp_path):
+def test_a_graded_reward_has_its_own_panel(tmp_path):
     runs = [measured("ddpm", 168, 165, 0.98), measured("ddim-15", 167, 39, 0.974)]
     figure = plot_trade_off(runs, "pusht", periods("pusht", 8), tmp_path / "picture.png")
     assert [axes.get_ylabel() for axes in figure.axes[:2]] == ["reward, 95 % interval", "success, 95 % interval"]
@@ -179,7 +179,7 @@ def test_a_graded_reward_has_a_panel_of_its_own(tmp_path):
     assert beyond.axes[0].get_ylim()[1] > 7.5
 
 
-def test_a_plan_has_periods_to_fit_into():
+def test_the_picture_shows_the_control_periods():
     assert [(period.name, period.ms) for period in periods("square", 8)] == [
         ("control step, 50 ms", 50.0),
         ("chunk, 400 ms: a plan must fit", 400.0),
@@ -199,7 +199,7 @@ def test_success_against_the_clock_ends_at_one(tmp_path, monkeypatch):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ddpm"]
 
 
-def test_a_bench_has_a_row_for_every_sampler_and_engine(tmp_path):
+def test_the_picture_of_a_bench_has_a_row_for_every_sampler_and_engine(tmp_path):
     def row(name: str, engine: str, batch: int, ms: float, law: str) -> BenchRow:
         times = (ms, 1.2 * ms, 1.5 * ms)
         return BenchRow(name, name, engine, "fp32", 2, batch, 4_627_658, *times, 10, 10, 0.9, 1.0, 8, law, None)
@@ -232,13 +232,13 @@ def test_actions_are_named_with_their_units(tmp_path):
     assert [axes.get_ylabel() for axes in unknown.axes[:3]] == ["action 0", "action 2", "action 1"]
 
 
-def test_long_names_are_broken_where_they_can_be():
+def test_long_names_are_wrapped():
     assert wrapped(LONG, 24) == "para-ddpm:split=linear:\ntolerance=0.1:window=10"
     assert wrapped("ddpm, fixed:200, push", 24) == "ddpm, fixed:200, push"
     assert wrapped("speculative-ddpm:window=8, fixed:200", 26) == "speculative-ddpm:window=8,\nfixed:200"
 
 
-def test_pages_are_read_back(tmp_path):
+def test_tables_of_pages_are_read_back(tmp_path):
     assert estimate("0.950 (0.910–0.973)") == Estimate(0.95, (0.91, 0.973))
     assert estimate("-0.085 (-0.145–-0.030)") == Estimate(-0.085, (-0.145, -0.03))
     assert estimate("+0.0003 (-0.0026 to 0.0037)") == Estimate(0.0003, (-0.0026, 0.0037))
@@ -260,6 +260,6 @@ def test_pages_are_read_back(tmp_path):
     ("label", "like"),
     [("ddpm", "ddpm"), ("ddpm-25", "ddim-5"), ("sde-dpm-solver-20", "ddim-5"), ("speculative-ddpm-25", "speculative-ddpm")],
 )
-def test_samplers_of_few_steps_look_alike(label, like):
+def test_samplers_of_few_steps_have_the_same_colour(label, like):
     assert family_of(label) == family_of(like)
     assert family_of("ddpm-25") != family_of("ddpm")

@@ -22,13 +22,13 @@ def full_disk(monkeypatch):
     monkeypatch.setattr(rerun_recording, "RerunRecording", FullDisk)
 
 
-def test_a_recording_that_fails_is_an_error(spec, tmp_path):
+def test_a_failed_recording_is_an_error(spec, tmp_path):
     done = []
     with pytest.raises(OSError, match="no space left"), recorded_drive(tmp_path / "a.rrd", spec):
         done.append("driven and reported")
     assert done == ["driven and reported"]
 
 
-def test_a_recording_that_fails_does_not_hide_what_ended_the_drive(spec, tmp_path):
+def test_a_failed_recording_does_not_hide_the_error_that_ended_the_drive(spec, tmp_path):
     with pytest.raises(ValueError, match="the robot is gone"), recorded_drive(tmp_path / "a.rrd", spec):
         raise ValueError("the robot is gone")

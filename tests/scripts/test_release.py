@@ -8,7 +8,7 @@ from paradp.scripts.release import copy_checkpoint, name_of
 OPTIONAL = ("fidelity.json", "draft.json", "draft.safetensors")
 
 
-def test_what_was_measured_of_a_checkpoint_goes_with_it(tmp_path):
+def test_measurements_of_a_checkpoint_are_released_with_it(tmp_path):
     new, old = tmp_path / "new", tmp_path / "old"
     for place, names in ((new, (*FILES, OPTIONAL[0])), (old, (*FILES, *OPTIONAL))):
         place.mkdir()
@@ -20,6 +20,6 @@ def test_what_was_measured_of_a_checkpoint_goes_with_it(tmp_path):
     }
 
 
-def test_a_policy_of_images_does_not_take_the_place_of_the_tasks_own(spec):
+def test_a_policy_with_images_does_not_replace_the_tasks_policy(spec):
     assert name_of(spec) == "reach"
     assert name_of(replace(spec, observation={"camera": (6, 6, 1), "position": 2})) == "reach-image"

@@ -10,18 +10,18 @@ from paradp.scripts.studies import rivals
 from paradp.scripts.studies.context import Context
 
 
-def test_rounds_of_parallel_few_step_samplers_are_said():
+def test_the_study_reports_rounds_of_parallel_few_step_samplers():
     drawn = rivals.Drawn(np.zeros((1, 2, 4)), rounds=3.14, evaluations=5.02)
     said = rivals._parallel({("flow", "para-flow-4"): drawn, ("flow", "flow-4"): drawn, ("d", "consistency-2"): drawn})
     assert "`para-flow-4` (flow): 3.1 rounds and 5.0 evaluations instead of 4" in said and said.count("rounds and") == 1
 
 
-def test_without_rivals_the_study_says_how_to_make_them(tmp_path):
+def test_without_rivals_the_error_says_how_to_train_them(tmp_path):
     with pytest.raises(ValueError, match="holds no rivals; give the folder of `paradp distill square"):
         rivals.study_rivals(Context("square", tmp_path, tmp_path))
 
 
-def test_the_jerk_of_plans_is_that_of_their_third_difference(trained, spec):
+def test_the_jerk_of_plans_is_their_third_difference(trained, spec):
     policy = dataclasses.make_dataclass("Policy", ["spec"])(spec)
     steps = np.arange(spec.horizons.predict, dtype=float)
     cubic = np.stack([steps**3, 0 * steps], 1).reshape(1, 1, -1).repeat(2, 1)
@@ -39,7 +39,7 @@ def test_the_picture_is_drawn_from_the_table(tmp_path):
     assert [text.get_text() for text in figure.axes[0].texts] == ["ddpm-25", "consistency-4"]
 
 
-def test_what_cannot_be_distilled_ends_in_a_sentence(paradp, trained, tmp_path):
+def test_a_policy_that_cannot_be_distilled_is_refused_in_a_sentence(paradp, trained, tmp_path):
     flow = dataclasses.replace(
         trained.spec, schedule={"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100}
     )

@@ -25,7 +25,7 @@ FREE = Cluster(Link(0.0, 1e30), Link(0.0, 1e30), 8, 0.0, 0.0)
 COSTLY = Cluster(Link(0.5, 1000.0), Link(3.0, 100.0), 8, 7.0, 0.25)
 
 
-def test_calls_are_on_lines_and_become_dearer_beyond():
+def test_times_of_calls_lie_on_lines_that_get_steeper():
     calls = Calls({1: 1.0, 20: 3.0, 50: 2.9})
     assert calls(1) == 1.0 and calls(20) == 3.0
     assert calls(10) == pytest.approx(1 + 9 * 2 / 19)
@@ -33,25 +33,25 @@ def test_calls_are_on_lines_and_become_dearer_beyond():
     assert Calls({1: 1.0, 2: 1.0, 4: 5.0})(6) == pytest.approx(9.0)
 
 
-def test_one_device_sends_nothing_and_launches_nothing():
+def test_one_device_has_no_cost_of_transfer_or_launch():
     assert round_seconds(PROPORTIONAL, COSTLY, 1, 10) == 10.0
     # One row uses one device, however many there are.
     assert round_seconds(PROPORTIONAL, COSTLY, 8, 1) == 1.0
 
 
-def test_a_round_over_devices_is_its_largest_share_and_what_sharing_costs():
+def test_a_round_on_several_devices_costs_its_largest_share_plus_transfers():
     # 10 rows on 4 devices: 3 at most; 7.5 of 10 rows leave; two messages; four launches.
     assert transfer(PROPORTIONAL, COSTLY, 4, 10) == pytest.approx(2 * 0.5 + 7.5)
     assert round_seconds(PROPORTIONAL, COSTLY, 4, 10) == pytest.approx(3.0 + 8.5 + 7.0 + 4 * 0.25)
 
 
-def test_rows_for_other_machines_take_the_slower_link():
+def test_rows_for_other_machines_use_the_slower_link():
     # 32 rows on 16 devices: 7 of them beside the first, 8 in another machine.
     inside, outside = 2 * 0.5 + 1000 * 32 * 7 / 16 / 1000, 2 * 3.0 + 1000 * 32 * 8 / 16 / 100
     assert transfer(PROPORTIONAL, COSTLY, 16, 32) == pytest.approx(inside + outside)
 
 
-def test_without_costs_devices_gain_what_the_rows_allow_and_windows_widen():
+def test_without_costs_the_gain_is_limited_by_rows_and_windows_widen():
     rounds = {1: [100], 20: [9], 100: [6]}
     plans = [best_plan(PROPORTIONAL, FREE, rounds, 0.0, 1, devices) for devices in (1, 20, 100)]
     assert [plan.window for plan in plans] == [1, 20, 100]
@@ -59,18 +59,18 @@ def test_without_costs_devices_gain_what_the_rows_allow_and_windows_widen():
     assert [plan.share for plan in plans] == [1, 1, 1]
 
 
-def test_a_batch_waits_for_its_slowest():
+def test_a_batch_takes_as_long_as_its_slowest_row():
     assert rounds_of_batch([5, 7], 1) == pytest.approx(6.0)
     assert rounds_of_batch([5, 7], 2) == pytest.approx(6.5)  # 5 and 5 one time in four
     assert rounds_of_batch([4], 8) == 4.0
 
 
-def test_the_fewest_devices_that_gain_most_are_named():
+def test_the_smallest_number_of_devices_with_the_largest_gain_is_named():
     plans = [best_plan(PROPORTIONAL, FREE, {4: [1]}, 0.0, 1, devices) for devices in DEVICES]
     assert scaling.largest_gain(plans) == (4.0, 4)
 
 
-def test_the_page_says_that_it_predicts_and_its_picture_is_drawn_from_it(tmp_path):
+def test_the_page_is_marked_as_a_prediction_and_its_picture_is_drawn_from_it(tmp_path):
     published = PublishedGpu.read(Path("docs/results/gpu"), read_info(find_checkpoint("square")).spec)
     assert [round(network.parameters / 1e6) for network in published.networks] == [5, 64, 249]
     assert all(sorted(network.calls.seconds) == [1, 20, 50] for network in published.networks)
@@ -89,6 +89,6 @@ def test_the_page_says_that_it_predicts_and_its_picture_is_drawn_from_it(tmp_pat
     assert page.with_suffix(".png").stat().st_size > 10_000
 
 
-def test_without_the_recorded_calls_it_says_where_they_lie(tmp_path):
+def test_without_recorded_calls_the_error_names_their_place(tmp_path):
     with pytest.raises(ValueError, match=r"calls.json is missing; it lies in docs/results/gpu: use --out docs/results"):
         PublishedGpu.read(tmp_path / "gpu", read_info(find_checkpoint("square")).spec)

@@ -1,4 +1,4 @@
-"""`paradp serve` if it cannot serve: one sentence with the place and the remedy, before anything is loaded."""
+"""`paradp serve` with impossible settings: one sentence with place and remedy, before anything is loaded."""
 
 import socket
 import sys
@@ -10,7 +10,7 @@ from paradp.scripts.main import main
 
 @pytest.fixture
 def complaint(monkeypatch, capsys):
-    """Runs a command that must fail; returns what it says."""
+    """Runs a command that must fail; returns its error."""
 
     def run(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["paradp", *arguments])
@@ -57,6 +57,6 @@ def test_a_key_that_cannot_be_sent_is_refused_by_server_and_client(complaint, mo
 
 
 @pytest.mark.parametrize("command", [["serve", "lift"], ["drive", "lift", "--server", "ws://127.0.0.1:9"]])
-def test_a_missing_package_is_named_with_what_installs_it(complaint, monkeypatch, command):
+def test_the_error_of_a_missing_package_says_how_to_install_it(complaint, monkeypatch, command):
     monkeypatch.setattr("paradp.scripts.extras.find_spec", lambda name: None if name == "msgpack" else object())
     assert complaint(*command).endswith("this needs msgpack, which is not installed: pip install 'paradp[serve]'")

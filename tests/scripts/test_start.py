@@ -83,17 +83,17 @@ MISTAKES_AND_QUESTIONS = [
     (["serve", "lift", "--tls-cert", "no.pem", "--tls-key", "no.key"], 2, "there is no certificate no.pem"),
     (["serve", "lift", "--host", "ws://0.0.0.0"], 2, "a host is a name or an address"),
     (["serve", "lift", "--host", "192.0.2.77"], 2, "cannot listen on 192.0.2.77"),
-    (["drive", "lift", "--server", "http://127.0.0.1"], 2, "is no policy server"),
+    (["drive", "lift", "--server", "http://127.0.0.1"], 2, "is not a policy server"),
     (["drive", "lift", "--server", "wss://127.0.0.1", "--ca", "no.pem"], 2, "there is no certificate no.pem"),
-    (["serve", "hf:lift"], 2, "'hf:lift' is no name on the Hub; those are hf:owner/name or hf:owner/name@revision"),
+    (["serve", "hf:lift"], 2, "'hf:lift' is not a name on the Hub; names are hf:owner/name or hf:owner/name@revision"),
     (["drive", "lift", "--ca", "no.pem"], 2, "--ca is for --server"),
     *(([*words.split(), "/proc/out"], 2, "cannot write there") for words in UNWRITABLE),
     *(([*name.split(), "--help"], 0, f"paradp {name}") for name in entry.COMMANDS),
 ]
 
 
-def test_a_word_needs_nothing_heavy():
-    """One process is asked everything; each answer says what has been imported so far."""
+def test_a_name_is_checked_without_heavy_imports():
+    """One process gets all questions; each answer lists the modules imported so far."""
     program = f"""
 import contextlib, io, json, sys
 from paradp.scripts import main as entry
@@ -116,7 +116,7 @@ for arguments, code, word in {MISTAKES_AND_QUESTIONS!r}:
 
 
 def typed_hints(name: str) -> dict[str, object]:
-    """Option → type: of a command's own, and of those made from a config."""
+    """Option → type, for a command's own options and those made from a config."""
     hints: dict[str, object] = {}
     for flag, hint in get_type_hints(command(name), include_extras=True).items():
         inner = get_args(hint)[0] if get_args(hint) else hint
@@ -129,14 +129,14 @@ NUMBERS = [
 ]
 
 
-def test_limits_of_a_config_are_found_too():
+def test_limits_of_a_config_are_found():
     assert {(name, flag) for name, flag, _ in NUMBERS} >= {("serve", "port"), ("serve", "threads"), ("bench", "batch")}
 
 
 @pytest.mark.parametrize(("name", "flag", "hint"), NUMBERS)
 @pytest.mark.parametrize("typed", ["least", "most", "nan"])
 def test_numbers_out_of_their_limits_are_refused(name, flag, hint, typed, monkeypatch, capsys):
-    """Zero, negative, huge and not a number: one sentence, exit code 2, before a task is even looked up."""
+    """Zero, negative, huge and not a number: one sentence, exit code 2, before a task is looked up."""
     limits = next(_limits(hint))
     whole = "float" not in str(hint)
     if whole and typed == "nan":
@@ -172,7 +172,7 @@ CHECKED_BY_THEIR_CONFIG = {"train", "distill"}
 
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("name", entry.COMMANDS)
-def test_help_fits_and_keeps_the_lines_of_examples(name, width, monkeypatch, capsys):
+def test_help_fits_the_terminal_and_keeps_the_lines_of_examples(name, width, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr(sys, "argv", ["paradp", *name.split(), "--help"])
     with pytest.raises(SystemExit):
@@ -209,7 +209,7 @@ def test_the_lines_of_an_argument_are_joined(monkeypatch, capsys):
 
 
 def described(printed: str) -> dict[str, str]:
-    """Option or argument → its help text, in help that was printed for a wide terminal."""
+    """Option or argument → its help text, from help printed for a wide terminal."""
     found = re.findall(r"^[│ ] ?(\S.*?)  +(\S.*?) *│?$", printed, re.MULTILINE)
     return {option: text for option, text in found if re.match(r"-|[A-Z\[{]", option)}
 
@@ -225,7 +225,7 @@ def test_every_option_has_a_sentence(name, monkeypatch, capsys):
     assert not [option for option, text in options.items() if text.startswith(("(default", "(required"))]
 
 
-def test_an_option_without_a_sentence_is_found():
+def test_an_option_without_a_sentence_is_detected():
     assert described("│ --data PATH  (default: None)    │\n│ TASK   the task  │") == {
         "--data PATH": "(default: None)",
         "TASK": "the task",
@@ -240,7 +240,7 @@ def test_the_page_of_samplers_has_every_option():
     assert not [option for option in named if f"`{option}`" not in page and f"`{option}=" not in page]
 
 
-def test_the_exports_of_lazy_packages_are_those_of_their_type_checked_imports():
+def test_lazy_packages_export_their_type_checked_imports():
     for room in ("sampler", "policy", "checkpoints", "rollouts"):
         tree = ast.parse((ROOT / room / "__init__.py").read_text())
         (guard,) = (node for node in tree.body if isinstance(node, ast.If))
@@ -256,8 +256,8 @@ def test_the_exports_of_lazy_packages_are_those_of_their_type_checked_imports():
             package.no_such_name  # noqa: B018
 
 
-def test_an_interrupt_while_python_shuts_down_changes_nothing():
-    """It comes from an object that goes last, after Python has given its signals back."""
+def test_an_interrupt_during_the_shutdown_of_python_has_no_effect():
+    """It comes from an object that is destroyed last, after Python has restored signal handlers."""
     code = """
 import os, signal, sys
 import paradp.scripts.main
@@ -274,7 +274,7 @@ paradp.scripts.main.main()
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("paradp ")
 
 
-def test_an_interrupt_while_packages_are_imported_is_a_sentence(tmp_path):
+def test_an_interrupt_during_imports_ends_in_a_sentence(tmp_path):
     program = f"import sys; sys.argv[1:] = ['evaluate', 'lift', '--out', {str(tmp_path / 'never')!r}]\n{RUN}"
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
@@ -292,7 +292,7 @@ def test_an_interrupt_while_packages_are_imported_is_a_sentence(tmp_path):
     assert process.returncode == 130 and complaint.startswith("interrupted") and len(complaint.splitlines()) == 1
 
 
-def test_progress_without_a_terminal_is_few_lines():
+def test_progress_without_a_terminal_takes_few_lines():
     now, written = [0.0], []
     lines = Lines("episodes", 200, written.append, clock=lambda: now[0])
     for done in range(101):
@@ -309,7 +309,7 @@ def test_progress_without_a_terminal_is_few_lines():
     assert written[-1] == "episodes: 200 of 200, done"
 
 
-def test_time_left_counts_from_what_was_there():
+def test_remaining_time_does_not_count_earlier_work():
     now, written = [0.0], []
     lines = Lines("episodes", 100, written.append, clock=lambda: now[0])
     lines.report(80)
@@ -319,7 +319,7 @@ def test_time_left_counts_from_what_was_there():
     assert written[-1] == "episodes: 90 of 100, about 10 s left"
 
 
-def test_work_that_was_finished_before_is_not_to_do():
+def test_finished_work_does_not_count_as_remaining():
     written = []
     lines = Lines("episodes", 1, written.append)
     lines.report(1)
@@ -327,7 +327,7 @@ def test_work_that_was_finished_before_is_not_to_do():
     assert written == ["episodes: nothing to do, 1 of 1 done"]
 
 
-def test_what_takes_long_to_begin_is_named_once():
+def test_a_slow_start_is_named_once():
     now, written = [0.0], []
     lines = Lines("training", 100, written.append, clock=lambda: now[0])
     for _ in range(50):
@@ -368,7 +368,7 @@ def test_lists_take_commas_and_blanks():
     assert joined(["rollout", "auto"]) == ["rollout", "auto"]
 
 
-def test_a_default_directory_is_the_commands_own(tmp_path):
+def test_each_command_has_its_own_default_directory(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     settings = {"seed": 0, "clock": "ideal"}
 

@@ -39,7 +39,7 @@ def draw(page: Path) -> Figure:
 
 @pytest.fixture
 def added(tmp_path_factory, monkeypatch):
-    """A study in a file of its own among the others; in another folder of their package, for other tests read this one."""
+    """A study in a new file, in another folder of the package, because other tests read the real one."""
     folder = tmp_path_factory.mktemp("studies")
     (folder / "sums.py").write_text(STUDY)
     monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(folder)])
@@ -70,7 +70,7 @@ def test_every_study_says_what_it_measures_and_is_found():
         assert [f.name for f in functions if f.name.startswith("study_")] == [f"study_{path.stem}"]
 
 
-def test_an_unknown_study_is_answered_with_those_there_are(tmp_path):
+def test_the_error_for_an_unknown_study_lists_all_studies(tmp_path):
     with pytest.raises(ValueError, match=r"unknown study 'rival' — did you mean 'rivals'\? There are: agreement, "):
         registry.find_study("rival")
     assert not list(Context("lift", tmp_path, tmp_path).out.iterdir())

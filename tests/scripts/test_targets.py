@@ -30,19 +30,19 @@ def test_paraddpm_needs_the_rounds_of_the_paper(usual):
     ("options", "rounds", "evaluations"),
     [("", 0.45, 0.45), (":window=50", 0.38, np.inf), (":window=4", np.inf, 112 / 415)],
 )
-def test_exact_sampling_takes_less_than_half_of_paraddpm(bench, usual, options, rounds, evaluations):
+def test_exact_sampling_takes_less_than_half_of_paraddpms_rounds(bench, usual, options, rounds, evaluations):
     measured = bench.measure(f"speculative-ddpm{options}")
     assert measured.rounds.mean() <= rounds * usual.rounds.mean()
     assert measured.evaluations.mean() <= evaluations * usual.evaluations.mean()
 
 
-def test_every_better_draft_saves_rounds(bench):
+def test_a_better_draft_saves_rounds(bench):
     drafts = [":draft=frozen:data-variance=0", ":draft=picard:data-variance=0", ":draft=picard", ""]
     rounds = [bench.measure(f"speculative-ddpm{draft}").rounds.mean() for draft in drafts]
     assert rounds == sorted(rounds, reverse=True)
 
 
-def test_the_linear_split_is_cheap_at_a_small_error(bench):
+def test_the_linear_split_saves_rounds_at_a_small_error(bench):
     measured = bench.measure("para-ddpm:split=linear:tolerance=0.03")
     assert measured.rounds.mean() <= 16 and measured.evaluations.mean() <= 230
     assert np.median(measured.error) <= 5e-3
@@ -55,8 +55,8 @@ def test_few_step_solvers_halve_their_rounds(bench, sampler):
 
 
 @pytest.mark.parametrize("engine", ["eager", "openvino"])
-def test_neighbours_change_a_plan_by_rounding_only(engine):
-    """The number of rows in a call changes the rounding of its matrix products; so do an engine's padded rows."""
+def test_other_rows_change_a_plan_only_by_rounding(engine):
+    """The number of rows in a call, and an engine's padding, change the rounding of matrix products."""
     bench = Bench(load_policy("square", "ddpm", engine=engine), observations=8)
     solver = Picard(bench.policy.solver.table, 20, 0.0)
     noise = bench.noise(solver.table.steps)
@@ -72,8 +72,8 @@ def test_a_bigger_budget_is_never_much_worse(bench):
     assert medians[-1] < 0.1 * medians[0]
 
 
-def test_the_planner_counts_the_rounds_of_real_observations(bench):
-    """Its observations are drawn at random; the rounds hardly depend on them."""
+def test_the_autotuner_counts_the_rounds_of_real_observations(bench):
+    """Its observations are random; the rounds hardly depend on them."""
     policy = bench.policy
     counts = Autotuner(policy.engine, policy.network, policy.spec, policy.device)
     for sampler in ("speculative-ddpm:window=3", "speculative-ddpm:window=8", "speculative-ddpm-25:window=8"):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def context(tmp_path):
-    """Two episodes of Lift by every sampler, what an expert's figures look like, and the shipped policy once more."""
+    """Two episodes of Lift with every sampler, figures of an expert, and a copy of the shipped policy."""
     folder = tmp_path / "runs/lift"
     choices = tuple(SamplerChoice.parse(name) for name in task_figures.SAMPLERS)
     evaluate(Grid(RolloutConfig("lift", choices[0], folder, episodes=2, seed=7, envs=2, threads=1), choices))
@@ -32,7 +32,7 @@ def context(tmp_path):
     return Context("square", tmp_path, tmp_path / "runs")
 
 
-def test_the_page_tells_of_every_evaluated_task_and_of_no_other_weights(context, monkeypatch):
+def test_the_page_contains_every_evaluated_task_and_no_other_weights(context, monkeypatch):
     monkeypatch.setattr(task_figures, "REPEATS", 2)
     monkeypatch.setattr(task_figures, "EPISODES", 4)
     monkeypatch.setattr(task_figures, "PLANS", 4)

@@ -1,4 +1,4 @@
-"""A policy is tried while it is trained (`--evaluate-every`), and its metrics go to TensorBoard, without changing it."""
+"""Rollouts during a training (`--evaluate-every`) and TensorBoard metrics do not change the training."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ LITTLE = (
 
 @pytest.fixture
 def train(paradp):
-    """Trains on a few demonstrations of PushT; returns the exit code and what was said."""
+    """Trains on a few demonstrations of PushT; returns the exit code and the output."""
 
     def run(out, *arguments):
         code, said, err = paradp("train", "pusht", "--data", STORE, "--out", out, *LITTLE, *arguments)
@@ -42,7 +42,7 @@ def train(paradp):
 
 
 @pytest.mark.slow
-def test_rollouts_and_tensorboard_leave_the_training_as_it_is(train, tmp_path):
+def test_rollouts_and_tensorboard_do_not_change_the_training(train, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     code, said = train(tmp_path / "seen", "--evaluate-every", "10", "--evaluate-episodes", "1", "--tensorboard")
@@ -133,14 +133,14 @@ def wait_for(found: Callable[[], bool], process: subprocess.Popen | None = None)
 
 
 def goes_on(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
+    """Whether a process runs; zombies do not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def test_what_is_impossible_is_said_before_the_training(train, tmp_path):
+def test_impossible_rollouts_are_refused_before_the_training(train, tmp_path):
     code, said = train(tmp_path / "run", "--evaluate-every", "15")
     assert code == 2 and "--evaluate-every must be a multiple of --save-every, 10, not 15" in said
     assert not (tmp_path / "run").exists()

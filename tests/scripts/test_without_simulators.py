@@ -1,7 +1,7 @@
 """`paradp[train]` is enough for a computer that only trains, such as a GPU node without simulators.
 
-Packages are taken away as if they were not installed, all that `paradp[train]` does not bring or some of them: what is
-found of one must not lead to an import of another.
+The tests hide packages as if they were not installed: all that `paradp[train]` does not install, or only some, because
+finding one package must not lead to an import of another.
 """
 
 import json
@@ -78,7 +78,7 @@ def without(request, tmp_path):
 
 
 def test_importing_the_environments_imports_no_simulator():
-    """Where they are installed; and gymnasium knows the tasks when it comes later."""
+    """Even if they are installed. gymnasium knows the tasks if it is imported later."""
     program = f"""
 import sys, paradp.envs
 print(paradp.envs.find_task("pusht").task.things, paradp.envs.ACTION_CONVENTIONS["delta"].low.tolist())
@@ -139,7 +139,7 @@ def test_help_and_the_registry_need_none(without):
         ("bench lift", "robosuite"),
     ],
 )
-def test_a_command_that_simulates_says_what_brings_its_simulator(without, command, package):
+def test_the_error_of_a_command_that_simulates_says_what_installs_its_simulator(without, command, package):
     ended = without("-m", "paradp.scripts", *command.split())
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
     extra = "kitchen" if command.endswith("kitchen") else "sim"
@@ -149,7 +149,7 @@ def test_a_command_that_simulates_says_what_brings_its_simulator(without, comman
 
 
 @pytest.mark.parametrize("command", ["train pusht", "distill pusht", "draft train pusht"])
-def test_a_device_that_is_not_there_is_refused_at_once(without, command):
+def test_a_missing_device_is_refused_at_once(without, command):
     ended = without("-m", "paradp.scripts", *command.split(), "--data", STORE, "--device", "cuda:99")
     assert ended.returncode == 2 and ended.stderr.startswith("paradp: --device 'cuda:99' is not available; there is: cpu")
     assert not list(without.folder.iterdir())
@@ -158,4 +158,4 @@ def test_a_device_that_is_not_there_is_refused_at_once(without, command):
 def test_the_release_of_a_checkpoint_needs_none(without):
     policy = DATA / "policies/unet-epsilon"
     ended = without("-m", "paradp.scripts", "release", policy, "--runs", DATA / "run")
-    assert ended.returncode == 2 and "already says what was measured" in ended.stderr, ended.stderr
+    assert ended.returncode == 2 and "already describes the measurements" in ended.stderr, ended.stderr

@@ -22,20 +22,20 @@ def nothing_installed(monkeypatch, tmp_path):
 
 # A folder that has the task's name is not taken for the policy.
 @pytest.mark.parametrize("folder", [None, "square"])
-def test_a_task_whose_policy_is_missing(tmp_path, folder):
+def test_a_missing_policy_of_a_task_is_named(tmp_path, folder):
     if folder:
         (tmp_path / folder).mkdir()
     with pytest.raises(ValueError, match=TO_DO):
         checkpoint_of("square", None)
 
 
-def test_a_name_that_is_missing():
+def test_a_missing_policy_is_named():
     for name in ("square", "runs/train/checkpoint"):
         with pytest.raises(ValueError, match=TO_DO):
             checkpoint_named(name)
 
 
-def test_lists_say_so(capsys):
+def test_lists_say_that_no_policies_are_installed(capsys):
     info()
     tasks("square")
     printed = " ".join(capsys.readouterr().out.split())

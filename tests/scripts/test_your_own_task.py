@@ -1,4 +1,4 @@
-"""docs/your-own-task.md, as a user would follow it: packages of theirs bring a task, and one with actions of its own."""
+"""docs/your-own-task.md followed by a user: packages that add a task, and a task with its own actions."""
 
 import json
 import os
@@ -21,7 +21,7 @@ BREAD, REACH, *_ = zip(blocks(PAGE, "python"), blocks(PAGE, "toml"), strict=Fals
 
 
 def install(blocks, module: str, folder: Path) -> Path:
-    """What `pip install` makes of a file and its entry points."""
+    """Writes what `pip install` would for a file and its entry points."""
     file, project = (block.text for block in blocks)
     (folder / f"{module}.py").write_text(file)
     about = folder / f"{module}-0.1.dist-info"
@@ -72,8 +72,8 @@ def test_a_package_that_is_broken_is_named(installed):
 
 
 @pytest.mark.slow
-def test_it_is_demonstrated_learned_and_evaluated(installed):
-    """Everything works on it; that so small a training learns it is not claimed."""
+def test_a_task_of_a_package_is_demonstrated_learned_and_evaluated(installed):
+    """All commands work on it; such a small training need not learn it."""
     collected = run(installed, "collect", "bread", "--episodes", "4", "--out", "bread.zarr")
     assert collected.returncode == 0 and "4 episodes" in collected.stdout, collected.stderr
     arguments = ["--data", "bread.zarr", "--out", "bread", "--steps", "20", "--batch-size", "32", "--channels", "16", "32"]
@@ -117,7 +117,7 @@ assert find_convention("reach-velocities").path(numpy.ones((50, 2)))[-1].tolist(
 """
 
 
-def test_its_expert_reaches_with_either_elbow(reaching):
+def test_the_guides_expert_reaches_with_either_elbow(reaching):
     done = subprocess.run([sys.executable, "-c", DEMONSTRATED], capture_output=True, timeout=300, **settings(reaching))
     assert done.returncode == 0, done.stderr
 
@@ -130,7 +130,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_convention_that_is_broken_is_named_and_bothers_nobody_else(reaching, broken):
+def test_a_broken_convention_is_named_and_affects_nothing_else(reaching, broken):
     (reaching / "broken_actions.py").write_text(broken)
     about = reaching / "reach_task-0.1.dist-info/entry_points.txt"
     about.write_text(about.read_text().replace("reach_task:VELOCITIES", "broken_actions:VELOCITIES"))
@@ -140,8 +140,8 @@ def test_a_convention_that_is_broken_is_named_and_bothers_nobody_else(reaching, 
 
 
 @pytest.mark.slow
-def test_it_is_demonstrated_learned_evaluated_and_served(reaching):
-    """The commands of the guide, with small numbers; that so small a training learns it is not claimed."""
+def test_a_task_with_its_own_actions_is_demonstrated_learned_evaluated_and_served(reaching):
+    """The commands of the guide, with small numbers; such a small training need not learn it."""
     train = ["--data", "demos/reach.zarr", "--steps", "20", "--batch-size", "32", "--channels", "16", "32"]
     few = ["--samplers", "ddpm-5,para-ddpm-5", "--episodes", "2", "--max-steps", "20"]
     checkpoint = "runs/reach/checkpoint"

@@ -94,7 +94,7 @@ def _command(options: argparse.Namespace, work: Path) -> list[str]:
 
 
 def _ask(command: list[str], log: Path, hear: Any) -> int:
-    """Runs a part; it says how far it is in lines of JSON, and the rest goes to its log."""
+    """Runs a part, which reports its progress in lines of JSON; other output goes to its log."""
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True)
         assert process.stdout is not None

@@ -63,7 +63,7 @@ def commands(world: World) -> dict[str, Command]:
 
 
 def undisturbed(command: Command, world: World) -> tuple[Path, Outcome, float]:
-    """What a command makes when nobody disturbs it: where, what, and in how many seconds. Made once for all parts."""
+    """The result of an uninterrupted command: its place, content and duration. Computed once for all parts."""
     folder = world.folder.parent / "undisturbed" / command.name.replace(" ", "-")
     out, took, log = folder / "out", folder / "seconds.txt", folder / "log.txt"
     if not took.exists():
@@ -78,7 +78,7 @@ def undisturbed(command: Command, world: World) -> tuple[Path, Outcome, float]:
 
 
 def compare(command: Command, out: Path, expected: Outcome, tally: Tally, when: str) -> None:
-    """Counts what is lost or doubled in an output, beside what an uninterrupted command made."""
+    """Counts lost and duplicate parts of an output, compared with an uninterrupted command's."""
     try:
         found, keys = command.outcome(out), command.keys(out)
     except Exception as error:  # an output that cannot be read is lost as a whole
@@ -130,7 +130,7 @@ def _trained_keys(out: Path) -> list[str]:
 
 
 def _rows(path: Path, by: list[str]) -> list[tuple[str, Any]]:
-    """Of a table: the names of its rows, and digests of their outcomes."""
+    """The names of a table's rows, and digests of their outcomes."""
     import pandas as pd
 
     table = pd.read_parquet(path)

@@ -60,7 +60,7 @@ def attack(world: World, amounts: Amounts, rng: random.Random, tally: Tally, don
 
 
 class _Clocks:
-    """The clocks of this process: monotonic ones go on by a control period a step, the clock of the day jumps."""
+    """Simulated clocks: monotonic ones advance by a control period per step, the system time jumps."""
 
     NAMES = ("perf_counter", "monotonic")
 
@@ -88,7 +88,7 @@ class _Clocks:
 
 
 class _Source:
-    """Plans that come late, never, broken, or not as plans at all."""
+    """A source whose plans arrive late, never, damaged, or are not plans at all."""
 
     def __init__(self, spec: Interface, rng: random.Random) -> None:
         self.spec, self._rng = spec, rng
@@ -112,7 +112,7 @@ class _Source:
         return future
 
     def step(self) -> None:
-        """A control step has passed: what is due arrives, or a dying source dies."""
+        """Advances by a control step: due plans arrive, or a failing source dies."""
         due = [entry for entry in self._coming if entry[0] <= 0]
         self._coming = [(delay - 1, future, end) for delay, future, end in self._coming if delay > 0]
         for _, future, end in due:
@@ -131,7 +131,7 @@ class _Source:
         return lambda future: future.set_result(chunk)
 
     def _chunk(self, near: np.ndarray) -> Any:
-        """A plan from where the robot is seen, or what is none."""
+        """A plan from the observed position, or an invalid one."""
         rng, horizons, size = self._rng, self.spec.horizons, self.spec.action_size
         length = horizons.predict - horizons.observe + 1
         noise = np.random.default_rng(rng.getrandbits(32))
@@ -218,7 +218,7 @@ class _Episode:
         try:
             command = safe.act(seen)
         except RuntimeError as error:
-            # Declared: in an episode's first control step, when it is not known how to stay.
+            # Declared: in an episode's first control step, when the holding command is unknown.
             if not first or "stay" not in str(error):
                 self._tally.fault("unsafe", f"act raised {type(error).__name__}: {error}")
             self._last = None
@@ -264,7 +264,7 @@ class _Episode:
             self._tally.fault("unsafe", "the command's action cannot be written: it is somebody else's")
 
     def _held(self, last: np.ndarray | None, seen: dict[str, Any]) -> np.ndarray | None:
-        """The command to stay after another; without one, what the first command is measured from."""
+        """The holding command after another command; without one, the reference for the first command."""
         try:
             held = np.asarray(self._hold(last, seen), np.float32)
         except Exception:
@@ -330,7 +330,7 @@ def _broken(seen: dict[str, Any], rng: random.Random) -> dict[str, Any]:
 
 
 def _interface(rng: random.Random) -> Interface:
-    """PushT's goals on a plane, or steps of such a goal: two ways to stay."""
+    """PushT's goals on a plane, or steps of such a goal: two ways to hold."""
     step = (6.0, 6.0)
     if rng.random() < 0.5:
         return Interface("pusht", OBSERVED, {"goal_xy": 2}, (0.0, 0.0), (512.0, 512.0), "position", 10, action_step=step)
@@ -347,7 +347,7 @@ def _holds(spec: Interface) -> Callable[..., np.ndarray]:
 
 
 def _kill_a_planner(world: World, rng: random.Random, tally: Tally) -> None:
-    """A process that plans is killed in the middle: the robot stops, and a reset brings a new one."""
+    """A planning process is killed during an episode: the robot stops, and a reset starts a new process."""
     spec = read_info(world.checkpoint).spec
     source = InProcess(spec, partial(load_policy, world.checkpoint, "ddim-2", engine="eager"), 1)
     hold = ACTION_CONVENTIONS[spec.action_convention].hold

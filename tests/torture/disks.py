@@ -61,7 +61,7 @@ class _Attacks:
             self._go_on(command, disk / "out", code, kilobytes)
 
     def _go_on(self, command: Command, out: Path, code: int | None, kilobytes: int) -> None:
-        """Where there was no room there is some now."""
+        """Checks the error on a full disk, then continues the command with enough space."""
         when = f"after a full disk of {kilobytes} kB"
         self._tally.count("disks that were too small", code != 0)
         if code != 0 and not worlds.is_a_sentence(code, self._log):
@@ -76,7 +76,7 @@ class _Attacks:
 
 @contextmanager
 def _disk(path: Path, kilobytes: int) -> Iterator[Path]:
-    """A disk of its own, in memory."""
+    """A separate disk in memory."""
     path.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(path)], check=True, capture_output=True)
     try:
@@ -100,7 +100,7 @@ def _can_mount(path: Path) -> bool:
 
 
 def _start_limited(arguments: list[str], kilobytes: int, cache: Path, log: Path) -> subprocess.Popen:
-    """A command whose files may not grow beyond so much."""
+    """A command with a limit on the size of its files."""
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({1024 * kilobytes},) * 2); "
     with log.open("w") as file:
         return subprocess.Popen(

@@ -39,7 +39,7 @@ def attack(world: World, amounts: Amounts, rng: random.Random, tally: Tally, don
 
 
 def _try(kind: str, world: World, rng: random.Random | None, trap: Trap, opener: "_Opener", tally: Tally) -> None:
-    """One file; a sound one without a generator."""
+    """One file; without a generator a valid one."""
     path = world.folder / "tried" / kind
     shutil.rmtree(path.parent, ignore_errors=True)
     path.parent.mkdir()

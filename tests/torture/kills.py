@@ -30,7 +30,7 @@ def attack(world: World, amounts: Amounts, rng: random.Random, tally: Tally, don
 
 
 class _Attack:
-    """On one command."""
+    """Attacks one command."""
 
     def __init__(self, command: Command, world: World, tally: Tally, rng: random.Random, done: Callable[[], None]) -> None:
         self._command, self._world, self._tally, self._rng, self._done = command, world, tally, rng, done
@@ -62,7 +62,7 @@ class _Attack:
             self._go_on(out, in_a_row, expected)
 
     def _disturbed(self, out: Path, seconds: float) -> bool:
-        """Starts the command and kills it; whether that came in time."""
+        """Starts the command and kills it; returns whether it was still running."""
         way, moment = self._rng.choice(WAYS), self._rng.random()
         process = worlds.start(self._command.to(out), self._cache, self._log)
         worlds.wait_for_work(process, out)
@@ -84,7 +84,7 @@ class _Attack:
         return True
 
     def _strike(self, pid: int, way: str) -> str:
-        """Kills; returns how. Where there is no worker yet, it is the command itself."""
+        """Kills a worker, or the command itself if there is no worker yet; returns which."""
         if way == "interrupt":
             # As a terminal does: everyone in the foreground gets it.
             os.killpg(pid, signal.SIGINT)

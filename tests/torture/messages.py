@@ -40,7 +40,7 @@ def attack(world: World, amounts: Amounts, rng: random.Random, tally: Tally, don
 
 
 def _ask(good: Client, seed: int, expected: dict[int, np.ndarray], tally: Tally) -> None:
-    """The client that does nothing wrong, while others' messages are still being answered."""
+    """The client with valid messages, while hostile messages are being answered."""
     try:
         answer = good.ask(observation(seed))
     except (WebSocketException, OSError, TimeoutError) as error:
@@ -70,7 +70,7 @@ def _look_back(server: Server, settled: float, tally: Tally) -> None:
 
 
 class _Crowd:
-    """Connections that send what is wrong."""
+    """Connections that send hostile messages."""
 
     def __init__(self, server: Server, rng: random.Random, tally: Tally) -> None:
         self._server, self._rng, self._tally = server, rng, tally
@@ -78,7 +78,7 @@ class _Crowd:
         self._waiting: list[tuple[Client, int]] = []
 
     def send(self, count: int, done: Callable[[], None]) -> int:
-        """Sends so many from one connection, or until that is closed, and waits for no answer; returns how many."""
+        """Sends messages on one connection without waiting for answers, until it is closed; returns their number."""
         knocks = self._rng.random() < 0.05
         client, sent = self._client(), 0
         with contextlib.suppress(ConnectionClosed):
@@ -93,7 +93,7 @@ class _Crowd:
         return sent
 
     def listen(self) -> None:
-        """To every message there is an answer, or the connection has ended."""
+        """Waits for an answer to every message, or for the end of the connection."""
         for client, sent in self._waiting:
             try:
                 for _ in range(sent):
@@ -123,7 +123,7 @@ class _Crowd:
         return self._rng.choice(self._clients)
 
     def _knock(self) -> None:
-        """What is no websocket at all, or stops in the middle of one."""
+        """Data that is not a websocket at all, or stops in the middle of one."""
         rng = self._rng
         upgrade = (
             b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -144,7 +144,7 @@ class _Crowd:
 
 
 def hostile(rng: random.Random) -> bytes | str:
-    """One message that is wrong in some way, or right in an unusual one."""
+    """A random message that is wrong in some way, or valid but unusual."""
     message = observation(rng.randrange(GOOD))
     if rng.random() < LARGE:  # may end the connection
         return packed(message | {"extra": rng.choice(_LARGE)})

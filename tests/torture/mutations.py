@@ -21,7 +21,7 @@ DEVICE = Path("/dev/zero")
 
 @dataclass(frozen=True)
 class Trap:
-    """What a hostile file tries to reach.
+    """The file that a hostile file tries to create.
 
     Attributes:
         canary: appears where something in a file was executed.
@@ -33,7 +33,7 @@ class Trap:
 
 
 class Boom:
-    """Unpickled, it makes the canary."""
+    """Creates the canary when it is unpickled."""
 
     def __init__(self, canary: Path) -> None:
         self._canary = canary
@@ -43,7 +43,7 @@ class Boom:
 
 
 def spoil(path: Path, rng: random.Random, trap: Trap) -> str:
-    """Spoils one file of what is there, by a way that fits it; returns which and how."""
+    """Damages one file in a way that fits its format; returns which and how."""
     if path.suffix == ".hdf5" and rng.random() < 0.5:
         name, way = rng.choice(list(_HDF5.items()))
         way(path, rng, trap)
@@ -63,7 +63,7 @@ def spoil(path: Path, rng: random.Random, trap: Trap) -> str:
 
 
 def spoil_bytes(file: Path, rng: random.Random, trap: Trap) -> None:
-    """Spoils one file by a way that fits all."""
+    """Damages one file in a way that fits every format."""
     rng.choice(list(_BYTES.values()))(file, rng, trap)
 
 
@@ -120,7 +120,7 @@ def _zip_bomb(file: Path, rng: random.Random, trap: Trap) -> None:
 
 
 def _sparse(file: Path, rng: random.Random, trap: Trap) -> None:
-    """A file of 8 GB that takes no disk."""
+    """A sparse file of 8 GB."""
     with file.open("r+b") as opened:
         opened.truncate(2**33)
 
@@ -135,13 +135,13 @@ def _missing(file: Path, rng: random.Random, trap: Trap) -> None:
 
 
 def _pipe(file: Path, rng: random.Random, trap: Trap) -> None:
-    """A pipe that nobody writes to: who opens it waits for ever."""
+    """A pipe without a writer: opening it waits for ever."""
     file.unlink()
     os.mkfifo(file)
 
 
 def _device(file: Path, rng: random.Random, trap: Trap) -> None:
-    """A link to a file without an end."""
+    """A link to an endless file."""
     file.unlink()
     file.symlink_to(DEVICE)
 
@@ -256,7 +256,7 @@ def _chunks(path: Path) -> list[Path]:
 
 
 def _zarr_v2(codec: str) -> _Way:
-    """Becomes a store of version 2 whose numbers are objects, unpickled as they are read."""
+    """Makes it a store of version 2 with objects that are unpickled on reading."""
 
     def way(path: Path, rng: random.Random, trap: Trap) -> None:
         attributes = json.loads((path / "zarr.json").read_text())["attributes"]
@@ -283,7 +283,7 @@ def _zarr_v2(codec: str) -> _Way:
 
 
 def _zarr_codec(path: Path, rng: random.Random, trap: Trap) -> None:
-    """A codec of version 3 that is numcodecs' pickle, or one that nobody has."""
+    """A codec of version 3: numcodecs' pickle, or an unknown one."""
     described = rng.choice(sorted(path.rglob("*/zarr.json")))
     content = json.loads(described.read_text())
     name = rng.choice(["numcodecs.pickle", "pickle", "numcodecs.json2", "vlen-utf8", "vlen-bytes", "numcodecs.zlib"])
@@ -307,7 +307,7 @@ def _zarr_shape(path: Path, rng: random.Random, trap: Trap) -> None:
 
 
 def _zarr_ends(path: Path, rng: random.Random, trap: Trap) -> None:
-    """Episodes that end where there are no steps, in arrays that say to be so long."""
+    """Episodes that end beyond the steps, in arrays that declare this length."""
     import zarr
 
     many = rng.choice([10**6, 6 * 10**8, 10**12, -5])
@@ -329,7 +329,7 @@ def _link_chunk(path: Path, rng: random.Random, trap: Trap) -> None:
 
 
 def _link_array(path: Path, rng: random.Random, trap: Trap) -> None:
-    """An array is a link to a folder outside, whose numbers are another's."""
+    """An array is a link to a folder outside, with other numbers."""
     import zarr
 
     outside = trap.outside.parent / "outside.zarr"
@@ -411,7 +411,7 @@ def _long_mask(file: Any, rng: random.Random, trap: Trap) -> None:
 
 
 def _long_extra(file: Any, rng: random.Random, trap: Trap) -> None:
-    """Observations that nobody asked for."""
+    """Additional observations."""
     file.create_dataset("data/demo_0/obs/extra", shape=(20, 10**9), dtype="f8", chunks=(1, 1024))
 
 
@@ -440,7 +440,7 @@ def _odd_attributes(file: Any, rng: random.Random, trap: Trap) -> None:
 
 
 def _circle(file: Any, rng: random.Random, trap: Trap) -> None:
-    """A group that holds itself."""
+    """A group that contains itself."""
     file["data/demo_0/obs/again"] = file["data"]
 
 

@@ -47,7 +47,7 @@ def attack(world: World, amounts: Amounts, rng: random.Random, tally: Tally, don
 
 
 def _ask(uri: str, number: int, expected: dict[int, np.ndarray], end: threading.Event, tally: Tally) -> None:
-    """One client: it asks for plan after plan, each after the last has come."""
+    """A client that requests one plan after another."""
     remote, i = Remote(uri), 0
     try:
         while not end.is_set():

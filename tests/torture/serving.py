@@ -50,7 +50,7 @@ class Server:
         return self._log.read_text(errors="replace")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int | None:
-        """Ends it; returns its exit code."""
+        """Ends the server; returns its exit code."""
         if self.alive:
             self.process.send_signal(how)
         return worlds.finish(self.process, 30.0)
@@ -74,7 +74,7 @@ def serving(world: World) -> Iterator[Server]:
 
 
 class Client:
-    """A connection. Not `paradp`'s own client: what is sent is not checked first."""
+    """A connection without the checks of `paradp`'s own client."""
 
     def __init__(self, uri: str) -> None:
         self.connection = connect(uri, compression=None, max_size=None, proxy=None, open_timeout=ANSWER_SECONDS)
@@ -85,7 +85,7 @@ class Client:
         return self.answer()
 
     def answer(self, seconds: float = ANSWER_SECONDS) -> Any:
-        """A plan as a map, or the text that says why there is none."""
+        """The answer: a plan as a map, or an error text."""
         told = self.connection.recv(timeout=seconds)
         return told if isinstance(told, str) else unpacked(told)
 
@@ -114,7 +114,7 @@ def _unpack(value: dict[Any, Any]) -> Any:
 
 
 def observation(seed: int) -> dict[str, np.ndarray]:
-    """Both observed steps, and the noise to plan with."""
+    """The message with both observed steps and a noise seed."""
     values = np.random.default_rng(seed)
     seen = {key: values.uniform(50, 450, (2, size)).astype(np.float32) for key, size in OBSERVED.items()}
     return seen | {"paradp/noise_seed": seed}

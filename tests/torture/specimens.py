@@ -49,7 +49,7 @@ def _open_demonstrations(world: World, path: Path) -> list[np.ndarray]:
 
 
 def _make_recordings(world: World, path: Path) -> None:
-    """A small file of robomimic's layout."""
+    """A small file in robomimic's layout."""
     import h5py
 
     sizes = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2, "object": 10}
@@ -86,7 +86,7 @@ def _open_checkpoint(world: World, path: Path) -> list[np.ndarray]:
 
 
 def _make_evaluation(world: World, path: Path) -> None:
-    """A finished one; made once, then copied."""
+    """A finished output; made once, then copied."""
     sample = world.folder / "evaluation"
     if not sample.exists():
         from paradp.rollouts.episodes.backends import ThisProcess
@@ -104,7 +104,7 @@ def _open_evaluation(world: World, path: Path) -> list[np.ndarray]:
 
 
 class _Nobody:
-    """Runs nothing: what is missing is reported as that."""
+    """Runs nothing, so missing episodes are reported as missing."""
 
     def run(self, jobs: Any) -> Iterator[Any]:
         if jobs:
@@ -146,7 +146,7 @@ def _make_lines(world: World, path: Path) -> None:
 
 
 def _open_training(world: World, path: Path) -> list[np.ndarray]:
-    """Goes on with a training that has one step left."""
+    """Continues a training that has one step left."""
     from paradp.policy.data.demonstrations import Demonstrations
     from paradp.policy.learning.training import train
 
@@ -155,7 +155,7 @@ def _open_training(world: World, path: Path) -> list[np.ndarray]:
 
 
 def _make_training(world: World, path: Path) -> None:
-    """One that was killed after two of three steps."""
+    """A training that was killed after two of three steps."""
     from paradp.policy.data.demonstrations import Demonstrations
     from paradp.policy.learning.training import train
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 Fault = Literal["lost", "doubled", "executed", "unsafe", "unexplained", "oversized", "left over"]
 FAULTS: dict[Fault, str] = {
     "lost": "finished work that is gone or has changed",
-    "doubled": "episodes, seeds or steps that are there twice",
+    "doubled": "episodes, seeds or steps that occur twice",
     "executed": "code from a file or a message that ran",
     "unsafe": "commands that are not finite, outside the limits, too far from the last one, or not at rest after a stop",
     "unexplained": "ends that are neither the right result nor one sentence",

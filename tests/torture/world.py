@@ -22,7 +22,7 @@ OBSERVED = {"agent_pos": 2, "block_keypoints": 16}
 
 @dataclass(frozen=True)
 class World:
-    """Paths of what attacks start from.
+    """Paths of the inputs of attacks.
 
     Attributes:
         folder: a part's own, for whatever it makes.
@@ -70,13 +70,13 @@ def straight_push(seed: int, steps: int = 40) -> Any:
 
 
 def environment(cache: Path) -> dict[str, str]:
-    """Of a command: one thread, so that two of them fit the machine, and a cache of its own."""
+    """The environment of a command: one thread, so that two fit on the machine, and a separate cache."""
     ours = {"PARADP_CACHE": str(cache), "OMP_NUM_THREADS": "1", "COLUMNS": "200", "RAY_USAGE_STATS_ENABLED": "0"}
     return os.environ | ours
 
 
 def start(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
-    """A command in a session of its own; what it says goes to `log`."""
+    """Starts a command in a separate session; its output goes to `log`."""
     with log.open("w") as file:
         return subprocess.Popen(
             [*PARADP, *arguments],
@@ -89,7 +89,7 @@ def start(arguments: list[str], cache: Path, log: Path) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen, seconds: float = HANGS_SECONDS) -> int | None:
-    """The exit code; `None` where it hangs."""
+    """The exit code; `None` if it hangs."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -103,19 +103,19 @@ def run(arguments: list[str], cache: Path, log: Path) -> int | None:
 
 
 def complaint(log: Path) -> str:
-    """The last line that a command said."""
+    """The last line of a command's output."""
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else ""
 
 
 def is_a_sentence(code: int | None, log: Path) -> bool:
-    """Whether a command ended as it should where it cannot go on: with exit code 2, and one line that says why."""
+    """Whether a command that cannot continue ended correctly: with exit code 2, and one line with the reason."""
     text = log.read_text(errors="replace")
     return code == 2 and "Traceback" not in text and complaint(log).startswith("paradp: ")
 
 
 def session_of(pid: int) -> list[int]:
-    """Processes of the session that `pid` began, whoever is their parent now; Ray's daemons leave it."""
+    """Processes of the session that `pid` began, with any parent; Ray's daemons leave it."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -128,7 +128,7 @@ def session_of(pid: int) -> list[int]:
 
 
 def left_over(pid: int, seconds: float) -> list[int]:
-    """Processes of a session that are still there after so long; they are ended."""
+    """Waits for the processes of a session to end; kills and returns those that remain."""
     deadline = time.monotonic() + seconds
     while (there := session_of(pid)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -150,12 +150,12 @@ def kill(pid: int) -> None:
 
 
 def files_of(folder: Path) -> int:
-    """How many files a folder holds: a sign that work goes on."""
+    """The number of files in a folder, which shows progress."""
     return sum(1 for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
 
 
 def wait_for_work(process: subprocess.Popen, out: Path) -> None:
-    """Until an output shows that its command has begun to write."""
+    """Waits until a command has begun to write its output."""
     before, deadline = files_of(out), time.monotonic() + HANGS_SECONDS
     while process.poll() is None and files_of(out) <= before and time.monotonic() < deadline:
         time.sleep(0.02)

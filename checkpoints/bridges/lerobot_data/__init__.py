@@ -1,14 +1,15 @@
 """LeRobotDataset: reads versions 2 and 3, and writes version 3.
 
-layout.py       where everything lies in such a folder
-description.py  what its info.json says
-episodes.py     where each episode lies
+layout.py       names of the files and columns
+description.py  reads info.json
+episodes.py     finds the files and frames of each episode
 pictures.py     decodes images and videos
-images.py       images by frame
-frames.py       all of it, episode by episode
-reading.py      as training data
-columns.py      which of our quantities become which of LeRobot's features
-statistics.py   of every feature, of an episode and of all
-tables.py       the tables that are written
-writing.py      a whole data set: written beside, then renamed
+images.py       reads images by frame
+frames.py       reads the data set, episode by episode
+reading.py      opens a data set as training data
+columns.py      maps paradp's quantities to LeRobot's features
+statistics.py   statistics of each feature, per episode and in total
+tables.py       writes the tables
+writing.py      writes a data set
+remarks.py      remarks on oddities of a data set
 """

@@ -48,11 +48,11 @@ class Columns:
         sizes = {key: shape for key, shape in observation.items() if isinstance(shape, int)}
         images = {IMAGES + quote(key, safe=""): key for key in observation if key not in sizes}
         if unknown := [key for key in state if key not in sizes]:
-            raise ValueError(f"{unknown[0]!r:.80} is no observed vector; there are {', '.join(sizes) or 'none'}")
+            raise ValueError(f"{unknown[0]!r:.80} is not an observed vector; there are {', '.join(sizes) or 'none'}")
         own = [key for key in sizes if (key in state if state else key.startswith(OF_ROBOTS))]
         if not own:
             raise ValueError(
-                "LeRobot's policies need a state of the robot: say which of the observations it is made of; there are "
+                "LeRobot's policies need a state of the robot: name the observations that belong to it; there are "
                 + (", ".join(sizes) or "images alone")
             )
         vectors = {STATE: {key: sizes[key] for key in own}}
@@ -85,5 +85,5 @@ def _dimensions(parts: Mapping[str, int]) -> list[str]:
 
 
 def _image_shape(shape: Shape) -> tuple[int, int, int]:
-    assert not isinstance(shape, int)  # vectors were handled before
+    assert not isinstance(shape, int)  # vectors were handled above
     return shape

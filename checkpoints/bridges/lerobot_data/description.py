@@ -22,7 +22,7 @@ class Stored:
     """How a feature of the observation, or the action, is stored.
 
     Attributes:
-        kind: as numbers or as images in the table of frames, or as videos.
+        kind: numbers or images in the table of frames, or videos.
         shape: `(n,)`, or height, width and channels.
     """
 
@@ -35,12 +35,12 @@ class Description:
     """The description of a data set.
 
     Attributes:
-        folder: where it lies.
-        fps: frames a second.
-        features: what is observed, and the action; others, such as rewards and texts, are left out.
-        episodes, frames: how many.
-        version: of the format: v2.0, v2.1 or v3.0.
-        episodes_a_chunk: episodes in a folder, in version 2.
+        folder: the data set's folder.
+        fps: frames per second.
+        features: the observed features and the action; others, such as rewards and texts, are left out.
+        episodes, frames: the numbers of them.
+        version: version of the format: v2.0, v2.1 or v3.0.
+        episodes_a_chunk: number of episodes in a folder, in version 2.
     """
 
     folder: Path
@@ -81,7 +81,7 @@ class Description:
 
 
 def is_lerobot(path: Path) -> bool:
-    """Whether a folder looks like a LeRobotDataset, of any version."""
+    """Whether a folder contains a LeRobotDataset of any version, judged by its `info.json`."""
     return (path / layout.INFO).is_file()
 
 
@@ -108,7 +108,7 @@ def _features(described: Any) -> dict[str, Stored]:
 
 def _feature(key: str, one: Any) -> Stored:
     if any(sign in key for sign in "/\\\0"):  # the key becomes the name of a folder
-        raise ValueError(f"{key!r:.100} is no name of a feature: it has a slash, a backslash or a NUL")
+        raise ValueError(f"{key!r:.100} is not a name of a feature: it has a slash, a backslash or a NUL")
     if not isinstance(one, Mapping) or not isinstance(shape := one.get("shape"), list):
         raise ValueError(f"{key:.100} has no shape")
     if any(type(edge) is not int or edge < 1 for edge in shape):
@@ -121,7 +121,7 @@ def _feature(key: str, one: Any) -> Stored:
     if dtype not in _NUMBERS:
         raise ValueError(f"{key:.100} holds {dtype!s:.20}, which is not read")
     if len(shape) != 1:
-        raise ValueError(f"{key:.100} is no vector: its shape is {shape}")
+        raise ValueError(f"{key:.100} is not a vector: its shape is {shape}")
     within(f"the length of {key:.100}", shape[0], 1, MOST_VALUES)
     return Stored("vector", (shape[0],))
 
@@ -134,7 +134,7 @@ def _is_depth(one: Mapping[str, Any]) -> bool:
 def _image_shape(key: str, shape: list[int], names: Any) -> tuple[int, int, int]:
     """Returns height, width and channels, in the order given by the names of the dimensions."""
     if len(shape) != 3:
-        raise ValueError(f"{key:.100} is no image: its shape is {shape}")
+        raise ValueError(f"{key:.100} is not an image: its shape is {shape}")
     channels_first = isinstance(names, list) and str(names[0]).startswith("channel") if names else shape[0] in (1, 3)
     height, width, channels = (*shape[1:], shape[0]) if channels_first else shape
     if channels not in (1, 3):

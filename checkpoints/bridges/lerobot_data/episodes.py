@@ -115,7 +115,7 @@ def _old_episodes(described: Description, videos: list[str]) -> list[EpisodePlac
 
 def _old_lengths(described: Description) -> list[int]:
     path, lengths = described.folder / layout.OLD_EPISODES, []
-    # Lines of bytes end with \n alone. Those of a text would also end with other signs, which may stand in a task's words.
+    # Split bytes, where only \n ends a line: in text, so do other characters, which an instruction may contain.
     lines = io.BytesIO(read_bytes(path, FRAMES_FOOTER_BYTES, root=described.folder))
     for number, line in enumerate(islice(lines, MOST_EPISODES + 1)):
         try:

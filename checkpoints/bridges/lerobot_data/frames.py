@@ -83,21 +83,21 @@ class LeRobotFrames:
         return {name: found[name] if name in found else vectors[name] for name in names}
 
     def vectors(self) -> dict[str, np.ndarray]:
-        """Those of `observations` that are vectors; no image is decoded."""
+        """Reads only the vectors of `observations`, without decoding images."""
         return named(self._parts_of_vectors, self._vectors)
 
     def actions(self) -> np.ndarray:
-        """The actions to learn, `[steps, A]`; errors as of `observations`."""
+        """Reads the actions to learn, `[steps, A]`; errors as of `observations`."""
         return self._vectors[ACTION]
 
     def images(self) -> LeRobotImages:
-        """Reads images by frame; nothing is opened yet."""
+        """Returns a reader of images by frame, which opens files when they are needed."""
         seen = {key: feature for key, feature in self.described.observed.items() if feature.kind != "vector"}
         names = {key: name for key in seen if isinstance(name := self.parts[key], str)}
         return LeRobotImages(self.path, self._places, seen, names, self.described.fps)
 
     def episodes(self) -> Iterator[DemonstrationEpisode]:
-        """One after another, of which only one is held; errors as of `observations`."""
+        """Yields the episodes, holding only one in memory at a time; errors as of `observations`."""
         images = self.images()
         try:
             for file, places in self._by_file():
@@ -123,7 +123,7 @@ class LeRobotFrames:
 
     @cached_property
     def _vectors(self) -> dict[str, np.ndarray]:
-        """All vectors by LeRobot's keys, the actions too, `[steps, n]`."""
+        """Reads all vectors and the actions, by LeRobot's keys, `[steps, n]`."""
         vectors = {key: feature for key, feature in self.described.features.items() if feature.kind == "vector"}
         steps = self.described.frames
         check_numbers(steps * sum(feature.shape[0] for feature in vectors.values()), str(self.path))
@@ -139,7 +139,7 @@ class LeRobotFrames:
             yield file, list(places)
 
     def _read(self, file: Path, places: list[EpisodePlace]) -> dict[str, np.ndarray]:
-        """The vectors of a file, checked."""
+        """Reads and checks the vectors of a file."""
         features = self.described.features
         vectors = [key for key, feature in features.items() if feature.kind == "vector"]
         table = read_columns(file, [*_COUNTERS, *vectors], self.path)

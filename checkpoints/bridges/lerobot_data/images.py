@@ -1,4 +1,4 @@
-"""The images of a LeRobotDataset by frame, from tables' cells and from videos."""
+"""Reads the images of a LeRobotDataset by frame, from table cells and from videos."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ class LeRobotImages:
     """Reads images by frame: an `ImageSource`. Files are opened when they are needed, one for each camera.
 
     Args:
-        folder: the data set's.
+        folder: the data set's folder.
         places: the episodes.
-        features: LeRobot's key of each camera → how its images are stored.
+        features: LeRobot's key of each camera → the storage of its images.
         names: LeRobot's key → our name.
-        fps: frames a second.
+        fps: frames per second.
 
     Attributes:
         shapes: height, width and channels by our name.
@@ -39,7 +39,7 @@ class LeRobotImages:
         self._folder = folder
         self._places, self._features, self._names, self._fps = list(places), dict(features), dict(names), fps
         self._begins = [place.begin for place in self._places]
-        # The first frame of every file of frames.
+        # Index of the first frame in each file of frames.
         self._files: dict[Path, int] = {}
         for place in self._places:
             self._files.setdefault(place.data, place.begin)
@@ -89,7 +89,7 @@ class LeRobotImages:
                 raise ValueError(f"{place.data}: {key} in frame {frame} of episode {place.index}: {error}") from error
 
     def _current(self, key: str, path: Path) -> Video | Cells:
-        """The file of a camera: opened once, and closed where the camera goes on in another one."""
+        """The current file of a camera: stays open until the camera's frames continue in another file."""
         if key not in self._opened or self._opened[key].path != path:
             if key in self._opened:
                 self._opened.pop(key).close()

@@ -4,16 +4,16 @@ Version 3:
 
 meta/info.json                                 features, rate, numbers of episodes and frames
 meta/stats.json                                statistics of all frames
-meta/tasks.parquet                             what was to be done, in words
-meta/episodes/chunk-000/file-000.parquet       one row an episode: where it begins and ends, its statistics
-data/chunk-000/file-000.parquet                one row a frame; several episodes share a file
-videos/KEY/chunk-000/file-000.mp4              where images are videos
-paradp.yaml                                    written by paradp: what LeRobot's files do not say, see `paradp.bridges.Facts`
+meta/tasks.parquet                             the instructions in words
+meta/episodes/chunk-000/file-000.parquet       one row per episode: its begin and end, its statistics
+data/chunk-000/file-000.parquet                one row per frame; several episodes share a file
+videos/KEY/chunk-000/file-000.mp4              the videos of a camera, if images are stored as videos
+paradp.yaml                                    written by paradp: facts that LeRobot's files lack, see `paradp.bridges.Facts`
 
 Versions 2.0 and 2.1 have a file for each episode:
 
 meta/info.json
-meta/episodes.jsonl                            one line an episode: number, length
+meta/episodes.jsonl                            one line per episode: number, length
 data/chunk-000/episode_000000.parquet
 videos/chunk-000/KEY/episode_000000.mp4
 """

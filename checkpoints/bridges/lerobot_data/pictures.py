@@ -41,8 +41,8 @@ class Video:
             self._container = av.open(str(path), format="mp4")
             self._stream = self._container.streams.video[0]
         except (av.FFmpegError, IndexError, ValueError) as error:
-            raise ValueError(f"{path} is no video that can be read: {error}") from error
-        self._tick = Fraction(self._stream.time_base or 0)  # without a unit of time no frame can be found by its time
+            raise ValueError(f"{path} is not a readable video: {error}") from error
+        self._tick = Fraction(self._stream.time_base or 0)  # without a time base, frames have no times
         found = self._stream.codec_context.height, self._stream.codec_context.width
         if found != shape[:2]:
             self._container.close()
@@ -59,8 +59,8 @@ class Video:
         import av
 
         try:
-            # Half a frame: the last frame, asked for again, may by rounding lie behind itself. Frames in between are decoded
-            # and dropped, unless a second or more of them would be.
+            # Half a frame of margin: when the last frame is requested again, its time may be rounded up. Up to one second of
+            # frames in between is decoded and dropped; for more, seek.
             if self._passed is None or not self._passed + 0.5 / self._fps < begin < self._passed + 1:
                 self._seek(begin)
             for i in range(len(out)):

@@ -1,4 +1,4 @@
-"""A LeRobotDataset as training data: a `StreamedDataset`."""
+"""Reads a LeRobotDataset as training data."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,15 +16,15 @@ from paradp.policy.data.episode import DemonstrationEpisode
 
 
 class LeRobotData:
-    """A data set of LeRobot's: a `StreamedDataset`. `open` makes one.
+    """A data set of LeRobot, as a `StreamedDataset`. `open` makes one.
 
     Args:
-        frames: its frames.
-        facts: information that it lacks.
+        frames: the frames of the data set.
+        facts: information that the data set lacks.
 
     Attributes:
-        path: its folder.
-        info: its description.
+        path: the data set's folder.
+        info: the description of the data set.
 
     Raises:
         ValueError: a fact is missing or does not fit.
@@ -53,8 +53,8 @@ class LeRobotData:
             task: name of the task, if neither contains it.
 
         Raises:
-            ValueError: it is no LeRobotDataset, damaged, or a fact is missing; the message names what.
-            OSError: a file is not there or may not be read.
+            ValueError: the folder is not a LeRobotDataset or is damaged, or a fact is missing; the message names the reason.
+            OSError: a file is missing or cannot be read.
         """
         known = read_facts(path, facts).filled(Facts(task=task))
         return cls(LeRobotFrames.open(path, known), known)
@@ -72,11 +72,11 @@ class LeRobotData:
         return self._frames.actions()
 
     def vectors(self) -> dict[str, np.ndarray]:
-        """Those of `observations` that are vectors; no image is decoded."""
+        """Reads only the vectors of `observations`, without decoding images."""
         return self._frames.vectors()
 
     def images(self) -> LeRobotImages:
-        """Reads images by frame."""
+        """Returns a reader of images by frame."""
         return self._frames.images()
 
     def digest(self) -> str:

@@ -12,7 +12,7 @@ from paradp.policy.files.reading import read_object
 
 
 def remarks(frames: LeRobotFrames) -> list[str]:
-    """A sentence for each oddity; errors as of `LeRobotFrames.observations`."""
+    """Returns a sentence for each oddity; errors as of `LeRobotFrames.observations`."""
     images, ends = frames.images(), frames.episode_ends.tolist()
     try:
         looks = look_at(images, frames.vectors(), ends)

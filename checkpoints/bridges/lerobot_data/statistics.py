@@ -1,4 +1,4 @@
-"""Statistics of a data set's features for LeRobot's normalisation: exact, while LeRobot samples images and bins values."""
+"""Computes the statistics of a data set's features for LeRobot's normalisation, exactly; LeRobot samples images and bins."""
 
 from collections.abc import Mapping
 from typing import Any

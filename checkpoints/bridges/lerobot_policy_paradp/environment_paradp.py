@@ -1,4 +1,4 @@
-"""paradp's tasks as an environment of type `paradp`, `--env.type=paradp --env.task=square`, simulated in other processes."""
+"""Makes paradp's tasks available to LeRobot, `--env.type=paradp --env.task=square`, simulated in other processes."""
 
 import os
 from dataclasses import dataclass, field
@@ -19,20 +19,19 @@ from paradp.envs.remote import RemoteEnvironments
 class ParadpEnvConfig(EnvConfig):  # type: ignore[misc]  # LeRobot is not there where types are checked
     """A task of paradp, with the features that `paradp data export` gives its demonstrations.
 
-    What the task is like is asked of its simulator when the environments are made; `fps`, `features` and `features_map` come
-    from there.
+    `fps`, `features` and `features_map` are read from the task's simulator when the environments are made.
 
     Attributes:
-        task: its name, such as square.
-        python: the interpreter of an environment with `paradp[sim]`; by default what `PARADP_SIM_PYTHON` names, and else
-            LeRobot's own.
-        observation: `state` or `image`, one of the task's kinds of observations; by default its first.
-        state: the observed vectors that make up observation.state, the others observation.environment_state; by default
-            those whose names begin like a robot's.
-        action_convention: what actions mean; by default the task's first.
-        disturbance: what disturbs the task's object.
-        episode_length: control steps; by default the task's own limit.
-        video: whether frames are drawn for LeRobot's videos; otherwise these are black.
+        task: name of the task, such as square.
+        python: path of a Python interpreter that has `paradp[sim]`; by default the value of `PARADP_SIM_PYTHON`, or the
+            interpreter that runs LeRobot.
+        observation: `state` or `image`, one of the task's kinds of observations; by default the first.
+        state: the observed vectors that make up observation.state; the others make up observation.environment_state. By
+            default those with a prefix that paradp uses for robots.
+        action_convention: meaning of the actions; by default the task's first convention.
+        disturbance: name of a disturbance of the task's object.
+        episode_length: length limit in control steps; by default the task's.
+        video: render frames for LeRobot's videos; otherwise these are black.
     """
 
     task: str | None = "square"
@@ -46,7 +45,7 @@ class ParadpEnvConfig(EnvConfig):  # type: ignore[misc]  # LeRobot is not there 
 
     @property
     def gym_kwargs(self) -> dict[str, Any]:
-        """LeRobot makes the environment by `create_envs`, and not by gymnasium."""
+        """Not used: LeRobot makes the environments with `create_envs`, not with gymnasium."""
         return {}
 
     def create_envs(self, n_envs: int, use_async_envs: bool = False) -> dict[str, dict[int, VectorEnv]]:
@@ -54,7 +53,7 @@ class ParadpEnvConfig(EnvConfig):  # type: ignore[misc]  # LeRobot is not there 
 
         Raises:
             ValueError: the task or a setting is unknown.
-            OSError: there is no such interpreter, or its process ends, lacks a package or can draw no images.
+            OSError: the interpreter does not exist, or its process ends, lacks a package or cannot render images.
         """
         processes = min(n_envs, os.cpu_count() or 1) if use_async_envs else 1
         counts = [len(range(first, n_envs, processes)) for first in range(processes)]
@@ -82,7 +81,7 @@ class ParadpEnvConfig(EnvConfig):  # type: ignore[misc]  # LeRobot is not there 
         )
 
     def _describe(self, simulator: RemoteEnvironments) -> Columns:
-        """Says by LeRobot's names what a simulator offers."""
+        """Sets `fps`, `features` and `features_map` from a simulator's description."""
         described = simulator.description
         columns = Columns.of(described.observation, {}, self.state)
         self.fps = described.control_hz

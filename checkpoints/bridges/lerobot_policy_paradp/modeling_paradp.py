@@ -56,7 +56,7 @@ class ParadpPolicy(DiffusionPolicy):  # type: ignore[misc]  # LeRobot is not ins
         return super().from_pretrained(pretrained_name_or_path, config=config or stored, **kwargs)  # type: ignore[no-any-return]
 
     def supports_rtc(self) -> bool:
-        """Yes: the next chunk is sampled so that it continues the unexecuted rest of the last one."""
+        """True: the next chunk is sampled such that it continues the unexecuted rest of the last one."""
         return True
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Environments in simulators' processes as one vector environment, as LeRobot's evaluation uses them."""
+"""Combines environments in several simulator processes into one vector environment, for LeRobot's evaluation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,23 +13,23 @@ from paradp.bridges.lerobot_data.columns import Columns
 from paradp.bridges.lerobot_data.layout import IMAGES
 from paradp.envs.remote import RemoteEnvironments
 
-# What LeRobot renames to observation.state, observation.environment_state and observation.images.*.
+# Keys that LeRobot renames to observation.state, observation.environment_state and observation.images.*.
 ROBOT_STATE, ENVIRONMENT_STATE, PIXELS = "agent_pos", "environment_state", "pixels"
 _RAW = {OBS_STATE: ROBOT_STATE, OBS_ENV_STATE: ENVIRONMENT_STATE}
 _BLACK = (64, 64, 3)
 
 
 class RemoteVectorEnv(VectorEnv):  # type: ignore[misc]  # gymnasium's types are not followed
-    """Environments of one task in some processes, which step at the same time.
+    """Environments of one task in several processes, which step in parallel.
 
-    An environment whose episode has ended stands still, with reward 0, until all are reset. Actions are clipped to the
-    task's limits, as a policy's are everywhere in paradp.
+    An environment whose episode has ended keeps its last observation, with reward 0, until all environments are reset.
+    Actions are clipped to the task's limits, as everywhere in paradp.
 
     Args:
         simulators: the processes; this object closes them.
-        counts: the number of environments in each.
-        columns: what LeRobot's features consist of.
-        video: whether `render` draws; otherwise frames are black.
+        counts: the number of environments in each process.
+        columns: the contents of LeRobot's features.
+        video: whether `render` renders frames; otherwise they are black.
     """
 
     def __init__(self, simulators: Sequence[RemoteEnvironments], counts: Sequence[int], columns: Columns, video: bool):
@@ -50,10 +50,10 @@ class RemoteVectorEnv(VectorEnv):  # type: ignore[misc]  # gymnasium's types are
         self._terminated, self._truncated = np.zeros((2, self.num_envs), bool)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begins an episode everywhere.
+        """Begins an episode in every environment.
 
         Args:
-            seed: one for each environment; or the first one's, from which the others count up.
+            seed: a seed for each environment; or the first environment's seed, from which the others count up.
             options: not used.
         """
         count = self.num_envs
@@ -67,7 +67,7 @@ class RemoteVectorEnv(VectorEnv):  # type: ignore[misc]  # gymnasium's types are
         return self._observation(), self._info()
 
     def step(self, actions: Any) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """A control step of those whose episode goes on."""
+        """Makes a control step in the environments whose episodes have not ended."""
         actions = np.clip(actions, self.action_space.low, self.action_space.high)
         rewards = np.zeros(self.num_envs)
         asked = list(self._by_simulator(~(self._terminated | self._truncated)))
@@ -81,21 +81,21 @@ class RemoteVectorEnv(VectorEnv):  # type: ignore[misc]  # gymnasium's types are
         return self._observation(), rewards, self._terminated.copy(), self._truncated.copy(), self._info()
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """An attribute of each environment, or what a function of each returns: LeRobot asks for frames so."""
+        """Returns an attribute of each environment, or the results of a method: LeRobot calls `render` in this way."""
         return self.render() if name == "render" else self.get_attr(name)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
-        """An attribute of each environment: `task`, `task_description`, `_max_episode_steps`.
+        """Returns an attribute of each environment: `task`, `task_description` or `_max_episode_steps`.
 
         Raises:
-            AttributeError: it has no such attribute.
+            AttributeError: environments have no such attribute.
         """
         if name not in ("task", "task_description", "_max_episode_steps"):
             raise AttributeError(f"environments of paradp have no {name!r}")
         return (getattr(self, name),) * self.num_envs
 
     def render(self) -> tuple[np.ndarray, ...]:
-        """A frame of each."""
+        """Renders a frame of each environment."""
         if not self._video:
             return (np.zeros(_BLACK, np.uint8),) * self.num_envs
         frames: dict[int, np.ndarray] = {}

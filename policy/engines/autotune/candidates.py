@@ -73,5 +73,5 @@ def within(fidelity: Fidelity, bounds: Bounds, given: bool) -> Candidates:
     if not found and given:
         nearest = nearest_steps(fidelity, bounds)
         best = f"; the nearest are {nearest}: {fidelity.steps[nearest].describe()}" if nearest else ""
-        raise ValueError(f"no fewer steps than DDPM's own are within {said}{best}; allow more, or take auto, which is exact")
+        raise ValueError(f"no fewer steps than DDPM's own are within {said}{best}; allow more, or use auto, which is exact")
     return Candidates((*found, EXACT_STEPS), {name: f"{fidelity.steps[name].describe()}, within {said}" for name in found})

@@ -119,7 +119,7 @@ class TiledUnet:
         return out.view(n, -1, convolution.columns)
 
     def _product(self, convolution: Tiled, x: Features, out: Tensor, biased: bool = False) -> None:
-        """Computes the sums of all sections, the bias included if asked for."""
+        """Computes the sums of all sections, including the bias on request."""
         count, rows = out.shape[:2]
         block_m = convolution.block_m(rows)
         warps = 8 if block_m == 128 else 4

@@ -15,7 +15,7 @@ _PIXELS = Limits(1, MOST_EDGE)
 
 # Channels per group of the group normalisation.
 GROUP_CHANNELS = 16
-_KEPT = 0.9  # share of an image's height and width that a training crops by default
+_KEPT = 0.9  # share of an image's height and width that the crop of a training keeps by default
 
 
 @dataclass(frozen=True)

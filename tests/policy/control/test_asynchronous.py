@@ -59,7 +59,7 @@ def seen(step: float) -> dict[str, np.ndarray]:
 
 
 def drive(controller, source, steps: int, lateness: int):
-    """Control steps with plans that arrive so many steps after they were asked for."""
+    """Control steps with plans that arrive this many steps after the request."""
     commands, due = [], {}
     asked = 0
     for step in range(steps):
@@ -72,7 +72,7 @@ def drive(controller, source, steps: int, lateness: int):
 
 
 @pytest.mark.parametrize("lateness", [1, 3, 6])
-def test_a_chunk_goes_on_where_the_robot_is(spec, lateness):
+def test_a_chunk_continues_at_the_robots_current_step(spec, lateness):
     source = Scripted(spec)
     commands = drive(AsyncController(source, hold), source, 60, lateness)
     assert [c.held for c in commands] == [True] * lateness + [False] * (60 - lateness)
@@ -85,7 +85,7 @@ def test_a_chunk_goes_on_where_the_robot_is(spec, lateness):
 
 
 @pytest.mark.parametrize(("late", "held"), [("hold", 4), ("continue-chunk", 0)])
-def test_a_late_chunk_ends_as_declared(spec, late, held):
+def test_a_robot_whose_chunk_is_late_behaves_as_declared(spec, late, held):
     source = Scripted(spec)
     controller = AsyncController(source, hold, late=late)
     commands = drive(controller, source, 9, 1)
@@ -102,22 +102,22 @@ def test_a_late_chunk_can_stop_the_robot(spec):
     source = Scripted(spec)
     controller = AsyncController(source, hold, late="stop")
     drive(controller, source, 9, 1)
-    with pytest.raises(LatePlan, match="was not there"):
+    with pytest.raises(LatePlan, match="had not arrived"):
         controller.act(seen(9))
 
 
-def test_a_robot_holds_at_the_end_of_its_chunk(spec):
+def test_a_robot_without_a_new_chunk_holds_at_the_end_of_the_old_one(spec):
     source = Scripted(spec)
     controller = AsyncController(source, hold)
     commands = drive(controller, source, 9, 1) + [controller.act(seen(step)) for step in range(9, 20)]
     assert [c.held for c in commands[1:16]] == [False] * 15 and all(c.held for c in commands[16:])
     assert np.array_equal(commands[-1].action, commands[15].action)
     source.arrive()
-    # Asked for in step 8, after seven actions; eight more were executed since, and holding is no action.
+    # Asked for in step 8, after seven actions; eight more were executed since, and holding does not count as an action.
     assert commands[8].replan is None and controller.act(seen(20)).action[1] == pytest.approx(0.08)
 
 
-def test_a_request_says_all_that_a_plan_depends_on(spec):
+def test_a_request_contains_everything_that_a_plan_depends_on(spec):
     source = Scripted(spec)
     controller = AsyncController(source, hold, budget=0.05, blending="inpaint")
     drive(controller, source, 20, 2)
@@ -127,7 +127,7 @@ def test_a_request_says_all_that_a_plan_depends_on(spec):
     assert second.keep.tolist()[:3] == [1, 1, 1] and 0 < second.keep[3] < 1 and second.guess.shape == (16, 2)
 
 
-def test_a_command_that_came_too_late_was_not_consumed(spec):
+def test_a_command_that_came_too_late_does_not_count_as_executed(spec):
     source = Scripted(spec)
     controller = AsyncController(source, hold)
     controller.act(seen(0))
@@ -140,7 +140,7 @@ def test_a_command_that_came_too_late_was_not_consumed(spec):
     assert [round(100 * action[1]) for action in told] == [0, 1, 2, 2, 3, 4, 5]
 
 
-def test_faults_stop_the_robot_in_the_control_step_that_they_are_found_in(spec):
+def test_faults_stop_the_robot_in_the_control_step_in_which_they_are_found(spec):
     for late, fault, reason in (
         ("continue-chunk", ValueError("the network's predictions are not finite"), StopReason.FAULT),
         ("continue-chunk", RuntimeError("out of memory"), StopReason.DEAD),
@@ -156,7 +156,7 @@ def test_faults_stop_the_robot_in_the_control_step_that_they_are_found_in(spec):
         assert (controller.report.stopped, controller.report.stopped_at, last.held) == (reason, 9, True)
 
 
-def test_noise_belongs_to_the_seed_and_plans_differ(spec):
+def test_noise_depends_on_the_seed_and_plans_differ(spec):
     def seeds(seed):
         source = Scripted(spec)
         controller = AsyncController(source, hold)
@@ -168,7 +168,7 @@ def test_noise_belongs_to_the_seed_and_plans_differ(spec):
 
 
 def let_pass(monkeypatch, seconds: float) -> None:
-    """So much time, for whoever waits for a plan."""
+    """Lets this much time pass for threads that wait for a plan."""
     later = SimpleNamespace(perf_counter=lambda: time.perf_counter() + seconds)
     monkeypatch.setattr(asynchronous, "time", later)
 
@@ -178,13 +178,13 @@ def test_a_silent_source_is_dead(spec, monkeypatch):
     controller = AsyncController(source, hold)
     controller.act(seen(0))
     let_pass(monkeypatch, seconds=2.1)
-    with pytest.raises(DeadInference, match="has not come for"):
+    with pytest.raises(DeadInference, match="no plan has arrived for"):
         controller.act(seen(1))
 
 
 @pytest.fixture
 def load(trained, tmp_path):
-    """What loads the policy, here or in another process."""
+    """Loads the policy, in this or another process."""
     save_checkpoint(trained, tmp_path / "checkpoint", "a card")
     return partial(load_policy, tmp_path / "checkpoint", "speculative-ddpm:window=8", engine="eager")
 
@@ -195,7 +195,7 @@ def policy(load) -> DiffusionPolicy:
 
 
 def run_slowly(controller, steps: int = 30) -> np.ndarray:
-    """Control steps in which every plan arrives in its own."""
+    """Control steps in which every plan arrives in time."""
     commands = []
     for step in range(steps):
         commands.append(controller.act(seen(step / 100)).action)
@@ -204,7 +204,7 @@ def run_slowly(controller, steps: int = 30) -> np.ndarray:
     return np.stack(commands)
 
 
-def test_who_plans_does_not_matter(policy, load):
+def test_plans_do_not_depend_on_thread_or_process(policy, load):
     actions = []
     for source in (InThread(policy), InProcess(policy.spec, load, threads=1)):
         controller = AsyncController(source, hold)
@@ -218,7 +218,7 @@ def test_who_plans_does_not_matter(policy, load):
     assert np.abs(alone - together).max() < 1e-4
 
 
-def test_what_was_measured_to_be_fastest_can_be_asked_for(policy):
+def test_the_chosen_sampler_can_be_read(policy):
     policy.planned = Planned("ddpm", 1, {"ddpm": 0.05})
     source = InThread(policy)
     assert source.chosen() == "ddpm: 50.0 ms a plan of 1"
@@ -226,7 +226,7 @@ def test_what_was_measured_to_be_fastest_can_be_asked_for(policy):
 
 
 def has_ended(process):
-    """Not by `is_alive`, which says yes while the pool's own thread has waited for it and not yet noted its end."""
+    """Does not use `is_alive`, which is true until the pool's own thread has noticed the end."""
     return bool(connection.wait([process.sentinel], 0))
 
 
@@ -271,18 +271,18 @@ def test_an_inference_process_that_hangs_does_not_hang_its_parent(trained, load,
     os.kill(process.pid, signal.SIGSTOP)
     controller.act(seen(0))
     let_pass(monkeypatch, seconds=61.0)
-    with pytest.raises(DeadInference, match="has not come for"):
+    with pytest.raises(DeadInference, match="no plan has arrived for"):
         controller.act(seen(0.1))
     controller.close()
     assert has_ended(process)
 
 
-def test_a_policy_that_cannot_be_loaded_there_is_told_in_a_sentence(trained, load, capfd):
+def test_an_error_in_one_sentence_names_a_policy_that_a_process_cannot_load(trained, load, capfd):
     source = InProcess(trained.spec, partial(load_policy, "/nowhere"))
     controller = AsyncController(source, hold)
     with pytest.raises(DeadInference, match=r"there are no plans: the policy could not be loaded .*'/nowhere'"):
         controller.warm_up()
-    with pytest.raises(DeadInference, match="what makes the plans has died"):
+    with pytest.raises(DeadInference, match="the source of plans has died"):
         controller.act(seen(0))
     controller.close()
 
@@ -297,7 +297,7 @@ class Restarts(Scripted):
         self.alive = True
 
 
-def test_a_source_that_hangs_is_started_again_by_a_reset_and_one_that_is_late_is_not(spec, monkeypatch):
+def test_a_reset_restarts_a_source_that_hangs_but_not_one_that_is_late(spec, monkeypatch):
     source = Restarts(spec)
     controller = AsyncController(source, hold)
     controller.act(seen(0))
@@ -308,20 +308,20 @@ def test_a_source_that_hangs_is_started_again_by_a_reset_and_one_that_is_late_is
     monkeypatch.undo()
     controller.act(seen(0))
     let_pass(monkeypatch, seconds=2.1)
-    with pytest.raises(DeadInference, match="has not come for"):
+    with pytest.raises(DeadInference, match="no plan has arrived for"):
         controller.act(seen(1))
     controller.reset()
     assert source.restarts == 1
     # It holds for as long as loading takes, and then says so.
     assert controller.act(seen(0)).held
     let_pass(monkeypatch, seconds=asynchronous.WARM_UP_SECONDS + 5)
-    with pytest.raises(DeadInference, match="was started again, and has made none for 90"):
+    with pytest.raises(DeadInference, match="was restarted, and has made no plan for 90"):
         controller.act(seen(1))
     controller.reset()
     assert source.restarts == 2
 
 
-def test_a_source_that_cannot_be_started_again_says_why(spec):
+def test_the_error_of_a_source_that_cannot_be_restarted_gives_the_reason(spec):
     source = Restarts(spec)
     controller = AsyncController(source, hold)
     source.alive = False
@@ -346,11 +346,11 @@ def test_the_reason_why_there_are_no_plans_is_never_empty(spec, error, said):
     controller = AsyncController(Fails(spec), hold)
     with pytest.raises(DeadInference, match=f"^there are no plans: {said}$"):
         controller.warm_up()
-    with pytest.raises(DeadInference, match=f"^what makes the plans has died: {said}$"):
+    with pytest.raises(DeadInference, match=f"^the source of plans has died: {said}$"):
         controller.act(seen(0))
 
 
-def test_warming_up_says_what_it_waits_for_and_gives_up_with_a_reason(spec, monkeypatch):
+def test_warming_up_reports_what_it_waits_for_and_gives_up_with_a_reason(spec, monkeypatch):
     source, words, passed = Scripted(spec), [], []
     clock = SimpleNamespace(perf_counter=lambda: 40.0 * len(passed))
 
@@ -361,14 +361,14 @@ def test_warming_up_says_what_it_waits_for_and_gives_up_with_a_reason(spec, monk
     monkeypatch.setattr(asynchronous, "time", clock)
     monkeypatch.setattr(asynchronous, "wait", no_waiting)
     controller = AsyncController(source, hold)
-    with pytest.raises(DeadInference, match=r"^there are no plans: the first plan \(.*\) has not come within 120 s$"):
+    with pytest.raises(DeadInference, match=r"^there are no plans: the first plan \(.*\) has not arrived within 120 s$"):
         controller.warm_up(patience=100.0, on_wait=words.append)
     assert words == [f"waiting for the first plan (the policy is loaded and compiled): {seconds} s" for seconds in (40, 80)]
     assert source.futures[-1].cancelled()
 
 
-def test_an_action_is_the_callers_and_an_observation_stays_the_callers(spec):
-    """What a caller does to what it was given, or has given, changes nothing that comes after."""
+def test_callers_may_change_their_actions_and_observations_afterwards(spec):
+    """Changes to earlier arguments or results do not affect later ones."""
 
     def as_seen(last, observation):
         return observation["position"] if last is None else last
@@ -396,19 +396,19 @@ def test_an_action_is_the_callers_and_an_observation_stays_the_callers(spec):
     assert drive_and(write=True) == drive_and(write=False)
 
 
-def test_a_source_that_takes_no_request_is_dead_in_every_step(spec):
+def test_a_source_that_takes_no_request_counts_as_dead_in_every_step(spec):
     class Refuses(Scripted):
         def submit(self, request):
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     controller = AsyncController(Refuses(spec), hold)
     for step in range(3):
-        with pytest.raises(DeadInference, match="no plan can be begun: cannot schedule"):
+        with pytest.raises(DeadInference, match="no plan can be started: cannot schedule"):
             controller.act(seen(step))
 
 
 class Broken:
-    """A network that gives NaN from some call on."""
+    """A network that returns NaN from a given call on."""
 
     def __init__(self, engine):
         self.broken = False
@@ -444,7 +444,7 @@ def test_unknown_ways_to_be_late_are_refused(spec):
 
 @pytest.mark.parametrize("name", ["budget", "dead_after"])
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 0, -1.0, "2", True])
-def test_times_that_are_no_positive_number_are_refused(spec, name, seconds):
-    """Nothing is ever later than NaN: a robot would wait for a dead source for good."""
+def test_times_that_are_not_positive_numbers_are_refused(spec, name, seconds):
+    """No time is greater than NaN, so a robot would wait for a dead source for ever."""
     with pytest.raises(ValueError, match=f"{name} must be a positive number of seconds"):
         AsyncController(Scripted(spec), hold, **{name: seconds})

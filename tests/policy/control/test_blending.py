@@ -21,7 +21,7 @@ def test_the_mask_keeps_what_will_be_executed_and_fades():
     assert soft_mask(16, past=1, late=0, left=0).tolist() == [1] + [0] * 15
 
 
-def test_the_mask_is_a_number_also_where_a_chunk_is_later_than_the_old_one_is_long():
+def test_the_mask_is_finite_if_a_chunk_is_later_than_the_old_one_is_long():
     with np.errstate(all="raise"):
         for late in range(20):
             for left in range(16):

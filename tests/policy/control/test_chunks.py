@@ -30,20 +30,20 @@ def drive(queue: ChunkQueue, lateness: int, steps: int) -> list[tuple[int, int] 
     return done
 
 
-def test_without_lateness_every_chunk_begins_where_it_was_planned():
+def test_without_lateness_every_chunk_begins_at_its_planned_step():
     for queue in (ChunkQueue(8, ahead=False), ahead(8)):
         done = drive(queue, 0, 24)
         assert done == [(start, i) for start in (0, 8, 16) for i in range(8)]
 
 
-def test_a_synchronous_robot_waits_and_then_gets_the_chunk_from_its_first_action_on():
+def test_a_synchronous_robot_waits_and_then_executes_the_chunk_from_its_first_action():
     done = drive(ChunkQueue(8, ahead=False), 3, 22)
     expected = [None] * 3 + [(0, i) for i in range(8)] + [None] * 3 + [(11, i) for i in range(8)]
     assert done == expected
 
 
 @pytest.mark.parametrize("lateness", [1, 4, 7])
-def test_asked_ahead_nothing_is_waited_for_and_what_was_executed_meanwhile_is_skipped(lateness):
+def test_with_plans_requested_ahead_nothing_waits_and_executed_actions_are_skipped(lateness):
     done = drive(ahead(8), lateness, 60)
     # The first chunk finds a robot that held still.
     assert done[:lateness] == [None] * lateness and None not in done[lateness:]
@@ -57,7 +57,7 @@ def test_asked_ahead_nothing_is_waited_for_and_what_was_executed_meanwhile_is_sk
 
 
 @pytest.mark.parametrize("lateness", [8, 14, 20])
-def test_asked_ahead_a_robot_that_runs_out_of_actions_holds_and_skips_only_what_it_executed(lateness):
+def test_with_plans_requested_ahead_a_robot_without_actions_holds_and_skips_only_executed_ones(lateness):
     done = drive(ahead(8), lateness, 200)
     for i in range(1, 200):
         if done[i] is None or (done[i - 1] is not None and done[i][0] == done[i - 1][0]):
@@ -67,7 +67,7 @@ def test_asked_ahead_a_robot_that_runs_out_of_actions_holds_and_skips_only_what_
         assert index == executed and i - planned >= lateness
 
 
-def test_a_chunk_that_is_wholly_past_leaves_nothing_to_execute():
+def test_a_chunk_that_lies_entirely_in_the_past_has_no_actions_to_execute():
     queue = ahead(2)
     queue.ask()
     queue.give(np.arange(5)[:, None])
@@ -81,7 +81,7 @@ def test_a_chunk_that_is_wholly_past_leaves_nothing_to_execute():
 
 @pytest.mark.parametrize("execute", [1, 4, 8, 10, 12, 15])
 @pytest.mark.parametrize("lateness", [0, 1, 2, 3, 5, 7])
-def test_asked_ahead_nobody_waits_where_a_chunk_is_long_enough(execute, lateness):
+def test_with_plans_requested_ahead_nothing_waits_if_chunks_are_long_enough(execute, lateness):
     # After a late join K − lateness actions are left, and the next chunk is again so late.
     assert 2 * lateness <= LENGTH
     done = drive(ahead(execute), lateness, 120)
@@ -89,8 +89,8 @@ def test_asked_ahead_nobody_waits_where_a_chunk_is_long_enough(execute, lateness
 
 
 @pytest.mark.parametrize("lateness", [1, 4, 7])
-def test_a_robot_that_may_not_go_on_with_its_chunk_holds_after_the_actions_of_it_that_are_meant(lateness):
-    """The second chunk is asked for as if it would not be late, and is."""
+def test_a_robot_that_may_not_continue_its_chunk_holds_after_its_planned_actions(lateness):
+    """The second chunk is requested as if it were in time, but it is late."""
     queue = ChunkQueue(8, ahead=True)
     queue.ask()
     queue.give(np.arange(LENGTH)[:, None])
@@ -102,7 +102,7 @@ def test_a_robot_that_may_not_go_on_with_its_chunk_holds_after_the_actions_of_it
     assert int(queue.next()[0]) == 0
 
 
-def test_the_next_chunk_is_asked_for_as_early_as_any_of_the_last_was_late():
+def test_the_next_chunk_is_requested_early_enough_for_the_latest_of_the_last_ones():
     queue, asked, overdue = ahead(8), None, []
     lateness = iter([1, 2] * 40)
     for step in range(200):
@@ -118,7 +118,7 @@ def test_the_next_chunk_is_asked_for_as_early_as_any_of_the_last_was_late():
     assert sum(overdue) == 1 and queue.expected_lateness == 2
 
 
-def test_an_action_that_was_not_executed_is_the_next_again():
+def test_an_action_that_was_not_executed_comes_next_again():
     queue = ahead(8)
     queue.ask()
     queue.give(np.arange(LENGTH)[:, None])
@@ -134,7 +134,7 @@ def test_an_action_that_was_not_executed_is_the_next_again():
     assert queue.give(np.arange(LENGTH)[:, None]) == 2 and int(queue.next()[0]) == 1
 
 
-def test_a_chunk_given_up_can_be_asked_for_again():
+def test_a_cancelled_chunk_can_be_requested_again():
     queue = ahead(8)
     queue.ask()
     assert not queue.wants_chunk
@@ -142,7 +142,7 @@ def test_a_chunk_given_up_can_be_asked_for_again():
     assert queue.wants_chunk
 
 
-def test_a_chunk_that_came_late_is_used_up_sooner_and_the_next_is_due_then():
+def test_a_late_chunk_is_used_up_sooner_and_the_next_is_then_due():
     queue, chunk = ahead(8), np.arange(LENGTH)[:, None]
     queue.ask()
     queue.give(chunk)
@@ -170,7 +170,7 @@ CONTROL_STEP = st.tuples(
     latenesses=st.lists(st.integers(0, 2 * LENGTH), min_size=1, max_size=6),
     steps=st.lists(CONTROL_STEP, min_size=40, max_size=120),
 )
-def test_whatever_happens_the_executed_action_is_the_one_meant_for_now(execute, is_ahead, at_the_end, latenesses, steps):
+def test_the_executed_action_always_belongs_to_the_current_step(execute, is_ahead, at_the_end, latenesses, steps):
     queue = ChunkQueue(execute, is_ahead, at_the_end)
     executed = 0
     asked = running = None  # (step, executed then, lateness)

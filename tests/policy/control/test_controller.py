@@ -10,7 +10,7 @@ from paradp.sampler import NoisePath, Picard, Sequential, Solution, SolverStats,
 
 
 class Counting:
-    """A solver whose sample says when it was planned and which step of the horizon an action is."""
+    """A solver whose sample contains the plan's number and the horizon's step."""
 
     def __init__(self, spec):
         self.table = step_table(spec.schedule)
@@ -35,7 +35,7 @@ def observation(value: float = 0.0) -> dict[str, np.ndarray]:
     return {"position": np.full(2, value, np.float32), "constant": np.zeros(1, np.float32)}
 
 
-def test_actions_come_from_the_present_step_on_and_eight_are_executed(trained):
+def test_eight_actions_from_the_current_step_on_are_executed(trained):
     controller = RecedingHorizon(make_policy(trained, Counting(trained.spec)))
     commands = [controller.act(observation(t)) for t in range(20)]
     planned = [t for t, c in enumerate(commands) if c.replan]
@@ -57,7 +57,7 @@ def test_history_repeats_the_first_observation_and_then_slides(trained):
     assert controller.robot.history["position"][:, 0].tolist() == [4.0, 4.0]
 
 
-def test_the_last_plan_shifted_by_what_was_executed_is_the_next_ones_first_guess(trained):
+def test_the_last_plan_shifted_by_the_executed_actions_is_the_next_first_guess(trained):
     solver = Counting(trained.spec)
     controller = RecedingHorizon(make_policy(trained, solver))
     for t in range(9):
@@ -127,7 +127,7 @@ def test_bad_observations_are_named(trained, change, message):
         controller.act(bad)
 
 
-def test_a_network_that_gives_nan_is_caught_before_the_robot(trained):
+def test_nan_from_the_network_does_not_reach_the_robot(trained):
     for parameter in trained.network.parameters():
         parameter.data.fill_(torch.nan)
     policy = make_policy(trained, Picard(step_table(trained.spec.schedule)))
@@ -150,7 +150,7 @@ def test_horizons_that_cannot_work_are_refused(horizons):
 
 
 class Late:
-    """A clock by which every plan takes so many control steps."""
+    """A clock with which every plan takes this many control steps."""
 
     def __init__(self, steps: int):
         self.steps = steps
@@ -166,7 +166,7 @@ def hold(last, observation):
     return np.full(2, -7.0, np.float32) if last is None else last
 
 
-def test_a_robot_that_waits_is_told_to_hold_and_goes_on_observing(trained):
+def test_a_waiting_robot_holds_and_continues_to_observe(trained):
     policy = make_policy(trained, Counting(trained.spec))
     controller = RecedingHorizon(policy, clock=Late(3), hold=hold)
     commands = [controller.act(observation(t)) for t in range(15)]
@@ -177,7 +177,7 @@ def test_a_robot_that_waits_is_told_to_hold_and_goes_on_observing(trained):
     assert controller.robot.history["position"][:, 0].tolist() == [13.0, 14.0]
 
 
-def test_a_chunk_planned_ahead_is_guessed_from_what_was_consumed_since(trained):
+def test_the_first_guess_of_a_chunk_planned_ahead_accounts_for_consumed_actions(trained):
     solver = Counting(trained.spec)
     controller = RecedingHorizon(make_policy(trained, solver), ahead=True, clock=Late(2), hold=hold)
     commands = [controller.act(observation(t)) for t in range(20)]
@@ -217,7 +217,7 @@ def test_a_prediction_that_is_not_finite_gives_no_plan_even_where_clipping_hides
 
 
 @pytest.mark.parametrize("blending", ["replace", "blend", "inpaint"])
-def test_chunks_join_as_they_are_told_to(trained, blending):
+def test_chunks_are_blended_as_configured(trained, blending):
     policy = make_policy(trained, Sequential(step_table(trained.spec.schedule, 20)))
 
     controller = RecedingHorizon(policy, ahead=True, clock=Late(3), hold=hold, blending=blending)

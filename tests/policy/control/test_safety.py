@@ -36,7 +36,7 @@ class Plays:
 
 
 def hold(last, observation):
-    """A robot that begins where it is seen."""
+    """A hold function that returns the observed position."""
     return observation["at"] if last is None else last
 
 
@@ -52,14 +52,14 @@ def commands(controller, count: int) -> list[list[float]]:
     return [controller.act(next(seen)).action.tolist() for _ in range(count)]
 
 
-def test_what_is_safe_passes_as_it_is():
+def test_safe_commands_pass_unchanged():
     controller = SafeController(Plays([0, 0], [0.25, 0], [0.25, -0.25]), LIMITS, hold)
     assert commands(controller, 3) == [[0, 0], [0.25, 0], [0.25, -0.25]]
     report = controller.report
     assert (report.steps, report.limited, report.slowed, report.stopped) == (3, 0, 0, None)
 
 
-def test_what_is_outside_is_limited_and_what_is_far_is_slowed():
+def test_commands_outside_the_limits_are_clipped_and_large_steps_are_slowed():
     controller = SafeController(Plays([0.9, 0], [1.1, 0], [0.5, -1.1], [0.5, 0], [0.5, 0]), LIMITS, hold)
     told = np.array(commands(controller, 5))
     # The first one, too, is compared with where the robot is.
@@ -82,7 +82,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_stops_the_robot_in_its_own_control_step_and_for_good(name):
+def test_a_fault_stops_the_robot_in_the_same_control_step_permanently(name):
     fault, reason, said = FAULTS[name]
     inner = Plays([0.2, 0.2], fault, [0, 0], [0, 0])
     controller = SafeController(inner, LIMITS, hold)
@@ -108,7 +108,7 @@ SEEING = replace(LIMITS, cameras=("front", "wrist"), frozen_frames=6)
 
 
 class Moves:
-    """A controller that goes on by so much in every step, or stays."""
+    """A controller that moves by a fixed amount in every step, or holds."""
 
     def __init__(self, step: float):
         self._step, self._at = step, 0.0
@@ -121,7 +121,7 @@ class Moves:
 
 
 def frames(step: int, frozen: str | None) -> dict[str, np.ndarray]:
-    """Two cameras and a state, which change in every step, but for a camera that is frozen from step 3 on."""
+    """Two cameras and a state that change in every step; one camera is frozen from step 3 on."""
     images = {key: np.full((4, 4, 3), min(step, 3) if key == frozen else step, np.uint8) for key in SEEING.cameras}
     return {**images, "position": np.array([step, 0], np.float32), "at": np.zeros(2, np.float32)}
 
@@ -143,7 +143,7 @@ def test_a_frozen_camera_stops_a_robot_that_moves(camera):
 
 @pytest.mark.parametrize("step", [0.0, 0.002])
 def test_a_camera_may_show_the_same_while_the_robot_hardly_moves(step):
-    """Its joints tremble, and an image shows nothing of it."""
+    """Its joints tremble, which is not visible in an image."""
     controller = SafeController(Moves(step), SEEING, hold)
     for tick in range(100):
         controller.act(frames(tick, "front"))
@@ -185,14 +185,14 @@ def hold_at_zero(last, observation):
 
 
 def test_a_velocity_moves_the_robot_though_it_stays_the_same():
-    """What holds it still is 0, and not the last command."""
+    """The command 0 holds it still, not the last command."""
     controller = SafeController(Plays(*[[0.2, 0]] * 30), SEEING, lambda last, seen: np.zeros(2, np.float32))
     for tick in range(30):
         controller.act(frames(tick, "wrist"))
     assert (controller.report.stopped, controller.report.stopped_at) == (StopReason.STALE, 9)
 
 
-def test_where_no_rate_is_known_a_share_of_the_range_is_motion():
+def test_without_a_known_rate_a_share_of_the_range_counts_as_motion():
     limits = SafetyLimits(-np.ones(2), np.ones(2))
     assert limits.moves(np.array([0.02, 0]), np.zeros(2)) and not limits.moves(np.array([0.005, 0]), np.zeros(2))
 
@@ -204,7 +204,7 @@ def test_the_cameras_of_a_policy_are_watched_for_a_second(spec):
         assert limits.cameras == ("front",) and limits.frozen_frames == 30
 
 
-def test_what_was_not_carried_out_is_not_what_the_next_is_measured_from():
+def test_a_commands_step_is_measured_from_the_last_executed_command():
     controller = SafeController(Plays([0, 0], [0.2, 0], [0.4, 0], [0.4, 0]), LIMITS, hold)
     seen = observations()
     told = [controller.act(next(seen)).action for _ in range(2)]
@@ -214,7 +214,7 @@ def test_what_was_not_carried_out_is_not_what_the_next_is_measured_from():
     assert np.allclose(told, [[0, 0], [0.2, 0], [0.25, 0], [0.4, 0]]) and controller.report.slowed == 1
 
 
-def test_a_robot_that_was_told_to_stay_may_see_the_same():
+def test_a_robot_that_holds_may_observe_the_same():
     class Waits:
         def reset(self, seed=None): ...
 
@@ -228,7 +228,7 @@ def test_a_robot_that_was_told_to_stay_may_see_the_same():
     assert controller.report.stopped is None
 
 
-def test_an_observation_that_moves_in_any_part_is_alive():
+def test_an_observation_that_changes_in_any_part_is_not_frozen():
     controller = SafeController(Plays(*[[0, 0]] * 20), LIMITS, hold)
     for step in range(20):
         controller.act({"at": np.zeros(2), "moving": np.array([step % 2])})
@@ -250,14 +250,14 @@ def test_a_fault_in_the_first_step_leaves_the_robot_where_it_is():
     assert commands(controller, 2) == [[0, 0]] * 2 and controller.report.stopped is StopReason.NOT_FINITE
 
 
-def test_a_robot_of_which_nothing_is_known_is_not_driven():
+def test_a_robot_without_limits_is_not_driven():
     controller = SafeController(Plays([0, 0]), LIMITS, hold)
-    with pytest.raises(RuntimeError, match="it is not known how to stay"):
+    with pytest.raises(RuntimeError, match="the holding command is unknown"):
         controller.act({"at": np.full(2, np.nan)})
 
 
 @pytest.mark.parametrize("wrong", [{"at": np.full(2, np.nan)}, {"at": np.zeros(3)}, {}])
-def test_holding_that_fails_falls_back_to_the_last_control_step(wrong):
+def test_if_holding_fails_the_last_command_is_repeated(wrong):
     def where_it_is_seen(last, observation):
         return observation["at"]
 
@@ -267,7 +267,7 @@ def test_holding_that_fails_falls_back_to_the_last_control_step(wrong):
     assert controller.report.stopped is StopReason.FAULT
 
 
-def test_what_a_caller_does_to_a_command_is_its_own():
+def test_callers_may_change_a_command_afterwards():
     controller = SafeController(Plays([0.1, 0], ValueError("a fault")), LIMITS, hold)
     seen = observations()
     controller.act(next(seen)).action[:] = 0.7
@@ -278,7 +278,7 @@ def test_what_a_caller_does_to_a_command_is_its_own():
 
 
 @given(st.lists(st.lists(st.floats(width=32), min_size=2, max_size=2), min_size=1, max_size=30))
-def test_nothing_unsafe_is_ever_told(actions):
+def test_no_unsafe_command_is_ever_sent(actions):
     controller = SafeController(Plays(*actions), LIMITS, hold)
     seen, last = observations(), np.zeros(2)
     for _ in actions:
@@ -312,6 +312,6 @@ def test_demonstrations_know_their_largest_step(demonstrations):
      ({"frozen_steps": float("nan")}, "and a whole number, not nan"), ({"frozen_steps": 2.5}, "a whole number, not 2.5"),
      ({"jump": np.array(["1", "1"])}, "jump must be an array of numbers"), ({"rate": np.full(2, np.nan)}, "be positive")],
 )  # fmt: skip
-def test_limits_that_make_no_sense_are_refused(change, wrong):
+def test_inconsistent_limits_are_refused(change, wrong):
     with pytest.raises(ValueError, match=wrong):
         SafetyLimits(**{"low": -np.ones(2), "high": np.ones(2)} | change)

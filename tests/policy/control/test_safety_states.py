@@ -40,7 +40,7 @@ class Obeys:
 
 
 def hold(last, observation):
-    """Where the robot is seen: unlike the conventions of our own tasks, it differs from control step to control step."""
+    """Returns the observed position: unlike in paradp's own conventions, it changes with every control step."""
     return observation["at"] if last is None else last + observation["drift"]
 
 
@@ -138,7 +138,7 @@ TestStates = States.TestCase
 TestStates.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 
 
-def test_a_stop_is_not_moved_by_what_was_taken_back():
+def test_taking_back_an_action_does_not_change_the_stop_command():
     safe = SafeController(inner := Obeys(), LIMITS, hold)
     commands = []
     for x in (0.1, 0.2, 0.3):
@@ -153,7 +153,7 @@ def test_a_stop_is_not_moved_by_what_was_taken_back():
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
-def test_whatever_is_raised_ends_in_the_command_to_stay(fault):
+def test_every_exception_ends_in_the_command_to_hold(fault):
     safe = SafeController(inner := Obeys(), LIMITS, hold)
     inner.next = np.array([0.2, 0.1])
     safe.act(seen())
@@ -178,7 +178,7 @@ def test_ctrl_c_stops_the_robot_and_ends_the_program():
     assert safe.act(seen()).action.tolist() == [0.2, 0.1]
 
 
-def test_ctrl_c_while_it_is_asked_how_to_stay_stops_the_robot():
+def test_ctrl_c_during_the_computation_of_the_hold_command_stops_the_robot():
     interrupts = [KeyboardInterrupt()]
 
     def interrupted(last, observation):
@@ -222,7 +222,7 @@ def interrupt_at_line(number, run):
     return False
 
 
-def test_ctrl_c_at_any_line_stops_the_robot_where_it_was_and_leaves_nothing_taken():
+def test_ctrl_c_at_any_line_stops_the_robot_and_leaves_no_action_taken():
     for number in range(1, 200):
         safe = SafeController(inner := Obeys(), LIMITS, hold)
         inner.next = np.array([0.2, 0.1])
@@ -237,7 +237,7 @@ def test_ctrl_c_at_any_line_stops_the_robot_where_it_was_and_leaves_nothing_take
     assert number > 30
 
 
-def test_what_was_taken_back_is_not_how_to_stay_either():
+def test_an_action_taken_back_is_not_used_for_holding():
     failing = []
 
     def may_fail(last, observation):
@@ -280,7 +280,7 @@ def test_a_fault_in_taking_back_stops_the_robot():
 
 
 class Waits(Obeys):
-    """Is in `act`, or in `reset`, until it may go on."""
+    """Stays in `act` or in `reset` until it is released."""
 
     def __init__(self):
         super().__init__()
@@ -345,8 +345,8 @@ def test_a_stop_from_another_thread_outlasts_the_reset_under_way():
     assert safe.report.stopped is StopReason.OUTSIDE and safe.act(seen()).held
 
 
-def test_a_stop_in_the_midst_of_a_reset_is_not_lost_with_the_old_report():
-    """Between its look at the report and its note there, the reset replaces it."""
+def test_a_stop_during_a_reset_is_not_lost_with_the_old_report():
+    """The reset replaces the report after the stop has read it and before it writes."""
     safe = SafeController(Obeys(), LIMITS, hold)
 
     class Slow(type(safe.report)):
@@ -363,7 +363,7 @@ def test_a_stop_in_the_midst_of_a_reset_is_not_lost_with_the_old_report():
     assert safe.report.stopped is StopReason.OUTSIDE and not isinstance(safe.report, Slow)
 
 
-def test_limits_are_not_the_callers_to_change():
+def test_callers_cannot_change_the_limits():
     low, high = np.full(2, -0.5), np.full(2, 0.5)
     safe = SafeController(inner := Obeys(), SafetyLimits(low, high), hold)
     high[:] = 9.0
@@ -373,7 +373,7 @@ def test_limits_are_not_the_callers_to_change():
         SafetyLimits(low, high).high[0] = 9.0
 
 
-def test_hold_may_write_to_what_it_is_given():
+def test_hold_may_change_its_arguments():
     def opens_the_gripper(last, observation):
         last = np.zeros(2) if last is None else last
         last[1] = -1.0

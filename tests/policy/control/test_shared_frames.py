@@ -63,7 +63,7 @@ def test_a_ring_keeps_every_request_until_it_is_freed(spec):
         {"more": np.zeros(3)},
     ],
 )
-def test_other_images_than_the_policys_go_as_they_are(spec, other):
+def test_images_that_the_policy_does_not_observe_are_sent_unchanged(spec, other):
     frames, request = SharedFrames(spec), request_of(spec, 0)
     wrong = replace(request, history={**request.history, **other})
     assert frames.hand(wrong).request is wrong and frames.hand(request).slot == 0
@@ -86,7 +86,7 @@ def checkpoint(spec, tmp_path) -> Path:
 
 
 # Long: processes take seconds to start, and everything is asked of the same ones.
-def test_plans_are_those_of_a_thread_and_killed_processes_leave_nothing(spec, checkpoint):
+def test_plans_equal_those_of_a_thread_and_killed_processes_leave_no_memory(spec, checkpoint):
     there = {path.name for path in Path("/dev/shm").iterdir()} if Path("/dev/shm").is_dir() else set()
     load = partial(load_policy, checkpoint, "ddim-2", engine="eager")
     requests = [request_of(spec, seed) for seed in range(2 * SLOTS)]

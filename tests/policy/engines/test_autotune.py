@@ -20,7 +20,7 @@ STEPS = 30
 
 
 class Clocked(EagerEngine):
-    """Takes so many seconds for a number of rows, on a clock of its own."""
+    """An engine with given times per number of rows, on a simulated clock."""
 
     def __init__(self, trained, seconds):
         super().__init__(trained.network, trained.spec, CPU)
@@ -41,14 +41,14 @@ class Clocked(EagerEngine):
 
 @pytest.fixture
 def short(trained):
-    """A policy of few steps: all that is counted here takes less time."""
+    """A policy with few steps, so that the tests take less time."""
     schedule = trained.spec.schedule | {"num_train_timesteps": STEPS}
     return replace(trained, spec=replace(trained.spec, schedule=schedule))
 
 
 @pytest.fixture
 def plan(short, monkeypatch, tmp_path):
-    """Makes an autotuner for an engine that takes so long: `plan(seconds)`."""
+    """Makes an autotuner for an engine with these times: `plan(seconds)`."""
     monkeypatch.setenv("PARADP_CACHE", str(tmp_path))
     monkeypatch.setattr(candidates, "WINDOWS", (3, 8, 20))
     fewer = (
@@ -71,7 +71,7 @@ def plan(short, monkeypatch, tmp_path):
     return make
 
 
-def test_where_rows_cost_nothing_the_widest_window_wins(plan):
+def test_if_rows_cost_nothing_the_widest_window_wins(plan):
     planned = plan(lambda rows: 1.0)[0].choose()
     assert planned.sampler in (speculative("ddpm")[20], speculative("ddpm")[100])
     assert planned.seconds[planned.sampler] < 12 and planned.seconds["ddpm"] == STEPS
@@ -79,13 +79,13 @@ def test_where_rows_cost_nothing_the_widest_window_wins(plan):
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_where_every_row_costs_the_same_nothing_beats_one_step_after_another(plan, batch):
+def test_if_every_row_costs_the_same_sequential_steps_win(plan, batch):
     planned = plan(lambda rows: float(rows))[0].choose(batch=batch)
     assert planned.sampler == "ddpm" and planned.seconds["ddpm"] == STEPS * batch
     assert planned.describe().startswith(f"ddpm: {1000 * STEPS * batch:.1f} ms a plan of {batch}; in parallel ")
 
 
-def test_in_between_the_window_is_small(plan):
+def test_between_these_extremes_the_window_is_small(plan):
     chosen = SamplerChoice.parse(plan(lambda rows: 2.0 + rows)[0].choose().sampler)
     assert chosen.family == "speculative-ddpm" and dict(chosen.options)["window"] <= 8
 
@@ -97,14 +97,14 @@ def test_a_larger_batch_leaves_less_to_gain(plan):
     assert gain[0] > 2 > gain[1] >= 1
 
 
-def test_predictions_are_the_times_that_follow(plan):
+def test_predicted_times_equal_the_later_times(plan):
     maker, _ = plan(lambda rows: 3.0 + rows)
     planned = maker.choose(batch=4)
     for sampler, seconds in planned.seconds.items():
         assert maker._profile.plan(sampler, 4) == pytest.approx(seconds, rel=0.25)
 
 
-def test_of_samplers_with_equal_means_the_steadier_has_the_faster_slow_plan():
+def test_of_samplers_with_equal_means_the_steadier_one_has_faster_slow_plans():
     steady, unsteady = list(speculative("ddpm").values())[:2]
     trials = {steady: profile.Trial([20] * 16, 4.0), unsteady: profile.Trial([19] * 15 + [35], 4.0)}
     measured = profile.Profile({1: 1.0, 64: 1.0}, trials)
@@ -115,8 +115,8 @@ def test_of_samplers_with_equal_means_the_steadier_has_the_faster_slow_plan():
 
 
 @pytest.mark.parametrize("seconds", [lambda rows: 1.0, lambda rows: 2.0 + rows, lambda rows: float(rows) ** 1.5])
-def test_the_best_window_is_found_without_counting_all(plan, monkeypatch, seconds):
-    """The climb ends at the window that is best of all."""
+def test_the_best_window_is_found_without_timing_all(plan, monkeypatch, seconds):
+    """The search by neighbours ends at the best window of all."""
     monkeypatch.setattr(candidates, "WINDOWS", (2, 4, 8, 20))
     maker, _ = plan(seconds)
     maker.choose()
@@ -129,7 +129,7 @@ def test_the_best_window_is_found_without_counting_all(plan, monkeypatch, second
     assert everywhere[best] <= 1.05 * min(everywhere.values())
 
 
-def test_the_times_of_calls_are_taken_until_they_are_in_proportion(plan):
+def test_calls_are_timed_until_their_times_are_in_proportion(plan):
     proportional, _ = plan(lambda rows: 1.0 + rows)
     proportional.choose()
     assert max(proportional._profile.seconds) <= 64
@@ -144,7 +144,7 @@ def interval(value):
 
 
 def fidelity(**steps) -> Fidelity:
-    """Of steps, by name with `_` for `-`: energy, coverage and spread; 0.97 of equal plans are covered."""
+    """Measurements of few-step samplers (`_` for `-`): energy, coverage, spread; of equal plans 0.97 are covered."""
     measured = {
         name.replace("_", "-"): StepsFidelity(interval(energy), 0.5, interval(coverage), interval(spread))
         for name, (energy, coverage, spread) in steps.items()
@@ -152,7 +152,7 @@ def fidelity(**steps) -> Fidelity:
     return Fidelity("0" * 64, "paradp fidelity x", "the expert", 8, 8, 0, 0.97, "eager fp32", {}, measured)
 
 
-def test_of_every_kind_the_fewest_steps_within_bounds_are_taken():
+def test_of_every_kind_the_fewest_steps_within_bounds_are_chosen():
     measured = fidelity(
         ddpm_50=(0.001, 0.97, 1.0),
         ddpm_25=(0.010, 0.96, 0.95),
@@ -171,7 +171,7 @@ def test_of_every_kind_the_fewest_steps_within_bounds_are_taken():
     assert loose.steps == ("ddpm-20", "ddim-25", "dpm-solver-10", "ddpm")
 
 
-def test_bounds_that_nothing_keeps_are_a_mistake_where_they_were_given():
+def test_bounds_that_no_sampler_meets_are_an_error():
     measured = fidelity(ddpm_50=(0.001, 0.97, 1.0), ddpm_25=(0.010, 0.96, 0.95))
     with pytest.raises(ValueError, match=r"no fewer steps than DDPM's own are within energy ≤ 1e-05.*nearest are ddpm-50"):
         within(measured, Bounds(energy=1e-5), given=True)
@@ -189,7 +189,7 @@ def test_steps_with_noise_are_taken_speculatively_and_the_others_one_after_anoth
         assert max(found) <= (SamplerChoice.parse(steps).steps or 100)
 
 
-def test_fewer_steps_win_where_they_may_be_taken(plan):
+def test_fewer_steps_win_if_they_are_allowed(plan):
     few = Candidates(("ddpm-8", "ddpm"), {"ddpm-8": "by the general rule, as a test"})
     planned = plan(lambda rows: 2.0 + rows)[0].choose(few)
     assert str(SamplerChoice.parse(planned.sampler).sequential) == few.steps[0]
@@ -211,7 +211,7 @@ def test_steps_that_cannot_win_are_not_counted(plan):
     assert "ddpm" in free._profile.trials
 
 
-def test_what_was_measured_is_kept_and_what_is_damaged_is_measured_again(plan, tmp_path):
+def test_measurements_are_cached_and_damaged_ones_are_repeated(plan, tmp_path):
     first, _ = plan(lambda rows: 2.0 + rows)
     planned = first.choose(batch=2)
     second, engine = plan(lambda rows: 1.0)
@@ -243,7 +243,7 @@ def test_what_was_measured_is_kept_and_what_is_damaged_is_measured_again(plan, t
         assert third.choose(batch=2).seconds["ddpm"] == STEPS and engine.calls > 0
 
 
-def test_a_cache_that_cannot_be_written_does_no_harm(plan, short, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_ignored(plan, short, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PARADP_CACHE", str(tmp_path / "file"))
     maker, engine = plan(lambda rows: 1.0)
@@ -253,7 +253,7 @@ def test_a_cache_that_cannot_be_written_does_no_harm(plan, short, tmp_path, monk
     assert Autotuner(engine, short.network, short.spec, CPU).choose() == planned and engine.calls == calls
 
 
-def test_measuring_says_so_and_how_far_it_is(plan, monkeypatch, caplog, tmp_path):
+def test_measuring_reports_its_progress(plan, monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(progress, "LOG_SECONDS", -1.0)
     maker, _ = plan(lambda rows: 2.0 + rows)
     with caplog.at_level("INFO", "paradp.policy.engines.autotune"):
@@ -269,8 +269,8 @@ def test_measuring_says_so_and_how_far_it_is(plan, monkeypatch, caplog, tmp_path
     assert not caplog.records
 
 
-def test_little_is_compiled_and_computed(plan):
-    """Each size of call that an engine is prepared for is compiled: with an empty cache that was most of the time."""
+def test_few_sizes_are_compiled_and_computed(plan):
+    """Each prepared batch size is compiled, which took most of the time with an empty cache."""
     maker, engine = plan(lambda rows: 1.0 + rows)
     maker.choose()
     # Calls of 1, 2, 4 … 32 rows, and three contenders once a turn.

@@ -77,7 +77,7 @@ def test_openvino_encodes_as_pytorch_does(policy_of):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_images_are_encoded_once_a_plan(policy_of, engine, monkeypatch):
-    """However many rounds and evaluations of the network there are."""
+    """For any number of rounds and evaluations."""
     if engine == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is not installed")
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
@@ -99,7 +99,7 @@ def test_images_are_encoded_once_a_plan(policy_of, engine, monkeypatch):
 
 
 def test_a_captured_encoder_has_buffers_for_every_number_of_robots(policy_of):
-    """On a CPU the work is launched as it is; what was found stays when more is encoded."""
+    """On a CPU nothing is captured; earlier results stay valid when more is encoded."""
     policy = policy_of(built("eager"))
     captured = CapturedEncoder(policy.network)
     observations = {
@@ -114,7 +114,7 @@ def test_a_captured_encoder_has_buffers_for_every_number_of_robots(policy_of):
     assert list(captured._captured) == [3]
 
 
-def test_an_encoder_that_sees_something_else_is_refused(policy_of, monkeypatch):
+def test_an_engine_with_another_encoder_is_refused(policy_of, monkeypatch):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     from paradp.policy.engines import openvino
 

@@ -53,7 +53,7 @@ def test_every_engine_computes_the_network(network, name, rows):
 
 
 @pytest.mark.parametrize("name", ["eager", "openvino"])
-def test_half_precision_is_near_and_says_so(trained, name):
+def test_half_precision_is_close_and_is_reported(trained, name):
     engine = build_engine(trained.network, trained.spec, CPU, name, "bf16")
     assert engine.precision == "bf16"
     draws = draw(trained.spec, 8)
@@ -71,7 +71,7 @@ def test_the_compiled_engine_computes_the_network(trained):
         assert torch.allclose(predict(engine, *draws), trained.network(*draws), atol=1e-5)
 
 
-def test_without_a_compiler_the_compiled_engine_says_what_it_needs(trained, monkeypatch):
+def test_the_error_of_the_compiled_engine_without_a_compiler_names_what_it_needs(trained, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ValueError, match=r"on cpu the compiled engine needs a C\+\+ compiler: g\+\+"):
         build_engine(trained.network, trained.spec, CPU, "compiled")
@@ -92,8 +92,8 @@ def test_threads_that_share_an_engine_do_not_mix_their_rows(trained):
     assert all(torch.equal(one, alone[i % 4]) for i, one in enumerate(together))
 
 
-def test_the_graphs_of_an_engine_are_its_solves(trained, monkeypatch):
-    """The rounds that a GPU captures, made by Python: whole windows, on buffers that are used again."""
+def test_captured_rounds_give_the_same_samples_as_uncaptured_ones(trained, monkeypatch):
+    """The rounds that a GPU captures, executed by Python: whole windows, on reused buffers."""
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     engine = CudaGraphEngine(trained.network, trained.spec, CPU)
     eager = EagerEngine(trained.network, trained.spec, CPU)
@@ -106,7 +106,7 @@ def test_the_graphs_of_an_engine_are_its_solves(trained, monkeypatch):
             assert (samples[0] - samples[1]).abs().max() < 1e-4
 
 
-def test_rows_are_compiled_once_for_what_fits(trained):
+def test_each_number_of_rows_is_compiled_once(trained):
     engine = build_engine(trained.network, trained.spec, CPU, "openvino")
     engine.prepare(range(1, 25))
     compiled = set(engine._sizes.compiled)
@@ -146,12 +146,12 @@ def test_auto_takes_openvino_on_a_cpu_and_eager_without_it(trained, monkeypatch)
         ("cuda-graph", "fp32", "cpu", "computes on cuda, not on cpu"),
     ],
 )
-def test_what_an_engine_cannot_do_is_said(trained, name, precision, device, message):
+def test_an_error_names_what_an_engine_does_not_support(trained, name, precision, device, message):
     with pytest.raises(ValueError, match=message):
         build_engine(trained.network, trained.spec, torch.device(device), name, precision)
 
 
-def test_an_engine_that_computes_something_else_is_refused(trained, monkeypatch):
+def test_an_engine_with_wrong_predictions_is_refused(trained, monkeypatch):
     other = build_network(trained.spec).eval()
     monkeypatch.setattr(building, "EagerEngine", lambda network, spec, device: EagerEngine(other, spec, device))
     with pytest.raises(ValueError, match="predictions differ from PyTorch's"):
@@ -163,7 +163,7 @@ def test_an_engine_that_computes_something_else_is_refused(trained, monkeypatch)
     "damage",
     [lambda whole: b"", lambda whole: b"\xff" * 64, lambda whole: whole[:50], lambda whole: whole[:-9] + b"123456789"],
 )
-def test_a_damaged_cache_is_made_anew(trained, tmp_path, monkeypatch, suffix, damage):
+def test_a_damaged_cache_is_rebuilt(trained, tmp_path, monkeypatch, suffix, damage):
     monkeypatch.setenv("PARADP_CACHE", str(tmp_path))
     build_engine(trained.network, trained.spec, CPU, "openvino")
     (path,) = tmp_path.glob(f"*{suffix}")
@@ -175,13 +175,13 @@ def test_a_damaged_cache_is_made_anew(trained, tmp_path, monkeypatch, suffix, da
     assert hashlib.sha256(files[2] + files[0]).hexdigest().encode() == files[1]
 
 
-def test_a_cache_that_cannot_be_written_does_no_harm(trained, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_ignored(trained, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PARADP_CACHE", str(tmp_path / "file"))
     assert build_engine(trained.network, trained.spec, CPU, "openvino").name == "openvino"
 
 
-def test_bf16_that_is_slower_than_fp32_is_warned_of(trained, caplog):
+def test_a_warning_reports_bf16_that_is_slower_than_fp32(trained, caplog):
     class Slow(EagerEngine):
         def __call__(self, x, t, condition):
             time.sleep(0.05)
@@ -201,7 +201,7 @@ def test_bf16_that_is_slower_than_fp32_is_warned_of(trained, caplog):
     [("the package triton", (9, 0), "triton"), ("a C compiler", (9, 0), "need a C compiler"), (None, (7, 5), "older"),
      (None, (9, 0), None)],
 )  # fmt: skip
-def test_what_a_gpu_lacks_for_the_kernels_is_said(monkeypatch, lacks, capability, said):
+def test_an_error_names_what_a_gpu_lacks_for_the_kernels(monkeypatch, lacks, capability, said):
     monkeypatch.setattr(pytorch.launching, "lacking", lambda: lacks)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A card")

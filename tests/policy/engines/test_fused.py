@@ -46,7 +46,7 @@ def draw(channels, kernel, horizon, actions, rows, device=DEVICE):
 
 @pytest.fixture(autouse=True)
 def without_tf32():
-    """PyTorch's convolutions on a GPU, which the kernels are held to, keep ten bits only by default."""
+    """Disables TF32: PyTorch's convolutions on a GPU, the reference, keep only ten bits by default."""
     before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
     yield
     torch.backends.cudnn.allow_tf32 = before
@@ -172,7 +172,7 @@ def test_tiles_are_the_convolutions(tiled, shape, dtype):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_products_in_parts_are_the_convolutions(tiled, dtype, monkeypatch):
-    """As those of wide layers are, which an interpreter takes minutes for."""
+    """As for wide layers, which would take minutes in the interpreter."""
     monkeypatch.setattr(tiles, "LEAST_BLOCKS", 1)
     monkeypatch.setattr(tiled, "MOST_BLOCKS_AT_ONCE", 1)
     network, inputs = draw((48, 96), 5, 8, 10, 2)
@@ -181,7 +181,7 @@ def test_products_in_parts_are_the_convolutions(tiled, dtype, monkeypatch):
     assert difference(unet(*inputs), network.denoise(*inputs)) < TOLERANCE[dtype]
 
 
-def test_a_chunk_that_is_not_finite_spoils_no_other(tiled):
+def test_a_chunk_that_is_not_finite_affects_no_other(tiled):
     """Channels beyond the last are the next row's."""
     network, (x, timestep, condition) = draw((24,), 3, 8, 10, 3)
     unet = unet_of(tiled, network, torch.float32)

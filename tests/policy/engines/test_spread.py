@@ -27,7 +27,7 @@ SOLVERS = {
 
 
 class RowByRow:
-    """Adds, multiplies and divides numbers of a row alone, so that no bit depends on its neighbours; counts its rows."""
+    """Computes each row separately, so that no bit depends on other rows; counts rows."""
 
     name, precision = "eager", "fp32"
 
@@ -121,7 +121,7 @@ def test_fewer_rows_than_devices_use_fewer_devices(trained):
 
 
 def calls_of(trained, orders, calls=4):
-    """Some calls after each other, on inputs that a late device has yet to make; whether each result is right."""
+    """Makes consecutive calls on inputs that a late device has not computed yet; returns whether each result is right."""
     devices = [LateDevice(order) for order in orders]
     given_devices = iter(devices)
     engine, _ = spread(len(devices), True, lambda _: next(given_devices))
@@ -166,7 +166,7 @@ def test_all_devices_have_work_before_one_is_waited_for(trained):
 
 
 def test_no_graph_holds_the_work_of_several_devices(trained):
-    """Neither rounds, nor inpainting, nor a call that is timed; a device's own call is captured once."""
+    """Neither of rounds, nor of inpainting, nor of a timed call; each device captures its own call once."""
 
     class Recording(LateDevice):
         captures = 0

@@ -3,7 +3,7 @@
     python hostile.py write FOLDER
     python hostile.py read FOLDER      prints JSON: kind → sentence, megabytes
 
-In two processes, so that what writing takes is not counted.
+Two processes, so that the memory for writing is not counted.
 """
 
 import json
@@ -204,7 +204,7 @@ WEIGHTS = {
     "a gap": safetensors(entry(offsets=[4, 8]), 8),
     "a header that is a list": safetensors([], 0),
     "a header nested 1e5 deep": safetensors(b"[" * 100_000 + b"]" * 100_000),
-    "metadata that are no text": safetensors({"__metadata__": {"step": 1}}),
+    "metadata that are not text": safetensors({"__metadata__": {"step": 1}}),
     "nothing": b"",
     "another name": tiny_weights(),
 }
@@ -236,7 +236,7 @@ def episode(content: str) -> Write:
 
 
 def keys(count: int) -> str:
-    """Many keys, in an alphabet that makes Python take four bytes for each of the file's characters."""
+    """Many keys, in an alphabet for which Python takes four bytes per character."""
     return "{" + ",".join(f'"{i:x}":0' for i in range(count)) + ',"🤖":0' + "}"
 
 
@@ -264,7 +264,7 @@ def table(column: Callable[[], object], compression: str = "snappy") -> Write:
 
 
 def repeated(value: object, rows: int) -> Callable[[], object]:
-    """One value, listed once and pointed to by every row."""
+    """One value, stored once, to which every row points."""
 
     def column() -> object:
         import pyarrow as pa
@@ -301,7 +301,7 @@ def demonstrations(path: Path) -> None:
 
 
 def metadata(array: str, **changes) -> Write:
-    """A store in which an array's metadata say something else."""
+    """A store in which an array's metadata are changed."""
 
     def write(path: Path) -> None:
         demonstrations(path)
@@ -324,7 +324,7 @@ def ends(*values: int) -> Write:
 
 
 def chunk(change: Callable[[bytes], bytes], array: str = "data/action") -> Write:
-    """A store in which a chunk's bytes are others."""
+    """A store in which a chunk's bytes are replaced."""
 
     def write(path: Path) -> None:
         demonstrations(path)
@@ -335,7 +335,7 @@ def chunk(change: Callable[[bytes], bytes], array: str = "data/action") -> Write
 
 
 def frame(content: int, blocks: bytes = b"\x01\x00\x00") -> bytes:
-    """A frame of zstd that says that it holds so many bytes."""
+    """A zstd frame that declares this content size."""
     return b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", content) + blocks
 
 
@@ -531,7 +531,7 @@ def filtered(*filters: int) -> Callable:
 
 
 def shared_names(file) -> None:
-    """Two names that could be two million: they point to the same text."""
+    """Two names that point to the same text; there could be two million."""
     import h5py
 
     names = file.create_dataset("mask/train", (2,), h5py.string_dtype())
@@ -546,7 +546,7 @@ def one_array(file) -> None:
 
 
 def one_group(file) -> None:
-    """A demonstration under 150 names, each of whose 150 observations is one array."""
+    """One demonstration under 150 names, with 150 observations that are the same array."""
     demo = file["data/demo_0"]
     for i in range(150):
         demo[f"obs/k{i}"] = demo["actions"]
@@ -570,20 +570,20 @@ def many_masks(file) -> None:
 
 
 def one_mask(file) -> None:
-    """A mask of 60000 names that stands in two places."""
+    """A mask of 60000 names, stored in two places."""
     file.create_dataset("mask/a", data=np.zeros(60_000, "S10"), compression="gzip", chunks=(60_000,))
     file["mask/train"] = file["mask/a"]
 
 
 def crowded(file) -> None:
-    """Much else that may carry text, so that a long one is no great part of the file."""
+    """Much else that may carry text, so that a long one is a small part of the file."""
     for i in range(300):
         file.create_group(f"data/demo_{i + 2}").attrs["model_file"] = "<mujoco/>"
     file["data"].attrs["env_args"] = "x" * 10**8
 
 
 def forged(place: str) -> Write:
-    """A text of a few characters whose place in the file claims three gigabytes."""
+    """A text of a few characters whose entry in the file claims three gigabytes."""
     length = 777
 
     def write(path: Path) -> None:
@@ -645,7 +645,7 @@ for label, change in RECORDED.items():
 
 
 def peak() -> float:
-    """Megabytes that this process has taken at most."""
+    """The largest memory of this process so far, in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

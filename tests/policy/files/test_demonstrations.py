@@ -69,7 +69,7 @@ NAMES = st.text(min_size=1, max_size=20).filter(str.isprintable)
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(keys=st.lists(NAMES, min_size=1, max_size=4, unique=True))
-def test_names_do_not_meet(info, tmp_path_factory, keys):
+def test_names_of_keys_do_not_collide(info, tmp_path_factory, keys):
     path = tmp_path_factory.mktemp("names") / "d.zarr"
     _, seen = write(path, info, keys, episodes=1)
     assert np.array_equal(joined(Demonstrations.open(path).observations()), seen)
@@ -82,7 +82,7 @@ def test_names_that_no_file_can_have_are_refused(info, key):
 
 
 def as_first_layout(path: Path) -> None:
-    """As it was written before observations lay in a folder of their own: beside the actions, without chunks of zeros."""
+    """Converts a store to the first layout: observations beside the actions, and no chunks of zeros."""
     (path / "data/obs").rename(path / "observations")
     for folder in (path / "observations").iterdir():
         if folder.is_dir():
@@ -111,7 +111,7 @@ def test_the_first_layout_is_read_and_continued(tmp_path, info):
     assert np.array_equal(joined(Demonstrations.open(tmp_path / "d.zarr").observations()), np.concatenate([seen, seen[:9]]))
 
 
-def test_an_observation_that_took_the_actions_place_is_refused(tmp_path, info):
+def test_an_observation_stored_in_place_of_the_actions_is_refused(tmp_path, info):
     there, _ = write(tmp_path / "d.zarr", info, ["action", "position"])
     shutil.rmtree(tmp_path / "d.zarr/data/obs/action")
     as_first_layout(tmp_path / "d.zarr")
@@ -150,7 +150,7 @@ def test_chunks_of_zeros_are_stored_and_a_lost_one_is_missed(tmp_path, info):
         Demonstrations.open(there.path)
 
 
-def test_what_a_kill_leaves_beside_the_chunks_is_no_harm(demonstrations):
+def test_left_over_files_of_a_killed_process_are_ignored(demonstrations):
     (demonstrations.path / "data/action/c/0/.0.1234.partial").write_bytes(b"half")
     (demonstrations.path / "notes.txt").write_text("mine")
     assert len(Demonstrations.open(demonstrations.path)) == 6
@@ -173,7 +173,7 @@ def test_a_store_that_unpickles_is_not_opened(tmp_path):
     (array / "0").write_bytes(pickle.dumps(Hostile()))
     for folder in (array.parent, array.parent.parent):
         (folder / ".zgroup").write_text('{"zarr_format": 2}')
-    with pytest.raises(ValueError, match="no zarr 3 store"):
+    with pytest.raises(ValueError, match="not a zarr 3 store"):
         Demonstrations.open(tmp_path / "d.zarr")
     # In zarr 3 the codec may be named, too.
     group = zarr.open_group(tmp_path / "e.zarr", mode="w")
@@ -194,7 +194,7 @@ def test_more_files_than_a_store_has_are_not_listed(demonstrations, monkeypatch)
 
 
 def test_files_are_opened_without_h5py_zarr_and_pyarrow():
-    """They are imported where a file of theirs is opened, so that a robot needs none of them."""
+    """They are imported only when such a file is opened, so a robot needs none of them."""
     program = (
         "import sys\n"
         "for name in ('h5py', 'zarr', 'pyarrow', 'numcodecs'): sys.modules[name] = None\n"
@@ -207,7 +207,7 @@ def test_files_are_opened_without_h5py_zarr_and_pyarrow():
 
 
 def test_an_episode_that_is_appended_while_a_reader_opens_is_no_damage(tmp_path, info, monkeypatch):
-    """The arrays are looked at before the ends are read; a whole episode may come in between."""
+    """A whole episode may be appended after the arrays are opened and before the ends are read."""
     written, _ = write(tmp_path / "d.zarr", info, KEYS)
     look = demonstrations.open_store
 
@@ -222,7 +222,7 @@ def test_an_episode_that_is_appended_while_a_reader_opens_is_no_damage(tmp_path,
     assert len(read) == 4 and joined(read.observations())[-1].tolist() == [1.0] * joined(read.observations()).shape[1]
 
 
-def test_images_may_take_more_than_vectors_and_not_without_end():
+def test_images_may_take_more_memory_than_vectors_but_not_any_amount():
     def claimed(steps: int) -> StoredArray:
         return StoredArray((steps, 84, 84, 3), (99, 84, 84, 3), "uint8", ("bytes", "zstd"))
 

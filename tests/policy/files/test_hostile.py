@@ -33,7 +33,7 @@ def test_every_hostile_file_is_refused_in_a_sentence(answers):
         assert "/it" in answer, f"{name} does not name the file: {answer}"
 
 
-def test_what_a_file_claims_takes_no_memory(answers):
+def test_declared_sizes_take_no_memory(answers):
     took = 0.0
     for name, (_, peak) in answers.items():
         assert peak < MOST_MEGABYTES, f"{name} took {peak - took:.0f} MB"

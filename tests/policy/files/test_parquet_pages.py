@@ -29,7 +29,7 @@ TABLE = pa.table(
     ("compression", "dictionary", "version", "checksum"),
     list(itertools.product(["snappy", "none"], [True, False], ["1.0", "2.0"], [True, False])),
 )
-def test_what_pyarrow_writes_is_walked_through(tmp_path, compression, dictionary, version, checksum):
+def test_all_pages_that_pyarrow_writes_are_read(tmp_path, compression, dictionary, version, checksum):
     path = tmp_path / "table.parquet"
     pq.write_table(
         TABLE,
@@ -62,7 +62,7 @@ def varint(value: int) -> bytes:
 
 
 def header(size: int, length: int, values: int, unpacked: int | None = None) -> bytes:
-    """Of a data page of `size` bytes; itself as long as `length`: a statistic fills it."""
+    """The header of a data page of `size` bytes, filled up by a statistic to `length` bytes."""
     content = size if unpacked is None else unpacked
     start = b"\x15\x00\x15" + varint(2 * content) + b"\x15" + varint(2 * size)
     begun = start + b"\x2c\x15" + varint(2 * values) + b"\x15\x00" + b"\x15\x06" + b"\x15\x06" + b"\x1c\x18"
@@ -72,7 +72,7 @@ def header(size: int, length: int, values: int, unpacked: int | None = None) -> 
 
 
 def page_of(content: bytes) -> tuple[int, int, int]:
-    """Of the only data page of a one-column file: where its header begins, how long that is, and the page's own size."""
+    """The only data page of a file with one column: offset and length of its header, and the page's size."""
     chunk = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(0).column(0)
     begin = chunk.data_page_offset
     (page,) = pages(io.BytesIO(content), begin, begin + chunk.total_compressed_size)
@@ -81,7 +81,7 @@ def page_of(content: bytes) -> tuple[int, int, int]:
 
 @pytest.fixture
 def small() -> bytes:
-    """A list of numbers, stored as it is."""
+    """Writes a list of numbers without compression."""
     written = io.BytesIO()
     table = pa.table({"action": [[0.0, 1.0]] * 8})
     pq.write_table(table, written, compression="none", use_dictionary=False, store_schema=False)
@@ -136,7 +136,7 @@ def test_a_dictionary_that_claims_more_than_it_holds_is_refused(tmp_path):
         b"\x19\xfc" + b"\xff" * 9,
     ],
 )
-def test_what_is_no_header_is_refused(content):
+def test_an_invalid_header_is_refused(content):
     with pytest.raises(ValueError, match="page"):
         list(pages(io.BytesIO(content), 0, max(len(content), 1)))
 
@@ -152,7 +152,7 @@ def test_noise_is_refused_or_read_in_no_time():
 
 
 def test_rows_of_empty_lists_take_their_memory(tmp_path):
-    """Each is an array of numpy's, however little is stored of it."""
+    """Each becomes a numpy array, even if the file stores almost nothing."""
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"action": pa.array([[]] * 2_000_000, pa.list_(pa.float64()))}), path, store_schema=False)
     with pytest.raises(ValueError, match="it claims to hold"):

@@ -51,7 +51,7 @@ def test_depth_is_limited(text):
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', "NaN", "[-Infinity]", '"\\ud800"', '{"\\uDc00": 1}', "9" * 5000])
-def test_what_readers_disagree_on_is_refused(text):
+def test_json_that_readers_interpret_differently_is_refused(text):
     with pytest.raises(ValueError):
         parse_json(text)
     assert parse_json('["\\ud83e\\udd16", 1e300]') == ["🤖", 1e300]
@@ -185,7 +185,7 @@ def test_tables_are_read_or_refused(tmp_path, monkeypatch):
     content = path.read_bytes()
     for damaged in (content[:-20], content[: len(content) // 2], b"", b"PAR1", b"noise" * 100):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"t\.parquet is no table that can be read"):
+        with pytest.raises(ValueError, match=r"t\.parquet is not a readable table"):
             read_table(path)
     path.write_bytes(content)
     monkeypatch.setattr("paradp.policy.files.tables.MOST_CELLS", 3)
@@ -206,7 +206,7 @@ def test_every_kind_of_column_of_our_tables_is_read(tmp_path):
     pd.testing.assert_frame_equal(read, table)
 
 
-def test_the_limits_let_everything_real_through():
+def test_the_limits_accept_all_published_files():
     """The largest that is published or made here, with room to spare."""
     from paradp.policy.networks.building import shapes_of
     from paradp.policy.networks.transformer import TransformerConfig
@@ -232,7 +232,7 @@ def test_the_limits_let_everything_real_through():
 @pytest.mark.parametrize(
     "holes", [(), ((0, 5_000_000),), ((3_000_000, 4_000_000),), ((100, 2_500_000), (6_000_000, 9_000_001))]
 )
-def test_a_digest_is_of_the_whole_file_holes_and_all(tmp_path, holes):
+def test_a_digest_covers_the_whole_file_including_holes(tmp_path, holes):
     content = bytearray(np.random.default_rng(0).bytes(9_000_001))
     path = tmp_path / "file"
     with path.open("wb") as file:

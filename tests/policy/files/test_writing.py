@@ -23,7 +23,7 @@ WRITERS = {
 @pytest.mark.parametrize("there", [True, False], ids=["a file", "nothing yet"])
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_a_link_inside_its_folder_is_written_through(tmp_path, write, there):
-    """Over a second link: both stay, and the file that they lead to is written."""
+    """Through a second link: both links stay, and their target is written."""
     inner = tmp_path / "inner"
     inner.mkdir()
     if there:
@@ -39,8 +39,8 @@ def test_a_link_inside_its_folder_is_written_through(tmp_path, write, there):
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_link_out_of_its_folder_gives_way(tmp_path, write):
-    """A folder from somebody else must not reach a file of the user's, nor a device."""
+def test_a_link_that_leads_out_of_its_folder_is_replaced(tmp_path, write):
+    """A foreign folder must not lead to the user's files or to a device."""
     out, pipe, secret = tmp_path / "out", tmp_path / "pipe", tmp_path / "secret"
     out.mkdir()
     os.mkfifo(pipe)
@@ -57,8 +57,8 @@ def test_a_link_out_of_its_folder_gives_way(tmp_path, write):
     assert (out / "pipe-here").is_fifo() and not (out / "a-pipe-here").is_symlink()
 
 
-def test_a_full_disk_is_told_of_in_the_name_of_the_file(tmp_path):
-    """The system names no file where a write finds the disk full."""
+def test_the_error_of_a_full_disk_names_the_file(tmp_path):
+    """The system's error of a full disk names no file."""
     with pytest.raises(OSError, match="No space left on device") as failed, written_whole(tmp_path / "it.json") as partial:
         partial.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -67,7 +67,7 @@ def test_a_full_disk_is_told_of_in_the_name_of_the_file(tmp_path):
 
 @pytest.fixture
 def killed(tmp_path):
-    """A process that is killed while it writes below a folder, and leaves half a file there."""
+    """A process that is killed while it writes into a folder, and leaves an incomplete file."""
 
     def leave(path: Path) -> Path:
         program = f"""
@@ -87,7 +87,7 @@ with written_whole(Path({str(path)!r})) as partial:
     return leave
 
 
-def test_what_a_killed_process_was_writing_is_cleared_away_by_the_next_writer(tmp_path, killed):
+def test_the_next_writer_removes_what_a_killed_process_was_writing(tmp_path, killed):
     left = killed(tmp_path / "state.safetensors")
     mine = tmp_path / f".summary.json.partial-{os.getpid()}"
     mine.touch()

@@ -27,7 +27,7 @@ STEPS = 20
 
 
 class Settings(OptimiserSettings):
-    """Learning rates that float32 holds exactly: a captured step reads them from such a tensor."""
+    """Learning rates that float32 represents exactly, because a captured step reads them from such a tensor."""
 
     def learning_rate_of(self, step):
         return float(torch.tensor(super().learning_rate_of(step)))
@@ -65,15 +65,15 @@ def begun(lesson):
 
 
 def taken(kind, lesson, state, until=STEPS):
-    """The losses of the next steps."""
+    """Makes steps; returns their losses."""
     step = kind(state, lesson.loss, bf16=False)
     return [float(step(*lesson.batch(16, seed))) for seed in range(state.step, until)]
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", ["denoising", "distillation"])
-def test_captured_steps_are_the_eager_ones(kind, device, trained, demonstrations):
-    """To the bit on a CPU, but for the running average, whose formula rounds otherwise."""
+def test_captured_steps_equal_eager_ones(kind, device, trained, demonstrations):
+    """Bit by bit on a CPU, except for the running average, whose formula rounds differently."""
     lesson = lesson_of(kind, trained, demonstrations, torch.device(device))
     one, other = begun(lesson), begun(lesson)
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
@@ -93,8 +93,8 @@ def check_equal(one, other, device="cpu"):
         assert (here[name] - tensor).norm() <= bound * tensor.norm(), name
 
 
-def test_a_run_goes_on_whichever_way_its_steps_are_taken(trained, demonstrations, tmp_path):
-    """As a run does that is continued on another device: its state is the same file."""
+def test_a_run_continues_with_captured_or_eager_steps(trained, demonstrations, tmp_path):
+    """As if a run were continued on another device: the state's file is the same."""
     lesson = lesson_of("denoising", trained, demonstrations, torch.device("cpu"))
     whole = begun(lesson)
     taken(EagerStep, lesson, whole)
@@ -129,7 +129,7 @@ def logged(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_the_loop_of_a_gpu_learns_and_logs_what_that_of_a_cpu_does(demonstrations, tmp_path, request):
+def test_the_loop_of_a_gpu_learns_and_logs_the_same_as_that_of_a_cpu(demonstrations, tmp_path, request):
     def run(out):
         seen = []
         return train(demonstrations, CONFIG, tmp_path / out, ignore, lambda *step: seen.append(step)), seen
@@ -146,8 +146,8 @@ def test_the_loop_of_a_gpu_learns_and_logs_what_that_of_a_cpu_does(demonstration
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
-def test_a_killed_training_on_a_gpu_ends_as_if_it_had_not_been(demonstrations, tmp_path):
-    """To the bit on a CPU; a GPU adds gradients in another order every time."""
+def test_a_killed_training_on_a_gpu_gives_the_same_result_as_an_uninterrupted_one(demonstrations, tmp_path):
+    """Bit by bit on a CPU; a GPU sums gradients in a different order every time."""
 
     def kill(step, loss):
         if step == 10:
@@ -187,7 +187,7 @@ def test_a_distillation_takes_captured_steps_too(demonstrations, trained, tmp_pa
     assert not all(torch.equal(a, b) for a, b in zip(before, student.network.parameters(), strict=True))
 
 
-def test_fast_products_are_a_gpus_and_end_with_the_training():
+def test_fast_products_are_used_on_a_gpu_only_and_end_with_the_training():
     def settings():
         matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
         return matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark

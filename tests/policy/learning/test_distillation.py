@@ -42,7 +42,7 @@ def teacher(demonstrations, tmp_path):
 
 
 class ToTheEnd(nn.Module):
-    """The exact consistency function of a teacher's steps: takes all of them."""
+    """The exact consistency function of a teacher: takes all of its steps."""
 
     def __init__(self, teacher, skip):
         super().__init__()
@@ -64,7 +64,7 @@ class ToTheEnd(nn.Module):
 
 @pytest.mark.parametrize("skip", [7, 30])
 def test_a_network_that_follows_the_teacher_to_the_end_has_no_loss(demonstrations, teacher, skip):
-    """And one that is off anywhere has: the loss is 0 for the teacher's own trajectories alone."""
+    """The loss is 0 only for the teacher's own trajectories."""
     spec = dataclasses.replace(teacher.spec, schedule=student_schedule(teacher.spec.schedule))
     objective = ConsistencyObjective(teacher, spec, skip)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
@@ -80,7 +80,7 @@ def test_a_network_that_follows_the_teacher_to_the_end_has_no_loss(demonstration
     assert loss < 1e-3 and later > 0.01
 
 
-def test_distilling_learns_and_its_student_is_an_ordinary_checkpoint(demonstrations, tmp_path):
+def test_distilling_learns_and_its_student_is_a_normal_checkpoint(demonstrations, tmp_path):
     # From one that predicts the noise the student must first learn what its outputs mean.
     teacher = train(demonstrations, TRAINING, tmp_path / "teacher", ignore)
     losses = []
@@ -95,7 +95,7 @@ def test_distilling_learns_and_its_student_is_an_ordinary_checkpoint(demonstrati
     assert lines[-1]["step"] == 150
 
 
-def test_a_killed_distillation_ends_as_if_it_had_not_been(demonstrations, teacher, tmp_path):
+def test_a_killed_distillation_gives_the_same_result_as_an_uninterrupted_one(demonstrations, teacher, tmp_path):
     class Killed(Exception):
         pass
 
@@ -146,8 +146,8 @@ def test_each_policy_takes_its_own_samplers(demonstrations, teacher, tmp_path):
                 load_policy(tmp_path / name / "checkpoint", sampler, engine="eager")
 
 
-def test_a_flow_learns_what_its_sampler_takes_a_prediction_for(demonstrations, info):
-    """A network that predicts the velocity itself is read by the step table as predicting the clean sample itself."""
+def test_a_flow_learns_the_quantity_that_its_sampler_expects(demonstrations, info):
+    """If a network predicts the exact velocity, the step table must get the exact clean sample from it."""
     spec = spec_for(info, FLOW.network, FLOW.process.schedule)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
     normalizers = (
@@ -174,7 +174,7 @@ def test_a_flow_learns_what_its_sampler_takes_a_prediction_for(demonstrations, i
     assert timestep.min() >= 1 and timestep.max() <= 100 and timestep.float().mean() > 52
 
 
-def test_a_flow_trains_and_comes_back(demonstrations, tmp_path):
+def test_a_flow_is_trained_saved_and_loaded(demonstrations, tmp_path):
     losses = []
     config = dataclasses.replace(FLOW, steps=320, batch_size=32, learning_rate=3e-3)
     flow = train(demonstrations, config, tmp_path / "run", keep, lambda step, loss: losses.append(loss))

@@ -15,7 +15,7 @@ def one_weight(value: float) -> torch.nn.Linear:
     return network
 
 
-def test_the_average_is_that_of_the_formula_at_every_step():
+def test_the_average_equals_the_formula_at_every_step():
     network = one_weight(5.0)
     ema, expected = EMA(network), 5.0
     for step, value in enumerate([1.0, 2.0, -3.0, 0.5]):
@@ -28,7 +28,7 @@ def test_the_average_is_that_of_the_formula_at_every_step():
             assert ema.network.weight.item() == value  # nothing is left of the weights that were drawn at random
 
 
-def test_a_long_memory_has_an_end():
+def test_the_memory_of_the_average_is_limited():
     network = one_weight(0.0)
     ema = EMA(network)
     network.weight.data.fill_(1.0)

@@ -19,7 +19,7 @@ STORED = Path(__file__).parents[2] / "data" / "behaviour"
 
 
 def noted(identity: TrainingIdentity, bf16: bool = False) -> Noted:
-    """As a state on disk has it."""
+    """The identity in the form stored on disk."""
     return Noted(json.loads(json.dumps(identity.document())), Arithmetic(bf16, "as asked for"), 1, RunningMean())
 
 
@@ -28,7 +28,7 @@ def identity(info) -> TrainingIdentity:
     return TrainingIdentity(TrainingConfig(), info, "d" * 64, None)
 
 
-def test_a_stored_training_has_todays_identity():
+def test_a_stored_training_has_the_current_identity():
     config = TrainingConfig(
         20, 8, log_every=1, save_every=10, validation_every=2, network=TransformerConfig(layers=1, embedding=8)
     )
@@ -55,14 +55,14 @@ def test_another_training_is_refused(identity, change, message):
         replace(identity, **change).check(noted(identity), "it is another")
 
 
-def test_a_setting_that_is_noted_only_where_it_is_not_the_default_counts_both_ways(identity):
-    """What only a state holds would otherwise not be compared."""
+def test_settings_stored_only_if_not_default_are_compared_in_both_directions(identity):
+    """Otherwise a setting that only the stored state has would not be compared."""
     other = replace(identity, config=TrainingConfig(network=UnetConfig(groups=4)))
     assert "groups" not in identity.document() and other.document()["groups"] == 4
     with pytest.raises(SettingError, match=r"\(groups: 4 there, 8 here\)"):
         identity.check(noted(other), "it is another")
 
 
-def test_how_demonstrations_were_made_and_an_arithmetic_that_is_left_open_do_not_count(identity, info):
+def test_the_origin_of_demonstrations_and_an_automatic_arithmetic_are_not_compared(identity, info):
     identity.check(noted(identity, bf16=True), "it is another")
     replace(identity, demonstrations=replace(info, made_with={"copied": True})).check(noted(identity), "it is another")

@@ -51,7 +51,7 @@ def ignore(trained, path):
 
 @pytest.fixture
 def seen(tmp_path, info, monkeypatch) -> Demonstrations:
-    """A bright square in a dark picture, which goes to the middle, from two cameras; some steps a chunk."""
+    """Images of two cameras: a bright square on black that moves to the middle."""
     monkeypatch.setattr(layout, "_CHUNK_NUMBERS", 7 * 36 * 40 * 3)
     described = dataclasses.replace(info, observation={"front": (36, 40, 3), "wrist": (36, 40, 3), "position": 2})
     written = Demonstrations.open_or_create(tmp_path / "seen.zarr", described)
@@ -71,7 +71,7 @@ def seen(tmp_path, info, monkeypatch) -> Demonstrations:
 
 @pytest.fixture
 def lesson(seen, tmp_path) -> Lesson:
-    """What `train` would learn."""
+    """The lesson that `train` would make."""
     taken: list[Lesson] = []
 
     def take(lesson, *others):
@@ -84,7 +84,7 @@ def lesson(seen, tmp_path) -> Lesson:
     return taken[0]
 
 
-def test_it_is_learned_and_used(seen, tmp_path):
+def test_a_policy_with_images_is_trained_and_used(seen, tmp_path):
     trained = train(seen, CONFIG, tmp_path / "run", save)
     assert trained.spec.vision == dataclasses.replace(TINY, crop=(32, 36))
     again = load_trained(tmp_path / "run/checkpoint")
@@ -92,8 +92,8 @@ def test_it_is_learned_and_used(seen, tmp_path):
         assert torch.equal(again.network.state_dict()[name], tensor)
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(seen, tmp_path):
-    """To the bit: where images are cropped depends on the step alone."""
+def test_a_killed_training_continues_to_the_same_weights(seen, tmp_path):
+    """Bit by bit: crops depend only on the step."""
 
     def interrupted(step, loss):
         if step == 5:
@@ -123,14 +123,14 @@ def test_batches_crop_at_random_and_validation_in_the_middle(lesson, monkeypatch
     assert torch.equal(given[0], places) and given[1] is None
 
 
-def test_crops_are_drawn_after_everything_else(lesson):
-    """So a policy without images learns from the batches that it always did."""
+def test_crops_use_random_numbers_drawn_last(lesson):
+    """So a policy without images gets the same batches as before."""
     plain = lesson.objective.draw(lesson.training, 8, torch.Generator().manual_seed(3))
     assert all(torch.equal(one, other) for one, other in zip(plain, lesson.batch(8, seed=3), strict=False))
 
 
-def test_captured_steps_are_the_eager_ones(lesson):
-    """But for a bias before a softmax, whose gradient is nothing but rounding, which AdamW makes large."""
+def test_captured_steps_equal_eager_ones(lesson):
+    """Except for a bias before a softmax, whose gradient is only rounding, which AdamW amplifies."""
     states = [TrainingState(copy.deepcopy(lesson.start.network), CONFIG) for _ in range(2)]
     eager, captured = EagerStep(states[0], lesson.loss, False), CapturedStep(states[1], lesson.loss, False)
     for seed in range(4):
@@ -141,8 +141,8 @@ def test_captured_steps_are_the_eager_ones(lesson):
         assert "maps.bias" in name or torch.allclose(parameter, other[name], atol=1e-4), name
 
 
-def test_a_step_that_cannot_be_captured_is_launched(lesson, monkeypatch, caplog):
-    """After a failure in the middle of it, from the state before; but want of memory is not hidden."""
+def test_a_step_that_cannot_be_captured_runs_eagerly(lesson, monkeypatch, caplog):
+    """From the state before the failed capture; only a lack of memory is still an error."""
 
     def fails(launch, device):
         launch()
@@ -166,13 +166,13 @@ def test_a_step_that_cannot_be_captured_is_launched(lesson, monkeypatch, caplog)
         CapturedStep(state, lesson.loss, False)(*lesson.batch(8, 0))
 
 
-def test_pixels_are_seen_as_they_are_if_asked_for(seen, tmp_path):
+def test_pixels_are_used_directly_on_request(seen, tmp_path):
     config = dataclasses.replace(CONFIG, vision=PixelsConfig(), steps=1)
     trained = train(seen, config, tmp_path / "run", ignore)
     assert trained.spec.vision is None and trained.spec.condition_size == 2 * (2 * 36 * 40 * 3 + 2)
 
 
-def test_a_run_goes_on_only_with_the_same_encoder(seen, tmp_path):
+def test_a_run_continues_only_with_the_same_encoder(seen, tmp_path):
     train(seen, dataclasses.replace(CONFIG, steps=2), tmp_path / "run", ignore)
     for vision, sentence in {
         dataclasses.replace(TINY, keypoints=5): "keypoints: 4 there, 5 here",
@@ -182,8 +182,8 @@ def test_a_run_goes_on_only_with_the_same_encoder(seen, tmp_path):
             train(seen, dataclasses.replace(CONFIG, steps=2, vision=vision), tmp_path / "run", ignore)
 
 
-def test_a_teacher_looks_with_its_own_eyes(seen, tmp_path):
-    """Distilling moves the student's encoder, and the teacher's stays as it was."""
+def test_a_teacher_keeps_its_own_encoder(seen, tmp_path):
+    """Distilling changes the student's encoder, but not the teacher's."""
     teacher = train(seen, dataclasses.replace(CONFIG, steps=1), tmp_path / "teacher", ignore)
     before = copy.deepcopy(teacher.network.vision.state_dict())
     config = DistillationConfig(steps=2, batch_size=8, warmup_steps=1, bf16=False)
@@ -200,7 +200,7 @@ def test_batch_normalisation_is_not_trained(seen, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_images_stay_bytes_and_are_there_once(seen):
+def test_images_stay_uint8_and_are_in_memory_once(seen):
     training, validation = cut_windows(seen, Horizons(), 3)
     assert training.observations["front"] is validation.observations["front"]
     moved = send_windows(torch.device("cpu"), training, validation)
@@ -210,7 +210,7 @@ def test_images_stay_bytes_and_are_there_once(seen):
     assert observations["front"].nbytes == 2 * 2 * 36 * 40 * 3
 
 
-def test_what_does_not_fit_into_the_memory_is_refused_before_it_is_read(seen, tmp_path, monkeypatch):
+def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_read(seen, tmp_path, monkeypatch):
     needed = EPISODES * 12 * (2 * 36 * 40 * 3 + 8)
     monkeypatch.setattr(memory, "available", lambda: needed - 1)
     monkeypatch.setattr(Demonstrations, "_read", lambda *_: pytest.fail("was read"))
@@ -221,8 +221,8 @@ def test_what_does_not_fit_into_the_memory_is_refused_before_it_is_read(seen, tm
     assert len(seen.observations()) == 3
 
 
-def test_the_digest_reads_a_piece_at_a_time(seen, monkeypatch):
-    """And is that of the whole arrays, as it always was."""
+def test_the_digest_is_computed_in_pieces(seen, monkeypatch):
+    """It equals the digest of the whole arrays."""
     observations = seen.observations()
     images = {f"image {key}": observations[key] for key in ("front", "wrist")}
     whole = {
@@ -237,7 +237,7 @@ def test_the_digest_reads_a_piece_at_a_time(seen, monkeypatch):
     assert seen.digest() == digest(whole)
 
 
-def test_another_size_or_kind_of_image_is_one_sentence(seen, tmp_path):
+def test_an_image_of_another_size_or_kind_is_refused_in_one_sentence(seen, tmp_path):
     train(seen, dataclasses.replace(CONFIG, steps=1), tmp_path / "run", save)
     controller = RecedingHorizon(load_policy(tmp_path / "run/checkpoint", "ddim-2", engine="eager"))
     controller.reset(0)
@@ -251,5 +251,5 @@ def test_another_size_or_kind_of_image_is_one_sentence(seen, tmp_path):
             controller.act(right | {"front": wrong})
 
 
-def test_the_check_of_normalisation_knows_state_policies(spec):
+def test_the_check_of_normalisation_accepts_policies_without_images(spec):
     loop._check_normalisation(spec)

@@ -34,7 +34,7 @@ MAIN = "from paradp.scripts.main import main; main()"
 
 
 def train(out: Path, processes: int, *more: str) -> list[subprocess.CompletedProcess]:
-    """`accelerate launch --num_processes …`, as far as its environment goes: every process's end."""
+    """Runs processes with the environment of `accelerate launch --num_processes …`; returns their exit codes."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = str(one.getsockname()[1])
@@ -51,13 +51,13 @@ def train(out: Path, processes: int, *more: str) -> list[subprocess.CompletedPro
 
 
 def losses(out: Path) -> np.ndarray:
-    """Of every step: training and validation."""
+    """Training and validation losses of every step."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return np.array([[line["train_loss"], line["validation_loss"]] for line in lines])
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path):
+def test_two_processes_learn_the_same_as_one(tmp_path):
     [alone], both = train(tmp_path / "one", 1), train(tmp_path / "two", 2)
     for process in (alone, *both):
         assert process.returncode == 0, process.stderr
@@ -87,7 +87,7 @@ class Shares(Ranks):
         return tuple(rows[self.number :: 2] for rows in batch)
 
 
-def test_the_mean_of_the_parts_gradients_is_that_of_the_batch():
+def test_the_mean_of_the_parts_gradients_equals_that_of_the_batch():
     torch.manual_seed(0)
     batch = torch.randn(8, 3), torch.randn(8, 1)
     network = torch.nn.Linear(3, 1)
@@ -101,7 +101,7 @@ def test_the_mean_of_the_parts_gradients_is_that_of_the_batch():
     assert torch.allclose((parts[0] + parts[1]) / 2, gradient(batch), atol=1e-6)
 
 
-def test_one_process_alone_shares_nothing(monkeypatch):
+def test_a_single_process_shares_nothing(monkeypatch):
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     ranks = join(torch.device("cpu"))
@@ -114,14 +114,14 @@ def test_one_process_alone_shares_nothing(monkeypatch):
         Shares(0).check(7)
 
 
-def test_every_process_has_a_gpu_of_its_own(monkeypatch):
+def test_every_process_has_its_own_gpu(monkeypatch):
     assert own_device("cpu") == torch.device("cpu") and own_device("cuda:3") == torch.device("cuda:3")
     monkeypatch.setenv("LOCAL_RANK", "2")
     assert own_device("cuda") == torch.device("cuda:2") and own_device("cpu") == torch.device("cpu")
 
 
 def test_gradients_are_averaged_before_they_are_used(trained):
-    """What a step makes of them sees the mean: clipping and AdamW come after."""
+    """Clipping and AdamW come after the averaging."""
     from paradp.policy.learning.config import LearningConfig
     from paradp.policy.learning.state import TrainingState
 

@@ -49,7 +49,7 @@ CONFIG = TrainingConfig(
 
 @pytest.fixture
 def stored(tmp_path, info, monkeypatch) -> Demonstrations:
-    """Every image says its step in its first pixels; more than a megabyte of them."""
+    """Demonstrations whose images encode their step in the first pixels; more than a megabyte."""
     monkeypatch.setattr(layout, "_CHUNK_NUMBERS", 20 * 24 * 32 * 3)
     described = dataclasses.replace(info, observation={"front": SHAPES["front"], "position": 2, "wrist": SHAPES["wrist"]})
     written, rng, step = Demonstrations.open_or_create(tmp_path / "stored.zarr", described), np.random.default_rng(0), 0
@@ -78,7 +78,7 @@ def batches(windows: StreamedWindows, steps) -> list[torch.Tensor]:
     return found
 
 
-def test_what_is_drawn_is_what_the_data_set_holds(stored):
+def test_drawn_windows_equal_those_of_the_data_set(stored):
     windows = streamed(stored)
     whole, _ = cut_windows(stored, Horizons(), 3)
     assert windows.chunk == whole.chunk and len(windows) == len(whole)
@@ -93,8 +93,8 @@ def test_what_is_drawn_is_what_the_data_set_holds(stored):
             assert observations[key].dtype == values.dtype and torch.equal(observations[key], values), key
 
 
-def test_the_rows_of_a_batch_can_be_divided(stored):
-    """Among processes that train together."""
+def test_the_rows_of_a_batch_can_be_divided_among_processes(stored):
+    """Among the processes of one training."""
     windows = streamed(stored)
     [drawn] = batches(windows, [3])
     whole, actions = windows.batch(drawn)
@@ -105,7 +105,7 @@ def test_the_rows_of_a_batch_can_be_divided(stored):
 
 
 def test_a_batch_depends_on_its_step_alone(stored):
-    """Not on the number of workers, nor on where the training was begun; another seed gives other batches."""
+    """Not on the number of workers or the first step; another seed gives other batches."""
     steps = range(40)
     alone, two, late, other = streamed(stored), streamed(stored, workers=2), streamed(stored), streamed(stored, seed=1)
     try:
@@ -178,8 +178,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measured by Linux's /proc")
-def test_no_more_memory_is_taken_than_was_said(tmp_path, info):
-    """160 MB of images in 32 MiB: what is shared is below that, and the worker holds little besides."""
+def test_streaming_stays_within_its_memory(tmp_path, info):
+    """160 MB of images in 32 MiB: the shared memory stays below this limit, and the worker needs little more."""
     described = dataclasses.replace(info, observation={"front": (96, 96, 3), "position": 2})
     written, rng = Demonstrations.open_or_create(tmp_path / "large.zarr", described), np.random.default_rng(0)
     for seed in range(12):
@@ -194,7 +194,7 @@ def test_no_more_memory_is_taken_than_was_said(tmp_path, info):
     assert shared <= 33 and grown < 24 and worker < 200, done.stdout
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(stored, tmp_path, monkeypatch):
+def test_a_killed_training_continues_to_the_same_weights(stored, tmp_path, monkeypatch):
     assert image_bytes(stored) > MIB
 
     def save(trained, path):
@@ -225,7 +225,7 @@ PLAIN = dataclasses.replace(CONFIG, image_memory=None)
 
 
 @pytest.mark.parametrize("before, later", ((1, 2**36), (2**36, 1)), ids=("streamed", "held"))
-def test_the_same_command_goes_on_whatever_memory_is_free(stored, tmp_path, monkeypatch, before, later):
+def test_the_same_command_continues_with_any_free_memory(stored, tmp_path, monkeypatch, before, later):
     said = []
 
     def interrupted(step, loss):
@@ -244,7 +244,7 @@ def test_the_same_command_goes_on_whatever_memory_is_free(stored, tmp_path, monk
 
 
 class Told(Ranks):
-    """Two processes on this machine, of which the first has decided, if it is not this one."""
+    """Two processes on this machine; the first has decided, unless this is the first."""
 
     size = here = 2
 
@@ -278,18 +278,18 @@ def chosen(data, monkeypatch, out, needed, free, ranks) -> int | None:
     ),
 )
 def test_images_are_streamed_if_they_do_not_fit(stored, monkeypatch, tmp_path, needed, free, alone, of_two):
-    """With something to spare for the training itself, and in each of two processes."""
+    """With a margin for the training itself, and in each of two processes."""
     assert chosen(stored, monkeypatch, tmp_path, needed, free, Ranks()) == alone
     assert chosen(stored, monkeypatch, tmp_path, needed, free, Told()) == of_two
 
 
-def test_processes_that_train_together_take_the_choice_of_the_first(stored, monkeypatch, tmp_path):
+def test_processes_of_one_training_use_the_first_ones_choice(stored, monkeypatch, tmp_path):
     assert chosen(stored, monkeypatch, tmp_path, 2**36, 2**35, Told(2**10)) == 2**10
     assert chosen(stored, monkeypatch, tmp_path, 2**36, 2**35, Told(None)) is None
     assert chosen(stored, monkeypatch, tmp_path, 2**36, 2**40, Told(2**10)) == 2**10
 
 
-def test_a_setting_that_is_enough_for_all_images_changes_nothing(stored, tmp_path):
+def test_a_limit_that_fits_all_images_has_no_effect(stored, tmp_path):
     assert with_memory(dataclasses.replace(CONFIG, image_memory=2), stored, tmp_path, Ranks()).image_memory is None
     assert with_memory(CONFIG, stored, tmp_path, Ranks()).image_memory == 1
 
@@ -318,7 +318,7 @@ def test_a_damaged_image_ends_the_training_in_one_sentence(stored, tmp_path):
 
 @pytest.mark.parametrize("noticed", (False, True), ids=("at once", "noticed"))
 def test_a_worker_that_dies_is_named(stored, noticed):
-    """Whether a block is waited for or only requested when its death is noticed."""
+    """Whether its death is noticed while waiting for a block or when requesting one."""
     windows = streamed(stored, workers=1)
     try:
         windows.turn_to(0)

@@ -53,13 +53,13 @@ def ignore(trained, path):
 
 
 def logged(out):
-    """The metrics, but how long they took."""
+    """The metrics without durations."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
 def rewritten(demonstrations, path, info=None, change=lambda episode: episode):
-    """The same episodes, written once more: with another description, or changed."""
+    """Writes the same episodes again, with another description or changes."""
     ends = demonstrations.episode_ends
     columns = demonstrations.observations()
     written = Demonstrations.open_or_create(path, info or demonstrations.info)
@@ -88,7 +88,7 @@ def test_what_a_kill_left_half_written_is_cut_off(demonstrations, info):
 
 
 def test_an_end_that_was_never_filled_in_loses_nothing(demonstrations, info):
-    """zarr first makes room for an entry and then writes it; a kill between the two leaves a zero."""
+    """zarr first enlarges an array and then writes the entry; a kill in between leaves a zero."""
     before = joined(demonstrations.observations())
     group = zarr.open_group(demonstrations.path, mode="r+")
     group["meta/episode_ends"].resize((7,))
@@ -141,7 +141,7 @@ def test_training_learns(demonstrations, tmp_path):
     )
 
 
-def test_a_killed_training_ends_as_if_it_had_not_been(demonstrations, tmp_path):
+def test_a_killed_training_gives_the_same_result_as_an_uninterrupted_one(demonstrations, tmp_path):
     # Killed after a save, between two lines of the log.
     config = dataclasses.replace(CONFIG, log_every=5)
     whole = train(demonstrations, config, tmp_path / "whole", ignore)
@@ -219,7 +219,7 @@ def test_a_training_is_not_continued_with_other_settings(demonstrations, tmp_pat
 
 
 def test_a_training_is_continued_on_the_same_data_alone(demonstrations, info, tmp_path):
-    """Whatever the data are called: as many episodes of the same description are other data, a copy is the same."""
+    """The path does not matter: a copy is the same data, and other episodes with the same description are not."""
     train(demonstrations, CONFIG, tmp_path / "run", ignore)
 
     def refused(change=lambda episode: episode, message=r"\(data: [0-9a-f]{12}… there, [0-9a-f]{12}… here\)", **description):
@@ -240,7 +240,7 @@ def test_a_training_is_continued_on_the_same_data_alone(demonstrations, info, tm
 
 
 def test_what_is_appended_meanwhile_is_not_read(demonstrations):
-    """Whoever opened demonstrations sees one state of them: what is trained on is what is noted."""
+    """Opened demonstrations do not change, so the noted digest is that of the training data."""
     reader = Demonstrations.open(demonstrations.path)
     before = reader.digest()
     two = np.ones((5, 2))
@@ -361,7 +361,7 @@ def test_a_training_has_one_process(demonstrations, tmp_path):
 
 
 class Clock:
-    """Time goes on as steps take it: seconds a window, in fp32 and in bf16."""
+    """A simulated clock that advances with each step: seconds per window, in fp32 and in bf16."""
 
     def __init__(self, fp32: float, bf16: float):
         self.now, self.steps, self._cost = 0.0, [], {False: fp32, True: bf16}
@@ -452,8 +452,8 @@ def test_other_networks_and_schedules_train_and_come_back(demonstrations, tmp_pa
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("beta_schedule", ["squaredcos_cap_v2", "linear"])
-def test_what_is_learned_is_what_the_sampler_takes_a_prediction_for(demonstrations, prediction_type, beta_schedule):
-    """A network that predicts the target itself is read by the step table as predicting the clean sample itself."""
+def test_the_network_learns_the_quantity_that_its_sampler_expects(demonstrations, prediction_type, beta_schedule):
+    """If a network predicts the exact target, the step table must get the exact clean sample from it."""
     spec = spec_for(demonstrations.info, CONFIG.network, DiffusionConfig(prediction_type, beta_schedule).schedule)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
     normalizers = (
@@ -545,7 +545,7 @@ def test_a_schedule_that_does_not_end_in_noise_is_refused_before_anything_is_wri
 
 
 class InMemory:
-    """Episodes that lie in no file."""
+    """Episodes in memory, without files."""
 
     def __init__(self, demonstrations):
         self.path, self.info, self.episode_ends = "memory", demonstrations.info, demonstrations.episode_ends
@@ -562,7 +562,7 @@ class InMemory:
 
 
 def test_anything_with_episodes_is_learned_from(demonstrations, tmp_path):
-    """What is learned is the same to the bit, wherever the numbers come from; a run goes on with its own data alone."""
+    """The result is the same bit by bit for any source of the numbers; a run continues only with its own data."""
     dataset = InMemory(demonstrations)
     trained, again = (train(data, CONFIG, tmp_path / out, ignore) for data, out in ((demonstrations, "a"), (dataset, "b")))
     assert trained.spec == again.spec and logged(tmp_path / "a") == logged(tmp_path / "b")
@@ -598,12 +598,12 @@ LEARNING = (
     ],
 )
 def test_a_training_is_known_by_the_settings_that_states_on_disk_have(parts, noted):
-    """Names, values and order: earlier versions' states are continued, in the directories that are named by their digest."""
+    """Names, values and order, because earlier states must be continued, in directories named by their digest."""
     assert repr(TrainingConfig(**parts).settings()) == LEARNING + noted
 
 
 def test_settings_of_a_training_have_different_names():
-    """Otherwise one would hide another, in a state and on the command line; of a part's kinds only one is ever there."""
+    """Otherwise one would hide another, in a state and on the command line. Only one kind of a part exists at a time."""
     names = []
     for declared in setting_fields(TrainingConfig):
         names += {declared.name, *(inner.name for kind in kinds_of(declared) for inner in setting_fields(kind))}
@@ -612,7 +612,7 @@ def test_settings_of_a_training_have_different_names():
 
 @dataclasses.dataclass(frozen=True)
 class MixerConfig(NetworkConfig):
-    """A network of which only these settings are known."""
+    """A network with only these settings."""
 
     kind: Literal["mixer"] = "mixer"
     width: int = setting(16, Limits(1, 99))

@@ -24,7 +24,7 @@ def make_transformer(observed: int = 2) -> ConditionalTransformer:
 
 
 @pytest.mark.parametrize("kind", ["unet", "transformer"])
-def test_prediction_depends_on_every_input_and_rows_do_not_mix(kind):
+def test_a_prediction_depends_on_every_input_and_rows_are_independent(kind):
     torch.manual_seed(0)
     network = make_transformer() if kind == "transformer" else ConditionalUnet1D(2, 6, UnetConfig(channels=(8, 16)))
     network.double()  # a random transformer depends on its observations only little at first
@@ -36,7 +36,7 @@ def test_prediction_depends_on_every_input_and_rows_do_not_mix(kind):
     assert torch.allclose(network(x, t, c)[0], base[0], rtol=0, atol=1e-12)
 
 
-def test_the_transformers_actions_see_nothing_later_than_themselves():
+def test_the_transformers_actions_do_not_attend_to_later_ones():
     """Neither later actions nor later observations: with To = 4, action s sees observations 0 … s."""
     torch.manual_seed(0)
     network = make_transformer(observed=4)
@@ -64,7 +64,7 @@ def test_impossible_sizes_are_refused(options):
         UnetConfig(**options)
 
 
-def test_normaliser_round_trips_and_maps_limits_to_one():
+def test_a_normaliser_round_trips_and_maps_limits_to_one():
     values = torch.rand(100, 5) * torch.tensor([1.0, 2.0, 0.5, 3.0, 3.0]) + 7
     normalizer = Normalizer.fit(values, {"position": 3, "other": 2})
     normalized = normalizer.normalize(values)
@@ -91,7 +91,7 @@ def test_a_normaliser_names_what_it_cannot_fit():
         Normalizer.fit(values, {"position": 1})
 
 
-def test_conditions_of_all_layers_are_one_product(trained):
+def test_conditions_of_all_layers_are_computed_in_one_product(trained):
     condition = torch.randn(5, trained.spec.condition_size)
     expected = trained.network.encode_condition(condition)
     found = condition_encoder(trained.network)(condition)

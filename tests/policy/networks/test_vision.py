@@ -21,13 +21,13 @@ CAMERAS = observed_features({"front": (40, 40, 3), "wrist": (40, 40, 3), "positi
 
 
 def addressed(images: int, height: int, width: int) -> torch.Tensor:
-    """Images whose channels say which image, row and column a pixel is of."""
+    """Images whose channels contain the indices of image, row and column."""
     image, row, column = torch.meshgrid(torch.arange(images), torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([image, row, column], -1).float()
 
 
 def chi_square(counts: torch.Tensor) -> float:
-    """Of counts that should be equal, in standard deviations from what it is expected to be."""
+    """The statistic for counts that should be equal, in standard deviations from its expectation."""
     expected = counts.sum() / len(counts)
     freedom = len(counts) - 1
     return float(((counts - expected).square().sum() / expected - freedom) / (2 * freedom) ** 0.5)
@@ -37,7 +37,7 @@ def counted(places: torch.Tensor, most: int) -> torch.Tensor:
     return torch.bincount(places, minlength=most + 1).float()
 
 
-def test_a_crop_is_what_lies_at_its_place():
+def test_a_crop_contains_the_pixels_at_its_place():
     images, places = addressed(50, 40, 44), torch.stack([torch.arange(50) % 9, torch.arange(50) % 5], 1)
     found = encoders._cropped(images, places, 32, 40)
     assert found.shape == (50, 32, 40, 3)
@@ -45,8 +45,8 @@ def test_a_crop_is_what_lies_at_its_place():
         assert torch.equal(found[i], images[i, top : top + 32, left : left + 40])
 
 
-def test_places_are_everywhere_alike_and_never_outside():
-    """Strict: with 40 000 draws a place that is drawn a tenth too rarely would be seen, as the next test shows."""
+def test_places_of_crops_are_uniform_and_never_outside():
+    """Strict: with 40 000 draws the test detects a place that is drawn 10 % too rarely, as the next test shows."""
     places = VisionEncoder(TINY, CAMERAS).draw_places(40_000, torch.Generator().manual_seed(0))
     assert places.shape == (40_000, 2, 2) and places.dtype == torch.int64
     for camera in range(2):
@@ -59,7 +59,7 @@ def test_places_are_everywhere_alike_and_never_outside():
 
 
 @pytest.mark.parametrize("fault", ["last left out", "middle preferred", "rows and columns alike"])
-def test_that_test_sees_a_fault(fault):
+def test_the_test_of_uniform_places_detects_a_fault(fault):
     rows = torch.randint(9, (40_000,), generator=torch.Generator().manual_seed(0))
     columns = torch.randint(5, (40_000,), generator=torch.Generator().manual_seed(1))
     if fault == "last left out":
@@ -71,7 +71,7 @@ def test_that_test_sees_a_fault(fault):
     assert chi_square(counted(5 * rows + columns, 44)) > 4 or chi_square(counted(rows, 8)) > 4
 
 
-def test_in_use_images_are_cropped_in_the_middle_whatever_the_mode():
+def test_outside_of_training_images_are_cropped_at_the_centre():
     torch.manual_seed(0)
     encoder = VisionEncoder(TINY, CAMERAS)
     seen = {key: torch.rand(2, 2, 40, 40, 3) for key in ("front", "wrist")} | {"position": torch.rand(2, 2, 2)}
@@ -84,8 +84,8 @@ def test_in_use_images_are_cropped_in_the_middle_whatever_the_mode():
     assert not torch.allclose(elsewhere["front"], found["front"], atol=1e-3)
 
 
-def test_all_observed_steps_of_a_window_are_cropped_alike():
-    """A static scene gives static features for any crop, and each camera is cropped at its own position."""
+def test_all_observed_steps_of_a_window_have_the_same_crop():
+    """A static scene gives constant features for any crop, and each camera has its own position of the crop."""
     torch.manual_seed(0)
     encoder = VisionEncoder(TINY, CAMERAS)
     still = {key: torch.rand(5, 1, 40, 40, 3).expand(5, 2, 40, 40, 3) for key in ("front", "wrist")}
@@ -98,7 +98,7 @@ def test_all_observed_steps_of_a_window_are_cropped_alike():
     assert torch.equal(again["front"], found["front"]) and not torch.equal(again["wrist"], found["wrist"])
 
 
-def test_resized_images_are_cropped_after_that():
+def test_images_are_resized_before_they_are_cropped():
     torch.manual_seed(0)
     encoder = VisionEncoder(dataclasses.replace(TINY, resize=(36, 40)), CAMERAS)
     assert encoder.draw_places(500, torch.Generator().manual_seed(0)).amax((0, 1)).tolist() == [4, 4]
@@ -107,8 +107,8 @@ def test_resized_images_are_cropped_after_that():
 
 @pytest.mark.parametrize("stem", [16, 32, 64])
 @pytest.mark.parametrize("separate", [True, False])
-def test_an_encoder_of_any_width_is_stored_and_read_back(spec, tmp_path, stem, separate):
-    """A round trip of a whole checkpoint, to the bit; half of a stem has a quarter of the weights."""
+def test_an_encoder_of_any_width_is_saved_and_loaded(spec, tmp_path, stem, separate):
+    """A round trip of a whole checkpoint, bit by bit; half the stem has a quarter of the weights."""
     torch.manual_seed(0)
     vision = dataclasses.replace(TINY, stem=stem, separate=separate)
     seeing = dataclasses.replace(
@@ -132,7 +132,7 @@ def test_an_encoder_of_any_width_is_stored_and_read_back(spec, tmp_path, stem, s
 
 
 def test_the_slim_encoder_and_its_network_are_small(spec):
-    """Below 10 MB in half precision, as checkpoints have it: the stem of 32 with a small U-Net, or two of 16."""
+    """Below 10 MB in half precision, in which checkpoints are stored: one stem of 32 with a small U-Net, or two of 16."""
     for observation, vision, channels in (
         ({"image": (96, 96, 3), "agent_pos": 2}, VisionConfig(crop=(86, 86)), (32, 64, 128)),
         ({"agent": (84, 84, 3), "wrist": (84, 84, 3), "pose": 11}, VisionConfig(stem=16, crop=(76, 76)), (48, 96, 192)),
@@ -142,14 +142,14 @@ def test_the_slim_encoder_and_its_network_are_small(spec):
             assert 2 * sum(p.numel() for p in build_network(one).parameters()) < 10e6
 
 
-def test_images_are_bytes_and_are_scaled_by_the_range_of_bytes():
+def test_images_are_uint8_and_are_scaled_from_their_range():
     normalizer = ObservationNormalizer.fit({"front": torch.zeros(1, 40, 40, 3)}, observed_features({"front": (40, 40, 3)}))
     bytes_ = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1, 1).expand(2, 1, 40, 40, 3)
     found = normalizer.normalize({"front": bytes_})["front"]
     assert found.dtype == torch.float32 and found[:, 0, 0, 0, 0].tolist() == [-1.0, 1.0]
 
 
-def test_a_training_crops_nine_tenths_by_default():
+def test_a_training_crops_to_nine_tenths_by_default():
     for size, kept in {84: 76, 96: 86, 240: 216}.items():
         assert VisionConfig().fitted(observed_features({"front": (size, size, 3)})).crop == (kept, kept)
     assert VisionConfig(resize=(100, 50)).fitted(CAMERAS).crop == (90, 45)
@@ -180,12 +180,12 @@ def test_a_training_crops_nine_tenths_by_default():
         ),
     ],
 )
-def test_what_cannot_be_encoded_is_said(spec, config, observation, sentence):
+def test_an_error_names_images_that_cannot_be_encoded(spec, config, observation, sentence):
     with pytest.raises(ValueError, match=sentence):
         dataclasses.replace(spec, observation=observation, vision=config.fitted(observed_features(observation)))
 
 
 @pytest.mark.parametrize("stem", [8, 24, 40, 272])
-def test_a_stem_has_whole_groups(stem):
+def test_a_stem_must_consist_of_whole_groups(stem):
     with pytest.raises(SettingError, match=r"^stem must be "):
         VisionConfig(stem=stem)

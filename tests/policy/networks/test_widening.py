@@ -11,7 +11,7 @@ from paradp.policy.networks.widening import widened
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
-def test_a_wider_network_is_the_same_function(trained, factor):
+def test_a_widened_network_computes_the_same_function(trained, factor):
     wide, spec = widened(trained.network, trained.spec, factor)
     n, horizon = 5, trained.spec.horizons.predict
     x, t = torch.randn(n, horizon, trained.spec.action_size), torch.arange(n) * 20
@@ -23,8 +23,8 @@ def test_a_wider_network_is_the_same_function(trained, factor):
     assert ratio == 1 if factor == 1 else factor < ratio < factor**2
 
 
-def test_a_copy_that_is_not_averaged_is_noticed(trained, monkeypatch):
-    """Planted: inputs are repeated and not divided."""
+def test_a_widening_without_averaging_is_detected(trained, monkeypatch):
+    """Planted fault: inputs are repeated but not divided."""
     monkeypatch.setattr("paradp.policy.networks.widening._inputs", lambda module: None)
     wide, _ = widened(trained.network, trained.spec, 2)
     x, t = torch.randn(3, trained.spec.horizons.predict, trained.spec.action_size), torch.arange(3)

@@ -26,7 +26,7 @@ def policy(trained) -> DiffusionPolicy:
 
 @contextmanager
 def _running(policy: DiffusionPolicy, **options):
-    """A server as it runs: its port, its metrics, and `stop()`."""
+    """A running server: its port, its metrics, and `stop()`."""
     server = PolicyServer(policy, ServerConfig(**{"port": 0} | options), "speculative-ddpm:window=8")
     ready, port = threading.Event(), []
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
@@ -65,7 +65,7 @@ def serving(policy):
 
 
 class Client:
-    """What openpi's client does, and no more."""
+    """A minimal client with the behaviour of openpi's."""
 
     def __init__(self, uri: str, **options):
         self._stack = ExitStack()
@@ -99,7 +99,7 @@ def client():
 def openpi(tmp_path_factory) -> Callable[..., str]:
     """Runs a program with openpi's published client, `openpi(program, *arguments)`, and returns what it prints.
 
-    It has an environment of its own: it wants other versions than we do.
+    It runs in a separate environment, because it needs other versions than paradp.
     """
     folder = tmp_path_factory.mktemp("openpi")
     venv.create(folder, with_pip=True)

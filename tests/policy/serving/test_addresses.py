@@ -23,12 +23,12 @@ from paradp.policy.serving.addresses import cannot_listen, listenable, url, urls
         ("fe80::1%eth0", True, "wss://[fe80::1%eth0]:8000"),
     ],
 )
-def test_addresses_are_printed_as_clients_take_them(host, tls, printed):
+def test_addresses_are_printed_in_the_form_that_clients_take(host, tls, printed):
     assert url(host, 8000, tls) == printed and urls(host, 8000, tls) == [printed]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "::1", "[::1]", "::"])
-def test_what_is_printed_can_be_connected_to(policy, running, host):
+def test_clients_can_connect_to_printed_addresses(policy, running, host):
     if ":" in host and not _has_ipv6():
         pytest.skip("this machine has no IPv6")
     with running(policy, host=host) as serving:
@@ -47,13 +47,13 @@ def _has_ipv6() -> bool:
     return True
 
 
-def test_everywhere_is_an_address_of_this_machine_and_one_for_others():
+def test_all_addresses_are_printed_as_one_of_this_machine_and_one_for_others():
     here, elsewhere = urls("0.0.0.0", 8000, tls=False)
     assert here == "ws://127.0.0.1:8000" and "0.0.0.0" not in elsewhere
     assert urls("::", 8000, tls=True)[0] == "wss://[::1]:8000"
 
 
-def test_a_used_port_is_named_with_what_to_do(policy, running):
+def test_the_error_of_a_used_port_says_what_to_do(policy, running):
     with running(policy) as serving:
         port = serving.port
         said = f"cannot listen on 127.0.0.1, port {port}: it is in use; end the server there, or choose another port"
@@ -63,17 +63,17 @@ def test_a_used_port_is_named_with_what_to_do(policy, running):
                 listen()
 
 
-def test_an_address_that_is_another_machines_is_named_with_what_to_do():
+def test_the_error_of_another_machines_address_says_what_to_do():
     with pytest.raises(OSError, match=r"cannot listen on 192\.0\.2\.77, port 8000: the address is not of this"):
         listenable("192.0.2.77", 8000)
 
 
-def test_a_host_that_nobody_knows_is_named():
+def test_an_unknown_host_is_named():
     with pytest.raises(OSError, match=r"cannot listen on nobody\.invalid, port 8000: there is no such host"):
         listenable("nobody.invalid", 8000)
 
 
-def test_a_port_that_needs_rights_is_named_with_what_to_do():
+def test_the_error_of_a_port_below_1024_says_what_to_do():
     assert "port 80: ports below 1024 need rights" in str(
         cannot_listen("127.0.0.1", 80, OSError(errno.EACCES, "Permission"))
     )
@@ -91,7 +91,7 @@ def test_looking_for_a_port_leaves_it_free():
 
 
 @pytest.mark.parametrize("host", ["", "ws://0.0.0.0", "127.0.0.1:8000", "a b", "host\n", "*", "[::1]:8000", "a/b"])
-def test_what_is_no_host_is_refused(host):
+def test_an_invalid_host_is_refused(host):
     with pytest.raises(ValueError, match="a host is a name or an address"):
         ServerConfig(host=host)
 
@@ -101,7 +101,7 @@ NO_KEYS = ["", " ", " secret", "secret ", "secret\n", "a\r\nX-Other: b", "a\tb",
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_key_that_a_server_takes_lets_its_clients_in_and_no_others(policy, running, client, key):
+def test_a_key_accepted_by_the_server_admits_its_clients_and_no_others(policy, running, client, key):
     with running(policy, api_key=key) as serving:
         Remote(serving.uri, api_key=key).close()
         for wrong in (key + "x", key[:-1], key.swapcase() + "'", f"{key} {key}"):
@@ -110,7 +110,7 @@ def test_a_key_that_a_server_takes_lets_its_clients_in_and_no_others(policy, run
 
 
 @pytest.mark.parametrize("key", NO_KEYS)
-def test_a_key_that_no_header_can_carry_is_refused_by_both_and_not_repeated(key):
+def test_a_key_that_no_header_can_carry_is_refused_by_both_sides_and_not_printed(key):
     for refuses in (lambda: ServerConfig(api_key=key), lambda: Remote("ws://127.0.0.1:9", api_key=key)):
         with pytest.raises(ValueError, match="API key") as refused:
             refuses()
@@ -120,6 +120,6 @@ def test_a_key_that_no_header_can_carry_is_refused_by_both_and_not_repeated(key)
 @pytest.mark.parametrize(
     "uri", ["", "127.0.0.1:8000", "http://127.0.0.1:8000", "ws://", "ws://:8000", "ws://h:99999", "ws://h:x"]
 )
-def test_what_is_no_address_of_a_server_is_refused_at_once(uri):
-    with pytest.raises(ValueError, match="is no policy server: an address is ws://HOST:PORT"):
+def test_an_invalid_address_of_a_server_is_refused_at_once(uri):
+    with pytest.raises(ValueError, match="is not a policy server: an address is ws://HOST:PORT"):
         Remote(uri)

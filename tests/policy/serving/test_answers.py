@@ -30,7 +30,7 @@ def chunk() -> Chunk:
 
 @contextmanager
 def saying(first: bytes | str, answers: list[bytes | str]):
-    """A server that says this on connecting, and these in turn to whatever it is asked; its address."""
+    """A server with this greeting and these answers, in turn; yields its address."""
 
     def talk(connection) -> None:
         try:
@@ -78,7 +78,7 @@ METADATA = {
 
 
 @pytest.mark.parametrize("path", METADATA)
-def test_metadata_that_is_none_is_a_sentence(spec, path):
+def test_invalid_metadata_is_refused_in_a_sentence(spec, path):
     good = unpack(pack(greeting(spec, "ddpm", 1000)))
     for value in METADATA[path]:
         with pytest.raises(ValueError, match="metadata") as refused:
@@ -87,13 +87,13 @@ def test_metadata_that_is_none_is_a_sentence(spec, path):
 
 
 @pytest.mark.parametrize("key", ["task", "observation", "action_parts", "action_low", "horizons", "control_hz"])
-def test_metadata_that_lacks_something_says_what(spec, key):
+def test_an_error_names_missing_metadata(spec, key):
     with pytest.raises(ValueError, match=f"the server's metadata lacks '{key}'"):
         read_interface({k: v for k, v in greeting(spec, "ddpm", 1000).items() if k != key})
 
 
 def test_limits_arrive_to_the_last_bit(spec):
-    """A client compares them with those of its own checkpoint."""
+    """A client compares them with the limits of its own checkpoint."""
     told = greeting(spec, "ddpm", 1000) | {"action_step": [1 / 3, np.pi], "action_low": [-1 / 3, -np.e]}
     interface = read_interface(unpack(pack(told)))
     assert interface.action_step == (1 / 3, np.pi) and interface.action_low == (-1 / 3, -np.e)
@@ -114,7 +114,7 @@ PLANS = {
 
 
 @pytest.mark.parametrize("path", PLANS)
-def test_an_answer_that_is_no_plan_is_a_sentence(spec, chunk, path):
+def test_an_invalid_answer_is_refused_in_a_sentence(spec, chunk, path):
     good = unpack(pack(plan_message(chunk, 0.1, 0.1)))
     assert read_plan(good, spec).stats == chunk.stats
     for value in PLANS[path]:
@@ -123,7 +123,7 @@ def test_an_answer_that_is_no_plan_is_a_sentence(spec, chunk, path):
         assert "\n" not in str(refused.value) and len(str(refused.value)) < 300, path
 
 
-def test_the_client_goes_on_after_each_answer_that_is_none(spec, chunk):
+def test_the_client_continues_after_each_invalid_answer(spec, chunk):
     good = plan_message(chunk, 0.1, 0.1)
     wrong = [
         b"",
@@ -158,16 +158,16 @@ def test_the_client_goes_on_after_each_answer_that_is_none(spec, chunk):
     [b"", b"\xc1", b"\x90", pack({}), pack({"task": "x"}), "go away\n\x1b[2J", "x" * LARGE, bytes(LARGE), b"\x91" * 100_000],
     ids=range(9),
 )
-def test_a_greeting_that_is_none_is_a_connection_error_at_once(first):
+def test_an_invalid_greeting_is_a_connection_error_at_once(first):
     with saying(first, []) as uri:
         before = threading.active_count()
-        with pytest.raises(ConnectionError, match="is no policy server") as refused:
+        with pytest.raises(ConnectionError, match="is not a policy server") as refused:
             Remote(uri, connect_seconds=600)
         assert len(str(refused.value)) < 400 and str(refused.value).isprintable()
         _until(lambda: threading.active_count() <= before)  # nothing of the connection is left
 
 
-def test_a_server_that_comes_back_broken_is_tried_until_it_is_mended(spec, chunk, monkeypatch):
+def test_a_server_that_comes_back_broken_is_tried_until_it_works(spec, chunk, monkeypatch):
     good, hello = pack(plan_message(chunk, 0.1, 0.1)), pack(greeting(spec, "ddpm", 1000))
     greetings = [hello, b"\x90", "no", pack({"task": "x"}), hello]
 
@@ -206,7 +206,7 @@ def test_a_server_that_comes_back_broken_is_tried_until_it_is_mended(spec, chunk
     # An object prints its address, which differs from process to process.
     ids=lambda wrong: re.sub(r" at 0x\w+", "", str(wrong)),
 )
-def test_a_request_that_cannot_be_sent_is_refused_and_the_client_goes_on(serving, wrong):
+def test_a_request_that_cannot_be_sent_is_refused_and_the_client_continues(serving, wrong):
     remote = Remote(serving.uri)
     with pytest.raises(ValueError):
         remote.submit(replace(REQUEST, **wrong)).result(60)
@@ -214,7 +214,7 @@ def test_a_request_that_cannot_be_sent_is_refused_and_the_client_goes_on(serving
     remote.close()
 
 
-def test_a_request_that_is_too_large_for_the_server_is_refused_and_the_client_goes_on(policy, running):
+def test_a_request_that_is_too_large_for_the_server_is_refused_and_the_client_continues(policy, running):
     with running(policy, most_bytes=400) as serving:
         remote = Remote(serving.uri)
         with pytest.raises(ValueError, match=r"too large for the server: frame with \d+ bytes exceeds limit of 400 bytes"):

@@ -34,14 +34,14 @@ def run_slowly(controller, steps: int = 30) -> np.ndarray:
     return np.stack(commands)
 
 
-def test_a_remote_controller_does_what_a_local_one_does(serving, policy):
+def test_a_remote_controller_acts_like_a_local_one(serving, policy):
     remote, local = RemoteController(serving.uri, hold, seed=4), AsyncController(InThread(policy), hold, seed=4)
     assert remote.spec.observation == policy.spec.observation and remote.spec.horizons == policy.spec.horizons
     assert np.array_equal(run_slowly(remote), run_slowly(local))
     remote.close(), local.close()
 
 
-def test_it_goes_on_by_itself_when_the_server_comes_back(policy, running):
+def test_a_client_continues_by_itself_when_the_server_comes_back(policy, running):
     with running(policy) as first:
         remote = Remote(first.uri)
         request = PlanRequest(ZEROS, noise_seed=1)
@@ -56,7 +56,7 @@ def test_it_goes_on_by_itself_when_the_server_comes_back(policy, running):
     remote.close()
 
 
-def test_a_robot_meanwhile_holds(policy, running):
+def test_a_robot_holds_while_the_server_is_away(policy, running):
     with running(policy) as first:
         controller = RemoteController(first.uri, hold, dead_after=600.0)
         run_slowly(controller, 9)
@@ -71,7 +71,7 @@ def test_a_robot_meanwhile_holds(policy, running):
         controller.close()
 
 
-def test_what_the_server_refuses_is_a_value_error(serving):
+def test_a_refusal_of_the_server_is_a_value_error(serving):
     remote = Remote(serving.uri)
     with pytest.raises(ValueError, match="'position' is not finite"):
         remote.submit(PlanRequest(ZEROS | {"position": np.full((2, 2), np.nan, np.float32)}, noise_seed=1)).result(120)
@@ -92,8 +92,8 @@ def test_an_answer_that_is_not_finite_is_no_plan(policy, running, monkeypatch):
         remote.close()
 
 
-def test_what_to_keep_travels(serving, policy):
-    """Inpainting through the server is inpainting here."""
+def test_inpainting_works_through_the_server(serving, policy):
+    """Inpainting through the server equals local inpainting."""
     random = np.random.default_rng(0)
     guess, keep = random.uniform(-0.5, 0.5, (16, 2)).astype(np.float32), np.linspace(1, 0, 16, dtype=np.float32)
     request = PlanRequest(ZEROS, 1, guess, None, keep)
@@ -105,7 +105,7 @@ def test_what_to_keep_travels(serving, policy):
     remote.close()
 
 
-def test_who_is_not_let_in_or_finds_nobody_is_told(policy, running):
+def test_a_client_without_access_or_server_gets_an_error(policy, running):
     with running(policy, api_key="secret") as serving:
         with pytest.raises(ConnectionError, match="answers 401: an API key is needed"):
             Remote(serving.uri)
@@ -141,7 +141,7 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-def test_the_published_openpi_client_drives_it_unchanged(policy, running, openpi):
+def test_the_published_openpi_client_works_unchanged(policy, running, openpi):
     def drive(port: int) -> dict:
         return json.loads(openpi(CLIENT, "127.0.0.1", str(port)))
 

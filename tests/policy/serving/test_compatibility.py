@@ -1,6 +1,6 @@
 """Clients and servers of the previous version still understand ours: their recorded messages, byte for byte.
 
-Written down once, with the policy of these tests: its metadata, a request of `Remote`, and the answer.
+Recorded once, with the policy of these tests: its metadata, a request of `Remote`, and the answer.
 """
 
 import numpy as np
@@ -57,7 +57,7 @@ def request_before() -> PlanRequest:
     )
 
 
-def test_our_server_reads_their_request(spec, request_before):
+def test_the_server_reads_a_request_of_the_previous_version(spec, request_before):
     read = Session(spec).read(REQUEST)
     for name in ("guess", "keep"):
         assert np.array_equal(getattr(read, name), getattr(request_before, name))
@@ -65,8 +65,8 @@ def test_our_server_reads_their_request(spec, request_before):
     assert (read.noise_seed, read.budget) == (7, 2.5)
 
 
-def test_our_server_says_all_that_theirs_did(serving, policy, request_before):
-    """In the same types, so that their client can read it; a client ignores keys that it does not know."""
+def test_the_server_sends_everything_that_the_previous_version_sent(serving, policy, request_before):
+    """In the same types, so that the earlier client can read it; clients ignore unknown keys."""
     plan_together(policy, [request_before])  # compiles what it needs: the request has a budget of seconds
     with connect(serving.uri, compression=None, max_size=None, proxy=None) as connection:
         metadata = unpack(connection.recv())
@@ -79,7 +79,7 @@ def test_our_server_says_all_that_theirs_did(serving, policy, request_before):
     assert np.array_equal(answer["actions"], plan_together(policy, [request_before])[0].actions)
 
 
-def test_our_client_reads_what_their_server_said(spec):
+def test_the_client_reads_messages_of_the_previous_version(spec):
     interface = read_interface(unpack(METADATA))
     for name in type(interface).__dataclass_fields__:
         assert getattr(interface, name) == getattr(spec, name)
@@ -93,7 +93,7 @@ def test_our_client_reads_what_their_server_said(spec):
 
 
 def shapes(message: dict) -> dict:
-    """What a message has in it, but for the numbers."""
+    """The content of a message without the numbers."""
     return {
         key: shapes(value)
         if isinstance(value, dict)

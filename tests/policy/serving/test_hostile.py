@@ -20,12 +20,12 @@ from paradp.policy.serving.wire import pack
 
 
 def resident() -> int:
-    """Bytes of memory that this process has."""
+    """The memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def hostile(rng: random.Random, message: dict[str, np.ndarray]) -> bytes | str:
-    """One message that is wrong in some way, or now and then right."""
+    """A random message: usually wrong in some way, sometimes valid."""
     good = pack(message)
     array = {b"__ndarray__": True, b"data": bytes(16), b"dtype": "<f4", b"shape": [2, 2]}
 
@@ -68,7 +68,7 @@ def hostile(rng: random.Random, message: dict[str, np.ndarray]) -> bytes | str:
 
 @pytest.mark.filterwarnings("ignore:overflow")
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_the_server_outlives_them_and_nobody_else_notices(serving, client, message, count):
+def test_the_server_survives_hostile_messages_and_other_clients_are_not_affected(serving, client, message, count):
     rng = random.Random(1)
     good, expected, failures = client(serving.uri), client(serving.uri).ask(message | {"paradp/noise_seed": 1}), []
     done = threading.Event()
@@ -101,7 +101,7 @@ def test_the_server_outlives_them_and_nobody_else_notices(serving, client, messa
     assert client(serving.uri).ask(message)["actions"].shape == (15, 2)
 
 
-def test_frames_that_are_no_websocket_end_their_connection_alone(serving, client, message):
+def test_invalid_websocket_frames_end_only_their_own_connection(serving, client, message):
     rng, good = random.Random(2), client(serving.uri)
     for _ in range(50):
         with socket.create_connection(("127.0.0.1", serving.port), timeout=5) as raw:
@@ -112,13 +112,13 @@ def test_frames_that_are_no_websocket_end_their_connection_alone(serving, client
 
 
 def frame(data: bytes, first: bool, last: bool) -> bytes:
-    """Of a message in pieces, masked by zeros."""
+    """A websocket frame of a fragmented message, masked with zeros."""
     length = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xff" + struct.pack(">Q", len(data))
     return bytes([0x80 * last | 0x02 * first]) + length + bytes(4) + data
 
 
 def connected(port: int) -> socket.socket:
-    """A websocket without a client library behind it."""
+    """A websocket connection without a client library."""
     raw = socket.create_connection(("127.0.0.1", port), timeout=10)
     raw.sendall(
         b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -129,8 +129,8 @@ def connected(port: int) -> socket.socket:
 
 
 @pytest.mark.parametrize("pieces", [1, 4, 4000])
-def test_messages_that_never_end_take_up_no_more_than_their_limit(policy, running, client, message, pieces):
-    """Sixteen clients that send all but the last byte of the largest message, and then more of them."""
+def test_unfinished_messages_take_no_more_memory_than_their_limit(policy, running, client, message, pieces):
+    """Clients that send all but the last byte of the largest message; first sixteen, then more."""
     size, clients = 2**20, 16
     with running(policy, most_bytes=size) as serving, ExitStack() as stack:
         good = client(serving.uri)
@@ -145,8 +145,8 @@ def test_messages_that_never_end_take_up_no_more_than_their_limit(policy, runnin
         assert resident() - memory < clients * 3 * size
 
 
-def test_messages_that_nobody_waits_for_are_not_taken_in(policy, running, client, message, monkeypatch):
-    """While a client's plan is made, no more than one of its next messages is in memory."""
+def test_messages_beyond_the_next_one_are_not_received(policy, running, client, message, monkeypatch):
+    """While a client's plan is computed, at most one of its next messages is in memory."""
     begun, opened, plan = threading.Event(), threading.Event(), policy.plan
 
     def held(*arguments, **options):

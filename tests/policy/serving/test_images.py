@@ -1,4 +1,4 @@
-"""Images over the wire: arrays and JPEG, under the names of openpi's clients; what is wrong is said in one sentence."""
+"""Images over the wire: arrays and JPEG, under the names of openpi's clients, and errors in one sentence."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def spec(info):
 
 @pytest.fixture
 def policy(spec) -> DiffusionPolicy:
-    """Random weights, which see the plain numbers of its images."""
+    """A policy with random weights and the pixels of images as inputs."""
     torch.manual_seed(0)
     normalizer = Normalizer(torch.zeros(spec.action_size), torch.ones(spec.action_size))
     solver = Speculative(step_table(spec.schedule), window=8)
@@ -64,7 +64,7 @@ def history() -> dict[str, np.ndarray]:
 
 
 def jpeg(image: np.ndarray, **options) -> bytes:
-    """As a camera's driver encodes."""
+    """Encodes an image like a camera's driver."""
     written = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(written, "JPEG", **options)
     return written.getvalue()
@@ -74,7 +74,7 @@ def last(history: dict) -> dict:
     return {key: value[-1] for key, value in history.items()}
 
 
-def test_a_client_is_told_how_images_may_come(policy, serving, client):
+def test_the_server_announces_the_formats_of_images(policy, serving, client):
     told = client(serving.uri).metadata
     assert told["observation"]["front"] == {
         "shape": [2, 12, 20, 3],
@@ -86,7 +86,7 @@ def test_a_client_is_told_how_images_may_come(policy, serving, client):
     assert told["paradp/max_message_bytes"] == message_limit(policy.spec) == 2**21 + 2 * (SIZE + 240)
 
 
-def test_plans_from_frames_are_those_that_are_made_here(policy, serving, client, history):
+def test_plans_from_sent_images_equal_local_ones(policy, serving, client, history):
     [here] = plan_together(policy, [PlanRequest(history, 3)])
     assert np.array_equal(client(serving.uri).ask(history | SEED)["actions"], here.actions)
     remote = Remote(serving.uri)
@@ -97,7 +97,7 @@ def test_plans_from_frames_are_those_that_are_made_here(policy, serving, client,
 
 
 @pytest.mark.parametrize("wrap", [bytes, lambda content: np.frombuffer(content, np.uint8)], ids=["bytes", "as OpenCV"])
-def test_jpeg_is_decoded_to_what_its_library_decodes(policy, serving, client, history, wrap):
+def test_decoded_jpeg_equals_that_of_its_library(policy, serving, client, history, wrap):
     files = {key: [jpeg(image) for image in history[key]] for key in ("front", "observation.images.wrist")}
     shapes = {"front": SHAPE, "observation.images.wrist": (12, 20, 1)}
     seen = history | {key: np.stack([decoded(one, shapes[key]) for one in both]) for key, both in files.items()}
@@ -142,7 +142,7 @@ NESTED = {
 
 
 @pytest.mark.parametrize("named", NESTED.values(), ids=NESTED)
-def test_names_of_other_clients_are_understood_and_the_prompt_is_noted_once(policy, serving, client, history, named, caplog):
+def test_names_of_other_clients_are_accepted_and_the_prompt_is_noted_once(policy, serving, client, history, named, caplog):
     [here] = plan_together(policy, [PlanRequest(history, 3)])
     one = client(serving.uri)
     first, second = (one.ask(named(history) | SEED) for _ in range(2))
@@ -183,7 +183,7 @@ print(json.dumps([*plans, plain["paradp/note"], *said]))
 
 
 @pytest.mark.slow
-def test_openpis_own_client_sends_frames(policy, serving, history, openpi, tmp_path):
+def test_openpis_own_client_sends_images(policy, serving, history, openpi, tmp_path):
     np.savez(tmp_path / "seen.npz", **history)
     plain, encoded, again, note, size, first = json.loads(openpi(CLIENT, str(serving.port), str(tmp_path / "seen.npz")))
     [here] = plan_together(policy, [PlanRequest(history, 3)])
@@ -193,18 +193,18 @@ def test_openpis_own_client_sends_frames(policy, serving, history, openpi, tmp_p
     assert "'front' has shape (2, 24, 40, 3)" in size and "its channels come first" in first
 
 
-def test_a_features_own_name_comes_first():
+def test_a_features_own_name_has_priority():
     assert Names(["image", "state"]).find(["observation/image", "image", "state"]) == {"image": "image", "state": "state"}
     both = Names(["observation.front", "observation.images.front"])
     assert both.find(["observation.images.front", "observation.front"])["observation.front"] == "observation.front"
     with pytest.raises(ValueError, match=r"lacks 'observation\.front'; it has: front"):
         both.find(["front"])
-    with pytest.raises(ValueError, match="'image' comes twice, as 'observation/image' and as 'images/image'"):
+    with pytest.raises(ValueError, match="'image' was sent twice, as 'observation/image' and as 'images/image'"):
         Names(["image"]).find(["observation/image", "images/image"])
 
 
 def claimed(width: int, height: int) -> bytes:
-    """A JPEG of a few bytes that says it is larger."""
+    """A JPEG of a few bytes that declares a larger size."""
     small = bytearray(jpeg(smooth(0)))
     at = small.index(b"\xff\xc0") + 5
     small[at : at + 4] = struct.pack(">HH", height, width)
@@ -212,7 +212,7 @@ def claimed(width: int, height: int) -> bytes:
 
 
 def scans(times: int) -> bytes:
-    """A JPEG whose scan comes so often, each time with nothing in it."""
+    """A JPEG with this many empty scans."""
     small = jpeg(smooth(0))
     at = small.index(b"\xff\xda")
     header = small[at : at + 14]
@@ -220,7 +220,7 @@ def scans(times: int) -> bytes:
 
 
 def segments(times: int) -> bytes:
-    """A JPEG with so many small segments of EXIF."""
+    """A JPEG with this many small EXIF segments."""
     small = jpeg(smooth(0))
     return small[:2] + (b"\xff\xe1" + struct.pack(">H", 12) + b"Exif\0\0abcd") * times + small[2:]
 
@@ -269,7 +269,7 @@ WRONG = {
         lambda h: {"front": [jpeg(np.zeros((24, 20, 3), np.uint8))] * 2},
         "'front' cannot be read: it is 20 × 24 pixels, not 20 × 12",
     ),
-    "a bomb": (lambda h: {"front": [claimed(65_500, 65_500)] * 2}, "'front' cannot be read: it is no JPEG that can be read"),
+    "a bomb": (lambda h: {"front": [claimed(65_500, 65_500)] * 2}, "'front' cannot be read: it is not a readable JPEG"),
     "a small bomb": (lambda h: {"front": [claimed(5000, 5000)] * 2}, "'front' cannot be read: it is 5000 × 5000 pixels"),
     "many segments": (
         lambda h: {"front": [segments(65)] * 2},
@@ -280,13 +280,16 @@ WRONG = {
         "a JPEG of 20 × 12 pixels has at most 66976",
     ),
     "many scans": (lambda h: {"front": [scans(4000)] * 2}, "'front' cannot be read: it has 4001 scans; at most 32 are read"),
-    "a JPEG that ends early": (lambda h: {"front": [jpeg(smooth(0))[:-200]] * 2}, "'front' cannot be read: it is no JPEG"),
-    "a PNG": (lambda h: {"front": [b"\x89PNG\r\n\x1a\n" + bytes(100)] * 2}, "it is no JPEG that can be read"),
+    "a JPEG that ends early": (
+        lambda h: {"front": [jpeg(smooth(0))[:-200]] * 2},
+        "'front' cannot be read: it is not a readable JPEG",
+    ),
+    "a PNG": (lambda h: {"front": [b"\x89PNG\r\n\x1a\n" + bytes(100)] * 2}, "it is not a readable JPEG"),
     "four colours": (
         lambda h: {"front": [cmyk()] * 2},
         "'front' cannot be read: its pixels are CMYK; L and RGB are read",
     ),
-    "nothing": (lambda h: {"front": [b""] * 2}, "'front' cannot be read: it is no JPEG that can be read"),
+    "nothing": (lambda h: {"front": [b""] * 2}, "'front' cannot be read: it is not a readable JPEG"),
 }
 
 
@@ -296,7 +299,7 @@ def cmyk() -> bytes:
     return written.getvalue()
 
 
-def test_what_is_wrong_with_a_frame_is_said_and_the_session_goes_on(serving, client, history):
+def test_an_error_names_a_wrong_image_and_the_session_continues(serving, client, history):
     one = client(serving.uri)
     for what, (wrong, said) in WRONG.items():
         answer = one.ask(history | wrong(history))
@@ -307,7 +310,7 @@ def test_what_is_wrong_with_a_frame_is_said_and_the_session_goes_on(serving, cli
     assert one.ask(history)["actions"].shape == (15, 2)
 
 
-def test_lists_in_the_place_of_a_frame_take_no_memory(spec, history):
+def test_lists_in_place_of_an_image_take_no_memory(spec, history):
     lists = b"\xdc\x0f\xa0" + b"\x90" * 4000
     at = pack({**history, "front": None}).index(b"front") + 5
     whole = pack({**history, "front": None})
@@ -322,8 +325,8 @@ def test_lists_in_the_place_of_a_frame_take_no_memory(spec, history):
         tracemalloc.stop()
 
 
-def test_texts_in_the_place_of_a_frame_take_no_memory(spec, history):
-    """As an array each of them would be as long as the longest."""
+def test_texts_in_place_of_an_image_take_no_memory(spec, history):
+    """In an array, each text would take as much memory as the longest."""
     hostile = pack(history | {"front": ["a"] * 1999 + ["x" * 20_000]})
     tracemalloc.start()
     try:
@@ -336,7 +339,7 @@ def test_texts_in_the_place_of_a_frame_take_no_memory(spec, history):
         tracemalloc.stop()
 
 
-def test_a_jpeg_of_many_segments_takes_no_time():
+def test_a_jpeg_with_many_segments_takes_no_time():
     hostile = segments(100_000)
     started = time.process_time()
     with pytest.raises(ValueError, match="100000 segments"):
@@ -347,15 +350,15 @@ def test_a_jpeg_of_many_segments_takes_no_time():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_longest_jpegs_are_read(channels):
-    """Noise in the best quality, as arrays and in colours that are not wanted, with the largest preview."""
+    """Noise in the best quality with the largest preview, also in colours where grey is expected."""
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     exif = b"Exif\0\0" + bytes(65_000)
     content = jpeg(noise, quality=100, subsampling=0, exif=exif)
     assert decoded(content, (240, 320, channels), ("JPEG",)).shape == (240, 320, channels)
 
 
-def test_whatever_a_jpeg_has_in_it_a_session_refuses_or_reads(spec, history):
-    """Bytes of good ones changed at random."""
+def test_a_changed_jpeg_is_read_or_refused(spec, history):
+    """Valid files with bytes changed at random."""
     rng, session, good = np.random.default_rng(0), Session(spec), jpeg(smooth(0))
     read = 0
     for _ in range(300):
@@ -372,7 +375,7 @@ def test_whatever_a_jpeg_has_in_it_a_session_refuses_or_reads(spec, history):
     assert 0 < read < 300
 
 
-def test_a_limit_that_is_set_is_the_limit(policy, running, client):
+def test_a_given_size_limit_applies(policy, running, client):
     with running(policy, most_bytes=1000) as serving:
         assert client(serving.uri).metadata["paradp/max_message_bytes"] == 1000
     assert ServerConfig().most_bytes is None
@@ -395,7 +398,7 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
-def test_frames_of_a_real_size_may_be_in_a_list(wrap, info):
+def test_images_of_a_camera_may_be_sent_in_a_list(wrap, info):
     large = replace(info, observation={"front": (480, 640, 3)})
     spec = Interface(**{name: getattr(large, name) for name in Interface.__dataclass_fields__ if hasattr(large, name)})
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)

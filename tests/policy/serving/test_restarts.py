@@ -29,7 +29,7 @@ def ask_over_restarts(
         uri: where the server is, before and after.
         requests: what they ask for, each in turn.
         restart: ends the server, in the i-th way, and starts it again.
-        restarts: how often; each client gets three plans before, between and after them.
+        restarts: their number; each client gets three plans before, between and after them.
         clients: how many, in a thread each.
 
     Returns:
@@ -83,7 +83,7 @@ def check(policy, requests: Sequence[PlanRequest], came: Sequence[tuple[int, np.
         np.testing.assert_allclose(actions, expected[number], atol=rounding, rtol=0)
 
 
-def test_no_plan_is_lost_or_another_over_restarts(policy, running):
+def test_no_plan_is_lost_or_exchanged_over_restarts(policy, running):
     servers = [running(policy, most_together=2)]
     first = servers[0].__enter__()
 
@@ -102,7 +102,7 @@ def test_no_plan_is_lost_or_another_over_restarts(policy, running):
 
 
 @pytest.mark.slow
-def test_no_plan_is_lost_or_another_where_the_servers_process_is_killed():
+def test_no_plan_is_lost_or_exchanged_if_the_servers_process_is_killed():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

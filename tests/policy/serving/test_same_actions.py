@@ -1,4 +1,4 @@
-"""One checkpoint that looks through a camera, three ways to run it: the same actions for the same frames and noise."""
+"""Three ways to run one policy with a camera: equal actions for equal images and noise."""
 
 import itertools
 import json
@@ -46,7 +46,7 @@ def noise_of(seed: int) -> int:
 
 
 class Rolled(RecedingHorizon):
-    """With the noise that `paradp drive` draws for an episode."""
+    """A rollout's policy with the noise that `paradp drive` draws for an episode."""
 
     def reset(self, seed=None):
         super().reset(None if seed is None else noise_of(seed))
@@ -75,7 +75,7 @@ def rolled(policy) -> Notes:
 
 
 class InStep:
-    """A robot for `drive` that waits for its commands, so that it sees what a rollout sees."""
+    """A robot for `drive` that waits for its commands, so that its observations equal those of a rollout."""
 
     period = 0.1
 
@@ -100,7 +100,7 @@ class InStep:
 
 
 class AtOnce(InProcess):
-    """Plans in another process, which the loop waits for: no control step goes by meanwhile."""
+    """Plans in another process while the loop waits, so no control steps pass meanwhile."""
 
     def submit(self, request):
         future = super().submit(request)
@@ -160,7 +160,7 @@ def by_ours(request, serving, seen: dict, folder) -> dict[int, np.ndarray]:
 
 
 @pytest.mark.parametrize("ask", [by_ours, pytest.param(by_openpis_client, marks=pytest.mark.slow)])
-def test_a_rollout_a_server_and_a_driven_robot_do_the_same(policy, checkpoint, serving, request, tmp_path, ask):
+def test_a_rollout_a_server_and_a_driven_robot_execute_the_same_actions(policy, checkpoint, serving, request, tmp_path, ask):
     in_rollout, in_loop = rolled(policy), driven(checkpoint, policy.spec)
     over_the_wire = ask(request, serving, in_rollout.seen, tmp_path)
     for seed in SEEDS:

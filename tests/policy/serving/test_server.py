@@ -33,7 +33,7 @@ def metric(serving, name: str) -> float:
     return float(next(line for line in lines if line.startswith(name + " ")).split()[-1])
 
 
-def test_a_client_is_told_what_the_policy_needs(serving, client, policy):
+def test_the_server_announces_the_policys_observation(serving, client, policy):
     told = client(serving.uri).metadata
     assert told["observation"] == {
         "position": {"shape": [2, 2], "dtype": "float32"},
@@ -44,7 +44,7 @@ def test_a_client_is_told_what_the_policy_needs(serving, client, policy):
     assert told["sampler"] == "speculative-ddpm:window=8" and told["task"] == "reach"
 
 
-def test_a_plan_is_the_one_that_is_made_here(serving, client, policy, message):
+def test_a_plan_of_the_server_equals_the_local_one(serving, client, policy, message):
     answer = client(serving.uri).ask(message | {"paradp/noise_seed": 7})
     expected = plan_together(policy, [PlanRequest(message, noise_seed=7)])[0]
     assert np.array_equal(answer["actions"], expected.actions) and answer["actions"].dtype == np.float32
@@ -53,7 +53,7 @@ def test_a_plan_is_the_one_that_is_made_here(serving, client, policy, message):
     assert 0 < answer["policy_timing"]["infer_ms"] <= answer["server_timing"]["infer_ms"]
 
 
-def test_single_steps_are_remembered_by_the_session(serving, client, message):
+def test_the_session_remembers_single_steps(serving, client, message):
     one = client(serving.uri)
     first, second = ({key: value[i] for key, value in message.items()} for i in range(2))
     one.ask(first)
@@ -116,7 +116,7 @@ WRONG = {
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
-def test_what_is_wrong_is_named_and_the_session_goes_on(serving, client, message):
+def test_an_error_names_a_wrong_message_and_the_session_continues(serving, client, message):
     one = client(serving.uri)
     for wrong, said in WRONG.values():
         answer = one.ask(wrong(message))
@@ -135,7 +135,7 @@ def test_a_wrong_step_is_not_remembered(serving, client, message):
     assert np.array_equal(one.ask(last)["actions"], other.ask(last)["actions"])
 
 
-def test_a_message_too_large_ends_its_connection_and_no_other(policy, running, client, message):
+def test_a_message_that_is_too_large_ends_only_its_own_connection(policy, running, client, message):
     with running(policy, most_bytes=10_000) as serving:
         one, other = client(serving.uri), client(serving.uri)
         assert one.metadata["paradp/max_message_bytes"] == 10_000
@@ -152,7 +152,7 @@ def test_pictures_of_several_cameras_pass(serving, client, message):
 
 
 def test_a_client_of_single_steps_begins_an_episode_anew(serving, client):
-    """As openpi's does, whose own reset sends nothing."""
+    """Like openpi's client, whose reset sends nothing."""
     seen = {"position": np.full(2, 0.4, np.float32), "constant": np.zeros(1, np.float32), "paradp/noise_seed": 1}
     one = client(serving.uri)
     one.ask(seen | {"position": np.full(2, -0.9, np.float32)})
@@ -161,7 +161,7 @@ def test_a_client_of_single_steps_begins_an_episode_anew(serving, client):
     assert not np.array_equal(one.ask(seen | {"position": np.zeros(2, np.float32)})["actions"], new["actions"])
 
 
-def test_an_unauthorised_client_gets_nothing(policy, running, client, message):
+def test_a_client_without_a_key_gets_nothing(policy, running, client, message):
     with running(policy, api_key="secret") as serving:
         for told in (None, "Api-Key wrong", "secret", "Api-Key s\xe9cret"):
             with pytest.raises(InvalidStatus) as refused:
@@ -174,7 +174,7 @@ def test_an_unauthorised_client_gets_nothing(policy, running, client, message):
         assert "paradp_plan_seconds_bucket" in get(f"http://127.0.0.1:{serving.port}/metrics", **allowed)[1]
 
 
-def test_no_more_clients_than_may(policy, running, client, message):
+def test_the_number_of_clients_is_limited(policy, running, client, message):
     with running(policy, most_clients=2) as serving:
         one, other = client(serving.uri), client(serving.uri)
         with pytest.raises(InvalidStatus) as refused:
@@ -201,7 +201,7 @@ class Gate:
         monkeypatch.setattr(policy, "plan", gated)
 
 
-def test_clients_are_planned_for_together_and_one_by_one_alike(policy, running, client, message, monkeypatch):
+def test_clients_get_the_same_plans_in_a_batch_and_alone(policy, running, client, message, monkeypatch):
     gate = Gate(policy, monkeypatch)
     with running(policy, most_together=4) as serving, ThreadPoolExecutor(6) as pool:
         clients = [client(serving.uri) for _ in range(6)]
@@ -232,7 +232,7 @@ def test_a_full_queue_says_busy_at_once(policy, running, client, message, monkey
         assert clients[3].ask(message)["actions"].shape == (15, 2)
 
 
-def test_a_plan_that_is_not_finite_is_its_own_clients_alone(policy, running, client, message, monkeypatch):
+def test_a_plan_that_is_not_finite_affects_only_its_own_client(policy, running, client, message, monkeypatch):
     plan = policy.plan
     gate = threading.Event()
 
@@ -252,7 +252,7 @@ def test_a_plan_that_is_not_finite_is_its_own_clients_alone(policy, running, cli
     assert answers[0]["actions"].shape == answers[2]["actions"].shape == (15, 2)
 
 
-def test_a_shutdown_finishes_what_was_accepted(policy, running, client, message, monkeypatch):
+def test_a_shutdown_finishes_accepted_requests(policy, running, client, message, monkeypatch):
     gate = Gate(policy, monkeypatch)
     with running(policy, most_together=1) as serving, ThreadPoolExecutor(3) as pool:
         clients = [client(serving.uri) for _ in range(2)]
@@ -270,7 +270,7 @@ def test_a_shutdown_finishes_what_was_accepted(policy, running, client, message,
             clients[0].ask(message)
 
 
-def test_a_client_that_vanishes_leaves_nothing(policy, running, client, message, monkeypatch):
+def test_a_disconnected_client_leaves_nothing_behind(policy, running, client, message, monkeypatch):
     gate = Gate(policy, monkeypatch)
     with running(policy) as serving:
         gone, other = client(serving.uri), client(serving.uri)
@@ -284,14 +284,14 @@ def test_a_client_that_vanishes_leaves_nothing(policy, running, client, message,
         assert other.ask(message)["actions"].shape == (15, 2)
 
 
-def test_a_budget_ends_a_plan_and_says_so(serving, client, message):
+def test_a_budget_ends_a_plan_and_is_reported(serving, client, message):
     answer = client(serving.uri).ask(message | {"paradp/budget": 1e-6})
     assert answer["paradp/converged"] is False and answer["paradp/rounds"] == 1
     assert np.isfinite(answer["actions"]).all() and (np.abs(answer["actions"]) <= 1).all()
     assert metric(serving, "paradp_plans_unconverged_total") == 1
 
 
-def test_the_budget_of_one_client_is_not_that_of_another(policy, running, client, message, monkeypatch):
+def test_the_budget_of_one_client_does_not_affect_another(policy, running, client, message, monkeypatch):
     gate = Gate(policy, monkeypatch)
     with running(policy) as serving, ThreadPoolExecutor(4) as pool:
         pool.submit(client(serving.uri).ask, message)
@@ -317,14 +317,14 @@ def test_a_guess_reaches_the_solver(serving, client, message, policy, monkeypatc
 
 
 def until(said, seconds: float = 120.0) -> None:
-    """Waits until something is so."""
+    """Waits until a condition holds."""
     deadline = time.monotonic() + seconds
     while not said():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_requests_of_clients_that_have_gone_are_forgotten(policy, running, client, message, monkeypatch):
+def test_requests_of_disconnected_clients_are_dropped(policy, running, client, message, monkeypatch):
     gate = Gate(policy, monkeypatch)
     with running(policy, most_together=1, most_waiting=2) as serving:
         holding = client(serving.uri)
@@ -341,7 +341,7 @@ def test_requests_of_clients_that_have_gone_are_forgotten(policy, running, clien
         assert len(gate.batches) == 2
 
 
-def test_a_client_that_does_not_read_is_cut_off_and_holds_nobody_up(policy, running, client, message, monkeypatch):
+def test_a_client_that_does_not_read_is_disconnected_and_delays_nobody(policy, running, client, message, monkeypatch):
     monkeypatch.setattr(connections, "READ_SECONDS", 0.3)
     monkeypatch.setattr(connections, "MOST_UNREAD_BYTES", 10_000)
     with running(policy, most_bytes=10_000) as serving, socket.create_connection(("127.0.0.1", serving.port)) as raw:
@@ -362,7 +362,7 @@ def test_a_client_that_does_not_read_is_cut_off_and_holds_nobody_up(policy, runn
         serving.stop()
 
 
-def test_only_this_machine_is_listened_to_unless_told_otherwise(policy, running):
+def test_by_default_the_server_listens_only_to_this_machine(policy, running):
     assert ServerConfig().host == "127.0.0.1"
     [address] = [a[4][0] for a in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)][:1] or [None]
     with running(policy) as serving:
@@ -371,7 +371,7 @@ def test_only_this_machine_is_listened_to_unless_told_otherwise(policy, running)
                 socket.create_connection((address, serving.port), timeout=2)
 
 
-def test_planning_that_has_ended_is_no_good_health(policy, running, client, message, monkeypatch):
+def test_the_health_check_fails_after_planning_has_ended(policy, running, client, message, monkeypatch):
     def broken(self):
         raise RuntimeError("a fault of the batcher's own")
 
@@ -382,7 +382,7 @@ def test_planning_that_has_ended_is_no_good_health(policy, running, client, mess
         until(lambda: get(f"http://127.0.0.1:{serving.port}/healthz") == (503, "no plans are made any more\n"))
 
 
-def test_a_web_page_may_not_use_it(serving, client):
+def test_a_web_page_cannot_use_the_server(serving, client):
     with pytest.raises(InvalidStatus) as refused:
         client(serving.uri, origin="https://example.org")
     assert refused.value.response.status_code == 403

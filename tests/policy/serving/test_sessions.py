@@ -19,21 +19,21 @@ def step(at: float) -> dict[str, np.ndarray]:
 
 
 def ask(session: Session, **message):
-    """Reads a message and remembers it, as where a plan was made."""
+    """Reads a message and adds it to the history, as after a plan."""
     request = session.read(msgpack.packb(message, default=_packed))
     session.remember(request)
     return request
 
 
 def _packed(value):
-    """As openpi's clients pack."""
+    """Packs a message like openpi's clients."""
     if isinstance(value, np.ndarray):
         return {b"__ndarray__": True, b"data": value.tobytes(), b"dtype": value.dtype.str, b"shape": value.shape}
     return {b"__npgeneric__": True, b"data": value.item(), b"dtype": value.dtype.str}
 
 
 @pytest.mark.parametrize("yes", [True, np.bool_(True), np.array(True)])
-def test_after_a_reset_a_session_is_as_a_new_one(spec, yes):
+def test_after_a_reset_a_session_equals_a_new_one(spec, yes):
     old, new = Session(spec, seed=5), Session(spec, seed=5)
     for at in (0.1, 0.2, 0.3):
         ask(old, **step(at))
@@ -47,7 +47,7 @@ def test_after_a_reset_a_session_is_as_a_new_one(spec, yes):
 
 
 @pytest.mark.parametrize("no", [False, None, np.bool_(False)])
-def test_without_a_reset_the_steps_before_are_remembered(spec, no):
+def test_without_a_reset_earlier_steps_are_remembered(spec, no):
     session = Session(spec)
     ask(session, **step(0.1))
     assert np.array_equal(
@@ -55,7 +55,7 @@ def test_without_a_reset_the_steps_before_are_remembered(spec, no):
     )
 
 
-def test_an_episode_that_is_over_is_forgotten_even_where_the_next_ones_first_message_is_refused(spec):
+def test_a_reset_clears_the_history_even_if_its_message_is_refused(spec):
     session = Session(spec)
     ask(session, **step(0.1))
     with pytest.raises(ValueError, match="'position' is not finite"):
@@ -64,7 +64,7 @@ def test_an_episode_that_is_over_is_forgotten_even_where_the_next_ones_first_mes
 
 
 @pytest.mark.parametrize("reset", [1, 0, "yes", [], {}, 1.0, np.int64(1), np.array([True, True])])
-def test_what_is_neither_true_nor_false_is_no_reset(spec, reset):
+def test_a_reset_must_be_true_or_false(spec, reset):
     session = Session(spec)
     ask(session, **step(0.1))
     with pytest.raises(ValueError, match="paradp/reset must be true or false"):
@@ -104,14 +104,14 @@ def test_a_budget_may_be_a_whole_number(spec, number):
         ),
     ],
 )
-def test_what_is_no_number_is_refused_by_name(spec, option, wrong):
+def test_values_that_are_not_numbers_are_refused_by_name(spec, option, wrong):
     for value in wrong:
         with pytest.raises(ValueError, match=option):
             ask(Session(spec), **(step(0) | {option: value}))
 
 
 @pytest.mark.parametrize("dtype", ["<c8", "<c16", "<M8[s]", "|S4", "<U4", "|O", "|V8"])
-def test_arrays_of_what_is_no_number_are_refused_by_name(spec, dtype):
+def test_arrays_of_values_that_are_not_numbers_are_refused_by_name(spec, dtype):
     array = {b"__ndarray__": True, b"data": bytes(16), b"dtype": dtype, b"shape": [2]}
     with pytest.raises(ValueError, match="'position' cannot be read: an array's dtype must be one of numbers"):
         ask(Session(spec), **(step(0) | {"position": array}))
@@ -136,7 +136,7 @@ def test_observations_may_be_lists_and_of_any_number(spec, position):
 @pytest.mark.parametrize(
     ("data", "dtype"), [(0.5, "<i8"), (300, "|i1"), (-1, "|u1"), (True, "<i8"), (True, "<f4"), (1, "|b1"), (2**63, "<i8")]
 )
-def test_a_number_that_is_none_of_its_dtype_is_not_made_one(spec, data, dtype):
+def test_a_number_that_does_not_fit_its_dtype_is_refused(spec, data, dtype):
     number = {b"__npgeneric__": True, b"data": data, b"dtype": dtype}
     with pytest.raises(ValueError, match="'paradp/noise_seed' cannot be read"):
         ask(Session(spec), **step(0), **{"paradp/noise_seed": number})
@@ -162,13 +162,13 @@ IGNORED = {
 
 @pytest.mark.parametrize("value", IGNORED.values(), ids=IGNORED)
 @pytest.mark.parametrize("key", ["image", "paradp/unknown", "", 7, b"position", None, "x" * 5000])
-def test_what_is_ignored_may_be_anything(spec, key, value):
+def test_ignored_values_may_be_anything(spec, key, value):
     data = msgpack.packb(step(0.5) | {key: value}, default=_packed)
     assert Session(spec).read(data).history["position"][0, 0] == np.float32(0.5)
 
 
-def test_what_is_ignored_takes_no_memory(spec):
-    """Empty lists take seventy times their bytes once they are unpacked."""
+def test_ignored_values_take_no_memory(spec):
+    """Unpacked empty lists take seventy times their size as bytes."""
     hostile = msgpack.packb(step(0.5) | {"x": None}, default=_packed)[:-1] + b"\xdd\x00\x20\x00\x00" + b"\x90" * 2**21
     session = Session(spec)
     tracemalloc.start()
@@ -179,20 +179,20 @@ def test_what_is_ignored_takes_no_memory(spec):
         tracemalloc.stop()
 
 
-def test_what_is_read_may_not_be_large(spec):
+def test_values_that_are_read_are_limited_in_size(spec):
     lists = [[[]] * 4000] * 100
     with pytest.raises(ValueError, match=rf"'position' cannot be read: it has \d+ bytes, more than {MOST_VALUE_BYTES}"):
         ask(Session(spec), **(step(0) | {"position": lists}))
 
 
 @pytest.mark.parametrize("data", [b"\xdf\xff\xff\xff\xff", b"\xde\xff\xff" + b"\xa0\xc0" * 65535])
-def test_a_map_of_more_keys_than_anyone_sends_is_refused(spec, data):
+def test_a_map_with_too_many_keys_is_refused(spec, data):
     with pytest.raises(ValueError, match="keys; at most 4096 are read"):
         Session(spec).read(data)
 
 
-def test_messages_pass_with_what_openpi_sends_along(spec):
-    """The whole observation of a robot with two cameras, for a policy that looks at neither."""
+def test_messages_with_openpis_additional_values_pass(spec):
+    """The whole observation of a robot with two cameras, for a policy without cameras."""
     picture = np.zeros((224, 224, 3), np.uint8)
     observation = step(0.5) | {"observation/image": picture, "observation/wrist_image": picture, "prompt": "pick it up"}
     assert Session(spec).read(pack(observation)).history["position"][0, 0] == np.float32(0.5)

@@ -21,8 +21,8 @@ def test_arrays_arrive_as_they_were_sent(array):
         assert arrived.dtype == array.dtype and arrived.shape == array.shape and arrived.tobytes() == array.tobytes()
 
 
-def test_the_bytes_are_openpis():
-    """Written out once by openpi-client 0.1.2's packer."""
+def test_encoded_bytes_equal_those_of_openpi():
+    """Recorded once with openpi-client 0.1.2's packer."""
     sent = {"a": np.arange(3, dtype=np.int16), "n": np.float32(0.5)}
     assert pack(sent) == bytes.fromhex(
         "82a16184c40b5f5f6e6461727261795f5fc3c40464617461c406000001000200c4056474797065a33c6932c4057368617065"
@@ -60,13 +60,13 @@ def test_hostile_arrays_are_refused(value, wrong):
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x81", msgpack.packb([1]), msgpack.packb(None), b"\x91" * 5000, b"{}"])
-def test_what_is_no_message_is_refused(data):
+def test_an_invalid_message_is_refused(data):
     with pytest.raises(ValueError, match="message"):
         unpack(data)
 
 
 def empties(count: int) -> bytes:
-    """A list of lists of empty lists, so many in all."""
+    """A list of lists of empty lists, this many in total."""
     inner = b"\xdc" + (4000).to_bytes(2, "big") + b"\x90" * 4000
     return b"\xdc" + (count // 4000).to_bytes(2, "big") + inner * (count // 4000)
 
@@ -81,17 +81,17 @@ NESTED_ARRAYS = msgpack.packb([array() | {b"dtype": "|u1", b"data": bytes(40_000
     ids=["lists", "several lists", "maps of one key", "arrays in a list"],
 )
 def test_a_message_of_very_many_small_values_is_refused(value, times):
-    """Unpacked they would take up seventy times their bytes, and seconds in which no other client gets an answer."""
+    """Unpacked, they would take seventy times their bytes, and seconds during which other clients get no answer."""
     entries = b"".join(b"\xa1" + bytes([ord("a") + i]) + value for i in range(times))
     with pytest.raises(ValueError, match=r"'.' cannot be read: more than 32768 values of the message are in lists and maps"):
         unpack(bytes([0x80 + times]) + entries)
 
 
-def test_of_a_key_that_comes_several_times_the_last_value_is_read_alone():
+def test_of_a_duplicate_key_only_the_last_value_is_read():
     assert unpack(bytes([0x85]) + (b"\xa1x" + empties(8_000)) * 4 + b"\xa1x\x01") == {"x": 1}
 
 
-def test_maps_are_opened_by_their_names_alone():
+def test_only_named_maps_are_opened():
     opened = ("observation", "observation/images", "images")
     sent = {
         "observation": {"images": {"front": 1, "deep": {"er": 2}}, "observation": {"x": 3}},
@@ -113,7 +113,7 @@ def test_maps_are_opened_by_their_names_alone():
         Message(b"\x81" + pack({"observation": 0})[1:13] + b"\xde\xff\xff", opened)
 
 
-def test_ordinary_messages_are_not_too_many_values():
+def test_normal_messages_are_below_the_limit_of_values():
     sent = {"guess": [[0.5] * 30] * 64, "x": [[1, 2, 3]] * 4, "picture": np.zeros(2**17, np.uint8)}
     back = unpack(pack(sent | {"other": np.zeros(2**21 - 2**18, np.uint8)}), sent.keys())
     assert back["guess"] == sent["guess"] and back["x"] == sent["x"] and back["picture"].size == 2**17
@@ -122,7 +122,7 @@ def test_ordinary_messages_are_not_too_many_values():
 
 
 @pytest.mark.parametrize("read", [{"x"}, {"y"}], ids=["ignored", "read"])
-def test_values_nested_too_deeply_are_refused_in_words(read):
+def test_values_nested_too_deeply_are_refused_in_a_sentence(read):
     with pytest.raises(ValueError, match="cannot be read: lists or maps in it are nested too deeply"):
         unpack(b"\x81\xa1y" + b"\x91" * 100_000 + b"\x90", read)
 
@@ -133,7 +133,7 @@ def test_a_hostile_array_in_a_list_is_refused_as_any_other():
 
 
 @given(st.binary(max_size=200))
-def test_whatever_arrives_is_a_message_or_a_value_error(data):
+def test_any_bytes_are_a_message_or_a_value_error(data):
     with contextlib.suppress(ValueError):
         assert isinstance(unpack(data), dict)
 
@@ -141,6 +141,6 @@ def test_whatever_arrives_is_a_message_or_a_value_error(data):
 @pytest.mark.parametrize(
     "value", [np.array([object()]), np.array(["text"]), np.zeros(2, "i4,f4"), 1j, {1, 2}, np.complex64(1)]
 )
-def test_what_is_no_number_is_not_sent(value):
+def test_values_that_are_not_numbers_are_not_sent(value):
     with pytest.raises(TypeError):
         pack({"x": value})
