@@ -80,9 +80,9 @@ class LeRobotPeer:
         found: dict[str, int] = self.ask("large", channels=list(channels))
         return found
 
-    def calls(self, rows: Sequence[int], count: int) -> list[float]:
-        """Median seconds of calls of that network, for each number of rows."""
-        found: list[float] = self.ask("calls", rows=list(rows), count=count)
+    def calls(self, rows: Sequence[int], count: int, in_place: bool = False) -> list[float]:
+        """Median seconds of calls of that network, as LeRobot or as `parallelize` makes them, for each number of rows."""
+        found: list[float] = self.ask("calls", rows=list(rows), count=count, in_place=in_place)
         return found
 
     def ask(self, what: str, **asked: Any) -> Any:
