@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from paradp.bridges.wide_convolutions import WideConvolutions, has_wide_convolutions
 from paradp.policy.choices import Precision
 from paradp.policy.engines.timing import wait_for_results
 from paradp.policy.inpainting import Inpainting
@@ -25,6 +27,7 @@ class Network:
 
     def __init__(self, network: nn.Module):
         self._network = network
+        self._wide = has_wide_convolutions(network)
 
     @property
     def device(self) -> torch.device:
@@ -39,7 +42,8 @@ class Network:
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Returns predictions for samples `[n, …]`, timesteps `[n]` and conditions `[n, C]`; C may be 0."""
         given = condition.to(self.dtype) if condition.shape[1] else None
-        prediction: Tensor = self._network(x.to(self.dtype), t, global_cond=given)
+        with WideConvolutions() if self._wide and self.device.type == "cpu" else nullcontext():
+            prediction: Tensor = self._network(x.to(self.dtype), t, global_cond=given)
         return prediction.to(x.dtype)
 
     @property

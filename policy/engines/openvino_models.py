@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from paradp.policy.cache import cache_folder, digest, sha256
 from paradp.policy.choices import Precision
+from paradp.policy.engines.openvino_products import use_products
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_text
 from paradp.policy.networks.conditional import ConditionalNetwork
@@ -66,6 +67,8 @@ class CompiledSizes:
     def _compile(self, rows: int) -> "_Compiled":
         model = self._model.clone()
         model.reshape({i: [rows, *port.partial_shape[1:]] for i, port in enumerate(model.inputs)})
+        if rows > 1:
+            use_products(model)
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _PRECISIONS[self._precision],

@@ -32,8 +32,8 @@ DEFAULT = (512, 1024, 2048)
 SEQUENTIAL = (BASELINE, "ddim-10", "sde-dpm-solver-7:spacing=sine")
 # The faster one of LeRobot's own samplers.
 FEW = "ddim-10"
-# Candidate windows: in eager PyTorch many rows cost little more than one; in our engine the cost soon grows with the rows.
-THEIR_WINDOWS, OUR_WINDOWS = (8, 20, 50), (2, 4, 8)
+# Candidate windows: in place in PyTorch, and with our engine.
+THEIR_WINDOWS, OUR_WINDOWS = (8, 20, 50), (4, 8, 20)
 HEADER = [
     "who samples",
     "sampler",
@@ -44,7 +44,8 @@ HEADER = [
     "LeRobot's DDIM-10 ÷ this",
 ]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
-CALLS_HEADER = ["rows", "LeRobot, ms a call", *(f"paradp in {name}, ms a call" for name in PRECISIONS)]
+CALLERS = ("LeRobot", "`parallelize`", *(f"paradp in {name}" for name in PRECISIONS))
+CALLS_HEADER = ["rows", *(f"{name}, ms a call" for name in CALLERS)]
 
 # The number of rows in each call of a plan.
 Rows = list[int]
@@ -55,12 +56,14 @@ class LargeCalls:
     """Calls of the large network, one entry a turn: rows → seconds.
 
     Attributes:
-        theirs: eager, by LeRobot; interpolated between the measured numbers of rows, of which one is always 1.
+        theirs: eager, by LeRobot, with one row.
+        place: the same after `parallelize`; interpolated between the measured numbers of rows.
         ours: precision → the same with our engine, compiled for a window; without entries if it was not measured.
         encoding: precision → seconds of our engine's work once per plan.
     """
 
     theirs: list[dict[int, float]] = field(default_factory=list)
+    place: list[dict[int, float]] = field(default_factory=list)
     ours: dict[Precision, list[dict[int, float]]] = field(default_factory=lambda: {name: [] for name in PRECISIONS})
     encoding: dict[Precision, list[float]] = field(default_factory=lambda: {name: [] for name in PRECISIONS})
 
@@ -81,7 +84,7 @@ def study_bridges_large(context: Context, plans: int = 16, repeats: int = 3, cal
         theirs = {1, *THEIR_WINDOWS, made["window"]}
         for window in each("windows", sorted({*theirs, *OUR_WINDOWS})):
             recorded |= {name: rows_of(small, name, plans) for name in _of_window(window)}
-            some = {1, math.ceil(window / 2), window} if window in theirs else {1}
+            some = {1, math.ceil(window / 2), window} if window in theirs else set()
             ours = {n for name in _of_window(window) for plan in recorded[name] for n in plan}
             measured = ours if window in (1, *OUR_WINDOWS) else set()
             timed[window] = _time(engines, spec, peer, window, (some, measured), repeats, calls)
@@ -157,13 +160,14 @@ def _time(
     repeats: int,
     calls: int,
 ) -> LargeCalls:
-    """Times calls by LeRobot and by our engines in turns, each with its own numbers of rows."""
-    theirs, ours = map(sorted, rows)
+    """Times calls by LeRobot with one row, in place, and by our engines, in turns; each with its own numbers of rows."""
+    place, ours = map(sorted, rows)
     for engine in engines.values():
         engine.prepare(range(1, window + 1) if ours else [1])
     found, given = LargeCalls(), torch.zeros(1, spec.condition_size)
     for _ in range(repeats):
-        found.theirs.append(dict(zip(theirs, peer.calls(theirs, calls), strict=True)))
+        found.theirs.append(dict(zip([1], peer.calls([1], calls), strict=True)))
+        found.place.append(dict(zip(place, peer.calls(place, calls, in_place=True), strict=True)))
         for precision, engine in engines.items():
             found.ours[precision].append({n: _call(engine, spec, n, calls) for n in ours})
             encoding = median(_seconds(partial(engine.encode, given)) for _ in range(calls))
@@ -205,9 +209,10 @@ def _page(recorded: Mapping[str, list[Rows]], timed: Mapping[int, LargeCalls], r
         base = {name: Timed([seconds_of(recorded[name], one) for one in calls.theirs]) for name in (BASELINE, FEW)}
         for name in _of_window(window):
             plans, found = recorded[name], {}
-            if window in calls.theirs[0]:
-                who = LEROBOT if name in base else PLACE
-                found[who] = Timed([seconds_of(plans, one) for one in calls.theirs])
+            if name in base:
+                found[LEROBOT] = base[name]
+            elif calls.place[0]:
+                found[PLACE] = Timed([seconds_of(plans, one) for one in calls.place])
             for precision, turns in calls.ours.items():
                 if turns[0]:
                     taken = zip(calls.encoding[precision], turns, strict=True)
@@ -229,7 +234,7 @@ def _calls_page(timed: Mapping[int, LargeCalls], repeats: int, calls: int) -> st
 ## Calls
 
 Calls with one row and with whole windows; median of {repeats} turns, each the median of {calls} calls after a warm-up call.
-Calls with fewer rows are interpolated for LeRobot, and measured for paradp, whose engine pads them to compiled batch
+Calls with fewer rows are interpolated for `parallelize`, and measured for paradp, whose engine pads them to compiled batch
 sizes.
 
 {markdown_table(CALLS_HEADER, [_calls_row(window, one) for window, one in timed.items()])}"""
@@ -238,6 +243,6 @@ sizes.
 def _calls_row(window: int, calls: LargeCalls) -> list[str]:
     ms = (
         f"{1000 * median(one[window] for one in turns):.0f}" if window in turns[0] else ""
-        for turns in (calls.theirs, *calls.ours.values())
+        for turns in (calls.theirs, calls.place, *calls.ours.values())
     )
     return [str(window), *ms]

@@ -20,6 +20,7 @@ from lerobot.policies.factory import make_pre_post_processors
 
 from paradp.bridges import parallelize, sampling_of
 from paradp.bridges.fastest import Fastest
+from paradp.bridges.sampling import Network
 from paradp.envs.remote import RemoteEnvironments
 
 # "ddpm": the checkpoint's own sampling; "ddim-10": LeRobot's other scheduler; "in place: SAMPLER": with `parallelize`.
@@ -95,19 +96,20 @@ class Peer:
         config.down_dims = tuple(channels)
         diffusion = DiffusionPolicy(config).eval().diffusion
         seen = config.n_obs_steps * sum(one.shape[0] for one in config.input_features.values())
-        network = self._large = diffusion.unet
+        self._large, self._placed = diffusion.unet, Network(diffusion.unet)
         self._shape, self._condition = (config.horizon, config.action_feature.shape[0]), torch.zeros(1, seen)
-
-        def denoiser(x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-            found: torch.Tensor = network(x, t, global_cond=condition)
-            return found
-
         with torch.inference_mode():
-            chosen = Fastest(diffusion.noise_scheduler, None).solver(denoiser, self._condition, self._shape)
-        return {"parameters": sum(one.numel() for one in network.parameters()), "window": chosen.window}
+            chosen = Fastest(diffusion.noise_scheduler, None).solver(self._placed, self._condition, self._shape)
+        return {"parameters": sum(one.numel() for one in self._large.parameters()), "window": chosen.window}
 
-    def calls(self, rows: list[int], count: int) -> list[float]:
-        """Returns the median seconds of the network's calls as in LeRobot, for each number of rows, after a warm-up call."""
+    def calls(self, rows: list[int], count: int, in_place: bool) -> list[float]:
+        """Returns the median seconds of the network's calls, for each number of rows, after a warm-up call.
+
+        Args:
+            rows: numbers of rows.
+            count: calls to time for each of them.
+            in_place: whether `parallelize` changed the network.
+        """
         found = []
         for n in rows:
             x, t, known = torch.randn(n, *self._shape), torch.zeros(n, dtype=torch.int64), self._condition.repeat(n, 1)
@@ -115,7 +117,7 @@ class Peer:
             for _ in range(count + 1):
                 with torch.inference_mode():
                     started = time.perf_counter()
-                    self._large(x, t, global_cond=known)
+                    self._placed(x, t, known) if in_place else self._large(x, t, global_cond=known)
                     times.append(time.perf_counter() - started)
             found.append(median(times[1:]))
         return found

@@ -80,9 +80,9 @@ class LeRobotPeer:
         found: dict[str, int] = self.ask("large", channels=list(channels))
         return found
 
-    def calls(self, rows: Sequence[int], count: int) -> list[float]:
-        """Returns the median seconds of that network's calls, for each number of rows."""
-        found: list[float] = self.ask("calls", rows=list(rows), count=count)
+    def calls(self, rows: Sequence[int], count: int, in_place: bool = False) -> list[float]:
+        """Returns the median seconds of that network's calls, by LeRobot or in place, for each number of rows."""
+        found: list[float] = self.ask("calls", rows=list(rows), count=count, in_place=in_place)
         return found
 
     def ask(self, what: str, **asked: Any) -> Any:

@@ -39,11 +39,12 @@ def test_ratios_are_formed_within_a_turn():
     recorded = {name: [[1] * 10] for name in bridges_large.SEQUENTIAL} | {"ddpm": [[1] * 100]}
     recorded["speculative-ddpm:window=4"] = [[4] * 30]
     twice = {"fp32": [1.0, 1.0], "bf16": [0.5, 0.5]}
-    alone = LargeCalls([{1: 1.0}, {1: 2.0}], {"fp32": [{1: 0.1}, {1: 0.1}], "bf16": [{1: 0.05}, {1: 0.05}]}, twice)
-    only_ours = LargeCalls([{1: 1.0}, {1: 2.0}], {"fp32": [{2: 0.1}, {2: 0.1}], "bf16": [{}, {}]}, twice)
+    ours = {"fp32": [{1: 0.1}, {1: 0.1}], "bf16": [{1: 0.05}, {1: 0.05}]}
+    alone = LargeCalls([{1: 1.0}, {1: 2.0}], [{1: 0.5}, {1: 0.5}], ours, twice)
+    only_ours = LargeCalls([{1: 1.0}, {1: 2.0}], [{}, {}], {"fp32": [{2: 0.1}, {2: 0.1}], "bf16": [{}, {}]}, twice)
     recorded["speculative-ddpm:window=2"] = [[2] * 50]
-    theirs = [{1: 1.0, 2: 1.5, 4: 2.0}, {1: 2.0, 2: 2.0, 4: 2.0}]
-    window = LargeCalls(theirs, {"fp32": [{4: 0.3}, {4: 0.3}], "bf16": [{}, {}]}, twice)
+    place = [{1: 1.0, 2: 1.5, 4: 2.0}, {1: 2.0, 2: 2.0, 4: 2.0}]
+    window = LargeCalls([{1: 1.0}, {1: 2.0}], place, {"fp32": [{4: 0.3}, {4: 0.3}], "bf16": [{}, {}]}, twice)
     rows = bridges_large._page(recorded, {1: alone, 2: only_ours, 4: window}, 2).splitlines()
     assert "| LeRobot | `ddpm` | 100.0 | 1.0 | 150.00 | 1.00 (1.00–1.00) | 0.10 (0.10–0.10) |" in rows
     assert "| paradp | `ddpm` | 100.0 | 1.0 | 11.00 | 13.64 (9.09–18.18) | 1.36 (0.91–1.82) |" in rows
@@ -52,8 +53,8 @@ def test_ratios_are_formed_within_a_turn():
         "| LeRobot's policy, `parallelize` | `speculative-ddpm:window=4` | 30.0 | 4.0 | 60.00 | 2.50 (1.67–3.33) |"
     )
     assert rows[-1].startswith("| paradp | `speculative-ddpm:window=4` | 30.0 | 4.0 | 10.00 | 15.00 (10.00–20.00) |")
-    assert bridges_large._calls_row(4, window) == ["4", "2000", "300", ""]
-    assert bridges_large._calls_row(2, only_ours) == ["2", "", "100", ""]
+    assert bridges_large._calls_row(4, window) == ["4", "", "2000", "300", ""]
+    assert bridges_large._calls_row(2, only_ours) == ["2", "", "", "100", ""]
 
 
 class Peer:
@@ -71,8 +72,8 @@ class Peer:
     def large(self, channels):
         return self.made
 
-    def calls(self, rows, count):
-        return [0.9 + 0.1 * n for n in rows]
+    def calls(self, rows, count, in_place=False):
+        return [(0.4 if in_place else 0.9) + 0.1 * n for n in rows]
 
 
 def test_the_page_has_the_window_that_parallelize_chooses(tmp_path, monkeypatch):
@@ -92,7 +93,7 @@ def test_the_page_has_the_window_that_parallelize_chooses(tmp_path, monkeypatch)
         bridges_large.study_bridges_large(context, 2, 2, 1)
     page = (tmp_path / "out/bridges-large.md").read_text()
     assert "`parallelize` chooses a window of 12" in page and f"channels: {parameters / 1e6:.1f} million" in page
-    for who, windows in (("LeRobot's policy, `parallelize`", (8, 12, 20, 50)), ("paradp", (2, 4, 8))):
+    for who, windows in (("LeRobot's policy, `parallelize`", (8, 12, 20, 50)), ("paradp", (4, 8, 20))):
         found = [line for line in page.splitlines() if line.startswith(f"| {who} | `speculative")]
         assert [int(line.partition("window=")[2].partition("`")[0]) for line in found] == list(windows)
     assert "| LeRobot | `ddim-10` | 10.0 | 1.0 | 10.00 | 10.00 (10.00–10.00) | 1.00 (1.00–1.00) |" in page
