@@ -33,8 +33,6 @@ def misfits(file: RecordedFile, task: str) -> list[str]:
     environment = file.settings.environment
     if environment not in (known := (ours.robosuite_name, *ours.recorded_as)):
         return [f"it is of {environment!r}; the task {task!r} takes recordings of {' and '.join(known)}"]
-    if len(ours.hands) > 1:
-        return [f"the task {task!r} has {len(ours.hands)} arms, and recordings of more than one arm cannot be imported yet"]
     there, here = _told(file), _wanted(file, ours)
     return [
         f"it was recorded with {name} {there[name]}, the task {task!r} has {wanted}"
